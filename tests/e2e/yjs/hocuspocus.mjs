@@ -47,6 +47,8 @@ class Adapter {
   connect () {
     this.inner.attach()
     if (this.socket.status === 'disconnected') this.socket.connect()
+    // The close of the last connection has not arrived yet. The provider reconnects after it.
+    else this.socket.shouldConnect = true
   }
 
   disconnect () { this.socket.disconnect() }

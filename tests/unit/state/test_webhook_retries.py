@@ -3,11 +3,18 @@
 import base64
 import hashlib
 import hmac
+from datetime import UTC, datetime
 from itertools import accumulate
+from typing import cast
 
 import pytest
+import structlog
 
+from svgx_common.contract.errors import Unavailable
+from svgx_common.postgres import Database, Row
+from svgx_state.events import deliveries
 from svgx_state.events.deliveries import JITTER, LONGEST_PAUSE, pause_after
+from svgx_state.events.sender import Outcome, Sender
 from svgx_state.events.signatures import new_secret, signed_headers
 
 DAY = 86_400
@@ -30,6 +37,48 @@ def test_pause_differs_by_the_jitter(jitter: int) -> None:
 def test_pause_of_a_huge_number_of_attempts_is_bounded() -> None:
     """The pause is the longest one, without an overflow. Proves R-EVENT-6."""
     assert pause_after(10**9, 3600.0, 0) == LONGEST_PAUSE
+
+
+class _Database:
+    """A database in which no delivery can be released."""
+
+    def __init__(self) -> None:
+        self.statements: list[str] = []
+
+    async def run(self, name: str, *_: object) -> None:
+        self.statements.append(name)
+        if name == "release_next_delivery":
+            raise Unavailable("no connection")
+
+
+class _Sender:
+    """A sender to a receiver that answers with 204."""
+
+    async def send(self, *_: object) -> Outcome:
+        return Outcome(status=204, error=None)
+
+
+async def test_failed_release_does_not_concern_the_stored_result() -> None:
+    """The log says which of the two statements after an attempt has failed. Proves R-EVENT-3."""
+    database = _Database()
+    sender = deliveries.Deliveries(
+        cast(Database, database),
+        cast(Sender, _Sender()),
+        seconds=1,
+        attempt_seconds=1,
+        first_pause=1,
+        give_up=1,
+    )
+    row = {
+        "url": "https://example.org", "secret": "s", "old_secret": None, "id": "event",
+        "type": "x", "service": "state", "entity_id": "e", "actor": None, "data": "{}",
+        "at": datetime.now(UTC), "delivery_id": "d", "attempts": 1, "webhook_id": "w",
+    }  # fmt: skip
+    with structlog.testing.capture_logs() as logs:
+        await sender._attempt(cast(Row, row))
+    assert database.statements == ["finish_delivery", "release_next_delivery"]
+    (entry,) = logs
+    assert "next delivery" in entry["event"]
 
 
 def test_signature_is_that_of_standard_webhooks() -> None:

@@ -8,7 +8,7 @@ from svgx_common.contract.administration.replicas import DRAIN_REPLICA, DrainRep
 from svgx_common.contract.errors import Conflict, Forbidden, NotFound, SvgxError
 from svgx_common.contract.operation import Empty
 from svgx_common.contract.transport import DRAIN_ORDER, replica_subject
-from svgx_common.health import HealthReport
+from svgx_common.health import HealthReport, Phase
 from svgx_common.messaging.bus import Bus, NoResponders
 from svgx_common.messaging.responder import Call, Responder
 from svgx_common.messaging.wire import encode_payload
@@ -16,6 +16,8 @@ from svgx_gateway.replica_watch import ReplicaWatch
 
 ANSWER_SECONDS = 2.0
 """Seconds that a replica has to confirm the order, or to report its health."""
+
+_NOT_SERVING = (Phase.STARTING, Phase.DRAINING)
 
 
 class ReplicaDrain:
@@ -65,11 +67,14 @@ class ReplicaDrain:
         return Empty()
 
     async def _serves(self, service: str, replica_id: str) -> bool:
-        """Return whether a replica reports that it works: it neither starts nor drains, and no dependency fails."""
+        """Return whether a replica reports that it neither starts nor drains.
+
+        A replica with a failing dependency counts, because all replicas may share the fault.
+        """
         subject = replica_subject(service, replica_id)
         try:
             answer = await self._bus.request(subject, b"", timeout=ANSWER_SECONDS)
-            return HealthReport.model_validate_json(answer.content).status == "ok"
+            return HealthReport.model_validate_json(answer.content).status not in _NOT_SERVING
         except (SvgxError, ValidationError):
             return False
 

@@ -3,7 +3,8 @@
 Each step is one transaction, which also records the position. So an erasure that was interrupted continues.
 
 Edits of the user may still wait for their commit when the first pass ends. A last pass, after `GRACE` seconds, finds
-them. Until then, the record of the erasure keeps the user's id.
+them. Until then, the record of the erasure keeps the user's id. A request before that time, for example because an
+answer was lost, only erases once more.
 """
 
 import asyncio
@@ -105,10 +106,13 @@ class Erasure:
         until = clock() + WORK_SECONDS
         await self._database.run("begin_erasure", request.pseudonym, request.user_id)
         values = await self._erase_values(request.user_id)
-        finished_before = await self._database.row("is_erased", request.pseudonym)
+        finished_before = await self._database.row("is_erased", request.pseudonym, GRACE)
         late = finished_before is not None
+        closes = finished_before is not None and finished_before["may_close"]
+        if closes:
+            await self._database.run("begin_last_pass", request.pseudonym)
         while True:
-            progress, finished = await self._step(request, values, late=late)
+            progress, finished = await self._step(request, values, late=late, closes=closes)
             values = 0
             if finished or clock() > until:
                 return ErasedAuthor(finished=finished or late, touched=dict(progress.touched))
@@ -132,17 +136,24 @@ class Erasure:
         while (row := await self._database.row("erasure_to_close", GRACE)) is not None:
             request = EraseAuthorRequest(user_id=row["user_id"], pseudonym=row["pseudonym"])
             values = await self._erase_values(request.user_id)
+            await self._database.run("begin_last_pass", request.pseudonym)
             finished = False
             while not finished:
-                _, finished = await self._step(request, values, late=True)
+                _, finished = await self._step(request, values, late=True, closes=True)
                 values = 0
 
     async def _step(
-        self, request: EraseAuthorRequest, values: int, *, late: bool = False
+        self,
+        request: EraseAuthorRequest,
+        values: int,
+        *,
+        late: bool = False,
+        closes: bool = False,
     ) -> tuple[_Progress, bool]:
         """Change some rows, and record that `values` were deleted. Return the progress, and whether nothing is left.
 
         `late`: the first pass has ended. The step then looks at rows that were written since the erasure began.
+        `closes`: this is the last pass, after which the user's id is deleted.
         """
         changed_canvases: list[str] = []
         async with self._database.transaction() as session:
@@ -172,7 +183,8 @@ class Erasure:
                 json.dumps(progress.touched),
             )
             if not more:
-                await session.run("close_erasure" if late else "finish_erasure", request.pseudonym)
+                end = "close_erasure" if closes else "end_late_pass" if late else "finish_erasure"
+                await session.run(end, request.pseudonym)
         metrics.ERASED_ROWS.inc(progress.touched.total() - before)
         for canvas_id in changed_canvases:
             await self._bus.broadcast(CANVAS_ACCESS_CHANGED, Empty(), canvas_id=canvas_id)

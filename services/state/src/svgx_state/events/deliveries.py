@@ -153,18 +153,15 @@ class Deliveries:
         with ATTEMPT_SECONDS.time():
             outcome = await self._sender.send(row["url"], keys_of(row), row["id"], body)
         delivery_id, attempts = row["delivery_id"], row["attempts"]
+        due: datetime | None = None
         try:
             if outcome.succeeded:
                 await self._database.run("finish_delivery", delivery_id, attempts, outcome.status)
-                DELIVERIES.labels("delivered").inc()
-                await self._database.run("release_next_delivery", delivery_id)
-                return
-            due = self._next_attempt(attempts, row["started_at"])
-            await self._database.run(
-                "fail_delivery", delivery_id, attempts, outcome.status, outcome.error, due
-            )
-            if due is None:
-                await self._database.run("release_next_delivery", delivery_id)
+            else:
+                due = self._next_attempt(attempts, row["started_at"])
+                await self._database.run(
+                    "fail_delivery", delivery_id, attempts, outcome.status, outcome.error, due
+                )
         except SvgxError as error:
             log.warning(
                 "the result of a delivery could not be stored; it is delivered again",
@@ -172,14 +169,31 @@ class Deliveries:
                 code=error.code,
             )
             return
-        DELIVERIES.labels("failed" if due else "dead").inc()
-        if due is None:
+        if outcome.succeeded:
+            DELIVERIES.labels("delivered").inc()
+        elif due is not None:
+            DELIVERIES.labels("failed").inc()
+        else:
+            DELIVERIES.labels("dead").inc()
             log.warning(
                 "a delivery to a webhook has failed for good",
                 webhook_id=row["webhook_id"],
                 delivery_id=delivery_id,
                 attempts=attempts,
                 reason=outcome.error,
+            )
+        if due is None:
+            await self._release_next(delivery_id)
+
+    async def _release_next(self, delivery_id: str) -> None:
+        """Make the next delivery of the same entity due, because this delivery has ended."""
+        try:
+            await self._database.run("release_next_delivery", delivery_id)
+        except SvgxError as error:
+            log.warning(
+                "the next delivery of an entity could not be made due; it is sent at its time",
+                after=delivery_id,
+                code=error.code,
             )
 
     def _next_attempt(self, attempts: int, started_at: datetime) -> datetime | None:

@@ -9,8 +9,9 @@ FROM erasure WHERE pseudonym = $1
 FOR UPDATE
 
 -- name: is_erased
--- Return a row when the first pass of an erasure has ended.
-SELECT pseudonym FROM erasure WHERE pseudonym = $1 AND finished_at IS NOT NULL
+-- Return a row when the first pass of an erasure has ended. `may_close` is true when it ended more than $2 seconds ago.
+SELECT finished_at < clock_timestamp() - make_interval(secs => $2) AS may_close
+FROM erasure WHERE pseudonym = $1 AND finished_at IS NOT NULL
 
 -- name: note_erasure
 -- Record the position in the journal, and the changed rows by table.
@@ -19,6 +20,15 @@ UPDATE erasure SET canvas_id = $2, revision = $3, touched = $4::text::jsonb WHER
 -- name: finish_erasure
 -- Note that the first pass has ended. The last pass begins at the first canvas again.
 UPDATE erasure SET finished_at = clock_timestamp(), canvas_id = '', revision = 0 WHERE pseudonym = $1
+
+-- name: begin_last_pass
+-- Begin at the first canvas, because an earlier pass may have stopped at another one. Once the user is forgotten, keep
+-- the position, so that several requests together look at all canvases.
+UPDATE erasure SET canvas_id = '', revision = 0 WHERE pseudonym = $1 AND user_id IS NOT NULL
+
+-- name: end_late_pass
+-- Keep the user's id, because late edits may follow. The next pass begins at the first canvas again.
+UPDATE erasure SET canvas_id = '', revision = 0 WHERE pseudonym = $1
 
 -- name: close_erasure
 -- Forget the user after the last pass.

@@ -74,10 +74,11 @@ SET status = 'delivered', delivered_at = clock_timestamp(), response_status = $3
 WHERE id = $1 AND status = 'pending' AND attempts = $2
 
 -- name: release_next_delivery
--- Make the next delivery of the same entity due now, if the delivery $1 has ended.
+-- Make the next delivery of the same entity due now, if the delivery $1 has ended. There is no condition on `due_at`,
+-- so that the statement waits for a claim that is just putting the delivery off.
 UPDATE webhook_delivery d SET due_at = clock_timestamp()
 FROM webhook_delivery ended
-WHERE ended.id = $1 AND ended.status <> 'pending' AND d.due_at > clock_timestamp() AND d.attempts = 0 AND d.id = (
+WHERE ended.id = $1 AND ended.status <> 'pending' AND d.attempts = 0 AND d.id = (
     SELECT next.id FROM webhook_delivery next
     WHERE next.webhook_id = ended.webhook_id AND next.entity_id = ended.entity_id AND next.status = 'pending'
     ORDER BY next.number LIMIT 1
@@ -165,9 +166,22 @@ FROM webhook_delivery d JOIN event e ON e.id = d.event_id
 WHERE d.webhook_id = $1 AND d.id = $2
 
 -- name: redeliver
--- Begin the attempts of a delivery again, after all other deliveries of its entity.
-UPDATE webhook_delivery
-SET status = 'pending', attempts = 0, number = nextval('webhook_delivery_number'), started_at = clock_timestamp(),
-    due_at = clock_timestamp(), delivered_at = NULL
-WHERE webhook_id = $1 AND id = $2
-RETURNING id
+-- Begin the attempts of a delivery again, after all other deliveries of its entity. The first of these is due now,
+-- because it may have been put off until the next attempt at this delivery.
+WITH again AS (
+    UPDATE webhook_delivery
+    SET status = 'pending', attempts = 0, number = nextval('webhook_delivery_number'), started_at = clock_timestamp(),
+        due_at = clock_timestamp(), delivered_at = NULL
+    WHERE webhook_id = $1 AND id = $2
+    RETURNING id, webhook_id, entity_id
+), released AS (
+    UPDATE webhook_delivery d SET due_at = clock_timestamp()
+    FROM again
+    WHERE d.attempts = 0 AND d.id = (
+        SELECT next.id FROM webhook_delivery next
+        WHERE next.webhook_id = again.webhook_id AND next.entity_id = again.entity_id AND next.status = 'pending'
+            AND next.id <> again.id
+        ORDER BY next.number LIMIT 1
+    )
+)
+SELECT id FROM again

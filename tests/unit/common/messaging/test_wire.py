@@ -59,7 +59,7 @@ STRATEGIES: dict[type[object], st.SearchStrategy[Any]] = {
     Saved: st.builds(Saved, numbers, st.lists(numbers).map(tuple)),
     SyncRequest: st.builds(SyncRequest, st.none() | contents),
     SyncReply: st.builds(SyncReply, texts, numbers, contents, contents, contents),
-    AuthoredState: st.builds(AuthoredState, texts, numbers, numbers, json_texts),
+    AuthoredState: st.builds(AuthoredState, texts, numbers, numbers, json_texts, st.integers(0, 1)),
     Broadcast: st.builds(Broadcast, texts, numbers, contents),
     Presence: st.builds(Presence, texts, contents),
     LinkToReplica: st.builds(

@@ -182,9 +182,14 @@ class Erasure:
                 progress.revision,
                 json.dumps(progress.touched),
             )
-            if not more:
-                end = "close_erasure" if closes else "end_late_pass" if late else "finish_erasure"
-                await session.run(end, request.pseudonym)
+            if more:
+                pass
+            elif closes:
+                await session.run("close_erasure", request.pseudonym)
+            elif late:
+                await session.run("end_late_pass", request.pseudonym)
+            else:
+                await session.run("finish_erasure", request.pseudonym)
         metrics.ERASED_ROWS.inc(progress.touched.total() - before)
         for canvas_id in changed_canvases:
             await self._bus.broadcast(CANVAS_ACCESS_CHANGED, Empty(), canvas_id=canvas_id)

@@ -175,7 +175,7 @@ def test_ports_are_those_of_the_charts() -> None:
     assert addresses == {"nats:4222", "postgres:5432", "valkey:6379"}
     published = {name: server["ports"] for name, server in SERVERS.items() if "ports" in server}
     # Only this machine reaches the servers, unless the operator names another address for the proxy.
-    assert published.pop("nginx") == ["${HTTP_ADDRESS:-127.0.0.1}:8080:8080"]
+    assert published.pop("nginx") == ["${LISTEN_ON:-127.0.0.1}:8080:8080"]
     assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
 
 

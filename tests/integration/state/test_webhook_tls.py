@@ -39,7 +39,7 @@ async def send(url: str, tls: ssl.SSLContext | None, addresses: Sequence[str]) -
 
     sender = Sender(LOOPBACK, require_https=True, seconds=5, resolve=resolve, tls=tls)
     try:
-        return await sender.send(url, new_secret(), "id", b"{}")
+        return await sender.send(url, [new_secret()], "id", b"{}")
     finally:
         await sender.close()
 

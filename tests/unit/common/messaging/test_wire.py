@@ -68,7 +68,9 @@ STRATEGIES: dict[type[object], st.SearchStrategy[Any]] = {
         lists(st.builds(LinkBatch, texts, numbers, lists(st.builds(Edit, texts, contents)))),
         lists(
             st.builds(
-                LinkState, texts, st.builds(AuthoredState, texts, numbers, numbers, json_texts)
+                LinkState,
+                texts,
+                st.builds(AuthoredState, texts, numbers, numbers, json_texts, st.integers(0, 1)),
             )
         ),
     ),
@@ -76,7 +78,7 @@ STRATEGIES: dict[type[object], st.SearchStrategy[Any]] = {
         LinkToGateway,
         lists(st.builds(LinkBroadcast, texts, texts, numbers, contents)),
         lists(st.builds(LinkPresence, texts, contents)),
-        lists(st.builds(LinkReceipt, numbers, lists(numbers))),
+        lists(st.builds(LinkReceipt, numbers, lists(numbers), texts)),
         lists(st.builds(LinkRefusal, numbers, numbers)),
     ),
     EntryBatch: st.builds(

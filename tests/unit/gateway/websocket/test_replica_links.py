@@ -9,6 +9,8 @@ from starlette.websockets import WebSocket
 
 from svgx_common.contract.collab import (
     AuthoredState,
+    LinkBroadcast,
+    LinkPresence,
     LinkReceipt,
     LinkRefusal,
     LinkToGateway,
@@ -48,6 +50,7 @@ class FakeBus:
 
     def __init__(self) -> None:
         self.is_away = False
+        self.reachable = True
         self.sizes: list[int] = []
         self.messages: asyncio.Queue[LinkToReplica] = asyncio.Queue()
 
@@ -239,7 +242,8 @@ async def test_large_batches_are_requests_and_messages_fit_into_nats(
     bus: FakeBus, links: ReplicaLinks, connection: Connection, requests: Requests
 ) -> None:
     """A batch over the limit delays no other canvas. No message needs a large body. Proves R-BUS-5."""
-    sizes = [replica_link.MAX_BATCH + 1, *[replica_link.MAX_BATCH] * 9, 1]
+    largest = replica_link.MAX_BATCH - replica_link.EDIT_OVERHEAD
+    sizes = [largest + 1, *[largest] * 9, 1]
     outboxes = [
         Outbox(cast(Bus, bus), f"canvas-{number}", connection.close, links)
         for number in range(len(sizes))
@@ -258,11 +262,125 @@ async def test_large_batches_are_requests_and_messages_fit_into_nats(
 
 
 async def test_newest_awareness_state_of_each_client_is_sent(bus: FakeBus, outbox: Outbox) -> None:
-    """A state of another user with the same client does not replace one that waits. Proves R-AWARE-1."""
-    for author, clock in (("ann", 1), ("ann", 3), ("ann", 2), ("eve", 9)):
-        assert outbox.send_state(AuthoredState(author, 7, clock, "{}", 1))
-    states = [(each.state.author, each.state.clock) for each in (await bus.messages.get()).states]
-    assert states == [("ann", 3), ("eve", 9)]
+    """A state of another user with the same client does not replace one that waits. A client that has left stays so.
+
+    Proves R-AWARE-1 and R-AWARE-3.
+    """
+    for author, clock, json in (
+        *(("ann", 1, "1"), ("ann", 3, "2"), ("ann", 3, "3"), ("ann", 2, "4")),
+        *(("eve", 9, "5"), ("eve", 9, "null"), ("eve", 9, "6")),
+    ):
+        assert outbox.send_state(AuthoredState(author, 7, clock, json, 1))
+    states = [each.state for each in (await bus.messages.get()).states]
+    assert [(each.author, each.json) for each in states] == [("ann", "3"), ("eve", "null")]
+
+
+async def test_last_states_are_sent_when_the_gateway_stops(
+    bus: FakeBus, links: ReplicaLinks, outbox: Outbox
+) -> None:
+    """The departure of the last clients does not wait for the next message with states. Proves R-AWARE-3."""
+    for clock in (1, 2):
+        assert outbox.send_state(AuthoredState("ann", 7, clock, "null", 1))
+        if clock == 1:
+            await bus.messages.get()
+    await links.stop()
+    assert [each.state.clock for each in bus.messages.get_nowait().states] == [2]
+
+
+async def test_states_and_many_small_edits_fit_into_messages(
+    bus: FakeBus, links: ReplicaLinks, connection: Connection
+) -> None:
+    """The authors of edits and the texts of states count too. A large state is no part of a link. Proves R-BUS-5."""
+    outboxes = [
+        Outbox(cast(Bus, bus), f"canvas-{number}", connection.close, links) for number in range(10)
+    ]
+    connection.renew(Caller("u" * 36, "ann", Role.EDITOR, "s"))
+    json = "\N{EURO SIGN}" * replica_link.MAX_STATE
+    for number, outbox in enumerate(outboxes):
+        outbox.locate(EPOCH)
+        for count in range(1500):
+            outbox.add(connection, b"x", count)
+        assert outbox.send_state(AuthoredState("ann", number, 1, json, 1))
+        assert not outbox.send_state(AuthoredState("ann", number, 2, json + " ", 1))
+    edits = states = 0
+    async with asyncio.timeout(10):
+        while edits < 15_000 or states < len(outboxes):
+            message = await bus.messages.get()
+            edits += sum(len(batch.edits) for batch in message.batches)
+            states += len(message.states)
+    assert max(bus.sizes) < PIECE
+    await asyncio.gather(*(outbox.stop() for outbox in outboxes))
+
+
+async def test_edits_are_requests_while_nats_is_away(
+    bus: FakeBus, outbox: Outbox, connection: Connection, requests: Requests
+) -> None:
+    """Requests wait for NATS, and do not fill the outgoing buffer. Proves R-FAIL-5."""
+    bus.reachable = False
+    outbox.add(connection, b"update", 1)
+    async with asyncio.timeout(10):
+        await outbox.wait_until_empty()
+    assert requests.after == [None]
+    assert bus.messages.empty()
+
+
+async def test_epoch_without_a_replica_needs_requests(
+    bus: FakeBus, links: ReplicaLinks, connection: Connection, requests: Requests
+) -> None:
+    """A replica of an earlier version, during an update, gets no messages of links. Proves R-BUS-17."""
+    outbox = Outbox(cast(Bus, bus), "canvas", connection.close, links)
+    outbox.locate("0123456789abcdef")
+    outbox.add(connection, b"update", 1)
+    assert not outbox.send_state(AuthoredState("ann", 7, 1, "{}", 1))
+    async with asyncio.timeout(10):
+        await outbox.wait_until_empty()
+    assert (requests.after, bus.messages.empty()) == ([None], True)
+    await outbox.stop()
+
+
+async def test_timeout_on_the_link_to_an_earlier_holder_keeps_the_new_link(
+    bus: FakeBus, links: ReplicaLinks, outbox: Outbox, connection: Connection, requests: Requests
+) -> None:
+    """A batch that a frozen replica never answers is sent again, and the next ones use the new link.
+
+    Proves R-FAIL-24.
+    """
+    outbox.add(connection, b"update", 1)
+    (batch,) = (await bus.messages.get()).batches
+    outbox.locate(new_epoch("other", "1"))
+    links._settle(batch.number, DeadlineExceeded())
+    async with asyncio.timeout(10):
+        await outbox.wait_until_empty()
+    assert requests.after == [DeadlineExceeded]
+    assert outbox.link is links.to("other")
+
+
+async def test_canvas_that_fails_does_not_keep_the_receipts_of_others(
+    bus: FakeBus, links: ReplicaLinks, outbox: Outbox, connection: Connection, requests: Requests
+) -> None:
+    """The canvas catches up, and the other parts of the message count. Proves R-BUS-17."""
+    suspected: list[str] = []
+
+    class Failing:
+        """A canvas that cannot take anything."""
+
+        def receive_broadcast(self, _: LinkBroadcast) -> None:
+            raise ValueError
+
+        def receive_presence(self, _: bytes) -> None:
+            raise ValueError
+
+        def suspect_gap(self) -> None:
+            suspected.append("gap")
+
+    links.receivers["failing"] = Failing()
+    outbox.add(connection, b"update", 1)
+    (batch,) = (await bus.messages.get()).batches
+    broadcast, presence = LinkBroadcast("failing", EPOCH, 1, b""), LinkPresence("failing", b"")
+    receipt = LinkReceipt(batch.number, (), EPOCH)
+    await answer(links, LinkToGateway((broadcast,), (presence,), (receipt,), ()))
+    assert (outbox.unsaved_since, requests.after) == (None, [])
+    assert suspected == ["gap", "gap"]
 
 
 async def test_unused_link_is_closed(

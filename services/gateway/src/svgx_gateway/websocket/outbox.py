@@ -40,7 +40,13 @@ from svgx_gateway.websocket.links.outgoing_batch import (
     UNACKED,
     OutgoingBatch,
 )
-from svgx_gateway.websocket.links.replica_link import MAX_BATCH, NextBatch, Outcome, ReplicaLink
+from svgx_gateway.websocket.links.replica_link import (
+    EDIT_OVERHEAD,
+    MAX_BATCH,
+    NextBatch,
+    Outcome,
+    ReplicaLink,
+)
 from svgx_gateway.websocket.links.replica_links import ReplicaLinks
 from svgx_yjs.lib0 import Malformed
 
@@ -162,11 +168,9 @@ class Outbox:
         return self._link
 
     def send_state(self, state: AuthoredState) -> bool:
-        """Send a client's awareness state on the link. Return False without a link."""
-        if self._link is None or not self._link.is_open:
-            return False
-        self._link.add_state(self.canvas_id, state)
-        return True
+        """Send a client's awareness state on the link. Return False without a link, and for a large state."""
+        link = self._link
+        return link is not None and link.is_open and link.add_state(self.canvas_id, state)
 
     @property
     def waits(self) -> bool:
@@ -180,13 +184,13 @@ class Outbox:
         batch = self._take_next()
         self._paced_until = now + self._interval()
         is_traced = batch.spans is not None and bool(batch.spans.contexts())
-        if self._links is None or is_traced or batch.size > MAX_BATCH:
+        size = batch.size + len(batch.edits) * EDIT_OVERHEAD
+        if self._links is None or is_traced or size > MAX_BATCH:
             self._start_commit(batch)
             return None
-        BATCH_EDITS.observe(len(batch.edits))
         batch.number, batch.sent_at = self._links.next_number(), now
-        settle = functools.partial(self._settle, batch)
-        return NextBatch(batch.number, tuple(batch.edits), batch.size, settle)
+        settle = functools.partial(self._settle, batch, self._link)
+        return NextBatch(batch.number, tuple(batch.edits), size, settle)
 
     def lose_link(self) -> None:
         """Send the edits that wait for the link with requests."""
@@ -194,7 +198,7 @@ class Outbox:
         if self._next.edits:
             self._edit_added.set()
 
-    def _settle(self, batch: OutgoingBatch, outcome: Outcome) -> None:
+    def _settle(self, batch: OutgoingBatch, link: ReplicaLink | None, outcome: Outcome) -> None:
         """Report a batch that is committed. Send it again, with a request, if its link has failed."""
         batch.number = None
         if isinstance(outcome, LinkReceipt):
@@ -204,9 +208,10 @@ class Outbox:
             self._report_saved()
             return
         RESENT.inc()
-        if isinstance(outcome, DeadlineExceeded):
-            self._requests_until = time.monotonic() + AFTER_TIMEOUT
-        self.lose_link()
+        if link is self._link:  # otherwise the canvas has another holder now
+            if isinstance(outcome, DeadlineExceeded):
+                self._requests_until = time.monotonic() + AFTER_TIMEOUT
+            self.lose_link()
         self._start_commit(batch, outcome)
 
     def _begin_span(self, connection: Connection, size: int) -> None:
@@ -279,6 +284,7 @@ class Outbox:
     def _take_next(self) -> OutgoingBatch:
         batch, self._next = self._next, OutgoingBatch()
         self._sent.append(batch)
+        BATCH_EDITS.observe(len(batch.edits))
         return batch
 
     def _interval(self) -> float:
@@ -302,7 +308,6 @@ class Outbox:
 
     async def _save(self, batch: OutgoingBatch, after: TemporaryError | None) -> None:
         """Send a batch until it is committed. Close the senders of rejected edits."""
-        BATCH_EDITS.observe(len(batch.edits))
         try:
             saved = await self._send_timed(batch, after)
         except (SvgxError, Malformed) as error:
@@ -334,22 +339,24 @@ class Outbox:
     async def _send_timed(self, batch: OutgoingBatch, after: TemporaryError | None) -> Saved:
         """Send a batch until it is acknowledged, and measure the time."""
         content = encode(EditBatch(tuple(batch.edits)))
-        started = time.perf_counter()
+        started = batch.sent_at or time.monotonic()
         try:
             if batch.spans is None:
                 return await self._send(content, after)
-            return await self._send_with_spans(content, len(batch.edits), batch.spans)
+            return await self._send_with_spans(content, len(batch.edits), batch.spans, after)
         finally:
             exemplar = None if batch.spans is None else metrics.exemplar()
-            SAVED_SECONDS.observe(time.perf_counter() - started, exemplar)
+            SAVED_SECONDS.observe(time.monotonic() - started, exemplar)
 
-    async def _send_with_spans(self, content: bytes, count: int, edits: EditSpans) -> Saved:
+    async def _send_with_spans(
+        self, content: bytes, count: int, edits: EditSpans, after: TemporaryError | None
+    ) -> Saved:
         """Send a batch with recorded edits within the span of the request, and end the spans of the edits."""
         batch = Batch(count, edits.contexts())
         try:
             with self._bus.spans.ask_holder(CANVAS_EDIT, self.canvas_id, batch) as request:
                 edits.link(request)
-                saved = await self._send(content)
+                saved = await self._send(content, after)
         except BaseException as error:
             edits.fail(error)
             raise

@@ -39,7 +39,7 @@ RESENT = Counter(
 
 @dataclass(slots=True)
 class OutgoingBatch:
-    """Edits that go to the holder in one request."""
+    """Edits that go to the holder together, on a link or in one request."""
 
     edits: list[Edit] = field(default_factory=list)
     senders: list[tuple[Connection, int]] = field(default_factory=list)
@@ -53,7 +53,7 @@ class OutgoingBatch:
     number: int | None = None
     """The number of the batch on the link, while its receipt has not arrived there."""
     sent_at: float = 0.0
-    """Time at which the batch was sent on the link, in seconds of the monotonic clock."""
+    """Time at which the batch was sent on the link, in seconds of the monotonic clock; 0 if it was not."""
     done: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the batch is committed, or sending it has failed for good."""
     epoch: str = ""

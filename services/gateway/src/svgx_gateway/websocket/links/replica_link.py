@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
@@ -34,8 +34,20 @@ STATE_INTERVAL = 0.033
 MAX_BATCH = 128 * 1024
 """Bytes of edits beyond which a batch is a request of its own, and delays no other canvas."""
 
+MAX_STATE = 16 * 1024
+"""Characters of an awareness state beyond which it is a message of its own, and delays no edits."""
+
+BYTES_PER_CHARACTER = 4
+"""The most bytes of a character in UTF-8."""
+
 MAX_MESSAGE = 256 * 1024
-"""Bytes of edits beyond which another message begins. With a batch more, it is still below NATS's `max_payload`."""
+"""Bytes of parts beyond which another message begins. With a part more, it is still below NATS's `max_payload`."""
+
+PART_OVERHEAD = 128
+"""Bytes that are counted for the ids and numbers of one part."""
+
+EDIT_OVERHEAD = 64
+"""Bytes that are counted for the author of one edit."""
 
 MESSAGES = Counter("svgx_engine_live_link_messages", "Messages on the links to replicas of collab.")
 BATCHES = Histogram(
@@ -50,12 +62,26 @@ Outcome = LinkReceipt | TemporaryError | None
 
 @dataclass(frozen=True, slots=True)
 class NextBatch:
-    """A batch for the next message. `settle` is called once with its outcome."""
+    """A batch for the next message, with its bytes there. `settle` is called once with its outcome."""
 
     number: int
     edits: tuple[Edit, ...]
     size: int
     settle: Callable[[Outcome], None]
+
+
+@dataclass(slots=True)
+class _Message:
+    """The parts of one message to a replica, and their bytes."""
+
+    batches: list[LinkBatch] = field(default_factory=list)
+    states: list[LinkState] = field(default_factory=list)
+    size: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether another message has to begin."""
+        return self.size > MAX_MESSAGE
 
 
 class Sender(Protocol):
@@ -107,51 +133,46 @@ class ReplicaLink:
         self._ready[sender] = None
         self._wake.set()
 
-    def add_state(self, canvas_id: str, state: AuthoredState) -> None:
-        """Send a client's awareness state with the next message, in place of an older one that still waits."""
+    def add_state(self, canvas_id: str, state: AuthoredState) -> bool:
+        """Send a client's awareness state with the next message, in place of an older one that still waits.
+
+        Return False for a state that is too large for a link.
+        """
+        if len(state.json) > MAX_STATE:
+            return False
         key = (canvas_id, state.author, state.client)
         waiting = self._states.get(key)
-        if waiting is None or waiting.state.clock <= state.clock:
+        if waiting is None or _is_newer(state, waiting.state):
             self._states[key] = LinkState(canvas_id, state)
         self._wake.set()
+        return True
 
     def close(self) -> None:
         """Close the link. Its outboxes send their edits in another way."""
         self.is_open = False
-        ready, self._ready = self._ready, {}
-        for sender in ready:
-            sender.lose_link()
+        self._return_senders()
+
+    async def send_last_states(self) -> None:
+        """Send the awareness states that wait, because no flush follows."""
+        self._states_at = 0.0
+        await self._send_states(_Message(), now=0.0)
 
     async def flush(self) -> None:
         """Wait for edits or states, send them, and wait until the next message may follow."""
         await self._wake.wait()
         self._wake.clear()
+        if not self._bus.reachable:
+            # Requests wait for NATS, and their clients are told when that takes too long.
+            self._return_senders()
         now = time.monotonic()
-        states: tuple[LinkState, ...] = ()
-        if self._states and self._states_at <= now:
-            states = tuple(self._states.values())
-            self._states.clear()
-            self._states_at = now + STATE_INTERVAL
-        batches: list[NextBatch] = []
-        parts: list[LinkBatch] = []
-        size = 0
-        for sender in list(self._ready):
-            del self._ready[sender]
-            if sender.link is not self:
-                continue  # the canvas has another holder now
-            batch = sender.take_batch(now)
-            if sender.waits:
-                self._ready[sender] = None
-            if batch is None:
-                continue
-            batches.append(batch)
-            parts.append(LinkBatch(sender.canvas_id, batch.number, batch.edits))
-            size += batch.size
-            if size > MAX_MESSAGE:
-                await self._send(batches, parts, ())
-                batches, parts, size = [], [], 0
-        if parts or states:
-            await self._send(batches, parts, states)
+        message = _Message()
+        for canvas_id, batch in self._take_batches(now):
+            message.batches.append(LinkBatch(canvas_id, batch.number, batch.edits))
+            message.size += batch.size + PART_OVERHEAD
+            if message.is_full:
+                await self._send(message)
+                message = _Message()
+        await self._send_states(message, now)
         await asyncio.sleep(FLUSH_INTERVAL)
         if self._ready:
             self._wake.set()
@@ -159,17 +180,56 @@ class ReplicaLink:
             pause = max(0.0, self._states_at - time.monotonic())
             asyncio.get_running_loop().call_later(pause, self._wake.set)
 
-    async def _send(
-        self, batches: list[NextBatch], parts: list[LinkBatch], states: tuple[LinkState, ...]
-    ) -> None:
-        for batch in batches:
-            self._expect(self, batch)
+    def _take_batches(self, now: float) -> Iterator[tuple[str, NextBatch]]:
+        """Yield the canvas and the next batch of each outbox. From then on, its receipt is expected."""
+        for sender in list(self._ready):
+            self._ready.pop(sender, None)
+            if sender.link is not self:
+                continue  # the canvas has another holder now
+            batch = sender.take_batch(now)
+            if sender.waits:
+                self._ready[sender] = None
+            if batch is not None:
+                self._expect(self, batch)
+                yield sender.canvas_id, batch
+
+    async def _send_states(self, message: _Message, now: float) -> None:
+        """Send the message with the awareness states that are due, and further messages if they do not fit."""
+        for state in self._take_states(now):
+            message.states.append(state)
+            message.size += PART_OVERHEAD + BYTES_PER_CHARACTER * len(state.state.json)
+            if message.is_full:
+                await self._send(message)
+                message = _Message()
+        if message.size:
+            await self._send(message)
+
+    def _take_states(self, now: float) -> tuple[LinkState, ...]:
+        """Return the awareness states that wait, unless the pause after the last ones has not ended."""
+        if not self._states or now < self._states_at:
+            return ()
+        states = tuple(self._states.values())
+        self._states.clear()
+        self._states_at = now + STATE_INTERVAL
+        return states
+
+    def _return_senders(self) -> None:
+        ready, self._ready = self._ready, {}
+        for sender in ready:
+            sender.lose_link()
+
+    async def _send(self, message: _Message) -> None:
         self.used_at = time.monotonic()
         MESSAGES.inc()
-        BATCHES.observe(len(batches))
-        content = encode_to_replica(LinkToReplica(self._bus.replica_id, tuple(parts), states))
+        BATCHES.observe(len(message.batches))
+        parts = LinkToReplica(self._bus.replica_id, tuple(message.batches), tuple(message.states))
         try:
-            await self._bus.publish(self._subject, content, reply=self._reply)
+            await self._bus.publish(self._subject, encode_to_replica(parts), reply=self._reply)
         except Unavailable:
             # The batches are sent again when their receipts do not come, and clients repeat their states.
             log.warning("a message to a replica of collab could not be sent")
+
+
+def _is_newer(state: AuthoredState, other: AuthoredState) -> bool:
+    """Return whether a state replaces another one. Of two equal clocks, a client that has left wins."""
+    return state.clock > other.clock or (state.clock == other.clock and other.json != "null")

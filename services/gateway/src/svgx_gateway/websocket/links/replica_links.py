@@ -12,7 +12,7 @@ from nats.aio.subscription import Subscription
 from prometheus_client import Counter, Gauge
 
 from svgx_common.background import BackgroundTasks, repeat
-from svgx_common.contract.collab import LINK_TO_GATEWAY, LinkBroadcast
+from svgx_common.contract.collab import LINK_TO_GATEWAY, LinkBroadcast, LinkPresence
 from svgx_common.contract.errors import DeadlineExceeded
 from svgx_common.contract.transport import inbox_prefix
 from svgx_common.messaging.bus import Bus, NoResponders
@@ -95,8 +95,10 @@ class ReplicaLinks:
         await asyncio.shield(self._starting)
 
     async def stop(self) -> None:
-        """End all links. The outboxes must have stopped."""
+        """End all links. The outboxes must have stopped. The clients that have just left are not shown any more."""
         await self._background.stop()
+        for link in self._links.values():
+            await link.send_last_states()
         for subscription in self._subscriptions:
             await subscription.unsubscribe()
 
@@ -121,12 +123,13 @@ class ReplicaLinks:
         self._expected.pop(number, None)
 
     async def _start(self) -> None:
-        subject = LINK_TO_GATEWAY.subject_of(gateway_id=self._bus.replica_id)
-        self._subscriptions += [
-            await self._bus.listen(subject, self._receive, lost=self._suspect_gaps),
-            # NATS answers here when nobody receives the messages to a replica. Replicas do not answer.
-            await self._bus.listen(self._reply("*"), self._note_gone),
-        ]
+        if not self._subscriptions:
+            subject = LINK_TO_GATEWAY.subject_of(gateway_id=self._bus.replica_id)
+            self._subscriptions.append(
+                await self._bus.listen(subject, self._receive, lost=self._suspect_gaps)
+            )
+        # NATS answers here when nobody receives the messages to a replica. Replicas do not answer.
+        self._subscriptions.append(await self._bus.listen(self._reply("*"), self._note_gone))
         self._background.repeat("missing receipts", self._check_receipts)
 
     def _reply(self, replica_id: str) -> str:
@@ -144,16 +147,28 @@ class ReplicaLinks:
             self._suspect_gaps()
             return
         for broadcast in message.broadcasts:
-            if (receiver := self.receivers.get(broadcast.canvas_id)) is not None:
-                receiver.receive_broadcast(broadcast)
+            self._receive_part(broadcast)
         for presence in message.presence:
-            if (receiver := self.receivers.get(presence.canvas_id)) is not None:
-                receiver.receive_presence(presence.update)
+            self._receive_part(presence)
         for receipt in message.receipts:
             self._settle(receipt.number, receipt)
         for refusal in message.refusals:
             (REFUSED if refusal.is_held else NOT_HELD).inc()
             self._settle(refusal.number, None if refusal.is_held else NoResponders())
+
+    def _receive_part(self, part: LinkBroadcast | LinkPresence) -> None:
+        """Give a part to its canvas. A failure has no effect on the other parts of the message."""
+        receiver = self.receivers.get(part.canvas_id)
+        if receiver is None:
+            return
+        try:
+            if isinstance(part, LinkBroadcast):
+                receiver.receive_broadcast(part)
+            else:
+                receiver.receive_presence(part.update)
+        except Exception:
+            log.exception("a part of a replica's message failed", canvas_id=part.canvas_id)
+            receiver.suspect_gap()
 
     def _settle(self, number: int, outcome: Outcome) -> None:
         expected = self._expected.pop(number, None)

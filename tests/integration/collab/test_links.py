@@ -9,22 +9,30 @@ import pytest
 from prometheus_client import REGISTRY
 from pycrdt import Doc, Map
 
+from svgx_canvas.document.shared_document import Fault
 from svgx_collab.links.gateway_links import GatewayLinks
+from svgx_collab.room import Receipt, Room
 from svgx_common.contract.collab import (
     CANVAS_EDIT,
     CANVAS_UPDATE,
     LINK_TO_GATEWAY,
     LINK_TO_REPLICA,
     AuthoredState,
+    Broadcast,
+    Edit,
+    LinkBatch,
     LinkToReplica,
 )
+from svgx_common.contract.errors import DeadlineExceeded
+from svgx_common.contract.transport import echo_subject
 from svgx_common.messaging import link_codec
-from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.bus import Bus, NoResponders
+from svgx_common.messaging.wire import decode
 from svgx_devstack import DevStack
 from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.links import replica_links
 from svgx_gateway.websocket.links.replica_links import ReplicaLinks
-from tests.integration.collab.replica import Editor, replica
+from tests.integration.collab.replica import Editor, Replica, replica
 from tests.integration.collab.test_lost_broadcasts import Client, connected
 from tests.integration.state.service import Client as StateClient
 from tests.integration.state.service import user
@@ -68,6 +76,19 @@ def failures(reason: str) -> float:
     """Return the number of batches that were sent again for a reason, from the metric."""
     name = "svgx_engine_live_link_failures_total"
     return REGISTRY.get_sample_value(name, {"reason": reason}) or 0.0
+
+
+async def until_gone(bus: Bus, ended: Replica) -> None:
+    """Wait until NATS has noticed the end of a replica's connection."""
+    subject = echo_subject("collab", ended.bus.replica_id)
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await bus.request(subject, b"", timeout=1)
+            except NoResponders:
+                return
+            except DeadlineExceeded:
+                await pause()
 
 
 @pytest.fixture
@@ -130,12 +151,12 @@ async def test_edit_on_the_link_to_a_dead_replica_is_saved_by_the_next_holder(
 ) -> None:
     """NATS reports at once that nobody receives the message. Proves R-FAIL-1 and R-FAIL-8."""
     async with replica(backing) as one, writing(bus, editor.canvas_id) as writer:
-        before = failures("gone")
+        before = failures("gone"), failures("timeout")
         async with replica(backing) as two:
             await one.crash()
-            async with asyncio.timeout(replica_links.RECEIPT_TIMEOUT / 2):
-                await writer.save("a", "1")
-            assert failures("gone") == before + 1
+            await until_gone(bus, one)
+            await writer.save("a", "1")
+            assert (failures("gone"), failures("timeout")) == (before[0] + 1, before[1])
             assert two.rooms.details()["held"] == 1
             await writer.client.until_has(first="1", a="1")
 
@@ -208,6 +229,66 @@ async def test_awareness_states_on_a_link_are_merged(
         await second_bus.settle()
     states = [each.state.clock for message in messages for each in message.states]
     assert states == [20]
+
+
+async def test_replica_that_stops_leaves_its_link_at_once(
+    backing: DevStack, bus: Bus, editor: Editor
+) -> None:
+    """After the handover, NATS tells the gateway that nobody receives its messages. Proves R-FAIL-10."""
+    async with replica(backing) as one, writing(bus, editor.canvas_id) as writer:
+        before = failures("gone"), failures("timeout")
+        async with replica(backing):
+            await one.rooms.hand_over()
+            await writer.save("a", "1")
+            assert (failures("gone"), failures("timeout")) == (before[0] + 1, before[1])
+            await writer.client.until_has(first="1", a="1")
+
+
+async def test_room_that_failed_takes_no_further_batch(
+    backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The replica refuses all batches of the canvas, also those of the same message. Proves R-SYNC-13."""
+    failed: list[Room] = []
+
+    def fail(room: Room, *_: object) -> Receipt:
+        failed.append(room)
+        raise Fault(None)
+
+    async with replica(backing) as one, writing(bus, editor.canvas_id) as writer:
+        (edit,) = [Edit("ann", editor.draw("b", "2"))]
+        batches = tuple([LinkBatch(editor.canvas_id, number, (edit,)) for number in (1, 2)])
+        message = link_codec.encode_to_replica(LinkToReplica(bus.replica_id, batches, ()))
+        with monkeypatch.context() as patch:
+            patch.setattr(Room, "receive", fail)
+            await bus.publish(LINK_TO_REPLICA.subject_of(replica_id=one.bus.replica_id), message)
+            while not failed:
+                await pause()
+            await one.bus.settle()
+        await writer.save("a", "1")
+        await writer.client.until_has(first="1", a="1")
+    assert len(failed) == 1
+
+
+async def test_gateway_without_links_edits_with_others(
+    backing: DevStack, bus: Bus, second_bus: Bus, editor: Editor
+) -> None:
+    """During an update, a gateway of an earlier version uses the canvas's own subjects. Proves R-BUS-17."""
+    updates: asyncio.Queue[Broadcast] = asyncio.Queue()
+
+    async def receive(_: str, content: bytes) -> None:
+        updates.put_nowait(decode(Broadcast, content))
+
+    async with replica(backing), writing(bus, editor.canvas_id) as writer:
+        await second_bus.listen(CANVAS_UPDATE.subject_of(canvas_id=editor.canvas_id), receive)
+        await second_bus.settle()
+        before = (await editor.sync()).sequence
+        await writer.save("a", "1")
+        async with asyncio.timeout(10):
+            assert (await updates.get()).sequence == before + 1
+        await editor.set("b", "2")
+        async with asyncio.timeout(10):
+            assert (await updates.get()).sequence == before + 2
+        await writer.client.until_has(first="1", a="1", b="2")
 
 
 MALFORMED = [

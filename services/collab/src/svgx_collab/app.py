@@ -55,6 +55,11 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
             raise Unavailable("another replica has less to do", retry_after=RETRY_AFTER)
         return Opened(epoch=await rooms.open(request.canvas_id))
 
+    async def hand_over() -> None:
+        # With a load that falls, the other replicas would leave the canvases to this one.
+        await loads.stop()
+        await rooms.hand_over()
+
     runtime.responder.answer(OPEN, open_canvas)
     runtime.responder.answer(IMPORT_SVG, imports.import_svg)
     runtime.responder.answer(REPLACE_CONTENT, Replacements(bus, workers).replace_content)
@@ -66,7 +71,7 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
     rooms.start()
     await loads.start()
     try:
-        yield Service(drain=rooms.hand_over)
+        yield Service(drain=hand_over)
     finally:
         await loads.stop()
         await rooms.stop()

@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from opentelemetry.trace import SpanContext, get_current_span
 from prometheus_client import Counter
 
@@ -103,8 +104,9 @@ class Channels:
         self.edits_taken = 0
         """The number of edits since the start, including rejected edits."""
         self._context = contextvars.copy_context()
-        self._has_link = False
-        """True from the subscription to the messages of links on."""
+        self._link: Subscription | None = None
+        """The subscription to the messages of links, from the first canvas on."""
+        self._link_lock = asyncio.Lock()
         self._on_unsaved = on_unsaved
         self._on_fault = on_fault
         self._start_fault = start_fault
@@ -124,12 +126,23 @@ class Channels:
             subject = channel.subject_of(canvas_id=held.room.canvas_id)
             callback = functools.partial(self._handle, name, channel, handler, held)
             held.subscriptions.append(await self._bus.connection.subscribe(subject, cb=callback))
-        if not self._has_link:
-            self._has_link = True
-            subject = LINK_TO_REPLICA.subject_of(replica_id=self._bus.replica_id)
-            # The subscription outlives the canvas, so its log lines must not have the canvas's id.
-            context = self._context.copy()
-            await asyncio.create_task(self._subscribe_link(subject), context=context)
+        async with self._link_lock:
+            if self._link is None:
+                # The subscription outlives the canvas, so its log lines must not have the canvas's id.
+                subscribing = asyncio.create_task(
+                    self._subscribe_link(), context=self._context.copy()
+                )
+                self._link = await subscribing
+
+    async def leave_link(self) -> None:
+        """End the subscription to the messages of links, once every message that has arrived is answered.
+
+        NATS then tells the gateways at once that nobody receives their messages.
+        """
+        async with self._link_lock:
+            link, self._link = self._link, None
+            if link is not None:
+                await self._bus.leave([link])
 
     async def answer(self, request: WaitingRequest, revision: int, epoch: str) -> None:
         """Answer a request. The room of this epoch has committed its edits."""
@@ -147,8 +160,9 @@ class Channels:
         else:
             await self._bus.refuse(request.reply, error)
 
-    async def _subscribe_link(self, subject: str) -> None:
-        await self._bus.connection.subscribe(subject, cb=self._receive_link)
+    async def _subscribe_link(self) -> Subscription:
+        subject = LINK_TO_REPLICA.subject_of(replica_id=self._bus.replica_id)
+        return await self._bus.connection.subscribe(subject, cb=self._receive_link)
 
     async def _receive_link(self, message: Msg) -> None:
         """Take the edits and the awareness states of a gateway's message."""
@@ -175,7 +189,10 @@ class Channels:
             held = self._find(each.canvas_id)
             if held is not None:
                 held.touch()
-                self._take_state(held, each.state, now)
+                try:
+                    self._take_state(held, each.state, now)
+                except Exception:
+                    log.exception("a state of a link failed", canvas_id=each.canvas_id)
 
     async def _take_batch(self, gateway: str, batch: LinkBatch, *, is_overloaded: bool) -> None:
         """Apply a batch of a link. Its receipt is sent once the edits are committed."""

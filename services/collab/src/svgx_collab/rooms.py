@@ -183,6 +183,11 @@ class Rooms:
         await asyncio.gather(
             *(self.leave(canvas_id) for canvas_id in list(self._held)), self._leaving.wait()
         )
+        try:
+            await self._channels.leave_link()
+        except (SvgxError, NatsError, TimeoutError) as error:
+            # The gateways send the batches without a receipt again.
+            log.warning("could not leave the links", error=type(error).__name__)
         await self._links.flush()
 
     def details(self) -> dict[str, int]:
@@ -308,14 +313,20 @@ class Rooms:
         held.mark_changed()
 
     def _start_discarding(self, held: HeldCanvas, fault: Fault) -> None:
-        """Discard a room from a task that continues."""
-        self._leaving.start("discarding", self._discard(held, fault))
+        """Discard a room from a task that continues. The room is released at once, so nothing uses it any more."""
+        if self._note_fault(held, fault):
+            self._leaving.start("discarding", self._end_failed(held))
 
     async def _discard(self, held: HeldCanvas, fault: Fault) -> None:
         """Stop holding a room that failed. The next request opens the canvas from its journal, on any replica."""
+        if self._note_fault(held, fault):
+            await self._end_failed(held)
+
+    def _note_fault(self, held: HeldCanvas, fault: Fault) -> bool:
+        """Release a room that failed, and remember the edit at fault. Return False if it was released before."""
         canvas_id = held.room.canvas_id
         if held.is_released:
-            return
+            return False
         BROKEN.inc()
         log.error("a room failed; the canvas is reopened", canvas_id=canvas_id)
         if fault.culprit is None:
@@ -323,8 +334,12 @@ class Rooms:
         else:
             self._faulty.append(fault.culprit)
             self._one_by_one.discard(canvas_id)
+        self._release(held, FAILED)
+        return True
+
+    async def _end_failed(self, held: HeldCanvas) -> None:
         await self._end(held, Unavailable("the canvas is being reopened"), FAILED)
-        await self._release_lease(canvas_id)
+        await self._release_lease(held.room.canvas_id)
 
     async def _end(self, held: HeldCanvas, error: SvgxError, reason: str) -> None:
         """Stop holding the canvas at once. Requests that wait for a commit are refused with `error`."""

@@ -120,10 +120,10 @@ class Broadcaster:
         for broadcast in held.context.run(_take_broadcasts, held):
             BROADCASTS.inc()
             BROADCAST_BYTES.inc(len(broadcast.update))
-            if origins:
-                await self._broadcast_traced(canvas_id, broadcast, origins)
-            elif gateways is None or len(broadcast.update) > MAX_PART:
-                await self._bus.broadcast(CANVAS_UPDATE, broadcast, canvas_id=canvas_id)
+            if origins or gateways is None or len(broadcast.update) > MAX_PART:
+                if gateways is not None:
+                    await self.links.flush()  # an earlier broadcast of the canvas may wait
+                await self._publish_alone(canvas_id, broadcast, origins)
             else:
                 part = LinkBroadcast(
                     canvas_id, broadcast.epoch, broadcast.sequence, broadcast.update
@@ -141,10 +141,13 @@ class Broadcaster:
                 for gateway in gateways:
                     self.links.presence(gateway, LinkPresence(canvas_id, states))
 
-    async def _broadcast_traced(
+    async def _publish_alone(
         self, canvas_id: str, broadcast: Broadcast, origins: list[SpanContext]
     ) -> None:
-        """Broadcast an update within the trace of the first recorded batch in it."""
+        """Broadcast an update on the canvas's own subject, within the trace of the first recorded batch in it."""
+        if not origins:
+            await self._bus.broadcast(CANVAS_UPDATE, broadcast, canvas_id=canvas_id)
+            return
         batch = Batch(None, origins)
         with TraceOf(origins), self._bus.spans.publish(CANVAS_UPDATE, canvas_id, batch):
             headers = trace_headers(first=True)

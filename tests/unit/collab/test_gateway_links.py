@@ -170,6 +170,20 @@ async def test_broadcast_is_sent_on_links_unless_it_is_large_or_a_gateway_is_unk
     assert len(bus.broadcasts) == (0 if on_links else 1)
 
 
+async def test_large_broadcast_follows_the_earlier_ones(bus: FakeBus) -> None:
+    """A gateway receives the broadcasts of a canvas in their order, so it finds no gap. Proves R-SYNC-6."""
+    broadcaster = Broadcaster(cast(Bus, bus), fail)
+    canvas = Canvas(broadcaster)
+    canvas.held.add_gateway("one", now=0.0)
+    canvas.edit("1")
+    await broadcaster.broadcast_changes(canvas.held)
+    assert (bus.messages, bus.broadcasts) == ([], [])
+    canvas.edit("x" * MAX_PART)
+    await broadcaster.broadcast_changes(canvas.held)
+    (broadcast,) = bus.messages[0][1].broadcasts
+    assert (broadcast.sequence, bus.broadcasts[0].sequence) == (1, 2)
+
+
 async def test_new_holder_announces_itself_to_all_gateways(bus: FakeBus) -> None:
     """The announcement is broadcast 0, without content. Proves R-FAIL-14."""
     broadcaster = Broadcaster(cast(Bus, bus), fail)

@@ -380,7 +380,7 @@ async def test_canvas_that_fails_does_not_keep_the_receipts_of_others(
     receipt = LinkReceipt(batch.number, (), EPOCH)
     await answer(links, LinkToGateway((broadcast,), (presence,), (receipt,), ()))
     assert (outbox.unsaved_since, requests.after) == (None, [])
-    assert suspected == ["gap", "gap"]
+    assert suspected == ["gap"], "a lost broadcast needs a catch-up, and lost presence does not"
 
 
 async def test_unused_link_is_closed(

@@ -208,7 +208,7 @@ class Outbox:
             self._report_saved()
             return
         RESENT.inc()
-        if link is self._link:  # otherwise the canvas has another holder now
+        if self._link in (link, None):  # otherwise the canvas has another holder now
             if isinstance(outcome, DeadlineExceeded):
                 self._requests_until = time.monotonic() + AFTER_TIMEOUT
             self.lose_link()

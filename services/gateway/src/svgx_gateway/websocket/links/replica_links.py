@@ -168,7 +168,8 @@ class ReplicaLinks:
                 receiver.receive_presence(part.update)
         except Exception:
             log.exception("a part of a replica's message failed", canvas_id=part.canvas_id)
-            receiver.suspect_gap()
+            if isinstance(part, LinkBroadcast):
+                receiver.suspect_gap()
 
     def _settle(self, number: int, outcome: Outcome) -> None:
         expected = self._expected.pop(number, None)

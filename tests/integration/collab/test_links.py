@@ -116,7 +116,7 @@ async def test_edits_and_broadcasts_of_many_canvases_share_messages(
 ) -> None:
     """Edits, broadcasts and receipts of ten canvases need a few messages, and none on the canvases' own subjects.
 
-    Proves R-BUS-17.
+    Proves R-BUS-18.
     """
     counts: dict[str, int] = {}
     client = StateClient(bus, user())
@@ -272,7 +272,7 @@ async def test_room_that_failed_takes_no_further_batch(
 async def test_gateway_without_links_edits_with_others(
     backing: DevStack, bus: Bus, second_bus: Bus, editor: Editor
 ) -> None:
-    """During an update, a gateway of an earlier version uses the canvas's own subjects. Proves R-BUS-17."""
+    """During an update, a gateway of an earlier version uses the canvas's own subjects. Proves R-BUS-18."""
     updates: asyncio.Queue[Broadcast] = asyncio.Queue()
 
     async def receive(_: str, content: bytes) -> None:
@@ -303,7 +303,7 @@ MALFORMED = [
 async def test_malformed_message_of_a_link_changes_nothing(
     backing: DevStack, bus: Bus, editor: Editor, content: bytes
 ) -> None:
-    """The replica goes on, and publishes on no subject that a sender has made up. Proves R-BUS-17."""
+    """The replica goes on, and publishes on no subject that a sender has made up. Proves R-BUS-18."""
     async with replica(backing) as one, writing(bus, editor.canvas_id) as writer:
         await bus.publish(LINK_TO_REPLICA.subject_of(replica_id=one.bus.replica_id), content)
         to_gateway = LINK_TO_GATEWAY.subject_of(gateway_id=bus.replica_id)

@@ -63,12 +63,12 @@ def bus() -> FakeBus:
     + [(text, False) for text in ("a.b", "*", ">", "a b", "a\n", "ä", "a.>")],
 )
 def test_gateway_id_cannot_change_the_subject(text: str, *, is_id: bool) -> None:
-    """The sender of a message chooses the id, which becomes part of a subject. Proves R-BUS-17."""
+    """The sender of a message chooses the id, which becomes part of a subject. Proves R-BUS-18."""
     assert is_gateway_id(text) == is_id
 
 
 async def test_parts_of_one_flush_share_a_message_for_each_gateway(bus: FakeBus) -> None:
-    """Broadcasts, receipts and refusals of all canvases are one message to each gateway. Proves R-BUS-17."""
+    """Broadcasts, receipts and refusals of all canvases are one message to each gateway. Proves R-BUS-18."""
     links = GatewayLinks(cast(Bus, bus), ignore_part)
     for gateway in ("one", "two"):
         for number in range(3):
@@ -157,7 +157,7 @@ def fail(_: HeldCanvas, fault: Fault) -> None:
 async def test_broadcast_is_sent_on_links_unless_it_is_large_or_a_gateway_is_unknown(
     bus: FakeBus, gateways: list[str], size: int, *, on_links: bool
 ) -> None:
-    """Each broadcast takes one of the two ways, so no client receives it twice. Proves R-SYNC-6 and R-BUS-17."""
+    """Each broadcast takes one of the two ways, so no client receives it twice. Proves R-SYNC-6 and R-BUS-18."""
     broadcaster = Broadcaster(cast(Bus, bus), fail)
     canvas = Canvas(broadcaster)
     for gateway in gateways:

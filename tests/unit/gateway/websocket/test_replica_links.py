@@ -121,7 +121,7 @@ async def outbox(
     ("epoch", "replica"), [(EPOCH, "holder"), ("a.b.1", "a.b"), ("0123456789abcdef", None)]
 )
 def test_epoch_names_its_replica(epoch: str, replica: str | None) -> None:
-    """An epoch of an earlier version names none, so its canvas is served without a link. Proves R-BUS-17."""
+    """An epoch of an earlier version names none, so its canvas is served without a link. Proves R-BUS-18."""
     assert replica_of(epoch) == replica
 
 
@@ -158,7 +158,7 @@ async def test_refused_batch_becomes_a_request(
     is_held: int,
     after: type[Exception],
 ) -> None:
-    """The request begins with the opening of the canvas if the replica does not hold it. Proves R-BUS-17."""
+    """The request begins with the opening of the canvas if the replica does not hold it. Proves R-BUS-18."""
     outbox.add(connection, b"update", 1)
     (batch,) = (await bus.messages.get()).batches
     await answer(links, LinkToGateway((), (), (), (LinkRefusal(batch.number, is_held),)))
@@ -179,7 +179,7 @@ async def test_batch_without_a_receipt_becomes_a_request_and_the_link_is_avoided
 ) -> None:
     """Also when the message could not be sent. A broadcast of the same holder does not bring the link back at once.
 
-    Proves R-BUS-17.
+    Proves R-BUS-18.
     """
     monkeypatch.setattr(replica_links, "RECEIPT_TIMEOUT", 0.0)
     monkeypatch.setattr(replica_links, "CHECK_INTERVAL", 0.01)
@@ -327,7 +327,7 @@ async def test_edits_are_requests_while_nats_is_away(
 async def test_epoch_without_a_replica_needs_requests(
     bus: FakeBus, links: ReplicaLinks, connection: Connection, requests: Requests
 ) -> None:
-    """A replica of an earlier version, during an update, gets no messages of links. Proves R-BUS-17."""
+    """A replica of an earlier version, during an update, gets no messages of links. Proves R-BUS-18."""
     outbox = Outbox(cast(Bus, bus), "canvas", connection.close, links)
     outbox.locate("0123456789abcdef")
     outbox.add(connection, b"update", 1)
@@ -358,7 +358,7 @@ async def test_timeout_on_the_link_to_an_earlier_holder_keeps_the_new_link(
 async def test_canvas_that_fails_does_not_keep_the_receipts_of_others(
     bus: FakeBus, links: ReplicaLinks, outbox: Outbox, connection: Connection, requests: Requests
 ) -> None:
-    """The canvas catches up, and the other parts of the message count. Proves R-BUS-17."""
+    """The canvas catches up, and the other parts of the message count. Proves R-BUS-18."""
     suspected: list[str] = []
 
     class Failing:
@@ -386,7 +386,7 @@ async def test_canvas_that_fails_does_not_keep_the_receipts_of_others(
 async def test_unused_link_is_closed(
     links: ReplicaLinks, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A replica that has stopped leaves no link behind, and a link can begin again. Proves R-BUS-17."""
+    """A replica that has stopped leaves no link behind, and a link can begin again. Proves R-BUS-18."""
     first = outbox.link
     assert first is not None
     monkeypatch.setattr(replica_links, "IDLE", 0.0)

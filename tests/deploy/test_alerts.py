@@ -12,6 +12,7 @@ from deploy.build import values
 from deploy.build.helm import NAMESPACE, Helm
 from svgx_common.contract.operation import SERVICES
 from tests.deploy.debian import program
+from tests.deploy.objects import parse_objects
 
 RUNBOOKS_URL = "https://docs.svgx-engine.com/runbooks"
 
@@ -362,11 +363,7 @@ def rendered_rules(helm: Helm, service: str, *given: str) -> dict[str, Any]:
     """Return the rules of a service's chart with these values."""
     arguments = ["nats.url=nats://nats.example:4222", "monitoring.alerts.enabled=true", *given]
     rendered = helm.template(service, *(part for each in arguments for part in ("--set", each)))
-    (rule,) = (
-        each
-        for each in yaml.safe_load_all(rendered)
-        if each is not None and each["kind"] == "PrometheusRule"
-    )
+    (rule,) = (each for each in parse_objects(rendered) if each["kind"] == "PrometheusRule")
     spec: dict[str, Any] = rule["spec"]
     return spec
 

@@ -11,6 +11,7 @@ import yaml
 from deploy.build import values
 from deploy.build.helm import Helm
 from svgx_common.contract.operation import SERVICES
+from tests.deploy.objects import parse_objects
 
 SERVERS = {"nats": "StatefulSet", "postgresql": "StatefulSet", "valkey": "Deployment"}
 """The kind of each server's workload, by the name of the server in the values."""
@@ -20,11 +21,11 @@ TRIAL = ("--values", "svgx/values-dev.yaml")
 
 def workloads(helm: Helm, *arguments: str) -> dict[str, dict[str, Any]]:
     """Return all Deployments and StatefulSets of the trial values, by the last part of their name."""
-    rendered = yaml.safe_load_all(helm.template("svgx", *TRIAL, *arguments))
+    rendered = parse_objects(helm.template("svgx", *TRIAL, *arguments))
     return {
         each["metadata"]["name"].removeprefix("svgx-"): each
         for each in rendered
-        if each and each["kind"] in ("Deployment", "StatefulSet")
+        if each["kind"] in ("Deployment", "StatefulSet")
     }
 
 

@@ -11,6 +11,7 @@ from svgx_collab.settings import CollabSettings
 from svgx_common.contract import OPERATIONS
 from svgx_common.contract.operation import SERVICES
 from svgx_state.settings import StateSettings
+from tests.deploy.objects import parse_objects
 
 STATE, COLLAB = StateSettings.model_fields, CollabSettings.model_fields
 
@@ -20,12 +21,9 @@ LONG_NAME = "a-release-with-the-longest-name-that-helm-permits".ljust(53, "x")
 
 def render_alone(helm: Helm, service: str, *arguments: str) -> list[dict[str, Any]]:
     """Return the objects of a service's chart that is installed without the umbrella."""
-    return objects(helm.template(service, "--set", "nats.url=nats://nats.example:4222", *arguments))
-
-
-def objects(rendered: str) -> list[dict[str, Any]]:
-    """Return the rendered objects."""
-    return [each for each in yaml.safe_load_all(rendered) if each]
+    return parse_objects(
+        helm.template(service, "--set", "nats.url=nats://nats.example:4222", *arguments)
+    )
 
 
 @pytest.mark.parametrize("chart", values.CHARTS)
@@ -40,7 +38,7 @@ def test_umbrella_renders_its_golden(helm: Helm, golden: str) -> None:
     rendered = helm.template("svgx", *charts.GOLDENS[golden])
     assert rendered == helm.template("svgx", *charts.GOLDENS[golden])
     expected = (charts.RENDERED / golden).read_text(encoding="utf-8")
-    assert objects(rendered) == objects(expected), "run `make charts`"
+    assert parse_objects(rendered) == parse_objects(expected), "run `make charts`"
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -58,7 +56,7 @@ def test_chart_of_a_service_renders_alone(helm: Helm, service: str) -> None:
 
 def test_long_release_name_makes_valid_names(helm: Helm) -> None:
     """A DNS label has at most 63 characters. A StatefulSet's name has at most 52, because Kubernetes adds 11."""
-    for each in objects(helm.template("svgx", release=LONG_NAME)):
+    for each in parse_objects(helm.template("svgx", release=LONG_NAME)):
         limit = 52 if each["kind"] == "StatefulSet" else 63
         assert len(each["metadata"]["name"]) <= limit
         assert all(len(str(value)) <= 63 for value in each["metadata"]["labels"].values())
@@ -166,7 +164,7 @@ def test_release_name_that_makes_invalid_names_is_refused(helm: Helm, release: s
 @pytest.mark.parametrize("release", ["svgx.v1", "on", "svgx-gateway"])
 def test_awkward_release_name_makes_valid_names_and_labels(helm: Helm, release: str) -> None:
     """A dot becomes a hyphen, and a name that YAML reads as another type stays text."""
-    for each in objects(helm.template("svgx", release=release)):
+    for each in parse_objects(helm.template("svgx", release=release)):
         assert "." not in each["metadata"]["name"]
         assert isinstance(each["metadata"]["labels"]["app.kubernetes.io/instance"], str)
 
@@ -174,7 +172,7 @@ def test_awkward_release_name_makes_valid_names_and_labels(helm: Helm, release: 
 def test_release_with_the_name_of_its_service_does_not_repeat_it(helm: Helm) -> None:
     """`helm install svgx-gateway gateway` makes `svgx-gateway`, not `svgx-gateway-gateway`."""
     address = "nats.url=nats://nats.example:4222"
-    found = objects(helm.template("gateway", "--set", address, release="svgx-gateway"))
+    found = parse_objects(helm.template("gateway", "--set", address, release="svgx-gateway"))
     assert of_kind(found, "Deployment")[0]["metadata"]["name"] == "svgx-gateway"
 
 
@@ -271,7 +269,7 @@ def test_fields_follow_the_version_of_kubernetes(
     helms: dict[str, Helm], version: str, policy: str | None, metric: str
 ) -> None:
     """An older Kubernetes refuses or ignores the newer fields."""
-    found = objects(helms["helm4"].template("svgx", "--kube-version", version))
+    found = parse_objects(helms["helm4"].template("svgx", "--kube-version", version))
     budgets = of_kind(found, "PodDisruptionBudget")
     assert len(budgets) == len(SERVICES) + 1
     assert {each["spec"].get("unhealthyPodEvictionPolicy") for each in budgets} == {policy}

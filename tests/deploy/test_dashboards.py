@@ -21,6 +21,7 @@ from tests.deploy.monitoring_queries import (
     parts,
     rule_queries,
 )
+from tests.deploy.objects import parse_objects
 
 GUIDE_TITLES = {
     *("SVGX Engine Overview", "Collaboration Metrics", "Error Tracking", "Resource Usage"),
@@ -128,7 +129,7 @@ def test_panels_have_units_descriptions_and_thresholds(name: str) -> None:
 def test_dashboards_fit_into_an_annotation(helm: Helm) -> None:
     """Grafana's sidecar finds each ConfigMap by its label, and `kubectl apply` can store it."""
     rendered = helm.template("svgx", "--values", "svgx/values-production.yaml")
-    found = [each for each in yaml.safe_load_all(rendered) if each and _is_dashboards(each)]
+    found = [each for each in parse_objects(rendered) if _is_dashboards(each)]
     files = {name: json.loads(text) for each in found for name, text in each["data"].items()}
     assert files == {f"{name}.json": dashboard for name, dashboard in dashboards().items()}
     for each in found:

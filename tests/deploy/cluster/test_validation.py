@@ -12,6 +12,7 @@ from deploy.build import charts
 from deploy.build.helm import NAMESPACE, Helm
 from tests.deploy.cluster.cluster import Cluster, CommandError, Result
 from tests.deploy.cluster.releases import NATS
+from tests.deploy.objects import parse_objects
 
 EVERYTHING = """
 autoscaling: {connectionsPerReplica: 2000}
@@ -115,7 +116,7 @@ def render(helm: Helm, case: str, release: str) -> list[dict[str, Any]]:
     (helm.charts / "everything.yaml").write_text(EVERYTHING, encoding="utf-8")
     chart, *arguments = RENDERED[case]
     rendered = helm.template(chart, *arguments, release=release)
-    return [each for each in yaml.safe_load_all(rendered) if each]
+    return parse_objects(rendered)
 
 
 @pytest.mark.parametrize("release", ["svgx", LONG_NAME])

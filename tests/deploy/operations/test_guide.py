@@ -11,6 +11,7 @@ import yaml
 
 from svgx_devstack import DevStack
 from tests.deploy.debian import program
+from tests.deploy.objects import parse_objects
 from tests.deploy.operations.guide import GUIDE, ROOT, Block, checked_by, names, read_blocks
 from tests.deploy.operations.shell import GUIDE_DATABASE, Shell
 from tests.e2e.clients.api import open_api
@@ -77,7 +78,7 @@ def test_commands_for_a_cluster_name_existing_objects() -> None:
     """Each object that a command names is rendered by the charts or created by the guide."""
     existing = set(_CREATED_BY_THE_GUIDE)
     for path in (ROOT / "k8s").glob("*.yaml"):
-        for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
+        for document in parse_objects(path.read_text(encoding="utf-8")):
             existing.add(document["metadata"]["name"])
     named = set(_OBJECT.findall(GUIDE.read_text(encoding="utf-8")))
     assert len(named) > 4

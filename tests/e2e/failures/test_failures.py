@@ -14,7 +14,6 @@ from tests.e2e.clients.editor_group import RECOVERY_TIMEOUT, editing
 from tests.e2e.clients.hocuspocus import connect_hocuspocus
 from tests.e2e.clients.workspace import Workspace, open_workspace
 from tests.e2e.clients.yjs_driver import AWARENESS, YjsDriver
-from tests.limits import HIGH_LIMITS
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -23,16 +22,9 @@ OUTAGE_SECONDS = 5.0
 
 
 @pytest.fixture(scope="module")
-async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevStack]:
-    """Start a stack of its own, because the tests kill its processes."""
-    async with DevStack(tmp_path_factory.mktemp("drills"), settings=HIGH_LIMITS) as stack:
-        yield stack
-
-
-@pytest.fixture(scope="module")
-async def workspace(own_stack: DevStack, driver: YjsDriver) -> AsyncIterator[Workspace]:
-    """Open a workspace on the stack of this module."""
-    async with open_workspace(own_stack, driver) as workspace:
+async def workspace(killed_stack: DevStack, driver: YjsDriver) -> AsyncIterator[Workspace]:
+    """Open a workspace on a stack that no other process uses, because the tests kill its processes."""
+    async with open_workspace(killed_stack, driver) as workspace:
         yield workspace
 
 

@@ -18,6 +18,7 @@ from svgx_devstack import DevStack, ports
 from tests.e2e.clients.api import CANVASES, SVG_TYPE
 from tests.e2e.clients.problems import check_problem
 from tests.e2e.clients.workspace import Workspace
+from tests.e2e.cluster.extra_gateway import ExtraGateway, extra_gateway
 from tests.unit.common.http.raw_server import RawResponse, parse_response
 
 
@@ -320,29 +321,23 @@ async def test_failed_post_may_be_repeated_with_the_same_key(workspace: Workspac
 
 @pytest.fixture(scope="module")
 def metrics_port() -> int:
-    """Return the port of the metrics of `own_stack`."""
+    """Return the port of the metrics of `studio_gateway`."""
     return ports.choose()
 
 
 @pytest.fixture(scope="module")
-async def own_stack(
-    tmp_path_factory: pytest.TempPathFactory, metrics_port: int
-) -> AsyncIterator[DevStack]:
-    """Start a stack with one allowed origin, and with the gateway's metrics on a port of their own."""
-    settings = {
-        "CORS_ORIGINS": "https://studio.example",
-        "TRUSTED_PROXIES": "127.0.0.1",
-        "METRICS_PORT": str(metrics_port),
-    }
-    async with DevStack(tmp_path_factory.mktemp("origins"), settings=settings) as own:
-        yield own
+async def studio_gateway(stack: DevStack, metrics_port: int) -> AsyncIterator[ExtraGateway]:
+    """Start a gateway with one allowed origin, and with its metrics on a port of their own."""
+    settings = {"CORS_ORIGINS": "https://studio.example", "METRICS_PORT": str(metrics_port)}
+    async with extra_gateway(stack, settings) as gateway:
+        yield gateway
 
 
 async def test_websocket_handshake_from_another_origin_gets_403(
-    own_stack: DevStack, stack: DevStack
+    studio_gateway: ExtraGateway, stack: DevStack
 ) -> None:
     """With `*`, each origin is allowed. Proves R-HTTP-10."""
-    url = f"{own_stack.url.replace('http', 'ws', 1)}/runtime/events/x"
+    url = f"{studio_gateway.websocket_url}/runtime/events/x"
     for origin in ("https://evil.example", "null", "http://studio.example", "https://[", ""):
         with pytest.raises(InvalidStatus) as refused:
             await connect(url, additional_headers={"Origin": origin})
@@ -350,12 +345,12 @@ async def test_websocket_handshake_from_another_origin_gets_403(
         problem = json.loads(refused.value.response.body or b"")
         assert (problem["code"], problem["field"]) == ("forbidden", "origin")
         assert refused.value.response.headers["cache-control"] == "no-store"
-    allowed = [{"Origin": each} for each in ("https://STUDIO.example", own_stack.url)]
+    allowed = [{"Origin": each} for each in ("https://STUDIO.example", studio_gateway.url)]
     for headers in ({}, *allowed):
         async with connect(url, additional_headers=headers) as socket:
             await socket.wait_closed()
             assert socket.close_code == 4401
-    async with httpx.AsyncClient(base_url=own_stack.url, timeout=60) as http:
+    async with httpx.AsyncClient(base_url=studio_gateway.url, timeout=60) as http:
         tls = {"X-Forwarded-Proto": "https"}
         response = await http.get("/auth/me", headers=tls)
         assert response.headers["strict-transport-security"] == "max-age=31536000"
@@ -366,17 +361,17 @@ async def test_websocket_handshake_from_another_origin_gets_403(
 
 
 async def test_metrics_port_of_the_gateway_has_the_metrics_without_a_limit(
-    own_stack: DevStack, metrics_port: int
+    studio_gateway: ExtraGateway, metrics_port: int
 ) -> None:
     """The API port then has neither the pages nor their description. Proves R-LIMIT-15."""
     async with httpx.AsyncClient(timeout=60) as http:
         url = f"http://127.0.0.1:{metrics_port}"
         for path in ["/metrics", "/metrics/prometheus"] * 100:
             assert (await http.get(url + path)).status_code == 200
-        described = (await http.get(f"{own_stack.url}/openapi.json")).json()["paths"]
+        described = (await http.get(f"{studio_gateway.url}/openapi.json")).json()["paths"]
         assert not any(path.startswith("/metrics") for path in described)
         for path in ("/metrics", "/metrics/prometheus"):
-            check_problem(await http.get(own_stack.url + path), 404, "not_found")
+            check_problem(await http.get(studio_gateway.url + path), 404, "not_found")
         for path in ("/health/live", "/auth/me"):
             check_problem(await http.get(url + path), 404, "not_found")
 

@@ -9,28 +9,20 @@ import pytest
 from svgx_devstack import DevStack
 from tests.e2e.clients.api import CANVASES, ApiSession, open_api
 from tests.e2e.clients.openapi_document import check_response, example_request
-from tests.limits import HIGH_LIMITS
 from tests.polling import pause
 
 
 @pytest.fixture(scope="module")
-async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Start a stack for this module only, because the examples change accounts and limits."""
-    async with DevStack(tmp_path_factory.mktemp("docs"), settings=HIGH_LIMITS) as stack:
-        yield stack
-
-
-@pytest.fixture(scope="module")
-async def document(own_stack: DevStack) -> dict[str, Any]:
+async def document(changed_stack: DevStack) -> dict[str, Any]:
     """Return the OpenAPI document that the gateway serves."""
-    async with httpx.AsyncClient(base_url=own_stack.url, timeout=60) as http:
+    async with httpx.AsyncClient(base_url=changed_stack.url, timeout=60) as http:
         document: dict[str, Any] = (await http.get("/openapi.json")).json()
         return document
 
 
-async def test_docs_page_loads_files_of_the_gateway_only(own_stack: DevStack) -> None:
+async def test_docs_page_loads_files_of_the_gateway_only(changed_stack: DevStack) -> None:
     """The gateway serves all files of the page, and the content security policy forbids others. Proves R-HTTP-12."""
-    async with httpx.AsyncClient(base_url=own_stack.url, timeout=60) as http:
+    async with httpx.AsyncClient(base_url=changed_stack.url, timeout=60) as http:
         page = await http.get("/docs/")
         assert page.text == (await http.get("/docs")).text
         assert page.headers["content-type"].startswith("text/html")
@@ -50,9 +42,9 @@ async def test_docs_page_loads_files_of_the_gateway_only(own_stack: DevStack) ->
                 )
 
 
-async def test_root_redirects_a_browser_to_the_docs_page(own_stack: DevStack) -> None:
+async def test_root_redirects_a_browser_to_the_docs_page(changed_stack: DevStack) -> None:
     """Only GET is redirected, and the address stays a path of the same host. Proves R-HTTP-12."""
-    async with httpx.AsyncClient(base_url=own_stack.url, timeout=60) as http:
+    async with httpx.AsyncClient(base_url=changed_stack.url, timeout=60) as http:
         redirect = await http.get("/")
         assert (redirect.status_code, redirect.headers["location"]) == (307, "/docs")
         page = await http.get("/", follow_redirects=True)
@@ -106,14 +98,14 @@ DRAIN = ("post", "/admin/replicas/{service}/{replica_id}/drain")
 
 
 async def test_every_example_request_gets_a_described_response(
-    own_stack: DevStack, document: dict[str, Any]
+    changed_stack: DevStack, document: dict[str, Any]
 ) -> None:
     """Each example request gets a response that the document describes. Proves R-CONTRACT-4."""
     async with (
-        open_api(own_stack.url) as api,
-        httpx.AsyncClient(base_url=own_stack.url, timeout=60) as http,
+        open_api(changed_stack.url) as api,
+        httpx.AsyncClient(base_url=changed_stack.url, timeout=60) as http,
     ):
-        admin = api.session(own_stack.admin_username, own_stack.admin_password)
+        admin = api.session(changed_stack.admin_username, changed_stack.admin_password)
 
         async def send(
             method: str, path: str, session: ApiSession | None = admin, **values: str
@@ -211,14 +203,14 @@ async def test_every_example_request_gets_a_described_response(
 
 
 async def test_refusals_match_the_openapi_document(
-    own_stack: DevStack, document: dict[str, Any]
+    changed_stack: DevStack, document: dict[str, Any]
 ) -> None:
     """Requests without a token and malformed requests of an admin get documented responses. Proves R-CONTRACT-4."""
     async with (
-        open_api(own_stack.url) as api,
-        httpx.AsyncClient(base_url=own_stack.url, timeout=60) as http,
+        open_api(changed_stack.url) as api,
+        httpx.AsyncClient(base_url=changed_stack.url, timeout=60) as http,
     ):
-        admin = api.session(own_stack.admin_username, own_stack.admin_password)
+        admin = api.session(changed_stack.admin_username, changed_stack.admin_password)
         for path, methods in document["paths"].items():
             for method, operation in methods.items():
                 if not operation.get("parameters") and "requestBody" not in operation:

@@ -24,7 +24,6 @@ from tests.e2e.clients.editor_group import EditorGroup
 from tests.e2e.clients.raw_socket import RawSocket, encode_frame
 from tests.e2e.clients.workspace import Workspace, open_workspace
 from tests.e2e.clients.yjs_driver import YjsDriver
-from tests.limits import HIGH_LIMITS
 
 FRAMES = int(os.environ.get("SVGX_FUZZ_FRAMES", "1200"))
 pytestmark = pytest.mark.timeout(120 + FRAMES // 20)
@@ -40,14 +39,9 @@ ERROR_MARKS = ("Traceback", '"level": "ERROR"', '"level": "CRITICAL"', "[error",
 
 
 @pytest.fixture(scope="module")
-async def own_workspace(
-    tmp_path_factory: pytest.TempPathFactory, driver: YjsDriver
-) -> AsyncIterator[Workspace]:
-    """Start a stack of its own, because the test reads the logs and the memory of its processes."""
-    async with (
-        DevStack(tmp_path_factory.mktemp("frames"), settings=HIGH_LIMITS) as stack,
-        open_workspace(stack, driver) as workspace,
-    ):
+async def own_workspace(killed_stack: DevStack, driver: YjsDriver) -> AsyncIterator[Workspace]:
+    """Open a workspace on a stack without errors, because the test reads the logs and the memory of its processes."""
+    async with open_workspace(killed_stack, driver) as workspace:
         yield workspace
 
 

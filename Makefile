@@ -11,8 +11,8 @@ help: ## List the targets
 run: ## Start all services in the foreground (API_PORT, SVGX_HOME); Ctrl-C stops them, data is kept
 	@exec $(BOOTSTRAP) run
 
-# Processes that run test files side by side. One more than a small machine has cores, because many tests wait.
-JOBS ?= 3
+# Processes that run test files side by side. Two more than a small machine has cores, because many tests wait.
+JOBS ?= 4
 
 test: tools ## Run all tests (ARGS="-k name" selects some; JOBS=0 runs them in one process)
 	@exec $(BOOTSTRAP) tests pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)

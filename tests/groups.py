@@ -19,6 +19,11 @@ GROUPS = {
         "tests/e2e/accounts/test_role_matrix.py",
         "tests/e2e/openapi/test_openapi_fuzz.py",
     ),
+    # `configured_stack`.
+    "configuration": (
+        "tests/e2e/operations/test_signing_keys.py",
+        "tests/e2e/operations/test_configuration.py",
+    ),
 }
 """The files of each group, in the order in which they run."""
 
@@ -39,7 +44,7 @@ SHARED = (
     "tests/deploy/test_prometheus.py",
     "tests/integration/devstack/test_stack.py",
 )
-"""Files and folders whose tests use `stack`, except those of `GROUPS` and `ALONE`."""
+"""Files and folders that use `stack`, except those of `GROUPS` and `ALONE`."""
 
 _ORDERED = [*(file for files in GROUPS.values() for file in files), *ALONE]
 _GROUP_OF = {file: group for group, files in GROUPS.items() for file in files}

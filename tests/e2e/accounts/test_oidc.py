@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
+from svgx_devstack import DevStack
 from tests import leaks
 from tests.e2e.clients.api import ApiSession, open_api
 from tests.e2e.clients.oidc import LOGIN_PATH, Browser, OidcStack, start_oidc_stack
@@ -320,28 +321,36 @@ async def test_oidc_sign_ins_are_in_the_audit_log(
 
 
 async def test_unavailable_oidc_provider_gets_503_and_password_log_ins_work(
-    tmp_path: Path, node: Path, admin: ApiSession
+    oidc: OidcStack, browser: Browser
 ) -> None:
-    """Both OIDC pages get status 503, and log-ins with a password work. Proves R-AUTH-35."""
-    async with start_oidc_stack(tmp_path, node) as other:
-        browser = Browser(other)
-        async with browser.http:
-            await other.set_claims("ada", groups=["editors"])
-            callback = await browser.authorize("ada")
-            other.process.kill()
-            await other.process.wait()
-            unavailable = await browser.http.get(callback)
-            assert (unavailable.status_code, unavailable.json()["code"]) == (503, "unavailable")
-            assert "retry-after" in unavailable.headers
-            stack = other.stack
-            auth = stack.process("auth")
-            await auth.stop()
-            await auth.start()
-            await auth.wait_ready()
-            for _ in range(10):
-                assert (await browser.http.get(LOGIN_PATH)).status_code == 503
-            body = {"username": stack.admin_username, "password": stack.admin_password}
-            assert (await browser.http.post("/auth/login", json=body)).status_code == 200
+    """Both OIDC pages get status 503, and log-ins with a password work. Proves R-AUTH-35.
+
+    After a new start of both, the auth service works with the provider again.
+    """
+    name = new_name()
+    await oidc.set_claims(name, groups=["editors"])
+    callback = await browser.authorize(name)
+    await oidc.provider.kill()
+    unavailable = await browser.http.get(callback)
+    assert (unavailable.status_code, unavailable.json()["code"]) == (503, "unavailable")
+    assert "retry-after" in unavailable.headers
+    await restart_auth(oidc.stack)
+    for _ in range(10):
+        assert (await browser.http.get(LOGIN_PATH)).status_code == 503
+    body = {"username": oidc.stack.admin_username, "password": oidc.stack.admin_password}
+    assert (await browser.http.post("/auth/login", json=body)).status_code == 200
+    await oidc.provider.start()
+    await restart_auth(oidc.stack)
+    await oidc.set_claims(name, groups=["editors"])
+    assert (await browser.login(name)).status_code == 200
+
+
+async def restart_auth(stack: DevStack) -> None:
+    """Stop the auth service, start it, and wait until it is ready. It then forgets that a provider is unavailable."""
+    auth = stack.process("auth")
+    await auth.stop()
+    await auth.start()
+    await auth.wait_ready()
 
 
 async def test_oidc_session_lasts_as_long_as_a_password_session(

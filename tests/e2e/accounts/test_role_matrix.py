@@ -245,7 +245,7 @@ class MatrixStack:
 
 @pytest.fixture(scope="module")
 async def matrix(changed_stack: DevStack) -> AsyncIterator[MatrixStack]:
-    """Open clients for a stack whose limits and accounts the tests may change."""
+    """Open clients for the stack with changeable limits and accounts."""
     async with (
         open_api(changed_stack.url) as api,
         httpx.AsyncClient(base_url=changed_stack.url, timeout=60) as http,

@@ -11,7 +11,7 @@ from svgx_workers.errors import WorkerDied, WorkerError, WorkerUnavailable
 from svgx_workers.frames import PREFIX, Frame, decode, decode_prefix, encode
 
 ENVIRONMENT: dict[str, str] = {}
-"""The environment of a child: none, because the service's own environment has passwords."""
+"""The environment of a child. It is empty, because the service's own environment has passwords."""
 
 LOW_PRIORITY = 5
 """The niceness of a process with a job that takes long. Linux then gives it a third of the time of a process with
@@ -49,7 +49,7 @@ class Child:
         async with self._starting:
             if self._process is not None and self._process.returncode is None:
                 return
-            await self.kill()  # it may have ended while it had no job
+            await self.kill()  # discards a process that ended while it had no job
             await self._start()
 
     async def _start(self) -> None:

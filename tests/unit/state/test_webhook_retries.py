@@ -58,8 +58,8 @@ class _Sender:
         return Outcome(status=204, error=None)
 
 
-async def test_failed_release_does_not_concern_the_stored_result() -> None:
-    """The log says which of the two statements after an attempt has failed. Proves R-EVENT-3."""
+async def test_log_names_the_failed_release_of_the_next_delivery() -> None:
+    """The result of the attempt is stored before the release fails. Proves R-EVENT-3."""
     database = _Database()
     sender = deliveries.Deliveries(
         cast(Database, database),

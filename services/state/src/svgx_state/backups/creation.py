@@ -208,7 +208,7 @@ class BackupWriter:
         try:
             content = await self._journal.load(facts.id, after)
         except NotFound:
-            pass  # the canvas is deleted
+            pass  # the canvas is marked as deleted; the query below also reads deleted canvases
         else:
             # The journal may return all content instead of the tail. A restore then applies more than it needs.
             is_tail = len(content.updates) == content.revision - after
@@ -295,6 +295,7 @@ class BackupWriter:
     async def _note(
         self, task: Task, record: Row, written: _Written, entries: list[ObjectEntry]
     ) -> None:
+        """Add the entries of stored objects to the database, with the progress of the backup."""
         number = len(written.entries)
         written.entries += entries
         async with self._tasks.step(task) as session:
@@ -337,7 +338,7 @@ class BackupWriter:
             write_manifest, manifest, self._archive.seal, self._version
         )
         async with self._tasks.step(task):
-            pass  # a replica that lost the task writes no manifest
+            pass  # raises `TaskLost`, so that a replica that lost the task writes no manifest
         if task.attempts > 1:
             await self._remove_unlisted(manifest)
         await self._archive.target.put(object_name(task.subject_id, NAME), content)
@@ -359,7 +360,7 @@ class BackupWriter:
             await session.run("forget_backup_objects", task.subject_id, 0)
 
     async def _remove_unlisted(self, manifest: Manifest) -> None:
-        """Delete the objects of earlier attempts that were written again."""
+        """Delete the objects of earlier attempts that are not in the manifest, because they were written again."""
         listed = {object_name(manifest.backup_id, each.name) for each in manifest.objects}
         found = await self._archive.target.names(manifest.backup_id)
         await self._archive.target.delete([name for name in found if name not in listed])

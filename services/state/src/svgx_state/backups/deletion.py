@@ -1,4 +1,4 @@
-"""Deleting backups, and the retention that selects them. A backup on which another one builds is kept."""
+"""The deletion of backups, and the retention that selects them. A backup on which a kept backup builds is kept."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from svgx_state.backups.tasks import Task, Tasks
 log = structlog.get_logger(__name__)
 
 FAILED_DAYS = 1
-"""Days after which a failed backup is deleted, if there is a retention at all."""
+"""Days after which a failed backup is deleted, if the retention has any rule."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from svgx_common.messaging.bus import Bus
 
 
 class Accounts:
-    """Looks up accounts in the auth service."""
+    """The look-up of accounts in the auth service."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus

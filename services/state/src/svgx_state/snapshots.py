@@ -75,7 +75,7 @@ class Slice(Enum):
     MORE = auto()
     """A snapshot was written, and entries after it may follow."""
     LAST = auto()
-    """A snapshot of all revisions was written."""
+    """A snapshot through the last wanted revision was written."""
 
 
 class Unreadable(Exception):
@@ -207,7 +207,7 @@ class Compactor:
         return Slice.LAST if done else Slice.MORE
 
     async def _merge(self, rows: Sequence[Row]) -> bytes:
-        """Return the updates of the rows as one. The first row may be a snapshot."""
+        """Return the updates of the rows as one update. The first row may be a snapshot. Raises `Unreadable`."""
         updates = [row["update"] for row in rows]
         snapshot = updates.pop(0) if rows[0]["is_snapshot"] else None
         try:

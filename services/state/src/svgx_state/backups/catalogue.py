@@ -113,7 +113,11 @@ class Catalogue:
         return BackupPage(items=[backup_of(row) for row in page], next=following)
 
     async def request_verification(self, backup_id: str) -> Backup:
-        """Add the task to read a backup back. Raises `NotFound`, `Conflict`, or `Unavailable`."""
+        """Add the task to read a backup back.
+
+        Raises `NotFound`, `Conflict` for a backup that is not complete, and `Unavailable` when the target does not
+        answer.
+        """
         backup_id = await self._known(backup_id)
         async with self._database.transaction() as session:
             # Lock the task before the backup, as the replica that ends the task does. Otherwise the two transactions
@@ -221,7 +225,10 @@ class Catalogue:
         return RestoredCanvasPage(items=items, next=following)
 
     async def _parent(self, session: Session, request: CreateBackupRequest) -> str | None:
-        """Return the id of the backup on which an incremental one builds, or None for a full one. Lock that backup."""
+        """Return the id of the backup on which the requested one builds, or None for a full backup. Lock the parent.
+
+        Raises `NotFound` or `Conflict` for a `base` that is unknown or not suitable.
+        """
         # Accounts are always backed up as a whole.
         if request.backup_type is BackupType.FULL or request.state_type is StateType.USERS:
             return None

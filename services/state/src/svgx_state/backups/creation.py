@@ -78,7 +78,7 @@ class _Written:
 
 
 class BackupWriter:
-    """Writes backups."""
+    """The writer of backups."""
 
     def __init__(
         self,
@@ -197,7 +197,8 @@ class BackupWriter:
     ) -> CanvasRecord | None:
         """Return a canvas, with all content or with the edits since the parent. Return None when nothing changed.
 
-        One statement reads the content, so that it belongs to one revision even while others edit the canvas.
+        `before` is the canvas in the index of the parent, or None if the parent does not have it. One statement reads
+        the content, so that the content belongs to one revision even while others edit the canvas.
         """
         if before is not None and before.lineage == facts.lineage and revision >= before.revision:
             if (revision, facts.digest()) == (before.revision, before.digest):

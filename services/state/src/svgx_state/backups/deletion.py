@@ -84,7 +84,7 @@ def expired(backups: Sequence[BackupFacts], retention: Retention, now: datetime)
 
 
 class BackupRemover:
-    """Deletes the objects of backups, and then their records."""
+    """The remover of backups. It deletes the objects of a backup, and then the record."""
 
     def __init__(
         self, database: Database, tasks: Tasks, archive: Archive, retention: Retention
@@ -95,7 +95,7 @@ class BackupRemover:
         self._retention = retention
 
     async def remove(self, task: Task) -> None:
-        """Delete the backup of a task. A repeated call completes an interrupted one. Raises `TargetFailed`."""
+        """Delete the backup of a task. A repeated call completes an interrupted deletion. Raises `TargetFailed`."""
         folder = task.subject_id
         # A folder without a manifest does not count as a backup.
         await self._archive.target.delete([object_name(folder, NAME)])

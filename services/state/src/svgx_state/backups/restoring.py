@@ -1,4 +1,4 @@
-"""The restore of a backup. It is verified first; then its accounts are added, and its canvases restored one by one."""
+"""The restore of a backup: verify the backup, add its accounts, and restore its canvases one by one."""
 
 import asyncio
 import json
@@ -50,7 +50,7 @@ _CANVASES = "canvases:"
 
 
 class BackupRestorer:
-    """Restores backups."""
+    """The restorer of backups."""
 
     def __init__(
         self,
@@ -197,7 +197,7 @@ class BackupRestorer:
     async def _edit(
         self, task: Task, record: Row, canvas: StoredCanvas, *, deleted: bool
     ) -> tuple[RestoreOutcome, str | None]:
-        """Give an existing canvas the name and the content of the backup."""
+        """Give an existing canvas the name and the content of the backup. `deleted`: the canvas is deleted now."""
         facts = canvas.facts
         async with self._tasks.step(task) as session:
             changed = await session.row("undelete_canvas", facts.id, facts.name)

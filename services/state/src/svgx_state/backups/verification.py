@@ -28,7 +28,7 @@ class Checked:
 
 
 class BackupChecker:
-    """Reads backups back. Worker processes decode the updates."""
+    """The checker of backups. It reads a backup back, and worker processes decode the updates."""
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers

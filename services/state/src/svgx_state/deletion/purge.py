@@ -58,7 +58,7 @@ class PurgeStep:
 
 
 class Purge:
-    """Removes the canvases that were deleted more than `retention_days` days ago."""
+    """The removal of the canvases that were deleted more than `retention_days` days ago."""
 
     def __init__(self, database: Database, retention_days: int) -> None:
         self._database = database

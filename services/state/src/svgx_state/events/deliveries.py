@@ -164,7 +164,7 @@ class Deliveries:
                 )
         except SvgxError as error:
             log.warning(
-                "the result of a delivery could not be stored; it is delivered again",
+                "the result of a delivery could not be stored; the event is delivered again",
                 delivery_id=delivery_id,
                 code=error.code,
             )

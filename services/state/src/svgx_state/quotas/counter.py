@@ -24,7 +24,7 @@ PROMPT_BYTES = 4 * 1024 * 1024
 """Bytes of one account or canvas that are stored at once, so that a flood is noticed within its first megabytes."""
 
 MAX_NAMED = 5000
-"""Accounts, and canvases, that one report names. The largest are named first."""
+"""Largest number of accounts, and of canvases, that a report names. The report has those with the most bytes."""
 
 USAGE_DAYS = 31
 """Days for which the use is kept."""

@@ -120,5 +120,8 @@ def _account_uses(quotas: Quotas, user_id: str, role: Role, row: Row) -> list[Us
 
 
 def _after(since: datetime | None, period: timedelta) -> datetime:
-    """Return the time at which the oldest canvas of a period stops to count. Without `since`, it was created now."""
+    """Return the time at which the oldest canvas of a period no longer counts. `since` is the time of its creation.
+
+    Without a canvas in the period, the period begins now.
+    """
     return (since or datetime.now(UTC)) + period

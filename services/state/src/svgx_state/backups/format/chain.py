@@ -48,7 +48,7 @@ class ReadCounts:
 
 
 class Chain:
-    """The backup `manifests[-1]`, and those that it needs before it, the full one first.
+    """The backup `manifests[-1]`, after the backups on which it builds. The full backup is the first.
 
     Memory is bounded: one object of each backup of the chain is in memory at a time.
     """
@@ -169,7 +169,7 @@ class Chain:
 
 
 class _Stream:
-    """Records that are read one by one. `head` is the current one, or None at the end."""
+    """Records that are read one by one. `head` is the current record, or None at the end."""
 
     def __init__(self, records: AsyncIterator[CanvasRecord]) -> None:
         self._records = records

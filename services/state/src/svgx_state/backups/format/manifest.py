@@ -18,7 +18,7 @@ from svgx_state.backups.format.sealing import CIPHER, Damaged, Seal
 from svgx_state.backups.format.target import ObjectMissing
 
 FORMAT = 1
-"""The format that this version writes. It reads all formats up to this one."""
+"""The format that this version of the service writes. The service reads this format and all earlier ones."""
 
 PRODUCT = "svgx-engine"
 NAME = "manifest.json"

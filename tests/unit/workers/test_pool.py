@@ -42,7 +42,7 @@ async def workers() -> AsyncIterator[Workers]:
 def children() -> list[int]:
     return sorted(
         child.pid
-        for child in psutil.Process().children()  # direct children; the services' workers are not
+        for child in psutil.Process().children()  # direct children, without workers of services
         if "svgx_workers.worker" in " ".join(child.cmdline())
     )
 

@@ -96,7 +96,7 @@ class Child:
                 process.stdin.write(part)
             await process.stdin.drain()
         except ConnectionError:
-            raise await self._death(process) from None
+            raise await self._exit_error(process) from None
         return await self._read_result(process)
 
     async def _read_result(self, process: asyncio.subprocess.Process) -> Frame:
@@ -108,9 +108,9 @@ class Child:
                 await process.stdout.readexactly(body_length),
             )
         except (asyncio.IncompleteReadError, ConnectionError):
-            raise await self._death(process) from None
+            raise await self._exit_error(process) from None
 
-    async def _death(self, process: asyncio.subprocess.Process) -> WorkerError:
+    async def _exit_error(self, process: asyncio.subprocess.Process) -> WorkerError:
         """Return the error for a process that has ended."""
         reason = await _exit_reason(process)
         return WorkerUnavailable("the workers are closed") if self._closed else WorkerDied(reason)

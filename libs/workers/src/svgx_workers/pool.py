@@ -21,9 +21,9 @@ from svgx_workers.jobs import Jobs
 from svgx_workers.turns import Turns
 
 WAITING = 24
-"""Turns that may wait. The number is well below the requests that a service handles at a time.
+"""Turns that may wait.
 
-So a service can still handle other requests while this number of turns waits.
+A service handles many more requests at a time, so it can still handle other requests while this number of turns waits.
 """
 
 SLOW_SECONDS = 3.0
@@ -40,7 +40,7 @@ class Workers(Jobs):
     itself.
 
     memory_bytes: address space of each child, including about 200 MB for the program; 0 sets no limit.
-    timeout_seconds: wall-clock time of all jobs of one turn, without the time that it waits, and CPU time of each job.
+    timeout_seconds: wall-clock time of all jobs of one turn, without the wait for a child, and CPU time of each job.
     waiting, waiting_each: turns that may wait for a child, of all accounts and of one account.
     recycle_bytes: memory that a child may hold after a job. A child that holds more is killed, and the next job starts
     a new one.

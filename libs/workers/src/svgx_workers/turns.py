@@ -12,7 +12,7 @@ _NOBODY = ""
 
 
 class Turns:
-    """The `places` of a pool, of which one account gets at most `share` at a time.
+    """The `places` of a pool, of which one account gets at most `share` at a time. A turn takes one place.
 
     A free place goes to the waiting account with the fewest places. Among equal accounts, it goes to the account with
     the earliest last turn. At most `waiting` turns may wait in all, and at most `waiting_each` of one account.

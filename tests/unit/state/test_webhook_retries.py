@@ -82,7 +82,7 @@ async def test_log_names_the_failed_release_of_the_next_delivery() -> None:
 
 
 def test_signature_is_that_of_standard_webhooks() -> None:
-    """Proves R-EVENT-5. The example is that of the specification's reference implementations."""
+    """Proves R-EVENT-5. The example is from the reference implementations of the specification."""
     secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
     headers = signed_headers(
         [secret], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}'

@@ -41,7 +41,7 @@ async def others(backing: DevStack, client: Client) -> AsyncIterator[Neighbours]
 
 @pytest.fixture
 async def tables(own_database: str) -> AsyncIterator[Tables]:
-    """A connection to the service's tables. They exist once a replica has started."""
+    """A connection to the service's tables. The tables exist once a replica has started."""
     async with tables_of(own_database) as connection:
         yield connection
 

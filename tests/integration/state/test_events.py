@@ -149,7 +149,7 @@ async def test_webhook_gets_the_types_that_it_names_while_it_is_active(client: C
 async def test_delivery_that_always_fails_is_dead_and_can_be_repeated(
     client: Client, answer: str | None, error: str, response_status: int | None
 ) -> None:
-    """The list names the cause without content of the response. Proves R-EVENT-6 and R-EVENT-7."""
+    """The list of deliveries names the cause, and no content of the response. Proves R-EVENT-6 and R-EVENT-7."""
     async with receiver(lambda _: answer) as hook:
         webhook = await create(client, hook.url, "canvas.created")
         await client.create()
@@ -192,7 +192,7 @@ async def test_slow_webhook_has_few_attempts_at_a_time_and_delays_no_other(clien
 
 
 async def test_endless_body_of_a_response_is_not_read(client: Client) -> None:
-    """Proves R-EVENT-8: only the status counts."""
+    """Proves R-EVENT-8: only the status counts, and the connection is closed after it."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -216,7 +216,7 @@ async def test_endless_body_of_a_response_is_not_read(client: Client) -> None:
 
 
 async def test_events_of_auth_are_recorded_once_and_delivered(client: Client) -> None:
-    """Auth sends a batch again after the answer was lost. Its events are delivered once. Proves R-EVENT-2."""
+    """When auth sends a batch again after a lost answer, each event is delivered once. Proves R-EVENT-2."""
     async with receiver() as hook:
         await create(client, hook.url, "user.deleted")
         events = [

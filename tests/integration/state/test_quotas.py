@@ -110,7 +110,7 @@ async def set_quotas(client: Client, **quotas: object) -> Quotas:
 async def test_entry_counts_towards_its_authors_and_its_canvas(
     client: Client, backing: DevStack, tables: Tables
 ) -> None:
-    """Proves R-QUOTA-1: when edits of two authors are merged, each author's share follows the bytes that each sent."""
+    """Proves R-QUOTA-1: when edits of two authors are merged, their shares follow the bytes that each author sent."""
     flood, small = user(), user()
     async with quick_replica(backing):
         canvas_id = await client.create()

@@ -1,4 +1,4 @@
-"""Versions: names, automatic versions, thinning, bounds, and the end of the journal's retention."""
+"""Versions: names, automatic versions, deletion with age, bounds, and the end of the journal's retention."""
 
 import asyncio
 import functools

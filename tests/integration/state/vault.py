@@ -1,4 +1,4 @@
-"""Backups in tests: a database of their own, a client that waits for the end of the work, and damaged targets."""
+"""Backups in tests: a database of their own, a client that waits for the end of the work, and a full disk."""
 
 import secrets
 import subprocess

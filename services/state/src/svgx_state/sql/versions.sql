@@ -123,8 +123,8 @@ LIMIT $2
 -- name: thin_versions
 -- Delete the versions of a canvas that are too many, among its versions without a name. Of the automatic versions that
 -- are older than $2 seconds, the last of each hour stays. Of all versions that are older than $3 seconds, the last of
--- each day (UTC) stays. Of the rest, the $4 newest stay. Versions that were made before a restore or an import are not
--- automatic, so the rule of the hour does not apply to them.
+-- each day (UTC) stays. No version stays that is older than the $4 newest versions. Versions that were made before a
+-- restore or an import are not automatic, so the rule of the hour does not apply to them.
 WITH ranked AS (
     SELECT id,
         row_number() OVER (PARTITION BY period, distinct_id ORDER BY at DESC, id DESC) AS place,

@@ -110,7 +110,7 @@ async def set_quotas(client: Client, **quotas: object) -> Quotas:
 async def test_entry_counts_towards_its_authors_and_its_canvas(
     client: Client, backing: DevStack, tables: Tables
 ) -> None:
-    """Proves R-QUOTA-1: a flood that is merged with small edits of others does not count as theirs."""
+    """Proves R-QUOTA-1: when edits of two authors are merged, their shares follow the bytes that each author sent."""
     flood, small = user(), user()
     async with quick_replica(backing):
         canvas_id = await client.create()
@@ -208,7 +208,7 @@ async def test_canvases_beyond_the_bound_of_an_hour_are_refused(
 ) -> None:
     """Proves R-QUOTA-4: of more canvases than the bound, as many as allowed are created.
 
-    Deleting some of them does not allow further ones.
+    The deletion of some of these canvases does not allow further ones.
     """
     someone, other = user(), user()
     async with replica(backing, quota_account_canvases_per_hour=20):
@@ -251,10 +251,10 @@ async def test_deleted_canvas_makes_room_for_another(client: Client, backing: De
 
 
 @pytest.mark.usefixtures("_reset")
-async def test_bounds_are_those_of_the_user_the_role_and_all(
+async def test_bounds_apply_in_the_order_user_role_all_settings(
     client: Client, backing: DevStack
 ) -> None:
-    """Proves R-QUOTA-5: the bound of the user applies, then that of the role, of all, and of the settings."""
+    """Proves R-QUOTA-5: the bound of the user precedes the bounds of the role, of all accounts and of the settings."""
     someone = user()
     async with replica(backing, quota_account_canvases=7):
         quotas = await set_quotas(
@@ -290,7 +290,7 @@ async def test_change_of_an_older_version_is_refused_and_a_change_is_announced(
 
 
 async def test_use_is_shown_to_owners_and_admins(client: Client, backing: DevStack) -> None:
-    """Proves R-QUOTA-6: owners read the use of a canvas, admins also that of a user and the largest use of today."""
+    """Proves R-QUOTA-6: owners read the use of a canvas. Admins also read that of a user, and today's largest uses."""
     someone = user()
     async with quick_replica(backing):
         canvas_id = await client.create(caller=someone)

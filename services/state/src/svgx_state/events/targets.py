@@ -51,7 +51,7 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
 class TargetRefused(Exception):
-    """A target that must not be connected to. The text is for admins."""
+    """A delivery must not connect to the target. The message is for admins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ async def allowed_addresses(
 
 
 def is_allowed(address: Address, networks: Sequence[Network]) -> bool:
-    """Return whether a delivery may connect to an address: a public one, or one of the allowed networks.
+    """Return whether a delivery may connect to an address: a public address, or one in the allowed networks.
 
     An IPv6 address that carries an IPv4 address is allowed only if the IPv4 address is allowed as well.
     """

@@ -12,7 +12,8 @@ FROM (
 ) wanted
 
 -- name: record_event
--- Record an event of another service, and return its id. Return no row if it is known.
+-- Record an event that needs no relay: an event of another service, or a test event. Return its id, or no row if the
+-- event is known.
 INSERT INTO event (id, type, service, entity_id, actor, data, at, relayed_at)
 VALUES ($1, $2, $3, $4, $5, $6::text::jsonb, $7, clock_timestamp())
 ON CONFLICT (id) DO NOTHING
@@ -20,8 +21,8 @@ RETURNING id
 
 -- name: claim_deliveries
 -- Take deliveries that are due, and return them with their events and webhooks. Each webhook has at most $3 attempts at
--- a time; $1 and $2 are the webhooks with running attempts, and the numbers of these. After $4 seconds, an attempt
--- without a result counts as lost.
+-- a time; $1 and $2 are the webhooks with running attempts, and the numbers of these attempts. After $4 seconds, an
+-- attempt without a result counts as lost.
 --
 -- A delivery waits for the earlier deliveries of its entity. The statement checks $5 due deliveries of a webhook. A
 -- delivery that waits is put off until the next attempt at the entity's first delivery, and for 5 seconds at least, so

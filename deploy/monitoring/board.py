@@ -33,8 +33,8 @@ TAG = "svgx"
 class Panel:
     """A panel. `queries` are pairs of an expression and the name of its series.
 
-    `limit`: the value from which the panel is red, or None. `stat`: the panel shows the newest value only. `exemplars`: the
-    panel shows links to traces, for queries of histograms.
+    `limit`: the value from which the panel is red, or None. `stat`: the panel shows the newest value only. `exemplars`:
+    the panel shows links to traces, for queries of histograms.
     """
 
     title: str

@@ -29,7 +29,7 @@ class Engine:
         """Build the image of a service. `arguments` are the values of the Dockerfile's arguments."""
         command = ["bud" if self.program == "buildah" else "build", *extra]
         if self.program != "docker":
-            # The OCI format has no HEALTHCHECK. `--layers` reuses the layers of an earlier build, as docker always does.
+            # The OCI format has no HEALTHCHECK. `--layers` reuses layers of an earlier build, as docker always does.
             command += ["--format", "docker", "--layers"]
         for name, value in arguments.items():
             command += ["--build-arg", f"{name}={value}"]

@@ -24,7 +24,7 @@ from tests.polling import pause
 CONFIG = "/security/rate-limits/config/"
 ANALYTICS = "/security/rate-limits/analytics/"
 LIMIT = 30
-"""Requests of each rate-limit class that the settings allow in a minute."""
+"""Requests of the class `read`, and of the class `write`, that the settings allow an account in a minute."""
 
 _numbers = itertools.count(1)
 

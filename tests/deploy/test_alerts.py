@@ -21,9 +21,10 @@ JOBS = [f"svgx-{service}" for service in SERVICES]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Lists of series with which an alert fires, and with which it stays quiet, in Prometheus' notation of values.
+    """Samples of series with which an alert must fire (`fires`), and with which it must not fire (`quiet`).
 
-    Each list is a case of its own. `at` is the time of the check, and `step` the time between two values.
+    Each dict is one case: the values of each series in Prometheus' notation. `at` is the time of the check after the
+    first value, and `step` the time between two values.
     """
 
     fires: tuple[dict[str, str], ...]
@@ -317,7 +318,7 @@ def test_alerts_fire_on_their_conditions_only(job: str, tmp_path: Path) -> None:
 def test_alerts_of_a_release_watch_its_namespace_only(
     helms: dict[str, Helm], job: str, tmp_path: Path
 ) -> None:
-    """Replicas in another namespace neither hide that all replicas of this release have ended, nor raise its alerts.
+    """Replicas in another namespace do not hide that this release has no replica, and do not cause its alerts.
 
     Proves R-OBS-13.
     """

@@ -15,7 +15,7 @@ BUCKET = (*STATE, "--set", "backup.enabled=true,backup.url=s3://bucket/folder")
 
 @pytest.fixture
 def helm(helms: dict[str, Helm]) -> Helm:
-    """The newest Helm."""
+    """Return Helm 4 only, in place of the fixture with both versions."""
     return helms["helm4"]
 
 

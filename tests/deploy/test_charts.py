@@ -117,9 +117,10 @@ def test_misspelt_value_is_refused_with_its_name(
 def test_pools_that_exceed_the_connections_of_postgresql_are_refused(
     helm: Helm, chart: str, prefix: str
 ) -> None:
-    """The message has the sum. The guide's pool of 50 needs 612 connections for one service.
+    """The message has the sum. With a pool of 20 + 30, one service needs 612 connections: 51 for each of 12 replicas.
 
-    A replica has one connection beside its pool. During a rolling update one replica starts while another one stops.
+    A replica has one connection beside its pool. During a rolling update there are two more replicas: one that starts,
+    and one that stops.
     """
     setting = f"{prefix}config.database.pool_size=20,{prefix}config.database.max_overflow=30"
     setting += "" if prefix else ",nats.url=nats://nats.example:4222"
@@ -177,7 +178,7 @@ def test_release_with_the_name_of_its_service_does_not_repeat_it(helm: Helm) -> 
 
 
 def test_own_service_account_is_used_by_the_pods(helm: Helm) -> None:
-    """The account has the name for which the pods ask."""
+    """The pods use the account under its own name."""
     found = render_alone(helm, "auth", "--set", "serviceAccount.name=team-auth")
     (account,) = of_kind(found, "ServiceAccount")
     (deployment,) = of_kind(found, "Deployment")
@@ -186,7 +187,7 @@ def test_own_service_account_is_used_by_the_pods(helm: Helm) -> None:
 
 
 def test_labels_and_annotations_of_an_installation_replace_none_of_the_charts(helm: Helm) -> None:
-    """A Deployment with other labels than its selector would be refused."""
+    """Kubernetes refuses a Deployment with other labels than its selector."""
     found = render_alone(
         helm,
         "auth",
@@ -239,7 +240,7 @@ def test_memory_limit_covers_all_workers(service: str, workers: int) -> None:
     assert int(limit.removesuffix("Mi")) >= workers + 512
 
 
-def test_migrations_run_before_an_upgrade_only_when_wanted(helm: Helm) -> None:
+def test_migrations_run_before_an_upgrade_only_if_enabled(helm: Helm) -> None:
     """By default the pods migrate at their start. The Job's pod gets no requests, because no service selects it."""
     assert of_kind(render_alone(helm, "state"), "Job") == []
     found = render_alone(helm, "state", "--set", "migration.enabled=true,existingSecret=own")

@@ -26,7 +26,7 @@ SERVERS: dict[str, dict[str, Any]] = PROJECT["services"]
 ONLY_IN_CHARTS = {
     *("SVGX_CONFIG", "K8S_POD_NAME", "K8S_POD_UID", "K8S_NAMESPACE_NAME", "K8S_NODE_NAME"),
     "OTEL_RESOURCE_ATTRIBUTES",
-    # Compose gives a container all cores, and the default is their number.
+    # The default is the number of cores, and Compose gives a container all cores.
     "PASSWORD_WORKERS",
     # In Compose, the services use their defaults of these variables.
     *("JWT_EXPIRES_IN", "RATE_LIMIT_REQUESTS_PER_MINUTE"),

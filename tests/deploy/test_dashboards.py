@@ -1,4 +1,4 @@
-"""The dashboards are current and complete, and their queries and those of the alerts name existing metrics."""
+"""The dashboards are current and complete. The queries of dashboards and alerts name existing metrics."""
 
 import json
 import re
@@ -27,10 +27,10 @@ GUIDE_TITLES = {
     *("SVGX Engine Overview", "Collaboration Metrics", "Error Tracking", "Resource Usage"),
     "Edits end to end",
 }
-"""The dashboards of the operations guide, and one more."""
+"""The titles of five dashboards that the operations guide names."""
 
 LARGEST = 200 * 1024
-"""Bytes of a ConfigMap. `kubectl apply` keeps a copy in an annotation, and annotations have at most 256 KiB."""
+"""The most bytes of a ConfigMap. `kubectl apply` keeps a copy in an annotation; annotations have at most 256 KiB."""
 
 
 def problems(query: Query) -> list[str]:
@@ -99,8 +99,8 @@ def test_wrong_query_is_found(text: str, problem: str) -> None:
     assert problem in problems(Query("", text))
 
 
-def test_guide_names_of_dashboards_exist() -> None:
-    """The guide's four dashboards have its titles."""
+def test_dashboards_of_the_guide_exist() -> None:
+    """Dashboards exist with these titles."""
     assert {each["title"] for each in dashboards().values()} > GUIDE_TITLES
 
 

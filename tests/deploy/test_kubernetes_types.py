@@ -21,7 +21,7 @@ CUSTOM = {
     "gateway.networking.k8s.io": "@kubernetes-models/gateway-api",
     "monitoring.coreos.com": "@kubernetes-models/prometheus-operator",
 }
-"""By API group: the npm package with its types."""
+"""The npm package with the types of an API group, by group."""
 
 EVERYTHING = (
     "--values=svgx/values-dev.yaml",

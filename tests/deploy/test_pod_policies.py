@@ -65,7 +65,7 @@ def test_container_has_requests_limits_and_a_pinned_image(pod: dict[str, Any]) -
 
 
 def test_long_running_container_has_all_probes(pod: dict[str, Any]) -> None:
-    """Liveness never asks for dependencies, because their failure would restart all pods."""
+    """The liveness probe does not check dependencies, because their failure would restart all pods."""
     for container in pod["spec"]["containers"]:
         if container["name"] in ("test", "backup"):
             continue

@@ -135,7 +135,7 @@ def test_every_object_is_accepted_without_a_warning(
 def test_every_pod_is_admitted_to_a_restricted_namespace(
     cluster: Cluster, helms: dict[str, Helm], svgx: str, case: str
 ) -> None:
-    """The API server's own admission checks each pod template as a pod. Otherwise it would do so only at the start."""
+    """Each pod template is checked as a pod, because the API server checks the pods of a Deployment only later."""
     pods = [
         pod(each)
         for each in render(helms["helm4"], case, "svgx")
@@ -210,7 +210,7 @@ def test_mistake_in_an_object_is_found(
     value: object,
     message: str,
 ) -> None:
-    """The checks above can fail: the API server reports one mistake of each kind, with its place."""
+    """The tests above can fail, because the API server reports a mistake in an object of each kind."""
     found = next(
         each for each in render(helms["helm4"], "everything", "svgx") if each["kind"] == kind
     )

@@ -1,4 +1,4 @@
-"""The environment variables of a container, resolved as the kubelet does it."""
+"""The environment variables of a container, resolved as a kubelet resolves them."""
 
 import re
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _UNITS: dict[str, Decimal] = {
 
 
 class ConfigurationError(Exception):
-    """A reference to an object or a key that does not exist. A kubelet does not start the container then."""
+    """A part of a rendering with which a kubelet starts no container, such as a reference to a missing secret."""
 
 
 def quantity(text: str) -> Decimal:

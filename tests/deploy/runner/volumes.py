@@ -8,7 +8,7 @@ from tests.deploy.runner.rendered import Object, Rendered
 
 
 def mount_points(container: Object, folder: Path) -> dict[str, Path]:
-    """Return the folder of each mount path. The folder of a volume is `folder` and the volume's name."""
+    """Return the folder of each mount path. Each volume is a folder below `folder` with the name of the volume."""
     return {
         mount["mountPath"].rstrip("/"): folder / mount["name"] / mount.get("subPath", "")
         for mount in container.get("volumeMounts", [])

@@ -135,7 +135,7 @@ async def test_oidc_callback_works_once_and_only_in_its_browser(
 async def test_oidc_callback_of_another_issuer_is_refused(
     oidc: OidcStack, browser: Browser
 ) -> None:
-    """This provider announces the `iss` parameter, so a callback without it is refused. Proves R-AUTH-32."""
+    """A callback without the parameter `iss` is refused too, because this provider announces it. Proves R-AUTH-32."""
     name = new_name()
     await oidc.set_claims(name, groups=["readers"])
     for pattern in (r"&iss=[^&]+", r"iss=[^&]+&"):
@@ -150,7 +150,7 @@ async def test_oidc_callback_of_another_issuer_is_refused(
 
 
 async def test_oidc_callback_with_an_error_is_refused(browser: Browser) -> None:
-    """The user cancels the sign-in at the provider. Proves R-AUTH-32."""
+    """A user that cancels the sign-in at the provider returns with an error, and gets 401. Proves R-AUTH-32."""
     response = await browser.http.get(LOGIN_PATH)
     state = parse_qs(urlsplit(response.headers["location"]).query)["state"][0]
     issuer = response.headers["location"].partition("/auth?")[0]
@@ -161,7 +161,7 @@ async def test_oidc_callback_with_an_error_is_refused(browser: Browser) -> None:
 
 
 async def test_oidc_callback_with_an_invalid_code_is_refused(browser: Browser) -> None:
-    """The provider does not accept the code. Proves R-AUTH-32."""
+    """The provider refuses the code, and the client gets 401. Proves R-AUTH-32."""
     response = await browser.http.get(LOGIN_PATH)
     state = parse_qs(urlsplit(response.headers["location"]).query)["state"][0]
     issuer = response.headers["location"].partition("/auth?")[0]
@@ -234,7 +234,7 @@ async def test_oidc_sign_in_without_a_role_revokes_the_account(
 
     await oidc.set_claims(name, groups=["editors"])
     assert (await browser.login(name)).json()["user"]["role"] == "editor"
-    async with asyncio.timeout(20):  # a gateway caches for a while that the key is invalid
+    async with asyncio.timeout(20):  # a gateway caches the refusal of the key for some seconds
         while (await browser.http.get("/auth/me", headers=api_key)).status_code != 200:
             await pause()
     assert (await browser.http.get("/admin/users/", headers=api_key)).status_code == 403
@@ -265,7 +265,7 @@ async def test_oidc_sign_in_with_a_taken_name_creates_another_account(
 async def test_oidc_sign_in_with_an_unverified_address_gets_a_placeholder_address(
     oidc: OidcStack, browser: Browser
 ) -> None:
-    """The address stays free for its owner. Proves R-AUTH-34."""
+    """The owner of the address can still use it for an account. Proves R-AUTH-34."""
     name = new_name()
     await oidc.set_claims(name, email="owner@example.net", groups=["readers"])
     user = (await browser.login(name)).json()["user"]

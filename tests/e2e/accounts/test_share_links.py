@@ -35,7 +35,7 @@ async def revoke(session: ApiSession, link: Mapping[str, Any]) -> None:
 
 @pytest.fixture
 async def http(workspace: Workspace) -> AsyncIterator[httpx.AsyncClient]:
-    """A client without an account."""
+    """Open an HTTP client without an account."""
     async with httpx.AsyncClient(base_url=workspace.stack.url, timeout=60) as http:
         yield http
 
@@ -86,7 +86,7 @@ async def test_visitors_see_and_draw_by_the_role_of_their_link(
     assert time.perf_counter() - began < MAX_DELAY + 1
     assert (await editor.status()).gave_up == close
     await driver.wait_for_presence([owner], [owner.name, "has drawn"])
-    # The other link and the owner are not affected; the revoked link admits nobody.
+    # The other link and the owner are not affected. The revoked link admits no client.
     assert (await viewer.status()).connections == (await owner.status()).connections == 1
     assert (await (await visit(workspace, editor_link)).wait_closed()).code == 4401
 
@@ -94,7 +94,7 @@ async def test_visitors_see_and_draw_by_the_role_of_their_link(
 async def test_visitor_reads_exports_and_edits_over_http(
     workspace: Workspace, canvas: str, http: httpx.AsyncClient
 ) -> None:
-    """The header names the link; a revoked link gets 401 at once. Proves R-LIFE-1 and R-LIFE-7."""
+    """A header has the link's token. A revoked link gets 401 at once. Proves R-LIFE-1 and R-LIFE-7."""
     svg = b'<svg xmlns="http://www.w3.org/2000/svg"><circle r="4"/></svg>'
     path = f"{CANVASES}{canvas}"
     for role, status in (("viewer", 403), ("editor", 200)):
@@ -114,7 +114,7 @@ async def test_visitor_reads_exports_and_edits_over_http(
 async def test_account_with_a_link_keeps_its_own_role_after_the_end_of_the_link(
     workspace: Workspace, canvas: str
 ) -> None:
-    """A viewer edits with an editor's link, then only sees, on the same connection. Proves R-LIFE-2."""
+    """A viewer edits with an editor's link, and on the same connection only reads after its end. Proves R-LIFE-2."""
     member = await workspace.create_user("viewer")
     await workspace.owner.set_member(canvas, member, "viewer")
     session = workspace.api.session_of(member)
@@ -218,8 +218,8 @@ async def test_restored_account_gets_its_canvases_and_roles_back(workspace: Work
     link = await create_link(session, own, "viewer")
     path = f"/admin/users/{user.id}"
     assert (await workspace.admin.request("DELETE", path)).status_code == 204
-    alone = await workspace.admin.request("GET", f"{path}/canvases/?only_owner=true")
-    assert [each["id"] for each in alone.json()["items"]] == [own]
+    owned = await workspace.admin.request("GET", f"{path}/canvases/?only_owner=true")
+    assert [each["id"] for each in owned.json()["items"]] == [own]
     refused = await visit(workspace, link)
     assert (await refused.wait_closed()).code == 4401
     restored = await workspace.admin.request(

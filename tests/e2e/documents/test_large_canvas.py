@@ -1,7 +1,7 @@
 """A large canvas is imported, opened, edited and exported with a limited amount of memory.
 
-`make large` uses 10 MB, 50,000 elements and 1 GiB of memory. `make test` uses a tenth, because the test takes minutes
-of CPU time otherwise.
+`make large` uses 10 MB, 50,000 elements and 1 GiB of memory. `make test` uses a tenth of the elements, because the full
+size takes minutes of CPU time.
 """
 
 import asyncio

@@ -32,7 +32,7 @@ async def workspace(killed_stack: DevStack, driver: YjsDriver) -> AsyncIterator[
 async def test_killed_service_costs_no_connection_and_no_edit(
     workspace: Workspace, service: str
 ) -> None:
-    """The service gets SIGKILL. Proves R-FAIL-1, R-FAIL-2 and R-FAIL-3."""
+    """The service gets SIGKILL twice. Proves R-FAIL-1, R-FAIL-2 and R-FAIL-3."""
     process = workspace.stack.process(service)
     async with editing(workspace, seed=11) as editors:
         for _ in range(2):
@@ -196,7 +196,7 @@ async def test_stopped_holder_hands_the_canvas_to_another_replica(workspace: Wor
 
 
 async def test_stopped_gateway_loses_no_edit_of_hocuspocus_clients(workspace: Workspace) -> None:
-    """The gateway gets SIGTERM, and the two documents of one socket keep their edits from the time without it.
+    """The gateway gets SIGTERM. Both documents of one socket keep the edits that are made without a gateway.
 
     Proves R-HOCUS-3 and R-HOCUS-5.
     """

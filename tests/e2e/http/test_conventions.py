@@ -60,7 +60,7 @@ async def test_unknown_paths_and_methods_get_problem_documents(workspace: Worksp
 async def test_path_with_an_encoded_character_is_another_path(
     workspace: Workspace, canvas: str, path: str
 ) -> None:
-    """A rule of a proxy for `/metrics` or `/admin` cannot be avoided. Proves R-HTTP-1."""
+    """An encoded path cannot bypass a proxy's rule for `/metrics` or `/admin`. Proves R-HTTP-1."""
     sent = path.replace("CANVAS", canvas).encode()
     token = await workspace.admin.access_token()
     address = urlsplit(workspace.stack.url)
@@ -141,7 +141,7 @@ async def test_every_refused_handshake_gets_a_problem_document(
 
 
 async def test_handshake_by_http_1_0_or_another_method_is_refused(stack: DevStack) -> None:
-    """HTTP/1.0 has no upgrade, so its request is an ordinary one. Proves R-HTTP-14."""
+    """HTTP/1.0 has no upgrade, so the gateway treats the handshake as an ordinary request. Proves R-HTTP-14."""
     old = await raw_handshake(stack, "/runtime/events/a", {"Host": None}, version="1.0")
     assert (old.status, old.problem()["code"]) == (404, "not_found")
     posted = await raw_handshake(stack, "/runtime/events/a", {}, method="POST")
@@ -240,7 +240,7 @@ async def test_compressible_responses_are_compressed_for_clients_that_accept_gzi
 
 
 async def test_repeated_post_with_the_same_key_runs_once(workspace: Workspace) -> None:
-    """The second request gets the response of the first. Proves R-HTTP-9."""
+    """The second request gets the stored response of the first request. Proves R-HTTP-9."""
     key = {"Idempotency-Key": secrets.token_hex(16)}
     body = {"name": f"once {secrets.token_hex(4)}"}
     first = await workspace.owner.request("POST", CANVASES, json=body, headers=key)
@@ -262,7 +262,7 @@ async def test_repeated_post_with_the_same_key_runs_once(workspace: Workspace) -
 
 
 async def test_idempotency_keys_belong_to_one_session(workspace: Workspace) -> None:
-    """Each of two sessions with the same key is logged out. Proves R-HTTP-9."""
+    """Two sessions of an account that log out with the same key both end. Proves R-HTTP-9."""
     key = {"Idempotency-Key": secrets.token_hex(16)}
     user = await workspace.create_user()
     for _ in range(2):
@@ -338,7 +338,7 @@ async def studio_gateway(stack: DevStack, metrics_port: int) -> AsyncIterator[Ex
 async def test_websocket_handshake_from_another_origin_gets_403(
     studio_gateway: ExtraGateway, stack: DevStack
 ) -> None:
-    """With `*`, each origin is allowed. Proves R-HTTP-10."""
+    """The gateway accepts listed origins, its own, and with `*` each origin. Proves R-HTTP-10."""
     url = f"{studio_gateway.websocket_url}/runtime/events/x"
     for origin in ("https://evil.example", "null", "http://studio.example", "https://[", ""):
         with pytest.raises(InvalidStatus) as refused:
@@ -365,7 +365,7 @@ async def test_websocket_handshake_from_another_origin_gets_403(
 async def test_metrics_port_of_the_gateway_has_the_metrics_without_a_limit(
     studio_gateway: ExtraGateway, metrics_port: int
 ) -> None:
-    """The API port then has neither the pages nor their description. Proves R-LIMIT-15."""
+    """With `METRICS_PORT`, the API port neither serves nor describes the metrics. Proves R-LIMIT-15."""
     async with httpx.AsyncClient(timeout=60) as http:
         url = f"http://127.0.0.1:{metrics_port}"
         for path in ["/metrics", "/metrics/prometheus"] * 100:

@@ -43,7 +43,7 @@ async def test_docs_page_loads_files_of_the_gateway_only(changed_stack: DevStack
 
 
 async def test_root_redirects_a_browser_to_the_docs_page(changed_stack: DevStack) -> None:
-    """Only GET is redirected, and the address stays a path of the same host. Proves R-HTTP-12."""
+    """Only GET is redirected, to a path of the same host. Proves R-HTTP-12."""
     async with httpx.AsyncClient(base_url=changed_stack.url, timeout=60) as http:
         redirect = await http.get("/")
         assert (redirect.status_code, redirect.headers["location"]) == (307, "/docs")
@@ -67,13 +67,13 @@ ACCOUNT_OPERATIONS = {
     ("post", "/admin/users/restore/"),
     ("delete", "/admin/users/{user_id}/sessions/{session_id}"),
 }
-"""Operations on accounts and sessions, which the test sends in an order of its own because some end a session."""
+"""Operations on accounts and sessions. The test sends them in a fixed order, because some of them end a session."""
 
 END_LINK = ("delete", "/runtime/canvases/{canvas_id}/links/{link_id}")
 PURGE = ("post", "/admin/canvases/{canvas_id}/purge")
 ERASE = ("post", "/admin/users/{user_id}/erase")
-LIFE_OPERATIONS = {END_LINK, PURGE, ERASE}
-"""Operations that need a link, a deleted canvas, or a user that no other operation needs any more."""
+LINK_AND_REMOVAL_OPERATIONS = {END_LINK, PURGE, ERASE}
+"""Operations that end a share link, or remove a deleted canvas or a user. The test sends them after all others."""
 
 WEBHOOK = "/admin/webhooks/{webhook_id}"
 REDELIVER = f"{WEBHOOK}/deliveries/{{delivery_id}}/redeliver"
@@ -83,7 +83,7 @@ WEBHOOK_OPERATIONS = {
     ("get", f"{WEBHOOK}/deliveries/"),
     ("post", REDELIVER),
 }
-"""Operations on webhooks, each of which needs the result of the operation before."""
+"""Operations on webhooks. Each needs the result of the operation before."""
 
 BACKUP_OPERATIONS = {
     ("post", "/state/backup/"),
@@ -91,10 +91,10 @@ BACKUP_OPERATIONS = {
     ("get", "/state/restores/{restore_id}"),
     ("get", "/state/restores/{restore_id}/canvases/"),
 }
-"""Operations on backups, each of which needs the end of the operation before."""
+"""Operations on backups. Each needs the end of the operation before."""
 
 DRAIN = ("post", "/admin/replicas/{service}/{replica_id}/drain")
-"""An operation that succeeds only with two replicas of a service. `test_replica_drain.py` has them."""
+"""An operation that succeeds only with two replicas of a service. `test_replica_drain.py` tests it."""
 
 
 async def test_every_example_request_gets_a_described_response(
@@ -144,7 +144,7 @@ async def test_every_example_request_gets_a_described_response(
             if not path.startswith(("/docs", "/auth/oidc"))
             and (method, path)
             not in ACCOUNT_OPERATIONS
-            | LIFE_OPERATIONS
+            | LINK_AND_REMOVAL_OPERATIONS
             | WEBHOOK_OPERATIONS
             | BACKUP_OPERATIONS
             | {DRAIN}

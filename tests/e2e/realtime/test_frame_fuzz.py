@@ -147,7 +147,7 @@ async def send_messages(url: str, frames: Iterator[bytes], closes: Counter[int])
             except websockets.ConnectionClosed:
                 assert socket.close_code is not None
                 closes[socket.close_code] += 1
-                # 4401 answers a frame that happens to be a token message, because its token is not valid.
+                # The code is 4401 if a frame happens to be a token message, because its token is not valid.
                 assert socket.close_code in (4400, 4401), (socket.close_code, content.hex())
 
 
@@ -178,7 +178,7 @@ RFC_VIOLATIONS: dict[str, tuple[bytes, int]] = {
 
 
 async def send_rfc_violations(url: str, kinds: Iterator[str], closes: Counter[int]) -> None:
-    """Send each frame on a connection of its own, and check the close code."""
+    """Send the violation of each kind on its own connection, check the close code, and count it."""
     for kind in kinds:
         content, expected = RFC_VIOLATIONS[kind]
         async with RawSocket.connect(url) as socket:
@@ -254,7 +254,7 @@ async def test_malformed_frames_close_their_sender_and_affect_no_other_client(
 async def test_rfc_violation_closes_the_socket_with_its_code(
     workspace: Workspace, canvas: str, kind: str
 ) -> None:
-    """Each violation is a test of its own, so that a failure has a name. Proves R-SYNC-8."""
+    """Each violation is a separate test, so that a failed test names the violation. Proves R-SYNC-8."""
     url = f"{workspace.api.websocket_url}/{canvas}?token={await workspace.owner.access_token()}"
     await send_rfc_violations(url, iter([kind]), Counter())
 

@@ -77,7 +77,7 @@ class LimitedCanvas:
 
 @pytest.fixture
 async def limited_canvas(limited_gateway: ExtraGateway) -> AsyncIterator[LimitedCanvas]:
-    """Create a canvas."""
+    """Create a canvas, and open a client at the gateway with low limits."""
     stack = limited_gateway.stack
     async with open_api(limited_gateway.url) as api:
         admin = api.session(stack.admin_username, stack.admin_password)
@@ -132,7 +132,7 @@ async def test_connections_beyond_the_limits_are_refused_until_one_closes(
 async def test_documents_of_a_hocuspocus_socket_count_as_connections(
     limited_canvas: LimitedCanvas,
 ) -> None:
-    """A document beyond the account's limit closes the socket, and so does a start without a document.
+    """A document beyond the account's limit closes the socket. A socket that opens no document in time is closed too.
 
     Proves R-HOCUS-4 and R-HOCUS-10.
     """
@@ -177,7 +177,7 @@ async def connect_if_accepted(
 async def test_frames_or_bytes_beyond_the_limit_slow_down_only_the_sender(
     limited_canvas: LimitedCanvas, frame: bytes, count: int, seconds: float
 ) -> None:
-    """The sender's next message is answered late, and another connection's at once. Proves R-LIMIT-10."""
+    """The sender's next message is answered late, and messages of another connection at once. Proves R-LIMIT-10."""
     loop = asyncio.get_running_loop()
     async with (
         await limited_canvas.connect(limited_canvas.admin) as quiet,
@@ -230,7 +230,7 @@ FLOODS = 2
 """Floods that one test sends, one connection after the other."""
 
 MAX_PONGS = (2 + 3 * FLOOD_SECONDS) * FRAMES_PER_SECOND
-"""The gateway sends fewer pongs than this for one flood.
+"""A number that is larger than the number of pongs for one flood.
 
 The gateway answers the burst of `2 * FRAMES_PER_SECOND` pings, and the pings allowed until it closes the connection.
 """
@@ -241,7 +241,7 @@ async def send_flood(url: str, content: bytes) -> tuple[int, int]:
     async with RawSocket.connect(url) as socket:
         sending = asyncio.create_task(socket.send(content))
         code = await socket.wait_closed()
-        # After the close frame the connection ends.
+        # The connection ends after the close frame.
         assert await socket.wait_closed() == 1006
         with contextlib.suppress(ConnectionError):
             await sending
@@ -310,7 +310,7 @@ async def test_after_the_close_frame_only_a_close_frame_is_read(
 async def test_largest_allowed_message_passes_and_a_larger_one_is_refused(
     limited_canvas: LimitedCanvas,
 ) -> None:
-    """With `limits=1` the first frame has the limit. The reason of the close always has it. Proves R-SOCKET-2."""
+    """With `limits=1`, the first frame states the limit. The close reason always states it. Proves R-SOCKET-2."""
     token = await limited_canvas.admin.access_token()
     async with (
         connect(f"{limited_canvas.url}?token={token}&limits=1") as socket,
@@ -384,7 +384,7 @@ async def add_three_photos(client: YjsClient) -> None:
 async def test_yjs_client_that_exceeds_a_rate_stays_online(
     workspace: Workspace, draw: Callable[[YjsClient], Awaitable[None]], version: int
 ) -> None:
-    """Everything arrives, and the client is online afterwards: it never gave up. Proves R-LIMIT-10 and R-SOCKET-1."""
+    """All edits arrive, and the client never gives up reconnecting. Proves R-LIMIT-10 and R-SOCKET-1."""
     canvas = await workspace.create_canvas()
     client = await workspace.connect(canvas, version=version)
     for element in ("a", "b"):
@@ -403,7 +403,7 @@ async def test_yjs_client_that_exceeds_a_rate_stays_online(
 async def test_client_beyond_the_limit_of_connections_reconnects_by_itself(
     workspace: Workspace, version: int
 ) -> None:
-    """The refused tab is online as soon as another tab is closed. Proves R-LIMIT-9 and R-SOCKET-1."""
+    """The refused tab connects when another tab is closed. Proves R-LIMIT-9 and R-SOCKET-1."""
     canvas = await workspace.create_canvas()
     tabs = await workspace.connect_many(canvas, MAX_CONNECTIONS_PER_ACCOUNT)
     refused = await workspace.connect(canvas, version=version)

@@ -9,7 +9,10 @@ _RESPONSE_STARTS = ("http.response.start", "websocket.http.response.start")
 
 
 class SecurityHeaders:
-    """ASGI middleware that adds the headers a response does not have yet. `hsts_seconds`: 0 for no HSTS."""
+    """ASGI middleware that adds the headers a response does not have yet.
+
+    With `hsts_seconds` 0, it adds no HSTS header.
+    """
 
     def __init__(self, app: ASGIApp, hsts_seconds: int) -> None:
         self._app = app

@@ -112,7 +112,7 @@ async def test_path_in_a_span_is_short_and_has_no_token(monkeypatch: pytest.Monk
 async def test_trace_state_beyond_512_characters_is_ignored(
     monkeypatch: pytest.MonkeyPatch, length: int
 ) -> None:
-    """A client cannot fill the queue of the exporter and the messages to the services with it. Proves R-OBS-4."""
+    """A client cannot fill the exporter's queue and the messages to services with its trace state. Proves R-OBS-4."""
     members = ",".join(f"{name}={'x' * 200}" for name in "abc")[:length]
     assert len(members) == length
     headers = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "tracestate": members}

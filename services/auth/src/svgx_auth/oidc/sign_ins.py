@@ -31,7 +31,7 @@ _PURPOSE = b"svgx oidc sign-in v1"
 
 @dataclass(frozen=True, slots=True)
 class FinishedSignIn:
-    """A sign-in whose callback came from the browser that began the sign-in."""
+    """A sign-in that was begun in the same browser from which the callback came."""
 
     provider: Provider
     nonce: str

@@ -56,7 +56,7 @@ async def replace_names(session: Session, user: User) -> None:
 async def names_taken(
     session: Session, username: str, email: str, account_id: str | None
 ) -> dict[str, bool]:
-    """Return for `username` and `email` whether an account other than `account_id` has it.
+    """Return for `username` and for `email` whether an account other than `account_id` has that name or address.
 
     The transaction must hold the lock on all accounts.
     """

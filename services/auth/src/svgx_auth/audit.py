@@ -38,7 +38,7 @@ class Origin:
 
     @property
     def user_id(self) -> str | None:
-        """Return the id of the caller's account, or None without one."""
+        """Return the id of the caller's account, or None without a caller."""
         return self.caller.user_id if self.caller else None
 
 

@@ -32,7 +32,7 @@ class RefreshTokens:
         return secrets.token_urlsafe(TOKEN_BYTES)
 
     def successors(self, token: str) -> list[str]:
-        """Return the possible successors of `token`: one for each secret, the one of `secret` first.
+        """Return the possible successors of `token`: one for each secret, beginning with that of `secret`.
 
         Every call returns the same successors.
         """

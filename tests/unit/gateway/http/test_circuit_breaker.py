@@ -179,7 +179,7 @@ def test_answer_to_a_mistake_closes_the_circuit(pool: Pool, error: SvgxError) ->
 
 
 def test_heavy_operations_have_their_own_circuit() -> None:
-    """Each service has a circuit, and its heavy operations have another one. Proves R-RESIL-2."""
+    """Each service has a circuit, and its heavy operations have another circuit. Proves R-RESIL-2."""
     circuits = CircuitBreakers()
     assert circuits.of(state.GET_CANVAS) is circuits.of(state.CREATE_CANVAS)
     assert circuits.of(state.GET_CANVAS) is not circuits.of(state.EXPORT)

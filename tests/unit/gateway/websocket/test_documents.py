@@ -1,4 +1,4 @@
-"""The document messages of clients: a large one becomes several edits, and counts as saved after the last one."""
+"""The document messages of clients. A large message becomes several edits, and is saved after the last edit."""
 
 import asyncio
 import threading

@@ -117,7 +117,10 @@ def inflow_of(account: str, memory: LargeMessages, clock: Clock) -> Inflow:
 
 
 def test_large_messages_share_bounded_memory() -> None:
-    """A message waits until the messages of others leave room for it; small ones never wait. Proves R-SOCKET-3."""
+    """A large message waits until the messages of others leave room for it. Small messages never wait.
+
+    Proves R-SOCKET-3.
+    """
     clock, memory = Clock(), LargeMessages(10 * MIB)
     first, second, third = (inflow_of(name, memory, clock) for name in "abc")
     assert first.reserve(6 * MIB)

@@ -90,7 +90,7 @@ KNOWN = awareness.encode([State(ANN, 5, '"old"'), State(BOB, 3, '"bob"')])
 async def test_returned_client_receives_the_others_and_is_asked_for_a_newer_state(
     room: Room,
 ) -> None:
-    """The client never receives its own old state, and is published only with a newer one. Proves R-AWARE-4."""
+    """The client never receives its own old state. Only a newer state of the client is published. Proves R-AWARE-4."""
     room.presence.record(KNOWN)
     async with room.join() as (connection, socket):
         room.presence.welcome(connection, KNOWN)

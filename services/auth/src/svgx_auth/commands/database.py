@@ -72,7 +72,8 @@ def origin(command: str) -> Origin:
 def run(command: str, settings: AuthSettings, work: Coroutine[Any, Any, None]) -> None:
     """Run a command.
 
-    An expected error ends the process with one line on standard error, and status 2 for a wrong setting, otherwise 1.
+    An expected error ends the process with one line on standard error. The status is 2 for a wrong setting, and 1 for
+    all other errors.
     """
     logs.configure("auth", command, "WARNING", settings.log_format)
     try:

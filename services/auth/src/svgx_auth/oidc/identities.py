@@ -38,7 +38,7 @@ class Identities:
         self._audit = audit
 
     async def account(self, provider: OidcProvider, claims: dict[str, Any], by: Origin) -> Account:
-        """Return the account of a user at a provider. Its role is the one that the claims give now.
+        """Return the account of a user at a provider, with the role that the claims give to the user now.
 
         The first sign-in creates the account. Raises `Forbidden` when the account is disabled or deleted. Also raises
         `Forbidden` when the claims give no role; the account then loses its access (`Administration.suspend_access`).

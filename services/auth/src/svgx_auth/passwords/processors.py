@@ -1,4 +1,4 @@
-"""The number of processors that this process may use. A container may have fewer than its machine."""
+"""The number of processors that this process may use. A container may have fewer processors than its machine."""
 
 import math
 import os

@@ -51,7 +51,7 @@ class _Lane:
 
         In a full lane, the request replaces the last request of the customer with the most requests, if that customer
         has at least two more than this customer. Otherwise, raises `TooManyRequests` for a customer with a request in
-        the lane, and the lane's error for a customer without one.
+        the lane, and the lane's error for a customer without a request.
         """
         if self._count >= self._limit:
             self._make_room(customer)

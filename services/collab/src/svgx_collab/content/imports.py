@@ -103,7 +103,7 @@ class Imports:
         self._workers = workers
 
     async def import_svg(self, request: ImportSvgRequest, call: Call) -> Imported:
-        """Replace the canvas's content with that of an SVG file that passes the limits and the policy.
+        """Replace the canvas's content with the content of an SVG file that passes the limits and the policy.
 
         All steps together end before the caller's deadline. Raises `UnsupportedMedia` for an unknown charset, `Invalid`
         for a refused file, `TooLarge` for a file that needs too much time or memory, `TooManyRequests` while the

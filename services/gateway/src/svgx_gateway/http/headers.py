@@ -5,7 +5,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from svgx_common.http.security_headers import SECURITY_HEADERS
 
 _RESPONSE_STARTS = ("http.response.start", "websocket.http.response.start")
-"""The messages that begin a response. The second one refuses a WebSocket."""
+"""The messages that begin a response. The second message refuses a WebSocket."""
 
 
 class SecurityHeaders:

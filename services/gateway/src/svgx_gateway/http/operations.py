@@ -96,7 +96,7 @@ class OperationEndpoint:
     """The endpoint of one operation, as an ASGI application.
 
     FastAPI's own endpoints resolve dependencies and validate bodies by function signatures. This endpoint needs
-    neither, because the contract declares the request and the guard decides whether it is admitted.
+    neither: the contract declares the fields of the request, and the guard decides whether the request is admitted.
     """
 
     def __init__(self, operation: Operation[Any, Any], http: Http, shared: SharedParts) -> None:
@@ -184,7 +184,7 @@ class OperationEndpoint:
     ) -> Response:
         """Send the message to its service, and return the answer as a response.
 
-        `deadline` is a time of the monotonic clock. The check of the role has already used a part of the time until it.
+        `deadline` is a time of the monotonic clock. The check of the role may already have used a part of the time.
         """
         remaining = max(0.001, deadline - time.monotonic())
         recorded = caller is not None and audit.must_record(self._operation, message, caller)

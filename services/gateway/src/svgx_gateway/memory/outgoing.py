@@ -104,7 +104,7 @@ class Turn:
 
     size: int = 0
     is_full: bool = False
-    """True when the reply is the whole document, so that its size is that of the canvas."""
+    """True when the reply is the whole document. The size of the reply is then the size of the canvas."""
 
 
 class Outgoing:
@@ -152,7 +152,8 @@ class Outgoing:
         """Wait for the turn of a sync, and keep memory for its reply within the block.
 
         Raises `Overloaded` when the sync would have to wait for more than `MAX_WAIT_SECONDS`. The expected size of the
-        reply is the size of the canvas's last full sync, or an eighth of the account's memory before the first one.
+        reply is the size of the canvas's last full sync, or an eighth of the account's memory before the canvas's
+        first full sync.
         """
         unknown = max(LARGE_BYTES, self._limits.account_memory // 8)
         expected = self._sizes.get(canvas_id, unknown)

@@ -38,7 +38,8 @@ def start_notes(scope: Scope) -> Notes:
     """Add empty notes to a connection's scope, and return them."""
     notes = Notes()
     scope[_KEY] = notes
-    # This also removes the ids of an earlier request: uvicorn starts a pipelined request in the earlier one's context.
+    # This also removes the ids of an earlier request: uvicorn starts a pipelined request in the context of the request
+    # before it.
     use_ids(notes.ids)
     return notes
 

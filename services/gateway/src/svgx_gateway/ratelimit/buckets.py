@@ -48,7 +48,7 @@ LOCAL_KEYS = 50_000
 class BucketResult:
     """The result of taking a token.
 
-    `reset` is the number of seconds until the bucket is full, and `retry_after` until it has a token.
+    `reset` is the number of seconds until the bucket is full. `retry_after` is the number until it has a token.
     """
 
     allowed: bool

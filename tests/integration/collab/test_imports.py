@@ -155,7 +155,10 @@ async def test_import_ends_before_the_deadline_of_its_caller(
 
 
 def test_steps_of_an_import_fit_into_its_time_limit() -> None:
-    """Between the waits for a worker and the content, and the time for saving, 20 s remain. Proves R-RESIL-6."""
+    """After both waits, for a worker and for the content, the worker has at least 20 s before the time for saving.
+
+    Proves R-RESIL-6.
+    """
     limit = IMPORT_SVG.timeout
     before_worker = imports.QUEUE_PATIENCE + imports.SYNC_PATIENCE
     assert before_worker + imports.SAVE_SECONDS + 20 <= limit

@@ -43,7 +43,10 @@ async def refuse_taken(
 
 
 async def is_free(session: Session, name: str) -> bool:
-    """Return whether no account has the name as username or address. The transaction must hold the lock."""
+    """Return whether no account has the name as username or address.
+
+    The transaction must hold the lock on all accounts.
+    """
     return not any((await names_taken(session, name, name, None)).values())
 
 

@@ -97,8 +97,8 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
             runtime.responder.set_slots(
                 Pool.QUICK, QUICK_SLOTS + settings.password_slots + settings.password_queue
             )
-            # Every request that runs, waits in the queue or is being refused by the queue has a slot. So no request
-            # waits for a slot: the responder would not refuse it at once, as the queue does.
+            # Every request that runs, waits in the queue or is being refused by the queue has a slot. Without enough
+            # slots, requests would wait for a slot, and the queue could not refuse them at once.
             runtime.responder.set_slots(
                 Pool.PASSWORD,
                 settings.password_slots + 2 * settings.password_queue + REFUSAL_SLOTS,

@@ -60,7 +60,7 @@ class AuthSettings(PostgresSettings, TokenSettings):
     """Days for which events are kept."""
 
     public_url: Annotated[str, AfterValidator(_public_url)] = ""
-    """URL at which browsers reach the gateway, because providers send browsers back there."""
+    """URL at which browsers reach the gateway. Sign-in providers send browsers back to this URL."""
     oidc_providers: tuple[OidcProvider, ...] = ()
     """OpenID Connect providers at which users may sign in: a JSON list of their settings (see `oidc.settings`)."""
 

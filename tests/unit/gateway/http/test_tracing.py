@@ -82,7 +82,7 @@ async def test_span_of_a_request_follows_the_conventions(
     status: int,
     outcome: str | None,
 ) -> None:
-    """A client chooses neither the name nor the status. Proves R-OBS-4."""
+    """A client chooses neither the name nor the status of a span. Proves R-OBS-4."""
     method, path = request_line.split()
     span = await span_of(monkeypatch, path, method)
     attributes = dict(span.attributes or {})
@@ -100,7 +100,7 @@ async def test_span_of_a_request_follows_the_conventions(
 
 
 async def test_path_in_a_span_is_short_and_has_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client may encode the question mark of its query. Proves R-OBS-4 and R-OBS-5."""
+    """A query with an encoded question mark is a part of the path. Proves R-OBS-4 and R-OBS-5."""
     span = await span_of(monkeypatch, "/nowhere/plan%3Ftoken=secret" + "x" * 1000)
     assert span.attributes is not None
     path = str(span.attributes["url.path"])

@@ -17,7 +17,7 @@ def add_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--password-stdin",
         action="store_true",
-        help="read the password from the first line of standard input; without it, one is generated and printed once",
+        help="read the password from the first line of standard input; by default, a generated one is printed once",
     )
 
 

@@ -39,7 +39,7 @@ from svgx_common.messaging.responder import Call, Responder
 
 
 class AdministrationHandlers:
-    """The handlers of `CREATE_USER` to `RESTORE_USER`, of the audit log, and of `FIND_ACCOUNTS`."""
+    """The handlers of the operations of admins on users and on the audit log, and of `FIND_ACCOUNTS`."""
 
     def __init__(
         self,

@@ -20,9 +20,9 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call, Responder
 
 MARGIN = 2.0
-"""Seconds between the last moment to ask the state service and the deadline of the request.
+"""Seconds before the deadline of the request at which the handler stops to ask the state service.
 
-If the state service is not done by then, the handler answers with `Unavailable`.
+If the state service has not finished by this time, the handler answers with `Unavailable`.
 """
 
 
@@ -74,9 +74,9 @@ class UserErasureHandlers:
         return ErasedUser(user_id=request.user_id, pseudonym=pseudonym, touched=touched)
 
     async def _check_new_owner(self, request: EraseUserRequest) -> None:
-        """Check `transfer_to`: set only for a transfer, to another active account that may own a canvas.
+        """Raise `Invalid` for a wrong `transfer_to`.
 
-        Raises `Invalid`.
+        It must be set for a transfer, and only then. It must be another active account that may own a canvas.
         """
         new_owner = request.transfer_to
         if (request.canvases is OwnedCanvases.TRANSFER) != (new_owner is not None):

@@ -1,7 +1,7 @@
 """`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07): a repeated POST is executed once.
 
-The response is stored in Redis for a time that a setting sets. If Redis loses the response, or is not reachable, a
-repeated request is executed again, as without a key.
+The response is stored in Redis for `IDEMPOTENCY_SECONDS`. If Redis loses the response, or is not reachable, a repeated
+request is executed again, as without a key.
 """
 
 import base64

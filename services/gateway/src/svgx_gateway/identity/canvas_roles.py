@@ -21,7 +21,7 @@ MAX_CANVASES = 100_000
 
 
 class CanvasRoles:
-    """The roles of callers on canvases. For each of them, the state service is asked once in `MAX_AGE` seconds."""
+    """The roles of callers on canvases. For each role, the state service is asked about once in `MAX_AGE` seconds."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus

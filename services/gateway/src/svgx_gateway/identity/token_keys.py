@@ -1,4 +1,4 @@
-"""The keys that verify access tokens: the secret shared with the auth service, and the public keys of this service."""
+"""The keys that verify access tokens: the secret shared with auth, and the public keys that auth publishes."""
 
 import asyncio
 import dataclasses
@@ -17,7 +17,10 @@ from svgx_gateway.watched_copy import WatchedCopy
 log = structlog.get_logger(__name__)
 
 ASK_AGAIN = 30.0
-"""Seconds in which tokens with unknown keys cause at most one read, because a client can invent such tokens."""
+"""Seconds in which tokens with unknown keys cause at most one read of the published keys.
+
+The reads are limited because a client can invent such tokens.
+"""
 
 ASK_AFTER_FAILURE = 1.0
 """Seconds after a failed read in which tokens with unknown keys cause no other read, because auth may be overloaded."""

@@ -32,7 +32,7 @@ SLOW_SECONDS = 5.0
 """Seconds between two measurements of slow clients, while more than half of the memory is in use."""
 
 SLOW_RATE = 64 * 1024
-"""Bytes a second that a client has to read while more than half of the memory is in use, or else it is closed.
+"""Bytes a second that a client has to read while more than half of the memory is in use. A slower client is closed.
 
 This applies to clients for which more than `LARGE_BYTES` wait.
 """

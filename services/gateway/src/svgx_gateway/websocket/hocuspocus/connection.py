@@ -91,12 +91,12 @@ class HocuspocusConnection(Connection):
 
     @property
     def sent_bytes(self) -> int:
-        """Return the bytes sent to the client for all documents of the socket, because they share its transport."""
+        """Return the bytes sent to the client for all documents, because all share the transport of the socket."""
         return self._socket_sent_bytes()
 
     @property
     def answers_sync(self) -> bool:
-        """Return True, also for a viewer: a client that is not asked counts its changes as unsynced for ever."""
+        """Return True, also for a viewer. A client that is not asked for its updates never counts as synced."""
         return True
 
     def settle_role(self, role: CanvasRole, changes: int) -> bool:

@@ -163,8 +163,9 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
     def hand_over(self, take_message: TakeMessage | None) -> None:
         """Give each further message to `take_message`, without ASGI and without waking a task.
 
-        A message that `take_message` does not take, and every message after it until the application has received them
-        all, goes through ASGI. So do messages of several frames, of more than 65,535 bytes, and of clients at a limit.
+        When `take_message` returns False, this message and the following ones go through ASGI, until the application
+        has received all of them. Messages of several frames, of more than 65,535 bytes, and of clients at a limit also
+        go through ASGI.
         """
         self._take_message = take_message
 

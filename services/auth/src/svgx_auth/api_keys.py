@@ -71,9 +71,9 @@ class ApiKeys:
         """Create a key for the caller's account or, when the caller is an admin, for any account.
 
         Only this reply contains the key's text. Raises `Forbidden` when the requested role is higher than the
-        account's, or a caller who is no admin names another account. Raises `NotFound` when there is no such account,
-        `Conflict` when the account has `MAX_KEYS` live keys, and `TooManyRequests` after `MAX_NEW_KEYS` new keys in a
-        day.
+        account's, or when a caller without the role admin names another account. Raises `NotFound` when there is no
+        such account, `Conflict` when the account has `MAX_KEYS` live keys, and `TooManyRequests` after `MAX_NEW_KEYS`
+        new keys in a day.
         """
         user_id = _owner_id(request.user_id, by)
         prefix = f"{MARK}_{secrets.token_hex(PREFIX_BYTES)}"

@@ -62,7 +62,10 @@ def count(kind: str) -> float:
     ],
 )
 async def test_response_is_counted_by_its_kind_of_status(status: int, kind: str) -> None:
-    """A status that no operation has counts too, and so does a failure without a status. Proves R-OBS-12."""
+    """Every status is counted, also a status that no operation has. A failure without a status counts as 5xx.
+
+    Proves R-OBS-12.
+    """
     before = count(kind)
     transport = httpx.ASGITransport(APP, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:

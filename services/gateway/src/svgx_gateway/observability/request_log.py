@@ -1,6 +1,6 @@
 """One log line for each request that fails with 5xx, and with `ACCESS_LOG` for each other request too.
 
-Each response is counted.
+The middleware also counts each response by its status.
 """
 
 import time
@@ -22,7 +22,7 @@ MAX_PATH = 200
 
 
 class RequestLog:
-    """ASGI middleware that writes the lines. The trace of the request must be current."""
+    """ASGI middleware that writes the lines. It must run within the span of the request, for the trace id."""
 
     def __init__(self, app: ASGIApp, *, every_request: bool) -> None:
         self._app = app
@@ -46,7 +46,7 @@ class RequestLog:
         try:
             await self._app(scope, receive, send_noted)
         finally:
-            # Without a status the application has failed, and Starlette answers with 500 outside of this middleware.
+            # Without a status, the application has raised an exception before the response. It counts as a 500.
             count_response(status or 500)
             if status >= 500 or self._every_request:
                 fields: dict[str, Any] = {

@@ -98,7 +98,9 @@ class GatewaySettings(TokenSettings):
     """Bytes a second at which a body has to arrive, measured over 10 seconds. A slower request gets 408. 0 switches the
     check off."""
     websocket_ping_interval: float = Field(30.0, gt=0)
+    """Seconds between two pings to a client."""
     websocket_ping_timeout: float = Field(10.0, gt=0)
+    """Seconds that a client has to answer a ping. A client without an answer is disconnected."""
     drain_notice_seconds: float = Field(0.0, ge=0, le=600)
     """Seconds from SIGTERM, when the readiness check fails, to the first closed WebSocket. Load balancers need this
     time to notice the failure."""

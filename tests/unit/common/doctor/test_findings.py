@@ -34,7 +34,7 @@ def test_text_has_a_line_for_each_result_and_each_fix() -> None:
         "                         → Start auth.",
         "  failed   nats          host:4222 is not reachable",
         "                         → Start NATS.",
-        "3 checks: 1 failed, 1 warnings",
+        "3 checks: 1 failed, 1 with a warning",
     ]
 
 

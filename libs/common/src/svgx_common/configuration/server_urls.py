@@ -101,7 +101,7 @@ def check_postgres(text: str) -> str:
     user_info, _, hosts = parts.netloc.rpartition("@")
     # asyncpg ends the password at the first `@`. A `#`, `?` or `/` in a password ends the host part of the URL, so the
     # `@` is in a later part.
-    misplaced = "@" in user_info or "@" in parts.path or parts.fragment or "@" in hosts
+    misplaced = "@" in user_info or "@" in parts.path or parts.fragment
     if misplaced or not all(_is_address(each, host_required=False) for each in hosts.split(",")):
         raise ValueError(_POSTGRES_FORM)
     _decoded(user_info, _POSTGRES_FORM)

@@ -135,10 +135,10 @@ async def _check_server(connection: Connection, connections: int) -> list[Findin
     needed = connections + 1  # one more watches the server
     if needed > limit:
         fix = "Lower DATABASE_POOL_SIZE and DATABASE_MAX_OVERFLOW, or raise the limit of the server, role or database."
-        detail = f"the pool of one replica needs {needed}, the server permits {limit}"
+        detail = f"one replica needs {needed}, the server permits {limit}"
         findings.append(failed(f"{NAME} connections", detail, fix))
     else:
-        detail = f"the pool of one replica needs {needed} of {limit}"
+        detail = f"one replica needs {needed} of {limit}"
         findings.append(ok(f"{NAME} connections", detail))
     return findings
 

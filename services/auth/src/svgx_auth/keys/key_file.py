@@ -53,9 +53,13 @@ def read(path: Path) -> KeyRing:
     """Read a file of keys. Raises `ValueError`; its message never contains a key."""
     try:
         with path.open("rb") as file:
-            content = json.loads(file.read(MAX_BYTES))
+            text = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from None
+    if len(text) > MAX_BYTES:
+        raise ValueError(f"has more than {MAX_BYTES} bytes")
+    try:
+        content = json.loads(text)
     except ValueError:
         raise ValueError("is not a JWK Set: not JSON") from None
     keys = content.get("keys") if isinstance(content, dict) else None

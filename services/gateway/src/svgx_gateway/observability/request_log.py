@@ -35,7 +35,8 @@ class RequestLog:
             return
         notes = start_notes(scope)
         started = time.perf_counter()
-        status = 0
+        # Without a response, the application has raised an exception. The request then counts as a 500.
+        status = 500
 
         async def send_noted(message: Message) -> None:
             nonlocal status
@@ -46,8 +47,7 @@ class RequestLog:
         try:
             await self._app(scope, receive, send_noted)
         finally:
-            # Without a status, the application has raised an exception before the response. It counts as a 500.
-            count_response(status or 500)
+            count_response(status)
             if status >= 500 or self._every_request:
                 fields: dict[str, Any] = {
                     "method": scope["method"],

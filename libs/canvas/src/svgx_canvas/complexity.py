@@ -124,7 +124,7 @@ class _Declarations:
 
 
 class _Meter:
-    """Computes the cost of a canvas."""
+    """The computation of the cost of one canvas. `total` is the result."""
 
     def __init__(self, canvas: Canvas, limits: Limits) -> None:
         self._limits = limits
@@ -213,7 +213,7 @@ class _Meter:
         return cost
 
     def _add_pictures(self, cost: Cost, attrs: Mapping[str, str]) -> None:
-        """Add the pictures in an element's `data:` URLs. An SVG picture costs as much as its elements and a layer."""
+        """Add the pictures in an element's `data:` URLs. An SVG picture costs as much as its elements and one layer."""
         for name in ("href", "xlink:href"):
             match read_picture(attrs.get(name, "")):
                 case (Raster() as raster, _):

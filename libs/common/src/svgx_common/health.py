@@ -41,8 +41,8 @@ class Phase(StrEnum):
 class Dependency(ReplyModel):
     """The result of one check. `latency_ms` is the duration of the check in milliseconds.
 
-    `error` is the type of the failure. `detail` is the check's text about the failure, if there is one.
-    Without a dependency that is not `required`, the service works with restrictions.
+    `error` is the type of the failure. `detail` is the check's text about the failure, if there is one. If a dependency
+    that is not `required` fails, the service works with restrictions.
     """
 
     ok: bool

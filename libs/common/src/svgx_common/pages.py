@@ -89,7 +89,7 @@ class Listing:
 
 
 def _canonical(value: object) -> str:
-    """Return one text for all spellings of a value."""
+    """Return the same text for equal values, such as one time in two time zones."""
     if isinstance(value, datetime):
         value = value.astimezone(UTC)
     return repr(value)

@@ -11,14 +11,14 @@ from svgx_canvas.css.structure import STRUCTURE, block_contents, style_attribute
 from svgx_canvas.css.values import urls
 
 Key = tuple[str, str]
-"""("class", name), ("id", name), ("type", name) or ("any", "")."""
+"""The key of the last part of a selector: ("class", name), ("id", name), ("type", name) or ("any", "")."""
 
 _ANY: Key = ("any", "")
 _COMBINATORS = frozenset({">", "+", "~", "||"})
 
 
 def selector_count(text: str) -> int:
-    """Return about how many selectors a cleaned style sheet has. A renderer tries each of them on each element."""
+    """Return the approximate number of selectors in a cleaned style sheet. A renderer tries each on each element."""
     return text.count("{") + text.count(",")
 
 

@@ -69,7 +69,7 @@ class CreateCanvasRequest(RequestModel):
 class ListCanvasesRequest(RequestModel):
     """`name` selects canvases with this text in their name, ignoring case.
 
-    `deleted` selects the deleted canvases that the caller may restore, instead of all others.
+    `deleted` selects only the deleted canvases that the caller may restore. Without it, no deleted canvas is listed.
     """
 
     name: Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")] | None = None
@@ -140,7 +140,7 @@ class Entry:
 
     `writer` is the holder's epoch, and `sequence` numbers its entries. State commits each (`canvas_id`, `writer`,
     `sequence`) only once. `author_bytes` has the bytes that each author sent, in the order of `authors`: the shares in
-    which the entry counts towards their quotas. Without it, all have an equal share.
+    which the entry counts towards their quotas. Without `author_bytes`, all authors have equal shares.
     """
 
     canvas_id: str

@@ -88,7 +88,7 @@ CHECK_SECONDS = 1.5
 """Seconds that NATS has to deliver the message of a health check."""
 
 GRACE = 1.0
-"""Seconds for which requests wait for NATS after the connection ended. Later requests fail at once until it returns."""
+"""Seconds after a loss of NATS for which requests wait for it. Later requests fail at once until NATS returns."""
 
 
 class NoResponders(Unavailable):

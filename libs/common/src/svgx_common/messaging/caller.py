@@ -61,7 +61,7 @@ class Caller:
 
     @property
     def charged_account(self) -> tuple[str, Role]:
-        """Return the account that the caller's edits count towards, and the role for its bounds.
+        """Return the account that the caller's edits count towards, and the role that decides its bounds.
 
         Edits of a visitor count towards the account that created the link, with the bounds of an editor, because the
         gateway does not know the role of that account.

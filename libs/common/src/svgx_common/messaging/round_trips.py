@@ -97,7 +97,10 @@ class RoundTrips:
             self.give_up_requests()
 
     def _close_lost_connection(self) -> None:
-        """End nats-py's wait for the end of a lost connection: it would last until a frozen server reads again."""
+        """Abort a lost connection that nats-py has not closed in time, so that nats-py connects again.
+
+        nats-py would wait for the close until a frozen server reads again.
+        """
         transport = self._connection._transport  # noqa: SLF001
         now = time.monotonic()
         if self._lost_at is None:

@@ -50,8 +50,8 @@ class VersionKind(StrEnum):
 class Version(ReplyModel):
     """A kept state of a canvas: its content after the commit of `revision`. Its last edit was at `edited_at`.
 
-    `at` is the time at which the version was made. `authors` are the ids of the users with edits since the version
-    before it, at most 100. `created_by` is null for an automatic version. A version without a name is deleted after its
+    `at` is the time at which the version was made. `authors` are the ids of the users with edits since the previous
+    version, at most 100. `created_by` is null for an automatic version. A version without a name is deleted after its
     retention.
     """
 
@@ -98,7 +98,7 @@ class Restored(ReplyModel):
 
     `revision` is the revision of the restore's commit, or the canvas's revision if nothing had to change.
 
-    `before` is the version that was made just before. A restore of this version undoes the restore.
+    `before` is the version that was made just before the restore. To undo the restore, restore this version.
     """
 
     revision: int
@@ -178,7 +178,7 @@ class DiffRequest(VersionRequest):
 
 
 class Diff(ReplyModel):
-    """The changes from one revision to another, as the exports show their content. Elements are sorted by id.
+    """The changes between the contents of two revisions, as exports show them. Elements are sorted by id.
 
     The four counts are of the whole difference. `canvas` has the changed attributes of the root element, at most 50.
     """

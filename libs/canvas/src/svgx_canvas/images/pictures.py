@@ -78,15 +78,16 @@ def _identify_head(url: str, start: int) -> Raster | None:
 
 
 ReadSvg = Callable[[bytes, str | None, "Pictures"], Canvas]
-"""Takes the bytes of an SVG picture, its stated encoding and the cleaner of its own pictures. Returns the cleaned
-picture, or raises `SvgRefused`."""
+"""A function that gets the bytes of an SVG picture, its stated encoding and the cleaner of its own pictures. It returns
+the cleaned picture, or raises `SvgRefused`."""
 
 
 class Pictures:
     """The cleaner of the pictures of one file or canvas, or of one SVG picture in it.
 
-    report: takes the name of a dropped thing and the reason. read: reads and cleans an SVG picture. strict: a picture
-    beyond a limit raises `SvgRefused`; otherwise it is dropped. usage: the amounts that the file and its pictures use.
+    report: called with the name of each dropped picture and the reason. read: reads and cleans an SVG picture. strict:
+    a picture beyond a limit raises `SvgRefused`; without `strict` the picture is dropped. usage: the amounts that the
+    file and its pictures use.
     """
 
     def __init__(

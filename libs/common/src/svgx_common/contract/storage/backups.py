@@ -287,7 +287,7 @@ class ExportAccountsRequest(RequestModel):
 
 
 class ExportedAccounts(ReplyModel):
-    """A page of accounts, sorted by id. `total` counts all accounts. The last page has fewer accounts than the limit."""
+    """A page of accounts, sorted by id. `total` counts all accounts. The last page has fewer items than the limit."""
 
     items: list[StoredAccount]
     total: int

@@ -31,7 +31,7 @@ LONGEST_DELAY = 10.0
 """Seconds of the longest delay before a restart."""
 
 _STEADY_SECONDS = 20.0
-"""Seconds of a run after which the delays start again at `FIRST_DELAY`."""
+"""After a run of more seconds than this, the delays start again at `FIRST_DELAY`."""
 
 
 def log_report(line: str) -> None:

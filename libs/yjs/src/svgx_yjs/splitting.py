@@ -75,7 +75,7 @@ def split(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Split:
 
 
 def check(update: bytes) -> None:
-    """Raise `Malformed` if `split` would."""
+    """Raise `Malformed` if the update fails the check of `split`."""
     split(update, {}, Nesting())
 
 
@@ -142,7 +142,7 @@ class _Section:
 
 
 class _Reader:
-    """Reads the structs of an update. It advances in each section until a struct depends on a missing struct."""
+    """The reader of an update's structs. It advances in each section until a struct depends on a missing struct."""
 
     def __init__(self, decoder: Decoder, known: Mapping[int, int], nesting: Nesting) -> None:
         self.sections: list[_Section] = []
@@ -290,7 +290,7 @@ class _Reader:
         return Place(list_id, depth, can_contain) if depth <= MAX_DEPTH else None
 
     def _may_insert(self, info: int, neighbours: tuple[Id, ...]) -> bool:
-        """Return whether an item may be inserted beside these neighbours. It cuts the neighbours' structs."""
+        """Return whether an item may be inserted beside these neighbours. The insertion cuts the neighbours' structs."""
         if info & ORIGIN and not self.may_cut(neighbours[0][0], neighbours[0][1] + 1):
             return False
         return not info & RIGHT_ORIGIN or self.may_cut(*neighbours[-1])
@@ -326,8 +326,8 @@ def _split_delete_set(decoder: Decoder, reader: _Reader) -> tuple[Ranges, Ranges
         for clock, length in ranges:
             end = clock + length
             if clock < last:
-                # The ranges are sorted below, because for each range that is out of order pycrdt moves all structs that
-                # it has cut before.
+                # The ranges are sorted below. For each range that is out of order, pycrdt would move all structs that
+                # it has cut already.
                 reader.must_rewrite = True
             last = clock
             if not reader.may_cut(client, clock) or not reader.may_cut(client, end):

@@ -290,7 +290,7 @@ class _Reader:
         return Place(list_id, depth, can_contain) if depth <= MAX_DEPTH else None
 
     def _may_insert(self, info: int, neighbours: tuple[Id, ...]) -> bool:
-        """Return whether an item may be inserted beside these neighbours. The insertion cuts the neighbours' structs."""
+        """Return whether an item may be inserted beside these neighbours. This cuts the neighbours' structs."""
         if info & ORIGIN and not self.may_cut(neighbours[0][0], neighbours[0][1] + 1):
             return False
         return not info & RIGHT_ORIGIN or self.may_cut(*neighbours[-1])

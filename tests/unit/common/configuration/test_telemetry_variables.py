@@ -60,7 +60,7 @@ def test_value_with_which_no_span_is_exported_is_refused(name: str, value: str) 
 
 
 def test_batch_beyond_the_queue_is_refused() -> None:
-    """Proves R-CONFIG-2: OpenTelemetry ends the start with a traceback."""
+    """Proves R-CONFIG-2: with a batch that is larger than the queue, OpenTelemetry ends the start with a traceback."""
     environment = {"OTEL_BSP_MAX_QUEUE_SIZE": "10", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "11"}
     (line,) = mistakes({**EXPORTER, **environment})
     assert line == "OTEL_BSP_MAX_EXPORT_BATCH_SIZE: must be at most OTEL_BSP_MAX_QUEUE_SIZE"

@@ -70,7 +70,10 @@ def test_edits_in_any_order_with_repeats_make_the_same_document(seed: int, batch
 
 
 def test_pycrdt_without_the_split_loses_a_pending_edit() -> None:
-    """pycrdt loses a pending edit, so `SharedDocument` gives it none. If this test fails, pycrdt was mended."""
+    """pycrdt loses a pending edit, so `SharedDocument` gives pycrdt no pending edits.
+
+    If this test fails, the defect of pycrdt has been corrected.
+    """
     doc: Doc[Map[object]] = Doc(client_id=1)
     elements = doc.get("elements", type=Map)
     updates: list[bytes] = []

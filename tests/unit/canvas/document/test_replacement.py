@@ -124,7 +124,7 @@ def test_replacement_merges_with_concurrent_edits(seed: int) -> None:
     holder.apply_update(edits)
     client.apply_update(update)
     assert tree(holder) == tree(client)
-    # Another replacement, made when all edits have arrived, wins completely.
+    # Another replacement, made after all edits have arrived, restores the past content completely.
     holder.apply_update(replacement(holder.get_update(), past))
     assert tree(holder) == tree(load(past))
 

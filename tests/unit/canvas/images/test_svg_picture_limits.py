@@ -64,7 +64,7 @@ def test_svg_picture_has_the_limits_of_a_file(field: str, limits: Limits, pictur
 def test_svg_pictures_share_the_limits_of_their_file(
     field: str, limits: Limits, picture: str
 ) -> None:
-    """Ten pictures within a limit are beyond it together. Proves R-SVG-4."""
+    """Ten pictures exceed a limit together, although each picture is within it. Proves R-SVG-4."""
     url = SVG_SPELLINGS["compressed"](picture.encode())
     import_svg(with_picture(url), None, limits)
     images = f'<image href="{url}"/>' * 10

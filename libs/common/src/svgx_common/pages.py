@@ -30,7 +30,7 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One list of one query, and the cursors of its pages. No other list or query accepts them.
+    """A list as one query selects it, and the cursors of its pages. Other lists and queries refuse these cursors.
 
     A cursor of another list would name a position that this list does not have, and so skip items unnoticed.
     """

@@ -411,7 +411,7 @@ def _uvicorn_config(application: ASGIApp, websocket: WebSocketOptions | None) ->
 def freeze_startup_objects() -> None:
     """Exclude all objects that exist now from garbage collection. Call once, at the end of the start.
 
-    They live as long as the process, so checking them again in each collection costs time for nothing.
+    These objects live as long as the process, so checking them in each collection would cost time for nothing.
     """
     gc.collect()
     gc.freeze()

@@ -44,7 +44,10 @@ class Hosts:
         self._last = 0
 
     async def connect(self, *_: object, **options: Any) -> Connection:
-        """Connect to the first host that answers and fits `target_session_attrs`. Raise the last host's error."""
+        """Connect to the first host that answers and fits `target_session_attrs`.
+
+        If there is none, raise the error of the host that was tried last.
+        """
         options = {**self._options, **options}
         if not self._hosts:
             return _keep_alive(

@@ -21,7 +21,7 @@ DROP_LOG_INTERVAL = 10.0
 
 
 REFUSAL_LOG_INTERVAL = 60.0
-"""Seconds between two log lines about refused credentials. They repeat until an operator corrects a setting."""
+"""Seconds between two log lines about refused credentials. NATS refuses them until an operator corrects a setting."""
 
 
 def sign_in_with(client: Client, key: UserKey | None) -> Callable[[str], bytes] | None:

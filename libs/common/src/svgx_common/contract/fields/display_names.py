@@ -29,7 +29,7 @@ _REGIONAL_FLAG = re.compile("\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e00
 
 
 def check_display_name(text: str) -> str:
-    """Return the name in NFC. Raise `ValueError` for invisible characters, and for those that reorder others."""
+    """Return the name in NFC. Raise `ValueError` if it has invisible characters, or characters that reorder text."""
     name = unicodedata.normalize("NFC", text)
     checked = _REGIONAL_FLAG.sub("\U0001f3f4", name)
     if _NONCHARACTERS.search(checked):

@@ -15,9 +15,9 @@ class OwnedCanvases(StrEnum):
     """The fate of the canvases of which the user is the only owner."""
 
     TRANSFER = "transfer"
-    """Another user becomes their owner."""
+    """Another user becomes the owner of the canvases."""
     DELETE = "delete"
-    """They are deleted. An admin can restore them until their retention has passed."""
+    """The canvases are deleted. An admin can restore them until their retention has passed."""
 
 
 class EraseUserRequest(UserRequest):

@@ -142,7 +142,7 @@ class ValueRequest(RequestModel):
 class DeleteValueRequest(ValueRequest):
     """Without `state_type`, the caller's values of all types are searched.
 
-    `version` is the stored version that the caller has read. Without it, any version is deleted.
+    `version` is the stored version that the caller has read. Without `version`, the value is deleted in any case.
     """
 
     version: Count | None = None
@@ -184,7 +184,7 @@ class ValuePage(ReplyModel):
 
 
 class ValueChanged(ReplyModel):
-    """A key of the account `owner` with a new value, or without its deleted value. `owner` is `*` for shared values."""
+    """A key of the account `owner`, after its value was written or deleted. `owner` is `*` for shared values."""
 
     owner: str
     key: str

@@ -35,7 +35,7 @@ VersionId = Annotated[Identifier, Field(examples=["7c0e9c1e-5a43-4a0b-9c59-0d3f5
 VersionName = Annotated[CanvasName, Field(examples=["Before the review"])]
 
 NOW = "now"
-"""The name of the present saved content, in place of a version's id."""
+"""The word for the present saved content, which a request may have in place of a version's id."""
 
 
 class VersionKind(StrEnum):
@@ -180,7 +180,8 @@ class DiffRequest(VersionRequest):
 class Diff(ReplyModel):
     """The changes between the contents of two revisions, as exports show them. Elements are sorted by id.
 
-    The four counts are of the whole difference. `canvas` has the changed attributes of the root element, at most 50.
+    `added`, `removed`, `changed` and `moved` count all changes, and not only those on this page. `canvas` has the
+    changed attributes of the root element, at most 50.
     """
 
     from_revision: int

@@ -205,7 +205,7 @@ class _Meter:
                     cost.add(inner, cost.shapes)
                     referred_layers = max(referred_layers, inner.layers + 1)
             else:
-                # A clip path, a mask or a filter. It paints on a layer, and each step of a filter on one more.
+                # A clip path, a mask and a filter each paint on a layer, and each step of a filter on one more layer.
                 cost.add(inner)
                 own_layers += 1 + (len(target.children) if kind == "filter" else 0)
                 referred_layers = max(referred_layers, inner.layers)

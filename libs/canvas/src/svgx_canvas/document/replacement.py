@@ -22,9 +22,9 @@ _Step = tuple[_Shared, _Shared]
 def replacement(current: bytes | None, wanted: bytes) -> bytes:
     """Return the update (Yjs v1) that makes `canvas` and `elements` of a document equal to those of a wanted state.
 
-    `current` is the document's state; None stands for an empty document. Both are Yjs v1 updates. XML types and
-    sub-documents are not written, because no reader of a canvas reads them. Raises `SvgRefused` "malformed" if a state
-    is not an update.
+    `current` is the document's state; None stands for an empty document. `current` and `wanted` are Yjs v1 updates. XML
+    types and sub-documents are not written, because no reader of a canvas reads them. Raises `SvgRefused` "malformed"
+    if a state is not an update.
     """
     doc = _load_with_new_client(current)
     source = load(wanted)

@@ -22,7 +22,7 @@ from svgx_canvas.svg_writer import write_svg
 from svgx_canvas.tree import Canvas
 
 MAX_NESTING = 3
-"""Levels of SVG pictures in SVG pictures. The file itself is level 0."""
+"""The most levels of SVG pictures in each other. The file itself is level 0."""
 
 _CANONICAL_BITMAP = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,")
 _CANONICAL_BASE64 = re.compile("[A-Za-z0-9+/]+={0,2}")

@@ -39,7 +39,7 @@ LONGEST_FILES = (
     "e2e/realtime/test_frame_fuzz.py",
     "e2e/failures/test_stack_restart.py",
 )
-"""Files that take longest. They run first, because a long file at the end would keep one process busy alone."""
+"""The files that take longest. They run first, because with a long file at the end one test process works alone."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -53,7 +53,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def one_tls_context() -> Iterator[None]:
     """Let all HTTP clients of a test session share one TLS context.
 
-    Each new context reads the certificates of all authorities, which takes 70 ms of CPU time. A client costs 1 ms.
+    Each new context reads the certificates of all authorities, which takes 70 ms of CPU time. With a shared context, a
+    client takes 1 ms.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("httpx._transports.default.create_ssl_context", cache(create_ssl_context))

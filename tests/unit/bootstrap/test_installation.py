@@ -63,7 +63,9 @@ def test_run_installs_the_packages_of_the_stack_once(installation: Installation)
     assert installation.started == [("python", ["-m", "svgx_devstack"])] * 2
 
 
-def test_other_commands_add_the_tools_once_and_serve_run_too(installation: Installation) -> None:
+def test_tools_are_installed_once_and_run_needs_no_further_installation(
+    installation: Installation,
+) -> None:
     installation.record_locks()
     for action in (["run"], ["exec", "pytest", "-q"], ["exec", "mypy"], ["run"], ["install"]):
         installation.script.main(action)

@@ -42,7 +42,7 @@ def changes_of(document: SharedDocument, edit: bytes) -> int:
 def test_edits_in_any_order_with_repeats_make_the_same_document(seed: int, batch: int) -> None:
     """Batches of edits are integrated together. Proves R-SYNC-1 and R-SAVE-9.
 
-    The changes that `flush` returns make the same content, and so do the new parts that `take` returns, joined.
+    The changes that `flush` returns make the same content, and so do the joined parts that `take` returns.
     """
     rng = random.Random(seed)
     updates = history(seed)

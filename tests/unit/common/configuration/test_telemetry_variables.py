@@ -51,7 +51,7 @@ def start(environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
         ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", " -1 "),
     ],
 )
-def test_value_with_which_no_span_is_exported_is_refused(name: str, value: str) -> None:
+def test_value_that_prevents_every_export_is_refused(name: str, value: str) -> None:
     """Proves R-CONFIG-2: with these values, OpenTelemetry ends with a traceback or fails at each export."""
     (line,) = mistakes({**EXPORTER, name: value})
     assert line.startswith(f"{name}: must be ")

@@ -60,7 +60,7 @@ def test_json_has_every_result(findings: Sequence[Finding], all_well: bool) -> N
         (-3600.0, 0.5, Status.FAILED),
     ],
 )
-def test_clock_is_judged_by_the_difference_that_is_certain(
+def test_uncertainty_is_subtracted_from_the_difference_of_a_clock(
     ahead: float, uncertainty: float, status: Status
 ) -> None:
     """Proves R-CONFIG-7: tokens tolerate five seconds, and the time of a slow answer does not count as a difference."""

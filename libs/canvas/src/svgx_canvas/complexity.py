@@ -179,6 +179,7 @@ class _Meter:
         return total
 
     def _sum(self, element: Element, references: list[tuple[str, Element]]) -> Cost:
+        """Return the cost of an element, from the known costs of its children and of the referenced elements."""
         cost = Cost(operations=_operations(element))
         if element.tag in _SHAPES:
             cost.shapes, cost.vertices = 1, _vertices(element)

@@ -111,6 +111,7 @@ class _Reader:
         """Bytes of each entity's value."""
 
     def read(self) -> Canvas:
+        """Parse the file, and return its cleaned canvas. Raises `SvgRefused`."""
         parser = expat.ParserCreate("utf-8", _SEPARATOR)
         parser.ordered_attributes = True
         # Ignore attributes that the document type adds by default, because the size of the file does not bound them.

@@ -54,6 +54,7 @@ def decode(data: bytes, charset: str | None = None) -> bytes:
 
 
 def _text(data: bytes, charset: str | None) -> str:
+    """Return the decoded text of a file, in the order of trust of this module."""
     for mark, name in _MARKS:
         if data.startswith(mark):
             return _strict(data[len(mark) :], name, name)

@@ -94,6 +94,7 @@ class Reader:
         return content
 
     def _add(self, content: FileContent, key: str, setting: str | None, value: Any) -> None:
+        """Add the value of a key to the content, or a message about a mistake in the key or the value."""
         if setting is None or value is None:
             return
         in_own_section = key.startswith(f"{self.service}.")

@@ -157,6 +157,7 @@ class Health:
 
 
 async def _run(check: Check, required: bool) -> Dependency:
+    """Run one check for at most `CHECK_TIMEOUT` seconds, and return its result."""
     started = time.perf_counter()
     checking = asyncio.ensure_future(check())
     error = detail = None

@@ -334,6 +334,7 @@ class _ServiceProcess(Generic[Settings]):
             raise ConnectionError("NATS closed the connection for good")
 
     async def _drain(self, bus: Bus, responder: Responder, service: Service) -> None:
+        """Finish the requests in progress, then hand over the service's resources. Both have a time limit."""
         log.info("draining")
         self._health.phase = Phase.DRAINING
         now = asyncio.get_running_loop().time()

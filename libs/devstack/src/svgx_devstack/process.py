@@ -164,6 +164,7 @@ class Process:
             os.kill(child.pid, self._program.stop_signal)
 
     async def _spawn(self) -> None:
+        """Start the program through `launch.py`, and store its process id."""
         program = self._program
         program.before_start()
         logfile.rotate(self.log_path)
@@ -187,6 +188,7 @@ class Process:
         orphans.record(program.pid_path, self._child.pid)
 
     async def _supervise(self) -> None:
+        """Start the program again, after a delay, each time it ends and may be restarted."""
         delay = FIRST_DELAY
         while self._child is not None:
             started = time.monotonic()

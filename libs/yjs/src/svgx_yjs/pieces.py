@@ -114,6 +114,7 @@ class Pieces:
         yield from self._deletions
 
     def _read_section(self, decoder: Decoder) -> _Section:
+        """Read the structs of one client, and divide them into runs. Raises `Malformed` and `TooManyParts`."""
         count, client, clock = decoder.uint(), decoder.uint(), decoder.uint()
         if not count:
             raise Malformed("a client appears twice or without structs")

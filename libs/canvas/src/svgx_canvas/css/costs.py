@@ -55,6 +55,7 @@ def sheet_declarations(text: str, watched: frozenset[str]) -> list[tuple[Key, st
 
 
 def _all_declarations(text: str) -> Iterator[tuple[ast.Declaration, frozenset[Key]]]:
+    """Yield all declarations of a style sheet, each with the keys of the selectors of the style rule around it."""
     pending = [(node, frozenset({_ANY})) for node in stylesheet(text)]
     while pending:
         node, keys = pending.pop()

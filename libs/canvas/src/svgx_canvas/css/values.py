@@ -175,6 +175,7 @@ def safe_font_sources(tokens: list[ast.Node]) -> list[ast.Node]:
 
 
 def _in_font_source(token: ast.Node) -> bool:
+    """Return whether a token may be a part of the source of a font that is not fetched."""
     url = url_of(token)
     if url is not None:
         return is_font(url)

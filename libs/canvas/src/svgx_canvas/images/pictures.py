@@ -151,6 +151,7 @@ class Pictures:
             )
 
     def _clean_svg(self, what: str, picture: SvgPicture) -> str | None:
+        """Return the canonical URL of a cleaned SVG picture, or report `what` as dropped and return None."""
         if self._level == MAX_NESTING:
             self._report(what, "nesting")
             return None

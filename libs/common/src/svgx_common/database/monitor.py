@@ -130,6 +130,7 @@ class DatabaseMonitor:
         return self._checking
 
     async def _run_check(self) -> None:
+        """Check PostgreSQL once. If the reason has changed, log it and call `on_silent` or `on_usable`."""
         failure = await self._find_failure()
         self._checked_at = time.monotonic()
         before, self._failure = self._failure, failure

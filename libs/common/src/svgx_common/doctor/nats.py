@@ -123,6 +123,7 @@ async def _close(client: Client) -> None:
 
 
 def _refusal(host: str, key: UserKey | None, *errors: Exception) -> Finding:
+    """Return the result for a connection that failed with these errors."""
     if (
         refused := next((each for each in errors if isinstance(each, ssl.SSLError)), None)
     ) is not None:
@@ -153,6 +154,7 @@ def _check_server(client: Client, address: str) -> Finding:
 async def _check_rights(
     service: ServiceName, client: Client, violations: _Violations
 ) -> list[Finding]:
+    """Use each subject that the service needs. Return the results for the subjects and for the other services."""
     allowed = permissions(service)
     echo = echo_subject(service, secrets.token_hex(6))
     answers = await _echo(client, echo)

@@ -71,6 +71,10 @@ class RoundTrips:
         await asyncio.sleep(INTERVAL)
 
     async def _check(self) -> None:
+        """Send a request to this connection itself, and note whether NATS delivers it.
+
+        NATS counts as silent only if no other message has arrived either.
+        """
         received = self._connection.stats["in_msgs"]
         started = time.perf_counter()
         asking = asyncio.create_task(self._connection.request(self._subject, timeout=60))

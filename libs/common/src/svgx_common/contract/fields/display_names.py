@@ -37,7 +37,7 @@ def check_display_name(text: str) -> str:
     for before, each, after in zip(" " + checked, checked, checked[1:] + " ", strict=False):
         if each in _JOINERS:
             if not (_joins(before) and _joins(after)):
-                raise ValueError("must have joining characters between two visible characters only")
+                raise ValueError("may have joining characters only between two visible characters")
         elif unicodedata.category(each) in _REFUSED:
             raise ValueError("must not have control or format characters")
     if checked and all(_blank(each) for each in checked):

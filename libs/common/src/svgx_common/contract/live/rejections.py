@@ -62,7 +62,7 @@ class Rejection:
     index: int
     reason: Reason = Reason.MALFORMED
     amount: int = 0
-    """The limit, or the seconds until the client may try again; 0 for a reason whose text has no amount."""
+    """The limit, or the seconds until the client may try again; 0 for a reason without an amount."""
 
     def pack(self) -> int:
         """Return the rejection as one number."""

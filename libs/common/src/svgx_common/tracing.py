@@ -1,8 +1,8 @@
 """Traces, and their export over OTLP.
 
 Spans are exported when `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` is set, unless
-`OTEL_SDK_DISABLED` is true or the ratio of the sampler is 0. Otherwise spans only carry ids. OpenTelemetry's own
-environment variables set the sampling and the headers of the exporter.
+`OTEL_SDK_DISABLED` is true or the sampler is `always_off` or has a ratio of 0. Otherwise spans only carry ids.
+OpenTelemetry's own environment variables set the sampling and the headers of the exporter.
 
 `docs/tracing.md` lists all spans. `messaging/spans.py` makes the spans of messages.
 """

@@ -1,10 +1,13 @@
 """Environment variables that look like misspelt settings.
 
 A slip is one wrong, missing or additional letter, or two swapped letters. A container also has variables of other
-programs, which its image, Kubernetes and other servers set. So a variable is refused only under three conditions: its
-name differs from the name of a setting by one or two slips, or only in its underscores; the service lacks this setting;
-and other programs hardly use the variable's name, or the setting is required. Other names with slips, and names that
-begin with an uncommon first word of a setting, cause a warning. See
+programs, which its image, Kubernetes and other servers set. So a variable is refused only if all of this is true:
+
+- its name differs from the name of a setting by one or two slips, or only in its underscores;
+- the service lacks this setting;
+- other programs hardly use the variable's name, or the setting is required.
+
+Other names with slips, and names that begin with an uncommon first word of a setting, cause a warning. See
 docs/decisions/0042-misspelt-environment-variables.md.
 """
 

@@ -1,4 +1,4 @@
-"""The check of Redis: it is reachable, accepts the password, and accepts writes even when its memory is full."""
+"""The check that Redis is reachable, accepts the password, and accepts writes even when its memory is full."""
 
 import asyncio
 import ssl

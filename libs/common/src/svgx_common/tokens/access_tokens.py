@@ -47,7 +47,7 @@ class AccessClaims:
         return Caller(self.user_id, self.username, self.role, self.session_id, self.token_version)
 
     def expired(self) -> bool:
-        """Return whether the token expired more than `LEEWAY` seconds ago."""
+        """Return whether the token expired at least `LEEWAY` seconds ago."""
         return accepted_until(self.expires_at) <= time.time()
 
 

@@ -6,19 +6,21 @@ The start and the stop of a stack take 12 seconds of processor time.
 from xdist.scheduler.loadfile import LoadFileScheduling  # type: ignore[import-untyped]
 
 GROUPS = {
-    # `killed_stack`. The first test measures the memory of new processes. The second expects no error in their logs.
+    # These files use the fixture `killed_stack`. The first measures the memory of new processes. The second expects no
+    # error in their logs.
     "killed processes": (
         "tests/e2e/documents/test_large_canvas.py",
         "tests/e2e/realtime/test_frame_fuzz.py",
         "tests/e2e/failures/test_failures.py",
         "tests/e2e/failures/test_stack_restart.py",
     ),
-    # `changed_stack`. The first file needs the state of a new stack. The last changes accounts and limits at random.
+    # These files use `changed_stack`. The first needs the state of a new stack. The last changes accounts
+    # and limits at random.
     "changed accounts": (
         "tests/e2e/openapi/test_docs.py",
         "tests/e2e/openapi/test_openapi_fuzz.py",
     ),
-    # `configured_stack`.
+    # These files use `configured_stack`.
     "configuration": (
         "tests/e2e/operations/test_signing_keys.py",
         "tests/e2e/operations/test_configuration.py",

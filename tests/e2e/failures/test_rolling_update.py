@@ -39,7 +39,8 @@ SETTINGS = {
     "DRAIN_SECONDS": "10",
     # On a machine with few cores, 100 reconnects within three seconds delay the event loop beyond the default limit.
     "SHED_LAG_SECONDS": "30",
-    # The owner exports all canvases at the same time. An account uses at most half of the workers, and 8 exports wait.
+    # The owner exports all canvases, at most 10, at the same time. An account uses at most half of the workers, and at
+    # most 8 of its exports wait.
     "WORKER_COUNT": "4",
 }
 SYNC_STEP_1, SYNC_STEP_2 = bytes([0, 0, 1, 0]), bytes([0, 1])

@@ -108,20 +108,20 @@ async def test_token_of_a_removed_key_is_refused(
     leaked, fresh = generate("ES256", 0), generate("ES256", 1)
     key_file.write(keys, KeyRing((leaked,)))
     async with replica(backing, keys=keys):
-        signed_in = await login(bus, (await create(bus)).username)
+        logged_in = await login(bus, (await create(bus)).username)
         gateway = TokenKeys(bus, SECRET)
         await gateway.start()
         try:
-            await gateway.verify(signed_in.access_token)
+            await gateway.verify(logged_in.access_token)
             key_file.write(keys, KeyRing((fresh,)))
             async with asyncio.timeout(10):
                 while True:
                     try:
-                        await gateway.verify(signed_in.access_token)
+                        await gateway.verify(logged_in.access_token)
                     except Unauthenticated:
                         break
                     await bus.settle()
-            renewed = await refresh(bus, signed_in.refresh_token)
+            renewed = await refresh(bus, logged_in.refresh_token)
             await gateway.verify(renewed.access_token)
         finally:
             await gateway.stop()
@@ -135,8 +135,8 @@ async def test_broken_key_file_keeps_the_previous_keys(
     key_file.write(keys, ring)
     async with replica(backing, keys=keys):
         await asyncio.to_thread(keys.write_text, "{")
-        signed_in = await login(bus, (await create(bus)).username)
-        assert algorithm_and_key_id(signed_in)[0] == "ES256"
+        logged_in = await login(bus, (await create(bus)).username)
+        assert algorithm_and_key_id(logged_in)[0] == "ES256"
         rotated = rotate(ring, "Ed25519", int(time.time()), lead=0)
         key_file.write(keys, rotated)
         await until_published(bus, rotated)
@@ -148,13 +148,13 @@ async def test_unknown_keys_cause_one_read_in_30_seconds(
     """The gateway reads the keys at most once in 30 s, however many tokens name an unknown key. Proves R-AUTH-24."""
     key_file.write(keys, KeyRing((generate("ES256", 0),)))
     async with replica(backing, keys=keys):
-        signed_in = await login(bus, (await create(bus)).username)
+        logged_in = await login(bus, (await create(bus)).username)
         unknown = [generate("ES256", 0).key for _ in range(5)]
-        claims = await TokenKeys(bus, SECRET).verify(signed_in.access_token)
+        claims = await TokenKeys(bus, SECRET).verify(logged_in.access_token)
         forged = [tokens.sign(claims, key) for key in unknown]
         gateway, before = TokenKeys(bus, SECRET), key_requests()
         answers = await asyncio.gather(
-            *(gateway.verify(each) for each in [*forged, signed_in.access_token] * 5),
+            *(gateway.verify(each) for each in [*forged, logged_in.access_token] * 5),
             return_exceptions=True,
         )
         assert sum(isinstance(answer, Unauthenticated) for answer in answers) == 25
@@ -176,13 +176,13 @@ async def test_unknown_key_is_unavailable_while_auth_does_not_answer(
     key_file.write(keys, KeyRing((generate("ES256", 0),)))
     gateway = TokenKeys(bus, SECRET)
     async with replica(backing, keys=keys):
-        signed_in = await login(bus, (await create(bus)).username)
+        logged_in = await login(bus, (await create(bus)).username)
     for _ in range(2):
         with pytest.raises(Unavailable):
-            await gateway.verify(signed_in.access_token)
+            await gateway.verify(logged_in.access_token)
     async with replica(backing, keys=keys):
         gateway._failed_at -= token_keys.ASK_AFTER_FAILURE
-        await gateway.verify(signed_in.access_token)
+        await gateway.verify(logged_in.access_token)
 
 
 async def test_unknown_keys_share_one_read_while_auth_hangs(

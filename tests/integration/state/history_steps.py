@@ -1,4 +1,4 @@
-"""Steps on the history of canvases, for tests of state and of other parts: versions, restores and past content."""
+"""Steps of tests on the history of canvases: versions, restores and past content."""
 
 import secrets
 from collections.abc import AsyncIterator

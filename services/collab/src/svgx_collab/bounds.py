@@ -22,10 +22,10 @@ PACED = Counter(
 )
 
 MANY_ACCOUNTS = 10_000
-"""Number of accounts from which a new account causes a search for accounts with small debts, which are forgotten."""
+"""When this many accounts are kept, a new account first removes the accounts with small debts."""
 
 FORGET_SECONDS = 5.0
-"""Shortest time in seconds between two such searches, because a search looks at all accounts."""
+"""Shortest time in seconds between two such removals, because each looks at all accounts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Bounds:
         self._client_rate = limits.account_clients / 3600
         self._accounts: dict[str, _Account] = {}
         self._forget_at = -math.inf
-        """Time of the next search for accounts with small debts."""
+        """Earliest time of the next removal of accounts with small debts."""
 
     def admit(self, author: str, growth: Growth, clients: int, structs: int, now: float) -> None:
         """Count the growth that an edit causes on a canvas with so many clients and structs.
@@ -183,7 +183,10 @@ class Pace:
 
 
 SHORT_TRANSACTION = 0.002
-"""Longest transaction, in seconds, that causes no pause. A few clients stay below it, even with 500 edits at once."""
+"""Longest transaction, in seconds, that causes no pause.
+
+On a canvas with few clients, transactions are shorter, even with 500 edits at once.
+"""
 
 LONGEST_PAUSE = 2.0
 """The longest pause of a canvas, in seconds."""

@@ -1,5 +1,6 @@
-"""The operations for admins (accounts and the audit log), and `FIND_ACCOUNTS` for other services.
+"""The operations for admins (accounts and the audit log), and two for other services.
 
+The two are `FIND_ACCOUNTS` and `RECORD_AUDIT`.
 The gateway checks that the caller of an operation for admins is an admin.
 """
 
@@ -39,7 +40,7 @@ from svgx_common.messaging.responder import Call, Responder
 
 
 class AdministrationHandlers:
-    """The handlers of the operations of admins on users and on the audit log, and of `FIND_ACCOUNTS`."""
+    """The handlers of admins' operations on users and the audit log, and of `FIND_ACCOUNTS` and `RECORD_AUDIT`."""
 
     def __init__(
         self,

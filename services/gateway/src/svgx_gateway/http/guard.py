@@ -74,7 +74,7 @@ class Guard:
                 refusal = error
             else:
                 if caller.is_visitor and not with_visitors:
-                    refusal = Forbidden("a share link does not allow this; sign in")
+                    refusal = Forbidden("a share link does not allow this; log in")
                 elif not scope.admits(caller.role):
                     refusal = Forbidden(f"the role {caller.role} does not allow this")
         if refusal is not None and rate is RateClass.UNLIMITED:
@@ -101,7 +101,7 @@ class Guard:
 
 
 Count = Callable[[HTTPConnection, MutableMapping[str, str]], Awaitable[None]]
-"""A function that counts a request against its address and adds the rate-limit headers to the mapping.
+"""A function that counts a request against the client's address and adds the rate-limit headers to the mapping.
 
 It raises `TooManyRequests`.
 """

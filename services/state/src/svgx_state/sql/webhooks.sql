@@ -69,7 +69,7 @@ SELECT taken.*, EXISTS (SELECT FROM due GROUP BY webhook_id HAVING count(*) = $5
 FROM (SELECT) one LEFT JOIN taken ON true
 
 -- name: finish_delivery
--- Note that the attempt $2 has succeeded.
+-- Record that the attempt $2 has succeeded.
 UPDATE webhook_delivery
 SET status = 'delivered', delivered_at = clock_timestamp(), response_status = $3, error = NULL
 WHERE id = $1 AND status = 'pending' AND attempts = $2
@@ -86,7 +86,7 @@ WHERE ended.id = $1 AND ended.status <> 'pending' AND d.attempts = 0 AND d.id = 
 )
 
 -- name: fail_delivery
--- Note that the attempt $2 has failed. The next one is at $5; null means that there is none.
+-- Record that the attempt $2 has failed. The next attempt is at $5; null means that there is none.
 UPDATE webhook_delivery
 SET status = CASE WHEN $5::timestamptz IS NULL THEN 'dead' ELSE 'pending' END,
     due_at = coalesce($5::timestamptz, due_at), response_status = $3, error = $4
@@ -100,7 +100,8 @@ SELECT
     WHERE d.status = 'pending') AS pending
 
 -- name: count_webhooks
--- Count all webhooks. Other transactions that create one wait.
+-- Count all webhooks, and take the lock for creating a webhook. Other transactions wait for the lock until this
+-- transaction has ended.
 SELECT count(*) AS number FROM webhook, (SELECT pg_advisory_xact_lock(hashtext('svgx.state.webhooks'))) AS locked
 
 -- name: create_webhook

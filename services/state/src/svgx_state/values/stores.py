@@ -59,7 +59,9 @@ class Stores:
         found = self._types.get(name)
         if found is None:
             known = ", ".join(sorted(self._types))
-            hint = "; canvases are edited, and not persisted" if name == "canvas" else ""
+            hint = (
+                "; canvases are edited, and cannot be stored as values" if name == "canvas" else ""
+            )
             raise Invalid(
                 f"{field}: there is no type {name}; the types are {known}{hint}", field=field
             )

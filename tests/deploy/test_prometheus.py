@@ -37,9 +37,9 @@ INTERVAL = "1s"
 
 MAY_BE_EMPTY = {
     "svgx-errors: Open circuits A": "no circuit is open",
-    "svgx-edits: Time of a compaction A": "a short use makes no canvas long enough for a compaction",
-    "svgx-edits: Time of a compaction B": "a short use makes no canvas long enough for a compaction",
-    "svgx-edits: Time of a compaction C": "a short use makes no canvas long enough for a compaction",
+    "svgx-edits: Time of a compaction A": "no canvas has enough edits for a compaction",
+    "svgx-edits: Time of a compaction B": "no canvas has enough edits for a compaction",
+    "svgx-edits: Time of a compaction C": "no canvas has enough edits for a compaction",
     "svgx-backups: Space of the backups A": "the sample data have no volume of backups",
     "svgx-backups: Age of the newest backup B": "no backup is made",
     **{f"svgx-backups: Time of a backup {each}": "no backup is made" for each in "ABC"},
@@ -93,7 +93,7 @@ class Prometheus:
 
 
 def configuration(stack: DevStack, foreign_port: int) -> dict[str, Any]:
-    """Return the configuration of Prometheus, with the labels that the operator sets on targets."""
+    """Return the configuration of Prometheus, with the labels that the Prometheus Operator sets on targets."""
     jobs: list[dict[str, Any]] = [
         {
             "job_name": f"svgx-{service}",

@@ -43,7 +43,7 @@ class Probe:
         )
 
     async def run(self, report: Callable[[bool], None]) -> None:
-        """Probe until cancelled, and report each success and failure beyond its threshold."""
+        """Probe until cancelled. Report each success and each failure once its threshold is reached."""
         successes = failures = 0
         await asyncio.sleep(self.initial_delay)
         while True:

@@ -1,7 +1,8 @@
 """The SVG policy: the filter for all imported and exported elements and attributes.
 
 The policy is an allow-list. A reference may go to a fragment of the same document, and an image element may refer to a
-PNG, JPEG, GIF, WebP or SVG in a data: URL. The SVG passes this policy too. Nothing is fetched, and no code runs.
+PNG, JPEG, GIF, WebP or SVG in a data: URL. An SVG in a data: URL is filtered by this policy too. Nothing is fetched,
+and no code runs.
 """
 
 import re
@@ -168,7 +169,7 @@ def _animated_value_is_safe(target: str, value: str) -> bool:
 
 
 def _is_fragment(value: str) -> bool:
-    """Return whether a reference is a fragment, which can be any text."""
+    """Return whether a reference is a fragment: `#`, followed by any text."""
     return value.lstrip(" \t\r\n").startswith("#")
 
 

@@ -124,7 +124,10 @@ async def test_edit_without_recording_makes_no_span_and_no_header(
 async def test_batch_continues_the_first_recorded_edit_and_has_links_to_all(
     monkeypatch: pytest.MonkeyPatch, recorded: set[int]
 ) -> None:
-    """The other recorded edits have links to the batch, and each has a link to its handshake. Proves R-OBS-4."""
+    """Each recorded edit has a link to its handshake, and all but the first have a link to the batch.
+
+    Proves R-OBS-4.
+    """
     bus, finished = await send(monkeypatch, recorded)
     edits = [span for span in finished if span.name == "edit"]
     requests = [span for span in finished if span.name != "edit"]

@@ -87,7 +87,7 @@ def test_malformed_records_are_damage(content: bytes) -> None:
             read("n", content)
 
 
-def test_digest_depends_on_each_fact_of_a_canvas() -> None:
+def test_digest_depends_on_name_deletion_members_and_lineage() -> None:
     """An incremental backup notices each change of a canvas. Proves R-BACKUP-2."""
     facts = canvas("a", "Name")
     changed = [

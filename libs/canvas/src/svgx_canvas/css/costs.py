@@ -74,14 +74,14 @@ def _all_declarations(text: str) -> Iterator[tuple[ast.Declaration, frozenset[Ke
 
 
 def sheet_has_variable_reference(text: str) -> bool:
-    """Return whether a custom property in a style sheet contains `url(#a)`."""
+    """Return whether a custom property in a style sheet refers to a fragment, as in `url(#a)`."""
     return _may_have_variable_reference(text) and any(
         _is_variable_reference(node) for node, _ in _all_declarations(text)
     )
 
 
 def style_has_variable_reference(text: str) -> bool:
-    """Return whether a custom property in a `style` attribute contains `url(#a)`."""
+    """Return whether a custom property in a `style` attribute refers to a fragment, as in `url(#a)`."""
     return _may_have_variable_reference(text) and any(
         isinstance(node, ast.Declaration) and _is_variable_reference(node)
         for node in style_attribute(text)

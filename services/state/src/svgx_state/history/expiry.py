@@ -32,7 +32,7 @@ class Expiry:
         self._workers = workers
 
     async def before_drop(self, moment: datetime) -> None:
-        """Prepare the versions from before a moment for the drop of the journal from before this moment.
+        """Keep the content of named versions from before `moment`, and delete the other versions from before it.
 
         After an interruption at any point, a repeated call does the rest. Raises `Unavailable` and `WorkerUnavailable`;
         the journal must then not be dropped.

@@ -163,7 +163,7 @@ class Links:
         return LinkRole(row["role"]).canvas_role
 
     async def shared_by(self, user_ids: list[str]) -> list[str]:
-        """Return the ids of the canvases with links that these users created."""
+        """Forget auth's answers about these users. Return the ids of the canvases for which the users created links."""
         self._creators.forget(user_ids)
         rows = await self._database.rows("canvases_shared_by", user_ids)
         return [row["canvas_id"] for row in rows]

@@ -43,8 +43,12 @@ class Reason(IntEnum):
         Close.OVERLOADED,
         "your edits add too many Yjs clients; try again in {amount} s",
     )
-    CANVAS_CLIENTS = 5, Close.TOO_LARGE, "a canvas has at most {amount} Yjs clients; use a new one"
-    CANVAS_STRUCTS = 6, Close.TOO_LARGE, "a canvas has at most {amount} structs; use a new one"
+    CANVAS_CLIENTS = (
+        5,
+        Close.TOO_LARGE,
+        "a canvas has at most {amount} Yjs clients; use a new canvas",
+    )
+    CANVAS_STRUCTS = 6, Close.TOO_LARGE, "a canvas has at most {amount} structs; use a new canvas"
     OTHERS_CLIENT = (
         7,
         Close.OVERLOADED,

@@ -7,7 +7,7 @@ from svgx_common.messaging.bus import Bus
 
 
 class Accounts:
-    """The look-up of accounts in the auth service."""
+    """The lookup of accounts in the auth service."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus

@@ -100,7 +100,7 @@ class Revocations:
             )
         reason = self.reason(caller)
         if reason is not None:
-            advice = "" if caller.by_key else "; refresh it, or sign in"
+            advice = "" if caller.by_key else "; refresh it, or log in"
             raise Unauthenticated(f"{reason}{advice}")
 
     async def ready(self) -> None:

@@ -19,7 +19,7 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 RESOLVE_SECONDS = 5.0
-"""Seconds for one look-up of a name."""
+"""Seconds for one lookup of a name."""
 
 _ENDS_IN_NUMBER = re.compile(r"(^|\.)(0[xX][0-9a-fA-F]*|[0-9]+)\.?$")
 """Hosts that the operating system may read as an IPv4 address, such as 2130706433, 0x7f.1 and 127.1."""

@@ -24,7 +24,7 @@ MAX_ENTRIES = 10_000
 
 
 class LinkCreators:
-    """The look-up of the creators of links in auth. An answer is used again only while auth does not answer."""
+    """The lookup of the creators of links in auth. An answer is used again only while auth does not answer."""
 
     def __init__(self, accounts: Accounts) -> None:
         self._accounts = accounts

@@ -210,8 +210,8 @@ async def test_every_response_has_the_security_headers(workspace: Workspace) -> 
 
 
 def svg_with_rectangles(rectangles: int) -> bytes:
-    """Return an SVG file with this many rectangles."""
-    shapes = "".join(f'<rect x="{n}" width="1" height="1"/>' for n in range(rectangles))
+    """Return an SVG file with this many rectangles, with 130 bytes for each."""
+    shapes = "".join(f'<rect id="{n:090}" width="1" height="1"/>' for n in range(rectangles))
     return f'<svg xmlns="http://www.w3.org/2000/svg">{shapes}</svg>'.encode()
 
 

@@ -49,7 +49,7 @@ def test_dockerfile_has_no_findings_of_hadolint(service: str) -> None:
 
 @pytest.mark.parametrize("service", values.SERVICES)
 def test_image_has_the_variables_of_every_process(service: str) -> None:
-    """The development stack reads the same table. Proves R-SHIP-2."""
+    """The development stack sets the variables of `PROCESS_ENVIRONMENT` too. Proves R-SHIP-2."""
     (text,) = (rest for name, rest in instructions(dockerfile(service)) if name == "ENV")
     found = dict(part.split("=", 1) for part in shlex.split(text))
     assert found == {**PROCESS_ENVIRONMENT, **ONLY_IN_IMAGES}

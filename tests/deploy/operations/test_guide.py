@@ -59,7 +59,7 @@ def test_each_block_with_commands_states_its_check() -> None:
 
 
 def test_at_most_eight_commands_are_not_run() -> None:
-    """The commands of blocks that are skipped are not run. `make operations-check` shows the numbers."""
+    """The commands of blocks that are skipped are not run. `make operations-check` prints how many are."""
     counts = Counter(block.way for block in read_blocks() if block.way for _ in block.commands)
     executed = counts.total() - counts["parse"] - counts["skip"]
     print(f"\ncommands: {executed} executed, {counts['parse']} parsed, {counts['skip']} not run")

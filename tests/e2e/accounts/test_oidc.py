@@ -171,7 +171,7 @@ async def test_oidc_callback_with_an_invalid_code_is_refused(browser: Browser) -
 
 
 async def test_unknown_oidc_provider_gets_404(browser: Browser) -> None:
-    """Both pages name the field `provider`. Proves R-AUTH-30."""
+    """The pages `login` and `callback` name the field `provider`. Proves R-AUTH-30."""
     for page in ("login", "callback"):
         response = await browser.http.get(f"/auth/oidc/unknown/{page}")
         assert (response.status_code, response.json()["field"]) == (404, "provider")

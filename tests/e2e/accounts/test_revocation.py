@@ -202,7 +202,10 @@ async def test_revoked_token_is_refused_on_all_gateways_within_a_second(
 async def test_session_that_ends_during_the_handshake_is_closed_with_4401(
     workspace: Workspace, canvas: str
 ) -> None:
-    """The log-out is after the check of the token, and before the connection joins the canvas. Proves R-AUTH-18."""
+    """The user logs out after the check of the token, and before the connection joins the canvas.
+
+    Proves R-AUTH-18.
+    """
     user = await workspace.create_user("editor")
     await workspace.owner.set_member(canvas, user, "editor")
     url = workspace.stack.url

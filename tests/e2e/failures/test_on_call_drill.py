@@ -206,7 +206,7 @@ async def create_canvas(workspace: Workspace) -> httpx.Response:
 
 
 async def check_everything_works(workspace: Workspace) -> None:
-    """Wait until all replicas are ready, and then log in and create canvases on each of them."""
+    """Wait until all replicas are ready, and then log in and create canvases often enough to reach each of them."""
     await until_ready(workspace, "gateway", *HOLDERS, *WITH_DATABASE)
     for ask in (lambda: log_in(workspace), lambda: create_canvas(workspace)):
         await until_answer(ask, lambda answer: answer.is_success)

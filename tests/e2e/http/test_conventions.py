@@ -401,7 +401,7 @@ async def test_endless_headers_get_431(stack: DevStack) -> None:
 
 
 async def test_endless_trailers_close_the_connection(stack: DevStack) -> None:
-    """The gateway does not read trailers, and closes the connection. Proves R-HTTP-11."""
+    """The gateway stops reading, and closes the connection. Proves R-HTTP-11."""
     address = urlsplit(stack.url)
     for endless in (b"a: b\r\n" * 1000, b"a" * 4000):
         _, writer = await asyncio.open_connection(address.hostname, address.port)

@@ -238,9 +238,9 @@ async def try_handshake(url: str, headers: Mapping[str, str]) -> int:
 async def test_handshakes_count_against_the_account(
     own_stack: DevStack, gateways: tuple[Api, Api], user: User
 ) -> None:
-    """Both gateways count the handshakes of an account together, from any address. Its requests have another count.
+    """Both gateways count the handshakes of an account together, from any address.
 
-    Proves R-LIMIT-16.
+    The account's requests have another count. Proves R-LIMIT-16.
     """
     session = gateways[0].session_of(user)
     token = await session.access_token()

@@ -73,7 +73,8 @@ END_LINK = ("delete", "/runtime/canvases/{canvas_id}/links/{link_id}")
 PURGE = ("post", "/admin/canvases/{canvas_id}/purge")
 ERASE = ("post", "/admin/users/{user_id}/erase")
 LINK_AND_REMOVAL_OPERATIONS = {END_LINK, PURGE, ERASE}
-"""Operations that end a share link, or remove a deleted canvas or a user. The test sends them after all others."""
+"""Operations that end a share link, or remove a deleted canvas or a user. The test sends them after the
+operations that need the canvas or the user."""
 
 WEBHOOK = "/admin/webhooks/{webhook_id}"
 REDELIVER = f"{WEBHOOK}/deliveries/{{delivery_id}}/redeliver"

@@ -114,11 +114,11 @@ class Run:
     spans: list[Span] = field(default_factory=list)
     responses: dict[str, httpx.Response] = field(default_factory=dict)
     metrics: dict[str, str] = field(default_factory=dict)
-    """The OpenMetrics text of each service."""
+    """The OpenMetrics text of gateway, collab and state."""
     log: list[dict[str, object]] = field(default_factory=list)
     """The log lines of the gateway with a ratio of 0."""
-    other_logs: str = ""
-    """The logs of the other services."""
+    collab_log: str = ""
+    """The log of collab."""
 
     def of(self, *operation: str) -> list[Span]:
         """Return the spans of an operation: a service and a name."""
@@ -153,7 +153,7 @@ async def run(tmp_path_factory: pytest.TempPathFactory, driver: YjsDriver) -> Ru
                 await use_unsampled_gateway(run, workspace)
             log = await asyncio.to_thread(stack.log_path(name).read_text)
             run.log = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
-            run.other_logs = await asyncio.to_thread(stack.log_path("collab").read_text)
+            run.collab_log = await asyncio.to_thread(stack.log_path("collab").read_text)
         run.spans = list(receiver.spans)
     return run
 
@@ -409,5 +409,5 @@ def test_ratio_of_zero_records_nothing_and_log_lines_have_trace_ids(run: Run) ->
         assert re.fullmatch("[0-9a-f]{32}", str(line["trace_id"])), line
         assert line["trace_id"] not in recorded, line
     (opened,) = (line for line in lines if line["event"] == "websocket opened")
-    holding = [line for line in run.other_logs.splitlines() if "holding a canvas" in line]
+    holding = [line for line in run.collab_log.splitlines() if "holding a canvas" in line]
     assert json.loads(holding[-1])["trace_id"] == opened["trace_id"], "collab's line"

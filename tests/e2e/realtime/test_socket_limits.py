@@ -1,7 +1,7 @@
 """Limits of WebSockets: connections, connections per account, frames and bytes per second, handshake time.
 
-The limits of this gateway are so low that ordinary clients exceed them, as heavier clients exceed the default limits.
-`tests/unit/gateway/websocket/test_inflow.py` proves that ordinary clients keep to the default limits.
+The limits of `limited_gateway` are so low that ordinary clients exceed them, as heavier clients exceed the default
+limits. `tests/unit/gateway/websocket/test_inflow.py` proves that ordinary clients keep to the default limits.
 """
 
 import asyncio

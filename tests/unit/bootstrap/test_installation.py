@@ -139,7 +139,7 @@ def test_uv_uses_the_package_index_of_pip(
 def test_programs_store_bytecode_on_machines_that_switch_it_off(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise each start of a service compiles all its modules."""
+    """Without stored bytecode, each start of a service would compile all its modules."""
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     assert "PYTHONDONTWRITEBYTECODE" not in installation.script.python_environment()
 

@@ -147,9 +147,7 @@ def test_export_names_each_thing_that_it_leaves_out(
         ("rect", "aria-label", "x" * 12_000_000),
     ],
 )
-def test_large_value_that_can_be_drawn_is_exported_and_imported_again(
-    tag: str, name: str, value: str
-) -> None:
+def test_large_value_is_exported_and_imported_again(tag: str, name: str, value: str) -> None:
     """A value may be as long as a whole file, so neither an export nor an import loses a value."""
     state = document({"e": {"tag": tag, "attrs": {name: value}}})
     assert left_out(state) == {}
@@ -213,7 +211,7 @@ def test_three_large_photos_are_exported_and_drawn() -> None:
 
 
 def test_largest_pictures_beyond_the_bytes_of_an_export_are_left_out() -> None:
-    """The rest of the canvas is exported, and the header names the pictures. Proves R-STATE-17."""
+    """The rest of the canvas is exported, and the header `Svgx-Left-Out` names the pictures. Proves R-STATE-17."""
     sizes = {"small": 1000, "large": 5000, "largest": 9000, "other": 2000}
     elements = {name: picture(photo(size)) for name, size in sizes.items()} | {"rect": _RECT}
     state = document(elements)

@@ -30,7 +30,7 @@ def integrate(document: SharedDocument, edit: bytes) -> list[bytes]:
     return new
 
 
-def changes_of(document: SharedDocument, edit: bytes) -> int:
+def clients_in_changes(document: SharedDocument, edit: bytes) -> int:
     """Integrate an edit, and return the number of clients with structs in the changes."""
     document.take(edit)
     (changes,) = document.flush()
@@ -122,9 +122,9 @@ def test_pending_update_is_integrated_when_its_dependency_arrives() -> None:
     document = SharedDocument.load()
     for client in range(100, 200):
         integrate(document, update((client, 0, [after(ANY, NULL, (5, 0))])))
-    assert changes_of(document, update((6, 0, [in_root(ANY, NULL)]))) == 1
+    assert clients_in_changes(document, update((6, 0, [in_root(ANY, NULL)]))) == 1
     assert len(document.pending) == 100
-    assert changes_of(document, update((5, 0, [in_root(ANY, NULL, key="l")]))) == 101
+    assert clients_in_changes(document, update((5, 0, [in_root(ANY, NULL, key="l")]))) == 101
 
 
 def test_malformed_journal_entry_is_left_out() -> None:

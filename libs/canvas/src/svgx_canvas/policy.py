@@ -192,8 +192,9 @@ def _clean_style(text: str, limits: Limits, report: Report) -> str:
 def clean(canvas: Canvas, limits: Limits, report: Report, pictures: Pictures) -> Canvas:
     """Return the allowed part of a canvas as a new tree. Elements keep their ids.
 
-    Elements deeper than the limit are dropped, and so are pictures, values and style sheets beyond their limits. Raises
-    `SvgRefused` if there are more elements than the limit.
+    Elements deeper than the limit are dropped, and so are pictures, values and style sheets beyond their limits. Longer
+    texts than the limit are cut. Raises `SvgRefused` if there are more elements than the limit, or more texts than
+    twice this limit.
     """
     result = Canvas(clean_attributes("svg", canvas.attrs, limits, report, pictures))
     styles = StyleBudget(limits, pictures.usage)

@@ -252,7 +252,7 @@ def test_malformed_wanted_state_is_refused(broken: bytes) -> None:
     assert refused.value.code == "malformed"
 
 
-def test_update_is_one_transaction() -> None:
+def test_replacement_is_one_transaction() -> None:
     """Clients see the replacement as one change. Proves R-HIST-2."""
     doc = drawing()
     past = doc.get_update()

@@ -104,8 +104,8 @@ _REFERRING_PROPERTIES = words(
     offset-path shape-inside shape-subtract stroke
     """
 )
-"""Properties in which `url(#a)` refers to an element of the same document. In all others, browsers take it for a
-picture and fetch the document itself again."""
+"""Properties in which `url(#a)` refers to an element of the same document. In all other properties, browsers
+take `url(#a)` for a picture and fetch the document itself again."""
 
 _PICTURE_PROPERTIES = words(
     """

@@ -116,7 +116,10 @@ def _removal(current: bytes | None, attrs: dict[str, str]) -> tuple[bytes | None
 
 
 def _with_new_ids(canvas: Canvas) -> list[Element]:
-    """Return all elements in document order, with new ids: the same six random digits, and a count."""
+    """Give all elements new ids, and return the elements in document order.
+
+    An id is a prefix of six random characters, the same for all elements, and a count in base 62.
+    """
     prefix = "".join(secrets.choice(DIGITS) for _ in range(6))
     elements = list(canvas.walk())
     new_ids = {element.id: prefix + _base62(index) for index, element in enumerate(elements)}

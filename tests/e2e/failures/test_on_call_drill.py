@@ -264,6 +264,7 @@ async def until_full(workspace: Workspace) -> str:
                 reason = (await health(workspace, name)).json().get("reason", "")
                 if "postgresql (has no disk space left)" in reason:
                     return name
+            await pause()
 
 
 async def test_full_disk_is_named_and_recovers_by_itself(

@@ -21,6 +21,7 @@ from svgx_common.database.hosts import Connection, Hosts
 from svgx_common.health import NotUsable
 from svgx_devstack import DevStack, ports
 from tests.integration.common.test_postgres import Package
+from tests.polling import pause
 
 QUERIES = """
 -- name: add
@@ -276,6 +277,7 @@ async def test_server_that_answers_but_connects_slowly_is_not_silent(
         async with asyncio.timeout(10):
             while len(server.opened) == 1 or not server.opened[0].is_closed():
                 assert await watched.check() is None
+                await pause()
         server.accepts.clear()
         process = backing.process("postgres")
         process.pause()

@@ -99,7 +99,7 @@ class Members:
             await session.run("end_links_of", canvas_id, user_id)
 
     async def _other_owners(self, canvas_id: str, user_id: str) -> frozenset[str]:
-        """Return the canvas's other owners that can act as owners. Return none when the user is not an owner.
+        """Return the canvas's other owners that can act as owners. The set is empty when the user is not an owner.
 
         Call this before the transaction, because it waits for auth. An owner can act while its account is active and
         has a role that allows it.

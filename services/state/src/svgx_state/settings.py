@@ -119,7 +119,7 @@ class StateSettings(PostgresSettings, ServiceSettings):
     backup_key: Annotated[SecretStr, AfterValidator(_backup_key)] = SecretStr("")
     """The key that encrypts backups, 32 bytes in base64. Without a key, backups are not encrypted."""
     backup_keep: int = Field(0, ge=0)
-    """Number of newest backups that are kept. With 0 here and in `backup_keep_days`, all are kept."""
+    """Number of newest backups of each scope that are kept. With 0 here and in `backup_keep_days`, all are kept."""
     backup_keep_days: int = Field(0, ge=0, le=3650)
     """Days for which backups are kept."""
     redis_url: RedisUrl = "redis://localhost:6379/0"

@@ -77,8 +77,8 @@ class Deliveries:
     """The deliveries of one replica.
 
     The attempts at one time are limited for each webhook, so a slow webhook delays no other webhook. `seconds` is the
-    time between two checks of the table, `first_pause` the pause after the first failure, and `give_up` the time after
-    which a delivery that still fails is dead.
+    time between two checks of the table, `attempt_seconds` the time limit of an attempt, `first_pause` the pause after
+    the first failure, and `give_up` the time after which a delivery that still fails is dead. All are in seconds.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """The erasure of a user: a pseudonym takes the user's place in all tables, in bounded steps.
 
-Each step is one transaction, which also records the position, so that an interrupted erasure continues there.
+Each step is one transaction, which also records the position, so that an interrupted erasure continues at the position.
 
 Edits of the user may still wait for their commit when the first pass ends. A last pass, `GRACE` seconds later, finds
 these edits. Until the last pass has ended, the record of the erasure keeps the user's id. A request within `GRACE`

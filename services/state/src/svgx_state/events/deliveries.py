@@ -134,7 +134,7 @@ class Deliveries:
             pass
 
     async def stop(self) -> None:
-        """Cancel the attempts. A replica repeats each of them after it counts as lost."""
+        """Cancel the running attempts. When such an attempt counts as lost, a replica repeats it."""
         await self._tasks.stop()
 
     def _done(self, webhook_id: str) -> Callable[[object], None]:

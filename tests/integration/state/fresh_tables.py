@@ -82,7 +82,10 @@ class FreshTables:
         return (await Canvases(self.database, no_quota).create(ME, "canvas")).id
 
     async def pass_days(self, days: int = 1) -> None:
-        """Let days pass: all stored times become earlier, which is the same for the service as a later clock."""
+        """Let days pass: the times of canvases, entries, snapshots and writers become earlier.
+
+        For the service, this is the same as a later clock.
+        """
         for _ in range(days):
             async with self.tables.transaction():
                 await self.tables.execute(_MAKE_DAYS)

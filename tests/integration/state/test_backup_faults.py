@@ -192,8 +192,8 @@ async def test_chain_without_its_first_backup_is_refused(vault: Vault) -> None:
     assert parent.id in failed.error
 
 
-async def test_restore_of_an_unknown_backup_is_not_found(vault: Vault) -> None:
-    """A backup that neither the database nor the target has is not found. Proves R-BACKUP-3."""
+async def test_unknown_backup_is_not_found(vault: Vault) -> None:
+    """A backup that neither the database nor the target has is not found by any operation. Proves R-BACKUP-3."""
     for request in (vault.begin_restore, vault.get, vault.delete, vault.verify):
         with pytest.raises(NotFound):
             await request("unknown")

@@ -54,7 +54,7 @@ class Reports:
             self._arrived.notify_all()
 
     async def wait_for_account(self, user_id: str, at_least: int = 0) -> int:
-        """Wait until a report names an account with this many bytes, and return its bytes."""
+        """Wait until a report names an account with at least this many bytes, and return its bytes."""
 
         def found() -> int | None:
             used = [each.accounts[user_id] for each in self.received if user_id in each.accounts]
@@ -147,7 +147,7 @@ async def test_edits_of_visitors_count_towards_the_creator_of_their_links(
 ) -> None:
     """Proves R-QUOTA-2: all links of an account share its bound.
 
-    The bytes of a link that ends before they are stored count towards the owner of the canvas.
+    The bytes of a link that ends before they are stored count towards the account that created the canvas.
     """
     owner, creator = user(), user()
     async with quick_replica(backing):

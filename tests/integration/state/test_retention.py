@@ -89,7 +89,7 @@ async def test_idle_and_deleted_canvases_keep_their_content(
     assert await snapshots(fresh, idle) == [2]
     await fresh.tables.execute("UPDATE canvas SET deleted_at = NULL")
     assert elements((await fresh.journal.load(deleted)).updates) == {"a": "x"}
-    # Both canvases take edits again.
+    # The canvases `idle` and `deleted` take edits again.
     await fresh.journal.append([pens[0].draw("c"), pens[1].draw("b")])
     assert set(elements((await fresh.journal.load(idle)).updates)) == {"a", "b", "c"}
     assert set(elements((await fresh.journal.load(deleted)).updates)) == {"a", "b"}

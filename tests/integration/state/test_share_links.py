@@ -253,8 +253,8 @@ async def test_links_are_listed_without_tokens_until_they_end(
     assert found == expected
     assert all(link.token.startswith(link.prefix) for link in made)
     stored = await tables.fetch("SELECT * FROM share_link WHERE canvas_id = $1", canvas_id)
-    secrets_found = [link.token.encode() for link in made]
-    assert not any(secret in repr(row).encode() for row in stored for secret in secrets_found)
+    tokens = [link.token.encode() for link in made]
+    assert not any(token in repr(row).encode() for row in stored for token in tokens)
 
 
 async def test_link_of_another_canvas_cannot_be_revoked(client: Client) -> None:

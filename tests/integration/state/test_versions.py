@@ -202,7 +202,10 @@ async def insert_version(tables: Tables, canvas_id: str, kind: str, age: timedel
 async def test_versions_are_thinned_with_their_age(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
-    """Of old versions without a name, one stays for each hour, and later one for each day. Proves R-HIST-7."""
+    """Of old automatic versions, one stays for each hour. Of still older versions, one stays for each day.
+
+    All of these versions have no name. Proves R-HIST-7.
+    """
     async with replica(backing, **NEVER, version_all_hours=1, version_hourly_hours=24):
         canvas_id, other = await client.create(), await client.create()
         now = datetime.now(UTC)

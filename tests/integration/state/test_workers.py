@@ -23,7 +23,7 @@ _PICTURE = (
     + "".join(f'<circle cx="{n}" cy="{n}" r="{n % 50}" opacity=".9"/>' for n in range(300))
     + "</svg>"
 )
-# This file keeps all limits, but resvg takes minutes to draw its 5,000 layers.
+# This SVG file is within all limits, but resvg takes minutes to draw its 5,000 layers.
 _SLOW = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="2000" height="2000">'
     + '<g opacity=".5"><path d="M0 0H2000V2000"/><path d="M0 0V2000H2000"/></g>' * 5000

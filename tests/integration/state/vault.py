@@ -90,7 +90,7 @@ class Neighbours:
 
 @asynccontextmanager
 async def neighbours(backing: DevStack, client: Client) -> AsyncIterator[Neighbours]:
-    """Answer the operations of auth and collab that restores need, until the block ends.
+    """Answer the operations of auth and collab that backups and restores need, until the block ends.
 
     A replacement is committed to the journal, as collab does. The entry is the whole wanted content, and not the
     smallest edit that leads to it.

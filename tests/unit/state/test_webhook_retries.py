@@ -61,7 +61,7 @@ class _Sender:
 async def test_log_names_the_failed_release_of_the_next_delivery() -> None:
     """The result of the attempt is stored before the release fails. Proves R-EVENT-3."""
     database = _Database()
-    sender = deliveries.Deliveries(
+    replica = deliveries.Deliveries(
         cast(Database, database),
         cast(Sender, _Sender()),
         seconds=1,
@@ -75,7 +75,7 @@ async def test_log_names_the_failed_release_of_the_next_delivery() -> None:
         "at": datetime.now(UTC), "delivery_id": "d", "attempts": 1, "webhook_id": "w",
     }  # fmt: skip
     with structlog.testing.capture_logs() as logs:
-        await sender._attempt(cast(Row, row))
+        await replica._attempt(cast(Row, row))
     assert database.statements == ["finish_delivery", "release_next_delivery"]
     (entry,) = logs
     assert "next delivery" in entry["event"]

@@ -24,7 +24,7 @@ from svgx_workers.frames import Frame, decode, decode_prefix, encode
 from svgx_workers.pool import Workers
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"><rect onclick="a" width="8" height="8"/></svg>'
-# This file keeps all limits, but resvg takes minutes to draw its 5,000 layers.
+# This SVG file is within all limits, but resvg takes minutes to draw its 5,000 layers.
 SLOW = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="2000" height="2000">'
     + '<g opacity=".5"><path d="M0 0H2000V2000"/><path d="M0 0V2000H2000"/></g>' * 5000

@@ -1,7 +1,7 @@
 """Run the functions of `svgx_canvas` in child processes that can be killed.
 
 If a file makes a renderer take gigabytes of memory or hours of time, only the child process is lost. The caller gets an
-error for this job, and callers of other accounts find a child free.
+error for this job, and the other child processes work for other accounts meanwhile.
 """
 
 import asyncio

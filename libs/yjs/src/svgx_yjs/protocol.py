@@ -74,7 +74,7 @@ class TokenMessage:
 
 @dataclass(frozen=True, slots=True)
 class IgnoredMessage:
-    """A message of type `AUTH`. It has no effect, because only servers send a useful one (y-protocols, auth.js)."""
+    """A message of type `AUTH`. It has no effect, because only servers send this type (y-protocols, auth.js)."""
 
 
 Message = (

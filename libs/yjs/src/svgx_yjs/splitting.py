@@ -80,7 +80,7 @@ def check(update: bytes) -> None:
 
 
 def leave_out(update: bytes, clients: Collection[int]) -> bytes:
-    """Return a well-formed update without the structs of these clients. Its deletions stay."""
+    """Return `update`, which must be well-formed, without the structs of these clients. Its deletions stay."""
     decoder = Decoder(update)
     runs = []
     for _ in range(decoder.uint()):

@@ -72,7 +72,7 @@ class Canvases:
         return await self.get(caller, canvas_id)
 
     async def delete(self, caller: Caller | None, canvas_id: str) -> None:
-        """Mark the canvas as deleted. Raises `NotFound`."""
+        """Mark the canvas as deleted. Raises `NotFound`. Without a caller, the event of the deletion names no actor."""
         async with self._database.transaction() as session:
             if await session.row("delete_canvas", canvas_id) is None:
                 raise no_such_canvas()

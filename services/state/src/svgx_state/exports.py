@@ -65,9 +65,10 @@ class Exports:
     async def export(self, request: ExportRequest, name: str, call: Call) -> Blob:
         """Return the requested canvas in the requested format. The file's name is made from `name`, the canvas's name.
 
-        Raises `NotFound` for an unknown canvas or version, `Invalid` for a time outside the canvas's known past,
-        `TooLarge` or `Invalid` when the content or the picture is over a limit, `TooManyRequests` while too many
-        exports of the caller wait, and `Overloaded` while too many exports of all callers wait.
+        Raises `NotFound` for an unknown canvas or version, `Forbidden` for a visitor that asks for the past, `Invalid`
+        for a time outside the canvas's known past, `TooLarge` or `Invalid` when the content or the picture is over a
+        limit, `TooManyRequests` while too many exports of the caller wait, and `Overloaded` while too many exports of
+        all callers wait.
         """
         if call.signed_in().is_visitor and (request.at or request.version) is not None:
             raise Forbidden("a share link shows the present only; log in to see the past")

@@ -63,7 +63,7 @@ class Members:
     async def set(
         self, caller: Caller | None, canvas_id: str, user_id: str, role: CanvasRole
     ) -> Member:
-        """Give the user this role instead of any other.
+        """Give the user this role instead of any other. Without a caller, the event of the change names no actor.
 
         Raises `NotFound` for an unknown canvas or user, and `Conflict` when the last owner would lose the role.
         """
@@ -87,7 +87,10 @@ class Members:
         return Member(user_id=user_id, role=role)
 
     async def remove(self, caller: Caller | None, canvas_id: str, user_id: str) -> None:
-        """Remove a member. Raises `NotFound` as `get` does, and `Conflict` for the last owner."""
+        """Remove a member. Raises `NotFound` as `get` does, and `Conflict` for the last owner.
+
+        Without a caller, the event of the change names no actor.
+        """
         remaining = await self._other_owners(canvas_id, user_id)
         async with self._database.transaction() as session:
             await _member_role(session, canvas_id, user_id)
@@ -99,7 +102,7 @@ class Members:
             await session.run("end_links_of", canvas_id, user_id)
 
     async def _other_owners(self, canvas_id: str, user_id: str) -> frozenset[str]:
-        """Return the canvas's other owners that can act as owners. Return none when the user is not an owner.
+        """Return the canvas's other owners that can act as owners. The set is empty when the user is not an owner.
 
         Call this before the transaction, because it waits for auth. An owner can act while its account is active and
         has a role that allows it.

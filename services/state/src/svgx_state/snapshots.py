@@ -46,7 +46,7 @@ PAUSE_AFTER_FAILURE = 60.0
 LONGEST_MERGE = 600.0
 """Seconds for which a compaction's transaction may wait until a worker has merged.
 
-Then PostgreSQL ends the transaction.
+After this time, PostgreSQL ends the transaction.
 """
 
 SLICE_ENTRIES = 5_000
@@ -57,7 +57,7 @@ snapshot, so the memory for a compaction does not depend on the length of the ta
 KEEP_AFTER_BYTES = 4 * 1024 * 1024
 """Bytes of the journal, with 256 for each entry, after which one more snapshot is kept for reads of the past.
 
-The journal of a large canvas has this size. The journal of 12,000 small edits has it as well, and is merged in a
+The journal of a large canvas has this size. A journal of 12,000 small edits counts as this size too, and is merged in a
 fraction of a second.
 """
 

@@ -20,8 +20,7 @@ class Adoption:
     async def adopt_all(self) -> int:
         """Make records of all complete backups at the target. Return the number of new records.
 
-        A folder that is not a backup, or a backup with another key, is skipped now and in later calls. Raises
-        `TargetFailed`.
+        A folder without a backup that this service can use is skipped now and in later calls. Raises `TargetFailed`.
         """
         folders = await self._archive.target.folders()
         rows = await self._database.rows("known_backups", folders)

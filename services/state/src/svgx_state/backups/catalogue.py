@@ -258,7 +258,10 @@ class Catalogue:
         return None
 
     async def _resolve(self, backup_id: str) -> str:
-        """Return the id of the newest complete backup of all canvases for `LATEST`, and any other id as it is."""
+        """Return the id of the newest complete backup of all canvases for `LATEST`, and any other id as it is.
+
+        Raises `NotFound` for `LATEST` without such a backup.
+        """
         if backup_id != LATEST:
             return backup_id
         row = await self._database.row("newest_backup")
@@ -268,7 +271,10 @@ class Catalogue:
         return newest
 
     async def _known(self, backup_id: str) -> str:
-        """Return the id of a backup. If the database has no record of it, make the record from the target."""
+        """Return the id of a backup. If the database has no record of the backup, make the record from the target.
+
+        Raises `NotFound` for a backup that this service cannot use, and `Unavailable` when the target fails.
+        """
         backup_id = await self._resolve(backup_id)
         if await self._database.row("backup_record", backup_id) is None:
             try:

@@ -44,7 +44,7 @@ class BackupFacts:
     status: str
     created_at: datetime
     scope: str = ""
-    """The content of the backup. Only backups of the same scope replace each other."""
+    """The state type, the canvas and the owner of the backup. Only backups of the same scope replace each other."""
 
 
 def expired(backups: Sequence[BackupFacts], retention: Retention, now: datetime) -> list[str]:

@@ -8,7 +8,7 @@ from svgx_state.backups.catalogue import Catalogue
 
 
 class BackupHandlers:
-    """The handlers, one method for each operation. Without `BACKUP_URL`, each raises `Conflict` with this name."""
+    """The handlers, one method for each operation. Each raises `Conflict` while `BACKUP_URL` is not set."""
 
     def __init__(self, backups: Backups | None) -> None:
         self._backups = backups

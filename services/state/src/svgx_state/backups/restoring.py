@@ -197,7 +197,10 @@ class BackupRestorer:
     async def _edit(
         self, task: Task, record: Row, canvas: StoredCanvas, *, deleted: bool
     ) -> tuple[RestoreOutcome, str | None]:
-        """Give an existing canvas the name and the content of the backup. `deleted`: the canvas is deleted now."""
+        """Give an existing canvas the name and the content of the backup.
+
+        `deleted`: the canvas was deleted before this call, which makes it a live canvas again.
+        """
         facts = canvas.facts
         async with self._tasks.step(task) as session:
             changed = await session.row("undelete_canvas", facts.id, facts.name)
@@ -237,7 +240,11 @@ class BackupRestorer:
         wanted = await self._workers.state(canvas.updates)
         current = await self._workers.state((await self._journal.load(canvas_id)).updates)
         left_out = sum(item.count for item in wanted.left_out)
-        detail = f"{left_out} updates that cannot be read are left out" if left_out else None
+        detail = None
+        if left_out:
+            detail = (
+                f"{left_out} updates that cannot be read, or that wait for others, are left out"
+            )
         if wanted.content == current.content:
             return False, detail
         request = ReplaceContentRequest(

@@ -38,7 +38,7 @@ PAUSE = 2.0
 """Seconds before work continues after a server was not reachable."""
 
 PATIENCE = 600.0
-"""Seconds for which a server may be unreachable before the work counts as failed."""
+"""Seconds after a replica took a task up, beyond which an unreachable server makes the task fail."""
 
 MAX_ATTEMPTS = 50
 """Times that replicas take up one task. Beyond it the task fails, because the task probably makes the replicas end."""
@@ -99,7 +99,7 @@ class BackupRunner:
             await self._carry_out(task)
 
     async def _look(self) -> None:
-        """Apply the retention when it is due, take up work, and wait."""
+        """Adopt backups of the target and apply the retention when it is due, take up work, and wait."""
         self._requested.clear()
         await self.show_last_success()
         if time.monotonic() >= self._next_retention:

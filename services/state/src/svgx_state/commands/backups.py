@@ -1,7 +1,7 @@
 """The commands `backup`, `verify`, `restore` and `backups`, for scheduled jobs and for the recovery after a disaster.
 
 The commands need the settings of the service, and do the work in their own process. When the process ends early, a
-replica of the service takes over the work. Each command prints the record of a backup or restore as one line of JSON.
+replica of the service takes over the work. The record of a backup or a restore is printed as one line of JSON.
 """
 
 import argparse

@@ -1,10 +1,11 @@
 """The erasure of a user: a pseudonym takes the user's place in all tables, in bounded steps.
 
-Each step is one transaction, which also records the position, so that an interrupted erasure continues there.
+Each step is one transaction, which also records the position, so that an interrupted erasure continues at the position.
 
 Edits of the user may still wait for their commit when the first pass ends. A last pass, `GRACE` seconds later, finds
-these edits. Until the last pass has ended, the record of the erasure keeps the user's id. A request before the last
-pass, for example because an answer was lost, erases again and does not end the erasure.
+these edits. Until the last pass has ended, the record of the erasure keeps the user's id. A request within `GRACE`
+seconds after the first pass, for example because an answer was lost, erases again and does not end the erasure. A
+later request does the last pass itself.
 """
 
 import asyncio
@@ -65,8 +66,10 @@ GRACE = 3600.0
 """Seconds from the first pass to the last one. An edit from the user's last session may wait so long for its commit."""
 
 SETTLED = 120.0
-"""Seconds for which PostgreSQL has to answer before a last pass. Collab repeats a failed commit within this time, so
-edits that waited for PostgreSQL are in the journal by then."""
+"""Seconds for which PostgreSQL has to answer before a last pass in the background.
+
+Collab repeats a failed commit within this time, so edits that waited for PostgreSQL are in the journal by then.
+"""
 
 PERIOD = 30.0
 """Seconds between two searches for erasures to close."""
@@ -152,7 +155,8 @@ class Erasure:
     ) -> tuple[_Progress, bool]:
         """Change some rows, and record that `values` were deleted. Return the progress, and whether nothing is left.
 
-        `late`: the first pass has ended. The step then looks at rows that were written since the erasure began.
+        `late`: the first pass has ended. The step then reads the journal only of canvases that were edited since the
+        erasure began.
         `closes`: this is the last pass, after which the user's id is deleted.
         """
         changed_canvases: list[str] = []

@@ -77,8 +77,8 @@ class Deliveries:
     """The deliveries of one replica.
 
     The attempts at one time are limited for each webhook, so a slow webhook delays no other webhook. `seconds` is the
-    time between two checks of the table, `first_pause` the pause after the first failure, and `give_up` the time after
-    which a delivery that still fails is dead.
+    time between two checks of the table, `attempt_seconds` the time limit of an attempt, `first_pause` the pause after
+    the first failure, and `give_up` the time after which a delivery that still fails is dead. All are in seconds.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class Deliveries:
             pass
 
     async def stop(self) -> None:
-        """Cancel the attempts. A replica repeats each of them after it counts as lost."""
+        """Cancel the running attempts. When such an attempt counts as lost, a replica repeats it."""
         await self._tasks.stop()
 
     def _done(self, webhook_id: str) -> Callable[[object], None]:

@@ -80,7 +80,7 @@ class Restores:
         )
 
     async def _note(self, before: Version, restored: VersionRestored, user_id: str) -> Version:
-        """Add the edits that were committed before the restore to the version `before`. Emit the event."""
+        """Move the version `before` to the last revision before the restore, and emit the event. Return the version."""
         try:
             return await self._versions.note_restored(before, restored, user_id)
         except (Unavailable, DeadlineExceeded):

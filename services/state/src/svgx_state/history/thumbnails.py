@@ -1,4 +1,4 @@
-"""Pictures of versions. A worker draws each picture once. It is then stored in the version's row."""
+"""Pictures of versions. A worker draws each picture once. The picture is then stored in the version's row."""
 
 import time
 

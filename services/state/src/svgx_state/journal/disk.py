@@ -61,7 +61,9 @@ class DiskUse:
 
 
 def growth(days: Mapping[date, int], today: date) -> float:
-    """Return the bytes that the journal takes for a day: the mean of the last full days, or today's without any.
+    """Return the bytes that the journal takes for a day: the mean of the last full days.
+
+    Without a full day, return the bytes of today.
 
     `days` has the bytes of each day of the journal.
     """

@@ -82,7 +82,7 @@ class Journal:
     async def load(self, canvas_id: str, after: int = 0) -> Content:
         """Return the updates committed after revision `after`, or all content.
 
-        All content is returned when `after` is 0, when every kept snapshot is newer than `after`, and when a journal
+        All content is returned when `after` is 0, when every stored snapshot is newer than `after`, and when a journal
         entry is missing. Corrupt rows are moved to the quarantine and left out. Raises `NotFound` when the canvas does
         not exist or is deleted.
         """

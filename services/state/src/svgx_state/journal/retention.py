@@ -90,9 +90,10 @@ class Retention:
         return outcome != "failed"
 
     async def drop(self, now: datetime) -> bool:
-        """Drop the days that ended more than the retention ago. Return False while another replica drops days.
+        """Drop the days that ended more than the retention ago. A retention of 0 days drops nothing.
 
-        Raises `Incomplete` for canvases without the snapshot that they need, `Unavailable`, and the errors of hooks.
+        Return False while another replica drops days. Raises `Incomplete` for canvases without the snapshot that they
+        need, `Unavailable`, and the errors of hooks.
         """
         if not self._days:
             return True

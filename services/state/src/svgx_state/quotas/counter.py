@@ -118,8 +118,8 @@ class UsageCounter:
     async def _store(self) -> None:
         """Store the counts, and announce the accounts and canvases that are near to a bound. Raises `Unavailable`.
 
-        After a failure the counts are kept for the next time. If PostgreSQL has stored them and its answer was lost,
-        they count twice.
+        After a failure the counts are kept for the next call. If PostgreSQL has stored the counts and its answer was
+        lost, their bytes count twice.
         """
         self._counted.clear()
         self._prompt.clear()

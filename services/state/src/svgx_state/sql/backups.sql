@@ -22,8 +22,8 @@ ORDER BY created_at DESC, id DESC
 LIMIT $1
 
 -- name: lock_parent
--- Lock a backup on which another one is about to build, so that it is not deleted. Read its kind, and the length of its
--- chain.
+-- Lock a backup on which another one is about to build, so that it is not deleted. Read its status, its scope, and the
+-- length of its chain with the backup itself.
 WITH RECURSIVE chain AS (
     SELECT p.id, p.parent_id, 1 AS place FROM backup p WHERE p.id = $1
     UNION ALL

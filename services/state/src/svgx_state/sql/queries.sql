@@ -113,7 +113,7 @@ SELECT revision, repeated, tail_entries, tail_bytes FROM append_entries($1, $2, 
 SELECT add_journal_days((now() AT TIME ZONE 'UTC')::date, $1)
 
 -- name: load_tail
--- Read the journal entries after revision $2, oldest first, if the canvas has no snapshot or if a kept snapshot has
+-- Read the journal entries after revision $2, oldest first, if the canvas has no snapshot or if a stored snapshot has
 -- revision $2 or an earlier one; otherwise return no row. One row with nulls means no entries. This is a single
 -- statement because it must see one state of the tables. The bounds of `at` are sub-selects, because with joins
 -- PostgreSQL could not skip the partitions of the other days.

@@ -4,8 +4,9 @@
 -- Keep the committed content of canvas $2 as the version $1 of kind $3, with the name $4, made by user $5. Return no row
 -- for an unknown or deleted canvas, and for an automatic version when another replica has made it.
 --
--- The authors are those of at most the newest 50,000 entries, so that the statement stays quick for a long journal. The
--- bounds of `at` are sub-selects for the reason given at load_tail in queries.sql.
+-- The authors are those of at most the newest 50,000 entries, so that the statement stays quick for a long journal. At
+-- most 100 authors are stored, the first by id. The bounds of `at` are sub-selects for the reason given at load_tail in
+-- queries.sql.
 WITH known AS MATERIALIZED (
     SELECT c.id, c.revision, c.created_at, c.updated_at FROM canvas c WHERE c.id = $2 AND c.deleted_at IS NULL
 ), previous AS MATERIALIZED (

@@ -24,9 +24,9 @@ RETURNING id
 -- a time; $1 and $2 are the webhooks with running attempts, and the numbers of these attempts. After $4 seconds, an
 -- attempt without a result counts as lost.
 --
--- A delivery waits for the earlier deliveries of its entity. The statement checks $5 due deliveries of a webhook. A
--- delivery that waits is put off until the next attempt at the entity's first delivery, and for 5 seconds at least, so
--- that later statements do not check it again and again.
+-- A delivery waits for the earlier deliveries of its entity. The statement checks at most $5 due deliveries of a
+-- webhook. A delivery that waits is put off until the next attempt at the entity's first delivery, and for 5 seconds at
+-- least, so that later statements do not check it again and again.
 --
 -- The statement always returns a row: `more` is true when a webhook may have more due deliveries, and `delivery_id` is
 -- null when no delivery was taken.

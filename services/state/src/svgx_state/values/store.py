@@ -62,8 +62,8 @@ class AccountLimits:
 class StateStore(Protocol):
     """A store of values by owner and key. An expired value counts as missing.
 
-    Each method may raise `Unavailable`. `put` and `delete` are atomic: of two calls with the same `expected` version,
-    one succeeds.
+    Each method may raise `Unavailable`. `put` and `delete` are atomic: of two calls that expect the same version, at
+    most one succeeds.
     """
 
     async def get(self, owner: str, key: str) -> StoredValue | None:

@@ -50,7 +50,7 @@ class ReadCounts:
 class Chain:
     """The backup `manifests[-1]`, after the backups on which it builds. The full backup is the first.
 
-    Memory is bounded: one object of each backup of the chain is in memory at a time.
+    Memory is bounded: at most one canvas object of each backup of the chain, and one index object, are in memory.
     """
 
     def __init__(self, archive: Archive, manifests: list[Manifest], envelope: Envelope) -> None:
@@ -82,9 +82,9 @@ class Chain:
         return any(_may_have(entry, canvas_id) for entry in self.manifest.of_kind("index"))
 
     async def index(self, *, after: str = "", only: str | None = None) -> AsyncIterator[IndexEntry]:
-        """Yield the index entries of all canvases after the id `after`, in the order of ids. Raise `Damaged`.
+        """Yield the index entries of all canvases after the id `after`, in the order of ids.
 
-        With `only`, yield only the entry of this canvas.
+        With `only`, yield only the entry of this canvas. Raise `Damaged`, or `TargetFailed`.
         """
         last = ""
         for entry in self.manifest.of_kind("index"):
@@ -181,7 +181,7 @@ class _Stream:
 
 
 def check_stored(name: str, entry: ObjectEntry, stored: bytes) -> None:
-    """Raise `Damaged` if stored bytes are not those of the manifest."""
+    """Raise `Damaged` if stored bytes do not have the size and the checksum of the object's entry."""
     if len(stored) != entry.size:
         raise Damaged(f"{name} has {len(stored)} bytes instead of {entry.size}")
     if hashlib.sha256(stored).hexdigest() != entry.sha256:

@@ -31,10 +31,10 @@ class Refused(Exception):
 class ObjectEntry(BaseModel):
     """An object of a backup.
 
-    `canvas` objects have the canvases that changed, and `index` objects all canvases, both in the order of their ids;
-    `users` objects have accounts. `step` is the number of the step that stored the object. `first` and `last` are the
-    ids of the first and the last record. `size` and `sha256` are those of the stored bytes, `content_size` is the size
-    of the content. Sizes are in bytes.
+    `canvas` objects have the canvases that changed, `index` objects have all canvases, and `users` objects have
+    accounts. The records are in the order of their ids. `step` is the number of the step that stored the object.
+    `first` and `last` are the ids of the first and the last record. `size` and `sha256` are those of the stored bytes,
+    and `content_size` is the size of the content. Sizes are in bytes.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -257,7 +257,7 @@ class Database:
             raise self._note(error, failure) from error
 
     def _note(self, error: Exception, failure: Failure) -> Unavailable:
-        """Log the failure, tell the monitor, and return the error for the caller."""
+        """Pass the failure to the monitor, log the failure, and return the error for the caller."""
         self._monitor.note_failure(failure)
         FAILURES.inc()
         now = time.monotonic()

@@ -36,7 +36,7 @@ class ListRevocationsRequest(RequestModel):
 
 LIST_REVOCATIONS = Operation(
     subject="svgx.auth.revocations.list",
-    summary="List revocations whose tokens have not expired yet",
+    summary="List revocations of tokens that have not expired yet",
     request=ListRevocationsRequest,
     reply=RevocationList,
     scope=Scope.INTERNAL,

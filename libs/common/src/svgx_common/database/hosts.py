@@ -12,7 +12,7 @@ CONNECT_TIMEOUT = 5.0
 """Seconds to connect to a single host."""
 
 HOST_TIMEOUT = 2.0
-"""Seconds to connect to one of several hosts. Then the next host is tried."""
+"""Seconds to connect to one of several hosts. After this time, the next host is tried."""
 
 _DEFAULT_PORT = 5432
 

@@ -176,7 +176,7 @@ class UserCreated(UserEvent):
 
 
 class UserUpdated(UserEvent):
-    """An account has another name, role or password, or was disabled or enabled."""
+    """An admin or a provider changed an account's names, role or password, or disabled or enabled the account."""
 
     type: ClassVar[str] = "user.updated"
     role: Role

@@ -38,7 +38,9 @@ class AccountErasure:
         self._attempts = attempts
 
     async def begin(self, user_id: str, by: Origin) -> str:
-        """Delete the account if it is not deleted yet, and return its pseudonym. It cannot be restored any more.
+        """Delete the account if it is not deleted yet, and return its pseudonym.
+
+        The account cannot be restored any more.
 
         Raises `NotFound`, or `Conflict` for the last active admin.
         """

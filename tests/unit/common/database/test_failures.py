@@ -1,4 +1,4 @@
-"""Which errors of PostgreSQL pass by themselves."""
+"""The errors of PostgreSQL that pass by themselves, and those that do not."""
 
 import asyncpg
 import pytest

@@ -139,7 +139,7 @@ class Health:
         if self._phase is Phase.DRAINING:
             status = reason = self._phase.value
         elif self._phase is Phase.STARTING:
-            # The start waits for a server that is not usable.
+            # The start may be waiting for a server that is not usable, so the reason names this server.
             status = self._phase.value
             reason = f"{status}; {reason}" if required else status
         metrics.READY.labels(self._service).set(status == "ok")

@@ -48,7 +48,8 @@ REVOKED = Channel(
     subject="svgx.auth.revoked",
     summary="Auth's broadcast of new revocations: sessions, API keys and token versions",
     publishers=("auth",),
-    # State ends the access by share links of a disabled, deleted or demoted account.
+    # A share link gives access only while the account that created it is active and has the needed role. When the
+    # account changes, state tells the gateways to check the access to the canvas again.
     subscribers=("gateway", "state"),
     payload=RevocationList,
 )

@@ -256,8 +256,10 @@ class Bus:
         """Call an operation and return its reply.
 
         `timeout` is in seconds and defaults to the operation's. Within it, a repeatable operation is sent again when no
-        answer comes. `batch` describes the parts of the request for its span. Raise the service's own error,
-        `NoResponders`, `DeadlineExceeded`, or `BusUnreachable`.
+        answer comes. `batch` describes the parts of the request for its span.
+
+        Raise the service's own error, `NoResponders`, `DeadlineExceeded` or `BusUnreachable`. Raise `Overloaded` when
+        too many bytes of large requests wait to be pulled.
         """
         answer = await self.forward(
             operation, request, caller=caller, client=client, timeout=timeout, batch=batch

@@ -1,7 +1,7 @@
 """Domain events: facts about canvases, accounts and backups, for programs outside the system.
 
 A service writes an event into its outbox in the transaction of the change. A relay publishes the event on NATS, and the
-state service delivers it at least once to each webhook. Events of one entity keep their order.
+state service delivers it at least once to each webhook that selects its type. Events of one entity keep their order.
 """
 
 from datetime import datetime

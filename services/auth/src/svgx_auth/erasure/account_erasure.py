@@ -1,4 +1,7 @@
-"""Erase the personal data of an account: replace its names by a pseudonym, and remove the other rows about it.
+"""Erase the personal data of an account.
+
+The account's names are replaced by a pseudonym, its rows in other tables are removed, and the personal fields of its
+audit entries are emptied.
 
 The account's row stays. Its token version revokes the account's tokens until they expire, and a repeated request finds
 the account by the row.

@@ -53,7 +53,11 @@ class Dependency(ReplyModel):
 
 
 class HealthReport(ReplyModel):
-    """The health of one replica. `status` is `ok`, `starting`, `draining` or `failing`."""
+    """The health of one replica. `status` is `ok`, `starting`, `draining` or `failing`.
+
+    `reason` says why the replica is not ready, or names failed dependencies that are not required. It is None for a
+    ready replica without a failed dependency.
+    """
 
     status: str
     service: str

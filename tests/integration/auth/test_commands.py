@@ -161,10 +161,10 @@ async def test_reset_password_works_without_nats(
     await expect_refused_refresh(bus, signed_in.refresh_token)
 
 
-async def test_disabled_account_stays_disabled_unless_it_is_enabled(
+async def test_reset_password_enables_a_disabled_account_only_with_its_option(
     bus: Bus, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The command prints that the account is disabled. Proves R-AUTH-44."""
+    """Without `--enable`, the command prints that the account is disabled. Proves R-AUTH-44."""
     user = await create(bus)
     await bus.ask(UPDATE_USER, UpdateUserRequest(user_id=user.id, disabled=True))
     await asyncio.to_thread(reset_password.main, [user.username])

@@ -265,7 +265,7 @@ async def test_interrupted_erasure_is_completed_by_a_second_request(
     assert {each.pseudonym for each in state.requests} == {report.pseudonym}
 
 
-async def test_erasure_without_the_state_service_names_it(bus: Bus) -> None:
+async def test_erasure_error_names_the_missing_state_service(bus: Bus) -> None:
     """Proves R-LIFE-13: without a replica of the state service, the error names the service."""
     with pytest.raises(Unavailable) as refused:
         await erase(bus, await create(bus), await admin(bus))
@@ -283,7 +283,7 @@ async def test_erased_account_cannot_be_restored(backing: DevStack, bus: Bus) ->
 
 
 async def test_wrong_request_erases_nothing(backing: DevStack, bus: Bus) -> None:
-    """Proves R-LIFE-15: a wrong confirmation, an unsuitable new owner and the own account are refused."""
+    """Proves R-LIFE-15: a wrong confirmation, an unsuitable new owner and the admin's own account are refused."""
     user, by, viewer = await create(bus), await admin(bus), await create(bus, role=Role.VIEWER)
     disabled = await create(bus)
     await update(bus, disabled, disabled=True)

@@ -291,7 +291,7 @@ async def test_server_that_answers_but_connects_slowly_is_not_silent(
     assert all(connection.is_closed() for connection in server.opened)
 
 
-async def test_pool_bounds_the_time_of_a_frozen_replica(
+async def test_connections_of_a_frozen_replica_have_time_limits(
     backing: DevStack, database: postgres.Database
 ) -> None:
     """The server ends a transaction of a frozen replica, and notices a lost machine. Proves R-FAIL-21."""

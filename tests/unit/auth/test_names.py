@@ -60,7 +60,7 @@ def test_name_with_an_invisible_character_is_refused(odd: str, place: str) -> No
 
 @pytest.mark.parametrize("odd", INVISIBLE.values(), ids=INVISIBLE)
 @pytest.mark.parametrize("place", ["{}root", "ro{}ot", "root{}"])
-def test_stored_name_with_an_invisible_character_has_the_key_of_the_name_that_is_seen(
+def test_stored_name_with_an_invisible_character_has_the_key_of_its_visible_characters(
     odd: str, place: str
 ) -> None:
     """Proves R-AUTH-41: a new name cannot look like a name that was stored before this rule."""

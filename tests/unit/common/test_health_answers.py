@@ -1,4 +1,4 @@
-"""The answers of a replica to the question for its health."""
+"""The answers of a replica to requests for its health."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ class FakeBus:
 
 @dataclass
 class FakeMessage:
-    """A question with these headers."""
+    """A request with these headers."""
 
     headers: dict[str, str] | None
     reply: str = "inbox"
@@ -45,7 +45,7 @@ async def test_health_probe_does_not_wait_for_checks() -> None:
     assert Probed.model_validate_json(answer).replica == "one"
 
 
-async def test_health_question_without_a_probe_gets_the_report() -> None:
+async def test_health_request_without_a_probe_gets_the_report() -> None:
     """The answer is the report as JSON. Proves R-OBS-3."""
     health, bus = Health("collab", "one", "0"), FakeBus()
     await answer_health(cast(Bus, bus), health, cast(Msg, FakeMessage(None)))

@@ -167,7 +167,7 @@ def test_page_with_at_most_limit_rows_is_the_last(count: int) -> None:
 
 
 def test_page_with_a_further_row_ends_at_the_limit_and_names_its_last_row() -> None:
-    """Proves R-STATE-14: the next page starts after the last row of this one."""
+    """Proves R-STATE-14: the next page starts after the last row of this page."""
     rows, cursor = LISTING.page_of([1, 2, 3], 2, _position)
     assert rows == [1, 2]
     assert cursor is not None

@@ -30,7 +30,7 @@ def test_write_is_not_repeatable_unless_it_changes_nothing() -> None:
     assert writes == CHANGE_NOTHING
 
 
-def test_look_up_of_accounts_is_repeatable() -> None:
+def test_lookup_of_accounts_is_repeatable() -> None:
     """Proves R-FAIL-21: a change of a canvas's members succeeds although one replica of auth is frozen."""
     assert auth.FIND_ACCOUNTS.repeatable
 

@@ -59,8 +59,8 @@ class BackgroundTasks:
 async def repeat(name: str, step: Step) -> None:
     """Run `step` again and again until cancelled. A failure is logged; the next run starts after a pause.
 
-    An error of the contract, such as `Unavailable` while a server is unreachable, is logged without its traceback. The
-    same error is not logged again until a run succeeds.
+    An error of the contract, such as `Unavailable` while a server is unreachable, is logged without its traceback.
+    Further errors with the same detail are not logged, until a run succeeds or fails with another detail.
     """
     failing: str | None = None
     while True:

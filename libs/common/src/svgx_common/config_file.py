@@ -33,7 +33,7 @@ GUIDE_KEYS: dict[str, str | None] = {
     "security.cors_origins": "cors_origins",
     "monitoring.prometheus_enabled": "prometheus_enabled",
     "monitoring.health_check_interval": "health_check_interval",
-    # Only the Helm charts read these.
+    # No program reads these. The Helm charts have the same numbers in their values.
     "scaling.min_replicas": None,
     "scaling.max_replicas": None,
     "scaling.target_cpu_utilization": None,
@@ -117,7 +117,7 @@ class Reader:
 
 
 def _entries(content: dict[Any, Any], service: str) -> Iterator[tuple[str, str | None, Any]]:
-    """Yield the key, the setting and the value of each entry. The setting is None when only the charts read the key."""
+    """Yield the key, the setting and the value of each entry. The setting is None when no service reads the key."""
     for top, value in content.items():
         name = str(top)
         if name in SERVICES and name != service:

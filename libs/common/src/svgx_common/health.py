@@ -53,7 +53,11 @@ class Dependency(ReplyModel):
 
 
 class HealthReport(ReplyModel):
-    """The health of one replica. `status` is `ok`, `starting`, `draining` or `failing`."""
+    """The health of one replica. `status` is `ok`, `starting`, `draining` or `failing`.
+
+    `reason` says why the replica is not ready, or names failed dependencies that are not required. It is None for a
+    ready replica without a failed dependency.
+    """
 
     status: str
     service: str
@@ -139,7 +143,7 @@ class Health:
         if self._phase is Phase.DRAINING:
             status = reason = self._phase.value
         elif self._phase is Phase.STARTING:
-            # The start waits for a server that is not usable.
+            # The start may be waiting for a server that is not usable, so the reason names this server.
             status = self._phase.value
             reason = f"{status}; {reason}" if required else status
         metrics.READY.labels(self._service).set(status == "ok")

@@ -58,7 +58,8 @@ Format = Literal["json", "console", "auto"]
 def redact(value: Any) -> Any:
     """Return `value` without credentials.
 
-    Credentials are bearer tokens, JWTs, API keys, share links, `token=` and `link=` parameters, and passwords in URLs.
+    In a text, credentials are values after `Bearer` and `Basic`, JWTs, API keys, share links, passwords in URLs, and
+    parameters such as `token=` and `link=`. In a dictionary, the value of a key with a secret's name is replaced too.
 
     Containers are redacted at any depth. Other objects, such as exceptions, are replaced by their redacted `repr`.
     """

@@ -88,7 +88,7 @@ def expect(service: str, operation: str, codes: Iterable[str]) -> None:
 
 
 def count_refused(service: str, operation: str, code: str) -> None:
-    """Count an operation that was refused before it started, so that it has no duration."""
+    """Count an operation that was refused before it started. Such an operation has no duration."""
     count, _ = _series(service, operation, code)
     count.inc()
     if code in SERVER_ERRORS:

@@ -189,7 +189,7 @@ class TokenSettings(ServiceSettings):
 
     jwt_secret: SecretStr = Field(min_length=1)
     jwt_other_secret: SecretStr = SecretStr("")
-    """The next or the previous `jwt_secret` while it is replaced: its tokens are accepted too."""
+    """The next or the previous secret while `jwt_secret` is replaced. Tokens signed with this secret are valid too."""
 
     @model_validator(mode="after")
     def _strong_in_production(self) -> Self:

@@ -19,7 +19,7 @@ _START_TIMEOUT = 60.0
 """Seconds until a started process must be ready."""
 
 _MAX_EXITS = 2
-"""The most exits of a process before it is ready. One more stops the start: its settings or its code are wrong."""
+"""The most exits of a process before it is ready. One more exit stops the start, because a restart will not help."""
 
 
 class DevStack:

@@ -89,7 +89,7 @@ def test_slip_that_may_be_a_name_of_another_program_gives_a_warning(
 def test_nearest_of_several_settings_does_not_depend_on_their_order(reverse: bool) -> None:
     """Proves R-CONFIG-5: the service's setting with the fewest slips is named.
 
-    If a near setting is set, the name is permitted.
+    The start is permitted if one of the settings with a similar name is set.
     """
     settings = sorted(("API_PORT", "API_PORTS", "APIS_PORT"), reverse=reverse)
 

@@ -1,4 +1,4 @@
-"""Which errors of PostgreSQL pass by themselves."""
+"""The errors of PostgreSQL that pass by themselves, and those that do not."""
 
 import asyncpg
 import pytest
@@ -82,7 +82,7 @@ def test_errors_without_an_answer_pass_by_themselves(error: Exception, reason: s
     assert reason in failure.reason
 
 
-def test_errors_of_this_process_are_raised_again() -> None:
+def test_defects_of_the_service_are_no_failures_of_postgresql() -> None:
     """Proves R-FAIL-18: a defect of the service is not reported as unavailable."""
     assert classify(KeyError("x")) is None
     assert classify(ValueError("x")) is None

@@ -1,4 +1,4 @@
-"""Repeated reads."""
+"""The repetition of requests that are not answered in time."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -100,8 +100,8 @@ def check_postgres(text: str) -> str:
     text = text.strip()
     parts = _split(text, ("postgresql", "postgres"), _POSTGRES_FORM)
     user_info, _, hosts = parts.netloc.rpartition("@")
-    # asyncpg ends the password at the first `@`. A `#`, `?` or `/` in a password ends the host part of the URL, so the
-    # `@` is in a later part.
+    # asyncpg ends the password at the first `@`. A `#`, `?` or `/` in a password ends the network location of the URL
+    # too early, and the `@` before the host is then in the path, the query or the fragment.
     misplaced = "@" in user_info or "@" in parts.path or parts.fragment
     if misplaced or not all(_is_address(each, host_required=False) for each in hosts.split(",")):
         raise ValueError(_POSTGRES_FORM)

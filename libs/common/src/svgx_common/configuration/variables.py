@@ -4,7 +4,7 @@ A slip is one wrong, missing or additional letter, or two swapped letters. A con
 programs, which its image, Kubernetes and other servers set. So a variable is refused only if all of this is true:
 
 - its name differs from the name of a setting by one or two slips, or only in its underscores;
-- the service lacks this setting;
+- neither the setting nor another known variable with a similar name is set;
 - other programs hardly use the variable's name, or the setting is required.
 
 Other names with slips, and names that begin with an uncommon first word of a setting, cause a warning. See
@@ -71,7 +71,7 @@ class UnknownVariable:
     name: str
     nearest: str
     refused: bool
-    """True when the service must not start, because it lacks the setting that this variable probably means."""
+    """True when the service must not start, because the setting that this variable probably means is not set."""
 
 
 def unknown_variables(

@@ -36,7 +36,7 @@ class ListRevocationsRequest(RequestModel):
 
 LIST_REVOCATIONS = Operation(
     subject="svgx.auth.revocations.list",
-    summary="List revocations whose tokens have not expired yet",
+    summary="List revocations of tokens that have not expired yet",
     request=ListRevocationsRequest,
     reply=RevocationList,
     scope=Scope.INTERNAL,
@@ -48,7 +48,8 @@ REVOKED = Channel(
     subject="svgx.auth.revoked",
     summary="Auth's broadcast of new revocations: sessions, API keys and token versions",
     publishers=("auth",),
-    # State ends the access by share links of a disabled, deleted or demoted account.
+    # A share link gives access only while the account that created it is active and has the needed role. When the
+    # account changes, state tells the gateways to check the access to the canvas again.
     subscribers=("gateway", "state"),
     payload=RevocationList,
 )

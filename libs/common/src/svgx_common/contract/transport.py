@@ -21,7 +21,7 @@ def is_inbox(subject: str) -> bool:
 
 
 def replica_subject(service: str, replica_id: str) -> str:
-    """Return the subject that asks one replica for its health report."""
+    """Return the subject of requests for the health report of one replica."""
     return f"svgx.replica.{service}.{replica_id}"
 
 

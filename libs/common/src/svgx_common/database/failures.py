@@ -19,7 +19,8 @@ class Failure:
 
     - `reason`: the end of a sentence that begins with "the database". Clients and the health report show it.
     - `drop`: the connection is closed, because a later statement on it would fail too.
-    - `outage`: other statements fail too, although the server answers. The service is not ready until a write succeeds.
+    - `outage`: other statements fail too, although the server answers. The service is not ready until a write succeeds,
+      or `monitor.MEMORY` seconds have passed.
     """
 
     reason: str

@@ -12,14 +12,14 @@ CONNECT_TIMEOUT = 5.0
 """Seconds to connect to a single host."""
 
 HOST_TIMEOUT = 2.0
-"""Seconds to connect to one of several hosts. Then the next host is tried."""
+"""Seconds to connect to one of several hosts. After this time, the next host is tried."""
 
 _DEFAULT_PORT = 5432
 
 SERVER_SETTINGS = {
     # A replica that was frozen within a transaction keeps its locks no longer than this.
     "idle_in_transaction_session_timeout": "10s",
-    # A replica that no longer waits for a statement cannot always tell the server.
+    # A replica that no longer waits for a statement cannot always tell the server to cancel it.
     "statement_timeout": "30s",
     # The server notices within 20 s that the machine of a replica is gone.
     "tcp_keepalives_idle": "10",

@@ -83,7 +83,11 @@ class DatabaseMonitor:
         return None
 
     def note_failure(self, failure: Failure) -> None:
-        """Note that a statement failed. If that may concern all statements, check at once, on a new connection."""
+        """Note the failure of a statement. An outage makes PostgreSQL count as not usable for `MEMORY` seconds.
+
+        A failure after which the connection is dropped causes a check at once, on a new connection, unless the last
+        check found a failure or is less than `RETRY` seconds old.
+        """
         if failure.outage:
             self._noted = time.monotonic(), failure
         if failure.drop and self._failure is None and time.monotonic() - self._checked_at > RETRY:
@@ -187,7 +191,7 @@ class DatabaseMonitor:
         return await self._connect(server_settings=settings)
 
     async def _is_connect_slow(self) -> bool:
-        """Return whether a new connection takes too long. Then only the old connection shows if the server answers.
+        """Return whether a new connection takes too long. In this case, the check uses the old connection.
 
         A busy server accepts new connections late, but still answers on its open connections.
         """

@@ -39,7 +39,7 @@ def verification_failed(name: str, error: ssl.SSLError) -> Finding:
     return failed(
         f"{name} certificate",
         f"TLS is refused: {reason}",
-        "Renew the server's certificate, use the host name that it contains, or give the service the right authority.",
+        "Renew the server's certificate, use a host name in it, or give the service the right certificate authority.",
     )
 
 

@@ -1,7 +1,8 @@
 """The check of NATS: each server, the service's key, and each subject that the service needs.
 
-A probe is a message with the header `HEADER_PROBE`. No receiver carries out a probe. It shows whether the service may
-publish to a subject. The check ends its subscriptions at once, so they take no message from a running replica.
+A probe is a message with the header `HEADER_PROBE`. No receiver carries out a probe. A probe shows whether the service
+may publish to a subject. The subscriptions of the check join no queue group, so they take no request from a running
+replica. They end at once.
 """
 
 import asyncio
@@ -251,12 +252,12 @@ async def _probe_channels(client: Client, subjects: tuple[str, ...]) -> None:
 
 
 def _probe_headers() -> dict[str, str]:
-    """Return the headers of a probe. Its deadline has passed, so that receivers without probes refuse it."""
+    """Return the headers of a probe. The deadline has passed, so services without support for probes refuse it."""
     return {HEADER_PROBE: "1", HEADER_DEADLINE: encode_deadline(-1.0)}
 
 
 def _concrete(subject: str) -> str:
-    """Return a subject without wildcards that matches the pattern, and that no receiver uses."""
+    """Return the subject with `doctor` in place of each wildcard. No replica and no canvas has this name."""
     return subject.replace("*", "doctor").replace(">", "doctor")
 
 

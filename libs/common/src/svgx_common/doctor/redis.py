@@ -72,7 +72,7 @@ async def _check_server(client: Redis) -> list[Finding]:
         async with asyncio.timeout(3):
             info = await client.info()
     except (RedisError, TimeoutError):
-        fix = "Allow the user the command INFO to let this check read them."
+        fix = "Allow the user the command INFO, so that the doctor can read the version and policy."
         return [warning(f"{NAME} server", "version and eviction policy are not shown", fix)]
     findings = [_check_version(info), _check_policy(info)]
     for connection in getattr(client.connection_pool, "_available_connections", ()):

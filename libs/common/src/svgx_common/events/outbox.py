@@ -15,6 +15,7 @@ async def emit(session: Session, data: EventData, *, actor: str | None = None) -
 
     Call this after the statement that changes the entity, because the lock on the entity's row keeps its events in
     order.
+
     `actor` is the id of the account that made the change, or None for the system.
     """
     await session.run(

@@ -12,7 +12,7 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.postgres import Database, Session
 
 BATCH = 100
-"""Events that are relayed in one transaction."""
+"""The most events that are relayed in one transaction."""
 
 LAG = Gauge(
     "svgx_engine_events_outbox_lag_seconds",
@@ -34,7 +34,7 @@ DROP_PAUSE = 0.02
 """Seconds between two of these statements, so that a large removal does not occupy the database."""
 
 HandOver = Callable[[Session, Sequence[DomainEvent]], Awaitable[None]]
-"""Hands events over to the webhooks. The relay calls it in the transaction that marks the events as relayed."""
+"""Hands events over for delivery to webhooks, in the transaction in which the relay marks the events as relayed."""
 
 
 class Relay:

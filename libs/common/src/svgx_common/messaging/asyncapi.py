@@ -30,7 +30,7 @@ HEADERS = {
     headers.HEADER_DEADLINE: "Unix time in milliseconds at which the caller stops waiting.",
     headers.HEADER_CALLER: "The caller as JSON; only the gateway sets it.",
     headers.HEADER_CLIENT: "The client's address and program as JSON; only the gateway sets it.",
-    headers.HEADER_PARAMS: "The fields, as JSON, of a request whose body is not JSON.",
+    headers.HEADER_PARAMS: "The fields, as JSON, of a request with a body that is not JSON.",
     headers.HEADER_BODY: "The subject under which the receiver pulls a large body.",
     headers.HEADER_ERROR: "The error's code; the payload is an ErrorBody.",
     "traceparent": "W3C Trace Context.",
@@ -47,11 +47,11 @@ The WebSocket speaks y-protocols, byte for byte like npm y-websocket's Websocket
 (`svgx, bearer.<token>`; the server picks `svgx`), in a header, or as `token` in the query. If there are several, the
 server uses the first in this order. The token of a share link comes in the same places, and also in `X-Share-Link`, or
 as `link` in the query. With a share link and an account's token, the higher of the two roles applies. With `saved=1`
-the server
-reports how many of the connection's document messages are committed. With `renew=1` it reports when the client should
-send a fresh access token. With `limits=1` its first message has the limit of a message's size. With `quota=1` it
-reports when a quota is nearly used up. Edits beyond a quota are then refused without closing the connection, and the
-server asks for them when the quota allows them again. The server reads more slowly from a client that sends too much.
+the server reports how many of the connection's document messages are committed. With `renew=1` it reports when the
+client should send a fresh access token. With `limits=1` its first message has the limit of a message's size. With
+`quota=1` it reports when a quota is nearly used up. Edits beyond a quota are then refused without closing the
+connection, and the server asks for them when the quota allows them again. The server reads more slowly from a client
+that sends too much.
 Before the upgrade the server answers 400 to an invalid handshake, 404 to an unknown path, 403 to pages of foreign
 origins, 429 beyond the limit of handshakes, and 503 while the gateway is full, overloaded, starting or stopping.
 Close codes: {_close_codes()}. Codes from 4400 to 4499 are final: the condition never passes by itself. After any other

@@ -88,7 +88,7 @@ CHECK_SECONDS = 1.5
 """Seconds that NATS has to deliver the message of a health check."""
 
 GRACE = 1.0
-"""Seconds after a loss of NATS for which requests wait for it. Later requests fail at once until NATS returns."""
+"""Seconds after a loss of NATS in which requests wait for NATS. Later requests fail at once until NATS returns."""
 
 
 class NoResponders(Unavailable):
@@ -140,8 +140,9 @@ class Bus:
     async def open(self, url: str, *, seed: str = "") -> None:
         """Connect to NATS, and wait until the server is up. `url` is a `NATS_URL` (see `server_urls.parse_nats`).
 
-        A server that refuses the credentials is asked again too, because its users may be changed later.
-        With the seed of an NKey, the client answers the server's challenge with a signature.
+        A server that refuses the credentials is asked again too, because its users may be changed later. With the seed
+        of an NKey, the client answers the server's challenge with a signature.
+
         A server that does not answer is noticed within 4 s (see `round_trips`). Within 9 s the client gives the
         connection up (it sends a ping every 3 s, and two may stay unanswered). It then tries to reconnect until it
         succeeds.
@@ -255,8 +256,10 @@ class Bus:
         """Call an operation and return its reply.
 
         `timeout` is in seconds and defaults to the operation's. Within it, a repeatable operation is sent again when no
-        answer comes. `batch` describes the parts of the request for its span. Raise the service's own error,
-        `NoResponders`, `DeadlineExceeded`, or `BusUnreachable`.
+        answer comes. `batch` describes the parts of the request for its span.
+
+        Raise the service's own error, `NoResponders`, `DeadlineExceeded` or `BusUnreachable`. Raise `Overloaded` when
+        too many bytes of large requests wait to be pulled.
         """
         answer = await self.forward(
             operation, request, caller=caller, client=client, timeout=timeout, batch=batch
@@ -412,7 +415,11 @@ class Bus:
         return message.data
 
     async def respond(self, reply: str, content: bytes, headers: Headers | None = None) -> None:
-        """Answer the request with this reply subject. A large answer stays available until it was pulled."""
+        """Answer the request with this reply subject.
+
+        A large answer stays available until it was pulled, for `blobs.LINGER` seconds at most. Raise `Overloaded` if
+        too many bytes wait to be pulled. A loss of NATS is only logged.
+        """
         if not is_inbox(reply):
             return
         if len(content) > PIECE:

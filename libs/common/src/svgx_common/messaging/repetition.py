@@ -1,4 +1,6 @@
-"""Repeated reads: a read that is not answered in time is sent again, and the first answer counts.
+"""Repetitions of repeatable operations. A request that is not answered in time is sent again; the first answer counts.
+
+The names say "read", because nearly all repeatable operations are reads.
 
 NATS chooses a replica without knowing whether it answers. A frozen replica keeps its share of the requests until the
 server has noticed, so a second request probably reaches another replica.
@@ -44,8 +46,8 @@ class Repetition:
     ) -> Result:
         """Return the result, or raise the error, of the first attempt that ends without a temporary error.
 
-        `send` makes one attempt, with the given timeout in seconds. A further attempt begins after each of the
-        `PARTS` of `timeout`, at most one a second and as far as the budget permits. A temporary error of one attempt
+        `send` makes one attempt, with the given timeout in seconds. A further attempt begins after each tenth of
+        `timeout` (see `PARTS`), at most one a second and as far as the budget permits. A temporary error of one attempt
         does not end the others.
         """
         clock = asyncio.get_running_loop().time

@@ -49,11 +49,11 @@ class RoundTrips:
         self.give_up_requests()
 
     def note_reconnect(self) -> None:
-        """Note a new connection."""
+        """Note a new connection, on which NATS does not count as silent."""
         self._silent = False
 
     def give_up_requests(self) -> None:
-        """Fail all requests that wait for an answer, because it cannot arrive any more.
+        """Fail all requests that wait for an answer, because the answers cannot arrive any more.
 
         nats-py itself would let them wait until their timeouts.
         """

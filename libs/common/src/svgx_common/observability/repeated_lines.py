@@ -8,10 +8,10 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 BURST = 10
-"""Lines of one kind that are written at once."""
+"""Lines of one kind that may be written at once."""
 
 INTERVAL = 10.0
-"""Seconds after which one more line of that kind is written."""
+"""Seconds after which one more line of the kind may be written."""
 
 MAX_KINDS = 1000
 """The most kinds of lines that are remembered. Beyond this, the kind that was written longest ago is forgotten."""

@@ -1,4 +1,4 @@
-"""Test whether a server on loopback is ready. Any failure means that it is not."""
+"""Test whether a server on loopback is ready. Any failure means that the server is not ready."""
 
 import asyncio
 

@@ -40,5 +40,8 @@ async def _check_admin(url: str) -> list[Finding]:
             return [ok("admin", "there is an active admin")]
     finally:
         connection.terminate()
-    fix = "Run `svgx-auth create-admin`, or set SVGX_ADMIN_* and start the service again."
+    fix = (
+        "Run `svgx-auth create-admin`. If no disabled admin exists either, you can also set SVGX_ADMIN_* and start the "
+        "service again."
+    )
     return [warning("admin", "there is no active admin", fix)]

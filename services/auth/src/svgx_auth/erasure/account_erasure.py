@@ -1,4 +1,7 @@
-"""Erase the personal data of an account: replace its names by a pseudonym, and remove the other rows about it.
+"""Erase the personal data of an account.
+
+The account's names are replaced by a pseudonym, its rows in other tables are removed, and the personal fields of its
+audit entries are emptied.
 
 The account's row stays. Its token version revokes the account's tokens until they expire, and a repeated request finds
 the account by the row.
@@ -38,7 +41,9 @@ class AccountErasure:
         self._attempts = attempts
 
     async def begin(self, user_id: str, by: Origin) -> str:
-        """Delete the account if it is not deleted yet, and return its pseudonym. It cannot be restored any more.
+        """Delete the account if it is not deleted yet, and return its pseudonym.
+
+        The account cannot be restored any more.
 
         Raises `NotFound`, or `Conflict` for the last active admin.
         """

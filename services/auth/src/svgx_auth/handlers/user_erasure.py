@@ -20,7 +20,7 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call, Responder
 
 MARGIN = 2.0
-"""Seconds before the deadline of the request at which the handler stops to ask the state service.
+"""Seconds before the deadline of the request at which the handler stops asking the state service.
 
 If the state service has not finished by this time, the handler answers with `Unavailable`.
 """
@@ -76,7 +76,8 @@ class UserErasureHandlers:
     async def _check_new_owner(self, request: EraseUserRequest) -> None:
         """Raise `Invalid` for a wrong `transfer_to`.
 
-        It must be set for a transfer, and only then. It must be another active account that may own a canvas.
+        A transfer needs `transfer_to`, and a request without a transfer must not have it. It must name another active
+        account that may own a canvas.
         """
         new_owner = request.transfer_to
         if (request.canvases is OwnedCanvases.TRANSFER) != (new_owner is not None):

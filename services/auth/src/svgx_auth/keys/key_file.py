@@ -15,7 +15,7 @@ from typing import Any
 from svgx_common.tokens.signing_keys import TokenKey, read_key
 
 MAX_BYTES = 1024 * 1024
-"""Largest number of bytes that are read. A longer file is refused, because its JSON is cut off and thus invalid."""
+"""Largest size of a file in bytes. A larger file is refused."""
 
 MAX_KEYS = 32
 """Largest number of keys in a file. A file with more keys is refused."""

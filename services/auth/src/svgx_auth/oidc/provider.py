@@ -30,7 +30,7 @@ EXCHANGE_TIMEOUT = 9.0
 MAX_WAITING = 8
 """Requests that wait for the provider at the same time. Further requests get `Unavailable`.
 
-The service answers 64 requests at the same time, and a slow provider must not occupy them all.
+All sign-ins share 64 slots of the service, and a slow provider must not occupy them all.
 """
 
 RETRY_DISCOVERY_AFTER = 5.0

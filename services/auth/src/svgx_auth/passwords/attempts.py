@@ -117,7 +117,7 @@ class Attempts:
                     await self._refuse_early(session, attempt)
 
     async def succeeded(self, attempt: Attempt) -> None:
-        """Forget the failures of the account, but not of the address. Raises `TooManyRequests` as `failed` does."""
+        """Forget the failures of the account, but not of the network. Raises `TooManyRequests` as `failed` does."""
         async with self._database.transaction() as session:
             await self._refuse_early(session, attempt)
             for key in attempt.forgiven:

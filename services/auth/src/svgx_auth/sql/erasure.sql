@@ -14,7 +14,7 @@ SET username = erased_as, email = erased_as || '@erased.invalid', password_hash 
 WHERE id = $1
 
 -- name: erase_rows_of_account
--- Remove all rows about an account, except its own row and the audit log. Refresh tokens are removed with their sessions.
+-- Remove the rows of an account in all tables that refer to accounts. Refresh tokens are removed with their sessions.
 WITH names AS (
     DELETE FROM account_name WHERE account_id = $1 RETURNING 1
 ), identities AS (

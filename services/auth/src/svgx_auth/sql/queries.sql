@@ -266,8 +266,8 @@ DELETE FROM home WHERE (account_id, network) IN (
 )
 
 -- name: attempt_wait
--- Return the seconds until the next attempt with the key $1 is allowed. The wait is 1 second after failure
--- $2, and doubles with each further failure up to $3 seconds. Failures are forgotten $4 seconds after the last.
+-- Return the seconds until the next attempt with the key $1 is allowed. The wait is 1 second after $2 failures, and
+-- doubles with each further failure up to $3 seconds. Failures are forgotten $4 seconds after the last.
 SELECT extract(epoch FROM
     last_at + make_interval(secs => CASE WHEN failures < $2 THEN 0 ELSE least($3::float8, power(2, least(failures - $2, 30))) END) - clock_timestamp()
 )::float8 AS seconds

@@ -33,9 +33,9 @@ class ListConnectionsRequest(RequestModel):
 
 
 class ConnectionInfo(ReplyModel):
-    """An open WebSocket of a user on a canvas. `session_id` is the user's session or API key.
+    """An open WebSocket of a user on a canvas. `replica` is the gateway that has the connection.
 
-    `replica` is the gateway that has the connection.
+    `session_id` is the id of the session, of the API key if `by_key` is true, or of the share link of a visitor.
     """
 
     id: str

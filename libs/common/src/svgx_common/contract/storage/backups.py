@@ -241,7 +241,10 @@ class RestoredCanvasPage(ReplyModel):
 
 
 class StoredIdentity(ReplyModel):
-    """The link between an account and a user of an OpenID Connect provider."""
+    """The link between an account and a user of an OpenID Connect provider.
+
+    `refused_at` is the time since which the provider gives the user no role; null while the user has a role.
+    """
 
     issuer: str
     subject: str

@@ -102,7 +102,8 @@ class WebhookPage(ReplyModel):
 class DeliveryStatus(StrEnum):
     """The states of a delivery.
 
-    A delivery is `dead` when all attempts of a day have failed. It is sent again only when an admin asks for it.
+    A delivery is `dead` when all attempts within the setting `webhook_give_up_seconds` (a day by default) have failed.
+    Only an admin can then have the event delivered again.
     """
 
     PENDING = "pending"

@@ -46,7 +46,7 @@ MEASURE_SECONDS = 1.0
 """Seconds between two measurements of the rate at which a large message arrives."""
 
 INFLOW = "svgx.inflow"
-"""The key of a connection's `Inflow` in the ASGI scope. The application names the account there."""
+"""The key of a connection's `Inflow` in the ASGI scope. The application sets the account of the `Inflow`."""
 
 UNSENT_BYTES = "svgx.unsent_bytes"
 """The key of a function in the ASGI scope. It returns the bytes that the transport has taken and not sent."""

@@ -77,7 +77,8 @@ async def current_content(bus: Bus, canvas_id: str) -> bytes:
 async def save_edit(bus: Bus, canvas_id: str, edit: Edit, ends_at: float) -> int:
     """Let the holder apply and save an edit. Return the revision after its commit.
 
-    `ends_at` is the caller's deadline on the monotonic clock. Raises the errors of `ask_holder`.
+    `ends_at` is the caller's deadline on the monotonic clock. Raises the errors of `ask_holder`, and `Internal` if the
+    holder rejects the edit.
     """
     saved = decode(
         Saved,
@@ -107,8 +108,8 @@ class Imports:
 
         All steps together end before the caller's deadline. Raises `UnsupportedMedia` for an unknown charset, `Invalid`
         for a refused file, `TooLarge` for a file that needs too much time or memory, `TooManyRequests` while the
-        caller has too many imports, `Overloaded` while too many imports of all callers together wait, and the errors of
-        `ask_holder`.
+        caller has too many imports, `Overloaded` while too many imports of all callers together wait, `Unavailable`
+        without a worker, and the errors of `save_edit`.
         """
         ends_at = time.monotonic() + call.deadline - time.time()
         author = call.signed_in().user_id

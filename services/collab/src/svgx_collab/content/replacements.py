@@ -37,8 +37,8 @@ class Replacements:
         and saved as a whole or not at all. All steps together end before the caller's deadline.
 
         Raises `Invalid` for content that is not an update, `TooLarge` for content that needs too much time or memory,
-        `TooManyRequests` while the author has too many imports, `Overloaded` while too many imports of all callers
-        wait, and the errors of `ask_holder`.
+        `TooManyRequests` while the author has too many imports and replacements, `Overloaded` while too many of all
+        callers wait, `Unavailable` without a worker, and the errors of `save_edit`.
         """
         ends_at = time.monotonic() + call.deadline - time.time()
         with worker_errors(self._workers, REPLACEMENTS):

@@ -52,7 +52,8 @@ class GatewaySettings(TokenSettings):
     """
     redis_url: RedisUrl = "redis://localhost:6379/0"
     redis_pool_size: int = Field(32, ge=1, le=1000)
-    """The largest number of connections to Redis. Further commands wait for a free connection."""
+    """The largest number of connections to Redis, besides the connection of the rate limits. Further commands wait
+    up to a second for a free connection."""
     rate_limit_requests_per_minute: int = Field(100, ge=1, le=10_000_000)
     """Reads for each account or, without an account, for each address. Writes have the same limit, but a count of
     their own."""

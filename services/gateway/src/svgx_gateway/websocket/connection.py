@@ -28,7 +28,10 @@ SLOW_BYTES = 1024 * 1024
 """Queued bytes of one client. Beyond it, its broadcasts are dropped, and the client gets one merged catch-up later."""
 
 HARD_BYTES = 64 * 1024 * 1024
-"""Queued bytes of one client, in broadcasts and answers together. Beyond this limit the connection is closed."""
+"""Queued bytes of one client, in broadcasts and answers together. Beyond this limit the connection is closed.
+
+A message for an empty queue may be larger.
+"""
 
 LAGGING_SECONDS = 60.0
 """Seconds that a client may lag. A broadcast after this time closes the connection."""

@@ -70,7 +70,7 @@ class WebSocketLimits:
     ping_interval: float = 30.0
     """Seconds between two pings to the client."""
     ping_timeout: float = 10.0
-    """Seconds that the client has to answer a ping."""
+    """Seconds after a ping within which the client has to answer, or to send or read other bytes."""
     inflow: InflowLimits = field(default_factory=InflowLimits)
     """The rates of one connection. Beyond a rate, the connection is read more slowly."""
     large_messages: LargeMessages = field(default_factory=lambda: LargeMessages(64 * 1024 * 1024))

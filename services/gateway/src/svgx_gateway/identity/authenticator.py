@@ -101,8 +101,8 @@ class Authenticator:
     async def _authenticate(self, token: str, link: str, connection: HTTPConnection) -> Identity:
         """Return the identity of an account with a link, of an account alone, or of a visitor.
 
-        When the request has the token of an account, a link that is not valid is ignored, because the account may have
-        a role on the canvas without the link.
+        Beside the token of an account, a link that is not valid is ignored, because the account may have a role on the
+        canvas without the link.
         """
         if not token and link:
             return _visitor(await self._find_link(link, connection))

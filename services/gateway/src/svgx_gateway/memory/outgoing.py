@@ -1,8 +1,8 @@
 """The outgoing bytes of a gateway: the turns of syncs, and the memory for clients that read slowly.
 
-A client may request the whole document again and again. Therefore a sync waits for its turn. The turn comes some
-seconds after the connection's last full sync, when the account may receive further bytes, and when the memory of the
-account and of the gateway has room. While a sync waits, only its connection is not read.
+A client may request the whole document again and again. Therefore a sync waits for its turn. Three
+conditions give a sync its turn. The connection's last full sync is some seconds ago. The account may receive further
+bytes. The memory of the account and of the gateway has room. While a sync waits, only its connection is not read.
 """
 
 import asyncio

@@ -184,8 +184,8 @@ class HocuspocusSocket:
     def _admit(self, counted: contextlib.ExitStack, key: RateLimitKey) -> None:
         """Count a document as a connection of its account.
 
-        The socket already counts as a connection of the gateway, so only each document after the first counts as
-        another one.
+        The socket already counts as a connection of the gateway, so each document after the first counts as one
+        more.
         """
         if self._joined:
             on_gateway = self._admission.admit_to_gateway()

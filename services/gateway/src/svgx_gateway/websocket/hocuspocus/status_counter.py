@@ -11,8 +11,8 @@ class StatusCounter(SavedCounter):
 
     The client counts its unsynced changes (HocuspocusProvider.ts, `unsyncedChanges`): each update adds one, a sync step
     1 sets the number to one, and each status `applied` takes one away. So the server sends one status for each update,
-    and one for the sync step 2 with which the client answers the server's first sync step 1. A sync step 2 that the
-    server asks for later gets no status. `applied` means that the message is saved, or adds nothing.
+    and one for the first sync step 2 after each sync step 1 of the client. Every other sync step 2 gets no status.
+    `applied` means that the message is saved, or adds nothing.
     """
 
     def __init__(self, send_status: Callable[[bool], None]) -> None:

@@ -1,8 +1,8 @@
 """The WebSocket protocol of the gateway: uvicorn's, with limits on incoming frames and bytes and on the closing time.
 
-The limits are applied in the parser and count every frame, because uvicorn parses all the bytes of one read, and
-answers each ping among them, before the application gets the first message. Beyond a limit, the parser stops, and the
-connection is not read until the client may send again.
+The limits are applied in the parser and count every frame. A check in the application would come too late, because
+uvicorn parses all the bytes of one read, and answers each ping among them, before the application gets the first
+message. Beyond a limit, the parser stops, and the connection is not read until the client may send again.
 """
 
 import asyncio

@@ -43,7 +43,7 @@ class Limits:
     account_clients: int = 20_000
     """Yjs clients that the edits of an account may add in an hour."""
     canvas_clients: int = 200_000
-    """Yjs clients of one canvas, also those of the past."""
+    """Yjs clients of one canvas, including former clients."""
     canvas_structs: int = 4_000_000
     """Structs of one canvas, also deleted ones."""
     canvas_share: float = 0.05

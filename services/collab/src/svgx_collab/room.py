@@ -298,7 +298,7 @@ class Room:
         return rejection
 
     def _others(self, author: str, clients: Collection[int]) -> Collection[int]:
-        """Return those of an edit's clients that users other than the author use at present.
+        """Return the Yjs clients of an edit that other users than its author use at present.
 
         A client may pass on the edits of other users, for example to a new holder. These edits also arrive from their
         own clients, so they are left out of the author's edit. Raises `Refused` when nothing of the edit is left,

@@ -29,7 +29,7 @@ class CollabSettings(ServiceSettings):
     account_max_clients_per_hour: int = Field(20_000, ge=1)
     """Yjs clients that the edits of an account may add in an hour. Past that, edits are refused with 1013."""
     canvas_max_clients: int = Field(200_000, ge=1)
-    """Yjs clients of one canvas, also those of the past. Past that, edits of further clients are refused with 4413."""
+    """Yjs clients of one canvas, including former ones. Past that, edits of further clients are refused with 4413."""
     canvas_max_structs: int = Field(4_000_000, ge=1)
     """Structs of one canvas, also deleted ones. Past that, edits that insert are refused with 4413."""
     canvas_transaction_share: float = Field(0.05, gt=0, le=1)

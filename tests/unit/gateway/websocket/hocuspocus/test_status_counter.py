@@ -68,7 +68,7 @@ def test_saved_messages_leave_nothing_unsynced(step_2: bytes) -> None:
 
 
 def test_answer_to_a_later_question_gets_no_status() -> None:
-    """Proves R-HOCUS-3: the client does not count the sync step 2 for which the server asks after the first sync."""
+    """Proves R-HOCUS-3: the client does not count a sync step 2 for which the server asks after the first sync."""
     provider = Provider()
     provider.start_sync(EMPTY)
     provider.save()

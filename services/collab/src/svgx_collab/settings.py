@@ -11,11 +11,14 @@ class CollabSettings(ServiceSettings):
 
     redis_url: RedisUrl = "redis://localhost:6379/0"
     import_workers: int = Field(2, ge=1, le=64)
-    """Worker processes for imports. Each reads one import at a time. One account may use half of the processes."""
+    """Worker processes for imports. Each reads one import at a time.
+
+    One account may use half of the processes, and at least one.
+    """
     import_memory_bytes: int = Field(1024 * 1024 * 1024, ge=64 * 1024 * 1024)
     """Bytes of address space that one worker may use."""
     import_timeout_seconds: float = Field(30.0, gt=0, le=600)
-    """Seconds that one import may take. After this time, its worker process is killed."""
+    """Seconds that a worker may take to read one import. After this time, the worker process is killed."""
     edit_seconds: float = Field(0.1, gt=0, le=10)
     """Seconds of the processor for which one edit may be integrated, plus 20 µs for each struct. Past that, its
     sender's connection is closed with 4413."""

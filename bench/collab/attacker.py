@@ -146,7 +146,7 @@ ATTACKS = {
     "slow-readers": Attack("15 clients ask for 8 MB and do not read", _slow_readers),
     "unfinished-messages": Attack("50 unfinished messages of 31 MB", _unfinished_messages),
     "unfinished-bodies": Attack("60 unfinished request bodies of 4 MB", _unfinished_bodies),
-    "rivals": Attack("edits of 140 KB that take seconds to integrate", _rivals),
+    "rivals": Attack("edits of 130 KB that take seconds to integrate", _rivals),
 }
 """All attacks by name."""
 

@@ -54,8 +54,8 @@ def text(
     """Return the whole result.
 
     `results`: the figures by scenario and server. `failures`: the reason of each failed measurement, by scenario and
-    server. `chosen`: the scenarios of the run. `versions`: the versions of the peers. `load_average`: that of the
-    machine before the run. `quick`: whether the run was short and small.
+    server. `chosen`: the scenarios of the run. `versions`: the versions of the peers. `load_average`: the
+    load of the machine before the run. `quick`: whether the run was short and small.
     """
     parts = [
         _heading(versions, load_average, quick),

@@ -1,6 +1,6 @@
 """SIGKILL of the state service and of PostgreSQL at random points of backups and restores.
 
-`make chaos` runs it. It prints its seed; SVGX_CHAOS_SEED repeats a run.
+`make chaos` runs this test, which prints its seed. SVGX_CHAOS_SEED repeats a run.
 """
 
 import asyncio

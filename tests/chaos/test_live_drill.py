@@ -49,6 +49,7 @@ A holder keeps canvases for ten minutes after their last use. A gateway that ser
 reconnects ended 61 MiB above its start.
 """
 MEMORY_SECONDS = 60.0
+"""The most seconds after a drill until each metric is 0 and the memory is within `MEMORY_GROWTH`."""
 
 pytestmark = [
     pytest.mark.skipif(not SEEDS, reason="takes minutes: make chaos"),
@@ -58,7 +59,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def all_figures() -> Iterator[list[Figures]]:
-    """Return a list for the figures of all drills, and print it as a table at the end."""
+    """Yield a list for the figures of all drills, and print it as a table at the end."""
     found: list[Figures] = []
     yield found
     print(f"\n{table(found)}")

@@ -123,7 +123,7 @@ def _node(redis_url: str) -> Iterator[tuple[int, int]]:
 
 
 def _wait_for(port: int) -> bool:
-    """Wait until a server accepts connections. Return False if it does not within 30 s."""
+    """Wait until a server accepts connections. Return False if none accepts a connection within 30 s."""
     until = time.monotonic() + _START_SECONDS
     while time.monotonic() < until:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):

@@ -113,7 +113,7 @@ class Suite:
         names: list[str] = []
         for _ in range(count):
             first, self._clients = self._clients, self._clients + members
-            # The accounts include that of a fresh client, which has the number after the last member.
+            # A fresh client has the number after the last member. Its account is one of these accounts.
             numbers = range(
                 first // CLIENTS_OF_ACCOUNT, (first + members) // CLIENTS_OF_ACCOUNT + 1
             )

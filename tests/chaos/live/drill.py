@@ -35,7 +35,9 @@ _FIRST_TERMINAL_CODE = 4000
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """The size of a drill. `gaps` are the shortest and the longest time between two events, in seconds.
+    """The size of a drill. `rate` is the number of edits that each editor makes in a second.
+
+    `gaps` are the shortest and the longest time between two events, in seconds.
 
     With `power_cuts`, some events kill all processes at once. The processes then start again.
     """

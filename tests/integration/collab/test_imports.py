@@ -42,14 +42,14 @@ MEMORY = 1024 * 1024 * 1024
 
 @pytest.fixture(scope="module")
 async def workers() -> AsyncIterator[Workers]:
-    """Two worker processes, of which one account may use one."""
+    """Yield two worker processes. One account may use one of them."""
     async with Workers(2, MEMORY, 30, waiting_each=0) as workers:
         yield workers
 
 
 @pytest.fixture
 def importer(bus: Bus, workers: Workers) -> Imports:
-    """The imports of a replica."""
+    """Return the imports of a replica."""
     return Imports(bus, workers)
 
 

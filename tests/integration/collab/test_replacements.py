@@ -29,14 +29,14 @@ MEMORY = 1024 * 1024 * 1024
 
 @pytest.fixture(scope="module")
 async def workers() -> AsyncIterator[Workers]:
-    """Two worker processes, of which one account may use one."""
+    """Yield two worker processes. One account may use one of them."""
     async with Workers(2, MEMORY, 30, waiting_each=0) as workers:
         yield workers
 
 
 @pytest.fixture
 async def holder(backing: DevStack, workers: Workers) -> AsyncIterator[Replica]:
-    """A replica that answers requests to replace content."""
+    """Yield a replica that answers requests to replace content."""
     async with replica(backing) as running:
         responder = Responder(running.bus, "0")
         responder.answer(REPLACE_CONTENT, Replacements(running.bus, workers).replace_content)
@@ -48,7 +48,7 @@ async def holder(backing: DevStack, workers: Workers) -> AsyncIterator[Replica]:
 
 @pytest.fixture
 async def asker(backing: DevStack) -> AsyncIterator[Bus]:
-    """A connection with the permissions of the state service."""
+    """Yield a connection with the permissions of the state service."""
     bus = await Bus.connect(backing.nats_url("state"), "state", secrets.token_hex(6))
     try:
         yield bus

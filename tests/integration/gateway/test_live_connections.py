@@ -92,7 +92,7 @@ async def gateway(backing: DevStack) -> AsyncIterator[Gateway]:
 
 @pytest.fixture
 async def gateways(backing: DevStack) -> AsyncIterator[list[Gateway]]:
-    """Three gateways with the connections of two canvases."""
+    """Yield three gateways with connections of two canvases."""
     async with AsyncExitStack() as stack:
         found = [await stack.enter_async_context(gateway(backing)) for _ in range(3)]
         for second in range(9):

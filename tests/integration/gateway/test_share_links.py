@@ -66,10 +66,10 @@ NOT_PUBLIC = [
 ]
 
 
-async def test_visitor_may_call_exactly_the_operations_with_a_canvas_role(
+async def test_visitor_may_call_exactly_the_operations_that_admit_links(
     backing: DevStack,
 ) -> None:
-    """Every other operation needs an account. Proves R-LIFE-7."""
+    """These operations need a role on the canvas, and show neither its members nor its past. Proves R-LIFE-7."""
     state = State()
     admitted: list[str] = []
     async with (
@@ -127,8 +127,8 @@ async def test_visitor_and_account_with_a_link_are_distinguished(backing: DevSta
         assert (await http.get(f"{PATH}?link=svgxlink_good", headers=link(""))).status_code == 401
         assert (await http.get(PATH, headers=link("svgxlink_bad"))).status_code == 401
         assert (await http.get(PATH, headers=link("x" * 129))).status_code == 401
-        summary = await http.get("/auth/me", headers=link("svgxlink_good"))
-        assert summary.status_code == 403
+        account_page = await http.get("/auth/me", headers=link("svgxlink_good"))
+        assert account_page.status_code == 403
     seen = [(each.is_visitor, each.link_id) for each in state.callers]
     assert seen == [(True, "good"), (False, "good"), (False, None)]
     assert {"x" * 129} & {*state.checked} == set()

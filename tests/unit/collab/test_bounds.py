@@ -245,7 +245,7 @@ def long_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("long_pause")
 def test_paused_room_keeps_edits_for_its_next_transaction() -> None:
-    """While a room pauses, syncs and entries are without the newest edits. These edits follow after the pause.
+    """While a room pauses, syncs, broadcasts and entries lack the newest edits. These edits follow after the pause.
 
     Proves R-BOUND-4.
     """

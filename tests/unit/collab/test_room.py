@@ -204,7 +204,8 @@ def test_contradicting_updates_are_saved_in_separate_entries() -> None:
     Proves R-SYNC-12.
     """
     room = make_room()
-    # Both have a struct of client 1 at clock 4: one a type, the other a text of one character that takes two clocks.
+    # In both updates, client 1 has a struct at clock 4. In the first update, it is a type. In the second update, it is
+    # a text of one character that takes two clocks.
     with_type = bytes.fromhex("020101042701017401620101020108010174017f00")
     with_text = bytes.fromhex("01010104c40303040204f09d849e020101040304010201")
     receipt = room.receive(
@@ -234,7 +235,7 @@ def test_large_edit_is_saved_in_an_entry_of_its_own() -> None:
 def test_edit_that_caused_a_fault_is_rejected_by_the_next_room(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A `Fault` has the edit that caused it. The next room gets this edit, and rejects it.
+    """A `Fault` has the digest of the update that caused it. A room made with this digest rejects the update.
 
     The test turns off the check of updates, so that pycrdt really fails. Proves R-SYNC-13.
     """

@@ -190,7 +190,7 @@ async def _raise_if_waiting(coroutine: Any) -> None:
 def test_visitor_is_limited_by_the_account_that_created_the_link(
     creator: str | None, used: int, status: QuotaStatus | None
 ) -> None:
-    """Proves R-QUOTA-2: visitors of each link of the account are refused, also of a link that no edit has used."""
+    """Proves R-QUOTA-2: visitors of every link get the status of the account that created the link."""
     quotas = watch()
     quotas.adopt(report({"ann": used}))
     for link in ("one", "two"):

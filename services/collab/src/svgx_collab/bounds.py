@@ -43,7 +43,7 @@ class Limits:
     account_clients: int = 20_000
     """Yjs clients that the edits of an account may add in an hour."""
     canvas_clients: int = 200_000
-    """Yjs clients of one canvas, also those of the past."""
+    """Yjs clients of one canvas, including former clients."""
     canvas_structs: int = 4_000_000
     """Structs of one canvas, also deleted ones."""
     canvas_share: float = 0.05
@@ -92,9 +92,10 @@ class Bounds:
         """Earliest time of the next removal of accounts with small debts."""
 
     def admit(self, author: str, growth: Growth, clients: int, structs: int, now: float) -> None:
-        """Count the growth that an edit causes on a canvas with so many clients and structs.
+        """Count the growth that an edit causes on a canvas with this number of `clients` and of `structs`.
 
-        Raises `Refused` when the growth would exceed a bound. An edit without growth is always admitted.
+        Raises `Refused` when the growth would exceed a bound, or while the account's slow edits have used up its time.
+        An edit without growth is always admitted.
         """
         limits = self.limits
         if not growth.structs and not growth.clients:

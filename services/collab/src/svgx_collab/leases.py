@@ -25,8 +25,8 @@ TTL = 10.0
 RENEW = 3.0
 """Seconds between renewals."""
 
-# Takes the lease for the replica ARGV[1] when the lease is free, or owned by ARGV[1] or by the dead replica ARGV[2].
-# Returns the owner.
+# Takes the lease for the replica ARGV[1] for ARGV[3] ms when the lease is free, or owned by ARGV[1] or by the dead
+# replica ARGV[2]. Returns the owner.
 _TAKE = """
 local owner = redis.call('GET', KEYS[1])
 if owner and owner ~= ARGV[1] and owner ~= ARGV[2] then return owner end

@@ -37,7 +37,7 @@ A larger edit is not merged, because merging reads all of it.
 """
 
 NEW_SECONDS = 30.0
-"""Seconds for which a room counts as new. During them, clients may pass on edits of other users that the room lacks."""
+"""Seconds for which a room counts as new. In a new room, clients may pass on edits of other users that it lacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Room:
         self._parts_committed = 0
         self._entries_made = 0
         self._in_flight_since: float | None = None
-        """The arrival of the oldest edit in the entry in flight."""
+        """The arrival of the oldest edit in the entry in flight, on the monotonic clock; None without such an entry."""
         self._in_flight: Entry | None = None
         self._parts_in_flight = 0
 
@@ -158,7 +158,10 @@ class Room:
             yield Broadcast(self.epoch, self.broadcast_sequence, update)
 
     def take_entry(self) -> Entry | None:
-        """Merge edits into the next journal entry. Return None while an entry is in flight, or when no edit waits."""
+        """Merge edits into the next journal entry.
+
+        Return None while an entry is in flight, during a pause, and when no edit waits.
+        """
         if self._in_flight is not None or not self._unsaved:
             return None
         # Integrate the edits first, because an entry must not have an update on which pycrdt fails.
@@ -295,7 +298,7 @@ class Room:
         return rejection
 
     def _others(self, author: str, clients: Collection[int]) -> Collection[int]:
-        """Return those of an edit's clients that users other than the author use at present.
+        """Return the Yjs clients of an edit that other users than its author use at present.
 
         A client may pass on the edits of other users, for example to a new holder. These edits also arrive from their
         own clients, so they are left out of the author's edit. Raises `Refused` when nothing of the edit is left,

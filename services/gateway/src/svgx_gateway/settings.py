@@ -52,14 +52,15 @@ class GatewaySettings(TokenSettings):
     """
     redis_url: RedisUrl = "redis://localhost:6379/0"
     redis_pool_size: int = Field(32, ge=1, le=1000)
-    """The largest number of connections to Redis. Further commands wait for a free connection."""
+    """The largest number of connections to Redis, besides the connection of the rate limits. Further commands wait
+    up to a second for a free connection."""
     rate_limit_requests_per_minute: int = Field(100, ge=1, le=10_000_000)
     """Reads for each account or, without an account, for each address. Writes have the same limit, but a count of
     their own."""
     rate_limit_login_requests_per_minute: int = Field(30, ge=1, le=10_000_000)
     """Log-ins, and sign-ins at a provider, for each address; password changes for each account."""
     rate_limit_heavy_requests_per_minute: int = Field(30, ge=1, le=10_000_000)
-    """Imports, exports and renders."""
+    """Imports, exports, and the other operations of the class `heavy`, such as the restore of a version."""
     websocket_max_connections: int = Field(1000, ge=1)
     """Open WebSockets of this gateway. A further upgrade is refused with 503."""
     websocket_max_connections_per_identity: int = Field(100, ge=1)
@@ -100,7 +101,8 @@ class GatewaySettings(TokenSettings):
     websocket_ping_interval: float = Field(30.0, gt=0)
     """Seconds between two pings to a client."""
     websocket_ping_timeout: float = Field(10.0, gt=0)
-    """Seconds that a client has to answer a ping. A client without an answer is disconnected."""
+    """Seconds after a ping within which a client has to answer, or to send or read other bytes. Otherwise, it is
+    disconnected."""
     drain_notice_seconds: float = Field(0.0, ge=0, le=600)
     """Seconds from SIGTERM, when the readiness check fails, to the first closed WebSocket. Load balancers need this
     time to notice the failure."""

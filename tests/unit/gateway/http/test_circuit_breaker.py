@@ -250,7 +250,10 @@ def test_expensive_operations_open_no_circuit_of_cheap_ones(
 def test_failure_of_the_asked_service_opens_no_circuit(
     asking: Operation[Any, Any], others: tuple[Operation[Any, Any], ...], error: SvgxError
 ) -> None:
-    """While auth is down, member changes fail, and all other operations of state work. Proves R-RESIL-2."""
+    """While a service fails, the operations that ask it fail too, but no circuit opens. Proves R-RESIL-2.
+
+    The member operations of state ask auth, and the configuration operations of the gateway ask state.
+    """
     circuits = CircuitBreakers()
     for _ in range(2 * THRESHOLD):
         with pytest.raises(type(error)) as raised, circuits.of(asking).attempt():

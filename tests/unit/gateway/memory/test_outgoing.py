@@ -114,7 +114,7 @@ async def test_sync_waits_while_clients_of_its_account_do_not_read(
 
 
 async def test_syncs_in_flight_reserve_their_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An account may have as many syncs at a time as replies of the canvas's last size fit into its memory.
+    """The account's memory divided by the canvas's last size gives the number of syncs that run at the same time.
 
     Proves R-BOUND-7.
     """

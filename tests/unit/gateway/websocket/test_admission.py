@@ -65,7 +65,7 @@ def refused_connections() -> float:
 
 
 def test_visitor_beyond_two_limits_is_counted_once() -> None:
-    """The visitor's address and link are both at their limits. Proves R-LIMIT-9."""
+    """When the visitor's address and link are both at their limits, the metric counts one refusal. Proves R-LIMIT-9."""
     admission = Admission(LIMITS)
     for number in range(3 * LINK_FACTOR):
         assert enter_visitor(admission, str(number // 3), "popular")

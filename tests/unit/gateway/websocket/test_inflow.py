@@ -98,7 +98,7 @@ def test_only_a_client_that_does_not_slow_down_floods(
     assert run(InflowLimits(), frames, Clock())[2] is flooding
 
 
-def test_allowance_refills_with_time() -> None:
+def test_token_bucket_refills_with_time() -> None:
     """The bucket never holds more than its burst, and owes the tokens that it did not have. Proves R-LIMIT-10."""
     bucket = TokenBucket(10, 20, now=100.0)
     bucket.take(20)

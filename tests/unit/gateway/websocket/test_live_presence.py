@@ -112,7 +112,10 @@ async def test_client_without_a_state_receives_all_states_soon(room: Room) -> No
 async def test_present_clients_are_asked_to_renew_once_for_several_returns(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All returns within one interval cause one renewal, at its end; newcomers cause none. Proves R-AWARE-4."""
+    """A first return causes a renewal at once. All returns within the next interval cause one renewal, at its end.
+
+    Newcomers cause no renewal. Proves R-AWARE-4.
+    """
     monkeypatch.setattr(module, "RENEWAL_INTERVAL", 0.2)
     monkeypatch.setattr(module, "RETURNS_AT_ONCE", 10)
     loop = asyncio.get_running_loop()

@@ -77,7 +77,8 @@ async def current_content(bus: Bus, canvas_id: str) -> bytes:
 async def save_edit(bus: Bus, canvas_id: str, edit: Edit, ends_at: float) -> int:
     """Let the holder apply and save an edit. Return the revision after its commit.
 
-    `ends_at` is the caller's deadline on the monotonic clock. Raises the errors of `ask_holder`.
+    `ends_at` is the caller's deadline on the monotonic clock. Raises the errors of `ask_holder`, and `Internal` if the
+    holder rejects the edit.
     """
     saved = decode(
         Saved,
@@ -105,10 +106,12 @@ class Imports:
     async def import_svg(self, request: ImportSvgRequest, call: Call) -> Imported:
         """Replace the canvas's content with the content of an SVG file that passes the limits and the policy.
 
-        All steps together end before the caller's deadline. Raises `UnsupportedMedia` for an unknown charset, `Invalid`
-        for a refused file, `TooLarge` for a file that needs too much time or memory, `TooManyRequests` while the
-        caller has too many imports, `Overloaded` while too many imports of all callers together wait, and the errors of
-        `ask_holder`.
+        All steps together end before the caller's deadline.
+
+        Raises `UnsupportedMedia` for an unknown charset, `Invalid` for a refused file, and `TooLarge` for a file that
+        needs too much time or memory. Raises `TooManyRequests` while the caller has too many imports, `Overloaded`
+        while too many imports of all callers together wait, and `Unavailable` without a worker. Also raises the errors
+        of `save_edit`.
         """
         ends_at = time.monotonic() + call.deadline - time.time()
         author = call.signed_in().user_id

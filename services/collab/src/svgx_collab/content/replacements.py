@@ -36,9 +36,9 @@ class Replacements:
         The edit changes as little as possible, so it merges with the edits that clients make meanwhile. It is applied
         and saved as a whole or not at all. All steps together end before the caller's deadline.
 
-        Raises `Invalid` for content that is not an update, `TooLarge` for content that needs too much time or memory,
-        `TooManyRequests` while the author has too many imports, `Overloaded` while too many imports of all callers
-        wait, and the errors of `ask_holder`.
+        Raises `Invalid` for content that is not an update, and `TooLarge` for content that needs too much time or
+        memory. Raises `TooManyRequests` while the author has too many imports and replacements, `Overloaded` while too
+        many of all callers wait, and `Unavailable` without a worker. Also raises the errors of `save_edit`.
         """
         ends_at = time.monotonic() + call.deadline - time.time()
         with worker_errors(self._workers, REPLACEMENTS):

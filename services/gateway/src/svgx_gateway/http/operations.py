@@ -48,7 +48,7 @@ _UNQUOTED = "!#$&+-.^_`|~"
 """The characters besides letters and digits that RFC 8187 does not encode."""
 
 _FALLBACK_STEM = "canvas"
-"""The ASCII name of a download, when its full name has no ASCII letters or digits."""
+"""The ASCII name of a download, when no part of its full name can be written in ASCII letters or digits."""
 
 _LATIN_LETTERS = str.maketrans(
     {"ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O"}

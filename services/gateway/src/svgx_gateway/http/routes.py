@@ -42,7 +42,7 @@ class Application(FastAPI):
 class RouteTable(BaseRoute):
     """The routes of the gateway, as one route of the application.
 
-    Starlette compares a request with one route after the other. The gateway has more than eighty routes, so this route
+    Starlette compares a request with one route after the other. The gateway has more than eighty routes. So this route
     finds a path without parameters in a dictionary, and compares other paths only with templates that have the
     same number of segments.
 

@@ -79,8 +79,8 @@ class Authenticator:
     async def authenticate_token(self, token: str, connection: HTTPConnection) -> Identity:
         """Return the identity of an access token, API key or share link that came over `connection`.
 
-        Raises `Unauthenticated` for a text that is not valid. When a service has to be asked, also raises
-        `TooManyRequests` and the errors of the call.
+        Raises `Unauthenticated` for a text that is not valid, and `Unavailable` while the revocations are unknown. When
+        a service has to be asked, also raises `TooManyRequests` and the errors of the call.
         """
         if token.startswith(LINK_PREFIX):
             return _visitor(await self._find_link(token, connection))
@@ -95,14 +95,14 @@ class Authenticator:
         return identity
 
     def check_not_revoked(self, identity: Identity) -> None:
-        """Raise `Unauthenticated` if the token or key has been revoked."""
+        """Raise `Unauthenticated` for a revoked token or key, and `Unavailable` while the revocations are unknown."""
         self._revocations.check(identity.caller)
 
     async def _authenticate(self, token: str, link: str, connection: HTTPConnection) -> Identity:
         """Return the identity of an account with a link, of an account alone, or of a visitor.
 
-        When the request has the token of an account, a link that is not valid is ignored, because the account may have
-        a role on the canvas without the link.
+        Beside the token of an account, a link that is not valid is ignored, because the account may have a role on the
+        canvas without the link.
         """
         if not token and link:
             return _visitor(await self._find_link(link, connection))

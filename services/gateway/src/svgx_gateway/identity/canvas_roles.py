@@ -17,7 +17,7 @@ MAX_AGE = 5.0
 """Seconds for which a cached role is used. A change that is announced on the canvas's `access` subject removes it."""
 
 MAX_CANVASES = 100_000
-"""Canvases with cached roles. Past that, the canvas with the oldest entry is removed."""
+"""Canvases with cached roles. Past that, the canvas that has had no new entry for the longest time is removed."""
 
 
 class CanvasRoles:

@@ -1,7 +1,7 @@
 """Share links. The state service checks their tokens; the gateway caches the answers.
 
-The role that a link gives is not cached here. `CanvasRoles` asks for this role, as for the role of a member, so a
-revoked link gives no role any more as soon as the state service announces the change.
+The role that a link gives is not cached here. `CanvasRoles` asks for this role, as it does for the role of a member.
+So a revoked link gives no role as soon as the state service has announced the change.
 """
 
 import hashlib

@@ -51,8 +51,8 @@ class BodyLimits:
 class Bodies:
     """The bodies of one gateway. The oldest body always gets memory, so that bodies never block each other.
 
-    Memory is reserved for the bytes that have arrived, plus one step. An announced length reserves nothing, because a
-    client can announce any length without sending it.
+    Memory is reserved for the bytes that have arrived, plus at most one step. An announced length reserves nothing,
+    because a client can announce any length without sending it.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class Body:
                         await self._wait(size)
                         enough = 0.0
                     if size >= enough:
-                        # Measure the rate from here: `enough` bytes have to be there in `RATE_SECONDS`.
+                        # Measure the rate from here: the body has to reach `enough` bytes within `RATE_SECONDS`.
                         enough = size + self._min_rate * RATE_SECONDS
                         timeout.reschedule(min(loop.time() + rate_seconds, ends))
         except TimeoutError:

@@ -1,8 +1,8 @@
 """The outgoing bytes of a gateway: the turns of syncs, and the memory for clients that read slowly.
 
-A client may request the whole document again and again. Therefore a sync waits for its turn. The turn comes some
-seconds after the connection's last full sync, when the account may receive further bytes, and when the memory of the
-account and of the gateway has room. While a sync waits, only its connection is not read.
+A client may request the whole document again and again. Therefore a sync waits for its turn. Three
+conditions give a sync its turn. The connection's last full sync is some seconds ago. The account may receive further
+bytes. The memory of the account and of the gateway has room. While a sync waits, only its connection is not read.
 """
 
 import asyncio
@@ -29,10 +29,10 @@ MAX_WAIT_SECONDS = 60.0
 """Seconds that a sync waits for its turn. After this time its connection is closed with `OVERLOADED`."""
 
 SLOW_SECONDS = 5.0
-"""Seconds between two measurements of slow clients, while more than half of the memory is in use."""
+"""Seconds over which the rate of each client is measured, when a sync waits and over half of the memory is in use."""
 
 SLOW_RATE = 64 * 1024
-"""Bytes a second that a client has to read while more than half of the memory is in use. A slower client is closed.
+"""Bytes a second that a client has to read during such a measurement. A slower client is closed.
 
 This applies to clients for which more than `LARGE_BYTES` wait.
 """
@@ -152,8 +152,8 @@ class Outgoing:
         """Wait for the turn of a sync, and keep memory for its reply within the block.
 
         Raises `Overloaded` when the sync would have to wait for more than `MAX_WAIT_SECONDS`. The expected size of the
-        reply is the size of the canvas's last full sync, or an eighth of the account's memory before the canvas's
-        first full sync.
+        reply is the remembered size of the canvas (`_sizes`). Without a remembered size, an eighth of the account's
+        memory is expected.
         """
         unknown = max(LARGE_BYTES, self._limits.account_memory // 8)
         expected = self._sizes.get(canvas_id, unknown)

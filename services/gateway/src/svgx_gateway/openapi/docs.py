@@ -74,7 +74,7 @@ class StaticPage:
         await response(scope, receive, send)
 
 
-async def _lead_to_docs(_: Request) -> Response:
+async def _redirect_to_docs(_: Request) -> Response:
     """Redirect a browser that opens the gateway's address."""
     return RedirectResponse("/docs")
 
@@ -91,7 +91,7 @@ def docs_routes(document: dict[str, Any], middleware: Sequence[Middleware]) -> l
         "/docs/start.js": StaticPage(_START_SCRIPT.encode(), _SCRIPT, _CACHED),
         "/openapi.json": StaticPage(json.dumps(document).encode(), "application/json"),
     }
-    endpoints: dict[str, Callable[..., Any]] = {"/": _lead_to_docs, **pages}
+    endpoints: dict[str, Callable[..., Any]] = {"/": _redirect_to_docs, **pages}
     return [
         Route(path, endpoint, methods=["GET"], name=path, middleware=middleware)
         for path, endpoint in endpoints.items()

@@ -96,7 +96,7 @@ class QuotaEnforcement:
         )
 
     def headers(self, caller: Caller, canvas_id: str | None = None) -> dict[str, str]:
-        """Return the header that tells a caller about a quota of which 80 % are used, or no header."""
+        """Return the header that tells a caller about a quota of which at least 80 % are used, or no header."""
         use = self._watch.most_used(caller, canvas_id)
         if use is None:
             return {}

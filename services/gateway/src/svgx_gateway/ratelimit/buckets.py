@@ -1,8 +1,8 @@
 """Token buckets: in Redis, where all gateways share them, or in this process while Redis is not reachable.
 
-The algorithm is GCRA, a token bucket stored as one time stamp. It comes from throttled-py, with an atomic script for
-Redis, which uses the clock of Redis, and a store in memory. Requests that arrive together are counted in one round
-trip.
+The algorithm is GCRA, a token bucket stored as one time stamp. throttled-py implements it twice: as an
+atomic script for Redis, which uses the clock of Redis, and with a store in memory. Requests that arrive together are
+counted in one round trip.
 """
 
 import asyncio

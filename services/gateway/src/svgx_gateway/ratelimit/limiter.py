@@ -133,7 +133,7 @@ class RateLimiter:
     async def _read(self) -> None:
         before = self.rules.version
         stored = await self._bus.ask(STORED, RateLimitsRequest())
-        # Rules that were broadcast during the request are newer than the answer.
+        # Rules that were broadcast during the request may be newer than the answer.
         if self.rules.version == before:
             self.adopt(stored)
 

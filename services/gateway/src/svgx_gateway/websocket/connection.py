@@ -28,7 +28,10 @@ SLOW_BYTES = 1024 * 1024
 """Queued bytes of one client. Beyond it, its broadcasts are dropped, and the client gets one merged catch-up later."""
 
 HARD_BYTES = 64 * 1024 * 1024
-"""Queued bytes of one client, in broadcasts and answers together. Beyond this limit the connection is closed."""
+"""Queued bytes of one client, in broadcasts and answers together. Beyond this limit the connection is closed.
+
+A message for an empty queue may be larger.
+"""
 
 LAGGING_SECONDS = 60.0
 """Seconds that a client may lag. A broadcast after this time closes the connection."""
@@ -57,7 +60,7 @@ class Lagging:
     since: float
     """Time of the first dropped broadcast, in seconds of the monotonic clock."""
     vector: bytes
-    """A state vector that the client certainly has. The catch-up starts from it."""
+    """A state vector of content that the client certainly has. The catch-up starts from this state vector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,7 @@ class Connection:
         self._transport_bytes = transport_bytes
         """Returns the bytes that the transport has taken and not sent."""
         self.handshake = handshake
-        """The span of the handshake."""
+        """The context of the span of the handshake; None without such a span."""
         self.saved_counter = SavedCounter()
         self.awareness = AwarenessOwner()
         self.closing: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()

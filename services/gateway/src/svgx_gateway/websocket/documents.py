@@ -27,7 +27,7 @@ class DocumentMessages:
         self._quotas = quotas
         self._cuts = asyncio.Semaphore(MAX_CUTS)
         self._cuts_by_account: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        """A lock for each account: its messages are cut one after the other, so that it does not delay the others."""
+        """A lock for each account: its messages are cut one after the other, so that other accounts get turns."""
 
     async def receive(
         self, connection: Connection, outbox: Outbox, update: bytes, *, is_step_2: bool

@@ -49,7 +49,8 @@ class YjsEndpoint:
     1. The page's origin: 403 instead of the upgrade.
     2. The number of connections on the gateway: 503 instead of the upgrade.
     3. The rate of handshakes: 429 instead of the upgrade, after which clients try again. The handshake counts for the
-       account that the token names. For an invalid token or the token of a share link, it counts for the address.
+       account that the token names. For an invalid token, it counts for the address. For a share link without an
+       account, it counts for the address and for the link.
     4. The token, then the number of connections of the account, or of the address and the share link. A refused socket
        gets the upgrade and then a close code: a page can read a close code, but not the status of a refused upgrade.
     5. After the upgrade, the caller's role on the canvas.
@@ -115,7 +116,7 @@ class YjsEndpoint:
             await close_socket(websocket, await self._serve_accepted(websocket, identity))
 
     async def _authenticate(self, websocket: WebSocket) -> Identity | SvgxError:
-        """Return the identity, or the error of a wrong token or of an unavailable auth service."""
+        """Return the identity, or the error of a wrong token, too many unknown keys, or an unavailable service."""
         try:
             return await self._sessions.authenticator.authenticate_websocket(websocket)
         except SvgxError as error:

@@ -21,8 +21,8 @@ class TokenExpiry:
     """The timers that close one connection when its token expires.
 
     With `wants_notice`, the client gets a notice before the expiry. With `wants_confirmation` too, the client gets
-    another notice after each renewal. Without `wants_confirmation`, a renewal with a token that does not expire later
-    starts no new notice, because the client would answer the notice with the same token again.
+    another notice after each renewal. Without `wants_confirmation`, a renewal starts a new notice only if the fresh
+    token expires later. Otherwise, the client would answer the notice with the same token again.
     """
 
     def __init__(

@@ -92,7 +92,7 @@ def test_repetition_is_asked_for_once_and_never_published() -> None:
     owner, clocks = AwarenessOwner(), clocks_of(State(TAB, 5, "{}"))
     assert owner.receive(encode([State(TAB, 5, "{}")]), clocks) is None
     assert owner.take_question() == State(TAB, 5, "null")
-    # The tab accepts and repeats the removal. The holder reports the other tab's answer, and the tab repeats that too.
+    # The tab accepts and repeats the removal. The holder reports the other tab's answer, and the tab repeats it too.
     assert owner.receive(encode([State(TAB, 5, "null")]), clocks) is None
     clocks.record(encode([State(TAB, 6, "{}")]))
     assert owner.receive(encode([State(TAB, 6, "{}")]), clocks) is None

@@ -100,7 +100,7 @@ class HocuspocusConnection(Connection):
         return True
 
     def settle_role(self, role: CanvasRole, changes: int) -> bool:
-        """Adopt a role, and tell the client its new scope."""
+        """Adopt a role, and tell the client its scope if the scope has changed. Return whether it became an editor."""
         could_edit = self.may_edit
         became_editor = super().settle_role(role, changes)
         if self.may_edit != could_edit:

@@ -62,11 +62,11 @@ class HocuspocusEndpoint:
             REFUSED.labels("handshake_rate").inc()
             raise
         address = RateLimitKey.of(websocket, None).key
-        unused = self._admission.admit_account(address)
-        if unused is None:
+        of_address = self._admission.admit_account(address)
+        if of_address is None:
             raise Overloaded("this address has too many connections without a document")
         with contextlib.ExitStack() as without_document:
-            without_document.enter_context(unused)
+            without_document.enter_context(of_address)
             if (inflow := websocket.scope.get(INFLOW)) is not None:
                 inflow.account = address
             await handshake.accept(websocket)

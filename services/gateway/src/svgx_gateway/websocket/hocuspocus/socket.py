@@ -184,7 +184,8 @@ class HocuspocusSocket:
     def _admit(self, counted: contextlib.ExitStack, key: RateLimitKey) -> None:
         """Count a document as a connection of its account.
 
-        Each document but the first also counts as a connection of the gateway, because the socket counts already.
+        The socket already counts as a connection of the gateway, so each document after the first counts as one
+        more.
         """
         if self._joined:
             on_gateway = self._admission.admit_to_gateway()

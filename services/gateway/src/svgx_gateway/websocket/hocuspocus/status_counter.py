@@ -11,8 +11,8 @@ class StatusCounter(SavedCounter):
 
     The client counts its unsynced changes (HocuspocusProvider.ts, `unsyncedChanges`): each update adds one, a sync step
     1 sets the number to one, and each status `applied` takes one away. So the server sends one status for each update,
-    and one for the sync step 2 with which the client answers the server's first sync step 1. A sync step 2 that the
-    server asks for later gets no status. `applied` means that the message is saved.
+    and one for the first sync step 2 after each sync step 1 of the client. Every other sync step 2 gets no status.
+    `applied` means that the message is saved, or adds nothing.
     """
 
     def __init__(self, send_status: Callable[[bool], None]) -> None:
@@ -48,7 +48,7 @@ class StatusCounter(SavedCounter):
         return number
 
     def discard(self, *, is_step_2: bool) -> None:
-        """Count the present message as discarded, and tell the client so unless the message adds nothing."""
+        """Count the present message as discarded, and send its status: `applied` only if the message adds nothing."""
         super().discard(is_step_2=is_step_2)
         if self._is_counted:
             if not self._is_empty:

@@ -123,7 +123,7 @@ class Sessions:
                     connection.tell_quota(self._quotas.most_used(identity.caller, canvas_id))
                 joining = self._live_canvases.join(canvas_id, connection)
                 canvas = await joined.enter_async_context(joining)
-            # Check again, because a revocation before this point did not close the connection, which had not joined.
+            # Check again, because a revocation closes only connections that have joined a canvas.
             self.authenticator.check_not_revoked(identity)
             token_expiry = TokenExpiry(
                 connection,

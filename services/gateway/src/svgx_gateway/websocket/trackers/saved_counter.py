@@ -9,7 +9,10 @@ MAX_QUESTIONS = 64
 
 @dataclass(slots=True)
 class _Gap:
-    """Messages that do not count as saved: from the message `first` until the sync step 2 `filled_by`."""
+    """Messages that do not count as saved: from the message `first` until the sync step 2 `filled_by` is committed.
+
+    `filled_by` is None until a sync step 2 is accepted.
+    """
 
     first: int
     filled_by: int | None = None

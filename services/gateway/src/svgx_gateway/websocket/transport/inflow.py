@@ -44,8 +44,9 @@ class InflowLimits:
 class LargeMessages:
     """The memory for large messages of all connections of a gateway. When no memory is free, a message waits.
 
-    Memory is reserved for the bytes that have arrived, plus one step. A declared length reserves nothing, because a
-    client can declare any length without sending it. Three rules keep a few accounts from using up the memory:
+    Memory is reserved for the bytes that have arrived, plus at most one step. A declared length reserves nothing,
+    because a client can declare any length without sending it. Three rules keep a few accounts from using up the
+    memory:
 
     - An account has one large message at a time.
     - A message larger than a quarter of the memory must leave a quarter free for other messages.
@@ -133,7 +134,7 @@ class Inflow:
         burst = max(1.0, 2 * limits.frames)
         self._frames = TokenBucket(limits.frames, burst, clock())
         self._recovered = max(1.0, burst / 10)
-        """Free tokens of `_frames` from which a client that exceeded the rate no longer counts as flooding."""
+        """Free tokens of `_frames` at which a client that exceeded the rate no longer counts as flooding."""
         self._bytes = TokenBucket(limits.bytes, limits.burst_bytes, clock())
         self._flooding_since: float | None = None
         self._waiting_since: float | None = None

@@ -1,8 +1,8 @@
 """The WebSocket protocol of the gateway: uvicorn's, with limits on incoming frames and bytes and on the closing time.
 
-The limits are applied in the parser and count every frame, because uvicorn parses all the bytes of one read, and
-answers each ping among them, before the application gets the first message. Beyond a limit, the parser stops, and the
-connection is not read until the client may send again.
+The limits are applied in the parser and count every frame. A check in the application would come too late, because
+uvicorn parses all the bytes of one read, and answers each ping among them, before the application gets the first
+message. Beyond a limit, the parser stops, and the connection is not read until the client may send again.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ MEASURE_SECONDS = 1.0
 """Seconds between two measurements of the rate at which a large message arrives."""
 
 INFLOW = "svgx.inflow"
-"""The key of a connection's `Inflow` in the ASGI scope. The application names the account there."""
+"""The key of a connection's `Inflow` in the ASGI scope. The application sets the account of the `Inflow`."""
 
 UNSENT_BYTES = "svgx.unsent_bytes"
 """The key of a function in the ASGI scope. It returns the bytes that the transport has taken and not sent."""
@@ -70,7 +70,7 @@ class WebSocketLimits:
     ping_interval: float = 30.0
     """Seconds between two pings to the client."""
     ping_timeout: float = 10.0
-    """Seconds that the client has to answer a ping."""
+    """Seconds after a ping within which the client has to answer, or to send or read other bytes."""
     inflow: InflowLimits = field(default_factory=InflowLimits)
     """The rates of one connection. Beyond a rate, the connection is read more slowly."""
     large_messages: LargeMessages = field(default_factory=lambda: LargeMessages(64 * 1024 * 1024))

@@ -101,8 +101,8 @@ has no rate limit."""
 
 
 def counted_headers() -> dict[str, Any]:
-    """Return the rate-limit headers, which a successful response to a counted request has."""
-    return _references([*_RATE_LIMIT_HEADERS])
+    """Return the headers of a successful response to a counted request: its rate limit and the caller's quota."""
+    return _references([*_RATE_LIMIT_HEADERS, "Svgx-Quota"])
 
 
 class Responses:

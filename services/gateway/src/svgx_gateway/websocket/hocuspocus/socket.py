@@ -166,6 +166,7 @@ class HocuspocusSocket:
                 token, self._websocket
             )
         except TooManyRequests:
+            REFUSED.labels("handshake_rate").inc()
             raise
         except SvgxError:
             await self._count(None)

@@ -8,10 +8,11 @@ handshake.
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from svgx_common.contract.errors import BadRequest, HeadersTooLarge, SvgxError
 from svgx_common.http import refusals, request_head
+from svgx_common.http.whole_responses import with_whole_responses
 
 MAX_HEADERS = 64 * 1024
 """Bytes of the request line and headers. They are counted after each read, so the last read may exceed the limit."""
@@ -66,6 +67,10 @@ class LimitedHttp(HttpToolsProtocol):
         ):
             detail = f"headers: at most {MAX_HEADERS} bytes"
             self._refuse(HeadersTooLarge(detail, field="headers", limit=MAX_HEADERS))
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Start the application, and let it send each response in one write."""
+        super()._start_asgi_task(cycle, with_whole_responses(app, cycle))  # type: ignore[arg-type]
 
     def on_message_begin(self) -> None:
         """Start the header timeout of a later request."""

@@ -37,11 +37,11 @@ from svgx_common.contract.operation import (
     Channel,
     Operation,
     Payload,
-    RawRequest,
     Reply,
     ReplyModel,
     Request,
     RequestModel,
+    is_raw,
 )
 from svgx_common.contract.transport import echo_subject, inbox_prefix, is_inbox
 from svgx_common.health import NotUsable
@@ -290,8 +290,8 @@ class Bus:
             headers[HEADER_CALLER] = caller.to_header()
         if client is not None:
             headers[HEADER_CLIENT] = client.to_header()
-        if isinstance(request, RawRequest):
-            content = request.content
+        if is_raw(type(request)):
+            content: bytes = getattr(request, "content")  # noqa: B009  # `RawRequest` has it
             headers[HEADER_PARAMS] = json.dumps(request.model_dump(mode="json"))  # in ASCII
         else:
             content = request.model_dump_json().encode()

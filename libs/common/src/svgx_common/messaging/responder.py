@@ -33,11 +33,11 @@ from svgx_common.contract.errors import (
 from svgx_common.contract.operation import (
     Blob,
     Operation,
-    RawRequest,
     Reply,
     ReplyModel,
     Request,
     RequestModel,
+    is_raw,
 )
 from svgx_common.contract.policy import Pool
 from svgx_common.messaging.bus import Bus
@@ -350,7 +350,7 @@ def _decode_request(operation: Operation[Any, Any], headers: Headers, body: byte
     """Validate a request. Raise `Invalid`."""
     model: type[RequestModel] = operation.request
     try:
-        if issubclass(model, RawRequest):
+        if is_raw(model):
             request = model.model_validate_json(headers.get(HEADER_PARAMS, "{}"))
             return request.model_copy(update={"content": body})
         return model.model_validate_json(body or b"{}")

@@ -33,9 +33,10 @@ from svgx_gateway import audit
 from svgx_gateway.http import problems
 from svgx_gateway.http.circuit_breaker import CircuitBreakers
 from svgx_gateway.http.compression import compress_large
+from svgx_gateway.http.fields import fields_of, text_of
 from svgx_gateway.http.guard import Guard
 from svgx_gateway.http.idempotency import Idempotency, fingerprint, parse_key, supports_key
-from svgx_gateway.http.messages import check_content_length, parse_request, read_body
+from svgx_gateway.http.messages import check_content_length, has_body, parse_request
 from svgx_gateway.http.proxies import client_of
 from svgx_gateway.memory.bodies import Bodies
 from svgx_gateway.observability.notes import note_canvas, note_failure
@@ -101,11 +102,13 @@ class OperationEndpoint:
 
     def __init__(self, operation: Operation[Any, Any], http: Http, shared: SharedParts) -> None:
         self._operation = operation
+        self._name = operation.name
         self._http = http
         self._bus = shared.bus
         self._guard = shared.guard
         self._idempotency = shared.idempotency
-        self._breakers = shared.breakers
+        self._breaker = shared.breakers.of(operation)
+        self._supports_key = supports_key(operation, http)
         self._bodies = shared.bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -127,12 +130,12 @@ class OperationEndpoint:
             response = Response(status_code=499)
         except Exception:
             code = Internal.code
-            log.exception("a request failed", operation=self._operation.name)
+            log.exception("a request failed", operation=self._name)
             response = problems.response(Internal())
         finally:
             if code != "ok":
-                note_failure(request.scope, self._operation.name, code)
-            metrics.observe("gateway", self._operation.name, code, time.perf_counter() - started)
+                note_failure(request.scope, self._name, code)
+            metrics.observe("gateway", self._name, code, time.perf_counter() - started)
         response.raw_headers.extend(
             (name.lower().encode(), value.encode()) for name, value in headers.items()
         )
@@ -143,8 +146,10 @@ class OperationEndpoint:
         operation = self._operation
         check_content_length(request, operation.max_body)
         caller = await self._guard.admit(operation, request, headers)
+        if not has_body(request):
+            return await self._handle_body(request, b"", caller)
         with self._bodies.keep(RateLimitKey.of(request, caller).key) as memory:
-            body = await read_body(request, operation.max_body, memory)
+            body = await memory.read(request.stream(), operation.max_body)
             return await self._handle_body(request, body, caller)
 
     async def _handle_body(self, request: Request, body: bytes, caller: Caller | None) -> Response:
@@ -154,13 +159,16 @@ class OperationEndpoint:
             note_canvas(request.scope, canvas_id)
         deadline = time.monotonic() + operation.timeout
         await self._guard.check_canvas(operation, message, caller)
-        key = request.headers.get("idempotency-key")
-        if key is None or caller is None or not supports_key(operation, self._http):
+        if (
+            caller is None
+            or not self._supports_key
+            or b"idempotency-key" not in fields_of(request.scope)
+        ):
             return await self._forward(request, message, caller, deadline)
         target = f"{sent_path(request.scope)}?{request.scope['query_string'].decode('latin-1')}"
         pending = await self._idempotency.begin(
             caller,
-            parse_key(key),
+            parse_key(text_of(request.scope, b"idempotency-key")),
             fingerprint(self._http.method, target, body),
             operation.timeout,
             address=client_of(request).address,
@@ -185,7 +193,7 @@ class OperationEndpoint:
         """Send the message to its service. The time until `deadline` includes the earlier check of the role."""
         remaining = max(0.001, deadline - time.monotonic())
         recorded = caller is not None and audit.must_record(self._operation, message, caller)
-        with self._breakers.of(self._operation).attempt():
+        with self._breaker.attempt():
             try:
                 answer = await self._bus.forward(
                     self._operation,

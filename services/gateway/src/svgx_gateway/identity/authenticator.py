@@ -50,7 +50,7 @@ class Authenticator:
 
         Raise as `authenticate_token` does.
         """
-        token, link = header_token(request.headers), header_link(request.headers)
+        token, link = header_token(request.scope), header_link(request.scope)
         if not token and not link:
             raise Unauthenticated(
                 "send `Authorization: Bearer <access token or API key>`", field="authorization"

@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from svgx_common import metrics
 from svgx_common.contract import OPERATIONS
@@ -57,6 +57,11 @@ _LATIN_LETTERS = str.maketrans(
 )
 """Letters that Unicode does not decompose into ASCII letters and marks."""
 
+COMPRESSED_BYTES = 500
+"""Bytes from which a response may be compressed. It is the limit of starlette-compress itself."""
+
+_RESPONSE = "svgx.response"
+
 log = structlog.get_logger(__name__)
 
 
@@ -69,6 +74,14 @@ class SharedParts:
     idempotency: Idempotency
     breakers: CircuitBreakers
     bodies: Bodies
+    compressing: ASGIApp
+    """An application that sends the response in the scope, and compresses it."""
+
+
+async def _send_response(scope: Scope, receive: Receive, send: Send) -> None:
+    """Send the response that an endpoint has put into the scope (ASGI)."""
+    response: Response = scope[_RESPONSE]
+    await response(scope, receive, send)
 
 
 def operation_routes(
@@ -78,15 +91,17 @@ def operation_routes(
     middleware: Sequence[Middleware],
     bodies: Bodies,
 ) -> list[Route]:
-    """Return one route for each operation with an HTTP form."""
-    shared = SharedParts(bus, guard, idempotency, CircuitBreakers(), bodies)
+    """Return one route for each operation with an HTTP form. Large responses pass through `middleware`."""
+    compressing: ASGIApp = _send_response
+    for each, args, kwargs in reversed(middleware):
+        compressing = each(compressing, *args, **kwargs)
+    shared = SharedParts(bus, guard, idempotency, CircuitBreakers(), bodies, compressing)
     return [
         Route(
             operation.http.path,
             OperationEndpoint(operation, operation.http, shared),
             methods=[operation.http.method],
             name=operation.name,
-            middleware=middleware,
         )
         for operation in OPERATIONS
         if operation.http is not None
@@ -110,11 +125,16 @@ class OperationEndpoint:
         self._breaker = shared.breakers.of(operation)
         self._supports_key = supports_key(operation, http)
         self._bodies = shared.bodies
+        self._compressing = shared.compressing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle the request and send the response."""
         response = await self.respond(Request(scope, receive, send))
-        await response(scope, receive, send)
+        if len(response.body) < COMPRESSED_BYTES:
+            await response(scope, receive, send)
+        else:
+            scope[_RESPONSE] = response
+            await self._compressing(scope, receive, send)
 
     async def respond(self, request: Request) -> Response:
         """Return the response. Turn each exception into an error response, and log unexpected ones."""

@@ -20,6 +20,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider, sampling
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import Attributes
 
 from svgx_common.configuration.telemetry_variables import (
@@ -245,7 +246,12 @@ def note_exception(span: trace.Span, error: BaseException) -> None:
 def note_ids(span: trace.Span, ids: Mapping[str, str]) -> None:
     """Add the ids of the log lines, `user_id` and `canvas_id`, to a recorded span."""
     if span.is_recording():
-        span.set_attributes({_ID_ATTRIBUTES[name]: value for name, value in ids.items()})
+        span.set_attributes(id_attributes(ids))
+
+
+def id_attributes(ids: Mapping[str, str]) -> dict[str, str]:
+    """Return the attributes of a span for the ids of the log lines."""
+    return {_ID_ATTRIBUTES[name]: value for name, value in ids.items()}
 
 
 def note_code(span: trace.Span, code: str, *, failed: bool) -> None:
@@ -254,6 +260,21 @@ def note_code(span: trace.Span, code: str, *, failed: bool) -> None:
     if failed:
         span.set_attribute("error.type", code)
         span.set_status(trace.StatusCode.ERROR)
+
+
+# Messages carry only `traceparent` and `tracestate`. OpenTelemetry's default also reads and writes baggage, which no
+# service uses.
+_propagator = TraceContextTextMapPropagator()
+
+
+def inject_trace(headers: dict[str, str]) -> None:
+    """Add the headers that carry the current trace to another process."""
+    _propagator.inject(headers)
+
+
+def extract_trace(headers: Mapping[str, str]) -> context.Context:
+    """Return the context of a trace that came from another process in these headers."""
+    return _propagator.extract(headers)
 
 
 class TraceOf:

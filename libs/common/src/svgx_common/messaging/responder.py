@@ -15,7 +15,7 @@ import structlog
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
-from opentelemetry import context, propagate, trace
+from opentelemetry import context, trace
 from pydantic import ValidationError
 
 from svgx_common import metrics
@@ -56,7 +56,7 @@ from svgx_common.messaging.headers import (
 )
 from svgx_common.messaging.micro import Discovery, EndpointCounts
 from svgx_common.observability.log_ids import use_ids
-from svgx_common.tracing import note_code, note_ids
+from svgx_common.tracing import extract_trace, note_code, note_ids
 
 log = structlog.get_logger(__name__)
 
@@ -244,7 +244,7 @@ class Responder:
             if not started:
                 metrics.count_refused(self._bus.service, endpoint.operation.name, Unavailable.code)
             # The drain ran out of time, or the handler awaited a task that was cancelled. The span has ended already.
-            context.attach(propagate.extract(message.headers or {}))
+            context.attach(extract_trace(message.headers or {}))
             log.warning("a request was cancelled", operation=endpoint.operation.name)
             await self._bus.refuse(
                 message.reply, Unavailable("the service stopped before it answered")

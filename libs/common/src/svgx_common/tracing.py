@@ -87,15 +87,16 @@ def configure(service: str, replica_id: str, version: str) -> TracerProvider:
     )
     if exporting(os.environ):
         # Importing the exporter takes a twentieth of a service's start.
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
-            OTLPSpanExporter,
-        )
+        from opentelemetry.exporter.otlp.proto.http import trace_exporter  # noqa: PLC0415
 
+        from svgx_common.observability.span_encoding import EncodedSpans  # noqa: PLC0415
+
+        trace_exporter.encode_spans = EncodedSpans  # type: ignore[assignment,misc]  # it has the one used method
         _set_queue_defaults()
         provider = ServiceTracerProvider(
             resource=resource, may_record_roots=records_roots(os.environ)
         )
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        provider.add_span_processor(BatchSpanProcessor(trace_exporter.OTLPSpanExporter()))
     else:
         # Nothing is recorded, but the trace id still connects the log lines of one request across the services.
         provider = ServiceTracerProvider(

@@ -34,6 +34,7 @@ _KINDS = {
 _HAS_REMOTE, _REMOTE = 0x100, 0x200
 """The flags of a span that say whether its parent is in another process."""
 
+_SINGLE_VALUES = frozenset({str, int, float, bool})
 _EMPTY_STATUS = b"\x7a\x00"
 
 
@@ -94,9 +95,13 @@ def _encode_plain(span: ReadableSpan) -> bytes | None:
         or span.links
         or span.status.status_code is not StatusCode.UNSET
         or span.dropped_attributes
-        or not all(isinstance(value, str | int | float) for value in attributes.values())
     ):
         return None
+    fields = []
+    for name, value in attributes.items():
+        if type(value) not in _SINGLE_VALUES:
+            return None
+        fields.append(_encode_attribute(name, value))
     flags = _HAS_REMOTE
     parent_id = b""
     if parent is not None:
@@ -114,7 +119,7 @@ def _encode_plain(span: ReadableSpan) -> bytes | None:
             parent_id,
             _encode_name(span.name),
             _TIMES(0x30, _KINDS[span.kind], 0x39, start, 0x41, end),
-            *[_encode_attribute(name, value) for name, value in attributes.items()],
+            *fields,
             _EMPTY_STATUS,
             _FLAGS(0x0185, flags),
         ]

@@ -35,6 +35,8 @@ class LimitedHttp(HttpToolsProtocol):
         super().__init__(*args, **options)
         self._header_bytes = 0
         self._in_headers = True
+        self._head_begun = False
+        """True from the first byte of a head to its end."""
         self._framing_bytes = 0
         """Bytes received since the last byte of the body, such as chunk sizes and trailers."""
         self._timeout: asyncio.TimerHandle | None = None
@@ -58,6 +60,9 @@ class LimitedHttp(HttpToolsProtocol):
         else:
             self._framing_bytes += len(data)
         super().data_received(data)
+        if self._head_begun and self._timeout is None:
+            # Most heads arrive at once, and need no timeout.
+            self._close_after(HEADER_SECONDS)
         if self._framing_bytes > MAX_HEADERS:
             self.transport.close()
         if (
@@ -73,15 +78,14 @@ class LimitedHttp(HttpToolsProtocol):
         super()._start_asgi_task(cycle, with_whole_responses(app, cycle))  # type: ignore[arg-type]
 
     def on_message_begin(self) -> None:
-        """Start the header timeout of a later request."""
+        """Note the beginning of a head."""
         super().on_message_begin()
-        self._in_headers = True
-        if self._timeout is None:
-            self._close_after(HEADER_SECONDS)
+        self._in_headers = self._head_begun = True
 
     def on_headers_complete(self) -> None:
         """Stop the header timeout, and pass on a valid head. An exception here refuses the request."""
         self._header_bytes = 0
+        self._head_begun = False
         self._cancel_timeout()
         try:
             self._check_head()
@@ -111,6 +115,7 @@ class LimitedHttp(HttpToolsProtocol):
 
     def _refuse(self, error: SvgxError) -> None:
         """Answer with a problem document, unless a response has begun, and close the connection."""
+        self._head_begun = False
         unfinished = not getattr(self.cycle, "response_complete", True)
         if unfinished and self._in_headers:
             # Responses have the order of their requests, so the response to the earlier request ends the connection.

@@ -85,8 +85,7 @@ class Authenticator:
                 token, partial(self._count_unknown_key, connection)
             )
         else:
-            claims = await self._keys.verify(token)
-            identity = Identity(claims.caller(), claims.expires_at)
+            identity = await self._keys.identify(token)
         self.check_not_revoked(identity)
         return identity
 

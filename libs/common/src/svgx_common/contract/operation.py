@@ -94,6 +94,12 @@ def is_raw(model: type[RequestModel]) -> bool:
     return issubclass(model, RawRequest)
 
 
+@functools.cache
+def names_canvas(model: type[RequestModel]) -> bool:
+    """Return whether a request has the field `canvas_id`. Pydantic takes microseconds to find that a field is missing."""
+    return "canvas_id" in model.model_fields
+
+
 class ReplyModel(BaseModel):
     """The base of every JSON reply. Unknown fields are ignored, so an older reader accepts a newer writer's reply."""
 

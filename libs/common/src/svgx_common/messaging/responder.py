@@ -38,6 +38,7 @@ from svgx_common.contract.operation import (
     Request,
     RequestModel,
     is_raw,
+    names_canvas,
 )
 from svgx_common.contract.policy import Pool
 from svgx_common.messaging.bus import Bus
@@ -227,17 +228,17 @@ class Responder:
                 metrics.count_refused(self._bus.service, endpoint.operation.name, Overloaded.code)
                 await self._bus.refuse(message.reply, Overloaded(retry_after=1.0))
                 return
-            task = asyncio.create_task(self._respond_or_refuse(endpoint, message))
+            task = asyncio.create_task(self._respond_or_refuse(endpoint, slots, message))
             slots.tasks.add(task)
             task.add_done_callback(slots.tasks.discard)
 
         return receive
 
-    async def _respond_or_refuse(self, endpoint: _Endpoint, message: Msg) -> None:
+    async def _respond_or_refuse(self, endpoint: _Endpoint, slots: _Slots, message: Msg) -> None:
         """Answer a request when a slot is free. Refuse it when it is cancelled."""
         started = False
         try:
-            async with self._pools[endpoint.operation.pool].free:
+            async with slots.free:
                 started = True
                 await self._respond(endpoint, message)
         except asyncio.CancelledError:
@@ -339,9 +340,10 @@ def _note_ids(request: RequestModel, call: Call) -> None:
     ids: dict[str, str] = {}
     if call.caller is not None:
         ids["user_id"] = call.caller.user_id
-    canvas_id = getattr(request, "canvas_id", None)
-    if canvas_id is not None:
-        ids["canvas_id"] = canvas_id
+    if names_canvas(type(request)):
+        canvas_id = getattr(request, "canvas_id", None)
+        if canvas_id is not None:
+            ids["canvas_id"] = canvas_id
     use_ids(ids)
     note_ids(trace.get_current_span(), ids)
 

@@ -24,6 +24,7 @@ from svgx_common.contract.operation import (
     Operation,
     Redirect,
     RequestModel,
+    names_canvas,
 )
 from svgx_common.http.paths import sent_path
 from svgx_common.messaging.bus import Answer, Bus
@@ -124,7 +125,7 @@ class OperationEndpoint:
         self._idempotency = shared.idempotency
         self._breaker = shared.breakers.of(operation)
         self._supports_key = supports_key(operation, http)
-        self._has_canvas = "canvas_id" in operation.request.model_fields
+        self._names_canvas = names_canvas(operation.request)
         self._bodies = shared.bodies
         self._compressing = shared.compressing
 
@@ -176,8 +177,7 @@ class OperationEndpoint:
     async def _handle_body(self, request: Request, body: bytes, caller: Caller | None) -> Response:
         operation = self._operation
         message = parse_request(operation, self._http, request, body)
-        # Pydantic takes microseconds to find that a field is missing.
-        if self._has_canvas and (canvas_id := getattr(message, "canvas_id", None)) is not None:
+        if self._names_canvas and (canvas_id := getattr(message, "canvas_id", None)) is not None:
             note_canvas(request.scope, canvas_id)
         deadline = time.monotonic() + operation.timeout
         await self._guard.check_canvas(operation, message, caller)

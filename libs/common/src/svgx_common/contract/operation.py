@@ -96,7 +96,7 @@ def is_raw(model: type[RequestModel]) -> bool:
 
 @functools.cache
 def names_canvas(model: type[RequestModel]) -> bool:
-    """Return whether a request has the field `canvas_id`. Pydantic takes microseconds to find that a field is missing."""
+    """Return whether a request has the field `canvas_id`. Pydantic takes microseconds to miss a field."""
     return "canvas_id" in model.model_fields
 
 

@@ -71,7 +71,7 @@ def _encode_group(spans: list[ReadableSpan]) -> bytes:
 
 
 def _encode_span(span: ReadableSpan) -> bytes:
-    """Return a `Span`. OpenTelemetry's encoder leaves out an attribute that cannot be encoded, such as a huge number."""
+    """Return a `Span`. OpenTelemetry's encoder leaves out a value that cannot be encoded, such as a huge number."""
     try:
         content = _encode_plain(span)
     except ValueError:

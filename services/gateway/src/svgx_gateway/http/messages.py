@@ -15,8 +15,8 @@ from svgx_common.contract.errors import (
     from_validation,
 )
 from svgx_common.contract.operation import Http, Operation, RequestModel, is_raw
-from svgx_gateway.http.fields import fields_of, text_of
 from svgx_gateway.memory.bodies import too_large
+from svgx_gateway.request_fields import fields_of, text_of
 
 EXACT_FLOAT_LIMIT = 2**53
 """Each whole number below this limit has an exact floating-point form."""

@@ -34,7 +34,6 @@ from svgx_gateway import audit
 from svgx_gateway.http import problems
 from svgx_gateway.http.circuit_breaker import CircuitBreakers
 from svgx_gateway.http.compression import compress_large
-from svgx_gateway.http.fields import fields_of, text_of
 from svgx_gateway.http.guard import Guard
 from svgx_gateway.http.idempotency import Idempotency, fingerprint, parse_key, supports_key
 from svgx_gateway.http.messages import check_content_length, has_body, parse_request
@@ -42,6 +41,7 @@ from svgx_gateway.http.proxies import client_of
 from svgx_gateway.memory.bodies import Bodies
 from svgx_gateway.observability.notes import note_canvas, note_failure
 from svgx_gateway.ratelimit.key import RateLimitKey
+from svgx_gateway.request_fields import fields_of, text_of
 
 CLIENT_GONE = "client_gone"
 """The outcome in metrics when the client left before the response."""

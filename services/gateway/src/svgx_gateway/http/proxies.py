@@ -8,7 +8,7 @@ from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from svgx_common.messaging.caller import Client
-from svgx_gateway.http.fields import fields_of
+from svgx_gateway.request_fields import fields_of
 
 MAX_USER_AGENT = 256
 """Characters of a `User-Agent` that are passed on. The rest is cut off, because the client chooses the length."""

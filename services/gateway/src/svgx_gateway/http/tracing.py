@@ -15,9 +15,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from svgx_common.logs import redact
 from svgx_common.tracing import CurrentSpan, extract_trace, id_attributes, note_code
-from svgx_gateway.http.fields import fields_of
 from svgx_gateway.observability.notes import notes_of
 from svgx_gateway.observability.request_log import MAX_PATH
+from svgx_gateway.request_fields import fields_of
 
 tracer = trace.get_tracer("svgx.gateway")
 

@@ -3,7 +3,7 @@
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
-from svgx_gateway.http.fields import fields_of, text_of
+from svgx_gateway.request_fields import fields_of, text_of
 
 BEARER_SUBPROTOCOL = "bearer."
 """Prefix of an offered subprotocol that carries a token, because a page cannot set headers.

@@ -206,9 +206,7 @@ def _bulk(value: bytes) -> bytes:
 @functools.lru_cache(maxsize=256)
 def _encode_limit(requests: int, seconds: int) -> bytes:
     """Return the arguments of the script for one token: the seconds between two tokens, and the capacity."""
-    return b"".join(
-        _bulk(each.encode()) for each in (repr(seconds / requests), str(requests), "1")
-    )
+    return b"".join(_bulk(each.encode()) for each in (repr(seconds / requests), str(requests), "1"))
 
 
 def _encode_run(command: bytes, script: bytes) -> bytes:

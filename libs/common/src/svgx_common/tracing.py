@@ -91,7 +91,7 @@ def configure(service: str, replica_id: str, version: str) -> TracerProvider:
 
         from svgx_common.observability.span_encoding import EncodedSpans  # noqa: PLC0415
 
-        trace_exporter.encode_spans = EncodedSpans  # type: ignore[assignment,misc]  # it has the one used method
+        trace_exporter.encode_spans = EncodedSpans  # type: ignore[assignment,attr-defined]  # it has the one used method
         _set_queue_defaults()
         provider = ServiceTracerProvider(
             resource=resource, may_record_roots=records_roots(os.environ)

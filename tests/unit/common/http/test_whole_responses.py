@@ -3,7 +3,6 @@
 import asyncio
 import functools
 from collections.abc import Iterable
-from typing import cast
 
 import pytest
 import uvicorn
@@ -85,7 +84,7 @@ async def exchange(
     protocol = protocol_class(config, state, {})
     protocol.connection_made(transport)
     protocol.data_received(request)
-    await asyncio.gather(*cast("set[asyncio.Task[None]]", state.tasks))
+    await asyncio.gather(*state.tasks)
     protocol.connection_lost(ConnectionError())
     return transport
 

@@ -125,7 +125,8 @@ class OperationEndpoint:
         self._idempotency = shared.idempotency
         self._breaker = shared.breakers.of(operation)
         self._supports_key = supports_key(operation, http)
-        self._names_canvas = names_canvas(operation.request)
+        request: type[RequestModel] = operation.request
+        self._names_canvas = names_canvas(request)
         self._bodies = shared.bodies
         self._compressing = shared.compressing
 

@@ -132,7 +132,8 @@ def _note_response(span: trace.Span, scope: Scope, status: int) -> None:
         method = scope.get("method", "GET")
         span.update_name(f"{method if method in _METHODS else 'HTTP'} {notes.route}")
         attributes["http.route"] = notes.route
-    span.set_attributes(attributes | id_attributes(notes.ids))
+    attributes.update(id_attributes(notes.ids))
+    span.set_attributes(attributes)
     if status >= 500 or notes.code is not None:
         note_code(span, notes.code or str(status), failed=status >= 500)
 

@@ -59,7 +59,7 @@ class WholeResponse:
             return None
         if cycle.scope["method"] == "HEAD":
             return None
-        headers = [*cycle.default_headers, *head["headers"]]
+        headers = [*cycle.default_headers, *head.get("headers", ())]
         fields = dict(headers)
         length = None if status in _WITHOUT_BODY and not body else b"%d" % len(body)
         if fields.get(b"content-length") != length or any(name in fields for name in _HOP_BY_HOP):

@@ -1,4 +1,4 @@
-"""The Dockerfiles: linted, alike, and with the variables of every process."""
+"""The Dockerfiles have no findings of the linter, have equal stages, and set the variables of every process."""
 
 import re
 import shlex
@@ -22,6 +22,7 @@ ONLY_IN_IMAGES = {
 
 
 def dockerfile(service: str) -> str:
+    """Return the Dockerfile of a service."""
     return (tools.ROOT / "services" / service / "Dockerfile").read_text(encoding="utf-8")
 
 
@@ -33,7 +34,7 @@ def instructions(text: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("service", values.SERVICES)
-def test_dockerfile_has_no_complaints(service: str) -> None:
+def test_dockerfile_has_no_findings_of_hadolint(service: str) -> None:
     """hadolint checks the instructions, and finds common mistakes in shell commands. Proves R-SHIP-1."""
     hadolint = str(Path(sys.executable).with_name("hadolint"))
     path = str(tools.ROOT / "services" / service / "Dockerfile")

@@ -49,7 +49,7 @@ def test_version_is_one_that_helm_and_wheels_accept(version: str, valid: bool) -
     [("1.4.0", "1.4.0"), ("1.4.0-rc.1", "1.4.0rc1"), ("2.0.0-beta.3", "2.0.0b3")],
 )
 def test_version_is_written_into_every_file(tmp_path: Path, version: str, wheel: str) -> None:
-    """Nothing else in the files changes. Proves R-SHIP-3."""
+    """Only the version in the files changes. Proves R-SHIP-3."""
     before = versions.current()
     for pattern in versions.PLACES:
         for path in tools.ROOT.glob(pattern):
@@ -121,10 +121,10 @@ def test_engines_get_their_own_commands(tmp_path: Path, program: str, build: str
     log = tmp_path / "log"
 
     class Recorded(Engine):
-        """An engine with a program that writes down its arguments."""
+        """An engine that writes its arguments to the log, and runs no program."""
 
         def run(self, *arguments: str) -> None:
-            """Write down the arguments."""
+            """Write the arguments to the log."""
             with log.open("a", encoding="utf-8") as file:
                 file.write(f"{' '.join(arguments)}\n")
 

@@ -29,8 +29,8 @@ def run(server: Server, quick: bool) -> Figures:
         clients.run(0.0, prebuilt, done=lambda: time.monotonic() > until)
         killed_at = time.monotonic_ns()
         server.stack.kill()
-        clients.run(0.2)  # receipts that were sent before
-        # The creation of the element was the first saved message.
+        clients.run(0.2)  # receive the receipts that were sent before the kill
+        # The first message of each client created its element, and is not an edit.
         saved = [saved_count(client) - 1 for client in opened]
     server.wait(server.stack.down())
     server.wait(server.stack.up())

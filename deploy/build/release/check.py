@@ -20,7 +20,7 @@ CHECK = tools.ROOT / "tests" / "deploy" / "checks" / "check_release.py"
 
 
 def images() -> bool:
-    """Return whether `make images-check` has made a store of images on this machine, with the base image."""
+    """Return whether `make images-check` has made its store of images on this machine. The store has the base image."""
     return (STORE / "storage").is_dir()
 
 
@@ -34,7 +34,7 @@ def main() -> None:
     else:
         print("note: without images, because `make images-check` has not made their base")
         release += ["--images", "no"]
-    # Debian's buildah then needs no runtime.
+    # With this isolation, Debian's buildah needs no runtime.
     environment = os.environ | {"BUILDAH_ISOLATION": "chroot"}
     environment[build.VARIABLE] = versions.revision().removesuffix("-dirty")
     subprocess.run(release, cwd=tools.ROOT, env=environment, check=True)

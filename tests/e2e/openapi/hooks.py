@@ -59,7 +59,7 @@ if USERNAME:
 
     @schemathesis.auth()
     class Login:
-        """The log-in of schemathesis, which is repeated if a request has ended the session."""
+        """The log-in of schemathesis. schemathesis logs in again when a request has ended the session."""
 
         def get(self, _: Any, __: Any) -> str:
             """Log in, and return the access token."""

@@ -110,13 +110,13 @@ export class Client {
     return this.provider.wsconnected && this.provider.synced
   }
 
-  // All edits of this client are committed.
+  // Whether all edits of this client are committed.
   get saved () {
     const { synced, traffic } = this
     return synced && traffic.sentSyncStep2 && traffic.saved === traffic.documents
   }
 
-  // The digest is computed once for each state of the document.
+  // Return the digest of the document. It is computed once for each state of the document.
   digest () {
     if (this.digested?.version !== this.version) {
       this.digested = { version: this.version, value: digest(this.doc) }

@@ -1,4 +1,4 @@
-"""A PostgreSQL that answers, but cannot be used: read-only, full, without permissions, paused; and several hosts."""
+"""A PostgreSQL server that is read-only, full or paused, or refuses the role, and URLs with several hosts."""
 
 import asyncio
 import contextlib
@@ -176,7 +176,7 @@ async def test_read_only_database_recovers_without_a_restart(
         await database.run("add", str(number))
 
 
-async def test_revoked_permission_is_named_before_a_request_needs_it(
+async def test_revoked_permission_fails_the_check_before_a_request_needs_it(
     database: postgres.Database, package: Package, operator: Operator
 ) -> None:
     """Proves R-FAIL-19: readiness asks for the permissions on the tables."""
@@ -192,7 +192,7 @@ async def test_revoked_permission_is_named_before_a_request_needs_it(
     await until_usable(database)
 
 
-async def test_paused_postgresql_is_named_and_fails_requests_at_once(
+async def test_paused_postgresql_fails_new_requests_at_once(
     backing: DevStack, database: postgres.Database
 ) -> None:
     """A statement in progress fails after some seconds, later ones fail at once. Proves R-FAIL-18."""
@@ -223,7 +223,7 @@ async def test_paused_postgresql_is_named_and_fails_requests_at_once(
 async def test_pause_of_this_process_does_not_count_as_silence_of_postgresql(
     database: postgres.Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An answer that has arrived while this process was paused counts. Proves R-FAIL-18."""
+    """An answer that arrives during a pause of this process is not too late. Proves R-FAIL-18."""
     monkeypatch.setattr(monitor, "PATIENCE", 0.05)
     checking = asyncio.create_task(database.check())
     await asyncio.sleep(0)

@@ -73,7 +73,7 @@ async def own_database(backing: DevStack) -> AsyncIterator[str]:
 async def site(
     backing: DevStack, client: Client, own_database: str, tmp_path: Path
 ) -> AsyncIterator[Site]:
-    """A database, an empty folder, and auth and collab, without a replica."""
+    """A database, an empty folder, and stand-ins for auth and collab, without a replica."""
     async with neighbours(backing, client):
         yield Site(backing, own_database, Vault(client, tmp_path))
 
@@ -266,7 +266,7 @@ async def _command(site: Site, *arguments: str) -> tuple[int | None, list[dict[s
 
 
 async def test_commands_back_up_and_restore_without_a_replica(site: Site) -> None:
-    """Jobs make, check and restore backups also while no replica runs. Proves R-BACKUP-9."""
+    """The commands make, check and restore backups also while no replica runs. Proves R-BACKUP-9."""
     async with site.replica():
         canvas_id = await site.vault.draw("a")
     async with tables_of(site.url) as tables:

@@ -57,7 +57,7 @@ async def tables(own_database: str, running: None) -> AsyncIterator[Tables]:
 
 @pytest.fixture
 async def others(backing: DevStack, vault: Vault) -> AsyncIterator[Neighbours]:
-    """The services auth and collab, as the backups need them."""
+    """Stand-ins for auth and collab."""
     async with neighbours(backing, vault.client) as found:
         yield found
 
@@ -176,7 +176,7 @@ async def test_one_canvas_of_a_backup_is_restored_alone(
 async def test_incremental_backup_has_only_changes_and_restores_all(
     vault: Vault, tables: Tables, others: Neighbours
 ) -> None:
-    """A chain of backups restores every canvas at the time of its last one. Proves R-BACKUP-2."""
+    """A chain of backups restores every canvas as it was at the time of the last backup. Proves R-BACKUP-2."""
     owner = vault.client.me.user_id
     edited, renamed, same, lost, shared = [await vault.draw("a") for _ in range(5)]
     full = await vault.back_up(owner_id=owner)
@@ -289,7 +289,7 @@ REFUSED_REQUESTS = [
 async def test_unsuitable_request_is_refused_with_the_field(
     vault: Vault, request_: dict[str, str], error: type[Forbidden], field: str
 ) -> None:
-    """A request for a backup that cannot be made names the wrong field. Proves R-BACKUP-3."""
+    """The error of a request for a backup that cannot be made names the unsuitable field. Proves R-BACKUP-3."""
     with pytest.raises(error) as refused:
         await vault.begin(**request_)
     assert refused.value.field == field
@@ -305,7 +305,7 @@ async def test_base_of_other_canvases_is_refused(vault: Vault) -> None:
 
 
 async def test_backup_with_a_child_is_not_deleted(vault: Vault) -> None:
-    """A backup on which another builds stays. The child is deleted with its objects first. Proves R-BACKUP-5."""
+    """A backup stays while another backup builds on it. After the child, it can be deleted. Proves R-BACKUP-5."""
     canvas_id = await vault.draw("a")
     parent = await vault.back_up(canvas_id=canvas_id)
     await vault.draw("b", canvas_id=canvas_id)
@@ -322,7 +322,7 @@ async def test_backup_with_a_child_is_not_deleted(vault: Vault) -> None:
 async def test_request_locks_the_task_before_the_backup(
     vault: Vault, tables: Tables, others: Neighbours, kind: str
 ) -> None:
-    """A replica that ends a task locks in the same order, so that it and a request do not deadlock.
+    """A replica that ends a task locks in the same order, so that the replica and a request do not deadlock.
 
     Proves R-BACKUP-11.
     """

@@ -222,7 +222,7 @@ async def test_kept_snapshots_are_bounded_by_the_journal(
     gaps = [after - before for before, after in zip([0, *kept], kept[:-2], strict=False)]
     assert set(gaps) <= {10, 11}, kept
     assert len(gaps) >= 3, kept
-    # A large snapshot needs as much journal before it.
+    # After a large snapshot, the next one is kept only when the journal has grown by the size of the new snapshot.
     await fresh.journal.append([pen.draw("large", "x" * 20_000)])
     await compactor.compact(canvas_id)
     assert (await snapshots(fresh, canvas_id))[-1] == 41

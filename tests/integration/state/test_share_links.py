@@ -351,7 +351,7 @@ async def test_revoked_link_is_announced_after_it_has_ended(
 async def test_answer_about_a_creator_counts_while_auth_does_not_answer(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-LIFE-6: the last answer counts for ten minutes. Without one, the link is unavailable."""
+    """Proves R-LIFE-6: the last answer counts for ten minutes. Without an answer, the role is unavailable."""
     monkeypatch.setattr(creators, "TIMEOUT", 0.3)
     known, unknown = user().user_id, user().user_id
     bus = await Bus.connect(backing.nats_url("state"), "state", secrets.token_hex(6))

@@ -68,7 +68,7 @@ def cache_requests(outcome: str) -> float:
 
 
 async def test_write_is_read_at_once_from_each_replica(client: Client, backing: DevStack) -> None:
-    """Proves R-KV-9: a read that begins after a write was answered returns it, from each replica and its cache."""
+    """Proves R-KV-9: a read that begins after the answer to a write returns the new value, from each replica."""
     me = client.me
     before = cache_requests("hit")
     async with replica(backing), replica(backing):

@@ -1,4 +1,4 @@
-"""Backups in tests: a database of their own, a client that waits for the end of the work, and damaged targets."""
+"""Backups in tests: a database of their own, a client that waits for the end of the work, and a full disk."""
 
 import secrets
 import subprocess
@@ -82,7 +82,7 @@ class Accounts:
 
 @dataclass(slots=True)
 class Neighbours:
-    """Stand-ins for auth and collab. `replaced` are the ids of the canvases with a replaced content."""
+    """Stand-ins for auth and collab. `replaced` are the ids of the canvases with content that was replaced."""
 
     accounts: Accounts = field(default_factory=Accounts)
     replaced: list[str] = field(default_factory=list)
@@ -92,7 +92,8 @@ class Neighbours:
 async def neighbours(backing: DevStack, client: Client) -> AsyncIterator[Neighbours]:
     """Answer the operations of auth and collab that restores need, until the block ends.
 
-    A replacement is committed to the journal as collab does it, but with the wanted content instead of a smallest edit.
+    A replacement is committed to the journal, as collab does. The entry is the whole wanted content, and not the
+    smallest edit that leads to it.
     """
     found = Neighbours()
 

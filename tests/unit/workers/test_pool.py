@@ -24,7 +24,7 @@ from svgx_workers.frames import Frame, decode, decode_prefix, encode
 from svgx_workers.pool import Workers
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"><rect onclick="a" width="8" height="8"/></svg>'
-# Within all limits, but resvg takes minutes to draw it: 5,000 layers one after another.
+# This file keeps all limits, but resvg takes minutes to draw its 5,000 layers.
 SLOW = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="2000" height="2000">'
     + '<g opacity=".5"><path d="M0 0H2000V2000"/><path d="M0 0V2000H2000"/></g>' * 5000
@@ -42,7 +42,7 @@ async def workers() -> AsyncIterator[Workers]:
 def children() -> list[int]:
     return sorted(
         child.pid
-        for child in psutil.Process().children()  # not the descendants: a running stack has workers too
+        for child in psutil.Process().children()  # direct children, without workers of services
         if "svgx_workers.worker" in " ".join(child.cmdline())
     )
 
@@ -82,7 +82,7 @@ async def test_job_with_a_large_frame_succeeds(workers: Workers) -> None:
     assert (await workers.export_svg(imported.update)).content == file
 
 
-async def test_job_beyond_the_time_limit_is_killed_and_its_process_replaced() -> None:
+async def test_process_of_a_job_beyond_the_time_limit_is_replaced() -> None:
     async with Workers(1, MEMORY, 3) as workers:
         (before,) = children()
         with pytest.raises(WorkerTimeout):

@@ -175,7 +175,7 @@ def _end_with_parent(parent: int) -> None:
 
 
 def _limit_cpu(seconds: int) -> None:
-    """Limit the CPU time of the next job. The kernel ends a process that uses more."""
+    """Limit the CPU time of the next job; 0 seconds set no limit. The kernel ends a process that uses more."""
     if not seconds:
         return
     usage = resource.getrusage(resource.RUSAGE_SELF)

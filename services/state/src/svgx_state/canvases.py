@@ -44,8 +44,8 @@ class Canvases:
     async def get(self, caller: Caller, canvas_id: str) -> Canvas:
         """Return the canvas with the caller's role: the higher one of the account's role and the share link's role.
 
-        Raises `NotFound`, or `Forbidden` without a role on the canvas. Raises `Unauthenticated` for a visitor with a
-        revoked link.
+        Raises `NotFound`, or `Forbidden` without a role on the canvas. For a visitor, raises `Unauthenticated` when the
+        link has ended.
         """
         row = await self._database.row("canvas_for", canvas_id, caller.user_id)
         if row is None:

@@ -20,8 +20,7 @@ from svgx_state.canvases import no_such_canvas
 from svgx_state.permissions import effective_role
 
 MAX_OWNERS_ASKED = 200
-"""Other owners that are looked up in auth before an owner leaves. One active account among them is enough."""
-
+"""Largest number of other owners that are looked up in auth before an owner leaves. One active account is enough."""
 
 _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 """The time in the cursors of the list of members, which is ordered by user id alone."""
@@ -130,7 +129,7 @@ async def _member_role(session: Session, canvas_id: str, user_id: str) -> Canvas
 async def _require_another_owner(
     session: Session, canvas_id: str, user_id: str, candidates: frozenset[str]
 ) -> None:
-    """Raise `Conflict` if the user is an owner, and none of `candidates` is another one.
+    """Raise `Conflict` if the user is an owner, and none of `candidates` is another owner.
 
     Lock the owners until the transaction ends.
     """

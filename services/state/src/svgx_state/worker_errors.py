@@ -21,8 +21,8 @@ from svgx_workers.pool import Workers
 log = structlog.get_logger(__name__)
 
 PATIENCE = 20.0
-"""Seconds that an export waits for a worker. Together with a worker's time limit, this is less than the
-operation's limit."""
+"""Seconds that an export waits for a worker. Together with a worker's default time limit (30 s), this is less than the
+time limit of the operation `EXPORT` (60 s)."""
 
 RETRY_AFTER = 2.0
 """Seconds after which a caller may try again, when too many exports wait."""

@@ -95,8 +95,8 @@ def _charset(request: Request) -> str | None:
 def _with_fields(body: bytes, fields: dict[str, Any]) -> bytes:
     """Return the JSON text of an object with `fields` added. Raise `BadRequest` if the text is not an object.
 
-    The text is not parsed here, because the validation parses it. Adding fields never makes invalid JSON valid. The
-    fields are added at the end, because the parser uses the last of several members with the same name.
+    The text is not parsed here, because the validation parses the result. Adding fields never makes invalid JSON valid.
+    The fields are added at the end, because the parser uses the last of several members with the same name.
     """
     # A parser may ignore a byte order mark (RFC 8259, 8.1), and some clients send one.
     text = body.removeprefix(codecs.BOM_UTF8).strip(_WHITESPACE)

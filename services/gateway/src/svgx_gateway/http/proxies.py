@@ -15,7 +15,10 @@ MAX_USER_AGENT = 256
 
 
 def client_of(request: HTTPConnection) -> Client:
-    """Return the client's address and user agent. `trust_proxies` has replaced the proxy's address before."""
+    """Return the client's address and user agent.
+
+    For a request through a trusted proxy, `trust_proxies` has replaced the proxy's address by the client's.
+    """
     client = request.scope.get("client")
     user_agent = fields_of(request.scope).get(b"user-agent", b"")[:MAX_USER_AGENT]
     return _client(client[0] if client else "", user_agent)

@@ -37,7 +37,7 @@ from svgx_state.backups.format.manifest import FORMAT, Refused
 from svgx_state.backups.format.target import TargetFailed
 
 LATEST = "latest"
-"""The id that stands for the newest complete backup."""
+"""The id that stands for the newest complete backup of all canvases."""
 
 MAX_CHAIN = 24
 """Largest number of incremental backups on one full backup. The next backup is full, so that a restore stays quick."""
@@ -113,7 +113,11 @@ class Catalogue:
         return BackupPage(items=[backup_of(row) for row in page], next=following)
 
     async def request_verification(self, backup_id: str) -> Backup:
-        """Add the task to read a backup back. Raises `NotFound`, `Conflict`, or `Unavailable`."""
+        """Add the task to read a backup back.
+
+        Raises `NotFound`, `Conflict` for a backup that is not complete, and `Unavailable` when the target does not
+        answer.
+        """
         backup_id = await self._known(backup_id)
         async with self._database.transaction() as session:
             # Lock the task before the backup, as the replica that ends the task does. Otherwise the two transactions
@@ -126,7 +130,10 @@ class Catalogue:
         return backup_of(row)
 
     async def request_deletion(self, backup_id: str) -> Backup:
-        """Add the task to delete a backup. Raises `NotFound`, or `Conflict` when the backup is needed."""
+        """Add the task to delete a backup.
+
+        Raises `NotFound`, and `Conflict` while the backup runs, another backup builds on it or a restore reads it.
+        """
         backup_id = await self._resolve(backup_id)
         async with self._database.transaction() as session:
             # Lock the task before the backup, as all transactions do. A refusal below rolls the new task back.
@@ -218,7 +225,10 @@ class Catalogue:
         return RestoredCanvasPage(items=items, next=following)
 
     async def _parent(self, session: Session, request: CreateBackupRequest) -> str | None:
-        """Return the id of the backup on which an incremental one builds, or None for a full one. Lock that backup."""
+        """Return the id of the backup on which the requested one builds, or None for a full backup. Lock the parent.
+
+        Raises `NotFound` or `Conflict` for a `base` that is unknown or not suitable.
+        """
         # Accounts are always backed up as a whole.
         if request.backup_type is BackupType.FULL or request.state_type is StateType.USERS:
             return None
@@ -248,6 +258,7 @@ class Catalogue:
         return None
 
     async def _resolve(self, backup_id: str) -> str:
+        """Return the id of the newest complete backup of all canvases for `LATEST`, and any other id as it is."""
         if backup_id != LATEST:
             return backup_id
         row = await self._database.row("newest_backup")
@@ -257,7 +268,7 @@ class Catalogue:
         return newest
 
     async def _known(self, backup_id: str) -> str:
-        """Return the id of a backup. Adopt a backup that has no record in the database from the target."""
+        """Return the id of a backup. If the database has no record of it, make the record from the target."""
         backup_id = await self._resolve(backup_id)
         if await self._database.row("backup_record", backup_id) is None:
             try:

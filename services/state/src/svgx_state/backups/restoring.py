@@ -1,4 +1,4 @@
-"""Restoring a backup: it is verified first, then accounts and canvases are restored one by one."""
+"""The restore of a backup: verify the backup, add its accounts, and restore its canvases one by one."""
 
 import asyncio
 import json
@@ -46,11 +46,11 @@ MAX_REFUSED_NAMED = 20
 
 _USERS = "users:"
 _CANVASES = "canvases:"
-"""The first part of a restore's position. The second part is the id of the last finished account or canvas."""
+"""The beginnings of a restore's position. The id of the last finished account or canvas follows."""
 
 
 class BackupRestorer:
-    """Restores backups."""
+    """The restorer of backups."""
 
     def __init__(
         self,
@@ -148,7 +148,11 @@ class BackupRestorer:
     async def _restore_or_fail(
         self, task: Task, record: Row, canvas: StoredCanvas
     ) -> tuple[RestoreOutcome, str | None]:
-        """Restore one canvas. Return the outcome, and a detail for people."""
+        """Restore one canvas. Return the outcome, and a detail for admins or None.
+
+        Raises `Unavailable` or `DeadlineExceeded` only while the database does not answer or no worker can be started.
+        Any other error fails only this canvas.
+        """
         try:
             return await self._restore_canvas(task, record, canvas)
         except (Unavailable, DeadlineExceeded) as error:
@@ -161,7 +165,7 @@ class BackupRestorer:
             raise Unavailable("no worker process can be started; try again") from None
         except (SvgRefused, WorkerError) as error:
             log.warning("could not restore a canvas", canvas_id=canvas.facts.id, error=str(error))
-            return RestoreOutcome.FAILED, "its content takes too much time or memory to read"
+            return RestoreOutcome.FAILED, "the content takes too much time or memory to read"
 
     async def _restore_canvas(
         self, task: Task, record: Row, canvas: StoredCanvas
@@ -180,7 +184,8 @@ class BackupRestorer:
                 await session.run("add_restored_members", facts.id, _members(facts.members))
         row = await self._database.row("canvas_to_restore", facts.id)
         if row is None or row["purging"]:
-            return RestoreOutcome.FAILED, "it is being removed for good; repeat the restore later"
+            detail = "the canvas is being removed for good; repeat the restore later"
+            return RestoreOutcome.FAILED, detail
         if row["restored_by"] == task.subject_id:
             await self._fill(task, record, canvas)
             return RestoreOutcome.CREATED, None
@@ -192,7 +197,7 @@ class BackupRestorer:
     async def _edit(
         self, task: Task, record: Row, canvas: StoredCanvas, *, deleted: bool
     ) -> tuple[RestoreOutcome, str | None]:
-        """Give an existing canvas the name and the content of the backup."""
+        """Give an existing canvas the name and the content of the backup. `deleted`: the canvas is deleted now."""
         facts = canvas.facts
         async with self._tasks.step(task) as session:
             changed = await session.row("undelete_canvas", facts.id, facts.name)
@@ -206,7 +211,7 @@ class BackupRestorer:
         return RestoreOutcome.UNCHANGED, detail
 
     async def _fill(self, task: Task, record: Row, canvas: StoredCanvas) -> None:
-        """Append the content of a canvas that this restore has created. Repeating this changes nothing.
+        """Append the content of a canvas that this restore has created. A repeated call changes nothing.
 
         The content is one entry. When a worker cannot merge the updates, each update becomes an entry.
         """
@@ -227,7 +232,7 @@ class BackupRestorer:
         )
 
     async def _replace(self, record: Row, canvas: StoredCanvas) -> tuple[bool, str | None]:
-        """Replace the content of an existing canvas by an edit. Return whether it was different, and a detail."""
+        """Replace the content of an existing canvas by an edit. Return whether the content differed, and a detail."""
         canvas_id = canvas.facts.id
         wanted = await self._workers.state(canvas.updates)
         current = await self._workers.state((await self._journal.load(canvas_id)).updates)

@@ -1,4 +1,4 @@
-"""Carries out tasks on backups in the background. A replica takes up only tasks that no other replica has."""
+"""Carry out tasks on backups in the background. A replica takes up only tasks that no other replica has."""
 
 import asyncio
 import time
@@ -41,14 +41,14 @@ PATIENCE = 600.0
 """Seconds for which a server may be unreachable before the work counts as failed."""
 
 MAX_ATTEMPTS = 50
-"""Times that replicas take up one task. Beyond that the task fails, because it probably makes the replicas end."""
+"""Times that replicas take up one task. Beyond it the task fails, because the task probably makes the replicas end."""
 
 AT_ONCE = 3
 """Tasks that one replica carries out at a time."""
 
 
 class BackupRunner:
-    """Carries out tasks. When a replica ends, another one takes its tasks up."""
+    """The tasks that one replica carries out. When the replica ends, another replica takes its tasks up."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class BackupRunner:
         self._background.repeat("look for work on backups", self._look)
 
     def wake(self) -> None:
-        """Look for work now, because a request has added some."""
+        """Look for work now, because a request has added a task or a task has ended."""
         self._requested.set()
 
     async def close(self) -> None:

@@ -28,7 +28,7 @@ class Checked:
 
 
 class BackupChecker:
-    """Reads backups back. Worker processes decode the updates."""
+    """The checker of backups. It reads a backup back, and worker processes decode the updates."""
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
@@ -36,7 +36,10 @@ class BackupChecker:
     async def check(
         self, chain: Chain, on_progress: OnProgress, *, only: str | None = None
     ) -> Checked:
-        """Read a backup and the backups on which it builds. With `only`, read the objects that have this canvas.
+        """Read a backup and the backups on which it builds.
+
+        With `only`, read the objects that may have this canvas, and no accounts. `on_progress` gets the part of the
+        objects that were read, from 0 to 1.
 
         Raises `Damaged` when the content differs from the written content, `TargetFailed` when the target cannot be
         read, and `Unavailable` when no worker can be started.

@@ -37,7 +37,7 @@ class Outcome:
 
 
 class Sender:
-    """Sends signed deliveries. `seconds` bounds one attempt as a whole.
+    """The sender of signed deliveries. `seconds` bounds one attempt as a whole.
 
     `tls` replaces the certificates of the system. The sender follows no redirect and uses no proxy, because both would
     lead to an address that was not checked. It reads no body of a response, because nothing needs it and a receiver

@@ -38,8 +38,8 @@ class Restores:
         Before the edit, the present content is kept as a version. The edit is saved as a whole or not at all.
 
         Raises `NotFound` for an unknown version, `TooLarge` or `Invalid` for content over a limit, `TooManyRequests`
-        while the caller has too many exports or imports, `Overloaded`, and `Unavailable` or `DeadlineExceeded` when
-        collab did not answer: the restore may have happened then.
+        while the caller has too many exports or imports, and `Overloaded` while all callers together have too many.
+        Raises `Unavailable` or `DeadlineExceeded` when collab did not answer: the restore may have happened then.
         """
         started = time.perf_counter()
         outcome = "failed"

@@ -121,9 +121,10 @@ WHERE c.deleted_at IS NULL AND c.updated_at > clock_timestamp() - make_interval(
 LIMIT $2
 
 -- name: thin_versions
--- Thin out the unnamed versions of a canvas. Of those older than $2 seconds keep the last of each hour, of those older
--- than $3 seconds keep the last of each day (UTC), and keep at most the $4 newest. The rule of the hour applies to
--- automatic versions only, not to versions that were made before a restore or an import.
+-- Delete the versions of a canvas that are too many, among its versions without a name. Of the automatic versions that
+-- are older than $2 seconds, the last of each hour stays. Of all versions that are older than $3 seconds, the last of
+-- each day (UTC) stays. No version stays that is older than the $4 newest versions. Versions that were made before a
+-- restore or an import are not automatic, so the rule of the hour does not apply to them.
 WITH ranked AS (
     SELECT id,
         row_number() OVER (PARTITION BY period, distinct_id ORDER BY at DESC, id DESC) AS place,

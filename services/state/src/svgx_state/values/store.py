@@ -134,7 +134,10 @@ def too_many_bytes(limits: AccountLimits) -> TooLarge:
 
 
 def refusal(outcome: str, detail: str, limits: AccountLimits) -> Exception:
-    """Return the error for an outcome of a store's own procedure. `detail` is the stored version or type."""
+    """Return the error for a refusal by the function in PostgreSQL or the script in Redis.
+
+    `detail` is the stored version or type.
+    """
     match outcome:
         case "stale":
             return stale(int(detail))

@@ -48,7 +48,7 @@ class ReadCounts:
 
 
 class Chain:
-    """The backup `manifests[-1]`, and those that it needs before it, the full one first.
+    """The backup `manifests[-1]`, after the backups on which it builds. The full backup is the first.
 
     Memory is bounded: one object of each backup of the chain is in memory at a time.
     """
@@ -82,7 +82,10 @@ class Chain:
         return any(_may_have(entry, canvas_id) for entry in self.manifest.of_kind("index"))
 
     async def index(self, *, after: str = "", only: str | None = None) -> AsyncIterator[IndexEntry]:
-        """Yield the index entries of all canvases after the id `after`, in the order of ids. Raise `Damaged`."""
+        """Yield the index entries of all canvases after the id `after`, in the order of ids. Raise `Damaged`.
+
+        With `only`, yield only the entry of this canvas.
+        """
         last = ""
         for entry in self.manifest.of_kind("index"):
             if entry.last <= after or not _may_have(entry, only):
@@ -98,7 +101,10 @@ class Chain:
     async def canvases(
         self, *, after: str = "", only: str | None = None
     ) -> AsyncIterator[StoredCanvas]:
-        """Yield the canvases after the id `after`, in the order of ids. Raise `Damaged`, or `TargetFailed`."""
+        """Yield the canvases after the id `after`, in the order of ids. Raise `Damaged`, or `TargetFailed`.
+
+        With `only`, yield only this canvas.
+        """
         streams = [_Stream(self._records(each, after, only)) for each in self._manifests]
         for stream in streams:
             await stream.advance()
@@ -112,6 +118,7 @@ class Chain:
                     parts.append(stream.head)
                     await stream.advance()
             yield self._join(entry, parts)
+        # Read the remaining records too, so that every object is checked.
         for stream in streams:
             while stream.head is not None:
                 await stream.advance()
@@ -162,7 +169,7 @@ class Chain:
 
 
 class _Stream:
-    """Records that are read one by one. `head` is the current one, or None at the end."""
+    """Records that are read one by one. `head` is the current record, or None at the end."""
 
     def __init__(self, records: AsyncIterator[CanvasRecord]) -> None:
         self._records = records
@@ -187,6 +194,7 @@ def _open(seal: Seal, name: str, entry: ObjectEntry, stored: bytes) -> bytes:
 
 
 def _counted(name: str, entry: ObjectEntry, records: list[T]) -> list[T]:
+    """Return the records of an object. Raise `Damaged` if their number is not the number in the manifest."""
     if len(records) != entry.records:
         raise Damaged(f"{name} has {len(records)} records instead of {entry.records}")
     return records

@@ -90,6 +90,22 @@ async def test_answer_that_cannot_be_read_leaves_no_request_waiting(
     assert counted_locally() == before + 5
 
 
+async def test_dropped_script_keeps_counting_in_redis(
+    backing: DevStack, gateways: tuple[Buckets, Buckets]
+) -> None:
+    """Redis may forget the script at any time; the request is not counted locally. Proves R-LIMIT-6."""
+    key, limit = secrets.token_hex(8), RateLimit(requests=3, seconds=3600)
+    before = counted_locally()
+    client = redis.connect(backing.redis_url)
+    results = []
+    for _ in range(3):
+        results.append((await gateways[0].take(key, limit)).remaining)
+        await client.script_flush()
+    await client.aclose()
+    assert results == [2, 1, 0]
+    assert counted_locally() == before
+
+
 async def test_stopped_sender_leaves_no_request_waiting(
     gateways: tuple[Buckets, Buckets], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,7 +114,7 @@ async def test_stopped_sender_leaves_no_request_waiting(
     limit = RateLimit(requests=3, seconds=3600)
     sending = asyncio.Event()
 
-    async def hang(_: Sequence[object]) -> list[object]:
+    async def hang(*_: Sequence[object]) -> list[object]:
         sending.set()
         await asyncio.Event().wait()
         return []

@@ -20,6 +20,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider, sampling
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import Attributes
 
 from svgx_common.configuration.telemetry_variables import (
@@ -86,15 +87,16 @@ def configure(service: str, replica_id: str, version: str) -> TracerProvider:
     )
     if exporting(os.environ):
         # Importing the exporter takes a twentieth of a service's start.
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
-            OTLPSpanExporter,
-        )
+        from opentelemetry.exporter.otlp.proto.http import trace_exporter  # noqa: PLC0415
 
+        from svgx_common.observability.span_encoding import EncodedSpans  # noqa: PLC0415
+
+        trace_exporter.encode_spans = EncodedSpans  # type: ignore[assignment,attr-defined]  # it has the one used method
         _set_queue_defaults()
         provider = ServiceTracerProvider(
             resource=resource, may_record_roots=records_roots(os.environ)
         )
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        provider.add_span_processor(BatchSpanProcessor(trace_exporter.OTLPSpanExporter()))
     else:
         # Nothing is recorded, but the trace id still connects the log lines of one request across the services.
         provider = ServiceTracerProvider(
@@ -245,7 +247,12 @@ def note_exception(span: trace.Span, error: BaseException) -> None:
 def note_ids(span: trace.Span, ids: Mapping[str, str]) -> None:
     """Add the ids of the log lines, `user_id` and `canvas_id`, to a recorded span."""
     if span.is_recording():
-        span.set_attributes({_ID_ATTRIBUTES[name]: value for name, value in ids.items()})
+        span.set_attributes(id_attributes(ids))
+
+
+def id_attributes(ids: Mapping[str, str]) -> dict[str, str]:
+    """Return the attributes of a span for the ids of the log lines."""
+    return {_ID_ATTRIBUTES[name]: value for name, value in ids.items()}
 
 
 def note_code(span: trace.Span, code: str, *, failed: bool) -> None:
@@ -254,6 +261,21 @@ def note_code(span: trace.Span, code: str, *, failed: bool) -> None:
     if failed:
         span.set_attribute("error.type", code)
         span.set_status(trace.StatusCode.ERROR)
+
+
+# Messages carry only `traceparent` and `tracestate`. OpenTelemetry's default also reads and writes baggage, which no
+# service uses.
+_propagator = TraceContextTextMapPropagator()
+
+
+def inject_trace(headers: dict[str, str]) -> None:
+    """Add the headers that carry the current trace to another process."""
+    _propagator.inject(headers)
+
+
+def extract_trace(headers: Mapping[str, str]) -> context.Context:
+    """Return the context of a trace that came from another process in these headers."""
+    return _propagator.extract(headers)
 
 
 class TraceOf:

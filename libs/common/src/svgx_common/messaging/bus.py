@@ -20,7 +20,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
-from opentelemetry import propagate, trace
+from opentelemetry import trace
 
 from svgx_common.background import BackgroundTasks
 from svgx_common.configuration.server_urls import parse_nats
@@ -37,11 +37,11 @@ from svgx_common.contract.operation import (
     Channel,
     Operation,
     Payload,
-    RawRequest,
     Reply,
     ReplyModel,
     Request,
     RequestModel,
+    is_raw,
 )
 from svgx_common.contract.transport import echo_subject, inbox_prefix, is_inbox
 from svgx_common.health import NotUsable
@@ -67,7 +67,7 @@ from svgx_common.messaging.round_trips import RoundTrips
 from svgx_common.messaging.spans import Batch, MessageSpans
 from svgx_common.messaging.wire import encode_payload
 from svgx_common.nats_server.nkeys import UserKey
-from svgx_common.tracing import NO_SPAN, note_exception
+from svgx_common.tracing import NO_SPAN, inject_trace, note_exception
 
 log = structlog.get_logger(__name__)
 
@@ -293,13 +293,13 @@ class Bus:
             headers[HEADER_CALLER] = caller.to_header()
         if client is not None:
             headers[HEADER_CLIENT] = client.to_header()
-        if isinstance(request, RawRequest):
-            content = request.content
+        if is_raw(type(request)):
+            content: bytes = getattr(request, "content")  # noqa: B009  # `RawRequest` has it
             headers[HEADER_PARAMS] = json.dumps(request.model_dump(mode="json"))  # in ASCII
         else:
             content = request.model_dump_json().encode()
         with self.spans.ask(operation, batch):
-            propagate.inject(headers)
+            inject_trace(headers)
             if not operation.repeatable:
                 return await self.request(operation.subject, content, headers, timeout=timeout)
             return await self._repetition.first_answer(

@@ -88,7 +88,7 @@ class Caller:
     @classmethod
     def from_header(cls, value: str) -> "Caller":
         """Read the value of `HEADER_CALLER`. Raise pydantic's `ValidationError` for any other text."""
-        return _CALLER.validate_json(value)
+        return _caller_of(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Client:
     @classmethod
     def from_header(cls, value: str) -> "Client":
         """Read the value of `HEADER_CLIENT`. Raise pydantic's `ValidationError` for any other text."""
-        return _CLIENT.validate_json(value)
+        return _client_of(value)
 
 
 _CALLER = TypeAdapter(Caller)
@@ -117,3 +117,13 @@ def _to_header(value: Caller | Client) -> str:
     if isinstance(value, Caller):
         return _CALLER.dump_json(value, ensure_ascii=True).decode()
     return _CLIENT.dump_json(value, ensure_ascii=True).decode()
+
+
+@functools.lru_cache(maxsize=4096)
+def _caller_of(value: str) -> Caller:
+    return _CALLER.validate_json(value)
+
+
+@functools.lru_cache(maxsize=4096)
+def _client_of(value: str) -> Client:
+    return _CLIENT.validate_json(value)

@@ -15,7 +15,7 @@ import structlog
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
-from opentelemetry import context, propagate, trace
+from opentelemetry import context, trace
 from pydantic import ValidationError
 
 from svgx_common import metrics
@@ -33,11 +33,12 @@ from svgx_common.contract.errors import (
 from svgx_common.contract.operation import (
     Blob,
     Operation,
-    RawRequest,
     Reply,
     ReplyModel,
     Request,
     RequestModel,
+    is_raw,
+    names_canvas,
 )
 from svgx_common.contract.policy import Pool
 from svgx_common.messaging.bus import Bus
@@ -56,7 +57,7 @@ from svgx_common.messaging.headers import (
 )
 from svgx_common.messaging.micro import Discovery, EndpointCounts
 from svgx_common.observability.log_ids import use_ids
-from svgx_common.tracing import note_code, note_ids
+from svgx_common.tracing import extract_trace, note_code, note_ids
 
 log = structlog.get_logger(__name__)
 
@@ -228,24 +229,24 @@ class Responder:
                 metrics.count_refused(self._bus.service, endpoint.operation.name, Overloaded.code)
                 await self._bus.refuse(message.reply, Overloaded(retry_after=1.0))
                 return
-            task = asyncio.create_task(self._respond_or_refuse(endpoint, message))
+            task = asyncio.create_task(self._respond_or_refuse(endpoint, slots, message))
             slots.tasks.add(task)
             task.add_done_callback(slots.tasks.discard)
 
         return receive
 
-    async def _respond_or_refuse(self, endpoint: _Endpoint, message: Msg) -> None:
+    async def _respond_or_refuse(self, endpoint: _Endpoint, slots: _Slots, message: Msg) -> None:
         """Answer a request when a slot is free. Refuse the request when this task is cancelled."""
         started = False
         try:
-            async with self._pools[endpoint.operation.pool].free:
+            async with slots.free:
                 started = True
                 await self._respond(endpoint, message)
         except asyncio.CancelledError:
             if not started:
                 metrics.count_refused(self._bus.service, endpoint.operation.name, Unavailable.code)
             # The drain ran out of time, or the handler awaited a task that was cancelled. The span has ended already.
-            context.attach(propagate.extract(message.headers or {}))
+            context.attach(extract_trace(message.headers or {}))
             log.warning("a request was cancelled", operation=endpoint.operation.name)
             await self._bus.refuse(
                 message.reply, Unavailable("the service stopped before it answered")
@@ -340,9 +341,10 @@ def _note_ids(request: RequestModel, call: Call) -> None:
     ids: dict[str, str] = {}
     if call.caller is not None:
         ids["user_id"] = call.caller.user_id
-    canvas_id = getattr(request, "canvas_id", None)
-    if canvas_id is not None:
-        ids["canvas_id"] = canvas_id
+    if names_canvas(type(request)):
+        canvas_id = getattr(request, "canvas_id", None)
+        if canvas_id is not None:
+            ids["canvas_id"] = canvas_id
     use_ids(ids)
     note_ids(trace.get_current_span(), ids)
 
@@ -351,7 +353,7 @@ def _decode_request(operation: Operation[Any, Any], headers: Headers, body: byte
     """Validate a request. Raise `Invalid`."""
     model: type[RequestModel] = operation.request
     try:
-        if issubclass(model, RawRequest):
+        if is_raw(model):
             request = model.model_validate_json(headers.get(HEADER_PARAMS, "{}"))
             return request.model_copy(update={"content": body})
         return model.model_validate_json(body or b"{}")

@@ -5,9 +5,9 @@ long must not stop quick requests. Failures of another service or of an external
 not mean that the service itself fails.
 """
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from types import TracebackType
 from typing import Any
 
 import structlog
@@ -87,8 +87,7 @@ class CircuitBreaker:
         OPEN.labels(name).set(0)
         REFUSED.labels(name)
 
-    @contextlib.contextmanager
-    def attempt(self) -> Iterator[None]:
+    def attempt(self) -> "_Attempt":
         """Run the block as one request. Raise `Unavailable` while the circuit is open.
 
         The request's result opens or closes the circuit. Only errors that show an overloaded or broken service count as
@@ -96,25 +95,22 @@ class CircuitBreaker:
         `NoResponders` and `BusUnreachable` change nothing either, because they are raised without a wait, and only as
         long as no replica or no NATS server is reachable. Some pools have more such errors (`_NEUTRAL`).
         """
-        probe = self._enter()
-        try:
-            yield
-        except (NoResponders, BusUnreachable):
-            raise
-        except self._counted:
-            self._failed(probe)
-            raise
-        except SvgxError as error:
-            if not isinstance(error, self._neutral):
-                self._succeeded()
-            raise
-        else:
-            self._succeeded()
-        finally:
-            if probe:
-                self._probing = False
+        return _Attempt(self)
 
-    def _enter(self) -> bool:
+    def finish(self, error: BaseException | None, *, probe: bool) -> None:
+        """Note the end of a request. `probe` is the result of `enter`."""
+        if error is None:
+            self._succeeded()
+        elif isinstance(error, NoResponders | BusUnreachable):
+            pass
+        elif isinstance(error, self._counted):
+            self._failed(probe)
+        elif isinstance(error, SvgxError) and not isinstance(error, self._neutral):
+            self._succeeded()
+        if probe:
+            self._probing = False
+
+    def enter(self) -> bool:
         """Return whether this request tries an open circuit. Raise `Unavailable` if the request must not be sent."""
         if self._retry_at is None:
             return False
@@ -143,6 +139,23 @@ class CircuitBreaker:
             log.info("a circuit closed", circuit=self._name)
             OPEN.labels(self._name).set(0)
             self._retry_at = None
+
+
+class _Attempt:
+    """A `with` block that is one request. A generator would cost three times as much."""
+
+    __slots__ = ("_breaker", "_probe")
+
+    def __init__(self, breaker: CircuitBreaker) -> None:
+        self._breaker = breaker
+
+    def __enter__(self) -> None:
+        self._probe = self._breaker.enter()
+
+    def __exit__(
+        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
+    ) -> None:
+        self._breaker.finish(error, probe=self._probe)
 
 
 class CircuitBreakers:

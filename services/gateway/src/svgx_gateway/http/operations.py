@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from svgx_common import metrics
 from svgx_common.contract import OPERATIONS
@@ -24,6 +24,7 @@ from svgx_common.contract.operation import (
     Operation,
     Redirect,
     RequestModel,
+    names_canvas,
 )
 from svgx_common.http.paths import sent_path
 from svgx_common.messaging.bus import Answer, Bus
@@ -35,11 +36,12 @@ from svgx_gateway.http.circuit_breaker import CircuitBreakers
 from svgx_gateway.http.compression import compress_large
 from svgx_gateway.http.guard import Guard
 from svgx_gateway.http.idempotency import Idempotency, fingerprint, parse_key, supports_key
-from svgx_gateway.http.messages import check_content_length, parse_request, read_body
+from svgx_gateway.http.messages import check_content_length, has_body, parse_request
 from svgx_gateway.http.proxies import client_of
 from svgx_gateway.memory.bodies import Bodies
 from svgx_gateway.observability.notes import note_canvas, note_failure
 from svgx_gateway.ratelimit.key import RateLimitKey
+from svgx_gateway.request_fields import fields_of, text_of
 
 CLIENT_GONE = "client_gone"
 """The outcome in the metrics when the client disconnected before the response."""
@@ -56,6 +58,11 @@ _LATIN_LETTERS = str.maketrans(
 )
 """Letters that Unicode does not decompose into ASCII letters and marks."""
 
+COMPRESSED_BYTES = 500
+"""Bytes from which a response may be compressed. It is the limit of starlette-compress itself."""
+
+_RESPONSE = "svgx.response"
+
 log = structlog.get_logger(__name__)
 
 
@@ -68,6 +75,14 @@ class SharedParts:
     idempotency: Idempotency
     breakers: CircuitBreakers
     bodies: Bodies
+    compressing: ASGIApp
+    """An application that sends the response in the scope, and compresses it."""
+
+
+async def _send_response(scope: Scope, receive: Receive, send: Send) -> None:
+    """Send the response that an endpoint has put into the scope (ASGI)."""
+    response: Response = scope[_RESPONSE]
+    await response(scope, receive, send)
 
 
 def operation_routes(
@@ -77,15 +92,17 @@ def operation_routes(
     middleware: Sequence[Middleware],
     bodies: Bodies,
 ) -> list[Route]:
-    """Return one route for each operation with an HTTP form."""
-    shared = SharedParts(bus, guard, idempotency, CircuitBreakers(), bodies)
+    """Return one route for each operation with an HTTP form. Large responses pass through `middleware`."""
+    compressing: ASGIApp = _send_response
+    for each, args, kwargs in reversed(middleware):
+        compressing = each(compressing, *args, **kwargs)
+    shared = SharedParts(bus, guard, idempotency, CircuitBreakers(), bodies, compressing)
     return [
         Route(
             operation.http.path,
             OperationEndpoint(operation, operation.http, shared),
             methods=[operation.http.method],
             name=operation.name,
-            middleware=middleware,
         )
         for operation in OPERATIONS
         if operation.http is not None
@@ -101,17 +118,26 @@ class OperationEndpoint:
 
     def __init__(self, operation: Operation[Any, Any], http: Http, shared: SharedParts) -> None:
         self._operation = operation
+        self._name = operation.name
         self._http = http
         self._bus = shared.bus
         self._guard = shared.guard
         self._idempotency = shared.idempotency
-        self._breakers = shared.breakers
+        self._breaker = shared.breakers.of(operation)
+        self._supports_key = supports_key(operation, http)
+        request: type[RequestModel] = operation.request
+        self._names_canvas = names_canvas(request)
         self._bodies = shared.bodies
+        self._compressing = shared.compressing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle the request and send the response."""
         response = await self.respond(Request(scope, receive, send))
-        await response(scope, receive, send)
+        if len(response.body) < COMPRESSED_BYTES:
+            await response(scope, receive, send)
+        else:
+            scope[_RESPONSE] = response
+            await self._compressing(scope, receive, send)
 
     async def respond(self, request: Request) -> Response:
         """Return the response. Turn each exception into an error response, and log unexpected exceptions."""
@@ -127,12 +153,12 @@ class OperationEndpoint:
             response = Response(status_code=499)
         except Exception:
             code = Internal.code
-            log.exception("a request failed", operation=self._operation.name)
+            log.exception("a request failed", operation=self._name)
             response = problems.response(Internal())
         finally:
             if code != "ok":
-                note_failure(request.scope, self._operation.name, code)
-            metrics.observe("gateway", self._operation.name, code, time.perf_counter() - started)
+                note_failure(request.scope, self._name, code)
+            metrics.observe("gateway", self._name, code, time.perf_counter() - started)
         response.raw_headers.extend(
             (name.lower().encode(), value.encode()) for name, value in headers.items()
         )
@@ -143,24 +169,29 @@ class OperationEndpoint:
         operation = self._operation
         check_content_length(request, operation.max_body)
         caller = await self._guard.admit(operation, request, headers)
+        if not has_body(request):
+            return await self._handle_body(request, b"", caller)
         with self._bodies.keep(RateLimitKey.of(request, caller).key) as memory:
-            body = await read_body(request, operation.max_body, memory)
+            body = await memory.read(request.stream(), operation.max_body)
             return await self._handle_body(request, body, caller)
 
     async def _handle_body(self, request: Request, body: bytes, caller: Caller | None) -> Response:
         operation = self._operation
         message = parse_request(operation, self._http, request, body)
-        if (canvas_id := getattr(message, "canvas_id", None)) is not None:
+        if self._names_canvas and (canvas_id := getattr(message, "canvas_id", None)) is not None:
             note_canvas(request.scope, canvas_id)
         deadline = time.monotonic() + operation.timeout
         await self._guard.check_canvas(operation, message, caller)
-        key = request.headers.get("idempotency-key")
-        if key is None or caller is None or not supports_key(operation, self._http):
+        if (
+            caller is None
+            or not self._supports_key
+            or b"idempotency-key" not in fields_of(request.scope)
+        ):
             return await self._forward(request, message, caller, deadline)
         target = f"{sent_path(request.scope)}?{request.scope['query_string'].decode('latin-1')}"
         pending = await self._idempotency.begin(
             caller,
-            parse_key(key),
+            parse_key(text_of(request.scope, b"idempotency-key")),
             fingerprint(self._http.method, target, body),
             operation.timeout,
             address=client_of(request).address,
@@ -188,7 +219,7 @@ class OperationEndpoint:
         """
         remaining = max(0.001, deadline - time.monotonic())
         recorded = caller is not None and audit.must_record(self._operation, message, caller)
-        with self._breakers.of(self._operation).attempt():
+        with self._breaker.attempt():
             try:
                 answer = await self._bus.forward(
                     self._operation,

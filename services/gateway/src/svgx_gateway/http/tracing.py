@@ -9,19 +9,20 @@ from collections.abc import Mapping
 
 import structlog
 from opentelemetry import trace
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.context import Context
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from svgx_common.logs import redact
-from svgx_common.tracing import CurrentSpan, note_code, note_ids
+from svgx_common.tracing import CurrentSpan, extract_trace, id_attributes, note_code
 from svgx_gateway.observability.notes import notes_of
 from svgx_gateway.observability.request_log import MAX_PATH
+from svgx_gateway.request_fields import fields_of
 
 tracer = trace.get_tracer("svgx.gateway")
 
-# Only `traceparent` and `tracestate` are read. A client's baggage is ignored, because it would reach every service.
-_propagator = TraceContextTextMapPropagator()
+_NO_PARENT = Context()
+"""The context of a request without `traceparent`. The current context may be that of an earlier request."""
 
 MAX_TRACE_STATE = 512
 """Largest number of characters of a `tracestate` that is continued. A longer `tracestate` is ignored.
@@ -99,10 +100,7 @@ def _server_span(scope: Scope) -> CurrentSpan:
     method = scope.get("method", "GET")  # a handshake is a GET request
     if method not in _METHODS:
         method = "HTTP"
-    headers: Mapping[str, str] = Headers(scope=scope)
-    if len(headers.get("tracestate", "")) > MAX_TRACE_STATE:
-        headers = {"traceparent": headers.get("traceparent", "")}
-    parent = _propagator.extract(headers)
+    parent = _NO_PARENT if b"traceparent" not in fields_of(scope) else _sent_parent(scope)
     server = CurrentSpan(tracer, method, trace.SpanKind.SERVER, parent=parent)
     if server.span.is_recording():
         server.span.set_attributes(
@@ -116,17 +114,26 @@ def _server_span(scope: Scope) -> CurrentSpan:
     return server
 
 
+def _sent_parent(scope: Scope) -> Context:
+    """Return the context that the client sent."""
+    headers: Mapping[str, str] = Headers(scope=scope)
+    if len(headers.get("tracestate", "")) > MAX_TRACE_STATE:
+        headers = {"traceparent": headers.get("traceparent", "")}
+    return extract_trace(headers)
+
+
 def _note_response(span: trace.Span, scope: Scope, status: int) -> None:
     """Add the route, the status and the ids to the span. Only a status of 500 and above counts as an error."""
     if not span.is_recording():
         return
     notes = notes_of(scope)
+    attributes: dict[str, str | int] = {"http.response.status_code": status}
     if notes.route is not None:
         method = scope.get("method", "GET")
         span.update_name(f"{method if method in _METHODS else 'HTTP'} {notes.route}")
-        span.set_attribute("http.route", notes.route)
-    note_ids(span, notes.ids)
-    span.set_attribute("http.response.status_code", status)
+        attributes["http.route"] = notes.route
+    attributes.update(id_attributes(notes.ids))
+    span.set_attributes(attributes)
     if status >= 500 or notes.code is not None:
         note_code(span, notes.code or str(status), failed=status >= 500)
 

@@ -53,7 +53,7 @@ class Authenticator:
 
         Raises `Unauthenticated` without a token and a link, and the errors of `authenticate_token`.
         """
-        token, link = header_token(request.headers), header_link(request.headers)
+        token, link = header_token(request.scope), header_link(request.scope)
         if not token and not link:
             raise Unauthenticated(
                 "send `Authorization: Bearer <access token or API key>`", field="authorization"
@@ -89,8 +89,7 @@ class Authenticator:
                 token, partial(self._count_unknown_key, connection)
             )
         else:
-            claims = await self._keys.verify(token)
-            identity = Identity(claims.caller(), claims.expires_at)
+            identity = await self._keys.identify(token)
         self.check_not_revoked(identity)
         return identity
 

@@ -12,6 +12,7 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.tokens import access_tokens as tokens
 from svgx_common.tokens.access_tokens import AccessClaims
 from svgx_common.tokens.signing_keys import CheckingKeys, TokenKey, UnknownKey, read_key, secret_key
+from svgx_gateway.identity.identity import Identity
 from svgx_gateway.watched_copy import WatchedCopy
 
 log = structlog.get_logger(__name__)
@@ -42,7 +43,7 @@ class TokenKeys:
             secret_key(secret) if secret else None,
             other_secret=secret_key(other_secret) if other_secret else None,
         )
-        self._verified: dict[str, AccessClaims] = {}
+        self._verified: dict[str, tuple[AccessClaims, Identity]] = {}
         self._asked_at = -ASK_AGAIN
         self._failed_at = -ASK_AFTER_FAILURE
         self._lock = asyncio.Lock()
@@ -62,13 +63,22 @@ class TokenKeys:
             raise ConnectionError
 
     async def verify(self, token: str) -> AccessClaims:
-        """Return the token's claims. Raise `Unauthenticated` when the token is not valid.
+        """Return the token's claims. Raise as `identify` does."""
+        claims, _ = await self._verify(token)
+        return claims
+
+    async def identify(self, token: str) -> Identity:
+        """Return the identity of a token's account. Raise `Unauthenticated` when the token is not valid.
 
         When the token's key is unknown and the auth service does not answer, raise `Unavailable` or `DeadlineExceeded`.
         """
-        claims = self._verified.get(token)
-        if claims is not None and not claims.expired():
-            return claims
+        _, identity = await self._verify(token)
+        return identity
+
+    async def _verify(self, token: str) -> tuple[AccessClaims, Identity]:
+        verified = self._verified.get(token)
+        if verified is not None and not verified[0].expired():
+            return verified
         try:
             claims = tokens.verify(token, self._keys)
         except UnknownKey:
@@ -76,8 +86,9 @@ class TokenKeys:
             claims = tokens.verify(token, self._keys)
         if len(self._verified) >= MAX_VERIFIED:
             del self._verified[next(iter(self._verified))]
-        self._verified[token] = claims
-        return claims
+        verified = claims, Identity(claims.caller(), claims.expires_at)
+        self._verified[token] = verified
+        return verified
 
     async def _read_for_unknown_key(self) -> None:
         # Requests that arrive during a read wait for its end, and do not read again, even if it failed.

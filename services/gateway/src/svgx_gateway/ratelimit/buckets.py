@@ -6,7 +6,8 @@ counted in one round trip.
 """
 
 import asyncio
-from collections.abc import Sequence
+import functools
+import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -29,7 +30,8 @@ LOCAL = Counter(
 )
 
 SCRIPT = RedisLimitAtomicActionSpec.SCRIPTS.encode()
-"""The script as bytes, which redis-py sends without encoding them for each request."""
+
+_PING = b"*1\r\n$4\r\nPING\r\n"
 
 TIMEOUT = 0.25
 """Seconds that Redis has to accept a connection and to answer. After that, the request is counted in this process."""
@@ -132,19 +134,12 @@ class Buckets:
         if self._probing is not None:
             return [None] * len(batch)
         commands = [
-            (
-                "EVAL",
-                SCRIPT,
-                1,
-                each.key,
-                each.limit.seconds / each.limit.requests,
-                each.limit.requests,
-                1,
-            )
+            (_bulk(each.key.encode()), _encode_limit(each.limit.requests, each.limit.seconds))
             for each in batch
         ]
+        by_hash = [_RUN_BY_HASH + key + limit for key, limit in commands]
         try:
-            answers = await self._execute(commands)
+            answers = await self._execute(by_hash, [_RUN + b"".join(commands[0]), *by_hash[1:]])
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
             self._start_probing(error)
             return [None] * len(batch)
@@ -153,22 +148,25 @@ class Buckets:
             for each, (limited, remaining, reset, retry_after) in zip(batch, answers, strict=True)
         ]
 
-    async def _execute(self, commands: Sequence[tuple[bytes | str | float, ...]]) -> list[Any]:
-        """Return the answers to the commands. Raise `RedisError` or `OSError`; a `TimeoutError` is an `OSError`."""
-        connection = self._connection
-        packed = connection.pack_commands(commands)
-        async with asyncio.timeout(TIMEOUT):
-            if connection.is_connected:
-                try:
-                    return await self._exchange(packed, len(commands))
-                except (RedisError, OSError):
-                    pass  # the server may have restarted since the last command: try a new connection
-            return await self._exchange(packed, len(commands))
+    async def _execute(self, commands: list[bytes], first_commands: list[bytes]) -> list[Any]:
+        """Return the answers. Send `first_commands` instead on a new connection.
 
-    async def _exchange(self, packed: list[bytes], count: int) -> list[Any]:
+        Raise `RedisError` or `OSError`; a `TimeoutError` is an `OSError`.
+        """
+        async with asyncio.timeout(TIMEOUT):
+            if self._connection.is_connected:
+                try:
+                    return await self._exchange(commands)
+                except (RedisError, OSError):
+                    # The connection may belong to a server that has restarted since, or the server may have dropped
+                    # the script. Try a new connection.
+                    pass
+            return await self._exchange(first_commands)
+
+    async def _exchange(self, commands: list[bytes]) -> list[Any]:
         try:
-            await self._connection.send_packed_command(packed, check_health=False)
-            return [await self._connection.read_response() for _ in range(count)]
+            await self._connection.send_packed_command(b"".join(commands), check_health=False)
+            return [await self._connection.read_response() for _ in commands]
         except BaseException:
             # Disconnect, because an answer that was not read would be taken for the answer of the next command.
             await self._connection.disconnect(nowait=True)
@@ -197,10 +195,35 @@ class Buckets:
         """Try to reach Redis again in the background, so that no request waits for Redis."""
         while True:
             try:
-                await self._execute([("PING",)])
+                await self._execute([_PING], [_PING])
             except (RedisError, OSError):
                 await asyncio.sleep(PROBE_INTERVAL)
             else:
                 log.info("redis is reachable again; all gateways share the limits")
                 self._probing = None
                 return
+
+
+def _bulk(value: bytes) -> bytes:
+    """Return a value as Redis reads it (RESP)."""
+    return b"$%d\r\n%b\r\n" % (len(value), value)
+
+
+@functools.lru_cache(maxsize=256)
+def _encode_limit(requests: int, seconds: int) -> bytes:
+    """Return the arguments of the script for one token: the seconds between two tokens, and the capacity."""
+    return b"".join(_bulk(each.encode()) for each in (repr(seconds / requests), str(requests), "1"))
+
+
+def _encode_run(command: bytes, script: bytes) -> bytes:
+    """Return the beginning of a command that runs a script with one key and three arguments."""
+    return b"*7\r\n" + b"".join(map(_bulk, (command, script, b"1")))
+
+
+_RUN = _encode_run(b"EVAL", SCRIPT)
+"""Runs the script by its text, and Redis then knows its hash."""
+
+_RUN_BY_HASH = _encode_run(
+    b"EVALSHA", hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest().encode()
+)
+"""Runs the script by its hash. Redis would hash the whole text for each request otherwise."""

@@ -31,8 +31,8 @@ class RateLimitKey:
     @classmethod
     def of(cls, connection: HTTPConnection, caller: Caller | None) -> "RateLimitKey":
         """Return the key of a connection. `trust_proxies` has already replaced a proxy's address by the client's."""
-        address = _address(connection.client.host if connection.client else "")
-        counted = "unknown" if address is None else customer_key(address)
+        client = connection.scope.get("client")
+        address, counted = _counted(client[0] if client else "")
         if caller is not None and caller.is_visitor:
             return cls(f"visitor:{counted}", address, shared=f"link:{caller.link_id}")
         if caller is not None:
@@ -41,5 +41,7 @@ class RateLimitKey:
 
 
 @functools.lru_cache(maxsize=4096)
-def _address(host: str) -> IPv4Address | IPv6Address | None:
-    return parse_address(host)
+def _counted(host: str) -> tuple[IPv4Address | IPv6Address | None, str]:
+    """Return the address, and the text under which its customer is counted."""
+    address = parse_address(host)
+    return address, "unknown" if address is None else customer_key(address)

@@ -1,5 +1,6 @@
 """The rate limiter of one gateway: rules, token buckets and statistics together."""
 
+import functools
 import math
 from collections.abc import MutableMapping
 from dataclasses import replace
@@ -157,11 +158,18 @@ def _headers(rate_class: RateClass, result: BucketResult) -> dict[str, str]:
 
     Resets are in seconds from now until the whole limit is available again.
     """
-    quota, reset = result.limit.requests, math.ceil(result.reset)
+    remaining, reset = str(result.remaining), str(math.ceil(result.reset))
+    quota, policy = _policy(rate_class.value, result.limit.requests, result.limit.seconds)
     return {
-        "RateLimit-Policy": f'"{rate_class}";q={quota};w={result.limit.seconds}',
-        "RateLimit": f'"{rate_class}";r={result.remaining};t={reset}',
-        "X-RateLimit-Limit": str(quota),
-        "X-RateLimit-Remaining": str(result.remaining),
-        "X-RateLimit-Reset": str(reset),
+        "RateLimit-Policy": policy,
+        "RateLimit": f'"{rate_class.value}";r={remaining};t={reset}',
+        "X-RateLimit-Limit": quota,
+        "X-RateLimit-Remaining": remaining,
+        "X-RateLimit-Reset": reset,
     }
+
+
+@functools.lru_cache(maxsize=256)
+def _policy(rate_class: str, requests: int, seconds: int) -> tuple[str, str]:
+    """Return `X-RateLimit-Limit` and `RateLimit-Policy`, which seldom change."""
+    return str(requests), f'"{rate_class}";q={requests};w={seconds}'

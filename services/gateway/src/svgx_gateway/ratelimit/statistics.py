@@ -4,6 +4,7 @@ All entries in Redis expire after about a day. They may be lost, because the lim
 """
 
 import asyncio
+import functools
 import time
 from collections import Counter
 from datetime import UTC, datetime
@@ -168,9 +169,11 @@ class RateLimitStatistics:
         ]
 
 
+@functools.lru_cache(maxsize=256)
 def _minute_key(minute: int) -> str:
     return f"svgx:rate:minute:{minute}"
 
 
+@functools.lru_cache(maxsize=256)
 def _callers_key(step: int, rate_class: RateClass, kind: str) -> str:
     return f"svgx:rate:callers:{step}:{rate_class}:{kind}"

@@ -42,11 +42,12 @@ SETTINGS = {
     # All clients and servers share the processors of one machine, so the event loop lags at times.
     "SHED_LAG_SECONDS": "30",
 }
-MEMORY_GROWTH = 96 * MIB
+MEMORY_GROWTH = 64 * MIB
 """Bytes by which the memory of a process may grow.
 
-A holder keeps canvases for ten minutes after their last use. A gateway that served a hundred editors with a thousand
-reconnects ended 61 MiB above its start.
+In a drill, a gateway grows by about 10 MiB, a holder by 17 MiB and a state replica by 37 MiB. A holder keeps canvases
+for ten minutes after their last use. The caches of all services are filled, and free memory below a small object stays
+in the heap (docs/decisions/0077-small-threshold-of-mmap.md).
 """
 MEMORY_SECONDS = 60.0
 """The most seconds after a drill until each metric is 0 and the memory is within `MEMORY_GROWTH`."""

@@ -92,6 +92,24 @@ async def test_fragmented_message_uses_memory_for_its_bytes_only() -> None:
     assert used_bytes < 300_000
 
 
+async def test_open_connection_keeps_the_headers_of_its_handshake_once() -> None:
+    """The headers are in the scope of the application, and not in the parser too. Proves R-SOCKET-7."""
+    kept: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        protocol = scope[WRITE_FRAME].__self__
+        request = protocol.request
+        await send({"type": "websocket.accept"})
+        kept.set_result((len(request.headers), len(scope["headers"])))
+
+    async with serving(app, WebSocketLimits()) as connect, asyncio.timeout(10):
+        _, writer = await connect()
+        writer.write(HANDSHAKE)
+        assert await kept == (0, 5)
+        writer.close()
+
+
 async def test_frame_is_written_only_to_an_open_connection_that_reads() -> None:
     """A frame before the accept or after the close would break the protocol, and a slow client must not queue frames.
 

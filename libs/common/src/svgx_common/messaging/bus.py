@@ -47,7 +47,7 @@ from svgx_common.contract.transport import echo_subject, inbox_prefix, is_inbox
 from svgx_common.health import NotUsable
 from svgx_common.messaging.blobs import MAX_PULLED, PIECE, Blobs, too_large
 from svgx_common.messaging.caller import Caller, Client
-from svgx_common.messaging.connection import ConnectionEvents, sign_in_with
+from svgx_common.messaging.connection import ConnectionEvents, on_drop, sign_in_with
 from svgx_common.messaging.headers import (
     HEADER_BODY,
     HEADER_CALLER,
@@ -399,7 +399,7 @@ class Bus:
             subject, cb=deliver if span is None else deliver_in_span
         )
         if lost is not None:
-            self._events.drop_callbacks[subscription] = lost
+            on_drop(subscription, lost)
         return subscription
 
     async def body(self, message: Msg, *, limit: int = MAX_PULLED) -> bytes:

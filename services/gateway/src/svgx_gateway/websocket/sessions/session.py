@@ -136,7 +136,8 @@ class Sessions:
             link_expiry = self._live_canvases.watch_link(
                 connection, canvas, identity.link_expires_at
             )
-            joined.callback(link_expiry.cancel)
+            if link_expiry is not None:
+                joined.callback(link_expiry.cancel)
             yield Session(
                 websocket,
                 connection,

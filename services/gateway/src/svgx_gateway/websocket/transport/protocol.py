@@ -276,7 +276,9 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
     def start_keepalive(self) -> None:
         """Read again, because the handshake is answered."""
         super().start_keepalive()
-        # Release the headers, which take 4 kB, because the ASGI scope has a copy.
+        # The headers take 4 kB, and have been copied into the ASGI scope. The parser's frame keeps the request.
+        if self.request is not None:
+            self.request.headers.clear()
         self.request: Any = None
         self.response: Any = None
         self.transport.resume_reading()

@@ -163,6 +163,21 @@ async def test_slow_job_gets_low_priority_and_its_process_is_replaced(
         assert before not in children()
 
 
+async def test_child_of_a_quick_job_after_a_slow_one_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only the child of the slow job is replaced, also when one turn has both jobs. Proves R-RESIL-5."""
+    async with Workers(1, MEMORY, 30) as workers, workers.turn(None) as turn:
+        monkeypatch.setattr(pool, "SLOW_SECONDS", 0.0)
+        await turn.import_svg(SVG, None)
+        assert children() == []
+        monkeypatch.setattr(pool, "SLOW_SECONDS", 30.0)
+        await turn.import_svg(SVG, None)
+        (kept,) = children()
+        await turn.import_svg(SVG, None)
+        assert children() == [kept]
+
+
 async def test_turns_beyond_the_waiting_limits_are_refused_at_once() -> None:
     """Proves R-RESIL-5: one account reaches its own limit first, and all accounts together reach the common limit."""
     async with Workers(1, MEMORY, 30, waiting=2, waiting_each=1) as workers:

@@ -188,6 +188,7 @@ class Turn(Jobs):
         and the services keep their speed on a machine without idle cores. The child is then killed after the job.
         """
         usable = False
+        self._gave_way = False  # the child of a job that gave way is killed, so this job's child has normal priority
         self._watch_cpu(self._child.cpu_seconds() + SLOW_SECONDS)
         try:
             async with asyncio.timeout(max(0.0, self._ends_at - time.monotonic())):

@@ -146,7 +146,6 @@ async def test_canvas_that_is_being_removed_for_good_is_not_restored(
     vault: Vault, tables: Tables, others: Neighbours
 ) -> None:
     """A restore does not interfere with a removal that has begun, and names the canvas. Proves R-BACKUP-7."""
-    await tables.execute("ALTER TABLE canvas ADD COLUMN IF NOT EXISTS purge_began_at timestamptz")
     canvas_id = await vault.draw("a")
     backup = await vault.back_up(canvas_id=canvas_id)
     await tables.execute(

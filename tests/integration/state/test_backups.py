@@ -10,6 +10,7 @@ from svgx_common.contract.errors import Conflict, Forbidden, Invalid, NotFound
 from svgx_common.contract.policy import CanvasRole
 from svgx_common.contract.storage.backups import StoredAccount
 from svgx_devstack import DevStack
+from svgx_state.backups import accounts, runner
 from tests.integration.state.drawing import elements
 from tests.integration.state.service import Client, Tables, replica, until_blocked, user
 from tests.integration.state.vault import (
@@ -247,6 +248,25 @@ async def test_users_are_restored_and_existing_ones_stay_as_they_are(
     assert restore.error == "accounts that were not added: clash (username)"
     assert stored["gone"] == _account("gone")
     assert stored["changed"].role == "viewer"
+
+
+async def test_continued_restore_names_refused_accounts_of_all_attempts(
+    vault: Vault, others: Neighbours, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record names the accounts that were refused before auth was unreachable, and those after it.
+
+    Proves R-BACKUP-6.
+    """
+    monkeypatch.setattr(accounts, "PAGE", 1)
+    monkeypatch.setattr(runner, "PAUSE", 0.0)
+    others.accounts.stored |= {name: _account(name) for name in ("first", "second")}
+    backup = await vault.back_up(state_type="users")
+    others.accounts.refused |= {"first": "username", "second": "email"}
+    others.accounts.unavailable_once.add("second")
+    restore = await vault.restore(backup.id)
+    assert not others.accounts.unavailable_once
+    assert restore.users_refused == 2
+    assert restore.error == "accounts that were not added: first (username), second (email)"
 
 
 async def test_backup_of_all_has_canvases_and_users(vault: Vault, others: Neighbours) -> None:

@@ -233,8 +233,9 @@ async def test_jobs_of_one_turn_share_the_time_limit() -> None:
         deadline = asyncio.get_running_loop().time() + 1.0
         async with workers.turn("a", deadline=deadline) as worker:
             assert (await worker.import_svg(SVG, None)).elements == 1
-            with pytest.raises(WorkerTimeout):
+            with pytest.raises(WorkerTimeout) as ended:
                 await worker.render_png(SLOW)
+            assert ended.value.seconds <= 1.0  # the limit of the workers is 30 s
             with pytest.raises(WorkerTimeout):
                 await worker.import_svg(SVG, None)
         assert (await workers.import_svg(SVG, None)).elements == 1

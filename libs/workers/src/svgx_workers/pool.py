@@ -176,6 +176,7 @@ class Turn(Jobs):
     def __init__(self, child: Child, ends_at: float, recycle_bytes: int) -> None:
         self._child = child
         self._ends_at = ends_at
+        self._seconds = ends_at - time.monotonic()
         self._recycle_bytes = recycle_bytes
         self._gave_way = False
         self._watch: asyncio.TimerHandle | None = None
@@ -201,7 +202,7 @@ class Turn(Jobs):
                 and not self._gave_way
             )
         except TimeoutError:
-            raise WorkerTimeout("no result in time") from None
+            raise WorkerTimeout(self._seconds) from None
         finally:
             if self._watch is not None:
                 self._watch.cancel()

@@ -180,7 +180,8 @@ class DiffRequest(VersionRequest):
 class Diff(ReplyModel):
     """The changes from one revision to another, as the exports show their content. Elements are sorted by id.
 
-    The four counts are of the whole difference. `canvas` has the changed attributes of the root element, at most 50.
+    The four counts are of the whole difference. `canvas` has the changed attributes of the root element, at most 50;
+    `more_canvas` counts the others.
     """
 
     from_revision: int
@@ -190,6 +191,7 @@ class Diff(ReplyModel):
     changed: int
     moved: int
     canvas: dict[str, TextChange]
+    more_canvas: int = 0
     items: list[ElementChange]
     next: str | None = None
 

@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from svgx_common.contract.errors import Conflict, Forbidden, Invalid, NotFound
 from svgx_common.contract.policy import CanvasRole
 from svgx_common.contract.storage.backups import StoredAccount
+from svgx_common.postgres import Row, Session
 from svgx_devstack import DevStack
 from svgx_state.backups import accounts, runner
 from tests.integration.state.drawing import elements
@@ -335,6 +337,36 @@ async def test_backup_with_a_child_is_not_deleted(vault: Vault) -> None:
         await vault.delete(backup_id)
         await vault.gone(backup_id)
         assert not (vault.folder / backup_id).exists()
+
+
+@pytest.mark.parametrize("kind", ["backup", "restore"])
+async def test_request_while_another_task_ends_succeeds(
+    vault: Vault,
+    tables: Tables,
+    others: Neighbours,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
+    """A request that meets a task, and no longer finds it when it reads its id, adds its own. Proves R-BACKUP-5."""
+    canvas_id = await vault.draw("a")
+    backup = await vault.back_up(canvas_id=canvas_id)
+    await tables.execute(
+        "INSERT INTO backup_task (kind, subject_id, runner, heartbeat_at)"
+        " VALUES ($1, 'other', 'other', clock_timestamp() + interval '1 h')",
+        kind,
+    )
+    row = Session.row
+
+    async def end_first(session: Session, name: str, *values: Any, **options: Any) -> Row | None:
+        if name == "task_of_kind":
+            await tables.execute("DELETE FROM backup_task WHERE subject_id = 'other'")
+        return await row(session, name, *values, **options)
+
+    monkeypatch.setattr(Session, "row", end_first)
+    if kind == "backup":
+        assert (await vault.back_up(canvas_id=canvas_id)).status == "complete"
+    else:
+        assert (await vault.restore(backup.id)).status == "complete"
 
 
 @pytest.mark.parametrize("kind", ["delete", "verify", "backup", "restore"])

@@ -86,7 +86,7 @@ class BackupRestorer:
         chain = await Chain.open(self._archive, record["backup_id"])
         if not record["verified"]:
             metrics.RESTORE_PROGRESS.set(0)
-            checked = await self._checker.check(chain, lambda _: None, only=only)
+            checked = await self._checker.check(chain, only=only)
             async with self._tasks.step(task) as session:
                 await session.run("note_verified", task.subject_id, checked.canvases)
         position = task.position

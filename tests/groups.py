@@ -13,10 +13,9 @@ GROUPS = {
         "tests/e2e/failures/test_failures.py",
         "tests/e2e/failures/test_stack_restart.py",
     ),
-    # `changed_stack`. The first tests restore a backup of all canvases. The last change accounts and limits at random.
+    # `changed_stack`. The first file needs the state of a new stack. The last changes accounts and limits at random.
     "changed accounts": (
         "tests/e2e/openapi/test_docs.py",
-        "tests/e2e/accounts/test_role_matrix.py",
         "tests/e2e/openapi/test_openapi_fuzz.py",
     ),
     # `configured_stack`.
@@ -30,6 +29,7 @@ GROUPS = {
 ALONE = (
     "tests/e2e/failures/test_on_call_drill.py",
     "tests/e2e/failures/test_rolling_update.py",
+    "tests/e2e/accounts/test_role_matrix.py",
     "tests/e2e/accounts/test_oidc.py",
     "tests/e2e/operations/test_benchmark.py",
     "tests/e2e/operations/test_traces.py",

@@ -8,10 +8,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.deploy.objects import Object
 from tests.deploy.runner import container, environment, volumes
 from tests.deploy.runner.image import Images
 from tests.deploy.runner.pod import Pod
-from tests.deploy.runner.rendered import Object, Rendered
+from tests.deploy.runner.rendered import Rendered
 from tests.deploy.runner.service import Proxies, Service
 from tests.deploy.runner.substitution import Substitution
 from tests.deploy.runner.workload import Workload

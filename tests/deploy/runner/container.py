@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from svgx_devstack import process as devstack_process
+from tests.deploy.objects import Object
 from tests.deploy.runner.environment import expand
 from tests.deploy.runner.image import Image
-from tests.deploy.runner.rendered import Object
 from tests.deploy.runner.substitution import Substitution
 
 

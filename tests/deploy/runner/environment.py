@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping
 from decimal import ROUND_CEILING, Decimal
 
-from tests.deploy.runner.rendered import Object, Rendered
+from tests.deploy.objects import Object
+from tests.deploy.runner.rendered import Rendered
 
 NODE = "this-machine"
 

@@ -5,9 +5,9 @@ import contextlib
 import os
 from collections.abc import Callable, Mapping
 
+from tests.deploy.objects import Object
 from tests.deploy.runner.container import Container, kill
 from tests.deploy.runner.probe import Probe
-from tests.deploy.runner.rendered import Object
 
 _FIRST_DELAY, _LONGEST_DELAY = 1.0, 10.0
 """The shortest and the longest delay of a restart in seconds. Each delay is twice the delay before."""

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from tests.deploy.runner.rendered import Object
+from tests.deploy.objects import Object
 
 Execute = Callable[[list[str]], Awaitable[int]]
 """A function that runs a command in the container, and returns its exit status."""

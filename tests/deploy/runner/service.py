@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from svgx_devstack import process as devstack_process
+from tests.deploy.objects import Object
 from tests.deploy.runner.pod import Pod
-from tests.deploy.runner.rendered import Object
 
 _PROGRAM = Path(__file__).with_name("proxy.py")
 

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.deploy.objects import Object
 from tests.deploy.runner.environment import ConfigurationError
-from tests.deploy.runner.rendered import Object, Rendered
+from tests.deploy.runner.rendered import Rendered
 
 
 def mount_points(container: Object, folder: Path) -> dict[str, Path]:

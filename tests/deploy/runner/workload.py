@@ -6,8 +6,8 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from tests.deploy.objects import Object
 from tests.deploy.runner.pod import Pod
-from tests.deploy.runner.rendered import Object
 
 
 class Cluster(Protocol):

@@ -1,5 +1,6 @@
 """Access to each operation by each role, tried on accounts and canvases of other users."""
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from svgx_devstack import DevStack
 from tests import leaks
 from tests.e2e.clients.api import CANVASES, Api, ApiSession, User, open_api
 from tests.e2e.clients.openapi_document import example_request
+from tests.limits import HIGH_LIMITS
 
 CALLERS = ("anonymous", "viewer", "editor", "admin", "key", "visitor")
 """Callers without a token, with each account role, with an editor's API key, and with a share link for editors.
@@ -244,15 +246,17 @@ class MatrixStack:
 
 
 @pytest.fixture(scope="module")
-async def matrix(changed_stack: DevStack) -> AsyncIterator[MatrixStack]:
-    """Open clients for the stack with changeable limits and accounts."""
+async def matrix(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[MatrixStack]:
+    """Start a stack of its own, because the tests change limits and accounts."""
     async with (
-        open_api(changed_stack.url) as api,
-        httpx.AsyncClient(base_url=changed_stack.url, timeout=60) as http,
+        DevStack(tmp_path_factory.mktemp("matrix"), settings=HIGH_LIMITS) as stack,
+        open_api(stack.url) as api,
+        httpx.AsyncClient(base_url=stack.url, timeout=60) as http,
     ):
-        matrix = MatrixStack(api, http, changed_stack)
+        matrix = MatrixStack(api, http, stack)
         matrix.document = (await http.get("/openapi.json")).json()
         yield matrix
+        assert await asyncio.to_thread(leaks.find_leaks, stack) == []
 
 
 def test_matrix_has_a_row_for_every_operation() -> None:

@@ -81,6 +81,7 @@ class Gateway:
 
 @asynccontextmanager
 async def started(bus: Bus) -> AsyncIterator[Gateway]:
+    """Yield a gateway that has received the list of revocations, and listens to broadcasts."""
     gateway = Gateway(bus)
     await gateway.revocations.start()
     await gateway.wait_ready()
@@ -150,7 +151,7 @@ async def test_access_tokens_end_at_once(
     act: Callable[[Bus, SignedIn, Tables], Awaitable[None]],
     second_continues: bool,
 ) -> None:
-    """Proves R-AUTH-18: revoked access tokens are refused at once, by a running gateway and by a later one.
+    """Proves R-AUTH-18: revoked access tokens are refused at once, by a running gateway and by one that starts later.
 
     Tokens of other accounts stay valid.
     """

@@ -78,14 +78,14 @@ async def authors(backing: DevStack, canvas_id: str) -> list[str]:
 async def test_replacement_is_saved_as_one_edit_of_its_author(
     holder: Replica, asker: Bus, backing: DevStack, editor: Editor
 ) -> None:
-    """The holder has the wanted content, and the journal has one more entry. Proves R-HIST-3."""
+    """The holder has the requested content, and the journal has one more entry. Proves R-HIST-3."""
     await editor.set("old", "x")
     past = editor.doc.get_update()
     await editor.set("new", "y")
     assert (await replace(asker, editor, past)).revision == 3
     assert await editor.held() == {"old": "x"}
     assert await authors(backing, editor.canvas_id) == ["ann", "ann", "bea"]
-    # Nothing is left to change, so there is no further entry.
+    # A repeated replacement changes nothing, so there is no further entry.
     assert (await replace(asker, editor, past)).revision == 3
 
 

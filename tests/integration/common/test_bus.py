@@ -154,14 +154,14 @@ async def test_outage_is_logged_once_and_all_reconnect_callbacks_are_called(
         await nats.wait_ready()
     await called.wait()
     await gateway_bus.settle()
-    # The failed request left nothing behind. The round trip that is watched may be in flight.
+    # No request waits for an answer any more. The request of the regular check of NATS may be in flight.
     async with asyncio.timeout(10):
         while gateway_bus.connection._resp_map:
             await pause()
     lines = [
         line for line in capsys.readouterr().out.splitlines() if "nats is not reachable" in line
     ]
-    # One line for each type of error: while the server ends, the first attempt may get another one.
+    # There is one line for each type of error. While the server ends, the first attempt may get another type of error.
     assert sum("ConnectionRefusedError" in line for line in lines) == 1, lines
     assert len(lines) <= 2, lines
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL that answers, but cannot be used: read-only, full, without permissions, paused; and several hosts."""
+"""A PostgreSQL server that cannot be used: read-only, full, without permissions or paused; and several hosts."""
 
 import asyncio
 import contextlib
@@ -223,7 +223,7 @@ async def test_paused_postgresql_is_named_and_fails_requests_at_once(
 async def test_pause_of_this_process_does_not_count_as_silence_of_postgresql(
     database: postgres.Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An answer that has arrived while this process was paused counts. Proves R-FAIL-18."""
+    """An answer that arrives during a pause of this process is not too late. Proves R-FAIL-18."""
     monkeypatch.setattr(monitor, "PATIENCE", 0.05)
     checking = asyncio.create_task(database.check())
     await asyncio.sleep(0)

@@ -83,11 +83,11 @@ def order(replica_id: str) -> DrainReplicaRequest:
 async def test_only_the_named_replica_gets_the_order(
     drain: ReplicaDrain, replicas: list[Replica]
 ) -> None:
-    """Proves R-FAIL-23: the other replica continues. A drain of this last working replica is then refused."""
+    """Proves R-FAIL-23: the other replica continues. An order to drain this last serving replica too is refused."""
     named, other = replicas
     await drain.drain(order(named.id), Call(ADMIN, 0.0))
     assert (named.ordered.is_set(), other.ordered.is_set()) == (True, False)
-    # The drained replica answers until it ends, but does not count as working.
+    # The drained replica answers until it ends, but no longer counts as serving.
     with pytest.raises(Conflict) as error:
         await drain.drain(order(other.id), Call(ADMIN, 0.0))
     assert error.value.field == "replica_id"
@@ -98,7 +98,7 @@ async def test_only_the_named_replica_gets_the_order(
 async def test_last_serving_replica_is_not_drained(
     drain: ReplicaDrain, replicas: list[Replica], status: str
 ) -> None:
-    """Proves R-FAIL-23: a replica that starts or drains cannot replace the drained one."""
+    """Proves R-FAIL-23: a replica that starts or drains cannot replace the drained replica."""
     named, other = replicas
     other.status = status
     with pytest.raises(Conflict) as error:

@@ -39,7 +39,7 @@ async def bus(backing: DevStack) -> AsyncIterator[Bus]:
 
 @pytest.fixture
 def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the key file, which the auth service reads often. Its first key does not sign yet."""
+    """Return the path of a key file, which the auth service reads often. The only key does not sign yet."""
     monkeypatch.setattr(signing, "LOOK_EVERY", 0.02)
     path = tmp_path / "keys.json"
     key_file.write(path, rotate(KeyRing(), "Ed25519", int(time.time()), lead=3600))
@@ -52,7 +52,7 @@ async def published(bus: Bus) -> set[str]:
 
 
 async def until_published(bus: Bus, ring: KeyRing) -> None:
-    """Wait until all keys of `ring` are published."""
+    """Wait until exactly the keys of `ring` are published."""
     expected = {str(entry.key.key_id) for entry in ring.entries}
     async with asyncio.timeout(10):
         while await published(bus) != expected:
@@ -60,7 +60,7 @@ async def until_published(bus: Bus, ring: KeyRing) -> None:
 
 
 def key_requests() -> float:
-    """Return the number of requests for the keys that the auth service has answered."""
+    """Return how many requests for the published keys the auth service has answered."""
     labels = {"component": "auth", "operation": JWKS.name, "code": "ok"}
     return REGISTRY.get_sample_value("svgx_engine_requests_total", labels) or 0.0
 
@@ -145,7 +145,7 @@ async def test_broken_key_file_keeps_the_previous_keys(
 async def test_unknown_keys_cause_one_read_in_30_seconds(
     backing: DevStack, bus: Bus, keys: Path
 ) -> None:
-    """The gateway asks for unknown keys at most once in 30 s, however many tokens name one. Proves R-AUTH-24."""
+    """The gateway reads the keys at most once in 30 s, however many tokens name an unknown key. Proves R-AUTH-24."""
     key_file.write(keys, KeyRing((generate("ES256", 0),)))
     async with replica(backing, keys=keys):
         signed_in = await login(bus, (await create(bus)).username)
@@ -188,7 +188,7 @@ async def test_unknown_key_is_unavailable_while_auth_does_not_answer(
 async def test_unknown_keys_share_one_read_while_auth_hangs(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fifty tokens with unknown keys wait for one read, not for one each. Proves R-AUTH-24."""
+    """Fifty tokens with unknown keys wait for a single read of the keys. Proves R-AUTH-24."""
     reads = 0
     asked, release = asyncio.Event(), asyncio.Event()
 
@@ -244,7 +244,7 @@ async def test_gateway_without_any_key_is_not_ready(
 async def test_verified_token_expires_at_its_time(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The signature of a verified token is not checked again; its expiry is. Proves R-AUTH-1."""
+    """The signature of a verified token is not checked again, but its expiry is. Proves R-AUTH-1."""
     now = int(time.time())
     claims = tokens.AccessClaims("u", "ada", Role.EDITOR, "s", "t", now, now + 60)
     token = tokens.sign(claims, secret_key(SECRET))

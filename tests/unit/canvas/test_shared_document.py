@@ -42,7 +42,7 @@ def changes_of(document: SharedDocument, edit: bytes) -> int:
 def test_edits_in_any_order_with_repeats_make_the_same_document(seed: int, batch: int) -> None:
     """Batches of edits are integrated together. Proves R-SYNC-1 and R-SAVE-9.
 
-    The changes that `flush` returns make the same content, and so do the new parts that `take` returns, joined.
+    The changes that `flush` returns make the same content, and so do the joined parts that `take` returns.
     """
     rng = random.Random(seed)
     updates = history(seed)
@@ -70,7 +70,10 @@ def test_edits_in_any_order_with_repeats_make_the_same_document(seed: int, batch
 
 
 def test_pycrdt_without_the_split_loses_a_pending_edit() -> None:
-    """pycrdt loses a pending edit, so `SharedDocument` gives it none. If this test fails, pycrdt was mended."""
+    """pycrdt loses a pending edit, so `SharedDocument` gives pycrdt no pending edits.
+
+    If this test fails, the defect of pycrdt has been corrected.
+    """
     doc: Doc[Map[object]] = Doc(client_id=1)
     elements = doc.get("elements", type=Map)
     updates: list[bytes] = []

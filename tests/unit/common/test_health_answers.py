@@ -34,8 +34,8 @@ class FakeMessage:
     reply: str = "inbox"
 
 
-async def test_probe_of_health_waits_for_no_check() -> None:
-    """A holder that Redis does not answer is not frozen, and keeps its canvases. Proves R-FAIL-24."""
+async def test_health_probe_does_not_wait_for_checks() -> None:
+    """A holder that waits for Redis is not frozen, so it answers probes and keeps its canvases. Proves R-FAIL-24."""
     health, bus = Health("collab", "one", "0"), FakeBus()
     health.watch("redis", asyncio.Event().wait)  # type: ignore[arg-type]  # it never returns
     message = cast(Msg, FakeMessage({HEADER_PROBE: "1"}))

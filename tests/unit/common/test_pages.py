@@ -49,7 +49,7 @@ LISTS: dict[str, Listing] = {
     "canvases without a name": Listing.of(LIST_CANVASES, ListCanvasesRequest(name=""), "a"),
     "canvases by name": Listing.of(LIST_CANVASES, ListCanvasesRequest(name="a"), "a"),
 }
-"""Lists and queries that differ in one point each."""
+"""Different lists and queries, many of which differ in one point only."""
 
 
 @given(
@@ -63,8 +63,8 @@ def test_encoded_cursor_is_decoded_to_the_same_cursor(at: datetime, identifier: 
     assert len(LISTING.encode(cursor)) <= 256
 
 
-def test_no_cursor_is_the_beginning_of_the_list() -> None:
-    """Proves R-STATE-14: the first page has no cursor."""
+def test_missing_cursor_is_decoded_to_none() -> None:
+    """Proves R-STATE-14: a request without a cursor gets the first page."""
     assert LISTING.decode(None) is None
 
 

@@ -12,7 +12,7 @@ MAX_TEXT = 1000
 """Characters of a text in a difference. A longer text is cut."""
 
 MAX_ATTRIBUTES = 50
-"""Changed attributes that a difference shows of an element at most. Further changed attributes are only counted."""
+"""The most changed attributes that a difference shows of one element. Further changed attributes are only counted."""
 
 MAX_PAGE = 1024 * 1024
 """Characters after which a page ends."""

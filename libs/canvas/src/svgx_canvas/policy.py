@@ -23,7 +23,7 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE | re.ASCII)
 _ACTIVE_SCHEME = re.compile(r"(?:javascript|vbscript|data):", re.IGNORECASE | re.ASCII)
 _ARIA_OR_DATA = re.compile(r"(?:aria|data)-[a-z0-9_.-]{1,64}", re.ASCII)
 _MAX_KINDS = 200
-"""Kinds of dropped things that a report lists one by one. Further kinds are counted together."""
+"""The most kinds of dropped things that a report lists one by one. Further kinds are counted together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Dropped:
 
 
 class Report:
-    """Counts the things that the policy removes from one file or document."""
+    """The counts of the things that the policy removes from one file or document."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()

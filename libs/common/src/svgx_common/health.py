@@ -41,8 +41,8 @@ class Phase(StrEnum):
 class Dependency(ReplyModel):
     """The result of one check. `latency_ms` is the duration of the check in milliseconds.
 
-    `error` is the type of the failure. `detail` is the check's text about the failure, if there is one.
-    Without a dependency that is not `required`, the service works with restrictions.
+    `error` is the type of the failure. `detail` is the check's text about the failure, if there is one. If a dependency
+    that is not `required` fails, the service works with restrictions.
     """
 
     ok: bool
@@ -157,6 +157,7 @@ class Health:
 
 
 async def _run(check: Check, required: bool) -> Dependency:
+    """Run one check for at most `CHECK_TIMEOUT` seconds, and return its result."""
     started = time.perf_counter()
     checking = asyncio.ensure_future(check())
     error = detail = None

@@ -81,8 +81,7 @@ def start(service: str, version: str, revision: str) -> None:
 def expect(service: str, operation: str, codes: Iterable[str]) -> None:
     """Create the time series of an operation with its outcomes.
 
-    Prometheus' `rate` needs a value before the first event. It would not count the first event of a series that begins
-    with this event.
+    Prometheus' `rate` does not count an event with which a time series begins, so each series needs an earlier value.
     """
     for code in codes:
         _series(service, operation, code)

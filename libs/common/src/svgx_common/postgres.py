@@ -127,7 +127,7 @@ class Session:
     async def discarded(self) -> AsyncIterator[None]:
         """Roll back the statements of the block at its end, which releases their locks.
 
-        A long transaction reads in such a block, because a change of the schema would otherwise wait for its end.
+        A long transaction reads in such blocks, because a change of the schema would otherwise wait for its end.
         """
         savepoint = self._connection.transaction()
         await savepoint.start()

@@ -250,7 +250,7 @@ def examine(kind: type[Settings]) -> tuple[Settings | None, list[str]]:
 
 
 def valid_values(kind: type[Settings]) -> dict[str, Any]:
-    """Return the value of each setting that is valid by itself, whether the others are or not."""
+    """Return the value of each setting that is valid by itself, even if other settings are not valid."""
     _, content = _configuration_file(kind)
     values: dict[str, Any] = {}
     for name, field in kind.model_fields.items():

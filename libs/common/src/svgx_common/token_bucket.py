@@ -1,10 +1,10 @@
-"""A token bucket in memory. No I/O, and independent of the clock."""
+"""A token bucket in memory. It does no I/O, and its methods get the time from the caller."""
 
 
 class TokenBucket:
     """A token bucket that refills with `rate` tokens a second and holds at most `burst`. Times are in seconds.
 
-    A bucket may owe tokens, because the size of a frame is known only after the wait for the bucket.
+    A bucket may owe tokens, because the size of a frame or reply is known only after the wait for the bucket.
     """
 
     def __init__(self, rate: float, burst: float, now: float) -> None:

@@ -1,8 +1,8 @@
 """Traces, and their export over OTLP.
 
 Spans are exported when `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` is set, unless
-`OTEL_SDK_DISABLED` is true or the ratio of the sampler is 0. Otherwise spans only carry ids. OpenTelemetry's own
-environment variables set the sampling and the headers of the exporter.
+`OTEL_SDK_DISABLED` is true or the sampler is `always_off` or has a ratio of 0. Otherwise spans only carry ids.
+OpenTelemetry's own environment variables set the sampling and the headers of the exporter.
 
 `docs/tracing.md` lists all spans. `messaging/spans.py` makes the spans of messages.
 """
@@ -108,9 +108,9 @@ def configure(service: str, replica_id: str, version: str) -> TracerProvider:
 
 
 class ServiceTracerProvider(TracerProvider):
-    """A tracer provider with a test of whether it may record a trace that begins in this process.
+    """A tracer provider that knows whether it may record traces that begin in this process (`may_record_roots`).
 
-    Code that runs for each edit asks this first, because a span costs time even when the sampler rejects it.
+    Code that runs for each edit checks this first, because a span costs time even when the sampler rejects it.
     """
 
     def __init__(
@@ -257,9 +257,9 @@ def note_code(span: trace.Span, code: str, *, failed: bool) -> None:
 
 
 class TraceOf:
-    """The trace of the first of some recorded spans, as the current trace within a `with` block.
+    """The current trace within a `with` block: the trace of the first of the recorded spans `origins`.
 
-    Without recorded spans, it is a new trace that is not recorded. Its id connects log lines.
+    Without recorded spans, the current trace is a new one that is not recorded. Its id connects log lines.
     """
 
     __slots__ = ("_span", "_token")

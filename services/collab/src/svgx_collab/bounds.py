@@ -23,10 +23,10 @@ PACED = Counter(
 )
 
 MANY_ACCOUNTS = 10_000
-"""Number of accounts. While it is reached, the accounts with little use are forgotten every `FORGET_SECONDS`."""
+"""Number of accounts from which a new account causes a search for accounts with little use, which are forgotten."""
 
 FORGET_SECONDS = 5.0
-"""Seconds between two searches for accounts with little use, because a search looks at all accounts."""
+"""Shortest time in seconds between two such searches, because a search looks at all accounts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Limits:
     """The limits of one replica."""
 
     edit_seconds: float = 0.1
-    """Seconds of the processor for which one edit may be integrated. Each of its structs adds 20 µs."""
+    """Seconds of the processor for which one edit may be integrated. Each struct of the edit adds 20 µs."""
     account_seconds: float = 5.0
     """Seconds of the processor that the slow edits of an account may take at once."""
     account_share: float = 0.02
@@ -54,7 +54,7 @@ class Limits:
 
 
 class Refused(Exception):
-    """An edit is refused. `amount` is the limit, or the seconds until the client may try again."""
+    """The refusal of an edit. `amount` is the limit, or the seconds until the client may try again, rounded up."""
 
     def __init__(self, reason: Reason, amount: float) -> None:
         super().__init__(reason.name)
@@ -81,7 +81,10 @@ class Bounds:
         """Time of the next search for accounts with little use."""
 
     def admit(self, author: str, growth: Growth, clients: int, structs: int, now: float) -> None:
-        """Count the growth of a canvas that has `clients` and `structs`. Raises `Refused` beyond a bound."""
+        """Count the growth that an edit causes on a canvas with so many clients and structs.
+
+        Raises `Refused` when the growth would exceed a bound. An edit without growth is always admitted.
+        """
         limits = self.limits
         if not growth.structs and not growth.clients:
             return
@@ -101,7 +104,7 @@ class Bounds:
         bucket.take(growth.clients)
 
     def spend(self, author: str, seconds: float, now: float) -> None:
-        """Count the seconds of the processor that an account's edits have taken."""
+        """Count the seconds of the processor that an account's slow edits have taken."""
         bucket = self._account(author, now).seconds
         bucket.seconds_until(0.0, now)
         bucket.take(seconds)
@@ -124,7 +127,7 @@ class Bounds:
         return account
 
     def _forget(self, now: float) -> None:
-        """Forget the accounts that have used less than a tenth of each limit."""
+        """Forget the accounts with little use: at most a tenth of each limit."""
         limits = self.limits
         self._accounts = {
             author: account
@@ -144,7 +147,7 @@ class Pace:
         self._is_hurrying = False
 
     def hurry(self) -> None:
-        """End all pauses, because the replica leaves the canvas. No pause begins afterwards."""
+        """End the pause of integration, because the replica leaves the canvas. No such pause begins afterwards."""
         self._is_hurrying = True
 
     def seconds_until_due(self, now: float) -> float:
@@ -152,7 +155,7 @@ class Pace:
         return 0.0 if self._is_hurrying else max(0.0, self._due_at - now)
 
     def note_transaction(self, seconds: float, now: float) -> None:
-        """Note the seconds of the processor that a transaction has taken."""
+        """Note the seconds of the processor that a transaction has taken. A long one causes a pause."""
         if seconds > SHORT_TRANSACTION:
             pause = min(LONGEST_PAUSE, seconds / self._limits.canvas_share - seconds)
             self._due_at = now + pause
@@ -169,7 +172,7 @@ class Pace:
 
 
 SHORT_TRANSACTION = 0.002
-"""A transaction of at most these seconds has no pause. Few clients need less, even for 500 edits at once."""
+"""Longest transaction, in seconds, that causes no pause. A few clients stay below it, even with 500 edits at once."""
 
 LONGEST_PAUSE = 2.0
 """The longest pause of a canvas, in seconds."""

@@ -59,7 +59,7 @@ def test_other_sqlstates_do_not_pass_by_themselves(sqlstate: str) -> None:
 
 
 @pytest.mark.parametrize("sqlstate", ["28P01", "28000", "3D000", "53300", "57P03"])
-def test_every_error_of_a_new_connection_passes(sqlstate: str) -> None:
+def test_every_error_of_a_new_connection_passes_by_itself(sqlstate: str) -> None:
     """Proves R-FAIL-18: an error of a new connection is due to the server or its settings, such as passwords."""
     assert classify(server_error(sqlstate), connecting=True) is not None
 

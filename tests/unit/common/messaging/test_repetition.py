@@ -33,7 +33,7 @@ async def overloaded() -> str:
 
 
 async def not_found() -> str:
-    """Answer at once that there is nothing."""
+    """Answer at once that the resource does not exist."""
     raise NotFound
 
 

@@ -108,7 +108,7 @@ async def test_slow_body_gets_408(
 async def test_body_beyond_its_size_or_time_is_refused(
     monkeypatch: pytest.MonkeyPatch, seconds: float, limit: int, error: type[SvgxError]
 ) -> None:
-    """A body that is too large is refused at once, and one that takes too long with 408. Proves R-BOUND-8."""
+    """A body that is too large is refused at once. A body that takes too long is refused with 408. Proves R-BOUND-8."""
     monkeypatch.setattr(module, "BODY_SECONDS", seconds)
     limits = BodyLimits(min_rate=0.0)
     with Bodies(limits).keep("ann") as body, pytest.raises(error):

@@ -1,6 +1,6 @@
 """Environment variables that every service process needs and that are not settings.
 
-The development stack sets them, and each Dockerfile repeats them. A test compares both, and refuses other values in the
+The development stack sets them, and each Dockerfile repeats them. Tests refuse other values in the Dockerfiles, in the
 charts and in docker-compose.yml.
 """
 

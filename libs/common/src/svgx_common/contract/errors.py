@@ -265,10 +265,10 @@ def from_body(body: ErrorBody) -> SvgxError:
 
 
 MAX_FIELD_ERRORS = 50
-"""Invalid fields that one answer names. Without this bound, an answer could be many times as large as its request."""
+"""The most invalid fields that one answer names. Without it, an answer could be many times as large as its request."""
 
 MAX_FIELD_NAME = 200
-"""Characters of a field's name in an answer. The caller chooses the name, so it needs a bound."""
+"""The most characters of a field's name in an answer. The caller chooses the name, so its length needs a limit."""
 
 
 def from_validation(error: ValidationError) -> Invalid:

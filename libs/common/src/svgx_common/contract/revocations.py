@@ -7,7 +7,7 @@ from svgx_common.contract.policy import RateClass, Scope
 
 
 class Revocation(ReplyModel):
-    """Revoked access tokens: those of the session `session_id`, or the user's tokens below `before_version`.
+    """Revoked access tokens: those of the session `session_id`, or the user's with a version below `before_version`.
 
     An API key is revoked like a session; `session_id` is then the key's id.
 
@@ -22,7 +22,7 @@ class Revocation(ReplyModel):
 
 
 class RevocationList(ReplyModel):
-    """Revocations. The list is complete up to the time `as_of`; a broadcast has no such time."""
+    """Revocations. The list is complete up to the time `as_of`, which is None in a broadcast."""
 
     items: list[Revocation]
     as_of: datetime | None = None

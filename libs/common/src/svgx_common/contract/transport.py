@@ -1,4 +1,4 @@
-"""Subjects of the messaging library itself: large payloads, health of replicas, and a connection's echo."""
+"""Subjects of the messaging library: replies, large payloads, a connection's echo, health and drains of replicas."""
 
 from svgx_common.contract.operation import SERVICES, Channel, Empty, ReplyModel, ServiceName
 

@@ -1,6 +1,6 @@
 """The check of NATS: each server, the service's key, and each subject that the service needs.
 
-A probe is a message with the header `HEADER_PROBE`, which no receiver carries out. It shows whether the service may
+A probe is a message with the header `HEADER_PROBE`. No receiver carries out a probe. It shows whether the service may
 publish to a subject. The check ends its subscriptions at once, so they take no message from a running replica.
 """
 
@@ -123,6 +123,7 @@ async def _close(client: Client) -> None:
 
 
 def _refusal(host: str, key: UserKey | None, *errors: Exception) -> Finding:
+    """Return the result for a connection that failed with these errors."""
     if (
         refused := next((each for each in errors if isinstance(each, ssl.SSLError)), None)
     ) is not None:
@@ -153,6 +154,7 @@ def _check_server(client: Client, address: str) -> Finding:
 async def _check_rights(
     service: ServiceName, client: Client, violations: _Violations
 ) -> list[Finding]:
+    """Use each subject that the service needs. Return the results for the subjects and for the other services."""
     allowed = permissions(service)
     echo = echo_subject(service, secrets.token_hex(6))
     answers = await _echo(client, echo)
@@ -160,8 +162,8 @@ async def _check_rights(
         subscription = await client.subscribe(_concrete(subject))
         await subscription.unsubscribe()
     peers, clocks = await _probe(service, client, violations)
-    await _publish_rest(client, allowed.publish)
-    await _echo(client, echo)  # the answer comes after the results of all messages before
+    await _probe_channels(client, allowed.publish)
+    await _echo(client, echo)  # the answer arrives after the errors about all earlier messages
     return [
         _check_subjects("subscribe", allowed.subscribe, violations.subscribe),
         _check_subjects("publish", allowed.publish, violations.publish),
@@ -223,7 +225,7 @@ async def _probe(
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """A replica's answer to a probe: the seconds by which its clock is ahead, and the largest error of this number."""
+    """A replica's answer to a probe: the seconds by which its clock is ahead, and the largest error of this value."""
 
     ahead: float
     uncertainty: float
@@ -240,7 +242,7 @@ async def _ask(client: Client, subject: str) -> _Answer | None:
     return _Answer(probed.at - (sent + received) / 2, (received - sent) / 2)
 
 
-async def _publish_rest(client: Client, subjects: tuple[str, ...]) -> None:
+async def _probe_channels(client: Client, subjects: tuple[str, ...]) -> None:
     """Publish a probe to each subject that is not an operation."""
     operations = {operation.subject for operation in OPERATIONS}
     for subject in subjects:
@@ -249,7 +251,7 @@ async def _publish_rest(client: Client, subjects: tuple[str, ...]) -> None:
 
 
 def _probe_headers() -> dict[str, str]:
-    """Return the headers of a probe. Its deadline has passed, for receivers that do not know probes."""
+    """Return the headers of a probe. Its deadline has passed, so that receivers without probes refuse it."""
     return {HEADER_PROBE: "1", HEADER_DEADLINE: encode_deadline(-1.0)}
 
 

@@ -76,7 +76,7 @@ class Relay:
             await self._hand_over(session, events)
             for event in events:
                 await self._bus.broadcast(CHANNEL_OF[event.type], event)
-            await self._bus.settle()  # the server has all broadcasts
+            await self._bus.settle()  # wait until the server has all broadcasts
             await session.run("mark_relayed", [event.id for event in events])
         for event in events:
             RELAYED.labels(event.type).inc()
@@ -92,8 +92,8 @@ async def drop_old_events(database: Database, days: int) -> None:
 async def drop_slices(database: Database, days: int, size: int = DROP_SLICE) -> int:
     """Remove relayed events that are older than `days`. Return the number of statements.
 
-    A statement looks at `size` events, so that none holds its locks for long. Events that are still to be delivered
-    stay, and are looked at once.
+    A statement looks at only `size` events, so that it does not hold its locks for long. Events that are still to be
+    delivered stay; each is looked at only once.
     """
     at: datetime | None = None
     last: str | None = None

@@ -88,7 +88,7 @@ CHECK_SECONDS = 1.5
 """Seconds that NATS has to deliver the message of a health check."""
 
 GRACE = 1.0
-"""Seconds for which requests wait for NATS after the connection ended. Later requests fail at once until it returns."""
+"""Seconds after a loss of NATS for which requests wait for it. Later requests fail at once until NATS returns."""
 
 
 class NoResponders(Unavailable):
@@ -327,7 +327,7 @@ class Bus:
         headers: Headers | None = None,
         **parameters: str,
     ) -> None:
-        """Publish a payload on a channel, in the channel's codec. Raise as `publish` does.
+        """Publish a payload on a channel, in the channel's codec. Raise the same errors as `publish`.
 
         `parameters` are the parameters of the channel's subject.
         """
@@ -337,7 +337,7 @@ class Bus:
     async def publish(
         self, subject: str, content: bytes, *, reply: str = "", headers: Headers | None = None
     ) -> None:
-        """Send bytes to all current listeners of `subject`. Return before they arrive. Answers go to `reply`.
+        """Send bytes to all current listeners of `subject`, without waiting for them. Answers go to `reply`.
 
         Raise `Unavailable` when too many bytes wait to be sent or pulled.
         """

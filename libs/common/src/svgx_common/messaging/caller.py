@@ -35,7 +35,7 @@ class Caller:
     by_key: bool = False
     """True when an API key authenticates the user. `session_id` is then the id of the key."""
     link_id: str | None = None
-    """The id of the share link that the caller has, or None. It gives a role on the canvas of the link only."""
+    """The id of the share link that the caller has, or None. A link gives a role on its own canvas only."""
     link_creator: str | None = None
     """The account that created the link of a visitor, or None for a caller with an account."""
 
@@ -61,7 +61,7 @@ class Caller:
 
     @property
     def charged_account(self) -> tuple[str, Role]:
-        """Return the account that the caller's edits count towards, and the role for its bounds.
+        """Return the account that the caller's edits count towards, and the role that decides its bounds.
 
         Edits of a visitor count towards the account that created the link, with the bounds of an editor, because the
         gateway does not know the role of that account.

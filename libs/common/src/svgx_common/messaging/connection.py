@@ -21,7 +21,7 @@ DROP_LOG_INTERVAL = 10.0
 
 
 REFUSAL_LOG_INTERVAL = 60.0
-"""Seconds between two log lines about refused credentials. They repeat until an operator corrects a setting."""
+"""Seconds between two log lines about refused credentials. NATS refuses them until an operator corrects a setting."""
 
 
 def sign_in_with(client: Client, key: UserKey | None) -> Callable[[str], bytes] | None:
@@ -50,7 +50,7 @@ class ConnectionEvents:
         self.drop_callbacks: WeakKeyDictionary[Subscription, Callable[[], None]] = (
             WeakKeyDictionary()
         )
-        """Callbacks for each message of a subscription that is dropped because too many wait."""
+        """Callbacks by subscription. They run for each message that is dropped because too many messages wait."""
         self.reconnect_callbacks: list[Callable[[], Awaitable[None]]] = []
         """Callbacks for each reconnect. A failure of one is logged; the others are still called."""
         self.disconnect_callbacks: list[Callable[[], None]] = []
@@ -98,7 +98,10 @@ class ConnectionEvents:
         log.warning("nats error", error=type(error).__name__, detail=str(error))
 
     def _note_failed_attempt(self, error: Exception) -> None:
-        """Log a failed attempt to connect: one line for each type of error in an outage."""
+        """Log a failed attempt to connect: one line for each type of error in an outage.
+
+        Refused credentials are logged once in `REFUSAL_LOG_INTERVAL` seconds.
+        """
         if isinstance(error, NatsError) and "auth" in str(error).lower():
             # The server's texts are 'Authorization Violation', 'User Authentication Expired' and similar ones.
             self.refuses_credentials = True

@@ -123,7 +123,7 @@ class _Endpoint:
 
 
 class Responder:
-    """Answers the operations of a service.
+    """The handlers of a service's operations, and the slots in which they run.
 
     Each pool of operations (`Operation.pool`) has slots of its own: `concurrency` handlers run at a time, and `backlog`
     more requests may wait. Further requests get `Overloaded`.
@@ -155,7 +155,8 @@ class Responder:
     def set_slots(self, pool: Pool, concurrency: int) -> None:
         """Let `concurrency` handlers of a pool run at a time. Call this before `start`.
 
-        A pool with a queue of its own needs a slot for each request that runs or waits there, and some for refusals.
+        If the handlers of the pool have a queue of their own, the pool needs a slot for each request that runs or waits
+        in this queue, and some more for requests that the handlers refuse.
         """
         self._pools[pool] = _Slots(concurrency, self._backlog)
 
@@ -203,7 +204,7 @@ class Responder:
             await self._cancel_tasks()
 
     async def _cancel_tasks(self) -> None:
-        """Cancel the remaining requests. Each answers its caller, which would otherwise wait until its timeout."""
+        """Cancel the remaining requests. Each refuses its caller, which would otherwise wait until the timeout."""
         tasks = self._tasks()
         for task in tasks:
             task.cancel()
@@ -234,7 +235,7 @@ class Responder:
         return receive
 
     async def _respond_or_refuse(self, endpoint: _Endpoint, message: Msg) -> None:
-        """Answer a request when a slot is free. Refuse it when it is cancelled."""
+        """Answer a request when a slot is free. Refuse the request when this task is cancelled."""
         started = False
         try:
             async with self._pools[endpoint.operation.pool].free:

@@ -67,5 +67,5 @@ def worker_errors(workers: Workers, work: Work) -> Iterator[None]:
             limit=workers.memory_bytes or None,
         ) from None
     except WorkerError:
-        # The service stops, or no process can be started. The content is not the cause.
+        # The service is stopping, or no process can be started. The content is not the cause.
         raise Unavailable(f"{work.name} are not available at present; try again") from None

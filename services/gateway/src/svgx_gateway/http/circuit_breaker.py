@@ -1,8 +1,8 @@
 """A circuit breaker for each service: while a service fails, requests to it are refused at once.
 
 Each pool of a service's operations has a circuit breaker of its own, for two reasons. Exports or log-ins that take too
-long must not stop quick requests. And failures of an external system, such as a sign-in provider, or of another service
-do not mean that the service itself fails.
+long must not stop quick requests. Failures of another service or of an external system, such as a sign-in provider, do
+not mean that the service itself fails.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ THRESHOLD = 5
 """Failures in a row that open a circuit."""
 
 PAUSE = 2.0
-"""Seconds until one request may try again."""
+"""Seconds that an open circuit refuses all requests. Then one request may try again."""
 
 _Failures = tuple[type[DeadlineExceeded | Unavailable | Overloaded], ...]
 _Neutral = tuple[type[Internal | DeadlineExceeded | Unavailable | Overloaded], ...]
@@ -59,11 +59,13 @@ _NEUTRAL: dict[Pool, _Neutral] = {
     Pool.PASSWORD: (Internal, Overloaded),
     Pool.ASKING: (Internal, Unavailable, DeadlineExceeded),
 }
-"""By pool: the errors that are neither failure nor success, if more than `Internal`.
+"""By pool: the errors that count neither as failure nor as success, if there are more than `Internal`.
 
-`Unavailable` of an external system is about one of several systems, not the service. An operation that asks another
-service gets that service's `Unavailable`, and fails with `DeadlineExceeded` while the other does not answer. A full
-queue for heavy work or passwords refuses at once and fairly: another caller may have its turn.
+- `OUTSIDE`: `Unavailable` concerns one of several external systems, and not the service.
+- `ASKING`: the operation passes on the `Unavailable` of another service, and fails with `DeadlineExceeded` while the
+  other service does not answer.
+- `HEAVY`, `PASSWORD`: a full queue refuses a request at once with `Overloaded`, while the next request, of another
+  caller, may get a turn.
 """
 
 
@@ -90,9 +92,9 @@ class CircuitBreaker:
         """Run the block as one request. Raise `Unavailable` while the circuit is open.
 
         The request's result opens or closes the circuit. Only errors that show an overloaded or broken service count as
-        failures. A caller's mistake counts as a success, because the service answered. `NoResponders`, `BusUnreachable`
-        and `Internal` change nothing: the first two arrive at once, and end as soon as a replica or NATS is reachable
-        again. Some pools have more such errors (`_NEUTRAL`).
+        failures. A caller's mistake counts as a success, because the service answered. `Internal` changes nothing.
+        `NoResponders` and `BusUnreachable` change nothing either, because they are raised without a wait, and only as
+        long as no replica or no NATS server is reachable. Some pools have more such errors (`_NEUTRAL`).
         """
         probe = self._enter()
         try:
@@ -150,7 +152,7 @@ class CircuitBreakers:
         self._breakers: dict[str, CircuitBreaker] = {}
         for operation in OPERATIONS:
             if operation.http is not None:
-                self.of(operation)  # its metrics exist from the start
+                self.of(operation)  # create it now, so that its metrics exist from the start
 
     def of(self, operation: Operation[Any, Any]) -> CircuitBreaker:
         """Return the circuit breaker of an operation."""

@@ -32,9 +32,9 @@ def check_content_length(request: Request, limit: int) -> None:
 
 
 async def read_body(request: Request, limit: int, body: Body) -> bytes:
-    """Return the body, and keep its memory in `body`. Raises the errors of `Body.read`."""
+    """Return the request's body. `body` reserves the memory. Raises the errors of `Body.read`."""
     if "content-length" not in request.headers and "transfer-encoding" not in request.headers:
-        return b""  # such a request has no body (RFC 9112, 6.3)
+        return b""  # a request without both headers has no body (RFC 9112, 6.3)
     return await body.read(request.stream(), limit)
 
 
@@ -95,8 +95,8 @@ def _charset(request: Request) -> str | None:
 def _with_fields(body: bytes, fields: dict[str, Any]) -> bytes:
     """Return the JSON text of an object with `fields` added. Raise `BadRequest` if the text is not an object.
 
-    The text is not parsed here, because the validation parses it. Adding fields never makes invalid JSON valid. The
-    fields are added at the end, because the parser uses the last of several members with the same name.
+    The text is not parsed here, because the validation parses the result. Adding fields never makes invalid JSON valid.
+    The fields are added at the end, because the parser uses the last of several members with the same name.
     """
     # A parser may ignore a byte order mark (RFC 8259, 8.1), and some clients send one.
     text = body.removeprefix(codecs.BOM_UTF8).strip(_WHITESPACE)

@@ -42,7 +42,7 @@ from svgx_gateway.observability.notes import note_canvas, note_failure
 from svgx_gateway.ratelimit.key import RateLimitKey
 
 CLIENT_GONE = "client_gone"
-"""The outcome in metrics when the client left before the response."""
+"""The outcome in the metrics when the client disconnected before the response."""
 
 _UNQUOTED = "!#$&+-.^_`|~"
 """The characters besides letters and digits that RFC 8187 does not encode."""
@@ -96,7 +96,7 @@ class OperationEndpoint:
     """The endpoint of one operation, as an ASGI application.
 
     FastAPI's own endpoints resolve dependencies and validate bodies by function signatures. This endpoint needs
-    neither, because the contract declares the request and the guard decides whether it is admitted.
+    neither: the contract declares the fields of the request, and the guard decides whether the request is admitted.
     """
 
     def __init__(self, operation: Operation[Any, Any], http: Http, shared: SharedParts) -> None:
@@ -114,7 +114,7 @@ class OperationEndpoint:
         await response(scope, receive, send)
 
     async def respond(self, request: Request) -> Response:
-        """Return the response. Turn each exception into an error response, and log unexpected ones."""
+        """Return the response. Turn each exception into an error response, and log unexpected exceptions."""
         started = time.perf_counter()
         code, headers = "ok", dict[str, str]()
         try:
@@ -182,7 +182,10 @@ class OperationEndpoint:
     async def _forward(
         self, request: Request, message: RequestModel, caller: Caller | None, deadline: float
     ) -> Response:
-        """Send the message to its service. The time until `deadline` includes the earlier check of the role."""
+        """Send the message to its service, and return the answer as a response.
+
+        `deadline` is a time of the monotonic clock. The check of the role may already have used a part of the time.
+        """
         remaining = max(0.001, deadline - time.monotonic())
         recorded = caller is not None and audit.must_record(self._operation, message, caller)
         with self._breakers.of(self._operation).attempt():
@@ -216,7 +219,7 @@ class OperationEndpoint:
         )
 
     def _response(self, answer: Answer, *, secure: bool) -> Response:
-        """Return the service's answer as a response. `secure`: whether the request came over TLS."""
+        """Return the service's answer as a response. `secure` means that the request came over TLS."""
         status = self._http.status
         if self._operation.reply is Empty:
             return Response(status_code=status)
@@ -235,10 +238,10 @@ class OperationEndpoint:
 
 
 def content_disposition(filename: str) -> str:
-    """Return the header value for a download with this name: in ASCII for old clients, and in full (RFC 6266).
+    """Return the header value for a download (RFC 6266): an ASCII name for old clients, and the full name.
 
-    The ASCII name has letters, digits and hyphens only, because clients disagree on quotes, backslashes and percent
-    signs in it.
+    The ASCII name has letters, digits and hyphens only, because clients read quotes, backslashes and percent signs
+    differently.
     """
     stem, _, extension = filename.rpartition(".")
     parts = unicodedata.normalize("NFKD", stem.translate(_LATIN_LETTERS))
@@ -250,7 +253,7 @@ def content_disposition(filename: str) -> str:
 
 
 def _redirect(http: Http, redirect: Redirect, *, secure: bool) -> Response:
-    """Return the redirect with its cookie. `secure`: whether the browser may send the cookie over TLS only."""
+    """Return the redirect with its cookie. With `secure`, the browser sends the cookie over TLS only."""
     response = Response(status_code=http.status, headers={"Location": redirect.location})
     response.set_cookie(
         http.cookie_name,

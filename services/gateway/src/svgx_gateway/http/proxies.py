@@ -13,7 +13,10 @@ MAX_USER_AGENT = 256
 
 
 def client_of(request: HTTPConnection) -> Client:
-    """Return the client's address and user agent. `trust_proxies` has replaced the proxy's address before."""
+    """Return the client's address and user agent.
+
+    For a request through a trusted proxy, `trust_proxies` has replaced the proxy's address by the client's.
+    """
     address = request.client.host if request.client else ""
     return Client(address, request.headers.get("user-agent", "")[:MAX_USER_AGENT])
 

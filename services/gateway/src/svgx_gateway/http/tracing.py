@@ -1,4 +1,4 @@
-"""The spans of HTTP requests and handshakes: roots of their traces, unless the client sends `traceparent`.
+"""The spans of HTTP requests and handshakes. Each begins a trace, unless the client sends `traceparent`.
 
 Names and attributes follow OpenTelemetry's semantic conventions for HTTP.
 https://opentelemetry.io/docs/specs/semconv/http/http-spans/
@@ -20,26 +20,26 @@ from svgx_gateway.observability.request_log import MAX_PATH
 
 tracer = trace.get_tracer("svgx.gateway")
 
-# Only `traceparent` and `tracestate` are read. Baggage is ignored, because a client's would reach every service.
+# Only `traceparent` and `tracestate` are read. A client's baggage is ignored, because it would reach every service.
 _propagator = TraceContextTextMapPropagator()
 
 MAX_TRACE_STATE = 512
-"""The most characters of a `tracestate` that is continued, the minimum that W3C demands. A longer one is ignored.
+"""Largest number of characters of a `tracestate` that is continued. A longer `tracestate` is ignored.
 
-Every span of the trace has the `tracestate` until its export, and so has every message to a service. OpenTelemetry
-accepts 8192 characters.
+It is the smallest limit that W3C permits. OpenTelemetry accepts 8192 characters, but every span of the trace keeps the
+`tracestate` until its export, and every message to a service carries it.
 """
 
 _METHODS = frozenset(
     {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"}
 )
-"""The methods that name a span. A client could otherwise choose the name."""
+"""The methods that may appear in the name of a span. Otherwise, a client could choose the name."""
 
 _HANDSHAKE = "svgx.handshake"
 
 
 def handshake_of(scope: Scope) -> trace.SpanContext | None:
-    """Return the context of the span of a WebSocket's handshake; None without this middleware."""
+    """Return the context of the span of a WebSocket's handshake, or None without this middleware."""
     handshake: trace.SpanContext | None = scope.get(_HANDSHAKE)
     return handshake
 
@@ -92,9 +92,9 @@ class Tracing:
 
 
 def _server_span(scope: Scope) -> CurrentSpan:
-    """Return the span of a request. The response adds its route, status and ids.
+    """Return the span of a request. `_note_response` adds its route, status and ids.
 
-    A path in the name would give each canvas a name of its own.
+    The name of the span never has the path of the request, because each canvas would then have its own span name.
     """
     method = scope.get("method", "GET")  # a handshake is a GET request
     if method not in _METHODS:
@@ -117,7 +117,7 @@ def _server_span(scope: Scope) -> CurrentSpan:
 
 
 def _note_response(span: trace.Span, scope: Scope, status: int) -> None:
-    """Add the route, the status and the ids. Only a status of 500 and above is an error."""
+    """Add the route, the status and the ids to the span. Only a status of 500 and above counts as an error."""
     if not span.is_recording():
         return
     notes = notes_of(scope)

@@ -4,14 +4,18 @@ from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
 BEARER_SUBPROTOCOL = "bearer."
-"""Prefix of an offered subprotocol that carries a token, because a page cannot set headers.
+"""Prefix of an offered subprotocol that carries a token.
 
-The server never selects such a subprotocol, so it never sends the token back.
+Pages use it because they cannot set the headers of a WebSocket. The server never selects such a subprotocol, so it
+never sends the token back.
 """
 
 
 def header_token(headers: Headers) -> str:
-    """Return the token in `Authorization`, or the one in `X-API-Key` without that header; else an empty string."""
+    """Return the bearer token in `Authorization`, or an empty string.
+
+    Without the header `Authorization`, return the token in `X-API-Key`.
+    """
     if (key := headers.get("x-api-key")) and "authorization" not in headers:
         return key.strip()
     scheme, _, token = headers.get("authorization", "").partition(" ")
@@ -36,7 +40,8 @@ def header_link(headers: Headers) -> str:
 def websocket_link(socket: HTTPConnection) -> str:
     """Return the token of the share link in a header or the query, or an empty string.
 
-    A page cannot set headers, so a link may also come in the query or, like an access token, as a subprotocol.
+    Pages use the query because they cannot set the headers of a WebSocket. A page may also send the token of a link in
+    place of an access token, in a subprotocol; `websocket_token` returns it.
     """
     return header_link(socket.headers) or socket.query_params.get("link", "")
 

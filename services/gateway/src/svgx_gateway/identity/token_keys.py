@@ -1,4 +1,4 @@
-"""The keys that access tokens are verified with: the shared secret, and the public keys of the auth service."""
+"""The keys that verify access tokens: the secret shared with auth, and the public keys that auth publishes."""
 
 import asyncio
 import dataclasses
@@ -17,20 +17,23 @@ from svgx_gateway.watched_copy import WatchedCopy
 log = structlog.get_logger(__name__)
 
 ASK_AGAIN = 30.0
-"""Seconds in which unknown keys cause one read at most, because any client can name a key that does not exist."""
+"""Seconds in which tokens with unknown keys cause at most one read of the published keys.
+
+The reads are limited because a client can invent such tokens.
+"""
 
 ASK_AFTER_FAILURE = 1.0
-"""Seconds after a failed read in which unknown keys cause no other read, because auth may be overloaded."""
+"""Seconds after a failed read in which tokens with unknown keys cause no other read, because auth may be overloaded."""
 
 MAX_VERIFIED = 10_000
 """Number of verified tokens kept until the next read of the keys. Beyond this number the oldest is removed."""
 
 
 class TokenKeys:
-    """Verifies access tokens. Without secrets, only tokens that are signed with a published key are valid.
+    """The verification of access tokens. Without secrets, only tokens that are signed with a published key are valid.
 
-    Each read of the published keys forgets the verified tokens. So a key that leaked and was removed is refused after
-    one poll (30 s) at the latest.
+    Each read of the published keys empties the cache of verified tokens. Therefore a leaked key that was removed is
+    refused after one poll (30 s) at the latest.
     """
 
     def __init__(self, bus: Bus, secret: str, other_secret: str = "") -> None:
@@ -54,7 +57,7 @@ class TokenKeys:
         await self._copy.stop()
 
     async def ready(self) -> None:
-        """Raise `ConnectionError` while there is no key to verify tokens with; for the health report."""
+        """Raise `ConnectionError` while there is no key that verifies tokens. The health report calls this."""
         if not self._has_key():
             raise ConnectionError
 
@@ -77,7 +80,7 @@ class TokenKeys:
         return claims
 
     async def _read_for_unknown_key(self) -> None:
-        # Requests that arrive during a read wait for it, and share its failure.
+        # Requests that arrive during a read wait for its end, and do not read again, even if it failed.
         async with self._lock:
             now = time.monotonic()
             if now - self._asked_at < ASK_AGAIN:

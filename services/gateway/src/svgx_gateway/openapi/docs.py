@@ -1,4 +1,4 @@
-"""`/docs` and `/openapi.json`; `/` leads to `/docs`.
+"""The pages `/docs` and `/openapi.json`. `/` redirects to `/docs`.
 
 Swagger UI comes from a Python package, so the page loads nothing from other hosts.
 """
@@ -46,7 +46,7 @@ _HTML, _SCRIPT = "text/html; charset=utf-8", "text/javascript; charset=utf-8"
 _CACHED = {"Cache-Control": "public, max-age=86400"}
 
 MAX_UNCOMPRESSED = 500
-"""Bytes of content up to which it is not compressed, because compression would gain nothing."""
+"""Largest content, in bytes, that is sent uncompressed only, because compression would gain nothing."""
 
 
 class StaticPage:

@@ -36,7 +36,7 @@ IDEMPOTENCY_KEY = {
 def document(version: str, *, with_metrics: bool = True) -> dict[str, Any]:
     """Return the document: each operation with an HTTP form, and the pages for health, metrics and documentation.
 
-    `with_metrics`: whether the API port serves the metrics.
+    `with_metrics` means that the API port serves the metrics.
     """
     models = {operation.request for operation in OPERATIONS if operation.http} | {
         operation.reply

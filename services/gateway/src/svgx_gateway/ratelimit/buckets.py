@@ -1,7 +1,8 @@
 """Token buckets: in Redis, where all gateways share them, or in this process while Redis is not reachable.
 
-The algorithm is GCRA, a token bucket stored as one time stamp. It comes from throttled-py: its atomic script for Redis,
-which uses the clock of Redis, and its store in memory. Requests that arrive together are counted in one round trip.
+The algorithm is GCRA, a token bucket stored as one time stamp. It comes from throttled-py, with an atomic script for
+Redis, which uses the clock of Redis, and a store in memory. Requests that arrive together are counted in one round
+trip.
 """
 
 import asyncio
@@ -31,21 +32,24 @@ SCRIPT = RedisLimitAtomicActionSpec.SCRIPTS.encode()
 """The script as bytes, which redis-py sends without encoding them for each request."""
 
 TIMEOUT = 0.25
-"""Seconds Redis has to answer or to accept a connection. After that the request is counted in this process."""
+"""Seconds that Redis has to accept a connection and to answer. After that, the request is counted in this process."""
 
 PROBE_INTERVAL = 0.5
 """Seconds between two attempts to reach Redis again."""
 
 BATCH = 256
-"""The limit of requests in one round trip. Redis needs some 10 µs for each, and serves no other client meanwhile."""
+"""Largest number of requests in one round trip. Redis needs about 10 µs for each, and serves no other client then."""
 
 LOCAL_KEYS = 50_000
-"""Keys counted in this process while Redis is not reachable. Beyond it, the least recently used key is removed."""
+"""Largest number of keys that are counted in this process. Beyond it, the least recently used key is removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class BucketResult:
-    """The result of taking a token. `reset`: seconds until the bucket is full; `retry_after`: until it has a token."""
+    """The result of taking a token.
+
+    `reset` is the number of seconds until the bucket is full. `retry_after` is the number until it has a token.
+    """
 
     allowed: bool
     limit: RateLimit
@@ -64,7 +68,7 @@ class _Waiting:
 
 
 class Buckets:
-    """Takes tokens from buckets by key, over its own Redis connection."""
+    """The token buckets by key, over a Redis connection of their own."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -79,7 +83,7 @@ class Buckets:
 
     async def take(self, key: str, limit: RateLimit) -> BucketResult:
         """Take a token from the bucket `key`. Without Redis, take it from a bucket in this process."""
-        # A changed limit starts with a full bucket. The time stamp of a slower limit would block requests for too long.
+        # A changed limit gets a new, full bucket: the time stamp of a slower limit would block requests too long.
         name = f"svgx:rate:{limit.requests}/{limit.seconds}:{key}"
         if self._probing is None:
             waiting = _Waiting(name, limit, asyncio.get_running_loop().create_future())
@@ -110,10 +114,12 @@ class Buckets:
                 try:
                     results = await self._take_batch(batch)
                 except Exception:
-                    log.exception("an answer of redis cannot be read; requests are counted here")
-                finally:  # also when this task is cancelled: no request waits without end
+                    log.exception(
+                        "an answer of redis cannot be read; this gateway counts by itself"
+                    )
+                finally:  # also when this task is cancelled, so that no request waits for ever
                     for waiting, result in zip(batch, results, strict=True):
-                        if not waiting.result.done():  # it is done when its request was cancelled
+                        if not waiting.result.done():  # done when the request was cancelled
                             waiting.result.set_result(result)
         finally:
             self._sending = False
@@ -148,7 +154,7 @@ class Buckets:
         ]
 
     async def _execute(self, commands: Sequence[tuple[bytes | str | float, ...]]) -> list[Any]:
-        """Return the answers. Raise `RedisError` or `OSError`, which includes `TimeoutError` after `TIMEOUT`."""
+        """Return the answers to the commands. Raise `RedisError` or `OSError`; a `TimeoutError` is an `OSError`."""
         connection = self._connection
         packed = connection.pack_commands(commands)
         async with asyncio.timeout(TIMEOUT):
@@ -156,7 +162,7 @@ class Buckets:
                 try:
                     return await self._exchange(packed, len(commands))
                 except (RedisError, OSError):
-                    pass  # the connection may belong to a server that has restarted since; try a new one
+                    pass  # the server may have restarted since the last command: try a new connection
             return await self._exchange(packed, len(commands))
 
     async def _exchange(self, packed: list[bytes], count: int) -> list[Any]:
@@ -188,7 +194,7 @@ class Buckets:
             self._probing = self._tasks.start("wait for redis", self._probe())
 
     async def _probe(self) -> None:
-        """Try to reach Redis in the background, so that no request waits for it."""
+        """Try to reach Redis again in the background, so that no request waits for Redis."""
         while True:
             try:
                 await self._execute([("PING",)])

@@ -93,7 +93,7 @@ def test_messages_before_a_new_sync_get_no_status() -> None:
 
 
 def test_viewer_without_changes_is_synced() -> None:
-    """Proves R-HOCUS-6: a viewer's sync without insertions counts as applied, its edits as refused."""
+    """Proves R-HOCUS-6: a viewer's sync without insertions counts as applied, and a viewer's edits as refused."""
     provider = Provider()
     provider.is_viewer = True
     provider.start_sync(EMPTY)

@@ -21,7 +21,7 @@ from svgx_common.contract.state import CanvasId
 
 
 class ListConnectionsRequest(RequestModel):
-    """`canvas_id` and `user_id` select connections of one canvas and of one user.
+    """`canvas_id` selects the connections of one canvas, `user_id` those of one user.
 
     `limit` is the number of connections on a page; `cursor` is the `next` value of the page before.
     """

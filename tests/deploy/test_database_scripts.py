@@ -45,6 +45,7 @@ class Scripts:
         self.folder = folder
         self.url = url
         self.admin_url = admin_url
+        self.stdin = asyncio.subprocess.DEVNULL
 
     async def start(
         self, name: str, *arguments: str, **variables: str
@@ -61,7 +62,7 @@ class Scripts:
         return await asyncio.create_subprocess_exec(
             *("sh", str(SCRIPTS / name), *arguments),
             env=environment,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=self.stdin,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
@@ -243,6 +244,23 @@ async def test_restore_asks_before_it_replaces_anything(scripts: Scripts) -> Non
     before = await contents(scripts)
     done = await scripts.restore("latest")
     assert (done.status, "--yes" in done.output) == (2, True)
+    assert await contents(scripts) == before
+
+
+@pytest.mark.parametrize("answer", [b"yes\n", b"\x04"], ids=["another word", "end of file"])
+async def test_restore_with_a_wrong_answer_changes_nothing(scripts: Scripts, answer: bytes) -> None:
+    """Proves R-DUMP-2: only the name of the database confirms a restore at a terminal."""
+    assert (await scripts.backup()).status == 0
+    before = await contents(scripts)
+    terminal, scripts.stdin = os.openpty()
+    try:
+        os.write(terminal, answer)
+        done = await scripts.restore("latest")
+    finally:
+        os.close(terminal)
+        os.close(scripts.stdin)
+    assert done.status == 1, done.output
+    assert "nothing was changed: the answer is not the name of the database" in done.output
     assert await contents(scripts) == before
 
 

@@ -1,5 +1,6 @@
 """Versions, the changelog and the options of a release. `make release-check` builds a release."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import yaml
 
 from deploy.build import tools, versions
+from deploy.build.images import check
 from deploy.build.images.engine import Engine
 from deploy.build.release import changelog
 
@@ -140,3 +142,21 @@ def test_engines_get_their_own_commands(tmp_path: Path, program: str, build: str
     assert lines[-1].startswith("push")
     assert lines[-1].endswith("localhost:5000/svgx/auth:1.4.0")
     assert ("--tls-verify=false" in lines[-1]) is (program != "docker")
+
+
+@pytest.mark.parametrize(
+    ("has_store", "listed", "found"),
+    [(False, "an id", False), (True, "", False), (True, "an id", True)],
+)
+def test_release_has_images_only_with_the_base_of_the_images_check(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, has_store: bool, listed: str, found: bool
+) -> None:
+    """A store without the base, as after a failed debootstrap, is not enough."""
+    program = tmp_path / "buildah"
+    program.write_text(f"#!/bin/sh\nprintf '{listed}'\n", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(check, "STORE", tmp_path / "containers")
+    if has_store:
+        (tmp_path / "containers" / "storage").mkdir(parents=True)
+    assert check.has_base() is found

@@ -48,7 +48,7 @@ def main() -> None:
     os.nice(LOWEST)
     STORE.mkdir(parents=True, exist_ok=True)
     buildah = Engine("buildah", OPTIONS)
-    if _output("buildah", *OPTIONS, "images", "--quiet", "--filter", f"reference={BASE}") == "":
+    if not has_base():
         _make_base(buildah)
     values = {"BASE": BASE, "VERSION": versions.current(), "REVISION": versions.revision()}
     for service in SERVICES:
@@ -58,6 +58,12 @@ def main() -> None:
     pytest = [sys.executable, "-m", "pytest", "-q", "-s", "--timeout", "600", str(CHECK)]
     environment = os.environ | {build.VARIABLE: values["REVISION"]}
     sys.exit(subprocess.run(pytest, cwd=tools.ROOT, env=environment, check=False).returncode)
+
+
+def has_base() -> bool:
+    """Return whether this check has made its base image on this machine."""
+    command = ("buildah", *OPTIONS, "images", "--quiet", "--filter", f"reference={BASE}")
+    return (STORE / "storage").is_dir() and _output(*command) != ""
 
 
 def image(service: str) -> str:

@@ -90,6 +90,7 @@ def draw(seed: int, seconds: float, gaps: tuple[float, float], victims: Victims)
         lambda: (chance.choice((Kind.KILL, Kind.STOP)), ("postgres",)),
         lambda: (chance.choice((Kind.KILL, Kind.FLUSH)), ("valkey",)),
         lambda: (chance.choice((Kind.CUT, Kind.MUTE)), victims.links),
+        # Not the first canvas: all its editors, 40 % of the drill's, would receive the 3 MB that the event writes.
         lambda: (Kind.STALL, victims.canvases[1:]),
         lambda: (Kind.VANISH, victims.canvases),
         lambda: (Kind.ABANDON, victims.without_yjs_clients),

@@ -16,7 +16,8 @@ import yaml
 
 from deploy.build import locks, tools, uv, versions
 from deploy.build.helm import Helm
-from deploy.build.release.check import ENGINE, VERSION, images
+from deploy.build.images.check import has_base
+from deploy.build.release.check import ENGINE, VERSION
 from deploy.build.values import CHARTS, SERVICES
 from svgx_common.configuration import build
 from svgx_devstack.ports import choose
@@ -57,7 +58,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         address = f"localhost:{port}/team"
         publish = [sys.executable, "-m", "deploy.build.release.publish", VERSION, address]
         options = ["--plain-http", "--engine", " ".join(ENGINE)]
-        options += [] if images() else ["--images", "no"]
+        options += [] if has_base() else ["--images", "no"]
         subprocess.run([*publish, *options], cwd=tools.ROOT, check=True)
         yield address
     finally:
@@ -168,7 +169,7 @@ def test_chart_of_the_registry_renders_as_the_local_one(
 @pytest.mark.parametrize("service", SERVICES)
 def test_image_of_the_registry_is_that_of_the_release(registry: str, service: str) -> None:
     """With the registry as `global.imageRegistry`, the charts use this image. Proves R-SHIP-3."""
-    if not images():
+    if not has_base():
         pytest.skip("the release has no images: run `make images-check` before")
     host, _, path = registry.partition("/")
     found = manifest(registry, f"svgx/{service}")

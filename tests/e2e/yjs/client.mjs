@@ -57,6 +57,12 @@ export class Client {
     })
   }
 
+  addClose (close, report) {
+    this.closes = [...this.closes, close].slice(-MAX_CLOSES)
+    report({ event: 'close', client: this.name, ...close })
+    this.changed()
+  }
+
   listen (report) {
     this.listenToProvider(report)
     this.doc.on('update', (_update, origin) => {
@@ -96,9 +102,7 @@ export class Client {
       this.lostAt ??= performance.now()
       // The event is null if this side closed the connection.
       const close = event === null ? { code: null, reason: '' } : { code: event.code, reason: event.reason }
-      this.closes = [...this.closes, close].slice(-MAX_CLOSES)
-      report({ event: 'close', client: this.name, ...close })
-      this.changed()
+      this.addClose(close, report)
     })
     provider.on('closed', close => {
       this.gaveUp = close

@@ -101,10 +101,6 @@ export class HocuspocusClient extends Client {
       this.connections++
       this.changed()
     })
-    inner.on('close', ({ event: { code, reason } }) => {
-      this.closes.push({ code, reason })
-      report({ event: 'close', client: this.name, code, reason })
-      this.changed()
-    })
+    inner.on('close', ({ event: { code, reason } }) => this.addClose({ code, reason }, report))
   }
 }

@@ -80,7 +80,7 @@ async def test_import_replaces_the_content(
     "case",
     [
         (WorkerDied("the process ended by signal 9"), TooLarge, "body", MEMORY),
-        (WorkerTimeout("no result in time"), TooLarge, "body", "30 s"),
+        (WorkerTimeout(30.0), TooLarge, "body", "30 s"),
         (WorkerUnavailable("no process can be started"), Unavailable, None, None),
         (WorkerUnavailable("the workers are closed"), Unavailable, None, None),
     ],

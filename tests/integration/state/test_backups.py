@@ -3,13 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from svgx_common.contract.errors import Conflict, Forbidden, Invalid, NotFound
 from svgx_common.contract.policy import CanvasRole
 from svgx_common.contract.storage.backups import StoredAccount
+from svgx_common.postgres import Row, Session
 from svgx_devstack import DevStack
+from svgx_state.backups import accounts, runner
 from tests.integration.state.drawing import elements
 from tests.integration.state.service import Client, Tables, replica, until_blocked, user
 from tests.integration.state.vault import (
@@ -146,7 +149,6 @@ async def test_canvas_that_is_being_removed_for_good_is_not_restored(
     vault: Vault, tables: Tables, others: Neighbours
 ) -> None:
     """A restore does not interfere with a removal that has begun, and names the canvas. Proves R-BACKUP-7."""
-    await tables.execute("ALTER TABLE canvas ADD COLUMN IF NOT EXISTS purge_began_at timestamptz")
     canvas_id = await vault.draw("a")
     backup = await vault.back_up(canvas_id=canvas_id)
     await tables.execute(
@@ -250,6 +252,25 @@ async def test_users_are_restored_and_existing_ones_stay_as_they_are(
     assert stored["changed"].role == "viewer"
 
 
+async def test_continued_restore_names_refused_accounts_of_all_attempts(
+    vault: Vault, others: Neighbours, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record names the accounts that were refused before auth was unreachable, and those after it.
+
+    Proves R-BACKUP-6.
+    """
+    monkeypatch.setattr(accounts, "PAGE", 1)
+    monkeypatch.setattr(runner, "PAUSE", 0.0)
+    others.accounts.stored |= {name: _account(name) for name in ("first", "second")}
+    backup = await vault.back_up(state_type="users")
+    others.accounts.refused |= {"first": "username", "second": "email"}
+    others.accounts.unavailable_once.add("second")
+    restore = await vault.restore(backup.id)
+    assert not others.accounts.unavailable_once
+    assert restore.users_refused == 2
+    assert restore.error == "accounts that were not added: first (username), second (email)"
+
+
 async def test_backup_of_all_has_canvases_and_users(vault: Vault, others: Neighbours) -> None:
     """The state type `all` has every canvas and every account. Proves R-BACKUP-1."""
     others.accounts.stored["u1"] = _account("u1")
@@ -316,6 +337,36 @@ async def test_backup_with_a_child_is_not_deleted(vault: Vault) -> None:
         await vault.delete(backup_id)
         await vault.gone(backup_id)
         assert not (vault.folder / backup_id).exists()
+
+
+@pytest.mark.parametrize("kind", ["backup", "restore"])
+async def test_request_while_another_task_ends_succeeds(
+    vault: Vault,
+    tables: Tables,
+    others: Neighbours,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
+    """A request that meets a task, and no longer finds it when it reads its id, adds its own. Proves R-BACKUP-5."""
+    canvas_id = await vault.draw("a")
+    backup = await vault.back_up(canvas_id=canvas_id)
+    await tables.execute(
+        "INSERT INTO backup_task (kind, subject_id, runner, heartbeat_at)"
+        " VALUES ($1, 'other', 'other', clock_timestamp() + interval '1 h')",
+        kind,
+    )
+    row = Session.row
+
+    async def end_first(session: Session, name: str, *values: Any, **options: Any) -> Row | None:
+        if name == "task_of_kind":
+            await tables.execute("DELETE FROM backup_task WHERE subject_id = 'other'")
+        return await row(session, name, *values, **options)
+
+    monkeypatch.setattr(Session, "row", end_first)
+    if kind == "backup":
+        assert (await vault.back_up(canvas_id=canvas_id)).status == "complete"
+    else:
+        assert (await vault.restore(backup.id)).status == "complete"
 
 
 @pytest.mark.parametrize("kind", ["delete", "verify", "backup", "restore"])

@@ -249,6 +249,9 @@ async def test_webhook_that_does_not_exist_is_not_found(client: Client) -> None:
             UpdateWebhookRequest(webhook_id="unknown", active=False),
             caller=ADMIN,
         ),
+        lambda: client.bus.ask(
+            webhooks.ROTATE_WEBHOOK_SECRET, RotateSecretRequest(webhook_id="unknown"), caller=ADMIN
+        ),
         lambda: deliveries(client, "unknown"),
         lambda: client.bus.ask(
             webhooks.REDELIVER,

@@ -12,7 +12,7 @@ import pytest
 from pycrdt import Doc, Map
 
 from svgx_common.contract.collab import REPLACE_CONTENT, ReplaceContentRequest, Replaced
-from svgx_common.contract.errors import NotFound
+from svgx_common.contract.errors import NotFound, Unavailable
 from svgx_common.contract.policy import Role
 from svgx_common.contract.state import Entry
 from svgx_common.contract.storage import backups as contract
@@ -74,10 +74,14 @@ async def tables_of(url: str) -> AsyncIterator[Tables]:
 
 @dataclass(slots=True)
 class Accounts:
-    """The accounts of auth, by id, as `neighbours` answers with them. `refused` ids cannot be added."""
+    """The accounts of auth, by id, as `neighbours` answers with them.
+
+    `refused` ids cannot be added. Auth is `Unavailable` at the first request to add one of the `unavailable_once` ids.
+    """
 
     stored: dict[str, StoredAccount] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    unavailable_once: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -106,6 +110,9 @@ async def neighbours(backing: DevStack, client: Client) -> AsyncIterator[Neighbo
         added = kept = 0
         refused = []
         for account in request.items:
+            if account.id in found.accounts.unavailable_once:
+                found.accounts.unavailable_once.remove(account.id)
+                raise Unavailable("auth restarts")
             if account.id in found.accounts.refused:
                 refused.append(
                     contract.RefusedAccount(id=account.id, field=found.accounts.refused[account.id])

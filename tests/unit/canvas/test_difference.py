@@ -116,7 +116,7 @@ def test_difference_shows_only_content_that_the_policy_permits() -> None:
 
 
 def test_long_texts_and_many_attributes_are_cut() -> None:
-    """Two long texts that differ after the cut are listed as changed."""
+    """Two long texts that differ after the cut are listed as changed. Attributes that are left out are counted."""
     attrs = {f"data-{number:03}": "x" for number in range(80)}
     shared = {"x": {"tag": "text", "parent": "", "order": "a9", "attrs": {}}}
     long = {"tag": "#text", "parent": "x", "order": "a0", "text": "y" * 5000}
@@ -127,6 +127,8 @@ def test_long_texts_and_many_attributes_are_cut() -> None:
     element, words = found["items"]
     assert (len(element["attrs"]), element["more_attrs"]) == (50, 30)
     assert words["text"] == text("y" * 1000, "y" * 1000, cut=True)
+    root = page({}, {}, new=attrs)
+    assert (len(root["canvas"]), root["more_canvas"]) == (50, 30)
 
 
 def test_pages_have_each_change_once() -> None:

@@ -96,6 +96,18 @@ def test_account_with_slow_edits_is_refused_for_a_time() -> None:
     assert not rejections(room, one_key(8, "b"), author="bob")
 
 
+def test_unused_time_of_an_account_does_not_collect() -> None:
+    """An account that was idle for long may take no more time at once than any other account. Proves R-BOUND-1."""
+    bounds = Bounds(Limits(account_seconds=5.0, account_share=0.02))
+    growth = Growth(structs=1, clients=0)
+    bounds.spend("ann", 0.1, 0.0)
+    bounds.spend("ann", 6.0, 1000.0)
+    with pytest.raises(Refused) as refused:
+        bounds.admit("ann", growth, 0, 0, 1001.0)
+    assert (refused.value.reason, refused.value.amount) == (Reason.ACCOUNT_TIME, 49)
+    bounds.admit("ann", growth, 0, 0, 1050.1)
+
+
 def test_large_edit_without_conflicts_is_taken() -> None:
     """An edit with 5,000 structs that do not conflict is taken within its limit. Proves R-BOUND-1."""
     assert not rejections(room_with(), many_clients(5_000))

@@ -6,7 +6,14 @@ class WorkerError(Exception):
 
 
 class WorkerTimeout(WorkerError):
-    """The jobs of one turn took longer than the time limit, because of their content. Their process was killed."""
+    """The jobs of one turn took longer than the time limit, because of their content. Their process was killed.
+
+    `seconds` is the time that the turn had: the limit of the workers, or less because of the caller's deadline.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__("no result in time")
+        self.seconds = round(max(0.0, seconds), 1)
 
 
 class WorkerDied(WorkerError):

@@ -176,6 +176,7 @@ class Turn(Jobs):
     def __init__(self, child: Child, ends_at: float, recycle_bytes: int) -> None:
         self._child = child
         self._ends_at = ends_at
+        self._seconds = ends_at - time.monotonic()
         self._recycle_bytes = recycle_bytes
         self._gave_way = False
         self._watch: asyncio.TimerHandle | None = None
@@ -188,6 +189,7 @@ class Turn(Jobs):
         and the services keep their speed on a machine without idle cores. The child is then killed after the job.
         """
         usable = False
+        self._gave_way = False  # the child of a job that gave way is killed, so this job's child has normal priority
         self._watch_cpu(self._child.cpu_seconds() + SLOW_SECONDS)
         try:
             async with asyncio.timeout(max(0.0, self._ends_at - time.monotonic())):
@@ -200,7 +202,7 @@ class Turn(Jobs):
                 and not self._gave_way
             )
         except TimeoutError:
-            raise WorkerTimeout("no result in time") from None
+            raise WorkerTimeout(self._seconds) from None
         finally:
             if self._watch is not None:
                 self._watch.cancel()

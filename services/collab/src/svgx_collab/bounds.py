@@ -1,12 +1,13 @@
 """The bounds of edits on one replica, for each edit, account and canvas. No I/O; the caller passes the time."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from prometheus_client import Counter
 
 from svgx_canvas.document.shared_document import Growth
 from svgx_common.contract.live.rejections import Reason
+from svgx_common.token_bucket import TokenBucket
 
 REFUSED = Counter(
     "svgx_engine_collab_refused_edits",
@@ -22,7 +23,7 @@ PACED = Counter(
 )
 
 MANY_ACCOUNTS = 10_000
-"""When this many accounts are kept, a new account first removes the accounts with small debts."""
+"""When this many accounts are kept, a new account first removes the accounts with little use."""
 
 FORGET_SECONDS = 5.0
 """Shortest time in seconds between two such removals, because each looks at all accounts."""
@@ -61,24 +62,12 @@ class Refused(Exception):
         self.amount = math.ceil(amount)
 
 
-@dataclass(slots=True)
-class _Debt:
-    """An amount that falls to zero with time."""
-
-    amount: float = 0.0
-    at: float = 0.0
-
-    def amount_at(self, rate: float, now: float) -> float:
-        """Return the amount at the time `now`, after it has fallen by `rate` a second."""
-        self.amount = max(0.0, self.amount - (now - self.at) * rate)
-        self.at = now
-        return self.amount
-
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Account:
-    seconds: _Debt = field(default_factory=_Debt)
-    clients: _Debt = field(default_factory=_Debt)
+    """The seconds of the processor and the new Yjs clients that an account may still use."""
+
+    seconds: TokenBucket
+    clients: TokenBucket
 
 
 class Bounds:
@@ -89,7 +78,7 @@ class Bounds:
         self._client_rate = limits.account_clients / 3600
         self._accounts: dict[str, _Account] = {}
         self._forget_at = -math.inf
-        """Earliest time of the next removal of accounts with small debts."""
+        """Earliest time of the next removal of accounts with little use."""
 
     def admit(self, author: str, growth: Growth, clients: int, structs: int, now: float) -> None:
         """Count the growth that an edit causes on a canvas with this number of `clients` and of `structs`.
@@ -110,23 +99,20 @@ class Bounds:
             raise Refused(Reason.EDIT_CLIENTS, limits.edit_clients)
         if clients + growth.clients > limits.canvas_clients:
             raise Refused(Reason.CANVAS_CLIENTS, limits.canvas_clients)
-        debt = self._account(author, now).clients
-        over = debt.amount_at(self._client_rate, now) + growth.clients - limits.account_clients
-        if over > 0:
-            raise Refused(Reason.ACCOUNT_CLIENTS, over / self._client_rate)
-        debt.amount += growth.clients
+        bucket = self._account(author, now).clients
+        if seconds := bucket.seconds_until(growth.clients, now):
+            raise Refused(Reason.ACCOUNT_CLIENTS, seconds)
+        bucket.take(growth.clients)
 
     def spend(self, author: str, seconds: float, now: float) -> None:
         """Count the seconds of the processor that an account's slow edits have taken."""
-        debt = self._account(author, now).seconds
-        debt.amount_at(self.limits.account_share, now)
-        debt.amount += seconds
+        bucket = self._account(author, now).seconds
+        bucket.seconds_until(0.0, now)
+        bucket.take(seconds)
 
     def _check_seconds(self, author: str, now: float) -> None:
-        share = self.limits.account_share
-        over = self._accounts[author].seconds.amount_at(share, now) - self.limits.account_seconds
-        if over > 0:
-            raise Refused(Reason.ACCOUNT_TIME, over / share)
+        if seconds := self._accounts[author].seconds.seconds_until(0.0, now):
+            raise Refused(Reason.ACCOUNT_TIME, seconds)
 
     def _account(self, author: str, now: float) -> _Account:
         account = self._accounts.get(author)
@@ -134,17 +120,21 @@ class Bounds:
             if len(self._accounts) >= MANY_ACCOUNTS and now >= self._forget_at:
                 self._forget_at = now + FORGET_SECONDS
                 self._forget(now)
-            account = self._accounts[author] = _Account()
+            limits = self.limits
+            account = self._accounts[author] = _Account(
+                TokenBucket(limits.account_share, limits.account_seconds, now),
+                TokenBucket(self._client_rate, limits.account_clients, now),
+            )
         return account
 
     def _forget(self, now: float) -> None:
-        """Forget the accounts with small debts: at most a tenth of each limit."""
+        """Forget the accounts with little use: at most a tenth of each limit."""
         limits = self.limits
         self._accounts = {
             author: account
             for author, account in self._accounts.items()
-            if account.seconds.amount_at(limits.account_share, now) > limits.account_seconds / 10
-            or account.clients.amount_at(self._client_rate, now) > limits.account_clients / 10
+            if account.seconds.seconds_until(0.9 * limits.account_seconds, now)
+            or account.clients.seconds_until(0.9 * limits.account_clients, now)
         }
 
 
@@ -154,7 +144,7 @@ class Pace:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._due_at = 0.0
-        self._edits = _Debt()
+        self._edits = TokenBucket(limits.canvas_edit_share, EDITS_AT_ONCE, 0.0)
         self._is_hurrying = False
 
     def hurry(self) -> None:
@@ -174,13 +164,12 @@ class Pace:
 
     def note_edits(self, seconds: float, now: float) -> None:
         """Note the seconds of the processor that a batch of edits has taken."""
-        self._edits.amount_at(self._limits.canvas_edit_share, now)
-        self._edits.amount += seconds
+        self._edits.seconds_until(0.0, now)
+        self._edits.take(seconds)
 
     def seconds_until_edits(self, now: float) -> float:
         """Return the seconds until the canvas's next batch may be taken, or 0."""
-        share = self._limits.canvas_edit_share
-        return max(0.0, self._edits.amount_at(share, now) - EDITS_AT_ONCE) / share
+        return self._edits.seconds_until(0.0, now)
 
 
 SHORT_TRANSACTION = 0.002

@@ -2,7 +2,6 @@
 
 import pytest
 
-from svgx_gateway.ratelimit.token_bucket import TokenBucket
 from svgx_gateway.websocket.transport import inflow as module
 from svgx_gateway.websocket.transport.inflow import Inflow, InflowLimits, LargeMessages
 
@@ -96,17 +95,6 @@ def test_only_a_client_that_does_not_slow_down_floods(
 ) -> None:
     """A flood exceeds the rate of frames for a minute; TCP slows a sender of large frames. Proves R-LIMIT-10."""
     assert run(InflowLimits(), frames, Clock())[2] is flooding
-
-
-def test_token_bucket_refills_with_time() -> None:
-    """The bucket never holds more than its burst, and owes the tokens that it did not have. Proves R-LIMIT-10."""
-    bucket = TokenBucket(10, 20, now=100.0)
-    bucket.take(20)
-    assert bucket.seconds_until(1, 100.0) == pytest.approx(0.1)
-    bucket.take(10)
-    assert bucket.seconds_until(1, 100.0) == pytest.approx(1.1)
-    assert bucket.seconds_until(20, 1000.0) == 0
-    assert bucket.seconds_until(21, 1000.0) == pytest.approx(0.1)
 
 
 def inflow_of(account: str, memory: LargeMessages, clock: Clock) -> Inflow:

@@ -186,4 +186,6 @@ def too_large(limit: int) -> TooLarge:
 
 def _too_late(detail: str, limit: float, label: str) -> RequestTimeout:
     REFUSED.labels(label).inc()
-    return RequestTimeout(f"body: {detail}", field="body", limit=limit)
+    return RequestTimeout(
+        f"body: {detail}", field="body", limit=limit if limit % 1 else round(limit)
+    )

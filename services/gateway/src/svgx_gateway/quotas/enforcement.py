@@ -8,8 +8,8 @@ from prometheus_client import Counter
 from svgx_common.contract.errors import QuotaExceeded, QuotaFull, SvgxError
 from svgx_common.contract.storage.quotas import QuotaName, QuotaStatus, Use
 from svgx_common.messaging.caller import Caller
+from svgx_common.token_bucket import TokenBucket
 from svgx_gateway.quotas.watch import QuotaWatch
-from svgx_gateway.ratelimit.token_bucket import TokenBucket
 
 SLOW_BYTES = 64 * 1024
 """Bytes a second of an account's edits on this gateway, from 90 % of its bytes of a day on. A drawing user sends

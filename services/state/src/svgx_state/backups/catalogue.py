@@ -3,6 +3,7 @@
 import json
 import secrets
 from datetime import UTC, datetime
+from typing import Literal
 
 from svgx_common.contract.errors import Conflict, Invalid, NotFound, Unavailable
 from svgx_common.contract.storage.backups import (
@@ -73,9 +74,7 @@ class Catalogue:
                 raise NotFound("there is no canvas with this id", field="canvas_id")
             # Lock the task before the backups, as the replica that ends a task does. Otherwise the two transactions
             # could wait for each other's locks.
-            if await session.row("add_task", "backup", backup_id) is None:
-                running = await session.row("task_of_kind", "backup")
-                raise Conflict(f"the backup {running['subject_id'] if running else ''} is running")
+            await _add_task(session, "backup", backup_id)
             parent_id = await self._parent(session, request)
             kind = BackupType.FULL if parent_id is None else BackupType.INCREMENTAL
             await session.run(
@@ -172,9 +171,7 @@ class Catalogue:
         async with self._database.transaction() as session:
             restore_id = new_id()
             # Lock the task before the backup, as all transactions do.
-            if await session.row("add_task", "restore", restore_id) is None:
-                running = await session.row("task_of_kind", "restore")
-                raise Conflict(f"the restore {running['subject_id'] if running else ''} is running")
+            await _add_task(session, "restore", restore_id)
             await self._lock_complete(session, backup_id)
             row = await session.row(
                 "add_restore", restore_id, backup_id, request.canvas_id, user_id
@@ -356,6 +353,15 @@ def restore_of(row: Row) -> Restore:
         users_refused=row["users_refused"],
         error=row["error"],
     )
+
+
+async def _add_task(session: Session, kind: Literal["backup", "restore"], subject_id: str) -> None:
+    """Add the task of a new backup or restore. Raises `Conflict` with the id of another one that runs."""
+    while await session.row("add_task", kind, subject_id) is None:
+        running = await session.row("task_of_kind", kind)
+        if running is not None:
+            raise Conflict(f"the {kind} {running['subject_id']} is running")
+        # The other task has ended between the two statements.
 
 
 def _check(request: CreateBackupRequest) -> None:

@@ -3,7 +3,8 @@
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import structlog
 
@@ -18,7 +19,7 @@ from svgx_common.contract.errors import (
 )
 from svgx_common.contract.operation import Empty
 from svgx_common.contract.state import CANVAS_ACCESS_CHANGED, Entry
-from svgx_common.contract.storage.backups import RestoreOutcome
+from svgx_common.contract.storage.backups import RefusedAccount, RestoreOutcome
 from svgx_common.contract.storage.events import RestoreCompleted
 from svgx_common.events.outbox import emit
 from svgx_common.messaging.bus import Bus
@@ -85,18 +86,16 @@ class BackupRestorer:
         chain = await Chain.open(self._archive, record["backup_id"])
         if not record["verified"]:
             metrics.RESTORE_PROGRESS.set(0)
-            checked = await self._checker.check(chain, lambda _: None, only=only)
+            checked = await self._checker.check(chain, only=only)
             async with self._tasks.step(task) as session:
                 await session.run("note_verified", task.subject_id, checked.canvases)
         position = task.position
-        refused: list[str] = []
+        refused = _Refused(record["users_refused"], record["error"])
         if only is None and not position.startswith(_CANVASES):
-            refused = await self._restore_users(task, chain, position.removeprefix(_USERS))
+            await self._restore_users(task, chain, position.removeprefix(_USERS), refused)
         await self._restore_canvases(task, record, chain, only)
         async with self._tasks.end(task) as session:
-            finished = await session.row(
-                "finish_restore", task.subject_id, None, _refusals(refused)
-            )
+            finished = await session.row("finish_restore", task.subject_id, None, refused.text())
             assert finished is not None
             completed = RestoreCompleted(
                 backup_id=record["backup_id"],
@@ -108,14 +107,15 @@ class BackupRestorer:
         metrics.RESTORE_SECONDS.observe(time.monotonic() - started)
         log.info("restored", restore_id=task.subject_id, outcome=finished["status"])
 
-    async def _restore_users(self, task: Task, chain: Chain, after: str) -> list[str]:
-        """Add the accounts that do not exist. Return those that could not be added, with the reason."""
-        refused: list[str] = []
+    async def _restore_users(
+        self, task: Task, chain: Chain, after: str, refused: "_Refused"
+    ) -> None:
+        """Add the accounts after an id that do not exist. The record names those that could not be added."""
         async for accounts in chain.accounts():
             if accounts[-1].id <= after:
                 continue
             result = await self._accounts.add(accounts)
-            refused += [f"{each.id} ({each.field})" for each in result.refused]
+            refused.add(result.refused)
             async with self._tasks.step(task, f"{_USERS}{accounts[-1].id}") as session:
                 await session.run(
                     "note_restored_users",
@@ -123,8 +123,8 @@ class BackupRestorer:
                     result.added,
                     result.kept,
                     len(result.refused),
+                    refused.names,
                 )
-        return refused
 
     async def _restore_canvases(
         self, task: Task, record: Row, chain: Chain, only: str | None
@@ -276,14 +276,29 @@ class BackupRestorer:
         return True
 
 
+@dataclass(slots=True)
+class _Refused:
+    """The accounts that could not be added. The record has them, so that a continued restore keeps them.
+
+    `names` are the first `MAX_REFUSED_NAMED` of the `count` accounts, each with the reason, or None without any.
+    """
+
+    count: int
+    names: str | None
+
+    def add(self, refused: Sequence[RefusedAccount]) -> None:
+        """Add accounts."""
+        for each in refused:
+            if self.count < MAX_REFUSED_NAMED:
+                beginning = f"{self.names}, " if self.names else "accounts that were not added: "
+                self.names = f"{beginning}{each.id} ({each.field})"
+            self.count += 1
+
+    def text(self) -> str | None:
+        """Return the text for the record of the ended restore, or None without any account."""
+        more = self.count - MAX_REFUSED_NAMED
+        return f"{self.names}, and {more} more" if more > 0 else self.names
+
+
 def _members(members: Mapping[str, str]) -> str:
     return json.dumps(dict(members))
-
-
-def _refusals(refused: list[str]) -> str | None:
-    """Return the text that names the accounts that could not be added."""
-    if not refused:
-        return None
-    named = ", ".join(refused[:MAX_REFUSED_NAMED])
-    more = len(refused) - MAX_REFUSED_NAMED
-    return f"accounts that were not added: {named}" + (f", and {more} more" if more > 0 else "")

@@ -175,7 +175,7 @@ class BackupRunner:
 
     async def _verify(self, task: Task) -> None:
         chain = await Chain.open(self._archive, task.subject_id)
-        checked = await self._checker.check(chain, lambda _: None)
+        checked = await self._checker.check(chain)
         result = Verification(
             status=VerificationStatus.PASSED,
             finished_at=datetime.now(UTC),

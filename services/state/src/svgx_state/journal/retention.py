@@ -20,7 +20,7 @@ PERIOD = 3600.0
 
 FIRST_RETRY = 1.0
 LAST_RETRY = 300.0
-"""Seconds until the next run after a failed run: twice `FIRST_RETRY`, doubled with each further failure in a row, and
+"""Seconds until the next run after a failed run: first `FIRST_RETRY`, doubled with each further failure in a row, and
 at most `LAST_RETRY`."""
 
 LONGEST_STEP = 900.0
@@ -70,8 +70,8 @@ class Retention:
             self._retry = FIRST_RETRY
             await asyncio.sleep(PERIOD)
         else:
-            self._retry = min(2 * self._retry, LAST_RETRY)
-            await asyncio.sleep(self._retry)
+            pause, self._retry = self._retry, min(2 * self._retry, LAST_RETRY)
+            await asyncio.sleep(pause)
 
     async def drop_counted(self, now: datetime) -> bool:
         """Drop all days that are due, and count the outcome. Return False after a failure, which is logged."""

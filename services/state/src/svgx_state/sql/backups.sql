@@ -204,7 +204,8 @@ LIMIT $2
 UPDATE restore SET verified = true, canvases_total = $2 WHERE id = $1
 
 -- name: note_restored_users
-UPDATE restore SET users_added = users_added + $2, users_kept = users_kept + $3, users_refused = users_refused + $4
+UPDATE restore SET users_added = users_added + $2, users_kept = users_kept + $3, users_refused = users_refused + $4,
+    error = $5
 WHERE id = $1
 
 -- name: note_restored_canvas

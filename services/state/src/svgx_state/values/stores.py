@@ -67,10 +67,6 @@ class Stores:
             )
         return found
 
-    def store_of(self, name: str) -> StateStore:
-        """Return the store of a state type. Raise `Invalid` for an unknown one."""
-        return self.by_backend[self.type_of(name).backend]
-
     def backends(self, *, shared: bool) -> list[Backend]:
         """Return the backends of the shared types, or of the other types, in the order of a search."""
         used = {each.backend for each in self._types.values() if each.shared is shared}

@@ -181,7 +181,7 @@ class Diff(ReplyModel):
     """The changes between the contents of two revisions, as exports show them. Elements are sorted by id.
 
     `added`, `removed`, `changed` and `moved` count all changes, and not only those on this page. `canvas` has the
-    changed attributes of the root element, at most 50.
+    changed attributes of the root element, at most 50; `more_canvas` counts the others.
     """
 
     from_revision: int
@@ -191,6 +191,7 @@ class Diff(ReplyModel):
     changed: int
     moved: int
     canvas: dict[str, TextChange]
+    more_canvas: int = 0
     items: list[ElementChange]
     next: str | None = None
 

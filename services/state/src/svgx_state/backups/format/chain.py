@@ -72,11 +72,6 @@ class Chain:
             manifests.append(manifest)
         return cls(archive, [*manifests, newest], envelope)
 
-    @property
-    def objects(self) -> int:
-        """The number of all objects of all backups of the chain."""
-        return sum(len(each.objects) for each in self._manifests)
-
     def may_have(self, canvas_id: str) -> bool:
         """Return whether the backup may have a canvas. Only reading the index gives certainty."""
         return any(_may_have(entry, canvas_id) for entry in self.manifest.of_kind("index"))

@@ -14,7 +14,11 @@ class TokenBucket:
         self._updated_at = now
 
     def take(self, tokens: float) -> None:
-        """Take tokens. The bucket owes the tokens that it does not have."""
+        """Take tokens. The bucket owes the tokens that it does not have.
+
+        `seconds_until` must have been called with the present time before. Otherwise the next call refills the bucket
+        with tokens of the time before this one, although it was full.
+        """
         self._tokens -= tokens
 
     def seconds_until(self, tokens: float, now: float) -> float:

@@ -11,8 +11,9 @@ help: ## List the targets
 run: ## Start all services in the foreground (API_PORT, SVGX_HOME); Ctrl-C stops them, data is kept
 	@exec $(BOOTSTRAP) run
 
-# Processes that run test files side by side. One more than a small machine has cores, because many tests wait.
-JOBS ?= 3
+# The number of processes that run test files side by side: two more than the cores of a small machine, because many
+# tests wait.
+JOBS ?= 4
 
 test: tools ## Run all tests (ARGS="-k name" selects some; JOBS=0 runs them in one process)
 	@exec $(BOOTSTRAP) tests pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
@@ -82,7 +83,7 @@ tools: ## Install Helm and kubectl into .tools
 charts: tools ## Rebuild schemas, READMEs, goldens and k8s/ from the charts, and package the charts into dist/
 	@$(BOOTSTRAP) exec python -m deploy.build.charts
 
-manifests: charts ## Rebuild k8s/ for those who use kubectl alone (the same as `make charts`)
+manifests: charts ## Rebuild k8s/, for installations without Helm (the same as `make charts`)
 
 charts-run: tools ## Run the charts as local processes, and replace their pods while two clients draw
 	@SVGX_CHARTS_RUN=1 exec $(BOOTSTRAP) tests pytest -s -q tests/deploy/test_chart_runner.py $(ARGS)

@@ -42,7 +42,7 @@ def newer_python():
 
 
 def check_python():
-    """Continue with a new enough Python, or end with an error."""
+    """Return if this Python is new enough. Else run this script with a newer Python, or end with an error."""
     import os
 
     if sys.version_info[:2] >= OLDEST:
@@ -71,7 +71,10 @@ def locks():
 
 
 def fingerprint(lock):
-    """Return a hash of everything that requires a new installation of the lock's packages when it changes."""
+    """Return a hash of everything that determines an installation of the lock's packages.
+
+    When the hash changes, the packages are installed again.
+    """
     import hashlib
 
     digest = hashlib.sha256(("%d.%d" % sys.version_info[:2]).encode())

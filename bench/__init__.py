@@ -1,1 +1,1 @@
-"""Benchmarks, run by `make bench`."""
+"""Benchmarks, run by `make bench`, `make bench-collab` and `make bench-state`."""

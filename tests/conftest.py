@@ -11,12 +11,13 @@ from collections.abc import AsyncIterator, Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from httpx import create_ssl_context
 
 from svgx_devstack import DevStack
-from tests import leaks
+from tests import groups, leaks
 from tests.e2e.clients.yjs_driver import YjsDriver
 from tests.limits import HIGH_LIMITS
 
@@ -27,33 +28,23 @@ NODE_FOLDERS = [
 """The folders with npm packages, which `make test` installs."""
 
 
-LONGEST_FILES = (
-    "e2e/failures/test_failures.py",
-    "e2e/openapi/test_openapi_fuzz.py",
-    "e2e/failures/test_on_call_drill.py",
-    "e2e/failures/test_rolling_update.py",
-    "e2e/accounts/test_role_matrix.py",
-    "e2e/http/test_conventions.py",
-    "e2e/accounts/test_oidc.py",
-    "e2e/documents/test_large_canvas.py",
-    "e2e/realtime/test_frame_fuzz.py",
-    "e2e/failures/test_stack_restart.py",
-)
-"""Files that take longest. They run first, because a long file at the end would keep one process busy alone."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Order the tests by the ranks of their files."""
+    items.sort(key=lambda item: groups.rank_of(item.path.relative_to(config.rootpath).as_posix()))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests of `LONGEST_FILES` first. All other tests keep their order."""
-    folder = Path(__file__).parent
-    ranks = {folder / name: rank for rank, name in enumerate(LONGEST_FILES)}
-    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> groups.GroupScheduling:
+    """Return the scheduler of the processes."""
+    return groups.GroupScheduling(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def one_tls_context() -> Iterator[None]:
     """Let all HTTP clients of a test session share one TLS context.
 
-    Each new context reads the certificates of all authorities, which takes 70 ms of CPU time. A client costs 1 ms.
+    Each new context reads the certificates of all authorities, which takes 70 ms of CPU time. With a shared context, a
+    client takes 1 ms.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("httpx._transports.default.create_ssl_context", cache(create_ssl_context))

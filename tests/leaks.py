@@ -10,7 +10,8 @@ API_KEY = re.compile(r"svgx(?:link)?_[0-9a-f]+_[\w-]{20,}")
 PASSWORD_PREFIX = "the password of "
 """The first characters of every test account's password."""
 OPAQUE_SECRETS: set[str] = set()
-"""Refresh tokens and codes that tests received. They have no recognisable pattern, so each one is registered here."""
+"""Refresh tokens, codes, keys and passwords of tests. Most have no recognisable pattern, so each one is
+registered here."""
 
 
 def find_leaks(stack: DevStack) -> list[str]:

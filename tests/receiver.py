@@ -51,7 +51,7 @@ class Received:
 
 @dataclass
 class Receiver:
-    """The server. `answer` returns the response to a request, which the server sends once `may_answer` is set.
+    """The server of webhooks. `answer` returns the response to a request, which is sent once `may_answer` is set.
 
     `open` is the number of open connections, and `most_open` the largest such number.
     """

@@ -59,7 +59,7 @@ def memory(pid: int | None) -> int:
 
 
 def tree(pid: int | None) -> list[int]:
-    """Return the ids of a process and its descendants. psutil would read all processes of the machine."""
+    """Return the ids of a process and its descendants. psutil is slower, because it reads all processes."""
     if pid is None:
         return []
     found = [pid]

@@ -25,22 +25,22 @@ _SERVERS: Mapping[str, Callable[[], AbstractAsyncContextManager[Server]]] = {
 """The servers, in the order in which they run."""
 
 _SETTLE_SECONDS, _LONGEST_SETTLE_SECONDS = 1.0, 30.0
-"""Seconds between two measurements of an idle server, and seconds until it must be idle after a scenario."""
+"""Seconds between two looks at a server's processor time, and the most seconds to wait until the server is idle."""
 
 _IDLE_CORES = 0.2
-"""Processor time of an idle server for each second."""
+"""The most processor time that an idle server uses, in seconds for each second."""
 
 
 class Run:
-    """One run over servers and scenarios."""
+    """One run of scenarios on servers, with the results and failures so far."""
 
     def __init__(self, *, quick: bool) -> None:
         self.results: dict[str, dict[str, Figures]] = {}
         self.failures: dict[tuple[str, str], str] = {}
         self._quick = quick
 
-    async def at_servers(self, chosen: list[Scenario]) -> None:
-        """Measure all scenarios, one server after the other. A failed measurement does not stop the run."""
+    async def measure_all(self, chosen: list[Scenario]) -> None:
+        """Measure the scenarios on one server after the other. A failed measurement does not stop the run."""
         for name, start in _SERVERS.items():
             shared = [each for each in chosen if name in each.servers and not each.alone]
             with self._failures_of(shared, name):
@@ -52,27 +52,28 @@ class Run:
             if scenario.alone:
                 for name in scenario.servers:
                     with self._failures_of([scenario], name):
-                        await self._alone(scenario, name)
+                        await self._measure_alone(scenario, name)
 
     @contextlib.contextmanager
     def _failures_of(self, scenarios: list[Scenario], server: str) -> Iterator[None]:
-        """Note an error of a start or stop as the failure of the scenarios that have no result."""
+        """Store an error of a server's start or stop as the failure of each scenario that has no result."""
         try:
             yield
         except Exception as error:  # noqa: BLE001
             for scenario in scenarios:
                 if server not in self.results.get(scenario.name, {}):
-                    self.failures.setdefault((scenario.name, server), _line(error))
-            print_line(f"{server}: {_line(error)}")
+                    self.failures.setdefault((scenario.name, server), _one_line(error))
+            print_line(f"{server}: {_one_line(error)}")
 
-    async def _alone(self, scenario: Scenario, name: str) -> None:
+    async def _measure_alone(self, scenario: Scenario, name: str) -> None:
+        """Measure a scenario on a server that is started for this scenario only."""
         if name != OURS:
             async with _SERVERS[name]() as peer:
                 await self._measure(scenario, peer)
             return
         async with suite(scenario.settings) as ours:
             await self._measure(scenario, ours)
-            # A stop may wait for work that the scenario has left behind.
+            # Kill the stack, because a normal stop may wait for unfinished work of the scenario.
             ours.stack.kill()
 
     async def _measure(self, scenario: Scenario, server: Server) -> None:
@@ -81,7 +82,7 @@ class Run:
         try:
             figures = await asyncio.to_thread(scenario.run, server, self._quick)
         except Exception as error:  # noqa: BLE001
-            self.failures[scenario.name, server.name] = _line(error)
+            self.failures[scenario.name, server.name] = _one_line(error)
         else:
             self.results.setdefault(scenario.name, {})[server.name] = figures
         await self._settle(server)
@@ -91,7 +92,7 @@ class Run:
         )
 
     async def _settle(self, server: Server) -> None:
-        """Wait until the server has finished the work of a scenario, which may have overloaded it."""
+        """Wait until the server is idle, because the scenario may have left it with unfinished work."""
         until = time.monotonic() + _LONGEST_SETTLE_SECONDS
         before, used = sum(server.cpu_seconds().values()), 1.0
         while used > _IDLE_CORES * _SETTLE_SECONDS and time.monotonic() < until:
@@ -106,8 +107,8 @@ class Run:
         return ", ".join(f"{name} {figures[name]:.4g}" for name in names if name in figures)
 
 
-def _line(error: Exception) -> str:
-    """Return an error on one line of the table."""
+def _one_line(error: Exception) -> str:
+    """Return the type and text of an error as one line of at most 300 characters."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
@@ -122,7 +123,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.collab", description=__doc__)
     names = [scenario.name for scenario in SCENARIOS]
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=", ".join(names))
-    parser.add_argument("--quick", action="store_true", help="measure shortly, some with less data")
+    parser.add_argument(
+        "--quick", action="store_true", help="shorten the measurements, and use less data in some"
+    )
     parser.add_argument("--store", action="store_true", help="store the tables in README.md")
     options = parser.parse_args()
     if unknown := set(options.scenarios) - set(names):
@@ -130,10 +133,10 @@ def main() -> None:
     chosen = [each for each in SCENARIOS if each.name in (options.scenarios or names)]
     logging.disable(logging.INFO)
     run = Run(quick=options.quick)
-    peers, busy = versions(), os.getloadavg()[0]
+    peers, load_average = versions(), os.getloadavg()[0]
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(run.at_servers(chosen))
-    tables = table.text(run.results, run.failures, chosen, peers, busy, quick=options.quick)
+        asyncio.run(run.measure_all(chosen))
+    tables = table.text(run.results, run.failures, chosen, peers, load_average, quick=options.quick)
     print_line("\n" + tables)
     if options.store or not (options.quick or options.scenarios):
         table.store(tables)

@@ -37,7 +37,7 @@ def messages(client: Client) -> Iterator[tuple[int, bytes]]:
 
 
 def ranges(update: bytes) -> list[Range]:
-    """Return the clocks that an update has, also as deleted content, for each client."""
+    """Return the ranges of clocks that an update contains. Deleted content counts; skipped clocks do not."""
     decoder = Decoder(update)
     found: list[Range] = []
     for _ in range(decoder.uint()):
@@ -45,7 +45,7 @@ def ranges(update: bytes) -> list[Range]:
         first = clock
         for _ in range(structs):
             struct = read_struct(decoder, client, clock)
-            if struct.info == SKIP:
+            if struct.info == SKIP:  # the update does not contain these clocks
                 found.append((client, first, clock))
                 first = clock + struct.length
             clock += struct.length
@@ -105,7 +105,7 @@ class Arrivals:
     def _add_cursors(self, time: int, update: bytes) -> None:
         for state in awareness.decode(update):
             if (times := self.times.get(state.client)) is not None:
-                # The newest awareness state replaces the states before it.
+                # An awareness state has the number of its message as its clock, and replaces all earlier states.
                 for number in range(self._cursors[state.client], min(state.clock, len(times))):
                     times[number] = time
                     self._cursors[state.client] = number + 1

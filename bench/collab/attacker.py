@@ -1,4 +1,4 @@
-"""A process that attacks the stack with one account: `python -m bench.collab.attacker` reads its order from stdin."""
+"""A process that attacks the stack with one account: `python -m bench.collab.attacker` reads an `Order` from stdin."""
 
 import itertools
 import json
@@ -24,7 +24,7 @@ _RIVALS = 6_800
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An attack, its length, and the canvas and token of the attacker."""
+    """The name of an attack, its length in seconds, the gateway's port, and the canvas and token of the attacker."""
 
     attack: str
     seconds: float
@@ -146,7 +146,7 @@ ATTACKS = {
     "slow-readers": Attack("15 clients ask for 8 MB and do not read", _slow_readers),
     "unfinished-messages": Attack("50 unfinished messages of 31 MB", _unfinished_messages),
     "unfinished-bodies": Attack("60 unfinished request bodies of 4 MB", _unfinished_bodies),
-    "rivals": Attack("edits of 140 KB that take seconds to integrate", _rivals),
+    "rivals": Attack("edits of 130 KB that take seconds to integrate", _rivals),
 }
 """All attacks by name."""
 
@@ -163,7 +163,7 @@ def _send_unless_blocked(clients: Clients, client: Client, message: bytes) -> No
 
 
 def main() -> None:
-    """Attack as ordered. Print `attacking` when the attack begins."""
+    """Carry out the attack of the order. Print `attacking` when the attack begins."""
     order = Order(**json.load(sys.stdin))
     with Clients() as clients:
         steps = ATTACKS[order.attack].steps(clients, order)

@@ -10,10 +10,10 @@ from bench.collab.edits import Writer
 from bench.collab.sockets import Client
 
 _SAMPLED = 40
-"""Clients that decode. Fewer decode in large rooms, because each of them receives every edit of its room."""
+"""The most sampled clients of a load. Large rooms have fewer, because each client gets all edits of its room."""
 
 _SAMPLED_EDITS = 600_000
-"""The most edits that all sampled clients decode together. At least two clients decode, even beyond this number."""
+"""The most edits that all sampled clients receive together. Even beyond this number, two clients are sampled."""
 
 
 @dataclass(slots=True)
@@ -38,7 +38,7 @@ class Delays:
 
 
 def sample(clients: int, edits_of_room: float) -> list[int]:
-    """Return the indexes of the clients that decode: a random choice that is the same in each run."""
+    """Return the indexes of the sampled clients: a random choice that is the same in each run."""
     count = max(2, min(_SAMPLED, clients, int(_SAMPLED_EDITS / edits_of_room)))
     return sorted(random.Random(2).sample(range(clients), min(count, clients)))  # noqa: S311
 
@@ -51,10 +51,10 @@ def delays(
     *,
     saved: bool,
 ) -> Delays:
-    """Return the delays of the edits that arrived until `deadline`, in ns.
+    """Return the share and the delays of the edits that arrived until `deadline`, a monotonic time in ns.
 
-    `sampled`: the sampled clients by index; each room has `members` of them. With `saved`, also return the delays until
-    edits were reported as saved.
+    `sampled`: the sampled clients by index among all clients. `members`: the number of clients of each room. With
+    `saved`, also return the delays until edits were reported as saved.
     """
     by_room: dict[int, list[Writing]] = {}
     for each in writing:
@@ -73,7 +73,7 @@ def delays(
                 until_seen += _intervals(each.stamps, times, deadline)
                 expected += len(each.stamps)
             elif saved:
-                # The creation of the element was the first saved message.
+                # The writer's first message created the element. Its first edit is message 2.
                 times = arrivals.saved_times(2, len(each.stamps))
                 until_saved += _intervals(each.stamps, times, deadline)
                 expected_saved += len(each.stamps)

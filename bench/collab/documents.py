@@ -1,4 +1,4 @@
-"""Documents as fresh clients and PostgreSQL have them, and uploads of large ones."""
+"""The documents that fresh clients receive and that PostgreSQL has, and uploads of large documents."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,15 +18,16 @@ _QUIET_SECONDS = 0.2
 
 
 class NotDelivered(Exception):
-    """The server did not return the content that it was given."""
+    """The server sent no document to a fresh client, or did not take an upload in time."""
 
 
 def count_missing(
     server: Server, rooms: Sequence[str], members: int, written: Sequence[Mapping[str, int]]
 ) -> int:
-    """Return the number of writers of which a fresh client, or the saved document, lacks the last value.
+    """Return the number of writers with a last value that a fresh client, or the saved document, lacks.
 
-    `written`: the number of edits of each writer, by the name of its element, for each room.
+    Wait up to 20 s for late values. `written`: the number of edits of each writer, by the name of its element, for each
+    room.
     """
     until = time.monotonic() + _VERIFY_SECONDS
     waiting = dict(zip(rooms, written, strict=True))
@@ -43,7 +44,7 @@ def count_missing(
 
 
 def _lacking(server: Server, room: str, update: bytes, written: Mapping[str, int]) -> set[str]:
-    """Return the names of the elements of which an update, or the saved document, lacks the last value."""
+    """Return the names of the elements with a last value that an update, or the saved document, lacks."""
     updates = [update]
     if (saved := server.saved_document(room)) is not None:
         updates.append(saved)
@@ -58,7 +59,7 @@ def _lacking(server: Server, room: str, update: bytes, written: Mapping[str, int
 def read(
     clients: Clients, server: Server, rooms: Sequence[str], member: int
 ) -> Mapping[str, bytes]:
-    """Return the documents as fresh clients receive them."""
+    """Connect a fresh client to each room, and return the documents that they receive. Raises `NotDelivered`."""
     fresh = clients.open([server.target(room, member) for room in rooms], record=True)
     found = {room: _document(client) for room, client in zip(rooms, fresh, strict=True)}
     clients.drop(fresh)
@@ -88,7 +89,11 @@ def last_numbers(update: bytes, names: Iterable[str]) -> dict[str, int]:
 
 
 def upload(clients: Clients, server: Server, room: str, updates: Iterable[bytes]) -> Client:
-    """Send updates, and wait until the server has them; our server has to save them too. Return the open connection."""
+    """Send updates, wait until the server has taken them, and return the open connection.
+
+    Our server has taken an update when it reports it as saved. Another server has taken the updates when it sends
+    nothing more. Raises `NotDelivered` after 180 s, or when the connection ends.
+    """
     [client] = clients.open([server.target(room, 0, saved=True)], record=True)
     count = 0
     for update in updates:

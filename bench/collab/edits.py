@@ -79,10 +79,10 @@ def past_clients(first: int, count: int, per_update: int = 500) -> Iterator[byte
 
 
 def rivals(first: int, count: int) -> bytes:
-    """Return an update with `count` items of as many clients at the start of one list.
+    """Return an update with `count` items at the start of one list, each of a client of its own.
 
-    Each item names another right neighbour. So Yjs compares each item with all others to find their order, and the time
-    grows with the square of the count.
+    No two items name the same right neighbour. So Yjs compares each item with all others to find their order, and the
+    time grows with the square of the count.
     """
     base = first + count
     encoder = Encoder().uint(count + 1).uint(1).uint(base).uint(0)
@@ -108,7 +108,7 @@ def _write_element(
 
 
 def _write_any(encoder: Encoder, value: int | str) -> None:
-    """Append a content with one value. An integer must be at least 0."""
+    """Append content with one value. An integer must be at least 0."""
     encoder.uint(1)
     if isinstance(value, str):
         encoder.uint(_TEXT).text(value)
@@ -117,5 +117,5 @@ def _write_any(encoder: Encoder, value: int | str) -> None:
     if value < 0x40:
         encoder.uint(value)
     else:
-        # The first byte has six bits of the value, because one bit is the sign.
+        # The first byte has six bits of the value. The other two bits are the sign and the mark that more bytes follow.
         encoder.raw(bytes((0x80 | (value & 0x3F),))).uint(value >> 6)

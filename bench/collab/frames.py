@@ -69,7 +69,7 @@ def frame(payload: bytes, first: int = BINARY) -> bytes:
 
 
 def cursor(client: int, clock: int) -> bytes:
-    """Return an awareness message with a cursor that differs with the clock."""
+    """Return an awareness message with a cursor. The clock determines the position of the cursor."""
     state = {"name": f"user {client}", "cursor": {"x": clock % 997, "y": clock % 991}}
     update = Encoder().uint(1).uint(client).uint(clock).text(json.dumps(state)).finish()
     return protocol.encode_awareness(update)

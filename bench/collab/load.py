@@ -19,10 +19,10 @@ Figures = Mapping[str, float]
 """The figures of one measurement by name."""
 
 LATE_SECONDS = 2.0
-"""Seconds after the last edit after which an arrival does not count as in time."""
+"""Seconds after the last sent edit until which an arrival counts as in time."""
 
 _PREPARE_SECONDS = 20.0
-"""Seconds in which a server may handle the creation of the elements."""
+"""The most seconds to wait until the server has handled the creation of the elements."""
 
 _QUIET_SECONDS = 0.2
 """Seconds without received bytes after which everything has been delivered."""
@@ -73,7 +73,7 @@ def measure(
     """Apply a load, check that a fresh client sees each writer's last value, and return the figures.
 
     `rooms` are existing rooms; without them the server creates new ones. Raises `sockets.Refused` when the server does
-    not accept the clients. The figure `missing` counts the writers of which the last value is missing.
+    not accept the clients. The figure `missing` counts the writers with a missing last value.
     """
     rooms = rooms or server.rooms(load.rooms, load.members)
     with Clients() as clients:
@@ -109,7 +109,7 @@ def apply(
         client.start_record()
     received = sum(client.received for client in opened)
     prebuilt = sends(load, writing)
-    clients.latest_ns = 0
+    clients.longest_delay_ns = 0
     cpu_before, own_cpu = server.cpu_seconds(), time.process_time()
     start = time.monotonic_ns()
     with _without_collections():
@@ -130,7 +130,7 @@ def apply(
         **found.quantiles,
         "server_cores": cpu / elapsed,
         "generator_cores": own_cpu / elapsed,
-        "generator_delay": clients.latest_ns / 1e6,
+        "generator_delay": clients.longest_delay_ns / 1e6,
         "frames": sum(client.received for client in opened) - received,
         "closed": sum(client.closed is not None for client in opened),
         **{f"{name} µs": _microseconds(seconds, delivered) for name, seconds in used.items()},
@@ -139,7 +139,7 @@ def apply(
 
 
 def _microseconds(cpu_seconds: float, edits: float) -> float:
-    """Return the processor time of one edit, infinite without edits."""
+    """Return the processor time of one edit in µs, or infinity without edits."""
     return cpu_seconds / edits * 1e6 if edits else math.inf
 
 
@@ -162,7 +162,7 @@ def prepare(clients: Clients, load: Load, opened: Sequence[Client]) -> list[Writ
 
 @contextlib.contextmanager
 def _without_collections() -> Iterator[None]:
-    """Keep Python's garbage collector from stopping the generator: it would visit all stored frames."""
+    """Disable Python's garbage collector in the block, because a collection visits all stored frames and takes long."""
     gc.collect()
     gc.disable()
     try:
@@ -188,7 +188,7 @@ def sends(load: Load, writing: Sequence[Writing]) -> list[Send]:
 
 
 def settle(clients: Clients, seconds: float) -> None:
-    """Receive until nothing arrives any more, at most for a number of seconds."""
+    """Receive until nothing has arrived for 0.2 s, but at most for `seconds`."""
     until = time.monotonic() + seconds
     before = -1
     while clients.received_bytes != before and time.monotonic() < until:

@@ -11,7 +11,7 @@ _PROC = Path("/proc")
 
 
 def cpu_seconds(roots: Mapping[str, int]) -> dict[str, float]:
-    """Return the processor time of each process with its descendants, also of those that have ended, in seconds."""
+    """Return the processor time of each process and its descendants in seconds. Ended descendants count too."""
     processes = _Processes()
     return {
         name: sum(_ticks(fields) for _, fields in processes.tree(root)) / _TICKS
@@ -20,7 +20,10 @@ def cpu_seconds(roots: Mapping[str, int]) -> dict[str, float]:
 
 
 def memory_bytes(roots: Iterable[int]) -> int:
-    """Return the memory of the processes and their descendants. Shared pages are divided among their users (PSS)."""
+    """Return the memory of the processes and their descendants, in bytes.
+
+    Each process that uses a shared page counts an equal part of the page (PSS).
+    """
     processes = _Processes()
     total = 0
     for root in roots:
@@ -60,5 +63,5 @@ class _Processes:
 
 
 def _ticks(fields: list[str]) -> int:
-    """Return the user and system time of a process and of its ended children."""
+    """Return the user and system time of a process and of its ended children, in clock ticks."""
     return sum(int(field) for field in fields[11:15])

@@ -44,7 +44,7 @@ class Goal:
         if self.kind is Kind.FIGURE or ours is None:
             return ours
         peer = results.get(self.peer, {}).get(self.figure)
-        # An infinite delay of the peer, or no large room at all, has no ratio.
+        # There is no ratio to an infinite delay, or to the size 0 of a room.
         if not peer or math.isinf(peer):
             return None
         return ours - peer if self.kind is Kind.EXCESS else ours / peer
@@ -168,7 +168,7 @@ SCENARIOS = (
     ),
     Scenario(
         "isolated",
-        "one isolated edit, idle suite",
+        "one isolated edit, idle stack",
         _load(Load(1, 1, 1, saved=True)),
         (
             Goal("p50", "p50 to another client (ms)", 3.0, 2.0),

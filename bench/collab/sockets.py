@@ -1,7 +1,7 @@
 """Raw WebSocket clients in one thread: they send prebuilt frames, count the received ones, and decode nothing.
 
 This thread must not be the bottleneck. A loop over `epoll` takes 8 µs of processor time for a frame that arrives alone,
-system calls included (medians of three runs with 200 connections). The same count takes 10 µs with picows, 11 µs with
+system calls included (medians of three runs with 200 connections). The same work takes 10 µs with picows, 11 µs with
 uvloop, 12 µs with asyncio and 15 µs with `ws` in Node.
 Sampled clients also store the received bytes with their time of arrival, and are decoded after the measurement.
 """
@@ -17,7 +17,7 @@ from svgx_yjs.protocol import STEP_2, SYNC
 
 _BUFFER_BYTES = 1024 * 1024
 _HEAD_BYTES = 80
-"""Bytes at the beginning of a message that show its type: a document's name and two type numbers."""
+"""Bytes at the beginning of a message in which its type is found: a document's name and two type numbers."""
 
 _OPEN_SECONDS = 30.0
 _MOST_OPENING = 20
@@ -32,9 +32,10 @@ class Refused(Exception):
 class Client:
     """One connection.
 
-    `received`: frames. `closed`: the close code, or 0 if the connection ended without a close frame. `refusal`: the
-    response that refused the handshake. `record`: chunks of received bytes with their time in ns, for sampled clients.
-    `synced_ns`: the time at which the document had arrived.
+    `received`: the number of received frames. `closed`: None while the connection is open; then the close code, or 0
+    without a close frame. `refusal`: the beginning of the response that refused the handshake. `record`: chunks of
+    received bytes with their time in ns; None for clients that store nothing. `synced_ns`: the time at which the whole
+    document had arrived; 0 before.
     """
 
     target: Target
@@ -54,6 +55,7 @@ class Client:
     _record_skip: int = 0
     """The value of `_skip` when the record began."""
     _document_arrives: bool = False
+    """Whether a part of the message with the document has arrived, and the rest has not."""
 
     def start_record(self) -> None:
         """Store all bytes from the next frame on."""
@@ -66,7 +68,10 @@ class Client:
         return self.record or [], self._record_skip
 
     def shake_hands(self, data: bytes) -> bytes | None:
-        """Take bytes of the response to the handshake. Return the bytes after a complete response, or else None."""
+        """Take bytes of the response to the handshake. Return the bytes after a complete response, or else None.
+
+        Set `refusal` if the response refuses the handshake.
+        """
         head, separator, rest = (self._tail + data).partition(b"\r\n\r\n")
         self._tail = b""
         if not separator:
@@ -141,8 +146,8 @@ class Clients:
         self._epoll = select.epoll()
         self._clients: dict[int, Client] = {}
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))
-        self.latest_ns = 0
-        """The longest delay between the time at which a frame was due, and its sending."""
+        self.longest_delay_ns = 0
+        """The longest time between the moment at which a frame was due and its sending."""
 
     def __enter__(self) -> "Clients":
         return self
@@ -165,7 +170,7 @@ class Clients:
     def open(
         self, targets: Iterable[Target], at_once: int = _MOST_OPENING, *, record: bool = False
     ) -> list[Client]:
-        """Connect clients and wait until each has its document. Raises `Refused`.
+        """Connect clients and wait until each has its document. Raises `Refused` when one gets none within 30 s.
 
         With `record`, all bytes that the clients receive are stored.
         """
@@ -210,7 +215,10 @@ class Clients:
     def run(
         self, seconds: float, sends: Sequence[Send] = (), done: Callable[[], bool] | None = None
     ) -> None:
-        """Send the frames at their times and receive, until all are sent and `seconds` have passed, or `done`."""
+        """Send the frames at their times, and receive.
+
+        Return when all frames are sent and `seconds` have passed, or as soon as `done` returns True.
+        """
         start = time.monotonic_ns()
         end = start + int(seconds * 1e9)
         position, count = 0, len(sends)
@@ -221,7 +229,7 @@ class Clients:
                 each = sends[position]
                 position += 1
                 each.stamps.append(now)
-                self.latest_ns = max(self.latest_ns, now - start - each.due)
+                self.longest_delay_ns = max(self.longest_delay_ns, now - start - each.due)
                 self.send(each.client, each.data)
                 now = monotonic()
             if (now >= end and position == count) or (done is not None and done()):
@@ -245,7 +253,7 @@ class Clients:
         monotonic, buffer = time.monotonic_ns, self._buffer
         for descriptor, mask in events:
             client = self._clients.get(descriptor)
-            if client is None:  # dropped since
+            if client is None:  # dropped after the call of poll
                 continue
             if mask & select.EPOLLOUT and client.closed is None:
                 self._send_rest(client)
@@ -293,7 +301,7 @@ class Clients:
 
 
 def _refusal(group: Iterable[Client], *, is_late: bool) -> str:
-    """Return the reason for which clients will get no document, or an empty text."""
+    """Return the reason why clients will get no document, or an empty text."""
     waiting = 0
     for client in group:
         if client.refusal:

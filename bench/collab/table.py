@@ -31,7 +31,7 @@ _LOAD_COLUMNS = {
 }
 """The columns of the table of loads: title and decimals of each figure."""
 
-_INNER = {
+_NOT_SHOWN = {
     "offered_cpu_us",
     "delivered_per_cpu_second",
     "frames",
@@ -39,7 +39,7 @@ _INNER = {
     "saved_p99",
     "saved_share",
 }
-"""Figures of a load that are in the goals or of no interest."""
+"""Figures of a load that the third table omits, because the goals show them or they are of no interest."""
 
 
 def text(
@@ -47,18 +47,18 @@ def text(
     failures: Mapping[tuple[str, str], str],
     chosen: Sequence[Scenario],
     versions: Mapping[str, str],
-    busy: float,
+    load_average: float,
     *,
     quick: bool,
 ) -> str:
     """Return the whole result.
 
     `results`: the figures by scenario and server. `failures`: the reason of each failed measurement, by scenario and
-    server. `chosen`: the scenarios of the run. `versions`: the versions of the peers. `busy`: the
-    load average of the machine before the run.
+    server. `chosen`: the scenarios of the run. `versions`: the versions of the peers. `load_average`: the
+    load of the machine before the run. `quick`: whether the run was short and small.
     """
     parts = [
-        _heading(versions, busy, quick),
+        _heading(versions, load_average, quick),
         _goals(results, chosen),
         _loads(results),
         _others(results),
@@ -76,14 +76,14 @@ def store(table: str) -> None:
     README.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
 
 
-def _heading(versions: Mapping[str, str], busy: float, quick: bool) -> str:
+def _heading(versions: Mapping[str, str], load_average: float, quick: bool) -> str:
     packages = {name: version(name) for name in _PACKAGES}
     names = ", ".join(f"{name} {number}" for name, number in {**versions, **packages}.items())
     settings = ", ".join(f"`{name}={value}`" for name, value in SETTINGS.items())
     system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
     lines = [
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {_processor()}, {os.cpu_count()} cores, {system}.",
-        f"Load average before the run: {busy:.1f}.",
+        f"Load average before the run: {load_average:.1f}.",
         f"Versions: {names}.",
         f"Our settings: {settings}; in the attacks, the defaults.",
     ]
@@ -148,7 +148,7 @@ def _others(results: Mapping[str, Results]) -> str:
         others = {
             name: value
             for name, value in figures.items()
-            if "cpu_us" not in figures or (name not in _LOAD_COLUMNS and name not in _INNER)
+            if "cpu_us" not in figures or (name not in _LOAD_COLUMNS and name not in _NOT_SHOWN)
         }
         if others:
             cells = ", ".join(f"{name} {_number(value)}" for name, value in others.items())

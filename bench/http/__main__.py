@@ -95,7 +95,7 @@ def wait_for(url: str, headers: dict[str, str]) -> None:
 
 
 async def measure(home: Path) -> dict[tuple[str, int], list[Result]]:
-    """Return the results by server and number of connections."""
+    """Run all servers and measure them in turns. Return the results by server and number of connections."""
     cores = os.sched_getaffinity(0)
     server_core = min(cores)
     os.sched_setaffinity(

@@ -49,7 +49,7 @@ def bare(port: int) -> None:
 
 
 async def service() -> None:
-    """Serve the handler as `svgx.auth.me`, and the operations that a starting gateway needs, until SIGTERM."""
+    """Serve the handler as `svgx.auth.me`, and the operations that a starting gateway needs. It never returns."""
     bus = await Bus.connect(os.environ["NATS_URL"], "auth", "bench")
 
     async def answer(_: MeRequest, __: Call) -> User:
@@ -72,5 +72,5 @@ async def service() -> None:
 
 class _PartialResponder(Responder):
     async def start(self) -> None:
-        """Start without the other operations of the service."""
+        """Start although the service's other operations have no handler, which `Responder.start` would refuse."""
         await self.join()

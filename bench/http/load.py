@@ -49,7 +49,10 @@ class Result:
 
 
 async def run(server: Server, headers: dict[str, str], connections: int, seconds: float) -> Result:
-    """Request `/auth/me` for a number of seconds. Raises `RuntimeError` for a response other than 200."""
+    """Request `/auth/me` on all connections for `seconds`.
+
+    Raises `RuntimeError` for a response other than 200, and when the server closes a connection.
+    """
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     request = f"GET /auth/me HTTP/1.1\r\nHost: bench\r\n{lines}\r\n".encode()
     loop = asyncio.get_running_loop()

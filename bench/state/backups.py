@@ -29,7 +29,7 @@ from svgx_state.journal import Journal
 from svgx_state.partitions import add_partitions
 
 MEGABYTES = 1000
-"""The size of the journal."""
+"""Megabytes of the journal."""
 
 CANVAS_BYTES = 5_000_000
 """Bytes of the updates of each canvas."""
@@ -96,7 +96,8 @@ class Bench:
         seconds = time.monotonic() - started
         if process.returncode != 0:
             raise SystemExit(f"{command} failed")
-        # The time of a connection's process counts only when this process has ended, soon after the connection.
+        # The server counts the time of a connection's process only after that process has ended. It ends soon after the
+        # connection was closed.
         time.sleep(0.5)
         own = usage.ru_utime + usage.ru_stime
         processor = own + self._served_seconds() - served
@@ -184,7 +185,7 @@ def _restore(url: str, path: Path) -> tuple[str, ...]:
 
 
 async def fill(url: str, megabytes: int) -> tuple[int, int]:
-    """Write canvases with a journal of this size. Return its bytes and the number of canvases."""
+    """Write canvases until their journal has this size. Return its bytes and the number of canvases."""
     written = number = 0
     async with postgres.connect(url, schema="state", package="svgx_state", pool_size=2) as database:
         await add_partitions(database, 1)

@@ -28,7 +28,7 @@ UNCOMPACTED = 40_000
 """Edits at the end of a long journal that have no snapshot yet."""
 
 REPEATS = 5
-"""Loads of each canvas. The median counts."""
+"""Loads of each canvas. The tables show the median."""
 
 
 def content_of(megabytes: int) -> bytes:
@@ -57,7 +57,7 @@ async def load_seconds(tables: Tables, canvas_id: str) -> tuple[float, float, in
 
 
 async def store_snapshot(tables: Tables, canvas_id: str, update: bytes) -> None:
-    """Give a canvas a snapshot of revision 1, and entries after it."""
+    """Give a canvas a snapshot of revision 1, and `TAIL` entries after it."""
     await tables.journal.append(entries(canvas_id, 1, 1))
     at = await tables.connection.fetchval("SELECT updated_at FROM canvas WHERE id = $1", canvas_id)
     await tables.database.run(
@@ -102,7 +102,7 @@ async def measure_edits(stack: DevStack, edits: int) -> Report:
             before = forget_peak()
             started = time.perf_counter()
             compaction = asyncio.create_task(compactor.compact(many))
-            slowest, worker = await _append_meanwhile(tables, many, compaction)
+            slowest, worker_bytes = await _append_meanwhile(tables, many, compaction)
             assert await compaction
             seconds = time.perf_counter() - started
             await compactor.compact(many)
@@ -116,7 +116,7 @@ async def measure_edits(stack: DevStack, edits: int) -> Report:
         load, document, size = await load_seconds(tables, many)
         (snapshot, *_) = (await tables.journal.load(many)).updates
         await store_snapshot(tables, few, snapshot)
-        fresh_load, fresh_document, fresh_size = await load_seconds(tables, few)
+        few_load, few_document, few_size = await load_seconds(tables, few)
     rows = [
         ("canvas", "loaded", "load from PostgreSQL, ms", "make the document, ms"),
         (
@@ -127,16 +127,16 @@ async def measure_edits(stack: DevStack, edits: int) -> Report:
         ),
         (
             f"with the same snapshot and {TAIL} edits",
-            f"{fresh_size / 1000:,.0f} kB",
-            f"{fresh_load * 1000:.1f}",
-            f"{fresh_document * 1000:.0f}",
+            f"{few_size / 1000:,.0f} kB",
+            f"{few_load * 1000:.1f}",
+            f"{few_document * 1000:.0f}",
         ),
     ]
     return Report(
         "A canvas with many edits",
         f"The last {uncompacted:,} edits of {edits:,} have no snapshot, and are compacted in slices. This takes\n"
         f"{seconds:.0f} s in the background, {(after - before) / 2**20:.0f} MiB of memory in the service and at most"
-        f" {worker / 2**20:.0f} MiB in the worker. Meanwhile, the slowest of\n"
+        f" {worker_bytes / 2**20:.0f} MiB in the worker. Meanwhile, the slowest of\n"
         f"the appends to this canvas takes {slowest * 1000:.0f} ms. {snapshots['number']} snapshots with"
         f" {snapshots['bytes'] / 1e6:.1f} MB remain.",
         rows,
@@ -217,14 +217,15 @@ async def _append_meanwhile(
 ) -> tuple[float, int]:
     """Append an edit ten times a second until the compaction has ended.
 
-    Return the time of the slowest append, and the largest memory of a worker in bytes.
+    Return the seconds of the slowest append, and the largest memory of a worker in bytes.
     """
-    slowest, worker = 0.0, 0
+    slowest, worker_bytes = 0.0, 0
     source = iter(entries(canvas_id, 4, 20_000))
     while not compaction.done():
         started = time.perf_counter()
         await tables.journal.append([next(source)])
         slowest = max(slowest, time.perf_counter() - started)
-        worker = max((worker, *map(peak, descendants(os.getpid(), "svgx_workers.worker"))))
+        workers = descendants(os.getpid(), "svgx_workers.worker")
+        worker_bytes = max((worker_bytes, *map(peak, workers)))
         await asyncio.wait([compaction], timeout=0.1)
-    return slowest, worker
+    return slowest, worker_bytes

@@ -46,7 +46,7 @@ def load_of(ids: Sequence[str]) -> list[list[Entry]]:
 
 
 async def append(connection: Connection, group: Sequence[Entry], checksums: bool) -> None:
-    """Commit a group with the function of the tables."""
+    """Commit a group with the function `append_entries`, which takes checksums since migration 0003."""
     arguments: list[object] = [
         [entry.canvas_id for entry in group],
         [entry.writer for entry in group],

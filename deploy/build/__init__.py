@@ -1,1 +1,1 @@
-"""Commands that build what is deployed: tools, charts, manifests."""
+"""Commands that build the parts of a deployment: tools, locks, charts, manifests, images and releases."""

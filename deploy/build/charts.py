@@ -27,14 +27,14 @@ GOLDENS: dict[str, tuple[str, ...]] = {
     "dev.yaml": ("--values", "svgx/values-dev.yaml"),
     "production.yaml": ("--values", "svgx/values-production.yaml"),
 }
-"""By file in `rendered/`: the arguments with which the umbrella chart is rendered."""
+"""The arguments with which the umbrella chart is rendered, by file in `rendered/`."""
 
 MANIFEST_KINDS: dict[str, tuple[str, ...]] = {
     "ingress.yaml": ("Ingress",),
     "monitoring.yaml": ("ServiceMonitor", "PrometheusRule"),
 }
-"""By file in `k8s/`: the kinds of its objects. `monitoring.yaml` also has the dashboards, and `deployment.yaml` has
-all other objects. Helm's hooks, such as tests, are in no file."""
+"""The kinds of the objects in a file, by file in `k8s/`. `monitoring.yaml` also has the dashboards, and
+`deployment.yaml` has all other objects. Helm's hooks, such as tests, are in no file."""
 
 
 def sources() -> dict[Path, str]:
@@ -58,7 +58,7 @@ def goldens(helm: Helm) -> dict[Path, str]:
 
 
 def manifests(helm: Helm) -> dict[Path, str]:
-    """Return the content of the files for installations with kubectl: the production values, by kind."""
+    """Return the content of each file in `k8s/`: the objects of the rendering with the production values."""
     rendered = helm.template("svgx", *GOLDENS["production.yaml"])
     files: dict[str, list[str]] = {"deployment.yaml": [], **{name: [] for name in MANIFEST_KINDS}}
     for document in documents(rendered):

@@ -1,7 +1,7 @@
 """The JSON schema of a chart's value `config`: the keys that the service reads from its configuration file.
 
-Keys are left out when the chart sets them in another way, because the environment overrides the file: addresses and
-secrets, the port, and the times of the drain.
+The schema leaves out the keys that the chart sets as environment variables, because a variable overrides the file:
+addresses, secrets, the place of backups, the number of password workers, and the times of the drain.
 """
 
 from typing import Any

@@ -40,7 +40,10 @@ class Helm:
 
 
 def copy_charts(folder: Path) -> Path:
-    """Copy the charts into the folder, and build their dependencies, inner charts first."""
+    """Copy the charts into the folder, and build their dependencies. Return the folder of the copies.
+
+    The umbrella is the last chart, because it contains the built charts of the services.
+    """
     charts = folder / "helm"
     shutil.copytree(HELM, charts, ignore=shutil.ignore_patterns("charts", "Chart.lock", "rendered"))
     helm = Helm("helm4", charts)

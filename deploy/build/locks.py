@@ -1,4 +1,4 @@
-"""Write the locks of the services and of `make run`: the entries of the repository's lock that each needs."""
+"""Write each smaller lock, such as those of the services and of `make run`, from entries of the repository's lock."""
 
 import re
 import tomllib
@@ -26,7 +26,7 @@ PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 
 
 def locks() -> dict[Path, str]:
-    """Return the content of each lock, also of the locks of the packages that build and install."""
+    """Return the content of each lock: of the services, of the builders, of the installer and of `make run`."""
     files = {path_of(service): _lock(third_party(service)) for service in SERVICES}
     stack = [text for text in _dependencies("libs/devstack") if not text.startswith("svgx-")]
     run = [*stack, "hatchling", "editables"]
@@ -105,7 +105,7 @@ def _closure(requirements: Iterable[str]) -> Iterator[str]:
             try:
                 texts = requires(name) or []
             except PackageNotFoundError:
-                continue  # another version of Python needs it
+                continue  # only another version of Python needs the package
             found = [Requirement(text) for text in texts]
             pending += [each for each in found if _applies(each, extra)]
 

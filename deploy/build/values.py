@@ -32,7 +32,7 @@ FREE = {
     "readinessProbe",
     "resources",
 }
-"""Names of mappings that may have any keys: their keys are Kubernetes' or the service's own."""
+"""Names of mappings that may have any keys, because Kubernetes or the service defines the keys."""
 
 _NUMBERS = {"type": "integer", "minimum": 0}
 _QUANTITIES = {"type": "object", "additionalProperties": {"type": ["string", "number"]}}
@@ -47,7 +47,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "readinessProbe": _PROBE,
     "resources": {"requests": _QUANTITIES, "limits": _QUANTITIES, "claims": {"type": "array"}},
 }
-"""By name of a mapping with keys of Kubernetes: all keys that Kubernetes has, so that misspelt keys are refused."""
+"""The keys that Kubernetes permits in a mapping, by name of the mapping, so that misspelt keys are refused."""
 
 PERCENT_OR_NUMBER = {"maxUnavailable"}
 """Names of values that are a number or a percentage."""

@@ -1,7 +1,7 @@
 """The version of the product, and the revision of its source code.
 
-The version is in each pyproject.toml, chart and Dockerfile and in docker-compose.yml. All these files of a release have
-the same version, which `write` sets in a copy of the repository.
+The version is in all files of `PLACES`. In a release they have the same version, which `write` sets in a copy of the
+repository.
 """
 
 import re
@@ -29,7 +29,7 @@ PLACES: dict[str, str] = {
 
 
 def current(root: Path = ROOT) -> str:
-    """Return the version of a copy of the repository. Raise `ValueError` when its files have several."""
+    """Return the version of a copy of the repository. Raise `ValueError` when its files have several versions."""
     found = {version for _, version in versions(root)}
     if len(found) != 1:
         raise ValueError(
@@ -39,7 +39,7 @@ def current(root: Path = ROOT) -> str:
 
 
 def versions(root: Path) -> Iterator[tuple[Path, str]]:
-    """Yield each file with each version in it. The version of a Python package is yielded in Helm's form."""
+    """Yield each file with each version in it, in Helm's form. Raise `ValueError` for a file without a version."""
     for pattern, expression in PLACES.items():
         for path in sorted(root.glob(pattern)):
             matches = re.findall(expression, path.read_text(encoding="utf-8"))

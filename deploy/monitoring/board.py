@@ -1,6 +1,6 @@
 """A dashboard as data, and its JSON for Grafana.
 
-In a query, `NS` stands for the selector of the namespace and `RATE` for the window of rates.
+In a query, `{NS` stands for the selector of the namespace, and `[RATE]` for the window of rates.
 """
 
 import itertools
@@ -33,8 +33,8 @@ TAG = "svgx"
 class Panel:
     """A panel. `queries` are pairs of an expression and the name of its series.
 
-    `limit` is the value from which the panel is red. `stat` shows the newest value only. `exemplars` shows links to
-    traces, for queries of histograms.
+    `limit`: the value from which the panel is red, or None. `stat`: the panel shows the newest value only. `exemplars`:
+    the panel shows links to traces, for queries of histograms.
     """
 
     title: str
@@ -45,7 +45,7 @@ class Panel:
     stat: bool = False
     exemplars: bool = False
     red_below: bool = False
-    """Whether the panel is red below the limit, and not above it."""
+    """Whether the panel is red below the limit instead of above it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ def page() -> str:
 
 
 def _metrics() -> Iterator[str]:
-    """Yield a table for each set of services, the metrics of all services first."""
+    """Yield the lines of a table for each set of services. The metrics that all services have come first."""
 
     def order(metric: Metric) -> tuple[int, tuple[str, ...]]:
         return -len(metric.services), metric.services

@@ -1,7 +1,7 @@
 """The disaster drill: back up, destroy everything, start anew, restore, and compare every canvas and every user.
 
-`make drill` runs it, and prints the recovery point (RPO) and the recovery time (RTO). The commands that it runs are
-those of docs/operations.md.
+`make drill` runs these tests, which print the recovery point (RPO) and the recovery time (RTO). They use the commands
+of docs/operations.md.
 """
 
 import asyncio
@@ -48,19 +48,22 @@ WHERE username <> 'recovery' ORDER BY id
 
 @dataclass(slots=True)
 class Before:
-    """The system before the disaster, with the content of each canvas and the rows of all users."""
+    """The system at its last backup: the content of each canvas, the rows of all users, and two accounts.
+
+    `owner` and `admin` are pairs of username and password. `backup_began` is in seconds since 1970.
+    """
 
     canvases: dict[str, bytes] = field(default_factory=dict)
     users: list[tuple[object, ...]] = field(default_factory=list)
     owner: tuple[str, str] = ("", "")
     admin: tuple[str, str] = ("", "")
     backup_began: float = 0.0
-    began_again: float = 0.0
+    recovery_began: float = 0.0
     """The start of the new system, on the monotonic clock."""
 
 
 async def _run(stack: DevStack, *command: str, **environment: str) -> float:
-    """Run a command of the operators, and return the seconds that it took."""
+    """Run a command of the operations guide, and return the seconds that it took."""
     started = time.monotonic()
     process = await asyncio.create_subprocess_exec(
         *command, env={**os.environ, **environment}, stdout=asyncio.subprocess.PIPE
@@ -104,7 +107,8 @@ def _database_of(stack: DevStack) -> str:
 async def _contents(session: ApiSession, canvas_ids: list[str]) -> dict[str, bytes]:
     """Return the encoded Yjs state of each canvas.
 
-    A state that was written and read once does not change any more. The first writing merges ids of deleted content.
+    The states are read and encoded once more, because the first encoding merges ids of deleted content. Later encodings
+    give equal bytes.
     """
     return {each: state([await session.export(each, "yjs")]) for each in canvas_ids}
 
@@ -178,19 +182,19 @@ async def _live_until_the_disaster(
 
 
 class BackUp:
-    """A way to back up. Called with the system, the target, and `full` or `incremental`."""
+    """Backups of the state by the command `svgx-state backup`."""
 
     async def __call__(self, stack: DevStack, target: Path, kind: str) -> None:
-        """Make a backup of the state."""
+        """Back up a system into the folder `target`. `kind` is `full` or `incremental`."""
         command = (sys.executable, "-m", "svgx_state", "backup", "--backup-type", kind, "--verify")
         await _run(stack, *command, **_state_environment(stack, target))
 
 
 class BackUpDatabase(BackUp):
-    """A backup of the database with the operators' script."""
+    """Backups of the database by `deploy/scripts/backup_database.sh`."""
 
     async def __call__(self, stack: DevStack, target: Path, kind: str) -> None:
-        """Make a dump of the database. Every dump is full, for each `kind`."""
+        """Make a dump of the database. Every dump is full, also for the kind `incremental`."""
         await asyncio.to_thread(target.mkdir, exist_ok=True)
         environment = _database_environment(stack, target)
         await _run(stack, str(SCRIPTS / "backup_database.sh"), **environment)
@@ -212,8 +216,8 @@ def _report(name: str, before: Before, disaster: float, lost: int, restored: flo
     print(
         f"\n{name}: {len(before.canvases)} canvases equal byte for byte, {len(before.users)} users equal\n"
         f"  RPO {disaster - before.backup_began:.1f} s: since the start of the last backup, here {lost} edits\n"
-        f"  RTO {restored - before.began_again:.1f} s: from the start of the new system until it serves all canvases;"
-        f" the comparison took {compared:.1f} s",
+        f"  RTO {restored - before.recovery_began:.1f} s: from the start of the new system until it serves all canvases"
+        f"; the comparison took {compared:.1f} s",
         flush=True,
     )
 
@@ -221,7 +225,7 @@ def _report(name: str, before: Before, disaster: float, lost: int, restored: flo
 async def test_state_backup_restores_a_destroyed_system(tmp_path: Path, driver: YjsDriver) -> None:
     """A new system gets every canvas and every user from the state backup. Proves R-BACKUP-8."""
     before, disaster, lost = await _live_until_the_disaster(tmp_path, driver, BackUp())
-    before.began_again = time.monotonic()
+    before.recovery_began = time.monotonic()
     admin: Mapping[str, str] = {
         "SVGX_ADMIN_USERNAME": "recovery",
         "SVGX_ADMIN_EMAIL": "recovery@example.org",
@@ -243,7 +247,7 @@ async def test_database_backup_restores_a_destroyed_system(
 ) -> None:
     """A new system gets every canvas and every user from the dump. Proves R-BACKUP-8."""
     before, disaster, lost = await _live_until_the_disaster(tmp_path, driver, BackUpDatabase())
-    before.began_again = time.monotonic()
+    before.recovery_began = time.monotonic()
     stack = DevStack(tmp_path / "second", settings=HIGH_LIMITS)
     await stack.up(backing_only=True)
     try:

@@ -1,6 +1,6 @@
-"""Kill -9 of the state service and of PostgreSQL at random points of backups and restores.
+"""SIGKILL of the state service and of PostgreSQL at random points of backups and restores.
 
-`make chaos` runs it. It prints its seed; SVGX_CHAOS_SEED repeats a run.
+`make chaos` runs this test, which prints its seed. SVGX_CHAOS_SEED repeats a run.
 """
 
 import asyncio
@@ -34,10 +34,10 @@ pytestmark = [
 
 
 @dataclass(slots=True)
-class Site:
+class BackedUpSystem:
     """A system with canvases, and the folder of its backups.
 
-    `contents` are the elements of each canvas as backed up.
+    `contents` has the elements of each canvas as JSON, from before the backups.
     """
 
     workspace: Workspace
@@ -45,8 +45,8 @@ class Site:
     random: random.Random
     contents: dict[str, bytes]
 
-    async def patiently(self, method: str, path: str, **options: Any) -> Any:
-        """Send a request as the admin until the answer is no failure of the server."""
+    async def request_until_answered(self, method: str, path: str, **options: Any) -> Any:
+        """Send a request as the admin again and again until the status of the answer is below 500. Return its JSON."""
         while True:
             try:
                 response = await self.workspace.admin.request(method, path, **options)
@@ -59,7 +59,7 @@ class Site:
             await pause()
 
     async def kill(self, name: str, within: float) -> float:
-        """Kill a process after a random time, and start it again. Return this time in seconds."""
+        """Kill a process after a random time of at most `within` seconds, and start it again. Return the time."""
         seconds = self.random.uniform(0, within)
         await asyncio.sleep(seconds)
         process = self.workspace.stack.process(name)
@@ -71,14 +71,14 @@ class Site:
         await process.wait_ready()
         return seconds
 
-    async def ended(self, path: str) -> Any:
+    async def wait_until_ended(self, path: str) -> Any:
         """Wait until a backup or a restore has ended, and return its record."""
-        while (record := await self.patiently("GET", path))["status"] == "running":
+        while (record := await self.request_until_answered("GET", path))["status"] == "running":
             await pause()
         return record
 
-    async def exported(self) -> dict[str, bytes]:
-        """Return the elements of all canvases as JSON. Their Yjs state differs after an edit that restores elements."""
+    async def export_all(self) -> dict[str, bytes]:
+        """Return the elements of each canvas as JSON. A restore brings back these elements, and not the Yjs state."""
         found = {}
         for each in self.contents:
             response = await self.workspace.admin.request(
@@ -90,44 +90,44 @@ class Site:
 
     async def verify(self, backup_id: str) -> Any:
         """Read a backup back, and return the result."""
-        await self.patiently("POST", f"/state/backups/{backup_id}/verify")
+        await self.request_until_answered("POST", f"/state/backups/{backup_id}/verify")
         while True:
-            record = await self.patiently("GET", f"/state/backups/{backup_id}")
+            record = await self.request_until_answered("GET", f"/state/backups/{backup_id}")
             if record["verification"]["status"] != "running":
                 return record["verification"]
             await asyncio.sleep(0.2)
 
 
 @asynccontextmanager
-async def _site(folder: Path, driver: YjsDriver) -> AsyncIterator[Site]:
+async def _backed_up_system(folder: Path, driver: YjsDriver) -> AsyncIterator[BackedUpSystem]:
     target = folder / "target"
     settings = {**HIGH_LIMITS, "BACKUP_URL": f"file://{target}"}
     async with (
         DevStack(folder / "stack", settings=settings) as stack,
         open_workspace(stack, driver) as workspace,
     ):
-        site = Site(workspace, target, random.Random(SEED), {})
+        system = BackedUpSystem(workspace, target, random.Random(SEED), {})
         print(f"\nseed {SEED}")
         for number in range(CANVASES):
             canvas_id = await workspace.create_canvas(f"Drawing {number}")
-            noise = " ".join(str(site.random.randrange(10**6)) for _ in range(20_000))
+            noise = " ".join(str(system.random.randrange(10**6)) for _ in range(20_000))
             svg = f'<svg xmlns="http://www.w3.org/2000/svg"><path d="M {noise}"/></svg>'
             await workspace.owner.import_svg(canvas_id, svg.encode())
-            site.contents[canvas_id] = b""
-        site.contents = await site.exported()
-        yield site
+            system.contents[canvas_id] = b""
+        system.contents = await system.export_all()
+        yield system
 
 
-async def _change(site: Site, ids: list[str]) -> None:
-    """Remove the rows of some canvases, mark others as deleted, and empty some more."""
-    site.random.shuffle(ids)
+async def _change(system: BackedUpSystem, ids: list[str]) -> None:
+    """Delete the rows of 20 canvases, delete 5 canvases as a user does, and empty 5 more."""
+    system.random.shuffle(ids)
     lost, deleted, edited = ids[:20], ids[20:25], ids[25:30]
     for each in deleted:
-        response = await site.workspace.admin.request("DELETE", f"/runtime/canvases/{each}")
+        response = await system.workspace.admin.request("DELETE", f"/runtime/canvases/{each}")
         assert response.is_success, response.text
     for each in edited:
-        await site.workspace.owner.import_svg(each, b'<svg xmlns="http://www.w3.org/2000/svg"/>')
-    connection = await asyncpg.connect(site.workspace.stack.postgres_url)
+        await system.workspace.owner.import_svg(each, b'<svg xmlns="http://www.w3.org/2000/svg"/>')
+    connection = await asyncpg.connect(system.workspace.stack.postgres_url)
     try:
         await connection.execute("SET search_path TO state")
         for table, column in (
@@ -146,18 +146,18 @@ async def test_killed_backups_and_restores_are_completed(tmp_path: Path, driver:
 
     After each killed restore, all canvases are as in the backup. Proves R-BACKUP-7.
     """
-    async with _site(tmp_path, driver) as site:
+    async with _backed_up_system(tmp_path, driver) as system:
         for number in range(ROUNDS):
             victim = ("postgres", "state")[number % 2]
             body = {"state_type": "all", "backup_type": ("full", "incremental")[number % 3 == 1]}
-            backup = await site.patiently("POST", "/state/backup/", json=body)
-            seconds = await site.kill(victim, 1.0)
-            record = await site.patiently("GET", f"/state/backups/{backup['id']}")
-            manifest = site.target / backup["id"] / "manifest.json"
+            backup = await system.request_until_answered("POST", "/state/backup/", json=body)
+            seconds = await system.kill(victim, 1.0)
+            record = await system.request_until_answered("GET", f"/state/backups/{backup['id']}")
+            manifest = system.target / backup["id"] / "manifest.json"
             if record["status"] == "complete":
                 assert manifest.exists()
-            record = await site.ended(f"/state/backups/{backup['id']}")
-            verification = await site.verify(backup["id"])
+            record = await system.wait_until_ended(f"/state/backups/{backup['id']}")
+            verification = await system.verify(backup["id"])
             print(
                 f"backup {number}: {victim} killed after {seconds:.2f} s; {record['status']}, "
                 f"{record['canvases']} canvases, {record['objects']} objects, {verification['status']}"
@@ -165,16 +165,18 @@ async def test_killed_backups_and_restores_are_completed(tmp_path: Path, driver:
             assert (record["status"], record["canvases"]) == ("complete", CANVASES), record
             assert verification["status"] == "passed", verification
 
-            await _change(site, list(site.contents))
-            restore = await site.patiently("POST", f"/state/restore/{backup['id']}")
-            seconds = await site.kill(victim, 3.0)
-            record = await site.ended(f"/state/restores/{restore['id']}")
+            await _change(system, list(system.contents))
+            restore = await system.request_until_answered("POST", f"/state/restore/{backup['id']}")
+            seconds = await system.kill(victim, 3.0)
+            record = await system.wait_until_ended(f"/state/restores/{restore['id']}")
             print(
                 f"restore {number}: {victim} killed after {seconds:.2f} s; {record['status']}, "
                 f"{record['canvases']} canvases, {record['failed']} failed"
             )
             if record["status"] == "partial":
-                restore = await site.patiently("POST", f"/state/restore/{backup['id']}")
-                record = await site.ended(f"/state/restores/{restore['id']}")
+                restore = await system.request_until_answered(
+                    "POST", f"/state/restore/{backup['id']}"
+                )
+                record = await system.wait_until_ended(f"/state/restores/{restore['id']}")
             assert (record["status"], record["canvases"]) == ("complete", CANVASES), record
-            assert await site.exported() == site.contents
+            assert await system.export_all() == system.contents

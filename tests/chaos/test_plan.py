@@ -8,7 +8,7 @@ VICTIMS = Victims(
     services=("gateway", "gateway-2", "collab", "collab-2", "state", "state-2"),
     links=("collab-2", "gateway-2", "state-2"),
     canvases=("0", "1", "2", "3"),
-    lonely=("2", "3"),
+    without_yjs_clients=("2", "3"),
 )
 
 
@@ -19,8 +19,8 @@ def test_plan_of_a_seed_is_always_the_same() -> None:
     assert draw(8, 60, (1.5, 4), VICTIMS) != plan
 
 
-def test_plan_of_a_minute_has_all_kinds_of_events() -> None:
-    """Ten plans have every kind, every process is a victim, and no victim has two events at the same time."""
+def test_ten_plans_of_a_minute_have_all_kinds_of_events() -> None:
+    """Ten plans together have every kind and every victim. A process rests for 4 s after the end of each event."""
     plans = [draw(seed, 60, (1.5, 4), VICTIMS) for seed in range(10)]
     events = [event for plan in plans for event in plan]
     assert {event.kind for event in events} == set(Kind)

@@ -20,5 +20,5 @@ def helms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Helm]:
 
 @pytest.fixture(params=["helm3", "helm4"])
 def helm(request: pytest.FixtureRequest, helms: dict[str, Helm]) -> Helm:
-    """Return one version of Helm."""
+    """Return Helm 3 or Helm 4. Each test with this fixture runs once with each version."""
     return helms[request.param]

@@ -1,4 +1,4 @@
-"""The queries of all dashboards and alerts, and the time series that exist."""
+"""The queries of all dashboards and rules, and the names and labels of all time series."""
 
 import json
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ from deploy.monitoring.catalogue import TARGET_LABELS, catalogue
 from svgx_common.contract.operation import SERVICES
 
 FOREIGN = Path(__file__).with_name("foreign_metrics.txt")
-"""Metrics from elsewhere, with sample data."""
+"""Sample data of the metrics of other programs, such as cAdvisor and kube-state-metrics."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A query, and the place where it is."""
+    """A query, and the name of the panel or rule that contains it."""
 
     place: str
     text: str
@@ -38,7 +38,7 @@ class Parts:
     grouped: set[str] = field(default_factory=set)
 
     def visit(self, node: promql_parser.Expr) -> bool:
-        """Note the parts of one node."""
+        """Add the parts of one node. Return True, so that the walk continues with its children."""
         match node:
             case promql_parser.MatrixSelector():
                 self.selectors.append(node.vector_selector)
@@ -110,5 +110,5 @@ def known_series() -> dict[str, frozenset[str]]:
         for sample in family.samples:
             found[sample.name] = found.get(sample.name, frozenset()) | set(sample.labels)
     for name in ("cpu_seconds_total", "resident_memory_bytes", "open_fds", "max_fds"):
-        found[f"process_{name}"] = frozenset()  # of the Prometheus client
+        found[f"process_{name}"] = frozenset()  # metrics of the Prometheus client
     return {name: labels | TARGET_LABELS for name, labels in found.items()}

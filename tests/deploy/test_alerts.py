@@ -12,6 +12,7 @@ from deploy.build import values
 from deploy.build.helm import NAMESPACE, Helm
 from svgx_common.contract.operation import SERVICES
 from tests.deploy.debian import program
+from tests.deploy.objects import parse_objects
 
 RUNBOOKS_URL = "https://docs.svgx-engine.com/runbooks"
 
@@ -20,9 +21,10 @@ JOBS = [f"svgx-{service}" for service in SERVICES]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Lists of series with which an alert fires, and with which it stays quiet, in Prometheus' notation of values.
+    """Samples of series with which an alert must fire (`fires`), and with which it must not fire (`quiet`).
 
-    Each list is a case of its own. `at` is the time of the check, and `step` the time between two values.
+    Each dict is one case: the values of each series in Prometheus' notation. `at` is the time of the check after the
+    first value, and `step` the time between two values.
     """
 
     fires: tuple[dict[str, str], ...]
@@ -316,7 +318,7 @@ def test_alerts_fire_on_their_conditions_only(job: str, tmp_path: Path) -> None:
 def test_alerts_of_a_release_watch_its_namespace_only(
     helms: dict[str, Helm], job: str, tmp_path: Path
 ) -> None:
-    """Replicas in another namespace neither hide that all replicas of this release have ended, nor raise its alerts.
+    """Replicas in another namespace do not hide that this release has no replica, and do not cause its alerts.
 
     Proves R-OBS-13.
     """
@@ -362,11 +364,7 @@ def rendered_rules(helm: Helm, service: str, *given: str) -> dict[str, Any]:
     """Return the rules of a service's chart with these values."""
     arguments = ["nats.url=nats://nats.example:4222", "monitoring.alerts.enabled=true", *given]
     rendered = helm.template(service, *(part for each in arguments for part in ("--set", each)))
-    (rule,) = (
-        each
-        for each in yaml.safe_load_all(rendered)
-        if each is not None and each["kind"] == "PrometheusRule"
-    )
+    (rule,) = (each for each in parse_objects(rendered) if each["kind"] == "PrometheusRule")
     spec: dict[str, Any] = rule["spec"]
     return spec
 

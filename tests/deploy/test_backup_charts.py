@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-import yaml
 
 from deploy.build import charts, tools
 from deploy.build.helm import Helm, HelmError
+from tests.deploy.objects import parse_objects
 
 LONG_NAME = "a-release-with-a-name-of-as-many-characters-as-fits"
 STATE = ("--set", "nats.url=nats://nats.example:4222")
@@ -15,7 +15,7 @@ BUCKET = (*STATE, "--set", "backup.enabled=true,backup.url=s3://bucket/folder")
 
 @pytest.fixture
 def helm(helms: dict[str, Helm]) -> Helm:
-    """The newest Helm."""
+    """Return Helm 4 only, in place of the fixture with both versions."""
     return helms["helm4"]
 
 
@@ -24,11 +24,7 @@ def objects(
 ) -> dict[tuple[str, str], dict[str, Any]]:
     """Return the rendered objects by kind and name."""
     rendered = helm.template(chart, *arguments, release=release)
-    return {
-        (each["kind"], each["metadata"]["name"]): each
-        for each in yaml.safe_load_all(rendered)
-        if each
-    }
+    return {(each["kind"], each["metadata"]["name"]): each for each in parse_objects(rendered)}
 
 
 def pod(cron_job: dict[str, Any]) -> dict[str, Any]:

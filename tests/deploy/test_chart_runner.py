@@ -30,8 +30,8 @@ VALUES = (
     "--values=svgx/values-dev.yaml",
     # Two gateways, so that a client could reach an old one twice.
     "--set=gateway.replicaCount=2",
-    # A client that leaves an old gateway must not reach the other one. On a busy machine, the new gateways become ready
-    # seconds apart, and the old ones stop seconds apart.
+    # A client that leaves one old gateway must not reach the other old gateway. On a busy machine, the new gateways
+    # become ready seconds apart, so the old ones stop seconds apart.
     "--set=gateway.drain.noticeSeconds=12",
     "--set=gateway.drain.seconds=30",
     # The test sends more requests than a person.
@@ -40,11 +40,11 @@ VALUES = (
 ADMIN_PASSWORD = "a strong password of a first admin"
 DATABASE_PASSWORD = "p@ss:w/rd%3F and $HOME"
 CACHE_PASSWORD = "#1 of 100%"
-"""Passwords that a URL contains in another form."""
+"""Passwords with characters that a URL contains as percent escapes."""
 
 
 def secrets() -> dict[str, dict[str, str]]:
-    """Return the secrets that NOTES.txt asks for."""
+    """Return the secrets that an operator creates, except the NATS keys."""
     account = f"svgx:{quote(DATABASE_PASSWORD, safe='')}"
     return {
         "svgx-secrets": {
@@ -98,7 +98,7 @@ async def workspace(cluster: Cluster, driver: YjsDriver) -> AsyncIterator[Worksp
 
 @asynccontextmanager
 async def reading(workspace: Workspace, editors: EditorGroup) -> AsyncIterator[None]:
-    """Request the canvas over HTTP after each edit. A request that fails ends the test."""
+    """Request the canvas over HTTP after each edit, until the end of the block. A request that fails ends the test."""
 
     async def read_after_each_edit() -> None:
         edits = 0
@@ -115,7 +115,7 @@ async def reading(workspace: Workspace, editors: EditorGroup) -> AsyncIterator[N
         await task
 
 
-async def test_pods_replaced_at_once_disconnect_nobody_twice(
+async def test_pods_replaced_at_the_same_time_disconnect_no_client_twice(
     cluster: Cluster, workspace: Workspace
 ) -> None:
     """An upgrade replaces the pods of all Deployments at the same time, by their rendered settings.
@@ -145,13 +145,13 @@ SLOW = pytest.mark.skipif(not os.environ.get("SVGX_CHARTS_RUN"), reason="make ch
 
 
 @SLOW
-async def test_pods_replaced_one_workload_after_the_other_disconnect_only_by_the_gateway(
+async def test_restarts_of_other_workloads_than_the_gateway_disconnect_no_client(
     cluster: Cluster, workspace: Workspace
 ) -> None:
-    """Servers and services are replaced in turn, as `kubectl rollout restart` does for each of them.
+    """The pods of one workload after another are replaced, as `kubectl rollout restart` does.
 
-    A restart of another workload than the gateway ends no WebSocket. PostgreSQL is left out: it is one server, and
-    saving stops while it restarts.
+    Only the restart of the gateway ends WebSockets, once for each client. The test omits PostgreSQL, because it is a
+    single server, and edits are not saved while it restarts.
     """
     try:
         editors = await EditorGroup.start(workspace, 2, seed=2)
@@ -165,7 +165,7 @@ async def test_pods_replaced_one_workload_after_the_other_disconnect_only_by_the
     finally:
         await workspace.destroy_all()
     assert cluster.events == []
-    # A replica that stops and the one that starts after it hold connections to PostgreSQL at the same time.
+    # A stopping replica and its successor hold connections to PostgreSQL at the same time.
     for service in ("auth", "state"):
         assert surges[f"svgx-{service}"] <= cluster.workloads[f"svgx-{service}"].replicas + 2
 

@@ -11,6 +11,7 @@ import yaml
 from deploy.build import values
 from deploy.build.helm import Helm
 from svgx_common.contract.operation import SERVICES
+from tests.deploy.objects import parse_objects
 
 SERVERS = {"nats": "StatefulSet", "postgresql": "StatefulSet", "valkey": "Deployment"}
 """The kind of each server's workload, by the name of the server in the values."""
@@ -20,11 +21,11 @@ TRIAL = ("--values", "svgx/values-dev.yaml")
 
 def workloads(helm: Helm, *arguments: str) -> dict[str, dict[str, Any]]:
     """Return all Deployments and StatefulSets of the trial values, by the last part of their name."""
-    rendered = yaml.safe_load_all(helm.template("svgx", *TRIAL, *arguments))
+    rendered = parse_objects(helm.template("svgx", *TRIAL, *arguments))
     return {
         each["metadata"]["name"].removeprefix("svgx-"): each
         for each in rendered
-        if each and each["kind"] in ("Deployment", "StatefulSet")
+        if each["kind"] in ("Deployment", "StatefulSet")
     }
 
 
@@ -42,7 +43,7 @@ def variable(workload: dict[str, Any], name: str) -> str:
     return str(value)
 
 
-def test_global_secrets_are_those_of_all_services_and_servers(helm: Helm) -> None:
+def test_global_secrets_apply_to_all_services_and_servers(helm: Helm) -> None:
     """One value names the secret for all; a value of a service or server has precedence."""
     found = workloads(
         helm,
@@ -61,7 +62,7 @@ def test_global_secrets_are_those_of_all_services_and_servers(helm: Helm) -> Non
     }
 
 
-def test_global_address_of_nats_is_that_of_all_services(helm: Helm) -> None:
+def test_global_address_of_nats_applies_to_all_services(helm: Helm) -> None:
     """One value names an external NATS for all; a value of a service has precedence."""
     found = workloads(
         helm,
@@ -76,7 +77,7 @@ def test_global_address_of_nats_is_that_of_all_services(helm: Helm) -> None:
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_server_has_its_own_version_and_scheduling(helms: dict[str, Helm], server: str) -> None:
-    """Pods have the version of the server as a label. The values for scheduling are those of a service."""
+    """Pods have the version of the server as a label. Servers have the same values for scheduling as services."""
     found = workloads(
         helms["helm4"],
         f"--set={server}.image.tag=7.7,{server}.nodeSelector.disk=ssd",
@@ -187,7 +188,7 @@ def test_server_takes_its_account_from_the_url(
 def test_server_refuses_a_url_without_a_usable_account(
     servers: Servers, server: str, url: str, message: str
 ) -> None:
-    """The message has no part of the URL."""
+    """The message does not contain the URL, which may contain a password."""
     result = servers.run("sh", server, url)
     assert result.returncode == 1
     assert message in result.stderr
@@ -195,7 +196,7 @@ def test_server_refuses_a_url_without_a_usable_account(
 
 
 def test_charts_of_the_services_have_the_same_global_values() -> None:
-    """A service that is installed alone and the umbrella use one set of names."""
+    """The chart of a service and the umbrella chart have equal global values, with equal defaults."""
     contents = [
         yaml.safe_load((values.HELM / chart / "values.yaml").read_text(encoding="utf-8"))["global"]
         for chart in values.CHARTS

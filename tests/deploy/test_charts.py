@@ -11,6 +11,7 @@ from svgx_collab.settings import CollabSettings
 from svgx_common.contract import OPERATIONS
 from svgx_common.contract.operation import SERVICES
 from svgx_state.settings import StateSettings
+from tests.deploy.objects import parse_objects
 
 STATE, COLLAB = StateSettings.model_fields, CollabSettings.model_fields
 
@@ -20,12 +21,9 @@ LONG_NAME = "a-release-with-the-longest-name-that-helm-permits".ljust(53, "x")
 
 def render_alone(helm: Helm, service: str, *arguments: str) -> list[dict[str, Any]]:
     """Return the objects of a service's chart that is installed without the umbrella."""
-    return objects(helm.template(service, "--set", "nats.url=nats://nats.example:4222", *arguments))
-
-
-def objects(rendered: str) -> list[dict[str, Any]]:
-    """Return the rendered objects."""
-    return [each for each in yaml.safe_load_all(rendered) if each]
+    return parse_objects(
+        helm.template(service, "--set", "nats.url=nats://nats.example:4222", *arguments)
+    )
 
 
 @pytest.mark.parametrize("chart", values.CHARTS)
@@ -40,7 +38,7 @@ def test_umbrella_renders_its_golden(helm: Helm, golden: str) -> None:
     rendered = helm.template("svgx", *charts.GOLDENS[golden])
     assert rendered == helm.template("svgx", *charts.GOLDENS[golden])
     expected = (charts.RENDERED / golden).read_text(encoding="utf-8")
-    assert objects(rendered) == objects(expected), "run `make charts`"
+    assert parse_objects(rendered) == parse_objects(expected), "run `make charts`"
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -58,7 +56,7 @@ def test_chart_of_a_service_renders_alone(helm: Helm, service: str) -> None:
 
 def test_long_release_name_makes_valid_names(helm: Helm) -> None:
     """A DNS label has at most 63 characters. A StatefulSet's name has at most 52, because Kubernetes adds 11."""
-    for each in objects(helm.template("svgx", release=LONG_NAME)):
+    for each in parse_objects(helm.template("svgx", release=LONG_NAME)):
         limit = 52 if each["kind"] == "StatefulSet" else 63
         assert len(each["metadata"]["name"]) <= limit
         assert all(len(str(value)) <= 63 for value in each["metadata"]["labels"].values())
@@ -119,9 +117,10 @@ def test_misspelt_value_is_refused_with_its_name(
 def test_pools_that_exceed_the_connections_of_postgresql_are_refused(
     helm: Helm, chart: str, prefix: str
 ) -> None:
-    """The message has the sum. The guide's pool of 50 needs 612 connections for one service.
+    """The message has the sum. With a pool of 20 + 30, one service needs 612 connections: 51 for each of 12 replicas.
 
-    A replica has one connection beside its pool. During a rolling update one replica starts while another one stops.
+    A replica has one connection beside its pool. During a rolling update there are two more replicas: one that starts,
+    and one that stops.
     """
     setting = f"{prefix}config.database.pool_size=20,{prefix}config.database.max_overflow=30"
     setting += "" if prefix else ",nats.url=nats://nats.example:4222"
@@ -166,7 +165,7 @@ def test_release_name_that_makes_invalid_names_is_refused(helm: Helm, release: s
 @pytest.mark.parametrize("release", ["svgx.v1", "on", "svgx-gateway"])
 def test_awkward_release_name_makes_valid_names_and_labels(helm: Helm, release: str) -> None:
     """A dot becomes a hyphen, and a name that YAML reads as another type stays text."""
-    for each in objects(helm.template("svgx", release=release)):
+    for each in parse_objects(helm.template("svgx", release=release)):
         assert "." not in each["metadata"]["name"]
         assert isinstance(each["metadata"]["labels"]["app.kubernetes.io/instance"], str)
 
@@ -174,12 +173,12 @@ def test_awkward_release_name_makes_valid_names_and_labels(helm: Helm, release: 
 def test_release_with_the_name_of_its_service_does_not_repeat_it(helm: Helm) -> None:
     """`helm install svgx-gateway gateway` makes `svgx-gateway`, not `svgx-gateway-gateway`."""
     address = "nats.url=nats://nats.example:4222"
-    found = objects(helm.template("gateway", "--set", address, release="svgx-gateway"))
+    found = parse_objects(helm.template("gateway", "--set", address, release="svgx-gateway"))
     assert of_kind(found, "Deployment")[0]["metadata"]["name"] == "svgx-gateway"
 
 
 def test_own_service_account_is_used_by_the_pods(helm: Helm) -> None:
-    """The account has the name for which the pods ask."""
+    """The pods use the account under its own name."""
     found = render_alone(helm, "auth", "--set", "serviceAccount.name=team-auth")
     (account,) = of_kind(found, "ServiceAccount")
     (deployment,) = of_kind(found, "Deployment")
@@ -188,7 +187,7 @@ def test_own_service_account_is_used_by_the_pods(helm: Helm) -> None:
 
 
 def test_labels_and_annotations_of_an_installation_replace_none_of_the_charts(helm: Helm) -> None:
-    """A Deployment with other labels than its selector would be refused."""
+    """Kubernetes refuses a Deployment with other labels than its selector."""
     found = render_alone(
         helm,
         "auth",
@@ -241,7 +240,7 @@ def test_memory_limit_covers_all_workers(service: str, workers: int) -> None:
     assert int(limit.removesuffix("Mi")) >= workers + 512
 
 
-def test_migrations_run_before_an_upgrade_only_when_wanted(helm: Helm) -> None:
+def test_migrations_run_before_an_upgrade_only_if_enabled(helm: Helm) -> None:
     """By default the pods migrate at their start. The Job's pod gets no requests, because no service selects it."""
     assert of_kind(render_alone(helm, "state"), "Job") == []
     found = render_alone(helm, "state", "--set", "migration.enabled=true,existingSecret=own")
@@ -271,7 +270,7 @@ def test_fields_follow_the_version_of_kubernetes(
     helms: dict[str, Helm], version: str, policy: str | None, metric: str
 ) -> None:
     """An older Kubernetes refuses or ignores the newer fields."""
-    found = objects(helms["helm4"].template("svgx", "--kube-version", version))
+    found = parse_objects(helms["helm4"].template("svgx", "--kube-version", version))
     budgets = of_kind(found, "PodDisruptionBudget")
     assert len(budgets) == len(SERVICES) + 1
     assert {each["spec"].get("unhealthyPodEvictionPolicy") for each in budgets} == {policy}

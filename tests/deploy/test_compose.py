@@ -17,6 +17,7 @@ from deploy.build import charts, tools, values
 from deploy.build.configuration import SETTINGS
 from svgx_common.config_file import GUIDE_KEYS
 from svgx_common.configuration.variables import unknown_variables
+from tests.deploy.objects import parse_objects
 
 FILE = tools.ROOT / "docker-compose.yml"
 TEXT = FILE.read_text(encoding="utf-8")
@@ -25,7 +26,7 @@ SERVERS: dict[str, dict[str, Any]] = PROJECT["services"]
 ONLY_IN_CHARTS = {
     *("SVGX_CONFIG", "K8S_POD_NAME", "K8S_POD_UID", "K8S_NAMESPACE_NAME", "K8S_NODE_NAME"),
     "OTEL_RESOURCE_ATTRIBUTES",
-    # Compose gives a container all cores, and the default is their number.
+    # The default is the number of cores, and Compose gives a container all cores.
     "PASSWORD_WORKERS",
     # In Compose, the services use their defaults of these variables.
     *("JWT_EXPIRES_IN", "RATE_LIMIT_REQUESTS_PER_MINUTE"),
@@ -57,8 +58,8 @@ def pods() -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for golden in ("default.yaml", "dev.yaml"):
         text = (charts.RENDERED / golden).read_text(encoding="utf-8")
-        for each in yaml.load_all(text, yaml.CSafeLoader):
-            if each and each["kind"] in ("Deployment", "StatefulSet"):
+        for each in parse_objects(text):
+            if each["kind"] in ("Deployment", "StatefulSet"):
                 name = each["metadata"]["name"].removeprefix("svgx-")
                 found.setdefault(name, each["spec"]["template"]["spec"])
     return found

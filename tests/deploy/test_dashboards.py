@@ -1,4 +1,4 @@
-"""The dashboards are current and complete, and their queries and those of the alerts name existing metrics."""
+"""The dashboards are current and complete. The queries of dashboards and alerts name existing metrics."""
 
 import json
 import re
@@ -21,15 +21,16 @@ from tests.deploy.monitoring_queries import (
     parts,
     rule_queries,
 )
+from tests.deploy.objects import parse_objects
 
 GUIDE_TITLES = {
     *("SVGX Engine Overview", "Collaboration Metrics", "Error Tracking", "Resource Usage"),
     "Edits end to end",
 }
-"""The dashboards of the operations guide, and one more."""
+"""The titles of five dashboards that the operations guide names."""
 
 LARGEST = 200 * 1024
-"""Bytes of a ConfigMap. `kubectl apply` keeps a copy in an annotation, and annotations have at most 256 KiB."""
+"""The most bytes of a ConfigMap. `kubectl apply` keeps a copy in an annotation; annotations have at most 256 KiB."""
 
 
 def problems(query: Query) -> list[str]:
@@ -98,8 +99,8 @@ def test_wrong_query_is_found(text: str, problem: str) -> None:
     assert problem in problems(Query("", text))
 
 
-def test_guide_names_of_dashboards_exist() -> None:
-    """The guide's four dashboards have its titles."""
+def test_dashboards_of_the_guide_exist() -> None:
+    """Dashboards exist with these titles."""
     assert {each["title"] for each in dashboards().values()} > GUIDE_TITLES
 
 
@@ -128,7 +129,7 @@ def test_panels_have_units_descriptions_and_thresholds(name: str) -> None:
 def test_dashboards_fit_into_an_annotation(helm: Helm) -> None:
     """Grafana's sidecar finds each ConfigMap by its label, and `kubectl apply` can store it."""
     rendered = helm.template("svgx", "--values", "svgx/values-production.yaml")
-    found = [each for each in yaml.safe_load_all(rendered) if each and _is_dashboards(each)]
+    found = [each for each in parse_objects(rendered) if _is_dashboards(each)]
     files = {name: json.loads(text) for each in found for name, text in each["data"].items()}
     assert files == {f"{name}.json": dashboard for name, dashboard in dashboards().items()}
     for each in found:

@@ -39,12 +39,13 @@ class Done:
 
 
 class Scripts:
-    """Runs the scripts against one database, with one folder of backups."""
+    """The scripts, which use one database and one folder of backups."""
 
     def __init__(self, folder: Path, url: str, admin_url: str) -> None:
         self.folder = folder
         self.url = url
         self.admin_url = admin_url
+        self.stdin = asyncio.subprocess.DEVNULL
 
     async def start(
         self, name: str, *arguments: str, **variables: str
@@ -61,7 +62,7 @@ class Scripts:
         return await asyncio.create_subprocess_exec(
             *("sh", str(SCRIPTS / name), *arguments),
             env=environment,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=self.stdin,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
@@ -107,7 +108,10 @@ def _url(admin_url: str, role: str, database: str) -> str:
 
 @pytest.fixture(scope="module")
 async def template(backing: DevStack) -> AsyncIterator[str]:
-    """A database of a role with its name and a difficult password, with both services' tables and some rows."""
+    """Create a role with a difficult password, and a database with the tables of both services and some rows.
+
+    Return the name, which the role and the database share.
+    """
     name = f"scripts_{secrets.token_hex(4)}"
     admin_url = backing.postgres_superuser_url("postgres")
     admin = await asyncpg.connect(admin_url)
@@ -135,7 +139,7 @@ async def template(backing: DevStack) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def scripts(backing: DevStack, template: str, tmp_path: Path) -> AsyncIterator[Scripts]:
-    """A copy of the template database."""
+    """Copy the template database, and return the scripts for the copy."""
     name = f"scripts_{secrets.token_hex(4)}"
     admin_url = backing.postgres_superuser_url("postgres")
     admin = await asyncpg.connect(admin_url)
@@ -146,6 +150,7 @@ async def scripts(backing: DevStack, template: str, tmp_path: Path) -> AsyncIter
 
 
 async def contents(scripts: Scripts) -> list[asyncpg.Record]:
+    """Return all rows of the canvases and of the journal."""
     return await scripts.fetch("SELECT * FROM state.canvas ORDER BY id") + await scripts.fetch(
         "SELECT * FROM state.journal ORDER BY canvas_id, revision"
     )
@@ -242,6 +247,23 @@ async def test_restore_asks_before_it_replaces_anything(scripts: Scripts) -> Non
     assert await contents(scripts) == before
 
 
+@pytest.mark.parametrize("answer", [b"yes\n", b"\x04"], ids=["another word", "end of file"])
+async def test_restore_with_a_wrong_answer_changes_nothing(scripts: Scripts, answer: bytes) -> None:
+    """Proves R-DUMP-2: only the name of the database confirms a restore at a terminal."""
+    assert (await scripts.backup()).status == 0
+    before = await contents(scripts)
+    terminal, scripts.stdin = os.openpty()
+    try:
+        os.write(terminal, answer)
+        done = await scripts.restore("latest")
+    finally:
+        os.close(terminal)
+        os.close(scripts.stdin)
+    assert done.status == 1, done.output
+    assert "nothing was changed: the answer is not the name of the database" in done.output
+    assert await contents(scripts) == before
+
+
 async def test_restore_refuses_while_services_are_connected(scripts: Scripts) -> None:
     """Proves R-DUMP-2: a running service is named, and nothing is changed."""
     assert (await scripts.backup()).status == 0
@@ -332,7 +354,7 @@ async def test_old_backups_are_deleted_by_age_and_number(scripts: Scripts) -> No
 
 
 async def test_verification_finds_rows_that_differ(scripts: Scripts) -> None:
-    """Proves R-DUMP-4: `--check` compares the rows of all tables, and says which differ."""
+    """Proves R-DUMP-4: `--check` compares the rows of all tables, and prints the tables that differ."""
     assert (await scripts.backup()).status == 0
     (manifest,) = scripts.folder.glob("*.manifest")
     text = manifest.read_text()
@@ -350,7 +372,7 @@ async def test_verification_finds_rows_that_differ(scripts: Scripts) -> None:
 
 
 async def test_backup_is_consistent_while_rows_are_written(scripts: Scripts) -> None:
-    """Proves R-DUMP-4: the manifest counts the rows of the dump, and none that are written meanwhile."""
+    """Proves R-DUMP-4: the manifest counts exactly the rows of the dump, although rows are written meanwhile."""
     stopped = asyncio.Event()
 
     async def write() -> None:
@@ -388,7 +410,7 @@ async def test_backup_is_consistent_while_rows_are_written(scripts: Scripts) -> 
 async def test_wrong_arguments_and_settings_end_with_status_two(
     tmp_path: Path, script: str, arguments: tuple[str, ...], variables: dict[str, str]
 ) -> None:
-    """Proves R-DUMP-3: a script with wrong arguments or settings does nothing, and says why."""
+    """Proves R-DUMP-3: a script with wrong arguments or settings does nothing, and prints the reason."""
     scripts = Scripts(tmp_path / "backups", "postgresql://a:b@127.0.0.1:1/c", "")
     done = await scripts.run(script, *arguments, **variables)
     assert done.status == 2, done.output

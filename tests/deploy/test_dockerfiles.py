@@ -1,4 +1,4 @@
-"""The Dockerfiles: linted, alike, and with the variables of every process."""
+"""The Dockerfiles have no findings of the linter, have equal stages, and set the variables of every process."""
 
 import re
 import shlex
@@ -22,6 +22,7 @@ ONLY_IN_IMAGES = {
 
 
 def dockerfile(service: str) -> str:
+    """Return the Dockerfile of a service."""
     return (tools.ROOT / "services" / service / "Dockerfile").read_text(encoding="utf-8")
 
 
@@ -33,7 +34,7 @@ def instructions(text: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("service", values.SERVICES)
-def test_dockerfile_has_no_complaints(service: str) -> None:
+def test_dockerfile_has_no_findings_of_hadolint(service: str) -> None:
     """hadolint checks the instructions, and finds common mistakes in shell commands. Proves R-SHIP-1."""
     hadolint = str(Path(sys.executable).with_name("hadolint"))
     path = str(tools.ROOT / "services" / service / "Dockerfile")
@@ -48,7 +49,7 @@ def test_dockerfile_has_no_complaints(service: str) -> None:
 
 @pytest.mark.parametrize("service", values.SERVICES)
 def test_image_has_the_variables_of_every_process(service: str) -> None:
-    """The development stack reads the same table. Proves R-SHIP-2."""
+    """The development stack sets the variables of `PROCESS_ENVIRONMENT` too. Proves R-SHIP-2."""
     (text,) = (rest for name, rest in instructions(dockerfile(service)) if name == "ENV")
     found = dict(part.split("=", 1) for part in shlex.split(text))
     assert found == {**PROCESS_ENVIRONMENT, **ONLY_IN_IMAGES}

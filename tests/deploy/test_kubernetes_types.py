@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from deploy.build import charts
 from deploy.build.helm import Helm
+from tests.deploy.objects import parse_objects
 
 FOLDER = Path(__file__).with_name("kubernetes")
 CUSTOM = {
     "gateway.networking.k8s.io": "@kubernetes-models/gateway-api",
     "monitoring.coreos.com": "@kubernetes-models/prometheus-operator",
 }
-"""By API group: the npm package with its types."""
+"""The npm package with the types of an API group, by group."""
 
 EVERYTHING = (
     "--values=svgx/values-dev.yaml",
@@ -46,7 +46,7 @@ def test_objects_have_the_types_of_kubernetes(
 ) -> None:
     """An object of an unknown kind fails too, because the module of its type does not exist."""
     rendered = helms["helm4"].template("svgx", "--kube-version", version, *EVERYTHING)
-    objects = [each for each in yaml.safe_load_all(rendered) if each]
+    objects = parse_objects(rendered)
     result = type_errors(node, tmp_path, package, objects)
     assert result == ""
     assert {each["kind"] for each in objects} >= {
@@ -112,7 +112,6 @@ def test_goldens_cover_every_kind_of_object() -> None:
     kinds = {
         each["kind"]
         for golden in charts.GOLDENS
-        for each in yaml.safe_load_all((charts.RENDERED / golden).read_text(encoding="utf-8"))
-        if each
+        for each in parse_objects((charts.RENDERED / golden).read_text(encoding="utf-8"))
     }
     assert kinds >= {"Ingress", "ServiceMonitor", "StatefulSet", "HorizontalPodAutoscaler"}

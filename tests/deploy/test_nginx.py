@@ -144,7 +144,7 @@ async def test_yjs_clients_draw_together_through_nginx(workspace: Workspace) -> 
     ],
 )
 async def test_metrics_are_not_reachable_through_nginx(nginx: str, path: str) -> None:
-    """Prometheus asks the gateways themselves. Proves R-SHIP-5."""
+    """Prometheus scrapes the gateways directly. Proves R-SHIP-5."""
     answer = await exchange(nginx, f"GET {path} HTTP/1.1")
     assert statuses(answer) == {404: 1}
     assert "svgx_engine_" not in answer
@@ -154,7 +154,7 @@ async def test_metrics_are_not_reachable_through_nginx(nginx: str, path: str) ->
 async def test_requests_beyond_the_limit_of_nginx_get_429(
     mirror: str, path: str, burst: int
 ) -> None:
-    """nginx admits some requests of an address at once, more of them for WebSockets. Proves R-SHIP-5."""
+    """nginx admits a burst of requests from an address, and a larger burst for WebSockets. Proves R-SHIP-5."""
     answers = await exchange(mirror, *[f"GET {path} HTTP/1.1"] * 400)
     found = statuses(answers)
     assert found.keys() == {200, 429}
@@ -162,8 +162,8 @@ async def test_requests_beyond_the_limit_of_nginx_get_429(
     assert burst <= found[200] < 2 * burst + 50
 
 
-async def test_requests_of_clients_work_after_the_limit(mirror: str) -> None:
-    """The limits refuse single requests, and no connection. Proves R-SHIP-5."""
+async def test_later_request_succeeds_after_refused_ones(mirror: str) -> None:
+    """nginx refuses only the requests beyond a limit, and does not block the client. Proves R-SHIP-5."""
     async with httpx.AsyncClient(base_url=mirror, timeout=60) as http, asyncio.timeout(30):
         while (await http.get("/health/live")).status_code != 200:
             await pause()
@@ -173,7 +173,7 @@ async def test_requests_of_clients_work_after_the_limit(mirror: str) -> None:
 async def test_gateways_get_the_address_and_the_protocol_that_nginx_sees(
     mirror: str, upgrade: bool
 ) -> None:
-    """A client's own claims do not reach the gateways, which trust nginx. Proves R-SHIP-5."""
+    """nginx replaces the headers of a client, because the gateways trust nginx. Proves R-SHIP-5."""
     claims = "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\nX-Real-IP: 192.0.2.1"
     if upgrade:
         claims += "\r\nUpgrade: websocket"
@@ -191,7 +191,7 @@ async def test_gateways_get_the_address_and_the_protocol_that_nginx_sees(
 
 
 async def test_body_beyond_the_limit_of_nginx_is_refused_before_it_is_sent(mirror: str) -> None:
-    """The limit is above the gateway's own, so that the gateway explains smaller excesses. Proves R-SHIP-5."""
+    """The limit of nginx is higher than the gateway's, so the gateway refuses most large bodies. Proves R-SHIP-5."""
     length = f"Content-Length: {32 * 2**20 + 1}"
     answer = await exchange(mirror, f"PUT /runtime/canvases/x/svg HTTP/1.1\r\n{length}")
     assert statuses(answer) == {413: 1}

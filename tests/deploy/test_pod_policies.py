@@ -1,23 +1,24 @@
 """Policies that every pod of the charts fulfils: the standard `restricted`, probes, limits, pinned images."""
 
+import functools
 from typing import Any
 
 import pytest
-import yaml
 
 from deploy.build import charts
 from svgx_common.runtime import GRACE_SECONDS
+from tests.deploy.objects import parse_objects
 
 PODS = ("Deployment", "StatefulSet", "CronJob", "Pod")
 VOLUMES = {"name", "configMap", "emptyDir", "secret", "persistentVolumeClaim"}
 
 
+@functools.cache
 def pods(golden: str) -> dict[str, dict[str, Any]]:
     """Return the pod templates of a golden, by kind and name."""
-    text = (charts.RENDERED / golden).read_text(encoding="utf-8")
     found: dict[str, dict[str, Any]] = {}
-    for each in yaml.safe_load_all(text):
-        if each and each["kind"] in PODS:
+    for each in parse_objects((charts.RENDERED / golden).read_text(encoding="utf-8")):
+        if each["kind"] in PODS:
             name = f"{each['kind']} {each['metadata']['name']}"
             owner = each["spec"]["jobTemplate"] if each["kind"] == "CronJob" else each
             found[name] = owner if each["kind"] == "Pod" else owner["spec"]["template"]
@@ -64,7 +65,7 @@ def test_container_has_requests_limits_and_a_pinned_image(pod: dict[str, Any]) -
 
 
 def test_long_running_container_has_all_probes(pod: dict[str, Any]) -> None:
-    """Liveness never asks for dependencies, because their failure would restart all pods."""
+    """The liveness probe does not check dependencies, because their failure would restart all pods."""
     for container in pod["spec"]["containers"]:
         if container["name"] in ("test", "backup"):
             continue

@@ -37,30 +37,30 @@ INTERVAL = "1s"
 
 MAY_BE_EMPTY = {
     "svgx-errors: Open circuits A": "no circuit is open",
-    "svgx-edits: Time of a compaction A": "a short use makes no canvas long enough for a compaction",
-    "svgx-edits: Time of a compaction B": "as above",
-    "svgx-edits: Time of a compaction C": "as above",
+    "svgx-edits: Time of a compaction A": "no canvas has enough edits for a compaction",
+    "svgx-edits: Time of a compaction B": "no canvas has enough edits for a compaction",
+    "svgx-edits: Time of a compaction C": "no canvas has enough edits for a compaction",
     "svgx-backups: Space of the backups A": "the sample data have no volume of backups",
     "svgx-backups: Age of the newest backup B": "no backup is made",
-    **{f"svgx-backups: Time of a backup {each}": "as above" for each in "ABC"},
+    **{f"svgx-backups: Time of a backup {each}": "no backup is made" for each in "ABC"},
     **{
         f"svgx-quotas-and-events: Time of an attempt {each}": "there is no webhook"
         for each in "ABC"
     },
     "svgx-resources: Actions on stored values A": "no value is stored",
 }
-"""The reason for which a query has no data after a short use, by the query."""
+"""The reason why a query has no data after a short use, by the place of the query."""
 
 
 class ForeignTarget:
-    """A target with the sample data of the metrics from elsewhere. Each scrape of it can be awaited."""
+    """A target with the sample data of the metrics of other programs. Tests can wait for its scrapes."""
 
     def __init__(self) -> None:
         self._scraped = asyncio.Event()
         self.app = Starlette(routes=[Route("/metrics", self._answer)])
 
     async def wait_for_scrapes(self, count: int) -> None:
-        """Wait for this number of scrapes. All other targets are scraped as often, at other moments."""
+        """Wait for this number of scrapes. Meanwhile, Prometheus scrapes all other targets as often."""
         for _ in range(count):
             self._scraped.clear()
             await self._scraped.wait()
@@ -83,7 +83,7 @@ class Prometheus:
         return answer["data"]
 
     async def query(self, text: str) -> list[float]:
-        """Return the values of a query that are numbers."""
+        """Return the values of a query, except those that are not a number (NaN)."""
         found = await self.get("query", query=text)
         results = [found["result"]] if found["resultType"] == "scalar" else found["result"]
         numbers = [
@@ -93,7 +93,7 @@ class Prometheus:
 
 
 def configuration(stack: DevStack, foreign_port: int) -> dict[str, Any]:
-    """Return the configuration of Prometheus, with the labels that the operator sets on targets."""
+    """Return the configuration of Prometheus, with the labels that the Prometheus Operator sets on targets."""
     jobs: list[dict[str, Any]] = [
         {
             "job_name": f"svgx-{service}",
@@ -220,8 +220,8 @@ async def test_selectors_of_rules_have_data(prometheus: Prometheus) -> None:
     assert without == []
 
 
-async def test_labels_of_targets_rename_no_label_of_ours(prometheus: Prometheus) -> None:
-    """Prometheus renames a label of ours that a target has to `exported_…`. Proves R-OBS-11."""
+async def test_labels_of_targets_rename_no_label_of_a_metric(prometheus: Prometheus) -> None:
+    """A label of a metric with the name of a target's label would become `exported_…`. Proves R-OBS-11."""
     names = await prometheus.get("labels", **{"match[]": '{__name__=~"svgx_engine_.+"}'})
     assert [name for name in names if name.startswith("exported_")] == []
 

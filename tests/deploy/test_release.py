@@ -1,5 +1,6 @@
 """Versions, the changelog and the options of a release. `make release-check` builds a release."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import yaml
 
 from deploy.build import tools, versions
+from deploy.build.images import check
 from deploy.build.images.engine import Engine
 from deploy.build.release import changelog
 
@@ -49,7 +51,7 @@ def test_version_is_one_that_helm_and_wheels_accept(version: str, valid: bool) -
     [("1.4.0", "1.4.0"), ("1.4.0-rc.1", "1.4.0rc1"), ("2.0.0-beta.3", "2.0.0b3")],
 )
 def test_version_is_written_into_every_file(tmp_path: Path, version: str, wheel: str) -> None:
-    """Nothing else in the files changes. Proves R-SHIP-3."""
+    """Only the version in the files changes. Proves R-SHIP-3."""
     before = versions.current()
     for pattern in versions.PLACES:
         for path in tools.ROOT.glob(pattern):
@@ -121,10 +123,10 @@ def test_engines_get_their_own_commands(tmp_path: Path, program: str, build: str
     log = tmp_path / "log"
 
     class Recorded(Engine):
-        """An engine with a program that writes down its arguments."""
+        """An engine that writes its arguments to the log, and runs no program."""
 
         def run(self, *arguments: str) -> None:
-            """Write down the arguments."""
+            """Write the arguments to the log."""
             with log.open("a", encoding="utf-8") as file:
                 file.write(f"{' '.join(arguments)}\n")
 
@@ -140,3 +142,21 @@ def test_engines_get_their_own_commands(tmp_path: Path, program: str, build: str
     assert lines[-1].startswith("push")
     assert lines[-1].endswith("localhost:5000/svgx/auth:1.4.0")
     assert ("--tls-verify=false" in lines[-1]) is (program != "docker")
+
+
+@pytest.mark.parametrize(
+    ("has_store", "listed", "found"),
+    [(False, "an id", False), (True, "", False), (True, "an id", True)],
+)
+def test_release_has_images_only_with_the_base_of_the_images_check(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, has_store: bool, listed: str, found: bool
+) -> None:
+    """A store without the base, as after a failed debootstrap, is not enough."""
+    program = tmp_path / "buildah"
+    program.write_text(f"#!/bin/sh\nprintf '{listed}'\n", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(check, "STORE", tmp_path / "containers")
+    if has_store:
+        (tmp_path / "containers" / "storage").mkdir(parents=True)
+    assert check.has_base() is found

@@ -60,7 +60,7 @@ def test_dashboard_section_names_existing_panels(page: Path) -> None:
 
 @each_page
 def test_commands_search_for_existing_log_lines(page: Path) -> None:
-    """A phrase that a command looks for in a log is in the code."""
+    """The code contains each phrase that a command searches for in a log."""
     phrases = re.findall(r"grep(?: -e)? '([^']+)'|-e '([^']+)'", section(page, "Commands"))
     code = "".join(
         path.read_text(encoding="utf-8")

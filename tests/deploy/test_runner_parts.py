@@ -49,7 +49,7 @@ def test_substitution_replaces_paths_names_and_addresses_only(text: str, expecte
     [("500m", "0.5"), ("1", "1"), ("2Gi", str(2 * 1024**3)), ("512Mi", str(512 * 1024**2))],
 )
 def test_quantity_has_the_value_of_its_unit(text: str, expected: str) -> None:
-    """`m` is a thousandth, and `Mi` is 1024 × 1024."""
+    """The unit `m` is a thousandth, and `Mi` is 1024 × 1024."""
     assert environment.quantity(text) == environment.quantity(expected)
 
 
@@ -104,7 +104,7 @@ def test_variable_has_the_value_of_its_source(source: dict[str, Any], expected: 
     [({"name": "no", "key": "key"}, "no does not exist"), ({"name": "secret", "key": "no"}, "no")],
 )
 def test_missing_secret_stops_the_start(reference: dict[str, str], missing: str) -> None:
-    """A kubelet does not start the container either."""
+    """The runner starts no container with a missing secret, as a kubelet does not."""
     with pytest.raises(ConfigurationError, match=missing):
         value_of({"valueFrom": {"secretKeyRef": reference}})
 

@@ -1,4 +1,4 @@
-"""The workflows of the repository's host, and the files that it reads."""
+"""The workflows of the repository on GitHub, and its file CODEOWNERS."""
 
 import os
 import re
@@ -18,17 +18,17 @@ CODEOWNERS = (FOLDER.parent / "CODEOWNERS").read_text(encoding="utf-8")
 
 
 def program(name: str) -> str:
-    """Return the path of a program of the environment."""
+    """Return the path of a program in Python's virtual environment."""
     return str(Path(sys.executable).with_name(name))
 
 
 def workflow(name: str) -> dict[str, Any]:
-    """Return a workflow. YAML reads its key `on` as true."""
+    """Return a workflow. PyYAML reads its key `on` as True."""
     return dict(yaml.safe_load((FOLDER / name).read_text(encoding="utf-8")))
 
 
 def test_workflows_fulfil_their_schema() -> None:
-    """Each workflow is valid by the schema of its host. Proves R-SHIP-6."""
+    """Each workflow is valid by the schema of GitHub's workflows. Proves R-SHIP-6."""
     command = [program("check-jsonschema"), "--builtin-schema", "vendor.github-workflows"]
     done = subprocess.run([*command, *WORKFLOWS], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
@@ -95,7 +95,7 @@ def test_release_is_published_after_the_tests_to_the_operators_registry() -> Non
 def test_version_of_a_release_comes_from_valid_tags_only(
     tmp_path: Path, tag: str, version: str
 ) -> None:
-    """Tags may have the characters of a command, and make gives the version to a shell. Proves R-SHIP-6."""
+    """A tag may contain characters of shell commands, and make passes the version to a shell. Proves R-SHIP-6."""
     steps = workflow("release.yml")["jobs"]["publish"]["steps"]
     (script,) = (step["run"] for step in steps if "GITHUB_ENV" in step.get("run", ""))
     taken = tmp_path / "environment"

@@ -1,12 +1,20 @@
-"""Fixtures for end-to-end tests: a workspace on the shared stack."""
+"""Fixtures for end-to-end tests: a workspace on the shared stack, and the stacks of groups of files.
 
+`tests/groups.py` names the files that use them.
+"""
+
+import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from svgx_devstack import DevStack
+from tests import leaks
 from tests.e2e.clients.workspace import Workspace, open_workspace
 from tests.e2e.clients.yjs_driver import YjsDriver
+from tests.e2e.cluster.configured import start_configured_stack
+from tests.limits import HIGH_LIMITS
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +35,37 @@ async def workspace(shared_workspace: Workspace) -> AsyncIterator[Workspace]:
 async def canvas(workspace: Workspace) -> str:
     """Create an empty canvas of the workspace's owner, and return its id."""
     return await workspace.create_canvas()
+
+
+@pytest.fixture(scope="session")
+async def killed_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevStack]:
+    """Start a stack for tests that measure and kill its processes."""
+    # Other tests use the processor at the same time, so rendering may take longer than the default permits.
+    settings = {**HIGH_LIMITS, "WORKER_TIMEOUT_SECONDS": "55"}
+    async with DevStack(tmp_path_factory.mktemp("killed"), settings=settings) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+async def changed_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevStack]:
+    """Start a stack for tests that change its accounts, sessions and limits."""
+    # With a trusted proxy, log-ins can state another client address than fuzzed requests.
+    settings = {**HIGH_LIMITS, "TRUSTED_PROXIES": "127.0.0.1"}
+    async with DevStack(tmp_path_factory.mktemp("changed"), settings=settings) as stack:
+        yield stack
+        assert await asyncio.to_thread(leaks.find_leaks, stack) == []
+
+
+@pytest.fixture(scope="session")
+def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file of the signing keys of `configured_stack`."""
+    return tmp_path_factory.mktemp("keys") / "keys.json"
+
+
+@pytest.fixture(scope="session")
+async def configured_stack(
+    tmp_path_factory: pytest.TempPathFactory, key_file: Path
+) -> AsyncIterator[DevStack]:
+    """Start a stack with one configuration file and a file of signing keys."""
+    async with start_configured_stack(tmp_path_factory.mktemp("configured"), key_file) as stack:
+        yield stack

@@ -1,1 +1,1 @@
-"""Measurements that run a load several times, or that do something else too, such as killing all processes."""
+"""Measurements of several loads, or of a load with an event such as the kill of all processes."""

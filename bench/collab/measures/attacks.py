@@ -24,7 +24,7 @@ from bench.collab.sockets import Client, Clients
 __all__ = ["ATTACKS", "under"]
 
 _VICTIMS = 4
-"""Accounts that take turns with GET requests, because the default limit is 100 a minute."""
+"""Accounts that send the GET requests in turns, because one account may send 100 a minute by default."""
 
 _GET_SECONDS, _GET_TIMEOUT = 0.1, 5.0
 _SECONDS, _QUICK_SECONDS = 10.0, 3.0
@@ -37,7 +37,7 @@ _EDITING = Load(1, 1, 1, rate=20.0)
 
 @dataclass(frozen=True, slots=True)
 class _Editors:
-    """The connected clients of the other accounts."""
+    """The connected clients that edit during an attack. They do not belong to the attacker."""
 
     clients: Clients
     opened: Sequence[Client]
@@ -52,7 +52,7 @@ class _Delays:
 
 
 def under(name: str) -> Callable[[Server, bool], Figures]:
-    """Return a measurement of the other accounts' delays during an attack."""
+    """Return the function that measures the delays of other accounts before and during the named attack."""
 
     def run(server: Server, quick: bool) -> Figures:
         assert isinstance(server, Suite)
@@ -91,7 +91,10 @@ def under(name: str) -> Callable[[Server, bool], Figures]:
 
 @contextlib.contextmanager
 def _attack(order: Order) -> Iterator[None]:
-    """Start the attacker, enter the block when it is connected, and kill it at the end of the block."""
+    """Start the attacker, enter the block when the attack begins, and kill the attacker at the end of the block.
+
+    Raises `RuntimeError` when the attacker cannot connect, or has failed during the block.
+    """
     command = [sys.executable, "-m", "bench.collab.attacker"]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
     try:
@@ -114,7 +117,7 @@ def _attack(order: Order) -> Iterator[None]:
 def _delays(
     server: Suite, editors: _Editors, canvases: list[tuple[Account, str]], seconds: float
 ) -> _Delays:
-    """Measure edits between two clients, and GET requests at the same time."""
+    """Measure edits between two clients, and GET requests at the same time, for `seconds`."""
     stop = threading.Event()
     times: list[float] = []
     requests = threading.Thread(target=_get, args=(server, canvases, stop, times))
@@ -130,7 +133,7 @@ def _delays(
 def _get(
     server: Suite, canvases: list[tuple[Account, str]], stop: threading.Event, times: list[float]
 ) -> None:
-    """Read the accounts' canvases in turns until the end, and store each request's time in ms."""
+    """Read the accounts' canvases in turns until `stop` is set, and add each request's time in ms to `times`."""
     turn = 0
     while not stop.is_set():
         account, canvas = canvases[turn % len(canvases)]

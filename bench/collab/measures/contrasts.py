@@ -29,7 +29,7 @@ def replicas(server: Server, quick: bool) -> Figures:
 
 
 def past_clients(server: Server, quick: bool) -> Figures:
-    """Compare a canvas that many Yjs clients have written to with a new one, with 50 editors that write together."""
+    """Compare a canvas with many past Yjs clients with a new canvas, while 50 editors write at the same moments."""
     load = Load(1, 50, together=True, seconds=_QUICK_SECONDS if quick else 10.0)
     new = measure(server, load)
     rooms = server.rooms(1, load.members)

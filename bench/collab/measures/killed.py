@@ -1,6 +1,7 @@
 """The edits that are lost when all processes are killed at once."""
 
 import time
+from collections.abc import Sequence
 
 from bench.collab.documents import last_numbers, read, saved_count
 from bench.collab.load import Figures, Load, prepare, sends
@@ -29,26 +30,38 @@ def run(server: Server, quick: bool) -> Figures:
         clients.run(0.0, prebuilt, done=lambda: time.monotonic() > until)
         killed_at = time.monotonic_ns()
         server.stack.kill()
-        clients.run(0.2)  # receipts that were sent before
-        # The creation of the element was the first saved message.
-        saved = [saved_count(client) - 1 for client in opened]
+        clients.run(0.2)  # receive the receipts that were sent before the kill
+        # The first message of each client created its element, and is not an edit.
+        saved = [max(0, saved_count(client) - 1) for client in opened]
     server.wait(server.stack.down())
     server.wait(server.stack.up())
     with Clients() as clients:
         kept = last_numbers(
             read(clients, server, [room], 0)[room], [each.writer.name for each in writing]
         )
+    stamps = [each.stamps for each in writing]
+    return losses(stamps, saved, [kept[each.writer.name] for each in writing], killed_at)
+
+
+def losses(
+    stamps: Sequence[Sequence[int]], saved: Sequence[int], last: Sequence[int], killed_at: int
+) -> Figures:
+    """Return the figures of lost edits. Each sequence has an item for each writer.
+
+    `stamps`: the times of the edits in ns. `saved`: the number of edits that were reported as saved. `last`: the number
+    of the last edit in the document, or -1 if it lacks the element. `killed_at`: the time of the kill in ns.
+    """
     lost_saved, lost, oldest = 0, 0, 0.0
-    for each, count in zip(writing, saved, strict=True):
-        found = kept[each.writer.name]
+    for times, count, number in zip(stamps, saved, last, strict=True):
+        found = max(0, number)  # the element itself is not an edit
         lost_saved += max(0, count - found)
-        lost += len(each.stamps) - found
-        if found < len(each.stamps):
-            oldest = max(oldest, (killed_at - each.stamps[max(0, found)]) / 1e6)
+        lost += len(times) - found
+        if found < len(times):
+            oldest = max(oldest, (killed_at - times[found]) / 1e6)
     return {
         "lost_saved": lost_saved,
         "lost": lost,
         "lost_ms": oldest,
-        "written": sum(len(each.stamps) for each in writing),
+        "written": sum(map(len, stamps)),
         "saved": sum(saved),
     }

@@ -32,7 +32,7 @@ def join(server: Server, quick: bool) -> Figures:
         start = time.monotonic_ns()
         try:
             opened = clients.open(targets, at_once=count)
-        except Refused:  # some got nothing within 30 s
+        except Refused:  # some clients got no document within 30 s
             return {"all_synced": math.inf}
         synced = sorted((client.synced_ns - start) / 1e9 for client in opened)
         cpu = sum(server.cpu_seconds().values()) - cpu

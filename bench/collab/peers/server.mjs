@@ -1,4 +1,5 @@
-// One Hocuspocus node in memory. Variables: PORT, and REDIS_URL for a node that shares its documents.
+// One Hocuspocus node that keeps its documents in memory. PORT is its port. With REDIS_URL, it shares its documents with
+// other nodes through Redis.
 import { Redis } from "@hocuspocus/extension-redis";
 import { Server } from "@hocuspocus/server";
 

@@ -21,16 +21,17 @@ class Server(Protocol):
         """Create documents for `members` clients each, and return their names."""
 
     def target(self, room: str, member: int, *, saved: bool = False) -> Target:
-        """Return the address of a document for one of its clients, and for a fresh client after the last.
+        """Return the address of a document for the client with the number `member`, counted from 0.
 
-        With `saved`, the server reports saved messages, if it can.
+        The number of members gives the address for one more client. With `saved`, the server reports saved messages,
+        if it can.
         """
 
     def cpu_seconds(self) -> Mapping[str, float]:
         """Return the processor time of each process of the server with its descendants, in seconds."""
 
     def memory_bytes(self) -> int:
-        """Return the memory of all processes of the server (PSS)."""
+        """Return the memory of all processes of the server in bytes (PSS)."""
 
     def saved_document(self, room: str) -> bytes | None:
         """Return the saved document as a Yjs update, or None when the server saves nothing."""

@@ -25,7 +25,7 @@ _rooms = itertools.count(1)
 class Hocuspocus:
     """Running nodes. Clients of a room connect to the nodes in turns.
 
-    `pids`: all processes that belong to the server, also Redis.
+    `pids`: all processes of the server by name, including Redis.
     """
 
     saves = False
@@ -36,7 +36,7 @@ class Hocuspocus:
         self._pids = pids
 
     def rooms(self, count: int, members: int) -> list[str]:  # noqa: ARG002
-        """Return unused names. A document begins with its first client."""
+        """Return unused names. Hocuspocus creates a document when its first client connects."""
         return [f"room-{next(_rooms)}" for _ in range(count)]
 
     def target(self, room: str, member: int, *, saved: bool = False) -> Target:  # noqa: ARG002
@@ -81,7 +81,7 @@ async def two_nodes() -> AsyncIterator[Hocuspocus]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the peers' packages and of Node. Raises `FileNotFoundError` when not installed."""
+    """Return the versions of the peers' packages and of Node. Raises `FileNotFoundError` when one is missing."""
     command = [_node_program(), "--version"]
     node = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
     found = {"Node": node.stdout.strip()}
@@ -107,7 +107,7 @@ def _node(redis_url: str) -> Iterator[tuple[int, int]]:
     port = choose()
     environment = {**os.environ, "PORT": str(port), "REDIS_URL": redis_url}
     command = [_node_program(), str(FOLDER / "server.mjs")]
-    # An overloaded node prints a line for each document.
+    # A file takes the error output, because an overloaded node prints a line for each document and would fill a pipe.
     with tempfile.TemporaryFile("w+") as errors:
         child = subprocess.Popen(  # noqa: S603
             command, env=environment, stdout=subprocess.DEVNULL, stderr=errors
@@ -123,7 +123,7 @@ def _node(redis_url: str) -> Iterator[tuple[int, int]]:
 
 
 def _wait_for(port: int) -> bool:
-    """Wait until a server accepts connections. Return False after a number of seconds."""
+    """Wait until a server accepts connections. Return False if none accepts a connection within 30 s."""
     until = time.monotonic() + _START_SECONDS
     while time.monotonic() < until:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):

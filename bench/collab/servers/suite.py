@@ -66,7 +66,10 @@ class Suite:
         self._http.close()
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine of the stack, such as the start of a replica, and return its result."""
+        """Run a coroutine of the stack, such as the start of a replica, and return its result.
+
+        Raises `TimeoutError` after 120 s.
+        """
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(120)
 
     def restart(self, name: str) -> None:
@@ -77,7 +80,7 @@ class Suite:
         self.wait(process.wait_ready())
 
     def account(self, number: int) -> Account:
-        """Return the account with this number, which is created when it is new."""
+        """Return the account with this number. Create it, and all accounts with lower numbers, if it does not exist."""
         while len(self._accounts) <= number:
             name = f"bench-{self._run}-{len(self._accounts)}"
             password = secrets.token_urlsafe(16)
@@ -89,7 +92,7 @@ class Suite:
         return self._accounts[number]
 
     def token(self, account: Account) -> str:
-        """Return a valid access token."""
+        """Return a valid access token of an account."""
         if time.monotonic() > account.renew_at:
             body = {"username": account.username, "password": account.password}
             response = self._http.post("/auth/login", json=body)
@@ -110,7 +113,7 @@ class Suite:
         names: list[str] = []
         for _ in range(count):
             first, self._clients = self._clients, self._clients + members
-            # A fresh client follows the last member.
+            # A fresh client has the number after the last member. Its account is one of these accounts.
             numbers = range(
                 first // CLIENTS_OF_ACCOUNT, (first + members) // CLIENTS_OF_ACCOUNT + 1
             )
@@ -147,7 +150,7 @@ class Suite:
         return Target(self.stack.port(gateway), f"/runtime/events/{canvas}{query}", headers)
 
     def as_account(self, account: Account) -> "AccountServer":
-        """Return this server for canvases of one account."""
+        """Return a view of this server in which all canvases and connections belong to one account."""
         return AccountServer(self, account)
 
     def cpu_seconds(self) -> Mapping[str, float]:

@@ -12,7 +12,7 @@ def main() -> None:
     """Build the images, and print their names."""
     parser = argparse.ArgumentParser("python -m deploy.build.images", description=__doc__)
     parser.add_argument(
-        "--base", help="image with Python 3.11 or newer; the default is the Dockerfiles'"
+        "--base", help="image with Python 3.11 to 3.14; the default is the base in the Dockerfiles"
     )
     parser.add_argument("--tag", help="tag of the images; the default is the version")
     arguments = parser.parse_args()

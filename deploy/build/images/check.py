@@ -26,10 +26,10 @@ PROGRAMS = {
 
 STORE = tools.FOLDER / "containers"
 OPTIONS = ("--root", str(STORE / "storage"), "--runroot", str(STORE / "run"))
-"""The options of buildah and podman that name the folders of the images and containers."""
+"""Options with which buildah and podman use the folders of this check for images and containers."""
 
 LOWEST = 19
-"""The priority of the builds, which take minutes of processor time. The tests have time limits."""
+"""The niceness of the builds, the lowest priority. The tests have time limits, so they run at normal priority."""
 
 BASE = "localhost/svgx-base:debian"
 BASE_PACKAGES = ("ca-certificates", "python-is-python3", "python3", "python3-venv")
@@ -48,16 +48,22 @@ def main() -> None:
     os.nice(LOWEST)
     STORE.mkdir(parents=True, exist_ok=True)
     buildah = Engine("buildah", OPTIONS)
-    if _output("buildah", *OPTIONS, "images", "--quiet", "--filter", f"reference={BASE}") == "":
+    if not has_base():
         _make_base(buildah)
     values = {"BASE": BASE, "VERSION": versions.current(), "REVISION": versions.revision()}
     for service in SERVICES:
-        # Debian's buildah shares the network and the process ids of the machine with `chroot`, which needs no runtime.
+        # The isolation `chroot` needs no runtime. A build then shares the network and the process ids of the machine.
         buildah.build(service, image(service), values, "--isolation", "chroot")
     os.nice(-LOWEST)
     pytest = [sys.executable, "-m", "pytest", "-q", "-s", "--timeout", "600", str(CHECK)]
     environment = os.environ | {build.VARIABLE: values["REVISION"]}
     sys.exit(subprocess.run(pytest, cwd=tools.ROOT, env=environment, check=False).returncode)
+
+
+def has_base() -> bool:
+    """Return whether this check has made its base image on this machine."""
+    command = ("buildah", *OPTIONS, "images", "--quiet", "--filter", f"reference={BASE}")
+    return (STORE / "storage").is_dir() and _output(*command) != ""
 
 
 def image(service: str) -> str:

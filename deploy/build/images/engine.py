@@ -19,7 +19,7 @@ class EngineError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """One of `PROGRAMS`, the options before its commands, and the copy of the repository that it builds."""
+    """One of `PROGRAMS`, the options before its commands, and the copy of the repository with the Dockerfiles."""
 
     program: str
     options: Sequence[str] = ()
@@ -29,7 +29,7 @@ class Engine:
         """Build the image of a service. `arguments` are the values of the Dockerfile's arguments."""
         command = ["bud" if self.program == "buildah" else "build", *extra]
         if self.program != "docker":
-            # The OCI format has no HEALTHCHECK. docker itself reuses the layers of an earlier build.
+            # The OCI format has no HEALTHCHECK. `--layers` reuses layers of an earlier build, as docker always does.
             command += ["--format", "docker", "--layers"]
         for name, value in arguments.items():
             command += ["--build-arg", f"{name}={value}"]
@@ -47,7 +47,10 @@ class Engine:
                 self.run("push", "--quiet", tag, f"docker-archive:{path}:{tag}")
 
     def push(self, tag: str, reference: str, *, plain_http: bool) -> None:
-        """Push an image to a registry. docker itself permits plain HTTP on this machine, the others need the flag."""
+        """Push an image to a registry.
+
+        docker always permits plain HTTP to a registry of this machine. The other programs need `plain_http` for that.
+        """
         if self.program == "docker":
             self.run("tag", tag, reference)
             self.run("push", reference)
@@ -63,7 +66,10 @@ class Engine:
 
 
 def find(words: Sequence[str] = ()) -> Engine | None:
-    """Return the engine with this program and these options, or else the first one that works here, or None."""
+    """Return the engine with the program and the options in `words`.
+
+    Without words, return the first of `PROGRAMS` that works on this machine, or None.
+    """
     if words:
         program, *options = words
         return Engine(program, options)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from deploy.build import debian, tools, versions
-from deploy.build.images.check import BASE, LOWEST, OPTIONS, STORE
+from deploy.build.images.check import BASE, LOWEST, OPTIONS, has_base
 from svgx_common.configuration import build
 
 PROGRAMS = {"docker-registry": "docker-registry"}
@@ -19,22 +19,17 @@ ENGINE = ("buildah", *OPTIONS)
 CHECK = tools.ROOT / "tests" / "deploy" / "checks" / "check_release.py"
 
 
-def images() -> bool:
-    """Return whether `make images-check` has made a store of images on this machine, with the base image."""
-    return (STORE / "storage").is_dir()
-
-
 def main() -> None:
     """Build the release and run its tests. The status is that of the tests."""
     debian.require(PROGRAMS)
     os.nice(LOWEST)
     release = [sys.executable, "-m", "deploy.build.release", VERSION]
-    if images():
+    if has_base():
         release += ["--engine", " ".join(ENGINE), "--base", BASE]
     else:
         print("note: without images, because `make images-check` has not made their base")
         release += ["--images", "no"]
-    # Debian's buildah then needs no runtime.
+    # With this isolation, Debian's buildah needs no runtime.
     environment = os.environ | {"BUILDAH_ISOLATION": "chroot"}
     environment[build.VARIABLE] = versions.revision().removesuffix("-dirty")
     subprocess.run(release, cwd=tools.ROOT, env=environment, check=True)

@@ -10,7 +10,7 @@ from deploy.build.tools import FOLDER, ROOT
 
 
 def export(commit: str, root: Path, version: str) -> None:
-    """Write a commit of the clone into a folder, and the version into its files."""
+    """Write the files of a commit into the folder `root`, with the version of the release in them."""
     archive = subprocess.run(
         ["git", "-C", str(ROOT), "archive", commit],  # noqa: S607
         capture_output=True,
@@ -24,7 +24,7 @@ def export(commit: str, root: Path, version: str) -> None:
 
 
 def commit_time(commit: str) -> str:
-    """Return the time of a commit in seconds since 1970. Wheels get it, so that they are the same every time."""
+    """Return the time of a commit in seconds since 1970. With this time, each build of a commit gives equal wheels."""
     return subprocess.run(
         ["git", "-C", str(ROOT), "log", "-1", "--format=%ct", commit],  # noqa: S607
         capture_output=True,

@@ -1,1 +1,1 @@
-"""The dashboards, each in a module, and the queries that several of them have."""
+"""The dashboards, each in its own module, and the queries that several dashboards use."""

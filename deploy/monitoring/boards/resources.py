@@ -279,7 +279,7 @@ RESOURCES = Board(
                     ],
                 ),
                 Panel(
-                    "Look-ups in the cache of values",
+                    "Lookups in the cache of values",
                     "Reads of values in PostgreSQL: from the cache, by a query, or by a query that already ran.",
                     "ops",
                     [

@@ -23,13 +23,14 @@ EDITORS_OF_YJS_CLIENT = 12
 """One of this many editors is a Yjs client in Node."""
 
 _CONVERGE_SECONDS = 60.0
+"""The most seconds until all documents of a canvas are equal."""
 
 _numbers = itertools.count(1)
 
 
 @dataclass(slots=True)
 class DrillCanvas:
-    """One canvas. `editors` are connected, `gone` have vanished, `clients` are Yjs clients in Node."""
+    """One canvas. `editors` are its light editors, `gone` those that vanished, `clients` the Yjs clients in Node."""
 
     id: str
     clients: list[YjsClient]
@@ -42,7 +43,10 @@ class DrillCanvas:
         return [*self.editors, *self.gone]
 
     def join(self, addresses: Sequence[str], seed: int, rate: float) -> LightEditor:
-        """Add an editor that connects and edits."""
+        """Add a light editor, which connects at once and edits after its `start`.
+
+        `addresses`: the URLs of the gateways with `{canvas}` for the canvas id. `rate`: edits a second.
+        """
         name = f"light-{next(_numbers)}"
         urls = [address.format(canvas=self.id) for address in addresses]
         editor = LightEditor(name, urls, seed=seed, rate=rate)
@@ -65,7 +69,7 @@ def split(editors: int) -> Iterator[tuple[int, int]]:
 
 
 async def check_equal(workspace: Workspace, canvas: DrillCanvas) -> None:
-    """Check that a fresh client, PostgreSQL and all editors have equal documents."""
+    """Check that a new client, PostgreSQL, all Yjs clients and all light editors have equal documents."""
     driver = workspace.driver
     newcomer = await workspace.connect(canvas.id)
     await driver.wait_synced([newcomer])
@@ -90,7 +94,7 @@ async def check_equal(workspace: Workspace, canvas: DrillCanvas) -> None:
 async def _different(
     workspace: Workspace, editors: Iterable[LightEditor], digest: Digest
 ) -> list[str]:
-    """Return the names of the editors without the digest."""
+    """Return the names of the editors with a document that has another digest."""
     digests: dict[bytes, Digest] = {}
     found = []
     for editor in editors:

@@ -1,4 +1,4 @@
-"""A TCP proxy between one process and NATS. A drill can cut its connections, or let them fall silent."""
+"""A TCP proxy between one process and NATS. A drill can cut its connections, or stop their bytes."""
 
 import asyncio
 import contextlib
@@ -19,8 +19,8 @@ class CutLink:
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._is_cut = False
-        self._carries = asyncio.Event()
-        self._carries.set()
+        self._may_carry = asyncio.Event()
+        self._may_carry.set()
 
     @classmethod
     @asynccontextmanager
@@ -53,13 +53,14 @@ class CutLink:
 
     async def mute(self, seconds: float) -> None:
         """Keep the connections open without carrying bytes, for some seconds. The bytes arrive afterwards."""
-        self._carries.clear()
+        self._may_carry.clear()
         try:
             await asyncio.sleep(seconds)
         finally:
-            self._carries.set()
+            self._may_carry.set()
 
     async def _drop(self) -> None:
+        """End all connections."""
         tasks = list(self._connections)
         for task in tasks:
             task.cancel()
@@ -97,6 +98,6 @@ class CutLink:
     async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
             while chunk := await source.read(_CHUNK):
-                await self._carries.wait()
+                await self._may_carry.wait()
                 target.write(chunk)
                 await target.drain()

@@ -24,7 +24,7 @@ RECOVERY_SECONDS = 90.0
 """Seconds after the last event within which all edits must be saved. A gateway gives up a batch after 60 s."""
 
 _PASTES, _PASTE_BYTES = 40, 80_000
-"""Number and bytes of the edits by another client while a client does not read.
+"""The number of edits that another editor makes while an editor does not read, and the bytes of each.
 
 Together, the edits exceed the buffers of the kernel.
 """
@@ -35,7 +35,9 @@ _FIRST_TERMINAL_CODE = 4000
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """The size of a drill. `gaps` are the shortest and the longest time between two events, in seconds.
+    """The size of a drill. `rate` is the number of edits that each editor makes in a second.
+
+    `gaps` are the shortest and the longest time between two events, in seconds.
 
     With `power_cuts`, some events kill all processes at once. The processes then start again.
     """
@@ -48,7 +50,7 @@ class Size:
 
 
 class LiveDrill:
-    """One drill on a running stack. `links` are the links to NATS that can be cut, by the name of the process."""
+    """One drill on a running stack. `links`: the links to NATS that can be cut, by the name of the process."""
 
     def __init__(
         self, workspace: Workspace, links: Mapping[str, CutLink], seed: int, size: Size
@@ -84,7 +86,9 @@ class LiveDrill:
             services=[each for each in names if each.startswith(("gateway", "collab", "state"))],
             links=sorted(self._links),
             canvases=numbers,
-            lonely=[each for each in numbers if self._is_lonely(int(each))],
+            without_yjs_clients=[
+                each for each in numbers if self._has_light_editors_only(int(each))
+            ],
             power_cuts=self._size.power_cuts,
         )
         plan = draw(self._seed, self._size.seconds, self._size.gaps, victims)
@@ -181,8 +185,8 @@ class LiveDrill:
     def _join(self, canvas: DrillCanvas) -> LightEditor:
         return canvas.join(self._addresses, self._random.randrange(2**32), self._size.rate)
 
-    def _is_lonely(self, number: int) -> bool:
-        """Return whether a canvas has no client when all light editors vanish."""
+    def _has_light_editors_only(self, number: int) -> bool:
+        """Return whether a canvas has no Yjs client, so that it has no client when all light editors vanish."""
         return not self._canvases[number].clients
 
     async def _carry_out(self, event: Event) -> None:
@@ -243,7 +247,7 @@ class LiveDrill:
         for process in self._stack.processes:
             process.kill()
         for number, canvas in enumerate(self._canvases):
-            if self._is_lonely(number):
+            if self._has_light_editors_only(number):
                 self._vanish(canvas, canvas.editors)
 
 

@@ -15,8 +15,8 @@ TITLES = (
 class Figures:
     """The figures of one drill.
 
-    `editors` is the number of editors at the end, and `vanished` the number of those that vanished. `edits` and `saved`
-    count the edits of both groups. `lost` counts edits that were reported as saved and are missing.
+    `editors` is the number of editors at the end, and `vanished` the number of editors that vanished before. `edits`
+    and `saved` count the edits of both groups. `lost` counts edits that were reported as saved and are missing.
 
     Times are in seconds. `longest_offline` is the longest time for which an editor had no synced connection.
     `longest_unsaved` is the longest time from an edit until the report that it is saved, and `unsaved_since` is the

@@ -1,7 +1,7 @@
 """An editor that costs a tenth of a Yjs client in Node, and counts its edits that were reported as saved.
 
-It behaves as y-websocket does: it edits also without a connection, reconnects by itself, and answers each sync step 1
-with everything that the server lacks.
+It behaves as y-websocket does: it also edits without a connection, reconnects by itself, and answers each sync step 1
+with all updates that the server lacks.
 """
 
 import asyncio
@@ -25,6 +25,8 @@ _SILENCE_SECONDS = 30.0
 """Seconds without a message after which the editor connects again, as y-websocket does."""
 
 _LONGEST_BACKOFF = 2.5
+"""The most seconds between two attempts to connect, as in y-websocket."""
+
 _HANDSHAKE_SECONDS = 10.0
 _SHARED_EVERY = 4
 """One of this many edits also overwrites a value that all editors of the canvas write."""
@@ -42,7 +44,8 @@ class Connection:
     """One connection.
 
     `covered` has an entry for each document message that was sent: the number of edits that the editor had made then.
-    `whole` is the index in `covered` of the first sync step 2, which has all earlier edits that the server lacked.
+    `whole` is the index in `covered` of the first sync step 2, which has all earlier edits that the server lacked; None
+    before the editor has sent it.
     """
 
     socket: ClientConnection
@@ -85,20 +88,20 @@ class LightEditor:
 
     def start(self) -> None:
         """Start to edit."""
-        self._tasks.append(asyncio.create_task(self._edit_on()))
+        self._tasks.append(asyncio.create_task(self._edit_repeatedly()))
 
     def stop(self) -> None:
-        """Make no more edits. The connection stays."""
+        """Stop editing. The connection stays open."""
         for task in self._tasks[1:]:
             task.cancel()
 
     async def close(self) -> None:
-        """End the connection without a close frame."""
+        """Vanish, and wait until all tasks have ended."""
         self.vanish()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def vanish(self) -> None:
-        """End like a killed browser, without a close frame."""
+        """End all tasks and the connection, without a close frame, like a killed browser."""
         if self._connection is not None:
             self._connection.socket.transport.abort()
         for task in self._tasks:
@@ -119,7 +122,7 @@ class LightEditor:
 
     @property
     def is_saved(self) -> bool:
-        """True when every edit was reported as saved."""
+        """Whether every edit was reported as saved."""
         return self.saved == self.made
 
     def key(self, number: int) -> str:
@@ -141,7 +144,7 @@ class LightEditor:
             for update in updates:
                 await self._send(connection, protocol.encode_update(update))
 
-    async def _edit_on(self) -> None:
+    async def _edit_repeatedly(self) -> None:
         while True:
             # The time between two edits of a user is random.
             await asyncio.sleep(self._random.uniform(0.5, 1.5) / self._rate)
@@ -178,13 +181,14 @@ class LightEditor:
             except (OSError, TimeoutError, InvalidHandshake, EOFError):
                 self.closes[1006] += 1
             finally:
-                self._lose()
-            # y-websocket, too, waits twice as long after each failure.
+                self._mark_offline()
+            # y-websocket also doubles the wait after each failure.
             backoff = min(0.1 * 2**failures, _LONGEST_BACKOFF)
             await asyncio.sleep(self._random.uniform(0.5, 1.0) * backoff)
             failures += 1
 
-    def _lose(self) -> None:
+    def _mark_offline(self) -> None:
+        """Forget the ended connection. If it was synced, the time offline begins now."""
         if self._connection is not None:
             self._connection = None
         if self.synced.is_set():

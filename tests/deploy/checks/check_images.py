@@ -36,7 +36,7 @@ CONFINED = (
     *("--cap-drop", "all", "--security-opt", "no-new-privileges", "--pids-limit", "512"),
     # The machine may refuse podman's own, higher limits.
     *("--ulimit", "nofile=16384:16384", "--ulimit", "nproc=16384:16384"),
-    # podman runs the checks of health with timers of systemd. The tests run them instead.
+    # podman would run the health checks with timers of systemd, which is missing. The tests run the checks instead.
     *("--health-interval", "disable"),
 )
 
@@ -44,7 +44,7 @@ REVISION = os.environ.get("SVGX_REVISION", "") or versions.revision()
 """The revision of the images. `make images-check` sets it, because the clone may change during the build."""
 
 STOPS = ("gateway", "collab", "state", "auth")
-"""The services, in the order in which they stop."""
+"""The services, in the order in which the tests stop them."""
 
 
 def podman(*arguments: str) -> str:
@@ -127,7 +127,7 @@ def chart(service: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("service", values.SERVICES)
 def test_image_has_labels_a_numeric_user_and_no_build_tools(service: str) -> None:
-    """Kubernetes refuses a user by name with `runAsNonRoot`. Proves R-SHIP-1."""
+    """With `runAsNonRoot`, Kubernetes refuses an image with the name of a user. Proves R-SHIP-1."""
     found = inspect(image(service))["Config"]
     labels = {name.rpartition(".")[2]: text for name, text in found["Labels"].items()}
     assert labels["title"] == f"svgx-{service}"
@@ -135,9 +135,10 @@ def test_image_has_labels_a_numeric_user_and_no_build_tools(service: str) -> Non
     assert labels["revision"] == REVISION
     assert found["User"] == "10001:10001"
     assert found["StopSignal"] in ("SIGTERM", "15")
-    tools_ = "for tool in pip pip3 gcc cc make git curl; do command -v $tool; done; true"
+    print_tools = "for tool in pip pip3 gcc cc make git curl; do command -v $tool; done; true"
     assert (
-        podman("run", "--rm", *CONFINED, "--entrypoint", "sh", image(service), "-c", tools_) == ""
+        podman("run", "--rm", *CONFINED, "--entrypoint", "sh", image(service), "-c", print_tools)
+        == ""
     )
     print(f"\n{service}: {inspect(image(service))['Size'] / 2**20:.0f} MiB with Debian and Python")
 
@@ -159,7 +160,7 @@ def test_lock_has_wheels_for_the_default_base(service: str, platform: str) -> No
 
 
 @pytest.mark.parametrize("service", values.SERVICES)
-def test_image_prints_its_build(service: str) -> None:
+def test_image_prints_its_version_and_revision(service: str) -> None:
     """The output of `--version` has the version and the revision. Proves R-CONFIG-6."""
     printed = podman("run", "--rm", *CONFINED, image(service), "--version")
     assert printed == f"svgx-{service} {versions.current()} (revision {REVISION})\n"
@@ -217,7 +218,7 @@ def test_container_is_confined(containers: dict[str, Container], service: str) -
 async def test_clients_draw_together_through_containers(
     containers: dict[str, Container], backing: DevStack, driver: YjsDriver
 ) -> None:
-    """Import, rendering and edits work without a writable disk; so do the confined workers. Proves R-SHIP-1."""
+    """Import, rendering and edits work without a writable disk, and the workers are confined. Proves R-SHIP-1."""
     for container in containers.values():
         await wait_ready(container)
     url = containers["gateway"].url

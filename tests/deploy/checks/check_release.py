@@ -16,7 +16,8 @@ import yaml
 
 from deploy.build import locks, tools, uv, versions
 from deploy.build.helm import Helm
-from deploy.build.release.check import ENGINE, VERSION, images
+from deploy.build.images.check import has_base
+from deploy.build.release.check import ENGINE, VERSION
 from deploy.build.values import CHARTS, SERVICES
 from svgx_common.configuration import build
 from svgx_devstack.ports import choose
@@ -33,7 +34,7 @@ LICENCE_ELSEWHERE = {
 """Packages that state their licence in a file or a classifier only, which syft does not read."""
 
 NATS = ("--set", "nats.url=nats://nats.example:4222")
-"""A setting that the charts of single services need."""
+"""The setting that the chart of a single service requires."""
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         address = f"localhost:{port}/team"
         publish = [sys.executable, "-m", "deploy.build.release.publish", VERSION, address]
         options = ["--plain-http", "--engine", " ".join(ENGINE)]
-        options += [] if images() else ["--images", "no"]
+        options += [] if has_base() else ["--images", "no"]
         subprocess.run([*publish, *options], cwd=tools.ROOT, check=True)
         yield address
     finally:
@@ -126,7 +127,7 @@ def test_wheels_install_with_the_lock_and_start(service: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_bill_of_materials_has_the_packages_of_the_lock(service: str) -> None:
-    """Proves R-SHIP-3: each package has its version, and those of other projects their licence."""
+    """Proves R-SHIP-3: each package has its version, and each package of another project has its licence."""
     found = components(f"svgx-{service}.cdx.json")
     lock = (RELEASE / "wheels" / f"svgx-{service}.requirements.lock").read_text(encoding="utf-8")
     expected = dict(re.findall(r"^([\w.-]+)==(\S+) \\$", lock, re.MULTILINE))
@@ -154,7 +155,7 @@ def components(name: str) -> dict[str, dict[str, Any]]:
 def test_chart_of_the_registry_renders_as_the_local_one(
     registry: str, program: str, chart: str, tmp_path: Path
 ) -> None:
-    """`helm install` takes the same steps before it asks a cluster. Proves R-SHIP-3."""
+    """Helm loads and renders the chart in the same way for an installation. Proves R-SHIP-3."""
     helm = Helm(program, tmp_path)
     settings = () if chart == "svgx" else NATS
     remote = (f"oci://{registry}/charts/{chart}", "--version", VERSION, "--plain-http")
@@ -167,8 +168,8 @@ def test_chart_of_the_registry_renders_as_the_local_one(
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_image_of_the_registry_is_that_of_the_release(registry: str, service: str) -> None:
-    """The charts name this image with the registry as `global.imageRegistry`. Proves R-SHIP-3."""
-    if not images():
+    """With the registry as `global.imageRegistry`, the charts use this image. Proves R-SHIP-3."""
+    if not has_base():
         pytest.skip("the release has no images: run `make images-check` before")
     host, _, path = registry.partition("/")
     found = manifest(registry, f"svgx/{service}")

@@ -1,4 +1,4 @@
-"""Commands for a running cluster: kubectl, both versions of Helm, and commands of a document as they are written."""
+"""Commands for a running cluster: kubectl, both versions of Helm, and unchanged commands from a document."""
 
 import contextlib
 import json
@@ -39,7 +39,7 @@ class Cluster:
         self._kubeconfig = control_plane.kubeconfig
         self._home = folder
         self.programs = folder / "bin"
-        """A folder for PATH with `kubectl` and `helm`. More programs may be put into it."""
+        """A folder for PATH with `kubectl` and `helm`. Fixtures may add more programs."""
         self.programs.mkdir()
         (self.programs / "kubectl").symlink_to(TOOLS / "kubectl")
         (self.programs / "helm").symlink_to(TOOLS / "helm4")
@@ -54,7 +54,7 @@ class Cluster:
 
     def apply(self, *objects: Mapping[str, Any]) -> None:
         """Create or change objects."""
-        # In the YAML of Kubernetes a name such as `n` would be false.
+        # JSON, because the YAML of Kubernetes would read a name such as `n` as false.
         everything = {"apiVersion": "v1", "kind": "List", "items": objects}
         self.kubectl("apply", "--filename", "-", stdin=json.dumps(everything))
 
@@ -63,7 +63,7 @@ class Cluster:
         return self.run(str(TOOLS / program), *arguments, folder=folder).output
 
     def shell(self, command: str, *, folder: Path | None = None) -> str:
-        """Run a command of a document with bash, as it is written, and return its output.
+        """Run an unchanged command of a document with bash, and return its output.
 
         The command finds `kubectl` and `helm` (Helm 4) on PATH, and the cluster by KUBECONFIG.
         Raise `CommandError` when the command fails.
@@ -71,7 +71,7 @@ class Cluster:
         return self.run("bash", "-euo", "pipefail", "-c", command, folder=folder).output
 
     def run(self, *command: str, stdin: str | None = None, folder: Path | None = None) -> Result:
-        """Run a program with the cluster's account. Raise `CommandError` when it fails."""
+        """Run a program with the account of the cluster's administrator. Raise `CommandError` when it fails."""
         result = subprocess.run(
             command,
             input=stdin,
@@ -97,7 +97,7 @@ class Cluster:
         }
 
     def wait(self, condition: Callable[[], bool], description: str, seconds: float = 120) -> None:
-        """Wait until a condition is true. Raise `TimeoutError` after some time."""
+        """Wait until a condition is true. Raise `TimeoutError` after `seconds`."""
         until = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > until:
@@ -106,7 +106,7 @@ class Cluster:
 
     @contextlib.contextmanager
     def namespace(self, name: str) -> Iterator[str]:
-        """Create a namespace with the standard `restricted`, and delete it with everything in it at the end."""
+        """Create a namespace with the standard `restricted`, and delete it with all its objects at the end."""
         self.apply(
             {
                 "apiVersion": "v1",
@@ -125,7 +125,7 @@ class Cluster:
             self.kubectl("delete", "namespace", name, "--wait", "--timeout=240s")
 
     def objects(self, namespace: str) -> set[str]:
-        """Return kind and name of all objects in a namespace, without those that Kubernetes itself makes there."""
+        """Return kind and name of all objects in a namespace, except objects that Kubernetes itself makes there."""
         types = self.kubectl(
             *("api-resources", "--namespaced", "--verbs", "list,get", "--output", "name")
         ).split()

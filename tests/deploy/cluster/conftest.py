@@ -15,6 +15,7 @@ from tests.deploy.cluster.control_plane import ControlPlane
 from tests.deploy.cluster.releases import NATS, Release
 
 VOLUMES = 12
+"""The number of volumes that exist before the tests, because no storage provider runs."""
 
 
 @pytest.fixture(scope="session")
@@ -25,9 +26,9 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clu
     Custom resources of the Prometheus operator, the Gateway API and cert-manager are defined.
 
     - `cluster.kubectl("get", "pods", "-n", "svgx")` runs kubectl with separate arguments and returns its output.
-    - `cluster.shell("kubectl get pods -n svgx")` runs a command of a document as it is written.
+    - `cluster.shell("kubectl get pods -n svgx")` runs an unchanged command of a document.
     - `with cluster.namespace("svgx")` makes a namespace that enforces the standard `restricted`, and deletes it.
-    - `svgx-gateway` and `docker run --rm IMAGE` run the gateway's commands, without a container.
+    - In `cluster.shell`, `svgx-gateway` and `docker run --rm IMAGE` run the gateway's commands, without a container.
     """
     reason = programs.missing_compiler()
     if reason is not None:
@@ -67,7 +68,7 @@ def _put_gateway(folder: Path) -> None:
 
 
 def create_secrets(cluster: Cluster, namespace: str) -> None:
-    """Make the secrets of an installation, as deploy/README.md says."""
+    """Make the secrets of an installation with the commands of deploy/README.md."""
     cluster.shell(
         f"""
         kubectl create secret generic svgx-secrets \\
@@ -82,7 +83,7 @@ def create_secrets(cluster: Cluster, namespace: str) -> None:
 
 @pytest.fixture(params=["helm3", "helm4"])
 def program(request: pytest.FixtureRequest) -> str:
-    """Return the name of one version of Helm."""
+    """Return `helm3` or `helm4`. Each test with this fixture runs once with each version."""
     return str(request.param)
 
 

@@ -20,7 +20,7 @@ from tests.deploy.cluster.control_plane import HOST, ControlPlane
 ZONES = ("zone-a", "zone-b", "zone-c")
 BROKEN_TAG = ":broken"
 LOG_EVENTS = ("websocket opened", "ERROR", "user_id=123")
-"""The log of each container."""
+"""The texts of the three lines in the log of each container."""
 
 _POLL_SECONDS = 0.2
 _STATUS = {"Content-Type": "application/strategic-merge-patch+json"}
@@ -79,14 +79,14 @@ def _report(client: httpx.Client, stopped: threading.Event) -> None:
 
 
 class _Reporter:
-    """The state of the pods of all nodes."""
+    """The reports of all nodes to the API server."""
 
     def __init__(self, client: httpx.Client) -> None:
         self.client = client
         self._addresses = itertools.count(1)
 
     def report(self, pod: dict[str, Any]) -> None:
-        """Bring the status of one pod up to date."""
+        """Report the present status of one pod, and remove a pod that is being deleted."""
         metadata = pod["metadata"]
         url = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
         if "deletionTimestamp" in metadata:
@@ -103,11 +103,12 @@ class _Reporter:
             return None
         reason = self._obstacle(pod)
         if reason is not None:
-            return None if _waits(pod) else _waiting(pod, reason)
+            return None if _is_reported_as_waiting(pod) else _waiting(pod, reason)
         number = next(self._addresses)
         return _started(pod, f"10.244.{number // 250}.{number % 250 + 1}")
 
     def _obstacle(self, pod: dict[str, Any]) -> str | None:
+        """Return the reason why a kubelet would not start the pod, or None."""
         if any(each["image"].endswith(BROKEN_TAG) for each in pod["spec"]["containers"]):
             return "ErrImagePull"
         namespace = pod["metadata"]["namespace"]
@@ -134,7 +135,8 @@ def _references(spec: dict[str, Any]) -> Iterator[tuple[str, str, str | None]]:
                 yield plural, name, None
 
 
-def _waits(pod: dict[str, Any]) -> bool:
+def _is_reported_as_waiting(pod: dict[str, Any]) -> bool:
+    """Return whether the status of a pending pod already has a reason."""
     return bool(pod["status"].get("containerStatuses"))
 
 

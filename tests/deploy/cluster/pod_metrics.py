@@ -1,6 +1,6 @@
-"""Measurements of pods, as the metrics server offers them to `kubectl top` and to autoscalers.
+"""Measurements of pods for `kubectl top` and autoscalers.
 
-A custom resource replaces the metrics server's API. So no container has to run.
+A custom resource replaces the API of the metrics server, because no container runs that could be measured.
 """
 
 from datetime import UTC, datetime

@@ -1,6 +1,6 @@
 """Commands of kubectl for each service of an installation without Helm, and the commands of the chart's notes.
 
-`test_operations.py` executes the guide itself. Here, each command also has the expected output for every service.
+`test_operations.py` executes the guide itself. Here, the output of each command is also checked, for every service.
 """
 
 import re

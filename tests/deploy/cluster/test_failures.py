@@ -1,4 +1,4 @@
-"""Installations and upgrades that cannot succeed, limits of a namespace, and nodes that are emptied."""
+"""Installations and upgrades that cannot succeed, limits of a namespace, and the drain of a node."""
 
 import pytest
 

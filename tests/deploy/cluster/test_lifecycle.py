@@ -26,7 +26,7 @@ def release(
 def test_release_from_installation_to_removal_keeps_replicas_and_leaves_nothing(
     cluster: Cluster, release: Release
 ) -> None:
-    """Upgrades and rollbacks keep the number of replicas. An uninstallation keeps only the data of PostgreSQL.
+    """Upgrades and rollbacks keep the number of replicas. `helm uninstall` keeps only the data of PostgreSQL.
 
     The pods start only when the API server's admission finds that they fulfil the standard `restricted`, and when the
     secrets and ConfigMaps to which they refer exist.

@@ -36,7 +36,7 @@ def clone(
 
 @pytest.mark.parametrize("block", (b := checked_by("cluster")), ids=names(b))
 def test_block_of_the_guide_succeeds(cluster: Cluster, clone: Path, block: Block) -> None:
-    """The commands run as they are. Each block finds the cluster as the block before left it."""
+    """The commands run unchanged. Each block runs in the cluster that the block before has changed."""
     cluster.shell(block.text, folder=clone)
 
 

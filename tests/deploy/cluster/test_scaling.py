@@ -15,7 +15,7 @@ FIXED = ("--set", "autoscaling.enabled=false")
 def test_service_scaled_to_zero_stays_down_until_it_is_scaled_up(
     cluster: Cluster, gateway: Release
 ) -> None:
-    """The guide stops a service for a recovery. Neither the autoscaler nor an upgrade starts it again."""
+    """The operations guide stops services for a recovery. Neither the autoscaler nor an upgrade starts them again."""
     gateway.install()
     cluster.wait(lambda: gateway.replicas("gateway") == 3, "the autoscaler's minimum")
     gateway.scale("gateway", 0)
@@ -42,7 +42,7 @@ def condition(autoscaler: dict[str, Any], kind: str) -> str | None:
 def test_fixed_number_of_replicas_replaces_scaling_by_hand(
     cluster: Cluster, gateway: Release
 ) -> None:
-    """Without an autoscaler the chart sets the number. Helm 3 resets it; Helm 4 refuses, and names the field."""
+    """Without an autoscaler, Helm 3 sets the chart's number again. Helm 4 refuses the upgrade, and names the field."""
     gateway.install(*FIXED)
     gateway.scale("gateway", 5)
     if gateway.program == "helm4":
@@ -54,10 +54,10 @@ def test_fixed_number_of_replicas_replaces_scaling_by_hand(
     assert gateway.replicas("gateway") == 3
 
 
-def test_autoscaler_that_is_added_later_raises_the_single_replica_left(
+def test_autoscaler_that_is_turned_on_later_raises_the_replicas_from_one(
     cluster: Cluster, gateway: Release
 ) -> None:
-    """Kubernetes falls back to one replica when a chart stops naming the number. The autoscaler then scales up."""
+    """Kubernetes sets the number to one when the chart no longer states it. The autoscaler then raises the number."""
     gateway.install(*FIXED)
     gateway.upgrade()
     cluster.wait(lambda: gateway.replicas("gateway") == 3, "the autoscaler's minimum")

@@ -12,6 +12,7 @@ from deploy.build import charts
 from deploy.build.helm import NAMESPACE, Helm
 from tests.deploy.cluster.cluster import Cluster, CommandError, Result
 from tests.deploy.cluster.releases import NATS
+from tests.deploy.objects import parse_objects
 
 EVERYTHING = """
 autoscaling: {connectionsPerReplica: 2000}
@@ -115,7 +116,7 @@ def render(helm: Helm, case: str, release: str) -> list[dict[str, Any]]:
     (helm.charts / "everything.yaml").write_text(EVERYTHING, encoding="utf-8")
     chart, *arguments = RENDERED[case]
     rendered = helm.template(chart, *arguments, release=release)
-    return [each for each in yaml.safe_load_all(rendered) if each]
+    return parse_objects(rendered)
 
 
 @pytest.mark.parametrize("release", ["svgx", LONG_NAME])
@@ -134,7 +135,7 @@ def test_every_object_is_accepted_without_a_warning(
 def test_every_pod_is_admitted_to_a_restricted_namespace(
     cluster: Cluster, helms: dict[str, Helm], svgx: str, case: str
 ) -> None:
-    """The API server's own admission checks each pod template as a pod. Otherwise it would do so only at the start."""
+    """Each pod template is checked as a pod, because the API server checks the pods of a Deployment only later."""
     pods = [
         pod(each)
         for each in render(helms["helm4"], case, "svgx")
@@ -209,7 +210,7 @@ def test_mistake_in_an_object_is_found(
     value: object,
     message: str,
 ) -> None:
-    """The checks above can fail: the API server reports one mistake of each kind, with its place."""
+    """The tests above can fail, because the API server reports a mistake in an object of each kind."""
     found = next(
         each for each in render(helms["helm4"], "everything", "svgx") if each["kind"] == kind
     )

@@ -1,7 +1,7 @@
 """The process of a pod, which accepts connections at the given ports and opens connections on request.
 
 The process runs in a network namespace of its own. Each line of its input is a JSON list of `[address, port]`. The
-answer is a line with a JSON list of booleans: whether the connection to each address and port was opened.
+answer is a line with a JSON list: for each target, true if the connection was opened.
 """
 
 import asyncio

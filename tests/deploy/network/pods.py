@@ -27,7 +27,7 @@ class Pod:
         self._connect(f"pod{number}")
 
     def opened(self, targets: Sequence[tuple[str, int]]) -> list[bool]:
-        """Try to open a connection to each target, and return for each whether it was opened."""
+        """Try to open a connection to each target, and return for each target whether this succeeded."""
         assert self._agent.stdin is not None
         self._agent.stdin.write(json.dumps(targets) + "\n")
         self._agent.stdin.flush()
@@ -71,7 +71,7 @@ def running(pods: Sequence[tuple[str, Sequence[int]]]) -> Iterator[list[Pod]]:
 
 
 def is_isolated() -> bool:
-    """Return whether this process has a network namespace without routes. The machine's own has routes."""
+    """Return whether this process is in a network namespace without routes, unlike that of the machine."""
     try:
         lines = Path("/proc/self/net/route").read_text(encoding="utf-8").splitlines()
     except OSError:

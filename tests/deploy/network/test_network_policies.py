@@ -43,7 +43,7 @@ PORTS = {
     "stranger": (8000,),
     "neighbour": (8000,),
 }
-"""The ports at which each pod accepts connections. No chart defines the ports of stand-ins."""
+"""The ports at which each pod accepts connections."""
 
 STAND_INS = {
     "dns": ("kube-system", {}),
@@ -54,7 +54,7 @@ STAND_INS = {
     "backup": ("svgx", {NAME: "svgx-backup", "app.kubernetes.io/instance": "svgx"}),
     "state-backup": ("svgx", {NAME: "svgx-state-backup", "app.kubernetes.io/instance": "svgx"}),
 }
-"""Namespace and labels of the pods that no workload creates. The two for backups have the labels of the jobs."""
+"""Namespace and labels of the pods that the tests create. Two of them have the labels of the backup jobs."""
 
 FLOWS = {
     "gateway": {("nats", 4222), ("valkey", 6379)},
@@ -75,7 +75,7 @@ FLOWS = {
 """The connections that each pod may open to pods of the charts. All other connections must be refused."""
 
 UNPROTECTED = {"dns", "ingress", "prometheus", "stranger", "neighbour"}
-"""Pods without a policy. Only the policies of other pods limit their connections."""
+"""Pods without a policy of their own. They accept all connections that the policy of the other pod permits."""
 
 WITHOUT_NAMES = {"postgresql", "valkey"}
 """Pods that open no connection, so they need no DNS."""
@@ -108,7 +108,7 @@ async def pods(
 
 
 def stand_in(name: str) -> dict[str, Any]:
-    """Return the manifest of a pod that no workload creates."""
+    """Return the manifest of a pod of `STAND_INS`."""
     namespace, labels = STAND_INS[name]
     container = {
         "name": "main",
@@ -159,6 +159,7 @@ def kube_router(cluster: Cluster, folder: Path) -> Process:
     }
 
     async def ready() -> bool:
+        # The tests wait until the connections are filtered.
         return True
 
     return Process(
@@ -187,7 +188,7 @@ def test_pods_open_exactly_the_connections_of_the_architecture(
 
 
 def differences(pods: dict[str, Pod]) -> list[str]:
-    """Return the connections that are open and must be refused, and those that are refused and must be open."""
+    """Return a line for each connection that is open although it must be refused, or the other way round."""
     found = []
     for source, pod in pods.items():
         targets = [

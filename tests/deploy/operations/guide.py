@@ -1,8 +1,12 @@
 """The code blocks of `docs/operations.md`, and the way in which each of them is checked.
 
-A comment before each block states the way: `<!-- check: stack -->`. The ways are
-`stack` (the block runs against a stack of processes), `cluster` (against an API server, with Helm's release),
-`manifests` (against an API server, in a namespace without the release), `parse: REASON` and `skip: REASON`.
+A comment before each block states the way: `<!-- check: stack -->`. These are the ways:
+
+- `stack`: the block runs with a stack of processes.
+- `cluster`: the block runs with an API server, on the release that Helm has installed.
+- `manifests`: the block runs with an API server, in a namespace without the release.
+- `parse: REASON`: bash parses the block, and does not run it.
+- `skip: REASON`: the block is not run.
 """
 
 import re

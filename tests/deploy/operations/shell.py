@@ -1,7 +1,7 @@
-"""A shell in which the guide's commands run against a stack of processes.
+"""A shell in which the guide's commands run with a stack of processes.
 
-Programs of the stack stand in for programs of a cluster: `kubectl exec` runs the command with the environment of the
-service's process, `kubectl logs` prints the log of that process, and `redis-cli` sends its arguments to Valkey.
+Scripts replace the programs that need a cluster or a package: `kubectl exec` runs the command with the environment of
+the service's process, `kubectl logs` prints the log of that process, and `redis-cli` sends its arguments to Valkey.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from svgx_devstack.backing import binaries
 from tests.deploy.operations.guide import ROOT
 
 GUIDE_DATABASE: Final = "guide"
-"""The database that the guide's statements create, so that the stack's database stays as it is."""
+"""The database that the guide's statements create and change. The stack has another database."""
 
 _SERVICES: Final = ("gateway", "auth", "collab", "state")
 _TIMEOUT: Final = 60.0

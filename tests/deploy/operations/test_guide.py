@@ -1,4 +1,4 @@
-"""The commands of the operations guide, extracted from `docs/operations.md`."""
+"""The commands in `docs/operations.md` are valid, and the commands for a stack succeed."""
 
 import re
 import subprocess
@@ -11,6 +11,7 @@ import yaml
 
 from svgx_devstack import DevStack
 from tests.deploy.debian import program
+from tests.deploy.objects import parse_objects
 from tests.deploy.operations.guide import GUIDE, ROOT, Block, checked_by, names, read_blocks
 from tests.deploy.operations.shell import GUIDE_DATABASE, Shell
 from tests.e2e.clients.api import open_api
@@ -20,9 +21,9 @@ _CREATED_BY_THE_GUIDE: Final = {"svgx-secrets", "svgx-admin", "svgx-tls", "svgx-
 _OBJECT: Final = re.compile(r"\b(?:deployment|service|hpa|secret)[/ ](svgx-[a-z-]+)")
 
 EXITS: Final = {
-    # curl ends after five seconds, because the connection stays open, or when the gateway closes it.
+    # curl ends with an error after five seconds, or when the gateway closes the connection.
     "WebSockets": {0, 28, 52, 56},
-    # `grep` finds no line of this user and of this trace.
+    # `grep` finds no line with this user or this trace id.
     "Logs": {0, 1},
 }
 """Exit statuses of blocks, by their heading. Other blocks exit with 0."""
@@ -50,7 +51,7 @@ async def shell(stack: DevStack, tmp_path_factory: pytest.TempPathFactory) -> As
 
 
 def test_each_block_with_commands_states_its_check() -> None:
-    """A block without a check is a drawing, so it has no language."""
+    """Each block with a language states a valid way of its check. Only drawings have neither."""
     blocks = read_blocks()
     assert len(blocks) > 30
     assert [b.name for b in blocks if bool(b.language) and b.way not in _WAYS] == []
@@ -58,7 +59,7 @@ def test_each_block_with_commands_states_its_check() -> None:
 
 
 def test_at_most_eight_commands_are_not_run() -> None:
-    """The commands of blocks that are skipped are not run. `make operations-check` shows the numbers."""
+    """The commands of blocks that are skipped are not run. `make operations-check` prints how many are."""
     counts = Counter(block.way for block in read_blocks() if block.way for _ in block.commands)
     executed = counts.total() - counts["parse"] - counts["skip"]
     print(f"\ncommands: {executed} executed, {counts['parse']} parsed, {counts['skip']} not run")
@@ -77,7 +78,7 @@ def test_commands_for_a_cluster_name_existing_objects() -> None:
     """Each object that a command names is rendered by the charts or created by the guide."""
     existing = set(_CREATED_BY_THE_GUIDE)
     for path in (ROOT / "k8s").glob("*.yaml"):
-        for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
+        for document in parse_objects(path.read_text(encoding="utf-8")):
             existing.add(document["metadata"]["name"])
     named = set(_OBJECT.findall(GUIDE.read_text(encoding="utf-8")))
     assert len(named) > 4
@@ -85,7 +86,7 @@ def test_commands_for_a_cluster_name_existing_objects() -> None:
 
 
 def test_ingress_names_the_issuer_of_the_guide() -> None:
-    """cert-manager finds the issuer that the guide creates by the annotation of the ingress."""
+    """The annotation of the ingress names the issuer that the guide creates."""
     (text,) = (block.text for block in read_blocks() if "kind: ClusterIssuer" in block.text)
     issuer = yaml.safe_load(text.split("EOF")[1])
     ingress = yaml.safe_load((ROOT / "k8s" / "ingress.yaml").read_text(encoding="utf-8"))
@@ -95,7 +96,7 @@ def test_ingress_names_the_issuer_of_the_guide() -> None:
 
 @pytest.mark.parametrize("block", (b := checked_by("stack")), ids=names(b))
 async def test_block_of_the_guide_succeeds(shell: Shell, block: Block) -> None:
-    """The commands run as they are, except for addresses and the name of the database. Proves R-HTTP-1."""
+    """The commands run unchanged, except for addresses and the name of the database. Proves R-HTTP-1."""
     if block.language == "sql":
         new = "CREATE DATABASE" in block.text
         text = block.text.replace("svgx", GUIDE_DATABASE) if new else block.text

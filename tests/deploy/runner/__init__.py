@@ -3,7 +3,7 @@
 `cluster` starts all objects of a rendering. These things differ from a real cluster:
 
 - A container is a process on this machine, without an image, namespaces and limits. `image` names the programs; the
-  entry point and the variables of the services come from their Dockerfiles. PostgreSQL runs as another user than root.
+  entry point and the variables of the services come from their Dockerfiles. PostgreSQL does not run as root.
 - A volume is a folder. A pod's mount paths, such as /etc/svgx, are replaced by folders in its variables, arguments and
   configuration files (`substitution`). A pod gets `TMPDIR` for its volume at /tmp.
 - A pod has an address in 127.0.0.0/8, and listens there on the ports of its container, in place of 0.0.0.0. The names

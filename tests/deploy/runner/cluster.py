@@ -8,22 +8,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.deploy.objects import Object
 from tests.deploy.runner import container, environment, volumes
 from tests.deploy.runner.image import Images
 from tests.deploy.runner.pod import Pod
-from tests.deploy.runner.rendered import Object, Rendered
+from tests.deploy.runner.rendered import Rendered
 from tests.deploy.runner.service import Proxies, Service
 from tests.deploy.runner.substitution import Substitution
 from tests.deploy.runner.workload import Workload
 
 _TIMEOUT = 120.0
-"""Seconds that a change of the pods may take."""
+"""The most seconds until a condition of `until` is true."""
 
 
 class Cluster:
     """The running objects. Use it as an async context manager; at the end of the block all processes end.
 
-    `workloads` are the Deployments and StatefulSets by name. `pods` are all pods since the start.
+    `workloads` are the Deployments and StatefulSets by name. `pods` are all pods since the start, including ended ones.
+    `changes` counts the changes of pods.
     """
 
     def __init__(self, rendered: Rendered, folder: Path) -> None:
@@ -36,7 +38,7 @@ class Cluster:
         }
         self._rendered = rendered
         self._images = Images(folder / "images")
-        # Two clusters at the same time hardly ever have the same network.
+        # A random network, so that two clusters on one machine hardly ever use the same addresses.
         self._network = f"127.{1 + secrets.randbelow(254)}.{secrets.randbelow(256)}"
         self._numbers = itertools.count(1)
         self._changed = asyncio.Event()
@@ -71,7 +73,7 @@ class Cluster:
         return [event for pod in self.pods for event in pod.events]
 
     def address(self, service: str, port: int) -> str:
-        """Return the host and port on which a port of a service is reached."""
+        """Return the host and port, such as `127.5.6.7:80`, at which a port of a service is reached."""
         return self._services[service].host_and_port(port)
 
     def log(self, pod: str) -> str:
@@ -101,7 +103,7 @@ class Cluster:
         return created
 
     async def until(self, condition: Callable[[], bool], purpose: str) -> None:
-        """Wait until a change of any pod makes the condition true. Raise `TimeoutError` with the purpose."""
+        """Wait until the condition is true. Check it after each change of a pod. Raise `TimeoutError` after 120 s."""
         try:
             async with asyncio.timeout(_TIMEOUT):
                 while not condition():
@@ -144,7 +146,7 @@ class Cluster:
         }
 
     def _host_address(self, name: str) -> str:
-        """Return the address of a pod. A pod of a StatefulSet keeps it, so that its name stays valid."""
+        """Return the address of the pod with this name. A later pod of a StatefulSet with the same name has it too."""
         if name not in self._addresses:
             self._addresses[name] = self._next_address()
         return self._addresses[name]

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from svgx_devstack import process as devstack_process
+from tests.deploy.objects import Object
 from tests.deploy.runner.environment import expand
 from tests.deploy.runner.image import Image
-from tests.deploy.runner.rendered import Object
 from tests.deploy.runner.substitution import Substitution
 
 
@@ -28,7 +28,7 @@ class Container:
     substitution: Substitution
 
     async def start(self) -> asyncio.subprocess.Process:
-        """Start the process. It ends with this process, and its output is appended to the log."""
+        """Start the process, and append its output to the log. It is killed when the process of the tests ends."""
         with self.log.open("ab") as output:
             return await self._launch(self.argv, signal.SIGKILL, output.fileno())
 
@@ -66,7 +66,7 @@ class Container:
 
 
 def kill(process: asyncio.subprocess.Process) -> None:
-    """Send SIGKILL to the process and its children. A container ends with its first process."""
+    """Send SIGKILL to the process and its children, because a container ends with its first process."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 

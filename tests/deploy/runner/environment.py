@@ -1,10 +1,11 @@
-"""The environment variables of a container, resolved as the kubelet does it."""
+"""The environment variables of a container, resolved as a kubelet resolves them."""
 
 import re
 from collections.abc import Mapping
 from decimal import ROUND_CEILING, Decimal
 
-from tests.deploy.runner.rendered import Object, Rendered
+from tests.deploy.objects import Object
+from tests.deploy.runner.rendered import Rendered
 
 NODE = "this-machine"
 
@@ -22,7 +23,7 @@ _UNITS: dict[str, Decimal] = {
 
 
 class ConfigurationError(Exception):
-    """A reference to an object or a key that does not exist. A kubelet does not start the container then."""
+    """A part of a rendering with which a kubelet starts no container, such as a reference to a missing secret."""
 
 
 def quantity(text: str) -> Decimal:

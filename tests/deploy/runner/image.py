@@ -53,7 +53,7 @@ sys.exit(answers[-1].startswith("-"))
 class Image:
     """The entry point of an image, the folders of its programs, its variables, and the signal that stops it.
 
-    `not_as_root`: the program refuses to run as root.
+    `not_as_root`: whether the program refuses to run as root.
     """
 
     entrypoint: tuple[str, ...]

@@ -5,19 +5,20 @@ import contextlib
 import os
 from collections.abc import Callable, Mapping
 
+from tests.deploy.objects import Object
 from tests.deploy.runner.container import Container, kill
 from tests.deploy.runner.probe import Probe
-from tests.deploy.runner.rendered import Object
 
 _FIRST_DELAY, _LONGEST_DELAY = 1.0, 10.0
-"""Seconds before the first restart of a container, and the most seconds. Each delay is twice the one before."""
+"""The shortest and the longest delay of a restart in seconds. Each delay is twice the delay before."""
 
 
 class Pod:
     """A pod with one container.
 
-    The endpoints of a service depend on `ready` and `terminating`. `events` are the restarts, failed
-    liveness probes and forced ends, which do not happen in a healthy installation.
+    A service sends connections to a pod that is `ready` and not `terminating`. `gone` is true when the deleted pod has
+    ended. `events` are the restarts, failed startup and liveness probes, and forced ends, which do not happen in a
+    healthy installation.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Pod:
         return self._process.pid if running and self._process is not None else None
 
     def delete(self) -> None:
-        """Begin to stop the pod: it leaves all services, then gets its signal, and is killed after its grace period."""
+        """Begin to stop the pod. Services stop using it, it gets its signal, and is killed after its grace period."""
         if not self.terminating:
             self._terminating.set()
             self._changed()
@@ -83,7 +84,7 @@ class Pod:
             finally:
                 probing.cancel()
                 kill(process)
-            # The task has ended unless a probe has an error of its own, which then ends the test.
+            # The task was cancelled. If a probe has raised an error before, this line raises it.
             with contextlib.suppress(asyncio.CancelledError):
                 await probing
             self._set_ready(False)
@@ -95,7 +96,7 @@ class Pod:
             delay = min(2 * delay, _LONGEST_DELAY)
 
     async def _probe(self, process: asyncio.subprocess.Process) -> None:
-        """Run the startup probe, then the other two, until cancelled."""
+        """Run the startup probe, and then the readiness and liveness probes until cancelled."""
         await self._wait_started(process)
 
         def report_alive(alive: bool) -> None:
@@ -125,7 +126,7 @@ class Pod:
         return Probe.of(self._spec[name], self.address, self.ports, self._container.execute)
 
     def _fail(self, probe: str, process: asyncio.subprocess.Process) -> None:
-        """Kill the container, because its probe has failed. It starts again."""
+        """Kill the container, because its probe has failed. The pod then starts it again."""
         self.events.append(f"{self.name} failed its {probe} probe")
         kill(process)
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from tests.deploy.runner.rendered import Object
+from tests.deploy.objects import Object
 
 Execute = Callable[[list[str]], Awaitable[int]]
 """A function that runs a command in the container, and returns its exit status."""
@@ -43,7 +43,7 @@ class Probe:
         )
 
     async def run(self, report: Callable[[bool], None]) -> None:
-        """Probe until cancelled, and report each result once its threshold is reached."""
+        """Probe until cancelled. Report each success and each failure once its threshold is reached."""
         successes = failures = 0
         await asyncio.sleep(self.initial_delay)
         while True:
@@ -55,7 +55,7 @@ class Probe:
                 successes, failures = 0, failures + 1
                 if failures >= self.failure_threshold:
                     report(False)
-            # A kubelet probes at this interval too.
+            # The sleep is the interval of a kubelet, not a wait for an event.
             await asyncio.sleep(self.period)
 
     async def _once(self) -> bool:

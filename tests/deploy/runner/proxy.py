@@ -63,7 +63,7 @@ async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> No
 
 
 async def main() -> None:
-    """Follow the commands until the end of standard input."""
+    """Carry out the commands until the end of standard input."""
     proxies: dict[str, Proxy] = {}
     servers: list[asyncio.Server] = []
     commands = asyncio.StreamReader()

@@ -1,21 +1,17 @@
-"""The objects of a rendering, and the secrets that an operator has to create before."""
+"""The objects of a rendering, and the secrets that an operator creates before the installation."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
-import yaml
-
-Object = dict[str, Any]
+from tests.deploy.objects import Object, parse_objects
 
 
 class Rendered:
-    """The objects that Helm has rendered, found by kind and name. `secrets` are added to them."""
+    """The objects that Helm has rendered, without hooks, and the operator's `secrets` by name."""
 
     def __init__(self, text: str, secrets: Mapping[str, Mapping[str, str]]) -> None:
-        objects = (each for each in yaml.safe_load_all(text) if each)
         self._objects: list[Object] = [
             each
-            for each in objects
+            for each in parse_objects(text)
             if "helm.sh/hook" not in each["metadata"].get("annotations", {})
         ]
         self._secrets = {name: dict(data) for name, data in secrets.items()}

@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from svgx_devstack import process as devstack_process
+from tests.deploy.objects import Object
 from tests.deploy.runner.pod import Pod
-from tests.deploy.runner.rendered import Object
 
 _PROGRAM = Path(__file__).with_name("proxy.py")
 
 _FIRST_COMMON_PORT = 1024
-"""The first port on which a program may listen that does not run as root."""
+"""The lowest port on which a program without the rights of root may listen."""
 
 
 class Proxies:
@@ -26,7 +26,7 @@ class Proxies:
         self._targets: dict[str, list[tuple[str, int]]] = {}
 
     async def start(self) -> None:
-        """Start the process. It ends with this process."""
+        """Start the process. It is killed when the process of the tests ends."""
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", devstack_process.LAUNCH),
             *(str(os.getpid()), str(int(signal.SIGKILL)), "0"),
@@ -71,7 +71,7 @@ class Service:
         self._ports: dict[int, int] = {}
 
     async def start(self) -> None:
-        """Listen on all ports of the service. A port below 1024 becomes a free port."""
+        """Listen on all ports of the service. A free port replaces a port below 1024."""
         for entry in self._spec["ports"]:
             port = entry["port"] if entry["port"] >= _FIRST_COMMON_PORT else 0
             self._ports[entry["port"]] = await self._proxies.listen(
@@ -83,7 +83,7 @@ class Service:
         return f"{self.address}:{self._ports[port]}"
 
     def update(self, pods: Iterable[Pod]) -> None:
-        """Send new connections to the selected pods that are ready and do not stop."""
+        """Send new connections to the selected pods that are ready and not terminating."""
         selected = [
             pod
             for pod in pods

@@ -10,7 +10,7 @@ from tests.sampling import MIB, Sampler, memory, tree
 class Usage(Sampler):
     """A thread that measures all pods.
 
-    A container of a real cluster shares no pages with others, and so has some MiB more.
+    A container of a real cluster uses some MiB more, because it shares no pages with other containers.
     """
 
     def __init__(self, pods: list[Pod]) -> None:
@@ -55,7 +55,7 @@ def _processor_seconds(pid: int | None) -> float:
         try:
             times = psutil.Process(each).cpu_times()
         except psutil.NoSuchProcess:
-            continue  # the process has ended since
+            continue  # the process has ended meanwhile
         total += times.user + times.system
         if each == pid:
             total += times.children_user + times.children_system

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.deploy.objects import Object
 from tests.deploy.runner.environment import ConfigurationError
-from tests.deploy.runner.rendered import Object, Rendered
+from tests.deploy.runner.rendered import Rendered
 
 
 def mount_points(container: Object, folder: Path) -> dict[str, Path]:
-    """Return the folder of each mount path. The folder of a volume is `folder` and the volume's name."""
+    """Return the folder of each mount path. Each volume is a folder below `folder` with the name of the volume."""
     return {
         mount["mountPath"].rstrip("/"): folder / mount["name"] / mount.get("subPath", "")
         for mount in container.get("volumeMounts", [])

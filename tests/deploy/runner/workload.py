@@ -6,8 +6,8 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from tests.deploy.objects import Object
 from tests.deploy.runner.pod import Pod
-from tests.deploy.runner.rendered import Object
 
 
 class Cluster(Protocol):
@@ -31,7 +31,7 @@ class Workload:
         self.replicas: int = workload["spec"]["replicas"]
         self.pods: list[Pod] = []
         self.most_pods = 0
-        """The largest number of pods that existed at the same time, terminating ones included."""
+        """The largest number of pods that existed at the same time, including terminating pods."""
         self._all: list[Pod] = []
         self._cluster = cluster
         self._namespace: str = workload["metadata"]["namespace"]
@@ -72,7 +72,7 @@ class Workload:
         self.pods.remove(pod)
 
     async def _roll(self, old: list[Pod], settings: Object) -> None:
-        """Start new pods within `maxSurge` and stop old ones within `maxUnavailable`. Terminating pods do not count."""
+        """Start new pods within `maxSurge`, and stop old ones within `maxUnavailable`. Ignore terminating pods."""
         surge = rounded(settings["maxSurge"], self.replicas, math.ceil)
         unavailable = rounded(settings["maxUnavailable"], self.replicas, math.floor)
         new: list[Pod] = []
@@ -119,7 +119,7 @@ class Workload:
 
 
 def rounded(value: int | str, replicas: int, how: Callable[[float], int]) -> int:
-    """Return a number of pods that is given as such or as a percentage of the replicas."""
+    """Return a number of pods. `value` is the number itself, or a percentage of the replicas such as `25%`."""
     if isinstance(value, str):
         return how(int(value.removesuffix("%")) * replicas / 100)
     return value

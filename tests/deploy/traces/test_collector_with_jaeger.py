@@ -25,8 +25,10 @@ from tests.e2e.clients.yjs_driver import YjsDriver
 from tests.limits import HIGH_LIMITS
 
 DECISION_WAIT = "3s"
-"""Time from the first span of a trace to the decision whether the collector keeps the trace. It is shorter than the
-shipped value, but all spans of the tests' traces arrive within it."""
+"""Time from the first span of a trace to the decision whether the collector keeps the trace.
+
+It is shorter than the shipped 95 s, and long enough for all spans of the tests' traces to arrive.
+"""
 
 KINDS = {"usual": (1000, 0.01), "failed": (20, 0.01), "slow": (20, 1.2)}
 """For each kind of trace, the number of traces and the seconds that each takes."""

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
+from svgx_devstack import DevStack
 from tests import leaks
 from tests.e2e.clients.api import ApiSession, open_api
 from tests.e2e.clients.oidc import LOGIN_PATH, Browser, OidcStack, start_oidc_stack
@@ -134,7 +135,7 @@ async def test_oidc_callback_works_once_and_only_in_its_browser(
 async def test_oidc_callback_of_another_issuer_is_refused(
     oidc: OidcStack, browser: Browser
 ) -> None:
-    """This provider announces the `iss` parameter, so a callback without it is refused. Proves R-AUTH-32."""
+    """A callback without the parameter `iss` is refused too, because this provider announces it. Proves R-AUTH-32."""
     name = new_name()
     await oidc.set_claims(name, groups=["readers"])
     for pattern in (r"&iss=[^&]+", r"iss=[^&]+&"):
@@ -149,7 +150,7 @@ async def test_oidc_callback_of_another_issuer_is_refused(
 
 
 async def test_oidc_callback_with_an_error_is_refused(browser: Browser) -> None:
-    """The user cancels the sign-in at the provider. Proves R-AUTH-32."""
+    """A user that cancels the sign-in at the provider returns with an error, and gets 401. Proves R-AUTH-32."""
     response = await browser.http.get(LOGIN_PATH)
     state = parse_qs(urlsplit(response.headers["location"]).query)["state"][0]
     issuer = response.headers["location"].partition("/auth?")[0]
@@ -160,7 +161,7 @@ async def test_oidc_callback_with_an_error_is_refused(browser: Browser) -> None:
 
 
 async def test_oidc_callback_with_an_invalid_code_is_refused(browser: Browser) -> None:
-    """The provider does not accept the code. Proves R-AUTH-32."""
+    """The provider refuses the code, and the client gets 401. Proves R-AUTH-32."""
     response = await browser.http.get(LOGIN_PATH)
     state = parse_qs(urlsplit(response.headers["location"]).query)["state"][0]
     issuer = response.headers["location"].partition("/auth?")[0]
@@ -170,7 +171,7 @@ async def test_oidc_callback_with_an_invalid_code_is_refused(browser: Browser) -
 
 
 async def test_unknown_oidc_provider_gets_404(browser: Browser) -> None:
-    """Both pages name the field `provider`. Proves R-AUTH-30."""
+    """The pages `login` and `callback` name the field `provider`. Proves R-AUTH-30."""
     for page in ("login", "callback"):
         response = await browser.http.get(f"/auth/oidc/unknown/{page}")
         assert (response.status_code, response.json()["field"]) == (404, "provider")
@@ -233,7 +234,7 @@ async def test_oidc_sign_in_without_a_role_revokes_the_account(
 
     await oidc.set_claims(name, groups=["editors"])
     assert (await browser.login(name)).json()["user"]["role"] == "editor"
-    async with asyncio.timeout(20):  # a gateway caches for a while that the key is invalid
+    async with asyncio.timeout(20):  # a gateway caches the refusal of the key for some seconds
         while (await browser.http.get("/auth/me", headers=api_key)).status_code != 200:
             await pause()
     assert (await browser.http.get("/admin/users/", headers=api_key)).status_code == 403
@@ -264,7 +265,7 @@ async def test_oidc_sign_in_with_a_taken_name_creates_another_account(
 async def test_oidc_sign_in_with_an_unverified_address_gets_a_placeholder_address(
     oidc: OidcStack, browser: Browser
 ) -> None:
-    """The address stays free for its owner. Proves R-AUTH-34."""
+    """The owner of the address can still use it for an account. Proves R-AUTH-34."""
     name = new_name()
     await oidc.set_claims(name, email="owner@example.net", groups=["readers"])
     user = (await browser.login(name)).json()["user"]
@@ -320,28 +321,36 @@ async def test_oidc_sign_ins_are_in_the_audit_log(
 
 
 async def test_unavailable_oidc_provider_gets_503_and_password_log_ins_work(
-    tmp_path: Path, node: Path, admin: ApiSession
+    oidc: OidcStack, browser: Browser
 ) -> None:
-    """Both OIDC pages get status 503, and log-ins with a password work. Proves R-AUTH-35."""
-    async with start_oidc_stack(tmp_path, node) as other:
-        browser = Browser(other)
-        async with browser.http:
-            await other.set_claims("ada", groups=["editors"])
-            callback = await browser.authorize("ada")
-            other.process.kill()
-            await other.process.wait()
-            unavailable = await browser.http.get(callback)
-            assert (unavailable.status_code, unavailable.json()["code"]) == (503, "unavailable")
-            assert "retry-after" in unavailable.headers
-            stack = other.stack
-            auth = stack.process("auth")
-            await auth.stop()
-            await auth.start()
-            await auth.wait_ready()
-            for _ in range(10):
-                assert (await browser.http.get(LOGIN_PATH)).status_code == 503
-            body = {"username": stack.admin_username, "password": stack.admin_password}
-            assert (await browser.http.post("/auth/login", json=body)).status_code == 200
+    """Both OIDC pages get status 503, and log-ins with a password work. Proves R-AUTH-35.
+
+    After a new start of both, the auth service works with the provider again.
+    """
+    name = new_name()
+    await oidc.set_claims(name, groups=["editors"])
+    callback = await browser.authorize(name)
+    await oidc.provider.kill()
+    unavailable = await browser.http.get(callback)
+    assert (unavailable.status_code, unavailable.json()["code"]) == (503, "unavailable")
+    assert "retry-after" in unavailable.headers
+    await restart_auth(oidc.stack)
+    for _ in range(10):
+        assert (await browser.http.get(LOGIN_PATH)).status_code == 503
+    body = {"username": oidc.stack.admin_username, "password": oidc.stack.admin_password}
+    assert (await browser.http.post("/auth/login", json=body)).status_code == 200
+    await oidc.provider.start()
+    await restart_auth(oidc.stack)
+    await oidc.set_claims(name, groups=["editors"])
+    assert (await browser.login(name)).status_code == 200
+
+
+async def restart_auth(stack: DevStack) -> None:
+    """Stop the auth service, start it, and wait until it is ready. It then forgets that a provider is unavailable."""
+    auth = stack.process("auth")
+    await auth.stop()
+    await auth.start()
+    await auth.wait_ready()
 
 
 async def test_oidc_session_lasts_as_long_as_a_password_session(

@@ -20,7 +20,7 @@ MAX_DELAY = 1.0
 
 @dataclass
 class Account:
-    """An account with two sessions. The test revokes `tokens`; `other_tokens` belongs to the other session."""
+    """An account with two sessions. `tokens` are of the session that the test ends, `other_tokens` of the other one."""
 
     user: User
     tokens: dict[str, Any]
@@ -39,6 +39,7 @@ async def gateways(shared_workspace: Workspace) -> AsyncIterator[list[str]]:
 
 
 async def send(url: str, method: str, path: str, tokens: dict[str, Any], **options: Any) -> Any:
+    """Send a request with an access token to one gateway, and return the response."""
     headers = {"Authorization": f"Bearer {tokens['access_token']}"}
     async with httpx.AsyncClient(base_url=url, timeout=30) as http:
         return await http.request(method, path, headers=headers, **options)
@@ -59,6 +60,7 @@ async def refresh(url: str, tokens: dict[str, Any]) -> httpx.Response:
 
 
 async def connect_socket(url: str, canvas: str, tokens: dict[str, Any]) -> ClientConnection:
+    """Open a WebSocket on a canvas, and wait until the server has accepted the client."""
     address = url.replace("http", "ws", 1)
     socket = await connect(
         f"{address}/runtime/events/{canvas}?token={tokens['access_token']}", max_size=None
@@ -131,6 +133,7 @@ async def end_all_sessions(workspace: Workspace, url: str, account: Account) -> 
 
 
 Revocation = Callable[[Workspace, str, Account], Awaitable[httpx.Response]]
+"""A function that revokes an account's tokens through a gateway, and returns the response."""
 
 
 @pytest.mark.parametrize(
@@ -153,7 +156,7 @@ async def test_revoked_token_is_refused_on_all_gateways_within_a_second(
     revoke: Revocation,
     refresh_succeeds: bool,
 ) -> None:
-    """A log-out, an ended session, a password change and a change by an admin revoke tokens. Proves R-AUTH-18.
+    """Each log-out, end of a session, password change and change by an admin revokes tokens. Proves R-AUTH-18.
 
     An admin that ends one or all sessions of an account revokes tokens too. Proves R-AUTH-43.
     """
@@ -199,7 +202,10 @@ async def test_revoked_token_is_refused_on_all_gateways_within_a_second(
 async def test_session_that_ends_during_the_handshake_is_closed_with_4401(
     workspace: Workspace, canvas: str
 ) -> None:
-    """The session ends after the check of the token, and before the connection joins the canvas. Proves R-AUTH-18."""
+    """The user logs out after the check of the token, and before the connection joins the canvas.
+
+    Proves R-AUTH-18.
+    """
     user = await workspace.create_user("editor")
     await workspace.owner.set_member(canvas, user, "editor")
     url = workspace.stack.url

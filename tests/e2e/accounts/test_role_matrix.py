@@ -26,7 +26,7 @@ None of them owns a tested object.
 
 ACCOUNT_STATUSES: dict[str, tuple[int, int, int, int, int, int]] = {
     #                     anonymous viewer editor admin key visitor
-    # with a wrong password; the last attempt is one too many
+    # with a wrong password; after five failures, the sixth attempt must wait
     "auth.login": (401, 401, 401, 401, 401, 429),
     "auth.refresh": (401, 401, 401, 401, 401, 401),  # with an unknown token
     "auth.oidc.login": (404, 404, 404, 404, 404, 404),  # no provider is configured
@@ -147,7 +147,7 @@ MEMBER_ROLES = {
     "owner": "owner",
     "viewer owner": "owner",
 }
-"""The role of each caller on the canvas."""
+"""The role on the canvas of each caller that is a member."""
 
 PAGE_STATUSES: dict[str, tuple[int, int, int, int, int, int]] = {
     "/health/": (200, 200, 200, 200, 200, 200),
@@ -275,7 +275,7 @@ async def test_matrix_has_a_row_for_every_page(matrix: MatrixStack) -> None:
 
 @pytest.fixture(scope="module")
 async def caller_headers(matrix: MatrixStack) -> dict[str, dict[str, str]]:
-    """Return the headers of each caller, for all tests that end no session."""
+    """Return the headers of each caller. Tests that end the sessions of callers create callers of their own."""
     return await create_callers(matrix)
 
 
@@ -374,7 +374,7 @@ async def canvas_users(matrix: MatrixStack) -> dict[str, LoggedInUser]:
 
 @dataclass(frozen=True, slots=True)
 class UnchangedCanvas:
-    """The canvas of all requests that change nothing, with its content as SVG, its creator's session, and links."""
+    """The canvas of all refused and reading requests, with its content as SVG, its creator's session, and its links."""
 
     canvas_id: str
     name: str
@@ -398,7 +398,7 @@ async def create_secret_canvas(
 
 @pytest.fixture(scope="module")
 async def unchanged(matrix: MatrixStack, canvas_users: dict[str, LoggedInUser]) -> UnchangedCanvas:
-    """Create the canvas of all requests that change nothing."""
+    """Create the canvas of all refused and reading requests."""
     creator = matrix.api.session_of(canvas_users["creator"].user)
     canvas_id, name = await create_secret_canvas(creator, canvas_users)
     links = await create_links(matrix, canvas_id, canvas_users)

@@ -35,7 +35,7 @@ async def revoke(session: ApiSession, link: Mapping[str, Any]) -> None:
 
 @pytest.fixture
 async def http(workspace: Workspace) -> AsyncIterator[httpx.AsyncClient]:
-    """A client without an account."""
+    """Open an HTTP client without an account."""
     async with httpx.AsyncClient(base_url=workspace.stack.url, timeout=60) as http:
         yield http
 
@@ -86,7 +86,7 @@ async def test_visitors_see_and_draw_by_the_role_of_their_link(
     assert time.perf_counter() - began < MAX_DELAY + 1
     assert (await editor.status()).gave_up == close
     await driver.wait_for_presence([owner], [owner.name, "has drawn"])
-    # The other link and the owner are not affected; the revoked link admits nobody.
+    # The other link and the owner are not affected. The revoked link admits no client.
     assert (await viewer.status()).connections == (await owner.status()).connections == 1
     assert (await (await visit(workspace, editor_link)).wait_closed()).code == 4401
 
@@ -94,7 +94,7 @@ async def test_visitors_see_and_draw_by_the_role_of_their_link(
 async def test_visitor_reads_exports_and_edits_over_http(
     workspace: Workspace, canvas: str, http: httpx.AsyncClient
 ) -> None:
-    """The header names the link; a revoked link gets 401 at once. Proves R-LIFE-1 and R-LIFE-7."""
+    """The visitor sends the link's token in a header. A revoked link gets 401 at once. Proves R-LIFE-1 and R-LIFE-7."""
     svg = b'<svg xmlns="http://www.w3.org/2000/svg"><circle r="4"/></svg>'
     path = f"{CANVASES}{canvas}"
     for role, status in (("viewer", 403), ("editor", 200)):
@@ -114,11 +114,11 @@ async def test_visitor_reads_exports_and_edits_over_http(
 async def test_account_with_a_link_keeps_its_own_role_after_the_end_of_the_link(
     workspace: Workspace, canvas: str
 ) -> None:
-    """A viewer edits with an editor's link, then only sees, on the same connection. Proves R-LIFE-2."""
+    """A viewer edits with an editor link. After the link has ended, the same connection only reads. Proves R-LIFE-2."""
     member = await workspace.create_user("viewer")
     await workspace.owner.set_member(canvas, member, "viewer")
     session = workspace.api.session_of(member)
-    ended = [
+    links = [
         await create_link(workspace.owner, canvas, "editor"),
         await create_link(
             workspace.owner,
@@ -129,7 +129,7 @@ async def test_account_with_a_link_keeps_its_own_role_after_the_end_of_the_link(
     ]
     owner = await workspace.connect(canvas)
     drawing = []
-    for link in ended:
+    for link in links:
         params = {"token": await session.access_token(), "link": link["token"], "saved": "1"}
         drawing.append(await workspace.connect(canvas, params=params))
     driver = workspace.driver
@@ -138,7 +138,7 @@ async def test_account_with_a_link_keeps_its_own_role_after_the_end_of_the_link(
         await client.add_element(f"with-link-{number}")
         await driver.wait_saved([client])
     await driver.wait_for_elements([owner], "with-link-0", "with-link-1")
-    await revoke(workspace.owner, ended[0])
+    await revoke(workspace.owner, links[0])
 
     async def roles() -> list[str]:
         path = f"/admin/connections/?canvas_id={canvas}&user_id={member.id}"
@@ -197,7 +197,7 @@ async def test_end_of_a_link_closes_the_connections_of_its_visitors(
 async def test_link_as_a_subprotocol_or_token_parameter_admits_a_visitor(
     workspace: Workspace, canvas: str
 ) -> None:
-    """A share link is accepted in the places of an access token, and no service logs it. Proves R-LIFE-1."""
+    """A share link is accepted in the places of an access token. Gateway and state do not log it. Proves R-LIFE-1."""
     token = (await create_link(workspace.owner, canvas, "viewer"))["token"]
     client = await workspace.connect(canvas, params={}, protocols=["svgx", f"bearer.{token}"])
     by_token = await workspace.connect(canvas, params={"token": token})
@@ -218,8 +218,8 @@ async def test_restored_account_gets_its_canvases_and_roles_back(workspace: Work
     link = await create_link(session, own, "viewer")
     path = f"/admin/users/{user.id}"
     assert (await workspace.admin.request("DELETE", path)).status_code == 204
-    alone = await workspace.admin.request("GET", f"{path}/canvases/?only_owner=true")
-    assert [each["id"] for each in alone.json()["items"]] == [own]
+    owned = await workspace.admin.request("GET", f"{path}/canvases/?only_owner=true")
+    assert [each["id"] for each in owned.json()["items"]] == [own]
     refused = await visit(workspace, link)
     assert (await refused.wait_closed()).code == 4401
     restored = await workspace.admin.request(
@@ -250,7 +250,10 @@ async def test_deleted_canvas_is_restored_with_its_content(workspace: Workspace)
 
 
 async def test_erased_user_is_removed_from_every_service(workspace: Workspace) -> None:
-    """One request erases the account, its authorship and its canvases, with a report. Proves R-LIFE-12."""
+    """One request erases the account and its authorship, transfers its canvases and returns a report.
+
+    Proves R-LIFE-12.
+    """
     user = await workspace.create_user("editor")
     session = workspace.api.session_of(user)
     canvas = await session.create_canvas("of the erased user")

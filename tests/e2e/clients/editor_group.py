@@ -1,4 +1,4 @@
-"""Clients that edit one canvas without a pause while a test breaks something, and the check that no edit was lost."""
+"""Clients that edit one canvas while a test causes a failure, and the check that no edit was lost."""
 
 import itertools
 from collections.abc import AsyncIterator
@@ -69,7 +69,7 @@ class EditorGroup:
         return digest
 
     async def connection_counts(self) -> set[int]:
-        """Return how many connections a client has had, for each client: {1} if none has reconnected."""
+        """Return the different numbers of connections that the clients have had: {1} if no client has reconnected."""
         return {(await client.status()).connections for client in self.clients}
 
 

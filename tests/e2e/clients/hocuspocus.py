@@ -15,7 +15,7 @@ class HocuspocusClient(YjsClient):
     """A provider of one document in the Node process."""
 
     async def wait_scope(self, scope: str, *, timeout: float = TIMEOUT) -> None:
-        """Wait until the client has this scope."""
+        """Wait until the server has given the client this scope: `readonly` or `read-write`."""
         await self._request("await_scope", scope=scope, timeout=timeout)
 
     async def wait_denied(self, count: int = 1, *, timeout: float = TIMEOUT) -> str:

@@ -42,7 +42,7 @@ class Metrics:
     async def until(
         self, name: str, accept: Callable[[float], bool], *processes: str, **labels: str
     ) -> None:
-        """Read a metric again and again until its value is accepted."""
+        """Read a metric again and again until its value is accepted. Fail after the time limit."""
         value = await self.value(name, *processes, **labels)
         try:
             async with asyncio.timeout(self._timeout):

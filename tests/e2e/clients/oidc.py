@@ -23,13 +23,47 @@ ROLES = {"admins": "admin", "editors": "editor", "readers": "viewer"}
 """Account roles by the group that the provider reports. Other groups give no role."""
 
 
+class Provider:
+    """The process of an OpenID Connect provider."""
+
+    def __init__(self, node: Path, callback: str) -> None:
+        self._port = choose()
+        self._arguments = (str(node), str(PROVIDER_SCRIPT), str(self._port), callback)
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def issuer(self) -> str:
+        """The address that identifies the provider."""
+        return f"http://127.0.0.1:{self._port}"
+
+    async def start(self) -> None:
+        """Start the process, and wait until it is ready."""
+        self._process = await asyncio.create_subprocess_exec(
+            *self._arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+        )
+        assert self._process.stdout is not None
+        while await self._process.stdout.readline() != b"ready\n":
+            assert self._process.returncode is None
+
+    async def kill(self) -> None:
+        """Kill the process if it runs."""
+        if self._process is not None:
+            if self._process.returncode is None:
+                self._process.kill()
+            await self._process.wait()
+
+
 @dataclass(frozen=True, slots=True)
 class OidcStack:
     """A running provider, and a stack that lets users sign in with the provider."""
 
-    issuer: str
+    provider: Provider
     stack: DevStack
-    process: asyncio.subprocess.Process
+
+    @property
+    def issuer(self) -> str:
+        """The address that identifies the provider."""
+        return self.provider.issuer
 
     async def set_claims(self, name: str, **claims: Any) -> None:
         """Set the claims that the provider reports about the user `name`."""
@@ -40,38 +74,27 @@ class OidcStack:
 @contextlib.asynccontextmanager
 async def start_oidc_stack(home: Path, node: Path) -> AsyncIterator[OidcStack]:
     """Run a provider and a stack until the end of the block."""
-    api_port, port = choose(), choose()
-    issuer, url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{api_port}"
+    api_port = choose()
+    url = f"http://127.0.0.1:{api_port}"
+    provider = Provider(node, f"{url}/auth/oidc/corporate/callback")
     settings = {
         "name": "corporate",
-        "issuer": issuer,
+        "issuer": provider.issuer,
         "client_id": "svgx",
         "client_secret": "not a secret: a test",
         "role_claim": "groups",
         "roles": ROLES,
         "default_role": None,
     }
-    process = await asyncio.create_subprocess_exec(
-        str(node),
-        str(PROVIDER_SCRIPT),
-        str(port),
-        f"{url}/auth/oidc/corporate/callback",
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
     try:
-        assert process.stdout is not None
-        while await process.stdout.readline() != b"ready\n":
-            assert process.returncode is None
+        await provider.start()
         environment = {**HIGH_LIMITS, "PUBLIC_URL": url, "OIDC_PROVIDERS": json.dumps([settings])}
         async with DevStack(home, api_port=api_port, settings=environment) as stack:
-            yield OidcStack(issuer, stack, process)
+            yield OidcStack(provider, stack)
             # Proves R-OBS-5: the logs and metrics contain neither codes nor states.
             assert await asyncio.to_thread(leaks.find_leaks, stack) == []
     finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+        await provider.kill()
 
 
 class Browser:

@@ -7,7 +7,7 @@ from jsonschema import Draft202012Validator
 
 _OPTIONAL_HEADERS = (
     *("Accept-Encoding", "Idempotency-Replayed", "Retry-After", "Svgx-Left-Out"),
-    # A canvas that is read as a value is no download.
+    # The response with a canvas as a stored value has no file name.
     "Content-Disposition",
 )
 

@@ -9,13 +9,13 @@ from tests.e2e.clients.api import Api, ApiSession, User, open_api
 from tests.e2e.clients.yjs_driver import YjsClient, YjsDriver
 
 _numbers = itertools.count(1)
-"""Numbers that make the names of clients unique in the Node process, and of accounts on the shared stack."""
+"""Numbers in the names of clients and accounts, which must be unique in the Node process and on the shared stack."""
 
 
 class Workspace:
-    """Creates canvases, accounts and Yjs clients on one stack, or on another installation.
+    """Canvases, accounts and Yjs clients on a development stack, or on another installation.
 
-    `owner` is an editor, owns the canvases, and is the account of clients that name no other session.
+    `owner` is an editor, owns the canvases, and is the account of clients without another session.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Workspace:
 
     @property
     def stack(self) -> DevStack:
-        """The stack of this workspace. Another installation has none."""
+        """The development stack of this workspace. A test with another installation must not use it."""
         assert self._stack is not None
         return self._stack
 
@@ -84,7 +84,7 @@ class Workspace:
         return client
 
     def adopt(self, client: YjsClient) -> None:
-        """Destroy this client, too, when all clients are destroyed."""
+        """Add a client of another kind, so that `destroy_all` destroys it too."""
         self._clients.append(client)
 
     async def connect_many(self, canvas_id: str, count: int) -> list[YjsClient]:

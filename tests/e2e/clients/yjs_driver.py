@@ -29,7 +29,7 @@ _STOP_TIMEOUT = 10.0
 
 
 class YjsError(Exception):
-    """An error of a request to the Node process, or a wait that took too long."""
+    """A command of the Node process that failed, or a wait that took too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,15 +331,18 @@ class YjsClient:
         await self.edit({"op": "add", "id": element_id, "tag": tag, "attrs": attrs})
 
     async def burst(self, count: int, *, size: int = 0) -> None:
-        """Set the canvas attribute `burst` to each number up to `count`, padded to a size, one message each."""
+        """Set the canvas attribute `burst` to each number from 1 to `count`, in one message each.
+
+        `size`: the number of characters to which each value is padded.
+        """
         await self._request("burst", count=count, size=size)
 
     async def drag(self, *ids: str, rate: float, seconds: float) -> None:
-        """Move elements at a rate. Each move of an element is two messages: one for x, one for y."""
+        """Move elements `rate` times a second. Each move of an element is two messages: one for x, one for y."""
         await self._request("drag", ids=ids, rate=rate, seconds=seconds)
 
     async def move_cursor(self, *, rate: float, seconds: float) -> None:
-        """Change the awareness state at a rate."""
+        """Change the awareness state `rate` times a second."""
         await self._request("move_cursor", rate=rate, seconds=seconds)
 
     async def status(self) -> ClientStatus:
@@ -381,7 +384,7 @@ class YjsClient:
         await self._request("set_awareness", state=state)
 
     async def awareness_states(self) -> list[dict[str, Any]]:
-        """Return the awareness states that this client has, its own included."""
+        """Return the awareness states that this client has, including its own."""
         return list(await self._request("awareness_states"))
 
 

@@ -49,12 +49,12 @@ Strategy = Callable[[list[Backend]], Iterable[Backend]]
 
 
 def fewest_connections(backends: list[Backend]) -> Iterable[Backend]:
-    """Order gateways by their number of connections; the oldest is first among equals."""
+    """Order gateways by their number of connections. Of gateways with equal numbers, the oldest is first."""
     return sorted(backends, key=lambda backend: backend.open)
 
 
 def round_robin() -> Strategy:
-    """Return a strategy that starts each time with the next gateway."""
+    """Return a strategy that starts with the next gateway for each new connection."""
     numbers = itertools.count()
 
     def choose(backends: list[Backend]) -> Iterable[Backend]:

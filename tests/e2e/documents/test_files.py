@@ -24,7 +24,7 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><rect width="1" height="1"/></sv
 async def test_svg_file_is_read_in_its_encoding(
     workspace: Workspace, canvas: str, declared: str, codec: str, charset: str
 ) -> None:
-    """Charset, declaration and byte order mark reach the reader of an import. Proves R-SVG-10."""
+    """The reader of an import uses charset, XML declaration and byte order mark. Proves R-SVG-10."""
     path = f"/runtime/canvases/{canvas}/svg"
     text = f'<?xml version="1.0" encoding="{declared}"?><svg><title>café</title></svg>'
     headers = {"Content-Type": f"image/svg+xml{charset}"}

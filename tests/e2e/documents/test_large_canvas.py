@@ -1,7 +1,7 @@
 """A large canvas is imported, opened, edited and exported with a limited amount of memory.
 
-`make large` uses 10 MB, 50,000 elements and 1 GiB of memory. `make test` uses a tenth, because the test takes minutes
-of CPU time otherwise.
+`make large` uses 10 MB, 50,000 elements and 1 GiB of memory. `make test` uses a tenth of the elements, because the full
+size takes minutes of CPU time.
 """
 
 import asyncio
@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -19,7 +18,6 @@ from tests.e2e.clients.workspace import Workspace, open_workspace
 from tests.e2e.clients.yjs_driver import YjsDriver
 from tests.e2e.cluster.memory_monitor import MemoryMonitor
 from tests.e2e.documents.large_svg import large_svg
-from tests.limits import HIGH_LIMITS
 
 FULL_SIZE = os.environ.get("SVGX_LARGE") == "1"
 ELEMENTS = 50_000 if FULL_SIZE else 5_000
@@ -32,15 +30,9 @@ WAIT_TIMEOUT = 90.0
 
 
 @pytest.fixture
-async def workspace(tmp_path: Path, driver: YjsDriver) -> AsyncIterator[Workspace]:
-    """Open a workspace on a stack of its own, because the test measures the memory of the stack."""
-    async with (
-        # Other tests use the processor at the same time, so rendering may take longer than the default permits.
-        DevStack(
-            tmp_path / "home", settings={**HIGH_LIMITS, "WORKER_TIMEOUT_SECONDS": "55"}
-        ) as stack,
-        open_workspace(stack, driver) as workspace,
-    ):
+async def workspace(killed_stack: DevStack, driver: YjsDriver) -> AsyncIterator[Workspace]:
+    """Open a workspace on a stack that no test has used before, because the test measures its memory."""
+    async with open_workspace(killed_stack, driver) as workspace:
         yield workspace
         await workspace.destroy_all()
 

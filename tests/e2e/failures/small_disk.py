@@ -12,7 +12,7 @@ import pytest
 from svgx_devstack import DevStack
 
 MEBIBYTES = 256
-"""The size of the file system. It is in memory."""
+"""The size of the file system in MiB. The file system is in memory."""
 
 BLOCK = 4096
 
@@ -32,13 +32,13 @@ class SmallDisk:
                         pass
 
     def free(self) -> None:
-        """Remove the file."""
+        """Remove the file, so that the space is free again."""
         self._filler.unlink(missing_ok=True)
 
 
 @asynccontextmanager
 async def small_disk(stack: DevStack) -> AsyncIterator[SmallDisk]:
-    """Move the data folder of a running stack to a small file system, and back at the end. Restart PostgreSQL twice.
+    """Move PostgreSQL's data to a small file system, and back at the end. PostgreSQL restarts each time.
 
     The test is skipped if this process may not mount a file system.
     """

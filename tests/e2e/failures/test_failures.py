@@ -14,7 +14,6 @@ from tests.e2e.clients.editor_group import RECOVERY_TIMEOUT, editing
 from tests.e2e.clients.hocuspocus import connect_hocuspocus
 from tests.e2e.clients.workspace import Workspace, open_workspace
 from tests.e2e.clients.yjs_driver import AWARENESS, YjsDriver
-from tests.limits import HIGH_LIMITS
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -23,16 +22,9 @@ OUTAGE_SECONDS = 5.0
 
 
 @pytest.fixture(scope="module")
-async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevStack]:
-    """Start a stack of its own, because the tests kill its processes."""
-    async with DevStack(tmp_path_factory.mktemp("drills"), settings=HIGH_LIMITS) as stack:
-        yield stack
-
-
-@pytest.fixture(scope="module")
-async def workspace(own_stack: DevStack, driver: YjsDriver) -> AsyncIterator[Workspace]:
-    """Open a workspace on the stack of this module."""
-    async with open_workspace(own_stack, driver) as workspace:
+async def workspace(killed_stack: DevStack, driver: YjsDriver) -> AsyncIterator[Workspace]:
+    """Open a workspace on a stack that no other process uses, because the tests kill its processes."""
+    async with open_workspace(killed_stack, driver) as workspace:
         yield workspace
 
 
@@ -40,7 +32,7 @@ async def workspace(own_stack: DevStack, driver: YjsDriver) -> AsyncIterator[Wor
 async def test_killed_service_costs_no_connection_and_no_edit(
     workspace: Workspace, service: str
 ) -> None:
-    """The service gets SIGKILL. Proves R-FAIL-1, R-FAIL-2 and R-FAIL-3."""
+    """The service gets SIGKILL twice. Proves R-FAIL-1, R-FAIL-2 and R-FAIL-3."""
     process = workspace.stack.process(service)
     async with editing(workspace, seed=11) as editors:
         for _ in range(2):
@@ -204,7 +196,7 @@ async def test_stopped_holder_hands_the_canvas_to_another_replica(workspace: Wor
 
 
 async def test_stopped_gateway_loses_no_edit_of_hocuspocus_clients(workspace: Workspace) -> None:
-    """The gateway gets SIGTERM, and the two documents of one socket keep their edits from the time without it.
+    """The gateway gets SIGTERM. Both documents of one socket keep the edits that are made without a gateway.
 
     Proves R-HOCUS-3 and R-HOCUS-5.
     """

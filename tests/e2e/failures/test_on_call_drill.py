@@ -1,7 +1,7 @@
 """An on-call engineer's drill: parts that do not work, the messages and metrics about them, and the recovery.
 
-The stack has two replicas of auth, of state and of collab. A group of editors draws during each drill except that of
-Redis; all edits must be saved afterwards, without a reconnect. The last test is a short live drill of `tests/chaos`.
+The stack has two replicas of auth, of state and of collab. A group of editors draws during each failure except the one
+of Redis. All edits must be saved afterwards, without a reconnect. The last test is a short live drill of `tests/chaos`.
 """
 
 import asyncio
@@ -35,8 +35,10 @@ WITH_DATABASE = ("auth", "auth-2", "state", "state-2")
 HOLDERS = ("collab", "collab-2")
 SHORT_DRILL = Size(editors=10, seconds=6, rate=5, gaps=(0.5, 1.2), power_cuts=False)
 FROZEN = {"auth", "state", "collab"}
+"""The services of which one replica is frozen."""
+
 RECOVERY = 30.0
-"""Seconds within which everything works again. The gateway forgets a silent replica much later, after 600 s."""
+"""The most seconds until each expected effect. The gateway forgets a silent replica much later, after 600 s."""
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +109,8 @@ async def until_metrics_show_unsaved_edits(metrics: Metrics) -> None:
     await metrics.until("collab_commit_failures_total", lambda value: value > 0, *HOLDERS)
 
 
-async def check_metrics_are_calm(metrics: Metrics) -> None:
-    """Check that no metric shows an outage after the edits have ended."""
+async def check_metrics_show_no_outage(metrics: Metrics) -> None:
+    """Wait until no metric shows an outage. The edits must have ended."""
     for name in ("gateway", *HOLDERS, *WITH_DATABASE):
         service = name.removesuffix("-2")
         await metrics.until("ready", lambda value: value == 1, name, component=service)
@@ -137,7 +139,7 @@ async def until_ready(workspace: Workspace, *names: str) -> None:
 
 
 async def until_not_ready(workspace: Workspace, name: str) -> str:
-    """Wait until the process is not ready, and return its reason. It stays alive."""
+    """Wait until the process is not ready, check that it is still live, and return its reason."""
     async with asyncio.timeout(RECOVERY):
         while (answer := await health(workspace, name)).status_code == 200:
             await pause()
@@ -188,11 +190,11 @@ async def until_answer(
             answer: httpx.Response = await ask()
             if accept(answer):
                 return answer
-            # Wait for the circuit breaker, because a refused request shows nothing.
+            # Wait, because a request that an open circuit refuses does not show the cause.
             await asyncio.sleep(pause)
 
 
-def names(answer: httpx.Response, text: str) -> bool:
+def is_503_with(answer: httpx.Response, text: str) -> bool:
     """Return whether the answer is a 503 that contains the text."""
     assert answer.status_code in (200, 201, 503), answer.text
     return answer.status_code == 503 and text in answer.json()["detail"]
@@ -204,7 +206,7 @@ async def create_canvas(workspace: Workspace) -> httpx.Response:
 
 
 async def check_everything_works(workspace: Workspace) -> None:
-    """Wait until all replicas are ready, and then log in and create canvases on each of them."""
+    """Wait until all replicas are ready, and then log in and create canvases often enough to reach each of them."""
     await until_ready(workspace, "gateway", *HOLDERS, *WITH_DATABASE)
     for ask in (lambda: log_in(workspace), lambda: create_canvas(workspace)):
         await until_answer(ask, lambda answer: answer.is_success)
@@ -218,7 +220,7 @@ async def check_everything_works(workspace: Workspace) -> None:
 async def test_read_only_database_is_named_and_recovers_by_itself(
     workspace: Workspace, operator: "asyncpg.Connection[asyncpg.Record]", metrics: Metrics
 ) -> None:
-    """Connections opened meanwhile would stay read-only, so they are replaced.
+    """The services replace connections that were opened meanwhile, because these would stay read-only.
 
     Proves R-FAIL-18, R-FAIL-19, R-OBS-10 and R-OBS-11.
     """
@@ -233,10 +235,10 @@ async def test_read_only_database_is_named_and_recovers_by_itself(
                 assert "postgresql (is read-only)" in await until_not_ready(workspace, name)
             await until_metrics_name(metrics, "postgresql", *WITH_DATABASE)
             await until_answer(
-                lambda: log_in(workspace), lambda answer: names(answer, "is read-only")
+                lambda: log_in(workspace), lambda answer: is_503_with(answer, "is read-only")
             )
             await until_answer(
-                lambda: create_canvas(workspace), lambda answer: names(answer, "is read-only")
+                lambda: create_canvas(workspace), lambda answer: is_503_with(answer, "is read-only")
             )
             labels = {"component": "gateway", "code": "unavailable"}
             assert await metrics.value("errors_total", "gateway", **labels) > 0
@@ -248,13 +250,13 @@ async def test_read_only_database_is_named_and_recovers_by_itself(
         await check_everything_works(workspace)
         await editors.stop_and_verify()
         assert await editors.connection_counts() == {1}
-        await check_metrics_are_calm(metrics)
+        await check_metrics_show_no_outage(metrics)
 
 
 async def until_full(workspace: Workspace) -> str:
-    """Wait until a replica of state names the full disk, and return its name.
+    """Wait until a replica of state names the full disk, and return the replica's name.
 
-    A replica is ready again after a write for which there was room. There is no room for the commits of edits.
+    A replica is ready again after a small write that succeeds. The commits of edits fail, because they need more space.
     """
     async with asyncio.timeout(RECOVERY):
         while True:
@@ -262,6 +264,7 @@ async def until_full(workspace: Workspace) -> str:
                 reason = (await health(workspace, name)).json().get("reason", "")
                 if "postgresql (has no disk space left)" in reason:
                     return name
+            await pause()
 
 
 async def test_full_disk_is_named_and_recovers_by_itself(
@@ -276,7 +279,7 @@ async def test_full_disk_is_named_and_recovers_by_itself(
             await fill_audit_log(workspace.stack)
             for ask in (lambda: log_in(workspace), lambda: create_canvas(workspace)):
                 # The first writes succeed, because they fit into the pages that exist.
-                await until_answer(ask, lambda answer: names(answer, "disk space"), pause=0)
+                await until_answer(ask, lambda answer: is_503_with(answer, "disk space"), pause=0)
             await until_any_logged(workspace, HOLDERS, "a commit failed and is repeated")
             await until_metrics_show_unsaved_edits(metrics)
             full = await until_full(workspace)
@@ -289,7 +292,7 @@ async def test_full_disk_is_named_and_recovers_by_itself(
             await check_everything_works(workspace)
             await editors.stop_and_verify()
             assert await editors.connection_counts() == {1}
-            await check_metrics_are_calm(metrics)
+            await check_metrics_show_no_outage(metrics)
 
 
 async def silent_replicas(workspace: Workspace) -> dict[str, str]:
@@ -316,7 +319,7 @@ async def holder_of(workspace: Workspace, canvas_id: str) -> str:
 async def test_frozen_replicas_cost_no_read_and_are_named(
     workspace: Workspace, metrics: Metrics
 ) -> None:
-    """Reads reach the other replicas; another replica takes the canvas over; the summary names the frozen ones.
+    """Reads reach the other replicas, another replica holds the canvas, and the summary names the frozen replicas.
 
     Proves R-FAIL-21, R-FAIL-24, R-OBS-3 and R-OBS-11.
     """
@@ -350,7 +353,7 @@ async def test_frozen_replicas_cost_no_read_and_are_named(
                     await pause()
                     reasons = await silent_replicas(workspace)
             print(f"nats had dropped the frozen replicas after {time.monotonic() - began:.1f} s")
-            # NATS has dropped them: writes, which are sent once only, do not fail any more.
+            # Writes are sent only once. They succeed again, because NATS has dropped the frozen replicas.
             for _ in range(10):
                 assert (await create_canvas(workspace)).status_code == 201
                 assert (await log_in(workspace)).status_code == 200
@@ -361,13 +364,13 @@ async def test_frozen_replicas_cost_no_read_and_are_named(
         await check_everything_works(workspace)
         await editors.stop_and_verify()
         assert await editors.connection_counts() == {1}
-        await check_metrics_are_calm(metrics)
+        await check_metrics_show_no_outage(metrics)
 
 
 async def test_paused_postgresql_is_named_and_recovers_by_itself(
     workspace: Workspace, metrics: Metrics
 ) -> None:
-    """Requests fail within seconds, then at once, and name the database.
+    """Requests fail within seconds, and later at once. The errors name the database.
 
     Proves R-FAIL-18, R-FAIL-19, R-OBS-10 and R-OBS-11.
     """
@@ -378,7 +381,7 @@ async def test_paused_postgresql_is_named_and_recovers_by_itself(
             for name in WITH_DATABASE:
                 assert "postgresql (does not answer)" in await until_not_ready(workspace, name)
             await until_answer(
-                lambda: create_canvas(workspace), lambda answer: names(answer, "the database")
+                lambda: create_canvas(workspace), lambda answer: is_503_with(answer, "the database")
             )
             began = time.monotonic()
             assert (await create_canvas(workspace)).status_code == 503
@@ -394,13 +397,13 @@ async def test_paused_postgresql_is_named_and_recovers_by_itself(
         await check_everything_works(workspace)
         await editors.stop_and_verify()
         assert await editors.connection_counts() == {1}
-        await check_metrics_are_calm(metrics)
+        await check_metrics_show_no_outage(metrics)
 
 
 async def test_paused_nats_is_noticed_and_recovers_by_itself(
     workspace: Workspace, metrics: Metrics
 ) -> None:
-    """No probe of liveness fails, and requests do not hang. Proves R-FAIL-19, R-FAIL-20, R-OBS-10 and R-OBS-11."""
+    """Liveness does not fail, and requests do not hang. Proves R-FAIL-19, R-FAIL-20, R-OBS-10 and R-OBS-11."""
     server = workspace.stack.process("nats")
     async with editing(workspace, 4, seed=25) as editors:
         server.pause()
@@ -412,11 +415,11 @@ async def test_paused_nats_is_noticed_and_recovers_by_itself(
             await metrics.until("live_oldest_unsaved_seconds", lambda value: value > 1, "gateway")
             assert await metrics.value("live_unacked_bytes", "gateway") > 0
             await until_answer(
-                lambda: create_canvas(workspace), lambda answer: names(answer, "message bus")
+                lambda: create_canvas(workspace), lambda answer: is_503_with(answer, "message bus")
             )
             began = time.monotonic()
             for _ in range(5):
-                assert names(await create_canvas(workspace), "message bus")
+                assert is_503_with(await create_canvas(workspace), "message bus")
             assert time.monotonic() - began < 2
             summary = (await workspace.owner.request("GET", "/health/summary/")).json()
             assert summary["status"] == "degraded"
@@ -429,7 +432,7 @@ async def test_paused_nats_is_noticed_and_recovers_by_itself(
         await editors.wait_for_edits()
         await editors.stop_and_verify()
         assert await editors.connection_counts() == {1}
-        await check_metrics_are_calm(metrics)
+        await check_metrics_show_no_outage(metrics)
 
 
 async def test_missing_redis_is_named_and_stops_nothing(
@@ -459,7 +462,7 @@ async def test_missing_redis_is_named_and_stops_nothing(
         await server.start()
         await server.wait_ready()
     await check_everything_works(workspace)
-    await check_metrics_are_calm(metrics)
+    await check_metrics_show_no_outage(metrics)
 
 
 async def test_short_live_drill_loses_no_saved_edit(workspace: Workspace) -> None:

@@ -39,7 +39,8 @@ SETTINGS = {
     "DRAIN_SECONDS": "10",
     # On a machine with few cores, 100 reconnects within three seconds delay the event loop beyond the default limit.
     "SHED_LAG_SECONDS": "30",
-    # The owner of all canvases exports them at the same time; an account has half of the workers, and 8 exports wait.
+    # The owner exports all canvases, at most 10, at the same time. An account uses at most half of the workers, and at
+    # most 8 of its exports wait.
     "WORKER_COUNT": "4",
 }
 SYNC_STEP_1, SYNC_STEP_2 = bytes([0, 0, 1, 0]), bytes([0, 1])
@@ -134,7 +135,7 @@ async def test_replacing_all_gateways_under_load_loses_no_edit(
     strategy: Strategy,
 ) -> None:
     """No edit is lost, and no client reconnects twice. Proves R-FAIL-17 and R-FAIL-11."""
-    # HTTP requests use a second balancer, because the test counts the connections of the first.
+    # HTTP requests use a second balancer, because the test counts the WebSockets of the first one.
     async with Balancer(strategy) as socket_balancer, Balancer(round_robin()) as http_balancer:
         await gateways.attach_balancers(socket_balancer, http_balancer)
         async with open_workspace(

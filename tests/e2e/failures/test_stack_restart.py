@@ -1,7 +1,6 @@
 """Restarts of the whole stack keep all saved data."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,18 +11,14 @@ from svgx_yjs.structure import read_state_vector
 from tests.e2e.clients.editor_group import RECOVERY_TIMEOUT, editing
 from tests.e2e.clients.workspace import Workspace, open_workspace
 from tests.e2e.clients.yjs_driver import YjsDriver
-from tests.limits import HIGH_LIMITS
 
 pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture
-async def workspace(tmp_path: Path, driver: YjsDriver) -> AsyncIterator[Workspace]:
-    """Open a workspace on a stack of its own, because the tests stop the whole stack."""
-    async with (
-        DevStack(tmp_path / "home", settings=HIGH_LIMITS) as stack,
-        open_workspace(stack, driver) as workspace,
-    ):
+async def workspace(killed_stack: DevStack, driver: YjsDriver) -> AsyncIterator[Workspace]:
+    """Open a workspace on a stack that no other process uses, because the tests stop the whole stack."""
+    async with open_workspace(killed_stack, driver) as workspace:
         yield workspace
         await workspace.destroy_all()
 

@@ -22,7 +22,7 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><rect width="1" height="1"/></sv
 
 
 async def test_paths_work_with_and_without_a_trailing_slash(workspace: Workspace) -> None:
-    """A path with a trailing slash, or without one, is not redirected. Proves R-HTTP-1."""
+    """Neither form of a path is redirected to the other one. Proves R-HTTP-1."""
     for path in ("/runtime/canvases", "/auth/me", "/admin/users", "/health/summary"):
         for slash in ("", "/"):
             response = await workspace.admin.request("GET", path + slash)
@@ -214,7 +214,7 @@ async def test_canvas_operations_follow_the_role_on_the_canvas(
 async def test_account_roles_limit_creation_editing_and_administration(
     workspace: Workspace, canvas: str
 ) -> None:
-    """A viewer cannot create canvases, nor edit as a member; only admins list accounts. Proves R-ACCESS-8."""
+    """A viewer can neither create a canvas nor edit as a member. Only admins list accounts. Proves R-ACCESS-8."""
     viewer = await workspace.create_user("viewer")
     await workspace.owner.set_member(canvas, viewer, "editor")
     api = workspace.api.session_of(viewer)
@@ -299,7 +299,7 @@ async def test_admins_read_the_audit_log(workspace: Workspace) -> None:
 
 
 _UNDOCUMENTED = {"is_admin", "token_version", "password_hash", "owner_id"}
-"""Names of fields that an attacker would try. A backup has a field `owner_id`."""
+"""Names of fields that an attacker would try. A request for a backup does have the field `owner_id`."""
 
 
 async def test_undocumented_request_field_gets_422_with_its_name(workspace: Workspace) -> None:

@@ -24,6 +24,8 @@ from tests.polling import pause
 CONFIG = "/security/rate-limits/config/"
 ANALYTICS = "/security/rate-limits/analytics/"
 LIMIT = 30
+"""Requests of the class `read`, and of the class `write`, that the settings allow an account in a minute."""
+
 _numbers = itertools.count(1)
 
 
@@ -76,7 +78,7 @@ async def user(admin: ApiSession) -> User:
 
 
 async def send_concurrently(session: ApiSession, count: int) -> list[httpx.Response]:
-    """Send `count` requests at the same time."""
+    """Send `count` requests of the class `read` at the same time."""
     return list(
         await asyncio.gather(*(session.request("GET", "/runtime/canvases/") for _ in range(count)))
     )
@@ -236,9 +238,9 @@ async def try_handshake(url: str, headers: Mapping[str, str]) -> int:
 async def test_handshakes_count_against_the_account(
     own_stack: DevStack, gateways: tuple[Api, Api], user: User
 ) -> None:
-    """Both gateways count together, from any address, and the account's requests are not affected.
+    """Both gateways count the handshakes of an account together, from any address.
 
-    Proves R-LIMIT-16.
+    The account's requests have another count. Proves R-LIMIT-16.
     """
     session = gateways[0].session_of(user)
     token = await session.access_token()
@@ -320,7 +322,7 @@ async def test_changed_limits_apply_on_all_gateways(
 async def test_limits_survive_restarts_and_stale_versions_get_409(
     own_stack: DevStack, admin: ApiSession, set_limits: Any
 ) -> None:
-    """The limits are the same after a kill of a gateway and state; an old version is refused. Proves R-LIMIT-5."""
+    """The limits stay after SIGKILL of a gateway and of state. An old version is refused. Proves R-LIMIT-5."""
     version = (await set_limits(limits={"write": {"requests": 77}}))["version"]
     stale = await admin.request("PUT", CONFIG, json={"version": version - 1})
     check_problem(stale, 409, "conflict")
@@ -349,7 +351,7 @@ async def test_limit_operations_are_refused_without_the_admin_role(
 async def test_limits_apply_per_gateway_without_redis(
     own_stack: DevStack, gateways: tuple[Api, Api], user: User
 ) -> None:
-    """No request fails, each gateway applies the limit by itself, and logs one line. Proves R-LIMIT-6."""
+    """No request fails. Each gateway applies the limit by itself, and logs this in one line. Proves R-LIMIT-6."""
     session = gateways[1].session_of(user)
     await session.access_token()
     valkey = own_stack.process("valkey")

@@ -7,7 +7,7 @@ from tests.e2e.clients.workspace import Workspace
 
 
 async def test_value_is_stored_read_and_deleted(workspace: Workspace) -> None:
-    """Proves R-KV-1 and R-KV-3 over HTTP: a stale version is 409, with the stored version in the problem document."""
+    """Proves R-KV-1 and R-KV-3 over HTTP: a stale version gets 409 with the stored version in the problem document."""
     me = workspace.owner
     body: dict[str, Any] = {
         "key": "user:1@tab~a",
@@ -36,8 +36,10 @@ async def test_value_is_stored_read_and_deleted(workspace: Workspace) -> None:
     check_problem(await me.request("GET", path), 404, "not_found")
 
 
-async def test_canvas_is_retrieved_as_the_guide_does(workspace: Workspace, canvas: str) -> None:
-    """Proves R-KV-11: the guide's curl gives the canvas to its members; nothing can be stored under its key."""
+async def test_canvas_is_retrieved_as_a_value_by_its_members_only(
+    workspace: Workspace, canvas: str
+) -> None:
+    """Proves R-KV-11: members read the canvas under its key, and no value can be stored under this key."""
     path = f"/state/retrieve/canvas_state_{canvas}"
     found = await workspace.owner.request("GET", path)
     assert found.status_code == 200, found.text

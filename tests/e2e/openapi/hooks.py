@@ -59,7 +59,7 @@ if USERNAME:
 
     @schemathesis.auth()
     class Login:
-        """The log-in of schemathesis, which is repeated if a request has ended the session."""
+        """The log-in of schemathesis. schemathesis logs in again when a request has ended the session."""
 
         def get(self, _: Any, __: Any) -> str:
             """Log in, and return the access token."""
@@ -89,8 +89,9 @@ def filter_failure(ctx: Any, failure: Any, case: Any, response: Any) -> bool:
 def before_call(ctx: Any, case: Any, kwargs: Any) -> None:
     """Change requests that would prevent later requests from succeeding.
 
-    The sending account must keep its password and its username, and must be exempt from rate limits. Every request
-    gets the address `FUZZ_ADDRESS`, so that wrong passwords do not slow down the log-ins of this file.
+    The sending account must keep its password and its username, and must be exempt from rate limits. No request may
+    set quotas. Every request gets the address `FUZZ_ADDRESS`, so that wrong passwords do not slow down the log-ins of
+    this file.
     """
     case.headers["X-Forwarded-For"] = FUZZ_ADDRESS
     if VALID_KEY.fullmatch(case.headers.get("Idempotency-Key", "")):

@@ -9,28 +9,20 @@ import pytest
 from svgx_devstack import DevStack
 from tests.e2e.clients.api import CANVASES, ApiSession, open_api
 from tests.e2e.clients.openapi_document import check_response, example_request
-from tests.limits import HIGH_LIMITS
 from tests.polling import pause
 
 
 @pytest.fixture(scope="module")
-async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Start a stack for this module only, because the examples change accounts and limits."""
-    async with DevStack(tmp_path_factory.mktemp("docs"), settings=HIGH_LIMITS) as stack:
-        yield stack
-
-
-@pytest.fixture(scope="module")
-async def document(own_stack: DevStack) -> dict[str, Any]:
+async def document(changed_stack: DevStack) -> dict[str, Any]:
     """Return the OpenAPI document that the gateway serves."""
-    async with httpx.AsyncClient(base_url=own_stack.url, timeout=60) as http:
+    async with httpx.AsyncClient(base_url=changed_stack.url, timeout=60) as http:
         document: dict[str, Any] = (await http.get("/openapi.json")).json()
         return document
 
 
-async def test_docs_page_loads_files_of_the_gateway_only(own_stack: DevStack) -> None:
+async def test_docs_page_loads_files_of_the_gateway_only(changed_stack: DevStack) -> None:
     """The gateway serves all files of the page, and the content security policy forbids others. Proves R-HTTP-12."""
-    async with httpx.AsyncClient(base_url=own_stack.url, timeout=60) as http:
+    async with httpx.AsyncClient(base_url=changed_stack.url, timeout=60) as http:
         page = await http.get("/docs/")
         assert page.text == (await http.get("/docs")).text
         assert page.headers["content-type"].startswith("text/html")
@@ -50,9 +42,9 @@ async def test_docs_page_loads_files_of_the_gateway_only(own_stack: DevStack) ->
                 )
 
 
-async def test_root_redirects_a_browser_to_the_docs_page(own_stack: DevStack) -> None:
-    """Only GET is redirected, and the address stays a path of the same host. Proves R-HTTP-12."""
-    async with httpx.AsyncClient(base_url=own_stack.url, timeout=60) as http:
+async def test_root_redirects_a_browser_to_the_docs_page(changed_stack: DevStack) -> None:
+    """Only GET is redirected, to a path of the same host. Proves R-HTTP-12."""
+    async with httpx.AsyncClient(base_url=changed_stack.url, timeout=60) as http:
         redirect = await http.get("/")
         assert (redirect.status_code, redirect.headers["location"]) == (307, "/docs")
         page = await http.get("/", follow_redirects=True)
@@ -75,13 +67,14 @@ ACCOUNT_OPERATIONS = {
     ("post", "/admin/users/restore/"),
     ("delete", "/admin/users/{user_id}/sessions/{session_id}"),
 }
-"""Operations on accounts and sessions, which the test sends in an order of its own because some end a session."""
+"""Operations on accounts and sessions. The test sends them in a fixed order, because some of them end a session."""
 
 END_LINK = ("delete", "/runtime/canvases/{canvas_id}/links/{link_id}")
 PURGE = ("post", "/admin/canvases/{canvas_id}/purge")
 ERASE = ("post", "/admin/users/{user_id}/erase")
-LIFE_OPERATIONS = {END_LINK, PURGE, ERASE}
-"""Operations that need a link, a deleted canvas, or a user that no other operation needs any more."""
+LINK_AND_REMOVAL_OPERATIONS = {END_LINK, PURGE, ERASE}
+"""Operations that end a share link, or remove a deleted canvas or a user. The test sends them after the
+operations that need the canvas or the user."""
 
 WEBHOOK = "/admin/webhooks/{webhook_id}"
 REDELIVER = f"{WEBHOOK}/deliveries/{{delivery_id}}/redeliver"
@@ -91,7 +84,7 @@ WEBHOOK_OPERATIONS = {
     ("get", f"{WEBHOOK}/deliveries/"),
     ("post", REDELIVER),
 }
-"""Operations on webhooks, each of which needs the result of the operation before."""
+"""Operations on webhooks. Each needs the result of the operation before."""
 
 BACKUP_OPERATIONS = {
     ("post", "/state/backup/"),
@@ -99,21 +92,21 @@ BACKUP_OPERATIONS = {
     ("get", "/state/restores/{restore_id}"),
     ("get", "/state/restores/{restore_id}/canvases/"),
 }
-"""Operations on backups, each of which needs the end of the operation before."""
+"""Operations on backups. Each needs the end of the operation before."""
 
 DRAIN = ("post", "/admin/replicas/{service}/{replica_id}/drain")
-"""An operation that succeeds only with two replicas of a service. `test_replica_drain.py` has them."""
+"""An operation that succeeds only with two replicas of a service. `test_replica_drain.py` tests it."""
 
 
 async def test_every_example_request_gets_a_described_response(
-    own_stack: DevStack, document: dict[str, Any]
+    changed_stack: DevStack, document: dict[str, Any]
 ) -> None:
     """Each example request gets a response that the document describes. Proves R-CONTRACT-4."""
     async with (
-        open_api(own_stack.url) as api,
-        httpx.AsyncClient(base_url=own_stack.url, timeout=60) as http,
+        open_api(changed_stack.url) as api,
+        httpx.AsyncClient(base_url=changed_stack.url, timeout=60) as http,
     ):
-        admin = api.session(own_stack.admin_username, own_stack.admin_password)
+        admin = api.session(changed_stack.admin_username, changed_stack.admin_password)
 
         async def send(
             method: str, path: str, session: ApiSession | None = admin, **values: str
@@ -152,7 +145,7 @@ async def test_every_example_request_gets_a_described_response(
             if not path.startswith(("/docs", "/auth/oidc"))
             and (method, path)
             not in ACCOUNT_OPERATIONS
-            | LIFE_OPERATIONS
+            | LINK_AND_REMOVAL_OPERATIONS
             | WEBHOOK_OPERATIONS
             | BACKUP_OPERATIONS
             | {DRAIN}
@@ -211,14 +204,14 @@ async def test_every_example_request_gets_a_described_response(
 
 
 async def test_refusals_match_the_openapi_document(
-    own_stack: DevStack, document: dict[str, Any]
+    changed_stack: DevStack, document: dict[str, Any]
 ) -> None:
     """Requests without a token and malformed requests of an admin get documented responses. Proves R-CONTRACT-4."""
     async with (
-        open_api(own_stack.url) as api,
-        httpx.AsyncClient(base_url=own_stack.url, timeout=60) as http,
+        open_api(changed_stack.url) as api,
+        httpx.AsyncClient(base_url=changed_stack.url, timeout=60) as http,
     ):
-        admin = api.session(own_stack.admin_username, own_stack.admin_password)
+        admin = api.session(changed_stack.admin_username, changed_stack.admin_password)
         for path, methods in document["paths"].items():
             for method, operation in methods.items():
                 if not operation.get("parameters") and "requestBody" not in operation:

@@ -13,9 +13,7 @@ import httpx
 import pytest
 
 from svgx_devstack import DevStack
-from tests import leaks
 from tests.e2e.clients.api import Api, ApiSession, open_api
-from tests.limits import HIGH_LIMITS
 
 FOLDER = Path(__file__).parent
 EXAMPLES = os.environ.get("SVGX_FUZZ_EXAMPLES", "2")
@@ -31,28 +29,16 @@ SECRET_NAME = "a secret plan"
 
 
 @pytest.fixture(scope="module")
-async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevStack]:
-    """Start a stack for this module alone, because the test changes accounts, sessions and limits.
-
-    With a trusted proxy, the log-ins can state another client address than the fuzzed requests.
-    """
-    settings = {**HIGH_LIMITS, "TRUSTED_PROXIES": "127.0.0.1"}
-    async with DevStack(tmp_path_factory.mktemp("fuzz"), settings=settings) as stack:
-        yield stack
-        assert await asyncio.to_thread(leaks.find_leaks, stack) == []
-
-
-@pytest.fixture(scope="module")
-async def api(stack: DevStack) -> AsyncIterator[Api]:
-    """Open a client for the gateway of this stack."""
-    async with open_api(stack.url) as api:
+async def api(changed_stack: DevStack) -> AsyncIterator[Api]:
+    """Open a client for the gateway of a stack that the test may change."""
+    async with open_api(changed_stack.url) as api:
         yield api
 
 
 @pytest.fixture(scope="module")
-async def owner(stack: DevStack, api: Api) -> ApiSession:
+async def owner(changed_stack: DevStack, api: Api) -> ApiSession:
     """Create an account with a canvas that no other account may see, except admins."""
-    admin = api.session(stack.admin_username, stack.admin_password)
+    admin = api.session(changed_stack.admin_username, changed_stack.admin_password)
     owner = api.session_of(await admin.create_user("the-owner"))
     await owner.create_canvas(SECRET_NAME)
     return owner
@@ -60,19 +46,19 @@ async def owner(stack: DevStack, api: Api) -> ApiSession:
 
 @pytest.mark.parametrize("role", ["anonymous", "viewer", "editor", "admin"])
 async def test_responses_to_fuzzed_requests_match_the_openapi_document(
-    stack: DevStack, api: Api, owner: ApiSession, tmp_path: Path, role: str
+    changed_stack: DevStack, api: Api, owner: ApiSession, tmp_path: Path, role: str
 ) -> None:
     """Responses match the document, and only admins see another account's canvas.
 
     Proves R-CONTRACT-6 and R-ACCESS-11.
     """
-    environment = {**os.environ, "SVGX_URL": stack.url}
-    admin = api.session(stack.admin_username, stack.admin_password)
+    environment = {**os.environ, "SVGX_URL": changed_stack.url}
+    admin = api.session(changed_stack.admin_username, changed_stack.admin_password)
     if role == "admin":
         # This is the only admin, so it cannot delete or demote itself (R-AUTH-16).
         environment |= {
-            "SVGX_USERNAME": stack.admin_username,
-            "SVGX_PASSWORD": stack.admin_password,
+            "SVGX_USERNAME": changed_stack.admin_username,
+            "SVGX_PASSWORD": changed_stack.admin_password,
         }
         environment["SVGX_USER_ID"] = str((await admin.me())["id"])
     elif role != "anonymous":
@@ -84,7 +70,7 @@ async def test_responses_to_fuzzed_requests_match_the_openapi_document(
         str(Path(sys.executable).with_name("schemathesis")),
         "--config-file=schemathesis.toml",
         "run",
-        f"{stack.url}/openapi.json",
+        f"{changed_stack.url}/openapi.json",
         "--checks=all",
         f"--phases={PHASES}",
         f"--max-examples={EXAMPLES}",
@@ -105,5 +91,5 @@ async def test_responses_to_fuzzed_requests_match_the_openapi_document(
     if role != "admin":
         assert SECRET_NAME not in written
         assert [canvas.name for canvas in await owner.canvases()] == [SECRET_NAME]
-    async with httpx.AsyncClient(base_url=stack.url, timeout=60) as http:
+    async with httpx.AsyncClient(base_url=changed_stack.url, timeout=60) as http:
         assert (await http.get("/health/")).status_code == 200

@@ -1,4 +1,4 @@
-"""The guide's backup and recovery by curl, while clients are connected."""
+"""Backup and recovery with an operator's curl commands, while clients are connected."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ async def _curl(workspace: Workspace, command: str) -> Any:
     return response.json()
 
 
-async def _ended(workspace: Workspace, path: str) -> Any:
+async def _wait_until_ended(workspace: Workspace, path: str) -> Any:
     """Wait until a backup or a restore has ended, and return its record."""
     while True:
         record = (await workspace.admin.request("GET", path)).json()
@@ -43,10 +43,10 @@ async def _ended(workspace: Workspace, path: str) -> Any:
         await pause()
 
 
-async def test_commands_of_the_guide_bring_back_a_drawing_for_live_clients(
+async def test_curl_commands_bring_back_a_drawing_for_live_clients(
     workspace: Workspace, canvas: str
 ) -> None:
-    """A live client and a reader see the restored content, and the others' canvases stay. Proves R-BACKUP-7."""
+    """A live client sees the restored content, and other canvases are not changed. Proves R-BACKUP-7."""
     other = await workspace.create_canvas()
     client, idle = await workspace.connect(canvas), await workspace.connect(other)
     await client.add_element("kept", fill="red")
@@ -55,7 +55,7 @@ async def test_commands_of_the_guide_bring_back_a_drawing_for_live_clients(
     before = await client.content()
 
     backup_id = (await _curl(workspace, CREATE))["id"]
-    record = await _ended(workspace, f"/state/backups/{backup_id}")
+    record = await _wait_until_ended(workspace, f"/state/backups/{backup_id}")
     assert (record["status"], record["error"]) == ("complete", None)
     assert (await _curl(workspace, LIST))["items"][0]["id"] == backup_id
 
@@ -65,7 +65,9 @@ async def test_commands_of_the_guide_bring_back_a_drawing_for_live_clients(
     await workspace.driver.wait_saved([client, idle])
 
     command = RESTORE_CANVAS.replace("canvas_backup_id", backup_id).replace("canvas_123", canvas)
-    restore = await _ended(workspace, f"/state/restores/{(await _curl(workspace, command))['id']}")
+    restore = await _wait_until_ended(
+        workspace, f"/state/restores/{(await _curl(workspace, command))['id']}"
+    )
     assert (restore["status"], restore["canvases"]) == ("complete", 1)
     await workspace.driver.wait_for_elements([client], "kept")
     assert await client.content() == before
@@ -73,11 +75,13 @@ async def test_commands_of_the_guide_bring_back_a_drawing_for_live_clients(
 
     body = {"state_type": "canvas", "canvas_id": canvas}
     small = (await workspace.admin.request("POST", "/state/backup/", json=body)).json()
-    await _ended(workspace, f"/state/backups/{small['id']}")
+    await _wait_until_ended(workspace, f"/state/backups/{small['id']}")
     await client.add_element("drawn-over-again")
     await workspace.driver.wait_saved([client])
     command = RESTORE.replace("backup_id_123", small["id"])
-    restore = await _ended(workspace, f"/state/restores/{(await _curl(workspace, command))['id']}")
+    restore = await _wait_until_ended(
+        workspace, f"/state/restores/{(await _curl(workspace, command))['id']}"
+    )
     assert (restore["backup_id"], restore["status"]) == (small["id"], "complete")
     assert await client.content() == before
     path = f"/state/restores/{restore['id']}/canvases/?outcome=replaced"

@@ -1,34 +1,21 @@
 """All services read one configuration file."""
 
 import asyncio
-from pathlib import Path
 
 import httpx
 
 from svgx_devstack import DevStack
 from tests.e2e.clients.api import open_api
-
-CONFIGURATION = """
-security:
-  rate_limit_requests_per_minute: 77
-monitoring:
-  prometheus_enabled: false
-  health_check_interval: 1
-gateway:
-  hsts_seconds: 60
-  trusted_proxies: 127.0.0.1
-"""
+from tests.polling import pause
 
 
-async def test_one_configuration_file_configures_all_services(tmp_path: Path) -> None:
+async def test_one_configuration_file_configures_all_services(configured_stack: DevStack) -> None:
     """Each service uses its own settings of the file. Proves R-CONFIG-1."""
-    file = tmp_path / "config.yaml"
-    file.write_text(CONFIGURATION)
-    settings = {"SVGX_CONFIG": str(file)}
-    async with DevStack(tmp_path / "home", settings=settings) as stack, open_api(stack.url) as api:
+    stack = configured_stack
+    async with open_api(stack.url) as api:
         admin = api.session(stack.admin_username, stack.admin_password)
         response = await admin.request("GET", "/auth/me", headers={"X-Forwarded-Proto": "https"})
-        assert response.headers["x-ratelimit-limit"] == "77"
+        assert response.headers["x-ratelimit-limit"] == "7777"
         assert response.headers["strict-transport-security"] == "max-age=60"
         async with httpx.AsyncClient(timeout=60) as http:
             for service in ("gateway", "auth", "state", "collab"):
@@ -53,4 +40,4 @@ async def wait_for_health_in_log(stack: DevStack, service: str, status: str) -> 
             "health changed" in line and f'"{status}"' in line
             for line in (await asyncio.to_thread(path.read_text)).splitlines()
         ):
-            pass
+            await pause()

@@ -27,7 +27,7 @@ GUIDE_METRICS = {
     "svgx_engine_errors",
     "svgx_engine_request_duration_seconds",
 }
-"""The metrics that the operations guide names for every service."""
+"""Metrics of every service that the operations guide or its dashboards use."""
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
@@ -68,7 +68,7 @@ EXPECTED_METRICS = {
     "collab": {"collab_oldest_unsaved_seconds", "redis_connections", "redis_connections_max"},
     "state": {"database_connections", "database_connections_max", "snapshots"},
 }
-"""Metrics that show failures to operators, in addition to those of every service."""
+"""Metrics of one service that show failures to operators."""
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -194,7 +194,7 @@ async def test_unauthenticated_requests_write_no_log_lines(stack: DevStack) -> N
     """Completed, refused and interrupted handshakes and malformed trace headers write no log line. Proves R-OBS-5."""
     path = stack.log_path("gateway")
     before = len(path.read_bytes())
-    # Every request contains the word "stranger", which must not appear in the log.
+    # All requests contain the word "stranger", which must not appear in the log.
     base = f"{stack.url}/runtime/events"
     for url in (f"{base}/{'stranger' * 800}?", f"{base}/stranger%3Ftoken=stranger?token=stranger"):
         async with RawSocket.connect(url) as socket:

@@ -1,4 +1,7 @@
-"""The curl commands of the operations guide, verbatim except for the server's address."""
+"""An operator's curl commands for health, metrics, users and rate limits.
+
+`tests/deploy/operations` runs the commands of `docs/operations.md` themselves.
+"""
 
 import argparse
 import shlex
@@ -42,7 +45,7 @@ USERS = [
 
 
 def curl_request(command: str, url: str, token: str) -> httpx.Request:
-    """Return the request that curl would send."""
+    """Return the request that curl would send for the command, to the server at `url` and with this access token."""
     for name in ("$ADMIN_TOKEN", "$TOKEN"):
         command = command.replace(name, token)
     parser = argparse.ArgumentParser()
@@ -58,12 +61,10 @@ def curl_request(command: str, url: str, token: str) -> httpx.Request:
 
 
 @pytest.mark.parametrize(("command", "status"), [*HEALTH, *USERS, *RATE_LIMITS])
-async def test_command_of_the_guide_succeeds(
-    workspace: Workspace, command: str, status: int
-) -> None:
+async def test_curl_command_succeeds(workspace: Workspace, command: str, status: int) -> None:
     """The commands use an admin's access token. Proves R-HTTP-1."""
     admin = workspace.api.session(workspace.stack.admin_username, workspace.stack.admin_password)
-    # Another test of this stack may create the user of the guide too.
+    # Another test of the shared stack may create a user with the command's name too.
     command = command.replace("admin@example.com", "guided@example.com")
     async with httpx.AsyncClient(timeout=30) as http:
         response = await http.send(

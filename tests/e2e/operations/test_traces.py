@@ -28,7 +28,7 @@ IMPORT = "PUT /runtime/canvases/{canvas_id}/svg"
 
 
 def path(*operations: tuple[str, str]) -> set[tuple[tuple[str, str], tuple[str, str]]]:
-    """Return the edges of a path: each operation is the parent of the next one."""
+    """Return the edges of a path of operations, each with its service and name. Each is the parent of the next one."""
     return set(pairwise(operations))
 
 
@@ -89,7 +89,7 @@ PARENTS = (
     )
     | path(("state", "compact"), ("state", "sql add_snapshot"))
 )
-"""The edges from a span to its children that the run must produce."""
+"""The edges from a parent to a child that the run must produce."""
 
 LINKS = {
     (("gateway", "sync"), ("gateway", SOCKET)),
@@ -107,18 +107,18 @@ BURST = 100
 
 @dataclass
 class Run:
-    """The results of the run."""
+    """The ids, spans, responses, metrics and logs of the run."""
 
     canvas: str = ""
     owner: str = ""
     spans: list[Span] = field(default_factory=list)
     responses: dict[str, httpx.Response] = field(default_factory=dict)
     metrics: dict[str, str] = field(default_factory=dict)
-    """The OpenMetrics text of each service."""
+    """The OpenMetrics text of gateway, collab and state."""
     log: list[dict[str, object]] = field(default_factory=list)
     """The log lines of the gateway with a ratio of 0."""
-    other_logs: str = ""
-    """The logs of the other services."""
+    collab_log: str = ""
+    """The log of collab."""
 
     def of(self, *operation: str) -> list[Span]:
         """Return the spans of an operation: a service and a name."""
@@ -127,7 +127,7 @@ class Run:
 
 @pytest.fixture(scope="module")
 async def run(tmp_path_factory: pytest.TempPathFactory, driver: YjsDriver) -> Run:
-    """Use all services with tracing on, then through a gateway with a ratio of 0, and stop them."""
+    """Use all services with tracing on, use a gateway with a ratio of 0, and stop the stack."""
     run = Run()
     with run_receiver() as receiver:
         settings = {
@@ -153,7 +153,7 @@ async def run(tmp_path_factory: pytest.TempPathFactory, driver: YjsDriver) -> Ru
                 await use_unsampled_gateway(run, workspace)
             log = await asyncio.to_thread(stack.log_path(name).read_text)
             run.log = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
-            run.other_logs = await asyncio.to_thread(stack.log_path("collab").read_text)
+            run.collab_log = await asyncio.to_thread(stack.log_path("collab").read_text)
         run.spans = list(receiver.spans)
     return run
 
@@ -191,7 +191,7 @@ async def use_services(run: Run, workspace: Workspace) -> None:
 
 
 async def use_unsampled_gateway(run: Run, workspace: Workspace) -> None:
-    """Make a request of a sampled caller and edits through a gateway that samples nothing."""
+    """Make a request with a sampled `traceparent`, and edits, through a gateway that records no traces."""
     parent = f"00-{UNSAMPLED_ID}-{CALLER_SPAN}-01"
     run.responses["unsampled"] = await workspace.owner.request(
         "GET", "/auth/me", headers={"traceparent": parent}
@@ -222,7 +222,7 @@ def exemplars(text: str, metric: str) -> set[str]:
 
 
 def test_run_produces_every_edge_between_services(run: Run) -> None:
-    """One trace has a request or an edit from the gateway to PostgreSQL. Proves R-OBS-4."""
+    """The spans of a request, and of an edit, are connected from the gateway to PostgreSQL. Proves R-OBS-4."""
     by_id = {span.span_id: span for span in run.spans}
     parents = {
         (by_id[span.parent_id].operation, span.operation)
@@ -240,7 +240,7 @@ def test_run_produces_every_edge_between_services(run: Run) -> None:
 
 
 def test_every_parent_and_link_is_a_received_span(run: Run) -> None:
-    """There are no orphans, and a child has its parent's trace. Proves R-OBS-4."""
+    """No span names a missing parent, and a child has the trace of its parent. Proves R-OBS-4."""
     by_id = {span.span_id: span for span in run.spans}
     assert len(by_id) == len(run.spans)
     orphans = {
@@ -256,7 +256,7 @@ def test_every_parent_and_link_is_a_received_span(run: Run) -> None:
 
 
 def test_only_requests_and_client_messages_and_background_work_begin_traces(run: Run) -> None:
-    """No message, statement or request within a trace begins one. Proves R-OBS-4."""
+    """A message, SQL statement or request within a trace begins no trace of its own. Proves R-OBS-4."""
     roots = {span.operation for span in run.spans if not span.parent_id}
     pattern = r"sync|edit|compact|(GET|POST|PUT) /\S+|GET|request svgx\.\S+"
     assert {root for root in roots if not re.fullmatch(pattern, root[1])} == set()
@@ -294,7 +294,7 @@ def kinds(spans: Iterable[Span]) -> set[str]:
 
 
 def test_spans_of_messages_follow_the_conventions(run: Run) -> None:
-    """The kind follows the operation, and the template has no canvas. Proves R-OBS-4."""
+    """The kind follows the operation, and the template of a destination has no canvas id. Proves R-OBS-4."""
     messages = [span for span in run.spans if "messaging.system" in span.attributes]
     sent = [span for span in messages if span.attributes["messaging.operation.type"] == "send"]
     processed = [span for span in messages if span not in sent]
@@ -409,5 +409,5 @@ def test_ratio_of_zero_records_nothing_and_log_lines_have_trace_ids(run: Run) ->
         assert re.fullmatch("[0-9a-f]{32}", str(line["trace_id"])), line
         assert line["trace_id"] not in recorded, line
     (opened,) = (line for line in lines if line["event"] == "websocket opened")
-    holding = [line for line in run.other_logs.splitlines() if "holding a canvas" in line]
+    holding = [line for line in run.collab_log.splitlines() if "holding a canvas" in line]
     assert json.loads(holding[-1])["trace_id"] == opened["trace_id"], "collab's line"

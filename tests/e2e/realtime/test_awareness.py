@@ -32,7 +32,7 @@ async def test_twenty_clients_receive_each_others_awareness_states(
 
 
 async def test_awareness_change_reaches_all_clients(workspace: Workspace, canvas: str) -> None:
-    """A client changes its cursor. Proves R-AWARE-1."""
+    """All clients receive the new cursor of a client. Proves R-AWARE-1."""
     clients = await workspace.connect_many(canvas, 3)
     names = [client.name for client in clients]
     await workspace.driver.wait_for_presence(clients, names, timeout=SERVER_TIMEOUT)
@@ -140,7 +140,7 @@ async def test_page_that_uses_its_client_again_is_present_at_once(
 async def test_page_returns_while_its_old_connection_still_looks_alive(
     workspace: Workspace, canvas: str
 ) -> None:
-    """The page does not adopt its old state, and the end of the old connection does not remove it. Proves R-AWARE-4."""
+    """The page keeps its new state, and the end of the old connection does not remove it. Proves R-AWARE-4."""
     staying = await workspace.connect(canvas)
     await workspace.driver.wait_synced([staying])
     url = f"{workspace.api.websocket_url}/{canvas}?token={await workspace.owner.access_token()}"

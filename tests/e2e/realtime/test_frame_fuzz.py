@@ -24,7 +24,6 @@ from tests.e2e.clients.editor_group import EditorGroup
 from tests.e2e.clients.raw_socket import RawSocket, encode_frame
 from tests.e2e.clients.workspace import Workspace, open_workspace
 from tests.e2e.clients.yjs_driver import YjsDriver
-from tests.limits import HIGH_LIMITS
 
 FRAMES = int(os.environ.get("SVGX_FUZZ_FRAMES", "1200"))
 pytestmark = pytest.mark.timeout(120 + FRAMES // 20)
@@ -40,14 +39,9 @@ ERROR_MARKS = ("Traceback", '"level": "ERROR"', '"level": "CRITICAL"', "[error",
 
 
 @pytest.fixture(scope="module")
-async def own_workspace(
-    tmp_path_factory: pytest.TempPathFactory, driver: YjsDriver
-) -> AsyncIterator[Workspace]:
-    """Start a stack of its own, because the test reads the logs and the memory of its processes."""
-    async with (
-        DevStack(tmp_path_factory.mktemp("frames"), settings=HIGH_LIMITS) as stack,
-        open_workspace(stack, driver) as workspace,
-    ):
+async def own_workspace(killed_stack: DevStack, driver: YjsDriver) -> AsyncIterator[Workspace]:
+    """Open a workspace on a stack without errors, because the test reads the logs and the memory of its processes."""
+    async with open_workspace(killed_stack, driver) as workspace:
         yield workspace
 
 
@@ -153,7 +147,7 @@ async def send_messages(url: str, frames: Iterator[bytes], closes: Counter[int])
             except websockets.ConnectionClosed:
                 assert socket.close_code is not None
                 closes[socket.close_code] += 1
-                # 4401 answers a frame that happens to be a token message, because its token is not valid.
+                # The code is 4401 if a frame happens to be a token message, because its token is not valid.
                 assert socket.close_code in (4400, 4401), (socket.close_code, content.hex())
 
 
@@ -184,7 +178,7 @@ RFC_VIOLATIONS: dict[str, tuple[bytes, int]] = {
 
 
 async def send_rfc_violations(url: str, kinds: Iterator[str], closes: Counter[int]) -> None:
-    """Send each frame on a connection of its own, and check the close code."""
+    """Send the violation of each kind on its own connection, check the close code, and count it."""
     for kind in kinds:
         content, expected = RFC_VIOLATIONS[kind]
         async with RawSocket.connect(url) as socket:
@@ -260,7 +254,7 @@ async def test_malformed_frames_close_their_sender_and_affect_no_other_client(
 async def test_rfc_violation_closes_the_socket_with_its_code(
     workspace: Workspace, canvas: str, kind: str
 ) -> None:
-    """Each violation is a test of its own, so that a failure has a name. Proves R-SYNC-8."""
+    """Each violation is a separate test, so that a failed test names the violation. Proves R-SYNC-8."""
     url = f"{workspace.api.websocket_url}/{canvas}?token={await workspace.owner.access_token()}"
     await send_rfc_violations(url, iter([kind]), Counter())
 

@@ -15,7 +15,7 @@ from tests.e2e.clients.yjs_driver import YjsClient
 from tests.e2e.realtime.test_token_renewal import TokenIssuer
 
 
-async def _saved(workspace: Workspace, canvas: str, *clients: YjsClient) -> set[str]:
+async def _check_saved(workspace: Workspace, canvas: str, *clients: YjsClient) -> set[str]:
     """Wait until all edits are saved, and check that the clients are equal to PostgreSQL. Return the element ids."""
     await workspace.driver.wait_saved(clients)
     digest = await workspace.driver.wait_converged(clients)
@@ -31,14 +31,19 @@ async def test_hocuspocus_users_draw_together_and_reconnect(
     await workspace.driver.wait_synced([first, second])
     await first.add_element("a")
     await second.add_element("b")
-    assert await _saved(workspace, canvas, first, second) == {"a", "b"}
+    assert await _check_saved(workspace, canvas, first, second) == {"a", "b"}
 
     await first.disconnect()
     await first.add_element("offline")
     assert await first.unsynced() > 0
     await second.add_element("meanwhile")
     await first.reconnect()
-    assert await _saved(workspace, canvas, first, second) == {"a", "b", "offline", "meanwhile"}
+    assert await _check_saved(workspace, canvas, first, second) == {
+        "a",
+        "b",
+        "offline",
+        "meanwhile",
+    }
     await second.drop_connection()
     await first.add_element("c")
     await workspace.driver.wait_for_elements([second], "c")
@@ -55,33 +60,33 @@ async def test_clients_of_both_protocols_see_each_other(workspace: Workspace, ca
     await workspace.driver.wait_for_presence(both, [yjs.name, "renamed"])
     await yjs.add_element("a")
     await hocuspocus.add_element("b")
-    assert await _saved(workspace, canvas, *both) == {"a", "b"}
+    assert await _check_saved(workspace, canvas, *both) == {"a", "b"}
     await workspace.destroy(hocuspocus)
     await workspace.driver.wait_for_presence([yjs], [yjs.name])
 
 
 async def test_two_documents_share_one_socket(workspace: Workspace, canvas: str) -> None:
-    """Each document has its own content, presence and end. Proves R-HOCUS-4."""
+    """Each document has its own content and presence, and can be closed alone. Proves R-HOCUS-4."""
     other = await workspace.create_canvas()
     here = await connect_hocuspocus(workspace, canvas, socket="shared")
     there = await connect_hocuspocus(workspace, other, socket="shared")
     await workspace.driver.wait_synced([here, there])
     await here.add_element("here")
     await there.add_element("there")
-    assert await _saved(workspace, canvas, here) == {"here"}
-    assert await _saved(workspace, other, there) == {"there"}
+    assert await _check_saved(workspace, canvas, here) == {"here"}
+    assert await _check_saved(workspace, other, there) == {"there"}
     await workspace.driver.wait_for_presence([here], [here.name])
 
     await workspace.destroy(there)
     again = await connect_hocuspocus(workspace, other, socket="shared")
     await workspace.driver.wait_for_elements([again], "there")
     await here.add_element("still")
-    assert await _saved(workspace, canvas, here) == {"here", "still"}
+    assert await _check_saved(workspace, canvas, here) == {"here", "still"}
     assert (await here.status()).connections == 1
 
 
 async def test_sessions_of_one_document_share_one_socket(workspace: Workspace, canvas: str) -> None:
-    """Providers with `sessionAwareness` have a presence of their own. Proves R-HOCUS-4."""
+    """Each of two providers with `sessionAwareness` has its own presence. Proves R-HOCUS-4."""
     pair = [
         await connect_hocuspocus(workspace, canvas, socket="pair", sessionAwareness=True)
         for _ in range(2)
@@ -102,7 +107,7 @@ async def test_sessions_of_one_document_share_one_socket(workspace: Workspace, c
         ("x" * 200, None, "4404"),
     ],
 )
-async def test_refused_document_leaves_the_others_of_its_socket_alone(
+async def test_refused_document_does_not_affect_the_others_of_its_socket(
     workspace: Workspace, canvas: str, room: str | None, tokens: list[str] | None, code: str
 ) -> None:
     """The provider gets the reason, and the other documents of the socket stay open. Proves R-HOCUS-5."""
@@ -113,7 +118,7 @@ async def test_refused_document_leaves_the_others_of_its_socket_alone(
     assert not (await refused.status()).synced
     await workspace.driver.wait_synced([allowed])
     await allowed.add_element("a")
-    assert await _saved(workspace, other, allowed) == {"a"}
+    assert await _check_saved(workspace, other, allowed) == {"a"}
 
 
 async def test_viewer_is_readonly_until_its_role_changes(workspace: Workspace, canvas: str) -> None:
@@ -128,13 +133,13 @@ async def test_viewer_is_readonly_until_its_role_changes(workspace: Workspace, c
     await viewer.set_awareness({"name": "has edited"})
     await workspace.driver.wait_for_presence([owner], [owner.name, "has edited"])
     await owner.add_element("a")
-    assert await _saved(workspace, canvas, owner) == {"a"}
+    assert await _check_saved(workspace, canvas, owner) == {"a"}
     assert await viewer.unsynced() == 1
 
     await workspace.owner.set_member(canvas, member, "editor")
     await viewer.wait_scope("read-write")
     # The server asks for the edits that it has discarded.
-    assert await _saved(workspace, canvas, viewer, owner) == {"a", "refused"}
+    assert await _check_saved(workspace, canvas, viewer, owner) == {"a", "refused"}
     await workspace.owner.request("DELETE", f"/runtime/canvases/{canvas}/members/{member.id}")
     assert (await viewer.wait_denied()).startswith("4403 ")
     await viewer.wait_closed()
@@ -195,8 +200,8 @@ async def test_malformed_message_ends_its_document_only(workspace: Workspace, ca
         assert socket.close_code == 4400
 
 
-async def test_stateless_message_changes_nothing(workspace: Workspace, canvas: str) -> None:
-    """The gateway passes no stateless message of a client on to other clients. Proves R-HOCUS-7."""
+async def test_stateless_message_reaches_no_other_client(workspace: Workspace, canvas: str) -> None:
+    """The gateway ignores stateless messages of clients, and the connection continues. Proves R-HOCUS-7."""
     pair = [await connect_hocuspocus(workspace, canvas) for _ in range(2)]
     await workspace.driver.wait_synced(pair)
     await pair[0].send_stateless("hello")

@@ -13,8 +13,13 @@ from tests.polling import pause
 
 CONFIG = "/security/quotas/config/"
 QUOTA = 103
+"""The type of the messages that tell a client about a quota."""
+
 SIZE = 200_000
+"""Bytes of each edit of the flood."""
+
 BOUND = 1_000_000
+"""Bytes that an account's edits may add in a day."""
 
 SetQuotas = Callable[..., Awaitable[dict[str, Any]]]
 

@@ -1,7 +1,7 @@
 """Limits of WebSockets: connections, connections per account, frames and bytes per second, handshake time.
 
-The limits of this stack are so low that ordinary clients exceed them, as heavier clients exceed the default limits.
-`tests/unit/gateway/websocket/test_inflow.py` proves that ordinary clients keep to the default limits.
+The limits of `limited_gateway` are so low that ordinary clients exceed them, as heavier clients exceed the default
+limits. `tests/unit/gateway/websocket/test_inflow.py` proves that ordinary clients keep to the default limits.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ from tests.e2e.clients.metrics import Metrics
 from tests.e2e.clients.raw_socket import RawSocket, encode_frame
 from tests.e2e.clients.workspace import Workspace, open_workspace
 from tests.e2e.clients.yjs_driver import YjsClient, YjsDriver
+from tests.e2e.cluster.extra_gateway import ExtraGateway, extra_gateway
 from tests.polling import pause
 
 MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ACCOUNT = 5, 3
@@ -39,8 +40,8 @@ AWARENESS_QUERY = bytes([3])
 
 
 @pytest.fixture(scope="module")
-async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevStack]:
-    """Start a stack with low limits."""
+async def limited_gateway(stack: DevStack) -> AsyncIterator[ExtraGateway]:
+    """Start a gateway with low limits."""
     settings = {
         "WEBSOCKET_MAX_CONNECTIONS": str(MAX_CONNECTIONS),
         "WEBSOCKET_MAX_CONNECTIONS_PER_IDENTITY": str(MAX_CONNECTIONS_PER_ACCOUNT),
@@ -49,14 +50,13 @@ async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[D
         "WEBSOCKET_MAX_BYTES_PER_SECOND": str(BYTES_PER_SECOND),
         "WEBSOCKET_MAX_FRAME_BYTES": str(MAX_MESSAGE),
         "WEBSOCKET_HANDSHAKE_TIMEOUT": "1",
-        "RATE_LIMIT_REQUESTS_PER_MINUTE": "1000000",
     }
-    async with DevStack(tmp_path_factory.mktemp("sockets"), settings=settings) as stack:
-        yield stack
+    async with extra_gateway(stack, settings) as gateway:
+        yield gateway
 
 
 class LimitedCanvas:
-    """A canvas on the stack with low limits, and connections of admins to it."""
+    """A canvas, and connections of admins to it at the gateway with low limits."""
 
     def __init__(self, api: Api, admin: ApiSession, canvas: str) -> None:
         self._api = api
@@ -76,10 +76,11 @@ class LimitedCanvas:
 
 
 @pytest.fixture
-async def limited_canvas(own_stack: DevStack) -> AsyncIterator[LimitedCanvas]:
-    """Create a canvas."""
-    async with open_api(own_stack.url) as api:
-        admin = api.session(own_stack.admin_username, own_stack.admin_password)
+async def limited_canvas(limited_gateway: ExtraGateway) -> AsyncIterator[LimitedCanvas]:
+    """Create a canvas, and open a client at the gateway with low limits."""
+    stack = limited_gateway.stack
+    async with open_api(limited_gateway.url) as api:
+        admin = api.session(stack.admin_username, stack.admin_password)
         yield LimitedCanvas(api, admin, await admin.create_canvas("limits"))
 
 
@@ -131,7 +132,7 @@ async def test_connections_beyond_the_limits_are_refused_until_one_closes(
 async def test_documents_of_a_hocuspocus_socket_count_as_connections(
     limited_canvas: LimitedCanvas,
 ) -> None:
-    """A document beyond the account's limit closes the socket, and so does a start without a document.
+    """A document beyond the account's limit closes the socket. A socket that opens no document in time is closed too.
 
     Proves R-HOCUS-4 and R-HOCUS-10.
     """
@@ -176,7 +177,7 @@ async def connect_if_accepted(
 async def test_frames_or_bytes_beyond_the_limit_slow_down_only_the_sender(
     limited_canvas: LimitedCanvas, frame: bytes, count: int, seconds: float
 ) -> None:
-    """The sender's next message is answered late, and another connection's at once. Proves R-LIMIT-10."""
+    """The sender's next message is answered late, and messages of another connection at once. Proves R-LIMIT-10."""
     loop = asyncio.get_running_loop()
     async with (
         await limited_canvas.connect(limited_canvas.admin) as quiet,
@@ -229,7 +230,7 @@ FLOODS = 2
 """Floods that one test sends, one connection after the other."""
 
 MAX_PONGS = (2 + 3 * FLOOD_SECONDS) * FRAMES_PER_SECOND
-"""The gateway sends fewer pongs than this for one flood.
+"""A number that is larger than the number of pongs for one flood.
 
 The gateway answers the burst of `2 * FRAMES_PER_SECOND` pings, and the pings allowed until it closes the connection.
 """
@@ -240,25 +241,25 @@ async def send_flood(url: str, content: bytes) -> tuple[int, int]:
     async with RawSocket.connect(url) as socket:
         sending = asyncio.create_task(socket.send(content))
         code = await socket.wait_closed()
-        # After the close frame the connection ends.
+        # The connection ends after the close frame.
         assert await socket.wait_closed() == 1006
         with contextlib.suppress(ConnectionError):
             await sending
         return code, socket.received_frames[PONG]
 
 
-async def rate_limit_closes(stack: DevStack) -> int:
+async def rate_limit_closes(gateway: ExtraGateway) -> int:
     """Return the number of connections that the gateway has closed because of a rate limit."""
-    metrics = Metrics(stack, timeout=60)
-    return int(await metrics.value("websocket_refused_total", "gateway", limit="rate"))
+    metrics = Metrics(gateway.stack, timeout=60)
+    return int(await metrics.value("websocket_refused_total", gateway.name, limit="rate"))
 
 
 @pytest.mark.parametrize("content", [PINGS, FRAGMENTS], ids=["pings", "fragments"])
 async def test_flood_of_control_frames_or_fragments_is_closed_and_others_are_served(
-    limited_canvas: LimitedCanvas, own_stack: DevStack, content: bytes
+    limited_canvas: LimitedCanvas, limited_gateway: ExtraGateway, content: bytes
 ) -> None:
     """Control frames and fragments count, and frames past the limit wait. Proves R-LIMIT-10 and R-LIMIT-12."""
-    closes_before = await rate_limit_closes(own_stack)
+    closes_before = await rate_limit_closes(limited_gateway)
     url = f"{limited_canvas.url}?token={await limited_canvas.admin.access_token()}"
 
     async def attack() -> list[tuple[int, int]]:
@@ -266,7 +267,7 @@ async def test_flood_of_control_frames_or_fragments_is_closed_and_others_are_ser
 
     async with (
         await limited_canvas.connect(limited_canvas.admin) as quiet,
-        httpx.AsyncClient(base_url=own_stack.url, timeout=60) as http,
+        httpx.AsyncClient(base_url=limited_gateway.url, timeout=60) as http,
         asyncio.timeout(60),
     ):
         attacking = asyncio.create_task(attack())
@@ -280,7 +281,7 @@ async def test_flood_of_control_frames_or_fragments_is_closed_and_others_are_ser
         await quiet.send(SYNC_STEP_1)
         await quiet.recv()
     async with asyncio.timeout(10):  # the metrics are up to a second old
-        while await rate_limit_closes(own_stack) != closes_before + FLOODS:
+        while await rate_limit_closes(limited_gateway) != closes_before + FLOODS:
             await pause()
 
 
@@ -309,7 +310,7 @@ async def test_after_the_close_frame_only_a_close_frame_is_read(
 async def test_largest_allowed_message_passes_and_a_larger_one_is_refused(
     limited_canvas: LimitedCanvas,
 ) -> None:
-    """With `limits=1` the first frame has the limit. The reason of the close always has it. Proves R-SOCKET-2."""
+    """With `limits=1`, the first frame states the limit. The close reason always states it. Proves R-SOCKET-2."""
     token = await limited_canvas.admin.access_token()
     async with (
         connect(f"{limited_canvas.url}?token={token}&limits=1") as socket,
@@ -330,13 +331,12 @@ async def test_largest_allowed_message_passes_and_a_larger_one_is_refused(
 
 
 async def test_silent_client_is_closed_with_1013_after_the_handshake_timeout(
-    limited_canvas: LimitedCanvas, own_stack: DevStack
+    limited_canvas: LimitedCanvas, limited_gateway: ExtraGateway
 ) -> None:
     """A client that has sent a message may then be silent. Proves R-LIMIT-11."""
     async with await limited_canvas.connect(limited_canvas.admin) as active:
         url = active.request.path if active.request else ""
-        address = own_stack.url.replace("http", "ws", 1)
-        async with connect(f"{address}{url}") as silent:
+        async with connect(f"{limited_gateway.websocket_url}{url}") as silent:
             assert await wait_close_code(silent) == 1013
         await active.send(SYNC_STEP_1)
         async with asyncio.timeout(10):
@@ -345,10 +345,11 @@ async def test_silent_client_is_closed_with_1013_after_the_handshake_timeout(
 
 @pytest.fixture
 async def workspace(
-    own_stack: DevStack, limited_canvas: LimitedCanvas, driver: YjsDriver
+    limited_gateway: ExtraGateway, limited_canvas: LimitedCanvas, driver: YjsDriver
 ) -> AsyncIterator[Workspace]:
-    """Open a workspace with a new owner on the stack with low limits, and destroy its clients after the test."""
-    async with open_workspace(own_stack, driver) as workspace:
+    """Open a workspace with a new owner at the gateway with low limits, and destroy its clients after the test."""
+    gateway = limited_gateway
+    async with open_workspace(gateway.stack, driver, url=gateway.url) as workspace:
         yield workspace
         await workspace.destroy_all()
 
@@ -362,7 +363,7 @@ async def draw_450_values(client: YjsClient) -> None:
 
 
 async def drag_two_elements(client: YjsClient) -> None:
-    """Drag two elements at 60 Hz, with x and y set separately: almost five times the limit of this stack."""
+    """Drag two elements at 60 Hz, with x and y set separately: almost five times the limit of this gateway."""
     await client.drag("a", "b", rate=60, seconds=2)
 
 
@@ -383,7 +384,7 @@ async def add_three_photos(client: YjsClient) -> None:
 async def test_yjs_client_that_exceeds_a_rate_stays_online(
     workspace: Workspace, draw: Callable[[YjsClient], Awaitable[None]], version: int
 ) -> None:
-    """Everything arrives, and the client is online afterwards: it never gave up. Proves R-LIMIT-10 and R-SOCKET-1."""
+    """All edits arrive, and the client never gives up reconnecting. Proves R-LIMIT-10 and R-SOCKET-1."""
     canvas = await workspace.create_canvas()
     client = await workspace.connect(canvas, version=version)
     for element in ("a", "b"):
@@ -402,7 +403,7 @@ async def test_yjs_client_that_exceeds_a_rate_stays_online(
 async def test_client_beyond_the_limit_of_connections_reconnects_by_itself(
     workspace: Workspace, version: int
 ) -> None:
-    """The refused tab is online as soon as another tab is closed. Proves R-LIMIT-9 and R-SOCKET-1."""
+    """The refused tab connects when another tab is closed. Proves R-LIMIT-9 and R-SOCKET-1."""
     canvas = await workspace.create_canvas()
     tabs = await workspace.connect_many(canvas, MAX_CONNECTIONS_PER_ACCOUNT)
     refused = await workspace.connect(canvas, version=version)

@@ -57,6 +57,12 @@ export class Client {
     })
   }
 
+  addClose (close, report) {
+    this.closes = [...this.closes, close].slice(-MAX_CLOSES)
+    report({ event: 'close', client: this.name, ...close })
+    this.changed()
+  }
+
   listen (report) {
     this.listenToProvider(report)
     this.doc.on('update', (_update, origin) => {
@@ -96,9 +102,7 @@ export class Client {
       this.lostAt ??= performance.now()
       // The event is null if this side closed the connection.
       const close = event === null ? { code: null, reason: '' } : { code: event.code, reason: event.reason }
-      this.closes = [...this.closes, close].slice(-MAX_CLOSES)
-      report({ event: 'close', client: this.name, ...close })
-      this.changed()
+      this.addClose(close, report)
     })
     provider.on('closed', close => {
       this.gaveUp = close
@@ -110,13 +114,13 @@ export class Client {
     return this.provider.wsconnected && this.provider.synced
   }
 
-  // All edits of this client are committed.
+  // Whether all edits of this client are committed.
   get saved () {
     const { synced, traffic } = this
     return synced && traffic.sentSyncStep2 && traffic.saved === traffic.documents
   }
 
-  // The digest is computed once for each state of the document.
+  // Return the digest of the document. It is computed once for each state of the document.
   digest () {
     if (this.digested?.version !== this.version) {
       this.digested = { version: this.version, value: digest(this.doc) }

@@ -26,12 +26,12 @@ function leaveSocket (name) {
   used.socket.destroy()
 }
 
-// A HocuspocusProvider with the names of a WebsocketProvider, which `Client` uses.
+// An adapter that gives a HocuspocusProvider the properties and methods of a WebsocketProvider, which `Client` uses.
 class Adapter {
   constructor (doc, { url, room, hocuspocus: { socket, tokens, sessionAwareness = false } }) {
     this.socketName = socket
     this.socket = useSocket(socket, url)
-    // The last token is used again and again.
+    // Each request of the server gets the next token. The last token is sent again and again.
     const token = () => tokens.length > 1 ? tokens.shift() : tokens[0]
     this.inner = new HocuspocusProvider({
       websocketProvider: this.socket, name: room, document: doc, token, sessionAwareness
@@ -47,7 +47,7 @@ class Adapter {
   connect () {
     this.inner.attach()
     if (this.socket.status === 'disconnected') this.socket.connect()
-    // The close of the last connection has not arrived yet. The provider reconnects after it.
+    // Otherwise the close of the last connection has not arrived yet, and the provider reconnects after it.
     else this.socket.shouldConnect = true
   }
 
@@ -101,10 +101,6 @@ export class HocuspocusClient extends Client {
       this.connections++
       this.changed()
     })
-    inner.on('close', ({ event: { code, reason } }) => {
-      this.closes.push({ code, reason })
-      report({ event: 'close', client: this.name, code, reason })
-      this.changed()
-    })
+    inner.on('close', ({ event: { code, reason } }) => this.addClose({ code, reason }, report))
   }
 }

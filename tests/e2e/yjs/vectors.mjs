@@ -1,4 +1,4 @@
-// Print, as JSON, values and their bytes as lib0, y-protocols and @hocuspocus/common encode them.
+// Print values and their encodings by lib0, y-protocols and @hocuspocus/common, as JSON.
 import * as hocuspocus from '@hocuspocus/common'
 import * as decoding from 'lib0/decoding'
 import * as encoding from 'lib0/encoding'
@@ -52,7 +52,7 @@ const syncMessages = documents().map(([name, update, vector]) => {
       encoding.writeVarUint(encoder, sync.messageYjsSyncStep1)
       encoding.writeVarUint8Array(encoder, vector)
     }),
-    // y-protocols encodes the whole document itself.
+    // The update in sync step 2, for which y-protocols encodes the whole document.
     whole: hex(Y.encodeStateAsUpdate(doc)),
     step2: encoded(encoder => {
       encoding.writeVarUint(encoder, 0)

@@ -54,7 +54,7 @@ async def _import(state: Bus, *accounts: StoredAccount) -> ImportedAccounts:
 
 
 async def _lose(tables: Tables, user_id: str) -> None:
-    """Remove an account from the database without a trace."""
+    """Delete all rows of an account, as if the database had lost the account."""
     await tables.execute(
         "DELETE FROM refresh_token r USING session s WHERE s.id = r.session_id AND s.account_id = $1",
         user_id,
@@ -67,9 +67,9 @@ async def _lose(tables: Tables, user_id: str) -> None:
 async def test_lost_account_is_restored_with_password_keys_and_identities(
     bus: Bus, state: Bus, tables: Tables
 ) -> None:
-    """A restored account logs in with its password, its keys and its identities. Proves R-BACKUP-6.
+    """A restored account has its password, its keys and its identities again. Proves R-BACKUP-6.
 
-    Access tokens from before are not valid, and a key that was ended stays ended.
+    Access tokens from before the restore are not valid, and a key that was ended stays ended.
     """
     user = await create(bus)
     signed_in = await login(bus, user.username)
@@ -117,7 +117,10 @@ async def test_existing_account_is_kept_as_it_is(bus: Bus, state: Bus) -> None:
 async def test_account_with_a_taken_name_is_refused_and_named(
     bus: Bus, state: Bus, tables: Tables, field: str
 ) -> None:
-    """An account that would share a name or an identity is left out, with the field. Proves R-BACKUP-6."""
+    """An account with a name or an identity of another account is refused. The answer names the field.
+
+    Proves R-BACKUP-6.
+    """
     user = await create(bus)
     await tables.execute(
         "INSERT INTO identity (issuer, subject, account_id) VALUES ('https://i', $1, $1)", user.id

@@ -1,4 +1,4 @@
-"""API keys: their creation, use and end, as a gateway sees them."""
+"""API keys: their creation, their use through a gateway, and their end."""
 
 import asyncio
 import time
@@ -169,7 +169,7 @@ async def deleted(bus: Bus, user: User, me: Caller, key: NewApiKey) -> None:
 
 @pytest.mark.parametrize("act", [ended, disabled, deleted])
 async def test_ended_key_is_refused_at_once(bus: Bus, act: Any) -> None:
-    """Proves R-AUTH-27: a key ends at once, on a gateway that uses it and on a gateway that starts later."""
+    """Proves R-AUTH-27: a key is refused at once, by a gateway with a cached key and by a gateway that starts later."""
     user, me = await user_and_caller(bus)
     key, other = await create_key(bus, me), await create_key(bus, (await user_and_caller(bus))[1])
     async with started(bus) as gateway:
@@ -249,7 +249,7 @@ async def test_expired_key_is_refused_and_not_listed(bus: Bus, tables: Tables) -
 async def test_stolen_key_cannot_take_over_the_account(
     bus: Bus, operation: Operation[Any, Any], fields: dict[str, Any]
 ) -> None:
-    """Proves R-AUTH-28: an API key cannot be used for operations that would take over an account."""
+    """Proves R-AUTH-28: operations that could take over an account refuse an API key."""
     user, _ = await user_and_caller(bus, Role.ADMIN)
     key_caller = Caller(user.id, user.username, Role.ADMIN, "k", 0, by_key=True)
     with pytest.raises(Forbidden, match="not with an API key"):
@@ -344,7 +344,7 @@ async def test_revocation_of_an_ended_key_lasts_a_day(bus: Bus, tables: Tables) 
 
 
 async def listed_revocations(bus: Bus) -> dict[str | None, float]:
-    """Return the list of revocations that a starting gateway requests: the end time of each session or key."""
+    """Return, by session or key id, the Unix time until which each listed revocation lasts."""
     revocations = await bus.ask(LIST_REVOCATIONS, ListRevocationsRequest())
     return {each.session_id: each.until for each in revocations.items}
 

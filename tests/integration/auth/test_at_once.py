@@ -19,7 +19,7 @@ from svgx_devstack import DevStack
 from tests.integration.auth.conftest import ADMIN_PASSWORD, Tables, replica
 
 ROUNDS = 10
-"""Rounds of each race, because a single race may succeed by chance."""
+"""Number of rounds of each race, because a single race may end well by chance."""
 
 
 class InstantPasswords(Passwords):
@@ -64,7 +64,7 @@ async def test_simultaneous_requests_with_one_name_create_one_account(accounts: 
 async def test_email_address_cannot_become_another_accounts_username(accounts: Accounts) -> None:
     """Proves R-AUTH-8: of two simultaneous requests with exchanged names and addresses, one fails.
 
-    No unique index prevents an address that is another account's username.
+    No unique index of the database prevents an address that is another account's username.
     """
     for _ in range(ROUNDS):
         first, second = (f"{secrets.token_hex(6)}@example.org" for _ in range(2))

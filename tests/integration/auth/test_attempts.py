@@ -36,6 +36,7 @@ async def age_failures(tables: Tables, seconds: float) -> None:
 
 
 async def guess(bus: Bus, name: str, client: Client | None = None) -> SvgxError:
+    """Try to log in with a wrong password, and return the error."""
     with pytest.raises((InvalidCredentials, TooManyRequests)) as error:
         await login(bus, name, "a guess", client)
     return error.value
@@ -52,7 +53,7 @@ async def required_wait(bus: Bus, name: str, client: Client | None = None) -> fl
 async def check_required_wait(
     bus: Bus, name: str, longest: float, client: Client | None = None
 ) -> None:
-    """Check that a client has to wait `longest` seconds after its last failure, of which at most ten have passed."""
+    """Check that a client has to wait `longest` seconds after its last failure, at most ten seconds ago."""
     assert max(longest - 10, 0) < await required_wait(bus, name, client) <= longest
 
 
@@ -60,7 +61,7 @@ async def check_required_wait(
 async def test_each_failure_doubles_the_wait(bus: Bus, tables: Tables, exists: bool) -> None:
     """Proves R-AUTH-20: after five failures, each failure doubles the wait, for existing and unknown names.
 
-    An attempt during the wait does not lengthen the wait; the metric counts it as a failed log-in.
+    An attempt during the wait does not lengthen the wait. The metric of failed log-ins counts the attempt.
     """
     name = (await create(bus)).username if exists else f"unknown-{secrets.token_hex(4)}"
     before = failed_logins()
@@ -77,8 +78,7 @@ async def test_each_failure_doubles_the_wait(bus: Bus, tables: Tables, exists: b
 async def test_right_password_has_to_wait_too(bus: Bus, tables: Tables) -> None:
     """Proves R-AUTH-20: an attempt with the right password has to wait too.
 
-    Otherwise, a success during the wait would reveal the password.
-    After a log-in, the failures are forgotten.
+    Otherwise, a success during the wait would reveal the password. After a log-in, the failures are forgotten.
     """
     user = await create(bus)
     for _ in range(6):
@@ -92,7 +92,7 @@ async def test_right_password_has_to_wait_too(bus: Bus, tables: Tables) -> None:
 
 
 async def test_five_of_many_simultaneous_guesses_are_answered(backing: DevStack, bus: Bus) -> None:
-    """Proves R-AUTH-20: of 40 guesses at the same time on two replicas, five are answered."""
+    """Proves R-AUTH-20: of 40 guesses at the same time on two replicas, five get an answer about the password."""
     name = (await create(bus)).username
     async with replica(backing):
         started = time.monotonic()

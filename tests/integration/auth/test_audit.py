@@ -220,7 +220,7 @@ async def test_audit_log_can_be_filtered(bus: Bus) -> None:
 
 @pytest.mark.parametrize("text", ["x", "+1", "1" * 19, "-1"])
 async def test_cursor_without_an_entrys_id_is_refused(bus: Bus, text: str) -> None:
-    """Proves R-AUTH-23: a cursor with a text that cannot be the id of an entry is refused."""
+    """Proves R-AUTH-23: a cursor is refused when its id cannot be the id of an entry."""
     cursor = Listing.of(LIST_AUDIT, ListAuditRequest()).encode(Cursor(datetime.now(UTC), text))
     with pytest.raises(Invalid) as refusal:
         await bus.ask(LIST_AUDIT, ListAuditRequest(cursor=cursor))
@@ -239,14 +239,14 @@ async def test_cursor_without_an_entrys_id_is_refused(bus: Bus, text: str) -> No
     ],
 )
 async def test_invalid_filter_is_refused_with_its_name(bus: Bus, odd: dict[str, str]) -> None:
-    """Proves R-AUTH-23: an invalid filter is refused with its name, and is no internal error."""
+    """Proves R-AUTH-23: an invalid filter causes a refusal that names the filter, and no internal error."""
     with pytest.raises(Invalid) as refusal:
         await bus.request(LIST_AUDIT.subject, json.dumps(odd).encode(), timeout=10)
     assert refusal.value.field == next(iter(odd))
 
 
 async def test_events_of_other_services_are_recorded_with_the_admin_as_actor(bus: Bus) -> None:
-    """Proves R-AUTH-21: an admin's actions on other services are in the same log."""
+    """Proves R-AUTH-21: the operations of admins in other services are in the same log."""
     tokens = await login(bus, "root", ADMIN_PASSWORD)
     for event in REPORTED_EVENTS:
         await Sender(bus, tokens).do(
@@ -261,7 +261,7 @@ async def test_events_of_other_services_are_recorded_with_the_admin_as_actor(bus
 
 
 async def test_events_of_auth_are_not_recorded_for_another_service(bus: Bus) -> None:
-    """Proves R-AUTH-21: a compromised service cannot forge a log-in."""
+    """Proves R-AUTH-21: another service cannot record an event of auth, such as a forged log-in."""
     sender = Sender(bus, await login(bus, "root", ADMIN_PASSWORD))
     for event in set(AuditEvent) - REPORTED_EVENTS:
         with pytest.raises(Forbidden):

@@ -29,7 +29,7 @@ NEW_PASSWORD = "nine paper boats at dawn"
 
 @pytest.fixture(autouse=True)
 def settings(backing: DevStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set the variables of the commands, which keep the logs of this process as they are."""
+    """Set the environment of the commands, and keep the commands from configuring the logs of this process."""
     for name, value in {
         "POSTGRES_URL": backing.postgres_url,
         "NATS_URL": backing.nats_url("auth"),
@@ -56,7 +56,7 @@ def shown_password(text: str) -> str:
 
 
 async def events_of(bus: Bus, user: User) -> list[tuple[AuditEvent, str | None, str]]:
-    """Return the events of an account: kind, actor and program."""
+    """Return the events of an account: the kind, the actor's id and the user agent of each."""
     page = await bus.ask(LIST_AUDIT, ListAuditRequest(user_id=user.id))
     return [(each.event, each.actor_id, each.user_agent) for each in page.items]
 
@@ -151,7 +151,7 @@ async def test_reset_password_ends_the_sessions_at_once(
 async def test_reset_password_works_without_nats(
     bus: Bus, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The command needs the database only. Proves R-AUTH-44."""
+    """The command needs only the database. Proves R-AUTH-44."""
     monkeypatch.setenv("NATS_URL", "nats://127.0.0.1:1")
     monkeypatch.setattr(database, "ANNOUNCE_SECONDS", 0.2)
     user = await create(bus)
@@ -161,10 +161,10 @@ async def test_reset_password_works_without_nats(
     await expect_refused_refresh(bus, signed_in.refresh_token)
 
 
-async def test_disabled_account_stays_disabled_unless_it_is_enabled(
+async def test_reset_password_enables_a_disabled_account_only_with_its_option(
     bus: Bus, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The command prints that the account is disabled. Proves R-AUTH-44."""
+    """Without `--enable`, the command prints that the account is disabled. Proves R-AUTH-44."""
     user = await create(bus)
     await bus.ask(UPDATE_USER, UpdateUserRequest(user_id=user.id, disabled=True))
     await asyncio.to_thread(reset_password.main, [user.username])
@@ -228,7 +228,7 @@ async def test_migrate_applies_the_missing_migrations_once(
 async def test_migrate_ends_when_the_database_cannot_be_used(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch, url: str | None, status: int
 ) -> None:
-    """The command ends with an error, because a job must not hang for ever. Proves R-CONFIG-8."""
+    """The command ends with an error, because a migration job must not hang for ever. Proves R-CONFIG-8."""
     monkeypatch.setenv("POSTGRES_URL", url or backing.postgres_url.replace("@", "x@"))
     migrate = database_commands.migrate_command("auth", AuthSettings, "svgx_auth")
     with pytest.raises(SystemExit) as ended:

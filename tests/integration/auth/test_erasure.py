@@ -80,7 +80,7 @@ async def answering(backing: DevStack, state: State) -> AsyncIterator[None]:
 
 
 async def admin(bus: Bus) -> Caller:
-    """Return an admin that is not the first one."""
+    """Create an admin in addition to the first admin, and return the new admin as a caller."""
     account = await create(bus, role=Role.ADMIN)
     return caller_of(await login(bus, account.username))
 
@@ -106,7 +106,7 @@ async def tables_with(tables: Tables, *texts: str) -> set[str]:
     return found
 
 
-async def busy_user(bus: Bus, tables: Tables) -> tuple[User, str]:
+async def user_with_rows(bus: Bus, tables: Tables) -> tuple[User, str]:
     """Create an account with rows in all tables, and return it with an API key."""
     user = await create(bus)
     signed_in = await login(bus, user.username, client=CLIENT)
@@ -135,7 +135,7 @@ async def test_erased_account_leaves_only_a_pseudonym(
 ) -> None:
     """Proves R-LIFE-12: no table has a name, an address or a user agent of the user, and no credential works."""
     monkeypatch.setattr(account_erasure, "STEP_ENTRIES", 2)
-    user, key = await busy_user(bus, tables)
+    user, key = await user_with_rows(bus, tables)
     base = user.username.removesuffix("-renamed")
     by, state = await admin(bus), State()
     personal = (base, CLIENT.address, CLIENT.user_agent)
@@ -144,7 +144,7 @@ async def test_erased_account_leaves_only_a_pseudonym(
     }
     async with answering(backing, state):
         report = await erase(bus, user, by)
-    # Failures of a network are kept for hours, and name no account.
+    # Failures of a network are kept for a day, and name no account.
     await tables.execute("DELETE FROM attempt WHERE key = $1", f"address:{CLIENT.address}")
     assert await tables_with(tables, *personal) == set()
     # The event of the erasure has the id, because receivers need it.
@@ -162,7 +162,7 @@ async def test_erased_account_leaves_only_a_pseudonym(
             await login(bus, name)
     with pytest.raises(Unauthenticated):
         await bus.ask(CHECK_API_KEY, CheckApiKeyRequest(key=key))
-    # The names are free for others.
+    # Another account may take the names.
     await create(bus, username=user.username)
 
 
@@ -170,7 +170,7 @@ async def test_tokens_of_an_erased_account_are_revoked(
     backing: DevStack, bus: Bus, tables: Tables
 ) -> None:
     """Proves R-LIFE-12: a gateway that missed the broadcast still reads the revocation."""
-    user, _ = await busy_user(bus, tables)
+    user, _ = await user_with_rows(bus, tables)
     async with answering(backing, State()):
         await erase(bus, user, await admin(bus))
     listed = await bus.ask(LIST_REVOCATIONS, ListRevocationsRequest())
@@ -180,8 +180,8 @@ async def test_tokens_of_an_erased_account_are_revoked(
 async def test_audit_log_keeps_the_events_of_an_erased_account(
     backing: DevStack, bus: Bus, tables: Tables
 ) -> None:
-    """Proves R-LIFE-14: times, events and other actors stay; the user has the pseudonym."""
-    user, _ = await busy_user(bus, tables)
+    """Proves R-LIFE-14: times, events and other actors stay; the user appears under the pseudonym."""
+    user, _ = await user_with_rows(bus, tables)
     by = await admin(bus)
     query = ListAuditRequest(user_id=user.id, limit=200)
     before = (await bus.ask(LIST_AUDIT, query)).items
@@ -244,9 +244,9 @@ async def test_interrupted_erasure_is_completed_by_a_second_request(
     failure: ErasedAuthor | SvgxError,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Proves R-LIFE-13: the answer names the rows so far; the second request continues with the same pseudonym."""
+    """Proves R-LIFE-13: the answer has the numbers of changed rows, and a second request keeps the pseudonym."""
     monkeypatch.setattr("svgx_auth.handlers.user_erasure.MARGIN", 57.0)
-    user, _ = await busy_user(bus, tables)
+    user, _ = await user_with_rows(bus, tables)
     by, state = await admin(bus), State(failure)
     async with answering(backing, state):
         with pytest.raises(Unavailable) as refused:
@@ -265,7 +265,7 @@ async def test_interrupted_erasure_is_completed_by_a_second_request(
     assert {each.pseudonym for each in state.requests} == {report.pseudonym}
 
 
-async def test_erasure_without_the_state_service_names_it(bus: Bus) -> None:
+async def test_erasure_error_names_the_missing_state_service(bus: Bus) -> None:
     """Proves R-LIFE-13: without a replica of the state service, the error names the service."""
     with pytest.raises(Unavailable) as refused:
         await erase(bus, await create(bus), await admin(bus))
@@ -283,7 +283,7 @@ async def test_erased_account_cannot_be_restored(backing: DevStack, bus: Bus) ->
 
 
 async def test_wrong_request_erases_nothing(backing: DevStack, bus: Bus) -> None:
-    """Proves R-LIFE-15: a wrong confirmation, an unsuitable new owner and the own account are refused."""
+    """Proves R-LIFE-15: a wrong confirmation, an unsuitable new owner and the admin's own account are refused."""
     user, by, viewer = await create(bus), await admin(bus), await create(bus, role=Role.VIEWER)
     disabled = await create(bus)
     await update(bus, disabled, disabled=True)

@@ -1,4 +1,4 @@
-"""Events of accounts: auth hands them over to the state service, and publishes them."""
+"""Events of accounts: auth hands over the events to the state service, and publishes them."""
 
 import asyncio
 import secrets
@@ -29,7 +29,7 @@ from tests.integration.auth.test_accounts import caller_of, create, login
 
 
 class Recorder:
-    """A receiver of events in place of state. It refuses the first `refusals` batches after it has noted them."""
+    """A receiver of events in place of the state service. It keeps all batches, and refuses the first `refusals`."""
 
     def __init__(self) -> None:
         self.refusals = 0
@@ -47,7 +47,7 @@ class Recorder:
         return Empty()
 
     async def wait_for(self, user_id: str, count: int) -> list[DomainEvent]:
-        """Wait until an account has so many events, and return them."""
+        """Wait until at least `count` events of an account have arrived, and return all its events."""
 
         def found() -> list[DomainEvent]:
             return [each for each in self.noted if each.entity_id == user_id]
@@ -59,7 +59,7 @@ class Recorder:
 
 @pytest.fixture
 async def recorder(backing: DevStack, service: None) -> AsyncIterator[Recorder]:
-    """A recorder that answers in place of state."""
+    """A recorder that answers in place of the state service."""
     recorder = Recorder()
     bus = await Bus.connect(backing.nats_url("state"), "state", secrets.token_hex(6))
     responder = Responder(bus, "0")
@@ -102,7 +102,7 @@ async def test_changes_of_an_account_are_handed_over_in_their_order_without_pers
 
 
 async def test_refused_change_of_an_account_has_no_event(bus: Bus, recorder: Recorder) -> None:
-    """Proves R-EVENT-1: a change to a taken name is refused, and there is no event of it."""
+    """Proves R-EVENT-1: a change to a taken name is refused, and causes no event."""
     taken, user = await create(bus), await create(bus)
     await recorder.wait_for(user.id, 1)
     caller = caller_of(await login(bus, "root", ADMIN_PASSWORD))

@@ -1,4 +1,4 @@
-"""A flood of log-ins: it delays only log-ins, and is refused at once beyond a short queue."""
+"""A flood of log-ins delays only log-ins. Log-ins beyond a short queue are refused at once."""
 
 import asyncio
 import secrets
@@ -48,7 +48,7 @@ class HeldPasswords:
 
 
 async def flood(bus: Bus) -> list[asyncio.Task[Tokens]]:
-    """Send wrong log-ins from many addresses, and return them when the first was refused."""
+    """Send wrong log-ins from many addresses, and return their tasks as soon as one log-in was refused."""
     tasks = [
         asyncio.create_task(
             login(bus, f"x-{secrets.token_hex(4)}", "wrong", Client(f"192.0.2.{address}"))

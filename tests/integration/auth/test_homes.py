@@ -1,6 +1,6 @@
-"""Failures elsewhere delay log-ins at new addresses for a short time, and log-ins at a home not at all.
+"""Failures elsewhere delay log-ins at new addresses for a short time. They do not delay log-ins at a home.
 
-A home of an account is a network from which a user of the account has logged in before.
+A home of an account is a network at which the account has had a session.
 """
 
 import secrets
@@ -34,7 +34,7 @@ HOMES = (Client("192.0.2.10"), Client("192.0.2.11"), Client("2001:db8:1:2::1"))
 async def guess_until_wait(
     bus: Bus, tables: Tables, name: str, seconds: float = 300, client: Client = GUESSER
 ) -> None:
-    """Guess from one address until its next wait is `seconds`."""
+    """Guess from one address until the address has to wait `seconds` before its next guess."""
     wait = 0.0
     while wait < seconds:
         error = await guess(bus, name, client)
@@ -51,7 +51,7 @@ async def log_in_at(bus: Bus, user: User, client: Client) -> Tokens:
 
 
 @pytest.mark.parametrize("exists", [True, False])
-async def test_one_guess_in_300_seconds_keeps_nobody_out(
+async def test_steady_guesses_do_not_lock_out_the_owner(
     bus: Bus, tables: Tables, exists: bool
 ) -> None:
     """Proves R-AUTH-20: after any number of failures elsewhere, a new address waits 15 s at most.
@@ -96,7 +96,7 @@ def forms(user: User) -> list[str]:
     ]
 
 
-async def test_all_names_of_an_account_share_one_budget(bus: Bus, tables: Tables) -> None:
+async def test_all_names_of_an_account_share_one_count(bus: Bus, tables: Tables) -> None:
     """Proves R-AUTH-20: the username, the e-mail address and their other spellings are counted together."""
     user = await create(bus)
     for form in forms(user):
@@ -115,8 +115,8 @@ async def test_renamed_account_keeps_its_failures(bus: Bus, tables: Tables) -> N
     await check_required_wait(bus, "renamed", 1)
 
 
-async def test_every_home_stays_open(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-20: several homes are remembered, also those that a session has left."""
+async def test_failures_elsewhere_delay_no_home(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-20: an account has several homes, also networks at which its session is no longer used."""
     user = await create(bus)
     signed_in = await login(bus, user.username, client=HOMES[0])
     for home in HOMES[1:]:
@@ -151,7 +151,7 @@ async def test_homes_are_networks(
         await required_wait(bus, user.username, Client(client))
 
 
-async def test_failures_at_home_are_counted_there_alone(bus: Bus, tables: Tables) -> None:
+async def test_failures_at_a_home_are_counted_only_there(bus: Bus, tables: Tables) -> None:
     """Proves R-AUTH-20: guesses at one home delay neither the other homes nor new addresses."""
     user = await create(bus)
     for home in HOMES[:2]:

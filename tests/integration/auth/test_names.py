@@ -1,4 +1,4 @@
-"""Names that look alike are one name, and accounts with old names and passwords can still log in."""
+"""Names that look alike count as the same name. Accounts with old names and passwords can still log in."""
 
 import asyncio
 import secrets
@@ -49,7 +49,7 @@ def new_name() -> str:
 
 
 async def insert_old(tables: Tables, username: str, email: str, password_hash: str = HASH) -> str:
-    """Insert an account as an earlier version did, and return its id."""
+    """Insert an account as an earlier version of the service did, without keys of its names. Return its id."""
     account_id = secrets.token_hex(8)
     await tables.execute(
         "INSERT INTO account (id, username, email, password_hash, role) VALUES ($1, $2, $3, $4, 'viewer')",
@@ -69,7 +69,7 @@ async def rename(
 async def test_name_that_looks_like_another_is_refused(
     bus: Bus, alike: Callable[[str], str]
 ) -> None:
-    """Proves R-AUTH-8 and R-AUTH-41: new and changed names, usernames and addresses are refused."""
+    """Proves R-AUTH-8 and R-AUTH-41: this applies to new and to changed usernames and addresses."""
     name, other = new_name(), await create(bus)
     user = await create(bus, name, f"{name}@example.org")
     twin = alike(name)
@@ -134,7 +134,7 @@ async def test_name_is_stored_in_its_canonical_form(bus: Bus) -> None:
 async def test_account_with_an_old_name_can_log_in(
     backing: DevStack, bus: Bus, tables: Tables, form: str
 ) -> None:
-    """Proves R-AUTH-41: the account keeps its name, may change other fields, and no new name looks like it."""
+    """Proves R-AUTH-41: the account keeps its name and may change other fields. No new name may look like this name."""
     name = form.format(secrets.token_hex(4))
     account_id = await insert_old(tables, name, f"{name}@example.org")
     assert (await login(bus, name)).user.id == account_id
@@ -152,7 +152,7 @@ async def test_account_with_an_old_name_can_log_in(
     assert (await login(bus, name)).user.id == account_id
 
 
-async def test_old_accounts_whose_names_look_alike_both_log_in(
+async def test_old_accounts_with_similar_names_all_log_in(
     backing: DevStack, bus: Bus, tables: Tables
 ) -> None:
     """Proves R-AUTH-41: the exact name selects among accounts that were created before this rule."""
@@ -191,8 +191,10 @@ TYPED = {
 
 
 @pytest.mark.parametrize("chosen", TYPED.values(), ids=TYPED)
-async def test_password_matches_from_every_keyboard(bus: Bus, tables: Tables, chosen: str) -> None:
-    """Proves R-AUTH-42: a password matches however its letters are composed, also one from before this rule."""
+async def test_password_matches_in_every_composition_of_its_letters(
+    bus: Bus, tables: Tables, chosen: str
+) -> None:
+    """Proves R-AUTH-42: a password matches however its letters are composed, also a password from before this rule."""
     user = await create(bus, password=chosen)
     old = await insert_old(
         tables,

@@ -49,5 +49,5 @@ async def test_name_with_control_characters_is_refused(bus: Bus, field: str, odd
     body = json.dumps(good | {field: good[field] + odd}).encode()
     with pytest.raises(Invalid) as error:
         await bus.request(CREATE_USER.subject, body, timeout=10)
-    # A lone surrogate makes the whole body invalid JSON, so that error names no field.
+    # The error of a lone surrogate names no field, because the whole body is then invalid JSON.
     assert odd == "\ud800" or error.value.field == field

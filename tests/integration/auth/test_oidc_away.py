@@ -22,7 +22,7 @@ from tests.integration.auth.conftest import replica
 
 
 class SilentProvider:
-    """A provider that accepts connections and sends nothing, until it closes them."""
+    """A provider that accepts connections, sends nothing, and closes them when `close` is set."""
 
     def __init__(self) -> None:
         self.connections = 0
@@ -64,7 +64,7 @@ async def test_requests_that_wait_for_a_provider_do_not_block_others(
 ) -> None:
     """Proves R-AUTH-35: at most `MAX_WAITING` requests wait for a provider; further ones get `Unavailable` at once.
 
-    After discovery has failed, requests get `Unavailable` at once for a time.
+    For `RETRY_DISCOVERY_AFTER` seconds after a failed discovery, requests get `Unavailable` at once.
     """
 
     async def begin() -> Unavailable:

@@ -1,4 +1,4 @@
-"""A provider that changes its keys or answers incorrectly: a fake, because real providers behave correctly."""
+"""A provider that changes its keys or answers incorrectly. It is a fake, because real providers answer correctly."""
 
 import asyncio
 import json

@@ -61,7 +61,7 @@ async def test_easy_password_creates_no_account(bus: Bus) -> None:
 
 
 async def test_one_of_two_simultaneous_changes_succeeds(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-17: of two simultaneous changes one succeeds; the old password of the other is no longer valid."""
+    """Proves R-AUTH-17: of two simultaneous changes with the same old password, one succeeds, one gets `Conflict`."""
     user = await create(bus)
     signed_in = await login(bus, user.username)
     await tables.execute("BEGIN")

@@ -81,6 +81,7 @@ class Gateway:
 
 @asynccontextmanager
 async def started(bus: Bus) -> AsyncIterator[Gateway]:
+    """Yield a gateway that has received the list of revocations, and listens to broadcasts."""
     gateway = Gateway(bus)
     await gateway.revocations.start()
     await gateway.wait_ready()
@@ -150,7 +151,7 @@ async def test_access_tokens_end_at_once(
     act: Callable[[Bus, SignedIn, Tables], Awaitable[None]],
     second_continues: bool,
 ) -> None:
-    """Proves R-AUTH-18: revoked access tokens are refused at once, by a running gateway and by a later one.
+    """Proves R-AUTH-18: revoked access tokens are refused at once, by a running gateway and by one that starts later.
 
     Tokens of other accounts stay valid.
     """
@@ -231,8 +232,8 @@ async def test_refresh_during_a_role_change_gets_the_new_role(bus: Bus, tables: 
         assert not await gateway.admits(signed_in)
 
 
-async def test_revocation_is_listed_until_the_token_expires(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-19: a session's `access_until` is the end of its newest access token, even after a refresh."""
+async def test_access_until_follows_the_newest_access_token(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-19: a session's `access_until` is the time from which its newest access token is refused."""
     signed_in = await login(bus, (await create(bus)).username)
     for _ in range(2):
         claims = tokens.verify(signed_in.access_token, CheckingKeys(secret_key(SECRET)))

@@ -1,4 +1,7 @@
-"""Sessions: refreshing, listing and ending them."""
+"""Sessions: their refresh, their list and their end.
+
+The grace is the time in which a spent refresh token still gets its successor (`svgx_auth.sessions.GRACE`).
+"""
 
 import asyncio
 import secrets
@@ -46,7 +49,7 @@ async def sessions(bus: Bus, of: Tokens) -> list[SessionInfo]:
 
 
 async def age_spent_tokens(tables: Tables, seconds: int) -> None:
-    """Move the time at which tokens were spent `seconds` into the past."""
+    """Move the times at which refresh tokens were spent `seconds` into the past."""
     await tables.execute(
         "UPDATE refresh_token SET spent_at = spent_at - make_interval(secs => $1)", seconds
     )

@@ -28,7 +28,7 @@ PHONE = Client("198.51.100.9", "phone")
 
 
 async def admin_of(bus: Bus) -> Caller:
-    """Log in as the first admin."""
+    """Log in as the first admin, and return the caller."""
     return caller_of(await login(bus, "root", ADMIN_PASSWORD))
 
 

@@ -13,14 +13,14 @@ from tests.integration.state.service import replica as state_replica
 
 @pytest.fixture(scope="module")
 async def state(backing: DevStack) -> AsyncIterator[None]:
-    """A running state replica."""
+    """Run a state replica."""
     async with state_replica(backing):
         yield
 
 
 @pytest.fixture
 async def bus(backing: DevStack) -> AsyncIterator[Bus]:
-    """A connection to the bus under a gateway's name, with the permissions of the NATS user `operator`."""
+    """Yield a connection to the bus under a gateway's name, with the permissions of the NATS user `operator`."""
     bus = await Bus.connect(backing.nats_url("operator"), "gateway", "test")
     try:
         yield bus
@@ -30,5 +30,5 @@ async def bus(backing: DevStack) -> AsyncIterator[Bus]:
 
 @pytest.fixture
 async def editor(bus: Bus, state: None) -> Editor:
-    """An editor of a new canvas."""
+    """Return an editor of a new canvas."""
     return Editor(bus, await Client(bus, user()).create())

@@ -1,4 +1,4 @@
-"""The rooms of a collab replica in this process, on real servers, and a Yjs document that is edited through them."""
+"""The rooms of a collab replica in this process, with real servers, and a Yjs document that sends edits to a room."""
 
 import functools
 import secrets
@@ -52,7 +52,8 @@ async def replica(
 ) -> AsyncIterator[Replica]:
     """Run a replica.
 
-    `answers_open` and `answers_alive` select the requests that it answers: to open a canvas, and whether it is alive.
+    Without `answers_open`, the replica does not answer requests to open a canvas. Without `answers_alive`, it does not
+    answer the question whether it is alive.
     """
     replica_id = secrets.token_hex(6)
     bus = await Bus.connect(backing.nats_url("collab"), "collab", replica_id)
@@ -84,7 +85,7 @@ async def replica(
 
 
 class Editor:
-    """A Yjs document. Its edits go to the canvas's holder, as a gateway sends them."""
+    """A Yjs document. It sends its edits to the canvas's holder as a gateway does."""
 
     def __init__(self, bus: Bus, canvas_id: str) -> None:
         self.bus = bus

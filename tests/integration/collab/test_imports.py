@@ -42,14 +42,14 @@ MEMORY = 1024 * 1024 * 1024
 
 @pytest.fixture(scope="module")
 async def workers() -> AsyncIterator[Workers]:
-    """Two worker processes, of which one account may use one."""
+    """Yield two worker processes. One account may use one of them."""
     async with Workers(2, MEMORY, 30, waiting_each=0) as workers:
         yield workers
 
 
 @pytest.fixture
 def importer(bus: Bus, workers: Workers) -> Imports:
-    """The imports of a replica."""
+    """Return the imports of a replica."""
     return Imports(bus, workers)
 
 
@@ -59,7 +59,7 @@ def request(editor: Editor, svg: bytes = SVG) -> ImportSvgRequest:
 
 
 def call(seconds: float = 60.0, caller: Caller | None = None) -> Call:
-    """Return the call of a user that waits for so many seconds."""
+    """Return the call of a user with a deadline in `seconds` seconds."""
     return Call(caller or user(), time.time() + seconds)
 
 
@@ -80,7 +80,7 @@ async def test_import_replaces_the_content(
     "case",
     [
         (WorkerDied("the process ended by signal 9"), TooLarge, "body", MEMORY),
-        (WorkerTimeout("no result in time"), TooLarge, "body", "30 s"),
+        (WorkerTimeout(30.0), TooLarge, "body", "30 s"),
         (WorkerUnavailable("no process can be started"), Unavailable, None, None),
         (WorkerUnavailable("the workers are closed"), Unavailable, None, None),
     ],
@@ -92,7 +92,7 @@ async def test_failure_of_a_worker_has_the_error_of_its_cause(
     monkeypatch: pytest.MonkeyPatch,
     case: tuple[WorkerError, type[SvgxError], str | None, object],
 ) -> None:
-    """A worker's end or time-out is an error of the file, and a missing worker is not. Proves R-RESIL-2."""
+    """The end or time-out of a worker is an error of the file, but the lack of a worker is not. Proves R-RESIL-2."""
     failure, error, field, limit = case
 
     async def fail(_: Child, job: Frame) -> Frame:
@@ -127,7 +127,7 @@ async def test_import_ends_before_the_deadline_of_its_caller(
     monkeypatch: pytest.MonkeyPatch,
     answers_sync: bool,
 ) -> None:
-    """An import ends in time, even if the holder answers nothing or never saves. Proves R-RESIL-6."""
+    """An import ends in time, even if the holder does not answer, or never saves. Proves R-RESIL-6."""
     for name, seconds in (("SYNC_PATIENCE", 1.0), ("SAVE_SECONDS", 2.0), ("MARGIN", 0.5)):
         monkeypatch.setattr(imports, name, seconds)
     content = encode(SyncReply("epoch", 0, b"\x00", b"\x00\x00", b"\x00"))
@@ -155,7 +155,10 @@ async def test_import_ends_before_the_deadline_of_its_caller(
 
 
 def test_steps_of_an_import_fit_into_its_time_limit() -> None:
-    """After the waits for a worker and the content, 20 s remain before the time for saving. Proves R-RESIL-6."""
+    """After both waits, for a worker and for the content, the worker has at least 20 s before the time for saving.
+
+    Proves R-RESIL-6.
+    """
     limit = IMPORT_SVG.timeout
     before_worker = imports.QUEUE_PATIENCE + imports.SYNC_PATIENCE
     assert before_worker + imports.SAVE_SECONDS + 20 <= limit

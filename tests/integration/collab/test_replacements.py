@@ -29,14 +29,14 @@ MEMORY = 1024 * 1024 * 1024
 
 @pytest.fixture(scope="module")
 async def workers() -> AsyncIterator[Workers]:
-    """Two worker processes, of which one account may use one."""
+    """Yield two worker processes. One account may use one of them."""
     async with Workers(2, MEMORY, 30, waiting_each=0) as workers:
         yield workers
 
 
 @pytest.fixture
 async def holder(backing: DevStack, workers: Workers) -> AsyncIterator[Replica]:
-    """A replica that answers requests to replace content."""
+    """Yield a replica that answers requests to replace content."""
     async with replica(backing) as running:
         responder = Responder(running.bus, "0")
         responder.answer(REPLACE_CONTENT, Replacements(running.bus, workers).replace_content)
@@ -48,7 +48,7 @@ async def holder(backing: DevStack, workers: Workers) -> AsyncIterator[Replica]:
 
 @pytest.fixture
 async def asker(backing: DevStack) -> AsyncIterator[Bus]:
-    """A connection with the permissions of the state service."""
+    """Yield a connection with the permissions of the state service."""
     bus = await Bus.connect(backing.nats_url("state"), "state", secrets.token_hex(6))
     try:
         yield bus
@@ -78,14 +78,14 @@ async def authors(backing: DevStack, canvas_id: str) -> list[str]:
 async def test_replacement_is_saved_as_one_edit_of_its_author(
     holder: Replica, asker: Bus, backing: DevStack, editor: Editor
 ) -> None:
-    """The holder has the wanted content, and the journal has one more entry. Proves R-HIST-3."""
+    """The holder has the requested content, and the journal has one more entry. Proves R-HIST-3."""
     await editor.set("old", "x")
     past = editor.doc.get_update()
     await editor.set("new", "y")
     assert (await replace(asker, editor, past)).revision == 3
     assert await editor.held() == {"old": "x"}
     assert await authors(backing, editor.canvas_id) == ["ann", "ann", "bea"]
-    # Nothing is left to change, so there is no further entry.
+    # A repeated replacement changes nothing, so there is no further entry.
     assert (await replace(asker, editor, past)).revision == 3
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import nats
-import yaml
 from nats.aio.client import Client
 
 from deploy.build.charts import RENDERED
@@ -21,6 +20,7 @@ from svgx_common.messaging.connection import sign_in_with
 from svgx_common.nats_server.nkeys import UserKey
 from svgx_devstack import DevStack
 from svgx_devstack.ports import HOST, choose
+from tests.deploy.objects import parse_objects
 from tests.integration.common import nats_server
 
 _OPERATOR = '{user: operator, password: "of-this-test"}'
@@ -66,11 +66,11 @@ def of_stack(stack: DevStack) -> NatsUsers:
 
 def chart_files() -> dict[str, str]:
     """Return the configuration files that the umbrella chart renders."""
-    objects = yaml.safe_load_all((RENDERED / "dev.yaml").read_text(encoding="utf-8"))
+    objects = parse_objects((RENDERED / "dev.yaml").read_text(encoding="utf-8"))
     (files,) = (
         each["data"]
         for each in objects
-        if each and each["kind"] == "ConfigMap" and each["metadata"]["name"] == "svgx-nats"
+        if each["kind"] == "ConfigMap" and each["metadata"]["name"] == "svgx-nats"
     )
     return dict(files)
 

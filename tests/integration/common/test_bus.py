@@ -1,9 +1,13 @@
 """The bus connection: restarts of NATS, order of messages, and permissions."""
 
 import asyncio
+import functools
+import gc
+import weakref
 
 import pytest
 from nats.aio.msg import Msg
+from nats.errors import SlowConsumerError
 
 from svgx_common.contract.errors import DeadlineExceeded, Unavailable
 from svgx_common.messaging.bus import Bus, BusUnreachable, NoResponders
@@ -65,6 +69,55 @@ async def test_listener_gets_messages_in_order_also_after_its_failures(
         await state_bus.publish("svgx.canvas.order.access", b"%d" % number)
     await done.wait()
     assert received == list(range(100))
+
+
+async def test_dropped_message_is_reported_to_its_listener_only(gateway_bus: Bus) -> None:
+    """Proves R-BUS-10: `lost` is called for a message that nats-py drops because too many wait."""
+    lost: list[str] = []
+
+    async def listen(_: str, __: bytes) -> None:
+        pass
+
+    subscriptions = [
+        await gateway_bus.listen(
+            f"svgx.canvas.{name}.access", listen, lost=functools.partial(lost.append, name)
+        )
+        for name in ("one", "two")
+    ]
+    await gateway_bus.listen("svgx.canvas.three.access", listen)
+    report = gateway_bus.connection._error_cb  # 512 k waiting messages would take long
+    for subscription in gateway_bus.connection._subs.values():
+        if subscription is not subscriptions[0]:
+            await report(
+                SlowConsumerError(subscription.subject, "", subscription._id, subscription)
+            )
+    assert lost == ["two"]
+
+
+async def test_ended_subscription_leaves_no_listener_in_memory(gateway_bus: Bus) -> None:
+    """Proves R-BUS-17: a listener that has its own subscription is released with it."""
+
+    class Listening:
+        async def start(self) -> None:
+            self.subscription = await gateway_bus.listen(
+                "svgx.canvas.ended.access", self.receive, lost=self.note_loss
+            )
+
+        async def receive(self, _: str, __: bytes) -> None:
+            pass
+
+        def note_loss(self) -> None:
+            pass
+
+    listening = Listening()
+    await listening.start()
+    await listening.subscription.unsubscribe()
+    left = weakref.ref(listening)
+    del listening
+    async with asyncio.timeout(10):
+        while left() is not None:
+            gc.collect()
+            await pause()
 
 
 async def test_lost_body_is_reported_to_the_listener(gateway_bus: Bus, state_bus: Bus) -> None:
@@ -154,14 +207,14 @@ async def test_outage_is_logged_once_and_all_reconnect_callbacks_are_called(
         await nats.wait_ready()
     await called.wait()
     await gateway_bus.settle()
-    # The failed request left nothing behind. The round trip that is watched may be in flight.
+    # No request waits for an answer any more. The request of the regular check of NATS may be in flight.
     async with asyncio.timeout(10):
         while gateway_bus.connection._resp_map:
             await pause()
     lines = [
         line for line in capsys.readouterr().out.splitlines() if "nats is not reachable" in line
     ]
-    # One line for each type of error: while the server ends, the first attempt may get another one.
+    # There is one line for each type of error. While the server ends, the first attempt may get another type of error.
     assert sum("ConnectionRefusedError" in line for line in lines) == 1, lines
     assert len(lines) <= 2, lines
 

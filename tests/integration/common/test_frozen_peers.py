@@ -44,7 +44,8 @@ async def test_frozen_nats_fails_requests_and_recovers(
         with pytest.raises(BusUnreachable):
             await asking
         assert time.monotonic() - began < 8
-        with pytest.raises(BusUnreachable):  # this one may wait for the grace time
+        # The first request after the loss may wait for `GRACE` seconds.
+        with pytest.raises(BusUnreachable):
             await gateway_bus.request("svgx.state.test.answer", b"", timeout=60)
         began = time.monotonic()
         for _ in range(10):

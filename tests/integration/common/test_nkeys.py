@@ -74,7 +74,7 @@ async def _ignore(_: Exception) -> None:
 async def test_both_keys_of_a_service_have_equal_rights_while_they_are_replaced(
     keys: dict[str, UserKey], tmp_path: Path
 ) -> None:
-    """Each step leaves every running service its connection. Proves R-BUS-15.
+    """After each step, every running service can still connect. Proves R-BUS-15.
 
     NATS restarts with both keys, then the services with the second key, then NATS without the first key.
     """

@@ -1,4 +1,4 @@
-"""A PostgreSQL that answers, but cannot be used: read-only, full, without permissions, paused; and several hosts."""
+"""A PostgreSQL server that is read-only, full or paused, or refuses the role, and URLs with several hosts."""
 
 import asyncio
 import contextlib
@@ -21,6 +21,7 @@ from svgx_common.database.hosts import Connection, Hosts
 from svgx_common.health import NotUsable
 from svgx_devstack import DevStack, ports
 from tests.integration.common.test_postgres import Package
+from tests.polling import pause
 
 QUERIES = """
 -- name: add
@@ -176,7 +177,7 @@ async def test_read_only_database_recovers_without_a_restart(
         await database.run("add", str(number))
 
 
-async def test_revoked_permission_is_named_before_a_request_needs_it(
+async def test_revoked_permission_fails_the_check_before_a_request_needs_it(
     database: postgres.Database, package: Package, operator: Operator
 ) -> None:
     """Proves R-FAIL-19: readiness asks for the permissions on the tables."""
@@ -192,7 +193,7 @@ async def test_revoked_permission_is_named_before_a_request_needs_it(
     await until_usable(database)
 
 
-async def test_paused_postgresql_is_named_and_fails_requests_at_once(
+async def test_paused_postgresql_fails_new_requests_at_once(
     backing: DevStack, database: postgres.Database
 ) -> None:
     """A statement in progress fails after some seconds, later ones fail at once. Proves R-FAIL-18."""
@@ -223,7 +224,7 @@ async def test_paused_postgresql_is_named_and_fails_requests_at_once(
 async def test_pause_of_this_process_does_not_count_as_silence_of_postgresql(
     database: postgres.Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An answer that has arrived while this process was paused counts. Proves R-FAIL-18."""
+    """An answer that arrives during a pause of this process is not too late. Proves R-FAIL-18."""
     monkeypatch.setattr(monitor, "PATIENCE", 0.05)
     checking = asyncio.create_task(database.check())
     await asyncio.sleep(0)
@@ -276,6 +277,7 @@ async def test_server_that_answers_but_connects_slowly_is_not_silent(
         async with asyncio.timeout(10):
             while len(server.opened) == 1 or not server.opened[0].is_closed():
                 assert await watched.check() is None
+                await pause()
         server.accepts.clear()
         process = backing.process("postgres")
         process.pause()
@@ -289,7 +291,7 @@ async def test_server_that_answers_but_connects_slowly_is_not_silent(
     assert all(connection.is_closed() for connection in server.opened)
 
 
-async def test_pool_bounds_the_time_of_a_frozen_replica(
+async def test_connections_of_a_frozen_replica_have_time_limits(
     backing: DevStack, database: postgres.Database
 ) -> None:
     """The server ends a transaction of a frozen replica, and notices a lost machine. Proves R-FAIL-21."""

@@ -12,7 +12,10 @@ from svgx_devstack import DevStack
 async def test_second_role_of_postgresql_works_on_the_tables_of_the_first(
     backing: DevStack,
 ) -> None:
-    """Replicas with either role run side by side, and the second one migrates as the first. Proves R-CONFIG-9."""
+    """Replicas with either role run side by side. Tables that the second role creates belong to the first role.
+
+    Proves R-CONFIG-9.
+    """
     server = urlsplit(backing.postgres_url)
     role, schema = f"second_{secrets.token_hex(4)}", f"replaced_{secrets.token_hex(4)}"
     admin = await asyncpg.connect(backing.postgres_superuser_url("svgx"))

@@ -35,7 +35,7 @@ from tests.integration.common.example_operations import (
 
 
 async def test_handler_gets_the_caller_and_the_client(gateway_bus: Bus, state_bus: Bus) -> None:
-    """Proves R-BUS-1: the handler gets both from the headers, and gets None and an empty client without them."""
+    """Proves R-BUS-1: caller and client come from the headers. Without headers, they are None and an empty client."""
     caller = Caller("id", "Änne", Role.EDITOR, "session", 3)
     client = Client("2001:db8::1", "Ünusual\r\nSvgx-Caller: {}")
     calls: list[Call] = []

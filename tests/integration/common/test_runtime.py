@@ -22,6 +22,7 @@ from svgx_devstack import DevStack, ports
 from tests.integration.common import blocking_service
 from tests.integration.common.nats_server import nats_server
 from tests.integration.common.service_process import running
+from tests.polling import pause
 
 REFUSED = (
     "nats refuses the credentials of this service; correct the setting or the users of nats. "
@@ -89,7 +90,7 @@ async def wait_until_left(bus: Bus) -> None:
         try:
             await bus.ask(GET_CANVAS, CanvasRequest(canvas_id="none"))
         except NotFound:
-            continue
+            await pause()
         except NoResponders:
             return
 

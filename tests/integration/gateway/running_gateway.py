@@ -31,7 +31,7 @@ _SECRET = secrets.token_hex(32)
 
 
 def bearer(role: Role = Role.ADMIN) -> dict[str, str]:
-    """Return the headers of a new account with this role."""
+    """Return request headers with an access token of a new account with this role."""
     now, name = int(time.time()), secrets.token_hex(6)
     claims = tokens.AccessClaims(name, name, role, name, name, now, now + 600)
     return {"Authorization": f"Bearer {tokens.sign(claims, secret_key(_SECRET))}"}

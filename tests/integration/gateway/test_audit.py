@@ -25,7 +25,7 @@ class Log:
         self.details: list[dict[str, str]] = []
 
     async def record(self, request: RecordAuditRequest, _: Call) -> Empty:
-        """Note an entry."""
+        """Keep the details of an entry."""
         await asyncio.sleep(0)
         self.details.append(request.detail)
         return Empty()
@@ -67,7 +67,7 @@ async def test_change_by_an_admin_is_recorded_with_its_outcome(
 
 
 async def test_change_that_no_service_received_is_not_recorded(backing: DevStack) -> None:
-    """Proves R-AUTH-21: nothing was changed, so no outcome is unknown."""
+    """Proves R-AUTH-21: without a replica of the service, nothing can have changed, so there is no entry."""
     log = Log()
     async with answering(backing, RECORD_AUDIT, log.record), gateway(backing) as http:
         response = await http.post(f"/admin/canvases/{CANVAS}/purge")
@@ -82,7 +82,7 @@ async def test_change_that_no_service_received_is_not_recorded(backing: DevStack
 async def test_access_of_an_admin_to_values_of_others_is_recorded(
     backing: DevStack, role: Role, query: str, recorded: bool
 ) -> None:
-    """Proves R-AUTH-21: the entry has the user and the key. Access to the admin's own values is not recorded."""
+    """Proves R-AUTH-21: the entry has the user and the key. An admin's access to own values is not recorded."""
 
     async def delete(_: Any, __: Call) -> Empty:
         await asyncio.sleep(0)

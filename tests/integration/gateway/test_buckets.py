@@ -27,7 +27,7 @@ def counted_locally() -> float:
 
 
 async def test_two_gateways_share_one_bucket(gateways: tuple[Buckets, Buckets]) -> None:
-    """Two gateways together admit as many of 200 simultaneous requests as one. Proves R-LIMIT-2."""
+    """Of 200 simultaneous requests, two gateways together admit as many as one gateway would. Proves R-LIMIT-2."""
     key, limit = secrets.token_hex(8), RateLimit(requests=40, seconds=86_400)
     before = counted_locally()
     results = await asyncio.gather(*(gateways[n % 2].take(key, limit) for n in range(200)))
@@ -90,15 +90,31 @@ async def test_answer_that_cannot_be_read_leaves_no_request_waiting(
     assert counted_locally() == before + 5
 
 
+async def test_dropped_script_keeps_counting_in_redis(
+    backing: DevStack, gateways: tuple[Buckets, Buckets]
+) -> None:
+    """Redis may forget the script at any time; the request is not counted locally. Proves R-LIMIT-6."""
+    key, limit = secrets.token_hex(8), RateLimit(requests=3, seconds=3600)
+    before = counted_locally()
+    client = redis.connect(backing.redis_url)
+    results = []
+    for _ in range(3):
+        results.append((await gateways[0].take(key, limit)).remaining)
+        await client.script_flush()
+    await client.aclose()
+    assert results == [2, 1, 0]
+    assert counted_locally() == before
+
+
 async def test_stopped_sender_leaves_no_request_waiting(
     gateways: tuple[Buckets, Buckets], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Requests in the batch and behind it are counted locally. Proves R-LIMIT-6."""
+    """The requests of the batch in progress, and the requests behind it, are counted locally. Proves R-LIMIT-6."""
     buckets = gateways[0]
     limit = RateLimit(requests=3, seconds=3600)
     sending = asyncio.Event()
 
-    async def hang(_: Sequence[object]) -> list[object]:
+    async def hang(*_: Sequence[object]) -> list[object]:
         sending.set()
         await asyncio.Event().wait()
         return []
@@ -118,7 +134,7 @@ async def test_stopped_sender_leaves_no_request_waiting(
 async def test_gateway_limits_by_itself_without_redis(
     backing: DevStack, gateways: tuple[Buckets, Buckets], outage: str
 ) -> None:
-    """Without Redis only the first request waits, for a short time. Proves R-LIMIT-6."""
+    """While Redis is not reachable, only the first request waits, for a short time. Proves R-LIMIT-6."""
     key, limit = secrets.token_hex(8), RateLimit(requests=3, seconds=3600)
     await gateways[0].take(key, limit)
     valkey = backing.process("valkey")

@@ -1,4 +1,4 @@
-"""The log lines of a failed request. The gateway writes a line, and so does the service that had the request."""
+"""The log lines of a failed request. The gateway writes a line, and so does the service that handled the request."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The connections of several gateways, asked over NATS."""
+"""The list of the connections of all gateways, which gateways request from each other over NATS."""
 
 import secrets
 import time
@@ -74,7 +74,7 @@ class Gateway:
 
 @asynccontextmanager
 async def gateway(backing: DevStack) -> AsyncIterator[Gateway]:
-    """Run the part of a gateway that answers."""
+    """Run the part of a gateway that lists connections."""
     bus = await Bus.connect(backing.nats_url("gateway"), "gateway", secrets.token_hex(6))
     watch = ReplicaWatch(bus)
     canvases = Canvases()
@@ -92,7 +92,7 @@ async def gateway(backing: DevStack) -> AsyncIterator[Gateway]:
 
 @pytest.fixture
 async def gateways(backing: DevStack) -> AsyncIterator[list[Gateway]]:
-    """Three gateways with the connections of two canvases."""
+    """Yield three gateways with connections of two canvases."""
     async with AsyncExitStack() as stack:
         found = [await stack.enter_async_context(gateway(backing)) for _ in range(3)]
         for second in range(9):
@@ -133,7 +133,7 @@ async def test_connections_are_selected_by_canvas_and_user(gateways: list[Gatewa
 
 
 async def test_cursor_of_another_query_is_refused(gateways: list[Gateway]) -> None:
-    """Proves R-STATE-15: a cursor belongs to its filters."""
+    """Proves R-STATE-15: a cursor is accepted only with the filters of its page."""
     cursor = (await gateways[0].page(limit=1)).next
     with pytest.raises(Invalid) as error:
         await gateways[0].page(limit=1, cursor=cursor, canvas_id="plan")

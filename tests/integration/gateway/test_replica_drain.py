@@ -53,7 +53,7 @@ class Replica:
 
 @pytest.fixture
 async def replicas(backing: DevStack) -> AsyncIterator[list[Replica]]:
-    """Two replicas of collab."""
+    """Yield two replicas of collab."""
     found = []
     for _ in range(2):
         bus = await Bus.connect(backing.nats_url("collab"), "collab", secrets.token_hex(6))
@@ -66,7 +66,7 @@ async def replicas(backing: DevStack) -> AsyncIterator[list[Replica]]:
 
 @pytest.fixture
 async def drain(backing: DevStack) -> AsyncIterator[ReplicaDrain]:
-    """The handler of a gateway."""
+    """Yield the handler of a gateway."""
     bus = await Bus.connect(backing.nats_url("gateway"), "gateway", secrets.token_hex(6))
     watch = ReplicaWatch(bus)
     await watch.start()
@@ -83,11 +83,11 @@ def order(replica_id: str) -> DrainReplicaRequest:
 async def test_only_the_named_replica_gets_the_order(
     drain: ReplicaDrain, replicas: list[Replica]
 ) -> None:
-    """Proves R-FAIL-23: the other replica continues. A drain of this last working replica is then refused."""
+    """Proves R-FAIL-23: the other replica continues. It is now the only one that serves, so its drain is refused."""
     named, other = replicas
     await drain.drain(order(named.id), Call(ADMIN, 0.0))
     assert (named.ordered.is_set(), other.ordered.is_set()) == (True, False)
-    # The drained replica answers until it ends, but does not count as working.
+    # The drained replica answers until it ends, but no longer counts as serving.
     with pytest.raises(Conflict) as error:
         await drain.drain(order(other.id), Call(ADMIN, 0.0))
     assert error.value.field == "replica_id"
@@ -98,7 +98,7 @@ async def test_only_the_named_replica_gets_the_order(
 async def test_last_serving_replica_is_not_drained(
     drain: ReplicaDrain, replicas: list[Replica], status: str
 ) -> None:
-    """Proves R-FAIL-23: a replica that starts or drains cannot replace the drained one."""
+    """Proves R-FAIL-23: a replica that starts or drains cannot replace the drained replica."""
     named, other = replicas
     other.status = status
     with pytest.raises(Conflict) as error:
@@ -116,8 +116,8 @@ async def test_unknown_replica_is_not_found(drain: ReplicaDrain, replicas: list[
             await drain.drain(request, Call(ADMIN, 0.0))
 
 
-async def test_key_drains_no_replica(drain: ReplicaDrain, replicas: list[Replica]) -> None:
-    """Proves R-FAIL-23: a stolen key must not stop replicas one after the other."""
+async def test_api_key_drains_no_replica(drain: ReplicaDrain, replicas: list[Replica]) -> None:
+    """Proves R-FAIL-23: a stolen API key must not stop replicas one after the other."""
     by_key = Caller("admin", "admin", Role.ADMIN, "key", by_key=True)
     with pytest.raises(Forbidden):
         await drain.drain(order(replicas[0].id), Call(by_key, 0.0))

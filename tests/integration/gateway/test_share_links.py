@@ -66,10 +66,10 @@ NOT_PUBLIC = [
 ]
 
 
-async def test_visitor_may_call_exactly_the_operations_with_a_canvas_role(
+async def test_visitor_may_call_exactly_the_operations_that_admit_links(
     backing: DevStack,
 ) -> None:
-    """Every other operation needs an account. Proves R-LIFE-7."""
+    """These operations need a role on the canvas, and show neither its members nor its past. Proves R-LIFE-7."""
     state = State()
     admitted: list[str] = []
     async with (
@@ -105,7 +105,7 @@ def _expected(operation: Operation[Any, Any]) -> bool:
 
 
 async def test_visitor_and_account_with_a_link_are_distinguished(backing: DevStack) -> None:
-    """The header names the link. A link in the query, or one that is not valid, has no effect.
+    """The header names the link. A link in the query, and a link that is not valid, have no effect.
 
     Proves R-LIFE-1 and R-LIFE-2.
     """
@@ -127,8 +127,8 @@ async def test_visitor_and_account_with_a_link_are_distinguished(backing: DevSta
         assert (await http.get(f"{PATH}?link=svgxlink_good", headers=link(""))).status_code == 401
         assert (await http.get(PATH, headers=link("svgxlink_bad"))).status_code == 401
         assert (await http.get(PATH, headers=link("x" * 129))).status_code == 401
-        summary = await http.get("/auth/me", headers=link("svgxlink_good"))
-        assert summary.status_code == 403
+        account_page = await http.get("/auth/me", headers=link("svgxlink_good"))
+        assert account_page.status_code == 403
     seen = [(each.is_visitor, each.link_id) for each in state.callers]
     assert seen == [(True, "good"), (False, "good"), (False, None)]
     assert {"x" * 129} & {*state.checked} == set()
@@ -137,7 +137,7 @@ async def test_visitor_and_account_with_a_link_are_distinguished(backing: DevSta
 async def test_link_is_checked_once_and_ends_with_its_time(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The state service is asked again only after a time, and never about an expired link. Proves R-LIFE-8."""
+    """The state service is asked again only after `FRESH` seconds, and never about an expired link. Proves R-LIFE-8."""
     state = State()
     async with (
         answering(backing, CHECK_LINK, state.check),
@@ -187,7 +187,7 @@ async def test_visitors_are_limited_by_address_and_by_link(
         answering(backing, GET_CANVAS, state.get),
         gateway(backing, rate_limit_requests_per_minute=LIMIT, trusted_proxies="127.0.0.1") as http,
     ):
-        # One address with two links has one limit. A token may be added to a bucket meanwhile.
+        # One address with two links has one limit. Some tokens may be added to a bucket during the requests.
         first = await count(LIMIT - 5, "svgxlink_good-a", "192.0.2.1")
         second = await count(LIMIT, "svgxlink_good-b", "192.0.2.1")
         assert LIMIT <= first + second <= LIMIT + 2
@@ -202,7 +202,7 @@ async def test_visitors_are_limited_by_address_and_by_link(
         assert await count(3, "svgxlink_good-c", "192.0.2.9") == 3
 
 
-async def test_invented_links_are_limited_and_replace_no_known_one(
+async def test_invented_links_are_limited_and_replace_no_cached_link(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Unknown tokens count against the address before the state service is asked. Proves R-LIFE-8."""

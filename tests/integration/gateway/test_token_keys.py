@@ -39,7 +39,7 @@ async def bus(backing: DevStack) -> AsyncIterator[Bus]:
 
 @pytest.fixture
 def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the key file, which the auth service reads often. Its first key does not sign yet."""
+    """Return the path of a key file, which the auth service reads often. The only key does not sign yet."""
     monkeypatch.setattr(signing, "LOOK_EVERY", 0.02)
     path = tmp_path / "keys.json"
     key_file.write(path, rotate(KeyRing(), "Ed25519", int(time.time()), lead=3600))
@@ -52,7 +52,7 @@ async def published(bus: Bus) -> set[str]:
 
 
 async def until_published(bus: Bus, ring: KeyRing) -> None:
-    """Wait until all keys of `ring` are published."""
+    """Wait until exactly the keys of `ring` are published."""
     expected = {str(entry.key.key_id) for entry in ring.entries}
     async with asyncio.timeout(10):
         while await published(bus) != expected:
@@ -60,7 +60,7 @@ async def until_published(bus: Bus, ring: KeyRing) -> None:
 
 
 def key_requests() -> float:
-    """Return the number of requests for the keys that the auth service has answered."""
+    """Return how many requests for the published keys the auth service has answered."""
     labels = {"component": "auth", "operation": JWKS.name, "code": "ok"}
     return REGISTRY.get_sample_value("svgx_engine_requests_total", labels) or 0.0
 
@@ -108,20 +108,20 @@ async def test_token_of_a_removed_key_is_refused(
     leaked, fresh = generate("ES256", 0), generate("ES256", 1)
     key_file.write(keys, KeyRing((leaked,)))
     async with replica(backing, keys=keys):
-        signed_in = await login(bus, (await create(bus)).username)
+        logged_in = await login(bus, (await create(bus)).username)
         gateway = TokenKeys(bus, SECRET)
         await gateway.start()
         try:
-            await gateway.verify(signed_in.access_token)
+            await gateway.verify(logged_in.access_token)
             key_file.write(keys, KeyRing((fresh,)))
             async with asyncio.timeout(10):
                 while True:
                     try:
-                        await gateway.verify(signed_in.access_token)
+                        await gateway.verify(logged_in.access_token)
                     except Unauthenticated:
                         break
                     await bus.settle()
-            renewed = await refresh(bus, signed_in.refresh_token)
+            renewed = await refresh(bus, logged_in.refresh_token)
             await gateway.verify(renewed.access_token)
         finally:
             await gateway.stop()
@@ -135,8 +135,8 @@ async def test_broken_key_file_keeps_the_previous_keys(
     key_file.write(keys, ring)
     async with replica(backing, keys=keys):
         await asyncio.to_thread(keys.write_text, "{")
-        signed_in = await login(bus, (await create(bus)).username)
-        assert algorithm_and_key_id(signed_in)[0] == "ES256"
+        logged_in = await login(bus, (await create(bus)).username)
+        assert algorithm_and_key_id(logged_in)[0] == "ES256"
         rotated = rotate(ring, "Ed25519", int(time.time()), lead=0)
         key_file.write(keys, rotated)
         await until_published(bus, rotated)
@@ -145,16 +145,16 @@ async def test_broken_key_file_keeps_the_previous_keys(
 async def test_unknown_keys_cause_one_read_in_30_seconds(
     backing: DevStack, bus: Bus, keys: Path
 ) -> None:
-    """The gateway asks for unknown keys at most once in 30 s, however many tokens name one. Proves R-AUTH-24."""
+    """The gateway reads the keys at most once in 30 s, however many tokens name an unknown key. Proves R-AUTH-24."""
     key_file.write(keys, KeyRing((generate("ES256", 0),)))
     async with replica(backing, keys=keys):
-        signed_in = await login(bus, (await create(bus)).username)
+        logged_in = await login(bus, (await create(bus)).username)
         unknown = [generate("ES256", 0).key for _ in range(5)]
-        claims = await TokenKeys(bus, SECRET).verify(signed_in.access_token)
+        claims = await TokenKeys(bus, SECRET).verify(logged_in.access_token)
         forged = [tokens.sign(claims, key) for key in unknown]
         gateway, before = TokenKeys(bus, SECRET), key_requests()
         answers = await asyncio.gather(
-            *(gateway.verify(each) for each in [*forged, signed_in.access_token] * 5),
+            *(gateway.verify(each) for each in [*forged, logged_in.access_token] * 5),
             return_exceptions=True,
         )
         assert sum(isinstance(answer, Unauthenticated) for answer in answers) == 25
@@ -176,19 +176,19 @@ async def test_unknown_key_is_unavailable_while_auth_does_not_answer(
     key_file.write(keys, KeyRing((generate("ES256", 0),)))
     gateway = TokenKeys(bus, SECRET)
     async with replica(backing, keys=keys):
-        signed_in = await login(bus, (await create(bus)).username)
+        logged_in = await login(bus, (await create(bus)).username)
     for _ in range(2):
         with pytest.raises(Unavailable):
-            await gateway.verify(signed_in.access_token)
+            await gateway.verify(logged_in.access_token)
     async with replica(backing, keys=keys):
         gateway._failed_at -= token_keys.ASK_AFTER_FAILURE
-        await gateway.verify(signed_in.access_token)
+        await gateway.verify(logged_in.access_token)
 
 
 async def test_unknown_keys_share_one_read_while_auth_hangs(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fifty tokens with unknown keys wait for one read, not for one each. Proves R-AUTH-24."""
+    """Fifty tokens with unknown keys wait for a single read of the keys. Proves R-AUTH-24."""
     reads = 0
     asked, release = asyncio.Event(), asyncio.Event()
 
@@ -244,7 +244,7 @@ async def test_gateway_without_any_key_is_not_ready(
 async def test_verified_token_expires_at_its_time(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The signature of a verified token is not checked again; its expiry is. Proves R-AUTH-1."""
+    """The signature of a verified token is not checked again, but its expiry is. Proves R-AUTH-1."""
     now = int(time.time())
     claims = tokens.AccessClaims("u", "ada", Role.EDITOR, "s", "t", now, now + 60)
     token = tokens.sign(claims, secret_key(SECRET))
@@ -267,4 +267,4 @@ async def test_number_of_remembered_verified_tokens_is_bounded(
     for number in range(10):
         claims = tokens.AccessClaims("u", "ada", Role.EDITOR, "s", str(number), now, now + 60)
         await gateway.verify(tokens.sign(claims, secret_key(SECRET)))
-    assert [claims.token_id for claims in gateway._verified.values()] == ["7", "8", "9"]
+    assert [claims.token_id for claims, _ in gateway._verified.values()] == ["7", "8", "9"]

@@ -41,7 +41,7 @@ async def service(backing: DevStack) -> AsyncIterator[None]:
 
 @pytest.fixture
 async def tables(backing: DevStack) -> AsyncIterator[Tables]:
-    """A separate connection to the service's tables. They exist once a replica has started."""
+    """A separate connection to the service's tables. The tables exist once a replica has started."""
     connection = await asyncpg.connect(
         backing.postgres_url, server_settings={"search_path": "state"}
     )

@@ -82,7 +82,10 @@ class FreshTables:
         return (await Canvases(self.database, no_quota).create(ME, "canvas")).id
 
     async def pass_days(self, days: int = 1) -> None:
-        """Let days pass: all stored times become earlier, which is the same for the service as a later clock."""
+        """Let days pass: the times of canvases, entries, snapshots and writers become earlier.
+
+        For the service, this is the same as a later clock.
+        """
         for _ in range(days):
             async with self.tables.transaction():
                 await self.tables.execute(_MAKE_DAYS)
@@ -97,7 +100,7 @@ class FreshTables:
         return [row["day"] for row in rows]
 
     async def past(self, canvas_id: str, revision: int) -> list[bytes]:
-        """Return the updates of a past revision: the newest kept snapshot, and the journal after it."""
+        """Return the updates of a past revision: the newest snapshot up to it, and the journal after the snapshot."""
         rows = await self.tables.fetch(_PAST, canvas_id, revision)
         base = rows[0]["revision"] if rows and rows[0]["is_snapshot"] else 0
         entries = [row["revision"] for row in rows if not row["is_snapshot"]]

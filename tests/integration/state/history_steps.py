@@ -1,4 +1,4 @@
-"""Steps on the history of canvases, for tests of state and of other parts: versions, restores and past content."""
+"""Steps of tests on the history of canvases: versions, restores and past content."""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -86,7 +86,7 @@ async def rename_version(client: Client, canvas_id: str, version_id: str, name: 
 
 
 async def find_moment(client: Client, canvas_id: str, at: str | None = None) -> Moment:
-    """Return the state of a canvas at a time."""
+    """Return the newest revision of a canvas at a time, or at present."""
     request = versions.MomentRequest.model_validate({"canvas_id": canvas_id, "at": at})
     return await client.bus.ask(versions.FIND_MOMENT, request, caller=client.me)
 

@@ -1,6 +1,6 @@
 """Random work on canvases, step by step from a seed, and a plain replay of all entries to compare with.
 
-A kind of step is a function of `STEPS` with its weight. A test adds further kinds to a copy of this dictionary.
+Each kind of step is a function, with a weight in `STEPS`. A test adds further kinds to a copy of this dictionary.
 """
 
 import random
@@ -25,7 +25,7 @@ LETTERS = "abcdefghij"
 
 
 class RandomClient:
-    """A client with its own copy of the document. It edits before it has received the others' edits."""
+    """A client with its own copy of the document. It may edit before it has received the edits of other clients."""
 
     def __init__(self, random: random.Random, client_id: int) -> None:
         self._random = random
@@ -108,7 +108,7 @@ class RandomCanvases:
         self.random = random.Random(seed)
         self.canvases: list[RandomCanvas] = []
         self.today = datetime.now(UTC).date()
-        """The day of the clock. The days of the model become earlier when a day passes."""
+        """The present day. It stays the same: when a day passes, the days of all revisions become earlier."""
         self.first_day = self.today - timedelta(days=RETENTION_DAYS + 1)
         """The day before which everything was dropped."""
         self.restart()
@@ -148,7 +148,7 @@ Step = Callable[[RandomCanvases, RandomCanvas], Awaitable[None]]
 
 
 async def edit(world: RandomCanvases, canvas: RandomCanvas) -> None:
-    """Some clients edit. The entries are sent in any order, a part of them later, and sometimes twice."""
+    """Let some clients edit. Send the entries in any order, a part of them later, and sometimes twice."""
     for client in world.random.sample(canvas.clients, world.random.randint(1, 2)):
         for _ in range(world.random.randint(1, 2)):
             writer = f"holder {canvas.holder}"
@@ -178,23 +178,23 @@ async def _send(world: RandomCanvases, canvas: RandomCanvas, count: int) -> None
 
 
 async def exchange(world: RandomCanvases, canvas: RandomCanvas) -> None:
-    """One client receives all edits of another one."""
-    one, other = world.random.sample(canvas.clients, 2)
-    one.doc.apply_update(other.doc.get_update(one.doc.get_state()))
+    """Let one client receive all edits of another client."""
+    receiver, sender = world.random.sample(canvas.clients, 2)
+    receiver.doc.apply_update(sender.doc.get_update(receiver.doc.get_state()))
 
 
 async def change_holder(world: RandomCanvases, canvas: RandomCanvas) -> None:
-    """The canvas gets another holder, which may be an earlier one."""
+    """Give the canvas another holder, which may be an earlier holder."""
     canvas.holder = world.random.randint(0, 3)
 
 
 async def compact(world: RandomCanvases, canvas: RandomCanvas) -> None:
-    """A canvas is compacted."""
+    """Compact the canvas."""
     await world.compactor.compact(canvas.id)
 
 
 async def pass_a_day(world: RandomCanvases, _: RandomCanvas) -> None:
-    """A day passes. Entries from before this day are not sent again."""
+    """Let a day pass. Entries from before this day are not sent again."""
     await world.fresh.pass_days()
     world.first_day -= timedelta(days=1)
     for canvas in world.canvases:
@@ -203,24 +203,24 @@ async def pass_a_day(world: RandomCanvases, _: RandomCanvas) -> None:
 
 
 async def drop_old_days(world: RandomCanvases, _: RandomCanvas) -> None:
-    """The retention drops old days."""
+    """Drop the days that are older than the retention."""
     assert await world.retention.drop(datetime.now(UTC))
     world.first_day = world.today - timedelta(days=RETENTION_DAYS)
 
 
 async def restart(world: RandomCanvases, _: RandomCanvas) -> None:
-    """The replica restarts."""
+    """Restart the replica."""
     world.restart()
 
 
 async def read_past(world: RandomCanvases, canvas: RandomCanvas) -> None:
-    """A past revision is read."""
+    """Read a past revision, and compare it with the plain replay."""
     first = world.first_revision(canvas)
     await world.check(canvas, world.random.randint(first, len(canvas.updates)))
 
 
 async def load(world: RandomCanvases, canvas: RandomCanvas) -> None:
-    """The canvas is loaded."""
+    """Load the canvas, and compare its content with the plain replay."""
     await world.check_now(canvas)
 
 

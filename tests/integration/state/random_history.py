@@ -1,4 +1,4 @@
-"""Further kinds of random steps: versions are made, restored and deleted while a canvas is edited and days pass."""
+"""Further kinds of random steps: versions are made, read and restored while a canvas is edited and days pass."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -38,10 +38,7 @@ class RandomHistory(RandomCanvases):
     """Canvases with versions. The retention keeps the content of versions with a name."""
 
     kept: dict[str, list[KeptVersion]]
-    """By canvas: the versions that were made and that no step deleted.
-
-    The service may have removed those without a name.
-    """
+    """By canvas: the versions that were made. The service may have deleted those without a name."""
 
     def restart(self) -> None:
         """Replace all parts of the service."""
@@ -81,7 +78,7 @@ def _world(world: RandomCanvases) -> RandomHistory:
 
 
 async def create_version(world: RandomCanvases, canvas: RandomCanvas) -> None:
-    """A version is made, with a name or without one. It has everything that is committed."""
+    """Make a version, with a name or without one. The version has everything that is committed."""
     history, named = _world(world), world.random.random() < 0.5
     version = await history.versions.add(
         canvas.id,
@@ -96,7 +93,7 @@ async def create_version(world: RandomCanvases, canvas: RandomCanvas) -> None:
 
 
 async def restore_version(world: RandomCanvases, canvas: RandomCanvas) -> None:
-    """A version is restored, as collab does it: by an edit against the committed document."""
+    """Restore a version, as collab does: by an edit against the committed document."""
     history = _world(world)
     if not history.kept.get(canvas.id):
         return
@@ -104,7 +101,7 @@ async def restore_version(world: RandomCanvases, canvas: RandomCanvas) -> None:
     try:
         content = await history.versions.content(canvas.id, each.version.id)
     except NotFound:
-        return  # it was thinned, or deleted with the journal of its time
+        return  # the version was deleted because of its age, or with the journal of its time
     wanted = SharedDocument.load(content.updates).missing(EMPTY_STATE_VECTOR)
     current = canvas.replay.missing(EMPTY_STATE_VECTOR)
     canvas.sequences["restore"] = sequence = canvas.sequences.get("restore", 0) + 1
@@ -119,12 +116,12 @@ async def restore_version(world: RandomCanvases, canvas: RandomCanvas) -> None:
 
 
 async def read_versions(world: RandomCanvases, canvas: RandomCanvas) -> None:
-    """All versions of a canvas are read."""
+    """Read all versions of a canvas, and compare them with the replay."""
     await _world(world).check_versions(canvas)
 
 
 async def pass_a_day(world: RandomCanvases, canvas: RandomCanvas) -> None:
-    """A day passes for the versions too."""
+    """Let a day pass, for the versions too."""
     await random_canvases.pass_a_day(world, canvas)
     await world.fresh.tables.execute(
         "UPDATE version SET at = at - interval '1 day', edited_at = edited_at - interval '1 day'"

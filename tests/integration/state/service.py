@@ -28,6 +28,7 @@ from svgx_common.runtime import Runtime
 from svgx_devstack import DevStack
 from svgx_state.app import build
 from svgx_state.settings import StateSettings
+from tests.polling import pause
 
 Tables: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 """A connection to the service's tables."""
@@ -64,7 +65,7 @@ async def until_blocked(tables: Tables) -> None:
     while not await tables.fetchval(
         "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
     ):
-        pass
+        await pause()
 
 
 def user(role: Role = Role.EDITOR) -> Caller:

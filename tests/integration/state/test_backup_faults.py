@@ -34,14 +34,14 @@ async def own_database(backing: DevStack) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def others(backing: DevStack, client: Client) -> AsyncIterator[Neighbours]:
-    """The services auth and collab, as the backups need them."""
+    """Stand-ins for auth and collab."""
     async with neighbours(backing, client) as found:
         yield found
 
 
 @pytest.fixture
 async def tables(own_database: str) -> AsyncIterator[Tables]:
-    """A connection to the service's tables. They exist once a replica has started."""
+    """A connection to the service's tables. The tables exist once a replica has started."""
     async with tables_of(own_database) as connection:
         yield connection
 
@@ -117,7 +117,7 @@ DAMAGED_OBJECTS: dict[str, tuple[Callable[[Vault, str], object], str]] = {
 UNUSABLE_MANIFESTS: dict[str, tuple[Callable[[Vault, str], object], str]] = {
     "a manifest that is no JSON": (lambda v, b: (v.folder / b / NAME).write_text("x"), "damaged"),
     "a missing manifest": (lambda v, b: (v.folder / b / NAME).unlink(), "no complete backup"),
-    "a manifest of another product": (_edit_envelope(product="other"), "none of this product"),
+    "a manifest of another product": (_edit_envelope(product="other"), "of another product"),
     "a manifest of another backup": (_edit_envelope(backup_id="other"), "of another backup"),
     "a newer format": (_edit_envelope(format=2, version="9.1.0"), "use version 9.1.0"),
     "another cipher": (_edit_envelope(encryption={"cipher": "X", "key_id": "k"}), "'X'"),
@@ -192,8 +192,8 @@ async def test_chain_without_its_first_backup_is_refused(vault: Vault) -> None:
     assert parent.id in failed.error
 
 
-async def test_restore_of_an_unknown_backup_is_not_found(vault: Vault) -> None:
-    """A backup that neither the database nor the target has is not found. Proves R-BACKUP-3."""
+async def test_unknown_backup_is_not_found(vault: Vault) -> None:
+    """A backup that neither the database nor the target has is not found by any operation. Proves R-BACKUP-3."""
     for request in (vault.begin_restore, vault.get, vault.delete, vault.verify):
         with pytest.raises(NotFound):
             await request("unknown")

@@ -73,7 +73,7 @@ async def own_database(backing: DevStack) -> AsyncIterator[str]:
 async def site(
     backing: DevStack, client: Client, own_database: str, tmp_path: Path
 ) -> AsyncIterator[Site]:
-    """A database, an empty folder, and auth and collab, without a replica."""
+    """A database, an empty folder, and stand-ins for auth and collab, without a replica."""
     async with neighbours(backing, client):
         yield Site(backing, own_database, Vault(client, tmp_path))
 
@@ -172,7 +172,7 @@ async def _stopped(site: Site, backup_id: str, objects: int) -> AsyncIterator[No
 async def test_interrupted_backup_is_continued_by_another_replica(
     site: Site, small_objects: None
 ) -> None:
-    """Another replica reuses the objects with right checksums, and writes the rest. Proves R-BACKUP-5."""
+    """Another replica reuses the steps before the first damaged object, and writes the rest. Proves R-BACKUP-5."""
     vault = site.vault
     async with site.replica():
         drawn = [await vault.draw("a") for _ in range(40)]
@@ -241,8 +241,8 @@ async def test_retention_deletes_old_backups_with_their_objects(site: Site) -> N
         assert not vault.objects(old.id)
 
 
-async def test_operation_without_a_target_names_the_setting(site: Site) -> None:
-    """Without BACKUP_URL, the error of each operation names this setting. Proves R-BACKUP-3."""
+async def test_request_for_a_backup_without_a_target_names_the_setting(site: Site) -> None:
+    """Without BACKUP_URL, the error of a request for a backup names this setting. Proves R-BACKUP-3."""
     async with site.replica(backup_url=""):
         with pytest.raises(Conflict, match="BACKUP_URL"):
             await site.vault.begin()
@@ -266,7 +266,7 @@ async def _command(site: Site, *arguments: str) -> tuple[int | None, list[dict[s
 
 
 async def test_commands_back_up_and_restore_without_a_replica(site: Site) -> None:
-    """Jobs make, check and restore backups also while no replica runs. Proves R-BACKUP-9."""
+    """The commands make, check and restore backups also while no replica runs. Proves R-BACKUP-9."""
     async with site.replica():
         canvas_id = await site.vault.draw("a")
     async with tables_of(site.url) as tables:

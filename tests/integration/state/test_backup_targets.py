@@ -1,4 +1,4 @@
-"""Backups at a real object storage, and settings of targets."""
+"""Backups at an object storage: a server with the protocol of S3."""
 
 import asyncio
 from collections.abc import AsyncIterator

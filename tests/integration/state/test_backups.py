@@ -3,13 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from svgx_common.contract.errors import Conflict, Forbidden, Invalid, NotFound
 from svgx_common.contract.policy import CanvasRole
 from svgx_common.contract.storage.backups import StoredAccount
+from svgx_common.postgres import Row, Session
 from svgx_devstack import DevStack
+from svgx_state.backups import accounts, runner
 from tests.integration.state.drawing import elements
 from tests.integration.state.service import Client, Tables, replica, until_blocked, user
 from tests.integration.state.vault import (
@@ -57,7 +60,7 @@ async def tables(own_database: str, running: None) -> AsyncIterator[Tables]:
 
 @pytest.fixture
 async def others(backing: DevStack, vault: Vault) -> AsyncIterator[Neighbours]:
-    """The services auth and collab, as the backups need them."""
+    """Stand-ins for auth and collab."""
     async with neighbours(backing, vault.client) as found:
         yield found
 
@@ -146,7 +149,6 @@ async def test_canvas_that_is_being_removed_for_good_is_not_restored(
     vault: Vault, tables: Tables, others: Neighbours
 ) -> None:
     """A restore does not interfere with a removal that has begun, and names the canvas. Proves R-BACKUP-7."""
-    await tables.execute("ALTER TABLE canvas ADD COLUMN IF NOT EXISTS purge_began_at timestamptz")
     canvas_id = await vault.draw("a")
     backup = await vault.back_up(canvas_id=canvas_id)
     await tables.execute(
@@ -176,7 +178,7 @@ async def test_one_canvas_of_a_backup_is_restored_alone(
 async def test_incremental_backup_has_only_changes_and_restores_all(
     vault: Vault, tables: Tables, others: Neighbours
 ) -> None:
-    """A chain of backups restores every canvas at the time of its last one. Proves R-BACKUP-2."""
+    """A chain of backups restores every canvas as it was at the time of the last backup. Proves R-BACKUP-2."""
     owner = vault.client.me.user_id
     edited, renamed, same, lost, shared = [await vault.draw("a") for _ in range(5)]
     full = await vault.back_up(owner_id=owner)
@@ -250,6 +252,25 @@ async def test_users_are_restored_and_existing_ones_stay_as_they_are(
     assert stored["changed"].role == "viewer"
 
 
+async def test_continued_restore_names_refused_accounts_of_all_attempts(
+    vault: Vault, others: Neighbours, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record names the accounts that were refused before auth was unreachable, and those after it.
+
+    Proves R-BACKUP-6.
+    """
+    monkeypatch.setattr(accounts, "PAGE", 1)
+    monkeypatch.setattr(runner, "PAUSE", 0.0)
+    others.accounts.stored |= {name: _account(name) for name in ("first", "second")}
+    backup = await vault.back_up(state_type="users")
+    others.accounts.refused |= {"first": "username", "second": "email"}
+    others.accounts.unavailable_once.add("second")
+    restore = await vault.restore(backup.id)
+    assert not others.accounts.unavailable_once
+    assert restore.users_refused == 2
+    assert restore.error == "accounts that were not added: first (username), second (email)"
+
+
 async def test_backup_of_all_has_canvases_and_users(vault: Vault, others: Neighbours) -> None:
     """The state type `all` has every canvas and every account. Proves R-BACKUP-1."""
     others.accounts.stored["u1"] = _account("u1")
@@ -289,7 +310,7 @@ REFUSED_REQUESTS = [
 async def test_unsuitable_request_is_refused_with_the_field(
     vault: Vault, request_: dict[str, str], error: type[Forbidden], field: str
 ) -> None:
-    """A request for a backup that cannot be made names the wrong field. Proves R-BACKUP-3."""
+    """The error of a request for a backup that cannot be made names the unsuitable field. Proves R-BACKUP-3."""
     with pytest.raises(error) as refused:
         await vault.begin(**request_)
     assert refused.value.field == field
@@ -305,7 +326,7 @@ async def test_base_of_other_canvases_is_refused(vault: Vault) -> None:
 
 
 async def test_backup_with_a_child_is_not_deleted(vault: Vault) -> None:
-    """A backup on which another builds stays. The child is deleted with its objects first. Proves R-BACKUP-5."""
+    """A backup stays while another backup builds on it. After the child, it can be deleted. Proves R-BACKUP-5."""
     canvas_id = await vault.draw("a")
     parent = await vault.back_up(canvas_id=canvas_id)
     await vault.draw("b", canvas_id=canvas_id)
@@ -318,11 +339,41 @@ async def test_backup_with_a_child_is_not_deleted(vault: Vault) -> None:
         assert not (vault.folder / backup_id).exists()
 
 
+@pytest.mark.parametrize("kind", ["backup", "restore"])
+async def test_request_while_another_task_ends_succeeds(
+    vault: Vault,
+    tables: Tables,
+    others: Neighbours,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
+    """A request that meets a task, and no longer finds it when it reads its id, adds its own. Proves R-BACKUP-5."""
+    canvas_id = await vault.draw("a")
+    backup = await vault.back_up(canvas_id=canvas_id)
+    await tables.execute(
+        "INSERT INTO backup_task (kind, subject_id, runner, heartbeat_at)"
+        " VALUES ($1, 'other', 'other', clock_timestamp() + interval '1 h')",
+        kind,
+    )
+    row = Session.row
+
+    async def end_first(session: Session, name: str, *values: Any, **options: Any) -> Row | None:
+        if name == "task_of_kind":
+            await tables.execute("DELETE FROM backup_task WHERE subject_id = 'other'")
+        return await row(session, name, *values, **options)
+
+    monkeypatch.setattr(Session, "row", end_first)
+    if kind == "backup":
+        assert (await vault.back_up(canvas_id=canvas_id)).status == "complete"
+    else:
+        assert (await vault.restore(backup.id)).status == "complete"
+
+
 @pytest.mark.parametrize("kind", ["delete", "verify", "backup", "restore"])
 async def test_request_locks_the_task_before_the_backup(
     vault: Vault, tables: Tables, others: Neighbours, kind: str
 ) -> None:
-    """A replica that ends a task locks in the same order, so that it and a request do not deadlock.
+    """A replica that ends a task locks in the same order, so that the replica and a request do not deadlock.
 
     Proves R-BACKUP-11.
     """

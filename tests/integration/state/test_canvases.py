@@ -124,7 +124,10 @@ async def test_canvas_created_between_two_pages_does_not_shift_them(client: Clie
 async def test_search_takes_every_character_literally(
     client: Client, name: str, found: list[str]
 ) -> None:
-    """A search finds names that contain the text, in any case; no character is a wildcard. Proves R-STATE-14."""
+    """A search finds names that contain the text, in upper or lower case. No character is a wildcard.
+
+    Proves R-STATE-14.
+    """
     me = user()
     for each in ("100% Plan", "GRÜN", "back\\slash", "plan_b", "Floor plan"):
         await client.create(each, me)
@@ -334,7 +337,8 @@ async def test_whitelisted_account_must_exist(
 
     if field is None:
         await store(users)
-        client.accounts["user-1"] = None  # deleted since: the other limits can still be changed
+        # The account was deleted meanwhile. The other limits can still be changed.
+        client.accounts["user-1"] = None
         await store(users)
     else:
         with pytest.raises(Invalid) as refusal:

@@ -99,10 +99,10 @@ async def test_update_that_waits_for_an_earlier_one_survives_compaction(
         assert text(content.updates) == "0123456789" * 3
 
 
-async def test_update_that_cannot_be_merged_stops_compaction_of_its_own_canvas_only(
+async def test_update_that_cannot_be_merged_does_not_stop_compaction_of_other_canvases(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
-    """An unreadable update prevents the compaction of its own canvas only. Proves R-STATE-7."""
+    """A canvas with only unreadable updates gets no snapshot, and another canvas gets one. Proves R-STATE-7."""
     async with replica(backing, compact_after_entries=5):
         broken, sound = await client.create(), await client.create()
         pen = Pen(sound, "holder")

@@ -30,7 +30,7 @@ async def erase(client: Client, user_id: str, transfer_to: str | None = None) ->
 
 
 async def names_in(tables: Tables, user_id: str) -> list[str]:
-    """Return the tables of the service that contain this text anywhere."""
+    """Return the tables of the service that contain this user id anywhere."""
     names = await tables.fetch(
         "SELECT relname FROM pg_class WHERE relnamespace = 'state'::regnamespace AND relkind IN ('r', 'p')"
         " AND NOT relispartition"
@@ -243,7 +243,7 @@ KEPT_COLUMNS = {
 """Columns that name users and have no entry in `ERASED_TABLES`, each with the reason."""
 
 NAMES = ("user_id", "owner", "owner_id", "author", "authors", "account_id", "actor_id")
-"""Columns with these names name users, and so do columns with names that end with `_by`."""
+"""The names of columns that name users. Columns with names that end with `_by` name users as well."""
 
 
 async def test_every_column_that_names_a_user_is_erased(tables: Tables) -> None:

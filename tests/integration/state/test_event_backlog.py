@@ -10,7 +10,11 @@ from svgx_common.postgres import Row
 from tests.integration.state.fresh_tables import FreshTables
 
 CHECKED_TOGETHER = 500
+"""Largest number of due deliveries that one claim checks."""
+
 BLOCKED = 2000
+"""Deliveries of the entity `blocked`."""
+
 _DUE = (
     "SELECT count(*) FROM webhook_delivery WHERE status = 'pending' AND due_at <= clock_timestamp()"
 )
@@ -81,7 +85,7 @@ async def test_next_delivery_of_an_entity_begins_when_the_previous_delivery_ends
 
 
 async def test_delivery_that_is_just_put_off_is_released(fresh: FreshTables) -> None:
-    """Proves R-EVENT-3: the release waits for a claim that puts the next delivery off, and comes after it."""
+    """Proves R-EVENT-3: the release waits for a claim that puts the next delivery off, and then makes it due."""
     await fill(fresh)
     await fresh.database.run("finish_delivery", "blocked-1", 3, 204)
     async with fresh.tables.transaction():

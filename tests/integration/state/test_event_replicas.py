@@ -34,7 +34,7 @@ async def _forget(tables: Tables) -> None:
     await forget_events(tables)
 
 
-async def test_event_whose_relay_crashed_before_its_commit_arrives_twice_with_one_id(
+async def test_event_of_a_relay_that_crashed_before_its_commit_arrives_twice_with_one_id(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
     """After a crash between the broadcast and the commit, the event is sent again, and no event is lost.
@@ -49,7 +49,7 @@ async def test_event_whose_relay_crashed_before_its_commit_arrives_twice_with_on
         published.append(DomainEvent.model_validate_json(content).id)
 
     async with quick(backing):
-        pass  # the tables exist
+        pass  # from now on, the tables exist
     await client.bus.listen("svgx.events.state.canvas.deleted", note)
     async with postgres.connect(url, schema="state", package="svgx_state", pool_size=2) as database:
 

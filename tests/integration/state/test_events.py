@@ -149,7 +149,7 @@ async def test_webhook_gets_the_types_that_it_names_while_it_is_active(client: C
 async def test_delivery_that_always_fails_is_dead_and_can_be_repeated(
     client: Client, answer: str | None, error: str, response_status: int | None
 ) -> None:
-    """The list names the cause without content of the response. Proves R-EVENT-6 and R-EVENT-7."""
+    """The list of deliveries names the cause, and no content of the response. Proves R-EVENT-6 and R-EVENT-7."""
     async with receiver(lambda _: answer) as hook:
         webhook = await create(client, hook.url, "canvas.created")
         await client.create()
@@ -172,7 +172,7 @@ async def test_delivery_that_always_fails_is_dead_and_can_be_repeated(
 
 
 async def test_slow_webhook_has_few_attempts_at_a_time_and_delays_no_other(client: Client) -> None:
-    """Proves R-EVENT-8: a receiver that does not answer ends after the time limit, and the other gets all events."""
+    """Proves R-EVENT-8: attempts at a slow receiver end after the time limit. The other receiver gets all events."""
     async with receiver() as slow, receiver() as fast:
         slow.may_answer.clear()
         slow_webhook = await create(client, slow.url, "canvas.created")
@@ -192,7 +192,7 @@ async def test_slow_webhook_has_few_attempts_at_a_time_and_delays_no_other(clien
 
 
 async def test_endless_body_of_a_response_is_not_read(client: Client) -> None:
-    """Proves R-EVENT-8: only the status counts."""
+    """Proves R-EVENT-8: only the status counts, and the connection is closed after it."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -216,7 +216,7 @@ async def test_endless_body_of_a_response_is_not_read(client: Client) -> None:
 
 
 async def test_events_of_auth_are_recorded_once_and_delivered(client: Client) -> None:
-    """Auth repeats a batch after its answer was lost. Proves R-EVENT-2."""
+    """When auth sends a batch again after a lost answer, each event is delivered once. Proves R-EVENT-2."""
     async with receiver() as hook:
         await create(client, hook.url, "user.deleted")
         events = [
@@ -238,7 +238,7 @@ async def test_events_of_auth_are_recorded_once_and_delivered(client: Client) ->
 
 
 async def test_webhook_that_does_not_exist_is_not_found(client: Client) -> None:
-    """Proves R-EVENT-4: each operation on one webhook or delivery answers with the name of the field."""
+    """Proves R-EVENT-4: the operations on one webhook or delivery answer that it is not found."""
     request = WebhookRequest(webhook_id="unknown")
     requests: list[Callable[[], Awaitable[object]]] = [
         lambda: client.bus.ask(webhooks.GET_WEBHOOK, request, caller=ADMIN),
@@ -248,6 +248,9 @@ async def test_webhook_that_does_not_exist_is_not_found(client: Client) -> None:
             webhooks.UPDATE_WEBHOOK,
             UpdateWebhookRequest(webhook_id="unknown", active=False),
             caller=ADMIN,
+        ),
+        lambda: client.bus.ask(
+            webhooks.ROTATE_WEBHOOK_SECRET, RotateSecretRequest(webhook_id="unknown"), caller=ADMIN
         ),
         lambda: deliveries(client, "unknown"),
         lambda: client.bus.ask(

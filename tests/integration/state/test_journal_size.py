@@ -44,7 +44,7 @@ async def add_entries(fresh: FreshTables, canvas_id: str, entries: int) -> None:
 async def test_load_of_a_canvas_with_a_long_journal_reads_only_the_entries_after_the_snapshot(
     fresh: FreshTables,
 ) -> None:
-    """A load reads the snapshot and the entries after it, and at most 255 other rows. Proves R-STATE-25."""
+    """A load reads the snapshot and the entries after it, and at most 255 other rows of a canvas. Proves R-STATE-25."""
     canvas_id, other = await fresh.create(), await fresh.create()
     await add_entries(fresh, canvas_id, ENTRIES)
     await add_entries(fresh, other, 1000)

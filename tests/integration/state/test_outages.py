@@ -11,6 +11,7 @@ from svgx_devstack import DevStack
 from svgx_state.partitions import add_partitions, add_partitions_at_start
 from tests.integration.state.drawing import Pen, elements
 from tests.integration.state.service import Client, replica
+from tests.polling import pause
 
 
 async def test_calls_without_postgresql_are_unavailable(backing: DevStack, client: Client) -> None:
@@ -127,3 +128,4 @@ class Holder:
                 return await self._client.append(*group)
             except Unavailable:
                 self.refused += 1
+                await pause()

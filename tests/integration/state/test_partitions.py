@@ -60,7 +60,7 @@ async def test_making_partitions_does_not_wait_for_an_append(fresh: FreshTables)
 
 
 async def test_times_follow_revisions_when_the_clock_is_set_back(fresh: FreshTables) -> None:
-    """Times never decrease with the revision, although the last commit was 40 days ahead of the clock.
+    """Later revisions have no earlier times, although the last commit was 40 days ahead of the clock.
 
     Proves R-STATE-9.
     """
@@ -83,7 +83,7 @@ async def test_times_follow_revisions_when_the_clock_is_set_back(fresh: FreshTab
 
 
 async def test_load_searches_only_the_partitions_after_the_snapshot(fresh: FreshTables) -> None:
-    """A load does not search the partitions before the snapshot, so months of them do not slow it down.
+    """A load does not search the partitions before the snapshot, so months of partitions do not slow the load down.
 
     Proves R-STATE-5.
     """

@@ -43,7 +43,8 @@ async def test_content_at_each_past_moment_equals_a_plain_replay(
         rows = await tables.fetch(
             "SELECT revision, at FROM journal WHERE canvas_id = $1 ORDER BY revision", canvas_id
         )
-        times = {row["at"]: row["revision"] for row in rows}  # the last of each commit
+        # The last revision of each commit, because all revisions of a commit have one time.
+        times = {row["at"]: row["revision"] for row in rows}
         for at, revision in times.items():
             expected = elements(entry.update for entry in entries[:revision])
             assert elements([await past_content(client, canvas_id, at=text(at))]) == expected

@@ -15,6 +15,7 @@ from svgx_devstack import DevStack
 from svgx_devstack.ports import choose
 from tests.integration.state.drawing import Pen
 from tests.integration.state.service import Client
+from tests.polling import pause
 
 
 @asynccontextmanager
@@ -43,6 +44,7 @@ async def _wait_ready(http: httpx.AsyncClient, process: asyncio.subprocess.Proce
                 return
         except httpx.TransportError:
             pass
+        await pause()
     pytest.fail("the service ended before it was ready")
 
 

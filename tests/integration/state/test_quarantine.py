@@ -228,7 +228,7 @@ async def _lose_a_chunk(backing: DevStack, schema: str, table: str) -> None:
                 f"^{table}(_[0-9]+)?$",
             )
             for row in names:
-                # PostgreSQL changes ordinary tables only.
+                # PostgreSQL deletes rows of ordinary tables only, so mark the TOAST table as an ordinary one meanwhile.
                 kind = "UPDATE pg_class SET relkind = $2 WHERE oid = $1"
                 await connection.execute(kind, row["oid"], b"r")
                 await connection.execute(

@@ -54,7 +54,7 @@ class Reports:
             self._arrived.notify_all()
 
     async def wait_for_account(self, user_id: str, at_least: int = 0) -> int:
-        """Wait until a report names an account with this many bytes, and return its bytes."""
+        """Wait until a report names an account with at least this many bytes, and return its bytes."""
 
         def found() -> int | None:
             used = [each.accounts[user_id] for each in self.received if user_id in each.accounts]
@@ -110,7 +110,7 @@ async def set_quotas(client: Client, **quotas: object) -> Quotas:
 async def test_entry_counts_towards_its_authors_and_its_canvas(
     client: Client, backing: DevStack, tables: Tables
 ) -> None:
-    """Proves R-QUOTA-1: a flood that is merged with small edits of others does not count as theirs."""
+    """Proves R-QUOTA-1: when edits of two authors are merged, their shares follow the bytes that each author sent."""
     flood, small = user(), user()
     async with quick_replica(backing):
         canvas_id = await client.create()
@@ -128,7 +128,7 @@ async def test_entry_counts_towards_its_authors_and_its_canvas(
     assert await tables.fetchval(of_canvas, canvas_id) == 900
 
 
-async def test_repeated_and_unknown_entries_do_not_count(
+async def test_repeated_entries_and_entries_of_unknown_canvases_do_not_count(
     client: Client, backing: DevStack, tables: Tables
 ) -> None:
     """Proves R-QUOTA-1: an entry counts once, when it is committed for the first time."""
@@ -147,7 +147,7 @@ async def test_edits_of_visitors_count_towards_the_creator_of_their_links(
 ) -> None:
     """Proves R-QUOTA-2: all links of an account share its bound.
 
-    The bytes of a link that ends before they are stored count towards the owner of the canvas.
+    The bytes of a link that ends before they are stored count towards the account that created the canvas.
     """
     owner, creator = user(), user()
     async with quick_replica(backing):
@@ -180,12 +180,12 @@ async def test_edits_of_visitors_count_towards_the_creator_of_their_links(
 
 
 @pytest.mark.usefixtures("_reset")
-async def test_flood_of_large_overwrites_is_announced_at_the_bound(
+async def test_flood_of_an_account_is_announced_within_its_first_megabytes(
     client: Client, backing: DevStack, reports: Reports
 ) -> None:
-    """Proves R-QUOTA-2: 200 KB that overwrite one key again and again are announced within the first megabytes.
+    """Proves R-QUOTA-2: an account that sends many large entries is announced after about 4 MiB.
 
-    The interval of a minute shows that the counts of many bytes are stored at once.
+    The replica stores its counts every minute, and at once after 4 MiB. The test waits for less than a minute.
     """
     someone = user()
     async with replica(backing, quota_flush_seconds=60):
@@ -206,9 +206,9 @@ async def test_flood_of_large_overwrites_is_announced_at_the_bound(
 async def test_canvases_beyond_the_bound_of_an_hour_are_refused(
     client: Client, backing: DevStack, at_once: bool
 ) -> None:
-    """Proves R-QUOTA-4: of more canvases than the bound, as many as allowed are created.
+    """Proves R-QUOTA-4: an account creates as many canvases as the bound allows, and further ones are refused.
 
-    Deleting some of them does not allow further ones.
+    The deletion of the created canvases does not allow further ones.
     """
     someone, other = user(), user()
     async with replica(backing, quota_account_canvases_per_hour=20):
@@ -251,10 +251,10 @@ async def test_deleted_canvas_makes_room_for_another(client: Client, backing: De
 
 
 @pytest.mark.usefixtures("_reset")
-async def test_bounds_are_those_of_the_user_the_role_and_all(
+async def test_bounds_apply_in_the_order_user_role_all_settings(
     client: Client, backing: DevStack
 ) -> None:
-    """Proves R-QUOTA-5: the bound of the user applies, then that of the role, of all, and of the settings."""
+    """Proves R-QUOTA-5: the bound of the user precedes the bounds of the role, of all accounts and of the settings."""
     someone = user()
     async with replica(backing, quota_account_canvases=7):
         quotas = await set_quotas(
@@ -290,7 +290,7 @@ async def test_change_of_an_older_version_is_refused_and_a_change_is_announced(
 
 
 async def test_use_is_shown_to_owners_and_admins(client: Client, backing: DevStack) -> None:
-    """Proves R-QUOTA-6: owners read the use of a canvas, admins also that of a user and the largest use of today."""
+    """Proves R-QUOTA-6: owners read the use of a canvas. Admins also read that of a user, and today's largest uses."""
     someone = user()
     async with quick_replica(backing):
         canvas_id = await client.create(caller=someone)

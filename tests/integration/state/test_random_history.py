@@ -17,7 +17,10 @@ SEEDS = [1, random.SystemRandom().randrange(2**32)]
 async def test_random_versions_and_restores_have_the_content_of_a_plain_replay(
     fresh: FreshTables, workers: Workers, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A version with a name keeps its content in any order of work, and a restore gives it back. Proves R-HIST-8."""
+    """A version with a name keeps its content in any order of work, and a restore brings the content back.
+
+    Proves R-HIST-8.
+    """
     print(f"seed: {seed}")
     monkeypatch.setattr("svgx_state.snapshots.SLICE_ENTRIES", 25)
     world = RandomHistory(fresh, workers, seed)

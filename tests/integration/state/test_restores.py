@@ -1,4 +1,4 @@
-"""Restores of versions, with real holders: an edit that is saved as a whole, authored, and undone by a restore."""
+"""Restores of versions, with real holders. A restore is one edit of its caller, and another restore undoes it."""
 
 import asyncio
 import contextlib
@@ -48,7 +48,7 @@ async def editor(client: Client, state: None) -> Editor:
 async def test_restore_is_an_edit_of_its_caller_and_is_undone_by_a_restore(
     backing: DevStack, client: Client, editor: Editor, tables: Tables
 ) -> None:
-    """The version `before` has all edits before the restore, and restores them. Proves R-HIST-10."""
+    """The version `before` has all edits before the restore. A restore of it brings them back. Proves R-HIST-10."""
     canvas_id, caller = editor.canvas_id, user()
     async with collab_replica(backing):
         await editor.set("a", "1")
@@ -77,7 +77,7 @@ async def test_restore_is_an_edit_of_its_caller_and_is_undone_by_a_restore(
         assert kinds == ["before_restore"] * 3 + ["named"]
 
 
-async def test_version_before_a_restore_has_the_edits_of_its_last_moments(
+async def test_version_before_a_restore_has_the_edits_that_are_saved_meanwhile(
     backing: DevStack, client: Client, editor: Editor
 ) -> None:
     """Edits that the holder commits while the restore runs are in the version `before`. Proves R-HIST-10."""
@@ -114,7 +114,7 @@ async def test_restore_that_is_interrupted_changes_everything_or_nothing(
         await editor.send([editor.draw(f"k{number}", "new") for number in range(300)])
     for _ in range(3):
         async with collab_replica(backing) as holder:
-            await editor.sync()  # it holds the canvas
+            await editor.sync()  # from now on, the holder has the canvas
             restore = asyncio.create_task(restore_version(client, canvas_id, old.id, timeout=2.0))
             await asyncio.wait([restore], timeout=rng.uniform(0.01, 0.15))
             await holder.crash()
@@ -187,7 +187,7 @@ async def test_content_before_an_import_is_kept(
 async def test_import_succeeds_while_no_version_can_be_made(
     backing: DevStack, editor: Editor, importer: Imports, tables: Tables
 ) -> None:
-    """An outage of the versions alone fails no import. Proves R-HIST-12."""
+    """An outage of the versions alone does not fail an import. Proves R-HIST-12."""
     async with collab_replica(backing):
         await editor.set("a", "1")
         async with tables.transaction():

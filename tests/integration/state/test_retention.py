@@ -89,7 +89,7 @@ async def test_idle_and_deleted_canvases_keep_their_content(
     assert await snapshots(fresh, idle) == [2]
     await fresh.tables.execute("UPDATE canvas SET deleted_at = NULL")
     assert elements((await fresh.journal.load(deleted)).updates) == {"a": "x"}
-    # Both canvases take edits again.
+    # The canvases `idle` and `deleted` take edits again.
     await fresh.journal.append([pens[0].draw("c"), pens[1].draw("b")])
     assert set(elements((await fresh.journal.load(idle)).updates)) == {"a", "b", "c"}
     assert set(elements((await fresh.journal.load(deleted)).updates)) == {"a", "b"}
@@ -222,7 +222,7 @@ async def test_kept_snapshots_are_bounded_by_the_journal(
     gaps = [after - before for before, after in zip([0, *kept], kept[:-2], strict=False)]
     assert set(gaps) <= {10, 11}, kept
     assert len(gaps) >= 3, kept
-    # A large snapshot needs as much journal before it.
+    # After a large snapshot, the next one is kept only when the journal has grown by the size of the new snapshot.
     await fresh.journal.append([pen.draw("large", "x" * 20_000)])
     await compactor.compact(canvas_id)
     assert (await snapshots(fresh, canvas_id))[-1] == 41

@@ -253,8 +253,8 @@ async def test_links_are_listed_without_tokens_until_they_end(
     assert found == expected
     assert all(link.token.startswith(link.prefix) for link in made)
     stored = await tables.fetch("SELECT * FROM share_link WHERE canvas_id = $1", canvas_id)
-    secrets_found = [link.token.encode() for link in made]
-    assert not any(secret in repr(row).encode() for row in stored for secret in secrets_found)
+    tokens = [link.token.encode() for link in made]
+    assert not any(token in repr(row).encode() for row in stored for token in tokens)
 
 
 async def test_link_of_another_canvas_cannot_be_revoked(client: Client) -> None:
@@ -351,7 +351,7 @@ async def test_revoked_link_is_announced_after_it_has_ended(
 async def test_answer_about_a_creator_counts_while_auth_does_not_answer(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-LIFE-6: the last answer counts for ten minutes. Without one, the link is unavailable."""
+    """Proves R-LIFE-6: the last answer counts for ten minutes. Without an answer, the role is unavailable."""
     monkeypatch.setattr(creators, "TIMEOUT", 0.3)
     known, unknown = user().user_id, user().user_id
     bus = await Bus.connect(backing.nats_url("state"), "state", secrets.token_hex(6))

@@ -68,7 +68,7 @@ def cache_requests(outcome: str) -> float:
 
 
 async def test_write_is_read_at_once_from_each_replica(client: Client, backing: DevStack) -> None:
-    """Proves R-KV-9: a read that begins after a write was answered returns it, from each replica and its cache."""
+    """Proves R-KV-9: a read that begins after the answer to a write returns the new value, from each replica."""
     me = client.me
     before = cache_requests("hit")
     async with replica(backing), replica(backing):
@@ -106,7 +106,7 @@ async def test_outage_of_redis_affects_only_its_types(client: Client, backing: D
             await page(client, me, state_type="session")
         version = await persist(client, me, "kept", 1)
         assert (await retrieve(client, me, "kept")).value == 1
-        with pytest.raises(Unavailable, match="name the state_type"):
+        with pytest.raises(Unavailable, match="set state_type"):
             await retrieve(client, me, "unknown")
         with pytest.raises(NotFound):
             await retrieve(client, me, "unknown", state_type="general")

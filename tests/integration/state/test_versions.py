@@ -1,4 +1,4 @@
-"""Versions: names, automatic versions, thinning, bounds, and the end of the journal's retention."""
+"""Versions: names, automatic versions, deletion with age, bounds, and the end of the journal's retention."""
 
 import asyncio
 import functools
@@ -27,10 +27,11 @@ from tests.integration.state.service import Client, Tables, replica
 from tests.polling import pause
 
 NEVER = {"version_quiet_seconds": 86400, "version_busy_seconds": 86400}
+"""Settings with which no automatic version is made during a test."""
 
 
 async def until_versions(client: Client, canvas_id: str, number: int) -> list[Version]:
-    """Wait for so many versions, and return them, newest first."""
+    """Wait until a canvas has this number of versions, and return them, newest first."""
     async with asyncio.timeout(20):
         while len(found := (await list_versions(client, canvas_id)).items) < number:
             await pause()
@@ -101,7 +102,7 @@ async def test_version_of_another_canvas_is_unknown(backing: DevStack, client: C
 
 @pytest.mark.parametrize("name", ["", " ", "x" * 201, "a\x00b", "a\u202eb", "a\nb"])
 def test_unusable_name_is_refused(name: str) -> None:
-    """A name has 1 to 200 visible characters, as that of a canvas. Proves R-HIST-5."""
+    """A name has 1 to 200 visible characters, as the name of a canvas has. Proves R-HIST-5."""
     with pytest.raises(ValueError, match="name"):
         versions.CreateVersionRequest(canvas_id="c", name=name)
 
@@ -178,7 +179,7 @@ async def test_automatic_version_is_made_while_the_editors_do_not_pause(
 async def test_automatic_version_survives_the_end_of_its_replica(
     backing: DevStack, client: Client
 ) -> None:
-    """A replica that starts makes the versions that an ended one has not made. Proves R-HIST-6."""
+    """A replica that starts makes the versions that an ended replica has not made. Proves R-HIST-6."""
     async with replica(backing, **NEVER):
         canvas_id = await client.create()
         await client.append(Pen(canvas_id, "ann").draw("a"))
@@ -188,7 +189,7 @@ async def test_automatic_version_survives_the_end_of_its_replica(
 
 
 async def insert_version(tables: Tables, canvas_id: str, kind: str, age: timedelta) -> str:
-    """Insert a version without a name that was made so long ago, and return its id."""
+    """Insert a version of this age without a name, and return its id."""
     identifier = secrets.token_hex(8)
     await tables.execute(
         "INSERT INTO version (id, canvas_id, revision, kind, authors, at, edited_at)"
@@ -201,7 +202,10 @@ async def insert_version(tables: Tables, canvas_id: str, kind: str, age: timedel
 async def test_versions_are_thinned_with_their_age(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
-    """Of old versions without a name, one stays for each hour, and later one for each day. Proves R-HIST-7."""
+    """Of old automatic versions, one stays for each hour. Of still older versions, one stays for each day.
+
+    All of these versions have no name. Proves R-HIST-7.
+    """
     async with replica(backing, **NEVER, version_all_hours=1, version_hourly_hours=24):
         canvas_id, other = await client.create(), await client.create()
         now = datetime.now(UTC)
@@ -229,7 +233,8 @@ async def test_versions_are_thinned_with_their_age(
         kept = {each.id for each in (await list_versions(client, canvas_id)).items}
         hourly = {made["automatic", minute, hour] for minute in (50, 70)}
         undo = {made["before_restore", minute, hour] for minute in (10, 50, 70)}
-        # Both kinds are one series by the day. Of two at one moment, either is kept.
+        # For each day, one version of either kind is kept. The two newest of the day were made at the same time, so
+        # either of them may be kept.
         daily = {made["automatic", 70, day], made["before_restore", 70, day]}
         assert kept >= {*recent, named, *hourly, *undo}
         assert len(kept & daily) == 1
@@ -255,7 +260,10 @@ async def test_oldest_versions_beyond_the_bound_are_deleted(
 async def test_named_version_outlives_the_journal(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
-    """The hook of the retention keeps the content of versions with a name, and deletes the others. Proves R-HIST-5."""
+    """The hook of the retention keeps the content of versions with a name, and deletes other versions.
+
+    Proves R-HIST-5.
+    """
     async with replica(backing, **NEVER):
         canvas_id, deleted = await client.create(), await client.create()
         pen = Pen(canvas_id, "ann")

@@ -23,7 +23,7 @@ _PICTURE = (
     + "".join(f'<circle cx="{n}" cy="{n}" r="{n % 50}" opacity=".9"/>' for n in range(300))
     + "</svg>"
 )
-# Within all limits, but resvg takes minutes to draw it: 5,000 layers one after another.
+# This SVG file is within all limits, but resvg takes minutes to draw its 5,000 layers.
 _SLOW = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="2000" height="2000">'
     + '<g opacity=".5"><path d="M0 0H2000V2000"/><path d="M0 0V2000H2000"/></g>' * 5000
@@ -74,7 +74,7 @@ async def test_slow_exports_of_one_account_do_not_delay_others(
         finally:
             waits.append(time.perf_counter() - started)
 
-    # No compaction: its time on a busy machine is not the subject here.
+    # No compaction runs, because its time on a busy machine is not the subject here.
     async with replica(backing, worker_timeout_seconds=6, compact_after_bytes=2**30):
         hostile = Client(client.bus, user())
         slow, picture = await create(hostile, _SLOW), await create(client, _PICTURE)
@@ -102,7 +102,10 @@ async def test_slow_exports_of_one_account_do_not_delay_others(
 async def test_job_of_a_killed_worker_is_too_large(
     backing: DevStack, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When a worker is killed in a job, its content counts as too large; a later export works. Proves R-STATE-17."""
+    """When a worker is killed in a job, the job's content counts as too large. A later export works.
+
+    Proves R-STATE-17.
+    """
     run = Child.run
 
     async def killed(child: Child, job: Frame) -> Frame:

@@ -1,4 +1,4 @@
-"""Backups in tests: a database of their own, a client that waits for the end of the work, and damaged targets."""
+"""Backups in tests: a database of their own, a client that waits for the end of the work, and a full disk."""
 
 import secrets
 import subprocess
@@ -12,7 +12,7 @@ import pytest
 from pycrdt import Doc, Map
 
 from svgx_common.contract.collab import REPLACE_CONTENT, ReplaceContentRequest, Replaced
-from svgx_common.contract.errors import NotFound
+from svgx_common.contract.errors import NotFound, Unavailable
 from svgx_common.contract.policy import Role
 from svgx_common.contract.state import Entry
 from svgx_common.contract.storage import backups as contract
@@ -74,15 +74,19 @@ async def tables_of(url: str) -> AsyncIterator[Tables]:
 
 @dataclass(slots=True)
 class Accounts:
-    """The accounts of auth, by id, as `neighbours` answers with them. `refused` ids cannot be added."""
+    """The accounts of auth, by id, as `neighbours` answers with them.
+
+    `refused` ids cannot be added. Auth is `Unavailable` at the first request to add one of the `unavailable_once` ids.
+    """
 
     stored: dict[str, StoredAccount] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    unavailable_once: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)
 class Neighbours:
-    """Stand-ins for auth and collab. `replaced` are the ids of the canvases with a replaced content."""
+    """Stand-ins for auth and collab. `replaced` are the ids of the canvases with content that was replaced."""
 
     accounts: Accounts = field(default_factory=Accounts)
     replaced: list[str] = field(default_factory=list)
@@ -90,9 +94,10 @@ class Neighbours:
 
 @asynccontextmanager
 async def neighbours(backing: DevStack, client: Client) -> AsyncIterator[Neighbours]:
-    """Answer the operations of auth and collab that restores need, until the block ends.
+    """Answer the operations of auth and collab that backups and restores need, until the block ends.
 
-    A replacement is committed to the journal as collab does it, but with the wanted content instead of a smallest edit.
+    A replacement is committed to the journal, as collab does. The entry is the whole wanted content, and not the
+    smallest edit that leads to it.
     """
     found = Neighbours()
 
@@ -105,6 +110,9 @@ async def neighbours(backing: DevStack, client: Client) -> AsyncIterator[Neighbo
         added = kept = 0
         refused = []
         for account in request.items:
+            if account.id in found.accounts.unavailable_once:
+                found.accounts.unavailable_once.remove(account.id)
+                raise Unavailable("auth restarts")
             if account.id in found.accounts.refused:
                 refused.append(
                     contract.RefusedAccount(id=account.id, field=found.accounts.refused[account.id])

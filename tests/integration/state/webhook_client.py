@@ -24,7 +24,7 @@ ADMIN = user(Role.ADMIN)
 
 @asynccontextmanager
 async def quick(backing: DevStack, **settings: Any) -> AsyncIterator[None]:
-    """Run a replica that checks its tables without a pause, repeats soon, and may deliver to this machine."""
+    """Run a replica that checks its tables every 50 ms, repeats attempts soon, and may deliver to this machine."""
     defaults = {
         "event_relay_seconds": 0.05,
         "webhook_retry_seconds": 0.01,

@@ -13,7 +13,7 @@ import pytest
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from svgx_auth.keys import key_file
-from svgx_auth.keys.key_file import KeyRing
+from svgx_auth.keys.key_file import MAX_BYTES, KeyRing
 from svgx_auth.rotate_keys import KEEP, LEAD, generate, rotate
 from svgx_auth.settings import AuthSettings
 from svgx_common.settings import load
@@ -85,6 +85,8 @@ def broken_files() -> dict[str, Any]:
     good = okp | metadata()
     return {
         "not JSON": "{",
+        "a key set that continues beyond the largest size": json.dumps({"keys": [good]})
+        + " " * MAX_BYTES,
         "an array": [],
         "keys that are no objects": {"keys": ["x"]},
         "no keys": {"keys": []},

@@ -46,7 +46,7 @@ OTHER_REFUSED = [
 @pytest.mark.parametrize("odd", INVISIBLE.values(), ids=INVISIBLE)
 @pytest.mark.parametrize("place", ["{}root", "ro{}ot", "root{}"])
 def test_name_with_an_invisible_character_is_refused(odd: str, place: str) -> None:
-    """Proves R-AUTH-41: a new name has no character that a reader does not see; the error names the field."""
+    """Proves R-AUTH-41: a new name must not have an invisible character; the error names the field."""
     text = place.format(odd)
     for check, field, value in (
         (names.username, "username", text),
@@ -60,10 +60,10 @@ def test_name_with_an_invisible_character_is_refused(odd: str, place: str) -> No
 
 @pytest.mark.parametrize("odd", INVISIBLE.values(), ids=INVISIBLE)
 @pytest.mark.parametrize("place", ["{}root", "ro{}ot", "root{}"])
-def test_stored_name_with_an_invisible_character_has_the_key_of_the_name_that_is_seen(
+def test_stored_name_with_an_invisible_character_has_the_key_of_its_visible_characters(
     odd: str, place: str
 ) -> None:
-    """Proves R-AUTH-41: a new name cannot look like one that was stored before this rule."""
+    """Proves R-AUTH-41: a new name cannot look like a name that was stored before this rule."""
     assert names.name_key(place.format(odd)) == names.name_key("root")
 
 
@@ -78,7 +78,7 @@ def test_name_with_a_forbidden_character_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["a", "@", "a@", "@b", "a@b@c", "a\uff20b@c"], ids=ascii)
 def test_address_without_one_at_sign_is_refused(text: str) -> None:
-    """Proves R-AUTH-41: an address has one @, also when a wide one stands for it."""
+    """Proves R-AUTH-41: an address has exactly one @, which may also be entered as a fullwidth @."""
     with pytest.raises(Invalid) as refusal:
         names.email(text)
     assert refusal.value.field == "email"
@@ -133,7 +133,7 @@ DIFFERENT = [
 
 @pytest.mark.parametrize(("one", "other"), SAME, ids=ascii)
 def test_names_that_look_alike_have_one_key(one: str, other: str) -> None:
-    """Proves R-AUTH-41: names that differ in case, composition, width or the form of their domain are one name."""
+    """Proves R-AUTH-41: names that differ only in case, composition, width or the form of their domain have one key."""
     assert names.name_key(one) == names.name_key(other)
 
 
@@ -184,7 +184,7 @@ def test_password_has_one_form_for_all_keyboards(typed: str) -> None:
     ids=ascii,
 )
 def test_password_keeps_its_characters(one: str, other: str) -> None:
-    """Proves R-AUTH-42: case, width, and every character count; none is refused or removed."""
+    """Proves R-AUTH-42: in a password, case and width matter, and no character is refused or removed."""
     assert names.password(one) != names.password(other)
 
 
@@ -192,5 +192,5 @@ def test_password_keeps_its_characters(one: str, other: str) -> None:
     "text", ["\x00\n\x7f a 😀", "e\u0301\x01\u00a0", "\U000e0061", "\u0378"], ids=ascii
 )
 def test_password_that_opaque_string_forbids_is_prepared_too(text: str) -> None:
-    """Proves R-AUTH-42: a password has no rules about its characters, so such a text gets the same form as others."""
+    """Proves R-AUTH-42: any characters are allowed in a password, so such a text gets the same form as others."""
     assert names.password(text) == unicodedata.normalize("NFC", text.replace("\u00a0", " "))

@@ -1,4 +1,4 @@
-"""The queue for work on passwords: bounded, fair between networks, and signed-in callers first."""
+"""The queue for work on passwords: it is bounded and fair between networks, and signed-in callers come first."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,10 @@ from svgx_common.contract.errors import Overloaded, SvgxError, TooManyRequests
 
 
 class Gate:
-    """A queue, and requests that keep their slot until the test releases it. `served` has their order."""
+    """A queue, and requests that keep their slots until the test releases them.
+
+    `served` has the customers of the requests that have got a slot, in their order.
+    """
 
     def __init__(self, *, slots: int = 1, waiting: int = 4) -> None:
         self.queue = PasswordQueue(slots=slots, waiting=waiting)
@@ -20,7 +23,7 @@ class Gate:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def request(self, customer: str, *, signed_in: bool = False) -> asyncio.Task[None]:
-        """Start a request, and return it when it has a slot, waits or is refused."""
+        """Start a request, and return its task when the request has a slot, waits or is refused."""
         turn = self.queue.signed_in if signed_in else self.queue.log_in
 
         async def work() -> None:

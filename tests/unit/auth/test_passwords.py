@@ -28,7 +28,7 @@ async def test_hashes_are_argon2id_with_owasps_minimum(passwords: Passwords) -> 
 
 
 async def test_only_the_hashed_password_matches(passwords: Passwords) -> None:
-    """Proves R-AUTH-2: only the password itself matches; without a hash, or with a broken one, nothing matches."""
+    """Proves R-AUTH-2: only the password itself matches; without a hash or with a broken hash, nothing matches."""
     stored = await passwords.hash("correct horse")
     assert await passwords.verify("correct horse", stored)
     assert not await passwords.verify("incorrect horse", stored)

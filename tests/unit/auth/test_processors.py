@@ -35,7 +35,7 @@ def many_processors(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_limit_of_the_container_counts(
     tmp_path: Path, files: dict[str, str], expected: int
 ) -> None:
-    """A container with half a core on a machine of 96 hashes one password at a time. Proves R-CONFIG-10."""
+    """The container's limit counts, rounded up, if it is below the machine's 96 processors. Proves R-CONFIG-10."""
     for name, content in files.items():
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)

@@ -38,7 +38,7 @@ def test_successor_requires_the_servers_secret() -> None:
 
 
 def test_both_secrets_give_a_successor_while_one_is_replaced() -> None:
-    """Proves R-AUTH-45: the successor by a replica's own secret is the first, in each order of the two secrets."""
+    """Proves R-AUTH-45: the successor made with a replica's own secret comes first, in both orders of the secrets."""
     first = RefreshTokens("old").first()
     assert RefreshTokens("old", "new").successors(first) == [
         successor("old", first),

@@ -75,7 +75,7 @@ def test_token_of_either_secret_is_valid_while_one_is_replaced(order: tuple[str,
     ):
         with pytest.raises(Unauthenticated):
             tokens.verify(bad, keys)
-    # Without the first secret, as in a gateway that only has the other one.
+    # A gateway may have only the other secret.
     only_other = CheckingKeys(other_secret=secret_key(SECRET))
     assert tokens.verify(token(claims()), only_other).user_id == "u"
 
@@ -178,7 +178,8 @@ def sign_by_hand(header: dict[str, Any], secret: bytes) -> str:
 def test_valid_tokens_made_by_hand_are_accepted() -> None:
     """Proves R-AUTH-24: valid tokens made by `sign_by_hand` and `sign_with_header` are accepted.
 
-    Therefore, the forged tokens below are refused because of their content, and not because of a mistake in them.
+    Therefore, forged tokens from these helpers are refused because of their content, not because of a mistake of the
+    helpers.
     """
     good = sign_by_hand({"alg": "HS256", "typ": tokens.TYPE}, SECRET.encode())
     assert tokens.verify(good, ALL_KEYS).user_id == "u"

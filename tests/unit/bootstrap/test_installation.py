@@ -63,7 +63,9 @@ def test_run_installs_the_packages_of_the_stack_once(installation: Installation)
     assert installation.started == [("python", ["-m", "svgx_devstack"])] * 2
 
 
-def test_other_commands_add_the_tools_once_and_serve_run_too(installation: Installation) -> None:
+def test_tools_are_installed_once_and_run_needs_no_further_installation(
+    installation: Installation,
+) -> None:
     installation.record_locks()
     for action in (["run"], ["exec", "pytest", "-q"], ["exec", "mypy"], ["run"], ["install"]):
         installation.script.main(action)
@@ -79,16 +81,16 @@ def test_changed_lock_is_installed_again(installation: Installation) -> None:
     assert installation.installed == ["libs/devstack/requirements.lock"] * 2
 
 
-@pytest.mark.parametrize(("with_uv", "installers"), [(0, ["pip", "uv", "uv"]), (1, ["pip"] * 3)])
+@pytest.mark.parametrize(("uv_status", "installers"), [(0, ["pip", "uv", "uv"]), (1, ["pip"] * 3)])
 def test_pip_installs_where_uv_is_missing(
-    installation: Installation, with_uv: int, installers: list[str]
+    installation: Installation, uv_status: int, installers: list[str]
 ) -> None:
-    """Every installation of other projects' packages checks their hashes."""
+    """`uv_status` is the status with which the installation of uv ends. Packages of other projects need hashes."""
     commands: list[list[str]] = []
 
     def run(command: list[str], environment: dict[str, str] | None = None) -> int:
         commands.append(command)
-        return with_uv if len(commands) == 1 else 0
+        return uv_status if len(commands) == 1 else 0
 
     installation.script.run_installer = run
     installation.script.compile_services = lambda: None
@@ -137,7 +139,7 @@ def test_uv_uses_the_package_index_of_pip(
 def test_programs_store_bytecode_on_machines_that_switch_it_off(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise each start of a service compiles all its modules."""
+    """Without stored bytecode, each start of a service would compile all its modules."""
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     assert "PYTHONDONTWRITEBYTECODE" not in installation.script.python_environment()
 

@@ -44,7 +44,7 @@ _NOT_CSS = {"id", "class", "title", "lang", "begin", "end", "in", "in2", "result
 def problems(svg: bytes, nesting: int = 0) -> list[str]:
     """Return everything in the file that runs code or makes a browser or renderer fetch a resource.
 
-    The SVG pictures in the file are audited like the file. `nesting` is the number of files around this one.
+    The SVG pictures in the file are audited like the file. `nesting` is the number of files that contain this one.
     """
     if nesting > _MAX_NESTING:
         return ["SVG pictures that are nested too deep"]

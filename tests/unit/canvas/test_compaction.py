@@ -58,7 +58,7 @@ def test_overwritten_values_are_removed() -> None:
     assert content(state) == {"a": "value 499 " + "x" * 100}
 
 
-def test_no_updates_compact_to_the_empty_update() -> None:
+def test_compaction_of_no_content_is_the_empty_update() -> None:
     assert compact(None, []) == b"\x00\x00"
     assert compact(b"\x00\x00", [b"\x00\x00"]) == b"\x00\x00"
 
@@ -91,7 +91,7 @@ def test_invalid_utf_8_is_refused() -> None:
 
 
 def test_updates_in_any_order_are_kept() -> None:
-    """A pycrdt document that applies the updates one by one in this order loses the second. Compaction does not."""
+    """A pycrdt document that applies the updates in this order loses the second update. Compaction keeps it."""
     doc: Document = Doc(client_id=1)
     elements = doc.get("elements", type=Map)
     updates: list[bytes] = []

@@ -128,7 +128,7 @@ def test_fragment_as_a_picture_is_dropped(name: str) -> None:
 
 @pytest.mark.parametrize("name", FETCHING_RULES)
 def test_rule_that_fetches_is_dropped_and_its_neighbours_are_kept(name: str) -> None:
-    """The rules before and after it are kept. Proves R-SVG-3 and R-SVG-12."""
+    """The rules before and after a dropped rule are kept. Proves R-SVG-3 and R-SVG-12."""
     rule = FETCHING_RULES[name]
     out = audited(f".first{{r:1px}}{rule}")
     assert ".first{r:1px;}" in out

@@ -12,7 +12,10 @@ RECT = {"tag": "rect", "parent": "", "order": "a0", "attrs": {"width": "5", "fil
 
 
 def page(before: Any, after: Any, start: int = 0, limit: int = 100, **roots: Any) -> dict[str, Any]:
-    """Return a page of the difference between two documents with these elements."""
+    """Return a page of the difference between two documents with these elements.
+
+    `roots` may have the root's attributes in both documents, as `old` and `new`.
+    """
     old = document(before, roots.get("old"))
     new = document(after, roots.get("new"))
     found: dict[str, Any] = json.loads(difference(old, new, start, limit))
@@ -98,14 +101,14 @@ def test_added_and_removed_elements_show_all_their_values() -> None:
 
 
 def test_attributes_of_the_root_are_compared() -> None:
-    """The root element is no item of the list."""
+    """The root's changed attributes are in `canvas`, and not in the list of changed elements."""
     found = page({}, {}, old={"width": "5", "height": "1"}, new={"width": "6", "height": "1"})
     assert found["canvas"] == {"width": text("5", "6")}
     assert found["items"] == []
 
 
 def test_difference_shows_only_content_that_the_policy_permits() -> None:
-    """A script that a client wrote is in no difference, as it is in no export."""
+    """A difference leaves out a script and an event handler that a client wrote, as exports do."""
     hostile = {"tag": "script", "parent": "", "order": "a0", "attrs": {}}
     event = {**RECT, "attrs": {"onload": "alert(1)"}}
     found = page({"e": {**RECT, "attrs": {}}}, {"e": event, "s": hostile})
@@ -113,7 +116,7 @@ def test_difference_shows_only_content_that_the_policy_permits() -> None:
 
 
 def test_long_texts_and_many_attributes_are_cut() -> None:
-    """Two long texts that differ after the cut are listed as changed."""
+    """Two long texts that differ after the cut are listed as changed. Attributes that are left out are counted."""
     attrs = {f"data-{number:03}": "x" for number in range(80)}
     shared = {"x": {"tag": "text", "parent": "", "order": "a9", "attrs": {}}}
     long = {"tag": "#text", "parent": "x", "order": "a0", "text": "y" * 5000}
@@ -124,6 +127,8 @@ def test_long_texts_and_many_attributes_are_cut() -> None:
     element, words = found["items"]
     assert (len(element["attrs"]), element["more_attrs"]) == (50, 30)
     assert words["text"] == text("y" * 1000, "y" * 1000, cut=True)
+    root = page({}, {}, new=attrs)
+    assert (len(root["canvas"]), root["more_canvas"]) == (50, 30)
 
 
 def test_pages_have_each_change_once() -> None:

@@ -147,9 +147,7 @@ def test_export_names_each_thing_that_it_leaves_out(
         ("rect", "aria-label", "x" * 12_000_000),
     ],
 )
-def test_large_value_that_can_be_drawn_is_exported_and_imported_again(
-    tag: str, name: str, value: str
-) -> None:
+def test_large_value_is_exported_and_imported_again(tag: str, name: str, value: str) -> None:
     """A value may be as long as a whole file, so neither an export nor an import loses a value."""
     state = document({"e": {"tag": tag, "attrs": {name: value}}})
     assert left_out(state) == {}
@@ -213,7 +211,7 @@ def test_three_large_photos_are_exported_and_drawn() -> None:
 
 
 def test_largest_pictures_beyond_the_bytes_of_an_export_are_left_out() -> None:
-    """The rest of the canvas is exported, and the header names the pictures. Proves R-STATE-17."""
+    """The rest of the canvas is exported, and the header `Svgx-Left-Out` names the pictures. Proves R-STATE-17."""
     sizes = {"small": 1000, "large": 5000, "largest": 9000, "other": 2000}
     elements = {name: picture(photo(size)) for name, size in sizes.items()} | {"rect": _RECT}
     state = document(elements)
@@ -259,7 +257,7 @@ def test_largest_bitmaps_beyond_the_pixels_of_an_export_are_left_out() -> None:
 def test_svg_picture_beyond_a_limit_is_left_out_with_the_name_of_the_limit(
     limits: Limits, content: str, reason: str
 ) -> None:
-    """The pictures in a canvas have the same names of limits as the canvas. Proves R-STATE-17."""
+    """A limit has the same name for the pictures in a canvas as for the canvas itself. Proves R-STATE-17."""
     file = f'<svg xmlns="http://www.w3.org/2000/svg">{content}</svg>'.encode()
     url = f"data:image/svg+xml;base64,{base64.b64encode(gzip.compress(file)).decode()}"
     assert left_out(document({"e": picture(url)}), limits) == {("image@href", reason): 1}
@@ -356,7 +354,7 @@ def test_element_is_read_alike_in_every_spelling(spelling: object) -> None:
     assert export_svg(doc.get_update()) == b'<svg xmlns="http://www.w3.org/2000/svg"><g/></svg>'
 
 
-def test_lists_in_place_of_texts_are_named() -> None:
+def test_shared_list_in_place_of_a_text_is_reported() -> None:
     """Proves R-SVG-5: a shared list is neither a string nor a map."""
     doc: Doc[Map[object]] = Doc()
     doc.get("elements", type=Map)["e"] = Map({"tag": "rect", "attrs": Map({"x": Array([1])})})

@@ -201,7 +201,7 @@ def test_picture_fits_into_the_requested_box(
     ],
 )
 def test_costly_content_is_refused_before_its_size_is_measured(body: str) -> None:
-    """Proves R-SVG-4: measuring draws small pictures, and filters and patterns are bounded before."""
+    """Proves R-SVG-4: filters and patterns are checked before the small pictures that show the size are drawn."""
     started = time.process_time()
     with pytest.raises(SvgRefused) as refused:
         render_png(svg("", body))

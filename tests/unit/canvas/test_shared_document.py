@@ -30,7 +30,7 @@ def integrate(document: SharedDocument, edit: bytes) -> list[bytes]:
     return new
 
 
-def changes_of(document: SharedDocument, edit: bytes) -> int:
+def clients_in_changes(document: SharedDocument, edit: bytes) -> int:
     """Integrate an edit, and return the number of clients with structs in the changes."""
     document.take(edit)
     (changes,) = document.flush()
@@ -42,7 +42,7 @@ def changes_of(document: SharedDocument, edit: bytes) -> int:
 def test_edits_in_any_order_with_repeats_make_the_same_document(seed: int, batch: int) -> None:
     """Batches of edits are integrated together. Proves R-SYNC-1 and R-SAVE-9.
 
-    The changes that `flush` returns make the same content, and so do the new parts that `take` returns, joined.
+    The changes that `flush` returns make the same content, and so do the joined parts that `take` returns.
     """
     rng = random.Random(seed)
     updates = history(seed)
@@ -70,7 +70,10 @@ def test_edits_in_any_order_with_repeats_make_the_same_document(seed: int, batch
 
 
 def test_pycrdt_without_the_split_loses_a_pending_edit() -> None:
-    """pycrdt loses a pending edit, so `SharedDocument` gives it none. If this test fails, pycrdt was mended."""
+    """pycrdt loses a pending edit, so `SharedDocument` gives pycrdt no pending edits.
+
+    If this test fails, the defect of pycrdt has been corrected.
+    """
     doc: Doc[Map[object]] = Doc(client_id=1)
     elements = doc.get("elements", type=Map)
     updates: list[bytes] = []
@@ -119,9 +122,9 @@ def test_pending_update_is_integrated_when_its_dependency_arrives() -> None:
     document = SharedDocument.load()
     for client in range(100, 200):
         integrate(document, update((client, 0, [after(ANY, NULL, (5, 0))])))
-    assert changes_of(document, update((6, 0, [in_root(ANY, NULL)]))) == 1
+    assert clients_in_changes(document, update((6, 0, [in_root(ANY, NULL)]))) == 1
     assert len(document.pending) == 100
-    assert changes_of(document, update((5, 0, [in_root(ANY, NULL, key="l")]))) == 101
+    assert clients_in_changes(document, update((5, 0, [in_root(ANY, NULL, key="l")]))) == 101
 
 
 def test_malformed_journal_entry_is_left_out() -> None:

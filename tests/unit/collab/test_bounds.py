@@ -85,7 +85,7 @@ def test_edit_with_conflicts_is_refused_within_its_time() -> None:
 
 
 def test_account_with_slow_edits_is_refused_for_a_time() -> None:
-    """An account without time left is refused even small edits. Other accounts are not refused. Proves R-BOUND-1."""
+    """When an account has no time left, even its small edits are refused. Other accounts may edit. Proves R-BOUND-1."""
     room = room_with(account_seconds=0.02, edit_seconds=0.02)
     (slow,) = rejections(room, conflicts(2_000))
     assert slow.reason is Reason.TOO_SLOW
@@ -94,6 +94,18 @@ def test_account_with_slow_edits_is_refused_for_a_time() -> None:
     assert (refused.reason, refused.code) == (Reason.ACCOUNT_TIME, Close.OVERLOADED)
     assert refused.amount > 0
     assert not rejections(room, one_key(8, "b"), author="bob")
+
+
+def test_unused_time_of_an_account_does_not_collect() -> None:
+    """An account that was idle for long may take no more time at once than any other account. Proves R-BOUND-1."""
+    bounds = Bounds(Limits(account_seconds=5.0, account_share=0.02))
+    growth = Growth(structs=1, clients=0)
+    bounds.spend("ann", 0.1, 0.0)
+    bounds.spend("ann", 6.0, 1000.0)
+    with pytest.raises(Refused) as refused:
+        bounds.admit("ann", growth, 0, 0, 1001.0)
+    assert (refused.value.reason, refused.value.amount) == (Reason.ACCOUNT_TIME, 49)
+    bounds.admit("ann", growth, 0, 0, 1050.1)
 
 
 def test_large_edit_without_conflicts_is_taken() -> None:
@@ -176,7 +188,7 @@ def test_clients_of_an_account_are_allowed_again_with_time() -> None:
 def test_accounts_are_forgotten_when_their_debts_have_fallen(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Among many accounts, those with small debts are searched for every `FORGET_SECONDS`. Proves R-BOUND-1."""
+    """With many accounts, those with small debts are forgotten at most every `FORGET_SECONDS`. Proves R-BOUND-1."""
     monkeypatch.setattr(bounds_module, "MANY_ACCOUNTS", 2)
     bounds = Bounds(Limits(account_seconds=1.0, account_share=0.1))
     for author in ("ann", "bob"):
@@ -245,7 +257,7 @@ def long_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("long_pause")
 def test_paused_room_keeps_edits_for_its_next_transaction() -> None:
-    """While a room pauses, syncs and entries are without the newest edits. These edits follow after the pause.
+    """While a room pauses, syncs, broadcasts and entries lack the newest edits. These edits follow after the pause.
 
     Proves R-BOUND-4.
     """
@@ -276,7 +288,7 @@ def test_large_edit_that_was_checked_in_advance_is_taken() -> None:
     checked = room.check(edit.update)
     assert checked is not None
     assert room.receive([edit], {0: checked}).rejected == ()
-    # The check is out of date now. With it, the structs would be integrated a second time.
+    # The check is out of date now. If the room used it, the structs would be integrated a second time.
     before = room.checkpoint(b"").state_vector
     assert room.receive([edit], {0: checked}).rejected == ()
     assert room.checkpoint(b"").state_vector == before
@@ -285,7 +297,7 @@ def test_large_edit_that_was_checked_in_advance_is_taken() -> None:
 
 @pytest.mark.parametrize("reason", list(Reason))
 def test_packed_rejection_keeps_its_fields(reason: Reason) -> None:
-    """A rejection is packed into one number of at most 53 bits. For a malformed edit, this is the index.
+    """A rejection is packed into one number of at most 53 bits. For a malformed edit, this number is the index.
 
     Proves R-BOUND-1.
     """

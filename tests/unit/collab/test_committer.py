@@ -66,7 +66,8 @@ async def test_commit_is_repeated_until_it_succeeds(
 ) -> None:
     """The entry is delivered only after its commit, and no failure makes the committer drop it.
 
-    The log lines of all attempts have one trace id, which state's lines have too. Proves R-FAIL-18 and R-OBS-4.
+    The log lines of all attempts have one trace id, which the requests carry to the state service. Proves R-FAIL-18
+    and R-OBS-4.
     """
     monkeypatch.setattr(journal, "BACK_OFF", (0.0,))
     delivered: list[tuple[Entry, Committed]] = []

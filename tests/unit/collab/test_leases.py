@@ -7,7 +7,7 @@ from svgx_common.redis import Redis, RedisError
 
 
 class Script:
-    """The script that takes leases, with their owners. It fails from a given call on."""
+    """The script that takes leases, with the owners of some leases. It fails after `fails_after` calls."""
 
     def __init__(self, owners: dict[str, str], fails_after: int) -> None:
         self._owners = owners

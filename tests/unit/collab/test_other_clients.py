@@ -90,7 +90,7 @@ def test_new_room_closes_no_client_that_passes_on_edits(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("case", ["same account", "gone", "expired", "known"])
 def test_edit_that_forges_nothing_is_taken(monkeypatch: pytest.MonkeyPatch, case: str) -> None:
-    """A user may use the same client after a reload. Others may pass on known edits, and those of an absent client.
+    """A user may use the same client after a reload. Others may pass on known edits, and edits of an absent client.
 
     Proves R-BOUND-9.
     """

@@ -59,7 +59,7 @@ def test_state_that_is_not_renewed_ends() -> None:
 
 
 def test_client_of_another_user_cannot_be_changed() -> None:
-    """A user cannot change or end the state of another user's client, nor take over its id before it expired.
+    """A user cannot change or end the state of another user's client, nor take over its id before the state expired.
 
     Proves R-AWARE-10.
     """

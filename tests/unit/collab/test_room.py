@@ -1,4 +1,4 @@
-"""The room without an event loop: edits in; broadcasts, journal entries and receipts out."""
+"""The room without an event loop: it takes edits, and gives broadcasts, journal entries and receipts."""
 
 import random
 from typing import Any
@@ -87,7 +87,7 @@ def test_edit_is_broadcast_and_saved_once() -> None:
 
 
 def test_age_of_unsaved_edits_counts_from_the_oldest() -> None:
-    """The time is that of the oldest edit without a commit, also while later edits arrive. Proves R-OBS-11."""
+    """The age is that of the oldest uncommitted edit, also while later edits arrive. Proves R-OBS-11."""
     times = iter((10.0, 20.0, 30.0, 40.0))
     room, peer = Room("canvas", "epoch", EMPTY, clock=lambda: next(times)), Peer(1)
 
@@ -115,7 +115,7 @@ def test_age_of_unsaved_edits_counts_from_the_oldest() -> None:
 def test_age_of_unsaved_edits_falls_when_a_part_is_committed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Edits that did not fit into a committed entry are as old as their own arrival. Proves R-OBS-11."""
+    """The age of edits that did not fit into a committed entry counts from their own arrival. Proves R-OBS-11."""
     monkeypatch.setattr(room_module, "MERGE_BYTES", 1)
     times = iter((10.0, 20.0, 30.0))
     room, peer = Room("canvas", "epoch", EMPTY, clock=lambda: next(times)), Peer(1)
@@ -204,7 +204,8 @@ def test_contradicting_updates_are_saved_in_separate_entries() -> None:
     Proves R-SYNC-12.
     """
     room = make_room()
-    # Each has another struct of client 1 at clock 4: a type, and a text of one character that takes two clocks.
+    # In both updates, client 1 has a struct at clock 4. In the first update, it is a type. In the second update, it is
+    # a text of one character that takes two clocks.
     with_type = bytes.fromhex("020101042701017401620101020108010174017f00")
     with_text = bytes.fromhex("01010104c40303040204f09d849e020101040304010201")
     receipt = room.receive(
@@ -234,7 +235,7 @@ def test_large_edit_is_saved_in_an_entry_of_its_own() -> None:
 def test_edit_that_caused_a_fault_is_rejected_by_the_next_room(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A `Fault` has the edit that caused it. The next room gets this edit, and rejects it.
+    """A `Fault` has the digest of the update that caused it. A room made with this digest rejects the update.
 
     The test turns off the check of updates, so that pycrdt really fails. Proves R-SYNC-13.
     """
@@ -276,7 +277,7 @@ def test_batch_that_causes_a_fault_is_searched_by_the_next_room(
     room = make_room()
     room.receive(edits)
     for use in (lambda: list(room.take_broadcasts()), room.take_entry):
-        # Both tasks of a held canvas may see the failure. Neither gets a part of the batch.
+        # Both the broadcaster and the committer of a canvas may meet the failure. Neither gets an edit of the batch.
         with pytest.raises(Fault) as fault:
             use()
         assert fault.value.culprit is None

@@ -5,7 +5,7 @@ import asyncio
 from svgx_common.health import Health
 
 
-async def test_report_during_the_start_has_the_checks_of_its_beginning() -> None:
+async def test_report_has_only_the_checks_that_existed_when_it_began() -> None:
     """A starting service adds checks while a report runs the earlier checks. Proves R-OBS-1."""
     health = Health("state", "replica", "1.0")
     begun, added = asyncio.Event(), asyncio.Event()

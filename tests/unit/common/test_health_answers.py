@@ -1,4 +1,4 @@
-"""The answers of a replica to the question for its health."""
+"""The answers of a replica to requests for its health."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -28,14 +28,14 @@ class FakeBus:
 
 @dataclass
 class FakeMessage:
-    """A question with these headers."""
+    """A request with these headers."""
 
     headers: dict[str, str] | None
     reply: str = "inbox"
 
 
-async def test_probe_of_health_waits_for_no_check() -> None:
-    """A holder that Redis does not answer is not frozen, and keeps its canvases. Proves R-FAIL-24."""
+async def test_health_probe_does_not_wait_for_checks() -> None:
+    """A holder that waits for Redis is not frozen, so it answers probes and keeps its canvases. Proves R-FAIL-24."""
     health, bus = Health("collab", "one", "0"), FakeBus()
     health.watch("redis", asyncio.Event().wait)  # type: ignore[arg-type]  # it never returns
     message = cast(Msg, FakeMessage({HEADER_PROBE: "1"}))
@@ -45,7 +45,7 @@ async def test_probe_of_health_waits_for_no_check() -> None:
     assert Probed.model_validate_json(answer).replica == "one"
 
 
-async def test_health_question_without_a_probe_gets_the_report() -> None:
+async def test_health_request_without_a_probe_gets_the_report() -> None:
     """The answer is the report as JSON. Proves R-OBS-3."""
     health, bus = Health("collab", "one", "0"), FakeBus()
     await answer_health(cast(Bus, bus), health, cast(Msg, FakeMessage(None)))

@@ -49,7 +49,7 @@ LISTS: dict[str, Listing] = {
     "canvases without a name": Listing.of(LIST_CANVASES, ListCanvasesRequest(name=""), "a"),
     "canvases by name": Listing.of(LIST_CANVASES, ListCanvasesRequest(name="a"), "a"),
 }
-"""Lists and queries that differ in one point each."""
+"""Different lists and queries, many of which differ in one point only."""
 
 
 @given(
@@ -63,8 +63,8 @@ def test_encoded_cursor_is_decoded_to_the_same_cursor(at: datetime, identifier: 
     assert len(LISTING.encode(cursor)) <= 256
 
 
-def test_no_cursor_is_the_beginning_of_the_list() -> None:
-    """Proves R-STATE-14: the first page has no cursor."""
+def test_missing_cursor_is_decoded_to_none() -> None:
+    """Proves R-STATE-14: a request without a cursor gets the first page."""
     assert LISTING.decode(None) is None
 
 
@@ -167,7 +167,7 @@ def test_page_with_at_most_limit_rows_is_the_last(count: int) -> None:
 
 
 def test_page_with_a_further_row_ends_at_the_limit_and_names_its_last_row() -> None:
-    """Proves R-STATE-14: the next page starts after the last row of this one."""
+    """Proves R-STATE-14: the next page starts after the last row of this page."""
     rows, cursor = LISTING.page_of([1, 2, 3], 2, _position)
     assert rows == [1, 2]
     assert cursor is not None

@@ -147,7 +147,7 @@ def test_span_within_the_trace_of_an_ended_span_is_its_child() -> None:
     assert (commit.name, commit.parent) == ("commit", origins[0])
 
 
-def test_task_that_uses_the_id_of_an_unrecorded_trace_ends_it() -> None:
+def test_used_id_of_an_unrecorded_trace_is_not_given_to_later_tasks() -> None:
     """Proves R-OBS-4: later failures have other trace ids, and tasks without log lines make no ids."""
     traces = UnrecordedTraces()
     shared = [traces.context() for _ in range(3)]

@@ -1,4 +1,4 @@
-"""Names of canvases and API keys: all their characters are seen, in their order."""
+"""Names of canvases and API keys: all their characters must be visible, and must be shown in their order."""
 
 import pytest
 from pydantic import ValidationError
@@ -56,7 +56,7 @@ ACCEPTED = {
 
 
 @pytest.mark.parametrize("name", REFUSED.values(), ids=REFUSED)
-def test_name_with_unseen_characters_is_refused(name: str) -> None:
+def test_name_with_invisible_or_reordering_characters_is_refused(name: str) -> None:
     """Proves R-CONTRACT-7: the error names the field."""
     for request in (
         lambda: CreateCanvasRequest(name=name),
@@ -69,7 +69,7 @@ def test_name_with_unseen_characters_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ACCEPTED.values(), ids=ACCEPTED)
-def test_name_that_is_seen_is_accepted_unchanged(name: str) -> None:
+def test_visible_name_is_accepted_unchanged(name: str) -> None:
     """Proves R-CONTRACT-7: names in every language, and emoji, are accepted."""
     assert CreateCanvasRequest(name=name).name == name
     assert CreateApiKeyRequest(name=name).name == name

@@ -1,4 +1,4 @@
-"""The pools of operations: cheap and expensive work never share one."""
+"""The pools of operations: cheap and expensive work never share a pool."""
 
 import pytest
 

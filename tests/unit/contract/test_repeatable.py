@@ -12,7 +12,7 @@ QUICK_OUTSIDE = {values.RETRIEVE_VALUE.name, values.LIST_VALUES.name}
 
 
 def test_expensive_operation_is_not_repeatable() -> None:
-    """Proves R-RESIL-4: an export that takes its time is not started a second time."""
+    """Proves R-RESIL-4: a slow export is not started a second time while the first one runs."""
     assert not state.EXPORT.repeatable
     quick = (Pool.QUICK, Pool.INTERNAL, Pool.ASKING)
     repeated = {op.name for op in OPERATIONS if op.repeatable and op.pool not in quick}
@@ -20,7 +20,7 @@ def test_expensive_operation_is_not_repeatable() -> None:
 
 
 def test_write_is_not_repeatable_unless_it_changes_nothing() -> None:
-    """Proves R-RESIL-4: of the requests of clients that are no reads, only a refresh is sent again."""
+    """Proves R-RESIL-4: of all client requests that are not reads, only a refresh is sent again."""
     writes = {
         op.name
         for op in OPERATIONS
@@ -30,11 +30,11 @@ def test_write_is_not_repeatable_unless_it_changes_nothing() -> None:
     assert writes == CHANGE_NOTHING
 
 
-def test_look_up_of_accounts_is_repeatable() -> None:
-    """Proves R-FAIL-21: a frozen replica of auth fails no change of a canvas's members."""
+def test_lookup_of_accounts_is_repeatable() -> None:
+    """Proves R-FAIL-21: a change of a canvas's members succeeds although one replica of auth is frozen."""
     assert auth.FIND_ACCOUNTS.repeatable
 
 
 def test_commit_is_repeated_only_by_the_journal() -> None:
-    """Proves R-RESIL-4: two layers that repeat would multiply the work of a slow database."""
+    """Proves R-RESIL-4: if the bus repeated commits too, repetitions would multiply the work of a slow database."""
     assert not state.JOURNAL_APPEND.repeatable

@@ -42,7 +42,7 @@ def test_key_of_other_characters_is_refused(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["canvas_state_", "canvas_state_1", "canvas_state_a.b"])
-def test_key_of_a_canvas_is_refused_with_the_way_to_it(key: str) -> None:
+def test_key_of_a_canvas_is_refused_with_the_path_of_the_canvas(key: str) -> None:
     """Proves R-KV-11: no value can have a key that stands for a canvas, and the error says how to read canvases."""
     for model in (ValueRequest, PersistRequest):
         with pytest.raises(ValidationError, match="GET /state/retrieve/canvas_state_"):

@@ -19,5 +19,5 @@ from svgx_gateway import audit
     ],
 )
 def test_outcome_is_unknown_only_after_a_lost_answer(error: SvgxError, is_unknown: bool) -> None:
-    """An operation that no service received has no unknown outcome. Proves R-AUTH-21."""
+    """When no service received the operation, it is certain that nothing has changed. Proves R-AUTH-21."""
     assert audit.is_outcome_unknown(error) is is_unknown

@@ -1,4 +1,4 @@
-"""The time limits of a stop have to be consistent."""
+"""The settings of the times of a stop, which have to fit together."""
 
 import pytest
 

@@ -105,7 +105,7 @@ def test_status_of_an_account_follows_its_use(used: int, status: QuotaStatus | N
 def test_caller_gets_the_status_of_the_most_used_quota(
     canvas: tuple[int, int], name: QuotaName
 ) -> None:
-    """The nearest bound of the account and the canvas counts. Proves R-QUOTA-3."""
+    """Of the bounds of the account and of the canvas, the one that is most used counts. Proves R-QUOTA-3."""
     copy = watch()
     copy.adopt(report({"ann": 950}, {"canvas": canvas}))
     use = copy.most_used(ANN, "canvas")
@@ -157,18 +157,18 @@ def test_deletions_are_accepted_beyond_a_bound(update: bytes, refused: bool) -> 
 
 
 async def test_slowed_account_waits_and_another_does_not() -> None:
-    """From 90 % on, edits wait for the account's share of bytes. Proves R-QUOTA-3."""
+    """From 90 % on, edits wait, because the account may send only `SLOW_BYTES` a second. Proves R-QUOTA-3."""
     copy = watch()
     copy.adopt(report({"ann": 900}))
     quotas = QuotaEnforcement(copy)
     await quotas.slow_down(ANN, "canvas", bytes(70_000))
     waiting = quotas.slow_down(ANN, "canvas", b"x")
     with pytest.raises(StopAsyncIteration):
-        await _first_step(waiting)
+        await _raise_if_waiting(waiting)
     await quotas.slow_down(Caller("bob", "bob", Role.EDITOR, "s"), "canvas", bytes(10**9))
 
 
-async def _first_step(coroutine: Any) -> None:
+async def _raise_if_waiting(coroutine: Any) -> None:
     """Raise `StopAsyncIteration` if the coroutine waits."""
     try:
         coroutine.send(None)
@@ -190,7 +190,7 @@ async def _first_step(coroutine: Any) -> None:
 def test_visitor_is_limited_by_the_account_that_created_the_link(
     creator: str | None, used: int, status: QuotaStatus | None
 ) -> None:
-    """Proves R-QUOTA-2: visitors of each link of the account are refused, also of a link without any edit."""
+    """Proves R-QUOTA-2: visitors of every link get the status of the account that created the link."""
     quotas = watch()
     quotas.adopt(report({"ann": used}))
     for link in ("one", "two"):
@@ -199,7 +199,7 @@ def test_visitor_is_limited_by_the_account_that_created_the_link(
 
 
 def test_visitor_of_an_admins_link_has_the_bound_of_an_editor() -> None:
-    """Proves R-QUOTA-2: the bound is that of an editor, because the gateway does not have the creator's role."""
+    """Proves R-QUOTA-2: an editor's bound applies, because the gateway does not know the creator's role."""
     quotas = watch()
     quotas.adopt(report({"root": 1000}))
     assert quotas.most_used(Caller("root", "root", Role.ADMIN, "session")) is None

@@ -31,7 +31,7 @@ class FakeWatch:
 
 @dataclass
 class FakeBus:
-    """A bus with replicas: the status that each reports, or None for one that does not answer."""
+    """A bus with replicas. `statuses` has the status that each reports, or None for a replica that does not answer."""
 
     statuses: dict[str, str | None]
 

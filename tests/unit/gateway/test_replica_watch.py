@@ -96,7 +96,7 @@ def states(watch: ReplicaWatch) -> dict[str, bool]:
 
 
 async def test_frozen_replica_is_silent_until_it_answers(bus: FakeBus) -> None:
-    """A new replica does not take its place, because the frozen one still gets requests. Proves R-OBS-3."""
+    """A new replica does not take the place of a frozen one, which still gets requests. Proves R-OBS-3."""
     watch = await watch_of(bus)
     bus.answering.discard("a")
     bus.start("c")
@@ -127,7 +127,7 @@ async def test_killed_replica_is_silent_until_another_one_has_started(bus: FakeB
 
 
 async def test_stopped_replica_is_forgotten_at_once(bus: FakeBus) -> None:
-    """A replica that stops in order announces its end. Proves R-OBS-3."""
+    """A replica that stops regularly announces its end. Proves R-OBS-3."""
     watch = await watch_of(bus)
     await bus.leave("a")
     await watch.look()
@@ -136,7 +136,7 @@ async def test_stopped_replica_is_forgotten_at_once(bus: FakeBus) -> None:
 
 
 async def test_silence_of_nats_makes_no_replica_silent(bus: FakeBus) -> None:
-    """Without NATS no replica can answer. Proves R-OBS-3."""
+    """While NATS is not reachable, no replica can answer, so none counts as silent. Proves R-OBS-3."""
     watch = await watch_of(bus)
     bus.answering.clear()
     bus.reachable = False

@@ -57,13 +57,13 @@ class FakeBus:
         (
             SESSION,
             False,
-            "the access token has been revoked; refresh it, or sign in",
+            "the access token has been revoked; refresh it, or log in",
             Closing(Close.UNAUTHENTICATED, "the access token has been revoked"),
         ),
         (
             ACCOUNT,
             False,
-            "the access token has been revoked; refresh it, or sign in",
+            "the access token has been revoked; refresh it, or log in",
             Closing(Close.UNAUTHENTICATED, "the access token has been revoked"),
         ),
         (

@@ -134,7 +134,7 @@ async def test_reconnect_during_a_read_causes_another_read(
 async def test_broadcasts_are_received_before_the_first_read(
     copy: WatchedCopy, bus: FakeBus, owner: Owner
 ) -> None:
-    """The copy listens before it reads, so that no change falls between the two. Proves R-AUTH-19."""
+    """The copy listens before it reads, so that it misses no change in between. Proves R-AUTH-19."""
     owner.may_answer.clear()
     await copy.start()
     await bus.listeners["svgx.changed"]("svgx.changed", b"news")
@@ -160,7 +160,7 @@ async def test_stop_waits_for_the_end_of_the_task(copy: WatchedCopy, owner: Owne
 async def test_missing_answer_is_a_warning_only_after_the_start(
     copy: WatchedCopy, owner: Owner, monkeypatch: pytest.MonkeyPatch, case: tuple[float, bool, str]
 ) -> None:
-    """Services start in any order, so the first answers may be missing for a while. One line is logged."""
+    """Services start in any order, so the first answers may be missing for a while. Each outage has one log line."""
     starting, answered_before, level = case
     logger = CapturingLogger()
     monkeypatch.setattr(watched_copy, "log", logger)

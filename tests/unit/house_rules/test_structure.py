@@ -1,4 +1,4 @@
-"""A folder of source code is small enough to be read at a glance."""
+"""A folder of source code has at most 15 modules."""
 
 from collections import Counter
 

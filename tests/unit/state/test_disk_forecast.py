@@ -26,7 +26,7 @@ def days(*sizes: int, last: date = TODAY) -> dict[date, int]:
     ],
 )
 def test_growth_is_the_mean_of_the_last_full_days(sizes: dict[date, int], expected: float) -> None:
-    """The growth of a day is the mean of the last full days, or the bytes of today. Proves R-STATE-26."""
+    """The growth of the journal is the mean size of the last full days, or the bytes of today. Proves R-STATE-26."""
     assert growth(sizes, TODAY) == pytest.approx(expected)
 
 

@@ -65,7 +65,7 @@ def test_filename_keeps_the_name_as_far_as_file_systems_allow(name: str, expecte
 
 @given(st.text(max_size=300))
 def test_filename_of_any_name_is_safe(name: str) -> None:
-    """The file name of any canvas name is one that all file systems accept. Proves R-STATE-17."""
+    """All file systems accept the file name that is made of any canvas name. Proves R-STATE-17."""
     found = filename(name, "png")
     assert len(found.encode("utf-8")) <= 204
     assert found.endswith(".png")

@@ -27,7 +27,7 @@ def test_header_is_a_list_of_strings_with_parameters(
 
 
 def test_header_is_short() -> None:
-    """Further kinds are counted together. Proves R-STATE-17."""
+    """All kinds after the first `MAX_LEFT_OUT` are counted together. Proves R-STATE-17."""
     items = [Dropped("x" * 200, "attribute", 3) for _ in range(200)]
     header = left_out_header(items)
     assert header is not None

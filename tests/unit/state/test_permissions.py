@@ -28,5 +28,8 @@ OWNER, EDITOR, VIEWER = CanvasRole.OWNER, CanvasRole.EDITOR, CanvasRole.VIEWER
 def test_effective_role_of_every_combination(
     role: Role, member: CanvasRole | None, effective: CanvasRole | None
 ) -> None:
-    """Admins own all canvases, editors have their membership, and viewers at most view. Proves R-STATE-11."""
+    """Admins own all canvases, editors have the role of their membership, and viewers at most view.
+
+    Proves R-STATE-11.
+    """
     assert effective_role(role, member) == effective

@@ -25,7 +25,7 @@ def test_refusal_becomes_an_error_with_its_field_and_limit(
 ) -> None:
     """Content over a limit is `TooLarge`. Other refusals, such as of a requested width over its limit, are `Invalid`.
 
-    Detail, field and limit stay.
+    The error has the detail, the field and the limit of the refusal.
 
     Proves R-STATE-17.
     """

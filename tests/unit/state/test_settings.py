@@ -120,7 +120,7 @@ def test_memory_is_refused_in_production(
 async def test_production_without_a_key_for_backups_is_a_warning(
     environment: str, key: str, unprotected: bool, status: Status
 ) -> None:
-    """The start and `doctor` write a warning, because encryption is optional. Proves R-BACKUP-11."""
+    """Encryption is optional, so the start and `doctor` only write a warning. Proves R-BACKUP-11."""
     settings = StateSettings.model_construct(
         environment=environment, backup_url="file:///backups", backup_key=SecretStr(key)
     )

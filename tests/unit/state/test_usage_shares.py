@@ -30,5 +30,5 @@ def test_shares_of_an_entry_follow_the_bytes_that_its_authors_sent(
 
 
 def test_entry_without_authors_has_no_shares() -> None:
-    """An entry of no account counts towards its canvas only. Proves R-QUOTA-1."""
+    """An entry without authors counts towards its canvas only. Proves R-QUOTA-1."""
     assert shares(Entry("canvas", "writer", 1, (), b"update")) == {}

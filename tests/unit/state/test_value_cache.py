@@ -116,7 +116,7 @@ async def test_read_that_a_write_overtakes_is_not_cached() -> None:
     assert store.reads == 2
 
 
-async def test_change_by_another_replica_empties_the_entry() -> None:
+async def test_change_by_another_replica_removes_the_entry() -> None:
     """Proves R-KV-9: an announced change removes the key, and nothing else."""
     store, cache = make()
     await cache.put("me", draft("1", "a"), None)

@@ -58,10 +58,10 @@ class _Sender:
         return Outcome(status=204, error=None)
 
 
-async def test_failed_release_does_not_concern_the_stored_result() -> None:
-    """The log says which of the two statements after an attempt has failed. Proves R-EVENT-3."""
+async def test_log_names_the_failed_release_of_the_next_delivery() -> None:
+    """The result of the attempt is stored before the release fails. Proves R-EVENT-3."""
     database = _Database()
-    sender = deliveries.Deliveries(
+    replica = deliveries.Deliveries(
         cast(Database, database),
         cast(Sender, _Sender()),
         seconds=1,
@@ -75,14 +75,14 @@ async def test_failed_release_does_not_concern_the_stored_result() -> None:
         "at": datetime.now(UTC), "delivery_id": "d", "attempts": 1, "webhook_id": "w",
     }  # fmt: skip
     with structlog.testing.capture_logs() as logs:
-        await sender._attempt(cast(Row, row))
+        await replica._attempt(cast(Row, row))
     assert database.statements == ["finish_delivery", "release_next_delivery"]
     (entry,) = logs
     assert "next delivery" in entry["event"]
 
 
 def test_signature_is_that_of_standard_webhooks() -> None:
-    """Proves R-EVENT-5. The example is that of the specification's reference implementations."""
+    """Proves R-EVENT-5. The example is from the reference implementations of the specification."""
     secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
     headers = signed_headers(
         [secret], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}'

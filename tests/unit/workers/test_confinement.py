@@ -1,6 +1,6 @@
 """A worker process has no environment, and reaches neither the network nor other processes. Proves R-SVG-7.
 
-Of all files, it reads only fonts and libraries.
+A worker process can read fonts and libraries, but no other file.
 """
 
 import json
@@ -52,7 +52,7 @@ async def test_worker_has_no_environment_and_runs_confined(monkeypatch: pytest.M
 
 
 async def test_pool_shows_which_parts_of_the_confinement_its_workers_have() -> None:
-    """A part counts only if all workers report it at their start; the figures show it. Proves R-SVG-7."""
+    """The pool shows a part as present only if all workers report it at their start. Proves R-SVG-7."""
     async with Workers(2, 1024**3, 30) as workers:
         first, second = workers._children
         assert first.confined == second.confined
@@ -174,5 +174,5 @@ def test_filter_program_is_valid(machine: str) -> None:
 
 
 def test_unknown_architecture_has_no_filter() -> None:
-    """The other parts of the confinement still apply there."""
+    """On such a machine, `filter_program` returns None. The other parts of the confinement still apply."""
     assert filter_program("sparc", 1) is None

@@ -24,7 +24,7 @@ from svgx_workers.frames import Frame, decode, decode_prefix, encode
 from svgx_workers.pool import Workers
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"><rect onclick="a" width="8" height="8"/></svg>'
-# Within all limits, but resvg takes minutes to draw it: 5,000 layers one after another.
+# This SVG file is within all limits, but resvg takes minutes to draw its 5,000 layers.
 SLOW = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="2000" height="2000">'
     + '<g opacity=".5"><path d="M0 0H2000V2000"/><path d="M0 0V2000H2000"/></g>' * 5000
@@ -42,7 +42,7 @@ async def workers() -> AsyncIterator[Workers]:
 def children() -> list[int]:
     return sorted(
         child.pid
-        for child in psutil.Process().children()  # not the descendants: a running stack has workers too
+        for child in psutil.Process().children()  # direct children, without workers of services
         if "svgx_workers.worker" in " ".join(child.cmdline())
     )
 
@@ -82,7 +82,7 @@ async def test_job_with_a_large_frame_succeeds(workers: Workers) -> None:
     assert (await workers.export_svg(imported.update)).content == file
 
 
-async def test_job_beyond_the_time_limit_is_killed_and_its_process_replaced() -> None:
+async def test_process_of_a_job_beyond_the_time_limit_is_replaced() -> None:
     async with Workers(1, MEMORY, 3) as workers:
         (before,) = children()
         with pytest.raises(WorkerTimeout):
@@ -163,6 +163,21 @@ async def test_slow_job_gets_low_priority_and_its_process_is_replaced(
         assert before not in children()
 
 
+async def test_child_of_a_quick_job_after_a_slow_one_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only the child of the slow job is replaced, also when one turn has both jobs. Proves R-RESIL-5."""
+    async with Workers(1, MEMORY, 30) as workers, workers.turn(None) as turn:
+        monkeypatch.setattr(pool, "SLOW_SECONDS", 0.0)
+        await turn.import_svg(SVG, None)
+        assert children() == []
+        monkeypatch.setattr(pool, "SLOW_SECONDS", 30.0)
+        await turn.import_svg(SVG, None)
+        (kept,) = children()
+        await turn.import_svg(SVG, None)
+        assert children() == [kept]
+
+
 async def test_turns_beyond_the_waiting_limits_are_refused_at_once() -> None:
     """Proves R-RESIL-5: one account reaches its own limit first, and all accounts together reach the common limit."""
     async with Workers(1, MEMORY, 30, waiting=2, waiting_each=1) as workers:
@@ -218,8 +233,9 @@ async def test_jobs_of_one_turn_share_the_time_limit() -> None:
         deadline = asyncio.get_running_loop().time() + 1.0
         async with workers.turn("a", deadline=deadline) as worker:
             assert (await worker.import_svg(SVG, None)).elements == 1
-            with pytest.raises(WorkerTimeout):
+            with pytest.raises(WorkerTimeout) as ended:
                 await worker.render_png(SLOW)
+            assert ended.value.seconds <= 1.0  # the limit of the workers is 30 s
             with pytest.raises(WorkerTimeout):
                 await worker.import_svg(SVG, None)
         assert (await workers.import_svg(SVG, None)).elements == 1

@@ -1,4 +1,4 @@
-"""Accounts take turns at a pool. Proves R-RESIL-5."""
+"""Accounts share the places of a pool. Proves R-RESIL-5."""
 
 import asyncio
 import random
@@ -11,7 +11,7 @@ from svgx_workers.turns import Turns
 
 
 class Work:
-    """Turns that begin in an order, and end when the test ends them."""
+    """Turns that the test begins and ends."""
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
@@ -30,6 +30,7 @@ class Work:
         await self.settle()
 
     async def settle(self) -> None:
+        """Let the other tasks run until each waits."""
         for _ in range(5):
             await asyncio.sleep(0)
 

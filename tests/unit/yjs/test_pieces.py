@@ -155,7 +155,7 @@ COSTLY = {
     "deletions": (update(deleted=deletions((7, [(2 * n, 1) for n in range(MANY)]))), 4),
     "clients with deletions": (
         update(deleted=deletions(*((client, [(0, 1)]) for client in range(MANY)))),
-        # A set of the clients, of which there are at most `MAX_CLIENTS`.
+        # The factor is larger, because a set holds the clients. There are at most `MAX_CLIENTS` of them.
         40,
     ),
     "characters of two code units": (

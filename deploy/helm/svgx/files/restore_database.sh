@@ -55,8 +55,8 @@ confirm() {
     [ -z "$agreed" ] || return 0
     [ -t 0 ] || fail 2 "this replaces all accounts and canvases in the database $database_of_target: repeat the command with --yes"
     printf 'This replaces all accounts and canvases in the database %s. Type its name to go on: ' "$database_of_target"
-    read -r answer
-    [ "$answer" = "$database_of_target" ] || fail 2 "nothing was changed"
+    read -r answer || answer=""
+    [ "$answer" = "$database_of_target" ] || fail 1 "nothing was changed: the answer is not the name of the database"
 }
 
 # Print the statements of the restore. Without the COMMIT at the end, PostgreSQL undoes all of them.

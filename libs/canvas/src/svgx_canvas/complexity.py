@@ -124,7 +124,7 @@ class _Declarations:
 
 
 class _Meter:
-    """Computes the cost of a canvas."""
+    """The computation of the cost of one canvas. `total` is the result."""
 
     def __init__(self, canvas: Canvas, limits: Limits) -> None:
         self._limits = limits
@@ -179,6 +179,7 @@ class _Meter:
         return total
 
     def _sum(self, element: Element, references: list[tuple[str, Element]]) -> Cost:
+        """Return the cost of an element, from the known costs of its children and of the referenced elements."""
         cost = Cost(operations=_operations(element))
         if element.tag in _SHAPES:
             cost.shapes, cost.vertices = 1, _vertices(element)
@@ -205,7 +206,7 @@ class _Meter:
                     cost.add(inner, cost.shapes)
                     referred_layers = max(referred_layers, inner.layers + 1)
             else:
-                # A clip path, a mask or a filter. It paints on a layer, and each step of a filter on one more.
+                # A clip path, a mask and a filter each paint on a layer, and each step of a filter on one more layer.
                 cost.add(inner)
                 own_layers += 1 + (len(target.children) if kind == "filter" else 0)
                 referred_layers = max(referred_layers, inner.layers)
@@ -213,7 +214,7 @@ class _Meter:
         return cost
 
     def _add_pictures(self, cost: Cost, attrs: Mapping[str, str]) -> None:
-        """Add the pictures in an element's `data:` URLs. An SVG picture costs as much as its elements and a layer."""
+        """Add the pictures in an element's `data:` URLs. An SVG picture costs as much as its elements and one layer."""
         for name in ("href", "xlink:href"):
             match read_picture(attrs.get(name, "")):
                 case (Raster() as raster, _):

@@ -12,7 +12,7 @@ MAX_TEXT = 1000
 """Characters of a text in a difference. A longer text is cut."""
 
 MAX_ATTRIBUTES = 50
-"""Changed attributes that a difference shows of an element at most. Further changed attributes are only counted."""
+"""The most changed attributes that a difference shows of one element. Further changed attributes are only counted."""
 
 MAX_PAGE = 1024 * 1024
 """Characters after which a page ends."""
@@ -29,6 +29,7 @@ def difference(
 
     - "added", "removed", "changed" and "moved": the counts of all changes;
     - "canvas": the changed attributes of the canvas, each as {name: pair};
+    - "more_canvas": the number of changed attributes of the canvas that are left out;
     - "items": the changes of this page, sorted by the id of the element. Each is {"id", "change", "tag": pair,
       "parent": pair or null, "order": pair or null, "attrs": {name: pair}, "more_attrs": the number of changed
       attributes that are left out, "text": pair or null}. Null stands for no change;
@@ -59,8 +60,14 @@ def difference(
             next_start = number - 1
             continue
         items.append(item)
-    canvas, _ = _changed_attributes(old.attrs, new.attrs)
-    page = {**counts, "canvas": canvas, "items": items, "next": next_start}
+    canvas, more = _changed_attributes(old.attrs, new.attrs)
+    page = {
+        **counts,
+        "canvas": canvas,
+        "more_canvas": more,
+        "items": items,
+        "next": next_start,
+    }
     return json.dumps(page, ensure_ascii=False, separators=(",", ":")).encode()
 
 

@@ -49,8 +49,8 @@ def export_svg(
 ) -> bytes:
     """Return the document with this state (Yjs v1 update) as SVG text in UTF-8. Raises `SvgRefused`.
 
-    `report` gets everything that is stored and left out. If the file has more bytes than the limit, its largest
-    pictures are left out.
+    `report` gets everything that is stored but left out of the file. If the file has more bytes than the limit, its
+    largest pictures are left out.
     """
     report = report or Report()
     canvas = _cleaned(state, limits, report)
@@ -71,7 +71,7 @@ def export_json(
 
     The JSON is {"canvas": {name: value}, "elements": [{"id", "tag", "parent", "order", "attrs", and "text" for
     character data}], "left_out": [{"what", "reason", "count"}]}, with the elements in document order. `left_out` has
-    everything that is stored and not in `canvas` and `elements`; it is also added to `report`.
+    everything that is stored but not in `canvas` or `elements`; `report` gets the same.
     """
     report = report or Report()
     canvas = _cleaned(state, limits, report)

@@ -43,7 +43,7 @@ class Limits:
     expanded_elements: int = 250_000
     """Elements after the expansion of each `use`, marker, pattern, mask, clip path and filter image."""
     expanded_depth: int = 96
-    """Levels of elements after the same expansion."""
+    """Levels of elements after the expansion that `expanded_elements` describes."""
     image_pixels: int = 32_000_000
     """Pixels of all embedded images. An image that is drawn several times counts several times."""
     filter_operations: int = 2_000_000_000

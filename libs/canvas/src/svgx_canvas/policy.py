@@ -1,7 +1,8 @@
 """The SVG policy: the filter for all imported and exported elements and attributes.
 
 The policy is an allow-list. A reference may go to a fragment of the same document, and an image element may refer to a
-PNG, JPEG, GIF, WebP or SVG in a data: URL. The SVG passes this policy too. Nothing is fetched, and no code runs.
+PNG, JPEG, GIF, WebP or SVG in a data: URL. An SVG in a data: URL is filtered by this policy too. Nothing is fetched,
+and no code runs.
 """
 
 import re
@@ -23,7 +24,7 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE | re.ASCII)
 _ACTIVE_SCHEME = re.compile(r"(?:javascript|vbscript|data):", re.IGNORECASE | re.ASCII)
 _ARIA_OR_DATA = re.compile(r"(?:aria|data)-[a-z0-9_.-]{1,64}", re.ASCII)
 _MAX_KINDS = 200
-"""Kinds of dropped things that a report lists one by one. Further kinds are counted together."""
+"""The most kinds of dropped things that a report lists one by one. Further kinds are counted together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Dropped:
 
 
 class Report:
-    """Counts the things that the policy removes from one file or document."""
+    """The counts of the things that the policy removes from one file or document."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()
@@ -168,7 +169,7 @@ def _animated_value_is_safe(target: str, value: str) -> bool:
 
 
 def _is_fragment(value: str) -> bool:
-    """Return whether a reference is a fragment, which can be any text."""
+    """Return whether a reference is a fragment: `#`, followed by any text."""
     return value.lstrip(" \t\r\n").startswith("#")
 
 
@@ -191,8 +192,9 @@ def _clean_style(text: str, limits: Limits, report: Report) -> str:
 def clean(canvas: Canvas, limits: Limits, report: Report, pictures: Pictures) -> Canvas:
     """Return the allowed part of a canvas as a new tree. Elements keep their ids.
 
-    Elements deeper than the limit are dropped, and so are pictures, values and style sheets beyond their limits. Raises
-    `SvgRefused` if there are more elements than the limit.
+    Elements deeper than the limit are dropped, and so are pictures, values and style sheets beyond their limits. Longer
+    texts than the limit are cut. Raises `SvgRefused` if there are more elements than the limit, or more texts than
+    twice this limit.
     """
     result = Canvas(clean_attributes("svg", canvas.attrs, limits, report, pictures))
     styles = StyleBudget(limits, pictures.usage)

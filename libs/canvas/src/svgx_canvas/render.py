@@ -20,12 +20,12 @@ _DPI = 96.0
 _TRANSFORM = re.compile(r"(matrix|scale|skewX|skewY)\s*\(([^()]*)\)")
 _PROBE_SIDE = 256
 """Pixels of the longer side of the picture with which a file without a size is measured."""
-_MAX_RATIO = 16_384
+_LONG_SIDE = 16_384
 """Pixels of the longer side of the pictures with which the proportions are measured."""
 _LOW_RATIO = 16
 """The largest ratio of the sides at which the scale may rise by a factor of 100 at once.
 
-The pictures that are drawn on the way then have at most 50 by 800 pixels.
+Each picture that is drawn during the search then has at most 50 by 800 pixels.
 """
 
 
@@ -135,24 +135,24 @@ def _measure(text: str, check_pixels: Callable[[int], None]) -> tuple[float, flo
 
     resvg reveals this size only in the pictures that it draws. So each picture that this function draws must be small,
     however large the content is. The proportions are measured first, with pictures that are two pixels high or wide.
-    Then the scale rises from 10 ** -10 until resvg draws a picture: below half a pixel it fails without drawing. The
-    size is exact up to 256 pixels, and accurate to half a percent above that.
+    Then the scale rises from 10 ** -10 until resvg draws a picture: resvg fails without drawing if a side is shorter
+    than half a pixel. The size is exact up to 256 pixels, and accurate to half a percent above 256 pixels.
 
     `check_pixels` raises `SvgRefused` if a picture with so many pixels costs too much. Raises `SvgRefused`
-    "too_large" if one side is at least `_MAX_RATIO` / 2 times the other, and "unrenderable" if resvg cannot draw the
+    "too_large" if one side is at least `_LONG_SIDE` / 2 times the other, and "unrenderable" if resvg cannot draw the
     file.
     """
-    check_pixels(4 * _MAX_RATIO)
+    check_pixels(4 * _LONG_SIDE)
     ratio = 1.0
-    for box in ((2, _MAX_RATIO), (_MAX_RATIO, 2)):
+    for box in ((2, _LONG_SIDE), (_LONG_SIDE, 2)):
         across, down = _size(_resvg(text, *box, None))
         ratio = max(ratio, across / down, down / across)
-    if ratio >= _MAX_RATIO / 2:
+    if ratio >= _LONG_SIDE / 2:
         raise SvgRefused(
             "too_large",
             "side",
-            _MAX_RATIO // 2,
-            detail=f"one side of the content is more than {_MAX_RATIO // 2} times as long as the other (side); "
+            _LONG_SIDE // 2,
+            detail=f"one side of the content is more than {_LONG_SIDE // 2} times as long as the other (side); "
             "give the canvas a width and a height, or a viewBox",
         )
     step = 2 if ratio <= _LOW_RATIO else 1

@@ -101,7 +101,8 @@ class _Reader:
         self._canvas: Canvas | None = None
         self._root_namespace = ""
         self._stack: list[_OpenElement] = []
-        self._skipped_depth = 0  # a dropped element and its open descendants
+        self._skipped_depth = 0
+        """Open elements that are skipped: a dropped element and its descendants."""
         self._last_id = 0
         self._text: list[str] = []
         self._text_length = 0
@@ -110,6 +111,7 @@ class _Reader:
         """Bytes of each entity's value."""
 
     def read(self) -> Canvas:
+        """Parse the file, and return its cleaned canvas. Raises `SvgRefused`."""
         parser = expat.ParserCreate("utf-8", _SEPARATOR)
         parser.ordered_attributes = True
         # Ignore attributes that the document type adds by default, because the size of the file does not bound them.
@@ -314,6 +316,7 @@ class _Reader:
             self._report.add(f"{top.tag}/{TEXT}", "place")
 
     def _flush(self) -> None:
+        """Add the character data since the last tag to the open element, as one text."""
         if not self._text:
             return
         text = clean_text("".join(self._text))

@@ -17,7 +17,7 @@ _DECLARATION = re.compile(
     rb"""\s*<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z][A-Za-z0-9._:-]{0,63})["']"""
 )
 _DECLARATION_END = 4096
-"""Bytes in which the XML declaration is searched."""
+"""The number of bytes, from the start of the file, in which the XML declaration is searched."""
 
 # UTF-32 comes first, because its little-endian mark begins with that of UTF-16.
 _MARKS = (
@@ -38,7 +38,7 @@ _UNSUPPORTED = frozenset({"replacement", "x-user-defined"})
 
 
 def decode(data: bytes, charset: str | None = None) -> bytes:
-    """Return the file's text in UTF-8, without byte order mark and white space before its start.
+    """Return the file's text in UTF-8, without a byte order mark and white space at the start.
 
     `charset` is the encoding that the sender states for the file. Raises `SvgRefused` "malformed" with one of these
     fields: "charset" if `charset` is unknown; "encoding" if the declared encoding is unknown, or the bytes do not match
@@ -54,6 +54,7 @@ def decode(data: bytes, charset: str | None = None) -> bytes:
 
 
 def _text(data: bytes, charset: str | None) -> str:
+    """Return the decoded text of a file, in the order of trust of this module."""
     for mark, name in _MARKS:
         if data.startswith(mark):
             return _strict(data[len(mark) :], name, name)

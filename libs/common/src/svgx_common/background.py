@@ -38,7 +38,8 @@ class BackgroundTasks:
         task = asyncio.create_task(_logged(name, work), context=context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        # A task that is cancelled before it starts never awaits `work`. Closing it avoids Python's warning.
+        # A task that is cancelled before it starts never awaits `work`. Closing `work` avoids Python's warning about
+        # a coroutine that was never awaited.
         task.add_done_callback(lambda _: work.close())
         return task
 
@@ -58,8 +59,8 @@ class BackgroundTasks:
 async def repeat(name: str, step: Step) -> None:
     """Run `step` again and again until cancelled. A failure is logged; the next run starts after a pause.
 
-    An error of the contract, such as `Unavailable` while a server is unreachable, is logged without its traceback, and
-    only once while it repeats.
+    An error of the contract, such as `Unavailable` while a server is unreachable, is logged without its traceback.
+    Further errors with the same detail are not logged, until a run succeeds or fails with another detail.
     """
     failing: str | None = None
     while True:

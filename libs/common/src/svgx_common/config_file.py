@@ -33,7 +33,7 @@ GUIDE_KEYS: dict[str, str | None] = {
     "security.cors_origins": "cors_origins",
     "monitoring.prometheus_enabled": "prometheus_enabled",
     "monitoring.health_check_interval": "health_check_interval",
-    # Only the Helm charts read these.
+    # No program reads these. The Helm charts have the same numbers in their values.
     "scaling.min_replicas": None,
     "scaling.max_replicas": None,
     "scaling.target_cpu_utilization": None,
@@ -46,7 +46,10 @@ _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 @dataclass(slots=True)
 class FileContent:
-    """The values for one service by setting, the file's key of each setting, and one message for each mistake."""
+    """The file's content for one service: the value of each setting, the key that sets it, and the mistakes.
+
+    `errors` has one message for each mistake.
+    """
 
     values: dict[str, Any] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
@@ -58,8 +61,7 @@ class Reader:
     """A reader of the configuration file for one service.
 
     `own` are all settings of this service, `common` the settings that every service has. Settings in `overridden` are
-    set in the environment: their values in the file are skipped, so a variable that such a value refers to need not
-    exist.
+    set in the environment. Their values in the file are skipped, even if they refer to variables that do not exist.
     """
 
     service: str
@@ -92,6 +94,7 @@ class Reader:
         return content
 
     def _add(self, content: FileContent, key: str, setting: str | None, value: Any) -> None:
+        """Add the value of a key to the content, or a message about a mistake in the key or the value."""
         if setting is None or value is None:
             return
         in_own_section = key.startswith(f"{self.service}.")
@@ -114,7 +117,7 @@ class Reader:
 
 
 def _entries(content: dict[Any, Any], service: str) -> Iterator[tuple[str, str | None, Any]]:
-    """Yield the key, the setting and the value of each entry. The setting is None when only the charts read the key."""
+    """Yield the key, the setting and the value of each entry. The setting is None when no service reads the key."""
     for top, value in content.items():
         name = str(top)
         if name in SERVICES and name != service:

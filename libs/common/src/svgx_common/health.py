@@ -41,8 +41,8 @@ class Phase(StrEnum):
 class Dependency(ReplyModel):
     """The result of one check. `latency_ms` is the duration of the check in milliseconds.
 
-    `error` is the type of the failure. `detail` is the check's text about the failure, if there is one.
-    Without a dependency that is not `required`, the service works with restrictions.
+    `error` is the type of the failure. `detail` is the check's text about the failure, if there is one. If a dependency
+    that is not `required` fails, the service works with restrictions.
     """
 
     ok: bool
@@ -53,7 +53,11 @@ class Dependency(ReplyModel):
 
 
 class HealthReport(ReplyModel):
-    """The health of one replica. `status` is `ok`, `starting`, `draining` or `failing`."""
+    """The health of one replica. `status` is `ok`, `starting`, `draining` or `failing`.
+
+    `reason` says why the replica is not ready, or names failed dependencies that are not required. It is None for a
+    ready replica without a failed dependency.
+    """
 
     status: str
     service: str
@@ -139,7 +143,7 @@ class Health:
         if self._phase is Phase.DRAINING:
             status = reason = self._phase.value
         elif self._phase is Phase.STARTING:
-            # The start waits for a server that is not usable.
+            # The start may be waiting for a server that is not usable, so the reason names this server.
             status = self._phase.value
             reason = f"{status}; {reason}" if required else status
         metrics.READY.labels(self._service).set(status == "ok")
@@ -157,6 +161,7 @@ class Health:
 
 
 async def _run(check: Check, required: bool) -> Dependency:
+    """Run one check for at most `CHECK_TIMEOUT` seconds, and return its result."""
     started = time.perf_counter()
     checking = asyncio.ensure_future(check())
     error = detail = None

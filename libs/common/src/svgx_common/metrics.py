@@ -81,15 +81,14 @@ def start(service: str, version: str, revision: str) -> None:
 def expect(service: str, operation: str, codes: Iterable[str]) -> None:
     """Create the time series of an operation with its outcomes.
 
-    Prometheus' `rate` needs a value before the first event. It would not count the first event of a series that begins
-    with this event.
+    Prometheus' `rate` does not count an event with which a time series begins, so each series needs an earlier value.
     """
     for code in codes:
         _series(service, operation, code)
 
 
 def count_refused(service: str, operation: str, code: str) -> None:
-    """Count an operation that was refused before it started, so that it has no duration."""
+    """Count an operation that was refused before it started. Such an operation has no duration."""
     count, _ = _series(service, operation, code)
     count.inc()
     if code in SERVER_ERRORS:

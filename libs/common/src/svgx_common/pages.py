@@ -30,7 +30,7 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One list of one query, and the cursors of its pages. No other list or query accepts them.
+    """A list as one query selects it, and the cursors of its pages. Other lists and queries refuse these cursors.
 
     A cursor of another list would name a position that this list does not have, and so skip items unnoticed.
     """
@@ -89,7 +89,7 @@ class Listing:
 
 
 def _canonical(value: object) -> str:
-    """Return one text for all spellings of a value."""
+    """Return the same text for equal values, such as one time in two time zones."""
     if isinstance(value, datetime):
         value = value.astimezone(UTC)
     return repr(value)

@@ -127,7 +127,7 @@ class Session:
     async def discarded(self) -> AsyncIterator[None]:
         """Roll back the statements of the block at its end, which releases their locks.
 
-        A long transaction reads in such a block, because a change of the schema would otherwise wait for its end.
+        A long transaction reads in such blocks, because a change of the schema would otherwise wait for its end.
         """
         savepoint = self._connection.transaction()
         await savepoint.start()
@@ -151,8 +151,8 @@ class Database:
     """A connection pool on one schema.
 
     Its methods raise `Unavailable` for every error that passes by itself (see `database.failures`), and when no
-    connection becomes free in time. A connection that failed is closed. While PostgreSQL does not answer, no statement
-    is sent, and the connections in use are closed.
+    connection becomes free in time. A connection is closed after a failure that later statements on it would have too.
+    While PostgreSQL does not answer, no statement is sent, and the connections in use are closed.
     """
 
     def __init__(
@@ -257,7 +257,7 @@ class Database:
             raise self._note(error, failure) from error
 
     def _note(self, error: Exception, failure: Failure) -> Unavailable:
-        """Log the failure, tell the monitor, and return the error for the caller."""
+        """Pass the failure to the monitor, log the failure, and return the error for the caller."""
         self._monitor.note_failure(failure)
         FAILURES.inc()
         now = time.monotonic()

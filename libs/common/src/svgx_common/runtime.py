@@ -334,6 +334,7 @@ class _ServiceProcess(Generic[Settings]):
             raise ConnectionError("NATS closed the connection for good")
 
     async def _drain(self, bus: Bus, responder: Responder, service: Service) -> None:
+        """Finish the requests in progress, then hand over the service's resources. Both have a time limit."""
         log.info("draining")
         self._health.phase = Phase.DRAINING
         now = asyncio.get_running_loop().time()
@@ -411,7 +412,7 @@ def _uvicorn_config(application: ASGIApp, websocket: WebSocketOptions | None) ->
 def freeze_startup_objects() -> None:
     """Exclude all objects that exist now from garbage collection. Call once, at the end of the start.
 
-    They live as long as the process, so checking them again in each collection costs time for nothing.
+    These objects live as long as the process, so checking them in each collection would cost time for nothing.
     """
     gc.collect()
     gc.freeze()

@@ -189,7 +189,7 @@ class TokenSettings(ServiceSettings):
 
     jwt_secret: SecretStr = Field(min_length=1)
     jwt_other_secret: SecretStr = SecretStr("")
-    """The next or the previous `jwt_secret` while it is replaced: its tokens are accepted too."""
+    """The next or the previous secret while `jwt_secret` is replaced. Tokens signed with this secret are valid too."""
 
     @model_validator(mode="after")
     def _strong_in_production(self) -> Self:
@@ -250,7 +250,7 @@ def examine(kind: type[Settings]) -> tuple[Settings | None, list[str]]:
 
 
 def valid_values(kind: type[Settings]) -> dict[str, Any]:
-    """Return the value of each setting that is valid by itself, whether the others are or not."""
+    """Return the value of each setting that is valid by itself, even if other settings are not valid."""
     _, content = _configuration_file(kind)
     values: dict[str, Any] = {}
     for name, field in kind.model_fields.items():

@@ -1,8 +1,8 @@
 """Traces, and their export over OTLP.
 
 Spans are exported when `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` is set, unless
-`OTEL_SDK_DISABLED` is true or the ratio of the sampler is 0. Otherwise spans only carry ids. OpenTelemetry's own
-environment variables set the sampling and the headers of the exporter.
+`OTEL_SDK_DISABLED` is true or the sampler is `always_off` or has a ratio of 0. Otherwise spans only carry ids.
+OpenTelemetry's own environment variables set the sampling and the headers of the exporter.
 
 `docs/tracing.md` lists all spans. `messaging/spans.py` makes the spans of messages.
 """
@@ -20,6 +20,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider, sampling
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import Attributes
 
 from svgx_common.configuration.telemetry_variables import (
@@ -86,15 +87,16 @@ def configure(service: str, replica_id: str, version: str) -> TracerProvider:
     )
     if exporting(os.environ):
         # Importing the exporter takes a twentieth of a service's start.
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
-            OTLPSpanExporter,
-        )
+        from opentelemetry.exporter.otlp.proto.http import trace_exporter  # noqa: PLC0415
 
+        from svgx_common.observability.span_encoding import EncodedSpans  # noqa: PLC0415
+
+        trace_exporter.encode_spans = EncodedSpans  # type: ignore[assignment,attr-defined]  # it has the one used method
         _set_queue_defaults()
         provider = ServiceTracerProvider(
             resource=resource, may_record_roots=records_roots(os.environ)
         )
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        provider.add_span_processor(BatchSpanProcessor(trace_exporter.OTLPSpanExporter()))
     else:
         # Nothing is recorded, but the trace id still connects the log lines of one request across the services.
         provider = ServiceTracerProvider(
@@ -108,9 +110,9 @@ def configure(service: str, replica_id: str, version: str) -> TracerProvider:
 
 
 class ServiceTracerProvider(TracerProvider):
-    """A tracer provider with a test of whether it may record a trace that begins in this process.
+    """A tracer provider that knows whether it may record traces that begin in this process (`may_record_roots`).
 
-    Code that runs for each edit asks this first, because a span costs time even when the sampler rejects it.
+    Code that runs for each edit checks this first, because a span costs time even when the sampler rejects it.
     """
 
     def __init__(
@@ -245,7 +247,12 @@ def note_exception(span: trace.Span, error: BaseException) -> None:
 def note_ids(span: trace.Span, ids: Mapping[str, str]) -> None:
     """Add the ids of the log lines, `user_id` and `canvas_id`, to a recorded span."""
     if span.is_recording():
-        span.set_attributes({_ID_ATTRIBUTES[name]: value for name, value in ids.items()})
+        span.set_attributes(id_attributes(ids))
+
+
+def id_attributes(ids: Mapping[str, str]) -> dict[str, str]:
+    """Return the attributes of a span for the ids of the log lines."""
+    return {_ID_ATTRIBUTES[name]: value for name, value in ids.items()}
 
 
 def note_code(span: trace.Span, code: str, *, failed: bool) -> None:
@@ -256,10 +263,25 @@ def note_code(span: trace.Span, code: str, *, failed: bool) -> None:
         span.set_status(trace.StatusCode.ERROR)
 
 
-class TraceOf:
-    """The trace of the first of some recorded spans, as the current trace within a `with` block.
+# Messages carry only `traceparent` and `tracestate`. OpenTelemetry's default also reads and writes baggage, which no
+# service uses.
+_propagator = TraceContextTextMapPropagator()
 
-    Without recorded spans, it is a new trace that is not recorded. Its id connects log lines.
+
+def inject_trace(headers: dict[str, str]) -> None:
+    """Add the headers that carry the current trace to another process."""
+    _propagator.inject(headers)
+
+
+def extract_trace(headers: Mapping[str, str]) -> context.Context:
+    """Return the context of a trace that came from another process in these headers."""
+    return _propagator.extract(headers)
+
+
+class TraceOf:
+    """The current trace within a `with` block: the trace of the first of the recorded spans `origins`.
+
+    Without recorded spans, the current trace is a new one that is not recorded. Its id connects log lines.
     """
 
     __slots__ = ("_span", "_token")

@@ -93,6 +93,10 @@ class Home:
         return path
 
     def _lock(self) -> None:
+        """Lock the folder, and write the id of this process into the lock file for error messages.
+
+        Raises `StackError` when another stack has the lock.
+        """
         fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -18,7 +18,7 @@ _ATTEMPTS = 200
 def is_free(port: int) -> bool:
     """Return whether a server could listen on this loopback port now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # Connections of an earlier run in TIME_WAIT then do not occupy the port. The servers set the same option.
+        # With this option, connections of an earlier run in TIME_WAIT do not occupy the port. The servers set it too.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))

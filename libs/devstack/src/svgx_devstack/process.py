@@ -31,7 +31,7 @@ LONGEST_DELAY = 10.0
 """Seconds of the longest delay before a restart."""
 
 _STEADY_SECONDS = 20.0
-"""Seconds of a run after which the delays start again at `FIRST_DELAY`."""
+"""After a run of more seconds than this, the delays start again at `FIRST_DELAY`."""
 
 
 def log_report(line: str) -> None:
@@ -164,6 +164,7 @@ class Process:
             os.kill(child.pid, self._program.stop_signal)
 
     async def _spawn(self) -> None:
+        """Start the program through `launch.py`, and store its process id."""
         program = self._program
         program.before_start()
         logfile.rotate(self.log_path)
@@ -187,6 +188,7 @@ class Process:
         orphans.record(program.pid_path, self._child.pid)
 
     async def _supervise(self) -> None:
+        """Start the program again, after a delay, each time it ends and may be restarted."""
         delay = FIRST_DELAY
         while self._child is not None:
             started = time.monotonic()

@@ -19,7 +19,7 @@ _START_TIMEOUT = 60.0
 """Seconds until a started process must be ready."""
 
 _MAX_EXITS = 2
-"""Exits of a process before it is ready. One more exit stops the start, because its settings or code are wrong."""
+"""The most exits of a process before it is ready. One more exit stops the start, because a restart will not help."""
 
 
 class DevStack:

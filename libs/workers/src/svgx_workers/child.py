@@ -11,7 +11,7 @@ from svgx_workers.errors import WorkerDied, WorkerError, WorkerUnavailable
 from svgx_workers.frames import PREFIX, Frame, decode, decode_prefix, encode
 
 ENVIRONMENT: dict[str, str] = {}
-"""The environment of a child: none, because the service's own environment has passwords."""
+"""The environment of a child. It is empty, because the service's own environment has passwords."""
 
 LOW_PRIORITY = 5
 """The niceness of a process with a job that takes long. Linux then gives it a third of the time of a process with
@@ -49,7 +49,7 @@ class Child:
         async with self._starting:
             if self._process is not None and self._process.returncode is None:
                 return
-            await self.kill()  # it may have ended while it had no job
+            await self.kill()  # discards a process that ended while it had no job
             await self._start()
 
     async def _start(self) -> None:
@@ -96,7 +96,7 @@ class Child:
                 process.stdin.write(part)
             await process.stdin.drain()
         except ConnectionError:
-            raise await self._death(process) from None
+            raise await self._exit_error(process) from None
         return await self._read_result(process)
 
     async def _read_result(self, process: asyncio.subprocess.Process) -> Frame:
@@ -108,9 +108,9 @@ class Child:
                 await process.stdout.readexactly(body_length),
             )
         except (asyncio.IncompleteReadError, ConnectionError):
-            raise await self._death(process) from None
+            raise await self._exit_error(process) from None
 
-    async def _death(self, process: asyncio.subprocess.Process) -> WorkerError:
+    async def _exit_error(self, process: asyncio.subprocess.Process) -> WorkerError:
         """Return the error for a process that has ended."""
         reason = await _exit_reason(process)
         return WorkerUnavailable("the workers are closed") if self._closed else WorkerDied(reason)

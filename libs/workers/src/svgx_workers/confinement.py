@@ -2,8 +2,8 @@
 
 The process trusts no file and no document, and a renderer may have a fault that lets a file run code. On Linux, three
 parts of the kernel forbid everything that a job does not need: `no_new_privs`, a seccomp filter, and a Landlock rule
-set. Each part is used if the kernel has it. No library is needed, because these are a few system calls with fixed
-numbers. Other systems have the resource limits only.
+set. Each part is used if the kernel has it. No library is needed, because the parts take only a few system calls with
+fixed numbers. On other systems, only the resource limits apply.
 """
 
 import ctypes
@@ -58,7 +58,7 @@ def confine(memory_bytes: int) -> list[str]:
         return []
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
-        return []  # without it, the kernel accepts neither of the others
+        return []  # without `no_new_privs`, the kernel accepts neither of the other parts
     parts = ["no_new_privs"]
     if _restrict_files(libc, _readable_paths()):
         parts.append("landlock")

@@ -1,12 +1,19 @@
-"""The errors of jobs that have no result for a reason other than a refused file."""
+"""The errors of jobs that end without a result. A file that a job refuses raises `SvgRefused` instead."""
 
 
 class WorkerError(Exception):
-    """A job has no result, for a reason other than a refused file."""
+    """A job ended without a result, and not because it refused the file."""
 
 
 class WorkerTimeout(WorkerError):
-    """The jobs of the turn took longer than the time limit, because of their content. Their process was killed."""
+    """The jobs of one turn took longer than the time limit, because of their content. Their process was killed.
+
+    `seconds` is the time that the turn had: the limit of the workers, or less because of the caller's deadline.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__("no result in time")
+        self.seconds = round(max(0.0, seconds), 1)
 
 
 class WorkerDied(WorkerError):
@@ -18,8 +25,8 @@ class WorkerUnavailable(WorkerError):
 
 
 class WorkersBusy(WorkerError):
-    """Too many jobs of all accounts wait, or other jobs kept this one waiting as long as the caller permits."""
+    """Too many jobs of all accounts wait, or this job waited for others as long as the caller permits."""
 
 
 class AccountBusy(WorkersBusy):
-    """Too many jobs of this account wait, or its other jobs kept this one waiting as long as the caller permits."""
+    """Too many jobs of this account wait, or this job waited for them as long as the caller permits."""

@@ -32,7 +32,7 @@ class Frame:
 
 
 def dropped_of(frame: Frame) -> list[Dropped]:
-    """Return the dropped things that a job or a result lists."""
+    """Return the parts of a file or canvas that a job or a result lists as dropped."""
     items = frame.values["dropped"]
     assert isinstance(items, list)
     return [Dropped(str(what), str(reason), int(count)) for what, reason, count in items]

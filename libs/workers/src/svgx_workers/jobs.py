@@ -18,7 +18,7 @@ class Exported:
 
     content: bytes
     left_out: list[Dropped]
-    """Everything that is stored and not in the content."""
+    """Parts of the canvas that are stored but not in the content."""
 
 
 class Jobs(ABC):
@@ -39,12 +39,12 @@ class Jobs(ABC):
         return Imported(result.blobs[0], elements, dropped_of(result))
 
     async def export_svg(self, state: bytes, left_out: Sequence[Dropped] = ()) -> Exported:
-        """Run `svgx_canvas.export_svg`. The result also has `left_out`, the parts that `state` left out."""
+        """Run `svgx_canvas.export_svg`. The result also lists `left_out`, the parts that `Jobs.state` left out."""
         result = await self._result(_export("export_svg", state, left_out))
         return Exported(result.blobs[0], dropped_of(result))
 
     async def export_json(self, state: bytes, left_out: Sequence[Dropped] = ()) -> Exported:
-        """Run `svgx_canvas.export_json`. The result also has `left_out`, the parts that `state` left out."""
+        """Run `svgx_canvas.export_json`. The result also lists `left_out`, the parts that `Jobs.state` left out."""
         result = await self._result(_export("export_json", state, left_out))
         return Exported(result.blobs[0], dropped_of(result))
 
@@ -89,7 +89,7 @@ class Jobs(ABC):
         return page
 
     async def _result(self, job: Frame) -> Frame:
-        """Return the result, or raise the error that it carries."""
+        """Return the result. Raises `SvgRefused` for a refusal, and `WorkerDied` for a failure."""
         result = await self.run(job)
         values = result.values
         if "failed" in values:

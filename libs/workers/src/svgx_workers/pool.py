@@ -1,7 +1,7 @@
 """Run the functions of `svgx_canvas` in child processes that can be killed.
 
 If a file makes a renderer take gigabytes of memory or hours of time, only the child process is lost. The caller gets an
-error for this job, and callers of other accounts find a child free.
+error for this job, and the other child processes work for other accounts meanwhile.
 """
 
 import asyncio
@@ -21,13 +21,13 @@ from svgx_workers.jobs import Jobs
 from svgx_workers.turns import Turns
 
 WAITING = 24
-"""Turns that may wait. The number is well below the requests that a service handles at a time.
+"""Turns that may wait.
 
-So a service can still handle other requests while this number of turns waits.
+A service handles many more requests at a time, so it can still handle other requests while this number of turns waits.
 """
 
 SLOW_SECONDS = 3.0
-"""Seconds of CPU time after which a job gives way to others."""
+"""Seconds of CPU time after which a job runs with lower priority."""
 
 WAITING_EACH = 8
 """Turns of one account that may wait."""
@@ -40,7 +40,7 @@ class Workers(Jobs):
     itself.
 
     memory_bytes: address space of each child, including about 200 MB for the program; 0 sets no limit.
-    timeout_seconds: wall-clock time of all jobs of one turn, without the time that it waits, and CPU time of each job.
+    timeout_seconds: wall-clock time of all jobs of one turn, without the wait for a child, and CPU time of each job.
     waiting, waiting_each: turns that may wait for a child, of all accounts and of one account.
     recycle_bytes: memory that a child may hold after a job. A child that holds more is killed, and the next job starts
     a new one.
@@ -101,9 +101,12 @@ class Workers(Jobs):
     ) -> AsyncIterator["Turn"]:
         """Wait for a child, and keep it for the jobs of one request until the block ends.
 
-        patience: seconds to wait for the child. deadline: time on the monotonic clock at which the jobs must have
-        ended, if that is earlier than `timeout_seconds`. Raises `AccountBusy` or `WorkersBusy` if too many turns wait,
-        and when the patience ends. None as account stands for the service itself; its jobs wait without a limit.
+        account: None stands for the service itself, which may have any number of waiting turns.
+        patience: seconds to wait for the child; None waits without a limit.
+        deadline: time on the monotonic clock at which the jobs must have ended, if it comes before `timeout_seconds`.
+
+        Raises `AccountBusy` or `WorkersBusy` if too many turns wait or the patience ends, and `WorkerUnavailable` if
+        the workers are closed.
         """
         self._check_open()
         async with self._turns.take(account, patience):
@@ -121,7 +124,10 @@ class Workers(Jobs):
                     task.add_done_callback(self._replacements.discard)
 
     def _take_child(self) -> Child:
-        """Return an idle child, preferably one that runs. There is one, because `Turns` has a place for each child."""
+        """Return an idle child, preferably one that runs.
+
+        A child is always idle here, because `Turns` grants only as many places as the pool has children.
+        """
         child = next((each for each in reversed(self._idle) if each.is_running), self._idle[-1])
         self._idle.remove(child)
         return child
@@ -170,17 +176,20 @@ class Turn(Jobs):
     def __init__(self, child: Child, ends_at: float, recycle_bytes: int) -> None:
         self._child = child
         self._ends_at = ends_at
+        self._seconds = ends_at - time.monotonic()
         self._recycle_bytes = recycle_bytes
         self._gave_way = False
         self._watch: asyncio.TimerHandle | None = None
 
     async def run(self, job: Frame) -> Frame:
-        """Return the child's result. Kill the child if it fails, and if the caller is cancelled.
+        """Return the child's result. Raises `WorkerTimeout`, `WorkerDied` and `WorkerUnavailable`.
 
-        After `SLOW_SECONDS` of CPU time the job runs with lower priority, so that quick jobs and the services keep
-        their speed on a machine without idle cores. Its child is killed afterwards.
+        Kill the child if the job fails, if no result arrives in time, if the child then holds too much memory, and if
+        the caller is cancelled. After `SLOW_SECONDS` of CPU time the job runs with lower priority, so that quick jobs
+        and the services keep their speed on a machine without idle cores. The child is then killed after the job.
         """
         usable = False
+        self._gave_way = False  # the child of a job that gave way is killed, so this job's child has normal priority
         self._watch_cpu(self._child.cpu_seconds() + SLOW_SECONDS)
         try:
             async with asyncio.timeout(max(0.0, self._ends_at - time.monotonic())):
@@ -193,7 +202,7 @@ class Turn(Jobs):
                 and not self._gave_way
             )
         except TimeoutError:
-            raise WorkerTimeout("no result in time") from None
+            raise WorkerTimeout(self._seconds) from None
         finally:
             if self._watch is not None:
                 self._watch.cancel()

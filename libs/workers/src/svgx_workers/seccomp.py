@@ -76,13 +76,14 @@ _OF_OWN_PROCESS = {
 }
 """Calls with this process as the only allowed first argument. A process that aborts sends itself a signal."""
 _LIMITS_OF_SELF = {"x86_64": 302, "aarch64": 261}
-"""prlimit64, with 0 as its first argument."""
+"""The call `prlimit64`. It is allowed only with 0, this process, as its first argument."""
 _WITHOUT_FLAGS = {
     "x86_64": ((2, 1, _WRITING), (257, 2, _WRITING)),  # open, openat
     "aarch64": ((56, 2, _WRITING),),  # openat
 }
-"""Calls with an argument in which these bits must not be set."""
+"""Calls as (number, index of an argument, bits that must not be set in this argument)."""
 _CLONE = {"x86_64": 56, "aarch64": 220}
+"""The call `clone`. It is allowed only with the flag for a thread."""
 
 
 def filter_program(machine: str, process_id: int) -> list[Instruction] | None:
@@ -111,7 +112,7 @@ def filter_program(machine: str, process_id: int) -> list[Instruction] | None:
 
 
 def _allow_if(number: int, argument: int, test: int, value: int) -> list[Instruction]:
-    """Return the instructions that allow a call if a test on the lower 32 bits of its argument is true."""
+    """Return the instructions that allow a call only if a test on the lower 32 bits of its argument is true."""
     return [
         (_JUMP_EQUAL, 0, 4, number),
         (_LOAD, 0, 0, _ARGUMENTS_OFFSET + 8 * argument),
@@ -122,7 +123,7 @@ def _allow_if(number: int, argument: int, test: int, value: int) -> list[Instruc
 
 
 def _refuse_if(number: int, argument: int, test: int, value: int) -> list[Instruction]:
-    """Return the instructions that refuse a call if a test on the lower 32 bits of its argument is true."""
+    """Return the instructions that refuse a call only if a test on the lower 32 bits of its argument is true."""
     return [
         (_JUMP_EQUAL, 0, 4, number),
         (_LOAD, 0, 0, _ARGUMENTS_OFFSET + 8 * argument),

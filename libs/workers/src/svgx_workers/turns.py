@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from svgx_workers.errors import AccountBusy, WorkersBusy
 
 _NOBODY = ""
-"""The result of `_next_account` when no account waits. No account has this name."""
+"""The result of `_next_account` when no waiting account may have a place. No account has this name."""
 
 
 class Turns:
-    """Grants `places` to accounts, at most `share` of them to one account at a time.
+    """The `places` of a pool, of which one account gets at most `share` at a time. A turn takes one place.
 
     A free place goes to the waiting account with the fewest places. Among equal accounts, it goes to the account with
     the earliest last turn. At most `waiting` turns may wait in all, and at most `waiting_each` of one account.
@@ -36,7 +36,8 @@ class Turns:
     async def take(self, account: str | None, patience: float | None = None) -> AsyncIterator[None]:
         """Wait for a place, and keep it until the block ends.
 
-        Raises `AccountBusy` or `WorkersBusy` at once if too many turns wait, and after `patience` seconds.
+        Raises `AccountBusy` or `WorkersBusy` at once if too many turns wait, or after `patience` seconds without a
+        place. Without a patience, the wait has no limit.
         """
         if self._free and self._taken[account] < self._share and account not in self._queues:
             self._grant(account)
@@ -49,7 +50,7 @@ class Turns:
 
     async def _wait(self, account: str | None, patience: float | None) -> None:
         """Wait for a grant. When this call fails, the turn has no place."""
-        self._check_room(account)
+        self._check_waiting_limits(account)
         queue = self._queues.setdefault(account, deque())
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         queue.append(turn)
@@ -81,7 +82,7 @@ class Turns:
         """Turns that wait, those of the service itself included."""
         return sum(map(len, self._queues.values()))
 
-    def _check_room(self, account: str | None) -> None:
+    def _check_waiting_limits(self, account: str | None) -> None:
         if account is None:
             return
         if len(self._queues.get(account, ())) >= self._max_waiting_each:

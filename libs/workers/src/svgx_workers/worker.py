@@ -3,8 +3,8 @@
 Usage: `python -m svgx_workers.worker MEMORY_BYTES CPU_SECONDS PARENT_PID`. Jobs are read from standard input and
 results are written to standard output, both as frames (`svgx_workers.frames`). The process ends when its input ends,
 when its parent ends (on Linux), when a job exceeds the CPU time, and after a job that failed for a reason other than
-`SvgRefused`. On Linux, the process can use no network, start no process, write no file, and read no file of the
-service, as far as the kernel has these restrictions (`svgx_workers.confinement`).
+`SvgRefused`. On Linux, the process can use no network, start no process, write no file, and read only modules,
+libraries and fonts, as far as the kernel has these restrictions (`svgx_workers.confinement`).
 """
 
 import ctypes
@@ -95,7 +95,7 @@ def _import_svg(job: Frame) -> Frame:
 
 
 def _report(job: Frame) -> Report:
-    """Return a report with the things that an earlier job of the same export left out."""
+    """Return a report with the parts that an earlier job of the same export left out."""
     report = Report()
     report.add_all(dropped_of(job))
     return report
@@ -175,7 +175,7 @@ def _end_with_parent(parent: int) -> None:
 
 
 def _limit_cpu(seconds: int) -> None:
-    """Limit the CPU time of the next job. The kernel ends a process that uses more."""
+    """Limit the CPU time of the next job; 0 seconds set no limit. The kernel ends a process that uses more."""
     if not seconds:
         return
     usage = resource.getrusage(resource.RUSAGE_SELF)

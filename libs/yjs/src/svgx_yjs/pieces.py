@@ -17,16 +17,16 @@ from svgx_yjs.lib0 import Decoder, Encoder, Malformed
 from svgx_yjs.structure import Id, check_range, read_struct
 
 MAX_RUNS = 20_000
-"""The most runs that begin because a struct depends on another client. Beyond it, only its size ends a run."""
+"""The most runs that begin because a struct depends on another client. All later runs end only when they are large."""
 
 MAX_CLIENTS = 50_000
-"""Clients with structs, and clients with deletions. An update with more is refused."""
+"""The most clients with structs, and the most clients with deletions. An update with more is refused."""
 
 MAX_STRUCTS = 1_000_000
-"""Structs and deleted ranges. An update with more is refused."""
+"""The most structs and deleted ranges together. An update with more is refused."""
 
 MAX_VALUES = 4_000_000
-"""Values in the structs' contents, roughly. An update with more is refused."""
+"""The approximate number of values that the contents of all structs may have. An update with more is refused."""
 
 
 class TooManyParts(ValueError):
@@ -38,7 +38,7 @@ class _Run:
     """Consecutive structs of one client, and the position of their bytes.
 
     `needs` has, for each other client, the clock that this client must have reached before the structs are integrated.
-    A run ends before a struct that needs more, unless `MAX_RUNS` runs have ended so.
+    A run ends before a struct that needs more, unless `MAX_RUNS` runs have already ended for this reason.
     """
 
     client: int
@@ -114,6 +114,7 @@ class Pieces:
         yield from self._deletions
 
     def _read_section(self, decoder: Decoder) -> _Section:
+        """Read the structs of one client, and divide them into runs. Raises `Malformed` and `TooManyParts`."""
         count, client, clock = decoder.uint(), decoder.uint(), decoder.uint()
         if not count:
             raise Malformed("a client appears twice or without structs")

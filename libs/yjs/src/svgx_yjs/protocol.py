@@ -20,8 +20,8 @@ The type is an addition to y-protocols.
 TOKEN = 101
 """A client's message with a fresh access token, and the server's message to a client that connected with `renew=1`.
 
-The server's message has the seconds until the token expires. The server sends it when it is time for a fresh token, and
-after it has accepted one. The type is an addition to y-protocols.
+The server's message has the seconds until the token expires. The server sends this message when the client should send
+a fresh token, and after it has accepted a fresh token. The type is an addition to y-protocols.
 """
 
 LIMITS = 102
@@ -39,14 +39,14 @@ The server sends it when the status of that quota changes. The type is an additi
 
 @dataclass(frozen=True, slots=True)
 class SyncStep1:
-    """Sync step 1: asks for the update that the sender lacks."""
+    """A request for the update that the sender lacks (sync step 1)."""
 
     state_vector: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentMessage:
-    """Sync step 2 or update: changes the document."""
+    """A change of the document: a sync step 2 or an update."""
 
     update: bytes
     whole: bool
@@ -62,7 +62,7 @@ class AwarenessMessage:
 
 @dataclass(frozen=True, slots=True)
 class QueryAwareness:
-    """Asks for the awareness states of all clients."""
+    """A request for the awareness states of all clients."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class TokenMessage:
 
 @dataclass(frozen=True, slots=True)
 class IgnoredMessage:
-    """A message of type `AUTH`. Only servers send a useful one (y-protocols, auth.js: permission denied)."""
+    """A message of type `AUTH`. It has no effect, because only servers send this type (y-protocols, auth.js)."""
 
 
 Message = (

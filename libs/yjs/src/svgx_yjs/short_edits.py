@@ -86,7 +86,7 @@ def _may_cut_after(nesting: Nesting, struct: Id) -> bool:
 def _deletions(
     decoder: Decoder, known: Mapping[int, int], nesting: Nesting, client: int, next_clock: int
 ) -> Ranges | None:
-    """Return the deletions, or None unless all of them are in order and of structs that the document has."""
+    """Return the deletions, or None if one of them is out of order, of a missing struct, or needs a forbidden cut."""
     deletions: Ranges = {}
     for deleting, ranges in read_delete_set(decoder):
         available = next_clock if deleting == client else known.get(deleting, 0)

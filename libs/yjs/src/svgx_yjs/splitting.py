@@ -22,8 +22,8 @@ def split(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Split:
     """Check `update` and split it.
 
     `known` has the next clock of each client in the document. `nesting` has the places of the document's structs.
-    pycrdt and JavaScript peers can read an update that passes: its counts are true, its numbers are in range, Yjs has
-    its kinds, and its JSON is valid. Raises `Malformed`.
+    pycrdt and JavaScript peers can read an update that passes: its counts fit its content, its numbers are in range,
+    its kinds of content exist in Yjs, and its JSON is valid. Raises `Malformed`.
     """
     short = split_short(update, known, nesting)
     if short is not None:
@@ -75,12 +75,12 @@ def split(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Split:
 
 
 def check(update: bytes) -> None:
-    """Raise `Malformed` if `split` would."""
+    """Raise `Malformed` if the update fails the check of `split`."""
     split(update, {}, Nesting())
 
 
 def leave_out(update: bytes, clients: Collection[int]) -> bytes:
-    """Return a well-formed update without the structs of these clients. Its deletions stay."""
+    """Return `update`, which must be well-formed, without the structs of these clients. Its deletions stay."""
     decoder = Decoder(update)
     runs = []
     for _ in range(decoder.uint()):
@@ -142,7 +142,7 @@ class _Section:
 
 
 class _Reader:
-    """Reads the structs of an update. It advances in each section until a struct depends on a missing struct."""
+    """The reader of an update's structs. It advances in each section until a struct depends on a missing struct."""
 
     def __init__(self, decoder: Decoder, known: Mapping[int, int], nesting: Nesting) -> None:
         self.sections: list[_Section] = []
@@ -290,7 +290,10 @@ class _Reader:
         return Place(list_id, depth, can_contain) if depth <= MAX_DEPTH else None
 
     def _may_insert(self, info: int, neighbours: tuple[Id, ...]) -> bool:
-        """Return whether an item may be inserted beside these neighbours. It cuts the neighbours' structs."""
+        """Return whether an item may be inserted beside these neighbours.
+
+        The insertion cuts the struct of a neighbour if the neighbour is only a part of a longer struct.
+        """
         if info & ORIGIN and not self.may_cut(neighbours[0][0], neighbours[0][1] + 1):
             return False
         return not info & RIGHT_ORIGIN or self.may_cut(*neighbours[-1])
@@ -326,8 +329,8 @@ def _split_delete_set(decoder: Decoder, reader: _Reader) -> tuple[Ranges, Ranges
         for clock, length in ranges:
             end = clock + length
             if clock < last:
-                # The ranges are sorted below, because for each range that is out of order pycrdt moves all structs that
-                # it has cut before.
+                # The ranges are sorted below. For each range that is out of order, pycrdt would move all structs that
+                # it has cut already.
                 reader.must_rewrite = True
             last = clock
             if not reader.may_cut(client, clock) or not reader.may_cut(client, end):

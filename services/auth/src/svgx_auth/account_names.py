@@ -1,4 +1,4 @@
-"""The names of accounts, with the keys by which they are compared: the `account_name` table."""
+"""The usernames and addresses of accounts, with the keys by which they are compared: the `account_name` table."""
 
 from collections.abc import Iterable
 
@@ -8,17 +8,17 @@ from svgx_common.contract.errors import Conflict
 from svgx_common.postgres import Database, Session
 
 ADD_BATCH = 1000
-"""Names that one statement adds at most."""
+"""Largest number of names that one statement adds."""
 
 
 class AccountNames:
-    """The `account_name` table, which finds names that look alike (`names.name_key`)."""
+    """The `account_name` table. Names that look alike have the same key (`names.name_key`)."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def add_missing(self) -> None:
-        """Add the names of accounts that an earlier version of this service wrote."""
+        """Add the missing rows of accounts that an earlier version of this service stored without keys."""
         while True:
             async with self._database.transaction() as session:
                 await session.run("lock_accounts")
@@ -43,7 +43,10 @@ async def refuse_taken(
 
 
 async def is_free(session: Session, name: str) -> bool:
-    """Return whether no account has the name as username or address. The transaction must hold the lock."""
+    """Return whether no account has the name as username or address.
+
+    The transaction must hold the lock on all accounts.
+    """
     return not any((await names_taken(session, name, name, None)).values())
 
 
@@ -56,7 +59,7 @@ async def replace_names(session: Session, user: User) -> None:
 async def names_taken(
     session: Session, username: str, email: str, account_id: str | None
 ) -> dict[str, bool]:
-    """Return for `username` and `email` whether an account other than `account_id` has it.
+    """Return for `username` and for `email` whether an account other than `account_id` has that name or address.
 
     The transaction must hold the lock on all accounts.
     """

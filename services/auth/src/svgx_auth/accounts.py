@@ -67,7 +67,7 @@ class Accounts:
         return None if row is None else Account.from_row(row)
 
     async def find(self, user_ids: list[str]) -> FoundAccounts:
-        """Return those of the accounts that exist."""
+        """Return the accounts with these ids. Ids of unknown and of deleted accounts are left out."""
         rows = await self._database.rows("accounts_of", user_ids)
         return FoundAccounts(
             items=[
@@ -91,7 +91,7 @@ class Accounts:
             return await self._insert(session, request, password_hash, by)
 
     async def create_first_admin(self, request: CreateUserRequest) -> User | None:
-        """Create the admin of the first start. Return None when an admin exists. Raises the errors of `create`."""
+        """Create the first admin. Return None when an admin exists already. Raises the errors of `create`."""
         request = _canonical(request)
         password_hash = await self._hash(request)
         async with self._database.transaction() as session:
@@ -102,7 +102,7 @@ class Accounts:
             return await self._insert(session, request, password_hash, SERVICE)
 
     async def has_admin(self) -> bool:
-        """Return whether an account with the role admin exists."""
+        """Return whether an account with the role admin exists. Disabled accounts count, deleted ones do not."""
         return await self._database.row("any_admin") is not None
 
     async def rehash(self, account: Account, password: str) -> Account:
@@ -192,7 +192,7 @@ class Accounts:
 
 
 def _canonical(request: CreateUserRequest) -> CreateUserRequest:
-    """Return the request with its names as they are stored. Raises `Invalid`."""
+    """Return the request with its names in their stored form. Raises `Invalid`."""
     changed = {"username": names.username(request.username), "email": names.email(request.email)}
     return request.model_copy(update=changed)
 

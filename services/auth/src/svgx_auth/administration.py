@@ -20,9 +20,9 @@ from svgx_common.postgres import Database
 
 
 class Administration:
-    """Changes, deletes and restores accounts, one at a time.
+    """The operations that change, delete and restore accounts.
 
-    Sessions and tokens that a change ends are announced to every gateway.
+    Every gateway is told about the sessions and tokens that a change ends.
     """
 
     def __init__(
@@ -45,8 +45,8 @@ class Administration:
 
         Raises `NotFound`. Raises `Conflict` for a name that another account has, and when the change would remove the
         last active admin. Raises `Invalid` for a name that must not be used, and for a password that is easy to guess.
-        Raises `Forbidden` when the caller sets the password of the caller's own account: otherwise, a token thief could
-        take over the account.
+        Raises `Forbidden` when callers set the password of their own account, because a stolen access token would
+        otherwise be enough to take over the account.
         """
         if request.password is not None and by.caller and by.caller.user_id == request.user_id:
             raise Forbidden(
@@ -81,9 +81,13 @@ class Administration:
             if request.role is not None:
                 await session.run("accept_identity", request.user_id)
             if disabled and not before.disabled:
-                ended = await self._revocations.end_account(session, request.user_id, "disabled")
+                ended = await self._revocations.end_sessions_and_tokens(
+                    session, request.user_id, "disabled"
+                )
             elif password_hash is not None:
-                ended = await self._revocations.end_account(session, request.user_id, "password")
+                ended = await self._revocations.end_sessions_and_tokens(
+                    session, request.user_id, "password"
+                )
             elif role is not before.user.role:
                 ended = await self._revocations.end_tokens(session, request.user_id)
             else:
@@ -115,7 +119,7 @@ class Administration:
             )
             assert row is not None
             await session.run("refuse_identity", user_id)
-            ended = await self._revocations.end_account(session, user_id, "provider")
+            ended = await self._revocations.end_sessions_and_tokens(session, user_id, "provider")
             for event, change in _changes(before.user, user_of(row)):
                 await self._audit.record(session, event, by, user_id=user_id, **change)
             await self._audit.record(
@@ -129,7 +133,7 @@ class Administration:
         """End all sessions and access tokens of an account. Raises `NotFound`."""
         async with self._database.transaction() as session:
             await self._lock(session, user_id)
-            ended = await self._revocations.end_account(session, user_id, "ended")
+            ended = await self._revocations.end_sessions_and_tokens(session, user_id, "ended")
             await self._audit.record(session, AuditEvent.SESSIONS_ENDED, by, user_id=user_id)
         await self._revocations.announce(ended)
 
@@ -138,7 +142,7 @@ class Administration:
         async with self._database.transaction() as session:
             await refuse_last_admin(session, await self._lock(session, user_id))
             await session.run("delete_account", user_id)
-            ended = await self._revocations.end_account(session, user_id, "deleted")
+            ended = await self._revocations.end_sessions_and_tokens(session, user_id, "deleted")
             await self._audit.record(session, AuditEvent.USER_DELETED, by, user_id=user_id)
             await emit(session, UserDeleted(user_id=user_id), actor=by.user_id)
         await self._revocations.announce(ended)
@@ -199,7 +203,7 @@ def _account_not_found() -> NotFound:
 
 
 def _with_canonical_names(request: UpdateUserRequest, user: User) -> UpdateUserRequest:
-    """Return the request with its new names as they are stored, and without names that stay. Raises `Invalid`."""
+    """Return the request with its new names in their stored form, and without unchanged names. Raises `Invalid`."""
     changed: dict[str, str | None] = {"username": None, "email": None}
     if request.username is not None and request.username != user.username:
         changed["username"] = names.username(request.username)

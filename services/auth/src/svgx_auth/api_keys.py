@@ -41,7 +41,10 @@ MAX_KEYS = 50
 """Live keys that one account may have."""
 
 MAX_NEW_KEYS = 100
-"""Keys that one account may create in a day, because this service and every gateway remember ended keys for a time."""
+"""Keys that may be created for one account in a day.
+
+The number is limited because this service and every gateway remember ended keys for some time.
+"""
 
 DAY = 86400.0
 """Seconds in a day."""
@@ -50,7 +53,7 @@ FORGET_AFTER = 7 * DAY
 """Seconds for which a key's row is kept after the key ended. The audit log keeps both its creation and its end."""
 
 FORGET_BATCH = 10_000
-"""Rows that one statement removes at most."""
+"""Largest number of rows that one statement removes."""
 
 USE_RECORDED_EVERY = 60.0
 """Seconds between two updates of a key's `last_used_at`."""
@@ -68,8 +71,9 @@ class ApiKeys:
         """Create a key for the caller's account or, when the caller is an admin, for any account.
 
         Only this reply contains the key's text. Raises `Forbidden` when the requested role is higher than the
-        account's, or the account is not the caller's. Raises `NotFound` when there is no such account, `Conflict` when
-        the account has `MAX_KEYS` live keys, and `TooManyRequests` after `MAX_NEW_KEYS` new keys in a day.
+        account's, or when a caller without the role admin names another account. Raises `NotFound` when there is no
+        such account, `Conflict` when the account has `MAX_KEYS` live keys, and `TooManyRequests` after `MAX_NEW_KEYS`
+        new keys in a day.
         """
         user_id = _owner_id(request.user_id, by)
         prefix = f"{MARK}_{secrets.token_hex(PREFIX_BYTES)}"
@@ -168,7 +172,10 @@ class ApiKeys:
         await self._database.run("forget_api_keys", FORGET_AFTER, FORGET_BATCH)
 
     async def check(self, text: str) -> CheckedApiKey:
-        """Return the account and role of a key. Raises `Unauthenticated` for any other text, without the reason."""
+        """Return the account and role of a valid key.
+
+        Raises `Unauthenticated` for any other text. The error does not tell why the key is refused.
+        """
         row = await self._database.row("use_api_key", hash_of(text), USE_RECORDED_EVERY)
         if row is None:
             raise Unauthenticated("the API key is not valid")

@@ -55,7 +55,7 @@ REFUSAL_SLOTS = 16
 
 @contextlib.asynccontextmanager
 async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
-    """Build the service. The first start creates the admin."""
+    """Build the service, and create the admin of the settings when no admin exists."""
     settings = runtime.settings
     secret = settings.jwt_secret.get_secret_value()
     if len(secret.encode()) < MIN_SECRET:
@@ -97,7 +97,8 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
             runtime.responder.set_slots(
                 Pool.QUICK, QUICK_SLOTS + settings.password_slots + settings.password_queue
             )
-            # Log-ins and signed-in callers wait in the queue, not for the responder: only the queue refuses at once.
+            # Every request that runs, waits in the queue or is being refused by the queue has a slot. Without enough
+            # slots, requests would wait for a slot, and the queue could not refuse them at once.
             runtime.responder.set_slots(
                 Pool.PASSWORD,
                 settings.password_slots + 2 * settings.password_queue + REFUSAL_SLOTS,

@@ -1,4 +1,7 @@
-"""The audit log: every security event, written in the same transaction as the change, and never modified."""
+"""The audit log: an entry for every security event, written in the same transaction as the change.
+
+Entries are never changed, except that an erasure empties their personal fields.
+"""
 
 import json
 import re
@@ -35,7 +38,7 @@ class Origin:
 
     @property
     def user_id(self) -> str | None:
-        """Return the id of the caller's account, or None without one."""
+        """Return the id of the caller's account, or None without a caller."""
         return self.caller.user_id if self.caller else None
 
 
@@ -44,7 +47,7 @@ SERVICE = Origin(None, Client())
 
 
 class Audit:
-    """The `audit` table. A trigger makes PostgreSQL refuse changes to its entries."""
+    """The `audit` table. A trigger of PostgreSQL refuses changes to its entries, except those of an erasure."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -27,7 +27,7 @@ class Calibration:
 
 
 def measure(memory_kib: int, passes: int, lanes: int) -> float:
-    """Return the seconds for one hash: the shortest of `REPEATS`, because other work on the machine delays some."""
+    """Return the seconds for one hash: the fastest of `REPEATS`, because other work on the machine delays hashes."""
     hasher = PasswordHasher(time_cost=passes, memory_cost=memory_kib, parallelism=lanes)
     times = []
     for _ in range(REPEATS):

@@ -11,7 +11,7 @@ from precis_i18n.profile import Profile
 
 from svgx_common.contract.errors import Invalid
 
-_SHOWN = get_profile("UsernameCasePreserved")
+_STORED = get_profile("UsernameCasePreserved")
 _COMPARED = get_profile("UsernameCaseMapped")
 _PASSWORD = get_profile("OpaqueString")
 
@@ -34,12 +34,18 @@ _INVISIBLE = frozenset(
 
 
 def username(text: str, field: str = "username") -> str:
-    """Return a new username as it is stored: in NFC, with ASCII for wide letters. Raises `Invalid`, naming `field`."""
+    """Return a new username as it is stored: in NFC, with ASCII letters for wide letters.
+
+    Raises `Invalid`, naming `field`.
+    """
     return _new_name(text, field)
 
 
 def email(text: str, field: str = "email") -> str:
-    """Return a new e-mail address as it is stored, in the form of `username`. Raises `Invalid`, naming `field`."""
+    """Return a new e-mail address as it is stored, with each part in the form that `username` returns.
+
+    Raises `Invalid`, naming `field`.
+    """
     local, at, domain = unicodedata.normalize("NFC", text).replace("\uff20", "@").partition("@")
     if not (local and at and domain) or "@" in domain:
         raise Invalid(f"{field}: must have one @ between a name and a domain", field=field)
@@ -51,8 +57,8 @@ def email(text: str, field: str = "email") -> str:
 def name_key(text: str) -> str:
     """Return the key of a username or an e-mail address. Two texts with the same key are the same name.
 
-    The key of a text that is not a valid name is made of its visible characters. So a new name never looks like an old
-    name with invisible characters.
+    The key of a text that is not a valid name consists of the text's visible characters. Therefore a new name never
+    looks like an old name that has invisible characters.
     """
     local, at, domain = text.replace("\uff20", "@").partition("@")
     try:
@@ -64,10 +70,10 @@ def name_key(text: str) -> str:
 
 
 def password(text: str) -> str:
-    """Return a password as it is hashed: in NFC, with ASCII spaces for other spaces (RFC 8265, OpaqueString).
+    """Return a password in the form that is hashed: NFC, with ASCII spaces for other spaces (RFC 8265, OpaqueString).
 
-    A text that OpaqueString forbids, such as one with a control character, gets the same form and is not refused,
-    because a password has no rules about its characters.
+    A text that OpaqueString forbids, such as a text with a control character, gets the same form and is not refused,
+    because there are no rules about the characters of a password.
     """
     try:
         return _enforced(_PASSWORD, text)
@@ -78,7 +84,7 @@ def password(text: str) -> str:
 
 def _new_name(text: str, field: str) -> str:
     try:
-        shown = _enforced(_SHOWN, text)
+        shown = _enforced(_STORED, text)
         _enforced(_COMPARED, shown)
     except UnicodeEncodeError as error:
         reason = _REASONS.get(error.reason, "has a character that names must not have")
@@ -87,12 +93,12 @@ def _new_name(text: str, field: str) -> str:
 
 
 def _enforced(profile: Profile, text: str) -> str:
-    """Return the form of a text in a PRECIS profile. Raises `UnicodeEncodeError` for a text that has none."""
+    """Return the form of a text in a PRECIS profile. Raises `UnicodeEncodeError` when the profile forbids the text."""
     return profile.enforce(text)
 
 
 def _domain_key(domain: str) -> str:
-    """Return the key of a domain. The two forms of an internationalized domain have one key (RFC 5890)."""
+    """Return the key of a domain. Both forms of an internationalized domain have the same key (RFC 5890)."""
     return ".".join(_label_key(label) for label in domain.split("."))
 
 
@@ -107,6 +113,7 @@ def _label_key(label: str) -> str:
 
 
 def _visible(text: str) -> str:
+    """Return the visible characters of a text in NFC, without differences of case and compatibility (NFKC)."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     seen = (
         each

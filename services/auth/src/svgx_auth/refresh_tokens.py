@@ -1,7 +1,7 @@
 """Refresh tokens: opaque texts, stored as hashes. Each token is derived from the token before it.
 
 A token's successor is the HMAC-SHA256 of the token, with a key that only this service has. A repeated refresh therefore
-gets the same successor, although no token is stored (docs/decisions/0007).
+gets the same successor, although the service stores only hashes of tokens (docs/decisions/0007).
 """
 
 import base64
@@ -18,9 +18,10 @@ _PURPOSE = b"svgx refresh token successor v1"
 
 
 class RefreshTokens:
-    """Creates the chain of tokens of a session. `secret` is the server's secret.
+    """The source of a session's chain of refresh tokens.
 
-    `other_secret` is the next or the previous secret while the secret is replaced, or empty.
+    `secret` is the server's secret. While it is replaced, `other_secret` is the next or the previous secret; otherwise
+    `other_secret` is empty.
     """
 
     def __init__(self, secret: str, other_secret: str = "") -> None:
@@ -31,7 +32,10 @@ class RefreshTokens:
         return secrets.token_urlsafe(TOKEN_BYTES)
 
     def successors(self, token: str) -> list[str]:
-        """Return the successors of `token`: one for each secret, `secret` first. Every call returns the same."""
+        """Return the possible successors of `token`: one for each secret, beginning with that of `secret`.
+
+        Every call returns the same successors.
+        """
         return [_successor(key, token) for key in self._keys]
 
 

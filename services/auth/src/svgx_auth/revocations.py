@@ -1,8 +1,9 @@
 """Sessions, access tokens and API keys that were revoked before they expired.
 
-The rows of `session`, `account` and `api_key` record the revocations. Each one is broadcast to the gateways at once,
-and a gateway can request the list of revocations. A revocation leaves the list when the last token or key concerned has
-expired, or after `KEY_LISTED_SECONDS` in the case of a key (docs/decisions/0009 and 0012).
+The rows of `session`, `account` and `api_key` record the revocations. Each revocation is broadcast to the gateways at
+once, and a gateway can request the list of revocations. A revocation leaves the list when the last of its tokens has
+expired. The revocation of an API key leaves the list when the key has expired, or `KEY_LISTED_SECONDS` after the end of
+the key if that is earlier (docs/decisions/0009 and 0012).
 """
 
 from datetime import datetime
@@ -18,8 +19,8 @@ from svgx_common.postgres import Database, Row, Session
 KEY_LISTED_SECONDS = 86400.0
 """Seconds for which the list of revocations contains an ended API key.
 
-A gateway without a connection to this service trusts its last answer about a key for ten minutes, and keeps the key's
-live connections until it learns that the key has ended.
+The time is long because a gateway that cannot reach this service keeps the key's live connections until it learns that
+the key has ended. For other requests, such a gateway trusts its last answer about a key for ten minutes.
 """
 
 log = structlog.get_logger(__name__)
@@ -27,14 +28,14 @@ log = structlog.get_logger(__name__)
 EndReason = Literal["logout", "ended", "reuse", "password", "disabled", "deleted", "provider"]
 """The reason why a session ended.
 
-`logout`: its owner logged out. `ended`: its owner, from another session, or an admin ended it. `reuse`: a spent refresh
-token was used. `password`, `disabled`, `deleted`: the account was changed. `provider`: the OpenID Connect provider no
-longer gives the account a role.
+`logout`: the owner of the session logged out. `ended`: the owner or an admin ended the session by its id, or an admin
+ended all sessions of the account. `reuse`: a spent refresh token was used. `password`, `disabled`, `deleted`: the
+account was changed. `provider`: the OpenID Connect provider no longer gives the account a role.
 """
 
 
 class Revocations:
-    """Ends sessions, access tokens and API keys.
+    """The revocation of sessions, access tokens and API keys.
 
     The `end_*` methods run inside the caller's transaction. After the commit, the caller passes their result to
     `announce`, or the result of `end_key` to `announce_key`.
@@ -64,7 +65,7 @@ class Revocations:
         rows = await session.rows("end_tokens", user_id)
         return [_account_revocation(row) for row in rows]
 
-    async def end_account(
+    async def end_sessions_and_tokens(
         self, session: Session, user_id: str, reason: EndReason
     ) -> list[Revocation]:
         """End all sessions and access tokens of an account."""
@@ -81,7 +82,9 @@ class Revocations:
         try:
             await self._bus.broadcast(REVOKED, RevocationList(items=ended))
         except Unavailable:
-            log.warning("cannot tell the gateways about ended sessions; they will poll")
+            log.warning(
+                "cannot tell the gateways about revocations; they learn of them at their next poll"
+            )
 
     async def end_key(self, session: Session, key_id: str, owner: str | None) -> Row | None:
         """End a live API key of the account `owner`, or of any account when `owner` is None.
@@ -95,9 +98,9 @@ class Revocations:
         await self.announce([_key_revocation(row)])
 
     async def since(self, after: datetime | None) -> RevocationList:
-        """List the revocations that concern a token or key that has not expired.
+        """List the revocations of tokens and keys that have not expired.
 
-        With `after`, only later revocations are listed.
+        With `after`, list only revocations after that time.
         """
         async with self._database.session() as session:
             # Read the clock first. A revocation during the queries below is then listed twice instead of never.

@@ -1,4 +1,4 @@
-"""The command `rotate-keys`: add a signing key to the file. The key is published at once, and signs some time later."""
+"""The command `rotate-keys`: add a signing key to the file. The key is published at once, and begins to sign later."""
 
 import argparse
 import os
@@ -14,7 +14,7 @@ from svgx_auth.keys.key_file import KeyEntry, KeyRing
 from svgx_common.tokens.signing_keys import ASYMMETRIC, MIN_RSA_BITS, read_key
 
 LEAD = 300
-"""Seconds until a new key signs, because every replica and gateway must have the key by then."""
+"""Seconds until a new key begins to sign, because every replica and gateway must have the key by then."""
 
 KEEP = 86400 + 300
 """Seconds for which a key is published after the next key began to sign: a token's longest life, and five minutes."""
@@ -37,7 +37,8 @@ def generate(algorithm: str, not_before: int) -> KeyEntry:
 def rotate(ring: KeyRing, algorithm: str, now: int, lead: int = LEAD, keep: int = KEEP) -> KeyRing:
     """Return the ring with a new key that begins to sign `lead` seconds after `now`.
 
-    Until then, the present key signs. A key is left out when the last token that it signed has expired.
+    Until then, the present key signs. Leave out keys that were superseded at least `keep` seconds ago, because the last
+    token that they signed has expired.
     """
     entries = (*ring.entries, generate(algorithm, now + lead))
     superseded_at = [*(entry.not_before for entry in entries[1:]), now + lead]

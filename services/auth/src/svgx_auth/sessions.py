@@ -50,7 +50,10 @@ FORGET_BATCH = 10_000
 
 @dataclass(frozen=True, slots=True)
 class _Continued:
-    """The session continues with this refresh token."""
+    """The outcome of an accepted refresh: the session continues with `refresh_token`.
+
+    `expires_at` is the Unix time, in seconds, at which the session ends.
+    """
 
     account: Account
     session_id: str
@@ -60,7 +63,7 @@ class _Continued:
 
 @dataclass(frozen=True, slots=True)
 class _Reused:
-    """A spent token was used, and its session was ended."""
+    """The outcome of the use of a spent token: its session was ended."""
 
     account_id: str
     ended: list[Revocation]
@@ -68,7 +71,7 @@ class _Reused:
 
 @dataclass(frozen=True, slots=True)
 class _Refused:
-    """The token was refused, and nothing has changed. `account_id` is None for an unknown token."""
+    """The outcome of a refused token: nothing has changed. `account_id` is None for an unknown token."""
 
     account_id: str | None
 
@@ -145,8 +148,8 @@ class Sessions:
         """Exchange a refresh token for its successor and a new access token.
 
         A spent token gets the same successor again, for at most `GRACE` seconds and only until the successor is spent.
-        Any later use of a spent token ends the session, because two clients then have the token, and one of them has
-        stolen it.
+        Any later use of a spent token ends the session, because it shows that two clients have the token, and that one
+        of them has stolen it.
 
         Raises `Unauthenticated` for such a later use, and for a token that is unknown or belongs to an ended session.
         """
@@ -242,7 +245,8 @@ class Sessions:
     ) -> _Continued | _Reused | _Refused:
         """Mark a refresh token as spent, or handle the use of a spent token.
 
-        `old` is the token's hash. `successors` are its possible successors; an unspent token gets the first of them.
+        `old` is the token's hash. `successors` are the possible successors of the token. An unspent token gets the
+        first of them, and a token that was spent less than `GRACE` seconds ago gets its stored successor.
         """
         owner = await session.row("session_of_refresh_token", old)
         if owner is None:

@@ -19,7 +19,7 @@ MAX_WORKERS = 64
 
 MAX_MEMORY_KIB = 4 * 1024 * 1024
 MAX_PASSES = 1000
-"""4 GiB and a thousand passes. One hash then takes minutes, and larger values overflow in the library."""
+"""4 GiB and a thousand passes. One hash with these values takes minutes. Larger values overflow in the library."""
 
 
 def _check_key_file(path: Path | None) -> Path | None:
@@ -53,14 +53,14 @@ class AuthSettings(PostgresSettings, TokenSettings):
     svgx_admin_username: str = ""
     svgx_admin_email: str = ""
     svgx_admin_password: SecretStr = SecretStr("")
-    """If no admin exists when the service starts, it creates this account as an admin."""
+    """Password of the admin that the service creates with `svgx_admin_*` at its start when no admin exists."""
     event_relay_seconds: float = Field(1.0, gt=0, le=60)
     """Seconds between two checks of the outbox of events."""
     event_retention_days: int = Field(30, ge=1, le=3650)
     """Days for which events are kept."""
 
     public_url: Annotated[str, AfterValidator(_public_url)] = ""
-    """URL at which browsers reach the gateway, because providers send browsers back there."""
+    """URL at which browsers reach the gateway. Sign-in providers send browsers back to this URL."""
     oidc_providers: tuple[OidcProvider, ...] = ()
     """OpenID Connect providers at which users may sign in: a JSON list of their settings (see `oidc.settings`)."""
 
@@ -69,8 +69,8 @@ class AuthSettings(PostgresSettings, TokenSettings):
         """Return how many requests may work on a password at the same time.
 
         Such a request also reads the database, so two requests for each worker keep the worker busy. At most three
-        quarters of the connections serve these requests. So even with a slow database, some connections remain for
-        refreshes and the administration.
+        quarters of the connections to the database serve these requests. Therefore, even when the database is slow,
+        some connections remain for refreshes and the administration.
         """
         connections = self.database_connections
         return max(1, min(2 * self.password_workers, connections - max(1, connections // 4)))

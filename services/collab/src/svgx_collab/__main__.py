@@ -1,6 +1,6 @@
-"""Start the collab service, `python -m svgx_collab`, or its command.
+"""Start the collab service, or its command.
 
-`doctor` checks the settings and the servers that the service needs.
+`python -m svgx_collab` runs the service. The command `doctor` checks the settings and the servers that it needs.
 """
 
 import svgx_common.quick_imports  # noqa: F401  # before all other imports

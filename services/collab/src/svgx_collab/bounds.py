@@ -1,12 +1,13 @@
 """The bounds of edits on one replica, for each edit, account and canvas. No I/O; the caller passes the time."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from prometheus_client import Counter
 
 from svgx_canvas.document.shared_document import Growth
 from svgx_common.contract.live.rejections import Reason
+from svgx_common.token_bucket import TokenBucket
 
 REFUSED = Counter(
     "svgx_engine_collab_refused_edits",
@@ -22,10 +23,10 @@ PACED = Counter(
 )
 
 MANY_ACCOUNTS = 10_000
-"""Number of accounts. While it is reached, the accounts with small debts are forgotten every `FORGET_SECONDS`."""
+"""When this many accounts are kept, a new account first removes the accounts with little use."""
 
 FORGET_SECONDS = 5.0
-"""Seconds between two searches for accounts with small debts, because a search looks at all accounts."""
+"""Shortest time in seconds between two such removals, because each looks at all accounts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Limits:
     """The limits of one replica."""
 
     edit_seconds: float = 0.1
-    """Seconds of the processor for which one edit may be integrated. Each of its structs adds 20 µs."""
+    """Seconds of the processor for which one edit may be integrated. Each struct of the edit adds 20 µs."""
     account_seconds: float = 5.0
     """Seconds of the processor that the slow edits of an account may take at once."""
     account_share: float = 0.02
@@ -43,7 +44,7 @@ class Limits:
     account_clients: int = 20_000
     """Yjs clients that the edits of an account may add in an hour."""
     canvas_clients: int = 200_000
-    """Yjs clients of one canvas, also those of the past."""
+    """Yjs clients of one canvas, including former clients."""
     canvas_structs: int = 4_000_000
     """Structs of one canvas, also deleted ones."""
     canvas_share: float = 0.05
@@ -53,7 +54,7 @@ class Limits:
 
 
 class Refused(Exception):
-    """An edit is refused. `amount` is the limit, or the seconds until the client may try again."""
+    """The refusal of an edit. `amount` is the limit, or the seconds until the client may try again, rounded up."""
 
     def __init__(self, reason: Reason, amount: float) -> None:
         super().__init__(reason.name)
@@ -61,24 +62,12 @@ class Refused(Exception):
         self.amount = math.ceil(amount)
 
 
-@dataclass(slots=True)
-class _Debt:
-    """An amount that falls to zero with time."""
-
-    amount: float = 0.0
-    at: float = 0.0
-
-    def now(self, rate: float, now: float) -> float:
-        """Return the amount after it has fallen by `rate` a second."""
-        self.amount = max(0.0, self.amount - (now - self.at) * rate)
-        self.at = now
-        return self.amount
-
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Account:
-    seconds: _Debt = field(default_factory=_Debt)
-    clients: _Debt = field(default_factory=_Debt)
+    """The seconds of the processor and the new Yjs clients that an account may still use."""
+
+    seconds: TokenBucket
+    clients: TokenBucket
 
 
 class Bounds:
@@ -89,10 +78,14 @@ class Bounds:
         self._client_rate = limits.account_clients / 3600
         self._accounts: dict[str, _Account] = {}
         self._forget_at = -math.inf
-        """Time of the next search for accounts with small debts."""
+        """Earliest time of the next removal of accounts with little use."""
 
     def admit(self, author: str, growth: Growth, clients: int, structs: int, now: float) -> None:
-        """Count the growth of a canvas that has `clients` and `structs`. Raises `Refused` beyond a bound."""
+        """Count the growth that an edit causes on a canvas with this number of `clients` and of `structs`.
+
+        Raises `Refused` when the growth would exceed a bound, or while the account's slow edits have used up its time.
+        An edit without growth is always admitted.
+        """
         limits = self.limits
         if not growth.structs and not growth.clients:
             return
@@ -106,23 +99,20 @@ class Bounds:
             raise Refused(Reason.EDIT_CLIENTS, limits.edit_clients)
         if clients + growth.clients > limits.canvas_clients:
             raise Refused(Reason.CANVAS_CLIENTS, limits.canvas_clients)
-        debt = self._account(author, now).clients
-        over = debt.now(self._client_rate, now) + growth.clients - limits.account_clients
-        if over > 0:
-            raise Refused(Reason.ACCOUNT_CLIENTS, over / self._client_rate)
-        debt.amount += growth.clients
+        bucket = self._account(author, now).clients
+        if seconds := bucket.seconds_until(growth.clients, now):
+            raise Refused(Reason.ACCOUNT_CLIENTS, seconds)
+        bucket.take(growth.clients)
 
     def spend(self, author: str, seconds: float, now: float) -> None:
-        """Count the seconds of the processor that an account's edits have taken."""
-        debt = self._account(author, now).seconds
-        debt.now(self.limits.account_share, now)
-        debt.amount += seconds
+        """Count the seconds of the processor that an account's slow edits have taken."""
+        bucket = self._account(author, now).seconds
+        bucket.seconds_until(0.0, now)
+        bucket.take(seconds)
 
     def _check_seconds(self, author: str, now: float) -> None:
-        share = self.limits.account_share
-        over = self._accounts[author].seconds.now(share, now) - self.limits.account_seconds
-        if over > 0:
-            raise Refused(Reason.ACCOUNT_TIME, over / share)
+        if seconds := self._accounts[author].seconds.seconds_until(0.0, now):
+            raise Refused(Reason.ACCOUNT_TIME, seconds)
 
     def _account(self, author: str, now: float) -> _Account:
         account = self._accounts.get(author)
@@ -130,17 +120,21 @@ class Bounds:
             if len(self._accounts) >= MANY_ACCOUNTS and now >= self._forget_at:
                 self._forget_at = now + FORGET_SECONDS
                 self._forget(now)
-            account = self._accounts[author] = _Account()
+            limits = self.limits
+            account = self._accounts[author] = _Account(
+                TokenBucket(limits.account_share, limits.account_seconds, now),
+                TokenBucket(self._client_rate, limits.account_clients, now),
+            )
         return account
 
     def _forget(self, now: float) -> None:
-        """Forget the accounts with small debts: less than a tenth of each limit."""
+        """Forget the accounts with little use: at most a tenth of each limit."""
         limits = self.limits
         self._accounts = {
             author: account
             for author, account in self._accounts.items()
-            if account.seconds.now(limits.account_share, now) > limits.account_seconds / 10
-            or account.clients.now(self._client_rate, now) > limits.account_clients / 10
+            if account.seconds.seconds_until(0.9 * limits.account_seconds, now)
+            or account.clients.seconds_until(0.9 * limits.account_clients, now)
         }
 
 
@@ -150,11 +144,11 @@ class Pace:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._due_at = 0.0
-        self._edits = _Debt()
+        self._edits = TokenBucket(limits.canvas_edit_share, EDITS_AT_ONCE, 0.0)
         self._is_hurrying = False
 
     def hurry(self) -> None:
-        """End all pauses, because the replica leaves the canvas. No pause begins afterwards."""
+        """End the pause of integration, because the replica leaves the canvas. No such pause begins afterwards."""
         self._is_hurrying = True
 
     def seconds_until_due(self, now: float) -> float:
@@ -162,7 +156,7 @@ class Pace:
         return 0.0 if self._is_hurrying else max(0.0, self._due_at - now)
 
     def note_transaction(self, seconds: float, now: float) -> None:
-        """Note the seconds of the processor that a transaction has taken."""
+        """Note the seconds of the processor that a transaction has taken. A long one causes a pause."""
         if seconds > SHORT_TRANSACTION:
             pause = min(LONGEST_PAUSE, seconds / self._limits.canvas_share - seconds)
             self._due_at = now + pause
@@ -170,17 +164,19 @@ class Pace:
 
     def note_edits(self, seconds: float, now: float) -> None:
         """Note the seconds of the processor that a batch of edits has taken."""
-        self._edits.now(self._limits.canvas_edit_share, now)
-        self._edits.amount += seconds
+        self._edits.seconds_until(0.0, now)
+        self._edits.take(seconds)
 
     def seconds_until_edits(self, now: float) -> float:
         """Return the seconds until the canvas's next batch may be taken, or 0."""
-        share = self._limits.canvas_edit_share
-        return max(0.0, self._edits.now(share, now) - EDITS_AT_ONCE) / share
+        return self._edits.seconds_until(0.0, now)
 
 
 SHORT_TRANSACTION = 0.002
-"""A transaction of at most these seconds has no pause. Few clients need less, even for 500 edits at once."""
+"""Longest transaction, in seconds, that causes no pause.
+
+On a canvas with few clients, transactions are shorter, even with 500 edits at once.
+"""
 
 LONGEST_PAUSE = 2.0
 """The longest pause of a canvas, in seconds."""

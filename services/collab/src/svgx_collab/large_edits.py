@@ -11,13 +11,13 @@ LARGE_BYTES = 256 * 1024
 
 
 async def wait_for_turn(room: Room) -> None:
-    """Wait until the room may take edits. Its gateways notice that batches are late, and slow their clients."""
+    """Wait until the room may take edits. Meanwhile, its gateways wait for answers, and slow down their clients."""
     if seconds := room.seconds_until_edits:
         await asyncio.sleep(seconds)
 
 
 async def check_large(room: Room, edits: list[Edit]) -> dict[int, Checked | None] | None:
-    """Check the large edits of a batch in a thread. Return the results by index; None without a large edit."""
+    """Check the large edits of a batch in a thread. Return the results by index, or None without a large edit."""
     large = [index for index, edit in enumerate(edits) if len(edit.update) > LARGE_BYTES]
     if not large:
         return None

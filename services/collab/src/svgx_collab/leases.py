@@ -1,7 +1,8 @@
-"""Leases in Redis: the replica that holds a canvas. A lease saves work. It does not keep edits safe.
+"""Leases in Redis. A lease names the replica that holds a canvas.
 
-When two replicas hold one canvas by accident, their documents merge: updates commute, and the journal's revisions show
-each replica the commits of the other. So canvases are held without Redis too, and nothing waits for Redis.
+Leases avoid duplicate work, but the safety of edits does not depend on them. When two replicas hold one canvas by
+accident, their documents merge: updates commute, and the journal's revisions show each replica the commits of the
+other. Therefore canvases are also held while Redis is not reachable.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,8 +25,8 @@ TTL = 10.0
 RENEW = 3.0
 """Seconds between renewals."""
 
-# Takes the lease when it is free, already ours, or owned by a replica that is known to be dead (ARGV[2]). Returns the
-# owner.
+# Takes the lease for the replica ARGV[1] for ARGV[3] ms when the lease is free, or owned by ARGV[1] or by the dead
+# replica ARGV[2]. Returns the owner.
 _TAKE = """
 local owner = redis.call('GET', KEYS[1])
 if owner and owner ~= ARGV[1] and owner ~= ARGV[2] then return owner end
@@ -39,6 +40,7 @@ return 0
 """
 
 IsAlive = Callable[[str], Awaitable[bool]]
+"""A function that returns whether the replica with an id still answers."""
 
 
 class Leases:
@@ -64,7 +66,7 @@ class Leases:
     async def renew(self, canvas_ids: Sequence[str]) -> list[str]:
         """Renew the leases, and return the canvases with a lease of another replica.
 
-        When Redis fails half-way, return the canvases found so far. The other leases are renewed next time.
+        When Redis stops answering, return the canvases found so far. The other leases are renewed at the next call.
         """
         lost = []
         for canvas_id in canvas_ids:
@@ -76,7 +78,7 @@ class Leases:
         return lost
 
     async def release(self, canvas_id: str) -> None:
-        """Delete the lease if it is ours, so that the next replica can take over at once."""
+        """Delete the lease if this replica owns it, so that the next replica can take over at once."""
         try:
             await self._release_script(keys=[_key(canvas_id)], args=[self._replica_id])
         except (RedisError, OSError) as error:
@@ -95,7 +97,7 @@ class Leases:
         return cast(str, owner)
 
     def _note_failure(self, error: Exception) -> None:
-        """Count the failure, and log the first of an outage."""
+        """Count the failure, and log the first failure of an outage."""
         FAILURES.inc()
         if not self._degraded:
             log.warning(

@@ -2,9 +2,9 @@
 
 Each edit goes to the clients and to the journal. The document integrates all edits since the last broadcast or journal
 entry in one transaction. `_unsent` holds the changes of the transactions that were not broadcast yet. `_unsaved` holds
-the parts of edits that are in no journal entry yet. When no entry is in flight, they are joined into the next one. An
-entry in flight is resent unchanged until state has committed it. A receipt names the number of parts that must be
-committed before its batch is saved.
+the parts of edits that are in no journal entry yet. When no entry is in flight, these parts are joined into the next
+entry. An entry in flight is resent unchanged until the state service has committed it. A receipt names the number of
+parts that must be committed before its batch is saved.
 """
 
 import time
@@ -31,15 +31,18 @@ from svgx_yjs.parts import Part
 from svgx_yjs.structure import EMPTY_UPDATE
 
 MERGE_BYTES = 1024 * 1024
-"""Bytes merged into one broadcast or journal entry. A larger edit is not merged, because merging reads all of it."""
+"""Largest number of bytes that are merged into one broadcast or journal entry.
+
+A larger edit is not merged, because merging reads all of it.
+"""
 
 NEW_SECONDS = 30.0
-"""Seconds for which a room counts as new. Meanwhile, clients may pass on edits of others that the room lacks."""
+"""Seconds for which a room counts as new. In a new room, clients may pass on edits of other users that it lacks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A batch of edits that was taken. The batch is saved when the first `position` parts of edits are committed.
+    """The receipt of a batch of edits. The batch is saved when the first `position` parts of edits are committed.
 
     `rejected` has the rejected edits of the batch, packed (see `Rejection`). A malformed edit is packed as its index.
     """
@@ -61,10 +64,10 @@ class Room:
     """The document of one canvas, with the edits that are not broadcast or not saved yet.
 
     `epoch` identifies this room among all rooms of the canvas, and is the `writer` of the room's journal entries.
-    All methods but the properties may raise `Fault` (see `SharedDocument`). Then the room must not be used any more; a
-    new room has to be made from the journal. `faulty` has the digests of updates that caused a `Fault`: such edits are
-    rejected, and such updates of the journal are left out. A room that is made with `one_by_one` names the update in
-    its `Fault`.
+    All methods but the properties may raise `Fault` (see `SharedDocument`). After a `Fault`, the room must not be used
+    any more, and a new room has to be made from the journal. `faulty` has the digests of updates that caused a `Fault`:
+    such edits are rejected, and such updates of the journal are left out. In a room that is made with `one_by_one`, a
+    `Fault` names the update that caused it.
 
     `bounds` are the bounds of the replica. `pace` tells when the room may integrate changes, and when it may take
     edits. While the room may not integrate, it gives no broadcasts and no journal entries, and answers a sync without
@@ -103,7 +106,7 @@ class Room:
         self._parts_committed = 0
         self._entries_made = 0
         self._in_flight_since: float | None = None
-        """The arrival of the oldest edit in the entry in flight."""
+        """The arrival of the oldest edit in the entry in flight, on the monotonic clock; None without such an entry."""
         self._in_flight: Entry | None = None
         self._parts_in_flight = 0
 
@@ -113,13 +116,16 @@ class Room:
         return self._document.left_out
 
     def check(self, update: bytes) -> Checked | None:
-        """Check a large edit for `receive`, without changing anything. It may run in a thread."""
+        """Check a large edit for `receive`, without changing the room. The method may run in a thread.
+
+        Return None if the check fails; `receive` then checks the edit again.
+        """
         return self._document.check(update)
 
     def receive(
         self, edits: list[Edit], checked: Mapping[int, Checked | None] | None = None
     ) -> Receipt:
-        """Take a batch. Resending is safe, because an edit that was taken before changes nothing.
+        """Take a batch of edits. Resending a batch is safe, because an edit that was taken before changes nothing.
 
         `checked` has the results of `check` by the edits' indexes.
         """
@@ -152,10 +158,13 @@ class Room:
             yield Broadcast(self.epoch, self.broadcast_sequence, update)
 
     def take_entry(self) -> Entry | None:
-        """Merge edits into the next journal entry. Return None while an entry is in flight, or when no edit waits."""
+        """Merge edits into the next journal entry.
+
+        Return None while an entry is in flight, during a pause, and when no edit waits.
+        """
         if self._in_flight is not None or not self._unsaved:
             return None
-        # An entry has nothing on which pycrdt fails.
+        # Integrate the edits first, because an entry must not have an update on which pycrdt fails.
         if not self._flush():
             return None
         update, count = self._next_entry()
@@ -222,7 +231,7 @@ class Room:
     def sync(self, state_vector: bytes, awareness: bytes) -> SyncReply:
         """Return the content that a peer with `state_vector` lacks. Raises `svgx_yjs.lib0.Malformed`.
 
-        The next broadcasts have the edits that wait for their integration.
+        Edits that still wait for their integration come in later broadcasts, and not in the reply.
         """
         self._flush()
         return self._reply(self._document.missing(state_vector, with_queue=False), awareness)
@@ -243,7 +252,7 @@ class Room:
         return self.pace.seconds_until_edits(time.monotonic())
 
     def _flush(self) -> bool:
-        """Integrate all edits, and note the time that this took. Return False during a pause, without integration."""
+        """Integrate all edits, and note the time that this took. During a pause, do nothing and return False."""
         if self.seconds_until_due:
             return False
         document = self._document
@@ -289,10 +298,11 @@ class Room:
         return rejection
 
     def _others(self, author: str, clients: Collection[int]) -> Collection[int]:
-        """Return the clients that other users use at present. Raises `Refused` if an edit has no other clients.
+        """Return the Yjs clients of an edit that other users than its author use at present.
 
-        A client may pass on the edits of others, for example to a new holder. These edits also arrive from their own
-        clients, so they are left out here. A new room refuses no edit because of this.
+        A client may pass on the edits of other users, for example to a new holder. These edits also arrive from their
+        own clients, so they are left out of the author's edit. Raises `Refused` when nothing of the edit is left,
+        unless the room is new.
         """
         found = [each for each in clients if self.owner_of(each) not in (None, author)]
         if found:
@@ -312,17 +322,17 @@ class Room:
         parts = (each.part for each in self._unsaved)
         if self._unsaved[0].part.can_be_joined:
             return join_first(parts, MERGE_BYTES)
-        # Parts that wait for others may contradict each other.
+        # Parts that cannot be joined wait for other parts, and may contradict each other.
         waiting = takewhile(lambda part: not part.can_be_joined, parts)
         return self._merger.merge_first(part.update for part in waiting)
 
 
 class _Merger:
-    """Merges queued updates into updates of at most `MERGE_BYTES`. A larger update stays alone.
+    """The merger of queued updates into updates of at most `MERGE_BYTES`. A larger update is not merged.
 
     Updates that contradict each other cannot be merged. When merging fails, `merge_first` tries the first half of the
-    updates, then the first quarter, and so on. Its next call begins with as many bytes as were merged, and each later
-    call with twice as many as the call before it. So a call reads few bytes more than it merges.
+    updates, then the first quarter, and so on. After a failure, the next call tries as many bytes as were merged, and
+    each later call twice as many as the call before it. Therefore a call reads few bytes more than it merges.
     """
 
     def __init__(self, merge: Callable[[Sequence[bytes]], bytes | None]) -> None:

@@ -11,23 +11,28 @@ class CollabSettings(ServiceSettings):
 
     redis_url: RedisUrl = "redis://localhost:6379/0"
     import_workers: int = Field(2, ge=1, le=64)
-    """Worker processes for imports. Each reads one import at a time. One account may use half of them."""
+    """Worker processes for imports. Each reads one import at a time.
+
+    One account may use half of the processes, and at least one.
+    """
     import_memory_bytes: int = Field(1024 * 1024 * 1024, ge=64 * 1024 * 1024)
     """Bytes of address space that one worker may use."""
     import_timeout_seconds: float = Field(30.0, gt=0, le=600)
-    """Seconds that one import may take. After this time, its worker process is killed."""
+    """Seconds that a worker may take to read one import. After this time, the worker process is killed."""
     edit_seconds: float = Field(0.1, gt=0, le=10)
-    """Seconds of the processor for which one edit may be integrated, and 20 µs for each struct. Past that, 4413."""
+    """Seconds of the processor for which one edit may be integrated, plus 20 µs for each struct. Past that, its
+    sender's connection is closed with 4413."""
     account_edit_seconds: float = Field(5.0, gt=0, le=600)
-    """Seconds of the processor that the slow edits of an account may take at once. Past that, 1013."""
+    """Seconds of the processor that the slow edits of an account may take at once. Past that, edits are refused with
+    1013."""
     account_edit_share: float = Field(0.02, gt=0, le=1)
     """Seconds of the processor that the slow edits of an account may take in each second, in the long run."""
     edit_max_clients: int = Field(10_000, ge=1)
-    """Yjs clients that one edit may add to a canvas. Past that, 4413."""
+    """Yjs clients that one edit may add to a canvas. Past that, the edit is refused with 4413."""
     account_max_clients_per_hour: int = Field(20_000, ge=1)
-    """Yjs clients that the edits of an account may add. Past that, 1013."""
+    """Yjs clients that the edits of an account may add in an hour. Past that, edits are refused with 1013."""
     canvas_max_clients: int = Field(200_000, ge=1)
-    """Yjs clients of one canvas, also those of the past. Past that, edits of further clients are refused with 4413."""
+    """Yjs clients of one canvas, including former ones. Past that, edits of further clients are refused with 4413."""
     canvas_max_structs: int = Field(4_000_000, ge=1)
     """Structs of one canvas, also deleted ones. Past that, edits that insert are refused with 4413."""
     canvas_transaction_share: float = Field(0.05, gt=0, le=1)

@@ -1,8 +1,11 @@
 """Start the gateway, or one of its commands.
 
-`python -m svgx_gateway` runs the gateway. With the argument `nats-keys` it prints new NATS keys for the services, and
-with `nats-config` the users and permissions for the configuration of the NATS server. `nats-rotate` replaces the keys
-step by step. `doctor` checks the settings and the servers that the service needs.
+`python -m svgx_gateway` runs the gateway. Its commands:
+
+- `nats-keys` prints new NATS keys for the services.
+- `nats-config` prints the users and permissions for the configuration of the NATS server.
+- `nats-rotate` replaces the keys step by step.
+- `doctor` checks the settings and the servers that the gateway needs.
 """
 
 import svgx_common.quick_imports  # noqa: F401  # before all other imports

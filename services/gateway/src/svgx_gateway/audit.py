@@ -19,8 +19,8 @@ _UNKNOWN = (DeadlineExceeded, Unavailable, Internal)
 def must_record(operation: Operation[Any, Any], request: RequestModel, caller: Caller) -> bool:
     """Return whether a call belongs in the audit log.
 
-    These are the changes that only admins make, and the calls of admins that reach data of other users. The gateway
-    does not know the owners of a canvas, so an admin's restores of the admin's own canvases are recorded too.
+    These calls are the changes that only admins make, and the calls of admins that reach data of other users. The
+    gateway does not know the owners of a canvas, so it also records when admins restore their own canvases.
     """
     if operation.is_audited:
         return True
@@ -30,10 +30,10 @@ def must_record(operation: Operation[Any, Any], request: RequestModel, caller: C
 
 
 def is_outcome_unknown(error: SvgxError) -> bool:
-    """Return whether an operation with this error may have changed something, because its answer was lost.
+    """Return whether an operation that ended with this error may have changed something.
 
-    After `NoResponders` it has changed nothing, because no service received the request. `BusUnreachable` may also come
-    after the request was sent.
+    Its answer may have been lost after the change. After `NoResponders`, nothing has changed, because no service
+    received the request. `BusUnreachable` may also be raised after the request was sent.
     """
     return isinstance(error, _UNKNOWN) and not isinstance(error, NoResponders)
 
@@ -47,9 +47,10 @@ async def record(
     *,
     unknown: bool = False,
 ) -> None:
-    """Record an operation with the ids in its path. `unknown`: the answer was lost, so the outcome is not known.
+    """Record an operation with the ids in its path.
 
-    If auth cannot record the operation, only the log line shows it.
+    `unknown` means that the answer was lost, so the outcome of the operation is not known. If auth cannot record the
+    operation, it is only in the gateway's log.
     """
     assert operation.http is not None
     detail = {name: str(getattr(request, name)) for name in operation.http.path_fields}

@@ -24,7 +24,7 @@ from svgx_gateway.replica_watch import Replica, ReplicaWatch
 from svgx_gateway.websocket.live_canvases import LiveCanvases
 
 ANSWER_SECONDS = 2.0
-"""Seconds that another gateway has to answer. Beyond that, the page names it as missing."""
+"""Seconds that another gateway has to answer. Beyond that, the page names the silent gateway as missing."""
 
 
 class LiveConnections:

@@ -1,4 +1,4 @@
-"""Tell clients about their quotas, and ask them for refused edits when the quotas allow these edits again."""
+"""Notices to clients about their quotas, and requests for refused edits when the quotas allow these edits again."""
 
 from collections import Counter
 
@@ -25,7 +25,7 @@ for _status in _COUNTED:
 
 
 class QuotaNotices:
-    """The notices of one gateway. After each report, all open connections are checked."""
+    """The notices of one gateway. After each report about quotas, all open connections are checked."""
 
     def __init__(
         self, watch: QuotaWatch, enforcement: QuotaEnforcement, live_canvases: LiveCanvases
@@ -55,13 +55,15 @@ class QuotaNotices:
                 connection.lacks_edits = False
                 canvas = self._live_canvases.live(canvas_id)
                 if canvas is not None:
-                    self._background.start("ask for refused edits", _ask(canvas, connection))
+                    self._background.start(
+                        "ask for refused edits", _ask_for_edits(canvas, connection)
+                    )
         counts = Counter(accounts.values())
         for each in _COUNTED:
             EDITORS.labels(each.value).set(counts[each])
 
 
-async def _ask(canvas: LiveCanvas, connection: Connection) -> None:
+async def _ask_for_edits(canvas: LiveCanvas, connection: Connection) -> None:
     """Ask a client for the edits that were refused."""
     try:
         await canvas.request_client_state(connection)

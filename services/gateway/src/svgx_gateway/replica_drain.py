@@ -1,4 +1,4 @@
-"""An admin drains one replica: the gateway forwards the order to it."""
+"""The drain of one replica by an admin. The gateway forwards the order to the replica."""
 
 import asyncio
 
@@ -33,11 +33,11 @@ class ReplicaDrain:
         responder.answer(DRAIN_REPLICA, self.drain)
 
     async def drain(self, request: DrainReplicaRequest, call: Call) -> Empty:
-        """Tell a replica to drain. Return when it has begun.
+        """Tell a replica to drain. Return when it has confirmed the order.
 
         Raises `NotFound` for a replica that does not answer, `Conflict` when no other replica of its service serves,
-        and `Forbidden` for an API key. A replica that drains still answers until it ends, so the health report of each
-        other replica shows whether it serves.
+        and `Forbidden` for an API key. A draining replica still answers pings, so the other replicas are asked for
+        their health reports.
         """
         if call.signed_in().by_key:
             raise Forbidden("not with an API key: log in")
@@ -67,7 +67,7 @@ class ReplicaDrain:
         return Empty()
 
     async def _serves(self, service: str, replica_id: str) -> bool:
-        """Return whether a replica reports that it neither starts nor drains.
+        """Return whether a replica serves: it reports its health, and is neither starting nor draining.
 
         A replica with a failing dependency counts, because all replicas may share the fault.
         """

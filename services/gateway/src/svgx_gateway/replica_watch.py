@@ -1,7 +1,8 @@
 """The replicas of all services: those that answer, and those that answered before and do not answer any more.
 
-NATS forgets a replica as soon as its connection ends, and gives a frozen replica requests until then. So the gateway
-asks all replicas every few seconds (`$SRV.PING` of the NATS micro protocol), and remembers them.
+NATS forgets a replica as soon as the replica's connection ends. The connection of a frozen replica stays open for some
+time, and NATS still gives it requests. Therefore the gateway pings all replicas every few seconds (`$SRV.PING` of the
+NATS micro protocol), and remembers the replicas that have answered.
 """
 
 import asyncio
@@ -39,11 +40,11 @@ SILENT = Gauge(
 )
 
 
-class _Ping(BaseModel):
+class _PingAnswer(BaseModel):
     """An answer to a ping.
 
-    The id becomes a part of subjects to which the gateway publishes. With a dot in it, a compromised service could make
-    the gateway publish an order to drain a replica.
+    The id becomes a part of subjects to which the gateway publishes. If an id could have a dot, a compromised service
+    could make the gateway publish an order to drain a replica.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -54,20 +55,20 @@ class _Ping(BaseModel):
 
 @dataclass(slots=True)
 class Replica:
-    """A replica that has answered a ping. The times are those of `time.monotonic`."""
+    """A replica that has answered a ping. Its times are seconds of the monotonic clock."""
 
     service: str
     id: str
     first_answer: float
     last_answer: float
     silent: bool = False
-    """True after a ping that it did not answer."""
+    """True when the replica did not answer the last ping."""
     replaces_another: bool = False
-    """True when a replica that is gone was forgotten because this one has started."""
+    """True when a silent replica was forgotten because this replica has started in its place."""
 
     @property
     def silent_seconds(self) -> float:
-        """Seconds since the last answer."""
+        """Return the seconds since the last answer."""
         return round(time.monotonic() - self.last_answer, 1)
 
 
@@ -84,28 +85,28 @@ class ReplicaWatch:
 
     @property
     def replicas(self) -> list[Replica]:
-        """All replicas that answer, and those that answered before and do not answer any more."""
+        """Return all replicas that answer, and those that answered before and do not answer any more, by service."""
         return sorted(self._replicas.values(), key=lambda replica: (replica.service, replica.id))
 
     async def start(self) -> None:
         """Start to ping the replicas."""
         await self._bus.connection.subscribe(self._inbox, cb=self._note_answer)
         await self._bus.listen(REPLICA_LEFT.subject, self._note_left)
-        self._background.repeat("ping all replicas", self._look_again)
+        self._background.repeat("ping all replicas", self._look_and_wait)
 
     async def stop(self) -> None:
         """Stop pinging."""
         await self._background.stop()
 
     async def look(self) -> None:
-        """Ping all replicas, and note which answer. Raise `SvgxError` while NATS is not reachable."""
+        """Ping all replicas, and record which ones answer. Raise `SvgxError` while NATS is not reachable."""
         started = time.monotonic()
         await self._bus.publish("$SRV.PING", b"", reply=self._inbox)
         await asyncio.sleep(ANSWER_SECONDS)
         if not self._bus.reachable:
             return
         for replica in list(self._replicas.values()):
-            self._judge(replica, answered=replica.last_answer >= started)
+            self._update_silence(replica, answered=replica.last_answer >= started)
         await asyncio.gather(
             *(self._forget_if_replaced(each) for each in self.replicas if each.silent)
         )
@@ -114,14 +115,14 @@ class ReplicaWatch:
                 sum(each.silent for each in self.replicas if each.service == service)
             )
 
-    async def _look_again(self) -> None:
+    async def _look_and_wait(self) -> None:
         with contextlib.suppress(SvgxError, NatsError):
             await self.look()
         await asyncio.sleep(PERIOD)
 
     async def _note_answer(self, message: Msg) -> None:
         try:
-            ping = _Ping.model_validate_json(message.data)
+            ping = _PingAnswer.model_validate_json(message.data)
         except ValidationError:
             return
         service = ping.name.removeprefix("svgx-")
@@ -135,7 +136,7 @@ class ReplicaWatch:
         left = ReplicaLeft.model_validate_json(content)
         self._replicas.pop((left.service, left.replica), None)
 
-    def _judge(self, replica: Replica, *, answered: bool) -> None:
+    def _update_silence(self, replica: Replica, *, answered: bool) -> None:
         if answered == replica.silent:
             replica.silent = not answered
             log_change = log.info if answered else log.warning
@@ -148,7 +149,10 @@ class ReplicaWatch:
             self._replicas.pop((replica.service, replica.id), None)
 
     async def _forget_if_replaced(self, silent: Replica) -> None:
-        """Forget a replica without a connection to NATS, when another replica of its service has started since."""
+        """Forget a silent replica without a connection to NATS, if another replica of its service has started since.
+
+        Each new replica takes the place of one silent replica.
+        """
         subject = replica_subject(silent.service, silent.id)
         try:
             await self._bus.request(subject, b"", timeout=ANSWER_SECONDS)
@@ -164,4 +168,4 @@ class ReplicaWatch:
                     self._replicas.pop((silent.service, silent.id), None)
                     return
         except SvgxError:
-            return  # its connection is open, so it may be frozen
+            return  # the silent replica's connection is open, so the replica may be frozen

@@ -27,13 +27,13 @@ class GatewaySettings(TokenSettings):
     """The gateway's settings, read from environment variables and the configuration file."""
 
     metrics_port: int | None = Field(None, ge=1, le=65535)
-    """The port of `/metrics` and `/metrics/prometheus` instead of `api_port`. There the pages have no rate limit."""
+    """The port of `/metrics` and `/metrics/prometheus` instead of `api_port`. On this port, they have no rate limit."""
     jwt_secret: SecretStr = SecretStr("")
-    """The secret that verifies tokens signed with it. Not needed when auth signs with keys (JWT_KEYS_FILE)."""
+    """The secret with which auth signs tokens. Not needed when auth signs with keys (JWT_KEYS_FILE)."""
     cors_origins: Annotated[str, NoDecode, AfterValidator(origins.check)] = "*"
-    """Origins of web pages that may call from a browser, separated by commas. `*` allows any, without credentials.
+    """Origins of web pages that may call the API, separated by commas. `*` allows any origin, without credentials.
 
-    In production the default is empty, which allows only pages of the host itself; `*` has to be set.
+    In production, the default is empty, which allows only pages of the host itself. `*` applies only when it is set.
     """
     websocket_origins: Annotated[str, NoDecode, AfterValidator(origins.check)] = ""
     """Origins of web pages that may open a WebSocket. Empty means `cors_origins`."""
@@ -42,54 +42,70 @@ class GatewaySettings(TokenSettings):
     hsts_seconds: int = Field(31_536_000, ge=0)
     """Seconds for which a browser that came over TLS uses TLS only. 0 sends no HSTS header."""
     idempotency_seconds: int = Field(86_400, ge=60, le=30 * 86_400)
-    """Seconds that the response to a request with an `Idempotency-Key` is stored."""
+    """Seconds for which the response to a request with an `Idempotency-Key` is stored."""
     shed_lag_seconds: float = Field(0.5, gt=0)
     """Lag of the event loop in seconds. Requests are refused when three checks in a row find a longer lag."""
     trusted_proxies: Annotated[str, NoDecode, AfterValidator(_networks)] = ""
-    """Addresses and networks of the proxies in front, separated by commas. Their `X-Forwarded-*` headers are used."""
+    """Addresses and networks of the proxies in front of the gateway, separated by commas.
+
+    Only the `X-Forwarded-*` headers of these proxies are used.
+    """
     redis_url: RedisUrl = "redis://localhost:6379/0"
     redis_pool_size: int = Field(32, ge=1, le=1000)
-    """The largest number of connections to Redis. Further commands wait for a free connection."""
+    """The largest number of connections to Redis, besides the connection of the rate limits. Further commands wait
+    up to a second for a free connection."""
     rate_limit_requests_per_minute: int = Field(100, ge=1, le=10_000_000)
-    """Reads for each account or, without an account, for each address. Writes are counted separately."""
+    """Reads for each account or, without an account, for each address. Writes have the same limit, but a count of
+    their own."""
     rate_limit_login_requests_per_minute: int = Field(30, ge=1, le=10_000_000)
     """Log-ins, and sign-ins at a provider, for each address; password changes for each account."""
     rate_limit_heavy_requests_per_minute: int = Field(30, ge=1, le=10_000_000)
-    """Imports, exports and renders."""
+    """Imports, exports, and the other operations of the class `heavy`, such as the restore of a version."""
     websocket_max_connections: int = Field(1000, ge=1)
-    """WebSockets of this gateway. Past that, the upgrade is refused with 503."""
+    """Open WebSockets of this gateway. A further upgrade is refused with 503."""
     websocket_max_connections_per_identity: int = Field(100, ge=1)
-    """WebSockets of one account at this gateway. Past that, a connection is closed with 1013."""
+    """Open WebSockets of one account at this gateway. A further one is closed with 1013."""
     websocket_max_frames_per_second: float = Field(500.0, gt=0)
-    """Frames of one connection. A client may send the frames of two seconds at once. Past that, it is read slowly."""
+    """Frames a second of one connection. A client may send the frames of two seconds at once. Past that, its
+    connection is read more slowly."""
     websocket_flood_seconds: float = Field(60.0, gt=0)
-    """Seconds for which a connection may exceed the rate of frames. Past that, it is closed with 1013."""
+    """Seconds for which a connection may exceed the rate of frames. Then the connection is closed with 1013."""
     websocket_max_bytes_per_second: float = Field(2 * 1024 * 1024, gt=0)
-    """Bytes of one connection. A client may send the bytes of eight seconds at once. Past that, it is read slowly."""
+    """Bytes a second of one connection. A client may send the bytes of eight seconds at once. Past that, its
+    connection is read more slowly."""
     websocket_handshake_timeout: float = Field(30.0, gt=0)
-    """Seconds until a connection has to send its first message. Past that, it is closed with 1013."""
+    """Seconds within which a connection has to send its first message. Otherwise, it is closed with 1013."""
     websocket_max_frame_bytes: int = Field(32 * 1024 * 1024, ge=1024)
-    """Bytes of one message, such as the first sync of a document made offline. Past that, 4413."""
+    """Bytes of one message, such as the first sync of a document made offline. A larger message closes the connection
+    with 4413."""
     websocket_large_message_bytes: int = Field(64 * 1024 * 1024, ge=1024 * 1024)
     """Bytes of this gateway for messages over 256 KiB that arrive or are handled. Further messages wait."""
     websocket_sync_seconds: float = Field(3.0, ge=0, le=60)
-    """Seconds from a full sync of a connection to its next sync, which waits until then."""
+    """Shortest time in seconds from a full sync of a connection to its next sync. An earlier sync waits."""
     websocket_sync_bytes_per_second: float = Field(16 * 1024 * 1024, gt=0)
-    """Bytes a second of full syncs of one account. Those of 16 seconds may come at once. Past that, its syncs wait."""
+    """Bytes a second of the full syncs of one account. The bytes of 16 seconds may be sent at once. Past that, its
+    syncs wait."""
     websocket_account_queued_bytes: int = Field(64 * 1024 * 1024, ge=1024 * 1024)
-    """Bytes that wait for the clients of one account. Past that, its syncs wait, for a minute at most (1013)."""
+    """Bytes that wait for the clients of one account. Past that, its syncs wait. After a minute, the connection is
+    closed with 1013."""
     websocket_queued_bytes: int = Field(256 * 1024 * 1024, ge=1024 * 1024)
     """Bytes that wait for all clients. Past that, syncs wait, and the slowest clients are closed with 1013."""
     http_account_body_bytes: int = Field(48 * 1024 * 1024, ge=1024 * 1024)
-    """Memory for the bodies of one account's requests. Past that, its bodies wait, for half a minute at most (503)."""
+    """Memory in bytes for the bodies of one account's requests. Past that, its bodies wait. After 30 seconds, the
+    request gets 503."""
     http_body_bytes: int = Field(192 * 1024 * 1024, ge=1024 * 1024)
-    """Memory for the bodies of all requests. Past that, bodies wait, for half a minute at most (503)."""
+    """Memory in bytes for the bodies of all requests. Past that, bodies wait. After 30 seconds, a request gets 503."""
     http_min_bytes_per_second: float = Field(8 * 1024, ge=0)
-    """Bytes a second at which a body has to arrive, measured over 10 seconds. Below that, 408. 0 switches this off."""
+    """Bytes a second at which a body has to arrive, measured over 10 seconds. A slower request gets 408. 0 switches the
+    check off."""
     websocket_ping_interval: float = Field(30.0, gt=0)
+    """Seconds between two pings to a client."""
     websocket_ping_timeout: float = Field(10.0, gt=0)
+    """Seconds after a ping within which a client has to answer, or to send or read other bytes. Otherwise, it is
+    disconnected."""
     drain_notice_seconds: float = Field(0.0, ge=0, le=600)
-    """Seconds from the failure of the readiness check to the first closed WebSocket, so that load balancers notice."""
+    """Seconds from SIGTERM, when the readiness check fails, to the first closed WebSocket. Load balancers need this
+    time to notice the failure."""
     websocket_drain_seconds: float = Field(2.0, ge=0, le=600)
     """Seconds over which a stopping gateway spreads the closing of its WebSockets."""
 

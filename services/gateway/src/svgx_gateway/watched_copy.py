@@ -14,7 +14,7 @@ from svgx_common.messaging.bus import Bus, Listener
 log = structlog.get_logger(__name__)
 
 POLL = 30.0
-"""Seconds between two reads. The copy has each change after this time at the latest, even if a broadcast was lost."""
+"""Seconds between two reads. Even if a broadcast is lost, the copy has the change after this time at the latest."""
 
 STARTING = 60.0
 """Seconds after the start in which a missing first answer is normal, because services start in any order."""
@@ -24,7 +24,7 @@ RETRY = 1.0
 
 
 class WatchedCopy:
-    """Keeps a local copy current until `stop`.
+    """A task that keeps a local copy current until `stop`.
 
     `read` asks the owner and stores the answer, or raises `SvgxError` when the owner does not answer. `read` is called
     at the start, every `POLL` seconds, after a reconnect to NATS, and every `RETRY` seconds while the owner does not
@@ -54,7 +54,7 @@ class WatchedCopy:
         """True after the first answer of the owner."""
 
     async def start(self) -> None:
-        """Listen to broadcasts, then start to read. In this order no change is missed."""
+        """Listen to broadcasts, then start to read, because in this order no change is missed."""
         if self._subject is not None and self._on_broadcast is not None:
             await self._bus.listen(self._subject, self._on_broadcast)
         self._bus.on_reconnect(self._reconnected)
@@ -69,7 +69,7 @@ class WatchedCopy:
         await self._attempted.wait()
 
     async def ready(self) -> None:
-        """Raise `ConnectionError` until the owner has answered once; for the health report."""
+        """Raise `ConnectionError` until the owner has answered once. The health report calls this."""
         if not self.complete:
             raise ConnectionError
 
@@ -77,7 +77,7 @@ class WatchedCopy:
         self._wake.set()
 
     def _log_outage(self, code: str) -> None:
-        """Log an outage once as information while the service starts, and once as a warning later."""
+        """Log an outage once: as information while the service starts, and as a warning if it lasts or begins later."""
         starting = not self.complete and time.monotonic() - self._started_at < STARTING
         level = "info" if starting else "warning"
         if self._outage_logged_as in (level, "warning"):

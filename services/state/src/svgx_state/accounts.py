@@ -7,7 +7,7 @@ from svgx_common.messaging.bus import Bus
 
 
 class Accounts:
-    """Looks up accounts in the auth service."""
+    """The lookup of accounts in the auth service."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
@@ -17,8 +17,8 @@ class Accounts:
     ) -> dict[str, FoundAccount]:
         """Return the accounts with these ids (at most 1000), by id. Unknown and deleted accounts are missing.
 
-        `timeout` is in seconds, and by default the operation's. Raises `Unavailable` or `DeadlineExceeded` while auth
-        does not answer.
+        `timeout` is in seconds; None stands for the time limit of the operation. Raises `Unavailable` or
+        `DeadlineExceeded` while auth does not answer.
         """
         request = FindAccountsRequest(user_ids=sorted(set(user_ids)))
         found = await self._bus.ask(FIND_ACCOUNTS, request, timeout=timeout)

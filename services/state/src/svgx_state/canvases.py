@@ -44,8 +44,8 @@ class Canvases:
     async def get(self, caller: Caller, canvas_id: str) -> Canvas:
         """Return the canvas with the caller's role: the higher one of the account's role and the share link's role.
 
-        Raises `NotFound`, or `Forbidden` without a role on the canvas. Raises `Unauthenticated` for a visitor with a
-        revoked link.
+        Raises `NotFound`, or `Forbidden` without a role on the canvas. For a visitor, raises `Unauthenticated` when the
+        link has ended.
         """
         row = await self._database.row("canvas_for", canvas_id, caller.user_id)
         if row is None:
@@ -72,7 +72,7 @@ class Canvases:
         return await self.get(caller, canvas_id)
 
     async def delete(self, caller: Caller | None, canvas_id: str) -> None:
-        """Mark the canvas as deleted. Raises `NotFound`."""
+        """Mark the canvas as deleted. Raises `NotFound`. Without a caller, the event of the deletion names no actor."""
         async with self._database.transaction() as session:
             if await session.row("delete_canvas", canvas_id) is None:
                 raise no_such_canvas()

@@ -65,9 +65,10 @@ class Exports:
     async def export(self, request: ExportRequest, name: str, call: Call) -> Blob:
         """Return the requested canvas in the requested format. The file's name is made from `name`, the canvas's name.
 
-        Raises `NotFound` for an unknown canvas or version, `Invalid` for a time outside the canvas's known past,
-        `TooLarge` or `Invalid` when the content or the picture is over a limit, `TooManyRequests` while too many
-        exports of the caller wait, and `Overloaded` while too many exports of all callers wait.
+        Raises `NotFound` for an unknown canvas or version, `Forbidden` for a visitor that asks for the past, `Invalid`
+        for a time outside the canvas's known past, `TooLarge` or `Invalid` when the content or the picture is over a
+        limit, `TooManyRequests` while too many exports of the caller wait, and `Overloaded` while too many exports of
+        all callers wait.
         """
         if call.signed_in().is_visitor and (request.at or request.version) is not None:
             raise Forbidden("a share link shows the present only; log in to see the past")
@@ -82,7 +83,7 @@ class Exports:
         return Blob(exported.content, _MEDIA_TYPES[request.format], name, left_out)
 
     async def elements(self, canvas_id: str, call: Call) -> tuple[int, bytes]:
-        """Return the revision of a canvas and its content then, as element JSON. Raises as `export` does."""
+        """Return the newest revision of a canvas, and its content as element JSON. Raises the errors of `export`."""
         with worker_errors(self._workers, canvas_id, "exports"):
             async with self._turn(call) as worker:
                 content = await self._journal.load(canvas_id)
@@ -125,8 +126,8 @@ def left_out_header(items: Sequence[Dropped]) -> str | None:
     """Return the header that names everything that an export leaves out, or None if it leaves out nothing.
 
     The header is a list of strings with parameters (RFC 9651): `"image@href";reason="attribute_length";count=1`. It has
-    the `MAX_LEFT_OUT` most frequent kinds; further ones are counted together. Characters that a header cannot have, and
-    quotation marks, become question marks.
+    the `MAX_LEFT_OUT` most frequent kinds; all other kinds are counted together as `others`. Characters that a header
+    cannot have, and quotation marks, become question marks.
     """
     parts = [
         f'"{_NOT_IN_HEADER.sub("?", item.what[:64])}";reason="{item.reason}";count={item.count}'

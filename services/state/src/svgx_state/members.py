@@ -20,8 +20,7 @@ from svgx_state.canvases import no_such_canvas
 from svgx_state.permissions import effective_role
 
 MAX_OWNERS_ASKED = 200
-"""Other owners that are looked up in auth before an owner leaves. One active account among them is enough."""
-
+"""Largest number of other owners that are looked up in auth before an owner leaves. One active account is enough."""
 
 _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 """The time in the cursors of the list of members, which is ordered by user id alone."""
@@ -64,7 +63,7 @@ class Members:
     async def set(
         self, caller: Caller | None, canvas_id: str, user_id: str, role: CanvasRole
     ) -> Member:
-        """Give the user this role instead of any other.
+        """Give the user this role instead of any other. Without a caller, the event of the change names no actor.
 
         Raises `NotFound` for an unknown canvas or user, and `Conflict` when the last owner would lose the role.
         """
@@ -88,7 +87,10 @@ class Members:
         return Member(user_id=user_id, role=role)
 
     async def remove(self, caller: Caller | None, canvas_id: str, user_id: str) -> None:
-        """Remove a member. Raises `NotFound` as `get` does, and `Conflict` for the last owner."""
+        """Remove a member. Raises `NotFound` as `get` does, and `Conflict` for the last owner.
+
+        Without a caller, the event of the change names no actor.
+        """
         remaining = await self._other_owners(canvas_id, user_id)
         async with self._database.transaction() as session:
             await _member_role(session, canvas_id, user_id)
@@ -100,7 +102,7 @@ class Members:
             await session.run("end_links_of", canvas_id, user_id)
 
     async def _other_owners(self, canvas_id: str, user_id: str) -> frozenset[str]:
-        """Return the canvas's other owners that can act as owners. Return none when the user is not an owner.
+        """Return the canvas's other owners that can act as owners. The set is empty when the user is not an owner.
 
         Call this before the transaction, because it waits for auth. An owner can act while its account is active and
         has a role that allows it.
@@ -130,7 +132,7 @@ async def _member_role(session: Session, canvas_id: str, user_id: str) -> Canvas
 async def _require_another_owner(
     session: Session, canvas_id: str, user_id: str, candidates: frozenset[str]
 ) -> None:
-    """Raise `Conflict` if the user is an owner, and none of `candidates` is another one.
+    """Raise `Conflict` if the user is an owner, and none of `candidates` is another owner.
 
     Lock the owners until the transaction ends.
     """

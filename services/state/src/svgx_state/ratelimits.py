@@ -62,7 +62,7 @@ class StoredRateLimits:
     async def _check_whitelist(self, request: SetRateLimitsRequest) -> None:
         """Raise `Invalid` for an unknown account that the request adds to the whitelist.
 
-        Accounts that are in the whitelist already are not checked, so that limits can be changed without auth.
+        Accounts that are in the whitelist already are not checked, so that limits can be changed while auth is down.
         """
         users = request.whitelist.users
         added = set(users).difference((await self._stored()).whitelist.users)

@@ -45,7 +45,7 @@ def _backup_key(key: SecretStr) -> SecretStr:
 
 
 class StateSettings(PostgresSettings, ServiceSettings):
-    """Environment variables of the same names. The defaults suit a laptop and a small pod."""
+    """The settings, read from environment variables of the same names. The defaults suit a laptop and a small pod."""
 
     worker_count: int = Field(3, ge=1, le=256)
     """Processes that merge, export and render.
@@ -56,7 +56,7 @@ class StateSettings(PostgresSettings, ServiceSettings):
     worker_memory_mb: int = Field(1024, ge=64)
     """MiB of address space that one worker may use."""
     worker_timeout_seconds: float = Field(30.0, gt=0, le=600)
-    """Seconds for one export or compaction. Then its process is killed."""
+    """Seconds for one export or compaction. Beyond this time, the worker process is killed."""
     compact_after_entries: int = Field(500, ge=1)
     """Journal entries after a canvas's newest snapshot that make a new snapshot due."""
     compact_after_bytes: int = Field(1024 * 1024, ge=1)
@@ -66,7 +66,7 @@ class StateSettings(PostgresSettings, ServiceSettings):
     links_per_canvas: int = Field(50, ge=1, le=10_000)
     """Live share links that one canvas may have."""
     deleted_retention_days: int = Field(30, ge=0, le=36_500)
-    """Days after its deletion for which a canvas can be restored. Then it is removed for good."""
+    """Days for which a deleted canvas can be restored. After these days, the canvas is removed for good."""
     journal_days_ahead: int = Field(7, ge=1, le=366)
     """Days after today for which partitions of the journal are made."""
     journal_retention_days: int = Field(30, ge=0, le=3660)
@@ -77,15 +77,15 @@ class StateSettings(PostgresSettings, ServiceSettings):
     version_quiet_seconds: float = Field(60.0, gt=0, le=86400)
     """Seconds after the last edit of a canvas at which it gets an automatic version."""
     version_busy_seconds: float = Field(600.0, gt=0, le=86400)
-    """Seconds after the first edit that is in no version. Then a canvas in use gets an automatic version."""
+    """Seconds after the first edit that is in no version, at which a canvas in use gets an automatic version."""
     version_all_hours: float = Field(1.0, ge=0, le=8760)
-    """Hours for which all versions are kept. Of older ones without a name, the last of each hour is kept."""
+    """Hours for which all versions are kept. Of older automatic versions, the last of each hour is kept."""
     version_hourly_hours: float = Field(24.0, ge=0, le=8760)
     """Hours after which only the last version without a name of each day (UTC) is kept."""
     version_max_unnamed: int = Field(300, ge=1, le=10_000)
-    """Versions of a canvas without a name. Beyond it, the oldest are deleted."""
+    """Largest number of versions without a name that a canvas may have. Beyond it, the oldest are deleted."""
     version_max_named: int = Field(300, ge=1, le=10_000)
-    """Versions of a canvas with a name. Beyond it, a further name is refused."""
+    """Largest number of versions with a name that a canvas may have. Beyond it, a further name is refused."""
     quota_account_journal_mb: int = Field(512, ge=1, le=2**20)
     """MiB that the edits of one account add to the journal in a day (UTC), until an admin sets other quotas."""
     quota_account_canvases: int = Field(1000, ge=1, le=10_000_000)
@@ -111,7 +111,7 @@ class StateSettings(PostgresSettings, ServiceSettings):
     webhook_timeout_seconds: float = Field(10.0, gt=0, le=60)
     """Seconds for one attempt at a delivery."""
     webhook_retry_seconds: float = Field(5.0, gt=0, le=3600)
-    """Seconds after the first failed attempt. Each further pause is four times as long, up to six hours."""
+    """Seconds of the pause after the first failed attempt. Each later pause is four times as long, up to six hours."""
     webhook_give_up_seconds: float = Field(86_400.0, gt=0, le=30 * 86_400)
     """Seconds after which a delivery that still fails is dead, until an admin asks for it again."""
     backup_url: Annotated[str, AfterValidator(_backup_url)] = ""
@@ -119,7 +119,7 @@ class StateSettings(PostgresSettings, ServiceSettings):
     backup_key: Annotated[SecretStr, AfterValidator(_backup_key)] = SecretStr("")
     """The key that encrypts backups, 32 bytes in base64. Without a key, backups are not encrypted."""
     backup_keep: int = Field(0, ge=0)
-    """Newest backups that are kept. With 0 here and in `backup_keep_days`, all are kept."""
+    """Number of newest backups of each scope that are kept. With 0 here and in `backup_keep_days`, all are kept."""
     backup_keep_days: int = Field(0, ge=0, le=3650)
     """Days for which backups are kept."""
     redis_url: RedisUrl = "redis://localhost:6379/0"

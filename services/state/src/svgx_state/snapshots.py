@@ -46,7 +46,7 @@ PAUSE_AFTER_FAILURE = 60.0
 LONGEST_MERGE = 600.0
 """Seconds for which a compaction's transaction may wait until a worker has merged.
 
-Then PostgreSQL ends the transaction.
+After this time, PostgreSQL ends the transaction.
 """
 
 SLICE_ENTRIES = 5_000
@@ -57,8 +57,8 @@ snapshot, so the memory for a compaction does not depend on the length of the ta
 KEEP_AFTER_BYTES = 4 * 1024 * 1024
 """Bytes of the journal, with 256 for each entry, after which one more snapshot is kept for reads of the past.
 
-A large canvas has a journal of this size, and so have 12,000 small edits, which are integrated in a fraction of a
-second.
+The journal of a large canvas has this size. A journal of 12,000 small edits counts as this size too, and is merged in a
+fraction of a second.
 """
 
 END = 2**62
@@ -71,11 +71,11 @@ class Slice(Enum):
     BUSY = auto()
     """Another replica compacts the canvas."""
     NOTHING = auto()
-    """The newest snapshot has all revisions."""
+    """The newest snapshot has all revisions, or the canvas is unknown."""
     MORE = auto()
     """A snapshot was written, and entries after it may follow."""
     LAST = auto()
-    """A snapshot of all revisions was written."""
+    """A snapshot through the last wanted revision was written."""
 
 
 class Unreadable(Exception):
@@ -153,9 +153,9 @@ class Compactor:
         return await self._database.row("keep_snapshot", canvas_id, revision) is not None
 
     async def _compact_slices(self, canvas_id: str, through: int) -> Slice:
-        """Write snapshots of one slice of the journal after the other, and return the result of the whole.
+        """Merge the journal slice by slice, with a snapshot after each slice. Return the result of all slices together.
 
-        Rows that cannot be read are moved to the quarantine. Raises `SvgRefused` when the others cannot be merged.
+        Rows that cannot be read are moved to the quarantine. Raises `SvgRefused` when the other rows cannot be merged.
         """
         result = Slice.NOTHING
         while True:
@@ -176,7 +176,7 @@ class Compactor:
                 result = step
 
     async def _compact_slice(self, canvas_id: str, through: int) -> Slice:
-        """Write a snapshot of the newest snapshot of revision `through` or before, and of the slice after it."""
+        """Merge the newest snapshot of revision `through` or before with the slice after it. Store the new snapshot."""
         async with self._database.transaction(idle_seconds=LONGEST_MERGE) as session:
             claim = await session.row("claim_compaction", canvas_id)
             if claim is None or not claim["claimed"]:
@@ -207,7 +207,7 @@ class Compactor:
         return Slice.LAST if done else Slice.MORE
 
     async def _merge(self, rows: Sequence[Row]) -> bytes:
-        """Return the updates of the rows as one. The first row may be a snapshot."""
+        """Return the updates of the rows as one update. The first row may be a snapshot. Raises `Unreadable`."""
         updates = [row["update"] for row in rows]
         snapshot = updates.pop(0) if rows[0]["is_snapshot"] else None
         try:

@@ -21,8 +21,12 @@ from svgx_workers.pool import Workers
 log = structlog.get_logger(__name__)
 
 PATIENCE = 20.0
-"""Seconds that an export waits for a worker. Together with a worker's time limit, this is less than the
-operation's limit."""
+"""Seconds that an export waits for a worker.
+
+After the longest wait, an export still has more than half of the time limit of the operation `EXPORT` (60 s). The
+callers end their jobs before the deadline of their operation, so `WORKER_TIMEOUT_SECONDS` may be larger than this
+limit for the sake of compactions, which have no deadline.
+"""
 
 RETRY_AFTER = 2.0
 """Seconds after which a caller may try again, when too many exports wait."""
@@ -51,12 +55,12 @@ def worker_errors(
         ) from None
     except WorkersBusy:
         raise Overloaded(f"too many {jobs} are waiting", retry_after=RETRY_AFTER) from None
-    except WorkerTimeout:
+    except WorkerTimeout as error:
         log.warning("a job took too long", job=job, canvas_id=canvas_id)
         raise Invalid(
             f"the {job} of this content takes too long; make the content simpler or the picture smaller",
             field="content",
-            limit=f"{workers.timeout_seconds:g} s",
+            limit=f"{error.seconds:g} s",
         ) from None
     except WorkerDied as error:
         # The content is the cause, so the error does not count as a failure of the service.

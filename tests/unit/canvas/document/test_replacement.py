@@ -124,7 +124,7 @@ def test_replacement_merges_with_concurrent_edits(seed: int) -> None:
     holder.apply_update(edits)
     client.apply_update(update)
     assert tree(holder) == tree(client)
-    # Another replacement, made when all edits have arrived, wins completely.
+    # Another replacement, made after all edits have arrived, restores the past content completely.
     holder.apply_update(replacement(holder.get_update(), past))
     assert tree(holder) == tree(load(past))
 
@@ -234,8 +234,8 @@ def test_replacement_accepts_values_nested_as_deep_as_edits_may_be() -> None:
     assert len(replacement(doc.get_update(), wanted)) < 60
 
 
-def test_replacement_restores_a_removed_file_with_its_picture() -> None:
-    """The JSON of a restored canvas is that of the version. Proves R-HIST-1."""
+def test_replacement_restores_a_removed_file() -> None:
+    """The JSON export of the restored document equals that of the past state. Proves R-HIST-1."""
     svg = b'<svg xmlns="http://www.w3.org/2000/svg" width="9"><g><rect width="5"/>hi</g></svg>'
     past = import_svg(svg, None).update
     emptied = load(past, import_svg(b'<svg xmlns="http://www.w3.org/2000/svg"/>', past).update)
@@ -252,7 +252,7 @@ def test_malformed_wanted_state_is_refused(broken: bytes) -> None:
     assert refused.value.code == "malformed"
 
 
-def test_update_is_one_transaction() -> None:
+def test_replacement_is_one_transaction() -> None:
     """Clients see the replacement as one change. Proves R-HIST-2."""
     doc = drawing()
     past = doc.get_update()

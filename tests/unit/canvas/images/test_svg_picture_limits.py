@@ -64,7 +64,7 @@ def test_svg_picture_has_the_limits_of_a_file(field: str, limits: Limits, pictur
 def test_svg_pictures_share_the_limits_of_their_file(
     field: str, limits: Limits, picture: str
 ) -> None:
-    """Ten pictures within a limit are beyond it together. Proves R-SVG-4."""
+    """Ten pictures exceed a limit together, although each picture is within it. Proves R-SVG-4."""
     url = SVG_SPELLINGS["compressed"](picture.encode())
     import_svg(with_picture(url), None, limits)
     images = f'<image href="{url}"/>' * 10
@@ -85,7 +85,7 @@ def test_picture_that_becomes_too_long_is_refused_and_left_out_of_exports() -> N
     assert b"data:" not in export_svg(state, limits)
 
 
-def test_svg_picture_that_is_drawn_often_counts_as_often() -> None:
+def test_svg_picture_counts_once_for_each_time_that_it_is_drawn() -> None:
     """The elements of an SVG picture count once for each time that it is drawn. Proves R-SVG-4."""
     picture = f'<image id="a" href="{svg_url(svg(_RECT * 50))}"/>'
     file = f"{HEAD}{picture}{9 * _USE}</svg>".encode()

@@ -179,7 +179,7 @@ def test_wrong_url_is_refused_without_quoting_it(check: Callable[[str], str], te
     ],
 )
 async def test_accepted_redis_url_opens_connections(text: str) -> None:
-    """Proves R-CONFIG-2: redis-py accepts each URL that the check accepts, for both kinds of connections."""
+    """Proves R-CONFIG-2: redis-py accepts each URL that the check accepts, for pooled and for unpooled connections."""
     assert check_redis(f" {text}\n") == text
     client = redis.connect(text)
     assert client.connection_pool.make_connection() is not None  # type: ignore[no-untyped-call]

@@ -51,7 +51,7 @@ def start(environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
         ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", " -1 "),
     ],
 )
-def test_value_with_which_no_span_is_exported_is_refused(name: str, value: str) -> None:
+def test_value_that_prevents_every_export_is_refused(name: str, value: str) -> None:
     """Proves R-CONFIG-2: with these values, OpenTelemetry ends with a traceback or fails at each export."""
     (line,) = mistakes({**EXPORTER, name: value})
     assert line.startswith(f"{name}: must be ")
@@ -60,7 +60,7 @@ def test_value_with_which_no_span_is_exported_is_refused(name: str, value: str) 
 
 
 def test_batch_beyond_the_queue_is_refused() -> None:
-    """Proves R-CONFIG-2: OpenTelemetry ends the start with a traceback."""
+    """Proves R-CONFIG-2: with a batch that is larger than the queue, OpenTelemetry ends the start with a traceback."""
     environment = {"OTEL_BSP_MAX_QUEUE_SIZE": "10", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "11"}
     (line,) = mistakes({**EXPORTER, **environment})
     assert line == "OTEL_BSP_MAX_EXPORT_BATCH_SIZE: must be at most OTEL_BSP_MAX_QUEUE_SIZE"

@@ -22,6 +22,7 @@ REQUIRED = frozenset({"JWT_SECRET", "POSTGRES_URL"})
 
 
 def unknown(*names: str) -> list[UnknownVariable]:
+    """Return the unknown variables in an environment with these variables."""
     return list(unknown_variables(SETTINGS, dict.fromkeys(names, "value"), required=REQUIRED))
 
 
@@ -80,7 +81,7 @@ def test_misspelt_variable_is_refused_with_the_nearest_name(name: str, nearest: 
 def test_slip_that_may_be_a_name_of_another_program_gives_a_warning(
     name: str, nearest: str
 ) -> None:
-    """Proves R-CONFIG-5: the setting has a default, or belongs to a tool or OpenTelemetry."""
+    """Proves R-CONFIG-5: the nearest name is a setting with a default, or a variable of a tool or of OpenTelemetry."""
     assert unknown(name) == [UnknownVariable(name, nearest, refused=False)]
 
 
@@ -88,7 +89,7 @@ def test_slip_that_may_be_a_name_of_another_program_gives_a_warning(
 def test_nearest_of_several_settings_does_not_depend_on_their_order(reverse: bool) -> None:
     """Proves R-CONFIG-5: the service's setting with the fewest slips is named.
 
-    If a near setting is set, the name is permitted.
+    The start is permitted if one of the settings with a similar name is set.
     """
     settings = sorted(("API_PORT", "API_PORTS", "APIS_PORT"), reverse=reverse)
 

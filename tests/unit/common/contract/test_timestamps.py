@@ -40,7 +40,7 @@ def test_rfc_3339_text_is_read_in_a_query_and_in_a_body(
         *('"1969-12-31T23:59:59Z"', '"3000-01-01T00:00:00Z"', '"now"', '""'),
     ],
 )
-def test_other_values_are_no_time(value: str, strict: bool) -> None:
+def test_value_that_is_not_an_rfc_3339_text_is_refused(value: str, strict: bool) -> None:
     """Numbers, dates, times without a zone and times outside of the bounds are refused. Proves R-HTTP-2."""
     with pytest.raises(ValidationError):
         ADAPTER.validate_json(value, strict=strict)

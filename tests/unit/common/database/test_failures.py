@@ -1,4 +1,4 @@
-"""Which errors of PostgreSQL pass by themselves."""
+"""The errors of PostgreSQL that pass by themselves, and those that do not."""
 
 import asyncpg
 import pytest
@@ -59,7 +59,7 @@ def test_other_sqlstates_do_not_pass_by_themselves(sqlstate: str) -> None:
 
 
 @pytest.mark.parametrize("sqlstate", ["28P01", "28000", "3D000", "53300", "57P03"])
-def test_every_error_of_a_new_connection_passes(sqlstate: str) -> None:
+def test_every_error_of_a_new_connection_passes_by_itself(sqlstate: str) -> None:
     """Proves R-FAIL-18: an error of a new connection is due to the server or its settings, such as passwords."""
     assert classify(server_error(sqlstate), connecting=True) is not None
 
@@ -82,7 +82,7 @@ def test_errors_without_an_answer_pass_by_themselves(error: Exception, reason: s
     assert reason in failure.reason
 
 
-def test_errors_of_this_process_are_raised_again() -> None:
+def test_defects_of_the_service_are_no_failures_of_postgresql() -> None:
     """Proves R-FAIL-18: a defect of the service is not reported as unavailable."""
     assert classify(KeyError("x")) is None
     assert classify(ValueError("x")) is None

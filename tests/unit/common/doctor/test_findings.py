@@ -34,7 +34,7 @@ def test_text_has_a_line_for_each_result_and_each_fix() -> None:
         "                         → Start auth.",
         "  failed   nats          host:4222 is not reachable",
         "                         → Start NATS.",
-        "3 checks: 1 failed, 1 warnings",
+        "3 checks: 1 failed, 1 with a warning",
     ]
 
 
@@ -60,10 +60,10 @@ def test_json_has_every_result(findings: Sequence[Finding], all_well: bool) -> N
         (-3600.0, 0.5, Status.FAILED),
     ],
 )
-def test_clock_is_judged_by_the_difference_that_is_certain(
+def test_uncertainty_is_subtracted_from_the_difference_of_a_clock(
     ahead: float, uncertainty: float, status: Status
 ) -> None:
-    """Proves R-CONFIG-7: tokens tolerate five seconds; a slow answer is no wrong clock."""
+    """Proves R-CONFIG-7: tokens tolerate five seconds, and the time of a slow answer does not count as a difference."""
     assert check_clock("postgresql", ahead, uncertainty).status is status
 
 
@@ -115,7 +115,7 @@ async def test_checks_are_bounded_and_faults_are_reported() -> None:
     ("service", "form"), list(zip(SERVICES, ("text", "json", "text", "json"), strict=True))
 )
 def test_doctor_runs_with_wrong_settings(service: str, form: str) -> None:
-    """Proves R-CONFIG-7: the service cannot start, and its doctor says why, checks the rest, and shows no secret."""
+    """Proves R-CONFIG-7: `doctor` names the wrong settings, checks the servers, and shows no secret."""
     variables = {
         "POSTGRES_URL": "postgresql:hunter2",
         "JWT_SECRET": "hunter2",

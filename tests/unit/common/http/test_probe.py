@@ -11,7 +11,7 @@ from svgx_common.http.probe import answers
 
 
 class Answer(BaseHTTPRequestHandler):
-    """An answer with the status that the test sets."""
+    """A handler that answers both health pages with the status that the test sets."""
 
     status = 200
 

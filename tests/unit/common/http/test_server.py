@@ -145,7 +145,7 @@ async def test_failing_dependency_ends_readiness_and_not_liveness(
         assert (live.status_code, live.json()) == (200, {"status": "ok"})
 
 
-async def test_server_that_is_not_required_is_named_and_ends_nothing(
+async def test_failed_dependency_that_is_not_required_is_named_and_keeps_readiness(
     health: Health, application: ServiceApplication
 ) -> None:
     """Proves R-FAIL-19: the service works without Redis, and its report names the outage."""

@@ -1,4 +1,4 @@
-"""Repeated reads."""
+"""The repetition of requests that are not answered in time."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -33,7 +33,7 @@ async def overloaded() -> str:
 
 
 async def not_found() -> str:
-    """Answer at once that there is nothing."""
+    """Answer at once that the resource does not exist."""
     raise NotFound
 
 
@@ -88,3 +88,63 @@ async def test_repetitions_without_answers_are_bounded() -> None:
 
     await asyncio.gather(*(ask() for _ in range(100)))
     assert 100 < sent <= 100 + MAX_BUDGET
+
+
+async def test_late_answer_of_the_first_attempt_counts() -> None:
+    """Proves R-FAIL-21: a slow replica's answer is not lost when the read is sent again."""
+    repeated = asyncio.Event()
+
+    async def late() -> str:
+        await repeated.wait()
+        return "late"
+
+    async def second() -> str:
+        repeated.set()
+        return await hang()
+
+    assert await Repetition().first_answer(replicas(late, second), 1.0) == "late"
+
+
+async def test_late_temporary_error_of_the_first_attempt_does_not_end_the_read() -> None:
+    """Proves R-FAIL-21: the further attempts go on."""
+    repeated = asyncio.Event()
+
+    async def late() -> str:
+        await repeated.wait()
+        raise Overloaded
+
+    async def second() -> str:
+        repeated.set()
+        return await hang()
+
+    assert await Repetition().first_answer(replicas(late, second, answer), 1.0) == "answer"
+
+
+async def test_answer_of_a_further_attempt_leaves_no_cancellation() -> None:
+    """Proves R-FAIL-21: the task that reads goes on as after any answer."""
+    task = asyncio.create_task(Repetition().first_answer(replicas(hang, answer), 1.0))
+    assert await task == "answer"
+    assert task.cancelling() == 0
+
+
+async def test_cancelled_read_ends_all_attempts() -> None:
+    """Proves R-FAIL-21: nothing goes on for a client that has left."""
+    ended: list[int] = []
+    both_run = asyncio.Event()
+    numbers = iter((1, 2))
+
+    async def send(_: float) -> str:
+        number = next(numbers)
+        try:
+            if number == 2:
+                both_run.set()
+            return await hang()
+        finally:
+            ended.append(number)
+
+    task = asyncio.create_task(Repetition().first_answer(send, 5.0))
+    await both_run.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert sorted(ended) == [1, 2]

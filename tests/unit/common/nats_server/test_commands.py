@@ -10,10 +10,10 @@ from svgx_common.nats_server import commands
 from svgx_common.nats_server.users import users_configuration, variable_credentials
 
 
-def test_configuration_of_the_server_is_that_of_the_charts(
+def test_nats_config_without_an_option_prints_the_users_block(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Without an option, `nats-config` prints the block for a configuration file. Proves R-BUS-11."""
+    """The block belongs into the configuration file of a server. Proves R-BUS-11."""
     commands.print_configuration([])
     assert capsys.readouterr().out == users_configuration(variable_credentials)
 

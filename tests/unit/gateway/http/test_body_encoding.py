@@ -68,6 +68,7 @@ def test_byte_order_mark_before_json_is_ignored() -> None:
 
 @given(st.text(st.characters(max_codepoint=255), max_size=40))
 def test_any_parameters_of_the_content_type_are_read(parameters: str) -> None:
+    """Any text after the media type is accepted."""
     parse_import(request(f"image/svg+xml;{parameters}"))
 
 
@@ -94,5 +95,5 @@ def test_compressed_body_is_refused_with_the_accepted_coding(codings: tuple[str,
 
 @pytest.mark.parametrize("codings", [("identity",), ("",), (" Identity ",), ("identity, ",)])
 def test_body_that_is_not_compressed_is_accepted(codings: tuple[str, ...]) -> None:
-    """The coding `identity` is no coding. Proves R-HTTP-3."""
+    """A body with the coding `identity`, or with an empty header, is not compressed. Proves R-HTTP-3."""
     assert parse_import(request("image/svg+xml", *codings)).content == b"<svg/>"

@@ -124,7 +124,7 @@ def test_path_field_is_validated() -> None:
 
 
 def test_media_type_is_checked_before_the_body() -> None:
-    """A body of another media type is refused unread. Proves R-HTTP-3."""
+    """A body of another media type is refused before it is parsed. Proves R-HTTP-3."""
     with pytest.raises(SvgxError) as refused:
         parse(state.CREATE_CANVAS, b"{", media_type="text/plain")
     assert isinstance(refused.value, UnsupportedMedia)

@@ -19,7 +19,7 @@ async def page(_: Request) -> PlainTextResponse:
 
 
 class Counter:
-    """Allows a number of requests."""
+    """A counter that allows a number of requests."""
 
     def __init__(self, allowed: int) -> None:
         self.left = allowed

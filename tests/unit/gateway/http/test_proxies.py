@@ -29,7 +29,7 @@ async def key_of(peer: str, forwarded: list[str], trusted: str) -> str:
         ("192.0.2.1", ["203.0.113.9"], "", "192.0.2.1"),
         ("192.0.2.1", ["203.0.113.9"], "10.0.0.0/8", "192.0.2.1"),
         ("10.0.0.1", ["203.0.113.9"], "10.0.0.0/8", "203.0.113.9"),
-        # The header is read from the right. The client may have written the entries left of the first untrusted one.
+        # The header is read from the right. The client may have written all entries left of the first untrusted entry.
         ("10.0.0.1", ["1.1.1.1, 203.0.113.9"], "10.0.0.0/8", "203.0.113.9"),
         ("10.0.0.1", ["1.1.1.1, 203.0.113.9, 10.0.0.2"], "10.0.0.0/8", "203.0.113.9"),
         ("10.0.0.1", ["1.1.1.1", "203.0.113.9"], "10.0.0.0/8", "203.0.113.9"),

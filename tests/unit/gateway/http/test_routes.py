@@ -58,12 +58,12 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def accept(websocket: WebSocket) -> None:
-    """Accept a WebSocket, and send its field as the subprotocol."""
+    """Accept a WebSocket, and send the field of its path as the subprotocol."""
     await websocket.accept(websocket.path_params["room_id"])
 
 
 async def handshake(path: str) -> list[Message]:
-    """Return the messages with which the application answers a handshake. `path` is not decoded."""
+    """Return the messages with which the application answers a handshake. `path` is the path as a client sends it."""
     app = Application(
         openapi_url=None,
         redirect_slashes=False,
@@ -177,7 +177,7 @@ async def test_encoded_character_is_never_a_part_of_a_routes_path(
 async def test_field_of_a_path_is_decoded_by_itself(
     http: httpx.AsyncClient, path: str, text: str
 ) -> None:
-    """A field may contain an encoded slash, which the validation of the field then judges. Proves R-HTTP-1."""
+    """A field may contain an encoded slash. The validation of the field accepts or refuses it. Proves R-HTTP-1."""
     request = http.build_request("GET", "http://gateway/")
     request.url = request.url.copy_with(raw_path=path.encode())
     answer = await http.send(request)

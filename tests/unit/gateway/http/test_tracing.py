@@ -82,7 +82,7 @@ async def test_span_of_a_request_follows_the_conventions(
     status: int,
     outcome: str | None,
 ) -> None:
-    """A client chooses neither the name nor the status. Proves R-OBS-4."""
+    """A client chooses neither the name nor the status of a span. Proves R-OBS-4."""
     method, path = request_line.split()
     span = await span_of(monkeypatch, path, method)
     attributes = dict(span.attributes or {})
@@ -100,7 +100,7 @@ async def test_span_of_a_request_follows_the_conventions(
 
 
 async def test_path_in_a_span_is_short_and_has_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client may encode the question mark of its query. Proves R-OBS-4 and R-OBS-5."""
+    """A query with an encoded question mark is a part of the path. Proves R-OBS-4 and R-OBS-5."""
     span = await span_of(monkeypatch, "/nowhere/plan%3Ftoken=secret" + "x" * 1000)
     assert span.attributes is not None
     path = str(span.attributes["url.path"])
@@ -112,7 +112,7 @@ async def test_path_in_a_span_is_short_and_has_no_token(monkeypatch: pytest.Monk
 async def test_trace_state_beyond_512_characters_is_ignored(
     monkeypatch: pytest.MonkeyPatch, length: int
 ) -> None:
-    """A client cannot fill the queue of the exporter and the messages to the services with it. Proves R-OBS-4."""
+    """A client cannot fill the exporter's queue and the messages to services with its trace state. Proves R-OBS-4."""
     members = ",".join(f"{name}={'x' * 200}" for name in "abc")[:length]
     assert len(members) == length
     headers = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "tracestate": members}

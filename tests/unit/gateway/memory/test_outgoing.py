@@ -10,7 +10,7 @@ from svgx_common.contract.errors import Overloaded
 from svgx_gateway.memory import outgoing as module
 from svgx_gateway.memory.outgoing import (
     LARGE_BYTES,
-    PATIENCE,
+    MAX_WAIT_SECONDS,
     POLL_SECONDS,
     Outgoing,
     OutgoingLimits,
@@ -104,7 +104,7 @@ async def test_sync_waits_while_clients_of_its_account_do_not_read(
     with pytest.raises(Overloaded) as refused:
         await sync(outgoing, second, 3 * MB)
     assert refused.value.limit == 4 * MB
-    assert sum(clock.waited) == pytest.approx(PATIENCE, abs=1)
+    assert sum(clock.waited) == pytest.approx(MAX_WAIT_SECONDS, abs=1)
     clock.waited.clear()
     await sync(outgoing, other, 3 * MB)
     assert clock.waited == []
@@ -114,7 +114,7 @@ async def test_sync_waits_while_clients_of_its_account_do_not_read(
 
 
 async def test_syncs_in_flight_reserve_their_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An account may have as many syncs at a time as its memory holds replies of the canvas's last size.
+    """The account's memory divided by the canvas's last size gives the number of syncs that run at the same time.
 
     Proves R-BOUND-7.
     """
@@ -138,7 +138,7 @@ async def test_size_of_a_canvas_is_that_of_its_last_full_sync(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Small catch-ups and failed syncs change no known size. The number of known sizes is bounded. Proves R-BOUND-7."""
-    monkeypatch.setattr(module, "MANY", 3)
+    monkeypatch.setattr(module, "MAX_REMEMBERED", 3)
     client = Client()
     outgoing = joined(Outgoing(OutgoingLimits(sync_seconds=0, account_memory=8 * MB)), client)
     await sync(outgoing, client, 10, is_full=False)
@@ -157,7 +157,7 @@ async def test_size_of_a_canvas_is_that_of_its_last_full_sync(
 async def test_sum_of_the_unsent_bytes_is_used_for_a_tenth_of_a_second(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The replies since the sum was computed count at once, the other changes soon. Proves R-BOUND-7."""
+    """A reply counts at once. Other changes count when the sum is computed again. Proves R-BOUND-7."""
     clock, client, other = Clock(monkeypatch), Client(), Client("user:bob")
     limits = OutgoingLimits(sync_seconds=0, memory=8 * MB)
     outgoing = joined(Outgoing(limits, lambda: clock.now), client, other)

@@ -33,7 +33,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[LogReader]:
-    """Write the log as a gateway does, and make trace ids."""
+    """Yield a reader of the log that a gateway would write, and make trace ids."""
     monkeypatch.setattr(tracing, "tracer", TracerProvider().get_tracer("test"))
     with read_logs("gateway") as reader:
         yield reader
@@ -265,7 +265,7 @@ async def test_refused_handshake_has_a_line_with_the_trace_id_of_its_response(
 
 
 async def test_failure_of_the_application_counts_as_internal() -> None:
-    """Proves R-OBS-11: the server then closes the connection with 1011."""
+    """Proves R-OBS-11: an exception of the application counts as the close code 1011, which the server then sends."""
 
     async def endpoint(socket: WebSocket) -> None:
         await socket.accept()

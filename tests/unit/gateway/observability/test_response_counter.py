@@ -13,6 +13,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from svgx_gateway.observability.request_log import RequestLog
 from svgx_gateway.observability.socket_log import SocketLog
+from tests.log_reader import read_logs
 
 
 async def answer(request: Request) -> Response:
@@ -62,12 +63,26 @@ def count(kind: str) -> float:
     ],
 )
 async def test_response_is_counted_by_its_kind_of_status(status: int, kind: str) -> None:
-    """A status that no operation has counts too, and so does a failure without a status. Proves R-OBS-12."""
+    """Every status is counted, also a status that no operation has. A failure without a status counts as 5xx.
+
+    Proves R-OBS-12.
+    """
     before = count(kind)
     transport = httpx.ASGITransport(APP, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
         await http.get(f"/{status}")
     assert count(kind) == before + 1
+
+
+async def test_failure_without_a_response_is_logged_as_a_failed_request() -> None:
+    """Proves R-OBS-12: the line states status 500, which the client gets."""
+    transport = httpx.ASGITransport(APP, raise_app_exceptions=False)
+    with read_logs("gateway") as log:
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
+            await http.get("/0")
+        (line,) = log.read()
+    assert (line["event"], line["level"]) == ("request failed", "ERROR")
+    assert (line["status"], line["path"]) == (500, "/0")
 
 
 @pytest.mark.parametrize(("path", "kind"), [("/accepted", "1xx"), ("/refused", "5xx")])

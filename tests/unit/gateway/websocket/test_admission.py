@@ -3,6 +3,7 @@
 from contextlib import ExitStack
 
 import pytest
+from prometheus_client import REGISTRY
 
 from svgx_gateway.ratelimit.limiter import LINK_FACTOR
 from svgx_gateway.websocket.admission import Admission, SocketLimits
@@ -55,3 +56,19 @@ def test_closed_connection_of_a_visitor_frees_both_places(refused_by: str) -> No
         assert admission.admit_visitor("visitor:a", "link:l") is None
     assert enter_visitor(admission, "a", "l")
     assert not enter_visitor(admission, "a", "l")
+
+
+def refused_connections() -> float:
+    """Return the number of connections that a limit of an account, an address or a link has refused."""
+    name, labels = "svgx_engine_websocket_refused_total", {"limit": "identity"}
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+def test_visitor_beyond_two_limits_is_counted_once() -> None:
+    """When the visitor's address and link are both at their limits, the metric counts one refusal. Proves R-LIMIT-9."""
+    admission = Admission(LIMITS)
+    for number in range(3 * LINK_FACTOR):
+        assert enter_visitor(admission, str(number // 3), "popular")
+    before = refused_connections()
+    assert not enter_visitor(admission, "0", "popular")
+    assert refused_connections() == before + 1

@@ -102,7 +102,7 @@ async def test_message_is_written_at_once_unless_an_earlier_one_waits() -> None:
     keeps_up = True
     assert broadcast(connection, b"c", b"v")
     assert written == [encode_frame(b"a")]
-    # The client reads "b" and "c" after the writer has taken both, and "d" after them.
+    # The socket takes "b" and "c" from the queue. Then the queue is empty, so "d" is written at once.
     socket.accept(2)
     await connection.wait_until_sent()
     connection.send(b"d")
@@ -192,7 +192,7 @@ async def test_saved_number_is_sent_only_on_request() -> None:
 
 
 async def test_quiet_connection_gets_a_heartbeat() -> None:
-    """A frame is sent when none was sent since the last heartbeat. Proves R-AWARE-6."""
+    """A heartbeat is sent if no message was sent since the last call of `send_heartbeat`. Proves R-AWARE-6."""
     socket = SlowSocket()
     connection = connect(socket)
     connection.send(b"frame")

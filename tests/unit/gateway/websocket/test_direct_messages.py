@@ -1,4 +1,4 @@
-"""Messages that the WebSocket protocol hands over without ASGI, with a raw client."""
+"""Messages that the WebSocket protocol class hands to the application without ASGI. A raw client sends them."""
 
 import asyncio
 import random
@@ -30,7 +30,7 @@ def frames_of(content: bytes, chance: random.Random) -> bytes:
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_handed_over_messages_keep_their_content_and_order(seed: int) -> None:
-    """The messages have all sizes and are cut anywhere, and some of them have to wait. Proves R-SOCKET-6."""
+    """The bytes arrive in pieces of any size, and messages that `take` refuses come through ASGI. Proves R-SOCKET-6."""
     chance = random.Random(seed)
     sent = [bytes((number,)) + chance.choice(CONTENTS) for number in range(40)]
     received: list[bytes] = []

@@ -1,4 +1,4 @@
-"""The document messages of clients: a large one becomes several edits, and counts as saved after the last one."""
+"""The document messages of clients. A large message becomes several edits, and is saved after the last edit."""
 
 import asyncio
 import threading
@@ -155,7 +155,7 @@ class SlowPieces:
         self._finish.release(count)
 
 
-async def test_cut_of_a_disconnected_client_keeps_its_account_and_memory_until_it_ends(
+async def test_cut_for_a_disconnected_client_keeps_the_accounts_turn_and_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Reconnecting starts no further thread, and other accounts' messages are cut meanwhile. Proves R-SOCKET-5."""

@@ -50,7 +50,7 @@ class AnsweringBus:
 
 
 class Sampler(sampling.Sampler):
-    """A sampler that records the roots with the given numbers, and all children of recorded spans."""
+    """A sampler that records the edits with the given numbers, counted from 0, and all children of recorded spans."""
 
     def __init__(self, recorded: set[int]) -> None:
         self._recorded = recorded
@@ -124,7 +124,10 @@ async def test_edit_without_recording_makes_no_span_and_no_header(
 async def test_batch_continues_the_first_recorded_edit_and_has_links_to_all(
     monkeypatch: pytest.MonkeyPatch, recorded: set[int]
 ) -> None:
-    """The other recorded edits have links to the batch, and each has a link to its handshake. Proves R-OBS-4."""
+    """Each recorded edit has a link to its handshake, and all but the first have a link to the batch.
+
+    Proves R-OBS-4.
+    """
     bus, finished = await send(monkeypatch, recorded)
     edits = [span for span in finished if span.name == "edit"]
     requests = [span for span in finished if span.name != "edit"]
@@ -164,7 +167,7 @@ async def test_edits_of_a_failed_batch_have_its_outcome(
 
 
 async def test_malformed_edit_is_rejected_without_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fault is the client's, and not the service's. Proves R-OBS-4."""
+    """A malformed edit is a fault of the client, and not of the service. Proves R-OBS-4."""
     _, finished = await send(monkeypatch, {0, 1, 2}, rejected=(1,))
     edits = [span for span in finished if span.name == "edit"]
     outcomes = [(edit.attributes or {}).get("svgx.outcome") for edit in edits]

@@ -84,7 +84,7 @@ async def test_application_that_ends_before_the_upgrade_gives_a_problem_document
 async def test_invalid_handshake_gets_a_problem_document(
     old: bytes, new: bytes, status: int
 ) -> None:
-    """No application gets the handshake. Proves R-HTTP-6 and R-HTTP-14."""
+    """The handshake is refused before it reaches the application. Proves R-HTTP-6 and R-HTTP-14."""
     protocol: type[asyncio.Protocol] = limited(WebSocketLimits())
     async with serve(application, protocol) as server:
         response = await server.request((HEAD % b"close").replace(old, new, 1))

@@ -2,7 +2,6 @@
 
 import pytest
 
-from svgx_gateway.ratelimit.token_bucket import TokenBucket
 from svgx_gateway.websocket.transport import inflow as module
 from svgx_gateway.websocket.transport.inflow import Inflow, InflowLimits, LargeMessages
 
@@ -22,7 +21,7 @@ class Clock:
 def run(
     limits: InflowLimits, frames: list[tuple[float, int]], clock: Clock
 ) -> tuple[float, float, bool]:
-    """Send frames, given as (second, size). Return the longest and the last delay, and whether they are a flood."""
+    """Send frames, given as (second, size). Return the longest and the last delay, and whether the client floods."""
     inflow = Inflow(limits, LargeMessages(MIB), clock)
     start, longest, delay = clock.now, 0.0, 0.0
     for at, size in frames:
@@ -63,6 +62,7 @@ ORDINARY = {
     "ten photos of 5 MB in base64": ([(0.0, 6_700_000)] * 10, 30.0),
     "a first sync of 18.9 MB, then a cursor": ([(0.0, 18_900_000), *steady(60, 10)], 1.1),
 }
+"""The frames of ordinary clients, and the longest permitted delay of a frame in seconds."""
 
 
 @pytest.mark.parametrize(("frames", "delay"), ORDINARY.values(), ids=ORDINARY)
@@ -86,6 +86,7 @@ FLOODS = {
     ),
     "ten minutes of large frames": ([(0.0, MIB)] * 1200, False),
 }
+"""The frames of clients that send much, and whether they count as a flood."""
 
 
 @pytest.mark.parametrize(("frames", "flooding"), FLOODS.values(), ids=FLOODS)
@@ -96,17 +97,6 @@ def test_only_a_client_that_does_not_slow_down_floods(
     assert run(InflowLimits(), frames, Clock())[2] is flooding
 
 
-def test_allowance_refills_with_time() -> None:
-    """The bucket never holds more than its burst, and owes the tokens that it did not have. Proves R-LIMIT-10."""
-    bucket = TokenBucket(10, 20, now=100.0)
-    bucket.take(20)
-    assert bucket.seconds_until(1, 100.0) == pytest.approx(0.1)
-    bucket.take(10)
-    assert bucket.seconds_until(1, 100.0) == pytest.approx(1.1)
-    assert bucket.seconds_until(20, 1000.0) == 0
-    assert bucket.seconds_until(21, 1000.0) == pytest.approx(0.1)
-
-
 def inflow_of(account: str, memory: LargeMessages, clock: Clock) -> Inflow:
     """Return the inflow of a connection of an account."""
     inflow = Inflow(InflowLimits(), memory, clock)
@@ -115,7 +105,10 @@ def inflow_of(account: str, memory: LargeMessages, clock: Clock) -> Inflow:
 
 
 def test_large_messages_share_bounded_memory() -> None:
-    """A message waits until the messages of others leave room for it; small ones never wait. Proves R-SOCKET-3."""
+    """A large message waits until the messages of others leave room for it. Small messages never wait.
+
+    Proves R-SOCKET-3.
+    """
     clock, memory = Clock(), LargeMessages(10 * MIB)
     first, second, third = (inflow_of(name, memory, clock) for name in "abc")
     assert first.reserve(6 * MIB)
@@ -162,7 +155,7 @@ def test_memory_is_released_after_the_account_has_changed() -> None:
 
 
 def test_memory_is_reserved_for_arrived_bytes_and_a_step() -> None:
-    """A declared length reserves nothing, so two accounts cannot block the others with it. Proves R-SOCKET-3."""
+    """A declared length reserves nothing, so accounts cannot block others by declaring lengths. Proves R-SOCKET-3."""
     clock, memory = Clock(), LargeMessages(64 * MIB)
     hostile = [inflow_of(name, memory, clock) for name in "ab"]
     for inflow in hostile:
@@ -176,7 +169,7 @@ def test_memory_is_reserved_for_arrived_bytes_and_a_step() -> None:
 
 
 def test_message_beyond_its_share_leaves_a_share_to_others() -> None:
-    """A quarter of the memory is left to messages within a quarter, and the oldest message continues.
+    """A message larger than a quarter of the memory leaves a quarter for smaller messages. The oldest always continues.
 
     Proves R-SOCKET-3.
     """
@@ -195,7 +188,7 @@ def test_message_beyond_its_share_leaves_a_share_to_others() -> None:
 
 
 def test_viewers_share_a_quarter_of_the_memory() -> None:
-    """Large messages of viewers do not keep those of editors waiting. Proves R-SOCKET-3."""
+    """Editors' large messages do not wait for the large messages of viewers. Proves R-SOCKET-3."""
     clock, memory = Clock(), LargeMessages(64 * MIB)
     viewers = [inflow_of(name, memory, clock) for name in "abc"]
     for viewer in viewers:
@@ -215,6 +208,7 @@ RATES = {
     "trickled while memory is free": (1, False, True, False),
     "not read by the gateway": (0, True, False, False),
 }
+"""Bytes a second, whether memory is scarce, whether the gateway reads, and whether the message is given up."""
 
 
 @pytest.mark.parametrize(("rate", "scarce", "is_read", "given_up"), RATES.values(), ids=RATES)
@@ -240,7 +234,7 @@ def test_large_message_that_trickles_is_given_up_while_memory_is_scarce(
 
 @pytest.mark.parametrize("waits", [True, False])
 def test_large_message_that_waits_or_takes_too_long_is_given_up(waits: bool) -> None:
-    """Memory cannot be kept from others by a message that never ends. Proves R-SOCKET-3."""
+    """A message that never ends does not keep its memory from others for ever. Proves R-SOCKET-3."""
     clock, memory = Clock(), LargeMessages(MIB)
     first, second = inflow_of("a", memory, clock), inflow_of("b", memory, clock)
     limit = module.MEMORY_SECONDS if waits else module.MESSAGE_SECONDS

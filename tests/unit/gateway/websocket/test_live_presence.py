@@ -90,7 +90,7 @@ KNOWN = awareness.encode([State(ANN, 5, '"old"'), State(BOB, 3, '"bob"')])
 async def test_returned_client_receives_the_others_and_is_asked_for_a_newer_state(
     room: Room,
 ) -> None:
-    """The client never receives its own old state, and is published only with a newer one. Proves R-AWARE-4."""
+    """The client never receives its own old state. Only a newer state of the client is published. Proves R-AWARE-4."""
     room.presence.record(KNOWN)
     async with room.join() as (connection, socket):
         room.presence.welcome(connection, KNOWN)
@@ -103,7 +103,7 @@ async def test_returned_client_receives_the_others_and_is_asked_for_a_newer_stat
 
 
 async def test_client_without_a_state_receives_all_states_soon(room: Room) -> None:
-    """A client that shows no state is not kept waiting. Proves R-AWARE-2."""
+    """A client that shows no state of its own gets the other states too. Proves R-AWARE-2."""
     async with room.join() as (connection, socket):
         room.presence.welcome(connection, KNOWN)
         assert {state.client for state in await socket.next()} == {ANN, BOB}
@@ -112,7 +112,10 @@ async def test_client_without_a_state_receives_all_states_soon(room: Room) -> No
 async def test_present_clients_are_asked_to_renew_once_for_several_returns(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All returns within one interval cause one renewal, at its end; newcomers cause none. Proves R-AWARE-4."""
+    """A first return causes a renewal at once. All returns within the next interval cause one renewal, at its end.
+
+    Newcomers cause no renewal. Proves R-AWARE-4.
+    """
     monkeypatch.setattr(module, "RENEWAL_INTERVAL", 0.2)
     monkeypatch.setattr(module, "RETURNS_AT_ONCE", 10)
     loop = asyncio.get_running_loop()
@@ -133,7 +136,7 @@ async def test_present_clients_are_asked_to_renew_once_for_several_returns(
         assert socket.frames.empty()
 
 
-async def test_client_that_toggles_its_state_renews_nobody(room: Room) -> None:
+async def test_client_that_toggles_its_state_causes_no_renewal(room: Room) -> None:
     """A viewer cannot make the whole room send its states again and again. Proves R-AWARE-4."""
     async with room.join() as (connection, socket):
         await room.presence.receive(connection, awareness.encode([State(BOB, 3, '"bob"')]))
@@ -147,7 +150,10 @@ async def test_client_that_toggles_its_state_renews_nobody(room: Room) -> None:
 async def test_client_that_returns_often_renews_the_others_once_in_the_interval(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its further returns wait, and another client's do not. A report of the holder is no return. Proves R-AWARE-4."""
+    """Further returns of this client wait, but not those of other clients. A report of the holder is no return.
+
+    Proves R-AWARE-4.
+    """
     monkeypatch.setattr(module, "RENEWAL_INTERVAL", 0.0)
     monkeypatch.setattr(module, "RENEWAL_INTERVAL_PER_CLIENT", 0.0)
     monkeypatch.setattr(module, "RENEWAL_INTERVAL_PER_RETURN", 0.3)

@@ -146,7 +146,7 @@ async def test_edit_beyond_a_bound_closes_the_connection_with_the_limit(
 async def test_uncommitted_batches_slow_down_the_requests(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """While nothing is committed, all edits are sent, in ever fewer requests. Proves R-SAVE-5."""
+    """While nothing is committed, all edits are sent, but the requests become less frequent. Proves R-SAVE-5."""
     sent: list[int] = []
 
     async def ask(_: Holder, __: str, content: bytes, **___: object) -> bytes:

@@ -63,7 +63,7 @@ class Room:
 
 @pytest.fixture
 async def room(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Room]:
-    """Open a room with an interval of 0.1 s in which client 1 is present."""
+    """Open a room with an interval of 0.1 s. The Yjs clients 1 and 2 are present."""
     monkeypatch.setattr(module, "INTERVAL", 0.1)
     monkeypatch.setattr(module, "INTERVAL_PER_CONNECTION", 0.0)
     room = Room()

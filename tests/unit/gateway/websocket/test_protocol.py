@@ -25,7 +25,7 @@ HANDSHAKE = (
 )
 
 FRAME = b"\x82\x7e\xff\xff" + bytes(0xFFFF)
-"""An encoded frame with a message of 64 KiB."""
+"""An encoded frame with a message of 65,535 bytes."""
 
 Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
@@ -90,6 +90,24 @@ async def test_fragmented_message_uses_memory_for_its_bytes_only() -> None:
         assert await message == b"begin" + b"x" * 30_000 + b"end"
         writer.close()
     assert used_bytes < 300_000
+
+
+async def test_open_connection_keeps_the_headers_of_its_handshake_once() -> None:
+    """The headers are in the scope of the application, and not in the parser too. Proves R-SOCKET-7."""
+    kept: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        protocol = scope[WRITE_FRAME].__self__
+        request = protocol.request
+        await send({"type": "websocket.accept"})
+        kept.set_result((len(request.headers), len(scope["headers"])))
+
+    async with serving(app, WebSocketLimits()) as connect, asyncio.timeout(10):
+        _, writer = await connect()
+        writer.write(HANDSHAKE)
+        assert await kept == (0, 5)
+        writer.close()
 
 
 async def test_frame_is_written_only_to_an_open_connection_that_reads() -> None:
@@ -264,7 +282,7 @@ async def test_flood_that_does_not_slow_down_is_closed_with_1013() -> None:
         sending = asyncio.create_task(socket.send(encode_frame(0x9, b"") * 100_000))
         assert await socket.wait_closed() == 1013
         assert socket.close_reason == "more than 50 frames a second for 0.5 s"
-        # The burst of 100 frames, and those of half a second and the first pause.
+        # Answered pings: the burst of 100 frames, and the frames of half a second and of the first pause.
         assert socket.received_frames[0xA] < 150
         with contextlib.suppress(ConnectionError):
             await sending
@@ -328,7 +346,7 @@ async def test_large_message_waits_for_memory_and_arrives() -> None:
 
 
 async def test_small_and_large_messages_alternate() -> None:
-    """A small message beside a part of a large one does not stop the connection. Proves R-SOCKET-3."""
+    """A small message that arrives with a part of a large one does not stop the connection. Proves R-SOCKET-3."""
     memory = LargeMessages(100_000, threshold=100)
     large = encode_frame(0x2, bytes(80_000))
     async with (

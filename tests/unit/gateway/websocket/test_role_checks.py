@@ -131,9 +131,9 @@ async def test_promoted_viewer_is_asked_for_its_state_once() -> None:
 async def test_failed_role_lookup_is_repeated_then_closes_the_connection(
     monkeypatch: pytest.MonkeyPatch, patience: float, failures: list[SvgxError], code: Close | None
 ) -> None:
-    """A lookup without an answer is repeated for a while, then the connection is closed. A refusal closes it at once.
+    """A lookup without an answer is repeated for a while, then the connection is closed.
 
-    Proves R-ACCESS-6.
+    A refusal closes the connection at once. Proves R-ACCESS-6.
     """
     monkeypatch.setattr(role_checks, "PATIENCE", patience)
     monkeypatch.setattr(role_checks, "PAUSE", 0.0)

@@ -51,7 +51,7 @@ async def test_clients_that_join_at_once_share_one_request() -> None:
 
 
 async def test_client_that_joins_during_a_request_gets_the_next_one() -> None:
-    """A broadcast between the request and the join would miss the client, so the reply must be newer than the join.
+    """A client does not get a broadcast from before its join, so it needs a request that starts after its join.
 
     Proves R-SYNC-3.
     """

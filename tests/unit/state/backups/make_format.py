@@ -1,7 +1,7 @@
 """Write a small backup in the present format: `python -m tests.unit.state.backups.make_format FILE`.
 
-The file keeps a format for later versions (`test_formats.py`). It is a JSON object with the objects of two backups, one
-of which builds on the other, in base64. Run this once for a new format, and never for an old one.
+Later versions must read this backup (`test_formats.py`). The file is a JSON object with the objects of two backups in
+base64. The second backup builds on the first. Run this module once for a new format, and never for an old one.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ _DAY = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def account(user_id: str) -> StoredAccount:
-    """Return an account with an identity and a key."""
+    """Return an account with an identity and an API key."""
     return StoredAccount.model_validate(
         {
             "id": user_id,
@@ -79,7 +79,7 @@ def canvas(canvas_id: str, name: str, deleted_at: datetime | None = None) -> Can
 
 
 def drawing() -> tuple[list[bytes], list[bytes]]:
-    """Return the updates of a drawing, those of the full backup and those after it."""
+    """Return the updates of a drawing: those in the full backup, and those after the full backup."""
     doc: Doc[Map[str]] = Doc(client_id=1)
     elements = doc.get("elements", type=Map)
     updates = []

@@ -20,7 +20,10 @@ FOLDER = Path(__file__).parent
 @pytest.mark.parametrize("label", ["clear", "encrypted"])
 @pytest.mark.parametrize("format_", range(1, FORMAT + 1))
 async def test_backup_of_an_earlier_format_is_read_completely(format_: int, label: str) -> None:
-    """A chain of two backups has its canvases, members, marks and accounts. Proves R-BACKUP-10."""
+    """A chain of two backups has its canvases with their members and deletion times, and its accounts.
+
+    Proves R-BACKUP-10.
+    """
     stored = json.loads((FOLDER / f"format_{format_}.json").read_text())[label]
     target = Target.open("memory://")
     for name, content in stored.items():

@@ -46,13 +46,16 @@ def _backups(*texts: str) -> list[BackupFacts]:
         (["c<a 2d failed", "b 3d", "a 4d"], 1, 0, ["c", "a"]),
         (["b 1d deleting", "a 2d"], 1, 0, []),
         ([], 1, 1, []),
-        # Backups of users or of one canvas do not take the places of those of all canvases.
+        # Backups of users do not count as newer backups of the canvases.
         (["d@users 1d", "c@users 2d", "b 3d", "a 4d"], 1, 0, ["c", "a"]),
         (["d@users 1d", "c@users 2d", "b 3d", "a 4d"], 2, 0, []),
     ],
 )
-def test_retention_keeps_the_newest_and_all_on_which_they_build(
+def test_retention_keeps_the_newest_backups_and_the_backups_that_they_need(
     backups: list[str], count: int, days: int, deleted: list[str]
 ) -> None:
-    """A backup is deleted after all that build on it, and never while a kept one needs it. Proves R-BACKUP-5."""
+    """A backup is deleted after all backups that build on it, and never while a kept backup needs it.
+
+    Proves R-BACKUP-5.
+    """
     assert expired(_backups(*backups), Retention(count, days), NOW) == deleted

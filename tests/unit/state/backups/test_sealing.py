@@ -79,7 +79,7 @@ def test_key_of_another_length_is_refused(text: str) -> None:
     ],
 )
 def test_malformed_records_are_damage(content: bytes) -> None:
-    """Bytes that are no records raise no other error. Proves R-BACKUP-4."""
+    """Bytes that are no records raise `Damaged` and no other error. Proves R-BACKUP-4."""
     with pytest.raises(Damaged):
         list(read_canvases("n", content))
     for read in (read_index, read_accounts):
@@ -87,7 +87,7 @@ def test_malformed_records_are_damage(content: bytes) -> None:
             read("n", content)
 
 
-def test_digest_of_facts_depends_on_each_of_them() -> None:
+def test_digest_depends_on_name_deletion_members_and_lineage() -> None:
     """An incremental backup notices each change of a canvas. Proves R-BACKUP-2."""
     facts = canvas("a", "Name")
     changed = [

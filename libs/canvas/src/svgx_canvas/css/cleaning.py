@@ -1,8 +1,8 @@
 """Clean style sheets and `style` attributes, so that they fetch nothing and run nothing.
 
 The text is read as in CSS Syntax Level 3: rules may be nested, and after an invalid declaration or rule the reader goes
-on with the next one. If all of it is allowed, the text stays as it is, except for a style sheet that simple readers may
-misread (see `clean_stylesheet`).
+on with the next one. A text that is allowed as a whole stays unchanged, except for a style sheet that simple readers
+may misread (see `clean_stylesheet`).
 """
 
 import re
@@ -34,7 +34,7 @@ from svgx_canvas.css.values import (
 from svgx_canvas.limits import Limits, check_limit
 
 ReportDropped = Callable[[str, str], None]
-"""Takes the name of a dropped thing and the reason."""
+"""A function that is called for each dropped part, with the name of the part and the reason."""
 
 _AllowedName = Callable[[str], bool]
 
@@ -46,7 +46,7 @@ _MARKUP_IN_STRING = re.compile(r"\\[^<{}]|\\?([<{}])", re.DOTALL)
 def clean_declarations(text: str, report: ReportDropped) -> str:
     """Return the allowed declarations of a `style` attribute. The text is unchanged if all are allowed."""
     if not STRUCTURE.search(text):
-        kept = [part for part in text.split(";") if _plain_declaration(part, report)]
+        kept = [part for part in text.split(";") if _keeps_plain_declaration(part, report)]
         return text if len(kept) == text.count(";") + 1 else ";".join(kept)
     clean = _clean_declarations if is_cached(text) else _clean_declarations.__wrapped__
     cleaned, dropped = clean(text)
@@ -55,7 +55,8 @@ def clean_declarations(text: str, report: ReportDropped) -> str:
     return cleaned
 
 
-def _plain_declaration(part: str, report: ReportDropped) -> bool:
+def _keeps_plain_declaration(part: str, report: ReportDropped) -> bool:
+    """Return whether a declaration without `STRUCTURE` is allowed, and report a declaration that is not."""
     name, colon, _ = part.partition(":")
     name = name.strip().lower()
     if not name and not colon:
@@ -101,6 +102,7 @@ def without_variable_pictures(text: str, report: ReportDropped, *, sheet: bool) 
 
 
 def _is_regular(text: str) -> bool:
+    """Return whether a style sheet has no "<", no escape, and no brace in a string or comment."""
     if "<" in text or "\\" in text:
         return False
     parts = _STRINGS_AND_COMMENTS.findall(text)
@@ -172,6 +174,7 @@ class _Cleaner:
         return kept
 
     def _style_rule(self, rule: ast.QualifiedRule, level: int) -> bool:
+        """Clean the content of a style rule in place. Return whether the rule is allowed."""
         if level >= MAX_NESTING or not prelude_is_safe(rule.prelude):
             self._drop("qualified-rule", "style error")
             return False
@@ -179,6 +182,7 @@ class _Cleaner:
         return True
 
     def _at_rule(self, rule: ast.AtRule, allowed: _AllowedName, level: int) -> bool:
+        """Clean the content of an at-rule in place. Return whether the rule is allowed."""
         name = rule.lower_at_keyword
         names = STATEMENT_RULES if rule.content is None else BLOCK_RULES
         if name not in names or level >= MAX_NESTING or not prelude_is_safe(rule.prelude):
@@ -213,6 +217,7 @@ class _Cleaner:
         return kept
 
     def _declaration(self, node: ast.Declaration, allowed: _AllowedName) -> bool:
+        """Return whether a declaration is allowed."""
         name = node.lower_name
         if not allowed(name):
             self._drop(name[:64], "property")

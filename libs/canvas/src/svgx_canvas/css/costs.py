@@ -11,14 +11,14 @@ from svgx_canvas.css.structure import STRUCTURE, block_contents, style_attribute
 from svgx_canvas.css.values import urls
 
 Key = tuple[str, str]
-"""("class", name), ("id", name), ("type", name) or ("any", "")."""
+"""The key of the last part of a selector: ("class", name), ("id", name), ("type", name) or ("any", "")."""
 
 _ANY: Key = ("any", "")
 _COMBINATORS = frozenset({">", "+", "~", "||"})
 
 
 def selector_count(text: str) -> int:
-    """Return about how many selectors a cleaned style sheet has. A renderer tries each of them on each element."""
+    """Return the approximate number of selectors in a cleaned style sheet. A renderer tries each on each element."""
     return text.count("{") + text.count(",")
 
 
@@ -55,6 +55,7 @@ def sheet_declarations(text: str, watched: frozenset[str]) -> list[tuple[Key, st
 
 
 def _all_declarations(text: str) -> Iterator[tuple[ast.Declaration, frozenset[Key]]]:
+    """Yield all declarations of a style sheet, each with the keys of the selectors of the style rule around it."""
     pending = [(node, frozenset({_ANY})) for node in stylesheet(text)]
     while pending:
         node, keys = pending.pop()
@@ -73,14 +74,14 @@ def _all_declarations(text: str) -> Iterator[tuple[ast.Declaration, frozenset[Ke
 
 
 def sheet_has_variable_reference(text: str) -> bool:
-    """Return whether a custom property in a style sheet contains `url(#a)`."""
+    """Return whether a custom property in a style sheet refers to a fragment, as in `url(#a)`."""
     return _may_have_variable_reference(text) and any(
         _is_variable_reference(node) for node, _ in _all_declarations(text)
     )
 
 
 def style_has_variable_reference(text: str) -> bool:
-    """Return whether a custom property in a `style` attribute contains `url(#a)`."""
+    """Return whether a custom property in a `style` attribute refers to a fragment, as in `url(#a)`."""
     return _may_have_variable_reference(text) and any(
         isinstance(node, ast.Declaration) and _is_variable_reference(node)
         for node in style_attribute(text)

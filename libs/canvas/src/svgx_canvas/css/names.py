@@ -81,7 +81,7 @@ PROPERTIES = PRESENTATION_ATTRIBUTES | words(
     widows word-break word-wrap zoom
     """
 )
-"""The properties allowed in style sheets and `style` attributes, without the names of single browsers."""
+"""The properties allowed in style sheets and `style` attributes, without names that have the prefix of a browser."""
 
 _BROWSER_PROPERTIES = words(
     """
@@ -91,7 +91,7 @@ _BROWSER_PROPERTIES = words(
     text-security text-stroke text-stroke-color text-stroke-width
     """
 )
-"""Properties that exist only behind the prefix of a browser."""
+"""Properties that exist only with the prefix of a browser."""
 
 _EDITOR_PROPERTIES = frozenset({"-inkscape-font-specification", "-inkscape-stroke"})
 """Properties that drawing programs write for themselves."""
@@ -104,8 +104,8 @@ _REFERRING_PROPERTIES = words(
     offset-path shape-inside shape-subtract stroke
     """
 )
-"""Properties in which `url(#a)` refers to an element of the same document. In all others, browsers take it for a
-picture and fetch the document itself again."""
+"""Properties in which `url(#a)` refers to an element of the same document. In all other properties, browsers
+take `url(#a)` for a picture and fetch the document itself again."""
 
 _PICTURE_PROPERTIES = words(
     """
@@ -131,7 +131,7 @@ FUNCTIONS = words(
     translate3d translatex translatey translatez type var view xywh
     """
 )
-"""Allowed functions, in lower case. `url` has a rule of its own, and so have the arguments of `IMAGE_FUNCTIONS`."""
+"""Allowed functions, in lower case. `url` and the arguments of `IMAGE_FUNCTIONS` are checked separately."""
 
 _BROWSER_FUNCTIONS = words(
     """
@@ -139,7 +139,7 @@ _BROWSER_FUNCTIONS = words(
     repeating-radial-gradient
     """
 )
-"""Functions that also exist behind the prefix of a browser."""
+"""Functions that also exist with the prefix of a browser."""
 
 IMAGE_FUNCTIONS = words("cross-fade image image-set -webkit-cross-fade -webkit-image-set")
 """Functions that take the address of a picture as a string."""
@@ -150,7 +150,7 @@ _SUBSTITUTIONS = words(
 """Functions that can return a string from another place."""
 
 STATEMENT_RULES = words("charset custom-media custom-selector layer")
-"""At-rules that end with a semicolon. `@namespace` has a rule of its own."""
+"""At-rules that end with a semicolon. `@namespace` is checked separately."""
 
 NESTING_RULES = words(
     """

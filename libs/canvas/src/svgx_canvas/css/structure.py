@@ -30,6 +30,8 @@ def style_attribute(text: str) -> list[ast.Node]:
 
 
 def _contents(tokens: list[ast.Node], *, rules: bool) -> list[ast.Node]:
+    """Parse declarations, and with `rules` also rules. tinycss2 parses all parts except for custom properties."""
+
     def parse(part: list[ast.Node]) -> list[ast.Node]:
         if rules:
             return [*tinycss2.parse_blocks_contents(part, skip_whitespace=True)]

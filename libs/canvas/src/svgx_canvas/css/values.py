@@ -21,7 +21,7 @@ from svgx_canvas.css.names import (
 from svgx_canvas.css.resources import is_bitmap, is_font
 
 MAX_NESTING = 32
-"""Levels of blocks and rules in each other. tinycss2 serializes blocks by recursion."""
+"""The most levels of nested blocks and rules. There is a limit because tinycss2 serializes blocks by recursion."""
 
 _TRANSFORMS = re.compile(
     r"(?:[\s,]*+(?:matrix|translate|scale|rotate|skewX|skewY)\s*+\([-+0-9eE.,\s]*+\))*+[\s,]*+"
@@ -34,7 +34,7 @@ _NOT_IN_URLS = re.compile("[<{}]")
 """Characters that no unquoted URL may have, because simple readers take them for the start of a tag or block."""
 
 _CACHED_LENGTH = 10_000
-"""Characters of a value or text with a cached verdict. The caches would need too much memory for longer ones."""
+"""The most characters of a text with a cached verdict. With longer texts, the caches would need too much memory."""
 
 _FONT_FUNCTIONS = frozenset({"format", "local", "tech"})
 _ADDRESS_TYPES = frozenset({"image", "src", "url"})
@@ -175,6 +175,7 @@ def safe_font_sources(tokens: list[ast.Node]) -> list[ast.Node]:
 
 
 def _in_font_source(token: ast.Node) -> bool:
+    """Return whether a token may be a part of the source of a font that is not fetched."""
     url = url_of(token)
     if url is not None:
         return is_font(url)
@@ -187,7 +188,7 @@ def _in_font_source(token: ast.Node) -> bool:
 
 
 def url_of(token: ast.Node) -> str | None:
-    """Return the URL of `url(a)` or `url("a")`, "" if it is unsuitable, and None for other tokens."""
+    """Return the URL of `url(a)` or `url("a")`, "" if it is not a plain URL, and None for other tokens."""
     if isinstance(token, ast.URLToken):
         return "" if _NOT_IN_URLS.search(token.value) else str(token.value)
     if not isinstance(token, ast.FunctionBlock) or token.lower_name != "url":

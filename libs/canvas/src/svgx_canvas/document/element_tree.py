@@ -10,8 +10,8 @@ The document has two root maps. `canvas` has the attributes of the root svg elem
 Each map in `elements` may be a Y.Map or a plain object. In place of each string there may be a Y.Text.
 
 A client can write anything, so reading never fails on content. An element is left out if its `tag` is not a string, or
-if its `parent` is neither a string nor null. Every other value of a wrong type counts as absent, but a number as an
-attribute or as `text` becomes the string that JavaScript makes of it.
+if its `parent` is neither a string nor null. A number as an attribute or as `text` becomes the string that JavaScript
+makes of it. Every other value of a wrong type counts as absent.
 """
 
 import math
@@ -36,7 +36,7 @@ _Content = Map[object]
 _FIELDS = ("tag", "parent", "order", "attrs", "text")
 
 ReportLeftOut = Callable[[str, str], None]
-"""Takes the name of a thing that is left out, and the reason."""
+"""A function that is called for each value that is left out, with a name for the value and the reason."""
 
 WRONG_TYPE = "type"
 """The reason that is reported for a value of a wrong type."""
@@ -116,7 +116,10 @@ def _removal(current: bytes | None, attrs: dict[str, str]) -> tuple[bytes | None
 
 
 def _with_new_ids(canvas: Canvas) -> list[Element]:
-    """Return all elements in document order, with new ids: six random digits and a count."""
+    """Give all elements new ids, and return the elements in document order.
+
+    An id is a prefix of six random characters, the same for all elements, and a count in base 62.
+    """
     prefix = "".join(secrets.choice(DIGITS) for _ in range(6))
     elements = list(canvas.walk())
     new_ids = {element.id: prefix + _base62(index) for index, element in enumerate(elements)}

@@ -7,7 +7,7 @@ from svgx_yjs.delete_set import Range, Ranges
 
 
 class KnownDeletions:
-    """Deleted ranges by client, in order and without gaps between two ranges that touch."""
+    """Deleted ranges of clocks by client, in order. Ranges that overlap or touch are kept as one range."""
 
     def __init__(self) -> None:
         self._ranges: dict[int, tuple[list[int], list[int]]] = {}
@@ -43,7 +43,7 @@ class KnownDeletions:
         starts, ends = self._ranges.setdefault(client, ([], []))
         for clock, length in ranges:
             start, end = clock, clock + length
-            # The known ranges from `first` to before `after` overlap or touch the range, and become one with it.
+            # The known ranges `first` to `after` - 1 overlap or touch the new range, and become one range with it.
             first, after = bisect_left(ends, start), bisect_right(starts, end)
             if first < after:
                 start, end = min(start, starts[first]), max(end, ends[after - 1])

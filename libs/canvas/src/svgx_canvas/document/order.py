@@ -62,6 +62,7 @@ def first_keys(count: int) -> list[str]:
 
 
 def _below(high: str) -> str:
+    """Return a short key below `high`."""
     integer, fraction = _split(high)
     if integer == _SMALLEST:
         return integer + _midpoint("", fraction)
@@ -82,6 +83,7 @@ def _integer_length(head: str) -> int:
 
 
 def _split(key: str) -> tuple[str, str]:
+    """Return the integer and the fraction of a key."""
     length = _integer_length(key[0])
     return key[:length], key[length:]
 
@@ -94,6 +96,7 @@ def _check(key: str) -> None:
 
 
 def _increment(integer: str) -> str | None:
+    """Return the next larger integer, or None after the largest one."""
     head, digits = integer[0], list(integer[1:])
     for place in reversed(range(len(digits))):
         value = _VALUE[digits[place]] + 1
@@ -110,6 +113,7 @@ def _increment(integer: str) -> str | None:
 
 
 def _decrement(integer: str) -> str | None:
+    """Return the next smaller integer, or None before the smallest one."""
     head, digits = integer[0], list(integer[1:])
     for place in reversed(range(len(digits))):
         value = _VALUE[digits[place]] - 1

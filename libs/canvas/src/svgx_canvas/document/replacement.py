@@ -1,8 +1,8 @@
 """The smallest edit that gives a document the content of another state.
 
 Only the root maps `canvas` and `elements` are compared; other root types are left alone. An element that both states
-have keeps its Y.Map, so a concurrent edit of another attribute of it merges. Formats of a Y.Text and the ids of
-sub-documents are not compared, because no reader of a canvas reads them.
+have keeps its Y.Map, so a concurrent edit of another attribute of the element is not lost. Formats of a Y.Text and the
+ids of sub-documents are not compared, because no reader of a canvas reads them.
 """
 
 import json
@@ -22,9 +22,9 @@ _Step = tuple[_Shared, _Shared]
 def replacement(current: bytes | None, wanted: bytes) -> bytes:
     """Return the update (Yjs v1) that makes `canvas` and `elements` of a document equal to those of a wanted state.
 
-    `current` is the document's state; None stands for an empty document. Both are Yjs v1 updates. XML types and
-    sub-documents are not written, because no reader of a canvas reads them. Raises `SvgRefused` "malformed" if a state
-    is not an update.
+    `current` is the document's state; None stands for an empty document. `current` and `wanted` are Yjs v1 updates. XML
+    types and sub-documents are not written, because no reader of a canvas reads them. Raises `SvgRefused` "malformed"
+    if a state is not an update.
     """
     doc = _load_with_new_client(current)
     source = load(wanted)
@@ -66,8 +66,8 @@ def _make_equal(target: _Content, model: _Content) -> None:
 def _change_map(current: _Content, wanted: _Content, *, is_root: bool = False) -> Iterable[_Step]:
     """Remove, add and set the entries that differ. Yield the shared types that have to be made equal.
 
-    In a root, an equal entry is found by its JSON, because one call is much faster than a call for each value in it.
-    Deeper entries are not compared in this way, because the time would grow with the square of the depth.
+    The entries of a root are compared by their JSON, because one call is much faster than a call for each value in an
+    entry. Deeper entries are not compared by their JSON, because the time would grow with the square of the depth.
     """
     old, new = set(current.keys()), set(wanted.keys())
     for key in old - new:
@@ -143,7 +143,7 @@ def _equal_ends(old: Sequence[object], new: Sequence[object]) -> tuple[int, int]
 
 
 def _json_of(value: object) -> str:
-    """Return a value as JSON, and a Y.Text as its characters. Values of equal text look alike to readers."""
+    """Return a value as JSON, and a Y.Text as its characters. Readers of a canvas see values of equal text as equal."""
     if _is_plain(value):
         return json.dumps(value, sort_keys=True, default=list)  # bytes become lists
     # The order of a pycrdt map differs from one map to the next.

@@ -27,13 +27,13 @@ from svgx_yjs.splitting import check, encode_steps, leave_out, split
 from svgx_yjs.structure import EMPTY_UPDATE, Id, read_state_vector
 
 MAX_PENDING_BYTES = 16 * 1024 * 1024
-"""Bytes of pending updates. Beyond this limit the oldest updates are removed from memory; the journal keeps them."""
+"""The most bytes of pending updates. Beyond it, the oldest are removed from memory; the journal keeps them."""
 
 PIECE_OVERHEAD = 300
 """Bytes of memory that keeping one piece takes, besides its own bytes."""
 
 MAX_FAULTS = 20
-"""Updates of one journal that pycrdt may fail on. With one more, loading the document fails."""
+"""The most updates of one journal that pycrdt may fail on. With one more, loading the document fails."""
 
 FEW_STRUCTS = 64
 """The most structs of an edit that is integrated together with other edits. The time of larger edits is measured."""
@@ -136,15 +136,15 @@ class SharedDocument:
         self.edit_seconds = 0.1
         """Limit of the processor time of one edit, in seconds. Each struct adds `SECONDS_PER_STRUCT`."""
         self.spent: defaultdict[str, float] = defaultdict(float)
-        """The measured seconds of the processor by author. The caller may clear it."""
+        """The measured seconds of processor time by author. The caller may clear the mapping."""
         self.transaction_seconds = 0.0
-        """Seconds of the processor that the last transaction needed."""
+        """Seconds of processor time that the last transaction took."""
         self._queue: list[_Queued] = []
         self._transaction: Transaction | None = None
         self._in_transaction: list[_Queued] = []
         """The parts that are integrated in the open transaction."""
         self._applied_seconds = 0.0
-        """Seconds of the processor that the open transaction has needed."""
+        """Seconds of processor time that the open transaction has taken so far."""
         self._measured_until = 0.0
         self._deletions = KnownDeletions()
         self._may_refresh_at = 0.0
@@ -285,6 +285,10 @@ class SharedDocument:
         return Growth(parts.structs, clients)
 
     def _take(self, update: bytes, parts: Split, author: str | None) -> list[Part]:
+        """Queue the ready part of an update, and keep its pending part. Return the parts that are new.
+
+        `author` is None for an update of the journal. Raises `TooSlow` and `Fault`.
+        """
         new = []
         if parts.pending is not None and self._keep_pending(parts):
             new.append(Part(parts.pending))

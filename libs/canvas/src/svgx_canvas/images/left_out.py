@@ -1,4 +1,4 @@
-"""Leave pictures out of a canvas that is beyond a limit, so that the rest of it can be exported."""
+"""Leave pictures out of a canvas that is beyond a limit, so that the rest of the canvas can be exported."""
 
 from collections.abc import Callable
 
@@ -12,9 +12,10 @@ from svgx_canvas.tree import Canvas, Element
 def leave_out_largest(
     canvas: Canvas, excess: int, size: Callable[[str], int], report: Callable[[str], None]
 ) -> None:
-    """Remove the largest pictures from a canvas, one by one, until the removed ones together have the size `excess`.
+    """Remove the largest pictures from a canvas, one by one, until their total size is at least `excess`.
 
-    `size` returns the size of the picture in a `data:` URL. `report` takes the name of a removed thing.
+    `size` returns the size of the picture in a `data:` URL. `report` is called with the element and attribute of each
+    removed picture, such as `image@href`.
     """
     if excess <= 0:
         return

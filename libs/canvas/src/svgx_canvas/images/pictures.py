@@ -22,7 +22,7 @@ from svgx_canvas.svg_writer import write_svg
 from svgx_canvas.tree import Canvas
 
 MAX_NESTING = 3
-"""Levels of SVG pictures in SVG pictures. The file itself is level 0."""
+"""The most levels of SVG pictures in each other. The file itself is level 0."""
 
 _CANONICAL_BITMAP = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,")
 _CANONICAL_BASE64 = re.compile("[A-Za-z0-9+/]+={0,2}")
@@ -78,15 +78,16 @@ def _identify_head(url: str, start: int) -> Raster | None:
 
 
 ReadSvg = Callable[[bytes, str | None, "Pictures"], Canvas]
-"""Takes the bytes of an SVG picture, its stated encoding and the cleaner of its own pictures. Returns the cleaned
-picture, or raises `SvgRefused`."""
+"""A function that gets the bytes of an SVG picture, its stated encoding and the cleaner of its own pictures. It returns
+the cleaned picture, or raises `SvgRefused`."""
 
 
 class Pictures:
     """The cleaner of the pictures of one file or canvas, or of one SVG picture in it.
 
-    report: takes the name of a dropped thing and the reason. read: reads and cleans an SVG picture. strict: a picture
-    beyond a limit raises `SvgRefused`; otherwise it is dropped. usage: the amounts that the file and its pictures use.
+    report: called with the name of each dropped picture and the reason. read: reads and cleans an SVG picture. strict:
+    a picture beyond a limit raises `SvgRefused`; without `strict` the picture is dropped. usage: the amounts that the
+    file and its pictures use.
     """
 
     def __init__(
@@ -150,6 +151,7 @@ class Pictures:
             )
 
     def _clean_svg(self, what: str, picture: SvgPicture) -> str | None:
+        """Return the canonical URL of a cleaned SVG picture, or report `what` as dropped and return None."""
         if self._level == MAX_NESTING:
             self._report(what, "nesting")
             return None

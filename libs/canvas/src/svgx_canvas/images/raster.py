@@ -25,7 +25,7 @@ class Raster:
 def identify(data: bytes) -> Raster | None:
     """Return the format and the size of a bitmap, or None if the bytes are of no supported format or have no size.
 
-    `data` may be cut off behind the header of the bitmap.
+    `data` may end after the header of the bitmap.
     """
     found = _identify(data)
     return found if found is not None and found.width > 0 and found.height > 0 else None

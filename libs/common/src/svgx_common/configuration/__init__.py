@@ -1,1 +1,1 @@
-"""Checks of settings: the URLs of servers, misspelt environment variables, and the command line."""
+"""The configuration of a service process: checks of its URLs and environment variables, its command line, its build."""

@@ -20,7 +20,7 @@ def handle(
     arguments: Sequence[str],
     commands: Mapping[str, Command],
 ) -> bool:
-    """Return whether the service is to be started. Run a command of `commands` instead if the arguments name one.
+    """Return whether the service is to be started. If the first argument names a command, run it and return False.
 
     `--version` and `--help` print a text and end the process with status 0. Other arguments end it with status 2 and
     a message.

@@ -1,7 +1,7 @@
-"""The URLs of NATS, PostgreSQL and Redis, checked before the clients' libraries read them.
+"""The URLs of NATS, PostgreSQL and Redis, checked before the client libraries parse them.
 
-The libraries read a wrong URL late, and some read a part of a password as a host. No message contains a part of a URL,
-because the part may be a password.
+The libraries report a wrong URL late, and some take a part of a password for a host. No error message contains a part
+of a URL, because the part may be a password.
 """
 
 import re
@@ -38,7 +38,7 @@ _REDIS_PARAMETERS: dict[str, str] = {
     "socket_keepalive": r"(?i)true|false|yes|no|0|1",
     "health_check_interval": r"[0-9]{1,5}",
 }
-"""The parameters of a Redis URL that every connection of the services accepts, each with the form of its value."""
+"""The parameters of a Redis URL that every connection of the services accepts, each with the pattern of its value."""
 
 _REDIS_TLS_PARAMETERS: dict[str, str] = {
     "ssl_cert_reqs": r"none|optional|required",
@@ -56,7 +56,7 @@ _REDIS_TLS_PARAMETERS: dict[str, str] = {
 class NatsServers:
     """The servers of one NATS system: URLs without credentials, and the decoded credentials.
 
-    There is a user with a password, or a token, or neither.
+    Either `user` and `password` are set, or only `token`, or none of them.
     """
 
     urls: tuple[str, ...]
@@ -68,8 +68,9 @@ class NatsServers:
 def parse_nats(text: str) -> NatsServers:
     """Return the servers of a `NATS_URL`, which is one URL, or several separated by commas.
 
-    nats-py sends the credentials of a URL as they are written, with their %XX, and sends none to servers that it
-    learns of later. So the credentials are decoded here, and are the same for all servers. Raise `ValueError`.
+    nats-py sends the credentials of a URL as they are written, without decoding %XX, and sends none to servers that it
+    discovers later. So the credentials are decoded here, and must be the same for all servers. Raise `ValueError` for a
+    wrong URL and for different credentials.
     """
     urls: list[str] = []
     credentials: set[tuple[str | None, str | None, str | None]] = set()
@@ -99,9 +100,9 @@ def check_postgres(text: str) -> str:
     text = text.strip()
     parts = _split(text, ("postgresql", "postgres"), _POSTGRES_FORM)
     user_info, _, hosts = parts.netloc.rpartition("@")
-    # asyncpg ends the password at the first `@`. A `#`, `?` or `/` in a password ends the host part of the URL, so the
-    # `@` is in a later part.
-    misplaced = "@" in user_info or "@" in parts.path or parts.fragment or "@" in hosts
+    # asyncpg ends the password at the first `@`. A `#`, `?` or `/` in a password ends the network location of the URL
+    # too early, and the `@` before the host is then in the path, the query or the fragment.
+    misplaced = "@" in user_info or "@" in parts.path or parts.fragment
     if misplaced or not all(_is_address(each, host_required=False) for each in hosts.split(",")):
         raise ValueError(_POSTGRES_FORM)
     _decoded(user_info, _POSTGRES_FORM)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 _PREFIXES = ("OTEL_EXPORTER_OTLP_TRACES_", "OTEL_EXPORTER_OTLP_")
-"""The prefixes of the exporter's variables. The first variable with a value counts."""
+"""The prefixes of the exporter's variables. The exporter uses the first variable that has a value."""
 
 _ENDPOINT = re.compile(r"(?i)https?://[^\s/?#]+([/?#]\S*)?")
 
@@ -38,7 +38,7 @@ _NUMBERS = (*_POSITIVE, "OTEL_BSP_EXPORT_TIMEOUT")
 def exporting(environ: Mapping[str, str]) -> bool:
     """Return whether spans are exported: there is an endpoint, and neither OpenTelemetry nor sampling is off.
 
-    With a ratio of 0 nothing is recorded, even when a client's `traceparent` asks for it.
+    With a sampling ratio of 0, nothing is recorded, even when a client's `traceparent` asks for a record.
     """
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true" or _samples_nothing(environ):
         return False
@@ -46,7 +46,7 @@ def exporting(environ: Mapping[str, str]) -> bool:
 
 
 def records_roots(environ: Mapping[str, str]) -> bool:
-    """Return whether a trace may be recorded that begins in this process, and not in a client."""
+    """Return whether traces that begin in this process, and not in a client, may be recorded."""
     return _sampler(environ) not in ("always_off", "parentbased_always_off")
 
 
@@ -62,7 +62,7 @@ def _sampler(environ: Mapping[str, str]) -> str:
 
 
 def mistakes(environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield one line for each value with which a start or each export fails. The lines contain no values."""
+    """Yield one line for each value that makes the start or every export fail. The lines contain no values."""
     if not exporting(environ):
         return
     name, value = _of_exporter(environ, "ENDPOINT")
@@ -82,7 +82,7 @@ def mistakes(environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def ignored(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield the name of each variable with a value that OpenTelemetry ignores, and the values that it reads."""
+    """Yield the name of each variable with a value that OpenTelemetry ignores, and a text about the valid values."""
     if not exporting(environ):
         return
     name, value = _of_exporter(environ, "HEADERS")
@@ -106,7 +106,7 @@ def ignored(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _of_exporter(environ: Mapping[str, str], name: str) -> tuple[str, str]:
-    """Return the name and the value of the exporter's variable that counts. The value is empty without one."""
+    """Return the name and the value of the variable that the exporter uses; the value is empty if none is set."""
     for prefix in _PREFIXES:
         if value := environ.get(prefix + name):
             return prefix + name, value

@@ -1,9 +1,13 @@
 """Environment variables that look like misspelt settings.
 
-A slip is one wrong, missing, additional or swapped letter. A container has many variables of other programs: of its
-image, of Kubernetes, of servers beside it. So a variable is refused only under two conditions. Its name differs by
-slips from a setting of the service that is not set, and other programs hardly use this name. Other names with slips,
-and names that only begin like settings of the service, give a warning. See
+A slip is one wrong, missing or additional letter, or two swapped letters. A container also has variables of other
+programs, which its image, Kubernetes and other servers set. So a variable is refused only if all of this is true:
+
+- its name differs from the name of a setting by one or two slips, or only in its underscores;
+- neither the setting nor another known variable with a similar name is set;
+- other programs hardly use the variable's name, or the setting is required.
+
+Other names with slips, and names that begin with an uncommon first word of a setting, cause a warning. See
 docs/decisions/0042-misspelt-environment-variables.md.
 """
 
@@ -39,7 +43,7 @@ COMMON_WORDS = frozenset(
         "WORKER",
     }
 )
-"""First words of settings with which variables of other programs, or of other services, begin too."""
+"""First words of settings that also begin the names of variables of other programs or other services."""
 
 _KUBERNETES = re.compile(r".+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
 """The variables that Kubernetes sets for each service of a namespace, such as `SVGX_AUTH_SERVICE_HOST`."""
@@ -48,13 +52,13 @@ TERMINAL_VARIABLES = frozenset({"COLUMNS", "LINES"})
 """Variables that a terminal sets. Their names are short, so they are similar to many other names."""
 
 _SAME_WORDS = (("URI", "URL"),)
-"""Words that people exchange, each with the word that settings use."""
+"""Words that people write by mistake, each with the word that settings use."""
 
 SHORT_WORD = 3
-"""The length up to which a word with another letter is another word: `APP_PORT` is not a misspelt `API_PORT`."""
+"""Up to this length, a word with one letter replaced is a different word: `APP_PORT` is not a misspelt `API_PORT`."""
 
 MAX_SLIPS = 2
-"""The most slips with which a name is still recognised."""
+"""A name with more slips than this does not count as a misspelt setting."""
 
 LONG_WORD = 5
 """The length from which a word may have two slips."""
@@ -62,12 +66,12 @@ LONG_WORD = 5
 
 @dataclass(frozen=True, slots=True)
 class UnknownVariable:
-    """A variable that no setting has, and the setting with the nearest name."""
+    """A variable that is not known, and the known variable with the nearest name."""
 
     name: str
     nearest: str
     refused: bool
-    """True when the variable is a misspelt setting of the service that is not set; the service then does not start."""
+    """True when the service must not start, because the setting that this variable probably means is not set."""
 
 
 def unknown_variables(

@@ -32,7 +32,7 @@ class CreateApiKeyRequest(RequestModel):
 
     The key acts with the lesser of `role` and the account's current role.
 
-    `user_id` is the key's account, by default the caller's. Only admins may give another account.
+    `user_id` is the account that gets the key, by default the caller's. Only admins may name another account.
     """
 
     name: Annotated[
@@ -68,7 +68,7 @@ class NewApiKey(ApiKeyInfo):
 
 
 class ListApiKeysRequest(RequestModel):
-    """A request for a page of the keys of `user_id`, by default the caller's. Only admins may give another account.
+    """A request for a page of the keys of `user_id`, by default the caller's. Only admins may name another account.
 
     `limit` is the number of keys on a page; `cursor` is the `next` value of the previous page.
     """

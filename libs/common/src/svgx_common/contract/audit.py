@@ -113,7 +113,7 @@ LIST_AUDIT = Operation(
 
 
 class RecordAuditRequest(RequestModel):
-    """An event that a gateway reports. The message's caller is its actor. `detail` has no secrets."""
+    """An event that a gateway reports. The caller of the request becomes the entry's actor. `detail` has no secrets."""
 
     event: AuditEvent
     detail: dict[str, str]

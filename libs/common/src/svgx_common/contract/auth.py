@@ -43,8 +43,10 @@ NewPassword = Annotated[
     StringConstraints(min_length=12, max_length=1024),
     Field(examples=["seven teal lanterns over Delft"]),
 ]
-"""A minimum length, but no rule about characters (NIST SP 800-63B-4, 3.1.1.2). The maximum limits the hashing cost."""
+"""A new password. It has a minimum length, but no rule about characters (NIST SP 800-63B-4, 3.1.1.2).
 
+The maximum length limits the hashing cost.
+"""
 
 Password = Annotated[
     str,
@@ -138,7 +140,7 @@ class CreateUserRequest(RequestModel):
 
 
 class ListUsersRequest(RequestModel):
-    """`search` is a part of a username or an e-mail address, ignoring case. `deleted` lists deleted accounts instead.
+    """`search` is a part of a username or an e-mail address, ignoring case. `deleted` selects deleted accounts only.
 
     `limit` is the number of users on a page; `cursor` is the `next` value of the page before.
     """

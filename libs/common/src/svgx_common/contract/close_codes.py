@@ -2,7 +2,7 @@
 
 y-websocket 3 never reconnects after 4400 to 4499. So these codes are only for conditions that never pass by themselves.
 After 1012 the client should reconnect at once; after 1011 and 1013, after a pause. The gateway sends 1000 when the
-client itself has closed. docs/spec.md has a table of the codes, and of the Yjs clients that reconnect after each code.
+client closes the connection. docs/spec.md has a table of the codes, and of the Yjs clients that reconnect after each.
 """
 
 from enum import IntEnum
@@ -59,8 +59,8 @@ _BY_STATUS = {
 def close_code(error: SvgxError) -> Close:
     """Return the close code for an error.
 
-    Of the errors without a close code of their own, faults of the client's message give `BAD_MESSAGE`, because the same
-    message fails again. Faults of a service give `OVERLOADED`, because they may pass by themselves.
+    An error without a close code of its own gives `BAD_MESSAGE` if the client's message is at fault, because the same
+    message fails again. It gives `OVERLOADED` if a service is at fault, because such a fault may pass by itself.
     """
     default = Close.BAD_MESSAGE if error.status < 500 else Close.OVERLOADED
     return _BY_STATUS.get(error.status, default)
@@ -69,6 +69,7 @@ def close_code(error: SvgxError) -> Close:
 def close_code_of_canvas(error: Exception) -> Close:
     """Return the close code for an error of a request that the gateway made for a whole canvas.
 
-    Only a canvas that does not exist ends all its connections for good. No other error is the clients' fault.
+    `NotFound` gives `NOT_FOUND`, after which clients do not reconnect. All other errors give `OVERLOADED`, because they
+    are not the clients' fault.
     """
     return Close.NOT_FOUND if isinstance(error, NotFound) else Close.OVERLOADED

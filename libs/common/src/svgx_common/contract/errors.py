@@ -1,8 +1,8 @@
 """The error table: every error that may cross a service boundary, with its code and HTTP status.
 
 The first line of a class's docstring is the title that callers read. Give each error a `detail` that says how to
-correct the request, and name the `field` and the `limit` when the input is wrong. No other part of an exception
-leaves a service.
+correct the request, and name the `field` and the `limit` when the input is wrong. Of an exception, only the fields of
+`ErrorBody` leave a service.
 """
 
 from typing import Any, ClassVar
@@ -265,10 +265,10 @@ def from_body(body: ErrorBody) -> SvgxError:
 
 
 MAX_FIELD_ERRORS = 50
-"""Invalid fields that one answer names. Without this bound, an answer could be many times as large as its request."""
+"""The most invalid fields that one answer names. Without a limit, an answer could be much larger than its request."""
 
 MAX_FIELD_NAME = 200
-"""Characters of a field's name in an answer. The caller chooses the name, so it needs a bound."""
+"""The most characters of a field's name in an answer. The caller chooses the name, so its length needs a limit."""
 
 
 def from_validation(error: ValidationError) -> Invalid:

@@ -1,6 +1,7 @@
 """The shapes of all declarations: operations, their HTTP form, channels, and the types that fields share."""
 
 import contextlib
+import functools
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -42,10 +43,10 @@ _RFC_3339 = re.compile(
 
 
 def _read_rfc_3339(value: Any) -> Any:
-    """Return the time of RFC 3339 text. Reject everything else.
+    """Return the time that an RFC 3339 text states. Raise `ValueError` for everything else except a `datetime`.
 
-    Without this check, Pydantic also accepts a number as Unix seconds or milliseconds, and a date as its midnight. The
-    text is read here, because in strict mode, in which bodies are validated, Pydantic reads no text after a validator.
+    Without this check, Pydantic also accepts a number as Unix seconds or milliseconds, and a date as its midnight.
+    Bodies are validated in strict mode, in which Pydantic parses no text after a validator. So the text is parsed here.
     """
     if isinstance(value, datetime):
         return value
@@ -60,7 +61,7 @@ Timestamp = Annotated[
     Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(3000, 1, 1, tzinfo=UTC)),
     BeforeValidator(_read_rfc_3339),
 ]
-"""A time with its zone in a request. The bounds lie within the ranges of both Python and PostgreSQL."""
+"""A time with its zone in a request. Python and PostgreSQL can represent every time between the bounds."""
 
 
 class RequestModel(BaseModel):
@@ -87,6 +88,18 @@ class RawRequest(RequestModel):
     content: bytes = Field(default=b"", exclude=True)
 
 
+@functools.cache
+def is_raw(model: type[RequestModel]) -> bool:
+    """Return whether a request has raw bytes as its body. Asking a Pydantic class each time costs a microsecond."""
+    return issubclass(model, RawRequest)
+
+
+@functools.cache
+def names_canvas(model: type[RequestModel]) -> bool:
+    """Return whether a request has the field `canvas_id`. Pydantic takes microseconds to miss a field."""
+    return "canvas_id" in model.model_fields
+
+
 class ReplyModel(BaseModel):
     """The base of every JSON reply. Unknown fields are ignored, so an older reader accepts a newer writer's reply."""
 
@@ -98,9 +111,9 @@ class Empty(ReplyModel):
 
 
 class Redirect(ReplyModel):
-    """A reply that redirects the browser to `location`, and sets a cookie for `seconds`.
+    """A reply that redirects the browser to `location`, and sets a cookie that lasts `seconds`.
 
-    The operation's HTTP form names the cookie; `remember` is its value.
+    The operation's HTTP form names the cookie; `remember` is the cookie's value.
     """
 
     location: str
@@ -117,7 +130,7 @@ class Blob:
     filename: str | None = None
     """The name for a download. It has only characters that file systems accept."""
     left_out: str | None = None
-    """Everything that is stored and not in the content, as the value of the header `Svgx-Left-Out`."""
+    """The value of the header `Svgx-Left-Out`: the stored data that `content` lacks. None when nothing is left out."""
 
 
 Request = TypeVar("Request", bound=RequestModel)
@@ -167,10 +180,10 @@ class Operation(Generic[Request, Reply]):
     - `secret`: the reply is shown once and is never stored.
     - `repeatable`: a second run of the operation changes nothing, so a request without an answer may be sent again.
     - `outside`: the operation waits for an external system. Its `unavailable` errors do not open a circuit breaker.
-    - `asks`: the other service that the answering one asks. Its `unavailable` errors open no circuit breaker either.
+    - `asks`: another service that the answering service calls. Its `unavailable` errors open no circuit breaker either.
     - `password`: the operation hashes a password.
     - `writes_content`: the operation adds content to a canvas, so the quotas of the caller and of the canvas apply.
-    - `reaches_others`: an admin may reach data of other users with it, and gateways then record the call.
+    - `reaches_others`: an admin may reach other users' data with the operation. Gateways record such calls.
     - `needs_account`: a share link alone does not admit a caller, although the operation has a `canvas_role`.
     """
 

@@ -61,7 +61,7 @@ class RateClass(StrEnum):
     WRITE = "write"
     LOGIN = "login"
     HEAVY = "heavy"
-    """Imports, exports and renders, which occupy a worker process each, and reads of a whole table."""
+    """Imports, exports and other operations that occupy a worker process each; reads of a whole table; purges."""
     UNLIMITED = "unlimited"
     """Operations with which an admin reads and changes the limits. They must work when a limit is too low."""
     INTERNAL = "internal"

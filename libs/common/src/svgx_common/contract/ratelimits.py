@@ -115,11 +115,12 @@ class RateLimitInterval(ClassCount):
 
 
 class CallerCount(ReplyModel):
-    """The requests of one caller. `caller` is `user:<id>` or `address:<address>`; for IPv6 it has the /64 network.
+    """The requests of one caller. `caller` is `user:<id>` or `address:<address>`; an IPv6 address is its /64 network.
 
     Visitors with a share link count as `visitor:<address>` and as `link:<id>`.
 
-    Requests with limits of their own have a prefix: `handshakes:`, `metrics:`, or `keys:` for unknown API keys.
+    For requests with limits of their own, `caller` has a prefix: `handshakes:`, `metrics:`, or `keys:` for unknown API
+    keys.
     """
 
     caller: str

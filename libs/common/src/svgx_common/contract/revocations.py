@@ -7,7 +7,7 @@ from svgx_common.contract.policy import RateClass, Scope
 
 
 class Revocation(ReplyModel):
-    """Revoked access tokens: those of the session `session_id`, or the user's tokens below `before_version`.
+    """Revoked access tokens: those of the session `session_id`, or the user's with a version below `before_version`.
 
     An API key is revoked like a session; `session_id` is then the key's id.
 
@@ -22,7 +22,7 @@ class Revocation(ReplyModel):
 
 
 class RevocationList(ReplyModel):
-    """Revocations. The list is complete up to the time `as_of`; a broadcast has no such time."""
+    """Revocations. The list is complete up to the time `as_of`, which is None in a broadcast."""
 
     items: list[Revocation]
     as_of: datetime | None = None
@@ -36,7 +36,7 @@ class ListRevocationsRequest(RequestModel):
 
 LIST_REVOCATIONS = Operation(
     subject="svgx.auth.revocations.list",
-    summary="List revocations whose tokens have not expired yet",
+    summary="List revocations of tokens that have not expired yet",
     request=ListRevocationsRequest,
     reply=RevocationList,
     scope=Scope.INTERNAL,
@@ -48,7 +48,8 @@ REVOKED = Channel(
     subject="svgx.auth.revoked",
     summary="Auth's broadcast of new revocations: sessions, API keys and token versions",
     publishers=("auth",),
-    # State ends the access by share links of a disabled, deleted or demoted account.
+    # A share link gives access only while the account that created it is active and has the needed role. When the
+    # account changes, state tells the gateways to check the access to the canvas again.
     subscribers=("gateway", "state"),
     payload=RevocationList,
 )

@@ -69,7 +69,7 @@ class CreateCanvasRequest(RequestModel):
 class ListCanvasesRequest(RequestModel):
     """`name` selects canvases with this text in their name, ignoring case.
 
-    `deleted` selects the deleted canvases that the caller may restore, instead of all others.
+    `deleted` selects only the deleted canvases that the caller may restore. Without it, no deleted canvas is listed.
     """
 
     name: Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")] | None = None
@@ -117,7 +117,8 @@ Pixels = Annotated[int, Field(ge=1, le=8192)]
 class ExportRequest(CanvasRequest):
     """`width` and `height` (pixels) and `scale` apply to PNG only. If only one side is given, the proportions stay.
 
-    `at` selects the content of a past time, `version` the content of the version with this id; at most one of them.
+    `at` selects the content of a past time, `version` that of the version with this id. A request has at most one of
+    both fields.
     """
 
     format: Annotated[ExportFormat, Field(examples=["svg"])] = ExportFormat.SVG
@@ -139,8 +140,8 @@ class Entry:
     """A merged update of one canvas, sent by its holder to the state service, which commits it to the journal.
 
     `writer` is the holder's epoch, and `sequence` numbers its entries. State commits each (`canvas_id`, `writer`,
-    `sequence`) only once. `author_bytes` has the bytes that each author sent, in the order of `authors`: the shares in
-    which the entry counts towards their quotas. Without it, all have an equal share.
+    `sequence`) only once. `author_bytes` has the number of bytes that each author sent, in the order of `authors`. The
+    entry counts towards the authors' quotas in these proportions, and without `author_bytes` in equal parts.
     """
 
     canvas_id: str

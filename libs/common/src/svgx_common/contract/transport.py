@@ -1,4 +1,4 @@
-"""Subjects of the messaging library itself: large payloads, health of replicas, and a connection's echo."""
+"""Subjects of the messaging library: replies, large payloads, a connection's echo, health and drains of replicas."""
 
 from svgx_common.contract.operation import SERVICES, Channel, Empty, ReplyModel, ServiceName
 
@@ -21,7 +21,7 @@ def is_inbox(subject: str) -> bool:
 
 
 def replica_subject(service: str, replica_id: str) -> str:
-    """Return the subject that asks one replica for its health report."""
+    """Return the subject of requests for the health report of one replica."""
     return f"svgx.replica.{service}.{replica_id}"
 
 

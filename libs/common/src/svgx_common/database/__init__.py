@@ -1,1 +1,1 @@
-"""The parts of `postgres`: errors that pass by themselves, the hosts of a URL, and the check of the server."""
+"""PostgreSQL: its hosts, the monitor of the server, errors that pass by themselves, and migrations."""

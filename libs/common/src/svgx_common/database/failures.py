@@ -1,6 +1,7 @@
 """The errors of PostgreSQL that pass by themselves, by their SQLSTATE.
 
-The codes are those of PostgreSQL's documentation, appendix A. The longest prefix in the table counts.
+The codes are those of PostgreSQL's documentation, appendix A. A whole code in the table takes precedence over its first
+two characters.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ class Failure:
 
     - `reason`: the end of a sentence that begins with "the database". Clients and the health report show it.
     - `drop`: the connection is closed, because a later statement on it would fail too.
-    - `outage`: other statements fail too, although the server answers. The service is not ready until a write succeeds.
+    - `outage`: other statements fail too, although the server answers. The service is not ready until a write succeeds,
+      or `monitor.MEMORY` seconds have passed.
     """
 
     reason: str
@@ -65,7 +67,7 @@ _CLIENT_ERRORS: tuple[tuple[type[Exception], Failure], ...] = (
     (OSError, _NOT_REACHABLE),
     (EOFError, _NOT_REACHABLE),
 )
-"""The failures for errors of the client. The first match counts."""
+"""The failures for errors of the client. The first entry that matches is used."""
 
 
 def classify(error: BaseException, *, connecting: bool = False) -> Failure | None:

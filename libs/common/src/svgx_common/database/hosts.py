@@ -12,14 +12,14 @@ CONNECT_TIMEOUT = 5.0
 """Seconds to connect to a single host."""
 
 HOST_TIMEOUT = 2.0
-"""Seconds to connect to one of several hosts. Then the next host is tried."""
+"""Seconds to connect to one of several hosts. After this time, the next host is tried."""
 
 _DEFAULT_PORT = 5432
 
 SERVER_SETTINGS = {
     # A replica that was frozen within a transaction keeps its locks no longer than this.
     "idle_in_transaction_session_timeout": "10s",
-    # A replica that gives a statement up cannot always tell the server.
+    # A replica that no longer waits for a statement cannot always tell the server to cancel it.
     "statement_timeout": "30s",
     # The server notices within 20 s that the machine of a replica is gone.
     "tcp_keepalives_idle": "10",
@@ -44,7 +44,10 @@ class Hosts:
         self._last = 0
 
     async def connect(self, *_: object, **options: Any) -> Connection:
-        """Connect to the first host that answers and fits `target_session_attrs`. Raise the last host's error."""
+        """Connect to the first host that answers and fits `target_session_attrs`.
+
+        If there is none, raise the error of the host that was tried last.
+        """
         options = {**self._options, **options}
         if not self._hosts:
             return _keep_alive(
@@ -52,8 +55,8 @@ class Hosts:
             )
         options["timeout"] = HOST_TIMEOUT
         failure: Exception = ConnectionError()
-        for number in range(len(self._hosts)):
-            index = (self._last + number) % len(self._hosts)
+        for offset in range(len(self._hosts)):
+            index = (self._last + offset) % len(self._hosts)
             host, port = self._hosts[index]
             try:
                 connection = await asyncpg.connect(self._url, host=host, port=port, **options)

@@ -42,7 +42,8 @@ async def find_applied(connection: Connection) -> list[str]:
 async def apply_when_usable(hosts: Hosts, schema: str, package: str) -> list[str]:
     """Apply the missing migrations, and return their names.
 
-    While PostgreSQL cannot be used, log this once, and try again.
+    While PostgreSQL cannot be used, log this once, and try again. Raise the error if the role lacks permissions, or if
+    the error does not pass by itself.
     """
     waiting = False
     while True:

@@ -22,10 +22,10 @@ PATIENCE = 1.5
 """Seconds to wait for an answer. The monitor waits twice, because a pause of this process could hide an answer."""
 
 RECONNECT = 5.0
-"""Seconds after which the monitor connects again. A change of the database's defaults affects new connections only."""
+"""Seconds after which the monitor opens a new connection, because only new connections get changed defaults."""
 
 MEMORY = 10.0
-"""Seconds for which a failed statement counts, unless a later write succeeds."""
+"""Seconds for which a failed statement makes PostgreSQL count as not usable, unless a later write succeeds."""
 
 _CHECK = """
 SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only,
@@ -83,7 +83,11 @@ class DatabaseMonitor:
         return None
 
     def note_failure(self, failure: Failure) -> None:
-        """Note that a statement failed. If that may concern all statements, check at once, on a new connection."""
+        """Note the failure of a statement. An outage makes PostgreSQL count as not usable for `MEMORY` seconds.
+
+        A failure after which the connection is dropped causes a check at once, on a new connection, unless the last
+        check found a failure or is less than `RETRY` seconds old.
+        """
         if failure.outage:
             self._noted = time.monotonic(), failure
         if failure.drop and self._failure is None and time.monotonic() - self._checked_at > RETRY:
@@ -95,7 +99,7 @@ class DatabaseMonitor:
         self._noted = None
 
     async def check(self) -> str | None:
-        """Return why PostgreSQL cannot be used, or None. Unless PostgreSQL is silent, check it now."""
+        """Check PostgreSQL now, unless it is silent. Return the reason why it cannot be used, or None."""
         if not self.silent:
             await asyncio.shield(self._check_once())
         return self.reason
@@ -130,6 +134,7 @@ class DatabaseMonitor:
         return self._checking
 
     async def _run_check(self) -> None:
+        """Check PostgreSQL once. If the reason has changed, log it and call `on_silent` or `on_usable`."""
         failure = await self._find_failure()
         self._checked_at = time.monotonic()
         before, self._failure = self._failure, failure
@@ -146,6 +151,10 @@ class DatabaseMonitor:
                 await self._on_silent()
 
     async def _find_failure(self) -> Failure | None:
+        """Check PostgreSQL on the open connection, or on a new one. Return the failure, or None.
+
+        After a failure, and every `RECONNECT` seconds, a new connection replaces the open one if it opens quickly.
+        """
         is_old = time.monotonic() - self._connected_at > (
             RECONNECT if self._failure is None else 0.0
         )
@@ -156,8 +165,8 @@ class DatabaseMonitor:
                 return await self._ask(self._connection)
             except Exception as error:  # noqa: BLE001  # a new connection shows more about the fault
                 self._drop_connection()
-                connects = self._connecting is not None and self._connecting.done()
-                if isinstance(error, TimeoutError) and not connects:
+                is_next_open = self._connecting is not None and self._connecting.done()
+                if isinstance(error, TimeoutError) and not is_next_open:
                     return Failure(SILENT)
         try:
             connecting, self._connecting = self._start_connecting(), None
@@ -182,7 +191,7 @@ class DatabaseMonitor:
         return await self._connect(server_settings=settings)
 
     async def _is_connect_slow(self) -> bool:
-        """Return whether a new connection takes too long. Then only the old connection shows if the server answers.
+        """Return whether a new connection takes too long. In this case, the check uses the old connection.
 
         A busy server accepts new connections late, but still answers on its open connections.
         """

@@ -1,4 +1,4 @@
-"""The end of a server's or a client's certificate."""
+"""Checks of the dates on which the certificates of servers and clients end."""
 
 import ssl
 from datetime import UTC, datetime
@@ -10,11 +10,11 @@ from cryptography import x509
 from svgx_common.doctor.findings import Finding, failed, ok, warning
 
 SOON_DAYS = 21
-"""A check warns of a certificate that ends within so many days. Issuers renew a month before the end."""
+"""A check warns of a certificate that ends in fewer days. Issuers usually renew a month before the end."""
 
 
 def check_peer(name: str, ssl_object: Any) -> list[Finding]:
-    """Check the server's certificate of a TLS connection. Without TLS, return nothing."""
+    """Check the server's certificate of a TLS connection. Without TLS, return an empty list."""
     if not isinstance(ssl_object, ssl.SSLObject | ssl.SSLSocket):
         return []
     content = ssl_object.getpeercert(binary_form=True)
@@ -24,7 +24,7 @@ def check_peer(name: str, ssl_object: Any) -> list[Finding]:
 
 
 def check_file(name: str, path: str) -> Finding:
-    """Check a file of certificates in PEM form. The certificate that ends first counts."""
+    """Check a file of certificates in PEM form. The result is about the certificate that ends first."""
     check = f"{name} certificate file"
     try:
         found = x509.load_pem_x509_certificates(Path(path).read_bytes())
@@ -39,7 +39,7 @@ def verification_failed(name: str, error: ssl.SSLError) -> Finding:
     return failed(
         f"{name} certificate",
         f"TLS is refused: {reason}",
-        "Renew the server's certificate, use the host name that it contains, or give the service the right authority.",
+        "Renew the server's certificate, use a host name in it, or give the service the right certificate authority.",
     )
 
 

@@ -1,4 +1,4 @@
-"""The difference between this machine's clock and another one."""
+"""The difference between this machine's clock and the clock of another machine."""
 
 from svgx_common.doctor.findings import Finding, failed, ok, warning
 from svgx_common.tokens.access_tokens import LEEWAY

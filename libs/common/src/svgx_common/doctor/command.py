@@ -84,5 +84,5 @@ async def _run(name: str, check: Check | None, seconds: float) -> list[Finding]:
         fix = "Look at the server's load, log and network: it accepts connections and does not answer."
         return [failed(name, f"did not answer within {seconds:.0f} s", fix)]
     except Exception as error:  # noqa: BLE001  # unknown faults are reported too
-        fix = "Look at the server's log, and report this result: the check does not know the fault."
+        fix = "Look at the server's log, and report this result: the doctor has no advice for this error."
         return [failed(name, f"fails with {type(error).__name__}", fix)]

@@ -59,7 +59,7 @@ def as_text(program: str, findings: Sequence[Finding]) -> str:
         if each.fix:
             lines.append(f"  {'':<8} {'':<{width}}  → {each.fix}")
     failures, warnings = count(findings, Status.FAILED), count(findings, Status.WARNING)
-    lines.append(f"{len(findings)} checks: {failures} failed, {warnings} warnings")
+    lines.append(f"{len(findings)} checks: {failures} failed, {warnings} with a warning")
     return "\n".join(lines)
 
 

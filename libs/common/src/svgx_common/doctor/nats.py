@@ -1,7 +1,8 @@
 """The check of NATS: each server, the service's key, and each subject that the service needs.
 
-A probe is a message with the header `HEADER_PROBE`, which no receiver carries out. It shows whether the service may
-publish to a subject. The check ends its subscriptions at once, so they take no message from a running replica.
+A probe is a message with the header `HEADER_PROBE`. No receiver carries out a probe. A probe shows whether the service
+may publish to a subject. The subscriptions of the check join no queue group, so they take no request from a running
+replica. They end at once.
 """
 
 import asyncio
@@ -123,6 +124,7 @@ async def _close(client: Client) -> None:
 
 
 def _refusal(host: str, key: UserKey | None, *errors: Exception) -> Finding:
+    """Return the result for a connection that failed with these errors."""
     if (
         refused := next((each for each in errors if isinstance(each, ssl.SSLError)), None)
     ) is not None:
@@ -153,6 +155,7 @@ def _check_server(client: Client, address: str) -> Finding:
 async def _check_rights(
     service: ServiceName, client: Client, violations: _Violations
 ) -> list[Finding]:
+    """Use each subject that the service needs. Return the results for the subjects and for the other services."""
     allowed = permissions(service)
     echo = echo_subject(service, secrets.token_hex(6))
     answers = await _echo(client, echo)
@@ -160,8 +163,8 @@ async def _check_rights(
         subscription = await client.subscribe(_concrete(subject))
         await subscription.unsubscribe()
     peers, clocks = await _probe(service, client, violations)
-    await _publish_rest(client, allowed.publish)
-    await _echo(client, echo)  # the answer comes after the results of all messages before
+    await _probe_channels(client, allowed.publish)
+    await _echo(client, echo)  # the answer arrives after the errors about all earlier messages
     return [
         _check_subjects("subscribe", allowed.subscribe, violations.subscribe),
         _check_subjects("publish", allowed.publish, violations.publish),
@@ -223,7 +226,7 @@ async def _probe(
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """A replica's answer to a probe: the seconds by which its clock is ahead, and the largest error of this number."""
+    """A replica's answer to a probe: the seconds by which its clock is ahead, and the largest error of this value."""
 
     ahead: float
     uncertainty: float
@@ -240,7 +243,7 @@ async def _ask(client: Client, subject: str) -> _Answer | None:
     return _Answer(probed.at - (sent + received) / 2, (received - sent) / 2)
 
 
-async def _publish_rest(client: Client, subjects: tuple[str, ...]) -> None:
+async def _probe_channels(client: Client, subjects: tuple[str, ...]) -> None:
     """Publish a probe to each subject that is not an operation."""
     operations = {operation.subject for operation in OPERATIONS}
     for subject in subjects:
@@ -249,12 +252,12 @@ async def _publish_rest(client: Client, subjects: tuple[str, ...]) -> None:
 
 
 def _probe_headers() -> dict[str, str]:
-    """Return the headers of a probe. Its deadline has passed, for receivers that do not know probes."""
+    """Return the headers of a probe. The deadline has passed, so services without support for probes refuse it."""
     return {HEADER_PROBE: "1", HEADER_DEADLINE: encode_deadline(-1.0)}
 
 
 def _concrete(subject: str) -> str:
-    """Return a subject without wildcards that matches the pattern, and that no receiver uses."""
+    """Return the subject with `doctor` in place of each wildcard. No replica and no canvas has this name."""
     return subject.replace("*", "doctor").replace(">", "doctor")
 
 

@@ -1,4 +1,4 @@
-"""The check of PostgreSQL: reachable, the right version and encoding, writable, its migrations, rights and clock."""
+"""The check of PostgreSQL: that it is reachable and writable; its version, encoding, migrations, rights and clock."""
 
 import ssl
 import time
@@ -53,7 +53,7 @@ def database_checks(
 
 
 async def check_postgres(url: str, *, schema: str, package: str, connections: int) -> list[Finding]:
-    """Check the database of a `POSTGRES_URL`. `connections` is the size of a replica's pool."""
+    """Check the database of a `POSTGRES_URL`. `connections` is the largest size of a replica's pool."""
     address = _address(url)
     files = [
         check_file(NAME, value)
@@ -132,13 +132,13 @@ async def _check_server(connection: Connection, connections: int) -> list[Findin
         findings.append(ok(f"{NAME} writes", "are accepted"))
     limits = [row["max_connections"], row["role_limit"], row["database_limit"]]
     limit = min(each for each in limits if each >= 0)
-    needed = connections + 1  # one more watches the server
+    needed = connections + 1  # the monitor has a connection of its own
     if needed > limit:
         fix = "Lower DATABASE_POOL_SIZE and DATABASE_MAX_OVERFLOW, or raise the limit of the server, role or database."
-        detail = f"the pool of one replica needs {needed}, the server permits {limit}"
+        detail = f"one replica needs {needed}, the server permits {limit}"
         findings.append(failed(f"{NAME} connections", detail, fix))
     else:
-        detail = f"the pool of one replica needs {needed} of {limit}"
+        detail = f"one replica needs {needed} of {limit}"
         findings.append(ok(f"{NAME} connections", detail))
     return findings
 

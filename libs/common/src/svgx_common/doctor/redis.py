@@ -1,4 +1,4 @@
-"""The check of Redis: it is reachable, accepts the password, and accepts writes even when its memory is full."""
+"""The check that Redis is reachable, accepts the password, and accepts writes even when its memory is full."""
 
 import asyncio
 import ssl
@@ -20,7 +20,7 @@ from svgx_common.doctor.findings import Finding, failed, ok, warning
 
 NAME = "redis"
 OLDEST_VERSION = 7
-_NOT_USED = "Meanwhile, the services work with restrictions."
+_RESTRICTED = "Meanwhile, the services work with restrictions."
 
 
 async def check_redis(url: str) -> list[Finding]:
@@ -63,7 +63,7 @@ def _refusal(address: str, error: Exception) -> Finding:
             fix = "Raise maxmemory, or set maxmemory-policy to volatile-lru, and look at the server's log."
         case _:
             detail = "is not reachable"
-            fix = f"Start Redis, and check host and port in REDIS_URL and the network policy. {_NOT_USED}"
+            fix = f"Start Redis, and check host and port in REDIS_URL and the network policy. {_RESTRICTED}"
     return failed(NAME, f"{address} {detail}", fix)
 
 
@@ -72,7 +72,7 @@ async def _check_server(client: Redis) -> list[Finding]:
         async with asyncio.timeout(3):
             info = await client.info()
     except (RedisError, TimeoutError):
-        fix = "Allow the user the command INFO to let this check read them."
+        fix = "Allow the user the command INFO, so that the doctor can read the version and policy."
         return [warning(f"{NAME} server", "version and eviction policy are not shown", fix)]
     findings = [_check_version(info), _check_policy(info)]
     for connection in getattr(client.connection_pool, "_available_connections", ()):

@@ -11,9 +11,11 @@ from svgx_common.postgres import Row, Session
 
 
 async def emit(session: Session, data: EventData, *, actor: str | None = None) -> None:
-    """Write an event into the outbox. It is published if the session's transaction commits, and only then.
+    """Write an event into the outbox. It is published only if the session's transaction commits.
 
-    Call this after the statement that changes the entity: the lock on its row then keeps the order of its events.
+    Call this after the statement that changes the entity, because the lock on the entity's row keeps its events in
+    order.
+
     `actor` is the id of the account that made the change, or None for the system.
     """
     await session.run(

@@ -12,7 +12,7 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.postgres import Database, Session
 
 BATCH = 100
-"""Events that are relayed in one transaction."""
+"""The most events that are relayed in one transaction."""
 
 LAG = Gauge(
     "svgx_engine_events_outbox_lag_seconds",
@@ -34,7 +34,7 @@ DROP_PAUSE = 0.02
 """Seconds between two of these statements, so that a large removal does not occupy the database."""
 
 HandOver = Callable[[Session, Sequence[DomainEvent]], Awaitable[None]]
-"""Hands events over to the webhooks. The relay calls it in the transaction that marks the events as relayed."""
+"""Hands events over for delivery to webhooks, in the transaction in which the relay marks the events as relayed."""
 
 
 class Relay:
@@ -76,7 +76,7 @@ class Relay:
             await self._hand_over(session, events)
             for event in events:
                 await self._bus.broadcast(CHANNEL_OF[event.type], event)
-            await self._bus.settle()  # the server has all broadcasts
+            await self._bus.settle()  # wait until the server has all broadcasts
             await session.run("mark_relayed", [event.id for event in events])
         for event in events:
             RELAYED.labels(event.type).inc()
@@ -92,8 +92,8 @@ async def drop_old_events(database: Database, days: int) -> None:
 async def drop_slices(database: Database, days: int, size: int = DROP_SLICE) -> int:
     """Remove relayed events that are older than `days`. Return the number of statements.
 
-    A statement looks at `size` events, so that none holds its locks for long. Events that are still to be delivered
-    stay, and are looked at once.
+    A statement looks at only `size` events, so that it does not hold its locks for long. Events that are still to be
+    delivered stay; each is looked at only once.
     """
     at: datetime | None = None
     last: str | None = None

@@ -13,7 +13,7 @@ TIMEOUT = 3.0
 """Seconds to wait for the answer of the service."""
 
 _LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
-"""The address at which the container reaches its service, by the `API_HOST` that means every interface."""
+"""The address at which the container reaches its service, for each `API_HOST` that means all interfaces."""
 
 
 def answers(page: str, environ: Mapping[str, str]) -> bool:

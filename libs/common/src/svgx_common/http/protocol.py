@@ -8,10 +8,11 @@ handshake.
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from svgx_common.contract.errors import BadRequest, HeadersTooLarge, SvgxError
 from svgx_common.http import refusals, request_head
+from svgx_common.http.whole_responses import with_whole_responses
 
 MAX_HEADERS = 64 * 1024
 """Bytes of the request line and headers. They are counted after each read, so the last read may exceed the limit."""
@@ -34,6 +35,8 @@ class LimitedHttp(HttpToolsProtocol):
         super().__init__(*args, **options)
         self._header_bytes = 0
         self._in_headers = True
+        self._head_begun = False
+        """True from the first byte of a head to its end."""
         self._framing_bytes = 0
         """Bytes received since the last byte of the body, such as chunk sizes and trailers."""
         self._timeout: asyncio.TimerHandle | None = None
@@ -57,6 +60,9 @@ class LimitedHttp(HttpToolsProtocol):
         else:
             self._framing_bytes += len(data)
         super().data_received(data)
+        if self._head_begun and self._timeout is None:
+            # Most heads arrive at once, and need no timeout.
+            self._close_after(HEADER_SECONDS)
         if self._framing_bytes > MAX_HEADERS:
             self.transport.close()
         if (
@@ -67,16 +73,19 @@ class LimitedHttp(HttpToolsProtocol):
             detail = f"headers: at most {MAX_HEADERS} bytes"
             self._refuse(HeadersTooLarge(detail, field="headers", limit=MAX_HEADERS))
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Start the application, and let it send each response in one write."""
+        super()._start_asgi_task(cycle, with_whole_responses(app, cycle))  # type: ignore[arg-type]
+
     def on_message_begin(self) -> None:
-        """Start the header timeout of a later request."""
+        """Note the beginning of a head."""
         super().on_message_begin()
-        self._in_headers = True
-        if self._timeout is None:
-            self._close_after(HEADER_SECONDS)
+        self._in_headers = self._head_begun = True
 
     def on_headers_complete(self) -> None:
         """Stop the header timeout, and pass on a valid head. An exception here refuses the request."""
         self._header_bytes = 0
+        self._head_begun = False
         self._cancel_timeout()
         try:
             self._check_head()
@@ -106,6 +115,7 @@ class LimitedHttp(HttpToolsProtocol):
 
     def _refuse(self, error: SvgxError) -> None:
         """Answer with a problem document, unless a response has begun, and close the connection."""
+        self._head_begun = False
         unfinished = not getattr(self.cycle, "response_complete", True)
         if unfinished and self._in_headers:
             # Responses have the order of their requests, so the response to the earlier request ends the connection.

@@ -78,7 +78,7 @@ def _check_target(target: bytes) -> None:
 def _check_transfer_coding(version: str, value: bytes) -> None:
     """Raise unless the body is sent as chunks and nothing else (RFC 9112, 6.1, 6.3 and 7).
 
-    Raise `UnsupportedCoding` for another coding before `chunked`: the end of such a body is known, but not its content.
+    Raise `UnsupportedCoding` for another coding before `chunked`, because the server cannot decode such a body.
     """
     codings = [each.strip(_BLANK).lower() for each in value.split(b",")]
     # A recipient ignores empty members of a list (RFC 9110, 5.6.1).

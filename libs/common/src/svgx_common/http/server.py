@@ -29,7 +29,8 @@ HEALTH_PATHS = frozenset({"/health", "/health/live", "/health/ready"})
 METRICS_PATHS = frozenset({"/metrics", "/metrics/prometheus"})
 """The paths of health and metrics, each also valid with a trailing slash.
 
-A service's application gets no request for them, except for metrics that are switched off or on a port of their own.
+The service's own application gets no request for these paths. The exceptions are the paths of metrics, when these are
+switched off or on a port of their own.
 """
 
 
@@ -61,8 +62,8 @@ def health_pages(health: Health) -> Pages:
         return JSONResponse(_summary(report), 200 if report.status == "ok" else 503)
 
     async def health_page(_: Request) -> Response:
-        # A failing dependency is in the body only: many probes restart a process for another status than 200, and a
-        # restart repairs no dependency.
+        # Only the body shows a failing dependency. Many probes restart a process after any status but 200, and a
+        # restart does not repair a dependency.
         report = await health.report()
         return JSONResponse(_summary(report), 200 if health.phase is Phase.READY else 503)
 
@@ -77,7 +78,7 @@ def metrics_pages(health: Health) -> Pages:
     pages = MetricsPages()
 
     async def as_json(request: Request) -> Response:
-        await health.report()  # it sets the metrics of readiness and dependencies
+        await health.report()  # the report sets the metrics of readiness and dependencies
         return await pages.json(request)
 
     async def for_prometheus(request: Request) -> Response:

@@ -21,7 +21,7 @@ _BINARY = "application/octet-stream"
 
 INTRODUCTION = """\
 Services talk over NATS; clients edit canvases over a WebSocket. The answer to a request is its reply model, or an
-`ErrorBody` with the header `Svgx-Error`. A receiver pulls a body over 512 KiB from its sender, under the subject in the
+`ErrorBody` with the header `Svgx-Error`. A receiver pulls a body over 512 KiB from its sender, on the subject in the
 header `Svgx-Body`. Each service may publish and subscribe to its declared subjects only
 (`svgx_common.contract.permissions`).
 """
@@ -30,7 +30,7 @@ HEADERS = {
     headers.HEADER_DEADLINE: "Unix time in milliseconds at which the caller stops waiting.",
     headers.HEADER_CALLER: "The caller as JSON; only the gateway sets it.",
     headers.HEADER_CLIENT: "The client's address and program as JSON; only the gateway sets it.",
-    headers.HEADER_PARAMS: "The fields, as JSON, of a request whose body is not JSON.",
+    headers.HEADER_PARAMS: "The fields, as JSON, of a request with a body that is not JSON.",
     headers.HEADER_BODY: "The subject under which the receiver pulls a large body.",
     headers.HEADER_ERROR: "The error's code; the payload is an ErrorBody.",
     "traceparent": "W3C Trace Context.",
@@ -45,12 +45,13 @@ WEBSOCKET = f"""\
 The WebSocket speaks y-protocols, byte for byte like npm y-websocket's WebsocketProvider with the server URL
 `…/runtime/events` and the canvas id as the room name. The client sends its access token or API key as a subprotocol
 (`svgx, bearer.<token>`; the server picks `svgx`), in a header, or as `token` in the query. If there are several, the
-first in this order counts. The token of a share link comes in the same places, and also in `X-Share-Link`, or as `link`
-in the query; beside an account's token, the higher of both roles on the canvas counts. With `saved=1` the server
-reports how many of the connection's document messages are committed. With `renew=1` it reports when the client should
-send a fresh access token. With `limits=1` its first message has the limit of a message's size. With `quota=1` it
-reports when a quota is nearly used up. Edits beyond a quota are then refused without closing the connection, and the
-server asks for them when the quota allows them again. The server reads more slowly from a client that sends too much.
+server uses the first in this order. The token of a share link comes in the same places, and also in `X-Share-Link`, or
+as `link` in the query. With a share link and an account's token, the higher of the two roles applies. With `saved=1`
+the server reports how many of the connection's document messages are committed. With `renew=1` it reports when the
+client should send a fresh access token. With `limits=1` its first message has the limit of a message's size. With
+`quota=1` it reports when a quota is nearly used up. Edits beyond a quota are then refused without closing the
+connection, and the server asks for them when the quota allows them again. The server reads more slowly from a client
+that sends too much.
 Before the upgrade the server answers 400 to an invalid handshake, 404 to an unknown path, 403 to pages of foreign
 origins, 429 beyond the limit of handshakes, and 503 while the gateway is full, overloaded, starting or stopping.
 Close codes: {_close_codes()}. Codes from 4400 to 4499 are final: the condition never passes by itself. After any other
@@ -62,10 +63,10 @@ The WebSocket speaks the protocol of npm @hocuspocus/provider 4: each message be
 one socket carries several canvases. The first message for a canvas has an access token, an API key or the token of a
 share link. A sync status means that a document message is saved. A refusal of a canvas has a reason that begins with a
 close code from 4400 to 4499; other conditions close the socket. With `quota=1` a stateless message has the most used
-quota. Checks before the upgrade are those of the other WebSocket.
+quota. The checks before the upgrade are those of `/runtime/events`.
 """
 
-# Each frame: its first bytes as varuints, its sender, and its content.
+# For each frame: its first bytes as varuints, its sender, and its content.
 FRAMES: dict[str, tuple[tuple[int, ...], str, str]] = {
     "SyncStep1": ((0, 0), "both", "A state vector: a request for the missing updates."),
     "SyncStep2": ((0, 1), "both", "The missing updates as one Yjs update."),
@@ -84,7 +85,7 @@ FRAMES: dict[str, tuple[tuple[int, ...], str, str]] = {
 }
 
 
-# Each message: its type behind the canvas id, its sender, and its content.
+# For each message: the varuints after the canvas id, its sender, and its content.
 HOCUSPOCUS_FRAMES: dict[str, tuple[tuple[int, ...], str, str]] = {
     **{name: FRAMES[name] for name in ("SyncStep1", "SyncStep2", "Update", "Awareness")},
     "QueryAwareness": FRAMES["QueryAwareness"],
@@ -93,7 +94,7 @@ HOCUSPOCUS_FRAMES: dict[str, tuple[tuple[int, ...], str, str]] = {
     "PermissionDenied": ((2, 1), "server", "A string: why the canvas is refused."),
     "Authenticated": ((2, 2), "server", "A string: the scope `read-write` or `readonly`."),
     "Stateless": ((5,), "both", "A string. A client's message changes nothing."),
-    "Close": ((7,), "both", "The canvas ends on this socket; from the server with a reason."),
+    "Close": ((7,), "both", "Ends the canvas on this socket. Only the server gives a reason."),
     "SyncStatus": ((8,), "server", "1 when a document message is saved, 0 when it is refused."),
     "Ping": ((9,), "client", "Asks for a pong. It has no canvas id."),
     "Pong": ((10,), "both", "The answer to a ping. It has no canvas id."),

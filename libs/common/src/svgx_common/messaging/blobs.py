@@ -72,7 +72,10 @@ class Blobs:
 
     @contextlib.contextmanager
     def offer(self, content: bytes) -> Iterator[str]:
-        """Offer `content` within the block, and yield its reference for `pull`. Raise `Overloaded`."""
+        """Offer `content` within the block, and yield its reference for `pull`.
+
+        Raise `Overloaded` if the process would offer more than `MAX_OFFERED` bytes.
+        """
         reference = self._add(content)
         try:
             yield reference
@@ -80,7 +83,7 @@ class Blobs:
             self._remove(reference)
 
     def linger(self, content: bytes, *, once: bool = False) -> str:
-        """Offer `content` for `LINGER` seconds and return its reference. Raise `Overloaded`.
+        """Offer `content` for `LINGER` seconds and return its reference. Raise `Overloaded` as `offer` does.
 
         With `once`, the offer already ends when the content was pulled once.
         """

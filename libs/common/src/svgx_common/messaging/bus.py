@@ -20,7 +20,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
-from opentelemetry import propagate, trace
+from opentelemetry import trace
 
 from svgx_common.background import BackgroundTasks
 from svgx_common.configuration.server_urls import parse_nats
@@ -37,17 +37,17 @@ from svgx_common.contract.operation import (
     Channel,
     Operation,
     Payload,
-    RawRequest,
     Reply,
     ReplyModel,
     Request,
     RequestModel,
+    is_raw,
 )
 from svgx_common.contract.transport import echo_subject, inbox_prefix, is_inbox
 from svgx_common.health import NotUsable
 from svgx_common.messaging.blobs import MAX_PULLED, PIECE, Blobs, too_large
 from svgx_common.messaging.caller import Caller, Client
-from svgx_common.messaging.connection import ConnectionEvents, sign_in_with
+from svgx_common.messaging.connection import ConnectionEvents, on_drop, sign_in_with
 from svgx_common.messaging.headers import (
     HEADER_BODY,
     HEADER_CALLER,
@@ -67,7 +67,7 @@ from svgx_common.messaging.round_trips import RoundTrips
 from svgx_common.messaging.spans import Batch, MessageSpans
 from svgx_common.messaging.wire import encode_payload
 from svgx_common.nats_server.nkeys import UserKey
-from svgx_common.tracing import NO_SPAN, note_exception
+from svgx_common.tracing import NO_SPAN, inject_trace, note_exception
 
 log = structlog.get_logger(__name__)
 
@@ -88,7 +88,7 @@ CHECK_SECONDS = 1.5
 """Seconds that NATS has to deliver the message of a health check."""
 
 GRACE = 1.0
-"""Seconds for which requests wait for NATS after the connection ended. Later requests fail at once until it returns."""
+"""Seconds after a loss of NATS in which requests wait for NATS. Later requests fail at once until NATS returns."""
 
 
 class NoResponders(Unavailable):
@@ -140,8 +140,9 @@ class Bus:
     async def open(self, url: str, *, seed: str = "") -> None:
         """Connect to NATS, and wait until the server is up. `url` is a `NATS_URL` (see `server_urls.parse_nats`).
 
-        A server that refuses the credentials is asked again too, because its users may be changed later.
-        With the seed of an NKey, the client answers the server's challenge with a signature.
+        A server that refuses the credentials is asked again too, because its users may be changed later. With the seed
+        of an NKey, the client answers the server's challenge with a signature.
+
         A server that does not answer is noticed within 4 s (see `round_trips`). Within 9 s the client gives the
         connection up (it sends a ping every 3 s, and two may stay unanswered). It then tries to reconnect until it
         succeeds.
@@ -255,8 +256,10 @@ class Bus:
         """Call an operation and return its reply.
 
         `timeout` is in seconds and defaults to the operation's. Within it, a repeatable operation is sent again when no
-        answer comes. `batch` describes the parts of the request for its span. Raise the service's own error,
-        `NoResponders`, `DeadlineExceeded`, or `BusUnreachable`.
+        answer comes. `batch` describes the parts of the request for its span.
+
+        Raise the service's own error, `NoResponders`, `DeadlineExceeded` or `BusUnreachable`. Raise `Overloaded` when
+        too many bytes of large requests wait to be pulled.
         """
         answer = await self.forward(
             operation, request, caller=caller, client=client, timeout=timeout, batch=batch
@@ -290,13 +293,13 @@ class Bus:
             headers[HEADER_CALLER] = caller.to_header()
         if client is not None:
             headers[HEADER_CLIENT] = client.to_header()
-        if isinstance(request, RawRequest):
-            content = request.content
+        if is_raw(type(request)):
+            content: bytes = getattr(request, "content")  # noqa: B009  # `RawRequest` has it
             headers[HEADER_PARAMS] = json.dumps(request.model_dump(mode="json"))  # in ASCII
         else:
             content = request.model_dump_json().encode()
         with self.spans.ask(operation, batch):
-            propagate.inject(headers)
+            inject_trace(headers)
             if not operation.repeatable:
                 return await self.request(operation.subject, content, headers, timeout=timeout)
             return await self._repetition.first_answer(
@@ -327,7 +330,7 @@ class Bus:
         headers: Headers | None = None,
         **parameters: str,
     ) -> None:
-        """Publish a payload on a channel, in the channel's codec. Raise as `publish` does.
+        """Publish a payload on a channel, in the channel's codec. Raise the same errors as `publish`.
 
         `parameters` are the parameters of the channel's subject.
         """
@@ -337,7 +340,7 @@ class Bus:
     async def publish(
         self, subject: str, content: bytes, *, reply: str = "", headers: Headers | None = None
     ) -> None:
-        """Send bytes to all current listeners of `subject`. Return before they arrive. Answers go to `reply`.
+        """Send bytes to all current listeners of `subject`, without waiting for them. Answers go to `reply`.
 
         Raise `Unavailable` when too many bytes wait to be sent or pulled.
         """
@@ -396,7 +399,7 @@ class Bus:
             subject, cb=deliver if span is None else deliver_in_span
         )
         if lost is not None:
-            self._events.drop_callbacks[subscription] = lost
+            on_drop(subscription, lost)
         return subscription
 
     async def body(self, message: Msg, *, limit: int = MAX_PULLED) -> bytes:
@@ -412,7 +415,11 @@ class Bus:
         return message.data
 
     async def respond(self, reply: str, content: bytes, headers: Headers | None = None) -> None:
-        """Answer the request with this reply subject. A large answer stays available until it was pulled."""
+        """Answer the request with this reply subject.
+
+        A large answer stays available until it was pulled, for `blobs.LINGER` seconds at most. Raise `Overloaded` if
+        too many bytes wait to be pulled. A loss of NATS is only logged.
+        """
         if not is_inbox(reply):
             return
         if len(content) > PIECE:

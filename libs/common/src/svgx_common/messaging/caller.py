@@ -35,7 +35,7 @@ class Caller:
     by_key: bool = False
     """True when an API key authenticates the user. `session_id` is then the id of the key."""
     link_id: str | None = None
-    """The id of the share link that the caller has, or None. It gives a role on the canvas of the link only."""
+    """The id of the share link that the caller has, or None. A link gives a role on its own canvas only."""
     link_creator: str | None = None
     """The account that created the link of a visitor, or None for a caller with an account."""
 
@@ -61,7 +61,7 @@ class Caller:
 
     @property
     def charged_account(self) -> tuple[str, Role]:
-        """Return the account that the caller's edits count towards, and the role for its bounds.
+        """Return the account that the caller's edits count towards, and the role that decides its bounds.
 
         Edits of a visitor count towards the account that created the link, with the bounds of an editor, because the
         gateway does not know the role of that account.
@@ -88,7 +88,7 @@ class Caller:
     @classmethod
     def from_header(cls, value: str) -> "Caller":
         """Read the value of `HEADER_CALLER`. Raise pydantic's `ValidationError` for any other text."""
-        return _CALLER.validate_json(value)
+        return _caller_of(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Client:
     @classmethod
     def from_header(cls, value: str) -> "Client":
         """Read the value of `HEADER_CLIENT`. Raise pydantic's `ValidationError` for any other text."""
-        return _CLIENT.validate_json(value)
+        return _client_of(value)
 
 
 _CALLER = TypeAdapter(Caller)
@@ -117,3 +117,13 @@ def _to_header(value: Caller | Client) -> str:
     if isinstance(value, Caller):
         return _CALLER.dump_json(value, ensure_ascii=True).decode()
     return _CLIENT.dump_json(value, ensure_ascii=True).decode()
+
+
+@functools.lru_cache(maxsize=4096)
+def _caller_of(value: str) -> Caller:
+    return _CALLER.validate_json(value)
+
+
+@functools.lru_cache(maxsize=4096)
+def _client_of(value: str) -> Client:
+    return _CLIENT.validate_json(value)

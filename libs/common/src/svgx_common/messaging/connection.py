@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from weakref import WeakKeyDictionary
 
 import structlog
 from nats.aio.client import Client
@@ -21,7 +20,19 @@ DROP_LOG_INTERVAL = 10.0
 
 
 REFUSAL_LOG_INTERVAL = 60.0
-"""Seconds between two log lines about refused credentials. They repeat until an operator corrects a setting."""
+"""Seconds between two log lines about refused credentials. NATS refuses them until an operator corrects a setting."""
+
+_DROP_CALLBACK = "svgx_drop_callback"
+"""The attribute of a subscription with the callback of `on_drop`."""
+
+
+def on_drop(subscription: Subscription, callback: Callable[[], None]) -> None:
+    """Call `callback` for each message of the subscription that is dropped because too many wait.
+
+    The subscription keeps the callback. A dictionary with weak keys would keep both in memory without end, because the
+    callback usually leads to the object that has the subscription.
+    """
+    setattr(subscription, _DROP_CALLBACK, callback)
 
 
 def sign_in_with(client: Client, key: UserKey | None) -> Callable[[str], bytes] | None:
@@ -47,10 +58,6 @@ class ConnectionEvents:
         """The setting with the credentials of the connection, for log lines and the health report."""
         self.refuses_credentials = False
         """True from a refusal of the credentials by the server until the next successful connection."""
-        self.drop_callbacks: WeakKeyDictionary[Subscription, Callable[[], None]] = (
-            WeakKeyDictionary()
-        )
-        """Callbacks for each message of a subscription that is dropped because too many wait."""
         self.reconnect_callbacks: list[Callable[[], Awaitable[None]]] = []
         """Callbacks for each reconnect. A failure of one is logged; the others are still called."""
         self.disconnect_callbacks: list[Callable[[], None]] = []
@@ -87,7 +94,7 @@ class ConnectionEvents:
         """Log an error, and count a dropped message."""
         if isinstance(error, SlowConsumerError):
             metrics.BUS_DROPPED.labels(self._service).inc()
-            if (note_drop := self.drop_callbacks.get(error.sub)) is not None:
+            if (note_drop := getattr(error.sub, _DROP_CALLBACK, None)) is not None:
                 note_drop()
             if time.monotonic() - self._drop_logged_at < DROP_LOG_INTERVAL:
                 return
@@ -98,7 +105,10 @@ class ConnectionEvents:
         log.warning("nats error", error=type(error).__name__, detail=str(error))
 
     def _note_failed_attempt(self, error: Exception) -> None:
-        """Log a failed attempt to connect: one line for each type of error in an outage."""
+        """Log a failed attempt to connect: one line for each type of error in an outage.
+
+        Refused credentials are logged once in `REFUSAL_LOG_INTERVAL` seconds.
+        """
         if isinstance(error, NatsError) and "auth" in str(error).lower():
             # The server's texts are 'Authorization Violation', 'User Authentication Expired' and similar ones.
             self.refuses_credentials = True

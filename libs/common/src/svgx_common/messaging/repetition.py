@@ -1,12 +1,14 @@
-"""Repeated reads: a read that is not answered in time is sent again, and the first answer counts.
+"""Repetitions of repeatable operations. A request that is not answered in time is sent again; the first answer counts.
+
+The names say "read", because nearly all repeatable operations are reads.
 
 NATS chooses a replica without knowing whether it answers. A frozen replica keeps its share of the requests until the
 server has noticed, so a second request probably reaches another replica.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Generic, TypeVar
 
 from prometheus_client import Counter
 
@@ -27,9 +29,9 @@ PARTS = 10
 """A read with a long time limit is sent again after each tenth of the limit."""
 
 MAX_BUDGET = 100.0
-"""Repetitions that a process may send without receiving an answer. Each answered read permits one more.
+"""The most repetitions that a process may send without receiving an answer. Each answered read permits one more.
 
-While no replica answers, because their database hangs or they have too much to do, repetitions would only add work.
+While no replica answers, because the database hangs or the replicas are overloaded, repetitions would only add work.
 """
 
 
@@ -44,16 +46,43 @@ class Repetition:
     ) -> Result:
         """Return the result, or raise the error, of the first attempt that ends without a temporary error.
 
-        `send` makes one attempt, with the given timeout in seconds. A further attempt begins after each of the
-        `PARTS` of `timeout`, at most one a second and as far as the budget permits. A temporary error of one attempt
+        `send` makes one attempt, with the given timeout in seconds. A further attempt begins after each tenth of
+        `timeout` (see `PARTS`), at most one a second and as far as the budget permits. A temporary error of one attempt
         does not end the others.
+
+        The first attempt needs no task of its own, because most reads are answered at once and a task costs time.
         """
-        clock = asyncio.get_running_loop().time
+        loop = asyncio.get_running_loop()
         interval = max(SHORTEST_INTERVAL, timeout / PARTS)
-        deadline = clock() + timeout
-        attempts = {asyncio.ensure_future(send(timeout))}
+        deadline = loop.time() + timeout
+        race: _Race[Result] = _Race(lambda first: self._repeat(first, send, interval, deadline))
+        timer = loop.call_later(interval, race.start)
+        try:
+            result = await race.outcome(send(timeout))
+        finally:
+            timer.cancel()
+            await race.stop()
+        self._budget = min(MAX_BUDGET, self._budget + 1)
+        return result
+
+    async def _repeat(
+        self,
+        first: "asyncio.Future[Result]",
+        send: Callable[[float], Awaitable[Result]],
+        interval: float,
+        deadline: float,
+    ) -> Result:
+        """Make further attempts while none has ended. Return or raise as `first_answer` does."""
+        clock = asyncio.get_running_loop().time
+        attempts = {first}
+        ended: set[asyncio.Future[Result]] = set()
         try:
             while True:
+                remaining = deadline - clock()
+                if not ended and self._budget >= 1 and remaining > 0:
+                    self._budget -= 1
+                    REPEATED.inc()
+                    attempts.add(asyncio.ensure_future(send(remaining)))
                 ended, attempts = await asyncio.wait(
                     attempts, timeout=interval, return_when=asyncio.FIRST_COMPLETED
                 )
@@ -63,15 +92,68 @@ class Repetition:
                     if not isinstance(attempt.exception(), _TEMPORARY_ERRORS)
                 ]
                 if final or (ended and not attempts):
-                    result = (final or list(ended))[0].result()
-                    self._budget = min(MAX_BUDGET, self._budget + 1)
-                    return result
-                remaining = deadline - clock()
-                if not ended and self._budget >= 1 and remaining > 0:
-                    self._budget -= 1
-                    REPEATED.inc()
-                    attempts.add(asyncio.ensure_future(send(remaining)))
+                    return (final or list(ended))[0].result()
         finally:
             for attempt in attempts:
                 attempt.cancel()
             await asyncio.gather(*attempts, return_exceptions=True)
+
+
+class _Race(Generic[Result]):
+    """A first attempt in the current task, and further ones in a task that starts only if the first one is late.
+
+    A further attempt with a final result cancels the first one, in the way of `asyncio.timeout`.
+    """
+
+    __slots__ = ("_first", "_others", "_repeat", "_running", "_won")
+
+    def __init__(
+        self, repeat: Callable[["asyncio.Future[Result]"], Coroutine[Any, Any, Result]]
+    ) -> None:
+        self._repeat = repeat
+        self._running: asyncio.Task[Any] | None = None
+        """The task of the first attempt, while it runs."""
+        self._first: asyncio.Future[Result] | None = None
+        """The temporary error of the first attempt, for the further ones."""
+        self._others: asyncio.Task[Result] | None = None
+        self._won = False
+        """True when a further attempt has cancelled the first one."""
+
+    def start(self) -> None:
+        """Start the further attempts."""
+        self._first = asyncio.get_running_loop().create_future()
+        self._others = asyncio.create_task(self._repeat(self._first))
+        self._others.add_done_callback(self._cancel_first)
+
+    async def outcome(self, first: Awaitable[Result]) -> Result:
+        """Return or raise the outcome of the first attempt that ends without a temporary error."""
+        task = self._running = asyncio.current_task()
+        assert task is not None
+        cancelling = task.cancelling()
+        try:
+            return await first
+        except asyncio.CancelledError:
+            if self._won and self._others is not None and task.uncancel() <= cancelling:
+                return self._others.result()
+            raise
+        except _TEMPORARY_ERRORS as error:
+            self._running = None
+            if self._others is None or self._first is None:
+                raise
+            if not self._first.done():
+                self._first.set_exception(error)
+            return await self._others
+        finally:
+            self._running = None
+
+    async def stop(self) -> None:
+        """End the further attempts."""
+        if self._others is not None:
+            self._others.cancel()
+            await asyncio.gather(self._others, return_exceptions=True)
+
+    def _cancel_first(self, others: asyncio.Task[Result]) -> None:
+        """Cancel the first attempt, because a further one has a final result."""
+        if self._running is not None and not others.cancelled():
+            self._won = True
+            self._running.cancel()

@@ -15,7 +15,7 @@ import structlog
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
-from opentelemetry import context, propagate, trace
+from opentelemetry import context, trace
 from pydantic import ValidationError
 
 from svgx_common import metrics
@@ -33,11 +33,12 @@ from svgx_common.contract.errors import (
 from svgx_common.contract.operation import (
     Blob,
     Operation,
-    RawRequest,
     Reply,
     ReplyModel,
     Request,
     RequestModel,
+    is_raw,
+    names_canvas,
 )
 from svgx_common.contract.policy import Pool
 from svgx_common.messaging.bus import Bus
@@ -56,7 +57,7 @@ from svgx_common.messaging.headers import (
 )
 from svgx_common.messaging.micro import Discovery, EndpointCounts
 from svgx_common.observability.log_ids import use_ids
-from svgx_common.tracing import note_code, note_ids
+from svgx_common.tracing import extract_trace, note_code, note_ids
 
 log = structlog.get_logger(__name__)
 
@@ -123,7 +124,7 @@ class _Endpoint:
 
 
 class Responder:
-    """Answers the operations of a service.
+    """The handlers of a service's operations, and the slots in which they run.
 
     Each pool of operations (`Operation.pool`) has slots of its own: `concurrency` handlers run at a time, and `backlog`
     more requests may wait. Further requests get `Overloaded`.
@@ -155,7 +156,8 @@ class Responder:
     def set_slots(self, pool: Pool, concurrency: int) -> None:
         """Let `concurrency` handlers of a pool run at a time. Call this before `start`.
 
-        A pool with a queue of its own needs a slot for each request that runs or waits there, and some for refusals.
+        If the handlers of the pool have a queue of their own, the pool needs a slot for each request that runs or waits
+        in this queue, and some more for requests that the handlers refuse.
         """
         self._pools[pool] = _Slots(concurrency, self._backlog)
 
@@ -203,7 +205,7 @@ class Responder:
             await self._cancel_tasks()
 
     async def _cancel_tasks(self) -> None:
-        """Cancel the remaining requests. Each answers its caller, which would otherwise wait until its timeout."""
+        """Cancel the remaining requests. Each refuses its caller, which would otherwise wait until the timeout."""
         tasks = self._tasks()
         for task in tasks:
             task.cancel()
@@ -227,24 +229,24 @@ class Responder:
                 metrics.count_refused(self._bus.service, endpoint.operation.name, Overloaded.code)
                 await self._bus.refuse(message.reply, Overloaded(retry_after=1.0))
                 return
-            task = asyncio.create_task(self._respond_or_refuse(endpoint, message))
+            task = asyncio.create_task(self._respond_or_refuse(endpoint, slots, message))
             slots.tasks.add(task)
             task.add_done_callback(slots.tasks.discard)
 
         return receive
 
-    async def _respond_or_refuse(self, endpoint: _Endpoint, message: Msg) -> None:
-        """Answer a request when a slot is free. Refuse it when it is cancelled."""
+    async def _respond_or_refuse(self, endpoint: _Endpoint, slots: _Slots, message: Msg) -> None:
+        """Answer a request when a slot is free. Refuse the request when this task is cancelled."""
         started = False
         try:
-            async with self._pools[endpoint.operation.pool].free:
+            async with slots.free:
                 started = True
                 await self._respond(endpoint, message)
         except asyncio.CancelledError:
             if not started:
                 metrics.count_refused(self._bus.service, endpoint.operation.name, Unavailable.code)
             # The drain ran out of time, or the handler awaited a task that was cancelled. The span has ended already.
-            context.attach(propagate.extract(message.headers or {}))
+            context.attach(extract_trace(message.headers or {}))
             log.warning("a request was cancelled", operation=endpoint.operation.name)
             await self._bus.refuse(
                 message.reply, Unavailable("the service stopped before it answered")
@@ -339,9 +341,10 @@ def _note_ids(request: RequestModel, call: Call) -> None:
     ids: dict[str, str] = {}
     if call.caller is not None:
         ids["user_id"] = call.caller.user_id
-    canvas_id = getattr(request, "canvas_id", None)
-    if canvas_id is not None:
-        ids["canvas_id"] = canvas_id
+    if names_canvas(type(request)):
+        canvas_id = getattr(request, "canvas_id", None)
+        if canvas_id is not None:
+            ids["canvas_id"] = canvas_id
     use_ids(ids)
     note_ids(trace.get_current_span(), ids)
 
@@ -350,7 +353,7 @@ def _decode_request(operation: Operation[Any, Any], headers: Headers, body: byte
     """Validate a request. Raise `Invalid`."""
     model: type[RequestModel] = operation.request
     try:
-        if issubclass(model, RawRequest):
+        if is_raw(model):
             request = model.model_validate_json(headers.get(HEADER_PARAMS, "{}"))
             return request.model_copy(update={"content": body})
         return model.model_validate_json(body or b"{}")

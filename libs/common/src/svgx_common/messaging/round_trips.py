@@ -49,11 +49,11 @@ class RoundTrips:
         self.give_up_requests()
 
     def note_reconnect(self) -> None:
-        """Note a new connection."""
+        """Note a new connection, on which NATS does not count as silent."""
         self._silent = False
 
     def give_up_requests(self) -> None:
-        """Fail all requests that wait for an answer, because it cannot arrive any more.
+        """Fail all requests that wait for an answer, because the answers cannot arrive any more.
 
         nats-py itself would let them wait until their timeouts.
         """
@@ -71,6 +71,10 @@ class RoundTrips:
         await asyncio.sleep(INTERVAL)
 
     async def _check(self) -> None:
+        """Send a request to this connection itself, and note whether NATS delivers it.
+
+        NATS counts as silent only if no other message has arrived either.
+        """
         received = self._connection.stats["in_msgs"]
         started = time.perf_counter()
         asking = asyncio.create_task(self._connection.request(self._subject, timeout=60))
@@ -97,7 +101,10 @@ class RoundTrips:
             self.give_up_requests()
 
     def _close_lost_connection(self) -> None:
-        """End nats-py's wait for the end of a lost connection: it would last until a frozen server reads again."""
+        """Abort a lost connection that nats-py has not closed in time, so that nats-py connects again.
+
+        nats-py would wait for the close until a frozen server reads again.
+        """
         transport = self._connection._transport  # noqa: SLF001
         now = time.monotonic()
         if self._lost_at is None:

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import ParseResult
 
 from nats.aio.client import Client
-from opentelemetry import propagate, trace
+from opentelemetry import trace
 
 from svgx_common.contract.operation import Channel, Operation
 from svgx_common.contract.transport import queue_group
@@ -21,7 +22,9 @@ from svgx_common.tracing import (
     NO_SPAN,
     CurrentSpan,
     UnrecordedSpan,
+    extract_trace,
     in_recorded_trace,
+    inject_trace,
     is_unrecorded,
 )
 
@@ -48,6 +51,9 @@ class MessageSpans:
 
     def __init__(self, connection: Client) -> None:
         self._connection = connection
+        self._url: ParseResult | None = None
+        """The address of the server that `_server` describes."""
+        self._server: Attributes = {}
 
     def ask(
         self, operation: Operation[Any, Any], batch: Batch | None = None
@@ -117,9 +123,16 @@ class MessageSpans:
 
     def _add_server(self, attributes: Attributes) -> None:
         url = self._connection.connected_url
-        if url is not None:
-            attributes["server.address"] = url.hostname or ""
-            attributes["server.port"] = url.port or 4222
+        if url is None:
+            return
+        if url is not self._url:
+            # Reading the parts of an address takes longer than all other attributes.
+            self._url = url
+            self._server = {
+                "server.address": url.hostname or "",
+                "server.port": url.port or 4222,
+            }
+        attributes.update(self._server)
 
 
 def trace_headers(*, first: bool) -> Headers | None:
@@ -131,13 +144,13 @@ def trace_headers(*, first: bool) -> Headers | None:
     if first and isinstance(trace.get_current_span(), UnrecordedSpan):
         return None
     headers: Headers = {}
-    propagate.inject(headers)
+    inject_trace(headers)
     return headers or None
 
 
 def _processing(destination: str, headers: Mapping[str, str]) -> CurrentSpan:
     """Return a receiver's span. The caller adds the attributes only if the span is recorded, to save time."""
-    parent = propagate.extract(headers)
+    parent = extract_trace(headers)
     return CurrentSpan(tracer, f"process {destination}", trace.SpanKind.CONSUMER, parent=parent)
 
 

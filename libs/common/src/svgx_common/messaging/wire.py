@@ -31,7 +31,7 @@ def encode(message: object) -> bytes:
 
 
 def decode(kind: type[Message], data: bytes) -> Message:
-    """Return the dataclass `kind` that `encode` wrote. Raise `Malformed`."""
+    """Return the message of type `kind` that `encode` wrote. Raise `Malformed` for any other bytes."""
     decoder = Decoder(data)
     key: Any = kind
     _, read = _codec(key)

@@ -33,7 +33,7 @@ class UserKey:
 
     @classmethod
     def from_seed(cls, seed: str) -> Self:
-        """Return the key of a seed such as `SUA…`. Raise `ValueError`, without the seed, when it is not valid."""
+        """Return the key of a seed such as `SUA…`. A wrong seed raises a `ValueError` that does not contain it."""
         try:
             content = base64.b32decode(seed.strip() + "=" * (-len(seed.strip()) % 8))
         except (binascii.Error, ValueError):

@@ -92,7 +92,7 @@ def rotate(arguments: Sequence[str]) -> None:
     """Read a Kubernetes secret (JSON) or an .env file from standard input, and print it after one step.
 
     `add` adds a second key for each service. `swap` exchanges the keys, so that the services use the new ones. `drop`
-    removes the second keys, which are the old ones then. Configure NATS with the second keys after `add`, and without
+    removes the second keys, which are then the old keys. Configure NATS with the second keys after `add`, and without
     them before `drop`. Restart the services after `swap`.
     """
     parser = argparse.ArgumentParser("svgx-gateway nats-rotate", description=rotate.__doc__)

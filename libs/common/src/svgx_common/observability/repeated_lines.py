@@ -8,13 +8,13 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 BURST = 10
-"""Lines of one kind that are written at once."""
+"""Lines of one kind that may be written at once."""
 
 INTERVAL = 10.0
-"""Seconds after which one more line of that kind is written."""
+"""Seconds after which one more line of the kind may be written."""
 
 MAX_KINDS = 1000
-"""Kinds of lines that are remembered. Beyond it, the kind that was written longest ago is forgotten."""
+"""The most kinds of lines that are remembered. Beyond this, the kind that was written longest ago is forgotten."""
 
 UNLIMITED = "svgx.requests"
 """The logger of lines about requests of accounts. No line is left out, because a user may ask about any request."""
@@ -26,7 +26,7 @@ _KIND_FIELDS = ("operation", "code", "status", "error", "work", "circuit", "reas
 class RepeatedLines(logging.Filter):
     """A filter that limits warnings and errors of one kind. The next written line states how many were left out.
 
-    A line's kind is its logger, event, type of exception, and the fields above. `clock` returns seconds.
+    A line's kind is its logger, its event, its type of exception and its `_KIND_FIELDS`. `clock` returns seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -63,6 +63,7 @@ class _Kind:
         self.left_out = 0
 
     def take(self, now: float) -> bool:
+        """Return whether a line may be written at this time, and count the line as written or as left out."""
         self._lines = min(BURST, self._lines + (now - self._updated_at) / INTERVAL)
         self._updated_at = now
         if self._lines < 1:

@@ -13,7 +13,10 @@ MAX_WORKERS = Gauge("svgx_engine_workers_max", "Worker processes of this replica
 
 
 def show_use(size: int, running: Callable[[], int], waiting: Callable[[], int]) -> None:
-    """Show the number of worker processes, and of the turns that run and wait. Call this once in a process."""
+    """Show the number of worker processes, and of the requests that use or await one. Call this once in a process.
+
+    `size` is the number of processes. `running` and `waiting` return the numbers of requests.
+    """
     MAX_WORKERS.set(size)
     TURNS.labels("running").set_function(running)
     TURNS.labels("waiting").set_function(waiting)

@@ -47,7 +47,7 @@ class AccessClaims:
         return Caller(self.user_id, self.username, self.role, self.session_id, self.token_version)
 
     def expired(self) -> bool:
-        """Return whether the token has expired, with `LEEWAY` for clocks."""
+        """Return whether the token expired at least `LEEWAY` seconds ago."""
         return accepted_until(self.expires_at) <= time.time()
 
 
@@ -83,8 +83,9 @@ def sign(claims: AccessClaims, key: TokenKey) -> str:
 def verify(token: str, keys: CheckingKeys) -> AccessClaims:
     """Verify signature, algorithm, type, issuer, audience and times, and return the claims.
 
-    Raise `UnknownKey` for a token that names a key which is not in `keys`. Raise `Unauthenticated` for any other
-    mistake; the error never names it, because that would help an attacker.
+    Raise `UnknownKey` if `keys` has no key for the token: not the named one, or no secret for a token that names none.
+    Raise `Unauthenticated` for any other mistake. The error never names the mistake, because the name would help an
+    attacker.
     """
     refused = Unauthenticated("the access token is missing, expired or not valid")
     if not token or len(token) > MAX_TOKEN:
@@ -118,7 +119,7 @@ def verify(token: str, keys: CheckingKeys) -> AccessClaims:
 
 
 def _decode(token: str, keys: tuple[TokenKey, ...]) -> dict[str, Any]:
-    """Return the claims of a token that one of the keys has signed. Raise the last key's `JoseError` otherwise."""
+    """Return the claims of a token that one of the keys has signed. Raise a `JoseError` otherwise."""
     for key in keys[:-1]:
         with contextlib.suppress(BadSignatureError):
             return jwt.decode(token, key.key, algorithms=[key.algorithm]).claims

@@ -120,6 +120,7 @@ async def _is_ready(home: Home) -> bool:
 
 
 def _create_data(home: Home, data: Path) -> None:
+    """Create the data folder with `initdb`. Raises `StackError` if `initdb` fails."""
     # An incomplete folder never gets the final name.
     draft = data.with_name(data.name + ".new")
     shutil.rmtree(draft, ignore_errors=True)

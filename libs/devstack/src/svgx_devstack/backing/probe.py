@@ -1,4 +1,4 @@
-"""Test whether a server on loopback is ready. Any failure means that it is not."""
+"""Test whether a server on loopback is ready. Any failure means that the server is not ready."""
 
 import asyncio
 
@@ -9,6 +9,7 @@ _TIMEOUT = 2.0
 
 
 async def _replies(port: int, request: bytes, expected: bytes) -> bool:
+    """Return whether the reply to a request begins with the expected bytes."""
     try:
         async with asyncio.timeout(_TIMEOUT):
             reader, writer = await asyncio.open_connection(HOST, port)

@@ -1,1 +1,1 @@
-"""Accounts for backups of the state service."""
+"""The export of accounts to backups of the state service, and their import from backups."""

@@ -12,7 +12,7 @@ from svgx_common.settings import load
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Create the admin, and print a generated password once."""
+    """Create the admin. Print the password once if the command generated it."""
     parser = argparse.ArgumentParser("svgx-auth create-admin", description=__doc__)
     parser.add_argument("--username", required=True)
     parser.add_argument("--email", required=True)

@@ -22,10 +22,13 @@ from svgx_common.messaging.caller import Client
 from svgx_common.settings import WRONG_SETTING, WrongSetting
 
 COMMAND_SECONDS = 60.0
-"""Seconds for a command. It waits for PostgreSQL at most that long."""
+"""Longest time of a command in seconds, including its wait for PostgreSQL."""
 
 ANNOUNCE_SECONDS = 3.0
-"""Seconds to connect to NATS. Without NATS, the gateways learn of ended sessions at their next poll, within 30 s."""
+"""Longest wait for a connection to NATS, in seconds.
+
+Without NATS, the gateways learn of ended sessions at their next poll, within 30 s.
+"""
 
 _CONNECTIONS = 2
 
@@ -34,7 +37,11 @@ _CONNECTIONS = 2
 async def open_accounts(
     settings: AuthSettings, *, announce: bool
 ) -> AsyncIterator[tuple[Accounts, Administration]]:
-    """Connect to the database. With `announce`, tell the gateways about ended sessions if NATS is reachable."""
+    """Connect to the database until the block ends.
+
+    With `announce`, also connect to NATS, so that the gateways are told about ended sessions. When NATS is not
+    reachable within `ANNOUNCE_SECONDS`, continue without it.
+    """
     passwords = Passwords(
         memory=settings.argon2_memory_kib,
         passes=settings.argon2_passes,
@@ -63,7 +70,11 @@ def origin(command: str) -> Origin:
 
 
 def run(command: str, settings: AuthSettings, work: Coroutine[Any, Any, None]) -> None:
-    """Run a command. A mistake ends it with one line and status 1, a wrong setting with status 2."""
+    """Run a command.
+
+    An expected error ends the process with one line on standard error. The status is 2 for a wrong setting, and 1 for
+    all other errors.
+    """
     logs.configure("auth", command, "WARNING", settings.log_format)
     try:
         asyncio.run(asyncio.wait_for(work, COMMAND_SECONDS))

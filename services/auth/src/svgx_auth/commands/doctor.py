@@ -22,12 +22,16 @@ def checks(values: Mapping[str, Any]) -> dict[str, Check | None]:
 
 
 async def _check_admin(url: str) -> list[Finding]:
-    """Check that there is an active admin. Without the table, return nothing: the database's check reports it."""
+    """Check that there is an active admin.
+
+    Without a connection or the table `account`, return no finding, because the checks of the database report these
+    faults.
+    """
     try:
         connection = await Hosts(url).connect(
             timeout=5.0, command_timeout=5.0, server_settings={"search_path": "auth"}
         )
-    except Exception:  # noqa: BLE001  # the check of the database reports it
+    except Exception:  # noqa: BLE001  # the checks of the database report the error
         return []
     try:
         if await connection.fetchval("SELECT to_regclass('account')") is None:
@@ -36,5 +40,8 @@ async def _check_admin(url: str) -> list[Finding]:
             return [ok("admin", "there is an active admin")]
     finally:
         connection.terminate()
-    fix = "Run `svgx-auth create-admin`, or set SVGX_ADMIN_* and start the service again."
+    fix = (
+        "Run `svgx-auth create-admin`. If no disabled admin exists either, you can also set SVGX_ADMIN_* and start the "
+        "service again."
+    )
     return [warning("admin", "there is no active admin", fix)]

@@ -1,6 +1,6 @@
 """The new password of a command: generated, or read from standard input. It is never an argument.
 
-Other users of a machine can read the arguments of a process, and shells keep them in their history.
+Other users of a machine can read the arguments of a process, and shells keep arguments in their history.
 """
 
 import argparse
@@ -17,12 +17,15 @@ def add_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--password-stdin",
         action="store_true",
-        help="read the password from the first line of standard input; without it, one is generated and printed once",
+        help="read the password from the first line of standard input; by default, a generated one is printed once",
     )
 
 
 def choose(*, from_stdin: bool) -> tuple[str, bool]:
-    """Return the password, and whether it was generated. On a terminal, ask for it without showing it."""
+    """Return the password, and whether it was generated.
+
+    On a terminal, `from_stdin` asks for the password without showing it.
+    """
     if not from_stdin:
         return secrets.token_urlsafe(RANDOM_BYTES), True
     if sys.stdin.isatty():
@@ -31,7 +34,7 @@ def choose(*, from_stdin: bool) -> tuple[str, bool]:
 
 
 def report(password: str, *, generated: bool) -> None:
-    """Print a generated password. The operator knows a password from standard input."""
+    """Print a generated password. A password from standard input is not printed, because the operator knows it."""
     if generated:
         print(f"password: {password}")
         print("This is the only time that it is shown. Change it after the first log-in.")

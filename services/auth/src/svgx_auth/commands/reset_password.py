@@ -12,7 +12,7 @@ from svgx_common.settings import load
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Set the password, and print a generated one once."""
+    """Set the password. Print the password once if the command generated it."""
     parser = argparse.ArgumentParser("svgx-auth reset-password", description=__doc__)
     parser.add_argument("username", help="the username or the e-mail address of the account")
     parser.add_argument(

@@ -1,6 +1,10 @@
-"""Erase the personal data of an account: replace its names by a pseudonym, and remove the other rows about it.
+"""Erase the personal data of an account.
 
-The account's row stays, because it refuses the account's tokens until they expire, and a repeated request needs it.
+The account's names are replaced by a pseudonym, its rows in other tables are removed, and the personal fields of its
+audit entries are emptied.
+
+The account's row stays. Its token version revokes the account's tokens until they expire, and a repeated request finds
+the account by the row.
 """
 
 import json
@@ -22,11 +26,11 @@ PSEUDONYM_BYTES = 8
 """Random bytes in a pseudonym. A pseudonym reveals nothing about the account."""
 
 STEP_ENTRIES = 2000
-"""Audit entries that one transaction changes at most."""
+"""Largest number of audit entries that one transaction changes."""
 
 
 class AccountErasure:
-    """Erases accounts. Each method may be repeated, because it changes only rows that are not erased yet."""
+    """The erasure of accounts. A method may be called again, because it changes only rows that are not erased yet."""
 
     def __init__(
         self, database: Database, revocations: Revocations, audit: Audit, attempts: Attempts
@@ -37,7 +41,9 @@ class AccountErasure:
         self._attempts = attempts
 
     async def begin(self, user_id: str, by: Origin) -> str:
-        """Delete the account unless it is deleted, and return its pseudonym. The account cannot be restored any more.
+        """Delete the account if it is not deleted yet, and return its pseudonym.
+
+        The account cannot be restored any more.
 
         Raises `NotFound`, or `Conflict` for the last active admin.
         """
@@ -50,7 +56,7 @@ class AccountErasure:
             if row["deleted_at"] is None:
                 await refuse_last_admin(session, Account.from_row(row))
                 await session.run("delete_account", user_id)
-                ended = await self._revocations.end_account(session, user_id, "deleted")
+                ended = await self._revocations.end_sessions_and_tokens(session, user_id, "deleted")
                 await self._audit.record(session, AuditEvent.USER_DELETED, by, user_id=user_id)
             pseudonym = f"erased-{secrets.token_hex(PSEUDONYM_BYTES)}"
             await session.run("begin_account_erasure", user_id, pseudonym)
@@ -64,7 +70,10 @@ class AccountErasure:
         return pseudonym
 
     async def erase(self, user_id: str) -> dict[str, int]:
-        """Erase the personal data of an account after `begin`. Return the changed rows so far, by table."""
+        """Erase the personal data of an account, after `begin`.
+
+        Return the number of changed rows by table, including those of earlier calls. Raises `NotFound`.
+        """
         async with self._database.transaction() as session:
             touched = _touched(await _lock(session, user_id))
             await session.run("erase_account", user_id)

@@ -1,4 +1,4 @@
-"""The events of accounts, which the state service delivers to webhooks."""
+"""The delivery of the events of accounts. The state service passes them on to webhooks."""
 
 import functools
 from collections.abc import AsyncIterator, Sequence
@@ -12,7 +12,7 @@ from svgx_common.postgres import Database, Session
 from svgx_common.runtime import Runtime
 
 HAND_OVER_SECONDS = 3.0
-"""Seconds to wait for the state service, because the wait takes a connection to PostgreSQL."""
+"""Longest wait for the state service, in seconds. It is short because the wait occupies a connection to PostgreSQL."""
 
 
 @asynccontextmanager

@@ -1,5 +1,6 @@
-"""The operations for admins (accounts and the audit log), and `FIND_ACCOUNTS` for other services.
+"""The operations for admins (accounts and the audit log), and two for other services.
 
+The two are `FIND_ACCOUNTS` and `RECORD_AUDIT`.
 The gateway checks that the caller of an operation for admins is an admin.
 """
 
@@ -39,7 +40,7 @@ from svgx_common.messaging.responder import Call, Responder
 
 
 class AdministrationHandlers:
-    """The handlers of `CREATE_USER` to `RESTORE_USER`, of the audit log, and of `FIND_ACCOUNTS`."""
+    """The handlers of admins' operations on users and the audit log, and of `FIND_ACCOUNTS` and `RECORD_AUDIT`."""
 
     def __init__(
         self,
@@ -104,12 +105,12 @@ class AdministrationHandlers:
         return await self._audit.page(request)
 
     async def record_audit(self, request: RecordAuditRequest, call: Call) -> Empty:
-        """Record the event of another service. Raises `Forbidden` for an event of this service."""
+        """Record the event of another service. Raises `Forbidden` for an event that only this service records."""
         if request.event not in REPORTED_EVENTS:
             raise Forbidden("only this service records the event", field="event")
         await self._audit.note(request.event, Origin.of(call), user_id=None, **request.detail)
         return Empty()
 
     async def find_accounts(self, request: FindAccountsRequest, _: Call) -> FoundAccounts:
-        """Tell a service which of the named accounts exist."""
+        """Tell a service which of the requested accounts exist."""
         return await self._accounts.find(request.user_ids)

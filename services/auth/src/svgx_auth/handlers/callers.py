@@ -18,5 +18,5 @@ def refuse_api_key(call: Call) -> None:
 
 
 def caller_id(call: Call) -> str:
-    """Return the id of the caller's account, or an empty text for a service."""
+    """Return the id of the caller's account, or an empty text when a service is the caller."""
     return call.caller.user_id if call.caller is not None else ""

@@ -69,9 +69,9 @@ class SignInHandlers:
         """
         # Wait for a turn before the first query, because log-ins that wait must not use up the database connections.
         async with self._queue.log_in(address_key(call.client.address)):
-            return await self._log_in_or_note(request, call)
+            return await self._log_in_and_audit(request, call)
 
-    async def _log_in_or_note(self, request: LoginRequest, call: Call) -> Tokens:
+    async def _log_in_and_audit(self, request: LoginRequest, call: Call) -> Tokens:
         account = await self._accounts.by_login(request.username)
         try:
             return await self._log_in(request, account, Origin.of(call))

@@ -20,7 +20,10 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call, Responder
 
 MARGIN = 2.0
-"""Seconds before the deadline at which the answer is sent, although the state service is not done."""
+"""Seconds before the deadline of the request at which the handler stops asking the state service.
+
+If the state service has not finished by this time, the handler answers with `Unavailable`.
+"""
 
 
 class UserErasureHandlers:
@@ -36,9 +39,10 @@ class UserErasureHandlers:
         responder.answer(ERASE_USER, self.erase_user)
 
     async def erase_user(self, request: EraseUserRequest, call: Call) -> ErasedUser:
-        """Erase a user, first here and then in the state service.
+        """Erase a user, first in this service and then in the state service.
 
-        Raises `Unavailable` with the changed rows when the state service is not done. A repeated request continues.
+        Raises `Unavailable`, naming the numbers of changed rows, when the state service is not done in time. A repeated
+        request continues the erasure.
         """
         refuse_api_key(call)
         if request.confirm != request.user_id:
@@ -70,7 +74,11 @@ class UserErasureHandlers:
         return ErasedUser(user_id=request.user_id, pseudonym=pseudonym, touched=touched)
 
     async def _check_new_owner(self, request: EraseUserRequest) -> None:
-        """Raise `Invalid` unless `transfer_to` fits: another active account, which may own a canvas."""
+        """Raise `Invalid` for a wrong `transfer_to`.
+
+        A transfer needs `transfer_to`, and a request without a transfer must not have it. It must name another active
+        account that may own a canvas.
+        """
         new_owner = request.transfer_to
         if (request.canvases is OwnedCanvases.TRANSFER) != (new_owner is not None):
             raise Invalid(

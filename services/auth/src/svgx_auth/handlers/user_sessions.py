@@ -46,7 +46,7 @@ class UserSessionHandlers:
         return Empty()
 
     async def end_sessions(self, request: UserRequest, call: Call) -> Empty:
-        """End all sessions of an account, also the caller's own if it is the caller's account."""
+        """End all sessions of an account. For the caller's own account, the caller's session ends too."""
         refuse_api_key(call)
         await self._administration.end_sessions(request.user_id, Origin.of(call))
         return Empty()

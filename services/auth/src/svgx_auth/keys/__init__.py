@@ -1,1 +1,1 @@
-"""The keys that sign access tokens and the keys derived from them."""
+"""The keys that sign access tokens, and the keys that are derived from the server's secret."""

@@ -1,7 +1,7 @@
 """The file of private keys that sign access tokens: a JWK Set (RFC 7517) with the additional field `nbf`.
 
-`nbf` is the Unix time, in seconds, from which a key signs. Before that time the key is only published, so that every
-gateway has the key before it receives a token signed with the key.
+`nbf` is the Unix time, in seconds, from which a key signs. The key is published earlier, so that every gateway has the
+key before it receives a token signed with the key.
 """
 
 import contextlib
@@ -15,10 +15,10 @@ from typing import Any
 from svgx_common.tokens.signing_keys import TokenKey, read_key
 
 MAX_BYTES = 1024 * 1024
-"""Bytes of a file that are read. A longer file is refused, because JSON that is cut off is invalid."""
+"""Largest size of a file in bytes. A larger file is refused."""
 
 MAX_KEYS = 32
-"""Keys in a file. A file with more keys is refused."""
+"""Largest number of keys in a file. A file with more keys is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +53,13 @@ def read(path: Path) -> KeyRing:
     """Read a file of keys. Raises `ValueError`; its message never contains a key."""
     try:
         with path.open("rb") as file:
-            content = json.loads(file.read(MAX_BYTES))
+            text = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from None
+    if len(text) > MAX_BYTES:
+        raise ValueError(f"has more than {MAX_BYTES} bytes")
+    try:
+        content = json.loads(text)
     except ValueError:
         raise ValueError("is not a JWK Set: not JSON") from None
     keys = content.get("keys") if isinstance(content, dict) else None
@@ -70,7 +74,7 @@ def read(path: Path) -> KeyRing:
 
 
 def write(path: Path, ring: KeyRing) -> None:
-    """Replace the file atomically. Only the file's owner can read it. Raises `OSError`."""
+    """Write the keys to the file, and replace an old file atomically. Only the owner can read it. Raises `OSError`."""
     content = json.dumps({"keys": [entry.private() for entry in ring.entries]}, indent=2) + "\n"
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

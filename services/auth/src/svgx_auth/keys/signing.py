@@ -14,14 +14,14 @@ from svgx_common.tokens.signing_keys import TokenKey, secret_key
 log = structlog.get_logger(__name__)
 
 LOOK_EVERY = 5.0
-"""Seconds between two reads of the file."""
+"""Seconds between two reads of `JWT_KEYS_FILE`."""
 
 
 class Signing:
     """The source of the key that signs access tokens.
 
-    The server's secret signs until the first key of the file begins to sign. From then on, the key that began last
-    signs. The file may change at any time.
+    The server's secret signs until the first key of the file begins to sign. From then on, the newest key that has
+    begun signs. The file may change at any time. Without a `path`, the secret always signs.
     """
 
     def __init__(self, secret: str, path: Path | None) -> None:

@@ -11,10 +11,10 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 ALGORITHMS = ["RS256", "PS256", "ES256", "Ed25519", "EdDSA"]
-"""Accepted algorithms. All are asymmetric: with a client secret or `none`, others than the provider could sign too."""
+"""Accepted algorithms. All are asymmetric, because a client secret or `none` would let others sign for the provider."""
 
 LEEWAY = 30
-"""Seconds by which the provider's clock may differ."""
+"""Seconds by which the provider's clock may differ from the clock of this service."""
 
 MAX_SUBJECT = 255
 """Largest number of characters in a subject (OpenID Connect Core, section 2)."""

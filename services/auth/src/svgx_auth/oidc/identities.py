@@ -38,7 +38,7 @@ class Identities:
         self._audit = audit
 
     async def account(self, provider: OidcProvider, claims: dict[str, Any], by: Origin) -> Account:
-        """Return the account of a user at a provider, with the role that the claims give it now.
+        """Return the account of a user at a provider, with the role that the claims give to the user now.
 
         The first sign-in creates the account. Raises `Forbidden` when the account is disabled or deleted. Also raises
         `Forbidden` when the claims give no role; the account then loses its access (`Administration.suspend_access`).
@@ -78,7 +78,9 @@ class Identities:
         try:
             await self._administration.update(request, by)
         except Conflict:
-            return account  # the last admin keeps the role, even when the provider gives another
+            return (
+                account  # the last admin keeps the role, even when the provider gives another role
+            )
         row = await self._database.row("account_by_id", account.user.id)
         if row is None:
             raise Forbidden("this account may not sign in")
@@ -95,7 +97,7 @@ class Identities:
         user_id = str(uuid.uuid4())
         email = await _first_free(
             session,
-            # Ignore an address that the provider has not verified, because any user could have entered it there.
+            # Ignore an address that the provider has not verified, because it may belong to another person.
             [claims.get("email") if claims.get("email_verified") is True else None],
             _EMAIL,
             names.email,
@@ -107,7 +109,8 @@ class Identities:
             "create_account",
             user_id,
             username or f"{provider.name}-{secrets.token_hex(4)}",
-            email or f"{user_id}@{provider.name}.invalid",  # `.invalid` never exists (RFC 2606)
+            email
+            or f"{user_id}@{provider.name}.invalid",  # no domain ends in `.invalid` (RFC 2606)
             None,
             role.value,
         )
@@ -131,7 +134,10 @@ class Identities:
 
 
 def _preferred_username(claims: dict[str, Any]) -> str | None:
-    """Return the user's name at the provider. Return None for a name like an address, because it may be false."""
+    """Return the user's name at the provider, or None when there is no name.
+
+    Also return None for a name with `@`, because it may be the address of another user.
+    """
     name = claims.get("preferred_username")
     # Normalization turns characters that look like `@`, such as U+FF20, into `@`.
     if not isinstance(name, str) or "@" in unicodedata.normalize("NFKC", name):
@@ -145,7 +151,10 @@ async def _first_free(
     kind: TypeAdapter[str],
     canonical: Callable[[str], str],
 ) -> str | None:
-    """Return the canonical form of the first candidate that is valid and that no account has as username or address."""
+    """Return the first candidate that is valid and that no account has as username or address, in canonical form.
+
+    Return None without such a candidate.
+    """
     for candidate in candidates:
         try:
             name = canonical(kind.validate_python(candidate, strict=True))

@@ -25,24 +25,27 @@ DISCOVERY_TIMEOUT = 5.0
 """Seconds for the discovery of the provider's endpoints and keys, and for each other request to the provider."""
 
 EXCHANGE_TIMEOUT = 9.0
-"""Seconds for the whole exchange of a code. Added to `DISCOVERY_TIMEOUT`, this is below the operation's time limit."""
+"""Seconds for the whole exchange of a code. Added to `DISCOVERY_TIMEOUT`, it is below the operation's limit of 15 s."""
 
 MAX_WAITING = 8
 """Requests that wait for the provider at the same time. Further requests get `Unavailable`.
 
-The service answers 64 requests at the same time, and a slow provider must not occupy them all.
+All sign-ins share 64 slots of the service, and a slow provider must not occupy them all.
 """
 
 RETRY_DISCOVERY_AFTER = 5.0
-"""Seconds without a request to the provider after discovery has failed."""
+"""Seconds after a failed discovery in which no request is sent to the provider."""
 
 METADATA_SECONDS = 3600.0
 """Seconds for which the provider's endpoints and keys are used before they are fetched again."""
 
 REFETCH_KEYS_AFTER = 30.0
-"""The age of the keys, in seconds, at which an invalid ID token causes a new fetch, because they may have changed."""
+"""Smallest age, in seconds, at which keys are fetched again for an invalid ID token.
 
-_EMAIL = {"email", "email_verified"}
+The provider may have changed its keys, and the token may be signed with a new key.
+"""
+
+_EMAIL_CLAIMS = {"email", "email_verified"}
 _REQUIRED_ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 
 
@@ -88,9 +91,9 @@ class Provider:
         return str(address)
 
     async def check_issuer(self, issuer: str | None) -> None:
-        """Check the parameter `iss` of the callback, which detects the answer of another provider (RFC 9207).
+        """Check the parameter `iss` of the callback, which shows whether another provider has answered (RFC 9207).
 
-        Raises `Unauthenticated` for another provider's answer, or `Unavailable`.
+        Raises `Unauthenticated` for another provider's answer, and `Unavailable` when discovery fails.
         """
         discovered = await self._discover_in_slot()
         required = discovered.metadata.get("authorization_response_iss_parameter_supported") is True
@@ -109,7 +112,7 @@ class Provider:
     def check_reachable(self) -> None:
         """Raise `Unavailable` when a request to the provider would fail now.
 
-        Call this before using up something for the request, such as a pending sign-in.
+        Call this before a pending sign-in is removed for the request.
         """
         self._check_retry_time()
         if self._waiting >= MAX_WAITING:
@@ -160,10 +163,10 @@ class Provider:
     async def _missing_claims(
         self, discovered: _Discovered, token: dict[str, Any], claims: dict[str, Any]
     ) -> dict[str, Any]:
-        """Return claims that the ID token does not have, from the userinfo endpoint.
+        """Return the claims of the userinfo endpoint that the ID token does not have.
 
-        The endpoint is called only when a claim that this service uses is missing, because some providers put these
-        claims there only. Claims of the ID token are never replaced.
+        Some providers give certain claims only at this endpoint. It is called only when the ID token lacks a claim that
+        this service uses. Claims of the ID token are never replaced.
         """
         endpoint = discovered.metadata.get("userinfo_endpoint")
         wanted = {
@@ -176,9 +179,11 @@ class Provider:
         userinfo = await self._fetch(endpoint, f"Bearer {token['access_token']}")
         if userinfo.get("sub") != claims["sub"]:
             raise self._refused("the userinfo is about another subject")
-        if _EMAIL & set(claims) and userinfo.get("email") != claims.get("email"):
+        if _EMAIL_CLAIMS & set(claims) and userinfo.get("email") != claims.get("email"):
             # Never combine the address of one source with the `email_verified` of the other.
-            userinfo = {name: value for name, value in userinfo.items() if name not in _EMAIL}
+            userinfo = {
+                name: value for name, value in userinfo.items() if name not in _EMAIL_CLAIMS
+            }
         return {name: value for name, value in userinfo.items() if name not in claims}
 
     @contextlib.contextmanager
@@ -192,16 +197,16 @@ class Provider:
             self._waiting -= 1
 
     async def _discover_in_slot(self) -> _Discovered:
-        """Return the endpoints and keys, in a waiting slot when they have to be fetched. Raises `Unavailable`."""
+        """Return the endpoints and keys. Fetching them occupies a waiting slot. Raises `Unavailable`."""
         if self._discovered is not None and self._discovered.fresh():
             return self._discovered
         with self._waiting_slot():
             return await self._discover()
 
     async def _discover(self) -> _Discovered:
-        """Return the endpoints and keys. The caller has a waiting slot. Raises `Unavailable`.
+        """Return the endpoints and keys. The caller must hold a waiting slot. Raises `Unavailable`.
 
-        One request fetches them, and the others wait for its result.
+        Of several callers at the same time, the first fetches the endpoints and keys, and the others wait.
         """
         async with self._discovering:
             if self._discovered is None or not self._discovered.fresh():
@@ -224,7 +229,7 @@ class Provider:
         issuer = self.settings.issuer
         address = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
         try:
-            # This limit covers both answers to their last byte. The HTTP client's limit is for each read.
+            # This limit is for both answers as a whole. The HTTP client's own limit is for each read.
             async with asyncio.timeout(DISCOVERY_TIMEOUT):
                 metadata = await self._fetch(address)
                 if metadata.get("issuer") != issuer:
@@ -251,7 +256,7 @@ class Provider:
         return answer
 
     def _oauth_client(self, discovered: _Discovered) -> AsyncOAuth2Client:
-        """Return the OAuth client. It is created once, because creating it takes longer than using it."""
+        """Return the OAuth client. It is created once, because its creation takes longer than its use."""
         if self._client is None:
             secret = self.settings.client_secret
             supported = discovered.metadata.get("token_endpoint_auth_methods_supported") or []
@@ -272,7 +277,7 @@ class Provider:
         return self._client
 
     def _refused(self, event: str, *, reason: str = "") -> Unauthenticated:
-        """Log the details, and return an error that does not tell them to the client."""
+        """Log the details, and return an error for the client that does not contain them."""
         log.warning(event, provider=self.settings.name, reason=reason)
         return Unauthenticated("the provider's answer is not valid: sign in again")
 

@@ -18,7 +18,7 @@ def check_url(text: str) -> str:
         parts = urlsplit(text)
         parts.port  # noqa: B018  # reading the port checks it
     except ValueError:
-        # The text of the error contains parts of the URL.
+        # Replace the error, because its text contains parts of the URL.
         raise ValueError(_FORM) from None
     if parts.scheme == "https" and parts.hostname and not parts.fragment:
         return text
@@ -71,7 +71,7 @@ class OidcProvider(BaseModel):
         return self
 
     def role_of(self, claims: dict[str, Any]) -> Role | None:
-        """Return the role for the claims of a user, or None when the user may not sign in."""
+        """Return the account role for the claims of a user, or None when the user may not sign in."""
         claim: Any = claims
         for part in (self.role_claim or "").split("."):
             claim = claim.get(part) if isinstance(claim, dict) else None

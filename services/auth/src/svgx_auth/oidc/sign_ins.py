@@ -1,8 +1,8 @@
 """Pending sign-ins: each begins here, continues at a provider, and finishes here once.
 
-The `state` in the URLs and a cookie in the browser connect the beginning with the end. Nonce and code verifier are
-derived from the state with a key that only this service has. Therefore any replica can finish a sign-in, and a reader
-of the stored rows cannot.
+The parameter `state` of the URLs and a cookie of the browser identify the sign-in when the browser returns. Nonce and
+code verifier are derived from the state with a key that only this service has. Therefore any replica can finish a
+sign-in, and the stored rows alone are not enough to finish it.
 """
 
 import base64
@@ -24,14 +24,14 @@ SIGN_IN_SECONDS = 600
 """Seconds within which a user must finish the sign-in at the provider."""
 
 FORGET_BATCH = 10_000
-"""The largest number of rows that one statement removes."""
+"""Largest number of rows that one statement removes."""
 
 _PURPOSE = b"svgx oidc sign-in v1"
 
 
 @dataclass(frozen=True, slots=True)
 class FinishedSignIn:
-    """A sign-in that returned in the same browser that began it."""
+    """A sign-in that was begun in the same browser from which the callback came."""
 
     provider: Provider
     nonce: str
@@ -79,7 +79,7 @@ class SignIns:
         return Redirect(location=location, remember=cookie, seconds=SIGN_IN_SECONDS)
 
     async def finish(self, answer: OidcCallbackRequest) -> FinishedSignIn:
-        """Finish the pending sign-in of a callback. Each sign-in finishes once.
+        """Finish the pending sign-in of a callback. A sign-in can finish only once.
 
         Raises `NotFound` for an unknown provider, and `BadRequest` without a pending sign-in in this browser. Raises
         `Unavailable` while the provider is not reachable; the sign-in then stays pending.
@@ -112,7 +112,7 @@ class SignIns:
         return self._providers[name]
 
     def _derived(self, purpose: str, state: str) -> str:
-        """Return 43 characters that are derived from the state."""
+        """Return a text of 43 characters that is derived from the state for one purpose."""
         digest = hmac.digest(self._key, f"{purpose} {state}".encode(), hashlib.sha256)
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 

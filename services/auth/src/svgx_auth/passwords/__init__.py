@@ -1,1 +1,1 @@
-"""Passwords: the policy, the hashes, and the limit on failed attempts."""
+"""Passwords: the policy, the hashes, the queue for work on passwords, and the waits after failed attempts."""

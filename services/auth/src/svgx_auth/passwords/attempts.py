@@ -1,7 +1,7 @@
 """Failed log-ins: the next attempt has to wait, longer after each failure (docs/decisions/0010 and 0038).
 
-The wait is checked before a password is verified, and again afterwards. So only a few of many simultaneous guesses are
-answered, even when one of them is right.
+The wait is checked before a password is verified, and again afterwards. Therefore only a few of many simultaneous
+guesses get an answer about the password. The other guesses are refused, even a right one.
 """
 
 import hashlib
@@ -28,12 +28,12 @@ NAME = Backoff(5, 300)
 LONGEST_AT_NEW_NETWORK = 15.0
 """The longest wait, in seconds, for a network without a failure, after failures from other networks.
 
-The wait doubles with each failure of the network, up to `NAME.longest`. So guesses from many networks get one answer in
-15 s, and the account's owner waits 15 s at most at a new address.
+This limit doubles with each failure of the network, up to `NAME.longest`. Therefore guesses from many networks get one
+answer in 15 s, and the account's owner waits at most 15 s at a new address.
 """
 
 ADDRESS = Backoff(50, 60)
-"""The wait for one address. It allows more failures, because many users may share an address."""
+"""The wait for one network, over all accounts. It begins later than `NAME`, because many users may share a network."""
 
 FORGET_AFTER = 86400.0
 """Seconds after the last failure until the failures are forgotten."""
@@ -46,9 +46,9 @@ _PURPOSE = b"svgx attempted names v1"
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An attempt to prove knowledge of a password. Its failure is counted under each of `keys`.
+    """An attempt to prove knowledge of a password.
 
-    A success forgets the failures of the `forgiven` keys.
+    A failure is counted under each of `keys`. After a success, the failures under the keys `forgiven` are forgotten.
     """
 
     keys: tuple[tuple[str, Backoff], ...]
@@ -67,12 +67,15 @@ class Attempts:
         self._key = derived_key(secret, _PURPOSE)
 
     async def log_in(self, account_id: str | None, name: str, address: str) -> Attempt:
-        """Begin an attempt to log in. Raises `TooManyRequests` when it comes too early.
+        """Begin an attempt to log in. Raises `TooManyRequests` when the attempt comes too early.
 
-        `account_id` is None for an unknown name. Its failures are counted like those of an account, with the same work.
-        Failures are counted for the network, for the account at this network, and, unless the network is a home of the
-        account, for the account at all networks that are not its homes. So failures from elsewhere do not delay the
-        owner at home, and delay the owner at a new address for `LONGEST_AT_NEW_NETWORK` seconds at most.
+        `account_id` is None for an unknown name. Failures for such a name are counted like those for an account, by the
+        same statements.
+
+        A failure is counted for the network and for the account at this network. Unless the network is a home of the
+        account, the failure is also counted for the account at all networks that are not its homes. Therefore failures
+        from elsewhere do not delay the owner at home. They delay the owner at a new address for at most
+        `LONGEST_AT_NEW_NETWORK` seconds.
         """
         network = address_key(address)
         subject = self._hash(f"name {name}" if account_id is None else f"account {account_id}")
@@ -81,7 +84,7 @@ class Attempts:
             "log_in_place", account_id or "", network, address, here, FORGET_AFTER
         )
         assert row is not None
-        # All transactions use this order of keys, because a common order of locks prevents deadlocks.
+        # All transactions lock the rows of the keys in this order, because a common order prevents deadlocks.
         keys = [(here, NAME)]
         if address:
             keys.insert(0, (f"address:{network}", ADDRESS))
@@ -92,7 +95,10 @@ class Attempts:
         return await self._begin(Attempt(tuple(keys), (here, everywhere)))
 
     async def confirm(self, user_id: str) -> Attempt:
-        """Begin an attempt of a signed-in user to confirm the password. Raises `TooManyRequests`."""
+        """Begin an attempt of a signed-in user to confirm the password.
+
+        Raises `TooManyRequests` when the attempt comes too early.
+        """
         key = f"account:{user_id}"
         return await self._begin(Attempt(((key, NAME),), (key,)))
 
@@ -108,12 +114,12 @@ class Attempts:
                     "count_attempt", key, backoff.free, backoff.longest, FORGET_AFTER
                 )
                 if counted is None:
-                    await self._refuse(session, attempt)
+                    await self._refuse_early(session, attempt)
 
     async def succeeded(self, attempt: Attempt) -> None:
-        """Forget the failures of the account, but not of the address. Raises `TooManyRequests` as `failed` does."""
+        """Forget the failures of the account, but not of the network. Raises `TooManyRequests` as `failed` does."""
         async with self._database.transaction() as session:
-            await self._refuse(session, attempt)
+            await self._refuse_early(session, attempt)
             for key in attempt.forgiven:
                 await session.run("forget_attempt", key)
 
@@ -134,11 +140,11 @@ class Attempts:
 
     async def _begin(self, attempt: Attempt) -> Attempt:
         async with self._database.session() as session:
-            await self._refuse(session, attempt)
+            await self._refuse_early(session, attempt)
         return attempt
 
-    async def _refuse(self, session: Session, attempt: Attempt) -> None:
-        """Raise `TooManyRequests` while the attempt has to wait."""
+    async def _refuse_early(self, session: Session, attempt: Attempt) -> None:
+        """Raise `TooManyRequests` when the wait after earlier failures has not ended."""
         wait = 0.0
         for key, backoff in attempt.keys:
             row = await session.row(
@@ -151,9 +157,9 @@ class Attempts:
 
 
 def address_key(address: str) -> str:
-    """Return the key under which failures from an address are counted: see `customer_key`.
+    """Return the key under which failures from an address are counted: its network, as `customer_key` returns it.
 
-    A text that is not an address is its own key.
+    For a text that is not an address, return the text.
     """
     parsed = parse_address(address)
     return address if parsed is None else customer_key(parsed)

@@ -15,10 +15,10 @@ Result = TypeVar("Result")
 
 
 class Passwords:
-    """Hashes and verifies passwords. `memory` is in KiB; `workers` passwords are hashed at the same time.
+    """The hasher and verifier of passwords. `memory` is in KiB; `workers` passwords are hashed at the same time.
 
     A password is hashed in its canonical form (`names.password`). Earlier versions hashed the password as it was typed,
-    so both forms are tried.
+    so a check tries both forms.
     """
 
     def __init__(self, *, memory: int, passes: int, lanes: int, workers: int) -> None:
@@ -49,14 +49,17 @@ class Passwords:
         return await self._run(work)
 
     async def verify(self, password: str, stored: str | None) -> bool:
-        """Return whether `stored` is this password's hash. Without a stored hash, the check takes the same time."""
+        """Return whether `stored` is this password's hash. When `stored` is None, the check takes the same time."""
         matches = await self._run(
             lambda: self._verify(password, stored or self._dummy_hash.result())
         )
         return matches and stored is not None
 
     async def outdated(self, password: str, stored: str) -> bool:
-        """Return whether the hash of the password has old parameters, or is not of the password's canonical form."""
+        """Return whether the password must be hashed again.
+
+        This is necessary when `stored` has old parameters, or when it is not the hash of the canonical form.
+        """
         if self._hasher.check_needs_rehash(stored):
             return True
         prepared = prepare(password)

@@ -4,13 +4,13 @@ from svgx_auth.passwords.attempts import address_key
 from svgx_common.postgres import Database, Session
 
 MAX_HOMES = 20
-"""Homes of one account. A further home takes the place of the one that was not used for the longest time."""
+"""Largest number of homes of one account. A further home replaces the home that was not used for the longest time."""
 
 FORGET_AFTER = 90 * 86400.0
 """Seconds after the last use until a home is forgotten."""
 
 FORGET_BATCH = 10_000
-"""The largest number of rows that one statement removes."""
+"""Largest number of rows that one statement removes."""
 
 USE_RECORDED_EVERY = 3600.0
 """Seconds between two updates of a home's `last_used_at`."""

@@ -1,7 +1,7 @@
 """The policy for new passwords: they are long and not easy to guess. There are no rules about composition.
 
-NIST SP 800-63B-4, section 3.1.1.2, requires a minimum length, no rules of composition, and a list of common and
-expected passwords, such as the names of the account. zxcvbn provides the list (docs/decisions/0008).
+NIST SP 800-63B-4, section 3.1.1.2, requires a minimum length and a list of refused passwords: common and expected ones,
+such as the names of the account. It forbids rules about composition. zxcvbn provides the list (docs/decisions/0008).
 """
 
 from zxcvbn_rs_py import zxcvbn
@@ -18,7 +18,10 @@ EXPECTED = ("svgx", "svgxengine", "svgx-engine", "svgx engine")
 """Words that attackers try for this product, in addition to the account's names."""
 
 JUDGED_LENGTH = 64
-"""Characters of a password that zxcvbn judges, because its time grows with the square of the length."""
+"""Number of characters, from the beginning of a password, that zxcvbn judges.
+
+The number is limited because zxcvbn's time grows with the square of the length.
+"""
 
 
 def refuse_easy(password: str, names: tuple[str, ...], field: str) -> None:
@@ -26,7 +29,7 @@ def refuse_easy(password: str, names: tuple[str, ...], field: str) -> None:
 
     `names` and the `EXPECTED` words are also recognized as parts of the password, reversed, and with replaced letters.
     """
-    # The contract checks the length too, but in its canonical form a password may be shorter than it was typed.
+    # The contract checks the length of the typed password, but its canonical form may be shorter.
     if len(password) < MIN_LENGTH:
         raise Invalid(
             f"{field}: must have at least {MIN_LENGTH} characters", field=field, limit=MIN_LENGTH

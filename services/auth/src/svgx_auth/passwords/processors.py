@@ -1,4 +1,4 @@
-"""The number of processors that this process may use. A container may have fewer than its machine."""
+"""The number of processors that this process may use. A container may have fewer processors than its machine."""
 
 import math
 import os
@@ -12,15 +12,18 @@ _QUOTA_V1, _PERIOD_V1 = "cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"
 def usable(cgroup: Path = _CGROUP) -> int:
     """Return the number of processors that the process may use, at least 1.
 
-    The limit of the container (its control group) is rounded up. Only Linux has this limit, and the set of
-    processors to which a process may be bound.
+    The limit of the container (its control group) is rounded up. This limit and the set of processors to which a
+    process is bound exist on Linux only. On other systems, all processors of the machine count.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, math.ceil(min(allowed or 1, _quota(cgroup))))
 
 
 def _quota(cgroup: Path) -> float:
-    """Return the processors that the control group permits (cgroups version 2, then version 1)."""
+    """Return the processors that the control group permits, or infinity without a limit.
+
+    The files of cgroups version 2 are read first, then those of version 1.
+    """
     try:
         quota, period = (cgroup / _QUOTA_V2).read_text(encoding="utf-8").split()
     except (OSError, ValueError):
@@ -29,5 +32,5 @@ def _quota(cgroup: Path) -> float:
             period = (cgroup / _PERIOD_V1).read_text(encoding="utf-8").strip()
         except (OSError, ValueError):
             return math.inf
-    # Without a limit, version 2 has the word `max` here, and version 1 has -1.
+    # Without a limit, `quota` is the word `max` in version 2, and -1 in version 1.
     return int(quota) / int(period) if quota.isdigit() else math.inf

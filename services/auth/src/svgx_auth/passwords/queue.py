@@ -1,8 +1,8 @@
 """The queue for work on passwords: short, bounded and fair (docs/decisions/0038).
 
-A password hash takes a core for 20 ms or more. So in a flood of log-ins, a few wait and the others are refused at once.
-Addresses take turns, and a full queue makes room for the first log-in of another address. Requests of signed-in callers
-come before log-ins.
+A password hash occupies a core for 20 ms or more. Therefore, in a flood of log-ins, a few wait and the others are
+refused at once. Networks take turns, and a full queue makes room for the first log-in of another network. Requests of
+signed-in callers come before log-ins.
 """
 
 import asyncio
@@ -30,7 +30,10 @@ _Turn = asyncio.Future[None]
 
 
 class _Lane:
-    """Requests of one kind that wait, by customer. Customers take turns. Each customer's requests keep their order."""
+    """The waiting requests of one kind, by customer: a network or a user.
+
+    Customers take turns. The requests of one customer keep their order.
+    """
 
     def __init__(self, limit: int, full: type[SvgxError]) -> None:
         self._limit = limit
@@ -44,9 +47,11 @@ class _Lane:
         return self._count
 
     def add(self, customer: str) -> _Turn:
-        """Return the turn of a new request. In a full lane, the request may replace another customer's last request.
+        """Return the turn of a new request.
 
-        Otherwise raises `TooManyRequests` if the customer has its share already, and the lane's error if not.
+        In a full lane, the request replaces the last request of the customer with the most requests, if that customer
+        has at least two more than this customer. Otherwise, raises `TooManyRequests` for a customer with a request in
+        the lane, and the lane's error for a customer without a request.
         """
         if self._count >= self._limit:
             self._make_room(customer)
@@ -66,7 +71,7 @@ class _Lane:
         return turn
 
     def remove(self, customer: str, turn: _Turn) -> None:
-        """Remove a request that no longer waits, if it is still here."""
+        """Remove a request that no longer waits, if it is still in the lane."""
         turns = self._waiting.get(customer)
         if turns is None or turn not in turns:
             return
@@ -86,7 +91,7 @@ class _Lane:
             turn.set_exception(self._refusal("share"))
 
     def _refusal(self, reason: str) -> SvgxError:
-        """Return the error for a request without a place, and count it."""
+        """Return the error for a request that gets no place in the lane, and count the refusal."""
         REFUSED.labels(reason).inc()
         if reason == "share":
             detail = "too many of your requests wait to use a password; try again"
@@ -96,14 +101,16 @@ class _Lane:
 
 
 class PasswordQueue:
-    """Turns to work on a password: `slots` at the same time, and at most `waiting` log-ins that wait.
+    """The turns to work on a password.
 
-    The same number of requests of signed-in callers may wait too, and each of them comes before the log-ins.
+    `slots` requests work at the same time, and at most `waiting` log-ins wait. As many requests of signed-in callers
+    may wait too. They get their turns before the log-ins.
     """
 
     def __init__(self, *, slots: int, waiting: int) -> None:
         self._free = slots
-        # `Overloaded` would open the circuit of the quick operations, one of which sets passwords.
+        # `Overloaded` would open the gateway's circuit breaker for all quick operations, because `UPDATE_USER`, which
+        # may set a password, is a quick operation.
         self._signed_in = _Lane(waiting, TooManyRequests)
         self._log_ins = _Lane(waiting, Overloaded)
 
@@ -118,9 +125,9 @@ class PasswordQueue:
 
     @contextlib.asynccontextmanager
     async def signed_in(self, user_id: str) -> AsyncIterator[None]:
-        """Wait for the turn of a signed-in caller's request, and keep it until the block ends.
+        """Wait for the turn of a signed-in caller's request, and keep the turn until the block ends.
 
-        Raises `TooManyRequests` when too many requests wait.
+        Raises `TooManyRequests` when too many requests of this or of all signed-in callers wait.
         """
         async with self._turn(self._signed_in, user_id):
             yield
@@ -138,7 +145,7 @@ class PasswordQueue:
 
     async def _wait(self, lane: _Lane, customer: str) -> None:
         turn = lane.add(customer)
-        self._note()
+        self._update_gauge()
         try:
             await turn
         except asyncio.CancelledError:
@@ -147,7 +154,7 @@ class PasswordQueue:
                 self._pass_on()  # the turn came at the moment of the cancellation
             raise
         finally:
-            self._note()
+            self._update_gauge()
 
     def _pass_on(self) -> None:
         """Give the slot to the next request that waits, or free it."""
@@ -159,5 +166,5 @@ class PasswordQueue:
                     return
         self._free += 1
 
-    def _note(self) -> None:
+    def _update_gauge(self) -> None:
         WAITING.set(len(self._signed_in) + len(self._log_ins))

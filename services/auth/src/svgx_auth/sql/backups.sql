@@ -30,8 +30,8 @@ SELECT count(*) AS total FROM account
 SELECT account_id FROM identity WHERE issuer = $1 AND subject = $2
 
 -- name: add_stored_account
--- Add an account of a backup. Its version is higher than in the backup, so that access tokens from before the restore
--- are not valid. They expire within a day, the maximum of JWT_EXPIRES_IN.
+-- Add an account of a backup. Its token version is higher than in the backup, so that access tokens from before the
+-- restore are not valid. These tokens expire within a day, the maximum of JWT_EXPIRES_IN.
 INSERT INTO account (
     id, username, email, password_hash, role, created_at, disabled_at, deleted_at,
     token_version, tokens_ended_at, tokens_until)

@@ -14,7 +14,7 @@ SET username = erased_as, email = erased_as || '@erased.invalid', password_hash 
 WHERE id = $1
 
 -- name: erase_rows_of_account
--- Remove all rows about an account, except its own row and the audit log. Refresh tokens are removed with their sessions.
+-- Remove the rows of an account in all tables that refer to accounts. Refresh tokens are removed with their sessions.
 WITH names AS (
     DELETE FROM account_name WHERE account_id = $1 RETURNING 1
 ), identities AS (
@@ -45,8 +45,8 @@ SELECT count(*) AS rows FROM gone
 SELECT set_config('svgx.erasing', 'on', true)
 
 -- name: erase_audit
--- Empty the personal fields of at most $2 audit entries of the account $1. Addresses and programs in entries with
--- another actor belong to that actor.
+-- Empty the personal fields of at most $2 audit entries of the account $1. In an entry with another actor, the address
+-- and the User-Agent belong to that actor and stay.
 WITH found AS (
     SELECT id, coalesce(actor_id, user_id) = $1 AS own,
         user_id = $1 AND event IN ('user_renamed', 'identity_linked', 'identity_refused') AS names

@@ -1,4 +1,5 @@
--- The statements of the outbox. The state service has the same statements.
+-- The statements of the outbox. The state service has the same statements, but its drop_old_events also keeps events
+-- that are still to be delivered to webhooks.
 
 -- name: emit_event
 INSERT INTO event (id, type, service, entity_id, actor, data) VALUES ($1, $2, $3, $4, $5, $6::text::jsonb)

@@ -55,7 +55,7 @@ SELECT
     EXISTS (SELECT FROM taken WHERE name = lower($3) OR key = $4) AS email
 
 -- name: names_without_key
--- List at most $1 names without a row in `account_name`.
+-- List at most $1 usernames and addresses without a row in `account_name`.
 SELECT a.id, v.name FROM account a CROSS JOIN LATERAL (VALUES (a.username), (a.email)) AS v (name)
 WHERE NOT EXISTS (SELECT FROM account_name n WHERE n.account_id = a.id AND n.name = v.name)
 LIMIT $1
@@ -108,9 +108,9 @@ WHERE id = $1 AND password_hash = $2 AND disabled_at IS NULL AND deleted_at IS N
 RETURNING id
 
 -- name: end_tokens
--- End the access tokens of the account $1: tokens of a lower version are refused. `until` is when the last of them
--- expires, or the last API key of the account if that is later, because gateways cache the version with a checked key.
--- Without tokens and keys, it is now.
+-- End the access tokens of the account $1: tokens of a lower version are refused. `until` is the time at which the last
+-- of these tokens or of the account's API keys expires, or now without tokens and keys. API keys count because gateways
+-- cache the token version of a checked key.
 UPDATE account
 SET token_version = token_version + 1,
     tokens_ended_at = clock_timestamp(),
@@ -232,9 +232,9 @@ WHERE tokens_until > clock_timestamp() - interval '1 minute'
     AND ($1::timestamptz IS NULL OR tokens_ended_at > $1)
 
 -- name: log_in_place
--- Return whether the network $2 is a home of the account $1, and the failures counted under the key $4, which are
--- forgotten $5 seconds after the last. A session at the address $3 that was last used by an earlier version of this
--- service has no row in `home`. For an unknown name, $1 is empty.
+-- Return whether the network $2 is a home of the account $1, and the number of failures under the key $4. Failures are
+-- forgotten $5 seconds after the last. The network of a session with the address $3 is a home too, because a session
+-- that was last used by an earlier version of this service has no row in `home`. For an unknown name, $1 is empty.
 SELECT
     EXISTS (SELECT FROM home WHERE account_id = $1 AND network = $2)
     OR EXISTS (SELECT FROM session WHERE account_id = $1 AND address = $3::text AND $3 <> '') AS home,
@@ -266,8 +266,8 @@ DELETE FROM home WHERE (account_id, network) IN (
 )
 
 -- name: attempt_wait
--- Return the seconds until the next attempt with the key $1 is allowed. The wait is 1 second after failure
--- $2, and doubles with each further failure up to $3 seconds. Failures are forgotten $4 seconds after the last.
+-- Return the seconds until the next attempt with the key $1 is allowed. The wait is 1 second after $2 failures, and
+-- doubles with each further failure up to $3 seconds. Failures are forgotten $4 seconds after the last.
 SELECT extract(epoch FROM
     last_at + make_interval(secs => CASE WHEN failures < $2 THEN 0 ELSE least($3::float8, power(2, least(failures - $2, 30))) END) - clock_timestamp()
 )::float8 AS seconds
@@ -405,7 +405,7 @@ DELETE FROM oidc_sign_in WHERE state IN (
 )
 
 -- name: account_of_identity
--- Find the account of an identity, even a deleted account.
+-- Find the account of an identity, even when the account is deleted.
 SELECT a.* FROM identity i JOIN account a ON a.id = i.account_id WHERE i.issuer = $1 AND i.subject = $2
 
 -- name: refuse_identity

@@ -40,16 +40,16 @@ SYNC_PATIENCE = 10.0
 """Seconds for which the request for the current content is repeated."""
 
 SAVE_SECONDS = 12.0
-"""Seconds before the caller's deadline that are left for saving. The worker must have ended by then."""
+"""Seconds before the caller's deadline at which the worker must have ended, so that the rest is enough for saving."""
 
 ATTEMPT = 20.0
-"""Seconds to wait for one answer of the holder."""
+"""Seconds to wait for one answer of the holder to an edit."""
 
 MARGIN = 1.0
 """Seconds before the caller's deadline at which the last attempt to save ends, so that the caller gets its error."""
 
 VERSION_SECONDS = 3.0
-"""Seconds to wait until state has kept the content from before an import."""
+"""Seconds to wait until the state service has kept the content from before an import."""
 
 IMPORTS = Work(
     name="imports",
@@ -77,7 +77,8 @@ async def current_content(bus: Bus, canvas_id: str) -> bytes:
 async def save_edit(bus: Bus, canvas_id: str, edit: Edit, ends_at: float) -> int:
     """Let the holder apply and save an edit. Return the revision after its commit.
 
-    `ends_at` is the caller's deadline on the monotonic clock. Raises the errors of `ask_holder`.
+    `ends_at` is the caller's deadline on the monotonic clock. Raises the errors of `ask_holder`, and `Internal` if the
+    holder rejects the edit.
     """
     saved = decode(
         Saved,
@@ -103,12 +104,14 @@ class Imports:
         self._workers = workers
 
     async def import_svg(self, request: ImportSvgRequest, call: Call) -> Imported:
-        """Replace the canvas's content with that of an SVG file that passes the limits and the policy.
+        """Replace the canvas's content with the content of an SVG file that passes the limits and the policy.
 
-        All steps together end before the caller's deadline. Raises `UnsupportedMedia` for an unknown charset, `Invalid`
-        for a refused file, `TooLarge` for a file that needs too much time or memory, `TooManyRequests` while the
-        caller has too many imports, `Overloaded` while too many imports of all callers together wait, and the errors of
-        `ask_holder`.
+        All steps together end before the caller's deadline.
+
+        Raises `UnsupportedMedia` for an unknown charset, `Invalid` for a refused file, and `TooLarge` for a file that
+        needs too much time or memory. Raises `TooManyRequests` while the caller has too many imports, `Overloaded`
+        while too many imports of all callers together wait, and `Unavailable` without a worker. Also raises the errors
+        of `save_edit`.
         """
         ends_at = time.monotonic() + call.deadline - time.time()
         author = call.signed_in().user_id
@@ -132,10 +135,10 @@ class Imports:
         )
 
     async def _keep_version(self, canvas_id: str, author: str, ends_at: float) -> None:
-        """Let state keep the content from before the import as a version.
+        """Let the state service keep the content from before the import as a version.
 
-        An import does not fail because of it: while state is not available, no version is made, and this is
-        logged. First an empty edit is saved, because its answer says that all edits before it are committed.
+        While the state service is not available, no version is made. The failure is logged, and the import goes on.
+        First, an empty edit is saved, because its answer shows that all earlier edits are committed.
         """
         request = VersionBeforeRequest(canvas_id=canvas_id, user_id=author)
         try:

@@ -24,20 +24,21 @@ REPLACEMENTS = Work(
 
 
 class Replacements:
-    """The replacements of one replica. They have the steps, the worker processes and the limits of imports."""
+    """The replacements of one replica. They share the worker processes and the limits of imports."""
 
     def __init__(self, bus: Bus, workers: Workers) -> None:
         self._bus = bus
         self._workers = workers
 
     async def replace_content(self, request: ReplaceContentRequest, call: Call) -> Replaced:
-        """Make `canvas` and `elements` of a canvas equal to the wanted content, in one edit of the given author.
+        """Make the parts `canvas` and `elements` of a canvas equal to the requested content, in one edit.
 
-        The edit is the smallest one, so it merges with the edits that clients make meanwhile. It is applied and saved
-        as a whole or not at all. All steps together end before the caller's deadline. Raises `Invalid` for content
-        that is not an update, `TooLarge` for content that needs too much time or memory, `TooManyRequests` while the
-        author has too many imports, `Overloaded` while too many imports of all callers wait, and the errors of
-        `ask_holder`.
+        The edit changes as little as possible, so it merges with the edits that clients make meanwhile. It is applied
+        and saved as a whole or not at all. All steps together end before the caller's deadline.
+
+        Raises `Invalid` for content that is not an update, and `TooLarge` for content that needs too much time or
+        memory. Raises `TooManyRequests` while the author has too many imports and replacements, `Overloaded` while too
+        many of all callers wait, and `Unavailable` without a worker. Also raises the errors of `save_edit`.
         """
         ends_at = time.monotonic() + call.deadline - time.time()
         with worker_errors(self._workers, REPLACEMENTS):
@@ -46,6 +47,6 @@ class Replacements:
             ) as worker:
                 current = await current_content(self._bus, request.canvas_id)
                 update = await worker.replacement(current, request.content)
-        # An empty update is sent too: its answer says that all edits before it are saved, and gives the revision.
+        # Send an empty update too, because the answer shows that all earlier edits are saved, and has the revision.
         edit = Edit(request.author, update)
         return Replaced(revision=await save_edit(self._bus, request.canvas_id, edit, ends_at))

@@ -54,11 +54,11 @@ def worker_errors(workers: Workers, work: Work) -> Iterator[None]:
         ) from None
     except WorkersBusy:
         raise Overloaded("too many imports are waiting", retry_after=RETRY_AFTER) from None
-    except WorkerTimeout:
+    except WorkerTimeout as error:
         raise TooLarge(
             work.too_much.format("time"),
             field=work.field or "body",
-            limit=f"{workers.timeout_seconds:g} s",
+            limit=f"{error.seconds:g} s",
         ) from None
     except WorkerDied:
         raise TooLarge(
@@ -67,5 +67,5 @@ def worker_errors(workers: Workers, work: Work) -> Iterator[None]:
             limit=workers.memory_bytes or None,
         ) from None
     except WorkerError:
-        # The service stops, or no process can be started. The content is not the cause.
+        # The service is stopping, or no process can be started. The content is not the cause.
         raise Unavailable(f"{work.name} are not available at present; try again") from None

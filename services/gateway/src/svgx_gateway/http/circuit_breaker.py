@@ -1,13 +1,13 @@
 """A circuit breaker for each service: while a service fails, requests to it are refused at once.
 
 Each pool of a service's operations has a circuit breaker of its own, for two reasons. Exports or log-ins that take too
-long must not stop quick requests. And failures of an external system, such as a sign-in provider, or of another service
-do not mean that the service itself fails.
+long must not stop quick requests. Failures of another service or of an external system, such as a sign-in provider, do
+not mean that the service itself fails.
 """
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from types import TracebackType
 from typing import Any
 
 import structlog
@@ -40,7 +40,7 @@ THRESHOLD = 5
 """Failures in a row that open a circuit."""
 
 PAUSE = 2.0
-"""Seconds until one request may try again."""
+"""Seconds that an open circuit refuses all requests. Then one request may try again."""
 
 _Failures = tuple[type[DeadlineExceeded | Unavailable | Overloaded], ...]
 _Neutral = tuple[type[Internal | DeadlineExceeded | Unavailable | Overloaded], ...]
@@ -59,11 +59,13 @@ _NEUTRAL: dict[Pool, _Neutral] = {
     Pool.PASSWORD: (Internal, Overloaded),
     Pool.ASKING: (Internal, Unavailable, DeadlineExceeded),
 }
-"""By pool: the errors that are neither failure nor success, if more than `Internal`.
+"""By pool: the errors that count neither as failure nor as success, if there are more than `Internal`.
 
-`Unavailable` of an external system is about one of several systems, not the service. An operation that asks another
-service gets that service's `Unavailable`, and fails with `DeadlineExceeded` while the other does not answer. A full
-queue for heavy work or passwords refuses at once and fairly: another caller may have its turn.
+- `OUTSIDE`: `Unavailable` concerns one of several external systems, and not the service.
+- `ASKING`: the operation passes on the `Unavailable` of another service, and fails with `DeadlineExceeded` while the
+  other service does not answer.
+- `HEAVY`, `PASSWORD`: a full queue refuses a request at once with `Overloaded`, while the next request, of another
+  caller, may get a turn.
 """
 
 
@@ -85,34 +87,30 @@ class CircuitBreaker:
         OPEN.labels(name).set(0)
         REFUSED.labels(name)
 
-    @contextlib.contextmanager
-    def attempt(self) -> Iterator[None]:
+    def attempt(self) -> "_Attempt":
         """Run the block as one request. Raise `Unavailable` while the circuit is open.
 
         The request's result opens or closes the circuit. Only errors that show an overloaded or broken service count as
-        failures. A caller's mistake counts as a success, because the service answered. `NoResponders`, `BusUnreachable`
-        and `Internal` change nothing: the first two arrive at once, and end as soon as a replica or NATS is reachable
-        again. Some pools have more such errors (`_NEUTRAL`).
+        failures. A caller's mistake counts as a success, because the service answered. `Internal` changes nothing.
+        `NoResponders` and `BusUnreachable` change nothing either, because they are raised without a wait, and only as
+        long as no replica or no NATS server is reachable. Some pools have more such errors (`_NEUTRAL`).
         """
-        probe = self._enter()
-        try:
-            yield
-        except (NoResponders, BusUnreachable):
-            raise
-        except self._counted:
-            self._failed(probe)
-            raise
-        except SvgxError as error:
-            if not isinstance(error, self._neutral):
-                self._succeeded()
-            raise
-        else:
-            self._succeeded()
-        finally:
-            if probe:
-                self._probing = False
+        return _Attempt(self)
 
-    def _enter(self) -> bool:
+    def finish(self, error: BaseException | None, *, probe: bool) -> None:
+        """Note the end of a request. `probe` is the result of `enter`."""
+        if error is None:
+            self._succeeded()
+        elif isinstance(error, NoResponders | BusUnreachable):
+            pass
+        elif isinstance(error, self._counted):
+            self._failed(probe)
+        elif isinstance(error, SvgxError) and not isinstance(error, self._neutral):
+            self._succeeded()
+        if probe:
+            self._probing = False
+
+    def enter(self) -> bool:
         """Return whether this request tries an open circuit. Raise `Unavailable` if the request must not be sent."""
         if self._retry_at is None:
             return False
@@ -143,6 +141,23 @@ class CircuitBreaker:
             self._retry_at = None
 
 
+class _Attempt:
+    """A `with` block that is one request. A generator would cost three times as much."""
+
+    __slots__ = ("_breaker", "_probe")
+
+    def __init__(self, breaker: CircuitBreaker) -> None:
+        self._breaker = breaker
+
+    def __enter__(self) -> None:
+        self._probe = self._breaker.enter()
+
+    def __exit__(
+        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
+    ) -> None:
+        self._breaker.finish(error, probe=self._probe)
+
+
 class CircuitBreakers:
     """All circuit breakers of one gateway."""
 
@@ -150,7 +165,7 @@ class CircuitBreakers:
         self._breakers: dict[str, CircuitBreaker] = {}
         for operation in OPERATIONS:
             if operation.http is not None:
-                self.of(operation)  # its metrics exist from the start
+                self.of(operation)  # create it now, so that its metrics exist from the start
 
     def of(self, operation: Operation[Any, Any]) -> CircuitBreaker:
         """Return the circuit breaker of an operation."""

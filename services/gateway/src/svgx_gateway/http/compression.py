@@ -1,4 +1,4 @@
-"""Compression of large responses in a thread. starlette-compress compresses the small ones on the event loop."""
+"""Compression of large responses in a thread. starlette-compress compresses small responses on the event loop."""
 
 import asyncio
 import gzip

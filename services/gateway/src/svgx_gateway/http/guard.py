@@ -21,7 +21,7 @@ from svgx_gateway.ratelimit.limiter import RateLimiter
 
 
 class Guard:
-    """Checks a request against the contract's declaration of its operation."""
+    """The checks of a request against the contract's declaration of its operation."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Guard:
     async def admit(
         self, operation: Operation[Any, Any], request: Request, headers: MutableMapping[str, str]
     ) -> Caller | None:
-        """Return the caller of an operation; None for public operations. Raise as `admit_to` does."""
+        """Return the caller of an operation, or None for a public operation. Raises the errors of `admit_to`."""
         return await self.admit_to(
             operation.scope,
             operation.rate,
@@ -56,11 +56,11 @@ class Guard:
         *,
         with_visitors: bool = False,
     ) -> Caller | None:
-        """Return the caller; None when `scope` is public. The rate-limit headers are added to `headers`.
+        """Return the caller, or None when `scope` is public. Add the rate-limit headers to `headers`.
 
-        A visitor with a share link is admitted only `with_visitors`.
+        A visitor with a share link is admitted only with `with_visitors`.
 
-        Raise `Unauthenticated`, `Forbidden` or `TooManyRequests`, and `Unavailable` when the auth service has to be
+        Raise `Unauthenticated`, `Forbidden` or `TooManyRequests`. Raise `Unavailable` when another service has to be
         asked and does not answer. A request without a valid token or a sufficient role also counts against the rate
         limit. Without a valid token, the client's address is the rate-limit key.
         """
@@ -74,7 +74,7 @@ class Guard:
                 refusal = error
             else:
                 if caller.is_visitor and not with_visitors:
-                    refusal = Forbidden("a share link does not allow this; sign in")
+                    refusal = Forbidden("a share link does not allow this; log in")
                 elif not scope.admits(caller.role):
                     refusal = Forbidden(f"the role {caller.role} does not allow this")
         if refusal is not None and rate is RateClass.UNLIMITED:
@@ -101,11 +101,14 @@ class Guard:
 
 
 Count = Callable[[HTTPConnection, MutableMapping[str, str]], Awaitable[None]]
-"""Counts a request against its address, and adds the rate-limit headers. Raises `TooManyRequests`."""
+"""A function that counts a request against the client's address and adds the rate-limit headers to the mapping.
+
+It raises `TooManyRequests`.
+"""
 
 
 class PageLimit:
-    """ASGI middleware that counts each HTTP request of a page, and refuses it with 429 past the limit."""
+    """ASGI middleware that counts each HTTP request for a page, and refuses requests past the limit with 429."""
 
     def __init__(self, app: ASGIApp, count: Count) -> None:
         self._app = app

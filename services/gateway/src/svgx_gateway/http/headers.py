@@ -5,11 +5,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from svgx_common.http.security_headers import SECURITY_HEADERS
 
 _RESPONSE_STARTS = ("http.response.start", "websocket.http.response.start")
-"""The messages that begin a response. The second one refuses a WebSocket."""
+"""The messages that begin a response. The second message refuses a WebSocket."""
 
 
 class SecurityHeaders:
-    """ASGI middleware that adds the headers a response does not have yet. `hsts_seconds`: 0 for no HSTS."""
+    """ASGI middleware that adds the headers a response does not have yet.
+
+    With `hsts_seconds` 0, it adds no HSTS header.
+    """
 
     def __init__(self, app: ASGIApp, hsts_seconds: int) -> None:
         self._app = app

@@ -25,11 +25,11 @@ REPORT_TIMEOUT = 3.0
 """Seconds that a replica has to report its health."""
 
 SILENT_TIMEOUT = 0.5
-"""Seconds that a replica has to report its health if it did not answer the ping."""
+"""Seconds that a replica has to report its health if it did not answer the last ping."""
 
 
 class HealthSummary:
-    """The summary page. It asks each replica for its health, also the silent replicas (see `ReplicaWatch`)."""
+    """The summary page, with the health that each replica reports. Silent replicas are asked too (`ReplicaWatch`)."""
 
     def __init__(self, bus: Bus, guard: Guard, health: Health, watch: ReplicaWatch) -> None:
         self._bus = bus
@@ -42,7 +42,7 @@ class HealthSummary:
         return [Route("/health/summary/", self.page, middleware=middleware)]
 
     async def page(self, request: Request) -> Response:
-        """Return the summary to a caller with any role."""
+        """Return the summary to a signed-in caller with any role."""
         headers: dict[str, str] = {}
         try:
             await self._guard.admit_to(Scope.SIGNED_IN, RateClass.READ, request, headers)

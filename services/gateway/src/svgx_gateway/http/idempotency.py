@@ -1,7 +1,7 @@
 """`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07): a repeated POST is executed once.
 
-The response is stored in Redis for a while. If Redis loses the response, or is not reachable, a repeated request is
-executed again, as it would be without a key.
+The response is stored in Redis for `IDEMPOTENCY_SECONDS`. If Redis loses the response, or is not reachable, a repeated
+request is executed again, as without a key.
 """
 
 import base64
@@ -31,15 +31,19 @@ UNKEPT = Counter(
 )
 
 MAX_BODY = 256 * 1024
-"""Bytes of a response body that is stored. A repeated request is executed again when its response was larger."""
+"""Largest response body that is stored, in bytes. After a larger response, a repeated request is executed again."""
 
 MARGIN = 5.0
-"""Seconds after an operation's time limit for which a pending request is kept. Then the request can be repeated."""
+"""Seconds for which the entry of a pending request outlives the operation's time limit.
+
+Afterwards, a repeated request is executed.
+"""
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _STORED_HEADERS = ("content-type", "content-disposition", "location")
 
-# Replaces the note of our own pending request by ARGV[2], or deletes it when ARGV[2] is empty.
+# Replaces the entry ARGV[1] of a pending request by ARGV[2] for ARGV[3] seconds, or deletes it when ARGV[2] is empty.
+# Changes nothing when the key now has another entry.
 _FINISH = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 if ARGV[2] == '' then return redis.call('DEL', KEYS[1]) end
@@ -89,7 +93,7 @@ def fingerprint(method: str, target: str, body: bytes) -> str:
 
 
 class Idempotency:
-    """Stores responses for `seconds`."""
+    """The store of responses, which keeps each response for `seconds`."""
 
     def __init__(self, redis: Redis, seconds: int) -> None:
         self._redis = redis
@@ -105,10 +109,11 @@ class Idempotency:
         *,
         address: str = "",
     ) -> PendingRequest | Response | None:
-        """Return the pending request, or the stored response of an earlier one. Return None if Redis does not answer.
+        """Begin a request with a key. Return the pending request, to be finished with `finish`.
 
-        Raise `Conflict` while the same request is pending, and when its response was secret. Raise `Invalid` when the
-        key belongs to another request.
+        Return the stored response when the request was executed before, and None if Redis does not answer. Raise
+        `Conflict` while an earlier request with the key is pending, and when its response was secret. Raise `Invalid`
+        when the key belongs to a request with another fingerprint. `timeout` is the operation's time limit in seconds.
         """
         # All visitors of a share link have one id, so their addresses tell them apart.
         owner = f"{caller.user_id}\0{address if caller.is_visitor else caller.session_id}"
@@ -125,7 +130,7 @@ class Idempotency:
         except (RedisError, OSError):
             UNKEPT.inc()
             return None
-        # Redis may return our own note: redis-py repeats a command when it loses the answer.
+        # Redis may return the entry of this request, because redis-py repeats a command when the answer is lost.
         if found is None or found == pending.note:
             return pending
         return _stored_response(json.loads(str(found)), request_fingerprint)
@@ -137,8 +142,8 @@ class Idempotency:
 
         The body of a `secret` response is not stored, and a repeated request gets `Conflict`.
 
-        Nothing is stored if there is no response, if the response is too large, or if another attempt may succeed (429,
-        and 500 and above). The request can then be executed again.
+        Nothing is stored if there is no response, if the response is too large, or if another attempt may succeed
+        (status 429, and 500 and above). The request can then be executed again.
         """
         stored = ""
         if response is not None and response.status_code < 500 and response.status_code != 429:

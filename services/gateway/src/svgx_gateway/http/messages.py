@@ -14,8 +14,9 @@ from svgx_common.contract.errors import (
     UnsupportedMedia,
     from_validation,
 )
-from svgx_common.contract.operation import Http, Operation, RawRequest, RequestModel
-from svgx_gateway.memory.bodies import Body, too_large
+from svgx_common.contract.operation import Http, Operation, RequestModel, is_raw
+from svgx_gateway.memory.bodies import too_large
+from svgx_gateway.request_fields import fields_of, text_of
 
 EXACT_FLOAT_LIMIT = 2**53
 """Each whole number below this limit has an exact floating-point form."""
@@ -26,16 +27,15 @@ _WHITESPACE = b" \t\r\n"
 
 def check_content_length(request: Request, limit: int) -> None:
     """Raise `TooLarge` if the announced body has more than `limit` bytes."""
-    announced = request.headers.get("content-length", "")
+    announced = text_of(request.scope, b"content-length")
     if announced.isdecimal() and int(announced) > limit:
         raise too_large(limit)
 
 
-async def read_body(request: Request, limit: int, body: Body) -> bytes:
-    """Return the body, and keep its memory in `body`. Raises the errors of `Body.read`."""
-    if "content-length" not in request.headers and "transfer-encoding" not in request.headers:
-        return b""  # such a request has no body (RFC 9112, 6.3)
-    return await body.read(request.stream(), limit)
+def has_body(request: Request) -> bool:
+    """Return whether a request has a body (RFC 9112, 6.3)."""
+    fields = fields_of(request.scope)
+    return b"content-length" in fields or b"transfer-encoding" in fields
 
 
 def parse_request(
@@ -50,7 +50,7 @@ def parse_request(
     if http.cookie is not None and http.cookie in model.model_fields:
         fixed[http.cookie] = request.cookies.get(http.cookie_name)
     try:
-        if issubclass(model, RawRequest):
+        if is_raw(model):
             _check_media_type(http, request)
             if "charset" in model.model_fields:
                 fixed["charset"] = _charset(request)
@@ -95,8 +95,8 @@ def _charset(request: Request) -> str | None:
 def _with_fields(body: bytes, fields: dict[str, Any]) -> bytes:
     """Return the JSON text of an object with `fields` added. Raise `BadRequest` if the text is not an object.
 
-    The text is not parsed here, because the validation parses it. Adding fields never makes invalid JSON valid. The
-    fields are added at the end, because the parser uses the last of several members with the same name.
+    The text is not parsed here, because the validation parses the result. Adding fields never makes invalid JSON valid.
+    The fields are added at the end, because the parser uses the last of several members with the same name.
     """
     # A parser may ignore a byte order mark (RFC 8259, 8.1), and some clients send one.
     text = body.removeprefix(codecs.BOM_UTF8).strip(_WHITESPACE)

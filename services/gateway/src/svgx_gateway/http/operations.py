@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from svgx_common import metrics
 from svgx_common.contract import OPERATIONS
@@ -24,6 +24,7 @@ from svgx_common.contract.operation import (
     Operation,
     Redirect,
     RequestModel,
+    names_canvas,
 )
 from svgx_common.http.paths import sent_path
 from svgx_common.messaging.bus import Answer, Bus
@@ -35,26 +36,32 @@ from svgx_gateway.http.circuit_breaker import CircuitBreakers
 from svgx_gateway.http.compression import compress_large
 from svgx_gateway.http.guard import Guard
 from svgx_gateway.http.idempotency import Idempotency, fingerprint, parse_key, supports_key
-from svgx_gateway.http.messages import check_content_length, parse_request, read_body
+from svgx_gateway.http.messages import check_content_length, has_body, parse_request
 from svgx_gateway.http.proxies import client_of
 from svgx_gateway.memory.bodies import Bodies
 from svgx_gateway.observability.notes import note_canvas, note_failure
 from svgx_gateway.ratelimit.key import RateLimitKey
+from svgx_gateway.request_fields import fields_of, text_of
 
 CLIENT_GONE = "client_gone"
-"""The outcome in metrics when the client left before the response."""
+"""The outcome in the metrics when the client disconnected before the response."""
 
 _UNQUOTED = "!#$&+-.^_`|~"
 """The characters besides letters and digits that RFC 8187 does not encode."""
 
 _FALLBACK_STEM = "canvas"
-"""The ASCII name of a download, when its full name has no ASCII letters or digits."""
+"""The ASCII name of a download, when no part of its full name can be written in ASCII letters or digits."""
 
 _LATIN_LETTERS = str.maketrans(
     {"ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O"}
     | {"ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ð": "d", "Ð": "D", "þ": "th", "Þ": "Th", "ı": "i"}
 )
 """Letters that Unicode does not decompose into ASCII letters and marks."""
+
+COMPRESSED_BYTES = 500
+"""Bytes from which a response may be compressed. It is the limit of starlette-compress itself."""
+
+_RESPONSE = "svgx.response"
 
 log = structlog.get_logger(__name__)
 
@@ -68,6 +75,14 @@ class SharedParts:
     idempotency: Idempotency
     breakers: CircuitBreakers
     bodies: Bodies
+    compressing: ASGIApp
+    """An application that sends the response in the scope, and compresses it."""
+
+
+async def _send_response(scope: Scope, receive: Receive, send: Send) -> None:
+    """Send the response that an endpoint has put into the scope (ASGI)."""
+    response: Response = scope[_RESPONSE]
+    await response(scope, receive, send)
 
 
 def operation_routes(
@@ -77,15 +92,17 @@ def operation_routes(
     middleware: Sequence[Middleware],
     bodies: Bodies,
 ) -> list[Route]:
-    """Return one route for each operation with an HTTP form."""
-    shared = SharedParts(bus, guard, idempotency, CircuitBreakers(), bodies)
+    """Return one route for each operation with an HTTP form. Large responses pass through `middleware`."""
+    compressing: ASGIApp = _send_response
+    for each, args, kwargs in reversed(middleware):
+        compressing = each(compressing, *args, **kwargs)
+    shared = SharedParts(bus, guard, idempotency, CircuitBreakers(), bodies, compressing)
     return [
         Route(
             operation.http.path,
             OperationEndpoint(operation, operation.http, shared),
             methods=[operation.http.method],
             name=operation.name,
-            middleware=middleware,
         )
         for operation in OPERATIONS
         if operation.http is not None
@@ -96,25 +113,34 @@ class OperationEndpoint:
     """The endpoint of one operation, as an ASGI application.
 
     FastAPI's own endpoints resolve dependencies and validate bodies by function signatures. This endpoint needs
-    neither, because the contract declares the request and the guard decides whether it is admitted.
+    neither: the contract declares the fields of the request, and the guard decides whether the request is admitted.
     """
 
     def __init__(self, operation: Operation[Any, Any], http: Http, shared: SharedParts) -> None:
         self._operation = operation
+        self._name = operation.name
         self._http = http
         self._bus = shared.bus
         self._guard = shared.guard
         self._idempotency = shared.idempotency
-        self._breakers = shared.breakers
+        self._breaker = shared.breakers.of(operation)
+        self._supports_key = supports_key(operation, http)
+        request: type[RequestModel] = operation.request
+        self._names_canvas = names_canvas(request)
         self._bodies = shared.bodies
+        self._compressing = shared.compressing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle the request and send the response."""
         response = await self.respond(Request(scope, receive, send))
-        await response(scope, receive, send)
+        if len(response.body) < COMPRESSED_BYTES:
+            await response(scope, receive, send)
+        else:
+            scope[_RESPONSE] = response
+            await self._compressing(scope, receive, send)
 
     async def respond(self, request: Request) -> Response:
-        """Return the response. Turn each exception into an error response, and log unexpected ones."""
+        """Return the response. Turn each exception into an error response, and log unexpected exceptions."""
         started = time.perf_counter()
         code, headers = "ok", dict[str, str]()
         try:
@@ -127,12 +153,12 @@ class OperationEndpoint:
             response = Response(status_code=499)
         except Exception:
             code = Internal.code
-            log.exception("a request failed", operation=self._operation.name)
+            log.exception("a request failed", operation=self._name)
             response = problems.response(Internal())
         finally:
             if code != "ok":
-                note_failure(request.scope, self._operation.name, code)
-            metrics.observe("gateway", self._operation.name, code, time.perf_counter() - started)
+                note_failure(request.scope, self._name, code)
+            metrics.observe("gateway", self._name, code, time.perf_counter() - started)
         response.raw_headers.extend(
             (name.lower().encode(), value.encode()) for name, value in headers.items()
         )
@@ -143,24 +169,29 @@ class OperationEndpoint:
         operation = self._operation
         check_content_length(request, operation.max_body)
         caller = await self._guard.admit(operation, request, headers)
+        if not has_body(request):
+            return await self._handle_body(request, b"", caller)
         with self._bodies.keep(RateLimitKey.of(request, caller).key) as memory:
-            body = await read_body(request, operation.max_body, memory)
+            body = await memory.read(request.stream(), operation.max_body)
             return await self._handle_body(request, body, caller)
 
     async def _handle_body(self, request: Request, body: bytes, caller: Caller | None) -> Response:
         operation = self._operation
         message = parse_request(operation, self._http, request, body)
-        if (canvas_id := getattr(message, "canvas_id", None)) is not None:
+        if self._names_canvas and (canvas_id := getattr(message, "canvas_id", None)) is not None:
             note_canvas(request.scope, canvas_id)
         deadline = time.monotonic() + operation.timeout
         await self._guard.check_canvas(operation, message, caller)
-        key = request.headers.get("idempotency-key")
-        if key is None or caller is None or not supports_key(operation, self._http):
+        if (
+            caller is None
+            or not self._supports_key
+            or b"idempotency-key" not in fields_of(request.scope)
+        ):
             return await self._forward(request, message, caller, deadline)
         target = f"{sent_path(request.scope)}?{request.scope['query_string'].decode('latin-1')}"
         pending = await self._idempotency.begin(
             caller,
-            parse_key(key),
+            parse_key(text_of(request.scope, b"idempotency-key")),
             fingerprint(self._http.method, target, body),
             operation.timeout,
             address=client_of(request).address,
@@ -182,10 +213,13 @@ class OperationEndpoint:
     async def _forward(
         self, request: Request, message: RequestModel, caller: Caller | None, deadline: float
     ) -> Response:
-        """Send the message to its service. The time until `deadline` includes the earlier check of the role."""
+        """Send the message to its service, and return the answer as a response.
+
+        `deadline` is a time of the monotonic clock. The check of the role may already have used a part of the time.
+        """
         remaining = max(0.001, deadline - time.monotonic())
         recorded = caller is not None and audit.must_record(self._operation, message, caller)
-        with self._breakers.of(self._operation).attempt():
+        with self._breaker.attempt():
             try:
                 answer = await self._bus.forward(
                     self._operation,
@@ -216,7 +250,7 @@ class OperationEndpoint:
         )
 
     def _response(self, answer: Answer, *, secure: bool) -> Response:
-        """Return the service's answer as a response. `secure`: whether the request came over TLS."""
+        """Return the service's answer as a response. `secure` means that the request came over TLS."""
         status = self._http.status
         if self._operation.reply is Empty:
             return Response(status_code=status)
@@ -235,10 +269,10 @@ class OperationEndpoint:
 
 
 def content_disposition(filename: str) -> str:
-    """Return the header value for a download with this name: in ASCII for old clients, and in full (RFC 6266).
+    """Return the header value for a download (RFC 6266): an ASCII name for old clients, and the full name.
 
-    The ASCII name has letters, digits and hyphens only, because clients disagree on quotes, backslashes and percent
-    signs in it.
+    The ASCII name has letters, digits and hyphens only, because clients read quotes, backslashes and percent signs
+    differently.
     """
     stem, _, extension = filename.rpartition(".")
     parts = unicodedata.normalize("NFKD", stem.translate(_LATIN_LETTERS))
@@ -250,7 +284,7 @@ def content_disposition(filename: str) -> str:
 
 
 def _redirect(http: Http, redirect: Redirect, *, secure: bool) -> Response:
-    """Return the redirect with its cookie. `secure`: whether the browser may send the cookie over TLS only."""
+    """Return the redirect with its cookie. With `secure`, the browser sends the cookie over TLS only."""
     response = Response(status_code=http.status, headers={"Location": redirect.location})
     response.set_cookie(
         http.cookie_name,

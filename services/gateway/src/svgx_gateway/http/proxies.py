@@ -1,5 +1,6 @@
 """The client of a request, also behind proxies."""
 
+import functools
 from ipaddress import ip_network
 
 from starlette.requests import HTTPConnection
@@ -7,15 +8,25 @@ from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from svgx_common.messaging.caller import Client
+from svgx_gateway.request_fields import fields_of
 
 MAX_USER_AGENT = 256
 """Characters of a `User-Agent` that are passed on. The rest is cut off, because the client chooses the length."""
 
 
 def client_of(request: HTTPConnection) -> Client:
-    """Return the client's address and user agent. `trust_proxies` has replaced the proxy's address before."""
-    address = request.client.host if request.client else ""
-    return Client(address, request.headers.get("user-agent", "")[:MAX_USER_AGENT])
+    """Return the client's address and user agent.
+
+    For a request through a trusted proxy, `trust_proxies` has replaced the proxy's address by the client's.
+    """
+    client = request.scope.get("client")
+    user_agent = fields_of(request.scope).get(b"user-agent", b"")[:MAX_USER_AGENT]
+    return _client(client[0] if client else "", user_agent)
+
+
+@functools.lru_cache(maxsize=4096)  # a few clients send most of the requests
+def _client(address: str, user_agent: bytes) -> Client:
+    return Client(address, user_agent.decode("latin-1"))
 
 
 def parse_networks(text: str) -> list[str]:

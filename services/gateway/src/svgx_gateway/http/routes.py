@@ -19,19 +19,19 @@ from svgx_gateway.observability.notes import note_route
 
 
 class Application(FastAPI):
-    """A FastAPI application with the middleware it is given, and no other."""
+    """A FastAPI application without the middleware that FastAPI adds by itself."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a connection, without FastAPI's check whether its own telemetry is on. It is off."""
+        """Handle a connection, without FastAPI's check whether its telemetry is on, because the telemetry is off."""
         await Starlette.__call__(self, scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
         """Return the router, wrapped in the exception handlers and then in the middleware.
 
         FastAPI's own stack has four more layers, for telemetry, body limits, uploaded files and tracebacks. No route of
-        the gateway uses them, and they cost a measurable part of a request (docs/decisions/0022). A handler of
-        `Exception` is called within the middleware here, so the middleware also adds its headers to a response with
-        status 500.
+        the gateway uses them, and they take a measurable part of a request's time (docs/decisions/0022). In this stack,
+        a handler of `Exception` is called within the middleware, so the middleware also adds its headers to a response
+        with status 500.
         """
         app: ASGIApp = ExceptionMiddleware(self.router, handlers=self.exception_handlers)
         for middleware, args, kwargs in reversed(self.user_middleware):
@@ -42,24 +42,24 @@ class Application(FastAPI):
 class RouteTable(BaseRoute):
     """The routes of the gateway, as one route of the application.
 
-    Starlette compares a request with one route after the other. The gateway has more than eighty routes, so this route
+    Starlette compares a request with one route after the other. The gateway has more than eighty routes. So this route
     finds a path without parameters in a dictionary, and compares other paths only with templates that have the
     same number of segments.
 
     Each path is served with and without a trailing slash. A path without parameters has precedence over a
     template, for all methods: `/admin/users/restore` never means the account `restore`. Paths are compared as they were
-    sent, and only then are their fields decoded: `%2F` is a part of a field, never the end of a segment.
+    sent, and their fields are decoded afterwards: `%2F` is a part of a field, never the end of a segment.
     """
 
     def __init__(
         self, routes: Iterable[Route], websocket_routes: Iterable[WebSocketRoute] = ()
     ) -> None:
         self.routes = list(routes)
-        http: dict[str, _Path] = {}
+        http: dict[str, _MethodTable] = {}
         for route in self.routes:
-            http.setdefault(route.path, _Path()).add(route)
-        self._http = _Paths(http)
-        self._websockets = _Paths({route.path: route.app for route in websocket_routes})
+            http.setdefault(route.path, _MethodTable()).add(route)
+        self._http = _PathTable(http)
+        self._websockets = _PathTable({route.path: route.app for route in websocket_routes})
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Return a full match for a path in the table, with any method, and for a WebSocket with any path."""
@@ -92,13 +92,13 @@ class _Served(NamedTuple):
     app: ASGIApp
 
 
-class _Paths:
+class _PathTable:
     """The applications of HTTP or of WebSockets, by path or template."""
 
     def __init__(self, applications: Mapping[str, ASGIApp]) -> None:
         self._literals: dict[str, _Served] = {}
         self._templates: dict[int, list[tuple[re.Pattern[str], _Served]]] = {}
-        """The templates of paths, by their number of slashes."""
+        """The pattern and the application of each template, by the template's number of slashes."""
         for template, app in applications.items():
             served = _Served(template, app)
             path = template.removesuffix("/")
@@ -109,7 +109,7 @@ class _Paths:
                 self._literals[path] = served
 
     def find(self, path: str) -> tuple[_Served | None, dict[str, str]]:
-        """Return the application of a path and the decoded fields; None for an unknown path."""
+        """Return the application of a path, or None for an unknown path, and the decoded fields."""
         found = self._literals.get(path)
         if found is not None:
             return found, {}
@@ -120,7 +120,7 @@ class _Paths:
         return None, {}
 
 
-class _Path:
+class _MethodTable:
     """The endpoints of one path by method."""
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
-"""Load shedding: while the event loop is late, new requests are refused, so that the running ones finish.
+"""Load shedding: while the event loop is late, new requests are refused, so that running requests can finish.
 
-The gateway's own health and metrics are not behind this middleware, because an overloaded gateway still has to report
-its state. The health summary of all services is behind it.
+The gateway's own health and metrics are never refused, because an overloaded gateway still has to report its state. The
+health summary of all services may be refused.
 """
 
 from prometheus_client import Counter
@@ -16,7 +16,7 @@ from svgx_gateway.observability.notes import note_failure
 SHED = Counter("svgx_engine_shed", "Requests and connections refused while the loop lagged.")
 
 LATE_CHECKS = 3
-"""Late checks in a row that make an overload. A single late check is a pause, for example of the garbage collector."""
+"""Late checks in a row that count as an overload. A single late check may be a pause of the garbage collector."""
 
 
 class LoopLag:
@@ -37,7 +37,7 @@ class LoopLag:
         self._late_checks = self._late_checks + 1 if seconds > self._limit else 0
 
     def start(self) -> None:
-        """Check until `stop`."""
+        """Check the lag regularly until `stop`."""
         self._checks.start()
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""The spans of HTTP requests and handshakes: roots of their traces, unless the client sends `traceparent`.
+"""The spans of HTTP requests and handshakes. Each begins a trace, unless the client sends `traceparent`.
 
 Names and attributes follow OpenTelemetry's semantic conventions for HTTP.
 https://opentelemetry.io/docs/specs/semconv/http/http-spans/
@@ -9,37 +9,38 @@ from collections.abc import Mapping
 
 import structlog
 from opentelemetry import trace
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.context import Context
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from svgx_common.logs import redact
-from svgx_common.tracing import CurrentSpan, note_code, note_ids
+from svgx_common.tracing import CurrentSpan, extract_trace, id_attributes, note_code
 from svgx_gateway.observability.notes import notes_of
 from svgx_gateway.observability.request_log import MAX_PATH
+from svgx_gateway.request_fields import fields_of
 
 tracer = trace.get_tracer("svgx.gateway")
 
-# Only `traceparent` and `tracestate` are read. Baggage is ignored, because a client's would reach every service.
-_propagator = TraceContextTextMapPropagator()
+_NO_PARENT = Context()
+"""The context of a request without `traceparent`. The current context may be that of an earlier request."""
 
 MAX_TRACE_STATE = 512
-"""The most characters of a `tracestate` that is continued, the minimum that W3C demands. A longer one is ignored.
+"""Largest number of characters of a `tracestate` that is continued. A longer `tracestate` is ignored.
 
-Every span of the trace has the `tracestate` until its export, and so has every message to a service. OpenTelemetry
-accepts 8192 characters.
+It is the smallest limit that W3C permits. OpenTelemetry accepts 8192 characters, but every span of the trace keeps the
+`tracestate` until its export, and every message to a service carries it.
 """
 
 _METHODS = frozenset(
     {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"}
 )
-"""The methods that name a span. A client could otherwise choose the name."""
+"""The methods that may appear in the name of a span. Otherwise, a client could choose the name."""
 
 _HANDSHAKE = "svgx.handshake"
 
 
 def handshake_of(scope: Scope) -> trace.SpanContext | None:
-    """Return the context of the span of a WebSocket's handshake; None without this middleware."""
+    """Return the context of the span of a WebSocket's handshake, or None without this middleware."""
     handshake: trace.SpanContext | None = scope.get(_HANDSHAKE)
     return handshake
 
@@ -92,17 +93,14 @@ class Tracing:
 
 
 def _server_span(scope: Scope) -> CurrentSpan:
-    """Return the span of a request. The response adds its route, status and ids.
+    """Return the span of a request. `_note_response` adds its route, status and ids.
 
-    A path in the name would give each canvas a name of its own.
+    The name of the span never has the path of the request, because each canvas would then have its own span name.
     """
     method = scope.get("method", "GET")  # a handshake is a GET request
     if method not in _METHODS:
         method = "HTTP"
-    headers: Mapping[str, str] = Headers(scope=scope)
-    if len(headers.get("tracestate", "")) > MAX_TRACE_STATE:
-        headers = {"traceparent": headers.get("traceparent", "")}
-    parent = _propagator.extract(headers)
+    parent = _NO_PARENT if b"traceparent" not in fields_of(scope) else _sent_parent(scope)
     server = CurrentSpan(tracer, method, trace.SpanKind.SERVER, parent=parent)
     if server.span.is_recording():
         server.span.set_attributes(
@@ -116,17 +114,26 @@ def _server_span(scope: Scope) -> CurrentSpan:
     return server
 
 
+def _sent_parent(scope: Scope) -> Context:
+    """Return the context that the client sent."""
+    headers: Mapping[str, str] = Headers(scope=scope)
+    if len(headers.get("tracestate", "")) > MAX_TRACE_STATE:
+        headers = {"traceparent": headers.get("traceparent", "")}
+    return extract_trace(headers)
+
+
 def _note_response(span: trace.Span, scope: Scope, status: int) -> None:
-    """Add the route, the status and the ids. Only a status of 500 and above is an error."""
+    """Add the route, the status and the ids to the span. Only a status of 500 and above counts as an error."""
     if not span.is_recording():
         return
     notes = notes_of(scope)
+    attributes: dict[str, str | int] = {"http.response.status_code": status}
     if notes.route is not None:
         method = scope.get("method", "GET")
         span.update_name(f"{method if method in _METHODS else 'HTTP'} {notes.route}")
-        span.set_attribute("http.route", notes.route)
-    note_ids(span, notes.ids)
-    span.set_attribute("http.response.status_code", status)
+        attributes["http.route"] = notes.route
+    attributes.update(id_attributes(notes.ids))
+    span.set_attributes(attributes)
     if status >= 500 or notes.code is not None:
         note_code(span, notes.code or str(status), failed=status >= 500)
 

@@ -20,16 +20,16 @@ PREFIX = "svgx_"
 """The beginning of every API key. No access token begins like this."""
 
 MAX_KEY = 128
-"""Characters of a key. Longer keys are refused without asking the auth service."""
+"""Largest number of characters of a key. Longer keys are refused without asking the auth service."""
 
 FRESH = 30.0
-"""Seconds an answer is used without asking again. A revocation removes the answer at once."""
+"""Seconds for which an answer is used without asking again. A revocation removes the answer at once."""
 
 STALE = 600.0
-"""Seconds an answer is used while the auth service does not answer."""
+"""Seconds for which an answer is used while the auth service does not answer."""
 
 REFUSED = 10.0
-"""Seconds a refusal is cached."""
+"""Seconds for which a refusal is cached."""
 
 MAX_ENTRIES = 10_000
 """Cached keys, and as many cached refusals. Past that, the oldest entry is removed."""
@@ -38,7 +38,7 @@ Value = TypeVar("Value")
 
 
 class ApiKeys:
-    """Asks the auth service about keys, and caches the answers. It stores hashes of keys only."""
+    """The auth service's answers about API keys, with a cache. The cache contains hashes of keys, not the keys."""
 
     def __init__(self, bus: Bus, revocations: Revocations) -> None:
         self._bus = bus
@@ -51,9 +51,11 @@ class ApiKeys:
     async def identity(
         self, key: str, count_unknown_key: Callable[[], Awaitable[None]]
     ) -> Identity:
-        """Return the identity of a key. Raise `Unauthenticated`, or an error of the call to the auth service.
+        """Return the identity of a key.
 
-        `count_unknown_key` is awaited before the auth service is asked about a key that is not cached. It may raise.
+        Raise `Unauthenticated` for a key that is not valid, or an error of the call to the auth service.
+        `count_unknown_key` is awaited before the auth service is asked about a key that is not cached. Its errors are
+        raised too.
         """
         refused = Unauthenticated("the API key is not valid")
         if len(key) > MAX_KEY:

@@ -21,11 +21,14 @@ from svgx_gateway.identity.share_links import ShareLink, ShareLinks
 from svgx_gateway.identity.token_keys import TokenKeys
 
 CountUnknownKey = Callable[[HTTPConnection], Awaitable[None]]
-"""Called before a service is asked about an API key or share link that is not cached. Raises `TooManyRequests`."""
+"""A function that is called before a service is asked about an API key or share link that is not cached.
+
+It raises `TooManyRequests`.
+"""
 
 
 class Authenticator:
-    """Checks access tokens, API keys and share links.
+    """The check of access tokens, API keys and share links.
 
     The auth service is asked only about API keys without a fresh answer in the cache, and about unknown signing keys.
     The state service is asked only about share links without a fresh answer in the cache.
@@ -48,9 +51,9 @@ class Authenticator:
     async def authenticate_request(self, request: HTTPConnection) -> Identity:
         """Authenticate the token in the header `Authorization` or `X-API-Key`, and the link in `X-Share-Link`.
 
-        Raise as `authenticate_token` does.
+        Raises `Unauthenticated` without a token and a link, and the errors of `authenticate_token`.
         """
-        token, link = header_token(request.headers), header_link(request.headers)
+        token, link = header_token(request.scope), header_link(request.scope)
         if not token and not link:
             raise Unauthenticated(
                 "send `Authorization: Bearer <access token or API key>`", field="authorization"
@@ -60,14 +63,14 @@ class Authenticator:
     async def authenticate_websocket(self, socket: HTTPConnection) -> Identity:
         """Authenticate the token in a subprotocol, a header or the query, in this order, and the share link.
 
-        Raise as `authenticate_token` does.
+        Raises the errors of `authenticate_token`.
         """
         return await self._authenticate(websocket_token(socket), websocket_link(socket), socket)
 
     async def authenticate_message(self, token: str, socket: HTTPConnection) -> Identity:
         """Authenticate the token that a client sent in a message, and the share link of its socket.
 
-        An empty token stands for the token of the handshake. Raise as `authenticate_token` does.
+        An empty token stands for the token of the handshake. Raises the errors of `authenticate_token`.
         """
         return await self._authenticate(
             token or websocket_token(socket), websocket_link(socket), socket
@@ -76,7 +79,8 @@ class Authenticator:
     async def authenticate_token(self, token: str, connection: HTTPConnection) -> Identity:
         """Return the identity of an access token, API key or share link that came over `connection`.
 
-        Raise `Unauthenticated`. Where a service has to be asked, raise also `Unavailable` or `TooManyRequests`.
+        Raises `Unauthenticated` for a text that is not valid, and `Unavailable` while the revocations are unknown. When
+        a service has to be asked, also raises `TooManyRequests` and the errors of the call.
         """
         if token.startswith(LINK_PREFIX):
             return _visitor(await self._find_link(token, connection))
@@ -85,19 +89,19 @@ class Authenticator:
                 token, partial(self._count_unknown_key, connection)
             )
         else:
-            claims = await self._keys.verify(token)
-            identity = Identity(claims.caller(), claims.expires_at)
+            identity = await self._keys.identify(token)
         self.check_not_revoked(identity)
         return identity
 
     def check_not_revoked(self, identity: Identity) -> None:
-        """Raise `Unauthenticated` if the token or key has been revoked."""
+        """Raise `Unauthenticated` for a revoked token or key, and `Unavailable` while the revocations are unknown."""
         self._revocations.check(identity.caller)
 
     async def _authenticate(self, token: str, link: str, connection: HTTPConnection) -> Identity:
         """Return the identity of an account with a link, of an account alone, or of a visitor.
 
-        A link that is not valid is ignored beside an account, because the account may have a role of its own.
+        Beside the token of an account, a link that is not valid is ignored, because the account may have a role on the
+        canvas without the link.
         """
         if not token and link:
             return _visitor(await self._find_link(link, connection))

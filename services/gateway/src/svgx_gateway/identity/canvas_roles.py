@@ -14,14 +14,14 @@ from svgx_gateway.observability.cache_use import cache_counters
 HITS, MISSES = cache_counters("canvas_roles")
 
 MAX_AGE = 5.0
-"""Seconds a cached role is used. Changes are announced on the canvas's `access` subject, and remove it earlier."""
+"""Seconds for which a cached role is used. A change that is announced on the canvas's `access` subject removes it."""
 
 MAX_CANVASES = 100_000
-"""Canvases with cached roles. Past that, the canvas with the oldest entry is removed."""
+"""Canvases with cached roles. Past that, the canvas that has had no new entry for the longest time is removed."""
 
 
 class CanvasRoles:
-    """Asks the state service for roles, at most every `MAX_AGE` seconds for each caller and canvas."""
+    """The roles of callers on canvases. For each role, the state service is asked about once in `MAX_AGE` seconds."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
@@ -38,7 +38,7 @@ class CanvasRoles:
         await self._bus.listen("svgx.canvas.*.access", self._changed)
 
     async def require(self, caller: Caller, canvas_id: str, needed: CanvasRole) -> CanvasRole:
-        """Return the caller's role. Raise `Forbidden` if it is below `needed`, `NotFound` without such a canvas."""
+        """Return the caller's role. Raises `Forbidden` if the role is below `needed`, and the errors of `role`."""
         role = await self.role(caller, canvas_id)
         if not role.allows(needed):
             raise Forbidden(f"this needs the role {needed} on the canvas; yours is {role}")
@@ -61,7 +61,7 @@ class CanvasRoles:
         answer = await self._bus.ask(
             CANVAS_ACCESS, CanvasRequest(canvas_id=canvas_id), caller=caller
         )
-        # An answer that was overtaken by a change may be outdated, so it is not cached.
+        # When a change was announced during the request, the answer may be outdated, so it is not cached.
         if self._changes == changes:
             self._cache.setdefault(canvas_id, {})[key] = (now, answer.role)
             self._cache.move_to_end(canvas_id)
@@ -75,7 +75,7 @@ class CanvasRoles:
         self._cache.clear()
 
     def on_change(self, callback: Callable[[str], Awaitable[None]]) -> None:
-        """Call `callback(canvas_id)` after each announced change, when the cache no longer has the canvas's roles."""
+        """Call `callback(canvas_id)` after each announced change. The canvas's roles are then no longer cached."""
         self._on_change.append(callback)
 
     async def _changed(self, subject: str, _: bytes) -> None:

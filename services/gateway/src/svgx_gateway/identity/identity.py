@@ -12,8 +12,8 @@ NEVER = 32_503_680_000
 class Identity:
     """A caller, and the Unix time in seconds at which the caller's token, API key or share link expires.
 
-    `link_expires_at` is the time at which the share link of a caller with an account expires. The caller then has the
-    role of the account only.
+    `link_expires_at` is the Unix time at which the share link of a caller with an account expires. It is None
+    without a link, and for a link without an end. After this time, the caller has only the role of the account.
     """
 
     caller: Caller

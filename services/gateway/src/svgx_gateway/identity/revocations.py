@@ -1,7 +1,8 @@
 """Sessions, tokens and keys that were revoked before they expired (docs/decisions/0009).
 
-The gateway keeps these revocations in memory. It receives each one in a broadcast of the auth service, and reads the
-list at the start, after a reconnect and at every poll. An entry is removed when its tokens have expired.
+The gateway keeps these revocations in memory. It receives each revocation in a broadcast of the auth service, and reads
+the list of revocations at the start, after a reconnect and at every poll. An entry is removed when the tokens that it
+concerns have expired.
 """
 
 import asyncio
@@ -44,9 +45,9 @@ class Revocations:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._sessions: dict[str, float] = {}
-        """By session or API key id: the Unix time from which the entry is not needed."""
+        """By session id or API key id: the Unix time, in seconds, at which the entry may be removed."""
         self._accounts: dict[str, tuple[int, float]] = {}
-        """By user id: the lowest valid token version, and the Unix time from which the entry is not needed."""
+        """By user id: the lowest valid token version, and the Unix time at which the entry may be removed."""
         self._on_revoked: list[Callable[[], None]] = []
         self._as_of: datetime | None = None
         """Time of the previous read on the auth service's clock; None when the next read must be complete."""
@@ -62,7 +63,7 @@ class Revocations:
     async def start(self) -> None:
         """Keep the revocations current until `stop`. Wait for the first read, at most `FIRST_READ_SECONDS`.
 
-        A gateway that serves before it has the list accepts WebSockets only to close them with 1013.
+        The start waits because a gateway without the list accepts each WebSocket and closes it at once with 1013.
         """
         self._bus.on_reconnect(self._make_next_read_complete)
         await self._copy.start()
@@ -75,7 +76,7 @@ class Revocations:
         await self._copy.stop()
 
     def on_revoked(self, callback: Callable[[], None]) -> None:
-        """Call `callback()` when a new revocation is known."""
+        """Call `callback()` after new revocations have arrived."""
         self._on_revoked.append(callback)
 
     def reason(self, caller: Caller) -> str | None:
@@ -92,18 +93,18 @@ class Revocations:
         return self.reason(caller) is not None
 
     def check(self, caller: Caller) -> None:
-        """Raise `Unauthenticated` for a revoked token or key, `Unavailable` until the auth service has answered."""
+        """Raise `Unauthenticated` for a revoked token or key, and `Unavailable` before the first answer of auth."""
         if not self._copy.complete:
             raise Unavailable(
                 "it is not known yet which sessions have ended; try again", retry_after=RETRY
             )
         reason = self.reason(caller)
         if reason is not None:
-            advice = "" if caller.by_key else "; refresh it, or sign in"
+            advice = "" if caller.by_key else "; refresh it, or log in"
             raise Unauthenticated(f"{reason}{advice}")
 
     async def ready(self) -> None:
-        """Raise `ConnectionError` until the auth service has answered once; for the health report."""
+        """Raise `ConnectionError` until the auth service has answered once. The health report calls this."""
         await self._copy.ready()
 
     async def _on_broadcast(self, _: str, content: bytes) -> None:

@@ -1,7 +1,7 @@
-"""Share links. The state service checks their tokens; the gateway remembers the answers.
+"""Share links. The state service checks their tokens; the gateway caches the answers.
 
-The role that a link gives is not remembered here, because `CanvasRoles` asks for this role as for the role of a member.
-So a revoked link ends when the state service announces the change.
+The role that a link gives is not cached here. `CanvasRoles` asks for this role, as it does for the role of a member.
+So a revoked link gives no role as soon as the state service has announced the change.
 """
 
 import hashlib
@@ -18,13 +18,13 @@ from svgx_gateway.observability.cache_use import cache_counters
 HITS, MISSES = cache_counters("share_links")
 
 FRESH = 30.0
-"""Seconds an answer is used without asking again."""
+"""Seconds for which an answer is used without asking again."""
 
 REFUSED = 10.0
-"""Seconds a refusal is remembered."""
+"""Seconds for which a refusal is cached."""
 
 MAX_ENTRIES = 10_000
-"""Remembered links, and as many remembered refusals. Past that, the oldest entry is removed."""
+"""Cached links, and as many cached refusals. Past that, the oldest entry is removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +43,20 @@ class ShareLink:
 
 
 class ShareLinks:
-    """Asks the state service about tokens, and remembers the answers. It stores hashes of tokens only."""
+    """The state service's answers about tokens, with a cache. The cache contains hashes of tokens, not the tokens."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._known: OrderedDict[bytes, tuple[float, ShareLink]] = OrderedDict()
-        # Refusals are kept apart. Otherwise a client with many invented tokens would replace the valid ones.
+        # Refusals are cached separately. Otherwise a client with many invented tokens would replace the valid ones.
         self._refused: OrderedDict[bytes, float] = OrderedDict()
 
     async def find(self, token: str, count_unknown: Callable[[], Awaitable[None]]) -> ShareLink:
-        """Return the link of a token. Raise `Unauthenticated`, or an error of the call to the state service.
+        """Return the link of a token.
 
-        `count_unknown` is awaited before the state service is asked about a token that is not remembered. It may raise.
+        Raise `Unauthenticated` for a token that is not valid, or an error of the call to the state service.
+        `count_unknown` is awaited before the state service is asked about a token that is not cached. Its errors are
+        raised too.
         """
         refused = Unauthenticated("the share link is not valid", field="link")
         if len(token) > MAX_LINK_TOKEN:

@@ -1,4 +1,4 @@
-"""The keys that access tokens are verified with: the shared secret, and the public keys of the auth service."""
+"""The keys that verify access tokens: the secret shared with auth, and the public keys that auth publishes."""
 
 import asyncio
 import dataclasses
@@ -12,25 +12,29 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.tokens import access_tokens as tokens
 from svgx_common.tokens.access_tokens import AccessClaims
 from svgx_common.tokens.signing_keys import CheckingKeys, TokenKey, UnknownKey, read_key, secret_key
+from svgx_gateway.identity.identity import Identity
 from svgx_gateway.watched_copy import WatchedCopy
 
 log = structlog.get_logger(__name__)
 
 ASK_AGAIN = 30.0
-"""Seconds in which unknown keys cause one read at most, because any client can name a key that does not exist."""
+"""Seconds in which tokens with unknown keys cause at most one read of the published keys.
+
+The reads are limited because a client can invent such tokens.
+"""
 
 ASK_AFTER_FAILURE = 1.0
-"""Seconds after a failed read in which unknown keys cause no other read, because auth may be overloaded."""
+"""Seconds after a failed read in which tokens with unknown keys cause no other read, because auth may be overloaded."""
 
 MAX_VERIFIED = 10_000
 """Number of verified tokens kept until the next read of the keys. Beyond this number the oldest is removed."""
 
 
 class TokenKeys:
-    """Verifies access tokens. Without secrets, only tokens that are signed with a published key are valid.
+    """The verification of access tokens. Without secrets, only tokens that are signed with a published key are valid.
 
-    Each read of the published keys forgets the verified tokens. So a key that leaked and was removed is refused after
-    one poll (30 s) at the latest.
+    Each read of the published keys empties the cache of verified tokens. Therefore a leaked key that was removed is
+    refused after one poll (30 s) at the latest.
     """
 
     def __init__(self, bus: Bus, secret: str, other_secret: str = "") -> None:
@@ -39,7 +43,7 @@ class TokenKeys:
             secret_key(secret) if secret else None,
             other_secret=secret_key(other_secret) if other_secret else None,
         )
-        self._verified: dict[str, AccessClaims] = {}
+        self._verified: dict[str, tuple[AccessClaims, Identity]] = {}
         self._asked_at = -ASK_AGAIN
         self._failed_at = -ASK_AFTER_FAILURE
         self._lock = asyncio.Lock()
@@ -54,18 +58,27 @@ class TokenKeys:
         await self._copy.stop()
 
     async def ready(self) -> None:
-        """Raise `ConnectionError` while there is no key to verify tokens with; for the health report."""
+        """Raise `ConnectionError` while there is no key that verifies tokens. The health report calls this."""
         if not self._has_key():
             raise ConnectionError
 
     async def verify(self, token: str) -> AccessClaims:
-        """Return the token's claims. Raise `Unauthenticated` when the token is not valid.
+        """Return the token's claims. Raise as `identify` does."""
+        claims, _ = await self._verify(token)
+        return claims
+
+    async def identify(self, token: str) -> Identity:
+        """Return the identity of a token's account. Raise `Unauthenticated` when the token is not valid.
 
         When the token's key is unknown and the auth service does not answer, raise `Unavailable` or `DeadlineExceeded`.
         """
-        claims = self._verified.get(token)
-        if claims is not None and not claims.expired():
-            return claims
+        _, identity = await self._verify(token)
+        return identity
+
+    async def _verify(self, token: str) -> tuple[AccessClaims, Identity]:
+        verified = self._verified.get(token)
+        if verified is not None and not verified[0].expired():
+            return verified
         try:
             claims = tokens.verify(token, self._keys)
         except UnknownKey:
@@ -73,11 +86,12 @@ class TokenKeys:
             claims = tokens.verify(token, self._keys)
         if len(self._verified) >= MAX_VERIFIED:
             del self._verified[next(iter(self._verified))]
-        self._verified[token] = claims
-        return claims
+        verified = claims, Identity(claims.caller(), claims.expires_at)
+        self._verified[token] = verified
+        return verified
 
     async def _read_for_unknown_key(self) -> None:
-        # Requests that arrive during a read wait for it, and share its failure.
+        # Requests that arrive during a read wait for its end, and do not read again, even if it failed.
         async with self._lock:
             now = time.monotonic()
             if now - self._asked_at < ASK_AGAIN:

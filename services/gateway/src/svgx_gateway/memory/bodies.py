@@ -49,10 +49,10 @@ class BodyLimits:
 
 
 class Bodies:
-    """The bodies of one gateway. The oldest body always finds memory, so that bodies do not wait for each other.
+    """The bodies of one gateway. The oldest body always gets memory, so that bodies never block each other.
 
-    Memory is reserved for the bytes that have arrived and one step ahead, because an announced length costs its sender
-    nothing.
+    Memory is reserved for the bytes that have arrived, plus at most one step. An announced length reserves nothing,
+    because a client can announce any length without sending it.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Bodies:
             self._release(body)
 
     def reserve(self, body: object, account: str, size: int) -> bool:
-        """Reserve `size` bytes for a body, of which a part may be reserved already. Return False if memory lacks."""
+        """Reserve `size` bytes in total for a body. Return False if not enough memory is free."""
         grown = size - self._reserved_by(body)
         if grown <= 0:
             return True
@@ -106,7 +106,7 @@ class Bodies:
         return self._by_account[account] + grown > self._limits.account_bytes
 
     def error(self, body: object, account: str, size: int) -> SvgxError:
-        """Return the refusal of a body that waited too long for `size` bytes. It names the limit that is exceeded."""
+        """Return the error for a body that waited too long for `size` bytes. It names the limit that is exceeded."""
         if self._exceeds_account(account, size - self._reserved_by(body)):
             limit, owner = self._limits.account_bytes, "an account's requests"
         else:
@@ -149,7 +149,7 @@ class Body:
                         await self._wait(size)
                         enough = 0.0
                     if size >= enough:
-                        # The rate is measured from here on.
+                        # Measure the rate from here: the body has to reach `enough` bytes within `RATE_SECONDS`.
                         enough = size + self._min_rate * RATE_SECONDS
                         timeout.reschedule(min(loop.time() + rate_seconds, ends))
         except TimeoutError:
@@ -186,4 +186,6 @@ def too_large(limit: int) -> TooLarge:
 
 def _too_late(detail: str, limit: float, label: str) -> RequestTimeout:
     REFUSED.labels(label).inc()
-    return RequestTimeout(f"body: {detail}", field="body", limit=limit)
+    return RequestTimeout(
+        f"body: {detail}", field="body", limit=limit if limit % 1 else round(limit)
+    )

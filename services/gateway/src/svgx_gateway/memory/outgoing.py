@@ -1,8 +1,8 @@
 """The outgoing bytes of a gateway: the turns of syncs, and the memory for clients that read slowly.
 
-A client may request the whole document again and again. So a sync waits for its turn: for some seconds after the
-connection's last full sync, for the bytes that its account may receive, and for the memory of its account and of the
-gateway. The wait stops the reading of this connection only.
+A client may request the whole document again and again. Therefore a sync waits for its turn. Three
+conditions give a sync its turn. The connection's last full sync is some seconds ago. The account may receive further
+bytes. The memory of the account and of the gateway has room. While a sync waits, only its connection is not read.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from prometheus_client import Counter, Gauge
 
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.errors import Overloaded
-from svgx_gateway.ratelimit.token_bucket import TokenBucket
+from svgx_common.token_bucket import TokenBucket
 
 LARGE_BYTES = 64 * 1024
 """A reply of at least this size counts as a full sync. Each sync reserves at least this size."""
@@ -25,17 +25,23 @@ LARGE_BYTES = 64 * 1024
 POLL_SECONDS = 0.1
 """Seconds between two checks whether there is free memory for a sync that waits."""
 
-PATIENCE = 60.0
+MAX_WAIT_SECONDS = 60.0
 """Seconds that a sync waits for its turn. After this time its connection is closed with `OVERLOADED`."""
 
 SLOW_SECONDS = 5.0
-"""Seconds between two measurements of slow clients, while more than half of the memory is in use."""
+"""Seconds over which the rate of each client is measured, when a sync waits and over half of the memory is in use."""
 
 SLOW_RATE = 64 * 1024
-"""Bytes a second. A client with many waiting bytes has to read as fast while more than half of the memory is in use."""
+"""Bytes a second that a client has to read during such a measurement. A slower client is closed.
 
-MANY = 10_000
-"""Number of entries. Beyond it, the oldest sizes of canvases and the accounts without debts are forgotten."""
+This applies to clients for which more than `LARGE_BYTES` wait.
+"""
+
+MAX_REMEMBERED = 10_000
+"""Largest number of remembered sizes of canvases, and of accounts with a token bucket.
+
+Beyond it, the oldest size and the accounts with a full bucket are forgotten.
+"""
 
 WAITED = Counter(
     "svgx_engine_websocket_sync_wait_seconds",
@@ -74,7 +80,7 @@ class OutgoingLimits:
 
 
 class Receiver(Protocol):
-    """A connection, as `Outgoing` uses it."""
+    """The part of a connection that `Outgoing` uses."""
 
     @property
     def account(self) -> str:
@@ -98,7 +104,7 @@ class Turn:
 
     size: int = 0
     is_full: bool = False
-    """True when the reply is the whole document, so that its size is that of the canvas."""
+    """True when the reply is the whole document. The size of the reply is then the size of the canvas."""
 
 
 class Outgoing:
@@ -112,17 +118,17 @@ class Outgoing:
         self._limits = limits
         self._clock = clock
         self._next_sync: dict[Receiver, float] = {}
-        """For each connection, the time from which on it may sync again."""
+        """For each connection, the time from which it may sync again."""
         self._by_account: dict[str, set[Receiver]] = {}
         self._buckets: dict[str, TokenBucket] = {}
         self._reserved: Count[str] = Count()
         """Bytes that are reserved for replies, by account."""
         self._summed = 0
-        """The sum of the unsent bytes of all connections, with the replies since it was computed."""
+        """The last computed sum of the unsent bytes of all connections, plus the replies sent since then."""
         self._summed_until = 0.0
         """The time at which the sum is computed again."""
         self._sizes: dict[str, int] = {}
-        """The size of each canvas, from its last full sync, or from a larger reply since."""
+        """The size of each canvas in bytes, from its last full sync or from a later, larger reply."""
         self._measuring: asyncio.TimerHandle | None = None
         self._measured: dict[Receiver, int] = {}
         UNSENT.set_function(self._unsent)
@@ -143,14 +149,15 @@ class Outgoing:
 
     @asynccontextmanager
     async def turn(self, connection: Receiver, canvas_id: str) -> AsyncIterator[Turn]:
-        """Wait for the turn of a sync, and keep memory for its reply within the block. Raises `Overloaded`.
+        """Wait for the turn of a sync, and keep memory for its reply within the block.
 
-        The expected size of the reply is that of the canvas's last full sync. If this size is not known, an eighth of
-        the account's memory is expected.
+        Raises `Overloaded` when the sync would have to wait for more than `MAX_WAIT_SECONDS`. The expected size of the
+        reply is the remembered size of the canvas (`_sizes`). Without a remembered size, an eighth of the account's
+        memory is expected.
         """
         unknown = max(LARGE_BYTES, self._limits.account_memory // 8)
         expected = self._sizes.get(canvas_id, unknown)
-        deadline = self._clock() + PATIENCE
+        deadline = self._clock() + MAX_WAIT_SECONDS
         await self._wait(connection, expected, deadline)
         account, turn = connection.account, Turn()
         self._reserved[account] += expected
@@ -176,14 +183,16 @@ class Outgoing:
             if now + seconds > deadline:
                 CLOSED.labels("wait").inc()
                 detail = "too many bytes wait for this account; try again in a minute"
-                raise Overloaded(detail, limit=self._limits.account_memory, retry_after=PATIENCE)
+                raise Overloaded(
+                    detail, limit=self._limits.account_memory, retry_after=MAX_WAIT_SECONDS
+                )
             if bound == "memory":
                 self._start_measuring()
             WAITED.labels(bound).inc(seconds)
             await asyncio.sleep(seconds)
 
     def _seconds_to_wait(self, connection: Receiver, expected: int) -> tuple[str, float]:
-        """Return the bound for which a sync has to wait, and the seconds until it may be looked at again."""
+        """Return the bound for which a sync has to wait, and the seconds until the bound is checked again."""
         now, account = self._clock(), connection.account
         seconds = self._next_sync.get(connection, 0.0) - now
         if seconds > 0:
@@ -192,7 +201,7 @@ class Outgoing:
         if bucket is not None and (seconds := bucket.seconds_until(0, now)):
             return "account", min(seconds, 1.0)
         own = self._unsent_of(account)
-        # A sync that is larger than the memory goes out alone.
+        # A sync that is larger than the memory gets its turn when nothing else waits.
         if own and own + expected > self._limits.account_memory:
             return "memory", POLL_SECONDS
         if (used := self._recently_unsent()) and used + expected > self._limits.memory:
@@ -202,7 +211,7 @@ class Outgoing:
     def _note_size(self, canvas_id: str, size: int) -> None:
         self._sizes.pop(canvas_id, None)
         self._sizes[canvas_id] = size
-        if len(self._sizes) > MANY:
+        if len(self._sizes) > MAX_REMEMBERED:
             del self._sizes[next(iter(self._sizes))]
 
     def _charge(self, connection: Receiver, size: int) -> None:
@@ -210,7 +219,7 @@ class Outgoing:
         now, limits = self._clock(), self._limits
         if connection in self._next_sync:
             self._next_sync[connection] = now + limits.sync_seconds
-        if len(self._buckets) > MANY:
+        if len(self._buckets) > MAX_REMEMBERED:
             self._buckets = {
                 account: bucket
                 for account, bucket in self._buckets.items()
@@ -231,7 +240,7 @@ class Outgoing:
         return self._reserved.total() + sum(each.unsent_bytes for each in self._next_sync)
 
     def _recently_unsent(self) -> int:
-        """Return `_unsent` from a sum over the connections that is at most `POLL_SECONDS` old."""
+        """Return the result of `_unsent` with a sum over the connections that is at most `POLL_SECONDS` old."""
         now = self._clock()
         if now >= self._summed_until:
             self._summed = sum(each.unsent_bytes for each in self._next_sync)
@@ -250,9 +259,9 @@ class Outgoing:
         self._measured = {}
 
     def close_slow(self, before: dict[Receiver, int], seconds: float) -> None:
-        """Close the clients that read too slowly, while more than half of the memory is in use.
+        """Close the clients that read too slowly, if more than half of the memory is in use.
 
-        `before` has the bytes that were sent to each connection `seconds` ago.
+        `before` has the number of bytes that had been sent to each connection `seconds` ago.
         """
         if 2 * self._unsent() <= self._limits.memory:
             return

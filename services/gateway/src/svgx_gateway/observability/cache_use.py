@@ -4,7 +4,7 @@ from prometheus_client import Counter
 
 CACHE_REQUESTS = Counter(
     "svgx_engine_cache_requests",
-    "Look-ups in a cache of the gateway: `hit`, or `miss` when a service is asked.",
+    "Lookups in a cache of the gateway: `hit`, or `miss` when a service is asked.",
     ["cache", "outcome"],
 )
 

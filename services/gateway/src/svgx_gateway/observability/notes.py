@@ -14,7 +14,7 @@ MAX_ID = 64
 
 @dataclass(slots=True)
 class Notes:
-    """The facts that a log line names. Each is missing or None until it is known."""
+    """The facts that a log line names. A fact that is not known yet is None, or missing in `ids`."""
 
     ids: dict[str, str] = field(default_factory=dict)
     """`user_id` and `canvas_id`, which every later log line of the request has."""
@@ -38,7 +38,8 @@ def start_notes(scope: Scope) -> Notes:
     """Add empty notes to a connection's scope, and return them."""
     notes = Notes()
     scope[_KEY] = notes
-    # This also removes the ids of an earlier request: uvicorn starts a pipelined request in the earlier one's context.
+    # This also removes the ids of an earlier request: uvicorn starts a pipelined request in the context of the request
+    # before it.
     use_ids(notes.ids)
     return notes
 
@@ -65,6 +66,6 @@ def note_canvas(scope: Scope, canvas_id: str) -> None:
 
 
 def notes_of(scope: Scope) -> Notes:
-    """Return the connection's notes. Add notes, which nothing reads, if the log's middleware is not in use."""
+    """Return the connection's notes. Add empty notes, which nothing reads, if the log's middleware is not in use."""
     notes: Notes | None = scope.get(_KEY)
     return start_notes(scope) if notes is None else notes

@@ -1,6 +1,6 @@
 """One log line for each request that fails with 5xx, and with `ACCESS_LOG` for each other request too.
 
-Each response is counted.
+The middleware also counts each response by its status.
 """
 
 import time
@@ -22,7 +22,7 @@ MAX_PATH = 200
 
 
 class RequestLog:
-    """ASGI middleware that writes the lines. The trace of the request must be current."""
+    """ASGI middleware that writes the lines. It must run within the span of the request, for the trace id."""
 
     def __init__(self, app: ASGIApp, *, every_request: bool) -> None:
         self._app = app
@@ -35,7 +35,8 @@ class RequestLog:
             return
         notes = start_notes(scope)
         started = time.perf_counter()
-        status = 0
+        # Without a response, the application has raised an exception. The request then counts as a 500.
+        status = 500
 
         async def send_noted(message: Message) -> None:
             nonlocal status
@@ -46,8 +47,7 @@ class RequestLog:
         try:
             await self._app(scope, receive, send_noted)
         finally:
-            # Without a status the application has failed, and Starlette answers with 500 outside of this middleware.
-            count_response(status or 500)
+            count_response(status)
             if status >= 500 or self._every_request:
                 fields: dict[str, Any] = {
                     "method": scope["method"],

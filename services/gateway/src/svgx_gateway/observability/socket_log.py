@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 STANDARD_CODES = frozenset(
     {1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013}
 )
-"""The close codes of RFC 6455 and IANA that a client or `websockets` may send."""
+"""The close codes of RFC 6455 and IANA that a client may send or that `websockets` may report."""
 
 OTHER = "other"
 """The label of all other codes, because a client may choose from 2,000 codes."""
@@ -37,7 +37,7 @@ NO_CODE = 1005
 class SocketLog:
     """ASGI middleware that counts the closes, and logs the connections of accounts.
 
-    A client without a valid token cannot write lines, except for a limited number about refusals with 5xx.
+    A client without a valid token causes no lines, except for a limited number of lines about refusals with 5xx.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -82,7 +82,7 @@ class SocketLog:
             await self._app(scope, receive_noted, send_noted)
         finally:
             if opened_at is not None:
-                # Without a code, the application has failed, and the server closes the connection.
+                # Without a code, the application has raised an exception, and the server closes the connection.
                 code = Close.INTERNAL if code is None else code
                 CLOSES.labels(str(int(code)) if code in LABELLED else OTHER).inc()
                 if notes.user_id is not None:

@@ -28,7 +28,7 @@ _NO_PARENT = trace.set_span_in_context(trace.INVALID_SPAN)
 def join(
     canvas_id: str, user_id: str, handshake: trace.SpanContext | None
 ) -> AbstractContextManager[trace.Span | None]:
-    """Return the span in which a connection joins its canvas: a part of the handshake's trace."""
+    """Return the span in which a connection joins its canvas. It belongs to the handshake's trace."""
     if handshake is None:
         return NO_SPAN
     parent = trace.set_span_in_context(trace.NonRecordingSpan(handshake))
@@ -40,7 +40,7 @@ def join(
 def sync(
     canvas_id: str, user_id: str, handshake: trace.SpanContext | None
 ) -> AbstractContextManager[object]:
-    """Return the span of a client's sync step 1. Without recording, the trace of the handshake continues."""
+    """Return the span of a client's sync step 1. When no spans are recorded, continue the trace of the handshake."""
     if not may_record_roots():
         return NO_SPAN if handshake is None else TraceOf([handshake])
     links = _recorded(handshake)
@@ -80,7 +80,7 @@ class EditSpans:
         return [span.get_span_context() for span in self._spans.values()]
 
     def link(self, request: trace.Span | None) -> None:
-        """Give each edit except the first a link to the batch's request. The first edit's trace has the request."""
+        """Link each edit except the first to the batch's request, which belongs to the trace of the first edit."""
         if request is not None:
             for span in list(self._spans.values())[1:]:
                 span.add_link(request.get_span_context())

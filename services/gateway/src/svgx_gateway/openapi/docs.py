@@ -1,4 +1,4 @@
-"""`/docs` and `/openapi.json`; `/` leads to `/docs`.
+"""The pages `/docs` and `/openapi.json`. `/` redirects to `/docs`.
 
 Swagger UI comes from a Python package, so the page loads nothing from other hosts.
 """
@@ -46,7 +46,7 @@ _HTML, _SCRIPT = "text/html; charset=utf-8", "text/javascript; charset=utf-8"
 _CACHED = {"Cache-Control": "public, max-age=86400"}
 
 MAX_UNCOMPRESSED = 500
-"""Bytes of content up to which it is not compressed, because compression would gain nothing."""
+"""Largest content, in bytes, that is sent uncompressed only, because compression would gain nothing."""
 
 
 class StaticPage:
@@ -74,7 +74,7 @@ class StaticPage:
         await response(scope, receive, send)
 
 
-async def _lead_to_docs(_: Request) -> Response:
+async def _redirect_to_docs(_: Request) -> Response:
     """Redirect a browser that opens the gateway's address."""
     return RedirectResponse("/docs")
 
@@ -91,7 +91,7 @@ def docs_routes(document: dict[str, Any], middleware: Sequence[Middleware]) -> l
         "/docs/start.js": StaticPage(_START_SCRIPT.encode(), _SCRIPT, _CACHED),
         "/openapi.json": StaticPage(json.dumps(document).encode(), "application/json"),
     }
-    endpoints: dict[str, Callable[..., Any]] = {"/": _lead_to_docs, **pages}
+    endpoints: dict[str, Callable[..., Any]] = {"/": _redirect_to_docs, **pages}
     return [
         Route(path, endpoint, methods=["GET"], name=path, middleware=middleware)
         for path, endpoint in endpoints.items()

@@ -18,9 +18,10 @@ DESCRIPTION = """\
 Canvases for drawing together, their members and their content. Log in with `POST /auth/login`, and send the access
 token as `Authorization: Bearer …`. Every path works with and without a trailing slash. Errors are
 `application/problem+json` (RFC 9457) with a `code` and a `trace_id`. Lists are sent in pages: `next` is the `cursor` of
-the next page, and null on the last page. Times are RFC 3339 in UTC. A POST with an `Idempotency-Key` is executed once,
-even when it is sent again. Clients edit a canvas over the WebSocket `/runtime/events/{canvas_id}` with y-protocols, or
-over `/runtime/hocuspocus` with the protocol of Hocuspocus 4 (`docs/asyncapi.yaml`).
+the next page, and null on the last page. Times are RFC 3339 in UTC. An operation with the header `Idempotency-Key` is
+executed once for each key, even when the request is sent again. Clients edit a canvas over the WebSocket
+`/runtime/events/{canvas_id}` with y-protocols, or over `/runtime/hocuspocus` with the protocol of Hocuspocus 4
+(`docs/asyncapi.yaml`).
 """
 
 IDEMPOTENCY_KEY = {
@@ -36,7 +37,7 @@ IDEMPOTENCY_KEY = {
 def document(version: str, *, with_metrics: bool = True) -> dict[str, Any]:
     """Return the document: each operation with an HTTP form, and the pages for health, metrics and documentation.
 
-    `with_metrics`: whether the API port serves the metrics.
+    `with_metrics` means that the API port serves the metrics.
     """
     models = {operation.request for operation in OPERATIONS if operation.http} | {
         operation.reply

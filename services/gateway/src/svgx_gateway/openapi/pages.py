@@ -3,6 +3,7 @@
 from typing import Any
 
 from svgx_common.contract.errors import (
+    Forbidden,
     Internal,
     Overloaded,
     TooManyRequests,
@@ -73,7 +74,7 @@ def page_items(responses: Responses, *, with_metrics: bool) -> dict[str, Any]:
     )
     summary["security"] = SIGNED_IN
     summary["responses"] |= responses.problems(
-        {Unauthenticated, TooManyRequests, Internal, Unavailable, Overloaded}
+        {Unauthenticated, Forbidden, TooManyRequests, Internal, Unavailable, Overloaded}
     )
     summary["responses"]["200"]["headers"] = counted_headers()
     live = _page("health", "Whether the process is alive", "application/json", _STATUS)

@@ -1,4 +1,4 @@
-"""Responses in the OpenAPI document: those of each operation by status, with headers and problem types."""
+"""Responses in the OpenAPI document: the responses of each operation by status, with headers and problem types."""
 
 from typing import Any
 
@@ -96,13 +96,13 @@ _RATE_LIMIT_HEADERS = (
 )
 
 _ALWAYS_COUNTED = frozenset({Unauthenticated, Forbidden, TooManyRequests})
-"""The problems of requests that are refused before they are executed. These requests count against a rate limit, even
-when the operation has none."""
+"""The problems of requests that the guard refuses. These requests count against a rate limit, even when the operation
+has no rate limit."""
 
 
 def counted_headers() -> dict[str, Any]:
-    """Return the rate-limit headers, which a successful response to a counted request has."""
-    return _references([*_RATE_LIMIT_HEADERS])
+    """Return the headers of a successful response to a counted request: its rate limit and the caller's quota."""
+    return _references([*_RATE_LIMIT_HEADERS, "Svgx-Quota"])
 
 
 class Responses:
@@ -122,8 +122,8 @@ class Responses:
     def problems(self, errors: set[type[SvgxError]], *, counted: bool = True) -> dict[str, Any]:
         """Return, for each status of these errors, a reference to one response with all problems of that status.
 
-        `counted`: whether the requests count against a rate limit. Requests with a problem in `_ALWAYS_COUNTED` always
-        count.
+        `counted` means that all requests count against a rate limit. Requests with a problem in `_ALWAYS_COUNTED` count
+        in any case.
         """
         by_status: dict[int, list[type[SvgxError]]] = {}
         for error in sorted(errors, key=lambda each: (each.status, each.code)):

@@ -1,4 +1,4 @@
-"""The ways in which a request names its caller, in the OpenAPI document."""
+"""The security schemes of the OpenAPI document: the credentials with which a request names its caller."""
 
 from typing import Any
 

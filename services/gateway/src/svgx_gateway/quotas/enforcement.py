@@ -8,8 +8,8 @@ from prometheus_client import Counter
 from svgx_common.contract.errors import QuotaExceeded, QuotaFull, SvgxError
 from svgx_common.contract.storage.quotas import QuotaName, QuotaStatus, Use
 from svgx_common.messaging.caller import Caller
+from svgx_common.token_bucket import TokenBucket
 from svgx_gateway.quotas.watch import QuotaWatch
-from svgx_gateway.ratelimit.token_bucket import TokenBucket
 
 SLOW_BYTES = 64 * 1024
 """Bytes a second of an account's edits on this gateway, from 90 % of its bytes of a day on. A drawing user sends
@@ -48,7 +48,7 @@ class QuotaEnforcement:
         watch.on_change(self._forget)
 
     def most_used(self, caller: Caller, canvas_id: str | None = None) -> Use | None:
-        """Return the use that limits the caller most, or None when all are below 80 % of their bounds."""
+        """Return the use that limits the caller most, or None when all uses are below 80 % of their bounds."""
         return self._watch.most_used(caller, canvas_id)
 
     def require(self, caller: Caller, canvas_id: str) -> None:
@@ -67,7 +67,7 @@ class QuotaEnforcement:
         return use
 
     async def slow_down(self, caller: Caller, canvas_id: str, update: bytes) -> None:
-        """Wait before an edit of an account that has used 90 % of its bytes of a day."""
+        """Wait, at most `LONGEST_WAIT`, before an edit of an account that has used 90 % of its bytes of a day."""
         use = self._watch.most_used(caller, canvas_id)
         if use is None or use.status is not QuotaStatus.SLOWED:
             return
@@ -96,7 +96,7 @@ class QuotaEnforcement:
         )
 
     def headers(self, caller: Caller, canvas_id: str | None = None) -> dict[str, str]:
-        """Return the header that tells a caller of a quota that is nearly used up."""
+        """Return the header that tells a caller about a quota of which at least 80 % are used, or no header."""
         use = self._watch.most_used(caller, canvas_id)
         if use is None:
             return {}
@@ -106,7 +106,7 @@ class QuotaEnforcement:
         return {HEADER: value}
 
     def _forget(self) -> None:
-        """Forget accounts that have waited for their bytes, because they may not be slowed any more."""
+        """Forget the full buckets, because their accounts may no longer be slowed."""
         now = time.monotonic()
         self._slowed = {
             user_id: bucket
@@ -116,5 +116,5 @@ class QuotaEnforcement:
 
 
 def _inserts(update: bytes) -> bool:
-    """Return whether a Yjs update has structs. One without structs only deletes: it begins with 0 clients."""
+    """Return whether a Yjs update has structs. An update without structs begins with 0 clients, and only deletes."""
     return update[:1] != b"\0"

@@ -1,4 +1,4 @@
-"""The gateway's copy of the quotas, and of the use of accounts and canvases that are near to a bound."""
+"""The gateway's copy of the quotas, and of the uses of accounts and canvases that are near to a bound."""
 
 import math
 from collections.abc import Callable
@@ -23,9 +23,10 @@ _ORDER = list(QuotaStatus)
 
 
 class QuotaWatch:
-    """The use of accounts and canvases near to a bound. An account or canvas that is not named is below all bounds.
+    """The uses of accounts and canvases near to a bound, from the reports of the state service.
 
-    Without any report, nothing is refused: editing must not depend on the counts of a second service.
+    An account or canvas that no report names is below 80 % of its bounds. Before the first report, nothing is refused,
+    because editing must not depend on the answers of the service that counts.
     """
 
     def __init__(self, bus: Bus, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -54,7 +55,7 @@ class QuotaWatch:
         await self._copy.start()
 
     async def stop(self) -> None:
-        """Stop reading. The last known use stays in force."""
+        """Stop reading. The last known quotas and uses stay in force."""
         await self._copy.stop()
 
     def adopt(self, report: QuotaReport) -> None:
@@ -66,7 +67,7 @@ class QuotaWatch:
         self._changed()
 
     def merge(self, report: QuotaReport) -> None:
-        """Add a report on some accounts and canvases. The bytes of a day only grow."""
+        """Add a report on some accounts and canvases. Keep the larger count of a day, because counts only grow."""
         if report.day < self._day:
             return
         if report.day > self._day:
@@ -87,8 +88,11 @@ class QuotaWatch:
         self._changed()
 
     def most_used(self, caller: Caller, canvas_id: str | None = None) -> Use | None:
-        """Return the use that limits the caller most, of the account and of the canvas. None means below all bounds."""
-        # Nearly all accounts and canvases are below their bounds, and this runs for each edit.
+        """Return the use of the account or of the canvas that limits the caller most.
+
+        Return None when all uses are below 80 % of their bounds.
+        """
+        # Return early, because this runs for each edit, and nearly all accounts and canvases are in no report.
         account, _ = caller.charged_account
         if account not in self._accounts and canvas_id not in self._canvases:
             return None
@@ -98,7 +102,7 @@ class QuotaWatch:
         return max(uses, key=_rank, default=None)
 
     def seconds_until(self, moment: datetime) -> int:
-        """Return the whole seconds until a time, and at least 1."""
+        """Return the seconds until a time, rounded up, and at least 1."""
         return max(1, math.ceil((moment - self._clock()).total_seconds()))
 
     def _uses(self, caller: Caller, canvas_id: str | None) -> list[Use]:

@@ -1,11 +1,13 @@
 """Token buckets: in Redis, where all gateways share them, or in this process while Redis is not reachable.
 
-The algorithm is GCRA, a token bucket stored as one time stamp. It comes from throttled-py: its atomic script for Redis,
-which uses the clock of Redis, and its store in memory. Requests that arrive together are counted in one round trip.
+The algorithm is GCRA, a token bucket stored as one time stamp. throttled-py implements it twice: as an
+atomic script for Redis, which uses the clock of Redis, and with a store in memory. Requests that arrive together are
+counted in one round trip.
 """
 
 import asyncio
-from collections.abc import Sequence
+import functools
+import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -28,24 +30,28 @@ LOCAL = Counter(
 )
 
 SCRIPT = RedisLimitAtomicActionSpec.SCRIPTS.encode()
-"""The script as bytes, which redis-py sends without encoding them for each request."""
+
+_PING = b"*1\r\n$4\r\nPING\r\n"
 
 TIMEOUT = 0.25
-"""Seconds Redis has to answer or to accept a connection. After that the request is counted in this process."""
+"""Seconds that Redis has to accept a connection and to answer. After that, the request is counted in this process."""
 
 PROBE_INTERVAL = 0.5
 """Seconds between two attempts to reach Redis again."""
 
 BATCH = 256
-"""The limit of requests in one round trip. Redis needs some 10 µs for each, and serves no other client meanwhile."""
+"""Largest number of requests in one round trip. Redis needs about 10 µs for each, and serves no other client then."""
 
 LOCAL_KEYS = 50_000
-"""Keys counted in this process while Redis is not reachable. Beyond it, the least recently used key is removed."""
+"""Largest number of keys that are counted in this process. Beyond it, the least recently used key is removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class BucketResult:
-    """The result of taking a token. `reset`: seconds until the bucket is full; `retry_after`: until it has a token."""
+    """The result of taking a token.
+
+    `reset` is the number of seconds until the bucket is full. `retry_after` is the number until it has a token.
+    """
 
     allowed: bool
     limit: RateLimit
@@ -64,7 +70,7 @@ class _Waiting:
 
 
 class Buckets:
-    """Takes tokens from buckets by key, over its own Redis connection."""
+    """The token buckets by key, over a Redis connection of their own."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -79,7 +85,7 @@ class Buckets:
 
     async def take(self, key: str, limit: RateLimit) -> BucketResult:
         """Take a token from the bucket `key`. Without Redis, take it from a bucket in this process."""
-        # A changed limit starts with a full bucket. The time stamp of a slower limit would block requests for too long.
+        # A changed limit gets a new, full bucket: the time stamp of a slower limit would block requests too long.
         name = f"svgx:rate:{limit.requests}/{limit.seconds}:{key}"
         if self._probing is None:
             waiting = _Waiting(name, limit, asyncio.get_running_loop().create_future())
@@ -110,10 +116,12 @@ class Buckets:
                 try:
                     results = await self._take_batch(batch)
                 except Exception:
-                    log.exception("an answer of redis cannot be read; requests are counted here")
-                finally:  # also when this task is cancelled: no request waits without end
+                    log.exception(
+                        "an answer of redis cannot be read; this gateway counts by itself"
+                    )
+                finally:  # also when this task is cancelled, so that no request waits for ever
                     for waiting, result in zip(batch, results, strict=True):
-                        if not waiting.result.done():  # it is done when its request was cancelled
+                        if not waiting.result.done():  # done when the request was cancelled
                             waiting.result.set_result(result)
         finally:
             self._sending = False
@@ -126,19 +134,12 @@ class Buckets:
         if self._probing is not None:
             return [None] * len(batch)
         commands = [
-            (
-                "EVAL",
-                SCRIPT,
-                1,
-                each.key,
-                each.limit.seconds / each.limit.requests,
-                each.limit.requests,
-                1,
-            )
+            (_bulk(each.key.encode()), _encode_limit(each.limit.requests, each.limit.seconds))
             for each in batch
         ]
+        by_hash = [_RUN_BY_HASH + key + limit for key, limit in commands]
         try:
-            answers = await self._execute(commands)
+            answers = await self._execute(by_hash, [_RUN + b"".join(commands[0]), *by_hash[1:]])
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
             self._start_probing(error)
             return [None] * len(batch)
@@ -147,22 +148,25 @@ class Buckets:
             for each, (limited, remaining, reset, retry_after) in zip(batch, answers, strict=True)
         ]
 
-    async def _execute(self, commands: Sequence[tuple[bytes | str | float, ...]]) -> list[Any]:
-        """Return the answers. Raise `RedisError` or `OSError`, which includes `TimeoutError` after `TIMEOUT`."""
-        connection = self._connection
-        packed = connection.pack_commands(commands)
-        async with asyncio.timeout(TIMEOUT):
-            if connection.is_connected:
-                try:
-                    return await self._exchange(packed, len(commands))
-                except (RedisError, OSError):
-                    pass  # the connection may belong to a server that has restarted since; try a new one
-            return await self._exchange(packed, len(commands))
+    async def _execute(self, commands: list[bytes], first_commands: list[bytes]) -> list[Any]:
+        """Return the answers. Send `first_commands` instead on a new connection.
 
-    async def _exchange(self, packed: list[bytes], count: int) -> list[Any]:
+        Raise `RedisError` or `OSError`; a `TimeoutError` is an `OSError`.
+        """
+        async with asyncio.timeout(TIMEOUT):
+            if self._connection.is_connected:
+                try:
+                    return await self._exchange(commands)
+                except (RedisError, OSError):
+                    # The connection may belong to a server that has restarted since, or the server may have dropped
+                    # the script. Try a new connection.
+                    pass
+            return await self._exchange(first_commands)
+
+    async def _exchange(self, commands: list[bytes]) -> list[Any]:
         try:
-            await self._connection.send_packed_command(packed, check_health=False)
-            return [await self._connection.read_response() for _ in range(count)]
+            await self._connection.send_packed_command(b"".join(commands), check_health=False)
+            return [await self._connection.read_response() for _ in commands]
         except BaseException:
             # Disconnect, because an answer that was not read would be taken for the answer of the next command.
             await self._connection.disconnect(nowait=True)
@@ -188,13 +192,38 @@ class Buckets:
             self._probing = self._tasks.start("wait for redis", self._probe())
 
     async def _probe(self) -> None:
-        """Try to reach Redis in the background, so that no request waits for it."""
+        """Try to reach Redis again in the background, so that no request waits for Redis."""
         while True:
             try:
-                await self._execute([("PING",)])
+                await self._execute([_PING], [_PING])
             except (RedisError, OSError):
                 await asyncio.sleep(PROBE_INTERVAL)
             else:
                 log.info("redis is reachable again; all gateways share the limits")
                 self._probing = None
                 return
+
+
+def _bulk(value: bytes) -> bytes:
+    """Return a value as Redis reads it (RESP)."""
+    return b"$%d\r\n%b\r\n" % (len(value), value)
+
+
+@functools.lru_cache(maxsize=256)
+def _encode_limit(requests: int, seconds: int) -> bytes:
+    """Return the arguments of the script for one token: the seconds between two tokens, and the capacity."""
+    return b"".join(_bulk(each.encode()) for each in (repr(seconds / requests), str(requests), "1"))
+
+
+def _encode_run(command: bytes, script: bytes) -> bytes:
+    """Return the beginning of a command that runs a script with one key and three arguments."""
+    return b"*7\r\n" + b"".join(map(_bulk, (command, script, b"1")))
+
+
+_RUN = _encode_run(b"EVAL", SCRIPT)
+"""Runs the script by its text, and Redis then knows its hash."""
+
+_RUN_BY_HASH = _encode_run(
+    b"EVALSHA", hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest().encode()
+)
+"""Runs the script by its hash. Redis would hash the whole text for each request otherwise."""

@@ -15,10 +15,11 @@ from svgx_common.messaging.caller import Caller
 class RateLimitKey:
     """The counted account or address: `key` is `user:<id>` or `address:<address>`, with the /64 network for IPv6.
 
-    A visitor with a share link counts as `visitor:<address>`, with any number of links, and together with all visitors
-    of the link in `shared`, which is `link:<id>`. So these requests use up no limit of an account or of another link.
+    A request of a visitor with a share link counts twice. `key` is `visitor:<address>`, for all links of this visitor.
+    `shared` is `link:<id>`, for all visitors of this link. So visitors do not use up the limit of an account or of
+    another link.
 
-    `address` is None for a peer without one (a Unix socket).
+    `address` is None for a peer without an address (a Unix socket).
     """
 
     key: str
@@ -29,9 +30,9 @@ class RateLimitKey:
 
     @classmethod
     def of(cls, connection: HTTPConnection, caller: Caller | None) -> "RateLimitKey":
-        """Return the key of a connection. The middleware `trust_proxies` has already put in the client's address."""
-        address = _address(connection.client.host if connection.client else "")
-        counted = "unknown" if address is None else customer_key(address)
+        """Return the key of a connection. `trust_proxies` has already replaced a proxy's address by the client's."""
+        client = connection.scope.get("client")
+        address, counted = _counted(client[0] if client else "")
         if caller is not None and caller.is_visitor:
             return cls(f"visitor:{counted}", address, shared=f"link:{caller.link_id}")
         if caller is not None:
@@ -40,5 +41,7 @@ class RateLimitKey:
 
 
 @functools.lru_cache(maxsize=4096)
-def _address(host: str) -> IPv4Address | IPv6Address | None:
-    return parse_address(host)
+def _counted(host: str) -> tuple[IPv4Address | IPv6Address | None, str]:
+    """Return the address, and the text under which its customer is counted."""
+    address = parse_address(host)
+    return address, "unknown" if address is None else customer_key(address)

@@ -1,5 +1,6 @@
 """The rate limiter of one gateway: rules, token buckets and statistics together."""
 
+import functools
 import math
 from collections.abc import MutableMapping
 from dataclasses import replace
@@ -31,7 +32,7 @@ LINK_FACTOR = 10
 
 
 class RateLimiter:
-    """Counts requests against the rules. All gateways have the same rules, which the state service stores."""
+    """The counter of requests against the rules. All gateways have the same rules, which the state service stores."""
 
     def __init__(
         self,
@@ -71,7 +72,10 @@ class RateLimiter:
     async def admit(
         self, rate_class: RateClass, key: RateLimitKey, headers: MutableMapping[str, str]
     ) -> None:
-        """Count one request, and add the rate-limit headers to `headers`. Raise `TooManyRequests`."""
+        """Count one request, and add the rate-limit headers to `headers`. Raise `TooManyRequests` beyond a limit.
+
+        A request of a visitor counts for the visitor, and then for the share link.
+        """
         limit = self.rules.limit(rate_class, key)
         if limit is None:
             return
@@ -89,7 +93,7 @@ class RateLimiter:
                 raise _too_many(rate_class, result)
 
     async def admit_unknown_key(self, connection: HTTPConnection) -> None:
-        """Count one request to the auth service about an unknown API key. Raise `TooManyRequests`.
+        """Count one request to a service about an API key or share link that is not cached. Raise `TooManyRequests`.
 
         These requests count against the address, in a bucket of their own, because many programs with valid keys may
         share one address.
@@ -99,24 +103,24 @@ class RateLimiter:
     async def admit_page(
         self, connection: HTTPConnection, headers: MutableMapping[str, str]
     ) -> None:
-        """Count one request of a page against the address, and add the rate-limit headers. Raise `TooManyRequests`."""
+        """Count one request for a page against the address, and add the rate-limit headers. Raise `TooManyRequests`."""
         await self.admit(RateClass.READ, RateLimitKey.of(connection, None), headers)
 
     async def admit_scrape(
         self, connection: HTTPConnection, headers: MutableMapping[str, str]
     ) -> None:
-        """Count one request of the metrics against the address. Add headers and raise as `admit_page` does.
+        """Count one request for the metrics against the address. Add headers and raise as `admit_page` does.
 
-        These requests have a bucket of their own. So requests without a valid token do not use up the limit of
-        Prometheus when both come through one proxy.
+        These requests have a bucket of their own. Therefore requests without a valid token do not use up the limit of
+        Prometheus, even when they come through the same proxy.
         """
         await self._admit_read("metrics", RateLimitKey.of(connection, None), headers)
 
     async def admit_handshake(self, connection: HTTPConnection, caller: Caller | None) -> None:
         """Count one WebSocket handshake against the account, or the address without a valid token.
 
-        Raise `TooManyRequests`. Handshakes have a bucket of their own, so that tabs which connect again do not use up
-        the limit of the account's requests.
+        Raise `TooManyRequests`. Handshakes have a bucket of their own, so that tabs that reconnect do not use up the
+        limit of the account's requests.
         """
         await self._admit_read("handshakes", RateLimitKey.of(connection, caller), {})
 
@@ -130,7 +134,7 @@ class RateLimiter:
     async def _read(self) -> None:
         before = self.rules.version
         stored = await self._bus.ask(STORED, RateLimitsRequest())
-        # Rules that were broadcast during the request are newer than the answer.
+        # Rules that were broadcast during the request may be newer than the answer.
         if self.rules.version == before:
             self.adopt(stored)
 
@@ -154,11 +158,18 @@ def _headers(rate_class: RateClass, result: BucketResult) -> dict[str, str]:
 
     Resets are in seconds from now until the whole limit is available again.
     """
-    quota, reset = result.limit.requests, math.ceil(result.reset)
+    remaining, reset = str(result.remaining), str(math.ceil(result.reset))
+    quota, policy = _policy(rate_class.value, result.limit.requests, result.limit.seconds)
     return {
-        "RateLimit-Policy": f'"{rate_class}";q={quota};w={result.limit.seconds}',
-        "RateLimit": f'"{rate_class}";r={result.remaining};t={reset}',
-        "X-RateLimit-Limit": str(quota),
-        "X-RateLimit-Remaining": str(result.remaining),
-        "X-RateLimit-Reset": str(reset),
+        "RateLimit-Policy": policy,
+        "RateLimit": f'"{rate_class.value}";r={remaining};t={reset}',
+        "X-RateLimit-Limit": quota,
+        "X-RateLimit-Remaining": remaining,
+        "X-RateLimit-Reset": reset,
     }
+
+
+@functools.lru_cache(maxsize=256)
+def _policy(rate_class: str, requests: int, seconds: int) -> tuple[str, str]:
+    """Return `X-RateLimit-Limit` and `RateLimit-Policy`, which seldom change."""
+    return str(requests), f'"{rate_class}";q={requests};w={seconds}'

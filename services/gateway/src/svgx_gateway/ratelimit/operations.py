@@ -33,7 +33,8 @@ class RateLimitOperations:
     async def get_config(self, request: RateLimitsRequest, _: Call) -> RateLimits:
         """Return the limits in force.
 
-        They are read from the state service first, because a change that names an older version is refused.
+        Read the stored limits from the state service first. A client needs their version, because a change that names
+        an older version is refused.
         """
         self._limiter.adopt(await self._bus.ask(ratelimits.STORED, request))
         return self._limiter.rules.in_force()

@@ -1,4 +1,4 @@
-"""The limits in force: the admin's stored limits, and this gateway's settings for the other classes."""
+"""The limits in force: the limits that an admin has stored, and this gateway's settings for the other classes."""
 
 from ipaddress import ip_network
 

@@ -1,9 +1,10 @@
-"""Statistics of counted and refused requests. Each gateway collects its own, and Redis adds them up.
+"""Statistics of counted and refused requests. Each gateway counts its own requests, and Redis adds up the counts.
 
 All entries in Redis expire after about a day. They may be lost, because the limits do not depend on them.
 """
 
 import asyncio
+import functools
 import time
 from collections import Counter
 from datetime import UTC, datetime
@@ -34,10 +35,10 @@ FLUSH_INTERVAL = 1.0
 """Seconds between two deliveries to Redis."""
 
 MINUTE, STEP, DAY = 60, 600, 86_400
-"""Seconds. Counts are stored by the minute, callers in steps of ten minutes, both for a day."""
+"""Lengths of time in seconds. Counts are stored by the minute, and callers in steps of ten minutes, both for a day."""
 
 MAX_CALLERS = 200
-"""Callers stored for each class and step: those with the highest counts."""
+"""Number of callers that are stored for each class and step: the callers with the highest counts."""
 
 MAX_PENDING = 20_000
 """Counts by caller that may wait for Redis. Past this number, further requests are not counted."""
@@ -56,14 +57,14 @@ for _rate_class in CLASSES:
 
 
 class RateLimitStatistics:
-    """Counts requests in memory, and delivers the counts to Redis every `FLUSH_INTERVAL` seconds."""
+    """The counts of requests in memory, which are delivered to Redis every `FLUSH_INTERVAL` seconds."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._counts: Counter[tuple[str, str]] = Counter()
-        """By Redis key and hash field."""
+        """The counts to deliver, by Redis key and hash field."""
         self._callers: Counter[tuple[str, str]] = Counter()
-        """By Redis key and caller."""
+        """The counts to deliver, by Redis key and caller."""
 
     def count(self, rate_class: RateClass, caller: str, *, allowed: bool) -> None:
         """Count one request of `caller`."""
@@ -168,9 +169,11 @@ class RateLimitStatistics:
         ]
 
 
+@functools.lru_cache(maxsize=256)
 def _minute_key(minute: int) -> str:
     return f"svgx:rate:minute:{minute}"
 
 
+@functools.lru_cache(maxsize=256)
 def _callers_key(step: int, rate_class: RateClass, kind: str) -> str:
     return f"svgx:rate:callers:{step}:{rate_class}:{kind}"

@@ -77,10 +77,8 @@ class Admission:
         `LINK_FACTOR` times as many. Enter the context before the next await.
         """
         by_address = self.admit_account(address)
-        by_link = self.admit_account(link, factor=LINK_FACTOR)
-        if by_address is None or by_link is None:
-            return None
-        return _both(by_address, by_link)
+        by_link = by_address and self.admit_account(link, factor=LINK_FACTOR)
+        return by_address and by_link and _both(by_address, by_link)
 
     @contextlib.contextmanager
     def _count(self) -> Iterator[None]:

@@ -25,16 +25,19 @@ from svgx_gateway.websocket.transport.inflow import Inflow
 from svgx_yjs import awareness, protocol
 
 SLOW_BYTES = 1024 * 1024
-"""Queued bytes of one client. Beyond this limit its broadcasts are dropped, and it gets one merged catch-up later."""
+"""Queued bytes of one client. Beyond it, its broadcasts are dropped, and the client gets one merged catch-up later."""
 
 HARD_BYTES = 64 * 1024 * 1024
-"""Queued bytes of one client, of broadcasts and answers. Beyond this limit the connection is closed."""
+"""Queued bytes of one client, in broadcasts and answers together. Beyond this limit the connection is closed.
+
+A message for an empty queue may be larger.
+"""
 
 LAGGING_SECONDS = 60.0
 """Seconds that a client may lag. A broadcast after this time closes the connection."""
 
 HEARTBEAT = protocol.encode_awareness(awareness.encode([]))
-"""A message that changes nothing."""
+"""An awareness update without states, which changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +50,22 @@ class Closing:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """The client gets all broadcasts."""
+    """The flow to a client that gets all broadcasts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lagging:
-    """The client reads too slowly: broadcasts are dropped until its queue is empty."""
+    """The flow to a client that reads too slowly: broadcasts are dropped until its queue is empty."""
 
     since: float
     """Time of the first dropped broadcast, in seconds of the monotonic clock."""
     vector: bytes
-    """State vector that the client is known to have; the catch-up starts from it."""
+    """A state vector of content that the client certainly has. The catch-up starts from this state vector."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Nothing is sent any more."""
+    """The flow of a connection that has ended: nothing is sent any more."""
 
 
 Flow = Live | Lagging | Ended
@@ -71,7 +74,7 @@ Flow = Live | Lagging | Ended
 
 @dataclass(frozen=True, slots=True)
 class KnownRole:
-    """The role is up to date."""
+    """A role that is up to date."""
 
     role: CanvasRole
     changes: int
@@ -80,12 +83,12 @@ class KnownRole:
 
 @dataclass(frozen=True, slots=True)
 class RoleInDoubt:
-    """A change was announced and the new role is being looked up: no edit is accepted until it is known."""
+    """A role that may have changed. The new role is being looked up, and no edit is accepted until it is known."""
 
     role: CanvasRole
     """The role before the change."""
     changes: int
-    """Number of announced changes, with this one."""
+    """Number of announced changes, including the newest."""
 
 
 RoleState = KnownRole | RoleInDoubt
@@ -134,20 +137,21 @@ class Connection:
         self._transport_bytes = transport_bytes
         """Returns the bytes that the transport has taken and not sent."""
         self.handshake = handshake
-        """The span of the handshake."""
+        """The context of the span of the handshake; None without such a span."""
         self.saved_counter = SavedCounter()
         self.awareness = AwarenessOwner()
         self.closing: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
-        """The first reason to close the connection."""
+        """A future for the close code and reason of the connection. Only the first `close` sets its result."""
         self._websocket = websocket
         self._write_frame = write_frame
         """Writes an encoded frame and returns True, or returns False when the client is behind."""
         self._caller = caller
         self._wants_saved = wants_saved
         self.wants_quota = wants_quota
-        """True when the client understands notices about quotas. Its refused edits do not end the connection."""
+        """True when the client understands notices about quotas. An edit refused for a quota then gets a notice, and
+        does not end the connection."""
         self.lacks_edits = False
-        """True when the server lacks edits of the client, because one was refused for a quota."""
+        """True when the server lacks edits of the client, because an edit was refused for a quota."""
         self._told_status = QuotaStatus.BELOW
         self._role: RoleState = KnownRole(role, changes=0)
         self._limit_viewer()
@@ -155,7 +159,7 @@ class Connection:
         """Set when `_role` is a `KnownRole` again; None before the first doubt, because an event takes 0.8 kB."""
         self._flow: Flow = Live()
         self._backlog: _Backlog | None = None
-        """The messages that wait for the client; None before the first one, because most clients are never behind."""
+        """The messages that wait for the client; None until a message waits, because most clients are never behind."""
         self._begin_writing: Callable[[], None] | None = None
         self._queued_bytes = 0
         self.written_bytes = 0
@@ -270,7 +274,7 @@ class Connection:
         return True
 
     def begin_catch_up(self) -> bytes | None:
-        """Queue broadcasts again. Return the state vector to catch up from, or None when the client does not lag."""
+        """Deliver broadcasts again. Return the state vector of the catch-up, or None when the client does not lag."""
         match self._flow:
             case Lagging(vector=vector):
                 self._flow = Live()
@@ -283,7 +287,7 @@ class Connection:
         self.send_frame(message, encode_frame(message))
 
     def send_frame(self, message: bytes, frame: bytes) -> None:
-        """Send a message with its encoded frame. Queue the message if an earlier one waits or the client is behind."""
+        """Send a message by its encoded frame. Queue the message if an earlier one waits or the client is behind."""
         if isinstance(self._flow, Ended):
             return
         self._is_quiet = False
@@ -357,7 +361,7 @@ class Connection:
             self.end()
 
     def end(self) -> None:
-        """Send nothing more. Release the memory of the queue, and every task that waits for the queue to empty."""
+        """Send nothing more. Release the memory of the queue, and wake every task that waits for an empty queue."""
         self._flow = Ended()
         self._begin_writing = None
         if self._backlog is not None:

@@ -1,4 +1,4 @@
-"""The document messages of clients: each becomes one edit, and a large one, such as a first sync, several edits."""
+"""The document messages of clients. Each becomes one edit, and large ones, such as first syncs, become several."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ PIECE_BYTES = 64 * 1024
 """Bytes of one of these edits, unless a single struct is larger."""
 
 MAX_CUTS = 2
-"""Messages that are cut at the same time, each in a thread. Cutting the largest one takes seconds of a processor."""
+"""Messages that are cut at the same time, each in a thread. Cutting a message of the largest size takes seconds."""
 
 
 class DocumentMessages:
@@ -27,7 +27,7 @@ class DocumentMessages:
         self._quotas = quotas
         self._cuts = asyncio.Semaphore(MAX_CUTS)
         self._cuts_by_account: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        """An account's messages are cut one after the other, so that it does not delay all others."""
+        """A lock for each account: its messages are cut one after the other, so that other accounts get turns."""
 
     async def receive(
         self, connection: Connection, outbox: Outbox, update: bytes, *, is_step_2: bool
@@ -69,7 +69,7 @@ class DocumentMessages:
             return True
         connection.tell_quota(use)
         if not connection.wants_quota:
-            # Retrying may help without a deletion by this client, even for a full canvas: others may delete content.
+            # Tell the client to retry later, even for a full canvas, because other clients may delete content.
             error = self._quotas.error(use)
             raise QuotaExceeded(error.detail, limit=use.limit, retry_after=error.retry_after)
         connection.lacks_edits = True
@@ -78,8 +78,8 @@ class DocumentMessages:
     async def _cut(self, connection: Connection, update: bytes) -> Pieces:
         """Cut a message. Raises `Malformed` and `TooLarge`.
 
-        The thread cannot be cancelled. When the connection ends, the account and the memory of the message stay taken
-        until the thread has ended.
+        The thread cannot be cancelled. When the connection ends, the account's lock and the memory of the message are
+        kept until the thread has ended.
         """
         account = connection.caller.user_id
         own = self._cuts_by_account.setdefault(account, asyncio.Lock())
@@ -102,6 +102,6 @@ class DocumentMessages:
 async def _may_edit(connection: Connection, outbox: Outbox) -> bool:
     """Wait for capacity, and return whether the client may edit. The answer holds until the caller's next await."""
     await outbox.wait_for_capacity()
-    # The role comes last: nothing may be awaited between the check of the role and the edit.
+    # Wait for the role last, because nothing may be awaited between the check of the role and the edit.
     await connection.wait_for_known_role()
     return connection.may_edit

@@ -33,11 +33,14 @@ from svgx_yjs import protocol
 log = structlog.get_logger(__name__)
 
 MAX_REASON_BYTES = 120
-"""Bytes of a close frame's reason that are sent (RFC 6455 allows 123). The rest is cut off."""
+"""Largest number of bytes of a close frame's reason (RFC 6455 allows 123). The rest is cut off."""
 
 
 CountHandshake = Callable[[HTTPConnection, Caller | None], Awaitable[None]]
-"""Counts a handshake of a caller, or of an address without a valid token. Raises `TooManyRequests`."""
+"""A function that counts a handshake of a caller or, without a valid token, of an address.
+
+It raises `TooManyRequests`.
+"""
 
 
 class YjsEndpoint:
@@ -45,11 +48,11 @@ class YjsEndpoint:
 
     1. The page's origin: 403 instead of the upgrade.
     2. The number of connections on the gateway: 503 instead of the upgrade.
-    3. The rate of handshakes of the account that the token names, or of the address when the token is not valid or is
-       that of a share link: 429 instead of the upgrade, after which clients try again.
-    4. A wrong token, then the number of connections of the account, or of the address and the share link: the upgrade,
-       then a close code, because a page can read the close code and its reason, and cannot read the status of a refused
-       upgrade.
+    3. The rate of handshakes: 429 instead of the upgrade, after which clients try again. The handshake counts for the
+       account that the token names. For an invalid token, it counts for the address. For a share link without an
+       account, it counts for the address and for the link.
+    4. The token, then the number of connections of the account, or of the address and the share link. A refused socket
+       gets the upgrade and then a close code: a page can read a close code, but not the status of a refused upgrade.
     5. After the upgrade, the caller's role on the canvas.
     """
 
@@ -113,7 +116,7 @@ class YjsEndpoint:
             await close_socket(websocket, await self._serve_accepted(websocket, identity))
 
     async def _authenticate(self, websocket: WebSocket) -> Identity | SvgxError:
-        """Return the identity, or the error of a wrong token or of an unavailable auth service."""
+        """Return the identity, or the error of a wrong token, too many unknown keys, or an unavailable service."""
         try:
             return await self._sessions.authenticator.authenticate_websocket(websocket)
         except SvgxError as error:

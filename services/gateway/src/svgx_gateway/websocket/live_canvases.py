@@ -18,7 +18,6 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
 from svgx_common.observability.log_ids import use_ids
 from svgx_gateway.identity.canvas_roles import CanvasRoles
-from svgx_gateway.identity.identity import NEVER
 from svgx_gateway.identity.revocations import ACCOUNT_CHANGED
 from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.connection import Connection
@@ -148,17 +147,19 @@ class LiveCanvases:
 
     def watch_link(
         self, connection: Connection, canvas: LiveCanvas, expires_at: float | None
-    ) -> asyncio.TimerHandle:
+    ) -> asyncio.TimerHandle | None:
         """Start a timer that takes the share link from a connection when the link expires.
 
-        `expires_at` is in Unix seconds. The connection then has the role of its account only.
+        `expires_at` is in Unix seconds; return None without it. The connection then has the role of its account only.
         """
+        if expires_at is None:
+            return None
 
         def expire() -> None:
             connection.renew(connection.caller.with_link(None))
             self._role_checks.check_later(connection, canvas)
 
-        seconds = max(0.0, (NEVER if expires_at is None else expires_at) - time.time())
+        seconds = max(0.0, expires_at - time.time())
         return asyncio.get_running_loop().call_later(seconds, expire)
 
     def connections(self) -> Iterator[tuple[str, Connection]]:

@@ -1,4 +1,4 @@
-"""Look up the role of an open connection again when the role may have changed."""
+"""The role checks of open connections: a role is looked up again when it may have changed."""
 
 import asyncio
 import time
@@ -35,14 +35,14 @@ class RoleChecks:
             self.check_later(connection, canvas)
 
     def check_later(self, connection: Connection, canvas: LiveCanvas) -> None:
-        """Check the role of one connection in the background. Its edits wait until the role is known."""
+        """Check the role of one connection in the background. The connection's edits wait until the role is known."""
         connection.doubt_role()
         self._background.start("role check", self.check(connection, canvas))
 
     async def check(self, connection: Connection, canvas: LiveCanvas) -> None:
         """Look up a connection's role and adopt it. Close the connection when it has no role, or the lookup fails.
 
-        A client that has become an editor is asked for its edits, because the gateway has discarded them before.
+        A client that has become an editor is asked for its edits, because the gateway has discarded its earlier edits.
         """
         changes = connection.role.changes
         try:

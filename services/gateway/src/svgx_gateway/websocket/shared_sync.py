@@ -29,8 +29,8 @@ class SharedReply:
 class SharedSync:
     """The sync requests of one canvas. `request` asks the holder for the content that a state vector lacks.
 
-    A client gets all broadcasts from its join on, so it needs a reply to a request that starts after its join. For each
-    state vector, one request is under way, and the clients that join meanwhile share the next one.
+    A client gets all broadcasts after its join. Therefore it needs a reply to a request that starts after its join. For
+    each state vector, at most one request is under way, and the clients that join meanwhile share the next request.
     """
 
     def __init__(self, request: Callable[[bytes], Awaitable[SyncReply]]) -> None:
@@ -45,7 +45,7 @@ class SharedSync:
             task = asyncio.create_task(self._run(state_vector), name="sync")
             task.add_done_callback(_read_error)
             self._next[state_vector] = task
-        # A client that leaves must not end the request of the others.
+        # A client that leaves must not cancel the request that other clients share.
         return await asyncio.shield(task)
 
     def stop(self) -> None:
@@ -67,6 +67,6 @@ class SharedSync:
 
 
 def _read_error(task: "asyncio.Task[SharedReply]") -> None:
-    """Read the error of a request. Otherwise asyncio would log it when all its clients have left."""
+    """Read the error of a request. Otherwise asyncio would log the error when all clients of the request have left."""
     if not task.cancelled():
         task.exception()

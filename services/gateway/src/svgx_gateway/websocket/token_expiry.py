@@ -1,4 +1,4 @@
-"""Token expiry: a connection lasts until its access token expires, unless the client sends a fresh token before."""
+"""Token expiry: a connection ends when its access token expires, unless the client sends a fresh token before."""
 
 import asyncio
 import time
@@ -21,8 +21,8 @@ class TokenExpiry:
     """The timers that close one connection when its token expires.
 
     With `wants_notice`, the client gets a notice before the expiry. With `wants_confirmation` too, the client gets
-    another notice after each renewal. Without `wants_confirmation`, the client gets no second notice after a renewal
-    with a token that does not expire later, because it would answer with the same token again.
+    another notice after each renewal. Without `wants_confirmation`, a renewal starts a new notice only if the fresh
+    token expires later. Otherwise, the client would answer the notice with the same token again.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class TokenExpiry:
         self._wants_notice = wants_notice
         self._wants_confirmation = wants_confirmation
         self._expires_at = 0.0
-        """Unix time in seconds."""
+        """The Unix time, in seconds, at which the newest token expires."""
         self._timers: list[asyncio.TimerHandle] = []
         self._start_timers(identity)
 

@@ -17,7 +17,7 @@ PAGE = 200
 
 
 class StoredAccounts:
-    """Reads and adds accounts with their secrets. The secrets are never logged."""
+    """The accounts of the auth service, with their secrets. The secrets are never logged."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus

@@ -1,4 +1,4 @@
-"""Makes records of backups that are only at the target, for example after the loss of the database."""
+"""Make records of backups that are only at the target, for example after the loss of the database."""
 
 import structlog
 
@@ -10,7 +10,7 @@ log = structlog.get_logger(__name__)
 
 
 class Adoption:
-    """Finds the backups of the target."""
+    """The search for backups at the target that have no record in the database."""
 
     def __init__(self, database: Database, archive: Archive) -> None:
         self._database = database
@@ -18,9 +18,9 @@ class Adoption:
         self._refused: set[str] = set()
 
     async def adopt_all(self) -> int:
-        """Make records of all complete backups of the target. Return the number of new ones.
+        """Make records of all complete backups at the target. Return the number of new records.
 
-        A folder that is not a backup, or a backup with another key, is skipped. Raises `TargetFailed`.
+        A folder without a backup that this service can use is skipped now and in later calls. Raises `TargetFailed`.
         """
         folders = await self._archive.target.folders()
         rows = await self._database.rows("known_backups", folders)

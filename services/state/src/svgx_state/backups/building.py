@@ -1,4 +1,4 @@
-"""Builds the parts of backups from the settings, for the service and for its commands."""
+"""Build the parts of backups from the settings, for the service and for its commands."""
 
 from dataclasses import dataclass
 

@@ -3,6 +3,7 @@
 import json
 import secrets
 from datetime import UTC, datetime
+from typing import Literal
 
 from svgx_common.contract.errors import Conflict, Invalid, NotFound, Unavailable
 from svgx_common.contract.storage.backups import (
@@ -37,7 +38,7 @@ from svgx_state.backups.format.manifest import FORMAT, Refused
 from svgx_state.backups.format.target import TargetFailed
 
 LATEST = "latest"
-"""The id that stands for the newest complete backup."""
+"""The id that stands for the newest complete backup of all canvases."""
 
 MAX_CHAIN = 24
 """Largest number of incremental backups on one full backup. The next backup is full, so that a restore stays quick."""
@@ -73,9 +74,7 @@ class Catalogue:
                 raise NotFound("there is no canvas with this id", field="canvas_id")
             # Lock the task before the backups, as the replica that ends a task does. Otherwise the two transactions
             # could wait for each other's locks.
-            if await session.row("add_task", "backup", backup_id) is None:
-                running = await session.row("task_of_kind", "backup")
-                raise Conflict(f"the backup {running['subject_id'] if running else ''} is running")
+            await _add_task(session, "backup", backup_id)
             parent_id = await self._parent(session, request)
             kind = BackupType.FULL if parent_id is None else BackupType.INCREMENTAL
             await session.run(
@@ -113,7 +112,11 @@ class Catalogue:
         return BackupPage(items=[backup_of(row) for row in page], next=following)
 
     async def request_verification(self, backup_id: str) -> Backup:
-        """Add the task to read a backup back. Raises `NotFound`, `Conflict`, or `Unavailable`."""
+        """Add the task to read a backup back.
+
+        Raises `NotFound`, `Conflict` for a backup that is not complete, and `Unavailable` when the target does not
+        answer.
+        """
         backup_id = await self._known(backup_id)
         async with self._database.transaction() as session:
             # Lock the task before the backup, as the replica that ends the task does. Otherwise the two transactions
@@ -126,7 +129,10 @@ class Catalogue:
         return backup_of(row)
 
     async def request_deletion(self, backup_id: str) -> Backup:
-        """Add the task to delete a backup. Raises `NotFound`, or `Conflict` when the backup is needed."""
+        """Add the task to delete a backup.
+
+        Raises `NotFound`, and `Conflict` while the backup runs, another backup builds on it or a restore reads it.
+        """
         backup_id = await self._resolve(backup_id)
         async with self._database.transaction() as session:
             # Lock the task before the backup, as all transactions do. A refusal below rolls the new task back.
@@ -165,9 +171,7 @@ class Catalogue:
         async with self._database.transaction() as session:
             restore_id = new_id()
             # Lock the task before the backup, as all transactions do.
-            if await session.row("add_task", "restore", restore_id) is None:
-                running = await session.row("task_of_kind", "restore")
-                raise Conflict(f"the restore {running['subject_id'] if running else ''} is running")
+            await _add_task(session, "restore", restore_id)
             await self._lock_complete(session, backup_id)
             row = await session.row(
                 "add_restore", restore_id, backup_id, request.canvas_id, user_id
@@ -218,7 +222,10 @@ class Catalogue:
         return RestoredCanvasPage(items=items, next=following)
 
     async def _parent(self, session: Session, request: CreateBackupRequest) -> str | None:
-        """Return the id of the backup on which an incremental one builds, or None for a full one. Lock that backup."""
+        """Return the id of the backup on which the requested one builds, or None for a full backup. Lock the parent.
+
+        Raises `NotFound` or `Conflict` for a `base` that is unknown or not suitable.
+        """
         # Accounts are always backed up as a whole.
         if request.backup_type is BackupType.FULL or request.state_type is StateType.USERS:
             return None
@@ -248,6 +255,10 @@ class Catalogue:
         return None
 
     async def _resolve(self, backup_id: str) -> str:
+        """Return the id of the newest complete backup of all canvases for `LATEST`, and any other id as it is.
+
+        Raises `NotFound` for `LATEST` without such a backup.
+        """
         if backup_id != LATEST:
             return backup_id
         row = await self._database.row("newest_backup")
@@ -257,7 +268,10 @@ class Catalogue:
         return newest
 
     async def _known(self, backup_id: str) -> str:
-        """Return the id of a backup. Adopt a backup that has no record in the database from the target."""
+        """Return the id of a backup. If the database has no record of the backup, make the record from the target.
+
+        Raises `NotFound` for a backup that this service cannot use, and `Unavailable` when the target fails.
+        """
         backup_id = await self._resolve(backup_id)
         if await self._database.row("backup_record", backup_id) is None:
             try:
@@ -339,6 +353,15 @@ def restore_of(row: Row) -> Restore:
         users_refused=row["users_refused"],
         error=row["error"],
     )
+
+
+async def _add_task(session: Session, kind: Literal["backup", "restore"], subject_id: str) -> None:
+    """Add the task of a new backup or restore. Raises `Conflict` with the id of another one that runs."""
+    while await session.row("add_task", kind, subject_id) is None:
+        running = await session.row("task_of_kind", kind)
+        if running is not None:
+            raise Conflict(f"the {kind} {running['subject_id']} is running")
+        # The other task has ended between the two statements.
 
 
 def _check(request: CreateBackupRequest) -> None:

@@ -78,7 +78,7 @@ class _Written:
 
 
 class BackupWriter:
-    """Writes backups."""
+    """The writer of backups."""
 
     def __init__(
         self,
@@ -197,7 +197,8 @@ class BackupWriter:
     ) -> CanvasRecord | None:
         """Return a canvas, with all content or with the edits since the parent. Return None when nothing changed.
 
-        One statement reads the content, so that it belongs to one revision even while others edit the canvas.
+        `before` is the canvas in the index of the parent, or None if the parent does not have it. One statement reads
+        the content, so that the content belongs to one revision even while others edit the canvas.
         """
         if before is not None and before.lineage == facts.lineage and revision >= before.revision:
             if (revision, facts.digest()) == (before.revision, before.digest):
@@ -208,7 +209,7 @@ class BackupWriter:
         try:
             content = await self._journal.load(facts.id, after)
         except NotFound:
-            pass  # the canvas is deleted
+            pass  # the canvas is marked as deleted; the query below also reads deleted canvases
         else:
             # The journal may return all content instead of the tail. A restore then applies more than it needs.
             is_tail = len(content.updates) == content.revision - after
@@ -295,6 +296,7 @@ class BackupWriter:
     async def _note(
         self, task: Task, record: Row, written: _Written, entries: list[ObjectEntry]
     ) -> None:
+        """Add the entries of stored objects to the database, with the progress of the backup."""
         number = len(written.entries)
         written.entries += entries
         async with self._tasks.step(task) as session:
@@ -337,7 +339,7 @@ class BackupWriter:
             write_manifest, manifest, self._archive.seal, self._version
         )
         async with self._tasks.step(task):
-            pass  # a replica that lost the task writes no manifest
+            pass  # raises `TaskLost`, so that a replica that lost the task writes no manifest
         if task.attempts > 1:
             await self._remove_unlisted(manifest)
         await self._archive.target.put(object_name(task.subject_id, NAME), content)
@@ -359,7 +361,7 @@ class BackupWriter:
             await session.run("forget_backup_objects", task.subject_id, 0)
 
     async def _remove_unlisted(self, manifest: Manifest) -> None:
-        """Delete the objects of earlier attempts that were written again."""
+        """Delete the objects of earlier attempts that are not in the manifest, because they were written again."""
         listed = {object_name(manifest.backup_id, each.name) for each in manifest.objects}
         found = await self._archive.target.names(manifest.backup_id)
         await self._archive.target.delete([name for name in found if name not in listed])

@@ -1,4 +1,4 @@
-"""Deleting backups, and the retention that selects them. A backup on which another one builds is kept."""
+"""The deletion of backups, and the retention that selects them. A backup on which a kept backup builds is kept."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from svgx_state.backups.tasks import Task, Tasks
 log = structlog.get_logger(__name__)
 
 FAILED_DAYS = 1
-"""Days after which a failed backup is deleted, if there is a retention at all."""
+"""Days after which a failed backup is deleted, if the retention has any rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class BackupFacts:
     status: str
     created_at: datetime
     scope: str = ""
-    """The content of the backup. Only backups of the same scope replace each other."""
+    """The state type, the canvas and the owner of the backup. Only backups of the same scope replace each other."""
 
 
 def expired(backups: Sequence[BackupFacts], retention: Retention, now: datetime) -> list[str]:
@@ -84,7 +84,7 @@ def expired(backups: Sequence[BackupFacts], retention: Retention, now: datetime)
 
 
 class BackupRemover:
-    """Deletes the objects of backups, and then their records."""
+    """The remover of backups. It deletes the objects of a backup, and then the record."""
 
     def __init__(
         self, database: Database, tasks: Tasks, archive: Archive, retention: Retention
@@ -95,7 +95,7 @@ class BackupRemover:
         self._retention = retention
 
     async def remove(self, task: Task) -> None:
-        """Delete the backup of a task. A repeated call completes an interrupted one. Raises `TargetFailed`."""
+        """Delete the backup of a task. A repeated call completes an interrupted deletion. Raises `TargetFailed`."""
         folder = task.subject_id
         # A folder without a manifest does not count as a backup.
         await self._archive.target.delete([object_name(folder, NAME)])

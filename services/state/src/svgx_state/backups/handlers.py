@@ -8,7 +8,7 @@ from svgx_state.backups.catalogue import Catalogue
 
 
 class BackupHandlers:
-    """The handlers, one method for each operation. Without a target, all refuse with the name of the setting."""
+    """The handlers, one method for each operation. Each raises `Conflict` while `BACKUP_URL` is not set."""
 
     def __init__(self, backups: Backups | None) -> None:
         self._backups = backups
@@ -28,49 +28,49 @@ class BackupHandlers:
     async def create_backup(
         self, request: contract.CreateBackupRequest, call: Call
     ) -> contract.Backup:
-        backup = await self._configured().request_backup(request, call.signed_in().user_id)
+        backup = await self._catalogue().request_backup(request, call.signed_in().user_id)
         self._wake()
         return backup
 
     async def list_backups(
         self, request: contract.ListBackupsRequest, _: Call
     ) -> contract.BackupPage:
-        return await self._configured().page(request)
+        return await self._catalogue().page(request)
 
     async def get_backup(self, request: contract.BackupRequest, _: Call) -> contract.Backup:
-        return await self._configured().get(request.backup_id)
+        return await self._catalogue().get(request.backup_id)
 
     async def verify_backup(self, request: contract.BackupRequest, _: Call) -> contract.Backup:
-        backup = await self._configured().request_verification(request.backup_id)
+        backup = await self._catalogue().request_verification(request.backup_id)
         self._wake()
         return backup
 
     async def delete_backup(self, request: contract.BackupRequest, _: Call) -> contract.Backup:
-        backup = await self._configured().request_deletion(request.backup_id)
+        backup = await self._catalogue().request_deletion(request.backup_id)
         self._wake()
         return backup
 
     async def restore_backup(
         self, request: contract.RestoreRequest, call: Call
     ) -> contract.Restore:
-        restore = await self._configured().request_restore(request, call.signed_in().user_id)
+        restore = await self._catalogue().request_restore(request, call.signed_in().user_id)
         self._wake()
         return restore
 
     async def list_restores(
         self, request: contract.ListRestoresRequest, _: Call
     ) -> contract.RestorePage:
-        return await self._configured().restore_page(request)
+        return await self._catalogue().restore_page(request)
 
     async def get_restore(self, request: contract.RestoreIdRequest, _: Call) -> contract.Restore:
-        return await self._configured().get_restore(request.restore_id)
+        return await self._catalogue().get_restore(request.restore_id)
 
     async def restored_canvases(
         self, request: contract.RestoredCanvasesRequest, _: Call
     ) -> contract.RestoredCanvasPage:
-        return await self._configured().restored_canvases(request)
+        return await self._catalogue().restored_canvases(request)
 
-    def _configured(self) -> Catalogue:
+    def _catalogue(self) -> Catalogue:
         if self._backups is None:
             raise Conflict("there is no place for backups: set BACKUP_URL of the state service")
         return self._backups.catalogue

@@ -1,9 +1,10 @@
-"""Restoring a backup: it is verified first, then accounts and canvases are restored one by one."""
+"""The restore of a backup: verify the backup, add its accounts, and restore its canvases one by one."""
 
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import structlog
 
@@ -18,7 +19,7 @@ from svgx_common.contract.errors import (
 )
 from svgx_common.contract.operation import Empty
 from svgx_common.contract.state import CANVAS_ACCESS_CHANGED, Entry
-from svgx_common.contract.storage.backups import RestoreOutcome
+from svgx_common.contract.storage.backups import RefusedAccount, RestoreOutcome
 from svgx_common.contract.storage.events import RestoreCompleted
 from svgx_common.events.outbox import emit
 from svgx_common.messaging.bus import Bus
@@ -46,11 +47,11 @@ MAX_REFUSED_NAMED = 20
 
 _USERS = "users:"
 _CANVASES = "canvases:"
-"""The first part of a restore's position. The second part is the id of the last finished account or canvas."""
+"""The beginnings of a restore's position. The id of the last finished account or canvas follows."""
 
 
 class BackupRestorer:
-    """Restores backups."""
+    """The restorer of backups."""
 
     def __init__(
         self,
@@ -85,18 +86,16 @@ class BackupRestorer:
         chain = await Chain.open(self._archive, record["backup_id"])
         if not record["verified"]:
             metrics.RESTORE_PROGRESS.set(0)
-            checked = await self._checker.check(chain, lambda _: None, only=only)
+            checked = await self._checker.check(chain, only=only)
             async with self._tasks.step(task) as session:
                 await session.run("note_verified", task.subject_id, checked.canvases)
         position = task.position
-        refused: list[str] = []
+        refused = _Refused(record["users_refused"], record["error"])
         if only is None and not position.startswith(_CANVASES):
-            refused = await self._restore_users(task, chain, position.removeprefix(_USERS))
+            await self._restore_users(task, chain, position.removeprefix(_USERS), refused)
         await self._restore_canvases(task, record, chain, only)
         async with self._tasks.end(task) as session:
-            finished = await session.row(
-                "finish_restore", task.subject_id, None, _refusals(refused)
-            )
+            finished = await session.row("finish_restore", task.subject_id, None, refused.text())
             assert finished is not None
             completed = RestoreCompleted(
                 backup_id=record["backup_id"],
@@ -108,14 +107,15 @@ class BackupRestorer:
         metrics.RESTORE_SECONDS.observe(time.monotonic() - started)
         log.info("restored", restore_id=task.subject_id, outcome=finished["status"])
 
-    async def _restore_users(self, task: Task, chain: Chain, after: str) -> list[str]:
-        """Add the accounts that do not exist. Return those that could not be added, with the reason."""
-        refused: list[str] = []
+    async def _restore_users(
+        self, task: Task, chain: Chain, after: str, refused: "_Refused"
+    ) -> None:
+        """Add the accounts after an id that do not exist. The record names those that could not be added."""
         async for accounts in chain.accounts():
             if accounts[-1].id <= after:
                 continue
             result = await self._accounts.add(accounts)
-            refused += [f"{each.id} ({each.field})" for each in result.refused]
+            refused.add(result.refused)
             async with self._tasks.step(task, f"{_USERS}{accounts[-1].id}") as session:
                 await session.run(
                     "note_restored_users",
@@ -123,8 +123,8 @@ class BackupRestorer:
                     result.added,
                     result.kept,
                     len(result.refused),
+                    refused.names,
                 )
-        return refused
 
     async def _restore_canvases(
         self, task: Task, record: Row, chain: Chain, only: str | None
@@ -148,7 +148,11 @@ class BackupRestorer:
     async def _restore_or_fail(
         self, task: Task, record: Row, canvas: StoredCanvas
     ) -> tuple[RestoreOutcome, str | None]:
-        """Restore one canvas. Return the outcome, and a detail for people."""
+        """Restore one canvas. Return the outcome, and a detail for admins or None.
+
+        Raises `Unavailable` or `DeadlineExceeded` only while the database does not answer or no worker can be started.
+        Any other error fails only this canvas.
+        """
         try:
             return await self._restore_canvas(task, record, canvas)
         except (Unavailable, DeadlineExceeded) as error:
@@ -161,7 +165,7 @@ class BackupRestorer:
             raise Unavailable("no worker process can be started; try again") from None
         except (SvgRefused, WorkerError) as error:
             log.warning("could not restore a canvas", canvas_id=canvas.facts.id, error=str(error))
-            return RestoreOutcome.FAILED, "its content takes too much time or memory to read"
+            return RestoreOutcome.FAILED, "the content takes too much time or memory to read"
 
     async def _restore_canvas(
         self, task: Task, record: Row, canvas: StoredCanvas
@@ -180,7 +184,8 @@ class BackupRestorer:
                 await session.run("add_restored_members", facts.id, _members(facts.members))
         row = await self._database.row("canvas_to_restore", facts.id)
         if row is None or row["purging"]:
-            return RestoreOutcome.FAILED, "it is being removed for good; repeat the restore later"
+            detail = "the canvas is being removed for good; repeat the restore later"
+            return RestoreOutcome.FAILED, detail
         if row["restored_by"] == task.subject_id:
             await self._fill(task, record, canvas)
             return RestoreOutcome.CREATED, None
@@ -192,7 +197,10 @@ class BackupRestorer:
     async def _edit(
         self, task: Task, record: Row, canvas: StoredCanvas, *, deleted: bool
     ) -> tuple[RestoreOutcome, str | None]:
-        """Give an existing canvas the name and the content of the backup."""
+        """Give an existing canvas the name and the content of the backup.
+
+        `deleted`: the canvas was deleted before this call, which makes it a live canvas again.
+        """
         facts = canvas.facts
         async with self._tasks.step(task) as session:
             changed = await session.row("undelete_canvas", facts.id, facts.name)
@@ -206,7 +214,7 @@ class BackupRestorer:
         return RestoreOutcome.UNCHANGED, detail
 
     async def _fill(self, task: Task, record: Row, canvas: StoredCanvas) -> None:
-        """Append the content of a canvas that this restore has created. Repeating this changes nothing.
+        """Append the content of a canvas that this restore has created. A repeated call changes nothing.
 
         The content is one entry. When a worker cannot merge the updates, each update becomes an entry.
         """
@@ -227,12 +235,16 @@ class BackupRestorer:
         )
 
     async def _replace(self, record: Row, canvas: StoredCanvas) -> tuple[bool, str | None]:
-        """Replace the content of an existing canvas by an edit. Return whether it was different, and a detail."""
+        """Replace the content of an existing canvas by an edit. Return whether the content differed, and a detail."""
         canvas_id = canvas.facts.id
         wanted = await self._workers.state(canvas.updates)
         current = await self._workers.state((await self._journal.load(canvas_id)).updates)
         left_out = sum(item.count for item in wanted.left_out)
-        detail = f"{left_out} updates that cannot be read are left out" if left_out else None
+        detail = None
+        if left_out:
+            detail = (
+                f"{left_out} updates that cannot be read, or that wait for others, are left out"
+            )
         if wanted.content == current.content:
             return False, detail
         request = ReplaceContentRequest(
@@ -264,14 +276,29 @@ class BackupRestorer:
         return True
 
 
+@dataclass(slots=True)
+class _Refused:
+    """The accounts that could not be added. The record has them, so that a continued restore keeps them.
+
+    `names` are the first `MAX_REFUSED_NAMED` of the `count` accounts, each with the reason, or None without any.
+    """
+
+    count: int
+    names: str | None
+
+    def add(self, refused: Sequence[RefusedAccount]) -> None:
+        """Add accounts."""
+        for each in refused:
+            if self.count < MAX_REFUSED_NAMED:
+                beginning = f"{self.names}, " if self.names else "accounts that were not added: "
+                self.names = f"{beginning}{each.id} ({each.field})"
+            self.count += 1
+
+    def text(self) -> str | None:
+        """Return the text for the record of the ended restore, or None without any account."""
+        more = self.count - MAX_REFUSED_NAMED
+        return f"{self.names}, and {more} more" if more > 0 else self.names
+
+
 def _members(members: Mapping[str, str]) -> str:
     return json.dumps(dict(members))
-
-
-def _refusals(refused: list[str]) -> str | None:
-    """Return the text that names the accounts that could not be added."""
-    if not refused:
-        return None
-    named = ", ".join(refused[:MAX_REFUSED_NAMED])
-    more = len(refused) - MAX_REFUSED_NAMED
-    return f"accounts that were not added: {named}" + (f", and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""Carries out tasks on backups in the background. A replica takes up only tasks that no other replica has."""
+"""Carry out tasks on backups in the background. A replica takes up only tasks that no other replica has."""
 
 import asyncio
 import time
@@ -38,17 +38,17 @@ PAUSE = 2.0
 """Seconds before work continues after a server was not reachable."""
 
 PATIENCE = 600.0
-"""Seconds for which a server may be unreachable before the work counts as failed."""
+"""Seconds after a replica took a task up, beyond which an unreachable server makes the task fail."""
 
 MAX_ATTEMPTS = 50
-"""Times that replicas take up one task. Beyond that the task fails, because it probably makes the replicas end."""
+"""Times that replicas take up one task. Beyond it the task fails, because the task probably makes the replicas end."""
 
 AT_ONCE = 3
 """Tasks that one replica carries out at a time."""
 
 
 class BackupRunner:
-    """Carries out tasks. When a replica ends, another one takes its tasks up."""
+    """The tasks that one replica carries out. When the replica ends, another replica takes its tasks up."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class BackupRunner:
         self._background.repeat("look for work on backups", self._look)
 
     def wake(self) -> None:
-        """Look for work now, because a request has added some."""
+        """Look for work now, because a request has added a task or a task has ended."""
         self._requested.set()
 
     async def close(self) -> None:
@@ -99,7 +99,7 @@ class BackupRunner:
             await self._carry_out(task)
 
     async def _look(self) -> None:
-        """Apply the retention when it is due, take up work, and wait."""
+        """Adopt backups of the target and apply the retention when it is due, take up work, and wait."""
         self._requested.clear()
         await self.show_last_success()
         if time.monotonic() >= self._next_retention:
@@ -175,7 +175,7 @@ class BackupRunner:
 
     async def _verify(self, task: Task) -> None:
         chain = await Chain.open(self._archive, task.subject_id)
-        checked = await self._checker.check(chain, lambda _: None)
+        checked = await self._checker.check(chain)
         result = Verification(
             status=VerificationStatus.PASSED,
             finished_at=datetime.now(UTC),

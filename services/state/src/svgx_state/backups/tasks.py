@@ -1,7 +1,7 @@
 """The work that is left to do for backups, and its leases.
 
 A task is a row that exists from the request until the work has ended. One replica has the lease of a task while it
-renews the row. After a replica was killed, another one takes the task up within about `LEASE_SECONDS`.
+renews the row. After a replica was killed, another replica takes the task up when the lease has ended.
 """
 
 import asyncio

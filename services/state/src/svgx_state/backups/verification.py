@@ -1,6 +1,5 @@
 """Verification of a backup: objects are read, decrypted and compared with their checksums, and updates are decoded."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from svgx_canvas import SvgRefused
@@ -9,8 +8,6 @@ from svgx_state.backups.format.chain import Chain
 from svgx_state.backups.format.sealing import Damaged
 from svgx_workers.errors import WorkerError, WorkerUnavailable
 from svgx_workers.pool import Workers
-
-OnProgress = Callable[[float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,27 +25,23 @@ class Checked:
 
 
 class BackupChecker:
-    """Reads backups back. Worker processes decode the updates."""
+    """The checker of backups. It reads a backup back, and worker processes decode the updates."""
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
 
-    async def check(
-        self, chain: Chain, on_progress: OnProgress, *, only: str | None = None
-    ) -> Checked:
-        """Read a backup and the backups on which it builds. With `only`, read the objects that have this canvas.
+    async def check(self, chain: Chain, *, only: str | None = None) -> Checked:
+        """Read a backup and the backups on which it builds.
+
+        With `only`, read the objects that may have this canvas, and no accounts.
 
         Raises `Damaged` when the content differs from the written content, `TargetFailed` when the target cannot be
         read, and `Unavailable` when no worker can be started.
         """
         canvases = unreadable = users = 0
-        total = max(1, chain.objects)
         async for canvas in chain.canvases(only=only):
-            if only is not None and canvas.facts.id != only:
-                continue
             canvases += 1
             unreadable += not await self._is_readable(canvas.updates)
-            on_progress(min(1.0, chain.counts.objects / total))
         if only is not None:
             if not canvases:
                 raise Damaged(f"{chain.manifest.backup_id} does not have the canvas {only}")

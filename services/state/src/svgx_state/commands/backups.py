@@ -1,7 +1,7 @@
-"""The commands `backup`, `verify`, `restore` and `backups`, for jobs and for the recovery after a disaster.
+"""The commands `backup`, `verify`, `restore` and `backups`, for scheduled jobs and for the recovery after a disaster.
 
-They need the settings of the service, and do the work in their own process. When the process ends early, a replica of
-the service takes over the work. Each command prints the record of the backup or restore as one line of JSON.
+The commands need the settings of the service, and do the work in their own process. When the process ends early, a
+replica of the service takes over the work. The record of a backup or a restore is printed as one line of JSON.
 """
 
 import argparse
@@ -55,7 +55,7 @@ Record = TypeVar("Record", Backup, Restore)
 
 
 def backup(arguments: Sequence[str]) -> None:
-    """Make a backup. With `--verify`, read it back. End with status 1 when one of them fails."""
+    """Make a backup. With `--verify`, read it back. End with status 1 when the backup or the verification fails."""
     parser = argparse.ArgumentParser(
         "svgx-state backup", description="Make a backup at BACKUP_URL."
     )
@@ -144,7 +144,10 @@ async def _verify(backups: Backups, backup_id: str) -> Backup:
 async def _finish(
     backups: Backups, subject_id: str, ended: Callable[[], Awaitable[Record | None]]
 ) -> Record:
-    """Do the work of a backup or a restore, or wait for the replica that does it. Return the finished record."""
+    """Do the work of a backup or a restore, or wait for the replica that does it. Return the finished record.
+
+    `ended` returns the record after the work has ended, and None before.
+    """
     while True:
         await backups.runner.run_one(subject_id)
         if (record := await ended()) is not None:
@@ -180,6 +183,7 @@ def _restore_of(backups: Backups, restore_id: str) -> Callable[[], Awaitable[Res
 
 
 def _passed(record: Backup, verified: bool) -> bool:
+    """Return whether the verification passed. Return True if the backup was not `verified`."""
     return not verified or (
         record.verification is not None and record.verification.status is VerificationStatus.PASSED
     )

@@ -50,8 +50,9 @@ class DeletedCanvases:
     async def restore(self, request: CanvasRequest, call: Call) -> Canvas:
         """Restore a canvas, and return it. A canvas that is not deleted stays as it is.
 
-        Raises `NotFound` for a deleted canvas that the caller does not own, `Forbidden` for another one, `Conflict`
-        when its removal has begun, and `QuotaFull` when the caller has the largest number of canvases.
+        Raises `NotFound` for an unknown canvas and for a deleted canvas that the caller does not own, `Forbidden` for
+        any other canvas that the caller does not own, `Conflict` when the removal has begun, and `QuotaFull` when the
+        caller may not have one more canvas.
         """
         caller = call.signed_in()
         row = await self._database.row("any_canvas", request.canvas_id, caller.user_id)

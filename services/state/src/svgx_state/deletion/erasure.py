@@ -1,10 +1,11 @@
 """The erasure of a user: a pseudonym takes the user's place in all tables, in bounded steps.
 
-Each step is one transaction, which also records the position. So an erasure that was interrupted continues.
+Each step is one transaction, which also records the position, so that an interrupted erasure continues at the position.
 
-Edits of the user may still wait for their commit when the first pass ends. A last pass, after `GRACE` seconds, finds
-them. Until then, the record of the erasure keeps the user's id. A request before that time, for example because an
-answer was lost, only erases once more.
+Edits of the user may still wait for their commit when the first pass ends. A last pass, `GRACE` seconds later, finds
+these edits. Until the last pass has ended, the record of the erasure keeps the user's id. A request within `GRACE`
+seconds after the first pass, for example because an answer was lost, erases again and does not end the erasure. A
+later request does the last pass itself.
 """
 
 import asyncio
@@ -36,16 +37,16 @@ Returns a row with their number as `rows`.
 """
 
 ERASED_TABLES: tuple[tuple[str, EraseRows], ...] = (
-    ("canvas", lambda session, *names: session.row("erase_creator", *names)),
-    ("share_link", lambda session, *names: session.row("erase_links", *names)),
-    ("configuration", lambda session, *names: session.row("erase_configuration", *names)),
-    ("version", lambda session, *names: session.row("erase_versions", *names)),
-    ("quarantine", lambda session, *names: session.row("erase_quarantine", *names)),
-    ("account_usage", lambda session, *names: session.row("erase_usage", *names)),
-    ("backup", lambda session, *names: session.row("erase_backups", *names)),
-    ("restore", lambda session, *names: session.row("erase_restores", *names)),
-    ("webhook", lambda session, *names: session.row("erase_webhooks", *names)),
-    ("event", lambda session, *names: session.row("erase_events", *names)),
+    ("canvas", lambda session, *arguments: session.row("erase_creator", *arguments)),
+    ("share_link", lambda session, *arguments: session.row("erase_links", *arguments)),
+    ("configuration", lambda session, *arguments: session.row("erase_configuration", *arguments)),
+    ("version", lambda session, *arguments: session.row("erase_versions", *arguments)),
+    ("quarantine", lambda session, *arguments: session.row("erase_quarantine", *arguments)),
+    ("account_usage", lambda session, *arguments: session.row("erase_usage", *arguments)),
+    ("backup", lambda session, *arguments: session.row("erase_backups", *arguments)),
+    ("restore", lambda session, *arguments: session.row("erase_restores", *arguments)),
+    ("webhook", lambda session, *arguments: session.row("erase_webhooks", *arguments)),
+    ("event", lambda session, *arguments: session.row("erase_events", *arguments)),
 )
 """The tables that name users, each with the function that erases a user from some of the rows.
 
@@ -56,7 +57,7 @@ STEP_CANVASES = 100
 """Canvases that the user leaves in one step, and canvases of which one step reads the journal."""
 
 STEP_ROWS = 1000
-"""Rows of another table that one step changes at most."""
+"""Rows of one of `ERASED_TABLES` that one step changes at most."""
 
 STEP_ENTRIES = 2000
 """Journal entries that one step reads at most."""
@@ -65,8 +66,10 @@ GRACE = 3600.0
 """Seconds from the first pass to the last one. An edit from the user's last session may wait so long for its commit."""
 
 SETTLED = 120.0
-"""Seconds for which PostgreSQL has to answer before a last pass. Collab repeats a failed commit within this time, so
-edits that waited for PostgreSQL are in the journal by then."""
+"""Seconds for which PostgreSQL has to answer before a last pass in the background.
+
+Collab repeats a failed commit within this time, so edits that waited for PostgreSQL are in the journal by then.
+"""
 
 PERIOD = 30.0
 """Seconds between two searches for erasures to close."""
@@ -132,7 +135,7 @@ class Erasure:
             await self.close_due()
 
     async def close_due(self) -> None:
-        """Do the last pass of all erasures that are due. Each step is short, so no edit waits."""
+        """Do the last pass of all erasures that are due. Each step is short, so that no edit waits for long."""
         while (row := await self._database.row("erasure_to_close", GRACE)) is not None:
             request = EraseAuthorRequest(user_id=row["user_id"], pseudonym=row["pseudonym"])
             values = await self._erase_values(request.user_id)
@@ -152,7 +155,8 @@ class Erasure:
     ) -> tuple[_Progress, bool]:
         """Change some rows, and record that `values` were deleted. Return the progress, and whether nothing is left.
 
-        `late`: the first pass has ended. The step then looks at rows that were written since the erasure began.
+        `late`: the first pass has ended. The step then reads the journal only of canvases that were edited since the
+        erasure began.
         `closes`: this is the last pass, after which the user's id is deleted.
         """
         changed_canvases: list[str] = []

@@ -23,15 +23,15 @@ RemoveRows = Callable[[Session, str, int], Awaitable[Row | None]]
 """Removes rows of a canvas, at most the given number, and returns a row with the number of removed `rows`."""
 
 PURGED_TABLES: tuple[RemoveRows, ...] = (
-    lambda session, *limits: session.row("purge_journal", *limits),
-    lambda session, *limits: session.row("purge_snapshots", *limits),
-    lambda session, *limits: session.row("purge_members", *limits),
-    lambda session, *limits: session.row("purge_links", *limits),
-    lambda session, *limits: session.row("purge_versions", *limits),
-    lambda session, *limits: session.row("purge_quarantine", *limits),
-    lambda session, *limits: session.row("purge_writers", *limits),
-    lambda session, *limits: session.row("purge_usage", *limits),
-    lambda session, *limits: session.row("purge_sizes", *limits),
+    lambda session, *arguments: session.row("purge_journal", *arguments),
+    lambda session, *arguments: session.row("purge_snapshots", *arguments),
+    lambda session, *arguments: session.row("purge_members", *arguments),
+    lambda session, *arguments: session.row("purge_links", *arguments),
+    lambda session, *arguments: session.row("purge_versions", *arguments),
+    lambda session, *arguments: session.row("purge_quarantine", *arguments),
+    lambda session, *arguments: session.row("purge_writers", *arguments),
+    lambda session, *arguments: session.row("purge_usage", *arguments),
+    lambda session, *arguments: session.row("purge_sizes", *arguments),
 )
 """The removal of a canvas's rows from each table.
 
@@ -58,7 +58,7 @@ class PurgeStep:
 
 
 class Purge:
-    """Removes the canvases that were deleted more than `retention_days` days ago."""
+    """The removal of the canvases that were deleted more than `retention_days` days ago."""
 
     def __init__(self, database: Database, retention_days: int) -> None:
         self._database = database
@@ -77,7 +77,7 @@ class Purge:
         raise Conflict("the canvas is not deleted; delete it first", field="canvas_id")
 
     async def run(self, canvas_id: str, until: float) -> PurgeStep:
-        """Remove a canvas, at most until this time of the loop's clock. A later background step does the rest."""
+        """Remove a canvas, at most until the time `until` on the loop's clock. Background steps remove the rest."""
         clock, rows = asyncio.get_running_loop().time, 0
         while True:
             step = await self.step_of(canvas_id)
@@ -118,7 +118,7 @@ class Purge:
         await self._wait(PERIOD)
 
     async def _wait(self, seconds: float) -> None:
-        """Wait for this time, or until a request leaves a canvas to the background."""
+        """Wait for these seconds, or until `run` leaves the rest of a canvas to the background."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._wake.wait()

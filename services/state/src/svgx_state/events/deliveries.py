@@ -37,7 +37,7 @@ LOST_AFTER = 20.0
 """Seconds after the time limit of an attempt at which the attempt counts as lost, because its replica has ended."""
 
 MEASURE_EVERY = 10.0
-"""Seconds between two counts of the backlog."""
+"""Seconds between two counts of the backlog, and between two deletions of old secrets."""
 
 DELIVERIES = prometheus_client.Counter(
     "svgx_engine_webhook_attempts",
@@ -77,8 +77,8 @@ class Deliveries:
     """The deliveries of one replica.
 
     The attempts at one time are limited for each webhook, so a slow webhook delays no other webhook. `seconds` is the
-    time between two checks of the table, `first_pause` the pause after the first failure, and `give_up` the time after
-    which a delivery that still fails is dead.
+    time between two checks of the table, `attempt_seconds` the time limit of an attempt, `first_pause` the pause after
+    the first failure, and `give_up` the time after which a delivery that still fails is dead. All are in seconds.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Deliveries:
             self._running[row["webhook_id"]] += 1
             task = self._tasks.start("deliver an event", self._attempt(row))
             task.add_done_callback(self._done(row["webhook_id"]))
-        await self._measure()
+        await self._clean_and_measure()
         try:
             async with asyncio.timeout(self._seconds):
                 await self._wake.wait()
@@ -134,7 +134,7 @@ class Deliveries:
             pass
 
     async def stop(self) -> None:
-        """Cancel the attempts. Each is repeated after a while, by any replica."""
+        """Cancel the running attempts. When such an attempt counts as lost, a replica repeats it."""
         await self._tasks.stop()
 
     def _done(self, webhook_id: str) -> Callable[[object], None]:
@@ -164,7 +164,7 @@ class Deliveries:
                 )
         except SvgxError as error:
             log.warning(
-                "the result of a delivery could not be stored; it is delivered again",
+                "the result of a delivery could not be stored; the event is delivered again",
                 delivery_id=delivery_id,
                 code=error.code,
             )
@@ -197,13 +197,13 @@ class Deliveries:
             )
 
     def _next_attempt(self, attempts: int, started_at: datetime) -> datetime | None:
-        """Return the time of the next attempt, or None when it would be too late."""
+        """Return the time of the next attempt, or None when this time would be too late."""
         pause = pause_after(attempts, self._first_pause, _random.uniform(-1, 1))
         due = datetime.now(UTC) + timedelta(seconds=pause)
         return due if due <= started_at + self._give_up else None
 
-    async def _measure(self) -> None:
-        """Measure the backlog, at most every `MEASURE_EVERY` seconds."""
+    async def _clean_and_measure(self) -> None:
+        """Delete old secrets after their overlap, and measure the backlog, at most every `MEASURE_EVERY` seconds."""
         if time.monotonic() < self._measure_at:
             return
         self._measure_at = time.monotonic() + MEASURE_EVERY

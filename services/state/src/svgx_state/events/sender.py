@@ -37,11 +37,13 @@ class Outcome:
 
 
 class Sender:
-    """Sends signed deliveries. `seconds` bounds one attempt as a whole.
+    """The sender of signed deliveries. `seconds` bounds one attempt as a whole.
 
-    `tls` replaces the certificates of the system. The sender follows no redirect and uses no proxy, because both would
-    lead to an address that was not checked. It reads no body of a response, because nothing needs it and a receiver
-    could send one without end.
+    `networks` are the private networks to which deliveries may connect. `resolve` returns the addresses of a name.
+    `tls` replaces the certificates of the system.
+
+    The sender follows no redirect and uses no proxy, because both would lead to an address that was not checked. It
+    reads no body of a response, because nothing needs the body, and a receiver could send a body without end.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 RESOLVE_SECONDS = 5.0
-"""Seconds for one look-up of a name."""
+"""Seconds for one lookup of a name."""
 
 _ENDS_IN_NUMBER = re.compile(r"(^|\.)(0[xX][0-9a-fA-F]*|[0-9]+)\.?$")
 """Hosts that the operating system may read as an IPv4 address, such as 2130706433, 0x7f.1 and 127.1."""
@@ -51,7 +51,7 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
 class TargetRefused(Exception):
-    """A target that must not be connected to. The text is for admins."""
+    """A delivery must not connect to the target. The message is for admins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ async def allowed_addresses(
 
 
 def is_allowed(address: Address, networks: Sequence[Network]) -> bool:
-    """Return whether a delivery may connect to an address: a public one, or one of the allowed networks.
+    """Return whether a delivery may connect to an address: a public address, or one in the allowed networks.
 
     An IPv6 address that carries an IPv4 address is allowed only if the IPv4 address is allowed as well.
     """

@@ -65,7 +65,7 @@ class AutomaticVersions:
                 await self.make(canvas_id)
 
     async def make(self, canvas_id: str) -> None:
-        """Make a version of a canvas if one is due, and forget the canvas unless one is due later."""
+        """Make a version of a canvas if one is due. Forget the canvas unless a version is due later."""
         edited = self._edited.pop(canvas_id, None)
         try:
             due_in = await self._due_in(canvas_id)

@@ -27,7 +27,7 @@ class History:
     versions: Versions
     automatic: AutomaticVersions
     before_drop: Callable[[datetime], Awaitable[None]]
-    """Keeps the content of named versions, before days of the journal are dropped."""
+    """Keeps the content of named versions and deletes the other versions, before days of the journal are dropped."""
 
     def start(self, background: BackgroundTasks) -> None:
         """Make automatic versions in the background."""

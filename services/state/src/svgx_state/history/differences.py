@@ -31,9 +31,9 @@ class Differences:
     async def compare(self, request: DiffRequest, call: Call) -> Diff:
         """Return a page of the changes from a version to another one, or to the present.
 
-        All pages use the revision that was present at the first page. Raises `NotFound` for an unknown version,
-        `TooLarge` or `Invalid` for content over a limit, `TooManyRequests` while the caller has too many exports, and
-        `Overloaded`.
+        If the present is compared, all pages use the revision that was the newest at the first page. Raises `NotFound`
+        for an unknown version, `TooLarge` or `Invalid` for content over a limit, `TooManyRequests` while the caller has
+        too many exports, and `Overloaded` while all callers together have too many.
         """
         deadline = time.monotonic() + call.deadline - time.time() - MARGIN
         listing = Listing.of(DIFF_VERSION, request)

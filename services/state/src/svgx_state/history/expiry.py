@@ -1,4 +1,4 @@
-"""The end of the journal's retention: versions with a name keep their content, and the others are deleted."""
+"""The end of the journal's retention: versions with a name keep their content, and other versions are deleted."""
 
 from datetime import datetime
 
@@ -32,9 +32,10 @@ class Expiry:
         self._workers = workers
 
     async def before_drop(self, moment: datetime) -> None:
-        """Prepare the versions from before a moment for the drop of the journal from before this moment.
+        """Keep the content of named versions from before `moment`, and delete the other versions from before it.
 
-        This can be repeated at any point. Raises `Unavailable` and `WorkerUnavailable`; the journal then has to stay.
+        After an interruption at any point, a repeated call does the rest. Raises `Unavailable` and `WorkerUnavailable`;
+        the journal must then not be dropped.
         """
         while rows := await self._database.rows("expiring_named_versions", moment, PAGE):
             for row in rows:
@@ -53,7 +54,7 @@ class Expiry:
             # A deleted canvas may be restored, and its versions with it.
             content = await self._past.content(canvas_id, revision, also_deleted=True)
         except NotFound:
-            # Rows were removed by hand. The version cannot be read either way.
+            # Rows were removed by hand, so the version cannot be read even while the journal is kept.
             log.warning("a version has no content", canvas_id=canvas_id, revision=revision)
             return Content(revision, ())
         try:

@@ -1,4 +1,4 @@
-"""The content of canvases at past moments: the newest kept snapshot up to the moment, and the journal after it."""
+"""The content of canvases at past moments: the newest snapshot up to the moment, and the journal after the snapshot."""
 
 from datetime import datetime
 

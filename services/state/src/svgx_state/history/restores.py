@@ -38,8 +38,8 @@ class Restores:
         Before the edit, the present content is kept as a version. The edit is saved as a whole or not at all.
 
         Raises `NotFound` for an unknown version, `TooLarge` or `Invalid` for content over a limit, `TooManyRequests`
-        while the caller has too many exports or imports, `Overloaded`, and `Unavailable` or `DeadlineExceeded` when
-        collab did not answer: the restore may have happened then.
+        while the caller has too many exports or imports, and `Overloaded` while all callers together have too many.
+        Raises `Unavailable` or `DeadlineExceeded` when collab did not answer: the restore may have happened then.
         """
         started = time.perf_counter()
         outcome = "failed"
@@ -80,7 +80,7 @@ class Restores:
         )
 
     async def _note(self, before: Version, restored: VersionRestored, user_id: str) -> Version:
-        """Add the edits that were committed before the restore to the version `before`. Emit the event."""
+        """Move the version `before` to the last revision before the restore, and emit the event. Return the version."""
         try:
             return await self._versions.note_restored(before, restored, user_id)
         except (Unavailable, DeadlineExceeded):

@@ -1,4 +1,4 @@
-"""Pictures of versions. A worker draws each picture once. It is then stored in the version's row."""
+"""Pictures of versions. A worker draws each picture once. The picture is then stored in the version's row."""
 
 import time
 
@@ -31,7 +31,8 @@ class Thumbnails:
         """Return the picture of a version.
 
         Raises `NotFound` for an unknown version, `TooLarge` or `Invalid` for content that cannot be drawn,
-        `TooManyRequests` while the caller has too many exports, and `Overloaded`.
+        `TooManyRequests` while the caller has too many exports, and `Overloaded` while all callers together have too
+        many.
         """
         stored = await self._stored(request)
         if stored is not None:
@@ -41,7 +42,7 @@ class Thumbnails:
             async with self._workers.turn(
                 call.signed_in().user_id, patience=PATIENCE, deadline=deadline
             ) as worker:
-                # Another request of this account may have drawn the picture while this request waited.
+                # Another request may have drawn the picture while this request waited.
                 if (stored := await self._stored(request)) is not None:
                     return Blob(stored, "image/png", FILENAME)
                 content = await self._versions.content(request.canvas_id, request.version_id)

@@ -32,8 +32,9 @@ HOUR = 3600.0
 class Bounds:
     """The bounds of a canvas's versions.
 
-    all_hours: hours for which all versions are kept. hourly_hours: hours after which a day has one version. Both are
-    about versions without a name. unnamed, named: the largest numbers of versions without and with a name.
+    all_hours: hours for which all versions without a name are kept. hourly_hours: hours for which the last automatic
+    version of each hour is kept; of older versions without a name, the last of each day is kept. unnamed, named: the
+    largest numbers of versions without and with a name.
     """
 
     all_hours: float
@@ -53,10 +54,11 @@ class Versions:
     async def add(
         self, canvas_id: str, kind: VersionKind, user_id: str | None = None, name: str | None = None
     ) -> Version | None:
-        """Keep the committed content of a canvas, and thin its versions.
+        """Make a version of the committed content of a canvas, and delete versions beyond the bounds (see `thin`).
 
-        Return None if another replica has made the automatic version. Raises `NotFound` for an unknown or deleted
-        canvas, and `Conflict` for a version with a name beyond the bound.
+        `user_id` is the version's creator, or None for an automatic version. Return None if an automatic version is not
+        needed any more, because another replica made one. Raises `NotFound` for an unknown or deleted canvas, and
+        `Conflict` for a version with a name beyond the bound.
         """
         async with self._database.transaction() as session:
             if name is not None:
@@ -142,7 +144,7 @@ class Versions:
             raise no_such_version()
 
     async def thin(self, canvas_id: str) -> None:
-        """Delete the versions without a name that are too many for their age."""
+        """Delete the versions without a name that are too many for their age, or too many in all."""
         bounds = self._bounds
         removed = await self._database.rows(
             "thin_versions",

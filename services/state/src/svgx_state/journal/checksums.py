@@ -1,8 +1,8 @@
 """Checksums of stored updates: CRC-32 as zlib computes it, as a signed number of 32 bits.
 
-CRC-32 finds every error of one run of at most 32 bits, and all but one in 4 billion of the other errors. This service
-computes the checksums, because PostgreSQL has no CRC for bytes before version 18. zlib takes about a millisecond for a
-megabyte.
+CRC-32 finds every change within 32 consecutive bits, and all but about one in 4 billion of the other changes. This
+service computes the checksums, because PostgreSQL before version 18 has no function for CRC-32. zlib takes about a
+millisecond for a megabyte.
 """
 
 import zlib
@@ -15,5 +15,5 @@ def checksum(update: bytes) -> int:
 
 
 def is_sound(update: bytes, expected: int | None) -> bool:
-    """Return whether the update has the stored checksum. Rows from before the first checksums have none."""
+    """Return whether the update has the stored checksum. Rows that are older than checksums have None, and pass."""
     return expected is None or checksum(update) == expected

@@ -40,15 +40,16 @@ def quarantine_command(arguments: Sequence[str]) -> None:
         parser.error(f"--limit must be from 1 to {LIMIT}")
     settings = load(StateSettings)
     try:
-        rows = asyncio.run(read_rows(settings.postgres_url, chosen.canvas, chosen.limit))
+        found = asyncio.run(read_rows(settings.postgres_url, chosen.canvas, chosen.limit + 1))
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
         sys.exit(
             f"svgx: the quarantine could not be read ({type(error).__name__}); run `svgx-state doctor`"
         )
+    rows = found[: chosen.limit]
     for row in rows:
         print(json.dumps(row) if chosen.json else line(row))
     if not chosen.json:
-        print(f"{len(rows)} rows in the quarantine" + (" or more" * (len(rows) == chosen.limit)))
+        print(summary(len(rows), are_all=len(found) == len(rows)))
 
 
 async def read_rows(url: str, canvas_id: str | None, limit: int) -> list[dict[str, Any]]:
@@ -67,6 +68,16 @@ async def read_rows(url: str, canvas_id: str | None, limit: int) -> list[dict[st
         }
         for row in rows
     ]
+
+
+def summary(listed: int, *, are_all: bool) -> str:
+    """Return the sentence after the list of rows. `are_all`: the quarantine has no older row."""
+    rows = "1 row" if listed == 1 else f"{listed} rows"
+    return (
+        f"{rows} in the quarantine"
+        if are_all
+        else f"the newest {rows} of the quarantine; it has more"
+    )
 
 
 def line(row: dict[str, Any]) -> str:

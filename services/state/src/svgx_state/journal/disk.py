@@ -11,7 +11,7 @@ PERIOD = 300.0
 """Seconds between two measurements."""
 
 FULL_DAYS = 7
-"""Number of full days before today. The growth of a day is the mean of these days."""
+"""Number of full days before today. The growth of the journal is the mean size of these days."""
 
 FAR = 3650
 """Days after which the forecast ends."""
@@ -61,7 +61,12 @@ class DiskUse:
 
 
 def growth(days: Mapping[date, int], today: date) -> float:
-    """Return the bytes that the journal takes for a day: the mean of the last full days, or today's bytes."""
+    """Return the bytes that the journal takes for a day: the mean of the last full days.
+
+    Without a full day, return the bytes of today.
+
+    `days` has the bytes of each day of the journal.
+    """
     full = [
         days.get(today - timedelta(days=back), 0)
         for back in range(1, FULL_DAYS + 1)
@@ -75,7 +80,8 @@ def days_until_full(
 ) -> float:
     """Return the days until `free` bytes are used, at most `FAR`.
 
-    Each day takes `grown` bytes. After `retention_days`, a day's bytes are free again; 0 keeps them without end.
+    `days` has the bytes of each stored day, and each further day takes `grown` bytes. After `retention_days`, the bytes
+    of a day are free again; 0 keeps them without end.
     """
     if free <= 0:
         return 0.0

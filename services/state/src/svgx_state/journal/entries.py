@@ -82,7 +82,7 @@ class Journal:
     async def load(self, canvas_id: str, after: int = 0) -> Content:
         """Return the updates committed after revision `after`, or all content.
 
-        All content is returned when `after` is 0, when every kept snapshot is newer than `after`, and when a journal
+        All content is returned when `after` is 0, when every stored snapshot is newer than `after`, and when a journal
         entry is missing. Corrupt rows are moved to the quarantine and left out. Raises `NotFound` when the canvas does
         not exist or is deleted.
         """
@@ -103,7 +103,7 @@ class Journal:
     async def _content(self, canvas_id: str, rows: Sequence[Row]) -> Content:
         """Return the content in the rows of the query `load_content`. Log and count missing journal entries.
 
-        Entries in the quarantine were reported when they were moved.
+        Entries in the quarantine do not count as missing, because they were reported when they were moved.
         """
         newest: int = rows[0]["newest"]
         parts = [row for row in rows if row["revision"] is not None]
@@ -142,7 +142,7 @@ class Journal:
 
 
 def _tail(rows: Sequence[Row], after: int) -> Content | None:
-    """Return the content in the rows of the query `load_tail`, or None when a later entry is missing."""
+    """Return the content in the rows of the query `load_tail`, or None without rows or when an entry is missing."""
     updates = tuple(row["update"] for row in rows if row["revision"] is not None)
     complete = bool(rows) and rows[0]["newest"] - after == len(updates)
     return Content(rows[0]["newest"], updates) if complete else None

@@ -32,7 +32,7 @@ class CorruptRows(Exception):
 
 
 def check(rows: Sequence[Row]) -> None:
-    """Raise `CorruptRows` if a row does not have its checksum. A row with a null revision stands for no row."""
+    """Raise `CorruptRows` if a row does not have its checksum. A row with a null revision has no update to check."""
     corrupt = [
         row
         for row in rows
@@ -63,8 +63,8 @@ class Quarantine:
                 return rows
             except CorruptRows as corrupt:
                 if not await self.move(canvas_id, corrupt.rows, CHECKSUM):
-                    # Another replica moved the rows, or PostgreSQL returned other bytes this time. The next read shows
-                    # which.
+                    # Another replica moved the rows, or PostgreSQL now returns other bytes. The next read shows which
+                    # of these happened.
                     log.warning("corrupt rows are not there any more", canvas_id=canvas_id)
             except asyncpg.DataCorruptedError:
                 if not await self.move_lost(canvas_id):
@@ -72,7 +72,7 @@ class Quarantine:
         raise Unavailable("the canvas has corrupt rows that change; try again", retry_after=1.0)
 
     async def move(self, canvas_id: str, rows: Sequence[Row], reason: str) -> int:
-        """Move rows to the quarantine that still have the same bytes. Return the number of moved rows."""
+        """Move to the quarantine the rows that still have the same bytes. Return the number of moved rows."""
         moved = 0
         for row in rows:
             moved += await self._move(canvas_id, row, reason, row["update"])
@@ -92,7 +92,7 @@ class Quarantine:
         return moved
 
     async def missing(self, canvas_id: str, after: int, through: int) -> int:
-        """Return the number of quarantined entries between two revisions."""
+        """Return the number of quarantined entries with revisions after `after`, up to `through`."""
         row = await self._database.row("quarantined_between", canvas_id, after, through)
         assert row is not None
         return int(row["number"])

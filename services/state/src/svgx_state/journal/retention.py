@@ -20,13 +20,14 @@ PERIOD = 3600.0
 
 FIRST_RETRY = 1.0
 LAST_RETRY = 300.0
-"""Seconds until the next run after one that could not drop everything. They double with each failure in turn."""
+"""Seconds until the next run after a failed run: first `FIRST_RETRY`, doubled with each further failure in a row, and
+at most `LAST_RETRY`."""
 
 LONGEST_STEP = 900.0
-"""Seconds for which the transaction with the claim may wait for one canvas or one hook."""
+"""Seconds for which the transaction with the claim may be idle during the work on one canvas or in one hook."""
 
 DROP_TIMEOUT = 300.0
-"""Seconds for the check and the drop of one day. Only its last twentieth of a second can delay appends."""
+"""Seconds for the check and the drop of one day. Appends wait for at most 50 ms of this time, during the drop."""
 
 PAGE = 500
 """Canvases that one query reads."""
@@ -40,7 +41,7 @@ class Incomplete(Exception):
 
 
 class Retention:
-    """The drops of one replica. One replica at a time drops.
+    """The drops of one replica. Only one replica at a time drops days.
 
     Before a day is dropped, each canvas with entries in it gets a snapshot through its last revision before the
     kept days. So the content at every kept moment can still be read. Then the hooks `before_drop` are awaited in their
@@ -69,8 +70,8 @@ class Retention:
             self._retry = FIRST_RETRY
             await asyncio.sleep(PERIOD)
         else:
-            self._retry = min(2 * self._retry, LAST_RETRY)
-            await asyncio.sleep(self._retry)
+            pause, self._retry = self._retry, min(2 * self._retry, LAST_RETRY)
+            await asyncio.sleep(pause)
 
     async def drop_counted(self, now: datetime) -> bool:
         """Drop all days that are due, and count the outcome. Return False after a failure, which is logged."""
@@ -89,9 +90,10 @@ class Retention:
         return outcome != "failed"
 
     async def drop(self, now: datetime) -> bool:
-        """Drop the days that ended more than the retention ago. Return False while another replica drops days.
+        """Drop the days that ended more than the retention ago. A retention of 0 days drops nothing.
 
-        Raises `Incomplete` for canvases without the snapshot that they need, `Unavailable`, and the errors of hooks.
+        Return False while another replica drops days. Raises `Incomplete` for canvases without the snapshot that they
+        need, `Unavailable`, and the errors of hooks.
         """
         if not self._days:
             return True
@@ -115,7 +117,7 @@ class Retention:
         return True
 
     async def _keep_bases(self, claim: Session, start: datetime) -> None:
-        """Keep a snapshot of each canvas through its last revision before `start`."""
+        """Keep a snapshot of each canvas through its last revision before `start`. Raises `Incomplete`."""
         after, failed = "", 0
         while rows := await self._database.rows("canvases_before", start, after, PAGE):
             for row in rows:
@@ -147,6 +149,9 @@ def _start_of_kept(now: datetime, days: int) -> datetime:
 
 
 async def _claimed(claim: Session) -> bool:
-    """Return whether this transaction may drop. It raises `Unavailable` when its connection is lost."""
+    """Return whether the transaction `claim` may drop days. Raises `Unavailable` when its connection is lost.
+
+    Calls during the work also keep the transaction from being idle for too long.
+    """
     row = await claim.row("claim_retention")
     return row is not None and bool(row["claimed"])

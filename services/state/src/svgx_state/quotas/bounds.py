@@ -52,12 +52,13 @@ class StoredQuotas:
         return self._merged(await session.row("configuration", _NAME))
 
     async def set(self, request: SetQuotasRequest, user_id: str) -> Quotas | None:
-        """Store quotas, and return those in force. Return None when the stored version is another one."""
+        """Store quotas, and return those in force. Return None when the stored version is not `request.version`."""
         value = request.model_dump_json(exclude={"version"}, exclude_none=True)
         row = await self._database.row("set_configuration", _NAME, value, user_id, request.version)
         return None if row is None else self._merged({"value": value, "version": row["version"]})
 
     def _merged(self, row: Row | dict[str, object] | None) -> Quotas:
+        """Return the quotas of a stored row, with the defaults for the bounds that the row does not have."""
         if row is None:
             return self._defaults
         stored = Quotas.model_validate({**json.loads(str(row["value"])), "version": row["version"]})
@@ -79,5 +80,5 @@ class StoredQuotas:
 
 
 def _unset(bounds: AccountBounds, replaced: AccountBounds) -> AccountBounds:
-    """Return `bounds` without those that `replaced` has."""
+    """Return `bounds` without the bounds that `replaced` sets."""
     return bounds.model_copy(update=dict.fromkeys(replaced.model_dump(exclude_none=True)))

@@ -24,7 +24,7 @@ PROMPT_BYTES = 4 * 1024 * 1024
 """Bytes of one account or canvas that are stored at once, so that a flood is noticed within its first megabytes."""
 
 MAX_NAMED = 5000
-"""Accounts, and canvases, that one report names. The largest are named first."""
+"""Largest number of accounts, and of canvases, that a report names. The report has those with the most bytes."""
 
 USAGE_DAYS = 31
 """Days for which the use is kept."""
@@ -100,9 +100,9 @@ class UsageCounter:
         await self.flush()
 
     async def flush(self) -> None:
-        """Store the counts as `_store` does. A caller that is cancelled does not interrupt it.
+        """Store the counts as `_store` does. The cancellation of a caller does not interrupt `_store`.
 
-        Otherwise, an interruption after PostgreSQL has stored the counts would make them count twice.
+        An interruption after PostgreSQL has stored the counts would make them count twice.
         """
         if self._storing is None or self._storing.done():
             self._storing = asyncio.create_task(self._store())
@@ -118,8 +118,8 @@ class UsageCounter:
     async def _store(self) -> None:
         """Store the counts, and announce the accounts and canvases that are near to a bound. Raises `Unavailable`.
 
-        After a failure the counts are kept for the next time. If PostgreSQL has stored them and its answer was lost,
-        they count twice.
+        After a failure the counts are kept for the next call. If PostgreSQL has stored the counts and its answer was
+        lost, their bytes count twice.
         """
         self._counted.clear()
         self._prompt.clear()
@@ -177,9 +177,9 @@ class UsageCounter:
 
 
 def _thresholds(quotas: Quotas) -> tuple[int, int, int]:
-    """Return the bytes from which on accounts, canvases and the content of canvases are reported.
+    """Return the bytes at which an account, a canvas and the content of a canvas are reported.
 
-    They are a share of the lowest bounds, because only auth has the roles of the accounts.
+    Each is the share `NEAR` of the lowest bound, because only auth has the roles of the accounts.
     """
     canvas, content = quotas.lowest_canvas_bytes()
     return int(NEAR * quotas.lowest_account_bytes()), int(NEAR * canvas), int(NEAR * content)

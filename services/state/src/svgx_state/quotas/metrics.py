@@ -13,7 +13,7 @@ for _quota in (QuotaName.CANVASES, QuotaName.CANVASES_PER_HOUR, QuotaName.CANVAS
     QUOTA_REFUSALS.labels(_quota.value)
 QUOTA_NEAR = Gauge(
     "svgx_engine_quota_near",
-    "Accounts and canvases that have used 80 % or more of the lowest bound that any of them may have.",
+    "Accounts and canvases that have used 80 % or more of the lowest bound set for any account or canvas.",
     ["kind"],
 )
 for _kind in ("account", "canvas"):

@@ -22,7 +22,7 @@ from svgx_state.quotas.counter import today
 
 
 def end_of_day() -> datetime:
-    """Return the end of the day in UTC."""
+    """Return the end of today in UTC."""
     return datetime.combine(today() + timedelta(days=1), time(), UTC)
 
 
@@ -120,5 +120,8 @@ def _account_uses(quotas: Quotas, user_id: str, role: Role, row: Row) -> list[Us
 
 
 def _after(since: datetime | None, period: timedelta) -> datetime:
-    """Return the time at which the oldest canvas of a period does not count in the period any more."""
+    """Return the time at which the oldest canvas of a period no longer counts. `since` is the time of its creation.
+
+    Without a canvas in the period, the period begins now.
+    """
     return (since or datetime.now(UTC)) + period

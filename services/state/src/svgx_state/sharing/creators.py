@@ -24,7 +24,7 @@ MAX_ENTRIES = 10_000
 
 
 class LinkCreators:
-    """Asks auth about the creators of links. An answer is used again only while auth does not answer."""
+    """The lookup of the creators of links in auth. An answer is used again only while auth does not answer."""
 
     def __init__(self, accounts: Accounts) -> None:
         self._accounts = accounts
@@ -33,7 +33,8 @@ class LinkCreators:
     async def may_share(self, user_id: str, member: CanvasRole | None) -> bool:
         """Return whether a user with this role as a member may share the canvas: as an owner, or as an admin.
 
-        The account must be active. Raises `Unavailable` when auth does not answer and gave no answer lately.
+        The account must be active. Raises `Unavailable` when auth does not answer, and its last answer is older than
+        `STALE` seconds.
         """
         account = await self._find(user_id)
         if account is None or account.disabled:

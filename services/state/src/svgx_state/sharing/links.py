@@ -30,7 +30,7 @@ from svgx_state.sharing.creators import LinkCreators
 MARK = "svgxlink"
 """The beginning of every token.
 
-Secret scanners find tokens by it, and gateways recognise by it that a credential is a share link's token.
+Secret scanners find tokens by this text, and gateways tell by it that a credential is the token of a share link.
 """
 
 PREFIX_BYTES = 6
@@ -51,8 +51,8 @@ log = structlog.get_logger(__name__)
 class Links:
     """The share links of all canvases. A link is valid until it is revoked or expires.
 
-    It gives a role only while its creator is an owner of the canvas with an active account, or an admin. A revoked link
-    has no row.
+    A link gives a role only while its creator is an owner of the canvas with an active account, or an admin. A revoked
+    link has no row.
     """
 
     def __init__(self, database: Database, creators: LinkCreators, max_links: int) -> None:
@@ -163,7 +163,7 @@ class Links:
         return LinkRole(row["role"]).canvas_role
 
     async def shared_by(self, user_ids: list[str]) -> list[str]:
-        """Return the ids of the canvases with links that these users created."""
+        """Forget auth's answers about these users. Return the ids of the canvases for which the users created links."""
         self._creators.forget(user_ids)
         rows = await self._database.rows("canvases_shared_by", user_ids)
         return [row["canvas_id"] for row in rows]

@@ -8,7 +8,7 @@ VALUES ($1, $2, $3, $4, $5, $6, 'running', $7, $8, $9, $10)
 SELECT * FROM backup WHERE id = $1
 
 -- name: newest_backup
--- The newest complete backup of all canvases, or null. It may also have the users.
+-- Read the newest complete backup of all canvases. The backup may also have the users.
 SELECT id FROM backup
 WHERE status = 'complete' AND state_type IN ('canvas', 'all') AND canvas_id IS NULL AND owner_id IS NULL
 ORDER BY created_at DESC, id DESC
@@ -22,8 +22,8 @@ ORDER BY created_at DESC, id DESC
 LIMIT $1
 
 -- name: lock_parent
--- Lock a backup on which another one is about to build, so that it is not deleted. Read its kind, and the length of its
--- chain.
+-- Lock a backup on which another one is about to build, so that it is not deleted. Read its status, its scope, and the
+-- length of its chain with the backup itself.
 WITH RECURSIVE chain AS (
     SELECT p.id, p.parent_id, 1 AS place FROM backup p WHERE p.id = $1
     UNION ALL
@@ -34,7 +34,7 @@ FROM backup b WHERE b.id = $1
 FOR UPDATE OF b
 
 -- name: suitable_parent
--- The newest complete backup of the same canvases that this database has made.
+-- Read the newest complete backup of the same canvases that this database has made.
 SELECT id FROM backup
 WHERE status = 'complete' AND NOT adopted AND state_type = $1
     AND canvas_id IS NOT DISTINCT FROM $2 AND owner_id IS NOT DISTINCT FROM $3
@@ -91,8 +91,8 @@ DELETE FROM backup_task WHERE id = $1
 SELECT subject_id FROM backup_task WHERE kind = $1 ORDER BY id LIMIT 1
 
 -- name: claim_task
--- Take the oldest work that no replica has, or whose replica has not renewed it for $2 seconds. With $3, take only
--- the work for this subject.
+-- Take the oldest work that no replica has, or that its replica has not renewed for $2 seconds. With $3, take only the
+-- work for this subject.
 UPDATE backup_task SET runner = $1, heartbeat_at = clock_timestamp(), attempts = attempts + 1
 WHERE id = (
     SELECT id FROM backup_task
@@ -170,7 +170,7 @@ UPDATE backup SET verification = $2::text::jsonb WHERE id = $1
 RETURNING *
 
 -- name: last_success
--- The time at which the newest complete backup of all canvases began, in Unix seconds, or 0.
+-- Read the time at which the newest complete backup of all canvases began, in Unix seconds, or 0 without one.
 SELECT coalesce(extract(epoch FROM max(created_at)), 0)::float8 AS at FROM backup
 WHERE status = 'complete' AND state_type IN ('canvas', 'all') AND canvas_id IS NULL AND owner_id IS NULL
 
@@ -204,7 +204,8 @@ LIMIT $2
 UPDATE restore SET verified = true, canvases_total = $2 WHERE id = $1
 
 -- name: note_restored_users
-UPDATE restore SET users_added = users_added + $2, users_kept = users_kept + $3, users_refused = users_refused + $4
+UPDATE restore SET users_added = users_added + $2, users_kept = users_kept + $3, users_refused = users_refused + $4,
+    error = $5
 WHERE id = $1
 
 -- name: note_restored_canvas

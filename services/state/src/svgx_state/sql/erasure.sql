@@ -95,8 +95,8 @@ ORDER BY id LIMIT $2
 
 -- name: erase_authors
 -- Replace the author $1 by the pseudonym $2 in the journal entries of the canvas $3 after revision $4, up to revision
--- $5. The canvas is not locked, so no append waits. The conditions on
--- `revision >> 8` let PostgreSQL use the index of the journal.
+-- $5. The canvas is not locked, so no append waits. The conditions on `revision >> 8` let PostgreSQL use the index of
+-- the journal.
 WITH changed AS (
     UPDATE journal SET authors = array_replace(authors, $1, $2)
     WHERE canvas_id = $3 AND revision > $4 AND revision <= $5

@@ -1,4 +1,4 @@
--- The statements of the outbox. Auth has the same ones.
+-- The statements of the outbox. Auth has the same statements, except that its drop_old_events knows no deliveries.
 
 -- name: emit_event
 INSERT INTO event (id, type, service, entity_id, actor, data) VALUES ($1, $2, $3, $4, $5, $6::text::jsonb)

@@ -30,7 +30,7 @@ ORDER BY part.revision
 -- name: moment
 -- Read the newest revision that was committed at $2 or before, with the time of its commit, and the earliest time at
 -- which the content is known: the creation of the canvas, or the oldest snapshot if the journal does not begin with
--- revision 1. The revision is null when $2 is before the earliest time. With $2 null, it is the present.
+-- revision 1. The revision is null when $2 is before the earliest time. $2 is null for the present.
 WITH known AS MATERIALIZED (
     SELECT c.revision, c.created_at, c.updated_at, clock_timestamp() AS present, c.revision = 0 OR EXISTS (
         SELECT FROM journal j WHERE j.canvas_id = $1 AND j.revision = 1 AND j.revision >> 8 = 0 AND j.at >= c.created_at

@@ -28,7 +28,7 @@ RETURNING id
 
 -- name: canvases_of_user
 -- Read a page of $3 canvases of which $1 is a member, newest first, starting after the canvas (created_at $4, id $5).
--- With $2, only those with this text in their name, in any case.
+-- With $2, only those with this text in their name, without regard to upper and lower case.
 SELECT c.id, c.name, c.revision, c.created_at, c.updated_at, m.role
 FROM canvas_member m JOIN canvas c ON c.id = m.canvas_id
 WHERE m.user_id = $1 AND c.deleted_at IS NULL
@@ -113,10 +113,10 @@ SELECT revision, repeated, tail_entries, tail_bytes FROM append_entries($1, $2, 
 SELECT add_journal_days((now() AT TIME ZONE 'UTC')::date, $1)
 
 -- name: load_tail
--- Read the journal entries after revision $2, oldest first, if the canvas has no snapshot or if a kept snapshot has
+-- Read the journal entries after revision $2, oldest first, if the canvas has no snapshot or if a stored snapshot has
 -- revision $2 or an earlier one; otherwise return no row. One row with nulls means no entries. This is a single
--- statement because it must see one state of the tables. The bounds of `at` are sub-selects and not joins, because only
--- then can PostgreSQL skip the partitions of the other days.
+-- statement because it must see one state of the tables. The bounds of `at` are sub-selects, because with joins
+-- PostgreSQL could not skip the partitions of the other days.
 WITH known AS MATERIALIZED (
     SELECT c.revision AS newest, c.updated_at,
         CASE WHEN c.snapshot_revision = 0 THEN c.created_at

@@ -1,4 +1,5 @@
--- The statements of retention. $1 is the start of the oldest kept day (UTC); earlier days are dropped.
+-- The statements of retention. Except for drop_journal_day and drop_writers_before, $1 is the start of the oldest kept
+-- day (UTC); earlier days are dropped.
 
 -- name: claim_retention
 -- Keep other replicas from dropping days until the transaction ends. Return false when another replica drops days.
@@ -29,11 +30,12 @@ LEFT JOIN LATERAL (
 ORDER BY c.id
 
 -- name: drop_journal_day
--- Migration 0003 defines the function.
+-- Drop the partition of the day $1. Migration 0003 defines the function.
 SELECT drop_journal_day($1) AS dropped
 
 -- name: drop_snapshots_before
--- Delete the snapshots from before $1, except for the newest of each canvas, with which the journal after $1 begins.
+-- Delete the snapshots from before $1, except for the newest of them on each canvas, because reads of the kept days begin
+-- with that snapshot.
 DELETE FROM snapshot s
 WHERE s.through_at < $1 AND EXISTS (
     SELECT FROM snapshot newer
@@ -41,5 +43,5 @@ WHERE s.through_at < $1 AND EXISTS (
 )
 
 -- name: drop_writers_before
--- Delete the earlier writers of canvases that append_entries does not search for any more.
+-- Delete the earlier writers of canvases that append_entries does not search for any more. $1 is the present time.
 DELETE FROM journal_writer WHERE at < $1::timestamptz - interval '2 days'

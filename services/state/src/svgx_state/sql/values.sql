@@ -1,4 +1,4 @@
--- Values that clients keep under keys. A value whose expires_at has passed counts as missing.
+-- Values that clients keep under keys. A value counts as missing after its expires_at.
 
 -- name: persist_value
 -- Store a value, or return the reason for a refusal. Migration 0005 defines the function.

@@ -4,8 +4,9 @@
 -- Keep the committed content of canvas $2 as the version $1 of kind $3, with the name $4, made by user $5. Return no row
 -- for an unknown or deleted canvas, and for an automatic version when another replica has made it.
 --
--- The authors are those of at most the newest 50,000 entries, so that the statement stays quick for a long journal. The
--- bounds of `at` are sub-selects for the reason given at load_tail in queries.sql.
+-- The authors are those of at most the newest 50,000 entries, so that the statement stays quick for a long journal. At
+-- most 100 authors are stored, the first by id. The bounds of `at` are sub-selects for the reason given at load_tail in
+-- queries.sql.
 WITH known AS MATERIALIZED (
     SELECT c.id, c.revision, c.created_at, c.updated_at FROM canvas c WHERE c.id = $2 AND c.deleted_at IS NULL
 ), previous AS MATERIALIZED (
@@ -121,9 +122,10 @@ WHERE c.deleted_at IS NULL AND c.updated_at > clock_timestamp() - make_interval(
 LIMIT $2
 
 -- name: thin_versions
--- Thin out the unnamed versions of a canvas. Of those older than $2 seconds keep the last of each hour, of those older
--- than $3 seconds keep the last of each day (UTC), and keep at most the $4 newest. The rule of the hour applies to
--- automatic versions only, not to versions that were made before a restore or an import.
+-- Delete the versions of a canvas that are too many, among its versions without a name. Of the automatic versions that
+-- are older than $2 seconds, the last of each hour stays. Of all versions that are older than $3 seconds, the last of
+-- each day (UTC) stays. No version stays that is older than the $4 newest versions. Versions that were made before a
+-- restore or an import are not automatic, so the rule of the hour does not apply to them.
 WITH ranked AS (
     SELECT id,
         row_number() OVER (PARTITION BY period, distinct_id ORDER BY at DESC, id DESC) AS place,

@@ -12,7 +12,8 @@ FROM (
 ) wanted
 
 -- name: record_event
--- Record an event of another service, and return its id. Return no row if it is known.
+-- Record an event that needs no relay: an event of another service, or a test event. Return its id, or no row if the
+-- event is known.
 INSERT INTO event (id, type, service, entity_id, actor, data, at, relayed_at)
 VALUES ($1, $2, $3, $4, $5, $6::text::jsonb, $7, clock_timestamp())
 ON CONFLICT (id) DO NOTHING
@@ -20,12 +21,12 @@ RETURNING id
 
 -- name: claim_deliveries
 -- Take deliveries that are due, and return them with their events and webhooks. Each webhook has at most $3 attempts at
--- a time; $1 and $2 are the webhooks with running attempts, and the numbers of these. After $4 seconds, an attempt
--- without a result counts as lost.
+-- a time; $1 and $2 are the webhooks with running attempts, and the numbers of these attempts. After $4 seconds, an
+-- attempt without a result counts as lost.
 --
--- A delivery waits for the earlier deliveries of its entity. The statement checks $5 due deliveries of a webhook. A
--- delivery that waits is put off until the next attempt at the entity's first delivery, and for 5 seconds at least, so
--- that later statements do not check it again and again.
+-- A delivery waits for the earlier deliveries of its entity. The statement checks at most $5 due deliveries of a
+-- webhook. A delivery that waits is put off until the next attempt at the entity's first delivery, and for 5 seconds at
+-- least, so that later statements do not check it again and again.
 --
 -- The statement always returns a row: `more` is true when a webhook may have more due deliveries, and `delivery_id` is
 -- null when no delivery was taken.
@@ -68,7 +69,7 @@ SELECT taken.*, EXISTS (SELECT FROM due GROUP BY webhook_id HAVING count(*) = $5
 FROM (SELECT) one LEFT JOIN taken ON true
 
 -- name: finish_delivery
--- Note that the attempt $2 has succeeded.
+-- Record that the attempt $2 has succeeded.
 UPDATE webhook_delivery
 SET status = 'delivered', delivered_at = clock_timestamp(), response_status = $3, error = NULL
 WHERE id = $1 AND status = 'pending' AND attempts = $2
@@ -85,7 +86,7 @@ WHERE ended.id = $1 AND ended.status <> 'pending' AND d.attempts = 0 AND d.id = 
 )
 
 -- name: fail_delivery
--- Note that the attempt $2 has failed. The next one is at $5; null means that there is none.
+-- Record that the attempt $2 has failed. The next attempt is at $5; null means that there is none.
 UPDATE webhook_delivery
 SET status = CASE WHEN $5::timestamptz IS NULL THEN 'dead' ELSE 'pending' END,
     due_at = coalesce($5::timestamptz, due_at), response_status = $3, error = $4
@@ -99,7 +100,8 @@ SELECT
     WHERE d.status = 'pending') AS pending
 
 -- name: count_webhooks
--- Count all webhooks. Other transactions that create one wait.
+-- Count all webhooks, and take the lock for creating a webhook. Other transactions wait for the lock until this
+-- transaction has ended.
 SELECT count(*) AS number FROM webhook, (SELECT pg_advisory_xact_lock(hashtext('svgx.state.webhooks'))) AS locked
 
 -- name: create_webhook

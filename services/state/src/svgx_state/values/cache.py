@@ -34,7 +34,7 @@ class _Entry:
 
 
 class CachedStore:
-    """A store with a cache in front of it. The cache also remembers that a key has no value."""
+    """A store with a cache in front of it. The cache also remembers keys without a value."""
 
     def __init__(
         self,
@@ -104,12 +104,12 @@ class CachedStore:
         return await self._store.expire()
 
     def forget(self, owner: str, key: str) -> None:
-        """Remove a key. A read of it that runs now is not cached, and later callers do not wait for it."""
+        """Remove a key from the cache. The result of a running read is not cached, and later callers read anew."""
         self._reads.pop((owner, key), None)
         self._remove((owner, key))
 
     def clear(self) -> None:
-        """Remove all keys, because messages about changes may have been missed."""
+        """Remove all keys from the cache, because messages about changes may have been missed."""
         self._reads.clear()
         self._entries.clear()
         self._bytes = 0

@@ -11,7 +11,7 @@ from svgx_state.exports import Exports
 
 
 class CanvasValues:
-    """Reads canvases in the form of values. Nothing can be written here."""
+    """The canvases in the form of values, for reading only."""
 
     def __init__(self, canvases: Canvases, exports: Exports) -> None:
         self._canvases = canvases
@@ -20,7 +20,8 @@ class CanvasValues:
     async def retrieve(self, request: CanvasRequest, call: Call) -> Blob:
         """Return a `Value` with the element JSON of a canvas. Its version is the revision of this content.
 
-        Raises as `Exports.elements` does. The content may have megabytes, so it is put into the reply as bytes.
+        Raises the errors of `Canvases.get` and `Exports.elements`. The content may have megabytes, so it is put into
+        the reply as bytes, without being decoded.
         """
         canvas = await self._canvases.get(call.signed_in(), request.canvas_id)
         revision, exported = await self._exports.elements(request.canvas_id, call)

@@ -1,7 +1,7 @@
 """The handlers of the operations on values.
 
-A value belongs to the account that stored it, and no other user can read it. Admins may name another account. Values of
-a shared type belong to no account: admins write them, and all callers read them.
+A value belongs to the account that stored it. Only this account and admins can read or change the value; a request of
+an admin names the account. Values of a shared type belong to no account: admins write them, and all callers read them.
 """
 
 import json
@@ -99,7 +99,7 @@ class Values:
         )
 
     async def retrieve_canvas(self, request: CanvasRequest, call: Call) -> Blob:
-        """Return a canvas as a value. The gateway has checked the caller's role on it."""
+        """Return a canvas as a value. The gateway has checked the caller's role on the canvas."""
         return await self._canvases.retrieve(request, call)
 
     async def delete(self, request: values.DeleteValueRequest, call: Call) -> Empty:
@@ -199,6 +199,10 @@ class Values:
         return user_id or caller.user_id
 
     def _owner_to_change(self, call: Call, user_id: str | None, *, shared: bool) -> str:
+        """Return the owner of the value to change. Raise the errors of `_owner_to_read`.
+
+        Raise `Forbidden` also when a caller without the role of an admin would change a shared value.
+        """
         owner = self._owner_to_read(call, user_id, shared=shared)
         if shared and call.signed_in().role is not Role.ADMIN:
             raise Forbidden("only admins may change shared values", field="state_type")

@@ -1,4 +1,4 @@
-"""Values in the memory of one replica. They are lost when it ends, so production refuses this store."""
+"""Values in the memory of one replica. They are lost when the replica ends, so production refuses this store."""
 
 import time
 from collections import OrderedDict

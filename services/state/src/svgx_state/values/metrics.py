@@ -13,7 +13,7 @@ for _backend in ("postgresql", "redis", "memory"):
             VALUE_ACTIONS.labels(_backend, _action, _outcome)
 VALUE_CACHE = Counter(
     "svgx_engine_value_cache_requests",
-    "Look-ups in the cache of values: `hit`, `miss` when the store is asked, or `shared` with a running read.",
+    "Lookups in the cache of values: `hit`, `miss` when the store is asked, or `shared` with a running read.",
     ["outcome"],
 )
 for _outcome in ("hit", "miss", "shared"):

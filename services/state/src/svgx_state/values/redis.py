@@ -23,8 +23,10 @@ log = structlog.get_logger(__name__)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # The keys of one account have one hash tag, so a cluster has them on one server. KEYS: the record of a value; the
-# sorted set of the account's keys with the milliseconds at which each ends; the hash of its keys with their bytes.
-# Returns the outcome, and the stored version or type, or the new version and the milliseconds at which the value ends.
+# sorted set of the account's keys with the milliseconds at which each ends; the hash of the account's keys with the
+# bytes of their values. ARGV: key, state type, value, metadata, expected version ('' for any), milliseconds to live,
+# bytes of this value, the account's limits of keys and of bytes. Returns 'ok', the new version, the microseconds of the
+# write and the milliseconds of the end. Otherwise it returns the reason for a refusal, with the stored version or type.
 _PUT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -178,13 +180,13 @@ async def _reachable() -> AsyncIterator[None]:
         log.warning("redis failed for a value", error=type(error).__name__)
         raise Unavailable(
             "values in Redis cannot be used at the moment; try again, "
-            "or name the state_type of a value that is elsewhere",
+            "or set state_type if the value is in another store",
             retry_after=1.0,
         ) from error
 
 
 def _described(key: str, record: dict[str, str]) -> dict[str, Any]:
-    """Return the fields of a `StoredKey`. Times in Redis are microseconds, and milliseconds for the end."""
+    """Return the fields of a `StoredKey`. In Redis, `updated` is in microseconds, and `ends` in milliseconds."""
     return {
         "key": key,
         "state_type": record["state_type"],

@@ -62,8 +62,8 @@ class AccountLimits:
 class StateStore(Protocol):
     """A store of values by owner and key. An expired value counts as missing.
 
-    Each method may raise `Unavailable`. `put` and `delete` are atomic: of two calls with the same `expected` version,
-    one succeeds.
+    Each method may raise `Unavailable`. `put` and `delete` are atomic: of two calls that expect the same version, at
+    most one succeeds.
     """
 
     async def get(self, owner: str, key: str) -> StoredValue | None:
@@ -134,7 +134,10 @@ def too_many_bytes(limits: AccountLimits) -> TooLarge:
 
 
 def refusal(outcome: str, detail: str, limits: AccountLimits) -> Exception:
-    """Return the error for an outcome of a store's own procedure. `detail` is the stored version or type."""
+    """Return the error for a refusal by the function in PostgreSQL or the script in Redis.
+
+    `detail` is the stored version or type.
+    """
     match outcome:
         case "stale":
             return stale(int(detail))

@@ -59,18 +59,16 @@ class Stores:
         found = self._types.get(name)
         if found is None:
             known = ", ".join(sorted(self._types))
-            hint = "; canvases are edited, and not persisted" if name == "canvas" else ""
+            hint = (
+                "; canvases are edited, and cannot be stored as values" if name == "canvas" else ""
+            )
             raise Invalid(
                 f"{field}: there is no type {name}; the types are {known}{hint}", field=field
             )
         return found
 
-    def store_of(self, name: str) -> StateStore:
-        """Return the store of a state type. Raise `Invalid` for an unknown one."""
-        return self.by_backend[self.type_of(name).backend]
-
     def backends(self, *, shared: bool) -> list[Backend]:
-        """Return the backends of the types that are shared, or of the others, in the order of a search."""
+        """Return the backends of the shared types, or of the other types, in the order of a search."""
         used = {each.backend for each in self._types.values() if each.shared is shared}
         return [backend for backend in self.by_backend if backend in used]
 
@@ -87,8 +85,8 @@ class Stores:
     async def _announce(self, owner: str, key: str) -> None:
         """Announce a change to the other replicas.
 
-        While NATS is not reachable, no request arrives at them either. They empty their caches when NATS is reachable
-        again.
+        While NATS is not reachable, no request arrives at the other replicas either. They empty their caches when NATS
+        is reachable again.
         """
         try:
             await self._bus.broadcast(VALUE_CHANGED, ValueChanged(owner=owner, key=key))

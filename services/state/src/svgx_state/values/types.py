@@ -17,7 +17,7 @@ class Backend(StrEnum):
     REDIS = "redis"
     """All replicas see the values. They may be lost at any moment."""
     MEMORY = "memory"
-    """Only one replica sees the values. They are lost when it ends. Refused in production."""
+    """Only one replica sees the values. They are lost when this replica ends. Refused in production."""
 
 
 class StateTypeSettings(BaseModel):

@@ -16,7 +16,7 @@ async def serve(document: Document, token: str) -> Closing:
 
 
 async def test_end_of_a_document_frees_a_waiting_large_message() -> None:
-    """A large message that waits for the full queue, and a later one, do not block the socket after the end."""
+    """After the end of a document, neither a waiting large message nor a later one blocks the socket."""
     document = Document("a", serve)
     for _ in range(MAX_QUEUED):
         await document.put(Ignored(), 1)

@@ -75,7 +75,7 @@ async def test_idle_timer_does_not_run_after_the_end_of_the_socket(
         Admission(limits),
         NamedFrames(),
         count_handshake=count_handshake,
-        first_document=lambda: None,
+        on_document_opened=lambda: None,
     )
     running = asyncio.create_task(socket.run())
     frame = Encoder().text("a").uint(AUTH).uint(TOKEN).text("token").finish()

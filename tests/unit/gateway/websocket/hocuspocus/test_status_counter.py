@@ -67,8 +67,8 @@ def test_saved_messages_leave_nothing_unsynced(step_2: bytes) -> None:
     assert (provider.unsynced, provider.refused) == (0, 0)
 
 
-def test_unrequested_sync_step_2_gets_no_status() -> None:
-    """Proves R-HOCUS-3: an edit under way stays unsynced when the server asks for the client's content."""
+def test_answer_to_a_later_question_gets_no_status() -> None:
+    """Proves R-HOCUS-3: the client does not count a sync step 2 for which the server asks after the first sync."""
     provider = Provider()
     provider.start_sync(EMPTY)
     provider.save()
@@ -93,7 +93,7 @@ def test_messages_before_a_new_sync_get_no_status() -> None:
 
 
 def test_viewer_without_changes_is_synced() -> None:
-    """Proves R-HOCUS-6: a viewer's sync without insertions counts as applied, its edits as refused."""
+    """Proves R-HOCUS-6: a viewer's sync without insertions counts as applied, and a viewer's edits as refused."""
     provider = Provider()
     provider.is_viewer = True
     provider.start_sync(EMPTY)

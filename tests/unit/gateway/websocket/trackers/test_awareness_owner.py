@@ -68,7 +68,7 @@ def test_client_without_a_state_publishes_for_no_other_client() -> None:
 @pytest.mark.parametrize("clock", [0, 4, 5], ids=["reloaded", "late", "reconnected"])
 @pytest.mark.parametrize("known", ["{}", "null"], ids=["present", "gone"])
 def test_returned_client_is_asked_once_and_publishes_its_next_state(clock: int, known: str) -> None:
-    """A returned client gets a report that it has left; another tab's state does not take its place.
+    """A returned client is sent its own removal. Another tab's state does not identify the connection's client.
 
     Proves R-AWARE-4.
     """
@@ -92,7 +92,7 @@ def test_repetition_is_asked_for_once_and_never_published() -> None:
     owner, clocks = AwarenessOwner(), clocks_of(State(TAB, 5, "{}"))
     assert owner.receive(encode([State(TAB, 5, "{}")]), clocks) is None
     assert owner.take_question() == State(TAB, 5, "null")
-    # The tab accepts and repeats the removal. The holder reports the other tab's answer, and the tab repeats that too.
+    # The tab accepts and repeats the removal. The holder reports the other tab's answer, and the tab repeats it too.
     assert owner.receive(encode([State(TAB, 5, "null")]), clocks) is None
     clocks.record(encode([State(TAB, 6, "{}")]))
     assert owner.receive(encode([State(TAB, 6, "{}")]), clocks) is None
@@ -139,10 +139,10 @@ def test_clocks_report_a_returned_client() -> None:
     [(1, 0.0, True), (2, 0.1, False), (2, 4.9, False), (2, 5.1, True)],
     ids=["its connection ended", "toggled", "toggled slowly", "gone for long"],
 )
-def test_client_that_removed_its_own_state_returns_after_seconds_only(
+def test_client_that_removed_its_own_state_returns_only_after_gone_seconds(
     clock_of_leaving: int, seconds: float, has_returned: bool
 ) -> None:
-    """A client that removes its state increases the clock; the gateway does not. Proves R-AWARE-4."""
+    """A client that removes its own state increases the clock. A removal by the gateway does not. Proves R-AWARE-4."""
     now = 100.0
     clocks = AwarenessClocks(lambda: now)
     clocks.record(encode([State(OWN, 1, "{}")]))

@@ -9,7 +9,7 @@ HOLDER, NEXT_HOLDER = "first", "second"
 
 
 def test_accepted_messages_are_saved_once_committed() -> None:
-    """A commit returns its number, and None when the number has not grown. Proves R-SAVE-1."""
+    """A commit returns the number of saved messages, or None when it has not grown. Proves R-SAVE-1."""
     counter = SavedCounter()
     assert [
         counter.accept(is_step_2=True),
@@ -115,7 +115,7 @@ def test_step_2_for_an_ended_holder_fills_no_gap() -> None:
 
 
 def test_later_change_of_the_holder_keeps_the_count() -> None:
-    """An answer that its holder has committed needs no second one. Proves R-SAVE-11."""
+    """When the holder that asked has committed the answer, no second answer is needed. Proves R-SAVE-11."""
     counter = SavedCounter()
     counter.ask(HOLDER)
     answer = counter.accept(is_step_2=True)
@@ -125,6 +125,6 @@ def test_later_change_of_the_holder_keeps_the_count() -> None:
 
 
 def test_unasked_step_2_counts() -> None:
-    """A client may send all that it has by itself. Proves R-SAVE-1."""
+    """A client may send a sync step 2 without being asked. Proves R-SAVE-1."""
     counter = SavedCounter()
     assert counter.commit(counter.accept(is_step_2=True), HOLDER) == 1

@@ -75,10 +75,10 @@ class LargestCanvasesRequest(RequestModel):
 
 
 class CanvasSize(ReplyModel):
-    """The bytes of a canvas. `deleted` canvases keep their bytes.
+    """The stored bytes of a canvas. A deleted canvas keeps its bytes.
 
-    `content_bytes` is the size of the newest snapshot and of the journal entries after it. A replica reads both to open
-    the canvas. `journal_bytes` is the size of all journal entries.
+    `content_bytes` is the size of the newest snapshot and of the journal entries after it. A collab replica reads the
+    snapshot and these entries to open the canvas. `journal_bytes` is the size of all journal entries.
     """
 
     id: str

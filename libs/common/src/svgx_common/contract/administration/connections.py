@@ -21,7 +21,7 @@ from svgx_common.contract.state import CanvasId
 
 
 class ListConnectionsRequest(RequestModel):
-    """`canvas_id` and `user_id` select connections of one canvas and of one user.
+    """`canvas_id` selects the connections of one canvas, `user_id` those of one user.
 
     `limit` is the number of connections on a page; `cursor` is the `next` value of the page before.
     """
@@ -33,9 +33,9 @@ class ListConnectionsRequest(RequestModel):
 
 
 class ConnectionInfo(ReplyModel):
-    """An open WebSocket of a user on a canvas. `session_id` is the user's session or API key.
+    """An open WebSocket of a user on a canvas. `replica` is the gateway that has the connection.
 
-    `replica` is the gateway that has the connection.
+    `session_id` is the id of the session, of the API key if `by_key` is true, or of the share link of a visitor.
     """
 
     id: str

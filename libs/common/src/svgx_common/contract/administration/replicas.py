@@ -1,4 +1,4 @@
-"""The replicas of all services: the operation with which an admin drains one. `/health/summary/` lists them."""
+"""The replicas of all services: the operation with which an admin drains a replica. `/health/summary/` lists them."""
 
 from typing import Annotated
 

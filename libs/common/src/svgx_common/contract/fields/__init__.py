@@ -1,1 +1,1 @@
-"""The types of request fields with rules of their own."""
+"""Request fields with rules that a JSON schema cannot state in full."""

@@ -29,7 +29,7 @@ _REGIONAL_FLAG = re.compile("\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e00
 
 
 def check_display_name(text: str) -> str:
-    """Return the name in NFC. Raises `ValueError` for characters that are not seen or that reorder others."""
+    """Return the name in NFC. Raise `ValueError` if it has invisible characters, or characters that reorder text."""
     name = unicodedata.normalize("NFC", text)
     checked = _REGIONAL_FLAG.sub("\U0001f3f4", name)
     if _NONCHARACTERS.search(checked):
@@ -37,7 +37,7 @@ def check_display_name(text: str) -> str:
     for before, each, after in zip(" " + checked, checked, checked[1:] + " ", strict=False):
         if each in _JOINERS:
             if not (_joins(before) and _joins(after)):
-                raise ValueError("must have joining characters between two visible characters only")
+                raise ValueError("may have joining characters only between two visible characters")
         elif unicodedata.category(each) in _REFUSED:
             raise ValueError("must not have control or format characters")
     if checked and all(_blank(each) for each in checked):
@@ -46,7 +46,7 @@ def check_display_name(text: str) -> str:
 
 
 def _joins(each: str) -> bool:
-    """Return whether a joiner may stand beside the character. It may follow the accents of a visible character."""
+    """Return whether a joiner may stand beside the character: a visible character, or an accent on one."""
     return unicodedata.category(each) in ("Mn", "Mc", "Me") or not _blank(each)
 
 

@@ -1,7 +1,7 @@
 """The rejections of edits by the holder of a canvas: the reason, the close code and the text for the client.
 
-A receipt names each rejected edit by one number, which packs its index in the batch, the reason and an amount. The
-number of a malformed edit is its index.
+A receipt has one number for each rejected edit. The number packs the edit's index in the batch, the reason and an
+amount. The number of a malformed edit is its index, because its reason and amount are 0.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from svgx_common.contract.close_codes import Close
 INDEX_BITS = 20
 REASON_BITS = 4
 AMOUNT_BITS = 29
-"""The three parts have 53 bits, like an integer of lib0. A larger amount is sent as the largest possible amount."""
+"""The three parts have 53 bits together, like an integer of lib0. A larger amount is sent as the largest possible."""
 
 
 class Reason(IntEnum):
@@ -43,8 +43,12 @@ class Reason(IntEnum):
         Close.OVERLOADED,
         "your edits add too many Yjs clients; try again in {amount} s",
     )
-    CANVAS_CLIENTS = 5, Close.TOO_LARGE, "a canvas has at most {amount} Yjs clients; use a new one"
-    CANVAS_STRUCTS = 6, Close.TOO_LARGE, "a canvas has at most {amount} structs; use a new one"
+    CANVAS_CLIENTS = (
+        5,
+        Close.TOO_LARGE,
+        "a canvas has at most {amount} Yjs clients; use a new canvas",
+    )
+    CANVAS_STRUCTS = 6, Close.TOO_LARGE, "a canvas has at most {amount} structs; use a new canvas"
     OTHERS_CLIENT = (
         7,
         Close.OVERLOADED,
@@ -62,7 +66,7 @@ class Rejection:
     index: int
     reason: Reason = Reason.MALFORMED
     amount: int = 0
-    """The limit, or the seconds until the client may try again."""
+    """The limit, or the seconds until the client may try again; 0 for a reason without an amount."""
 
     def pack(self) -> int:
         """Return the rejection as one number."""
@@ -78,7 +82,7 @@ class Rejection:
 
     @property
     def code(self) -> Close:
-        """Return the close code of the client's connection."""
+        """Return the close code with which the client's connection is closed."""
         return self.reason.code
 
     @property

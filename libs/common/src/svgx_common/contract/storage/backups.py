@@ -90,11 +90,11 @@ class Verification(ReplyModel):
 
 
 class Backup(ReplyModel):
-    """A backup. `parent_id` is the backup that it needs, or null for a full backup.
+    """A backup. `parent_id` is the backup on which an incremental backup builds, or null for a full backup.
 
-    `canvases` of `canvases_total` are read so far, and `changed` of them are in this backup; the others are unchanged
-    since the parent. `bytes` is the size of the stored objects. `progress` goes from 0 to 1. `version` is the version
-    of the product that wrote the backup.
+    `canvases` counts the canvases that were read so far, of `canvases_total`. `changed` of them are in this backup; the
+    others are unchanged since the parent. `bytes` is the size of the stored objects. `progress` goes from 0 to 1.
+    `version` is the version of the product that wrote the backup.
     """
 
     id: str
@@ -173,10 +173,10 @@ class RestoreOutcome(StrEnum):
 
 
 class Restore(ReplyModel):
-    """A restore. `canvases` of `canvases_total` are finished, and `failed` of them could not be restored.
+    """A restore. `canvases` counts the finished canvases, of `canvases_total`; `failed` of them were not restored.
 
-    `users_kept` accounts existed already and are unchanged. `users_refused` accounts could not be added, because an
-    account with another id has the username or the e-mail address.
+    `users_kept` counts the accounts that existed already and are unchanged. `users_refused` counts the accounts that
+    could not be added, because an account with another id has the username or the e-mail address.
     """
 
     id: str
@@ -241,7 +241,10 @@ class RestoredCanvasPage(ReplyModel):
 
 
 class StoredIdentity(ReplyModel):
-    """The link between an account and a user of an OpenID Connect provider."""
+    """The link between an account and a user of an OpenID Connect provider.
+
+    `refused_at` is the time since which the provider gives the user no role; null while the user has a role.
+    """
 
     issuer: str
     subject: str
@@ -264,7 +267,7 @@ class StoredApiKey(ReplyModel):
 
 
 class StoredAccount(ReplyModel):
-    """An account with its secrets, as a backup stores it. Sessions are not part of it."""
+    """An account with its secrets, but without its sessions, as a backup stores it."""
 
     id: str
     username: str
@@ -287,7 +290,7 @@ class ExportAccountsRequest(RequestModel):
 
 
 class ExportedAccounts(ReplyModel):
-    """A page of accounts, by id. `total` counts all accounts. The last page has fewer accounts than the limit."""
+    """A page of accounts, sorted by id. `total` counts all accounts. The last page has fewer items than the limit."""
 
     items: list[StoredAccount]
     total: int

@@ -15,15 +15,15 @@ class OwnedCanvases(StrEnum):
     """The fate of the canvases of which the user is the only owner."""
 
     TRANSFER = "transfer"
-    """Another user becomes their owner."""
+    """Another user becomes the owner of the canvases."""
     DELETE = "delete"
-    """They are deleted. An admin can restore them until their retention has passed."""
+    """The canvases are deleted. An admin can restore them until their retention has passed."""
 
 
 class EraseUserRequest(UserRequest):
     """A request to erase a user. `confirm` is the user's id once more, because an erasure cannot be undone.
 
-    `transfer_to` is the new owner for `transfer`.
+    `transfer_to` is the new owner if `canvases` is `transfer`.
     """
 
     confirm: Annotated[UserId, Field(examples=["9b8f6e1c-2d7a-4c55-9f0e-1a2b3c4d5e6f"])]
@@ -43,7 +43,10 @@ class ErasedUser(ReplyModel):
 
 
 class EraseAuthorRequest(RequestModel):
-    """The state service's part. Without `transfer_to`, the canvases without another owner are deleted."""
+    """A request for the state service's part of an erasure.
+
+    Without `transfer_to`, the canvases of which the user is the only owner are deleted.
+    """
 
     user_id: UserId
     pseudonym: UserId
@@ -51,7 +54,7 @@ class EraseAuthorRequest(RequestModel):
 
 
 class ErasedAuthor(ReplyModel):
-    """The changed and removed rows so far, by table, and whether all are done. If not, the caller asks again."""
+    """The numbers of rows changed and removed so far, by table. The caller asks again until `finished` is true."""
 
     finished: bool
     touched: dict[str, int]

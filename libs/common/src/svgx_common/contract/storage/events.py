@@ -1,7 +1,7 @@
 """Domain events: facts about canvases, accounts and backups, for programs outside the system.
 
 A service writes an event into its outbox in the transaction of the change. A relay publishes the event on NATS, and the
-state service delivers it at least once to each webhook. Events of one entity keep their order.
+state service delivers it at least once to each webhook that selects its type. Events of one entity keep their order.
 """
 
 from datetime import datetime
@@ -176,7 +176,7 @@ class UserCreated(UserEvent):
 
 
 class UserUpdated(UserEvent):
-    """An account has another name, role or password, or was disabled or enabled."""
+    """An admin or a provider changed an account's names, role or password, or disabled or enabled the account."""
 
     type: ClassVar[str] = "user.updated"
     role: Role

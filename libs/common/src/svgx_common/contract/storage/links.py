@@ -26,7 +26,7 @@ LINK_PREFIX = "svgxlink_"
 """The beginning of the token of every share link. No access token and no API key begins like this."""
 
 MAX_LINK_TOKEN = 128
-"""Characters of a token. A longer token is refused without asking the state service."""
+"""The most characters of a token. A longer token is refused without asking the state service."""
 
 
 class LinkRole(StrEnum):

@@ -1,4 +1,4 @@
-"""Quotas: bounds of the storage that one account and one canvas may use, and their use.
+"""Quotas: bounds of the storage that an account or a canvas may use, and the use of these bounds.
 
 State counts and stores the use. The gateways refuse edits and imports beyond a bound, before they accept them. State
 refuses new canvases beyond a bound.
@@ -29,7 +29,7 @@ NEAR = 0.8
 """The share of a bound from which the use counts as near to the bound."""
 
 SLOWED = 0.9
-"""The share of an account's bound for a day from which the gateways read the account's edits more slowly."""
+"""From this share of an account's bound for a day, the gateways read the account's edits more slowly."""
 
 Bound = Annotated[int, Field(ge=0, le=2**50)]
 """A bound in bytes or in canvases. 0 allows nothing."""
@@ -40,7 +40,7 @@ class AccountBounds(BaseModel):
 
     `journal_bytes_per_day` bounds the bytes that the account's edits add to the journal in a day (UTC). `canvases`
     bounds the canvases that the account created and that are not deleted. `canvases_per_hour` and `canvases_per_day`
-    bound the canvases that it creates, deleted or not.
+    bound the canvases that the account creates in an hour and in a day, including deleted canvases.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -100,7 +100,7 @@ class Quotas(ReplyModel):
         return self.canvases.get(canvas_id, CanvasBounds()).over(self.canvas)
 
     def lowest_account_bytes(self) -> int:
-        """Return the lowest bound of the bytes of a day that any account may have."""
+        """Return the lowest `journal_bytes_per_day` that is set for any account, or 0 if none is set."""
         every = [self.account, *self.roles.values(), *self.users.values()]
         return min(
             (
@@ -112,7 +112,10 @@ class Quotas(ReplyModel):
         )
 
     def lowest_canvas_bytes(self) -> tuple[int, int]:
-        """Return the lowest bounds that any canvas may have: of the bytes of a day, and of the content."""
+        """Return the lowest `journal_bytes_per_day` and `content_bytes` that are set for any canvas.
+
+        A bound that is set for no canvas is returned as 0.
+        """
         every = [self.canvas, *self.canvases.values()]
         day = [each.journal_bytes_per_day for each in every]
         content = [each.content_bytes for each in every]
@@ -152,7 +155,7 @@ class CanvasUse(ReplyModel):
 class QuotaReport(ReplyModel):
     """The bounds in force, and the use of the accounts and canvases that are near to a bound.
 
-    `accounts` has the bytes that an account added to the journal on `day` (UTC).
+    `accounts` has the bytes that each of these accounts added to the journal on `day` (UTC).
     """
 
     quotas: Quotas
@@ -182,7 +185,7 @@ class QuotaStatus(StrEnum):
 
 
 class Use(ReplyModel):
-    """The use of one bound. `resets_at` is the time at which the use begins at 0 again, if it does."""
+    """The use of one bound. `resets_at` is the time at which the use starts again at 0; null if it never does."""
 
     name: QuotaName
     used: int
@@ -218,7 +221,7 @@ class CanvasUsage(ReplyModel):
 
 
 class UsageOrder(StrEnum):
-    """The things that the list of the largest use compares."""
+    """The lists of the largest use: one of accounts, and one of canvases."""
 
     ACCOUNTS = "accounts"
     CANVASES = "canvases"
@@ -246,7 +249,7 @@ class TopUsages(ReplyModel):
 
 
 MAX_QUOTAS = 512 * 1024
-"""Bytes of a configuration. Its exceptions may have thousands of entries."""
+"""The most bytes of a request that sets quotas. Its exceptions may have thousands of entries."""
 
 # These operations have no rate limit, so that an admin can always correct bounds that are too low.
 GET_QUOTAS = Operation(

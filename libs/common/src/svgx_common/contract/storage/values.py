@@ -67,7 +67,7 @@ def _check_key(key: str) -> str:
 
 
 def _check_json(value: Any) -> Any:
-    """Refuse values that JSON cannot represent, or that are nested too deeply."""
+    """Return the value. Raise `ValueError` if JSON cannot represent it, or if it is nested too deeply."""
     level, depth = [value], 0
     while level:
         below: list[Any] = []
@@ -142,7 +142,7 @@ class ValueRequest(RequestModel):
 class DeleteValueRequest(ValueRequest):
     """Without `state_type`, the caller's values of all types are searched.
 
-    `version` is the stored version that the caller has read. Without it, any version is deleted.
+    `version` is the stored version that the caller has read. Without `version`, the value is deleted in any case.
     """
 
     version: Count | None = None
@@ -184,7 +184,7 @@ class ValuePage(ReplyModel):
 
 
 class ValueChanged(ReplyModel):
-    """A key of an account with a new or deleted value. `owner` is `*` for shared values."""
+    """A key of the account `owner`, after its value was written or deleted. `owner` is `*` for shared values."""
 
     owner: str
     key: str

@@ -35,7 +35,7 @@ VersionId = Annotated[Identifier, Field(examples=["7c0e9c1e-5a43-4a0b-9c59-0d3f5
 VersionName = Annotated[CanvasName, Field(examples=["Before the review"])]
 
 NOW = "now"
-"""The name of the present saved content, in place of a version's id."""
+"""The word for the present saved content, which a request may have in place of a version's id."""
 
 
 class VersionKind(StrEnum):
@@ -50,8 +50,8 @@ class VersionKind(StrEnum):
 class Version(ReplyModel):
     """A kept state of a canvas: its content after the commit of `revision`. Its last edit was at `edited_at`.
 
-    `at` is the time at which the version was made. `authors` are the ids of the users with edits since the version
-    before it, at most 100. `created_by` is null for an automatic version. A version without a name is deleted after its
+    `at` is the time at which the version was made. `authors` are the ids of the users with edits since the previous
+    version, at most 100. `created_by` is null for an automatic version. A version without a name is deleted after its
     retention.
     """
 
@@ -98,7 +98,7 @@ class Restored(ReplyModel):
 
     `revision` is the revision of the restore's commit, or the canvas's revision if nothing had to change.
 
-    `before` is the version that was made just before. A restore of this version undoes the restore.
+    `before` is the version that was made just before the restore. To undo the restore, restore this version.
     """
 
     revision: int
@@ -178,9 +178,10 @@ class DiffRequest(VersionRequest):
 
 
 class Diff(ReplyModel):
-    """The changes from one revision to another, as the exports show their content. Elements are sorted by id.
+    """The changes between the contents of two revisions, as exports show them. Elements are sorted by id.
 
-    The four counts are of the whole difference. `canvas` has the changed attributes of the root element, at most 50.
+    `added`, `removed`, `changed` and `moved` count all changes, and not only those on this page. `canvas` has the
+    changed attributes of the root element, at most 50; `more_canvas` counts the others.
     """
 
     from_revision: int
@@ -190,6 +191,7 @@ class Diff(ReplyModel):
     changed: int
     moved: int
     canvas: dict[str, TextChange]
+    more_canvas: int = 0
     items: list[ElementChange]
     next: str | None = None
 

@@ -21,7 +21,7 @@ from svgx_common.contract.policy import RateClass, Scope
 from svgx_common.contract.storage.events import EventType
 
 MAX_WEBHOOKS = 50
-"""Webhooks of an installation. Each event is stored once for each of them."""
+"""The most webhooks of an installation. Each event is stored once for each webhook."""
 
 WebhookId = Annotated[Identifier, Field(examples=["5f0c2c1e-6f0a-4f5b-9d3c-0a1b2c3d4e5f"])]
 
@@ -75,7 +75,7 @@ class ListWebhooksRequest(RequestModel):
 
 
 class Webhook(ReplyModel):
-    """A webhook. `pending` and `dead` count its deliveries."""
+    """A webhook. `pending` and `dead` count its deliveries with these statuses."""
 
     id: str
     url: str
@@ -102,7 +102,8 @@ class WebhookPage(ReplyModel):
 class DeliveryStatus(StrEnum):
     """The states of a delivery.
 
-    A delivery is `dead` when all attempts of a day have failed. It is sent again only when an admin asks for it.
+    A delivery is `dead` when all attempts within the setting `webhook_give_up_seconds` (a day by default) have failed.
+    Only an admin can then have the event delivered again.
     """
 
     PENDING = "pending"
@@ -119,9 +120,10 @@ class ListDeliveriesRequest(WebhookRequest):
 
 
 class Delivery(ReplyModel):
-    """The delivery of one event to one webhook. `error` is the cause of the last failure, `response_status` its status.
+    """The delivery of one event to one webhook. `error` is the cause of the last failure.
 
-    `due_at` is the time of the next attempt of a pending delivery.
+    `response_status` is the HTTP status of the response to the last attempt, or null without a response. `due_at` is
+    the time of the next attempt of a pending delivery.
     """
 
     id: str

@@ -5,7 +5,7 @@ CREATE TABLE audit (
     event text NOT NULL,
     -- The account that caused the event, or null when it is unknown.
     actor_id text,
-    -- The account that the event affects, or null without such an account.
+    -- The account that the event affects, or null when the event affects no account.
     user_id text,
     session_id text,
     -- The network address of the client.

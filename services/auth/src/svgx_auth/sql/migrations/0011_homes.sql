@@ -1,4 +1,5 @@
--- The networks at which an account has had a session. Failed log-ins from other networks do not delay log-ins from here.
+-- The networks at which an account has had a session. Failed log-ins from other networks do not delay log-ins from
+-- these networks.
 CREATE TABLE home (
     account_id text NOT NULL REFERENCES account (id),
     -- An IPv4 address, or the /64 network of an IPv6 address.

@@ -1,12 +1,12 @@
--- The erasure of an account's personal data. The row stays, with the pseudonym as its names, because the revocation of
--- its tokens is in the row, and a repeated request finds the account by its id.
+-- The erasure of an account's personal data. The account's row stays, with the pseudonym as its names, because the row
+-- records the revocation of the account's tokens, and a repeated request finds the account by its id.
 ALTER TABLE account
     -- The pseudonym, once the erasure has begun.
     ADD COLUMN erased_as text UNIQUE,
     -- The changed and removed rows, by table.
     ADD COLUMN erased_rows jsonb NOT NULL DEFAULT '{}';
 
--- An erasure may empty the fields of audit entries that name a person. Everything else stays refused.
+-- An erasure may empty the fields of audit entries that identify a person. All other changes are still refused.
 CREATE OR REPLACE FUNCTION refuse_audit_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'UPDATE' AND current_setting('svgx.erasing', true) = 'on' THEN

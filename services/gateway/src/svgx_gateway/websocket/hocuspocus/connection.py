@@ -17,13 +17,13 @@ from svgx_yjs.hocuspocus import Writer
 from svgx_yjs.lib0 import Decoder
 
 CACHED_BYTES = 64 * 1024
-"""Bytes up to which a message stays in memory for the next client. A larger one is encoded for each client."""
+"""Largest message, in bytes, that stays in memory for the next client. A larger one is encoded for each client."""
 
 
 class NamedFrames:
-    """The newest message of each canvas with the document's name, so that it is encoded once for all its clients.
+    """A cache of each canvas's newest message, encoded once with the document's name for all clients of the canvas.
 
-    A message larger than `CACHED_BYTES` is not kept, because it would stay in memory until the next message.
+    A message larger than `CACHED_BYTES` is not cached, because it would stay in memory until the next message.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class NamedFrames:
         return newest[1:]
 
     def forget(self, writer: Writer) -> None:
-        """Forget the message of a canvas, because a client has left it."""
+        """Forget the message of a canvas, because a client has left the canvas."""
         self._newest.pop(writer.prefix, None)
 
 
@@ -91,16 +91,16 @@ class HocuspocusConnection(Connection):
 
     @property
     def sent_bytes(self) -> int:
-        """Return the bytes sent to the client for all documents of the socket, because they share its transport."""
+        """Return the bytes sent to the client for all documents, because all share the transport of the socket."""
         return self._socket_sent_bytes()
 
     @property
     def answers_sync(self) -> bool:
-        """Return True, also for a viewer: without the answer, the client's changes count as unsynced for ever."""
+        """Return True, also for a viewer. A client that is not asked for its updates never counts as synced."""
         return True
 
     def settle_role(self, role: CanvasRole, changes: int) -> bool:
-        """Adopt a role, and tell the client its new scope."""
+        """Adopt a role, and tell the client its scope if the scope has changed. Return whether it became an editor."""
         could_edit = self.may_edit
         became_editor = super().settle_role(role, changes)
         if self.may_edit != could_edit:
@@ -112,7 +112,7 @@ class HocuspocusConnection(Connection):
         self._send_named(self._writer.authenticated(may_edit=self.may_edit))
 
     def send_frame(self, message: bytes, frame: bytes) -> None:
-        """Send a message of y-protocols as one of Hocuspocus."""
+        """Send a message of y-protocols as a message of Hocuspocus."""
         del frame  # this frame lacks the document's name
         if message[0] == protocol.TOKEN:
             self._send_named(self._writer.token_request())
@@ -129,7 +129,7 @@ class HocuspocusConnection(Connection):
             self.statuses.send_saved(saved)
 
     def _limit_viewer(self) -> None:
-        # All documents of the socket share its inflow, so the socket decides.
+        # All documents of the socket share its inflow, so the socket decides whether the inflow is a viewer's.
         self._role_changed()
 
     def _send_status(self, applied: bool) -> None:  # a callback with one argument

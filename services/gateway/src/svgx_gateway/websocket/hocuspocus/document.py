@@ -16,13 +16,18 @@ MAX_QUEUED = 32
 """Messages of a document that may wait. Beyond this number the socket is not read, and other documents wait too."""
 
 LARGE_BYTES = 256 * 1024
-"""Bytes of a message. After a larger one the socket is not read until the message, with its memory, is handled."""
+"""Bytes of a message. After a larger message, the socket is not read until the message is handled and its memory is
+free."""
 
 DocumentContent = protocol.Message | Authenticate | Leave | Ignored
 
 
 class Document:
-    """A document that a client has opened. `serve` authenticates, joins, and returns the reason of the end."""
+    """A document that a client has opened.
+
+    `serve` gets the document and its token. It authenticates the client, joins the canvas, and returns the reason of
+    the end.
+    """
 
     def __init__(self, name: str, serve: "Callable[[Document, str], Awaitable[Closing]]") -> None:
         self.name = name
@@ -35,7 +40,7 @@ class Document:
         self._has_ended = False
 
     async def put(self, message: DocumentContent, size: int) -> None:
-        """Add a message of `size` bytes. Wait while the queue is full, and until a large one is handled.
+        """Add a message of `size` bytes. Wait while the queue is full, and until a large message is handled.
 
         After the end of the document, drop the message and return.
         """
@@ -50,7 +55,7 @@ class Document:
         return await self._serve(self, token)
 
     async def run_session(self, session: Session, connection: HocuspocusConnection) -> Closing:
-        """Handle messages and send those that wait, until one side ends the document. Return the reason."""
+        """Handle the client's messages and send queued ones, until one side ends the document. Return the reason."""
         self.has_joined = True
         return await run(connection, self._handle_all(session, connection))
 
@@ -67,7 +72,7 @@ class Document:
                 self._messages.task_done()
 
     def drop_messages(self) -> None:
-        """Drop the messages that wait, and later ones, so that the socket is read again."""
+        """Drop the queued messages and all later ones, so that the socket is read again."""
         self._has_ended = True
         self._drop_queued()
 

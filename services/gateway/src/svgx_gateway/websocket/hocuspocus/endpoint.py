@@ -23,7 +23,7 @@ class HocuspocusEndpoint:
     1. The page's origin: 403 instead of the upgrade.
     2. The number of connections on the gateway: 503 instead of the upgrade.
     3. The rate of handshakes of the address, because a token comes only after the upgrade: 429 instead of the upgrade.
-    4. The number of sockets of the address without a document: 503 instead of the upgrade.
+    4. The number of the address's sockets that have no document yet: 503 instead of the upgrade.
     5. For each document: the token, the rate and the number of connections of the account, and the role on the canvas.
     """
 
@@ -62,11 +62,11 @@ class HocuspocusEndpoint:
             REFUSED.labels("handshake_rate").inc()
             raise
         address = RateLimitKey.of(websocket, None).key
-        unused = self._admission.admit_account(address)
-        if unused is None:
+        of_address = self._admission.admit_account(address)
+        if of_address is None:
             raise Overloaded("this address has too many connections without a document")
         with contextlib.ExitStack() as without_document:
-            without_document.enter_context(unused)
+            without_document.enter_context(of_address)
             if (inflow := websocket.scope.get(INFLOW)) is not None:
                 inflow.account = address
             await handshake.accept(websocket)
@@ -76,6 +76,6 @@ class HocuspocusEndpoint:
                 self._admission,
                 self._frames,
                 count_handshake=self._count_handshake,
-                first_document=without_document.close,
+                on_document_opened=without_document.close,
             )
             await close_socket(websocket, await socket.run())

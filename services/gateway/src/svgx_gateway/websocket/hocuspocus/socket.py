@@ -1,4 +1,4 @@
-"""The socket of a Hocuspocus client: it reads the frames, and gives each to its document."""
+"""The socket of a Hocuspocus client: it reads the frames, and gives each frame to the document that the frame names."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 
 class HocuspocusSocket:
-    """The socket of one client.
+    """The socket of one client. `on_document_opened` is called when a document's token is accepted.
 
     A document ends alone when its client leaves or a final condition arises (docs/spec.md, R-SOCKET-1). After a final
     condition, the client gets a refusal for this document. A condition that passes by itself ends the socket, because
@@ -46,19 +46,19 @@ class HocuspocusSocket:
         frames: NamedFrames,
         *,
         count_handshake: CountHandshake,
-        first_document: Callable[[], None],
+        on_document_opened: Callable[[], None],
     ) -> None:
         self._websocket = websocket
         self._sessions = sessions
         self._admission = admission
         self._frames = frames
         self._count_handshake = count_handshake
-        self._first_document = first_document
+        self._on_document_opened = on_document_opened
         self._inflow = websocket.scope.get(INFLOW)
         self._documents: dict[str, Document] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
-        """The first reason to close the socket."""
+        """A future for the close code and reason of the socket. Only the first reason becomes its result."""
         self._unsent: Callable[[], int] = websocket.scope.get(UNSENT_BYTES, lambda: 0)
         """Returns the bytes that the transport has taken and not sent."""
         self._connections: set[HocuspocusConnection] = set()
@@ -80,7 +80,7 @@ class HocuspocusSocket:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            # The end of the last document has started the timer again.
+            # Stop the timer, because the end of the last document has started it again.
             self._stop_idle_timer()
 
     async def _read(self) -> Closing:
@@ -166,6 +166,7 @@ class HocuspocusSocket:
                 token, self._websocket
             )
         except TooManyRequests:
+            REFUSED.labels("handshake_rate").inc()
             raise
         except SvgxError:
             await self._count(None)
@@ -182,7 +183,11 @@ class HocuspocusSocket:
             raise
 
     def _admit(self, counted: contextlib.ExitStack, key: RateLimitKey) -> None:
-        """Count a document as a connection of its account, and each but the first as a connection of the gateway."""
+        """Count a document as a connection of its account.
+
+        The socket already counts as a connection of the gateway, so each document after the first counts as one
+        more.
+        """
         if self._joined:
             on_gateway = self._admission.admit_to_gateway()
             if on_gateway is None:
@@ -274,7 +279,7 @@ class HocuspocusSocket:
     def _begin_document(self) -> None:
         self._joined += 1
         self._stop_idle_timer()
-        self._first_document()
+        self._on_document_opened()
 
     def _end_document(self) -> None:
         self._joined -= 1

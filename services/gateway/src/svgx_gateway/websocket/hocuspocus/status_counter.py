@@ -10,9 +10,9 @@ class StatusCounter(SavedCounter):
     """The saved counter of a client that expects one status for each document message.
 
     The client counts its unsynced changes (HocuspocusProvider.ts, `unsyncedChanges`): each update adds one, a sync step
-    1 sets the number to one, and each status `applied` takes one away. So there is one status for each update, and one
-    for the sync step 2 with which the client answers the server's sync step 1. A sync step 2 that the server asked for
-    later gets none. `applied` means that the message is saved.
+    1 sets the number to one, and each status `applied` takes one away. So the server sends one status for each update,
+    and one for the first sync step 2 after each sync step 1 of the client. Every other sync step 2 gets no status.
+    `applied` means that the message is saved, or adds nothing.
     """
 
     def __init__(self, send_status: Callable[[bool], None]) -> None:
@@ -22,7 +22,7 @@ class StatusCounter(SavedCounter):
         """Numbers of the messages that still get the status `applied`."""
         self._expects_step_2 = False
         self._is_counted = False
-        """True when the client has counted the present message."""
+        """True when the client counts the present message as an unsynced change."""
         self._is_empty = False
         """True when the present message adds nothing."""
 
@@ -34,8 +34,8 @@ class StatusCounter(SavedCounter):
     def begin_message(self, update: bytes, *, is_step_2: bool) -> None:
         """Note the document message that is handled next."""
         self._is_counted = not is_step_2 or self._expects_step_2
-        # An update without structs begins with 0 clients. In a sync step 2 it has only deletions, which the server
-        # has, unless the client has deleted something meanwhile.
+        # An update without structs begins with 0 clients, and has only deletions. The server already has the deletions
+        # of a sync step 2, unless the client has deleted something meanwhile.
         self._is_empty = is_step_2 and update[:1] == b"\0"
         if is_step_2:
             self._expects_step_2 = False
@@ -48,7 +48,7 @@ class StatusCounter(SavedCounter):
         return number
 
     def discard(self, *, is_step_2: bool) -> None:
-        """Count the present message as discarded, and tell the client so unless the message adds nothing."""
+        """Count the present message as discarded, and send its status: `applied` only if the message adds nothing."""
         super().discard(is_step_2=is_step_2)
         if self._is_counted:
             if not self._is_empty:

@@ -25,9 +25,9 @@ log = structlog.get_logger(__name__)
 class Reader:
     """The reader of one connection. The client has `first_message_seconds` to send its first message.
 
-    After the first message, the WebSocket protocol gives edits and presence to `take`, which handles them at once, in
-    the callback of the socket. A message that has to wait for something is finished in a task. The messages after it
-    come through ASGI, which stops reading the socket while one is handled.
+    After the first message, the WebSocket protocol gives each message to `take`, which handles edits and presence at
+    once, in the callback of the socket. A message that has to wait for something is finished in a task. Messages that
+    `take` does not handle come through ASGI, which does not read the socket while a message is handled.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Reader:
         return True
 
     def _begin(self, handling: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine until it waits for something. Let a task do the rest."""
+        """Run a coroutine until it waits for something. Finish it in a task."""
         try:
             awaited = self._context.run(handling.send, None)
         except StopIteration:

@@ -1,4 +1,4 @@
-"""The sessions of clients: each is one connection that has joined its canvas, and handles the client's messages."""
+"""The sessions of clients on canvases. A session is one connection that has joined its canvas."""
 
 import asyncio
 import contextlib
@@ -29,11 +29,11 @@ from svgx_yjs import protocol
 from svgx_yjs.lib0 import Malformed
 
 Connect = Callable[[CanvasRole, SpanContext | None], Connection]
-"""Returns the connection of a client, from its role and the span of its handshake."""
+"""A function that returns the connection of a client, from the client's role and the span of the handshake."""
 
 
 class Session:
-    """One client on its canvas."""
+    """The handler of one client's messages on its canvas."""
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class Sessions:
                     connection.tell_quota(self._quotas.most_used(identity.caller, canvas_id))
                 joining = self._live_canvases.join(canvas_id, connection)
                 canvas = await joined.enter_async_context(joining)
-            # Check again: a revocation before this point did not reach the connection, because it had not joined.
+            # Check again, because a revocation closes only connections that have joined a canvas.
             self.authenticator.check_not_revoked(identity)
             token_expiry = TokenExpiry(
                 connection,
@@ -136,7 +136,8 @@ class Sessions:
             link_expiry = self._live_canvases.watch_link(
                 connection, canvas, identity.link_expires_at
             )
-            joined.callback(link_expiry.cancel)
+            if link_expiry is not None:
+                joined.callback(link_expiry.cancel)
             yield Session(
                 websocket,
                 connection,
@@ -150,7 +151,7 @@ class Sessions:
 async def run(connection: Connection, messages: Coroutine[Any, Any, Closing]) -> Closing:
     """Run the coroutine that handles a client's messages, until one side ends the connection. Return the reason.
 
-    The task that writes to a client begins when the client is behind for the first time.
+    The task that writes queued messages begins when the client is behind for the first time.
     """
     handling = asyncio.create_task(messages)
     writing: list[asyncio.Task[None]] = []
@@ -168,7 +169,7 @@ async def run(connection: Connection, messages: Coroutine[Any, Any, Closing]) ->
 
 
 def closing_of(error: Exception) -> Closing:
-    """Return the close for an error of a client's message, or of its join."""
+    """Return the close code and reason for an error of a client's message, or of the client's join."""
     if isinstance(error, Malformed):
         return Closing(Close.BAD_MESSAGE, f"malformed message: {error}")
     if isinstance(error, SvgxError):

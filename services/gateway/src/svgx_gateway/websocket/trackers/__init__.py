@@ -1,1 +1,1 @@
-"""State of connections and canvases without I/O: awareness owners, saved messages and missed broadcasts."""
+"""State of connections and canvases without I/O: awareness, saved messages and missed broadcasts."""

@@ -2,7 +2,7 @@
 
 npm y-websocket sends to the server every state that it learns of: states that the server sent it, states of other tabs
 of its browser, and the removal of clients that it lost contact with. Such a repetition must neither reach other clients
-nor make a connection publish for another client. So each connection publishes for one client only, its own.
+nor make a connection publish for another client. Therefore each connection publishes for one client only: its own.
 """
 
 import math
@@ -37,8 +37,9 @@ class AwarenessClocks:
     def record(self, update: bytes) -> list[tuple[int, int]]:
         """Record an awareness update from the holder. Return each client that has returned, with its clock.
 
-        The gateway removes the state of a client at an equal clock when its connection ends. Such a client may return
-        at once. A client that removed its own state, at a newer clock, counts as returned only after `GONE_SECONDS`.
+        When a connection ends, the gateway removes the state of its client at an equal clock. Such a client counts as
+        returned with its next present state. A client that removed its own state, at a newer clock, counts as returned
+        only after `GONE_SECONDS`.
         """
         clocks, gone, now = self._clocks, self._gone, self._clock()
         returned: list[tuple[int, int]] = []
@@ -68,13 +69,13 @@ class AwarenessOwner:
     The client is unknown at first. It is found in a message with a single state that the holder has not reported yet:
     a state of a new client, or a newer state of a known client.
 
-    The first message may have a state that the holder has reported, or an older one. Then either the client of this
-    state has returned, or the connection's client has no state of its own and repeats the state of another tab. The
-    client of this state is remembered as the likely client. To ask for a newer state, the gateway once sends a removal
-    of the likely client on this connection. By the rules of y-protocols (awareness.js, applyAwarenessUpdate), the
-    likely client itself then increases its clock and sends its state again, and any other client accepts the removal.
-    From then on, a newer state of any other known client counts as a repetition. A newer state of the likely client,
-    or a state of a new client, identifies the connection's client.
+    The first message may have a state that the holder has reported, or an older one. In this case, either the client of
+    this state has returned, or the connection's client has no state of its own and repeats the state of another tab.
+    The client of this state is remembered as the likely client. To ask for a newer state, the gateway once sends a
+    removal of the likely client on this connection. By the rules of y-protocols (awareness.js, applyAwarenessUpdate),
+    the likely client itself then increases its clock and sends its state again, and any other client accepts the
+    removal. From then on, a newer state of any other known client counts as a repetition. A newer state of the likely
+    client, or a state of a new client, identifies the connection's client.
     """
 
     def __init__(self) -> None:
@@ -83,6 +84,7 @@ class AwarenessOwner:
         self._likely_client: int | None = None
         self._is_first_message = True
         self._question: State | None = None
+        """The removal that asks the likely client for a newer state; None before it is needed, and once it is taken."""
 
     @property
     def client(self) -> int | None:

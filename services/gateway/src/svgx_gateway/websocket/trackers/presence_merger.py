@@ -8,14 +8,14 @@ from svgx_yjs.lib0 import Encoder
 
 
 class PresenceMerger:
-    """The states that wait. Of each client only the newest waits, because a state replaces all earlier ones."""
+    """The waiting states: only the newest state of each client, because a state replaces all earlier ones."""
 
     def __init__(self) -> None:
         self._waiting: dict[int, Entry] = {}
         self._present: set[int] = set()
 
     def add(self, update: bytes) -> bool:
-        """Add an awareness update. Return whether a client has joined or left, which others see at once."""
+        """Add an awareness update. Return whether a client has joined or left, which other clients must see at once."""
         is_urgent = False
         for entry in awareness.entries(update):
             self._waiting[entry.client] = entry
@@ -25,7 +25,7 @@ class PresenceMerger:
         return is_urgent
 
     def take(self) -> dict[int, Entry]:
-        """Return the states that wait, by their clients, and begin anew."""
+        """Return the waiting states, by their clients, and forget them."""
         waiting, self._waiting = self._waiting, {}
         return waiting
 

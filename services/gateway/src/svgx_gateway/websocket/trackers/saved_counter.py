@@ -1,15 +1,17 @@
 """The saved counter: the number of one connection's document messages that are saved. No I/O."""
 
-from collections import deque
 from dataclasses import dataclass
 
 MAX_QUESTIONS = 64
-"""Sync steps 1 of the server that may wait for an answer. Older ones are forgotten."""
+"""Largest number of sync steps 1 of the server that wait for an answer. Older ones are forgotten."""
 
 
 @dataclass(slots=True)
 class _Gap:
-    """Messages that do not count as saved: from the message `first` until the sync step 2 `filled_by`."""
+    """Messages that do not count as saved: from the message `first` until the sync step 2 `filled_by` is committed.
+
+    `filled_by` is None until a sync step 2 is accepted.
+    """
 
     first: int
     filled_by: int | None = None
@@ -19,9 +21,9 @@ class SavedCounter:
     """The counter of one connection.
 
     It numbers the document messages (sync step 2 and updates) from 1 in the order of their arrival. A message of a
-    viewer is discarded: neither it nor any later message counts as saved. The next accepted sync step 2 fills this gap,
-    because it contains all that the client has and the server lacks: once it is committed, every message before it is
-    saved.
+    viewer is discarded. This discarded message begins a gap: neither it nor any later message counts as saved. The next
+    accepted sync step 2 fills the gap, because it contains all that the client has and the server lacks. Once the sync
+    step 2 is committed, every message before it is saved.
 
     A sync step 2 lacks the edits that the asking holder had in its document. This holder may end before it commits
     them. So a sync step 2 that another holder commits begins a gap. The gateway asks the client again for the new
@@ -32,9 +34,10 @@ class SavedCounter:
         self._arrived = 0
         self._gaps: list[_Gap] = []
         self._reported = 0
-        self._asked: deque[str] = deque(maxlen=MAX_QUESTIONS)
-        """The epochs of the holders for which the client was asked, and has not answered."""
-        self._answers: deque[tuple[int, str]] = deque()
+        # Lists and not deques, because most connections have no entry and an empty deque takes 0.8 kB.
+        self._asked: list[str] = []
+        """The epochs of the holders for which the client was asked and has not answered yet."""
+        self._answers: list[tuple[int, str]] = []
         """The uncommitted answers of the client: the number of the sync step 2, and the epoch of the asking holder."""
 
     @property
@@ -45,12 +48,13 @@ class SavedCounter:
     def ask(self, epoch: str) -> None:
         """Note that the client is asked, by a sync step 1, for all that the holder of this epoch lacks."""
         self._asked.append(epoch)
+        del self._asked[:-MAX_QUESTIONS]
 
     def discard(self, *, is_step_2: bool) -> None:
         """Count a message that is discarded."""
         self._arrived += 1
         if is_step_2 and self._asked:
-            self._asked.popleft()
+            del self._asked[0]
         if not self._gaps or self._gaps[-1].filled_by is not None:
             self._gaps.append(_Gap(self._arrived))
 
@@ -60,17 +64,17 @@ class SavedCounter:
         if is_step_2 and self._gaps and self._gaps[-1].filled_by is None:
             self._gaps[-1].filled_by = self._arrived
         if is_step_2 and self._asked:
-            self._answers.append((self._arrived, self._asked.popleft()))
+            self._answers.append((self._arrived, self._asked.pop(0)))
         return self._arrived
 
     def commit(self, number: int, epoch: str) -> int | None:
-        """Return how many messages are saved once all accepted messages up to `number` are committed.
+        """Record that all accepted messages up to `number` are committed. Return how many messages are saved.
 
-        `epoch` is that of the holder that committed the messages since the last call. Return None when no more messages
-        are saved than at the last call.
+        `epoch` is the epoch of the holder that committed the messages since the last call. Return None when no more
+        messages are saved than at the last call.
         """
         while self._answers and self._answers[0][0] <= number:
-            answer, asked = self._answers.popleft()
+            answer, asked = self._answers.pop(0)
             if asked != epoch:
                 self._keep_open(answer)
         self._gaps = [gap for gap in self._gaps if gap.filled_by is None or gap.filled_by > number]
@@ -81,7 +85,10 @@ class SavedCounter:
         return saved
 
     def _keep_open(self, answer: int) -> None:
-        """Let the next sync step 2 fill the gap that this one does not fill. Begin a gap if there is none."""
+        """Let the next answer fill the gap that the sync step 2 with the number `answer` does not fill.
+
+        Begin a gap at this number if there is none.
+        """
         following = self._answers[0][0] if self._answers else None
         for gap in self._gaps:
             if gap.filled_by == answer:

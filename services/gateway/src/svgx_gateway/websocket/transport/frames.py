@@ -10,7 +10,7 @@ _LENGTH_16, _LENGTH_64 = 126, 127
 
 _MASKED = 0x80
 _SHORT_HEAD = 6
-"""Bytes before the payload of a short frame of a client: two, and the mask."""
+"""Bytes before the payload of a short frame of a client: two bytes, and the mask of four bytes."""
 
 
 def encode_frame(message: bytes) -> bytes:
@@ -26,8 +26,8 @@ def encode_frame(message: bytes) -> bytes:
 def read_frame(data: bytes, position: int, max_bytes: int) -> tuple[bytes, int] | None:
     """Return the message of the frame at `position`, and the position after the frame.
 
-    Return None unless the whole frame of a binary message is there, with at most `max_bytes` and at most 65,535 bytes.
-    The complete parser then reads these bytes.
+    Return None unless the frame is complete and is the only frame of a binary message, with at most `max_bytes` and at
+    most 65,535 bytes. The parser of `websockets` reads all other bytes.
     """
     start = position + _SHORT_HEAD
     if start > len(data) or data[position] != _FINAL_BINARY:

@@ -1,7 +1,7 @@
 """The inflow of one connection: when its next frame may be read. No I/O, and independent of the transport.
 
-A client that sends too much is slowed down: the transport stops reading, and TCP stops the client. Nothing is lost, and
-no other client notices it.
+A client that sends too much is slowed down: the transport stops reading, and TCP stops the client. No data is lost, and
+other clients are not affected.
 """
 
 import time
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from svgx_gateway.ratelimit.token_bucket import TokenBucket
+from svgx_common.token_bucket import TokenBucket
 
 RETRY_SECONDS = 0.1
 """Seconds until a message that found no free memory is tried again."""
@@ -29,7 +29,7 @@ SLOW_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class InflowLimits:
-    """The limits of one connection. Beyond a rate, its frames wait."""
+    """The limits of one connection. Beyond a rate, the connection's frames wait."""
 
     frames: float = 500.0
     """Frames a second. The client may send the frames of two seconds together."""
@@ -38,18 +38,19 @@ class InflowLimits:
     burst_bytes: float = 16 * 1024 * 1024
     """Bytes of payload that the client may send at once."""
     flood_seconds: float = 60.0
-    """Seconds for which a client may exceed the rate of frames. Then its connection is closed."""
+    """Seconds for which a client may exceed the rate of frames. After this time, its connection is closed."""
 
 
 class LargeMessages:
     """The memory for large messages of all connections of a gateway. When no memory is free, a message waits.
 
-    Memory is reserved for the bytes that have arrived and one step ahead, because a declared length costs its sender
-    nothing. So that a few accounts do not use up the memory:
+    Memory is reserved for the bytes that have arrived, plus at most one step. A declared length reserves nothing,
+    because a client can declare any length without sending it. Three rules keep a few accounts from using up the
+    memory:
 
     - An account has one large message at a time.
     - A message larger than a quarter of the memory must leave a quarter free for other messages.
-    - All viewers together have a quarter. Their document messages are discarded, but their presence may be large, too.
+    - All viewers together have a quarter. Their document messages are discarded, but their presence may be large.
 
     Two exceptions keep unfinished messages from waiting for each other. The oldest message always gets memory, so one
     message may exceed the whole memory. The oldest message of a viewer may exceed the viewers' quarter.
@@ -57,7 +58,7 @@ class LargeMessages:
 
     def __init__(self, max_bytes: int, *, threshold: int = 256 * 1024) -> None:
         self.threshold = threshold
-        """Bytes up to which a message needs no reservation, and bytes of a step."""
+        """Largest message, in bytes, that needs no reservation. It is also the size of a step."""
         self._max_bytes = max_bytes
         self._used = 0
         self._reserved: dict[Inflow, int] = {}
@@ -125,7 +126,7 @@ class Inflow:
         self.account = ""
         """The account of the connection, once it is known."""
         self.is_viewer = False
-        """True when the client is known not to be allowed to edit the canvas."""
+        """True when the client's role on the canvas is known and does not allow edits."""
         self._limits = limits
         self._large_messages = large_messages
         self._clock = clock
@@ -140,12 +141,12 @@ class Inflow:
         self._reserved_since: float | None = None
         self._is_complete = False
         self._measured_from: tuple[float, int] | None = None
-        """Time at which the measurement of the present message's rate began, and bytes that had arrived by then."""
+        """The time at which the measurement of the present message's rate began, and the bytes that had arrived."""
         self._is_slow = False
         """True when the present message has arrived too slowly while memory was scarce."""
         self._keepers = 0
         self._is_released = False
-        """True when the memory is to be released as soon as nothing keeps it."""
+        """True when `release` was called and the memory is still kept."""
 
     def seconds_to_wait(self) -> float:
         """Return the seconds until the next frame may be read, or 0."""
@@ -182,7 +183,7 @@ class Inflow:
 
     @property
     def is_complete(self) -> bool:
-        """Return whether the application has a large message, or is about to get it."""
+        """Return whether a large message has arrived completely and is not handled yet."""
         return self._is_complete
 
     @property
@@ -238,7 +239,7 @@ class Inflow:
         return True
 
     def release(self) -> None:
-        """Release all reserved memory, when nothing keeps it any more."""
+        """Release all reserved memory, or let the last `keep` release it at its end."""
         if self._keepers:
             self._is_released = True
             return
@@ -252,7 +253,7 @@ class Inflow:
 
     @contextmanager
     def keep(self) -> Iterator[None]:
-        """Keep the reserved memory, also after the end of the connection."""
+        """Keep the reserved memory within the block, also after the end of the connection."""
         self._keepers += 1
         try:
             yield

@@ -1,8 +1,8 @@
 """The WebSocket protocol of the gateway: uvicorn's, with limits on incoming frames and bytes and on the closing time.
 
-The limits are applied where frames are parsed and count every frame, because uvicorn parses all the bytes of one read,
-and answers each ping among them, before the application gets the first message. Beyond a limit the parser stops, and
-the connection is not read until the client may send again.
+The limits are applied in the parser and count every frame. A check in the application would come too late, because
+uvicorn parses all the bytes of one read, and answers each ping among them, before the application gets the first
+message. Beyond a limit, the parser stops, and the connection is not read until the client may send again.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ MEASURE_SECONDS = 1.0
 """Seconds between two measurements of the rate at which a large message arrives."""
 
 INFLOW = "svgx.inflow"
-"""The key of a connection's `Inflow` in the ASGI scope. The application names the account there."""
+"""The key of a connection's `Inflow` in the ASGI scope. The application sets the account of the `Inflow`."""
 
 UNSENT_BYTES = "svgx.unsent_bytes"
 """The key of a function in the ASGI scope. It returns the bytes that the transport has taken and not sent."""
@@ -58,7 +58,7 @@ HAND_OVER = "svgx.hand_over"
 """The key of a connection's `hand_over` in the ASGI scope."""
 
 TakeMessage = Callable[[bytes], bool]
-"""Handles a message and returns True, or returns False when the message has to wait for an earlier one."""
+"""A function that handles a message and returns True, or returns False when the message has to go through ASGI."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +66,13 @@ class WebSocketLimits:
     """The limits of one connection, and the memory that all connections share."""
 
     max_bytes: int = 32 * 1024 * 1024
-    """Bytes of one message. Beyond it the connection is closed with `TOO_LARGE`."""
+    """Bytes of one message. A larger message closes the connection with `TOO_LARGE`."""
     ping_interval: float = 30.0
     """Seconds between two pings to the client."""
     ping_timeout: float = 10.0
-    """Seconds that the client has to answer a ping."""
+    """Seconds after a ping within which the client has to answer, or to send or read other bytes."""
     inflow: InflowLimits = field(default_factory=InflowLimits)
-    """The rates of one connection. Beyond them it is read more slowly."""
+    """The rates of one connection. Beyond a rate, the connection is read more slowly."""
     large_messages: LargeMessages = field(default_factory=lambda: LargeMessages(64 * 1024 * 1024))
     """The memory for large messages."""
     slowed: Callable[[float], None] = lambda _: None
@@ -84,8 +84,8 @@ class WebSocketLimits:
 class LimitedWebSocket(WebSocketsSansIOProtocol):
     """A connection with limits.
 
-    Beyond a rate it is read more slowly. It is closed when its client does not slow down, and aborted when the client
-    does not complete the close.
+    Beyond a rate, the connection is read more slowly. When the client does not slow down, the connection is closed.
+    When the client does not complete the close, the connection is aborted.
     """
 
     limits = WebSocketLimits()
@@ -102,7 +102,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         self._measure_timer: asyncio.TimerHandle | None = None
         """The timer of the next measurement of a large message. None while no such message arrives."""
         self._progress = False
-        """True when the client has sent or read bytes since the last check."""
+        """True when the client has sent bytes since the last ping or check."""
         self._unsent_bytes = 0
         """Bytes that waited for the client at the last check."""
         self._take_message: TakeMessage | None = None
@@ -116,7 +116,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse incoming bytes. Answer 400 and close the connection unless the first call has a complete handshake."""
+        """Parse incoming bytes. Answer 400 and close the connection if the first bytes are not a complete handshake."""
         self._progress = True
         if self._take_message is not None and self._reads_directly():
             data = self._read_directly(data, self._take_message)
@@ -125,11 +125,11 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         try:
             super().data_received(data)
         except InvalidState:
-            # uvicorn rejects an invalid text after it has handled a close frame from the same read.
+            # uvicorn raises this for an invalid text frame that follows a close frame in the same read.
             self.transport.close()
         self._hold()
         if not self.handshake_initiated:
-            # `websockets` has a response for too large headers, and none for headers that it cannot parse.
+            # `websockets` has a response for headers that are too large, but none for headers that it cannot parse.
             refusal = refusals.encode(BadRequest("the WebSocket handshake cannot be read"))
             self.transport.write(b"".join(self.conn.data_to_send()) or refusal)
             self.transport.close()
@@ -163,8 +163,9 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
     def hand_over(self, take_message: TakeMessage | None) -> None:
         """Give each further message to `take_message`, without ASGI and without waking a task.
 
-        A message that `take_message` does not take, and every message after it until the application has received them
-        all, goes through ASGI. So do messages of several frames, of more than 65,535 bytes, and of clients at a limit.
+        When `take_message` returns False, this message and the following ones go through ASGI, until the application
+        has received all of them. Messages of several frames, of more than 65,535 bytes, and of clients at a limit also
+        go through ASGI.
         """
         self._take_message = take_message
 
@@ -195,7 +196,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         return data[position:]
 
     async def receive(self) -> ASGIReceiveEvent:
-        """Return the next message, and read on. After a large message, read on only when it was handled."""
+        """Return the next message, and read on. After a large message, read on only when the message was handled."""
         if self.queue.empty() and self._inflow.release_handled():
             self._resume()
         message: ASGIReceiveEvent = await self.queue.get()
@@ -246,7 +247,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
             self._start_measuring()
 
     def _close(self, reason: str) -> None:
-        """Ask the client to come back later."""
+        """Close the connection with `OVERLOADED`, after which the client may come back later."""
         self.limits.refused()
         self.conn.fail(Close.OVERLOADED, reason)
         self.handle_parser_exception()
@@ -257,7 +258,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
             self._read_on()
 
     def _read_on(self) -> None:
-        """Parse the bytes that were held back, then read further ones."""
+        """Parse the bytes that were held back, then read further bytes."""
         if self.disconnected or self.transport.is_closing():
             return
         try:
@@ -275,7 +276,9 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
     def start_keepalive(self) -> None:
         """Read again, because the handshake is answered."""
         super().start_keepalive()
-        # The headers take 4 kB, and have been copied into the ASGI scope.
+        # The headers take 4 kB, and have been copied into the ASGI scope. The parser's frame keeps the request.
+        if self.request is not None:
+            self.request.headers.clear()
         self.request: Any = None
         self.response: Any = None
         self.transport.resume_reading()
@@ -310,7 +313,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         overtake the close frame.
         """
         self.transport.pause_reading()
-        # Otherwise the application's next `receive` resumes reading.
+        # With the value True, the application's next `receive` would resume reading.
         self.read_paused = False
         if self.close_sent:
             return
@@ -326,15 +329,17 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         self.close_timer = self.loop.call_later(self.close_timeout, self.transport.close)
 
     def send_keepalive_ping(self) -> None:
-        """Send a ping, and begin to watch for a sign of life."""
+        """Send a ping, and begin to watch whether the client sends or reads bytes."""
         self._progress = False
         super().send_keepalive_ping()
         self._unsent_bytes = self.transport.get_write_buffer_size()
 
     def keepalive_timeout(self) -> None:
-        """Close the connection if the client gave no sign of life since the last check. Otherwise check again later.
+        """Close the connection if the client has neither sent nor read bytes since the last check.
 
-        An answer to the ping may be late for three reasons: the gateway does not read at present, the answer follows a
+        Otherwise, check again after `ping_timeout` seconds.
+
+        The answer to a ping may be late for three reasons: the gateway does not read at present, the answer follows a
         long message, or the ping follows a long message that the client still reads.
         """
         unsent_bytes = self.transport.get_write_buffer_size()
@@ -375,7 +380,7 @@ def limited(limits: WebSocketLimits) -> type[LimitedWebSocket]:
 
 
 class _LimitedServerProtocol(ServerProtocol):
-    """The frame parser of `websockets`. It stops before a frame, or before the payload of one, until it may go on."""
+    """The frame parser of `websockets`. It stops before a frame or a payload until the inflow lets it go on."""
 
     def __init__(self, limits: WebSocketLimits, inflow: Inflow) -> None:
         super().__init__(max_size=limits.max_bytes, logger=logging.getLogger("uvicorn.error"))
@@ -422,7 +427,7 @@ class _LimitedServerProtocol(ServerProtocol):
             next(self.parser)
 
     def stop_parsing(self) -> None:
-        """Discard the bytes that were held back, and all further ones."""
+        """Discard the bytes that were held back, and all further bytes."""
         self._discards = True
         self._held_reader.held_seconds = 0.0
         self.reader.discard()
@@ -440,14 +445,14 @@ class _LimitedServerProtocol(ServerProtocol):
         super().recv_frame(frame)
 
     def fail(self, code: int, reason: str = "") -> None:
-        """Close the connection. A message that is too large gets a code after which its client does not repeat it."""
+        """Close the connection. Replace the code of a message that is too large by `TOO_LARGE`, which stops retries."""
         if code == CloseCode.MESSAGE_TOO_BIG:
             code, reason = Close.TOO_LARGE, f"a message has at most {self._limits.max_bytes} bytes"
         super().fail(code, reason)
 
 
 class _HeldReader(StreamReader):
-    """The bytes of a connection. It gives none while the inflow has to wait.
+    """The reader of a connection's bytes. It gives no bytes while the inflow has to wait.
 
     `current_size` returns the bytes of the unfinished message. A message up to `free_bytes` reserves no memory.
     """
@@ -462,7 +467,7 @@ class _HeldReader(StreamReader):
         """True while the reader waits for the first byte of a frame."""
 
     def at_eof(self) -> Generator[None, None, bool]:
-        """Wait until the next frame may be read. Return whether the bytes have ended instead."""
+        """Wait until the next frame may be read. Return True when there are no more bytes."""
         self.is_between_frames = True
         at_eof = yield from super().at_eof()
         self.is_between_frames = False

@@ -48,9 +48,9 @@ class ReadCounts:
 
 
 class Chain:
-    """The backup `manifests[-1]`, and those that it needs before it, the full one first.
+    """The backup `manifests[-1]`, after the backups on which it builds. The full backup is the first.
 
-    Memory is bounded: one object of each backup of the chain is in memory at a time.
+    Memory is bounded: at most one canvas object of each backup of the chain, and one index object, are in memory.
     """
 
     def __init__(self, archive: Archive, manifests: list[Manifest], envelope: Envelope) -> None:
@@ -72,17 +72,15 @@ class Chain:
             manifests.append(manifest)
         return cls(archive, [*manifests, newest], envelope)
 
-    @property
-    def objects(self) -> int:
-        """The number of all objects of all backups of the chain."""
-        return sum(len(each.objects) for each in self._manifests)
-
     def may_have(self, canvas_id: str) -> bool:
         """Return whether the backup may have a canvas. Only reading the index gives certainty."""
         return any(_may_have(entry, canvas_id) for entry in self.manifest.of_kind("index"))
 
     async def index(self, *, after: str = "", only: str | None = None) -> AsyncIterator[IndexEntry]:
-        """Yield the index entries of all canvases after the id `after`, in the order of ids. Raise `Damaged`."""
+        """Yield the index entries of all canvases after the id `after`, in the order of ids.
+
+        With `only`, yield only the entry of this canvas. Raise `Damaged`, or `TargetFailed`.
+        """
         last = ""
         for entry in self.manifest.of_kind("index"):
             if entry.last <= after or not _may_have(entry, only):
@@ -98,7 +96,10 @@ class Chain:
     async def canvases(
         self, *, after: str = "", only: str | None = None
     ) -> AsyncIterator[StoredCanvas]:
-        """Yield the canvases after the id `after`, in the order of ids. Raise `Damaged`, or `TargetFailed`."""
+        """Yield the canvases after the id `after`, in the order of ids. Raise `Damaged`, or `TargetFailed`.
+
+        With `only`, yield only this canvas.
+        """
         streams = [_Stream(self._records(each, after, only)) for each in self._manifests]
         for stream in streams:
             await stream.advance()
@@ -112,6 +113,7 @@ class Chain:
                     parts.append(stream.head)
                     await stream.advance()
             yield self._join(entry, parts)
+        # Read the remaining records too, so that every object is checked.
         for stream in streams:
             while stream.head is not None:
                 await stream.advance()
@@ -162,7 +164,7 @@ class Chain:
 
 
 class _Stream:
-    """Records that are read one by one. `head` is the current one, or None at the end."""
+    """Records that are read one by one. `head` is the current record, or None at the end."""
 
     def __init__(self, records: AsyncIterator[CanvasRecord]) -> None:
         self._records = records
@@ -174,7 +176,7 @@ class _Stream:
 
 
 def check_stored(name: str, entry: ObjectEntry, stored: bytes) -> None:
-    """Raise `Damaged` if stored bytes are not those of the manifest."""
+    """Raise `Damaged` if stored bytes do not have the size and the checksum of the object's entry."""
     if len(stored) != entry.size:
         raise Damaged(f"{name} has {len(stored)} bytes instead of {entry.size}")
     if hashlib.sha256(stored).hexdigest() != entry.sha256:
@@ -187,6 +189,7 @@ def _open(seal: Seal, name: str, entry: ObjectEntry, stored: bytes) -> bytes:
 
 
 def _counted(name: str, entry: ObjectEntry, records: list[T]) -> list[T]:
+    """Return the records of an object. Raise `Damaged` if their number is not the number in the manifest."""
     if len(records) != entry.records:
         raise Damaged(f"{name} has {len(records)} records instead of {entry.records}")
     return records

@@ -18,7 +18,7 @@ from svgx_state.backups.format.sealing import CIPHER, Damaged, Seal
 from svgx_state.backups.format.target import ObjectMissing
 
 FORMAT = 1
-"""The format that this version writes. It reads all formats up to this one."""
+"""The format that this version of the service writes. The service reads this format and all earlier ones."""
 
 PRODUCT = "svgx-engine"
 NAME = "manifest.json"
@@ -31,9 +31,10 @@ class Refused(Exception):
 class ObjectEntry(BaseModel):
     """An object of a backup.
 
-    `canvas` objects have the canvases that changed, and `index` objects all canvases, both in the order of their ids;
-    `users` objects have accounts. `first` and `last` are the ids of the first and the last record. `size` and `sha256`
-    are those of the stored bytes, `content_size` is the size of the content.
+    `canvas` objects have the canvases that changed, `index` objects have all canvases, and `users` objects have
+    accounts. The records are in the order of their ids. `step` is the number of the step that stored the object.
+    `first` and `last` are the ids of the first and the last record. `size` and `sha256` are those of the stored bytes,
+    and `content_size` is the size of the content. Sizes are in bytes.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -70,7 +71,7 @@ class Manifest(BaseModel):
 
     @property
     def parent_id(self) -> str | None:
-        """The backup on which this one builds."""
+        """The id of the backup on which this backup builds, or None for a full backup."""
         return self.chain[-1] if self.chain else None
 
     @property
@@ -142,11 +143,9 @@ def read_manifest(content: bytes, seal: Seal, backup_id: str) -> tuple[Manifest,
     try:
         envelope = Envelope.model_validate_json(content)
     except ValidationError:
-        raise Refused(
-            f"the manifest of {backup_id} is damaged, or is none of this product"
-        ) from None
+        raise Refused(f"the manifest of {backup_id} is damaged, or is of another product") from None
     if envelope.product != PRODUCT or envelope.backup_id != backup_id:
-        raise Refused(f"the manifest of {backup_id} is none of this product, or of another backup")
+        raise Refused(f"the manifest of {backup_id} is of another product or of another backup")
     if envelope.format > FORMAT:
         raise Refused(
             f"{backup_id} has format {envelope.format}, and this version reads formats up to {FORMAT}: "
@@ -170,9 +169,10 @@ def read_manifest(content: bytes, seal: Seal, backup_id: str) -> tuple[Manifest,
     return manifest, envelope
 
 
-def _other_key(backup_id: str, its: str | None, ours: str | None) -> str:
-    if its is None:
+def _other_key(backup_id: str, key_id: str | None, own_key_id: str | None) -> str:
+    """Return the reason why a backup cannot be read with the key of this service."""
+    if key_id is None:
         return f"{backup_id} is not encrypted, and BACKUP_KEY is set: unset it to use this backup"
-    if ours is None:
-        return f"{backup_id} is encrypted with the key {its}: set BACKUP_KEY"
-    return f"{backup_id} is encrypted with the key {its}, and BACKUP_KEY is the key {ours}"
+    if own_key_id is None:
+        return f"{backup_id} is encrypted with the key {key_id}: set BACKUP_KEY"
+    return f"{backup_id} is encrypted with the key {key_id}, and BACKUP_KEY is the key {own_key_id}"

@@ -42,7 +42,7 @@ class CanvasFacts:
 
 @dataclass(frozen=True, slots=True)
 class CanvasRecord:
-    """A canvas at `revision`, with its updates after the revision `after`. With 0, the updates are all its content."""
+    """A canvas at `revision`, with its updates after the revision `after`. If `after` is 0, it has all content."""
 
     facts: CanvasFacts
     revision: int

@@ -45,7 +45,7 @@ def _from_base64(text: str) -> bytes:
 
 
 class Seal:
-    """Compresses objects, and encrypts them if there is a key.
+    """The compression of objects, and their encryption if there is a key.
 
     Each object has a nonce of its own, which precedes the ciphertext. The ciphertext is authenticated together with the
     name of the object, so that an object cannot take the place of another one.

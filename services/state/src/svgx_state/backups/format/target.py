@@ -133,7 +133,7 @@ def _remove_empty(folder: Path) -> None:
     try:
         folder.rmdir()
     except OSError:
-        pass  # it is not empty, or another replica has removed it
+        pass  # the folder is not empty, or another replica has removed it
 
 
 def _reason(error: Exception) -> str:
@@ -141,7 +141,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, PermissionDeniedError | UnauthenticatedError):
         return "the target refuses the credentials or the permission"
     if isinstance(error, NotSupportedError):
-        return "the target does not support this"
+        return "the target does not support this request"
     if isinstance(error, OSError) and error.errno is not None:
         return os.strerror(error.errno)
     text = str(error)

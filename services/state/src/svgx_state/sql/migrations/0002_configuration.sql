@@ -1,4 +1,4 @@
--- What admins set while the system runs. `version` counts the changes of one name, from 1.
+-- Values that admins set while the system runs. `version` counts the changes of one name, from 1.
 CREATE TABLE configuration (
     name text PRIMARY KEY,
     version bigint NOT NULL,

@@ -52,7 +52,7 @@ CREATE TABLE quarantine (
     kind text NOT NULL CHECK (kind IN ('entry', 'snapshot')),
     revision bigint NOT NULL,
     reason text NOT NULL,
-    -- The columns of the row. Those that its table lacks are null.
+    -- The columns of the moved row. Columns that its table lacks are null.
     writer text,
     sequence bigint,
     authors text[],

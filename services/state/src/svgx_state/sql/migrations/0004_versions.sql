@@ -6,7 +6,7 @@ CREATE TABLE version (
     kind text NOT NULL CHECK (kind IN ('automatic', 'named', 'before_restore', 'before_import')),
     -- A version without a name is deleted after some time.
     name text,
-    -- The users with edits since the version before.
+    -- The users with edits since the previous version.
     authors text[] NOT NULL,
     created_by text,
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -24,7 +24,7 @@ ALTER TABLE version ALTER COLUMN thumbnail SET STORAGE EXTERNAL;
 
 CREATE INDEX version_newest ON version (canvas_id, at DESC, id DESC);
 
--- Two replicas that make an automatic version at the same time make one.
+-- When two replicas make an automatic version of the same revision at the same time, only one version is stored.
 CREATE UNIQUE INDEX version_automatic ON version (canvas_id, revision) WHERE kind = 'automatic';
 
 -- The versions that still need the journal.

@@ -13,8 +13,9 @@ CREATE TABLE backup (
     owner_id text,
     parent_id text,
     status text NOT NULL CHECK (status IN ('running', 'complete', 'failed', 'deleting')),
-    -- Whether the record was made from the manifest of a backup that another database wrote, or this one before it was
-    -- restored itself. No incremental backup builds on it, because the revisions may have been counted anew since then.
+    -- Whether the record was made from a manifest at the target. Another database made this backup, or this database
+    -- made it before the database itself was restored. No incremental backup builds on an adopted backup, because the
+    -- revisions may have been counted anew since then.
     adopted boolean NOT NULL DEFAULT false,
     created_by text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -50,7 +51,7 @@ CREATE TABLE restore (
     backup_id text NOT NULL,
     canvas_id text,
     status text NOT NULL CHECK (status IN ('running', 'complete', 'partial', 'refused', 'failed')),
-    -- Whether the whole backup was read back. No canvas is changed before.
+    -- Whether the backup was read back. Nothing is restored before that.
     verified boolean NOT NULL DEFAULT false,
     requested_by text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),

@@ -1,4 +1,4 @@
--- Share links: roles on a canvas for everybody that has the link. A revoked link has no row.
+-- Share links: roles on a canvas for everybody with the link. A revoked link has no row.
 CREATE TABLE share_link (
     id text PRIMARY KEY,
     canvas_id text NOT NULL REFERENCES canvas (id) ON DELETE CASCADE,
@@ -17,12 +17,12 @@ CREATE INDEX share_link_canvas ON share_link (canvas_id, created_at, id);
 CREATE INDEX share_link_creator ON share_link (created_by);
 CREATE INDEX share_link_over ON share_link (expires_at) WHERE expires_at IS NOT NULL;
 
--- When the removal of a deleted canvas has begun. From then on, the canvas cannot be restored.
+-- The time at which the removal of a deleted canvas began. From this time on, the canvas cannot be restored.
 ALTER TABLE canvas ADD COLUMN purge_began_at timestamptz;
 
 CREATE INDEX canvas_deleted ON canvas (deleted_at, id) WHERE deleted_at IS NOT NULL;
 
--- The erasures of users that have begun. A finished one has no user id any more.
+-- The erasures of users that have begun. After its last pass, an erasure has no user id any more.
 CREATE TABLE erasure (
     pseudonym text PRIMARY KEY,
     user_id text UNIQUE,

@@ -1,4 +1,4 @@
-"""The state service on a database of its own, killed at random points of compactions and of drops of old days."""
+"""The state service on its own database. Tests kill it at random points of compactions and of drops of old days."""
 
 import asyncio
 import os
@@ -47,16 +47,16 @@ class DrawnCanvas:
     id: str
     pen: Pen
     entries: list[Entry] = field(default_factory=list)
-    first: int = 0
-    """The last revision before the kept days."""
+    last_old_revision: int = 0
+    """The last revision of an entry that is older than the retention."""
 
     def content(self, revision: int) -> dict[str, str]:
-        """Return the elements of a revision."""
+        """Return the elements that the canvas had at a revision."""
         return elements(entry.update for entry in self.entries[:revision])
 
 
-class StateUnderFire:
-    """The service as a process, its database and the canvases on it."""
+class KillableState:
+    """The service as a process, its database, and the canvases in this database."""
 
     def __init__(self, stack: DevStack, database: str, seed: int) -> None:
         self._stack = stack
@@ -65,7 +65,7 @@ class StateUnderFire:
         self.canvases: list[DrawnCanvas] = []
 
     async def prepare(self) -> None:
-        """Create the canvases, with entries that are older than the retention."""
+        """Create missing canvases, and give each canvas 12 entries that are older than the retention."""
         async with self.tables() as tables:
             while len(self.canvases) < CANVASES:
                 canvas_id = await tables.create()
@@ -74,11 +74,14 @@ class StateUnderFire:
                 new = [canvas.pen.draw(str(len(canvas.entries) + number)) for number in range(12)]
                 await tables.journal.append(new)
                 canvas.entries += new
-                canvas.first = len(canvas.entries)
+                canvas.last_old_revision = len(canvas.entries)
             await tables.pass_days(3)
 
     async def run_and_kill(self) -> str:
-        """Start the service, edit all canvases, and kill it or PostgreSQL at a random point. Return the victim."""
+        """Start the service, edit all canvases, and kill the service or PostgreSQL at a random point.
+
+        Return the name of the killed process.
+        """
         victim = self._random.choice(("state", "postgres"))
         snapshots = self._random.randrange(2 * CANVASES + 4)
         async with self.service() as process, self._bus() as bus:
@@ -98,15 +101,15 @@ class StateUnderFire:
         return victim
 
     async def run_to_the_end(self) -> None:
-        """Start the service again, repeat the edits, and wait until all due work is done."""
+        """Start the service again, send the edits again, and wait until no compaction and no drop is due."""
         async with self.service(), self._bus() as bus:
             await self._edit_all(bus)
             async with asyncio.timeout(100):
-                while not await self._done():
+                while not await self._is_all_done():
                     await pause()
 
     async def check(self) -> None:
-        """Check that each snapshot and each readable revision is right, also after interrupted steps."""
+        """Check the content of each snapshot and of each readable revision, and that no partition is half dropped."""
         async with self.tables() as tables:
             row = await tables.tables.fetchrow(_PARTITIONS)
             assert row is not None
@@ -160,9 +163,9 @@ class StateUnderFire:
             await bus.close()
 
     async def _edit_all(self, bus: Bus) -> None:
-        """Append an entry to each canvas, and send it again until it is committed."""
+        """Send one new entry of each canvas until it is committed. A repeated call sends the same entries."""
         for canvas in self.canvases:
-            if len(canvas.entries) == canvas.first:
+            if len(canvas.entries) == canvas.last_old_revision:
                 canvas.entries.append(canvas.pen.draw(f"new {len(canvas.entries)}"))
             entry = canvas.entries[-1]
             request = state.AppendRequest(content=encode(EntryBatch((entry,))))
@@ -188,7 +191,7 @@ class StateUnderFire:
         finally:
             await connection.close()
 
-    async def _done(self) -> bool:
+    async def _is_all_done(self) -> bool:
         """Return whether no old day is left, and each canvas has the snapshots that are due."""
         async with self.tables() as tables:
             old = await tables.tables.fetchval(_OLD_DAYS, RETENTION_DAYS)
@@ -204,7 +207,7 @@ async def _check_canvas(tables: FreshTables, canvas: DrawnCanvas) -> None:
     # The service may have been killed before it got the last entry.
     assert content.revision in (len(canvas.entries), len(canvas.entries) - 1)
     assert elements(content.updates) == canvas.content(content.revision)
-    for revision in range(canvas.first, content.revision + 1):
+    for revision in range(canvas.last_old_revision, content.revision + 1):
         assert elements(await tables.past(canvas.id, revision)) == canvas.content(revision)
     rows = await tables.tables.fetch("SELECT * FROM snapshot WHERE canvas_id = $1", canvas.id)
     for row in rows:
@@ -218,13 +221,13 @@ async def _check_canvas(tables: FreshTables, canvas: DrawnCanvas) -> None:
 
 
 @asynccontextmanager
-async def state_under_fire(stack: DevStack, seed: int) -> AsyncIterator[StateUnderFire]:
+async def killable_state(stack: DevStack, seed: int) -> AsyncIterator[KillableState]:
     """Create a database for the service, and drop it afterwards."""
     name = f"chaos_{secrets.token_hex(4)}"
     owner = stack.postgres_url.partition("//")[2].partition(":")[0]
     await _administer(stack, f"CREATE DATABASE {name} OWNER {owner}")
     try:
-        yield StateUnderFire(stack, name, seed)
+        yield KillableState(stack, name, seed)
     finally:
         await _administer(stack, f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -1,9 +1,7 @@
 """Rotation of the signing keys in a key file during sessions."""
 
-import asyncio
 import base64
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import httpx
 
 from svgx_devstack import DevStack
-from tests.limits import HIGH_LIMITS
+from tests.e2e.cluster.configured import rotate_keys
 
 
 def token_header(token: str) -> dict[str, Any]:
@@ -21,25 +19,13 @@ def token_header(token: str) -> dict[str, Any]:
     return header
 
 
-async def rotate_keys(path: Path, algorithm: str) -> None:
-    """Add a key to the key file with the command of the auth service, and make it the signing key at once."""
-    command = ["-m", "svgx_auth", "rotate-keys", "--file", str(path), "--lead", "0"]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, *command, "--algorithm", algorithm, stdout=asyncio.subprocess.DEVNULL
-    )
-    assert await process.wait() == 0
-
-
-async def test_key_rotation_keeps_all_sessions(tmp_path: Path) -> None:
+async def test_key_rotation_keeps_all_sessions(configured_stack: DevStack, key_file: Path) -> None:
     """Tokens of both keys are valid after the rotation. Proves R-AUTH-25 and R-AUTH-26."""
-    path = tmp_path / "keys.json"
-    await rotate_keys(path, "Ed25519")
-    settings = {**HIGH_LIMITS, "JWT_KEYS_FILE": str(path)}
-    stack = DevStack(tmp_path / "stack", settings=settings)
-    async with stack, httpx.AsyncClient(base_url=stack.url, timeout=30) as http:
+    stack = configured_stack
+    async with httpx.AsyncClient(base_url=stack.url, timeout=30) as http:
         body = {"username": stack.admin_username, "password": stack.admin_password}
         token_pairs = [(await http.post("/auth/login", json=body)).json()]
-        await rotate_keys(path, "ES256")
+        await rotate_keys(key_file, "ES256")
         started = time.monotonic()
         while token_header(token_pairs[-1]["access_token"])["alg"] != "ES256":
             assert time.monotonic() - started < 30

@@ -1,10 +1,10 @@
-"""A token bucket in memory. No I/O, and independent of the clock."""
+"""A token bucket in memory. It does no I/O, and its methods get the time from the caller."""
 
 
 class TokenBucket:
     """A token bucket that refills with `rate` tokens a second and holds at most `burst`. Times are in seconds.
 
-    A bucket may owe tokens, because the size of a frame is known only after the wait for the bucket.
+    A bucket may owe tokens, because the size of a frame or reply is known only after the wait for the bucket.
     """
 
     def __init__(self, rate: float, burst: float, now: float) -> None:
@@ -14,7 +14,11 @@ class TokenBucket:
         self._updated_at = now
 
     def take(self, tokens: float) -> None:
-        """Take tokens. The bucket owes the tokens that it does not have."""
+        """Take tokens. The bucket owes the tokens that it does not have.
+
+        `seconds_until` must have been called with the present time before. Otherwise the next call refills the bucket
+        with tokens of the time before this one, although it was full.
+        """
         self._tokens -= tokens
 
     def seconds_until(self, tokens: float, now: float) -> float:

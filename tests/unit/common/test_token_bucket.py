@@ -1,0 +1,16 @@
+"""The token bucket."""
+
+import pytest
+
+from svgx_common.token_bucket import TokenBucket
+
+
+def test_allowance_refills_with_time() -> None:
+    """The bucket never holds more than its burst, and owes the tokens that it did not have. Proves R-LIMIT-10."""
+    bucket = TokenBucket(10, 20, now=100.0)
+    bucket.take(20)
+    assert bucket.seconds_until(1, 100.0) == pytest.approx(0.1)
+    bucket.take(10)
+    assert bucket.seconds_until(1, 100.0) == pytest.approx(1.1)
+    assert bucket.seconds_until(20, 1000.0) == 0
+    assert bucket.seconds_until(21, 1000.0) == pytest.approx(0.1)

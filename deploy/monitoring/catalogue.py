@@ -111,7 +111,7 @@ LABELS: Mapping[str, Label] = {
         ),
     ),
     "cache": Label("cache of the gateway", frozenset({"api_keys", "canvas_roles", "share_links"})),
-    "channel": Label("channel to a held canvas", frozenset({"awareness", "edit", "sync"})),
+    "channel": Label("channel to a held canvas", frozenset({"awareness", "edit", "link", "sync"})),
     "circuit": Label(
         "service, or service and pool of operations",
         frozenset(SERVICES) | {f"{service}.{pool}" for service in SERVICES for pool in Pool},
@@ -152,6 +152,8 @@ LABELS: Mapping[str, Label] = {
     "reason": Label(
         "reason, as the metric names it",
         frozenset({"share", "full", "idle", "handed_over", "lease_lost", "failed", "deleted"})
+        # of batches that links did not settle
+        | {"gone", "not_held", "refused", "timeout"}
         # of versions
         | {"thinned", "expired"}
         # of closed WebSockets

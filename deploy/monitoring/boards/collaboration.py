@@ -128,6 +128,33 @@ COLLABORATION = Board(
             ],
         ),
         Row(
+            "Links",
+            [
+                Panel(
+                    "Messages of links",
+                    "Messages each second between gateways and replicas of collab, in both directions.",
+                    "ops",
+                    [
+                        (
+                            "sum(rate(svgx_engine_live_link_messages_total{NS}[RATE]))",
+                            "to replicas",
+                        ),
+                        (
+                            "sum(rate(svgx_engine_collab_link_messages_total{NS}[RATE]))",
+                            "to gateways",
+                        ),
+                    ],
+                ),
+                Panel(
+                    "Batches that left their link",
+                    "Batches of edits that are sent again with a request of their own, by reason.",
+                    "ops",
+                    [rate("svgx_engine_live_link_failures_total", "reason")],
+                    limit=1,
+                ),
+            ],
+        ),
+        Row(
             "Messages",
             [
                 Panel(

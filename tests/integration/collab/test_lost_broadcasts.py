@@ -10,9 +10,10 @@ import pytest
 from pycrdt import Doc, Map
 from starlette.websockets import WebSocket
 
-from svgx_collab import rooms
+from svgx_collab.links import broadcaster
+from svgx_collab.links.gateway_links import GatewayLinks
 from svgx_common.contract.close_codes import Close
-from svgx_common.contract.collab import CANVAS_UPDATE, Broadcast
+from svgx_common.contract.collab import CANVAS_UPDATE, LINK_TO_GATEWAY, Broadcast
 from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
@@ -22,6 +23,7 @@ from svgx_gateway.websocket import canvas as canvas_module
 from svgx_gateway.websocket import connection as connection_module
 from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.connection import Connection, Lagging
+from svgx_gateway.websocket.links.replica_links import ReplicaLinks
 from svgx_yjs import protocol
 from svgx_yjs.lib0 import Malformed
 from tests.integration.collab.replica import Editor, replica
@@ -62,9 +64,12 @@ class Client:
 
 
 @asynccontextmanager
-async def connected(bus: Bus, canvas_id: str) -> AsyncIterator[tuple[LiveCanvas, Client]]:
-    """Run the canvas on a gateway, with one client."""
-    live, client = LiveCanvas(bus, canvas_id), Client()
+async def connected(
+    bus: Bus, canvas_id: str, links: ReplicaLinks | None = None
+) -> AsyncIterator[tuple[LiveCanvas, Client]]:
+    """Run the canvas on a gateway, with one client. Without `links`, the canvas has links of its own."""
+    own_links = ReplicaLinks(bus)
+    live, client = LiveCanvas(bus, canvas_id, links or own_links), Client()
     await live.start()
     writing = asyncio.create_task(client.connection.write())
     live.connections.add(client.connection)
@@ -75,6 +80,7 @@ async def connected(bus: Bus, canvas_id: str) -> AsyncIterator[tuple[LiveCanvas,
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)
         await live.stop()
+        await own_links.stop()
 
 
 def set_checkpoints(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
@@ -91,14 +97,8 @@ async def test_lost_last_broadcast_is_repaired_by_a_checkpoint(
     async with replica(backing), connected(bus, editor.canvas_id) as (_, client):
         await editor.set("a", "1")
         await client.until_has(a="1")
-        broadcast = Bus.broadcast
-
-        async def lose_updates(bus: Bus, channel: Any, payload: Any, **parameters: Any) -> None:
-            if channel is not CANVAS_UPDATE:
-                await broadcast(bus, channel, payload, **parameters)
-
         with monkeypatch.context() as patch:
-            patch.setattr(Bus, "broadcast", lose_updates)
+            patch.setattr(GatewayLinks, "broadcast", lambda *_: None)
             await editor.set("b", "2")
             await client.until_has(a="1", b="2")
 
@@ -111,7 +111,7 @@ async def test_broadcast_dropped_by_a_slow_gateway_is_repaired_at_once(
     async with replica(backing), connected(bus, editor.canvas_id) as (_, client):
         await editor.set("a", "1")
         await client.until_has(a="1")
-        subject = CANVAS_UPDATE.subject_of(canvas_id=editor.canvas_id)
+        subject = LINK_TO_GATEWAY.subject_of(gateway_id=bus.replica_id)
         (updates,) = (each for each in bus.connection._subs.values() if each.subject == subject)
         updates._pending_bytes_limit = 1
         await editor.set("b", "2")
@@ -122,12 +122,14 @@ async def test_replica_that_leaves_a_canvas_broadcasts_the_last_edits(
     backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Edits that wait for the next frame are sent before the canvas is released. Proves R-FAIL-10 and R-SYNC-15."""
-    monkeypatch.setattr(rooms, "FRAME", NEVER)
-    monkeypatch.setattr(rooms, "SLOWEST_FRAME", NEVER)
+    monkeypatch.setattr(broadcaster, "FRAME", NEVER)
+    monkeypatch.setattr(broadcaster, "SLOWEST_FRAME", NEVER)
     broadcasts: asyncio.Queue[Broadcast] = asyncio.Queue()
 
     async def receive(_: str, content: bytes) -> None:
-        broadcasts.put_nowait(decode(Broadcast, content))
+        broadcast = decode(Broadcast, content)
+        if broadcast.sequence:  # not the announcement of the holder
+            broadcasts.put_nowait(broadcast)
 
     await bus.listen(CANVAS_UPDATE.subject_of(canvas_id=editor.canvas_id), receive)
     async with replica(backing) as one, asyncio.timeout(20):

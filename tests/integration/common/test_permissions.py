@@ -62,6 +62,9 @@ PUBLISHERS: dict[str, set[str]] = {
     "svgx.canvas.c.awareness": {"gateway"},
     "svgx.canvas.c.update": {"collab"},
     "svgx.canvas.c.presence": {"collab"},
+    "svgx.link.collab.r": {"gateway"},
+    "svgx.link.gateway.r": {"collab"},
+    "svgx.replicas.load": {"collab"},
     "svgx.canvas.c.access": {"state"},
     "svgx.state.rate_limits.changed": {"state"},
     "svgx.auth.revoked": {"auth"},
@@ -89,6 +92,9 @@ SUBSCRIBERS: dict[str, set[str]] = {
     "svgx.canvas.c.awareness": {"collab"},
     "svgx.canvas.c.update": {"gateway"},
     "svgx.canvas.c.presence": {"gateway"},
+    "svgx.link.collab.r": {"collab"},
+    "svgx.link.gateway.r": {"gateway"},
+    "svgx.replicas.load": {"collab"},
     "svgx.canvas.c.access": {"gateway"},
     "svgx.state.rate_limits.changed": {"gateway"},
     "svgx.auth.revoked": {"gateway", "state"},
@@ -137,7 +143,7 @@ async def operator(server: NatsUsers) -> AsyncIterator[Client]:
 
 def test_permission_tables_name_every_channel() -> None:
     """Proves R-BUS-11: the tables of this file have every subject that the contract declares."""
-    examples = {"canvas_id": "c", "replica_id": "r", "service": "auth"}
+    examples = {"canvas_id": "c", "replica_id": "r", "gateway_id": "r", "service": "auth"}
     channels = {channel.subject.format(**examples) for channel in CHANNELS}
     operations = {operation.subject for operation in OPERATIONS}
     assert channels | operations <= PUBLISHERS.keys() & SUBSCRIBERS.keys()

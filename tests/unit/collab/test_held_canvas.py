@@ -2,40 +2,29 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
 from opentelemetry.trace import SpanContext
 from pycrdt import Doc, Map
 
-from svgx_collab.held_canvas import IDLE, HeldCanvas
+from svgx_collab.held_canvas import ALL_GATEWAYS, IDLE, LISTENING, HeldCanvas
 from svgx_collab.room import Receipt, Room
-from svgx_common.background import BackgroundTasks
 from svgx_common.contract.collab import Edit
 from svgx_common.contract.state import Content
 from svgx_yjs.awareness import State
 
 
-async def broadcast(held: HeldCanvas) -> None:
-    """Wait for changes, and do nothing."""
-    await held.wait_changed()
+@pytest.fixture
+def changed() -> list[HeldCanvas]:
+    """The canvases that were marked as changed."""
+    return []
 
 
 @pytest.fixture
-async def background() -> AsyncIterator[BackgroundTasks]:
-    """The owner of the broadcasting task."""
-    background = BackgroundTasks()
-    yield background
-    await background.stop()
-
-
-@pytest.fixture
-async def held(background: BackgroundTasks) -> HeldCanvas:
+def held(changed: list[HeldCanvas]) -> HeldCanvas:
     """An empty canvas that is held."""
-    held = HeldCanvas(Room("canvas", "epoch", Content(0, ())), background, broadcast)
-    # Let the task that broadcasts start.
-    await asyncio.sleep(0)
-    return held
+    return HeldCanvas(Room("canvas", "epoch", Content(0, ())), changed.append)
 
 
 async def test_leaving_begins_once(held: HeldCanvas) -> None:
@@ -46,16 +35,29 @@ async def test_leaving_begins_once(held: HeldCanvas) -> None:
     assert not held.begin_leaving()
 
 
-async def test_released_canvas_stays_released(
-    held: HeldCanvas, background: BackgroundTasks
-) -> None:
+def test_released_canvas_stays_released(held: HeldCanvas, changed: list[HeldCanvas]) -> None:
     """A release is final, may be repeated, and ends broadcasting."""
+    held.mark_changed()
     held.release()
     held.release()
+    held.mark_changed()
     assert not held.begin_leaving()
     assert (held.is_holding, held.is_released) == (False, True)
-    await background.wait()
-    assert len(background) == 0
+    assert changed == [held]
+
+
+def test_broadcasts_go_to_the_gateways_that_have_asked_for_a_sync(held: HeldCanvas) -> None:
+    """A gateway receives broadcasts for a time. An unknown one makes the holder use the canvas's own subject."""
+    assert held.gateways() is None
+    held.add_gateway("one", now=0.0)
+    held.add_gateway("two", now=10.0)
+    assert held.gateways() == ["one", "two"]
+    held.add_gateway(ALL_GATEWAYS, now=0.0)
+    assert held.gateways() is None
+    held.expire_gateways(LISTENING)
+    assert held.gateways() == ["two"]
+    held.expire_gateways(LISTENING + 10.0)
+    assert held.gateways() is None
 
 
 @pytest.mark.parametrize("wake", [HeldCanvas.mark_committed, HeldCanvas.release])

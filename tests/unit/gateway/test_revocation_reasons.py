@@ -29,6 +29,9 @@ OTHER = Revocation(user_id="other", before_version=2, until=LATER, reason="accou
 class FakeBus:
     """A bus on which the auth service has these revocations, and every caller is an editor."""
 
+    service = "gateway"
+    replica_id = "one"
+
     def __init__(self, items: list[Revocation]) -> None:
         self._items = items
         self.spans = message_spans()

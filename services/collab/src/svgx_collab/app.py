@@ -11,10 +11,12 @@ from svgx_collab.bounds import Bounds
 from svgx_collab.content.imports import Imports
 from svgx_collab.content.replacements import Replacements
 from svgx_collab.leases import Leases
+from svgx_collab.loads import RETRY_AFTER, Loads
 from svgx_collab.rooms import Rooms
 from svgx_collab.settings import CollabSettings
 from svgx_common import redis
 from svgx_common.contract.collab import IMPORT_SVG, OPEN, REPLACE_CONTENT, Opened
+from svgx_common.contract.errors import Unavailable
 from svgx_common.contract.state import CanvasRequest
 from svgx_common.contract.transport import replica_subject
 from svgx_common.messaging.bus import Bus
@@ -46,8 +48,17 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
     rooms = Rooms(bus, leases, Bounds(settings.limits()))
     imports = Imports(bus, workers)
 
+    loads = Loads(bus, lambda: rooms.details()["held"], lambda: rooms.edits_taken)
+
     async def open_canvas(request: CanvasRequest, _: Call) -> Opened:
+        if not rooms.knows(request.canvas_id) and loads.declines(request.canvas_id):
+            raise Unavailable("another replica has less to do", retry_after=RETRY_AFTER)
         return Opened(epoch=await rooms.open(request.canvas_id))
+
+    async def hand_over() -> None:
+        # With a load that falls, the other replicas would leave the canvases to this one.
+        await loads.stop()
+        await rooms.hand_over()
 
     runtime.responder.answer(OPEN, open_canvas)
     runtime.responder.answer(IMPORT_SVG, imports.import_svg)
@@ -58,9 +69,11 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
     show_confinement(workers.confinement)
     show_use(settings.import_workers, lambda: workers.running, lambda: workers.waiting)
     rooms.start()
+    await loads.start()
     try:
-        yield Service(drain=rooms.hand_over)
+        yield Service(drain=hand_over)
     finally:
+        await loads.stop()
         await rooms.stop()
         await workers.close()
         await client.aclose()

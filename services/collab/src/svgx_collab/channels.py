@@ -1,5 +1,7 @@
 """The channels of a held canvas: edits, sync requests and awareness from the gateways."""
 
+import asyncio
+import contextvars
 import functools
 import itertools
 import time
@@ -8,18 +10,24 @@ from typing import Any
 
 import structlog
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from opentelemetry.trace import SpanContext, get_current_span
 from prometheus_client import Counter
 
 from svgx_canvas.document.shared_document import Fault
-from svgx_collab.held_canvas import HeldCanvas
+from svgx_collab.held_canvas import ALL_GATEWAYS, HeldCanvas, LinkReply, WaitingRequest
 from svgx_collab.large_edits import check_large, wait_for_turn
+from svgx_collab.links.gateway_links import GatewayLinks, is_gateway_id
+from svgx_collab.room import Receipt
 from svgx_common.contract.collab import (
     CANVAS_AWARENESS,
     CANVAS_EDIT,
     CANVAS_SYNC,
+    LINK_TO_REPLICA,
     AuthoredState,
     EditBatch,
+    LinkBatch,
+    LinkReceipt,
     Saved,
     SyncRequest,
 )
@@ -33,6 +41,8 @@ from svgx_common.contract.errors import (
 )
 from svgx_common.contract.operation import Channel
 from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.headers import HEADER_GATEWAY, HEADER_PROBE
+from svgx_common.messaging.link_codec import decode_to_replica
 from svgx_common.messaging.spans import BATCH_SIZE
 from svgx_common.messaging.wire import decode, encode
 from svgx_common.tracing import recorded_context
@@ -43,6 +53,9 @@ log = structlog.get_logger(__name__)
 
 MAX_UNSAVED = 64 * 1024 * 1024
 """Bytes of uncommitted edits that a replica keeps. Beyond it, edits are refused until state commits again."""
+
+TURN = 0.005
+"""Seconds for which the batches of one message are applied without a break for other work of the replica."""
 
 EDITS = Counter("svgx_engine_collab_edits", "Edits received, including rejected edits.")
 REJECTED = Counter(
@@ -59,7 +72,7 @@ _CODES = (
     "ok",
     *(error.code for error in (BadRequest, Unavailable, Overloaded, TooLarge, Internal)),
 )
-for _channel, _code in itertools.product(("edit", "sync", "awareness"), _CODES):
+for _channel, _code in itertools.product(("edit", "sync", "awareness", "link"), _CODES):
     MESSAGES.labels(_channel, _code)
 
 Handler = Callable[[HeldCanvas, Msg], Awaitable[None]]
@@ -69,21 +82,34 @@ OnFault = Callable[[HeldCanvas, Fault], Awaitable[None]]
 class Channels:
     """The handlers of the messages that gateways send to held canvases.
 
-    `on_unsaved` is called with the id of a canvas that has unsaved edits. `on_fault` is awaited when a room failed and
-    must not be used any more. `unsaved_bytes` returns the bytes of uncommitted edits of the whole replica.
+    `find` returns the held canvas of an id. `on_unsaved` is called with the id of a canvas that has unsaved edits.
+    `on_fault` is awaited when a room failed and must not be used any more; `start_fault` does the same in a task.
+    `unsaved_bytes` returns the bytes of uncommitted edits of the whole replica.
     """
 
     def __init__(
         self,
         bus: Bus,
+        links: GatewayLinks,
         *,
+        find: Callable[[str], HeldCanvas | None],
         on_unsaved: Callable[[str], None],
         on_fault: OnFault,
+        start_fault: Callable[[HeldCanvas, Fault], None],
         unsaved_bytes: Callable[[], int],
     ) -> None:
         self._bus = bus
+        self._links = links
+        self._find = find
+        self.edits_taken = 0
+        """The number of edits since the start, including rejected edits."""
+        self._context = contextvars.copy_context()
+        self._link: Subscription | None = None
+        """The subscription to the messages of links, from the first canvas on."""
+        self._link_lock = asyncio.Lock()
         self._on_unsaved = on_unsaved
         self._on_fault = on_fault
+        self._start_fault = start_fault
         self._unsaved_bytes = unsaved_bytes
 
     async def subscribe(self, held: HeldCanvas) -> None:
@@ -100,6 +126,119 @@ class Channels:
             subject = channel.subject_of(canvas_id=held.room.canvas_id)
             callback = functools.partial(self._handle, name, channel, handler, held)
             held.subscriptions.append(await self._bus.connection.subscribe(subject, cb=callback))
+        async with self._link_lock:
+            if self._link is None:
+                # The subscription outlives the canvas, so its log lines must not have the canvas's id.
+                subscribing = asyncio.create_task(
+                    self._subscribe_link(), context=self._context.copy()
+                )
+                self._link = await subscribing
+
+    async def leave_link(self) -> None:
+        """End the subscription to the messages of links, once every message that has arrived is answered.
+
+        NATS then tells the gateways at once that nobody receives their messages.
+        """
+        async with self._link_lock:
+            link, self._link = self._link, None
+            if link is not None:
+                await self._bus.leave([link])
+
+    async def answer(self, request: WaitingRequest, revision: int, epoch: str) -> None:
+        """Answer a request. The room of this epoch has committed its edits."""
+        rejected = request.receipt.rejected
+        if isinstance(request.reply, LinkReply):
+            reply = request.reply
+            self._links.receipt(reply.gateway, LinkReceipt(reply.number, rejected, epoch))
+        else:
+            await self._bus.respond(request.reply, encode(Saved(revision, rejected, epoch)))
+
+    async def refuse(self, request: WaitingRequest, error: SvgxError) -> None:
+        """Refuse a request that cannot be committed. On a link, the gateway repeats it, and learns the error then."""
+        if isinstance(request.reply, LinkReply):
+            self._links.refuse(request.reply.gateway, request.reply.number, is_held=False)
+        else:
+            await self._bus.refuse(request.reply, error)
+
+    async def _subscribe_link(self) -> Subscription:
+        subject = LINK_TO_REPLICA.subject_of(replica_id=self._bus.replica_id)
+        return await self._bus.connection.subscribe(subject, cb=self._receive_link)
+
+    async def _receive_link(self, message: Msg) -> None:
+        """Take the edits and the awareness states of a gateway's message."""
+        if message.headers and HEADER_PROBE in message.headers:
+            return
+        try:
+            link = decode_to_replica(message.data)
+            if not is_gateway_id(link.gateway):
+                raise Malformed("the gateway's id is malformed")
+        except Malformed as error:
+            _series("link", BadRequest.code).inc()
+            log.warning("a gateway's message cannot be decoded", detail=str(error))
+            return
+        _series("link", "ok").inc()
+        is_overloaded = self._unsaved_bytes() > MAX_UNSAVED
+        turn_ends = time.monotonic() + TURN
+        for batch in link.batches:
+            await self._take_batch(link.gateway, batch, is_overloaded=is_overloaded)
+            if time.monotonic() > turn_ends:
+                await asyncio.sleep(0)
+                turn_ends = time.monotonic() + TURN
+        now = time.monotonic()
+        for each in link.states:
+            held = self._find(each.canvas_id)
+            if held is not None:
+                held.touch()
+                try:
+                    self._take_state(held, each.state, now)
+                except Exception:
+                    log.exception("a state of a link failed", canvas_id=each.canvas_id)
+
+    async def _take_batch(self, gateway: str, batch: LinkBatch, *, is_overloaded: bool) -> None:
+        """Apply a batch of a link. Its receipt is sent once the edits are committed."""
+        held = self._find(batch.canvas_id)
+        if held is None or not held.is_holding:
+            self._links.refuse(gateway, batch.number, is_held=False)
+            return
+        held.touch()
+        if is_overloaded:
+            _series("edit", Overloaded.code).inc()
+            self._links.refuse(gateway, batch.number, is_held=True)
+            return
+        if held.room.seconds_until_edits:
+            # The request of the gateway waits for the room's turn.
+            self._links.refuse(gateway, batch.number, is_held=True)
+            return
+        code = Internal.code
+        try:
+            receipt = held.context.run(held.room.receive, list(batch.edits))
+            code = "ok"
+        except Fault as fault:
+            code = Unavailable.code
+            self._links.refuse(gateway, batch.number, is_held=False)
+            self._start_fault(held, fault)
+            return
+        except Exception:
+            log.exception("a batch of a link failed", canvas_id=batch.canvas_id)
+            self._links.refuse(gateway, batch.number, is_held=True)
+            return
+        finally:
+            _series("edit", code).inc()
+        await self._keep(held, receipt, LinkReply(gateway, batch.number), len(batch.edits))
+
+    async def _keep(
+        self, held: HeldCanvas, receipt: Receipt, reply: LinkReply | str, count: int
+    ) -> None:
+        """Keep a batch of `count` edits that was applied until it is committed, or answer it."""
+        EDITS.inc(count)
+        self.edits_taken += count
+        REJECTED.inc(len(receipt.rejected))
+        held.mark_changed()
+        if held.room.is_saved(receipt):
+            await self.answer(WaitingRequest(receipt, reply), held.room.revision, held.room.epoch)
+        else:
+            held.add_waiting(receipt, reply)
+            self._on_unsaved(held.room.canvas_id)
 
     async def _handle(
         self,
@@ -148,17 +287,9 @@ class Channels:
             raise Unavailable("this replica does not hold the canvas any more")
         receipt = held.room.receive(edits, checked)
         origin = _note_edits(len(edits)) if message.headers else None
-        EDITS.inc(len(edits))
-        REJECTED.inc(len(receipt.rejected))
         if origin is not None:
             held.add_origin(receipt, origin)
-        held.mark_changed()
-        if held.room.is_saved(receipt):
-            saved = Saved(held.room.revision, receipt.rejected, held.room.epoch)
-            await self._bus.respond(message.reply, encode(saved))
-        else:
-            held.add_waiting(receipt, message.reply)
-            self._on_unsaved(held.room.canvas_id)
+        await self._keep(held, receipt, message.reply, len(edits))
 
     async def _sync(self, held: HeldCanvas, message: Msg) -> None:
         """Answer with the content that the sender's state vector lacks, and with the awareness states.
@@ -166,6 +297,9 @@ class Channels:
         A request without a state vector gets no content, because its sender has all content.
         """
         state_vector = decode(SyncRequest, await self._bus.body(message)).state_vector
+        gateway = (message.headers or {}).get(HEADER_GATEWAY, "")
+        # Before the reply is made, so that the gateway misses no broadcast after it.
+        held.add_gateway(gateway if is_gateway_id(gateway) else ALL_GATEWAYS, time.monotonic())
         awareness = held.participants.known_states()
         reply = (
             held.room.checkpoint(awareness)
@@ -177,10 +311,11 @@ class Channels:
     async def _awareness(self, held: HeldCanvas, message: Msg) -> None:
         """Take a client's awareness state."""
         authored = decode(AuthoredState, await self._bus.body(message))
+        self._take_state(held, authored, time.monotonic())
+
+    def _take_state(self, held: HeldCanvas, authored: AuthoredState, now: float) -> None:
         state = State(authored.client, authored.clock, authored.json)
-        held.participants.receive(
-            authored.author, state, time.monotonic(), may_edit=bool(authored.may_edit)
-        )
+        held.participants.receive(authored.author, state, now, may_edit=bool(authored.may_edit))
         held.mark_changed()
 
 

@@ -5,9 +5,9 @@ The state goes from `Holding` to `Leaving` to `Released`, or from `Holding` to `
 """
 
 import asyncio
-import functools
+import contextvars
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -16,10 +16,15 @@ from opentelemetry.trace import SpanContext
 
 from svgx_collab.participants import Participants
 from svgx_collab.room import Receipt, Room
-from svgx_common.background import BackgroundTasks
 
 IDLE = 600.0
 """Seconds without a request after which a canvas without participants is idle."""
+
+LISTENING = 35.0
+"""Seconds for which a gateway receives broadcasts after its last sync request. It sends one at least every 10 s."""
+
+ALL_GATEWAYS = ""
+"""Stands for all gateways, because the sender of a sync request is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +49,35 @@ State: TypeAlias = Holding | Leaving | Released
 
 
 @dataclass(frozen=True, slots=True)
+class LinkReply:
+    """The gateway that sent a batch on its link, and the batch's number there."""
+
+    gateway: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class WaitingRequest:
-    """A batch of edits that is not committed yet, and the NATS subject that takes the answer."""
+    """A batch of edits that is not committed yet, and the receiver of the answer: a link, or a NATS subject."""
 
     receipt: Receipt
-    reply: str
+    reply: "LinkReply | str"
 
 
 class HeldCanvas:
-    """The room of one canvas, and the state that its channels and its background task share.
+    """The room of one canvas, and the state that its channels and the broadcaster share.
 
-    `broadcast` is awaited again and again, as a task of `background`, until the canvas is released.
+    `on_changed` is called when there may be something to broadcast.
     """
 
-    def __init__(
-        self,
-        room: Room,
-        background: BackgroundTasks,
-        broadcast: Callable[["HeldCanvas"], Awaitable[None]],
-    ) -> None:
+    def __init__(self, room: Room, on_changed: Callable[["HeldCanvas"], None]) -> None:
         self.room = room
+        self.context = contextvars.copy_context()
+        """The context of work for the canvas that belongs to no request."""
+        self.broadcast_at = 0.0
+        """Time from which the next broadcast may be sent, in seconds of the monotonic clock."""
+        self.presence_at = 0.0
+        """The same for the next broadcast of the presence."""
         self.participants = Participants()
         room.owner_of = self.participants.owner
         self.subscriptions: list[Subscription] = []
@@ -74,9 +88,10 @@ class HeldCanvas:
         """The recorded spans of batches with uncommitted edits, with the positions of their last edits in the room."""
         self._unsent: list[SpanContext] = []
         """The recorded spans of batches with edits that are not broadcast yet."""
-        self._changed = asyncio.Event()
+        self._on_changed = on_changed
+        self._listening: dict[str, float] = {}
+        """For each gateway that receives broadcasts, the end of this, in seconds of the monotonic clock."""
         self._used_at = time.monotonic()
-        self._broadcaster = background.repeat("broadcast", functools.partial(broadcast, self))
 
     @property
     def is_holding(self) -> bool:
@@ -107,19 +122,26 @@ class HeldCanvas:
             self._state.committed.set()
 
     def release(self) -> None:
-        """Go to `Released`, wake `wait_committed`, and cancel broadcasting. Calling it again changes nothing."""
+        """Go to `Released`, and wake `wait_committed`. Calling it again changes nothing."""
         self.mark_committed()
         self._state = Released()
-        self._broadcaster.cancel()
 
     def mark_changed(self) -> None:
-        """Wake `wait_changed`: there may be something to broadcast."""
-        self._changed.set()
+        """Note that there may be something to broadcast. After the release, nothing is broadcast."""
+        if not self.is_released:
+            self._on_changed(self)
 
-    async def wait_changed(self) -> None:
-        """Wait until there may be something to broadcast."""
-        await self._changed.wait()
-        self._changed.clear()
+    def add_gateway(self, gateway: str, now: float) -> None:
+        """Note that a gateway, or `ALL_GATEWAYS`, receives broadcasts for the next `LISTENING` seconds."""
+        self._listening[gateway] = now + LISTENING
+
+    def gateways(self) -> list[str] | None:
+        """Return the gateways that receive broadcasts on their links; None when all gateways have to receive them."""
+        return None if ALL_GATEWAYS in self._listening else (list(self._listening) or None)
+
+    def expire_gateways(self, now: float) -> None:
+        """Forget the gateways that have sent no sync request for `LISTENING` seconds."""
+        self._listening = {each: end for each, end in self._listening.items() if end > now}
 
     def touch(self) -> None:
         """Note that the canvas is in use."""
@@ -129,7 +151,7 @@ class HeldCanvas:
         """Return whether the canvas has no participants and had no request for `IDLE` seconds."""
         return now - self._used_at > IDLE and not len(self.participants)
 
-    def add_waiting(self, receipt: Receipt, reply: str) -> None:
+    def add_waiting(self, receipt: Receipt, reply: LinkReply | str) -> None:
         """Keep a request until its edits are committed."""
         self._waiting.append(WaitingRequest(receipt, reply))
 

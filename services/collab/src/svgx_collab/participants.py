@@ -106,6 +106,11 @@ class Participants:
         for client in gone[: max(0, len(gone) - MAX_GONE)]:
             self._forget(client)
 
+    @property
+    def has_changes(self) -> bool:
+        """True while there are states that were not broadcast yet."""
+        return bool(self._changed)
+
     def take_broadcast(self) -> bytes | None:
         """Return an awareness update with states that were not broadcast yet. Call it until it returns None."""
         states, size = [], 0

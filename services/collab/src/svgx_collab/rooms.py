@@ -10,7 +10,6 @@ from collections import deque
 
 import structlog
 from nats.errors import Error as NatsError
-from opentelemetry.trace import SpanContext
 from prometheus_client import Counter, Gauge, Histogram
 
 from svgx_canvas.document.shared_document import Fault
@@ -19,33 +18,17 @@ from svgx_collab.channels import Channels
 from svgx_collab.held_canvas import HeldCanvas
 from svgx_collab.journal import OLDEST_UNSAVED, UNSAVED_BYTES, Committer, Unsaved
 from svgx_collab.leases import RENEW, Leases
+from svgx_collab.links.broadcaster import Broadcaster
 from svgx_collab.room import Room
 from svgx_common.background import BackgroundTasks
-from svgx_common.contract.collab import (
-    CANVAS_PRESENCE,
-    CANVAS_UPDATE,
-    Broadcast,
-    Presence,
-    Saved,
-)
+from svgx_common.contract.collab import new_epoch
 from svgx_common.contract.errors import Internal, NotFound, SvgxError, Unavailable
 from svgx_common.contract.state import JOURNAL_LOAD, Committed, Content, Entry, LoadRequest
 from svgx_common.messaging.bus import Bus
-from svgx_common.messaging.spans import Batch, trace_headers
-from svgx_common.messaging.wire import decode, encode
+from svgx_common.messaging.wire import decode
 from svgx_common.observability.log_ids import use_ids
-from svgx_common.tracing import TraceOf
 
 log = structlog.get_logger(__name__)
-
-FRAME = 0.016
-"""Seconds between two broadcasts of a canvas without participants: one display frame."""
-
-FRAME_PER_PARTICIPANT = 0.00005
-"""Seconds that each participant adds to `FRAME`: clients of a large room receive fewer and larger broadcasts."""
-
-SLOWEST_FRAME = 0.1
-"""The longest time between two broadcasts, in seconds."""
 
 SHORTEST_PAUSE = 0.001
 """Seconds of the shortest wait for a pause of a canvas, because timers may fire a little too early."""
@@ -58,8 +41,6 @@ A remembered edit is rejected when it is sent again.
 
 HELD = Gauge("svgx_engine_collab_held_canvases", "Canvases this replica holds.")
 BROKEN = Counter("svgx_engine_collab_broken_rooms", "Rooms that failed and were discarded.")
-BROADCASTS = Counter("svgx_engine_collab_broadcasts", "Merged updates broadcast.")
-BROADCAST_BYTES = Counter("svgx_engine_collab_broadcast_bytes", "Bytes of the updates broadcast.")
 PARTICIPANTS = Gauge(
     "svgx_engine_collab_participants", "Clients with an awareness state in the held canvases."
 )
@@ -100,10 +81,15 @@ class Rooms:
         self._faulty: deque[bytes] = deque(maxlen=MAX_FAULTY)
         self._one_by_one: set[str] = set()
         """Canvases with a room that failed on several edits together. Their next rooms find the one edit."""
+        self._broadcaster = Broadcaster(bus, self._start_discarding)
+        self._links = self._broadcaster.links
         self._channels = Channels(
             bus,
+            self._links,
+            find=self._held.get,
             on_unsaved=self._mark_unsaved,
             on_fault=self._discard,
+            start_fault=self._start_discarding,
             unsaved_bytes=self._unsaved_bytes,
         )
         self._committer = Committer(bus, self._collect, self._deliver)
@@ -117,12 +103,22 @@ class Rooms:
     def start(self) -> None:
         """Start to commit, and to renew leases and leave idle canvases."""
         self._background.repeat("commit", self._committer.commit_collected)
+        self._background.repeat("broadcast", self._broadcaster.flush)
         self._background.repeat("housekeeping", self._housekeeping)
 
     async def stop(self) -> None:
         """Cancel all background tasks, and wait for their end. Gateways resend unsaved edits to the next holder."""
         await self._background.stop()
         await self._leaving.stop()
+
+    @property
+    def edits_taken(self) -> int:
+        """The number of edits since the start."""
+        return self._channels.edits_taken
+
+    def knows(self, canvas_id: str) -> bool:
+        """Return whether this replica holds the canvas, or opens it."""
+        return canvas_id in self._held or canvas_id in self._opening
 
     async def open(self, canvas_id: str) -> str:
         """Hold the canvas, and return the epoch.
@@ -176,7 +172,8 @@ class Rooms:
         if not held.is_released:
             # The last edits may still wait for the next frame. Without their broadcast, other clients would get them
             # only after the next checkpoint of their gateway.
-            await self._broadcast_changes(held)
+            await self._broadcaster.broadcast_changes(held)
+            await self._links.flush()
         self._release(held, reason)
         if reason != LEASE_LOST:
             await self._release_lease(canvas_id)
@@ -186,6 +183,12 @@ class Rooms:
         await asyncio.gather(
             *(self.leave(canvas_id) for canvas_id in list(self._held)), self._leaving.wait()
         )
+        try:
+            await self._channels.leave_link()
+        except (SvgxError, NatsError, TimeoutError) as error:
+            # The gateways send the batches without a receipt again.
+            log.warning("could not leave the links", error=type(error).__name__)
+        await self._links.flush()
 
     def details(self) -> dict[str, int]:
         """Return the numbers of the health report."""
@@ -217,7 +220,7 @@ class Rooms:
             room = await asyncio.to_thread(
                 Room,
                 canvas_id,
-                secrets.token_hex(8),
+                new_epoch(self._bus.replica_id, secrets.token_hex(8)),
                 content,
                 faulty=self._faulty,
                 one_by_one=canvas_id in self._one_by_one,
@@ -238,11 +241,12 @@ class Rooms:
         # The canvas's tasks serve all its users, so their spans and log lines must not belong to the first request.
         context = self._context.copy()
         context.run(use_ids, {"canvas_id": canvas_id})
-        held = context.run(HeldCanvas, room, self._background, self._broadcast)
+        held = context.run(HeldCanvas, room, self._broadcaster.mark_changed)
         self._held[canvas_id] = held
         try:
             await asyncio.create_task(self._channels.subscribe(held), context=context)
             await self._bus.settle()
+            await self._broadcaster.announce(held)
         except BaseException:
             await self._end(held, Unavailable(), FAILED)
             raise
@@ -254,49 +258,6 @@ class Rooms:
     async def _load(self, canvas_id: str, after: int) -> Content:
         reply = await self._bus.ask(JOURNAL_LOAD, LoadRequest(canvas_id=canvas_id, after=after))
         return decode(Content, reply.content)
-
-    async def _broadcast(self, held: HeldCanvas) -> None:
-        """Wait for changes and broadcast them. The first change goes out at once, later ones once a frame."""
-        await held.wait_changed()
-        if pause := held.room.seconds_until_due:
-            await asyncio.sleep(max(pause, SHORTEST_PAUSE))
-        await self._broadcast_changes(held)
-        if held.room.seconds_until_due:
-            held.mark_changed()  # a new pause has begun, and edits still wait
-        participants = len(held.participants)
-        await asyncio.sleep(min(SLOWEST_FRAME, FRAME + participants * FRAME_PER_PARTICIPANT))
-
-    async def _broadcast_changes(self, held: HeldCanvas) -> None:
-        try:
-            await self._publish_changes(held)
-        except Unavailable:
-            # The gateways notice the gap in the sequence, and ask for the updates that they missed.
-            log.warning("a broadcast could not be sent", canvas_id=held.room.canvas_id)
-        except Fault as fault:
-            self._start_discarding(held, fault)
-
-    async def _publish_changes(self, held: HeldCanvas) -> None:
-        canvas_id = held.room.canvas_id
-        origins = held.take_unsent()
-        for broadcast in held.room.take_broadcasts():
-            BROADCASTS.inc()
-            BROADCAST_BYTES.inc(len(broadcast.update))
-            if origins:
-                await self._broadcast_traced(canvas_id, broadcast, origins)
-            else:
-                await self._bus.broadcast(CANVAS_UPDATE, broadcast, canvas_id=canvas_id)
-        while (states := held.participants.take_broadcast()) is not None:
-            presence = Presence(held.room.epoch, states)
-            await self._bus.broadcast(CANVAS_PRESENCE, presence, canvas_id=canvas_id)
-
-    async def _broadcast_traced(
-        self, canvas_id: str, broadcast: Broadcast, origins: list[SpanContext]
-    ) -> None:
-        """Broadcast an update within the trace of the first recorded batch in it."""
-        batch = Batch(None, origins)
-        with TraceOf(origins), self._bus.spans.publish(CANVAS_UPDATE, canvas_id, batch):
-            headers = trace_headers(first=True)
-            await self._bus.broadcast(CANVAS_UPDATE, broadcast, headers, canvas_id=canvas_id)
 
     def _collect(self) -> list[Unsaved]:
         """Return the next journal entry of each canvas with unsaved edits."""
@@ -331,8 +292,7 @@ class Rooms:
         if not held.room.mark_committed(result.revision):
             await self._absorb(held, known)
         for request in held.take_saved():
-            saved = Saved(result.revision, request.receipt.rejected, held.room.epoch)
-            await self._bus.respond(request.reply, encode(saved))
+            await self._channels.answer(request, result.revision, held.room.epoch)
         if held.room.has_unsaved_edits:
             self._mark_unsaved(entry.canvas_id)
         else:
@@ -353,14 +313,20 @@ class Rooms:
         held.mark_changed()
 
     def _start_discarding(self, held: HeldCanvas, fault: Fault) -> None:
-        """Discard a room from a task that continues."""
-        self._leaving.start("discarding", self._discard(held, fault))
+        """Discard a room from a task that continues. The room is released at once, so nothing uses it any more."""
+        if self._note_fault(held, fault):
+            self._leaving.start("discarding", self._end_failed(held))
 
     async def _discard(self, held: HeldCanvas, fault: Fault) -> None:
         """Stop holding a room that failed. The next request opens the canvas from its journal, on any replica."""
+        if self._note_fault(held, fault):
+            await self._end_failed(held)
+
+    def _note_fault(self, held: HeldCanvas, fault: Fault) -> bool:
+        """Release a room that failed, and remember the edit at fault. Return False if it was released before."""
         canvas_id = held.room.canvas_id
         if held.is_released:
-            return
+            return False
         BROKEN.inc()
         log.error("a room failed; the canvas is reopened", canvas_id=canvas_id)
         if fault.culprit is None:
@@ -368,8 +334,12 @@ class Rooms:
         else:
             self._faulty.append(fault.culprit)
             self._one_by_one.discard(canvas_id)
+        self._release(held, FAILED)
+        return True
+
+    async def _end_failed(self, held: HeldCanvas) -> None:
         await self._end(held, Unavailable("the canvas is being reopened"), FAILED)
-        await self._release_lease(canvas_id)
+        await self._release_lease(held.room.canvas_id)
 
     async def _end(self, held: HeldCanvas, error: SvgxError, reason: str) -> None:
         """Stop holding the canvas at once. Requests that wait for a commit are refused with `error`."""
@@ -378,7 +348,7 @@ class Rooms:
             with contextlib.suppress(NatsError):
                 await subscription.unsubscribe()
         for request in held.take_waiting():
-            await self._bus.refuse(request.reply, error)
+            await self._channels.refuse(request, error)
 
     def _release(self, held: HeldCanvas, reason: str) -> None:
         if not held.is_released:
@@ -412,6 +382,7 @@ class Rooms:
         now = time.monotonic()
         for canvas_id, held in list(self._held.items()):
             held.participants.expire(now)
+            held.expire_gateways(now)
             held.mark_changed()
             if held.is_idle(now):
                 self._start_leaving(canvas_id, IDLE)

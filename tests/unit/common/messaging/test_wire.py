@@ -15,13 +15,21 @@ from svgx_common.contract.collab import (
     Broadcast,
     Edit,
     EditBatch,
+    LinkBatch,
+    LinkBroadcast,
+    LinkPresence,
+    LinkReceipt,
+    LinkRefusal,
+    LinkState,
+    LinkToGateway,
+    LinkToReplica,
     Presence,
     Saved,
     SyncReply,
     SyncRequest,
 )
 from svgx_common.contract.state import Committed, CommittedBatch, Content, Entry, EntryBatch
-from svgx_common.messaging import wire
+from svgx_common.messaging import link_codec, wire
 from svgx_yjs import awareness
 from svgx_yjs.lib0 import MAX_SAFE_INTEGER, Decoder, Encoder, Malformed
 
@@ -39,6 +47,12 @@ json_texts = st.recursive(
 ).map(json.dumps)
 states = st.builds(awareness.State, numbers, st.integers(0, awareness.MAX_CLOCK), json_texts)
 
+
+def lists(items: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
+    """Return a strategy of short tuples of the items."""
+    return st.lists(items, max_size=3).map(tuple)
+
+
 # One strategy for each message that services exchange in lib0's encoding.
 STRATEGIES: dict[type[object], st.SearchStrategy[Any]] = {
     EditBatch: st.builds(EditBatch, st.lists(st.builds(Edit, texts, contents)).map(tuple)),
@@ -48,6 +62,25 @@ STRATEGIES: dict[type[object], st.SearchStrategy[Any]] = {
     AuthoredState: st.builds(AuthoredState, texts, numbers, numbers, json_texts, st.integers(0, 1)),
     Broadcast: st.builds(Broadcast, texts, numbers, contents),
     Presence: st.builds(Presence, texts, contents),
+    LinkToReplica: st.builds(
+        LinkToReplica,
+        texts,
+        lists(st.builds(LinkBatch, texts, numbers, lists(st.builds(Edit, texts, contents)))),
+        lists(
+            st.builds(
+                LinkState,
+                texts,
+                st.builds(AuthoredState, texts, numbers, numbers, json_texts, st.integers(0, 1)),
+            )
+        ),
+    ),
+    LinkToGateway: st.builds(
+        LinkToGateway,
+        lists(st.builds(LinkBroadcast, texts, texts, numbers, contents)),
+        lists(st.builds(LinkPresence, texts, contents)),
+        lists(st.builds(LinkReceipt, numbers, lists(numbers), texts)),
+        lists(st.builds(LinkRefusal, numbers, numbers)),
+    ),
     EntryBatch: st.builds(
         EntryBatch,
         st.lists(st.builds(Entry, texts, texts, numbers, st.lists(texts).map(tuple), contents)).map(
@@ -65,8 +98,15 @@ MESSAGES: list[tuple[Callable[[Any], bytes], Callable[[bytes], Any], st.SearchSt
         for kind, strategy in STRATEGIES.items()
     ),
     (awareness.encode, awareness.decode, st.lists(states, max_size=5)),
+    (link_codec.encode_to_replica, link_codec.decode_to_replica, STRATEGIES[LinkToReplica]),
+    (link_codec.encode_to_gateway, link_codec.decode_to_gateway, STRATEGIES[LinkToGateway]),
 ]
-names = [*(kind.__name__ for kind in STRATEGIES), "awareness update"]
+names = [
+    *(kind.__name__ for kind in STRATEGIES),
+    "awareness update",
+    "fast codec to a replica",
+    "fast codec to a gateway",
+]
 
 
 def test_every_lib0_channel_has_a_tested_payload() -> None:
@@ -121,6 +161,22 @@ def test_damaged_message_is_decoded_or_malformed(
         decode(bytes(message[: data.draw(st.integers(0, len(message)))]))
     except Malformed:
         pass
+
+
+@pytest.mark.parametrize(
+    ("encode", "kind"),
+    [
+        (link_codec.encode_to_replica, LinkToReplica),
+        (link_codec.encode_to_gateway, LinkToGateway),
+    ],
+)
+@given(data=st.data())
+def test_message_of_a_link_has_the_bytes_of_the_general_codec(
+    encode: Callable[[Any], bytes], kind: type[object], data: st.DataObject
+) -> None:
+    """Proves R-BUS-12: the fast codec of links writes the encoding that AsyncAPI describes."""
+    message = data.draw(STRATEGIES[kind])
+    assert encode(message) == wire.encode(message)
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,8 @@ class FakeBus:
 
     def __init__(self) -> None:
         self.spans = message_spans()
+        self.service = "gateway"
+        self.replica_id = "test"
         self.role = CanvasRole.EDITOR
         self.listening: asyncio.Event | None = None
         """If there is an event, a subscription is made only after it is set."""

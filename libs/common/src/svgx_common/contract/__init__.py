@@ -151,6 +151,11 @@ CHANNELS: tuple[Channel[Any], ...] = (
     # to all gateways
     collab.CANVAS_UPDATE,
     collab.CANVAS_PRESENCE,
+    # the links between gateways and the replicas of collab
+    collab.LINK_TO_REPLICA,
+    collab.LINK_TO_GATEWAY,
+    # to all replicas of collab
+    collab.REPLICA_LOAD,
     state.CANVAS_ACCESS_CHANGED,
     ratelimits.RATE_LIMITS_CHANGED,
     quotas.QUOTAS_CHANGED,

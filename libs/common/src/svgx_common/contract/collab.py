@@ -241,3 +241,117 @@ CANVAS_PRESENCE = Channel(
     subscribers=("gateway",),
     payload=Presence,
 )
+
+
+def new_epoch(replica_id: str, token: str) -> str:
+    """Return the epoch of a new room: the id of its replica, and a token that tells its rooms apart."""
+    return f"{replica_id}.{token}"
+
+
+def replica_of(epoch: str) -> str | None:
+    """Return the id of the replica with the room of an epoch. None for an epoch of an earlier version."""
+    return epoch.rpartition(".")[0] or None
+
+
+@dataclass(slots=True)
+class LinkBatch:
+    """Edits of one canvas in a message of a link. `number` identifies the batch on the gateway."""
+
+    canvas_id: str
+    number: int
+    edits: tuple[Edit, ...]
+
+
+@dataclass(slots=True)
+class LinkState:
+    """The awareness state of one client, and its canvas."""
+
+    canvas_id: str
+    state: AuthoredState
+
+
+@dataclass(slots=True)
+class LinkToReplica:
+    """The edits and awareness states of all canvases that a replica holds, from one gateway."""
+
+    gateway: str
+    batches: tuple[LinkBatch, ...]
+    states: tuple[LinkState, ...]
+
+
+@dataclass(slots=True)
+class LinkBroadcast:
+    """The broadcast of one canvas (see `Broadcast`)."""
+
+    canvas_id: str
+    epoch: str
+    sequence: int
+    update: bytes
+
+
+@dataclass(slots=True)
+class LinkPresence:
+    """The presence of one canvas (see `Presence`)."""
+
+    canvas_id: str
+    update: bytes
+
+
+@dataclass(slots=True)
+class LinkReceipt:
+    """The receipt of the batch `number`, after its commit. `rejected` are the indexes of malformed edits."""
+
+    number: int
+    rejected: tuple[int, ...]
+    epoch: str
+    """The epoch of the holder that committed the edits."""
+
+
+@dataclass(slots=True)
+class LinkRefusal:
+    """The batch `number` was not taken. If `is_held`, the replica holds the canvas, and may take the batch later."""
+
+    number: int
+    is_held: int
+
+
+@dataclass(slots=True)
+class LinkToGateway:
+    """Broadcasts, presence and receipts of all canvases that a replica and a gateway have in common."""
+
+    broadcasts: tuple[LinkBroadcast, ...]
+    presence: tuple[LinkPresence, ...]
+    receipts: tuple[LinkReceipt, ...]
+    refusals: tuple[LinkRefusal, ...]
+
+
+LINK_TO_REPLICA = Channel(
+    subject="svgx.link.collab.{replica_id}",
+    summary="Edits and awareness states of many canvases, from one gateway to the replica that holds them",
+    publishers=("gateway",),
+    subscribers=("collab",),
+    payload=LinkToReplica,
+)
+LINK_TO_GATEWAY = Channel(
+    subject="svgx.link.gateway.{gateway_id}",
+    summary="Broadcasts, presence and receipts of many canvases, from their holder to one gateway",
+    publishers=("collab",),
+    subscribers=("gateway",),
+    payload=LinkToGateway,
+)
+
+
+class ReplicaLoad(ReplyModel):
+    """The load of a replica: its held canvases and its edits each second, as one number."""
+
+    replica: str
+    load: float
+
+
+REPLICA_LOAD = Channel(
+    subject="svgx.replicas.load",
+    summary="The load of a replica of collab, so that replicas with more to do open no further canvas",
+    publishers=("collab",),
+    subscribers=("collab",),
+    payload=ReplicaLoad,
+)

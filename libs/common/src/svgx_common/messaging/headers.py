@@ -18,6 +18,9 @@ HEADER_PARAMS = "Svgx-Params"
 HEADER_BODY = "Svgx-Body"
 """The reference from which the receiver pulls a body that is too large for one message (see `blobs`)."""
 
+HEADER_GATEWAY = "Svgx-Gateway"
+"""The id of the gateway that asks the holder of a canvas for a sync. It receives the broadcasts on its link."""
+
 HEADER_PROBE = "Svgx-Probe"
 """Marks a message that only tests whether its sender may publish it. No receiver carries anything out.
 

@@ -10,6 +10,7 @@ from svgx_common.contract.errors import DeadlineExceeded, Overloaded, Unavailabl
 from svgx_common.contract.operation import Channel
 from svgx_common.contract.state import CanvasRequest
 from svgx_common.messaging.bus import Bus, NoResponders
+from svgx_common.messaging.headers import Headers
 from svgx_common.messaging.spans import trace_headers
 
 RETRY = 0.1
@@ -42,27 +43,40 @@ class Holder:
         self._recovery_ended.set()
 
     async def ask(
-        self, channel: Channel[Any], content: bytes, *, patience: float, attempt: float
+        self,
+        channel: Channel[Any],
+        content: bytes,
+        *,
+        patience: float,
+        attempt: float,
+        more_headers: Headers | None = None,
+        after: TemporaryError | None = None,
     ) -> bytes:
         """Send a request on `edit` or `sync` and return the answer. Requests on these channels may be repeated safely.
 
         An attempt fails after `attempt` seconds, and attempts are repeated for `patience` seconds. Raise `NotFound` for
         an unknown canvas. Raise the last error when the patience ends. The request carries the current trace.
+
+        `after` is the error of an attempt that was made in another way, so the first attempt here follows a recovery.
         """
         deadline = time.monotonic() + patience
         subject = channel.subject_of(canvas_id=self._canvas_id)
         recovering = False
-        headers = trace_headers(first=True)
+        headers = _merged(trace_headers(first=after is None), more_headers)
         try:
             while True:
                 await self._bus.wait_connected(deadline - time.monotonic())
-                try:
-                    timeout = _within(attempt, deadline)
-                    answer = await self._bus.request(subject, content, headers, timeout=timeout)
-                    return answer.content
-                except _TEMPORARY_ERRORS as error:
-                    failure: TemporaryError = error
-                    headers = trace_headers(first=False)
+                if after is not None:
+                    failure: TemporaryError = after
+                    after = None
+                else:
+                    try:
+                        timeout = _within(attempt, deadline)
+                        answer = await self._bus.request(subject, content, headers, timeout=timeout)
+                        return answer.content
+                    except _TEMPORARY_ERRORS as error:
+                        failure = error
+                        headers = _merged(trace_headers(first=False), more_headers)
                 if not recovering and not self._recovery_ended.is_set():
                     await self._wait_for_recovery(deadline)
                     pause = 0.0
@@ -128,6 +142,11 @@ async def ask_holder(
     holder = Holder(bus, canvas_id)
     with bus.spans.ask_holder(channel, canvas_id):
         return await holder.ask(channel, content, patience=patience, attempt=attempt)
+
+
+def _merged(headers: Headers | None, more: Headers | None) -> Headers | None:
+    """Return all headers, or None without any."""
+    return headers if more is None else {**(headers or {}), **more}
 
 
 def _within(seconds: float, deadline: float) -> float:

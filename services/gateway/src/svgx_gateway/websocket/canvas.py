@@ -17,15 +17,18 @@ from svgx_common.contract.collab import (
     CANVAS_SYNC,
     CANVAS_UPDATE,
     Broadcast,
+    LinkBroadcast,
     Presence,
     SyncReply,
     SyncRequest,
 )
 from svgx_common.contract.errors import SvgxError
 from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.headers import HEADER_GATEWAY
 from svgx_common.messaging.holder import Holder
 from svgx_common.messaging.wire import decode, encode
 from svgx_gateway.websocket.connection import Connection
+from svgx_gateway.websocket.links.replica_links import ReplicaLinks
 from svgx_gateway.websocket.live_presence import LivePresence
 from svgx_gateway.websocket.outbox import Outbox
 from svgx_gateway.websocket.shared_sync import SharedSync
@@ -74,16 +77,23 @@ class LiveCanvas:
     connection is known to have, and sends them to all connections as one merged update.
     """
 
-    def __init__(self, bus: Bus, canvas_id: str) -> None:
+    def __init__(self, bus: Bus, canvas_id: str, links: ReplicaLinks) -> None:
         self.canvas_id = canvas_id
         self.connections: set[Connection] = set()
-        self.outbox = Outbox(bus, canvas_id, self.close_all)
+        self.outbox = Outbox(bus, canvas_id, self.close_all, links)
+        self._links = links
         self._bus = bus
         self._holder = Holder(bus, canvas_id)
         self._shared_sync = SharedSync(self._request_sync)
         self._subscriptions: list[Subscription] = []
         self._tracker = BroadcastTracker()
-        self.presence = LivePresence(bus, canvas_id, self.connections, broadcast=self._broadcast_to)
+        self.presence = LivePresence(
+            bus,
+            canvas_id,
+            self.connections,
+            broadcast=self._broadcast_to,
+            send_on_link=self.outbox.send_state,
+        )
         self._checkpoint_in = CHECKPOINT_INTERVAL
         self._background = BackgroundTasks()
         self._background.repeat("catch up", self._catch_up)
@@ -91,7 +101,9 @@ class LiveCanvas:
         self._background.repeat("heartbeat", self._heartbeat)
 
     async def start(self) -> None:
-        """Subscribe to the holder's broadcasts."""
+        """Subscribe to the holder's broadcasts, on links and on the canvas's own subjects."""
+        await self._links.start()
+        self._links.receivers[self.canvas_id] = self
         updates, presence = (
             CANVAS_UPDATE.subject_of(canvas_id=self.canvas_id),
             CANVAS_PRESENCE.subject_of(canvas_id=self.canvas_id),
@@ -108,6 +120,8 @@ class LiveCanvas:
 
     async def stop(self) -> None:
         """Stop the background tasks, discard uncommitted edits, and unsubscribe."""
+        if self._links.receivers.get(self.canvas_id) is self:
+            del self._links.receivers[self.canvas_id]
         await self._background.stop()
         self._shared_sync.stop()
         await self.presence.stop()
@@ -156,12 +170,23 @@ class LiveCanvas:
         connection.send(protocol.encode_awareness(reply.awareness))
 
     async def _forward_update(self, _: str, content: bytes) -> None:
-        broadcast = decode(Broadcast, content)
+        self.receive_broadcast(decode(Broadcast, content))
+
+    async def _forward_presence(self, _: str, content: bytes) -> None:
+        self.receive_presence(decode(Presence, content).update)
+
+    def receive_broadcast(self, broadcast: Broadcast | LinkBroadcast) -> None:
+        """Send a broadcast of the holder to all connections. A catch-up follows the announcement of a new holder."""
+        if broadcast.sequence == 0:
+            self._tracker.record_announcement(broadcast.epoch)
+            return
+        self.outbox.locate(broadcast.epoch)
         self._broadcast(protocol.encode_update(broadcast.update))
         self._tracker.record_broadcast(broadcast)
 
-    async def _forward_presence(self, _: str, content: bytes) -> None:
-        self.presence.forward(decode(Presence, content).update)
+    def receive_presence(self, update: bytes) -> None:
+        """Send an awareness update of the holder to all connections."""
+        self.presence.forward(update)
 
     def _broadcast(self, message: bytes) -> None:
         self._broadcast_to(message, self.connections)
@@ -246,8 +271,14 @@ class LiveCanvas:
         request = encode(SyncRequest(state_vector))
         with SYNC_SECONDS.time(), self._bus.spans.ask_holder(CANVAS_SYNC, self.canvas_id):
             content = await self._holder.ask(
-                CANVAS_SYNC, request, patience=PATIENCE, attempt=ATTEMPT
+                CANVAS_SYNC,
+                request,
+                patience=PATIENCE,
+                attempt=ATTEMPT,
+                # The holder sends the broadcasts after its reply on the link to this gateway.
+                more_headers={HEADER_GATEWAY: self._bus.replica_id},
             )
         reply = decode(SyncReply, content)
+        self.outbox.locate(reply.epoch)
         self.presence.record(reply.awareness)
         return reply

@@ -21,7 +21,9 @@ from svgx_gateway.identity.canvas_roles import CanvasRoles
 from svgx_gateway.identity.revocations import ACCOUNT_CHANGED
 from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.connection import Connection
-from svgx_gateway.websocket.outbox import OLDEST_UNSAVED, PATIENCE
+from svgx_gateway.websocket.links.outgoing_batch import OLDEST_UNSAVED
+from svgx_gateway.websocket.links.replica_links import ReplicaLinks
+from svgx_gateway.websocket.outbox import PATIENCE
 from svgx_gateway.websocket.role_checks import RoleChecks
 
 log = structlog.get_logger(__name__)
@@ -40,6 +42,7 @@ class LiveCanvases:
     def __init__(self, bus: Bus, canvas_roles: CanvasRoles) -> None:
         self._bus = bus
         self._canvas_roles = canvas_roles
+        self._links = ReplicaLinks(bus)
         self._role_checks = RoleChecks(canvas_roles)
         self._canvases: dict[str, LiveCanvas] = {}
         self._starting: dict[str, asyncio.Task[LiveCanvas]] = {}
@@ -118,6 +121,7 @@ class LiveCanvases:
         await self._removals.stop()
         await self._role_checks.stop()
         await asyncio.gather(*(canvas.stop() for canvas in self._canvases.values()))
+        await self._links.stop()
 
     def close_revoked(self, revocation: Callable[[Caller], str | None]) -> None:
         """Close the connections of revoked access tokens and API keys.
@@ -196,7 +200,7 @@ class LiveCanvases:
 
     async def _start_new(self, canvas_id: str) -> LiveCanvas:
         use_ids({"canvas_id": canvas_id})
-        canvas = LiveCanvas(self._bus, canvas_id)
+        canvas = LiveCanvas(self._bus, canvas_id, self._links)
         try:
             await canvas.start()
         except BaseException:

@@ -60,9 +60,11 @@ class LivePresence:
         connections: set[Connection],
         *,
         broadcast: Callable[[bytes, Collection[Connection]], None] = lambda *_: None,
+        send_on_link: Callable[[AuthoredState], bool] = lambda _: False,
     ) -> None:
         self._bus = bus
         self._broadcast = broadcast
+        self._send_on_link = send_on_link
         self._merger = PresenceMerger()
         self._flushed_at = -LONGEST_INTERVAL
         self._flush_timer: asyncio.TimerHandle | None = None
@@ -127,7 +129,8 @@ class LivePresence:
         author = connection.caller.user_id
         may_edit = int(connection.may_edit)
         authored = AuthoredState(author, state.client, state.clock, state.json, may_edit)
-        await self._bus.broadcast(CANVAS_AWARENESS, authored, canvas_id=self._canvas_id)
+        if not self._send_on_link(authored):
+            await self._bus.broadcast(CANVAS_AWARENESS, authored, canvas_id=self._canvas_id)
 
     def _interval(self) -> float:
         added = INTERVAL_PER_CONNECTION * len(self._connections)

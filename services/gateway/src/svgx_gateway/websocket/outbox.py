@@ -1,27 +1,53 @@
 """The outbox of one canvas: it sends the clients' edits to the holder in batches, and repeats uncommitted batches."""
 
 import asyncio
+import functools
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import structlog
-from prometheus_client import Counter, Gauge, Histogram
 
 from svgx_common import metrics
 from svgx_common.background import BackgroundTasks
 from svgx_common.contract.close_codes import Close, close_code_of_canvas
-from svgx_common.contract.collab import CANVAS_EDIT, Edit, EditBatch, Saved
-from svgx_common.contract.errors import NotFound, SvgxError
+from svgx_common.contract.collab import (
+    CANVAS_EDIT,
+    AuthoredState,
+    Edit,
+    EditBatch,
+    LinkReceipt,
+    Saved,
+    replica_of,
+)
+from svgx_common.contract.errors import DeadlineExceeded, NotFound, SvgxError
 from svgx_common.contract.live.rejections import Rejection
 from svgx_common.messaging.bus import Bus
-from svgx_common.messaging.holder import Holder
+from svgx_common.messaging.holder import Holder, TemporaryError
 from svgx_common.messaging.spans import Batch
 from svgx_common.messaging.wire import decode, encode
 from svgx_common.tracing import TraceOf, UnrecordedTraces, may_record_roots
 from svgx_gateway.observability.socket_spans import EditSpans
 from svgx_gateway.websocket.connection import Connection
+from svgx_gateway.websocket.links.outgoing_batch import (
+    BATCH_EDITS,
+    FAILED,
+    LATE,
+    REJECTED,
+    RESENT,
+    SAVED,
+    SAVED_SECONDS,
+    UNACKED,
+    OutgoingBatch,
+)
+from svgx_gateway.websocket.links.replica_link import (
+    EDIT_OVERHEAD,
+    MAX_BATCH,
+    NextBatch,
+    Outcome,
+    ReplicaLink,
+)
+from svgx_gateway.websocket.links.replica_links import ReplicaLinks
 from svgx_yjs.lib0 import Malformed
 
 log = structlog.get_logger(__name__)
@@ -48,52 +74,8 @@ PATIENCE = 60.0
 ATTEMPT = 3.0
 """Seconds to wait for one acknowledgement, plus one second for each MiB, before the batch is sent again."""
 
-UNACKED = Gauge("svgx_engine_live_unacked_bytes", "Bytes of edits no holder has acknowledged yet.")
-OLDEST_UNSAVED = Gauge(
-    "svgx_engine_live_oldest_unsaved_seconds",
-    "Age of the oldest edit that is not reported as saved yet; 0 without one.",
-)
-SAVED_SECONDS = Histogram(
-    "svgx_engine_live_saved_seconds",
-    "Time from a batch of edits leaving the gateway until it is committed.",
-    buckets=(0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
-)
-EDITS = Counter(
-    "svgx_engine_live_edits",
-    "Edits received, by outcome: `saved` within a second, saved `late`, `rejected` (malformed, or the canvas is gone),"
-    " or `failed`.",
-    ["outcome"],
-)
-SAVED, LATE, REJECTED, FAILED = map(EDITS.labels, ("saved", "late", "rejected", "failed"))
-BATCH_EDITS = Histogram(
-    "svgx_engine_live_batch_edits",
-    "Edits in one batch to the holder.",
-    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
-)
-RESENT = Counter(
-    "svgx_engine_live_resent_batches",
-    "Batches sent again because a new holder may have taken over.",
-)
-
-
-@dataclass(slots=True)
-class _Batch:
-    """Edits that go to the holder in one request."""
-
-    edits: list[Edit] = field(default_factory=list)
-    senders: list[tuple[Connection, int]] = field(default_factory=list)
-    """For each edit, the connection and the number of the edit's message on the connection."""
-    size: int = 0
-    """Bytes of the edits."""
-    since: float = 0.0
-    """Time of the first edit, in seconds of the monotonic clock."""
-    spans: EditSpans | None = None
-    """The recorded spans of the edits; None if no edit may be recorded."""
-    done: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the batch is committed, or sending it has failed for good."""
-    epoch: str = ""
-    """The epoch of the holder that committed the batch."""
-
+AFTER_TIMEOUT = 10.0
+"""Seconds for which requests are used instead of a link on which a receipt did not come in time."""
 
 UNSAVED = "edits cannot be saved at the moment"
 """The close reason while no holder commits edits."""
@@ -102,20 +84,35 @@ CloseAll = Callable[[Close, str], None]
 
 
 class Outbox:
-    """The outbox of one canvas. It calls `close_all` to close the connections when a batch cannot be committed."""
+    """The outbox of one canvas. It calls `close_all` to close the connections when a batch cannot be committed.
 
-    def __init__(self, bus: Bus, canvas_id: str, close_all: CloseAll) -> None:
+    While the replica of the holder is known, the batches are sent on the link to it, without a task for each. A batch
+    is a request of its own, which opens the canvas and is repeated, when the replica is not known or the link has
+    failed, and for large and for traced batches.
+    """
+
+    def __init__(
+        self, bus: Bus, canvas_id: str, close_all: CloseAll, links: ReplicaLinks | None = None
+    ) -> None:
         # The outbox has its own `Holder`, because edits wait for PostgreSQL and must not delay other requests.
         self._holder = Holder(bus, canvas_id)
         self.canvas_id = canvas_id
+        self._links = links
+        self._link: ReplicaLink | None = None
+        """The link to the holder's replica; None while it is not known, or did not take a batch."""
+        self._epoch: str | None = None
+        self._requests_until = 0.0
+        """Time before which the link of the same epoch is not used again, in seconds of the monotonic clock."""
+        self._paced_until = 0.0
+        """Time before which no batch is sent on the link, in seconds of the monotonic clock."""
         self._bus = bus
         self._may_record_edits = may_record_roots()
         self._unrecorded = UnrecordedTraces()
         self._close_all = close_all
         self._failing = False
         """True from the first batch that could not be saved to the next one that was saved."""
-        self._next = _Batch()
-        self._sent: deque[_Batch] = deque()
+        self._next = OutgoingBatch()
+        self._sent: deque[OutgoingBatch] = deque()
         self._size = 0
         """Bytes of the edits in `_next` and `_sent`."""
         self._edit_added = asyncio.Event()
@@ -145,8 +142,77 @@ class Outbox:
         self._next.senders.append((connection, number))
         self._next.size += len(update)
         self._change_size(len(update))
-        self._edit_added.set()
-        return self._next.done
+        done = self._next.done
+        if self._link is not None and self._link.is_open:
+            self._link.request(self)
+        else:
+            self._edit_added.set()
+        return done
+
+    def locate(self, epoch: str) -> None:
+        """Send the next batches on the link to the replica of an epoch, from which a message has just arrived."""
+        if self._link is not None and self._link.is_open and epoch == self._epoch:
+            return
+        if epoch == self._epoch and time.monotonic() < self._requests_until:
+            return
+        replica_id = replica_of(epoch)
+        if self._links is not None and replica_id is not None:
+            self._epoch = epoch
+            self._link = self._links.to(replica_id)
+            if self._next.edits:
+                self._link.request(self)
+
+    @property
+    def link(self) -> ReplicaLink | None:
+        """The link on which the next batch is sent; None for a request of its own."""
+        return self._link
+
+    def send_state(self, state: AuthoredState) -> bool:
+        """Send a client's awareness state on the link. Return False without a link, and for a large state."""
+        link = self._link
+        return link is not None and link.is_open and link.add_state(self.canvas_id, state)
+
+    @property
+    def waits(self) -> bool:
+        """Whether edits wait to be sent."""
+        return bool(self._next.edits)
+
+    def take_batch(self, now: float) -> NextBatch | None:
+        """Return the next batch for the link. None without edits, if it is too early, or if the batch is a request."""
+        if not self._next.edits or now < self._paced_until:
+            return None
+        batch = self._take_next()
+        self._paced_until = now + self._interval()
+        is_traced = batch.spans is not None and bool(batch.spans.contexts())
+        size = batch.size + len(batch.edits) * EDIT_OVERHEAD
+        if self._links is None or is_traced or size > MAX_BATCH:
+            self._start_commit(batch)
+            return None
+        batch.number, batch.sent_at = self._links.next_number(), now
+        settle = functools.partial(self._settle, batch, self._link)
+        return NextBatch(batch.number, tuple(batch.edits), size, settle)
+
+    def lose_link(self) -> None:
+        """Send the edits that wait for the link with requests."""
+        self._link = None
+        if self._next.edits:
+            self._edit_added.set()
+
+    def _settle(self, batch: OutgoingBatch, link: ReplicaLink | None, outcome: Outcome) -> None:
+        """Report a batch that is committed. Send it again, with a request, if its link has failed."""
+        batch.number = None
+        if isinstance(outcome, LinkReceipt):
+            SAVED_SECONDS.observe(time.monotonic() - batch.sent_at)
+            self._note_saved(batch, outcome.rejected, outcome.epoch)
+            batch.done.set()
+            self._report_saved()
+            return
+        RESENT.inc()
+        if self._link in (link, None):  # otherwise the canvas has another holder now
+            if isinstance(outcome, DeadlineExceeded):
+                self._requests_until = time.monotonic() + AFTER_TIMEOUT
+            self.lose_link()
+        self._start_commit(batch, outcome)
 
     def _begin_span(self, connection: Connection, size: int) -> None:
         """Begin the trace of the next edit."""
@@ -170,6 +236,19 @@ class Outbox:
         """Send every uncommitted batch again at once, because a new holder may have taken over."""
         changed, self._holder_changed = self._holder_changed, asyncio.Event()
         changed.set()
+        for batch in self._forget_links():
+            RESENT.inc()
+            self._start_commit(batch)
+
+    def _forget_links(self) -> list[OutgoingBatch]:
+        """Ignore the receipts that have not arrived on links. Return their batches."""
+        waiting = []
+        for batch in self._sent:
+            if batch.number is not None and self._links is not None:
+                self._links.forget(batch.number)
+                batch.number = None
+                waiting.append(batch)
+        return waiting
 
     async def wait_until_empty(self) -> None:
         """Wait until every edit is committed, or has failed for good."""
@@ -177,6 +256,8 @@ class Outbox:
 
     async def stop(self) -> None:
         """Discard all edits, and wait until the background tasks have ended."""
+        self._forget_links()
+        self._link = self._links = None
         await self._sender.stop()
         await self._commits.stop()
         UNACKED.dec(self._size)
@@ -196,26 +277,39 @@ class Outbox:
     async def _send_next(self) -> None:
         await self._edit_added.wait()
         self._edit_added.clear()
-        batch, self._next = self._next, _Batch()
-        self._sent.append(batch)
-        self._commits.start("commit edits", self._commit(batch), context=self._unrecorded.context())
-        await asyncio.sleep(BATCH_INTERVAL * max(1.0, len(self._commits) / PROMPT_BATCHES))
+        if self._next.edits:
+            self._start_commit(self._take_next())
+            await asyncio.sleep(self._interval())
 
-    async def _commit(self, batch: _Batch) -> None:
+    def _take_next(self) -> OutgoingBatch:
+        batch, self._next = self._next, OutgoingBatch()
+        self._sent.append(batch)
+        BATCH_EDITS.observe(len(batch.edits))
+        return batch
+
+    def _interval(self) -> float:
+        """Return the seconds until the next batch may be sent."""
+        return BATCH_INTERVAL * max(1.0, len(self._sent) / PROMPT_BATCHES)
+
+    def _start_commit(self, batch: OutgoingBatch, after: TemporaryError | None = None) -> None:
+        """Send a batch with a request of its own. `after` is the reason why the link did not take it."""
+        context = self._unrecorded.context()
+        self._commits.start("commit edits", self._commit(batch, after), context=context)
+
+    async def _commit(self, batch: OutgoingBatch, after: TemporaryError | None) -> None:
         """Commit a batch within the trace of its first recorded edit, then report it."""
         if batch.spans is None or not (origins := batch.spans.contexts()):
-            await self._save(batch)
+            await self._save(batch, after)
         else:
             with TraceOf(origins):
-                await self._save(batch)
+                await self._save(batch, after)
         batch.done.set()
         self._report_saved()
 
-    async def _save(self, batch: _Batch) -> None:
+    async def _save(self, batch: OutgoingBatch, after: TemporaryError | None) -> None:
         """Send a batch until it is committed. Close the senders of rejected edits."""
-        BATCH_EDITS.observe(len(batch.edits))
         try:
-            saved = await self._send_timed(batch)
+            saved = await self._send_timed(batch, after)
         except (SvgxError, Malformed) as error:
             if not self._failing:  # once for all batches of an outage
                 log.warning(
@@ -228,48 +322,58 @@ class Outbox:
             code = close_code_of_canvas(error)
             self._close_all(code, NotFound.title() if code.is_final else UNSAVED)
         else:
-            self._failing = False
-            batch.epoch = saved.epoch
-            in_time = time.monotonic() - batch.since <= SAVED_OBJECTIVE
-            (SAVED if in_time else LATE).inc(len(batch.edits) - len(saved.rejected))
-            if saved.rejected:
-                REJECTED.inc(len(saved.rejected))
-            for rejection in map(Rejection.unpack, saved.rejected):
+            self._note_saved(batch, saved.rejected, saved.epoch)
+
+    def _note_saved(self, batch: OutgoingBatch, rejected: tuple[int, ...], epoch: str) -> None:
+        """Note that the holder of this epoch has committed a batch. Close the senders of rejected edits."""
+        self._failing = False
+        batch.epoch = epoch
+        in_time = time.monotonic() - batch.since <= SAVED_OBJECTIVE
+        (SAVED if in_time else LATE).inc(len(batch.edits) - len(rejected))
+        if rejected:
+            REJECTED.inc(len(rejected))
+        for rejection in map(Rejection.unpack, rejected):
+            if rejection.index < len(batch.senders):
                 batch.senders[rejection.index][0].close(rejection.code, rejection.text)
 
-    async def _send_timed(self, batch: _Batch) -> Saved:
+    async def _send_timed(self, batch: OutgoingBatch, after: TemporaryError | None) -> Saved:
         """Send a batch until it is acknowledged, and measure the time."""
         content = encode(EditBatch(tuple(batch.edits)))
-        started = time.perf_counter()
+        started = batch.sent_at or time.monotonic()
         try:
             if batch.spans is None:
-                return await self._send(content)
-            return await self._send_with_spans(content, len(batch.edits), batch.spans)
+                return await self._send(content, after)
+            return await self._send_with_spans(content, len(batch.edits), batch.spans, after)
         finally:
             exemplar = None if batch.spans is None else metrics.exemplar()
-            SAVED_SECONDS.observe(time.perf_counter() - started, exemplar)
+            SAVED_SECONDS.observe(time.monotonic() - started, exemplar)
 
-    async def _send_with_spans(self, content: bytes, count: int, edits: EditSpans) -> Saved:
+    async def _send_with_spans(
+        self, content: bytes, count: int, edits: EditSpans, after: TemporaryError | None
+    ) -> Saved:
         """Send a batch with recorded edits within the span of the request, and end the spans of the edits."""
         batch = Batch(count, edits.contexts())
         try:
             with self._bus.spans.ask_holder(CANVAS_EDIT, self.canvas_id, batch) as request:
                 edits.link(request)
-                saved = await self._send(content)
+                saved = await self._send(content, after)
         except BaseException as error:
             edits.fail(error)
             raise
         edits.end([Rejection.unpack(each).index for each in saved.rejected])
         return saved
 
-    async def _send(self, content: bytes) -> Saved:
+    async def _send(self, content: bytes, after: TemporaryError | None = None) -> Saved:
         """Send a batch until it is acknowledged. Send it again at once when `resend` is called."""
         attempt = ATTEMPT + len(content) / (1024 * 1024)
         while True:
             changed = asyncio.create_task(self._holder_changed.wait())
             asking = asyncio.create_task(
-                self._holder.ask(CANVAS_EDIT, content, patience=PATIENCE, attempt=attempt)
+                self._holder.ask(
+                    CANVAS_EDIT, content, patience=PATIENCE, attempt=attempt, after=after
+                )
             )
+            after = None
             try:
                 await asyncio.wait({asking, changed}, return_when=asyncio.FIRST_COMPLETED)
                 if asking.done():

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from prometheus_client import Counter
 
-from svgx_common.contract.collab import Broadcast, SyncReply
+from svgx_common.contract.collab import Broadcast, LinkBroadcast, SyncReply
 from svgx_yjs.structure import EMPTY_STATE_VECTOR
 
 GAPS = Counter(
@@ -54,7 +54,12 @@ class BroadcastTracker:
         elif reply.epoch != self.informed_epoch:
             self.suspect_gap()
 
-    def record_broadcast(self, broadcast: Broadcast) -> None:
+    def record_announcement(self, epoch: str) -> None:
+        """Record that a replica has opened the canvas. Without a catch-up, it does not know this gateway."""
+        if self._position is not None and self._position.epoch != epoch:
+            self.suspect_gap()
+
+    def record_broadcast(self, broadcast: Broadcast | LinkBroadcast) -> None:
         """Record that this broadcast was sent to all clients."""
         known = self._position
         if known is None or known.epoch != broadcast.epoch:

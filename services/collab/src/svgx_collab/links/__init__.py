@@ -1,0 +1,1 @@
+"""The links of this replica to the gateways, and the broadcasts on them."""

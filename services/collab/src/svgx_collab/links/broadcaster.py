@@ -1,0 +1,163 @@
+"""The broadcasts of all canvases of this replica: one flush for all of them instead of a task for each canvas."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+
+import structlog
+from opentelemetry.trace import SpanContext
+from prometheus_client import Counter
+
+from svgx_canvas.document.shared_document import Fault
+from svgx_collab.held_canvas import HeldCanvas
+from svgx_collab.links.gateway_links import MAX_PART, GatewayLinks
+from svgx_common.contract.collab import (
+    CANVAS_PRESENCE,
+    CANVAS_UPDATE,
+    Broadcast,
+    LinkBroadcast,
+    LinkPresence,
+    Presence,
+)
+from svgx_common.contract.errors import Unavailable
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.spans import Batch, trace_headers
+from svgx_common.tracing import TraceOf
+from svgx_yjs.structure import EMPTY_UPDATE
+
+log = structlog.get_logger(__name__)
+
+FLUSH_INTERVAL = 0.008
+"""Seconds between two flushes. The first flush after a pause is sent at once."""
+
+FRAME = 0.016
+"""Seconds between two broadcasts of a canvas without participants: one display frame."""
+
+FRAME_PER_PARTICIPANT = 0.00005
+"""Seconds that each participant adds to `FRAME`: clients of a large room receive fewer and larger broadcasts."""
+
+SLOWEST_FRAME = 0.1
+"""The longest time between two broadcasts, in seconds."""
+
+PRESENCE_FRAMES = 2
+"""Frames between two broadcasts of a canvas's presence, because cursors matter less than edits."""
+
+BROADCASTS = Counter("svgx_engine_collab_broadcasts", "Merged updates broadcast.")
+BROADCAST_BYTES = Counter("svgx_engine_collab_broadcast_bytes", "Bytes of the updates broadcast.")
+
+
+class Broadcaster:
+    """The broadcasts of one replica. `on_fault` is called with a room that failed.
+
+    A broadcast goes to the gateways that have asked the holder for a sync, on their links. It goes to all gateways, on
+    the canvas's own subject, if it is large or traced, or if a gateway without links may have asked.
+    """
+
+    def __init__(self, bus: Bus, on_fault: Callable[[HeldCanvas, Fault], None]) -> None:
+        self._bus = bus
+        self._on_fault = on_fault
+        self._changed: set[HeldCanvas] = set()
+        self._wake = asyncio.Event()
+        self.links = GatewayLinks(bus, self._wake.set)
+
+    def mark_changed(self, held: HeldCanvas) -> None:
+        """Broadcast the canvas's changes with the next flush, but at most once a frame."""
+        self._changed.add(held)
+        self._wake.set()
+
+    async def announce(self, held: HeldCanvas) -> None:
+        """Tell all gateways that this replica has opened the canvas, so that they ask for a sync."""
+        announcement = Broadcast(held.room.epoch, 0, EMPTY_UPDATE)
+        with contextlib.suppress(Unavailable):  # the gateways' checkpoints find the new holder too
+            await self._bus.broadcast(CANVAS_UPDATE, announcement, canvas_id=held.room.canvas_id)
+
+    async def flush(self) -> None:
+        """Wait for changes or receipts, send everything that is due, and wait until the next flush may follow."""
+        await self._wake.wait()
+        self._wake.clear()
+        now = time.monotonic()
+        for held in [each for each in self._changed if each.broadcast_at <= now]:
+            if pause := held.room.seconds_until_due:
+                held.broadcast_at = now + pause
+                continue
+            frame = _frame(len(held.participants))
+            await self.broadcast_changes(held, presence=held.presence_at <= now)
+            held.broadcast_at = now + max(frame, held.room.seconds_until_due)
+            if held.presence_at <= now:
+                # Half a frame less, because the frames are not exact.
+                held.presence_at = now + (PRESENCE_FRAMES - 0.5) * frame
+            elif held.participants.has_changes and not held.is_released:
+                self._changed.add(held)
+        await self.links.flush()
+        await asyncio.sleep(FLUSH_INTERVAL)
+        if self._changed:
+            due = min(held.broadcast_at for held in self._changed)
+            pause = max(0.0, due - time.monotonic())
+            asyncio.get_running_loop().call_later(pause, self._wake.set)
+
+    async def broadcast_changes(self, held: HeldCanvas, *, presence: bool = True) -> None:
+        """Broadcast the canvas's changes: large ones at once, others with the next flush of the links."""
+        self._changed.discard(held)
+        if held.is_released:
+            return
+        try:
+            await self._publish_edits(held)
+            if presence:
+                await self._publish_presence(held)
+        except Unavailable:
+            # The gateways notice the gap in the sequence, and ask for the updates that they missed.
+            log.warning("a broadcast could not be sent", canvas_id=held.room.canvas_id)
+        except Fault as fault:
+            self._on_fault(held, fault)
+        except Exception:
+            log.exception("a broadcast failed", canvas_id=held.room.canvas_id)
+
+    async def _publish_edits(self, held: HeldCanvas) -> None:
+        canvas_id = held.room.canvas_id
+        origins = held.take_unsent()
+        gateways = held.gateways()
+        for broadcast in held.context.run(_take_broadcasts, held):
+            BROADCASTS.inc()
+            BROADCAST_BYTES.inc(len(broadcast.update))
+            if origins or gateways is None or len(broadcast.update) > MAX_PART:
+                if gateways is not None:
+                    await self.links.flush()  # an earlier broadcast of the canvas may wait
+                await self._publish_alone(canvas_id, broadcast, origins)
+            else:
+                part = LinkBroadcast(
+                    canvas_id, broadcast.epoch, broadcast.sequence, broadcast.update
+                )
+                for gateway in gateways:
+                    self.links.broadcast(gateway, part)
+
+    async def _publish_presence(self, held: HeldCanvas) -> None:
+        canvas_id, gateways = held.room.canvas_id, held.gateways()
+        while (states := held.participants.take_broadcast()) is not None:
+            if gateways is None or len(states) > MAX_PART:
+                presence = Presence(held.room.epoch, states)
+                await self._bus.broadcast(CANVAS_PRESENCE, presence, canvas_id=canvas_id)
+            else:
+                for gateway in gateways:
+                    self.links.presence(gateway, LinkPresence(canvas_id, states))
+
+    async def _publish_alone(
+        self, canvas_id: str, broadcast: Broadcast, origins: list[SpanContext]
+    ) -> None:
+        """Broadcast an update on the canvas's own subject, within the trace of the first recorded batch in it."""
+        if not origins:
+            await self._bus.broadcast(CANVAS_UPDATE, broadcast, canvas_id=canvas_id)
+            return
+        batch = Batch(None, origins)
+        with TraceOf(origins), self._bus.spans.publish(CANVAS_UPDATE, canvas_id, batch):
+            headers = trace_headers(first=True)
+            await self._bus.broadcast(CANVAS_UPDATE, broadcast, headers, canvas_id=canvas_id)
+
+
+def _frame(participants: int) -> float:
+    """Return the seconds between two broadcasts of a canvas."""
+    return min(SLOWEST_FRAME, FRAME + participants * FRAME_PER_PARTICIPANT)
+
+
+def _take_broadcasts(held: HeldCanvas) -> list[Broadcast]:
+    return list(held.room.take_broadcasts())

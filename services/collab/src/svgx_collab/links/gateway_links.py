@@ -1,0 +1,117 @@
+"""The links to the gateways: one message for each gateway and flush, with the parts of all canvases."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+from prometheus_client import Counter, Histogram
+
+from svgx_common.contract.collab import (
+    LINK_TO_GATEWAY,
+    LinkBroadcast,
+    LinkPresence,
+    LinkReceipt,
+    LinkRefusal,
+    LinkToGateway,
+)
+from svgx_common.contract.errors import Unavailable
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.link_codec import encode_to_gateway
+
+log = structlog.get_logger(__name__)
+
+MAX_PART = 128 * 1024
+"""Bytes of one update beyond which it travels alone, on its canvas's own subject, and delays no other canvas."""
+
+MAX_MESSAGE = 256 * 1024
+"""Bytes of parts beyond which another message begins. With a part more, it is still below NATS's `max_payload`."""
+
+PART_OVERHEAD = 128
+"""Bytes that are counted for the ids and numbers of one part."""
+
+MESSAGES = Counter("svgx_engine_collab_link_messages", "Messages on the links to gateways.")
+PARTS = Histogram(
+    "svgx_engine_collab_link_parts",
+    "Broadcasts, presence, receipts and refusals in one message to a gateway.",
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
+)
+
+_GATEWAY_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def is_gateway_id(text: str) -> bool:
+    """Return whether this may be a gateway's id. The id becomes part of a NATS subject."""
+    return _GATEWAY_ID.fullmatch(text) is not None
+
+
+@dataclass(slots=True)
+class _Message:
+    """The parts of one message to a gateway, and their bytes."""
+
+    broadcasts: list[LinkBroadcast] = field(default_factory=list)
+    presence: list[LinkPresence] = field(default_factory=list)
+    receipts: list[LinkReceipt] = field(default_factory=list)
+    refusals: list[LinkRefusal] = field(default_factory=list)
+    size: int = 0
+
+    def __len__(self) -> int:
+        """Return the number of parts."""
+        return len(self.broadcasts) + len(self.presence) + len(self.receipts) + len(self.refusals)
+
+
+class GatewayLinks:
+    """The parts that wait for the next flush, by gateway. `on_part` is called with each new part."""
+
+    def __init__(self, bus: Bus, on_part: Callable[[], None]) -> None:
+        self._bus = bus
+        self._on_part = on_part
+        self._waiting: dict[str, list[_Message]] = {}
+
+    def broadcast(self, gateway: str, broadcast: LinkBroadcast) -> None:
+        """Add the broadcast of one canvas."""
+        self._message(gateway, len(broadcast.update)).broadcasts.append(broadcast)
+
+    def presence(self, gateway: str, presence: LinkPresence) -> None:
+        """Add the presence of one canvas."""
+        self._message(gateway, len(presence.update)).presence.append(presence)
+
+    def receipt(self, gateway: str, receipt: LinkReceipt) -> None:
+        """Add the receipt of a batch that is committed."""
+        self._message(gateway, 8 * len(receipt.rejected)).receipts.append(receipt)
+
+    def refuse(self, gateway: str, number: int, *, is_held: bool) -> None:
+        """Add the refusal of a batch. The gateway sends the batch again, with a request of its own."""
+        self._message(gateway, 0).refusals.append(LinkRefusal(number, int(is_held)))
+
+    async def flush(self) -> None:
+        """Send all parts.
+
+        While NATS is away too long, parts are lost. The gateways then find the gap in the broadcasts, and repeat the
+        batches without a receipt.
+        """
+        waiting, self._waiting = self._waiting, {}
+        for gateway, messages in waiting.items():
+            subject = LINK_TO_GATEWAY.subject_of(gateway_id=gateway)
+            for parts in messages:
+                message = LinkToGateway(
+                    tuple(parts.broadcasts),
+                    tuple(parts.presence),
+                    tuple(parts.receipts),
+                    tuple(parts.refusals),
+                )
+                MESSAGES.inc()
+                PARTS.observe(len(parts))
+                try:
+                    await self._bus.publish(subject, encode_to_gateway(message))
+                except Unavailable:
+                    log.warning("a message to a gateway could not be sent", gateway=gateway)
+
+    def _message(self, gateway: str, size: int) -> _Message:
+        """Return the message that takes the next part of `size` bytes."""
+        self._on_part()
+        messages = self._waiting.setdefault(gateway, [])
+        if not messages or messages[-1].size > MAX_MESSAGE:
+            messages.append(_Message())
+        messages[-1].size += size + PART_OVERHEAD
+        return messages[-1]

@@ -1,0 +1,133 @@
+"""The loads of all replicas of collab: a replica that has more to do than the others opens no further canvas."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from prometheus_client import Counter, Gauge
+
+from svgx_common.background import BackgroundTasks, repeat
+from svgx_common.contract.collab import REPLICA_LOAD, ReplicaLoad
+from svgx_common.messaging.bus import Bus
+
+INTERVAL = 1.0
+"""Seconds between two announcements of a replica's load."""
+
+FRESH = 3.5
+"""Seconds for which an announcement counts. Afterwards the replica may have stopped."""
+
+EXCESS = 1.25
+"""A replica declines when its load is more than this many times the mean of all replicas."""
+
+MARGIN = 20.0
+"""The smallest load beyond the mean with which a replica declines, because small differences do not matter."""
+
+RETRY_AFTER = 0.01
+"""Seconds after which the sender of a declined request asks again. Any replica may receive that request."""
+
+TRIES = 3
+"""Requests for one canvas that are declined. The next one is accepted, because the other replicas may have stopped."""
+
+FORGET = 5.0
+"""Seconds after which the declined requests for a canvas are forgotten."""
+
+SMOOTHING = 0.3
+"""The weight of the newest second in the number of edits each second."""
+
+LOAD = Gauge(
+    "svgx_engine_collab_load", "Load of this replica: held canvases, and edits each second."
+)
+DECLINED = Counter(
+    "svgx_engine_collab_declined_openings",
+    "Requests to open a canvas that were declined because other replicas have less to do.",
+)
+
+
+Value = TypeVar("Value")
+
+
+class Loads:
+    """The load of this replica, and the newest announcements of the others.
+
+    `count_canvases` returns the held canvases, and `count_edits` the edits since the start.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        count_canvases: Callable[[], int],
+        count_edits: Callable[[], int],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._bus = bus
+        self._count_canvases = count_canvases
+        self._count_edits = count_edits
+        self._clock = clock
+        self._edits_per_second = 0.0
+        self._counted = (clock(), count_edits())
+        self._others: dict[str, tuple[float, float]] = {}
+        """For each other replica, its load and the time of its announcement."""
+        self._declined: dict[str, tuple[int, float]] = {}
+        """For each canvas, the declined requests, and the time of the newest one."""
+        self._background = BackgroundTasks()
+        LOAD.set_function(lambda: self.own)
+
+    async def start(self) -> None:
+        """Announce the own load from now on, and listen to the others."""
+        await self._bus.listen(REPLICA_LOAD.subject, self._note)
+        self._background.start("announce load", repeat("announce load", self._announce))
+
+    async def stop(self) -> None:
+        """Stop the announcements."""
+        await self._background.stop()
+
+    @property
+    def own(self) -> float:
+        """The load of this replica."""
+        return self._count_canvases() + self._edits_per_second
+
+    def declines(self, canvas_id: str) -> bool:
+        """Return whether another replica should open the canvas. Count a request that is declined."""
+        now = self._clock()
+        others = [load for load, at in self._others.values() if now - at < FRESH]
+        mean = (self.own + sum(others)) / (1 + len(others))
+        if self.own <= mean * EXCESS or self.own <= mean + MARGIN:
+            return False
+        tries, _ = self._declined.get(canvas_id, (0, now))
+        if tries >= TRIES:
+            return False
+        self._declined[canvas_id] = tries + 1, now
+        DECLINED.inc()
+        return True
+
+    def measure(self) -> None:
+        """Measure the edits each second since the last measurement."""
+        now, edits = self._clock(), self._count_edits()
+        since, before = self._counted
+        if now > since:
+            newest = (edits - before) / (now - since)
+            self._edits_per_second += SMOOTHING * (newest - self._edits_per_second)
+            self._counted = now, edits
+        self._declined = _newer(self._declined, now - FORGET)
+
+    def note(self, load: ReplicaLoad) -> None:
+        """Note the announcement of a replica."""
+        if load.replica != self._bus.replica_id:
+            now = self._clock()
+            self._others = _newer(self._others, now - FRESH)
+            self._others[load.replica] = load.load, now
+
+    async def _note(self, _: str, content: bytes) -> None:
+        self.note(ReplicaLoad.model_validate_json(content))
+
+    async def _announce(self) -> None:
+        await asyncio.sleep(INTERVAL)
+        self.measure()
+        load = ReplicaLoad(replica=self._bus.replica_id, load=self.own)
+        await self._bus.broadcast(REPLICA_LOAD, load)
+
+
+def _newer(entries: Mapping[str, tuple[Value, float]], at: float) -> dict[str, tuple[Value, float]]:
+    """Return the entries with a time after `at`."""
+    return {key: entry for key, entry in entries.items() if entry[1] > at}

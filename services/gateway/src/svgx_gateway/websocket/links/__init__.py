@@ -1,0 +1,1 @@
+"""The links of this gateway to the replicas of collab."""

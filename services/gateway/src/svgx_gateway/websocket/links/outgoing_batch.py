@@ -1,0 +1,60 @@
+"""A batch of edits on its way to the holder, and the metrics of batches."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from svgx_common.contract.collab import Edit
+from svgx_gateway.observability.socket_spans import EditSpans
+from svgx_gateway.websocket.connection import Connection
+
+UNACKED = Gauge("svgx_engine_live_unacked_bytes", "Bytes of edits no holder has acknowledged yet.")
+OLDEST_UNSAVED = Gauge(
+    "svgx_engine_live_oldest_unsaved_seconds",
+    "Age of the oldest edit that is not reported as saved yet; 0 without one.",
+)
+SAVED_SECONDS = Histogram(
+    "svgx_engine_live_saved_seconds",
+    "Time from a batch of edits leaving the gateway until it is committed.",
+    buckets=(0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+EDITS = Counter(
+    "svgx_engine_live_edits",
+    "Edits received, by outcome: `saved` within a second, saved `late`, `rejected` (malformed, or the canvas is gone),"
+    " or `failed`.",
+    ["outcome"],
+)
+SAVED, LATE, REJECTED, FAILED = map(EDITS.labels, ("saved", "late", "rejected", "failed"))
+BATCH_EDITS = Histogram(
+    "svgx_engine_live_batch_edits",
+    "Edits in one batch to the holder.",
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
+)
+RESENT = Counter(
+    "svgx_engine_live_resent_batches",
+    "Batches sent again because a new holder may have taken over.",
+)
+
+
+@dataclass(slots=True)
+class OutgoingBatch:
+    """Edits that go to the holder together, on a link or in one request."""
+
+    edits: list[Edit] = field(default_factory=list)
+    senders: list[tuple[Connection, int]] = field(default_factory=list)
+    """For each edit, the connection and the number of the edit's message on the connection."""
+    size: int = 0
+    """Bytes of the edits."""
+    since: float = 0.0
+    """Time of the first edit, in seconds of the monotonic clock."""
+    spans: EditSpans | None = None
+    """The recorded spans of the edits; None if no edit may be recorded."""
+    number: int | None = None
+    """The number of the batch on the link, while its receipt has not arrived there."""
+    sent_at: float = 0.0
+    """Time at which the batch was sent on the link, in seconds of the monotonic clock; 0 if it was not."""
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the batch is committed, or sending it has failed for good."""
+    epoch: str = ""
+    """The epoch of the holder that committed the batch."""

@@ -1,0 +1,235 @@
+"""The link to one replica of collab: one message for each flush, with the edits of all canvases that it holds."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+from prometheus_client import Counter, Histogram
+
+from svgx_common.contract.collab import (
+    LINK_TO_REPLICA,
+    AuthoredState,
+    Edit,
+    LinkBatch,
+    LinkReceipt,
+    LinkState,
+    LinkToReplica,
+)
+from svgx_common.contract.errors import Unavailable
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.holder import TemporaryError
+from svgx_common.messaging.link_codec import encode_to_replica
+
+log = structlog.get_logger(__name__)
+
+FLUSH_INTERVAL = 0.008
+"""Seconds between two messages of one link. The first message after a pause is sent at once."""
+
+STATE_INTERVAL = 0.033
+"""Seconds between two messages with awareness states. Meanwhile, a newer state of a client replaces the older one."""
+
+MAX_BATCH = 128 * 1024
+"""Bytes of edits beyond which a batch is a request of its own, and delays no other canvas."""
+
+MAX_STATE = 16 * 1024
+"""Characters of an awareness state beyond which it is a message of its own, and delays no edits."""
+
+BYTES_PER_CHARACTER = 4
+"""The most bytes of a character in UTF-8."""
+
+MAX_MESSAGE = 256 * 1024
+"""Bytes of parts beyond which another message begins. With a part more, it is still below NATS's `max_payload`."""
+
+PART_OVERHEAD = 128
+"""Bytes that are counted for the ids and numbers of one part."""
+
+EDIT_OVERHEAD = 64
+"""Bytes that are counted for the author of one edit."""
+
+MESSAGES = Counter("svgx_engine_live_link_messages", "Messages on the links to replicas of collab.")
+BATCHES = Histogram(
+    "svgx_engine_live_link_batches",
+    "Batches of edits in one message to a replica of collab.",
+    buckets=(0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
+)
+
+Outcome = LinkReceipt | TemporaryError | None
+"""The receipt of a batch, or the reason why the batch has to be sent again. None is an unknown reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class NextBatch:
+    """A batch for the next message, with its bytes there. `settle` is called once with its outcome."""
+
+    number: int
+    edits: tuple[Edit, ...]
+    size: int
+    settle: Callable[[Outcome], None]
+
+
+@dataclass(slots=True)
+class _Message:
+    """The parts of one message to a replica, and their bytes."""
+
+    batches: list[LinkBatch] = field(default_factory=list)
+    states: list[LinkState] = field(default_factory=list)
+    size: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether another message has to begin."""
+        return self.size > MAX_MESSAGE
+
+
+class Sender(Protocol):
+    """The outbox of one canvas."""
+
+    canvas_id: str
+
+    def take_batch(self, now: float) -> NextBatch | None:
+        """Return the next batch. None without edits, or when no batch may be sent on the link now."""
+
+    @property
+    def link(self) -> "ReplicaLink | None":
+        """The link on which the next batch is sent."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether edits wait to be sent."""
+
+    def lose_link(self) -> None:
+        """Send the edits that wait for the link in another way."""
+
+
+class ReplicaLink:
+    """The link to one replica. `expect` is called with each batch before it is sent."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        replica_id: str,
+        reply: str,
+        expect: Callable[["ReplicaLink", NextBatch], None],
+    ) -> None:
+        self.is_open = True
+        """False when the replica is gone, or the link was not used for a long time."""
+        self._bus = bus
+        self._subject = LINK_TO_REPLICA.subject_of(replica_id=replica_id)
+        self._reply = reply
+        self._expect = expect
+        self._ready: dict[Sender, None] = {}
+        self._states: dict[tuple[str, str, int], LinkState] = {}
+        self._states_at = 0.0
+        """Time from which the next awareness states may be sent, in seconds of the monotonic clock."""
+        self._wake = asyncio.Event()
+        self.used_at = time.monotonic()
+        """Time of the newest message, in seconds of the monotonic clock."""
+
+    def request(self, sender: Sender) -> None:
+        """Take the outbox's next batch with the next message."""
+        self._ready[sender] = None
+        self._wake.set()
+
+    def add_state(self, canvas_id: str, state: AuthoredState) -> bool:
+        """Send a client's awareness state with the next message, in place of an older one that still waits.
+
+        Return False for a state that is too large for a link.
+        """
+        if len(state.json) > MAX_STATE:
+            return False
+        key = (canvas_id, state.author, state.client)
+        waiting = self._states.get(key)
+        if waiting is None or _is_newer(state, waiting.state):
+            self._states[key] = LinkState(canvas_id, state)
+        self._wake.set()
+        return True
+
+    def close(self) -> None:
+        """Close the link. Its outboxes send their edits in another way."""
+        self.is_open = False
+        self._return_senders()
+
+    async def send_last_states(self) -> None:
+        """Send the awareness states that wait, because no flush follows."""
+        self._states_at = 0.0
+        await self._send_states(_Message(), now=0.0)
+
+    async def flush(self) -> None:
+        """Wait for edits or states, send them, and wait until the next message may follow."""
+        await self._wake.wait()
+        self._wake.clear()
+        if not self._bus.reachable:
+            # Requests wait for NATS, and their clients are told when that takes too long.
+            self._return_senders()
+        now = time.monotonic()
+        message = _Message()
+        for canvas_id, batch in self._take_batches(now):
+            message.batches.append(LinkBatch(canvas_id, batch.number, batch.edits))
+            message.size += batch.size + PART_OVERHEAD
+            if message.is_full:
+                await self._send(message)
+                message = _Message()
+        await self._send_states(message, now)
+        await asyncio.sleep(FLUSH_INTERVAL)
+        if self._ready:
+            self._wake.set()
+        elif self._states:
+            pause = max(0.0, self._states_at - time.monotonic())
+            asyncio.get_running_loop().call_later(pause, self._wake.set)
+
+    def _take_batches(self, now: float) -> Iterator[tuple[str, NextBatch]]:
+        """Yield the canvas and the next batch of each outbox. From then on, its receipt is expected."""
+        for sender in list(self._ready):
+            self._ready.pop(sender, None)
+            if sender.link is not self:
+                continue  # the canvas has another holder now
+            batch = sender.take_batch(now)
+            if sender.waits:
+                self._ready[sender] = None
+            if batch is not None:
+                self._expect(self, batch)
+                yield sender.canvas_id, batch
+
+    async def _send_states(self, message: _Message, now: float) -> None:
+        """Send the message with the awareness states that are due, and further messages if they do not fit."""
+        for state in self._take_states(now):
+            message.states.append(state)
+            message.size += PART_OVERHEAD + BYTES_PER_CHARACTER * len(state.state.json)
+            if message.is_full:
+                await self._send(message)
+                message = _Message()
+        if message.size:
+            await self._send(message)
+
+    def _take_states(self, now: float) -> tuple[LinkState, ...]:
+        """Return the awareness states that wait, unless the pause after the last ones has not ended."""
+        if not self._states or now < self._states_at:
+            return ()
+        states = tuple(self._states.values())
+        self._states.clear()
+        self._states_at = now + STATE_INTERVAL
+        return states
+
+    def _return_senders(self) -> None:
+        ready, self._ready = self._ready, {}
+        for sender in ready:
+            sender.lose_link()
+
+    async def _send(self, message: _Message) -> None:
+        self.used_at = time.monotonic()
+        MESSAGES.inc()
+        BATCHES.observe(len(message.batches))
+        parts = LinkToReplica(self._bus.replica_id, tuple(message.batches), tuple(message.states))
+        try:
+            await self._bus.publish(self._subject, encode_to_replica(parts), reply=self._reply)
+        except Unavailable:
+            # The batches are sent again when their receipts do not come, and clients repeat their states.
+            log.warning("a message to a replica of collab could not be sent")
+
+
+def _is_newer(state: AuthoredState, other: AuthoredState) -> bool:
+    """Return whether a state replaces another one. Of two equal clocks, a client that has left wins."""
+    return state.clock > other.clock or (state.clock == other.clock and other.json != "null")

@@ -1,0 +1,312 @@
+"""Links between a gateway in this process and the replicas of collab, on a real NATS."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+from pycrdt import Doc, Map
+
+from svgx_canvas.document.shared_document import Fault
+from svgx_collab.links.gateway_links import GatewayLinks
+from svgx_collab.room import Receipt, Room
+from svgx_common.contract.collab import (
+    CANVAS_EDIT,
+    CANVAS_UPDATE,
+    LINK_TO_GATEWAY,
+    LINK_TO_REPLICA,
+    AuthoredState,
+    Broadcast,
+    Edit,
+    LinkBatch,
+    LinkToReplica,
+)
+from svgx_common.contract.errors import DeadlineExceeded
+from svgx_common.contract.transport import echo_subject
+from svgx_common.messaging import link_codec
+from svgx_common.messaging.bus import Bus, NoResponders
+from svgx_common.messaging.wire import decode
+from svgx_devstack import DevStack
+from svgx_gateway.websocket.canvas import LiveCanvas
+from svgx_gateway.websocket.links import replica_links
+from svgx_gateway.websocket.links.replica_links import ReplicaLinks
+from tests.integration.collab.replica import Editor, Replica, replica
+from tests.integration.collab.test_lost_broadcasts import Client, connected
+from tests.integration.state.service import Client as StateClient
+from tests.integration.state.service import user
+from tests.polling import pause
+
+
+class Writer:
+    """A client of a gateway in this process, with a document of its own."""
+
+    def __init__(self, live: LiveCanvas, client: Client) -> None:
+        self.live = live
+        self.client = client
+        self._doc: Doc[Any] = Doc()
+        self._elements: Map[Any] = self._doc.get("elements", type=Map)
+        self._updates: list[bytes] = []
+        self._subscription = self._doc.observe(lambda event: self._updates.append(event.update))
+
+    def set(self, key: str, value: str) -> asyncio.Event:
+        """Set an element. Return the event of the commit."""
+        self._elements[key] = value
+        return self.live.outbox.add(self.client.connection, self._updates[-1], 1)
+
+    async def save(self, key: str, value: str) -> None:
+        """Set an element, and wait until the edit is saved."""
+        async with asyncio.timeout(20):
+            await self.set(key, value).wait()
+
+
+@asynccontextmanager
+async def writing(
+    bus: Bus, canvas_id: str, links: ReplicaLinks | None = None
+) -> AsyncIterator[Writer]:
+    """Run the canvas on a gateway, with one client that has sent a first edit."""
+    async with connected(bus, canvas_id, links) as (live, client):
+        writer = Writer(live, client)
+        await writer.save("first", "1")
+        yield writer
+
+
+def failures(reason: str) -> float:
+    """Return the number of batches that were sent again for a reason, from the metric."""
+    name = "svgx_engine_live_link_failures_total"
+    return REGISTRY.get_sample_value(name, {"reason": reason}) or 0.0
+
+
+async def until_gone(bus: Bus, ended: Replica) -> None:
+    """Wait until NATS has noticed the end of a replica's connection."""
+    subject = echo_subject("collab", ended.bus.replica_id)
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await bus.request(subject, b"", timeout=1)
+            except NoResponders:
+                return
+            except DeadlineExceeded:
+                await pause()
+
+
+@pytest.fixture
+async def second_bus(backing: DevStack) -> AsyncIterator[Bus]:
+    """The connection of another gateway."""
+    bus = await Bus.connect(backing.nats_url("operator"), "gateway", "second")
+    try:
+        yield bus
+    finally:
+        await bus.close()
+
+
+async def count_subjects(bus: Bus, counts: dict[str, int]) -> None:
+    """Count the messages on each subject that starts with `svgx.`, from now on."""
+
+    async def count(message: Any) -> None:
+        counts[message.subject] = counts.get(message.subject, 0) + 1
+
+    await bus.connection.subscribe("svgx.>", cb=count)
+    await bus.settle()
+
+
+async def test_edits_and_broadcasts_of_many_canvases_share_messages(
+    backing: DevStack, bus: Bus, second_bus: Bus, state: None
+) -> None:
+    """Edits, broadcasts and receipts of ten canvases need a few messages, and none on the canvases' own subjects.
+
+    Proves R-BUS-18.
+    """
+    counts: dict[str, int] = {}
+    client = StateClient(bus, user())
+    async with replica(backing) as one, AsyncExitStack() as stack:
+        canvas_ids = [await client.create() for _ in range(10)]
+        links = ReplicaLinks(bus)
+        stack.push_async_callback(links.stop)
+        writers = [
+            await stack.enter_async_context(writing(bus, canvas_id, links))
+            for canvas_id in canvas_ids
+        ]
+        await count_subjects(second_bus, counts)
+        saved = [writer.set("a", "1") for writer in writers]
+        async with asyncio.timeout(20):
+            await asyncio.gather(*(each.wait() for each in saved))
+            await asyncio.gather(*(each.client.until_has(first="1", a="1") for each in writers))
+        await second_bus.settle()
+        to_replica = LINK_TO_REPLICA.subject_of(replica_id=one.bus.replica_id)
+        to_gateway = LINK_TO_GATEWAY.subject_of(gateway_id=bus.replica_id)
+        own = [
+            channel.subject_of(canvas_id=canvas_id)
+            for canvas_id in canvas_ids
+            for channel in (CANVAS_EDIT, CANVAS_UPDATE)
+        ]
+    assert counts[to_replica] == 1
+    assert 1 <= counts[to_gateway] < 10
+    assert [subject for subject in own if subject in counts] == []
+
+
+async def test_edit_on_the_link_to_a_dead_replica_is_saved_by_the_next_holder(
+    backing: DevStack, bus: Bus, editor: Editor
+) -> None:
+    """NATS reports at once that nobody receives the message. Proves R-FAIL-1 and R-FAIL-8."""
+    async with replica(backing) as one, writing(bus, editor.canvas_id) as writer:
+        before = failures("gone"), failures("timeout")
+        async with replica(backing) as two:
+            await one.crash()
+            await until_gone(bus, one)
+            await writer.save("a", "1")
+            assert (failures("gone"), failures("timeout")) == (before[0] + 1, before[1])
+            assert two.rooms.details()["held"] == 1
+            await writer.client.until_has(first="1", a="1")
+
+
+async def test_edit_on_the_link_to_a_replica_that_left_the_canvas_is_saved(
+    backing: DevStack, bus: Bus, editor: Editor
+) -> None:
+    """The replica refuses the batch, and the gateway asks the next holder. Proves R-FAIL-10 and R-FAIL-13."""
+    async with replica(backing) as one, writing(bus, editor.canvas_id) as writer:
+        before = failures("not_held")
+        await one.rooms.leave(editor.canvas_id)
+        await writer.save("a", "1")
+        assert failures("not_held") == before + 1
+        await writer.save("b", "2")
+        await writer.client.until_has(first="1", a="1", b="2")
+        assert failures("not_held") == before + 1, "the link is used again, and takes batches"
+
+
+async def test_edit_without_a_receipt_is_sent_again(
+    backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message of a link that is lost, in either direction, is made up for by a request. Proves R-SAVE-8."""
+    monkeypatch.setattr(replica_links, "RECEIPT_TIMEOUT", 0.1)
+    async with replica(backing), writing(bus, editor.canvas_id) as writer:
+        before = failures("timeout")
+        with monkeypatch.context() as patch:
+            patch.setattr(GatewayLinks, "receipt", lambda *_: None)
+            await writer.save("a", "1")
+        assert failures("timeout") == before + 1
+        await writer.client.until_has(first="1", a="1")
+
+
+async def test_other_gateways_follow_a_new_holder_at_once(
+    backing: DevStack, bus: Bus, second_bus: Bus, editor: Editor
+) -> None:
+    """The new holder announces itself, because it does not know the gateways yet. Proves R-FAIL-14 and R-SYNC-15."""
+    async with (
+        replica(backing) as one,
+        writing(bus, editor.canvas_id) as writer,
+        connected(second_bus, editor.canvas_id) as (_, reader),
+        replica(backing),
+    ):
+        await reader.until_has(first="1")
+        await one.crash()
+        await writer.save("a", "1")
+        async with asyncio.timeout(3):  # far below the interval of checkpoints
+            await reader.until_has(first="1", a="1")
+        await writer.save("b", "2")
+        async with asyncio.timeout(3):
+            await reader.until_has(first="1", a="1", b="2")
+
+
+async def test_awareness_states_on_a_link_are_merged(
+    backing: DevStack, bus: Bus, second_bus: Bus, editor: Editor
+) -> None:
+    """A newer state replaces an older one that still waits, and other clients see it. Proves R-AWARE-1."""
+    messages: list[LinkToReplica] = []
+    async with replica(backing) as one, writing(bus, editor.canvas_id) as writer:
+        subject = LINK_TO_REPLICA.subject_of(replica_id=one.bus.replica_id)
+
+        async def read(message: Any) -> None:
+            messages.append(link_codec.decode_to_replica(message.data))
+
+        await second_bus.connection.subscribe(subject, cb=read)
+        await second_bus.settle()
+        for clock in range(1, 21):
+            assert writer.live.outbox.send_state(AuthoredState("ann", 7, clock, f"{clock}", 1))
+        while b"20" not in (await editor.sync()).awareness:
+            await pause()
+        await second_bus.settle()
+    states = [each.state.clock for message in messages for each in message.states]
+    assert states == [20]
+
+
+async def test_replica_that_stops_leaves_its_link_at_once(
+    backing: DevStack, bus: Bus, editor: Editor
+) -> None:
+    """After the handover, NATS tells the gateway that nobody receives its messages. Proves R-FAIL-10."""
+    async with replica(backing) as one, writing(bus, editor.canvas_id) as writer:
+        before = failures("gone"), failures("timeout")
+        async with replica(backing):
+            await one.rooms.hand_over()
+            await writer.save("a", "1")
+            assert (failures("gone"), failures("timeout")) == (before[0] + 1, before[1])
+            await writer.client.until_has(first="1", a="1")
+
+
+async def test_room_that_failed_takes_no_further_batch(
+    backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The replica refuses all batches of the canvas, also those of the same message. Proves R-SYNC-13."""
+    failed: list[Room] = []
+
+    def fail(room: Room, *_: object) -> Receipt:
+        failed.append(room)
+        raise Fault(None)
+
+    async with replica(backing) as one, writing(bus, editor.canvas_id) as writer:
+        (edit,) = [Edit("ann", editor.draw("b", "2"))]
+        batches = tuple([LinkBatch(editor.canvas_id, number, (edit,)) for number in (1, 2)])
+        message = link_codec.encode_to_replica(LinkToReplica(bus.replica_id, batches, ()))
+        with monkeypatch.context() as patch:
+            patch.setattr(Room, "receive", fail)
+            await bus.publish(LINK_TO_REPLICA.subject_of(replica_id=one.bus.replica_id), message)
+            while not failed:
+                await pause()
+            await one.bus.settle()
+        await writer.save("a", "1")
+        await writer.client.until_has(first="1", a="1")
+    assert len(failed) == 1
+
+
+async def test_gateway_without_links_edits_with_others(
+    backing: DevStack, bus: Bus, second_bus: Bus, editor: Editor
+) -> None:
+    """During an update, a gateway of an earlier version uses the canvas's own subjects. Proves R-BUS-18."""
+    updates: asyncio.Queue[Broadcast] = asyncio.Queue()
+
+    async def receive(_: str, content: bytes) -> None:
+        updates.put_nowait(decode(Broadcast, content))
+
+    async with replica(backing), writing(bus, editor.canvas_id) as writer:
+        await second_bus.listen(CANVAS_UPDATE.subject_of(canvas_id=editor.canvas_id), receive)
+        await second_bus.settle()
+        before = (await editor.sync()).sequence
+        await writer.save("a", "1")
+        async with asyncio.timeout(10):
+            assert (await updates.get()).sequence == before + 1
+        await editor.set("b", "2")
+        async with asyncio.timeout(10):
+            assert (await updates.get()).sequence == before + 2
+        await writer.client.until_has(first="1", a="1", b="2")
+
+
+MALFORMED = [
+    pytest.param(b"", id="empty"),
+    pytest.param(b"\x03one\xff\xff\x03", id="count beyond the end"),
+    pytest.param(link_codec.encode_to_replica(LinkToReplica("a.>", (), ())), id="wildcard"),
+    pytest.param(link_codec.encode_to_replica(LinkToReplica("", (), ())), id="no gateway"),
+]
+
+
+@pytest.mark.parametrize("content", MALFORMED)
+async def test_malformed_message_of_a_link_changes_nothing(
+    backing: DevStack, bus: Bus, editor: Editor, content: bytes
+) -> None:
+    """The replica goes on, and publishes on no subject that a sender has made up. Proves R-BUS-18."""
+    async with replica(backing) as one, writing(bus, editor.canvas_id) as writer:
+        await bus.publish(LINK_TO_REPLICA.subject_of(replica_id=one.bus.replica_id), content)
+        to_gateway = LINK_TO_GATEWAY.subject_of(gateway_id=bus.replica_id)
+        await one.bus.publish(to_gateway, content[:1])
+        await writer.save("a", "1")
+        await writer.client.until_has(first="1", a="1")

@@ -1,0 +1,230 @@
+"""Messages on the links to gateways, and the broadcaster that fills them."""
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+from pycrdt import Doc, Map
+
+from svgx_canvas.document.shared_document import Fault
+from svgx_collab.held_canvas import ALL_GATEWAYS, HeldCanvas
+from svgx_collab.links import broadcaster as module
+from svgx_collab.links.broadcaster import Broadcaster
+from svgx_collab.links.gateway_links import MAX_MESSAGE, MAX_PART, GatewayLinks, is_gateway_id
+from svgx_collab.room import Room
+from svgx_common.contract.collab import (
+    CANVAS_UPDATE,
+    Broadcast,
+    Edit,
+    LinkBroadcast,
+    LinkReceipt,
+    LinkToGateway,
+)
+from svgx_common.contract.errors import Unavailable
+from svgx_common.contract.state import Content
+from svgx_common.messaging.blobs import PIECE
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.link_codec import decode_to_gateway
+from svgx_yjs.awareness import State
+
+
+class FakeBus:
+    """A bus that keeps the messages of links by subject, and the broadcasts on canvases' own subjects."""
+
+    def __init__(self) -> None:
+        self.is_away = False
+        self.messages: list[tuple[str, LinkToGateway]] = []
+        self.sizes: list[int] = []
+        self.broadcasts: list[Any] = []
+
+    async def publish(self, subject: str, content: bytes) -> None:
+        if self.is_away:
+            raise Unavailable
+        self.sizes.append(len(content))
+        self.messages.append((subject, decode_to_gateway(content)))
+
+    async def broadcast(self, _: object, payload: object, **__: str) -> None:
+        self.broadcasts.append(payload)
+
+
+def ignore_part() -> None:
+    """Do nothing with a new part."""
+
+
+@pytest.fixture
+def bus() -> FakeBus:
+    """A bus without a server."""
+    return FakeBus()
+
+
+@pytest.mark.parametrize(
+    ("text", "is_id"),
+    [("a1-B_2", True), ("x" * 64, True), ("x" * 65, False), ("", False)]
+    + [(text, False) for text in ("a.b", "*", ">", "a b", "a\n", "ä", "a.>")],
+)
+def test_gateway_id_cannot_change_the_subject(text: str, *, is_id: bool) -> None:
+    """The sender of a message chooses the id, which becomes part of a subject. Proves R-BUS-18."""
+    assert is_gateway_id(text) == is_id
+
+
+async def test_parts_of_one_flush_share_a_message_for_each_gateway(bus: FakeBus) -> None:
+    """Broadcasts, receipts and refusals of all canvases are one message to each gateway. Proves R-BUS-18."""
+    links = GatewayLinks(cast(Bus, bus), ignore_part)
+    for gateway in ("one", "two"):
+        for number in range(3):
+            links.broadcast(gateway, LinkBroadcast(f"canvas-{number}", "epoch", 1, b"update"))
+            links.receipt(gateway, LinkReceipt(number, (number,), "epoch"))
+            links.refuse(gateway, 10 + number, is_held=False)
+    await links.flush()
+    await links.flush()
+    assert [subject for subject, _ in bus.messages] == [
+        "svgx.link.gateway.one",
+        "svgx.link.gateway.two",
+    ]
+    for _, message in bus.messages:
+        assert len(message.broadcasts) == len(message.receipts) == len(message.refusals) == 3
+
+
+async def test_many_parts_are_several_messages_that_fit_into_nats(bus: FakeBus) -> None:
+    """No message needs a large body, which a slow gateway would pull while others wait. Proves R-BUS-5."""
+    links = GatewayLinks(cast(Bus, bus), ignore_part)
+    for number in range(20):
+        update = b"x" * MAX_PART
+        links.broadcast("one", LinkBroadcast(f"canvas-{number}", "epoch", 1, update))
+    for number in range(5000):
+        links.receipt("one", LinkReceipt(number, (), "epoch"))
+    await links.flush()
+    assert max(bus.sizes) < PIECE
+    assert len(bus.sizes) < 20
+    assert sum(len(message.broadcasts) for _, message in bus.messages) == 20
+    assert sum(len(message.receipts) for _, message in bus.messages) == 5000
+    assert MAX_MESSAGE + MAX_PART < PIECE
+
+
+async def test_lost_message_does_not_stop_the_others(bus: FakeBus) -> None:
+    """While NATS is away too long, parts are dropped and not collected. Proves R-FAIL-5."""
+    links = GatewayLinks(cast(Bus, bus), ignore_part)
+    bus.is_away = True
+    links.refuse("one", 1, is_held=True)
+    await links.flush()
+    bus.is_away = False
+    links.refuse("one", 2, is_held=True)
+    await links.flush()
+    (refusal,) = bus.messages[0][1].refusals
+    assert refusal.number == 2
+
+
+class Canvas:
+    """A held canvas with a broadcaster, and a document that edits the canvas."""
+
+    def __init__(self, broadcaster: Broadcaster) -> None:
+        self.held = HeldCanvas(
+            Room("canvas", "replica.1", Content(0, ())), broadcaster.mark_changed
+        )
+        self._doc: Doc[Any] = Doc()
+        self._elements: Map[Any] = self._doc.get("elements", type=Map)
+        self._clock = 0
+
+    def edit(self, value: str) -> None:
+        """Set an element."""
+        before = self._doc.get_state()
+        self._elements["a"] = value
+        self.held.room.receive([Edit("ann", self._doc.get_update(before))])
+        self.held.mark_changed()
+
+    def move(self) -> None:
+        """Change the awareness state of a client."""
+        self._clock += 1
+        self.held.participants.receive("ann", State(1, self._clock, "{}"), now=0.0)
+        self.held.mark_changed()
+
+
+def fail(_: HeldCanvas, fault: Fault) -> None:
+    """Fail, because no room should."""
+    raise fault
+
+
+@pytest.mark.parametrize(
+    ("gateways", "size", "on_links"),
+    [
+        ([], 1, False),
+        (["one"], 1, True),
+        (["one", "two"], 1, True),
+        (["one"], MAX_PART, False),
+        (["one", ALL_GATEWAYS], 1, False),
+    ],
+)
+async def test_broadcast_is_sent_on_links_unless_it_is_large_or_a_gateway_is_unknown(
+    bus: FakeBus, gateways: list[str], size: int, *, on_links: bool
+) -> None:
+    """Each broadcast takes one of the two ways, so no client receives it twice. Proves R-SYNC-6 and R-BUS-18."""
+    broadcaster = Broadcaster(cast(Bus, bus), fail)
+    canvas = Canvas(broadcaster)
+    for gateway in gateways:
+        canvas.held.add_gateway(gateway, now=0.0)
+    canvas.edit("x" * size)
+    async with asyncio.timeout(10):
+        await broadcaster.flush()
+    subjects = [subject for subject, _ in bus.messages]
+    assert subjects == ([f"svgx.link.gateway.{each}" for each in gateways] if on_links else [])
+    assert len(bus.broadcasts) == (0 if on_links else 1)
+
+
+async def test_large_broadcast_follows_the_earlier_ones(bus: FakeBus) -> None:
+    """A gateway receives the broadcasts of a canvas in their order, so it finds no gap. Proves R-SYNC-6."""
+    broadcaster = Broadcaster(cast(Bus, bus), fail)
+    canvas = Canvas(broadcaster)
+    canvas.held.add_gateway("one", now=0.0)
+    canvas.edit("1")
+    await broadcaster.broadcast_changes(canvas.held)
+    assert (bus.messages, bus.broadcasts) == ([], [])
+    canvas.edit("x" * MAX_PART)
+    await broadcaster.broadcast_changes(canvas.held)
+    (broadcast,) = bus.messages[0][1].broadcasts
+    assert (broadcast.sequence, bus.broadcasts[0].sequence) == (1, 2)
+
+
+async def test_new_holder_announces_itself_to_all_gateways(bus: FakeBus) -> None:
+    """The announcement is broadcast 0, without content. Proves R-FAIL-14."""
+    broadcaster = Broadcaster(cast(Bus, bus), fail)
+    canvas = Canvas(broadcaster)
+    await broadcaster.announce(canvas.held)
+    assert bus.broadcasts == [Broadcast("replica.1", 0, b"\0\0")]
+    assert CANVAS_UPDATE.payload is Broadcast
+
+
+async def test_presence_waits_for_every_second_frame_and_edits_do_not(
+    bus: FakeBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cursors are broadcast at half the rate of edits, and the newest is never lost. Proves R-AWARE-1 and R-SYNC-7."""
+    monkeypatch.setattr(module, "FRAME", 0.05)
+    broadcaster = Broadcaster(cast(Bus, bus), fail)
+    canvas = Canvas(broadcaster)
+    canvas.held.add_gateway("one", now=0.0)
+    async with asyncio.timeout(10):
+        for number in range(3):
+            canvas.edit(f"{number}")
+            canvas.move()
+            before = len(bus.messages)
+            while len(bus.messages) == before:
+                await broadcaster.flush()
+        assert [len(message.broadcasts) for _, message in bus.messages] == [1, 1, 1]
+        assert [len(message.presence) for _, message in bus.messages] == [1, 0, 1]
+        canvas.move()
+        while len(bus.messages) == 3:
+            await broadcaster.flush()
+    assert len(bus.messages[-1][1].presence) == 1
+
+
+async def test_released_canvas_is_not_broadcast(bus: FakeBus) -> None:
+    """A canvas that is released while its changes wait is forgotten. Proves R-SYNC-13."""
+    broadcaster = Broadcaster(cast(Bus, bus), fail)
+    canvas = Canvas(broadcaster)
+    canvas.held.add_gateway("one", now=0.0)
+    canvas.edit("1")
+    canvas.move()
+    canvas.held.release()
+    async with asyncio.timeout(10):
+        await broadcaster.flush()
+    assert (bus.messages, bus.broadcasts) == ([], [])
+    assert not broadcaster._changed

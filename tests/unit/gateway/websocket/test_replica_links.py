@@ -1,0 +1,398 @@
+"""The links of a gateway: messages, missing receipts, and the outboxes that use them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import cast
+
+import pytest
+from starlette.websockets import WebSocket
+
+from svgx_common.contract.collab import (
+    AuthoredState,
+    LinkBroadcast,
+    LinkPresence,
+    LinkReceipt,
+    LinkRefusal,
+    LinkToGateway,
+    LinkToReplica,
+    Saved,
+    new_epoch,
+    replica_of,
+)
+from svgx_common.contract.errors import DeadlineExceeded, Unavailable
+from svgx_common.contract.policy import CanvasRole, Role
+from svgx_common.messaging.blobs import PIECE
+from svgx_common.messaging.bus import Bus, NoResponders
+from svgx_common.messaging.caller import Caller
+from svgx_common.messaging.holder import Holder
+from svgx_common.messaging.link_codec import decode_to_replica, encode_to_gateway
+from svgx_common.messaging.wire import encode
+from svgx_gateway.websocket.connection import Connection
+from svgx_gateway.websocket.links import replica_link, replica_links
+from svgx_gateway.websocket.links.replica_links import ReplicaLinks
+from svgx_gateway.websocket.outbox import PROMPT_BATCHES, Outbox
+
+EPOCH = new_epoch("holder", "1")
+
+
+class FakeSubscription:
+    """A subscription of `FakeBus`."""
+
+    async def unsubscribe(self) -> None:
+        pass
+
+
+class FakeBus:
+    """A bus that keeps the messages, or refuses them while `is_away`."""
+
+    service = "gateway"
+    replica_id = "one"
+
+    def __init__(self) -> None:
+        self.is_away = False
+        self.reachable = True
+        self.sizes: list[int] = []
+        self.messages: asyncio.Queue[LinkToReplica] = asyncio.Queue()
+
+    async def listen(self, *_: object, **__: object) -> FakeSubscription:
+        return FakeSubscription()
+
+    async def publish(self, _: str, content: bytes, *, reply: str) -> None:
+        assert reply == "_INBOX.gateway.link.one.holder"
+        if self.is_away:
+            raise Unavailable
+        self.sizes.append(len(content))
+        self.messages.put_nowait(decode_to_replica(content))
+
+
+class Requests:
+    """The requests that a holder answers instead of a link, with the errors that come before them."""
+
+    def __init__(self) -> None:
+        self.after: list[type[Exception] | None] = []
+
+    async def ask(self, *_: object, after: Exception | None = None, **__: object) -> bytes:
+        self.after.append(None if after is None else type(after))
+        return encode(Saved(1, (), "epoch"))
+
+
+@pytest.fixture
+def bus() -> FakeBus:
+    """A bus without a server."""
+    return FakeBus()
+
+
+@pytest.fixture
+async def links(bus: FakeBus) -> AsyncIterator[ReplicaLinks]:
+    """The links of a gateway."""
+    links = ReplicaLinks(cast(Bus, bus))
+    await links.start()
+    yield links
+    await links.stop()
+
+
+@pytest.fixture
+def requests(monkeypatch: pytest.MonkeyPatch) -> Requests:
+    """The requests that are sent instead of messages of a link."""
+    requests = Requests()
+    monkeypatch.setattr(Holder, "ask", requests.ask)
+    return requests
+
+
+@pytest.fixture
+async def connection() -> Connection:
+    """A connection of an editor."""
+    caller = Caller("u", "ann", Role.EDITOR, "s")
+    return Connection(cast(WebSocket, None), caller, CanvasRole.EDITOR, wants_saved=False)
+
+
+@pytest.fixture
+async def outbox(
+    bus: FakeBus, links: ReplicaLinks, connection: Connection
+) -> AsyncIterator[Outbox]:
+    """An outbox of a canvas with a known holder."""
+    outbox = Outbox(cast(Bus, bus), "canvas", connection.close, links)
+    outbox.locate(EPOCH)
+    yield outbox
+    await outbox.stop()
+
+
+@pytest.mark.parametrize(
+    ("epoch", "replica"), [(EPOCH, "holder"), ("a.b.1", "a.b"), ("0123456789abcdef", None)]
+)
+def test_epoch_names_its_replica(epoch: str, replica: str | None) -> None:
+    """An epoch of an earlier version names none, so its canvas is served without a link. Proves R-BUS-18."""
+    assert replica_of(epoch) == replica
+
+
+async def answer(links: ReplicaLinks, message: LinkToGateway) -> None:
+    """Let the links receive a message of the replica."""
+    await links._receive("", encode_to_gateway(message))
+
+
+async def test_receipt_ends_a_batch_once(
+    bus: FakeBus, links: ReplicaLinks, outbox: Outbox, connection: Connection, requests: Requests
+) -> None:
+    """A second receipt, or one of an unknown batch, changes nothing. Proves R-SAVE-2."""
+    outbox.add(connection, b"update", 1)
+    message = await bus.messages.get()
+    (batch,) = message.batches
+    assert (message.gateway, batch.canvas_id, len(batch.edits)) == ("one", "canvas", 1)
+    unknown = LinkReceipt(batch.number + 1, (), "epoch")
+    await answer(links, LinkToGateway((), (), (unknown,), ()))
+    assert outbox.unsaved_since is not None
+    receipt = LinkReceipt(batch.number, (), "epoch")
+    await answer(links, LinkToGateway((), (), (receipt, receipt), ()))
+    await outbox.wait_until_empty()
+    assert requests.after == []
+
+
+@pytest.mark.parametrize(("is_held", "after"), [(0, NoResponders), (1, None)])
+async def test_refused_batch_becomes_a_request(
+    bus: FakeBus,
+    links: ReplicaLinks,
+    outbox: Outbox,
+    connection: Connection,
+    requests: Requests,
+    *,
+    is_held: int,
+    after: type[Exception],
+) -> None:
+    """The request begins with the opening of the canvas if the replica does not hold it. Proves R-BUS-18."""
+    outbox.add(connection, b"update", 1)
+    (batch,) = (await bus.messages.get()).batches
+    await answer(links, LinkToGateway((), (), (), (LinkRefusal(batch.number, is_held),)))
+    async with asyncio.timeout(10):
+        await outbox.wait_until_empty()
+    assert requests.after == [after]
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+async def test_batch_without_a_receipt_becomes_a_request_and_the_link_is_avoided(
+    bus: FakeBus,
+    outbox: Outbox,
+    connection: Connection,
+    requests: Requests,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_away: bool,
+) -> None:
+    """Also when the message could not be sent. A broadcast of the same holder does not bring the link back at once.
+
+    Proves R-BUS-18.
+    """
+    monkeypatch.setattr(replica_links, "RECEIPT_TIMEOUT", 0.0)
+    monkeypatch.setattr(replica_links, "CHECK_INTERVAL", 0.01)
+    bus.is_away = is_away
+    outbox.add(connection, b"update", 1)
+    async with asyncio.timeout(10):
+        await outbox.wait_until_empty()
+        assert requests.after == [DeadlineExceeded]
+        outbox.locate(EPOCH)
+        assert outbox.link is None
+        outbox.locate(new_epoch("holder", "2"))
+        assert outbox.link is not None
+
+
+async def test_edits_on_the_link_to_a_replica_that_is_gone_become_requests(
+    bus: FakeBus, links: ReplicaLinks, outbox: Outbox, connection: Connection, requests: Requests
+) -> None:
+    """Sent batches and edits that wait for the next message are both sent again at once. Proves R-FAIL-8."""
+    outbox.add(connection, b"first", 1)
+    await bus.messages.get()
+    outbox.add(connection, b"second", 2)
+    await links._note_gone("_INBOX.gateway.link.one.holder", b"")
+    await links._note_gone("_INBOX.gateway.link.one.holder", b"")
+    async with asyncio.timeout(10):
+        await outbox.wait_until_empty()
+    assert set(requests.after) == {NoResponders, None}
+    assert len(requests.after) == 2
+
+
+async def test_resent_batch_ignores_its_receipt(
+    bus: FakeBus, links: ReplicaLinks, outbox: Outbox, connection: Connection, requests: Requests
+) -> None:
+    """After a reconnect or a new holder, a batch on a link is sent again with a request. Proves R-SAVE-8."""
+    outbox.add(connection, b"update", 1)
+    (batch,) = (await bus.messages.get()).batches
+    outbox.resend()
+    await answer(links, LinkToGateway((), (), (LinkReceipt(batch.number, (), "epoch"),), ()))
+    async with asyncio.timeout(10):
+        await outbox.wait_until_empty()
+    assert requests.after == [None]
+
+
+async def test_uncommitted_batches_slow_down_the_link(
+    bus: FakeBus, outbox: Outbox, connection: Connection
+) -> None:
+    """While nothing is committed, all edits are sent, in ever fewer batches. Proves R-SAVE-5."""
+    sent, number = 0, 0
+    end = asyncio.get_running_loop().time() + 0.5
+    while asyncio.get_running_loop().time() < end:
+        number += 1
+        outbox.add(connection, b"update", number)
+        await asyncio.sleep(0.0005)
+    async with asyncio.timeout(10):
+        while sent < number:
+            sent += sum(len(batch.edits) for batch in (await bus.messages.get()).batches)
+    assert PROMPT_BATCHES < len(bus.sizes) < 60, "the growing interval gives about 40 messages"
+
+
+async def test_large_batches_are_requests_and_messages_fit_into_nats(
+    bus: FakeBus, links: ReplicaLinks, connection: Connection, requests: Requests
+) -> None:
+    """A batch over the limit delays no other canvas. No message needs a large body. Proves R-BUS-5."""
+    largest = replica_link.MAX_BATCH - replica_link.EDIT_OVERHEAD
+    sizes = [largest + 1, *[largest] * 9, 1]
+    outboxes = [
+        Outbox(cast(Bus, bus), f"canvas-{number}", connection.close, links)
+        for number in range(len(sizes))
+    ]
+    for size, outbox in zip(sizes, outboxes, strict=True):
+        outbox.locate(EPOCH)
+        outbox.add(connection, b"x" * size, 1)
+    received = 0
+    async with asyncio.timeout(10):
+        while received < len(sizes) - 1:
+            received += len((await bus.messages.get()).batches)
+        await outboxes[0].wait_until_empty()
+    assert requests.after == [None]
+    assert max(bus.sizes) < PIECE
+    await asyncio.gather(*(outbox.stop() for outbox in outboxes))
+
+
+async def test_newest_awareness_state_of_each_client_is_sent(bus: FakeBus, outbox: Outbox) -> None:
+    """A state of another user with the same client does not replace one that waits. A client that has left stays so.
+
+    Proves R-AWARE-1 and R-AWARE-3.
+    """
+    for author, clock, json in (
+        *(("ann", 1, "1"), ("ann", 3, "2"), ("ann", 3, "3"), ("ann", 2, "4")),
+        *(("eve", 9, "5"), ("eve", 9, "null"), ("eve", 9, "6")),
+    ):
+        assert outbox.send_state(AuthoredState(author, 7, clock, json, 1))
+    states = [each.state for each in (await bus.messages.get()).states]
+    assert [(each.author, each.json) for each in states] == [("ann", "3"), ("eve", "null")]
+
+
+async def test_last_states_are_sent_when_the_gateway_stops(
+    bus: FakeBus, links: ReplicaLinks, outbox: Outbox
+) -> None:
+    """The departure of the last clients does not wait for the next message with states. Proves R-AWARE-3."""
+    for clock in (1, 2):
+        assert outbox.send_state(AuthoredState("ann", 7, clock, "null", 1))
+        if clock == 1:
+            await bus.messages.get()
+    await links.stop()
+    assert [each.state.clock for each in bus.messages.get_nowait().states] == [2]
+
+
+async def test_states_and_many_small_edits_fit_into_messages(
+    bus: FakeBus, links: ReplicaLinks, connection: Connection
+) -> None:
+    """The authors of edits and the texts of states count too. A large state is no part of a link. Proves R-BUS-5."""
+    outboxes = [
+        Outbox(cast(Bus, bus), f"canvas-{number}", connection.close, links) for number in range(10)
+    ]
+    connection.renew(Caller("u" * 36, "ann", Role.EDITOR, "s"))
+    json = "\N{EURO SIGN}" * replica_link.MAX_STATE
+    for number, outbox in enumerate(outboxes):
+        outbox.locate(EPOCH)
+        for count in range(1500):
+            outbox.add(connection, b"x", count)
+        assert outbox.send_state(AuthoredState("ann", number, 1, json, 1))
+        assert not outbox.send_state(AuthoredState("ann", number, 2, json + " ", 1))
+    edits = states = 0
+    async with asyncio.timeout(10):
+        while edits < 15_000 or states < len(outboxes):
+            message = await bus.messages.get()
+            edits += sum(len(batch.edits) for batch in message.batches)
+            states += len(message.states)
+    assert max(bus.sizes) < PIECE
+    await asyncio.gather(*(outbox.stop() for outbox in outboxes))
+
+
+async def test_edits_are_requests_while_nats_is_away(
+    bus: FakeBus, outbox: Outbox, connection: Connection, requests: Requests
+) -> None:
+    """Requests wait for NATS, and do not fill the outgoing buffer. Proves R-FAIL-5."""
+    bus.reachable = False
+    outbox.add(connection, b"update", 1)
+    async with asyncio.timeout(10):
+        await outbox.wait_until_empty()
+    assert requests.after == [None]
+    assert bus.messages.empty()
+
+
+async def test_epoch_without_a_replica_needs_requests(
+    bus: FakeBus, links: ReplicaLinks, connection: Connection, requests: Requests
+) -> None:
+    """A replica of an earlier version, during an update, gets no messages of links. Proves R-BUS-18."""
+    outbox = Outbox(cast(Bus, bus), "canvas", connection.close, links)
+    outbox.locate("0123456789abcdef")
+    outbox.add(connection, b"update", 1)
+    assert not outbox.send_state(AuthoredState("ann", 7, 1, "{}", 1))
+    async with asyncio.timeout(10):
+        await outbox.wait_until_empty()
+    assert (requests.after, bus.messages.empty()) == ([None], True)
+    await outbox.stop()
+
+
+async def test_timeout_on_the_link_to_an_earlier_holder_keeps_the_new_link(
+    bus: FakeBus, links: ReplicaLinks, outbox: Outbox, connection: Connection, requests: Requests
+) -> None:
+    """A batch that a frozen replica never answers is sent again, and the next ones use the new link.
+
+    Proves R-FAIL-24.
+    """
+    outbox.add(connection, b"update", 1)
+    (batch,) = (await bus.messages.get()).batches
+    outbox.locate(new_epoch("other", "1"))
+    links._settle(batch.number, DeadlineExceeded())
+    async with asyncio.timeout(10):
+        await outbox.wait_until_empty()
+    assert requests.after == [DeadlineExceeded]
+    assert outbox.link is links.to("other")
+
+
+async def test_canvas_that_fails_does_not_keep_the_receipts_of_others(
+    bus: FakeBus, links: ReplicaLinks, outbox: Outbox, connection: Connection, requests: Requests
+) -> None:
+    """The canvas catches up, and the other parts of the message count. Proves R-BUS-18."""
+    suspected: list[str] = []
+
+    class Failing:
+        """A canvas that cannot take anything."""
+
+        def receive_broadcast(self, _: LinkBroadcast) -> None:
+            raise ValueError
+
+        def receive_presence(self, _: bytes) -> None:
+            raise ValueError
+
+        def suspect_gap(self) -> None:
+            suspected.append("gap")
+
+    links.receivers["failing"] = Failing()
+    outbox.add(connection, b"update", 1)
+    (batch,) = (await bus.messages.get()).batches
+    broadcast, presence = LinkBroadcast("failing", EPOCH, 1, b""), LinkPresence("failing", b"")
+    receipt = LinkReceipt(batch.number, (), EPOCH)
+    await answer(links, LinkToGateway((broadcast,), (presence,), (receipt,), ()))
+    assert (outbox.unsaved_since, requests.after) == (None, [])
+    assert suspected == ["gap"], "a lost broadcast needs a catch-up, and lost presence does not"
+
+
+async def test_unused_link_is_closed(
+    links: ReplicaLinks, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica that has stopped leaves no link behind, and a link can begin again. Proves R-BUS-18."""
+    first = outbox.link
+    assert first is not None
+    monkeypatch.setattr(replica_links, "IDLE", 0.0)
+    monkeypatch.setattr(replica_links, "CHECK_INTERVAL", 0.0)
+    await links._check_receipts()
+    assert not first.is_open
+    assert not outbox.send_state(AuthoredState("ann", 7, 1, "{}", 1))
+    outbox.locate(EPOCH)
+    assert outbox.link is not first

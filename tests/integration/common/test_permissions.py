@@ -89,7 +89,7 @@ SUBSCRIBERS: dict[str, set[str]] = {
     "svgx.canvas.c.awareness": {"collab"},
     "svgx.canvas.c.update": {"gateway"},
     "svgx.canvas.c.presence": {"gateway"},
-    "svgx.canvas.c.access": {"gateway"},
+    "svgx.canvas.c.access": {"gateway", "collab"},
     "svgx.state.rate_limits.changed": {"gateway"},
     "svgx.auth.revoked": {"gateway", "state"},
     "svgx.replicas.left": {"gateway"},

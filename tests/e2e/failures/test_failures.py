@@ -12,6 +12,7 @@ import pytest
 from svgx_devstack import DevStack
 from tests.e2e.clients.editor_group import RECOVERY_TIMEOUT, editing
 from tests.e2e.clients.hocuspocus import connect_hocuspocus
+from tests.e2e.clients.metrics import Metrics
 from tests.e2e.clients.workspace import Workspace, open_workspace
 from tests.e2e.clients.yjs_driver import AWARENESS, YjsDriver
 
@@ -132,6 +133,29 @@ async def test_edits_without_storage_are_broadcast_and_saved_later(
         assert (await editor.status()).connections == 1
     finally:
         await workspace.destroy_all()
+
+
+async def test_join_without_state_and_collab_waits_for_their_start(workspace: Workspace) -> None:
+    """A client that joins in an outage is not closed. It syncs as soon as the services run. Proves R-FAIL-26."""
+    processes = [workspace.stack.process(name) for name in ("collab", "state")]
+    metrics = Metrics(workspace.stack, timeout=RECOVERY_TIMEOUT)
+    canvas_id = await workspace.create_canvas("Outage")
+    for process in processes:
+        process.restart = False
+        process.kill()
+        await process.wait_dead()
+    try:
+        clients = [await workspace.connect(canvas_id) for _ in range(5)]
+        await metrics.until("live_waiting_joins", lambda value: value == 5, "gateway")
+    finally:
+        for process in processes:
+            process.restart = True
+            await process.start()
+    await workspace.driver.wait_synced(clients, timeout=RECOVERY_TIMEOUT)
+    await clients[0].add_element("after-the-outage")
+    await workspace.driver.wait_for_elements(clients[1:], "after-the-outage")
+    assert [(await client.status()).connections for client in clients] == [1] * 5
+    await workspace.destroy_all()
 
 
 async def test_killed_holder_is_replaced_by_another_replica(workspace: Workspace) -> None:

@@ -11,11 +11,14 @@ from structlog.typing import EventDict
 
 from svgx_canvas.document import shared_document
 from svgx_canvas.document.shared_document import FEW_STRUCTS
+from svgx_collab.deletions import Deletions
 from svgx_collab.leases import TTL
 from svgx_collab.room import Receipt, Room
 from svgx_common.contract.collab import CANVAS_UPDATE, Broadcast, Edit
 from svgx_common.contract.errors import NotFound, SvgxError, Unavailable
+from svgx_common.contract.operation import Empty
 from svgx_common.contract.state import (
+    CANVAS_ACCESS_CHANGED,
     JOURNAL_APPEND,
     JOURNAL_LOAD,
     AppendRequest,
@@ -33,6 +36,7 @@ from svgx_yjs.nesting import Nesting
 from svgx_yjs.parts import Run, Split
 from svgx_yjs.splitting import split
 from tests.integration.collab.replica import Editor, replica
+from tests.integration.state.service import Client, user
 from tests.polling import pause
 
 NO_TRACE = "0" * 32
@@ -138,6 +142,27 @@ async def test_unknown_canvas_is_not_held(backing: DevStack, bus: Bus, state: No
         with pytest.raises(NotFound):
             await one.rooms.open("nowhere")
         assert one.rooms.details()["held"] == 0
+
+
+async def test_deleted_canvas_is_released_at_once(backing: DevStack, bus: Bus, state: None) -> None:
+    """Its holder does not keep it until it is idle. Other changes of roles release nothing. Proves R-ACCESS-2."""
+    owner = Client(bus, user())
+    kept, deleted = [await owner.create() for _ in range(2)]
+    async with replica(backing, answers_open=False) as one:
+        deletions = Deletions(one.bus, one.rooms)
+        await deletions.start()
+        for canvas_id in (kept, deleted):
+            await one.rooms.open(canvas_id)
+        await Editor(bus, deleted).set("a", "1")
+        await bus.broadcast(CANVAS_ACCESS_CHANGED, Empty(), canvas_id=kept)
+        await owner.delete(deleted)
+        async with asyncio.timeout(10):
+            while one.rooms.knows(deleted):
+                await pause()
+        assert one.rooms.knows(kept)
+        with pytest.raises(NotFound):
+            await one.rooms.open(deleted)
+        await deletions.stop()
 
 
 async def test_canvas_of_a_killed_holder_is_taken_over_at_once(

@@ -95,7 +95,7 @@ SUBSCRIBERS: dict[str, set[str]] = {
     "svgx.link.collab.r": {"collab"},
     "svgx.link.gateway.r": {"gateway"},
     "svgx.replicas.load": {"collab"},
-    "svgx.canvas.c.access": {"gateway"},
+    "svgx.canvas.c.access": {"gateway", "collab"},
     "svgx.state.rate_limits.changed": {"gateway"},
     "svgx.auth.revoked": {"gateway", "state"},
     "svgx.replicas.left": {"gateway"},

@@ -10,6 +10,7 @@ from nats.errors import NoRespondersError
 from svgx_collab.bounds import Bounds
 from svgx_collab.content.imports import Imports
 from svgx_collab.content.replacements import Replacements
+from svgx_collab.deletions import Deletions
 from svgx_collab.leases import Leases
 from svgx_collab.loads import RETRY_AFTER, Loads
 from svgx_collab.rooms import Rooms
@@ -70,9 +71,12 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
     show_use(settings.import_workers, lambda: workers.running, lambda: workers.waiting)
     rooms.start()
     await loads.start()
+    deletions = Deletions(bus, rooms)
+    await deletions.start()
     try:
         yield Service(drain=hand_over)
     finally:
+        await deletions.stop()
         await loads.stop()
         await rooms.stop()
         await workers.close()

@@ -33,6 +33,9 @@ log = structlog.get_logger(__name__)
 SHORTEST_PAUSE = 0.001
 """Seconds of the shortest wait for a pause of a canvas, because timers may fire a little too early."""
 
+DELETION_TIMEOUT = 5.0
+"""Seconds to wait for the answer whether a canvas is deleted."""
+
 MAX_FAULTY = 1000
 """The largest number of edits that are remembered because they made a room fail. Beyond it, the oldest are forgotten.
 
@@ -177,6 +180,24 @@ class Rooms:
         self._release(held, reason)
         if reason != LEASE_LOST:
             await self._release_lease(canvas_id)
+
+    async def release_deleted(self, canvas_id: str) -> None:
+        """Stop holding the canvas at once if it is deleted. Its edits that are not committed yet are discarded.
+
+        A canvas of which the state service tells nothing stays held. It is left when it is idle.
+        """
+        held = self._held.get(canvas_id)
+        if held is None:
+            return
+        request = LoadRequest(canvas_id=canvas_id, after=held.room.revision)
+        try:
+            await self._bus.ask(JOURNAL_LOAD, request, timeout=DELETION_TIMEOUT)
+        except NotFound as error:
+            log.info("a held canvas is deleted", canvas_id=canvas_id)
+            await self._end(held, error, DELETED)
+            await self._release_lease(canvas_id)
+        except SvgxError as error:
+            log.info("could not check for a deletion", canvas_id=canvas_id, code=error.code)
 
     async def hand_over(self) -> None:
         """Leave all canvases, because this replica stops."""

@@ -339,6 +339,6 @@ CANVAS_ACCESS_CHANGED = Channel(
     subject="svgx.canvas.{canvas_id}.access",
     summary="State's broadcast: the roles on this canvas changed",
     publishers=("state",),
-    subscribers=("gateway",),
+    subscribers=("gateway", "collab"),
     payload=Empty,
 )

@@ -1,6 +1,7 @@
 """The endpoint of `/runtime/events/{canvas_id}`: the checks of a WebSocket, and its connection until the close."""
 
 import contextlib
+import functools
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -116,9 +117,14 @@ class YjsEndpoint:
             await close_socket(websocket, await self._serve_accepted(websocket, identity))
 
     async def _authenticate(self, websocket: WebSocket) -> Identity | SvgxError:
-        """Return the identity, or the error of a wrong token, too many unknown keys, or an unavailable service."""
+        """Return the identity, or the error of a wrong token, too many unknown keys, or an unavailable service.
+
+        While a service does not answer, the upgrade waits (see `Patience`).
+        """
+        sessions = self._sessions
+        authenticate = functools.partial(sessions.authenticator.authenticate_websocket, websocket)
         try:
-            return await self._sessions.authenticator.authenticate_websocket(websocket)
+            return await sessions.patience.until_answered(authenticate)
         except SvgxError as error:
             return error
 

@@ -137,6 +137,11 @@ class LiveCanvases:
                 elif reason is not None:
                     connection.close(Close.UNAUTHENTICATED, reason)
 
+    @property
+    def is_draining(self) -> bool:
+        """True from the beginning of the drain on."""
+        return self._draining
+
     async def check_role(self, connection: Connection, canvas: LiveCanvas) -> None:
         """Look up a connection's role again, and adopt it."""
         await self._role_checks.check(connection, canvas)

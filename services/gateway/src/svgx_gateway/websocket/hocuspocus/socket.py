@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Callable
 
 import structlog
@@ -162,9 +163,10 @@ class HocuspocusSocket:
     async def _authenticate(self, token: str) -> Identity:
         """Return the identity of a token, and count the attempt as a handshake of its account or of the address."""
         try:
-            identity = await self._sessions.authenticator.authenticate_message(
-                token, self._websocket
+            authenticate = functools.partial(
+                self._sessions.authenticator.authenticate_message, token, self._websocket
             )
+            identity = await self._sessions.patience.until_answered(authenticate)
         except TooManyRequests:
             REFUSED.labels("handshake_rate").inc()
             raise

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
@@ -24,6 +25,7 @@ from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.connection import Closing, Connection
 from svgx_gateway.websocket.documents import DocumentMessages
 from svgx_gateway.websocket.live_canvases import LiveCanvases
+from svgx_gateway.websocket.sessions.patience import Patience
 from svgx_gateway.websocket.token_expiry import TokenExpiry
 from svgx_yjs import protocol
 from svgx_yjs.lib0 import Malformed
@@ -87,6 +89,7 @@ class Sessions:
     ) -> None:
         self.authenticator = authenticator
         self.outgoing = outgoing
+        self.patience = Patience(lambda: live_canvases.is_draining)
         self._live_canvases = live_canvases
         self._canvas_roles = canvas_roles
         self._quotas = quotas
@@ -106,16 +109,19 @@ class Sessions:
         """Join a canvas with the connection that `connect` returns, for the duration of the context.
 
         With `wants_notice`, the client gets a message when it is time for a fresh token. With `wants_confirmation`,
-        the client also gets a message when the server has accepted a fresh token. Raises `NotFound`, `Forbidden`,
-        `Unauthenticated`, and the errors of the services that are asked.
+        the client also gets a message when the server has accepted a fresh token.
+
+        The client waits while a service that is asked does not answer (see `Patience`). Raises `NotFound`, `Forbidden`,
+        `Unauthenticated`, and the errors of these services.
         """
         _check_id(canvas_id)
         opening = handshake_of(websocket.scope)
         async with contextlib.AsyncExitStack() as joined:
             with socket_spans.join(canvas_id, identity.caller.user_id, opening):
-                role = await self._canvas_roles.require(
-                    identity.caller, canvas_id, CanvasRole.VIEWER
+                ask_role = functools.partial(
+                    self._canvas_roles.require, identity.caller, canvas_id, CanvasRole.VIEWER
                 )
+                role = await self.patience.until_answered(ask_role)
                 connection = connect(role, opening)
                 self.outgoing.add(connection)
                 joined.callback(self.outgoing.remove, connection)

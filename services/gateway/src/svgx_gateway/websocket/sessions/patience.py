@@ -1,0 +1,77 @@
+"""The patience of joins: a client waits while the services that its join needs do not answer."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from prometheus_client import Counter, Gauge
+
+from svgx_common.contract.errors import DeadlineExceeded, Overloaded, Unavailable
+
+PATIENCE = 25.0
+"""Seconds for which an unanswered question is repeated. Then the connection is closed with `OVERLOADED`.
+
+y-websocket and the provider of Hocuspocus end a connection on which no message has arrived for 30 s.
+"""
+
+SHORTEST_PAUSE = 0.1
+"""Seconds from the first failure to the next attempt. Each further pause is twice as long, up to `LONGEST_PAUSE`."""
+
+LONGEST_PAUSE = 1.0
+"""Seconds of the longest pause between two attempts."""
+
+CONCURRENT_ATTEMPTS = 16
+"""Repeated attempts that run at a time, for all clients. Further attempts wait."""
+
+WAITING = Gauge(
+    "svgx_engine_live_waiting_joins",
+    "WebSockets that wait for the answer of a service before they join their canvas.",
+)
+GIVEN_UP = Counter(
+    "svgx_engine_live_given_up_joins",
+    "WebSockets closed because no service answered in time, so they could not join their canvas.",
+)
+
+Answer = TypeVar("Answer")
+
+_TEMPORARY_ERRORS = (Unavailable, Overloaded, DeadlineExceeded)
+
+
+class Patience:
+    """The patience of all joins of a gateway.
+
+    A client that is closed at once comes back at once, so that many clients cause many handshakes for each second of an
+    outage. A client that waits costs one connection, which is not read meanwhile. The waits end when `is_draining`
+    returns True, because the client then has to connect to another gateway.
+    """
+
+    def __init__(self, is_draining: Callable[[], bool] = lambda: False) -> None:
+        self._is_draining = is_draining
+        self._attempts = asyncio.Semaphore(CONCURRENT_ATTEMPTS)
+
+    async def until_answered(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Call `ask` until it returns an answer, for `PATIENCE` seconds at most. Return the answer.
+
+        Raise the last error when the time is over, and at once an error that does not pass by itself.
+        """
+        deadline = asyncio.get_running_loop().time() + PATIENCE
+        try:
+            return await ask()
+        except _TEMPORARY_ERRORS as error:
+            failure: Unavailable | Overloaded | DeadlineExceeded = error
+        pause = SHORTEST_PAUSE
+        with WAITING.track_inprogress():
+            try:
+                async with asyncio.timeout_at(deadline):
+                    while not self._is_draining():
+                        await asyncio.sleep(max(pause, failure.retry_after or 0.0))
+                        pause = min(2 * pause, LONGEST_PAUSE)
+                        async with self._attempts:
+                            try:
+                                return await ask()
+                            except _TEMPORARY_ERRORS as error:
+                                failure = error
+            except TimeoutError:
+                pass
+        GIVEN_UP.inc()
+        raise failure

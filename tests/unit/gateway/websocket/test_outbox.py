@@ -60,6 +60,27 @@ async def test_committed_edit_is_reported_as_saved(monkeypatch: pytest.MonkeyPat
     assert not connection.closing.done()
 
 
+async def test_client_with_a_gap_that_no_answer_fills_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A new holder commits the client's answer to the holder before it. Proves R-SAVE-11."""
+
+    async def ask(*_: object, **__: object) -> bytes:
+        return encode(Saved(1, (), "new-epoch"))
+
+    monkeypatch.setattr(Holder, "ask", ask)
+    caller = Caller("u", "ann", Role.EDITOR, "s")
+    connection = Connection(cast(WebSocket, None), caller, CanvasRole.EDITOR, wants_saved=True)
+    connection.saved_counter.ask("old-epoch")
+    asked: list[Connection] = []
+    outbox = Outbox(cast(Bus, None), "canvas", connection.close, None, asked.append)
+    outbox.add(connection, b"update", connection.saved_counter.accept(is_step_2=True))
+    async with asyncio.timeout(10):
+        await outbox.wait_until_empty()
+    await outbox.stop()
+    assert asked == [connection]
+
+
 def counted_edits() -> dict[str, float]:
     """Return the numbers of edits by outcome, from the metric."""
     return {

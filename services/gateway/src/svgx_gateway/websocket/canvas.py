@@ -80,7 +80,7 @@ class LiveCanvas:
     def __init__(self, bus: Bus, canvas_id: str, links: ReplicaLinks) -> None:
         self.canvas_id = canvas_id
         self.connections: set[Connection] = set()
-        self.outbox = Outbox(bus, canvas_id, self.close_all, links)
+        self.outbox = Outbox(bus, canvas_id, self.close_all, links, self._ask_again)
         self._links = links
         self._bus = bus
         self._holder = Holder(bus, canvas_id)
@@ -163,6 +163,20 @@ class LiveCanvas:
         """
         reply = await self._request_sync(None)
         connection.ask_for_edits(reply.state_vector, reply.epoch)
+
+    def _ask_again(self, connection: Connection) -> None:
+        """Start to ask a client again, because a holder has committed the client's answer to another holder.
+
+        This happens when the reply of the earlier holder arrives after the first reply of the new one.
+        """
+        connection.saved_counter.is_unasked = False
+        self._background.start("ask a client again", self._request_unsaved(connection))
+
+    async def _request_unsaved(self, connection: Connection) -> None:
+        try:
+            await self.request_client_state(connection)
+        except SvgxError as error:
+            connection.close(close_code_of_canvas(error), f"cannot ask for edits: {error.detail}")
 
     async def send_awareness(self, connection: Connection) -> None:
         """Send the awareness states of all clients to one client."""

@@ -81,10 +81,13 @@ UNSAVED = "edits cannot be saved at the moment"
 """The close reason while no holder commits edits."""
 
 CloseAll = Callable[[Close, str], None]
+AskAgain = Callable[[Connection], None]
 
 
 class Outbox:
     """The outbox of one canvas. It calls `close_all` to close the connections when a batch cannot be committed.
+
+    It calls `ask_again` for each connection with a gap in its saved counter that no answer of the client will fill.
 
     While the replica of the holder is known, the batches are sent on the link to it, without a task for each. A batch
     is a request of its own, which opens the canvas and is repeated, when the replica is not known or the link has
@@ -92,7 +95,12 @@ class Outbox:
     """
 
     def __init__(
-        self, bus: Bus, canvas_id: str, close_all: CloseAll, links: ReplicaLinks | None = None
+        self,
+        bus: Bus,
+        canvas_id: str,
+        close_all: CloseAll,
+        links: ReplicaLinks | None = None,
+        ask_again: AskAgain = lambda _: None,
     ) -> None:
         # The outbox has its own `Holder`, because edits wait for PostgreSQL and must not delay other requests.
         self._holder = Holder(bus, canvas_id)
@@ -109,6 +117,7 @@ class Outbox:
         self._may_record_edits = may_record_roots()
         self._unrecorded = UnrecordedTraces()
         self._close_all = close_all
+        self._ask_again = ask_again
         self._failing = False
         """True from the first batch that could not be saved to the next one that was saved."""
         self._next = OutgoingBatch()
@@ -391,16 +400,18 @@ class Outbox:
         while self._sent and self._sent[0].done.is_set():
             batch = self._sent.popleft()
             if batch.epoch != epoch:
-                _send_saved(numbers, epoch)
+                self._send_saved(numbers, epoch)
                 numbers, epoch = {}, batch.epoch
             numbers.update(batch.senders)
             self._change_size(-batch.size)
-        _send_saved(numbers, epoch)
+        self._send_saved(numbers, epoch)
 
-
-def _send_saved(numbers: dict[Connection, int], epoch: str) -> None:
-    """Report that the holder of this epoch has committed each connection's messages up to a number."""
-    for connection, number in numbers.items():
-        # An edit of a closing connection may have been rejected, or may not have been committed.
-        if not connection.closing.done():
+    def _send_saved(self, numbers: dict[Connection, int], epoch: str) -> None:
+        """Report that the holder of this epoch has committed each connection's messages up to a number."""
+        for connection, number in numbers.items():
+            # An edit of a closing connection may have been rejected, or may not have been committed.
+            if connection.closing.done():
+                continue
             connection.send_saved(number, epoch)
+            if connection.saved_counter.is_unasked:
+                self._ask_again(connection)

@@ -2,6 +2,8 @@
 
 import random
 
+import pytest
+
 from svgx_gateway.websocket.trackers.saved_counter import SavedCounter
 
 HOLDER, NEXT_HOLDER = "first", "second"
@@ -112,6 +114,32 @@ def test_step_2_for_an_ended_holder_fills_no_gap() -> None:
     counter.ask(NEXT_HOLDER)
     last = counter.accept(is_step_2=True)
     assert counter.commit(last, NEXT_HOLDER) == last
+
+
+@pytest.mark.parametrize(
+    ("questions", "unasked"),
+    [
+        ([NEXT_HOLDER], False),
+        ([HOLDER], True),
+        ([HOLDER, NEXT_HOLDER], False),
+        ([NEXT_HOLDER, HOLDER], True),  # the reply of the ended holder came late
+    ],
+)
+def test_gap_that_no_answer_will_fill_is_shown_until_the_client_is_asked(
+    questions: list[str], unasked: bool
+) -> None:
+    """Without another question, the client would never learn that its edits are saved. Proves R-SAVE-11."""
+    counter = SavedCounter()
+    for holder in questions:
+        counter.ask(holder)
+    for _ in questions:
+        counter.commit(counter.accept(is_step_2=True), NEXT_HOLDER)
+    assert counter.is_unasked is unasked
+    counter.ask(NEXT_HOLDER)
+    assert not counter.is_unasked
+    last = counter.accept(is_step_2=True)
+    assert counter.commit(last, NEXT_HOLDER) == last
+    assert not counter.is_unasked
 
 
 def test_later_change_of_the_holder_keeps_the_count() -> None:

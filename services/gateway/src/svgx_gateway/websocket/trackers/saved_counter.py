@@ -27,13 +27,16 @@ class SavedCounter:
 
     A sync step 2 lacks the edits that the asking holder had in its document. This holder may end before it commits
     them. So a sync step 2 that another holder commits begins a gap. The gateway asks the client again for the new
-    holder, and the answer fills the gap.
+    holder, and the answer fills the gap. It usually asks all clients when it notices the new holder; `is_unasked` shows
+    that this client got no such question.
     """
 
     def __init__(self) -> None:
         self._arrived = 0
         self._gaps: list[_Gap] = []
         self._reported = 0
+        self.is_unasked = False
+        """True from the beginning of a gap that no answer will fill, until the client is asked again."""
         # Lists and not deques, because most connections have no entry and an empty deque takes 0.8 kB.
         self._asked: list[str] = []
         """The epochs of the holders for which the client was asked and has not answered yet."""
@@ -47,6 +50,7 @@ class SavedCounter:
 
     def ask(self, epoch: str) -> None:
         """Note that the client is asked, by a sync step 1, for all that the holder of this epoch lacks."""
+        self.is_unasked = False
         self._asked.append(epoch)
         del self._asked[:-MAX_QUESTIONS]
 
@@ -90,6 +94,7 @@ class SavedCounter:
         Begin a gap at this number if there is none.
         """
         following = self._answers[0][0] if self._answers else None
+        self.is_unasked = following is None and not self._asked
         for gap in self._gaps:
             if gap.filled_by == answer:
                 gap.filled_by = following

@@ -103,9 +103,7 @@ def test_digest_depends_on_every_fact_about_a_canvas() -> None:
         "lineage": "restore",
     }
     assert others.keys() == {each.name for each in dataclasses.fields(facts)}
-    changed = [
-        dataclasses.replace(facts, **{name: value}) for name, value in others.items()
-    ]
+    changed = [dataclasses.replace(facts, **{name: value}) for name, value in others.items()]
     assert len({each.digest() for each in [facts, *changed]}) == len(others) + 1
     reordered = dataclasses.replace(facts, members={"u2": "viewer", "u1": "owner"})
     assert reordered.digest() == facts.digest()

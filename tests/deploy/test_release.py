@@ -95,12 +95,18 @@ def test_release_has_the_section_of_its_version(version: str, expected: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("text", "version"),
-    [(CHANGELOG, "1.3.0"), ("# Changelog\n", "1.4.0"), ("## Unreleased\n", "1.4.0")],
+    ("text", "version", "reason"),
+    [
+        (CHANGELOG, "1.3.0", "has a section 1.3.0 without an entry"),
+        ("# Changelog\n", "1.4.0", "no section 1.4.0, and no entry under Unreleased"),
+        ("## Unreleased\n", "1.4.0", "no section 1.4.0, and no entry under Unreleased"),
+    ],
 )
-def test_release_without_an_entry_in_the_changelog_is_refused(text: str, version: str) -> None:
-    """The error names the version. Proves R-SHIP-3."""
-    with pytest.raises(ValueError, match=version):
+def test_release_without_an_entry_in_the_changelog_is_refused(
+    text: str, version: str, reason: str
+) -> None:
+    """The error names the version, and the section without an entry. Proves R-SHIP-3."""
+    with pytest.raises(ValueError, match=reason):
         changelog.section(text, version)
 
 

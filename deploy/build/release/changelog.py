@@ -11,9 +11,12 @@ def section(text: str, version: str) -> str:
     Raise `ValueError` if there is no such section, or if the section has no entry.
     """
     sections = dict(_sections(text))
-    body = sections.get(version, sections.get(UNRELEASED, ""))
+    title = version if version in sections else UNRELEASED
+    body = sections.get(title, "")
     if not re.search(r"^- ", body, re.MULTILINE):
-        raise ValueError(f"CHANGELOG.md has no entry for {version}, and none under {UNRELEASED}")
+        if title == version:
+            raise ValueError(f"CHANGELOG.md has a section {version} without an entry")
+        raise ValueError(f"CHANGELOG.md has no section {version}, and no entry under {UNRELEASED}")
     return f"## {version}\n\n{body}\n"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from svgx_common.contract.operation import SERVICES
 from tests.e2e.accounts.test_revocation import MAX_DELAY
 from tests.e2e.clients.api import CANVASES, SVG_TYPE, ApiSession
 from tests.e2e.clients.workspace import Workspace
@@ -197,15 +198,15 @@ async def test_end_of_a_link_closes_the_connections_of_its_visitors(
 async def test_link_as_a_subprotocol_or_token_parameter_admits_a_visitor(
     workspace: Workspace, canvas: str
 ) -> None:
-    """A share link is accepted in the places of an access token. Gateway and state do not log it. Proves R-LIFE-1."""
+    """A share link is accepted in the places of an access token. No service logs it. Proves R-LIFE-1."""
     token = (await create_link(workspace.owner, canvas, "viewer"))["token"]
     client = await workspace.connect(canvas, params={}, protocols=["svgx", f"bearer.{token}"])
     by_token = await workspace.connect(canvas, params={"token": token})
     await workspace.driver.wait_synced([client, by_token])
     wrong = await workspace.connect(canvas, params={"link": f"{token}x"})
     assert (await wrong.wait_closed()).code == 4401
-    for name in ("gateway", "state"):
-        assert token not in workspace.stack.log_path(name).read_text()
+    for name in SERVICES:
+        assert token not in workspace.stack.log_path(name).read_text(), name
 
 
 async def test_restored_account_gets_its_canvases_and_roles_back(workspace: Workspace) -> None:

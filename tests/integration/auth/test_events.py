@@ -101,6 +101,21 @@ async def test_changes_of_an_account_are_handed_over_in_their_order_without_pers
         assert user.email not in each.model_dump_json()
 
 
+async def test_update_that_changes_nothing_has_no_event(bus: Bus, recorder: Recorder) -> None:
+    """Proves R-EVENT-1: an update with the present values has no event, and a password that an admin sets has one."""
+    caller = caller_of(await login(bus, "root", ADMIN_PASSWORD))
+    user = await create(bus)
+    same = UpdateUserRequest(
+        user_id=user.id, username=user.username, email=user.email, role=user.role, disabled=False
+    )
+    await bus.ask(UPDATE_USER, same, caller=caller)
+    reset = UpdateUserRequest(user_id=user.id, password="nine paper boats at dawn")
+    await bus.ask(UPDATE_USER, reset, caller=caller)
+    await bus.ask(DELETE_USER, UserRequest(user_id=user.id), caller=caller)
+    events = await recorder.wait_for(user.id, 3)
+    assert [each.type for each in events] == ["user.created", "user.updated", "user.deleted"]
+
+
 async def test_refused_change_of_an_account_has_no_event(bus: Bus, recorder: Recorder) -> None:
     """Proves R-EVENT-1: a change to a taken name is refused, and causes no event."""
     taken, user = await create(bus), await create(bus)

@@ -78,6 +78,22 @@ async def test_unusable_admin_settings_are_logged(
     assert await count_admins(tables) == 0
 
 
+async def test_start_without_an_active_admin_creates_none_and_is_logged(
+    backing: DevStack, tables: Tables, logged: CapturingLogger
+) -> None:
+    """Proves R-AUTH-4: a start does not replace disabled admins, and logs that there is no active admin."""
+    await start_and_stop(backing, "Root")
+    await start_and_stop(backing, "Root")
+    assert [call.method_name for call in logged.calls] == ["info"]
+    await tables.execute("UPDATE account SET disabled_at = clock_timestamp()")
+    logged.calls.clear()
+    await start_and_stop(backing, "Boss")
+    (call,) = logged.calls
+    assert call.method_name == "warning"
+    assert "no active admin" in call.args[0]
+    assert await count_admins(tables) == 1
+
+
 async def test_existing_account_does_not_become_admin(
     backing: DevStack, tables: Tables, logged: CapturingLogger
 ) -> None:

@@ -82,11 +82,11 @@ async def test_replacement_is_saved_as_one_edit_of_its_author(
     await editor.set("old", "x")
     past = editor.doc.get_update()
     await editor.set("new", "y")
-    assert (await replace(asker, editor, past)).revision == 3
+    assert await replace(asker, editor, past) == Replaced(revision=3, changed=True)
     assert await editor.held() == {"old": "x"}
     assert await authors(backing, editor.canvas_id) == ["ann", "ann", "bea"]
     # A repeated replacement changes nothing, so there is no further entry.
-    assert (await replace(asker, editor, past)).revision == 3
+    assert await replace(asker, editor, past) == Replaced(revision=3, changed=False)
 
 
 async def test_replacement_merges_with_an_edit_that_the_client_makes_meanwhile(

@@ -120,9 +120,10 @@ async def test_read_only_database_fails(backing: DevStack, schema: str) -> None:
     assert "read-only" in found["postgresql writes"].detail
 
 
-async def test_missing_rights_fail(backing: DevStack, schema: str) -> None:
-    """Proves R-CONFIG-7: a table that the role may not use is named with its schema."""
-    await run(backing, f'REVOKE INSERT ON "{schema}".canvas FROM svgx_user')
+@pytest.mark.parametrize("right", ["SELECT", "INSERT", "UPDATE", "DELETE"])
+async def test_missing_right_on_a_table_fails(backing: DevStack, schema: str, right: str) -> None:
+    """Proves R-CONFIG-7: the role needs each of the four rights, and the fix names the schema of the table."""
+    await run(backing, f'REVOKE {right} ON "{schema}".canvas FROM svgx_user')
     found = failures(await check(backing.postgres_url, schema))
     assert found.keys() == {"postgresql rights"}
     assert schema in found["postgresql rights"].fix

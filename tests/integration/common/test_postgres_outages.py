@@ -180,9 +180,14 @@ async def test_read_only_database_recovers_without_a_restart(
 async def test_revoked_permission_fails_the_check_before_a_request_needs_it(
     database: postgres.Database, package: Package, operator: Operator
 ) -> None:
-    """Proves R-FAIL-19: readiness asks for the permissions on the tables."""
+    """Proves R-FAIL-19: readiness asks for the permissions to read, insert, change and delete the rows of tables."""
     await database.check()
     role = await operator.fetchval("SELECT current_user")
+    for right in ("SELECT", "UPDATE", "DELETE"):
+        await operator.execute(f"REVOKE {right} ON {package.name}.thing FROM {role}")
+        with pytest.raises(NotUsable, match="refuses the service's role"):
+            await database.check()
+        await operator.execute(f"GRANT {right} ON {package.name}.thing TO {role}")
     await operator.execute(f"REVOKE INSERT ON {package.name}.thing FROM {role}")
     with pytest.raises(NotUsable, match="refuses the service's role"):
         await database.check()

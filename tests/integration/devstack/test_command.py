@@ -149,11 +149,16 @@ def test_ctrl_c_in_make_ends_with_status_0(tmp_path: Path) -> None:
 def test_second_signal_kills_all_processes(start: Start) -> None:
     with start(gateway="deaf") as stack:
         stack.read_until("ready ")
+        children = stack.children()
         stack.process.send_signal(signal.SIGINT)
         stack.read_until("stopping")
+        deaf = next(child for child in children if "svgx_gateway" in child.cmdline())
+        assert deaf.is_running()
         started = time.monotonic()
         assert stack.end(signal.SIGINT) == (130, "")
         assert time.monotonic() - started < 10
+        _, alive = psutil.wait_procs(children, timeout=10)
+        assert not alive
 
 
 def test_signal_during_the_start_stops_the_stack(start: Start) -> None:

@@ -19,6 +19,7 @@ from svgx_common.health import Health
 from svgx_devstack import DevStack
 from svgx_devstack.ports import choose
 from svgx_state.backups import creation, runner, tasks
+from svgx_state.backups.adoption import Adoption
 from svgx_state.backups.format.manifest import NAME
 from tests.integration.state.drawing import Pen
 from tests.integration.state.service import Client, replica
@@ -118,6 +119,37 @@ async def test_backups_of_a_lost_database_are_found_at_the_target(site: Site) ->
         assert fresh.backup_type == "full"
         with pytest.raises(Conflict, match="before this database"):
             await vault.begin(backup_type="incremental", base=increment.id)
+
+
+async def test_backup_that_another_database_still_writes_is_adopted_when_it_is_complete(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder without a manifest is looked at again. Proves R-BACKUP-8."""
+    vault = site.vault
+    monkeypatch.setattr(runner, "RETENTION_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "POLL_SECONDS", 0.05)
+    async with database(site.backing) as first, site.replica(postgres_url=first):
+        backup = await vault.back_up(canvas_id=await vault.draw("a"))
+    manifest = vault.folder / backup.id / NAME
+    content = manifest.read_bytes()
+    manifest.unlink()
+    looked: asyncio.Queue[int] = asyncio.Queue()
+    adopt_all = Adoption.adopt_all
+
+    async def note(self: Adoption) -> int:
+        adopted = await adopt_all(self)
+        looked.put_nowait(adopted)
+        return adopted
+
+    monkeypatch.setattr(Adoption, "adopt_all", note)
+    async with database(site.backing) as second, site.replica(postgres_url=second):
+        assert await looked.get() == 0
+        assert (await vault.page()).items == []
+        manifest.write_bytes(content)
+        async with asyncio.timeout(30):
+            while await looked.get() == 0:
+                pass
+        assert [each.id for each in (await vault.page()).items] == [backup.id]
 
 
 async def test_full_disk_fails_the_backup_with_the_reason(site: Site, tmp_path: Path) -> None:

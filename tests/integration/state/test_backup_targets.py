@@ -1,12 +1,16 @@
 """Backups at an object storage: a server with the protocol of S3."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from svgx_devstack import DevStack
+from svgx_state.backups.format import target
+from svgx_state.backups.format.target import Target, TargetFailed
+from tests.certificates import write_certificate
 from tests.integration.state.drawing import elements
 from tests.integration.state.service import Client, replica
 from tests.integration.state.vault import Vault, database, lose, neighbours, tables_of
@@ -33,6 +37,46 @@ async def s3(node: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asy
     finally:
         process.kill()
         await process.wait()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "allow_http", "reason"),
+    [
+        ("https", "false", "the certificate of the target is not trusted here"),
+        ("http", "true", "the target does not answer"),
+        ("http", "false", "check the URL of the target"),
+    ],
+)
+async def test_failed_request_names_its_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, allow_http: str, reason: str
+) -> None:
+    """A fault of TLS or of the settings is not reported as a target that does not answer. Proves R-BACKUP-4."""
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    write_certificate(certificate, 30, key)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate, key)
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    monkeypatch.setattr(target, "RETRIES", 0)
+    server = await asyncio.start_server(
+        hang_up, "127.0.0.1", 0, ssl=tls if scheme == "https" else None
+    )
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        monkeypatch.setenv("AWS_ENDPOINT", f"{scheme}://127.0.0.1:{port}")
+        monkeypatch.setenv("AWS_ALLOW_HTTP", allow_http)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "name")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden-value")
+        with pytest.raises(TargetFailed, match=reason):
+            await Target.open("s3://bucket/backups").put("a/b", b"content")
+
+
+def test_url_of_an_unknown_storage_is_refused_with_its_cause() -> None:
+    """The error at the start says that the settings are wrong. Proves R-BACKUP-4."""
+    with pytest.raises(ValueError, match="check the URL of the target"):
+        Target.open("unknown://bucket")
 
 
 async def test_backup_at_an_object_storage_is_verified_restored_and_deleted(

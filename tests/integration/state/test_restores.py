@@ -75,6 +75,12 @@ async def test_restore_is_an_edit_of_its_caller_and_is_undone_by_a_restore(
         assert (await restore_version(client, canvas_id, before.id)).revision == 5
         kinds = [each.kind for each in (await list_versions(client, canvas_id)).items]
         assert kinds == ["before_restore"] * 3 + ["named"]
+        events = await tables.fetch(
+            "SELECT data ->> 'revision' AS revision FROM event WHERE type = 'version.restored'"
+            " AND data ->> 'canvas_id' = $1 ORDER BY revision",
+            canvas_id,
+        )
+        assert [row["revision"] for row in events] == ["4", "5"]
 
 
 async def test_version_before_a_restore_has_the_edits_that_are_saved_meanwhile(

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from svgx_common import metrics
 from svgx_common.health import Health
 
 
@@ -25,3 +26,21 @@ async def test_report_has_only_the_checks_that_existed_when_it_began() -> None:
     report = await reporting
     assert report.status == "starting"
     assert report.dependencies.keys() == {"nats"}
+
+
+def test_every_dependency_has_its_metric_before_the_first_report() -> None:
+    """Also a dependency without which the service works with restrictions has a value. Proves R-OBS-11."""
+    health = Health("service without a report", "replica", "1.0")
+
+    async def check() -> None:
+        """Succeed."""
+
+    health.require("nats", check)
+    health.watch("redis", check)
+    (family,) = metrics.DEPENDENCY_UP.collect()
+    values = {
+        sample.labels["dependency"]: sample.value
+        for sample in family.samples
+        if "service without a report" in sample.labels.values()
+    }
+    assert values == {"nats": 0, "redis": 0}

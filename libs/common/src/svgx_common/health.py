@@ -102,17 +102,20 @@ class Health:
 
     def require(self, name: str, check: Check) -> None:
         """Add a check that must pass for the service to be ready."""
-        self._checks[name] = check
-        metrics.DEPENDENCY_UP.labels(self._service, name).set(0)
+        self._add(name, check)
 
     def watch(self, name: str, check: Check) -> None:
         """Add a check that the report shows. If it fails, the service is still ready, but works with restrictions."""
-        self._checks[name] = check
+        self._add(name, check)
         self._optional.add(name)
 
     def describe(self, name: str, detail: Detail) -> None:
         """Add figures to the report under `name`."""
         self._details[name] = detail
+
+    def _add(self, name: str, check: Check) -> None:
+        self._checks[name] = check
+        metrics.DEPENDENCY_UP.labels(self._service, name).set(0)
 
     async def report(self) -> HealthReport:
         """Run all checks and return the result. A result younger than `CACHE` seconds is returned again."""

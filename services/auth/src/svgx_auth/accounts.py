@@ -105,6 +105,10 @@ class Accounts:
         """Return whether an account with the role admin exists. Disabled accounts count, deleted ones do not."""
         return await self._database.row("any_admin") is not None
 
+    async def has_active_admin(self) -> bool:
+        """Return whether an account with the role admin is neither disabled nor deleted."""
+        return await self._database.row("active_admin") is not None
+
     async def rehash(self, account: Account, password: str) -> Account:
         """Hash the account's password again, with the current parameters, and return the changed account.
 

@@ -1,6 +1,6 @@
 """Changes that admins make to accounts. The last active admin cannot be removed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from svgx_auth import names
@@ -17,6 +17,9 @@ from svgx_common.contract.policy import Role
 from svgx_common.contract.storage.events import UserDeleted, UserRestored, UserUpdated
 from svgx_common.events.outbox import emit
 from svgx_common.postgres import Database
+
+_Change = tuple[AuditEvent, dict[str, Any]]
+"""A change of an account: the event of the audit log, and its details."""
 
 
 class Administration:
@@ -94,12 +97,10 @@ class Administration:
                 ended = []
             after = user_of(row)
             await replace_names(session, after)
-            for event, change in _changes(before.user, after):
-                await self._audit.record(session, event, by, user_id=after.id, **change)
+            changes = list(_changes(before.user, after))
             if password_hash is not None:
-                await self._audit.record(session, AuditEvent.PASSWORD_RESET, by, user_id=after.id)
-            updated = UserUpdated(user_id=after.id, role=after.role, disabled=after.disabled)
-            await emit(session, updated, actor=by.user_id)
+                changes.append((AuditEvent.PASSWORD_RESET, {}))
+            await self._note_changes(session, after, changes, by)
         await self._revocations.announce(ended)
         return after
 
@@ -120,13 +121,11 @@ class Administration:
             assert row is not None
             await session.run("refuse_identity", user_id)
             ended = await self._revocations.end_sessions_and_tokens(session, user_id, "provider")
-            for event, change in _changes(before.user, user_of(row)):
-                await self._audit.record(session, event, by, user_id=user_id, **change)
+            after = user_of(row)
+            await self._note_changes(session, after, list(_changes(before.user, after)), by)
             await self._audit.record(
                 session, AuditEvent.IDENTITY_REFUSED, by, user_id=user_id, **detail
             )
-            updated = UserUpdated(user_id=user_id, role=Role.VIEWER, disabled=before.disabled)
-            await emit(session, updated, actor=by.user_id)
         await self._revocations.announce(ended)
 
     async def end_sessions(self, user_id: str, by: Origin) -> None:
@@ -173,6 +172,16 @@ class Administration:
             names=(request.username or user.username, request.email or user.email),
         )
 
+    async def _note_changes(
+        self, session: postgres.Session, after: User, changes: Sequence[_Change], by: Origin
+    ) -> None:
+        """Write the changes of an account to the audit log, and emit one event, unless there are no changes."""
+        for event, detail in changes:
+            await self._audit.record(session, event, by, user_id=after.id, **detail)
+        if changes:
+            updated = UserUpdated(user_id=after.id, role=after.role, disabled=after.disabled)
+            await emit(session, updated, actor=by.user_id)
+
     async def _lock(self, session: postgres.Session, user_id: str) -> Account:
         # Without this lock, the last two admins could demote each other at the same time: each transaction would still
         # find the other admin.
@@ -183,7 +192,7 @@ class Administration:
         return Account.from_row(row)
 
 
-def _changes(before: User, after: User) -> Iterator[tuple[AuditEvent, dict[str, Any]]]:
+def _changes(before: User, after: User) -> Iterator[_Change]:
     """Yield the audit events, and their details, for a change of an account."""
     renamed = {
         field: {"from": getattr(before, field), "to": getattr(after, field)}

@@ -165,8 +165,16 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
 
 
 async def _ensure_admin(accounts: Accounts, settings: AuthSettings) -> None:
-    """Create the first admin from the settings, or log which variables prevent it."""
+    """Create the first admin from the settings, or log which variables prevent it.
+
+    While all admins are disabled, create none, because the settings of an installation usually stay set: each start
+    would undo the decision to disable its first admin.
+    """
     if await accounts.has_admin():
+        if not await accounts.has_active_admin():
+            log.warning(
+                "there is no active admin: run `svgx-auth create-admin`, or `svgx-auth reset-password --enable`"
+            )
         return
     try:
         admin = CreateUserRequest(

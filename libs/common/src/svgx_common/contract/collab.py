@@ -46,9 +46,13 @@ class ReplaceContentRequest(RawRequest):
 
 
 class Replaced(ReplyModel):
-    """`revision` is the revision of the edit's commit, or the canvas's revision if nothing had to change."""
+    """`revision` is the revision of the edit's commit. If nothing had to change, it is the canvas's revision.
+
+    `changed` is False if nothing had to change. A collab replica of an earlier version does not state this.
+    """
 
     revision: int
+    changed: bool = True
 
 
 SVG_EXAMPLE = (

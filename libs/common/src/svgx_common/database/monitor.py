@@ -32,7 +32,8 @@ SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean 
        NOT coalesce(has_schema_privilege(to_regnamespace($1), 'USAGE'), false) OR EXISTS (
            SELECT FROM pg_class
            WHERE relnamespace = to_regnamespace($1) AND relkind IN ('r', 'p') AND NOT relispartition
-             AND NOT (has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT'))
+             AND NOT (has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')
+                 AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE'))
        ) AS refused
 """
 

@@ -124,7 +124,11 @@ class Attempts:
                 await session.run("forget_attempt", key)
 
     async def erase(self, session: Session, user_id: str) -> int:
-        """Forget the failures of an account at all networks, in the caller's transaction. Return their number."""
+        """Forget the failures of an account at all networks, in the caller's transaction. Return their number.
+
+        Failures that were counted with an earlier secret are not found. `remove_old` removes them `FORGET_AFTER`
+        seconds after the last one.
+        """
         everywhere = f"log-in:{self._hash(f'account {user_id}')}"
         keys = [everywhere, f"account:{user_id}"]
         row = await session.row("erase_attempts", keys, f"{everywhere}@")

@@ -21,6 +21,9 @@ SELECT * FROM account WHERE id = $1 AND deleted_at IS NULL
 -- name: any_admin
 SELECT 1 FROM account WHERE role = 'admin' AND deleted_at IS NULL LIMIT 1
 
+-- name: active_admin
+SELECT 1 FROM account WHERE role = 'admin' AND deleted_at IS NULL AND disabled_at IS NULL LIMIT 1
+
 -- name: any_account
 -- Find an account, even a deleted one.
 SELECT * FROM account WHERE id = $1

@@ -13,6 +13,7 @@ from svgx_common.contract.collab import Edit, ReplaceContentRequest, Replaced
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call
 from svgx_workers.pool import Workers
+from svgx_yjs.structure import EMPTY_UPDATE
 
 REPLACEMENTS = Work(
     name="restores",
@@ -49,4 +50,5 @@ class Replacements:
                 update = await worker.replacement(current, request.content)
         # Send an empty update too, because the answer shows that all earlier edits are saved, and has the revision.
         edit = Edit(request.author, update)
-        return Replaced(revision=await save_edit(self._bus, request.canvas_id, edit, ends_at))
+        revision = await save_edit(self._bus, request.canvas_id, edit, ends_at)
+        return Replaced(revision=revision, changed=update != EMPTY_UPDATE)

@@ -4,7 +4,7 @@ import structlog
 
 from svgx_common.postgres import Database
 from svgx_state.backups.format.archive import Archive
-from svgx_state.backups.format.manifest import Refused, fetch_manifest
+from svgx_state.backups.format.manifest import Incomplete, Refused, fetch_manifest
 
 log = structlog.get_logger(__name__)
 
@@ -20,7 +20,9 @@ class Adoption:
     async def adopt_all(self) -> int:
         """Make records of all complete backups at the target. Return the number of new records.
 
-        A folder without a backup that this service can use is skipped now and in later calls. Raises `TargetFailed`.
+        A folder with a backup that this service cannot use is skipped now and in later calls. A folder without a
+        manifest is looked at again in the next call, because another database may still write its backup. Raises
+        `TargetFailed`.
         """
         folders = await self._archive.target.folders()
         rows = await self._database.rows("known_backups", folders)
@@ -32,6 +34,8 @@ class Adoption:
             try:
                 await self.adopt(folder)
                 adopted += 1
+            except Incomplete:
+                continue
             except Refused as error:
                 self._refused.add(folder)
                 log.info("a folder at the target is no usable backup", reason=str(error))

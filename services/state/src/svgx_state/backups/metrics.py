@@ -28,7 +28,8 @@ for _outcome in ("passed", "failed"):
     BACKUP_VERIFICATIONS.labels(_outcome)
 RESTORES = Counter(
     "svgx_engine_restores",
-    "Restores that ended: `complete`, `partial`, `refused` because of a damaged backup, or `failed`.",
+    "Restores that ended: `complete`, `partial`, `refused` because the backup is damaged, incomplete or foreign, "
+    "or needs another key or a later version, or `failed`.",
     ["outcome"],
 )
 for _outcome in ("complete", "partial", "refused", "failed"):

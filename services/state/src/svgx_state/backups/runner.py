@@ -38,13 +38,40 @@ PAUSE = 2.0
 """Seconds before work continues after a server was not reachable."""
 
 PATIENCE = 600.0
-"""Seconds after a replica took a task up, beyond which an unreachable server makes the task fail."""
+"""Seconds of an outage, beyond which the unreachable server makes the task fail."""
+
+RECOVERED = 120.0
+"""Seconds that an attempt has to last to show that the outage before it has ended.
+
+Each request to a server that is not reachable fails sooner.
+"""
 
 MAX_ATTEMPTS = 50
 """Times that replicas take up one task. Beyond it the task fails, because the task probably makes the replicas end."""
 
 AT_ONCE = 3
 """Tasks that one replica carries out at a time."""
+
+
+class Outage:
+    """The outage in which the attempts at one task fail, one after the other. Times are on the monotonic clock."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._begun = 0.0
+
+    def begin_attempt(self, now: float) -> None:
+        """Note that an attempt begins."""
+        self._begun = now
+
+    def seconds(self, failed_at: float) -> float:
+        """Note that the attempt has failed. Return the seconds since the first failure of the outage.
+
+        The failure of an attempt that lasted for `RECOVERED` seconds begins a new outage.
+        """
+        if self._since is None or failed_at - self._begun >= RECOVERED:
+            self._since = failed_at
+        return failed_at - self._since
 
 
 class BackupRunner:
@@ -145,12 +172,13 @@ class BackupRunner:
         if task.attempts > MAX_ATTEMPTS:
             await self._fail(task, f"{MAX_ATTEMPTS} replicas ended while they did this work")
             return
-        begun = time.monotonic()
+        outage = Outage()
         while True:
+            outage.begin_attempt(time.monotonic())
             try:
                 await self._work[task.kind](task)
             except (Unavailable, DeadlineExceeded) as error:
-                if time.monotonic() - begun > PATIENCE:
+                if outage.seconds(time.monotonic()) > PATIENCE:
                     await self._fail(task, error.detail)
                     return
                 log.warning("work on a backup waits", subject=task.subject_id, reason=error.detail)

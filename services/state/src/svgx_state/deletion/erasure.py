@@ -5,7 +5,7 @@ Each step is one transaction, which also records the position, so that an interr
 Edits of the user may still wait for their commit when the first pass ends. A last pass, `GRACE` seconds later, finds
 these edits. Until the last pass has ended, the record of the erasure keeps the user's id. A request within `GRACE`
 seconds after the first pass, for example because an answer was lost, erases again and does not end the erasure. A
-later request does the last pass itself.
+later request does the last pass itself, unless PostgreSQL has answered for less than `SETTLED` seconds.
 """
 
 import asyncio
@@ -66,7 +66,7 @@ GRACE = 3600.0
 """Seconds from the first pass to the last one. An edit from the user's last session may wait so long for its commit."""
 
 SETTLED = 120.0
-"""Seconds for which PostgreSQL has to answer before a last pass in the background.
+"""Seconds for which PostgreSQL has to answer before a last pass.
 
 Collab repeats a failed commit within this time, so edits that waited for PostgreSQL are in the journal by then.
 """
@@ -111,7 +111,7 @@ class Erasure:
         values = await self._erase_values(request.user_id)
         finished_before = await self._database.row("is_erased", request.pseudonym, GRACE)
         late = finished_before is not None
-        closes = finished_before is not None and finished_before["may_close"]
+        closes = finished_before is not None and finished_before["may_close"] and self._is_settled()
         if closes:
             await self._database.run("begin_last_pass", request.pseudonym)
         while True:
@@ -123,16 +123,20 @@ class Erasure:
     async def close_later(self) -> None:
         """Wait, then do the last pass of the erasures that are due. This is a step to repeat in the background."""
         await asyncio.sleep(PERIOD)
-        clock = asyncio.get_running_loop().time
         try:
             await self._database.row("erasure_to_close", GRACE)
         except SvgxError:
             self._reachable_since = None
             raise
         if self._reachable_since is None:
-            self._reachable_since = clock()
-        if clock() - self._reachable_since >= SETTLED:
+            self._reachable_since = asyncio.get_running_loop().time()
+        if self._is_settled():
             await self.close_due()
+
+    def _is_settled(self) -> bool:
+        """Return whether PostgreSQL has answered for `SETTLED` seconds, as far as this replica knows."""
+        since = self._reachable_since
+        return since is not None and asyncio.get_running_loop().time() - since >= SETTLED
 
     async def close_due(self) -> None:
         """Do the last pass of all erasures that are due. Each step is short, so that no edit waits for long."""

@@ -9,5 +9,6 @@ PURGED_ROWS = Counter(
     "svgx_engine_purged_rows", "Rows of deleted canvases that were removed for good."
 )
 ERASED_ROWS = Counter(
-    "svgx_engine_erased_rows", "Rows in which a pseudonym took the place of an erased user."
+    "svgx_engine_erased_rows",
+    "Rows that the erasure of a user changed or deleted, for example rows in which a pseudonym took the user's place.",
 )

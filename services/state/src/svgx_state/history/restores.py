@@ -35,7 +35,8 @@ class Restores:
     async def restore(self, request: VersionRequest, call: Call) -> Restored:
         """Give a canvas the content of a version, by an edit of the caller.
 
-        Before the edit, the present content is kept as a version. The edit is saved as a whole or not at all.
+        Before the edit, the present content is kept as a version. The edit is saved as a whole or not at all. If the
+        canvas has the content of the version already, there is no edit and no event.
 
         Raises `NotFound` for an unknown version, `TooLarge` or `Invalid` for content over a limit, `TooManyRequests`
         while the caller has too many exports or imports, and `Overloaded` while all callers together have too many.
@@ -72,6 +73,8 @@ class Restores:
             replace.model_copy(update={"content": wanted}),
             timeout=max(0.05, ends_at - time.monotonic()),
         )
+        if not replaced.changed:
+            return Restored(revision=replaced.revision, before=before)
         restored = VersionRestored(
             canvas_id=canvas_id, version_id=request.version_id, revision=replaced.revision
         )

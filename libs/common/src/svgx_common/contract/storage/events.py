@@ -176,7 +176,10 @@ class UserCreated(UserEvent):
 
 
 class UserUpdated(UserEvent):
-    """An admin or a provider changed an account's names, role or password, or disabled or enabled the account."""
+    """An admin or a provider changed an account's names, role or password, or disabled or enabled the account.
+
+    A request that changes none of these has no event. Users' changes of their own passwords have none either.
+    """
 
     type: ClassVar[str] = "user.updated"
     role: Role

@@ -28,6 +28,10 @@ class Refused(Exception):
     """A backup cannot be used here. The message gives the reason."""
 
 
+class Incomplete(Refused):
+    """A backup has no manifest: it is still being written, it was given up, or the folder is no backup."""
+
+
 class ObjectEntry(BaseModel):
     """An object of a backup.
 
@@ -130,11 +134,14 @@ def write_manifest(manifest: Manifest, seal: Seal, version: str) -> bytes:
 
 
 async def fetch_manifest(archive: Archive, backup_id: str) -> tuple[Manifest, Envelope]:
-    """Read the manifest of a backup. Raise `Refused` for one that is missing or cannot be used, or `TargetFailed`."""
+    """Read the manifest of a backup.
+
+    Raise `Incomplete` without a manifest, `Refused` for one that cannot be used, or `TargetFailed`.
+    """
     try:
         content = await archive.target.get(object_name(backup_id, NAME))
     except ObjectMissing:
-        raise Refused(f"there is no complete backup {backup_id} at the target") from None
+        raise Incomplete(f"there is no complete backup {backup_id} at the target") from None
     return read_manifest(content, archive.seal, backup_id)
 
 

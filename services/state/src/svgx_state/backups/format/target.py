@@ -25,6 +25,17 @@ RETRY_SECONDS = timedelta(seconds=30)
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _STATUS = re.compile(r"status code: (\d{3}[A-Za-z ]*)")
 
+_WRONG_SETTINGS = (
+    "the request fails: check the URL of the target and the variables of its environment"
+)
+_REASONS = {
+    "InvalidCertificate(": "the certificate of the target is not trusted here, or is not valid",
+    "kind: InvalidData": "the TLS connection to the target fails",
+    "kind: Builder": _WRONG_SETTINGS,
+    "HttpError {": "the target does not answer",
+}
+"""Reasons by a part of the library's text, the first one that matches. Other errors come before any connection."""
+
 
 class TargetFailed(Exception):
     """The target did not carry out a request. The message names the object and the reason, and has no secret."""
@@ -149,4 +160,4 @@ def _reason(error: Exception) -> str:
         return os.strerror(int(found[1]))
     if found := _STATUS.search(text):
         return f"the target answers {found[1].strip()}"
-    return "the target does not answer"
+    return next((reason for part, reason in _REASONS.items() if part in text), _WRONG_SETTINGS)

@@ -34,12 +34,16 @@ class Client:
 class Clock:
     """A clock that the waits of `Outgoing` move forward."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.now = 100.0
         self.waited: list[float] = []
-        monkeypatch.setattr(asyncio, "sleep", self._sleep)
 
-    async def _sleep(self, seconds: float) -> None:
+    def read(self) -> float:
+        """Return the time."""
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        """Move the time forward, and return at once."""
         self.waited.append(seconds)
         self.now += seconds
 
@@ -57,13 +61,15 @@ def joined(outgoing: Outgoing, *clients: Client) -> Outgoing:
     return outgoing
 
 
-async def test_second_full_sync_of_a_connection_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_second_full_sync_of_a_connection_waits() -> None:
     """A connection gets one full sync in three seconds. Other connections and small replies do not wait.
 
     Proves R-BOUND-6.
     """
-    clock, one, other = Clock(monkeypatch), Client(), Client("user:bob")
-    outgoing = joined(Outgoing(OutgoingLimits(sync_seconds=3.0), lambda: clock.now), one, other)
+    clock, one, other = Clock(), Client(), Client("user:bob")
+    outgoing = joined(
+        Outgoing(OutgoingLimits(sync_seconds=3.0), clock.read, clock.sleep), one, other
+    )
     await sync(outgoing, one, LARGE_BYTES - 1)
     await sync(outgoing, one, MB)
     assert clock.waited == []
@@ -73,12 +79,12 @@ async def test_second_full_sync_of_a_connection_waits(monkeypatch: pytest.Monkey
     assert clock.waited == [pytest.approx(3.0)]
 
 
-async def test_account_waits_for_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_account_waits_for_its_bytes() -> None:
     """Beyond the bytes of an account, syncs wait on all its connections. Proves R-BOUND-6."""
-    clock = Clock(monkeypatch)
+    clock = Clock()
     limits = OutgoingLimits(sync_seconds=0, account_bytes=MB, account_burst=4 * MB)
     clients, other = [Client() for _ in range(6)], Client("user:bob")
-    outgoing = joined(Outgoing(limits, lambda: clock.now), *clients, other)
+    outgoing = joined(Outgoing(limits, clock.read, clock.sleep), *clients, other)
     for client in clients[:5]:
         await sync(outgoing, client, MB)
     assert clock.waited == []
@@ -88,17 +94,15 @@ async def test_account_waits_for_its_bytes(monkeypatch: pytest.MonkeyPatch) -> N
     assert sum(clock.waited) == pytest.approx(1.0)
 
 
-async def test_sync_waits_while_clients_of_its_account_do_not_read(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_sync_waits_while_clients_of_its_account_do_not_read() -> None:
     """A sync without memory for its reply waits, and is refused after a minute. Other accounts do not wait.
 
     Proves R-BOUND-7.
     """
-    clock = Clock(monkeypatch)
+    clock = Clock()
     slow, second, other = Client(), Client(), Client("user:bob")
     limits = OutgoingLimits(account_memory=4 * MB, memory=100 * MB)
-    outgoing = joined(Outgoing(limits, lambda: clock.now), slow, second, other)
+    outgoing = joined(Outgoing(limits, clock.read, clock.sleep), slow, second, other)
     await sync(outgoing, slow, 3 * MB)
     slow.unsent_bytes = 3 * MB
     with pytest.raises(Overloaded) as refused:
@@ -113,14 +117,14 @@ async def test_sync_waits_while_clients_of_its_account_do_not_read(
     assert clock.waited == []
 
 
-async def test_syncs_in_flight_reserve_their_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_syncs_in_flight_reserve_their_memory() -> None:
     """The account's memory divided by the canvas's last size gives the number of syncs that run at the same time.
 
     Proves R-BOUND-7.
     """
-    clock, clients = Clock(monkeypatch), [Client() for _ in range(9)]
+    clock, clients = Clock(), [Client() for _ in range(9)]
     limits = OutgoingLimits(sync_seconds=0, account_memory=4 * MB)
-    outgoing = joined(Outgoing(limits, lambda: clock.now), *clients)
+    outgoing = joined(Outgoing(limits, clock.read, clock.sleep), *clients)
     for size, count in ((0, 8), (MB, 4)):
         if size:
             await sync(outgoing, clients[0], size)
@@ -154,13 +158,11 @@ async def test_size_of_a_canvas_is_that_of_its_last_full_sync(
     assert outgoing._sizes == {f"small-{number}": LARGE_BYTES for number in (2, 3, 4)}
 
 
-async def test_sum_of_the_unsent_bytes_is_used_for_a_tenth_of_a_second(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_sum_of_the_unsent_bytes_is_used_for_a_tenth_of_a_second() -> None:
     """A reply counts at once. Other changes count when the sum is computed again. Proves R-BOUND-7."""
-    clock, client, other = Clock(monkeypatch), Client(), Client("user:bob")
+    clock, client, other = Clock(), Client(), Client("user:bob")
     limits = OutgoingLimits(sync_seconds=0, memory=8 * MB)
-    outgoing = joined(Outgoing(limits, lambda: clock.now), client, other)
+    outgoing = joined(Outgoing(limits, clock.read, clock.sleep), client, other)
     await sync(outgoing, client, 6 * MB)
     client.unsent_bytes = 6 * MB
     assert outgoing._seconds_to_wait(other, 4 * MB) == ("memory", POLL_SECONDS)

@@ -8,7 +8,7 @@ bytes. The memory of the account and of the gateway has room. While a sync waits
 import asyncio
 import time
 from collections import Counter as Count
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -114,9 +114,11 @@ class Outgoing:
         self,
         limits: OutgoingLimits = OutgoingLimits(),
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._limits = limits
         self._clock = clock
+        self._sleep = sleep
         self._next_sync: dict[Receiver, float] = {}
         """For each connection, the time from which it may sync again."""
         self._by_account: dict[str, set[Receiver]] = {}
@@ -189,7 +191,7 @@ class Outgoing:
             if bound == "memory":
                 self._start_measuring()
             WAITED.labels(bound).inc(seconds)
-            await asyncio.sleep(seconds)
+            await self._sleep(seconds)
 
     def _seconds_to_wait(self, connection: Receiver, expected: int) -> tuple[str, float]:
         """Return the bound for which a sync has to wait, and the seconds until the bound is checked again."""

@@ -66,12 +66,16 @@ class Retention:
 
     async def drop_later(self) -> None:
         """Drop all days that are due, and wait until the next run. This is a step to repeat in the background."""
-        if await self.drop_counted(datetime.now(UTC)):
+        succeeded = await self.drop_counted(datetime.now(UTC))
+        await asyncio.sleep(self.pause_after(succeeded=succeeded))
+
+    def pause_after(self, *, succeeded: bool) -> float:
+        """Return the seconds from this run to the next one. They double with each failure in a row."""
+        if succeeded:
             self._retry = FIRST_RETRY
-            await asyncio.sleep(PERIOD)
-        else:
-            pause, self._retry = self._retry, min(2 * self._retry, LAST_RETRY)
-            await asyncio.sleep(pause)
+            return PERIOD
+        pause, self._retry = self._retry, min(2 * self._retry, LAST_RETRY)
+        return pause
 
     async def drop_counted(self, now: datetime) -> bool:
         """Drop all days that are due, and count the outcome. Return False after a failure, which is logged."""

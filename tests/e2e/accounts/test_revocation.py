@@ -13,6 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.e2e.clients.api import User
 from tests.e2e.clients.workspace import Workspace
+from tests.e2e.cluster.extra_gateway import extra_gateway
 
 MAX_DELAY = 1.0
 """Longest time in seconds between the response that confirms a revocation and the close of the last WebSocket."""
@@ -31,11 +32,8 @@ class Account:
 async def gateways(shared_workspace: Workspace) -> AsyncIterator[list[str]]:
     """Start a second gateway, and return the addresses of both."""
     stack = shared_workspace.stack
-    name = await stack.add_replica("gateway")
-    try:
-        yield [stack.service_url("gateway"), stack.service_url(name)]
-    finally:
-        await stack.remove_replica(name)
+    async with extra_gateway(stack, {}) as gateway:
+        yield [stack.url, gateway.url]
 
 
 async def send(url: str, method: str, path: str, tokens: dict[str, Any], **options: Any) -> Any:

@@ -24,6 +24,7 @@ from tests.e2e.clients.editor_group import editing
 from tests.e2e.clients.metrics import Metrics
 from tests.e2e.clients.workspace import Workspace, open_workspace
 from tests.e2e.clients.yjs_driver import YjsDriver
+from tests.e2e.cluster.extra_gateway import extra_gateway
 from tests.e2e.failures.small_disk import small_disk
 from tests.limits import HIGH_LIMITS
 from tests.polling import pause
@@ -471,12 +472,11 @@ async def test_short_live_drill_loses_no_saved_edit(workspace: Workspace) -> Non
     `make chaos CHAOS_ROUNDS=0` runs long drills.
     """
     stack = workspace.stack
-    async with CutLink.open(stack.nats_url("gateway")) as link:
-        name = await stack.add_replica("gateway", settings={"NATS_URL": link.url})
-        try:
-            seed = secrets.randbelow(10**6)
-            print(f"\nseed {seed}")
-            async with LiveDrill.open(workspace, {name: link}, seed, SHORT_DRILL) as drill:
-                await drill.check(await drill.run())
-        finally:
-            await stack.remove_replica(name)
+    async with (
+        CutLink.open(stack.nats_url("gateway")) as link,
+        extra_gateway(stack, {"NATS_URL": link.url}) as gateway,
+    ):
+        seed = secrets.randbelow(10**6)
+        print(f"\nseed {seed}")
+        async with LiveDrill.open(workspace, {gateway.name: link}, seed, SHORT_DRILL) as drill:
+            await drill.check(await drill.run())

@@ -6,7 +6,7 @@ skip (a gap in the clocks). It starts with a byte of flags and content kind. An 
 depends on by client and clock, and ends with its content.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from svgx_yjs.contents import skip_content
@@ -103,6 +103,14 @@ def read_state_vector(state_vector: bytes) -> dict[int, int]:
     return clocks
 
 
+def encode_state_vector(clocks: Mapping[int, int]) -> bytes:
+    """Return the state vector with the next clock of each client."""
+    encoder = Encoder().uint(len(clocks))
+    for client, clock in clocks.items():
+        encoder.uint(client).uint(clock)
+    return encoder.finish()
+
+
 def common_state_vector(state_vectors: Iterable[bytes]) -> bytes:
     """Return the state vector of the content that all documents with these state vectors have. Raises `Malformed`."""
     first, *others = map(read_state_vector, state_vectors)
@@ -111,7 +119,4 @@ def common_state_vector(state_vectors: Iterable[bytes]) -> bytes:
         for client, clock in first.items()
         if all(client in other for other in others)
     }
-    encoder = Encoder().uint(len(common))
-    for client, clock in common.items():
-        encoder.uint(client).uint(clock)
-    return encoder.finish()
+    return encode_state_vector(common)

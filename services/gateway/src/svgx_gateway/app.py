@@ -4,13 +4,11 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import WebSocketRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
-from starlette.websockets import WebSocket
+from starlette.types import ASGIApp
 from starlette_compress import CompressMiddleware, add_compress_type
 
 from svgx_common import metrics, redis
@@ -201,17 +199,6 @@ async def _quotas(bus: Bus, live_canvases: LiveCanvases) -> AsyncIterator[QuotaE
         await notices.stop()
 
 
-@dataclass(frozen=True, slots=True)
-class _Socket:
-    """The ASGI application of an endpoint. Starlette's wrapper of a function keeps 2 kB more for each connection."""
-
-    endpoint: YjsEndpoint | HocuspocusEndpoint
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one WebSocket."""
-        await self.endpoint.serve(WebSocket(scope, receive, send))
-
-
 def _websocket_routes(
     settings: GatewaySettings, sessions: Sessions, limiter: RateLimiter
 ) -> list[WebSocketRoute]:
@@ -219,10 +206,8 @@ def _websocket_routes(
     checks = sessions, allowed, Admission(settings.socket_limits())
     count = limiter.admit_handshake
     return [
-        WebSocketRoute(EVENTS_PATH, _Socket(YjsEndpoint(*checks, count_handshake=count))),
-        WebSocketRoute(
-            HOCUSPOCUS_PATH, _Socket(HocuspocusEndpoint(*checks, count_handshake=count))
-        ),
+        WebSocketRoute(EVENTS_PATH, YjsEndpoint(*checks, count_handshake=count).serve),
+        WebSocketRoute(HOCUSPOCUS_PATH, HocuspocusEndpoint(*checks, count_handshake=count).serve),
     ]
 
 

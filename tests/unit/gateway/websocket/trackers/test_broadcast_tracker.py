@@ -2,8 +2,7 @@
 
 from svgx_common.contract.collab import Broadcast, SyncReply
 from svgx_gateway.websocket.trackers.broadcast_tracker import BroadcastTracker
-from svgx_yjs.lib0 import Encoder
-from svgx_yjs.structure import EMPTY_STATE_VECTOR, read_state_vector
+from svgx_yjs.structure import EMPTY_STATE_VECTOR, encode_state_vector, read_state_vector
 
 
 def reply(sequence: int, vector: bytes, epoch: str = "e") -> SyncReply:
@@ -113,14 +112,6 @@ def test_catch_up_sends_what_a_reply_of_an_ended_holder_lacks() -> None:
     assert tracker.behind.is_set()
     assert read_state_vector(tracker.begin_catch_up()) == {1: 6, 2: 2}
     assert read_state_vector(tracker.begin_catch_up()) == {1: 9, 2: 3}
-
-
-def encode_state_vector(clocks: dict[int, int]) -> bytes:
-    """Return a state vector."""
-    encoder = Encoder().uint(len(clocks))
-    for client, clock in clocks.items():
-        encoder.uint(client).uint(clock)
-    return encoder.finish()
 
 
 def test_broadcast_within_a_catch_up_is_no_gap() -> None:

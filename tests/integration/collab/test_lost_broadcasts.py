@@ -44,6 +44,7 @@ class Client:
         )
         self.reading = asyncio.Event()
         self.reading.set()
+        self.received: list[protocol.Message] = []
         self._doc: Doc[Any] = Doc()
         self._elements: Map[Any] = self._doc.get("elements", type=Map)
         self._changed = asyncio.Event()
@@ -51,6 +52,7 @@ class Client:
     async def send_bytes(self, frame: bytes) -> None:
         await self.reading.wait()
         message = protocol.decode(frame)
+        self.received.append(message)
         if isinstance(message, protocol.DocumentMessage):
             self._doc.apply_update(message.update)
             self._changed.set()
@@ -61,6 +63,11 @@ class Client:
             while dict(self._elements.to_py() or {}) != expected:
                 self._changed.clear()
                 await self._changed.wait()
+
+    def documents(self) -> list[bool]:
+        """Return, for each sync step 2 and each update that the client got, whether it is a sync step 2."""
+        found = (each for each in self.received if isinstance(each, protocol.DocumentMessage))
+        return [each.whole for each in found]
 
 
 @asynccontextmanager
@@ -116,6 +123,27 @@ async def test_broadcast_dropped_by_a_slow_gateway_is_repaired_at_once(
         updates._pending_bytes_limit = 1
         await editor.set("b", "2")
         await client.until_has(a="1", b="2")
+
+
+async def test_joining_client_gets_no_update_before_its_sync(
+    backing: DevStack, bus: Bus, editor: Editor
+) -> None:
+    """An update before the sync would wait for it, and pycrdt loses deletions of such updates. Proves R-SYNC-17."""
+    async with replica(backing), connected(bus, editor.canvas_id) as (live, client):
+        newcomer = Client()
+        writing = asyncio.create_task(newcomer.connection.write())
+        live.connections.add(newcomer.connection)
+        for value in ("1", "2", "3"):
+            await editor.set("a", value)
+            await client.until_has(a=value)
+        assert newcomer.documents() == []
+        await live.sync(newcomer.connection, b"\x00")
+        await newcomer.until_has(a="3")
+        await editor.set("a", "4")
+        await newcomer.until_has(a="4")
+        assert newcomer.documents() == [True, False]
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
 
 
 async def test_replica_that_leaves_a_canvas_broadcasts_the_last_edits(

@@ -19,6 +19,7 @@ from svgx_gateway.websocket.connection import (
     RoleInDoubt,
     RoleState,
 )
+from svgx_gateway.websocket.trackers.broadcast_tracker import Position
 from svgx_gateway.websocket.transport.frames import encode_frame
 from svgx_gateway.websocket.transport.inflow import Inflow, InflowLimits, LargeMessages
 from svgx_yjs import awareness, protocol
@@ -42,15 +43,33 @@ class SlowSocket:
 
 
 def connect(
-    socket: SlowSocket, role: CanvasRole = CanvasRole.EDITOR, *, wants_saved: bool = True
+    socket: SlowSocket,
+    role: CanvasRole = CanvasRole.EDITOR,
+    *,
+    wants_saved: bool = True,
+    has_synced: bool = True,
 ) -> Connection:
     caller = Caller("u", "ann", Role.EDITOR, "s")
-    return Connection(cast(WebSocket, socket), caller, role, wants_saved=wants_saved)
+    connection = Connection(cast(WebSocket, socket), caller, role, wants_saved=wants_saved)
+    if has_synced:
+        connection.follow(None, b"")
+    return connection
 
 
-def broadcast(connection: Connection, message: bytes, vector: bytes) -> bool:
+def broadcast(
+    connection: Connection, message: bytes, vector: bytes, position: Position | None = None
+) -> bool:
     """Broadcast a message to one client."""
-    return connection.broadcast(message, encode_frame(message), vector)
+    return connection.broadcast(message, encode_frame(message), vector, position)
+
+
+async def received(connection: Connection, socket: SlowSocket) -> list[bytes]:
+    """Return the messages that a client gets when it reads all that wait."""
+    writing = asyncio.create_task(connection.write())
+    socket.accept(100)
+    await connection.wait_until_sent()
+    writing.cancel()
+    return socket.frames
 
 
 def role_of(connection: Connection) -> RoleState:
@@ -77,6 +96,41 @@ async def test_slow_client_gets_no_broadcasts_until_its_catch_up(
     assert socket.frames == [b"12345678"]
 
 
+async def test_joining_client_gets_the_broadcasts_that_its_sync_lacks() -> None:
+    """A broadcast waits for the reply to the first sync, and is dropped if the reply includes it. Proves R-SYNC-17."""
+    socket = SlowSocket()
+    connection = connect(socket, has_synced=False)
+    for number in (3, 4, 5):
+        assert broadcast(connection, b"edit %d" % number, b"", Position("a", number))
+    assert broadcast(connection, b"edit of b", b"", Position("b", 1))
+    assert broadcast(connection, b"presence", b"")
+    connection.send(b"reply")
+    assert connection.follow(Position("a", 4), b"v")
+    assert broadcast(connection, b"edit 6", b"", Position("a", 6))
+    assert await received(connection, socket) == [
+        b"presence",
+        b"reply",
+        b"edit 5",
+        b"edit of b",
+        b"edit 6",
+    ]
+
+
+async def test_joining_client_with_too_much_to_come_gets_a_catch_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Waiting broadcasts are bounded. The catch-up starts from the content of the sync. Proves R-SYNC-17 and R-SYNC-10."""
+    monkeypatch.setattr(module, "SLOW_BYTES", 10)
+    socket = SlowSocket()
+    connection = connect(socket, has_synced=False)
+    for number in range(1, 5):
+        assert broadcast(connection, b"12345", b"", Position("a", number))
+    connection.send(b"reply")
+    assert not connection.follow(Position("a", 1), b"v")
+    assert connection.begin_catch_up() == b"v"
+    assert await received(connection, socket) == [b"reply"]
+
+
 async def test_message_is_written_at_once_unless_an_earlier_one_waits() -> None:
     """A client that reads needs no queue. No message overtakes one that waits in the queue."""
     socket, written = SlowSocket(), list[bytes]()
@@ -95,6 +149,7 @@ async def test_message_is_written_at_once_unless_an_earlier_one_waits() -> None:
         wants_saved=False,
         write_frame=write_frame,
     )
+    connection.follow(None, b"")
     writing = asyncio.create_task(connection.write())
     connection.send(b"a")
     keeps_up = False

@@ -32,7 +32,7 @@ from svgx_gateway.websocket.links.replica_links import ReplicaLinks
 from svgx_gateway.websocket.live_presence import LivePresence
 from svgx_gateway.websocket.outbox import Outbox
 from svgx_gateway.websocket.shared_sync import SharedSync
-from svgx_gateway.websocket.trackers.broadcast_tracker import BroadcastTracker
+from svgx_gateway.websocket.trackers.broadcast_tracker import BroadcastTracker, Position
 from svgx_gateway.websocket.transport.frames import encode_frame
 from svgx_yjs import protocol
 from svgx_yjs.structure import EMPTY_STATE_VECTOR, EMPTY_UPDATE
@@ -152,9 +152,18 @@ class LiveCanvas:
             connection.send_frame(shared.message, shared.frame)
             turn.size = len(shared.message)
             turn.is_full = state_vector == EMPTY_STATE_VECTOR
+            self._follow(connection, Position(reply.epoch, reply.sequence), reply.state_vector)
         if connection.answers_sync:
             connection.ask_for_edits(reply.state_vector, reply.epoch)
         self.presence.welcome(connection, reply.awareness)
+
+    def follow_without_sync(self, connection: Connection) -> None:
+        """Send broadcasts to a client that began with another message than a sync step 1."""
+        self._follow(connection, None, EMPTY_STATE_VECTOR)
+
+    def _follow(self, connection: Connection, reply: Position | None, vector: bytes) -> None:
+        if not connection.follow(reply, vector):
+            self._background.start("catch up a client", self._catch_up_client(connection))
 
     async def request_client_state(self, connection: Connection) -> None:
         """Ask a client that has become an editor for the updates that the server lacks.
@@ -195,21 +204,28 @@ class LiveCanvas:
             self._tracker.record_announcement(broadcast.epoch)
             return
         self.outbox.locate(broadcast.epoch)
-        self._broadcast(protocol.encode_update(broadcast.update))
+        position = Position(broadcast.epoch, broadcast.sequence)
+        self._broadcast(protocol.encode_update(broadcast.update), position)
         self._tracker.record_broadcast(broadcast)
 
     def receive_presence(self, update: bytes) -> None:
         """Send an awareness update of the holder to all connections."""
         self.presence.forward(update)
 
-    def _broadcast(self, message: bytes) -> None:
-        self._broadcast_to(message, self.connections)
+    def _broadcast(self, message: bytes, position: Position) -> None:
+        """Send edits of the holder to all connections."""
+        self._broadcast_to(message, self.connections, position)
 
-    def _broadcast_to(self, message: bytes, connections: Collection[Connection]) -> None:
+    def _broadcast_to(
+        self,
+        message: bytes,
+        connections: Collection[Connection],
+        position: Position | None = None,
+    ) -> None:
         FRAMES.inc(len(connections))
         frame, vector = encode_frame(message), self._tracker.vector
         for connection in connections:
-            if not connection.broadcast(message, frame, vector):
+            if not connection.broadcast(message, frame, vector, position):
                 self._background.start("catch up a client", self._catch_up_client(connection))
 
     async def _catch_up_client(self, connection: Connection) -> None:
@@ -247,7 +263,8 @@ class LiveCanvas:
             tracker.behind.clear()
             return
         if reply.update != EMPTY_UPDATE:
-            self._broadcast(protocol.encode_update(reply.update))
+            position = Position(reply.epoch, reply.sequence)
+            self._broadcast(protocol.encode_update(reply.update), position)
         # The vector may advance although a lagging client has less: that client's connection keeps its older vector.
         tracker.record_catch_up(reply, suspected_gaps)
         if reply.epoch != tracker.informed_epoch:

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from opentelemetry.trace import SpanContext
@@ -19,6 +19,7 @@ from svgx_common.contract.storage.quotas import QuotaStatus, Use
 from svgx_common.messaging.caller import Caller
 from svgx_gateway.memory.outgoing import Outgoing, Turn
 from svgx_gateway.websocket.trackers.awareness_owner import AwarenessOwner
+from svgx_gateway.websocket.trackers.broadcast_tracker import Position
 from svgx_gateway.websocket.trackers.saved_counter import SavedCounter
 from svgx_gateway.websocket.transport.frames import encode_frame
 from svgx_gateway.websocket.transport.inflow import Inflow
@@ -48,6 +49,30 @@ class Closing:
     reason: str
 
 
+@dataclass(slots=True)
+class Joining:
+    """The flow to a client before the reply to its first sync step 1. Broadcasts of edits wait for the reply.
+
+    Without the reply, the client could not integrate them. pycrdt, which some clients use, loses deletions then.
+    """
+
+    waiting: list[tuple[Position, bytes, bytes]] = field(default_factory=list)
+    """The position, the message and the frame of each broadcast."""
+    size: int = 0
+    """Bytes of the messages."""
+    is_complete: bool = True
+    """False when broadcasts were dropped, because more than `SLOW_BYTES` waited."""
+
+    def add(self, position: Position, message: bytes, frame: bytes) -> None:
+        """Keep a broadcast."""
+        self.size += len(message)
+        if self.size > SLOW_BYTES:
+            self.is_complete = False
+            self.waiting.clear()
+        elif self.is_complete:
+            self.waiting.append((position, message, frame))
+
+
 @dataclass(frozen=True, slots=True)
 class Live:
     """The flow to a client that gets all broadcasts."""
@@ -68,7 +93,7 @@ class Ended:
     """The flow of a connection that has ended: nothing is sent any more."""
 
 
-Flow = Live | Lagging | Ended
+Flow = Joining | Live | Lagging | Ended
 """The delivery of broadcasts to one client."""
 
 
@@ -157,7 +182,7 @@ class Connection:
         self._limit_viewer()
         self._role_is_known: asyncio.Event | None = None
         """Set when `_role` is a `KnownRole` again; None before the first doubt, because an event takes 0.8 kB."""
-        self._flow: Flow = Live()
+        self._flow: Flow = Joining()
         self._backlog: _Backlog | None = None
         """The messages that wait for the client; None until a message waits, because most clients are never behind."""
         self._begin_writing: Callable[[], None] | None = None
@@ -255,10 +280,37 @@ class Connection:
         while isinstance(self._role, RoleInDoubt) and self._role_is_known is not None:
             await self._role_is_known.wait()
 
-    def broadcast(self, message: bytes, frame: bytes, vector: bytes) -> bool:
+    @property
+    def is_joining(self) -> bool:
+        """Return whether the client waits for the reply to its first sync step 1, or has not sent it yet."""
+        return isinstance(self._flow, Joining)
+
+    def follow(self, reply: Position | None, vector: bytes) -> bool:
+        """Deliver broadcasts from now on. First send those that waited, without those that the reply includes.
+
+        `reply` is the position of the sync reply that the client got; None without a reply. `vector` is the state
+        vector of the content that the client has. Return False when broadcasts were dropped, so that the client needs
+        a catch-up from `vector`.
+        """
+        joining = self._flow
+        if not isinstance(joining, Joining):
+            return True
+        if not joining.is_complete:
+            self._flow = Lagging(time.monotonic(), vector)
+            return False
+        self._flow = Live()
+        for position, message, frame in joining.waiting:
+            if reply is None or not reply.includes(position):
+                self.send_frame(message, frame)
+        return True
+
+    def broadcast(
+        self, message: bytes, frame: bytes, vector: bytes, position: Position | None = None
+    ) -> bool:
         """Send a broadcast. Return False when the client begins to lag, and needs a catch-up from `vector`.
 
-        `frame` is the encoded message. It is the same for all clients.
+        `frame` is the encoded message. It is the same for all clients. `position` is the position of a broadcast of
+        edits; None for presence, which does not wait for the client's first sync.
         """
         match self._flow:
             case Live():
@@ -266,6 +318,11 @@ class Connection:
                     self._flow = Lagging(time.monotonic(), vector)
                     return False
                 self.send_frame(message, frame)
+            case Joining() as joining:
+                if position is not None:
+                    joining.add(position, message, frame)
+                elif self._queued_bytes <= SLOW_BYTES:
+                    self.send_frame(message, frame)
             case Lagging(since=since):
                 if time.monotonic() - since > LAGGING_SECONDS:
                     self.close(Close.OVERLOADED, "too slow to follow the canvas")
@@ -279,7 +336,7 @@ class Connection:
             case Lagging(vector=vector):
                 self._flow = Live()
                 return vector
-            case Live() | Ended():
+            case Joining() | Live() | Ended():
                 return None
 
     def send(self, message: bytes) -> None:

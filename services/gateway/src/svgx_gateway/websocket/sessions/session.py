@@ -57,6 +57,8 @@ class Session:
     async def handle(self, message: protocol.Message) -> None:
         """Handle one message. Raises `Malformed`, and the errors of its operation."""
         connection, canvas = self.connection, self.canvas
+        if connection.is_joining and not isinstance(message, protocol.SyncStep1):
+            canvas.follow_without_sync(connection)
         match message:
             case protocol.SyncStep1(state_vector):
                 user_id = connection.caller.user_id

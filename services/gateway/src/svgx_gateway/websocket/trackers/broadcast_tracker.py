@@ -20,6 +20,10 @@ class Position:
     epoch: str
     sequence: int
 
+    def includes(self, other: "Position") -> bool:
+        """Return whether a document at this position certainly has the broadcast at the other position."""
+        return self.epoch == other.epoch and self.sequence >= other.sequence
+
 
 class BroadcastTracker:
     """The tracker of one canvas. Its caller records each broadcast and each sync reply of the holder."""

@@ -119,7 +119,7 @@ async def test_joining_client_gets_the_broadcasts_that_its_sync_lacks() -> None:
 async def test_joining_client_with_too_much_to_come_gets_a_catch_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Waiting broadcasts are bounded. The catch-up starts from the content of the sync. Proves R-SYNC-17 and R-SYNC-10."""
+    """Waiting broadcasts are bounded. The catch-up starts from the content of the sync. Proves R-SYNC-17, R-SYNC-10."""
     monkeypatch.setattr(module, "SLOW_BYTES", 10)
     socket = SlowSocket()
     connection = connect(socket, has_synced=False)

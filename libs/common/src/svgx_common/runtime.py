@@ -348,14 +348,15 @@ class _ServiceProcess(Generic[Settings]):
                     await self._stop_serving()
                 await responder.drain()
         except TimeoutError:
-            log.error("could not finish all requests within the drain time")
+            # Warnings, because the usual cause is a failure of another process. Clients repeat what was not finished.
+            log.warning("could not finish all requests within the drain time")
         if service.drain is not None:
             # Hand over even after a timeout, because other replicas then take over faster.
             try:
                 async with asyncio.timeout(GRACE_SECONDS):
                     await service.drain()
             except TimeoutError:
-                log.error("could not hand over all resources within the drain time")
+                log.warning("could not hand over all resources within the drain time")
         left = ReplicaLeft.model_validate({"service": self._service, "replica": self._replica_id})
         with contextlib.suppress(SvgxError):
             await bus.broadcast(REPLICA_LEFT, left)

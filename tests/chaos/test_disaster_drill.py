@@ -114,7 +114,7 @@ async def _contents(session: ApiSession, canvas_ids: list[str]) -> dict[str, byt
 
 
 async def _draw(workspace: Workspace, before: Before) -> list[str]:
-    """Create users and canvases with content. Return the ids of the canvases."""
+    """Create users and canvases with content, and delete one canvas. Return the ids of the other canvases."""
     for _ in range(USERS):
         await workspace.create_user()
     ids = []

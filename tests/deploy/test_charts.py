@@ -1,4 +1,4 @@
-"""The charts with Helm 3 and Helm 4: every values file, refused values, and everything that is generated from them."""
+"""The charts with Helm 3 and Helm 4: every values file, refused values, and the files generated from the charts."""
 
 from typing import Any
 
@@ -103,10 +103,10 @@ def of_kind(found: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
         ("svgx", "postgresql.maxConnection=5", "maxConnection"),
     ],
 )
-def test_misspelt_value_is_refused_with_its_name(
+def test_invalid_value_is_refused_with_its_name(
     helm: Helm, chart: str, setting: str, named: str
 ) -> None:
-    """The schema permits only the values that exist."""
+    """The schema permits only the values of the chart, and only their types."""
     with pytest.raises(HelmError, match=named):
         helm.template(chart, "--set", setting)
 
@@ -186,7 +186,7 @@ def test_own_service_account_is_used_by_the_pods(helm: Helm) -> None:
     assert account["metadata"]["name"] == pod["serviceAccountName"] == "team-auth"
 
 
-def test_labels_and_annotations_of_an_installation_replace_none_of_the_charts(helm: Helm) -> None:
+def test_custom_labels_and_annotations_do_not_override_those_of_the_chart(helm: Helm) -> None:
     """Kubernetes refuses a Deployment with other labels than its selector."""
     found = render_alone(
         helm,

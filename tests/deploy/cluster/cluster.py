@@ -21,7 +21,7 @@ RESTRICTED = {
 
 
 class CommandError(Exception):
-    """The error output of a command that failed."""
+    """A command that failed. The text is the command line, its output and its error output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,10 @@ class Cluster:
         } - _IN_EACH_NAMESPACE
 
     def cluster_objects(self) -> set[str]:
-        """Return kind and name of all objects outside of namespaces, except volumes and namespaces."""
+        """Return kind and name of all objects outside of namespaces.
+
+        Namespaces, volumes and component statuses are left out.
+        """
         types = self.kubectl(
             *("api-resources", "--namespaced=false", "--verbs", "list,get", "--output", "name")
         ).split()

@@ -43,7 +43,7 @@ async def test_docs_page_loads_files_of_the_gateway_only(changed_stack: DevStack
 
 
 async def test_root_redirects_a_browser_to_the_docs_page(changed_stack: DevStack) -> None:
-    """Only GET is redirected, to a path of the same host. Proves R-HTTP-12."""
+    """A GET is redirected to a path of the same host, and a POST is refused. Proves R-HTTP-12."""
     async with httpx.AsyncClient(base_url=changed_stack.url, timeout=60) as http:
         redirect = await http.get("/")
         assert (redirect.status_code, redirect.headers["location"]) == (307, "/docs")
@@ -187,12 +187,12 @@ async def test_every_example_request_gets_a_described_response(
         user = api.session(account["username"], passwords["new_password"])
         session_id = (await user.request("GET", "/auth/sessions/")).json()["items"][0]["id"]
         await send("delete", "/auth/sessions/{session_id}", user, session_id=session_id)
-        for_admins = "/admin/users/{user_id}/sessions/"
+        sessions_path = "/admin/users/{user_id}/sessions/"
         await api.session(account["username"], passwords["new_password"]).access_token()
-        listed = await admin.request("GET", for_admins.format(user_id=created["id"]))
+        listed = await admin.request("GET", sessions_path.format(user_id=created["id"]))
         session_id = listed.json()["items"][0]["id"]
         await send(
-            "delete", f"{for_admins}{{session_id}}", user_id=created["id"], session_id=session_id
+            "delete", f"{sessions_path}{{session_id}}", user_id=created["id"], session_id=session_id
         )
         await send(
             "post", "/auth/logout", api.session(account["username"], passwords["new_password"])

@@ -11,9 +11,10 @@ from svgx_common.contract.errors import Overloaded, SvgxError, TooManyRequests
 
 
 class Gate:
-    """A queue, and requests that keep their slots until the test releases them.
+    """A password queue, and its requests. Each request keeps its slot until the test releases it.
 
-    `served` has the customers of the requests that have got a slot, in their order.
+    A customer is a network or a user. `served` has the customer of each request that got a slot, in the order of the
+    slots.
     """
 
     def __init__(self, *, slots: int = 1, waiting: int = 4) -> None:
@@ -55,7 +56,7 @@ class Gate:
 
 
 @contextlib.asynccontextmanager
-async def gate(*, slots: int = 1, waiting: int = 4) -> AsyncIterator[Gate]:
+async def open_gate(*, slots: int = 1, waiting: int = 4) -> AsyncIterator[Gate]:
     made = Gate(slots=slots, waiting=waiting)
     try:
         yield made
@@ -87,11 +88,11 @@ def refusal(task: asyncio.Task[None]) -> SvgxError:
 )
 async def test_networks_take_turns(sent: str, served: str) -> None:
     """Proves R-AUTH-40: networks take turns, in the order of their first log-in that waits."""
-    async with gate() as queue:
+    async with open_gate() as gate:
         for network in sent:
-            await queue.request(network)
-        await queue.release(len(sent))
-        assert "".join(queue.served) == served
+            await gate.request(network)
+        await gate.release(len(sent))
+        assert "".join(gate.served) == served
 
 
 @pytest.mark.parametrize(
@@ -111,11 +112,11 @@ async def test_networks_take_turns(sent: str, served: str) -> None:
 async def test_full_queue_refuses_the_network_with_the_most_log_ins(
     waiting: str, newcomer: str, refused: str, error: type[SvgxError]
 ) -> None:
-    """Proves R-AUTH-40: a full queue refuses at once, and makes room for a network with fewer log-ins."""
-    async with gate() as queue:
-        await queue.request("first")
-        tasks = [(network, await queue.request(network)) for network in waiting]
-        last = await queue.request(newcomer)
+    """Proves R-AUTH-40: a full queue refuses at once, or makes room for a network with at least two fewer log-ins."""
+    async with open_gate() as gate:
+        await gate.request("first")
+        tasks = [(network, await gate.request(network)) for network in waiting]
+        last = await gate.request(newcomer)
         done = [(network, task) for network, task in (*tasks, ("newcomer", last)) if task.done()]
         assert [network for network, _ in done] == [refused]
         assert type(refusal(done[0][1])) is error
@@ -123,49 +124,49 @@ async def test_full_queue_refuses_the_network_with_the_most_log_ins(
 
 async def test_signed_in_callers_come_before_log_ins() -> None:
     """Proves R-AUTH-40: a full queue of log-ins neither refuses nor delays a signed-in caller."""
-    async with gate() as queue:
+    async with open_gate() as gate:
         for network in "abcde":
-            await queue.request(network)
-        admin = await queue.request("admin", signed_in=True)
+            await gate.request(network)
+        admin = await gate.request("admin", signed_in=True)
         assert not admin.done()
-        await queue.release(2)
-        assert queue.served == ["a", "admin", "b"]
+        await gate.release(2)
+        assert gate.served == ["a", "admin", "b"]
 
 
 @pytest.mark.parametrize(("waiting", "newcomer"), [("aaaa", "a"), ("abcd", "e"), ("abcd", "a")])
 async def test_full_lane_of_signed_in_callers_refuses_with_429(waiting: str, newcomer: str) -> None:
-    """Proves R-AUTH-40: the refusal opens no circuit, because it is not a failure of the service."""
-    async with gate() as queue:
+    """Proves R-AUTH-40: a 429 is not a failure for the gateway's circuit breaker. A 503 may be one."""
+    async with open_gate() as gate:
         for user in ("first", *waiting):
-            await queue.request(user, signed_in=True)
-        assert type(refusal(await queue.request(newcomer, signed_in=True))) is TooManyRequests
+            await gate.request(user, signed_in=True)
+        assert type(refusal(await gate.request(newcomer, signed_in=True))) is TooManyRequests
 
 
 async def test_slots_bound_the_requests_that_run() -> None:
     """Proves R-AUTH-40: as many requests run as there are slots."""
-    async with gate(slots=3) as queue:
+    async with open_gate(slots=3) as gate:
         for _ in range(6):
-            await queue.request("a")
-        assert len(queue.served) == 3
+            await gate.request("a")
+        assert len(gate.served) == 3
 
 
 async def test_cancelled_request_frees_its_place() -> None:
     """Proves R-AUTH-40: a request that is cancelled while it waits, or at its turn, does not keep a place or a slot."""
-    async with gate() as queue:
-        await queue.request("a")
-        waiting = [await queue.request(network) for network in "bbcd"]
+    async with open_gate() as gate:
+        await gate.request("a")
+        waiting = [await gate.request(network) for network in "bbcd"]
         waiting[1].cancel()
         waiting[2].cancel()
-        await queue.settle()
-        next_request = await queue.request("e")
-        await queue.request("f")
-        await queue.release(2)
-        assert queue.served == ["a", "b", "d"]
-        queue._release.put_nowait(None)
+        await gate.settle()
+        next_request = await gate.request("e")
+        await gate.request("f")
+        await gate.release(2)
+        assert gate.served == ["a", "b", "d"]
+        gate._release.put_nowait(None)
         await asyncio.sleep(0)  # "d" ends, and the turn of "e" comes
         next_request.cancel()
-        await queue.settle()
-        assert queue.served == ["a", "b", "d", "f"]
+        await gate.settle()
+        assert gate.served == ["a", "b", "d", "f"]
 
 
 async def test_failed_work_frees_its_slot() -> None:

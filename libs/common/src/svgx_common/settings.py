@@ -73,7 +73,10 @@ WRONG_SETTING = 2
 
 
 class WrongSetting(Exception):
-    """A setting that a server refuses, such as a wrong password. It ends the start with one line and status 2."""
+    """A setting that proves wrong when the process uses it, such as a password that a server refuses.
+
+    The process ends with one line and status 2.
+    """
 
     def __init__(self, variable: str, text: str) -> None:
         """Create the error. The text must not contain the value, which may be a secret."""
@@ -130,7 +133,7 @@ class _Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Give the environment priority over the configuration file. `load` passes the file's values as arguments."""
+        """Give the environment priority over the configuration file, whose values `examine` passes as arguments."""
         return _Environment(settings_cls), init_settings
 
 
@@ -241,7 +244,7 @@ def examine(kind: type[Settings]) -> tuple[Settings | None, list[str]]:
             if setting in content.values:
                 key = ".".join([content.keys[setting], *(str(part) for part in item["loc"][1:])])
                 lines.append(f"{config_file.VARIABLE}: {path}: {key}: {item['msg']}")
-            elif setting not in content.keys:  # otherwise `content.errors` has it already
+            elif setting not in content.keys:  # otherwise `content.errors` names the mistake
                 text = item["msg"]
                 if item["type"] in _JSON_TYPES and len(item["loc"]) == 1:
                     text += ", written as JSON"

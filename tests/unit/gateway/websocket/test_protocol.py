@@ -111,7 +111,7 @@ async def test_open_connection_keeps_the_headers_of_its_handshake_once() -> None
 
 
 async def test_frame_is_written_only_to_an_open_connection_that_reads() -> None:
-    """A frame before the accept or after the close would break the protocol, and a slow client must not queue frames.
+    """A frame before the accept or after the close would break the protocol. Frames must not pile up for a slow client.
 
     Proves R-SYNC-10.
     """
@@ -357,7 +357,7 @@ async def test_small_and_large_messages_alternate() -> None:
         for _ in range(2):
             await socket.send(encode_frame(0x2, b"small") + large[:40_000])
             assert await socket.receive() == b"small"
-            # Memory is reserved for the arrived bytes and a step.
+            # Memory is reserved for the arrived bytes, and for the next step of 100 bytes.
             assert 0 < memory.used <= 40_100
             # The end of one large message, and the beginning of the next one.
             await socket.send(large[40_000:] + large[:40_000])
@@ -368,10 +368,10 @@ async def test_small_and_large_messages_alternate() -> None:
     assert memory.used == 0
 
 
-async def test_large_message_that_stops_is_closed_with_1013_without_a_further_byte(
+async def test_large_message_that_stops_arriving_is_closed_with_1013(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A waiting message gets the memory of the closed connection. Proves R-SOCKET-3."""
+    """The close needs no further byte. A waiting message gets the memory of the connection. Proves R-SOCKET-3."""
     monkeypatch.setattr(module, "MEASURE_SECONDS", 0.02)
     monkeypatch.setattr(inflow_module, "SLOW_SECONDS", 0.1)
     memory = LargeMessages(100_000, threshold=100)

@@ -38,7 +38,7 @@ FRAME_PER_PARTICIPANT = 0.00005
 """Seconds that each participant adds to `FRAME`: clients of a large room receive fewer and larger broadcasts."""
 
 SLOWEST_FRAME = 0.1
-"""The longest time between two broadcasts, in seconds."""
+"""The longest frame, in seconds. After a long transaction, a canvas may pause for longer (see `Pace`)."""
 
 PRESENCE_FRAMES = 2
 """Frames between two broadcasts of a canvas's presence, because cursors matter less than edits."""
@@ -85,7 +85,7 @@ class Broadcaster:
             await self.broadcast_changes(held, presence=held.presence_at <= now)
             held.broadcast_at = now + max(frame, held.room.seconds_until_due)
             if held.presence_at <= now:
-                # Half a frame less, because the frames are not exact.
+                # Timers are not exact: the presence must be due at the second frame from now.
                 held.presence_at = now + (PRESENCE_FRAMES - 0.5) * frame
             elif held.participants.has_changes and not held.is_released:
                 self._changed.add(held)

@@ -37,7 +37,7 @@ from svgx_workers.pool import Workers
 log = structlog.get_logger(__name__)
 
 EDIT_ATTEMPTS = 5
-"""Attempts to replace the content of a canvas while its holder does not answer."""
+"""Attempts to replace the content of a canvas while collab does not answer or is overloaded."""
 
 EDIT_PAUSE = 2.0
 """Seconds between two attempts."""
@@ -76,8 +76,9 @@ class BackupRestorer:
     async def restore(self, task: Task) -> None:
         """Restore the backup of a task, or the rest of it.
 
-        Raises `Refused` or `Damaged` before anything is changed, `TargetFailed`, and `Unavailable` while the database
-        or another service is not reachable.
+        Raises `Refused` or `Damaged`, after the first change only if the backup was damaged after its verification.
+        Also raises `TargetFailed`, and `Unavailable` or `DeadlineExceeded` while the database or another service does
+        not answer.
         """
         record = await self._database.row("restore_record", task.subject_id)
         assert record is not None
@@ -110,7 +111,7 @@ class BackupRestorer:
     async def _restore_users(
         self, task: Task, chain: Chain, after: str, refused: "_Refused"
     ) -> None:
-        """Add the accounts after an id that do not exist. The record names those that could not be added."""
+        """Add the missing accounts with ids after `after`. The record names the accounts that could not be added."""
         async for accounts in chain.accounts():
             if accounts[-1].id <= after:
                 continue
@@ -150,8 +151,8 @@ class BackupRestorer:
     ) -> tuple[RestoreOutcome, str | None]:
         """Restore one canvas. Return the outcome, and a detail for admins or None.
 
-        Raises `Unavailable` or `DeadlineExceeded` only while the database does not answer or no worker can be started.
-        Any other error fails only this canvas.
+        Raises `Unavailable` or `DeadlineExceeded` only while the database does not answer or no worker can be started,
+        and `TaskLost` when another replica has the task. Other errors of a service or a worker fail only this canvas.
         """
         try:
             return await self._restore_canvas(task, record, canvas)
@@ -199,7 +200,7 @@ class BackupRestorer:
     ) -> tuple[RestoreOutcome, str | None]:
         """Give an existing canvas the name and the content of the backup.
 
-        `deleted`: the canvas was deleted before this call, which makes it a live canvas again.
+        `deleted`: the canvas is deleted at present. The call also undoes the deletion.
         """
         facts = canvas.facts
         async with self._tasks.step(task) as session:
@@ -254,7 +255,7 @@ class BackupRestorer:
         return True, detail
 
     async def _ask_patiently(self, request: ReplaceContentRequest) -> None:
-        """Ask for the edit, and repeat the request while the holder does not answer.
+        """Ask collab for the edit, and repeat the request while collab does not answer or is overloaded.
 
         A repeated edit changes nothing.
         """
@@ -280,7 +281,8 @@ class BackupRestorer:
 class _Refused:
     """The accounts that could not be added. The record has them, so that a continued restore keeps them.
 
-    `names` are the first `MAX_REFUSED_NAMED` of the `count` accounts, each with the reason, or None without any.
+    `names` is a text that names the first `MAX_REFUSED_NAMED` of the `count` accounts, each with the field that another
+    account has. It is None while no account was refused.
     """
 
     count: int

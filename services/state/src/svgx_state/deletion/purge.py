@@ -58,7 +58,10 @@ class PurgeStep:
 
 
 class Purge:
-    """The removal of the canvases that were deleted more than `retention_days` days ago."""
+    """The removal of the canvases that are due.
+
+    A canvas is due when `begin` was called for it, or more than `retention_days` days after it was deleted.
+    """
 
     def __init__(self, database: Database, retention_days: int) -> None:
         self._database = database
@@ -109,7 +112,7 @@ class Purge:
             return await _remove_rows(session, due["id"])
 
     async def work(self) -> None:
-        """Remove all canvases that are due, then wait. This is a step to repeat in the background."""
+        """Remove all canvases that are due, and wait for the next search. A background task repeats this call."""
         try:
             while await self.step() is not None:
                 await self._wait(PAUSE)

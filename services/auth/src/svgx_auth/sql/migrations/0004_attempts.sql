@@ -1,7 +1,8 @@
--- Failed attempts to log in. The table is unlogged, because a crash of the server loses only the waits for the next
--- attempts.
+-- Failed attempts to log in or to confirm a password. The table is unlogged, because a crash of the server loses only
+-- the waits for the next attempts.
 CREATE UNLOGGED TABLE attempt (
-    -- A hash of the entered name (users may enter a password by mistake), an address, or an account's id.
+    -- Contains a network, an account's id, or a hash of the account's id or of an unknown name. The name is hashed,
+    -- because users may enter a password by mistake.
     key text PRIMARY KEY,
     failures integer NOT NULL,
     last_at timestamptz NOT NULL

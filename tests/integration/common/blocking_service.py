@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -21,6 +22,9 @@ from svgx_common.contract.state import CANVAS_ACCESS_CHANGED, JOURNAL_LOAD, Load
 from svgx_common.messaging.responder import Call
 from svgx_common.runtime import Runtime, Service
 from svgx_common.settings import ServiceSettings
+from tests.polling import pause
+
+log = structlog.get_logger(__name__)
 
 RELEASE = "svgx.state.test.release"
 """The subject of a message that releases all answers."""
@@ -35,12 +39,14 @@ EVENTS = "svgx.canvas.*.access"
 class BlockingSettings(ServiceSettings):
     """`serve_pages` adds an HTTP application with one page; `linger` makes the drain block for ever.
 
+    With `wait_for_loss`, the service waits at its start until the connection to NATS is lost.
     `metrics_port` is a separate port for the metrics.
     """
 
     serve_pages: bool = False
     metrics_port: int | None = None
     linger: bool = False
+    wait_for_loss: bool = False
 
 
 @contextlib.asynccontextmanager
@@ -87,6 +93,10 @@ async def build(runtime: Runtime[BlockingSettings]) -> AsyncIterator[Service]:
     await bus.listen(BREAK, break_connection)
     for operation in operations_of("state"):
         runtime.responder.answer(operation, load if operation is JOURNAL_LOAD else find_nothing)
+    if runtime.settings.wait_for_loss:
+        log.info("waiting for the loss of nats")
+        while bus.connected:
+            await pause()
     yield Service(
         asgi=Starlette(routes=[Route("/page", page)]) if runtime.settings.serve_pages else None,
         before_drain=before_drain,

@@ -226,6 +226,20 @@ async def test_service_without_nats_reports_starting_and_ends_on_sigterm() -> No
     assert sum("nats is not reachable" in line for line in service.lines) == 1
 
 
+async def test_service_that_loses_nats_at_its_start_becomes_ready_later(tmp_path: Path) -> None:
+    """The process waits for NATS and logs no error, because NATS may restart at any time. Proves R-BUS-9."""
+    port = ports.choose()
+    async with AsyncExitStack() as stack:
+        async with nats_server(tmp_path, "", port=port) as url:
+            service = await stack.enter_async_context(running(NATS_URL=url, WAIT_FOR_LOSS="1"))
+            await service.wait_for_log("waiting for the loss of nats")
+        await service.wait_for_log("nats was lost during the start; the service waits for it")
+        async with nats_server(tmp_path, "", port=port):
+            await service.wait_for_log("ready")
+            service.terminate()
+            assert await service.wait_ended() == 0
+
+
 SEED = UserKey.generate()
 
 

@@ -28,7 +28,7 @@ from svgx_common.background import BackgroundTasks
 from svgx_common.configuration import command_line, telemetry_variables
 from svgx_common.configuration.build import BuildId, build_of
 from svgx_common.configuration.command_line import Command
-from svgx_common.contract.errors import SvgxError
+from svgx_common.contract.errors import DeadlineExceeded, SvgxError, Unavailable
 from svgx_common.contract.operation import Empty
 from svgx_common.contract.transport import (
     DRAIN_ORDER,
@@ -56,6 +56,9 @@ log = structlog.get_logger(__name__)
 
 GC_THRESHOLD = 10_000
 """New objects between two runs of the garbage collector. With Python's default of 700 it runs every two requests."""
+
+SETTLE_PAUSE = 1.0
+"""The most seconds between two attempts of a starting service to reach NATS again."""
 
 GRACE_SECONDS = 5.0
 """Seconds after `DRAIN_SECONDS` until unfinished work is given up, and the time limit of `Service.drain`."""
@@ -299,7 +302,7 @@ class _ServiceProcess(Generic[Settings]):
                 await self._answer_health(bus)
                 await self._obey_drain(bus)
                 await responder.start()
-                await bus.settle()
+                await _settle(bus)
                 freeze_startup_objects()
                 self._health.phase = Phase.READY
                 log.info("ready", port=self._port)
@@ -408,6 +411,18 @@ def _uvicorn_config(application: ASGIApp, websocket: WebSocketOptions | None) ->
         config.ws_ping_interval = websocket.ping_interval
         config.ws_ping_timeout = websocket.ping_timeout
     return config
+
+
+async def _settle(bus: Bus) -> None:
+    """Wait until NATS has processed all subscriptions. NATS may stop meanwhile, and come back."""
+    while True:
+        try:
+            await bus.settle()
+        except (Unavailable, DeadlineExceeded):
+            log.info("nats was lost during the start; the service waits for it")
+            await bus.wait_connected(SETTLE_PAUSE)
+        else:
+            return
 
 
 def freeze_startup_objects() -> None:

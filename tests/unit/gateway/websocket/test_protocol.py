@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import json
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -90,6 +91,25 @@ async def test_fragmented_message_uses_memory_for_its_bytes_only() -> None:
         assert await message == b"begin" + b"x" * 30_000 + b"end"
         writer.close()
     assert used_bytes < 300_000
+
+
+async def test_handshake_in_progress_is_refused_with_503_when_the_gateway_stops() -> None:
+    """The client tries another gateway. A 500 would look like a fault of this one. Proves R-FAIL-11."""
+    connecting = asyncio.get_running_loop().create_future()
+
+    async def app(scope: Scope, receive: Receive, _: Send) -> None:
+        await receive()
+        connecting.set_result(scope[WRITE_FRAME].__self__)
+        await asyncio.Event().wait()
+
+    async with serving(app, WebSocketLimits()) as connect, asyncio.timeout(10):
+        reader, writer = await connect()
+        writer.write(HANDSHAKE)
+        (await connecting).shutdown()
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503 ")
+        assert json.loads(await reader.read())["code"] == "unavailable"
+        writer.close()
 
 
 async def test_open_connection_keeps_the_headers_of_its_handshake_once() -> None:

@@ -9,6 +9,7 @@ from svgx_common.contract.errors import (
     Internal,
     MethodNotAllowed,
     SvgxError,
+    Unavailable,
 )
 
 SUBPROTOCOL = "svgx"
@@ -42,5 +43,7 @@ def refusal(status: int, text: str) -> SvgxError:
             return HeadersTooLarge(detail)
         case 500:
             return Internal()
+        case 503:
+            return Unavailable("the service is stopping; try again")
         case _:
             return BadRequest(detail)

@@ -328,6 +328,11 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
             self.transport.write_eof()
         self.close_timer = self.loop.call_later(self.close_timeout, self.transport.close)
 
+    def shutdown(self) -> None:
+        """Close the connection because the gateway stops. A handshake that is not answered yet is refused with 503."""
+        self.conn.is_stopping = True
+        super().shutdown()
+
     def send_keepalive_ping(self) -> None:
         """Send a ping, and begin to watch whether the client sends or reads bytes."""
         self._progress = False
@@ -393,9 +398,13 @@ class _LimitedServerProtocol(ServerProtocol):
         self.parser = self.parse()
         next(self.parser)  # start it, as `ServerProtocol` did with its own reader
         self.answers_pings = True
+        self.is_stopping = False
+        """True when the gateway stops. uvicorn then refuses a handshake with 500, and this class with 503."""
 
     def reject(self, status: StatusLike, text: str) -> Response:
         """Return the refusal of a handshake as a problem document."""
+        if self.is_stopping:
+            status = HTTPStatus.SERVICE_UNAVAILABLE
         error = handshake.refusal(int(status), text)
         body = refusals.problem_body(error)
         headers = Headers({**refusals.HEADERS, "content-length": str(len(body))})

@@ -64,8 +64,8 @@ def test_charts_and_compose_leave_the_variables_of_every_process_to_the_image() 
 
 
 @pytest.mark.parametrize("service", values.SERVICES)
-def test_image_runs_as_a_user_without_build_tools(service: str) -> None:
-    """The second stage takes only the environment of Python from the first. Proves R-SHIP-1."""
+def test_image_has_no_build_tools_and_runs_as_an_unprivileged_user(service: str) -> None:
+    """The second stage copies only the virtual environment of the first, and runs no command. Proves R-SHIP-1."""
     found = instructions(dockerfile(service))
     last = max(index for index, (name, _) in enumerate(found) if name == "FROM")
     assert found[0] == ("ARG", "BASE=python:3.13.9-slim-trixie")

@@ -1,7 +1,7 @@
 """The traces of one run of all services: requests, joins, edits, imports and compactions.
 
-The stack of this file exports its spans to a receiver in this process. It is stopped before the tests look at the
-spans, because the services export their last spans when they stop.
+The stack of this file exports its spans to a receiver in this process. The stack is stopped before the tests look at
+the spans, because the services export their last spans when they stop.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ IMPORT = "PUT /runtime/canvases/{canvas_id}/svg"
 
 
 def path(*operations: tuple[str, str]) -> set[tuple[tuple[str, str], tuple[str, str]]]:
-    """Return the edges of a path of operations, each with its service and name. Each is the parent of the next one."""
+    """Return the edges of a path of operations (service, name), in which each operation is the parent of the next."""
     return set(pairwise(operations))
 
 
@@ -116,7 +116,7 @@ class Run:
     metrics: dict[str, str] = field(default_factory=dict)
     """The OpenMetrics text of gateway, collab and state."""
     log: list[dict[str, object]] = field(default_factory=list)
-    """The log lines of the gateway with a ratio of 0."""
+    """The log lines of the gateway with a sampling ratio of 0."""
     collab_log: str = ""
     """The log of collab."""
 
@@ -127,7 +127,7 @@ class Run:
 
 @pytest.fixture(scope="module")
 async def run(tmp_path_factory: pytest.TempPathFactory, driver: YjsDriver) -> Run:
-    """Use all services with tracing on, use a gateway with a ratio of 0, and stop the stack."""
+    """Use all services with tracing on, use a gateway with a sampling ratio of 0, and stop the stack."""
     run = Run()
     with run_receiver() as receiver:
         settings = {
@@ -273,7 +273,7 @@ def test_trace_of_the_caller_continues_in_the_response(run: Run) -> None:
 
 
 def test_batches_have_a_link_to_each_edit(run: Run) -> None:
-    """Each edit is in one batch, also in a batch of several edits. Proves R-OBS-4."""
+    """Each edit has a link from exactly one batch, and some batches have several edits. Proves R-OBS-4."""
     edits = {span.span_id for span in run.of("gateway", "edit")}
     assert len(edits) > BURST
     batches = run.of("gateway", f"request {EDIT}")
@@ -312,8 +312,8 @@ def test_spans_of_messages_follow_the_conventions(run: Run) -> None:
             canvas_id = str(attributes["svgx.canvas.id"])
             name = str(template).format(canvas_id=canvas_id)
             assert attributes["messaging.destination.name"] == name
-    (answer,) = run.of("collab", "process svgx.collab.import")
-    assert answer.attributes["messaging.consumer.group.name"] == "svgx-collab"
+    (processed_import,) = run.of("collab", "process svgx.collab.import")
+    assert processed_import.attributes["messaging.consumer.group.name"] == "svgx-collab"
     assert kinds(run.of("gateway", "edit")) == kinds(run.of("gateway", SOCKET)) == {"SERVER"}
     assert kinds(run.of("state", "sql append_entries")) == {"CLIENT"}
 
@@ -370,12 +370,12 @@ def test_refusals_are_no_errors(run: Run) -> None:
         for span in run.spans
         if "svgx.outcome" in span.attributes
     }
-    canvas = "svgx.state.canvas.access"
+    access = "svgx.state.canvas.access"
     assert refused >= {
         (("gateway", "GET /runtime/canvases/{canvas_id}"), "not_found"),
-        (("gateway", f"request {canvas}"), "not_found"),
-        (("state", f"process {canvas}"), "not_found"),
-        (("state", f"process {canvas}"), "forbidden"),
+        (("gateway", f"request {access}"), "not_found"),
+        (("state", f"process {access}"), "not_found"),
+        (("state", f"process {access}"), "forbidden"),
         (("gateway", "POST /runtime/canvases/"), "invalid"),
     }
 
@@ -397,7 +397,7 @@ def test_histograms_of_requests_saves_and_commits_have_exemplars(run: Run) -> No
 
 
 def test_ratio_of_zero_records_nothing_and_log_lines_have_trace_ids(run: Run) -> None:
-    """Requests of a sampled caller, connections and edits are not recorded. Proves R-OBS-4."""
+    """The gateway records no connection, no edit, and no request of a caller with a sampled trace. Proves R-OBS-4."""
     assert UNSAMPLED_ID not in {span.trace_id for span in run.spans}
     traceresponse = run.responses["unsampled"].headers["traceresponse"].split("-")
     assert (traceresponse[1], traceresponse[3]) == (UNSAMPLED_ID, "00")
@@ -410,4 +410,4 @@ def test_ratio_of_zero_records_nothing_and_log_lines_have_trace_ids(run: Run) ->
         assert line["trace_id"] not in recorded, line
     (opened,) = (line for line in lines if line["event"] == "websocket opened")
     holding = [line for line in run.collab_log.splitlines() if "holding a canvas" in line]
-    assert json.loads(holding[-1])["trace_id"] == opened["trace_id"], "collab's line"
+    assert json.loads(holding[-1])["trace_id"] == opened["trace_id"], "collab's trace id"

@@ -18,7 +18,8 @@ const NUMBERS = [0, 1, 63, 64, 127, 128, 129, 255, 256, 16383, 16384, 2 ** 21 - 
 const TEXTS = ['', 'a', 'äöü', '€', '\u0000', '𝒮vg', '👩‍👩‍👧', 'x'.repeat(127), 'x'.repeat(128), 'é'.repeat(100), 'line\nline\t"quoted"']
 const BUFFERS = ['', '00', 'ff', '80', '00'.repeat(127), 'ab'.repeat(128), 'cd'.repeat(300)]
 
-// A document with insertions of two clients, a deletion, a map, a text with an emoji, and an array.
+// Return five documents, each as a name, an update and a state vector. Together they have insertions of two clients, a
+// deletion, a map, a text with an emoji, and an array.
 function documents () {
   const docs = []
   const doc = new Y.Doc()
@@ -104,7 +105,7 @@ function winner (first, second) {
 
 const STATES = [1, 2].flatMap(clock => [{ clock, state: { n: 1 } }, { clock, state: null }])
 const winners = STATES.flatMap((first, i) => STATES.map((second, j) => {
-  // The second state has another value than the first, so that the result shows which of them is kept.
+  // A second state that is not null has another value than the first, so that the result shows which of them is kept.
   const other = second.state === null ? second : { ...second, state: { n: 2 } }
   return { first: { ...first, state: JSON.stringify(first.state) }, second: { ...other, state: JSON.stringify(other.state) }, wins: winner(first, other) }
 }))

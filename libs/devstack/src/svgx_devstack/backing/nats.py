@@ -1,4 +1,4 @@
-"""Run the NATS server with one user per service. The contract determines the subjects that each user may use."""
+"""Run the NATS server with one user per service. The contract determines the subjects that each service may use."""
 
 import os
 
@@ -42,7 +42,7 @@ def url(home: Home, user: str) -> str:
 
 
 def _config(home: Home, port: int) -> str:
-    """Return the configuration. Its users are those of the charts and of docker-compose, but with passwords."""
+    """Return the configuration: the services' users as in the charts, but with passwords, and the user `OPERATOR`."""
 
     def credentials(user: str) -> str:
         return f'user: {user}, password: "{home.secret(f"nats.{user}")}"'

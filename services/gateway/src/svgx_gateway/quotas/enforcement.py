@@ -12,8 +12,10 @@ from svgx_common.token_bucket import TokenBucket
 from svgx_gateway.quotas.watch import QuotaWatch
 
 SLOW_BYTES = 64 * 1024
-"""Bytes a second of an account's edits on this gateway, from 90 % of its bytes of a day on. A drawing user sends
-about 4 KiB a second."""
+"""Bytes a second that this gateway reads of an account's edits when the account has used 90 % of its bytes of a day.
+
+A user who draws sends about 4 KiB a second.
+"""
 
 LONGEST_WAIT = 30.0
 """Seconds for which one edit of a slowed account waits at most."""
@@ -116,5 +118,5 @@ class QuotaEnforcement:
 
 
 def _inserts(update: bytes) -> bool:
-    """Return whether a Yjs update has structs. An update without structs begins with 0 clients, and only deletes."""
+    """Return whether a Yjs update has structs. An update that only deletes has none: its number of clients is 0."""
     return update[:1] != b"\0"

@@ -1,4 +1,4 @@
--- The statements of the quarantine.
+-- The statements of the quarantine. The conditions on `revision >> 8` let PostgreSQL use the index of the journal.
 
 -- name: quarantine_entry
 -- Move the journal entry of canvas $1 and revision $2 to the quarantine, for the reason $3, if it still has the bytes $4.

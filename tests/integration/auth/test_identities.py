@@ -84,7 +84,7 @@ async def test_keys_are_refused_until_an_admin_gives_a_role(
 ) -> None:
     """Proves R-AUTH-39: keys of an account that lost its role are refused until an admin gives it a role.
 
-    Other changes by an admin do not make the keys valid, and a refused first sign-in creates no account.
+    Other changes by an admin do not make the keys valid. A first sign-in without a role is refused too.
     """
     subject = secrets.token_hex(4)
     await expect_refused_sign_in(identities, subject)

@@ -26,7 +26,10 @@ def text(moment: datetime) -> str:
 async def test_content_at_each_past_moment_equals_a_plain_replay(
     backing: DevStack, client: Client, tables: Tables, seed: int
 ) -> None:
-    """Each revision, read by its time, is the replay of the entries until then, across snapshots. Proves R-HIST-8."""
+    """The content at the time of each commit is a replay of the entries up to the commit. Proves R-HIST-8.
+
+    Some of the entries are in snapshots.
+    """
     rng = random.Random(seed)
     async with replica(backing, compact_after_entries=7):
         canvas_id = await client.create()
@@ -79,21 +82,21 @@ async def test_time_outside_the_known_past_is_refused(
         await client.append(pen.draw("a"), pen.draw("b"))
         await until_snapshot(tables, canvas_id, 2)
         await client.append(pen.draw("c"))
-        # As after the retention: the journal begins after the snapshot.
+        # Delete the entries that the snapshot contains, as the service does after their retention.
         await tables.execute(
             "DELETE FROM journal WHERE canvas_id = $1 AND revision <= 2", canvas_id
         )
         moment = await find_moment(client, canvas_id)
-        snapped = await tables.fetchval(
+        snapshot_at = await tables.fetchval(
             "SELECT through_at FROM snapshot WHERE canvas_id = $1", canvas_id
         )
-        assert (moment.revision, moment.earliest) == (3, snapped)
-        assert set(elements([await past_content(client, canvas_id, at=text(snapped))])) == {
+        assert (moment.revision, moment.earliest) == (3, snapshot_at)
+        assert set(elements([await past_content(client, canvas_id, at=text(snapshot_at))])) == {
             "a",
             "b",
         }
         with pytest.raises(Invalid) as refused:
-            await find_moment(client, canvas_id, text(snapped - timedelta(microseconds=1)))
+            await find_moment(client, canvas_id, text(snapshot_at - timedelta(microseconds=1)))
         assert "before the known past" in refused.value.detail
 
 

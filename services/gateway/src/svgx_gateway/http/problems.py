@@ -1,4 +1,4 @@
-"""Errors as HTTP responses: `application/problem+json` (RFC 9457) with our code and the trace id."""
+"""Errors as HTTP responses: `application/problem+json` (RFC 9457) with the error's code and the trace id."""
 
 import math
 from typing import Any
@@ -50,7 +50,7 @@ def response(error: SvgxError) -> JSONResponse:
 
 
 async def handle_http_exception(_: Request, error: Exception) -> Response:
-    """Return the response of an exception that Starlette's routing raises."""
+    """Return the response of an `HTTPException`, which routing raises for an unknown path or a wrong method."""
     match error:
         case HTTPException(status_code=404):
             return response(NotFound("no operation has this path"))

@@ -12,8 +12,9 @@ import heapq
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Self
 
 from pycrdt import Doc, Subscription, Transaction, TransactionEvent, merge_updates
@@ -263,7 +264,7 @@ class SharedDocument:
         if with_queue:
             self._integrate_queue()
         if self._vector is None:
-            with _pycrdt_faults():
+            with _PYCRDT_FAULTS:
                 self._vector = self._doc.get_state()
         return self._vector
 
@@ -275,7 +276,7 @@ class SharedDocument:
         read_state_vector(state_vector)
         if with_queue:
             self._integrate_queue()
-        with _pycrdt_faults():
+        with _PYCRDT_FAULTS:
             return self._doc.get_update(state_vector)
 
     def _growth(self, parts: Split) -> Growth:
@@ -390,7 +391,7 @@ class SharedDocument:
     def _read_deletions(self) -> list[tuple[int, list[tuple[int, int]]]]:
         """Return all deletions of the document. They are the update for a peer that has all structs."""
         vector = self.state_vector()
-        with _pycrdt_faults():
+        with _PYCRDT_FAULTS:
             decoder = Decoder(self._doc.get_update(vector))
         if decoder.uint():  # pycrdt sends no structs to a peer that has all of them
             return []
@@ -429,10 +430,10 @@ class SharedDocument:
         Raises `TooSlow` when the steps take more than `limit` seconds.
         """
         done: list[Step] = []
-        seconds = 0.0
-        with self._note_faults(queued):
+        try:
             self._apply_queue()
             started = time.thread_time()
+            seconds = 0.0
             for group in _groups(parts.steps, structs):
                 self._apply(encode_steps(update, group))
                 done += group
@@ -447,6 +448,9 @@ class SharedDocument:
             seconds = time.thread_time() - started
             self._applied_seconds += seconds
             self._in_transaction.append(queued)
+        except Fault as fault:
+            self._note_fault(fault, queued)
+            raise
         if limit is not None and len(done) < len(parts.steps):
             first = split(encode_steps(update, done), self.clocks, self._nesting)
             self._note(first, first.structs)
@@ -460,17 +464,20 @@ class SharedDocument:
             transaction = self._doc.transaction()
             transaction.__enter__()
             self._transaction = transaction
-        with _pycrdt_faults():
+        with _PYCRDT_FAULTS:
             self._doc.apply_update(update)
 
     def _apply_queue(self) -> None:
-        """Integrate the queue in the open transaction."""
+        """Integrate the queue in the open transaction, and count the processor time."""
+        started = time.thread_time()
+        self._apply_all_queued()
+        self._applied_seconds += time.thread_time() - started
+
+    def _apply_all_queued(self) -> None:
         queue, self._queue = self._queue, []
         self._in_transaction += queue
-        started = time.thread_time()
         for queued in queue:
             self._apply(queued.part.update)
-        self._applied_seconds += time.thread_time() - started
 
     def _integrate_queue(self) -> None:
         """Integrate the queue, and end the transaction. After a `Fault`, raise it again."""
@@ -480,42 +487,44 @@ class SharedDocument:
             return
         self._vector = None
         before = len(self._changes)
-        with self._note_faults(None):
-            self._apply_queue()
+        try:
             started = time.thread_time()
+            self._apply_all_queued()
             self._commit()
             seconds = self._applied_seconds + time.thread_time() - started
-            in_transaction, self._in_transaction = self._in_transaction, []
             self._applied_seconds = 0.0
             self.transaction_seconds = seconds
-            advances = any(each.advances for each in in_transaction)
-            if advances and self._subscription is not None and len(self._changes) == before:
-                # pycrdt ignored the updates. Without this check they would count as saved and be lost.
-                raise Fault
+            if self._subscription is not None and len(self._changes) == before:
+                self._require_no_structs()
+        except Fault as fault:
+            applied = self._in_transaction
+            self._note_fault(fault, applied[0] if len(applied) == 1 else None)
+            raise
+        self._in_transaction = []
         if seconds > SLOW_SECONDS:
             self._measured_until = time.monotonic() + MEASURED_SECONDS
+
+    def _require_no_structs(self) -> None:
+        """Raise `Fault` if the transaction had new structs, because it has changed nothing.
+
+        pycrdt ignored the updates. Without this check they would count as saved and be lost.
+        """
+        if any(each.advances for each in self._in_transaction):
+            raise Fault
 
     def _commit(self) -> None:
         transaction, self._transaction = self._transaction, None
         if transaction is not None:
-            with _pycrdt_faults():
+            with _PYCRDT_FAULTS:
                 transaction.__exit__(None, None, None)
 
-    @contextmanager
-    def _note_faults(self, queued: _Queued | None) -> Iterator[None]:
-        """Note a `Fault`. Its culprit is `queued`, or without `queued` the only part of the transaction."""
-        in_transaction = self._in_transaction
-        try:
-            yield
-        except Fault as fault:
-            if queued is None and len(in_transaction) == 1:
-                queued = in_transaction[0]
-            if queued is not None:
-                fault.culprit = _digest(queued.update)
-            self._fault = fault
-            with suppress(Fault):
-                self._commit()
-            raise
+    def _note_fault(self, fault: Fault, queued: _Queued | None) -> None:
+        """Note a `Fault`, and end the transaction. The culprit is `queued`, or None if it is not known."""
+        if queued is not None:
+            fault.culprit = _digest(queued.update)
+        self._fault = fault
+        with suppress(Fault):
+            self._commit()
 
     def _keep_pending(self, parts: Split) -> bool:
         """Keep the pending pieces. Return whether any of them is new."""
@@ -592,7 +601,7 @@ def merge_changes(changes: Sequence[bytes]) -> bytes | None:
     if len(changes) == 1:
         return changes[0]
     try:
-        with _pycrdt_faults():
+        with _PYCRDT_FAULTS:
             return merge_updates(*changes)
     except Fault:
         return None
@@ -602,15 +611,21 @@ def _digest(update: bytes) -> bytes:
     return hashlib.sha256(update).digest()
 
 
-@contextmanager
-def _pycrdt_faults() -> Iterator[None]:
-    """Raise the exceptions of pycrdt as `Fault`."""
-    try:
-        yield
-    except (ValueError, RuntimeError) as error:
-        raise Fault from error
-    except BaseException as error:
+class _PycrdtFaults:
+    """A context that raises the exceptions of pycrdt as `Fault`. It is a class, because each edit enters it."""
+
+    def __enter__(self) -> None:
+        """Begin the context. It has no state."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        """Raise an exception of pycrdt as `Fault`."""
+        if kind is None:
+            return
         # pyo3 raises PanicException when Rust code panics. The class cannot be imported.
-        if type(error).__name__ != "PanicException":
-            raise
-        raise Fault from error
+        if issubclass(kind, ValueError | RuntimeError) or kind.__name__ == "PanicException":
+            raise Fault from error
+
+
+_PYCRDT_FAULTS = _PycrdtFaults()

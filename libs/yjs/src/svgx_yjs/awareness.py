@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NoReturn
 
 from svgx_yjs.lib0 import Decoder, Encoder, Malformed
+from svgx_yjs.record import record
 
 MAX_STATE = 64 * 1024
 """Bytes of one client's JSON state. A longer state is refused."""
@@ -14,7 +14,7 @@ MAX_CLOCK = 2**32 - 1
 """The largest clock. A clock rises by one with each change: 60 changes a second reach this limit after two years."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class State:
     """The awareness state of one client. `json` is `null` after the client has left."""
 
@@ -46,7 +46,7 @@ class State:
         return State(self.client, self.clock, "null")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Entry:
     """A received state with unchecked JSON."""
 

@@ -1,10 +1,11 @@
 """The parts of a Yjs update: the structs and deletions that a document can integrate, and those that wait."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 from svgx_yjs.delete_set import Ranges
 from svgx_yjs.nesting import Nesting
+from svgx_yjs.record import record
 from svgx_yjs.structure import Id
 
 
@@ -32,7 +33,7 @@ class Step(NamedTuple):
     end: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Part:
     """An update that a document can integrate, or that waits for others.
 
@@ -49,7 +50,7 @@ class Part:
         return bool(self.runs or self.deletions)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Split:
     """An update in two parts."""
 

@@ -4,9 +4,8 @@ A frame starts with its message type: 0 sync, 1 awareness, 2 auth, 3 query aware
 own: 0 sync step 1 (the sender's state vector), 1 sync step 2 (the update that the other peer lacks), 2 update.
 """
 
-from dataclasses import dataclass
-
 from svgx_yjs.lib0 import Decoder, Encoder, Malformed
+from svgx_yjs.record import record
 
 SYNC, AWARENESS, AUTH, QUERY_AWARENESS = 0, 1, 2, 3
 STEP_1, STEP_2, UPDATE = 0, 1, 2
@@ -37,14 +36,14 @@ The server sends it when the status of that quota changes. The type is an additi
 """
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SyncStep1:
     """A request for the update that the sender lacks (sync step 1)."""
 
     state_vector: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DocumentMessage:
     """A change of the document: a sync step 2 or an update."""
 
@@ -53,26 +52,26 @@ class DocumentMessage:
     """True for a sync step 2: the update has everything that the sender has and the receiver lacks."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AwarenessMessage:
     """An awareness update, not decoded, because most awareness messages repeat known states."""
 
     update: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class QueryAwareness:
     """A request for the awareness states of all clients."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TokenMessage:
     """A fresh access token for the connection."""
 
     token: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class IgnoredMessage:
     """A message of type `AUTH`. It has no effect, because only servers send this type (y-protocols, auth.js)."""
 

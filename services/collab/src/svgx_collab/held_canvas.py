@@ -16,6 +16,7 @@ from opentelemetry.trace import SpanContext
 
 from svgx_collab.participants import Participants
 from svgx_collab.room import Receipt, Room
+from svgx_yjs.record import record
 
 IDLE = 600.0
 """Seconds without a request after which a canvas without participants is idle."""
@@ -48,7 +49,7 @@ class Released:
 State: TypeAlias = Holding | Leaving | Released
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LinkReply:
     """The gateway that sent a batch on its link, and the batch's number there."""
 
@@ -56,7 +57,7 @@ class LinkReply:
     number: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WaitingRequest:
     """A batch of edits that is not committed yet, and the receiver of the answer: a link, or a NATS subject."""
 

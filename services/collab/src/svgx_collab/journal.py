@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 
 import structlog
 from opentelemetry.trace import SpanContext
@@ -23,6 +22,7 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.spans import Batch
 from svgx_common.messaging.wire import decode, encode
 from svgx_common.tracing import TraceOf
+from svgx_yjs.record import record
 
 log = structlog.get_logger(__name__)
 
@@ -70,7 +70,7 @@ OLDEST_UNSAVED = Gauge(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Unsaved:
     """An entry to commit, and the recorded spans of the batches that it completes."""
 

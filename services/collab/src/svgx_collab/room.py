@@ -10,7 +10,6 @@ parts that must be committed before its batch is saved.
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import takewhile
 
 from svgx_canvas.document.shared_document import (
@@ -28,6 +27,7 @@ from svgx_common.contract.state import Content, Entry
 from svgx_yjs.joining import join_first
 from svgx_yjs.lib0 import Malformed
 from svgx_yjs.parts import Part
+from svgx_yjs.record import record
 from svgx_yjs.structure import EMPTY_UPDATE
 
 MERGE_BYTES = 1024 * 1024
@@ -40,7 +40,7 @@ NEW_SECONDS = 30.0
 """Seconds for which a room counts as new. In a new room, clients may pass on edits of other users that it lacks."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Receipt:
     """The receipt of a batch of edits. The batch is saved when the first `position` parts of edits are committed.
 
@@ -51,7 +51,7 @@ class Receipt:
     rejected: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Unsaved:
     """A part of an edit that is in no journal entry yet. `since` is its arrival in seconds of the monotonic clock."""
 

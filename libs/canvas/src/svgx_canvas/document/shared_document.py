@@ -13,7 +13,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,6 +23,7 @@ from svgx_yjs.delete_set import encode_delete_set, read_delete_set
 from svgx_yjs.lib0 import Decoder, Encoder, Malformed
 from svgx_yjs.nesting import Nesting
 from svgx_yjs.parts import Part, Split, Step
+from svgx_yjs.record import record
 from svgx_yjs.splitting import check, encode_steps, leave_out, split
 from svgx_yjs.structure import EMPTY_UPDATE, Id, read_state_vector
 
@@ -66,7 +66,7 @@ class TooSlow(Exception):
         self.parts = parts
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Growth:
     """The growth of a document by one edit: its structs, and the Yjs clients that are new to the document."""
 
@@ -74,7 +74,7 @@ class Growth:
     clients: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Checked:
     """A checked edit, and the version of the document for which the check is valid."""
 
@@ -99,7 +99,7 @@ class Fault(Exception):
     """
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Queued:
     """A part that can be integrated, and the update or pending piece that it comes from."""
 

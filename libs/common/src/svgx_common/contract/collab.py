@@ -1,7 +1,5 @@
 """Live canvases: models, operations and channels of the collab service."""
 
-from dataclasses import dataclass
-
 from pydantic import Field
 
 from svgx_common.contract.errors import (
@@ -24,6 +22,7 @@ from svgx_common.contract.operation import (
 )
 from svgx_common.contract.policy import CanvasRole, RateClass, Scope
 from svgx_common.contract.state import CanvasId, CanvasRequest
+from svgx_yjs.record import record
 
 EVENTS_PATH = "/runtime/events/{canvas_id}"
 """The path of the gateway's WebSockets."""
@@ -128,7 +127,7 @@ REPLACE_CONTENT = Operation(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Edit:
     """An update by one author. `update` is a Yjs v1 update, `author` the id of the user."""
 
@@ -136,14 +135,14 @@ class Edit:
     update: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class EditBatch:
     """Edits of one canvas, in the order in which the gateway received them."""
 
     edits: tuple[Edit, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Saved:
     """The holder's answer to a batch of edits after its commit. `rejected` are the indexes of malformed edits."""
 
@@ -153,14 +152,14 @@ class Saved:
     """The epoch of the holder that committed the edits."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SyncRequest:
     """The state vector of a peer. With None, the holder answers with its own state vector and no update."""
 
     state_vector: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SyncReply:
     """The holder's answer to a state vector: an update with all missing content, up to broadcast `sequence` of `epoch`.
 
@@ -174,7 +173,7 @@ class SyncReply:
     awareness: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AuthoredState:
     """The awareness state of a client (see `svgx_yjs.awareness.State`), and the id of the client's user."""
 
@@ -186,7 +185,7 @@ class AuthoredState:
     """1 if the user may edit the canvas, else 0."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Broadcast:
     """A merged update of a canvas, sent by its holder to the gateways.
 
@@ -199,7 +198,7 @@ class Broadcast:
     update: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Presence:
     """A merged awareness update, broadcast by the holder. `epoch` identifies the room that sent it."""
 
@@ -257,7 +256,7 @@ def replica_of(epoch: str) -> str | None:
     return epoch.rpartition(".")[0] or None
 
 
-@dataclass(slots=True)
+@record
 class LinkBatch:
     """Edits of one canvas in a message of a link. `number` identifies the batch on the gateway."""
 
@@ -266,7 +265,7 @@ class LinkBatch:
     edits: tuple[Edit, ...]
 
 
-@dataclass(slots=True)
+@record
 class LinkState:
     """The awareness state of one client, and its canvas."""
 
@@ -274,7 +273,7 @@ class LinkState:
     state: AuthoredState
 
 
-@dataclass(slots=True)
+@record
 class LinkToReplica:
     """The edits and awareness states of all canvases that a replica holds, from one gateway."""
 
@@ -283,7 +282,7 @@ class LinkToReplica:
     states: tuple[LinkState, ...]
 
 
-@dataclass(slots=True)
+@record
 class LinkBroadcast:
     """The broadcast of one canvas (see `Broadcast`)."""
 
@@ -293,7 +292,7 @@ class LinkBroadcast:
     update: bytes
 
 
-@dataclass(slots=True)
+@record
 class LinkPresence:
     """The presence of one canvas (see `Presence`)."""
 
@@ -301,7 +300,7 @@ class LinkPresence:
     update: bytes
 
 
-@dataclass(slots=True)
+@record
 class LinkReceipt:
     """The receipt of the batch `number`, after its commit. `rejected` are the indexes of malformed edits."""
 
@@ -311,7 +310,7 @@ class LinkReceipt:
     """The epoch of the holder that committed the edits."""
 
 
-@dataclass(slots=True)
+@record
 class LinkRefusal:
     """The batch `number` was not taken. If `is_held`, the replica holds the canvas, and may take the batch later."""
 
@@ -319,7 +318,7 @@ class LinkRefusal:
     is_held: int
 
 
-@dataclass(slots=True)
+@record
 class LinkToGateway:
     """Broadcasts, presence and receipts of all canvases that a replica and a gateway have in common."""
 

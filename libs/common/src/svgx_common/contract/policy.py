@@ -25,8 +25,11 @@ class CanvasRole(StrEnum):
 
     def allows(self, needed: "CanvasRole") -> bool:
         """Return whether this role is `needed` or a higher one."""
-        order = list(CanvasRole)
-        return order.index(self) <= order.index(needed)
+        return _RIGHTS[self] >= _RIGHTS[needed]
+
+
+_RIGHTS = {role: number for number, role in enumerate(reversed(CanvasRole))}
+"""The roles on a canvas, each with a number. A role with more rights has a higher number."""
 
 
 class Scope(StrEnum):

@@ -1,6 +1,5 @@
 """Canvases, members, the journal and exports: models, operations and channels of the state service."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
@@ -36,6 +35,7 @@ from svgx_common.contract.operation import (
     UserId,
 )
 from svgx_common.contract.policy import CanvasRole, RateClass, Scope
+from svgx_yjs.record import record
 
 CanvasId = Annotated[Identifier, Field(examples=["2f1c7a52-9a5e-4a3b-8a6e-6f0f3f0f9b1d"])]
 
@@ -135,7 +135,7 @@ class Access(ReplyModel):
     role: CanvasRole
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Entry:
     """A merged update of one canvas, sent by its holder to the state service, which commits it to the journal.
 
@@ -152,14 +152,14 @@ class Entry:
     author_bytes: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class EntryBatch:
     """Entries that state commits in one transaction."""
 
     entries: tuple[Entry, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Committed:
     """State's answer to one entry: the canvas's revision after the entry, or 0 for an unknown canvas."""
 
@@ -167,14 +167,14 @@ class Committed:
     revision: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CommittedBatch:
     """The answers to an `EntryBatch`, in the order of its entries."""
 
     results: tuple[Committed, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Content:
     """The committed updates of a canvas up to `revision`, in order. The first may be a snapshot."""
 

@@ -22,6 +22,7 @@ from svgx_common.contract.errors import Unavailable
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.holder import TemporaryError
 from svgx_common.messaging.link_codec import encode_to_replica
+from svgx_yjs.record import record
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +61,7 @@ Outcome = LinkReceipt | TemporaryError | None
 """The receipt of a batch, or the reason why the batch has to be sent again. None is an unknown reason."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NextBatch:
     """A batch for the next message, with its bytes there. `settle` is called once with its outcome."""
 

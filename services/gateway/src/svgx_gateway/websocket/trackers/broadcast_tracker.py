@@ -1,11 +1,11 @@
 """The broadcast tracker: the gateway's position in the broadcasts of one canvas, and the detection of gaps. No I/O."""
 
 import asyncio
-from dataclasses import dataclass
 
 from prometheus_client import Counter
 
 from svgx_common.contract.collab import Broadcast, LinkBroadcast, SyncReply
+from svgx_yjs.record import record
 from svgx_yjs.structure import EMPTY_STATE_VECTOR, common_state_vector
 
 GAPS = Counter(
@@ -13,7 +13,7 @@ GAPS = Counter(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Position:
     """A position in the broadcasts of a canvas. Sequence numbers count from the start of the epoch."""
 

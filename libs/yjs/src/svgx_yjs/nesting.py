@@ -16,6 +16,19 @@ class Place(NamedTuple):
     """True if other structs can lie inside: the struct is a type or deleted content."""
 
 
+class PlacedRange(NamedTuple):
+    """The place of the clocks of one struct, from `start` to before `end`."""
+
+    client: int
+    start: int
+    end: int
+    place: Place
+
+    def get(self, client: int, clock: int) -> Place | None:
+        """Return the place of a clock, or None if the clock is not in the range."""
+        return self.place if client == self.client and self.start <= clock < self.end else None
+
+
 GC_PLACE = Place(0, 0, can_contain=True)
 """The place of a GC struct. Garbage collection removed its parent and neighbours, so its list is unknown."""
 
@@ -65,8 +78,11 @@ class Nesting:
         """
         return (client, clock) not in self._uncuttable
 
-    def update(self, other: "Nesting") -> None:
+    def update(self, other: "Nesting | PlacedRange") -> None:
         """Add all places of `other`."""
+        if isinstance(other, PlacedRange):
+            self.add(*other)
+            return
         self._uncuttable |= other._uncuttable  # noqa: SLF001  # the same class
         for client, ranges in other._ranges.items():  # noqa: SLF001  # the same class
             for start, end, identifier, packed_depth in zip(*ranges, strict=True):

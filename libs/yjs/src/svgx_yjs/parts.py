@@ -4,7 +4,7 @@ from dataclasses import field
 from typing import NamedTuple
 
 from svgx_yjs.delete_set import Ranges
-from svgx_yjs.nesting import Nesting
+from svgx_yjs.nesting import Nesting, PlacedRange
 from svgx_yjs.record import record
 from svgx_yjs.structure import Id
 
@@ -60,7 +60,7 @@ class Split:
     """The update that depends on something that the document does not have, or None."""
     clocks: dict[int, int]
     """The next clock of each client that `ready` advances."""
-    nesting: Nesting
+    nesting: Nesting | PlacedRange
     """The places of the structs in `ready`."""
     pieces: tuple[tuple[bytes, Id], ...] = ()
     """`pending` in small updates, each with the struct that it waits for. When that struct arrives, only the piece has

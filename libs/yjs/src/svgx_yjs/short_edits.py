@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from svgx_yjs.delete_set import Ranges, read_delete_set
 from svgx_yjs.lib0 import Decoder
-from svgx_yjs.nesting import Nesting, Place
+from svgx_yjs.nesting import Nesting, Place, PlacedRange
 from svgx_yjs.parts import Run, Split
 from svgx_yjs.structure import GC, KIND, ORIGIN, RIGHT_ORIGIN, SKIP, Id, read_struct
 
@@ -50,8 +50,7 @@ def split_short(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Sp
         or not decoder.done
     ):
         return None
-    places = Nesting()
-    places.add(client, clock, next_clock, place)
+    places = PlacedRange(client, clock, next_clock, place)
     run = Run(client, clock, next_clock, 1, update[start:end])
     return Split(update, None, {client: next_clock}, places, runs=(run,), deletions=deletions)
 

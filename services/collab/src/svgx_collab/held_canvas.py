@@ -144,9 +144,9 @@ class HeldCanvas:
         """Forget the gateways that have sent no sync request for `LISTENING` seconds."""
         self._listening = {each: end for each, end in self._listening.items() if end > now}
 
-    def touch(self) -> None:
-        """Note that the canvas is in use."""
-        self._used_at = time.monotonic()
+    def touch(self, now: float | None = None) -> None:
+        """Note that the canvas is in use. `now` is the present time of the monotonic clock, if the caller has it."""
+        self._used_at = time.monotonic() if now is None else now
 
     def is_idle(self, now: float) -> bool:
         """Return whether the canvas has no participants and had no request for `IDLE` seconds."""

@@ -8,7 +8,7 @@ parts that must be committed before its batch is saved.
 """
 
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 
@@ -123,7 +123,7 @@ class Room:
         return self._document.check(update)
 
     def receive(
-        self, edits: list[Edit], checked: Mapping[int, Checked | None] | None = None
+        self, edits: Sequence[Edit], checked: Mapping[int, Checked | None] | None = None
     ) -> Receipt:
         """Take a batch of edits. Resending a batch is safe, because an edit that was taken before changes nothing.
 
@@ -169,10 +169,10 @@ class Room:
             return None
         update, count = self._next_entry()
         self._in_flight_since = self._unsaved[0].since
-        sent = Counter[str]()
+        sent: dict[str, int] = {}
         for _ in range(count):
             unsaved = self._unsaved.popleft()
-            sent[unsaved.author] += len(unsaved.part.update)
+            sent[unsaved.author] = sent.get(unsaved.author, 0) + len(unsaved.part.update)
         authors = tuple(sorted(sent))
         self._entries_made += 1
         self._in_flight = Entry(

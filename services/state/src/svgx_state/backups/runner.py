@@ -1,13 +1,14 @@
 """Carry out tasks on backups in the background. A replica takes up only tasks that no other replica has."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import structlog
 
-from svgx_common.background import BackgroundTasks
+from svgx_common.background import STARTING, BackgroundTasks
 from svgx_common.contract.errors import DeadlineExceeded, SvgxError, Unavailable
 from svgx_common.contract.storage.backups import Verification, VerificationStatus
 from svgx_common.contract.storage.events import BackupFailed, RestoreFailed
@@ -99,6 +100,7 @@ class BackupRunner:
         self._running = BackgroundTasks()
         self._requested = asyncio.Event()
         self._next_retention = 0.0
+        self._started_at = -math.inf
         self._work: dict[str, Callable[[Task], Awaitable[None]]] = {
             "backup": writer.write,
             "verify": self._verify,
@@ -108,6 +110,7 @@ class BackupRunner:
 
     def start(self) -> None:
         """Begin to look for work."""
+        self._started_at = time.monotonic()
         self._background.repeat("look for work on backups", self._look)
 
     def wake(self) -> None:
@@ -181,7 +184,10 @@ class BackupRunner:
                 if outage.seconds(time.monotonic()) > PATIENCE:
                     await self._fail(task, error.detail)
                     return
-                log.warning("work on a backup waits", subject=task.subject_id, reason=error.detail)
+                # After a start, this replica may take up work before auth answers.
+                is_starting = time.monotonic() - self._started_at < STARTING
+                write = log.info if is_starting else log.warning
+                write("work on a backup waits", subject=task.subject_id, reason=error.detail)
                 await asyncio.sleep(PAUSE)
                 task = await self._tasks.reread(task)
             except (Refused, Damaged) as error:

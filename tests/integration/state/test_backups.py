@@ -277,6 +277,21 @@ async def test_continued_restore_names_refused_accounts_of_all_attempts(
     assert [call.method_name for call in waiting] == ["info"]
 
 
+async def test_failed_restore_names_the_accounts_that_were_refused_before(
+    vault: Vault, others: Neighbours, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-BACKUP-6: the record has the reason of the failure, and the refused accounts."""
+    monkeypatch.setattr(accounts, "PAGE", 1)
+    monkeypatch.setattr(runner, "PATIENCE", -1.0)  # the first outage ends the restore
+    others.accounts.stored |= {name: _account(name) for name in ("first", "second")}
+    backup = await vault.back_up(state_type="users")
+    others.accounts.refused["first"] = "username"
+    others.accounts.unavailable_once.add("second")
+    restore = await vault.restore(backup.id)
+    assert (restore.status, restore.users_refused) == ("failed", 1)
+    assert restore.error == "auth restarts; accounts that were not added: first (username)"
+
+
 async def test_backup_of_all_has_canvases_and_users(vault: Vault, others: Neighbours) -> None:
     """The state type `all` has every canvas and every account. Proves R-BACKUP-1."""
     others.accounts.stored["u1"] = _account("u1")

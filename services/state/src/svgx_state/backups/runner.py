@@ -23,7 +23,7 @@ from svgx_state.backups.format.chain import Chain
 from svgx_state.backups.format.manifest import Refused
 from svgx_state.backups.format.sealing import Damaged
 from svgx_state.backups.format.target import TargetFailed
-from svgx_state.backups.restoring import BackupRestorer
+from svgx_state.backups.restoring import BackupRestorer, RefusedAccounts
 from svgx_state.backups.tasks import Task, TaskLost, Tasks
 from svgx_state.backups.verification import BackupChecker
 
@@ -243,7 +243,8 @@ class BackupRunner:
                     row = await session.row("restore_record", task.subject_id)
                     assert row is not None
                     status = "refused" if refused and not row["verified"] else "failed"
-                    await session.row("finish_restore", task.subject_id, status, reason)
+                    text = RefusedAccounts.of(row).text_after(reason)
+                    await session.row("finish_restore", task.subject_id, status, text)
                     failed = RestoreFailed(backup_id=row["backup_id"], reason=reason)
                     await emit(session, failed, actor=row["requested_by"])
                     metrics.RESTORES.labels(status).inc()

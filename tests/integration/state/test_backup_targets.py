@@ -73,6 +73,23 @@ async def test_failed_request_names_its_cause(
             await Target.open("s3://bucket/backups").put("a/b", b"content")
 
 
+async def test_panic_of_the_library_is_a_failed_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proves R-BACKUP-4: a value with which the library panics fails the request, and not the work itself."""
+    monkeypatch.setenv("AWS_ENDPOINT", "nonsense")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "name")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden-value")
+    bucket = Target.open("s3://bucket/backups")
+    for request in (
+        bucket.put("a/b", b"content"),
+        bucket.get("a/b"),
+        bucket.folders(),
+        bucket.names("a"),
+        bucket.delete(["a/b"]),
+    ):
+        with pytest.raises(TargetFailed, match="check the URL of the target"):
+            await request
+
+
 def test_url_of_an_unknown_storage_is_refused_with_its_cause() -> None:
     """The error at the start says that the settings are wrong. Proves R-BACKUP-4."""
     with pytest.raises(ValueError, match="check the URL of the target"):

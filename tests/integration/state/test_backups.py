@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import CapturingLogger
 
 from svgx_common.contract.errors import Conflict, Forbidden, Invalid, NotFound
 from svgx_common.contract.policy import CanvasRole
@@ -257,8 +258,11 @@ async def test_continued_restore_names_refused_accounts_of_all_attempts(
 ) -> None:
     """The record names the accounts that were refused before auth was unreachable, and those after it.
 
-    Proves R-BACKUP-6.
+    Proves R-BACKUP-6. Proves R-OBS-16: work that waits for auth soon after the start logs no warning.
     """
+    logger = CapturingLogger()
+    monkeypatch.setattr(runner, "log", logger)
+    monkeypatch.setattr(runner, "STARTING", 3600.0)
     monkeypatch.setattr(accounts, "PAGE", 1)
     monkeypatch.setattr(runner, "PAUSE", 0.0)
     others.accounts.stored |= {name: _account(name) for name in ("first", "second")}
@@ -269,6 +273,23 @@ async def test_continued_restore_names_refused_accounts_of_all_attempts(
     assert not others.accounts.unavailable_once
     assert restore.users_refused == 2
     assert restore.error == "accounts that were not added: first (username), second (email)"
+    waiting = [call for call in logger.calls if call.args == ("work on a backup waits",)]
+    assert [call.method_name for call in waiting] == ["info"]
+
+
+async def test_failed_restore_names_the_accounts_that_were_refused_before(
+    vault: Vault, others: Neighbours, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-BACKUP-6: the record has the reason of the failure, and the refused accounts."""
+    monkeypatch.setattr(accounts, "PAGE", 1)
+    monkeypatch.setattr(runner, "PATIENCE", -1.0)  # the first outage ends the restore
+    others.accounts.stored |= {name: _account(name) for name in ("first", "second")}
+    backup = await vault.back_up(state_type="users")
+    others.accounts.refused["first"] = "username"
+    others.accounts.unavailable_once.add("second")
+    restore = await vault.restore(backup.id)
+    assert (restore.status, restore.users_refused) == ("failed", 1)
+    assert restore.error == "auth restarts; accounts that were not added: first (username)"
 
 
 async def test_backup_of_all_has_canvases_and_users(vault: Vault, others: Neighbours) -> None:

@@ -8,7 +8,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from svgx_common import background
-from svgx_common.background import BackgroundTasks, repeat
+from svgx_common.background import BackgroundTasks, OutageLog, repeat
 from svgx_common.contract.errors import Unavailable
 
 
@@ -167,3 +167,35 @@ async def test_outage_is_logged_once_and_without_a_traceback(
     (line,) = logs
     assert line["detail"] == "the database is read-only"
     assert "exc_info" not in line
+
+
+@pytest.mark.parametrize(
+    ("patience", "steps", "levels"),
+    [
+        (60.0, "fff", ["info"]),
+        (0.0, "fff", ["warning"]),
+        (60.0, "fsf", ["info", "info"]),
+        (60.0, "ftff", ["info", "warning"]),
+        (60.0, "ftfsf", ["info", "warning", "warning"]),
+    ],
+    ids=["at the start", "without patience", "again at the start", "lasting", "again later"],
+)
+def test_outage_is_information_only_at_the_start(
+    patience: float, steps: str, levels: list[str]
+) -> None:
+    """Proves R-OBS-16: f is a failure, s a success, and t the time of the patience."""
+    now = 1000.0
+    with capture_logs() as lines:
+        outages = OutageLog("it waits", patience=patience, clock=lambda: now, work="relay events")
+        for step in steps:
+            match step:
+                case "f":
+                    outages.note_failure(Unavailable("no answer"))
+                case "s":
+                    outages.note_success()
+                case _:
+                    now += patience
+    assert [line["log_level"] for line in lines] == levels
+    assert {(line["event"], line["work"], line["detail"]) for line in lines} == {
+        ("it waits", "relay events", "no answer")
+    }

@@ -6,8 +6,10 @@ import pytest
 from pydantic import SecretStr
 
 from svgx_common.doctor.findings import Status
+from svgx_common.doctor.settings import check_settings
 from svgx_common.settings import load
 from svgx_state.commands.backup_key import check_backup_key
+from svgx_state.commands.backup_target import check_backup_target
 from svgx_state.settings import StateSettings
 
 
@@ -62,6 +64,102 @@ def test_wrong_setting_of_backups_stops_the_start_without_showing_its_value(
     assert line.startswith(f"svgx: {variable}: ")
     assert reason in line
     assert "secret" not in line
+
+
+URL, REGION, CONTROL = "must be a URL", "must be the name of a region", "control characters"
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("s3://bucket", "AWS_ENDPOINT", "nonsense", URL),
+        ("s3://bucket", "AWS_ENDPOINT", "", URL),
+        ("s3://bucket", "AWS_ENDPOINT", "http://", URL),
+        ("s3://bucket", "AWS_ENDPOINT", "https:///path", URL),
+        ("s3://bucket", "AWS_ENDPOINT", "localhost:9000", URL),
+        ("s3://bucket", "AWS_ENDPOINT", "ftp://secret", URL),
+        ("s3://bucket", "AWS_ENDPOINT", "http://[::1", URL),
+        ("s3://bucket", "AWS_ENDPOINT", "http://a secret", URL),
+        ("s3://bucket", "AWS_ENDPOINT", "http://localhost:99999", URL),
+        ("s3://bucket", "AWS_ENDPOINT", "http://localhost:9000\n", URL),
+        ("s3://bucket", "AWS_ENDPOINT", "http://u:secret@localhost", URL),
+        ("s3://bucket", "AWS_ENDPOINT", "http://localhost/a b", URL),
+        ("s3://bucket", "AWS_ENDPOINT", "http://localhost/?secret=1", URL),
+        ("s3://bucket", "AWS_ENDPOINT_URL", "nonsense", URL),
+        ("s3://bucket", "AWS_ENDPOINT_URL_S3", "nonsense", URL),
+        ("s3://bucket", "AWS_REGION", "a secret", REGION),
+        ("s3://bucket", "AWS_DEFAULT_REGION", "a/secret", REGION),
+        ("s3://bucket", "AWS_ACCESS_KEY_ID", "secret\n", CONTROL),
+        ("s3://bucket", "AWS_SECRET_ACCESS_KEY", "secret\n", CONTROL),
+        ("s3://bucket", "AWS_SESSION_TOKEN", "secret\n", CONTROL),
+        ("gs://bucket", "GOOGLE_BASE_URL", "nonsense", URL),
+        ("az://container", "AZURE_STORAGE_ENDPOINT", "localhost:10000", URL),
+        ("az://container", "AZURE_ENDPOINT", "file:///secret", URL),
+        ("az://container", "AZURE_STORAGE_TOKEN", "secret\n", CONTROL),
+    ],
+)
+def test_wrong_variable_of_the_target_stops_the_start_and_fails_in_doctor(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    case: tuple[str, str, str, str],
+) -> None:
+    """Proves R-BACKUP-3: the line names the variable that the library reads, and no value."""
+    backup_url, variable, value, reason = case
+    monkeypatch.setenv("BACKUP_URL", backup_url)
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SystemExit, match="2"):
+        load(StateSettings)
+    line = capsys.readouterr().err
+    assert line.startswith(f"svgx: {variable}: ")
+    assert reason in line
+    assert "secret" not in line
+    findings, values = check_settings(StateSettings)
+    assert [(each.status, each.detail) for each in findings] == [
+        (Status.FAILED, line.removeprefix("svgx: ").strip())
+    ]
+    assert values["backup_url"] == backup_url
+
+
+@pytest.mark.parametrize(
+    ("backup_url", "variable", "value"),
+    [
+        ("s3://bucket", "AWS_ENDPOINT", "http://localhost:9000"),
+        ("s3://bucket", "AWS_ENDPOINT", "https://storage.example/base/"),
+        ("s3://bucket", "AWS_ENDPOINT", "http://[::1]:9000"),
+        ("s3://bucket", "AWS_ENDPOINT", "http://min_io:9000"),
+        ("s3://bucket", "AWS_REGION", "eu-central-1"),
+        ("s3://bucket", "AWS_REGION", ""),
+        ("az://container", "AZURE_STORAGE_ACCOUNT_KEY", "c2VjcmV0Cg=="),
+        ("az://container", "AWS_ENDPOINT", "nonsense"),
+        ("file:///backups", "AWS_ENDPOINT", "nonsense"),
+        ("", "AWS_ENDPOINT", "nonsense"),
+    ],
+)
+def test_usable_and_unused_variables_of_the_target_are_accepted(
+    monkeypatch: pytest.MonkeyPatch, backup_url: str, variable: str, value: str
+) -> None:
+    """Proves R-BACKUP-3: only the variables of the target's own storage are checked."""
+    monkeypatch.setenv("BACKUP_URL", backup_url)
+    monkeypatch.setenv(variable, value)
+    assert load(StateSettings).backup_url == backup_url
+
+
+@pytest.mark.parametrize(
+    ("url", "allow_http", "status"),
+    [
+        ("s3://bucket", "true", [Status.OK]),
+        ("s3://bucket", "perhaps", [Status.FAILED]),
+        ("s3://a bucket", "true", [Status.FAILED]),
+        ("file:///nowhere/at/all", "true", []),
+    ],
+)
+async def test_target_that_the_library_refuses_fails_in_doctor(
+    monkeypatch: pytest.MonkeyPatch, url: str, allow_http: str, status: list[Status]
+) -> None:
+    """Proves R-BACKUP-3: `doctor` finds values that end the start, and creates no folder."""
+    monkeypatch.setenv("AWS_ALLOW_HTTP", allow_http)
+    findings = await check_backup_target(url)
+    assert [each.status for each in findings] == status
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ still stopping, because Kubernetes does not count a pod that terminates.
 {{- define "common.mostReplicas" -}}
 {{- $replicas := int .root.Values.replicaCount -}}
 {{- if .root.Values.autoscaling.enabled -}}{{- $replicas = int .root.Values.autoscaling.maxReplicas -}}{{- end -}}
-{{- add $replicas (mul 2 (int .service.surge)) -}}
+{{- add $replicas (mul 2 (int .service.rollingUpdate.maxSurge)) -}}
 {{- end -}}
 
 {{/* The largest number of connections: each replica has its pool, and one connection that watches the server. */}}

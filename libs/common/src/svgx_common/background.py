@@ -1,6 +1,7 @@
 """Background tasks. Each has an owner that starts it, cancels it and waits until it has ended."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from typing import Any
@@ -16,6 +17,44 @@ Step = Callable[[], Awaitable[None]]
 PAUSE = 1.0
 """Seconds to wait after a failure. Without the pause, a lasting failure would fill the log."""
 
+STARTING = 60.0
+"""Seconds after the start in which another service may be missing, because services start in any order."""
+
+
+class OutageLog:
+    """The log lines about the failures of one work. A failure that repeats is logged once, until the work succeeds.
+
+    For `patience` seconds, a failure is logged as information. If it lasts longer, it is logged again, as a warning.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        patience: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+        **fields: str,
+    ) -> None:
+        """Begin the `patience` seconds. Each line has the message and the fields."""
+        self._message = message
+        self._fields = fields
+        self._clock = clock
+        self._patient_until = clock() + patience
+        self._logged: tuple[str, str] | None = None
+
+    def note_failure(self, error: SvgxError) -> None:
+        """Log a failure without its traceback, unless the last line had the same level and detail."""
+        is_patient = self._clock() < self._patient_until
+        line = "info" if is_patient else "warning", error.detail
+        if line != self._logged:
+            write = log.info if is_patient else log.warning
+            write(self._message, **self._fields, code=error.code, detail=error.detail)
+        self._logged = line
+
+    def note_success(self) -> None:
+        """Note that the work has succeeded."""
+        self._logged = None
+
 
 class BackgroundTasks:
     """The background tasks of one component."""
@@ -27,9 +66,12 @@ class BackgroundTasks:
         """Return the number of tasks that run now."""
         return len(self._tasks)
 
-    def repeat(self, name: str, step: Step) -> asyncio.Task[None]:
-        """Run `step` again and again until `stop`. A failure is logged; the next run starts after a pause."""
-        return self.start(name, repeat(name, step))
+    def repeat(self, name: str, step: Step, *, patience: float = 0.0) -> asyncio.Task[None]:
+        """Run `step` again and again until `stop`. A failure is logged; the next run starts after a pause.
+
+        `patience` is described at `OutageLog`. It is for work that asks another service from the start on.
+        """
+        return self.start(name, repeat(name, step, patience=patience))
 
     def start(
         self, name: str, work: Coroutine[Any, Any, None], *, context: Context | None = None
@@ -56,29 +98,22 @@ class BackgroundTasks:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def repeat(name: str, step: Step) -> None:
+async def repeat(name: str, step: Step, *, patience: float = 0.0) -> None:
     """Run `step` again and again until cancelled. A failure is logged; the next run starts after a pause.
 
-    An error of the contract, such as `Unavailable` while a server is unreachable, is logged without its traceback.
-    Further errors with the same detail are not logged, until a run succeeds or fails with another detail.
+    An error of the contract, such as `Unavailable` while a server is unreachable, is logged as `OutageLog` does.
     """
-    failing: str | None = None
+    message = "background work failed; it is tried again"
+    outages = OutageLog(message, patience=patience, work=name)
     while True:
         try:
             await step()
-            failing = None
+            outages.note_success()
         except SvgxError as error:
-            if error.detail != failing:
-                log.warning(
-                    "background work failed; it is tried again",
-                    work=name,
-                    code=error.code,
-                    detail=error.detail,
-                )
-            failing = error.detail
+            outages.note_failure(error)
             await asyncio.sleep(PAUSE)
         except Exception:
-            log.exception("background work failed; it is tried again", work=name)
+            log.exception(message, work=name)
             await asyncio.sleep(PAUSE)
 
 

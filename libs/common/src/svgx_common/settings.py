@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import sys
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -165,6 +166,10 @@ class ServiceSettings(_Settings):
         """Return whether the environment is production, where settings that suit only a laptop are refused."""
         return self.environment.strip().lower() == PRODUCTION
 
+    def mistakes_of_libraries(self, environ: Mapping[str, str]) -> Iterable[str]:  # noqa: ARG002
+        """Return one line for each wrong variable that only a library reads. The lines contain no values."""
+        return ()
+
 
 class PostgresSettings(_Settings):
     """The settings of services that own tables."""
@@ -236,7 +241,8 @@ def examine(kind: type[Settings]) -> tuple[Settings | None, list[str]]:
     ]
     lines += telemetry_variables.mistakes(os.environ)
     try:
-        return kind(**content.values), lines
+        settings = kind(**content.values)
+        return settings, [*lines, *settings.mistakes_of_libraries(os.environ)]
     except ValidationError as error:
         for item in error.errors(include_url=False, include_input=False, include_context=False):
             name = "_".join(str(part) for part in item["loc"])

@@ -2,22 +2,15 @@
 
 import asyncio
 import contextlib
-import time
+import functools
 from collections.abc import Awaitable, Callable
 
-import structlog
-
-from svgx_common.background import BackgroundTasks
+from svgx_common.background import STARTING, BackgroundTasks, OutageLog
 from svgx_common.contract.errors import SvgxError
 from svgx_common.messaging.bus import Bus, Listener
 
-log = structlog.get_logger(__name__)
-
 POLL = 30.0
 """Seconds between two reads. Even if a broadcast is lost, the copy has the change after this time at the latest."""
-
-STARTING = 60.0
-"""Seconds after the start in which a missing first answer is normal, because services start in any order."""
 
 RETRY = 1.0
 """Seconds until the next read while the owner does not answer."""
@@ -47,8 +40,6 @@ class WatchedCopy:
         self._on_broadcast = on_broadcast
         self._wake = asyncio.Event()
         self._attempted = asyncio.Event()
-        self._outage_logged_as = ""
-        self._started_at = time.monotonic()
         self._tasks = BackgroundTasks()
         self.complete = False
         """True after the first answer of the owner."""
@@ -58,7 +49,12 @@ class WatchedCopy:
         if self._subject is not None and self._on_broadcast is not None:
             await self._bus.listen(self._subject, self._on_broadcast)
         self._bus.on_reconnect(self._reconnected)
-        self._tasks.repeat(f"read {self._name}", self._keep_current)
+        outages = OutageLog(
+            "a copy of the state of another service cannot be read yet; trying again",
+            patience=STARTING,
+            copy=self._name,
+        )
+        self._tasks.repeat(f"read {self._name}", functools.partial(self._keep_current, outages))
 
     async def stop(self) -> None:
         """Stop reading."""
@@ -76,27 +72,17 @@ class WatchedCopy:
     async def _reconnected(self) -> None:
         self._wake.set()
 
-    def _log_outage(self, code: str) -> None:
-        """Log an outage once: as information while the service starts, and as a warning if it lasts or begins later."""
-        starting = not self.complete and time.monotonic() - self._started_at < STARTING
-        level = "info" if starting else "warning"
-        if self._outage_logged_as in (level, "warning"):
-            return
-        self._outage_logged_as = level
-        message = "a copy of the state of another service cannot be read yet; trying again"
-        (log.info if starting else log.warning)(message, copy=self._name, code=code)
-
-    async def _keep_current(self) -> None:
+    async def _keep_current(self, outages: OutageLog) -> None:
         """Read once, then wait until the next read is due."""
         self._wake.clear()
         pause = POLL
         try:
             await self._read()
             self.complete = True
-            self._outage_logged_as = ""
+            outages.note_success()
         except SvgxError as error:
             pause = RETRY
-            self._log_outage(error.code)
+            outages.note_failure(error)
         finally:
             self._attempted.set()
         with contextlib.suppress(TimeoutError):

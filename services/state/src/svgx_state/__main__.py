@@ -21,6 +21,7 @@ from svgx_common.runtime import run
 from svgx_state.app import build
 from svgx_state.commands import backups
 from svgx_state.commands.backup_key import check_backup_key
+from svgx_state.commands.backup_target import check_backup_target
 from svgx_state.journal.command import quarantine_command
 from svgx_state.settings import StateSettings
 from svgx_state.values.types import Backend
@@ -45,7 +46,7 @@ def main() -> None:
 
 
 def _checks(values: Mapping[str, Any]) -> Mapping[str, Check | None]:
-    """Return the checks of PostgreSQL, and of Redis and the backup key if the settings use Redis or backups."""
+    """Return the checks of PostgreSQL, and of Redis and the backups if the settings use Redis or backups."""
     checks = dict(database_checks(values, schema="state", package="svgx_state"))
     types = values.get("state_types", {})
     if any(each.backend is Backend.REDIS for each in types.values()):
@@ -54,6 +55,7 @@ def _checks(values: Mapping[str, Any]) -> Mapping[str, Check | None]:
             checks["redis"] = lambda: check_redis(values["redis_url"])
     if values.get("backup_url"):
         checks["backups"] = functools.partial(check_backup_key, values)
+        checks["backup target"] = functools.partial(check_backup_target, values["backup_url"])
     return checks
 
 

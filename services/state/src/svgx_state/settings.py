@@ -1,11 +1,13 @@
 """The settings of the state service."""
 
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
 
 from svgx_common.settings import PostgresSettings, RedisUrl, ServiceSettings
+from svgx_state.backups.format import target_variables
 from svgx_state.backups.format.sealing import read_key
 from svgx_state.events.targets import parse_networks
 from svgx_state.values.types import DEFAULT_TYPES, Backend, StateTypes
@@ -151,6 +153,10 @@ class StateSettings(PostgresSettings, ServiceSettings):
                     "use postgresql or redis in production"
                 )
         return self
+
+    def mistakes_of_libraries(self, environ: Mapping[str, str]) -> Iterable[str]:
+        """Return one line for each wrong variable of the backups' target. The lines contain no values."""
+        return target_variables.mistakes(self.backup_url, environ)
 
     @property
     def uses_redis(self) -> bool:

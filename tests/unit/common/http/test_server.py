@@ -19,6 +19,8 @@ from svgx_common import health as health_module
 from svgx_common import metrics
 from svgx_common.health import Health, NotUsable, Phase
 from svgx_common.http.server import ServiceApplication
+from svgx_common.observability.repeated_lines import BURST
+from tests.log_reader import read_logs
 
 # The parser has no type annotations.
 open_metrics: Callable[[str], Iterable[Metric]] = openmetrics_parser.text_string_to_metric_families
@@ -95,6 +97,17 @@ async def test_metrics_agree_with_readiness(
         assert await values() == (1, 1, 1)
         health.phase = Phase.DRAINING
         assert await values() == (0, 1, 1)
+
+
+async def test_refusals_at_the_start_are_limited_information(health: Health) -> None:
+    """Proves R-OBS-16: clients that connect again cause no warning, and do not fill the log."""
+    with read_logs("state") as reader:
+        async with client_of(ServiceApplication(health)) as http:
+            for _ in range(BURST + 1):
+                assert (await http.get("/runtime/canvases/")).status_code == 503
+        lines = reader.read()
+    assert [line["level"] for line in lines] == ["INFO"] * BURST
+    assert {line["reason"] for line in lines} == {"the service is starting; try again"}
 
 
 async def test_readiness_names_a_failed_check_without_its_error_text(

@@ -18,9 +18,10 @@ from svgx_common.http import refusals
 from svgx_common.http.metrics_pages import MetricsPages
 from svgx_common.http.paths import sent_path
 from svgx_common.http.security_headers import SECURITY_HEADERS
+from svgx_common.observability.repeated_lines import REFUSALS
 from svgx_common.tracing import CurrentSpan, note_code
 
-log = structlog.get_logger(__name__)
+log = structlog.get_logger(REFUSALS)
 tracer = trace.get_tracer("svgx.http")
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -174,7 +175,8 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, error: SvgxError) 
         response = refusals.response(error, headers)
         note_code(span, error.code, failed=error.status >= 500)
         if error.status == 503:
-            log.warning("request refused", status=error.status, reason=error.detail)
+            # Clients that connect again are normal at each start and stop, so this is no warning.
+            log.info("request refused", status=error.status, reason=error.detail)
     if scope["type"] == "websocket":
         await WebSocket(scope, receive, send).send_denial_response(response)
     else:

@@ -19,14 +19,21 @@ MAX_KINDS = 1000
 UNLIMITED = "svgx.requests"
 """The logger of lines about requests of accounts. No line is left out, because a user may ask about any request."""
 
+REFUSALS = "svgx.refusals"
+"""The logger of information about requests that a starting or stopping service refuses.
+
+It is limited like warnings, because all clients that connect again at a restart are refused.
+"""
+
 _KIND_FIELDS = ("operation", "code", "status", "error", "work", "circuit", "reason")
 """Fields that make two lines with the same event different in kind. Ids of users and canvases are not among them."""
 
 
 class RepeatedLines(logging.Filter):
-    """A filter that limits warnings and errors of one kind. The next written line states how many were left out.
+    """A filter that limits warnings, errors and refusals of one kind.
 
-    A line's kind is its logger, its event, its type of exception and its `_KIND_FIELDS`. `clock` returns seconds.
+    The next written line states how many were left out. A line's kind is its logger, its event, its type of exception
+    and its `_KIND_FIELDS`. `clock` returns seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,7 +43,9 @@ class RepeatedLines(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the line is written."""
-        if record.levelno < logging.WARNING or record.name == UNLIMITED:
+        if record.name == UNLIMITED:
+            return True
+        if record.levelno < logging.WARNING and record.name != REFUSALS:
             return True
         key = _key(record)
         now = self._clock()

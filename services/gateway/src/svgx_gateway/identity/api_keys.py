@@ -84,7 +84,9 @@ class ApiKeys:
             if cached is not None and age < STALE:
                 return cached
             raise
-        _store(self._cache, digest, (time.monotonic(), identity))
+        # After a revocation during the request, the answer may be outdated, so it is not cached.
+        if not self._revocations.revoked(identity.caller):
+            _store(self._cache, digest, (time.monotonic(), identity))
         return identity
 
     async def _ask(self, key: str) -> Identity:

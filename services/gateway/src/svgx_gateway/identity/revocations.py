@@ -114,9 +114,12 @@ class Revocations:
         self._as_of = None
 
     async def _read(self) -> None:
-        since = None if self._as_of is None else self._as_of - OVERLAP
+        before = self._as_of
+        since = None if before is None else before - OVERLAP
         answer = await self._bus.ask(LIST_REVOCATIONS, ListRevocationsRequest(since=since))
-        self._as_of = answer.as_of
+        # After a reconnect during the request, the next read must be complete.
+        if self._as_of is before:
+            self._as_of = answer.as_of
         self._add(answer.items)
         self._remove_expired(time.time())
 

@@ -47,6 +47,10 @@ class TokenKeys:
         self._asked_at = -ASK_AGAIN
         self._failed_at = -ASK_AFTER_FAILURE
         self._lock = asyncio.Lock()
+        self._reads = 0
+        """Number of reads of the published keys so far."""
+        self._latest = 0
+        """Number of the latest read that was answered."""
         self._copy = WatchedCopy("token keys", bus, self._read_and_warn)
 
     async def start(self) -> None:
@@ -113,7 +117,13 @@ class TokenKeys:
             )
 
     async def _read(self) -> None:
+        """Read the published keys, unless a later read is answered first: its answer may have a newer key."""
+        self._reads += 1
+        number = self._reads
         answer = await self._bus.ask(JWKS, JwksRequest())
+        if number < self._latest:
+            return
+        self._latest = number
         public: dict[str, TokenKey] = {}
         for jwk in answer.keys:
             try:

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import MutableMapping
+from collections.abc import Awaitable, MutableMapping
 from dataclasses import replace
 
 import structlog
@@ -63,8 +63,18 @@ class RateLimiter:
         """Stop reading. The last known rules stay in force."""
         await self._copy.stop()
 
-    def adopt(self, stored: RateLimits) -> None:
-        """Put these rules into force."""
+    async def adopt_answer(self, request: Awaitable[RateLimits]) -> None:
+        """Put the rules of an answer of the state service into force, unless newer ones arrived during the request.
+
+        Without others during the request, an older version is put into force too. After a restore of the database,
+        versions begin again at a lower number.
+        """
+        before = self.rules
+        stored = await request
+        if self.rules is before or stored.version > self.rules.version:
+            self._adopt(stored)
+
+    def _adopt(self, stored: RateLimits) -> None:
         if stored.version != self.rules.version:
             log.info("rate limits changed", version=stored.version)
         self.rules = Rules(self._defaults, stored)
@@ -132,16 +142,12 @@ class RateLimiter:
         await self.admit(RateClass.READ, counted, headers)
 
     async def _read(self) -> None:
-        before = self.rules.version
-        stored = await self._bus.ask(STORED, RateLimitsRequest())
-        # Rules that were broadcast during the request may be newer than the answer.
-        if self.rules.version == before:
-            self.adopt(stored)
+        await self.adopt_answer(self._bus.ask(STORED, RateLimitsRequest()))
 
     async def _on_broadcast(self, _: str, content: bytes) -> None:
         stored = RateLimits.model_validate_json(content)
         if stored.version > self.rules.version:
-            self.adopt(stored)
+            self._adopt(stored)
 
 
 def _too_many(rate_class: RateClass, result: BucketResult) -> TooManyRequests:

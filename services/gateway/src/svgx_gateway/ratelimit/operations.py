@@ -36,13 +36,13 @@ class RateLimitOperations:
         Read the stored limits from the state service first. A client needs their version, because a change that names
         an older version is refused.
         """
-        self._limiter.adopt(await self._bus.ask(ratelimits.STORED, request))
+        await self._limiter.adopt_answer(self._bus.ask(ratelimits.STORED, request))
         return self._limiter.rules.in_force()
 
     async def set_config(self, request: SetRateLimitsRequest, call: Call) -> RateLimits:
         """Store limits in the state service, which announces them to all gateways. Return the limits in force."""
-        stored = await self._bus.ask(ratelimits.STORE, request, caller=call.signed_in())
-        self._limiter.adopt(stored)
+        answer = self._bus.ask(ratelimits.STORE, request, caller=call.signed_in())
+        await self._limiter.adopt_answer(answer)
         return self._limiter.rules.in_force()
 
     async def analytics(self, request: AnalyticsRequest, _: Call) -> Analytics:

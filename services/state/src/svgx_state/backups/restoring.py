@@ -91,7 +91,7 @@ class BackupRestorer:
             async with self._tasks.step(task) as session:
                 await session.run("note_verified", task.subject_id, checked.canvases)
         position = task.position
-        refused = _Refused(record["users_refused"], record["error"])
+        refused = RefusedAccounts.of(record)
         if only is None and not position.startswith(_CANVASES):
             await self._restore_users(task, chain, position.removeprefix(_USERS), refused)
         await self._restore_canvases(task, record, chain, only)
@@ -109,7 +109,7 @@ class BackupRestorer:
         log.info("restored", restore_id=task.subject_id, outcome=finished["status"])
 
     async def _restore_users(
-        self, task: Task, chain: Chain, after: str, refused: "_Refused"
+        self, task: Task, chain: Chain, after: str, refused: "RefusedAccounts"
     ) -> None:
         """Add the missing accounts with ids after `after`. The record names the accounts that could not be added."""
         async for accounts in chain.accounts():
@@ -278,7 +278,7 @@ class BackupRestorer:
 
 
 @dataclass(slots=True)
-class _Refused:
+class RefusedAccounts:
     """The accounts that could not be added. The record has them, so that a continued restore keeps them.
 
     `names` is a text that names the first `MAX_REFUSED_NAMED` of the `count` accounts, each with the field that another
@@ -287,6 +287,11 @@ class _Refused:
 
     count: int
     names: str | None
+
+    @classmethod
+    def of(cls, record: Row) -> "RefusedAccounts":
+        """Return the accounts of the record of a restore that has not ended."""
+        return cls(record["users_refused"], record["error"])
 
     def add(self, refused: Sequence[RefusedAccount]) -> None:
         """Add accounts."""
@@ -300,6 +305,11 @@ class _Refused:
         """Return the text for the record of the ended restore, or None without any account."""
         more = self.count - MAX_REFUSED_NAMED
         return f"{self.names}, and {more} more" if more > 0 else self.names
+
+    def text_after(self, reason: str) -> str:
+        """Return the text for the record of a restore that failed for this reason."""
+        names = self.text()
+        return reason if names is None else f"{reason}; {names}"
 
 
 def _members(members: Mapping[str, str]) -> str:

@@ -1,13 +1,14 @@
 """Carry out tasks on backups in the background. A replica takes up only tasks that no other replica has."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import structlog
 
-from svgx_common.background import BackgroundTasks
+from svgx_common.background import STARTING, BackgroundTasks
 from svgx_common.contract.errors import DeadlineExceeded, SvgxError, Unavailable
 from svgx_common.contract.storage.backups import Verification, VerificationStatus
 from svgx_common.contract.storage.events import BackupFailed, RestoreFailed
@@ -22,7 +23,7 @@ from svgx_state.backups.format.chain import Chain
 from svgx_state.backups.format.manifest import Refused
 from svgx_state.backups.format.sealing import Damaged
 from svgx_state.backups.format.target import TargetFailed
-from svgx_state.backups.restoring import BackupRestorer
+from svgx_state.backups.restoring import BackupRestorer, RefusedAccounts
 from svgx_state.backups.tasks import Task, TaskLost, Tasks
 from svgx_state.backups.verification import BackupChecker
 
@@ -99,6 +100,7 @@ class BackupRunner:
         self._running = BackgroundTasks()
         self._requested = asyncio.Event()
         self._next_retention = 0.0
+        self._started_at = -math.inf
         self._work: dict[str, Callable[[Task], Awaitable[None]]] = {
             "backup": writer.write,
             "verify": self._verify,
@@ -108,6 +110,7 @@ class BackupRunner:
 
     def start(self) -> None:
         """Begin to look for work."""
+        self._started_at = time.monotonic()
         self._background.repeat("look for work on backups", self._look)
 
     def wake(self) -> None:
@@ -181,7 +184,10 @@ class BackupRunner:
                 if outage.seconds(time.monotonic()) > PATIENCE:
                     await self._fail(task, error.detail)
                     return
-                log.warning("work on a backup waits", subject=task.subject_id, reason=error.detail)
+                # After a start, this replica may take up work before auth answers.
+                is_starting = time.monotonic() - self._started_at < STARTING
+                write = log.info if is_starting else log.warning
+                write("work on a backup waits", subject=task.subject_id, reason=error.detail)
                 await asyncio.sleep(PAUSE)
                 task = await self._tasks.reread(task)
             except (Refused, Damaged) as error:
@@ -237,7 +243,8 @@ class BackupRunner:
                     row = await session.row("restore_record", task.subject_id)
                     assert row is not None
                     status = "refused" if refused and not row["verified"] else "failed"
-                    await session.row("finish_restore", task.subject_id, status, reason)
+                    text = RefusedAccounts.of(row).text_after(reason)
+                    await session.row("finish_restore", task.subject_id, status, text)
                     failed = RestoreFailed(backup_id=row["backup_id"], reason=reason)
                     await emit(session, failed, actor=row["requested_by"])
                     metrics.RESTORES.labels(status).inc()

@@ -176,7 +176,8 @@ class Restore(ReplyModel):
     """A restore. `canvases` counts the finished canvases, of `canvases_total`; `failed` of them were not restored.
 
     `users_kept` counts the accounts that existed already and are unchanged. `users_refused` counts the accounts that
-    could not be added, because an account with another id has the username or the e-mail address.
+    could not be added, because an account with another id has the username or the e-mail address. `error` has the
+    reason of a failure, and names refused accounts.
     """
 
     id: str

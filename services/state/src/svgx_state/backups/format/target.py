@@ -1,9 +1,10 @@
 """The place of the backups: a folder or a bucket, by URL."""
 
 import asyncio
+import contextlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -35,6 +36,10 @@ _REASONS = {
     "HttpError {": "the target does not answer",
 }
 """Reasons by a part of the library's text, the first one that matches. Other errors come before any connection."""
+
+
+_PANIC = "RustPanic"
+"""The name of the library's error for a request that panics. The library does not export the class."""
 
 
 class TargetFailed(Exception):
@@ -75,59 +80,63 @@ class Target:
 
     async def put(self, name: str, content: bytes) -> None:
         """Store an object, and replace one of the same name. Raise `TargetFailed`."""
-        try:
+        with _failing(f"cannot write {name}"):
             await obstore.put_async(self._store, name, content, use_multipart=False)
             if self._folder is not None:
                 await asyncio.to_thread(_synchronise, self._folder / name)
-        except (BaseError, OSError) as error:
-            raise TargetFailed(f"cannot write {name}: {_reason(error)}") from None
 
     async def get(self, name: str) -> bytes:
         """Return an object. Raise `ObjectMissing`, or `TargetFailed`."""
-        try:
-            result = await obstore.get_async(self._store, name)
-            return bytes(await result.bytes_async())
-        except FileNotFoundError:
-            raise ObjectMissing(f"{name} is missing") from None
-        except (BaseError, OSError) as error:
-            raise TargetFailed(f"cannot read {name}: {_reason(error)}") from None
+        with _failing(f"cannot read {name}"):
+            try:
+                result = await obstore.get_async(self._store, name)
+                return bytes(await result.bytes_async())
+            except FileNotFoundError:
+                raise ObjectMissing(f"{name} is missing") from None
 
     async def folders(self) -> list[str]:
         """Return the names of the folders at the top, each of which may be a backup. Raise `TargetFailed`."""
-        try:
-            found = await obstore.list_with_delimiter_async(self._store)
-        except FileNotFoundError:
-            return []
-        except (BaseError, OSError) as error:
-            raise TargetFailed(f"cannot list the backups: {_reason(error)}") from None
+        with _failing("cannot list the backups"):
+            try:
+                found = await obstore.list_with_delimiter_async(self._store)
+            except FileNotFoundError:
+                return []
         return sorted(found["common_prefixes"])
 
     async def names(self, folder: str) -> list[str]:
         """Return the names of all objects in a folder. Raise `TargetFailed`."""
         found: list[str] = []
-        try:
-            async for page in obstore.list(self._store, folder):
-                found += [each["path"] for each in page]
-        except FileNotFoundError:
-            return []
-        except (BaseError, OSError) as error:
-            raise TargetFailed(f"cannot list {folder}: {_reason(error)}") from None
+        with _failing(f"cannot list {folder}"):
+            try:
+                async for page in obstore.list(self._store, folder):
+                    found += [each["path"] for each in page]
+            except FileNotFoundError:
+                return []
         return found
 
     async def delete(self, names: Sequence[str]) -> None:
         """Delete objects. One that does not exist is ignored. Raise `TargetFailed`."""
         for name in names:
-            try:
+            with _failing(f"cannot delete {name}"), contextlib.suppress(FileNotFoundError):
                 await obstore.delete_async(self._store, name)
-            except FileNotFoundError:
-                pass
-            except (BaseError, OSError) as error:
-                raise TargetFailed(f"cannot delete {name}: {_reason(error)}") from None
 
     async def remove_folder(self, folder: str) -> None:
         """Remove an empty folder of a `file://` target. Other targets have no folders."""
         if self._folder is not None:
             await asyncio.to_thread(_remove_empty, self._folder / folder)
+
+
+@contextlib.contextmanager
+def _failing(problem: str) -> Iterator[None]:
+    """Raise `TargetFailed` with the problem and a reason for errors of the library and of the operating system."""
+    try:
+        yield
+    except (BaseError, OSError) as error:
+        raise TargetFailed(f"{problem}: {_reason(error)}") from None
+    except Exception as error:
+        if type(error).__name__ != _PANIC:
+            raise
+        raise TargetFailed(f"{problem}: {_WRONG_SETTINGS}") from None
 
 
 def _synchronise(path: Path) -> None:

@@ -1,0 +1,21 @@
+"""The check of `BACKUP_URL` by the command `doctor`."""
+
+from svgx_common.doctor.findings import Finding, failed, ok
+from svgx_state.backups.format.target import Target
+
+NAME = "BACKUP_URL"
+
+
+async def check_backup_target(url: str) -> list[Finding]:
+    """Return a failure when the library refuses the URL or its variables. No request is sent to the storage.
+
+    A folder is not opened, because that would create it.
+    """
+    if url.startswith("file:"):
+        return []
+    try:
+        Target.open(url)
+    except ValueError as error:
+        fix = "Correct the URL, or the variables of its storage: the service does not start with them."
+        return [failed(NAME, str(error), fix)]
+    return [ok(NAME, "has a valid form, and so have the variables of its storage")]

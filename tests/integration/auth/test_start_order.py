@@ -1,0 +1,47 @@
+"""A start of auth before the services that it asks."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from svgx_common import background
+from svgx_common.messaging.bus import Bus
+from svgx_devstack import DevStack
+from tests.integration.auth.conftest import replica
+from tests.integration.auth.test_accounts import create
+
+
+class Lines:
+    """A log. It keeps the level of each line about the relay of events."""
+
+    def __init__(self) -> None:
+        self.levels: asyncio.Queue[str] = asyncio.Queue()
+
+    def info(self, _: str, **fields: Any) -> None:
+        """Note a line of the level `info`."""
+        self._note("info", fields)
+
+    def warning(self, _: str, **fields: Any) -> None:
+        """Note a warning."""
+        self._note("warning", fields)
+
+    def _note(self, level: str, fields: dict[str, Any]) -> None:
+        if fields.get("work") == "relay events":
+            self.levels.put_nowait(level)
+
+
+async def test_events_wait_for_a_later_state_service_without_a_warning(
+    backing: DevStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-OBS-16: auth logs information when it has an event and the state service is still starting."""
+    lines = Lines()
+    monkeypatch.setattr(background, "log", lines)
+    async with replica(backing):
+        bus = await Bus.connect(backing.nats_url("gateway"), "gateway", "test")
+        try:
+            await create(bus)
+            async with asyncio.timeout(20):
+                assert await lines.levels.get() == "info"
+        finally:
+            await bus.close()

@@ -26,6 +26,7 @@ from svgx_common.messaging.blobs import PIECE
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.link_codec import decode_to_gateway
 from svgx_yjs.awareness import State
+from tests.polling import pause
 
 
 class FakeBus:
@@ -228,3 +229,25 @@ async def test_released_canvas_is_not_broadcast(bus: FakeBus) -> None:
         await broadcaster.flush()
     assert (bus.messages, bus.broadcasts) == ([], [])
     assert not broadcaster._changed
+
+
+async def test_receipt_of_an_isolated_edit_does_not_wait_for_the_interval(
+    bus: FakeBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a pause, two flushes follow each other at once. The third waits. Proves R-SYNC-7 and R-BUS-18."""
+    monkeypatch.setattr(module, "FLUSH_INTERVAL", 3600.0)
+    broadcaster = Broadcaster(cast(Bus, bus), fail)
+    canvas = Canvas(broadcaster)
+    canvas.held.add_gateway("one", now=0.0)
+    canvas.edit("1")
+    async with asyncio.timeout(10):
+        await broadcaster.flush()
+    broadcaster.links.receipt("one", LinkReceipt(1, (), "replica.1"))
+    flushing = asyncio.create_task(broadcaster.flush())
+    async with asyncio.timeout(10):
+        while len(bus.messages) < 2:
+            await pause()
+    assert len(bus.messages[1][1].receipts) == 1
+    assert not flushing.done(), "the next flush waits for the interval"
+    flushing.cancel()
+    await asyncio.gather(flushing, return_exceptions=True)

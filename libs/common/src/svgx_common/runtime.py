@@ -351,7 +351,7 @@ class _ServiceProcess(Generic[Settings]):
                     await self._stop_serving()
                 await responder.drain()
         except TimeoutError:
-            # Warnings, because the usual cause is a failure of another process. Clients repeat what was not finished.
+            # Warnings, because the usual cause is a failure of another process. Clients repeat the unfinished requests.
             log.warning("could not finish all requests within the drain time")
         if service.drain is not None:
             # Hand over even after a timeout, because other replicas then take over faster.

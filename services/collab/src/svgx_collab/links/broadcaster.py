@@ -29,7 +29,7 @@ from svgx_yjs.structure import EMPTY_UPDATE
 log = structlog.get_logger(__name__)
 
 FLUSH_INTERVAL = 0.008
-"""Seconds between two flushes. The first flush after a pause is sent at once."""
+"""Seconds between two flushes. After a pause, two flushes may follow at once: one for an edit, one for its receipt."""
 
 FRAME = 0.016
 """Seconds between two broadcasts of a canvas without participants: one display frame."""
@@ -60,6 +60,8 @@ class Broadcaster:
         self._changed: set[HeldCanvas] = set()
         self._sent = self._sent_bytes = 0
         """The broadcasts since the last flush, and their bytes."""
+        self._used_until = 0.0
+        """The end of the intervals that flushes have used up, in seconds of the monotonic clock."""
         self._wake = asyncio.Event()
         self.links = GatewayLinks(bus, self._wake.set)
 
@@ -93,11 +95,18 @@ class Broadcaster:
                 self._changed.add(held)
         await self.links.flush()
         self._count_sent()
-        await asyncio.sleep(FLUSH_INTERVAL)
+        await self._wait_for_next_flush()
         if self._changed:
             due = min(held.broadcast_at for held in self._changed)
             pause = max(0.0, due - time.monotonic())
             asyncio.get_running_loop().call_later(pause, self._wake.set)
+
+    async def _wait_for_next_flush(self) -> None:
+        """Wait until the next flush may follow. Each flush uses up `FLUSH_INTERVAL`; one flush may be ahead of time."""
+        now = time.monotonic()
+        self._used_until = max(self._used_until, now) + FLUSH_INTERVAL
+        if (pause := self._used_until - FLUSH_INTERVAL - now) > 0:
+            await asyncio.sleep(pause)
 
     def _count_sent(self) -> None:
         """Count the broadcasts in the metrics: once for a flush, because counting takes almost a microsecond."""

@@ -14,7 +14,7 @@ from svgx_gateway.quotas.watch import QuotaWatch
 SLOW_BYTES = 64 * 1024
 """Bytes a second that this gateway reads of an account's edits when the account has used 90 % of its bytes of a day.
 
-A user who draws sends about 4 KiB a second.
+A drawing user sends about 4 KiB a second.
 """
 
 LONGEST_WAIT = 30.0

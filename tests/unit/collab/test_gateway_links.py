@@ -12,6 +12,7 @@ from svgx_collab.links import broadcaster as module
 from svgx_collab.links.broadcaster import Broadcaster
 from svgx_collab.links.gateway_links import MAX_MESSAGE, MAX_PART, GatewayLinks, is_gateway_id
 from svgx_collab.room import Room
+from svgx_common.background import BackgroundTasks
 from svgx_common.contract.collab import (
     CANVAS_UPDATE,
     Broadcast,
@@ -239,15 +240,17 @@ async def test_receipt_of_an_isolated_edit_does_not_wait_for_the_interval(
     broadcaster = Broadcaster(cast(Bus, bus), fail)
     canvas = Canvas(broadcaster)
     canvas.held.add_gateway("one", now=0.0)
-    canvas.edit("1")
+    background = BackgroundTasks()
+    background.repeat("broadcast", broadcaster.flush)
     async with asyncio.timeout(10):
-        await broadcaster.flush()
-    broadcaster.links.receipt("one", LinkReceipt(1, (), "replica.1"))
-    flushing = asyncio.create_task(broadcaster.flush())
-    async with asyncio.timeout(10):
+        canvas.edit("1")
+        while len(bus.messages) < 1:
+            await pause()
+        broadcaster.links.receipt("one", LinkReceipt(1, (), "replica.1"))
         while len(bus.messages) < 2:
             await pause()
-    assert len(bus.messages[1][1].receipts) == 1
-    assert not flushing.done(), "the next flush waits for the interval"
-    flushing.cancel()
-    await asyncio.gather(flushing, return_exceptions=True)
+    assert [len(message.receipts) for _, message in bus.messages] == [0, 1]
+    broadcaster.links.receipt("one", LinkReceipt(2, (), "replica.1"))
+    await pause()
+    assert len(bus.messages) == 2
+    await background.stop()

@@ -242,6 +242,7 @@ class Channels:
     ) -> None:
         """Keep a batch of `count` edits that was applied until it is committed, or answer it."""
         self.edits_taken += count
+        held.count_edits(count)
         if receipt.rejected:
             REJECTED.inc(len(receipt.rejected))
         held.mark_changed()

@@ -87,6 +87,8 @@ class HeldCanvas:
         self._waiting: list[WaitingRequest] = []
         self._uncommitted: list[tuple[int, SpanContext]] = []
         """The recorded spans of batches with uncommitted edits, with the positions of their last edits in the room."""
+        self._unsent_count = 0
+        """The number of edits since the last broadcast."""
         self._unsent: list[SpanContext] = []
         """The recorded spans of batches with edits that are not broadcast yet."""
         self._on_changed = on_changed
@@ -161,6 +163,15 @@ class HeldCanvas:
         self._unsent.append(origin)
         if not self.room.is_saved(receipt):
             self._uncommitted.append((receipt.position, origin))
+
+    def count_edits(self, count: int) -> None:
+        """Note that a batch of `count` edits was applied."""
+        self._unsent_count += count
+
+    def take_unsent_count(self) -> int:
+        """Return the number of edits since the last call."""
+        count, self._unsent_count = self._unsent_count, 0
+        return count
 
     def take_unsent(self) -> list[SpanContext]:
         """Remove and return the spans of the batches with edits that are not broadcast yet."""

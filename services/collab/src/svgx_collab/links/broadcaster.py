@@ -37,6 +37,12 @@ FRAME = 0.016
 FRAME_PER_PARTICIPANT = 0.00005
 """Seconds that each participant adds to `FRAME`: clients of a large room receive fewer and larger broadcasts."""
 
+FRAME_PER_EDIT = 0.0005
+"""Seconds that each edit of a broadcast adds to the frame after it: a busy canvas merges more edits."""
+
+LONGEST_FOR_EDITS = 0.024
+"""The most seconds that the edits add to a frame."""
+
 SLOWEST_FRAME = 0.1
 """The longest frame, in seconds. After a long transaction, a canvas may pause for longer (see `Pace`)."""
 
@@ -85,7 +91,7 @@ class Broadcaster:
             if pause := held.room.seconds_until_due:
                 held.broadcast_at = now + pause
                 continue
-            frame = _frame(len(held.participants))
+            frame = _frame(len(held.participants), held.take_unsent_count())
             await self.broadcast_changes(held, presence=held.presence_at <= now)
             held.broadcast_at = now + max(frame, held.room.seconds_until_due)
             if held.presence_at <= now:
@@ -94,6 +100,8 @@ class Broadcaster:
             elif held.participants.has_changes and not held.is_released:
                 self._changed.add(held)
         await self.links.flush()
+        if not self._changed and self.links.is_empty:
+            self._wake.clear()  # the parts that this flush has sent have set the event
         self._count_sent()
         await self._wait_for_next_flush()
         if self._changed:
@@ -173,9 +181,10 @@ class Broadcaster:
             await self._bus.broadcast(CANVAS_UPDATE, broadcast, headers, canvas_id=canvas_id)
 
 
-def _frame(participants: int) -> float:
-    """Return the seconds between two broadcasts of a canvas."""
-    return min(SLOWEST_FRAME, FRAME + participants * FRAME_PER_PARTICIPANT)
+def _frame(participants: int, edits: int) -> float:
+    """Return the seconds between two broadcasts of a canvas. The first of them has this number of edits."""
+    for_edits = min(LONGEST_FOR_EDITS, edits * FRAME_PER_EDIT)
+    return min(SLOWEST_FRAME, FRAME + participants * FRAME_PER_PARTICIPANT + for_edits)
 
 
 def _take_broadcasts(held: HeldCanvas) -> list[Broadcast]:

@@ -68,6 +68,11 @@ class GatewayLinks:
         self._on_part = on_part
         self._waiting: dict[str, list[_Message]] = {}
 
+    @property
+    def is_empty(self) -> bool:
+        """Return whether no part waits for the next flush."""
+        return not self._waiting
+
     def broadcast(self, gateway: str, broadcast: LinkBroadcast) -> None:
         """Add the broadcast of one canvas."""
         self._message(gateway, len(broadcast.update)).broadcasts.append(broadcast)

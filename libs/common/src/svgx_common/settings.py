@@ -134,7 +134,7 @@ class _Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Give the environment priority over the configuration file. `examine` passes the file's values as arguments."""
+        """Rank the environment above the configuration file. `examine` passes the file's values as arguments."""
         return _Environment(settings_cls), init_settings
 
 

@@ -7,7 +7,8 @@ from prometheus_client import Counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from svgx_common.contract.close_codes import Close
-from svgx_gateway.observability.notes import start_notes
+from svgx_common.http.afterwards import call_at_end
+from svgx_gateway.observability.notes import Notes, start_notes
 from svgx_gateway.observability.request_log import anonymous_log
 from svgx_gateway.observability.response_counter import UPGRADED, count_response
 
@@ -81,18 +82,26 @@ class SocketLog:
                         )
             await send(message)
 
+        def note_end() -> None:
+            if opened_at is not None:
+                # Without a code, the application has raised an exception, and the server closes the connection.
+                closed = Close.INTERNAL if code is None else code
+                _note_close(notes, int(closed), reason, time.monotonic() - opened_at)
+
         try:
             await self._app(scope, receive_noted, send_noted)
         finally:
-            if opened_at is not None:
-                # Without a code, the application has raised an exception, and the server closes the connection.
-                code = Close.INTERNAL if code is None else code
-                CLOSES.labels(str(int(code)) if code in LABELLED else OTHER).inc()
-                if notes.user_id is not None:
-                    log.info(
-                        "websocket closed",
-                        close_code=int(code),
-                        reason=reason,
-                        seconds=round(time.monotonic() - opened_at, 1),
-                        **notes.fields(),
-                    )
+            call_at_end(scope, note_end)
+
+
+def _note_close(notes: Notes, code: int, reason: str, seconds: float) -> None:
+    """Count the end of an accepted WebSocket, and log it if it belongs to an account."""
+    CLOSES.labels(str(code) if code in LABELLED else OTHER).inc()
+    if notes.user_id is not None:
+        log.info(
+            "websocket closed",
+            close_code=code,
+            reason=reason,
+            seconds=round(seconds, 1),
+            **notes.fields(),
+        )

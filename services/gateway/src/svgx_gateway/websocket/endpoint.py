@@ -17,6 +17,7 @@ from svgx_common.contract.errors import (
     TooManyRequests,
 )
 from svgx_common.contract.policy import CanvasRole
+from svgx_common.http.afterwards import serve_afterwards
 from svgx_common.messaging.caller import Caller
 from svgx_gateway.http import problems
 from svgx_gateway.identity.identity import Identity
@@ -82,10 +83,12 @@ class YjsEndpoint:
             refusal = Overloaded("this gateway has reached its limit of connections")
             await websocket.send_denial_response(problems.response(refusal))
             return
-        with counted:
-            await self._serve_counted(websocket)
+        with contextlib.ExitStack() as counts:
+            counts.enter_context(counted)
+            await self._serve_counted(websocket, counts)
 
-    async def _serve_counted(self, websocket: WebSocket) -> None:
+    async def _serve_counted(self, websocket: WebSocket, counts: contextlib.ExitStack) -> None:
+        """Check a socket and serve it. `counts` counts it until the end of the connection."""
         identity = await self._authenticate(websocket)
         caller = identity.caller if isinstance(identity, Identity) else None
         try:
@@ -112,9 +115,10 @@ class YjsEndpoint:
             reason = f"at most {self._limits.per_identity} connections of one account"
             await _refuse(websocket, Closing(Close.OVERLOADED, reason))
             return
-        with counted:
-            await handshake.accept(websocket)
-            await close_socket(websocket, await self._serve_accepted(websocket, identity))
+        counts.enter_context(counted)
+        await handshake.accept(websocket)
+        serve = functools.partial(self._serve_accepted, websocket, identity)
+        await serve_afterwards(websocket.scope, serve, counts.pop_all().close)
 
     async def _authenticate(self, websocket: WebSocket) -> Identity | SvgxError:
         """Return the identity, or the error of a wrong token, too many unknown keys, or an unavailable service.
@@ -128,18 +132,19 @@ class YjsEndpoint:
         except SvgxError as error:
             return error
 
-    async def _serve_accepted(self, websocket: WebSocket, identity: Identity) -> Closing:
+    async def _serve_accepted(self, websocket: WebSocket, identity: Identity) -> None:
         canvas_id = websocket.path_params["canvas_id"]
         with structlog.contextvars.bound_contextvars(
             canvas_id=canvas_id, user_id=identity.caller.user_id
         ):
             try:
-                return await self._join(websocket, identity, canvas_id)
+                closing = await self._join(websocket, identity, canvas_id)
             except SvgxError as error:
-                return closing_of(error)
+                closing = closing_of(error)
             except Exception as error:
                 log.exception("a connection failed")
-                return closing_of(error)
+                closing = closing_of(error)
+        await close_socket(websocket, closing)
 
     async def _join(self, websocket: WebSocket, identity: Identity, canvas_id: str) -> Closing:
         options = websocket.query_params

@@ -1,10 +1,12 @@
 """The endpoint of `/runtime/hocuspocus`: one WebSocket with several canvases, each with a token of its own."""
 
 import contextlib
+import functools
 
 from starlette.websockets import WebSocket
 
 from svgx_common.contract.errors import Forbidden, Overloaded, SvgxError, TooManyRequests
+from svgx_common.http.afterwards import serve_afterwards
 from svgx_gateway.http import problems
 from svgx_gateway.ratelimit.key import RateLimitKey
 from svgx_gateway.websocket import handshake
@@ -49,13 +51,17 @@ class HocuspocusEndpoint:
             counted = self._admission.admit_to_gateway()
             if counted is None:
                 raise Overloaded("this gateway has reached its limit of connections")
-            with counted:
-                await self._serve_counted(websocket)
+            with contextlib.ExitStack() as counts:
+                counts.enter_context(counted)
+                await self._serve_counted(websocket, counts)
         except SvgxError as refusal:
             await websocket.send_denial_response(problems.response(refusal))
 
-    async def _serve_counted(self, websocket: WebSocket) -> None:
-        """Serve a counted socket. Raises `TooManyRequests` and `Overloaded` before the upgrade only."""
+    async def _serve_counted(self, websocket: WebSocket, counts: contextlib.ExitStack) -> None:
+        """Serve a counted socket. Raises `TooManyRequests` and `Overloaded` before the upgrade only.
+
+        `counts` counts the socket until the end of the connection.
+        """
         try:
             await self._count_handshake(websocket, None)
         except TooManyRequests:
@@ -65,11 +71,13 @@ class HocuspocusEndpoint:
         of_address = self._admission.admit_account(address)
         if of_address is None:
             raise Overloaded("this address has too many connections without a document")
-        with contextlib.ExitStack() as without_document:
-            without_document.enter_context(of_address)
+        with contextlib.ExitStack() as entered:
+            entered.enter_context(of_address)
             if (inflow := websocket.scope.get(INFLOW)) is not None:
                 inflow.account = address
             await handshake.accept(websocket)
+            without_document = entered.pop_all()
+            counts.callback(without_document.close)
             socket = HocuspocusSocket(
                 websocket,
                 self._sessions,
@@ -78,4 +86,9 @@ class HocuspocusEndpoint:
                 count_handshake=self._count_handshake,
                 on_document_opened=without_document.close,
             )
-            await close_socket(websocket, await socket.run())
+            serve = functools.partial(_serve_accepted, websocket, socket)
+            await serve_afterwards(websocket.scope, serve, counts.pop_all().close)
+
+
+async def _serve_accepted(websocket: WebSocket, socket: HocuspocusSocket) -> None:
+    await close_socket(websocket, await socket.run())

@@ -6,6 +6,7 @@ message. Beyond a limit, the parser stops, and the connection is not read until 
 """
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from websockets.typing import StatusLike
 
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.errors import BadRequest
-from svgx_common.http import refusals
+from svgx_common.http import afterwards, refusals
 from svgx_gateway.websocket import handshake
 from svgx_gateway.websocket.transport.event_queue import EventQueue
 from svgx_gateway.websocket.transport.frames import read_frame
@@ -93,6 +94,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.queue: Any = EventQueue()
+        self.app = functools.partial(afterwards.run, self.app)
         self.close_timeout = CLOSING_SECONDS
         self._inflow = Inflow(self.limits.inflow, self.limits.large_messages)
         self.conn: _LimitedServerProtocol = _LimitedServerProtocol(self.limits, self._inflow)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from httpx import create_ssl_context
 
 from svgx_devstack import DevStack
@@ -49,6 +50,13 @@ def one_tls_context() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("httpx._transports.default.create_ssl_context", cache(create_ssl_context))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_tracebacks() -> None:
+    """Print short tracebacks, because structlog's default prints all variables: megabytes that block the loop."""
+    renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[structlog.processors.add_log_level, renderer])
 
 
 @pytest.fixture(scope="session")

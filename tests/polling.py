@@ -2,12 +2,14 @@
 
 import asyncio
 
-_SECONDS = 0.02
+A_LOOK = 0.02
+A_REQUEST = 0.1
 
 
-async def pause() -> None:
-    """Wait before the next look at the state.
+async def pause(seconds: float = A_LOOK) -> None:
+    """Wait before the next look at the state, or `A_REQUEST` before the next request to a process.
 
-    A loop without a pause would take the processor from the servers and from the tests in other processes.
+    A loop without a pause would take the processor from the servers and from the tests in other processes. A request
+    takes much more processor time than a look.
     """
-    await asyncio.sleep(_SECONDS)
+    await asyncio.sleep(seconds)

@@ -16,7 +16,7 @@ from tests import leaks
 from tests.e2e.clients.api import ApiSession, open_api
 from tests.e2e.clients.oidc import LOGIN_PATH, Browser, OidcStack, start_oidc_stack
 from tests.e2e.clients.openapi_document import check_response
-from tests.polling import pause
+from tests.polling import A_REQUEST, pause
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +192,7 @@ async def test_oidc_sign_in_sets_the_role_each_time(oidc: OidcStack, browser: Br
     assert (await browser.http.get("/auth/me", headers=bearer(second))).status_code == 200
     async with asyncio.timeout(5):
         while (await browser.http.get("/auth/me", headers=bearer(first))).status_code != 401:
-            await pause()
+            await pause(A_REQUEST)
     await oidc.set_claims(name, groups=["cooks"])
     refused = await browser.login(name)
     assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
@@ -222,7 +222,7 @@ async def test_oidc_sign_in_without_a_role_revokes_the_account(
     async with asyncio.timeout(5):
         for headers in (bearer(first), api_key):
             while (await browser.http.get("/auth/me", headers=headers)).status_code != 401:
-                await pause()
+                await pause(A_REQUEST)
     token = {"refresh_token": first.json()["refresh_token"]}
     assert (await browser.http.post("/auth/refresh", json=token)).status_code == 401
     account = (await admin.request("GET", f"/admin/users/{user_id}")).json()
@@ -236,7 +236,7 @@ async def test_oidc_sign_in_without_a_role_revokes_the_account(
     assert (await browser.login(name)).json()["user"]["role"] == "editor"
     async with asyncio.timeout(20):  # a gateway caches the refusal of the key for some seconds
         while (await browser.http.get("/auth/me", headers=api_key)).status_code != 200:
-            await pause()
+            await pause(A_REQUEST)
     assert (await browser.http.get("/admin/users/", headers=api_key)).status_code == 403
 
 

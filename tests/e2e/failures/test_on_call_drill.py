@@ -27,7 +27,7 @@ from tests.e2e.clients.yjs_driver import YjsDriver
 from tests.e2e.cluster.extra_gateway import extra_gateway
 from tests.e2e.failures.small_disk import small_disk
 from tests.limits import HIGH_LIMITS
-from tests.polling import pause
+from tests.polling import A_REQUEST, pause
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -136,14 +136,14 @@ async def until_ready(workspace: Workspace, *names: str) -> None:
     async with asyncio.timeout(RECOVERY):
         for name in names:
             while (await health(workspace, name)).status_code != 200:
-                await pause()
+                await pause(A_REQUEST)
 
 
 async def until_not_ready(workspace: Workspace, name: str) -> str:
     """Wait until the process is not ready, check that it is still live, and return its reason."""
     async with asyncio.timeout(RECOVERY):
         while (answer := await health(workspace, name)).status_code == 200:
-            await pause()
+            await pause(A_REQUEST)
     for path in ("/health/live", "/health/", "/health"):
         assert (await health(workspace, name, path)).status_code == 200, path
     return str(answer.json()["reason"])
@@ -265,7 +265,7 @@ async def until_full(workspace: Workspace) -> str:
                 reason = (await health(workspace, name)).json().get("reason", "")
                 if "postgresql (has no disk space left)" in reason:
                     return name
-            await pause()
+            await pause(A_REQUEST)
 
 
 async def test_full_disk_is_named_and_recovers_by_itself(
@@ -345,13 +345,13 @@ async def test_frozen_replicas_cost_no_read_and_are_named(
             print(f"another replica held the canvas after {time.monotonic() - began:.1f} s")
             async with asyncio.timeout(RECOVERY):
                 while (reasons := await silent_replicas(workspace)).keys() != FROZEN:
-                    await pause()
+                    await pause(A_REQUEST)
                 assert all("its last answer was" in reason for reason in reasons.values())
                 await until_logged(workspace, "gateway", "a replica does not answer")
                 for service in FROZEN:
                     assert await metrics.value("silent_replicas", "gateway", component=service) == 1
                 while not all("has ended" in reason for reason in reasons.values()):
-                    await pause()
+                    await pause(A_REQUEST)
                     reasons = await silent_replicas(workspace)
             print(f"nats had dropped the frozen replicas after {time.monotonic() - began:.1f} s")
             # Writes are sent only once. They succeed again, because NATS has dropped the frozen replicas.
@@ -448,7 +448,7 @@ async def test_missing_redis_is_named_and_stops_nothing(
             service = name.removesuffix("-2")
             async with asyncio.timeout(RECOVERY):
                 while "redis" not in (await health(workspace, name)).json().get("reason", ""):
-                    await pause()
+                    await pause(A_REQUEST)
             for path in ("/health/ready", "/health/"):
                 answer = await health(workspace, name, path)
                 assert (answer.status_code, answer.json()["status"]) == (200, "ok")

@@ -20,7 +20,7 @@ from tests.admitted import most_admitted
 from tests.e2e.clients.api import Api, ApiSession, User, open_api
 from tests.e2e.clients.metrics import Metrics
 from tests.e2e.clients.problems import check_problem
-from tests.polling import pause
+from tests.polling import A_REQUEST, pause
 
 CONFIG = "/security/rate-limits/config/"
 ANALYTICS = "/security/rate-limits/analytics/"
@@ -154,7 +154,7 @@ async def test_two_gateways_count_requests_together(
             denied = {each["caller"]: each["count"] for each in analytics["top_denied"]}
             if denied.get(caller) == len(refused):
                 break
-            await pause()
+            await pause(A_REQUEST)
     hits = {
         each["caller"]: each["count"]
         for each in analytics["top_hits"]
@@ -304,7 +304,7 @@ async def test_changed_limits_apply_on_all_gateways(
         # The other gateway gets the change by a broadcast.
         async with asyncio.timeout(2):
             while await current_limit() != expected:
-                await pause()
+                await pause(A_REQUEST)
 
     assert await current_limit() == str(LIMIT)
     first = await set_limits(limits={"read": {"requests": 1000}})

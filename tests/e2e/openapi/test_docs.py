@@ -9,7 +9,7 @@ import pytest
 from svgx_devstack import DevStack
 from tests.e2e.clients.api import CANVASES, ApiSession, open_api
 from tests.e2e.clients.openapi_document import check_response, example_request
-from tests.polling import pause
+from tests.polling import A_REQUEST, pause
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ async def test_every_example_request_gets_a_described_response(
 
         async def end_of(path: str) -> None:
             while (await admin.request("GET", path)).json()["status"] == "running":
-                await pause()
+                await pause(A_REQUEST)
 
         ids["backup_id"] = (await send("post", "/state/backup/"))["id"]
         await end_of(f"/state/backups/{ids['backup_id']}")

@@ -16,13 +16,13 @@ from svgx_devstack import DevStack
 from tests.e2e.clients.api import Api, ApiSession, open_api
 
 FOLDER = Path(__file__).parent
-EXAMPLES = os.environ.get("SVGX_FUZZ_EXAMPLES", "2")
+EXAMPLES = os.environ.get("SVGX_FUZZ_EXAMPLES", "1")
 """Number of requests for each operation and phase. `make fuzz` sends more."""
 
 PHASES = os.environ.get("SVGX_FUZZ_PHASES", "examples,fuzzing,stateful")
 """The phases of schemathesis. `make fuzz` adds `coverage`."""
 
-pytestmark = pytest.mark.timeout(120 + 20 * int(EXAMPLES))
+pytestmark = pytest.mark.timeout(140 + 20 * int(EXAMPLES))
 
 SECRET_NAME = "a secret plan"
 """The name of a canvas that only its owner and admins may see."""

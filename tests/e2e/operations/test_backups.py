@@ -6,7 +6,7 @@ import httpx
 
 from tests.e2e.clients.workspace import Workspace
 from tests.e2e.operations.test_operations_guide import curl_request
-from tests.polling import pause
+from tests.polling import A_REQUEST, pause
 
 CREATE = """curl -X POST \
   -H "Authorization: Bearer $TOKEN" \
@@ -40,7 +40,7 @@ async def _wait_until_ended(workspace: Workspace, path: str) -> Any:
         record = (await workspace.admin.request("GET", path)).json()
         if record["status"] != "running":
             return record
-        await pause()
+        await pause(A_REQUEST)
 
 
 async def test_curl_commands_bring_back_a_drawing_for_live_clients(

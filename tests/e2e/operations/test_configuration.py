@@ -6,7 +6,7 @@ import httpx
 
 from svgx_devstack import DevStack
 from tests.e2e.clients.api import open_api
-from tests.polling import pause
+from tests.polling import A_REQUEST, pause
 
 
 async def test_one_configuration_file_configures_all_services(configured_stack: DevStack) -> None:
@@ -40,4 +40,4 @@ async def wait_for_health_in_log(stack: DevStack, service: str, status: str) -> 
             "health changed" in line and f'"{status}"' in line
             for line in (await asyncio.to_thread(path.read_text)).splitlines()
         ):
-            await pause()
+            await pause(A_REQUEST)

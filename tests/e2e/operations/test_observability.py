@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from svgx_devstack import DevStack
 from tests.e2e.clients.raw_socket import RawSocket
 from tests.e2e.clients.workspace import Workspace
-from tests.polling import pause
+from tests.polling import A_REQUEST, pause
 
 SERVICES = ("gateway", "auth", "collab", "state")
 # The parser has no type annotations.
@@ -135,13 +135,13 @@ async def test_readiness_follows_the_dependencies_of_a_service(workspace: Worksp
         postgres.pause()
         try:
             while (response := await http.get("/health/ready")).status_code == 200:
-                await pause()
+                await pause(A_REQUEST)
             assert "postgresql" in response.json()["reason"]
             assert (await http.get("/health/live")).status_code == 200
         finally:
             postgres.resume()
         while (await http.get("/health/ready")).status_code != 200:
-            await pause()
+            await pause(A_REQUEST)
 
 
 async def test_logs_contain_no_tokens_and_no_passwords(workspace: Workspace) -> None:
@@ -183,7 +183,7 @@ async def test_commands_of_the_guide_find_the_connections_of_a_user(workspace: W
             ]
             if len(found) == 2:
                 break
-            await pause()
+            await pause(A_REQUEST)
     opened, closed = found
     assert (opened["event"], closed["event"]) == ("websocket opened", "websocket closed")
     assert opened["trace_id"] == closed["trace_id"]

@@ -10,6 +10,7 @@ import httpx
 
 from svgx_devstack import DevStack
 from tests.e2e.cluster.configured import rotate_keys
+from tests.polling import A_REQUEST, pause
 
 
 def token_header(token: str) -> dict[str, Any]:
@@ -29,6 +30,7 @@ async def test_key_rotation_keeps_all_sessions(configured_stack: DevStack, key_f
         started = time.monotonic()
         while token_header(token_pairs[-1]["access_token"])["alg"] != "ES256":
             assert time.monotonic() - started < 30
+            await pause(A_REQUEST)
             refresh = {"refresh_token": token_pairs[-1]["refresh_token"]}
             token_pairs.append((await http.post("/auth/refresh", json=refresh)).json())
         for pair in token_pairs:

@@ -8,14 +8,17 @@ from svgx_yjs import protocol
 from tests.e2e.clients.workspace import Workspace
 from tests.unit.yjs.updates import nested_types, nested_values
 
-HARMFUL_UPDATES = [
-    b"no update",
-    nested_types(100_000),
-    nested_values(1_000_000),
-    # Clocks that exceed 32 bits: pycrdt would panic on the next edit, or on every later load.
-    bytes.fromhex("010107ffffffff0f040101740361626300"),
-    bytes.fromhex("010139f0b2fa8ec284031344c9f0b2fa8ec284030f0361626300"),
-]
+
+def harmful_updates() -> list[bytes]:
+    """Return updates that no client may send."""
+    return [
+        b"no update",
+        nested_types(100_000),
+        nested_values(1_000_000),
+        # Clocks that exceed 32 bits: pycrdt would panic on the next edit, or on every later load.
+        bytes.fromhex("010107ffffffff0f040101740361626300"),
+        bytes.fromhex("010139f0b2fa8ec284031344c9f0b2fa8ec284030f0361626300"),
+    ]
 
 
 async def wait_close_code(socket: websockets.ClientConnection) -> int | None:
@@ -41,7 +44,7 @@ async def test_malformed_message_closes_only_its_sender_with_4400(
         "text",
         protocol.encode_sync_step_1(b"\xff\xff"),
         protocol.encode_sync_step_1(b"\xff\xff\xff\xff\x0f"),
-        *map(protocol.encode_update, HARMFUL_UPDATES),
+        *map(protocol.encode_update, harmful_updates()),
     ]
     for message in messages:
         async with websockets.connect(url) as socket:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 
 import pytest
 from argon2 import PasswordHasher, extract_parameters
@@ -15,8 +16,15 @@ from svgx_common import postgres
 from svgx_common.contract.errors import InvalidCredentials
 from svgx_common.messaging.bus import Bus
 from svgx_devstack import DevStack
-from tests.integration.auth.conftest import Tables
+from tests.integration.auth.conftest import Tables, replica
 from tests.integration.auth.test_accounts import PASSWORD, create, login
+
+
+@pytest.fixture(scope="module")
+async def service(backing: DevStack) -> AsyncIterator[None]:
+    """Run one replica with hashes of the default settings, because the tests measure and read them."""
+    async with replica(backing, cheap_hashes=False):
+        yield
 
 
 def failed_logins() -> float:

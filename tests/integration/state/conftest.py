@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
-import structlog
 
 from svgx_common.messaging.bus import Bus
 from svgx_devstack import DevStack
@@ -12,13 +11,6 @@ from svgx_state.snapshots import Compactor
 from svgx_workers.pool import Workers
 from tests.integration.state.fresh_tables import FreshTables, new_schema
 from tests.integration.state.service import Client, Tables, directory, replica, user
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _short_tracebacks() -> None:
-    """Print short tracebacks, because structlog's default prints all variables: megabytes that block the loop."""
-    renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-    structlog.configure(processors=[structlog.processors.add_log_level, renderer])
 
 
 @pytest.fixture

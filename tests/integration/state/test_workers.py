@@ -75,7 +75,8 @@ async def test_slow_exports_of_one_account_do_not_delay_others(
             waits.append(time.perf_counter() - started)
 
     # No compaction runs, because its time on a busy machine is not the subject here.
-    async with replica(backing, worker_timeout_seconds=6, compact_after_bytes=2**30):
+    settings = {"worker_count": 3, "worker_timeout_seconds": 6, "compact_after_bytes": 2**30}
+    async with replica(backing, **settings):
         hostile = Client(client.bus, user())
         slow, picture = await create(hostile, _SLOW), await create(client, _PICTURE)
         alone = min([await seconds(client, picture) for _ in range(3)])

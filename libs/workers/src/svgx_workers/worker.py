@@ -7,6 +7,10 @@ when its parent ends (on Linux), when a job exceeds the CPU time, and after a jo
 libraries and fonts, as far as the kernel has these restrictions (`svgx_workers.confinement`).
 """
 
+import svgx_workers.quick_imports  # noqa: F401  # before all other imports
+
+# isort: split
+
 import ctypes
 import gc
 import os

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from svgx_common.contract import CHANNELS
@@ -32,6 +32,9 @@ from svgx_common.contract.state import Committed, CommittedBatch, Content, Entry
 from svgx_common.messaging import link_codec, wire
 from svgx_yjs import awareness
 from svgx_yjs.lib0 import MAX_SAFE_INTEGER, Decoder, Encoder, Malformed
+
+EXAMPLES = 50
+"""Messages of each kind. Drawing a message takes much longer than encoding and decoding it."""
 
 numbers = st.integers(0, MAX_SAFE_INTEGER)
 texts = st.text(max_size=20)
@@ -132,6 +135,7 @@ def test_message_has_the_documented_bytes() -> None:
 
 
 @pytest.mark.parametrize(("encode", "decode", "values"), MESSAGES, ids=names)
+@settings(max_examples=EXAMPLES)
 @given(data=st.data())
 def test_encoded_message_is_decoded_to_the_same_message(
     encode: Callable[[Any], bytes],
@@ -145,6 +149,7 @@ def test_encoded_message_is_decoded_to_the_same_message(
 
 
 @pytest.mark.parametrize(("encode", "decode", "values"), MESSAGES, ids=names)
+@settings(max_examples=EXAMPLES)
 @given(data=st.data())
 def test_damaged_message_is_decoded_or_malformed(
     encode: Callable[[Any], bytes],
@@ -170,6 +175,7 @@ def test_damaged_message_is_decoded_or_malformed(
         (link_codec.encode_to_gateway, LinkToGateway),
     ],
 )
+@settings(max_examples=EXAMPLES)
 @given(data=st.data())
 def test_message_of_a_link_has_the_bytes_of_the_general_codec(
     encode: Callable[[Any], bytes], kind: type[object], data: st.DataObject

@@ -15,6 +15,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 
 from opentelemetry.sdk import environment_variables as telemetry
 
@@ -112,6 +113,7 @@ def _is_usual_elsewhere(name: str, known: str) -> bool:
     return _letters(name) == _letters(known)
 
 
+@lru_cache(maxsize=4096)
 def _letters(name: str) -> str:
     """Return a name without the signs between its words."""
     return name.replace("_", "").replace("-", "")
@@ -119,9 +121,13 @@ def _letters(name: str) -> str:
 
 def _is_slip(name: str, known: str) -> bool:
     """Return whether `name` differs from `known` by one or two slips in its words, or only in its underscores."""
-    if _letters(name) == _letters(known):
+    letters, known_letters = _letters(name), _letters(known)
+    if letters == known_letters:
         return True
-    words, known_words = re.split("[_-]", name), known.split("_")
+    # Most pairs of names end here. One slip changes the length by at most one letter.
+    if abs(len(letters) - len(known_letters)) > MAX_SLIPS:
+        return False
+    words, known_words = name.replace("-", "_").split("_"), known.split("_")
     if len(words) != len(known_words):
         return False
     slips = 0
@@ -132,6 +138,7 @@ def _is_slip(name: str, known: str) -> bool:
     return True
 
 
+@lru_cache(maxsize=4096)
 def _slips(word: str, known: str) -> int:
     """Return the number of slips between two words, and more than `MAX_SLIPS` for words that are too different."""
     if word == known:

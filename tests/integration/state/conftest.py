@@ -1,4 +1,4 @@
-"""A replica with the default settings, a client on the bus, and a connection to the database."""
+"""A replica, a client on the bus, and a connection to the database."""
 
 from collections.abc import AsyncIterator
 
@@ -26,7 +26,7 @@ async def client(backing: DevStack) -> AsyncIterator[Client]:
 
 @pytest.fixture(scope="module")
 async def service(backing: DevStack) -> AsyncIterator[None]:
-    """A running replica with the default settings."""
+    """A running replica with one worker, and otherwise the default settings."""
     async with replica(backing):
         yield
 

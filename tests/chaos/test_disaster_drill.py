@@ -48,15 +48,14 @@ WHERE username <> 'recovery' ORDER BY id
 
 @dataclass(slots=True)
 class Before:
-    """The system at its last backup: the content of each canvas, the rows of all users, and two accounts.
+    """The system at its last backup: the content of each canvas, the rows of all users, and an account.
 
-    `owner` and `admin` are pairs of username and password. `backup_began` is in seconds since 1970.
+    `owner` has the username and the password. `backup_began` is in seconds since 1970.
     """
 
     canvases: dict[str, bytes] = field(default_factory=dict)
     users: list[tuple[object, ...]] = field(default_factory=list)
     owner: tuple[str, str] = ("", "")
-    admin: tuple[str, str] = ("", "")
     backup_began: float = 0.0
     recovery_began: float = 0.0
     """The start of the new system, on the monotonic clock."""
@@ -113,7 +112,7 @@ async def _contents(session: ApiSession, canvas_ids: list[str]) -> dict[str, byt
     return {each: state([await session.export(each, "yjs")]) for each in canvas_ids}
 
 
-async def _draw(workspace: Workspace, before: Before) -> list[str]:
+async def _draw(workspace: Workspace) -> list[str]:
     """Create users and canvases with content, and delete one canvas. Return the ids of the other canvases."""
     for _ in range(USERS):
         await workspace.create_user()
@@ -157,7 +156,7 @@ async def _live_until_the_disaster(
         _system(folder / "first", target) as stack,
         open_workspace(stack, driver) as workspace,
     ):
-        ids = await _draw(workspace, before)
+        ids = await _draw(workspace)
         clients = [await workspace.connect(each) for each in ids[:LIVE]]
         await driver.wait_synced(clients)
         await driver.start_random_edits(clients, seed=1, rate=RATE)
@@ -169,7 +168,6 @@ async def _live_until_the_disaster(
         before.canvases = await _contents(workspace.owner, ids)
         before.users = await _users(stack)
         before.owner = workspace.owner.username, workspace.owner._password
-        before.admin = stack.admin_username, stack.admin_password
         before.backup_began = time.time()
         await back_up(stack, target, "incremental")
         await driver.start_random_edits(clients, seed=2, rate=RATE)

@@ -35,8 +35,8 @@ spec:
 {{- end -}}
 
 {{/*
-The rules of the service's file alerts.yaml. Each rule selects the release's namespace. Otherwise a release in another
-namespace would hide that this release has no replica left.
+The rules of the service's file alerts.yaml. Each rule selects the release's namespace, except the rule about the
+certificate. Otherwise a release in another namespace would hide that this release has no replica left.
 */}}
 {{- define "common.rules" -}}
 {{- $job := printf "job=\"svgx-%s\"" .service.name -}}

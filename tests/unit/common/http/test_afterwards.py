@@ -1,6 +1,8 @@
 """The serving of a WebSocket after the application has returned."""
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -80,3 +82,30 @@ async def test_connection_is_served_at_once_by_another_server() -> None:
     layers.may_end.set()
     await layers.middleware({}, unused, unused)
     assert layers.events == ["served", "freed", "returned", "noted"]
+
+
+class Socket:
+    """A socket that refers to its scope."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+
+    async def serve(self) -> None:
+        """End the connection at once."""
+
+
+async def test_memory_of_a_connection_is_freed_at_its_end() -> None:
+    """No circle of references keeps it until the garbage collector runs. Proves R-SOCKET-7."""
+    sockets: list[weakref.ref[Socket]] = []
+
+    async def app(scope: Scope, _: Receive, __: Send) -> None:
+        socket = Socket(scope)
+        sockets.append(weakref.ref(socket))
+        await serve_afterwards(scope, socket.serve, lambda: None)
+
+    gc.disable()
+    try:
+        await afterwards.run(app, {}, unused, unused)
+        assert sockets[0]() is None
+    finally:
+        gc.enable()

@@ -29,8 +29,11 @@ async def run(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
     afterwards = scope[_AFTERWARDS] = _Afterwards()
     try:
         await app(scope, receive, send)
-        if afterwards.serve is not None:
-            await afterwards.serve()
+        # The scope must not refer to the function any more, because the function refers to the scope: the memory of a
+        # connection would stay in use until the garbage collector runs.
+        serve, afterwards.serve = afterwards.serve, None
+        if serve is not None:
+            await serve()
     finally:
         for callback in afterwards.on_end:
             callback()

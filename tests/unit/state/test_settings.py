@@ -18,6 +18,13 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSTGRES_URL", "postgresql://localhost/svgx")
 
 
+def refusal_of_the_start(capsys: pytest.CaptureFixture[str]) -> str:
+    """Load settings that are wrong. Check the status, and return the line on standard error."""
+    with pytest.raises(SystemExit, match="2"):
+        load(StateSettings)
+    return capsys.readouterr().err
+
+
 def test_empty_variable_means_the_default_and_unknown_ones_are_ignored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -32,9 +39,7 @@ def test_wrong_value_stops_the_start_and_names_the_setting(
 ) -> None:
     """A wrong value ends the start with status 2 and a line that names the setting."""
     monkeypatch.setenv("WORKER_COUNT", "none")
-    with pytest.raises(SystemExit, match="2"):
-        load(StateSettings)
-    assert capsys.readouterr().err.startswith("svgx: WORKER_COUNT: ")
+    assert refusal_of_the_start(capsys).startswith("svgx: WORKER_COUNT: ")
 
 
 @pytest.mark.parametrize(
@@ -58,9 +63,7 @@ def test_wrong_setting_of_backups_stops_the_start_without_showing_its_value(
 ) -> None:
     """The line names the setting and the reason, and no secret. Proves R-BACKUP-3."""
     monkeypatch.setenv(variable, value)
-    with pytest.raises(SystemExit, match="2"):
-        load(StateSettings)
-    line = capsys.readouterr().err
+    line = refusal_of_the_start(capsys)
     assert line.startswith(f"svgx: {variable}: ")
     assert reason in line
     assert "secret" not in line
@@ -107,9 +110,7 @@ def test_wrong_variable_of_the_target_stops_the_start_and_fails_in_doctor(
     backup_url, variable, value, reason = case
     monkeypatch.setenv("BACKUP_URL", backup_url)
     monkeypatch.setenv(variable, value)
-    with pytest.raises(SystemExit, match="2"):
-        load(StateSettings)
-    line = capsys.readouterr().err
+    line = refusal_of_the_start(capsys)
     assert line.startswith(f"svgx: {variable}: ")
     assert reason in line
     assert "secret" not in line

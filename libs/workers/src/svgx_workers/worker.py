@@ -53,9 +53,8 @@ def main(arguments: list[str]) -> None:
     # Redirect prints of the libraries to standard error, because standard output carries frames.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     confined = confine(memory)
-    # Collect garbage only between jobs. Jobs create many objects and no cycles, and the automatic collection takes a
-    # third of their time.
-    gc.disable()
+    # `quick_imports` has stopped the automatic collection of garbage, and it stays off: jobs create many objects and no
+    # cycles, and it would take a third of their time. Garbage is collected between jobs.
     _write(results_out, Frame({"ready": os.getpid(), "confined": confined}))
     while (job := _read(jobs_in)) is not None:
         _limit_cpu(cpu_seconds)

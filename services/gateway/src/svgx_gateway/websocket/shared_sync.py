@@ -29,8 +29,9 @@ class SharedReply:
 class SharedSync:
     """The sync requests of one canvas. `request` asks the holder for the content that a state vector lacks.
 
-    A client gets all broadcasts after its join. Therefore it needs a reply to a request that starts after its join. For
-    each state vector, at most one request is under way, and the clients that join meanwhile share the next request.
+    A connection keeps all broadcasts from its join on (see `Joining`). Therefore its client needs a reply to a request
+    that starts after the join. For each state vector, at most one request is under way, and the clients that join
+    meanwhile share the next request.
     """
 
     def __init__(self, request: Callable[[bytes], Awaitable[SyncReply]]) -> None:

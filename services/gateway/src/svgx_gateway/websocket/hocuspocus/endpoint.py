@@ -71,23 +71,21 @@ class HocuspocusEndpoint:
         of_address = self._admission.admit_account(address)
         if of_address is None:
             raise Overloaded("this address has too many connections without a document")
-        with contextlib.ExitStack() as entered:
-            entered.enter_context(of_address)
-            if (inflow := websocket.scope.get(INFLOW)) is not None:
-                inflow.account = address
-            await handshake.accept(websocket)
-            without_document = entered.pop_all()
-            counts.callback(without_document.close)
-            socket = HocuspocusSocket(
-                websocket,
-                self._sessions,
-                self._admission,
-                self._frames,
-                count_handshake=self._count_handshake,
-                on_document_opened=without_document.close,
-            )
-            serve = functools.partial(_serve_accepted, websocket, socket)
-            await serve_afterwards(websocket.scope, serve, counts.pop_all().close)
+        without_document = counts.enter_context(contextlib.ExitStack())
+        without_document.enter_context(of_address)
+        if (inflow := websocket.scope.get(INFLOW)) is not None:
+            inflow.account = address
+        await handshake.accept(websocket)
+        socket = HocuspocusSocket(
+            websocket,
+            self._sessions,
+            self._admission,
+            self._frames,
+            count_handshake=self._count_handshake,
+            on_document_opened=without_document.close,
+        )
+        serve = functools.partial(_serve_accepted, websocket, socket)
+        await serve_afterwards(websocket.scope, serve, counts.pop_all().close)
 
 
 async def _serve_accepted(websocket: WebSocket, socket: HocuspocusSocket) -> None:

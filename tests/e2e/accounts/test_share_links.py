@@ -84,7 +84,7 @@ async def test_visitors_see_and_draw_by_the_role_of_their_link(
     await revoke(workspace.owner, editor_link)
     close = await editor.wait_closed()
     assert (close.code, close.reason) == (4401, "the share link has been revoked, or has expired")
-    assert time.perf_counter() - began < MAX_DELAY + 1
+    assert time.perf_counter() - began < MAX_DELAY
     assert (await editor.status()).gave_up == close
     await driver.wait_for_presence([owner], [owner.name, "has drawn"])
     # The other link and the owner are not affected. The revoked link admits no client.

@@ -386,7 +386,7 @@ async def test_paused_postgresql_is_named_and_recovers_by_itself(
             )
             began = time.monotonic()
             assert (await create_canvas(workspace)).status_code == 503
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 10
             summary = (await workspace.owner.request("GET", "/health/summary/")).json()
             for report in (*summary["services"]["state"], *summary["services"]["auth"]):
                 assert report["dependencies"]["postgresql"]["detail"] == "does not answer"
@@ -421,7 +421,7 @@ async def test_paused_nats_is_noticed_and_recovers_by_itself(
             began = time.monotonic()
             for _ in range(5):
                 assert is_503_with(await create_canvas(workspace), "message bus")
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 10
             summary = (await workspace.owner.request("GET", "/health/summary/")).json()
             assert summary["status"] == "degraded"
             (report,) = summary["services"]["gateway"]

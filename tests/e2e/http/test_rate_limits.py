@@ -148,19 +148,22 @@ async def test_two_gateways_count_requests_together(
     created = await sessions[0].request("POST", "/runtime/canvases/", json={"name": "n"})
     assert created.status_code == 201
     caller = f"user:{user.id}"
+
+    def counts(key: str) -> int:
+        """Return the requests of the class `read` that `key` of the analytics has for the caller."""
+        return sum(
+            each["count"]
+            for each in analytics[key]
+            if (each["caller"], each["rate_class"]) == (caller, "read")
+        )
+
+    # Each gateway reports its counts at its own times.
     async with asyncio.timeout(20):
         while True:
             analytics = (await admin.request("GET", ANALYTICS)).json()
-            denied = {each["caller"]: each["count"] for each in analytics["top_denied"]}
-            if denied.get(caller) == len(refused):
+            if (counts("top_hits"), counts("top_denied")) == (2 * LIMIT, len(refused)):
                 break
             await pause(A_REQUEST)
-    hits = {
-        each["caller"]: each["count"]
-        for each in analytics["top_hits"]
-        if each["rate_class"] == "read"
-    }
-    assert hits[caller] == 2 * LIMIT
     (read,) = (each for each in analytics["classes"] if each["rate_class"] == "read")
     assert read["hits"] >= 2 * LIMIT
     assert read["denied"] >= len(refused)
@@ -302,7 +305,7 @@ async def test_changed_limits_apply_on_all_gateways(
 
     async def wait_for_limit(expected: str | None) -> None:
         # The other gateway gets the change by a broadcast.
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             while await current_limit() != expected:
                 await pause(A_REQUEST)
 

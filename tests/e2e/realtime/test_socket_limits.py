@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from statistics import median
 
 import httpx
 import pytest
@@ -187,12 +188,15 @@ async def test_frames_or_bytes_beyond_the_limit_slow_down_only_the_sender(
         started = loop.time()
         sending = asyncio.create_task(send_repeatedly(loud, frame, count))
         answered = asyncio.create_task(send_and_wait_answer(loud, sending))
+        delays = []
         for _ in range(5):
             asked = loop.time()
             await quiet.send(SYNC_STEP_1)
             while (await quiet.recv())[:2] != bytes([0, 1]):
                 pass
-            assert loop.time() - asked < seconds
+            delays.append(loop.time() - asked)
+        # Compare the median, because a busy machine may delay an answer.
+        assert median(delays) < seconds, delays
         await answered
         assert loop.time() - started > seconds
 

@@ -202,10 +202,10 @@ async def test_other_gateways_follow_a_new_holder_at_once(
         await reader.until_has(first="1")
         await one.crash()
         await writer.save("a", "1")
-        async with asyncio.timeout(3):  # far below the interval of checkpoints
+        async with asyncio.timeout(10):  # far below the interval of checkpoints
             await reader.until_has(first="1", a="1")
         await writer.save("b", "2")
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(10):
             await reader.until_has(first="1", a="1", b="2")
 
 

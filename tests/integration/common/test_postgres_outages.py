@@ -17,7 +17,7 @@ from svgx_common import postgres
 from svgx_common.contract.errors import Unavailable
 from svgx_common.database import monitor
 from svgx_common.database.failures import classify
-from svgx_common.database.hosts import Connection, Hosts
+from svgx_common.database.hosts import HOST_TIMEOUT, Connection, Hosts
 from svgx_common.health import NotUsable
 from svgx_devstack import DevStack, ports
 from tests.integration.common.test_postgres import Package
@@ -211,14 +211,14 @@ async def test_paused_postgresql_fails_new_requests_at_once(
         began = time.monotonic()
         with pytest.raises(Unavailable, match="does not answer"):
             await sleeping
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < 20  # a statement may take 30 s
         began = time.monotonic()
         for _ in range(10):
             with pytest.raises(Unavailable, match="does not answer"):
                 await database.run("add", "a")
         with pytest.raises(NotUsable, match="does not answer"):
             await database.check()
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 5
     finally:
         server.resume()
     await until_usable(database)
@@ -345,7 +345,8 @@ async def test_second_host_is_used_when_the_first_one_does_not_answer(
         began = time.monotonic()
         async with database.session(), database.session(), database.session():
             pass
-        assert time.monotonic() - began < 2  # the host that answered last is tried first
+        # The host that answered last is tried first.
+        assert time.monotonic() - began < 2 * HOST_TIMEOUT
         await database.check()
 
 

@@ -156,7 +156,7 @@ def test_second_signal_kills_all_processes(start: Start) -> None:
         assert deaf.is_running()
         started = time.monotonic()
         assert stack.end(signal.SIGINT) == (130, "")
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 20
         _, alive = psutil.wait_procs(children, timeout=10)
         assert not alive
 

@@ -48,8 +48,8 @@ async def test_request_past_its_time_limit_is_cancelled_and_not_repeated(
         began = loop.time()
         answer = await http.get("/auth/me")
         assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
-        assert 0.25 < loop.time() - began < 2
-        async with asyncio.timeout(2):
+        assert 0.25 < loop.time() - began < auth.ME.timeout
+        async with asyncio.timeout(10):
             await cancelled.wait()
         assert len(calls) == 1
 

@@ -200,5 +200,5 @@ async def test_removed_connection_takes_no_memory() -> None:
     outgoing.remove(client)
     outgoing.remove(client)
     assert outgoing._unsent() == 0
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):
         await sync(outgoing, client, MB)

@@ -37,13 +37,13 @@ ONLY_IN_CHARTS = {
 """Variables and keys of the configuration file that the charts set and docker-compose.yml does not need."""
 
 OPTIONAL_IN_CHARTS = {
-    # The chart sets them when the values name a secret or an endpoint.
     *("SVGX_ADMIN_USERNAME", "SVGX_ADMIN_EMAIL", "SVGX_ADMIN_PASSWORD"),
     *("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"),
 }
+"""Variables that a chart sets only when its values name a secret or an endpoint."""
 
 REFERENCE = re.compile(r"\$\{([A-Z_]+)(?:(:[-?])([^}]*))?\}")
-"""A variable in docker-compose.yml, with its default (`:-`) or the message of its absence (`:?`)."""
+"""A variable in docker-compose.yml, with its default (`:-`) or the error message for a missing variable (`:?`)."""
 
 GRACE = 15
 """Seconds that the charts and docker-compose.yml add to `DRAIN_SECONDS`."""
@@ -154,7 +154,7 @@ def test_servers_have_the_images_of_the_charts() -> None:
 
 
 def test_ports_are_those_of_the_charts() -> None:
-    """The services answer on the charts' port, and only nginx is open to other machines. Proves R-SHIP-4."""
+    """The services answer on the charts' port, and only nginx can be opened to other machines. Proves R-SHIP-4."""
     for service in values.SERVICES:
         assert container(service)["ports"][0]["containerPort"] == 8000
         dockerfile = (tools.ROOT / "services" / service / "Dockerfile").read_text(encoding="utf-8")
@@ -175,13 +175,13 @@ def test_ports_are_those_of_the_charts() -> None:
     }
     assert addresses == {"nats:4222", "postgres:5432", "valkey:6379"}
     published = {name: server["ports"] for name, server in SERVERS.items() if "ports" in server}
-    # Only this machine reaches the servers, unless the operator names another address for the proxy.
+    # Only this machine reaches the servers, unless the operator sets another address for nginx.
     assert published.pop("nginx") == ["${LISTEN_ON:-127.0.0.1}:8080:8080"]
     assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
 
 
-def test_servers_start_in_the_order_of_their_health() -> None:
-    """A service starts when the servers of its chart's network policy are healthy. Proves R-SHIP-4."""
+def test_servers_start_after_the_servers_that_they_need() -> None:
+    """A service starts when all servers that its chart's network policy allows are healthy. Proves R-SHIP-4."""
     graph = {name: set(server.get("depends_on", {})) for name, server in SERVERS.items()}
     list(TopologicalSorter(graph).static_order())  # it raises on a cycle
     for name, server in SERVERS.items():
@@ -215,7 +215,10 @@ def test_mounted_files_and_volumes_exist() -> None:
 
 
 def test_observability_servers_reach_each_other() -> None:
-    """The servers' files name servers of docker-compose.yml only. A profile starts them. Proves R-SHIP-4."""
+    """A profile starts the servers. Their configuration files name servers of docker-compose.yml only.
+
+    Proves R-SHIP-4.
+    """
     folder = tools.ROOT / "deploy"
     texts = [
         path.read_text(encoding="utf-8") for path in folder.glob("grafana/provisioning/**/*.yaml")
@@ -234,13 +237,13 @@ def test_observability_servers_reach_each_other() -> None:
 
 
 def test_nats_gets_the_public_key_of_each_service() -> None:
-    """The users' file of the charts reads these variables. Proves R-SHIP-4."""
+    """The charts' file of NATS users reads the keys from these environment variables. Proves R-SHIP-4."""
     files = values.HELM / "svgx" / "files"
     users = (files / "nats-users.conf").read_text(encoding="utf-8")
-    while_replaced = (files / "nats-users-second-keys.conf").read_text(encoding="utf-8")
+    users_with_second_keys = (files / "nats-users-second-keys.conf").read_text(encoding="utf-8")
     read = set(re.findall(r"\$([A-Z_]+_NKEY)", users))
     assert read <= {each["name"] for each in container("nats")["env"]}
-    read |= set(re.findall(r"\$([A-Z_]+_NKEY)", while_replaced))
+    read |= set(re.findall(r"\$([A-Z_]+_NKEY)", users_with_second_keys))
     assert read == SERVERS["nats"]["environment"].keys()
     for service in values.SERVICES:
         seed = SERVERS[service]["environment"]["NATS_NKEY_SEED"]
@@ -283,8 +286,8 @@ def test_variables_of_the_environment_file_are_no_misspelt_settings(service: str
 def test_written_environment_has_every_required_variable(tmp_path: Path) -> None:
     """`make_env.sh` asks the gateway's image for keys; here the gateway's package answers. Proves R-SHIP-4."""
     docker = tmp_path / "docker"
-    image = 'test "$1 $2 ${3%:*}" = "run --rm svgx/gateway" || exit 9; shift 3'
-    docker.write_text(f'#!/bin/sh\n{image}\nexec "{sys.executable}" -m svgx_gateway "$@"\n')
+    check_image = 'test "$1 $2 ${3%:*}" = "run --rm svgx/gateway" || exit 9; shift 3'
+    docker.write_text(f'#!/bin/sh\n{check_image}\nexec "{sys.executable}" -m svgx_gateway "$@"\n')
     docker.chmod(0o755)
     script = tools.ROOT / "deploy" / "scripts" / "make_env.sh"
     environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}

@@ -1,4 +1,4 @@
-"""Prometheus of Debian scrapes the shared stack and answers the queries of all alerts and dashboards."""
+"""The Prometheus of a Debian package scrapes the shared stack and answers the queries of all alerts and dashboards."""
 
 import asyncio
 import contextlib
@@ -49,7 +49,7 @@ MAY_BE_EMPTY = {
     },
     "svgx-resources: Actions on stored values A": "no value is stored",
 }
-"""The reason why a query has no data after a short use, by the place of the query."""
+"""The reason why a query may have no data in these tests. The key names the query's dashboard, panel and letter."""
 
 
 class ForeignTarget:
@@ -204,7 +204,7 @@ async def test_all_rules_are_evaluated_without_an_error(prometheus: Prometheus) 
 async def test_queries_of_dashboards_have_data(prometheus: Prometheus) -> None:
     """Each query has a number, or is one of the queries in `MAY_BE_EMPTY`. Proves R-OBS-14."""
     empty = {query.place for query in dashboard_queries() if not await prometheus.query(query.text)}
-    # Other tests of the same stack may have made backups.
+    # Queries in `MAY_BE_EMPTY` may have data too, because other tests of the same stack may have made backups.
     assert empty <= MAY_BE_EMPTY.keys()
 
 
@@ -216,8 +216,8 @@ async def test_selectors_of_rules_have_data(prometheus: Prometheus) -> None:
         for selector in parts(query.text).selectors
     }
     assert len(selectors) > 20
-    without = [each for each in selectors if not await prometheus.query(f"count({each})")]
-    assert without == []
+    without_data = [each for each in selectors if not await prometheus.query(f"count({each})")]
+    assert without_data == []
 
 
 async def test_labels_of_targets_rename_no_label_of_a_metric(prometheus: Prometheus) -> None:
@@ -227,7 +227,7 @@ async def test_labels_of_targets_rename_no_label_of_a_metric(prometheus: Prometh
 
 
 @pytest.mark.parametrize("label", [name for name, each in LABELS.items() if each.values])
-async def test_values_of_labels_are_on_the_list(prometheus: Prometheus, label: str) -> None:
+async def test_values_of_labels_are_in_the_catalogue(prometheus: Prometheus, label: str) -> None:
     """The catalogue has all values that the services use. Proves R-OBS-11."""
     match = {"match[]": f'{{__name__=~"svgx_engine_.+",{label}!=""}}'}
     found = await prometheus.get(f"label/{label}/values", **match)

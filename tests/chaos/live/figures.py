@@ -15,15 +15,17 @@ TITLES = (
 class Figures:
     """The figures of one drill.
 
-    `editors` is the number of editors at the end, and `vanished` the number of editors that vanished before. `edits`
-    and `saved` count the edits of both groups. `lost` counts edits that were reported as saved and are missing.
+    `editors` is the number of editors at the end, and `vanished` the number of editors that vanished before the end.
+    `edits` and `saved` also count the edits of the vanished editors. `lost` counts edits that were reported as saved
+    and are missing.
 
     Times are in seconds. `longest_offline` is the longest time for which an editor had no synced connection.
-    `longest_unsaved` is the longest time from an edit until the report that it is saved, and `unsaved_since` is the
-    time from the start to this edit. `recovery` is the time from the last edit until all edits were saved.
+    `longest_unsaved` is the longest time from an edit of a light editor until the report that the edit is saved, and
+    `unsaved_since` is the time from the start to this edit. `recovery` is the time from the last edit until all edits
+    were saved.
 
-    `closes` counts the ends of connections by code. `memory` is the memory of all services before and after the drill,
-    in MiB.
+    `closes` counts the ends of the light editors' connections by close code. A refused handshake counts by its HTTP
+    status. `memory` is the memory of all services before and after the drill, in MiB.
     """
 
     seed: int
@@ -43,10 +45,12 @@ class Figures:
     def __str__(self) -> str:
         return (
             f"seed {self.seed}: {self.events} events, {self.edits} edits, {self.saved} saved, "
-            f"{self.lost} of these lost; {self.editors} editors, {self.vanished} vanished; longest time "
-            f"without a connection {self.longest_offline:.1f} s, until saved {self.longest_unsaved:.1f} s, "
-            f"of an edit at {self.unsaved_since:.1f} s; "
-            f"all saved {self.recovery:.1f} s after the last edit; closes {dict(sorted(self.closes.items()))}"
+            f"{self.lost} of these lost; {self.editors} editors, {self.vanished} vanished; "
+            f"longest time without a synced connection {self.longest_offline:.1f} s; "
+            f"longest time until an edit was saved {self.longest_unsaved:.1f} s "
+            f"(made {self.unsaved_since:.1f} s after the start); "
+            f"all saved {self.recovery:.1f} s after the last edit; "
+            f"closes {dict(sorted(self.closes.items()))}"
         )
 
     def cells(self) -> Sequence[str]:

@@ -43,7 +43,7 @@ CONFINED = (
 REVISION = os.environ.get("SVGX_REVISION", "") or versions.revision()
 """The revision of the images. `make images-check` sets it, because the clone may change during the build."""
 
-STOPS = ("gateway", "collab", "state", "auth")
+STOP_ORDER = ("gateway", "collab", "state", "auth")
 """The services, in the order in which the tests stop them."""
 
 
@@ -127,7 +127,7 @@ def chart(service: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("service", values.SERVICES)
 def test_image_has_labels_a_numeric_user_and_no_build_tools(service: str) -> None:
-    """With `runAsNonRoot`, Kubernetes refuses an image with the name of a user. Proves R-SHIP-1."""
+    """With `runAsNonRoot`, Kubernetes refuses an image that states its user by name. Proves R-SHIP-1."""
     found = inspect(image(service))["Config"]
     labels = {name.rpartition(".")[2]: text for name, text in found["Labels"].items()}
     assert labels["title"] == f"svgx-{service}"
@@ -146,7 +146,10 @@ def test_image_has_labels_a_numeric_user_and_no_build_tools(service: str) -> Non
 @pytest.mark.parametrize("platform", ["x86_64-manylinux_2_40", "aarch64-manylinux_2_40"])
 @pytest.mark.parametrize("service", values.SERVICES)
 def test_lock_has_wheels_for_the_default_base(service: str, platform: str) -> None:
-    """The images of this check have Debian's Python, and the images of a release have a newer one. Proves R-SHIP-1."""
+    """Each package has a wheel for the Python of a release's images. The images of this check have Debian's Python.
+
+    Proves R-SHIP-1.
+    """
     text = (tools.ROOT / "services" / service / "Dockerfile").read_text(encoding="utf-8")
     (version,) = re.findall(r"^ARG BASE=python:(\d+\.\d+)", text, re.MULTILINE)
     command = [
@@ -193,6 +196,7 @@ async def test_container_answers_its_probes(containers: dict[str, Container], se
     usual = ("INFO", "WARNING")
     log = log_of(container.name)
     assert [line for line in log if line["level"] not in usual] == []
+    # A line with the field `variable` warns about an unknown or ignored environment variable.
     assert not [line for line in log if "variable" in line]
 
 
@@ -250,12 +254,12 @@ async def test_clients_draw_together_through_containers(
 
 
 def memory_of(name: str) -> str:
-    """Return the memory that the processes of a container use, as their control group counts them."""
+    """Return the memory that the processes of a container use, as their control group counts it."""
     used = podman("stats", "--no-stream", "--format", "{{.MemUsageBytes}}", name)
     return used.split("/")[0]
 
 
-@pytest.mark.parametrize("service", STOPS)
+@pytest.mark.parametrize("service", STOP_ORDER)
 def test_container_stops_cleanly(containers: dict[str, Container], service: str) -> None:
     """SIGTERM reaches the service, which ends with status 0 within its grace period. Proves R-SHIP-1."""
     name = containers[service].name

@@ -9,6 +9,8 @@ from tests.deploy.cluster.releases import NATS, TRIAL, Release
 
 BROKEN = ("--set", "image.tag=broken", "--timeout", "8s")
 ROLL_BACK = {"helm3": "--atomic", "helm4": "--rollback-on-failure"}
+ALL_PODS = 4 * 3 + 3
+"""Three replicas of each of the four services, and three NATS servers."""
 
 
 def test_upgrade_to_a_broken_image_is_rolled_back_without_stopping_a_replica(
@@ -44,7 +46,7 @@ def test_pods_wait_for_missing_secrets(
 ) -> None:
     """The secrets may be created after the installation.
 
-    The pods show the reason until then, and start with the secrets.
+    Until then, the pods do not start, and their status shows the reason. They start when the secrets exist.
     """
     with cluster.namespace(f"without-secrets-{program}") as namespace:
         release = Release(cluster, program, helms[program].charts, "svgx", namespace, TRIAL)
@@ -112,18 +114,18 @@ def test_quota_that_is_used_up_is_reported(
     assert "exceeded quota" in str(deployment["status"]["conditions"])
 
 
-def test_node_is_drained_without_stopping_two_replicas_of_a_service(
+def test_node_is_drained_within_the_disruption_budgets(
     cluster: Cluster, helms: dict[str, Helm], namespace: str
 ) -> None:
     """`kubectl drain` respects the disruption budgets and ends; the pods move to the other nodes."""
     release = Release(cluster, "helm4", helms["helm4"].charts, "svgx", namespace)
     release.install()
-    cluster.wait(lambda: len(ready(cluster, release)) == 4 * 3 + 3, "all replicas")
+    cluster.wait(lambda: len(ready(cluster, release)) == ALL_PODS, "all replicas")
     node = "node-zone-a"
     try:
         output = cluster.kubectl("drain", node, "--delete-emptydir-data", "--timeout", "180s")
         assert "evicted" in output
-        cluster.wait(lambda: len(ready(cluster, release)) == 4 * 3 + 3, "all replicas again")
+        cluster.wait(lambda: len(ready(cluster, release)) == ALL_PODS, "all replicas again")
         pods = cluster.get("pods", "--namespace", namespace)["items"]
         assert node not in {pod["spec"]["nodeName"] for pod in pods}
     finally:

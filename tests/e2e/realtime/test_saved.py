@@ -30,7 +30,10 @@ async def test_saved_edit_is_in_postgresql(workspace: Workspace, canvas: str) ->
 
 
 async def test_saved_counts_only_its_own_connection(workspace: Workspace, canvas: str) -> None:
-    """Edits of other clients are not counted, and a new connection starts at zero. Proves R-SAVE-3."""
+    """Edits of other clients are not counted, and a new connection has a new count. Proves R-SAVE-3.
+
+    The count of a connection without edits is 1, because its sync step 2 counts.
+    """
     busy, quiet = await workspace.connect_many(canvas, 2)
     for number in range(20):
         await busy.add_element(f"shape-{number}")

@@ -252,7 +252,7 @@ async def test_stolen_key_cannot_take_over_the_account(
     """Proves R-AUTH-28: operations that could take over an account refuse an API key."""
     user, _ = await user_and_caller(bus, Role.ADMIN)
     key_caller = Caller(user.id, user.username, Role.ADMIN, "k", 0, by_key=True)
-    with pytest.raises(Forbidden, match="not with an API key"):
+    with pytest.raises(Forbidden, match="an API key does not allow this"):
         await bus.ask(operation, operation.request(**fields), caller=key_caller)
     # Other tests need Root as the only active admin.
     await update(bus, user, role=Role.VIEWER)

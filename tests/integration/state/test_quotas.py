@@ -41,14 +41,14 @@ MIB = 1024 * 1024
 
 
 class Reports:
-    """The broadcasts of the quotas."""
+    """The quota reports that state replicas broadcast."""
 
     def __init__(self) -> None:
         self.received: list[QuotaReport] = []
         self._arrived = asyncio.Condition()
 
     async def add(self, _: str, content: bytes) -> None:
-        """Note a broadcast."""
+        """Store a report, and wake the tests that wait for one."""
         async with self._arrived:
             self.received.append(QuotaReport.model_validate_json(content))
             self._arrived.notify_all()
@@ -69,7 +69,7 @@ class Reports:
 
 @pytest.fixture
 async def reports(client: Client) -> Reports:
-    """The broadcasts of the quotas from now on."""
+    """The quota reports that state replicas broadcast during the test."""
     reports = Reports()
     await client.bus.listen(QUOTAS_CHANGED.subject, reports.add)
     await client.bus.settle()
@@ -92,7 +92,7 @@ async def _reset(client: Client, backing: DevStack) -> AsyncIterator[None]:
 
 
 def entry(canvas_id: str, size: int, *authors: str, sent: tuple[int, ...] = ()) -> Entry:
-    """Return an entry of `size` bytes."""
+    """Return an entry of `size` bytes. `sent` has the bytes that each author sent."""
     return Entry(canvas_id, secrets.token_hex(4), 1, authors, bytes(size), sent)
 
 
@@ -147,7 +147,7 @@ async def test_edits_of_visitors_count_towards_the_creator_of_their_links(
 ) -> None:
     """Proves R-QUOTA-2: all links of an account share its bound.
 
-    The bytes of a link that ends before they are stored count towards the account that created the canvas.
+    If a link ends before the count of its bytes is stored, the bytes count towards the creator of the canvas.
     """
     owner, creator = user(), user()
     async with quick_replica(backing):
@@ -180,10 +180,10 @@ async def test_edits_of_visitors_count_towards_the_creator_of_their_links(
 
 
 @pytest.mark.usefixtures("_reset")
-async def test_flood_of_an_account_is_announced_within_its_first_megabytes(
+async def test_account_with_a_flood_of_edits_is_reported_within_its_first_megabytes(
     client: Client, backing: DevStack, reports: Reports
 ) -> None:
-    """Proves R-QUOTA-2: an account that sends many large entries is announced after about 4 MiB.
+    """Proves R-QUOTA-2: an account that adds many large entries is reported to the gateways after about 4 MiB.
 
     The replica stores its counts every minute, and at once after 4 MiB. The test waits for less than a minute.
     """
@@ -208,7 +208,7 @@ async def test_canvases_beyond_the_bound_of_an_hour_are_refused(
 ) -> None:
     """Proves R-QUOTA-4: an account creates as many canvases as the bound allows, and further ones are refused.
 
-    The deletion of the created canvases does not allow further ones.
+    Deleted canvases also count towards this bound.
     """
     someone, other = user(), user()
     async with replica(backing, quota_account_canvases_per_hour=20):
@@ -251,9 +251,7 @@ async def test_deleted_canvas_makes_room_for_another(client: Client, backing: De
 
 
 @pytest.mark.usefixtures("_reset")
-async def test_bounds_apply_in_the_order_user_role_all_settings(
-    client: Client, backing: DevStack
-) -> None:
+async def test_most_specific_bound_applies(client: Client, backing: DevStack) -> None:
     """Proves R-QUOTA-5: the bound of the user precedes the bounds of the role, of all accounts and of the settings."""
     someone = user()
     async with replica(backing, quota_account_canvases=7):
@@ -267,6 +265,7 @@ async def test_bounds_apply_in_the_order_user_role_all_settings(
         assert quotas.of_account(someone.user_id, Role.EDITOR).canvases == 3
         assert quotas.of_account(someone.user_id, Role.EDITOR).canvases_per_day == 50
         assert quotas.of_account("other", Role.EDITOR).canvases == 7
+        # By default, the settings allow admins ten times as much.
         assert quotas.of_account("other", Role.ADMIN).canvases == 70
         assert quotas.of_account("other", Role.ADMIN).canvases_per_day == 50
         assert quotas.of_account("other", Role.VIEWER).canvases_per_day == 5
@@ -276,10 +275,10 @@ async def test_bounds_apply_in_the_order_user_role_all_settings(
 
 
 @pytest.mark.usefixtures("_reset")
-async def test_change_of_an_older_version_is_refused_and_a_change_is_announced(
+async def test_change_of_an_outdated_version_is_refused_and_other_changes_are_broadcast(
     client: Client, backing: DevStack, reports: Reports
 ) -> None:
-    """Proves R-QUOTA-5: an admin cannot overwrite a newer change unread, and a change is broadcast."""
+    """Proves R-QUOTA-5: an admin cannot overwrite a change without having seen it, and each change is broadcast."""
     async with replica(backing):
         first = await set_quotas(client, account={"canvases": 5})
         second = await set_quotas(client, account={"canvases": 6}, version=first.version)
@@ -327,6 +326,7 @@ async def test_content_is_measured_again_after_a_compaction(
     async with quick_replica(backing, quota_canvas_content_mb=1):
         report = await client.bus.ask(QUOTA_REPORT, QuotasRequest())
         assert report.canvases[canvas_id].content_bytes == MIB
+        # This has the effect of a compaction: no bytes of the journal are left after the snapshot.
         await tables.execute(
             "UPDATE canvas SET snapshot_revision = 1, snapshot_bytes = bytes WHERE id = $1",
             canvas_id,

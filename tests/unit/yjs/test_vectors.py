@@ -17,7 +17,7 @@ Vectors = dict[str, Any]
 
 @pytest.fixture(scope="module")
 async def vectors(node: Path) -> Vectors:
-    """Return the values and bytes that the npm packages print."""
+    """Return the output of `vectors.mjs`: values, and their bytes as the npm packages encode them."""
     process = await asyncio.create_subprocess_exec(
         str(node), "vectors.mjs", cwd=SCRIPTS, stdout=asyncio.subprocess.PIPE
     )
@@ -28,7 +28,10 @@ async def vectors(node: Path) -> Vectors:
 
 
 def test_values_have_the_bytes_of_lib0(vectors: Vectors) -> None:
-    """Numbers, texts and byte arrays are encoded and decoded as lib0 does. Proves R-SYNC-9."""
+    """Unsigned numbers, texts and byte arrays are encoded and decoded as lib0 does, and signed numbers are skipped.
+
+    Proves R-SYNC-9.
+    """
     for value, encoded in vectors["uints"]:
         assert Encoder().uint(value).finish().hex() == encoded
         assert Decoder(bytes.fromhex(encoded)).uint() == value
@@ -61,7 +64,10 @@ def test_sync_messages_have_the_bytes_of_y_protocols(vectors: Vectors) -> None:
 
 
 def test_awareness_updates_have_the_bytes_of_y_protocols(vectors: Vectors) -> None:
-    """States of present and absent clients, also with large ids, are encoded and decoded alike. Proves R-SYNC-9."""
+    """States of present and absent clients, also with large ids, are encoded and decoded as y-protocols does.
+
+    Proves R-SYNC-9.
+    """
     states = [
         awareness.State(each["client"], each["clock"], each["json"])
         for each in vectors["awareness"]
@@ -73,7 +79,10 @@ def test_awareness_updates_have_the_bytes_of_y_protocols(vectors: Vectors) -> No
 
 
 def test_newer_awareness_state_wins_as_in_y_protocols(vectors: Vectors) -> None:
-    """The same state wins for each order of two clocks, states and removals. Proves R-AWARE-1 and R-AWARE-3."""
+    """This library and y-protocols keep the same one of two states or removals of a client, for each pair of clocks.
+
+    Proves R-AWARE-1 and R-AWARE-3.
+    """
     for case in vectors["winners"]:
         first, second = (
             awareness.State(5, case[key]["clock"], case[key]["state"])

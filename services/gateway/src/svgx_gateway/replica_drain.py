@@ -40,7 +40,7 @@ class ReplicaDrain:
         their health reports.
         """
         if call.signed_in().by_key:
-            raise Forbidden("not with an API key: log in")
+            raise Forbidden("an API key does not allow this; log in")
         async with self._one_at_a_time:
             return await self._drain(request)
 

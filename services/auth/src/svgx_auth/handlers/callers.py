@@ -14,7 +14,7 @@ def caller_with_session(call: Call) -> Caller:
 def refuse_api_key(call: Call) -> None:
     """Raise `Forbidden` for an API key, because a stolen key must not create keys or take over accounts."""
     if call.caller is not None and call.caller.by_key:
-        raise Forbidden("not with an API key: log in")
+        raise Forbidden("an API key does not allow this; log in")
 
 
 def caller_id(call: Call) -> str:

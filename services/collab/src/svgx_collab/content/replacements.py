@@ -32,14 +32,15 @@ class Replacements:
         self._workers = workers
 
     async def replace_content(self, request: ReplaceContentRequest, call: Call) -> Replaced:
-        """Make the parts `canvas` and `elements` of a canvas equal to the requested content, in one edit.
+        """Make the root maps `canvas` and `elements` of a canvas equal to the requested content, in one edit.
 
         The edit changes as little as possible, so it merges with the edits that clients make meanwhile. It is applied
         and saved as a whole or not at all. All steps together end before the caller's deadline.
 
         Raises `Invalid` for content that is not an update, and `TooLarge` for content that needs too much time or
         memory. Raises `TooManyRequests` while the author has too many imports and replacements, `Overloaded` while too
-        many of all callers wait, and `Unavailable` without a worker. Also raises the errors of `save_edit`.
+        many imports and replacements of all authors together wait, and `Unavailable` without a worker. Also raises the
+        errors of `save_edit`.
         """
         ends_at = time.monotonic() + call.deadline - time.time()
         with worker_errors(self._workers, REPLACEMENTS):

@@ -21,8 +21,9 @@ class TokenExpiry:
     """The timers that close one connection when its token expires.
 
     With `wants_notice`, the client gets a notice before the expiry. With `wants_confirmation` too, the client gets
-    another notice after each renewal. Without `wants_confirmation`, a renewal starts a new notice only if the fresh
-    token expires later. Otherwise, the client would answer the notice with the same token again.
+    another notice after each renewal. Without `wants_confirmation`, the client gets another notice only if the fresh
+    token expires later than the token before, because a client without a later token answers each notice with the same
+    token.
     """
 
     def __init__(

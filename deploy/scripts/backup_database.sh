@@ -5,19 +5,19 @@ set -eu
 usage() {
     cat <<'TEXT'
 backup_database.sh                 make a backup, and delete old ones
-backup_database.sh --verify        also restore it into a scratch database, and compare the rows of all tables
+backup_database.sh --verify        also restore it into a scratch database, and compare the row counts of all tables
 backup_database.sh --check FILE    verify an existing backup; `latest` is the newest backup
-backup_database.sh --list          list the backups: time, bytes, tables and rows, and when it was verified
+backup_database.sh --list          list the backups: time, bytes, numbers of tables and rows, last verification
 
 POSTGRES_URL         the database (required, except for --list)
 POSTGRES_ADMIN_URL   a role that may create the scratch database; the role of POSTGRES_URL by default
 BACKUP_DIR           the folder of the backups (/backups)
 BACKUP_VERIFY        true: as with --verify
-BACKUP_KEEP_DAYS     delete backups that are older (7); 0 keeps all
-BACKUP_KEEP_MIN      newest backups that are kept at any age (3)
-BACKUP_KEEP_MAX      newest backups that are kept at most (0: no limit)
+BACKUP_KEEP_DAYS     delete backups that are older than this number of days (7); 0: no limit of age
+BACKUP_KEEP_MIN      number of newest backups that are kept at any age (3)
+BACKUP_KEEP_MAX      largest number of backups that are kept (0: no limit)
 
-Exit status: 0 done; 1 no backup was made; 2 wrong arguments or settings; 3 the backup is damaged or differs.
+Exit status: 0 done; 1 no backup was made; 2 wrong arguments or settings; 3 the backup is damaged or cannot be verified.
 TEXT
 }
 
@@ -80,8 +80,8 @@ make_backup() {
     find "$backup_dir" -maxdepth 1 -name '.svgx_backup_*' -mmin +1440 -exec rm -f {} + 2>/dev/null || true
     partial="$backup_dir/.$name.$$"
     # Higher levels than --compress=1 take several times as long: pg_dump compresses Yjs updates as hexadecimal digits.
-    # The counts and the dump read the same moment, although the services continue. psql runs pg_dump within its own
-    # transaction.
+    # The counts and the dump show the database at the same moment, although the services continue to write: psql
+    # exports the snapshot of its transaction, and pg_dump reads this snapshot before the transaction ends.
     {
         echo "SET idle_in_transaction_session_timeout = 0;"
         echo "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;"
@@ -118,7 +118,7 @@ make_backup() {
     say "backup completed: $target.dump, $(sed -n 's/^bytes //p' "$target.manifest") bytes, $(rows_of "$target.manifest")"
 }
 
-# verify FILE: restore a backup into a scratch database, and compare the rows of all tables with its manifest.
+# verify FILE: restore a backup into a scratch database, and compare the row counts of all tables with its manifest.
 verify() {
     check_file "$1"
     manifest="${1%.dump}.manifest"
@@ -141,6 +141,7 @@ verify() {
 }
 
 # Delete old backups. The age comes from the time in the name, because copying a file changes the file's own time.
+# The newest backup has the position 1.
 delete_old() {
     oldest_kept=0
     if [ "$keep_days" -gt 0 ]; then
@@ -176,9 +177,9 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-for number in "BACKUP_KEEP_DAYS=$keep_days" "BACKUP_KEEP_MIN=$keep_min" "BACKUP_KEEP_MAX=$keep_max"; do
-    case "${number#*=}" in
-        "" | *[!0-9]* | ??????*) fail 2 "${number%%=*} must be a whole number below 100000" ;;
+for setting in "BACKUP_KEEP_DAYS=$keep_days" "BACKUP_KEEP_MIN=$keep_min" "BACKUP_KEEP_MAX=$keep_max"; do
+    case "${setting#*=}" in
+        "" | *[!0-9]* | ??????*) fail 2 "${setting%%=*} must be a whole number below 100000" ;;
     esac
 done
 if [ "$keep_max" -gt 0 ] && [ "$keep_max" -lt "$keep_min" ]; then

@@ -1,4 +1,4 @@
-"""A start of auth before the services that it asks."""
+"""Auth may start before the state service, to which it relays events."""
 
 import asyncio
 from typing import Any
@@ -12,8 +12,8 @@ from tests.integration.auth.conftest import replica
 from tests.integration.auth.test_accounts import create
 
 
-class Lines:
-    """A log. It keeps the level of each line about the relay of events."""
+class RelayLog:
+    """A replacement for a log. It keeps the level of each line about the relay of events."""
 
     def __init__(self) -> None:
         self.levels: asyncio.Queue[str] = asyncio.Queue()
@@ -31,17 +31,17 @@ class Lines:
             self.levels.put_nowait(level)
 
 
-async def test_events_wait_for_a_later_state_service_without_a_warning(
+async def test_missing_state_service_causes_no_warning_at_the_start_of_auth(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-OBS-16: auth logs information when it has an event and the state service is still starting."""
-    lines = Lines()
-    monkeypatch.setattr(background, "log", lines)
+    """Proves R-OBS-16: before the state service runs, auth logs at the level `info` that it cannot relay an event."""
+    log = RelayLog()
+    monkeypatch.setattr(background, "log", log)
     async with replica(backing):
         bus = await Bus.connect(backing.nats_url("gateway"), "gateway", "test")
         try:
             await create(bus)
             async with asyncio.timeout(20):
-                assert await lines.levels.get() == "info"
+                assert await log.levels.get() == "info"
         finally:
             await bus.close()

@@ -45,7 +45,7 @@ async def sessions_of(
     return await bus.ask(LIST_USER_SESSIONS, request, caller=admin)
 
 
-def end_one(tokens: Tokens) -> EndUserSessionRequest:
+def request_to_end(tokens: Tokens) -> EndUserSessionRequest:
     return EndUserSessionRequest(user_id=tokens.user.id, session_id=caller_of(tokens).session_id)
 
 
@@ -71,7 +71,7 @@ async def test_admin_ends_one_session_of_another_account(bus: Bus) -> None:
     """The session is revoked, other sessions continue, and the audit log names the admin. Proves R-AUTH-43."""
     admin, user = await admin_of(bus), await create(bus)
     ended, kept = await login(bus, user.username), await login(bus, user.username)
-    await bus.ask(END_USER_SESSION, end_one(ended), caller=admin)
+    await bus.ask(END_USER_SESSION, request_to_end(ended), caller=admin)
     await expect_refused_refresh(bus, ended.refresh_token)
     await refresh(bus, kept.refresh_token)
     assert [each.session_id for each in await revocations_of(bus, user.id)] == [
@@ -81,16 +81,16 @@ async def test_admin_ends_one_session_of_another_account(bus: Bus) -> None:
     (entry,) = (await bus.ask(LIST_AUDIT, request)).items
     assert (entry.actor_id, entry.session_id) == (admin.user_id, caller_of(ended).session_id)
     with pytest.raises(NotFound) as error:
-        await bus.ask(END_USER_SESSION, end_one(ended), caller=admin)
+        await bus.ask(END_USER_SESSION, request_to_end(ended), caller=admin)
     assert error.value.field == "session_id"
 
 
 async def test_admin_ends_no_session_under_another_accounts_id(bus: Bus) -> None:
-    """The session must belong to the account in the path. Proves R-AUTH-43."""
+    """The session must belong to the account that the request names. Proves R-AUTH-43."""
     admin = await admin_of(bus)
     one = await login(bus, (await create(bus)).username)
     two = await login(bus, (await create(bus)).username)
-    request = end_one(one).model_copy(update={"user_id": two.user.id})
+    request = request_to_end(one).model_copy(update={"user_id": two.user.id})
     with pytest.raises(NotFound):
         await bus.ask(END_USER_SESSION, request, caller=admin)
     await refresh(bus, one.refresh_token)
@@ -113,12 +113,12 @@ async def test_admin_ends_all_sessions_of_an_account(bus: Bus) -> None:
 
 @pytest.mark.parametrize("operation", ["one", "all"])
 async def test_key_of_an_admin_ends_no_session(bus: Bus, operation: str) -> None:
-    """A stolen key must not log users out. Proves R-AUTH-43."""
+    """A stolen API key must not log users out. Proves R-AUTH-43."""
     admin = await admin_of(bus)
     by_key = Caller(admin.user_id, admin.username, Role.ADMIN, "key", by_key=True)
     tokens = await login(bus, (await create(bus)).username)
     if operation == "one":
-        ending = bus.ask(END_USER_SESSION, end_one(tokens), caller=by_key)
+        ending = bus.ask(END_USER_SESSION, request_to_end(tokens), caller=by_key)
     else:
         request = UserRequest(user_id=tokens.user.id)
         ending = bus.ask(END_USER_SESSIONS, request, caller=by_key)

@@ -76,7 +76,10 @@ def title(data: bytes, charset: str | None = None) -> str:
     ],
 )
 def test_declared_encoding_is_read(label: str, codec: str, text: str) -> None:
-    """A file is read in its declared or stated encoding, under the Encoding standard's names. Proves R-SVG-10."""
+    """A file is read in the encoding of its XML declaration or of the stated charset. Proves R-SVG-10.
+
+    The names of encodings are those of the Encoding standard.
+    """
     assert title(file(text, label).encode(codec)) == text
     assert title(file(text).encode(codec), charset=label) == text
     assert title(file(text, "koi8-r").encode(codec), charset=label) == text
@@ -107,7 +110,7 @@ def test_byte_order_mark_determines_the_encoding(
 @pytest.mark.parametrize("charset", [None, "utf-8", "iso-8859-1", "utf-16", "utf-16le", "utf-16be"])
 @pytest.mark.parametrize("declared", [None, "utf-8", "utf-16", "UTF-16", "iso-8859-1"])
 @pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
-def test_wide_encoding_without_a_mark_shows_in_the_bytes(
+def test_utf_16_and_utf_32_are_recognised_without_a_byte_order_mark(
     codec: str, declared: str | None, charset: str | None
 ) -> None:
     """UTF-16 and UTF-32 without a mark are recognised by their null bytes. Proves R-SVG-10."""
@@ -123,7 +126,7 @@ def test_wide_encoding_without_a_mark_shows_in_the_bytes(
     ],
 )  # fmt: skip
 def test_declaration_that_the_bytes_disprove_is_ignored(declared: str) -> None:
-    """UTF-8 that declares an encoding with wider characters, as .NET writes it, is read. Proves R-SVG-10."""
+    """A file in UTF-8 that declares UTF-16 or UTF-32, as .NET writes such files, is read. Proves R-SVG-10."""
     for text in ("plain", "café Ж 😀"):
         assert title(file(text, declared).encode()) == text
         assert title(file(text).encode(), charset=declared) == text
@@ -244,4 +247,4 @@ def test_any_bytes_are_decoded_or_refused(data: bytes, charset: str | None) -> N
         try:
             decode(head + data, charset).decode("utf-8")
         except SvgRefused as refused:
-            assert refused.field in ("encoding", "charset", "svg")  # noqa: PT017 - it may also succeed
+            assert refused.field in ("encoding", "charset", "svg")  # noqa: PT017 - decoding may succeed

@@ -2,6 +2,8 @@
 
 If a file makes a renderer take gigabytes of memory or hours of time, only the child process is lost. The caller gets an
 error for this job, and the other child processes work for other accounts meanwhile.
+
+A turn is the use of one child process for the jobs of one request.
 """
 
 import asyncio
@@ -40,7 +42,8 @@ class Workers(Jobs):
     itself.
 
     memory_bytes: address space of each child, including about 200 MB for the program; 0 sets no limit.
-    timeout_seconds: wall-clock time of all jobs of one turn, without the wait for a child, and CPU time of each job.
+    timeout_seconds: limit of the wall-clock time of all jobs of one turn, and of the CPU time of each job. The wait for
+    a child does not count.
     waiting, waiting_each: turns that may wait for a child, of all accounts and of one account.
     recycle_bytes: memory that a child may hold after a job. A child that holds more is killed, and the next job starts
     a new one.
@@ -103,7 +106,7 @@ class Workers(Jobs):
 
         account: None stands for the service itself, which may have any number of waiting turns.
         patience: seconds to wait for the child; None waits without a limit.
-        deadline: time on the monotonic clock at which the jobs must have ended, if it comes before `timeout_seconds`.
+        deadline: time on the monotonic clock at which the jobs must have ended, even if `timeout_seconds` is longer.
 
         Raises `AccountBusy` or `WorkersBusy` if too many turns wait or the patience ends, and `WorkerUnavailable` if
         the workers are closed.
@@ -171,12 +174,12 @@ async def _replace(child: Child) -> None:
 
 
 class Turn(Jobs):
-    """A child process that runs the jobs of one request, one after the other, until a block of `Workers.turn` ends."""
+    """The use of a child process for the jobs of one request, one after the other, within a block of `Workers.turn`."""
 
     def __init__(self, child: Child, ends_at: float, recycle_bytes: int) -> None:
         self._child = child
         self._ends_at = ends_at
-        self._seconds = ends_at - time.monotonic()
+        self._permitted_seconds = ends_at - time.monotonic()
         self._recycle_bytes = recycle_bytes
         self._gave_way = False
         self._watch: asyncio.TimerHandle | None = None
@@ -184,9 +187,10 @@ class Turn(Jobs):
     async def run(self, job: Frame) -> Frame:
         """Return the child's result. Raises `WorkerTimeout`, `WorkerDied` and `WorkerUnavailable`.
 
-        Kill the child if the job fails, if no result arrives in time, if the child then holds too much memory, and if
-        the caller is cancelled. After `SLOW_SECONDS` of CPU time the job runs with lower priority, so that quick jobs
-        and the services keep their speed on a machine without idle cores. The child is then killed after the job.
+        Kill the child if the job fails, if no result arrives in time, if the child holds too much memory after the job,
+        and if the caller is cancelled. After `SLOW_SECONDS` of CPU time the job runs with lower priority, so that quick
+        jobs and the services keep their speed on a machine without idle cores. A child with lower priority is killed
+        after its job.
         """
         usable = False
         self._gave_way = False  # the child of a job that gave way is killed, so this job's child has normal priority
@@ -202,7 +206,7 @@ class Turn(Jobs):
                 and not self._gave_way
             )
         except TimeoutError:
-            raise WorkerTimeout(self._seconds) from None
+            raise WorkerTimeout(self._permitted_seconds) from None
         finally:
             if self._watch is not None:
                 self._watch.cancel()

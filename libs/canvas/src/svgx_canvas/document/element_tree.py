@@ -70,7 +70,7 @@ def read(doc: Doc[_Content], report: ReportLeftOut = lambda *_: None) -> Canvas:
 
 
 def replace(current: bytes | None, canvas: Canvas) -> tuple[bytes, int]:
-    """Return the update (Yjs v1) that replaces the content of a document by `canvas`, and the number of its elements.
+    """Return the update (Yjs v1) that replaces the content of a document by `canvas`, and the number of new elements.
 
     `current` is the document's state; None stands for an empty document. Texts count as elements. The elements get new
     ids, so that a concurrent edit of the old content never changes the new content.
@@ -87,9 +87,9 @@ def replace(current: bytes | None, canvas: Canvas) -> tuple[bytes, int]:
 
 
 def _removal(current: bytes | None, attrs: dict[str, str]) -> tuple[bytes | None, set[int]]:
-    """Return the update that removes all elements and sets the root's attributes, and the client ids in the document.
+    """Return two values: the update that removes all elements and sets the root's attributes, and the used client ids.
 
-    The update is None if it would change nothing.
+    The update is None if it would change nothing. The client ids are those of the document and of the update.
     """
     doc = load(*([current] if current else []))
     client_ids = {*read_state_vector(doc.get_state()), doc.client_id}

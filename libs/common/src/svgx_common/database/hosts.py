@@ -9,7 +9,7 @@ import asyncpg
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 CONNECT_TIMEOUT = 5.0
-"""Seconds to connect to a single host."""
+"""Seconds to connect if the URL names only one host."""
 
 HOST_TIMEOUT = 2.0
 """Seconds to connect to one of several hosts. After this time, the next host is tried."""

@@ -48,7 +48,7 @@ COLLABORATION = Board(
                 ),
                 Panel(
                     "Bounds of edits and syncs",
-                    "Edits refused each second, and the seconds for which syncs waited in each second, by bound.",
+                    "Edits refused each second, and the average number of syncs that wait, by bound.",
                     "none",
                     [
                         rate("svgx_engine_collab_refused_edits_total", "bound"),
@@ -179,7 +179,7 @@ COLLABORATION = Board(
                 ),
                 Panel(
                     "Slowed clients",
-                    "Seconds each second for which clients were not read, because they sent more than a limit.",
+                    "Average number of WebSockets that are not read, because their clients sent more than a limit.",
                     "none",
                     [rate("svgx_engine_websocket_slowed_seconds_total", "pod")],
                 ),

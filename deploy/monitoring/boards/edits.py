@@ -267,7 +267,7 @@ EDITS = Board(
                 ),
                 Panel(
                     "Rows of erased users",
-                    "Rows each second in which a pseudonym replaces an erased user.",
+                    "Rows that erasures of users change or delete each second.",
                     "ops",
                     [rate("svgx_engine_erased_rows_total", "pod")],
                 ),

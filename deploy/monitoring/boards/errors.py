@@ -19,7 +19,7 @@ ERRORS = Board(
             "Errors of services",
             [
                 Panel(
-                    "Part of the operations that fail",
+                    "Share of operations that fail",
                     "Operations with a status of 500 and above. The alert SVGXEngineHighErrorRate fires above 5 %.",
                     "percentunit",
                     [(ERROR_SHARE, "{{job}}")],
@@ -82,7 +82,7 @@ ERRORS = Board(
                 ),
                 Panel(
                     "Refused log-ins",
-                    "Log-ins and sign-ins refused each second. The alert fires above 10.",
+                    "Refused log-ins each second, also sign-ins with OpenID Connect. The alert fires above 10.",
                     "ops",
                     [("sum(rate(svgx_engine_failed_logins_total{NS}[RATE]))", "log-ins")],
                     limit=10,

@@ -91,7 +91,7 @@ OVERVIEW = Board(
                 ),
                 Panel(
                     "Errors",
-                    "Part of the operations that failed with a status of 500 and above.",
+                    "Operations that failed with a status of 500 or above, as a share of all operations.",
                     "percentunit",
                     [(ERROR_SHARE, "{{job}}")],
                     limit=0.05,

@@ -56,7 +56,7 @@ def _series(metric: str, selector: str) -> str:
 
 SAVED_IN_TIME = Panel(
     "Edits saved too late",
-    "Part of the edits of the last hour that were not saved within a second. The objective permits 0.1 %.",
+    "Edits of the last hour not saved within a second, as a share of those not rejected. The objective permits 0.1 %.",
     "percentunit",
     [(LATE_SHARE, "late or failed")],
     limit=0.001,
@@ -64,7 +64,7 @@ SAVED_IN_TIME = Panel(
 )
 FAILED_REQUESTS = Panel(
     "Requests failed",
-    "Part of the requests of the last hour that got 5xx. The objective permits 0.1 %.",
+    "Requests of the last hour that got 5xx, as a share of all requests. The objective permits 0.1 %.",
     "percentunit",
     [(FAILED_SHARE, "5xx")],
     limit=0.001,

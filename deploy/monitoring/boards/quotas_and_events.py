@@ -13,7 +13,7 @@ QUOTAS_AND_EVENTS = Board(
             [
                 Panel(
                     "Near a bound",
-                    "Accounts and canvases that have used 80 % or more of the lowest bound that any of them may have.",
+                    "Accounts and canvases at 80 % or more of the lowest configured bound, not of their own bound.",
                     "none",
                     [("max by (kind) (svgx_engine_quota_near{NS})", "{{kind}}")],
                     limit=10,

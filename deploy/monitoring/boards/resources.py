@@ -280,7 +280,7 @@ RESOURCES = Board(
                 ),
                 Panel(
                     "Lookups in the cache of values",
-                    "Reads of values in PostgreSQL: from the cache, by a query, or by a query that already ran.",
+                    "Reads of values in PostgreSQL: from the cache, by a query, or by another read's running query.",
                     "ops",
                     [
                         (

@@ -29,7 +29,7 @@ def service_board(service: str) -> Board:
                     ),
                     Panel(
                         "Errors",
-                        "Part of the operations that failed with a status of 500 and above.",
+                        "Operations that failed with a status of 500 or above, as a share of all operations.",
                         "percentunit",
                         [
                             (

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(240)
 
 @pytest.fixture
 async def workspace(killed_stack: DevStack, driver: YjsDriver) -> AsyncIterator[Workspace]:
-    """Open a workspace on a stack that no other process uses, because the tests stop the whole stack."""
+    """Open a workspace on a stack of this test process alone, because the tests stop the whole stack."""
     async with open_workspace(killed_stack, driver) as workspace:
         yield workspace
         await workspace.destroy_all()

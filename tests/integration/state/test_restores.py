@@ -193,7 +193,7 @@ async def test_content_before_an_import_is_kept(
 async def test_import_succeeds_while_no_version_can_be_made(
     backing: DevStack, editor: Editor, importer: Imports, tables: Tables
 ) -> None:
-    """An outage of the versions alone does not fail an import. Proves R-HIST-12."""
+    """While the table of versions is locked, an import succeeds without a version. Proves R-HIST-12."""
     async with collab_replica(backing):
         await editor.set("a", "1")
         async with tables.transaction():

@@ -51,7 +51,7 @@ class Installation:
 
 @pytest.fixture
 def installation(tmp_path: Path) -> Installation:
-    """Return the script in an empty repository."""
+    """Return the script in a repository that has lock files and no packages."""
     return Installation(tmp_path)
 
 
@@ -82,7 +82,7 @@ def test_changed_lock_is_installed_again(installation: Installation) -> None:
 
 
 @pytest.mark.parametrize(("uv_status", "installers"), [(0, ["pip", "uv", "uv"]), (1, ["pip"] * 3)])
-def test_pip_installs_where_uv_is_missing(
+def test_uv_installs_unless_uv_itself_cannot_be_installed(
     installation: Installation, uv_status: int, installers: list[str]
 ) -> None:
     """`uv_status` is the status with which the installation of uv ends. Packages of other projects need hashes."""

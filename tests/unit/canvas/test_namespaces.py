@@ -1,4 +1,4 @@
-"""Elements outside the SVG namespace draw nothing, so they are dropped; a style sheet of HTML is kept.
+"""Elements outside the SVG namespace draw nothing, so they are dropped. An HTML `style` element is kept.
 
 Proves R-SVG-14.
 """

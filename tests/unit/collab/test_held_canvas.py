@@ -47,7 +47,10 @@ def test_released_canvas_stays_released(held: HeldCanvas, changed: list[HeldCanv
 
 
 def test_broadcasts_go_to_the_gateways_that_have_asked_for_a_sync(held: HeldCanvas) -> None:
-    """A gateway receives broadcasts for a time. An unknown one makes the holder use the canvas's own subject."""
+    """A gateway receives broadcasts for `LISTENING` seconds after a sync.
+
+    `gateways` returns None, for all gateways, when none is listed or when the sender of a sync is unknown.
+    """
     assert held.gateways() is None
     held.add_gateway("one", now=0.0)
     held.add_gateway("two", now=10.0)
@@ -74,7 +77,7 @@ async def test_commit_or_release_wakes_the_leaving_canvas(
     await waiting
 
 
-async def test_canvas_that_is_not_left_does_not_wait_for_commits(held: HeldCanvas) -> None:
+async def test_only_a_leaving_canvas_waits_for_commits(held: HeldCanvas) -> None:
     """Waiting for a commit returns at once while the canvas is served, and after its release."""
     await held.wait_committed()
     held.release()
@@ -128,5 +131,5 @@ def test_commit_takes_the_traces_of_the_batches_that_it_completes(held: HeldCanv
     held.room.mark_committed(2)
     repeated = held.room.receive([Edit("ann", updates[0])])
     held.add_origin(repeated, first)
-    assert held.take_in_flight() == [], "its edits are saved already"
+    assert held.take_in_flight() == [], "the repeated edits are saved already"
     doc.unobserve(subscription)

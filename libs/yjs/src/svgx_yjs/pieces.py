@@ -37,7 +37,7 @@ class TooManyParts(ValueError):
 class _Run:
     """Consecutive structs of one client, and the position of their bytes.
 
-    `needs` has, for each other client, the clock that this client must have reached before the structs are integrated.
+    `needs` names other clients, each with the clock that the other client must reach before the run can be integrated.
     A run ends before a struct that needs more, unless `MAX_RUNS` runs have already ended for this reason.
     """
 
@@ -59,7 +59,7 @@ class _Section:
 
 
 class _CountedDecoder(Decoder):
-    """A decoder that counts single bytes: each struct and each value begins with one."""
+    """A decoder that limits the number of `byte` calls. Each struct and each value begins with one such call."""
 
     __slots__ = ("_left",)
 
@@ -189,7 +189,7 @@ def _count_of_clients(decoder: Decoder) -> int:
 
 
 def _join(first: _Run, second: _Run) -> _Run:
-    """Return one run of two that follow each other."""
+    """Join two runs that follow each other into one run."""
     count = first.count + second.count
     return _Run(first.client, first.clock, first.start, second.end, second.end_clock, count)
 

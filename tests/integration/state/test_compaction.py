@@ -5,6 +5,7 @@ import random
 
 from svgx_common.contract.state import Entry
 from svgx_devstack import DevStack
+from svgx_yjs.outline import read_outline
 from tests.integration.state.drawing import Pen, elements, text, typed
 from tests.integration.state.service import Client, Tables, replica, until_blocked
 from tests.polling import pause
@@ -72,6 +73,25 @@ async def test_newest_two_snapshots_and_the_journal_are_kept(
             assert (content.revision, len(content.updates)) == (40, count)
             known = (entry.update for entry in entries[:after])
             assert elements((*known, *content.updates)) == everything
+
+
+async def test_large_snapshot_is_loaded_and_compacted_with_its_outline(
+    backing: DevStack, client: Client, tables: Tables
+) -> None:
+    """A snapshot that is older than outlines has none, and the next one has. Proves R-STATE-27."""
+    async with replica(backing, compact_after_bytes=50_000):
+        canvas_id = await client.create()
+        pen = Pen(canvas_id, "holder")
+        for through in (2, 4):
+            await client.append(pen.draw(f"{through}", "x" * 40_000), pen.draw(f"{through}b"))
+            await client.append(pen.draw(f"{through}c", "x" * 40_000))
+            await until_snapshot(tables, canvas_id, through)
+            content = await client.load(canvas_id)
+            assert read_outline(content.outline, content.updates[0]) is not None
+            exported = await client.export(canvas_id, format="yjs")
+            assert elements([exported.content]).keys() == elements(content.updates).keys()
+            await tables.execute("UPDATE snapshot SET outline = NULL")
+            assert (await client.load(canvas_id)).outline == b""
 
 
 async def test_update_that_waits_for_an_earlier_one_survives_compaction(

@@ -5,7 +5,7 @@ import random
 import pytest
 from pycrdt import Doc, Map, merge_updates
 
-from svgx_canvas import SvgRefused, compact
+from svgx_canvas import Snapshot, SvgRefused, compact
 from svgx_yjs.lib0 import encode_text, encode_uint
 from tests.unit.canvas.histories import Document, content, history
 
@@ -21,9 +21,9 @@ def test_missing_updates_can_arrive_after_compaction(seed: int) -> None:
     late = [update for update in updates if update not in early]
     half = len(early) // 2
     state = compact(compact(None, early[:half]), early[half:])
-    assert content(state) == content(*early)
-    assert content(state, *late) == expected
-    assert content(compact(state, late)) == expected
+    assert content(state.update) == content(*early)
+    assert content(state.update, *late) == expected
+    assert content(compact(state, late).update) == expected
 
 
 def test_deletion_that_arrives_before_its_struct_is_kept() -> None:
@@ -35,7 +35,7 @@ def test_deletion_that_arrives_before_its_struct_is_kept() -> None:
     elements["a"] = 1
     del elements["a"]
     written, deleted = updates
-    assert content(compact(None, [deleted]), written) == {}
+    assert content(compact(None, [deleted]).update, written) == {}
     bare: Document = Doc()
     bare.apply_update(deleted)
     assert content(bare.get_update(), written) == {"a": 1}
@@ -43,7 +43,7 @@ def test_deletion_that_arrives_before_its_struct_is_kept() -> None:
     other: Document = Doc()
     other.get("elements", type=Map)["b"] = 2
     state = compact(compact(None, [other.get_update(), deleted]), [other.get_update()])
-    assert content(state, written) == {"b": 2}
+    assert content(state.update, written) == {"b": 2}
 
 
 def test_overwritten_values_are_removed() -> None:
@@ -54,18 +54,19 @@ def test_overwritten_values_are_removed() -> None:
     for index in range(500):
         elements["a"] = f"value {index} " + "x" * 100
     state = compact(None, updates)
-    assert len(state) < 400 < len(merge_updates(*updates)) // 100
-    assert content(state) == {"a": "value 499 " + "x" * 100}
+    assert len(state.update) < 400 < len(merge_updates(*updates)) // 100
+    assert content(state.update) == {"a": "value 499 " + "x" * 100}
 
 
 def test_compaction_of_no_content_is_the_empty_update() -> None:
-    assert compact(None, []) == b"\x00\x00"
-    assert compact(b"\x00\x00", [b"\x00\x00"]) == b"\x00\x00"
+    empty = Snapshot(b"\x00\x00", b"")
+    assert compact(None, []) == empty
+    assert compact(empty, [b"\x00\x00"]) == empty
 
 
 def test_duplicate_updates_change_nothing() -> None:
     updates = history(7)
-    assert content(compact(compact(None, updates), updates)) == content(*updates)
+    assert content(compact(compact(None, updates), updates).update) == content(*updates)
 
 
 @pytest.mark.parametrize("broken", [b"", b"\x01", b"\xff" * 20, b"hello"])
@@ -100,5 +101,6 @@ def test_updates_in_any_order_are_kept() -> None:
     elements["a"] = 27
     elements["b"] = 1
     first, second, third = updates
-    assert content(compact(None, [second, third, first])) == {"a": 27, "b": 1}
-    assert content(compact(compact(compact(None, [second]), [third]), [first])) == {"a": 27, "b": 1}
+    assert content(compact(None, [second, third, first]).update) == {"a": 27, "b": 1}
+    state = compact(compact(compact(None, [second]), [third]), [first])
+    assert content(state.update) == {"a": 27, "b": 1}

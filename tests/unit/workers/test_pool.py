@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import psutil
 import pytest
 
-from svgx_canvas import Dropped, SvgRefused
+from svgx_canvas import Dropped, Snapshot, SvgRefused
 from svgx_workers import pool
 from svgx_workers.child import LOW_PRIORITY
 from svgx_workers.errors import (
@@ -52,8 +52,11 @@ async def test_each_job_returns_the_result_of_its_function(workers: Workers) -> 
     assert imported.elements == 1
     assert imported.dropped == [Dropped("rect@onclick", "event handler", 1)]
     second_import = await workers.import_svg(SVG, imported.update)
-    state = await workers.compact(imported.update, [second_import.update])
-    assert state == await workers.compact(None, [imported.update, second_import.update])
+    updates = [imported.update, second_import.update]
+    snapshot = await workers.compact(Snapshot(imported.update, b""), [second_import.update])
+    assert snapshot == await workers.compact(None, updates)
+    state = snapshot.update
+    assert (await workers.state(updates)).content == state
     exported = await workers.export_svg(state)
     svg = exported.content
     assert svg.count(b"<rect") == 1

@@ -5,7 +5,7 @@ The functions have no state and trust none of their arguments. A service calls t
 """
 
 from svgx_canvas.difference import difference
-from svgx_canvas.document.compaction import compact, state
+from svgx_canvas.document.compaction import Snapshot, compact, state
 from svgx_canvas.document.replacement import replacement
 from svgx_canvas.import_export import Imported, export_json, export_svg, import_svg
 from svgx_canvas.limits import DEFAULT_LIMITS, Limits, SvgRefused
@@ -17,6 +17,7 @@ __all__ = [
     "Dropped",
     "Imported",
     "Limits",
+    "Snapshot",
     "SvgRefused",
     "compact",
     "difference",

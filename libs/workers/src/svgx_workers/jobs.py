@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from svgx_canvas.document.compaction import Snapshot
 from svgx_canvas.import_export import Imported
 from svgx_canvas.limits import SvgRefused
 from svgx_canvas.policy import Dropped
@@ -64,15 +65,14 @@ class Jobs(ABC):
         }
         return (await self._result(Frame(values, [svg]))).blobs[0]
 
-    async def compact(self, snapshot: bytes | None, updates: Sequence[bytes]) -> bytes:
+    async def compact(self, snapshot: Snapshot | None, updates: Sequence[bytes]) -> Snapshot:
         """Run `svgx_canvas.compact`."""
-        blobs = [*([snapshot] if snapshot is not None else []), *updates]
         values: dict[str, object] = {"job": "compact", "snapshot": snapshot is not None}
-        return (await self._result(Frame(values, blobs))).blobs[0]
+        return Snapshot(*(await self._result(Frame(values, [*(snapshot or ()), *updates]))).blobs)
 
-    async def state(self, updates: Sequence[bytes]) -> Exported:
+    async def state(self, updates: Sequence[bytes], outline: bytes = b"") -> Exported:
         """Run `svgx_canvas.state`."""
-        result = await self._result(Frame({"job": "state"}, list(updates)))
+        result = await self._result(Frame({"job": "state"}, [outline, *updates]))
         return Exported(result.blobs[0], dropped_of(result))
 
     async def replacement(self, current: bytes, wanted: bytes) -> bytes:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from svgx_canvas import (
+    Snapshot,
     compact,
     difference,
     export_json,
@@ -130,13 +131,14 @@ def _render_png(job: Frame) -> Frame:
 
 def _compact(job: Frame) -> Frame:
     blobs = list(job.blobs)
-    snapshot = blobs.pop(0) if job.values["snapshot"] else None
-    return Frame({}, [compact(snapshot, blobs)])
+    snapshot = Snapshot(blobs.pop(0), blobs.pop(0)) if job.values["snapshot"] else None
+    return Frame({}, list(compact(snapshot, blobs)))
 
 
 def _state(job: Frame) -> Frame:
     report = Report()
-    content = state(job.blobs, report.add)
+    outline, *updates = job.blobs
+    content = state(updates, outline, report.add)
     return Frame({"dropped": _dropped(report.dropped())}, [content])
 
 

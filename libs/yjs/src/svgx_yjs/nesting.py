@@ -1,8 +1,18 @@
 """The places of a document's structs: their list, their depth, and whether other structs can lie inside them."""
 
+import zlib
 from array import array
 from bisect import bisect_right
-from typing import NamedTuple
+from functools import lru_cache
+from hashlib import blake2b
+from itertools import accumulate
+from operator import sub
+from typing import NamedTuple, Self
+
+from svgx_yjs.lib0 import Decoder, Encoder
+
+_COMPUTED_TOGETHER = 65536
+"""Numbers that one call computes. A longer call would stop the other threads for milliseconds."""
 
 
 class Place(NamedTuple):
@@ -33,9 +43,21 @@ GC_PLACE = Place(0, 0, can_contain=True)
 """The place of a GC struct. Garbage collection removed its parent and neighbours, so its list is unknown."""
 
 
-def list_id(*parent: object) -> int:
-    """Return a number for the list with this parent and, in a map, this key. The number is never 0."""
-    return hash(parent) >> 1 | 1
+def list_id(parent: str | tuple[int, int], key: str | None) -> int:
+    """Return a number for the list with this parent and, in a map, this key. The number is never 0.
+
+    `parent` is the name of a root type, or the client and clock of a type. Outlines contain the number, so it is the
+    same in each process: only integers are hashed by Python, which hashes strings with a random key.
+    """
+    if isinstance(parent, str):
+        parent = _text_id(parent), -1
+    return hash((parent, 0 if key is None else _text_id(key))) >> 1 | 1
+
+
+@lru_cache(maxsize=4096)
+def _text_id(text: str) -> int:
+    """Return a number for a name or a key. The number is a hash, and never 0."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little") | 1
 
 
 class Nesting:
@@ -88,6 +110,54 @@ class Nesting:
             for start, end, identifier, packed_depth in zip(*ranges, strict=True):
                 self._add(client, start, end, identifier, packed_depth)
 
+    @property
+    def clocks(self) -> dict[int, int]:
+        """Return the next clock of each client."""
+        return {client: ends[-1] for client, (_, ends, _, _) in self._ranges.items()}
+
+    def encode(self, encoder: Encoder) -> None:
+        """Append the places of a whole document, which has all clocks from 0 on.
+
+        The numbers have this machine's byte order.
+        """
+        encoder.uint(len(self._ranges))
+        for client, (starts, ends, list_ids, packed_depths) in self._ranges.items():
+            lengths = array("I", map(sub, ends, starts))
+            encoder.uint(client)
+            for numbers in (lengths, list_ids, packed_depths):
+                encoder.buffer(zlib.compress(numbers.tobytes(), level=1))
+        encoder.uint(len(self._uncuttable))
+        for client, clock in self._uncuttable:
+            encoder.uint(client).uint(clock)
+
+    @classmethod
+    def decode(cls, decoder: Decoder) -> Self:
+        """Read the places that `encode` wrote."""
+        nesting = cls()
+        for _ in range(decoder.uint()):
+            client = decoder.uint()
+            lengths = _read_numbers(decoder, array("I"))
+            starts, ends = array("L", [0]), array("L")
+            for first in range(0, len(lengths), _COMPUTED_TOGETHER):
+                ends.extend(
+                    accumulate(
+                        lengths[first + 1 : first + _COMPUTED_TOGETHER],
+                        initial=lengths[first] + (ends[-1] if ends else 0),
+                    )
+                )
+            starts.extend(ends)
+            starts.pop()
+            list_ids = _read_numbers(decoder, array("q"))
+            nesting._ranges[client] = (
+                starts,
+                ends,
+                list_ids,
+                _read_numbers(decoder, array("H")),
+            )
+        for _ in range(decoder.uint()):
+            nesting.forbid_cut(decoder.uint(), decoder.uint())
+        return nesting
+
     def _add(self, client: int, start: int, end: int, identifier: int, packed_depth: int) -> None:
         ranges = self._ranges.get(client)
         if ranges is None:
@@ -106,3 +176,9 @@ class Nesting:
             ends.append(end)
             list_ids.append(identifier)
             packed_depths.append(packed_depth)
+
+
+def _read_numbers(decoder: Decoder, numbers: "array[int]") -> "array[int]":
+    """Append the numbers that `Nesting.encode` wrote to the array."""
+    numbers.frombytes(zlib.decompress(decoder.buffer()))
+    return numbers

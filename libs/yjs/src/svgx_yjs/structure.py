@@ -65,7 +65,7 @@ def read_struct(decoder: Decoder, client: int, clock: int) -> Struct:
         if info & RIGHT_ORIGIN:
             dependencies += ((decoder.uint(), decoder.uint()),)
         if not dependencies:
-            parent: object
+            parent: str | Id
             if decoder.flag():
                 parent = decoder.text()
             else:

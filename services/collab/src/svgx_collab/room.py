@@ -96,7 +96,9 @@ class Room:
         self.revision = content.revision
         self.broadcast_sequence = 0
         self.unsaved_bytes = 0
-        self._document = SharedDocument.load(content.updates, faulty=faulty, one_by_one=one_by_one)
+        self._document = SharedDocument.load(
+            content.updates, outline=content.outline, faulty=faulty, one_by_one=one_by_one
+        )
         self._document.edit_seconds = self._bounds.limits.edit_seconds
         self._merger = _Merger(merge)
         self._change_merger = _Merger(merge_changes)

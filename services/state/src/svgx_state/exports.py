@@ -76,7 +76,7 @@ class Exports:
             async with self._turn(call) as worker:
                 # The content is loaded when a worker is free, so that waiting exports take no memory.
                 content = await self._load(request)
-                state = await worker.state(content.updates)
+                state = await worker.state(content.updates, content.outline)
                 exported = await _convert(worker, state, request)
         name = filename(name, _EXTENSIONS[request.format])
         left_out = left_out_header(exported.left_out)
@@ -87,7 +87,7 @@ class Exports:
         with worker_errors(self._workers, canvas_id, "exports"):
             async with self._turn(call) as worker:
                 content = await self._journal.load(canvas_id)
-                state = await worker.state(content.updates)
+                state = await worker.state(content.updates, content.outline)
                 exported = await worker.export_json(state.content, state.left_out)
         return content.revision, exported.content
 

@@ -11,12 +11,13 @@ import structlog
 from opentelemetry import trace
 from prometheus_client import Counter, Gauge, Histogram
 
-from svgx_canvas import SvgRefused
+from svgx_canvas import Snapshot, SvgRefused
 from svgx_common.background import BackgroundTasks
 from svgx_common.contract.errors import Unavailable
 from svgx_common.postgres import Database, Row, Session
 from svgx_common.tracing import CANVAS_ID, CurrentSpan, note_code
 from svgx_state.journal.checksums import checksum
+from svgx_state.journal.entries import content_of
 from svgx_state.journal.quarantine import CHECKSUM, UNREADABLE, CorruptRows, Quarantine, check
 from svgx_workers.errors import WorkerError, WorkerUnavailable
 from svgx_workers.pool import Workers
@@ -195,21 +196,24 @@ class Compactor:
                 canvas_id,
                 last["revision"],
                 last["at"],
-                merged,
-                checksum(merged),
+                merged.update,
+                checksum(merged.update),
                 bytes_through,
                 last["revision"] == through,
                 self._keep_after_bytes,
+                merged.outline or None,
             )
             await session.run("drop_old_snapshots", canvas_id, last["revision"])
             await session.run("note_snapshot", canvas_id, last["revision"], bytes_through)
         done = last["revision"] == min(through, snapshot["newest"])
         return Slice.LAST if done else Slice.MORE
 
-    async def _merge(self, rows: Sequence[Row]) -> bytes:
-        """Return the updates of the rows as one update. The first row may be a snapshot. Raises `Unreadable`."""
-        updates = [row["update"] for row in rows]
-        snapshot = updates.pop(0) if rows[0]["is_snapshot"] else None
+    async def _merge(self, rows: Sequence[Row]) -> Snapshot:
+        """Return the updates of the rows as one snapshot. The first row may be a snapshot. Raises `Unreadable`."""
+        updates, outline = content_of(rows)
+        snapshot = None
+        if rows[0]["is_snapshot"]:
+            snapshot, updates = Snapshot(updates[0], outline), updates[1:]
         try:
             return await self._workers.compact(snapshot, updates)
         except SvgRefused as refusal:

@@ -1,34 +1,54 @@
 """Compaction: one update in place of many, without overwritten and deleted content."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from svgx_canvas.document.element_tree import ReportLeftOut
 from svgx_canvas.document.shared_document import Fault, SharedDocument, merge
 from svgx_canvas.limits import SvgRefused
+from svgx_yjs.outline import make_outline
 from svgx_yjs.structure import EMPTY_STATE_VECTOR
 
+OUTLINED_BYTES = 64 * 1024
+"""The smallest snapshot with an outline. A smaller one is checked in milliseconds."""
 
-def compact(snapshot: bytes | None, updates: Sequence[bytes]) -> bytes:
-    """Return one update (Yjs v1) with the content of a snapshot and of the updates after it.
+
+class Snapshot(NamedTuple):
+    """One update (Yjs v1) in place of many, and its outline."""
+
+    update: bytes
+    outline: bytes
+    """The encoded outline (`svgx_yjs.outline`), or empty."""
+
+
+def compact(snapshot: Snapshot | None, updates: Sequence[bytes]) -> Snapshot:
+    """Return a snapshot with the content of an earlier one and of the updates after it.
 
     Deleted content is removed; only the ids of its structs are kept. Pending updates, which depend on a missing update,
     are kept. Raises `SvgRefused` if any update would be left out.
     """
-    document = _load([*([snapshot] if snapshot else []), *updates])
+    document = (
+        _load(updates) if snapshot is None else _load([snapshot.update, *updates], snapshot.outline)
+    )
     if not document.left_out:
         merged = merge([document.missing(EMPTY_STATE_VECTOR), *document.pending])
         if merged is not None:
-            return merged
+            outline = make_outline(merged) if len(merged) >= OUTLINED_BYTES else None
+            return Snapshot(merged, outline or b"")
     raise SvgRefused("malformed", "state", detail="not a Yjs update (version 1)")
 
 
-def state(updates: Sequence[bytes], report: ReportLeftOut = lambda *_: None) -> bytes:
+def state(
+    updates: Sequence[bytes],
+    outline: bytes = b"",
+    report: ReportLeftOut = lambda *_: None,
+) -> bytes:
     """Return one update with everything in `updates` that can be integrated.
 
-    Updates that cannot be integrated are left out, and `report` gets each of them. Raises `SvgRefused` if pycrdt fails
-    on too many of them.
+    `outline` is the outline of the first update, or empty. Updates that cannot be integrated are left out, and `report`
+    gets each of them. Raises `SvgRefused` if pycrdt fails on too many of them.
     """
-    document = _load(updates)
+    document = _load(updates, outline)
     for _ in range(document.left_out):
         report("update", "unreadable")
     for _ in document.pending:
@@ -36,8 +56,8 @@ def state(updates: Sequence[bytes], report: ReportLeftOut = lambda *_: None) -> 
     return document.missing(EMPTY_STATE_VECTOR)
 
 
-def _load(updates: Sequence[bytes]) -> SharedDocument:
+def _load(updates: Sequence[bytes], outline: bytes = b"") -> SharedDocument:
     try:
-        return SharedDocument.load(updates)
+        return SharedDocument.load(updates, outline=outline)
     except Fault:
         raise SvgRefused("malformed", "state", detail="the updates cannot be integrated") from None

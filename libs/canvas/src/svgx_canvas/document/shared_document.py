@@ -22,6 +22,7 @@ from svgx_canvas.document.known_deletions import KnownDeletions
 from svgx_yjs.delete_set import encode_delete_set, read_delete_set
 from svgx_yjs.lib0 import Decoder, Encoder, Malformed
 from svgx_yjs.nesting import Nesting
+from svgx_yjs.outline import read_outline
 from svgx_yjs.parts import Part, Split, Step
 from svgx_yjs.record import record
 from svgx_yjs.splitting import check, encode_steps, leave_out, split
@@ -166,20 +167,27 @@ class SharedDocument:
         cls,
         updates: Sequence[bytes] = (),
         *,
+        outline: bytes = b"",
         faulty: Collection[bytes] = (),
         one_by_one: bool = False,
     ) -> Self:
         """Return the document of a journal. The order of its updates does not matter.
 
-        Updates that cannot be integrated are left out. `faulty` has digests of updates that are left out now and
-        refused later. Raises `Fault` if pycrdt fails on more than `MAX_FAULTS` updates.
+        Updates that cannot be integrated are left out. The first update is not checked if `outline` is its outline.
+        `faulty` has digests of updates that are left out now and refused later. Raises `Fault` if pycrdt fails on more
+        than `MAX_FAULTS` updates.
         """
         found: set[bytes] = set()
         loads_one_by_one = False
         while True:
             document = cls({*faulty, *found}, one_by_one=loads_one_by_one)
             try:
-                for update in updates:
+                first = int(
+                    bool(outline)
+                    and not loads_one_by_one
+                    and document._absorb_outlined(updates[0], outline)
+                )
+                for update in updates[first:]:
                     document.absorb(update)
                 document.flush()
             except Fault as fault:
@@ -240,6 +248,25 @@ class SharedDocument:
             self._take(update, self._split(update), None)
         except Malformed:
             self.left_out += 1
+
+    def _absorb_outlined(self, update: bytes, outline: bytes) -> bool:
+        """Integrate the first update of a journal without checking it. Return False if the outline cannot be used.
+
+        Raises `Fault`.
+        """
+        outlined = read_outline(outline, update)
+        if outlined is None or (self._faulty and _digest(update) in self._faulty):
+            return False
+        for step in outlined.steps:
+            self._apply(encode_steps(update, [step]))
+        self._apply(EMPTY_UPDATE[:1] + update[outlined.deletions_at :])
+        self._commit()
+        self.structs += outlined.structs
+        self._nesting = outlined.nesting
+        self.clocks = self._nesting.clocks
+        if read_state_vector(self.state_vector()) != self.clocks:
+            raise Fault
+        return True
 
     def flush(self) -> list[bytes]:
         """Integrate the queue. Return the changes of the document since the last call, as updates for the clients.

@@ -180,6 +180,8 @@ class Content:
 
     revision: int
     updates: tuple[bytes, ...]
+    outline: bytes = b""
+    """The outline of the snapshot (`svgx_yjs.outline`), or empty."""
 
 
 class AppendRequest(RawRequest):

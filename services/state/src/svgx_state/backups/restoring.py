@@ -223,7 +223,7 @@ class BackupRestorer:
             return
         updates = canvas.updates
         try:
-            updates = [await self._workers.compact(None, canvas.updates)]
+            updates = [(await self._workers.compact(None, canvas.updates)).update]
         except WorkerUnavailable:
             raise
         except (SvgRefused, WorkerError):
@@ -239,7 +239,8 @@ class BackupRestorer:
         """Replace the content of an existing canvas by an edit. Return whether the content differed, and a detail."""
         canvas_id = canvas.facts.id
         wanted = await self._workers.state(canvas.updates)
-        current = await self._workers.state((await self._journal.load(canvas_id)).updates)
+        stored = await self._journal.load(canvas_id)
+        current = await self._workers.state(stored.updates, stored.outline)
         left_out = sum(item.count for item in wanted.left_out)
         detail = None
         if left_out:

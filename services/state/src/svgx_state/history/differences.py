@@ -45,8 +45,8 @@ class Differences:
                 before = await self._versions.content(request.canvas_id, request.version_id)
                 after = await self._after(request, position)
                 revision, start = after.revision, 0 if position is None else position[1]
-                old = (await worker.state(before.updates)).content
-                new = (await worker.state(after.updates)).content
+                old = (await worker.state(before.updates, before.outline)).content
+                new = (await worker.state(after.updates, after.outline)).content
                 found = await worker.difference(old, new, start, request.limit)
         following = found.pop("next")
         cursor = None if following is None else Cursor(_NO_TIME, f"{revision}.{following}")

@@ -7,9 +7,9 @@ import structlog
 from svgx_canvas import SvgRefused
 from svgx_common.contract.errors import NotFound
 from svgx_common.contract.state import Content
-from svgx_common.messaging.wire import encode
 from svgx_common.postgres import Database
 from svgx_state.history import metrics
+from svgx_state.history.kept_content import encode_content
 from svgx_state.history.past import Past
 from svgx_workers.errors import WorkerDied, WorkerTimeout
 from svgx_workers.pool import Workers
@@ -42,7 +42,7 @@ class Expiry:
                 canvas_id, revision = row["canvas_id"], row["revision"]
                 content = await self._content(canvas_id, revision)
                 await self._database.run(
-                    "keep_version_content", canvas_id, revision, encode(content)
+                    "keep_version_content", canvas_id, revision, encode_content(content)
                 )
         await self._database.run("drop_orphan_content")
         while removed := await self._database.rows("expire_versions", moment, DELETED_TOGETHER):
@@ -58,7 +58,8 @@ class Expiry:
             log.warning("a version has no content", canvas_id=canvas_id, revision=revision)
             return Content(revision, ())
         try:
-            return Content(revision, (await self._workers.compact(None, content.updates),))
+            compacted = await self._workers.compact(None, content.updates)
+            return Content(revision, (compacted.update,))
         except (SvgRefused, WorkerDied, WorkerTimeout) as error:
             log.warning("a version could not be compacted", canvas_id=canvas_id, error=str(error))
             return content

@@ -10,6 +10,7 @@ from svgx_common.contract.storage.versions import Moment
 from svgx_common.postgres import Database
 from svgx_state.canvases import no_such_canvas
 from svgx_state.journal import metrics
+from svgx_state.journal.entries import content_of
 from svgx_state.journal.quarantine import Quarantine
 
 log = structlog.get_logger(__name__)
@@ -71,7 +72,7 @@ class Past:
             log.error(
                 "journal entries are missing", canvas_id=canvas_id, revision=revision, snapshot=base
             )
-        return Content(revision, tuple(row["update"] for row in parts))
+        return Content(revision, *content_of(parts))
 
 
 def _text(moment: datetime) -> str:

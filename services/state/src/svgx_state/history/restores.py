@@ -64,7 +64,7 @@ class Restores:
             ) as worker:
                 # The content is loaded when a worker is free, so that waiting restores take no memory.
                 content = await self._versions.content(canvas_id, request.version_id)
-                wanted = (await worker.state(content.updates)).content
+                wanted = (await worker.state(content.updates, content.outline)).content
         before = await self._versions.add(canvas_id, VersionKind.BEFORE_RESTORE, user_id)
         assert before is not None
         replace = ReplaceContentRequest(canvas_id=canvas_id, author=user_id)

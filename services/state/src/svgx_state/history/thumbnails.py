@@ -46,7 +46,8 @@ class Thumbnails:
                 if (stored := await self._stored(request)) is not None:
                     return Blob(stored, "image/png", FILENAME)
                 content = await self._versions.content(request.canvas_id, request.version_id)
-                svg = await worker.export_svg((await worker.state(content.updates)).content)
+                state = await worker.state(content.updates, content.outline)
+                svg = await worker.export_svg(state.content)
                 png = await worker.render_png(svg.content, SIDE, SIDE)
         await self._database.run("set_thumbnail", request.version_id, png)
         return Blob(png, "image/png", FILENAME)

@@ -18,11 +18,11 @@ from svgx_common.contract.storage.versions import (
     VersionPage,
 )
 from svgx_common.events.outbox import emit
-from svgx_common.messaging.wire import decode
 from svgx_common.pages import Cursor, Listing
 from svgx_common.postgres import Database, Row, Session
 from svgx_state.canvases import no_such_canvas
 from svgx_state.history import metrics
+from svgx_state.history.kept_content import decode_content
 from svgx_state.history.past import Past
 
 HOUR = 3600.0
@@ -104,7 +104,7 @@ class Versions:
         if row is None:
             raise no_such_version()
         if row["content"] is not None:
-            return decode(Content, row["content"])
+            return decode_content(row["content"])
         return await self._past.content(canvas_id, row["revision"])
 
     async def page(self, request: ListVersionsRequest) -> VersionPage:

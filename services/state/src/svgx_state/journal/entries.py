@@ -114,7 +114,7 @@ class Journal:
             log.error(
                 "journal entries are missing", canvas_id=canvas_id, revision=newest, snapshot=base
             )
-        return Content(newest, tuple(row["update"] for row in parts))
+        return Content(newest, *content_of(parts))
 
     async def _commit(self, entries: list[Entry]) -> list[Row]:
         authors = [[author.replace("\x00", "") for author in entry.authors] for entry in entries]
@@ -139,6 +139,12 @@ class Journal:
                 ):
                     raise
         raise Unavailable("too many commits conflict with each other; try again", retry_after=1.0)
+
+
+def content_of(rows: Sequence[Row]) -> tuple[tuple[bytes, ...], bytes]:
+    """Return the updates of a snapshot and of entries, and the outline of the snapshot (empty if it has none)."""
+    outline = rows[0]["outline"] if rows and rows[0]["is_snapshot"] else None
+    return tuple(row["update"] for row in rows), outline or b""
 
 
 def _tail(rows: Sequence[Row], after: int) -> Content | None:

@@ -7,15 +7,16 @@
 WITH known AS MATERIALIZED (
     SELECT c.created_at, c.updated_at, c.deleted_at FROM canvas c WHERE c.id = $1
 ), snapped AS MATERIALIZED (
-    SELECT s.through_revision, s.through_at, s.update, s.checksum
+    SELECT s.through_revision, s.through_at, s.update, s.checksum, s.outline
     FROM snapshot s
     WHERE s.canvas_id = $1 AND s.through_revision <= $2
     ORDER BY s.through_revision DESC
     LIMIT 1
 ), part AS (
-    SELECT true AS is_snapshot, s.through_revision AS revision, s.update, s.checksum FROM snapped s
+    SELECT true AS is_snapshot, s.through_revision AS revision, s.update, s.checksum, s.outline
+    FROM snapped s
     UNION ALL
-    SELECT false, j.revision, j.update, j.checksum FROM journal j
+    SELECT false, j.revision, j.update, j.checksum, NULL FROM journal j
     WHERE j.canvas_id = $1
         AND j.revision > coalesce((SELECT s.through_revision FROM snapped s), 0)
         AND j.revision >> 8 >= coalesce((SELECT s.through_revision >> 8 FROM snapped s), 0)
@@ -23,7 +24,7 @@ WITH known AS MATERIALIZED (
         AND j.at BETWEEN coalesce((SELECT s.through_at FROM snapped s), (SELECT k.created_at FROM known k))
             AND (SELECT k.updated_at FROM known k)
 )
-SELECT known.deleted_at, part.is_snapshot, part.revision, part.update, part.checksum
+SELECT known.deleted_at, part.is_snapshot, part.revision, part.update, part.checksum, part.outline
 FROM known LEFT JOIN part ON true
 ORDER BY part.revision
 

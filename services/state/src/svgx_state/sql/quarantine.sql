@@ -43,7 +43,7 @@ SELECT false, revision FROM journal WHERE canvas_id = $1
 SELECT update FROM journal WHERE canvas_id = $1 AND revision = $2 AND revision >> 8 = $2 >> 8
 
 -- name: read_snapshot
-SELECT update FROM snapshot WHERE canvas_id = $1 AND through_revision = $2
+SELECT update, outline FROM snapshot WHERE canvas_id = $1 AND through_revision = $2
 
 -- name: quarantined_between
 -- Count the quarantined entries of a canvas after revision $2, through revision $3.

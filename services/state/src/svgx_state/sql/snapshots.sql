@@ -6,11 +6,12 @@
 SELECT pg_try_advisory_xact_lock(hashtext('svgx.state.compaction'), hashtext($1)) AS claimed
 
 -- name: snapshot_through
--- Read the canvas, and its newest snapshot of revision $2 or an earlier one. Without a snapshot, update and checksum
--- are null, and the other columns describe the beginning of the journal: revision 0, no bytes, the canvas's creation.
+-- Read the canvas, and its newest snapshot of revision $2 or an earlier one. Without a snapshot, update, checksum and
+-- outline are null, and the other columns describe the beginning of the journal: revision 0, no bytes, the canvas's creation.
 SELECT c.revision AS newest, c.bytes AS newest_bytes, c.updated_at,
     s.through_revision IS NOT NULL AS is_snapshot, coalesce(s.through_revision, 0) AS revision,
-    coalesce(s.through_at, c.created_at) AS at, coalesce(s.journal_bytes, 0) AS journal_bytes, s.update, s.checksum
+    coalesce(s.through_at, c.created_at) AS at, coalesce(s.journal_bytes, 0) AS journal_bytes, s.update, s.checksum,
+    s.outline
 FROM canvas c LEFT JOIN LATERAL (
     SELECT * FROM snapshot WHERE canvas_id = c.id AND through_revision <= $2
     ORDER BY through_revision DESC LIMIT 1
@@ -37,15 +38,15 @@ WHERE bytes <= $7 OR number = 1
 ORDER BY revision
 
 -- name: add_snapshot
--- Store a snapshot: canvas $1, through revision $2, at $3, update $4, checksum $5, bytes of the journal $6.
+-- Store a snapshot: canvas $1, through revision $2, at $3, update $4, checksum $5, bytes of the journal $6, outline $9.
 --
 -- The snapshot is kept for reads of past revisions if $7 is true, or if the journal since the previous kept snapshot is
 -- large enough: at least as large as the new snapshot, and at least $8 bytes. An entry counts as its update and 256
 -- bytes, for its row and the work to integrate it. The snapshots that are kept because of this size are together not
 -- larger than the journal. A read of a past revision takes at most about twice as long as a read of a snapshot, or of
 -- $8 bytes of journal.
-INSERT INTO snapshot (canvas_id, through_revision, through_at, update, checksum, journal_bytes, kept)
-SELECT $1, $2, $3, $4, $5, $6::bigint, $7::boolean OR $6::bigint + 256 * $2::bigint - coalesce((
+INSERT INTO snapshot (canvas_id, through_revision, through_at, update, checksum, journal_bytes, outline, kept)
+SELECT $1, $2, $3, $4, $5, $6::bigint, $9, $7::boolean OR $6::bigint + 256 * $2::bigint - coalesce((
         SELECT coalesce(k.journal_bytes, 0) + 256 * k.through_revision FROM snapshot k
         WHERE k.canvas_id = $1 AND k.kept AND k.through_revision < $2
         ORDER BY k.through_revision DESC LIMIT 1

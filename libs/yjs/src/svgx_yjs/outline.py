@@ -1,0 +1,93 @@
+"""The outline of an update: the result of its check, stored with the update, so that loading needs no second check."""
+
+import sys
+import zlib
+from collections.abc import Iterator
+
+from svgx_yjs.delete_set import encode_delete_set
+from svgx_yjs.lib0 import Decoder, Encoder, Malformed
+from svgx_yjs.nesting import Nesting, list_id
+from svgx_yjs.parts import Step
+from svgx_yjs.record import record
+from svgx_yjs.splitting import split
+
+STEP_STRUCTS = 256
+"""Structs after which a step of an outline ends. pycrdt stops all threads while it integrates a step."""
+
+_FORMAT = f"1 {sys.byteorder} {list_id((1, 2), 'key')}"
+"""The version of the encoding, and the properties of the machine and the code that it depends on."""
+
+
+@record
+class Outline:
+    """The places of an update's structs, and the steps in which an empty document can integrate the update."""
+
+    structs: int
+    steps: tuple[Step, ...]
+    """The structs of the update, in an order in which a document can integrate them."""
+    deletions_at: int
+    """The position of the delete set in the update."""
+    nesting: Nesting
+
+
+def make_outline(update: bytes) -> bytes | None:
+    """Return the outline of an update, encoded. Return None if an empty document cannot integrate the whole update.
+
+    Raises `Malformed`.
+    """
+    parts = split(update, {}, Nesting())
+    nesting = parts.nesting
+    deletions = encode_delete_set(Encoder(), parts.deletions).finish()
+    # `split` returns the same object if it left nothing out. A delete set may have another encoding than ours.
+    if parts.ready is not update or not parts.steps or not update.endswith(deletions):
+        return None
+    assert isinstance(nesting, Nesting), "only short edits have no steps"
+    steps = [*_united(parts.steps)]
+    body = Encoder().uint(parts.structs).uint(len(update) - len(deletions)).uint(len(steps))
+    for step in steps:
+        for number in step:
+            body.uint(number)
+    nesting.encode(body)
+    content = body.finish()
+    checksums = zlib.crc32(update), zlib.crc32(content)
+    return Encoder().text(_FORMAT).uint(checksums[0]).uint(checksums[1]).raw(content).finish()
+
+
+def read_outline(outline: bytes, update: bytes) -> Outline | None:
+    """Return the outline of an update.
+
+    Return None if `outline` has another format, belongs to another update or is damaged.
+    """
+    try:
+        decoder = Decoder(outline)
+        if decoder.text() != _FORMAT or decoder.uint() != zlib.crc32(update):
+            return None
+        checksum = decoder.uint()
+    except Malformed:
+        return None
+    if checksum != zlib.crc32(memoryview(outline)[decoder.position :]):
+        return None
+    structs, deletions_at = decoder.uint(), decoder.uint()
+    steps = tuple([Step(*[decoder.uint() for _ in Step._fields]) for _ in range(decoder.uint())])
+    return Outline(structs, steps, deletions_at, Nesting.decode(decoder))
+
+
+def _united(steps: tuple[Step, ...]) -> Iterator[Step]:
+    """Unite consecutive steps of one client, up to `STEP_STRUCTS` structs."""
+    united: Step | None = None
+    for step in steps:
+        if united is None:
+            united = step
+        elif (
+            united.client == step.client
+            and united.end == step.start
+            and united.structs + step.structs <= STEP_STRUCTS
+        ):
+            united = Step(
+                united.structs + step.structs, step.client, united.clock, united.start, step.end
+            )
+        else:
+            yield united
+            united = step
+    if united is not None:
+        yield united

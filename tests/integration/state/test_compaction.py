@@ -3,9 +3,9 @@
 import asyncio
 import random
 
+from svgx_canvas.document.outline import read_outline
 from svgx_common.contract.state import Entry
 from svgx_devstack import DevStack
-from svgx_yjs.outline import read_outline
 from tests.integration.state.drawing import Pen, elements, text, typed
 from tests.integration.state.service import Client, Tables, replica, until_blocked
 from tests.polling import pause
@@ -78,11 +78,11 @@ async def test_newest_two_snapshots_and_the_journal_are_kept(
 async def test_large_snapshot_is_loaded_and_compacted_with_its_outline(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
-    """A snapshot that is older than outlines has none, and the next one has. Proves R-STATE-27."""
+    """A snapshot without an outline is checked, and the next snapshot has one. Proves R-STATE-27."""
     async with replica(backing, compact_after_bytes=50_000):
         canvas_id = await client.create()
         pen = Pen(canvas_id, "holder")
-        for through in (2, 4):
+        for through in (3, 6):
             await client.append(pen.draw(f"{through}", "x" * 40_000), pen.draw(f"{through}b"))
             await client.append(pen.draw(f"{through}c", "x" * 40_000))
             await until_snapshot(tables, canvas_id, through)
@@ -90,8 +90,16 @@ async def test_large_snapshot_is_loaded_and_compacted_with_its_outline(
             assert read_outline(content.outline, content.updates[0]) is not None
             exported = await client.export(canvas_id, format="yjs")
             assert elements([exported.content]).keys() == elements(content.updates).keys()
-            await tables.execute("UPDATE snapshot SET outline = NULL")
+            await tables.execute("UPDATE snapshot SET outline = NULL, kept = true")
             assert (await client.load(canvas_id)).outline == b""
+        await tables.execute("UPDATE snapshot SET outline = 'o'")
+        await client.append(pen.draw("6", "x" * 60_000))
+        await until_snapshot(tables, canvas_id, 7)
+        outlines = await tables.fetch(
+            "SELECT outline FROM snapshot WHERE canvas_id = $1 ORDER BY through_revision", canvas_id
+        )
+        # Only the newest two of the kept snapshots have outlines.
+        assert [row["outline"] is not None for row in outlines] == [False, True, True]
 
 
 async def test_update_that_waits_for_an_earlier_one_survives_compaction(

@@ -1,11 +1,13 @@
 """Retention: the days that are dropped, and the content that can be read before and after."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime, time, timedelta
 
 import asyncpg
 import pytest
 
+from svgx_canvas import Snapshot
 from svgx_common.contract.errors import Unavailable
 from svgx_common.contract.state import Entry
 from svgx_state.journal.retention import BeforeDrop, Incomplete, Retention
@@ -241,7 +243,7 @@ async def test_long_tail_is_compacted_in_slices(
     sizes: list[int] = []
     merge = compactor._workers.compact
 
-    async def watched(snapshot: bytes | None, updates: list[bytes]) -> bytes:
+    async def watched(snapshot: Snapshot | None, updates: Sequence[bytes]) -> Snapshot:
         sizes.append(sum(map(len, updates)))
         assert len(updates) <= 20
         return await merge(snapshot, updates)

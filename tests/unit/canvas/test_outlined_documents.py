@@ -2,6 +2,7 @@
 
 import random
 import zlib
+from collections.abc import Mapping
 
 import pytest
 
@@ -9,6 +10,9 @@ from svgx_canvas.document import compaction, shared_document
 from svgx_canvas.document.compaction import Snapshot, compact
 from svgx_canvas.document.shared_document import SharedDocument
 from svgx_yjs.lib0 import Decoder, Encoder
+from svgx_yjs.nesting import Nesting
+from svgx_yjs.parts import Split
+from svgx_yjs.splitting import split
 from svgx_yjs.structure import EMPTY_STATE_VECTOR
 from tests.unit.canvas.histories import content, history
 
@@ -49,12 +53,11 @@ def test_outlined_document_takes_edits_as_a_checked_one_does(seed: int) -> None:
 
 def test_outlined_snapshot_is_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     snapshot = compact(None, history(1))
-    split = shared_document.split
     checked: list[bytes] = []
 
-    def record(update: bytes, *rest: object) -> object:
+    def record(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Split:
         checked.append(update)
-        return split(update, *rest)  # type: ignore[arg-type]  # the arguments of `split`
+        return split(update, known, nesting)
 
     monkeypatch.setattr(shared_document, "split", record)
     later = history(2)

@@ -204,6 +204,7 @@ class Compactor:
                 merged.outline or None,
             )
             await session.run("drop_old_snapshots", canvas_id, last["revision"])
+            await session.run("drop_old_outlines", canvas_id)
             await session.run("note_snapshot", canvas_id, last["revision"], bytes_through)
         done = last["revision"] == min(through, snapshot["newest"])
         return Slice.LAST if done else Slice.MORE

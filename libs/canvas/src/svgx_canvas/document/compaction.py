@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from svgx_canvas.document.element_tree import ReportLeftOut
+from svgx_canvas.document.outline import make_outline
 from svgx_canvas.document.shared_document import Fault, SharedDocument, merge
 from svgx_canvas.limits import SvgRefused
-from svgx_yjs.outline import make_outline
 from svgx_yjs.structure import EMPTY_STATE_VECTOR
 
 OUTLINED_BYTES = 64 * 1024
@@ -18,7 +18,7 @@ class Snapshot(NamedTuple):
 
     update: bytes
     outline: bytes
-    """The encoded outline (`svgx_yjs.outline`), or empty."""
+    """The encoded outline (`svgx_canvas.document.outline`), or empty."""
 
 
 def compact(snapshot: Snapshot | None, updates: Sequence[bytes]) -> Snapshot:

@@ -19,10 +19,10 @@ from typing import Any, Self
 from pycrdt import Doc, Subscription, Transaction, TransactionEvent, merge_updates
 
 from svgx_canvas.document.known_deletions import KnownDeletions
+from svgx_canvas.document.outline import read_outline
 from svgx_yjs.delete_set import encode_delete_set, read_delete_set
 from svgx_yjs.lib0 import Decoder, Encoder, Malformed
 from svgx_yjs.nesting import Nesting
-from svgx_yjs.outline import read_outline
 from svgx_yjs.parts import Part, Split, Step
 from svgx_yjs.record import record
 from svgx_yjs.splitting import check, encode_steps, leave_out, split

@@ -181,7 +181,7 @@ class Content:
     revision: int
     updates: tuple[bytes, ...]
     outline: bytes = b""
-    """The outline of the snapshot (`svgx_yjs.outline`), or empty."""
+    """The outline of the snapshot (`svgx_canvas.document.outline`), or empty."""
 
 
 class AppendRequest(RawRequest):

@@ -69,6 +69,17 @@ WHERE canvas_id = $1 AND NOT kept AND through_revision <> $2 AND through_revisio
     ) newest
 )
 
+-- name: drop_old_outlines
+-- Delete the outlines of all snapshots but the newest two, because the others are read only for the past. So the kept
+-- snapshots take the space that add_snapshot allows.
+UPDATE snapshot SET outline = NULL
+WHERE canvas_id = $1 AND outline IS NOT NULL AND through_revision < (
+    SELECT min(newest.through_revision) FROM (
+        SELECT s.through_revision FROM snapshot s WHERE s.canvas_id = $1
+        ORDER BY s.through_revision DESC LIMIT 2
+    ) newest
+)
+
 -- name: note_snapshot
 -- Record the newest snapshot in the canvas's row. This must be the last statement of its transaction, because it locks
 -- the row: appends to the canvas then wait for the commit.

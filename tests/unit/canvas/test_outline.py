@@ -3,19 +3,20 @@
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from pycrdt import Doc, Text
 
+from svgx_canvas.document.outline import STEP_STRUCTS, make_outline, read_outline
 from svgx_yjs.nesting import Nesting
-from svgx_yjs.outline import STEP_STRUCTS, make_outline, read_outline
 from svgx_yjs.splitting import encode_steps, split
 from tests.unit.canvas.histories import history
 
 
 def _document(*updates: bytes) -> bytes:
     """Return the updates of a history as one update of a document without pending content."""
-    doc = Doc[object]()
+    doc: Doc[Any] = Doc()
     for update in updates:
         doc.apply_update(update)
     return doc.get_update()
@@ -23,7 +24,7 @@ def _document(*updates: bytes) -> bytes:
 
 def _text(characters: str) -> bytes:
     """Return an update with a text, each character of which is a struct of its own."""
-    doc = Doc[object]()
+    doc: Doc[Any] = Doc()
     text = doc.get("text", type=Text)
     for character in characters:
         text.insert(0, character)
@@ -40,6 +41,7 @@ UPDATES = [
 @pytest.mark.parametrize("update", UPDATES)
 def test_outline_has_the_places_and_steps_of_the_check(update: bytes) -> None:
     parts = split(update, {}, Nesting())
+    assert isinstance(parts.nesting, Nesting)
     outline = read_outline(make_outline(update) or b"", update)
     assert outline is not None
     assert outline.structs == parts.structs
@@ -51,7 +53,8 @@ def test_outline_has_the_places_and_steps_of_the_check(update: bytes) -> None:
     assert update[outline.deletions_at :] == update[len(encode_steps(update, parts.steps)) - 1 :]
     assert sum(step.structs for step in outline.steps) == outline.structs
     assert all(step.structs <= STEP_STRUCTS for step in outline.steps)
-    whole, stepwise = Doc[object](), Doc[object]()
+    whole: Doc[Any] = Doc()
+    stepwise: Doc[Any] = Doc()
     whole.apply_update(update)
     with stepwise.transaction():
         for step in outline.steps:
@@ -93,7 +96,7 @@ def test_damaged_outline_is_not_used() -> None:
 def test_outline_of_another_process_can_be_used() -> None:
     """Python hashes strings differently in each process."""
     program = (
-        "import sys; from svgx_yjs.outline import make_outline;"
+        "import sys; from svgx_canvas.document.outline import make_outline;"
         "sys.stdout.buffer.write(make_outline(sys.stdin.buffer.read()))"
     )
     made = subprocess.run(

@@ -103,7 +103,8 @@ def upload(clients: Clients, server: Server, room: str, updates: Iterable[bytes]
     before = -1
     while (server.saves and saved_count(client) < count) or client.received_bytes != before:
         if time.monotonic() > until or client.closed is not None:
-            raise NotDelivered(f"{saved_count(client)} of {count} updates were saved")
+            saved = f"{saved_count(client)} of {count} updates were saved"
+            raise NotDelivered(f"{saved}; the connection's close code: {client.closed}")
         before = client.received_bytes
         clients.run(_QUIET_SECONDS)
     return client

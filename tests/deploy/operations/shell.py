@@ -22,7 +22,7 @@ GUIDE_DATABASE: Final = "guide"
 """The database that the guide's statements create and change. The stack has another database."""
 
 _SERVICES: Final = ("gateway", "auth", "collab", "state")
-_TIMEOUT: Final = 60.0
+_TIMEOUT: Final = 240.0
 
 _KUBECTL: Final = """
 import json, os, sys

@@ -16,7 +16,7 @@ from tests.e2e.clients.metrics import Metrics
 from tests.e2e.clients.workspace import Workspace, open_workspace
 from tests.e2e.clients.yjs_driver import AWARENESS, YjsDriver
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 OUTAGE_SECONDS = 5.0
 """Seconds that a server stays down."""

@@ -29,7 +29,7 @@ from tests.e2e.failures.small_disk import small_disk
 from tests.limits import HIGH_LIMITS
 from tests.polling import A_REQUEST, pause
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 SETTINGS = {**HIGH_LIMITS, "HEALTH_CHECK_INTERVAL": "1"}
 WITH_DATABASE = ("auth", "auth-2", "state", "state-2")

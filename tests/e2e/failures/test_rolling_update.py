@@ -25,7 +25,7 @@ from tests.e2e.cluster.gateway_group import GatewayGroup
 from tests.limits import HIGH_LIMITS
 from tests.polling import pause
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 CANVASES, CLIENTS_PER_CANVAS = (10, 20) if os.environ.get("SVGX_LARGE") == "1" else (4, 8)
 

@@ -12,7 +12,7 @@ from tests.e2e.clients.editor_group import RECOVERY_TIMEOUT, editing
 from tests.e2e.clients.workspace import Workspace, open_workspace
 from tests.e2e.clients.yjs_driver import YjsDriver
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture

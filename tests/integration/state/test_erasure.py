@@ -58,6 +58,7 @@ async def test_pseudonym_takes_the_place_of_an_erased_user_everywhere(
     monkeypatch.setattr(erasure, "STEP_ENTRIES", 3)
     monkeypatch.setattr(erasure, "STEP_CANVASES", 2)
     monkeypatch.setattr(erasure, "STEP_ROWS", 1)
+    monkeypatch.setattr(erasure, "WORK_SECONDS", 15.0)
     victim, other, heir = user(), user(), user()
     alone, gone = [await client.create(caller=victim) for _ in range(2)]
     shared, foreign = await client.create(caller=victim), await client.create()

@@ -47,6 +47,17 @@ def children() -> list[int]:
     )
 
 
+async def _until_ready(workers: Workers) -> None:
+    """Repeat a quick job until it succeeds, because a busy machine starts a process slowly."""
+    async with asyncio.timeout(120):
+        while True:
+            try:
+                assert (await workers.import_svg(SVG, None)).elements == 1
+            except WorkerTimeout:
+                continue
+            return
+
+
 async def test_each_job_returns_the_result_of_its_function(workers: Workers) -> None:
     imported = await workers.import_svg(SVG, None)
     assert imported.elements == 1
@@ -91,7 +102,7 @@ async def test_process_of_a_job_beyond_the_time_limit_is_replaced() -> None:
         with pytest.raises(WorkerTimeout):
             await workers.render_png(SLOW)
         assert before not in children()
-        assert (await workers.import_svg(SVG, None)).elements == 1
+        await _until_ready(workers)
 
 
 async def test_killed_process_is_replaced(workers: Workers) -> None:
@@ -162,7 +173,7 @@ async def test_slow_job_gets_low_priority_and_its_process_is_replaced(
         assert not job.done()
         with pytest.raises(WorkerTimeout):
             await job
-        assert (await workers.import_svg(SVG, None)).elements == 1
+        await _until_ready(workers)
         assert before not in children()
 
 

@@ -156,8 +156,14 @@ class Decoder:
 
     def text(self) -> str:
         """Read a UTF-8 string that is preceded by its length in bytes."""
+        length = self.uint()
+        start = self.position
+        end = start + length
+        if end > len(self._data):
+            raise Malformed("the data ends within a byte array")
+        self.position = end
         try:
-            return self.buffer().decode()
+            return self._data[start:end].decode()
         except UnicodeDecodeError as error:
             raise Malformed("a string is not UTF-8") from error
 

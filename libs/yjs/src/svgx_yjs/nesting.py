@@ -107,8 +107,11 @@ class Nesting:
             return
         self._uncuttable |= other._uncuttable  # noqa: SLF001  # the same class
         for client, ranges in other._ranges.items():  # noqa: SLF001  # the same class
-            for start, end, identifier, packed_depth in zip(*ranges, strict=True):
-                self._add(client, start, end, identifier, packed_depth)
+            starts, ends, list_ids, packed_depths = ranges
+            # Only the first range of `other` may continue a range of this object.
+            self._add(client, starts[0], ends[0], list_ids[0], packed_depths[0])
+            for own, added in zip(self._ranges[client], ranges, strict=True):
+                own.extend(added[1:])
 
     @property
     def clocks(self) -> dict[int, int]:

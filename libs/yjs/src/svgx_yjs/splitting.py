@@ -208,11 +208,13 @@ class _Reader:
         """Read structs of a section from `section.at` on, until one depends on a missing struct."""
         decoder, client = self._decoder, section.client
         done, first, start = section.done, section.clock, section.at
+        next_clock = self.next_clock(client)
         while section.done < section.count:
             clock = section.clock
             length, info, dependencies, list_id, uncuttable = read_struct(decoder, client, clock)
-            end, next_clock = clock + length, self.next_clock(client)
-            if end > next_clock and info != SKIP:
+            end = clock + length
+            is_known = end <= next_clock
+            if not is_known and info != SKIP:
                 missing = self._missing(client, clock, next_clock, dependencies)
                 place = self._place(info, dependencies, list_id) if missing is None else None
                 if place is not None and clock < next_clock:
@@ -224,14 +226,14 @@ class _Reader:
                     self._block(section, missing or (client, MAX_CLOCK))
                     self.unplaceable = self.unplaceable or missing is None
                     return
-                self.clocks[client] = end
                 self.nesting.add(client, next_clock, end, place)
+                self.clocks[client] = next_clock = end
                 for offset in uncuttable:
                     self.nesting.forbid_cut(client, clock + offset)
             section.clock = end
             section.done += 1
             section.at = decoder.position
-            if end <= next_clock:
+            if is_known:
                 # The document has the struct. It is left out of `ready`, because its content may differ this time.
                 self.must_rewrite = True
                 section.first_clock, section.start = end, section.at
@@ -260,7 +262,8 @@ class _Reader:
         if clock > next_clock:
             return client, clock - 1
         for dependency in dependencies:
-            if dependency[1] >= self.next_clock(dependency[0]):
+            # A struct depends only on earlier structs of its own client.
+            if dependency[0] != client and dependency[1] >= self.next_clock(dependency[0]):
                 return dependency
         return None
 
@@ -273,19 +276,19 @@ class _Reader:
         if info == GC:
             return GC_PLACE
         depth = 1
-        if dependencies:
+        if not list_id:
             places = [self._place_of(dependency) for dependency in dependencies]
-            depth = max(place.depth for place in places)
-            if list_id:
-                depth += 1
-                if not places[0].can_contain:
-                    return None
-            else:
-                list_ids = {place.list_id for place in places}
-                # A neighbour may be a GC. Its list is unknown, so the struct's list is unknown too.
-                list_id = 0 if 0 in list_ids else list_ids.pop()
-                if (list_id and list_ids) or not self._may_insert(info, dependencies):
-                    return None
+            depth = max([place.depth for place in places])
+            list_ids = {place.list_id for place in places}
+            # A neighbour may be a GC. Its list is unknown, so the struct's list is unknown too.
+            list_id = 0 if 0 in list_ids else list_ids.pop()
+            if (list_id and list_ids) or not self._may_insert(info, dependencies):
+                return None
+        elif dependencies:  # the parent, unless it is a root type
+            parent = self._place_of(dependencies[0])
+            depth = parent.depth + 1
+            if not parent.can_contain:
+                return None
         can_contain = info & KIND in CAN_CONTAIN
         return Place(list_id, depth, can_contain) if depth <= MAX_DEPTH else None
 

@@ -1,4 +1,4 @@
-"""Connections to Redis. Every key has a time to live.
+"""Connections to Redis. The callers give every key a time to live.
 
 The services also work without Redis, and after Redis has lost its keys (see "Failures" in docs/architecture.md).
 """
@@ -51,9 +51,9 @@ def connect(url: str, pool_size: int = 32) -> Redis:
 
 
 def open_unpooled(url: str) -> Connection:
-    """Return one connection without a pool. The caller sends one batch at a time and sets its own timeout.
+    """Return a single connection. The caller sends one batch at a time and sets its own timeout.
 
-    A command costs half as much as through a pool, which is made for many concurrent callers.
+    A command takes half of the processor time that it takes through a pool for many concurrent callers.
     """
     pool = ConnectionPool.from_url(
         url, socket_timeout=None, retry=Retry(NoBackoff(), 0), **_options(url)

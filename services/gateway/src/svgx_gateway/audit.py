@@ -13,14 +13,15 @@ from svgx_common.messaging.caller import Caller, Client
 
 log = structlog.get_logger(__name__)
 
-_UNKNOWN = (DeadlineExceeded, Unavailable, Internal)
+_UNKNOWN_OUTCOMES = (DeadlineExceeded, Unavailable, Internal)
 
 
 def must_record(operation: Operation[Any, Any], request: RequestModel, caller: Caller) -> bool:
     """Return whether a call belongs in the audit log.
 
-    These calls are the changes that only admins make, and the calls of admins that reach data of other users. The
-    gateway does not know the owners of a canvas, so it also records when admins restore their own canvases.
+    These calls are the changes that only admins make, and the calls of admins that reach data of other users. Some
+    requests name no user, such as the restore of a canvas. The gateway does not know the owner of the canvas, so it
+    records this call also when the admin is the owner.
     """
     if operation.is_audited:
         return True
@@ -32,10 +33,10 @@ def must_record(operation: Operation[Any, Any], request: RequestModel, caller: C
 def is_outcome_unknown(error: SvgxError) -> bool:
     """Return whether an operation that ended with this error may have changed something.
 
-    Its answer may have been lost after the change. After `NoResponders`, nothing has changed, because no service
-    received the request. `BusUnreachable` may also be raised after the request was sent.
+    The answer may have been lost after the change. `NoResponders` means that no service received the request, so
+    nothing has changed. The other kinds of `Unavailable` are also raised after the request was sent.
     """
-    return isinstance(error, _UNKNOWN) and not isinstance(error, NoResponders)
+    return isinstance(error, _UNKNOWN_OUTCOMES) and not isinstance(error, NoResponders)
 
 
 async def record(
@@ -47,7 +48,7 @@ async def record(
     *,
     unknown: bool = False,
 ) -> None:
-    """Record an operation with the ids in its path.
+    """Record an operation, with the ids in its path and the user id in its request.
 
     `unknown` means that the answer was lost, so the outcome of the operation is not known. If auth cannot record the
     operation, it is only in the gateway's log.
@@ -59,7 +60,7 @@ async def record(
     detail["operation"] = operation.name
     if unknown:
         detail["outcome"] = "unknown"
-    log.info("an admin acts", user_id=caller.user_id, detail=detail)
+    log.info("an admin called an operation", user_id=caller.user_id, detail=detail)
     entry = RecordAuditRequest(event=AuditEvent.ADMIN_OPERATION, detail=detail)
     try:
         await bus.ask(RECORD_AUDIT, entry, caller=caller, client=client)

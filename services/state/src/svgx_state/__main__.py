@@ -1,8 +1,8 @@
-"""Start the state service, `python -m svgx_state`, or one of its commands.
+"""Start the state service or one of its commands: `python -m svgx_state [COMMAND]`.
 
 `migrate` applies the missing migrations and ends. `doctor` checks the settings and the servers that the service needs.
-`quarantine` lists corrupt rows. `backup`, `verify`, `restore` and `backups` make, check, restore and list backups at
-`BACKUP_URL`.
+`quarantine` lists corrupt rows. `backup` makes a backup at `BACKUP_URL`, `verify` checks one, `restore` restores one,
+and `backups` lists them.
 """
 
 import svgx_common.quick_imports  # noqa: F401  # before all other imports
@@ -46,7 +46,10 @@ def main() -> None:
 
 
 def _checks(values: Mapping[str, Any]) -> Mapping[str, Check | None]:
-    """Return the checks of PostgreSQL, and of Redis and the backups if the settings use Redis or backups."""
+    """Return the checks of PostgreSQL, of Redis if a state type uses it, and of the backups if they have a place.
+
+    None in place of a check means that a wrong setting makes the check impossible.
+    """
     checks = dict(database_checks(values, schema="state", package="svgx_state"))
     types = values.get("state_types", {})
     if any(each.backend is Backend.REDIS for each in types.values()):

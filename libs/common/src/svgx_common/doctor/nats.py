@@ -1,8 +1,8 @@
 """The check of NATS: each server, the service's key, and each subject that the service needs.
 
-A probe is a message with the header `HEADER_PROBE`. No receiver carries out a probe. A probe shows whether the service
-may publish to a subject. The subscriptions of the check join no queue group, so they take no request from a running
-replica. They end at once.
+A probe is a message with the header `HEADER_PROBE`. A receiver answers a probe without executing its operation. A probe
+shows whether the service may publish to a subject. The subscriptions of the check join no queue group, so each request
+still reaches a running replica. They end at once.
 """
 
 import asyncio
@@ -39,8 +39,8 @@ ANSWER_SECONDS = 2.0
 _VIOLATION = re.compile(
     r"permissions violation for (publish|subscription) to \"([^\"]+)\"", re.IGNORECASE
 )
-_PERMISSIONS = (
-    "Give the server the permissions that `svgx-gateway nats-config` of this version prints."
+_FIX_PERMISSIONS = (
+    "Give the server the permissions that `svgx-gateway nats-config` of the same version prints."
 )
 
 
@@ -131,7 +131,7 @@ def _refusal(host: str, key: UserKey | None, *errors: Exception) -> Finding:
         return verification_failed(NAME, refused)
     if any("authorization" in str(each).lower() for each in errors):
         if key is None:
-            fix = "Correct user and password in NATS_URL, or set NATS_NKEY_SEED for a server that knows keys."
+            fix = "Correct user and password in NATS_URL, or set NATS_NKEY_SEED if the server uses keys."
             return failed(NAME, f"{host} refuses the user", fix)
         fix = "Give the server this public key, or set the seed that belongs to the server's key in NATS_NKEY_SEED."
         return failed(NAME, f"{host} does not know the key {key.public}", fix)
@@ -170,14 +170,14 @@ async def _check_rights(
         _check_subjects("publish", allowed.publish, violations.publish),
         ok(f"{NAME} answers", "the service may answer requests")
         if answers
-        else failed(f"{NAME} answers", "the service may not answer requests", _PERMISSIONS),
+        else failed(f"{NAME} answers", "the service may not answer requests", _FIX_PERMISSIONS),
         *peers,
         *clocks,
     ]
 
 
 async def _echo(client: Client, subject: str) -> bool:
-    """Return whether the connection may answer its own request."""
+    """Send a request to this connection, and return whether the answer arrives: the service may answer requests."""
 
     async def answer(message: Msg) -> None:
         await client.publish(message.reply, b"")
@@ -193,19 +193,22 @@ async def _echo(client: Client, subject: str) -> bool:
 
 
 def _check_subjects(verb: str, subjects: tuple[str, ...], refused: set[str]) -> Finding:
-    """Return the result for all subjects of one kind. `refused` has the concrete subjects that the server names."""
+    """Return the result for all subjects of one kind. `refused` has subjects without wildcards."""
     missing = [each for each in subjects if _concrete(each).lower() in refused]
     check = f"{NAME} {verb}"
     if not missing:
         return ok(check, f"all {len(subjects)} subjects are permitted")
     shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-    return failed(check, f"the server refuses {shown}", _PERMISSIONS)
+    return failed(check, f"the server refuses {shown}", _FIX_PERMISSIONS)
 
 
 async def _probe(
     service: ServiceName, client: Client, violations: _Violations
 ) -> tuple[list[Finding], list[Finding]]:
-    """Probe each operation that the service calls. Return the results for the other services and for their clocks."""
+    """Probe each operation that the service calls. Return the results for the other services and for their clocks.
+
+    A service of which all subjects are refused has no result here, because `_check_subjects` reports the refusals.
+    """
     subjects: dict[str, list[str]] = {}
     for operation in OPERATIONS:
         if service in operation.callers and operation.service != service:
@@ -219,7 +222,7 @@ async def _probe(
             best = min(found, key=lambda answer: answer.uncertainty)
             clocks.append(check_clock(f"service {peer}", best.ahead, best.uncertainty))
         elif not violations.publish.issuperset(map(str.lower, asked)):
-            fix = f"Start {peer}, and run `svgx-{peer} doctor` where it does not become ready."
+            fix = f"Start {peer}. If it does not become ready, run `svgx-{peer} doctor` there."
             peers.append(warning(f"service {peer}", "no replica answers", fix))
     return peers, clocks
 
@@ -252,7 +255,7 @@ async def _probe_channels(client: Client, subjects: tuple[str, ...]) -> None:
 
 
 def _probe_headers() -> dict[str, str]:
-    """Return the headers of a probe. The deadline has passed, so services without support for probes refuse it."""
+    """Return the headers of a probe. The deadline has passed, so a service without support for probes refuses it."""
     return {HEADER_PROBE: "1", HEADER_DEADLINE: encode_deadline(-1.0)}
 
 

@@ -3,8 +3,8 @@
 The account's names are replaced by a pseudonym, its rows in other tables are removed, and the personal fields of its
 audit entries are emptied.
 
-The account's row stays. Its token version revokes the account's tokens until they expire, and a repeated request finds
-the account by the row.
+The account's row stays. The row has the number from which on the account's tokens are valid, so earlier tokens stay
+revoked until they expire. A repeated request finds the account by the row.
 """
 
 import json
@@ -86,6 +86,7 @@ class AccountErasure:
         while True:
             async with self._database.transaction() as session:
                 touched = _touched(await _lock(session, user_id))
+                # A trigger of the audit log refuses all other changes of its entries.
                 await session.run("allow_erasure")
                 row = await session.row("erase_audit", user_id, STEP_ENTRIES)
                 assert row is not None

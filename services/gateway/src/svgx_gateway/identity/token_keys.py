@@ -33,8 +33,9 @@ MAX_VERIFIED = 10_000
 class TokenKeys:
     """The verification of access tokens. Without secrets, only tokens that are signed with a published key are valid.
 
-    Each read of the published keys empties the cache of verified tokens. Therefore a leaked key that was removed is
-    refused after one poll (30 s) at the latest.
+    The keys are read every 30 s (`WatchedCopy`), and each read empties the cache of verified tokens. Therefore a leaked
+    key that was removed is refused after 30 s at the latest. `other_secret` also verifies tokens. It is the secret from
+    before or after a change of `secret`.
     """
 
     def __init__(self, bus: Bus, secret: str, other_secret: str = "") -> None:
@@ -48,9 +49,9 @@ class TokenKeys:
         self._failed_at = -ASK_AFTER_FAILURE
         self._lock = asyncio.Lock()
         self._reads = 0
-        """Number of reads of the published keys so far."""
+        """The count of reads of the published keys so far."""
         self._latest = 0
-        """Number of the latest read that was answered."""
+        """The value of `_reads` at the start of the latest read that was answered."""
         self._copy = WatchedCopy("token keys", bus, self._read_and_warn)
 
     async def start(self) -> None:
@@ -117,7 +118,7 @@ class TokenKeys:
             )
 
     async def _read(self) -> None:
-        """Read the published keys, unless a later read is answered first: its answer may have a newer key."""
+        """Read the published keys. Ignore the answer after that of a later read, which may have a newer key."""
         self._reads += 1
         number = self._reads
         answer = await self._bus.ask(JWKS, JwksRequest())

@@ -20,10 +20,9 @@ this time, the notice is sent halfway to the expiry."""
 class TokenExpiry:
     """The timers that close one connection when its token expires.
 
-    With `wants_notice`, the client gets a notice before the expiry. With `wants_confirmation` too, the client gets
-    another notice after each renewal. Without `wants_confirmation`, the client gets another notice only if the fresh
-    token expires later than the token before, because a client without a later token answers each notice with the same
-    token.
+    With `wants_notice`, the client gets a notice before the expiry. With `wants_confirmation` too, each renewal is
+    confirmed by another notice at once, which has the new time left. A client without `wants_confirmation` may send the
+    same token after each notice. So it gets the next notice only if the fresh token expires later than the one before.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ from svgx_state.history.versions import Versions
 
 
 class HistoryHandlers:
-    """The handlers of all operations on versions and past moments."""
+    """The handlers of all operations on versions, and on the content of a canvas at a past time."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class HistoryHandlers:
         self._thumbnails = thumbnails
 
     def register(self, responder: Responder) -> None:
-        """Answer the operations of this class."""
+        """Answer all operations of the history."""
         responder.answer(contract.LIST_VERSIONS, self.list_versions)
         responder.answer(contract.CREATE_VERSION, self.create_version)
         responder.answer(contract.GET_VERSION, self.get_version)
@@ -52,7 +52,7 @@ class HistoryHandlers:
         version = await self._versions.add(
             request.canvas_id, VersionKind.NAMED, call.signed_in().user_id, request.name
         )
-        assert version is not None
+        assert version is not None, "only an automatic version may be unnecessary"
         return version
 
     async def get_version(self, request: contract.VersionRequest, _: Call) -> contract.Version:
@@ -76,5 +76,5 @@ class HistoryHandlers:
         version = await self._versions.add(
             request.canvas_id, VersionKind.BEFORE_IMPORT, request.user_id
         )
-        assert version is not None
+        assert version is not None, "only an automatic version may be unnecessary"
         return version

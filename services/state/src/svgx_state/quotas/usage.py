@@ -1,4 +1,7 @@
-"""The use of quotas by one account and one canvas, and the refusal of canvases beyond a bound."""
+"""The use of quotas by one account and one canvas, and the check before an account gets one more canvas.
+
+The quotas in force have all bounds. `or 0` is only for the type checker, because the stored quotas may lack some.
+"""
 
 import math
 from datetime import UTC, datetime, time, timedelta
@@ -27,14 +30,14 @@ def end_of_day() -> datetime:
 
 
 async def account_usage(session: Session, quotas: Quotas, user_id: str, role: Role) -> AccountUsage:
-    """Return the use of an account's bounds."""
+    """Return how much of each of its quotas an account has used."""
     row = await session.row("account_use", user_id, today())
     assert row is not None
     return AccountUsage(user_id=user_id, role=role, uses=_account_uses(quotas, user_id, role, row))
 
 
 async def canvas_usage(session: Session, quotas: Quotas, canvas_id: str) -> CanvasUsage:
-    """Return the use of a canvas's bounds. Raises `NotFound`."""
+    """Return how much of each of its quotas a canvas has used. Raises `NotFound`."""
     row = await session.row("canvas_use", canvas_id, today())
     if row is None:
         raise no_such_canvas()
@@ -54,10 +57,11 @@ async def canvas_usage(session: Session, quotas: Quotas, canvas_id: str) -> Canv
 
 
 async def require_canvas(session: Session, caller: Caller, *, stored: StoredQuotas) -> None:
-    """Raise `QuotaExceeded` or `QuotaFull` if the caller may not create one more canvas.
+    """Raise an error if the caller may not create one more canvas.
 
-    Other requests to create canvases of the account wait for the end of the transaction, so that together they do not
-    exceed the bound.
+    Raises `QuotaExceeded` if the caller has created too many canvases in an hour or a day, and `QuotaFull` if the
+    caller has too many canvases. The account's other requests for a canvas wait for the end of the transaction, so that
+    together they do not exceed the bound.
     """
     await session.row("lock_creator", caller.user_id)
     quotas = await stored.in_force_within(session)
@@ -71,7 +75,7 @@ async def require_canvas(session: Session, caller: Caller, *, stored: StoredQuot
         wait = max(1, math.ceil((use.resets_at - datetime.now(UTC)).total_seconds()))
         period = "an hour" if use.name is QuotaName.CANVASES_PER_HOUR else "a day"
         raise QuotaExceeded(
-            f"an account may create {use.limit} canvases in {period}; the next one in {wait} s",
+            f"an account may create {use.limit} canvases in {period}; create the next one in {wait} s",
             limit=use.limit,
             retry_after=wait,
         )

@@ -1,4 +1,8 @@
-"""The erasure of one user's personal data: the operation for admins at auth, and the part of the state service."""
+"""The operations that erase one user's personal data.
+
+Admins call `ERASE_USER`, which auth answers. Auth calls `ERASE_AUTHOR` for the data of the state service, in which the
+user is the author of edits.
+"""
 
 from enum import StrEnum
 from typing import Annotated
@@ -12,7 +16,7 @@ from svgx_common.contract.policy import RateClass, Scope
 
 
 class OwnedCanvases(StrEnum):
-    """The fate of the canvases of which the user is the only owner."""
+    """Kinds of treatment of the canvases of which the user is the only owner."""
 
     TRANSFER = "transfer"
     """Another user becomes the owner of the canvases."""

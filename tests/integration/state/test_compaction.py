@@ -5,8 +5,9 @@ import random
 
 from svgx_common.contract.state import Entry
 from svgx_devstack import DevStack
+from tests.blocked import until_blocked
 from tests.integration.state.drawing import Pen, elements, text, typed
-from tests.integration.state.service import Client, Tables, replica, until_blocked
+from tests.integration.state.service import Client, Tables, replica
 from tests.polling import pause
 
 

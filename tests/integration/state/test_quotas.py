@@ -11,7 +11,8 @@ from svgx_common.contract import state
 from svgx_common.contract.auth import UserRequest
 from svgx_common.contract.errors import Conflict, NotFound, QuotaExceeded, QuotaFull, SvgxError
 from svgx_common.contract.policy import CanvasRole, Role
-from svgx_common.contract.state import Entry
+from svgx_common.contract.state import CanvasRequest, Entry
+from svgx_common.contract.storage.deletion import RESTORE_CANVAS
 from svgx_common.contract.storage.links import END_LINK, EndLinkRequest
 from svgx_common.contract.storage.quotas import (
     CANVAS_USAGE,
@@ -35,6 +36,7 @@ from svgx_common.contract.storage.quotas import (
 )
 from svgx_common.messaging.caller import Caller
 from svgx_devstack import DevStack
+from tests.blocked import until_blocked
 from tests.integration.state.service import Client, Tables, replica, user
 
 MIB = 1024 * 1024
@@ -248,6 +250,27 @@ async def test_deleted_canvas_makes_room_for_another(client: Client, backing: De
         assert error.value.limit == 2
         await client.delete(first)
         await client.create()
+
+
+async def test_simultaneous_restores_take_one_place(
+    client: Client, backing: DevStack, tables: Tables
+) -> None:
+    """Proves R-LIFE-10: two restores at once of one canvas both succeed, with one event and in the last place."""
+    async with replica(backing, quota_account_canvases=1):
+        canvas_id = await client.create()
+        await client.delete(canvas_id)
+        request = CanvasRequest(canvas_id=canvas_id)
+        async with tables.transaction():
+            await tables.execute("SELECT FROM canvas WHERE id = $1 FOR UPDATE", canvas_id)
+            restores = [
+                asyncio.create_task(client.bus.ask(RESTORE_CANVAS, request, caller=client.me))
+                for _ in range(2)
+            ]
+            await until_blocked(tables, 2)
+        first, second = await asyncio.gather(*restores)
+    assert first == second
+    query = "SELECT count(*) FROM event WHERE entity_id = $1 AND type = 'canvas.restored'"
+    assert await tables.fetchval(query, canvas_id) == 1
 
 
 @pytest.mark.usefixtures("_reset")

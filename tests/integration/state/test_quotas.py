@@ -36,6 +36,7 @@ from svgx_common.contract.storage.quotas import (
 )
 from svgx_common.messaging.caller import Caller
 from svgx_devstack import DevStack
+from svgx_state.quotas.counter import UsageCounter
 from tests.blocked import until_blocked
 from tests.integration.state.service import Client, Tables, replica, user
 
@@ -359,16 +360,28 @@ async def test_content_is_measured_again_after_a_compaction(
 
 
 async def test_counts_survive_a_failure_of_the_database(
-    client: Client, backing: DevStack, tables: Tables
+    client: Client, backing: DevStack, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Proves R-QUOTA-1: counts that could not be stored are stored later."""
-    someone = user()
+    someone, failed = user(), asyncio.Event()
+    store = UsageCounter._store
+
+    async def watched(counter: UsageCounter) -> None:
+        try:
+            await store(counter)
+        except Exception:
+            failed.set()
+            raise
+
+    monkeypatch.setattr(UsageCounter, "_store", watched)
     async with quick_replica(backing):
         canvas_id = await client.create()
         await tables.execute("ALTER TABLE account_usage RENAME TO account_usage_away")
         try:
             await client.append(entry(canvas_id, 100, someone.user_id))
             await client.append(entry(canvas_id, 10, someone.user_id))
+            async with asyncio.timeout(20):
+                await failed.wait()
         finally:
             await tables.execute("ALTER TABLE account_usage_away RENAME TO account_usage")
     query = "SELECT journal_bytes FROM account_usage WHERE user_id = $1"

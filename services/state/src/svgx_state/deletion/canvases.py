@@ -20,7 +20,7 @@ from svgx_state.deletion.purge import Purge
 from svgx_state.permissions import effective_role
 
 PURGE_SECONDS = 10.0
-"""Seconds that a request for the removal of a canvas takes at most. The rest is removed in the background."""
+"""Seconds after which a request for the removal of a canvas begins no further step. The background removes the rest."""
 
 log = structlog.get_logger(__name__)
 

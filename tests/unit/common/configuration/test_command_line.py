@@ -29,7 +29,7 @@ def test_version_is_printed_without_settings(service: str) -> None:
 
 
 def test_command_without_a_reader_ends_quietly() -> None:
-    """Proves R-CONFIG-6: a command whose reader has ended, such as `head`, prints no traceback."""
+    """Proves R-CONFIG-6: a command without a reader, such as `head` that has ended, prints no traceback."""
     reading, writing = os.pipe()
     os.close(reading)
     try:

@@ -50,7 +50,7 @@ class Client:
 
 
 class Tokens:
-    """An authenticator with tokens whose text is the Unix time of their end."""
+    """An authenticator. The text of a token is the Unix time of its end."""
 
     async def authenticate_token(self, token: str, _: object) -> Identity:
         """Return the identity of a token."""

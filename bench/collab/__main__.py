@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 
 from bench.collab import table
-from bench.collab.load import Figures
+from bench.collab.load import Figures, wait_until_idle
 from bench.collab.scenarios import HOCUSPOCUS, OURS, SCENARIOS, TWO_NODES, Scenario
 from bench.collab.servers import Server
 from bench.collab.servers.hocuspocus import one_node, two_nodes, versions
 from bench.collab.servers.suite import suite
+from bench.collab.sockets import Clients
 
 _SERVERS: Mapping[str, Callable[[], AbstractAsyncContextManager[Server]]] = {
     HOCUSPOCUS: one_node,
@@ -24,11 +25,8 @@ _SERVERS: Mapping[str, Callable[[], AbstractAsyncContextManager[Server]]] = {
 }
 """The servers, in the order in which they run."""
 
-_SETTLE_SECONDS, _LONGEST_SETTLE_SECONDS = 1.0, 30.0
-"""Seconds between two looks at a server's processor time, and the most seconds to wait until the server is idle."""
-
-_IDLE_CORES = 0.2
-"""The most processor time that an idle server uses, in seconds for each second."""
+_SETTLE_SECONDS = 30.0
+"""The most seconds to wait until a server is idle."""
 
 
 class Run:
@@ -93,12 +91,8 @@ class Run:
 
     async def _settle(self, server: Server) -> None:
         """Wait until the server is idle, because the scenario may have left it with unfinished work."""
-        until = time.monotonic() + _LONGEST_SETTLE_SECONDS
-        before, used = sum(server.cpu_seconds().values()), 1.0
-        while used > _IDLE_CORES * _SETTLE_SECONDS and time.monotonic() < until:
-            await asyncio.sleep(_SETTLE_SECONDS)
-            after = sum(server.cpu_seconds().values())
-            before, used = after, after - before
+        with Clients() as none:
+            await asyncio.to_thread(wait_until_idle, none, server, _SETTLE_SECONDS)
 
     def _summary(self, scenario: Scenario, server: Server, figures: Figures | None) -> str:
         if figures is None:

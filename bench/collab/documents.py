@@ -88,26 +88,44 @@ def last_numbers(update: bytes, names: Iterable[str]) -> dict[str, int]:
     return numbers
 
 
-def upload(clients: Clients, server: Server, room: str, updates: Iterable[bytes]) -> Client:
+def upload(
+    clients: Clients,
+    server: Server,
+    room: str,
+    updates: Iterable[bytes],
+    *,
+    one_by_one: bool = False,
+) -> Client:
     """Send updates, wait until the server has taken them, and return the open connection.
 
     Our server has taken an update when it reports it as saved. Another server has taken the updates when it sends
-    nothing more. Raises `NotDelivered` after 180 s, or when the connection ends.
+    nothing more. With `one_by_one`, each update waits until the updates before it are taken. Raises `NotDelivered` when
+    the server takes nothing for 180 s, or when the connection ends.
     """
     [client] = clients.open([server.target(room, 0, saved=True)], record=True)
     count = 0
     for update in updates:
         clients.send(client, client.target.frame(protocol.encode_update(update)))
         count += 1
+        if one_by_one:
+            _wait_until_taken(clients, server, client, count)
+    _wait_until_taken(clients, server, client, count)
+    return client
+
+
+def _wait_until_taken(clients: Clients, server: Server, client: Client, count: int) -> None:
     until = time.monotonic() + _UPLOAD_SECONDS
     before = -1
     while (server.saves and saved_count(client) < count) or client.received_bytes != before:
         if time.monotonic() > until or client.closed is not None:
-            saved = f"{saved_count(client)} of {count} updates were saved"
-            raise NotDelivered(f"{saved}; the connection's close code: {client.closed}")
+            end = (
+                f"; closed with {client.closed} {client.reason}"
+                if client.closed is not None
+                else ""
+            )
+            raise NotDelivered(f"{saved_count(client)} of {count} updates were saved{end}")
         before = client.received_bytes
         clients.run(_QUIET_SECONDS)
-    return client
 
 
 def saved_count(client: Client) -> int:

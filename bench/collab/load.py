@@ -25,7 +25,13 @@ _PREPARE_SECONDS = 20.0
 """The most seconds to wait until the server has handled the creation of the elements."""
 
 _QUIET_SECONDS = 0.2
-"""Seconds without received bytes after which everything has been delivered."""
+"""Seconds without received bytes after which everything has been delivered, unless a load has another number."""
+
+_LOOK_SECONDS = 1.0
+"""Seconds between two looks at a server's processor time."""
+
+_IDLE_CORES = 0.2
+"""The most processor time that an idle server uses, in seconds for each second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +40,8 @@ class Load:
 
     `rate`: edits of each writer in a second. `text_bytes`: bytes of an edit's value; 0 for a number. `cursors`: the
     writers send awareness states instead of edits. `together`: all writers write at the same moment. `saved`: the
-    writers ask the server to report saved edits.
+    writers ask the server to report saved edits. `quiet`: seconds without received bytes after which everything has
+    been delivered.
     """
 
     rooms: int = 1
@@ -46,6 +53,7 @@ class Load:
     cursors: bool = False
     together: bool = False
     saved: bool = False
+    quiet: float = _QUIET_SECONDS
 
     @property
     def members(self) -> int:
@@ -115,7 +123,7 @@ def apply(
     with _without_collections():
         clients.run(0.0, prebuilt)
         deadline = time.monotonic_ns() + int(LATE_SECONDS * 1e9)
-        settle(clients, LATE_SECONDS)
+        settle(clients, LATE_SECONDS, load.quiet)
     elapsed = (time.monotonic_ns() - start) / 1e9
     cpu_after, own_cpu = server.cpu_seconds(), time.process_time() - own_cpu
     found = delays(writing, sampled, load.members, deadline, saved=load.saved and server.saves)
@@ -156,7 +164,7 @@ def prepare(clients: Clients, load: Load, opened: Sequence[Client]) -> list[Writ
             message = protocol.encode_update(each.writer.creation())
             clients.send(each.client, each.client.target.frame(message))
             clients.run(0.001)
-    settle(clients, _PREPARE_SECONDS)
+    settle(clients, _PREPARE_SECONDS, load.quiet)
     return writing
 
 
@@ -187,13 +195,23 @@ def sends(load: Load, writing: Sequence[Writing]) -> list[Send]:
     return sorted(found, key=lambda send: send.due)
 
 
-def settle(clients: Clients, seconds: float) -> None:
-    """Receive until nothing has arrived for 0.2 s, but at most for `seconds`."""
+def settle(clients: Clients, seconds: float, quiet: float = _QUIET_SECONDS) -> None:
+    """Receive until nothing has arrived for `quiet` seconds, but at most for `seconds`."""
     until = time.monotonic() + seconds
     before = -1
     while clients.received_bytes != before and time.monotonic() < until:
         before = clients.received_bytes
-        clients.run(_QUIET_SECONDS)
+        clients.run(quiet)
+
+
+def wait_until_idle(clients: Clients, server: Server, seconds: float) -> None:
+    """Receive until the server uses little processor time, but at most for `seconds`."""
+    until = time.monotonic() + seconds
+    before, used = sum(server.cpu_seconds().values()), 1.0
+    while used > _IDLE_CORES * _LOOK_SECONDS and time.monotonic() < until:
+        clients.run(_LOOK_SECONDS)
+        after = sum(server.cpu_seconds().values())
+        before, used = after, after - before
 
 
 def written(rooms: Sequence[str], writing: Sequence[Writing]) -> list[dict[str, int]]:

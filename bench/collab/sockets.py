@@ -33,9 +33,9 @@ class Client:
     """One connection.
 
     `received`: the number of received frames. `closed`: None while the connection is open; then the close code, or 0
-    without a close frame. `refusal`: the beginning of the response that refused the handshake. `record`: chunks of
-    received bytes with their time in ns; None for clients that store nothing. `synced_ns`: the time at which the whole
-    document had arrived; 0 before.
+    without a close frame. `reason`: the beginning of the text of the close frame. `refusal`: the beginning of the
+    response that refused the handshake. `record`: chunks of received bytes with their time in ns; None for clients that
+    store nothing. `synced_ns`: the time at which the whole document had arrived; 0 before.
     """
 
     target: Target
@@ -43,6 +43,7 @@ class Client:
     received: int = 0
     received_bytes: int = 0
     closed: int | None = None
+    reason: str = ""
     refusal: str = ""
     record: list[tuple[int, bytes]] | None = None
     synced_ns: int = 0
@@ -124,6 +125,7 @@ class Client:
             self.unsent += frame(head, PONG)
         elif first == CLOSE:
             self.closed = int.from_bytes(head[:2]) if head else 1005
+            self.reason = head[2:].decode(errors="replace")
         elif head.startswith(self.target.prefix + bytes((SYNC, STEP_2))):
             self._document_arrives = True
 
@@ -307,6 +309,6 @@ def _refusal(group: Iterable[Client], *, is_late: bool) -> str:
         if client.refusal:
             return f"the server refused a connection: {client.refusal}"
         if client.closed is not None:
-            return f"the server closed a connection: {client.closed}"
+            return f"the server closed a connection: {client.closed} {client.reason}"
         waiting += not client.synced_ns
     return f"{waiting} clients got no document in {_OPEN_SECONDS:g} s" if is_late else ""

@@ -3,7 +3,7 @@
 import math
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -58,7 +58,7 @@ def text(
     load of the machine before the run. `quick`: whether the run was short and small.
     """
     parts = [
-        _heading(versions, load_average, quick),
+        _heading(chosen, versions, load_average, quick),
         _goals(results, chosen),
         _loads(results),
         _others(results),
@@ -76,10 +76,12 @@ def store(table: str) -> None:
     README.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
 
 
-def _heading(versions: Mapping[str, str], load_average: float, quick: bool) -> str:
+def _heading(
+    chosen: Sequence[Scenario], versions: Mapping[str, str], load_average: float, quick: bool
+) -> str:
     packages = {name: version(name) for name in _PACKAGES}
     names = ", ".join(f"{name} {number}" for name, number in {**versions, **packages}.items())
-    settings = ", ".join(f"`{name}={value}`" for name, value in SETTINGS.items())
+    settings = "; ".join([_list(SETTINGS.items()), *_further_settings(chosen)])
     system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
     lines = [
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {_processor()}, {os.cpu_count()} cores, {system}.",
@@ -90,6 +92,19 @@ def _heading(versions: Mapping[str, str], load_average: float, quick: bool) -> s
     if quick:
         lines.append("**Short and small (`QUICK=1`): the goals are an indication only.**")
     return "\n".join(lines)
+
+
+def _further_settings(chosen: Sequence[Scenario]) -> list[str]:
+    """Return the settings of each scenario that come on top of the common ones."""
+    return [
+        f"{scenario.title}: also {_list(further)}"
+        for scenario in chosen
+        if (further := sorted(scenario.settings.items() - SETTINGS.items()))
+    ]
+
+
+def _list(settings: Iterable[tuple[str, str]]) -> str:
+    return ", ".join(f"`{name}={value}`" for name, value in settings)
 
 
 def _processor() -> str:

@@ -120,7 +120,7 @@ LABELS: Mapping[str, Label] = {
         "outcome: `ok`, `client_gone` or an error's code; for WebSockets the close code, or `other`",
         frozenset(
             {"ok", "client_gone", "other", *_codes()}
-            | {str(code) for code in (*range(1000, 1014), *map(int, Close))}
+            | {str(code) for code in (*range(1000, 1015), *map(int, Close))}
         ),
     ),
     "component": Label("service", frozenset(SERVICES)),

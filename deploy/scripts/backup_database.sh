@@ -71,14 +71,22 @@ list() {
 
 make_backup() {
     mkdir -p "$backup_dir"
+    # The hidden file of a name belongs to the script that creates it. So two scripts never write the same backup.
     while :; do
         name="svgx_backup_$(date -u +%Y%m%d_%H%M%S)"
         target="$backup_dir/$name"
-        [ -e "$target.dump" ] || break
+        hidden="$backup_dir/.$name"
+        if (set -C && : >"$hidden.dump") 2>"$work/errors"; then
+            partial="$hidden"
+            [ -e "$target.dump" ] || break
+            rm -f "$hidden.dump"
+            partial=""
+        elif [ ! -e "$hidden.dump" ] && [ ! -e "$target.dump" ]; then
+            fail 1 "no backup was made: $(tail -n 1 "$work/errors")"
+        fi
         sleep 1 # another backup began in this second
     done
     find "$backup_dir" -maxdepth 1 -name '.svgx_backup_*' -mmin +1440 -exec rm -f {} + 2>/dev/null || true
-    partial="$backup_dir/.$name.$$"
     # Higher levels than --compress=1 take several times as long: pg_dump compresses Yjs updates as hexadecimal digits.
     # The counts and the dump show the database at the same moment, although the services continue to write: psql
     # exports the snapshot of its transaction, and pg_dump reads this snapshot before the transaction ends.

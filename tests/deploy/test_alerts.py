@@ -334,6 +334,30 @@ def test_alerts_of_a_release_watch_its_namespace_only(
     run_promtool("test", "rules", write_tests(rules, tests, tmp_path / "rendered"))
 
 
+def test_alert_of_a_certificate_watches_the_namespace_of_the_release(
+    helms: dict[str, Helm], tmp_path: Path
+) -> None:
+    """The alert has the namespace of the certificate, also if Prometheus has renamed that label. Proves R-OBS-13."""
+    ends = f"{13 * 86400}x4"
+    own = f'{CERTIFICATE}"svgx-tls",namespace="{NAMESPACE}"}}'
+    other = f'{CERTIFICATE}"svgx-tls",namespace="other"}}'
+    own_renamed, other_renamed = (
+        f'{CERTIFICATE}"svgx-tls",exported_namespace="{each}",namespace="{NAMESPACE}"}}'
+        for each in (NAMESPACE, "other")
+    )
+    tests = [
+        promtool_test("SVGXEngineCertificateEnds", {series: ends}, "2h", expected, "30m")
+        for series, expected in (
+            (own, {NAMESPACE: 1}),
+            (own_renamed, {NAMESPACE: 1}),
+            (other, {"": 0}),
+            (other_renamed, {"": 0}),
+        )
+    ]
+    rules = only(rendered_rules(helms["helm4"], "gateway"), "SVGXEngineCertificateEnds")
+    run_promtool("test", "rules", write_tests(rules, tests, tmp_path / "rendered"))
+
+
 @pytest.mark.parametrize(
     "addresses",
     [
@@ -357,7 +381,7 @@ def test_runbooks_and_certificate_follow_the_values(
     )
     assert certificate["annotations"]["runbook_url"] == "https://wiki.example/certificate-ends"
     assert RUNBOOKS_URL not in yaml.safe_dump(rules)
-    assert '{name="mine"}' in certificate["expr"]
+    assert '{name="mine",' in certificate["expr"]
 
 
 def rendered_rules(helm: Helm, service: str, *given: str) -> dict[str, Any]:

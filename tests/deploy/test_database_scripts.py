@@ -353,8 +353,8 @@ async def test_old_backups_are_deleted_by_age_and_number(scripts: Scripts) -> No
     assert (scripts.folder / "svgx_backup_notes.dump").exists()
 
 
-async def test_verification_finds_rows_that_differ(scripts: Scripts) -> None:
-    """Proves R-DUMP-4: `--check` compares the rows of all tables, and prints the tables that differ."""
+async def test_verification_finds_row_counts_that_differ(scripts: Scripts) -> None:
+    """Proves R-DUMP-4: `--check` compares the row counts of all tables, and prints the tables that differ."""
     assert (await scripts.backup()).status == 0
     (manifest,) = scripts.folder.glob("*.manifest")
     text = manifest.read_text()
@@ -369,6 +369,16 @@ async def test_verification_finds_rows_that_differ(scripts: Scripts) -> None:
     manifest.write_text(text)
     done = await scripts.backup("--check", "latest", POSTGRES_ADMIN_URL=scripts.admin_url)
     assert done.status == 0, done.output
+
+
+async def test_simultaneous_backups_get_names_of_their_own(scripts: Scripts) -> None:
+    """Proves R-DUMP-4: backups that begin in one second are all kept."""
+    running = [await scripts.start("backup_database.sh") for _ in range(3)]
+    async with asyncio.timeout(60):
+        outputs = await asyncio.gather(*(each.communicate() for each in running))
+    assert [each.returncode for each in running] == [0, 0, 0], outputs
+    assert len(scripts.files()) == 3
+    assert len(list(scripts.folder.iterdir())) == 6
 
 
 async def test_backup_is_consistent_while_rows_are_written(scripts: Scripts) -> None:

@@ -2,12 +2,21 @@
 
 from bench.collab import edits
 from bench.collab.documents import upload
-from bench.collab.load import Figures, Load, measure
+from bench.collab.load import Figures, Load, measure, wait_until_idle
 from bench.collab.servers import Server
 from bench.collab.servers.suite import Suite
 from bench.collab.sockets import Clients
 
 PAST_CLIENTS, QUICK_PAST_CLIENTS = 50_000, 5_000
+CLIENTS_OF_UPDATE = 10_000
+"""Past clients of one update: as many as collab permits by default. More and smaller updates take longer in all."""
+
+_LONGEST_TRANSACTION = 1.0
+"""Seconds for which collab may send nothing because it integrates a batch into a canvas with many past clients."""
+
+_COMPACTION_SECONDS = 120.0
+"""The most seconds to wait until the state service has compacted the canvas."""
+
 _QUICK_SECONDS = 2.0
 
 
@@ -30,11 +39,15 @@ def replicas(server: Server, quick: bool) -> Figures:
 
 def past_clients(server: Server, quick: bool) -> Figures:
     """Compare a canvas with many past Yjs clients with a new canvas, while 50 editors write at the same moments."""
-    load = Load(1, 50, together=True, seconds=_QUICK_SECONDS if quick else 10.0)
+    seconds = _QUICK_SECONDS if quick else 10.0
+    load = Load(1, 50, together=True, seconds=seconds, quiet=_LONGEST_TRANSACTION)
     new = measure(server, load)
     rooms = server.rooms(1, load.members)
     count = QUICK_PAST_CLIENTS if quick else PAST_CLIENTS
+    updates = edits.past_clients(2**31, count, CLIENTS_OF_UPDATE)
     with Clients() as clients:
-        upload(clients, server, rooms[0], edits.past_clients(2**31, count))
+        upload(clients, server, rooms[0], updates, one_by_one=True)
+        # The upload makes the state service compact the canvas, which takes as much time as thousands of edits.
+        wait_until_idle(clients, server, _COMPACTION_SECONDS)
         old = measure(server, load, rooms)
     return {**old, "cpu_ratio": old["cpu_us"] / new["cpu_us"], "new_p95": new["p95"]}

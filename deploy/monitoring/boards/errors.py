@@ -161,7 +161,7 @@ ERRORS = Board(
                 ),
                 Panel(
                     "Journal and snapshots",
-                    "Loads that found journal entries missing, and compactions that failed, in an hour.",
+                    "Reads that found journal entries missing, and compactions that failed, in an hour.",
                     "none",
                     [
                         ("sum(increase(svgx_engine_journal_gaps_total{NS}[1h]))", "gaps"),

@@ -12,6 +12,8 @@ from deploy.monitoring.boards.queries import (
     total,
 )
 
+CERTIFICATE = "certmanager_certificate_expiration_timestamp_seconds"
+
 OVERVIEW = Board(
     "svgx-overview",
     "SVGX Engine Overview",
@@ -33,11 +35,14 @@ OVERVIEW = Board(
                 FAILED_REQUESTS,
                 Panel(
                     "Certificate",
-                    "Time until the certificate of the ingress ends, from cert-manager.",
+                    "Time until the first certificate of the namespace ends, from cert-manager.",
                     "s",
                     [
                         (
-                            "min(certmanager_certificate_expiration_timestamp_seconds) - time()",
+                            (
+                                f'min({CERTIFICATE}{{exported_namespace=~"$namespace"}}'
+                                f' or {CERTIFICATE}{{NS,exported_namespace=""}}) - time()'
+                            ),
                             "remaining",
                         )
                     ],

@@ -28,6 +28,7 @@ from svgx_workers.confinement import PARTS
 from tests.e2e.clients.workspace import open_workspace
 from tests.e2e.clients.yjs_driver import YjsDriver
 from tests.limits import HIGH_LIMITS
+from tests.polling import A_REQUEST, pause
 
 PODMAN = ("podman", *OPTIONS, "--runtime", "crun", "--cgroup-manager", "cgroupfs")
 
@@ -181,6 +182,7 @@ async def wait_ready(container: Container) -> dict[str, Any]:
                 pass
             if time.monotonic() > deadline:
                 pytest.fail(str(log_of(container.name)))
+            await pause(A_REQUEST)
 
 
 @pytest.mark.parametrize("service", values.SERVICES)

@@ -19,29 +19,12 @@ from svgx_common.messaging.responder import Responder
 from svgx_common.postgres import Row
 from svgx_common.runtime import Runtime
 from svgx_devstack import DevStack
-from tests.polling import pause
 
 Tables: TypeAlias = "asyncpg.Connection[Row]"
 SECRET = "the tests' secret of more than thirty-two bytes"
 ADMIN_PASSWORD = "the first admin's password"
 CHEAP_HASHES = {"argon2_memory_kib": 64, "argon2_passes": 1}
 """Settings below the permitted minimum. A hash takes 0.1 ms of processor time with them, and otherwise 28 ms."""
-
-_BLOCKED = """
-    WITH RECURSIVE blocked (pid) AS (
-        SELECT pg_backend_pid()
-        UNION
-        SELECT l.pid FROM pg_locks l JOIN blocked b ON b.pid = ANY (pg_blocking_pids(l.pid))
-        WHERE NOT l.granted
-    )
-    SELECT count(*) - 1 FROM blocked
-"""
-
-
-async def until_blocked(tables: Tables, number: int = 1) -> None:
-    """Wait until `number` connections wait for locks of this connection, directly or behind other connections."""
-    while await tables.fetchval(_BLOCKED) < number:
-        await pause()
 
 
 @asynccontextmanager

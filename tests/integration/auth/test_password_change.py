@@ -7,7 +7,8 @@ import pytest
 from svgx_common.contract.auth import CHANGE_PASSWORD, ChangePasswordRequest, Tokens
 from svgx_common.contract.errors import Conflict, Forbidden, Invalid, InvalidCredentials
 from svgx_common.messaging.bus import Bus
-from tests.integration.auth.conftest import Tables, until_blocked
+from tests.blocked import until_blocked
+from tests.integration.auth.conftest import Tables
 from tests.integration.auth.test_accounts import PASSWORD, caller_of, create, login
 from tests.integration.auth.test_sessions import expect_refused_refresh, refresh
 

@@ -29,7 +29,8 @@ from svgx_gateway.identity.authenticator import Authenticator
 from svgx_gateway.identity.revocations import Revocations
 from svgx_gateway.identity.share_links import ShareLinks
 from svgx_gateway.identity.token_keys import TokenKeys
-from tests.integration.auth.conftest import SECRET, Tables, until_blocked
+from tests.blocked import until_blocked
+from tests.integration.auth.conftest import SECRET, Tables
 from tests.integration.auth.test_accounts import caller_of, create, login
 from tests.integration.auth.test_administration import update
 from tests.integration.auth.test_password_change import change

@@ -28,7 +28,6 @@ from svgx_common.runtime import Runtime
 from svgx_devstack import DevStack
 from svgx_state.app import build
 from svgx_state.settings import StateSettings
-from tests.polling import pause
 
 Tables: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 """A connection to the service's tables."""
@@ -60,14 +59,6 @@ async def replica(backing: DevStack, **settings: Any) -> AsyncIterator[Health]:
                 await service.drain()
     finally:
         await bus.close()
-
-
-async def until_blocked(tables: Tables) -> None:
-    """Wait until another connection waits for a lock that this connection holds."""
-    while not await tables.fetchval(
-        "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
-    ):
-        await pause()
 
 
 def user(role: Role = Role.EDITOR) -> Caller:

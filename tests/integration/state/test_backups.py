@@ -14,8 +14,9 @@ from svgx_common.contract.storage.backups import StoredAccount
 from svgx_common.postgres import Row, Session
 from svgx_devstack import DevStack
 from svgx_state.backups import accounts, runner
+from tests.blocked import until_blocked
 from tests.integration.state.drawing import elements
-from tests.integration.state.service import Client, Tables, replica, until_blocked, user
+from tests.integration.state.service import Client, Tables, replica, user
 from tests.integration.state.vault import (
     Neighbours,
     Vault,

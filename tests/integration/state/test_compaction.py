@@ -6,8 +6,9 @@ import random
 from svgx_canvas.document.outline import read_outline
 from svgx_common.contract.state import Entry
 from svgx_devstack import DevStack
+from tests.blocked import until_blocked
 from tests.integration.state.drawing import Pen, elements, text, typed
-from tests.integration.state.service import Client, Tables, replica, until_blocked
+from tests.integration.state.service import Client, Tables, replica
 from tests.polling import pause
 
 

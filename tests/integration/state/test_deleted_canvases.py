@@ -16,7 +16,8 @@ from svgx_common.postgres import Database
 from svgx_devstack import DevStack
 from svgx_state.deletion import purge as purge_module
 from svgx_state.deletion.purge import Purge
-from tests.integration.state.service import Client, Tables, until_blocked, user
+from tests.blocked import until_blocked
+from tests.integration.state.service import Client, Tables, user
 
 pytestmark = pytest.mark.usefixtures("service")
 

@@ -9,8 +9,9 @@ import pytest
 from svgx_common.contract import state
 from svgx_common.contract.errors import BadRequest, NotFound
 from svgx_common.contract.state import Committed, Entry
+from tests.blocked import until_blocked
 from tests.integration.state.drawing import Pen, elements
-from tests.integration.state.service import Client, Tables, until_blocked
+from tests.integration.state.service import Client, Tables
 
 pytestmark = pytest.mark.usefixtures("service")
 

@@ -11,7 +11,8 @@ from svgx_common.contract import state
 from svgx_common.contract.auth import UserRequest
 from svgx_common.contract.errors import Conflict, NotFound, QuotaExceeded, QuotaFull, SvgxError
 from svgx_common.contract.policy import CanvasRole, Role
-from svgx_common.contract.state import Entry
+from svgx_common.contract.state import CanvasRequest, Entry
+from svgx_common.contract.storage.deletion import RESTORE_CANVAS
 from svgx_common.contract.storage.links import END_LINK, EndLinkRequest
 from svgx_common.contract.storage.quotas import (
     CANVAS_USAGE,
@@ -35,6 +36,8 @@ from svgx_common.contract.storage.quotas import (
 )
 from svgx_common.messaging.caller import Caller
 from svgx_devstack import DevStack
+from svgx_state.quotas.counter import UsageCounter
+from tests.blocked import until_blocked
 from tests.integration.state.service import Client, Tables, replica, user
 
 MIB = 1024 * 1024
@@ -250,6 +253,27 @@ async def test_deleted_canvas_makes_room_for_another(client: Client, backing: De
         await client.create()
 
 
+async def test_simultaneous_restores_take_one_place(
+    client: Client, backing: DevStack, tables: Tables
+) -> None:
+    """Proves R-LIFE-10: two restores at once of one canvas both succeed, with one event and in the last place."""
+    async with replica(backing, quota_account_canvases=1):
+        canvas_id = await client.create()
+        await client.delete(canvas_id)
+        request = CanvasRequest(canvas_id=canvas_id)
+        async with tables.transaction():
+            await tables.execute("SELECT FROM canvas WHERE id = $1 FOR UPDATE", canvas_id)
+            restores = [
+                asyncio.create_task(client.bus.ask(RESTORE_CANVAS, request, caller=client.me))
+                for _ in range(2)
+            ]
+            await until_blocked(tables, 2)
+        first, second = await asyncio.gather(*restores)
+    assert first == second
+    query = "SELECT count(*) FROM event WHERE entity_id = $1 AND type = 'canvas.restored'"
+    assert await tables.fetchval(query, canvas_id) == 1
+
+
 @pytest.mark.usefixtures("_reset")
 async def test_most_specific_bound_applies(client: Client, backing: DevStack) -> None:
     """Proves R-QUOTA-5: the bound of the user precedes the bounds of the role, of all accounts and of the settings."""
@@ -336,16 +360,28 @@ async def test_content_is_measured_again_after_a_compaction(
 
 
 async def test_counts_survive_a_failure_of_the_database(
-    client: Client, backing: DevStack, tables: Tables
+    client: Client, backing: DevStack, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Proves R-QUOTA-1: counts that could not be stored are stored later."""
-    someone = user()
+    someone, failed = user(), asyncio.Event()
+    store = UsageCounter._store
+
+    async def watched(counter: UsageCounter) -> None:
+        try:
+            await store(counter)
+        except Exception:
+            failed.set()
+            raise
+
+    monkeypatch.setattr(UsageCounter, "_store", watched)
     async with quick_replica(backing):
         canvas_id = await client.create()
         await tables.execute("ALTER TABLE account_usage RENAME TO account_usage_away")
         try:
             await client.append(entry(canvas_id, 100, someone.user_id))
             await client.append(entry(canvas_id, 10, someone.user_id))
+            async with asyncio.timeout(20):
+                await failed.wait()
         finally:
             await tables.execute("ALTER TABLE account_usage_away RENAME TO account_usage")
     query = "SELECT journal_bytes FROM account_usage WHERE user_id = $1"

@@ -43,3 +43,11 @@ def test_table_lists_goals_that_were_not_measured() -> None:
     text = table.text({}, failures, SCENARIOS, {"Node": "v1"}, 0.1, quick=True)
     assert text.count("not measured") == sum(len(each.goals) for each in SCENARIOS)
     assert "Refused: closed" in text
+
+
+def test_table_lists_settings_of_a_scenario() -> None:
+    """The heading has the settings that a chosen scenario adds to the common ones."""
+    chosen = [each for each in SCENARIOS if each.name == "past-clients"]
+    text = table.text({}, {}, chosen, {}, 0.1, quick=True)
+    further = text.partition("a canvas with 50,000 past client ids: also ")[2]
+    assert "`ACCOUNT_MAX_CLIENTS_PER_HOUR=1000000`" in further.partition("; in the attacks")[0]

@@ -35,8 +35,8 @@ spec:
 {{- end -}}
 
 {{/*
-The rules of the service's file alerts.yaml. Each rule selects the release's namespace, except the rule about the
-certificate. Otherwise a release in another namespace would hide that this release has no replica left.
+The rules of the service's file alerts.yaml. Each rule selects the release's namespace. Otherwise a release in another
+namespace would hide that this release has no replica left.
 */}}
 {{- define "common.rules" -}}
 {{- $job := printf "job=\"svgx-%s\"" .service.name -}}
@@ -46,6 +46,8 @@ certificate. Otherwise a release in another namespace would hide that this relea
   | replace $job (printf "%s,namespace=\"%s\"" $job .root.Release.Namespace)
   | replace "cronjob=\"svgx-backup\"" (printf "cronjob=\"%s\",namespace=\"%s\"" $backup .root.Release.Namespace)
   | replace "job_name=~\"(svgx-backup|svgx-state-backup)-.+\"" (printf "job_name=~\"(%s|%s)-.+\",namespace=\"%s\"" $backup (include "common.backupName" .) .root.Release.Namespace)
+  | replace "exported_namespace=~\".+\"" (printf "exported_namespace=\"%s\"" .root.Release.Namespace)
+  | replace "exported_namespace=\"\"" (printf "exported_namespace=\"\",namespace=\"%s\"" .root.Release.Namespace)
   | replace "name=\"svgx-tls\"" (printf "name=\"%s\"" $certificate)
   | replace "https://docs.svgx-engine.com/runbooks" (include "common.runbooks" . | trimSuffix "/") -}}
 {{- end -}}

@@ -71,7 +71,9 @@ class _CountedDecoder(Decoder):
         """Read one byte. Raises `TooManyParts`."""
         self._left -= 1
         if self._left < 0:
-            raise TooManyParts(f"an update has at most {MAX_VALUES} values")
+            raise TooManyParts(
+                f"an update has at most {MAX_STRUCTS + MAX_VALUES} structs and values"
+            )
         return super().byte()
 
 

@@ -28,6 +28,34 @@ def test_version_is_printed_without_settings(service: str) -> None:
     assert done.stdout == f"svgx-{service} {version(f'svgx-{service}')} (revision 4f1c2d3)\n"
 
 
+def test_command_without_a_reader_ends_quietly() -> None:
+    """Proves R-CONFIG-6: a command without a reader, such as `head` that has ended, prints no traceback."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "svgx_state", "doctor"],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (command_line.OUTPUT_CLOSED, "")
+
+
+def test_broken_connection_of_a_command_is_an_error() -> None:
+    """A broken connection to a server raises the same exception as a closed output, and is not hidden."""
+
+    def lose_connection(_: Sequence[str]) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        command_line.handle("state", ServiceSettings, ["lose"], {"lose": lose_connection})
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

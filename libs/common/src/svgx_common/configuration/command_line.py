@@ -1,7 +1,12 @@
 """The command line of a service. A service takes its settings from the environment, so it has hardly any arguments."""
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import os
+import select
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TextIO
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
@@ -13,6 +18,9 @@ from svgx_common.configuration.build import build_of
 Command = Callable[[Sequence[str]], None]
 """A command of a service. It gets the arguments after its name."""
 
+OUTPUT_CLOSED = 141
+"""The exit status when the reader of the output has ended. Shells report it for programs that end by SIGPIPE."""
+
 
 def handle(
     service: str,
@@ -23,8 +31,18 @@ def handle(
     """Return whether the service is to be started. If the first argument names a command, run it and return False.
 
     `--version` and `--help` print a text and end the process with status 0. Other arguments end it with status 2 and
-    a message.
+    a message. When the reader of the output ends early, such as `head`, the process ends quietly.
     """
+    with _ending_with_the_reader():
+        return _handle(service, settings_type, arguments, commands)
+
+
+def _handle(
+    service: str,
+    settings_type: type[BaseSettings],
+    arguments: Sequence[str],
+    commands: Mapping[str, Command],
+) -> bool:
     if arguments and arguments[0] in commands:
         commands[arguments[0]](arguments[1:])
         return False
@@ -39,6 +57,31 @@ def handle(
     parser.add_argument("--version", action="version", version=version)
     parser.parse_args(arguments)
     return True
+
+
+@contextlib.contextmanager
+def _ending_with_the_reader() -> Iterator[None]:
+    """End the process without a traceback when the block writes to a closed pipe."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        closed = [stream for stream in (sys.stdout, sys.stderr) if _is_closed(stream)]
+        if not closed:
+            raise  # a connection to a server broke
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in closed:
+            os.dup2(nowhere, stream.fileno())  # Python writes the rest when it ends
+        raise SystemExit(OUTPUT_CLOSED) from None
+
+
+def _is_closed(stream: TextIO) -> bool:
+    """Return whether nothing reads the stream any more."""
+    poll = select.poll()
+    poll.register(stream, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def _settings_text(settings_type: type[BaseSettings], commands: Mapping[str, Command]) -> str:

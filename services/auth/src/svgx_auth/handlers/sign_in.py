@@ -29,7 +29,10 @@ from svgx_common.contract.oidc import (
 from svgx_common.contract.operation import Redirect
 from svgx_common.messaging.responder import Call, Responder
 
-FAILED_LOGINS = Counter("svgx_engine_failed_logins", "Log-ins and sign-ins refused.")
+FAILED_LOGINS = Counter(
+    "svgx_engine_failed_logins",
+    "Log-ins that were refused, also sign-ins with OpenID Connect and log-ins after too many attempts.",
+)
 
 
 class SignInHandlers:

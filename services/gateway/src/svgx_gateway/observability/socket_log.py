@@ -15,12 +15,9 @@ from svgx_gateway.observability.response_counter import UPGRADED, count_response
 log = structlog.get_logger(__name__)
 
 STANDARD_CODES = frozenset(
-    {1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013}
+    {1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014}
 )
-"""The close codes of RFC 6455 and IANA that a client may send or that `websockets` may report, except 1014.
-
-A proxy sends 1014 (bad gateway). This code counts as `OTHER`.
-"""
+"""The close codes of RFC 6455 and IANA that a client may send or that `websockets` may report."""
 
 OTHER = "other"
 """The label of all other codes, because a client may choose from 2,000 codes."""

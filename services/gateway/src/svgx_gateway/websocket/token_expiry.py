@@ -40,6 +40,8 @@ class TokenExpiry:
         self._wants_confirmation = wants_confirmation
         self._expires_at = 0.0
         """The Unix time, in seconds, at which the newest token expires."""
+        self._has_noticed = False
+        """Whether the client has got the notice before this time, and needs no second one."""
         self._timers: list[asyncio.TimerHandle] = []
         self._start_timers(identity)
 
@@ -63,17 +65,22 @@ class TokenExpiry:
 
     def _start_timers(self, identity: Identity) -> None:
         self.stop()
-        is_later = identity.expires_at > self._expires_at
+        if identity.expires_at > self._expires_at or self._wants_confirmation:
+            self._has_noticed = False
         self._expires_at = identity.expires_at
         seconds = self._seconds_left()
         call_later = asyncio.get_running_loop().call_later
         self._timers = [call_later(seconds, self._close)]
-        if self._wants_notice and (is_later or self._wants_confirmation):
+        if self._wants_notice and not self._has_noticed:
             notice_in = seconds - min(NOTICE, seconds / 2)
-            self._timers.append(call_later(notice_in, self._send_notice))
+            self._timers.append(call_later(notice_in, self._send_due_notice))
 
     def _seconds_left(self) -> float:
         return max(0.0, self._expires_at - time.time())
+
+    def _send_due_notice(self) -> None:
+        self._has_noticed = True
+        self._send_notice()
 
     def _send_notice(self) -> None:
         self._connection.send(protocol.encode_token_lifetime(int(self._seconds_left())))

@@ -12,6 +12,7 @@ from svgx_common.contract.storage.deletion import PURGE_CANVAS, RESTORE_CANVAS, 
 from svgx_common.contract.storage.events import CanvasRestored
 from svgx_common.events.outbox import emit
 from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.caller import Caller
 from svgx_common.messaging.responder import Call, Responder
 from svgx_common.postgres import Database
 from svgx_state.canvases import Canvases, CheckQuota, no_such_canvas
@@ -19,7 +20,7 @@ from svgx_state.deletion.purge import Purge
 from svgx_state.permissions import effective_role
 
 PURGE_SECONDS = 10.0
-"""Seconds that a request for the removal of a canvas takes at most. The rest is removed in the background."""
+"""Seconds after which a request for the removal of a canvas begins no further step. The background removes the rest."""
 
 log = structlog.get_logger(__name__)
 
@@ -63,18 +64,26 @@ class DeletedCanvases:
             if row["deleted_at"] is not None:
                 raise no_such_canvas()
             raise Forbidden("only an owner of the canvas restores it")
-        async with self._database.transaction() as session:
-            if row["deleted_at"] is not None:
-                await self._check_place(session, caller)
-            if await session.row("restore_canvas", request.canvas_id) is None:
-                raise Conflict("the canvas is being removed for good", field="canvas_id")
-            if row["deleted_at"] is not None:
-                event = CanvasRestored(canvas_id=request.canvas_id)
-                await emit(session, event, actor=caller.user_id)
-        if row["deleted_at"] is not None:
+        if row["deleted_at"] is not None and await self._restore(caller, request.canvas_id):
             log.info("canvas restored", by=caller.user_id)
             await self._bus.broadcast(CANVAS_ACCESS_CHANGED, Empty(), canvas_id=request.canvas_id)
         return await self._canvases.get(caller, request.canvas_id)
+
+    async def _restore(self, caller: Caller, canvas_id: str) -> bool:
+        """Restore a canvas. Return False if another request has restored it meanwhile.
+
+        Raises `Conflict` and `QuotaFull`.
+        """
+        async with self._database.transaction() as session:
+            if await session.row("lock_deleted", canvas_id) is None:
+                row = await session.row("any_canvas", canvas_id, caller.user_id)
+                if row is None or row["purge_began_at"] is not None:
+                    raise Conflict("the canvas is being removed for good", field="canvas_id")
+                return False
+            await self._check_place(session, caller)
+            await session.run("restore_canvas", canvas_id)
+            await emit(session, CanvasRestored(canvas_id=canvas_id), actor=caller.user_id)
+        return True
 
     async def purge(self, request: CanvasRequest, call: Call) -> Purged:
         """Remove a deleted canvas for good. Raises `NotFound`, and `Conflict` for a canvas that is not deleted."""

@@ -80,7 +80,10 @@ class Purge:
         raise Conflict("the canvas is not deleted; delete it first", field="canvas_id")
 
     async def run(self, canvas_id: str, until: float) -> PurgeStep:
-        """Remove a canvas, at most until the time `until` on the loop's clock. Background steps remove the rest."""
+        """Remove a canvas. No step begins after the time `until` on the loop's clock; background steps remove the rest.
+
+        So the call takes longer than until this time by one step at most.
+        """
         clock, rows = asyncio.get_running_loop().time, 0
         while True:
             step = await self.step_of(canvas_id)

@@ -23,9 +23,6 @@ from svgx_state.quotas.bounds import StoredQuotas
 PROMPT_BYTES = 4 * 1024 * 1024
 """Bytes of one account or canvas that are stored at once, so that a flood is noticed within its first megabytes."""
 
-MAX_NAMED = 5000
-"""Largest number of accounts, and of canvases, that a report names. The report has those with the most bytes."""
-
 USAGE_DAYS = 31
 """Days for which the use is kept."""
 
@@ -160,7 +157,7 @@ class UsageCounter:
         async with self._database.session() as session:
             quotas = await self._stored.in_force_within(session)
             account, canvas, content = _thresholds(quotas)
-            rows = await session.rows("large_use", day, account, canvas, content, MAX_NAMED)
+            rows = await session.rows("large_use", day, account, canvas, content, metrics.MAX_NAMED)
         report = report_of(quotas, day, rows)
         metrics.QUOTA_NEAR.labels("account").set(len(report.accounts))
         metrics.QUOTA_NEAR.labels("canvas").set(len(report.canvases))

@@ -4,6 +4,9 @@ from prometheus_client import Counter, Gauge
 
 from svgx_common.contract.storage.quotas import QuotaName
 
+MAX_NAMED = 5000
+"""Largest number of accounts, and of canvases, that a report names. The report has those with the most bytes."""
+
 QUOTA_REFUSALS = Counter(
     "svgx_engine_quota_refused_canvases",
     "Canvases that were not created because a quota is used up, by quota.",
@@ -13,7 +16,8 @@ for _quota in (QuotaName.CANVASES, QuotaName.CANVASES_PER_HOUR, QuotaName.CANVAS
     QUOTA_REFUSALS.labels(_quota.value)
 QUOTA_NEAR = Gauge(
     "svgx_engine_quota_near",
-    "Accounts and canvases that have used 80 % or more of the lowest bound set for any account or canvas.",
+    "Accounts and canvases that have used 80 % or more of the lowest bound set for any account or canvas. At most "
+    f"{MAX_NAMED} accounts and {2 * MAX_NAMED} canvases are counted.",
     ["kind"],
 )
 for _kind in ("account", "canvas"):

@@ -16,10 +16,12 @@ SELECT c.deleted_at, c.purge_began_at, m.role
 FROM canvas c LEFT JOIN canvas_member m ON m.canvas_id = c.id AND m.user_id = $2
 WHERE c.id = $1
 
+-- name: lock_deleted
+-- Lock a canvas until the transaction ends, if it is deleted and its removal has not begun.
+SELECT id FROM canvas WHERE id = $1 AND deleted_at IS NOT NULL AND purge_began_at IS NULL FOR NO KEY UPDATE
+
 -- name: restore_canvas
--- Restore a canvas, unless its removal has begun.
-UPDATE canvas SET deleted_at = NULL WHERE id = $1 AND purge_began_at IS NULL
-RETURNING id
+UPDATE canvas SET deleted_at = NULL WHERE id = $1
 
 -- name: begin_purge
 -- Begin the removal of a deleted canvas.

@@ -1,0 +1,23 @@
+"""The wait for connections to PostgreSQL that wait for a lock."""
+
+from typing import Any
+
+import asyncpg
+
+from tests.polling import pause
+
+_BLOCKED = """
+    WITH RECURSIVE blocked (pid) AS (
+        SELECT pg_backend_pid()
+        UNION
+        SELECT l.pid FROM pg_locks l JOIN blocked b ON b.pid = ANY (pg_blocking_pids(l.pid))
+        WHERE NOT l.granted
+    )
+    SELECT count(*) - 1 FROM blocked
+"""
+
+
+async def until_blocked(tables: "asyncpg.Connection[Any]", number: int = 1) -> None:
+    """Wait until `number` connections wait for locks of this connection, directly or behind other connections."""
+    while await tables.fetchval(_BLOCKED) < number:
+        await pause()

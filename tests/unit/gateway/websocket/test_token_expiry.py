@@ -1,0 +1,109 @@
+"""The notice before a token expires, and the end of the connection."""
+
+import asyncio
+import time
+from typing import Any, cast
+
+import pytest
+from starlette.websockets import WebSocket
+
+from svgx_common.contract.close_codes import Close
+from svgx_common.contract.policy import Role
+from svgx_common.messaging.caller import Caller
+from svgx_gateway.identity.authenticator import Authenticator
+from svgx_gateway.identity.identity import Identity
+from svgx_gateway.websocket.connection import Connection
+from svgx_gateway.websocket.token_expiry import TokenExpiry
+from svgx_yjs import protocol
+from svgx_yjs.lib0 import Decoder
+
+CALLER = Caller("u", "ann", Role.EDITOR, "s")
+NOTICE = "notice"
+
+
+class Client:
+    """A connection that stores its events: each notice, and the code with which it is closed."""
+
+    caller = CALLER
+
+    def __init__(self) -> None:
+        self.events: asyncio.Queue[str | Close] = asyncio.Queue()
+
+    def send(self, message: bytes) -> None:
+        """Store a notice."""
+        assert Decoder(message).uint() == protocol.TOKEN
+        self.events.put_nowait(NOTICE)
+
+    def close(self, close: Close, _: str) -> None:
+        """Store the end."""
+        self.events.put_nowait(close)
+
+    def renew(self, _: Caller) -> None:
+        """Take the caller of a fresh token."""
+
+    async def events_until_the_end(self) -> list[str | Close]:
+        """Return all further events, when the connection is closed."""
+        found: list[str | Close] = []
+        while Close.UNAUTHENTICATED not in found:
+            found.append(await self.events.get())
+        return found
+
+
+class Tokens:
+    """An authenticator. The text of a token is the Unix time of its end."""
+
+    async def authenticate_token(self, token: str, _: object) -> Identity:
+        """Return the identity of a token."""
+        return Identity(CALLER, float(token))
+
+
+def expiry(client: Client, expires_at: float, *, confirms: bool = False) -> TokenExpiry:
+    """Return the timers of a client that wants a notice."""
+    return TokenExpiry(
+        cast(Connection, cast(Any, client)),
+        cast(Authenticator, cast(Any, Tokens())),
+        Identity(CALLER, expires_at),
+        wants_notice=True,
+        wants_confirmation=confirms,
+    )
+
+
+async def renew(timers: TokenExpiry, expires_at: float) -> None:
+    """Send a fresh token."""
+    await timers.renew(repr(expires_at), cast(WebSocket, None))
+
+
+@pytest.mark.parametrize("earlier", [0.0, 0.05])
+async def test_renewal_before_the_notice_keeps_the_notice(earlier: float) -> None:
+    """Proves R-HOCUS-9: a client that sends the same token early, or an earlier one, gets its notice before the end."""
+    client, end = Client(), time.time() + 0.5
+    timers = expiry(client, end)
+    await renew(timers, end - earlier)
+    assert await client.events_until_the_end() == [NOTICE, Close.UNAUTHENTICATED]
+
+
+async def test_renewal_after_the_notice_sends_no_second_notice() -> None:
+    """A client that answers each notice with the same token gets one notice."""
+    client, end = Client(), time.time() + 0.5
+    timers = expiry(client, end)
+    assert await client.events.get() == NOTICE
+    await renew(timers, end)
+    assert await client.events_until_the_end() == [Close.UNAUTHENTICATED]
+
+
+async def test_later_token_sends_a_second_notice() -> None:
+    """Proves R-HOCUS-9: a token that expires later has a notice of its own."""
+    client, end = Client(), time.time() + 0.3
+    timers = expiry(client, end)
+    assert await client.events.get() == NOTICE
+    await renew(timers, end + 0.2)
+    assert await client.events_until_the_end() == [NOTICE, Close.UNAUTHENTICATED]
+
+
+async def test_client_with_confirmations_gets_one_for_each_renewal() -> None:
+    """A client that wants confirmations gets one at once, and its notice again, also for the same token."""
+    client, end = Client(), time.time() + 0.5
+    timers = expiry(client, end, confirms=True)
+    assert await client.events.get() == NOTICE
+    await renew(timers, end)
+    assert await client.events_until_the_end() == [NOTICE, NOTICE, Close.UNAUTHENTICATED]

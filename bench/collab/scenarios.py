@@ -233,6 +233,8 @@ SCENARIOS = (
         (Goal("cold_open", "first sync (s)", 3.0, 1.5),),
         (OURS,),
         alone=True,
+        # Without a pace, so that the upload takes seconds and not minutes.
+        settings={**SETTINGS, "CANVAS_TRANSACTION_SHARE": "1"},
     ),
     *(
         Scenario(

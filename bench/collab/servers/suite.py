@@ -79,17 +79,6 @@ class Suite:
         self.wait(process.start())
         self.wait(process.wait_ready())
 
-    def wait_for_compactions(self) -> None:
-        """Wait until state has no compaction to do, at most 300 s. Raises `TimeoutError`."""
-        until = time.monotonic() + 300
-        while time.monotonic() < until:
-            summary = self.request(self._admin, "GET", "/health/summary/").json()
-            replicas = summary["services"]["state"]
-            if not any(each["details"]["compaction"]["backlog"] for each in replicas):
-                return
-            time.sleep(0.5)
-        raise TimeoutError("compactions take longer than 300 s")
-
     def account(self, number: int) -> Account:
         """Return the account with this number. Create it, and all accounts with lower numbers, if it does not exist."""
         while len(self._accounts) <= number:

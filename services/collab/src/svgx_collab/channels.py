@@ -16,9 +16,9 @@ from prometheus_client import Counter
 
 from svgx_canvas.document.shared_document import Fault
 from svgx_collab.held_canvas import ALL_GATEWAYS, HeldCanvas, LinkReply, WaitingRequest
-from svgx_collab.large_edits import check_large, wait_for_turn
 from svgx_collab.links.gateway_links import GatewayLinks, is_gateway_id
 from svgx_collab.room import Receipt
+from svgx_collab.turns import receive_in_turns
 from svgx_common.contract.collab import (
     CANVAS_AWARENESS,
     CANVAS_EDIT,
@@ -293,11 +293,7 @@ class Channels:
         if self._unsaved_bytes() > MAX_UNSAVED:
             raise Overloaded("too many edits wait to be saved", retry_after=1.0, limit=MAX_UNSAVED)
         edits = list(decode(EditBatch, await self._bus.body(message)).edits)
-        await wait_for_turn(held.room)
-        checked = await check_large(held.room, edits)
-        if held.is_released:
-            raise Unavailable("this replica does not hold the canvas any more")
-        receipt = held.room.receive(edits, checked)
+        receipt = await receive_in_turns(held.room, edits, lambda: held.is_released)
         EDITS.inc(len(edits))
         origin = _note_edits(len(edits)) if message.headers else None
         if origin is not None:

@@ -9,7 +9,7 @@ parts that must be committed before its batch is saved.
 
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import takewhile
 
 from svgx_canvas.document.shared_document import (
@@ -125,16 +125,16 @@ class Room:
         return self._document.check(update)
 
     def receive(
-        self, edits: Sequence[Edit], checked: Mapping[int, Checked | None] | None = None
+        self, edits: Sequence[Edit], checked: Checked | None = None, *, first: int = 0
     ) -> Receipt:
-        """Take a batch of edits. Resending a batch is safe, because an edit that was taken before changes nothing.
+        """Take edits of a batch. Resending a batch is safe, because an edit that was taken before changes nothing.
 
-        `checked` has the results of `check` by the edits' indexes.
+        `checked` is the result of `check` for a single edit. `first` is the index of the first edit in the batch.
         """
         started = time.thread_time()
         rejected = []
-        for index, edit in enumerate(edits):
-            reason, amount = self._take(edit, checked.get(index) if checked else None)
+        for index, edit in enumerate(edits, first):
+            reason, amount = self._take(edit, checked)
             if reason is not None:
                 rejected.append(Rejection(index, reason, amount).pack())
         self.pace.note_edits(time.thread_time() - started, time.monotonic())

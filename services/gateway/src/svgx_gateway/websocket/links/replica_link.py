@@ -32,7 +32,7 @@ FLUSH_INTERVAL = 0.008
 STATE_INTERVAL = 0.033
 """Seconds between two messages with awareness states. Meanwhile, a newer state of a client replaces the older one."""
 
-MAX_BATCH = 128 * 1024
+MAX_BATCH = 64 * 1024
 """Bytes of edits beyond which a batch is a request of its own, and delays no other canvas."""
 
 MAX_STATE = 16 * 1024

@@ -1,0 +1,89 @@
+"""Batches that are applied in turns."""
+
+import asyncio
+import random
+
+import pytest
+from pycrdt import Doc, Map
+
+from svgx_collab.room import Room
+from svgx_collab.turns import TURN_BYTES, receive_in_turns
+from svgx_common.contract.collab import Edit
+from svgx_common.contract.errors import Unavailable
+from svgx_common.contract.live.rejections import Rejection
+from svgx_common.contract.state import Content
+from svgx_yjs.structure import EMPTY_STATE_VECTOR
+
+
+def drawn(sizes: list[int]) -> list[bytes]:
+    """Return one update of each size, in bytes, of one client."""
+    doc: Doc[Map[object]] = Doc()
+    elements = doc.get("elements", type=Map)
+    updates: list[bytes] = []
+    doc.observe(lambda event: updates.append(event.update))
+    for number, size in enumerate(sizes):
+        elements[str(number)] = random.Random(number).randbytes(size // 2).hex()
+    return updates
+
+
+def elements_of(room: Room) -> int:
+    """Return the number of elements in the room's document."""
+    doc: Doc[Map[object]] = Doc()
+    doc.apply_update(room.sync(EMPTY_STATE_VECTOR, b"").update)
+    return len(doc.get("elements", type=Map))
+
+
+@pytest.mark.parametrize("size", [500, 10_000, 2 * TURN_BYTES])
+async def test_other_work_runs_between_the_turns_of_a_batch(size: int) -> None:
+    """The number of turns follows from the bytes, and the edits keep their order. Proves R-BOUND-5."""
+    room = Room("canvas", "epoch", Content(0, ()))
+    updates = drawn([size] * 40)
+    others = 0
+
+    async def work() -> None:
+        nonlocal others
+        while True:
+            others += 1
+            await asyncio.sleep(0)
+
+    other = asyncio.create_task(work())
+    receipt = await receive_in_turns(room, [Edit("ann", each) for each in updates], lambda: False)
+    other.cancel()
+    assert receipt.rejected == ()
+    assert others >= sum(map(len, updates)) // TURN_BYTES - 1
+    assert elements_of(room) == 40
+    assert not room.is_saved(receipt)
+    revision = 0
+    while room.take_entry() is not None:
+        revision += 1
+        room.mark_committed(revision)
+    assert room.is_saved(receipt)
+
+
+async def test_rejections_name_the_edits_of_the_whole_batch() -> None:
+    """Proves R-BOUND-5 and R-DOC-1: a malformed edit in a later turn is rejected with its index in the batch."""
+    room = Room("canvas", "epoch", Content(0, ()))
+    updates = drawn([10_000] * 9)
+    updates[1:1] = [b"no update"]
+    updates.append(b"no update either")
+    receipt = await receive_in_turns(room, [Edit("ann", each) for each in updates], lambda: False)
+    assert [Rejection.unpack(each).index for each in receipt.rejected] == [1, 10]
+    assert elements_of(room) == 9
+
+
+async def test_batch_ends_when_its_canvas_is_released() -> None:
+    """Proves R-BOUND-5: the gateway gets an error and sends the batch again, to the next holder."""
+    room = Room("canvas", "epoch", Content(0, ()))
+    edits = [Edit("ann", each) for each in drawn([10_000] * 40)]
+    answers = iter([False, False, True])
+    with pytest.raises(Unavailable):
+        await receive_in_turns(room, edits, lambda: next(answers))
+    assert 0 < elements_of(room) < 40
+    following = Room("canvas", "next", Content(0, ()))
+    assert (await receive_in_turns(following, edits, lambda: False)).rejected == ()
+    assert elements_of(following) == 40
+
+
+async def test_batch_without_edits_is_saved() -> None:
+    room = Room("canvas", "epoch", Content(0, ()))
+    assert room.is_saved(await receive_in_turns(room, [], lambda: False))

@@ -95,11 +95,14 @@ def test_compaction_of_an_outlined_snapshot_has_the_content_of_a_checked_one() -
     assert content(compact(first, updates[half:]).update) == content(*updates)
 
 
-def test_only_a_large_snapshot_without_waiting_parts_has_an_outline(
+def test_only_a_large_snapshot_within_the_limit_has_an_outline(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     updates = complete(7)
     assert compact(None, updates).outline
     assert not compact(None, updates[1:]).outline
     monkeypatch.setattr(compaction, "OUTLINED_BYTES", 10**6)
+    assert not compact(None, updates).outline
+    monkeypatch.setattr(compaction, "OUTLINED_BYTES", 0)
+    monkeypatch.setattr(compaction, "OUTLINED_STRUCTS", 1)
     assert not compact(None, updates).outline

@@ -25,6 +25,7 @@ from svgx_common.messaging.holder import Holder
 from svgx_common.messaging.wire import decode, encode
 from svgx_gateway.websocket import outbox as module
 from svgx_gateway.websocket.connection import Closing, Connection
+from svgx_gateway.websocket.links.replica_link import MAX_BATCH
 from svgx_gateway.websocket.outbox import UNSAVED, Outbox
 from svgx_yjs.lib0 import Malformed
 from tests.log_reader import read_logs
@@ -192,6 +193,70 @@ async def test_uncommitted_batches_slow_down_the_requests(
     assert 1 < len(sent) < 150, (
         "the growing interval gives about 89 requests; one request each millisecond would give about 400"
     )
+
+
+async def test_edits_beyond_a_full_batch_are_read_after_it_is_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A client that sends megabytes at once gets an answer for each megabyte. Proves R-BOUND-5."""
+    sizes: list[int] = []
+
+    async def ask(*arguments: object, **_: object) -> bytes:
+        content = next(each for each in arguments if isinstance(each, bytes))
+        sizes.append(sum(len(edit.update) for edit in decode(EditBatch, content).edits))
+        return encode(Saved(1, (), "epoch"))
+
+    monkeypatch.setattr(Holder, "ask", ask)
+    monkeypatch.setattr(module, "BATCH_BYTES", 10_000)
+    caller = Caller("u", "ann", Role.EDITOR, "s")
+    connection = Connection(cast(WebSocket, None), caller, CanvasRole.EDITOR, wants_saved=True)
+    outbox = Outbox(cast(Bus, None), "canvas", connection.close)
+    async with asyncio.timeout(20):
+        for number in range(100):
+            await outbox.wait_for_capacity()
+            outbox.add(connection, b"u" * 3_000, number)
+        await outbox.wait_until_empty()
+    await outbox.stop()
+    assert sum(sizes) == 300_000
+    assert max(sizes) <= 13_000
+
+
+@pytest.mark.parametrize("seconds", [0.0, 60.0])
+async def test_large_batches_are_sent_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """A large batch waits for the end of the one before, or for the time of an attempt (`seconds`).
+
+    Small batches do not wait. Proves R-BOUND-5 and R-SAVE-5.
+    """
+    sizes: asyncio.Queue[int] = asyncio.Queue()
+    answer = asyncio.Event()
+
+    async def ask(*arguments: object, **_: object) -> bytes:
+        content = next(each for each in arguments if isinstance(each, bytes))
+        sizes.put_nowait(sum(len(edit.update) for edit in decode(EditBatch, content).edits))
+        await answer.wait()
+        return encode(Saved(1, (), "epoch"))
+
+    monkeypatch.setattr(Holder, "ask", ask)
+    monkeypatch.setattr(module, "_attempt", lambda _: seconds)
+    caller = Caller("u", "ann", Role.EDITOR, "s")
+    connection = Connection(cast(WebSocket, None), caller, CanvasRole.EDITOR, wants_saved=True)
+    outbox = Outbox(cast(Bus, None), "canvas", connection.close)
+    large = MAX_BATCH + 1
+    async with asyncio.timeout(20):
+        for number, size in enumerate((large, 10)):
+            outbox.add(connection, b"u" * size, number)
+            assert await sizes.get() == size
+        outbox.add(connection, b"u" * large, 2)
+        if seconds:
+            await asyncio.sleep(10 * module.BATCH_INTERVAL)
+            assert sizes.empty()
+            answer.set()
+        assert await sizes.get() == large
+        answer.set()
+        await outbox.wait_until_empty()
+    await outbox.stop()
 
 
 async def test_outage_writes_one_line_and_shows_the_age_of_the_oldest_edit(

@@ -298,13 +298,13 @@ async def test_states_and_many_small_edits_fit_into_messages(
     json = "\N{EURO SIGN}" * replica_link.MAX_STATE
     for number, outbox in enumerate(outboxes):
         outbox.locate(EPOCH)
-        for count in range(1500):
+        for count in range(700):
             outbox.add(connection, b"x", count)
         assert outbox.send_state(AuthoredState("ann", number, 1, json, 1))
         assert not outbox.send_state(AuthoredState("ann", number, 2, json + " ", 1))
     edits = states = 0
     async with asyncio.timeout(10):
-        while edits < 15_000 or states < len(outboxes):
+        while edits < 7_000 or states < len(outboxes):
             message = await bus.messages.get()
             edits += sum(len(batch.edits) for batch in message.batches)
             states += len(message.states)

@@ -12,6 +12,10 @@ from svgx_yjs.structure import EMPTY_STATE_VECTOR
 OUTLINED_BYTES = 64 * 1024
 """The smallest snapshot with an outline. A smaller one is checked in milliseconds."""
 
+OUTLINED_STRUCTS = 1_200_000
+"""The most structs of a snapshot with an outline. Making an outline takes about 10 s for a million structs, and a
+compaction has 30 s."""
+
 
 class Snapshot(NamedTuple):
     """One update (Yjs v1) in place of many, and its outline."""
@@ -33,8 +37,8 @@ def compact(snapshot: Snapshot | None, updates: Sequence[bytes]) -> Snapshot:
     if not document.left_out:
         merged = merge([document.missing(EMPTY_STATE_VECTOR), *document.pending])
         if merged is not None:
-            outline = make_outline(merged) if len(merged) >= OUTLINED_BYTES else None
-            return Snapshot(merged, outline or b"")
+            is_outlined = len(merged) >= OUTLINED_BYTES and document.structs <= OUTLINED_STRUCTS
+            return Snapshot(merged, (make_outline(merged) if is_outlined else None) or b"")
     raise SvgRefused("malformed", "state", detail="not a Yjs update (version 1)")
 
 

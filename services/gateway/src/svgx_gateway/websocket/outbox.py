@@ -1,6 +1,7 @@
 """The outbox of one canvas: it sends the clients' edits to the holder in batches, and repeats uncommitted batches."""
 
 import asyncio
+import contextlib
 import functools
 import time
 from collections import deque
@@ -65,6 +66,9 @@ holder and the other clients, but in fewer and larger requests.
 MAX_BYTES = 32 * 1024 * 1024
 """Bytes of uncommitted edits of one canvas. Beyond this limit no further edit is read from its clients."""
 
+BATCH_BYTES = 1024 * 1024
+"""Bytes of the next batch. Beyond this limit no further edit is read from the canvas's clients until it is sent."""
+
 SAVED_OBJECTIVE = 1.0
 """Seconds within which an edit is saved, from its arrival at the gateway: the objective for 99.9 % of the edits."""
 
@@ -72,7 +76,10 @@ PATIENCE = 60.0
 """Seconds for which an unacknowledged batch is resent. Then the canvas's connections are closed with `OVERLOADED`."""
 
 ATTEMPT = 3.0
-"""Seconds to wait for one acknowledgement, plus one second for each MiB, before the batch is sent again."""
+"""Seconds to wait for one acknowledgement, plus `SECONDS_PER_MIB`, before the batch is sent again."""
+
+SECONDS_PER_MIB = 4.0
+"""Seconds for each MiB of a batch. A holder needs one second for a MiB of many small structs, on a core of its own."""
 
 AFTER_TIMEOUT = 10.0
 """Seconds for which requests are used instead of a link on which a receipt did not come in time."""
@@ -122,6 +129,10 @@ class Outbox:
         """True from the first batch that could not be saved to the next one that was saved."""
         self._next = OutgoingBatch()
         self._sent: deque[OutgoingBatch] = deque()
+        self._large: OutgoingBatch | None = None
+        """The last large batch. The next large one waits for its end: see `_wait_for_large_batch`."""
+        self._large_until = 0.0
+        """Time until which the next large batch waits, in seconds of the monotonic clock."""
         self._size = 0
         """Bytes of the edits in `_next` and `_sent`."""
         self._edit_added = asyncio.Event()
@@ -135,7 +146,7 @@ class Outbox:
         self._sender.repeat("send edits", self._send_next)
 
     async def wait_for_capacity(self) -> None:
-        """Wait until at most `MAX_BYTES` are uncommitted."""
+        """Wait until at most `MAX_BYTES` are uncommitted, and the next batch has at most `BATCH_BYTES`."""
         await self._has_capacity.wait()
 
     def add(self, connection: Connection, update: bytes, number: int) -> asyncio.Event:
@@ -188,7 +199,7 @@ class Outbox:
 
     def take_batch(self, now: float) -> NextBatch | None:
         """Return the next batch for the link. None without edits, if it is too early, or if the batch is a request."""
-        if not self._next.edits or now < self._paced_until:
+        if not self._next.edits or now < self._paced_until or self._seconds_until_large(now):
             return None
         batch = self._take_next()
         self._paced_until = now + self._interval()
@@ -274,7 +285,7 @@ class Outbox:
     def _change_size(self, size: int) -> None:
         self._size += size
         UNACKED.inc(size)
-        if self._size > MAX_BYTES:
+        if self._size > MAX_BYTES or self._next.size > BATCH_BYTES:
             self._has_capacity.clear()
         else:
             self._has_capacity.set()
@@ -286,6 +297,7 @@ class Outbox:
     async def _send_next(self) -> None:
         await self._edit_added.wait()
         self._edit_added.clear()
+        await self._wait_for_large_batch()
         if self._next.edits:
             self._start_commit(self._take_next())
             await asyncio.sleep(self._interval())
@@ -294,7 +306,26 @@ class Outbox:
         batch, self._next = self._next, OutgoingBatch()
         self._sent.append(batch)
         BATCH_EDITS.observe(len(batch.edits))
+        self._change_size(0)  # the next batch has capacity again
         return batch
+
+    def _seconds_until_large(self, now: float) -> float:
+        """Return the seconds until the next batch may be sent in spite of the last large one, or 0."""
+        if self._large is None or self._next.size <= MAX_BATCH or self._large.done.is_set():
+            return 0.0
+        return max(0.0, self._large_until - now)
+
+    async def _wait_for_large_batch(self) -> None:
+        """Send large batches one after the other.
+
+        The holder takes seconds for each. If several waited there, their attempts would end before their turn, and
+        would be repeated after later edits, which then wait for them. While nothing is committed, the wait ends with
+        the time of an attempt.
+        """
+        while (seconds := self._seconds_until_large(time.monotonic())) and self._large is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._large.done.wait()
 
     def _interval(self) -> float:
         """Return the seconds until the next batch may be sent."""
@@ -302,6 +333,9 @@ class Outbox:
 
     def _start_commit(self, batch: OutgoingBatch, after: TemporaryError | None = None) -> None:
         """Send a batch with a request of its own. `after` is the reason why the link did not take it."""
+        if batch.size > MAX_BATCH:
+            self._large = batch
+            self._large_until = time.monotonic() + _attempt(batch.size)
         context = self._unrecorded.context()
         self._commits.start("commit edits", self._commit(batch, after), context=context)
 
@@ -374,7 +408,7 @@ class Outbox:
 
     async def _send(self, content: bytes, after: TemporaryError | None = None) -> Saved:
         """Send a batch until it is acknowledged. Send it again at once when `resend` is called."""
-        attempt = ATTEMPT + len(content) / (1024 * 1024)
+        attempt = _attempt(len(content))
         while True:
             changed = asyncio.create_task(self._holder_changed.wait())
             asking = asyncio.create_task(
@@ -415,3 +449,8 @@ class Outbox:
             connection.send_saved(number, epoch)
             if connection.saved_counter.is_unasked:
                 self._ask_again(connection)
+
+
+def _attempt(size: int) -> float:
+    """Return the seconds to wait for the acknowledgement of a batch of `size` bytes."""
+    return ATTEMPT + SECONDS_PER_MIB * size / (1024 * 1024)

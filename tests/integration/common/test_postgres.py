@@ -119,10 +119,14 @@ async def test_released_connection_is_ready_without_another_statement(
         )
         await operator.close()
         assert [row["query"] for row in statements] == ["INSERT INTO thing (name) VALUES ($1)"]
-        with pytest.raises(TimeoutError):
+
+        async def wait_in_a_transaction() -> None:
             async with asyncio.timeout(0.1), database.transaction() as session:
                 await session.run("add", "b")
                 await session.run("sleep")
+
+        with pytest.raises(TimeoutError):
+            await wait_in_a_transaction()
         assert [row["name"] for row in await database.rows("names")] == ["a"]
 
 

@@ -107,6 +107,29 @@ async def test_failed_transaction_is_rolled_back(backing: DevStack, package: Pac
             await database.run("add", "b")
 
 
+async def test_released_connection_is_ready_without_another_statement(
+    backing: DevStack, package: Package
+) -> None:
+    """Proves R-STATE-1: even after a cancelled transaction, the next caller gets a connection without one."""
+    async with connect(backing, package) as database:
+        await database.run("add", "a")
+        operator = await asyncpg.connect(backing.postgres_url)
+        statements = await operator.fetch(
+            "SELECT query FROM pg_stat_activity WHERE application_name = $1", f"svgx-{package.name}"
+        )
+        await operator.close()
+        assert [row["query"] for row in statements] == ["INSERT INTO thing (name) VALUES ($1)"]
+
+        async def wait_in_a_transaction() -> None:
+            async with asyncio.timeout(0.1), database.transaction() as session:
+                await session.run("add", "b")
+                await session.run("sleep")
+
+        with pytest.raises(TimeoutError):
+            await wait_in_a_transaction()
+        assert [row["name"] for row in await database.rows("names")] == ["a"]
+
+
 async def test_invalid_argument_is_not_reported_as_unavailable(
     backing: DevStack, package: Package
 ) -> None:
@@ -147,6 +170,7 @@ async def test_exhausted_pool_raises_unavailable(
 ) -> None:
     """Proves R-STATE-18: the wait for a connection is bounded."""
     async with connect(backing, package) as database, database.session(), database.session():
+        # Only from here on, because opening a connection may take longer on a busy machine.
         monkeypatch.setattr(postgres, "ACQUIRE_TIMEOUT", 0.05)
         assert database.usage() == {"size": 2, "in_use": 2, "max": 2}
         with pytest.raises(Unavailable):

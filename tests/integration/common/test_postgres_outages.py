@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import secrets
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -175,6 +176,39 @@ async def test_read_only_database_recovers_without_a_restart(
     await until_usable(database)
     for number in range(3):
         await database.run("add", str(number))
+
+
+async def test_changed_default_is_seen_on_the_open_connection(
+    backing: DevStack, operator: Operator
+) -> None:
+    """A connection that is opened after the change shows its effect at the next check. Proves R-FAIL-18."""
+    role, name = f"changing_{secrets.token_hex(4)}", urlsplit(backing.postgres_url).path[1:]
+    port = urlsplit(backing.postgres_url).port
+    opened: list[Connection] = []
+    hosts = Hosts(f"postgresql://{role}:own@127.0.0.1:{port}/{name}")
+
+    async def connect(**options: Any) -> Connection:
+        opened.append(await hosts.connect(**options))
+        return opened[-1]
+
+    async def nothing() -> None:
+        pass
+
+    admin = await asyncpg.connect(backing.postgres_superuser_url(name))
+    watched = monitor.DatabaseMonitor(connect, "public", on_silent=nothing, on_usable=nothing)
+    setting = f"ALTER ROLE {role} IN DATABASE {name} SET default_transaction_read_only TO"
+    try:
+        await admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'own'")
+        assert [await watched.check() for _ in range(2)] == [None, None]
+        assert len(opened) == 1
+        await admin.execute(f"{setting} on")
+        assert "read-only" in str(await watched.check())
+        await admin.execute(f"{setting} off")
+        assert await watched.check() is None
+    finally:
+        await watched.close()
+        await admin.execute(f"DROP ROLE IF EXISTS {role}")
+        await admin.close()
 
 
 async def test_revoked_permission_fails_the_check_before_a_request_needs_it(

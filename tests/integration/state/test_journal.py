@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from dataclasses import replace
 
 import asyncpg
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from svgx_common.contract import state
 from svgx_common.contract.errors import BadRequest, NotFound
 from svgx_common.contract.state import Committed, Entry
+from svgx_state.journal.checksums import checksum
 from tests.blocked import until_blocked
 from tests.integration.state.drawing import Pen, elements
 from tests.integration.state.service import Client, Tables
@@ -63,6 +65,41 @@ async def test_authors_stay_with_their_entries(client: Client, tables: Tables) -
     assert [row["authors"] for row in rows] == [
         ["ann", "bob"], [], ["cid"], [], ["dan", "eve", "fay"],
     ]  # fmt: skip
+
+
+async def test_entries_that_follow_are_committed_as_the_first_ones(
+    client: Client, tables: Tables
+) -> None:
+    """Later entries of a writer keep their order, authors and sizes. Proves R-STATE-1, R-STATE-2 and R-STATE-3."""
+    ids = [await client.create() for _ in range(3)]
+    pens = [Pen(canvas_id, "holder") for canvas_id in ids]
+    await client.append(*(pen.draw("a") for pen in pens[:2]))
+    authors: list[tuple[str, ...]] = [("ann", "bob"), (), ("cid",)]
+    # First a new canvas among them, then only known canvases, in another order.
+    for revisions, order in ([2, 2, 1], [0, 1, 2]), ([2, 3, 3], [2, 0, 1]):
+        entries = [
+            replace(pens[each].draw("b"), authors=names)
+            for each, names in zip(order, authors, strict=True)
+        ]
+        for _ in range(2):  # as new entries, and resent
+            committed = await client.append(*entries)
+            assert [result.revision for result in committed] == revisions
+        for entry, revision in zip(entries, revisions, strict=True):
+            row = await tables.fetchrow(
+                "SELECT j.*, c.revision AS newest, c.bytes, c.updated_at, c.sequence AS highest"
+                " FROM journal j JOIN canvas c ON c.id = j.canvas_id"
+                " WHERE c.id = $1 AND j.revision = $2",
+                entry.canvas_id,
+                revision,
+            )
+            assert row is not None
+            assert (row["writer"], row["sequence"], row["highest"], row["newest"]) == (
+                "holder", entry.sequence, entry.sequence, revision,
+            )  # fmt: skip
+            assert (tuple(row["authors"]), row["update"]) == (entry.authors, entry.update)
+            assert (row["checksum"], row["at"]) == (checksum(entry.update), row["updated_at"])
+            updates = (await client.load(entry.canvas_id)).updates
+            assert (len(updates), row["bytes"]) == (revision, sum(map(len, updates)))
 
 
 async def test_resent_entry_changes_nothing(client: Client, tables: Tables) -> None:

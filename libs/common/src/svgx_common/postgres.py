@@ -295,6 +295,7 @@ async def connect(
     await migrations.apply_when_usable(hosts, schema, package)
     pool = await asyncpg.create_pool(
         connect=hosts.connect,
+        reset=_keep_session,
         min_size=0,  # asyncpg would log a traceback for each failed attempt to keep connections open
         max_size=pool_size,
         command_timeout=COMMAND_TIMEOUT,
@@ -312,6 +313,15 @@ async def connect(
         yield database
     finally:
         await database.close()
+
+
+async def _keep_session(_: "asyncpg.Connection[Row]") -> None:
+    """Return a connection to the pool without the statements with which asyncpg resets the session.
+
+    asyncpg itself ends an open transaction. No statement changes the session beyond its transaction: there are no
+    cursors, no listeners, and settings and advisory locks belong to transactions. Resetting took a round trip for each
+    use of a connection.
+    """
 
 
 def _unavailable(reason: str) -> Unavailable:

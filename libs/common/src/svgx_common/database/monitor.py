@@ -21,8 +21,8 @@ RETRY = 0.5
 PATIENCE = 1.5
 """Seconds to wait for an answer. The monitor waits twice, because a pause of this process could hide an answer."""
 
-RECONNECT = 5.0
-"""Seconds after which the monitor opens a new connection, because only new connections get changed defaults."""
+RECONNECT = 30.0
+"""Seconds after which the monitor opens a new connection, which shows that the server accepts connections."""
 
 MEMORY = 10.0
 """Seconds for which a failed statement makes PostgreSQL count as not usable, unless a later write succeeds."""
@@ -34,7 +34,12 @@ SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean 
            WHERE relnamespace = to_regnamespace($1) AND relkind IN ('r', 'p') AND NOT relispartition
              AND NOT (has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')
                  AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE'))
-       ) AS refused
+       ) AS refused, (
+           SELECT coalesce(string_agg(s.setconfig::text, ';' ORDER BY s.setdatabase, s.setrole), '')
+           FROM pg_db_role_setting s
+           WHERE s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+             AND s.setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user))
+       ) AS defaults
 """
 
 
@@ -61,6 +66,9 @@ class DatabaseMonitor:
         self._connecting: asyncio.Task[Connection] | None = None
         """The attempt to open the next connection. A slow attempt continues during the next checks."""
         self._connected_at = 0.0
+        self._defaults: str | None = None
+        """The server's defaults for new connections, when the connection was opened."""
+        self._has_new_defaults = False
         self._checked_at = 0.0
         self._failure: Failure | None = None
         """The failure that the last check found."""
@@ -154,7 +162,8 @@ class DatabaseMonitor:
     async def _find_failure(self) -> Failure | None:
         """Check PostgreSQL on the open connection, or on a new one. Return the failure, or None.
 
-        After a failure, and every `RECONNECT` seconds, a new connection replaces the open one if it opens quickly.
+        After a failure, and every `RECONNECT` seconds, a new connection replaces the open one if it opens quickly. So
+        it does when the server's defaults have changed, because only new connections get them.
         """
         is_old = time.monotonic() - self._connected_at > (
             RECONNECT if self._failure is None else 0.0
@@ -163,7 +172,10 @@ class DatabaseMonitor:
             self._drop_connection()
         if self._connection is not None:
             try:
-                return await self._ask(self._connection)
+                failure = await self._ask(self._connection)
+                if not self._has_new_defaults or await self._is_connect_slow():
+                    return failure
+                self._drop_connection()
             except Exception as error:  # noqa: BLE001  # a new connection shows more about the fault
                 self._drop_connection()
                 is_next_open = self._connecting is not None and self._connecting.done()
@@ -223,6 +235,9 @@ class DatabaseMonitor:
                 await asyncio.gather(asking, return_exceptions=True)
         row = asking.result()
         assert row is not None
+        if self._defaults is None:
+            self._defaults = row["defaults"]
+        self._has_new_defaults = row["defaults"] != self._defaults
         if row["read_only"]:
             return Failure(READ_ONLY)
         return PERMISSIONS if row["refused"] else None
@@ -230,4 +245,4 @@ class DatabaseMonitor:
     def _drop_connection(self) -> None:
         if self._connection is not None:
             self._connection.terminate()
-        self._connection = None
+        self._connection = self._defaults = None

@@ -16,7 +16,8 @@ WHERE relayed_at IS NULL ORDER BY number LIMIT $1
 UPDATE event SET relayed_at = clock_timestamp() WHERE id = ANY ($1::text[])
 
 -- name: outbox_lag
-SELECT coalesce(extract(epoch FROM clock_timestamp() - min(at))::double precision, 0) AS seconds
+-- Read the age of the oldest event that is not relayed; null without one.
+SELECT extract(epoch FROM clock_timestamp() - min(at))::double precision AS seconds
 FROM event WHERE relayed_at IS NULL
 
 -- name: drop_old_events

@@ -4,8 +4,6 @@ In a new clone, all processes of `make test` import all test files at the same t
 compiles each of them, which takes 10 s of processor time in each process.
 """
 
-from pathlib import Path
-
 import pytest
 from _pytest.assertion import rewrite
 

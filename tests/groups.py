@@ -48,6 +48,9 @@ SHARED = (
 )
 """Files and folders that use `stack`, except those of `GROUPS` and `ALONE`."""
 
+SHARED_STACK = "shared stack"
+"""The name of the group of all files in `SHARED`."""
+
 _ORDERED = [*(file for files in GROUPS.values() for file in files), *ALONE]
 _GROUP_OF = {file: group for group, files in GROUPS.items() for file in files}
 
@@ -56,7 +59,7 @@ def group_of(file: str) -> str:
     """Return the name of a file's group. The path is relative to the repository."""
     if file in _ORDERED or not file.startswith(SHARED):
         return _GROUP_OF.get(file, file)
-    return "shared stack"
+    return SHARED_STACK
 
 
 def rank_of(file: str) -> int:
@@ -67,6 +70,12 @@ def rank_of(file: str) -> int:
     if file in _ORDERED:
         return 1 + _ORDERED.index(file)
     return 0 if file.startswith(SHARED) else 1 + len(_ORDERED)
+
+
+def is_last(file: str, next_file: str) -> bool:
+    """Return whether the stack of a file's group may end, because the next test belongs to another group."""
+    group = group_of(file)
+    return group != group_of(next_file) and (group in GROUPS or group == SHARED_STACK)
 
 
 class GroupScheduling(LoadFileScheduling):  # type: ignore[misc]

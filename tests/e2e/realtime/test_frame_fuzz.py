@@ -45,6 +45,12 @@ async def own_workspace(killed_stack: DevStack, driver: YjsDriver) -> AsyncItera
         yield workspace
 
 
+@pytest.fixture
+async def canvas(own_workspace: Workspace) -> str:
+    """Create an empty canvas of the workspace's owner, and return its id."""
+    return await own_workspace.create_canvas()
+
+
 async def record_frames(workspace: Workspace) -> list[bytes]:
     """Return frames that a real client sends: sync messages, edits and awareness states."""
     frames: list[bytes] = []
@@ -252,18 +258,20 @@ async def test_malformed_frames_close_their_sender_and_affect_no_other_client(
 
 @pytest.mark.parametrize("kind", RFC_VIOLATIONS)
 async def test_rfc_violation_closes_the_socket_with_its_code(
-    workspace: Workspace, canvas: str, kind: str
+    own_workspace: Workspace, canvas: str, kind: str
 ) -> None:
     """Each violation is a separate test, so that a failed test names the violation. Proves R-SYNC-8."""
-    url = f"{workspace.api.websocket_url}/{canvas}?token={await workspace.owner.access_token()}"
+    token = await own_workspace.owner.access_token()
+    url = f"{own_workspace.api.websocket_url}/{canvas}?token={token}"
     await send_rfc_violations(url, iter([kind]), Counter())
 
 
 async def test_invalid_handshake_is_refused_and_the_next_is_served(
-    workspace: Workspace, canvas: str
+    own_workspace: Workspace, canvas: str
 ) -> None:
     """The refusal is an HTTP response with an error status. Proves R-HTTP-2."""
-    url = f"{workspace.api.websocket_url}/{canvas}?token={await workspace.owner.access_token()}"
+    token = await own_workspace.owner.access_token()
+    url = f"{own_workspace.api.websocket_url}/{canvas}?token={token}"
     for changed in (
         {"Sec-WebSocket-Version": "7"},
         {"Sec-WebSocket-Key": ""},
@@ -287,8 +295,8 @@ async def test_invalid_handshake_is_refused_and_the_next_is_served(
     ],
 )
 async def test_unreadable_handshake_is_answered_and_the_connection_closed(
-    stack: DevStack, changed: dict[str, str], status: int
+    killed_stack: DevStack, changed: dict[str, str], status: int
 ) -> None:
     """A handshake with a body or with too many or too large headers is refused. Proves R-HTTP-11."""
-    url = f"{stack.url}/runtime/events/anything?"
+    url = f"{killed_stack.url}/runtime/events/anything?"
     assert await RawSocket.handshake_status(url, changed, until_closed=True) == status

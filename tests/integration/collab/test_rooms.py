@@ -111,10 +111,10 @@ async def test_tasks_of_a_canvas_do_not_belong_to_the_request_that_opened_it(
     ids: dict[str, EventDict] = {}
     receive, take_broadcasts = Room.receive, Room.take_broadcasts
 
-    def noting_receive(room: Room, edits: list[Edit], checked: dict[int, Any] | None) -> Receipt:
+    def noting_receive(room: Room, edits: list[Edit], *arguments: Any, **options: Any) -> Receipt:
         traces["edit"] = current_trace_id()
         ids["edit"] = add_ids(None, "", {})
-        return receive(room, edits, checked)
+        return receive(room, edits, *arguments, **options)
 
     def noting_broadcasts(room: Room) -> Iterator[Broadcast]:
         traces["broadcast"] = current_trace_id()

@@ -8,7 +8,6 @@ of its group of files. A test that kills a process starts it again.
 
 import asyncio
 import gc
-import sys
 from collections.abc import AsyncIterator, Iterator
 from functools import cache
 from importlib.util import find_spec
@@ -20,7 +19,7 @@ import structlog
 from httpx import create_ssl_context
 
 from svgx_devstack import DevStack
-from tests import groups, leaks, rewriting
+from tests import groups, leaks
 from tests.e2e.clients.yjs_driver import YjsDriver
 from tests.limits import HIGH_LIMITS
 
@@ -31,14 +30,6 @@ NODE_FOLDERS = [
     for folder in ("e2e/yjs", "e2e/oidc", "integration/object_storage", "deploy/kubernetes")
 ]
 """The folders with npm packages, which `make test` installs."""
-
-
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """Compile this process's share of the test files, if several processes run the tests."""
-    worker = getattr(session.config, "workerinput", None)
-    if worker is not None and not sys.dont_write_bytecode:
-        number = int(worker["workerid"].removeprefix("gw"))
-        rewriting.compile_share(session.config, number, worker["workercount"])
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

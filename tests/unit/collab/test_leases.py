@@ -2,6 +2,9 @@
 
 from typing import Any, cast
 
+import pytest
+
+from svgx_collab import leases as module
 from svgx_collab.leases import Leases
 from svgx_common.redis import Redis, RedisError
 
@@ -13,11 +16,11 @@ class Script:
         self._owners = owners
         self._remaining = fails_after
 
-    async def __call__(self, keys: list[str], args: list[Any]) -> str:
+    async def __call__(self, keys: list[str], args: list[Any]) -> list[str]:
         if not self._remaining:
             raise RedisError
         self._remaining -= 1
-        return self._owners.get(keys[0].rpartition(":")[2], str(args[0]))
+        return [self._owners.get(key.rpartition(":")[2], str(args[0])) for key in keys]
 
 
 class FakeRedis:
@@ -34,9 +37,21 @@ async def _alive(_: str) -> bool:
     return True
 
 
-async def test_renewal_that_fails_half_way_reports_the_lost_leases_found_so_far() -> None:
+async def test_renewal_that_fails_half_way_reports_the_lost_leases_found_so_far(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The replica leaves the canvases that another replica is known to hold. Proves R-FAIL-22."""
-    script = Script({"b": "other", "d": "other"}, fails_after=3)
+    monkeypatch.setattr(module, "RENEWED_TOGETHER", 2)
+    script = Script({"b": "other", "d": "other"}, fails_after=1)
     leases = Leases(cast(Redis, FakeRedis(script)), "own", _alive)
     assert await leases.renew(["a", "b", "c", "d"]) == ["b"]
     assert await leases.renew(["a", "b"]) == []
+
+
+async def test_one_command_renews_many_leases() -> None:
+    """Only the leases of other replicas are reported, in their order. Proves R-FAIL-22."""
+    canvases = [str(number) for number in range(2 * module.RENEWED_TOGETHER + 50)]
+    lost = [canvases[0], canvases[module.RENEWED_TOGETHER], canvases[-1]]
+    script = Script(dict.fromkeys(lost, "other"), fails_after=3)
+    leases = Leases(cast(Redis, FakeRedis(script)), "own", _alive)
+    assert await leases.renew(canvases) == lost

@@ -25,13 +25,22 @@ TTL = 10.0
 RENEW = 3.0
 """Seconds between renewals."""
 
-# Takes the lease for the replica ARGV[1] for ARGV[3] ms when the lease is free, or owned by ARGV[1] or by the dead
-# replica ARGV[2]. Returns the owner.
+RENEWED_TOGETHER = 100
+"""Leases that one command renews. A command for each lease took 0.3 ms of processor time."""
+
+# Takes each lease for the replica ARGV[1] for ARGV[3] ms when the lease is free, or owned by ARGV[1] or by the dead
+# replica ARGV[2]. Returns the owners.
 _TAKE = """
-local owner = redis.call('GET', KEYS[1])
-if owner and owner ~= ARGV[1] and owner ~= ARGV[2] then return owner end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
-return ARGV[1]
+local owners = {}
+for number, key in ipairs(KEYS) do
+    local owner = redis.call('GET', key)
+    if not owner or owner == ARGV[1] or owner == ARGV[2] then
+        redis.call('SET', key, ARGV[1], 'PX', ARGV[3])
+        owner = ARGV[1]
+    end
+    owners[number] = owner
+end
+return owners
 """
 
 _RELEASE = """
@@ -55,13 +64,13 @@ class Leases:
 
     async def take(self, canvas_id: str) -> bool:
         """Return whether this replica may hold the canvas: it has the lease, or Redis is not reachable."""
-        owner = await self._take(canvas_id)
-        if owner is None or owner == self._replica_id:
+        owners = await self._take([canvas_id])
+        if owners is None or owners == [self._replica_id]:
             return True
-        if await self._is_alive(owner):
+        if await self._is_alive(owners[0]):
             return False
-        owner = await self._take(canvas_id, dead=owner)
-        return owner is None or owner == self._replica_id
+        owners = await self._take([canvas_id], dead=owners[0])
+        return owners is None or owners == [self._replica_id]
 
     async def renew(self, canvas_ids: Sequence[str]) -> list[str]:
         """Renew the leases, and return the canvases with a lease of another replica.
@@ -69,12 +78,16 @@ class Leases:
         When Redis stops answering, return the canvases found so far. The other leases are renewed at the next call.
         """
         lost = []
-        for canvas_id in canvas_ids:
-            owner = await self._take(canvas_id)
-            if owner is None:
+        for first in range(0, len(canvas_ids), RENEWED_TOGETHER):
+            renewed = canvas_ids[first : first + RENEWED_TOGETHER]
+            owners = await self._take(renewed)
+            if owners is None:
                 break
-            if owner != self._replica_id:
-                lost.append(canvas_id)
+            lost += [
+                canvas_id
+                for canvas_id, owner in zip(renewed, owners, strict=True)
+                if owner != self._replica_id
+            ]
         return lost
 
     async def release(self, canvas_id: str) -> None:
@@ -84,17 +97,17 @@ class Leases:
         except (RedisError, OSError) as error:
             self._note_failure(error)
 
-    async def _take(self, canvas_id: str, dead: str = "") -> str | None:
-        """Take or renew a lease. Return its owner, or None when Redis is not reachable."""
+    async def _take(self, canvas_ids: Sequence[str], dead: str = "") -> list[str] | None:
+        """Take or renew leases. Return their owners, or None when Redis is not reachable."""
         try:
-            owner = await self._take_script(
-                keys=[_key(canvas_id)], args=[self._replica_id, dead, int(TTL * 1000)]
+            owners = await self._take_script(
+                keys=[*map(_key, canvas_ids)], args=[self._replica_id, dead, int(TTL * 1000)]
             )
         except (RedisError, OSError) as error:
             self._note_failure(error)
             return None
         self._degraded = False
-        return cast(str, owner)
+        return cast("list[str]", owners)
 
     def _note_failure(self, error: Exception) -> None:
         """Count the failure, and log the first failure of an outage."""

@@ -100,6 +100,7 @@ def test_only_a_large_snapshot_within_the_limit_has_an_outline(
 ) -> None:
     updates = complete(7)
     assert compact(None, updates).outline
+    assert not compact(None, updates, outlined=False).outline
     assert not compact(None, updates[1:]).outline
     monkeypatch.setattr(compaction, "OUTLINED_BYTES", 10**6)
     assert not compact(None, updates).outline

@@ -65,9 +65,11 @@ class Jobs(ABC):
         }
         return (await self._result(Frame(values, [svg]))).blobs[0]
 
-    async def compact(self, snapshot: Snapshot | None, updates: Sequence[bytes]) -> Snapshot:
+    async def compact(
+        self, snapshot: Snapshot | None, updates: Sequence[bytes], *, outlined: bool = True
+    ) -> Snapshot:
         """Run `svgx_canvas.compact`."""
-        values: dict[str, object] = {"job": "compact", "snapshot": snapshot is not None}
+        values = {"job": "compact", "snapshot": snapshot is not None, "outlined": outlined}
         return Snapshot(*(await self._result(Frame(values, [*(snapshot or ()), *updates]))).blobs)
 
     async def state(self, updates: Sequence[bytes], outline: bytes = b"") -> Exported:

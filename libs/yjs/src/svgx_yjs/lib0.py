@@ -156,6 +156,7 @@ class Decoder:
 
     def text(self) -> str:
         """Read a UTF-8 string that is preceded by its length in bytes."""
+        # The lines of `buffer` and `skip` stand here too, because each struct has strings, and calls take most time.
         length = self.uint()
         start = self.position
         end = start + length

@@ -25,11 +25,13 @@ class Snapshot(NamedTuple):
     """The encoded outline (`svgx_canvas.document.outline`), or empty."""
 
 
-def compact(snapshot: Snapshot | None, updates: Sequence[bytes]) -> Snapshot:
+def compact(
+    snapshot: Snapshot | None, updates: Sequence[bytes], *, outlined: bool = True
+) -> Snapshot:
     """Return a snapshot with the content of an earlier one and of the updates after it.
 
     Deleted content is removed; only the ids of its structs are kept. Pending updates, which depend on a missing update,
-    are kept. Raises `SvgRefused` if any update would be left out.
+    are kept. Without `outlined`, the snapshot gets no outline. Raises `SvgRefused` if any update would be left out.
     """
     document = (
         _load(updates) if snapshot is None else _load([snapshot.update, *updates], snapshot.outline)
@@ -37,8 +39,8 @@ def compact(snapshot: Snapshot | None, updates: Sequence[bytes]) -> Snapshot:
     if not document.left_out:
         merged = merge([document.missing(EMPTY_STATE_VECTOR), *document.pending])
         if merged is not None:
-            is_outlined = len(merged) >= OUTLINED_BYTES and document.structs <= OUTLINED_STRUCTS
-            return Snapshot(merged, (make_outline(merged) if is_outlined else None) or b"")
+            fits = len(merged) >= OUTLINED_BYTES and document.structs <= OUTLINED_STRUCTS
+            return Snapshot(merged, (make_outline(merged) if outlined and fits else None) or b"")
     raise SvgRefused("malformed", "state", detail="not a Yjs update (version 1)")
 
 

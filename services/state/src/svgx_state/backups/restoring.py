@@ -223,7 +223,8 @@ class BackupRestorer:
             return
         updates = canvas.updates
         try:
-            updates = [(await self._workers.compact(None, canvas.updates)).update]
+            compacted = await self._workers.compact(None, canvas.updates, outlined=False)
+            updates = [compacted.update]
         except WorkerUnavailable:
             raise
         except (SvgRefused, WorkerError):

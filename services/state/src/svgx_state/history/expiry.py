@@ -58,7 +58,7 @@ class Expiry:
             log.warning("a version has no content", canvas_id=canvas_id, revision=revision)
             return Content(revision, ())
         try:
-            compacted = await self._workers.compact(None, content.updates)
+            compacted = await self._workers.compact(None, content.updates, outlined=False)
             return Content(revision, (compacted.update,))
         except (SvgRefused, WorkerDied, WorkerTimeout) as error:
             log.warning("a version could not be compacted", canvas_id=canvas_id, error=str(error))

@@ -229,15 +229,32 @@ def test_repeated_edits_need_no_transaction() -> None:
 def test_canvas_with_slow_transactions_pauses_between_them() -> None:
     """A transaction of 10 ms is followed by a pause of 90 ms, a short one by none. Proves R-BOUND-4."""
     pace = Pace(Limits(canvas_share=0.1))
-    pace.note_transaction(0.001, now=10.0)
+    pace.note_transaction(0.001, 0, now=10.0)
     assert pace.seconds_until_due(10.0) == 0
-    pace.note_transaction(0.01, now=10.0)
+    pace.note_transaction(0.01, 0, now=10.0)
     assert pace.seconds_until_due(10.0) == pytest.approx(0.09)
     assert pace.seconds_until_due(10.1) == 0
-    pace.note_transaction(5.0, now=20.0)
+    pace.note_transaction(5.0, 0, now=20.0)
     assert pace.seconds_until_due(20.0) == LONGEST_PAUSE
     pace.hurry()
     assert pace.seconds_until_due(20.0) == 0
+
+
+def test_canvas_with_many_editors_pauses_only_for_the_time_beyond_that_of_its_edits() -> None:
+    """A transaction of 500 edits may take 10 ms. The time beyond it causes a pause. Proves R-BOUND-4."""
+    pace = Pace(Limits(canvas_share=0.1))
+    pace.note_transaction(0.01, 500, now=10.0)
+    assert pace.seconds_until_due(10.0) == 0
+    pace.note_transaction(0.02, 500, now=10.0)
+    assert pace.seconds_until_due(10.0) == pytest.approx(0.09)
+
+
+def test_transaction_of_a_room_counts_its_edits() -> None:
+    """A transaction of 100 edits counts 100, because the time that it may take grows with them. Proves R-BOUND-4."""
+    room = room_with()
+    room.receive([Edit("ann", one_key(client, "a")) for client in range(7, 107)])
+    list(room.take_broadcasts())
+    assert room._document.transaction_parts == 100
 
 
 def test_canvas_with_too_many_edits_waits() -> None:
@@ -264,7 +281,7 @@ def test_paused_room_keeps_edits_for_its_next_transaction() -> None:
     room = room_with()
     room.receive([Edit("ann", one_key(7, "a"))])
     list(room.take_broadcasts())
-    room.pace.note_transaction(100.0, time.monotonic())
+    room.pace.note_transaction(100.0, 1, time.monotonic())
     receipt = room.receive([Edit("ann", one_key(8, "b"))])
     assert room.seconds_until_due > 0
     assert list(room.take_broadcasts()) == []
@@ -315,7 +332,7 @@ def test_sync_of_a_paused_room_and_the_next_broadcast_have_all_edits() -> None:
     room = room_with()
     room.receive([Edit("ann", one_key(7, "a"))])
     list(room.take_broadcasts())
-    room.pace.note_transaction(100.0, time.monotonic())
+    room.pace.note_transaction(100.0, 1, time.monotonic())
     room.receive([Edit("ann", many_clients(200))])
     reply = room.sync(b"\0", b"")
     room.receive([Edit("ann", many_clients(200, first=5000)), Edit("ann", one_key(8, "b"))])

@@ -21,6 +21,7 @@ from svgx_common.contract.state import (
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.spans import Batch
 from svgx_common.messaging.wire import decode, encode
+from svgx_common.timing.alarm import Alarm
 from svgx_common.tracing import TraceOf
 from svgx_yjs.record import record
 
@@ -93,20 +94,19 @@ class Committer:
         self._bus = bus
         self._collect = collect
         self._deliver = deliver
-        self._requested = asyncio.Event()
+        self._alarm = Alarm()
+        self._next_commit = 0.0
+        """Time from which the next commit may start, in seconds of the monotonic clock."""
 
     def request_commit(self) -> None:
         """Wake `commit_collected`: there are entries to collect."""
-        self._requested.set()
+        self._alarm.ring_at(self._next_commit)
 
     async def commit_collected(self) -> None:
-        """Wait for a request to commit, then collect the entries, commit them and deliver the results.
-
-        Return when the next commit may start.
-        """
-        await self._requested.wait()
-        self._requested.clear()
-        started = time.monotonic()
+        """Wait for a request to commit, then collect the entries, commit them and deliver the results."""
+        await self._alarm.wait()
+        # Under load, fewer and larger commits cost state and PostgreSQL less.
+        self._next_commit = time.monotonic() + COMMIT_INTERVAL
         for group in _groups(self._collect()):
             entries = [unsaved.entry for unsaved in group]
             batch = Batch(len(group), [origin for unsaved in group for origin in unsaved.origins])
@@ -119,8 +119,6 @@ class Committer:
                     log.exception(
                         "the result of a commit could not be delivered", canvas_id=entry.canvas_id
                     )
-        # Under load, fewer and larger commits cost state and PostgreSQL less.
-        await asyncio.sleep(max(0.0, started + COMMIT_INTERVAL - time.monotonic()))
 
     async def _commit(self, group: list[Entry], batch: Batch) -> list[Committed]:
         """Commit one group. A failed request is repeated until it succeeds, because repeated entries change nothing."""

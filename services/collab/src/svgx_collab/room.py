@@ -261,7 +261,7 @@ class Room:
         document.transaction_seconds = 0.0
         self._unsent += document.flush()
         now = time.monotonic()
-        self.pace.note_transaction(document.transaction_seconds, now)
+        self.pace.note_transaction(document.transaction_seconds, document.transaction_parts, now)
         for author, seconds in document.spent.items():
             self._bounds.spend(author, seconds, now)
         document.spent.clear()

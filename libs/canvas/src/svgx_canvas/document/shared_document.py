@@ -141,6 +141,8 @@ class SharedDocument:
         """The measured seconds of processor time by author. The caller may clear the mapping."""
         self.transaction_seconds = 0.0
         """Seconds of processor time that the last transaction took."""
+        self.transaction_parts = 0
+        """The number of edits and pending pieces that the last transaction integrated."""
         self._queue: list[_Queued] = []
         self._transaction: Transaction | None = None
         self._in_transaction: list[_Queued] = []
@@ -521,6 +523,7 @@ class SharedDocument:
             seconds = self._applied_seconds + time.thread_time() - started
             self._applied_seconds = 0.0
             self.transaction_seconds = seconds
+            self.transaction_parts = len(self._in_transaction)
             if self._subscription is not None and len(self._changes) == before:
                 self._require_no_structs()
         except Fault as fault:

@@ -17,7 +17,7 @@ from prometheus_client import Counter, Gauge
 
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.errors import Overloaded
-from svgx_common.token_bucket import TokenBucket
+from svgx_common.timing.token_bucket import TokenBucket
 
 LARGE_BYTES = 64 * 1024
 """A reply of at least this size counts as a full sync. Each sync reserves at least this size."""

@@ -8,7 +8,7 @@ from prometheus_client import Counter
 from svgx_common.contract.errors import QuotaExceeded, QuotaFull, SvgxError
 from svgx_common.contract.storage.quotas import QuotaName, QuotaStatus, Use
 from svgx_common.messaging.caller import Caller
-from svgx_common.token_bucket import TokenBucket
+from svgx_common.timing.token_bucket import TokenBucket
 from svgx_gateway.quotas.watch import QuotaWatch
 
 SLOW_BYTES = 64 * 1024

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from svgx_common.background import BackgroundTasks
 from svgx_common.contract.collab import CANVAS_AWARENESS, AuthoredState
 from svgx_common.messaging.bus import Bus
-from svgx_common.token_bucket import TokenBucket
+from svgx_common.timing.token_bucket import TokenBucket
 from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.trackers.awareness_owner import AwarenessClocks
 from svgx_gateway.websocket.trackers.presence_merger import PresenceMerger

@@ -1,6 +1,5 @@
 """The link to one replica of collab: one message for each flush, with the edits of all canvases that it holds."""
 
-import asyncio
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from svgx_common.contract.errors import Unavailable
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.holder import TemporaryError
 from svgx_common.messaging.link_codec import encode_to_replica
+from svgx_common.timing.alarm import EARLY_SECONDS, Alarm
 from svgx_yjs.record import record
 
 log = structlog.get_logger(__name__)
@@ -125,14 +125,16 @@ class ReplicaLink:
         self._states: dict[tuple[str, str, int], LinkState] = {}
         self._states_at = 0.0
         """Time from which the next awareness states may be sent, in seconds of the monotonic clock."""
-        self._wake = asyncio.Event()
+        self._alarm = Alarm()
+        self._next_flush = 0.0
+        """Time from which the next message may be sent, in seconds of the monotonic clock."""
         self.used_at = time.monotonic()
         """Time of the newest message, in seconds of the monotonic clock."""
 
     def request(self, sender: Sender) -> None:
         """Take the outbox's next batch with the next message."""
         self._ready[sender] = None
-        self._wake.set()
+        self._alarm.ring_at(self._next_flush)
 
     def add_state(self, canvas_id: str, state: AuthoredState) -> bool:
         """Send a client's awareness state with the next message, in place of an older one that still waits.
@@ -145,7 +147,7 @@ class ReplicaLink:
         waiting = self._states.get(key)
         if waiting is None or _is_newer(state, waiting.state):
             self._states[key] = LinkState(canvas_id, state)
-        self._wake.set()
+        self._alarm.ring_at(max(self._states_at, self._next_flush))
         return True
 
     def close(self) -> None:
@@ -159,13 +161,13 @@ class ReplicaLink:
         await self._send_states(_Message(), now=0.0)
 
     async def flush(self) -> None:
-        """Wait for edits or states, send them, and wait until the next message may follow."""
-        await self._wake.wait()
-        self._wake.clear()
+        """Wait for edits or states, and send them."""
+        await self._alarm.wait()
+        now = time.monotonic()
+        self._next_flush = now + FLUSH_INTERVAL
         if not self._bus.reachable:
             # Requests wait for NATS, and their clients are told when that takes too long.
             self._return_senders()
-        now = time.monotonic()
         message = _Message()
         for canvas_id, batch in self._take_batches(now):
             message.batches.append(LinkBatch(canvas_id, batch.number, batch.edits))
@@ -174,12 +176,10 @@ class ReplicaLink:
                 await self._send(message)
                 message = _Message()
         await self._send_states(message, now)
-        await asyncio.sleep(FLUSH_INTERVAL)
         if self._ready:
-            self._wake.set()
+            self._alarm.ring_at(self._next_flush)
         elif self._states:
-            pause = max(0.0, self._states_at - time.monotonic())
-            asyncio.get_running_loop().call_later(pause, self._wake.set)
+            self._alarm.ring_at(max(self._states_at, self._next_flush))
 
     def _take_batches(self, now: float) -> Iterator[tuple[str, NextBatch]]:
         """Yield the canvas and the next batch of each outbox. From then on, its receipt is expected."""
@@ -207,7 +207,7 @@ class ReplicaLink:
 
     def _take_states(self, now: float) -> tuple[LinkState, ...]:
         """Return the awareness states that wait, unless the pause after the last ones has not ended."""
-        if not self._states or now < self._states_at:
+        if not self._states or now < self._states_at - EARLY_SECONDS:
             return ()
         states = tuple(self._states.values())
         self._states.clear()

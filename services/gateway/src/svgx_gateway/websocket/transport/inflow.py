@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from svgx_common.token_bucket import TokenBucket
+from svgx_common.timing.token_bucket import TokenBucket
 
 RETRY_SECONDS = 0.1
 """Seconds until a message that found no free memory is tried again."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from svgx_common.token_bucket import TokenBucket
+from svgx_common.timing.token_bucket import TokenBucket
 
 
 def test_allowance_refills_with_time() -> None:

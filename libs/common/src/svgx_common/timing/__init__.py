@@ -1,0 +1,1 @@
+"""Rates and times of work: token buckets and alarms."""

@@ -59,6 +59,18 @@ class FakeCollab:
         return results.pop(0) if len(results) > 1 else next(iter(results), None)
 
 
+class WatchedHolder(Holder):
+    """A holder that shows when a request waits for the recovery of another one."""
+
+    def __init__(self, bus: Bus, canvas_id: str) -> None:
+        super().__init__(bus, canvas_id)
+        self.request_waits = asyncio.Event()
+
+    async def _wait_for_recovery(self, deadline: float) -> None:
+        self.request_waits.set()
+        await super()._wait_for_recovery(deadline)
+
+
 @pytest.fixture
 async def collab(backing: DevStack) -> AsyncIterator[FakeCollab]:
     """The only collab replica. It does not hold the canvas yet."""
@@ -116,16 +128,18 @@ async def test_canvas_is_opened_once_for_many_failed_requests(
 async def test_waiting_request_opens_the_canvas_when_the_first_is_cancelled(
     gateway_bus: Bus, collab: FakeCollab
 ) -> None:
-    """Proves R-BUS-13: a waiting request continues on its own."""
+    """Proves R-BUS-13: when the request that opens the canvas is cancelled, a waiting request opens it."""
     collab.open_results = [Unavailable(retry_after=0.05)]
-    holder = Holder(gateway_bus, CANVAS)
+    holder = WatchedHolder(gateway_bus, CANVAS)
     first = asyncio.create_task(holder.ask(CANVAS_EDIT, b"first", patience=20, attempt=5))
     await collab.open_requested.wait()
     second = asyncio.create_task(holder.ask(CANVAS_EDIT, b"second", patience=20, attempt=5))
-    await asyncio.sleep(0)
-    first.cancel()
-    collab.open_results = [None]
-    assert await second == b"second"
+    async with asyncio.timeout(10):
+        await holder.request_waits.wait()
+        assert not second.done()
+        first.cancel()
+        collab.open_results = [None]
+        assert await second == b"second"
 
 
 async def test_request_is_sent_again_at_once_when_nats_was_lost(

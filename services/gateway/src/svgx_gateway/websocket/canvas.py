@@ -153,7 +153,7 @@ class LiveCanvas:
             turn.size = len(shared.message)
             turn.is_full = state_vector == EMPTY_STATE_VECTOR
             self._follow(connection, Position(reply.epoch, reply.sequence), reply.state_vector)
-        if connection.answers_sync:
+        if connection.is_asked_for_updates:
             connection.ask_for_edits(reply.state_vector, reply.epoch)
         self.presence.welcome(connection, reply.awareness)
 

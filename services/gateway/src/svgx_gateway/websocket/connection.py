@@ -237,7 +237,7 @@ class Connection:
         return self._queued_bytes > 0
 
     @property
-    def answers_sync(self) -> bool:
+    def is_asked_for_updates(self) -> bool:
         """Return whether the client is asked, after a sync, for the updates that the server lacks."""
         return self.may_edit
 

@@ -41,16 +41,19 @@ class NamedFrames:
         return newest[1:]
 
     def forget(self, writer: Writer) -> None:
-        """Forget the message of a canvas, because a client has left the canvas."""
+        """Forget the message of a canvas. Call this when a client leaves, so that none stays after the last client."""
         self._newest.pop(writer.prefix, None)
 
 
 class HocuspocusConnection(Connection):
     """The connection of one document on a client's socket.
 
-    Messages of y-protocols get the document's name. The additions of this server to y-protocols become messages of
-    Hocuspocus. A saved message becomes a sync status, the notice about the token becomes a request for a token, and the
-    notice about quotas becomes a stateless message.
+    Messages of y-protocols get the document's name. Messages of Hocuspocus replace the additions of this server to
+    y-protocols:
+
+    - a sync status for each saved document message that the client counts, in place of the count;
+    - a request for a token in place of the notice about the token;
+    - a stateless message in place of the notice about quotas.
     """
 
     def __init__(
@@ -95,8 +98,8 @@ class HocuspocusConnection(Connection):
         return self._socket_sent_bytes()
 
     @property
-    def answers_sync(self) -> bool:
-        """Return True, also for a viewer. A client that is not asked for its updates never counts as synced."""
+    def is_asked_for_updates(self) -> bool:
+        """Return True: a viewer is asked for its updates too, because its client otherwise never counts as synced."""
         return True
 
     def settle_role(self, role: CanvasRole, changes: int) -> bool:

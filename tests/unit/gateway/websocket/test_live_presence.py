@@ -50,7 +50,7 @@ class RecordingSocket:
             return await self.frames.get()
 
 
-class Room:
+class GatewayCanvas:
     """The presence of one canvas, with its connections and a bus that records the published states."""
 
     def __init__(self) -> None:
@@ -77,40 +77,40 @@ class Room:
 
 
 @pytest.fixture
-async def room() -> AsyncIterator[Room]:
-    """Open a room without connections."""
-    room = Room()
-    yield room
-    await room.presence.stop()
+async def canvas() -> AsyncIterator[GatewayCanvas]:
+    """Yield a canvas without connections."""
+    canvas = GatewayCanvas()
+    yield canvas
+    await canvas.presence.stop()
 
 
 KNOWN = awareness.encode([State(ANN, 5, '"old"'), State(BOB, 3, '"bob"')])
 
 
 async def test_returned_client_receives_the_others_and_is_asked_for_a_newer_state(
-    room: Room,
+    canvas: GatewayCanvas,
 ) -> None:
     """The client never receives its own old state. Only a newer state of the client is published. Proves R-AWARE-4."""
-    room.presence.record(KNOWN)
-    async with room.join() as (connection, socket):
-        room.presence.welcome(connection, KNOWN)
-        await room.presence.receive(connection, awareness.encode([State(ANN, 0, '"new"')]))
+    canvas.presence.record(KNOWN)
+    async with canvas.join() as (connection, socket):
+        canvas.presence.welcome(connection, KNOWN)
+        await canvas.presence.receive(connection, awareness.encode([State(ANN, 0, '"new"')]))
         assert await socket.next() == [State(BOB, 3, '"bob"')]
         assert await socket.next() == [State(ANN, 5, "null")]
-        assert room.bus.published == []
-        await room.presence.receive(connection, awareness.encode([State(ANN, 6, '"new"')]))
-        assert room.bus.published == [State(ANN, 6, '"new"')]
+        assert canvas.bus.published == []
+        await canvas.presence.receive(connection, awareness.encode([State(ANN, 6, '"new"')]))
+        assert canvas.bus.published == [State(ANN, 6, '"new"')]
 
 
-async def test_client_without_a_state_receives_all_states_soon(room: Room) -> None:
+async def test_client_without_a_state_receives_all_states_soon(canvas: GatewayCanvas) -> None:
     """A client that shows no state of its own gets the other states too. Proves R-AWARE-2."""
-    async with room.join() as (connection, socket):
-        room.presence.welcome(connection, KNOWN)
+    async with canvas.join() as (connection, socket):
+        canvas.presence.welcome(connection, KNOWN)
         assert {state.client for state in await socket.next()} == {ANN, BOB}
 
 
 async def test_present_clients_are_asked_to_renew_once_for_several_returns(
-    room: Room, monkeypatch: pytest.MonkeyPatch
+    canvas: GatewayCanvas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A first return causes a renewal at once. All returns within the next interval cause one renewal, at its end.
 
@@ -119,40 +119,40 @@ async def test_present_clients_are_asked_to_renew_once_for_several_returns(
     monkeypatch.setattr(module, "RENEWAL_INTERVAL", 0.2)
     monkeypatch.setattr(module, "RETURNS_AT_ONCE", 10)
     loop = asyncio.get_running_loop()
-    async with room.join() as (connection, socket):
-        await room.presence.receive(connection, awareness.encode([State(BOB, 3, '"bob"')]))
-        room.presence.record(awareness.encode([State(50, 0, "{}"), State(ANN, 1, "null")]))
+    async with canvas.join() as (connection, socket):
+        await canvas.presence.receive(connection, awareness.encode([State(BOB, 3, '"bob"')]))
+        canvas.presence.record(awareness.encode([State(50, 0, "{}"), State(ANN, 1, "null")]))
         await asyncio.sleep(0)
         assert socket.frames.empty()
         started = loop.time()
-        room.presence.record(awareness.encode([State(ANN, 2, "{}")]))
+        canvas.presence.record(awareness.encode([State(ANN, 2, "{}")]))
         assert await socket.next() == [State(BOB, 3, "null")]
-        await room.presence.receive(connection, awareness.encode([State(BOB, 4, '"bob"')]))
+        await canvas.presence.receive(connection, awareness.encode([State(BOB, 4, '"bob"')]))
         for clock in (2, 3, 4):
-            room.presence.record(awareness.encode([State(ANN, clock, "null")]))
-            room.presence.record(awareness.encode([State(ANN, clock + 1, "{}")]))
+            canvas.presence.record(awareness.encode([State(ANN, clock, "null")]))
+            canvas.presence.record(awareness.encode([State(ANN, clock + 1, "{}")]))
         assert await socket.next() == [State(BOB, 4, "null")]
         assert loop.time() - started > 0.15
         assert socket.frames.empty()
 
 
-async def test_client_that_toggles_its_state_causes_no_renewal(room: Room) -> None:
-    """A viewer cannot make the whole room send its states again and again. Proves R-AWARE-4."""
-    async with room.join() as (connection, socket):
-        await room.presence.receive(connection, awareness.encode([State(BOB, 3, '"bob"')]))
+async def test_client_that_toggles_its_state_causes_no_renewal(canvas: GatewayCanvas) -> None:
+    """A viewer cannot make all clients of a canvas send their states again and again. Proves R-AWARE-4."""
+    async with canvas.join() as (connection, socket):
+        await canvas.presence.receive(connection, awareness.encode([State(BOB, 3, '"bob"')]))
         for clock in range(1, 40, 2):
-            room.presence.record(awareness.encode([State(ANN, clock, "{}")]))
-            room.presence.record(awareness.encode([State(ANN, clock + 1, "null")]))
+            canvas.presence.record(awareness.encode([State(ANN, clock, "{}")]))
+            canvas.presence.record(awareness.encode([State(ANN, clock + 1, "null")]))
             await asyncio.sleep(0)
         assert socket.frames.empty()
 
 
 async def test_client_that_returns_often_renews_the_others_once_in_the_interval(
-    room: Room, monkeypatch: pytest.MonkeyPatch
+    canvas: GatewayCanvas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Further returns of this client wait, but not those of other clients. A report of the holder is no return.
+    """Further returns of this client wait, but not those of other clients.
 
-    Proves R-AWARE-4.
+    The gateway does not count a return again when the holder reports it too. Proves R-AWARE-4.
     """
     monkeypatch.setattr(module, "RENEWAL_INTERVAL", 0.0)
     monkeypatch.setattr(module, "RENEWAL_INTERVAL_PER_CLIENT", 0.0)
@@ -161,11 +161,11 @@ async def test_client_that_returns_often_renews_the_others_once_in_the_interval(
     loop = asyncio.get_running_loop()
 
     def return_once(client: int, clock: int) -> None:
-        room.presence.record(awareness.encode([State(client, clock, "null")]))
-        room.presence.record(awareness.encode([State(client, clock + 1, "{}")]))
+        canvas.presence.record(awareness.encode([State(client, clock, "null")]))
+        canvas.presence.record(awareness.encode([State(client, clock + 1, "{}")]))
 
-    async with room.join() as (connection, socket):
-        await room.presence.receive(connection, awareness.encode([State(BOB, 3, '"bob"')]))
+    async with canvas.join() as (connection, socket):
+        await canvas.presence.receive(connection, awareness.encode([State(BOB, 3, '"bob"')]))
         started = loop.time()
         return_once(ANN, 1)
         assert await socket.next() == [State(BOB, 3, "null")]
@@ -178,11 +178,11 @@ async def test_client_that_returns_often_renews_the_others_once_in_the_interval(
         assert loop.time() - started < 1
         assert await socket.next() == [State(BOB, 3, "null")]
         assert loop.time() - started >= 0.95
-        async with room.join() as (returned, _):
-            room.presence.record(awareness.encode([State(60, 5, "null")]))
-            await room.presence.receive(returned, awareness.encode([State(60, 5, "{}")]))
-            await room.presence.receive(returned, awareness.encode([State(60, 6, "{}")]))
+        async with canvas.join() as (returned, _):
+            canvas.presence.record(awareness.encode([State(60, 5, "null")]))
+            await canvas.presence.receive(returned, awareness.encode([State(60, 5, "{}")]))
+            await canvas.presence.receive(returned, awareness.encode([State(60, 6, "{}")]))
             assert await socket.next() == [State(BOB, 3, "null")]
-            room.presence.record(awareness.encode([State(60, 6, "{}")]))
+            canvas.presence.record(awareness.encode([State(60, 6, "{}")]))
             await asyncio.sleep(0)
             assert socket.frames.empty()

@@ -41,8 +41,8 @@ class Client:
         return self.received[-1]
 
 
-class Room:
-    """A canvas with two clients, one of which may have a backlog."""
+class GatewayCanvas:
+    """The presence of a canvas with two clients, one of which may have a backlog."""
 
     def __init__(self) -> None:
         self.reader, self.slow = Client(), Client()
@@ -62,56 +62,56 @@ class Room:
 
 
 @pytest.fixture
-async def room(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Room]:
-    """Open a room with an interval of 0.1 s. The Yjs clients 1 and 2 are present."""
+async def canvas(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[GatewayCanvas]:
+    """Yield a canvas with an interval of 0.1 s. The Yjs clients 1 and 2 are present."""
     monkeypatch.setattr(module, "INTERVAL", 0.1)
     monkeypatch.setattr(module, "INTERVAL_PER_CONNECTION", 0.0)
-    room = Room()
-    room.forward(State(1, 0, "{}"), State(2, 0, "{}"))
-    yield room
-    await room.presence.stop()
+    canvas = GatewayCanvas()
+    canvas.forward(State(1, 0, "{}"), State(2, 0, "{}"))
+    yield canvas
+    await canvas.presence.stop()
 
 
-async def test_movements_are_merged_and_the_newest_wins(room: Room) -> None:
+async def test_movements_are_merged_and_the_newest_wins(canvas: GatewayCanvas) -> None:
     """A burst of movements becomes one message with the newest state of each client. Proves R-AWARE-12."""
     for clock in range(1, 50):
-        room.forward(State(1, clock, f'"{clock}"'))
-    room.forward(State(2, 1, '"b"'))
-    room.reader.arrived.clear()
-    assert await room.reader.next() == [State(1, 49, '"49"'), State(2, 1, '"b"')]
-    assert len(room.reader.received) == 2
+        canvas.forward(State(1, clock, f'"{clock}"'))
+    canvas.forward(State(2, 1, '"b"'))
+    canvas.reader.arrived.clear()
+    assert await canvas.reader.next() == [State(1, 49, '"49"'), State(2, 1, '"b"')]
+    assert len(canvas.reader.received) == 2
 
 
-async def test_joins_and_leaves_are_sent_at_once(room: Room) -> None:
+async def test_joins_and_leaves_are_sent_at_once(canvas: GatewayCanvas) -> None:
     """The message of a join or a leave also has the movements that wait. Proves R-AWARE-12."""
-    room.forward(State(1, 1, '"a"'))
-    room.forward(State(3, 0, '"new"'))
-    assert room.reader.received[1:] == [[State(1, 1, '"a"'), State(3, 0, '"new"')]]
-    room.forward(State(3, 0, "null"))
-    assert room.reader.received[-1] == [State(3, 0, "null")]
+    canvas.forward(State(1, 1, '"a"'))
+    canvas.forward(State(3, 0, '"new"'))
+    assert canvas.reader.received[1:] == [[State(1, 1, '"a"'), State(3, 0, '"new"')]]
+    canvas.forward(State(3, 0, "null"))
+    assert canvas.reader.received[-1] == [State(3, 0, "null")]
 
 
-async def test_isolated_movement_is_sent_at_once(room: Room) -> None:
+async def test_isolated_movement_is_sent_at_once(canvas: GatewayCanvas) -> None:
     """A movement after a pause does not wait for the interval. Proves R-AWARE-12."""
-    room.forward(State(1, 1, '"a"'))
-    room.reader.arrived.clear()
-    await room.reader.next()
+    canvas.forward(State(1, 1, '"a"'))
+    canvas.reader.arrived.clear()
+    await canvas.reader.next()
     loop = asyncio.get_running_loop()
     pause = loop.create_future()
     loop.call_later(0.12, pause.set_result, None)
     await pause
-    room.forward(State(1, 2, '"b"'))
-    assert room.reader.received[-1] == [State(1, 2, '"b"')]
+    canvas.forward(State(1, 2, '"b"'))
+    assert canvas.reader.received[-1] == [State(1, 2, '"b"')]
 
 
-async def test_presence_waits_for_a_client_with_a_backlog(room: Room) -> None:
+async def test_presence_waits_for_a_client_with_a_backlog(canvas: GatewayCanvas) -> None:
     """The newest states are sent after the backlog, even without a further movement. Proves R-AWARE-12."""
-    room.slow.has_backlog = True
-    room.slow.arrived.clear()
+    canvas.slow.has_backlog = True
+    canvas.slow.arrived.clear()
     for client in (3, 4):
-        room.forward(State(client, 0, '"old"'))
-    room.forward(State(4, 1, "null"))
-    assert len(room.slow.received) == 1
-    room.slow.has_backlog = False
-    assert await room.slow.next() == [State(3, 0, '"old"'), State(4, 1, "null")]
-    assert len(room.reader.received) == 4
+        canvas.forward(State(client, 0, '"old"'))
+    canvas.forward(State(4, 1, "null"))
+    assert len(canvas.slow.received) == 1
+    canvas.slow.has_backlog = False
+    assert await canvas.slow.next() == [State(3, 0, '"old"'), State(4, 1, "null")]
+    assert len(canvas.reader.received) == 4

@@ -39,7 +39,7 @@ A renewal of many clients' states causes a lot of traffic.
 """
 
 RENEWAL_INTERVAL_PER_RETURN = 10.0
-"""Seconds between two renewals that one client causes by its returns, so that it does not keep the room busy."""
+"""Seconds between two renewals that one client causes by its returns, so that it does not keep the others busy."""
 
 RETURNS_AT_ONCE = 3
 """Returns of one client that cause a renewal at once, because a faulty network often fails several times in a row."""

@@ -192,9 +192,9 @@ async def test_access_follows_global_role_and_membership(
 
 
 async def test_member_is_added_changed_and_removed(client: Client) -> None:
-    """A member is added, gets another role, and is removed; unknown canvases and users are not found.
+    """A member is added, gets another role, and is removed.
 
-    Proves R-STATE-11.
+    Unknown canvases are not found. Users that are not members are not found. Proves R-STATE-11.
     """
     canvas_id, guest = await client.create(), user()
     with pytest.raises(NotFound, match="not a member"):
@@ -337,7 +337,7 @@ async def test_whitelisted_account_must_exist(
 
     if field is None:
         await store(users)
-        # The account was deleted meanwhile. The other limits can still be changed.
+        # The account is deleted now. A whitelist that has it already can still be stored, with the rate limits.
         client.accounts["user-1"] = None
         await store(users)
     else:
@@ -347,20 +347,18 @@ async def test_whitelisted_account_must_exist(
     await store([])
 
 
-async def test_owners_removed_at_the_same_time_leave_one_owner(
+async def test_owners_removed_or_demoted_at_the_same_time_leave_one_owner(
     client: Client, tables: Tables
 ) -> None:
-    """When all owners are removed at the same time, one of them remains. Proves R-STATE-13."""
+    """When all owners are removed or get another role at the same time, one owner remains. Proves R-STATE-13."""
     for _ in range(10):
         canvas_id = await client.create()
         owners = [client.me.user_id, *(user().user_id for _ in range(3))]
         for owner in owners[1:]:
             await client.set_member(canvas_id, owner, CanvasRole.OWNER)
-        leaving = [client.remove_member(canvas_id, owner) for owner in owners[:2]]
-        stepping_down = [
-            client.set_member(canvas_id, owner, CanvasRole.EDITOR) for owner in owners[2:]
-        ]
-        results = await asyncio.gather(*leaving, *stepping_down, return_exceptions=True)
+        removals = [client.remove_member(canvas_id, owner) for owner in owners[:2]]
+        demotions = [client.set_member(canvas_id, owner, CanvasRole.EDITOR) for owner in owners[2:]]
+        results = await asyncio.gather(*removals, *demotions, return_exceptions=True)
         assert [type(result) for result in results if isinstance(result, Exception)] == [Conflict]
         count_owners = "SELECT count(*) FROM canvas_member WHERE canvas_id = $1 AND role = 'owner'"
         assert await tables.fetchval(count_owners, canvas_id) == 1

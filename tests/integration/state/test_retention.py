@@ -1,4 +1,4 @@
-"""Retention: the days that are dropped, and the content that can be read before and after."""
+"""Retention and snapshots: the days that are dropped, the content that stays readable, and the kept snapshots."""
 
 import asyncio
 from collections.abc import Sequence
@@ -144,7 +144,7 @@ async def test_day_without_a_snapshot_is_not_dropped(fresh: FreshTables) -> None
 async def test_edits_do_not_wait_for_a_drop_and_the_drop_is_tried_again(
     fresh: FreshTables, compactor: Compactor
 ) -> None:
-    """A drop that would have to wait for a statement fails at once, and appends are committed. Proves R-STATE-23."""
+    """A drop that cannot get its lock within 50 ms fails, and appends are committed meanwhile. Proves R-STATE-23."""
     canvas_id = await fresh.create()
     pen = Pen(canvas_id, "holder")
     await draw_daily(fresh, pen, days=4)
@@ -207,9 +207,9 @@ async def test_canvas_that_another_replica_compacts_delays_the_drop(
 async def test_kept_snapshots_are_bounded_by_the_journal(
     fresh: FreshTables, workers: Workers
 ) -> None:
-    """A snapshot is kept when the journal before it has the minimum size, and at least the snapshot's size.
+    """The journal since the previous kept snapshot decides whether a snapshot is kept.
 
-    The newest two snapshots are always kept.
+    It must have the minimum size, and at least the size of the snapshot. The newest two snapshots are always kept.
 
     Proves R-STATE-7.
     """
@@ -224,7 +224,7 @@ async def test_kept_snapshots_are_bounded_by_the_journal(
     gaps = [after - before for before, after in zip([0, *kept], kept[:-2], strict=False)]
     assert set(gaps) <= {10, 11}, kept
     assert len(gaps) >= 3, kept
-    # After a large snapshot, the next one is kept only when the journal has grown by the size of the new snapshot.
+    # After a large snapshot, a later one is kept only when the journal has grown by the size of this later one.
     await fresh.journal.append([pen.draw("large", "x" * 20_000)])
     await compactor.compact(canvas_id)
     assert (await snapshots(fresh, canvas_id))[-1] == 41

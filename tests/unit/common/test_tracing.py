@@ -90,7 +90,7 @@ def test_client_span_is_made_within_a_recorded_trace_only() -> None:
 def test_only_failures_of_the_service_have_the_status_error(
     error: SvgxError | asyncio.CancelledError, outcome: str, failed: bool
 ) -> None:
-    """Proves R-OBS-4: the collector's tail sampling keeps each trace with an ERROR."""
+    """Proves R-OBS-4. This is needed because the collector's tail sampling keeps each trace with an ERROR."""
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     with (
@@ -114,9 +114,13 @@ def test_unrecorded_trace_has_one_id_in_all_tasks_and_headers() -> None:
 
     async def read_in_tasks() -> set[str]:
         with TraceOf(()):
-            return {await asyncio.create_task(read()), await asyncio.create_task(read()), headers()}
+            return {
+                await asyncio.create_task(read()),
+                await asyncio.create_task(read()),
+                trace_id_in_headers(),
+            }
 
-    def headers() -> str:
+    def trace_id_in_headers() -> str:
         carrier: dict[str, str] = {}
         propagate.inject(carrier)
         version, trace_id, span_id, flags = carrier["traceparent"].split("-")

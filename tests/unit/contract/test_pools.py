@@ -1,4 +1,4 @@
-"""The pools of operations: cheap and expensive work never share a pool."""
+"""The pools of operations: an operation that is always expensive shares no pool with cheap operations."""
 
 import pytest
 
@@ -49,8 +49,11 @@ def test_operation_uses_the_pool_of_its_cost(operation: Operation, pool: Pool) -
     assert operation.pool is pool
 
 
-def test_heavy_and_password_operations_share_no_pool_with_others() -> None:
-    """Proves R-RESIL-2: operations of the heavy class, or with a required `password`, use no quick pool."""
+def test_heavy_and_password_operations_use_the_heavy_or_password_pool() -> None:
+    """An operation of the heavy class, or with a required `password`, uses the heavy or the password pool.
+
+    Proves R-RESIL-2.
+    """
     for operation in OPERATIONS:
         fields = operation.request.model_fields
         expensive = operation.rate is RateClass.HEAVY or (
@@ -60,5 +63,5 @@ def test_heavy_and_password_operations_share_no_pool_with_others() -> None:
 
 
 def test_refresh_and_log_in_have_different_rate_limits() -> None:
-    """Proves R-RESIL-2: log-ins from an address do not use up the refreshes of the users behind that address."""
+    """Proves R-LIMIT-1: log-ins from an address do not use up the refreshes of the users behind that address."""
     assert auth.REFRESH.rate is not auth.LOGIN.rate

@@ -127,7 +127,7 @@ async def test_killed_replica_is_silent_until_another_one_has_started(bus: FakeB
 
 
 async def test_stopped_replica_is_forgotten_at_once(bus: FakeBus) -> None:
-    """A replica that stops regularly announces its end. Proves R-OBS-3."""
+    """A replica announces its end after its drain. Proves R-OBS-3."""
     watch = await watch_of(bus)
     await bus.leave("a")
     await watch.look()
@@ -169,7 +169,10 @@ async def test_silent_replica_is_forgotten_after_a_while(
     ],
 )
 async def test_answer_with_an_unsafe_name_is_ignored(bus: FakeBus, name: str, replica: str) -> None:
-    """A compromised service cannot choose a subject of the gateway, such as that of a drain. Proves R-BUS-11."""
+    """A compromised service cannot choose the subject to which the gateway publishes, such as that of a drain order.
+
+    Proves R-BUS-11.
+    """
     watch = await watch_of(bus)
     await watch._note_answer(cast(Msg, FakeMessage(replica, name)))
     await watch.look()

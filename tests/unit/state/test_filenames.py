@@ -56,9 +56,9 @@ from svgx_state.exports import filename
     ],
 )
 def test_filename_keeps_the_name_as_far_as_file_systems_allow(name: str, expected: str) -> None:
-    """Letters of all scripts and emoji stay; reserved and invisible characters are replaced or removed.
+    """Letters of all scripts and emoji stay, with the joiners inside them.
 
-    Proves R-STATE-17.
+    Reserved characters and controls become hyphens. Other invisible characters are removed. Proves R-STATE-17.
     """
     assert filename(name, "svg") == f"{expected}.svg"
 

@@ -9,13 +9,13 @@ from svgx_canvas.svg_reader import pictures_of
 from svgx_canvas.tree import TEXT, Canvas, Element
 
 MAX_TEXT = 1000
-"""Characters of a text in a difference. A longer text is cut."""
+"""Largest number of characters of a text in a difference. A longer text is cut."""
 
 MAX_ATTRIBUTES = 50
-"""The most changed attributes that a difference shows of one element. Further changed attributes are only counted."""
+"""Largest number of changed attributes that are shown for one element or the canvas. Further ones are only counted."""
 
 MAX_PAGE = 1024 * 1024
-"""Characters after which a page ends."""
+"""Largest number of characters of the changes on a page. A larger change has a page of its own."""
 
 _Change = dict[str, object]
 
@@ -103,7 +103,7 @@ def _item(identifier: str, kind: str, old: Element | None, new: Element | None) 
 
 
 def _fields(element: Element | None) -> dict[str, str]:
-    """Return the texts of an element besides its attributes. Only character data has a `text`."""
+    """Return the fields of an element by name, without its attributes. Only character data has the field `text`."""
     if element is None:
         return {}
     fields = {"tag": element.tag, "parent": element.parent, "order": element.order}

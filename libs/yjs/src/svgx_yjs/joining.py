@@ -10,8 +10,9 @@ from svgx_yjs.parts import Part, Run
 def join_first(parts: Iterable[Part], limit: int) -> tuple[bytes, int]:
     """Join as many of the first parts as possible into one update. Return the update, and the number of parts in it.
 
-    There must be a part. A document can integrate each part after the parts before it. The update has at most `limit`
-    bytes, or one part. It ends before a part that cannot be joined, or that repeats structs of a part before it.
+    `parts` must not be empty. A document must be able to integrate each part that can be joined after the parts before
+    it. The update has at most `limit` bytes, or one part. It ends before a part that cannot be joined, or that repeats
+    structs of a part before it.
     """
     joint = _Joint()
     size = count = 0

@@ -16,14 +16,14 @@ from svgx_common.http.protocol import LimitedHttp
 
 @dataclass(frozen=True, slots=True)
 class RawResponse:
-    """A response as it arrived."""
+    """A response. Header names and values are in lower case. Of repeated headers, only the last is kept."""
 
     status: int
     headers: dict[str, str]
     body: bytes
 
     def problem(self) -> dict[str, Any]:
-        """Return the problem document. Fail when the response has another media type or status."""
+        """Return the problem document. Fail if the media type is another, or its `status` is not the response's."""
         assert self.headers["content-type"] == "application/problem+json"
         problem: dict[str, Any] = json.loads(self.body)
         assert problem["status"] == self.status

@@ -65,7 +65,7 @@ def bus() -> FakeBus:
     return FakeBus()
 
 
-async def test_role_change_during_the_join_takes_effect(bus: FakeBus) -> None:
+async def test_role_change_between_lookup_and_join_takes_effect(bus: FakeBus) -> None:
     """A role that changes between its first lookup and the join is looked up again. Proves R-ACCESS-6."""
     roles = CanvasRoles(cast(Bus, bus))
     canvases = LiveCanvases(cast(Bus, bus), roles)
@@ -147,7 +147,7 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize("cancelled_after", ["the start", "the canvas has started"])
+@pytest.mark.parametrize("cancelled_after", ["the start has begun", "the canvas has started"])
 async def test_cancelled_join_leaves_no_canvas(bus: FakeBus, cancelled_after: str) -> None:
     """A client that disconnects while its canvas starts leaves neither a canvas nor its tasks. Proves R-FAIL-22."""
     canvases = LiveCanvases(cast(Bus, bus), CanvasRoles(cast(Bus, bus)))

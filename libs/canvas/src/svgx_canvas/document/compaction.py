@@ -13,8 +13,10 @@ OUTLINED_BYTES = 64 * 1024
 """The smallest snapshot with an outline. A smaller one is checked in milliseconds."""
 
 OUTLINED_STRUCTS = 1_200_000
-"""The most structs of a snapshot with an outline. Making an outline takes about 10 s for a million structs, and a
-compaction has 30 s."""
+"""The most structs of the merged updates of a snapshot with an outline, counted before pycrdt unites or removes any.
+
+Making an outline takes about 10 s for a million structs, and a compaction has 30 s.
+"""
 
 
 class Snapshot(NamedTuple):
@@ -51,8 +53,9 @@ def state(
 ) -> bytes:
     """Return one update with everything in `updates` that can be integrated.
 
-    `outline` is the outline of the first update, or empty. Updates that cannot be integrated are left out, and `report`
-    gets each of them. Raises `SvgRefused` if pycrdt fails on too many of them.
+    `outline` is the outline of the first update, or empty. Updates that cannot be integrated are left out: `report` is
+    called once for each unreadable update, and once for each piece of a pending update, with the reason. Raises
+    `SvgRefused` if pycrdt fails on too many updates.
     """
     document = _load(updates, outline)
     for _ in range(document.left_out):

@@ -10,8 +10,8 @@ The document has two root maps. `canvas` has the attributes of the root svg elem
 Each map in `elements` may be a Y.Map or a plain object. In place of each string there may be a Y.Text.
 
 A client can write anything, so reading never fails on content. An element is left out if its `tag` is not a string, or
-if its `parent` is neither a string nor null. A number as an attribute or as `text` becomes the string that JavaScript
-makes of it. Every other value of a wrong type counts as absent.
+if its `parent` is neither a string nor null. A finite number as an attribute or as `text` becomes the string that
+JavaScript makes of it. Every other value of a wrong type counts as absent.
 """
 
 import math
@@ -182,7 +182,7 @@ def _is_number(value: object) -> TypeGuard[float]:
 def _strings(
     content: Map[object] | Mapping[str, object], tag: str, report: ReportLeftOut
 ) -> dict[str, str]:
-    """Return the strings and numbers of a map as strings. Other values except null are reported."""
+    """Return the strings and finite numbers of a map as strings. Other values except null are reported."""
     strings: dict[str, str] = {}
     # Sort the names, so that equal content makes equal files: the order of a pycrdt map differs from run to run.
     for name in sorted(content.keys()):

@@ -54,7 +54,7 @@ def _refusal(address: str, error: Exception) -> Finding:
         case AuthenticationError():
             detail, fix = "refuses the user or the password", "Correct them in REDIS_URL."
         case NoPermissionError():
-            detail = "refuses the user its commands"
+            detail = "does not allow the user to set the key svgx:health"
             fix = "Allow the user of REDIS_URL all commands on the keys svgx:* (ACL SETUSER)."
         case ReadOnlyError():
             detail, fix = "is a read-only replica", "Name the primary in REDIS_URL."

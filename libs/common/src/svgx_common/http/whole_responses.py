@@ -11,7 +11,7 @@ _CONTROLS = bytes({*range(0x20), 0x7F} - {0x09})
 """The bytes that no header value may have (RFC 9110, 5.5)."""
 
 _NOT_IN_NAMES = bytes({*range(0x21), *range(0x7F, 0x100), *b'()<>@,;:\\[]={}"', *range(0x41, 0x5B)})
-"""The bytes that the names of our headers do not have: separators, and also capital letters."""
+"""Bytes that the names of our headers lack: controls, separators, capital letters, and bytes from 0x7F on."""
 
 _HOP_BY_HOP = (b"connection", b"transfer-encoding")
 _WITHOUT_BODY = (204, 304)
@@ -45,14 +45,14 @@ class WholeResponse:
         self._head = None
         if message["type"] == "http.response.body" and not message.get("more_body", False):
             body: bytes = message.get("body", b"")
-            content = self._encode(head, body)
-            if content is not None:
-                self._finish(content, body)
+            encoded_head = self._encode_head(head, body)
+            if encoded_head is not None:
+                self._finish(encoded_head, body)
                 return
         await self._cycle.send(head)  # type: ignore[arg-type]
         await self._cycle.send(message)  # type: ignore[arg-type]
 
-    def _encode(self, head: Message, body: bytes) -> bytes | None:
+    def _encode_head(self, head: Message, body: bytes) -> bytes | None:
         """Return the bytes of the head, or None if uvicorn has to send the response."""
         cycle, status = self._cycle, head["status"]
         if cycle.flow.write_paused or cycle.disconnected or cycle.access_log:

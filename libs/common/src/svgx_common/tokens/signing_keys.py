@@ -23,7 +23,7 @@ AnyKey = OctKey | OKPKey | ECKey | RSAKey
 
 
 class UnknownKey(Unauthenticated):
-    """The access token names a key that is not known."""
+    """The access token names a key that is not known, or it names no key and there is no secret."""
 
 
 @dataclass(frozen=True, slots=True)

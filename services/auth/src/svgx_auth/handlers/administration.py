@@ -1,4 +1,4 @@
-"""The operations for admins (accounts and the audit log), and two for other services.
+"""Operations for admins (the audit log, and accounts except erasure and sessions), and two for other services.
 
 The two are `FIND_ACCOUNTS` and `RECORD_AUDIT`.
 The gateway checks that the caller of an operation for admins is an admin.

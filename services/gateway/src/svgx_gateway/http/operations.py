@@ -50,7 +50,7 @@ _UNQUOTED = "!#$&+-.^_`|~"
 """The characters besides letters and digits that RFC 8187 does not encode."""
 
 _FALLBACK_STEM = "canvas"
-"""The ASCII name of a download, when no part of its full name can be written in ASCII letters or digits."""
+"""The stem of a download's ASCII name, if no part of its full stem can be written in ASCII letters or digits."""
 
 _LATIN_LETTERS = str.maketrans(
     {"ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O"}
@@ -92,7 +92,10 @@ def operation_routes(
     middleware: Sequence[Middleware],
     bodies: Bodies,
 ) -> list[Route]:
-    """Return one route for each operation with an HTTP form. Large responses pass through `middleware`."""
+    """Return one route for each operation with an HTTP form.
+
+    Responses of `COMPRESSED_BYTES` and more pass through `middleware`.
+    """
     compressing: ASGIApp = _send_response
     for each, args, kwargs in reversed(middleware):
         compressing = each(compressing, *args, **kwargs)
@@ -271,8 +274,8 @@ class OperationEndpoint:
 def content_disposition(filename: str) -> str:
     """Return the header value for a download (RFC 6266): an ASCII name for old clients, and the full name.
 
-    The ASCII name has letters, digits and hyphens only, because clients read quotes, backslashes and percent signs
-    differently.
+    The ASCII name has letters, digits and hyphens only, besides the dot before its extension. Clients read quotes,
+    backslashes and percent signs differently.
     """
     stem, _, extension = filename.rpartition(".")
     parts = unicodedata.normalize("NFKD", stem.translate(_LATIN_LETTERS))

@@ -51,7 +51,7 @@ class Authenticator:
     async def authenticate_request(self, request: HTTPConnection) -> Identity:
         """Authenticate the token in the header `Authorization` or `X-API-Key`, and the link in `X-Share-Link`.
 
-        Raises `Unauthenticated` without a token and a link, and the errors of `authenticate_token`.
+        Raises `Unauthenticated` with neither a token nor a link, and the errors of `authenticate_token`.
         """
         token, link = header_token(request.scope), header_link(request.scope)
         if not token and not link:
@@ -79,8 +79,9 @@ class Authenticator:
     async def authenticate_token(self, token: str, connection: HTTPConnection) -> Identity:
         """Return the identity of an access token, API key or share link that came over `connection`.
 
-        Raises `Unauthenticated` for a text that is not valid, and `Unavailable` while the revocations are unknown. When
-        a service has to be asked, also raises `TooManyRequests` and the errors of the call.
+        Raises `Unauthenticated` for a text that is not valid. Raises `Unavailable` for an access token or API key while
+        the revocations are unknown. When a service has to be asked, also raises `TooManyRequests` and the errors of the
+        call.
         """
         if token.startswith(LINK_PREFIX):
             return _visitor(await self._find_link(token, connection))

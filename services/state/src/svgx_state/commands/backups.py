@@ -71,7 +71,7 @@ def backup(arguments: Sequence[str]) -> None:
     async def work(backups: Backups) -> None:
         request = CreateBackupRequest.model_validate(chosen)
         begun = await backups.catalogue.request_backup(request, AUTHOR)
-        record = await _finish(backups, begun.id, _backup_of(backups, begun.id))
+        record = await _finish(backups, begun.id, _backup_once_ended(backups, begun.id))
         if record.status is BackupStatus.COMPLETE and verify_it:
             record = await _verify(backups, record.id)
         _report(
@@ -100,7 +100,7 @@ def verify(arguments: Sequence[str]) -> None:
 def restore(arguments: Sequence[str]) -> None:
     """Restore a backup or one of its canvases. End with status 1 unless all is restored."""
     parser = argparse.ArgumentParser(
-        "svgx-state restore", description="Restore a backup from BACKUP_URL, after a verification."
+        "svgx-state restore", description="Verify a backup at BACKUP_URL, and then restore it."
     )
     parser.add_argument("backup_id", help="the id of the backup, or `latest`")
     parser.add_argument("--canvas-id", help="restore one canvas")
@@ -110,16 +110,16 @@ def restore(arguments: Sequence[str]) -> None:
         await backups.adoption.adopt_all()
         request = RestoreRequest(backup_id=chosen.backup_id, canvas_id=chosen.canvas_id)
         begun = await backups.catalogue.request_restore(request, AUTHOR)
-        record = await _finish(backups, begun.id, _restore_of(backups, begun.id))
+        record = await _finish(backups, begun.id, _restore_once_ended(backups, begun.id))
         _report(record, succeeded=record.status is RestoreStatus.COMPLETE)
 
     _run("restore", work)
 
 
 def list_backups(arguments: Sequence[str]) -> None:
-    """List all backups, the newest first, each as one line of JSON."""
+    """List the records of all backups, the newest first, each as one line of JSON."""
     argparse.ArgumentParser(
-        "svgx-state backups", description="List the backups at BACKUP_URL, the newest first."
+        "svgx-state backups", description="List the records of all backups, the newest first."
     ).parse_args(arguments)
 
     async def work(backups: Backups) -> None:
@@ -138,7 +138,7 @@ def list_backups(arguments: Sequence[str]) -> None:
 
 async def _verify(backups: Backups, backup_id: str) -> Backup:
     requested = await backups.catalogue.request_verification(backup_id)
-    return await _finish(backups, requested.id, _verification_of(backups, requested.id))
+    return await _finish(backups, requested.id, _backup_once_verified(backups, requested.id))
 
 
 async def _finish(
@@ -155,7 +155,9 @@ async def _finish(
         await asyncio.sleep(POLL_SECONDS)
 
 
-def _backup_of(backups: Backups, backup_id: str) -> Callable[[], Awaitable[Backup | None]]:
+def _backup_once_ended(backups: Backups, backup_id: str) -> Callable[[], Awaitable[Backup | None]]:
+    """Return a function that returns the backup after it has ended, and None before."""
+
     async def ended() -> Backup | None:
         record = await backups.catalogue.get(backup_id)
         return None if record.status is BackupStatus.RUNNING else record
@@ -163,7 +165,11 @@ def _backup_of(backups: Backups, backup_id: str) -> Callable[[], Awaitable[Backu
     return ended
 
 
-def _verification_of(backups: Backups, backup_id: str) -> Callable[[], Awaitable[Backup | None]]:
+def _backup_once_verified(
+    backups: Backups, backup_id: str
+) -> Callable[[], Awaitable[Backup | None]]:
+    """Return a function that returns the backup after its verification has ended, and None before."""
+
     async def ended() -> Backup | None:
         record = await backups.catalogue.get(backup_id)
         running = record.verification is None or (
@@ -174,7 +180,11 @@ def _verification_of(backups: Backups, backup_id: str) -> Callable[[], Awaitable
     return ended
 
 
-def _restore_of(backups: Backups, restore_id: str) -> Callable[[], Awaitable[Restore | None]]:
+def _restore_once_ended(
+    backups: Backups, restore_id: str
+) -> Callable[[], Awaitable[Restore | None]]:
+    """Return a function that returns the restore after it has ended, and None before."""
+
     async def ended() -> Restore | None:
         record = await backups.catalogue.get_restore(restore_id)
         return None if record.status is RestoreStatus.RUNNING else record

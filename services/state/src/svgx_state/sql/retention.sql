@@ -43,5 +43,6 @@ WHERE s.through_at < $1 AND EXISTS (
 )
 
 -- name: drop_writers_before
--- Delete the earlier writers of canvases that append_entries does not search for any more. $1 is the present time.
+-- Delete the rows of writers that another writer replaced more than two days ago. $1 is the present time. The rows are
+-- not needed, because append_entries recognises a repeated entry for one day only.
 DELETE FROM journal_writer WHERE at < $1::timestamptz - interval '2 days'

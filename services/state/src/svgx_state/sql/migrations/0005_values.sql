@@ -17,7 +17,8 @@ CREATE TABLE stored_value (
 
 CREATE INDEX stored_value_end ON stored_value (expires_at) WHERE expires_at IS NOT NULL;
 
--- Stores a value. `outcome` is ok, stale, type, keys or bytes; `detail` is the stored version or type of a refusal.
+-- Stores a value. `outcome` is ok, stale, type, keys or bytes. With stale, `detail` is the stored value's version. With
+-- type, it is the stored value's type.
 --
 -- The writes of one account wait for each other, so its limits hold. A version is the time in microseconds, or one more
 -- than the version before: therefore a version is not used again after the key was deleted, has expired, or was

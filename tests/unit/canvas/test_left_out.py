@@ -125,6 +125,13 @@ _RECT = {"tag": "rect", "attrs": {"width": "1"}}
         ),
         ({"e": {"tag": "rect", "parent": 7}}, Limits(), {("rect", "type"): 1}),
         (
+            {"e": {"tag": "rect", "order": 7}, "f": {"tag": "rect", "order": {}}, "g": _RECT},
+            Limits(),
+            {("rect.order", "type"): 2},
+        ),
+        ({"e": {"tag": "#text", "order": [1]}}, Limits(), {("#text.order", "type"): 1}),
+        ({"e": {"tag": "rect", "order": None}}, Limits(), {}),
+        (
             {"t": {"tag": "text"}, "c": {"tag": "#text", "parent": "t", "text": ["a"]}},
             Limits(),
             {("#text", "type"): 1},

@@ -147,7 +147,10 @@ def _element(identifier: str, content: object, report: ReportLeftOut) -> Element
     if tag is None or parent is None:
         report(tag or "elements", WRONG_TYPE)
         return None
-    order = sort_key(_string(fields.get("order")))
+    stored_order = fields.get("order")
+    if stored_order is not None and _string(stored_order) is None:
+        report(f"{tag}.order", WRONG_TYPE)
+    order = sort_key(_string(stored_order))
     if tag == TEXT:
         text = fields.get("text", "")
         text = number_text(text) if _is_number(text) else _string(text)

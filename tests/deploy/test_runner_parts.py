@@ -1,17 +1,20 @@
 """The parts of the chart runner that follow rules of Kubernetes."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
 
+from tests.deploy.objects import Object
 from tests.deploy.runner import environment
 from tests.deploy.runner.environment import ConfigurationError
+from tests.deploy.runner.pod import Pod
 from tests.deploy.runner.rendered import Rendered
 from tests.deploy.runner.substitution import Substitution
-from tests.deploy.runner.workload import rounded
+from tests.deploy.runner.workload import Workload, rounded
 
 SUBSTITUTION = Substitution(
     {"/tmp": Path("/pods/x/tmp"), "/etc/nats": Path("/pods/x/config")},
@@ -132,3 +135,48 @@ def test_percentages_of_replicas_are_rounded(
     """`maxSurge` is rounded up, and `maxUnavailable` down."""
     assert rounded(value, replicas, math.ceil) == surge
     assert rounded(value, replicas, math.floor) == unavailable
+
+
+class FakePod:
+    """A pod that is ready at once, and ends at once when it is deleted."""
+
+    def __init__(self, name: str, deleted: list[str]) -> None:
+        self.name = name
+        self.ready = True
+        self.gone = False
+        self._deleted = deleted
+
+    def delete(self) -> None:
+        self._deleted.append(self.name)
+        self.gone = True
+
+    async def wait_gone(self) -> None:
+        assert self.gone
+
+
+class FakeCluster:
+    """A cluster that records the names of deleted pods."""
+
+    def __init__(self) -> None:
+        self.changes = 0
+        self.deleted: list[str] = []
+
+    async def create_pod(self, pod: Object) -> Pod:
+        return cast(Pod, FakePod(pod["metadata"]["name"], self.deleted))
+
+    async def until(self, condition: Callable[[], bool], purpose: str) -> None:
+        assert condition(), purpose
+
+
+async def test_stateful_set_is_restarted_from_the_highest_number_each_time() -> None:
+    """A StatefulSet replaces the pod with the highest number first, also in its second restart."""
+    cluster = FakeCluster()
+    spec = {"replicas": 3, "serviceName": "nats", "template": {"metadata": {}, "spec": {}}}
+    metadata = {"name": "nats", "namespace": "svgx"}
+    workload = Workload(cluster, {"kind": "StatefulSet", "metadata": metadata, "spec": spec})
+    await workload.start()
+    for _ in range(2):
+        cluster.deleted.clear()
+        await workload.restart()
+        assert cluster.deleted == ["nats-2", "nats-1", "nats-0"]
+        assert sorted(pod.name for pod in workload.pods) == ["nats-0", "nats-1", "nats-2"]

@@ -103,7 +103,10 @@ class Cluster:
         return created
 
     async def until(self, condition: Callable[[], bool], purpose: str) -> None:
-        """Wait until the condition is true. Check it after each change of a pod. Raise `TimeoutError` after 120 s."""
+        """Wait until the condition is true. Check it at once, and after each change of any pod.
+
+        Raise `TimeoutError` after 120 s.
+        """
         try:
             async with asyncio.timeout(_TIMEOUT):
                 while not condition():

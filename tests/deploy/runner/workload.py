@@ -1,4 +1,7 @@
-"""The controllers of Deployments and StatefulSets: they start pods, and replace them by the rendered settings."""
+"""The controllers of Deployments and StatefulSets.
+
+They start pods, and replace pods as the rendered objects specify.
+"""
 
 import copy
 import math
@@ -19,7 +22,7 @@ class Cluster(Protocol):
         """Start a pod."""
 
     async def until(self, condition: Callable[[], bool], purpose: str) -> None:
-        """Wait until a change of any pod makes the condition true."""
+        """Wait until the condition is true. Check it at once, and after each change of any pod."""
 
 
 class Workload:
@@ -54,17 +57,21 @@ class Workload:
     async def _replace(self, old: list[Pod]) -> None:
         strategy = self._spec.get("strategy", {})
         if self.kind == "StatefulSet":
-            # RollingUpdate, the default: from the highest number, one after the other.
-            for number, pod in reversed(list(enumerate(old))):
-                await self._remove(pod)
-                self.pods.append(await self._create(self._name(number)))
-                await self._until(lambda: self.pods[-1].ready, f"has a new pod {number}")
+            # RollingUpdate, the default: replace the pod with the highest number first, and one pod at a time.
+            for number in reversed(range(len(old))):
+                await self._replace_one(number)
         elif strategy.get("type") == "Recreate":
             for pod in old:
                 await self._remove(pod)
             await self.start()
         else:
             await self._roll(old, strategy["rollingUpdate"])
+
+    async def _replace_one(self, number: int) -> None:
+        """Replace the pod with this number in a StatefulSet. `pods` stays in the order of numbers."""
+        await self._remove(self.pods[number])
+        self.pods.insert(number, await self._create(self._name(number)))
+        await self._until(lambda: self.pods[number].ready, f"has a new pod {number}")
 
     async def _remove(self, pod: Pod) -> None:
         pod.delete()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from svgx_common.contract.errors import Conflict
+from svgx_common.contract.errors import Conflict, Unavailable
 from svgx_common.contract.storage.backups import BackupStatus
 from svgx_common.health import Health
 from svgx_devstack import DevStack
@@ -21,6 +21,8 @@ from svgx_devstack.ports import choose
 from svgx_state.backups import creation, runner, tasks
 from svgx_state.backups.adoption import Adoption
 from svgx_state.backups.format.manifest import NAME
+from svgx_state.commands import backups as commands
+from svgx_state.settings import StateSettings
 from tests.integration.state.drawing import Pen
 from tests.integration.state.service import Client, replica
 from tests.integration.state.vault import (
@@ -311,3 +313,23 @@ async def test_commands_back_up_and_restore_without_a_replica(site: Site) -> Non
         status, (restored,) = await _command(site, "restore", str(made["id"]))
         assert (status, restored["status"], restored["backup_id"]) == (0, "complete", made["id"])
         assert await tables.fetchval("SELECT revision FROM canvas WHERE id = $1", canvas_id) == 1
+
+
+@pytest.mark.parametrize("server", ["NATS", "PostgreSQL"])
+async def test_command_names_the_server_that_does_not_answer_in_time(
+    site: Site, monkeypatch: pytest.MonkeyPatch, server: str
+) -> None:
+    """A command does not wait without end for NATS or PostgreSQL. Proves R-BACKUP-9."""
+    monkeypatch.setattr(commands, "CONNECT_SECONDS", 1.0)
+    urls = {"nats_url": site.backing.nats_url("state"), "postgres_url": site.url}
+    if server == "NATS":
+        urls["nats_url"] = f"nats://127.0.0.1:{choose()}"
+    else:
+        urls["postgres_url"] = f"postgresql://state:state@127.0.0.1:{choose()}/svgx"
+    settings = StateSettings.model_validate(
+        {**urls, "redis_url": site.backing.redis_url, "backup_url": f"file://{site.vault.folder}"}
+    )
+    async with asyncio.timeout(20):
+        with pytest.raises(Unavailable, match=f"{server} was not ready within 1 s"):
+            async with commands._open(settings):
+                pass

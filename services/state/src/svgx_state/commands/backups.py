@@ -9,7 +9,7 @@ import asyncio
 import secrets
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -44,7 +44,7 @@ AUTHOR = "svgx-state"
 """The author of the records and the edits that a command makes."""
 
 CONNECT_SECONDS = 60.0
-"""Seconds to wait for NATS and PostgreSQL."""
+"""Seconds to wait for NATS, and then for PostgreSQL and its migrations. After this time, the command fails."""
 
 POLL_SECONDS = 1.0
 """Seconds between two checks of whether a replica of the service has finished the work."""
@@ -209,34 +209,43 @@ def _report(record: BaseModel, *, succeeded: bool) -> None:
 async def _open(settings: StateSettings) -> AsyncIterator[Backups]:
     replica_id = secrets.token_hex(6)
     version = build_of("state").version
-    async with asyncio.timeout(CONNECT_SECONDS):
-        bus = await Bus.connect(
-            settings.nats_url, "state", replica_id, seed=settings.nats_nkey_seed.get_secret_value()
+    seed = settings.nats_nkey_seed.get_secret_value()
+    async with AsyncExitStack() as stack:
+        async with _limited("NATS"):
+            bus = await Bus.connect(settings.nats_url, "state", replica_id, seed=seed)
+        stack.push_async_callback(bus.close)
+        connecting = postgres.connect(
+            settings.postgres_url, schema="state", package="svgx_state", pool_size=_CONNECTIONS
         )
+        async with _limited("PostgreSQL"):
+            database = await stack.enter_async_context(connecting)
+        memory_bytes = settings.worker_memory_mb * 1024 * 1024
+        workers = await stack.enter_async_context(
+            Workers(1, memory_bytes, settings.worker_timeout_seconds)
+        )
+        runtime = Runtime(
+            settings,
+            bus,
+            Responder(bus, version),
+            Health("state", replica_id, version),
+            replica_id,
+            version,
+        )
+        journal = Journal(database, lambda *_: None)
+        backups = build_backups(runtime, database, journal, workers)
+        if backups is None:
+            raise WrongSetting("BACKUP_URL", "is not set")
+        yield backups
+
+
+@asynccontextmanager
+async def _limited(server: str) -> AsyncIterator[None]:
+    """Raise `Unavailable` when the block, which connects to the server, takes more than `CONNECT_SECONDS`."""
     try:
-        async with (
-            postgres.connect(
-                settings.postgres_url, schema="state", package="svgx_state", pool_size=_CONNECTIONS
-            ) as database,
-            Workers(
-                1, settings.worker_memory_mb * 1024 * 1024, settings.worker_timeout_seconds
-            ) as workers,
-        ):
-            runtime = Runtime(
-                settings,
-                bus,
-                Responder(bus, version),
-                Health("state", replica_id, version),
-                replica_id,
-                version,
-            )
-            journal = Journal(database, lambda *_: None)
-            backups = build_backups(runtime, database, journal, workers)
-            if backups is None:
-                raise WrongSetting("BACKUP_URL", "is not set")
-            yield backups
-    finally:
-        await bus.close()
+        async with asyncio.timeout(CONNECT_SECONDS):
+            yield
+    except TimeoutError:
+        raise Unavailable(f"{server} was not ready within {CONNECT_SECONDS:.0f} s") from None
 
 
 def _run(command: str, work: Callable[[Backups], Coroutine[Any, Any, None]]) -> None:

@@ -6,12 +6,16 @@ import asyncpg
 import pytest
 from prometheus_client import REGISTRY
 
+from svgx_canvas import SvgRefused
+from svgx_canvas.document.shared_document import MAX_PENDING_BYTES, PIECE_OVERHEAD
 from svgx_common.contract.state import Entry
 from svgx_devstack import DevStack
 from svgx_state.journal.checksums import checksum, is_sound
 from svgx_state.snapshots import Compactor
 from tests.integration.state.drawing import Pen, elements
 from tests.integration.state.fresh_tables import FreshTables
+from tests.unit.yjs.updates import ANY, NULL, update
+from tests.unit.yjs.updates import after as item_after
 
 DAMAGE = {
     "a flipped bit": "set_byte(update, 3, get_byte(update, 3) # 1)",
@@ -187,6 +191,26 @@ async def test_update_that_is_no_yjs_update_is_quarantined_by_compaction(
     content = await fresh.journal.load(canvas.id)
     assert content.revision == 15
     assert elements(content.updates) == {**canvas.content(), "later": "x"}
+
+
+async def test_waiting_updates_beyond_the_limit_stay_in_the_journal(
+    fresh: FreshTables, canvas: Canvas, compactor: Compactor
+) -> None:
+    """A compaction stores no snapshot when the waiting updates do not fit into memory. Proves R-STATE-6.
+
+    Only a row that cannot be read is moved to the quarantine.
+    """
+    count = MAX_PENDING_BYTES // PIECE_OVERHEAD
+    waiting = update(*((1000 + each, 0, [item_after(ANY, NULL, (5, 0))]) for each in range(count)))
+    contents = (waiting, b"no update")
+    await fresh.journal.append(
+        [Entry(canvas.id, "any", number, (), each) for number, each in enumerate(contents)]
+    )
+    with pytest.raises(SvgRefused, match="wait"):
+        await compactor.compact(canvas.id)
+    assert await quarantine(fresh) == [("entry", 14, "it is not a Yjs update")]
+    assert await fresh.tables.fetchval("SELECT max(through_revision) FROM snapshot") == 8
+    assert (await fresh.journal.load(canvas.id)).updates[-1] == waiting
 
 
 @pytest.mark.parametrize(

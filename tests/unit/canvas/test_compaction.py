@@ -5,9 +5,11 @@ import random
 import pytest
 from pycrdt import Doc, Map, merge_updates
 
-from svgx_canvas import Snapshot, SvgRefused, compact
+from svgx_canvas import Snapshot, SvgRefused, compact, state
+from svgx_canvas.document import shared_document
 from svgx_yjs.lib0 import encode_text, encode_uint
 from tests.unit.canvas.histories import Document, content, history
+from tests.unit.yjs.updates import ANY, NULL, after, update
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -104,3 +106,19 @@ def test_updates_in_any_order_are_kept() -> None:
     assert content(compact(None, [second, third, first]).update) == {"a": 27, "b": 1}
     state = compact(compact(compact(None, [second]), [third]), [first])
     assert content(state.update) == {"a": 27, "b": 1}
+
+
+def test_waiting_updates_beyond_the_limit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A snapshot without the waiting updates that did not fit into memory is not made. Proves R-STATE-6."""
+    waiting = [update((client, 0, [after(ANY, NULL, (5, 0))])) for client in range(100, 110)]
+    piece_bytes = len(waiting[0]) + shared_document.PIECE_OVERHEAD
+    monkeypatch.setattr(shared_document, "MAX_PENDING_BYTES", 10 * piece_bytes)
+    snapshot = compact(None, waiting)
+    monkeypatch.setattr(shared_document, "MAX_PENDING_BYTES", 9 * piece_bytes)
+    for earlier, updates in ((None, waiting), (snapshot, [])):
+        with pytest.raises(SvgRefused) as refused:
+            compact(earlier, updates)
+        assert (refused.value.code, refused.value.field) == ("too_large", "pending")
+    reported: list[tuple[str, str]] = []
+    state(waiting, report=lambda *each: reported.append(each))
+    assert reported == [("update", "waits for a missing update")] * 10

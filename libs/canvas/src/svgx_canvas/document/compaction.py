@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from svgx_canvas.document.element_tree import ReportLeftOut
 from svgx_canvas.document.outline import make_outline
-from svgx_canvas.document.shared_document import Fault, SharedDocument, merge
+from svgx_canvas.document.shared_document import MAX_PENDING_BYTES, Fault, SharedDocument, merge
 from svgx_canvas.limits import SvgRefused
 from svgx_yjs.structure import EMPTY_STATE_VECTOR
 
@@ -33,12 +33,20 @@ def compact(
     """Return a snapshot with the content of an earlier one and of the updates after it.
 
     Deleted content is removed; only the ids of its structs are kept. Pending updates, which depend on a missing update,
-    are kept. Without `outlined`, the snapshot gets no outline. Raises `SvgRefused` if any update would be left out.
+    are kept. Without `outlined`, the snapshot gets no outline.
+
+    Raises `SvgRefused` if any update would be left out: "malformed" if it cannot be integrated or merged, and otherwise
+    "too_large" if the pending updates are larger than `MAX_PENDING_BYTES`.
     """
     document = (
         _load(updates) if snapshot is None else _load([snapshot.update, *updates], snapshot.outline)
     )
     if not document.left_out:
+        if document.forgotten:
+            detail = (
+                f"the updates that wait for missing ones take more than {MAX_PENDING_BYTES} bytes"
+            )
+            raise SvgRefused("too_large", "pending", MAX_PENDING_BYTES, detail=detail)
         merged = merge([document.missing(EMPTY_STATE_VECTOR), *document.pending])
         if merged is not None:
             fits = len(merged) >= OUTLINED_BYTES and document.structs <= OUTLINED_STRUCTS
@@ -60,7 +68,7 @@ def state(
     document = _load(updates, outline)
     for _ in range(document.left_out):
         report("update", "unreadable")
-    for _ in document.pending:
+    for _ in range(len(document.pending) + document.forgotten):
         report("update", "waits for a missing update")
     return document.missing(EMPTY_STATE_VECTOR)
 

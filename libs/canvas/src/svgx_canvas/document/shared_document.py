@@ -29,7 +29,7 @@ from svgx_yjs.splitting import check, encode_steps, leave_out, split
 from svgx_yjs.structure import EMPTY_UPDATE, Id, read_state_vector
 
 MAX_PENDING_BYTES = 16 * 1024 * 1024
-"""The most bytes of pending updates. Beyond it, the oldest are removed from memory; the journal keeps them."""
+"""The most bytes of pending updates. Beyond it, the oldest are forgotten in memory; the journal keeps them."""
 
 PIECE_OVERHEAD = 300
 """Bytes of memory that keeping one piece takes, besides its own bytes."""
@@ -123,6 +123,8 @@ class SharedDocument:
     def __init__(self, faulty: Collection[bytes] = (), *, one_by_one: bool = False) -> None:
         self.left_out = 0
         """Updates of the journal that are not in the document and never will be."""
+        self.forgotten = 0
+        """Pieces of pending updates that were forgotten because of `MAX_PENDING_BYTES`. Only the journal has them."""
         self.clocks: dict[int, int] = {}
         """The next clock of each client. All lower clocks are in the document or in the queue."""
         self._doc: Doc[Any] = Doc()
@@ -585,6 +587,7 @@ class SharedDocument:
         """
         while self._pending_bytes > MAX_PENDING_BYTES // 2:
             self._forget(next(iter(self._pending)))
+            self.forgotten += 1
         self._pending_by_client.clear()
         for piece, (client, clock) in self._pending.items():
             heapq.heappush(self._pending_by_client[client], (clock, piece))

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
@@ -10,6 +11,7 @@ from starlette.websockets import WebSocket
 from svgx_common.contract.close_codes import Close, close_code
 from svgx_common.contract.errors import TooLarge
 from svgx_common.contract.policy import CanvasRole, Role
+from svgx_common.contract.storage.quotas import AccountBounds, QuotaReport, Quotas
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
 from svgx_gateway.quotas.enforcement import QuotaEnforcement
@@ -31,6 +33,7 @@ class RecordingOutbox:
     """An outbox that records the edits. `commit` commits the oldest uncommitted edit."""
 
     canvas_id = "canvas"
+    has_capacity = True
 
     def __init__(self) -> None:
         self.edits: list[tuple[int, int]] = []
@@ -77,6 +80,52 @@ async def receive(
     await (documents or DocumentMessages(no_quotas())).receive(
         connection, cast(Outbox, cast(Any, outbox)), content, is_step_2=True
     )
+
+
+@pytest.fixture
+def quotas() -> QuotaEnforcement:
+    """Return the enforcement of a gateway that knows the account `full`, which has used 90 % of its bytes of a day."""
+    report = QuotaReport(
+        quotas=Quotas(account=AccountBounds(journal_bytes_per_day=100)),
+        day=datetime.now(UTC).date(),
+        accounts={"full": 90},
+        canvases={},
+    )
+    watch = QuotaWatch(cast(Bus, None))
+    watch.adopt(report)
+    return QuotaEnforcement(watch)
+
+
+@pytest.mark.parametrize(
+    ("case", "at_once"),
+    [
+        ("an editor's edit", True),
+        ("a viewer's edit", False),
+        ("an edit while the role is in doubt", False),
+        ("an edit while the outbox is full", False),
+        ("an edit of an account near its quota", False),
+        ("a large message", False),
+    ],
+)
+async def test_edit_is_added_at_once_only_if_no_limit_concerns_it(
+    case: str, at_once: bool, quotas: QuotaEnforcement
+) -> None:
+    """Every other message changes nothing, and is left to `receive`. Proves R-ACCESS-6, R-QUOTA-3 and R-SYNC-16."""
+    role = CanvasRole.VIEWER if "viewer" in case else CanvasRole.EDITOR
+    connection = connect(role, account="full" if "quota" in case else "u")
+    if "doubt" in case:
+        connection.doubt_role()
+    outbox = RecordingOutbox()
+    outbox.has_capacity = "outbox" not in case
+    is_added = DocumentMessages(quotas).receive_at_once(
+        connection,
+        cast(Outbox, cast(Any, outbox)),
+        LARGE if "large" in case else b"small",
+        is_step_2=False,
+    )
+    assert is_added is at_once
+    assert outbox.edits == ([(5, 1)] if at_once else [])
+    assert connection.saved_counter.arrived == int(at_once)
 
 
 async def test_large_message_is_added_in_pieces_and_numbered_last() -> None:

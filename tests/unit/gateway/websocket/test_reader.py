@@ -34,6 +34,8 @@ class Client:
         """A future that the session awaits in place of the gate."""
         self.continues = False
         """True when the session handles a message also after its awaited future failed or was cancelled."""
+        self.handles_at_once = False
+        """True when the session handles each message without a coroutine."""
         self.connection = self
         self.closing: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
         self.reader = Reader(
@@ -51,6 +53,15 @@ class Client:
     def close(self, code: Close, reason: str) -> None:
         """Note the reason of the close."""
         self.closing.set_result(Closing(code, reason))
+
+    def handle_at_once(self, message: protocol.Message) -> bool:
+        """Handle a message of the session without a coroutine, if `handles_at_once` is set."""
+        if self.handles_at_once:
+            if self.error is not None:
+                raise self.error
+            assert isinstance(message, protocol.DocumentMessage)
+            self.handled.append(message.update)
+        return self.handles_at_once
 
     async def handle(self, message: protocol.Message) -> None:
         """Handle a message of the session, once the gate is open."""
@@ -87,9 +98,11 @@ async def started() -> tuple[Client, "asyncio.Task[Closing]"]:
     return client, reading
 
 
-async def test_edit_is_handled_in_the_callback_of_the_socket() -> None:
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_edit_is_handled_in_the_callback_of_the_socket(at_once: bool) -> None:
     """No task runs between the arrival and the end of a message that waits for nothing. Proves R-SOCKET-6."""
     client, reading = await started()
+    client.handles_at_once = at_once
     client.send(b"a")
     assert client.handled == [b"first", b"a"]
     client.leave()
@@ -154,6 +167,17 @@ async def test_waiting_message_gets_the_error_of_its_future(
     assert (await reading).code == Close.NORMAL
     assert client.handled == ([b"first", b"a"] if continues else [b"first"])
     assert client.closing.done() is not (continues or is_cancelled)
+
+
+async def test_error_of_an_edit_that_is_handled_at_once_closes_the_connection() -> None:
+    """An error without a coroutine has the same effect as one within a coroutine. Proves R-SOCKET-6."""
+    client, reading = await started()
+    client.handles_at_once = True
+    client.error = KeyError("x")
+    client.send(b"a")
+    assert (await client.closing).code == Close.INTERNAL
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
 
 
 async def test_end_of_the_connection_cancels_a_waiting_message() -> None:

@@ -68,6 +68,10 @@ class QuotaEnforcement:
         REFUSED.labels(use.name.value).inc()
         return use
 
+    def concerns(self, caller: Caller, canvas_id: str) -> bool:
+        """Return whether a quota may slow or refuse the caller's edits of a canvas."""
+        return self._watch.most_used(caller, canvas_id) is not None
+
     async def slow_down(self, caller: Caller, canvas_id: str, update: bytes) -> None:
         """Wait, at most `LONGEST_WAIT`, before an edit of an account that has used 90 % of its bytes of a day."""
         use = self._watch.most_used(caller, canvas_id)

@@ -140,6 +140,9 @@ class Connection:
     does not delay other clients.
     """
 
+    _sends_frames_unchanged = True
+    """False in a class that changes each message, so that the client does not get the frame of the other clients."""
+
     def __init__(
         self,
         websocket: WebSocket,
@@ -183,6 +186,8 @@ class Connection:
         self._role_is_known: asyncio.Event | None = None
         """Set when `_role` is a `KnownRole` again; None before the first doubt, because an event takes 0.8 kB."""
         self._flow: Flow = Joining()
+        self._keeps_up = False
+        """True while the client gets the same frames as the others at once: it is `Live`, and no message waits."""
         self._backlog: _Backlog | None = None
         """The messages that wait for the client; None until a message waits, because most clients are never behind."""
         self._begin_writing: Callable[[], None] | None = None
@@ -230,6 +235,11 @@ class Connection:
     def may_edit(self) -> bool:
         """Return whether the newest known role may edit the canvas."""
         return self._role.role.allows(CanvasRole.EDITOR)
+
+    @property
+    def is_known_editor(self) -> bool:
+        """Return whether the role is known, and may edit the canvas."""
+        return isinstance(self._role, KnownRole) and self.may_edit
 
     @property
     def has_backlog(self) -> bool:
@@ -298,7 +308,7 @@ class Connection:
         if not joining.is_complete:
             self._flow = Lagging(time.monotonic(), vector)
             return False
-        self._flow = Live()
+        self._set_flow(Live())
         for position, message, frame in joining.waiting:
             if reply is None or not reply.includes(position):
                 self.send_frame(message, frame)
@@ -312,10 +322,15 @@ class Connection:
         `frame` is the encoded message. It is the same for all clients. `position` is the position of a broadcast of
         edits; None for presence, which does not wait for the client's first sync.
         """
+        # Nearly all broadcasts go this way, and a large room has many thousand in a second.
+        if self._keeps_up and self._write_frame(frame):
+            self._is_quiet = False
+            self.written_bytes += len(frame)
+            return True
         match self._flow:
             case Live():
                 if self._queued_bytes + len(message) > SLOW_BYTES and self._has_queue:
-                    self._flow = Lagging(time.monotonic(), vector)
+                    self._set_flow(Lagging(time.monotonic(), vector))
                     return False
                 self.send_frame(message, frame)
             case Joining() as joining:
@@ -334,7 +349,7 @@ class Connection:
         """Deliver broadcasts again. Return the state vector of the catch-up, or None when the client does not lag."""
         match self._flow:
             case Lagging(vector=vector):
-                self._flow = Live()
+                self._set_flow(Live())
                 return vector
             case Joining() | Live() | Ended():
                 return None
@@ -356,6 +371,7 @@ class Connection:
             return
         backlog = self._open_backlog()
         backlog.queue.append(message)
+        self._keeps_up = False
         self._queued_bytes += len(message)
         backlog.is_empty.clear()
         backlog.message_queued.set()
@@ -411,6 +427,7 @@ class Connection:
                     await self._websocket.send_bytes(message)
                     self._queued_bytes -= len(message)
                     self.written_bytes += len(message)
+                self._set_flow(self._flow)
                 backlog.is_empty.set()
         except (ClientDisconnected, WebSocketDisconnect, RuntimeError):
             self.close(Close.NORMAL, "gone")
@@ -419,11 +436,18 @@ class Connection:
 
     def end(self) -> None:
         """Send nothing more. Release the memory of the queue, and wake every task that waits for an empty queue."""
-        self._flow = Ended()
+        self._set_flow(Ended())
         self._begin_writing = None
         if self._backlog is not None:
             self._backlog.queue.clear()
             self._backlog.is_empty.set()
+
+    def _set_flow(self, flow: Flow) -> None:
+        """Set the flow to the client, and note whether the client keeps up with it."""
+        self._flow = flow
+        self._keeps_up = (
+            isinstance(flow, Live) and not self._queued_bytes and self._sends_frames_unchanged
+        )
 
     @property
     def _has_queue(self) -> bool:

@@ -29,6 +29,23 @@ class DocumentMessages:
         self._cuts_by_account: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """A lock for each account: its messages are cut one after the other, so that other accounts get turns."""
 
+    def receive_at_once(
+        self, connection: Connection, outbox: Outbox, update: bytes, *, is_step_2: bool
+    ) -> bool:
+        """Add a message to the outbox if no limit or quota concerns it. Otherwise, change nothing and return False.
+
+        `receive` handles every message, and waits where it has to.
+        """
+        if (
+            len(update) > LARGE_BYTES
+            or not outbox.has_capacity
+            or not connection.is_known_editor
+            or self._quotas.concerns(connection.caller, outbox.canvas_id)
+        ):
+            return False
+        outbox.add(connection, update, connection.saved_counter.accept(is_step_2=is_step_2))
+        return True
+
     async def receive(
         self, connection: Connection, outbox: Outbox, update: bytes, *, is_step_2: bool
     ) -> None:

@@ -21,7 +21,7 @@ from svgx_gateway.identity.canvas_roles import CanvasRoles
 from svgx_gateway.identity.revocations import ACCOUNT_CHANGED
 from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.connection import Connection
-from svgx_gateway.websocket.links.outgoing_batch import OLDEST_UNSAVED
+from svgx_gateway.websocket.links.outgoing_batch import OLDEST_UNSAVED, UNACKED
 from svgx_gateway.websocket.links.replica_links import ReplicaLinks
 from svgx_gateway.websocket.outbox import PATIENCE
 from svgx_gateway.websocket.role_checks import RoleChecks
@@ -60,6 +60,7 @@ class LiveCanvases:
         canvas_roles.on_change(self._access_changed)
         CONNECTIONS.set_function(self._count)
         EDITORS.set_function(self._count_editors)
+        UNACKED.set_function(self._unsaved_bytes)
         OLDEST_UNSAVED.set_function(self._oldest_unsaved_seconds)
         CANVASES.set_function(lambda: len(self._canvases))
 
@@ -184,6 +185,9 @@ class LiveCanvases:
         return sum(
             each.may_edit for canvas in self._canvases.values() for each in canvas.connections
         )
+
+    def _unsaved_bytes(self) -> int:
+        return sum(canvas.outbox.unsaved_bytes for canvas in self._canvases.values())
 
     def _oldest_unsaved_seconds(self) -> float:
         times = (canvas.outbox.unsaved_since for canvas in self._canvases.values())

@@ -38,7 +38,6 @@ from svgx_gateway.websocket.links.outgoing_batch import (
     RESENT,
     SAVED,
     SAVED_SECONDS,
-    UNACKED,
     OutgoingBatch,
 )
 from svgx_gateway.websocket.links.replica_link import (
@@ -145,6 +144,11 @@ class Outbox:
         self._sender = BackgroundTasks()
         self._sender.repeat("send edits", self._send_next)
 
+    @property
+    def has_capacity(self) -> bool:
+        """Whether at most `MAX_BYTES` are uncommitted, and the next batch has at most `BATCH_BYTES`."""
+        return self._has_capacity.is_set()
+
     async def wait_for_capacity(self) -> None:
         """Wait until at most `MAX_BYTES` are uncommitted, and the next batch has at most `BATCH_BYTES`."""
         await self._has_capacity.wait()
@@ -247,6 +251,11 @@ class Outbox:
         )
 
     @property
+    def unsaved_bytes(self) -> int:
+        """The bytes of the uncommitted edits."""
+        return self._size
+
+    @property
     def unsaved_since(self) -> float | None:
         """The time of the oldest uncommitted edit, in seconds of the monotonic clock; None without one."""
         oldest = self._sent[0] if self._sent else self._next
@@ -280,11 +289,9 @@ class Outbox:
         self._link = self._links = None
         await self._sender.stop()
         await self._commits.stop()
-        UNACKED.dec(self._size)
 
     def _change_size(self, size: int) -> None:
         self._size += size
-        UNACKED.inc(size)
         if self._size > MAX_BYTES or self._next.size > BATCH_BYTES:
             self._has_capacity.clear()
         else:

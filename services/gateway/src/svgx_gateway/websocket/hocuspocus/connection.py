@@ -56,6 +56,8 @@ class HocuspocusConnection(Connection):
     - a stateless message in place of the notice about quotas.
     """
 
+    _sends_frames_unchanged = False
+
     def __init__(
         self,
         websocket: WebSocket,

@@ -4,7 +4,6 @@ import asyncio
 import contextvars
 import itertools
 import time
-from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
@@ -19,6 +18,7 @@ from svgx_common.messaging.bus import Bus, NoResponders
 from svgx_common.messaging.link_codec import decode_to_gateway
 from svgx_gateway.websocket.links.replica_link import NextBatch, Outcome, ReplicaLink
 from svgx_yjs.lib0 import Malformed
+from svgx_yjs.record import record
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +55,7 @@ class Receiver(Protocol):
         """Start a catch-up, because broadcasts may have been missed."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Expected:
     """A batch that waits for its receipt until `deadline`, in seconds of the monotonic clock."""
 

@@ -21,6 +21,9 @@ from svgx_yjs.lib0 import Malformed
 
 log = structlog.get_logger(__name__)
 
+_TAKEN = (protocol.DocumentMessage, protocol.AwarenessMessage)
+"""The messages that `Reader.take` handles."""
+
 
 class Reader:
     """The reader of one connection. The client has `first_message_seconds` to send its first message.
@@ -77,11 +80,22 @@ class Reader:
             message = protocol.decode(frame)
         except Malformed:
             return False
-        if not isinstance(message, protocol.DocumentMessage | protocol.AwarenessMessage):
+        if not isinstance(message, _TAKEN):
             return False
         if not self._session.connection.closing.done():
-            self._begin(self._session.handle(message))
+            self._handle(message)
         return True
+
+    def _handle(self, message: protocol.Message) -> None:
+        """Handle a message at once if nothing has to be waited for. Otherwise, finish it in a task."""
+        try:
+            is_handled = self._context.run(self._session.handle_at_once, message)
+        except Exception as error:
+            log.exception("a message failed")
+            self._close(error)
+        else:
+            if not is_handled:
+                self._begin(self._session.handle(message))
 
     def _begin(self, handling: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine until it waits for something. Finish it in a task."""

@@ -54,6 +54,19 @@ class Session:
         self._token_expiry = token_expiry
         self._documents = documents
 
+    def handle_at_once(self, message: protocol.Message) -> bool:
+        """Handle an edit if nothing has to be waited for. Otherwise, change nothing and return False.
+
+        Nearly all edits are handled here, without the coroutines of `handle`.
+        """
+        return (
+            isinstance(message, protocol.DocumentMessage)
+            and not self.connection.is_joining
+            and self._documents.receive_at_once(
+                self.connection, self.canvas.outbox, message.update, is_step_2=message.whole
+            )
+        )
+
     async def handle(self, message: protocol.Message) -> None:
         """Handle one message. Raises `Malformed`, and the errors of its operation."""
         connection, canvas = self.connection, self.canvas

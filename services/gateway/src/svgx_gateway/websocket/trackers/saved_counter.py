@@ -81,8 +81,13 @@ class SavedCounter:
             answer, asked = self._answers.pop(0)
             if asked != epoch:
                 self._keep_open(answer)
-        self._gaps = [gap for gap in self._gaps if gap.filled_by is None or gap.filled_by > number]
-        saved = min(number, self._gaps[0].first - 1) if self._gaps else number
+        saved = number
+        if self._gaps:
+            self._gaps = [
+                gap for gap in self._gaps if gap.filled_by is None or gap.filled_by > number
+            ]
+            if self._gaps:
+                saved = min(number, self._gaps[0].first - 1)
         if saved <= self._reported:
             return None
         self._reported = saved

@@ -128,7 +128,7 @@ LABELS: Mapping[str, Label] = {
         "dependency of a service",
         frozenset({"nats", "postgresql", "redis", "revocations", "token_keys"}),
     ),
-    "kind": Label("subject of a quota", frozenset({"account", "canvas"})),
+    "kind": Label("entity that a quota limits", frozenset({"account", "canvas"})),
     "limit": Label(
         "limit of WebSockets, or of request bodies",
         frozenset({"connections", "identity", "handshake_rate", "rate", "handshake"})
@@ -138,7 +138,7 @@ LABELS: Mapping[str, Label] = {
         "operation of the contract", frozenset(operation.name for operation in OPERATIONS)
     ),
     "outcome": Label(
-        "outcome, as the metric names it",
+        "outcome; the metric's text explains the values",
         frozenset({"saved", "late", "rejected", "failed", "written", "skipped", "hit", "miss"})
         | {"delivered", "dead", "ok", "refused", "shared", "restored"}
         | {"complete", "partial", "passed"},
@@ -150,18 +150,19 @@ LABELS: Mapping[str, Label] = {
     "revision": Label("revision of the source code"),
     "rate_class": Label("class of a rate limit", frozenset(RateClass)),
     "reason": Label(
-        "reason, as the metric names it",
+        "reason; the metric's text explains the values",
         frozenset({"share", "full", "idle", "handed_over", "lease_lost", "failed", "deleted"})
         # of batches that links did not settle
         | {"gone", "not_held", "refused", "timeout"}
-        # of versions
-        | {"thinned", "expired"}
         # of closed WebSockets
         | {"wait", "slow"}
+        # of removed and made versions
+        | {"thinned", "expired"}
         | frozenset(VersionKind),
     ),
     "state": Label(
-        "state, as the metric names it", frozenset({"in_use", "idle", "running", "waiting"})
+        "state; the metric's text explains the values",
+        frozenset({"in_use", "idle", "running", "waiting"}),
     ),
     "status": Label(
         "kind of HTTP status, or status of a quota",

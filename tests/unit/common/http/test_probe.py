@@ -1,4 +1,4 @@
-"""The health check of the images."""
+"""The health check of the container images."""
 
 import socket
 import threading

@@ -1,7 +1,8 @@
-"""The check of the images: `python -m svgx_common.http.probe` ends with status 0 while the container's service runs.
+"""The health check of the container images: `python -m svgx_common.http.probe`.
 
-With the argument `ready` it ends with status 0 while the service is ready. It imports only the standard library,
-because a container runs it every few seconds. It uses no proxy.
+It requests `/health/live` from the container's service, or `/health/ready` with the argument `ready`. It ends with
+status 0 if the response has the status 200, and with status 1 otherwise. It imports only the standard library, because
+a container runs it every few seconds. It uses no proxy.
 """
 
 import http.client

@@ -243,7 +243,7 @@ async def test_state_backup_restores_a_destroyed_system(tmp_path: Path, driver: 
 async def test_database_backup_restores_a_destroyed_system(
     tmp_path: Path, driver: YjsDriver
 ) -> None:
-    """A new system gets every canvas and every user from the dump. Proves R-BACKUP-8."""
+    """A new system gets every canvas and every user from the dump. Proves R-DUMP-1."""
     before, disaster, lost = await _live_until_the_disaster(tmp_path, driver, BackUpDatabase())
     before.recovery_began = time.monotonic()
     stack = DevStack(tmp_path / "second", settings=HIGH_LIMITS)

@@ -29,7 +29,7 @@ from svgx_yjs.lib0 import Malformed
 from tests.integration.collab.replica import Editor, replica
 
 NEVER = 3600.0
-"""Seconds between two checkpoints in tests that must not have any checkpoint."""
+"""An interval in seconds that is longer than any test, so that its event never happens."""
 
 SOON = 0.05
 
@@ -64,10 +64,10 @@ class Client:
                 self._changed.clear()
                 await self._changed.wait()
 
-    def documents(self) -> list[bool]:
-        """Return, for each sync step 2 and each update that the client got, whether it is a sync step 2."""
+    def document_messages(self) -> list[str]:
+        """Return "sync step 2" or "update" for each message with a part of the document, in the order of arrival."""
         found = (each for each in self.received if isinstance(each, protocol.DocumentMessage))
-        return [each.whole for each in found]
+        return ["sync step 2" if each.whole else "update" for each in found]
 
 
 @asynccontextmanager
@@ -119,8 +119,10 @@ async def test_broadcast_dropped_by_a_slow_gateway_is_repaired_at_once(
         await editor.set("a", "1")
         await client.until_has(a="1")
         subject = LINK_TO_GATEWAY.subject_of(gateway_id=bus.replica_id)
-        (updates,) = (each for each in bus.connection._subs.values() if each.subject == subject)
-        updates._pending_bytes_limit = 1
+        (subscription,) = (
+            each for each in bus.connection._subs.values() if each.subject == subject
+        )
+        subscription._pending_bytes_limit = 1
         await editor.set("b", "2")
         await client.until_has(a="1", b="2")
 
@@ -136,12 +138,12 @@ async def test_joining_client_gets_no_update_before_its_sync(
         for value in ("1", "2", "3"):
             await editor.set("a", value)
             await client.until_has(a=value)
-        assert newcomer.documents() == []
+        assert newcomer.document_messages() == []
         await live.sync(newcomer.connection, b"\x00")
         await newcomer.until_has(a="3")
         await editor.set("a", "4")
         await newcomer.until_has(a="4")
-        assert newcomer.documents() == [True, False]
+        assert newcomer.document_messages() == ["sync step 2", "update"]
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)
 
@@ -149,7 +151,7 @@ async def test_joining_client_gets_no_update_before_its_sync(
 async def test_replica_that_leaves_a_canvas_broadcasts_the_last_edits(
     backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Edits that wait for the next frame are sent before the canvas is released. Proves R-FAIL-10 and R-SYNC-15."""
+    """Edits that wait for the next broadcast are sent before the canvas is released. Proves R-FAIL-10 and R-SYNC-15."""
     monkeypatch.setattr(broadcaster, "FRAME", NEVER)
     monkeypatch.setattr(broadcaster, "SLOWEST_FRAME", NEVER)
     broadcasts: asyncio.Queue[Broadcast] = asyncio.Queue()

@@ -24,7 +24,7 @@ from tests.deploy.objects import parse_objects
 from tests.integration.common import nats_server
 
 _OPERATOR = '{user: operator, password: "of-this-test"}'
-"""A user with all permissions, with which tests observe messages. No shipped configuration has this user."""
+"""A user with all permissions, with which tests observe messages. The files of the charts do not have this user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def chart_files() -> dict[str, str]:
 
 
 def official_chart_files(values: dict[str, Any]) -> dict[str, str]:
-    """Return the configuration file that the official chart of NATS makes of these values."""
+    """Return a configuration file like the one that the official chart of NATS makes of these values."""
     merged = {
         "listen": "0.0.0.0:4222",
         "http": "0.0.0.0:8222",

@@ -15,13 +15,13 @@ from bench.collab.load import Figures, wait_until_idle
 from bench.collab.scenarios import HOCUSPOCUS, OURS, SCENARIOS, TWO_NODES, Scenario
 from bench.collab.servers import Server
 from bench.collab.servers.hocuspocus import one_node, two_nodes, versions
-from bench.collab.servers.suite import suite
+from bench.collab.servers.stack import stack_server
 from bench.collab.sockets import Clients
 
 _SERVERS: Mapping[str, Callable[[], AbstractAsyncContextManager[Server]]] = {
     HOCUSPOCUS: one_node,
     TWO_NODES: two_nodes,
-    OURS: suite,
+    OURS: stack_server,
 }
 """The servers, in the order in which they run."""
 
@@ -69,7 +69,7 @@ class Run:
             async with _SERVERS[name]() as peer:
                 await self._measure(scenario, peer)
             return
-        async with suite(scenario.settings) as ours:
+        async with stack_server(scenario.settings) as ours:
             await self._measure(scenario, ours)
             # Kill the stack, because a normal stop may wait for unfinished work of the scenario.
             ours.stack.kill()

@@ -8,7 +8,7 @@ from enum import Enum
 from bench.collab.load import Figures, Load, measure
 from bench.collab.measures import attacks, contrasts, idle, killed, largest, opening
 from bench.collab.servers import Server
-from bench.collab.servers.suite import SETTINGS
+from bench.collab.servers.stack import SETTINGS
 
 OURS, HOCUSPOCUS, TWO_NODES = "ours", "Hocuspocus", "Hocuspocus, 2 nodes + Redis"
 

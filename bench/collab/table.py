@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.collab.load import Figures
 from bench.collab.scenarios import SCENARIOS, Goal, Results, Scenario
-from bench.collab.servers.suite import SETTINGS
+from bench.collab.servers.stack import SETTINGS
 
 README = Path(__file__).with_name("README.md")
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"

@@ -18,7 +18,7 @@ from bench.collab.documents import upload
 from bench.collab.edits import elements
 from bench.collab.load import Figures, Load, apply, connect
 from bench.collab.servers import Server
-from bench.collab.servers.suite import Account, Suite
+from bench.collab.servers.stack import Account, StackServer
 from bench.collab.sockets import Client, Clients
 
 __all__ = ["ATTACKS", "under"]
@@ -55,7 +55,7 @@ def under(name: str) -> Callable[[Server, bool], Figures]:
     """Return the function that measures the delays of other accounts before and during the named attack."""
 
     def run(server: Server, quick: bool) -> Figures:
-        assert isinstance(server, Suite)
+        assert isinstance(server, StackServer)
         attacker = server.account(_VICTIMS)
         canvas = server.create_canvas(attacker)
         [room] = server.rooms(1, 2)
@@ -115,7 +115,7 @@ def _attack(order: Order) -> Iterator[None]:
 
 
 def _delays(
-    server: Suite, editors: _Editors, canvases: list[tuple[Account, str]], seconds: float
+    server: StackServer, editors: _Editors, canvases: list[tuple[Account, str]], seconds: float
 ) -> _Delays:
     """Measure edits between two clients, and GET requests at the same time, for `seconds`."""
     stop = threading.Event()
@@ -131,7 +131,10 @@ def _delays(
 
 
 def _get(
-    server: Suite, canvases: list[tuple[Account, str]], stop: threading.Event, times: list[float]
+    server: StackServer,
+    canvases: list[tuple[Account, str]],
+    stop: threading.Event,
+    times: list[float],
 ) -> None:
     """Read the accounts' canvases in turns until `stop` is set, and add each request's time in ms to `times`."""
     turn = 0

@@ -4,7 +4,7 @@ from bench.collab import edits
 from bench.collab.documents import upload
 from bench.collab.load import Figures, Load, measure, wait_until_idle
 from bench.collab.servers import Server
-from bench.collab.servers.suite import Suite
+from bench.collab.servers.stack import StackServer
 from bench.collab.sockets import Clients
 
 PAST_CLIENTS, QUICK_PAST_CLIENTS = 50_000, 5_000
@@ -22,7 +22,7 @@ _QUICK_SECONDS = 2.0
 
 def replicas(server: Server, quick: bool) -> Figures:
     """Compare one gateway and one collab with two of each, under the load of 100 rooms of five."""
-    assert isinstance(server, Suite)
+    assert isinstance(server, StackServer)
     load = Load(100, 5, seconds=_QUICK_SECONDS if quick else 10.0)
     one = measure(server, load)
     for service in ("gateway", "collab"):

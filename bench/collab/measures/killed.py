@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from bench.collab.documents import last_numbers, read, saved_count
 from bench.collab.load import Figures, Load, prepare, sends
 from bench.collab.servers import Server
-from bench.collab.servers.suite import Suite
+from bench.collab.servers.stack import StackServer
 from bench.collab.sockets import Clients
 
 EDITORS = 50
@@ -16,7 +16,7 @@ _SECONDS_AFTER = 1.0
 
 def run(server: Server, quick: bool) -> Figures:
     """Kill all processes while editors write, close all clients, start the stack again, and count lost edits."""
-    assert isinstance(server, Suite)
+    assert isinstance(server, StackServer)
     before = _QUICK_SECONDS_BEFORE if quick else _SECONDS_BEFORE
     load = Load(1, EDITORS, saved=True, seconds=before + _SECONDS_AFTER)
     [room] = server.rooms(1, EDITORS)

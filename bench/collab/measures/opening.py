@@ -7,7 +7,7 @@ from bench.collab import edits
 from bench.collab.documents import upload
 from bench.collab.load import Figures, wait_until_idle
 from bench.collab.servers import Server
-from bench.collab.servers.suite import Suite
+from bench.collab.servers.stack import StackServer
 from bench.collab.sockets import Clients, Refused
 
 CLIENTS, QUICK_CLIENTS = 1000, 100
@@ -52,7 +52,7 @@ def cold_open(server: Server, quick: bool) -> Figures:
 
     The canvas is compacted before, as a canvas is that users edited some time ago.
     """
-    assert isinstance(server, Suite)
+    assert isinstance(server, StackServer)
     [room] = server.rooms(1, 2)
     content = list(edits.elements(7, QUICK_ELEMENTS if quick else ELEMENTS, per_update=500))
     start = time.monotonic()

@@ -5,21 +5,21 @@ import asyncio
 import pytest
 
 from bench.collab.load import Load, measure
-from bench.collab.servers.suite import Suite
+from bench.collab.servers.stack import StackServer
 from svgx_devstack import DevStack
 
 
 @pytest.fixture
-async def suite(stack: DevStack) -> Suite:
+async def server(stack: DevStack) -> StackServer:
     """Return the shared stack as a server of the benchmark."""
-    return Suite(stack, asyncio.get_running_loop())
+    return StackServer(stack, asyncio.get_running_loop())
 
 
-async def test_live_benchmark_counts_edits_of_several_rooms(suite: Suite) -> None:
+async def test_live_benchmark_counts_edits_of_several_rooms(server: StackServer) -> None:
     """Each edit arrives at the other clients of its room, and is saved. Nothing is lost. Proves R-OBS-6."""
     load = Load(rooms=2, writers=2, readers=1, seconds=1.0, saved=True)
-    figures = await asyncio.to_thread(measure, suite, load)
-    suite.close()
+    figures = await asyncio.to_thread(measure, server, load)
+    server.close()
     assert load.deliveries == 2 * 2 * 5 * 2
     assert figures["share"] == 1.0
     assert figures["saved_share"] == 1.0

@@ -45,8 +45,11 @@ class Account:
     renew_at: float = 0.0
 
 
-class Suite:
-    """A running stack. Its methods block, so they are called in a thread; `loop` is the loop that runs the stack."""
+class StackServer:
+    """A running stack as a server under load.
+
+    Its methods block, so they are called in a thread. `loop` is the loop that runs the stack.
+    """
 
     name = "ours"
     saves = True
@@ -177,40 +180,40 @@ class Suite:
 class AccountServer:
     """Our server with all connections from one account."""
 
-    suite: Suite
+    server: StackServer
     account: Account
-    name = Suite.name
+    name = StackServer.name
     saves = True
 
     def rooms(self, count: int, members: int) -> list[str]:  # noqa: ARG002
         """Create canvases of the account."""
-        return [self.suite.create_canvas(self.account) for _ in range(count)]
+        return [self.server.create_canvas(self.account) for _ in range(count)]
 
     def target(self, room: str, member: int, *, saved: bool = False) -> Target:  # noqa: ARG002
         """Return the address of a canvas for the account."""
-        return self.suite.target_of(self.account, room, saved=saved)
+        return self.server.target_of(self.account, room, saved=saved)
 
     def cpu_seconds(self) -> Mapping[str, float]:
         """Return the processor time of the stack."""
-        return self.suite.cpu_seconds()
+        return self.server.cpu_seconds()
 
     def memory_bytes(self) -> int:
         """Return the memory of the stack."""
-        return self.suite.memory_bytes()
+        return self.server.memory_bytes()
 
     def saved_document(self, room: str) -> bytes | None:
         """Return the canvas from PostgreSQL."""
         path = f"/runtime/canvases/{room}/export"
-        response = self.suite.request(self.account, "GET", path, params={"format": "yjs"})
+        response = self.server.request(self.account, "GET", path, params={"format": "yjs"})
         return response.content
 
 
 @contextlib.asynccontextmanager
-async def suite(settings: Mapping[str, str] = SETTINGS) -> AsyncIterator[Suite]:
+async def stack_server(settings: Mapping[str, str] = SETTINGS) -> AsyncIterator[StackServer]:
     """Run the stack in a temporary folder."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
         async with DevStack(Path(home), settings=settings) as stack:
-            running = Suite(stack, asyncio.get_running_loop())
+            running = StackServer(stack, asyncio.get_running_loop())
             try:
                 yield running
             finally:

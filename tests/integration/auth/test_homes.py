@@ -7,7 +7,7 @@ import secrets
 
 import pytest
 
-from svgx_auth.passwords.homes import MAX_HOMES
+from svgx_auth.passwords.home_networks import MAX_HOMES
 from svgx_common.contract.auth import Tokens, User
 from svgx_common.contract.errors import InvalidCredentials, TooManyRequests
 from svgx_common.messaging.bus import Bus

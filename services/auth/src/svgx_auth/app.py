@@ -28,7 +28,7 @@ from svgx_auth.oidc.identities import Identities
 from svgx_auth.oidc.sign_ins import SignIns
 from svgx_auth.passwords.attempts import Attempts
 from svgx_auth.passwords.hashing import Passwords
-from svgx_auth.passwords.homes import Homes
+from svgx_auth.passwords.home_networks import HomeNetworks
 from svgx_auth.passwords.queue import PasswordQueue
 from svgx_auth.revocations import Revocations
 from svgx_auth.sessions import Sessions
@@ -43,8 +43,8 @@ from svgx_common.settings import MIN_SECRET
 
 log = structlog.get_logger(__name__)
 
-REMOVE_OLD_EVERY = 600.0
-"""Seconds between two removals of old rows."""
+MAINTAIN_EVERY = 600.0
+"""Seconds between two runs of the maintenance of the tables."""
 
 QUICK_SLOTS = 64
 """Slots for quick operations that do not wait for a password worker."""
@@ -78,13 +78,13 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
             signing = Signing(secret, settings.jwt_keys_file)
             accounts = Accounts(database, passwords, revocations, audit)
             administration = Administration(database, passwords, revocations, audit)
-            homes = Homes(database)
+            home_networks = HomeNetworks(database)
             sessions = Sessions(
                 database,
                 revocations,
                 audit,
                 signing,
-                homes,
+                home_networks,
                 secret=secret,
                 other_secret=settings.jwt_other_secret.get_secret_value(),
                 access_seconds=settings.jwt_expires_in,
@@ -143,18 +143,18 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
             await account_names.add_missing()
             await _ensure_admin(accounts, settings)
 
-            async def remove_old_rows() -> None:
+            async def maintain_tables() -> None:
                 await sessions.remove_old()
                 await api_keys.remove_old()
                 await attempts.remove_old()
-                await homes.remove_old()
+                await home_networks.remove_old()
                 # During an upgrade, replicas of an earlier version still write accounts.
                 await account_names.add_missing()
                 await sign_ins.remove_old()
-                await asyncio.sleep(REMOVE_OLD_EVERY)
+                await asyncio.sleep(MAINTAIN_EVERY)
 
             tasks = BackgroundTasks()
-            tasks.repeat("remove old rows", remove_old_rows)
+            tasks.repeat("maintain the tables", maintain_tables)
             tasks.repeat("read the file of signing keys again", signing.reload)
             try:
                 async with relaying(runtime, database):
@@ -167,8 +167,8 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
 async def _ensure_admin(accounts: Accounts, settings: AuthSettings) -> None:
     """Create the first admin from the settings, or log which variables prevent it.
 
-    While all admins are disabled, create none, because the settings of an installation usually stay set: each start
-    would undo the decision to disable its first admin.
+    While all admins are disabled, create none. Otherwise, a start with an unused name in the settings would undo the
+    decision to disable all admins.
     """
     if await accounts.has_admin():
         if not await accounts.has_active_admin():
@@ -196,7 +196,8 @@ async def _ensure_admin(accounts: Accounts, settings: AuthSettings) -> None:
         )
         return
     except Conflict as error:
-        # An account that is not an admin has the username or address. Only the operator can resolve the conflict.
+        # A deleted account, or an account that is not an admin, has the username or address. Only the operator can
+        # resolve the conflict.
         variable = f"SVGX_ADMIN_{str(error.field).upper()}"
         log.warning(
             "there is no admin: another account has this value; set another one and start again",

@@ -10,7 +10,7 @@ import structlog
 from svgx_auth.accounts import Account
 from svgx_auth.audit import Audit, Origin
 from svgx_auth.keys.signing import Signing
-from svgx_auth.passwords.homes import Homes
+from svgx_auth.passwords.home_networks import HomeNetworks
 from svgx_auth.refresh_tokens import RefreshTokens, hash_of
 from svgx_auth.revocations import Revocations
 from svgx_common import postgres
@@ -85,7 +85,7 @@ class Sessions:
         revocations: Revocations,
         audit: Audit,
         signing: Signing,
-        homes: Homes,
+        home_networks: HomeNetworks,
         *,
         secret: str,
         other_secret: str = "",
@@ -97,7 +97,7 @@ class Sessions:
         self._revocations = revocations
         self._audit = audit
         self._signing = signing
-        self._homes = homes
+        self._home_networks = home_networks
         self._refresh_tokens = RefreshTokens(secret, other_secret)
         self._access_seconds = access_seconds
         self._session_seconds = session_seconds
@@ -133,7 +133,7 @@ class Sessions:
                 self._idle_seconds,
             )
             await session.run("add_refresh_token", hash_of(token), session_id)
-            await self._homes.remember(session, account.user.id, by.client.address)
+            await self._home_networks.remember(session, account.user.id, by.client.address)
             await self._audit.record(
                 session,
                 AuditEvent.LOG_IN,
@@ -166,7 +166,9 @@ class Sessions:
                     by.client.user_agent,
                     self._idle_seconds,
                 )
-                await self._homes.remember(session, outcome.account.user.id, by.client.address)
+                await self._home_networks.remember(
+                    session, outcome.account.user.id, by.client.address
+                )
                 return self._tokens(
                     outcome.account, outcome.session_id, outcome.refresh_token, access_until
                 )

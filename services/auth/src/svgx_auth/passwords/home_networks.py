@@ -16,8 +16,8 @@ USE_RECORDED_EVERY = 3600.0
 """Seconds between two updates of a home's `last_used_at`."""
 
 
-class Homes:
-    """The `home` table."""
+class HomeNetworks:
+    """The homes of all accounts: the `home` table."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

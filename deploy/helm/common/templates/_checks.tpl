@@ -18,7 +18,7 @@
 {{- fail (printf "%s: backup.claim is required with a backup.url of files, because the pods' own files are lost with them" .root.Chart.Name) -}}
 {{- end -}}
 {{- if and .service.public (or $values.ingress.enabled $values.httpRoute.enabled) (not (dig "gateway" "trusted_proxies" "" $values.config)) -}}
-{{- fail (printf "%s: config.gateway.trusted_proxies is required with ingress.enabled or httpRoute.enabled: set it to the network of the ingress controller's pods, for example 10.0.0.0/8; otherwise all clients share one rate limit" .root.Chart.Name) -}}
+{{- fail (printf "%s: config.gateway.trusted_proxies is required with ingress.enabled or httpRoute.enabled: set it to the network of the ingress controller's pods, for example 10.0.0.0/8; otherwise all clients without an account share one rate limit" .root.Chart.Name) -}}
 {{- end -}}
 {{- end -}}
 

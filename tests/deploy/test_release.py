@@ -1,4 +1,4 @@
-"""Versions, the changelog and the options of a release. `make release-check` builds a release."""
+"""The version, changelog and base image of a release, and the commands that build images."""
 
 import os
 import shutil
@@ -41,8 +41,8 @@ No entries.
         *(("1.4.0 ", False), ("1.4.0; rm -rf /", False), ("latest", False), ("1.4.0-dev.1", False)),
     ],
 )
-def test_version_is_one_that_helm_and_wheels_accept(version: str, valid: bool) -> None:
-    """The pattern accepts exactly the versions that both Helm and wheels accept. Proves R-SHIP-3."""
+def test_version_is_accepted_only_in_the_form_of_a_release(version: str, valid: bool) -> None:
+    """The pattern accepts only the forms `1.4.0` and `1.4.0-rc.1` (or alpha, beta). Proves R-SHIP-3."""
     assert bool(versions.VERSION.fullmatch(version)) is valid
 
 
@@ -154,10 +154,10 @@ def test_engines_get_their_own_commands(tmp_path: Path, program: str, build: str
     ("has_store", "listed", "found"),
     [(False, "an id", False), (True, "", False), (True, "an id", True)],
 )
-def test_release_has_images_only_with_the_base_of_the_images_check(
+def test_base_image_is_found_only_after_the_images_check_has_made_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, has_store: bool, listed: str, found: bool
 ) -> None:
-    """A store without the base, as after a failed debootstrap, is not enough."""
+    """A store of images without the base, as after a failed debootstrap, does not count as made."""
     program = tmp_path / "buildah"
     program.write_text(f"#!/bin/sh\nprintf '{listed}'\n", encoding="utf-8")
     program.chmod(0o755)

@@ -42,7 +42,7 @@ class RunningStack:
         pytest.fail(f"ended before {start!r}: {self.lines} {self.end()[1]}")
 
     def end(self, number: signal.Signals | None = None) -> tuple[int, str]:
-        """Send a signal, wait for the end, and return exit status and standard error."""
+        """Send the signal, if there is one. Wait for the end, and return exit status and standard error."""
         if number is not None:
             self.process.send_signal(number)
         out, err = self.process.communicate(timeout=60)
@@ -121,7 +121,7 @@ def test_signal_to_a_ready_stack_stops_all_processes(start: Start, number: signa
 
 
 def test_ctrl_c_in_make_ends_with_status_0(tmp_path: Path) -> None:
-    """Ctrl-C reaches the whole foreground group, and make would report it as an error."""
+    """Ctrl-C reaches the foreground group of the terminal. make is not in it, so make reports no error."""
     write_fake_services(tmp_path / "services", {})
     makefile = tmp_path / "Makefile"
     makefile.write_text(f"run:\n\t@exec {sys.executable} -m svgx_devstack\n")
@@ -168,7 +168,7 @@ def test_signal_during_the_start_stops_the_stack(start: Start) -> None:
         assert not [line for line in stack.lines if line.startswith("ready")]
 
 
-def test_killed_service_is_reported_and_restarted(start: Start) -> None:
+def test_killed_service_is_reported_with_the_delay_of_its_restart(start: Start) -> None:
     with start() as stack:
         stack.read_until("ready ")
         collab = next(child for child in stack.children() if "svgx_collab" in child.cmdline())

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 import pytest
+from pydantic import Field
 
 from svgx_common.configuration import build, command_line
 from svgx_common.settings import ServiceSettings
@@ -98,6 +99,17 @@ def test_help_lists_commands_and_settings(capsys: pytest.CaptureFixture[str]) ->
     text = capsys.readouterr().out
     for line in ("  calibrate", "  API_PORT = 8000", "  NATS_URL = nats://localhost:4222"):
         assert line in text.splitlines()
+
+
+def test_help_shows_a_default_that_is_a_mapping_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """Proves R-CONFIG-6: the default of such a setting has the form of its variable."""
+
+    class Settings(ServiceSettings):
+        state_types: dict[str, float] = Field(default_factory=lambda: {"general": 1.5})
+
+    with pytest.raises(SystemExit):
+        command_line.handle("state", Settings, ["--help"], {})
+    assert '  STATE_TYPES = {"general":1.5}' in capsys.readouterr().out.splitlines()
 
 
 def test_command_gets_its_arguments() -> None:

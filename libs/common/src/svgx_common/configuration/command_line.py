@@ -10,6 +10,7 @@ from typing import TextIO
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
+from pydantic_core import to_json
 from pydantic_settings import BaseSettings
 
 from svgx_common.config_file import VARIABLE
@@ -98,7 +99,9 @@ def _settings_text(settings_type: type[BaseSettings], commands: Mapping[str, Com
 def _default_text(field: FieldInfo) -> str:
     if field.is_required():
         return " (required)"
-    default = field.default
+    default = field.get_default(call_default_factory=True)
     if default in ("", None, ()) or isinstance(default, SecretStr):
         return ""
+    if isinstance(default, Mapping):
+        return f" = {to_json(default).decode()}"  # as a variable has it
     return f" = {default}"

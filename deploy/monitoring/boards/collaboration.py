@@ -13,7 +13,7 @@ COLLABORATION = Board(
             [
                 Panel(
                     "Connections",
-                    "Open WebSockets, WebSockets that may edit, and clients with an awareness state.",
+                    "Joined connections, those that may edit, and clients with an awareness state.",
                     "none",
                     [
                         ("sum(svgx_engine_live_connections{NS})", "connections"),

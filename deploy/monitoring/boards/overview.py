@@ -52,14 +52,14 @@ OVERVIEW = Board(
                 ),
                 Panel(
                     "Connections",
-                    "Open WebSockets.",
+                    "Connections that have joined a canvas.",
                     "none",
                     [total("svgx_engine_live_connections")],
                     stat=True,
                 ),
                 Panel(
                     "Editors",
-                    "Open WebSockets that may edit.",
+                    "Joined connections with a role that permits edits.",
                     "none",
                     [total("svgx_engine_live_editors")],
                     stat=True,

@@ -1,4 +1,4 @@
-"""The registry of live canvases: every canvas that has connections on this gateway."""
+"""The registry of live canvases: every canvas with connections or unsaved edits on this gateway."""
 
 import asyncio
 import contextlib
@@ -28,9 +28,14 @@ from svgx_gateway.websocket.role_checks import RoleChecks
 
 log = structlog.get_logger(__name__)
 
-CONNECTIONS = Gauge("svgx_engine_live_connections", "WebSocket connections open on this gateway.")
-EDITORS = Gauge("svgx_engine_live_editors", "Open WebSocket connections that may edit.")
-CANVASES = Gauge("svgx_engine_live_canvases", "Canvases with a connection on this gateway.")
+CONNECTIONS = Gauge(
+    "svgx_engine_live_connections",
+    "Connections that have joined a canvas on this gateway. A Hocuspocus socket has one for each document.",
+)
+EDITORS = Gauge("svgx_engine_live_editors", "Joined connections with a role that permits edits.")
+CANVASES = Gauge(
+    "svgx_engine_live_canvases", "Canvases with connections or unsaved edits on this gateway."
+)
 
 LEAVE_SECONDS = 2.0
 """Seconds that a drain waits until the closed connections have left their canvases."""
@@ -52,9 +57,9 @@ class LiveCanvases:
         self._removals = BackgroundTasks()
         self._draining = False
         self._joined = 0
-        """Number of connections inside `join`."""
+        """Number of connections that have joined a canvas and have not left it completely."""
         self._all_left = asyncio.Event()
-        """Set while no connection is inside `join`."""
+        """Set while `_joined` is 0."""
         self._all_left.set()
         bus.on_reconnect(self._reconnected)
         canvas_roles.on_change(self._access_changed)
@@ -127,8 +132,9 @@ class LiveCanvases:
     def close_revoked(self, revocation: Callable[[Caller], str | None]) -> None:
         """Close the connections of revoked access tokens and API keys.
 
-        `revocation` returns the reason for a caller, or None. A page may reconnect with a fresh token. An API key is
-        still valid after a change of its account, so its client comes back by itself.
+        `revocation` returns the reason for a caller, or None for a caller that is not revoked. For the reason
+        `ACCOUNT_CHANGED`, the connection is closed with 1012: the API key is still valid, and the client reconnects at
+        once. For any other reason it is closed with 4401, and the client needs a fresh token or another key.
         """
         for canvas in self._canvases.values():
             for connection in canvas.connections:
@@ -148,15 +154,16 @@ class LiveCanvases:
         await self._role_checks.check(connection, canvas)
 
     def live(self, canvas_id: str) -> LiveCanvas | None:
-        """Return the canvas if it has connections on this gateway."""
+        """Return the canvas if it is live on this gateway, or None."""
         return self._canvases.get(canvas_id)
 
     def watch_link(
         self, connection: Connection, canvas: LiveCanvas, expires_at: float | None
     ) -> asyncio.TimerHandle | None:
-        """Start a timer that takes the share link from a connection when the link expires.
+        """Start a timer that removes the share link from a connection when the link expires.
 
-        `expires_at` is in Unix seconds; return None without it. The connection then has the role of its account only.
+        The connection keeps only the role of its account after that time. `expires_at` is the time in Unix seconds. If
+        it is None, start no timer and return None.
         """
         if expires_at is None:
             return None
@@ -229,7 +236,10 @@ class LiveCanvases:
                 self._removals.start("remove a canvas", self._remove(canvas))
 
     async def _remove(self, canvas: LiveCanvas) -> None:
-        """Stop a canvas without connections once its edits are committed, unless a client joins meanwhile."""
+        """Stop a canvas without connections once its edits are committed, or after `PATIENCE`.
+
+        A canvas that a client joins meanwhile is not stopped.
+        """
         with contextlib.suppress(TimeoutError):
             # Wait as long as with connected clients, because a user that closes a tab expects the edits to be saved.
             async with asyncio.timeout(PATIENCE):

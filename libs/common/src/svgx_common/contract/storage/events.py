@@ -22,7 +22,7 @@ from svgx_common.contract.policy import CanvasRole, RateClass, Role, Scope
 
 
 class EventData(BaseModel):
-    """The content of an event. Each subclass is one type of event.
+    """The content of an event. Each subclass with a `type` is one type of event.
 
     `type` is the name of the type, `service` the service that writes the events, and `entity` the field with the id of
     the entity.
@@ -49,7 +49,7 @@ class CanvasCreated(EventData):
 
 
 class CanvasRenamed(EventData):
-    """A canvas has a new name."""
+    """The name of a canvas was set."""
 
     type: ClassVar[str] = "canvas.renamed"
     canvas_id: str
@@ -78,7 +78,7 @@ class CanvasPurged(EventData):
 
 
 class MemberChanged(EventData):
-    """A user has another role on a canvas. `role` is null when the user is no member any more."""
+    """The role of a member of a canvas was set, or the member was removed. `role` is null for a removed member."""
 
     type: ClassVar[str] = "member.changed"
     canvas_id: str
@@ -104,7 +104,7 @@ class LinkRevoked(EventData):
 
 
 class VersionCreated(EventData):
-    """A version of a canvas was stored. `name` is null for an automatic version."""
+    """A version of a canvas was stored. `name` is null if no user named the version."""
 
     type: ClassVar[str] = "version.created"
     canvas_id: str
@@ -152,7 +152,10 @@ class RestoreCompleted(EventData):
 
 
 class RestoreFailed(EventData):
-    """The restore of a backup failed. `reason` is the error in the restore's record."""
+    """The restore of a backup failed.
+
+    `reason` is the beginning of the error in the restore's record. The record may also name refused accounts.
+    """
 
     type: ClassVar[str] = "restore.failed"
     entity: ClassVar[str] = "backup_id"
@@ -176,7 +179,7 @@ class UserCreated(UserEvent):
 
 
 class UserUpdated(UserEvent):
-    """An admin or a provider changed an account's names, role or password, or disabled or enabled the account.
+    """An account's username, e-mail address, role or password was changed, or the account was disabled or enabled.
 
     A request that changes none of these has no event. Users' changes of their own passwords have none either.
     """
@@ -236,12 +239,12 @@ EVENTS: dict[str, type[EventData]] = {
         UserErased,
     )
 }
-"""All types of events by name."""
+"""The types of events that are published, by name. `webhook.test` is sent to one webhook, and is not published."""
 
 EventType = StrEnum(  # type: ignore[misc]  # mypy reads only literal members
     "EventType", {name.replace(".", "_").upper(): name for name in EVENTS}
 )
-"""The names of the types of events."""
+"""The names of the types in `EVENTS`."""
 
 
 class DomainEvent(ReplyModel):
@@ -280,7 +283,7 @@ def _channel(data: type[EventData]) -> Channel[Any]:
 
 
 CHANNELS: tuple[Channel[Any], ...] = tuple(map(_channel, EVENTS.values()))
-"""One channel for each type of event."""
+"""One channel for each type in `EVENTS`."""
 
 CHANNEL_OF: dict[str, Channel[Any]] = dict(zip(EVENTS, CHANNELS, strict=True))
 

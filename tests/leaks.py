@@ -8,14 +8,15 @@ from svgx_devstack import DevStack, services
 JWT = re.compile(r"eyJ[\w-]{8,}\.")
 API_KEY = re.compile(r"svgx(?:link)?_[0-9a-f]+_[\w-]{20,}")
 PASSWORD_PREFIX = "the password of "
-"""The first characters of every test account's password."""
+"""The first characters of the passwords that `ApiSession.create_user` gives to test accounts."""
 OPAQUE_SECRETS: set[str] = set()
-"""Refresh tokens, codes, keys and passwords of tests. Most have no recognisable pattern, so each one is
-registered here."""
+"""Refresh tokens, authorization codes, API keys and passwords that tests register here.
+
+Most of them have no pattern by which `find_leaks` could recognise them."""
 
 
 def find_leaks(stack: DevStack) -> list[str]:
-    """Return the names of the logs and metrics pages that contain a token, an API key, a password or a code."""
+    """Return the names of the logs and metrics pages that contain a token, an API key or another secret."""
     texts = {
         process.name: stack.log_path(process.name).read_text(errors="replace")
         for process in stack.processes

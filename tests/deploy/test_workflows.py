@@ -45,7 +45,7 @@ def test_workflows_have_no_known_weakness() -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_actions_and_images_are_pinned(path: Path) -> None:
+def test_actions_and_runners_are_pinned(path: Path) -> None:
     """A tag of an action can be moved to other code. Proves R-SHIP-6."""
     text = path.read_text(encoding="utf-8")
     used = re.findall(r"uses: (\S+)(.*)", text)
@@ -57,7 +57,7 @@ def test_actions_and_images_are_pinned(path: Path) -> None:
         assert not runner.endswith("latest")
 
 
-def test_workflow_of_changes_runs_the_script_that_developers_run() -> None:
+def test_ci_workflow_runs_the_script_that_developers_run() -> None:
     """The last step runs `.ci/run`. Proves R-SHIP-6."""
     (job,) = workflow("ci.yml")["jobs"].values()
     assert job["steps"][-1]["run"] == ".ci/run"
@@ -98,12 +98,12 @@ def test_version_of_a_release_comes_from_valid_tags_only(
     """A tag may contain characters of shell commands, and make passes the version to a shell. Proves R-SHIP-6."""
     steps = workflow("release.yml")["jobs"]["publish"]["steps"]
     (script,) = (step["run"] for step in steps if "GITHUB_ENV" in step.get("run", ""))
-    taken = tmp_path / "environment"
-    taken.touch()
-    variables = os.environ | {"GITHUB_REF_NAME": tag, "GITHUB_ENV": str(taken)}
+    environment_file = tmp_path / "environment"
+    environment_file.touch()
+    variables = os.environ | {"GITHUB_REF_NAME": tag, "GITHUB_ENV": str(environment_file)}
     done = subprocess.run(["bash", "-e", "-c", script], env=variables, check=False)
     assert (done.returncode == 0) == bool(version)
-    assert taken.read_text(encoding="utf-8") == version
+    assert environment_file.read_text(encoding="utf-8") == version
 
 
 def test_every_service_has_owners() -> None:
@@ -122,6 +122,7 @@ def test_every_service_has_owners() -> None:
         for path in (
             f"/services/{service}/",
             f"/deploy/helm/{service}/",
+            f"/tests/integration/{service}/",
             f"/tests/unit/{service}/",
         ):
             assert team in owners[path]

@@ -39,7 +39,7 @@ async def create(client: Client, svg: str) -> str:
 
 
 def workers() -> list[psutil.Process]:
-    """Return the worker processes of this process. An ended process has no command line."""
+    """Return the worker processes of this process."""
     children = psutil.Process().children()
     return [child for child in children if "svgx_workers.worker" in child.cmdline()]
 
@@ -81,7 +81,7 @@ async def test_slow_exports_of_one_account_do_not_delay_others(
         slow, picture = await create(hostile, _SLOW), await create(client, _PICTURE)
         alone = min([await seconds(client, picture) for _ in range(3)])
         jobs = [asyncio.create_task(export(hostile, slow)) for _ in range(100)]
-        # Nine may run or wait. The others are refused at once, so the queue is full when the first is done.
+        # Nine may run or wait. Each further export is refused at once, so the queue is full at the first refusal.
         await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
         beside = [await seconds(client, picture) for _ in range(3)]
         assert not all(job.done() for job in jobs)

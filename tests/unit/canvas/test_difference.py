@@ -64,7 +64,7 @@ def text(before: str | None, after: str | None, *, cut: bool = False) -> dict[st
 def test_change_of_an_element_names_the_values_before_and_after(
     change: dict[str, Any], expected: dict[str, Any]
 ) -> None:
-    """Only the values that differ are listed."""
+    """A change lists the tag, and of the other values only those that differ."""
     group = {"tag": "g", "parent": "", "order": "a9", "attrs": {}}
     found = page({"e": RECT, "g": group}, {"e": {**RECT, **change}, "g": group})
     unchanged: dict[str, Any] = {
@@ -132,7 +132,7 @@ def test_long_texts_and_many_attributes_are_cut() -> None:
 
 
 def test_pages_have_each_change_once() -> None:
-    """The pages follow each other by id, and a page with long changes ends early."""
+    """The changes are sorted by the ids of the elements across all pages. A page with long changes ends early."""
     many = {f"e{number:02}": RECT for number in range(25)}
     parts = [page({}, many, start, 10) for start in (0, 10, 20)]
     assert [part["next"] for part in parts] == [10, 20, None]

@@ -53,7 +53,10 @@ from svgx_canvas.images.data_url import forgiving_base64, read_data_url, write_d
 def test_data_url_is_read_as_browsers_read_it(
     url: str, media_type: str, charset: str | None, content: bytes
 ) -> None:
-    """Media type, charset and content of a `data:` URL are those of the Fetch standard. Proves R-SVG-9."""
+    """Media type, charset and content of a `data:` URL are those of the Fetch standard. Proves R-SVG-9.
+
+    A missing or invalid media type is empty here. The standard replaces it by `text/plain`.
+    """
     found = read_data_url(url)
     assert found is not None
     assert (found.media_type, found.charset, found.content) == (media_type, charset, content)

@@ -5,6 +5,8 @@ from contextlib import ExitStack
 import pytest
 from prometheus_client import REGISTRY
 
+from svgx_common.contract.errors import Overloaded
+from svgx_gateway.ratelimit.key import RateLimitKey
 from svgx_gateway.ratelimit.limiter import LINK_FACTOR
 from svgx_gateway.websocket.admission import Admission, SocketLimits
 
@@ -42,6 +44,29 @@ def test_visitors_of_one_link_are_bounded_together() -> None:
     ]
     assert admitted.count(True) == 3 * LINK_FACTOR
     assert enter_visitor(admission, "192.0.2.200", "other")
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        (RateLimitKey("user:a", None), "at most 3 connections of one account"),
+        (
+            RateLimitKey("visitor:a", None, shared="link:l"),
+            "at most 3 connections of one address, and 30 of one share link",
+        ),
+    ],
+    ids=["account", "visitor"],
+)
+def test_refusal_beyond_a_limit_names_the_limits_of_its_caller(
+    key: RateLimitKey, reason: str
+) -> None:
+    """A visitor has no account, so the reason names the limits of an address and a link. Proves R-LIMIT-9."""
+    admission = Admission(LIMITS)
+    for _ in range(3):
+        OPEN.enter_context(admission.admit(key))
+    with pytest.raises(Overloaded) as refused:
+        admission.admit(key)
+    assert refused.value.detail == reason
 
 
 @pytest.mark.parametrize("refused_by", ["address", "link"])

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import prometheus_client
 
+from svgx_common.contract.errors import Overloaded
+from svgx_gateway.ratelimit.key import RateLimitKey
 from svgx_gateway.ratelimit.limiter import LINK_FACTOR
 
 REFUSED = prometheus_client.Counter(
@@ -57,6 +59,24 @@ class Admission:
             REFUSED.labels("connections").inc()
             return None
         return self._count()
+
+    def admit(self, key: RateLimitKey) -> AbstractContextManager[None]:
+        """Return a context that counts one more connection of an account, or of a visitor and the share link.
+
+        Raises `Overloaded` at a limit. Enter the context before the next await.
+        """
+        limit = self.limits.per_identity
+        if key.shared is None:
+            counted = self.admit_account(key.key)
+            limits = f"{limit} connections of one account"
+        else:
+            counted = self.admit_visitor(key.key, key.shared)
+            limits = (
+                f"{limit} connections of one address, and {limit * LINK_FACTOR} of one share link"
+            )
+        if counted is None:
+            raise Overloaded(f"at most {limits}")
+        return counted
 
     def admit_account(
         self, user_id: str, *, factor: int = 1

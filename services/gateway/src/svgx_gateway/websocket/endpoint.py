@@ -9,7 +9,6 @@ from opentelemetry.trace import SpanContext
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from svgx_common.contract.close_codes import Close
 from svgx_common.contract.errors import (
     Forbidden,
     Overloaded,
@@ -107,15 +106,11 @@ class YjsEndpoint:
         key = RateLimitKey.of(websocket, identity.caller)
         if (inflow := websocket.scope.get(INFLOW)) is not None:
             inflow.account = key.key
-        if key.shared is None:
-            counted = self._admission.admit_account(key.key)
-        else:
-            counted = self._admission.admit_visitor(key.key, key.shared)
-        if counted is None:
-            reason = f"at most {self._limits.per_identity} connections of one account"
-            await _refuse(websocket, Closing(Close.OVERLOADED, reason))
+        try:
+            counts.enter_context(self._admission.admit(key))
+        except Overloaded as error:
+            await _refuse(websocket, closing_of(error))
             return
-        counts.enter_context(counted)
         await handshake.accept(websocket)
         serve = functools.partial(self._serve_accepted, websocket, identity)
         await serve_afterwards(websocket.scope, serve, counts.pop_all().close)
@@ -149,7 +144,7 @@ class YjsEndpoint:
     async def _join(self, websocket: WebSocket, identity: Identity, canvas_id: str) -> Closing:
         options = websocket.query_params
 
-        def connect(role: CanvasRole, opening: SpanContext | None) -> Connection:
+        def connect(role: CanvasRole, handshake_span: SpanContext | None) -> Connection:
             connection = Connection(
                 websocket,
                 identity.caller,
@@ -158,7 +153,7 @@ class YjsEndpoint:
                 wants_quota=options.get("quota") == "1",
                 inflow=websocket.scope.get(INFLOW),
                 write_frame=websocket.scope[WRITE_FRAME],
-                handshake=opening,
+                handshake=handshake_span,
                 outgoing=self._sessions.outgoing,
                 transport_bytes=websocket.scope.get(UNSENT_BYTES, lambda: 0),
             )

@@ -11,6 +11,7 @@ from starlette.types import Message
 from starlette.websockets import WebSocket
 
 from svgx_common.contract.close_codes import Close
+from svgx_common.contract.errors import TooManyRequests
 from svgx_common.contract.policy import Role
 from svgx_common.messaging.caller import Caller
 from svgx_gateway.identity.identity import NEVER, Identity
@@ -26,16 +27,19 @@ HANDSHAKE_SECONDS = 1234.0
 
 
 class WaitingSessions:
-    """Sessions that accept each token and never join a canvas."""
+    """Sessions that accept each token, or refuse it with `refusal`, and never join a canvas."""
 
-    def __init__(self) -> None:
+    def __init__(self, refusal: Exception | None = None) -> None:
+        self.refusal = refusal
         self.authenticator = self
         self.patience = Patience()
         self.joining = asyncio.Event()
 
     async def authenticate_message(self, token: str, websocket: WebSocket) -> Identity:
-        """Return an identity."""
+        """Return an identity, or raise the refusal."""
         await asyncio.sleep(0)
+        if self.refusal is not None:
+            raise self.refusal
         return Identity(Caller("ann", "ann", Role.EDITOR, "session"), NEVER)
 
     @contextlib.asynccontextmanager
@@ -44,6 +48,45 @@ class WaitingSessions:
         self.joining.set()
         await asyncio.Event().wait()
         yield cast("Session", None)
+
+
+async def open_socket(
+    events: asyncio.Queue[Message], sessions: WaitingSessions, counted: list[Caller | None]
+) -> HocuspocusSocket:
+    """Return a socket that reads `events` and writes the callers of its handshakes into `counted`."""
+    websocket = WebSocket({"type": "websocket", "client": ("127.0.0.1", 1)}, events.get, None)  # type: ignore[arg-type]
+    await events.put({"type": "websocket.connect"})
+    await websocket.receive()
+    limits = SocketLimits(10, 10, HANDSHAKE_SECONDS, 1000)
+
+    async def count_handshake(_: HTTPConnection, caller: Caller | None) -> None:
+        await asyncio.sleep(0)
+        counted.append(caller)
+
+    return HocuspocusSocket(
+        websocket,
+        cast("Sessions", sessions),
+        Admission(limits),
+        NamedFrames(),
+        count_handshake=count_handshake,
+        on_document_admitted=lambda: None,
+    )
+
+
+async def send_token(events: asyncio.Queue[Message]) -> None:
+    """Send the message that opens a document."""
+    frame = Encoder().text("a").uint(AUTH).uint(TOKEN).text("token").finish()
+    await events.put({"type": "websocket.receive", "bytes": frame})
+
+
+async def test_token_beyond_the_limit_of_unknown_keys_counts_as_a_handshake() -> None:
+    """Each token that is not accepted counts as a handshake of the address. Proves R-HOCUS-10."""
+    events: asyncio.Queue[Message] = asyncio.Queue()
+    counted: list[Caller | None] = []
+    socket = await open_socket(events, WaitingSessions(TooManyRequests()), counted)
+    await send_token(events)
+    assert (await socket.run()).code is Close.OVERLOADED
+    assert counted == [None]
 
 
 async def test_idle_timer_does_not_run_after_the_end_of_the_socket(
@@ -62,26 +105,10 @@ async def test_idle_timer_does_not_run_after_the_end_of_the_socket(
 
     monkeypatch.setattr(loop, "call_later", note_timer)
     events: asyncio.Queue[Message] = asyncio.Queue()
-    websocket = WebSocket({"type": "websocket", "client": ("127.0.0.1", 1)}, events.get, None)  # type: ignore[arg-type]
-    await events.put({"type": "websocket.connect"})
-    await websocket.receive()
     sessions = WaitingSessions()
-    limits = SocketLimits(10, 10, HANDSHAKE_SECONDS, 1000)
-
-    async def count_handshake(_: HTTPConnection, __: Caller | None) -> None:
-        await asyncio.sleep(0)
-
-    socket = HocuspocusSocket(
-        websocket,
-        cast("Sessions", sessions),
-        Admission(limits),
-        NamedFrames(),
-        count_handshake=count_handshake,
-        on_document_opened=lambda: None,
-    )
+    socket = await open_socket(events, sessions, [])
     running = asyncio.create_task(socket.run())
-    frame = Encoder().text("a").uint(AUTH).uint(TOKEN).text("token").finish()
-    await events.put({"type": "websocket.receive", "bytes": frame})
+    await send_token(events)
     await sessions.joining.wait()
     await events.put({"type": "websocket.disconnect", "code": 1000})
     assert (await running).code is Close.NORMAL

@@ -82,7 +82,7 @@ class HocuspocusEndpoint:
             self._admission,
             self._frames,
             count_handshake=self._count_handshake,
-            on_document_opened=without_document.close,
+            on_document_admitted=without_document.close,
         )
         serve = functools.partial(_serve_accepted, websocket, socket)
         await serve_afterwards(websocket.scope, serve, counts.pop_all().close)

@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 
 class HocuspocusSocket:
-    """The socket of one client. `on_document_opened` is called when a document's token is accepted.
+    """The socket of one client. `on_document_admitted` is called when a document counts as a connection of its account.
 
     A document ends alone when its client leaves or a final condition arises (docs/spec.md, R-SOCKET-1). After a final
     condition, the client gets a refusal for this document. A condition that passes by itself ends the socket, because
@@ -47,14 +47,14 @@ class HocuspocusSocket:
         frames: NamedFrames,
         *,
         count_handshake: CountHandshake,
-        on_document_opened: Callable[[], None],
+        on_document_admitted: Callable[[], None],
     ) -> None:
         self._websocket = websocket
         self._sessions = sessions
         self._admission = admission
         self._frames = frames
         self._count_handshake = count_handshake
-        self._on_document_opened = on_document_opened
+        self._on_document_admitted = on_document_admitted
         self._inflow = websocket.scope.get(INFLOW)
         self._documents: dict[str, Document] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -65,8 +65,8 @@ class HocuspocusSocket:
         self._connections: set[HocuspocusConnection] = set()
         self._written_before = 0
         """Bytes that the transport has taken from the connections of closed documents."""
-        self._joined = 0
-        """Number of open documents with an accepted token."""
+        self._admitted = 0
+        """Number of open documents that count as connections of their accounts."""
         self._idle_timer: asyncio.TimerHandle | None = None
         self._start_idle_timer()
 
@@ -148,7 +148,7 @@ class HocuspocusSocket:
         key = RateLimitKey.of(self._websocket, identity.caller)
         with contextlib.ExitStack() as counted:
             self._admit(counted, key)
-            if self._inflow is not None and not self._joined:
+            if self._inflow is not None and not self._admitted:
                 self._inflow.account = key.key
             self._begin_document()
             counted.callback(self._end_document)
@@ -167,11 +167,10 @@ class HocuspocusSocket:
                 self._sessions.authenticator.authenticate_message, token, self._websocket
             )
             identity = await self._sessions.patience.until_answered(authenticate)
-        except TooManyRequests:
-            REFUSED.labels("handshake_rate").inc()
-            raise
-        except SvgxError:
+        except SvgxError as error:
             await self._count(None)
+            if isinstance(error, TooManyRequests):
+                REFUSED.labels("handshake_rate").inc()  # too many unknown API keys or share links
             raise
         await self._count(identity)
         return identity
@@ -185,29 +184,22 @@ class HocuspocusSocket:
             raise
 
     def _admit(self, counted: contextlib.ExitStack, key: RateLimitKey) -> None:
-        """Count a document as a connection of its account.
+        """Count a document as a connection of its account. Raises `Overloaded` at a limit.
 
         The socket already counts as a connection of the gateway, so each document after the first counts as one
         more.
         """
-        if self._joined:
+        if self._admitted:
             on_gateway = self._admission.admit_to_gateway()
             if on_gateway is None:
                 raise Overloaded("this gateway has reached its limit of connections")
             counted.enter_context(on_gateway)
-        if key.shared is None:
-            of_account = self._admission.admit_account(key.key)
-        else:
-            of_account = self._admission.admit_visitor(key.key, key.shared)
-        if of_account is None:
-            limit = self._admission.limits.per_identity
-            raise Overloaded(f"at most {limit} connections of one account")
-        counted.enter_context(of_account)
+        counted.enter_context(self._admission.admit(key))
 
     async def _join(self, document: Document, identity: Identity, canvas_id: str) -> Closing:
         writer = Writer(document.name)
 
-        def connect(role: CanvasRole, opening: SpanContext | None) -> HocuspocusConnection:
+        def connect(role: CanvasRole, handshake_span: SpanContext | None) -> HocuspocusConnection:
             document.connection = HocuspocusConnection(
                 self._websocket,
                 identity.caller,
@@ -218,7 +210,7 @@ class HocuspocusSocket:
                 wants_quota=self._websocket.query_params.get("quota") == "1",
                 inflow=self._inflow,
                 write_frame=self._websocket.scope[WRITE_FRAME],
-                handshake=opening,
+                handshake=handshake_span,
                 outgoing=self._sessions.outgoing,
                 transport_bytes=self._transport_bytes,
                 socket_sent_bytes=self._sent_bytes,
@@ -271,7 +263,7 @@ class HocuspocusSocket:
 
     def _transport_bytes(self) -> int:
         """Return one document's share of the bytes that the transport has taken and not sent."""
-        return self._unsent() // max(1, self._joined)
+        return self._unsent() // max(1, self._admitted)
 
     def _sent_bytes(self) -> int:
         """Return the bytes of all documents, also closed ones, that the transport has sent so far."""
@@ -279,13 +271,13 @@ class HocuspocusSocket:
         return self._written_before + written - self._unsent()
 
     def _begin_document(self) -> None:
-        self._joined += 1
+        self._admitted += 1
         self._stop_idle_timer()
-        self._on_document_opened()
+        self._on_document_admitted()
 
     def _end_document(self) -> None:
-        self._joined -= 1
-        if not self._joined:
+        self._admitted -= 1
+        if not self._admitted:
             self._start_idle_timer()
 
     def _start_idle_timer(self) -> None:

@@ -69,5 +69,5 @@ WITH found AS (
 SELECT count(*) AS rows FROM changed
 
 -- name: note_account_erasure
--- Record the changed rows by table.
+-- Record the number of changed and removed rows of each table.
 UPDATE account SET erased_rows = $2::text::jsonb WHERE id = $1

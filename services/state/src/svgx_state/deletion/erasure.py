@@ -80,7 +80,7 @@ WORK_SECONDS = 8.0
 
 @dataclass(slots=True)
 class _Progress:
-    """The recorded progress of an erasure: the position in the journal, and the changed rows by table."""
+    """The recorded progress of an erasure: the position in the journal, and the number of changed rows by table."""
 
     canvas_id: str
     revision: int

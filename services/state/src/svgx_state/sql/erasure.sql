@@ -14,7 +14,7 @@ SELECT finished_at < clock_timestamp() - make_interval(secs => $2) AS may_close
 FROM erasure WHERE pseudonym = $1 AND finished_at IS NOT NULL
 
 -- name: note_erasure
--- Record the position in the journal, and the changed rows by table.
+-- Record the position in the journal, and the number of changed rows of each table.
 UPDATE erasure SET canvas_id = $2, revision = $3, touched = $4::text::jsonb WHERE pseudonym = $1
 
 -- name: finish_erasure

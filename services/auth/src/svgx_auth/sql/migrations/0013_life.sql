@@ -3,7 +3,7 @@
 ALTER TABLE account
     -- The pseudonym, once the erasure has begun.
     ADD COLUMN erased_as text UNIQUE,
-    -- The changed and removed rows, by table.
+    -- The number of changed and removed rows of each table.
     ADD COLUMN erased_rows jsonb NOT NULL DEFAULT '{}';
 
 -- An erasure may empty the fields of audit entries that identify a person. All other changes are still refused.

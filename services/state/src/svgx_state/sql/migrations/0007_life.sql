@@ -29,7 +29,7 @@ CREATE TABLE erasure (
     -- The journal entry up to which the authors have been replaced, in the order of the journal's key.
     canvas_id text NOT NULL DEFAULT '',
     revision bigint NOT NULL DEFAULT 0,
-    -- The changed rows by table.
+    -- The number of changed rows of each table.
     touched jsonb NOT NULL DEFAULT '{}',
     began_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     finished_at timestamptz

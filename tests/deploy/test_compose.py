@@ -99,7 +99,7 @@ def test_file_fulfils_the_compose_specification() -> None:
 
 @pytest.mark.parametrize("service", values.SERVICES)
 def test_service_has_the_variables_of_its_chart(service: str) -> None:
-    """Each variable is a setting of the service. Proves R-SHIP-4."""
+    """Each variable is a setting of the service or one of OpenTelemetry. Proves R-SHIP-4."""
     own = set(SERVERS[service]["environment"])
     chart = {each["name"] for each in container(service)["env"]} | configured(service)
     assert own - OPTIONAL_IN_CHARTS == chart - ONLY_IN_CHARTS - OPTIONAL_IN_CHARTS
@@ -237,7 +237,7 @@ def test_observability_servers_reach_each_other() -> None:
 
 
 def test_nats_gets_the_public_key_of_each_service() -> None:
-    """The charts' file of NATS users reads the keys from these environment variables. Proves R-SHIP-4."""
+    """The environment of the NATS server has exactly the keys that the charts' files of users name. Proves R-SHIP-4."""
     files = values.HELM / "svgx" / "files"
     users = (files / "nats-users.conf").read_text(encoding="utf-8")
     users_with_second_keys = (files / "nats-users-second-keys.conf").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The parts of a connection that are created only when they are needed: the writer's task and the event queue."""
+"""The parts of a connection that use little while it is idle: the writer, which has no task, and the event queue."""
 
 import asyncio
 from typing import Any, cast

@@ -67,7 +67,7 @@ LONG_WORD = 5
 
 @dataclass(frozen=True, slots=True)
 class UnknownVariable:
-    """A variable that is not known, and the known variable with the nearest name."""
+    """A variable that is not known, and the known variable that it probably means."""
 
     name: str
     nearest: str
@@ -78,9 +78,10 @@ class UnknownVariable:
 def unknown_variables(
     settings: Collection[str], environ: Mapping[str, str], *, required: Collection[str] = ()
 ) -> Iterator[UnknownVariable]:
-    """Yield the variables of `environ` that look like a setting but are not settings.
+    """Yield the variables of `environ` that are not known, but have a name like that of a known variable.
 
-    `settings` are the names of the service's settings as variables; those in `required` have no default.
+    `settings` are the names of the service's settings as variables; those in `required` have no default. The variables
+    of tools and of OpenTelemetry are known too.
     """
     own = {*settings, config_file.VARIABLE}
     known = {*own, *TOOL_VARIABLES, *TELEMETRY_VARIABLES}

@@ -347,7 +347,7 @@ RESTORE_USER = Operation(
 )
 FIND_ACCOUNTS = Operation(
     subject="svgx.auth.account.find",
-    summary="Get those of the named accounts that exist",
+    summary="Get the roles of accounts, without unknown and deleted accounts",
     request=FindAccountsRequest,
     reply=FoundAccounts,
     scope=Scope.INTERNAL,

@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from itertools import chain
 
 import pytest
 from pycrdt import Doc, Map, get_state
@@ -37,6 +38,15 @@ def clients_in_changes(document: SharedDocument, edit: bytes) -> int:
     return len(read_state_vector(get_state(changes)))
 
 
+@pytest.fixture(params=[False, True], ids=["few clients", "many clients"])
+def has_many_clients(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Let each document count as one with few or with many clients."""
+    many: bool = request.param
+    monkeypatch.setattr(shared_document, "MANY_CLIENTS", 0 if many else 1000)
+    return many
+
+
+@pytest.mark.usefixtures("has_many_clients")
 @pytest.mark.parametrize("seed", range(30))
 @pytest.mark.parametrize("batch", [1, 7, 1000])
 def test_edits_in_any_order_with_repeats_make_the_same_document(seed: int, batch: int) -> None:
@@ -186,6 +196,24 @@ def test_edit_that_releases_a_faulty_update_is_accepted(
     assert SharedDocument.load([pending, releasing]).clocks == {6: 1}
 
 
+def test_document_is_observed_until_it_has_many_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The changes before and after this moment are complete, and each is returned once. Proves R-SYNC-1."""
+    monkeypatch.setattr(shared_document, "MANY_CLIENTS", 6)
+    monkeypatch.setattr(shared_document, "CHANGE_BYTES", 1)
+    document = SharedDocument.load()
+    changes: list[list[bytes]] = []
+    observed = []
+    for client in range(1, 11, 2):
+        for each in (client, client + 1):
+            document.take(update((each, 0, [in_root(ANY, NULL, key=str(each))])))
+        changes.append(document.flush())
+        observed.append(document._subscription is not None)
+    assert observed == [True, True, False, False, False]
+    assert [len(each) for each in changes] == [1, 1, 1, 2, 2]
+    assert content(*chain.from_iterable(changes)) == content(whole(document))
+
+
+@pytest.mark.usefixtures("has_many_clients")
 def test_update_that_pycrdt_ignores_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     """Proves R-SAVE-2: the update would count as saved, although the document does not have it."""
 

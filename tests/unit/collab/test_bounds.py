@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pycrdt import Doc, Map
 
+from svgx_canvas.document import shared_document
 from svgx_canvas.document.shared_document import Growth
 from svgx_collab import bounds as bounds_module
 from svgx_collab.bounds import (
@@ -62,11 +63,16 @@ def rejections(room: Room, *edits: bytes, author: str = "ann") -> list[Rejection
     return [Rejection.unpack(number) for number in receipt.rejected]
 
 
-def test_edit_with_conflicts_is_refused_within_its_time() -> None:
+@pytest.mark.parametrize("many_clients", [1000, 0])
+def test_edit_with_conflicts_is_refused_within_its_time(
+    many_clients: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An edit of 27 KB that would take seconds is ended before one second. The other edits of the batch are saved.
 
-    The room saves the part of the edit that it has integrated, so that it has no unsaved content. Proves R-BOUND-1.
+    The room saves and broadcasts the part of the edit that it has integrated, so that it has no unsaved content. This
+    also holds for a document that is not observed, because it has many clients. Proves R-BOUND-1.
     """
+    monkeypatch.setattr(shared_document, "MANY_CLIENTS", many_clients)
     room = room_with(edit_seconds=0.02)
     started = time.thread_time()
     (rejection,) = rejections(room, one_key(7, "a"), conflicts(3_000), one_key(8, "b"))
@@ -77,10 +83,11 @@ def test_edit_with_conflicts_is_refused_within_its_time() -> None:
     (broadcast,) = room.take_broadcasts()
     entry = room.take_entry()
     assert entry is not None
-    replica: Doc[Any] = Doc()
-    replica.apply_update(entry.update)
-    assert clocks(replica.get_state()) == clocks(room.checkpoint(b"").state_vector)
-    assert {"a", "b"} == set(replica.get("m", type=Map).keys())
+    for update in (entry.update, broadcast.update):
+        replica: Doc[Any] = Doc()
+        replica.apply_update(update)
+        assert clocks(replica.get_state()) == clocks(room.checkpoint(b"").state_vector)
+        assert {"a", "b"} == set(replica.get("m", type=Map).keys())
     assert len(broadcast.update) < len(conflicts(3_000))
 
 

@@ -6,25 +6,37 @@ from bench.collab.sockets import Clients
 
 CONNECTIONS, QUICK_CONNECTIONS = 1000, 200
 _CONNECTIONS_PER_ROOM = 50
+_FIRST_ROOMS, _FIRST_PER_ROOM = 40, 5
 _IDLE_SECONDS = 3.0
 
 
 def run(server: Server, quick: bool) -> Figures:
-    """Connect clients that do nothing. Return the growth of the memory of all processes for each client."""
+    """Connect clients that do nothing. Return the growth of the memory of all processes for each client.
+
+    The clients of the first rooms do not count: the caches of each process, such as those of PostgreSQL's connections,
+    grow with the first canvases.
+    """
     count = QUICK_CONNECTIONS if quick else CONNECTIONS
+    first_rooms = server.rooms(_FIRST_ROOMS, _FIRST_PER_ROOM)
     rooms = server.rooms(count // _CONNECTIONS_PER_ROOM, _CONNECTIONS_PER_ROOM)
     with Clients() as clients:
-        # Some memory is taken once, by the first connection.
-        clients.drop(clients.open([server.target(rooms[0], 0)]))
-        settle(clients, _IDLE_SECONDS)
-        before = server.memory_bytes()
         clients.open(
-            server.target(room, member) for room in rooms for member in range(_CONNECTIONS_PER_ROOM)
+            server.target(room, member) for room in first_rooms for member in range(_FIRST_PER_ROOM)
         )
-        clients.run(_IDLE_SECONDS)
+        _wait(clients)
+        before = server.memory_bytes()
+        for room in rooms:
+            clients.open(server.target(room, member) for member in range(_CONNECTIONS_PER_ROOM))
+        _wait(clients)
         after = server.memory_bytes()
     return {
         "kb_of_connection": (after - before) / count / 1000,
         "mb_before": before / 1e6,
         "mb_after": after / 1e6,
     }
+
+
+def _wait(clients: Clients) -> None:
+    """Wait until the server is idle, and three seconds more."""
+    settle(clients, _IDLE_SECONDS)
+    clients.run(_IDLE_SECONDS)

@@ -67,7 +67,7 @@ async def test_writer_begins_with_the_first_message_that_waits(*, queued_before:
     before = tasks()
     running = asyncio.create_task(run(connection, never()))
     await asyncio.sleep(0)
-    assert tasks() == before + 2 + queued_before
+    assert tasks() == before + 1 + queued_before
     socket.keeps_up = False
     connection.send(b"b")
     await socket.arrived.wait()

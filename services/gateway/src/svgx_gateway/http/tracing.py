@@ -6,6 +6,7 @@ https://opentelemetry.io/docs/specs/semconv/http/http-spans/
 
 import contextlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import structlog
 from opentelemetry import trace
@@ -38,11 +39,22 @@ _METHODS = frozenset(
 
 _HANDSHAKE = "svgx.handshake"
 
+_RESPONSES = ("websocket.accept", "websocket.http.response.start")
+"""The messages that answer a handshake."""
+
 
 def handshake_of(scope: Scope) -> trace.SpanContext | None:
     """Return the context of the span of a WebSocket's handshake, or None without this middleware."""
     handshake: trace.SpanContext | None = scope.get(_HANDSHAKE)
     return handshake
+
+
+@dataclass(frozen=True, slots=True)
+class _Handshake:
+    """The span of a handshake that is not answered yet. `end` ends the span."""
+
+    span: trace.Span
+    end: contextlib.ExitStack
 
 
 class Tracing:
@@ -75,17 +87,20 @@ class Tracing:
 
         Later log lines of the connection still have the trace id of the handshake.
         """
-        with contextlib.ExitStack() as handshake:
-            span = handshake.enter_context(_server_span(scope))
+        with contextlib.ExitStack() as stack:
+            span = stack.enter_context(_server_span(scope))
             context = scope[_HANDSHAKE] = span.get_span_context()
             structlog.contextvars.bind_contextvars(trace_id=trace.format_trace_id(context.trace_id))
+            # `send_traced` lives as long as the connection. It must not keep the span and the stack, which take 2 kB.
+            handshake = [_Handshake(span, stack)]
 
             async def send_traced(message: Message) -> None:
-                if message["type"] in ("websocket.accept", "websocket.http.response.start"):
-                    _note_response(span, scope, message.get("status", 101))
+                if handshake and message["type"] in _RESPONSES:
+                    opening = handshake.pop()
+                    _note_response(opening.span, scope, message.get("status", 101))
                     headers = [*message.get("headers", ()), _traceresponse(context)]
                     await send({**message, "headers": headers})
-                    handshake.close()
+                    opening.end.close()
                 else:
                     await send(message)
 

@@ -6,15 +6,19 @@ import asyncpg
 import pytest
 from prometheus_client import REGISTRY
 
-from svgx_canvas import SvgRefused
-from svgx_canvas.document.shared_document import MAX_PENDING_BYTES, PIECE_OVERHEAD
+from svgx_canvas.document.shared_document import (
+    MAX_PENDING_BYTES,
+    PIECE_OVERHEAD,
+    SharedDocument,
+)
 from svgx_common.contract.state import Entry
 from svgx_devstack import DevStack
 from svgx_state.journal.checksums import checksum, is_sound
 from svgx_state.snapshots import Compactor
 from tests.integration.state.drawing import Pen, elements
 from tests.integration.state.fresh_tables import FreshTables
-from tests.unit.yjs.updates import ANY, NULL, update
+from tests.unit.canvas.test_compaction import CONTRADICTING
+from tests.unit.yjs.updates import ANY, NULL, in_root, update
 from tests.unit.yjs.updates import after as item_after
 
 DAMAGE = {
@@ -193,24 +197,27 @@ async def test_update_that_is_no_yjs_update_is_quarantined_by_compaction(
     assert elements(content.updates) == {**canvas.content(), "later": "x"}
 
 
-async def test_waiting_updates_beyond_the_limit_stay_in_the_journal(
+async def test_waiting_updates_do_not_prevent_a_snapshot(
     fresh: FreshTables, canvas: Canvas, compactor: Compactor
 ) -> None:
-    """A compaction stores no snapshot when the waiting updates do not fit into memory. Proves R-STATE-6.
+    """A snapshot has all waiting updates, also contradictory ones and more than a holder keeps. Proves R-STATE-6.
 
     Only a row that cannot be read is moved to the quarantine.
     """
     count = MAX_PENDING_BYTES // PIECE_OVERHEAD
     waiting = update(*((1000 + each, 0, [item_after(ANY, NULL, (5, 0))]) for each in range(count)))
-    contents = (waiting, b"no update")
+    contents = (waiting, b"no update", *CONTRADICTING)
     await fresh.journal.append(
         [Entry(canvas.id, "any", number, (), each) for number, each in enumerate(contents)]
     )
-    with pytest.raises(SvgRefused, match="wait"):
-        await compactor.compact(canvas.id)
+    assert await compactor.compact(canvas.id)
     assert await quarantine(fresh) == [("entry", 14, "it is not a Yjs update")]
-    assert await fresh.tables.fetchval("SELECT max(through_revision) FROM snapshot") == 8
-    assert (await fresh.journal.load(canvas.id)).updates[-1] == waiting
+    content = await fresh.journal.load(canvas.id)
+    assert (content.revision, len(content.updates)) == (17, 1)
+    assert elements(content.updates) == canvas.content()
+    missing = update((5, 0, [in_root(ANY, NULL, root="other")]))
+    released = SharedDocument.load([*content.updates, missing], max_pending_bytes=None)
+    assert released.clocks.keys() >= {*range(1000, 1000 + count)}
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,28 @@ import pytest
 from pycrdt import Doc, Map, merge_updates
 
 from svgx_canvas import Snapshot, SvgRefused, compact, state
-from svgx_canvas.document import shared_document
-from svgx_yjs.lib0 import encode_text, encode_uint
+from svgx_canvas.document.shared_document import (
+    MAX_PENDING_BYTES,
+    PIECE_OVERHEAD,
+    SharedDocument,
+)
+from svgx_yjs.lib0 import Malformed, encode_text, encode_uint
+from svgx_yjs.splitting import check
+from svgx_yjs.structure import EMPTY_STATE_VECTOR, EMPTY_UPDATE
 from tests.unit.canvas.histories import Document, content, history
-from tests.unit.yjs.updates import ANY, NULL, after, update
+from tests.unit.yjs.updates import (
+    ANY,
+    BINARY,
+    GC,
+    NULL,
+    STRING,
+    after,
+    deletions,
+    gap,
+    in_root,
+    inside,
+    update,
+)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -108,17 +126,80 @@ def test_updates_in_any_order_are_kept() -> None:
     assert content(state.update) == {"a": 27, "b": 1}
 
 
-def test_waiting_updates_beyond_the_limit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A snapshot without the waiting updates that did not fit into memory is not made. Proves R-STATE-6."""
-    waiting = [update((client, 0, [after(ANY, NULL, (5, 0))])) for client in range(100, 110)]
-    piece_bytes = len(waiting[0]) + shared_document.PIECE_OVERHEAD
-    monkeypatch.setattr(shared_document, "MAX_PENDING_BYTES", 10 * piece_bytes)
-    snapshot = compact(None, waiting)
-    monkeypatch.setattr(shared_document, "MAX_PENDING_BYTES", 9 * piece_bytes)
-    for earlier, updates in ((None, waiting), (snapshot, [])):
-        with pytest.raises(SvgRefused) as refused:
-            compact(earlier, updates)
-        assert (refused.value.code, refused.value.field) == ("too_large", "pending")
+def test_snapshot_has_waiting_updates_beyond_the_limit_of_holders() -> None:
+    """A compaction forgets no waiting update, however many there are. Proves R-STATE-6."""
+    count = MAX_PENDING_BYTES // PIECE_OVERHEAD
+    waiting = [update((1000 + each, 0, [after(ANY, NULL, (5, 0))])) for each in range(count)]
+    snapshot = compact(compact(None, waiting[:9]), waiting[9:])
     reported: list[tuple[str, str]] = []
-    state(waiting, report=lambda *each: reported.append(each))
-    assert reported == [("update", "waits for a missing update")] * 10
+    state([snapshot.update], report=lambda *each: reported.append(each))
+    assert reported == [("update", "waits for a missing update")] * count
+    released = SharedDocument.load(
+        [snapshot.update, update((5, 0, [in_root(ANY, NULL)]))], max_pending_bytes=None
+    )
+    assert len(released.clocks) == count + 1
+
+
+def test_small_waiting_pieces_need_no_more_memory_in_a_snapshot() -> None:
+    """Waiting edits that a holder accepts fit into the holders that load their snapshot. Proves R-STATE-6."""
+    rng = random.Random(5)
+    document = SharedDocument.load()
+    clocks = dict.fromkeys(range(1000, 1100), 0)
+    for _ in range(3000):
+        client = rng.choice([*clocks])
+        # Some pieces follow the piece before them, and others leave a gap.
+        clock = clocks[client] + rng.choice([0, 1, 3])
+        clocks[client] = clock + 1
+        size = rng.choice([1, 1, 50, 9000])
+        value = after(STRING, encode_text("x" * size), (5, rng.randrange(9)))
+        clocks[client] = clock + size
+        document.take(
+            update((client, clock, [value]), deleted=deletions((client + 500, [(clock, 1)])))
+        )
+    assert len(document.pending) == 6000
+    snapshot = compact(None, document.pending)
+    for updates in ([snapshot.update], [compact(snapshot, [EMPTY_UPDATE]).update]):
+        loaded = SharedDocument.load(updates)
+        assert 5 * 10**6 < loaded.pending_bytes <= document.pending_bytes
+        assert len(loaded.pending) < 3000
+
+
+CONTRADICTING = [
+    bytes.fromhex(update)
+    for update in (
+        "0102090681630505836305017a00",
+        "0101090484630504f09f988000",
+        "010109048463050561f09f988000",
+    )
+]
+"""Updates with different structs for the same clocks. pycrdt cannot merge them."""
+
+
+def test_waiting_updates_that_contradict_each_other_do_not_prevent_a_snapshot() -> None:
+    """A snapshot keeps one of the structs for each clock. Proves R-STATE-6."""
+    with pytest.raises(Malformed):
+        check(merge_updates(*CONTRADICTING))
+    rest = update((7, 0, [in_root(ANY, NULL)]))
+    snapshot = compact(None, [*CONTRADICTING, rest])
+    document = SharedDocument.load([snapshot.update])
+    assert document.clocks == {7: 1}
+    assert document.pending == [
+        update((9, 4, [after(STRING, encode_text("a😀"), (99, 5))])),
+        update((9, 11, [after(BINARY, b"\x01z", (99, 5))])),
+    ]
+    assert compact(snapshot, []) == snapshot
+
+
+def test_waiting_updates_do_not_replace_content_of_a_snapshot() -> None:
+    """A waiting struct in place of a struct of the document is not in the snapshot. Proves R-STATE-6.
+
+    pycrdt would prefer the waiting item to the GC, which stands for deleted content. The snapshot would then lack all
+    structs of this client.
+    """
+    known = update((5, 0, [gap(GC, 1), in_root(ANY, NULL), in_root(ANY, NULL, key="l")]))
+    other = update((5, 0, [inside(ANY, NULL, (6, 0)), inside(ANY, NULL, (6, 0), key="l")]))
+    for updates in ([known, other], [other, known]):
+        document = SharedDocument.load([compact(None, updates).update])
+        assert document.clocks == {5: 3}
+        assert content(document.missing(EMPTY_STATE_VECTOR)) == {"k": None, "l": None}
+        assert not document.pending

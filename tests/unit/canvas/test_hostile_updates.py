@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from svgx_canvas.document.shared_document import SharedDocument, merge
+from svgx_canvas import compact
+from svgx_canvas.document.shared_document import SharedDocument
 from svgx_yjs import splitting
 from svgx_yjs.lib0 import Malformed
 from svgx_yjs.nesting import Nesting
@@ -133,8 +134,7 @@ def test_random_update_is_refused_integrated_or_pending(seed: int) -> None:
         client: clock for client, clock in document.clocks.items() if clock
     }
     reloaded.missing(EMPTY_STATE_VECTOR)
-    if passed and (merged := merge(passed)) is not None:
-        SharedDocument.load([merged])
+    SharedDocument.load([compact(None, passed).update])
 
 
 @pytest.mark.parametrize("seed", range(300))

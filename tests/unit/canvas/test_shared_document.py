@@ -8,7 +8,12 @@ import pytest
 from pycrdt import Doc, Map, get_state
 
 from svgx_canvas.document import shared_document
-from svgx_canvas.document.shared_document import MAX_PENDING_BYTES, Fault, SharedDocument, merge
+from svgx_canvas.document.shared_document import (
+    MAX_PENDING_BYTES,
+    PIECE_OVERHEAD,
+    Fault,
+    SharedDocument,
+)
 from svgx_yjs.joining import join_first
 from svgx_yjs.lib0 import Malformed
 from svgx_yjs.nesting import Nesting
@@ -16,7 +21,17 @@ from svgx_yjs.parts import Part, Split
 from svgx_yjs.splitting import split
 from svgx_yjs.structure import read_state_vector
 from tests.unit.canvas.histories import content, history
-from tests.unit.yjs.updates import ANY, NULL, STRING, after, in_root, nested_types, text, update
+from tests.unit.yjs.updates import (
+    ANY,
+    NULL,
+    STRING,
+    after,
+    deletions,
+    in_root,
+    nested_types,
+    text,
+    update,
+)
 
 
 def whole(document: SharedDocument) -> bytes:
@@ -156,13 +171,83 @@ def test_unplaceable_update_of_a_journal_stays_pending() -> None:
     assert "l" in dict(content(whole(document)))  # type: ignore[call-overload]
 
 
-def test_contradictory_updates_are_not_merged() -> None:
-    """Proves R-SYNC-12: pycrdt would cut the only character of `other`, which has two clocks, in half."""
-    one = update((1, 4, [in_root(ANY, NULL)]))
-    other = update((1, 4, [in_root(STRING, text("𝄞"))]))
-    assert merge([one, other]) is None
-    assert merge([one]) == one
-    assert merge([one, one]) == one
+def test_pending_piece_that_other_structs_overtake_is_dropped() -> None:
+    """Proves R-SYNC-14: a pending struct in place of a struct of the document is never integrated.
+
+    The pending structs after it are kept. A document that loads the parts of the edits is the same.
+    """
+    document = SharedDocument.load()
+    overtaken = update(
+        (
+            5,
+            0,
+            [after(STRING, text("abc"), (6, 0)), in_root(ANY, NULL), in_root(ANY, NULL, key="l")],
+        )
+    )
+    saved = integrate(document, overtaken)
+    saved += integrate(document, update((5, 0, [in_root(STRING, text("x"))])))
+    assert document.pending == [update((5, 3, [in_root(ANY, NULL), in_root(ANY, NULL, key="l")]))]
+    saved += integrate(document, update((6, 0, [in_root(ANY, NULL, key="m")])))
+    assert document.clocks == {5: 1, 6: 1}
+    saved += integrate(document, update((5, 1, [in_root(STRING, text("yz"), key="n")])))
+    assert document.clocks == {5: 5, 6: 1}
+    assert (document.pending, document.pending_bytes) == ([], 0)
+    assert content(whole(SharedDocument.load(saved))) == content(whole(document))
+
+
+def test_new_pieces_of_a_pending_update_are_saved_without_the_known_ones() -> None:
+    """Proves R-SAVE-8: the journal gets a pending piece once, also when an edit has known and new pieces."""
+    known = (5, 0, [after(ANY, NULL, (6, 0))])
+    new = (7, 1, [in_root(ANY, NULL)])
+    document = SharedDocument.load()
+    integrate(document, update(known))
+    (part,) = document.take(update(known, new, deleted=deletions((8, [(0, 1)]))))
+    assert part.update == update(new, deleted=deletions((8, [(0, 1)])))
+
+
+def test_part_that_changes_the_pending_pieces_is_the_last_of_its_entry() -> None:
+    """Proves R-SAVE-9: a document that loads the entries releases and drops the same pieces as the holder."""
+    document = SharedDocument.load()
+    integrate(document, update((5, 0, [after(ANY, NULL, (6, 0))])))
+    integrate(document, update((7, 0, [after(STRING, text("ab"), (6, 1))])))
+    edits = [
+        update((8, 0, [in_root(ANY, NULL)])),
+        update((6, 0, [in_root(ANY, NULL)])),
+        update((9, 0, [after(ANY, NULL, (5, 0))])),
+        update((7, 0, [after(ANY, NULL, (5, 0))])),
+        update((6, 1, [in_root(ANY, NULL)])),
+    ]
+    parts = [part for edit in edits for part in document.take(edit)]
+    assert [part.releases for part in parts] == [False, True, False, True, False]
+    assert [join_first(parts[at:], 1000)[1] for at in range(5)] == [2, 1, 2, 1, 1]
+
+
+def test_repeated_structs_of_pending_pieces_are_dropped() -> None:
+    """Proves R-SYNC-14: an edit with known and missing structs releases nothing twice, and leaves nothing behind."""
+    document = SharedDocument.load()
+    structs = [after(ANY, NULL, (6, 0)), in_root(ANY, NULL), in_root(ANY, NULL, key="l")]
+    for clock in (1, 2):
+        integrate(document, update((5, clock, structs[clock : clock + 1])))
+    assert len(document.pending) == 2
+    integrate(document, update((6, 0, [in_root(ANY, NULL, key="m")]), (5, 0, structs)))
+    assert document.clocks == {5: 3, 6: 1}
+    assert (document.pending, document.pending_bytes) == ([], 0)
+
+
+def test_journal_that_releases_pending_updates_forgets_none() -> None:
+    """Proves R-SYNC-14: structs that wait only until the end of their entry do not count.
+
+    One entry has a struct and others that build on the pending update that the struct releases.
+    """
+    pending = update((5, 0, [after(ANY, NULL, (6, 0))]))
+    releasing = (6, 0, [in_root(ANY, NULL)])
+    followers = [(client, 0, [after(ANY, NULL, (5, 0))]) for client in range(100, 110)]
+    limit = 5 * (len(pending) + PIECE_OVERHEAD)
+    document = SharedDocument.load(
+        [pending, update(releasing, *followers)], max_pending_bytes=limit
+    )
+    assert len(document.clocks) == 12
+    assert not document.pending
 
 
 FAULTY = bytes.fromhex("0102070004010174016104000700016200")

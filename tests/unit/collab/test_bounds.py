@@ -7,7 +7,7 @@ import pytest
 from pycrdt import Doc, Map
 
 from svgx_canvas.document import shared_document
-from svgx_canvas.document.shared_document import Growth
+from svgx_canvas.document.shared_document import MAX_PENDING_BYTES, PIECE_OVERHEAD, Growth
 from svgx_collab import bounds as bounds_module
 from svgx_collab.bounds import (
     EDITS_AT_ONCE,
@@ -25,6 +25,7 @@ from svgx_common.contract.live.rejections import Reason, Rejection
 from svgx_common.contract.state import Content
 from svgx_yjs.lib0 import Encoder
 from svgx_yjs.structure import read_state_vector as clocks
+from tests.unit.yjs.updates import ANY, NULL, STRING, after, deletions, in_root, text, update
 
 EMPTY = Content(revision=0, updates=())
 
@@ -83,9 +84,9 @@ def test_edit_with_conflicts_is_refused_within_its_time(
     (broadcast,) = room.take_broadcasts()
     entry = room.take_entry()
     assert entry is not None
-    for update in (entry.update, broadcast.update):
+    for saved_or_sent in (entry.update, broadcast.update):
         replica: Doc[Any] = Doc()
-        replica.apply_update(update)
+        replica.apply_update(saved_or_sent)
         assert clocks(replica.get_state()) == clocks(room.checkpoint(b"").state_vector)
         assert {"a", "b"} == set(replica.get("m", type=Map).keys())
     assert len(broadcast.update) < len(conflicts(3_000))
@@ -179,6 +180,69 @@ def test_clients_of_pending_edits_count() -> None:
         waiting.uint(1).uint(client + 10).uint(0).raw(b"\x84").uint(5).uint(0).text("a")
     (rejection,) = rejections(room_with(edit_clients=10), waiting.uint(0).finish())
     assert rejection.reason is Reason.EDIT_CLIENTS
+
+
+def waiting_edit(client: int, clock: int = 0, size: int = 1) -> bytes:
+    """Return an edit that waits for client 5."""
+    return update((client, clock, [after(STRING, text("x" * size), (5, 0))]))
+
+
+def test_waiting_edit_beyond_the_bound_is_refused_and_changes_nothing() -> None:
+    """The bytes of waiting edits are bounded for a canvas, in pieces and in deletions. Proves R-BOUND-2.
+
+    Known edits, edits that wait for nothing and the journal are still accepted. Missing edits make room again.
+    """
+    waiting = [waiting_edit(client) for client in range(10, 20)]
+    limit = 10 * (len(waiting[0]) + PIECE_OVERHEAD)
+    room = room_with(canvas_waiting_bytes=limit)
+    assert not rejections(room, *waiting)
+    room.mark_committed(room.take_entry() is not None)
+    missing = update((5, 0, [in_root(ANY, NULL)]))
+    deleting = update(deleted=deletions((6, [(0, 1)])))
+    half_ready = update((7, 0, [in_root(ANY, NULL), after(ANY, NULL, (5, 1))]))
+    for edit in (waiting_edit(20), deleting, half_ready):
+        (rejection,) = rejections(room, edit)
+        assert (rejection.reason, rejection.amount) == (Reason.CANVAS_WAITING, limit)
+        assert (rejection.code, str(limit) in rejection.text) == (Close.OVERLOADED, True)
+        assert not room.has_unsaved_edits
+    assert not rejections(room, *waiting, one_key(8, "a"))
+    room.absorb(Content(3, (waiting_edit(20),)))
+    assert room._document.pending_bytes > limit
+    assert not rejections(room, missing, waiting_edit(20), deleting, half_ready)
+    assert clocks(room.checkpoint(b"").state_vector) == dict.fromkeys([5, 7, 8, *range(10, 21)], 1)
+
+
+def test_waiting_bytes_of_one_edit_are_bounded() -> None:
+    """The first waiting edit of a canvas must not have too many bytes either. Proves R-BOUND-2."""
+    room = room_with(canvas_waiting_bytes=1000)
+    (rejection,) = rejections(room, waiting_edit(10, size=1001 - PIECE_OVERHEAD))
+    assert rejection.reason is Reason.CANVAS_WAITING
+    assert Limits().canvas_waiting_bytes == MAX_PENDING_BYTES // 2
+
+
+@pytest.mark.parametrize(
+    "contradicting",
+    [
+        waiting_edit(10, 4, size=5),
+        waiting_edit(10, 3, size=3),
+        waiting_edit(10, 7, size=9),
+        waiting_edit(10, 5, size=1),
+        update((11, 0, [after(STRING, text("abc"), (6, 0))])),
+    ],
+)
+def test_waiting_edit_that_contradicts_another_edit_is_refused(contradicting: bytes) -> None:
+    """A snapshot has one struct for each clock, so a second one would be lost. Proves R-BOUND-11.
+
+    Client 10 has a waiting struct with the clocks 4 to 7, and client 11 has one with the clock 0 in the document.
+    """
+    room = room_with()
+    first = waiting_edit(10, 4, size=4)
+    neighbours = [waiting_edit(10, 3), waiting_edit(10, 8), waiting_edit(12, 4)]
+    assert not rejections(room, first, one_key(11, "a"))
+    (rejection,) = rejections(room, contradicting)
+    assert (rejection.reason, rejection.code) == (Reason.CONTRADICTION, Close.OVERLOADED)
+    assert not rejections(room, first, *neighbours)
+    assert len(room._document.pending) == 4
 
 
 def test_clients_of_an_account_are_allowed_again_with_time() -> None:

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from pycrdt import Doc, Map, merge_updates
 
+from svgx_canvas import compact
 from svgx_canvas.document import shared_document
-from svgx_canvas.document.shared_document import Fault, merge
+from svgx_canvas.document.shared_document import Fault, SharedDocument
 from svgx_collab import room as room_module
 from svgx_collab.room import MERGE_BYTES, Room
 from svgx_common.contract.collab import Broadcast, Edit
@@ -16,7 +17,11 @@ from svgx_yjs.lib0 import Malformed
 from svgx_yjs.nesting import Nesting
 from svgx_yjs.parts import Split
 from svgx_yjs.splitting import split
-from svgx_yjs.structure import EMPTY_UPDATE
+from svgx_yjs.structure import EMPTY_STATE_VECTOR, EMPTY_UPDATE
+from svgx_yjs.structure import read_state_vector as clocks
+from tests.unit.canvas.histories import history
+from tests.unit.canvas.test_hostile_updates import UpdateFuzzer
+from tests.unit.yjs.updates import ANY, NULL, STRING, after, in_root, text, update
 
 EMPTY = Content(revision=0, updates=())
 
@@ -198,26 +203,27 @@ def test_malformed_edits_are_rejected_and_the_others_are_saved() -> None:
     assert commit(room, 1).authors == ("ann",)
 
 
-def test_contradicting_updates_are_saved_in_separate_entries() -> None:
-    """Contradicting updates are in separate entries, because pycrdt merges them into unreadable bytes.
+def test_waiting_edits_with_the_same_clocks_are_saved_in_separate_entries() -> None:
+    """An entry never has two structs for one clock, because one of them would be lost. Proves R-SAVE-9.
 
-    Proves R-SYNC-12.
+    The room drops the first edit, because another writer has committed another struct for its clocks.
     """
     room = make_room()
-    # In both updates, client 1 has a struct at clock 4. In the first update, it is a type. In the second update, it is
-    # a text of one character that takes two clocks.
-    with_type = bytes.fromhex("020101042701017401620101020108010174017f00")
-    with_text = bytes.fromhex("01010104c40303040204f09d849e020101040304010201")
-    receipt = room.receive(
-        [Edit("eve", with_type), Edit("eve", with_text), Edit("ann", Peer(9).set("a", "1"))]
-    )
-    assert receipt.rejected == ()
-    saved: list[bytes] = []
+    overtaken = update((5, 0, [after(STRING, text("abc"), (6, 0))]))
+    other = update((5, 0, [in_root(STRING, text("x"))]))
+    waiting = update((5, 1, [after(STRING, text("yz"), (7, 0))]))
+    assert room.receive([Edit("eve", overtaken)]).rejected == ()
+    room.absorb(Content(1, (other,)))
+    more = [Edit("ann", update((client, 0, [after(ANY, NULL, (7, 0))]))) for client in (10, 11)]
+    assert room.receive([Edit("eve", waiting), *more]).rejected == ()
+    saved = [other]
     while room.has_unsaved_edits:
-        assert not room.is_saved(receipt)
         saved.append(commit(room, len(saved) + 1).update)
-    assert room.is_saved(receipt)
-    assert make_room(Content(len(saved), tuple(saved))).left_out == 0
+    assert len(saved) == 3
+    again = make_room(Content(len(saved), tuple(saved)))
+    for each in (room, again):
+        each.receive([Edit("ann", update((7, 0, [in_root(ANY, NULL, key="l")])))])
+        assert clocks(each.checkpoint(b"").state_vector) == {5: 3, 7: 1, 10: 1, 11: 1}
 
 
 def test_large_edit_is_saved_in_an_entry_of_its_own() -> None:
@@ -290,33 +296,50 @@ def test_batch_that_causes_a_fault_is_searched_by_the_next_room(
     assert commit(again, 1).authors == ("ann",)
 
 
-def test_updates_that_cannot_be_merged_do_not_stop_merging_of_the_others() -> None:
-    """Updates that pycrdt cannot merge are saved, and the edits before and after them are merged.
+@pytest.mark.parametrize("seed", range(100))
+def test_journal_of_random_edits_has_the_document_of_its_room(seed: int) -> None:
+    """Its entries, and a snapshot of the first of them, have the whole document. Proves R-SAVE-9.
 
-    Proves R-SAVE-2.
+    The updates contradict each other, and some of them wait. A compaction may integrate more of them than the room.
     """
-    contradicting = [
-        bytes.fromhex(update)
-        for update in (
-            "0102090681630505836305017a00",
-            "0101090484630504f09f988000",
-            "010109048463050561f09f988000",
-        )
-    ]
-    assert merge(contradicting) is None
-    peer = Peer(1)
-    edits = [peer.set(f"k{n}", "v") for n in range(500)]
+    rng = random.Random(seed)
+    fuzzer = UpdateFuzzer(seed)
     room = make_room()
-    room.receive([Edit("ann", edit) for edit in (*edits[:250], *contradicting, *edits[250:])])
-    entries = []
-    while (entry := room.take_entry()) is not None:
-        entries.append(entry.update)
-        room.mark_committed(len(entries))
-    assert not room.has_unsaved_edits
-    assert len(entries) < 30
-    document = shared_document.SharedDocument.load(entries)
-    assert document.clocks == {1: 500}
-    assert len(document.pending) == len(shared_document.SharedDocument.load(contradicting).pending)
+    saved: list[bytes] = []
+    for _ in range(40):
+        room.receive([Edit("eve", fuzzer.update())])
+        while rng.random() < 0.2 and room.has_unsaved_edits:
+            saved.append(commit(room, len(saved) + 1).update)
+    while room.has_unsaved_edits:
+        saved.append(commit(room, len(saved) + 1).update)
+    document = room._document
+    assert SharedDocument.load(saved).clocks == document.clocks
+    first = rng.randrange(len(saved) + 1)
+    again = SharedDocument.load([compact(None, saved[:first]).update, *saved[first:]])
+    assert all(again.clocks[client] >= clock for client, clock in document.clocks.items())
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_edits_of_correct_clients_in_any_order_are_accepted_and_saved(seed: int) -> None:
+    """No edit of a history contradicts another, however long it waits. Proves R-BOUND-11."""
+    rng = random.Random(seed)
+    edits = history(seed)
+    expected = content_of(edits)
+    rng.shuffle(edits)
+    room = make_room()
+    saved: list[bytes] = []
+    for edit in [*edits, *edits]:
+        assert room.receive([Edit("ann", edit)]).rejected == ()
+        while rng.random() < 0.2 and room.has_unsaved_edits:
+            saved.append(commit(room, len(saved) + 1).update)
+            if rng.random() < 0.1:
+                saved = [compact(None, saved).update]
+                room.revision = 1
+    while room.has_unsaved_edits:
+        saved.append(commit(room, len(saved) + 1).update)
+    reloaded = SharedDocument.load(saved)
+    assert (reloaded.pending, room._document.pending_bytes) == ([], 0)
+    assert content_of([reloaded.missing(EMPTY_STATE_VECTOR)]) == expected
 
 
 def test_empty_update_is_neither_broadcast_nor_saved() -> None:

@@ -340,6 +340,26 @@ def test_structs_after_a_skip_wait_for_its_clocks() -> None:
     assert split(written, known, Nesting()).clocks == {5: 4}
 
 
+def test_pending_structs_are_cut_at_skips() -> None:
+    """Proves R-SYNC-14: each piece has consecutive structs, and its clocks are known."""
+    structs = [in_root(ANY, NULL, key=key) for key in "abcd"]
+    written = update(
+        (5, 1, [structs[0], gap(SKIP, 2), gap(SKIP, 1), *structs[1:3], gap(SKIP, 9), structs[3]]),
+        (6, 2, [in_root(STRING, text("ab")), gap(SKIP, 1)]),
+        deleted=deletions((7, [(0, 1)])),
+    )
+    parts = split_for_empty(written)
+    assert parts.pieces == (
+        (update((5, 1, structs[:1])), (5, 0)),
+        (update((5, 5, structs[1:3])), (5, 4)),
+        (update((5, 16, structs[3:])), (5, 15)),
+        (update((6, 2, [in_root(STRING, text("ab"))])), (6, 1)),
+        (update(deleted=deletions((7, [(0, 1)]))), (7, 0)),
+    )
+    assert parts.spans == ((5, 1, 2), (5, 5, 7), (5, 16, 17), (6, 2, 4))
+    assert parts.pending == written
+
+
 def test_long_chain_of_blocked_sections_takes_linear_time() -> None:
     """Each client's struct waits for the struct of the next client, and is read again only after that struct."""
     count = 20_000

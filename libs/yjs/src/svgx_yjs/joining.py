@@ -1,10 +1,17 @@
-"""Join updates that were split before. Their structs are copied and not read again."""
+"""Join updates that were split before. Their structs are copied.
 
+The structs of parts that can be integrated are not read again. Those of updates that wait for others are read, because
+they need an order, and a skip for each gap.
+"""
+
+from bisect import bisect_left, insort
 from collections.abc import Iterable
+from itertools import chain, pairwise
 
-from svgx_yjs.delete_set import Range, Ranges, encode_delete_set
-from svgx_yjs.lib0 import Encoder
+from svgx_yjs.delete_set import Range, Ranges, encode_delete_set, read_delete_set
+from svgx_yjs.lib0 import Decoder, Encoder, Malformed
 from svgx_yjs.parts import Part, Run
+from svgx_yjs.structure import SKIP, read_struct
 
 
 def join_first(parts: Iterable[Part], limit: int) -> tuple[bytes, int]:
@@ -12,7 +19,7 @@ def join_first(parts: Iterable[Part], limit: int) -> tuple[bytes, int]:
 
     `parts` must not be empty. A document must be able to integrate each part that can be joined after the parts before
     it. The update has at most `limit` bytes, or one part. It ends before a part that cannot be joined, or that repeats
-    structs of a part before it.
+    structs of a part before it, and after a part that releases pending updates.
     """
     joint = _Joint()
     size = count = 0
@@ -25,10 +32,66 @@ def join_first(parts: Iterable[Part], limit: int) -> tuple[bytes, int]:
             break
         joint.add(part)
         count += 1
-        if not part.can_be_joined:
+        if not part.can_be_joined or part.releases:
             break
     assert first is not None, "there is a part"
     return (first.update if count == 1 else joint.encode()), count
+
+
+def join_waiting(updates: Iterable[bytes], limit: int) -> tuple[bytes, int]:
+    """Join as many of the first updates as possible into one. Return it, and the number of updates in it.
+
+    `updates` must not be empty. The result has about `limit` bytes at most, or one update. It ends before an update
+    that has structs of a client between the first and the last struct of that client in an update before it.
+    """
+    runs: dict[int, list[Run]] = {}
+    deletions: Ranges = {}
+    size = count = 0
+    first: bytes | None = None
+    for update in updates:
+        size += len(update)
+        if first is None:
+            first = update
+        if size > limit:
+            break
+        structs, deleted = _read(update)
+        if any(run.client in runs and _overlaps(runs[run.client], run) for run in structs):
+            break
+        for run in structs:
+            insort(runs.setdefault(run.client, []), run, key=_clock)
+        for client, ranges in deleted.items():
+            deletions.setdefault(client, []).extend(ranges)
+        count += 1
+    assert first is not None, "there is an update"
+    return (first, 1) if count < 2 else (_encode(runs, deletions), count)
+
+
+def with_waiting(content: bytes, waiting: Iterable[bytes]) -> bytes:
+    """Return an update with `content`, which has no gaps, and with the updates that wait for others.
+
+    The updates must have no gaps either. Of structs with the same clocks, one is kept: the struct of `content`, or else
+    the one that begins first. A struct that begins inside a kept struct is left out. Raises `Malformed`.
+    """
+    known, deletions = _read(content)
+    runs = {run.client: [run] for run in known}
+    added: dict[int, list[Run]] = {}
+    for update in waiting:
+        structs, deleted = _read(update)
+        for run in structs:
+            added.setdefault(run.client, []).append(run)
+        for client, ranges in deleted.items():
+            deletions.setdefault(client, []).extend(ranges)
+    for client, each in added.items():
+        each.sort(key=lambda run: (run.clock, -run.end))
+        _append(runs.setdefault(client, []), each)
+    return _encode(runs, deletions)
+
+
+def structs_from(update: bytes, clock: int) -> bytes | None:
+    """Return the structs of an update of one client that begin at this clock or after it. Return None without any."""
+    (run,), _ = _read(update)
+    rest = _from(run, clock)
+    return None if rest is None else _encode_section(Encoder().uint(1), [rest]).uint(0).finish()
 
 
 class _Joint:
@@ -84,3 +147,71 @@ def _united(ranges: list[Range]) -> list[Range]:
         end = max(end, clock + length)
     united.append((first, end - first))
     return united
+
+
+def _clock(run: Run) -> int:
+    return run.clock
+
+
+def _overlaps(runs: list[Run], run: Run) -> bool:
+    """Return whether a run has clocks of the runs, which are in order and do not overlap."""
+    at = bisect_left(runs, run.end, key=_clock)
+    return at > 0 and runs[at - 1].end > run.clock
+
+
+def _append(runs: list[Run], added: Iterable[Run]) -> None:
+    """Append runs of a client in the order of their clocks, without structs that begin before the end of another."""
+    for run in added:
+        rest = _from(run, runs[-1].end) if runs else run
+        if rest is not None:
+            runs.append(rest)
+
+
+def _from(run: Run, clock: int) -> Run | None:
+    """Return the structs of a run that begin at this clock or after it, or None without any."""
+    if run.clock >= clock:
+        return run
+    decoder, at, left = Decoder(run.content), run.clock, run.structs
+    while left and at < clock:
+        at += read_struct(decoder, run.client, at).length
+        left -= 1
+    return Run(run.client, at, run.end, left, run.content[decoder.position :]) if left else None
+
+
+def _read(update: bytes) -> tuple[list[Run], Ranges]:
+    """Return the structs of each client, and the deletions. Raises `Malformed`."""
+    decoder = Decoder(update)
+    runs = []
+    for _ in range(decoder.uint()):
+        count, client, clock = decoder.uint(), decoder.uint(), decoder.uint()
+        start, end = decoder.position, clock
+        for _ in range(count):
+            end += read_struct(decoder, client, end).length
+        runs.append(Run(client, clock, end, count, update[start : decoder.position]))
+    deletions = dict(read_delete_set(decoder))
+    if not decoder.done:
+        raise Malformed("the update has trailing bytes")
+    return runs, deletions
+
+
+def _encode(runs: dict[int, list[Run]], deletions: Ranges) -> bytes:
+    """Return an update. The runs of each client must be in order."""
+    encoder = Encoder().uint(len(runs))
+    for client in sorted(runs, reverse=True):  # as Yjs does
+        _encode_section(encoder, runs[client])
+    # Ranges are not united, because a range that cuts a character in half would block the others. They are sorted,
+    # because pycrdt forgets some unsorted ranges when it merges updates.
+    in_order = {client: sorted({*ranges}) for client, ranges in deletions.items()}
+    return encode_delete_set(encoder, in_order).finish()
+
+
+def _encode_section(encoder: Encoder, runs: list[Run]) -> Encoder:
+    """Append the structs of one client, with a skip for each gap between two runs."""
+    gaps = [after.clock - before.end for before, after in pairwise(runs)]
+    structs = sum(run.structs for run in runs) + sum(1 for gap in gaps if gap)
+    encoder.uint(structs).uint(runs[0].client).uint(runs[0].clock)
+    for gap, run in zip(chain([0], gaps), runs, strict=True):
+        if gap:
+            encoder.uint(SKIP).uint(gap)
+        encoder.raw(run.content)
+    return encoder

@@ -33,6 +33,16 @@ class Step(NamedTuple):
     end: int
 
 
+class Span(NamedTuple):
+    """The clocks of consecutive structs of one client."""
+
+    client: int
+    clock: int
+    """The clock of the first struct."""
+    end: int
+    """The clock after the last struct."""
+
+
 @record
 class Part:
     """An update that a document can integrate, or that waits for others.
@@ -43,6 +53,8 @@ class Part:
     update: bytes
     runs: tuple[Run, ...] = ()
     deletions: Ranges = field(default_factory=dict)
+    releases: bool = False
+    """True if other updates waited for the part. A part after it may build on these updates, so it is not joined."""
 
     @property
     def can_be_joined(self) -> bool:
@@ -65,6 +77,8 @@ class Split:
     pieces: tuple[tuple[bytes, Id], ...] = ()
     """`pending` in small updates, each with the struct that it waits for. When that struct arrives, only the piece has
     to be read again, and not the whole pending part."""
+    spans: tuple[Span, ...] = ()
+    """The clocks of the first pieces, without gaps. The other pieces have deletions, and no structs."""
     unplaceable: bool = False
     """True if a part of the update can never be integrated."""
     runs: tuple[Run, ...] = ()

@@ -3,11 +3,12 @@
 import heapq
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from svgx_yjs.delete_set import Ranges, delete_set_pieces, encode_delete_set, read_delete_set
 from svgx_yjs.lib0 import Decoder, Encoder, Malformed
 from svgx_yjs.nesting import GC_PLACE, Nesting, Place
-from svgx_yjs.parts import Run, Split, Step
+from svgx_yjs.parts import Run, Span, Split, Step
 from svgx_yjs.short_edits import CAN_CONTAIN, MAX_DEPTH, split_short
 from svgx_yjs.structure import GC, KIND, MAX_CLOCK, ORIGIN, RIGHT_ORIGIN, SKIP, Id, read_struct
 
@@ -48,11 +49,12 @@ def split(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Split:
             deletions=ready,
             steps=tuple(reader.steps),
         )
-    pieces = [
-        (_encode(update, [run], {}), missing)
-        for section in blocked
-        for run, missing in section.pieces()
-    ]
+    pieces: list[tuple[bytes, Id]] = []
+    spans = []
+    for section in blocked:
+        for run, end, missing in section.pieces():
+            pieces.append((_encode(update, [run], {}), missing))
+            spans.append(Span(run.client, run.clock, end))
     for client, ranges in pending.items():
         pieces += [
             (_encode(b"", [], {client: piece}), missing)
@@ -66,6 +68,7 @@ def split(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Split:
         reader.clocks,
         reader.nesting,
         tuple(pieces),
+        tuple(spans),
         reader.unplaceable,
         runs,
         ready,
@@ -93,6 +96,21 @@ def leave_out(update: bytes, clients: Collection[int]) -> bytes:
     return _encode(update, runs, dict(read_delete_set(decoder)))
 
 
+class _Cut(NamedTuple):
+    """A place between two pieces of pending structs. A skip between them belongs to neither."""
+
+    left: int
+    """The number of structs after the first piece, up to the end of the section."""
+    clock: int
+    """The clock after the first piece."""
+    end: int
+    """The position after the first piece."""
+    next_left: int
+    """The number of structs from the second piece on."""
+    next_clock: int
+    next_start: int
+
+
 @dataclass(slots=True)
 class _Section:
     """The structs of one client in an update.
@@ -110,9 +128,11 @@ class _Section:
     """The clock of the struct at `at`."""
     at: int = 0
     end: int = 0
+    last_clock: int = 0
+    """The clock at `end`."""
     missing: Id = (0, 0)
-    cuts: list[tuple[int, int, int]] = field(default_factory=list)
-    """The places to cut the pending structs into pieces: number of structs left, clock and position."""
+    cuts: list[_Cut] = field(default_factory=list)
+    """The places to cut the pending structs into pieces."""
 
     def ready(self) -> Step:
         """Return the structs that can be integrated."""
@@ -127,18 +147,20 @@ class _Section:
         """Return the structs that cannot be integrated yet."""
         return Step(self.count - self.done, self.client, self.clock, self.at, self.end)
 
-    def pieces(self) -> Iterator[tuple[Step, Id]]:
-        """Yield the pending structs in pieces, each with the struct that it waits for.
+    def pieces(self) -> Iterator[tuple[Step, int, Id]]:
+        """Yield the pending structs in pieces, each with the clock after it and the struct that it waits for.
 
-        The first piece waits for `missing`, each other piece for the end of the piece before it.
+        The first piece waits for `missing`, each other piece for the clock before it.
         """
         left, clock, start = self.count - self.done, self.clock, self.at
         missing = self.missing
-        for left_after, cut_clock, end in (*self.cuts, (0, 0, self.end)):
-            if start < end:
-                yield Step(left - left_after, self.client, clock, start, end), missing
-                left, clock, start = left_after, cut_clock, end
-                missing = self.client, cut_clock - 1
+        last = _Cut(0, self.last_clock, self.end, 0, self.last_clock, self.end)
+        for cut in (*self.cuts, last):
+            if start < cut.end:
+                yield Step(left - cut.left, self.client, clock, start, cut.end), cut.clock, missing
+            if start < cut.next_start:
+                left, clock, start = cut.next_left, cut.next_clock, cut.next_start
+                missing = self.client, clock - 1
 
 
 class _Reader:
@@ -196,13 +218,18 @@ class _Reader:
         clock = section.clock
         if section.done < section.count:
             decoder.position = section.at
-        cut = section.at
+        start = section.at
         for left in range(section.count - section.done, 0, -1):
-            if decoder.position - cut > PIECE_BYTES:
-                cut = decoder.position
-                section.cuts.append((left, clock, cut))
-            clock += read_struct(decoder, section.client, clock).length
-        section.end = decoder.position
+            at = decoder.position
+            if at - start > PIECE_BYTES:
+                start = at
+                section.cuts.append(_Cut(left, clock, at, left, clock, at))
+            length, info, *_ = read_struct(decoder, section.client, clock)
+            if info == SKIP:
+                start = decoder.position
+                section.cuts.append(_Cut(left, clock, at, left - 1, clock + length, start))
+            clock += length
+        section.end, section.last_clock = decoder.position, clock
 
     def _advance(self, section: _Section) -> None:
         """Read structs of a section from `section.at` on, until one depends on a missing struct."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from prometheus_client import Counter
 
-from svgx_canvas.document.shared_document import Growth
+from svgx_canvas.document.shared_document import MAX_PENDING_BYTES, Growth
 from svgx_common.contract.live.rejections import Reason
 from svgx_common.timing.token_bucket import TokenBucket
 
@@ -47,6 +47,12 @@ class Limits:
     """Yjs clients of one canvas, including former clients."""
     canvas_structs: int = 4_000_000
     """Structs of one canvas, also deleted ones."""
+    canvas_waiting_bytes: int = MAX_PENDING_BYTES // 2
+    """Bytes of memory for the edits of one canvas that wait for missing edits.
+
+    Updates of the journal are never refused. The other half of `MAX_PENDING_BYTES` leaves room for the waiting edits
+    that another holder has accepted at the same time.
+    """
     canvas_share: float = 0.05
     """The share of the processor's time that a canvas may take for transactions."""
     canvas_edit_share: float = 0.5
@@ -80,13 +86,31 @@ class Bounds:
         self._forget_at = -math.inf
         """Earliest time of the next removal of accounts with little use."""
 
-    def admit(self, author: str, growth: Growth, clients: int, structs: int, now: float) -> None:
+    def admit(
+        self,
+        author: str,
+        growth: Growth,
+        clients: int,
+        structs: int,
+        now: float,
+        *,
+        waiting_bytes: int = 0,
+    ) -> None:
         """Count the growth that an edit causes on a canvas with this number of `clients` and of `structs`.
 
-        Raises `Refused` when the growth would exceed a bound, or while the account's slow edits have used up its time.
-        An edit without growth is always admitted.
+        `waiting_bytes` are the bytes of memory for the edits of the canvas that wait for missing edits.
+
+        Raises `Refused` when the growth would exceed a bound, when the edit waits and contradicts another edit, or
+        while the account's slow edits have used up its time. An edit without growth is always admitted.
         """
         limits = self.limits
+        if growth.contradicts:
+            raise Refused(Reason.CONTRADICTION, 0)
+        if (
+            growth.pending_bytes
+            and waiting_bytes + growth.pending_bytes > limits.canvas_waiting_bytes
+        ):
+            raise Refused(Reason.CANVAS_WAITING, limits.canvas_waiting_bytes)
         if not growth.structs and not growth.clients:
             return
         if author in self._accounts:

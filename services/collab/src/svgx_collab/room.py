@@ -17,14 +17,13 @@ from svgx_canvas.document.shared_document import (
     Growth,
     SharedDocument,
     TooSlow,
-    merge,
     merge_changes,
 )
 from svgx_collab.bounds import REFUSED, Bounds, Pace, Refused
 from svgx_common.contract.collab import Broadcast, Edit, SyncReply
 from svgx_common.contract.live.rejections import Reason, Rejection
 from svgx_common.contract.state import Content, Entry
-from svgx_yjs.joining import join_first
+from svgx_yjs.joining import join_first, join_waiting
 from svgx_yjs.lib0 import Malformed
 from svgx_yjs.parts import Part
 from svgx_yjs.record import record
@@ -100,8 +99,7 @@ class Room:
             content.updates, outline=content.outline, faulty=faulty, one_by_one=one_by_one
         )
         self._document.edit_seconds = self._bounds.limits.edit_seconds
-        self._merger = _Merger(merge)
-        self._change_merger = _Merger(merge_changes)
+        self._merger = _Merger()
         self._unsent: deque[bytes] = deque()
         self._unsaved: deque[_Unsaved] = deque()
         self._parts_taken = 0
@@ -153,7 +151,7 @@ class Room:
         """
         self._flush()
         while self._unsent:
-            update, count = self._change_merger.merge_first(self._unsent)
+            update, count = self._merger.merge_first(self._unsent)
             for _ in range(count):
                 self._unsent.popleft()
             self.broadcast_sequence += 1
@@ -317,35 +315,36 @@ class Room:
     def _admit(self, author: str, growth: Growth) -> None:
         document = self._document
         clients, structs = len(document.clocks), document.structs
-        self._bounds.admit(author, growth, clients, structs, time.monotonic())
+        waiting_bytes = document.pending_bytes
+        self._bounds.admit(
+            author, growth, clients, structs, time.monotonic(), waiting_bytes=waiting_bytes
+        )
 
     def _next_entry(self) -> tuple[bytes, int]:
         """Return the update of the next journal entry, and the number of unsaved parts in it."""
         parts = (each.part for each in self._unsaved)
         if self._unsaved[0].part.can_be_joined:
             return join_first(parts, MERGE_BYTES)
-        # Parts that cannot be joined wait for other parts, and may contradict each other.
         waiting = takewhile(lambda part: not part.can_be_joined, parts)
-        return self._merger.merge_first(part.update for part in waiting)
+        return join_waiting((part.update for part in waiting), MERGE_BYTES)
 
 
 class _Merger:
-    """The merger of queued updates into updates of at most `MERGE_BYTES`. A larger update is not merged.
+    """The merger of a document's changes into updates of at most `MERGE_BYTES`. A larger change is not merged.
 
-    Updates that contradict each other cannot be merged. When merging fails, `merge_first` tries the first half of the
-    updates, then the first quarter, and so on. After a failure, the next call tries as many bytes as were merged, and
-    each later call twice as many as the call before it. Therefore a call reads few bytes more than it merges.
+    When merging fails, `merge_first` tries the first half of the updates, then the first quarter, and so on. After a
+    failure, the next call tries as many bytes as were merged, and each later call twice as many as the call before it.
+    Therefore a call reads few bytes more than it merges.
     """
 
-    def __init__(self, merge: Callable[[Sequence[bytes]], bytes | None]) -> None:
-        self._merge = merge
+    def __init__(self) -> None:
         self._limit = MERGE_BYTES
 
     def merge_first(self, updates: Iterable[bytes]) -> tuple[bytes, int]:
         """Merge as many of the first updates as possible. Return the merged update, and the number of updates in it."""
         first = [*self._within_limit(updates)]
         next_limit = min(MERGE_BYTES, self._limit * 2)
-        while (merged := self._merge(first)) is None:
+        while (merged := merge_changes(first)) is None:
             first = first[: len(first) // 2]
             next_limit = sum(map(len, first))
         self._limit = next_limit

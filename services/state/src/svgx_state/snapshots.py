@@ -156,8 +156,7 @@ class Compactor:
     async def _compact_slices(self, canvas_id: str, through: int) -> Slice:
         """Merge the journal slice by slice, with a snapshot after each slice. Return the result of all slices together.
 
-        Rows that cannot be read are moved to the quarantine. Raises `SvgRefused` when the other rows cannot be merged,
-        or when the updates in them that wait for others are too large. The journal then keeps its entries.
+        Rows that cannot be read are moved to the quarantine. Raises `SvgRefused` when the other rows cannot be merged.
         """
         result = Slice.NOTHING
         while True:
@@ -211,10 +210,7 @@ class Compactor:
         return Slice.LAST if done else Slice.MORE
 
     async def _merge(self, rows: Sequence[Row]) -> Snapshot:
-        """Return the updates of the rows as one snapshot. The first row may be a snapshot.
-
-        Raises `Unreadable`, or `SvgRefused` when all rows can be read, but are beyond a limit.
-        """
+        """Return the updates of the rows as one snapshot. The first row may be a snapshot. Raises `Unreadable`."""
         updates, outline = content_of(rows)
         snapshot = None
         if rows[0]["is_snapshot"]:
@@ -222,8 +218,6 @@ class Compactor:
         try:
             return await self._workers.compact(snapshot, updates)
         except SvgRefused as refusal:
-            if refusal.code == "too_large":
-                raise
             raise Unreadable(rows, refusal) from None
 
     async def _unreadable(self, rows: Sequence[Row]) -> list[Row]:
@@ -238,8 +232,6 @@ class Compactor:
                 *await self._unreadable(rows[:half]),
                 *await self._unreadable(rows[half:]),
             ]
-        except SvgRefused:
-            return []  # all these rows can be read
         return []
 
     async def close(self) -> None:

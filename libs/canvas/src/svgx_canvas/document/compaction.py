@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 from svgx_canvas.document.element_tree import ReportLeftOut
 from svgx_canvas.document.outline import make_outline
-from svgx_canvas.document.shared_document import MAX_PENDING_BYTES, Fault, SharedDocument, merge
+from svgx_canvas.document.shared_document import Fault, SharedDocument
 from svgx_canvas.limits import SvgRefused
+from svgx_yjs.joining import with_waiting
 from svgx_yjs.structure import EMPTY_STATE_VECTOR
 
 OUTLINED_BYTES = 64 * 1024
@@ -33,25 +34,20 @@ def compact(
     """Return a snapshot with the content of an earlier one and of the updates after it.
 
     Deleted content is removed; only the ids of its structs are kept. Pending updates, which depend on a missing update,
-    are kept. Without `outlined`, the snapshot gets no outline.
-
-    Raises `SvgRefused` if any update would be left out: "malformed" if it cannot be integrated or merged, and otherwise
-    "too_large" if the pending updates are larger than `MAX_PENDING_BYTES`.
+    are kept, but of pending structs that contradict each other, only one. Without `outlined`, the snapshot gets no
+    outline. Raises `SvgRefused` if an update cannot be integrated.
     """
     document = (
         _load(updates) if snapshot is None else _load([snapshot.update, *updates], snapshot.outline)
     )
-    if not document.left_out:
-        if document.forgotten:
-            detail = (
-                f"the updates that wait for missing ones take more than {MAX_PENDING_BYTES} bytes"
-            )
-            raise SvgRefused("too_large", "pending", MAX_PENDING_BYTES, detail=detail)
-        merged = merge([document.missing(EMPTY_STATE_VECTOR), *document.pending])
-        if merged is not None:
-            fits = len(merged) >= OUTLINED_BYTES and document.structs <= OUTLINED_STRUCTS
-            return Snapshot(merged, (make_outline(merged) if outlined and fits else None) or b"")
-    raise SvgRefused("malformed", "state", detail="not a Yjs update (version 1)")
+    if document.left_out:
+        raise SvgRefused("malformed", "state", detail="not a Yjs update (version 1)")
+    update = document.missing(EMPTY_STATE_VECTOR)
+    pending = document.pending
+    if pending:
+        return Snapshot(with_waiting(update, pending), b"")
+    fits = len(update) >= OUTLINED_BYTES and document.structs <= OUTLINED_STRUCTS
+    return Snapshot(update, (make_outline(update) if outlined and fits else None) or b"")
 
 
 def state(
@@ -68,13 +64,13 @@ def state(
     document = _load(updates, outline)
     for _ in range(document.left_out):
         report("update", "unreadable")
-    for _ in range(len(document.pending) + document.forgotten):
+    for _ in document.pending:
         report("update", "waits for a missing update")
     return document.missing(EMPTY_STATE_VECTOR)
 
 
 def _load(updates: Sequence[bytes], outline: bytes = b"") -> SharedDocument:
     try:
-        return SharedDocument.load(updates, outline=outline)
+        return SharedDocument.load(updates, outline=outline, max_pending_bytes=None)
     except Fault:
         raise SvgRefused("malformed", "state", detail="the updates cannot be integrated") from None

@@ -10,29 +10,31 @@ integrate at once, and the pending part is kept here as bytes.
 import hashlib
 import heapq
 import time
+from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from pycrdt import Doc, Subscription, Transaction, TransactionEvent, merge_updates
 
 from svgx_canvas.document.known_deletions import KnownDeletions
 from svgx_canvas.document.outline import read_outline
 from svgx_yjs.delete_set import encode_delete_set, read_delete_set
-from svgx_yjs.joining import join_first
+from svgx_yjs.joining import join_first, structs_from, with_waiting
 from svgx_yjs.lib0 import Decoder, Encoder, Malformed
 from svgx_yjs.nesting import Nesting
-from svgx_yjs.parts import Part, Split, Step
+from svgx_yjs.parts import Part, Span, Split, Step
 from svgx_yjs.record import record
-from svgx_yjs.splitting import check, encode_steps, leave_out, split
+from svgx_yjs.splitting import encode_steps, leave_out, split
 from svgx_yjs.structure import EMPTY_UPDATE, Id, read_state_vector
 
 MAX_PENDING_BYTES = 16 * 1024 * 1024
 """The most bytes of pending updates. Beyond it, the oldest are forgotten in memory; the journal keeps them."""
 
-PIECE_OVERHEAD = 300
+PIECE_OVERHEAD = 600
 """Bytes of memory that keeping one piece takes, besides its own bytes."""
 
 MAX_FAULTS = 20
@@ -84,6 +86,10 @@ class Growth:
 
     structs: int
     clients: int
+    pending_bytes: int = 0
+    """Bytes of memory for the pending pieces of the edit that are new to the document."""
+    contradicts: bool = False
+    """True if the edit has a pending struct in place of another struct of the document or of a pending piece."""
 
 
 @record
@@ -111,6 +117,13 @@ class Fault(Exception):
     """
 
 
+class _Pending(NamedTuple):
+    """The struct that a pending piece waits for, and the clocks of the piece; None for a piece of deletions."""
+
+    missing: Id
+    span: Span | None
+
+
 @record
 class _Queued:
     """A part that can be integrated, and the update or pending piece that it comes from."""
@@ -131,11 +144,17 @@ class SharedDocument:
     pycrdt fails on.
     """
 
-    def __init__(self, faulty: Collection[bytes] = (), *, one_by_one: bool = False) -> None:
+    def __init__(
+        self,
+        faulty: Collection[bytes] = (),
+        *,
+        one_by_one: bool = False,
+        max_pending_bytes: int | None = MAX_PENDING_BYTES,
+    ) -> None:
         self.left_out = 0
         """Updates of the journal that are not in the document and never will be."""
-        self.forgotten = 0
-        """Pieces of pending updates that were forgotten because of `MAX_PENDING_BYTES`. Only the journal has them."""
+        self.pending_bytes = 0
+        """Bytes of memory that the pending pieces take, with `PIECE_OVERHEAD` for each."""
         self.clocks: dict[int, int] = {}
         """The next clock of each client. All lower clocks are in the document or in the queue."""
         self._doc: Doc[Any] = Doc()
@@ -171,11 +190,12 @@ class SharedDocument:
         self._changes: list[bytes] = []
         self._nesting = Nesting()
         self._faulty = faulty
-        # The pending pieces, oldest first, each with the struct that it waits for. The heaps have the same pieces,
-        # grouped by the client of that struct, lowest clock first.
-        self._pending: dict[bytes, Id] = {}
+        # The pending pieces, oldest first. The heaps have the same pieces, grouped by the client of the struct that
+        # they wait for, lowest clock first. The spans have the pieces with structs, grouped by their own client.
+        self._pending: dict[bytes, _Pending] = {}
         self._pending_by_client: dict[int, list[tuple[int, bytes]]] = defaultdict(list)
-        self._pending_bytes = 0
+        self._pending_spans: dict[int, list[tuple[int, int, bytes]]] = defaultdict(list)
+        self._max_pending_bytes = max_pending_bytes
         self._is_loaded = False
         """False while the journal is loaded. The loaded content is not a change."""
         self._subscription: Subscription | None = None
@@ -189,17 +209,23 @@ class SharedDocument:
         outline: bytes = b"",
         faulty: Collection[bytes] = (),
         one_by_one: bool = False,
+        max_pending_bytes: int | None = MAX_PENDING_BYTES,
     ) -> Self:
         """Return the document of a journal. The order of its updates does not matter.
 
         Updates that cannot be integrated are left out. The first update is not checked if `outline` is its outline.
-        `faulty` has digests of updates that are left out now and refused later. Raises `Fault` if pycrdt fails on more
+        `faulty` has digests of updates that are left out now and refused later. With more than `max_pending_bytes`
+        bytes of pending pieces, the oldest are forgotten; None means no limit. Raises `Fault` if pycrdt fails on more
         than `MAX_FAULTS` updates.
         """
         found: set[bytes] = set()
         loads_one_by_one = False
         while True:
-            document = cls({*faulty, *found}, one_by_one=loads_one_by_one)
+            document = cls(
+                {*faulty, *found},
+                one_by_one=loads_one_by_one,
+                max_pending_bytes=max_pending_bytes,
+            )
             try:
                 first = int(
                     bool(outline)
@@ -328,9 +354,26 @@ class SharedDocument:
 
     def _growth(self, parts: Split) -> Growth:
         clients = sum([client not in self.clocks for client in parts.clocks])
+        if not parts.pieces:
+            return Growth(parts.structs, clients)
         if parts.waiting:
             clients = len({*parts.clocks, *parts.waiting} - self.clocks.keys())
-        return Growth(parts.structs, clients)
+        new = [piece for piece, _ in parts.pieces if piece not in self._pending]
+        pending_bytes = sum(map(len, new)) + PIECE_OVERHEAD * len(new)
+        contradicts = any(
+            piece not in self._pending and self._overlaps(span)
+            for (piece, _), span in zip(parts.pieces, parts.spans, strict=False)
+        )
+        return Growth(parts.structs, clients, pending_bytes, contradicts)
+
+    def _overlaps(self, span: Span) -> bool:
+        """Return whether the document or a pending piece has a struct at one of these clocks."""
+        client, clock, end = span
+        if clock < self.clocks.get(client, 0):
+            return True
+        spans = self._pending_spans.get(client, ())
+        at = bisect_left(spans, (end,))
+        return at > 0 and spans[at - 1][1] > clock
 
     def _take(self, update: bytes, parts: Split, author: str | None) -> list[Part]:
         """Queue the ready part of an update, and keep its pending part. Return the parts that are new.
@@ -338,8 +381,11 @@ class SharedDocument:
         `author` is None for an update of the journal. Raises `TooSlow` and `Fault`.
         """
         new = []
-        if parts.pending is not None and self._keep_pending(parts):
-            new.append(Part(parts.pending))
+        kept: list[int] = []
+        if parts.pending is not None and (pieces := self._keep_pending(parts)):
+            is_whole = len(pieces) == len(parts.pieces)
+            new.append(Part(parts.pending if is_whole else with_waiting(EMPTY_UPDATE, pieces)))
+            kept = [*parts.waiting]
         slow: TooSlow | None = None
         try:
             ready = self._enqueue(update, parts, author)
@@ -349,26 +395,40 @@ class SharedDocument:
         if ready is not None:
             new.append(ready)
         if self._pending:
-            self._release_pending([*parts.clocks])
+            if self._release_pending([*parts.clocks, *kept]):
+                last = new if slow is None else slow.parts
+                last[-1:] = [replace(part, releases=True) for part in last[-1:]]
+            self._limit_pending()
         if slow is not None:
             raise slow
         return new
 
-    def _release_pending(self, advanced: list[int]) -> None:
-        """Queue the pending pieces that waited for structs of these clients, and those that waited for these pieces."""
+    def _release_pending(self, advanced: list[int]) -> bool:
+        """Queue the pending pieces that waited for structs of these clients, and those that waited for these pieces.
+
+        Return whether any pending piece was released or dropped.
+        """
+        before = len(self._pending)
+        version = self.version
         while advanced and self._pending:
-            for piece in self._take_released(advanced.pop()):
+            pieces = self._take_overtaken(advanced)
+            for client in advanced:
+                pieces += self._take_released(client)
+            advanced = []
+            for piece in pieces:
                 try:
                     parts = self._split(piece)
                 except Malformed:
                     self.left_out += 1
                     continue
-                self._keep_pending(parts)
+                if self._keep_pending(parts):
+                    advanced += parts.waiting
                 try:
                     self._enqueue(piece, parts, "" if self._is_loaded else None)
                 except TooSlow:
                     self.left_out += 1
                 advanced += parts.clocks
+        return (len(self._pending), self.version) != (before, version)
 
     def _split(self, update: bytes) -> Split:
         if self._faulty and _digest(update) in self._faulty:
@@ -600,43 +660,83 @@ class SharedDocument:
         with suppress(Fault):
             self._commit()
 
-    def _keep_pending(self, parts: Split) -> bool:
-        """Keep the pending pieces. Return whether any of them is new."""
-        new = [piece for piece in parts.pieces if piece[0] not in self._pending]
-        for piece, missing in new:
-            self._pending[piece] = missing
-            self._pending_bytes += len(piece) + PIECE_OVERHEAD
+    def _keep_pending(self, parts: Split) -> list[bytes]:
+        """Keep the pending pieces. Return the new ones."""
+        new = []
+        for number, (piece, missing) in enumerate(parts.pieces):
+            if piece in self._pending:
+                continue
+            new.append(piece)
+            span = parts.spans[number] if number < len(parts.spans) else None
+            self._pending[piece] = _Pending(missing, span)
+            self.pending_bytes += len(piece) + PIECE_OVERHEAD
             heapq.heappush(self._pending_by_client[missing[0]], (missing[1], piece))
-        if self._pending_bytes > MAX_PENDING_BYTES:
-            self._forget_oldest()
-        return bool(new)
+            if span is not None:
+                insort(self._pending_spans[span.client], (span.clock, span.end, piece))
+        return new
 
-    def _take_released(self, client: int) -> Iterator[bytes]:
-        """Remove and yield the pieces that waited for structs of this client that are integrated now."""
+    def _take_released(self, client: int) -> list[bytes]:
+        """Remove and return the pieces that waited for structs of this client that are integrated now."""
+        released = []
         heap = self._pending_by_client.get(client, [])
         while heap and heap[0][0] < self.clocks.get(client, 0):
             piece = heapq.heappop(heap)[1]
             self._forget(piece)
-            yield piece
+            released.append(piece)
         if not heap:
             self._pending_by_client.pop(client, None)
+        return released
 
-    def _forget_oldest(self) -> None:
-        """Forget the oldest pieces, down to half of the limit.
+    def _take_overtaken(self, clients: Collection[int]) -> list[bytes]:
+        """Remove the pieces of these clients that begin below the next clock. Return their structs above it.
+
+        The document has integrated other structs with these clocks. A struct that reaches from below the next clock to
+        above it is dropped. It contradicts the document, because the rest of a known struct depends on nothing missing.
+        """
+        rests = []
+        waited_for = set()
+        for client in {*clients}:
+            clock = self.clocks.get(client, 0)
+            while (spans := self._pending_spans.get(client)) and spans[0][0] < clock:
+                _, end, piece = spans[0]
+                waited_for.add(self._pending[piece].missing[0])
+                self._forget(piece)
+                if end > clock and (rest := structs_from(piece, clock)) is not None:
+                    rests.append(rest)
+        for client in waited_for:
+            heap = [
+                each for each in self._pending_by_client.pop(client) if each[1] in self._pending
+            ]
+            if heap:
+                heapq.heapify(heap)
+                self._pending_by_client[client] = heap
+        return rests
+
+    def _limit_pending(self) -> None:
+        """Forget the oldest pieces beyond the limit, down to half of it.
 
         The heaps are built anew afterwards. Half of the limit leaves room, so that the next edits do not cause the same
         work again.
         """
-        while self._pending_bytes > MAX_PENDING_BYTES // 2:
+        limit = self._max_pending_bytes
+        if limit is None or self.pending_bytes <= limit:
+            return
+        while self.pending_bytes > limit // 2:
             self._forget(next(iter(self._pending)))
-            self.forgotten += 1
         self._pending_by_client.clear()
-        for piece, (client, clock) in self._pending.items():
+        for piece, pending in self._pending.items():
+            client, clock = pending.missing
             heapq.heappush(self._pending_by_client[client], (clock, piece))
 
     def _forget(self, piece: bytes) -> None:
-        del self._pending[piece]
-        self._pending_bytes -= len(piece) + PIECE_OVERHEAD
+        """Remove a piece, but not from the heaps."""
+        span = self._pending.pop(piece).span
+        self.pending_bytes -= len(piece) + PIECE_OVERHEAD
+        if span is not None:
+            spans = self._pending_spans[span.client]
+            del spans[bisect_left(spans, (span.clock, span.end, piece))]
+            if not spans:
+                del self._pending_spans[span.client]
 
     def _on_change(self, event: TransactionEvent) -> None:
         self._changes.append(event.update)
@@ -654,18 +754,6 @@ def _groups(steps: Sequence[Step], structs: int) -> Iterator[list[Step]]:
             group, count = [], 0
     if group:
         yield group
-
-
-def merge(updates: Sequence[bytes]) -> bytes | None:
-    """Merge updates of any origin into one. Return None if pycrdt fails or returns a malformed update."""
-    merged = merge_changes(updates)
-    if merged is None or len(updates) == 1:
-        return merged
-    try:
-        check(merged)
-    except Malformed:
-        return None
-    return merged
 
 
 def merge_changes(changes: Sequence[bytes]) -> bytes | None:

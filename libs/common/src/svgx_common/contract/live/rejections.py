@@ -54,6 +54,16 @@ class Reason(IntEnum):
         Close.OVERLOADED,
         "another user's Yjs client has this edit's client id; load the page again",
     )
+    CANVAS_WAITING = (
+        8,
+        Close.OVERLOADED,
+        "a canvas has at most {amount} bytes of edits that wait for missing edits; load the page again",
+    )
+    CONTRADICTION = (
+        9,
+        Close.OVERLOADED,
+        "an edit that waits for missing edits contradicts another edit; load the page again",
+    )
 
 
 _REASONS = {int(each): each for each in Reason}

@@ -4,7 +4,7 @@ from bench.collab.load import Figures, Load, measure
 from bench.collab.servers import Server
 from bench.collab.sockets import Refused
 
-EDITORS = (100, 150, 200, 250, 300, 400, 500, 600, 800, 1000, 1250, 1500)
+EDITORS = (100, 150, 200, 250, 300, 400, 500, 600, 800, 1000, 1250, 1500, 1800, 2100, 2500)
 QUICK_EDITORS = (50, 100, 200)
 P95_MS = 100.0
 SHARE = 0.999

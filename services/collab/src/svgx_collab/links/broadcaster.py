@@ -43,7 +43,7 @@ FRAME_PER_EDIT = 0.0005
 LONGEST_FOR_EDITS = 0.024
 """The most seconds that the edits add to a frame by `FRAME_PER_EDIT`."""
 
-FRAME_PER_MERGED_EDIT = 0.00008
+FRAME_PER_MERGED_EDIT = 0.00004
 """Seconds that each edit adds besides. In a room of 1,000 editors, sending a frame to all clients takes 30 ms."""
 
 SLOWEST_FRAME = 0.1

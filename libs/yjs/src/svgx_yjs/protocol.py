@@ -4,7 +4,7 @@ A frame starts with its message type: 0 sync, 1 awareness, 2 auth, 3 query aware
 own: 0 sync step 1 (the sender's state vector), 1 sync step 2 (the update that the other peer lacks), 2 update.
 """
 
-from svgx_yjs.lib0 import Decoder, Encoder, Malformed
+from svgx_yjs.lib0 import Decoder, Encoder, Malformed, encode_uint
 from svgx_yjs.record import record
 
 SYNC, AWARENESS, AUTH, QUERY_AWARENESS = 0, 1, 2, 3
@@ -81,6 +81,9 @@ Message = (
 )
 
 
+_STEP_2_HEAD, _UPDATE_HEAD = bytes((SYNC, STEP_2)), bytes((SYNC, UPDATE))
+
+
 def decode(frame: bytes) -> Message:
     """Decode one frame. Raises `Malformed`."""
     decoder = Decoder(frame)
@@ -114,12 +117,12 @@ def encode_sync_step_1(state_vector: bytes) -> bytes:
 
 def encode_sync_step_2(update: bytes) -> bytes:
     """Encode a sync step 2: send the client the update that it lacks."""
-    return Encoder().uint(SYNC).uint(STEP_2).buffer(update).finish()
+    return _STEP_2_HEAD + encode_uint(len(update)) + update  # one copy of a large update
 
 
 def encode_update(update: bytes) -> bytes:
     """Encode a change of the document."""
-    return Encoder().uint(SYNC).uint(UPDATE).buffer(update).finish()
+    return _UPDATE_HEAD + encode_uint(len(update)) + update
 
 
 def encode_awareness(update: bytes) -> bytes:

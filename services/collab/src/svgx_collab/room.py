@@ -20,6 +20,7 @@ from svgx_canvas.document.shared_document import (
     merge_changes,
 )
 from svgx_collab.bounds import REFUSED, Bounds, Pace, Refused
+from svgx_collab.content.whole_updates import WholeUpdates
 from svgx_common.contract.collab import Broadcast, Edit, SyncReply
 from svgx_common.contract.live.rejections import Reason, Rejection
 from svgx_common.contract.state import Content, Entry
@@ -27,7 +28,7 @@ from svgx_yjs.joining import join_first, join_waiting
 from svgx_yjs.lib0 import Malformed
 from svgx_yjs.parts import Part
 from svgx_yjs.record import record
-from svgx_yjs.structure import EMPTY_UPDATE
+from svgx_yjs.structure import EMPTY_STATE_VECTOR, EMPTY_UPDATE
 
 MERGE_BYTES = 1024 * 1024
 """Largest number of bytes that are merged into one broadcast or journal entry.
@@ -68,9 +69,9 @@ class Room:
     such edits are rejected, and such updates of the journal are left out. In a room that is made with `one_by_one`, a
     `Fault` names the update that caused it.
 
-    `bounds` are the bounds of the replica. `pace` tells when the room may integrate changes, and when it may take
-    edits. While the room may not integrate, it gives no broadcasts and no journal entries, and answers a sync without
-    the newest edits.
+    `bounds` are the bounds of the replica, and `whole_updates` its encoded contents. `pace` tells when the room may
+    integrate changes, and when it may take edits. While the room may not integrate, it gives no broadcasts and no
+    journal entries, and answers a sync without the newest edits.
     """
 
     def __init__(
@@ -83,9 +84,11 @@ class Room:
         one_by_one: bool = False,
         clock: Callable[[], float] = time.monotonic,
         bounds: Bounds | None = None,
+        whole_updates: WholeUpdates | None = None,
     ) -> None:
         self._clock = clock
         self._bounds = bounds or Bounds()
+        self._whole_updates = whole_updates or WholeUpdates()
         self.pace = Pace(self._bounds.limits)
         self.canvas_id = canvas_id
         self.epoch = epoch
@@ -234,7 +237,7 @@ class Room:
         Edits that still wait for their integration come in later broadcasts, and not in the reply.
         """
         self._flush()
-        return self._reply(self._document.missing(state_vector, with_queue=False), awareness)
+        return self._reply(self._missing(state_vector), awareness)
 
     def checkpoint(self, awareness: bytes) -> SyncReply:
         """Return the state vector without content, for a peer that has all content."""
@@ -250,6 +253,17 @@ class Room:
     def seconds_until_edits(self) -> float:
         """The seconds until the room may take edits, or 0."""
         return self.pace.seconds_until_edits(time.monotonic())
+
+    def _missing(self, state_vector: bytes) -> bytes:
+        """Return the integrated content that a peer with `state_vector` lacks. Raises `svgx_yjs.lib0.Malformed`."""
+        document = self._document
+        if state_vector != EMPTY_STATE_VECTOR or document.has_queue:
+            return document.missing(state_vector, with_queue=False)
+        whole = self._whole_updates.find(self.epoch, document.version)
+        if whole is None:
+            whole = document.missing(state_vector, with_queue=False)
+            self._whole_updates.keep(self.epoch, document.version, whole)
+        return whole
 
     def _flush(self) -> bool:
         """Integrate all edits, and note the time that this took. During a pause, do nothing and return False."""

@@ -15,6 +15,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from svgx_canvas.document.shared_document import Fault
 from svgx_collab.bounds import Bounds
 from svgx_collab.channels import Channels
+from svgx_collab.content.whole_updates import WholeUpdates
 from svgx_collab.held_canvas import HeldCanvas
 from svgx_collab.journal import OLDEST_UNSAVED, UNSAVED_BYTES, Committer, Unsaved
 from svgx_collab.leases import RENEW, Leases
@@ -74,6 +75,7 @@ class Rooms:
         self._bus = bus
         self._leases = leases
         self._bounds = bounds or Bounds()
+        self._whole_updates = WholeUpdates()
         self._held: dict[str, HeldCanvas] = {}
         self._opening: dict[str, asyncio.Task[HeldCanvas]] = {}
         self._unsaved: set[str] = set()
@@ -246,6 +248,7 @@ class Rooms:
                 faulty=self._faulty,
                 one_by_one=canvas_id in self._one_by_one,
                 bounds=self._bounds,
+                whole_updates=self._whole_updates,
             )
         except Fault:
             log.error(
@@ -400,6 +403,7 @@ class Rooms:
         """Wait, then renew the leases, expire participants, and leave idle canvases."""
         await asyncio.sleep(RENEW)
         await self.renew_leases()
+        self._whole_updates.forget_unused()
         now = time.monotonic()
         for canvas_id, held in list(self._held.items()):
             held.participants.expire(now)

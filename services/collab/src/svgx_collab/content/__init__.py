@@ -1,1 +1,1 @@
-"""New content of canvases: imports of SVG files, and replacements by an earlier version or a backup."""
+"""Contents of canvases: imports of SVG files, replacements by an earlier version or a backup, and encoded contents."""

@@ -1,0 +1,68 @@
+"""The whole contents of canvases that clients asked for lately, encoded. No I/O."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from svgx_yjs.record import record
+
+MAX_BYTES = 64 * 1024 * 1024
+"""Bytes that are kept for all canvases of a replica. Beyond it, those that were used longest ago are forgotten."""
+
+LARGE_BYTES = 256 * 1024
+"""Bytes from which an encoded content is kept. A smaller one is encoded within a millisecond."""
+
+KEEP_SECONDS = 30.0
+"""Seconds after its last use for which a content is kept."""
+
+
+@record
+class _Whole:
+    """The content of a document at a version. `used_at` is its last use, in seconds of the clock."""
+
+    version: int
+    update: bytes
+    used_at: float
+
+
+class WholeUpdates:
+    """The contents by the epochs of their rooms.
+
+    pycrdt needs 40 ms to encode 8 MB, and blocks the replica meanwhile. Each client that joins asks for the whole
+    content, and most large canvases do not change between two joins.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._kept: OrderedDict[str, _Whole] = OrderedDict()
+        """The contents, the longest unused first."""
+        self._size = 0
+
+    def find(self, epoch: str, version: int) -> bytes | None:
+        """Return the content of a room at this version, or None if it is not kept."""
+        whole = self._kept.pop(epoch, None)
+        if whole is None:
+            return None
+        if whole.version != version:
+            self._size -= len(whole.update)
+            return None
+        self._kept[epoch] = _Whole(version, whole.update, self._clock())
+        return whole.update
+
+    def keep(self, epoch: str, version: int, update: bytes) -> None:
+        """Keep the content of a room at this version if it is large. `find` has returned None for it."""
+        if LARGE_BYTES <= len(update) <= MAX_BYTES:
+            self._kept[epoch] = _Whole(version, update, self._clock())
+            self._size += len(update)
+            while self._size > MAX_BYTES:
+                self._forget_first()
+
+    def forget_unused(self) -> None:
+        """Forget the contents that were not used for `KEEP_SECONDS`."""
+        earliest = self._clock() - KEEP_SECONDS
+        while self._kept and next(iter(self._kept.values())).used_at < earliest:
+            self._forget_first()
+
+    def _forget_first(self) -> None:
+        _, whole = self._kept.popitem(last=False)
+        self._size -= len(whole.update)

@@ -166,6 +166,22 @@ async def test_append_does_not_wait_for_a_compaction(
         assert elements(content.updates) == {str(number): "x" for number in range(9)}
 
 
+async def test_canvas_that_grows_while_it_is_compacted_is_compacted_again(
+    backing: DevStack, client: Client, tables: Tables
+) -> None:
+    """No commit has to follow, for example after the upload of a large canvas. Proves R-STATE-7."""
+    async with replica(backing, compact_after_entries=10), asyncio.timeout(60):
+        canvas_id = await client.create()
+        pen = Pen(canvas_id, "holder")
+        async with tables.transaction():
+            await tables.execute("LOCK TABLE snapshot IN SHARE MODE")
+            await client.append(*(pen.draw(str(number)) for number in range(10)))
+            await until_blocked(tables)
+            await client.append(*(pen.draw(str(number)) for number in range(10, 20)))
+        await until_snapshot(tables, canvas_id, 20)
+        assert await snapshots(tables, canvas_id) == [10, 20]
+
+
 async def test_compaction_of_a_stopped_replica_is_done_by_another(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:

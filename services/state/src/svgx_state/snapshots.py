@@ -116,6 +116,8 @@ class Compactor:
         self._context = contextvars.copy_context()
         self._scheduled: set[str] = set()
         self._paused_until: dict[str, float] = {}
+        self._tails: dict[str, tuple[int, int]] = {}
+        """The entries and bytes after the new snapshots of the compactions that are about to end."""
 
     @property
     def backlog(self) -> int:
@@ -253,6 +255,8 @@ class Compactor:
         started = time.perf_counter()
         try:
             outcome = "written" if await self.compact(canvas_id) else "skipped"
+            if outcome == "written":
+                await self._read_tail(canvas_id)
         except Unavailable as error:
             # The database failed, and not the canvas: the next commit may schedule a compaction at once.
             log.warning("a compaction was interrupted", canvas_id=canvas_id, error=error.code)
@@ -273,9 +277,18 @@ class Compactor:
         SNAPSHOTS.labels(outcome).inc()
         SNAPSHOT_SECONDS.observe(time.perf_counter() - started)
 
+    async def _read_tail(self, canvas_id: str) -> None:
+        """Read the size of the journal after the newest snapshot. It may have grown during the compaction."""
+        tail = await self._database.row("tail_after_snapshot", canvas_id)
+        if tail is not None:
+            self._tails[canvas_id] = tail["entries"], tail["bytes"]
+
     def _done(self, canvas_id: str) -> None:
+        """End a compaction. Schedule another one if it is due, because no commit of the canvas may follow."""
         self._scheduled.discard(canvas_id)
         SNAPSHOT_BACKLOG.set(self.backlog)
+        if (tail := self._tails.pop(canvas_id, None)) is not None:
+            self.note_tail(canvas_id, *tail)
 
     def _pause(self, canvas_id: str) -> str:
         """Do not compact the canvas for a while. Return the outcome for the metrics."""

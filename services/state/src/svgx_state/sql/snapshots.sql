@@ -80,6 +80,10 @@ WHERE canvas_id = $1 AND outline IS NOT NULL AND through_revision < (
     ) newest
 )
 
+-- name: tail_after_snapshot
+-- Return the number of journal entries after the newest snapshot of a canvas, and their bytes.
+SELECT revision - snapshot_revision AS entries, bytes - snapshot_bytes AS bytes FROM canvas WHERE id = $1
+
 -- name: note_snapshot
 -- Record the newest snapshot in the canvas's row. This must be the last statement of its transaction, because it locks
 -- the row: appends to the canvas then wait for the commit.

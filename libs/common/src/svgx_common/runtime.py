@@ -43,6 +43,7 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.headers import HEADER_PROBE
 from svgx_common.messaging.responder import Probed, Responder
 from svgx_common.messaging.wire import encode_payload
+from svgx_common.observability.garbage import GarbageWatch
 from svgx_common.observability.loop_lag import LagChecks
 from svgx_common.settings import (
     WRONG_SETTING,
@@ -307,6 +308,7 @@ class _ServiceProcess(Generic[Settings]):
                 self._health.phase = Phase.READY
                 log.info("ready", port=self._port)
                 background.repeat("health", self._watch_health)
+                background.repeat("garbage", GarbageWatch().watch)
                 try:
                     await self._wait_for_stop(bus)
                 finally:

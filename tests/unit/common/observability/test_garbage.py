@@ -3,6 +3,7 @@
 import gc
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -51,5 +52,5 @@ def test_growth_counts_from_the_last_collection() -> None:
 def test_memory_of_the_process_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """The memory of a test run is more than 10 MiB. A system without /proc has none."""
     assert resident_bytes() > 10 * 1024 * 1024
-    monkeypatch.setattr(garbage, "_STATM", garbage.Path("/nonexistent"))
+    monkeypatch.setattr(garbage, "_STATM", Path("/nonexistent"))
     assert resident_bytes() == 0

@@ -81,6 +81,28 @@ async def test_writer_begins_with_the_first_message_that_waits(*, queued_before:
     assert tasks() == before
 
 
+@pytest.mark.parametrize("closed", ["before", "at the end", "after"])
+async def test_close_beside_the_end_of_the_messages_causes_no_error(closed: str) -> None:
+    """The connection of a client that has left may be closed as well. Proves R-SOCKET-7."""
+    failures: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, failure: failures.append(failure))
+    connection = connect(Socket())
+
+    async def leave() -> Closing:
+        if closed == "at the end":
+            connection.close(Close.NORMAL, "closed")
+        return Closing(Close.NORMAL, "left")
+
+    if closed == "before":
+        connection.close(Close.NORMAL, "closed")
+    closing = await run(connection, leave())
+    connection.close(Close.NORMAL, "closed")
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert closing.reason in ("left", "closed")
+    assert failures == []
+
+
 async def test_events_keep_their_order_and_wake_the_reader() -> None:
     """An event that arrives before or during the wait is returned once. Proves R-SOCKET-7."""
     queue = EventQueue()

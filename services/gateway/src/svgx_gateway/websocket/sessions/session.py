@@ -177,9 +177,15 @@ async def run(connection: Connection, messages: Coroutine[Any, Any, Closing]) ->
     """
     writing: list[asyncio.Task[None]] = []
     connection.on_backlog(lambda: writing.append(asyncio.create_task(connection.write())))
+    until_closed = asyncio.timeout(None)
+
+    def cancel_messages(_: asyncio.Future[Closing]) -> None:
+        with contextlib.suppress(RuntimeError):  # the messages have ended already
+            until_closed.reschedule(0.0)
+
+    connection.closing.add_done_callback(cancel_messages)
     try:
-        async with asyncio.timeout(None) as until_closed:
-            connection.closing.add_done_callback(lambda _: until_closed.reschedule(0.0))
+        async with until_closed:
             return await messages
     except Exception:
         if connection.closing.done():

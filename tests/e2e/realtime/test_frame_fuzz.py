@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from websockets.asyncio.server import serve
 
+from svgx_common.contract.live.rejections import Reason, Rejection
 from svgx_devstack import DevStack
 from svgx_yjs import protocol
 from svgx_yjs.lib0 import Malformed
@@ -153,9 +154,18 @@ async def send_messages(url: str, frames: Iterator[bytes], closes: Counter[int])
             except websockets.ConnectionClosed:
                 assert socket.close_code is not None
                 closes[socket.close_code] += 1
-                # The code is 4401 if a frame happens to be a token message, because its token is not valid.
-                assert socket.close_code in (4400, 4401), (socket.close_code, content.hex())
+                # The code is 4401 if a frame happens to be a token message, because its token is not valid. It is 1013
+                # for an edit that waits for other edits, if another frame has other bytes for the same clocks.
+                is_contradiction = (socket.close_code, socket.close_reason) == CONTRADICTION
+                assert is_contradiction or socket.close_code in (4400, 4401), (
+                    socket.close_code,
+                    socket.close_reason,
+                    content.hex(),
+                )
 
+
+CONTRADICTION = 1013, Rejection(0, Reason.CONTRADICTION, 0).text
+"""The close code and reason of an edit that contradicts another one."""
 
 RFC_VIOLATIONS: dict[str, tuple[bytes, int]] = {
     "a reserved opcode": (encode_frame(0x3, b"x"), 1002),

@@ -1,7 +1,9 @@
 """Compaction: when it makes a snapshot, the content of the snapshot, and the snapshots and entries that it keeps."""
 
 import asyncio
+import contextlib
 import random
+from collections.abc import AsyncIterator
 
 from svgx_canvas.document.outline import read_outline
 from svgx_common.contract.state import Entry
@@ -26,6 +28,18 @@ async def until_snapshot(tables: Tables, canvas_id: str, through: int) -> None:
     async with asyncio.timeout(30):
         while max(await snapshots(tables, canvas_id), default=0) < through:
             await pause()
+
+
+@contextlib.asynccontextmanager
+async def waiting_compaction(
+    client: Client, tables: Tables, pen: Pen, entries: int
+) -> AsyncIterator[None]:
+    """Append entries that make a compaction due. It has read them, and waits for a lock until the block ends."""
+    async with tables.transaction():
+        await tables.execute("LOCK TABLE snapshot IN SHARE MODE")
+        await client.append(*(pen.draw(str(number)) for number in range(entries)))
+        await until_blocked(tables)
+        yield
 
 
 async def test_entries_or_bytes_make_a_snapshot_due(
@@ -153,10 +167,7 @@ async def test_append_does_not_wait_for_a_compaction(
     async with replica(backing, compact_after_entries=5), asyncio.timeout(60):
         canvas_id = await client.create()
         pen = Pen(canvas_id, "holder")
-        async with tables.transaction():
-            await tables.execute("LOCK TABLE snapshot IN SHARE MODE")
-            await client.append(*(pen.draw(str(number)) for number in range(5)))
-            await until_blocked(tables)
+        async with waiting_compaction(client, tables, pen, entries=5):
             committed = await client.append(*(pen.draw(str(number)) for number in range(5, 9)))
             assert [result.revision for result in committed] == [6, 7, 8, 9]
         await until_snapshot(tables, canvas_id, 5)
@@ -173,10 +184,7 @@ async def test_canvas_that_grows_while_it_is_compacted_is_compacted_again(
     async with replica(backing, compact_after_entries=10), asyncio.timeout(60):
         canvas_id = await client.create()
         pen = Pen(canvas_id, "holder")
-        async with tables.transaction():
-            await tables.execute("LOCK TABLE snapshot IN SHARE MODE")
-            await client.append(*(pen.draw(str(number)) for number in range(10)))
-            await until_blocked(tables)
+        async with waiting_compaction(client, tables, pen, entries=10):
             await client.append(*(pen.draw(str(number)) for number in range(10, 20)))
         await until_snapshot(tables, canvas_id, 20)
         assert await snapshots(tables, canvas_id) == [10, 20]

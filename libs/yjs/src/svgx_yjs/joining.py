@@ -11,6 +11,7 @@ from itertools import chain, pairwise
 from svgx_yjs.delete_set import Range, Ranges, encode_delete_set, read_delete_set
 from svgx_yjs.lib0 import Decoder, Encoder, Malformed
 from svgx_yjs.parts import Part, Run
+from svgx_yjs.splitting import read_sections
 from svgx_yjs.structure import SKIP, read_struct
 
 
@@ -181,13 +182,10 @@ def _from(run: Run, clock: int) -> Run | None:
 def _read(update: bytes) -> tuple[list[Run], Ranges]:
     """Return the structs of each client, and the deletions. Raises `Malformed`."""
     decoder = Decoder(update)
-    runs = []
-    for _ in range(decoder.uint()):
-        count, client, clock = decoder.uint(), decoder.uint(), decoder.uint()
-        start, end = decoder.position, clock
-        for _ in range(count):
-            end += read_struct(decoder, client, end).length
-        runs.append(Run(client, clock, end, count, update[start : decoder.position]))
+    runs = [
+        Run(step.client, step.clock, end, step.structs, update[step.start : step.end])
+        for step, end in read_sections(decoder)
+    ]
     deletions = dict(read_delete_set(decoder))
     if not decoder.done:
         raise Malformed("the update has trailing bytes")

@@ -85,15 +85,21 @@ def check(update: bytes) -> None:
 def leave_out(update: bytes, clients: Collection[int]) -> bytes:
     """Return `update`, which must be well-formed, without the structs of these clients. Its deletions stay."""
     decoder = Decoder(update)
-    runs = []
+    kept = [step for step, _ in read_sections(decoder) if step.client not in clients]
+    return _encode(update, kept, dict(read_delete_set(decoder)))
+
+
+def read_sections(decoder: Decoder) -> Iterator[tuple[Step, int]]:
+    """Yield the structs of each client in an update, and the clock after them. Raises `Malformed`.
+
+    Afterwards, the decoder is at the deletions.
+    """
     for _ in range(decoder.uint()):
         count, client, first = decoder.uint(), decoder.uint(), decoder.uint()
         start, clock = decoder.position, first
         for _ in range(count):
             clock += read_struct(decoder, client, clock).length
-        if client not in clients:
-            runs.append(Step(count, client, first, start, decoder.position))
-    return _encode(update, runs, dict(read_delete_set(decoder)))
+        yield Step(count, client, first, start, decoder.position), clock
 
 
 class _Cut(NamedTuple):

@@ -71,10 +71,11 @@ FRAMES = Counter("svgx_engine_live_frames_sent", "Frames queued for clients.")
 
 
 class LiveCanvas:
-    """A canvas with connections on this gateway. It sends the holder's broadcasts to all of them.
+    """A canvas with connections or unsaved edits on this gateway.
 
-    After a gap, a reconnect or a change of holder, it requests the missed updates from a state vector that every
-    connection is known to have, and sends them to all connections as one merged update.
+    It sends the holder's broadcasts to all connections. After a gap, a reconnect or a change of holder, it requests
+    the missed updates from a state vector that every connection is known to have, and sends them to all connections
+    as one merged update.
     """
 
     def __init__(self, bus: Bus, canvas_id: str, links: ReplicaLinks) -> None:

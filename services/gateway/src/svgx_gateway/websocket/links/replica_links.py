@@ -73,7 +73,7 @@ class ReplicaLinks:
 
     def __init__(self, bus: Bus) -> None:
         self.receivers: dict[str, Receiver] = {}
-        """The canvases with connections on this gateway."""
+        """The live canvases of this gateway."""
         self._bus = bus
         self._links: dict[str, ReplicaLink] = {}
         self._flushes: dict[ReplicaLink, asyncio.Task[None]] = {}

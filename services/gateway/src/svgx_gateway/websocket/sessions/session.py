@@ -130,14 +130,14 @@ class Sessions:
         `Unauthenticated`, and the errors of these services.
         """
         _check_id(canvas_id)
-        opening = handshake_of(websocket.scope)
+        handshake_span = handshake_of(websocket.scope)
         async with contextlib.AsyncExitStack() as joined:
-            with socket_spans.join(canvas_id, identity.caller.user_id, opening):
+            with socket_spans.join(canvas_id, identity.caller.user_id, handshake_span):
                 ask_role = functools.partial(
                     self._canvas_roles.require, identity.caller, canvas_id, CanvasRole.VIEWER
                 )
                 role = await self.patience.until_answered(ask_role)
-                connection = connect(role, opening)
+                connection = connect(role, handshake_span)
                 self.outgoing.add(connection)
                 joined.callback(self.outgoing.remove, connection)
                 if connection.may_edit:

@@ -131,7 +131,10 @@ async def test_joining_client_with_too_much_to_come_gets_a_catch_up(
     assert await received(connection, socket) == [b"reply"]
 
 
-async def test_message_is_written_at_once_unless_an_earlier_one_waits() -> None:
+@pytest.mark.parametrize("waits_before", [False, True], ids=["after the join", "before the join"])
+async def test_message_is_written_at_once_unless_an_earlier_one_waits(
+    *, waits_before: bool
+) -> None:
     """A client that reads needs no queue. No message overtakes one that waits in the queue."""
     socket, written = SlowSocket(), list[bytes]()
     keeps_up = True
@@ -149,12 +152,15 @@ async def test_message_is_written_at_once_unless_an_earlier_one_waits() -> None:
         wants_saved=False,
         write_frame=write_frame,
     )
-    connection.follow(None, b"")
+    if not waits_before:
+        connection.follow(None, b"")
     writing = asyncio.create_task(connection.write())
     connection.send(b"a")
     keeps_up = False
     connection.send(b"b")
     keeps_up = True
+    if waits_before:
+        connection.follow(None, b"")
     assert broadcast(connection, b"c", b"v")
     assert written == [encode_frame(b"a")]
     # The socket takes "b" and "c" from the queue. Then the queue is empty, so "d" is written at once.

@@ -4,7 +4,7 @@ from typing import cast
 
 import pytest
 
-from svgx_collab.loads import FORGET, FRESH, TRIES, Loads
+from svgx_collab.balance.loads import FORGET, FRESH, TRIES, Loads
 from svgx_common.contract.collab import ReplicaLoad
 from svgx_common.messaging.bus import Bus
 

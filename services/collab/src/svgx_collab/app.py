@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
+from svgx_collab.balance.busy_canvases import BusyCanvases
+from svgx_collab.balance.loads import RETRY_AFTER, Loads
+from svgx_collab.balance.moves import Moves, Takes
 from svgx_collab.bounds import Bounds
 from svgx_collab.content.imports import Imports
 from svgx_collab.content.replacements import Replacements
 from svgx_collab.deletions import Deletions
 from svgx_collab.leases import Leases
-from svgx_collab.loads import RETRY_AFTER, Loads
 from svgx_collab.rooms import Rooms
 from svgx_collab.settings import CollabSettings
 from svgx_common import redis
@@ -38,18 +40,19 @@ frozen or was silent for seconds. If it goes on later, nothing is lost: its edit
 
 @contextlib.asynccontextmanager
 async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
-    """Build the service, and run its background tasks until the block ends."""
+    """Build the service, and run its background tasks until the block ends.
+
+    A reserved replica answers no requests that any replica may answer. It only takes busy canvases.
+    """
     settings, bus = runtime.settings, runtime.bus
     client = redis.connect(settings.redis_url)
-    workers = Workers(
-        settings.import_workers, settings.import_memory_bytes, settings.import_timeout_seconds
-    )
-    await workers.start()
     leases = Leases(client, runtime.replica_id, functools.partial(is_alive, bus))
     rooms = Rooms(bus, leases, Bounds(settings.limits()))
-    imports = Imports(bus, workers)
-
-    loads = Loads(bus, lambda: rooms.details()["held"], lambda: rooms.edits_taken)
+    loads = Loads(
+        bus, lambda: rooms.count, lambda: rooms.edits_taken, is_reserved=settings.reserved
+    )
+    busy = BusyCanvases(rooms.paces, settings.canvas_transaction_share)
+    balance = Takes(bus, rooms, busy) if settings.reserved else Moves(bus, rooms, loads, busy)
 
     async def open_canvas(request: CanvasRequest, _: Call) -> Opened:
         if not rooms.knows(request.canvas_id) and loads.declines(request.canvas_id):
@@ -59,28 +62,47 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
     async def hand_over() -> None:
         # With a load that falls, the other replicas would leave the canvases to this one.
         await loads.stop()
+        await balance.stop()
         await rooms.hand_over()
 
-    runtime.responder.answer(OPEN, open_canvas)
-    runtime.responder.answer(IMPORT_SVG, imports.import_svg)
-    runtime.responder.answer(REPLACE_CONTENT, Replacements(bus, workers).replace_content)
-    runtime.health.watch("redis", functools.partial(redis.check, client))
-    runtime.health.describe("canvases", rooms.details)
-    runtime.health.describe("workers", workers.details)
-    show_confinement(workers.confinement)
-    show_use(settings.import_workers, lambda: workers.running, lambda: workers.waiting)
-    rooms.start()
-    await loads.start()
-    deletions = Deletions(bus, rooms)
-    await deletions.start()
-    try:
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(client.aclose)
+        if settings.reserved:
+            runtime.responder.leave_to_others(OPEN, IMPORT_SVG, REPLACE_CONTENT)
+        else:
+            await stack.enter_async_context(_imports(runtime))
+            runtime.responder.answer(OPEN, open_canvas)
+        runtime.health.watch("redis", functools.partial(redis.check, client))
+        runtime.health.describe("canvases", rooms.details)
+        rooms.start()
+        stack.push_async_callback(rooms.stop)
+        await loads.start()
+        stack.push_async_callback(loads.stop)
+        await balance.start()
+        stack.push_async_callback(balance.stop)
+        deletions = Deletions(bus, rooms)
+        await deletions.start()
+        stack.push_async_callback(deletions.stop)
         yield Service(drain=hand_over)
+
+
+@contextlib.asynccontextmanager
+async def _imports(runtime: Runtime[CollabSettings]) -> AsyncIterator[None]:
+    """Answer requests to replace the content of a canvas. The workers run until the block ends."""
+    settings, bus = runtime.settings, runtime.bus
+    workers = Workers(
+        settings.import_workers, settings.import_memory_bytes, settings.import_timeout_seconds
+    )
+    await workers.start()
+    try:
+        runtime.responder.answer(IMPORT_SVG, Imports(bus, workers).import_svg)
+        runtime.responder.answer(REPLACE_CONTENT, Replacements(bus, workers).replace_content)
+        runtime.health.describe("workers", workers.details)
+        show_confinement(workers.confinement)
+        show_use(settings.import_workers, lambda: workers.running, lambda: workers.waiting)
+        yield
     finally:
-        await deletions.stop()
-        await loads.stop()
-        await rooms.stop()
         await workers.close()
-        await client.aclose()
 
 
 async def is_alive(bus: Bus, replica_id: str) -> bool:

@@ -167,6 +167,13 @@ class Pace:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self.seconds = 0.0
+        """Seconds of the processor that the canvas has taken."""
+        self.excess_seconds = 0.0
+        """Seconds of the processor that transactions have taken beyond `SECONDS_PER_PART` for each of their parts.
+
+        Only transactions that cause a pause count.
+        """
         self._due_at = 0.0
         self._edits = TokenBucket(limits.canvas_edit_share, EDITS_AT_ONCE, 0.0)
         self._is_hurrying = False
@@ -184,14 +191,17 @@ class Pace:
 
         A transaction that takes long for its parts causes a pause.
         """
+        self.seconds += seconds
         excess = seconds - parts * SECONDS_PER_PART
         if excess > SHORT_TRANSACTION:
+            self.excess_seconds += excess
             pause = min(LONGEST_PAUSE, excess / self._limits.canvas_share - excess)
             self._due_at = now + pause
             PACED.inc(pause)
 
     def note_edits(self, seconds: float, now: float) -> None:
         """Note the seconds of the processor that a batch of edits has taken."""
+        self.seconds += seconds
         self._edits.seconds_until(0.0, now)
         self._edits.take(seconds)
 

@@ -43,6 +43,12 @@ end
 return owners
 """
 
+# Gives the lease to the replica ARGV[2] for ARGV[3] ms, if the replica ARGV[1] has it.
+_GIVE = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
+return 0
+"""
+
 _RELEASE = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0
@@ -59,6 +65,7 @@ class Leases:
         self._replica_id = replica_id
         self._is_alive = is_alive
         self._take_script = redis.register_script(_TAKE)
+        self._give_script = redis.register_script(_GIVE)
         self._release_script = redis.register_script(_RELEASE)
         self._degraded = False
 
@@ -89,6 +96,15 @@ class Leases:
                 if owner != self._replica_id
             ]
         return lost
+
+    async def give(self, canvas_id: str, replica_id: str) -> None:
+        """Give the lease to another replica if this replica owns it, so that no third replica opens the canvas."""
+        try:
+            await self._give_script(
+                keys=[_key(canvas_id)], args=[self._replica_id, replica_id, int(TTL * 1000)]
+            )
+        except (RedisError, OSError) as error:
+            self._note_failure(error)
 
     async def release(self, canvas_id: str) -> None:
         """Delete the lease if this replica owns it, so that the next replica can take over at once."""

@@ -13,7 +13,7 @@ from nats.errors import Error as NatsError
 from prometheus_client import Counter, Gauge, Histogram
 
 from svgx_canvas.document.shared_document import Fault
-from svgx_collab.bounds import Bounds
+from svgx_collab.bounds import Bounds, Pace
 from svgx_collab.channels import Channels
 from svgx_collab.content.whole_updates import WholeUpdates
 from svgx_collab.held_canvas import HeldCanvas
@@ -56,12 +56,12 @@ OPEN_SECONDS = Histogram(
 RELEASED = Counter(
     "svgx_engine_collab_released_canvases",
     "Canvases that are not held any more, by reason: `idle`, `handed_over` by a stopping replica, `lease_lost` to"
-    " another replica, `failed` room, or `deleted`.",
+    " another replica, `failed` room, `deleted`, `busy` and moved to a reserved replica, or `calm` and left by it.",
     ["reason"],
 )
 IDLE, HANDED_OVER, LEASE_LOST = "idle", "handed_over", "lease_lost"
-FAILED, DELETED = "failed", "deleted"
-for _reason in (IDLE, HANDED_OVER, LEASE_LOST, FAILED, DELETED):
+FAILED, DELETED, BUSY, CALM = "failed", "deleted", "busy", "calm"
+for _reason in (IDLE, HANDED_OVER, LEASE_LOST, FAILED, DELETED, BUSY, CALM):
     RELEASED.labels(_reason)
 
 
@@ -158,30 +158,18 @@ class Rooms:
 
         `reason` is the label in the metric. The lease is released unless another replica has it.
         """
-        held = self._held.get(canvas_id)
-        if held is None or not held.begin_leaving():
-            return
-        held.room.pace.hurry()
-        try:
-            await self._bus.leave(held.subscriptions)
-        except (SvgxError, NatsError, TimeoutError) as error:
-            # Requests that still arrive get no answer. Their gateway asks the next holder.
-            log.warning(
-                "could not leave a canvas's channels",
-                canvas_id=canvas_id,
-                error=type(error).__name__,
-            )
-        while held.room.has_unsaved_edits and not held.is_released:
-            self._mark_unsaved(canvas_id)
-            await held.wait_committed()
-        if not held.is_released:
-            # The last edits may still wait for the next frame. Without their broadcast, other clients would get them
-            # only after the next checkpoint of their gateway.
-            await self._broadcaster.broadcast_changes(held)
-            await self._links.flush()
-        self._release(held, reason)
-        if reason != LEASE_LOST:
-            await self._release_lease(canvas_id)
+        await self._leave(canvas_id, reason)
+
+    async def leave_to(self, replica_id: str, canvas_id: str) -> bool:
+        """Leave a canvas, and give its lease to another replica. That replica must be asked to take the canvas.
+
+        Return False if the canvas is not held, or is being left already.
+        """
+        return await self._leave(canvas_id, BUSY, replica_id)
+
+    async def decline(self, canvas_id: str) -> None:
+        """Release the lease that another replica has given to this one, because this one does not take the canvas."""
+        await self._release_lease(canvas_id)
 
     async def release_deleted(self, canvas_id: str) -> None:
         """Stop holding the canvas at once if it is deleted. Its edits that are not committed yet are discarded.
@@ -213,9 +201,47 @@ class Rooms:
             log.warning("could not leave the links", error=type(error).__name__)
         await self._links.flush()
 
+    def paces(self) -> dict[str, Pace]:
+        """Return the pace of each canvas that is held and not being left."""
+        return {each: held.room.pace for each, held in self._held.items() if held.is_holding}
+
+    @property
+    def count(self) -> int:
+        """The number of canvases that this replica holds or opens."""
+        return len(self._held.keys() | self._opening.keys())
+
     def details(self) -> dict[str, int]:
         """Return the numbers of the health report."""
         return {"held": len(self._held), "unsaved_bytes": self._unsaved_bytes()}
+
+    async def _leave(self, canvas_id: str, reason: str, heir: str | None = None) -> bool:
+        held = self._held.get(canvas_id)
+        if held is None or not held.begin_leaving():
+            return False
+        held.room.pace.hurry()
+        try:
+            await self._bus.leave(held.subscriptions)
+        except (SvgxError, NatsError, TimeoutError) as error:
+            # Requests that still arrive get no answer. Their gateway asks the next holder.
+            log.warning(
+                "could not leave a canvas's channels",
+                canvas_id=canvas_id,
+                error=type(error).__name__,
+            )
+        while held.room.has_unsaved_edits and not held.is_released:
+            self._mark_unsaved(canvas_id)
+            await held.wait_committed()
+        if not held.is_released:
+            # The last edits may still wait for the next frame. Without their broadcast, other clients would get them
+            # only after the next checkpoint of their gateway.
+            await self._broadcaster.broadcast_changes(held)
+            await self._links.flush()
+        if heir is not None:
+            await self._leases.give(canvas_id, heir)
+        self._release(held, reason)
+        if heir is None and reason != LEASE_LOST:
+            await self._release_lease(canvas_id)
+        return True
 
     def _end_opening(self, canvas_id: str, task: asyncio.Task[HeldCanvas]) -> None:
         self._opening.pop(canvas_id, None)

@@ -37,6 +37,11 @@ class CollabSettings(ServiceSettings):
     """Structs of one canvas, also deleted ones. Past that, edits that insert are refused with 4413."""
     canvas_transaction_share: float = Field(0.05, gt=0, le=1)
     """The share of the processor's time for the transactions of one canvas. Past that, its broadcasts come later."""
+    reserved: bool = False
+    """Hold only canvases that take too much of the processor's time on another replica, one at a time. Another replica
+    hands such a canvas over."""
+    reserved_transaction_share: float = Field(0.5, gt=0, le=1)
+    """`canvas_transaction_share` of a reserved replica."""
     canvas_edit_share: float = Field(0.5, gt=0, le=1)
     """The share of the processor's time for checking the edits of one canvas. Past that, its edits wait."""
 
@@ -50,6 +55,8 @@ class CollabSettings(ServiceSettings):
             account_clients=self.account_max_clients_per_hour,
             canvas_clients=self.canvas_max_clients,
             canvas_structs=self.canvas_max_structs,
-            canvas_share=self.canvas_transaction_share,
+            canvas_share=(
+                self.reserved_transaction_share if self.reserved else self.canvas_transaction_share
+            ),
             canvas_edit_share=self.canvas_edit_share,
         )

@@ -156,6 +156,8 @@ CHANNELS: tuple[Channel[Any], ...] = (
     collab.LINK_TO_GATEWAY,
     # to all replicas of collab
     collab.REPLICA_LOAD,
+    # from one replica of collab to another
+    collab.TAKE_CANVAS,
     state.CANVAS_ACCESS_CHANGED,
     ratelimits.RATE_LIMITS_CHANGED,
     quotas.QUOTAS_CHANGED,

@@ -345,10 +345,15 @@ LINK_TO_GATEWAY = Channel(
 
 
 class ReplicaLoad(ReplyModel):
-    """The load of a replica: its held canvases and its edits each second, as one number."""
+    """The load of a replica: its held canvases and its edits each second, as one number.
+
+    A replica with `is_reserved` takes only canvases that other replicas hand over to it. With `is_free`, it takes one.
+    """
 
     replica: str
     load: float
+    is_reserved: bool = False
+    is_free: bool = False
 
 
 REPLICA_LOAD = Channel(
@@ -357,4 +362,12 @@ REPLICA_LOAD = Channel(
     publishers=("collab",),
     subscribers=("collab",),
     payload=ReplicaLoad,
+)
+TAKE_CANVAS = Channel(
+    subject="svgx.collab.take.{replica_id}",
+    summary="A busy canvas for a reserved replica of collab, which opens it. The sender has left the canvas",
+    publishers=("collab",),
+    subscribers=("collab",),
+    payload=CanvasRequest,
+    reply=Opened,
 )

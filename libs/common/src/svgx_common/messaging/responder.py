@@ -139,6 +139,8 @@ class Responder:
         self._backlog = backlog
         self._pools = {pool: _Slots(concurrency, backlog) for pool in Pool}
         self._endpoints: dict[str, _Endpoint] = {}
+        self._left_to_others: set[str] = set()
+        """The subjects of operations that this replica does not answer."""
 
     def answer(
         self, operation: Operation[Request, Reply], handler: Handler[Request, Reply]
@@ -153,6 +155,10 @@ class Responder:
         counts = self._discovery.add(operation.name.replace(".", "-"), operation.subject)
         self._endpoints[operation.subject] = _Endpoint(operation, handler, counts)
 
+    def leave_to_others(self, *operations: Operation[Any, Any]) -> None:
+        """Leave operations to the other replicas of the service. This replica does not answer them."""
+        self._left_to_others.update(operation.subject for operation in operations)
+
     def set_slots(self, pool: Pool, concurrency: int) -> None:
         """Let `concurrency` handlers of a pool run at a time. Call this before `start`.
 
@@ -162,9 +168,12 @@ class Responder:
         self._pools[pool] = _Slots(concurrency, self._backlog)
 
     async def start(self) -> None:
-        """Answer requests. Raise `ValueError` when an operation of the contract has no handler."""
-        missing = {op.subject for op in operations_of(self._bus.service)} - set(self._endpoints)
-        if missing:
+        """Answer requests.
+
+        Raise `ValueError` when an operation of the contract has no handler, and is not left to other replicas.
+        """
+        subjects = {op.subject for op in operations_of(self._bus.service)}
+        if missing := subjects - self._endpoints.keys() - self._left_to_others:
             raise ValueError(f"operations without a handler: {', '.join(sorted(missing))}")
         for pool, slots in self._pools.items():
             slots.show(pool)

@@ -1,8 +1,11 @@
-"""The loads of all replicas of collab: a replica that has more to do than the others opens no further canvas."""
+"""The loads of all replicas of collab: a replica that has more to do than the others opens no further canvas.
+
+The loads of reserved replicas do not count, because these replicas open no canvas.
+"""
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
 from prometheus_client import Counter, Gauge
@@ -50,7 +53,8 @@ Value = TypeVar("Value")
 class Loads:
     """The load of this replica, and the newest announcements of the others.
 
-    `count_canvases` returns the held canvases, and `count_edits` the edits since the start.
+    `count_canvases` returns the held canvases, and `count_edits` the edits since the start. With `is_reserved`, this
+    replica takes only canvases that other replicas hand over to it.
     """
 
     def __init__(
@@ -59,15 +63,18 @@ class Loads:
         count_canvases: Callable[[], int],
         count_edits: Callable[[], int],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        is_reserved: bool = False,
     ) -> None:
         self._bus = bus
+        self._is_reserved = is_reserved
         self._count_canvases = count_canvases
         self._count_edits = count_edits
         self._clock = clock
         self._edits_per_second = 0.0
         self._counted = (clock(), count_edits())
-        self._others: dict[str, tuple[float, float]] = {}
-        """For each other replica, its load and the time of its announcement."""
+        self._others: dict[str, tuple[ReplicaLoad, float]] = {}
+        """For each other replica, its newest announcement and the time of it."""
         self._declined: dict[str, tuple[int, float]] = {}
         """For each canvas, the declined requests, and the time of the newest one."""
         self._background = BackgroundTasks()
@@ -90,7 +97,7 @@ class Loads:
     def declines(self, canvas_id: str) -> bool:
         """Return whether another replica should open the canvas. Count a request that is declined."""
         now = self._clock()
-        others = [load for load, at in self._others.values() if now - at < FRESH]
+        others = [each.load for each in self._fresh(now) if not each.is_reserved]
         mean = (self.own + sum(others)) / (1 + len(others))
         if self.own <= mean * EXCESS or self.own <= mean + MARGIN:
             return False
@@ -100,6 +107,11 @@ class Loads:
         self._declined[canvas_id] = tries + 1, now
         DECLINED.inc()
         return True
+
+    def free_reserved_replica(self) -> str | None:
+        """Return the id of a reserved replica that holds no canvas, or None."""
+        free = (each.replica for each in self._fresh(self._clock()) if each.is_free)
+        return next(free, None)
 
     def measure(self) -> None:
         """Measure the edits each second since the last measurement."""
@@ -116,7 +128,11 @@ class Loads:
         if load.replica != self._bus.replica_id:
             now = self._clock()
             self._others = _newer(self._others, now - FRESH)
-            self._others[load.replica] = load.load, now
+            self._others[load.replica] = load, now
+
+    def _fresh(self, now: float) -> Iterator[ReplicaLoad]:
+        """Yield the announcements of the replicas that still run."""
+        return (load for load, at in self._others.values() if now - at < FRESH)
 
     async def _note(self, _: str, content: bytes) -> None:
         self.note(ReplicaLoad.model_validate_json(content))
@@ -124,7 +140,12 @@ class Loads:
     async def _announce(self) -> None:
         await asyncio.sleep(INTERVAL)
         self.measure()
-        load = ReplicaLoad(replica=self._bus.replica_id, load=self.own)
+        load = ReplicaLoad(
+            replica=self._bus.replica_id,
+            load=self.own,
+            is_reserved=self._is_reserved,
+            is_free=self._is_reserved and not self._count_canvases(),
+        )
         await self._bus.broadcast(REPLICA_LOAD, load)
 
 

@@ -1,0 +1,130 @@
+"""The moves of busy canvases to reserved replicas: each of these canvases has a process of its own."""
+
+import asyncio
+
+import structlog
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from prometheus_client import Counter
+from pydantic import ValidationError
+
+from svgx_collab.balance.busy_canvases import BusyCanvases
+from svgx_collab.balance.loads import Loads
+from svgx_collab.rooms import CALM, Rooms
+from svgx_common.background import BackgroundTasks, repeat
+from svgx_common.contract.collab import TAKE_CANVAS, Opened
+from svgx_common.contract.errors import BadRequest, Internal, SvgxError, Unavailable
+from svgx_common.contract.state import CanvasRequest
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.headers import HEADER_PROBE
+from svgx_common.messaging.wire import encode_payload
+
+log = structlog.get_logger(__name__)
+
+INTERVAL = 3.0
+"""Seconds between two looks at the canvases."""
+
+TAKE_TIMEOUT = 30.0
+"""Seconds that a reserved replica has to open a canvas."""
+
+FAILED_MOVES = Counter(
+    "svgx_engine_collab_failed_moves",
+    "Busy canvases that a reserved replica did not take. Any replica opens them again.",
+)
+
+
+class Moves:
+    """The moves from this replica: it hands each busy canvas over to a reserved replica that is free.
+
+    A canvas that has the replica for itself stays.
+    """
+
+    def __init__(self, bus: Bus, rooms: Rooms, loads: Loads, canvases: BusyCanvases) -> None:
+        self._bus = bus
+        self._rooms = rooms
+        self._loads = loads
+        self._canvases = canvases
+        self._background = BackgroundTasks()
+
+    async def start(self) -> None:
+        """Look for busy canvases from now on."""
+        self._background.start("move canvases", repeat("move canvases", self._look))
+
+    async def stop(self) -> None:
+        """Stop to move canvases."""
+        await self._background.stop()
+
+    async def _look(self) -> None:
+        await asyncio.sleep(INTERVAL)
+        self._canvases.look()
+        if self._canvases.busy and self._rooms.count > 1:
+            # One move each time: the next announcements show the reserved replicas that are still free.
+            replica_id = self._loads.free_reserved_replica()
+            if replica_id is not None:
+                await self.move(self._canvases.busy[0], replica_id)
+
+    async def move(self, canvas_id: str, replica_id: str) -> None:
+        """Hand a canvas over to a reserved replica. Its clients stay connected to their gateways."""
+        if not await self._rooms.leave_to(replica_id, canvas_id):
+            return
+        log.info("a busy canvas is moved", canvas_id=canvas_id, replica=replica_id)
+        request = encode_payload(CanvasRequest(canvas_id=canvas_id))
+        subject = TAKE_CANVAS.subject_of(replica_id=replica_id)
+        try:
+            await self._bus.request(subject, request, timeout=TAKE_TIMEOUT)
+        except SvgxError as error:
+            FAILED_MOVES.inc()
+            log.warning("a busy canvas was not taken", canvas_id=canvas_id, code=error.code)
+
+
+class Takes:
+    """The canvases that this reserved replica takes: one at a time. It leaves a canvas that has become calm."""
+
+    def __init__(self, bus: Bus, rooms: Rooms, canvases: BusyCanvases) -> None:
+        self._bus = bus
+        self._rooms = rooms
+        self._canvases = canvases
+        self._background = BackgroundTasks()
+        self._subscription: Subscription | None = None
+
+    async def start(self) -> None:
+        """Take canvases from now on."""
+        subject = TAKE_CANVAS.subject_of(replica_id=self._bus.replica_id)
+        self._subscription = await self._bus.connection.subscribe(subject, cb=self._answer)
+        self._background.start("leave calm canvases", repeat("leave calm canvases", self._look))
+
+    async def stop(self) -> None:
+        """Take no further canvases."""
+        await self._background.stop()
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            await self._bus.leave([subscription])
+
+    async def _answer(self, message: Msg) -> None:
+        if message.headers and HEADER_PROBE in message.headers:
+            return
+        try:
+            opened = await self._take(message)
+        except SvgxError as error:
+            await self._bus.refuse(message.reply, error)
+        except Exception:
+            log.exception("a canvas could not be taken")
+            await self._bus.refuse(message.reply, Internal())
+        else:
+            await self._bus.respond(message.reply, encode_payload(opened))
+
+    async def _take(self, message: Msg) -> Opened:
+        try:
+            canvas_id = CanvasRequest.model_validate_json(message.data).canvas_id
+        except ValidationError:
+            raise BadRequest("the message cannot be decoded") from None
+        if self._rooms.count and not self._rooms.knows(canvas_id):
+            await self._rooms.decline(canvas_id)
+            raise Unavailable("this replica holds another canvas")
+        return Opened(epoch=await self._rooms.open(canvas_id))
+
+    async def _look(self) -> None:
+        await asyncio.sleep(INTERVAL)
+        self._canvases.look()
+        for canvas_id in self._canvases.calm:
+            await self._rooms.leave(canvas_id, CALM)

@@ -66,14 +66,16 @@ def call(seconds: float = 60.0, caller: Caller | None = None) -> Call:
 async def test_import_replaces_the_content(
     backing: DevStack, editor: Editor, importer: Imports
 ) -> None:
-    """The holder applies and saves the import as one edit. Proves R-SVG-1."""
+    """The import is one edit that the holder saves. A refused import changes nothing. Proves R-DOC-2 and R-SVG-1."""
     async with replica(backing):
         await editor.set("old", "x")
         imported = await importer.import_svg(request(editor), call())
         assert (imported.elements, imported.revision) == (1, 2)
-        assert "old" not in await editor.held()
+        held = await editor.held()
+        assert "old" not in held
         with pytest.raises(Invalid):
             await importer.import_svg(request(editor, b"<svg"), call())
+        assert await editor.held() == held
 
 
 @pytest.mark.parametrize(
@@ -92,7 +94,10 @@ async def test_failure_of_a_worker_has_the_error_of_its_cause(
     monkeypatch: pytest.MonkeyPatch,
     case: tuple[WorkerError, type[SvgxError], str | None, object],
 ) -> None:
-    """The end or time-out of a worker is an error of the file, but the lack of a worker is not. Proves R-RESIL-2."""
+    """The end or time-out of a worker is an error of the file, but the lack of a worker is not.
+
+    Proves R-SVG-1 and R-RESIL-2.
+    """
     failure, error, field, limit = case
 
     async def fail(_: Child, job: Frame) -> Frame:

@@ -93,7 +93,7 @@ async def until_gone(bus: Bus, ended: Replica) -> None:
 
 @pytest.fixture
 async def second_bus(backing: DevStack) -> AsyncIterator[Bus]:
-    """The connection of another gateway."""
+    """Yield the connection of another gateway."""
     bus = await Bus.connect(backing.nats_url("operator"), "gateway", "second")
     try:
         yield bus
@@ -164,7 +164,7 @@ async def test_edit_on_the_link_to_a_dead_replica_is_saved_by_the_next_holder(
 async def test_edit_on_the_link_to_a_replica_that_left_the_canvas_is_saved(
     backing: DevStack, bus: Bus, editor: Editor
 ) -> None:
-    """The replica refuses the batch, and the gateway asks the next holder. Proves R-FAIL-10 and R-FAIL-13."""
+    """The replica refuses the batch, and the gateway sends it to the next holder. Proves R-FAIL-10 and R-FAIL-13."""
     async with replica(backing) as one, writing(bus, editor.canvas_id) as writer:
         before = failures("not_held")
         await one.rooms.leave(editor.canvas_id)
@@ -178,7 +178,7 @@ async def test_edit_on_the_link_to_a_replica_that_left_the_canvas_is_saved(
 async def test_edit_without_a_receipt_is_sent_again(
     backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A message of a link that is lost, in either direction, is made up for by a request. Proves R-SAVE-8."""
+    """Without a receipt in time, the gateway sends the edit again, in a request. Proves R-SAVE-8 and R-BUS-18."""
     monkeypatch.setattr(replica_links, "RECEIPT_TIMEOUT", 0.1)
     async with replica(backing), writing(bus, editor.canvas_id) as writer:
         before = failures("timeout")
@@ -212,7 +212,7 @@ async def test_other_gateways_follow_a_new_holder_at_once(
 async def test_awareness_states_on_a_link_are_merged(
     backing: DevStack, bus: Bus, second_bus: Bus, editor: Editor
 ) -> None:
-    """A newer state replaces an older one that still waits, and other clients see it. Proves R-AWARE-1."""
+    """A newer state replaces an older one that still waits, and the holder gets the newest. Proves R-AWARE-1."""
     messages: list[LinkToReplica] = []
     async with replica(backing) as one, writing(bus, editor.canvas_id) as writer:
         subject = LINK_TO_REPLICA.subject_of(replica_id=one.bus.replica_id)
@@ -303,7 +303,7 @@ MALFORMED = [
 async def test_malformed_message_of_a_link_changes_nothing(
     backing: DevStack, bus: Bus, editor: Editor, content: bytes
 ) -> None:
-    """The replica goes on, and publishes on no subject that a sender has made up. Proves R-BUS-18."""
+    """The replica and the gateway ignore it, also when its gateway id cannot be in a subject. Proves R-BUS-18."""
     async with replica(backing) as one, writing(bus, editor.canvas_id) as writer:
         await bus.publish(LINK_TO_REPLICA.subject_of(replica_id=one.bus.replica_id), content)
         to_gateway = LINK_TO_GATEWAY.subject_of(gateway_id=bus.replica_id)

@@ -174,7 +174,7 @@ async def test_replica_that_leaves_a_canvas_broadcasts_the_last_edits(
 async def test_client_whose_catch_up_fails_is_closed(
     backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The client would get later broadcasts, and would lack the dropped ones forever. Proves R-SYNC-10."""
+    """Otherwise it would get later broadcasts, and would lack the dropped ones for ever. Proves R-SYNC-10."""
     set_checkpoints(monkeypatch, NEVER)
     monkeypatch.setattr(connection_module, "SLOW_BYTES", 1)
     async with replica(backing), connected(bus, editor.canvas_id) as (live, client):

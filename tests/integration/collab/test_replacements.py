@@ -113,14 +113,17 @@ async def test_large_content_is_replaced(holder: Replica, asker: Bus, editor: Ed
     assert await editor.held() == elements.to_py()
 
 
-async def test_unusable_content_changes_nothing(
+async def test_refused_replacement_changes_nothing(
     holder: Replica,
     asker: Bus,
     editor: Editor,
     workers: Workers,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each refusal names its cause, and the canvas keeps its content. Proves R-HIST-3."""
+    """Malformed content, a killed worker and a full queue have different errors. The canvas keeps its content.
+
+    Proves R-HIST-1 and R-HIST-3.
+    """
     await editor.set("old", "x")
     with pytest.raises(Invalid) as invalid:
         await replace(asker, editor, b"no update")

@@ -74,12 +74,12 @@ def released(reason: str) -> float:
     return REGISTRY.get_sample_value(name, {"reason": reason}) or 0.0
 
 
-async def test_edit_is_broadcast_and_acknowledged_when_committed(
+async def test_acknowledged_edit_is_committed_and_has_one_broadcast(
     backing: DevStack, bus: Bus, editor: Editor
 ) -> None:
     """An edit is committed when it is acknowledged, and broadcasts are numbered within an epoch.
 
-    Proves R-SAVE-2 and R-SYNC-7.
+    Proves R-SAVE-2 and R-SYNC-6.
     """
     broadcasts: asyncio.Queue[Broadcast] = asyncio.Queue()
 
@@ -145,7 +145,7 @@ async def test_unknown_canvas_is_not_held(backing: DevStack, bus: Bus, state: No
 
 
 async def test_deleted_canvas_is_released_at_once(backing: DevStack, bus: Bus, state: None) -> None:
-    """Its holder does not keep it until it is idle. Other changes of roles release nothing. Proves R-ACCESS-2."""
+    """The holder does not wait until the canvas is idle. A change of roles releases no canvas. Proves R-ACCESS-2."""
     owner = Client(bus, user())
     kept, deleted = [await owner.create() for _ in range(2)]
     async with replica(backing, answers_open=False) as one:
@@ -215,7 +215,7 @@ async def test_stopping_replica_hands_its_canvases_over(
 
 
 async def test_canvas_without_redis_is_held(backing: DevStack, editor: Editor) -> None:
-    """Drawing and saving work while Redis does not answer. Proves R-FAIL-7."""
+    """Editing and saving work while Redis does not answer. Proves R-FAIL-7."""
     valkey = backing.process("valkey")
     async with replica(backing):
         valkey.pause()
@@ -264,10 +264,13 @@ async def test_two_holders_of_one_canvas_merge(backing: DevStack, bus: Bus, edit
             await pause()  # the answering holder may not have loaded the other holder's commits yet
 
 
-async def test_edit_while_postgresql_is_down_is_acknowledged_after_its_commit(
+async def test_edit_while_postgresql_is_frozen_is_acknowledged_after_its_commit(
     backing: DevStack, bus: Bus, editor: Editor
 ) -> None:
-    """While PostgreSQL is down, drawing continues and edits are acknowledged only after the commit. Proves R-FAIL-6."""
+    """While PostgreSQL does not answer, editing goes on. The edit is acknowledged only after its commit.
+
+    Proves R-SAVE-5 and R-FAIL-6.
+    """
     postgres = backing.process("postgres")
     async with replica(backing):
         await editor.set("a", "1")

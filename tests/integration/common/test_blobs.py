@@ -165,9 +165,14 @@ async def test_pull_from_an_ended_sender_raises_unavailable(
 
 @pytest.mark.parametrize("reference", ["", "svgx.blob.state.x.y", "svgx.auth.login 5", "x -1"])
 async def test_pull_with_a_malformed_reference_sends_no_request(
-    gateway_bus: Bus, reference: str
+    gateway_bus: Bus, monkeypatch: pytest.MonkeyPatch, reference: str
 ) -> None:
     """Proves R-BUS-5: only subjects of offered bodies are requested."""
+
+    async def request(*_: object, **__: object) -> Msg:
+        raise AssertionError
+
+    monkeypatch.setattr(gateway_bus.connection, "request", request)
     with pytest.raises(Unavailable):
         await gateway_bus.blobs.pull(reference)
 

@@ -74,9 +74,9 @@ async def _ignore(_: Exception) -> None:
 async def test_both_keys_of_a_service_have_equal_rights_while_they_are_replaced(
     keys: dict[str, UserKey], tmp_path: Path
 ) -> None:
-    """After each step, every running service can still connect. Proves R-BUS-15.
+    """A server that knows two keys of each service grants both keys all rights of the service. Proves R-BUS-15.
 
-    NATS restarts with both keys, then the services with the second key, then NATS without the first key.
+    So NATS restarts with both keys, then the services with the second key, then NATS without the first key.
     """
     second = {service: UserKey.generate() for service in SERVICES}
     variables = {f"{service.upper()}_NKEY": key.public for service, key in keys.items()}

@@ -42,7 +42,7 @@ async def test_nats_accepts_encoded_credentials(
 
 
 async def test_postgresql_accepts_an_encoded_password(backing: DevStack) -> None:
-    """Proves R-CONFIG-4: the services' own connection opens, and a wrong password ends the start with one line."""
+    """Proves R-CONFIG-4: the services' own connection opens. A wrong password or database ends the start."""
     server = urlsplit(backing.postgres_url)
     role = f"special_{secrets.token_hex(4)}"
     admin = await asyncpg.connect(backing.postgres_superuser_url("postgres"))

@@ -63,7 +63,7 @@ def connect(backing: DevStack, package: Package) -> AbstractAsyncContextManager[
 async def test_concurrent_starts_apply_each_migration_once(
     backing: DevStack, package: Package
 ) -> None:
-    """Proves R-STATE-19: only one start migrates, and later migrations follow in order."""
+    """Proves R-CONFIG-8: only one start migrates, and later migrations follow in order."""
     package.write("migrations/0002_rows.sql", "INSERT INTO thing VALUES ('first')")
 
     async def start() -> list[str]:
@@ -78,7 +78,7 @@ async def test_concurrent_starts_apply_each_migration_once(
 async def test_failed_migration_is_rolled_back_and_stops_the_start(
     backing: DevStack, package: Package
 ) -> None:
-    """Proves R-STATE-19: once corrected, the migration is applied."""
+    """Proves R-CONFIG-8: a failed migration leaves no row, and is applied once it is corrected."""
     package.write("migrations/0002_bad.sql", "INSERT INTO thing VALUES ('half'); SELECT 1/0")
     with pytest.raises(asyncpg.DivisionByZeroError):
         async with connect(backing, package):
@@ -191,7 +191,7 @@ async def test_start_waits_for_postgresql(package: Package) -> None:
 
 
 async def test_wrong_password_stops_the_start_at_once(backing: DevStack, package: Package) -> None:
-    """Proves R-STATE-19: the start does not retry, because the password would stay wrong."""
+    """Proves R-CONFIG-2: the start does not retry, because the password would stay wrong."""
     user, at, rest = backing.postgres_url.rpartition("@")
     url = f"{user}wrong{at}{rest}"
     with pytest.raises(WrongSetting, match="POSTGRES_URL: the server refuses its user or password"):

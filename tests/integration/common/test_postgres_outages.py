@@ -181,7 +181,7 @@ async def test_read_only_database_recovers_without_a_restart(
 async def test_changed_default_is_seen_on_the_open_connection(
     backing: DevStack, operator: Operator
 ) -> None:
-    """A connection that is opened after the change shows its effect at the next check. Proves R-FAIL-18."""
+    """The check reads the changed default, and opens a new connection, which shows its effect. Proves R-FAIL-18."""
     role, name = f"changing_{secrets.token_hex(4)}", urlsplit(backing.postgres_url).path[1:]
     port = urlsplit(backing.postgres_url).port
     opened: list[Connection] = []
@@ -330,10 +330,13 @@ async def test_server_that_answers_but_connects_slowly_is_not_silent(
     assert all(connection.is_closed() for connection in server.opened)
 
 
-async def test_connections_of_a_frozen_replica_have_time_limits(
+async def test_connections_have_time_limits_for_a_frozen_replica(
     backing: DevStack, database: postgres.Database
 ) -> None:
-    """The server ends a transaction of a frozen replica, and notices a lost machine. Proves R-FAIL-21."""
+    """With these settings, the server ends a frozen replica's transaction, and notices a lost machine.
+
+    Proves R-FAIL-21.
+    """
     expected = {
         "idle_in_transaction_session_timeout": "10s",
         "tcp_keepalives_idle": "10",

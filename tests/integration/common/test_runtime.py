@@ -328,7 +328,7 @@ async def test_hanging_trace_collector_does_not_delay_the_end(
 
 
 async def test_taken_port_ends_the_process_with_one_line() -> None:
-    """Proves R-STATE-19: the exit status is 2, and the output has no traceback."""
+    """Proves R-CONFIG-2: the exit status is 2, and the output is one line with the setting."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         async with running(API_PORT=str(port)) as service:

@@ -259,7 +259,7 @@ async def test_stolen_key_cannot_take_over_the_account(
 
 
 async def test_account_has_at_most_50_live_keys(bus: Bus) -> None:
-    """Proves R-AUTH-27: an account has at most 50 live keys, even after 55 requests at the same time.
+    """Proves R-AUTH-37: an account has at most 50 live keys, even after 55 requests at the same time.
 
     The pages have each key once, newest first, and the audit log has the creation and end of each key.
     """

@@ -79,7 +79,7 @@ async def test_email_address_cannot_become_another_accounts_username(accounts: A
 async def test_simultaneous_replicas_create_one_first_admin(
     backing: DevStack, accounts: Accounts, tables: Tables
 ) -> None:
-    """Proves R-AUTH-4: ten replicas with ten names for the admin create one admin."""
+    """Proves R-AUTH-4: ten attempts at once with ten names, as ten replicas make them, create one admin."""
     for _ in range(ROUNDS):
         await tables.execute("TRUNCATE account CASCADE")
         await asyncio.gather(

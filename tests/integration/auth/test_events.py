@@ -1,4 +1,4 @@
-"""Events of accounts: auth hands over the events to the state service, and publishes them."""
+"""Events of accounts, which auth hands over to the state service."""
 
 import asyncio
 import secrets

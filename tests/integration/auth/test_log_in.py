@@ -99,7 +99,7 @@ async def test_renewing_a_hash_does_not_restore_an_old_password(
 
 
 async def test_password_may_contain_any_characters(bus: Bus) -> None:
-    """Proves R-AUTH-2: a password may contain any characters, even NUL."""
+    """Proves R-AUTH-14: a password may contain any characters, even NUL, and all of them count."""
     user = await create(bus, password="\x00\n\x7f a long 😀 password")
     await login(bus, user.username, "\x00\n\x7f a long 😀 password")
     with pytest.raises(InvalidCredentials):

@@ -69,7 +69,10 @@ async def rename(
 async def test_name_that_looks_like_another_is_refused(
     bus: Bus, alike: Callable[[str], str]
 ) -> None:
-    """Proves R-AUTH-8 and R-AUTH-41: this applies to new and to changed usernames and addresses."""
+    """Proves R-AUTH-8 and R-AUTH-41: no account is created with such a name, or changed to it.
+
+    The first account can log in with it.
+    """
     name, other = new_name(), await create(bus)
     user = await create(bus, name, f"{name}@example.org")
     twin = alike(name)

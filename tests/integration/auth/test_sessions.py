@@ -133,7 +133,7 @@ async def test_token_with_a_spent_successor_ends_the_session(bus: Bus) -> None:
 
 
 async def test_changed_secret_ends_no_session(backing: DevStack, bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-10: after the server's secret has changed, the reuse of a token is refused, but ends no session."""
+    """Proves R-AUTH-45: after the server's secret has changed, the reuse of a token is refused, but ends no session."""
     signed_in = await login(bus, (await create(bus)).username)
     newest = await refresh(bus, signed_in.refresh_token)
     await tables.execute(

@@ -76,7 +76,7 @@ async def test_repeated_refresh_at_another_replica_gets_the_same_token(
 async def test_repeated_refresh_without_the_other_secret_keeps_the_session(
     backing: DevStack, bus: Bus
 ) -> None:
-    """Without the other secret the repetition is refused, and the session continues. Proves R-AUTH-11."""
+    """Without the other secret the repetition is refused, and the session continues. Proves R-AUTH-45."""
     async with replica(backing):
         tokens = await login(bus, (await create(bus)).username)
         once = await refresh(bus, tokens.refresh_token)

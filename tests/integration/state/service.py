@@ -37,7 +37,7 @@ Tables: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 async def replica(backing: DevStack, **settings: Any) -> AsyncIterator[Health]:
     """Run a replica with these settings until the block ends.
 
-    Without a setting, the replica has one worker, because the start of a worker takes 0.2 s of processor time.
+    By default, the replica has one worker, because the start of a worker takes 0.2 s of processor time.
     """
     replica_id = secrets.token_hex(6)
     bus = await Bus.connect(backing.nats_url("state"), "state", replica_id)

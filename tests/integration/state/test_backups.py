@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import CapturingLogger
 
-from svgx_common.contract.errors import Conflict, Forbidden, Invalid, NotFound
+from svgx_common.contract.errors import Conflict, Invalid, NotFound, SvgxError
 from svgx_common.contract.policy import CanvasRole
 from svgx_common.contract.storage.backups import StoredAccount
 from svgx_common.postgres import Row, Session
@@ -330,7 +330,7 @@ REFUSED_REQUESTS = [
 
 @pytest.mark.parametrize(("request_", "error", "field"), REFUSED_REQUESTS)
 async def test_unsuitable_request_is_refused_with_the_field(
-    vault: Vault, request_: dict[str, str], error: type[Forbidden], field: str
+    vault: Vault, request_: dict[str, str], error: type[SvgxError], field: str
 ) -> None:
     """The error of a request for a backup that cannot be made names the unsuitable field. Proves R-BACKUP-3."""
     with pytest.raises(error) as refused:
@@ -369,7 +369,7 @@ async def test_request_while_another_task_ends_succeeds(
     monkeypatch: pytest.MonkeyPatch,
     kind: str,
 ) -> None:
-    """A request that meets a task, and no longer finds it when it reads its id, adds its own. Proves R-BACKUP-5."""
+    """Another task ends before the request has read the task's id. Then the request adds its own. Proves R-BACKUP-5."""
     canvas_id = await vault.draw("a")
     backup = await vault.back_up(canvas_id=canvas_id)
     await tables.execute(

@@ -126,10 +126,10 @@ async def test_canvases_of_a_user_have_the_role_and_mark_the_only_owner(client: 
     ],
     ids=["disabled", "demoted", "deleted"],
 )
-async def test_admin_appoints_an_owner_for_a_canvas_of_a_deleted_account(
+async def test_admin_appoints_an_owner_for_a_canvas_without_an_owner_that_can_act(
     client: Client, gone: FoundAccount | None
 ) -> None:
-    """Proves R-STATE-13: an account can be deleted at any time.
+    """Proves R-STATE-13: the account of the last owner can be disabled, demoted or deleted.
 
     An admin then finds its canvases and appoints an owner.
     """

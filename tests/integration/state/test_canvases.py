@@ -55,7 +55,7 @@ async def test_canvas_is_created_read_renamed_and_deleted(client: Client) -> Non
 
 
 async def test_deleted_canvas_keeps_its_content(client: Client, tables: Tables) -> None:
-    """Deleting a canvas sets `deleted_at` and keeps the journal. Proves R-STATE-4."""
+    """Deleting a canvas sets `deleted_at` and keeps the journal. Proves R-LIFE-10."""
     canvas_id = await client.create()
     await client.append(Pen(canvas_id, "holder").draw("a"))
     await client.delete(canvas_id)

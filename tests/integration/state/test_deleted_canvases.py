@@ -179,7 +179,7 @@ async def test_deleted_canvases_are_listed_once_in_pages(client: Client) -> None
 
 
 async def test_unknown_canvas_is_neither_restored_nor_removed(client: Client) -> None:
-    """Proves R-LIFE-10 and R-LIFE-11: the answer is `not_found`, and `conflict` for a live canvas."""
+    """Proves R-LIFE-10 and R-LIFE-11: the answer is `not_found`. The removal of a live canvas is a `conflict`."""
     for operation in (restore, purge):
         with pytest.raises(NotFound):
             await operation(client, "unknown")

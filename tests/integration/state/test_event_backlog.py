@@ -84,7 +84,7 @@ async def test_next_delivery_of_an_entity_begins_when_the_previous_delivery_ends
     assert await claim(fresh) == ([], False)
 
 
-async def test_delivery_that_is_just_put_off_is_released(fresh: FreshTables) -> None:
+async def test_release_of_a_delivery_waits_for_a_claim_in_progress(fresh: FreshTables) -> None:
     """Proves R-EVENT-3: the release waits for a claim that puts the next delivery off, and then makes it due."""
     await fill(fresh)
     await fresh.database.run("finish_delivery", "blocked-1", 3, 204)

@@ -150,7 +150,7 @@ async def test_picture_over_a_limit_is_refused(client: Client) -> None:
 
 
 async def test_export_needs_a_role_on_an_existing_canvas(client: Client) -> None:
-    """Only members export a canvas; an unknown or deleted canvas is not found. Proves R-STATE-12."""
+    """A caller without a role is refused; an unknown or deleted canvas is not found. Proves R-STATE-12."""
     canvas_id = await create_with_content(client)
     with pytest.raises(NotFound):
         await client.export("unknown-canvas")

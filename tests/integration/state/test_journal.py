@@ -67,7 +67,7 @@ async def test_authors_stay_with_their_entries(client: Client, tables: Tables) -
     ]  # fmt: skip
 
 
-async def test_entries_that_follow_are_committed_as_the_first_ones(
+async def test_later_entries_of_a_writer_keep_their_order_authors_and_sizes(
     client: Client, tables: Tables
 ) -> None:
     """Later entries of a writer keep their order, authors and sizes. Proves R-STATE-1, R-STATE-2 and R-STATE-3."""

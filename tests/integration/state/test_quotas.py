@@ -253,10 +253,10 @@ async def test_deleted_canvas_makes_room_for_another(client: Client, backing: De
         await client.create()
 
 
-async def test_simultaneous_restores_take_one_place(
+async def test_simultaneous_restores_of_a_canvas_count_once(
     client: Client, backing: DevStack, tables: Tables
 ) -> None:
-    """Proves R-LIFE-10: two restores at once of one canvas both succeed, with one event and in the last place."""
+    """Proves R-LIFE-10 and R-QUOTA-4: both restores succeed within a bound of one canvas, and there is one event."""
     async with replica(backing, quota_account_canvases=1):
         canvas_id = await client.create()
         await client.delete(canvas_id)

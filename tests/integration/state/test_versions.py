@@ -233,7 +233,7 @@ async def test_versions_are_thinned_with_their_age(
         kept = {each.id for each in (await list_versions(client, canvas_id)).items}
         hourly = {made["automatic", minute, hour] for minute in (50, 70)}
         undo = {made["before_restore", minute, hour] for minute in (10, 50, 70)}
-        # For each day, one version of either kind is kept. The two newest of the day were made at the same time, so
+        # For each day, one version is kept, of any kind. The two newest of the day were made at the same time, so
         # either of them may be kept.
         daily = {made["automatic", 70, day], made["before_restore", 70, day]}
         assert kept >= {*recent, named, *hourly, *undo}

@@ -24,6 +24,7 @@ from svgx_common.contract.collab import (
     SyncReply,
     SyncRequest,
 )
+from svgx_common.contract.errors import SvgxError
 from svgx_common.contract.state import CanvasRequest
 from svgx_common.contract.transport import replica_subject
 from svgx_common.messaging.bus import Bus
@@ -66,8 +67,12 @@ async def replica(
 
     async def answer_open(message: Any) -> None:
         request = CanvasRequest.model_validate_json(message.data)
-        opened = Opened(epoch=await rooms.open(request.canvas_id))
-        await message.respond(opened.model_dump_json().encode())
+        try:
+            opened = Opened(epoch=await rooms.open(request.canvas_id))
+        except SvgxError as error:
+            await bus.refuse(message.reply, error)
+        else:
+            await message.respond(opened.model_dump_json().encode())
 
     await bus.connection.subscribe(replica_subject("collab", replica_id), cb=answer_alive)
     if answers_open:

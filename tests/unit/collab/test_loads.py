@@ -88,3 +88,25 @@ def test_edits_count_towards_the_load() -> None:
         replica.now += 1.0
         loads.measure()
     assert loads.own < 1
+
+
+def test_load_of_a_reserved_replica_does_not_count() -> None:
+    """A reserved replica opens no canvas, so no replica declines because of it. Proves R-FAIL-25 and R-BOUND-12."""
+    replica = Replica()
+    replica.canvases = 1000
+    loads = replica.loads()
+    loads.note(ReplicaLoad(replica="other", load=0.0, is_reserved=True, is_free=True))
+    assert not loads.declines("canvas")
+
+
+def test_reserved_replica_is_free_while_it_runs_and_holds_no_canvas() -> None:
+    """Only a fresh announcement of a free reserved replica counts. Proves R-BOUND-12."""
+    replica = Replica()
+    loads = replica.loads()
+    loads.note(ReplicaLoad(replica="used", load=1.0, is_reserved=True))
+    loads.note(ReplicaLoad(replica="other", load=0.0))
+    assert loads.free_reserved_replica() is None
+    loads.note(ReplicaLoad(replica="free", load=0.0, is_reserved=True, is_free=True))
+    assert loads.free_reserved_replica() == "free"
+    replica.now = FRESH
+    assert loads.free_reserved_replica() is None

@@ -51,7 +51,7 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
     loads = Loads(
         bus, lambda: rooms.count, lambda: rooms.edits_taken, is_reserved=settings.reserved
     )
-    busy = BusyCanvases(rooms.paces, settings.canvas_transaction_share)
+    busy = BusyCanvases(rooms.paces, settings.busy_canvas_share, settings.canvas_transaction_share)
     balance = Takes(bus, rooms, busy) if settings.reserved else Moves(bus, rooms, loads, busy)
 
     async def open_canvas(request: CanvasRequest, _: Call) -> Opened:

@@ -37,6 +37,8 @@ class CollabSettings(ServiceSettings):
     """Structs of one canvas, also deleted ones. Past that, edits that insert are refused with 4413."""
     canvas_transaction_share: float = Field(0.05, gt=0, le=1)
     """The share of the processor's time for the transactions of one canvas. Past that, its broadcasts come later."""
+    busy_canvas_share: float = Field(0.25, gt=0, le=1)
+    """The share of the processor's time beyond which a canvas is busy, and moves to a reserved replica."""
     reserved: bool = False
     """Hold only canvases that take too much of the processor's time on another replica, one at a time. Another replica
     hands such a canvas over."""

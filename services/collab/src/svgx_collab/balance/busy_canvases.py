@@ -13,11 +13,8 @@ BUSY_LOOKS = 2
 CALM_SECONDS = 300.0
 """Seconds for which a canvas on a reserved replica must be calm before the replica leaves it."""
 
-BUSY_SHARE = 0.25
-"""A canvas is busy when it takes this share of the processor's time."""
-
 BUSY_PART = 0.5
-"""A canvas is busy when its transactions take this part of the share that `Limits.canvas_share` allows them."""
+"""A canvas is busy when its long transactions take this part of the share that they may take."""
 
 CALM_PART = 0.2
 """A canvas is calm below this part of both limits of a busy canvas."""
@@ -31,18 +28,20 @@ BUSY_CANVASES = Gauge(
 class BusyCanvases:
     """The held canvases that take much of the processor's time.
 
-    `paces` returns the pace of each held canvas. `share` is the share of the processor's time that the transactions
-    of a canvas may take on a replica that is not reserved.
+    `paces` returns the pace of each held canvas. A canvas is busy from `busy_share` of the processor's time on.
+    `transaction_share` is the share that the transactions of a canvas may take on a replica that is not reserved.
     """
 
     def __init__(
         self,
         paces: Callable[[], Mapping[str, Pace]],
-        share: float,
+        busy_share: float,
+        transaction_share: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._paces = paces
-        self._share = share
+        self._busy_share = busy_share
+        self._busy_excess_share = BUSY_PART * transaction_share
         self._clock = clock
         self._looked_at = clock()
         self._taken: dict[str, tuple[Pace, float, float]] = {}
@@ -67,8 +66,8 @@ class BusyCanvases:
             if before is not pace:
                 continue  # the canvas was opened again
             part = max(
-                (pace.seconds - seconds) / elapsed / BUSY_SHARE,
-                (pace.excess_seconds - excess) / elapsed / (BUSY_PART * self._share),
+                (pace.seconds - seconds) / elapsed / self._busy_share,
+                (pace.excess_seconds - excess) / elapsed / self._busy_excess_share,
             )
             if part >= 1:
                 self._busy_looks[canvas_id] = looks.get(canvas_id, 0) + 1

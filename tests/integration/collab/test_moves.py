@@ -1,0 +1,182 @@
+"""Moves of busy canvases from one replica to a reserved one, with real servers."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from prometheus_client import REGISTRY
+
+from svgx_collab.balance import busy_canvases, moves
+from svgx_collab.balance.busy_canvases import BusyCanvases
+from svgx_collab.balance.loads import Loads
+from svgx_collab.balance.moves import Moves, Takes
+from svgx_common.contract.collab import TAKE_CANVAS, ReplicaLoad
+from svgx_common.contract.errors import BadRequest
+from svgx_common.messaging.bus import Bus
+from svgx_devstack import DevStack
+from tests.integration.collab.replica import Editor, Replica, replica
+from tests.integration.state.service import Client, user
+from tests.polling import pause
+
+LEAST_SHARE = 1e-9
+"""A share of the processor's time that each canvas with edits takes."""
+
+
+def sample(name: str, **labels: str) -> float:
+    """Return the value of a metric of collab."""
+    return REGISTRY.get_sample_value(f"svgx_engine_collab_{name}", labels) or 0.0
+
+
+def canvases_of(each: Replica, busy_share: float = 1.0) -> BusyCanvases:
+    """Return the busy canvases of a replica."""
+    return BusyCanvases(each.rooms.paces, busy_share, 1.0)
+
+
+def loads_of(each: Replica) -> Loads:
+    """Return the loads that a replica knows."""
+    return Loads(each.bus, lambda: each.rooms.count, lambda: each.rooms.edits_taken)
+
+
+def moves_from(each: Replica, busy_share: float = 1.0) -> Moves:
+    """Return the moves from a replica."""
+    return Moves(each.bus, each.rooms, loads_of(each), canvases_of(each, busy_share))
+
+
+@asynccontextmanager
+async def reserved(backing: DevStack, busy_share: float = 1.0) -> AsyncIterator[Replica]:
+    """Run a reserved replica."""
+    async with replica(backing, answers_open=False) as running:
+        takes = Takes(running.bus, running.rooms, canvases_of(running, busy_share))
+        await takes.start()
+        await running.bus.settle()
+        try:
+            yield running
+        finally:
+            await takes.stop()
+
+
+async def lease(each: Replica, canvas_id: str) -> str | None:
+    """Return the owner of a canvas's lease."""
+    owner = await each.redis.get(f"svgx:lease:{canvas_id}")
+    return None if owner is None else str(owner)
+
+
+async def test_moved_canvas_is_held_by_the_reserved_replica(
+    backing: DevStack, editor: Editor
+) -> None:
+    """The reserved replica has the canvas and its lease, and no edit is lost. Proves R-BOUND-12."""
+    async with replica(backing) as one, reserved(backing) as two:
+        await editor.set("a", "1")
+        before = sample("released_canvases_total", reason="busy")
+        await moves_from(one).move(editor.canvas_id, two.bus.replica_id)
+        assert (one.rooms.count, two.rooms.count) == (0, 1)
+        assert await lease(one, editor.canvas_id) == two.bus.replica_id
+        assert sample("released_canvases_total", reason="busy") == before + 1
+        await editor.set("b", "2")
+        assert (one.rooms.count, two.rooms.count) == (0, 1)
+        assert await editor.held() == {"a": "1", "b": "2"}
+
+
+async def test_edits_during_a_move_are_saved_once(backing: DevStack, editor: Editor) -> None:
+    """Edits of a canvas that is being moved wait for its new holder. Proves R-BOUND-12."""
+    async with replica(backing) as one, reserved(backing) as two:
+        await editor.set("first", "1")
+        edits = [asyncio.create_task(editor.set(f"{number}", "1")) for number in range(50)]
+        await moves_from(one).move(editor.canvas_id, two.bus.replica_id)
+        await asyncio.gather(*edits)
+        assert two.rooms.count == 1
+        expected = {f"{number}": "1" for number in range(50)} | {"first": "1"}
+        assert await editor.held() == expected
+
+
+async def test_canvas_that_is_not_held_is_not_moved(backing: DevStack, editor: Editor) -> None:
+    """The reserved replica is not asked for a canvas that was left meanwhile. Proves R-BOUND-12."""
+    async with replica(backing) as one, reserved(backing) as two:
+        await moves_from(one).move(editor.canvas_id, two.bus.replica_id)
+        assert two.rooms.count == 0
+
+
+async def test_reserved_replica_with_a_canvas_declines_another(
+    backing: DevStack, bus: Bus, editor: Editor
+) -> None:
+    """The declined canvas has no lease any more, so any replica opens it at once. Proves R-BOUND-12."""
+    other = Editor(bus, await Client(bus, user()).create())
+    async with replica(backing) as one, reserved(backing) as two:
+        await two.rooms.open(other.canvas_id)
+        await editor.set("a", "1")
+        before = sample("failed_moves_total")
+        await moves_from(one).move(editor.canvas_id, two.bus.replica_id)
+        assert sample("failed_moves_total") == before + 1
+        assert await lease(one, editor.canvas_id) is None
+        await editor.set("b", "2")
+        assert (one.rooms.count, two.rooms.count) == (1, 1)
+        assert await editor.held() == {"a": "1", "b": "2"}
+
+
+async def test_canvas_for_a_stopped_reserved_replica_is_opened_again(
+    backing: DevStack, editor: Editor
+) -> None:
+    """The lease of a replica that does not answer is taken over. Proves R-BOUND-12 and R-FAIL-8."""
+    async with replica(backing) as one:
+        await editor.set("a", "1")
+        await moves_from(one).move(editor.canvas_id, "stopped")
+        await editor.set("b", "2")
+        assert one.rooms.count == 1
+        assert await lease(one, editor.canvas_id) == one.bus.replica_id
+        assert await editor.held() == {"a": "1", "b": "2"}
+
+
+async def test_malformed_request_to_take_a_canvas_is_refused(backing: DevStack) -> None:
+    """The reserved replica answers with an error, and takes nothing. Proves R-BOUND-12."""
+    async with reserved(backing) as two, replica(backing, answers_open=False) as sender:
+        subject = TAKE_CANVAS.subject_of(replica_id=two.bus.replica_id)
+        with pytest.raises(BadRequest):
+            await sender.bus.request(subject, b"{}", timeout=5.0)
+        assert two.rooms.count == 0
+
+
+async def test_busy_canvas_moves_by_itself_unless_it_is_alone(
+    backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica with several canvases moves the busy one to a free reserved replica. Proves R-BOUND-12."""
+    monkeypatch.setattr(moves, "INTERVAL", 0.05)
+    other = Editor(bus, await Client(bus, user()).create())
+    async with replica(backing) as one, reserved(backing) as two:
+        loads = loads_of(one)
+        free = ReplicaLoad(replica=two.bus.replica_id, load=0.0, is_reserved=True, is_free=True)
+        canvases = canvases_of(one, LEAST_SHARE)
+        moving = Moves(one.bus, one.rooms, loads, canvases)
+        await moving.start()
+        try:
+            while not canvases.busy:
+                await editor.set("a", "1")
+                loads.note(free)
+            await editor.set("b", "1")
+            assert (one.rooms.count, two.rooms.count) == (1, 0)
+            await one.rooms.open(other.canvas_id)
+            while not two.rooms.knows(editor.canvas_id):
+                await editor.set("c", "1")
+                loads.note(free)
+        finally:
+            await moving.stop()
+        assert one.rooms.knows(other.canvas_id)
+        assert await editor.held() == dict.fromkeys("abc", "1")
+
+
+async def test_reserved_replica_leaves_a_calm_canvas(
+    backing: DevStack, editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any replica opens the calm canvas again. Proves R-BOUND-12."""
+    monkeypatch.setattr(moves, "INTERVAL", 0.05)
+    monkeypatch.setattr(busy_canvases, "CALM_SECONDS", 0.1)
+    async with replica(backing) as one, reserved(backing) as two:
+        await editor.set("a", "1")
+        before = sample("released_canvases_total", reason="calm")
+        await moves_from(one).move(editor.canvas_id, two.bus.replica_id)
+        while two.rooms.count:
+            await pause()
+        assert sample("released_canvases_total", reason="calm") == before + 1
+        await editor.set("b", "2")
+        assert (one.rooms.count, two.rooms.count) == (1, 0)
+        assert await editor.held() == {"a": "1", "b": "2"}

@@ -1,0 +1,89 @@
+"""Which canvases are busy, and which are calm."""
+
+import pytest
+
+from svgx_collab.balance.busy_canvases import BUSY_LOOKS, CALM_SECONDS, BusyCanvases
+from svgx_collab.bounds import SHORT_TRANSACTION, Limits, Pace
+
+
+class Replica:
+    """A replica with some canvases, and a time. A canvas is busy from a quarter of the processor's time on."""
+
+    def __init__(self, *canvases: str) -> None:
+        self.now = 0.0
+        self.paces = {each: Pace(Limits()) for each in canvases}
+        self.busy_canvases = BusyCanvases(
+            lambda: self.paces, 0.25, Limits().canvas_share, clock=lambda: self.now
+        )
+
+    def look(self, seconds: float = 3.0) -> None:
+        """Look at the canvases after some seconds."""
+        self.now += seconds
+        self.busy_canvases.look()
+
+
+@pytest.mark.parametrize(
+    ("edits", "transactions", "parts", "is_busy"),
+    [
+        (0.74, 0.0, 0, False),
+        (0.76, 0.0, 0, True),
+        (0.36, 0.4, 20_000, True),
+        (0.0, 0.07, 0, False),
+        (0.0, 0.08, 0, True),
+        (0.0, 0.08, 4_000, False),
+    ],
+)
+def test_canvas_that_takes_much_time_is_busy(
+    edits: float, transactions: float, parts: int, is_busy: bool
+) -> None:
+    """The time of edits and transactions counts, and the time of transactions that are too long for their parts.
+
+    Proves R-BOUND-12.
+    """
+    replica = Replica("a", "b")
+    for _ in range(BUSY_LOOKS):
+        replica.paces["a"].note_edits(edits, replica.now)
+        replica.paces["a"].note_transaction(transactions, parts, replica.now)
+        replica.look()
+    assert replica.busy_canvases.busy == ["a"] * is_busy
+
+
+def test_canvas_is_busy_only_after_some_looks_in_a_row() -> None:
+    """A short burst of edits makes no canvas busy, and a canvas that is opened again starts anew. Proves R-BOUND-12."""
+    replica = Replica("a")
+    for number in range(2 * BUSY_LOOKS):
+        if number != BUSY_LOOKS - 1:
+            replica.paces["a"].note_edits(1.0, replica.now)
+        replica.look()
+        assert bool(replica.busy_canvases.busy) == (number == 2 * BUSY_LOOKS - 1)
+    replica.paces["a"] = Pace(Limits())
+    replica.paces["a"].note_edits(1.0, replica.now)
+    replica.look()
+    assert replica.busy_canvases.busy == []
+
+
+def test_canvas_is_calm_after_minutes_with_little_use() -> None:
+    """A canvas that takes more than a fifth of the limit of a busy canvas is not calm. Proves R-BOUND-12."""
+    replica = Replica("calm", "used", "left")
+    for _ in range(2):
+        replica.look()
+        assert replica.busy_canvases.calm == []
+        replica.paces["calm"].note_edits(0.049 * CALM_SECONDS, replica.now)
+        replica.paces["used"].note_edits(0.051 * CALM_SECONDS, replica.now)
+        replica.paces.pop("left", None)
+        replica.look(CALM_SECONDS)
+        assert replica.busy_canvases.calm == ["calm"]
+        replica.paces["calm"].note_edits(1.0, replica.now)
+        replica.look()
+
+
+def test_pace_counts_the_seconds_of_a_canvas() -> None:
+    """Only a transaction that is too long for its parts has excess seconds. Proves R-BOUND-12."""
+    pace = Pace(Limits())
+    pace.note_edits(0.1, 0.0)
+    pace.note_transaction(0.2, 10_000, 0.0)
+    pace.note_transaction(SHORT_TRANSACTION, 0, 0.0)
+    assert pace.excess_seconds == 0.0
+    pace.note_transaction(0.3, 5_000, 0.0)
+    assert pace.excess_seconds == pytest.approx(0.2)
+    assert pace.seconds == pytest.approx(0.6 + SHORT_TRANSACTION)

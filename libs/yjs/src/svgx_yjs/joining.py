@@ -18,8 +18,8 @@ from svgx_yjs.structure import SKIP, read_struct
 def join_first(parts: Iterable[Part], limit: int) -> tuple[bytes, int]:
     """Join as many of the first parts as possible into one update. Return the update, and the number of parts in it.
 
-    `parts` must not be empty. A document must be able to integrate each part that can be joined after the parts before
-    it. The update has at most `limit` bytes, or one part. It ends before a part that cannot be joined, or that repeats
+    `parts` must not be empty. A part that can be joined must depend only on the document and on the parts before it.
+    The update has at most `limit` bytes, or one part. It ends before a part that cannot be joined, or that repeats
     structs of a part before it, and after a part that releases pending updates.
     """
     joint = _Joint()
@@ -70,7 +70,7 @@ def join_waiting(updates: Iterable[bytes], limit: int) -> tuple[bytes, int]:
 def with_waiting(content: bytes, waiting: Iterable[bytes]) -> bytes:
     """Return an update with `content`, which has no gaps, and with the updates that wait for others.
 
-    The updates must have no gaps either. Of structs with the same clocks, one is kept: the struct of `content`, or else
+    The updates must have no gaps either. Of structs that share clocks, one is kept: the struct of `content`, or else
     the one that begins first. A struct that begins inside a kept struct is left out. Raises `Malformed`.
     """
     known, deletions = _read(content)

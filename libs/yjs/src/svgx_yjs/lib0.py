@@ -1,9 +1,9 @@
 """The variable-length encoding of the Yjs protocols (npm `lib0`, encoding.js and decoding.js).
 
 An unsigned integer is a sequence of little-endian groups of seven bits; the high bit is set on all groups but the last.
-Byte arrays and UTF-8 strings are preceded by their length. The decoder never reads past the end. It refuses integers of
-more than 53 bits, because a JavaScript peer cannot represent them, and integers with leading zeros, because decoders
-read them differently.
+Byte arrays and UTF-8 strings are preceded by their length. The decoder never reads past the end. It refuses unsigned
+integers of more than 53 bits, because a JavaScript peer cannot represent them, and integers with leading zeros, because
+decoders read them differently.
 """
 
 MAX_SAFE_INTEGER = 2**53 - 1
@@ -129,7 +129,7 @@ class Decoder:
         return value
 
     def skip_int(self) -> None:
-        """Skip a signed integer. Its first byte has the sign and six bits, each further byte seven bits."""
+        """Skip a signed integer of at most 55 bits: the first byte has the sign and six bits, the others seven."""
         byte = self.byte()
         if byte < 0x80:
             return
@@ -138,7 +138,7 @@ class Decoder:
             if byte < 0x80:
                 break
         if byte >= 0x80 or not byte:
-            raise Malformed("an integer has more than 53 bits or leading zeros")
+            raise Malformed("an integer has more than 55 bits or leading zeros")
 
     def skip(self, length: int) -> None:
         """Skip `length` bytes."""

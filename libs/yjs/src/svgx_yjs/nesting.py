@@ -46,8 +46,8 @@ GC_PLACE = Place(0, 0, can_contain=True)
 def list_id(parent: str | tuple[int, int], key: str | None) -> int:
     """Return a number for the list with this parent and, in a map, this key. The number is never 0.
 
-    `parent` is the name of a root type, or the client and clock of a type. Outlines contain the number, so it is the
-    same in each process: only integers are hashed by Python, which hashes strings with a random key.
+    `parent` is the name of a root type, or the client and clock of a type. Outlines contain the number, so it must be
+    the same in each process. Python hashes strings with a random key, so `hash` gets only integers here.
     """
     if isinstance(parent, str):
         parent = _text_id(parent), -1

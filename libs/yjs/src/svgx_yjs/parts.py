@@ -23,7 +23,7 @@ class Run(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A few consecutive structs of one client in an update, and the positions of their bytes."""
+    """Consecutive structs of one client in an update, and the positions of their bytes."""
 
     structs: int
     client: int
@@ -54,7 +54,7 @@ class Part:
     runs: tuple[Run, ...] = ()
     deletions: Ranges = field(default_factory=dict)
     releases: bool = False
-    """True if other updates waited for the part. A part after it may build on these updates, so it is not joined."""
+    """True if other updates waited for the part. Later parts may depend on these updates, so none is joined to it."""
 
     @property
     def can_be_joined(self) -> bool:

@@ -1,4 +1,4 @@
-"""Check and split the commonest edits, with less work than `splitting` needs for any update.
+"""Check and split the commonest edits, with less work than `splitting`, which accepts every update.
 
 A short edit has one new struct of one client, and deletes only structs that the document has. Setting an attribute,
 adding an element and typing one character are short edits.

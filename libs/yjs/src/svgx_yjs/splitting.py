@@ -238,7 +238,7 @@ class _Reader:
         section.end, section.last_clock = decoder.position, clock
 
     def _advance(self, section: _Section) -> None:
-        """Read structs of a section from `section.at` on, until one depends on a missing struct."""
+        """Read structs of a section from `section.at` on, until one cannot be integrated."""
         decoder, client = self._decoder, section.client
         done, first, start = section.done, section.clock, section.at
         next_clock = self.next_clock(client)

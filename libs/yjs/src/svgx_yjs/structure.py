@@ -2,8 +2,8 @@
 
 An update (v1) starts with the number of clients. For each client it has the number of structs, the client, the first
 clock and the structs. It ends with the delete set (see `delete_set`). A struct is an item, a GC (deleted content) or a
-skip (a gap in the clocks). It starts with a byte of flags and content kind. An item then names the structs that it
-depends on by client and clock, and ends with its content.
+skip (a gap in the clocks). It starts with a byte of flags and content kind. An item then has the client and clock of
+each struct that it depends on, and ends with its content.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

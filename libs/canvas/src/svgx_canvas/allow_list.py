@@ -81,7 +81,7 @@ ANIMATION_ATTRIBUTES = words(
 LITERAL_ATTRIBUTES = frozenset(
     {"class", "id", "lang", "role", "tabindex", "version", "xlink:title", "xml:lang", "xml:space"}
 )
-"""Attributes with free text or names. `aria-*` and `data-*` are treated alike."""
+"""Attributes with free text or names. Attributes with the names `aria-*` and `data-*` are treated like these."""
 
 TRANSFORM_ATTRIBUTES = frozenset({"transform", "gradientTransform", "patternTransform"})
 

@@ -280,16 +280,16 @@ def _makes_layer(name: str, value: str) -> bool:
 _COMMANDS = "MmLlHhVvCcSsQqTtAaZz"
 
 _BEFORE_NUMBERS = " \t\n\r\f,+-."
-"""White space, commas, signs and points.
+"""White space, commas, signs and decimal points.
 
-Each number of an outline follows or begins with one of these characters, or follows a command or an arc flag.
+Each number of a path or polygon follows or begins with one of these characters, or follows a command or an arc flag.
 """
 
 
 def _vertices(element: Element) -> int:
     """Return an upper bound of the vertices of a shape. In a path, each vertex takes at least one number."""
-    outline = element.attrs.get("d") or element.attrs.get("points") or ""
-    return 2 + sum(map(outline.count, _BEFORE_NUMBERS + _COMMANDS))
+    numbers = element.attrs.get("d") or element.attrs.get("points") or ""
+    return 2 + sum(map(numbers.count, _BEFORE_NUMBERS + _COMMANDS))
 
 
 def _operations(element: Element) -> int:

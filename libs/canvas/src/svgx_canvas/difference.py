@@ -28,7 +28,7 @@ def difference(
     Both states are compared as the exports show them, cleaned by the SVG policy. The JSON is an object with:
 
     - "added", "removed", "changed" and "moved": the counts of all changes;
-    - "canvas": the changed attributes of the canvas, each as {name: pair};
+    - "canvas": the changed attributes of the canvas, as {name: pair};
     - "more_canvas": the number of changed attributes of the canvas that are left out;
     - "items": the changes of this page, sorted by the id of the element. Each is {"id", "change", "tag": pair,
       "parent": pair or null, "order": pair or null, "attrs": {name: pair}, "more_attrs": the number of changed

@@ -152,7 +152,7 @@ def _measure(text: str, check_pixels: Callable[[int], None]) -> tuple[float, flo
             "too_large",
             "side",
             _LONG_SIDE // 2,
-            detail=f"one side of the content is more than {_LONG_SIDE // 2} times as long as the other (side); "
+            detail=f"one side of the content is at least {_LONG_SIDE // 2} times as long as the other (side); "
             "give the canvas a width and a height, or a viewBox",
         )
     step = 2 if ratio <= _LOW_RATIO else 1

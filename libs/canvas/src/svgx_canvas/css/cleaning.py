@@ -56,7 +56,7 @@ def clean_declarations(text: str, report: ReportDropped) -> str:
 
 
 def _keeps_plain_declaration(part: str, report: ReportDropped) -> bool:
-    """Return whether a declaration without `STRUCTURE` is allowed, and report a declaration that is not."""
+    """Return whether a declaration without characters of `STRUCTURE` is allowed. Report a declaration that is not."""
     name, colon, _ = part.partition(":")
     name = name.strip().lower()
     if not name and not colon:

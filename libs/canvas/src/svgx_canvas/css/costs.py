@@ -130,7 +130,7 @@ def selector_keys(prelude: list[ast.Node]) -> frozenset[Key]:
 
 
 def bitmap_pixels(text: str) -> int:
-    """Return the pixels of all bitmaps in a style sheet, a `style` attribute or a value. Each occurrence counts."""
+    """Return the number of pixels of all bitmaps in a style sheet, `style` attribute or value. Repetitions count."""
     if "data:" not in text.lower() and "\\" not in text:
         return 0
     tokens = tinycss2.parse_component_value_list(text, skip_comments=True)

@@ -56,7 +56,7 @@ LOADED_STRUCTS = 256
 """Structs of a journal's update that are integrated in one call. pycrdt stops all threads during a call."""
 
 MANY_CLIENTS = 5_000
-"""Past clients from which the changes of a document are not observed.
+"""The number of clients that have ever edited a document, from which on its changes are not observed.
 
 With an observer, pycrdt compares the state vectors from before and after each transaction: with 50,000 clients, a
 transaction takes 9 to 13 ms. Without an observer, and with one look at the state vector, it takes 5 to 7 ms.
@@ -70,7 +70,7 @@ REFRESH_SHARE = 0.02
 
 
 class TooSlow(Exception):
-    """An edit takes more time to integrate than its limit. The document keeps its first part, without the rest.
+    """An edit takes more time to integrate than its limit. The document keeps the first part of the edit only.
 
     `parts` are the parts that have to be saved.
     """
@@ -199,7 +199,7 @@ class SharedDocument:
         self._is_loaded = False
         """False while the journal is loaded. The loaded content is not a change."""
         self._subscription: Subscription | None = None
-        """The observer of the changes; None while the journal is loaded, and with `MANY_CLIENTS`."""
+        """The observer of the changes; None while the journal is loaded, and from `MANY_CLIENTS` clients on."""
 
     @classmethod
     def load(
@@ -619,9 +619,9 @@ class SharedDocument:
             self._measured_until = time.monotonic() + MEASURED_SECONDS
 
     def _require_no_structs(self) -> None:
-        """Raise `Fault` if the transaction had new structs, because it has changed nothing.
+        """Raise `Fault` if the transaction had new structs, although it has changed nothing.
 
-        pycrdt ignored the updates. Without this check they would count as saved and be lost.
+        pycrdt then ignored the updates. Without this check they would count as saved and be lost.
         """
         if any(each.advances for each in self._in_transaction):
             raise Fault
@@ -640,7 +640,7 @@ class SharedDocument:
             del parts[:count]
 
     def _stop_observing_many(self) -> None:
-        """Stop to observe the changes of a document with `MANY_CLIENTS`."""
+        """Stop observing the changes of a document with at least `MANY_CLIENTS` clients."""
         if self._subscription is not None and len(self.clocks) >= MANY_CLIENTS:
             self._doc.unobserve(self._subscription)
             self._subscription = None

@@ -29,12 +29,12 @@ def leave_out_largest(
 
 
 def pictures_length(canvas: Canvas) -> int:
-    """Return the characters of the URLs of all pictures in a canvas."""
+    """Return the number of characters in the URLs of all pictures in a canvas."""
     return sum(len(element.attrs[name]) for element, name in _pictures(canvas))
 
 
 def bitmap_pixels(url: str) -> int:
-    """Return the pixels of the bitmap in a `data:` URL, or 0 for any other picture."""
+    """Return the number of pixels of the bitmap in a `data:` URL, or 0 for any other picture."""
     found = read_picture(url)
     if found is None or not isinstance(found[0], Raster):
         return 0

@@ -97,6 +97,9 @@ attempts = {
     "linking": lambda: os.symlink(written, written + "2"),
     "folder": lambda: os.mkdir(written + "2"),
     "mode": lambda: os.chmod(written, 0o777),
+    "mode with flags": lambda: checked(libc.syscall(452, -100, written.encode(), 0o777, 0)),  # fchmodat2
+    "times": lambda: os.utime(written),
+    "extended attribute": lambda: os.setxattr(written, "user.a", b"x"),
     "internet socket": socket.socket,
     "unix socket": lambda: socket.socket(socket.AF_UNIX),
     "socket pair": socket.socketpair,

@@ -143,7 +143,7 @@ class _Program(ctypes.Structure):
 
 
 def _filter_system_calls(libc: ctypes.CDLL) -> bool:
-    """Refuse all system calls of `svgx_workers.seccomp` from now on. Return False if the system has no filters."""
+    """Refuse the system calls that `svgx_workers.seccomp` lists. Return False if the system has no filters."""
     program = filter_program(platform.machine(), os.getpid())
     if program is None:
         return False

@@ -43,6 +43,8 @@ _REFUSED: Mapping[str, Mapping[str, int]] = {
         "chmod": 90, "fchmod": 91, "chown": 92, "fchown": 93, "lchown": 94, "mknod": 133,
         "mkdirat": 258, "mknodat": 259, "fchownat": 260, "unlinkat": 263, "renameat": 264, "linkat": 265,
         "symlinkat": 266, "fchmodat": 268, "renameat2": 316, "name_to_handle_at": 303, "open_by_handle_at": 304,
+        "utime": 132, "utimes": 235, "futimesat": 261, "utimensat": 280, "setxattr": 188, "lsetxattr": 189,
+        "fsetxattr": 190, "removexattr": 197, "lremovexattr": 198, "fremovexattr": 199,
         "pivot_root": 155, "chroot": 161, "mount": 165, "umount2": 166, "reboot": 169, "init_module": 175,
         "finit_module": 313, "kexec_load": 246, "add_key": 248, "request_key": 249, "keyctl": 250,
         "perf_event_open": 298, "bpf": 321, "userfaultfd": 323,
@@ -55,7 +57,8 @@ _REFUSED: Mapping[str, Mapping[str, int]] = {
         "ptrace": 117, "process_vm_readv": 270, "process_vm_writev": 271, "kcmp": 272,
         "mknodat": 33, "mkdirat": 34, "unlinkat": 35, "symlinkat": 36, "linkat": 37, "renameat": 38, "truncate": 45,
         "fchmod": 52, "fchmodat": 53, "fchownat": 54, "fchown": 55, "renameat2": 276,
-        "name_to_handle_at": 264, "open_by_handle_at": 265,
+        "name_to_handle_at": 264, "open_by_handle_at": 265, "utimensat": 88, "setxattr": 5, "lsetxattr": 6,
+        "fsetxattr": 7, "removexattr": 14, "lremovexattr": 15, "fremovexattr": 16,
         "umount2": 39, "mount": 40, "pivot_root": 41, "chroot": 51, "reboot": 142, "init_module": 105,
         "finit_module": 273, "kexec_load": 104, "add_key": 217, "request_key": 218, "keyctl": 219,
         "perf_event_open": 241, "bpf": 280, "userfaultfd": 282,
@@ -64,7 +67,8 @@ _REFUSED: Mapping[str, Mapping[str, int]] = {
 _REFUSED_EVERYWHERE = {
     "pidfd_send_signal": 424, "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "open_tree": 428,
     "move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433, "pidfd_open": 434,
-    "openat2": 437, "pidfd_getfd": 438, "process_madvise": 440, "mount_setattr": 442,
+    "openat2": 437, "pidfd_getfd": 438, "process_madvise": 440, "mount_setattr": 442, "fchmodat2": 452,
+    "setxattrat": 463, "removexattrat": 466, "open_tree_attr": 467, "file_setattr": 469,
 }  # fmt: skip
 """Calls that have one number on all architectures."""
 _CLONE3 = 435

@@ -78,7 +78,7 @@ class Process:
 
     @property
     def status(self) -> int:
-        """The exit status, or minus the number of the signal that ended the process. 0 while it runs or never ran."""
+        """The exit status, or minus the number of the signal that ended the process. 0 before its end."""
         return (self._child.returncode or 0) if self._child is not None else 0
 
     async def start(self) -> None:

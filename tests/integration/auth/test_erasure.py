@@ -251,8 +251,8 @@ async def test_interrupted_erasure_is_completed_by_a_second_request(
     async with answering(backing, state):
         with pytest.raises(Unavailable) as refused:
             await erase(bus, user, by)
-        assert "auth account 1" in refused.value.detail
-        assert ("state journal 2" in refused.value.detail) is isinstance(failure, ErasedAuthor)
+        assert "auth.account 1" in refused.value.detail
+        assert ("state.journal 2" in refused.value.detail) is isinstance(failure, ErasedAuthor)
         assert refused.value.retry_after is not None
         assert await tables_with(tables, user.username) == set()
         state.answers = [

@@ -46,9 +46,8 @@ class AccountBackups:
         """Add the accounts with ids that do not exist. An account that exists, even a deleted one, is not changed.
 
         If existing accounts were changed, a restore could bring back an old password, a role that was taken away, or a
-        revoked key. An account
-        is refused when another account has its username, its address or one of its identities. Repeating the operation
-        is safe.
+        revoked key. An account is refused when another account has its username, its address or one of its identities.
+        Repeating the operation is safe.
         """
         added = kept = 0
         refused = []

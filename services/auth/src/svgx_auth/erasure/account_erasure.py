@@ -3,8 +3,8 @@
 The account's names are replaced by a pseudonym, its rows in other tables are removed, and the personal fields of its
 audit entries are emptied.
 
-The account's row stays. The row has the number from which on the account's tokens are valid, so earlier tokens stay
-revoked until they expire. A repeated request finds the account by the row.
+The account's row stays. The row has the account's token version, so earlier tokens stay revoked until they expire. A
+repeated request finds the account by the row.
 """
 
 import json

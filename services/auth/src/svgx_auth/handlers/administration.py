@@ -1,7 +1,7 @@
 """Operations for admins (the audit log, and accounts except erasure and sessions), and two for other services.
 
-The two are `FIND_ACCOUNTS` and `RECORD_AUDIT`.
-The gateway checks that the caller of an operation for admins is an admin.
+The two are `FIND_ACCOUNTS` and `RECORD_AUDIT`. The gateway checks that the caller of an operation for admins is an
+admin.
 """
 
 from svgx_auth.accounts import Accounts

@@ -68,7 +68,7 @@ class UserErasureHandlers:
         if not finished:
             raise Unavailable(
                 f"the state service {reason}; send the request again to complete the erasure. "
-                f"Done so far: {_counts(touched)}",
+                f"Changed rows so far: {_counts(touched)}",
                 retry_after=1.0,
             )
         return ErasedUser(user_id=request.user_id, pseudonym=pseudonym, touched=touched)
@@ -97,8 +97,8 @@ class UserErasureHandlers:
 
 def _counts(touched: dict[str, dict[str, int]]) -> str:
     parts = [
-        f"{service} {table} {rows}"
+        f"{service}.{table} {rows}"
         for service, tables in touched.items()
         for table, rows in tables.items()
     ]
-    return ", ".join(parts) or "nothing"
+    return ", ".join(parts) or "none"

@@ -112,7 +112,7 @@ class Provider:
     def check_reachable(self) -> None:
         """Raise `Unavailable` when a request to the provider would fail now.
 
-        Call this before a pending sign-in is removed for the request.
+        Call this before removing a pending sign-in, so that it stays pending while the provider is not reachable.
         """
         self._check_retry_time()
         if self._waiting >= MAX_WAITING:

@@ -117,14 +117,14 @@ class Attempts:
                     await self._refuse_early(session, attempt)
 
     async def succeeded(self, attempt: Attempt) -> None:
-        """Forget the failures of the account, but not of the network. Raises `TooManyRequests` as `failed` does."""
+        """Forget the failures under the keys `Attempt.forgiven`. Raises `TooManyRequests` as `failed` does."""
         async with self._database.transaction() as session:
             await self._refuse_early(session, attempt)
             for key in attempt.forgiven:
                 await session.run("forget_attempt", key)
 
     async def erase(self, session: Session, user_id: str) -> int:
-        """Forget the failures of an account at all networks, in the caller's transaction. Return their number.
+        """Forget the failures of an account at all networks, in the caller's transaction. Return the number of rows.
 
         Failures that were counted with an earlier secret are not found. `remove_old` removes them `FORGET_AFTER`
         seconds after the last one.

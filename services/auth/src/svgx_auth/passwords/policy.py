@@ -25,7 +25,7 @@ The number is limited because zxcvbn's time grows with the square of the length.
 
 
 def refuse_easy(password: str, names: tuple[str, ...], field: str) -> None:
-    """Raise `Invalid`, naming `field`, for a password that is common, follows a pattern, or is one of `names`.
+    """Raise `Invalid`, naming `field`, for a password that is short, common or one of `names`, or follows a pattern.
 
     `names` and the `EXPECTED` words are also recognized as parts of the password, reversed, and with replaced letters.
     """

@@ -1,8 +1,8 @@
 """The queue for work on passwords: short, bounded and fair (docs/decisions/0038).
 
 A password hash occupies a core for 20 ms or more. Therefore, in a flood of log-ins, a few wait and the others are
-refused at once. Networks take turns, and a full queue makes room for the first log-in of another network. Requests of
-signed-in callers come before log-ins.
+refused at once. Networks take turns. In a full queue, the first log-in of a network replaces a log-in of a network with
+several. Requests of signed-in callers come before log-ins.
 """
 
 import asyncio

@@ -16,7 +16,7 @@ from svgx_canvas.images.pictures import SvgPicture, read_picture
 from svgx_canvas.images.raster import Raster
 from svgx_canvas.limits import Limits, check_limit
 from svgx_canvas.policy import Report
-from svgx_canvas.svg_reader import pictures_of
+from svgx_canvas.svg_reader import picture_cleaner
 from svgx_canvas.tree import TEXT, Canvas, Element
 
 _SHAPES = frozenset(
@@ -270,7 +270,7 @@ def _css_texts(element: Element) -> Iterator[str]:
 
 def nested_canvas(picture: SvgPicture, limits: Limits) -> Canvas:
     """Return the canvas of an SVG picture. The picture must be clean already."""
-    return pictures_of(limits, Report(), strict=True).read_svg(picture)
+    return picture_cleaner(limits, Report(), strict=True).read_svg(picture)
 
 
 def _makes_layer(name: str, value: str) -> bool:

@@ -5,7 +5,7 @@ import json
 from svgx_canvas.document.element_tree import load, read
 from svgx_canvas.limits import DEFAULT_LIMITS, Limits
 from svgx_canvas.policy import Report, clean
-from svgx_canvas.svg_reader import pictures_of
+from svgx_canvas.svg_reader import picture_cleaner
 from svgx_canvas.tree import TEXT, Canvas, Element
 
 MAX_TEXT = 1000
@@ -73,7 +73,7 @@ def difference(
 
 def _cleaned(state: bytes, limits: Limits) -> Canvas:
     report = Report()
-    return clean(read(load(state)), limits, report, pictures_of(limits, report, strict=False))
+    return clean(read(load(state)), limits, report, picture_cleaner(limits, report, strict=False))
 
 
 def _kind(old: Element | None, new: Element | None) -> str | None:

@@ -8,7 +8,7 @@ from svgx_canvas.document.element_tree import load, read, replace
 from svgx_canvas.images.left_out import bitmap_pixels, leave_out_largest, pictures_length
 from svgx_canvas.limits import DEFAULT_LIMITS, Limits, SvgRefused, check_limit
 from svgx_canvas.policy import Dropped, Report, clean
-from svgx_canvas.svg_reader import pictures_of, read_svg
+from svgx_canvas.svg_reader import picture_cleaner, read_svg
 from svgx_canvas.svg_writer import write_svg
 from svgx_canvas.tree import TEXT, Canvas, Element
 
@@ -85,7 +85,7 @@ def export_json(
 
 
 def _cleaned(state: bytes, limits: Limits, report: Report) -> Canvas:
-    pictures = pictures_of(limits, report, strict=False)
+    pictures = picture_cleaner(limits, report, strict=False)
     return clean(read(load(state), report.add), limits, report, pictures)
 
 

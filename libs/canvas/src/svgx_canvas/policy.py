@@ -197,7 +197,7 @@ def clean(canvas: Canvas, limits: Limits, report: Report, pictures: Pictures) ->
     twice this limit.
     """
     result = Canvas(clean_attributes("svg", canvas.attrs, limits, report, pictures))
-    styles = StyleBudget(limits, pictures.usage)
+    styles = StyleCleaner(limits, pictures.usage)
     elements, texts = 1, 0
     stack = [_Branch(canvas.children, result.children, "svg", False, 2)]
     while stack:
@@ -250,7 +250,7 @@ class _Branch:
     depth: int
 
 
-class StyleBudget:
+class StyleCleaner:
     """The cleaner of one canvas's style sheets, which share one length limit with those of its SVG pictures."""
 
     def __init__(self, limits: Limits, usage: Usage) -> None:

@@ -14,7 +14,7 @@ from svgx_canvas.images.pictures import Pictures
 from svgx_canvas.limits import Limits, SvgRefused, check_limit
 from svgx_canvas.policy import (
     Report,
-    StyleBudget,
+    StyleCleaner,
     clean_attributes,
     clean_text,
     keeps_text,
@@ -63,10 +63,10 @@ def read_svg(
     check_limit("bytes", max_bytes, len(svg), "bytes of the file")
     data = decode(svg, charset)
     check_limit("bytes", max_bytes, len(data), "bytes of the file in UTF-8")
-    return _Reader(data, limits, report, pictures_of(limits, report, strict=True)).read()
+    return _Reader(data, limits, report, picture_cleaner(limits, report, strict=True)).read()
 
 
-def pictures_of(limits: Limits, report: Report, *, strict: bool) -> Pictures:
+def picture_cleaner(limits: Limits, report: Report, *, strict: bool) -> Pictures:
     """Return the cleaner for the pictures of one file or canvas (see `Pictures`)."""
 
     def read(svg: bytes, charset: str | None, pictures: Pictures) -> Canvas:
@@ -97,7 +97,7 @@ class _Reader:
         self._limits = limits
         self._report = report
         self._pictures = pictures
-        self._styles = StyleBudget(limits, pictures.usage)
+        self._styles = StyleCleaner(limits, pictures.usage)
         self._canvas: Canvas | None = None
         self._root_namespace = ""
         self._stack: list[_OpenElement] = []

@@ -381,11 +381,11 @@ class SharedDocument:
         `author` is None for an update of the journal. Raises `TooSlow` and `Fault`.
         """
         new = []
-        kept: list[int] = []
+        waiting_clients: list[int] = []
         if parts.pending is not None and (pieces := self._keep_pending(parts)):
             is_whole = len(pieces) == len(parts.pieces)
             new.append(Part(parts.pending if is_whole else with_waiting(EMPTY_UPDATE, pieces)))
-            kept = [*parts.waiting]
+            waiting_clients = [*parts.waiting]
         slow: TooSlow | None = None
         try:
             ready = self._enqueue(update, parts, author)
@@ -395,7 +395,7 @@ class SharedDocument:
         if ready is not None:
             new.append(ready)
         if self._pending:
-            if self._release_pending([*parts.clocks, *kept]):
+            if self._release_pending([*parts.clocks, *waiting_clients]):
                 last = new if slow is None else slow.parts
                 last[-1:] = [replace(part, releases=True) for part in last[-1:]]
             self._limit_pending()

@@ -34,7 +34,7 @@ def is_outcome_unknown(error: SvgxError) -> bool:
     """Return whether an operation that ended with this error may have changed something.
 
     The answer may have been lost after the change. `NoResponders` means that no service received the request, so
-    nothing has changed. The other kinds of `Unavailable` are also raised after the request was sent.
+    nothing has changed. All other kinds of `Unavailable` may be raised after the request was sent.
     """
     return isinstance(error, _UNKNOWN_OUTCOMES) and not isinstance(error, NoResponders)
 

@@ -36,7 +36,7 @@ class LiveConnections:
         self._watch = watch
 
     def register(self, responder: Responder) -> None:
-        """Answer the operation."""
+        """Register the handler."""
         responder.answer(LIST_CONNECTIONS, self.page)
 
     async def start(self) -> None:

@@ -40,7 +40,7 @@ class QuotaNotices:
         await self._background.stop()
 
     def update_all(self) -> None:
-        """Tell each client of a changed status, and ask for refused edits that are accepted again."""
+        """Send each editor its changed quota status, and ask for refused edits that are accepted again."""
         accounts: dict[str, QuotaStatus] = {}
         for canvas_id, connection in self._live_canvases.connections():
             if not connection.may_edit:

@@ -29,7 +29,7 @@ class ReplicaDrain:
         self._one_at_a_time = asyncio.Lock()
 
     def register(self, responder: Responder) -> None:
-        """Answer the operation."""
+        """Register the handler."""
         responder.answer(DRAIN_REPLICA, self.drain)
 
     async def drain(self, request: DrainReplicaRequest, call: Call) -> Empty:

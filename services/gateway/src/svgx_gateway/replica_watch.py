@@ -25,7 +25,7 @@ from svgx_common.messaging.bus import Bus, NoResponders
 log = structlog.get_logger(__name__)
 
 PERIOD = 5.0
-"""Seconds between two pings."""
+"""Seconds from the answers to one ping until the next ping."""
 
 ANSWER_SECONDS = 0.5
 """Seconds that replicas have to answer a ping."""
@@ -99,7 +99,7 @@ class ReplicaWatch:
         await self._background.stop()
 
     async def look(self) -> None:
-        """Ping all replicas, and record which ones answer. Raise `SvgxError` while NATS is not reachable."""
+        """Ping all replicas, and record which ones answer. While NATS is not reachable, change nothing."""
         started = time.monotonic()
         await self._bus.publish("$SRV.PING", b"", reply=self._inbox)
         await asyncio.sleep(ANSWER_SECONDS)

@@ -174,8 +174,8 @@ class OperationEndpoint:
         caller = await self._guard.admit(operation, request, headers)
         if not has_body(request):
             return await self._handle_body(request, b"", caller)
-        with self._bodies.keep(RateLimitKey.of(request, caller).key) as memory:
-            body = await memory.read(request.stream(), operation.max_body)
+        with self._bodies.keep(RateLimitKey.of(request, caller).key) as arriving:
+            body = await arriving.read(request.stream(), operation.max_body)
             return await self._handle_body(request, body, caller)
 
     async def _handle_body(self, request: Request, body: bytes, caller: Caller | None) -> Response:

@@ -21,7 +21,7 @@ MAX_CANVASES = 100_000
 
 
 class CanvasRoles:
-    """The roles of callers on canvases. For each role, the state service is asked about once in `MAX_AGE` seconds."""
+    """The roles of callers on canvases. A role in use is requested from the state service every `MAX_AGE` seconds."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
@@ -30,7 +30,7 @@ class CanvasRoles:
         ] = OrderedDict()
         """By canvas id, then by user id, role and share link of the caller: the time of the request, and the answer."""
         self._changes = 0
-        """Number of removals from the cache so far."""
+        """Number of announced changes, and of calls of `forget`, so far."""
         self._on_change: list[Callable[[str], Awaitable[None]]] = []
 
     async def start(self) -> None:

@@ -29,7 +29,7 @@ OVERLAP = timedelta(minutes=1)
 """Time before the previous read that the next read covers again, because a transaction may commit late."""
 
 FIRST_READ_SECONDS = 3.0
-"""Seconds that the start waits for the first read. Without an answer, the gateway starts and refuses every token."""
+"""Seconds that the start waits for the first read. Without an answer by then, tokens and API keys are refused."""
 
 ACCOUNT_CHANGED = "the account of the API key has changed"
 """The reason for an API key after a change of its account's role or password. The key itself is still valid."""
@@ -40,7 +40,7 @@ REVOKED_COUNT = Gauge(
 
 
 class Revocations:
-    """The revocations in one gateway's memory. Until the auth service has answered once, every caller is refused."""
+    """The revocations in one gateway's memory. Until auth has answered once, every token and API key is refused."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus

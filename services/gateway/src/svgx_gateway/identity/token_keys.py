@@ -118,7 +118,7 @@ class TokenKeys:
             )
 
     async def _read(self) -> None:
-        """Read the published keys. Ignore the answer after that of a later read, which may have a newer key."""
+        """Read the published keys. Ignore the answer if a later read, perhaps with a newer key, was answered first."""
         self._reads += 1
         number = self._reads
         answer = await self._bus.ask(JWKS, JwksRequest())

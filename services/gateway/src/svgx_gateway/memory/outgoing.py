@@ -184,7 +184,7 @@ class Outgoing:
             now = self._clock()
             if now + seconds > deadline:
                 CLOSED.labels("wait").inc()
-                detail = "too many bytes wait for this account; try again in a minute"
+                detail = "too many bytes wait for this account or gateway; try again in a minute"
                 raise Overloaded(
                     detail, limit=self._limits.account_memory, retry_after=MAX_WAIT_SECONDS
                 )
@@ -272,5 +272,5 @@ class Outgoing:
             if is_slow and connection.unsent_bytes > LARGE_BYTES:
                 CLOSED.labels("slow").inc()
                 connection.close(
-                    Close.OVERLOADED, "reads too slowly while much waits; come back later"
+                    Close.OVERLOADED, "reads too slowly while many bytes wait; try again later"
                 )

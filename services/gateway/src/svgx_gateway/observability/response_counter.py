@@ -4,7 +4,8 @@ from prometheus_client import Counter
 
 RESPONSES = Counter(
     "svgx_engine_http_responses",
-    "HTTP responses of the gateway, without the pages of health and metrics. `1xx` is a WebSocket's upgrade.",
+    "HTTP responses of the gateway, without the health and metrics pages of every service."
+    " `1xx` is a WebSocket's upgrade.",
     ["status"],
 )
 

@@ -42,6 +42,6 @@ class RateLimitKey:
 
 @functools.lru_cache(maxsize=4096)
 def _counted(host: str) -> tuple[IPv4Address | IPv6Address | None, str]:
-    """Return the address, and the text under which its customer is counted."""
+    """Return the address, and the text under which its requests are counted."""
     address = parse_address(host)
     return address, "unknown" if address is None else customer_key(address)

@@ -66,8 +66,8 @@ class RateLimiter:
     async def adopt_answer(self, request: Awaitable[RateLimits]) -> None:
         """Put the rules of an answer of the state service into force, unless newer ones arrived during the request.
 
-        Without others during the request, an older version is put into force too. After a restore of the database,
-        versions begin again at a lower number.
+        If no other rules arrived, an older version is put into force too, because versions begin again at a lower
+        number after a restore of the database.
         """
         before = self.rules
         stored = await request

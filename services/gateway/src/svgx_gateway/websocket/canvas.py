@@ -64,10 +64,13 @@ a long message over a slow network, or when it has no awareness state.
 
 SYNC_SECONDS = Histogram(
     "svgx_engine_live_sync_seconds",
-    "Time until the holder answers a sync request of the gateway, with the opening of the canvas.",
+    "Time until the holder answers a sync request of the gateway, including the opening of the canvas.",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
-FRAMES = Counter("svgx_engine_live_frames_sent", "Frames queued for clients.")
+FRAMES = Counter(
+    "svgx_engine_live_frames_sent",
+    "Broadcast frames for clients, also those that a lagging client does not get.",
+)
 
 
 class LiveCanvas:
@@ -128,7 +131,7 @@ class LiveCanvas:
         await self.presence.stop()
         await self.outbox.stop()
         for subscription in self._subscriptions:
-            # While NATS is away this sends nothing, but a later reconnect does not subscribe again.
+            # While NATS is not reachable this sends nothing, but a later reconnect does not subscribe again.
             with contextlib.suppress(NatsError):
                 await subscription.unsubscribe()
 

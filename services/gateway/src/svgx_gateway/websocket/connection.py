@@ -322,7 +322,7 @@ class Connection:
         `frame` is the encoded message. It is the same for all clients. `position` is the position of a broadcast of
         edits; None for presence, which does not wait for the client's first sync.
         """
-        # Nearly all broadcasts go this way, and a large room has many thousand in a second.
+        # Nearly all broadcasts go this way, and a large room has thousands in a second.
         if self._keeps_up and self._write_frame(frame):
             self._is_quiet = False
             self.written_bytes += len(frame)
@@ -409,7 +409,7 @@ class Connection:
             await self._backlog.is_empty.wait()
 
     def on_backlog(self, begin_writing: Callable[[], None]) -> None:
-        """Call `begin_writing` once, when the first message waits. It must start `write`, which runs until `end`."""
+        """Call `begin_writing` once, when the first message waits. It must start a task that runs `write`."""
         if self._backlog is None:
             self._begin_writing = begin_writing
         else:

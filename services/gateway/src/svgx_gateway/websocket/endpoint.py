@@ -93,7 +93,7 @@ class YjsEndpoint:
         try:
             await self._count_handshake(websocket, caller)
             if isinstance(identity, TooManyRequests):
-                raise identity  # too many invented API keys
+                raise identity  # too many unknown API keys or share links
         except TooManyRequests as error:
             REFUSED.labels("handshake_rate").inc()
             await websocket.send_denial_response(problems.response(error))

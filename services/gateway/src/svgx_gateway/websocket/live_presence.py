@@ -33,7 +33,7 @@ RENEWAL_INTERVAL = 1.0
 """Seconds between two renewals of all clients' states."""
 
 RENEWAL_INTERVAL_PER_CLIENT = 0.01
-"""Two renewals are at least this many seconds apart for each connection.
+"""Seconds between two renewals for each connection: with 1,000 connections, two renewals are 10 s apart.
 
 A renewal of many clients' states causes a lot of traffic.
 """

@@ -95,9 +95,9 @@ class Outbox:
 
     It calls `ask_again` for each connection with a gap in its saved counter that no answer of the client will fill.
 
-    While the replica of the holder is known, the batches are sent on the link to it, without a task for each. A batch
-    is a request of its own, which opens the canvas and is repeated, when the replica is not known or the link has
-    failed, and for large and for traced batches.
+    While the replica of the holder is known, the batches are sent on the link to it, without a task for each. While the
+    replica is not known, and after the link has failed, a batch is a request of its own, which opens the canvas and is
+    repeated. Large batches and traced batches are such requests too.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Outbox:
         self.canvas_id = canvas_id
         self._links = links
         self._link: ReplicaLink | None = None
-        """The link to the holder's replica; None while it is not known, or did not take a batch."""
+        """The link to the holder's replica; None while the replica is not known, or after the link has failed."""
         self._epoch: str | None = None
         self._requests_until = 0.0
         """Time before which the link of the same epoch is not used again, in seconds of the monotonic clock."""
@@ -217,13 +217,13 @@ class Outbox:
         return NextBatch(batch.number, tuple(batch.edits), size, settle)
 
     def lose_link(self) -> None:
-        """Send the edits that wait for the link with requests."""
+        """Stop using the link, and send its waiting edits in requests."""
         self._link = None
         if self._next.edits:
             self._edit_added.set()
 
     def _settle(self, batch: OutgoingBatch, link: ReplicaLink | None, outcome: Outcome) -> None:
-        """Report a batch that is committed. Send it again, with a request, if its link has failed."""
+        """Report the batch as saved if the outcome is a receipt. Otherwise, send it again in a request."""
         batch.number = None
         if isinstance(outcome, LinkReceipt):
             SAVED_SECONDS.observe(time.monotonic() - batch.sent_at)
@@ -339,7 +339,7 @@ class Outbox:
         return BATCH_INTERVAL * max(1.0, len(self._sent) / PROMPT_BATCHES)
 
     def _start_commit(self, batch: OutgoingBatch, after: TemporaryError | None = None) -> None:
-        """Send a batch with a request of its own. `after` is the reason why the link did not take it."""
+        """Send a batch with a request of its own. `after` is the reason why it failed on the link."""
         if batch.size > MAX_BATCH:
             self._large = batch
             self._large_until = time.monotonic() + _attempt(batch.size)

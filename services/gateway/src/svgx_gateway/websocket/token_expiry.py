@@ -41,7 +41,7 @@ class TokenExpiry:
         self._expires_at = 0.0
         """The Unix time, in seconds, at which the newest token expires."""
         self._has_noticed = False
-        """Whether the client has got the notice before this time, and needs no second one."""
+        """Whether the client has got its notice of `_expires_at`, and needs no second one."""
         self._timers: list[asyncio.TimerHandle] = []
         self._start_timers(identity)
 

@@ -21,8 +21,8 @@ SAVED_SECONDS = Histogram(
 )
 EDITS = Counter(
     "svgx_engine_live_edits",
-    "Edits received, by outcome: `saved` within a second, saved `late`, `rejected` (malformed, or the canvas is gone),"
-    " or `failed`.",
+    "Edits received, by outcome: `saved` within a second, saved `late`, `rejected` (by the holder, or because the"
+    " canvas is gone), or `failed`.",
     ["outcome"],
 )
 SAVED, LATE, REJECTED, FAILED = map(EDITS.labels, ("saved", "late", "rejected", "failed"))
@@ -33,7 +33,7 @@ BATCH_EDITS = Histogram(
 )
 RESENT = Counter(
     "svgx_engine_live_resent_batches",
-    "Batches sent again because a new holder may have taken over.",
+    "Batches sent again because a new holder may have taken over, or because their link has failed.",
 )
 
 

@@ -63,7 +63,7 @@ Outcome = LinkReceipt | TemporaryError | None
 
 @record
 class NextBatch:
-    """A batch for the next message, with its bytes there. `settle` is called once with its outcome."""
+    """A batch for the next message. `size` is its bytes in the message. `settle` is called once with its outcome."""
 
     number: int
     edits: tuple[Edit, ...]
@@ -102,7 +102,7 @@ class Sender(Protocol):
         """Whether edits wait to be sent."""
 
     def lose_link(self) -> None:
-        """Send the edits that wait for the link in another way."""
+        """Stop using the link, and send its waiting edits in another way."""
 
 
 class ReplicaLink:
@@ -132,7 +132,7 @@ class ReplicaLink:
         """Time of the newest message, in seconds of the monotonic clock."""
 
     def request(self, sender: Sender) -> None:
-        """Take the outbox's next batch with the next message."""
+        """Send the outbox's next batch with the next message."""
         self._ready[sender] = None
         self._alarm.ring_at(self._next_flush)
 

@@ -95,7 +95,10 @@ class ReplicaLinks:
         await asyncio.shield(self._starting)
 
     async def stop(self) -> None:
-        """End all links. The outboxes must have stopped. The clients that have just left are not shown any more."""
+        """End all links. The outboxes must have stopped.
+
+        The states that still wait are sent, because they remove the presence of clients that have just left.
+        """
         await self._background.stop()
         for link in self._links.values():
             await link.send_last_states()

@@ -29,7 +29,7 @@ WAITING = Gauge(
 )
 GIVEN_UP = Counter(
     "svgx_engine_live_given_up_joins",
-    "WebSockets closed because no service answered in time, so they could not join their canvas.",
+    "WebSockets closed because a service did not answer in time, so they could not join their canvas.",
 )
 
 Answer = TypeVar("Answer")

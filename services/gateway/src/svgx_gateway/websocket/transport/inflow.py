@@ -76,7 +76,7 @@ class LargeMessages:
         return 2 * self._used > self._max_bytes
 
     def reserve(self, inflow: "Inflow", size: int) -> bool:
-        """Reserve memory for the first `size` bytes of a message. Return False if not enough memory is free.
+        """Reserve memory for the first `size` bytes of a message. Return False if the message has to wait.
 
         The memory of earlier bytes stays reserved.
         """

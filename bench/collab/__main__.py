@@ -91,8 +91,8 @@ class Run:
 
     async def _settle(self, server: Server) -> None:
         """Wait until the server is idle, because the scenario may have left it with unfinished work."""
-        with Clients() as none:
-            await asyncio.to_thread(wait_until_idle, none, server, _SETTLE_SECONDS)
+        with Clients() as no_clients:
+            await asyncio.to_thread(wait_until_idle, no_clients, server, _SETTLE_SECONDS)
 
     def _summary(self, scenario: Scenario, server: Server, figures: Figures | None) -> str:
         if figures is None:

@@ -78,7 +78,7 @@ class Load:
 def measure(
     server: Server, load: Load, rooms: Sequence[str] = (), *, verify: bool = True
 ) -> Figures:
-    """Apply a load, check that a fresh client sees each writer's last value, and return the figures.
+    """Apply a load, check that a fresh client and PostgreSQL have each writer's last value, and return the figures.
 
     `rooms` are existing rooms; without them the server creates new ones. Raises `sockets.Refused` when the server does
     not accept the clients. The figure `missing` counts the writers with a missing last value.

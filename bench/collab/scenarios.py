@@ -214,9 +214,9 @@ SCENARIOS = (
         (Goal("cpu_ratio", "CPU of an edit / without", 2.0),),
         (OURS,),
         alone=True,
-        # One account uploads all past clients. By default, collab would refuse it after 20,000 clients, and earlier
-        # for its use of the processor. The measured edits are far from these bounds. The export that checks the saved
-        # document also takes long. Without a pace, each batch of 50 edits is a transaction of its own.
+        # One account uploads all past clients. By default, collab would refuse the account after 20,000 clients, and
+        # earlier for its use of the processor. The measured edits are far from these bounds. The export that checks
+        # the saved document also takes long. Without a pace, each batch of 50 edits is a transaction of its own.
         settings={
             **SETTINGS,
             "ACCOUNT_MAX_CLIENTS_PER_HOUR": "1000000",

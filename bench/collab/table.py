@@ -95,7 +95,7 @@ def _heading(
 
 
 def _further_settings(chosen: Sequence[Scenario]) -> list[str]:
-    """Return the settings of each scenario that come on top of the common ones."""
+    """Return the settings that a scenario has in addition to the common ones, for each scenario with such settings."""
     return [
         f"{scenario.title}: also {_list(further)}"
         for scenario in chosen

@@ -1,4 +1,4 @@
-"""Appends a second: groups of entries of many canvases in one commit, and the same entries one by one."""
+"""The rate of appends: groups of entries of many canvases in one commit, and the same entries one by one."""
 
 import functools
 import time

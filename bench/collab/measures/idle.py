@@ -37,6 +37,6 @@ def run(server: Server, quick: bool) -> Figures:
 
 
 def _wait(clients: Clients) -> None:
-    """Wait until the server is idle, and three seconds more."""
+    """Wait until nothing arrives, for three seconds at most, and then three seconds more."""
     settle(clients, _IDLE_SECONDS)
     clients.run(_IDLE_SECONDS)

@@ -42,7 +42,7 @@ def newer_python():
 
 
 def check_python():
-    """Return if this Python is new enough. Else run this script with a newer Python, or end with an error."""
+    """Do nothing if this Python is new enough. Else run this script with a newer Python, or end with an error."""
     import os
 
     if sys.version_info[:2] >= OLDEST:

@@ -194,7 +194,7 @@ def venv_works():
         result = subprocess.run(
             [str(PYTHON), "-c", code], capture_output=True, text=True, timeout=60
         )
-    except OSError:
+    except (OSError, subprocess.TimeoutExpired):
         return False
     return result.stdout.strip() == "%d.%d" % sys.version_info[:2]
 

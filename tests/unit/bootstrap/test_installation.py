@@ -1,6 +1,7 @@
 """`make run` installs no tools for development; the other commands do."""
 
 import importlib.util
+import subprocess
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -142,6 +143,20 @@ def test_programs_store_bytecode_on_machines_that_switch_it_off(
     """Without stored bytecode, each start of a service would compile all its modules."""
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     assert "PYTHONDONTWRITEBYTECODE" not in installation.script.python_environment()
+
+
+def test_environment_with_a_python_that_hangs_does_not_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A Python that does not end is replaced by a new environment, as a missing one is."""
+
+    def hang(command: list[str], **options: Any) -> None:
+        raise subprocess.TimeoutExpired(command, options["timeout"])
+
+    script = load_script()
+    script.PYTHON = Path("python")
+    monkeypatch.setattr(subprocess, "run", hang)
+    assert not script.venv_works()
 
 
 def test_errors_of_an_installer_are_printed_and_logged(

@@ -76,7 +76,7 @@ class SharedParts:
     breakers: CircuitBreakers
     bodies: Bodies
     compressing: ASGIApp
-    """An application that sends the response in the scope, and compresses it."""
+    """An application that compresses and sends the response that an endpoint has put into the scope."""
 
 
 async def _send_response(scope: Scope, receive: Receive, send: Send) -> None:

@@ -139,7 +139,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     # between services, for backups
     backups.EXPORT_ACCOUNTS,
     backups.IMPORT_ACCOUNTS,
-    # history
+    # between services, for restores
     collab.REPLACE_CONTENT,
 )
 
@@ -158,12 +158,16 @@ CHANNELS: tuple[Channel[Any], ...] = (
     collab.REPLICA_LOAD,
     # from one replica of collab to another
     collab.TAKE_CANVAS,
+    # to all gateways and all replicas of collab
     state.CANVAS_ACCESS_CHANGED,
+    # to all gateways
     ratelimits.RATE_LIMITS_CHANGED,
     quotas.QUOTAS_CHANGED,
+    # to all gateways and all replicas of state
     revocations.REVOKED,
     # to all replicas of state
     values.VALUE_CHANGED,
+    # to all gateways
     transport.REPLICA_LEFT,
     # to one gateway
     connections.GATEWAY_CONNECTIONS,

@@ -45,6 +45,7 @@ class AuditEvent(StrEnum):
     IDENTITY_REFUSED = "identity_refused"
     """The linked person has lost every role at the provider: sessions have ended, API keys are suspended."""
     USER_RENAMED = "user_renamed"
+    """The username or the e-mail address was changed."""
     ROLE_CHANGED = "role_changed"
     USER_DISABLED = "user_disabled"
     USER_ENABLED = "user_enabled"

@@ -144,7 +144,7 @@ class EditBatch:
 
 @record
 class Saved:
-    """The holder's answer to a batch of edits after its commit. `rejected` are the indexes of malformed edits."""
+    """The holder's answer to a batch after its commit. `rejected` has its rejected edits, packed (see `Rejection`)."""
 
     revision: int
     rejected: tuple[int, ...]
@@ -189,8 +189,8 @@ class AuthoredState:
 class Broadcast:
     """A merged update of a canvas, sent by its holder to the gateways.
 
-    `epoch` identifies the room, one opening of the canvas. `sequence` counts from 1 within the epoch; a gap means that
-    a broadcast was missed.
+    `epoch` identifies the room. `sequence` counts from 1 within the epoch; a gap means that a broadcast was missed. A
+    new room announces itself with the sequence 0.
     """
 
     epoch: str
@@ -252,7 +252,7 @@ def new_epoch(replica_id: str, token: str) -> str:
 
 
 def replica_of(epoch: str) -> str | None:
-    """Return the id of the replica with the room of an epoch. None for an epoch of an earlier version."""
+    """Return the id of the replica with the room of an epoch. None for an epoch without this id."""
     return epoch.rpartition(".")[0] or None
 
 
@@ -302,7 +302,7 @@ class LinkPresence:
 
 @record
 class LinkReceipt:
-    """The receipt of the batch `number`, after its commit. `rejected` are the indexes of malformed edits."""
+    """The receipt of the batch `number`, after its commit. `rejected` is as in `Saved`."""
 
     number: int
     rejected: tuple[int, ...]

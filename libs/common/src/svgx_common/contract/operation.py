@@ -90,13 +90,13 @@ class RawRequest(RequestModel):
 
 @functools.cache
 def is_raw(model: type[RequestModel]) -> bool:
-    """Return whether a request has raw bytes as its body. Asking a Pydantic class each time costs a microsecond."""
+    """Return whether a request has raw bytes as its body. Without the cache, `issubclass` takes a microsecond."""
     return issubclass(model, RawRequest)
 
 
 @functools.cache
 def names_canvas(model: type[RequestModel]) -> bool:
-    """Return whether a request has the field `canvas_id`. Pydantic takes microseconds to miss a field."""
+    """Return whether a request has the field `canvas_id`. `getattr` takes microseconds if a Pydantic model lacks it."""
     return "canvas_id" in model.model_fields
 
 

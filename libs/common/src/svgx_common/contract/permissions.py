@@ -27,7 +27,7 @@ RESPONSE_SECONDS = 120
 HEALTH_READERS: dict[ServiceName, tuple[ServiceName, ...]] = {
     "auth": ("gateway",),
     "state": ("gateway",),
-    # Before a collab replica takes over a lease, it asks whether the lease's owner is alive.
+    # Before a collab replica takes over a lease, it asks whether the lease's holder is alive.
     "collab": ("gateway", "collab"),
     "gateway": ("gateway",),
 }
@@ -36,7 +36,7 @@ HEALTH_READERS: dict[ServiceName, tuple[ServiceName, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Permissions:
-    """The NATS subjects to which one service may publish and subscribe; `*` matches one part of a subject."""
+    """The NATS subjects to which one service may publish and subscribe; `*` matches one part, `>` all later parts."""
 
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]

@@ -7,7 +7,7 @@ from svgx_common.contract.policy import RateClass, Scope
 
 
 class Revocation(ReplyModel):
-    """Revoked access tokens: those of the session `session_id`, or the user's with a version below `before_version`.
+    """Revoked access tokens: those of the session `session_id`, or the user's tokens below version `before_version`.
 
     An API key is revoked like a session; `session_id` is then the key's id.
 

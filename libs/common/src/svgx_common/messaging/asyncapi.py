@@ -66,7 +66,7 @@ close code from 4400 to 4499; other conditions close the socket. With `quota=1` 
 quota. The checks before the upgrade are those of `/runtime/events`.
 """
 
-# For each frame: its first bytes as varuints, its sender, and its content.
+# For each frame: the varuints with which it begins, its sender, and its content.
 FRAMES: dict[str, tuple[tuple[int, ...], str, str]] = {
     "SyncStep1": ((0, 0), "both", "A state vector: a request for the missing updates."),
     "SyncStep2": ((0, 1), "both", "The missing updates as one Yjs update."),
@@ -94,7 +94,7 @@ HOCUSPOCUS_FRAMES: dict[str, tuple[tuple[int, ...], str, str]] = {
     "PermissionDenied": ((2, 1), "server", "A string: why the canvas is refused."),
     "Authenticated": ((2, 2), "server", "A string: the scope `read-write` or `readonly`."),
     "Stateless": ((5,), "both", "A string. A client's message changes nothing."),
-    "Close": ((7,), "both", "Ends the canvas on this socket. Only the server gives a reason."),
+    "Close": ((7,), "both", "Closes the canvas on this socket. Only the server gives a reason."),
     "SyncStatus": ((8,), "server", "1 when a document message is saved, 0 when it is refused."),
     "Ping": ((9,), "client", "Asks for a pong. It has no canvas id."),
     "Pong": ((10,), "both", "The answer to a ping. It has no canvas id."),

@@ -1,1 +1,1 @@
-"""The contract of the stored data beside the current content: versions, values, backups, links, quotas, events."""
+"""The contract of the stored data beside the current content, such as versions, values and backups."""

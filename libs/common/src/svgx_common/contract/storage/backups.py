@@ -21,7 +21,10 @@ from svgx_common.contract.policy import RateClass, Scope
 from svgx_common.contract.state import CanvasId
 
 BackupId = Annotated[Identifier, Field(examples=["20260131T120000Z-1f0c9d5e"])]
-"""The id of a backup: the time of its start and a random part. `latest` is the newest complete backup."""
+"""The id of a backup: the time of its start and a random part.
+
+In a path, `latest` is the newest complete backup of all canvases.
+"""
 
 RestoreId = Annotated[Identifier, Field(examples=["20260131T123000Z-a1b2c3d4"])]
 
@@ -42,7 +45,7 @@ class BackupType(StrEnum):
 
 
 class CreateBackupRequest(RequestModel):
-    """`canvas_id` and `owner_id` select canvases, and need the state type `canvas`.
+    """`canvas_id` or `owner_id` selects canvases, and needs the state type `canvas`.
 
     `base` is the backup on which an incremental backup builds. Without it, the newest suitable backup is used. If there
     is no suitable backup, the new backup is a full backup.

@@ -25,6 +25,8 @@ MAX_WEBHOOKS = 50
 
 WebhookId = Annotated[Identifier, Field(examples=["5f0c2c1e-6f0a-4f5b-9d3c-0a1b2c3d4e5f"])]
 
+DeliveryId = Annotated[Identifier, Field(examples=["8d2b7f4e-3c61-4a9e-b0d5-6e1f2a3b4c5d"])]
+
 WebhookUrl = Annotated[
     str,
     StringConstraints(min_length=1, max_length=2000, pattern=r"^[\x21-\x7e]+$"),
@@ -145,7 +147,7 @@ class DeliveryPage(ReplyModel):
 
 
 class RedeliverRequest(WebhookRequest):
-    delivery_id: WebhookId
+    delivery_id: DeliveryId
 
 
 CREATE_WEBHOOK = Operation(

@@ -1,6 +1,6 @@
 """The message bus: requests, broadcasts and listeners over NATS. `responder.py` answers the requests.
 
-There are five ways to send. `ask` calls an operation and returns its reply model; `forward` calls an operation and
+There are five ways to send. `ask` calls an operation and returns its reply; `forward` calls an operation and
 returns the answer's bytes. `request` sends bytes to any subject and waits for the answer. `broadcast` sends a payload
 to all listeners of a channel, and `publish` sends bytes to all listeners of a subject; neither waits for an answer.
 """
@@ -121,8 +121,8 @@ class Bus:
         self._round_trips = RoundTrips(connection, self._echo_subject, self._events.reconnected.set)
         self._events.disconnect_callbacks.append(self._round_trips.note_disconnect)
         self._events.early_reconnect_callbacks.append(self._round_trips.note_reconnect)
-        self._events.disconnect_callbacks.append(self._end_requests)
-        self._ending: set[asyncio.Timeout] = set()
+        self._events.disconnect_callbacks.append(self._end_holder_requests)
+        self._holder_limits: set[asyncio.Timeout] = set()
         """The time limits of the requests in flight to holders. These requests end when the connection is lost."""
         self._losses = 0
         """The number of lost connections."""
@@ -453,15 +453,15 @@ class Bus:
             # loop.
             log.warning("nats did not take the last messages")
 
-    def _end_requests(self) -> None:
+    def _end_holder_requests(self) -> None:
         """End the requests to holders, because the connection is lost."""
         self._losses += 1
         now = asyncio.get_running_loop().time()
-        for limit in self._ending:
+        for limit in self._holder_limits:
             # A limit that has just been reached cannot be changed any more.
             with contextlib.suppress(RuntimeError):
                 limit.reschedule(now)
-        self._ending.clear()
+        self._holder_limits.clear()
 
     async def _exchange(
         self, subject: str, content: bytes, headers: Headers | None, timeout: float
@@ -473,7 +473,7 @@ class Bus:
         try:
             async with limit:
                 if ends_with_connection:
-                    self._ending.add(limit)
+                    self._holder_limits.add(limit)
                 message = await self.connection.request(
                     subject,
                     content,
@@ -490,7 +490,7 @@ class Bus:
         except NatsError as error:
             raise BusUnreachable from error
         finally:
-            self._ending.discard(limit)
+            self._holder_limits.discard(limit)
         received = message.headers or {}
         if HEADER_ERROR in received:
             raise _decode_error(body)

@@ -129,7 +129,7 @@ class ConnectionEvents:
             )
 
     async def on_disconnect(self) -> None:
-        """Log the disconnect."""
+        """Call the callbacks and log the disconnect."""
         self.reconnected.clear()
         for callback in self.disconnect_callbacks:
             callback()

@@ -24,8 +24,8 @@ HEADER_GATEWAY = "Svgx-Gateway"
 HEADER_PROBE = "Svgx-Probe"
 """Marks a message that only tests whether its sender may publish it. No receiver carries anything out.
 
-A responder answers it with a `Probed`, and so does a replica that is asked for its health. A probe of an operation also
-has a deadline that has passed, for receivers that do not know the header.
+A responder answers it with a `Probed`. A replica does so too, on the subject of its health report. A probe of an
+operation also has a deadline that has passed, for receivers that do not know the header.
 """
 
 HEADER_ERROR = "Svgx-Error"

@@ -20,7 +20,7 @@ OPEN_AFTER_TIMEOUT = 1.0
 """Seconds for one request to open the canvas, when the holder of the canvas has not answered in time."""
 
 OPEN_PATIENCE = 6.0
-"""Seconds for which these requests are repeated. A replica that takes over from a frozen one needs 2 s."""
+"""Seconds for which requests with `OPEN_AFTER_TIMEOUT` are repeated. A replica that replaces a frozen one needs 2 s."""
 
 TemporaryError = Unavailable | DeadlineExceeded | Overloaded
 """Errors after which the same request may succeed."""

@@ -114,7 +114,7 @@ class _Race(Generic[Result]):
         self._running: asyncio.Task[Any] | None = None
         """The task of the first attempt, while it runs."""
         self._first: asyncio.Future[Result] | None = None
-        """The temporary error of the first attempt, for the further ones."""
+        """A future that gets the temporary error of the first attempt, for the task of the further ones."""
         self._others: asyncio.Task[Result] | None = None
         self._won = False
         """True when a further attempt has cancelled the first one."""

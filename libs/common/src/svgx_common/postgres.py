@@ -272,7 +272,10 @@ class Database:
         return _unavailable(SILENT if self._monitor.silent else failure.reason)
 
     async def _drop_connections(self) -> None:
-        """Close all connections, because a server that does not answer may never answer on them."""
+        """Close the connections in use, and replace the others before their next use.
+
+        A server that does not answer may never answer on these connections.
+        """
         for connection in list(self._in_use):
             connection.terminate()
         await self._pool.expire_connections()
@@ -319,8 +322,8 @@ async def _keep_session(_: "asyncpg.Connection[Row]") -> None:
     """Return a connection to the pool without the statements with which asyncpg resets the session.
 
     asyncpg itself ends an open transaction. No statement changes the session beyond its transaction: there are no
-    cursors, no listeners, and settings and advisory locks belong to transactions. Resetting took a round trip for each
-    use of a connection.
+    cursors, no listeners, and settings and advisory locks belong to transactions. Resetting would take a round trip
+    for each use of a connection.
     """
 
 

@@ -12,7 +12,7 @@ from svgx_common.database.hosts import Hosts
 from svgx_common.settings import WRONG_SETTING, Settings, WrongSetting, load
 
 WAIT_SECONDS = 60.0
-"""Seconds to wait for PostgreSQL and for another replica that migrates."""
+"""Seconds for the whole command: the wait for PostgreSQL and for another replica that migrates, and the migrations."""
 
 
 def migrate_command(service: str, kind: type[Settings], package: str) -> Command:
@@ -24,7 +24,10 @@ def migrate_command(service: str, kind: type[Settings], package: str) -> Command
             description="Apply the missing migrations and end. The service does the same at its start.",
         )
         parser.add_argument(
-            "--wait", type=float, default=WAIT_SECONDS, help="seconds to wait for PostgreSQL"
+            "--wait",
+            type=float,
+            default=WAIT_SECONDS,
+            help="seconds after which the command gives up",
         )
         chosen = parser.parse_args(arguments)
         settings = load(kind)

@@ -162,8 +162,8 @@ class DatabaseMonitor:
     async def _find_failure(self) -> Failure | None:
         """Check PostgreSQL on the open connection, or on a new one. Return the failure, or None.
 
-        After a failure, and every `RECONNECT` seconds, a new connection replaces the open one if it opens quickly. So
-        it does when the server's defaults have changed, because only new connections get them.
+        A new connection replaces the open one if it opens quickly: after a failure, every `RECONNECT` seconds, and
+        after a change of the server's defaults, because only new connections get them.
         """
         is_old = time.monotonic() - self._connected_at > (
             RECONNECT if self._failure is None else 0.0

@@ -53,7 +53,7 @@ def doctor_command(
 
 
 def _common_checks(service: ServiceName, values: Mapping[str, Any]) -> dict[str, Check | None]:
-    """Return the checks of NATS, and of Redis where the service uses it."""
+    """Return the checks of NATS, and of Redis for the services that always use it."""
     checks: dict[str, Check | None] = {"nats": None}
     if "nats_url" in values and "nats_nkey_seed" in values:
         seed = values["nats_nkey_seed"].get_secret_value()

@@ -105,7 +105,7 @@ def rotate(arguments: Sequence[str]) -> None:
         else:
             print(rotate_env(text, chosen.step), end="")
     except (ValueError, KeyError) as error:
-        # The text of a `KeyError` is the missing key of the JSON, which is no secret.
+        # A `KeyError` means that the JSON is not a Kubernetes secret.
         sys.exit(
             f"svgx: {error}"
             if isinstance(error, ValueError)

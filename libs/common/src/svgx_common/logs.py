@@ -35,11 +35,11 @@ _CLIENT_EVENTS = frozenset(
         '%s - "WebSocket %s" [accepted]',
         '%s - "WebSocket %s" 403',
         '%s - "WebSocket %s" %d',
+        # These lines name neither the client nor the request.
         "connection open",
         "connection closed",
         "connection rejected (%d %s)",
         "HTTP response sent (%d %s)",
-        # These lines name neither the client nor the request.
         "Invalid HTTP request received.",
         "Unsupported upgrade request.",
         # These are logged as errors: text that is not UTF-8, and a client that left before the response.
@@ -131,12 +131,12 @@ def _escape(text: str) -> str:
 
 
 def _escape_lines(text: str) -> str:
-    """Return `text` with everything but its line breaks escaped."""
+    """Return `text` with each of its lines escaped. The line breaks stay."""
     return "\n".join(_escape(line) for line in text.split("\n"))
 
 
 def _escape_event(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Escape the texts of a line for a terminal, as a client may have put line breaks or terminal codes into them."""
+    """Escape the texts of a line for a terminal. A client may have put line breaks or terminal codes into them."""
     for name, value in event.items():
         if isinstance(value, str):
             event[name] = (

@@ -234,7 +234,7 @@ class CurrentSpan:
 
 
 def note_exception(span: trace.Span, error: BaseException) -> None:
-    """Note the end of a span by an exception. Refusals (status below 500) and cancellations are not failures."""
+    """Note the exception that ends a span. Refusals (status below 500) and cancellations are not failures."""
     if isinstance(error, SvgxError):
         note_code(span, error.code, failed=error.status >= 500)
     elif isinstance(error, asyncio.CancelledError):

@@ -18,7 +18,7 @@ Serve = Callable[[], Awaitable[None]]
 
 @dataclass(slots=True)
 class _Afterwards:
-    """The work after the return of the application. `on_end` is called at the end of the connection, in any case."""
+    """The work after the return of the application, and the callbacks for the end of the connection in any case."""
 
     serve: Serve | None = None
     on_end: list[Callable[[], None]] = field(default_factory=list)

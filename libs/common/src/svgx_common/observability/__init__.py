@@ -1,1 +1,1 @@
-"""Parts of logs and metrics that every service has."""
+"""Parts of the logs, metrics and traces of the services, and the garbage collection of quiet processes."""

@@ -14,7 +14,7 @@ INTERVAL = 10.0
 """Seconds after which one more line of the kind may be written."""
 
 MAX_KINDS = 1000
-"""The most kinds of lines that are remembered. Beyond this, the kind that was written longest ago is forgotten."""
+"""The most kinds of lines that are remembered. Beyond this, the kind that occurred longest ago is forgotten."""
 
 UNLIMITED = "svgx.requests"
 """The logger of lines about requests of accounts. No line is left out, because a user may ask about any request."""

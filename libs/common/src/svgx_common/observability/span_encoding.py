@@ -71,7 +71,10 @@ def _encode_group(spans: list[ReadableSpan]) -> bytes:
 
 
 def _encode_span(span: ReadableSpan) -> bytes:
-    """Return a `Span`. OpenTelemetry's encoder leaves out a value that cannot be encoded, such as a huge number."""
+    """Return a `Span`. OpenTelemetry's encoder makes it if it has rare parts, or a value that cannot be encoded.
+
+    That encoder leaves out such a value, for example a huge number.
+    """
     try:
         content = _encode_plain(span)
     except ValueError:

@@ -15,8 +15,8 @@ class Alarm:
     """An alarm with at most one timer. All times are seconds of the monotonic clock.
 
     A process that wakes from an idle wait needs 0.1 ms of processor time, even when it finds no work. So a task must
-    not sleep after its work until the next work may follow. It waits for the next request instead, and asks with the
-    request for the time at which the work may follow.
+    not sleep after its work until the next work may follow. Instead it waits for the next request, which calls
+    `ring_at` with the time at which the work may follow.
     """
 
     def __init__(self) -> None:

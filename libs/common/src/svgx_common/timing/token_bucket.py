@@ -16,8 +16,8 @@ class TokenBucket:
     def take(self, tokens: float) -> None:
         """Take tokens. The bucket owes the tokens that it does not have.
 
-        `seconds_until` must have been called with the present time before. Otherwise the next call refills the bucket
-        with tokens of the time before this one, although it was full.
+        Call `seconds_until` with the present time first. Otherwise its next call also adds tokens for the time before
+        this one, in which the bucket may have been full.
         """
         self._tokens -= tokens
 

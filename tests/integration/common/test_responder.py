@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from nats.micro.service import ServiceInfo, ServicePing, ServiceStats
@@ -20,6 +21,7 @@ from svgx_common.contract.errors import (
 )
 from svgx_common.contract.operation import Blob
 from svgx_common.contract.policy import Pool, RateClass, Role, Scope
+from svgx_common.messaging import responder as responder_module
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller, Client
 from svgx_common.messaging.headers import HEADER_DEADLINE, HEADER_PARAMS
@@ -88,6 +90,35 @@ async def test_requests_over_concurrency_and_backlog_are_refused(
     await responder.drain()
     labels = {"component": "state", "operation": operation.name, "code": Overloaded.code}
     assert REGISTRY.get_sample_value("svgx_engine_requests_total", labels) == 4
+
+
+async def test_duration_of_a_request_contains_the_wait_for_a_slot(
+    gateway_bus: Bus, state_bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-OBS-12: of two requests that last 5 s, one runs and the other waits for its slot."""
+    nanoseconds = 0
+    clock = SimpleNamespace(time=time.time, perf_counter_ns=lambda: nanoseconds)
+    monkeypatch.setattr(responder_module, "time", clock)
+    release = asyncio.Event()
+
+    async def answer(_: EchoRequest, __: Call) -> EchoReply:
+        await release.wait()
+        return EchoReply(text="")
+
+    responder = PartialResponder(state_bus, "0", concurrency=1, backlog=1)
+    operation = echo_operation("queued")
+    responder.answer(operation, answer)
+    await responder.start()
+    asked = [asyncio.create_task(gateway_bus.ask(operation, EchoRequest())) for _ in range(3)]
+    with pytest.raises(Overloaded):  # the slot and the place in the queue are taken
+        await next(asyncio.as_completed(asked))
+    nanoseconds = 5 * 10**9
+    release.set()
+    await asyncio.gather(*asked, return_exceptions=True)
+    await responder.drain()
+    labels = {"component": "state", "operation": operation.name}
+    assert REGISTRY.get_sample_value("svgx_engine_request_duration_seconds_count", labels) == 2
+    assert REGISTRY.get_sample_value("svgx_engine_request_duration_seconds_sum", labels) == 10
 
 
 async def test_full_pool_leaves_the_other_pools_free(gateway_bus: Bus, state_bus: Bus) -> None:

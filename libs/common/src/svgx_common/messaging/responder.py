@@ -247,10 +247,11 @@ class Responder:
     async def _respond_or_refuse(self, endpoint: _Endpoint, slots: _Slots, message: Msg) -> None:
         """Answer a request when a slot is free. Refuse the request when this task is cancelled."""
         started = False
+        arrived_at = time.perf_counter_ns()
         try:
             async with slots.free:
                 started = True
-                await self._respond(endpoint, message)
+                await self._respond(endpoint, message, arrived_at)
         except asyncio.CancelledError:
             if not started:
                 metrics.count_refused(self._bus.service, endpoint.operation.name, Unavailable.code)
@@ -261,9 +262,12 @@ class Responder:
                 message.reply, Unavailable("the service stopped before it answered")
             )
 
-    async def _respond(self, endpoint: _Endpoint, message: Msg) -> None:
-        """Answer a request with its handler's reply or error, within a span, and count it."""
-        started = time.perf_counter_ns()
+    async def _respond(self, endpoint: _Endpoint, message: Msg, arrived_at: int) -> None:
+        """Answer a request with its handler's reply or error, within a span, and count it.
+
+        The time in the metrics and in the log begins at `arrived_at`, so it contains the wait for a slot.
+        """
+        started_at = time.perf_counter_ns()
         operation = endpoint.operation
         headers = message.headers or {}
         with self._bus.spans.answer(operation, headers) as span:
@@ -276,7 +280,7 @@ class Responder:
             except SvgxError as error:
                 code = error.code
                 if error.status >= 500:
-                    elapsed = time.perf_counter_ns() - started
+                    elapsed = time.perf_counter_ns() - arrived_at
                     log.warning(
                         "a request failed",
                         operation=operation.name,
@@ -289,10 +293,11 @@ class Responder:
                 log.exception("a handler failed", operation=operation.name)
                 await self._bus.refuse(message.reply, Internal())
             finally:
-                elapsed = time.perf_counter_ns() - started
-                endpoint.counts.count(elapsed, None if code == "ok" else code)
+                ended_at = time.perf_counter_ns()
+                endpoint.counts.count(ended_at - started_at, None if code == "ok" else code)
                 if code != "ok":
                     note_code(span, code, failed=code in metrics.SERVER_ERRORS)
+                elapsed = ended_at - arrived_at
                 metrics.observe(self._bus.service, operation.name, code, elapsed / 1e9)
 
     async def _handle(

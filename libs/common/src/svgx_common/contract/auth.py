@@ -200,7 +200,7 @@ class JwksRequest(RequestModel):
 
 
 class Jwks(ReplyModel):
-    """A JWK Set (RFC 7517) of public keys; empty while access tokens are signed with a secret."""
+    """A JWK Set (RFC 7517) of public keys, also of keys that do not sign yet; empty if there is only a secret."""
 
     keys: list[dict[str, Any]]
 

@@ -118,7 +118,7 @@ class ExportRequest(CanvasRequest):
     """`width` and `height` (pixels) and `scale` apply to PNG only. If only one side is given, the proportions stay.
 
     `at` selects the content of a past time, `version` that of the version with this id. A request has at most one of
-    both fields.
+    these two.
     """
 
     format: Annotated[ExportFormat, Field(examples=["svg"])] = ExportFormat.SVG

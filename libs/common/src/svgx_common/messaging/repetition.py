@@ -29,7 +29,7 @@ PARTS = 10
 """A read with a long time limit is sent again after each tenth of the limit."""
 
 MAX_BUDGET = 100.0
-"""The most repetitions that a process may send without receiving an answer. Each answered read permits one more.
+"""The most repetitions that a process may send without receiving a reply. Each read with a reply permits one more.
 
 While no replica answers, because the database hangs or the replicas are overloaded, repetitions would only add work.
 """

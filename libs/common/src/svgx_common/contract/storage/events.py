@@ -152,7 +152,7 @@ class RestoreCompleted(EventData):
 
 
 class RestoreFailed(EventData):
-    """The restore of a backup failed.
+    """The restore of a backup failed, or was refused because of the backup's verification.
 
     `reason` is the beginning of the error in the restore's record. The record may also name refused accounts.
     """

@@ -21,6 +21,18 @@ async def test_missing_handler_stops_the_start(state_bus: Bus) -> None:
     assert [each for each in operations_of("state") if each.subject not in str(refused.value)] == []
 
 
+async def test_operation_that_is_left_to_other_replicas_needs_no_handler(state_bus: Bus) -> None:
+    """Proves R-CONTRACT-2: a replica may leave operations to the other replicas of its service."""
+    responder = Responder(state_bus, "0")
+    first, *others = operations_of("state")
+    responder.leave_to_others(*others)
+    with pytest.raises(ValueError, match=f"operations without a handler: {first.subject}$"):
+        await responder.start()
+    responder.leave_to_others(first)
+    await responder.start()
+    await responder.drain()
+
+
 async def test_second_handler_and_handler_of_another_service_are_refused(state_bus: Bus) -> None:
     """Proves R-CONTRACT-2: each operation has one handler, in its own service."""
 

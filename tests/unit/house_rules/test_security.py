@@ -83,6 +83,20 @@ def test_named_rules_exist() -> None:
     assert set(re.findall(r"R-[A-Z]+(?:-\d+)?", TEXT)) <= rules | sections
 
 
+@pytest.mark.parametrize("service", ["auth", "collab", "state"])
+def test_table_of_compromised_services_names_every_permitted_operation(service: str) -> None:
+    """The row of a service names each operation of another service that its NATS user may call. Proves R-BUS-11."""
+    row = re.search(rf"^\| {service} \|(.*?)\|", TEXT, re.MULTILINE)
+    assert row is not None
+    permitted = {
+        operation.subject
+        for operation in OPERATIONS
+        if service in operation.callers and operation.service != service
+    }
+    assert permitted
+    assert permitted - set(re.findall(r"`(svgx\.[^`]+)`", row[1])) == set()
+
+
 def test_public_operations_are_the_listed_ways_to_authenticate() -> None:
     """The section “Ways to authenticate” lists exactly the operations that need no token. Proves R-ACCESS-13."""
     section = TEXT.partition("## Ways to authenticate")[2].partition("\n## ")[0]

@@ -147,7 +147,7 @@ def _keep_journal(
         "partitions",
         functools.partial(add_partitions_later, database, settings.journal_days_ahead),
     )
-    background.repeat("retention", retention.drop_later)
+    background.repeat("retention", retention.drop_and_wait)
     background.repeat("disk use", disk.measure_and_wait)
 
 

@@ -1,4 +1,4 @@
-"""The handlers of the service's operations. Where a canvas role is needed, the gateway has checked it."""
+"""The handlers of canvases, members, exports and the journal. The gateway has checked roles on canvases."""
 
 from opentelemetry import trace
 
@@ -23,7 +23,7 @@ from svgx_yjs.lib0 import Malformed
 
 
 class Handlers:
-    """The handlers of all operations on canvases, one method for each operation."""
+    """The handlers of the operations on live canvases, one method for each operation."""
 
     def __init__(
         self, bus: Bus, canvases: Canvases, members: Members, journal: Journal, exports: Exports
@@ -35,7 +35,7 @@ class Handlers:
         self._exports = exports
 
     def register(self, responder: Responder) -> None:
-        """Answer all operations on canvases."""
+        """Answer the operations of this class."""
         responder.answer(state.CREATE_CANVAS, self.create_canvas)
         responder.answer(state.LIST_CANVASES, self.list_canvases)
         responder.answer(state.GET_CANVAS, self.get_canvas)

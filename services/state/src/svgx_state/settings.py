@@ -129,8 +129,8 @@ class StateSettings(PostgresSettings, ServiceSettings):
     redis_pool_size: int = Field(10, ge=1, le=1000)
     """Connections of a replica's pool to Redis."""
     state_types: StateTypes = Field(default_factory=lambda: dict(DEFAULT_TYPES))
-    """The types of stored values by name, each with `backend`, `ttl_seconds`, `max_bytes` and `shared`. A setting
-    replaces all types."""
+    """The types of stored values by name, each with `backend`, `ttl_seconds`, `max_bytes` and `shared`. A value of
+    this setting replaces all default types."""
     values_per_account: int = Field(1000, ge=1, le=100_000)
     """Keys that one account may have in each backend. The shared values count as one account."""
     value_bytes_per_account: int = Field(8 * 1024 * 1024, ge=1)

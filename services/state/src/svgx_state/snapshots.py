@@ -24,7 +24,7 @@ from svgx_workers.pool import Workers
 
 SNAPSHOTS = Counter(
     "svgx_engine_snapshots",
-    "Compactions of a canvas: `written`, `skipped` because there is nothing to do here, or `failed`.",
+    "Compactions of a canvas: `written`, `skipped` because another replica does it or no entry is new, or `failed`.",
     ["outcome"],
 )
 for _outcome in ("written", "skipped", "failed"):
@@ -58,15 +58,14 @@ snapshot, so the memory for a compaction does not depend on the length of the ta
 KEEP_AFTER_BYTES = 4 * 1024 * 1024
 """Bytes of the journal, with 256 for each entry, after which one more snapshot is kept for reads of the past.
 
-The journal of a large canvas has this size. A journal of 12,000 small edits counts as this size too, and is merged in a
-fraction of a second.
+Few large edits reach this size. About 12,000 small edits reach it too, and are merged in a fraction of a second.
 """
 
 END = 2**62
 """A revision that is higher than any other."""
 
 
-class Slice(Enum):
+class SliceResult(Enum):
     """The result of one transaction of a compaction."""
 
     BUSY = auto()
@@ -144,23 +143,23 @@ class Compactor:
         do not wait for a compaction. They get later revisions than the snapshot, because revisions become visible in
         their order.
         """
-        return await self._compact_slices(canvas_id, END) in (Slice.MORE, Slice.LAST)
+        return await self._compact_slices(canvas_id, END) in (SliceResult.MORE, SliceResult.LAST)
 
     async def keep(self, canvas_id: str, revision: int) -> bool:
         """Keep a snapshot through exactly this revision, which has a journal entry. Write it if it does not exist.
 
         Return False when another replica compacts the canvas, or when the entry was moved to the quarantine.
         """
-        if await self._compact_slices(canvas_id, revision) is Slice.BUSY:
+        if await self._compact_slices(canvas_id, revision) is SliceResult.BUSY:
             return False
         return await self._database.row("keep_snapshot", canvas_id, revision) is not None
 
-    async def _compact_slices(self, canvas_id: str, through: int) -> Slice:
+    async def _compact_slices(self, canvas_id: str, through: int) -> SliceResult:
         """Merge the journal slice by slice, with a snapshot after each slice. Return the result of all slices together.
 
         Rows that cannot be read are moved to the quarantine. Raises `SvgRefused` when the other rows cannot be merged.
         """
-        result = Slice.NOTHING
+        result = SliceResult.NOTHING
         while True:
             try:
                 step = await self._compact_slice(canvas_id, through)
@@ -174,20 +173,20 @@ class Compactor:
                 if not await self._quarantine.move(canvas_id, rows, UNREADABLE):
                     raise unreadable.refusal from None
             else:
-                if step is not Slice.MORE:
-                    return result if step is Slice.NOTHING else step
+                if step is not SliceResult.MORE:
+                    return result if step is SliceResult.NOTHING else step
                 result = step
 
-    async def _compact_slice(self, canvas_id: str, through: int) -> Slice:
+    async def _compact_slice(self, canvas_id: str, through: int) -> SliceResult:
         """Merge the newest snapshot of revision `through` or before with the slice after it. Store the new snapshot."""
         async with self._database.transaction(idle_seconds=LONGEST_MERGE) as session:
             claim = await session.row("claim_compaction", canvas_id)
             if claim is None or not claim["claimed"]:
-                return Slice.BUSY
+                return SliceResult.BUSY
             async with session.discarded():
                 snapshot, entries = await _read_slice(session, canvas_id, through)
             if snapshot is None or not entries:
-                return Slice.NOTHING
+                return SliceResult.NOTHING
             merged = await self._merge([snapshot, *entries] if snapshot["is_snapshot"] else entries)
             last = entries[-1]
             bytes_through = snapshot["journal_bytes"] + sum(len(row["update"]) for row in entries)
@@ -209,7 +208,7 @@ class Compactor:
             await session.run("drop_old_outlines", canvas_id)
             await session.run("note_snapshot", canvas_id, last["revision"], bytes_through)
         done = last["revision"] == min(through, snapshot["newest"])
-        return Slice.LAST if done else Slice.MORE
+        return SliceResult.LAST if done else SliceResult.MORE
 
     async def _merge(self, rows: Sequence[Row]) -> Snapshot:
         """Return the updates of the rows as one snapshot. The first row may be a snapshot. Raises `Unreadable`."""

@@ -7,18 +7,18 @@ def test_outage_lasts_from_the_first_failure_of_attempts_without_progress() -> N
     """Proves R-BACKUP-12: the time before the outage, in which the task made progress, does not count."""
     outage = Outage()
     outage.begin_attempt(0.0)
-    assert outage.seconds(7200.0) == 0.0
+    assert outage.fail_attempt(7200.0) == 0.0
     for now in (7202.0, 7500.0, 7202.0 + PATIENCE):
         outage.begin_attempt(now)
-        assert outage.seconds(now + 1.0) == now + 1.0 - 7200.0
+        assert outage.fail_attempt(now + 1.0) == now + 1.0 - 7200.0
 
 
 def test_attempt_that_made_progress_ends_the_outage() -> None:
     """Proves R-BACKUP-12: a later outage counts from its own first failure."""
     outage = Outage()
     outage.begin_attempt(0.0)
-    assert outage.seconds(1.0) == 0.0
+    assert outage.fail_attempt(1.0) == 0.0
     outage.begin_attempt(3.0)
-    assert outage.seconds(3.0 + RECOVERED) == 0.0
+    assert outage.fail_attempt(3.0 + RECOVERED) == 0.0
     outage.begin_attempt(5.0 + RECOVERED)
-    assert outage.seconds(6.0 + RECOVERED) == 3.0
+    assert outage.fail_attempt(6.0 + RECOVERED) == 3.0

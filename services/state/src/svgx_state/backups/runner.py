@@ -65,7 +65,7 @@ class Outage:
         """Note that an attempt begins."""
         self._begun = now
 
-    def seconds(self, failed_at: float) -> float:
+    def fail_attempt(self, failed_at: float) -> float:
         """Note that the attempt has failed. Return the seconds since the first failure of the outage.
 
         The failure of an attempt that lasted for `RECOVERED` seconds begins a new outage.
@@ -148,7 +148,7 @@ class BackupRunner:
             pass
 
     async def show_last_success(self) -> None:
-        """Show the time of the newest complete backup in the metrics."""
+        """Show the start of the newest complete backup of all canvases in the metrics."""
         row = await self._database.row("last_success")
         assert row is not None
         metrics.BACKUP_LAST_SUCCESS.set(row["at"])
@@ -181,7 +181,7 @@ class BackupRunner:
             try:
                 await self._work[task.kind](task)
             except (Unavailable, DeadlineExceeded) as error:
-                if outage.seconds(time.monotonic()) > PATIENCE:
+                if outage.fail_attempt(time.monotonic()) > PATIENCE:
                     await self._fail(task, error.detail)
                     return
                 # After a start, this replica may take up work before auth answers.

@@ -1,1 +1,1 @@
-"""Deleted canvases: restore, and the removal of all their rows."""
+"""The restore and the removal of deleted canvases, and the erasure of users."""

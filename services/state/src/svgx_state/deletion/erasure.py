@@ -63,7 +63,7 @@ STEP_ENTRIES = 2000
 """Journal entries that one step reads at most."""
 
 GRACE = 3600.0
-"""Seconds from the first pass to the last one. An edit from the user's last session may wait so long for its commit."""
+"""Seconds from the first pass to the last one. An edit from the user's last session may be committed so late."""
 
 SETTLED = 120.0
 """Seconds for which PostgreSQL has to answer before a last pass.

@@ -82,7 +82,7 @@ class Purge:
     async def run(self, canvas_id: str, until: float) -> PurgeStep:
         """Remove a canvas. No step begins after the time `until` on the loop's clock; background steps remove the rest.
 
-        So the call takes longer than until this time by one step at most.
+        So the call ends at most one step after this time.
         """
         clock, rows = asyncio.get_running_loop().time, 0
         while True:

@@ -4,7 +4,7 @@ from prometheus_client import Counter, Histogram
 
 VERSIONS_MADE = Counter(
     "svgx_engine_versions_made",
-    "Versions made, by reason: `automatic`, `named` by a user, or `before_restore` and `before_import` of content.",
+    "Versions made, by reason: `automatic`, `named` by a user, `before_restore`, or `before_import`.",
     ["reason"],
 )
 for _reason in ("automatic", "named", "before_restore", "before_import"):

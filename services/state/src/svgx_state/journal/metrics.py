@@ -61,10 +61,10 @@ SNAPSHOT_DISK_BYTES = Gauge(
 )
 DAY_BYTES = Gauge(
     "svgx_engine_journal_day_bytes",
-    "Disk space that the journal takes for each day, over the last full days. All replicas report the same database.",
+    "Mean disk space that the journal takes for one of the last full days. All replicas report the same database.",
 )
 DISK_FULL = Gauge(
     "svgx_engine_database_full_seconds",
-    "Forecast of the time until the database has the size `DATABASE_DISK_GB`; ten years if that is longer or not set.",
+    "Forecast of the time until the database has the size `DATABASE_DISK_GB`, up to ten years; ten years without it.",
 )
 DISK_FULL.set(3650 * 86400)

@@ -64,7 +64,7 @@ class Retention:
         self._retry = FIRST_RETRY
         metrics.RETENTION.set(days * 86400)
 
-    async def drop_later(self) -> None:
+    async def drop_and_wait(self) -> None:
         """Drop all days that are due, and wait until the next run. This is a step to repeat in the background."""
         succeeded = await self.drop_counted(datetime.now(UTC))
         await asyncio.sleep(self.pause_after(succeeded=succeeded))

@@ -65,7 +65,7 @@ class StoredQuotas:
         defaults = self._defaults
         roles = {
             role: stored.roles.get(role, AccountBounds()).over(
-                # A bound for all accounts that an admin set also applies to roles with another default.
+                # A bound that an admin set for all accounts also applies to roles with another default.
                 _unset(defaults.roles.get(role, AccountBounds()), stored.account)
             )
             for role in {*stored.roles, *defaults.roles}

@@ -25,7 +25,7 @@ class Sharing:
     """The handlers of all operations on share links.
 
     The gateway checks that the user is an owner of the canvas before the user creates, lists or ends links.
-    Only the gateway itself checks a link.
+    Only the gateway may call `CHECK_LINK`.
     """
 
     def __init__(self, bus: Bus, links: Links) -> None:

@@ -29,7 +29,7 @@ DELETE FROM share_link WHERE id = $2 AND canvas_id = $1
 RETURNING id, role, created_by
 
 -- name: end_links_of
--- Remove the links of a canvas that a user created.
+-- Remove those links to a canvas that a user created.
 DELETE FROM share_link WHERE canvas_id = $1 AND created_by = $2
 RETURNING id
 
@@ -44,7 +44,7 @@ FROM share_link l LEFT JOIN canvas_member m ON m.canvas_id = l.canvas_id AND m.u
 WHERE l.id = $1 AND (l.expires_at IS NULL OR l.expires_at > clock_timestamp())
 
 -- name: canvases_shared_by
--- Read the canvases with links that these users created.
+-- Read the ids of the canvases for which these users created links.
 SELECT DISTINCT canvas_id FROM share_link WHERE created_by = ANY ($1::text[])
 
 -- name: forget_links

@@ -71,7 +71,7 @@ WHERE canvas_id = $1 AND NOT kept AND through_revision <> $2 AND through_revisio
 
 -- name: drop_old_outlines
 -- Delete the outlines of all snapshots but the newest two, because the others are read only for the past. So the kept
--- snapshots take the space that add_snapshot allows.
+-- snapshots take no more space than add_snapshot allows.
 UPDATE snapshot SET outline = NULL
 WHERE canvas_id = $1 AND outline IS NOT NULL AND through_revision < (
     SELECT min(newest.through_revision) FROM (

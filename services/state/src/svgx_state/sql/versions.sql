@@ -122,9 +122,9 @@ WHERE c.deleted_at IS NULL AND c.updated_at > clock_timestamp() - make_interval(
 LIMIT $2
 
 -- name: thin_versions
--- Delete the versions of a canvas that are too many, among its versions without a name. Of the automatic versions that
--- are older than $2 seconds, the last of each hour stays. Of all versions that are older than $3 seconds, the last of
--- each day (UTC) stays. No version stays that is older than the $4 newest versions. Versions that were made before a
+-- Delete surplus versions of a canvas; versions with a name are neither counted nor deleted. Of the automatic versions
+-- that are older than $2 seconds, the last of each hour stays. Of all versions that are older than $3 seconds, the last
+-- of each day (UTC) stays. No version stays that is older than the $4 newest versions. Versions that were made before a
 -- restore or an import are not automatic, so the rule of the hour does not apply to them.
 WITH ranked AS (
     SELECT id,

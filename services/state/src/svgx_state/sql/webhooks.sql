@@ -125,7 +125,7 @@ ORDER BY created_at DESC, id DESC
 LIMIT $1
 
 -- name: update_webhook
--- Change the fields that are not null.
+-- Change a webhook. A null argument leaves its column as it is.
 UPDATE webhook
 SET url = coalesce($2, url), types = coalesce($3::text[], types), note = coalesce($4, note),
     active = coalesce($5, active), updated_at = clock_timestamp()

@@ -35,7 +35,7 @@ _REASONS = {
     "kind: Builder": _WRONG_SETTINGS,
     "HttpError {": "the target does not answer",
 }
-"""Reasons by a part of the library's text, the first one that matches. Other errors come before any connection."""
+"""Reasons by a part of the library's text, the first that matches. Other errors occur before any connection."""
 
 
 _PANIC = "RustPanic"

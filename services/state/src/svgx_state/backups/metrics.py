@@ -12,7 +12,7 @@ BACKUP_LAST_SUCCESS = Gauge(
 )
 BACKUP_SECONDS = Histogram(
     "svgx_engine_backup_seconds",
-    "Seconds to write one backup, since its replica took it up.",
+    "Seconds of the last attempt to write one backup. Each replica and each outage begins a new attempt.",
     buckets=(1, 5, 15, 60, 300, 900, 3600, 14400, 43200),
 )
 BACKUP_BYTES = Counter("svgx_engine_backup_bytes", "Bytes of the objects that backups stored.")
@@ -37,7 +37,7 @@ for _outcome in ("complete", "partial", "refused", "failed"):
     RESTORES.labels(_outcome)
 RESTORE_SECONDS = Histogram(
     "svgx_engine_restore_seconds",
-    "Seconds to verify and restore one backup, since its replica took it up.",
+    "Seconds of the last attempt to verify and restore one backup. Each replica and each outage begins a new attempt.",
     buckets=(1, 5, 15, 60, 300, 900, 3600, 14400, 43200),
 )
 RESTORE_PROGRESS = Gauge(

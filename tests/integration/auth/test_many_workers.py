@@ -21,7 +21,7 @@ from tests.integration.auth.test_accounts import PASSWORD, create
 from tests.integration.auth.test_flood import ADDRESSES, TRIES, HeldPasswords, flood
 
 
-@pytest.mark.parametrize(("connections", "slots"), [(60, 45), (10, 8)])
+@pytest.mark.parametrize(("connections", "slots"), [(60, 45), (10, 7)])
 async def test_flood_is_refused_at_once_with_many_workers(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch, connections: int, slots: int
 ) -> None:

@@ -41,7 +41,7 @@ def test_secret_of_32_bytes_is_accepted_in_production(monkeypatch: pytest.Monkey
 def test_idle_time_below_the_access_token_lifetime_stops_the_start(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Proves R-AUTH-12: an unused session must outlast its access token, because clients refresh when it expires."""
+    """Proves R-AUTH-12: an unused session must last as long as its access token, because clients refresh at its end."""
     monkeypatch.setenv("JWT_EXPIRES_IN", "7200")
     monkeypatch.setenv("REFRESH_IDLE_EXPIRES_IN", "7199")
     with pytest.raises(SystemExit):
@@ -60,12 +60,12 @@ def test_argon2_parameters_below_the_minimum_are_refused(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize(
     ("workers", "connections", "slots"),
-    [("1", "10", 2), ("4", "10", 8), ("64", "10", 8), ("64", "200", 128), ("2", "1", 1)],
+    [("1", "10", 2), ("4", "10", 7), ("64", "7", 5), ("64", "200", 128), ("2", "1", 1)],
 )
-def test_passwords_never_take_all_database_connections(
+def test_passwords_use_at_most_three_quarters_of_the_database_connections(
     monkeypatch: pytest.MonkeyPatch, workers: str, connections: str, slots: int
 ) -> None:
-    """Proves R-AUTH-40: at most two requests run for each worker, with at most three quarters of the connections."""
+    """Proves R-AUTH-40: at most two requests run for each worker. One may always run, also with one connection."""
     monkeypatch.setenv("PASSWORD_WORKERS", workers)
     monkeypatch.setenv("DATABASE_POOL_SIZE", connections)
     assert load(AuthSettings).password_slots == slots

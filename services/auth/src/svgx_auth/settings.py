@@ -72,8 +72,7 @@ class AuthSettings(PostgresSettings, TokenSettings):
         quarters of the connections to the database serve these requests. Therefore, even when the database is slow,
         some connections remain for refreshes and the administration.
         """
-        connections = self.database_connections
-        return max(1, min(2 * self.password_workers, connections - max(1, connections // 4)))
+        return max(1, min(2 * self.password_workers, 3 * self.database_connections // 4))
 
     @model_validator(mode="after")
     def _check_providers(self) -> Self:

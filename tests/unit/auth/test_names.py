@@ -192,5 +192,5 @@ def test_password_keeps_its_characters(one: str, other: str) -> None:
     "text", ["\x00\n\x7f a 😀", "e\u0301\x01\u00a0", "\U000e0061", "\u0378"], ids=ascii
 )
 def test_password_that_opaque_string_forbids_is_prepared_too(text: str) -> None:
-    """Proves R-AUTH-42: any characters are allowed in a password, so such a text gets the same form as others."""
+    """Proves R-AUTH-42: all characters are allowed in a password; its spaces and letters are unified all the same."""
     assert names.password(text) == unicodedata.normalize("NFC", text.replace("\u00a0", " "))

@@ -67,7 +67,7 @@ def test_wrong_provider_setting_stops_the_start(changed: dict[str, Any]) -> None
         ((GOOD, {**GOOD, "name": "other"}), "https://draw.example.org"),
     ],
 )
-def test_conflicting_providers_stop_the_start(
+def test_missing_redirect_uri_or_repeated_provider_stops_the_start(
     providers: tuple[dict[str, Any], ...], public_url: str
 ) -> None:
     """Proves R-CONFIG-2: a missing redirect URI, and two providers with the same name or issuer, stop the start."""
@@ -89,7 +89,7 @@ def test_conflicting_providers_stop_the_start(
     ids=str,
 )
 def test_role_claim_gives_the_highest_matching_role(claims: dict[str, Any], role: Role) -> None:
-    """Proves R-AUTH-33: a claim, nested or not, has one role or a list; the highest match or the default applies."""
+    """Proves R-AUTH-33: a nested claim has one role or a list; the highest match or the default applies."""
     roles = {"owners": Role.ADMIN, "drawers": Role.EDITOR, "readers": Role.VIEWER}
     provider = OidcProvider(**GOOD, role_claim="access.roles", roles=roles)
     assert provider.role_of(claims) is role

@@ -165,4 +165,4 @@ def test_errors_of_an_installer_are_printed_and_logged(
     command = ["sh", "-c", "echo collecting; echo no such package >&2; exit 3"]
     assert installation.script.run_installer(command) == 3
     assert "no such package" in capfd.readouterr().err
-    assert "collecting" in installation.script.LOG.read_text()
+    assert installation.script.LOG.read_text() == "collecting\nno such package\n"

@@ -80,7 +80,7 @@ def problems(svg: bytes, nesting: int = 0) -> list[str]:
 
 def _attribute(name: str, value: str) -> Iterator[str]:
     local = etree.QName(name).localname.lower()
-    # Browsers strip leading control characters and spaces of a URL, and remove all tabs and line ends (WHATWG URL 4.4).
+    # Browsers strip control characters and spaces around a URL, and remove all tabs and line ends (WHATWG URL 4.4).
     url = re.sub(r"[\t\n\r]", "", value.strip("".join(map(chr, range(33)))))
     if local.startswith("on"):
         yield "event handler"

@@ -172,7 +172,7 @@ def test_unplaceable_update_of_a_journal_stays_pending() -> None:
 
 
 def test_pending_piece_that_other_structs_overtake_is_dropped() -> None:
-    """Proves R-SYNC-14: a pending struct in place of a struct of the document is never integrated.
+    """Proves R-BOUND-11: a pending struct in place of a struct of the document is never integrated.
 
     The pending structs after it are kept. A document that loads the parts of the edits is the same.
     """

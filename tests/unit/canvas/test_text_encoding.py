@@ -198,7 +198,7 @@ def test_unknown_or_contradicting_encoding_is_refused(
 
 def test_compressed_file_is_refused_with_the_reason() -> None:
     """A compressed file (svgz) is refused, and the error says how to send it. Proves R-SVG-1."""
-    with pytest.raises(SvgRefused, match="compressed"):
+    with pytest.raises(SvgRefused, match="send it uncompressed"):
         import_svg(b"\x1f\x8b\x08\x00rest", None)
 
 

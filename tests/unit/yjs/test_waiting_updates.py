@@ -71,7 +71,7 @@ def test_waiting_structs_are_added_after_those_of_the_content() -> None:
 
 
 def test_structs_from_a_clock_begin_at_it_or_after_it() -> None:
-    """Proves R-SYNC-14: a struct that begins below the clock is left out."""
+    """Proves R-BOUND-11: a struct that begins below the clock is left out."""
     whole = update((5, 2, [struct(2, 2), struct(4), struct(5, 3)]))
     assert structs_from(whole, 2) == whole
     assert structs_from(whole, 3) == update((5, 4, [struct(4), struct(5, 3)]))

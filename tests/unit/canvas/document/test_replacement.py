@@ -8,6 +8,7 @@ import pytest
 from pycrdt import Array, Doc, Map, Text, TransactionEvent, XmlElement, XmlFragment
 
 from svgx_canvas import SvgRefused, export_json, import_svg, replacement
+from svgx_yjs.short_edits import MAX_DEPTH
 from svgx_yjs.structure import EMPTY_UPDATE
 from tests.unit.canvas.client_documents import document
 from tests.unit.canvas.histories import Document
@@ -181,7 +182,7 @@ def test_replacement_changes_only_the_attributes_that_differ() -> None:
 
 
 def test_replacement_of_a_text_writes_only_the_changed_characters() -> None:
-    """Characters that two clients type at other places are kept. Proves R-HIST-2."""
+    """Characters that a client types elsewhere at the same time are kept. Proves R-HIST-2."""
     doc = load(document({"t": {"tag": "#text"}}))
     text = Text("one \u00e4\U0001f600 two")
     doc.get("elements", type=Map)["t"]["text"] = text  # type: ignore[index]
@@ -222,7 +223,7 @@ def test_replacement_accepts_values_nested_as_deep_as_edits_may_be() -> None:
     elements = doc.get("elements", type=Map)
     inner: Map[object] = elements
     with doc.transaction():
-        for _ in range(400):
+        for _ in range(MAX_DEPTH - 1):
             deeper: Map[object] = Map()
             inner["m"] = deeper
             inner = deeper

@@ -27,7 +27,7 @@ ENTRY = Entry("canvas", "writer", 1, ("author",), b"update")
 
 
 class FakeBus:
-    """A state service that answers with these outcomes, one after the other."""
+    """A bus on which the state service answers with these outcomes, one after the other."""
 
     def __init__(self, outcomes: list[Exception | bytes]) -> None:
         self._outcomes: Iterator[Exception | bytes] = iter(outcomes)

@@ -142,7 +142,7 @@ class Canvas:
 
 
 def fail(_: HeldCanvas, fault: Fault) -> None:
-    """Fail, because no room should."""
+    """Fail the test, because no room should have a fault."""
     raise fault
 
 
@@ -173,7 +173,7 @@ async def test_broadcast_is_sent_on_links_unless_it_is_large_or_a_gateway_is_unk
 
 
 async def test_large_broadcast_follows_the_earlier_ones(bus: FakeBus) -> None:
-    """A gateway receives the broadcasts of a canvas in their order, so it finds no gap. Proves R-SYNC-6."""
+    """A gateway receives the broadcasts of a canvas in their order, so it finds no gap. Proves R-BUS-18."""
     broadcaster = Broadcaster(cast(Bus, bus), fail)
     canvas = Canvas(broadcaster)
     canvas.held.add_gateway("one", now=0.0)
@@ -198,7 +198,7 @@ async def test_new_holder_announces_itself_to_all_gateways(bus: FakeBus) -> None
 async def test_presence_waits_for_every_second_frame_and_edits_do_not(
     bus: FakeBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Cursors are broadcast at half the rate of edits, and the newest is never lost. Proves R-AWARE-1 and R-SYNC-7."""
+    """Cursors are broadcast at half the rate of edits, and the newest is never lost. Proves R-AWARE-12 and R-SYNC-7."""
     monkeypatch.setattr(module, "FRAME", 0.05)
     broadcaster = Broadcaster(cast(Bus, bus), fail)
     canvas = Canvas(broadcaster)

@@ -1,4 +1,4 @@
-"""Leases while Redis fails."""
+"""The renewal of leases, also while Redis fails."""
 
 from typing import Any, cast
 
@@ -49,7 +49,7 @@ async def test_renewal_that_fails_half_way_reports_the_lost_leases_found_so_far(
 
 
 async def test_one_command_renews_many_leases() -> None:
-    """Only the leases of other replicas are reported, in their order. Proves R-FAIL-22."""
+    """Only the leases of other replicas are reported, in their order. Proves R-FAIL-13."""
     canvases = [str(number) for number in range(2 * module.RENEWED_TOGETHER + 50)]
     lost = [canvases[0], canvases[module.RENEWED_TOGETHER], canvases[-1]]
     script = Script(dict.fromkeys(lost, "other"), fails_after=3)

@@ -35,7 +35,7 @@ def elements_of(room: Room) -> int:
 
 @pytest.mark.parametrize("size", [500, 10_000, 2 * TURN_BYTES])
 async def test_other_work_runs_between_the_turns_of_a_batch(size: int) -> None:
-    """The number of turns follows from the bytes, and the edits keep their order. Proves R-BOUND-5."""
+    """The number of turns follows from the bytes, and all edits are applied and saved. Proves R-BOUND-5."""
     room = Room("canvas", "epoch", Content(0, ()))
     updates = drawn([size] * 40)
     others = 0
@@ -61,7 +61,7 @@ async def test_other_work_runs_between_the_turns_of_a_batch(size: int) -> None:
 
 
 async def test_rejections_name_the_edits_of_the_whole_batch() -> None:
-    """Proves R-BOUND-5 and R-DOC-1: a malformed edit in a later turn is rejected with its index in the batch."""
+    """Proves R-BOUND-5 and R-SYNC-8: a malformed edit in a later turn is rejected with its index in the batch."""
     room = Room("canvas", "epoch", Content(0, ()))
     updates = drawn([10_000] * 9)
     updates[1:1] = [b"no update"]

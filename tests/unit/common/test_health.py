@@ -29,7 +29,7 @@ async def test_report_has_only_the_checks_that_existed_when_it_began() -> None:
 
 
 def test_every_dependency_has_its_metric_before_the_first_report() -> None:
-    """Also a dependency without which the service works with restrictions has a value. Proves R-OBS-11."""
+    """A dependency that the service does not require has a value too. Proves R-OBS-11."""
     health = Health("service without a report", "replica", "1.0")
 
     async def check() -> None:

@@ -71,7 +71,7 @@ def test_invalid_setting_ends_the_process_with_one_line_without_its_value(
 def test_url_forms_of_the_nats_and_postgresql_clients_are_accepted(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    """Proves R-STATE-19: several hosts, IPv6, escapes, query parameters and Unix sockets are accepted."""
+    """Proves R-CONFIG-2: several hosts, IPv6, escapes, query parameters and Unix sockets are accepted."""
     for key, content in {**VALID, name: value}.items():
         monkeypatch.setenv(key, content)
     assert getattr(load(Settings), name.lower()) == value
@@ -121,7 +121,7 @@ def test_environment_may_have_any_name_but_a_misspelt_production(
 
 
 def test_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves R-STATE-19: compose files and Helm charts leave unused variables empty."""
+    """Proves R-CONFIG-1: compose files and Helm charts leave unused variables empty."""
     for key, content in {**VALID, "API_PORT": "", "DRAIN_SECONDS": ""}.items():
         monkeypatch.setenv(key, content)
     settings = load(Settings)

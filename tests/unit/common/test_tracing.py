@@ -152,7 +152,7 @@ def test_span_within_the_trace_of_an_ended_span_is_its_child() -> None:
 
 
 def test_used_id_of_an_unrecorded_trace_is_not_given_to_later_tasks() -> None:
-    """Proves R-OBS-4: later failures have other trace ids, and tasks without log lines make no ids."""
+    """Proves R-OBS-4: later failures have other trace ids. Tasks share a trace id until one of them has used it."""
     traces = UnrecordedTraces()
     shared = [traces.context() for _ in range(3)]
     first = shared[0].run(current_trace_id)

@@ -78,7 +78,7 @@ def test_any_json_value_is_accepted_and_kept(text: str) -> None:
         ('{"\\udfff": 1}', "surrogate"),
     ],
 )
-def test_value_that_is_no_json_is_refused(text: str, reason: str) -> None:
+def test_value_that_is_no_json_or_nested_too_deep_is_refused(text: str, reason: str) -> None:
     """Proves R-KV-1: a number that JSON does not have, half of a surrogate pair and deep nesting are refused."""
     with pytest.raises(ValidationError, match=reason):
         PersistRequest.model_validate_json(f'{{"key": "k", "value": {text}}}', strict=True)

@@ -186,10 +186,10 @@ async def test_unsupported_upgrade_is_ignored_without_a_log_line(
     assert caplog.records == []
 
 
-async def test_refusal_waits_for_the_response_to_an_earlier_request(
+async def test_invalid_head_behind_an_unfinished_request_gets_no_response(
     server: RawServer, application: Application
 ) -> None:
-    """Proves R-HTTP-14: on one connection, no request gets the response of another one."""
+    """Proves R-HTTP-14: the earlier response ends the connection, so no request gets the response of another one."""
     first = b"GET /slow HTTP/1.1\r\n" + HOST + b"\r\n"
     exchange = asyncio.create_task(server.exchange(first + b"GET / HTTP/1.1\r\n\r\n"))
     await application.arrived.wait()

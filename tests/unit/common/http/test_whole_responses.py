@@ -41,7 +41,7 @@ class RecordingTransport(asyncio.Transport):
         self.closed = True
 
     def resume_reading(self) -> None:
-        """Read on: the request has arrived at once."""
+        """Do nothing, because the whole request has arrived at once."""
 
 
 async def answer(messages: list[Message], _: Scope, __: Receive, send: Send) -> None:

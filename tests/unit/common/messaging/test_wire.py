@@ -217,7 +217,7 @@ def test_too_large_awareness_state_is_malformed(letter: str) -> None:
     "text", ["", "{", "{'a': 1}", "NaN", "[Infinity]", "undefined", "[" * 30_000, '"\n"', "nul"]
 )
 def test_awareness_state_that_browsers_cannot_parse_is_malformed(text: str) -> None:
-    """Proves R-SYNC-8: the state would raise an error in the browser of every other client."""
+    """Proves R-AWARE-7: the state would raise an error in the browser of every other client."""
     with pytest.raises(Malformed):
         awareness.decode(awareness.encode([awareness.State(1, 1, text)]))
 
@@ -229,7 +229,7 @@ def test_null_state_with_blanks_means_not_present() -> None:
 
 
 def test_message_with_a_too_large_count_or_length_is_malformed() -> None:
-    """Proves R-BUS-12: a count or length of 2^53 allocates no memory."""
+    """Proves R-BUS-12: a count or length of 2^53 - 1 allocates no memory."""
     only_a_count = Encoder().uint(MAX_SAFE_INTEGER).finish()
     for _, decode, _ in MESSAGES:
         with pytest.raises(Malformed):

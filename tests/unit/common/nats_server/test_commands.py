@@ -13,7 +13,7 @@ from svgx_common.nats_server.users import users_configuration, variable_credenti
 def test_nats_config_without_an_option_prints_the_users_block(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The block belongs into the configuration file of a server. Proves R-BUS-11."""
+    """The block is for the configuration file of a server. Proves R-BUS-11."""
     commands.print_configuration([])
     assert capsys.readouterr().out == users_configuration(variable_credentials)
 

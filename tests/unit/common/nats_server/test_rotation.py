@@ -95,13 +95,15 @@ def test_three_steps_replace_every_key_of_a_secret(
     ],
 )
 def test_wrong_input_ends_with_one_line(
-    monkeypatch: pytest.MonkeyPatch, text: str, step: str
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str, step: str
 ) -> None:
     """Nothing is printed that could be applied by mistake. Proves R-BUS-15."""
     monkeypatch.setattr("sys.stdin", io.StringIO(text))
     with pytest.raises(SystemExit) as ended:
         rotation.rotate([step])
     assert str(ended.value).startswith("svgx: ")
+    assert len(str(ended.value).splitlines()) == 1
+    assert capsys.readouterr().out == ""
 
 
 def test_second_keys_are_not_added_twice(

@@ -7,7 +7,7 @@ from svgx_common.observability.loop_lag import CHECK_INTERVAL, LagChecks
 
 
 async def test_blocked_loop_is_late_by_the_time_of_the_work() -> None:
-    """The lag is the time by which a check is late, without the interval. Proves R-OBS-12."""
+    """The lag is the time by which a check is late, without the interval. Proves R-RESIL-3."""
     found: list[float] = []
     checked = asyncio.Event()
 

@@ -39,6 +39,7 @@ async def test_alarm_with_two_requests_rings_once_at_the_earlier_time(
         alarm.ring_at(started + seconds)
     assert await rings_within(alarm, 10.0)
     assert time.monotonic() - started >= 0.018
+    assert not await rings_within(alarm, 0.01)
     alarm.ring_at(time.monotonic() + 7200.0)
     alarm.ring()
     assert await rings_within(alarm, 10.0)

@@ -27,7 +27,7 @@ from svgx_gateway.ratelimit.statistics import RateLimitStatistics
 
 
 class SlowBus:
-    """A bus on which a test answers each request when it wants to, and publishes broadcasts."""
+    """A bus on which the test answers each request at a time of its choice, and publishes broadcasts."""
 
     def __init__(self) -> None:
         self.listeners: dict[str, Listener] = {}

@@ -78,7 +78,7 @@ REQUIRED = {"POSTGRES_URL": "postgresql://db/svgx", "JWT_SECRET": "s" * 32}
 
 
 def wrong_values() -> Iterator[tuple[str, str, str]]:
-    """Yield service, variable and wrong value for each setting of each service."""
+    """Yield service, variable and wrong value for each setting. Shared settings come once, with the state service."""
     for service, kind in SERVICES.items():
         for name, field in kind.model_fields.items():
             if name in SHARED and service != "state":

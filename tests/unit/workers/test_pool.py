@@ -255,7 +255,7 @@ async def test_jobs_of_one_turn_share_the_time_limit() -> None:
         assert (await workers.import_svg(SVG, None)).elements == 1
 
 
-async def test_jobs_run_in_parallel() -> None:
+async def test_simultaneous_jobs_of_many_accounts_succeed() -> None:
     async with Workers(2, MEMORY, 30) as workers:
 
         async def turn(account: str) -> int:

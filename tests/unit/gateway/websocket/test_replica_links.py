@@ -66,7 +66,7 @@ class FakeBus:
 
 
 class Requests:
-    """The requests that a holder answers instead of a link, with the errors that come before them."""
+    """The requests that replace messages of a link. `after` has the error that preceded each request, or None."""
 
     def __init__(self) -> None:
         self.after: list[type[Exception] | None] = []
@@ -177,7 +177,7 @@ async def test_batch_without_a_receipt_becomes_a_request_and_the_link_is_avoided
     *,
     is_away: bool,
 ) -> None:
-    """Also when the message could not be sent. A broadcast of the same holder does not bring the link back at once.
+    """This also holds for an unsent message. A broadcast of the same holder does not bring the link back at once.
 
     Proves R-BUS-18.
     """
@@ -355,7 +355,7 @@ async def test_timeout_on_the_link_to_an_earlier_holder_keeps_the_new_link(
     assert outbox.link is links.to("other")
 
 
-async def test_canvas_that_fails_does_not_keep_the_receipts_of_others(
+async def test_failing_canvas_does_not_stop_the_receipts_of_others(
     bus: FakeBus, links: ReplicaLinks, outbox: Outbox, connection: Connection, requests: Requests
 ) -> None:
     """The canvas catches up, and the other parts of the message count. Proves R-BUS-18."""

@@ -223,7 +223,7 @@ def test_part_that_changes_the_pending_pieces_is_the_last_of_its_entry() -> None
 
 
 def test_repeated_structs_of_pending_pieces_are_dropped() -> None:
-    """Proves R-SYNC-14: an edit with known and missing structs releases nothing twice, and leaves nothing behind."""
+    """Proves R-SAVE-8: an edit with known and missing structs releases nothing twice, and leaves nothing behind."""
     document = SharedDocument.load()
     structs = [after(ANY, NULL, (6, 0)), in_root(ANY, NULL), in_root(ANY, NULL, key="l")]
     for clock in (1, 2):

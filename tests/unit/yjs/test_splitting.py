@@ -256,7 +256,7 @@ def test_known_clocks_must_not_end_inside_a_character() -> None:
 
 
 def test_deletions_are_sorted() -> None:
-    """Proves R-SYNC-14: 40,000 deletions out of order take pycrdt minutes."""
+    """Proves R-BOUND-1: 40,000 deletions out of order take pycrdt minutes."""
     written = update(
         (5, 0, [in_root(STRING, text("abcde"))]),
         deleted=deletions((5, [(4, 1), (2, 1), (0, 1)])),

@@ -1,5 +1,6 @@
 """The question whether another replica of collab is alive."""
 
+import time
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -7,6 +8,7 @@ import pytest
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
+from svgx_collab import app
 from svgx_collab.app import is_alive
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.headers import HEADER_PROBE
@@ -14,10 +16,11 @@ from svgx_common.messaging.headers import HEADER_PROBE
 
 @dataclass
 class FakeBus:
-    """A bus on which each request fails with `failure`, or is answered."""
+    """A bus on which each request fails with `failure`, or is answered, after the event loop was blocked."""
 
     failure: Exception | None = None
     reachable: bool = True
+    blocked_seconds: float = 0.0
     headers: list[Any] = field(default_factory=list)
 
     @property
@@ -28,6 +31,7 @@ class FakeBus:
         """Answer, or fail."""
         assert (subject, timeout > 0) == ("svgx.replica.collab.other", True)
         self.headers.append(headers)
+        time.sleep(self.blocked_seconds)  # noqa: ASYNC251  # blocks the event loop on purpose
         if self.failure is not None:
             raise self.failure
 
@@ -46,3 +50,14 @@ async def test_replica_counts_as_frozen_only_while_nats_answers(bus: FakeBus, al
     """The question is a probe, so that the other replica answers it without any check. Proves R-FAIL-24."""
     assert await is_alive(cast(Bus, bus), "other") is alive
     assert bus.headers == [{HEADER_PROBE: "1"}]
+
+
+@pytest.mark.parametrize(("blocked_seconds", "alive"), [(0.0, False), (0.1, True)])
+async def test_overloaded_replica_does_not_take_a_silent_replica_for_dead(
+    monkeypatch: pytest.MonkeyPatch, blocked_seconds: float, alive: bool
+) -> None:
+    """A replica that notices the end of the wait too late may not have read the answer yet. Proves R-FAIL-24."""
+    monkeypatch.setattr(app, "ALIVE_TIMEOUT", 0.02)
+    monkeypatch.setattr(app, "LATE", 0.05)
+    bus = FakeBus(TimeoutError(), blocked_seconds=blocked_seconds)
+    assert await is_alive(cast(Bus, bus), "other") is alive

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import time
 from collections.abc import AsyncIterator
 
 from nats.errors import Error as NatsError
@@ -35,6 +36,13 @@ ALIVE_TIMEOUT = 2.0
 
 The question is asked only after a gateway has waited for the replica in vain, so a replica that does not answer is
 frozen or was silent for seconds. If it goes on later, nothing is lost: its edits and the next holder's merge.
+"""
+
+
+LATE = 0.25
+"""Seconds by which this replica may notice the end of `ALIVE_TIMEOUT` too late, so that the missing answer counts.
+
+An overloaded replica reads answers late. Two of them would otherwise take their canvases from each other.
 """
 
 
@@ -106,16 +114,21 @@ async def _imports(runtime: Runtime[CollabSettings]) -> AsyncIterator[None]:
 
 
 async def is_alive(bus: Bus, replica_id: str) -> bool:
-    """Return whether another collab replica answers. While NATS is not reachable, it counts as alive.
+    """Return whether another collab replica answers.
 
+    It counts as alive while NATS is not reachable, and while this replica is too overloaded to read an answer in time.
     The question is a probe. A health report may take longer than `ALIVE_TIMEOUT`: it waits for Redis, which may not
     answer that replica.
     """
     subject = replica_subject("collab", replica_id)
+    asked_at = time.monotonic()
     try:
         await bus.connection.request(subject, timeout=ALIVE_TIMEOUT, headers={HEADER_PROBE: "1"})
     except NoRespondersError:
         return False
-    except (NatsError, TimeoutError) as error:
-        return not isinstance(error, TimeoutError) or not bus.reachable
+    except TimeoutError:
+        late = time.monotonic() - asked_at - ALIVE_TIMEOUT
+        return late > LATE or not bus.reachable
+    except NatsError:
+        return True
     return True

@@ -7,7 +7,7 @@ import pytest
 from pycrdt import Doc, Map
 
 from svgx_collab.room import Room
-from svgx_collab.turns import TURN_BYTES, receive_in_turns
+from svgx_collab.turns import TURN_BYTES, TURN_EDITS, receive_in_turns
 from svgx_common.contract.collab import Edit
 from svgx_common.contract.errors import Unavailable
 from svgx_common.contract.live.rejections import Rejection
@@ -33,11 +33,13 @@ def elements_of(room: Room) -> int:
     return len(doc.get("elements", type=Map))
 
 
-@pytest.mark.parametrize("size", [500, 10_000, 2 * TURN_BYTES])
-async def test_other_work_runs_between_the_turns_of_a_batch(size: int) -> None:
-    """The number of turns follows from the bytes, and all edits are applied and saved. Proves R-BOUND-5."""
+@pytest.mark.parametrize(
+    ("count", "size"), [(40, 500), (40, 10_000), (40, 2 * TURN_BYTES), (4 * TURN_EDITS, 10)]
+)
+async def test_other_work_runs_between_the_turns_of_a_batch(count: int, size: int) -> None:
+    """The number of turns follows from the bytes and edits, and all edits are applied and saved. Proves R-BOUND-5."""
     room = Room("canvas", "epoch", Content(0, ()))
-    updates = drawn([size] * 40)
+    updates = drawn([size] * count)
     others = 0
 
     async def work() -> None:
@@ -51,7 +53,8 @@ async def test_other_work_runs_between_the_turns_of_a_batch(size: int) -> None:
     other.cancel()
     assert receipt.rejected == ()
     assert others >= sum(map(len, updates)) // TURN_BYTES - 1
-    assert elements_of(room) == 40
+    assert others >= count // TURN_EDITS - 1
+    assert elements_of(room) == count
     assert not room.is_saved(receipt)
     revision = 0
     while room.take_entry() is not None:

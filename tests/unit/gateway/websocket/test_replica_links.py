@@ -261,6 +261,30 @@ async def test_large_batches_are_requests_and_messages_fit_into_nats(
     await asyncio.gather(*(outbox.stop() for outbox in outboxes))
 
 
+@pytest.mark.parametrize(
+    ("edits", "is_request"), [(replica_link.MAX_EDITS, False), (replica_link.MAX_EDITS + 1, True)]
+)
+async def test_batch_of_many_short_edits_is_a_request(
+    bus: FakeBus,
+    outbox: Outbox,
+    connection: Connection,
+    requests: Requests,
+    *,
+    edits: int,
+    is_request: bool,
+) -> None:
+    """The holder applies a request in turns, so many edits of one canvas delay no other canvas. Proves R-BOUND-5."""
+    for number in range(edits):
+        outbox.add(connection, b"x", number)
+    async with asyncio.timeout(10):
+        if is_request:
+            await outbox.wait_until_empty()
+        else:
+            [batch] = (await bus.messages.get()).batches
+            assert len(batch.edits) == edits
+    assert requests.after == [None] * is_request
+
+
 async def test_newest_awareness_state_of_each_client_is_sent(bus: FakeBus, outbox: Outbox) -> None:
     """A state of another user with the same client does not replace one that waits. A client that has left stays so.
 
@@ -292,19 +316,19 @@ async def test_states_and_many_small_edits_fit_into_messages(
 ) -> None:
     """The authors of edits and the texts of states count too. A large state is no part of a link. Proves R-BUS-5."""
     outboxes = [
-        Outbox(cast(Bus, bus), f"canvas-{number}", connection.close, links) for number in range(10)
+        Outbox(cast(Bus, bus), f"canvas-{number}", connection.close, links) for number in range(35)
     ]
     connection.renew(Caller("u" * 36, "ann", Role.EDITOR, "s"))
     json = "\N{EURO SIGN}" * replica_link.MAX_STATE
     for number, outbox in enumerate(outboxes):
         outbox.locate(EPOCH)
-        for count in range(700):
+        for count in range(replica_link.MAX_EDITS):
             outbox.add(connection, b"x", count)
         assert outbox.send_state(AuthoredState("ann", number, 1, json, 1))
         assert not outbox.send_state(AuthoredState("ann", number, 2, json + " ", 1))
     edits = states = 0
     async with asyncio.timeout(10):
-        while edits < 7_000 or states < len(outboxes):
+        while edits < 35 * replica_link.MAX_EDITS or states < len(outboxes):
             message = await bus.messages.get()
             edits += sum(len(batch.edits) for batch in message.batches)
             states += len(message.states)

@@ -43,6 +43,7 @@ from svgx_gateway.websocket.links.outgoing_batch import (
 from svgx_gateway.websocket.links.replica_link import (
     EDIT_OVERHEAD,
     MAX_BATCH,
+    MAX_EDITS,
     NextBatch,
     Outcome,
     ReplicaLink,
@@ -209,7 +210,8 @@ class Outbox:
         self._paced_until = now + self._interval()
         is_traced = batch.spans is not None and bool(batch.spans.contexts())
         size = batch.size + len(batch.edits) * EDIT_OVERHEAD
-        if self._links is None or is_traced or size > MAX_BATCH:
+        is_large = size > MAX_BATCH or len(batch.edits) > MAX_EDITS
+        if self._links is None or is_traced or is_large:
             self._start_commit(batch)
             return None
         batch.number, batch.sent_at = self._links.next_number(), now

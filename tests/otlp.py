@@ -17,7 +17,8 @@ from opentelemetry.proto.trace.v1 import trace_pb2 as proto
 class Span:
     """A received span. The ids are in hex; `parent_id` is empty for a root span.
 
-    `kind` is a name such as `SERVER`. `links` are the ids of spans. Only texts and numbers are in `attributes`.
+    `kind` is a name such as `SERVER`. `links` are the ids of spans. Values of `attributes` that are neither texts nor
+    integers are 0.
     """
 
     service: str

@@ -45,9 +45,9 @@ class Sampler:
 
 
 def memory(pid: int | None) -> int:
-    """Return the bytes of a process and its descendants.
+    """Return the memory of a process and its descendants, in bytes.
 
-    The size is the proportional set size (PSS, Linux only), because RSS counts shared pages once for each process.
+    It is the proportional set size (PSS, Linux only), because RSS counts shared pages once for each process.
     """
     total = 0
     for each in tree(pid):

@@ -180,7 +180,7 @@ class KillableState:
                 break
 
     async def _until_progress(self, snapshots: int) -> None:
-        """Wait until there are `snapshots` more snapshots than now, or until all work is done."""
+        """Wait until there are `snapshots` more snapshots than now, or until no old day is left."""
         connection = await asyncpg.connect(self.url, server_settings={"search_path": "state"})
         try:
             before = await connection.fetchval(_PROGRESS)

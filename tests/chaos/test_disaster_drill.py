@@ -199,7 +199,7 @@ class BackUpDatabase(BackUp):
 
 
 async def _compare(url: str, before: Before, stack: DevStack) -> None:
-    """Compare every canvas byte for byte and every user, and log in with an old password."""
+    """Compare every canvas byte for byte and every user, and log in with a password from before the disaster."""
     async with open_api(url) as api:
         owner = api.session(*before.owner)
         listed = {each.id for each in await owner.canvases()}

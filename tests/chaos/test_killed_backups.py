@@ -142,9 +142,9 @@ async def _change(system: BackedUpSystem, ids: list[str]) -> None:
 
 
 async def test_killed_backups_and_restores_are_completed(tmp_path: Path, driver: YjsDriver) -> None:
-    """No killed backup counts as complete too early, and all killed backups are completed. Proves R-BACKUP-5.
+    """No killed backup counts as complete without a manifest, and all killed backups are completed.
 
-    After each killed restore, all canvases are as in the backup. Proves R-BACKUP-7.
+    After each killed restore, all canvases are as in the backup. Proves R-BACKUP-4, R-BACKUP-5 and R-BACKUP-7.
     """
     async with _backed_up_system(tmp_path, driver) as system:
         for number in range(ROUNDS):

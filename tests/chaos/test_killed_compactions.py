@@ -21,7 +21,7 @@ async def test_killed_compactions_and_drops_are_completed_by_the_next_run(
 ) -> None:
     """After each kill every snapshot and every readable revision is right, and the next run completes the work.
 
-    Proves R-STATE-7, R-STATE-22.
+    Proves R-STATE-6, R-STATE-7 and R-STATE-22.
     """
     print(f"SVGX_CHAOS_SEED={SEED}, {ROUNDS} rounds")
     victims = []

@@ -136,7 +136,7 @@ async def test_live_drill_loses_no_saved_edit(
 ) -> None:
     """At the end all documents are equal, no saved edit is missing, and the memory is about as at the start.
 
-    Proves R-FAIL-12 and R-SAVE-7.
+    No service has logged an error. Proves R-FAIL-12 and R-SAVE-7.
     """
     print(f"\nSVGX_CHAOS_SEED={seed}, {SIZE.editors} editors, {SIZE.seconds:g} s")
     async with (

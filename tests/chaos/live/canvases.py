@@ -19,7 +19,7 @@ _SHARES = (0.4, 0.3, 0.2, 0.1)
 _WITH_YJS_CLIENTS = 2
 """Number of canvases that also have clients in Node. The others have no client when all light editors vanish."""
 
-EDITORS_OF_YJS_CLIENT = 12
+EDITORS_PER_YJS_CLIENT = 12
 """One of this many editors is a Yjs client in Node."""
 
 _CONVERGE_SECONDS = 60.0
@@ -61,7 +61,7 @@ class DrillCanvas:
 
 def split(editors: int) -> Iterator[tuple[int, int]]:
     """Yield the numbers of light editors and of Yjs clients of each canvas."""
-    clients = max(_WITH_YJS_CLIENTS, editors // EDITORS_OF_YJS_CLIENT)
+    clients = max(_WITH_YJS_CLIENTS, editors // EDITORS_PER_YJS_CLIENT)
     for number, share in enumerate(_SHARES):
         members = max(2, round(editors * share))
         in_node = max(1, clients // _WITH_YJS_CLIENTS) if number < _WITH_YJS_CLIENTS else 0

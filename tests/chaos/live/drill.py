@@ -21,7 +21,7 @@ from tests.e2e.clients.workspace import Workspace
 from tests.polling import pause
 
 RECOVERY_SECONDS = 90.0
-"""Seconds after the last event within which all edits must be saved. A gateway gives up a batch after 60 s."""
+"""Seconds after the last edit within which all edits must be saved. A gateway gives up a batch after 60 s."""
 
 _PASTES, _PASTE_BYTES = 40, 80_000
 """The number of edits that another editor makes while an editor does not read, and the bytes of each.
@@ -110,7 +110,10 @@ class LiveDrill:
         return plan
 
     async def check(self, plan: Sequence[Event]) -> Figures:
-        """Stop the edits. Check that all edits are saved, no saved edit is lost, and all documents are equal."""
+        """Stop the edits. Check that all edits are saved, no saved edit is lost, and all documents are equal.
+
+        Check also that the server has refused no client.
+        """
         driver = self._workspace.driver
         began = time.monotonic()
         clients = [client for canvas in self._canvases for client in canvas.clients]

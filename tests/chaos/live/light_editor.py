@@ -129,13 +129,16 @@ class LightEditor:
         """Return the key of an edit in the document."""
         return f"{self.name}.{number}"
 
-    async def edit(self, padding: int = 0) -> None:
-        """Make one edit, and send it if there is a connection."""
+    async def edit(self, size: int = 0) -> None:
+        """Make one edit, and send it if there is a connection.
+
+        `size`: the number of characters to which the value is padded.
+        """
         number, self.made = self.made, self.made + 1
         self._made_at.append(time.monotonic())
         self._updates = []
         with self.doc.transaction():
-            self._canvas[self.key(number)] = str(number).ljust(padding)
+            self._canvas[self.key(number)] = str(number).ljust(size)
             if number % _SHARED_EVERY == 0:
                 self._canvas["shared"] = self.key(number)
         updates, self._updates = self._updates, None

@@ -45,7 +45,8 @@ _WAIT_SECONDS = 0.1
 class Event:
     """One event, `at` seconds after the start.
 
-    `victim` is a process, or the number of a canvas for events of clients. `count` is a number of clients.
+    `victim` is a process, for events of clients the number of a canvas, or `EVERYTHING`. `count` is a number of
+    clients.
     """
 
     at: float

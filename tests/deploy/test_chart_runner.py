@@ -150,8 +150,8 @@ async def test_restarts_of_other_workloads_than_the_gateway_disconnect_no_client
 ) -> None:
     """The pods of one workload after another are replaced, as `kubectl rollout restart` does.
 
-    Only the restart of the gateway ends WebSockets, once for each client. The test omits PostgreSQL, because it is a
-    single server, and edits are not saved while it restarts.
+    Only the restart of the gateway ends WebSockets, once for each client. The test omits NATS and PostgreSQL, because
+    each is a single server, and edits are not saved while it restarts.
     """
     try:
         editors = await EditorGroup.start(workspace, 2, seed=2)

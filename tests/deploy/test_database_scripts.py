@@ -156,6 +156,15 @@ async def contents(scripts: Scripts) -> list[asyncpg.Record]:
     )
 
 
+async def back_up_and_add_a_canvas(scripts: Scripts) -> list[asyncpg.Record]:
+    """Make a backup, add a canvas that a restore would remove, and return all rows."""
+    assert (await scripts.backup()).status == 0
+    await scripts.fetch(
+        "INSERT INTO state.canvas (id, name, created_by) VALUES ('later', 'x', 'u')"
+    )
+    return await contents(scripts)
+
+
 async def test_database_is_dumped_dropped_and_restored(scripts: Scripts) -> None:
     """Proves R-DUMP-1: a backup brings back all rows, also into a server without the database."""
     before = await contents(scripts)
@@ -206,9 +215,9 @@ async def test_damaged_or_foreign_file_is_refused_before_anything_is_changed(
     scripts: Scripts,
 ) -> None:
     """Proves R-DUMP-2: a damaged, truncated or foreign file has the status 3, and changes nothing."""
-    assert (await scripts.backup()).status == 0
+    before = await back_up_and_add_a_canvas(scripts)
     (file,) = scripts.files()
-    content, before = file.read_bytes(), await contents(scripts)
+    content = file.read_bytes()
     manifest = file.with_suffix(".manifest")
     truncated, flipped = content[: len(content) * 9 // 10], bytearray(content)
     flipped[len(content) * 3 // 4] ^= 0xFF
@@ -240,8 +249,7 @@ async def test_damaged_or_foreign_file_is_refused_before_anything_is_changed(
 
 async def test_restore_asks_before_it_replaces_anything(scripts: Scripts) -> None:
     """Proves R-DUMP-2: without a terminal, `--yes` is required."""
-    assert (await scripts.backup()).status == 0
-    before = await contents(scripts)
+    before = await back_up_and_add_a_canvas(scripts)
     done = await scripts.restore("latest")
     assert (done.status, "--yes" in done.output) == (2, True)
     assert await contents(scripts) == before
@@ -250,8 +258,7 @@ async def test_restore_asks_before_it_replaces_anything(scripts: Scripts) -> Non
 @pytest.mark.parametrize("answer", [b"yes\n", b"\x04"], ids=["another word", "end of file"])
 async def test_restore_with_a_wrong_answer_changes_nothing(scripts: Scripts, answer: bytes) -> None:
     """Proves R-DUMP-2: only the name of the database confirms a restore at a terminal."""
-    assert (await scripts.backup()).status == 0
-    before = await contents(scripts)
+    before = await back_up_and_add_a_canvas(scripts)
     terminal, scripts.stdin = os.openpty()
     try:
         os.write(terminal, answer)
@@ -266,18 +273,40 @@ async def test_restore_with_a_wrong_answer_changes_nothing(scripts: Scripts, ans
 
 async def test_restore_refuses_while_services_are_connected(scripts: Scripts) -> None:
     """Proves R-DUMP-2: a running service is named, and nothing is changed."""
-    assert (await scripts.backup()).status == 0
+    before = await back_up_and_add_a_canvas(scripts)
     service = await asyncpg.connect(scripts.url, server_settings={"application_name": "svgx-state"})
     done = await scripts.restore("--yes", "latest")
     assert done.status == 1
     assert "svgx-state" in done.output
     await service.close()
+    assert await contents(scripts) == before
 
 
-async def test_failing_restore_changes_nothing(scripts: Scripts) -> None:
-    """Proves R-DUMP-2: a restore that fails, or is stopped, half-way is undone by PostgreSQL."""
-    assert (await scripts.backup()).status == 0
-    before = await contents(scripts)
+async def test_failed_restore_changes_nothing(scripts: Scripts) -> None:
+    """Proves R-DUMP-2: a restore that PostgreSQL refuses half-way is undone, and the output has the reason."""
+    before = await back_up_and_add_a_canvas(scripts)
+    superuser = await asyncpg.connect(
+        scripts.admin_url.rpartition("/")[0] + urlsplit(scripts.url).path
+    )
+    await superuser.execute(
+        "CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql "
+        "AS $$ BEGIN RAISE 'no index today'; END $$"
+    )
+    await superuser.execute(
+        "CREATE EVENT TRIGGER refuse ON ddl_command_start WHEN TAG IN ('CREATE INDEX') "
+        "EXECUTE FUNCTION refuse()"
+    )
+    await superuser.close()
+    done = await scripts.restore("--yes", "latest")
+    assert done.status == 1, done.output
+    assert "nothing was changed: " in done.output
+    assert "no index today" in done.output
+    assert await contents(scripts) == before
+
+
+async def test_stopped_restore_changes_nothing(scripts: Scripts) -> None:
+    """Proves R-DUMP-2: a restore that is stopped half-way is undone by PostgreSQL."""
+    before = await back_up_and_add_a_canvas(scripts)
     blocking = await asyncpg.connect(
         scripts.admin_url.rpartition("/")[0] + urlsplit(scripts.url).path
     )
@@ -382,7 +411,7 @@ async def test_simultaneous_backups_get_names_of_their_own(scripts: Scripts) -> 
 
 
 async def test_backup_is_consistent_while_rows_are_written(scripts: Scripts) -> None:
-    """Proves R-DUMP-4: the manifest counts exactly the rows of the dump, although rows are written meanwhile."""
+    """Proves R-DUMP-1: the manifest counts exactly the rows of the dump, although rows are written meanwhile."""
     stopped = asyncio.Event()
 
     async def write() -> None:

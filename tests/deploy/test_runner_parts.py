@@ -107,7 +107,7 @@ def test_variable_has_the_value_of_its_source(source: dict[str, Any], expected: 
     [({"name": "no", "key": "key"}, "no does not exist"), ({"name": "secret", "key": "no"}, "no")],
 )
 def test_missing_secret_stops_the_start(reference: dict[str, str], missing: str) -> None:
-    """The runner starts no container with a missing secret, as a kubelet does not."""
+    """Like a kubelet, the runner starts no container with a missing secret."""
     with pytest.raises(ConfigurationError, match=missing):
         value_of({"valueFrom": {"secretKeyRef": reference}})
 

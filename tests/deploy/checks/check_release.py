@@ -155,7 +155,7 @@ def components(name: str) -> dict[str, dict[str, Any]]:
 def test_chart_of_the_registry_renders_as_the_local_one(
     registry: str, program: str, chart: str, tmp_path: Path
 ) -> None:
-    """Helm loads and renders the chart in the same way for an installation. Proves R-SHIP-3."""
+    """The registry has the release's archive of the chart, and Helm renders it in the same way. Proves R-SHIP-3."""
     helm = Helm(program, tmp_path)
     settings = () if chart == "svgx" else NATS
     remote = (f"oci://{registry}/charts/{chart}", "--version", VERSION, "--plain-http")
@@ -168,7 +168,7 @@ def test_chart_of_the_registry_renders_as_the_local_one(
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_image_of_the_registry_is_that_of_the_release(registry: str, service: str) -> None:
-    """With the registry as `global.imageRegistry`, the charts use this image. Proves R-SHIP-3."""
+    """The pushed image has the version and the revision of the release. Proves R-SHIP-3."""
     if not has_base():
         pytest.skip("the release has no images: run `make images-check` before")
     host, _, path = registry.partition("/")

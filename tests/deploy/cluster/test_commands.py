@@ -34,7 +34,7 @@ COMMANDS = {
     "kubectl scale deployment svgx-{service} --replicas=0 -n svgx": "scaled",
     "kubectl scale deployment svgx-{service} --replicas=3 -n svgx": "scaled",
 }
-"""Commands that need only the API server, each with a part of its output."""
+"""Commands that need no running container, each with a part of its output."""
 
 
 @pytest.fixture(scope="module")

@@ -177,7 +177,7 @@ def kube_router(cluster: Cluster, folder: Path) -> Process:
 def test_pods_open_exactly_the_connections_of_the_architecture(
     cluster: Cluster, pods: dict[str, Pod]
 ) -> None:
-    """Each connection of `FLOWS` is opened, and every other connection is refused. Proves R-SHIP-1."""
+    """Each connection of `FLOWS` is opened, and every other connection is refused. Proves R-DUMP-5."""
     with contextlib.suppress(TimeoutError):
         cluster.wait(
             lambda: differences(pods) == [],

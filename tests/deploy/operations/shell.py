@@ -81,7 +81,7 @@ class Shell:
         }
 
     async def run(self, text: str) -> Result:
-        """Run the text as a script in an empty folder. It stops at the first command that fails."""
+        """Run the text as a script in the shell's folder. It stops at the first command that fails."""
         script = text.replace("http://localhost:8000", self._stack.url)
         # A restore refuses a database to which services are connected.
         restore = "deploy/scripts/restore_database.sh"

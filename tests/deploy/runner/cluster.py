@@ -73,7 +73,7 @@ class Cluster:
         return [event for pod in self.pods for event in pod.events]
 
     def address(self, service: str, port: int) -> str:
-        """Return the host and port, such as `127.5.6.7:80`, at which a port of a service is reached."""
+        """Return the host and port, such as `127.5.6.7:4222`, at which a port of a service is reached."""
         return self._services[service].host_and_port(port)
 
     def log(self, pod: str) -> str:

@@ -43,7 +43,7 @@ class Probe:
         )
 
     async def run(self, report: Callable[[bool], None]) -> None:
-        """Probe until cancelled. Report each success and each failure once its threshold is reached."""
+        """Probe until cancelled. Report the success or failure that reaches its threshold, and each one after it."""
         successes = failures = 0
         await asyncio.sleep(self.initial_delay)
         while True:

@@ -79,7 +79,7 @@ class Service:
             )
 
     def host_and_port(self, port: int) -> str:
-        """Return the address on which a port of the service is reached here, such as `127.5.6.7:80`."""
+        """Return the address on which a port of the service is reached here, such as `127.5.6.7:4222`."""
         return f"{self.address}:{self._ports[port]}"
 
     def update(self, pods: Iterable[Pod]) -> None:

@@ -171,7 +171,7 @@ async def test_oidc_callback_with_an_invalid_code_is_refused(browser: Browser) -
 
 
 async def test_unknown_oidc_provider_gets_404(browser: Browser) -> None:
-    """The pages `login` and `callback` name the field `provider`. Proves R-AUTH-30."""
+    """The error of the pages `login` and `callback` names the field `provider`. Proves R-HTTP-2."""
     for page in ("login", "callback"):
         response = await browser.http.get(f"/auth/oidc/unknown/{page}")
         assert (response.status_code, response.json()["field"]) == (404, "provider")
@@ -198,7 +198,7 @@ async def test_oidc_sign_in_sets_the_role_each_time(oidc: OidcStack, browser: Br
     assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
 
 
-async def test_oidc_sign_in_without_a_role_revokes_the_account(
+async def test_oidc_sign_in_without_a_role_ends_role_session_and_tokens(
     oidc: OidcStack, browser: Browser, admin: ApiSession
 ) -> None:
     """The refused sign-in removes the role and ends session and tokens. An API key works again with a new role.
@@ -265,7 +265,7 @@ async def test_oidc_sign_in_with_a_taken_name_creates_another_account(
 async def test_oidc_sign_in_with_an_unverified_address_gets_a_placeholder_address(
     oidc: OidcStack, browser: Browser
 ) -> None:
-    """The owner of the address can still use it for an account. Proves R-AUTH-34."""
+    """An address without a verification at the provider is not the address of the account. Proves R-AUTH-38."""
     name = new_name()
     await oidc.set_claims(name, email="owner@example.net", groups=["readers"])
     user = (await browser.login(name)).json()["user"]
@@ -325,7 +325,7 @@ async def test_unavailable_oidc_provider_gets_503_and_password_log_ins_work(
 ) -> None:
     """Both OIDC pages get status 503, and log-ins with a password work. Proves R-AUTH-35.
 
-    After a new start of both, the auth service works with the provider again.
+    After the provider and auth have started again, the user can sign in.
     """
     name = new_name()
     await oidc.set_claims(name, groups=["editors"])

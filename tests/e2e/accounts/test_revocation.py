@@ -1,4 +1,4 @@
-"""Revocation: a revoked access token is refused on two gateways, over HTTP and on WebSockets, within a second."""
+"""Revocation: a revoked access token is refused on two gateways, over HTTP and on WebSockets."""
 
 import asyncio
 import time
@@ -122,7 +122,7 @@ async def end_shown_session(workspace: Workspace, url: str, account: Account) ->
     path = f"/admin/connections/?user_id={account.user.id}"
     page = (await workspace.admin.request("GET", path)).json()
     assert page["missing"] == []
-    # Proves R-OBS-15: each gateway shows the connections of both gateways.
+    # Proves R-OBS-15: one gateway shows the connections of both gateways.
     assert len({each["replica"] for each in page["items"]}) == len(page["items"]) == 2
     (session_id,) = {each["session_id"] for each in page["items"]}
     path = f"/admin/users/{account.user.id}/sessions/{session_id}"
@@ -150,7 +150,7 @@ Revocation = Callable[[Workspace, str, Account], Awaitable[httpx.Response]]
         (change_role, True),
     ],
 )
-async def test_revoked_token_is_refused_on_all_gateways_within_a_second(
+async def test_revoked_token_is_refused_on_all_gateways(
     workspace: Workspace,
     gateways: list[str],
     canvas: str,

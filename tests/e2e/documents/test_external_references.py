@@ -16,7 +16,7 @@ SVG = """<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/
 <use href="{url}/g.svg#x"/><a href="{url}/h"><text font-family="f" style="background: url({url}/i)">t</text></a>
 <rect width="3" height="3" filter="url(#f)" mask="url({url}/j#m)"/>{picture}
 </svg>"""
-WITH_ENTITY = '<!DOCTYPE svg SYSTEM "{url}/svg.dtd"><svg xmlns="http://www.w3.org/2000/svg"/>'
+WITH_DTD = '<!DOCTYPE svg SYSTEM "{url}/svg.dtd"><svg xmlns="http://www.w3.org/2000/svg"/>'
 
 
 @pytest.mark.parametrize("scheme", ["http:", ""])
@@ -38,7 +38,7 @@ async def test_svg_with_external_references_causes_no_request(
         picture = f'<image href="{data_url}" width="9" height="9"/>'
         await workspace.owner.import_svg(canvas, SVG.format(url=url, picture=picture).encode())
         path = f"/runtime/canvases/{canvas}/svg"
-        hostile = WITH_ENTITY.format(url=url).encode()
+        hostile = WITH_DTD.format(url=url).encode()
         response = await workspace.owner.request("PUT", path, content=hostile, headers=SVG_TYPE)
         check_problem(response, 422, "invalid")
         for kind in ("svg", "png", "json", "yjs"):

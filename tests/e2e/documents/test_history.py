@@ -20,7 +20,10 @@ async def ask(workspace: Workspace, method: str, path: str, **options: Any) -> A
 async def test_restored_version_reaches_live_clients_and_can_be_undone(
     workspace: Workspace, canvas: str
 ) -> None:
-    """Two clients see the old content, keep editing, and see the undo of the restore. Proves R-HIST-10."""
+    """Two clients see the old content, keep editing, and see the undo of the restore.
+
+    Before the restore, the difference of the version has all changes. Proves R-HIST-10, R-HIST-14 and R-HIST-15.
+    """
     ann, bob = await workspace.connect_many(canvas, 2)
     await ann.edit(
         {"op": "canvas", "attrs": {"width": "40", "height": "20"}},
@@ -71,7 +74,7 @@ async def test_restored_version_reaches_live_clients_and_can_be_undone(
 
 
 async def test_past_content_is_exported_by_time(workspace: Workspace, canvas: str) -> None:
-    """A time selects the content at that time. A time outside the bounds gets 422 with the bounds. Proves R-HIST-9."""
+    """A time selects the content at that time. A time outside the bounds gets 422. Proves R-HIST-8 and R-HIST-9."""
     files = {
         color: f'<svg xmlns="http://www.w3.org/2000/svg"><rect fill="{color}"/></svg>'.encode()
         for color in ("red", "blue")
@@ -98,7 +101,7 @@ async def test_past_content_is_exported_by_time(workspace: Workspace, canvas: st
 async def test_version_without_a_usable_name_is_refused(
     workspace: Workspace, canvas: str, body: dict[str, Any]
 ) -> None:
-    """The error names the field. Proves R-HIST-5."""
+    """The error names the field. Proves R-HTTP-2."""
     path = f"/runtime/canvases/{canvas}/versions/"
     response = await workspace.owner.request("POST", path, json=body)
     assert check_problem(response, 422, "invalid")["field"] == "name"

@@ -1,7 +1,7 @@
 """A large canvas is imported, opened, edited and exported with a limited amount of memory.
 
-`make large` uses 10 MB, 50,000 elements and 1 GiB of memory. `make test` uses a tenth of the elements, because the full
-size takes minutes of CPU time.
+`make large` uses 10 MB, 50,000 elements and a limit of 1 GiB. `make test` uses a tenth of the elements, because the
+full size takes minutes of CPU time.
 """
 
 import asyncio
@@ -49,9 +49,9 @@ def _timed(times: dict[str, float], label: str) -> Iterator[None]:
 async def test_large_canvas_stays_below_the_memory_limit(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Durations are printed but not checked, because they depend on the machine. `make large` has the full size.
+    """All processes together stay below the limit while the canvas is imported, opened, edited and exported.
 
-    Proves R-DOC-3.
+    Durations are printed but not checked, because they depend on the machine. Proves R-DOC-3.
     """
     svg = await asyncio.to_thread(large_svg, ELEMENTS, SVG_BYTES)
     assert len(svg) >= SVG_BYTES

@@ -12,7 +12,7 @@ WAIT = 60.0
 async def test_document_of_20_mb_made_offline_is_saved_with_one_connection(
     workspace: Workspace, canvas: str, version: int
 ) -> None:
-    """The sync is integrated in pieces, and another canvas is edited meanwhile. Proves R-SYNC-16 and R-SYNC-4."""
+    """The whole document is saved, and another canvas is edited meanwhile. Proves R-SYNC-16 and R-SYNC-4."""
     client = await workspace.connect(canvas, version=version, offline=True)
     for number in range(20):
         await client.add_element(f"photo-{number}", "image", href="x" * 1_000_000)

@@ -134,14 +134,17 @@ async def test_unknown_websocket_path_gets_404_before_the_upgrade(
 async def test_every_refused_handshake_gets_a_problem_document(
     stack: DevStack, changed: dict[str, str | None], status: int, code: str
 ) -> None:
-    """The status and the code show which part is wrong. Proves R-HTTP-6 and R-HTTP-14."""
+    """The response has the status and the code of the fault. Proves R-HTTP-6, R-HTTP-11 and R-HTTP-14."""
     response = await raw_handshake(stack, "/runtime/events/a", changed)
     assert response.status == status
     assert response.problem()["code"] == code
 
 
 async def test_handshake_by_http_1_0_or_another_method_is_refused(stack: DevStack) -> None:
-    """HTTP/1.0 has no upgrade, so the gateway treats the handshake as an ordinary request. Proves R-HTTP-14."""
+    """HTTP/1.0 has no upgrade, so the gateway treats the handshake as an ordinary request.
+
+    Proves R-HTTP-6 and R-HTTP-14.
+    """
     old = await raw_handshake(stack, "/runtime/events/a", {"Host": None}, version="1.0")
     assert (old.status, old.problem()["code"]) == (404, "not_found")
     posted = await raw_handshake(stack, "/runtime/events/a", {}, method="POST")
@@ -179,8 +182,8 @@ async def raw_handshake(
         writer.close()
 
 
-async def test_stopped_service_gets_503_with_retry_after(workspace: Workspace) -> None:
-    """A request to a stopped service fails at once. Proves R-HTTP-6 and R-BUS-8."""
+async def test_request_to_a_stopped_service_gets_503_with_retry_after(workspace: Workspace) -> None:
+    """The request fails at once, because no service answers it. Proves R-HTTP-6 and R-BUS-8."""
     auth = workspace.stack.process("auth")
     auth.restart = False
     auth.kill()
@@ -352,14 +355,17 @@ async def test_websocket_handshake_from_another_origin_gets_403(
         async with connect(url, additional_headers=headers) as socket:
             await socket.wait_closed()
             assert socket.close_code == 4401
-    async with httpx.AsyncClient(base_url=studio_gateway.url, timeout=60) as http:
-        tls = {"X-Forwarded-Proto": "https"}
-        response = await http.get("/auth/me", headers=tls)
-        assert response.headers["strict-transport-security"] == "max-age=31536000"
     url = f"{stack.url.replace('http', 'ws', 1)}/runtime/events/x"
     async with connect(url, additional_headers={"Origin": "https://any.example"}) as socket:
         await socket.wait_closed()
         assert socket.close_code == 4401
+
+
+async def test_response_over_tls_requires_tls_for_the_next_visit(stack: DevStack) -> None:
+    """The protocol is the one that the trusted proxy reports. Proves R-HTTP-7."""
+    async with httpx.AsyncClient(base_url=stack.url, timeout=60) as http:
+        response = await http.get("/auth/me", headers={"X-Forwarded-Proto": "https"})
+    assert response.headers["strict-transport-security"] == "max-age=31536000"
 
 
 async def test_metrics_port_of_the_gateway_has_the_metrics_without_a_limit(
@@ -443,7 +449,7 @@ async def test_slow_headers_close_the_connection(stack: DevStack, sent: bytes) -
 
 
 async def test_large_response_is_compressed_once(workspace: Workspace, canvas: str) -> None:
-    """A large response is compressed in a thread, and only once. Proves R-HTTP-8."""
+    """The body of the response is the SVG file after one decompression. Proves R-HTTP-8."""
     await workspace.owner.import_svg(canvas, svg_with_rectangles(1_500))
     headers = {
         "Authorization": f"Bearer {await workspace.owner.access_token()}",

@@ -109,7 +109,7 @@ async def test_malformed_json_body_gets_400(workspace: Workspace) -> None:
 
 
 async def test_unknown_path_gets_404_and_wrong_method_405(workspace: Workspace) -> None:
-    """Both responses are problem documents. Proves R-HTTP-2."""
+    """Both responses are problem documents. Proves R-HTTP-6."""
     check_problem(await workspace.owner.request("GET", "/nowhere"), 404, "not_found")
     check_problem(await workspace.owner.request("PUT", "/auth/login"), 405, "method_not_allowed")
 
@@ -228,7 +228,10 @@ async def test_account_roles_limit_creation_editing_and_administration(
 
 
 async def test_wrong_passwords_delay_log_ins_from_the_same_address(workspace: Workspace) -> None:
-    """The test acts as a trusted proxy, so `X-Forwarded-For` sets the client address. Proves R-AUTH-20."""
+    """After five failures, the address waits even with the right password. The owner's address does not wait.
+
+    The test acts as a trusted proxy, so `X-Forwarded-For` sets the client address. Proves R-AUTH-20.
+    """
     user = await workspace.create_user("editor")
     async with httpx.AsyncClient(base_url=workspace.stack.url, timeout=30) as http:
 

@@ -8,7 +8,7 @@ WEBHOOKS = "/admin/webhooks/"
 
 
 async def test_admin_receives_events_of_accounts_and_canvases(workspace: Workspace) -> None:
-    """The events come from auth and state, through their NATS users. Proves R-EVENT-2 and R-EVENT-4."""
+    """The events come from auth and state, and are signed. Proves R-EVENT-2, R-EVENT-4 and R-EVENT-5."""
     admin = workspace.admin
     async with receiver() as hook:
         body = {"url": hook.url, "types": ["user.deleted", "canvas.renamed"], "note": "test"}

@@ -89,8 +89,8 @@ async def test_curl_commands_bring_back_a_drawing_for_live_clients(
     assert [each["canvas_id"] for each in replaced] == [canvas]
 
 
-async def test_backups_are_for_admins_only(workspace: Workspace) -> None:
-    """No other role reads, makes or restores backups. Proves R-BACKUP-3."""
+async def test_operations_on_backups_are_refused_for_an_editor(workspace: Workspace) -> None:
+    """An editor cannot list, make, restore or delete backups. Proves R-BACKUP-3."""
     for method, path in (
         ("GET", "/state/backups/"),
         ("POST", "/state/backup/"),

@@ -1,4 +1,4 @@
-"""Health, metrics, traces and logs of the services."""
+"""Health, metrics and logs of the services."""
 
 import asyncio
 import json

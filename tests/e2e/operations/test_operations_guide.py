@@ -62,7 +62,7 @@ def curl_request(command: str, url: str, token: str) -> httpx.Request:
 
 @pytest.mark.parametrize(("command", "status"), [*HEALTH, *USERS, *RATE_LIMITS])
 async def test_curl_command_succeeds(workspace: Workspace, command: str, status: int) -> None:
-    """The commands use an admin's access token. Proves R-HTTP-1."""
+    """The commands of an admin succeed, without a redirect. Proves R-ACCESS-8 and R-HTTP-1."""
     admin = workspace.api.session(workspace.stack.admin_username, workspace.stack.admin_password)
     # Another test of the shared stack may create a user with the command's name too.
     command = command.replace("admin@example.com", "guided@example.com")

@@ -66,7 +66,7 @@ async def test_deleted_canvas_closes_its_sockets_with_4404(
     assert await _refused_close_code(await workspace.connect(canvas)) == 4404
 
 
-async def test_account_without_a_role_on_the_canvas_is_closed_with_4403(
+async def test_caller_without_a_role_on_the_canvas_gets_4403(
     workspace: Workspace, canvas: str
 ) -> None:
     """The role of the account gives no access to canvases of other accounts. Proves R-ACCESS-3."""

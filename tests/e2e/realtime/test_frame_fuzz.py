@@ -219,7 +219,7 @@ async def test_malformed_frames_close_their_sender_and_affect_no_other_client(
 
     Half of the senders are viewers of the canvas that the other clients edit. The other half are editors of a canvas
     that only the senders use.
-    Proves R-SYNC-8, R-SYNC-12 and R-LIMIT-10.
+    Proves R-SYNC-8 and R-SYNC-12.
     """
     workspace, stack = own_workspace, own_workspace.stack
     editors = await EditorGroup.start(workspace, 3, seed=7)
@@ -254,7 +254,7 @@ async def test_malformed_frames_close_their_sender_and_affect_no_other_client(
     print(f"{FRAMES} frames, closed: {dict(closes)}; MiB: {before} {after}")
     assert all(after[name] - before[name] < MAX_MEMORY_GROWTH for name in before), (before, after)
     assert {each.name: each.pid for each in stack.processes} == processes
-    # The canvas has the edits of the three clients and no others.
+    # The canvas has all edits of the three clients.
     await editors.stop_and_verify()
     for status in [await client.status() for client in editors.clients]:
         assert status.connections == 1
@@ -279,7 +279,7 @@ async def test_rfc_violation_closes_the_socket_with_its_code(
 async def test_invalid_handshake_is_refused_and_the_next_is_served(
     own_workspace: Workspace, canvas: str
 ) -> None:
-    """The refusal is an HTTP response with an error status. Proves R-HTTP-2."""
+    """The refusal is an HTTP response with an error status. Proves R-HTTP-11."""
     token = await own_workspace.owner.access_token()
     url = f"{own_workspace.api.websocket_url}/{canvas}?token={token}"
     for changed in (

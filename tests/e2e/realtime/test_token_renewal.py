@@ -93,7 +93,7 @@ async def test_invalid_or_foreign_new_token_closes_the_socket_with_4401(
 async def test_client_without_the_renew_parameter_receives_no_token_messages(
     canvas_and_issuer: tuple[str, TokenIssuer],
 ) -> None:
-    """No token message is sent, because y-websocket logs an error for unknown message types. Proves R-SYNC-9."""
+    """No token message is sent, because y-websocket logs an error for unknown message types. Proves R-ACCESS-10."""
     url, issuer = canvas_and_issuer
     async with websockets.connect(f"{url}?token={issuer.sign(2)}") as socket:
         with pytest.raises(websockets.ConnectionClosedError, match="4401"):

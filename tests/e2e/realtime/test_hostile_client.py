@@ -60,7 +60,7 @@ async def test_pending_item_inside_a_text_keeps_the_canvas_usable(
 ) -> None:
     """An item arrives before its parent, which is a text. Clients can still edit, and the canvas loads again.
 
-    Proves R-SYNC-12.
+    Proves R-SAVE-9 and R-SYNC-12.
     """
     url = f"{workspace.api.websocket_url}/{canvas}?saved=1&token={await workspace.owner.access_token()}"
     bystander = await workspace.connect(canvas)

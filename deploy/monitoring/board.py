@@ -50,7 +50,7 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A titled row of panels, which share the width."""
+    """A titled row of panels, with at most four side by side."""
 
     title: str
     panels: Sequence[Panel]

@@ -142,6 +142,26 @@ def _is_dashboards(found: dict[str, Any]) -> bool:
     return found["kind"] == "ConfigMap" and name.endswith("-dashboards")
 
 
+def test_age_of_the_newest_backup_leaves_out_cron_jobs_that_are_not_daily(helm: Helm) -> None:
+    """The panel is red above 26 hours. A weekly backup is older on most days."""
+    query = next(
+        each
+        for each in dashboard_queries()
+        if each.place == "svgx-backups: Age of the newest backup A"
+    )
+    (selector,) = parts(query.text).selectors
+    pattern = next(each.value for each in selector.matchers.matchers if each.name == "cronjob")
+    rendered = helm.template("svgx", "--values", "svgx/values-production.yaml")
+    schedules = {
+        each["metadata"]["name"]: each["spec"]["schedule"]
+        for each in parse_objects(rendered)
+        if each["kind"] == "CronJob"
+    }
+    assert len(schedules) == 3
+    daily = {name for name, schedule in schedules.items() if schedule.endswith(" * * *")}
+    assert {name for name in schedules if re.fullmatch(pattern, name)} == daily == {"svgx-backup"}
+
+
 def test_grafana_of_docker_compose_has_all_dashboards() -> None:
     """Each folder of a chart is mounted below the folder that Grafana reads."""
     compose = yaml.safe_load((tools.ROOT / "docker-compose.yml").read_text("utf-8"))

@@ -20,13 +20,13 @@ BACKUPS = Board(
             [
                 Panel(
                     "Age of the newest backup",
-                    "Time since the newest complete backup. Each kind runs daily.",
+                    "Time since the newest complete backup of the database, and of canvases. Both run daily.",
                     "s",
                     [
                         (
                             (
                                 "time() - max by (cronjob) "
-                                '(kube_cronjob_status_last_successful_time{NS,cronjob=~".*backup.*"})'
+                                '(kube_cronjob_status_last_successful_time{NS,cronjob=~".*backup"})'
                             ),
                             "{{cronjob}}",
                         ),

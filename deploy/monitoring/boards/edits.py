@@ -49,7 +49,7 @@ EDITS = Board(
                 ),
                 Panel(
                     "Edits in a batch",
-                    "Edits that a gateway sends to a holder in one request.",
+                    "Edits that a gateway sends to a holder in one batch.",
                     "none",
                     quantiles("svgx_engine_live_batch_edits"),
                 ),

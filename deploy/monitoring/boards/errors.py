@@ -122,7 +122,7 @@ ERRORS = Board(
             [
                 Panel(
                     "Database",
-                    "Statements and connections each second that failed for a passing reason.",
+                    "Statements and connections each second that failed for a temporary reason.",
                     "ops",
                     [rate("svgx_engine_database_failures_total", "job")],
                     limit=1,

@@ -72,7 +72,7 @@ RESOURCES = Board(
             ],
         ),
         Row(
-            "Processes, without Kubernetes too",
+            "Processes, also outside of Kubernetes",
             [
                 Panel(
                     "Processor of the processes",

@@ -8,7 +8,7 @@ UNRELEASED = "Unreleased"
 def section(text: str, version: str) -> str:
     """Return the section of a version. Without one, return the unreleased changes under a heading with the version.
 
-    Raise `ValueError` if there is no such section, or if the section has no entry.
+    Raise `ValueError` if there is neither section, or if the section has no entry.
     """
     sections = dict(_sections(text))
     title = version if version in sections else UNRELEASED

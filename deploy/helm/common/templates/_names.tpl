@@ -1,7 +1,6 @@
 {{/*
-Every template takes a dict: `root` (the chart's scope) and `service` (the content of the chart's file service.yaml).
+Most templates take a dict: `root` (the chart's scope) and `service` (the content of the chart's file service.yaml).
 */}}
-
 
 {{/*
 The name of the service's objects: the release and the service, such as `svgx-gateway`. It has at most 52 characters,

@@ -65,7 +65,7 @@ check: ## Check format, lint, types, import rules and house rules
 bench: ## Measure the cost of the gateway over a bare handler
 	@$(BOOTSTRAP) exec python -m bench.http
 
-bench-collab: ## Measure live editing on the stack and on its peers (SCENARIO="name ..." selects, QUICK=1 is short)
+bench-collab: ## Measure live editing on the stack and on other Yjs servers (SCENARIO="name ..." selects, QUICK=1 is short)
 	@exec $(BOOTSTRAP) peers python -m bench.collab $(if $(QUICK),--quick) $(SCENARIO)
 
 bench-state: ## Measure the journal and snapshots of the state service, and store the tables (ARGS=appends measures one part)

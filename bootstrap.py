@@ -42,7 +42,7 @@ def newer_python():
 
 
 def check_python():
-    """Do nothing if this Python is new enough. Else run this script with a newer Python, or end with an error."""
+    """Run this script with a newer Python if this one is too old. End with an error if there is none."""
     import os
 
     if sys.version_info[:2] >= OLDEST:

@@ -1,7 +1,8 @@
 """The JSON schema of a chart's value `config`: the keys that the service reads from its configuration file.
 
 The schema leaves out the keys that the chart sets as environment variables, because a variable overrides the file:
-addresses, secrets, the place of backups, the number of password workers, and the times of the drain.
+addresses, secrets, the place of backups, the number of password workers, whether a replica is reserved, and the times
+of the drain.
 """
 
 from typing import Any
@@ -34,6 +35,7 @@ SET_BY_THE_CHART = {
     "password_workers",
     "postgres_url",
     "redis_url",
+    "reserved",
     "svgx_admin_email",
     "svgx_admin_password",
     "svgx_admin_username",

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.timeout(300)
 
 VALUES = (
     "--values=svgx/values-dev.yaml",
+    "--set=collab.reserved.replicaCount=1",
     # Two gateways, so that a client could reach an old one twice.
     "--set=gateway.replicaCount=2",
     # A client that leaves one old gateway must not reach the other old gateway. On a busy machine, the new gateways
@@ -155,7 +156,8 @@ async def test_restarts_of_other_workloads_than_the_gateway_disconnect_no_client
     """
     try:
         editors = await EditorGroup.start(workspace, 2, seed=2)
-        for name in ("svgx-auth", "svgx-state", "svgx-collab", "svgx-valkey", "svgx-gateway"):
+        services = ("auth", "state", "collab", "collab-reserved", "valkey", "gateway")
+        for name in (f"svgx-{service}" for service in services):
             await cluster.workloads[name].restart()
             await editors.wait_for_broadcast()
             connections = await editors.connection_counts()

@@ -48,10 +48,9 @@ def test_chart_of_a_service_renders_alone(helm: Helm, service: str) -> None:
     assert {"Deployment", "Service", "ServiceAccount", "NetworkPolicy"} <= {
         each["kind"] for each in found
     }
-    assert {each["metadata"]["name"] for each in found} == {
-        f"svgx-{service}",
-        f"svgx-{service}-test",
-    }
+    parts = ("", "-test", "-reserved") if service == "collab" else ("", "-test")
+    names = {f"svgx-{service}{part}" for part in parts}
+    assert {each["metadata"]["name"] for each in found} == names
 
 
 def test_long_release_name_makes_valid_names(helm: Helm) -> None:
@@ -98,6 +97,8 @@ def of_kind(found: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
         ("auth", "config.security.jwt_secret=x", "jwt_secret"),
         ("state", "config.database.url=postgresql://x", "url"),
         ("gateway", "config.gateway.drain_seconds=3", "drain_seconds"),
+        ("collab", "config.collab.reserved=true", "reserved"),
+        ("collab", "reserved.replicas=2", "replicas"),
         ("svgx", "natss.enabled=false", "natss"),
         ("svgx", "gateway.ingres.enabled=true", "ingres"),
         ("svgx", "postgresql.maxConnection=5", "maxConnection"),

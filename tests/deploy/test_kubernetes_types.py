@@ -34,6 +34,7 @@ EVERYTHING = (
     "--set=auth.extraVolumes[0].name=x,auth.extraVolumes[0].emptyDir.medium=Memory",
     "--set=auth.tolerations[0].key=x,auth.tolerations[0].operator=Exists",
     "--set=auth.migration.enabled=true,state.migration.enabled=true",
+    "--set=collab.reserved.replicaCount=1",
     "--set=valkey.priorityClassName=high,postgresql.nodeSelector.disk=ssd",
     "--set=postgresql.tolerations[0].key=x,nats.podAnnotations.note=x",
 )

@@ -9,8 +9,8 @@ from tests.deploy.cluster.releases import NATS, TRIAL, Release
 
 BROKEN = ("--set", "image.tag=broken", "--timeout", "8s")
 ROLL_BACK = {"helm3": "--atomic", "helm4": "--rollback-on-failure"}
-ALL_PODS = 4 * 3 + 3
-"""Three replicas of each of the four services, and three NATS servers."""
+ALL_PODS = 4 * 3 + 1 + 3
+"""Three replicas of each of the four services, one reserved replica of collab, and three NATS servers."""
 
 
 def test_upgrade_to_a_broken_image_is_rolled_back_without_stopping_a_replica(

@@ -31,6 +31,7 @@ PORTS = {
     "gateway": (8000,),
     "auth": (8000,),
     "collab": (8000,),
+    "collab-reserved": (8000,),
     "state": (8000,),
     "nats": (4222, 6222, 8222),
     "postgresql": (5432,),
@@ -60,6 +61,7 @@ FLOWS = {
     "gateway": {("nats", 4222), ("valkey", 6379)},
     "auth": {("nats", 4222), ("postgresql", 5432)},
     "collab": {("nats", 4222), ("valkey", 6379)},
+    "collab-reserved": {("nats", 4222), ("valkey", 6379)},
     "state": {("nats", 4222), ("postgresql", 5432), ("valkey", 6379)},
     "nats": set[tuple[str, int]](),
     "postgresql": set[tuple[str, int]](),
@@ -67,7 +69,9 @@ FLOWS = {
     "backup": {("postgresql", 5432)},
     "state-backup": {("nats", 4222), ("postgresql", 5432)},
     "ingress": {("gateway", 8000)},
-    "prometheus": {(service, 8000) for service in ("gateway", "auth", "collab", "state")},
+    "prometheus": {
+        (service, 8000) for service in ("gateway", "auth", "collab", "collab-reserved", "state")
+    },
     "stranger": set[tuple[str, int]](),
     "neighbour": set[tuple[str, int]](),
     "dns": set[tuple[str, int]](),

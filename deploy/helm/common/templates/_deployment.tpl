@@ -1,11 +1,15 @@
 {{- define "common.deployment" -}}
 {{- $values := .root.Values -}}
 {{- $labels := include "common.labels" . | fromYaml -}}
+{{- $resources := $values.resources -}}
+{{- if .reserved -}}{{- $resources = $values.reserved.resources -}}{{- end -}}
 apiVersion: apps/v1
 kind: Deployment
-{{ include "common.metadata" . }}
+{{ include "common.metadata" (merge (dict "name" (include "common.deploymentName" .)) .) }}
 spec:
-  {{- if not $values.autoscaling.enabled }}
+  {{- if .reserved }}
+  replicas: {{ $values.reserved.replicaCount }}
+  {{- else if not $values.autoscaling.enabled }}
   replicas: {{ $values.replicaCount }}
   {{- end }}
   revisionHistoryLimit: {{ $values.revisionHistoryLimit }}
@@ -69,7 +73,7 @@ spec:
           readinessProbe:
             {{- include "common.probe" (merge (dict "path" "/health/ready") $values.readinessProbe) | nindent 12 }}
           resources:
-            {{- toYaml $values.resources | nindent 12 }}
+            {{- toYaml $resources | nindent 12 }}
           volumeMounts:
             - name: config
               mountPath: /etc/svgx

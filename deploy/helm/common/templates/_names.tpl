@@ -1,5 +1,6 @@
 {{/*
 Most templates take a dict: `root` (the chart's scope) and `service` (the content of the chart's file service.yaml).
+With `reserved`, a template is about the reserved replicas of the service.
 */}}
 
 {{/*
@@ -21,10 +22,23 @@ because Kubernetes adds 11 to the name of a StatefulSet, and the charts add up t
 {{- end -}}
 {{- end -}}
 
-{{/* The labels that select the service's pods. They never change, because a Deployment's selector cannot change. */}}
+{{/* The name of a Deployment of the service: the full name, or that of the reserved replicas. */}}
+{{- define "common.deploymentName" -}}
+{{- include "common.fullname" . -}}{{- if .reserved -}}-reserved{{- end -}}
+{{- end -}}
+
+{{/*
+The labels that select the service's pods. They never change, because a Deployment's selector cannot change. The pods
+of reserved replicas have a name label of their own. With the service's label, the autoscaler and the disruption budget
+would count them.
+*/}}
 {{- define "common.selectorLabels" -}}
-app.kubernetes.io/name: svgx-{{ .service.name }}
+app.kubernetes.io/name: {{ include "common.nameLabel" . }}
 app.kubernetes.io/instance: {{ .root.Release.Name | trunc 63 | trimSuffix "-" | quote }}
+{{- end -}}
+
+{{- define "common.nameLabel" -}}
+svgx-{{ .service.name }}{{ if .reserved }}-reserved{{ end }}
 {{- end -}}
 
 {{- define "common.labels" -}}

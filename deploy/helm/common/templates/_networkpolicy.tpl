@@ -7,8 +7,7 @@ kind: NetworkPolicy
 {{ include "common.metadata" . }}
 spec:
   podSelector:
-    matchLabels:
-      {{- include "common.selectorLabels" . | nindent 6 }}
+    {{- include "common.allReplicas" . | nindent 4 }}
   policyTypes:
     - Ingress
     - Egress

@@ -72,6 +72,10 @@ capabilities:
   value: "1"
   {{- end }}
 {{- end }}
+{{- if .reserved }}
+- name: RESERVED
+  value: "true"
+{{- end }}
 - name: K8S_POD_NAME
   valueFrom:
     fieldRef:
@@ -89,7 +93,7 @@ capabilities:
     fieldRef:
       fieldPath: spec.nodeName
 - name: OTEL_RESOURCE_ATTRIBUTES
-  value: k8s.pod.name=$(K8S_POD_NAME),k8s.pod.uid=$(K8S_POD_UID),k8s.container.name={{ .service.name }},k8s.namespace.name=$(K8S_NAMESPACE_NAME),k8s.node.name=$(K8S_NODE_NAME),k8s.deployment.name={{ include "common.fullname" . }}
+  value: k8s.pod.name=$(K8S_POD_NAME),k8s.pod.uid=$(K8S_POD_UID),k8s.container.name={{ .service.name }},k8s.namespace.name=$(K8S_NAMESPACE_NAME),k8s.node.name=$(K8S_NODE_NAME),k8s.deployment.name={{ include "common.deploymentName" . }}
 {{- with $values.tracing.endpoint }}
 - name: OTEL_EXPORTER_OTLP_ENDPOINT
   value: {{ . | quote }}

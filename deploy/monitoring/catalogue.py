@@ -152,6 +152,8 @@ LABELS: Mapping[str, Label] = {
     "reason": Label(
         "reason; the metric's text explains the values",
         frozenset({"share", "full", "idle", "handed_over", "lease_lost", "failed", "deleted"})
+        # of canvases that moved to a reserved replica, or that it left
+        | {"busy", "calm"}
         # of batches that links did not settle
         | {"gone", "not_held", "refused", "timeout"}
         # of closed WebSockets

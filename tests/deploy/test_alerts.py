@@ -133,6 +133,12 @@ CREATED = 'kube_cronjob_created{cronjob="svgx-backup"}'
 BACKED_UP = 'svgx_engine_backup_last_success_timestamp_seconds{job="svgx-state"}'
 JOB_FAILED = 'kube_job_failed{condition="true",job_name='
 BACKUPS = 'svgx_engine_backups_total{job="svgx-state",outcome='
+COLLAB_UP = 'up{job="svgx-collab",service="svgx-collab",pod="svgx-collab-1"}'
+RESERVED_UP = 'up{job="svgx-collab",service="svgx-collab-reserved",pod="svgx-collab-reserved-1"}'
+BUSY = 'svgx_engine_collab_busy_canvases{job="svgx-collab",service="svgx-collab",pod='
+HELD = 'svgx_engine_collab_held_canvases{job="svgx-collab",service="svgx-collab",pod='
+BUSY_RESERVED = BUSY.replace('"svgx-collab",pod', '"svgx-collab-reserved",pod')
+HELD_RESERVED = HELD.replace('"svgx-collab",pod', '"svgx-collab-reserved",pod')
 LATE, SLOWLY_LATE = burn_cases(f'{EDITS}"late"}}', f'{EDITS}"saved"}}')
 FAILED, SLOWLY_FAILED = burn_cases(f'{RESPONSES}"5xx"}}', f'{RESPONSES}"2xx"}}')
 
@@ -248,6 +254,47 @@ OWN_CASES: dict[str, dict[str, Case]] = {
         ),
     },
     "svgx-collab": {
+        # A reserved replica opens no canvas by itself.
+        "SVGXEngineServiceDown": Case(
+            fires=(
+                {RESERVED_UP: "1x20"},
+                {COLLAB_UP: "1x5 0x15", RESERVED_UP: "1x20"},
+                {COLLAB_UP: "1x5 _x15", RESERVED_UP: "1x20"},
+            ),
+            quiet=({COLLAB_UP: "1x20", RESERVED_UP: "0x20"}, {COLLAB_UP: "1x20"}),
+        ),
+        "SVGXEnginePodDown": Case(
+            fires=(
+                {COLLAB_UP: "1x5 0x15", RESERVED_UP: "1x20"},
+                {COLLAB_UP: "1x20", RESERVED_UP: "1x5 0x15"},
+            ),
+            quiet=({COLLAB_UP: "1x20", RESERVED_UP: "1x20"},),
+        ),
+        "SVGXEngineCanvasBusy": Case(
+            fires=(
+                {f'{BUSY}"1"}}': "1x20", f'{HELD}"1"}}': "3x20"},
+                # One canvas after another is busy.
+                {
+                    f'{BUSY}"1"}}': "1x9 0x11",
+                    f'{HELD}"1"}}': "3x20",
+                    f'{BUSY}"2"}}': "0x9 1x11",
+                    f'{HELD}"2"}}': "3x20",
+                },
+            ),
+            quiet=(
+                {f'{BUSY}"1"}}': "0x20", f'{HELD}"1"}}': "3x20"},
+                {f'{BUSY}"1"}}': "0x6 1x14", f'{HELD}"1"}}': "3x20"},
+                # The canvas has the replica for itself.
+                {f'{BUSY}"1"}}': "1x20", f'{HELD}"1"}}': "1x20", f'{HELD}"2"}}': "3x20"},
+                {
+                    f'{BUSY_RESERVED}"1"}}': "1x20",
+                    f'{HELD_RESERVED}"1"}}': "2x20",
+                    f'{BUSY}"1"}}': "0x20",
+                    f'{HELD}"1"}}': "3x20",
+                },
+            ),
+            at="18m",
+        ),
         "SVGXEngineEditsNotSaved": Case(
             fires=({'svgx_engine_collab_commit_failures_total{job="svgx-collab"}': "0+1x20"},),
             quiet=({'svgx_engine_collab_commit_failures_total{job="svgx-collab"}': "5x20"},),

@@ -48,6 +48,10 @@ MAY_BE_EMPTY = {
         for each in "ABC"
     },
     "svgx-resources: Actions on stored values A": "no value is stored",
+    "svgx-overview: Ready replicas B": "there is no reserved replica",
+    "svgx-overview: Replicas that answer Prometheus B": "there is no reserved replica",
+    "svgx-collaboration: Busy canvases B": "there is no reserved replica",
+    "svgx-collaboration: Canvases of reserved replicas A": "there is no reserved replica",
 }
 """The reason why a query may have no data in these tests. The key names the query's dashboard, panel and letter."""
 

@@ -1,7 +1,7 @@
 """The dashboard "Collaboration Metrics": connections, canvases, holders and broadcasts."""
 
 from deploy.monitoring.board import Board, Panel, Row
-from deploy.monitoring.boards.queries import quantiles, rate, total
+from deploy.monitoring.boards.queries import NOT_RESERVED, RESERVED, quantiles, rate, total
 
 COLLABORATION = Board(
     "svgx-collaboration",
@@ -85,6 +85,49 @@ COLLABORATION = Board(
                     "ops",
                     [rate("svgx_engine_collab_lease_failures_total", "pod")],
                     limit=0.1,
+                ),
+            ],
+        ),
+        Row(
+            "Busy canvases",
+            [
+                Panel(
+                    "Busy canvases",
+                    "Canvases that take much of the processor's time, on each replica, and on all reserved replicas.",
+                    "none",
+                    [
+                        total("svgx_engine_collab_busy_canvases", "pod", NOT_RESERVED),
+                        (total("svgx_engine_collab_busy_canvases", "", RESERVED)[0], "reserved"),
+                    ],
+                ),
+                Panel(
+                    "Canvases of reserved replicas",
+                    "Canvases that each reserved replica holds. A replica with 0 is free.",
+                    "none",
+                    [total("svgx_engine_collab_held_canvases", "pod", RESERVED)],
+                ),
+                Panel(
+                    "Moves of busy canvases",
+                    "Canvases in ten minutes that moved to a reserved replica (`busy`), that it left (`calm`), and that"
+                    " it did not take (`failed`).",
+                    "none",
+                    [
+                        (
+                            (
+                                "sum by (reason)"
+                                ' (increase(svgx_engine_collab_released_canvases_total{NS,reason=~"busy|calm"}[10m]))'
+                            ),
+                            "{{reason}}",
+                        ),
+                        ("sum(increase(svgx_engine_collab_failed_moves_total{NS}[10m]))", "failed"),
+                    ],
+                ),
+                Panel(
+                    "Paced canvases",
+                    "Average number of canvases that wait with their changes, because they exceed their share of the"
+                    " processor's time.",
+                    "none",
+                    [rate("svgx_engine_collab_paced_seconds_total", "pod")],
                 ),
             ],
         ),

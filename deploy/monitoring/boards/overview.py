@@ -5,7 +5,9 @@ from deploy.monitoring.boards.queries import (
     ERROR_SHARE,
     FAILED_REQUESTS,
     LOOP_LAG,
+    NOT_RESERVED,
     OLDEST_UNSAVED,
+    RESERVED,
     SAVED_IN_TIME,
     percentile,
     rate,
@@ -24,9 +26,12 @@ OVERVIEW = Board(
             [
                 Panel(
                     "Ready replicas",
-                    "Replicas that answer `/health/ready` with 200.",
+                    "Replicas that answer `/health/ready` with 200. Reserved replicas of collab count apart.",
                     "none",
-                    [total("svgx_engine_ready", "component")],
+                    [
+                        total("svgx_engine_ready", "component", NOT_RESERVED),
+                        total("svgx_engine_ready", "service", RESERVED),
+                    ],
                     limit=1,
                     stat=True,
                     red_below=True,
@@ -149,9 +154,12 @@ OVERVIEW = Board(
                 ),
                 Panel(
                     "Replicas that answer Prometheus",
-                    "Replicas of each service that Prometheus can scrape.",
+                    "Replicas of each service that Prometheus can scrape. Reserved replicas of collab count apart.",
                     "none",
-                    [('sum by (job) (up{NS,job=~"svgx-.+"})', "{{job}}")],
+                    [
+                        total("up", "job", f'job=~"svgx-.+",{NOT_RESERVED}'),
+                        total("up", "service", f'job=~"svgx-.+",{RESERVED}'),
+                    ],
                 ),
                 Panel(
                     "Silent replicas",

@@ -18,6 +18,11 @@ sum(rate(svgx_engine_http_responses_total{NS,status="5xx"}[1h]))
 """.strip()
 
 
+NOT_RESERVED = 'service!~".+-reserved"'
+RESERVED = 'service=~".+-reserved"'
+"""Selectors of targets by their Kubernetes service: reserved replicas of collab have a service of their own."""
+
+
 def quantiles(metric: str, by: str = "", selector: str = "") -> list[tuple[str, str]]:
     """Return the median, and the 95th and 99th percentile of a histogram, by one label if given."""
     legend = f"{{{{{by}}}}} " if by else ""

@@ -86,8 +86,8 @@ async def test_only_a_leaving_canvas_waits_for_commits(held: HeldCanvas) -> None
 
 async def test_waiting_requests_are_taken_once(held: HeldCanvas) -> None:
     """`take_saved` takes the requests with committed edits; `take_waiting` takes all requests that are left."""
-    held.add_waiting(Receipt(0, ()), "saved")
-    held.add_waiting(Receipt(1, ()), "unsaved")
+    held.add_waiting(Receipt(0, (), 0), "saved")
+    held.add_waiting(Receipt(1, (), 0), "unsaved")
     assert [request.reply for request in held.take_saved()] == ["saved"]
     assert held.take_saved() == []
     assert [request.reply for request in held.take_waiting()] == ["unsaved"]

@@ -227,16 +227,14 @@ class Channels:
             self._links.refuse(gateway, batch.number, is_held=False)
             return 0
         held.touch(now)
-        if is_overloaded:
-            _series("edit", Overloaded.code).inc()
-            self._links.refuse(gateway, batch.number, is_held=True)
-            return 0
-        if held.room.pace.seconds_until_edits(now):
-            # The request of the gateway waits for the room's turn.
+        if is_overloaded or held.room.seconds_until_edits:
+            # The gateway repeats the batch with a request, which waits for the room's turn.
+            if is_overloaded:
+                _series("edit", Overloaded.code).inc()
             self._links.refuse(gateway, batch.number, is_held=True)
             return 0
         try:
-            receipt = held.context.run(held.room.receive, batch.edits)
+            receipt = held.context.run(held.room.receive, batch.edits, seconds=TURN)
         except Fault as fault:
             _series("edit", Unavailable.code).inc()
             self._links.refuse(gateway, batch.number, is_held=False)
@@ -246,6 +244,13 @@ class Channels:
             _series("edit", Internal.code).inc()
             log.exception("a batch of a link failed", canvas_id=batch.canvas_id)
             self._links.refuse(gateway, batch.number, is_held=True)
+            return 0
+        if receipt.taken < len(batch.edits):
+            # The room takes the other edits from the gateway's request, in turns.
+            self._links.refuse(gateway, batch.number, is_held=True)
+            held.count_edits(receipt.taken)
+            held.mark_changed()
+            self._on_unsaved(batch.canvas_id)
             return 0
         await self._keep(held, receipt, LinkReply(gateway, batch.number), len(batch.edits))
         return len(batch.edits)

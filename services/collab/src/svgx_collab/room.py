@@ -7,6 +7,7 @@ entry. An entry in flight is resent unchanged until the state service has commit
 parts that must be committed before its batch is saved.
 """
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -36,6 +37,12 @@ MERGE_BYTES = 1024 * 1024
 A larger edit is not merged, because merging reads all of it.
 """
 
+EDITS_BETWEEN_LOOKS = 8
+"""Edits between two looks at the processor's time. A look takes half a microsecond."""
+
+MANY_QUEUED = 50
+"""Edits that wait during a pause, beyond which further edits wait at their gateway."""
+
 NEW_SECONDS = 30.0
 """Seconds for which a room counts as new. In a new room, clients may pass on edits of other users that it lacks."""
 
@@ -45,10 +52,12 @@ class Receipt:
     """The receipt of a batch of edits. The batch is saved when the first `position` parts of edits are committed.
 
     `rejected` has the rejected edits of the batch, packed (see `Rejection`). A malformed edit is packed as its index.
+    `taken` is the number of edits that the room has taken or rejected. The others have to be received again.
     """
 
     position: int
     rejected: tuple[int, ...]
+    taken: int
 
 
 @record
@@ -126,20 +135,31 @@ class Room:
         return self._document.check(update)
 
     def receive(
-        self, edits: Sequence[Edit], checked: Checked | None = None, *, first: int = 0
+        self,
+        edits: Sequence[Edit],
+        checked: Checked | None = None,
+        *,
+        first: int = 0,
+        seconds: float = math.inf,
     ) -> Receipt:
         """Take edits of a batch. Resending a batch is safe, because an edit that was taken before changes nothing.
 
-        `checked` is the result of `check` for a single edit. `first` is the index of the first edit in the batch.
+        `checked` is the result of `check` for a single edit. `first` is the index of the first edit in the batch. After
+        `seconds` of the processor, at most `EDITS_BETWEEN_LOOKS` more edits are taken.
         """
         started = time.thread_time()
         rejected = []
-        for index, edit in enumerate(edits, first):
+        taken = 0
+        for edit in edits:
+            looks = taken and taken % EDITS_BETWEEN_LOOKS == 0
+            if looks and time.thread_time() - started >= seconds:
+                break
             reason, amount = self._take(edit, checked)
             if reason is not None:
-                rejected.append(Rejection(index, reason, amount).pack())
+                rejected.append(Rejection(first + taken, reason, amount).pack())
+            taken += 1
         self.pace.note_edits(time.thread_time() - started, time.monotonic())
-        return Receipt(self._parts_taken, tuple(rejected))
+        return Receipt(self._parts_taken, tuple(rejected), taken)
 
     def absorb(self, content: Content) -> None:
         """Take the commits of another writer. They are broadcast, but not saved again."""
@@ -251,8 +271,18 @@ class Room:
 
     @property
     def seconds_until_edits(self) -> float:
-        """The seconds until the room may take edits, or 0."""
-        return self.pace.seconds_until_edits(time.monotonic())
+        """The seconds until the room may take edits, or 0.
+
+        During a pause, edits wait if many wait already, because the transaction after the pause would take long. They
+        also wait while the time of each edit is measured, because the document then integrates them at once.
+        """
+        now = time.monotonic()
+        seconds = self.pace.seconds_until_edits(now)
+        pause = self.pace.seconds_until_due(now)
+        document = self._document
+        if pause and (document.is_measuring or document.queue_length >= MANY_QUEUED):
+            return max(seconds, pause)
+        return seconds
 
     def _missing(self, state_vector: bytes) -> bytes:
         """Return the integrated content that a peer with `state_vector` lacks. Raises `svgx_yjs.lib0.Malformed`."""

@@ -1,7 +1,7 @@
 """Turns: a batch that would block the event loop is applied in several turns, so that other canvases are served."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from svgx_collab.room import Receipt, Room
 from svgx_common.contract.collab import Edit
@@ -14,6 +14,10 @@ TURN_EDITS = 100
 """Edits of one turn. The check of a short edit takes 20 to 40 µs."""
 
 
+TURN_SECONDS = 0.005
+"""Seconds of the processor for one turn of short edits."""
+
+
 async def receive_in_turns(
     room: Room, edits: Sequence[Edit], is_released: Callable[[], bool]
 ) -> Receipt:
@@ -22,27 +26,28 @@ async def receive_in_turns(
     Meanwhile, the gateway waits for the answer, and slows down its clients. Raises `Unavailable` when the replica has
     released the canvas. The gateway then sends the batch again; its first edits may be saved already.
     """
-    receipt = Receipt(0, ())
-    for first, turn in _turns(edits):
-        if first or room.seconds_until_edits:
-            await asyncio.sleep(room.seconds_until_edits)
+    receipt = Receipt(0, (), 0)
+    while receipt.taken < len(edits):
+        # Also before the first turn, because many requests may wait, and a broadcast between them may cause a pause.
+        await asyncio.sleep(room.seconds_until_edits)
+        turn = _next_turn(edits, receipt.taken)
         checked = None
         if len(turn[0].update) > TURN_BYTES:
             checked = await asyncio.to_thread(room.check, turn[0].update)
         if is_released():
             raise Unavailable("this replica does not hold the canvas any more")
-        taken = room.receive(turn, checked, first=first)
-        receipt = Receipt(taken.position, receipt.rejected + taken.rejected)
+        last = room.receive(turn, checked, first=receipt.taken, seconds=TURN_SECONDS)
+        receipt = Receipt(
+            last.position, receipt.rejected + last.rejected, receipt.taken + last.taken
+        )
     return receipt
 
 
-def _turns(edits: Sequence[Edit]) -> Iterator[tuple[int, Sequence[Edit]]]:
-    """Yield the edits of each turn, with the index of the first one."""
-    first = size = 0
-    for index, edit in enumerate(edits):
+def _next_turn(edits: Sequence[Edit], first: int) -> Sequence[Edit]:
+    """Return the edits of the turn that begins with the edit `first`."""
+    size = 0
+    for index, edit in enumerate(edits[first : first + TURN_EDITS], first):
         size += len(edit.update)
-        if index > first and (size > TURN_BYTES or index - first == TURN_EDITS):
-            yield first, edits[first:index]
-            first, size = index, len(edit.update)
-    if first < len(edits):
-        yield first, edits[first:]
+        if size > TURN_BYTES and index > first:
+            return edits[first:index]
+    return edits[first : first + TURN_EDITS]

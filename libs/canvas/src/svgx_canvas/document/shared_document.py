@@ -324,6 +324,11 @@ class SharedDocument:
         return [change for change in changes if change != EMPTY_UPDATE]
 
     @property
+    def queue_length(self) -> int:
+        """The number of parts that wait for their integration."""
+        return len(self._queue)
+
+    @property
     def has_queue(self) -> bool:
         """True while edits wait for `flush`."""
         return bool(self._queue) or self._transaction is not None
@@ -454,7 +459,7 @@ class SharedDocument:
                 self._apply_steps(queued, update, parts, LOADED_STRUCTS)
             else:
                 self._queue.append(queued)
-        elif structs > FEW_STRUCTS or self._is_measuring:
+        elif structs > FEW_STRUCTS or self.is_measuring:
             self._apply_measured(queued, parts, author)
         else:
             self._queue.append(queued)
@@ -505,7 +510,8 @@ class SharedDocument:
         return list(read_delete_set(decoder))
 
     @property
-    def _is_measuring(self) -> bool:
+    def is_measuring(self) -> bool:
+        """Whether `take` integrates each edit and measures its time, because transactions were slow."""
         return time.monotonic() < self._measured_until
 
     def _apply_measured(self, queued: _Queued, parts: Split, author: str) -> None:

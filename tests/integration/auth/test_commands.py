@@ -192,6 +192,24 @@ async def test_unknown_account_and_unreachable_database_end_with_one_line(
         assert printed.err.splitlines()[-1].startswith("svgx: ")
 
 
+async def test_command_continues_after_a_migration_that_takes_longer_than_its_wait(
+    bus: Bus,
+    backing: DevStack,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The time limit of a command begins after the migrations, also those of a replica. Proves R-CONFIG-8."""
+    monkeypatch.setattr(database, "COMMAND_SECONDS", 1.0)
+    operator = await asyncpg.connect(backing.postgres_url)
+    await operator.execute("SELECT pg_advisory_lock(hashtext('svgx.auth'))")
+    name = f"late-{secrets.token_hex(4)}"
+    creating = asyncio.create_task(create_with_command(name))
+    await operator.execute("SELECT pg_sleep(1.5)")
+    await operator.close()  # releases the lock
+    await creating
+    await login(bus, name, shown_password(capsys.readouterr().out))
+
+
 def test_password_is_no_argument() -> None:
     """Other users of the machine could read a password among the arguments. Proves R-AUTH-44."""
     for main in (create_admin.main, reset_password.main):

@@ -333,3 +333,30 @@ async def test_command_names_the_server_that_does_not_answer_in_time(
         with pytest.raises(Unavailable, match=f"{server} was not ready within 1 s"):
             async with commands._open(settings):
                 pass
+
+
+async def test_command_continues_after_a_migration_that_takes_longer_than_its_wait(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time limit of a command is no limit of a replica's migration. Proves R-CONFIG-8."""
+    monkeypatch.setattr(commands, "CONNECT_SECONDS", 1.0)
+    settings = StateSettings.model_validate(
+        {
+            "nats_url": site.backing.nats_url("state"),
+            "postgres_url": site.url,
+            "redis_url": site.backing.redis_url,
+            "backup_url": f"file://{site.vault.folder}",
+        }
+    )
+
+    async def open_and_close() -> None:
+        async with commands._open(settings):
+            pass
+
+    async with tables_of(site.url) as tables:
+        await tables.execute("SELECT pg_advisory_lock(hashtext('svgx.state'))")
+        opening = asyncio.create_task(open_and_close())
+        await tables.execute("SELECT pg_sleep(1.5)")
+        assert not opening.done()
+        await tables.execute("SELECT pg_advisory_unlock(hashtext('svgx.state'))")
+        await opening

@@ -288,14 +288,15 @@ class Database:
 
 @asynccontextmanager
 async def connect(
-    url: str, *, schema: str, package: str, pool_size: int
+    url: str, *, schema: str, package: str, pool_size: int, wait_seconds: float | None = None
 ) -> AsyncIterator[Database]:
     """Wait for PostgreSQL, apply the missing migrations and open a pool on the schema.
 
-    `package` contains `sql/*.sql` with queries, and `sql/migrations/NNNN_*.sql`.
+    `package` contains `sql/*.sql` with queries, and `sql/migrations/NNNN_*.sql`. Raise `TimeoutError` when PostgreSQL
+    cannot be used within `wait_seconds`. Migrations have no time limit.
     """
     hosts = Hosts(url)
-    await migrations.apply_when_usable(hosts, schema, package)
+    await migrations.apply_when_usable(hosts, schema, package, wait_seconds=wait_seconds)
     pool = await asyncpg.create_pool(
         connect=hosts.connect,
         reset=_keep_session,

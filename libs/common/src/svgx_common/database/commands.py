@@ -12,7 +12,7 @@ from svgx_common.database.hosts import Hosts
 from svgx_common.settings import WRONG_SETTING, Settings, WrongSetting, load
 
 WAIT_SECONDS = 60.0
-"""Seconds for the whole command: the wait for PostgreSQL and for another replica that migrates, and the migrations."""
+"""Seconds to wait for PostgreSQL. The migrations of this process and of other replicas have no limit."""
 
 
 def migrate_command(service: str, kind: type[Settings], package: str) -> Command:
@@ -27,27 +27,26 @@ def migrate_command(service: str, kind: type[Settings], package: str) -> Command
             "--wait",
             type=float,
             default=WAIT_SECONDS,
-            help="seconds after which the command gives up",
+            help="seconds to wait for PostgreSQL; migrations have no limit",
         )
         chosen = parser.parse_args(arguments)
         settings = load(kind)
         logs.configure(service, "migrate", settings.log_level, settings.log_format)
         url: str = getattr(settings, "postgres_url")  # noqa: B009  # both services with tables have it
         try:
-            applied = asyncio.run(_migrate(url, service, package, chosen.wait))
+            applied = asyncio.run(
+                migrations.apply_when_usable(Hosts(url), service, package, wait_seconds=chosen.wait)
+            )
         except WrongSetting as error:
             print(f"svgx: {error}", file=sys.stderr)
             sys.exit(WRONG_SETTING)
         except TimeoutError:
-            sys.exit(f"svgx: not migrated within {chosen.wait:.0f} s; run `svgx-{service} doctor`")
+            sys.exit(
+                f"svgx: PostgreSQL was not ready within {chosen.wait:.0f} s; run `svgx-{service} doctor`"
+            )
         for name in applied:
             print(f"applied {name}")
         newest = migrations.migrations_of(package)[-1].name
         print(f"{service}: {len(applied)} migrations applied; the schema is at {newest}")
 
     return run
-
-
-async def _migrate(url: str, schema: str, package: str, seconds: float) -> list[str]:
-    async with asyncio.timeout(seconds):
-        return await migrations.apply_when_usable(Hosts(url), schema, package)

@@ -1,6 +1,8 @@
 """Migrations: the files `sql/migrations/NNNN_*.sql` of a service, each applied once, in their order."""
 
 import asyncio
+import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -8,12 +10,18 @@ import asyncpg
 import structlog
 
 from svgx_common.database.failures import PERMISSIONS, classify
-from svgx_common.database.hosts import Connection, Hosts
+from svgx_common.database.hosts import SERVER_SETTINGS, Connection, Hosts
 from svgx_common.settings import WrongSetting
 
 log = structlog.get_logger(__name__)
 
+CLOSE_TIMEOUT = 5.0
+"""Seconds to end a connection and the statement that runs on it."""
+
 _URL_VARIABLE = "POSTGRES_URL"
+
+_SERVER_SETTINGS = {**SERVER_SETTINGS, "statement_timeout": "0"}
+"""Settings of the connection: as for a pool, but a migration, and the wait for another replica's, may take any time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,32 +47,58 @@ async def find_applied(connection: Connection) -> list[str]:
     return [row["name"] for row in rows]
 
 
-async def apply_when_usable(hosts: Hosts, schema: str, package: str) -> list[str]:
+async def apply_when_usable(
+    hosts: Hosts, schema: str, package: str, *, wait_seconds: float | None = None
+) -> list[str]:
     """Apply the missing migrations, and return their names.
 
     While PostgreSQL cannot be used, log this once, and try again. Raise the error if the role lacks permissions, or if
     the error does not pass by itself.
+
+    wait_seconds: the longest wait for PostgreSQL, from the call and again from the first migration that fails. Beyond
+    it, raise `TimeoutError`. None means no limit. A migration has no limit, in this process or in another replica,
+    because a cancelled migration would have to begin again.
     """
+    clock = asyncio.get_running_loop().time
+    retry_until: float | None = None
     waiting = False
-    while True:
-        try:
-            return await apply(hosts, schema, package)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, EOFError) as error:
-            failure = classify(error)
-            if failure is None or failure is PERMISSIONS:
-                raise
-            if not waiting:
-                log.warning("waiting for postgresql", reason=f"the database {failure.reason}")
-            waiting = True
-            await asyncio.sleep(0.2)
+
+    def lift_limit() -> None:
+        if not limit.expired():
+            limit.reschedule(None)
+
+    async with asyncio.timeout(wait_seconds) as limit:
+        while True:
+            try:
+                return await apply(hosts, schema, package, lift_limit)
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, EOFError) as error:
+                failure = classify(error)
+                if failure is None or failure is PERMISSIONS:
+                    raise
+                if not waiting:
+                    log.warning("waiting for postgresql", reason=f"the database {failure.reason}")
+                waiting = True
+                if wait_seconds is not None and limit.when() is None:
+                    retry_until = retry_until or clock() + wait_seconds
+                    limit.reschedule(retry_until)
+                await asyncio.sleep(0.2)
 
 
-async def apply(hosts: Hosts, schema: str, package: str) -> list[str]:
-    """Apply the missing migrations, and return their names."""
+async def apply(
+    hosts: Hosts, schema: str, package: str, on_migrating: Callable[[], None] = lambda: None
+) -> list[str]:
+    """Apply the missing migrations, and return their names.
+
+    Call `on_migrating` before this process, or another replica, applies a migration. From then on, the call may take
+    any time.
+    """
     connection = await _first_connection(hosts)
     try:
         # Only one replica migrates at a time. The others wait for the lock and then find no missing migration.
-        await connection.execute("SELECT pg_advisory_lock(hashtext($1))", f"svgx.{schema}")
+        lock = f"svgx.{schema}"
+        if not await connection.fetchval("SELECT pg_try_advisory_lock(hashtext($1))", lock):
+            on_migrating()
+            await connection.execute("SELECT pg_advisory_lock(hashtext($1))", lock)
         await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
         await connection.execute(f'SET search_path TO "{schema}"')
         await connection.execute(
@@ -73,13 +107,18 @@ async def apply(hosts: Hosts, schema: str, package: str) -> list[str]:
         applied = await find_applied(connection)
         missing = [each for each in migrations_of(package) if each.name not in applied]
         for migration in missing:
+            on_migrating()
             async with connection.transaction():
                 await connection.execute(migration.sql)
                 await connection.execute("INSERT INTO migration (name) VALUES ($1)", migration.name)
             log.info("migrated", schema=schema, migration=migration.name)
         return [each.name for each in missing]
     finally:
-        await connection.close()
+        # asyncpg drops the connection if the server does not confirm the end. An error here would hide a cancellation.
+        with contextlib.suppress(
+            TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError
+        ):
+            await connection.close(timeout=CLOSE_TIMEOUT)
 
 
 async def _first_connection(hosts: Hosts) -> Connection:
@@ -87,7 +126,7 @@ async def _first_connection(hosts: Hosts) -> Connection:
     waiting = False
     while True:
         try:
-            return await hosts.connect(command_timeout=300)
+            return await hosts.connect(server_settings=_SERVER_SETTINGS)
         except asyncpg.InvalidAuthorizationSpecificationError:
             raise WrongSetting(_URL_VARIABLE, "the server refuses its user or password") from None
         except asyncpg.InvalidCatalogNameError:

@@ -22,7 +22,7 @@ from svgx_common.messaging.caller import Client
 from svgx_common.settings import WRONG_SETTING, WrongSetting
 
 COMMAND_SECONDS = 60.0
-"""Longest time of a command in seconds, including its wait for PostgreSQL."""
+"""Longest wait for PostgreSQL in seconds, and then the longest time of the work. Migrations have no limit."""
 
 ANNOUNCE_SECONDS = 3.0
 """Longest wait for a connection to NATS, in seconds.
@@ -40,7 +40,8 @@ async def open_accounts(
     """Connect to the database until the block ends.
 
     With `announce`, also connect to NATS, so that the gateways are told about ended sessions. When NATS is not
-    reachable within `ANNOUNCE_SECONDS`, continue without it.
+    reachable within `ANNOUNCE_SECONDS`, continue without it. Raise `TimeoutError` when PostgreSQL cannot be used within
+    `COMMAND_SECONDS`, or when the block takes longer than that.
     """
     passwords = Passwords(
         memory=settings.argon2_memory_kib,
@@ -52,13 +53,18 @@ async def open_accounts(
     try:
         with contextlib.closing(passwords):
             async with postgres.connect(
-                settings.postgres_url, schema="auth", package="svgx_auth", pool_size=_CONNECTIONS
+                settings.postgres_url,
+                schema="auth",
+                package="svgx_auth",
+                pool_size=_CONNECTIONS,
+                wait_seconds=COMMAND_SECONDS,
             ) as database:
                 revocations, audit = Revocations(database, bus), Audit(database)
-                yield (
-                    Accounts(database, passwords, revocations, audit),
-                    Administration(database, passwords, revocations, audit),
-                )
+                async with asyncio.timeout(COMMAND_SECONDS):
+                    yield (
+                        Accounts(database, passwords, revocations, audit),
+                        Administration(database, passwords, revocations, audit),
+                    )
     finally:
         if bus is not None:
             await bus.close()
@@ -77,7 +83,7 @@ def run(command: str, settings: AuthSettings, work: Coroutine[Any, Any, None]) -
     """
     logs.configure("auth", command, "WARNING", settings.log_format)
     try:
-        asyncio.run(asyncio.wait_for(work, COMMAND_SECONDS))
+        asyncio.run(work)
     except WrongSetting as error:
         _refuse(str(error), WRONG_SETTING)
     except ValidationError as error:

@@ -8,8 +8,8 @@ import argparse
 import asyncio
 import secrets
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -44,7 +44,7 @@ AUTHOR = "svgx-state"
 """The author of the records and the edits that a command makes."""
 
 CONNECT_SECONDS = 60.0
-"""Seconds to wait for NATS, and then for PostgreSQL and its migrations. After this time, the command fails."""
+"""Seconds to wait for NATS, and then for PostgreSQL. After this time, the command fails. Migrations have no limit."""
 
 POLL_SECONDS = 1.0
 """Seconds between two checks of whether a replica of the service has finished the work."""
@@ -211,13 +211,18 @@ async def _open(settings: StateSettings) -> AsyncIterator[Backups]:
     version = build_of("state").version
     seed = settings.nats_nkey_seed.get_secret_value()
     async with AsyncExitStack() as stack:
-        async with _limited("NATS"):
-            bus = await Bus.connect(settings.nats_url, "state", replica_id, seed=seed)
+        with _naming("NATS"):
+            async with asyncio.timeout(CONNECT_SECONDS):
+                bus = await Bus.connect(settings.nats_url, "state", replica_id, seed=seed)
         stack.push_async_callback(bus.close)
         connecting = postgres.connect(
-            settings.postgres_url, schema="state", package="svgx_state", pool_size=_CONNECTIONS
+            settings.postgres_url,
+            schema="state",
+            package="svgx_state",
+            pool_size=_CONNECTIONS,
+            wait_seconds=CONNECT_SECONDS,
         )
-        async with _limited("PostgreSQL"):
+        with _naming("PostgreSQL"):
             database = await stack.enter_async_context(connecting)
         memory_bytes = settings.worker_memory_mb * 1024 * 1024
         workers = await stack.enter_async_context(
@@ -238,12 +243,11 @@ async def _open(settings: StateSettings) -> AsyncIterator[Backups]:
         yield backups
 
 
-@asynccontextmanager
-async def _limited(server: str) -> AsyncIterator[None]:
-    """Raise `Unavailable` when the block, which connects to the server, takes more than `CONNECT_SECONDS`."""
+@contextmanager
+def _naming(server: str) -> Iterator[None]:
+    """Raise `Unavailable` with the server's name when the block, which connects to it, raises `TimeoutError`."""
     try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            yield
+        yield
     except TimeoutError:
         raise Unavailable(f"{server} was not ready within {CONNECT_SECONDS:.0f} s") from None
 

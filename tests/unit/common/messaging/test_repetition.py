@@ -1,6 +1,7 @@
 """The repetition of requests that are not answered in time."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -88,6 +89,44 @@ async def test_repetitions_without_answers_are_bounded() -> None:
 
     await asyncio.gather(*(ask() for _ in range(100)))
     assert 100 < sent <= 100 + MAX_BUDGET
+
+
+@pytest.mark.parametrize(
+    ("last", "permitted"), [(answer, True), (not_found, True), (overloaded, False)]
+)
+async def test_only_an_answered_read_permits_one_more_repetition(
+    monkeypatch: pytest.MonkeyPatch, last: Callable[[], Awaitable[str]], permitted: bool
+) -> None:
+    """Proves R-RESIL-4: an error such as `not_found` is an answer, and `overloaded` is none."""
+    monkeypatch.setattr(repetition, "MAX_BUDGET", 1.0)
+    repeating = Repetition()
+    repeated = asyncio.Event()
+
+    async def late() -> str:
+        await repeated.wait()
+        raise Overloaded
+
+    async def second() -> str:
+        repeated.set()
+        raise Overloaded
+
+    with pytest.raises(Overloaded):
+        await repeating.first_answer(replicas(late, second), 1.0)  # uses up the budget
+    with contextlib.suppress(NotFound, Overloaded):
+        await repeating.first_answer(replicas(last), 1.0)
+    sent = 0
+
+    async def send(_: float) -> str:
+        nonlocal sent
+        sent += 1
+        return await answer() if sent == 2 else await hang()
+
+    try:
+        async with asyncio.timeout(1.0):
+            await repeating.first_answer(send, 0.1)
+    except TimeoutError:
+        assert not permitted
+    assert sent == (2 if permitted else 1)
 
 
 async def test_late_answer_of_the_first_attempt_counts() -> None:

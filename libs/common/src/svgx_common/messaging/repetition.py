@@ -12,7 +12,12 @@ from typing import Any, Generic, TypeVar
 
 from prometheus_client import Counter
 
-from svgx_common.contract.errors import DeadlineExceeded, Overloaded, Unavailable
+from svgx_common.contract.errors import (
+    DeadlineExceeded,
+    Overloaded,
+    SvgxError,
+    Unavailable,
+)
 
 _TEMPORARY_ERRORS = (Unavailable, DeadlineExceeded, Overloaded)
 
@@ -29,7 +34,9 @@ PARTS = 10
 """A read with a long time limit is sent again after each tenth of the limit."""
 
 MAX_BUDGET = 100.0
-"""The most repetitions that a process may send without receiving a reply. Each read with a reply permits one more.
+"""The most repetitions that a process may send without an answer. Each answered read permits one more.
+
+An error is an answer too, such as `not_found`, because it shows that the service works. Temporary errors are none.
 
 While no replica answers, because the database hangs or the replicas are overloaded, repetitions would only add work.
 """
@@ -59,11 +66,18 @@ class Repetition:
         timer = loop.call_later(interval, race.start)
         try:
             result = await race.outcome(send(timeout))
+        except SvgxError as error:
+            if not isinstance(error, _TEMPORARY_ERRORS):
+                self._note_answer()
+            raise
         finally:
             timer.cancel()
             await race.stop()
-        self._budget = min(MAX_BUDGET, self._budget + 1)
+        self._note_answer()
         return result
+
+    def _note_answer(self) -> None:
+        self._budget = min(MAX_BUDGET, self._budget + 1)
 
     async def _repeat(
         self,

@@ -465,3 +465,24 @@ async def test_large_response_is_compressed_once(workspace: Workspace, canvas: s
     assert exported.startswith(b"<svg")
     assert len(exported) > compression.LARGE
     assert SVG_TYPE["Content-Type"] in response.headers["content-type"]
+
+
+@pytest.mark.parametrize("accepted", ["zstd", "zstd, gzip;q=0", "br, zstd"])
+async def test_large_response_is_not_compressed_without_gzip(
+    workspace: Workspace, canvas: str, accepted: str
+) -> None:
+    """Codings other than gzip would be made on the event loop, so only small responses have them. Proves R-HTTP-8."""
+    headers = {
+        "Authorization": f"Bearer {await workspace.owner.access_token()}",
+        "Accept-Encoding": accepted,
+    }
+    path = f"{CANVASES}{canvas}/export"
+    async with httpx.AsyncClient(base_url=workspace.stack.url, timeout=60) as http:
+        await workspace.owner.import_svg(canvas, svg_with_rectangles(20))
+        small = await http.get(path, headers=headers)
+        await workspace.owner.import_svg(canvas, svg_with_rectangles(1_500))
+        large = await http.get(path, headers=headers)
+    assert small.headers["content-encoding"] == "zstd"
+    assert len(large.content) > compression.LARGE
+    assert "content-encoding" not in large.headers
+    assert "accept-encoding" in large.headers["vary"].lower()

@@ -42,6 +42,14 @@ async def test_compression_depends_on_media_type_and_accept_encoding(
     assert (gzip.decompress(body) if expected else body) == SVG
 
 
+async def test_list_of_codings_in_two_headers_is_one_list() -> None:
+    """A client may list gzip in a second `Accept-Encoding` header (RFC 9110, 5.3). Proves R-HTTP-8."""
+    response = Response(SVG, media_type="image/svg+xml")
+    fields = [(b"accept-encoding", b"br"), (b"accept-encoding", b"gzip")]
+    await compress_large(response, Headers(raw=fields))
+    assert response.headers["content-encoding"] == "gzip"
+
+
 async def test_compression_does_not_block_the_event_loop() -> None:
     """Other work continues while a large response is compressed. Proves R-HTTP-8."""
     compressing = asyncio.create_task(compressed("image/svg+xml", "gzip"))

@@ -20,7 +20,10 @@ _MEDIA_TYPES = (
 
 
 async def compress_large(response: Response, request_headers: Headers) -> None:
-    """Compress the body of a large response in place, if the client accepts gzip."""
+    """Compress the body of a large response in place, if the client accepts gzip.
+
+    For other clients, the body stays as it is.
+    """
     body = response.body
     if len(body) < LARGE:
         return
@@ -28,7 +31,7 @@ async def compress_large(response: Response, request_headers: Headers) -> None:
     if media_type not in _MEDIA_TYPES:
         return
     response.headers.add_vary_header("Accept-Encoding")
-    if not accepts_gzip(request_headers.get("accept-encoding", "")):
+    if not accepts_gzip(",".join(request_headers.getlist("accept-encoding"))):
         return
     response.body = await asyncio.to_thread(gzip.compress, bytes(body), LEVEL)
     response.headers["Content-Encoding"] = "gzip"

@@ -33,7 +33,7 @@ from svgx_common.messaging.headers import HEADER_LEFT_OUT, HEADER_MEDIA_TYPE, de
 from svgx_gateway import audit
 from svgx_gateway.http import problems
 from svgx_gateway.http.circuit_breaker import CircuitBreakers
-from svgx_gateway.http.compression import compress_large
+from svgx_gateway.http.compression import LARGE, compress_large
 from svgx_gateway.http.guard import Guard
 from svgx_gateway.http.idempotency import Idempotency, fingerprint, parse_key, supports_key
 from svgx_gateway.http.messages import check_content_length, has_body, parse_request
@@ -94,7 +94,8 @@ def operation_routes(
 ) -> list[Route]:
     """Return one route for each operation with an HTTP form.
 
-    Responses of `COMPRESSED_BYTES` and more pass through `middleware`.
+    Responses from `COMPRESSED_BYTES` on pass through `middleware`, which compresses them on the event loop. Those from
+    `LARGE` on do not, because they would block it.
     """
     compressing: ASGIApp = _send_response
     for each, args, kwargs in reversed(middleware):
@@ -136,7 +137,7 @@ class OperationEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle the request and send the response."""
         response = await self.respond(Request(scope, receive, send))
-        if len(response.body) < COMPRESSED_BYTES:
+        if not COMPRESSED_BYTES <= len(response.body) < LARGE:
             await response(scope, receive, send)
         else:
             scope[_RESPONSE] = response

@@ -63,7 +63,7 @@ EDITS = Board(
                 ),
                 Panel(
                     "Batches sent again",
-                    "Batches sent again because a new holder may have taken over.",
+                    "Batches sent again because a new holder may have taken over, or because their link has failed.",
                     "ops",
                     [rate("svgx_engine_live_resent_batches_total", "pod")],
                     limit=1,

@@ -20,6 +20,7 @@ from svgx_common.contract.errors import (
 )
 from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.contract.revocations import REVOKED, Revocation, RevocationList
+from svgx_common.contract.state import EXPORT, ExportRequest
 from svgx_common.contract.storage.links import (
     CHECK_LINK,
     END_LINK,
@@ -121,6 +122,21 @@ async def test_account_with_a_link_has_the_higher_of_both_roles(
     else:
         own = await client.access(canvas_id, caller)
         assert await client.access(canvas_id, with_link) == own
+
+
+@pytest.mark.parametrize("role", ["viewer", "editor"])
+@pytest.mark.parametrize("past", ["at", "version"])
+async def test_visitor_exports_the_present_only(client: Client, role: str, past: str) -> None:
+    """Proves R-LIFE-7: a visitor's export with `at` or `version` is refused."""
+    canvas_id = await client.create()
+    link = await client.link(canvas_id, role=role)
+    query = {"at": datetime.now(UTC).isoformat(), "version": "0" * 32}
+    request = {"canvas_id": canvas_id, "format": "yjs"}
+    present = ExportRequest.model_validate(request)
+    assert (await client.bus.ask(EXPORT, present, caller=visitor(link))).content
+    of_past = ExportRequest.model_validate({**request, past: query[past]})
+    with pytest.raises(Forbidden, match="a share link shows the present only"):
+        await client.bus.ask(EXPORT, of_past, caller=visitor(link))
 
 
 @pytest.mark.parametrize("text", ["svgxlink_", "svgxlink_0123456789ab_x", "é", "a" * 128])

@@ -47,7 +47,7 @@ def test_invalid_setting_ends_the_process_with_one_line_without_its_value(
     value: str,
     message: str,
 ) -> None:
-    """Proves R-STATE-19: the exit status is 2, and the value is not printed because it may be a secret."""
+    """Proves R-CONFIG-2: the exit status is 2, and the value is not printed because it may be a secret."""
     for key, content in {**VALID, name: value}.items():
         monkeypatch.setenv(key, content)
     with pytest.raises(SystemExit) as ended:

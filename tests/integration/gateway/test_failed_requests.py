@@ -1,15 +1,21 @@
-"""The log lines of a failed request. The gateway writes a line, and so does the service that handled the request."""
+"""The count and the log lines of a failed request. Both the gateway and the service that handled it write a line."""
 
 import asyncio
 
+import httpx
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
+from prometheus_client import REGISTRY
+from starlette.types import Message
 
 from svgx_common.contract.auth import ME, MeRequest, User
 from svgx_common.contract.errors import Internal, SvgxError, Unavailable
+from svgx_common.contract.state import CREATE_CANVAS
 from svgx_common.messaging.responder import Call
+from svgx_common.metrics import REQUESTS
 from svgx_devstack import DevStack
 from svgx_gateway.http import tracing
+from svgx_gateway.http.operations import CLIENT_GONE
 from tests.integration.gateway.running_gateway import answering, gateway
 from tests.log_reader import read_logs
 
@@ -59,3 +65,41 @@ async def test_failure_in_a_service_is_logged_on_both_sides(
     assert service["operation"] == front["operation"] == ME.name
     assert service["trace_id"] == front["trace_id"] == response.json()["trace_id"]
     assert service["ids"] == front["ids"]
+
+
+async def test_client_that_leaves_within_its_body_has_an_outcome_that_the_help_names(
+    backing: DevStack,
+) -> None:
+    """Proves R-OBS-12: the request is counted, although it has neither a result nor an error."""
+    labels = {"component": "gateway", "operation": CREATE_CANVAS.name, "code": CLIENT_GONE}
+    received = iter([{"type": "http.request", "body": b"{", "more_body": True}])
+
+    async def receive() -> Message:
+        return next(received, {"type": "http.disconnect"})
+
+    async def send(_: Message) -> None:
+        await asyncio.sleep(0)
+
+    async with gateway(backing) as http:
+        before = REGISTRY.get_sample_value("svgx_engine_requests_total", labels)
+        assert before is not None
+        request = http.build_request("POST", "/runtime/canvases/", json={"name": "a"})
+        transport = http._transport
+        assert isinstance(transport, httpx.ASGITransport)
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": request.method,
+            "scheme": "http",
+            "path": request.url.path,
+            "raw_path": request.url.raw_path,
+            "query_string": b"",
+            "root_path": "",
+            "headers": [(name.lower(), value) for name, value in request.headers.raw],
+            "server": ("gateway", 80),
+            "client": ("127.0.0.1", 1),
+        }
+        await transport.app(scope, receive, send)
+        assert REGISTRY.get_sample_value("svgx_engine_requests_total", labels) == before + 1
+    (family,) = REQUESTS.collect()
+    assert f"`{CLIENT_GONE}`" in family.documentation

@@ -10,7 +10,8 @@ from svgx_common.tracing import current_trace_id, in_recorded_trace
 
 REQUESTS = Counter(
     "svgx_engine_requests",
-    "Operations answered, by outcome: `ok` or the error's code.",
+    "Operations that ended, by outcome: `ok`, the error's code, or `client_gone` if the client left before the end of "
+    "its body.",
     ["component", "operation", "code"],
 )
 REQUEST_SECONDS = Histogram(

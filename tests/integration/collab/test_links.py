@@ -10,8 +10,9 @@ from prometheus_client import REGISTRY
 from pycrdt import Doc, Map
 
 from svgx_canvas.document.shared_document import Fault
+from svgx_collab import channels
 from svgx_collab.links.gateway_links import GatewayLinks
-from svgx_collab.room import Receipt, Room
+from svgx_collab.room import EDITS_BETWEEN_LOOKS, Receipt, Room
 from svgx_common.contract.collab import (
     CANVAS_EDIT,
     CANVAS_UPDATE,
@@ -250,7 +251,7 @@ async def test_room_that_failed_takes_no_further_batch(
     """The replica refuses all batches of the canvas, also those of the same message. Proves R-SYNC-13."""
     failed: list[Room] = []
 
-    def fail(room: Room, *_: object) -> Receipt:
+    def fail(room: Room, *_: object, **__: object) -> Receipt:
         failed.append(room)
         raise Fault(None)
 
@@ -267,6 +268,21 @@ async def test_room_that_failed_takes_no_further_batch(
         await writer.save("a", "1")
         await writer.client.until_has(first="1", a="1")
     assert len(failed) == 1
+
+
+async def test_batch_that_takes_long_is_applied_in_turns(
+    backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The replica takes the first edits of the batch, and the others from the gateway's request. Proves R-BOUND-5."""
+    monkeypatch.setattr(channels, "TURN", 0.0)
+    async with replica(backing), writing(bus, editor.canvas_id) as writer:
+        before = failures("refused")
+        keys = [f"{number}" for number in range(3 * EDITS_BETWEEN_LOOKS)]
+        async with asyncio.timeout(20):
+            for saved in [writer.set(key, "1") for key in keys]:
+                await saved.wait()
+        assert failures("refused") == before + 1
+        await writer.client.until_has(first="1", **dict.fromkeys(keys, "1"))
 
 
 async def test_gateway_without_links_edits_with_others(

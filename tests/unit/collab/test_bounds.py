@@ -7,7 +7,12 @@ import pytest
 from pycrdt import Doc, Map
 
 from svgx_canvas.document import shared_document
-from svgx_canvas.document.shared_document import MAX_PENDING_BYTES, PIECE_OVERHEAD, Growth
+from svgx_canvas.document.shared_document import (
+    MAX_PENDING_BYTES,
+    PIECE_OVERHEAD,
+    Growth,
+    SharedDocument,
+)
 from svgx_collab import bounds as bounds_module
 from svgx_collab.bounds import (
     EDITS_AT_ONCE,
@@ -18,7 +23,7 @@ from svgx_collab.bounds import (
     Pace,
     Refused,
 )
-from svgx_collab.room import Room
+from svgx_collab.room import EDITS_BETWEEN_LOOKS, MANY_QUEUED, Room
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.collab import Edit
 from svgx_common.contract.live.rejections import Reason, Rejection
@@ -367,6 +372,35 @@ def test_paused_room_keeps_edits_for_its_next_transaction() -> None:
     assert room.take_entry() is not None
     room.mark_committed(1)
     assert room.is_saved(receipt)
+
+
+@pytest.mark.usefixtures("long_pause")
+@pytest.mark.parametrize("is_measuring", [False, True])
+def test_edits_wait_during_a_pause_if_many_wait_or_each_is_measured(
+    monkeypatch: pytest.MonkeyPatch, is_measuring: bool
+) -> None:
+    """Otherwise the room would exceed its share during the pause or directly after it. Proves R-BOUND-4."""
+    room = room_with()
+    room.pace.note_transaction(100.0, 1, time.monotonic())
+    monkeypatch.setattr(SharedDocument, "is_measuring", is_measuring)
+    for client in range(7, 7 + MANY_QUEUED):
+        assert (room.seconds_until_edits > 0) == is_measuring
+        if not is_measuring:
+            room.receive([Edit("ann", one_key(client, "a"))])
+    assert room.seconds_until_edits > 0
+    room.pace.hurry()
+    assert room.seconds_until_edits == 0
+
+
+def test_room_takes_few_edits_after_the_end_of_its_turn() -> None:
+    """The receipt counts the edits that the room has taken or rejected. Proves R-BOUND-5."""
+    room = room_with()
+    edits = [Edit("ann", one_key(client, "a")) for client in range(7, 7 + 2 * EDITS_BETWEEN_LOOKS)]
+    edits[1] = Edit("ann", b"\xff")
+    receipt = room.receive(edits, seconds=0.0)
+    assert (receipt.taken, receipt.rejected) == (EDITS_BETWEEN_LOOKS, (1,))
+    assert room.receive(edits).taken == len(edits)
+    assert room.receive(edits, seconds=3600.0).taken == len(edits)
 
 
 def test_large_edit_that_was_checked_in_advance_is_taken() -> None:

@@ -63,6 +63,16 @@ async def test_other_work_runs_between_the_turns_of_a_batch(count: int, size: in
     assert room.is_saved(receipt)
 
 
+async def test_other_work_runs_between_two_requests() -> None:
+    """Many requests may wait after a pause, and each lets other work run first. Proves R-BOUND-5."""
+    room = Room("canvas", "epoch", Content(0, ()))
+    [update] = drawn([10])
+    ran: list[bool] = []
+    asyncio.get_running_loop().call_soon(ran.append, True)
+    await receive_in_turns(room, [Edit("ann", update)], lambda: not ran)
+    assert ran
+
+
 async def test_rejections_name_the_edits_of_the_whole_batch() -> None:
     """Proves R-BOUND-5 and R-SYNC-8: a malformed edit in a later turn is rejected with its index in the batch."""
     room = Room("canvas", "epoch", Content(0, ()))

@@ -108,5 +108,7 @@ def test_reserved_replica_is_free_while_it_runs_and_holds_no_canvas() -> None:
     assert loads.free_reserved_replica() is None
     loads.note(ReplicaLoad(replica="free", load=0.0, is_reserved=True, is_free=True))
     assert loads.free_reserved_replica() == "free"
+    loads.note(ReplicaLoad(replica="second", load=0.0, is_reserved=True, is_free=True))
+    assert {loads.free_reserved_replica() for _ in range(100)} == {"free", "second"}
     replica.now = FRESH
     assert loads.free_reserved_replica() is None

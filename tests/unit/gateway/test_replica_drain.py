@@ -34,6 +34,8 @@ class FakeBus:
     """A bus with replicas. `statuses` has the status that each reports, or None for a replica that does not answer."""
 
     statuses: dict[str, str | None]
+    reserved: str = ""
+    """The id of the reserved replica."""
 
     async def request(self, subject: str, _: bytes, *, timeout: float) -> Answer:
         """Answer as the replica does."""
@@ -47,7 +49,12 @@ class FakeBus:
         if status is None:
             raise DeadlineExceeded
         report = HealthReport(
-            status=status, service="collab", replica=replica, version="0", uptime_seconds=1.0
+            status=status,
+            service="collab",
+            replica=replica,
+            version="0",
+            uptime_seconds=1.0,
+            details={"balance": {"load": 0.0, "reserved": replica == self.reserved}},
         )
         return Answer(report.model_dump_json().encode(), {})
 
@@ -77,6 +84,15 @@ async def test_replica_is_drained_while_another_one_serves() -> None:
     bus = FakeBus({"a": "ok", "b": "draining", "c": "failing"})
     await drain_of(bus).drain(order("a"), CALL)
     assert bus.statuses == {"a": "draining", "b": "draining", "c": "failing"}
+
+
+async def test_reserved_replica_does_not_count_as_serving() -> None:
+    """It opens no canvas, so the last other replica of collab is not drained. Proves R-FAIL-23 and R-BOUND-12."""
+    bus = FakeBus({"a": "ok", "b": "ok"}, reserved="b")
+    with pytest.raises(Conflict):
+        await drain_of(bus).drain(order("a"), CALL)
+    await drain_of(bus).drain(order("b"), CALL)
+    assert bus.statuses == {"a": "ok", "b": "draining"}
 
 
 async def test_simultaneous_orders_leave_one_replica() -> None:

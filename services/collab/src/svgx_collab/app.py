@@ -34,8 +34,8 @@ from svgx_workers.pool import Workers
 ALIVE_TIMEOUT = 2.0
 """Seconds to wait for another replica's answer to the question whether it is alive.
 
-The question is asked only after a gateway has waited for the replica in vain, so a replica that does not answer is
-frozen or was silent for seconds. If it goes on later, nothing is lost: its edits and the next holder's merge.
+A gateway asks to open a canvas when no holder has answered it. A replica that does not answer this question either is
+frozen, or silent for seconds. If it goes on later, nothing is lost: its edits and the next holder's merge.
 """
 
 
@@ -68,7 +68,7 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
         return Opened(epoch=await rooms.open(request.canvas_id))
 
     async def hand_over() -> None:
-        # With a load that falls, the other replicas would leave the canvases to this one.
+        # With a load that falls, this replica would make the others decline to open its canvases.
         await loads.stop()
         await balance.stop()
         await rooms.hand_over()
@@ -82,6 +82,7 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
             runtime.responder.answer(OPEN, open_canvas)
         runtime.health.watch("redis", functools.partial(redis.check, client))
         runtime.health.describe("canvases", rooms.details)
+        runtime.health.describe("balance", loads.details)
         rooms.start()
         stack.push_async_callback(rooms.stop)
         await loads.start()

@@ -69,14 +69,17 @@ class ReplicaDrain:
     async def _serves(self, service: str, replica_id: str) -> bool:
         """Return whether a replica serves: it reports its health, and is neither starting nor draining.
 
-        A replica with a failing dependency counts, because all replicas may share the fault.
+        A replica with a failing dependency counts, because all replicas may share the fault. A reserved replica of
+        collab does not count, because it answers no request to open a canvas.
         """
         subject = replica_subject(service, replica_id)
         try:
             answer = await self._bus.request(subject, b"", timeout=ANSWER_SECONDS)
-            return HealthReport.model_validate_json(answer.content).status not in _NOT_SERVING
+            report = HealthReport.model_validate_json(answer.content)
         except (SvgxError, ValidationError):
             return False
+        is_reserved = report.details.get("balance", {}).get("reserved", False)
+        return report.status not in _NOT_SERVING and not is_reserved
 
 
 def _no_such_replica() -> NotFound:

@@ -4,6 +4,7 @@ The loads of reserved replicas do not count, because these replicas open no canv
 """
 
 import asyncio
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
@@ -94,6 +95,10 @@ class Loads:
         """The load of this replica."""
         return self._count_canvases() + self._edits_per_second
 
+    def details(self) -> dict[str, float | bool]:
+        """Return the figures of the health report. A gateway that drains replicas reads `reserved`."""
+        return {"load": round(self.own, 1), "reserved": self._is_reserved}
+
     def declines(self, canvas_id: str) -> bool:
         """Return whether another replica should open the canvas. Count a request that is declined."""
         now = self._clock()
@@ -109,9 +114,12 @@ class Loads:
         return True
 
     def free_reserved_replica(self) -> str | None:
-        """Return the id of a reserved replica that holds no canvas, or None."""
-        free = (each.replica for each in self._fresh(self._clock()) if each.is_free)
-        return next(free, None)
+        """Return the id of a random reserved replica that holds no canvas, or None.
+
+        With the first one, two replicas that move a canvas at the same time would choose the same replica.
+        """
+        free = [each.replica for each in self._fresh(self._clock()) if each.is_free]
+        return random.choice(free) if free else None  # noqa: S311  # nothing is secret here
 
     def measure(self) -> None:
         """Measure the edits each second since the last measurement."""

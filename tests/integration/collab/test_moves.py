@@ -11,6 +11,7 @@ from svgx_collab.balance import busy_canvases, moves
 from svgx_collab.balance.busy_canvases import BusyCanvases
 from svgx_collab.balance.loads import Loads
 from svgx_collab.balance.moves import Moves, Takes
+from svgx_collab.leases import Leases
 from svgx_common.contract.collab import TAKE_CANVAS, ReplicaLoad
 from svgx_common.contract.errors import BadRequest
 from svgx_common.messaging.bus import Bus
@@ -125,6 +126,68 @@ async def test_canvas_for_a_stopped_reserved_replica_is_opened_again(
         assert one.rooms.count == 1
         assert await lease(one, editor.canvas_id) == one.bus.replica_id
         assert await editor.held() == {"a": "1", "b": "2"}
+
+
+async def test_canvas_for_a_reserved_replica_without_a_subscription_is_opened_at_once(
+    backing: DevStack, editor: Editor
+) -> None:
+    """A draining reserved replica is alive, but takes nothing. Its lease delays no other replica. Proves R-BOUND-12."""
+    async with replica(backing) as one, replica(backing, answers_open=False) as two:
+        await editor.set("a", "1")
+        await moves_from(one).move(editor.canvas_id, two.bus.replica_id)
+        assert await lease(one, editor.canvas_id) is None
+        await editor.set("b", "2")
+        assert (one.rooms.count, two.rooms.count) == (1, 0)
+        assert await editor.held() == {"a": "1", "b": "2"}
+
+
+async def test_canvas_is_left_although_its_move_is_cancelled(
+    backing: DevStack, editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica that stops during a move hands this canvas over too. Proves R-FAIL-10."""
+    giving, may_give = asyncio.Event(), asyncio.Event()
+    give = Leases.give
+
+    async def give_late(leases: Leases, canvas_id: str, replica_id: str) -> None:
+        giving.set()
+        await may_give.wait()
+        await give(leases, canvas_id, replica_id)
+
+    monkeypatch.setattr(Leases, "give", give_late)
+    async with replica(backing) as one:
+        await editor.set("a", "1")
+        move = asyncio.create_task(moves_from(one).move(editor.canvas_id, "heir"))
+        await giving.wait()
+        move.cancel()
+        await asyncio.gather(move, return_exceptions=True)
+        handing_over = asyncio.create_task(one.rooms.hand_over())
+        await pause()
+        assert not handing_over.done()
+        may_give.set()
+        await handing_over
+        assert one.rooms.count == 0
+        assert await lease(one, editor.canvas_id) == "heir"
+
+
+async def test_canvas_can_move_only_while_redis_answers_and_commits_succeed(
+    backing: DevStack, editor: Editor
+) -> None:
+    """Otherwise no replica, or two, would open the canvas that is left. Proves R-BOUND-12 and R-FAIL-7."""
+    valkey = backing.process("valkey")
+    async with replica(backing) as one:
+        await editor.set("a", "1")
+        can_move = [one.rooms.can_move]
+        valkey.pause()
+        try:
+            await one.rooms.renew_leases()
+            can_move.append(one.rooms.can_move)
+        finally:
+            valkey.resume()
+        await one.rooms.renew_leases()
+        can_move.append(one.rooms.can_move)
+        one.rooms._committer.is_failing = True
+        can_move.append(one.rooms.can_move)
+    assert can_move == [True, False, True, False]
 
 
 async def test_malformed_request_to_take_a_canvas_is_refused(backing: DevStack) -> None:

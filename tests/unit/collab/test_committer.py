@@ -33,11 +33,15 @@ class FakeBus:
         self._outcomes: Iterator[Exception | bytes] = iter(outcomes)
         self.timeouts: list[float] = []
         self.trace_ids: list[str] = []
+        self.is_failing: list[bool] = []
+        self.committer: Committer | None = None
 
     async def ask(self, *_: object, timeout: float, batch: Batch) -> Blob:
         assert batch.size == 1
         self.timeouts.append(timeout)
         self.trace_ids.append(current_trace_id())
+        assert self.committer is not None
+        self.is_failing.append(self.committer.is_failing)
         outcome = next(self._outcomes)
         if isinstance(outcome, Exception):
             raise outcome
@@ -74,10 +78,12 @@ async def test_commit_is_repeated_until_it_succeeds(
     result = Committed("canvas", 7)
 
     async def deliver(entry: Entry, committed: Committed) -> None:
+        assert not committer.is_failing
         delivered.append((entry, committed))
 
     bus = FakeBus([failure] * 3 + [encode(CommittedBatch((result,)))])
     committer = Committer(cast(Bus, bus), lambda: [Unsaved(ENTRY)], deliver)
+    bus.committer = committer
     committer.request_commit()
     with read_logs("collab") as log:
         async with asyncio.timeout(10):
@@ -87,4 +93,5 @@ async def test_commit_is_repeated_until_it_succeeds(
     (trace_id,) = {line["trace_id"] for line in lines}
     assert set(bus.trace_ids) == {trace_id}
     assert delivered == [(ENTRY, result)]
+    assert bus.is_failing == [False, True, True, True]
     assert bus.timeouts[0] < bus.timeouts[1] == bus.timeouts[2] == bus.timeouts[3]

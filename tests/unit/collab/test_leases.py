@@ -16,6 +16,10 @@ class Script:
         self._owners = owners
         self._remaining = fails_after
 
+    def fails_after(self, calls: int) -> None:
+        """Answer this number of calls, then fail again."""
+        self._remaining = calls
+
     async def __call__(self, keys: list[str], args: list[Any]) -> list[str]:
         if not self._remaining:
             raise RedisError
@@ -45,7 +49,11 @@ async def test_renewal_that_fails_half_way_reports_the_lost_leases_found_so_far(
     script = Script({"b": "other", "d": "other"}, fails_after=1)
     leases = Leases(cast(Redis, FakeRedis(script)), "own", _alive)
     assert await leases.renew(["a", "b", "c", "d"]) == ["b"]
+    assert leases.is_degraded
     assert await leases.renew(["a", "b"]) == []
+    script.fails_after(1)
+    assert await leases.take("a")
+    assert not leases.is_degraded
 
 
 async def test_one_command_renews_many_leases() -> None:

@@ -97,6 +97,8 @@ class Committer:
         self._alarm = Alarm()
         self._next_commit = 0.0
         """Time from which the next commit may start, in seconds of the monotonic clock."""
+        self.is_failing = False
+        """True from a failed commit until it succeeds."""
 
     def request_commit(self) -> None:
         """Wake `commit_collected`: there are entries to collect."""
@@ -144,8 +146,10 @@ class Committer:
             else:
                 if failures:
                     log.info("commits succeed again", failures=failures)
+                self.is_failing = False
                 ENTRIES.inc(len(group))
                 return results
+            self.is_failing = True
             FAILURES.inc()
             failures += 1
             if failures.bit_count() == 1:  # log the first, second, fourth, … of a long outage

@@ -67,7 +67,8 @@ class Leases:
         self._take_script = redis.register_script(_TAKE)
         self._give_script = redis.register_script(_GIVE)
         self._release_script = redis.register_script(_RELEASE)
-        self._degraded = False
+        self.is_degraded = False
+        """True after a request that Redis did not answer, until leases are taken or renewed again."""
 
     async def take(self, canvas_id: str) -> bool:
         """Return whether this replica may hold the canvas: it has the lease, or Redis is not reachable."""
@@ -106,10 +107,15 @@ class Leases:
         except (RedisError, OSError) as error:
             self._note_failure(error)
 
-    async def release(self, canvas_id: str) -> None:
-        """Delete the lease if this replica owns it, so that the next replica can take over at once."""
+    async def release(self, canvas_id: str, owner: str | None = None) -> None:
+        """Delete the lease if `owner` owns it, so that the next replica can take over at once.
+
+        `owner` is this replica unless another one is named.
+        """
         try:
-            await self._release_script(keys=[_key(canvas_id)], args=[self._replica_id])
+            await self._release_script(
+                keys=[_key(canvas_id)], args=[self._replica_id if owner is None else owner]
+            )
         except (RedisError, OSError) as error:
             self._note_failure(error)
 
@@ -122,18 +128,18 @@ class Leases:
         except (RedisError, OSError) as error:
             self._note_failure(error)
             return None
-        self._degraded = False
+        self.is_degraded = False
         return cast("list[str]", owners)
 
     def _note_failure(self, error: Exception) -> None:
         """Count the failure, and log the first failure of an outage."""
         FAILURES.inc()
-        if not self._degraded:
+        if not self.is_degraded:
             log.warning(
                 "redis is not reachable; canvases are held without leases",
                 error=type(error).__name__,
             )
-        self._degraded = True
+        self.is_degraded = True
 
 
 def _key(canvas_id: str) -> str:

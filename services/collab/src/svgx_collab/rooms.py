@@ -161,7 +161,7 @@ class Rooms:
         await self._leave(canvas_id, reason)
 
     async def leave_to(self, replica_id: str, canvas_id: str) -> bool:
-        """Leave a canvas, and give its lease to another replica. That replica must be asked to take the canvas.
+        """Leave a canvas, and give its lease to another replica. The caller must ask that replica to take the canvas.
 
         Return False if the canvas is not held, or is being left already.
         """
@@ -171,10 +171,22 @@ class Rooms:
         """Release the lease that another replica has given to this one, because this one does not take the canvas."""
         await self._release_lease(canvas_id)
 
+    async def take_back(self, canvas_id: str, replica_id: str) -> None:
+        """Release the lease that this replica has given to another one, which was not asked to take the canvas."""
+        await self._leases.release(canvas_id, replica_id)
+
+    @property
+    def can_move(self) -> bool:
+        """True while a canvas that is left is opened again at once: the state service commits, and Redis answers.
+
+        Without the state service, no replica can open the canvas. Without leases, two replicas may open it.
+        """
+        return not (self._committer.is_failing or self._leases.is_degraded)
+
     async def release_deleted(self, canvas_id: str) -> None:
         """Stop holding the canvas at once if it is deleted. Its edits that are not committed yet are discarded.
 
-        A canvas of which the state service tells nothing stays held. It is left when it is idle.
+        If the state service does not answer, the canvas stays held until it is idle.
         """
         held = self._held.get(canvas_id)
         if held is None:
@@ -218,6 +230,14 @@ class Rooms:
         held = self._held.get(canvas_id)
         if held is None or not held.begin_leaving():
             return False
+        # In a task, because the canvas must be released even if the caller is cancelled.
+        leaving = self._leaving.start("leaving", self._finish_leaving(held, reason, heir))
+        await asyncio.shield(leaving)
+        return True
+
+    async def _finish_leaving(self, held: HeldCanvas, reason: str, heir: str | None) -> None:
+        """Commit all edits, release the canvas, and give its lease to `heir`, or release it without an heir."""
+        canvas_id = held.room.canvas_id
         held.room.pace.hurry()
         try:
             await self._bus.leave(held.subscriptions)
@@ -241,7 +261,6 @@ class Rooms:
         self._release(held, reason)
         if heir is None and reason != LEASE_LOST:
             await self._release_lease(canvas_id)
-        return True
 
     def _end_opening(self, canvas_id: str, task: asyncio.Task[HeldCanvas]) -> None:
         self._opening.pop(canvas_id, None)

@@ -1,10 +1,12 @@
 """The moves of busy canvases to reserved replicas: each of these canvases has a process of its own."""
 
 import asyncio
+import time
 
 import structlog
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
 from prometheus_client import Counter
 from pydantic import ValidationError
 
@@ -15,7 +17,7 @@ from svgx_common.background import BackgroundTasks, repeat
 from svgx_common.contract.collab import TAKE_CANVAS, Opened
 from svgx_common.contract.errors import BadRequest, Internal, SvgxError, Unavailable
 from svgx_common.contract.state import CanvasRequest
-from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.bus import Bus, BusUnreachable, NoResponders
 from svgx_common.messaging.headers import HEADER_PROBE
 from svgx_common.messaging.wire import encode_payload
 
@@ -26,6 +28,12 @@ INTERVAL = 3.0
 
 TAKE_TIMEOUT = 30.0
 """Seconds that a reserved replica has to open a canvas."""
+
+FAILURE_PAUSE = 30.0
+"""Seconds without moves after a failed one, because each failed move interrupts the canvas."""
+
+STOP_SECONDS = 2.0
+"""Seconds for which a stopping replica waits for the end of a move. The rest of its time is for its other canvases."""
 
 FAILED_MOVES = Counter(
     "svgx_engine_collab_failed_moves",
@@ -44,24 +52,33 @@ class Moves:
         self._rooms = rooms
         self._loads = loads
         self._canvases = canvases
+        self._paused_until = 0.0
+        """Time before which no move begins, in seconds of the monotonic clock."""
         self._background = BackgroundTasks()
+        self._moves = BackgroundTasks()
 
     async def start(self) -> None:
         """Look for busy canvases from now on."""
         self._background.start("move canvases", repeat("move canvases", self._look))
 
     async def stop(self) -> None:
-        """Stop to move canvases."""
+        """Begin no further move. Wait for the move in progress, at most `STOP_SECONDS`."""
         await self._background.stop()
+        await self._moves.wait(STOP_SECONDS)
+        await self._moves.stop()
 
     async def _look(self) -> None:
         await asyncio.sleep(INTERVAL)
         self._canvases.look()
-        if self._canvases.busy and self._rooms.count > 1:
-            # One move each time: the next announcements show the reserved replicas that are still free.
-            replica_id = self._loads.free_reserved_replica()
-            if replica_id is not None:
-                await self.move(self._canvases.busy[0], replica_id)
+        if not self._canvases.busy or self._rooms.count == 1 or not self._rooms.can_move:
+            return
+        if time.monotonic() < self._paused_until:
+            return
+        # One move each time: the next announcements show the reserved replicas that are still free.
+        replica_id = self._loads.free_reserved_replica()
+        if replica_id is not None:
+            move = self.move(self._canvases.busy[0], replica_id)
+            await asyncio.shield(self._moves.start("move a canvas", move))
 
     async def move(self, canvas_id: str, replica_id: str) -> None:
         """Hand a canvas over to a reserved replica. Its clients stay connected to their gateways."""
@@ -75,6 +92,10 @@ class Moves:
         except SvgxError as error:
             FAILED_MOVES.inc()
             log.warning("a busy canvas was not taken", canvas_id=canvas_id, code=error.code)
+            self._paused_until = time.monotonic() + FAILURE_PAUSE
+            if isinstance(error, NoResponders | BusUnreachable):
+                # The reserved replica has not received the request, so it does not release the lease.
+                await self._rooms.take_back(canvas_id, replica_id)
 
 
 class Takes:
@@ -98,7 +119,11 @@ class Takes:
         await self._background.stop()
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
-            await self._bus.leave([subscription])
+            try:
+                await self._bus.leave([subscription])
+            except (SvgxError, NatsError, TimeoutError) as error:
+                # The sender of a request that still arrives gets no answer. Any replica opens the canvas.
+                log.warning("could not end the taking of canvases", error=type(error).__name__)
 
     async def _answer(self, message: Msg) -> None:
         if message.headers and HEADER_PROBE in message.headers:
@@ -127,4 +152,5 @@ class Takes:
         await asyncio.sleep(INTERVAL)
         self._canvases.look()
         for canvas_id in self._canvases.calm:
-            await self._rooms.leave(canvas_id, CALM)
+            if self._rooms.can_move:
+                await self._rooms.leave(canvas_id, CALM)

@@ -1,0 +1,161 @@
+"""Conditions of the moves of busy canvases, without servers."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import cast
+
+import pytest
+
+from svgx_collab.balance import moves as module
+from svgx_collab.balance.busy_canvases import BusyCanvases
+from svgx_collab.balance.loads import Loads
+from svgx_collab.balance.moves import Moves, Takes
+from svgx_collab.rooms import Rooms
+from svgx_common.contract.errors import DeadlineExceeded, SvgxError, Unavailable
+from svgx_common.messaging.bus import Bus, BusUnreachable, NoResponders
+from tests.polling import pause
+
+
+@dataclass
+class Replica:
+    """A replica with two canvases, of which one is busy, or calm on a reserved replica. It is its own bus."""
+
+    failure: SvgxError | None = None
+    """The error with which a reserved replica refuses the canvas."""
+    can_move: bool = True
+    count: int = 2
+    replica_id: str = "own"
+    steps: list[str] = field(default_factory=list)
+    """The names of the calls, in their order."""
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a canvas that is being left has no unsaved edits."""
+
+    @property
+    def busy(self) -> list[str]:
+        return ["busy"]
+
+    @property
+    def calm(self) -> list[str]:
+        return ["calm"]
+
+    @property
+    def connection(self) -> "Replica":
+        return self
+
+    def look(self) -> None:
+        """Look at the canvases."""
+
+    def free_reserved_replica(self) -> str:
+        return "free"
+
+    async def leave_to(self, replica_id: str, canvas_id: str) -> bool:
+        self.steps.append(f"leave {canvas_id} to {replica_id}")
+        await self.left.wait()
+        return True
+
+    async def take_back(self, canvas_id: str, replica_id: str) -> None:
+        self.steps.append(f"take {canvas_id} back from {replica_id}")
+
+    async def request(self, subject: str, _: bytes, *, timeout: float) -> None:
+        self.steps.append(subject)
+        if self.failure is not None:
+            raise self.failure
+
+    async def leave(self, canvas_id: str | list[object], reason: str = "") -> None:
+        """Leave a canvas, or end subscriptions, which fails."""
+        if isinstance(canvas_id, list):
+            raise Unavailable
+        self.steps.append(f"leave {canvas_id} because it is {reason}")
+
+    async def subscribe(self, subject: str, *, cb: object) -> object:
+        return object()
+
+    def moves(self) -> Moves:
+        """Return the moves from this replica."""
+        return Moves(
+            cast(Bus, self), cast(Rooms, self), cast(Loads, self), cast(BusyCanvases, self)
+        )
+
+    def takes(self) -> Takes:
+        """Return the takes of this replica, if it is reserved."""
+        return Takes(cast(Bus, self), cast(Rooms, self), cast(BusyCanvases, self))
+
+
+@pytest.fixture(autouse=True)
+def interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "INTERVAL", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("replica", "moves"),
+    [(Replica(), True), (Replica(count=1), False), (Replica(can_move=False), False)],
+)
+async def test_canvas_moves_only_if_another_replica_can_open_it(
+    replica: Replica, *, moves: bool
+) -> None:
+    """A canvas stays while the state service or Redis does not answer, and if it is alone. Proves R-BOUND-12."""
+    replica.left.set()
+    await replica.moves()._look()
+    assert replica.steps == ["leave busy to free", "svgx.collab.take.free"] * moves
+
+
+@pytest.mark.parametrize("can_move", [True, False])
+async def test_calm_canvas_is_left_only_if_another_replica_can_open_it(*, can_move: bool) -> None:
+    """Without a replica that can open it, its clients would get no broadcasts. Proves R-BOUND-12."""
+    replica = Replica(can_move=can_move)
+    await replica.takes()._look()
+    assert replica.steps == ["leave calm because it is calm"] * can_move
+
+
+@pytest.mark.parametrize(
+    ("failure", "takes_back"),
+    [
+        (NoResponders(), True),
+        (BusUnreachable(), True),
+        (Unavailable("this replica holds another canvas"), False),
+        (DeadlineExceeded(), False),
+    ],
+)
+async def test_failed_move_is_followed_by_a_pause(
+    failure: SvgxError, monkeypatch: pytest.MonkeyPatch, *, takes_back: bool
+) -> None:
+    """A lasting failure does not interrupt the canvas again and again. Proves R-BOUND-12.
+
+    The lease is taken back if the reserved replica has not received the request.
+    """
+    replica = Replica(failure)
+    replica.left.set()
+    moves = replica.moves()
+    for _ in range(3):
+        await moves._look()
+    expected = ["leave busy to free", "svgx.collab.take.free"]
+    expected += ["take busy back from free"] * takes_back
+    assert replica.steps == expected
+    monkeypatch.setattr(module, "FAILURE_PAUSE", 0.0)
+    moves._paused_until = 0.0
+    for _ in range(2):
+        await moves._look()
+    assert replica.steps == expected * 3
+
+
+async def test_move_in_progress_ends_before_the_replica_stops() -> None:
+    """Otherwise the reserved replica would have the lease, and would not be asked. Proves R-BOUND-12 and R-FAIL-10."""
+    replica = Replica()
+    moves = replica.moves()
+    await moves.start()
+    async with asyncio.timeout(10):
+        while not replica.steps:
+            await pause()
+        stopping = asyncio.create_task(moves.stop())
+        await pause()
+        assert not stopping.done()
+        replica.left.set()
+        await stopping
+    assert replica.steps == ["leave busy to free", "svgx.collab.take.free"]
+
+
+async def test_failure_of_nats_does_not_prevent_the_hand_over_of_canvases() -> None:
+    """A reserved replica stops to take canvases, although NATS does not answer. Proves R-FAIL-10."""
+    takes = Replica().takes()
+    await takes.start()
+    await takes.stop()

@@ -168,7 +168,7 @@ class Pace:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self.seconds = 0.0
-        """Seconds of the processor that the canvas has taken."""
+        """Seconds of the processor that the edits and transactions of the canvas have taken."""
         self.excess_seconds = 0.0
         """Seconds of the processor that transactions have taken beyond `SECONDS_PER_PART` for each of their parts.
 

@@ -63,7 +63,7 @@ TURN = 0.005
 EDITS = Counter("svgx_engine_collab_edits", "Edits received, including rejected edits.")
 REJECTED = Counter(
     "svgx_engine_collab_rejected_edits",
-    "Edits that are malformed, cannot be integrated, or made a room fail before.",
+    "Edits that are malformed, cannot be integrated, exceed a bound, or made a room fail before.",
 )
 
 MESSAGES = Counter(
@@ -228,7 +228,7 @@ class Channels:
             return 0
         held.touch(now)
         if is_overloaded or held.room.seconds_until_edits:
-            # The gateway repeats the batch with a request, which waits for the room's turn.
+            # The gateway sends the batch again in a request, which waits until the room may take edits.
             if is_overloaded:
                 _series("edit", Overloaded.code).inc()
             self._links.refuse(gateway, batch.number, is_held=True)

@@ -73,10 +73,10 @@ class Room:
     """The document of one canvas, with the edits that are not broadcast or not saved yet.
 
     `epoch` identifies this room among all rooms of the canvas, and is the `writer` of the room's journal entries.
-    All methods but the properties may raise `Fault` (see `SharedDocument`). After a `Fault`, the room must not be used
-    any more, and a new room has to be made from the journal. `faulty` has the digests of updates that caused a `Fault`:
-    such edits are rejected, and such updates of the journal are left out. In a room that is made with `one_by_one`, a
-    `Fault` names the update that caused it.
+    The constructor and all methods that read or change the document may raise `Fault` (see `SharedDocument`). After a
+    `Fault`, the room must not be used any more, and a new room has to be made from the journal. `faulty` has the
+    digests of updates that caused a `Fault`: such edits are rejected, and such updates of the journal are left out. In
+    a room that is made with `one_by_one`, a `Fault` names the update that caused it.
 
     `bounds` are the bounds of the replica, and `whole_updates` its encoded contents. `pace` tells when the room may
     integrate changes, and when it may take edits. While the room may not integrate, it gives no broadcasts and no
@@ -102,7 +102,7 @@ class Room:
         self.canvas_id = canvas_id
         self.epoch = epoch
         self.owner_of: Callable[[int], str | None] = lambda _: None
-        """Returns the user of a client that is present on the canvas, or None."""
+        """Returns the editor of a client that is present on the canvas, or None."""
         self._loaded_at = time.monotonic()
         self.revision = content.revision
         self.broadcast_sequence = 0

@@ -14,7 +14,7 @@ CALM_SECONDS = 300.0
 """Seconds for which a canvas on a reserved replica must be calm before the replica leaves it."""
 
 BUSY_PART = 0.5
-"""A canvas is busy when its long transactions take this part of the share that they may take."""
+"""A canvas is busy when its long transactions take this part of the share that transactions may take."""
 
 CALM_PART = 0.2
 """A canvas is calm below this part of both limits of a busy canvas."""
@@ -28,8 +28,9 @@ BUSY_CANVASES = Gauge(
 class BusyCanvases:
     """The held canvases that take much of the processor's time.
 
-    `paces` returns the pace of each held canvas. A canvas is busy from `busy_share` of the processor's time on.
-    `transaction_share` is the share that the transactions of a canvas may take on a replica that is not reserved.
+    `paces` returns the pace of each held canvas. A canvas is busy from `busy_share` of the processor's time on, or when
+    its long transactions take `BUSY_PART` of `transaction_share`, the share that the transactions of a canvas may take
+    on a replica that is not reserved.
     """
 
     def __init__(

@@ -61,7 +61,10 @@ IMPORTS = Work(
 
 
 async def current_content(bus: Bus, canvas_id: str) -> bytes:
-    """Return the canvas's content, unsaved edits included, as one update. Raises the errors of `ask_holder`."""
+    """Return the canvas's content as one update. Raises the errors of `ask_holder`.
+
+    Unsaved edits are included, except those that the holder has not integrated yet because of a pause.
+    """
     content = encode(SyncRequest(EMPTY_STATE_VECTOR))
     reply = await ask_holder(
         bus,

@@ -17,7 +17,7 @@ from svgx_workers.errors import AccountBusy, WorkerDied, WorkerError, WorkersBus
 from svgx_workers.pool import Workers
 
 RETRY_AFTER = 2.0
-"""Seconds after which a caller may try again, when too many imports wait."""
+"""Seconds after which a caller may try again, when too many imports and restores run or wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,9 @@ def worker_errors(workers: Workers, work: Work) -> Iterator[None]:
             retry_after=RETRY_AFTER,
         ) from None
     except WorkersBusy:
-        raise Overloaded("too many imports are waiting", retry_after=RETRY_AFTER) from None
+        raise Overloaded(
+            "too many imports and restores are waiting", retry_after=RETRY_AFTER
+        ) from None
     except WorkerTimeout as error:
         raise TooLarge(
             work.too_much.format("time"),

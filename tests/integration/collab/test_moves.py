@@ -13,8 +13,10 @@ from svgx_collab.balance.loads import Loads
 from svgx_collab.balance.moves import Moves, Takes
 from svgx_collab.leases import Leases
 from svgx_common.contract.collab import TAKE_CANVAS, ReplicaLoad
-from svgx_common.contract.errors import BadRequest
+from svgx_common.contract.errors import BadRequest, Unavailable
+from svgx_common.contract.state import CanvasRequest
 from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.wire import encode_payload
 from svgx_devstack import DevStack
 from tests.integration.collab.replica import Editor, Replica, replica
 from tests.integration.state.service import Client, user
@@ -98,6 +100,21 @@ async def test_canvas_that_is_not_held_is_not_moved(backing: DevStack, editor: E
         assert two.rooms.count == 0
 
 
+async def test_canvas_is_not_left_for_a_reserved_replica_with_a_canvas(
+    backing: DevStack, bus: Bus, editor: Editor
+) -> None:
+    """The announcement of the reserved replica may be older than its canvas. Proves R-BOUND-12."""
+    other = Editor(bus, await Client(bus, user()).create())
+    async with replica(backing) as one, reserved(backing) as two:
+        await two.rooms.open(other.canvas_id)
+        epoch = (await editor.set("a", "1")).epoch
+        before = sample("failed_moves_total")
+        await moves_from(one).move(editor.canvas_id, two.bus.replica_id)
+        assert sample("failed_moves_total") == before + 1
+        assert (await editor.set("b", "2")).epoch == epoch
+        assert (one.rooms.count, two.rooms.count) == (1, 1)
+
+
 async def test_reserved_replica_with_a_canvas_declines_another(
     backing: DevStack, bus: Bus, editor: Editor
 ) -> None:
@@ -106,9 +123,11 @@ async def test_reserved_replica_with_a_canvas_declines_another(
     async with replica(backing) as one, reserved(backing) as two:
         await two.rooms.open(other.canvas_id)
         await editor.set("a", "1")
-        before = sample("failed_moves_total")
-        await moves_from(one).move(editor.canvas_id, two.bus.replica_id)
-        assert sample("failed_moves_total") == before + 1
+        await one.rooms.leave_to(two.bus.replica_id, editor.canvas_id)
+        subject = TAKE_CANVAS.subject_of(replica_id=two.bus.replica_id)
+        request = encode_payload(CanvasRequest(canvas_id=editor.canvas_id))
+        with pytest.raises(Unavailable):
+            await one.bus.request(subject, request, timeout=5.0)
         assert await lease(one, editor.canvas_id) is None
         await editor.set("b", "2")
         assert (one.rooms.count, two.rooms.count) == (1, 1)
@@ -121,20 +140,22 @@ async def test_canvas_for_a_stopped_reserved_replica_is_opened_again(
     """The lease of a replica that does not answer is taken over. Proves R-BOUND-12 and R-FAIL-8."""
     async with replica(backing) as one:
         await editor.set("a", "1")
-        await moves_from(one).move(editor.canvas_id, "stopped")
+        await one.rooms.leave_to("stopped", editor.canvas_id)
+        assert await lease(one, editor.canvas_id) == "stopped"
         await editor.set("b", "2")
         assert one.rooms.count == 1
         assert await lease(one, editor.canvas_id) == one.bus.replica_id
         assert await editor.held() == {"a": "1", "b": "2"}
 
 
-async def test_canvas_for_a_reserved_replica_without_a_subscription_is_opened_at_once(
+async def test_canvas_that_is_taken_back_is_opened_at_once(
     backing: DevStack, editor: Editor
 ) -> None:
     """A draining reserved replica is alive, but takes nothing. Its lease delays no other replica. Proves R-BOUND-12."""
     async with replica(backing) as one, replica(backing, answers_open=False) as two:
         await editor.set("a", "1")
-        await moves_from(one).move(editor.canvas_id, two.bus.replica_id)
+        await one.rooms.leave_to(two.bus.replica_id, editor.canvas_id)
+        await one.rooms.take_back(editor.canvas_id, two.bus.replica_id)
         assert await lease(one, editor.canvas_id) is None
         await editor.set("b", "2")
         assert (one.rooms.count, two.rooms.count) == (1, 0)
@@ -156,7 +177,7 @@ async def test_canvas_is_left_although_its_move_is_cancelled(
     monkeypatch.setattr(Leases, "give", give_late)
     async with replica(backing) as one:
         await editor.set("a", "1")
-        move = asyncio.create_task(moves_from(one).move(editor.canvas_id, "heir"))
+        move = asyncio.create_task(one.rooms.leave_to("heir", editor.canvas_id))
         await giving.wait()
         move.cancel()
         await asyncio.gather(move, return_exceptions=True)

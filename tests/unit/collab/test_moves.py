@@ -13,6 +13,7 @@ from svgx_collab.balance.moves import Moves, Takes
 from svgx_collab.rooms import Rooms
 from svgx_common.contract.errors import DeadlineExceeded, SvgxError, Unavailable
 from svgx_common.messaging.bus import Bus, BusUnreachable, NoResponders
+from svgx_common.messaging.headers import Headers
 from tests.polling import pause
 
 
@@ -21,7 +22,9 @@ class Replica:
     """A replica with two canvases, of which one is busy, or calm on a reserved replica. It is its own bus."""
 
     failure: SvgxError | None = None
-    """The error with which a reserved replica refuses the canvas."""
+    """The error of the request to take the canvas."""
+    probe_failure: SvgxError | None = None
+    """The error of the question whether the reserved replica is free."""
     can_move: bool = True
     count: int = 2
     replica_id: str = "own"
@@ -56,10 +59,14 @@ class Replica:
     async def take_back(self, canvas_id: str, replica_id: str) -> None:
         self.steps.append(f"take {canvas_id} back from {replica_id}")
 
-    async def request(self, subject: str, _: bytes, *, timeout: float) -> None:
-        self.steps.append(subject)
-        if self.failure is not None:
-            raise self.failure
+    async def request(
+        self, subject: str, _: bytes, headers: Headers | None = None, *, timeout: float
+    ) -> None:
+        """Answer the question whether a reserved replica is free, or the request to take a canvas."""
+        self.steps.append(f"probe {subject}" if headers else subject)
+        failure = self.probe_failure if headers else self.failure
+        if failure is not None:
+            raise failure
 
     async def leave(self, canvas_id: str | list[object], reason: str = "") -> None:
         """Leave a canvas, or end subscriptions, which fails."""
@@ -81,6 +88,10 @@ class Replica:
         return Takes(cast(Bus, self), cast(Rooms, self), cast(BusyCanvases, self))
 
 
+MOVE = ["probe svgx.collab.take.free", "leave busy to free", "svgx.collab.take.free"]
+"""The steps of a move that succeeds."""
+
+
 @pytest.fixture(autouse=True)
 def interval(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "INTERVAL", 0.0)
@@ -96,7 +107,7 @@ async def test_canvas_moves_only_if_another_replica_can_open_it(
     """A canvas stays while the state service or Redis does not answer, and if it is alone. Proves R-BOUND-12."""
     replica.left.set()
     await replica.moves()._look()
-    assert replica.steps == ["leave busy to free", "svgx.collab.take.free"] * moves
+    assert replica.steps == MOVE * moves
 
 
 @pytest.mark.parametrize("can_move", [True, False])
@@ -128,8 +139,7 @@ async def test_failed_move_is_followed_by_a_pause(
     moves = replica.moves()
     for _ in range(3):
         await moves._look()
-    expected = ["leave busy to free", "svgx.collab.take.free"]
-    expected += ["take busy back from free"] * takes_back
+    expected = [*MOVE, *(["take busy back from free"] * takes_back)]
     assert replica.steps == expected
     monkeypatch.setattr(module, "FAILURE_PAUSE", 0.0)
     moves._paused_until = 0.0
@@ -138,20 +148,29 @@ async def test_failed_move_is_followed_by_a_pause(
     assert replica.steps == expected * 3
 
 
+async def test_canvas_is_not_left_for_a_replica_that_does_not_confirm_that_it_is_free() -> None:
+    """The canvas is not interrupted, and the next attempt follows after the pause. Proves R-BOUND-12."""
+    replica = Replica(probe_failure=Unavailable("this replica holds a canvas"))
+    moves = replica.moves()
+    for _ in range(3):
+        await moves._look()
+    assert replica.steps == MOVE[:1]
+
+
 async def test_move_in_progress_ends_before_the_replica_stops() -> None:
     """Otherwise the reserved replica would have the lease, and would not be asked. Proves R-BOUND-12 and R-FAIL-10."""
     replica = Replica()
     moves = replica.moves()
     await moves.start()
     async with asyncio.timeout(10):
-        while not replica.steps:
+        while len(replica.steps) < 2:
             await pause()
         stopping = asyncio.create_task(moves.stop())
         await pause()
         assert not stopping.done()
         replica.left.set()
         await stopping
-    assert replica.steps == ["leave busy to free", "svgx.collab.take.free"]
+    assert replica.steps == MOVE
 
 
 async def test_failure_of_nats_does_not_prevent_the_hand_over_of_canvases() -> None:

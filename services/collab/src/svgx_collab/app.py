@@ -40,7 +40,7 @@ frozen, or silent for seconds. If it goes on later, nothing is lost: its edits a
 
 
 LATE = 0.25
-"""Seconds by which this replica may notice the end of `ALIVE_TIMEOUT` too late, so that the missing answer counts.
+"""Seconds by which this replica may notice the end of `ALIVE_TIMEOUT` too late. Beyond it, silence proves nothing.
 
 An overloaded replica reads answers late. Two of them would otherwise take their canvases from each other.
 """

@@ -26,18 +26,21 @@ log = structlog.get_logger(__name__)
 INTERVAL = 3.0
 """Seconds between two looks at the canvases."""
 
+PROBE_TIMEOUT = 2.0
+"""Seconds that a reserved replica has to confirm that it is free."""
+
 TAKE_TIMEOUT = 30.0
 """Seconds that a reserved replica has to open a canvas."""
 
 FAILURE_PAUSE = 30.0
-"""Seconds without moves after a failed one, because each failed move interrupts the canvas."""
+"""Seconds without moves after a failed one, because a failed move may interrupt the canvas."""
 
 STOP_SECONDS = 2.0
 """Seconds for which a stopping replica waits for the end of a move. The rest of its time is for its other canvases."""
 
 FAILED_MOVES = Counter(
     "svgx_engine_collab_failed_moves",
-    "Busy canvases that a reserved replica did not take. Any replica opens them again.",
+    "Busy canvases that a reserved replica did not take. They stay, or any replica opens them again.",
 )
 
 
@@ -82,20 +85,30 @@ class Moves:
 
     async def move(self, canvas_id: str, replica_id: str) -> None:
         """Hand a canvas over to a reserved replica. Its clients stay connected to their gateways."""
+        subject = TAKE_CANVAS.subject_of(replica_id=replica_id)
+        try:
+            # Ask first, because leaving the canvas interrupts it.
+            await self._bus.request(subject, b"", {HEADER_PROBE: "1"}, timeout=PROBE_TIMEOUT)
+        except SvgxError as error:
+            self._note_failure(canvas_id, error)
+            return
         if not await self._rooms.leave_to(replica_id, canvas_id):
             return
         log.info("a busy canvas is moved", canvas_id=canvas_id, replica=replica_id)
         request = encode_payload(CanvasRequest(canvas_id=canvas_id))
-        subject = TAKE_CANVAS.subject_of(replica_id=replica_id)
         try:
             await self._bus.request(subject, request, timeout=TAKE_TIMEOUT)
         except SvgxError as error:
-            FAILED_MOVES.inc()
-            log.warning("a busy canvas was not taken", canvas_id=canvas_id, code=error.code)
-            self._paused_until = time.monotonic() + FAILURE_PAUSE
+            self._note_failure(canvas_id, error)
             if isinstance(error, NoResponders | BusUnreachable):
                 # The reserved replica has not received the request, so it does not release the lease.
                 await self._rooms.take_back(canvas_id, replica_id)
+
+    def _note_failure(self, canvas_id: str, error: SvgxError) -> None:
+        """Count and log a failed move, and begin the pause."""
+        FAILED_MOVES.inc()
+        log.warning("a busy canvas was not taken", canvas_id=canvas_id, code=error.code)
+        self._paused_until = time.monotonic() + FAILURE_PAUSE
 
 
 class Takes:
@@ -126,27 +139,36 @@ class Takes:
                 log.warning("could not end the taking of canvases", error=type(error).__name__)
 
     async def _answer(self, message: Msg) -> None:
-        if message.headers and HEADER_PROBE in message.headers:
-            return
         try:
-            opened = await self._take(message)
+            if message.headers and HEADER_PROBE in message.headers:
+                self._require_free()
+                content = b""
+            else:
+                content = encode_payload(await self._take(message))
         except SvgxError as error:
             await self._bus.refuse(message.reply, error)
         except Exception:
             log.exception("a canvas could not be taken")
             await self._bus.refuse(message.reply, Internal())
         else:
-            await self._bus.respond(message.reply, encode_payload(opened))
+            await self._bus.respond(message.reply, content)
 
     async def _take(self, message: Msg) -> Opened:
         try:
             canvas_id = CanvasRequest.model_validate_json(message.data).canvas_id
         except ValidationError:
             raise BadRequest("the message cannot be decoded") from None
-        if self._rooms.count and not self._rooms.knows(canvas_id):
-            await self._rooms.decline(canvas_id)
-            raise Unavailable("this replica holds another canvas")
+        if not self._rooms.knows(canvas_id):
+            try:
+                self._require_free()
+            except Unavailable:
+                await self._rooms.decline(canvas_id)
+                raise
         return Opened(epoch=await self._rooms.open(canvas_id))
+
+    def _require_free(self) -> None:
+        if self._rooms.count:
+            raise Unavailable("this replica holds a canvas")
 
     async def _look(self) -> None:
         await asyncio.sleep(INTERVAL)

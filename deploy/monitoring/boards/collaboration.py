@@ -74,8 +74,8 @@ COLLABORATION = Board(
                     limit=2.5,
                 ),
                 Panel(
-                    "Holders that ended",
-                    "Canvases that lost their holder, by reason. `lease_lost` and `failed` are faults.",
+                    "Released canvases",
+                    "Canvases that a replica does not hold any more, by reason. `lease_lost` and `failed` are faults.",
                     "ops",
                     [rate("svgx_engine_collab_released_canvases_total", "reason")],
                 ),
@@ -93,7 +93,8 @@ COLLABORATION = Board(
             [
                 Panel(
                     "Busy canvases",
-                    "Canvases that take much of the processor's time, on each replica, and on all reserved replicas.",
+                    "Canvases that take much of the processor's time: on each replica that is not reserved, and on all"
+                    " reserved ones together.",
                     "none",
                     [
                         total("svgx_engine_collab_busy_canvases", "pod", NOT_RESERVED),
@@ -108,8 +109,8 @@ COLLABORATION = Board(
                 ),
                 Panel(
                     "Moves of busy canvases",
-                    "Canvases in ten minutes that moved to a reserved replica (`busy`), that it left (`calm`), and that"
-                    " it did not take (`failed`).",
+                    "In the last ten minutes: canvases that moved to a reserved replica (`busy`), canvases that a"
+                    " reserved replica released (`calm`), and moves that failed (`failed`).",
                     "none",
                     [
                         (
@@ -202,7 +203,8 @@ COLLABORATION = Board(
             [
                 Panel(
                     "Messages to holders",
-                    "Batches of edits, sync requests and awareness states each second.",
+                    "Messages each second by channel: link messages, batches of edits, sync requests, and awareness"
+                    " states outside links.",
                     "ops",
                     [rate("svgx_engine_collab_messages_total", "channel")],
                 ),
@@ -215,7 +217,7 @@ COLLABORATION = Board(
                 ),
                 Panel(
                     "Rejected edits",
-                    "Edits that are malformed or cannot be integrated.",
+                    "Edits that are malformed, cannot be integrated, exceed a bound, or made a room fail before.",
                     "ops",
                     [rate("svgx_engine_collab_rejected_edits_total", "pod")],
                     limit=1,

@@ -1,9 +1,10 @@
 """Confine the worker process, so that foreign code in it can reach nothing but the job.
 
 The process trusts no file and no document, and a renderer may have a fault that lets a file run code. On Linux, three
-parts of the kernel forbid everything that a job does not need: `no_new_privs`, a seccomp filter, and a Landlock rule
-set. Each part is used if the kernel has it. No library is needed, because the parts take only a few system calls with
-fixed numbers. On other systems, only the resource limits apply.
+parts of the kernel forbid the network, other processes, writing files, and reading files other than modules, libraries
+and fonts: `no_new_privs`, a seccomp filter, and a Landlock rule set. Each part is used if the kernel has it. The
+seccomp filter is written for x86_64 and aarch64 only. No library is needed, because the parts take only a few system
+calls with fixed numbers. On other systems, only the resource limits apply.
 """
 
 import ctypes
@@ -41,9 +42,9 @@ _DEVICES = ("/dev/null", "/dev/urandom")
 
 
 def confine(memory_bytes: int) -> list[str]:
-    """Confine this process, and return those of `PARTS` that the system has.
+    """Confine this process, and return those of `PARTS` that are in force.
 
-    memory_bytes: address space of the process; 0 sets no limit. All modules must be loaded already.
+    memory_bytes: address space of the process; 0 sets no limit.
     """
     for limit, value in (
         (resource.RLIMIT_CORE, 0),
@@ -60,7 +61,7 @@ def confine(memory_bytes: int) -> list[str]:
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         return []  # without `no_new_privs`, the kernel accepts neither of the other parts
     parts = ["no_new_privs"]
-    if _restrict_files(libc, _readable_paths()):
+    if _apply_landlock(libc, _readable_paths()):
         parts.append("landlock")
     if _filter_system_calls(libc):
         parts.append("seccomp")
@@ -89,10 +90,11 @@ class _PathBeneathAttr(ctypes.Structure):
     _fields_ = [("allowed", ctypes.c_uint64), ("parent", ctypes.c_int32)]
 
 
-def _restrict_files(libc: ctypes.CDLL, readable: Iterable[str]) -> bool:
-    """Allow reading beneath these paths, and no other access to files or processes. Return False without Landlock.
+def _apply_landlock(libc: ctypes.CDLL, readable: Iterable[str]) -> bool:
+    """Allow opening files beneath these paths for reading, and refuse opening others. Return False without Landlock.
 
-    So the process cannot read the environment of the service in `/proc`.
+    So the process cannot read the environment of the service in `/proc`. Refuse TCP from version 4 on, and abstract
+    Unix sockets and signals to other processes from version 6 on.
     """
     version = libc.syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), 1)
     if version < 1:
@@ -143,7 +145,10 @@ class _Program(ctypes.Structure):
 
 
 def _filter_system_calls(libc: ctypes.CDLL) -> bool:
-    """Refuse the system calls that `svgx_workers.seccomp` lists. Return False if the system has no filters."""
+    """Refuse the system calls that `svgx_workers.seccomp` lists.
+
+    Return False if the system has no filters, or if the architecture is unknown.
+    """
     program = filter_program(platform.machine(), os.getpid())
     if program is None:
         return False

@@ -82,7 +82,7 @@ async def test_redis_accepts_an_encoded_password(backing: DevStack) -> None:
         client = redis.connect(url)
         assert await client.execute_command("ACL", "WHOAMI") == user  # type: ignore[no-untyped-call]
         await client.aclose()
-        single = redis.open_unpooled(url)
+        single = redis.unpooled_connection(url)
         await single.connect()  # type: ignore[no-untyped-call]
         await single.send_command("ACL", "WHOAMI")
         assert await single.read_response() == user

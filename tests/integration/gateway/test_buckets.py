@@ -19,7 +19,7 @@ async def gateways(
 ) -> AsyncIterator[tuple[Buckets, Buckets]]:
     """Yield the buckets of two gateways. They wait longer for Redis, because the machine may be busy."""
     monkeypatch.setattr(module, "TIMEOUT", 5.0)
-    one, other = (Buckets(redis.open_unpooled(backing.redis_url)) for _ in range(2))
+    one, other = (Buckets(redis.unpooled_connection(backing.redis_url)) for _ in range(2))
     yield one, other
     await one.close()
     await other.close()

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from svgx_common.health import NotUsable
 
-__all__ = ["Connection", "Redis", "RedisError", "check", "connect", "open_unpooled"]
+__all__ = ["Connection", "Redis", "RedisError", "check", "connect", "unpooled_connection"]
 
 CONNECTIONS = Gauge(
     "svgx_engine_redis_connections",
@@ -50,8 +50,10 @@ def connect(url: str, pool_size: int = 32) -> Redis:
     return Redis.from_pool(pool)
 
 
-def open_unpooled(url: str) -> Connection:
-    """Return a single connection. The caller sends one batch at a time and sets its own timeout.
+def unpooled_connection(url: str) -> Connection:
+    """Return a single connection that connects on first use.
+
+    The caller sends one group of commands at a time, and sets its own timeout.
 
     A command takes half of the processor time that it takes through a pool for many concurrent callers.
     """

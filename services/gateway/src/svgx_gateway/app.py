@@ -172,7 +172,7 @@ async def _rate_limiter(
 ) -> AsyncIterator[RateLimiter]:
     settings, bus = runtime.settings, runtime.bus
     async with contextlib.AsyncExitStack() as stack:
-        buckets = Buckets(redis.open_unpooled(settings.redis_url))
+        buckets = Buckets(redis.unpooled_connection(settings.redis_url))
         stack.push_async_callback(buckets.close)
         statistics = RateLimitStatistics(client)
         stack.push_async_callback(statistics.deliver)

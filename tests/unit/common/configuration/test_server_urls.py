@@ -184,7 +184,7 @@ async def test_accepted_redis_url_opens_connections(text: str) -> None:
     client = redis.connect(text)
     assert client.connection_pool.make_connection() is not None  # type: ignore[no-untyped-call]
     await client.aclose()
-    assert redis.open_unpooled(text) is not None
+    assert redis.unpooled_connection(text) is not None
 
 
 @pytest.mark.parametrize(

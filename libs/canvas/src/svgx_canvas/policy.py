@@ -1,8 +1,8 @@
 """The SVG policy: the filter for all imported and exported elements and attributes.
 
 The policy is an allow-list. A reference may go to a fragment of the same document, and an image element may refer to a
-PNG, JPEG, GIF, WebP or SVG in a data: URL. An SVG in a data: URL is filtered by this policy too. Nothing is fetched,
-and no code runs.
+PNG, JPEG, GIF, WebP or SVG in a data: URL. An SVG in a data: URL is filtered by this policy too. A style may refer
+to a bitmap or a font in a data: URL. Nothing is fetched, and no code runs.
 """
 
 import re
@@ -24,41 +24,44 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE | re.ASCII)
 _ACTIVE_SCHEME = re.compile(r"(?:javascript|vbscript|data):", re.IGNORECASE | re.ASCII)
 _ARIA_OR_DATA = re.compile(r"(?:aria|data)-[a-z0-9_.-]{1,64}", re.ASCII)
 _MAX_KINDS = 200
-"""The most kinds of dropped things that a report lists one by one. Further kinds are counted together."""
+"""The most kinds of left-out content that a report lists one by one. Further kinds are counted together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A kind of thing that the policy removed."""
+    """A kind of content that was left out or cut."""
 
     what: str
-    """`element`, `element@attribute`, a property or a rule."""
+    """The name of the kind, such as `rect`, `image@href`, `text/#text`, `update` or `others`.
+
+    A part of a style has the name of its CSS property or rule.
+    """
     reason: str
-    """The part of the policy that forbids it, or the name of the exceeded limit (`svgx_canvas.limits.Limits`)."""
+    """The part of the policy that forbids it, the exceeded limit (often a field of `Limits`) or a fault of the data."""
     count: int
     """The number of occurrences."""
 
 
 class Report:
-    """The counts of the things that the policy removes from one file or document."""
+    """The counts of the content that the policy, a limit or a fault of the data keeps out of one file or document."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()
 
     def add(self, what: str, reason: str) -> None:
-        """Count one dropped thing."""
+        """Count one occurrence of a kind."""
         key = (what[:128], reason)
         if key not in self._counts and len(self._counts) >= _MAX_KINDS:
             key = ("others", reason)
         self._counts[key] += 1
 
     def add_all(self, items: Iterable[Dropped]) -> None:
-        """Count things that another report has counted."""
+        """Add the counts of another report."""
         for item in items:
             self._counts[item.what, item.reason] += item.count
 
     def dropped(self) -> list[Dropped]:
-        """Return the dropped things, the most frequent first."""
+        """Return the kinds with their counts, the most frequent first."""
         return [
             Dropped(what, reason, count) for (what, reason), count in self._counts.most_common()
         ]

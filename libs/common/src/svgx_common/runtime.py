@@ -56,10 +56,13 @@ from svgx_common.settings import (
 log = structlog.get_logger(__name__)
 
 GC_THRESHOLD = 10_000
-"""New objects between two runs of the garbage collector. With Python's default of 700 it runs every two requests."""
+"""New objects between two runs of the garbage collector.
+
+With 700, the default of Python 3.11, it would run every two requests.
+"""
 
 SETTLE_PAUSE = 1.0
-"""The most seconds between two attempts of a starting service to reach NATS again."""
+"""Longest wait, in seconds, for the connection to NATS before `_settle` tries again."""
 
 GRACE_SECONDS = 5.0
 """Seconds after `DRAIN_SECONDS` until unfinished work is given up, and the time limit of `Service.drain`."""
@@ -114,7 +117,9 @@ def run(
     metrics_port: Callable[[Settings], int | None] = lambda _: None,
     commands: Mapping[str, Command] | None = None,
 ) -> None:
-    """Run the service until SIGTERM or SIGINT. Return once all requests are finished.
+    """Run the service until SIGTERM, SIGINT or an admin's order to drain. Return after the drain.
+
+    The drain finishes all requests, within its time limit.
 
     Without `websocket` the service accepts no WebSockets. The metrics are on the API port unless `metrics_port` returns
     another port. When the command line names one of `commands`, run that command instead.
@@ -218,7 +223,7 @@ class _ServiceProcess(Generic[Settings]):
         self._health = Health(service, replica_id, built.version, built.revision)
 
     async def run(self, listeners: _Listeners, build: Build[Settings]) -> None:
-        """Serve on the listeners until a signal arrives, then drain."""
+        """Serve on the listeners until a signal or an order to drain arrives, then drain."""
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self._stop.set)
@@ -269,7 +274,7 @@ class _ServiceProcess(Generic[Settings]):
         await asyncio.wait({self._serving})
 
     async def _cancel_on_early_stop(self, work: Coroutine[None, None, None]) -> None:
-        """Run `work`, and cancel it when a signal arrives before the service is ready."""
+        """Run `work`, and cancel it when a signal or an order to drain arrives before the service is ready."""
         working = asyncio.create_task(work)
         stopping = asyncio.create_task(self._stop.wait())
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -328,7 +333,7 @@ class _ServiceProcess(Generic[Settings]):
         self._last_reason = report.reason
 
     async def _wait_for_stop(self, bus: Bus) -> None:
-        """Wait for a signal. Raise `ConnectionError` when the connection to NATS closes for good."""
+        """Wait for a signal or an order to drain. Raise `ConnectionError` when NATS closes the connection for good."""
         stopping = asyncio.create_task(self._stop.wait())
         closed = asyncio.create_task(bus.wait_closed())
         await asyncio.wait({stopping, closed}, return_when=asyncio.FIRST_COMPLETED)

@@ -51,8 +51,8 @@ class QuotaNotices:
             accounts[connection.caller.user_id] = max(
                 status, accounts.get(connection.caller.user_id, status), key=list(QuotaStatus).index
             )
-            if connection.lacks_edits and status is not QuotaStatus.OVER:
-                connection.lacks_edits = False
+            if connection.has_refused_edits and status is not QuotaStatus.OVER:
+                connection.has_refused_edits = False
                 canvas = self._live_canvases.live(canvas_id)
                 if canvas is not None:
                     self._background.start(

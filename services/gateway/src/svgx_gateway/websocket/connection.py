@@ -80,10 +80,10 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Lagging:
-    """The flow to a client that reads too slowly: broadcasts are dropped until its queue is empty."""
+    """The flow to a client that has missed broadcasts: further ones are dropped until its catch-up begins."""
 
     since: float
-    """Time of the first dropped broadcast, in seconds of the monotonic clock."""
+    """Time at which the client began to lag, in seconds of the monotonic clock."""
     vector: bytes
     """A state vector of content that the client certainly has. The catch-up starts from this state vector."""
 
@@ -102,8 +102,8 @@ class KnownRole:
     """A role that is up to date."""
 
     role: CanvasRole
-    changes: int
-    """Number of announced changes that the role includes."""
+    doubts: int
+    """Number of doubts about the role that this role has settled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +112,8 @@ class RoleInDoubt:
 
     role: CanvasRole
     """The role before the change."""
-    changes: int
-    """Number of announced changes, including the newest."""
+    doubts: int
+    """Number of doubts about the role, including the newest."""
 
 
 RoleState = KnownRole | RoleInDoubt
@@ -136,8 +136,8 @@ class Connection:
     """The connection of one client.
 
     Messages are sent in their order. While the client keeps up, `send` writes each message at once, without waking the
-    writer's task. When the client is behind, its messages wait in a queue. The queue is bounded, so that a slow client
-    does not delay other clients.
+    writer's task. When the client is behind, its messages wait in a queue, so that it does not delay other clients. The
+    queue is bounded, because a client that does not read would otherwise use up the memory.
     """
 
     _sends_frames_unchanged = True
@@ -178,10 +178,10 @@ class Connection:
         self.wants_quota = wants_quota
         """True when the client understands notices about quotas. An edit refused for a quota then gets a notice, and
         does not end the connection."""
-        self.lacks_edits = False
-        """True when the server lacks edits of the client, because an edit was refused for a quota."""
+        self.has_refused_edits = False
+        """True when the server lacks edits of the client, because it refused them for a quota."""
         self._told_status = QuotaStatus.BELOW
-        self._role: RoleState = KnownRole(role, changes=0)
+        self._role: RoleState = KnownRole(role, doubts=0)
         self._limit_viewer()
         self._role_is_known: asyncio.Event | None = None
         """Set when `_role` is a `KnownRole` again; None before the first doubt, because an event takes 0.8 kB."""
@@ -261,21 +261,22 @@ class Connection:
             self.closing.set_result(Closing(code, reason))
 
     def doubt_role(self) -> None:
-        """Accept no edit until `settle_role`, because a change of the role was announced."""
-        self._role = RoleInDoubt(self._role.role, self._role.changes + 1)
+        """Accept no edit until `settle_role`, because the role may have changed."""
+        self._role = RoleInDoubt(self._role.role, self._role.doubts + 1)
         if self._role_is_known is None:
             self._role_is_known = asyncio.Event()
         self._role_is_known.clear()
 
-    def settle_role(self, role: CanvasRole, changes: int) -> bool:
-        """Adopt a role looked up after `changes` announced changes. Return whether the client became an editor.
+    def settle_role(self, role: CanvasRole, doubts: int) -> bool:
+        """Adopt a role that was looked up. Return whether the client became an editor.
 
-        The role is ignored when another change was announced since, because a later lookup follows that change.
+        `doubts` is the number of doubts before the lookup. The role is ignored when another doubt arose since, because
+        a later lookup settles that doubt.
         """
-        if self._role.changes != changes:
+        if self._role.doubts != doubts:
             return False
         could_edit = self.may_edit
-        self._role = KnownRole(role, changes)
+        self._role = KnownRole(role, doubts)
         self._limit_viewer()
         if self._role_is_known is not None:
             self._role_is_known.set()
@@ -329,7 +330,7 @@ class Connection:
             return True
         match self._flow:
             case Live():
-                if self._queued_bytes + len(message) > SLOW_BYTES and self._has_queue:
+                if self._queued_bytes + len(message) > SLOW_BYTES and self._has_queued_messages:
                     self._set_flow(Lagging(time.monotonic(), vector))
                     return False
                 self.send_frame(message, frame)
@@ -346,7 +347,10 @@ class Connection:
         return True
 
     def begin_catch_up(self) -> bytes | None:
-        """Deliver broadcasts again. Return the state vector of the catch-up, or None when the client does not lag."""
+        """Resume the delivery of later broadcasts. Return the state vector from which the catch-up starts.
+
+        Return None when the client does not lag.
+        """
         match self._flow:
             case Lagging(vector=vector):
                 self._set_flow(Live())
@@ -366,7 +370,7 @@ class Connection:
         if not self._queued_bytes and self._write_frame(frame):
             self.written_bytes += len(frame)
             return
-        if self._queued_bytes + len(message) > HARD_BYTES and self._has_queue:
+        if self._queued_bytes + len(message) > HARD_BYTES and self._has_queued_messages:
             self.close(Close.OVERLOADED, "too much is waiting to be sent")
             return
         backlog = self._open_backlog()
@@ -450,7 +454,8 @@ class Connection:
         )
 
     @property
-    def _has_queue(self) -> bool:
+    def _has_queued_messages(self) -> bool:
+        """Return whether messages are queued, not counting the one that `write` is sending now."""
         return self._backlog is not None and bool(self._backlog.queue)
 
     def _open_backlog(self) -> _Backlog:

@@ -89,7 +89,7 @@ class DocumentMessages:
             # Tell the client to retry later, even for a full canvas, because other clients may delete content.
             error = self._quotas.error(use)
             raise QuotaExceeded(error.detail, limit=use.limit, retry_after=error.retry_after)
-        connection.lacks_edits = True
+        connection.has_refused_edits = True
         return False
 
     async def _cut(self, connection: Connection, update: bytes) -> Pieces:

@@ -44,10 +44,10 @@ class RoleChecks:
 
         A client that has become an editor is asked for its edits, because the gateway has discarded its earlier edits.
         """
-        changes = connection.role.changes
+        doubts = connection.role.doubts
         try:
             role = await self._look_up(connection, canvas)
-            if connection.settle_role(role, changes):
+            if connection.settle_role(role, doubts):
                 await canvas.request_client_state(connection)
         except SvgxError as error:
             connection.close(close_code(error), error.detail)

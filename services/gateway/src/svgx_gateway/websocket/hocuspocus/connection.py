@@ -104,10 +104,10 @@ class HocuspocusConnection(Connection):
         """Return True: a viewer is asked for its updates too, because its client otherwise never counts as synced."""
         return True
 
-    def settle_role(self, role: CanvasRole, changes: int) -> bool:
+    def settle_role(self, role: CanvasRole, doubts: int) -> bool:
         """Adopt a role, and tell the client its scope if the scope has changed. Return whether it became an editor."""
         could_edit = self.may_edit
-        became_editor = super().settle_role(role, changes)
+        became_editor = super().settle_role(role, doubts)
         if self.may_edit != could_edit:
             self.send_scope()
         return became_editor

@@ -27,7 +27,7 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 def test_rfc_3339_text_is_read_in_a_query_and_in_a_body(
     text: str, time: datetime, strict: bool
 ) -> None:
-    """A body is validated in strict mode, a query is not. Proves R-HTTP-2."""
+    """A body is validated in strict mode, a query is not. Proves R-HTTP-16."""
     assert ADAPTER.validate_json(f'"{text}"', strict=strict) == time
 
 
@@ -40,7 +40,9 @@ def test_rfc_3339_text_is_read_in_a_query_and_in_a_body(
         *('"1969-12-31T23:59:59Z"', '"3000-01-01T00:00:00Z"', '"now"', '""'),
     ],
 )
-def test_value_that_is_not_an_rfc_3339_text_is_refused(value: str, strict: bool) -> None:
-    """Numbers, dates, times without a zone and times outside of the bounds are refused. Proves R-HTTP-2."""
+def test_value_that_is_no_rfc_3339_time_within_the_bounds_is_refused(
+    value: str, strict: bool
+) -> None:
+    """Numbers, dates, times without a zone and times outside of the bounds are refused. Proves R-HTTP-16."""
     with pytest.raises(ValidationError):
         ADAPTER.validate_json(value, strict=strict)

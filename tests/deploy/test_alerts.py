@@ -20,11 +20,11 @@ JOBS = [f"svgx-{service}" for service in SERVICES]
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """Samples of series with which an alert must fire (`fires`), and with which it must not fire (`quiet`).
+class AlertCases:
+    """The cases in which one alert must fire (`fires`), and in which it must not fire (`quiet`).
 
-    Each dict is one case: the values of each series in Prometheus' notation. `at` is the time of the check after the
-    first value, and `step` the time between two values.
+    Each dict is one case: the samples of each series in Prometheus' notation. `at` is the time of the check after the
+    first sample, and `step` the time between two samples.
     """
 
     fires: tuple[dict[str, str], ...]
@@ -33,7 +33,7 @@ class Case:
     step: str = "1m"
 
 
-def common_cases(job: str) -> dict[str, Case]:
+def common_cases(job: str) -> dict[str, AlertCases]:
     """Return the cases of the alerts that every service has."""
     errors = f'svgx_engine_errors_total{{job="{job}"}}'
     requests = f'svgx_engine_requests_total{{job="{job}"}}'
@@ -42,7 +42,7 @@ def common_cases(job: str) -> dict[str, Case]:
     nats = f'svgx_engine_dependency_up{{job="{job}",dependency="nats",pod='
     redis = f'svgx_engine_dependency_up{{job="{job}",dependency="redis"}}'
     return {
-        "SVGXEngineHighErrorRate": Case(
+        "SVGXEngineHighErrorRate": AlertCases(
             fires=({errors: "0+60x20", requests: "0+600x20"},),
             quiet=(
                 # A large part of few requests, and many errors that are a small part.
@@ -51,7 +51,7 @@ def common_cases(job: str) -> dict[str, Case]:
                 {errors: "0x20", requests: "0x20"},
             ),
         ),
-        "SVGXEngineHighResponseTime": Case(
+        "SVGXEngineHighResponseTime": AlertCases(
             fires=(
                 {
                     f'{bucket}"2"}}': "0+90x20",
@@ -67,22 +67,22 @@ def common_cases(job: str) -> dict[str, Case]:
                 },
             ),
         ),
-        "SVGXEnginePodDown": Case(fires=({up: "1x5 0x15"},), quiet=({up: "1x20"},)),
-        "SVGXEngineServiceDown": Case(
+        "SVGXEnginePodDown": AlertCases(fires=({up: "1x5 0x15"},), quiet=({up: "1x20"},)),
+        "SVGXEngineServiceDown": AlertCases(
             fires=({up: "1x5 _x15"}, {up: "1x5 0x15"}, {}), quiet=({up: "1x20"},)
         ),
-        "SVGXEngineDependencyDown": Case(
+        "SVGXEngineDependencyDown": AlertCases(
             fires=({f'{nats}"1"}}': "1x20", f'{nats}"2"}}': "1x5 0x15"},),
             quiet=({f'{nats}"1"}}': "1x5 0 1x15"}, {redis: "0x20"}),
         ),
     }
 
 
-def burn_cases(bad: str, good: str) -> tuple[Case, Case]:
+def burn_cases(bad: str, good: str) -> tuple[AlertCases, AlertCases]:
     """Return the cases of the fast and the slow alert on an objective. The series count bad and good events."""
     return (
-        Case(
-            # 2 % for the short windows, 1 % for the long ones.
+        AlertCases(
+            # 2 % exceeds the bounds of both pairs of windows. 1 % exceeds only the bound of the pair 30m and 6h.
             fires=({bad: "0+40x50", good: "0+1960x50"}, {bad: "0+20x50", good: "0+1980x50"}),
             quiet=(
                 {bad: "0+10x50", good: "0+1990x50"},
@@ -96,7 +96,8 @@ def burn_cases(bad: str, good: str) -> tuple[Case, Case]:
             at="100m",
             step="2m",
         ),
-        Case(
+        AlertCases(
+            # 0.4 % exceeds the bounds of both pairs of windows. 0.2 % exceeds only the bound of the pair 6h and 3d.
             fires=({bad: "0+40x48", good: "0+9960x48"}, {bad: "0+20x48", good: "0+9980x48"}),
             quiet=(
                 {bad: "0+5x48", good: "0+9995x48"},
@@ -109,16 +110,16 @@ def burn_cases(bad: str, good: str) -> tuple[Case, Case]:
     )
 
 
-def outbox_case(job: str) -> Case:
-    """Return the case of the alert on an outbox with old events."""
+def outbox_cases(job: str) -> AlertCases:
+    """Return the cases of the alert on an outbox with old events."""
     lag = f'svgx_engine_events_outbox_lag_seconds{{job="{job}"}}'
-    return Case(fires=({lag: "0x5 30+60x15"},), quiet=({lag: "5x20"}, {lag: "0x12 90 0x10"}))
+    return AlertCases(fires=({lag: "0x5 30+60x15"},), quiet=({lag: "5x20"}, {lag: "0x12 90 0x10"}))
 
 
-def redis_case(job: str) -> Case:
-    """Return the case of the alert on Redis."""
+def redis_cases(job: str) -> AlertCases:
+    """Return the cases of the alert on Redis."""
     up = f'svgx_engine_dependency_up{{job="{job}",dependency="redis"}}'
-    return Case(fires=({up: "1x5 0x15"},), quiet=({up: "1x5 0 1x15"},))
+    return AlertCases(fires=({up: "1x5 0x15"},), quiet=({up: "1x5 0 1x15"},))
 
 
 EDITS = 'svgx_engine_live_edits_total{job="svgx-gateway",outcome='
@@ -142,21 +143,21 @@ HELD_RESERVED = HELD.replace('"svgx-collab",pod', '"svgx-collab-reserved",pod')
 LATE, SLOWLY_LATE = burn_cases(f'{EDITS}"late"}}', f'{EDITS}"saved"}}')
 FAILED, SLOWLY_FAILED = burn_cases(f'{RESPONSES}"5xx"}}', f'{RESPONSES}"2xx"}}')
 
-OWN_CASES: dict[str, dict[str, Case]] = {
+OWN_CASES: dict[str, dict[str, AlertCases]] = {
     "svgx-auth": {
-        "SVGXEngineEventOutboxLag": outbox_case("svgx-auth"),
-        "SVGXEngineSuspiciousActivity": Case(
+        "SVGXEngineEventOutboxLag": outbox_cases("svgx-auth"),
+        "SVGXEngineSuspiciousActivity": AlertCases(
             fires=({'svgx_engine_failed_logins_total{job="svgx-auth"}': "0+900x20"},),
             quiet=({'svgx_engine_failed_logins_total{job="svgx-auth"}': "0+60x20"},),
         ),
     },
     "svgx-gateway": {
-        "SVGXEngineRateLimitExceeded": Case(
+        "SVGXEngineRateLimitExceeded": AlertCases(
             fires=({'svgx_engine_rate_limit_hits_total{job="svgx-gateway"}': "0+6000x20"},),
             quiet=({'svgx_engine_rate_limit_hits_total{job="svgx-gateway"}': "0+600x20"},),
         ),
-        "SVGXEngineRedisDown": redis_case("svgx-gateway"),
-        "SVGXEngineSavedBudgetBurnsFast": Case(
+        "SVGXEngineRedisDown": redis_cases("svgx-gateway"),
+        "SVGXEngineSavedBudgetBurnsFast": AlertCases(
             (*LATE.fires, {f'{EDITS}"failed"}}': "0+20x50", f'{EDITS}"saved"}}': "0+980x50"}),
             # Malformed edits are the client's fault.
             (
@@ -167,7 +168,7 @@ OWN_CASES: dict[str, dict[str, Case]] = {
             LATE.step,
         ),
         "SVGXEngineSavedBudgetBurnsSlowly": SLOWLY_LATE,
-        "SVGXEngineRequestBudgetBurnsFast": Case(
+        "SVGXEngineRequestBudgetBurnsFast": AlertCases(
             FAILED.fires,
             (
                 *FAILED.quiet,
@@ -177,8 +178,8 @@ OWN_CASES: dict[str, dict[str, Case]] = {
             FAILED.step,
         ),
         "SVGXEngineRequestBudgetBurnsSlowly": SLOWLY_FAILED,
-        # The tests begin at the time 0. One certificate ends in 13 days, and another one in 20 days.
-        "SVGXEngineCertificateEnds": Case(
+        # The tests begin at the time 0. The alert fires if the certificate of the ingress ends in less than 14 days.
+        "SVGXEngineCertificateEnds": AlertCases(
             fires=({f'{CERTIFICATE}"svgx-tls"}}': f"{13 * 86400}x4"},),
             quiet=(
                 {f'{CERTIFICATE}"svgx-tls"}}': f"{20 * 86400}x4"},
@@ -189,15 +190,15 @@ OWN_CASES: dict[str, dict[str, Case]] = {
         ),
     },
     "svgx-state": {
-        "SVGXEngineJournalGap": Case(
+        "SVGXEngineJournalGap": AlertCases(
             fires=({'svgx_engine_journal_gaps_total{job="svgx-state"}': "0x5 1x15"},),
             quiet=({'svgx_engine_journal_gaps_total{job="svgx-state"}': "1x20"},),
         ),
-        "SVGXEngineJournalQuarantined": Case(
+        "SVGXEngineJournalQuarantined": AlertCases(
             fires=({'svgx_engine_journal_quarantined_total{job="svgx-state"}': "0x5 1x15"},),
             quiet=({'svgx_engine_journal_quarantined_total{job="svgx-state"}': "1x20"},),
         ),
-        "SVGXEngineJournalNotDropped": Case(
+        "SVGXEngineJournalNotDropped": AlertCases(
             fires=({RETENTION: f"{30 * 86400}x9", OLDEST_DAY: f"{33 * 86400}x9"},),
             quiet=(
                 {RETENTION: f"{30 * 86400}x9", OLDEST_DAY: f"{31 * 86400}x9"},
@@ -206,23 +207,23 @@ OWN_CASES: dict[str, dict[str, Case]] = {
             at="90m",
             step="10m",
         ),
-        "SVGXEngineDiskFills": Case(
+        "SVGXEngineDiskFills": AlertCases(
             fires=({DISK_FULL: f"{6 * 86400}x9"},),
             quiet=({DISK_FULL: f"{8 * 86400}x9"}, {DISK_FULL: f"{3650 * 86400}x7 0x2"}),
             at="90m",
             step="10m",
         ),
-        "SVGXEngineEventOutboxLag": outbox_case("svgx-state"),
-        "SVGXEngineWebhookDeadLetters": Case(
+        "SVGXEngineEventOutboxLag": outbox_cases("svgx-state"),
+        "SVGXEngineWebhookDeadLetters": AlertCases(
             fires=({'svgx_engine_webhook_dead_letters{job="svgx-state"}': "0x5 2x15"},),
             quiet=(
                 {'svgx_engine_webhook_dead_letters{job="svgx-state"}': "0x20"},
                 {'svgx_engine_webhook_dead_letters{job="svgx-state"}': "0x13 1 0x10"},
             ),
         ),
-        "SVGXEngineRedisDown": redis_case("svgx-state"),
+        "SVGXEngineRedisDown": redis_cases("svgx-state"),
         # The tests begin at the time 0. At the end, two days have passed.
-        "SVGXEngineBackupOld": Case(
+        "SVGXEngineBackupOld": AlertCases(
             fires=(
                 {SUCCESSFUL: "3600x48"},
                 {CREATED: "0x48"},
@@ -240,7 +241,7 @@ OWN_CASES: dict[str, dict[str, Case]] = {
             at="48h",
             step="1h",
         ),
-        "SVGXEngineBackupFailed": Case(
+        "SVGXEngineBackupFailed": AlertCases(
             fires=(
                 {f'{JOB_FAILED}"svgx-backup-29385720"}}': "1x20"},
                 {f'{JOB_FAILED}"svgx-state-backup-full-29385720"}}': "1x20"},
@@ -255,7 +256,7 @@ OWN_CASES: dict[str, dict[str, Case]] = {
     },
     "svgx-collab": {
         # A reserved replica opens no canvas by itself.
-        "SVGXEngineServiceDown": Case(
+        "SVGXEngineServiceDown": AlertCases(
             fires=(
                 {RESERVED_UP: "1x20"},
                 {COLLAB_UP: "1x5 0x15", RESERVED_UP: "1x20"},
@@ -263,14 +264,14 @@ OWN_CASES: dict[str, dict[str, Case]] = {
             ),
             quiet=({COLLAB_UP: "1x20", RESERVED_UP: "0x20"}, {COLLAB_UP: "1x20"}),
         ),
-        "SVGXEnginePodDown": Case(
+        "SVGXEnginePodDown": AlertCases(
             fires=(
                 {COLLAB_UP: "1x5 0x15", RESERVED_UP: "1x20"},
                 {COLLAB_UP: "1x20", RESERVED_UP: "1x5 0x15"},
             ),
             quiet=({COLLAB_UP: "1x20", RESERVED_UP: "1x20"},),
         ),
-        "SVGXEngineCanvasBusy": Case(
+        "SVGXEngineCanvasBusy": AlertCases(
             fires=(
                 {f'{BUSY}"1"}}': "1x20", f'{HELD}"1"}}': "3x20"},
                 # One canvas after another is busy.
@@ -295,12 +296,12 @@ OWN_CASES: dict[str, dict[str, Case]] = {
             ),
             at="18m",
         ),
-        "SVGXEngineEditsNotSaved": Case(
+        "SVGXEngineEditsNotSaved": AlertCases(
             fires=({'svgx_engine_collab_commit_failures_total{job="svgx-collab"}': "0+1x20"},),
             quiet=({'svgx_engine_collab_commit_failures_total{job="svgx-collab"}': "5x20"},),
         ),
-        "SVGXEngineRedisDown": redis_case("svgx-collab"),
-        "SVGXEngineJournalLag": Case(
+        "SVGXEngineRedisDown": redis_cases("svgx-collab"),
+        "SVGXEngineJournalLag": AlertCases(
             fires=(
                 {'svgx_engine_collab_oldest_unsaved_seconds{job="svgx-collab"}': "0x5 0+60x15"},
             ),
@@ -309,7 +310,7 @@ OWN_CASES: dict[str, dict[str, Case]] = {
                 {'svgx_engine_collab_oldest_unsaved_seconds{job="svgx-collab"}': "2x20"},
             ),
         ),
-        "SVGXEngineHolderChurn": Case(
+        "SVGXEngineHolderChurn": AlertCases(
             fires=({f'{RELEASED}"lease_lost"}}': "0+3x20"}, {f'{RELEASED}"failed"}}': "0+3x20"}),
             quiet=(
                 {f'{RELEASED}"handed_over"}}': "0+30x20", f'{RELEASED}"idle"}}': "0+30x20"},
@@ -349,13 +350,13 @@ def test_alerts_fire_on_their_conditions_only(job: str, tmp_path: Path) -> None:
         write_tests(
             only(rules, alert),
             [
-                promtool_test(alert, series, case.at, {"": int(fires)}, case.step)
-                for cases, fires in ((case.fires, True), (case.quiet, False))
-                for series in cases
+                promtool_test(alert, series, cases.at, {"": int(fires)}, cases.step)
+                for group, fires in ((cases.fires, True), (cases.quiet, False))
+                for series in group
             ],
             tmp_path / alert,
         )
-        for alert, case in (common_cases(job) | OWN_CASES[job]).items()
+        for alert, cases in (common_cases(job) | OWN_CASES[job]).items()
     ]
     run_promtool("check", "rules", rules_path(job))
     run_promtool("test", "rules", *files)
@@ -444,7 +445,7 @@ def only(rules: dict[str, Any], alert: str) -> dict[str, Any]:
     """Return rules with one alert and the recorded series that it needs. With all rules, tests would be slow."""
     every = [rule for group in rules["groups"] for rule in group["rules"]]
     (wanted,) = (rule for rule in every if rule.get("alert") == alert)
-    records = [rule for rule in every if rule.get("record", "-") in wanted["expr"]]
+    records = [rule for rule in every if "record" in rule and rule["record"] in wanted["expr"]]
     return {"groups": [{"name": alert, "rules": [*records, wanted]}]}
 
 

@@ -34,13 +34,17 @@ def clone(
         cluster.kubectl("delete", "clusterissuer", "letsencrypt-prod", "--ignore-not-found")
 
 
-@pytest.mark.parametrize("block", (b := checked_by("cluster")), ids=names(b))
+@pytest.mark.parametrize(
+    "block", (cluster_blocks := checked_by("cluster")), ids=names(cluster_blocks)
+)
 def test_block_of_the_guide_succeeds(cluster: Cluster, clone: Path, block: Block) -> None:
     """The commands run unchanged. Each block runs in the cluster that the block before has changed."""
     cluster.shell(block.text, folder=clone)
 
 
-@pytest.mark.parametrize("block", (b := checked_by("manifests")), ids=names(b))
+@pytest.mark.parametrize(
+    "block", (manifest_blocks := checked_by("manifests")), ids=names(manifest_blocks)
+)
 def test_block_for_kubectl_alone_succeeds(cluster: Cluster, clone: Path, block: Block) -> None:
     """The manifests are applied to a namespace without the release of Helm."""
     _delete_namespace(cluster)

@@ -16,7 +16,7 @@ from tests.deploy.operations.guide import GUIDE, ROOT, Block, checked_by, names,
 from tests.deploy.operations.shell import GUIDE_DATABASE, Shell
 from tests.e2e.clients.api import open_api
 
-_WAYS: Final = {"stack", "cluster", "manifests", "parse", "skip"}
+_WAYS_OF_CHECKING: Final = {"stack", "cluster", "manifests", "parse", "skip"}
 _CREATED_BY_THE_GUIDE: Final = {"svgx-secrets", "svgx-admin", "svgx-tls", "svgx-nats"}
 _OBJECT: Final = re.compile(r"\b(?:deployment|service|hpa|secret)[/ ](svgx-[a-z-]+)")
 
@@ -51,11 +51,15 @@ async def shell(stack: DevStack, tmp_path_factory: pytest.TempPathFactory) -> As
 
 
 def test_each_block_with_commands_states_its_check() -> None:
-    """Each block with a language states a valid way, and exactly the ways `parse` and `skip` have a reason."""
+    """Each block with a language states a valid way of checking it. Only `parse` and `skip` have a reason."""
     blocks = read_blocks()
     assert len(blocks) > 30
-    assert [b.name for b in blocks if bool(b.language) and b.way not in _WAYS] == []
-    assert [b.name for b in blocks if (b.way in {"parse", "skip"}) != bool(b.reason)] == []
+    unchecked = [block for block in blocks if block.language and block.way not in _WAYS_OF_CHECKING]
+    assert names(unchecked) == []
+    wrong_reason = [
+        block for block in blocks if (block.way in {"parse", "skip"}) != bool(block.reason)
+    ]
+    assert names(wrong_reason) == []
 
 
 def test_at_most_eight_commands_are_skipped() -> None:
@@ -67,7 +71,9 @@ def test_at_most_eight_commands_are_skipped() -> None:
 
 
 @pytest.mark.parametrize(
-    "block", (b := [b for b in read_blocks() if b.language == "bash"]), ids=names(b)
+    "block",
+    (bash_blocks := [block for block in read_blocks() if block.language == "bash"]),
+    ids=names(bash_blocks),
 )
 def test_block_of_the_guide_is_valid_bash(block: Block) -> None:
     """Bash parses each block."""
@@ -94,9 +100,12 @@ def test_ingress_names_the_issuer_of_the_guide() -> None:
     assert annotations["cert-manager.io/cluster-issuer"] == issuer["metadata"]["name"]
 
 
-@pytest.mark.parametrize("block", (b := checked_by("stack")), ids=names(b))
+@pytest.mark.parametrize("block", (stack_blocks := checked_by("stack")), ids=names(stack_blocks))
 async def test_block_of_the_guide_succeeds(shell: Shell, block: Block) -> None:
-    """The commands run unchanged, except for addresses and the name of the database. Proves R-HTTP-1."""
+    """The commands run with the addresses, paths and database of the tests.
+
+    Lines of a configuration become commands of redis-cli.
+    """
     if block.language == "sql":
         new = "CREATE DATABASE" in block.text
         text = block.text.replace("svgx", GUIDE_DATABASE) if new else block.text

@@ -21,7 +21,7 @@ class GatewayGroup:
             await self._add_to_balancers(name)
 
     async def add_gateway(self) -> None:
-        """Start one more gateway, and wait until it and all balancers are ready for connections."""
+        """Start one more gateway, and wait until a probe of each attached balancer has found it ready."""
         name = await self._stack.add_replica("gateway")
         self._names.append(name)
         await self._add_to_balancers(name)

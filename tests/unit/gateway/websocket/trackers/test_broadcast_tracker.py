@@ -98,7 +98,7 @@ def test_gap_suspected_during_a_catch_up_needs_another_catch_up() -> None:
     assert not tracker.behind.is_set()
 
 
-def test_catch_up_sends_what_a_reply_of_an_ended_holder_lacks() -> None:
+def test_catch_up_sends_content_that_a_reply_of_an_ended_holder_lacks() -> None:
     """A client that joins with such a reply lacks content that all other clients have. Proves R-SYNC-15."""
     tracker = BroadcastTracker()
     tracker.record_sync(reply(3, encode_state_vector({1: 9, 2: 3})))
@@ -114,7 +114,7 @@ def test_catch_up_sends_what_a_reply_of_an_ended_holder_lacks() -> None:
     assert read_state_vector(tracker.begin_catch_up()) == {1: 9, 2: 3}
 
 
-def test_broadcast_within_a_catch_up_is_no_gap() -> None:
+def test_broadcast_that_a_catch_up_included_is_no_gap() -> None:
     """A broadcast that a catch-up included may be lost or late. Proves R-SYNC-15."""
     tracker = tracker_at(3)
     tracker.suspect_gap()

@@ -60,7 +60,7 @@ async def test_healthy_server_permits_every_subject(
     details = {each.check: each.detail for each in findings}
     assert details["nats subscribe"] == f"all {len(allowed.subscribe)} subjects are permitted"
     assert details["nats publish"] == f"all {len(allowed.publish)} subjects are permitted"
-    assert details["nats answers"] == "the service may answer requests"
+    assert details["nats reply"] == "the service may answer requests"
 
 
 async def test_probe_of_another_service_runs_no_handler(backing: DevStack) -> None:
@@ -152,10 +152,13 @@ async def test_unknown_key_is_named_by_its_public_key(tmp_path: Path) -> None:
         ("state", "svgx.auth.account.find", "nats publish"),
         ("state", "svgx.canvas.*.access", "nats publish"),
         ("state", "svgx.state.journal.append", "nats subscribe"),
-        ("state", "_INBOX.state.>", "nats answers"),
+        ("state", "_INBOX.state.>", "nats reply"),
         ("gateway", "svgx.canvas.*.update", "nats subscribe"),
         ("gateway", "$SRV.PING", "nats publish"),
+        ("gateway", "svgx.gateway.connection.list", "nats publish"),
+        ("gateway", "svgx.gateway.replica.drain", "nats publish"),
         ("collab", "svgx.state.journal.load", "nats publish"),
+        ("collab", "svgx.collab.open", "nats publish"),
         ("auth", "svgx.auth.revoked", "nats publish"),
     ],
 )
@@ -175,7 +178,7 @@ async def test_missing_permission_names_the_subject(
     async with nats_server(tmp_path, before + text) as url:
         found = problems(await check_nats(service, url, KEY.seed))
     assert found[check].status is Status.FAILED
-    if check != "nats answers":
+    if check != "nats reply":
         assert removed in found[check].detail
         assert [each for each in found if each.startswith("nats")] == [check]
 
@@ -185,7 +188,7 @@ async def test_missing_right_to_answer_is_named(tmp_path: Path) -> None:
     text = configuration("state").replace("allow_responses", "# allow_responses")
     async with nats_server(tmp_path, text) as url:
         found = problems(await check_nats("state", url, KEY.seed))
-    assert found["nats answers"].status is Status.FAILED
+    assert found["nats reply"].status is Status.FAILED
 
 
 async def test_small_message_limit_is_named(tmp_path: Path) -> None:

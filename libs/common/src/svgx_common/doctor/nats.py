@@ -1,8 +1,8 @@
 """The check of NATS: each server, the service's key, and each subject that the service needs.
 
-A probe is a message with the header `HEADER_PROBE`. A receiver answers a probe without executing its operation. A probe
-shows whether the service may publish to a subject. The subscriptions of the check join no queue group, so each request
-still reaches a running replica. They end at once.
+A probe is a message with the header `HEADER_PROBE`. No receiver carries it out. The responder of an operation answers
+it. A probe shows whether the service may publish to a subject. The subscriptions of the check join no queue group, so
+each request still reaches a running replica. They end at once.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ _FIX_PERMISSIONS = (
 
 @dataclass(slots=True)
 class _Violations:
-    """The subjects that the server refuses, as its error messages name them."""
+    """The subjects that the server refuses, in lower case, because nats-py changes error messages to lower case."""
 
     publish: set[str] = field(default_factory=set)
     subscribe: set[str] = field(default_factory=set)
@@ -133,7 +133,10 @@ def _refusal(host: str, key: UserKey | None, *errors: Exception) -> Finding:
         if key is None:
             fix = "Correct user and password in NATS_URL, or set NATS_NKEY_SEED if the server uses keys."
             return failed(NAME, f"{host} refuses the user", fix)
-        fix = "Give the server this public key, or set the seed that belongs to the server's key in NATS_NKEY_SEED."
+        fix = (
+            "Give the server this public key, or set NATS_NKEY_SEED to the seed of a public key that the server "
+            "knows."
+        )
         return failed(NAME, f"{host} does not know the key {key.public}", fix)
     fix = "Start NATS, and check the host and port in NATS_URL and the network policy."
     return failed(NAME, f"{host} is not reachable", fix)
@@ -163,21 +166,24 @@ async def _check_rights(
         subscription = await client.subscribe(_concrete(subject))
         await subscription.unsubscribe()
     peers, clocks = await _probe(service, client, violations)
-    await _probe_channels(client, allowed.publish)
+    await _publish_probes(service, client, allowed.publish)
     await _echo(client, echo)  # the answer arrives after the errors about all earlier messages
     return [
         _check_subjects("subscribe", allowed.subscribe, violations.subscribe),
         _check_subjects("publish", allowed.publish, violations.publish),
-        ok(f"{NAME} answers", "the service may answer requests")
+        ok(f"{NAME} reply", "the service may answer requests")
         if answers
-        else failed(f"{NAME} answers", "the service may not answer requests", _FIX_PERMISSIONS),
+        else failed(f"{NAME} reply", "the service may not answer requests", _FIX_PERMISSIONS),
         *peers,
         *clocks,
     ]
 
 
 async def _echo(client: Client, subject: str) -> bool:
-    """Send a request to this connection, and return whether the answer arrives: the service may answer requests."""
+    """Send a request to this connection, and answer it. Return True if the answer arrives.
+
+    The answer arrives only if the service may answer requests.
+    """
 
     async def answer(message: Msg) -> None:
         await client.publish(message.reply, b"")
@@ -205,7 +211,7 @@ def _check_subjects(verb: str, subjects: tuple[str, ...], refused: set[str]) -> 
 async def _probe(
     service: ServiceName, client: Client, violations: _Violations
 ) -> tuple[list[Finding], list[Finding]]:
-    """Probe each operation that the service calls. Return the results for the other services and for their clocks.
+    """Probe each operation of another service that the service calls. Return the results for these services and clocks.
 
     A service of which all subjects are refused has no result here, because `_check_subjects` reports the refusals.
     """
@@ -246,11 +252,14 @@ async def _ask(client: Client, subject: str) -> _Answer | None:
     return _Answer(probed.at - (sent + received) / 2, (received - sent) / 2)
 
 
-async def _probe_channels(client: Client, subjects: tuple[str, ...]) -> None:
-    """Publish a probe to each subject that is not an operation."""
-    operations = {operation.subject for operation in OPERATIONS}
+async def _publish_probes(service: ServiceName, client: Client, subjects: tuple[str, ...]) -> None:
+    """Publish a probe to each subject that is not an operation of another service, because `_probe` requests those.
+
+    The service may also call operations of its own.
+    """
+    requested = {operation.subject for operation in OPERATIONS if operation.service != service}
     for subject in subjects:
-        if subject not in operations:
+        if subject not in requested:
             await client.publish(_concrete(subject), headers=_probe_headers())
 
 

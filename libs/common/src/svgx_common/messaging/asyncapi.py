@@ -1,4 +1,7 @@
-"""The AsyncAPI 3.0 document of the bus and of the WebSocket, derived from the contract. `make docs` writes it."""
+"""The AsyncAPI 3.0 document of the bus and of both WebSockets. `make docs` writes it.
+
+The operations, channels, models and close codes come from the contract. This module has the frames and the texts.
+"""
 
 import sys
 from pathlib import Path
@@ -20,9 +23,9 @@ _SCHEMA = "#/components/schemas/{model}"
 _BINARY = "application/octet-stream"
 
 INTRODUCTION = """\
-Services talk over NATS; clients edit canvases over a WebSocket. The answer to a request is its reply model, or an
-`ErrorBody` with the header `Svgx-Error`. A receiver pulls a body over 512 KiB from its sender, on the subject in the
-header `Svgx-Body`. Each service may publish and subscribe to its declared subjects only
+Services talk over NATS; clients edit canvases over a WebSocket. The answer to a request is its reply model or bytes,
+or an `ErrorBody` with the header `Svgx-Error`. A receiver pulls a body over 512 KiB from its sender, on the subject in
+the header `Svgx-Body`. Each service may publish and subscribe to its declared subjects only
 (`svgx_common.contract.permissions`).
 """
 
@@ -31,7 +34,9 @@ HEADERS = {
     headers.HEADER_CALLER: "The caller as JSON; only the gateway sets it.",
     headers.HEADER_CLIENT: "The client's address and program as JSON; only the gateway sets it.",
     headers.HEADER_PARAMS: "The fields, as JSON, of a request with a body that is not JSON.",
-    headers.HEADER_BODY: "The subject under which the receiver pulls a large body.",
+    headers.HEADER_BODY: (
+        "The subject from which the receiver pulls a large body, then a space and its size in bytes."
+    ),
     headers.HEADER_ERROR: "The error's code; the payload is an ErrorBody.",
     "traceparent": "W3C Trace Context.",
 }
@@ -55,15 +60,16 @@ that sends too much.
 Before the upgrade the server answers 400 to an invalid handshake, 404 to an unknown path, 403 to pages of foreign
 origins, 429 beyond the limit of handshakes, and 503 while the gateway is full, overloaded, starting or stopping.
 Close codes: {_close_codes()}. Codes from 4400 to 4499 are final: the condition never passes by itself. After any other
-code the client should reconnect.
+code except 1000, the client should reconnect.
 """
 
 HOCUSPOCUS = """\
-The WebSocket speaks the protocol of npm @hocuspocus/provider 4: each message begins with the canvas id as a string, and
-one socket carries several canvases. The first message for a canvas has an access token, an API key or the token of a
-share link. A sync status means that a document message is saved. A refusal of a canvas has a reason that begins with a
-close code from 4400 to 4499; other conditions close the socket. With `quota=1` a stateless message has the most used
-quota. The checks before the upgrade are those of `/runtime/events`.
+The WebSocket speaks the protocol of npm @hocuspocus/provider 4: each message except a ping or a pong begins with the
+canvas id as a string, and one socket carries several canvases. The first message for a canvas has an access token, an
+API key or the token of a share link. A sync status reports whether a document message is saved or refused. A refusal of
+a canvas has a reason that begins with a close code from 4400 to 4499; other conditions close the socket. With `quota=1`
+a stateless message has the most used quota. The statuses before the upgrade are those of `/runtime/events`. An address
+with too many sockets without a canvas also gets 503.
 """
 
 # For each frame: the varuints with which it begins, its sender, and its content.
@@ -80,7 +86,11 @@ FRAMES: dict[str, tuple[tuple[int, ...], str, str]] = {
         "A varuint: seconds until the connection's access token expires.",
     ),
     "Limits": ((102,), "server", "A varuint: the largest number of bytes of one message."),
-    "Quota": ((103,), "server", "A string: the client's most used quota as JSON (`Use`)."),
+    "Quota": (
+        (103,),
+        "server",
+        "A string: the client's most used quota as JSON (`Use`), or `{}` when all are below 80 %.",
+    ),
     "Token": ((101,), "client", "A string: a fresh access token of the same account."),
 }
 
@@ -106,7 +116,7 @@ def document() -> dict[str, Any]:
     channels: dict[str, Any] = {}
     operations: dict[str, Any] = {}
     for operation in OPERATIONS:
-        channels[operation.name] = _operation(operation)
+        channels[operation.name] = _operation_channel(operation)
         operations[operation.name] = {
             "action": "receive",
             "title": operation.summary,
@@ -165,7 +175,7 @@ def _schemas() -> dict[str, Any]:
     return {**found, "Headers": {"type": "object", "properties": headers}}
 
 
-def _operation(operation: Operation[Any, Any]) -> dict[str, Any]:
+def _operation_channel(operation: Operation[Any, Any]) -> dict[str, Any]:
     reply: dict[str, Any]
     if issubclass(operation.reply, ReplyModel):
         reply = {"payload": {"$ref": _SCHEMA.format(model=operation.reply.__name__)}}
@@ -262,7 +272,7 @@ def _messages(frames: dict[str, tuple[tuple[int, ...], str, str]]) -> dict[str, 
         name: {
             "contentType": _BINARY,
             "summary": summary,
-            "description": f"The frame begins with {' '.join(map(str, first))}.",
+            "description": f"The varuints of its type: {' '.join(map(str, first))}.",
         }
         for name, (first, _, summary) in frames.items()
     }
@@ -270,7 +280,7 @@ def _messages(frames: dict[str, tuple[tuple[int, ...], str, str]]) -> dict[str, 
 
 def text() -> str:
     """Return the document as YAML."""
-    head = "# Written by `make docs` from the contract. Change the contract, not this file.\n"
+    head = "# Written by `make docs`. Change the contract or svgx_common/messaging/asyncapi.py, not this file.\n"
     return head + yaml.safe_dump(document(), sort_keys=False, allow_unicode=True, width=120)
 
 

@@ -15,9 +15,10 @@ from svgx_canvas.document.shared_document import (
 )
 from svgx_collab import bounds as bounds_module
 from svgx_collab.bounds import (
-    EDITS_AT_ONCE,
+    EDIT_SECONDS_AT_ONCE,
     FORGET_SECONDS,
     LONGEST_PAUSE,
+    PACED,
     Bounds,
     Limits,
     Pace,
@@ -316,6 +317,16 @@ def test_canvas_with_slow_transactions_pauses_between_them() -> None:
     assert pace.seconds_until_due(20.0) == 0
 
 
+def test_transaction_of_a_replica_that_leaves_causes_no_pause() -> None:
+    """The pauses of a canvas end when its replica leaves it, so the metric counts no later pause. Proves R-BOUND-4."""
+    pace = Pace(Limits())
+    pace.hurry()
+    before = PACED._value.get()
+    pace.note_transaction(5.0, 0, now=10.0)
+    assert PACED._value.get() == before
+    assert pace.excess_seconds == 0.0
+
+
 def test_canvas_with_many_editors_pauses_only_for_the_time_beyond_that_of_its_edits() -> None:
     """A transaction of 500 edits may take 10 ms. The time beyond it causes a pause. Proves R-BOUND-4."""
     pace = Pace(Limits(canvas_share=0.1))
@@ -336,7 +347,7 @@ def test_transaction_of_a_room_counts_its_edits() -> None:
 def test_canvas_with_too_many_edits_waits() -> None:
     """Edits that take more than their share of the processor's time wait for their turn. Proves R-BOUND-4."""
     pace = Pace(Limits(canvas_edit_share=0.5))
-    pace.note_edits(EDITS_AT_ONCE, now=10.0)
+    pace.note_edits(EDIT_SECONDS_AT_ONCE, now=10.0)
     assert pace.seconds_until_edits(10.0) == 0
     pace.note_edits(0.2, now=10.0)
     assert pace.seconds_until_edits(10.0) == pytest.approx(0.4)

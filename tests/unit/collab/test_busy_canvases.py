@@ -1,9 +1,15 @@
 """Which canvases are busy, and which are calm."""
 
+import time
+
 import pytest
 
 from svgx_collab.balance.busy_canvases import BUSY_LOOKS, CALM_SECONDS, BusyCanvases
 from svgx_collab.bounds import SHORT_TRANSACTION, Limits, Pace
+from svgx_collab.room import Room
+from svgx_common.contract.collab import Edit
+from svgx_common.contract.state import Content
+from tests.unit.yjs.updates import ANY, NULL, in_root, update
 
 
 class Replica:
@@ -43,6 +49,7 @@ def test_canvas_that_takes_much_time_is_busy(
     replica = Replica("a", "b")
     for _ in range(BUSY_LOOKS):
         replica.paces["a"].note_edits(edits, replica.now)
+        replica.paces["a"].note_flush(transactions)
         replica.paces["a"].note_transaction(transactions, parts, replica.now)
         replica.look()
     assert replica.busy_canvases.busy == ["a"] * is_busy
@@ -81,9 +88,21 @@ def test_pace_counts_the_seconds_of_a_canvas() -> None:
     """Only a transaction that is too long for its parts has excess seconds. Proves R-BOUND-12."""
     pace = Pace(Limits())
     pace.note_edits(0.1, 0.0)
+    pace.note_flush(0.2)
     pace.note_transaction(0.2, 10_000, 0.0)
     pace.note_transaction(SHORT_TRANSACTION, 0, 0.0)
     assert pace.excess_seconds == 0.0
     pace.note_transaction(0.3, 5_000, 0.0)
     assert pace.excess_seconds == pytest.approx(0.2)
-    assert pace.seconds == pytest.approx(0.6 + SHORT_TRANSACTION)
+    assert pace.seconds == pytest.approx(0.3)
+
+
+def test_time_of_a_large_edit_of_a_room_counts_once() -> None:
+    """A large edit is integrated when it arrives, in the transaction that a later flush ends. Proves R-BOUND-12."""
+    values = [in_root(ANY, NULL, key=f"k{number}") for number in range(5_000)]
+    edit = Edit("ann", update((7, 0, values)))
+    room = Room("canvas", "epoch", Content(revision=0, updates=()))
+    started = time.thread_time()
+    assert not room.receive([edit]).rejected
+    assert list(room.take_broadcasts())
+    assert room._document.transaction_seconds <= room.pace.seconds <= time.thread_time() - started

@@ -11,7 +11,7 @@ from svgx_common.timing.token_bucket import TokenBucket
 
 REFUSED = Counter(
     "svgx_engine_collab_refused_edits",
-    "Edits that were refused, wholly or in part, because of a bound, by bound.",
+    "Edits that were refused, wholly or in part, by bound or other reason. Malformed edits are not counted.",
     ["bound"],
 )
 for _reason in Reason:
@@ -19,7 +19,7 @@ for _reason in Reason:
         REFUSED.labels(_reason.name.lower())
 PACED = Counter(
     "svgx_engine_collab_paced_seconds",
-    "Seconds by which the changes of canvases were integrated later, because they take too large a share of the time.",
+    "Seconds of the pauses that long transactions cause. A canvas in a pause does not integrate its changes.",
 )
 
 MANY_ACCOUNTS = 10_000
@@ -36,9 +36,13 @@ class Limits:
     edit_seconds: float = 0.1
     """Seconds of the processor for which one edit may be integrated. Each struct of the edit adds 20 µs."""
     account_seconds: float = 5.0
-    """Seconds of the processor that the slow edits of an account may take at once."""
+    """Seconds of the processor that the measured edits of an account may take at once.
+
+    The time of an edit is measured if the edit has over `FEW_STRUCTS` structs, and for some seconds after a slow
+    transaction.
+    """
     account_share: float = 0.02
-    """Seconds of the processor that the slow edits of an account may take in each second, in the long run."""
+    """Seconds of the processor that the measured edits of an account may take in each second, in the long run."""
     edit_clients: int = 10_000
     """Yjs clients that one edit may add to a canvas."""
     account_clients: int = 20_000
@@ -54,13 +58,19 @@ class Limits:
     that another holder has accepted at the same time.
     """
     canvas_share: float = 0.05
-    """The share of the processor's time that a canvas may take for transactions."""
+    """The share of the processor's time that the long transactions of a canvas may take.
+
+    Only their time beyond `SECONDS_PER_PART` for each part counts.
+    """
     canvas_edit_share: float = 0.5
-    """The share of the processor's time that a canvas may take for checking its edits."""
+    """The share of the processor's time in which edits of a canvas are taken, with the integration of large edits."""
 
 
 class Refused(Exception):
-    """The refusal of an edit. `amount` is the limit, or the seconds until the client may try again, rounded up."""
+    """The refusal of an edit. `amount` is the limit, or the seconds until the client may try again, rounded up.
+
+    It is 0 for a reason without an amount.
+    """
 
     def __init__(self, reason: Reason, amount: float) -> None:
         super().__init__(reason.name)
@@ -96,12 +106,14 @@ class Bounds:
         *,
         waiting_bytes: int = 0,
     ) -> None:
-        """Count the growth that an edit causes on a canvas with this number of `clients` and of `structs`.
+        """Check the growth that an edit causes on a canvas with this number of `clients` and of `structs`.
+
+        The new Yjs clients of an admitted edit count for the author.
 
         `waiting_bytes` are the bytes of memory for the edits of the canvas that wait for missing edits.
 
         Raises `Refused` when the growth would exceed a bound, when the edit waits and contradicts another edit, or
-        while the account's slow edits have used up its time. An edit without growth is always admitted.
+        while the account's measured edits have used up its time. An edit without growth is always admitted.
         """
         limits = self.limits
         if growth.contradicts:
@@ -129,7 +141,7 @@ class Bounds:
         bucket.take(growth.clients)
 
     def spend(self, author: str, seconds: float, now: float) -> None:
-        """Count the seconds of the processor that an account's slow edits have taken."""
+        """Count the seconds of the processor that an account's measured edits have taken."""
         bucket = self._account(author, now).seconds
         bucket.seconds_until(0.0, now)
         bucket.take(seconds)
@@ -172,10 +184,10 @@ class Pace:
         self.excess_seconds = 0.0
         """Seconds of the processor that transactions have taken beyond `SECONDS_PER_PART` for each of their parts.
 
-        Only transactions that cause a pause count.
+        A part is an edit or a pending piece. Only transactions that cause a pause count.
         """
         self._due_at = 0.0
-        self._edits = TokenBucket(limits.canvas_edit_share, EDITS_AT_ONCE, 0.0)
+        self._edits = TokenBucket(limits.canvas_edit_share, EDIT_SECONDS_AT_ONCE, 0.0)
         self._is_hurrying = False
 
     def hurry(self) -> None:
@@ -189,15 +201,19 @@ class Pace:
     def note_transaction(self, seconds: float, parts: int, now: float) -> None:
         """Note the seconds of the processor that a transaction of this number of parts has taken.
 
-        A transaction that takes long for its parts causes a pause.
+        A part is an edit or a pending piece. A transaction that takes long for its parts causes a pause, but not after
+        `hurry`. `note_flush` counts the seconds that the canvas has taken.
         """
-        self.seconds += seconds
         excess = seconds - parts * SECONDS_PER_PART
-        if excess > SHORT_TRANSACTION:
+        if excess > SHORT_TRANSACTION and not self._is_hurrying:
             self.excess_seconds += excess
             pause = min(LONGEST_PAUSE, excess / self._limits.canvas_share - excess)
             self._due_at = now + pause
             PACED.inc(pause)
+
+    def note_flush(self, seconds: float) -> None:
+        """Note the seconds of the processor that the room has taken to integrate the edits that waited."""
+        self.seconds += seconds
 
     def note_edits(self, seconds: float, now: float) -> None:
         """Note the seconds of the processor that a batch of edits has taken."""
@@ -211,13 +227,16 @@ class Pace:
 
 
 SECONDS_PER_PART = 20e-6
-"""Seconds of a transaction for each of its edits. A short edit in a room of 1,000 editors needs 6 to 12 µs."""
+"""Seconds that a transaction may take for each part: an edit or a pending piece.
+
+A short edit in a room of 1,000 editors needs 6 to 12 µs.
+"""
 
 SHORT_TRANSACTION = 0.002
-"""Seconds that a transaction may take beyond `SECONDS_PER_PART` without a pause."""
+"""Seconds that a transaction may take beyond `SECONDS_PER_PART` for each part without a pause."""
 
 LONGEST_PAUSE = 2.0
 """The longest pause of a canvas, in seconds."""
 
-EDITS_AT_ONCE = 0.5
+EDIT_SECONDS_AT_ONCE = 0.5
 """Seconds of the processor that the edits of a canvas may take without a pause."""

@@ -299,6 +299,7 @@ class Room:
         """Integrate all edits, and note the time that this took. During a pause, do nothing and return False."""
         if self.seconds_until_due:
             return False
+        started = time.thread_time()
         document = self._document
         document.transaction_seconds = 0.0
         self._unsent += document.flush()
@@ -307,6 +308,8 @@ class Room:
         for author, seconds in document.spent.items():
             self._bounds.spend(author, seconds, now)
         document.spent.clear()
+        # The transaction's seconds include edits that `receive` has integrated and counted already.
+        self.pace.note_flush(time.thread_time() - started)
         return True
 
     def _reply(self, update: bytes, awareness: bytes) -> SyncReply:

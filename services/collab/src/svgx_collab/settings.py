@@ -23,10 +23,10 @@ class CollabSettings(ServiceSettings):
     """Seconds of the processor for which one edit may be integrated, plus 20 µs for each struct. Past that, its
     sender's connection is closed with 4413."""
     account_edit_seconds: float = Field(5.0, gt=0, le=600)
-    """Seconds of the processor that the slow edits of an account may take at once. Past that, edits are refused with
-    1013."""
+    """Seconds of the processor that the measured edits of an account may take at once. Past that, edits are refused
+    with 1013. Measured edits are large edits, and all edits in the seconds after a slow transaction."""
     account_edit_share: float = Field(0.02, gt=0, le=1)
-    """Seconds of the processor that the slow edits of an account may take in each second, in the long run."""
+    """Seconds of the processor that the measured edits of an account may take in each second, in the long run."""
     edit_max_clients: int = Field(10_000, ge=1)
     """Yjs clients that one edit may add to a canvas. Past that, the edit is refused with 4413."""
     account_max_clients_per_hour: int = Field(20_000, ge=1)
@@ -36,7 +36,8 @@ class CollabSettings(ServiceSettings):
     canvas_max_structs: int = Field(4_000_000, ge=1)
     """Structs of one canvas, also deleted ones. Past that, edits that insert are refused with 4413."""
     canvas_transaction_share: float = Field(0.05, gt=0, le=1)
-    """The share of the processor's time for the transactions of one canvas. Past that, its broadcasts come later."""
+    """The share of the processor's time for the long transactions of one canvas. Only their time beyond 20 µs for each
+    edit counts. Past that, its broadcasts come later."""
     busy_canvas_share: float = Field(0.25, gt=0, le=1)
     """The share of the processor's time beyond which a canvas is busy, and moves to a reserved replica."""
     reserved: bool = False
@@ -45,7 +46,8 @@ class CollabSettings(ServiceSettings):
     reserved_transaction_share: float = Field(0.5, gt=0, le=1)
     """`canvas_transaction_share` of a reserved replica."""
     canvas_edit_share: float = Field(0.5, gt=0, le=1)
-    """The share of the processor's time for checking the edits of one canvas. Past that, its edits wait."""
+    """The share of the processor's time for taking the edits of one canvas, with the integration of large edits. Past
+    that, its edits wait."""
 
     def limits(self) -> Limits:
         """Return the limits of edits."""

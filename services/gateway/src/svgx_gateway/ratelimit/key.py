@@ -30,7 +30,10 @@ class RateLimitKey:
 
     @classmethod
     def of(cls, connection: HTTPConnection, caller: Caller | None) -> "RateLimitKey":
-        """Return the key of a connection. `trust_proxies` has already replaced a proxy's address by the client's."""
+        """Return the key of a connection.
+
+        For a request through a trusted proxy, `trust_proxies` has already replaced the proxy's address by the client's.
+        """
         client = connection.scope.get("client")
         address, counted = _counted(client[0] if client else "")
         if caller is not None and caller.is_visitor:

@@ -12,7 +12,7 @@ BACKUP_LAST_SUCCESS = Gauge(
 )
 BACKUP_SECONDS = Histogram(
     "svgx_engine_backup_seconds",
-    "Seconds of the last attempt to write one backup. Each replica and each outage begins a new attempt.",
+    "Seconds of the attempt that completed a backup. Each replica and each outage begins a new attempt.",
     buckets=(1, 5, 15, 60, 300, 900, 3600, 14400, 43200),
 )
 BACKUP_BYTES = Counter("svgx_engine_backup_bytes", "Bytes of the objects that backups stored.")
@@ -29,15 +29,15 @@ for _outcome in ("passed", "failed"):
     BACKUP_VERIFICATIONS.labels(_outcome)
 RESTORES = Counter(
     "svgx_engine_restores",
-    "Restores that ended: `complete`, `partial`, `refused` because the backup is damaged, incomplete or foreign, "
-    "or needs another key or a later version, or `failed`.",
+    "Restores that ended: `complete`, `partial`, `failed` or `refused`. A restore is refused if the backup is damaged, "
+    "incomplete or foreign, or needs another key or a later release of SVGX Engine.",
     ["outcome"],
 )
 for _outcome in ("complete", "partial", "refused", "failed"):
     RESTORES.labels(_outcome)
 RESTORE_SECONDS = Histogram(
     "svgx_engine_restore_seconds",
-    "Seconds of the last attempt to verify and restore one backup. Each replica and each outage begins a new attempt.",
+    "Seconds of the attempt that completed a restore. Each replica and each outage begins a new attempt.",
     buckets=(1, 5, 15, 60, 300, 900, 3600, 14400, 43200),
 )
 RESTORE_PROGRESS = Gauge(

@@ -10,7 +10,7 @@ WHERE owner = $1 AND key = $2 AND (expires_at IS NULL OR expires_at > clock_time
 
 -- name: delete_stored_value
 -- Delete a value if its version is $3 (null for any). Return the stored version, and whether the value was deleted.
--- A write of the same key waits for the lock, or is seen here.
+-- FOR UPDATE waits for an earlier write of the stored value, and sees it. A later write waits for this deletion.
 WITH stored AS MATERIALIZED (
     SELECT version FROM stored_value
     WHERE owner = $1 AND key = $2 AND (expires_at IS NULL OR expires_at > clock_timestamp())

@@ -45,12 +45,12 @@ SETTINGS = {
 MEMORY_GROWTH = 64 * MIB
 """Bytes by which the memory of a process may grow.
 
-In a drill, a gateway grows by about 10 MiB, a holder by 17 MiB and a state replica by 37 MiB. A holder keeps canvases
-for ten minutes after their last use. The caches of all services are filled, and free memory below a small object stays
-in the heap (docs/decisions/0077-small-threshold-of-mmap.md).
+In a drill, a gateway grows by about 10 MiB, a holder by 17 MiB and a state replica by 37 MiB. The caches of all
+services are filled. A small object keeps the free memory at lower addresses in the heap
+(docs/decisions/0077-small-threshold-of-mmap.md).
 """
 MEMORY_SECONDS = 60.0
-"""The most seconds after a drill until each metric is 0 and the memory is within `MEMORY_GROWTH`."""
+"""The most seconds of each wait after a drill: until a metric is 0, and until the memory is within `MEMORY_GROWTH`."""
 
 pytestmark = [
     pytest.mark.skipif(not SEEDS, reason="takes minutes: make chaos"),
@@ -68,20 +68,21 @@ def all_figures() -> Iterator[list[Figures]]:
 
 @asynccontextmanager
 async def start_pairs(folder: Path) -> AsyncIterator[tuple[DevStack, dict[str, CutLink]]]:
-    """Start a stack with two replicas of gateway, collab and state. The second ones reach NATS through links.
+    """Start a stack with two replicas of gateway, collab and state.
 
-    Yield the stack and the links, by the name of the replica.
+    The second replica of each service reaches NATS through a proxy that a drill can cut. Yield the stack, and the
+    proxies by the name of the replica.
     """
     async with DevStack(folder, settings=SETTINGS) as stack, AsyncExitStack() as opened:
-        links = {}
+        proxies = {}
         for service in REPLICATED:
-            link = await opened.enter_async_context(CutLink.open(stack.nats_url(service)))
-            name = await stack.add_replica(service, settings={"NATS_URL": link.url})
-            links[name] = link
+            proxy = await opened.enter_async_context(CutLink.open(stack.nats_url(service)))
+            name = await stack.add_replica(service, settings={"NATS_URL": proxy.url})
+            proxies[name] = proxy
         try:
-            yield stack, links
+            yield stack, proxies
         finally:
-            for name in links:
+            for name in proxies:
                 await stack.remove_replica(name)
 
 
@@ -134,13 +135,13 @@ def errors_of(stack: DevStack) -> list[str]:
 async def test_live_drill_loses_no_saved_edit(
     tmp_path: Path, driver: YjsDriver, all_figures: list[Figures], seed: int
 ) -> None:
-    """At the end all documents are equal, no saved edit is missing, and the memory is about as at the start.
+    """At the end all documents are equal, no saved edit is missing, and the memory is about as large as at the start.
 
     No service has logged an error. Proves R-FAIL-12 and R-SAVE-7.
     """
     print(f"\nSVGX_CHAOS_SEED={seed}, {SIZE.editors} editors, {SIZE.seconds:g} s")
     async with (
-        start_pairs(tmp_path) as (stack, links),
+        start_pairs(tmp_path) as (stack, proxies),
         Balancer(round_robin()) as balancer,
     ):
         for name in ("gateway", "gateway-2"):
@@ -148,7 +149,7 @@ async def test_live_drill_loses_no_saved_edit(
         async with open_workspace(stack, driver, websocket_base=balancer.url) as workspace:
             await _warm_up(workspace)
             before = memory_of(stack)
-            async with LiveDrill.open(workspace, links, seed, SIZE) as drill:
+            async with LiveDrill.open(workspace, proxies, seed, SIZE) as drill:
                 figures = await drill.check(await drill.run())
                 await drill.delete_canvases()
             after = await check_memory(workspace, before)
@@ -161,7 +162,10 @@ async def test_live_drill_loses_no_saved_edit(
 
 
 async def _warm_up(workspace: Workspace) -> None:
-    """Use each replica, because the first use of a process takes memory that is not freed afterwards."""
+    """Open four canvases, so that most replicas are used.
+
+    The first use of a process takes memory that is not freed afterwards.
+    """
     for _ in range(4):
         canvas_id = await workspace.create_canvas()
         await workspace.connect_many(canvas_id, 2)

@@ -50,14 +50,14 @@ class Size:
 
 
 class LiveDrill:
-    """One drill on a running stack. `links`: the links to NATS that can be cut, by the name of the process."""
+    """One drill on a running stack. `proxies` has the proxy between a process and NATS, by the name of the process."""
 
     def __init__(
-        self, workspace: Workspace, links: Mapping[str, CutLink], seed: int, size: Size
+        self, workspace: Workspace, proxies: Mapping[str, CutLink], seed: int, size: Size
     ) -> None:
         self._workspace = workspace
         self._stack = workspace.stack
-        self._links = links
+        self._proxies = proxies
         self._size = size
         self._seed = seed
         self._random = random.Random(f"clients of {seed}")
@@ -68,10 +68,10 @@ class LiveDrill:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, workspace: Workspace, links: Mapping[str, CutLink], seed: int, size: Size
+        cls, workspace: Workspace, proxies: Mapping[str, CutLink], seed: int, size: Size
     ) -> AsyncIterator["LiveDrill"]:
         """Connect all editors to new canvases. End all clients at the end of the block."""
-        drill = cls(workspace, links, seed, size)
+        drill = cls(workspace, proxies, seed, size)
         try:
             await drill._connect()
             yield drill
@@ -84,7 +84,7 @@ class LiveDrill:
         numbers = [str(number) for number in range(len(self._canvases))]
         victims = Victims(
             services=[each for each in names if each.startswith(("gateway", "collab", "state"))],
-            links=sorted(self._links),
+            links=sorted(self._proxies),
             canvases=numbers,
             without_yjs_clients=[
                 each for each in numbers if self._has_light_editors_only(int(each))
@@ -211,9 +211,9 @@ class LiveDrill:
                 async with Redis.from_url(self._stack.redis_url) as redis:
                     await redis.flushall()
             case Kind.CUT:
-                await self._links[event.victim].cut(event.seconds)
+                await self._proxies[event.victim].cut(event.seconds)
             case Kind.MUTE:
-                await self._links[event.victim].mute(event.seconds)
+                await self._proxies[event.victim].mute(event.seconds)
             case Kind.POWER_CUT:
                 self._cut_power()
             case _:

@@ -29,7 +29,10 @@ class ExtraGateway:
 async def extra_gateway(
     stack: DevStack, settings: Mapping[str, str]
 ) -> AsyncIterator[ExtraGateway]:
-    """Start a gateway with these settings, which replace those of the stack. Stop it at the end."""
+    """Start a gateway with the stack's settings and these, which win over settings of the same name.
+
+    Stop it at the end.
+    """
     name = await stack.add_replica("gateway", settings=settings)
     try:
         yield ExtraGateway(stack, name)

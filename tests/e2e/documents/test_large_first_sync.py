@@ -8,12 +8,12 @@ WAIT = 60.0
 """Seconds that the first sync may take."""
 
 
-@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("y_websocket", [2, 3])
 async def test_document_of_20_mb_made_offline_is_saved_with_one_connection(
-    workspace: Workspace, canvas: str, version: int
+    workspace: Workspace, canvas: str, y_websocket: int
 ) -> None:
     """The whole document is saved, and another canvas is edited meanwhile. Proves R-SYNC-16 and R-SYNC-4."""
-    client = await workspace.connect(canvas, version=version, offline=True)
+    client = await workspace.connect(canvas, version=y_websocket, offline=True)
     for number in range(20):
         await client.add_element(f"photo-{number}", "image", href="x" * 1_000_000)
     await client.reconnect()

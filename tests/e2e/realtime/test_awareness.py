@@ -95,9 +95,9 @@ async def test_awareness_states_are_removed_after_the_client_process_is_killed(
     await workspace.driver.wait_for_presence([staying], [staying.name], timeout=SERVER_TIMEOUT)
 
 
-@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("y_websocket", [2, 3])
 async def test_awareness_states_return_after_a_reconnect_without_a_change(
-    workspace: Workspace, canvas: str, version: int
+    workspace: Workspace, canvas: str, y_websocket: int
 ) -> None:
     """Clients that do not move have each other's states again at once, twice in a row. Proves R-AWARE-4.
 
@@ -105,7 +105,7 @@ async def test_awareness_states_return_after_a_reconnect_without_a_change(
     only states with a newer clock. Without a change, a Yjs client renews its state after 15 s only.
     """
     staying, other = await workspace.connect_many(canvas, 2)
-    reconnecting = await workspace.connect(canvas, version=version)
+    reconnecting = await workspace.connect(canvas, version=y_websocket)
     clients = [staying, other, reconnecting]
     names = [client.name for client in clients]
     await workspace.driver.wait_for_presence(clients, names, timeout=SERVER_TIMEOUT)

@@ -358,7 +358,9 @@ async def workspace(
         await workspace.destroy_all()
 
 
-VERSIONS = pytest.mark.parametrize("version", [2, 3], ids=["y-websocket 2", "y-websocket 3"])
+Y_WEBSOCKETS = pytest.mark.parametrize(
+    "y_websocket", [2, 3], ids=["y-websocket 2", "y-websocket 3"]
+)
 
 
 async def draw_450_values(client: YjsClient) -> None:
@@ -381,16 +383,16 @@ async def add_three_photos(client: YjsClient) -> None:
     await client.burst(3, size=550_000)
 
 
-@VERSIONS
+@Y_WEBSOCKETS
 @pytest.mark.parametrize(
     "draw", [draw_450_values, drag_two_elements, move_cursor, add_three_photos]
 )
 async def test_yjs_client_that_exceeds_a_rate_stays_online(
-    workspace: Workspace, draw: Callable[[YjsClient], Awaitable[None]], version: int
+    workspace: Workspace, draw: Callable[[YjsClient], Awaitable[None]], y_websocket: int
 ) -> None:
     """All edits arrive, and the client never gives up reconnecting. Proves R-LIMIT-10 and R-SOCKET-1."""
     canvas = await workspace.create_canvas()
-    client = await workspace.connect(canvas, version=version)
+    client = await workspace.connect(canvas, version=y_websocket)
     for element in ("a", "b"):
         await client.add_element(element)
     await workspace.driver.wait_saved([client])
@@ -403,14 +405,14 @@ async def test_yjs_client_that_exceeds_a_rate_stays_online(
     await workspace.driver.wait_converged([client, observer])
 
 
-@VERSIONS
+@Y_WEBSOCKETS
 async def test_client_beyond_the_limit_of_connections_reconnects_by_itself(
-    workspace: Workspace, version: int
+    workspace: Workspace, y_websocket: int
 ) -> None:
     """The refused tab connects when another tab is closed. Proves R-LIMIT-9 and R-SOCKET-1."""
     canvas = await workspace.create_canvas()
     tabs = await workspace.connect_many(canvas, MAX_CONNECTIONS_PER_ACCOUNT)
-    refused = await workspace.connect(canvas, version=version)
+    refused = await workspace.connect(canvas, version=y_websocket)
     closes = 1
     # The gateway may still be full of connections of the test before, and then answers 503.
     while (close := await refused.wait_closed(closes)).code == 1006:
@@ -420,13 +422,13 @@ async def test_client_beyond_the_limit_of_connections_reconnects_by_itself(
     await workspace.driver.wait_synced([refused])
 
 
-@VERSIONS
+@Y_WEBSOCKETS
 async def test_client_with_a_slow_start_reconnects_by_itself(
-    workspace: Workspace, version: int
+    workspace: Workspace, y_websocket: int
 ) -> None:
     """A client that sends its first message too late connects again. Proves R-LIMIT-11 and R-SOCKET-1."""
     canvas = await workspace.create_canvas()
-    client = await workspace.connect(canvas, version=version, firstSendDelay=3000)
+    client = await workspace.connect(canvas, version=y_websocket, firstSendDelay=3000)
     assert (await client.wait_closed()).code == 1013
     await workspace.driver.wait_synced([client])
 

@@ -1,4 +1,4 @@
-"""The list of the connections of all gateways, which gateways request from each other over NATS."""
+"""The list of all gateways' connections. A gateway asks each other gateway for its connections over NATS."""
 
 import secrets
 import time
@@ -67,7 +67,7 @@ class Gateway:
     watch: ReplicaWatch
 
     async def page(self, **query: str | int | None) -> ConnectionPage:
-        """Ask this gateway as an admin."""
+        """Return the page that this gateway's handler returns for a query."""
         request = ListConnectionsRequest.model_validate(query)
         return await self.live.page(request, Call(None, 0.0))
 

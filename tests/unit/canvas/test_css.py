@@ -77,7 +77,7 @@ def test_shorthand_of_allowed_properties_is_kept(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RECOVERED_SHEETS)
-def test_style_sheet_is_read_on_after_an_error(name: str) -> None:
+def test_rest_of_a_style_sheet_is_kept_after_an_error(name: str) -> None:
     """Proves R-SVG-12: the rest of a style sheet is kept after an invalid declaration or rule."""
     sheet, expected = RECOVERED_SHEETS[name]
     assert cleaned_sheet(sheet)[0] == expected
@@ -99,7 +99,7 @@ def test_style_sheet_is_read_on_after_an_error(name: str) -> None:
         (";;stroke:#0f0;", ";;stroke:#0f0;"),
     ],
 )
-def test_style_attribute_is_read_on_after_an_error(text: str, expected: str) -> None:
+def test_rest_of_a_style_attribute_is_kept_after_an_error(text: str, expected: str) -> None:
     """Proves R-SVG-12: the rest of a `style` attribute is kept after an invalid declaration."""
     assert cleaned_declarations(text)[0] == expected
 

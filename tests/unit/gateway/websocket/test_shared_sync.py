@@ -6,7 +6,7 @@ import pytest
 
 from svgx_common.contract.collab import SyncReply
 from svgx_common.contract.errors import NotFound
-from svgx_gateway.websocket.shared_sync import SharedReply, SharedSync
+from svgx_gateway.websocket.shared_sync import LARGE, SharedReply, SharedSync
 from svgx_gateway.websocket.transport.frames import encode_frame
 from svgx_yjs import protocol
 
@@ -48,6 +48,32 @@ async def test_clients_that_join_at_once_share_one_request() -> None:
     (shared,) = replies
     assert shared.frame is shared.frame
     assert shared.frame == encode_frame(protocol.encode_sync_step_2(b"1"))
+
+
+@pytest.mark.parametrize(("size", "turns"), [(LARGE, 1), (LARGE + 1, 5)])
+async def test_large_reply_is_delivered_to_one_client_at_a_time(size: int, turns: int) -> None:
+    """Other work runs before the encoding of a large reply, and between two clients of it. Proves R-BOUND-6."""
+    turn = 0
+
+    async def work() -> None:
+        nonlocal turn
+        while True:
+            await asyncio.sleep(0)
+            turn += 1
+
+    async def answer(_: bytes) -> SyncReply:
+        return SyncReply("epoch", 1, b"", bytes(size), b"")
+
+    async def join() -> int:
+        await sync.ask(b"\x00")
+        return turn
+
+    sync = SharedSync(answer)
+    other = asyncio.create_task(work())
+    async with asyncio.timeout(5):
+        joined = await asyncio.gather(*(join() for _ in range(5)))
+    other.cancel()
+    assert len(set(joined)) == turns
 
 
 async def test_client_that_joins_during_a_request_gets_the_next_one() -> None:

@@ -31,7 +31,7 @@ from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.links.replica_links import ReplicaLinks
 from svgx_gateway.websocket.live_presence import LivePresence
 from svgx_gateway.websocket.outbox import Outbox
-from svgx_gateway.websocket.shared_sync import SharedSync
+from svgx_gateway.websocket.shared_sync import LARGE, SharedSync
 from svgx_gateway.websocket.trackers.broadcast_tracker import BroadcastTracker, Position
 from svgx_gateway.websocket.transport.frames import encode_frame
 from svgx_yjs import protocol
@@ -313,6 +313,8 @@ class LiveCanvas:
                 # The holder sends the broadcasts after its reply on the link to this gateway.
                 more_headers={HEADER_GATEWAY: self._bus.replica_id},
             )
+        if len(content) > LARGE:
+            await asyncio.sleep(0)  # the pieces were just joined, and decoding copies them again
         reply = decode(SyncReply, content)
         self.outbox.locate(reply.epoch)
         self.presence.record(reply.awareness)

@@ -8,12 +8,27 @@ from svgx_common.contract.collab import SyncReply
 from svgx_gateway.websocket.transport.frames import encode_frame
 from svgx_yjs import protocol
 
+LARGE = 256 * 1024
+"""Bytes of an update beyond which each step of its delivery lets other work run first. A copy of 8 MB takes 5 ms."""
+
 
 class SharedReply:
     """The holder's reply to one request. It is encoded once for all clients."""
 
     def __init__(self, reply: SyncReply) -> None:
         self.reply = reply
+
+    @property
+    def is_large(self) -> bool:
+        """Whether each step of the delivery lets other work run first."""
+        return len(self.reply.update) > LARGE
+
+    async def encode(self) -> None:
+        """Encode the message and the frame, and let other work run before each."""
+        await asyncio.sleep(0)
+        _ = self.message
+        await asyncio.sleep(0)
+        _ = self.frame
 
     @cached_property
     def message(self) -> bytes:
@@ -38,6 +53,8 @@ class SharedSync:
         self._request = request
         self._next: dict[bytes, asyncio.Task[SharedReply]] = {}
         self._under_way: dict[bytes, asyncio.Task[SharedReply]] = {}
+        self._large = asyncio.Lock()
+        """Held by the client that gets a large reply next."""
 
     async def ask(self, state_vector: bytes) -> SharedReply:
         """Return the reply to a request that starts after this call. Raises the errors of `request`."""
@@ -47,7 +64,12 @@ class SharedSync:
             task.add_done_callback(_read_error)
             self._next[state_vector] = task
         # A client that leaves must not cancel the request that other clients share.
-        return await asyncio.shield(task)
+        shared = await asyncio.shield(task)
+        if shared.is_large:
+            # One client at a time, because writing to all of them at once would block the event loop.
+            async with self._large:
+                await asyncio.sleep(0)
+        return shared
 
     def stop(self) -> None:
         """Cancel all requests."""
@@ -61,7 +83,10 @@ class SharedSync:
         task = self._next.pop(state_vector)
         self._under_way[state_vector] = task
         try:
-            return SharedReply(await self._request(state_vector))
+            shared = SharedReply(await self._request(state_vector))
+            if shared.is_large:
+                await shared.encode()
+            return shared
         finally:
             if self._under_way.get(state_vector) is task:
                 del self._under_way[state_vector]

@@ -13,7 +13,7 @@ from svgx_common.contract.policy import CanvasRole
 from svgx_common.contract.storage.backups import StoredAccount
 from svgx_common.postgres import Row, Session
 from svgx_devstack import DevStack
-from svgx_state.backups import accounts, runner
+from svgx_state.backups import accounts, creation, metrics, runner
 from tests.blocked import until_blocked
 from tests.integration.state.drawing import elements
 from tests.integration.state.service import Client, Tables, replica, user
@@ -83,6 +83,19 @@ def _account(user_id: str) -> StoredAccount:
             "api_keys": [],
         }
     )
+
+
+async def test_progress_of_a_first_attempt_grows_with_the_stored_canvases(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The metric is 1 only when all canvases are stored. Proves R-OBS-12."""
+    shown: list[float] = []
+    monkeypatch.setattr(creation, "OBJECT_BYTES", 1)
+    monkeypatch.setattr(metrics.BACKUP_PROGRESS, "set", shown.append)
+    for _ in range(4):
+        await vault.draw("a")
+    await vault.back_up(owner_id=vault.client.me.user_id)
+    assert shown[:5] == [0.0, 0.25, 0.5, 0.75, 1.0]
 
 
 async def test_lost_canvases_are_restored_with_equal_content_and_members(

@@ -57,6 +57,8 @@ class _Written:
     """The objects that are stored so far, and the sums of their records."""
 
     entries: list[ObjectEntry] = field(default_factory=list)
+    total: int = 0
+    """The number of canvases and accounts that the backup will have."""
 
     def count(self, kind: str) -> int:
         """Return the number of records of one kind."""
@@ -110,12 +112,12 @@ class BackupWriter:
         if record["parent_id"] is not None:
             parent = await Chain.open(self._archive, record["parent_id"])
         written = await self._reuse(task)
-        await self._count_totals(task, record)
-        self._show_progress(record, written)
+        written.total = await self._count_totals(task, record)
+        _show_progress(written)
         if record["state_type"] != StateType.USERS:
             await self._write_canvases(task, record, parent, written)
         if record["state_type"] != StateType.CANVAS:
-            await self._write_accounts(task, record, written)
+            await self._write_accounts(task, written)
         await self._finish(task, record, parent, written)
         metrics.BACKUP_SECONDS.observe(time.monotonic() - started)
 
@@ -142,7 +144,8 @@ class BackupWriter:
             log.info("continuing a backup", backup_id=task.subject_id, objects=len(written.entries))
         return written
 
-    async def _count_totals(self, task: Task, record: Row) -> None:
+    async def _count_totals(self, task: Task, record: Row) -> int:
+        """Store the numbers of canvases and accounts that the backup will have. Return their sum."""
         canvases = users = 0
         if record["state_type"] != StateType.USERS:
             row = await self._database.row(
@@ -154,6 +157,7 @@ class BackupWriter:
             users = await self._accounts.count()
         async with self._tasks.step(task) as session:
             await session.run("set_backup_totals", task.subject_id, canvases, users)
+        return canvases + users
 
     async def _write_canvases(
         self, task: Task, record: Row, parent: Chain | None, written: _Written
@@ -176,10 +180,10 @@ class BackupWriter:
             revision = row["revision"] if canvas is None else canvas.revision
             index.append(IndexEntry(facts.id, revision, facts.digest(), facts.lineage))
             if size >= OBJECT_BYTES or len(index) >= OBJECT_CANVASES:
-                await self._store(task, record, written, index, changed)
+                await self._store(task, written, index, changed)
                 index, changed, size = [], [], 0
         if index:
-            await self._store(task, record, written, index, changed)
+            await self._store(task, written, index, changed)
 
     async def _canvas_rows(self, record: Row, after: str) -> AsyncIterator[Row]:
         while True:
@@ -223,7 +227,6 @@ class BackupWriter:
     async def _store(
         self,
         task: Task,
-        record: Row,
         written: _Written,
         index: list[IndexEntry],
         changed: list[CanvasRecord],
@@ -246,16 +249,16 @@ class BackupWriter:
                 functools.partial(write_index, index),
             )
         )
-        await self._note(task, record, written, entries)
+        await self._note(task, written, entries)
 
-    async def _write_accounts(self, task: Task, record: Row, written: _Written) -> None:
+    async def _write_accounts(self, task: Task, written: _Written) -> None:
         async for accounts in self._accounts.pages(written.last("users")):
             entry = await self._put(
                 task,
                 ("users", written.next_step, len(accounts), accounts[0].id, accounts[-1].id),
                 functools.partial(write_accounts, accounts),
             )
-            await self._note(task, record, written, [entry])
+            await self._note(task, written, [entry])
 
     async def _put(
         self,
@@ -293,9 +296,7 @@ class BackupWriter:
             }
         )
 
-    async def _note(
-        self, task: Task, record: Row, written: _Written, entries: list[ObjectEntry]
-    ) -> None:
+    async def _note(self, task: Task, written: _Written, entries: list[ObjectEntry]) -> None:
         """Add the entries of stored objects to the database, with the progress of the backup."""
         number = len(written.entries)
         written.entries += entries
@@ -313,7 +314,7 @@ class BackupWriter:
                 len(written.entries),
                 written.bytes,
             )
-        self._show_progress(record, written)
+        _show_progress(written)
 
     async def _finish(
         self, task: Task, record: Row, parent: Chain | None, written: _Written
@@ -366,11 +367,10 @@ class BackupWriter:
         found = await self._archive.target.names(manifest.backup_id)
         await self._archive.target.delete([name for name in found if name not in listed])
 
-    def _show_progress(self, record: Row, written: _Written) -> None:
-        total = max(1, record["canvases_total"] + record["users_total"])
-        metrics.BACKUP_PROGRESS.set(
-            min(1.0, (written.count("index") + written.count("users")) / total)
-        )
+
+def _show_progress(written: _Written) -> None:
+    done = written.count("index") + written.count("users")
+    metrics.BACKUP_PROGRESS.set(min(1.0, done / max(1, written.total)))
 
 
 class _ParentIndex:

@@ -275,6 +275,7 @@ async def test_batch_that_takes_long_is_applied_in_turns(
 ) -> None:
     """The replica takes the first edits of the batch, and the others from the gateway's request. Proves R-BOUND-5."""
     monkeypatch.setattr(channels, "TURN", 0.0)
+    monkeypatch.setattr(channels, "SECONDS_PER_EDIT", 0.0)
     async with replica(backing), writing(bus, editor.canvas_id) as writer:
         before = failures("refused")
         keys = [f"{number}" for number in range(3 * EDITS_BETWEEN_LOOKS)]

@@ -24,7 +24,7 @@ from svgx_collab.bounds import (
     Pace,
     Refused,
 )
-from svgx_collab.room import EDITS_BETWEEN_LOOKS, MANY_QUEUED, Room
+from svgx_collab.room import EDITS_BETWEEN_LOOKS, Room
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.collab import Edit
 from svgx_common.contract.live.rejections import Reason, Rejection
@@ -386,19 +386,32 @@ def test_paused_room_keeps_edits_for_its_next_transaction() -> None:
 
 
 @pytest.mark.usefixtures("long_pause")
-@pytest.mark.parametrize("is_measuring", [False, True])
-def test_edits_wait_during_a_pause_if_many_wait_or_each_is_measured(
-    monkeypatch: pytest.MonkeyPatch, is_measuring: bool
+@pytest.mark.parametrize(
+    ("seconds", "is_measuring", "edits"),
+    [(0.0001, False, 201), (0.01, False, 3), (0.0001, True, 0)],
+)
+def test_edits_wait_during_a_pause_before_the_next_transaction_gets_long(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, is_measuring: bool, edits: int
 ) -> None:
-    """Otherwise the room would exceed its share during the pause or directly after it. Proves R-BOUND-4."""
+    """The seconds of a part of the last transaction count. Edits that are measured wait too. Proves R-BOUND-4."""
     room = room_with()
+    room.receive([Edit("ann", one_key(7, "a"))])
+    flush = room._document.flush
+
+    def slow_flush() -> list[bytes]:
+        changes = flush()
+        room._document.transaction_seconds = seconds
+        return changes
+
+    monkeypatch.setattr(room._document, "flush", slow_flush)
+    list(room.take_broadcasts())
     room.pace.note_transaction(100.0, 1, time.monotonic())
     monkeypatch.setattr(SharedDocument, "is_measuring", is_measuring)
-    for client in range(7, 7 + MANY_QUEUED):
-        assert (room.seconds_until_edits > 0) == is_measuring
-        if not is_measuring:
-            room.receive([Edit("ann", one_key(client, "a"))])
-    assert room.seconds_until_edits > 0
+    client = 8
+    while not room.seconds_until_edits:
+        room.receive([Edit("ann", one_key(client, "a"))])
+        client += 1
+    assert client - 8 == edits
     room.pace.hurry()
     assert room.seconds_until_edits == 0
 

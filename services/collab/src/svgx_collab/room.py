@@ -40,8 +40,8 @@ A larger edit is not merged, because merging reads all of it.
 EDITS_BETWEEN_LOOKS = 8
 """Edits between two looks at the processor's time. A look takes half a microsecond."""
 
-MANY_QUEUED = 50
-"""Edits that wait during a pause, beyond which further edits wait at their gateway."""
+LONG_TRANSACTION = 0.02
+"""Expected seconds of the next transaction beyond which edits wait at their gateway during a pause."""
 
 NEW_SECONDS = 30.0
 """Seconds for which a room counts as new. In a new room, clients may pass on edits of other users that it lacks."""
@@ -120,6 +120,8 @@ class Room:
         self._in_flight_since: float | None = None
         """The arrival of the oldest edit in the entry in flight, on the monotonic clock; None without such an entry."""
         self._in_flight: Entry | None = None
+        self._seconds_per_part = 0.0
+        """Seconds of the processor for each part of the last transaction."""
         self._parts_in_flight = 0
 
     @property
@@ -273,15 +275,17 @@ class Room:
     def seconds_until_edits(self) -> float:
         """The seconds until the room may take edits, or 0.
 
-        During a pause, edits wait if many wait already, because the transaction after the pause would take long. They
-        also wait while the time of each edit is measured, because the document then integrates them at once.
+        During a pause, edits wait if the transaction after the pause would take long. They also wait while the time of
+        each edit is measured, because the document then integrates them at once.
         """
         now = time.monotonic()
         seconds = self.pace.seconds_until_edits(now)
         pause = self.pace.seconds_until_due(now)
         document = self._document
-        if pause and (document.is_measuring or document.queue_length >= MANY_QUEUED):
-            return max(seconds, pause)
+        if pause:
+            expected = document.queue_length * self._seconds_per_part
+            if document.is_measuring or expected > LONG_TRANSACTION:
+                return max(seconds, pause)
         return seconds
 
     def _missing(self, state_vector: bytes) -> bytes:
@@ -304,9 +308,12 @@ class Room:
         document.transaction_seconds = 0.0
         self._unsent += document.flush()
         now = time.monotonic()
-        self.pace.note_transaction(document.transaction_seconds, document.transaction_parts, now)
-        for author, seconds in document.spent.items():
-            self._bounds.spend(author, seconds, now)
+        seconds, parts = document.transaction_seconds, document.transaction_parts
+        self.pace.note_transaction(seconds, parts, now)
+        if seconds:
+            self._seconds_per_part = seconds / max(1, parts)
+        for author, spent in document.spent.items():
+            self._bounds.spend(author, spent, now)
         document.spent.clear()
         # The transaction's seconds include edits that `receive` has integrated and counted already.
         self.pace.note_flush(time.thread_time() - started)

@@ -44,7 +44,10 @@ FEW_STRUCTS = 64
 """The most structs of an edit that is integrated together with other edits. The time of larger edits is measured."""
 
 SLOW_SECONDS = 0.02
-"""Limit of the processor time of one transaction, in seconds. After a longer one, the time of each edit is measured."""
+"""Limit of the processor time of one transaction, in seconds. Each of its parts adds `SECONDS_PER_STRUCT`.
+
+After a longer transaction, the time of each edit is measured.
+"""
 
 MEASURED_SECONDS = 10.0
 """Seconds for which the time of each edit is measured after a transaction over `SLOW_SECONDS`."""
@@ -621,7 +624,7 @@ class SharedDocument:
             raise
         self._in_transaction = []
         self._stop_observing_many()
-        if seconds > SLOW_SECONDS:
+        if seconds > SLOW_SECONDS + SECONDS_PER_STRUCT * self.transaction_parts:
             self._measured_until = time.monotonic() + MEASURED_SECONDS
 
     def _require_no_structs(self) -> None:

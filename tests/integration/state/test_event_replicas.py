@@ -56,7 +56,7 @@ async def test_event_of_a_relay_that_crashed_before_its_commit_arrives_twice_wit
         async def hand_over(_: object, events: Any) -> None:
             handed_over.extend(event.id for event in events)
 
-        relay = Relay(client.bus, database, hand_over, seconds=1)
+        relay = Relay(client.bus, database, hand_over, interval_seconds=1)
         async with database.transaction() as session:
             await emit(session, CanvasDeleted(canvas_id="crash"))
         with suppress(RuntimeError):

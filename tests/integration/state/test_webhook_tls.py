@@ -37,7 +37,7 @@ async def send(url: str, tls: ssl.SSLContext | None, addresses: Sequence[str]) -
     async def resolve(_: str, __: int) -> Sequence[str]:
         return addresses
 
-    sender = Sender(LOOPBACK, require_https=True, seconds=5, resolve=resolve, tls=tls)
+    sender = Sender(LOOPBACK, require_https=True, timeout_seconds=5, resolve=resolve, tls=tls)
     try:
         return await sender.send(url, [new_secret()], "id", b"{}")
     finally:

@@ -64,7 +64,7 @@ async def test_log_names_the_failed_release_of_the_next_delivery() -> None:
     replica = deliveries.Deliveries(
         cast(Database, database),
         cast(Sender, _Sender()),
-        seconds=1,
+        interval_seconds=1,
         attempt_seconds=1,
         first_pause=1,
         give_up=1,

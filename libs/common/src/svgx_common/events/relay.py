@@ -38,24 +38,24 @@ HandOver = Callable[[Session, Sequence[DomainEvent]], Awaitable[None]]
 
 
 class Relay:
-    """The relay of one replica. It checks the outbox every `seconds`.
+    """The relay of one replica. It checks the outbox every `interval_seconds`.
 
     After a crash between the hand-over of an event and the commit, the event is relayed again with the same id.
     """
 
     def __init__(
-        self, bus: Bus, database: Database, hand_over: HandOver, *, seconds: float
+        self, bus: Bus, database: Database, hand_over: HandOver, *, interval_seconds: float
     ) -> None:
         self._bus = bus
         self._database = database
         self._hand_over = hand_over
-        self._seconds = seconds
+        self._interval_seconds = interval_seconds
 
     async def step(self) -> None:
         """Relay all events that are in the outbox now, then wait. This is a step to repeat in the background."""
         while await self.relay_batch() == BATCH:
             pass
-        await asyncio.sleep(self._seconds)
+        await asyncio.sleep(self._interval_seconds)
 
     async def relay_batch(self) -> int:
         """Relay the oldest events of the outbox, and return their number. Return 0 while another replica relays.

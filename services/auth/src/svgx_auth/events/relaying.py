@@ -24,7 +24,7 @@ async def relaying(runtime: Runtime[AuthSettings], database: Database) -> AsyncI
         request = RecordEventsRequest(events=list(events))
         await bus.ask(RECORD_EVENTS, request, timeout=HAND_OVER_SECONDS)
 
-    relay = Relay(bus, database, hand_over, seconds=settings.event_relay_seconds)
+    relay = Relay(bus, database, hand_over, interval_seconds=settings.event_relay_seconds)
     tasks = BackgroundTasks()
     tasks.repeat("relay events", relay.step, patience=STARTING)
     tasks.repeat(

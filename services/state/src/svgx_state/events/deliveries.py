@@ -76,9 +76,10 @@ def keys_of(row: Row) -> list[str]:
 class Deliveries:
     """The deliveries of one replica.
 
-    The attempts at one time are limited for each webhook, so a slow webhook delays no other webhook. `seconds` is the
-    time between two checks of the table, `attempt_seconds` the time limit of an attempt, `first_pause` the pause after
-    the first failure, and `give_up` the time after which a delivery that still fails is dead. All are in seconds.
+    The attempts at one time are limited for each webhook, so a slow webhook delays no other webhook.
+    `interval_seconds` is the time between two checks of the table, `attempt_seconds` the time limit of an attempt,
+    `first_pause` the pause after the first failure, and `give_up` the time after which a delivery that still fails is
+    dead. All are in seconds.
     """
 
     def __init__(
@@ -86,14 +87,14 @@ class Deliveries:
         database: Database,
         sender: Sender,
         *,
-        seconds: float,
+        interval_seconds: float,
         attempt_seconds: float,
         first_pause: float,
         give_up: float,
     ) -> None:
         self._database = database
         self._sender = sender
-        self._seconds = seconds
+        self._interval_seconds = interval_seconds
         self._lost_after = attempt_seconds + LOST_AFTER
         self._first_pause = first_pause
         self._give_up = timedelta(seconds=give_up)
@@ -128,7 +129,7 @@ class Deliveries:
             task.add_done_callback(self._done(row["webhook_id"]))
         await self._clean_and_measure()
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(self._interval_seconds):
                 await self._wake.wait()
         except TimeoutError:
             pass

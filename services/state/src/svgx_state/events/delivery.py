@@ -22,19 +22,24 @@ async def delivering(runtime: Runtime[StateSettings], database: Database) -> Asy
     sender = Sender(
         parse_networks(settings.webhook_allowed_networks),
         require_https=settings.in_production,
-        seconds=settings.webhook_timeout_seconds,
+        timeout_seconds=settings.webhook_timeout_seconds,
     )
     deliveries = Deliveries(
         database,
         sender,
-        seconds=settings.event_relay_seconds,
+        interval_seconds=settings.event_relay_seconds,
         attempt_seconds=settings.webhook_timeout_seconds,
         first_pause=settings.webhook_retry_seconds,
         give_up=settings.webhook_give_up_seconds,
     )
     webhooks = Webhooks(database, sender, deliveries)
     webhooks.register(runtime.responder)
-    relay = Relay(runtime.bus, database, webhooks.hand_over, seconds=settings.event_relay_seconds)
+    relay = Relay(
+        runtime.bus,
+        database,
+        webhooks.hand_over,
+        interval_seconds=settings.event_relay_seconds,
+    )
     tasks = BackgroundTasks()
     tasks.repeat("relay events", relay.step)
     tasks.repeat("deliver events", deliveries.step)

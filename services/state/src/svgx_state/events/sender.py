@@ -37,7 +37,7 @@ class Outcome:
 
 
 class Sender:
-    """The sender of signed deliveries. `seconds` bounds one attempt as a whole.
+    """The sender of signed deliveries. `timeout_seconds` bounds one attempt as a whole.
 
     `networks` are the private networks to which deliveries may connect. `resolve` returns the addresses of a name.
     `tls` replaces the certificates of the system.
@@ -51,20 +51,20 @@ class Sender:
         networks: Sequence[Network],
         *,
         require_https: bool,
-        seconds: float,
+        timeout_seconds: float,
         resolve: Resolve = resolve_name,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._networks = networks
         self._require_https = require_https
-        self._seconds = seconds
+        self._timeout_seconds = timeout_seconds
         self._resolve = resolve
         self._client = httpx2.AsyncClient(
             follow_redirects=False,
             trust_env=False,
             # Without `trust_env`, the client would ignore SSL_CERT_FILE, which names the operator's own authority.
             verify=tls or httpx2.create_ssl_context(),
-            timeout=seconds,
+            timeout=timeout_seconds,
             # A connection to one address must not be used for another name at the same address.
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0),
         )
@@ -84,7 +84,7 @@ class Sender:
     async def send(self, url: str, secrets: Sequence[str], message_id: str, body: bytes) -> Outcome:
         """Send one delivery, signed with each secret. The outcome names a failure without details of the network."""
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(self._timeout_seconds):
                 target = parse_target(url, require_https=self._require_https)
                 addresses = await allowed_addresses(target, self._networks, resolve=self._resolve)
                 headers = signed_headers(secrets, message_id, int(time.time()), body)
@@ -92,7 +92,7 @@ class Sender:
         except (TargetRefused, Invalid) as refusal:
             return Outcome(None, str(refusal))
         except TimeoutError:
-            return Outcome(None, f"no response within {self._seconds:g} s")
+            return Outcome(None, f"no response within {self._timeout_seconds:g} s")
         except httpx2.HTTPError as error:
             return Outcome(None, _cause(error))
         if 200 <= status < 300:

@@ -21,7 +21,7 @@ from svgx_common.redis import Redis
 from svgx_common.runtime import Runtime, Service
 from svgx_gateway.http import problems, proxies
 from svgx_gateway.http.cors import Cors
-from svgx_gateway.http.guard import Guard, PageLimit
+from svgx_gateway.http.guard import AddressRateLimit, Guard
 from svgx_gateway.http.headers import SecurityHeaders
 from svgx_gateway.http.health_summary import HealthSummary
 from svgx_gateway.http.idempotency import Idempotency
@@ -121,7 +121,7 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
                 bus, guard, idempotency, _COMPRESSION, Bodies(settings.body_limits())
             ),
             *HealthSummary(bus, guard, runtime.health, replica_watch).routes(_COMPRESSION),
-            *docs_routes(document, [Middleware(PageLimit, count=limiter.admit_page)]),
+            *docs_routes(document, [Middleware(AddressRateLimit, count=limiter.admit_page)]),
         ]
         outgoing = Outgoing(settings.outgoing_limits())
         sessions = Sessions(live_canvases, authenticator, canvas_roles, quotas, outgoing)
@@ -150,7 +150,7 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
             await live_canvases.drain(settings.websocket_drain_seconds)
 
         def limit_metrics(pages: ASGIApp) -> ASGIApp:
-            limited = PageLimit(pages, limiter.admit_scrape)
+            limited = AddressRateLimit(pages, limiter.admit_scrape)
             secured = SecurityHeaders(limited, settings.hsts_seconds)
             return proxies.trust_proxies(secured, proxies.parse_networks(settings.trusted_proxies))
 

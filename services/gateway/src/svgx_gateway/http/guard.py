@@ -107,8 +107,11 @@ It raises `TooManyRequests`.
 """
 
 
-class PageLimit:
-    """ASGI middleware that counts each HTTP request for a page, and refuses requests past the limit with 429."""
+class AddressRateLimit:
+    """ASGI middleware for paths outside the contract: the docs pages and the metrics.
+
+    It counts each HTTP request against the client's address, and refuses requests past the limit with 429.
+    """
 
     def __init__(self, app: ASGIApp, count: Count) -> None:
         self._app = app

@@ -157,10 +157,10 @@ class LiveCanvases:
         """Return the canvas if it is live on this gateway, or None."""
         return self._canvases.get(canvas_id)
 
-    def watch_link(
+    def watch_share_link(
         self, connection: Connection, canvas: LiveCanvas, expires_at: float | None
     ) -> asyncio.TimerHandle | None:
-        """Start a timer that removes the share link from a connection when the link expires.
+        """Start a timer that removes the share link from a connection when the share link expires.
 
         The connection keeps only the role of its account after that time. `expires_at` is the time in Unix seconds. If
         it is None, start no timer and return None.
@@ -241,7 +241,8 @@ class LiveCanvases:
         A canvas that a client joins meanwhile is not stopped.
         """
         with contextlib.suppress(TimeoutError):
-            # Wait as long as with connected clients, because a user that closes a tab expects the edits to be saved.
+            # The time limit is the same as for a canvas with clients, because a user that closes a tab expects the
+            # edits to be saved.
             async with asyncio.timeout(PATIENCE):
                 await canvas.outbox.wait_until_empty()
         is_unused = not canvas.connections and canvas.canvas_id not in self._expected

@@ -154,7 +154,7 @@ class Sessions:
                 wants_confirmation=wants_confirmation,
             )
             joined.callback(token_expiry.stop)
-            link_expiry = self._live_canvases.watch_link(
+            link_expiry = self._live_canvases.watch_share_link(
                 connection, canvas, identity.link_expires_at
             )
             if link_expiry is not None:

@@ -1,4 +1,4 @@
-"""The rate limit of pages."""
+"""The rate limit of pages, which counts requests against the client's address."""
 
 from collections.abc import MutableMapping
 
@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from svgx_common.contract.errors import TooManyRequests
-from svgx_gateway.http.guard import PageLimit
+from svgx_gateway.http.guard import AddressRateLimit
 
 
 async def page(_: Request) -> PlainTextResponse:
@@ -35,7 +35,8 @@ class Counter:
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 async def test_page_past_the_limit_gets_429_with_the_rate_limit_headers(method: str) -> None:
     """A request counts whether or not the page supports its method. Proves R-LIMIT-15 and R-LIMIT-3."""
-    app = PageLimit(Starlette(routes=[Route("/", page, methods=["GET"])]), Counter(2).count)
+    pages = Starlette(routes=[Route("/", page, methods=["GET"])])
+    app = AddressRateLimit(pages, Counter(2).count)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
         answers = [await http.request(method, "/") for _ in range(4)]

@@ -38,7 +38,7 @@ class DrillCanvas:
     gone: list[LightEditor] = field(default_factory=list)
 
     @property
-    def everyone(self) -> Sequence[LightEditor]:
+    def present_and_vanished(self) -> Sequence[LightEditor]:
         """All light editors that the canvas ever had."""
         return [*self.editors, *self.gone]
 
@@ -64,8 +64,8 @@ def split(editors: int) -> Iterator[tuple[int, int]]:
     clients = max(_WITH_YJS_CLIENTS, editors // EDITORS_PER_YJS_CLIENT)
     for number, share in enumerate(_SHARES):
         members = max(2, round(editors * share))
-        in_node = max(1, clients // _WITH_YJS_CLIENTS) if number < _WITH_YJS_CLIENTS else 0
-        yield members - in_node, in_node
+        yjs_clients = max(1, clients // _WITH_YJS_CLIENTS) if number < _WITH_YJS_CLIENTS else 0
+        yield members - yjs_clients, yjs_clients
 
 
 async def check_equal(workspace: Workspace, canvas: DrillCanvas) -> None:
@@ -98,11 +98,11 @@ async def _converged(
     clients get its last commits from the next holder, a few seconds later.
     """
     driver = workspace.driver
-    everyone = [newcomer, *canvas.clients]
+    clients = [newcomer, *canvas.clients]
     try:
         async with asyncio.timeout(_CONVERGE_SECONDS):
             while True:
-                digest = await driver.wait_converged(everyone, timeout=_CONVERGE_SECONDS)
+                digest = await driver.wait_converged(clients, timeout=_CONVERGE_SECONDS)
                 exported = await workspace.owner.export(canvas.id, "yjs")
                 if await driver.digest_of(exported) == digest:
                     return digest, exported
@@ -131,7 +131,7 @@ def lost(canvas: DrillCanvas, exported: bytes) -> list[str]:
     content = drawing_of(exported).get("canvas", type=Map[str]).to_py() or {}
     return [
         editor.key(number)
-        for editor in canvas.everyone
+        for editor in canvas.present_and_vanished
         for number in range(editor.saved)
         if content.get(editor.key(number), "").strip() != str(number)
     ]

@@ -128,26 +128,28 @@ class LiveDrill:
         for canvas in self._canvases:
             exported = await self._workspace.owner.export(canvas.id, "yjs")
             lost += canvases.lost(canvas, exported)
-        everyone = [editor for canvas in self._canvases for editor in canvas.everyone]
+        present_and_vanished = [
+            editor for canvas in self._canvases for editor in canvas.present_and_vanished
+        ]
         statuses = [await client.status() for client in clients]
-        in_node = sum(status.edits for status in statuses)
-        slowest = max(everyone, key=lambda editor: editor.longest_unsaved)
+        yjs_edits = sum(status.edits for status in statuses)
+        slowest = max(present_and_vanished, key=lambda editor: editor.longest_unsaved)
         figures = Figures(
             seed=self._seed,
             editors=len(editors) + len(clients),
             events=len(plan),
-            edits=sum(editor.made for editor in everyone) + in_node,
-            saved=sum(editor.saved for editor in everyone) + in_node,
-            vanished=len(everyone) - len(editors),
+            edits=sum(editor.made for editor in present_and_vanished) + yjs_edits,
+            saved=sum(editor.saved for editor in present_and_vanished) + yjs_edits,
+            vanished=len(present_and_vanished) - len(editors),
             lost=len(lost),
             longest_offline=max(
-                *(editor.longest_offline for editor in everyone),
+                *(editor.longest_offline for editor in present_and_vanished),
                 *(status.longest_pause / 1000 for status in statuses),
             ),
             longest_unsaved=slowest.longest_unsaved,
             unsaved_since=slowest.unsaved_since - self._started,
             recovery=recovery,
-            closes=sum((editor.closes for editor in everyone), Counter()),
+            closes=sum((editor.closes for editor in present_and_vanished), Counter()),
         )
         print(f"  {figures}", flush=True)
         terminal = [code for code in figures.closes if code >= _FIRST_TERMINAL_CODE]
@@ -170,9 +172,9 @@ class LiveDrill:
             for each in self._stack.processes
             if each.name.startswith("gateway")
         ]
-        for number, (light, in_node) in enumerate(canvases.split(self._size.editors)):
+        for number, (light, yjs_clients) in enumerate(canvases.split(self._size.editors)):
             canvas_id = await self._workspace.create_canvas(f"Drill {self._seed}, {number}")
-            clients = await self._workspace.connect_many(canvas_id, in_node)
+            clients = await self._workspace.connect_many(canvas_id, yjs_clients)
             canvas = DrillCanvas(canvas_id, clients)
             self._canvases.append(canvas)
             editors = [self._join(canvas) for _ in range(light)]
@@ -181,7 +183,7 @@ class LiveDrill:
 
     async def _disconnect(self) -> None:
         await asyncio.gather(
-            *(editor.close() for canvas in self._canvases for editor in canvas.everyone)
+            *(editor.close() for canvas in self._canvases for editor in canvas.present_and_vanished)
         )
         await self._workspace.destroy_all()
 
@@ -217,9 +219,9 @@ class LiveDrill:
             case Kind.POWER_CUT:
                 self._cut_power()
             case _:
-                await self._move_clients(event, self._canvases[int(event.victim)])
+                await self._carry_out_client_event(event, self._canvases[int(event.victim)])
 
-    async def _move_clients(self, event: Event, canvas: DrillCanvas) -> None:
+    async def _carry_out_client_event(self, event: Event, canvas: DrillCanvas) -> None:
         if event.kind is Kind.STALL:
             stalled, busy = (canvas.editors * 2)[:2]
             stall = asyncio.create_task(stalled.stall(event.seconds))
@@ -239,7 +241,10 @@ class LiveDrill:
         self._vanish(canvas, leaving)
 
     def _vanish(self, canvas: DrillCanvas, leaving: Sequence[LightEditor]) -> None:
-        """Let editors vanish, and replace each by a new editor."""
+        """Replace each of these editors by a new one.
+
+        Break their connections, except those of silent editors, which stay open and unread.
+        """
         for editor in tuple(leaving):
             if not editor.is_silent:
                 editor.vanish()

@@ -323,7 +323,7 @@ def secrets_of(victim: Victim) -> tuple[str, ...]:
 
 @pytest.fixture(scope="module")
 async def unchanged_victim(matrix: MatrixStack) -> Victim:
-    """Create the account of all requests that change no account."""
+    """Create the victim that all requests share, except those that may change it."""
     return await create_victim(matrix)
 
 
@@ -356,7 +356,8 @@ async def test_account_operation_answers_each_caller_with_the_status_of_the_matr
             "canvas_id": "unknown",
             "webhook_id": "unknown",
             "delivery_id": "unknown",
-            "url": "https://1.1.1.1/hook",  # an address, because the example's name may not be resolved
+            # An IP address, because some machines cannot resolve the host name of the example.
+            "url": "https://1.1.1.1/hook",
             "backup_id": "unknown",
             "restore_id": "unknown",
             "key": "unknown",
@@ -389,7 +390,10 @@ async def canvas_users(matrix: MatrixStack) -> dict[str, LoggedInUser]:
 
 @dataclass(frozen=True, slots=True)
 class UnchangedCanvas:
-    """The canvas of all refused and reading requests, with its content as SVG, its creator's session, and its links."""
+    """The canvas for requests that are refused or only read.
+
+    The fields contain its content as SVG, its creator's session, and its links.
+    """
 
     canvas_id: str
     name: str
@@ -413,7 +417,7 @@ async def create_secret_canvas(
 
 @pytest.fixture(scope="module")
 async def unchanged(matrix: MatrixStack, canvas_users: dict[str, LoggedInUser]) -> UnchangedCanvas:
-    """Create the canvas of all refused and reading requests."""
+    """Create the canvas for requests that are refused or only read."""
     creator = matrix.api.session_of(canvas_users["creator"].user)
     canvas_id, name = await create_secret_canvas(creator, canvas_users)
     links = await create_links(matrix, canvas_id, canvas_users)

@@ -1,7 +1,7 @@
 """Schemathesis with all checks against the running services, without a token and with each role.
 
-The phase `coverage` sends four of five requests, so only `make fuzz` has it. The phase `examples` takes two thirds of
-the remaining time, so `make test` has it for one role. `test_role_matrix.py` sends the examples as each role.
+The phase `coverage` would send 80 % of all requests, so only `make fuzz` runs it. The phase `examples` takes two thirds
+of the remaining time, so `make test` runs it for one role only. `test_role_matrix.py` sends the examples as each role.
 """
 
 import asyncio

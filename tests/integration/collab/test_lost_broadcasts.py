@@ -91,7 +91,10 @@ async def connected(
 
 
 def set_checkpoints(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """Set the time between two checkpoints of the canvases that start from now on."""
+    """Set the time between two checkpoints, at which a gateway asks the holder whether it missed a broadcast.
+
+    This applies to the canvases that start from now on.
+    """
     monkeypatch.setattr(canvas_module, "CHECKPOINT_INTERVAL", seconds)
     monkeypatch.setattr(canvas_module, "RECHECK_INTERVAL", seconds)
 

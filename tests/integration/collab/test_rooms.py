@@ -46,7 +46,7 @@ HARM = bytes.fromhex("0102070004010174016104000700016200")
 
 
 def unchecked(update: bytes, *_: object) -> Split:
-    """Let every update pass the check. All updates are integrated at once, as if they had many structs."""
+    """Let every update pass the check. Each update is integrated alone and immediately, as if it had many structs."""
     run = Run(7, 0, 2, FEW_STRUCTS + 1, b"")
     return Split(update, None, {7: 2}, Nesting(), runs=(run,))
 
@@ -295,7 +295,7 @@ async def test_edit_larger_than_a_nats_message_is_saved(
         assert len((await committed(bus, editor.canvas_id))["a"]) == 3 * 1024 * 1024
 
 
-@pytest.mark.parametrize("check", [unchecked, harm_unchecked], ids=["at once", "in a batch"])
+@pytest.mark.parametrize("check", [unchecked, harm_unchecked], ids=["alone", "in a batch"])
 async def test_room_that_fails_is_reopened_without_the_harmful_edit(
     backing: DevStack,
     bus: Bus,
@@ -334,7 +334,7 @@ async def test_canvas_reopened_at_once_keeps_its_lease(
         refuse, owners = one.bus.refuse, []
 
         async def refuse_and_reopen(reply: str, error: SvgxError) -> None:
-            # Called for the edit that waits for its commit, and for the harmful edit, at each failure of the room.
+            # Each failure of the room refuses two edits: the one that waits for its commit, and the harmful one.
             owners.append(await one.redis.get(f"svgx:lease:{editor.canvas_id}"))
             postgres.resume()
             await one.rooms.open(editor.canvas_id)

@@ -107,10 +107,13 @@ async def test_failed_transaction_is_rolled_back(backing: DevStack, package: Pac
             await database.run("add", "b")
 
 
-async def test_released_connection_is_ready_without_another_statement(
+async def test_released_connection_needs_no_reset_statement(
     backing: DevStack, package: Package
 ) -> None:
-    """Proves R-STATE-1: even after a cancelled transaction, the next caller gets a connection without one."""
+    """Proves R-STATE-1: the pool sends no reset statement when a connection is released.
+
+    Even after a cancelled transaction, the next caller gets a connection with no open transaction.
+    """
     async with connect(backing, package) as database:
         await database.run("add", "a")
         operator = await asyncpg.connect(backing.postgres_url)
@@ -192,8 +195,8 @@ async def test_start_waits_for_postgresql(package: Package) -> None:
 
 async def test_wrong_password_stops_the_start_at_once(backing: DevStack, package: Package) -> None:
     """Proves R-CONFIG-2: the start does not retry, because the password would stay wrong."""
-    user, at, rest = backing.postgres_url.rpartition("@")
-    url = f"{user}wrong{at}{rest}"
+    up_to_password, at, server = backing.postgres_url.rpartition("@")
+    url = f"{up_to_password}wrong{at}{server}"
     with pytest.raises(WrongSetting, match="POSTGRES_URL: the server refuses its user or password"):
         async with postgres.connect(url, schema=package.name, package=package.name, pool_size=1):
             raise AssertionError

@@ -190,7 +190,10 @@ def test_console_format_escapes_control_characters_of_an_exception(
 def test_searchable_ids_cannot_be_forged(
     capsys: pytest.CaptureFixture[str], canvas_id: str, ids: str
 ) -> None:
-    """Proves R-OBS-9: the path `/runtime/events/x%20user_id=victim` names no user."""
+    """A search for `user_id=victim` does not find the line of the path `/runtime/events/x%20user_id=victim`.
+
+    Proves R-OBS-9.
+    """
     logs.configure("gateway", "replica", "INFO", "json")
     structlog.get_logger("ours").info("opened", user_id="u", canvas_id=canvas_id)
     line = json.loads(capsys.readouterr().err)

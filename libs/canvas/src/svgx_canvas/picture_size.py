@@ -17,7 +17,7 @@ _PIXELS = {
     "mm": 96 / 25.4,
     "cm": 96 / 2.54,
     "in": 96.0,
-    # For the default font size, 16 px.
+    # For the default font size, 16 px. Only other callers of `length` use these two: `natural_size` refuses em and ex.
     "em": 16.0,
     "ex": 8.0,
 }
@@ -53,9 +53,9 @@ def picture_size(
 ) -> tuple[int, int]:
     """Return width and height in pixels of the picture that resvg draws, computed as resvg computes them.
 
-    `natural` is the file's own size. If only one side is given, the other one follows the file's proportions. If both
-    sides are given, the picture is the largest that fits into them. If no side is given, the picture has `scale` times
-    the file's own size.
+    `natural` is the SVG's own size: the result of `natural_size`, or else the size of the drawn content. If only one
+    side is given, the other one follows its proportions. If both sides are given, the picture is the largest that fits
+    into them. If no side is given, the picture has `scale` times the SVG's own size.
     """
     across, down = _whole(natural)
     if width is None and height is None:

@@ -92,17 +92,17 @@ def _is_custom_name(token: ast.Node) -> bool:
 def _tokens(text: str) -> list[ast.Node]:
     """Return the tokens of a text without comments. A string or URL that is open at the end of the text is closed."""
     tokens = tinycss2.parse_component_value_list(text, skip_comments=True)
-    last = tokens
-    while last and (inner := _inner(last[-1])) is not None:
-        last = inner
-    if len(last) > 1 and isinstance(last[-1], ast.ParseError):
-        token = last[-2]
-        if last[-1].kind == "eof-in-string" and isinstance(token, ast.StringToken):
+    innermost = tokens
+    while innermost and (inner := _inner(innermost[-1])) is not None:
+        innermost = inner
+    if len(innermost) > 1 and isinstance(innermost[-1], ast.ParseError):
+        token = innermost[-2]
+        if innermost[-1].kind == "eof-in-string" and isinstance(token, ast.StringToken):
             token.representation = f'"{serialize_string_value(token.value)}"'
-            del last[-1]
-        elif last[-1].kind == "eof-in-url" and isinstance(token, ast.URLToken):
+            del innermost[-1]
+        elif innermost[-1].kind == "eof-in-url" and isinstance(token, ast.URLToken):
             token.representation = f"url({serialize_url(token.value)})"
-            del last[-1]
+            del innermost[-1]
     return tokens
 
 

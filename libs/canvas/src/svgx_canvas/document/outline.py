@@ -15,7 +15,10 @@ STEP_STRUCTS = 256
 """Structs after which a step of an outline ends. pycrdt stops all threads while it integrates a step."""
 
 _FORMAT = f"1 {sys.byteorder} {list_id((1, 2), 'key')}"
-"""The version of the encoding, and the properties of the machine and the code that it depends on."""
+"""The version of the encoding, the byte order, and one sample of `list_id`.
+
+Outlines contain such ids, so an outline made with other ids is not read.
+"""
 
 
 @record
@@ -41,7 +44,7 @@ def make_outline(update: bytes) -> bytes | None:
     # `split` returns the same object if it left nothing out. A delete set may have another encoding than ours.
     if parts.ready is not update or not parts.steps or not update.endswith(deletions):
         return None
-    assert isinstance(nesting, Nesting), "only short edits have no steps"
+    assert isinstance(nesting, Nesting), "an update with steps has a Nesting"
     steps = [*_united(parts.steps)]
     body = Encoder().uint(parts.structs).uint(len(update) - len(deletions)).uint(len(steps))
     for step in steps:

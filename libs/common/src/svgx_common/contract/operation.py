@@ -179,11 +179,13 @@ class Operation(Generic[Request, Reply]):
     - `max_body`: bytes of the largest body. The default is small, because validating a body blocks the event loop.
     - `secret`: the reply is shown once and is never stored.
     - `repeatable`: a second run of the operation changes nothing, so a request without an answer may be sent again.
-    - `outside`: the operation waits for an external system. Its `unavailable` errors do not open a circuit breaker.
+    - `outside`: the handler waits for an external system, such as an OpenID Connect provider or Redis. An
+      `unavailable` error of the operation opens no circuit breaker, because the service itself works.
     - `asks`: another service that the answering service calls. Its `unavailable` errors open no circuit breaker either.
     - `password`: the operation hashes a password.
     - `writes_content`: the operation adds content to a canvas, so the quotas of the caller and of the canvas apply.
-    - `reaches_others`: an admin may reach other users' data with the operation. Gateways record such calls.
+    - `reaches_others`: an admin may read or change data of other users with the operation. Gateways record such calls
+      of admins in the audit log.
     - `needs_account`: a share link alone does not admit a caller, although the operation has a `canvas_role`.
     """
 

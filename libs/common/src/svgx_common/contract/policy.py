@@ -84,6 +84,6 @@ class Pool(StrEnum):
     PASSWORD = "password"
     """Operations that hash a password, which takes a core for 20 ms or more."""
     OUTSIDE = "outside"
-    """Operations that wait for an external system."""
+    """Operations with a handler that waits for an external system."""
     ASKING = "asking"
-    """Quick operations that wait for another service."""
+    """Quick operations with a handler that waits for another service."""

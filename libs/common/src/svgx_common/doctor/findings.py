@@ -21,7 +21,7 @@ class Status(StrEnum):
 class Finding:
     """One result. `fix` says in one sentence how to correct the fault, and is empty without a fault.
 
-    Neither text contains a secret.
+    `detail` and `fix` never contain a secret.
     """
 
     check: str
@@ -41,7 +41,10 @@ def warning(check: str, detail: str, fix: str) -> Finding:
 
 
 def failed(check: str, detail: str, fix: str) -> Finding:
-    """Return the result of a failed check: the service cannot work, or it works without this server."""
+    """Return the result of a failed check.
+
+    The service cannot work, or it must do without the server that was checked, such as Redis.
+    """
     return Finding(check, Status.FAILED, detail, fix)
 
 

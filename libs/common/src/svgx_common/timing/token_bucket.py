@@ -16,8 +16,8 @@ class TokenBucket:
     def take(self, tokens: float) -> None:
         """Take tokens. The bucket owes the tokens that it does not have.
 
-        Call `seconds_until` with the present time first. Otherwise its next call also adds tokens for the time before
-        this one, in which the bucket may have been full.
+        Call `seconds_until` with the present time first. Otherwise the next call of `seconds_until` adds tokens for the
+        time before this `take` too, although a full bucket gains no tokens.
         """
         self._tokens -= tokens
 

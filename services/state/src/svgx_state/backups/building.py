@@ -1,4 +1,4 @@
-"""Build the parts of backups from the settings, for the service and for its commands."""
+"""Build the components that handle backups, from the settings. The service and its commands use them."""
 
 from dataclasses import dataclass
 
@@ -38,7 +38,7 @@ class Backups:
 def build_backups(
     runtime: Runtime[StateSettings], database: Database, journal: Journal, workers: Workers
 ) -> Backups | None:
-    """Return the parts of backups, or None without `BACKUP_URL`.
+    """Return the components that handle backups, or None without `BACKUP_URL`.
 
     Raise `WrongSetting` for a target that cannot be used.
     """

@@ -43,7 +43,7 @@ from svgx_state.journal import Journal
 log = structlog.get_logger(__name__)
 
 OBJECT_BYTES = 4 * 1024 * 1024
-"""Bytes of canvases at which an object ends. The canvas that reaches this size is the last one of the object."""
+"""An object ends with the canvas that brings the sum of its canvases to this size, in bytes."""
 
 OBJECT_CANVASES = 10_000
 """Canvases after which a step ends, even when few of them changed. Objects and progress are stored after each step."""
@@ -274,12 +274,12 @@ class BackupWriter:
         short = f"{kind}-{step:06}-{task.attempts}"
         name = object_name(task.subject_id, short)
 
-        def close() -> tuple[int, bytes, str]:
+        def seal_content() -> tuple[int, bytes, str]:
             content = content_of()
             stored = self._archive.seal.close(name, content)
             return len(content), stored, hashlib.sha256(stored).hexdigest()
 
-        content_size, stored, checksum = await asyncio.to_thread(close)
+        content_size, stored, checksum = await asyncio.to_thread(seal_content)
         await self._archive.target.put(name, stored)
         metrics.BACKUP_BYTES.inc(len(stored))
         return ObjectEntry.model_validate(

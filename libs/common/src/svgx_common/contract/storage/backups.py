@@ -30,7 +30,7 @@ RestoreId = Annotated[Identifier, Field(examples=["20260131T123000Z-a1b2c3d4"])]
 
 
 class StateType(StrEnum):
-    """The content of a backup."""
+    """The kind of data that a backup contains. This is not its status."""
 
     CANVAS = "canvas"
     USERS = "users"
@@ -426,7 +426,7 @@ EXPORT_ACCOUNTS = Operation(
 )
 IMPORT_ACCOUNTS = Operation(
     subject="svgx.auth.backup.import",
-    summary="Add the accounts of a backup that do not exist",
+    summary="Add the accounts that a backup has and that do not exist yet",
     request=ImportAccountsRequest,
     reply=ImportedAccounts,
     scope=Scope.INTERNAL,

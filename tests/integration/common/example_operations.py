@@ -1,5 +1,6 @@
 """Operations that exist only in tests, a responder for them, and buses in the name of a service."""
 
+from svgx_common.contract import operations_of
 from svgx_common.contract.operation import (
     Blob,
     Operation,
@@ -51,12 +52,12 @@ UPLOAD = Operation(
 
 
 class PartialResponder(Responder):
-    """A responder that does not need a handler for every operation of the contract."""
+    """A responder that leaves the operations of the contract without a handler to other replicas."""
 
     async def start(self) -> None:
-        """Answer requests, without the check for missing handlers."""
-        await self.announce()
-        await self.join()
+        """Answer requests, and wait until NATS knows the subscriptions."""
+        self.leave_to_others(*operations_of(self._bus.service))
+        await super().start()
         await self._bus.settle()
 
 

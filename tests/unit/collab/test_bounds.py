@@ -416,6 +416,19 @@ def test_edits_wait_during_a_pause_before_the_next_transaction_gets_long(
     assert room.seconds_until_edits == 0
 
 
+@pytest.mark.parametrize(("seconds_per_part", "is_measuring"), [(0.0, True), (1.0, False)])
+def test_transaction_is_slow_only_for_the_number_of_its_edits(
+    monkeypatch: pytest.MonkeyPatch, seconds_per_part: float, is_measuring: bool
+) -> None:
+    """A long transaction of many short edits does not make the room measure each further edit. Proves R-BOUND-1."""
+    monkeypatch.setattr(shared_document, "SLOW_SECONDS", 0.0)
+    monkeypatch.setattr(shared_document, "SECONDS_PER_STRUCT", seconds_per_part)
+    room = room_with()
+    room.receive([Edit("ann", one_key(client, "a")) for client in range(7, 107)])
+    list(room.take_broadcasts())
+    assert room._document.is_measuring == is_measuring
+
+
 def test_room_takes_few_edits_after_the_end_of_its_turn() -> None:
     """The receipt counts the edits that the room has taken or rejected. Proves R-BOUND-5."""
     room = room_with()

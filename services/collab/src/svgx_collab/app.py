@@ -38,7 +38,6 @@ A gateway asks to open a canvas when no holder has answered it. A replica that d
 frozen, or silent for seconds. If it goes on later, nothing is lost: its edits and the next holder's merge.
 """
 
-
 LATE = 0.25
 """Seconds by which this replica may notice the end of `ALIVE_TIMEOUT` too late. Beyond it, silence proves nothing.
 

@@ -61,9 +61,9 @@ TURN = 0.005
 """Seconds for which the batches of one message are applied without a break for other work of the replica."""
 
 SECONDS_PER_EDIT = 60e-6
-"""Seconds of the processor for each edit of a batch, if they are more than `TURN`. A short edit needs 20 to 40 µs.
+"""Seconds of the processor that a batch may take for each of its edits, if that is more than `TURN` in all.
 
-A batch that takes longer is continued from a request, in turns.
+A short edit needs 20 to 40 µs. The rest of a batch that takes longer comes from a request, and is applied in turns.
 """
 
 EDITS = Counter("svgx_engine_collab_edits", "Edits received, including rejected edits.")

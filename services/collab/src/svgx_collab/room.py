@@ -153,8 +153,8 @@ class Room:
         rejected = []
         taken = 0
         for edit in edits:
-            looks = taken and taken % EDITS_BETWEEN_LOOKS == 0
-            if looks and time.thread_time() - started >= seconds:
+            is_look_due = taken > 0 and taken % EDITS_BETWEEN_LOOKS == 0
+            if is_look_due and time.thread_time() - started >= seconds:
                 break
             reason, amount = self._take(edit, checked)
             if reason is not None:

@@ -13,7 +13,6 @@ TURN_BYTES = 32 * 1024
 TURN_EDITS = 100
 """Edits of one turn. The check of a short edit takes 20 to 40 µs."""
 
-
 TURN_SECONDS = 0.005
 """Seconds of the processor for one turn of short edits."""
 

@@ -50,10 +50,13 @@ After a longer transaction, the time of each edit is measured.
 """
 
 MEASURED_SECONDS = 10.0
-"""Seconds for which the time of each edit is measured after a transaction over `SLOW_SECONDS`."""
+"""Seconds for which the time of each edit is measured after a transaction over its limit (see `SLOW_SECONDS`)."""
 
 SECONDS_PER_STRUCT = 20e-6
-"""Seconds of processor time that each struct adds to the limit of an edit. pycrdt usually needs 4e-6."""
+"""Seconds of processor time that each struct adds to the limit of an edit, and each part to that of a transaction.
+
+pycrdt usually needs 4e-6 for a struct.
+"""
 
 LOADED_STRUCTS = 256
 """Structs of a journal's update that are integrated in one call. pycrdt stops all threads during a call."""

@@ -49,9 +49,9 @@ class BusyCanvases:
         """For each canvas, its pace, and its seconds and excess seconds at the last look."""
         self._busy_looks: dict[str, int] = {}
         """For each busy canvas, the number of looks in a row that found it busy."""
-        BUSY_CANVASES.set_function(lambda: len(self.busy))
         self._calm_since: dict[str, float] = {}
         """For each calm canvas, the time of the first look that found it calm."""
+        BUSY_CANVASES.set_function(lambda: len(self.busy))
 
     def look(self) -> None:
         """Measure the share of the processor's time of each canvas since the last look."""

@@ -1,7 +1,7 @@
 """Links between a gateway in this process and the replicas of collab, on a real NATS."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from svgx_canvas.document.shared_document import Fault
 from svgx_collab import channels
 from svgx_collab.links.gateway_links import GatewayLinks
 from svgx_collab.room import EDITS_BETWEEN_LOOKS, Receipt, Room
+from svgx_collab.turns import BatchQueue, Ticket, receive_in_turns
 from svgx_common.contract.collab import (
     CANVAS_EDIT,
     CANVAS_UPDATE,
@@ -273,7 +274,7 @@ async def test_room_that_failed_takes_no_further_batch(
 async def test_batch_that_takes_long_is_applied_in_turns(
     backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The replica takes the first edits of the batch, and the others from the gateway's request. Proves R-BOUND-5."""
+    """The replica takes the first edits at once, and the others in turns. Proves R-BOUND-5."""
     monkeypatch.setattr(channels, "TURN", 0.0)
     monkeypatch.setattr(channels, "SECONDS_PER_EDIT", 0.0)
     async with replica(backing), writing(bus, editor.canvas_id) as writer:
@@ -282,8 +283,73 @@ async def test_batch_that_takes_long_is_applied_in_turns(
         async with asyncio.timeout(20):
             for saved in [writer.set(key, "1") for key in keys]:
                 await saved.wait()
-        assert failures("refused") == before + 1
+        assert failures("refused") == before
         await writer.client.until_has(first="1", **dict.fromkeys(keys, "1"))
+
+
+async def test_batch_that_waits_for_its_turns_is_not_overtaken(
+    backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a batch of the same link nor a batch of a request overtakes it. Proves R-BOUND-4 and R-BOUND-5."""
+    monkeypatch.setattr(channels, "TURN", 0.0)
+    monkeypatch.setattr(channels, "SECONDS_PER_EDIT", 0.0)
+    may_continue = asyncio.Event()
+    taken: list[bytes] = []
+    joined: list[Ticket] = []
+    receive, join = Room.receive, BatchQueue.join
+
+    def receive_noted(room: Room, edits: Sequence[Edit], *args: Any, **options: Any) -> Receipt:
+        receipt = receive(room, edits, *args, **options)
+        taken.extend(edit.update for edit in edits[: receipt.taken])
+        return receipt
+
+    def join_noted(queue: BatchQueue) -> Ticket:
+        joined.append(join(queue))
+        return joined[-1]
+
+    async def receive_later(*args: Any) -> Receipt:
+        await may_continue.wait()
+        return await receive_in_turns(*args)
+
+    async with replica(backing) as one, writing(bus, editor.canvas_id) as writer:
+        monkeypatch.setattr(Room, "receive", receive_noted)
+        monkeypatch.setattr(BatchQueue, "join", join_noted)
+        monkeypatch.setattr(channels, "receive_in_turns", receive_later)
+        drawn = [editor.draw(str(number), "1") for number in range(4 * EDITS_BETWEEN_LOOKS)]
+        long, middle, last = (
+            drawn[: -2 * EDITS_BETWEEN_LOOKS],
+            drawn[-2 * EDITS_BETWEEN_LOOKS : -1],
+            drawn[-1:],
+        )
+        subject = LINK_TO_REPLICA.subject_of(replica_id=one.bus.replica_id)
+        for number, updates in enumerate((long, middle)):
+            batch = LinkBatch(
+                editor.canvas_id, number, tuple([Edit("ann", update) for update in updates])
+            )
+            link = LinkToReplica(bus.replica_id, (batch,), ())
+            await bus.publish(subject, link_codec.encode_to_replica(link))
+        while len(joined) < 2:
+            await pause()
+        request = asyncio.create_task(editor.send(last))
+        while len(joined) < 3:
+            await pause()
+        assert taken == drawn[:EDITS_BETWEEN_LOOKS]
+        may_continue.set()
+        await request
+        assert taken == drawn
+        await writer.client.until_has(first="1", **{str(n): "1" for n in range(len(drawn))})
+
+
+async def test_batch_for_a_full_queue_comes_from_a_request(
+    backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number of batches that wait at the replica is bounded. Proves R-BOUND-5."""
+    async with replica(backing), writing(bus, editor.canvas_id) as writer:
+        before = failures("refused")
+        monkeypatch.setattr(channels, "MAX_QUEUE", 0)
+        await writer.save("a", "1")
+        assert failures("refused") == before + 1
+        await writer.client.until_has(first="1", a="1")
 
 
 async def test_gateway_without_links_edits_with_others(

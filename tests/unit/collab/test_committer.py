@@ -16,10 +16,10 @@ from svgx_common.contract.errors import (
     Unavailable,
 )
 from svgx_common.contract.operation import Blob
-from svgx_common.contract.state import Committed, CommittedBatch, Entry
+from svgx_common.contract.state import AppendRequest, Committed, CommittedBatch, Entry, EntryBatch
 from svgx_common.messaging.bus import Bus, BusUnreachable, NoResponders
 from svgx_common.messaging.spans import Batch
-from svgx_common.messaging.wire import encode
+from svgx_common.messaging.wire import decode, encode
 from svgx_common.tracing import current_trace_id
 from tests.log_reader import read_logs
 
@@ -95,3 +95,40 @@ async def test_commit_is_repeated_until_it_succeeds(
     assert delivered == [(ENTRY, result)]
     assert bus.is_failing == [False, True, True, True]
     assert bus.timeouts[0] < bus.timeouts[1] == bus.timeouts[2] == bus.timeouts[3]
+
+
+class CommittingBus:
+    """A bus on which the state service commits everything."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[Entry]] = []
+
+    async def ask(self, _: object, request: AppendRequest, **__: object) -> Blob:
+        self.groups.append([*decode(EntryBatch, request.content).entries])
+        results = [Committed(entry.canvas_id, 1) for entry in self.groups[-1]]
+        return Blob(encode(CommittedBatch(tuple(results))))
+
+
+async def test_entries_of_a_canvas_are_committed_in_their_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Canvases with small entries come first, and no entry overtakes another one of its canvas. Proves R-SAVE-12."""
+    monkeypatch.setattr(journal, "GROUP_BYTES", 10)
+    sizes = {"large": [9, 1, 8, 2], "small": [3, 1], "middle": [5]}
+    entries = [
+        Entry(canvas_id, "writer", sequence, ("author",), b"u" * size)
+        for canvas_id, each in sizes.items()
+        for sequence, size in enumerate(each, 1)
+    ]
+    delivered: list[Entry] = []
+
+    async def deliver(entry: Entry, _: Committed) -> None:
+        delivered.append(entry)
+
+    bus = CommittingBus()
+    committer = Committer(cast(Bus, bus), lambda: [*map(Unsaved, entries)], deliver)
+    committer.request_commit()
+    await committer.commit_collected()
+    order = [("small", 1), ("small", 2), ("middle", 1), *[("large", each) for each in (1, 2, 3, 4)]]
+    assert [(entry.canvas_id, entry.sequence) for entry in delivered] == order
+    assert [len(group) for group in bus.groups] == [3, 2, 2]

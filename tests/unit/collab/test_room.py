@@ -152,12 +152,56 @@ def test_edits_during_a_commit_are_saved_by_the_next_commit() -> None:
     first = room.receive([Edit("ann", peer.set("a", "1"))])
     room.take_entry()
     second = room.receive([Edit("ann", peer.set("b", "2"))])
-    assert room.take_entry() is None, "one entry of a canvas is in flight at a time"
     assert room.mark_committed(1)
     assert room.is_saved(first)
     assert not room.is_saved(second)
     commit(room, 2)
     assert room.is_saved(second)
+
+
+def overtaken(number: int) -> list[Edit]:
+    """Return two edits of a client in the wrong order. They need an entry each."""
+    peer = Peer(number)
+    first, second = peer.set(f"{number}", "1"), peer.set(f"{number}", "2")
+    return [Edit("ann", second), Edit("ann", first)]
+
+
+def test_edits_that_need_several_entries_are_committed_together() -> None:
+    """Edits that overtook others would otherwise wait for one commit after the other. Proves R-SAVE-12."""
+    room = make_room()
+    receipts = [room.receive(overtaken(number)) for number in range(1, 6)]
+    entries = []
+    while (entry := room.take_entry()) is not None:
+        entries.append(entry)
+    assert len(entries) > 5
+    assert [entry.sequence for entry in entries] == [*range(1, len(entries) + 1)]
+    unsaved = []
+    for revision in range(1, len(entries) + 1):
+        assert room.has_unsaved_edits
+        assert room.mark_committed(revision)
+        unsaved.append(room.unsaved_bytes)
+    assert unsaved == sorted(unsaved, reverse=True)
+    assert (unsaved[-1], room.unsaved_since, room.has_unsaved_edits) == (0, None, False)
+    assert all(map(room.is_saved, receipts))
+    expected = {f"{number}": "2" for number in range(1, 6)}
+    assert content_of([entry.update for entry in entries]) == expected
+
+
+def test_entries_in_flight_are_bounded_in_number_and_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other edits follow after the commit. Proves R-SAVE-12."""
+    room = make_room()
+    for number in range(1, 6):
+        room.receive(overtaken(number))
+    with monkeypatch.context() as patch:
+        patch.setattr(room_module, "MAX_IN_FLIGHT", 2)
+        assert [room.take_entry() is None for _ in range(3)] == [False, False, True]
+    with monkeypatch.context() as patch:
+        patch.setattr(room_module, "MERGE_BYTES", 1)
+        assert room.take_entry() is None
+        room.mark_committed(1)
+        assert room.take_entry() is None
+        room.mark_committed(2)
+        assert [room.take_entry() is None for _ in range(2)] == [False, True]
 
 
 def test_resent_edit_changes_nothing_and_waits_for_its_commit() -> None:

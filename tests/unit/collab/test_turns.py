@@ -2,12 +2,13 @@
 
 import asyncio
 import random
+from contextlib import suppress
 
 import pytest
 from pycrdt import Doc, Map
 
 from svgx_collab.room import Room
-from svgx_collab.turns import TURN_BYTES, TURN_EDITS, receive_in_turns
+from svgx_collab.turns import TURN_BYTES, TURN_EDITS, BatchQueue, receive_in_turns
 from svgx_common.contract.collab import Edit
 from svgx_common.contract.errors import Unavailable
 from svgx_common.contract.live.rejections import Rejection
@@ -100,3 +101,48 @@ async def test_batch_ends_when_its_canvas_is_released() -> None:
 async def test_batch_without_edits_is_saved() -> None:
     room = Room("canvas", "epoch", Content(0, ()))
     assert room.is_saved(await receive_in_turns(room, [], lambda: False))
+
+
+async def test_queue_applies_batches_in_the_order_of_their_arrival() -> None:
+    """A batch that starts to wait earlier does not overtake. Proves R-BOUND-5."""
+    queue = BatchQueue()
+    tickets = [queue.join() for _ in range(3)]
+    applied: list[int] = []
+
+    async def apply(number: int) -> None:
+        async with queue.turn(tickets[number]):
+            await asyncio.sleep(0)
+            applied.append(number)
+
+    async with asyncio.TaskGroup() as tasks:
+        for number in (2, 0, 1):
+            tasks.create_task(apply(number))
+        await queue.wait_until_empty()
+        assert applied == [0, 1, 2]
+    assert not queue
+
+
+@pytest.mark.parametrize("cancelled", [0, 1, 2], ids=["applied", "next", "last"])
+async def test_cancelled_batch_leaves_its_queue(cancelled: int) -> None:
+    """Later batches wait for all other earlier batches only. Proves R-BOUND-5."""
+    queue = BatchQueue()
+    tickets = [queue.join() for _ in range(3)]
+    begun: list[int] = []
+    may_end = asyncio.Event()
+
+    async def apply(number: int) -> None:
+        async with queue.turn(tickets[number]):
+            begun.append(number)
+            await may_end.wait()
+
+    tasks = [asyncio.create_task(apply(number)) for number in range(3)]
+    await asyncio.sleep(0)
+    tasks[cancelled].cancel()
+    with suppress(asyncio.CancelledError):
+        await tasks[cancelled]
+    await asyncio.sleep(0)
+    assert (begun, len(queue)) == ([0, 1] if cancelled == 0 else [0], 2)
+    may_end.set()
+    async with asyncio.timeout(10):
+        await queue.wait_until_empty()
+    assert begun == [each for each in range(3) if each != cancelled or each == 0]

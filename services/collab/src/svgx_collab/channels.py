@@ -18,7 +18,8 @@ from svgx_canvas.document.shared_document import Fault
 from svgx_collab.held_canvas import ALL_GATEWAYS, HeldCanvas, LinkReply, WaitingRequest
 from svgx_collab.links.gateway_links import GatewayLinks, is_gateway_id
 from svgx_collab.room import Receipt
-from svgx_collab.turns import receive_in_turns
+from svgx_collab.turns import NOTHING_TAKEN, Ticket, receive_in_turns
+from svgx_common.background import BackgroundTasks
 from svgx_common.contract.collab import (
     CANVAS_AWARENESS,
     CANVAS_EDIT,
@@ -63,8 +64,11 @@ TURN = 0.005
 SECONDS_PER_EDIT = 60e-6
 """Seconds of the processor that a batch may take for each of its edits, if that is more than `TURN` in all.
 
-A short edit needs 20 to 40 µs. The rest of a batch that takes longer comes from a request, and is applied in turns.
+A short edit needs 20 to 40 µs. The rest of a batch that takes longer is applied in turns.
 """
+
+MAX_QUEUE = 64
+"""Batches of a canvas that wait for their turns. Beyond this number, its gateways send further batches in requests."""
 
 EDITS = Counter("svgx_engine_collab_edits", "Edits received, including rejected edits.")
 REJECTED = Counter(
@@ -116,6 +120,8 @@ class Channels:
         self._link: Subscription | None = None
         """The subscription to the messages of links, from the first canvas on."""
         self._link_lock = asyncio.Lock()
+        self._waiting = BackgroundTasks()
+        """The batches that wait for their turns, or are applied in turns."""
         self._on_unsaved = on_unsaved
         self._on_fault = on_fault
         self._start_fault = start_fault
@@ -127,16 +133,19 @@ class Channels:
     async def subscribe(self, held: HeldCanvas) -> None:
         """Subscribe to the canvas's channels.
 
-        NATS delivers the messages of a subscription one at a time, so edits are applied in the order of their arrival.
+        NATS delivers the messages of a subscription one at a time, in the order of their arrival.
         """
-        channels: tuple[tuple[str, Channel[Any], Handler], ...] = (
-            ("edit", CANVAS_EDIT, self._edit),
-            ("sync", CANVAS_SYNC, self._sync),
-            ("awareness", CANVAS_AWARENESS, self._awareness),
+        channels: tuple[tuple[Channel[Any], Handler], ...] = (
+            (CANVAS_EDIT, self._start_edit),
+            (CANVAS_SYNC, functools.partial(self._handle, "sync", CANVAS_SYNC, self._sync)),
+            (
+                CANVAS_AWARENESS,
+                functools.partial(self._handle, "awareness", CANVAS_AWARENESS, self._awareness),
+            ),
         )
-        for name, channel, handler in channels:
+        for channel, handler in channels:
             subject = channel.subject_of(canvas_id=held.room.canvas_id)
-            callback = functools.partial(self._handle, name, channel, handler, held)
+            callback = functools.partial(handler, held)
             held.subscriptions.append(await self._bus.connection.subscribe(subject, cb=callback))
         async with self._link_lock:
             if self._link is None:
@@ -145,6 +154,10 @@ class Channels:
                     self._subscribe_link(), context=self._context.copy()
                 )
                 self._link = await subscribing
+
+    async def stop(self) -> None:
+        """Cancel the batches that wait for their turns. Their gateways send them again to the next holder."""
+        await self._waiting.stop()
 
     async def leave_link(self) -> None:
         """End the subscription to the messages of links, once every message that has arrived is answered.
@@ -233,15 +246,16 @@ class Channels:
             self._links.refuse(gateway, batch.number, is_held=False)
             return 0
         held.touch(now)
-        if is_overloaded or held.room.seconds_until_edits:
-            # The gateway sends the batch again in a request, which waits until the room may take edits.
+        if is_overloaded or len(held.queue) >= MAX_QUEUE:
             if is_overloaded:
                 _series("edit", Overloaded.code).inc()
             self._links.refuse(gateway, batch.number, is_held=True)
             return 0
+        receipt = NOTHING_TAKEN
         try:
-            seconds = max(TURN, SECONDS_PER_EDIT * len(batch.edits))
-            receipt = held.context.run(held.room.receive, batch.edits, seconds=seconds)
+            if not held.queue and not held.room.seconds_until_edits:
+                seconds = max(TURN, SECONDS_PER_EDIT * len(batch.edits))
+                receipt = held.context.run(held.room.receive, batch.edits, seconds=seconds)
         except Fault as fault:
             _series("edit", Unavailable.code).inc()
             self._links.refuse(gateway, batch.number, is_held=False)
@@ -253,14 +267,45 @@ class Channels:
             self._links.refuse(gateway, batch.number, is_held=True)
             return 0
         if receipt.taken < len(batch.edits):
-            # The room takes the other edits from the gateway's request, in turns.
-            self._links.refuse(gateway, batch.number, is_held=True)
-            held.count_edits(receipt.taken)
+            self._start_turns(held, gateway, batch, receipt)
             held.mark_changed()
             self._on_unsaved(batch.canvas_id)
             return 0
         await self._keep(held, receipt, LinkReply(gateway, batch.number), len(batch.edits))
         return len(batch.edits)
+
+    def _start_turns(
+        self, held: HeldCanvas, gateway: str, batch: LinkBatch, receipt: Receipt
+    ) -> None:
+        """Apply the edits of a link's batch that `receipt` lacks, in turns, after all batches that wait already."""
+        work = self._take_in_turns(held, held.queue.join(), gateway, batch, receipt)
+        self._waiting.start("apply a batch of a link", work, context=held.context.copy())
+
+    async def _take_in_turns(
+        self, held: HeldCanvas, ticket: Ticket, gateway: str, batch: LinkBatch, receipt: Receipt
+    ) -> None:
+        """Apply a batch in turns. Its receipt is sent once the edits are committed."""
+        code = Internal.code
+        try:
+            async with held.queue.turn(ticket):
+                receipt = await receive_in_turns(
+                    held.room, batch.edits, lambda: held.is_released, receipt
+                )
+            await self._keep(held, receipt, LinkReply(gateway, batch.number), len(batch.edits))
+            EDITS.inc(len(batch.edits))
+            code = "ok"
+        except Unavailable as error:
+            code = error.code
+            self._links.refuse(gateway, batch.number, is_held=False)
+        except Fault as fault:
+            code = Unavailable.code
+            self._links.refuse(gateway, batch.number, is_held=False)
+            self._start_fault(held, fault)
+        except Exception:
+            log.exception("a batch of a link failed", canvas_id=batch.canvas_id)
+            self._links.refuse(gateway, batch.number, is_held=True)
+        finally:
+            _series("edit", code).inc()
 
     async def _keep(
         self, held: HeldCanvas, receipt: Receipt, reply: LinkReply | str, count: int
@@ -313,12 +358,21 @@ class Channels:
             log.exception("a channel's handler failed", subject=message.subject)
             raise Internal from None
 
-    async def _edit(self, held: HeldCanvas, message: Msg) -> None:
+    async def _start_edit(self, held: HeldCanvas, message: Msg) -> None:
+        """Apply a batch of edits in turns, after all batches that have arrived before it."""
+        handler = functools.partial(self._edit, held.queue.join())
+        work = self._handle("edit", CANVAS_EDIT, handler, held, message)
+        self._waiting.start("apply a batch of a request", work)
+
+    async def _edit(self, ticket: Ticket, held: HeldCanvas, message: Msg) -> None:
         """Apply a batch of edits. The answer is sent once the edits are committed."""
-        if self._is_overloaded(time.monotonic()):
-            raise Overloaded("too many edits wait to be saved", retry_after=1.0, limit=MAX_UNSAVED)
-        edits = list(decode(EditBatch, await self._bus.body(message)).edits)
-        receipt = await receive_in_turns(held.room, edits, lambda: held.is_released)
+        async with held.queue.turn(ticket):
+            if self._is_overloaded(time.monotonic()):
+                raise Overloaded(
+                    "too many edits wait to be saved", retry_after=1.0, limit=MAX_UNSAVED
+                )
+            edits = list(decode(EditBatch, await self._bus.body(message)).edits)
+            receipt = await receive_in_turns(held.room, edits, lambda: held.is_released)
         EDITS.inc(len(edits))
         origin = _note_edits(len(edits)) if message.headers else None
         if origin is not None:

@@ -16,6 +16,7 @@ from opentelemetry.trace import SpanContext
 
 from svgx_collab.participants import Participants
 from svgx_collab.room import Receipt, Room
+from svgx_collab.turns import BatchQueue
 from svgx_yjs.record import record
 
 IDLE = 600.0
@@ -81,6 +82,8 @@ class HeldCanvas:
         """The same for the next broadcast of the presence."""
         self.participants = Participants()
         room.owner_of = self.participants.owner
+        self.queue = BatchQueue()
+        """The batches that wait for their turns."""
         self.subscriptions: list[Subscription] = []
         """The NATS subscriptions of the canvas's channels."""
         self._state: State = Holding()

@@ -86,8 +86,8 @@ Deliver = Callable[[Entry, Committed], Awaitable[None]]
 class Committer:
     """The commits of one replica.
 
-    `collect` returns the entries to commit. `deliver` is awaited with each entry and its result. One group is in flight
-    at a time.
+    `collect` returns the entries to commit, those of a canvas one behind the other and in their order. `deliver` is
+    awaited with each entry and its result. One group is in flight at a time.
     """
 
     def __init__(self, bus: Bus, collect: Collect, deliver: Deliver) -> None:
@@ -164,10 +164,17 @@ class Committer:
 
 
 def _groups(entries: list[Unsaved]) -> list[list[Unsaved]]:
-    """Split entries into groups of at most `GROUP_BYTES`, small entries first. A larger entry is a group of its own."""
+    """Split entries into groups of at most `GROUP_BYTES`, the canvases with small entries first.
+
+    The entries of a canvas stay in their order. An entry larger than `GROUP_BYTES` is a group of its own.
+    """
+    largest: dict[str, int] = {}
+    for unsaved in entries:
+        entry = unsaved.entry
+        largest[entry.canvas_id] = max(largest.get(entry.canvas_id, 0), len(entry.update))
     groups: list[list[Unsaved]] = []
     size = GROUP_BYTES
-    for unsaved in sorted(entries, key=lambda unsaved: len(unsaved.entry.update)):
+    for unsaved in sorted(entries, key=lambda unsaved: largest[unsaved.entry.canvas_id]):
         length = len(unsaved.entry.update)
         if size + length > GROUP_BYTES:
             groups.append([])

@@ -115,6 +115,7 @@ class Rooms:
         """Cancel all background tasks, and wait for their end. Gateways resend unsaved edits to the next holder."""
         await self._background.stop()
         await self._leaving.stop()
+        await self._channels.stop()
 
     @property
     def edits_taken(self) -> int:
@@ -248,6 +249,7 @@ class Rooms:
                 canvas_id=canvas_id,
                 error=type(error).__name__,
             )
+        await held.queue.wait_until_empty()
         while held.room.has_unsaved_edits and not held.is_released:
             self._mark_unsaved(canvas_id)
             await held.wait_committed()
@@ -329,7 +331,7 @@ class Rooms:
         return decode(Content, reply.content)
 
     def _collect(self) -> list[Unsaved]:
-        """Return the next journal entry of each canvas with unsaved edits."""
+        """Return the next journal entries of each canvas with unsaved edits."""
         unsaved, self._unsaved = self._unsaved, set()
         collected = []
         for canvas_id in unsaved:
@@ -337,13 +339,12 @@ class Rooms:
             if held is None:
                 continue
             try:
-                entry = held.room.take_entry()
+                while (entry := held.room.take_entry()) is not None:
+                    collected.append(Unsaved(entry, held.take_in_flight()))
             except Fault as fault:
                 self._start_discarding(held, fault)
                 continue
-            if entry is not None:
-                collected.append(Unsaved(entry, held.take_in_flight()))
-            elif held.room.lacks_entry:
+            if held.room.lacks_entry:
                 pause = max(held.room.seconds_until_due, SHORTEST_PAUSE)
                 asyncio.get_running_loop().call_later(pause, self._mark_unsaved, canvas_id)
         return collected

@@ -1,7 +1,10 @@
 """Turns: a batch that would block the event loop is applied in several turns, so that other canvases are served."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TypeAlias
 
 from svgx_collab.room import Receipt, Room
 from svgx_common.contract.collab import Edit
@@ -17,15 +20,61 @@ TURN_SECONDS = 0.005
 """Seconds of the processor for one turn of short edits."""
 
 
+NOTHING_TAKEN = Receipt(0, (), 0)
+"""The receipt of a batch before its first turn."""
+
+Ticket: TypeAlias = asyncio.Event
+"""The place of a batch in a queue. It is set when the batch may be applied."""
+
+
+class BatchQueue:
+    """The batches of one canvas that are applied in turns, in the order of their arrival.
+
+    If a batch overtook an earlier batch of the same clients, its edits would wait for the edits of the earlier one.
+    """
+
+    def __init__(self) -> None:
+        self._tickets: deque[Ticket] = deque()
+
+    def __len__(self) -> int:
+        """Return the number of batches that wait or are being applied."""
+        return len(self._tickets)
+
+    def join(self) -> Ticket:
+        """Append a batch, and return its ticket. The batches behind it wait until the block of its `turn` has ended."""
+        ticket = Ticket()
+        self._tickets.append(ticket)
+        self._tickets[0].set()
+        return ticket
+
+    @contextlib.asynccontextmanager
+    async def turn(self, ticket: Ticket) -> AsyncIterator[None]:
+        """Wait until all earlier batches have left the queue. At the end of the block, this batch leaves it."""
+        try:
+            await ticket.wait()
+            yield
+        finally:
+            self._tickets.remove(ticket)
+            if self._tickets:
+                self._tickets[0].set()
+
+    async def wait_until_empty(self) -> None:
+        """Wait until all batches that are in the queue now have left it."""
+        async with self.turn(self.join()):
+            pass
+
+
 async def receive_in_turns(
-    room: Room, edits: Sequence[Edit], is_released: Callable[[], bool]
+    room: Room,
+    edits: Sequence[Edit],
+    is_released: Callable[[], bool],
+    receipt: Receipt = NOTHING_TAKEN,
 ) -> Receipt:
-    """Apply a batch of edits in turns. Each turn waits until the room may take edits.
+    """Apply the edits of a batch that `receipt` lacks, in turns. Each turn waits until the room may take edits.
 
     Meanwhile, the gateway waits for the answer, and slows down its clients. Raises `Unavailable` when the replica has
     released the canvas. The gateway then sends the batch again; its first edits may be saved already.
     """
-    receipt = Receipt(0, (), 0)
     while receipt.taken < len(edits):
         # Also before the first turn, because many requests may wait, and a broadcast between them may cause a pause.
         await asyncio.sleep(room.seconds_until_edits)

@@ -132,3 +132,24 @@ async def test_entries_of_a_canvas_are_committed_in_their_order(
     order = [("small", 1), ("small", 2), ("middle", 1), *[("large", each) for each in (1, 2, 3, 4)]]
     assert [(entry.canvas_id, entry.sequence) for entry in delivered] == order
     assert [len(group) for group in bus.groups] == [3, 2, 2]
+
+
+async def test_early_commits_keep_their_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit may be early when an edit arrives. The next one is later by this time. Proves R-SAVE-2."""
+    monkeypatch.setattr(journal, "COMMIT_INTERVAL", 3600.0)
+    monkeypatch.setattr(journal, "COMMIT_SLACK", 5400.0)
+
+    async def deliver(*_: object) -> None:
+        pass
+
+    bus = CommittingBus()
+    committer = Committer(cast(Bus, bus), lambda: [Unsaved(ENTRY)], deliver)
+    async with asyncio.timeout(10):
+        for _ in ("first", "early"):
+            committer.request_commit()
+            await committer.commit_collected()
+    committer.request_commit()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await committer.commit_collected()
+    assert len(bus.groups) == 2

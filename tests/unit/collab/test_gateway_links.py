@@ -254,3 +254,26 @@ async def test_receipt_of_an_isolated_edit_does_not_wait_for_the_interval(
     await pause()
     assert len(bus.messages) == 2
     await background.stop()
+
+
+async def test_early_broadcasts_of_a_canvas_keep_its_rate(
+    bus: FakeBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broadcast may be early when an edit arrives. The next one is later by this time. Proves R-SYNC-7."""
+    monkeypatch.setattr(module, "FLUSH_INTERVAL", 0.0)
+    monkeypatch.setattr(module, "FLUSH_SLACK", 5400.0)
+    for name in ("FRAME", "SLOWEST_FRAME"):
+        monkeypatch.setattr(module, name, 3600.0)
+    broadcaster = Broadcaster(cast(Bus, bus), fail)
+    canvas = Canvas(broadcaster)
+    canvas.held.add_gateway("one", now=0.0)
+    async with asyncio.timeout(10):
+        for value in ("first", "early"):
+            canvas.edit(value)
+            await broadcaster.flush()
+    assert len(bus.messages) == 2
+    canvas.edit("too early")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await broadcaster.flush()
+    assert len(bus.messages) == 2

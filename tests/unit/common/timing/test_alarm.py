@@ -45,6 +45,18 @@ async def test_alarm_with_two_requests_rings_once_at_the_earlier_time(
     assert await rings_within(alarm, 10.0)
 
 
+async def test_alarm_rings_at_once_within_its_slack() -> None:
+    """A request within its slack rings, also while a timer runs for a request with less slack."""
+    alarm = Alarm()
+    at = time.monotonic() + 3600.0
+    alarm.ring_at(at)
+    alarm.ring_at(at, slack=1800.0)
+    assert not await rings_within(alarm, 0.01)
+    alarm.ring_at(at, slack=7200.0)
+    assert await rings_within(alarm, 10.0)
+    assert not await rings_within(alarm, 0.01)
+
+
 async def test_cleared_alarm_does_not_ring() -> None:
     """Clearing an alarm stops its timer, and forgets a ring that no task has waited for."""
     alarm = Alarm()

@@ -30,13 +30,15 @@ class Alarm:
         self._stop_timer()
         self._rings.set()
 
-    def ring_at(self, at: float) -> None:
-        """Wake the task at a time, or earlier if that was requested."""
-        if at >= self._rings_at or self._rings.is_set():
+    def ring_at(self, at: float, *, slack: float = EARLY_SECONDS) -> None:
+        """Wake the task at a time, or earlier if that was requested. Wake it now if at most `slack` seconds remain."""
+        if self._rings.is_set():
             return
         seconds = at - time.monotonic()
-        if seconds <= EARLY_SECONDS:
+        if seconds <= slack:
             self.ring()
+            return
+        if at >= self._rings_at:
             return
         self._stop_timer()
         self._rings_at = at

@@ -85,6 +85,12 @@ async def test_nats_user_publishes_on_its_own_subjects_only(backing: DevStack) -
         await operator.close()
 
 
+def test_nats_uses_one_processor_at_once(backing: DevStack) -> None:
+    """The charts limit NATS to one processor too, so that figures of the devstack hold for them."""
+    environment = Path(f"/proc/{backing.process('nats').pid}/environ").read_bytes()
+    assert b"GOMAXPROCS=1" in environment.split(b"\0")
+
+
 async def test_unknown_user_or_service_raises_key_error(backing: DevStack) -> None:
     with pytest.raises(KeyError, match="no NATS user 'nobody'"):
         backing.nats_url("nobody")

@@ -15,6 +15,12 @@ OPERATOR = "operator"
 
 USERS = (*SERVICES, OPERATOR)
 
+PROCESSORS = {"GOMAXPROCS": "1"}
+"""The number of processors that NATS uses at once, as in the charts.
+
+With two, an edit takes NATS up to 1.4 times the processor time, because its threads wake each other.
+"""
+
 MAX_PAYLOAD = 1024 * 1024
 """Bytes of the largest message, the default of NATS."""
 
@@ -26,7 +32,7 @@ def program(home: Home) -> Program:
     return Program(
         name="nats",
         argv=(str(binaries.nats_server()), "-c", str(config)),
-        env=dict(os.environ),
+        env={**os.environ, **PROCESSORS},
         log_path=home.logs / "nats.log",
         pid_path=home.pids / "nats",
         ready=lambda: probe.nats(port),

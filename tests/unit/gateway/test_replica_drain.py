@@ -1,62 +1,21 @@
 """The replicas that a gateway drains by an admin's order."""
 
 import asyncio
-from dataclasses import dataclass, field
 from typing import cast
 
 import pytest
 
 from svgx_common.contract.administration.replicas import DrainReplicaRequest
-from svgx_common.contract.errors import Conflict, DeadlineExceeded
+from svgx_common.contract.errors import Conflict
 from svgx_common.contract.policy import Role
-from svgx_common.health import HealthReport
-from svgx_common.messaging.bus import Answer, Bus
+from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
 from svgx_common.messaging.responder import Call
 from svgx_gateway.replica_drain import ReplicaDrain
 from svgx_gateway.replica_watch import Replica, ReplicaWatch
+from tests.unit.gateway.fake_replicas import FakeBus, FakeWatch
 
 CALL = Call(Caller("admin", "admin", Role.ADMIN, "session"), 0.0)
-
-
-@dataclass
-class FakeWatch:
-    """A watch that sees replicas of collab."""
-
-    replicas: list[Replica] = field(default_factory=list)
-
-    async def look(self) -> None:
-        await asyncio.sleep(0)
-
-
-@dataclass
-class FakeBus:
-    """A bus with replicas. `statuses` has the status that each reports, or None for a replica that does not answer."""
-
-    statuses: dict[str, str | None]
-    reserved: str = ""
-    """The id of the reserved replica."""
-
-    async def request(self, subject: str, _: bytes, *, timeout: float) -> Answer:
-        """Answer as the replica does."""
-        assert timeout > 0
-        await asyncio.sleep(0)
-        replica = subject.split(".")[3]
-        if subject.endswith(".drain"):
-            self.statuses[replica] = "draining"
-            return Answer(b"{}", {})
-        status = self.statuses[replica]
-        if status is None:
-            raise DeadlineExceeded
-        report = HealthReport(
-            status=status,
-            service="collab",
-            replica=replica,
-            version="0",
-            uptime_seconds=1.0,
-            details={"balance": {"load": 0.0, "reserved": replica == self.reserved}},
-        )
-        return Answer(report.model_dump_json().encode(), {})
 
 
 def drain_of(bus: FakeBus) -> ReplicaDrain:

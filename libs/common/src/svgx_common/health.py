@@ -69,6 +69,11 @@ class HealthReport(ReplyModel):
     dependencies: dict[str, Dependency] = Field(default_factory=dict)
     details: dict[str, Any] = Field(default_factory=dict)
 
+    @property
+    def is_reserved(self) -> bool:
+        """Whether this is a reserved replica of collab, which answers no requests that any replica may answer."""
+        return bool(self.details.get("balance", {}).get("reserved", False))
+
 
 class Health:
     """The phase, the checks and the details of one service, and the reports made from them."""

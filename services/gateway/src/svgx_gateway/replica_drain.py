@@ -78,8 +78,7 @@ class ReplicaDrain:
             report = HealthReport.model_validate_json(answer.content)
         except (SvgxError, ValidationError):
             return False
-        is_reserved = report.details.get("balance", {}).get("reserved", False)
-        return report.status not in _NOT_SERVING and not is_reserved
+        return report.status not in _NOT_SERVING and not report.is_reserved
 
 
 def _no_such_replica() -> NotFound:

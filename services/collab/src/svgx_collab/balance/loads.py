@@ -96,7 +96,7 @@ class Loads:
         return self._count_canvases() + self._edits_per_second
 
     def details(self) -> dict[str, float | bool]:
-        """Return the figures of the health report. A gateway that drains replicas reads `reserved`."""
+        """Return the figures of the health report. Gateways read `reserved` (see `HealthReport`)."""
         return {"load": round(self.own, 1), "reserved": self._is_reserved}
 
     def declines(self, canvas_id: str) -> bool:

@@ -56,9 +56,10 @@ class HealthSummary:
     async def collect(self) -> dict[str, Any]:
         """Return the summary.
 
-        `status` is `ok` when every service has a replica, every replica is `ok`, and every dependency answers. `silent`
-        names the replicas that answered before and do not answer now. While NATS is not reachable, there is only this
-        gateway's own report.
+        `missing` names the services without a replica; a reserved replica of collab does not count. `status` is `ok`
+        when no service is missing, every replica is `ok`, and every dependency answers. `silent` names the replicas
+        that answered before and do not answer now. While NATS is not reachable, there is only this gateway's own
+        report.
         """
         if self._bus.reachable:
             await self._watch.look()
@@ -69,7 +70,8 @@ class HealthSummary:
         services: dict[str, list[dict[str, Any]]] = {service: [] for service in SERVICES}
         for report in reports:
             services.setdefault(report.service, []).append(report.model_dump(mode="json"))
-        missing = [service for service, found in services.items() if not found]
+        found = {report.service for report in reports if not report.is_reserved}
+        missing = [service for service in services if service not in found]
         healthy = not missing and all(
             report.status == "ok" and all(each.ok for each in report.dependencies.values())
             for report in reports

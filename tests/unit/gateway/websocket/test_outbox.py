@@ -130,7 +130,7 @@ async def test_failed_edit_is_not_reported_and_closes_the_connection(
 ) -> None:
     """An edit that cannot be committed is not reported. Clients reconnect later, unless the canvas is missing.
 
-    Proves R-SAVE-2 and R-SOCKET-1.
+    Proves R-SAVE-2, R-SAVE-5 and R-SOCKET-1.
     """
     connection, reported = await send_one_edit(monkeypatch, error)
     assert reported == []

@@ -326,10 +326,11 @@ class Room:
             return False
         started = time.thread_time()
         document = self._document
-        document.transaction_seconds = 0.0
         self._unsent += document.flush()
         now = time.monotonic()
+        # A check of deletions may have ended a transaction before.
         seconds, parts = document.transaction_seconds, document.transaction_parts
+        document.transaction_seconds, document.transaction_parts = 0.0, 0
         self.pace.note_transaction(seconds, parts, now)
         if seconds:
             self._seconds_per_part = seconds / max(1, parts)

@@ -178,9 +178,9 @@ class SharedDocument:
         self.spent: defaultdict[str, float] = defaultdict(float)
         """The measured seconds of processor time by author. The caller may clear the mapping."""
         self.transaction_seconds = 0.0
-        """Seconds of processor time that the last transaction took."""
+        """Seconds of processor time that the transactions have taken. The caller may reset it."""
         self.transaction_parts = 0
-        """The number of edits and pending pieces that the last transaction integrated."""
+        """The number of edits and pending pieces that the transactions have integrated. The caller may reset it."""
         self._queue: list[_Queued] = []
         self._transaction: Transaction | None = None
         self._in_transaction: list[_Queued] = []
@@ -614,8 +614,9 @@ class SharedDocument:
             self._commit()
             seconds = self._applied_seconds + time.thread_time() - started
             self._applied_seconds = 0.0
-            self.transaction_seconds = seconds
-            self.transaction_parts = len(self._in_transaction)
+            parts = len(self._in_transaction)
+            self.transaction_seconds += seconds
+            self.transaction_parts += parts
             if self._subscription is not None:
                 if len(self._changes) == changes:
                     self._require_no_structs()
@@ -627,7 +628,7 @@ class SharedDocument:
             raise
         self._in_transaction = []
         self._stop_observing_many()
-        if seconds > SLOW_SECONDS + SECONDS_PER_STRUCT * self.transaction_parts:
+        if seconds > SLOW_SECONDS + SECONDS_PER_STRUCT * parts:
             self._measured_until = time.monotonic() + MEASURED_SECONDS
 
     def _require_no_structs(self) -> None:

@@ -28,6 +28,7 @@ from svgx_common.contract.collab import (
 from svgx_common.contract.errors import DeadlineExceeded
 from svgx_common.contract.transport import echo_subject
 from svgx_common.messaging import link_codec
+from svgx_common.messaging.blobs import PIECE
 from svgx_common.messaging.bus import Bus, NoResponders
 from svgx_common.messaging.wire import decode
 from svgx_devstack import DevStack
@@ -338,6 +339,29 @@ async def test_batch_that_waits_for_its_turns_is_not_overtaken(
         await request
         assert taken == drawn
         await writer.client.until_has(first="1", **{str(n): "1" for n in range(len(drawn))})
+
+
+async def test_batch_that_is_pulled_delays_no_other_one(
+    backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sender of a large batch may be slow or gone, so others do not wait for it. Proves R-BOUND-5."""
+    pulling, may_continue = asyncio.Event(), asyncio.Event()
+    async with replica(backing) as one, writing(bus, editor.canvas_id) as writer:
+        pull = one.bus.blobs.pull
+
+        async def pull_later(*args: Any, **options: Any) -> bytes:
+            pulling.set()
+            await may_continue.wait()
+            return await pull(*args, **options)
+
+        monkeypatch.setattr(one.bus.blobs, "pull", pull_later)
+        request = asyncio.create_task(editor.set("large", "x" * PIECE))
+        async with asyncio.timeout(20):
+            await pulling.wait()
+            await writer.save("a", "1")
+            may_continue.set()
+            await request
+            await writer.client.until_has(first="1", a="1", large="x" * PIECE)
 
 
 async def test_batch_for_a_full_queue_comes_from_a_request(

@@ -42,7 +42,7 @@ from svgx_common.contract.errors import (
 )
 from svgx_common.contract.operation import Channel
 from svgx_common.messaging.bus import Bus
-from svgx_common.messaging.headers import HEADER_GATEWAY, HEADER_PROBE
+from svgx_common.messaging.headers import HEADER_BODY, HEADER_GATEWAY, HEADER_PROBE
 from svgx_common.messaging.link_codec import decode_to_replica
 from svgx_common.messaging.spans import BATCH_SIZE
 from svgx_common.messaging.wire import decode, encode
@@ -359,19 +359,24 @@ class Channels:
             raise Internal from None
 
     async def _start_edit(self, held: HeldCanvas, message: Msg) -> None:
-        """Apply a batch of edits in turns, after all batches that have arrived before it."""
-        handler = functools.partial(self._edit, held.queue.join())
+        """Apply a batch of edits in turns, after all batches that have arrived before it.
+
+        A batch that has to be pulled joins the queue afterwards, because other batches must not wait for its sender.
+        """
+        is_pulled = HEADER_BODY in (message.headers or {})
+        handler = functools.partial(self._edit, None if is_pulled else held.queue.join())
         work = self._handle("edit", CANVAS_EDIT, handler, held, message)
         self._waiting.start("apply a batch of a request", work)
 
-    async def _edit(self, ticket: Ticket, held: HeldCanvas, message: Msg) -> None:
+    async def _edit(self, ticket: Ticket | None, held: HeldCanvas, message: Msg) -> None:
         """Apply a batch of edits. The answer is sent once the edits are committed."""
-        async with held.queue.turn(ticket):
+        content = await self._bus.body(message) if ticket is None else message.data
+        async with held.queue.turn(ticket or held.queue.join()):
             if self._is_overloaded(time.monotonic()):
                 raise Overloaded(
                     "too many edits wait to be saved", retry_after=1.0, limit=MAX_UNSAVED
                 )
-            edits = list(decode(EditBatch, await self._bus.body(message)).edits)
+            edits = list(decode(EditBatch, content).edits)
             receipt = await receive_in_turns(held.room, edits, lambda: held.is_released)
         EDITS.inc(len(edits))
         origin = _note_edits(len(edits)) if message.headers else None

@@ -17,6 +17,7 @@ from deploy.build import charts, tools, values
 from deploy.build.configuration import SETTINGS
 from svgx_common.config_file import GUIDE_KEYS
 from svgx_common.configuration.variables import unknown_variables
+from svgx_devstack.backing import nats
 from tests.deploy.objects import parse_objects
 
 FILE = tools.ROOT / "docker-compose.yml"
@@ -244,10 +245,17 @@ def test_nats_gets_the_public_key_of_each_service() -> None:
     read = set(re.findall(r"\$([A-Z_]+_NKEY)", users))
     assert read <= {each["name"] for each in container("nats")["env"]}
     read |= set(re.findall(r"\$([A-Z_]+_NKEY)", users_with_second_keys))
-    assert read == SERVERS["nats"]["environment"].keys()
+    assert read == SERVERS["nats"]["environment"].keys() - {"GOMAXPROCS"}
     for service in values.SERVICES:
         seed = SERVERS[service]["environment"]["NATS_NKEY_SEED"]
         assert seed.startswith(f"${{{service.upper()}_NKEY_SEED:?")
+
+
+def test_nats_uses_as_many_processors_as_in_the_charts() -> None:
+    """NATS reads its limit in Kubernetes. Compose sets none, and the devstack neither. Proves R-SHIP-4."""
+    limit = container("nats")["resources"]["limits"]["cpu"]
+    assert SERVERS["nats"]["environment"]["GOMAXPROCS"] == limit
+    assert nats.PROCESSORS["GOMAXPROCS"] == limit
 
 
 def defaults() -> dict[str, str]:

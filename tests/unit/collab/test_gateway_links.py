@@ -1,6 +1,7 @@
 """Messages on the links to gateways, and the broadcaster that fills them."""
 
 import asyncio
+import contextlib
 from typing import Any, cast
 
 import pytest
@@ -237,6 +238,7 @@ async def test_receipt_of_an_isolated_edit_does_not_wait_for_the_interval(
 ) -> None:
     """After a pause, two flushes follow each other at once. The third waits. Proves R-SYNC-7 and R-BUS-18."""
     monkeypatch.setattr(module, "FLUSH_INTERVAL", 3600.0)
+    monkeypatch.setattr(module, "SECONDS_PER_PART", 3600.0)
     broadcaster = Broadcaster(cast(Bus, bus), fail)
     canvas = Canvas(broadcaster)
     canvas.held.add_gateway("one", now=0.0)
@@ -277,3 +279,23 @@ async def test_early_broadcasts_of_a_canvas_keep_its_rate(
         async with asyncio.timeout(0.01):
             await broadcaster.flush()
     assert len(bus.messages) == 2
+
+
+@pytest.mark.parametrize(("parts", "waits"), [(1, False), (2, True)])
+async def test_flush_with_many_parts_delays_the_next_one(
+    bus: FakeBus, monkeypatch: pytest.MonkeyPatch, parts: int, *, waits: bool
+) -> None:
+    """While few canvases are edited, an edit of one does not wait for another. Proves R-SYNC-7 and R-BUS-18."""
+    monkeypatch.setattr(module, "FLUSH_INTERVAL", 7200.0)
+    monkeypatch.setattr(module, "SECONDS_PER_PART", 3600.0)
+    broadcaster = Broadcaster(cast(Bus, bus), fail)
+    for number in range(parts):
+        broadcaster.links.receipt("one", LinkReceipt(number, (), "replica.1"))
+    await broadcaster.flush()
+    broadcaster.links.receipt("one", LinkReceipt(parts, (), "replica.1"))
+    await broadcaster.flush()
+    broadcaster.links.receipt("one", LinkReceipt(parts + 1, (), "replica.1"))
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await broadcaster.flush()
+    assert len(bus.messages) == (2 if waits else 3)

@@ -27,6 +27,7 @@ from svgx_common.messaging.caller import Caller
 from svgx_common.messaging.holder import Holder
 from svgx_common.messaging.link_codec import decode_to_replica, encode_to_gateway
 from svgx_common.messaging.wire import encode
+from svgx_gateway.websocket import outbox as outbox_module
 from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.links import replica_link, replica_links
 from svgx_gateway.websocket.links.replica_links import ReplicaLinks
@@ -220,6 +221,59 @@ async def test_resent_batch_ignores_its_receipt(
     async with asyncio.timeout(10):
         await outbox.wait_until_empty()
     assert requests.after == [None]
+
+
+@pytest.fixture
+async def other(bus: FakeBus, links: ReplicaLinks, connection: Connection) -> AsyncIterator[Outbox]:
+    """An outbox of another canvas with the same holder."""
+    outbox = Outbox(cast(Bus, bus), "other", connection.close, links)
+    outbox.locate(EPOCH)
+    yield outbox
+    await outbox.stop()
+
+
+async def sent(bus: FakeBus, seconds: float = 10.0) -> list[str]:
+    """Return the canvases of the batches in the next message; none if no message is sent within the time."""
+    try:
+        async with asyncio.timeout(seconds):
+            return [batch.canvas_id for batch in (await bus.messages.get()).batches]
+    except TimeoutError:
+        return []
+
+
+async def test_canvas_does_not_wait_for_the_next_batch_of_another_one(
+    bus: FakeBus,
+    outbox: Outbox,
+    other: Outbox,
+    connection: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A batch of a busy canvas waits for its time, and others are sent meanwhile. Proves R-BUS-18."""
+    monkeypatch.setattr(outbox_module, "CANVAS_INTERVAL", 3600.0)
+    monkeypatch.setattr(replica_link, "SECONDS_PER_BATCH", 0.0)
+    outbox.add(connection, b"first", 1)
+    assert await sent(bus) == ["canvas"]
+    outbox.add(connection, b"second", 2)
+    assert await sent(bus, 0.01) == []
+    other.add(connection, b"first", 3)
+    assert await sent(bus) == ["other"]
+    assert await sent(bus, 0.01) == []
+
+
+async def test_messages_of_many_canvases_wait_for_each_other(
+    bus: FakeBus,
+    outbox: Outbox,
+    other: Outbox,
+    connection: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each batch of a message adds to the time until the next message. Proves R-BUS-18."""
+    monkeypatch.setattr(replica_link, "FLUSH_INTERVAL", 3600.0)
+    monkeypatch.setattr(replica_link, "SECONDS_PER_BATCH", 3600.0)
+    outbox.add(connection, b"first", 1)
+    assert await sent(bus) == ["canvas"]
+    other.add(connection, b"second", 2)
+    assert await sent(bus, 0.01) == []
 
 
 async def test_uncommitted_batches_slow_down_the_link(

@@ -29,7 +29,16 @@ from svgx_yjs.structure import EMPTY_UPDATE
 log = structlog.get_logger(__name__)
 
 FLUSH_INTERVAL = 0.008
-"""Seconds between two flushes. After a pause, two flushes may follow at once: one for an edit, one for its receipt."""
+"""Seconds between a flush with many parts and the next flush.
+
+After a pause, flushes of this time in all may follow at once, for example one for an edit and one for its receipt.
+"""
+
+SECONDS_PER_PART = 0.002
+"""Seconds that each part of a flush adds to the time until the next flush, up to `FLUSH_INTERVAL`.
+
+So a canvas waits for others only if several are edited.
+"""
 
 FLUSH_SLACK = 0.004
 """Seconds by which a flush, and the broadcast of a canvas, may be early, at the arrival of an edit or a receipt.
@@ -97,7 +106,6 @@ class Broadcaster:
         """Wait for changes or receipts, and send everything that is due."""
         await self._alarm.wait()
         now = time.monotonic()
-        self._used_until = max(self._used_until, now) + FLUSH_INTERVAL
         soon = now + FLUSH_SLACK
         for held in [each for each in self._changed if each.broadcast_at <= soon]:
             if pause := held.room.seconds_until_due:
@@ -112,13 +120,16 @@ class Broadcaster:
                 held.presence_at = due + (PRESENCE_FRAMES - 0.5) * frame
             elif held.participants.has_changes and not held.is_released:
                 self._changed.add(held)
-        await self.links.flush()
+        parts = await self.links.flush()
+        self._used_until = max(self._used_until, now) + min(
+            FLUSH_INTERVAL, parts * SECONDS_PER_PART
+        )
         self._count_sent()
         self._set_alarm()
 
     @property
     def _next_flush(self) -> float:
-        """The time of the next flush. Each flush uses up `FLUSH_INTERVAL`; one flush may be ahead of time."""
+        """The time of the next flush. Flushes of `FLUSH_INTERVAL` in all may be ahead of time."""
         return self._used_until - FLUSH_INTERVAL
 
     def _set_alarm(self) -> None:

@@ -89,15 +89,17 @@ class GatewayLinks:
         """Add the refusal of a batch. The gateway sends the batch again, with a request of its own."""
         self._message(gateway, 0).refusals.append(LinkRefusal(number, int(is_held)))
 
-    async def flush(self) -> None:
-        """Send all parts.
+    async def flush(self) -> int:
+        """Send all parts. Return the number of parts for the gateway with the most.
 
         While NATS is away too long, parts are lost. The gateways then find the gap in the broadcasts, and repeat the
         batches without a receipt.
         """
         waiting, self._waiting = self._waiting, {}
+        most = 0
         for gateway, messages in waiting.items():
             subject = LINK_TO_GATEWAY.subject_of(gateway_id=gateway)
+            most = max(most, sum(map(len, messages)))
             for parts in messages:
                 message = LinkToGateway(
                     tuple(parts.broadcasts),
@@ -111,6 +113,7 @@ class GatewayLinks:
                     await self._bus.publish(subject, encode_to_gateway(message))
                 except Unavailable:
                     log.warning("a message to a gateway could not be sent", gateway=gateway)
+        return most
 
     def _message(self, gateway: str, size: int) -> _Message:
         """Return the message that takes the next part of `size` bytes."""

@@ -41,7 +41,9 @@ from svgx_gateway.websocket.links.outgoing_batch import (
     OutgoingBatch,
 )
 from svgx_gateway.websocket.links.replica_link import (
+    CANVAS_INTERVAL,
     EDIT_OVERHEAD,
+    FLUSH_SLACK,
     MAX_BATCH,
     MAX_EDITS,
     NextBatch,
@@ -118,8 +120,8 @@ class Outbox:
         self._epoch: str | None = None
         self._requests_until = 0.0
         """Time before which the link of the same epoch is not used again, in seconds of the monotonic clock."""
-        self._paced_until = 0.0
-        """Time before which no batch is sent on the link, in seconds of the monotonic clock."""
+        self.paced_until = 0.0
+        """Time of the next batch on the link, in seconds of the monotonic clock. It may be earlier by `FLUSH_SLACK`."""
         self._bus = bus
         self._may_record_edits = may_record_roots()
         self._unrecorded = UnrecordedTraces()
@@ -204,10 +206,14 @@ class Outbox:
 
     def take_batch(self, now: float) -> NextBatch | None:
         """Return the next batch for the link. None without edits, if it is too early, or if the batch is a request."""
-        if not self._next.edits or now < self._paced_until or self._seconds_until_large(now):
+        if (
+            not self._next.edits
+            or now < self.paced_until - FLUSH_SLACK
+            or self._seconds_until_large(now)
+        ):
             return None
         batch = self._take_next()
-        self._paced_until = now + self._interval()
+        self.paced_until = now + max(CANVAS_INTERVAL, self._interval())
         is_traced = batch.spans is not None and bool(batch.spans.contexts())
         size = batch.size + len(batch.edits) * EDIT_OVERHEAD
         is_large = size > MAX_BATCH or len(batch.edits) > MAX_EDITS

@@ -26,11 +26,20 @@ from svgx_yjs.record import record
 
 log = structlog.get_logger(__name__)
 
-FLUSH_INTERVAL = 0.012
-"""Longest time between two messages of one link, in seconds. The first message after a pause is sent at once."""
+CANVAS_INTERVAL = 0.012
+"""Longest time between two batches of a canvas on a link, in seconds. The first batch after a pause is sent at once."""
+
+FLUSH_INTERVAL = 0.008
+"""Seconds between a message with many batches and the next message."""
+
+SECONDS_PER_BATCH = 0.003
+"""Seconds that each batch of a message adds to the time until the next message, up to `FLUSH_INTERVAL`.
+
+So a canvas waits for others only if several are edited.
+"""
 
 FLUSH_SLACK = 0.004
-"""Seconds by which a message may be early, at the arrival of an edit. An early message saves a wake-up."""
+"""Seconds by which a batch or a message may be early, at the arrival of an edit. An early message saves a wake-up."""
 
 STATE_INTERVAL = 0.033
 """Seconds between two messages with awareness states. Meanwhile, a newer state of a client replaces the older one."""
@@ -95,6 +104,8 @@ class Sender(Protocol):
     """The outbox of one canvas."""
 
     canvas_id: str
+    paced_until: float
+    """Time of the next batch on the link, in seconds of the monotonic clock. It may be earlier by `FLUSH_SLACK`."""
 
     def take_batch(self, now: float) -> NextBatch | None:
         """Return the next batch. None without edits, or when no batch may be sent on the link now."""
@@ -140,7 +151,7 @@ class ReplicaLink:
     def request(self, sender: Sender) -> None:
         """Send the outbox's next batch with the next message."""
         self._ready[sender] = None
-        self._alarm.ring_at(self._next_flush, slack=FLUSH_SLACK)
+        self._alarm.ring_at(max(sender.paced_until, self._next_flush), slack=FLUSH_SLACK)
 
     def add_state(self, canvas_id: str, state: AuthoredState) -> bool:
         """Send a client's awareness state with the next message, in place of an older one that still waits.
@@ -170,21 +181,25 @@ class ReplicaLink:
         """Wait for edits or states, and send them."""
         await self._alarm.wait()
         now = time.monotonic()
-        self._next_flush = now + FLUSH_INTERVAL
         if not self._bus.reachable:
             # Requests wait for NATS, and their clients are told when that takes too long.
             self._return_senders()
         message = _Message()
+        batches = 0
         for canvas_id, batch in self._take_batches(now):
+            batches += 1
             message.batches.append(LinkBatch(canvas_id, batch.number, batch.edits))
             message.size += batch.size + PART_OVERHEAD
             if message.is_full:
                 await self._send(message)
                 message = _Message()
         await self._send_states(message, now)
+        interval = min(FLUSH_INTERVAL, max(1, batches) * SECONDS_PER_BATCH)
+        self._next_flush = max(self._next_flush, now) + interval
         if self._ready:
-            self._alarm.ring_at(self._next_flush, slack=FLUSH_SLACK)
-        elif self._states:
+            due = min(sender.paced_until for sender in self._ready)
+            self._alarm.ring_at(max(due, self._next_flush))
+        if self._states:
             self._alarm.ring_at(max(self._states_at, self._next_flush))
 
     def _take_batches(self, now: float) -> Iterator[tuple[str, NextBatch]]:

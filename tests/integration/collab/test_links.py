@@ -261,6 +261,7 @@ async def test_room_that_failed_takes_no_further_batch(
         (edit,) = [Edit("ann", editor.draw("b", "2"))]
         batches = tuple([LinkBatch(editor.canvas_id, number, (edit,)) for number in (1, 2)])
         message = link_codec.encode_to_replica(LinkToReplica(bus.replica_id, batches, ()))
+        before = failures("refused")
         with monkeypatch.context() as patch:
             patch.setattr(Room, "receive", fail)
             await bus.publish(LINK_TO_REPLICA.subject_of(replica_id=one.bus.replica_id), message)
@@ -270,6 +271,7 @@ async def test_room_that_failed_takes_no_further_batch(
         await writer.save("a", "1")
         await writer.client.until_has(first="1", a="1")
     assert len(failed) == 1
+    assert failures("refused") == before, "the gateway has to look for the next holder"
 
 
 async def test_batch_that_takes_long_is_applied_in_turns(

@@ -11,9 +11,10 @@ from structlog.typing import EventDict
 
 from svgx_canvas.document import shared_document
 from svgx_canvas.document.shared_document import FEW_STRUCTS
+from svgx_collab import room as room_module
 from svgx_collab.deletions import Deletions
 from svgx_collab.leases import TTL
-from svgx_collab.room import Receipt, Room
+from svgx_collab.room import MAX_IN_FLIGHT, Receipt, Room
 from svgx_common.contract.collab import CANVAS_UPDATE, Broadcast, Edit
 from svgx_common.contract.errors import NotFound, SvgxError, Unavailable
 from svgx_common.contract.operation import Empty
@@ -58,6 +59,11 @@ def harm_unchecked(update: bytes, known: Mapping[int, int], nesting: Nesting) ->
     return split(update, known, nesting)
 
 
+def edits_received() -> float:
+    """Return the number of edits that the replicas have received, from the metric."""
+    return REGISTRY.get_sample_value("svgx_engine_collab_edits_total") or 0.0
+
+
 async def committed(bus: Bus, canvas_id: str) -> dict[str, str]:
     """Return the elements that PostgreSQL has."""
     reply = await bus.ask(JOURNAL_LOAD, LoadRequest(canvas_id=canvas_id))
@@ -72,6 +78,32 @@ def released(reason: str) -> float:
     """Return the number of canvases that were released for a reason, from the metric."""
     name = "svgx_engine_collab_released_canvases_total"
     return REGISTRY.get_sample_value(name, {"reason": reason}) or 0.0
+
+
+@pytest.mark.parametrize("entries", [1, MAX_IN_FLIGHT])
+async def test_edits_in_the_wrong_order_are_committed(
+    backing: DevStack,
+    bus: Bus,
+    editor: Editor,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    entries: int,
+) -> None:
+    """Entries that do not fit into one commit follow in the next one, without a repetition of the request.
+
+    Proves R-SAVE-9 and R-SAVE-12.
+    """
+    monkeypatch.setattr(room_module, "MAX_IN_FLIGHT", entries)
+    async with replica(backing):
+        updates = [editor.draw(key, "1") for key in "abcd"]
+        before = edits_received()
+        async with asyncio.timeout(20):
+            saved = await editor.send(updates[::-1])
+        assert edits_received() == before + len(updates)
+        assert saved.revision > 1
+        assert saved.rejected == ()
+        assert await editor.held() == dict.fromkeys("abcd", "1")
+        assert await committed(bus, editor.canvas_id) == dict.fromkeys("abcd", "1")
 
 
 async def test_acknowledged_edit_is_committed_and_has_one_broadcast(

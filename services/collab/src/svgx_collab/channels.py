@@ -256,15 +256,8 @@ class Channels:
             if not held.queue and not held.room.seconds_until_edits:
                 seconds = max(TURN, SECONDS_PER_EDIT * len(batch.edits))
                 receipt = held.context.run(held.room.receive, batch.edits, seconds=seconds)
-        except Fault as fault:
-            _series("edit", Unavailable.code).inc()
-            self._links.refuse(gateway, batch.number, is_held=False)
-            self._start_fault(held, fault)
-            return 0
-        except Exception:
-            _series("edit", Internal.code).inc()
-            log.exception("a batch of a link failed", canvas_id=batch.canvas_id)
-            self._links.refuse(gateway, batch.number, is_held=True)
+        except Exception as error:  # noqa: BLE001  # it is logged
+            self._refuse_failed(held, gateway, batch, error)
             return 0
         if receipt.taken < len(batch.edits):
             self._start_turns(held, gateway, batch, receipt)
@@ -285,27 +278,29 @@ class Channels:
         self, held: HeldCanvas, ticket: Ticket, gateway: str, batch: LinkBatch, receipt: Receipt
     ) -> None:
         """Apply a batch in turns. Its receipt is sent once the edits are committed."""
-        code = Internal.code
         try:
             async with held.queue.turn(ticket):
                 receipt = await receive_in_turns(
                     held.room, batch.edits, lambda: held.is_released, receipt
                 )
-            await self._keep(held, receipt, LinkReply(gateway, batch.number), len(batch.edits))
-            EDITS.inc(len(batch.edits))
-            code = "ok"
-        except Unavailable as error:
-            code = error.code
-            self._links.refuse(gateway, batch.number, is_held=False)
-        except Fault as fault:
-            code = Unavailable.code
-            self._links.refuse(gateway, batch.number, is_held=False)
-            self._start_fault(held, fault)
-        except Exception:
-            log.exception("a batch of a link failed", canvas_id=batch.canvas_id)
-            self._links.refuse(gateway, batch.number, is_held=True)
-        finally:
-            _series("edit", code).inc()
+        except Exception as error:  # noqa: BLE001  # it is logged
+            self._refuse_failed(held, gateway, batch, error)
+            return
+        _series("edit", "ok").inc()
+        EDITS.inc(len(batch.edits))
+        await self._keep(held, receipt, LinkReply(gateway, batch.number), len(batch.edits))
+
+    def _refuse_failed(
+        self, held: HeldCanvas, gateway: str, batch: LinkBatch, error: Exception
+    ) -> None:
+        """Refuse a batch of a link because of an error. Log an error that is not expected."""
+        is_expected = isinstance(error, Fault | Unavailable)
+        _series("edit", Unavailable.code if is_expected else Internal.code).inc()
+        self._links.refuse(gateway, batch.number, is_held=not is_expected)
+        if isinstance(error, Fault):
+            self._start_fault(held, error)
+        elif not is_expected:
+            log.error("a batch of a link failed", canvas_id=batch.canvas_id, exc_info=error)
 
     async def _keep(
         self, held: HeldCanvas, receipt: Receipt, reply: LinkReply | str, count: int

@@ -184,7 +184,7 @@ class HeldCanvas:
         return unsent
 
     def take_in_flight(self) -> list[SpanContext]:
-        """Remove and return the spans of the batches that the room's entry in flight completes."""
+        """Remove and return the spans of the batches that the room's entries in flight complete."""
         if not self._uncommitted:
             return []
         position = self.room.position_in_flight

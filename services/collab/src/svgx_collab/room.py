@@ -138,8 +138,6 @@ class Room:
         self._in_flight: deque[_InFlight] = deque()
         self._seconds_per_part = 0.0
         """Seconds of the processor for each part of the last transaction."""
-        self._parts_in_flight = 0
-        self._bytes_in_flight = 0
 
     @property
     def left_out(self) -> int:
@@ -205,7 +203,8 @@ class Room:
         Return None when no edit waits, during a pause, and while `MAX_IN_FLIGHT` entries or `MERGE_BYTES` bytes are in
         flight.
         """
-        is_full = len(self._in_flight) >= MAX_IN_FLIGHT or self._bytes_in_flight >= MERGE_BYTES
+        size_in_flight = sum(each.size for each in self._in_flight)
+        is_full = len(self._in_flight) >= MAX_IN_FLIGHT or size_in_flight >= MERGE_BYTES
         if is_full or not self._unsaved:
             return None
         # Integrate the edits first, because an entry must not have an update on which pycrdt fails.
@@ -219,10 +218,7 @@ class Room:
             sent[unsaved.author] = sent.get(unsaved.author, 0) + len(unsaved.part.update)
         authors = tuple(sorted(sent))
         self._entries_made += 1
-        size = sum(sent.values())
-        self._in_flight.append(_InFlight(count, size, since))
-        self._parts_in_flight += count
-        self._bytes_in_flight += size
+        self._in_flight.append(_InFlight(count, sum(sent.values()), since))
         return Entry(
             self.canvas_id,
             self.epoch,
@@ -240,8 +236,6 @@ class Room:
         """
         committed = self._in_flight.popleft()
         self._parts_committed += committed.parts
-        self._parts_in_flight -= committed.parts
-        self._bytes_in_flight -= committed.size
         self.unsaved_bytes -= committed.size
         follows = revision <= self.revision + 1
         if follows:
@@ -251,7 +245,7 @@ class Room:
     @property
     def position_in_flight(self) -> int:
         """The number of parts of edits that are committed, or are in an entry in flight."""
-        return self._parts_committed + self._parts_in_flight
+        return self._parts_committed + sum(each.parts for each in self._in_flight)
 
     def is_saved(self, receipt: Receipt) -> bool:
         """Return whether all edits of the batch are committed."""

@@ -363,9 +363,9 @@ class Rooms:
             await self._absorb(held, known)
         for request in held.take_saved():
             await self._channels.answer(request, result.revision, held.room.epoch)
-        if held.room.has_unsaved_edits:
+        if held.room.lacks_entry:
             self._mark_unsaved(entry.canvas_id)
-        else:
+        elif not held.room.has_unsaved_edits:
             held.mark_committed()
 
     async def _absorb(self, held: HeldCanvas, known: int) -> None:

@@ -19,7 +19,6 @@ TURN_EDITS = 100
 TURN_SECONDS = 0.005
 """Seconds of the processor for one turn of short edits."""
 
-
 NOTHING_TAKEN = Receipt(0, (), 0)
 """The receipt of a batch before its first turn."""
 

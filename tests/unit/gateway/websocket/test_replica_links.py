@@ -241,38 +241,29 @@ async def sent(bus: FakeBus, seconds: float = 10.0) -> list[str]:
         return []
 
 
-async def test_canvas_does_not_wait_for_the_next_batch_of_another_one(
+@pytest.mark.parametrize(
+    ("seconds_per_batch", "next_message"), [(0.0, ["other"]), (3600.0, [])], ids=["few", "many"]
+)
+async def test_canvas_waits_for_others_only_after_a_message_of_many_batches(
     bus: FakeBus,
     outbox: Outbox,
     other: Outbox,
     connection: Connection,
     monkeypatch: pytest.MonkeyPatch,
+    *,
+    seconds_per_batch: float,
+    next_message: list[str],
 ) -> None:
-    """A batch of a busy canvas waits for its time, and others are sent meanwhile. Proves R-BUS-18."""
+    """The next batch of the same canvas waits for its time. Proves R-BUS-18."""
     monkeypatch.setattr(outbox_module, "CANVAS_INTERVAL", 3600.0)
-    monkeypatch.setattr(replica_link, "SECONDS_PER_BATCH", 0.0)
+    monkeypatch.setattr(replica_link, "FLUSH_INTERVAL", 3600.0)
+    monkeypatch.setattr(replica_link, "SECONDS_PER_BATCH", seconds_per_batch)
     outbox.add(connection, b"first", 1)
     assert await sent(bus) == ["canvas"]
     outbox.add(connection, b"second", 2)
     assert await sent(bus, 0.01) == []
     other.add(connection, b"first", 3)
-    assert await sent(bus) == ["other"]
-    assert await sent(bus, 0.01) == []
-
-
-async def test_messages_of_many_canvases_wait_for_each_other(
-    bus: FakeBus,
-    outbox: Outbox,
-    other: Outbox,
-    connection: Connection,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Each batch of a message adds to the time until the next message. Proves R-BUS-18."""
-    monkeypatch.setattr(replica_link, "FLUSH_INTERVAL", 3600.0)
-    monkeypatch.setattr(replica_link, "SECONDS_PER_BATCH", 3600.0)
-    outbox.add(connection, b"first", 1)
-    assert await sent(bus) == ["canvas"]
-    other.add(connection, b"second", 2)
+    assert await sent(bus, 10.0 if next_message else 0.01) == next_message
     assert await sent(bus, 0.01) == []
 
 

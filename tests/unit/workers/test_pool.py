@@ -159,16 +159,25 @@ def _wait_until_nice(process: psutil.Process) -> None:
         pass
 
 
+@pytest.mark.parametrize(
+    ("account", "limit"), [("a", "SLOW_SECONDS"), (None, "SERVICE_SECONDS")], ids=str
+)
 async def test_slow_job_gets_low_priority_and_its_process_is_replaced(
-    monkeypatch: pytest.MonkeyPatch,
+    account: str | None, limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A job that takes long continues with low priority. Proves R-RESIL-5."""
-    monkeypatch.setattr(pool, "SLOW_SECONDS", 0.05)
+    """A job that takes long continues with low priority, a job of the service earlier. Proves R-RESIL-5."""
+    for each in ("SLOW_SECONDS", "SERVICE_SECONDS"):
+        monkeypatch.setattr(pool, each, 0.05 if each == limit else 30.0)
     async with Workers(1, MEMORY, 4) as workers:
+
+        async def render() -> bytes:
+            async with workers.turn(account) as turn:
+                return await turn.render_png(SLOW)
+
         (before,) = children()
         process = psutil.Process(before)
         assert process.nice() == 0
-        job = asyncio.create_task(workers.render_png(SLOW))
+        job = asyncio.create_task(render())
         await asyncio.to_thread(_wait_until_nice, process)
         assert not job.done()
         with pytest.raises(WorkerTimeout):
@@ -181,7 +190,7 @@ async def test_child_of_a_quick_job_after_a_slow_one_is_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Only the child of the slow job is replaced, also when one turn has both jobs. Proves R-RESIL-5."""
-    async with Workers(1, MEMORY, 30) as workers, workers.turn(None) as turn:
+    async with Workers(1, MEMORY, 30) as workers, workers.turn("a") as turn:
         monkeypatch.setattr(pool, "SLOW_SECONDS", 0.0)
         await turn.import_svg(SVG, None)
         assert children() == []

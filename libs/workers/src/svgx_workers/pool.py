@@ -31,6 +31,9 @@ A service handles many more requests at a time, so it can still handle other req
 SLOW_SECONDS = 3.0
 """Seconds of CPU time after which a job runs with lower priority."""
 
+SERVICE_SECONDS = 0.25
+"""The same seconds for a job of the service itself, because no client waits for it. A new child needs 0.13 s."""
+
 RECYCLE_BYTES = 64 * 1024 * 1024
 """Memory that a child may hold after a job.
 
@@ -123,7 +126,7 @@ class Workers(Jobs):
             child = self._take_child()
             ends_at = min(deadline, time.monotonic() + self.timeout_seconds)
             try:
-                yield Turn(child, ends_at, self._recycle_bytes)
+                yield Turn(child, ends_at, self._recycle_bytes, of_service=account is None)
             finally:
                 self._idle.append(child)
                 if not child.is_running and not self._closed:
@@ -182,11 +185,14 @@ async def _replace(child: Child) -> None:
 class Turn(Jobs):
     """The use of a child process for the jobs of one request, one after the other, within a block of `Workers.turn`."""
 
-    def __init__(self, child: Child, ends_at: float, recycle_bytes: int) -> None:
+    def __init__(
+        self, child: Child, ends_at: float, recycle_bytes: int, *, of_service: bool
+    ) -> None:
         self._child = child
         self._ends_at = ends_at
         self._permitted_seconds = ends_at - time.monotonic()
         self._recycle_bytes = recycle_bytes
+        self._of_service = of_service
         self._gave_way = False
         self._watch: asyncio.TimerHandle | None = None
 
@@ -194,13 +200,14 @@ class Turn(Jobs):
         """Return the child's result. Raises `WorkerTimeout`, `WorkerDied` and `WorkerUnavailable`.
 
         Kill the child if the job fails, if no result arrives in time, if the child holds too much memory after the job,
-        and if the caller is cancelled. After `SLOW_SECONDS` of CPU time the job runs with lower priority, so that quick
-        jobs and the services keep their speed on a machine without idle cores. A child with lower priority is killed
-        after its job.
+        and if the caller is cancelled. After `SLOW_SECONDS` of CPU time, or `SERVICE_SECONDS` for a job of the service,
+        the job runs with lower priority, so that quick jobs and the services keep their speed on a machine without idle
+        cores. A child with lower priority is killed after its job.
         """
         usable = False
         self._gave_way = False  # the child of a job that gave way is killed, so this job's child has normal priority
-        self._watch_cpu(self._child.cpu_seconds() + SLOW_SECONDS)
+        slow_seconds = SERVICE_SECONDS if self._of_service else SLOW_SECONDS
+        self._watch_cpu(self._child.cpu_seconds() + slow_seconds)
         try:
             async with asyncio.timeout(max(0.0, self._ends_at - time.monotonic())):
                 result = await self._child.run(job)

@@ -17,7 +17,6 @@ from svgx_common.messaging.caller import Caller
 from svgx_common.messaging.responder import Call
 from svgx_devstack import DevStack
 from svgx_gateway.identity.canvas_roles import CanvasRoles
-from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.live_canvases import LiveCanvases
 from tests.integration.gateway.running_gateway import answering
@@ -47,9 +46,9 @@ async def canvases(backing: DevStack) -> AsyncIterator[LiveCanvases]:
 async def visit(canvases: LiveCanvases, canvas_id: str) -> list[ReferenceType[object]]:
     """Join a canvas and leave it. Return weak references to the canvas and the connection."""
     connection = Connection(cast(WebSocket, None), ANN, CanvasRole.VIEWER, wants_saved=False)
-    async with canvases.join(canvas_id, connection) as canvas:
-        assert isinstance(canvas, LiveCanvas)
-        return [ref(canvas), ref(connection)]
+    canvas = await canvases.join(canvas_id, connection)
+    await canvases.leave(canvas, connection)
+    return [ref(canvas), ref(connection)]
 
 
 async def test_gateway_keeps_nothing_of_a_canvas_that_all_have_left(canvases: LiveCanvases) -> None:

@@ -91,9 +91,10 @@ async def test_revocation_names_the_credential(
     canvases = LiveCanvases(bus, CanvasRoles(bus))
     connection = Connection(cast(WebSocket, None), caller, CanvasRole.EDITOR, wants_saved=False)
     try:
-        async with canvases.join("00000000-0000-0000-0000-000000000001", connection):
-            canvases.close_revoked(revocations.reason)
-            assert (connection.closing.result() if connection.closing.done() else None) == closing
+        canvas = await canvases.join("00000000-0000-0000-0000-000000000001", connection)
+        canvases.close_revoked(revocations.reason)
+        assert (connection.closing.result() if connection.closing.done() else None) == closing
+        await canvases.leave(canvas, connection)
         if refusal is None:
             revocations.check(caller)
         else:

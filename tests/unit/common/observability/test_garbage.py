@@ -1,6 +1,9 @@
-"""Garbage that refers to itself is collected when the memory of a quiet process has grown."""
+"""Garbage that refers to itself is collected when the memory of a process has grown."""
 
 import gc
+import json
+import subprocess
+import sys
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +11,13 @@ from pathlib import Path
 import pytest
 
 from svgx_common.observability import garbage
-from svgx_common.observability.garbage import GROWTH_BYTES, GarbageWatch, resident_bytes
+from svgx_common.observability.garbage import (
+    GROWTH_BYTES,
+    LARGE_GROWTH_BYTES,
+    QUIET_SECONDS,
+    GarbageWatch,
+    resident_bytes,
+)
 
 
 class Cycle:
@@ -27,21 +36,50 @@ def no_collections() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_collections")
-@pytest.mark.parametrize("growth", [0, GROWTH_BYTES, GROWTH_BYTES + 1])
-def test_garbage_is_collected_only_after_growth(growth: int) -> None:
-    """Without growth, the process has nothing to gain from a collection. Proves R-FAIL-27."""
+@pytest.mark.parametrize(
+    ("cpu_seconds", "growth", "collects"),
+    [
+        (0.0, 0, False),
+        (0.0, GROWTH_BYTES, False),
+        (0.0, GROWTH_BYTES + 1, True),
+        (QUIET_SECONDS, GROWTH_BYTES + 1, False),
+        (QUIET_SECONDS, LARGE_GROWTH_BYTES, False),
+        (QUIET_SECONDS, LARGE_GROWTH_BYTES + 1, True),
+    ],
+)
+def test_garbage_is_collected_after_a_growth_that_is_larger_in_a_busy_process(
+    cpu_seconds: float, growth: int, collects: bool
+) -> None:
+    """A collection stops the process, so a busy process collects only for a large growth. Proves R-FAIL-27."""
     memory = iter([100, 50, 50 + growth, 60])
-    watch = GarbageWatch(lambda: next(memory))
+    cpu = iter([1.0, 1.0, 1.0 + cpu_seconds])
+    watch = GarbageWatch(lambda: next(memory), lambda: next(cpu))
     cycle = weakref.ref(Cycle())
     assert not watch.look()
-    assert watch.look() is (growth > GROWTH_BYTES)
-    assert (cycle() is None) is (growth > GROWTH_BYTES)
+    assert watch.look() is collects
+    assert (cycle() is None) is collects
+
+
+def test_python_begins_no_collection_of_all_objects() -> None:
+    """Python collects only young garbage. `GarbageWatch` finds the time for a long pause. Proves R-FAIL-27."""
+    script = (
+        "import gc\n"
+        "from svgx_common.runtime import freeze_startup_objects\n"
+        "freeze_startup_objects()\n"
+        "before = [each['collections'] for each in gc.get_stats()]\n"
+        "kept = [[] for _ in range(1_000_000)]\n"
+        "print([each['collections'] - old for each, old in zip(gc.get_stats(), before)])\n"
+    )
+    output = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    young, middle, full = json.loads(output.stdout)
+    assert young > middle > 10
+    assert full == 0
 
 
 def test_growth_counts_from_the_last_collection() -> None:
     """Memory that is in use does not cause a collection again and again. Proves R-FAIL-27."""
     used = 0
-    watch = GarbageWatch(lambda: used)
+    watch = GarbageWatch(lambda: used, lambda: 0.0)
     used = 2 * GROWTH_BYTES
     assert watch.look()
     assert not watch.look()

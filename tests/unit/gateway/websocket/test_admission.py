@@ -1,6 +1,7 @@
 """The numbers of open connections: of a gateway, an account, an address of visitors, and a share link."""
 
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 from prometheus_client import REGISTRY
@@ -97,3 +98,23 @@ def test_visitor_beyond_two_limits_is_counted_once() -> None:
     before = refused_connections()
     assert not enter_visitor(admission, "0", "popular")
     assert refused_connections() == before + 1
+
+
+def test_connection_that_is_served_afterwards_keeps_both_places_until_its_end() -> None:
+    """The places of the gateway and of the account outlast the handshake, and end together. Proves R-LIMIT-9."""
+    admission = Admission(replace(LIMITS, connections=1, per_identity=1))
+    key = RateLimitKey("user:a", None)
+    on_gateway = admission.admit_to_gateway()
+    assert on_gateway is not None
+    with on_gateway:
+        on_gateway.include(admission.admit(key))
+        handed_over = on_gateway.hand_over()
+    assert admission.admit_to_gateway() is None
+    with pytest.raises(Overloaded):
+        admission.admit(key)
+    handed_over.end()
+    handed_over.end()
+    places = admission.admit_to_gateway(), admission.admit(key)
+    assert places[0] is not None
+    with places[0], places[1]:
+        assert admission.admit_to_gateway() is None

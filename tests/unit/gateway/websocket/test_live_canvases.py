@@ -1,8 +1,8 @@
 """The registry of live canvases: joins, checks after a reconnect, and the drain."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import cast
 
@@ -65,6 +65,16 @@ def bus() -> FakeBus:
     return FakeBus()
 
 
+@asynccontextmanager
+async def joined(canvases: LiveCanvases, connection: Connection) -> AsyncIterator[LiveCanvas]:
+    """Join the canvas with a connection for the duration of the context."""
+    canvas = await canvases.join(CANVAS, connection)
+    try:
+        yield canvas
+    finally:
+        await canvases.leave(canvas, connection)
+
+
 async def test_role_change_between_lookup_and_join_takes_effect(bus: FakeBus) -> None:
     """A role that changes between its first lookup and the join is looked up again. Proves R-ACCESS-6."""
     roles = CanvasRoles(cast(Bus, bus))
@@ -73,7 +83,7 @@ async def test_role_change_between_lookup_and_join_takes_effect(bus: FakeBus) ->
     bus.role = CanvasRole.VIEWER
     roles.forget()
     connection = Connection(cast(WebSocket, None), ANN, role, wants_saved=False)
-    async with canvases.join(CANVAS, connection) as canvas:
+    async with joined(canvases, connection) as canvas:
         assert isinstance(canvas, LiveCanvas)
         assert not connection.may_edit
     await canvases.stop()
@@ -86,7 +96,7 @@ async def test_reconnect_checks_all_roles(bus: FakeBus) -> None:
     connection = Connection(
         cast(WebSocket, None), ANN, await roles.role(ANN, CANVAS), wants_saved=False
     )
-    async with canvases.join(CANVAS, connection):
+    async with joined(canvases, connection):
         bus.role = CanvasRole.VIEWER
         for callback in bus.reconnect_callbacks:
             await callback()
@@ -99,7 +109,7 @@ async def test_reconnect_checks_all_roles(bus: FakeBus) -> None:
 async def join(canvases: LiveCanvases, stack: AsyncExitStack) -> Connection:
     """Join the canvas with a new connection."""
     connection = Connection(cast(WebSocket, None), ANN, CanvasRole.EDITOR, wants_saved=False)
-    await stack.enter_async_context(canvases.join(CANVAS, connection))
+    await stack.enter_async_context(joined(canvases, connection))
     return connection
 
 
@@ -109,7 +119,7 @@ async def test_drain_closes_connections_in_random_order_over_its_time(bus: FakeB
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
         connections = [await join(canvases, stack) for _ in range(100)]
-        canvas = await stack.enter_async_context(canvases.join(CANVAS, connections[0]))
+        canvas = await stack.enter_async_context(joined(canvases, connections[0]))
         closed: list[tuple[int, float]] = []
         start = loop.time()
 

@@ -3,9 +3,11 @@
 import asyncio
 import base64
 import contextlib
+import gc
 import json
 import tracemalloc
-from collections.abc import AsyncIterator, Awaitable, Callable
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -55,8 +57,11 @@ async def serving(
         finally:
             for connection in list(state.connections):
                 connection.transport.abort()
-            # Let the transports close.
+            # Let the transports close. A task that is still pending would be reported in a later test.
             await asyncio.sleep(0)
+            for task in state.tasks:
+                task.cancel()
+            await asyncio.gather(*state.tasks, return_exceptions=True)
 
 
 async def test_fragmented_message_uses_memory_for_its_bytes_only() -> None:
@@ -110,6 +115,49 @@ async def test_handshake_in_progress_is_refused_with_503_when_the_gateway_stops(
         assert head.startswith(b"HTTP/1.1 503 ")
         assert json.loads(await reader.read())["code"] == "unavailable"
         writer.close()
+
+
+@pytest.fixture
+def no_collections() -> Iterator[None]:
+    """Switch the collection of garbage off."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collections")
+@pytest.mark.parametrize(
+    "close", [encode_frame(0x8, (1000).to_bytes(2)), b""], ids=["close", "abort"]
+)
+async def test_closed_connection_is_freed_without_a_collection_of_garbage(close: bytes) -> None:
+    """Its objects do not refer to each other in circles, and neither do those of its handshake. Proves R-FAIL-27."""
+    both_freed = asyncio.Event()
+    watched: list[weakref.ref[object]] = []
+
+    def note_freed(_: object) -> None:
+        if all(each() is None for each in watched):
+            both_freed.set()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        protocol = scope[WRITE_FRAME].__self__
+        watched.extend(weakref.ref(each, note_freed) for each in (protocol, protocol.conn))
+        del protocol
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+
+    handshakes = sum(isinstance(each, LimitedHttp) for each in gc.get_objects())
+    async with serving(app, WebSocketLimits()) as connect, asyncio.timeout(10):
+        reader, writer = await connect()
+        writer.write(HANDSHAKE)
+        await reader.readuntil(b"\r\n\r\n")
+        assert sum(isinstance(each, LimitedHttp) for each in gc.get_objects()) == handshakes
+        writer.write(encode_frame(0x2, b"message") + close)
+        if close:
+            await reader.read()
+        writer.close()
+        await both_freed.wait()
 
 
 async def test_open_connection_keeps_the_headers_of_its_handshake_once() -> None:

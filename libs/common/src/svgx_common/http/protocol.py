@@ -136,6 +136,8 @@ class LimitedHttp(HttpToolsProtocol):
             self.transport.close()
         if not self.transport.is_closing():
             super().handle_websocket_upgrade()
+            # The parser refers to this object, and would keep it until the next collection of garbage.
+            self.parser = None  # type: ignore[assignment]
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header. Drop a trailer: no application reads trailers, and uvicorn would add them to the headers."""

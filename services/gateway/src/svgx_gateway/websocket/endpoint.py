@@ -23,7 +23,7 @@ from svgx_gateway.identity.identity import Identity
 from svgx_gateway.observability.notes import note_canvas, note_user
 from svgx_gateway.ratelimit.key import RateLimitKey
 from svgx_gateway.websocket import handshake
-from svgx_gateway.websocket.admission import REFUSED, Admission
+from svgx_gateway.websocket.admission import REFUSED, Admission, Counted
 from svgx_gateway.websocket.connection import Closing, Connection
 from svgx_gateway.websocket.origins import AllowedOrigins
 from svgx_gateway.websocket.sessions.reader import Reader
@@ -82,12 +82,11 @@ class YjsEndpoint:
             refusal = Overloaded("this gateway has reached its limit of connections")
             await websocket.send_denial_response(problems.response(refusal))
             return
-        with contextlib.ExitStack() as counts:
-            counts.enter_context(counted)
-            await self._serve_counted(websocket, counts)
+        with counted:
+            await self._serve_counted(websocket, counted)
 
-    async def _serve_counted(self, websocket: WebSocket, counts: contextlib.ExitStack) -> None:
-        """Check a socket and serve it. `counts` counts it until the end of the connection."""
+    async def _serve_counted(self, websocket: WebSocket, counted: Counted) -> None:
+        """Check a socket and serve it. `counted` counts it until the end of the connection."""
         identity = await self._authenticate(websocket)
         caller = identity.caller if isinstance(identity, Identity) else None
         try:
@@ -107,13 +106,13 @@ class YjsEndpoint:
         if (inflow := websocket.scope.get(INFLOW)) is not None:
             inflow.account = key.key
         try:
-            counts.enter_context(self._admission.admit(key))
+            counted.include(self._admission.admit(key))
         except Overloaded as error:
             await _refuse(websocket, closing_of(error))
             return
         await handshake.accept(websocket)
         serve = functools.partial(self._serve_accepted, websocket, identity)
-        await serve_afterwards(websocket.scope, serve, counts.pop_all().close)
+        await serve_afterwards(websocket.scope, serve, counted.hand_over().end)
 
     async def _authenticate(self, websocket: WebSocket) -> Identity | SvgxError:
         """Return the identity, or the error of a wrong token, too many unknown keys, or an unavailable service.

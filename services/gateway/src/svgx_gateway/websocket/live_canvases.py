@@ -6,7 +6,7 @@ import contextvars
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 
 import structlog
 from prometheus_client import Gauge
@@ -69,9 +69,8 @@ class LiveCanvases:
         OLDEST_UNSAVED.set_function(self._oldest_unsaved_seconds)
         CANVASES.set_function(lambda: len(self._canvases))
 
-    @contextlib.asynccontextmanager
-    async def join(self, canvas_id: str, connection: Connection) -> AsyncIterator[LiveCanvas]:
-        """Add a connection to its canvas for the duration of the context, and return the canvas."""
+    async def join(self, canvas_id: str, connection: Connection) -> LiveCanvas:
+        """Add a connection to its canvas, and return the canvas. Unless this raises, call `leave` at the end."""
         self._expected[canvas_id] += 1
         try:
             canvas = await self._start(canvas_id)
@@ -87,18 +86,23 @@ class LiveCanvases:
         try:
             # Check the role again, because a change since the first lookup did not reach this connection.
             await self.check_role(connection, canvas)
-            yield canvas
+        except BaseException:
+            await self.leave(canvas, connection)
+            raise
+        return canvas
+
+    async def leave(self, canvas: LiveCanvas, connection: Connection) -> None:
+        """Remove a connection from its canvas, and its presence from the other clients."""
+        canvas.connections.discard(connection)
+        try:
+            if (state := connection.awareness.removal()) is not None:
+                with contextlib.suppress(SvgxError):
+                    await canvas.presence.publish(connection, state)
         finally:
-            canvas.connections.discard(connection)
-            try:
-                if (state := connection.awareness.removal()) is not None:
-                    with contextlib.suppress(SvgxError):
-                        await canvas.presence.publish(connection, state)
-            finally:
-                self._remove_unused(canvas_id)
-                self._joined -= 1
-                if not self._joined:
-                    self._all_left.set()
+            self._remove_unused(canvas.canvas_id)
+            self._joined -= 1
+            if not self._joined:
+                self._all_left.set()
 
     async def drain(self, seconds: float) -> None:
         """Close every connection in random order over `seconds`, then wait until all edits are committed.

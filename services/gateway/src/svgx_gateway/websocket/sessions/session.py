@@ -130,35 +130,21 @@ class Sessions:
         `Unauthenticated`, and the errors of these services.
         """
         _check_id(canvas_id)
-        handshake_span = handshake_of(websocket.scope)
-        async with contextlib.AsyncExitStack() as joined:
-            with socket_spans.join(canvas_id, identity.caller.user_id, handshake_span):
-                ask_role = functools.partial(
-                    self._canvas_roles.require, identity.caller, canvas_id, CanvasRole.VIEWER
-                )
-                role = await self.patience.until_answered(ask_role)
-                connection = connect(role, handshake_span)
-                self.outgoing.add(connection)
-                joined.callback(self.outgoing.remove, connection)
-                if connection.may_edit:
-                    connection.tell_quota(self._quotas.most_used(identity.caller, canvas_id))
-                joining = self._live_canvases.join(canvas_id, connection)
-                canvas = await joined.enter_async_context(joining)
+        # A connection lasts for hours, and an `AsyncExitStack` with its callbacks would take 2 kB.
+        connection, canvas = await self._join_canvas(websocket, identity, canvas_id, connect)
+        token_expiry = TokenExpiry(
+            connection,
+            self.authenticator,
+            identity,
+            wants_notice=wants_notice,
+            wants_confirmation=wants_confirmation,
+        )
+        link_expiry = self._live_canvases.watch_share_link(
+            connection, canvas, identity.link_expires_at
+        )
+        try:
             # Check again, because a revocation closes only connections that have joined a canvas.
             self.authenticator.check_not_revoked(identity)
-            token_expiry = TokenExpiry(
-                connection,
-                self.authenticator,
-                identity,
-                wants_notice=wants_notice,
-                wants_confirmation=wants_confirmation,
-            )
-            joined.callback(token_expiry.stop)
-            link_expiry = self._live_canvases.watch_share_link(
-                connection, canvas, identity.link_expires_at
-            )
-            if link_expiry is not None:
-                joined.callback(link_expiry.cancel)
             yield Session(
                 websocket,
                 connection,
@@ -167,6 +153,35 @@ class Sessions:
                 token_expiry=token_expiry,
                 documents=self._documents,
             )
+        finally:
+            token_expiry.stop()
+            if link_expiry is not None:
+                link_expiry.cancel()
+            try:
+                await self._live_canvases.leave(canvas, connection)
+            finally:
+                self.outgoing.remove(connection)
+
+    async def _join_canvas(
+        self, websocket: WebSocket, identity: Identity, canvas_id: str, connect: Connect
+    ) -> tuple[Connection, LiveCanvas]:
+        """Look up the role, connect, and join the canvas. Return the connection and the canvas."""
+        handshake_span = handshake_of(websocket.scope)
+        with socket_spans.join(canvas_id, identity.caller.user_id, handshake_span):
+            ask_role = functools.partial(
+                self._canvas_roles.require, identity.caller, canvas_id, CanvasRole.VIEWER
+            )
+            role = await self.patience.until_answered(ask_role)
+            connection = connect(role, handshake_span)
+            self.outgoing.add(connection)
+            try:
+                if connection.may_edit:
+                    connection.tell_quota(self._quotas.most_used(identity.caller, canvas_id))
+                canvas = await self._live_canvases.join(canvas_id, connection)
+            except BaseException:
+                self.outgoing.remove(connection)
+                raise
+        return connection, canvas
 
 
 async def run(connection: Connection, messages: Coroutine[Any, Any, Closing]) -> Closing:

@@ -116,6 +116,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
                 timer.cancel()
         self._inflow.release()
         super().connection_lost(exc)
+        self.conn.end()
 
     def data_received(self, data: bytes) -> None:
         """Parse incoming bytes. Answer 400 and close the connection if the first bytes are not a complete handshake."""
@@ -363,6 +364,8 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         """Close the connection after the application has returned."""
         super().on_task_complete(task)
+        # The scope has functions of this object, and would keep it until the next collection of garbage.
+        self.scope: Any = None
         if self._hold_timer is not None:
             # Read the rest of the bytes, because closing with unread bytes resets the connection.
             self._hold_timer.cancel()
@@ -395,7 +398,7 @@ class _LimitedServerProtocol(ServerProtocol):
         self._inflow = inflow
         self._discards = False
         free_bytes = limits.large_messages.threshold
-        self._held_reader = _HeldReader(inflow, lambda: self.current_size or 0, free_bytes)
+        self._held_reader = _HeldReader(inflow, free_bytes)
         self.reader = self._held_reader
         self.parser = self.parse()
         next(self.parser)  # start it, as `ServerProtocol` did with its own reader
@@ -454,6 +457,11 @@ class _LimitedServerProtocol(ServerProtocol):
             if frame.fin and frame.opcode in DATA_OPCODES:
                 self._inflow.complete((self.current_size or 0) + len(frame.data))
         super().recv_frame(frame)
+        self._held_reader.message_bytes = self.current_size or 0
+
+    def end(self) -> None:
+        """End the parser. It refers to this object, and would keep it until the next collection of garbage."""
+        self.parser.close()
 
     def fail(self, code: int, reason: str = "") -> None:
         """Close the connection. Replace the code of a message that is too large by `TOO_LARGE`, which stops retries."""
@@ -465,14 +473,15 @@ class _LimitedServerProtocol(ServerProtocol):
 class _HeldReader(StreamReader):
     """The reader of a connection's bytes. It gives no bytes while the inflow has to wait.
 
-    `current_size` returns the bytes of the unfinished message. A message up to `free_bytes` reserves no memory.
+    A message up to `free_bytes` reserves no memory.
     """
 
-    def __init__(self, inflow: Inflow, current_size: Callable[[], int], free_bytes: int) -> None:
+    def __init__(self, inflow: Inflow, free_bytes: int) -> None:
         super().__init__()
         self._inflow = inflow
         self._free_bytes = free_bytes
-        self._current_size = current_size
+        self.message_bytes = 0
+        """The bytes of the frames of the unfinished message that were read."""
         self.held_seconds = 0.0
         self.is_between_frames = False
         """True while the reader waits for the first byte of a frame."""
@@ -490,7 +499,7 @@ class _HeldReader(StreamReader):
 
     def read_exact(self, n: int) -> Generator[None, None, bytearray]:
         """Read `n` bytes. Wait for memory before each step of a large payload."""
-        before = self._current_size()
+        before = self.message_bytes
         while before + n > self._free_bytes:
             arrived = min(n, len(self.buffer))
             if not self._inflow.reserve_ahead(before + arrived, before + n):

@@ -43,8 +43,8 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.headers import HEADER_PROBE
 from svgx_common.messaging.responder import Probed, Responder
 from svgx_common.messaging.wire import encode_payload
-from svgx_common.observability.garbage import GarbageWatch
 from svgx_common.observability.loop_lag import LagChecks
+from svgx_common.observability.memory_watch import MemoryWatch
 from svgx_common.settings import (
     WRONG_SETTING,
     Settings,
@@ -60,7 +60,7 @@ GC_THRESHOLDS = 10_000, 2, 1_000_000_000
 middle generation; middle collections between two of all objects.
 
 With 700 new objects, the default of Python 3.11, Python would collect every two requests. Collections of all objects
-are left to `GarbageWatch`: with 1,000 connections, one takes 300 ms, and nothing else happens meanwhile.
+are left to `MemoryWatch`: with 1,000 connections, one takes 300 ms, and nothing else happens meanwhile.
 """
 
 SETTLE_PAUSE = 1.0
@@ -315,7 +315,7 @@ class _ServiceProcess(Generic[Settings]):
                 self._health.phase = Phase.READY
                 log.info("ready", port=self._port)
                 background.repeat("health", self._watch_health)
-                background.repeat("garbage", GarbageWatch().watch)
+                background.repeat("memory", MemoryWatch().watch)
                 try:
                     await self._wait_for_stop(bus)
                 finally:

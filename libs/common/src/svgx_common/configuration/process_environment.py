@@ -11,8 +11,10 @@ PROCESS_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
     {
         # Log lines appear at once, also through a pipe.
         "PYTHONUNBUFFERED": "1",
-        # With a fixed threshold, glibc returns large buffers to the system when they are freed (mallopt(3)). In the
-        # heap, a small object above them would keep them (docs/decisions/0077-small-threshold-of-mmap.md).
-        "MALLOC_MMAP_THRESHOLD_": str(64 * 1024),
+        # glibc keeps freed buffers up to these sizes for the next ones (mallopt(3)). In a new mapping, 8 MB take ten
+        # times as long to fill, because the system gives it page by page. `MemoryWatch` returns the buffers in a quiet
+        # moment (docs/decisions/0087-freed-buffers-are-kept-until-a-quiet-moment.md).
+        "MALLOC_MMAP_THRESHOLD_": str(32 * 1024 * 1024),
+        "MALLOC_TRIM_THRESHOLD_": str(64 * 1024 * 1024),
     }
 )

@@ -1,1 +1,1 @@
-"""Parts of the logs, metrics and traces of the services, and the garbage collection of quiet processes."""
+"""Parts of the logs, metrics and traces of the services, and the memory of processes."""

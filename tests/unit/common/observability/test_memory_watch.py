@@ -1,7 +1,9 @@
-"""Garbage that refers to itself is collected when the memory of a process has grown."""
+"""A process that has grown collects garbage that refers to itself, and returns freed buffers to the system."""
 
+import ctypes
 import gc
 import json
+import os
 import subprocess
 import sys
 import weakref
@@ -10,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from svgx_common.observability import garbage
-from svgx_common.observability.garbage import (
+from svgx_common.configuration.process_environment import PROCESS_ENVIRONMENT
+from svgx_common.observability import memory_watch
+from svgx_common.observability.memory_watch import (
     GROWTH_BYTES,
     LARGE_GROWTH_BYTES,
     QUIET_SECONDS,
-    GarbageWatch,
+    MemoryWatch,
     resident_bytes,
 )
 
@@ -53,7 +56,7 @@ def test_garbage_is_collected_after_a_growth_that_is_larger_in_a_busy_process(
     """A collection stops the process, so a busy process collects only for a large growth. Proves R-FAIL-27."""
     memory = iter([100, 50, 50 + growth, 60])
     cpu = iter([1.0, 1.0, 1.0 + cpu_seconds])
-    watch = GarbageWatch(lambda: next(memory), lambda: next(cpu))
+    watch = MemoryWatch(lambda: next(memory), lambda: next(cpu))
     cycle = weakref.ref(Cycle())
     assert not watch.look()
     assert watch.look() is collects
@@ -61,7 +64,7 @@ def test_garbage_is_collected_after_a_growth_that_is_larger_in_a_busy_process(
 
 
 def test_python_begins_no_collection_of_all_objects() -> None:
-    """Python collects only young garbage. `GarbageWatch` finds the time for a long pause. Proves R-FAIL-27."""
+    """Python collects only young garbage. `MemoryWatch` finds the time for a long pause. Proves R-FAIL-27."""
     script = (
         "import gc\n"
         "from svgx_common.runtime import freeze_startup_objects\n"
@@ -79,7 +82,7 @@ def test_python_begins_no_collection_of_all_objects() -> None:
 def test_growth_counts_from_the_last_collection() -> None:
     """Memory that is in use does not cause a collection again and again. Proves R-FAIL-27."""
     used = 0
-    watch = GarbageWatch(lambda: used, lambda: 0.0)
+    watch = MemoryWatch(lambda: used, lambda: 0.0)
     used = 2 * GROWTH_BYTES
     assert watch.look()
     assert not watch.look()
@@ -87,8 +90,30 @@ def test_growth_counts_from_the_last_collection() -> None:
     assert watch.look()
 
 
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="needs glibc")
+def test_freed_buffers_below_a_small_object_are_returned() -> None:
+    """glibc keeps buffers for the next ones, also those below an object in use. Proves R-FAIL-27."""
+    script = (
+        "from svgx_common.observability.memory_watch import resident_bytes, return_memory\n"
+        "before = resident_bytes()\n"
+        "buffers = [b'x' * 1_000_000 for _ in range(50)]\n"
+        "last = b'x' * 2000\n"
+        "del buffers\n"
+        "freed = resident_bytes()\n"
+        "return_memory()\n"
+        "print([freed - before, resident_bytes() - before])\n"
+    )
+    environment = {**os.environ, **PROCESS_ENVIRONMENT}
+    output = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, env=environment
+    )
+    kept, after = json.loads(output.stdout)
+    assert kept > 45_000_000
+    assert after < 5_000_000
+
+
 def test_memory_of_the_process_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """The memory of a test run is more than 10 MiB. A system without /proc has none."""
     assert resident_bytes() > 10 * 1024 * 1024
-    monkeypatch.setattr(garbage, "_STATM", Path("/nonexistent"))
+    monkeypatch.setattr(memory_watch, "_STATM", Path("/nonexistent"))
     assert resident_bytes() == 0

@@ -149,12 +149,16 @@ async def measure(home: Path) -> dict[tuple[str, int], list[Result]]:
 
 def table(results: dict[tuple[str, int], list[Result]]) -> str:
     """Return the medians of the rounds as a Markdown table."""
-    throughput = f"requests/s ({MANY_CONNECTIONS} connections)"
+    many_connections = f"{MANY_CONNECTIONS} connections"
     machine = f"Python {platform.python_version()}, {os.cpu_count()} cores"
     lines = [
         f"{machine}; {ROUNDS} rounds of {SECONDS:g} s in turns, medians.",
         "",
-        f"| | p50 ms (1 connection) | p99 ms | {throughput} | p50 ms | p99 ms | CPU ms a request |",
+        (
+            "| | p50 ms, 1 connection | p99 ms, 1 connection"
+            f" | requests/s, {many_connections} | p50 ms, {many_connections} | p99 ms, {many_connections}"
+            " | CPU ms a request |"
+        ),
         "|---|---|---|---|---|---|---|",
     ]
     for name in ("bare", *GATEWAYS):

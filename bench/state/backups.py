@@ -153,11 +153,11 @@ async def measure(stack: DevStack, megabytes: int = MEGABYTES) -> Report:
     return Report(
         "Backups and restores",
         f"{size / 1e6:,.0f} MB of journal in {canvases} canvases, in updates of {ENTRY_BYTES / 1000:.0f} kB of text"
-        " with random digits. All ways back up the same\n"
+        " with random digits. All commands save the same\n"
         "database. Each restore begins with an empty database, and all contents are equal afterwards. `svgx-state`\n"
-        "compresses with zlib at level 1, as pg_dump does with `gzip:1`. `svgx-state restore` first reads the whole\n"
-        "backup back. The processor seconds include those of the server. The memory is that of the command's largest\n"
-        "process.",
+        "compresses with zlib at level 1, as pg_dump does with `gzip:1`. `svgx-state restore` first reads\n"
+        "the whole backup to verify it. The processor seconds include those of the server. The memory is that of the\n"
+        "command's largest process.",
         rows,
     )
 

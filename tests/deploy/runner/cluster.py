@@ -102,7 +102,7 @@ class Cluster:
         self.pods.append(created)
         return created
 
-    async def until(self, condition: Callable[[], bool], purpose: str) -> None:
+    async def until(self, condition: Callable[[], bool], goal: str) -> None:
         """Wait until the condition is true. Check it at once, and after each change of any pod.
 
         Raise `TimeoutError` after 120 s.
@@ -113,7 +113,7 @@ class Cluster:
                     await self._changed.wait()
         except TimeoutError:
             states = ", ".join(f"{pod.name} ready={pod.ready}" for pod in self.pods if not pod.gone)
-            raise TimeoutError(f"not true within {_TIMEOUT:.0f} s: {purpose}; {states}") from None
+            raise TimeoutError(f"not true within {_TIMEOUT:.0f} s: {goal}; {states}") from None
 
     def _notify(self) -> None:
         """Report a change of a pod to the services, and wake the tasks that wait for a change."""

@@ -21,8 +21,11 @@ class Cluster(Protocol):
     async def create_pod(self, pod: Object) -> Pod:
         """Start a pod."""
 
-    async def until(self, condition: Callable[[], bool], purpose: str) -> None:
-        """Wait until the condition is true. Check it at once, and after each change of any pod."""
+    async def until(self, condition: Callable[[], bool], goal: str) -> None:
+        """Wait until the condition is true. Check it at once, and after each change of any pod.
+
+        After a timeout, the error names `goal`.
+        """
 
 
 class Workload:
@@ -121,8 +124,8 @@ class Workload:
         changes = self._cluster.changes
         await self._until(lambda: self._cluster.changes > changes, "has replaced all its pods")
 
-    def _until(self, condition: Callable[[], bool], purpose: str) -> Awaitable[None]:
-        return self._cluster.until(condition, f"{self.name} {purpose}")
+    def _until(self, condition: Callable[[], bool], goal: str) -> Awaitable[None]:
+        return self._cluster.until(condition, f"{self.name} {goal}")
 
 
 def rounded(value: int | str, replicas: int, how: Callable[[float], int]) -> int:

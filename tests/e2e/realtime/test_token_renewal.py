@@ -71,8 +71,9 @@ async def test_new_token_prolongs_the_connection(
     async with websockets.connect(f"{url}?renew=1&token={issuer.sign(3)}") as socket:
         assert await receive_token_lifetime(socket) <= 2
         await socket.send(issuer.message(6))
+        # The server confirms the new token with its lifetime.
         assert await receive_token_lifetime(socket) > 3
-        # The second warning is sent after the first token has expired.
+        # The warning of the new token comes after the first token has expired.
         assert await receive_token_lifetime(socket) <= 3
         assert time.time() > started + 3
         assert await wait_close_code(socket) == 4401

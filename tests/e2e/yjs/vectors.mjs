@@ -161,7 +161,7 @@ const result = {
   hocuspocus: hocuspocusMessages,
   query: encoded(encoder => encoding.writeVarUint(encoder, 3)),
   // True when lib0 decodes each number from the bytes that it has encoded.
-  check: NUMBERS.every(value => decoding.readVarUint(decoding.createDecoder(
+  decoded_again: NUMBERS.every(value => decoding.readVarUint(decoding.createDecoder(
     Buffer.from(encoded(encoder => encoding.writeVarUint(encoder, value)), 'hex'))) === value)
 }
 process.stdout.write(JSON.stringify(result), () => process.exit(0))

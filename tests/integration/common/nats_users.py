@@ -1,4 +1,4 @@
-"""NATS servers with the users of the contract: that of the development stack, and those of two charts."""
+"""NATS servers with the users of the contract: the server of the development stack, and servers as two charts do."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The limit of the wait for PostgreSQL before migrations, which is no limit of the migrations."""
+"""The wait for PostgreSQL before migrations has a limit. The migrations themselves have none."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ from svgx_devstack import DevStack
 from tests.integration.common.test_postgres import Package
 
 WAIT = 1.0
-"""Seconds of the wait for PostgreSQL in these tests. The server runs, so it takes much less."""
+"""The limit of the wait for PostgreSQL in these tests, in seconds. The server runs, so the wait is much shorter."""
 
 LONGER = "SELECT pg_sleep(1.5)"
 """A statement that takes longer than `WAIT`."""
@@ -103,7 +103,7 @@ async def test_migration_has_no_time_limit_of_the_server(
 async def test_migration_whose_connection_ends_is_applied_again(
     backing: DevStack, package: Package, operator: Connection
 ) -> None:
-    """Proves R-CONFIG-8: the interrupted migration is rolled back, and the wait for PostgreSQL has its limit again."""
+    """Proves R-CONFIG-8: the interrupted migration is rolled back. The new wait for PostgreSQL has the full limit."""
     package.write("migrations/0001_thing.sql", "SELECT 1")
     package.write("migrations/0002_held.sql", "LOCK TABLE thing; INSERT INTO thing VALUES ('one')")
     table = f"{package.name}.thing"
@@ -130,7 +130,7 @@ async def test_migration_whose_connection_ends_is_applied_again(
 async def test_migration_that_the_server_cannot_carry_out_ends_after_the_wait(
     backing: DevStack, package: Package
 ) -> None:
-    """Proves R-CONFIG-8: attempts of a migration that fails again and again end, for example while the disk is full."""
+    """Proves R-CONFIG-8: a migration that keeps failing, as with a full disk, is repeated only until the limit."""
     full = "DO $$ BEGIN RAISE EXCEPTION 'injected' USING ERRCODE = '53100'; END $$"
     package.write("migrations/0002_full.sql", full)
     async with asyncio.timeout(20):
@@ -140,7 +140,7 @@ async def test_migration_that_the_server_cannot_carry_out_ends_after_the_wait(
             )
 
 
-async def test_wait_for_a_server_that_stops_to_answer_is_bounded(
+async def test_wait_for_a_server_that_stops_answering_is_bounded(
     backing: DevStack, package: Package
 ) -> None:
     """Proves R-CONFIG-8: the limit also applies while PostgreSQL accepts a connection and then does not answer."""

@@ -41,14 +41,14 @@ class State:
         return CheckedLink(id=link_id, canvas_id=CANVAS_ID, expires_at=self.expires_at)
 
     async def access(self, _: CanvasRequest, call: Call) -> Access:
-        self.callers.append(call.signed_in())
+        self.callers.append(call.signed_in_caller())
         return Access(role=CanvasRole.VIEWER)
 
     async def get(self, request: CanvasRequest, call: Call) -> Canvas:
         return Canvas.model_validate(
             {
                 "id": request.canvas_id,
-                "name": call.signed_in().user_id,
+                "name": call.signed_in_caller().user_id,
                 "role": "viewer",
                 "revision": 0,
                 "created_at": "2026-01-01T00:00:00Z",

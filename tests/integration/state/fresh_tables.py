@@ -30,7 +30,7 @@ _PAST = """
     WHERE canvas_id = $1 AND revision <= $2 AND revision > coalesce((SELECT through_revision FROM base), 0)
     ORDER BY revision
 """
-_MAKE_DAYS = """
+_ADD_PARTITIONS_OF_THE_DAYS_BEFORE = """
     SELECT add_journal_days((at AT TIME ZONE 'UTC')::date - 1, 1)
     FROM (SELECT DISTINCT date_trunc('day', at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS at FROM journal) days
 """
@@ -51,7 +51,7 @@ async def no_quota(_: postgres.Session, __: Caller) -> None:
 
 
 class FreshTables:
-    """The tables of one test, without partitions at first."""
+    """The tables of one test, without partitions at first. `tables` is a connection to their schema."""
 
     def __init__(self, database: Database, tables: Tables) -> None:
         self.database = database
@@ -59,7 +59,10 @@ class FreshTables:
         self.journal = Journal(database, lambda *_: None)
 
     def compactor(self, workers: Workers, keep_after_bytes: int = 10**9) -> Compactor:
-        """Return a compactor that compacts only when it is called."""
+        """Return a compactor that compacts only when it is called.
+
+        It keeps the earlier snapshot after `keep_after_bytes` of journal.
+        """
         return Compactor(
             self.database,
             workers,
@@ -88,7 +91,7 @@ class FreshTables:
         """
         for _ in range(days):
             async with self.tables.transaction():
-                await self.tables.execute(_MAKE_DAYS)
+                await self.tables.execute(_ADD_PARTITIONS_OF_THE_DAYS_BEFORE)
                 for statement in _PASS_A_DAY:
                     await self.tables.execute(statement)
 

@@ -45,7 +45,7 @@ async def test_calls_without_postgresql_are_unavailable(backing: DevStack, clien
         assert (await health._report()).dependencies["postgresql"].ok
 
 
-async def test_outage_of_postgresql_after_the_migrations_does_not_end_the_start(
+async def test_service_starts_although_postgresql_fails_after_the_migrations(
     backing: DevStack,
 ) -> None:
     """The service starts without the first partitions, which a later call makes. Proves R-STATE-18."""

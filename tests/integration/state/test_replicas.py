@@ -33,8 +33,8 @@ class Run:
         pens = {canvas_id: Pen(canvas_id, name) for canvas_id in self.canvases}
         for number in range(ROUNDS):
             canvas_ids = rng.sample(self.canvases, rng.randint(1, CANVASES))
-            keys = dict.fromkeys(canvas_ids, f"{name}-{number % 7}")
-            group = [pens[canvas_id].draw(keys[canvas_id], str(number)) for canvas_id in canvas_ids]
+            element = f"{name}-{number % 7}"
+            group = [pens[canvas_id].draw(element, str(number)) for canvas_id in canvas_ids]
             attempts = rng.choice([1, 1, 1, 2, 3])
             if rng.random() < 0.5:
                 answers = await asyncio.gather(
@@ -45,7 +45,7 @@ class Run:
             assert all(answer == answers[0] for answer in answers)
             for entry, committed in zip(group, answers[0], strict=True):
                 self.note(entry, committed.revision)
-                self.drawn[entry.canvas_id][keys[entry.canvas_id]] = str(number)
+                self.drawn[entry.canvas_id][element] = str(number)
 
     def note(self, entry: Entry, revision: int) -> None:
         """Note an entry's revision. No other entry of the canvas may have the same revision."""

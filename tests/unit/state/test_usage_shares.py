@@ -18,7 +18,7 @@ from svgx_state.quotas.counter import shares
         (3, (2**50, 1, 1), [2, 0, 1]),
         (0, (1, 1, 1), [0, 0, 0]),
     ],
-    ids=["by bytes", "equal", "incomplete", "one", "nothing sent", "rounded", "huge", "empty"],
+    ids=["by bytes", "unknown", "incomplete", "one", "nothing sent", "rounded", "huge", "empty"],
 )
 def test_shares_of_an_entry_follow_the_bytes_that_its_authors_sent(
     size: int, sent: tuple[int, ...], expected: list[int]

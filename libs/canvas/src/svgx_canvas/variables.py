@@ -16,7 +16,7 @@ def separate_variables(canvas: Canvas, report: Callable[[str, str], None]) -> No
     `canvas` is cleaned already.
     """
     elements = [Element("", "svg", attrs=canvas.attrs), *canvas.walk()]
-    if not any(map(_has_variable_reference, elements)):
+    if not any(map(_has_fragment_in_custom_property, elements)):
         return
     for element in elements:
         if element.tag == "style":
@@ -31,9 +31,9 @@ def separate_variables(canvas: Canvas, report: Callable[[str, str], None]) -> No
                 del element.attrs[name]
 
 
-def _has_variable_reference(element: Element) -> bool:
-    if css.style_has_variable_reference(element.attrs.get("style", "")):
+def _has_fragment_in_custom_property(element: Element) -> bool:
+    if css.style_has_fragment_in_custom_property(element.attrs.get("style", "")):
         return True
     if element.tag != "style":
         return False
-    return any(css.sheet_has_variable_reference(child.text) for child in element.children)
+    return any(css.sheet_has_fragment_in_custom_property(child.text) for child in element.children)

@@ -17,7 +17,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 MARK_BYTES = 8
-"""Bytes of a cursor's mark. The mark need not be secret, because a list shows only items that its caller may see."""
+"""Bytes of a cursor's mark, the hash that names its list and query.
+
+Clients may forge it, because a list shows only items that its caller may see.
+"""
 
 
 @dataclass(frozen=True, slots=True)

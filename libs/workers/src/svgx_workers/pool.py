@@ -75,7 +75,7 @@ class Workers(Jobs):
         self._replacements: set[asyncio.Task[None]] = set()
         share = max(1, size // 2)
         self._turns = Turns(size, share, waiting=waiting, waiting_each=waiting_each)
-        self.turns_each = share + waiting_each
+        self.turns_per_account = share + waiting_each
         """Turns that one account may have, waiting ones included."""
         self._recycle_bytes = recycle_bytes
         self._closed = False

@@ -39,7 +39,7 @@ class ReplicaDrain:
         and `Forbidden` for an API key. A draining replica still answers pings, so the other replicas are asked for
         their health reports.
         """
-        if call.signed_in().by_key:
+        if call.signed_in_caller().by_key:
             raise Forbidden("an API key does not allow this; log in")
         async with self._one_at_a_time:
             return await self._drain(request)

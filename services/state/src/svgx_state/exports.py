@@ -70,7 +70,7 @@ class Exports:
         limit, `TooManyRequests` while too many exports of the caller wait, and `Overloaded` while too many exports of
         all callers wait.
         """
-        if call.signed_in().is_visitor and (request.at or request.version) is not None:
+        if call.signed_in_caller().is_visitor and (request.at or request.version) is not None:
             raise Forbidden("a share link shows the present only; log in to see the past")
         with worker_errors(self._workers, request.canvas_id, "exports"):
             async with self._turn(call) as worker:
@@ -94,7 +94,9 @@ class Exports:
     def _turn(self, call: Call) -> AbstractAsyncContextManager[Turn]:
         """Return the caller's turn at a worker."""
         deadline = time.monotonic() + call.deadline - time.time() - MARGIN
-        return self._workers.turn(call.signed_in().user_id, patience=PATIENCE, deadline=deadline)
+        return self._workers.turn(
+            call.signed_in_caller().user_id, patience=PATIENCE, deadline=deadline
+        )
 
     async def _load(self, request: ExportRequest) -> Content:
         """Return the content of the present, of a past time or of a version."""

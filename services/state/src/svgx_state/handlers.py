@@ -51,18 +51,18 @@ class Handlers:
         responder.answer(state.JOURNAL_LOAD, self.journal_load)
 
     async def create_canvas(self, request: state.CreateCanvasRequest, call: Call) -> state.Canvas:
-        return await self._canvases.create(call.signed_in(), request.name)
+        return await self._canvases.create(call.signed_in_caller(), request.name)
 
     async def list_canvases(
         self, request: state.ListCanvasesRequest, call: Call
     ) -> state.CanvasPage:
-        return await self._canvases.page(request, call.signed_in())
+        return await self._canvases.page(request, call.signed_in_caller())
 
     async def get_canvas(self, request: state.CanvasRequest, call: Call) -> state.Canvas:
-        return await self._canvases.get(call.signed_in(), request.canvas_id)
+        return await self._canvases.get(call.signed_in_caller(), request.canvas_id)
 
     async def rename_canvas(self, request: state.RenameCanvasRequest, call: Call) -> state.Canvas:
-        return await self._canvases.rename(call.signed_in(), request.canvas_id, request.name)
+        return await self._canvases.rename(call.signed_in_caller(), request.canvas_id, request.name)
 
     async def delete_canvas(self, request: state.CanvasRequest, call: Call) -> Empty:
         await self._canvases.delete(call.caller, request.canvas_id)
@@ -88,11 +88,11 @@ class Handlers:
         return Empty()
 
     async def export(self, request: state.ExportRequest, call: Call) -> Blob:
-        canvas = await self._canvases.get(call.signed_in(), request.canvas_id)
+        canvas = await self._canvases.get(call.signed_in_caller(), request.canvas_id)
         return await self._exports.export(request, canvas.name, call)
 
     async def canvas_access(self, request: state.CanvasRequest, call: Call) -> state.Access:
-        canvas = await self._canvases.get(call.signed_in(), request.canvas_id)
+        canvas = await self._canvases.get(call.signed_in_caller(), request.canvas_id)
         return state.Access(role=canvas.role)
 
     async def journal_append(self, request: state.AppendRequest, _: Call) -> Blob:

@@ -49,7 +49,7 @@ class StoredRateLimits:
         await self._check_whitelist(request)
         value = request.model_dump_json(exclude={"version"})
         row = await self._database.row(
-            "set_configuration", _NAME, value, call.signed_in().user_id, request.version
+            "set_configuration", _NAME, value, call.signed_in_caller().user_id, request.version
         )
         if row is None:
             raise Conflict(

@@ -46,7 +46,7 @@ def worker_errors(
     except SvgRefused as refusal:
         raise refusal_error(refusal) from None
     except AccountBusy:
-        limit = workers.turns_each
+        limit = workers.turns_per_account
         raise TooManyRequests(
             f"at most {limit} exports of one account at a time, comparisons and restores included, and each waits "
             f"{PATIENCE:g} s at most; try again when the others have ended",

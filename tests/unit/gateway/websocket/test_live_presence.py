@@ -87,10 +87,13 @@ async def canvas() -> AsyncIterator[GatewayCanvas]:
 KNOWN = awareness.encode([State(ANN, 5, '"old"'), State(BOB, 3, '"bob"')])
 
 
-async def test_returned_client_receives_the_others_and_is_asked_for_a_newer_state(
+async def test_returned_client_receives_other_states_and_is_asked_for_a_newer_one(
     canvas: GatewayCanvas,
 ) -> None:
-    """The client never receives its own old state. Only a newer state of the client is published. Proves R-AWARE-4."""
+    """The client receives its own entry only as null, so that Yjs sends a newer state. Only that state is published.
+
+    Proves R-AWARE-4.
+    """
     canvas.presence.record(KNOWN)
     async with canvas.join() as (connection, socket):
         canvas.presence.welcome(connection, KNOWN)
@@ -109,11 +112,12 @@ async def test_client_without_a_state_receives_all_states_soon(canvas: GatewayCa
         assert {state.client for state in await socket.next()} == {ANN, BOB}
 
 
-async def test_present_clients_are_asked_to_renew_once_for_several_returns(
+async def test_several_returns_cause_one_request_for_the_states_of_the_other_clients(
     canvas: GatewayCanvas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A first return causes a renewal at once. All returns within the next interval cause one renewal, at its end.
+    """A client returns when it sets its state again after null. Its gateway then asks the others for their states.
 
+    The first return causes this renewal at once. All returns within the next interval cause one renewal, at its end.
     Newcomers cause no renewal. Proves R-AWARE-4.
     """
     monkeypatch.setattr(module, "RENEWAL_INTERVAL", 0.2)
@@ -136,8 +140,11 @@ async def test_present_clients_are_asked_to_renew_once_for_several_returns(
         assert socket.frames.empty()
 
 
-async def test_client_that_toggles_its_state_causes_no_renewal(canvas: GatewayCanvas) -> None:
-    """A viewer cannot make all clients of a canvas send their states again and again. Proves R-AWARE-4."""
+async def test_return_that_ends_at_once_causes_no_renewal(canvas: GatewayCanvas) -> None:
+    """A client with the state null before the renewal begins has not returned. Proves R-AWARE-4.
+
+    So no client, not even a viewer, can make all others send their states again and again.
+    """
     async with canvas.join() as (connection, socket):
         await canvas.presence.receive(connection, awareness.encode([State(BOB, 3, '"bob"')]))
         for clock in range(1, 40, 2):
@@ -147,10 +154,10 @@ async def test_client_that_toggles_its_state_causes_no_renewal(canvas: GatewayCa
         assert socket.frames.empty()
 
 
-async def test_client_that_returns_often_renews_the_others_once_in_the_interval(
+async def test_repeated_returns_of_one_client_cause_one_renewal_per_interval(
     canvas: GatewayCanvas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Further returns of this client wait, but not those of other clients.
+    """After its first return, further returns of a client wait for an interval. Those of other clients do not wait.
 
     The gateway does not count a return again when the holder reports it too. Proves R-AWARE-4.
     """

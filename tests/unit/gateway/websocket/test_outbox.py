@@ -61,10 +61,10 @@ async def test_committed_edit_is_reported_as_saved(monkeypatch: pytest.MonkeyPat
     assert not connection.closing.done()
 
 
-async def test_client_with_a_gap_that_no_answer_fills_is_asked_again(
+async def test_client_is_asked_again_when_a_new_holder_commits_its_answer_to_the_old_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A new holder commits the client's answer to the holder before it. Proves R-SAVE-11."""
+    """The old holder has asked the client for its edits, but a new holder commits the answer. Proves R-SAVE-11."""
 
     async def ask(*_: object, **__: object) -> bytes:
         return encode(Saved(1, (), "new-epoch"))
@@ -198,7 +198,7 @@ async def test_uncommitted_batches_slow_down_the_requests(
 async def test_edits_beyond_a_full_batch_are_read_after_it_is_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A client that sends megabytes at once gets an answer for each megabyte. Proves R-BOUND-5."""
+    """Edits of more than a full batch become several batches, each with a receipt of its own. Proves R-BOUND-5."""
     sizes: list[int] = []
 
     async def ask(*arguments: object, **_: object) -> bytes:
@@ -225,7 +225,7 @@ async def test_edits_beyond_a_full_batch_are_read_after_it_is_sent(
 async def test_large_batches_are_sent_one_after_the_other(
     monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
-    """A large batch waits for the end of the one before, or for the time of an attempt (`seconds`).
+    """A large batch waits for the answer to the previous large batch, but at most for one attempt (`seconds`).
 
     Small batches do not wait. Proves R-BOUND-5 and R-SAVE-5.
     """
@@ -262,7 +262,7 @@ async def test_large_batches_are_sent_one_after_the_other(
 async def test_outage_writes_one_line_and_shows_the_age_of_the_oldest_edit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each outage writes one log line for all its batches. The trace of the line is not recorded.
+    """Each outage writes one log line for all its batches. The line has a trace id, although its trace is not recorded.
 
     Proves R-OBS-4, R-OBS-8 and R-OBS-11.
     """

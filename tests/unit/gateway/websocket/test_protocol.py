@@ -17,7 +17,7 @@ from uvicorn.server import ServerState
 
 from svgx_common.http.protocol import LimitedHttp
 from svgx_gateway.websocket.transport import inflow as inflow_module
-from svgx_gateway.websocket.transport import protocol as module
+from svgx_gateway.websocket.transport import protocol as protocol_module
 from svgx_gateway.websocket.transport.inflow import InflowLimits, LargeMessages
 from svgx_gateway.websocket.transport.protocol import INFLOW, WRITE_FRAME, WebSocketLimits, limited
 from tests.e2e.clients.raw_socket import RawSocket, encode_frame
@@ -100,17 +100,18 @@ async def test_fragmented_message_uses_memory_for_its_bytes_only() -> None:
 
 async def test_handshake_in_progress_is_refused_with_503_when_the_gateway_stops() -> None:
     """The client tries another gateway. A 500 would look like a fault of this one. Proves R-FAIL-11."""
-    connecting = asyncio.get_running_loop().create_future()
+    protocol_future = asyncio.get_running_loop().create_future()
 
     async def app(scope: Scope, receive: Receive, _: Send) -> None:
         await receive()
-        connecting.set_result(scope[WRITE_FRAME].__self__)
+        protocol_future.set_result(scope[WRITE_FRAME].__self__)
         await asyncio.Event().wait()
 
     async with serving(app, WebSocketLimits()) as connect, asyncio.timeout(10):
         reader, writer = await connect()
         writer.write(HANDSHAKE)
-        (await connecting).shutdown()
+        protocol = await protocol_future
+        protocol.shutdown()
         head = await reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 503 ")
         assert json.loads(await reader.read())["code"] == "unavailable"
@@ -309,7 +310,7 @@ async def test_frames_beyond_the_rate_are_read_later_and_none_is_lost(frames: li
         for number in range(count):
             await socket.receive()
             if number == count // 2:
-                # The burst of two seconds has passed at once.
+                # The first 200 frames, which the rate allows in two seconds, are read without a pause.
                 assert loop.time() - started < 1
         # 200 frames are free, and 50 frames take half a second.
         assert loop.time() - started > 0.4
@@ -319,7 +320,7 @@ async def test_frames_beyond_the_rate_are_read_later_and_none_is_lost(frames: li
 
 
 async def test_bytes_beyond_the_rate_are_read_later_and_none_is_lost() -> None:
-    """A large message waits until the rate allows the bytes before it, and arrives complete. Proves R-LIMIT-10."""
+    """A large message is read when the rate has made up for the messages before it. Proves R-LIMIT-10."""
     limits = WebSocketLimits(inflow=InflowLimits(bytes=1_000_000, burst_bytes=1_000_000))
     payload = bytes(500_000)
     loop = asyncio.get_running_loop()
@@ -350,7 +351,7 @@ async def test_flood_that_does_not_slow_down_is_closed_with_1013() -> None:
         sending = asyncio.create_task(socket.send(encode_frame(0x9, b"") * 100_000))
         assert await socket.wait_closed() == 1013
         assert socket.close_reason == "more than 50 frames a second for 0.5 s"
-        # Answered pings: the burst of 100 frames, and the frames of half a second and of the first pause.
+        # Answered pings: the burst of 100 frames, and those of the rate until the close after half a second.
         assert socket.received_frames[0xA] < 150
         with contextlib.suppress(ConnectionError):
             await sending
@@ -376,7 +377,7 @@ async def test_message_over_the_limit_is_closed_with_4413_and_the_limit(content:
 
 async def test_large_message_waits_for_memory_and_arrives() -> None:
     """A large message waits until the application has handled another one. Proves R-SOCKET-3."""
-    handling, handle = asyncio.Semaphore(0), asyncio.Semaphore(0)
+    received, may_continue = asyncio.Semaphore(0), asyncio.Semaphore(0)
     memory = LargeMessages(1000, threshold=100)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -384,8 +385,8 @@ async def test_large_message_waits_for_memory_and_arrives() -> None:
         await receive()
         await send({"type": "websocket.accept"})
         while (await receive())["type"] == "websocket.receive":
-            handling.release()
-            await handle.acquire()
+            received.release()
+            await may_continue.acquire()
 
     async with (
         serving(app, WebSocketLimits(large_messages=memory)) as connect,
@@ -394,18 +395,18 @@ async def test_large_message_waits_for_memory_and_arrives() -> None:
         asyncio.timeout(30),
     ):
         await first.send(encode_frame(0x2, bytes(800)))
-        await handling.acquire()
+        await received.acquire()
         await second.send(encode_frame(0x2, bytes(900)))
         await second.send(encode_frame(0x9, b""))
         await first.send(encode_frame(0x2, bytes(700)))
         assert memory.used == 800
-        handle.release()
+        may_continue.release()
         # One of the two waiting messages is next, and the other one after it.
-        await handling.acquire()
+        await received.acquire()
         assert memory.used in (700, 900)
-        handle.release()
-        await handling.acquire()
-        handle.release()
+        may_continue.release()
+        await received.acquire()
+        may_continue.release()
         await second.wait_for(0xA)
         for socket in (first, second):
             await socket.send(encode_frame(0x8, (1000).to_bytes(2)))
@@ -440,7 +441,7 @@ async def test_large_message_that_stops_arriving_is_closed_with_1013(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The close needs no further byte. A waiting message gets the memory of the connection. Proves R-SOCKET-3."""
-    monkeypatch.setattr(module, "MEASURE_SECONDS", 0.02)
+    monkeypatch.setattr(protocol_module, "MEASURE_SECONDS", 0.02)
     monkeypatch.setattr(inflow_module, "SLOW_SECONDS", 0.1)
     memory = LargeMessages(100_000, threshold=100)
 
@@ -473,7 +474,7 @@ async def test_only_a_silent_client_fails_the_keepalive(sends: bool) -> None:
         asyncio.timeout(30),
     ):
         if sends:
-            # These frames take a second, and answers to the pings would come after them.
+            # The gateway needs a second to read these frames. Answers to its pings would be read after them.
             await socket.send(encode_frame(0x2, b"edit") * 150)
             for _ in range(150):
                 await socket.receive()

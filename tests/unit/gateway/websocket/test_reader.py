@@ -19,7 +19,7 @@ from svgx_yjs.lib0 import Malformed
 
 
 class Client:
-    """A WebSocket, its connection and its session."""
+    """A fake that is the WebSocket, the connection and the session of a reader at once. `send` acts for the client."""
 
     def __init__(self) -> None:
         self.scope = {"type": "websocket", HAND_OVER: self._hand_over}
@@ -78,7 +78,7 @@ class Client:
         self.handled.append(message.update)
 
     def send(self, content: bytes) -> None:
-        """Send an update as the WebSocket protocol does: directly, or through ASGI."""
+        """Deliver an update as the transport does: to `take` if it accepts the frame, else as an ASGI event."""
         frame = protocol.encode_update(content)
         if self.take is None or not self.events.empty() or not self.take(frame):
             self.events.put_nowait({"type": "websocket.receive", "bytes": frame})
@@ -100,7 +100,7 @@ async def started() -> tuple[Client, "asyncio.Task[Closing]"]:
 
 @pytest.mark.parametrize("at_once", [False, True])
 async def test_edit_is_handled_in_the_callback_of_the_socket(at_once: bool) -> None:
-    """No task runs between the arrival and the end of a message that waits for nothing. Proves R-SOCKET-6."""
+    """A message that waits for nothing is handled before the callback returns, without a task. Proves R-SOCKET-6."""
     client, reading = await started()
     client.handles_at_once = at_once
     client.send(b"a")
@@ -154,7 +154,10 @@ async def test_error_of_a_message_closes_the_connection(
 async def test_waiting_message_gets_the_error_of_its_future(
     is_cancelled: bool, continues: bool
 ) -> None:
-    """A message that has to wait can handle each error of its awaited future. Proves R-SOCKET-6."""
+    """The session gets the failure or cancellation of an awaited future, and may catch it. Proves R-SOCKET-6.
+
+    Only an uncaught failure closes the connection.
+    """
     client, reading = await started()
     client.awaited = asyncio.get_running_loop().create_future()
     client.continues = continues

@@ -14,8 +14,8 @@ from svgx_canvas.css.costs import (
     declarations,
     selector_count,
     sheet_declarations,
-    sheet_has_variable_reference,
-    style_has_variable_reference,
+    sheet_has_fragment_in_custom_property,
+    style_has_fragment_in_custom_property,
 )
 from svgx_canvas.css.values import (
     numbers,
@@ -34,8 +34,8 @@ __all__ = [
     "picture_is_variable",
     "selector_count",
     "sheet_declarations",
-    "sheet_has_variable_reference",
-    "style_has_variable_reference",
+    "sheet_has_fragment_in_custom_property",
+    "style_has_fragment_in_custom_property",
     "transform_is_safe",
     "value_is_safe",
     "value_urls",

@@ -24,7 +24,9 @@ def selector_count(text: str) -> int:
 
 def declarations(text: str, watched: frozenset[str]) -> list[tuple[str, str]]:
     """Return name and value of the declarations of `watched` properties in a `style` attribute."""
-    if not STRUCTURE.search(text):
+    if not STRUCTURE.search(
+        text
+    ):  # without quotes, brackets, comments and escapes, each ; ends a declaration
         pairs = [part.partition(":") for part in text.split(";")]
         named = [(name.strip().lower(), value.strip()) for name, _, value in pairs]
         return [(name, value) for name, value in named if name in watched]
@@ -43,8 +45,8 @@ def _parsed_declarations(text: str) -> tuple[tuple[str, str], ...]:
 def sheet_declarations(text: str, watched: frozenset[str]) -> list[tuple[Key, str, str]]:
     """Return the declarations of `watched` properties in a cleaned style sheet.
 
-    Each has the key of the last part of its selector, the name and the value. A declaration in an at-rule has the key
-    of the style rule around it.
+    Each has the key of the last part of its selector, the name and the value. A declaration
+    directly in an at-rule has the key of the style rule that contains the at-rule, or ("any", "") without one.
     """
     found: list[tuple[Key, str, str]] = []
     for node, keys in _all_declarations(text):
@@ -73,22 +75,22 @@ def _all_declarations(text: str) -> Iterator[tuple[ast.Declaration, frozenset[Ke
             pending += [(inner, inner_keys) for inner in block_contents(node.content)]
 
 
-def sheet_has_variable_reference(text: str) -> bool:
+def sheet_has_fragment_in_custom_property(text: str) -> bool:
     """Return whether a custom property in a style sheet refers to a fragment, as in `url(#a)`."""
     return _may_have_variable_reference(text) and any(
-        _is_variable_reference(node) for node, _ in _all_declarations(text)
+        _is_fragment_in_custom_property(node) for node, _ in _all_declarations(text)
     )
 
 
-def style_has_variable_reference(text: str) -> bool:
+def style_has_fragment_in_custom_property(text: str) -> bool:
     """Return whether a custom property in a `style` attribute refers to a fragment, as in `url(#a)`."""
     return _may_have_variable_reference(text) and any(
-        isinstance(node, ast.Declaration) and _is_variable_reference(node)
+        isinstance(node, ast.Declaration) and _is_fragment_in_custom_property(node)
         for node in style_attribute(text)
     )
 
 
-def _is_variable_reference(node: ast.Declaration) -> bool:
+def _is_fragment_in_custom_property(node: ast.Declaration) -> bool:
     return node.name.startswith("--") and any(url.startswith("#") for url in urls(node.value))
 
 
@@ -102,7 +104,9 @@ def selector_keys(prelude: list[ast.Node]) -> frozenset[Key]:
     A part that may match elements of any type, class and id has the key ("any", ""), such as `&` and `:is(a, b)`.
     """
     keys: set[Key] = set()
-    key, before = _ANY, " "  # the literal before the token; a space starts a new compound selector
+    # `before` is the literal before the token, "" after another token, and " " where a compound selector begins: at the
+    # start, and after whitespace, a comma, a combinator or a namespace.
+    key, before = _ANY, " "
     for token in prelude:
         match token:
             case ast.LiteralToken(value=","):

@@ -177,7 +177,8 @@ def _is_port(text: str) -> bool:
 
 def _has_valid_labels(host: str) -> bool:
     """Return whether Python can look up the host. Its lookup raises `UnicodeError` for empty and for long labels."""
-    if not host or "%" in host:  # an encoded path of a Unix socket
+    # No host, or the encoded path of a Unix socket: there is nothing to look up.
+    if not host or "%" in host:
         return True
     try:
         host.encode("idna")

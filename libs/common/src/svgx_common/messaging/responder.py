@@ -75,7 +75,7 @@ class Call:
     deadline: float
     client: Client = _UNKNOWN_CLIENT
 
-    def signed_in(self) -> Caller:
+    def signed_in_caller(self) -> Caller:
         """Return the caller. Raise `Internal` without one: the gateway should have refused the request."""
         if self.caller is None:
             raise Internal

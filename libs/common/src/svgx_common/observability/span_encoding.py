@@ -31,8 +31,8 @@ _KINDS = {
     SpanKind.PRODUCER: 4,
     SpanKind.CONSUMER: 5,
 }
-_HAS_REMOTE, _REMOTE = 0x100, 0x200
-"""The flags of a span that say whether its parent is in another process."""
+_REMOTE_IS_KNOWN, _REMOTE = 0x100, 0x200
+"""Flags of a span: `_REMOTE` is valid, which is always set, and the parent is in another process."""
 
 _SINGLE_VALUES = frozenset({str, int, float, bool})
 _EMPTY_STATUS = b"\x7a\x00"
@@ -71,9 +71,10 @@ def _encode_group(spans: list[ReadableSpan]) -> bytes:
 
 
 def _encode_span(span: ReadableSpan) -> bytes:
-    """Return a `Span`. OpenTelemetry's encoder makes it if it has rare parts, or a value that cannot be encoded.
+    """Return a `Span`.
 
-    That encoder leaves out such a value, for example a huge number.
+    OpenTelemetry's encoder encodes a span with rare parts. It also encodes a span with a value that does not fit into
+    protobuf, such as a huge number, because it leaves out the value and keeps the span.
     """
     try:
         content = _encode_plain(span)
@@ -105,7 +106,7 @@ def _encode_plain(span: ReadableSpan) -> bytes | None:
         if type(value) not in _SINGLE_VALUES:
             return None
         fields.append(_encode_attribute(name, value))
-    flags = _HAS_REMOTE
+    flags = _REMOTE_IS_KNOWN
     parent_id = b""
     if parent is not None:
         parent_id = b"\x22\x08" + parent.span_id.to_bytes(8, "big")

@@ -39,7 +39,7 @@ class ApiKeyHandlers:
 
     async def list_api_keys(self, request: ListApiKeysRequest, call: Call) -> ApiKeyPage:
         """List the keys of the caller's account; an admin may name another account."""
-        return await self._api_keys.page(request, call.signed_in())
+        return await self._api_keys.page(request, call.signed_in_caller())
 
     async def end_api_key(self, request: EndApiKeyRequest, call: Call) -> Empty:
         """End a key of the caller's account; an admin may end any key."""

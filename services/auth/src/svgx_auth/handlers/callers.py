@@ -8,7 +8,7 @@ from svgx_common.messaging.responder import Call
 def caller_with_session(call: Call) -> Caller:
     """Return the caller. Raises `Forbidden` when the caller uses an API key instead of a session."""
     refuse_api_key(call)
-    return call.signed_in()
+    return call.signed_in_caller()
 
 
 def refuse_api_key(call: Call) -> None:

@@ -40,7 +40,7 @@ class OwnAccountHandlers:
 
     async def me(self, _: MeRequest, call: Call) -> User:
         """Return the caller's account as stored now, which may differ from the access token's claims."""
-        account = await self._accounts.by_id(call.signed_in().user_id)
+        account = await self._accounts.by_id(call.signed_in_caller().user_id)
         if account is None or account.disabled:
             raise Unauthenticated
         return account.user

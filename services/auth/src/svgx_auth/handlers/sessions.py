@@ -45,7 +45,7 @@ class SessionHandlers:
 
     async def list_sessions(self, request: ListSessionsRequest, call: Call) -> SessionPage:
         """List the caller's live sessions."""
-        return await self._sessions.own_page(request, call.signed_in())
+        return await self._sessions.own_page(request, call.signed_in_caller())
 
     async def end_session(self, request: EndSessionRequest, call: Call) -> Empty:
         """End one of the caller's sessions."""

@@ -47,7 +47,7 @@ class UserErasureHandlers:
         refuse_api_key(call)
         if request.confirm != request.user_id:
             raise Invalid("confirm: must be the id of the user", field="confirm")
-        if request.user_id == call.signed_in().user_id:
+        if request.user_id == call.signed_in_caller().user_id:
             raise Forbidden("your own account is erased by another admin", field="user_id")
         await self._check_new_owner(request)
         pseudonym = await self._erasure.begin(request.user_id, Origin.of(call))

@@ -33,7 +33,7 @@ class UserSessionHandlers:
     async def list_sessions(self, request: ListUserSessionsRequest, call: Call) -> SessionPage:
         """List an account's live sessions. A deleted account has none."""
         await self._administration.get(request.user_id)
-        return await self._sessions.page(request, call.signed_in())
+        return await self._sessions.page(request, call.signed_in_caller())
 
     async def end_session(self, request: EndUserSessionRequest, call: Call) -> Empty:
         """End one of an account's sessions."""

@@ -77,7 +77,7 @@ class Moves:
             return
         if time.monotonic() < self._paused_until:
             return
-        # One move each time: the next announcements show the reserved replicas that are still free.
+        # At most one move for each look, because the replicas announce only afterwards which of them are still free.
         replica_id = self._loads.free_reserved_replica()
         if replica_id is not None:
             move = self.move(self._canvases.busy[0], replica_id)
@@ -101,7 +101,8 @@ class Moves:
         except SvgxError as error:
             self._note_failure(canvas_id, error)
             if isinstance(error, NoResponders | BusUnreachable):
-                # The reserved replica has not received the request, so it does not release the lease.
+                # The lease names the reserved replica already. That replica has not received the request, so it does
+                # not release the lease.
                 await self._rooms.take_back(canvas_id, replica_id)
 
     def _note_failure(self, canvas_id: str, error: SvgxError) -> None:

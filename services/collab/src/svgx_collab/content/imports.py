@@ -54,7 +54,7 @@ VERSION_SECONDS = 3.0
 IMPORTS = Work(
     name="imports",
     field=None,
-    busy=f"imports of one account at a time, and each waits {QUEUE_PATIENCE:g} s at most",
+    at_once=f"imports of one account at a time, and each waits {QUEUE_PATIENCE:g} s at most",
     too_much="the file takes more {} to read than an import may use",
 )
 """The texts of the errors of an import."""
@@ -117,7 +117,7 @@ class Imports:
         of `save_edit`.
         """
         ends_at = time.monotonic() + call.deadline - time.time()
-        author = call.signed_in().user_id
+        author = call.signed_in_caller().user_id
         with worker_errors(self._workers, IMPORTS):
             async with self._workers.turn(
                 author, patience=QUEUE_PATIENCE, deadline=ends_at - SAVE_SECONDS

@@ -18,7 +18,7 @@ from svgx_yjs.structure import EMPTY_UPDATE
 REPLACEMENTS = Work(
     name="restores",
     field="content",
-    busy="imports and restores of one account at a time",
+    at_once="imports and restores of one account at a time",
     too_much="comparing the content with the current one takes too much {}",
 )
 """The texts of the errors of a replacement."""

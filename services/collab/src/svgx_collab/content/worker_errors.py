@@ -1,4 +1,4 @@
-"""The errors of worker processes as errors of the contract, for imports and replacements."""
+"""The errors of worker processes as errors of the contract, for imports and restores."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,13 +24,14 @@ RETRY_AFTER = 2.0
 class Work:
     """The texts of the errors of one kind of work.
 
-    `field` is the request's field with the content, or None for the field that the refusal names. In `too_much`, `{}`
-    stands for "time" or "memory".
+    `field` is the name of the request's field that contains the content. If it is None, refusals name their own field,
+    and errors about time or memory name `body`. `at_once` completes the sentence "at most 2 ..." for an account with
+    too many at once. In `too_much`, `{}` stands for "time" or "memory".
     """
 
     name: str
     field: str | None
-    busy: str
+    at_once: str
     too_much: str
 
 
@@ -46,9 +47,9 @@ def worker_errors(workers: Workers, work: Work) -> Iterator[None]:
             refused.detail, field=work.field or refused.field, limit=refused.limit
         ) from None
     except AccountBusy:
-        limit = workers.turns_each
+        limit = workers.turns_per_account
         raise TooManyRequests(
-            f"at most {limit} {work.busy}; try again when the others have ended",
+            f"at most {limit} {work.at_once}; try again when the others have ended",
             limit=limit,
             retry_after=RETRY_AFTER,
         ) from None

@@ -10,7 +10,7 @@ from svgx_common.contract.errors import (
     Unauthenticated,
     Unavailable,
 )
-from svgx_gateway.openapi.responses import REF, Responses, counted_headers
+from svgx_gateway.openapi.responses import REF, Responses, rate_limit_headers
 from svgx_gateway.openapi.security import SIGNED_IN
 
 _STATUS = {
@@ -42,8 +42,16 @@ _SUMMARY = {
     "required": ["status", "missing", "silent", "services"],
     "properties": {
         "status": {"enum": ["ok", "degraded"]},
-        "missing": {"type": "array", "items": {"type": "string"}},
-        "silent": {"type": "array", "items": {"type": "string"}},
+        "missing": {
+            "description": "The services without a replica",
+            "type": "array",
+            "items": {"type": "string"},
+        },
+        "silent": {
+            "description": "The replicas that do not answer, as `service/id`",
+            "type": "array",
+            "items": {"type": "string"},
+        },
         "services": {
             "type": "object",
             "additionalProperties": {
@@ -59,7 +67,9 @@ _TEXT = {"type": "string"}
 
 def page_items(responses: Responses, *, with_metrics: bool) -> dict[str, Any]:
     """Return the path items of the pages, with the pages of the metrics if the API port serves them."""
-    overall = _page("health", "Whether the gateway runs", "application/json", _STATUS)
+    overall = _page(
+        "health", "Whether the gateway has started and is not stopping", "application/json", _STATUS
+    )
     overall["responses"]["503"] = {
         **overall["responses"]["200"],
         "description": "The gateway starts or stops; `reason` says which.",
@@ -76,7 +86,7 @@ def page_items(responses: Responses, *, with_metrics: bool) -> dict[str, Any]:
     summary["responses"] |= responses.problems(
         {Unauthenticated, Forbidden, TooManyRequests, Internal, Unavailable, Overloaded}
     )
-    summary["responses"]["200"]["headers"] = counted_headers()
+    summary["responses"]["200"]["headers"] = rate_limit_headers()
     live = _page("health", "Whether the process is alive", "application/json", _STATUS)
     pages = {
         "/health/": {"get": {**overall, "operationId": "health"}},
@@ -84,18 +94,18 @@ def page_items(responses: Responses, *, with_metrics: bool) -> dict[str, Any]:
         "/health/live": {"get": {**live, "operationId": "health.live"}},
         "/health/summary/": {"get": {**summary, "operationId": "health.summary"}},
     }
-    counted = {
+    rate_limited = {
         "/openapi.json": ("openapi", _page("docs", "This document", "application/json", _ANY)),
         "/docs": ("docs", _page("docs", "This document as a web page", "text/html", _TEXT)),
     }
     if with_metrics:
         text = _page("metrics", "Metrics for Prometheus", "text/plain", _TEXT)
-        counted |= {
+        rate_limited |= {
             "/metrics/": ("metrics", _page("metrics", "Metrics as JSON", "application/json", _ANY)),
             "/metrics/prometheus": ("metrics.prometheus", text),
         }
-    for path, (name, page) in counted.items():
-        page["responses"]["200"]["headers"] = counted_headers()
+    for path, (name, page) in rate_limited.items():
+        page["responses"]["200"]["headers"] = rate_limit_headers()
         page["responses"] |= responses.problems({TooManyRequests})
         pages[path] = {"get": {**page, "operationId": name}}
     return pages

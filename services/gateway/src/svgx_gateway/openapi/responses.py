@@ -100,7 +100,7 @@ _ALWAYS_COUNTED = frozenset({Unauthenticated, Forbidden, TooManyRequests})
 has no rate limit."""
 
 
-def counted_headers() -> dict[str, Any]:
+def rate_limit_headers() -> dict[str, Any]:
     """Return the headers of a successful response to a counted request: its rate limit and the caller's quota."""
     return _references([*_RATE_LIMIT_HEADERS, "Svgx-Quota"])
 

@@ -41,7 +41,7 @@ class RateLimitOperations:
 
     async def set_config(self, request: SetRateLimitsRequest, call: Call) -> RateLimits:
         """Store limits in the state service, which announces them to all gateways. Return the limits in force."""
-        answer = self._bus.ask(ratelimits.STORE, request, caller=call.signed_in())
+        answer = self._bus.ask(ratelimits.STORE, request, caller=call.signed_in_caller())
         await self._limiter.adopt_answer(answer)
         return self._limiter.rules.in_force()
 

@@ -28,7 +28,7 @@ class BackupHandlers:
     async def create_backup(
         self, request: contract.CreateBackupRequest, call: Call
     ) -> contract.Backup:
-        backup = await self._catalogue().request_backup(request, call.signed_in().user_id)
+        backup = await self._catalogue().request_backup(request, call.signed_in_caller().user_id)
         self._wake()
         return backup
 
@@ -53,7 +53,7 @@ class BackupHandlers:
     async def restore_backup(
         self, request: contract.RestoreRequest, call: Call
     ) -> contract.Restore:
-        restore = await self._catalogue().request_restore(request, call.signed_in().user_id)
+        restore = await self._catalogue().request_restore(request, call.signed_in_caller().user_id)
         self._wake()
         return restore
 

@@ -55,7 +55,7 @@ class DeletedCanvases:
         any other canvas that the caller does not own, `Conflict` when the removal has begun, and `QuotaFull` when the
         caller may not have one more canvas.
         """
-        caller = call.signed_in()
+        caller = call.signed_in_caller()
         row = await self._database.row("any_canvas", request.canvas_id, caller.user_id)
         if row is None:
             raise no_such_canvas()
@@ -88,7 +88,7 @@ class DeletedCanvases:
     async def purge(self, request: CanvasRequest, call: Call) -> Purged:
         """Remove a deleted canvas for good. Raises `NotFound`, and `Conflict` for a canvas that is not deleted."""
         await self._purge.begin(request.canvas_id)
-        log.info("canvas removal requested", by=call.signed_in().user_id)
+        log.info("canvas removal requested", by=call.signed_in_caller().user_id)
         until = asyncio.get_running_loop().time() + PURGE_SECONDS
         done = await self._purge.run(request.canvas_id, until)
         return Purged(canvas_id=request.canvas_id, finished=done.finished, rows=done.rows)

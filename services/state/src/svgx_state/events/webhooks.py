@@ -112,7 +112,7 @@ class Webhooks:
                 request.note,
                 request.active,
                 secret,
-                call.signed_in().user_id,
+                call.signed_in_caller().user_id,
             )
         assert row is not None
         return CreatedWebhook(**dict(row), secret=secret)
@@ -179,7 +179,7 @@ class Webhooks:
                 data.type,
                 data.service,
                 data.entity_id,
-                call.signed_in().user_id,
+                call.signed_in_caller().user_id,
                 data.model_dump_json(),
                 datetime.now(UTC),
             )

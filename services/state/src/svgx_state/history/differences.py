@@ -40,7 +40,7 @@ class Differences:
         position = _position(listing.decode(request.cursor))
         with worker_errors(self._workers, request.canvas_id, "comparisons"):
             async with self._workers.turn(
-                call.signed_in().user_id, patience=PATIENCE, deadline=deadline
+                call.signed_in_caller().user_id, patience=PATIENCE, deadline=deadline
             ) as worker:
                 before = await self._versions.content(request.canvas_id, request.version_id)
                 after = await self._after(request, position)

@@ -50,7 +50,7 @@ class HistoryHandlers:
         self, request: contract.CreateVersionRequest, call: Call
     ) -> contract.Version:
         version = await self._versions.add(
-            request.canvas_id, VersionKind.NAMED, call.signed_in().user_id, request.name
+            request.canvas_id, VersionKind.NAMED, call.signed_in_caller().user_id, request.name
         )
         assert version is not None, "only an automatic version may be unnecessary"
         return version

@@ -56,7 +56,7 @@ class Restores:
         return restored
 
     async def _restore(self, request: VersionRequest, call: Call) -> Restored:
-        user_id, canvas_id = call.signed_in().user_id, request.canvas_id
+        user_id, canvas_id = call.signed_in_caller().user_id, request.canvas_id
         ends_at = time.monotonic() + call.deadline - time.time() - MARGIN
         with worker_errors(self._workers, canvas_id, "restores"):
             async with self._workers.turn(

@@ -40,7 +40,7 @@ class Thumbnails:
         deadline = time.monotonic() + call.deadline - time.time() - MARGIN
         with worker_errors(self._workers, request.canvas_id, "exports"):
             async with self._workers.turn(
-                call.signed_in().user_id, patience=PATIENCE, deadline=deadline
+                call.signed_in_caller().user_id, patience=PATIENCE, deadline=deadline
             ) as worker:
                 # Another request may have drawn the picture while this request waited.
                 if (stored := await self._stored(request)) is not None:

@@ -20,8 +20,11 @@ from svgx_common.postgres import Database, Row
 from svgx_state.quotas import metrics
 from svgx_state.quotas.bounds import StoredQuotas
 
-PROMPT_BYTES = 4 * 1024 * 1024
-"""Bytes of one account or canvas that are stored at once, so that a flood is noticed within its first megabytes."""
+STORE_NOW_BYTES = 4 * 1024 * 1024
+"""Bytes of one account or canvas after which the counts are stored without waiting for `flush_seconds`.
+
+So a flood is noticed within its first megabytes.
+"""
 
 USAGE_DAYS = 31
 """Days for which the use is kept."""
@@ -68,8 +71,8 @@ class UsageCounter:
         self._canvases = Counter[str]()
         self._visitors = Counter[tuple[str, str]]()
         self._counted = asyncio.Event()
-        self._prompt = asyncio.Event()
-        self._dropped_on: date | None = None
+        self._store_now = asyncio.Event()
+        self._old_usage_dropped_on: date | None = None
         self._storing: asyncio.Task[None] | None = None
         metrics.QUOTA_UNSTORED_BYTES.set_function(self._unstored_bytes)
 
@@ -85,15 +88,15 @@ class UsageCounter:
             used = self._accounts[user_id] = self._accounts[user_id] + part
             largest = max(largest, used)
         self._counted.set()
-        if largest >= PROMPT_BYTES:
-            self._prompt.set()
+        if largest >= STORE_NOW_BYTES:
+            self._store_now.set()
 
     async def flush_later(self) -> None:
         """Wait for counts and then for `flush_seconds`, or less after many bytes, and store the counts."""
         await self._counted.wait()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._flush_seconds):
-                await self._prompt.wait()
+                await self._store_now.wait()
         await self.flush()
 
     async def flush(self) -> None:
@@ -119,7 +122,7 @@ class UsageCounter:
         lost, their bytes count twice.
         """
         self._counted.clear()
-        self._prompt.clear()
+        self._store_now.clear()
         accounts, self._accounts = self._accounts, Counter()
         canvases, self._canvases = self._canvases, Counter()
         visitors, self._visitors = self._visitors, Counter()
@@ -167,16 +170,17 @@ class UsageCounter:
         return self._canvases.total()
 
     async def _drop_old(self, day: date) -> None:
-        if self._dropped_on != day:
+        if self._old_usage_dropped_on != day:
             oldest = date.fromordinal(day.toordinal() - USAGE_DAYS)
             await self._database.run("drop_old_usage", oldest)
-            self._dropped_on = day
+            self._old_usage_dropped_on = day
 
 
 def _thresholds(quotas: Quotas) -> tuple[int, int, int]:
     """Return the bytes at which an account, a canvas and the content of a canvas are reported.
 
-    Each is the share `NEAR` of the lowest bound, because only auth has the roles of the accounts.
+    The bounds depend on the role of the account, which only auth knows. So each threshold is the share `NEAR` of the
+    lowest bound of all roles.
     """
     canvas, content = quotas.lowest_canvas_bytes()
     return int(NEAR * quotas.lowest_account_bytes()), int(NEAR * canvas), int(NEAR * content)

@@ -68,7 +68,7 @@ class QuotaOperations:
 
         Raises `Conflict` for an outdated `version`.
         """
-        quotas = await self._stored.set(request, call.signed_in().user_id)
+        quotas = await self._stored.set(request, call.signed_in_caller().user_id)
         if quotas is None:
             raise Conflict(
                 "the quotas were changed since this version; read them again", field="version"
@@ -78,7 +78,7 @@ class QuotaOperations:
 
     async def own_usage(self, _: QuotasRequest, call: Call) -> AccountUsage:
         """Return the use of the caller's quotas."""
-        caller = call.signed_in()
+        caller = call.signed_in_caller()
         async with self._database.session() as session:
             quotas = await self._stored.in_force_within(session)
             return await account_usage(session, quotas, caller.user_id, caller.role)

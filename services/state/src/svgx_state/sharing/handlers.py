@@ -44,13 +44,13 @@ class Sharing:
         await self._bus.listen(REVOKED.subject, self._revoked)
 
     async def create_link(self, request: CreateLinkRequest, call: Call) -> NewLink:
-        return await self._links.create(request, call.signed_in())
+        return await self._links.create(request, call.signed_in_caller())
 
     async def list_links(self, request: ListLinksRequest, _: Call) -> LinkPage:
         return await self._links.page(request)
 
     async def end_link(self, request: EndLinkRequest, call: Call) -> Empty:
-        await self._links.end(request, call.signed_in())
+        await self._links.end(request, call.signed_in_caller())
         await self._announce(request.canvas_id)
         return Empty()
 

@@ -23,7 +23,7 @@ class CanvasValues:
         Raises the errors of `Canvases.get` and `Exports.elements`. The content may have megabytes, so it is put into
         the reply as bytes, without being decoded.
         """
-        canvas = await self._canvases.get(call.signed_in(), request.canvas_id)
+        canvas = await self._canvases.get(call.signed_in_caller(), request.canvas_id)
         revision, exported = await self._exports.elements(request.canvas_id, call)
         reply = Value(
             key=f"{CANVAS_PREFIX}{canvas.id}",

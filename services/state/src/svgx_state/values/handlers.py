@@ -189,7 +189,7 @@ class Values:
 
     def _owner_to_read(self, call: Call, user_id: str | None, *, shared: bool) -> str:
         """Return the owner of the requested value. Raise `Forbidden`, or `Invalid` for a user id with shared values."""
-        caller = call.signed_in()
+        caller = call.signed_in_caller()
         if user_id is not None and user_id != caller.user_id and caller.role is not Role.ADMIN:
             raise Forbidden("only admins may name another account", field="user_id")
         if shared:
@@ -204,7 +204,7 @@ class Values:
         Raise `Forbidden` also when a caller without the role of an admin would change a shared value.
         """
         owner = self._owner_to_read(call, user_id, shared=shared)
-        if shared and call.signed_in().role is not Role.ADMIN:
+        if shared and call.signed_in_caller().role is not Role.ADMIN:
             raise Forbidden("only admins may change shared values", field="state_type")
         return owner
 

@@ -12,6 +12,12 @@ def test_last_line_skips_blank_lines(tmp_path: Path) -> None:
     assert logfile.last_line(log) == "last"
 
 
+def test_last_line_of_postgres_is_the_reason_of_its_end(tmp_path: Path) -> None:
+    log = tmp_path / "x.log"
+    log.write_text("FATAL:  could not bind\nLOG:  database system is shut down\n")
+    assert logfile.last_line(log) == "FATAL:  could not bind"
+
+
 def test_small_log_is_not_rotated(tmp_path: Path) -> None:
     log = tmp_path / "x.log"
     # A missing log causes no error.

@@ -9,6 +9,9 @@ LIMIT = 20 * 1024 * 1024
 _TAIL = 8192
 """Bytes at the end of a log in which the last line is searched."""
 
+_POSTGRES_END = "database system is shut down"
+"""The last line of PostgreSQL after every end. The line before it states the reason."""
+
 
 def open_log(path: Path) -> int:
     """Return a descriptor that appends to `path`, for a process's output. The caller closes it."""
@@ -34,7 +37,7 @@ def rotate(path: Path, limit: int = LIMIT) -> None:
 
 
 def last_line(path: Path) -> str:
-    """Return the last line that is not blank, shortened for a terminal, or an empty string."""
+    """Return the last line that states something, shortened for a terminal, or an empty string."""
     try:
         with path.open("rb") as file:
             file.seek(0, os.SEEK_END)
@@ -43,6 +46,6 @@ def last_line(path: Path) -> str:
     except FileNotFoundError:
         return ""
     for line in reversed(lines):
-        if line.strip():
+        if line.strip() and not line.endswith(_POSTGRES_END):
             return line.strip()[:300]
     return ""

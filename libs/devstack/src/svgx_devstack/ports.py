@@ -1,8 +1,13 @@
-"""Choose free loopback ports."""
+"""Choose free loopback ports that no other stack on this machine chooses at the same time."""
 
+import fcntl
+import functools
+import os
 import secrets
 import socket
+import tempfile
 from collections.abc import Collection
+from pathlib import Path
 
 from svgx_devstack.errors import StackError
 
@@ -13,6 +18,9 @@ _FIRST, _LAST = 20_000, 32_000
 """The range of ports: below the ports that Linux and macOS use for outgoing connections."""
 
 _ATTEMPTS = 200
+
+_chosen: set[int] = set()
+"""The ports that this process has chosen."""
 
 
 def is_free(port: int) -> bool:
@@ -32,11 +40,37 @@ def is_free(port: int) -> bool:
 
 
 def choose(taken: Collection[int] = ()) -> int:
-    """Return a free port that is not in `taken`."""
+    """Return a free port that is not in `taken` and that this process has not chosen before, and claim it."""
     for _ in range(_ATTEMPTS):
         port = _FIRST + secrets.randbelow(_LAST - _FIRST)
-        if port not in taken and is_free(port):
+        if port not in taken and port not in _chosen and claim(port):
+            _chosen.add(port)
             return port
     raise StackError(
         f"no free port between {_FIRST} and {_LAST} on {HOST}: stop some of the servers that use these ports"
     )
+
+
+def claim(port: int) -> bool:
+    """Keep other processes of this user from choosing a port until this process ends.
+
+    A server starts to listen seconds after its port was chosen. In the meantime, another stack would find the port
+    free. Returns False when the port is not free or another process has claimed it.
+    """
+    try:
+        fcntl.lockf(_claims(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except BlockingIOError:
+        return False
+    return is_free(port)
+
+
+@functools.cache
+def _claims() -> int:
+    """Return the descriptor of an empty file, in which a process locks the byte with the number of each of its ports."""
+    path = Path(tempfile.gettempdir()) / f"svgx-ports-{os.getuid()}"
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise StackError(
+            f"cannot open {path} ({error.strerror}): set TMPDIR to a folder you can write to"
+        ) from error

@@ -61,6 +61,11 @@ def one_key(client: int, key: str) -> bytes:
     )  # fmt: skip
 
 
+@pytest.fixture
+def no_pauses() -> None:
+    """Keep the pauses after long transactions, because some of these tests are about them."""
+
+
 def room_with(**limits: Any) -> Room:
     return Room("canvas", "epoch", EMPTY, bounds=Bounds(Limits(**limits)))
 
@@ -201,6 +206,7 @@ def test_waiting_edit_beyond_the_bound_is_refused_and_changes_nothing() -> None:
     waiting = [waiting_edit(client) for client in range(10, 20)]
     limit = 10 * (len(waiting[0]) + PIECE_OVERHEAD)
     room = room_with(canvas_waiting_bytes=limit)
+    room.pace.hurry()
     assert not rejections(room, *waiting)
     room.mark_committed(room.take_entry() is not None)
     missing = update((5, 0, [in_root(ANY, NULL)]))

@@ -12,6 +12,11 @@ from svgx_common.contract.state import Content
 from tests.unit.yjs.updates import ANY, NULL, in_root, update
 
 
+@pytest.fixture
+def no_pauses() -> None:
+    """Keep the pauses after long transactions, because these tests are about them."""
+
+
 class Replica:
     """A replica with some canvases, and a time. A canvas is busy from a quarter of the processor's time on."""
 

@@ -1,0 +1,13 @@
+"""Tests of one canvas, without the pauses after long transactions."""
+
+import math
+
+import pytest
+
+from svgx_collab import bounds
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no transaction cause a pause. On a busy machine, a short transaction may take several milliseconds."""
+    monkeypatch.setattr(bounds, "SHORT_TRANSACTION", math.inf)

@@ -101,18 +101,20 @@ def _attribute(name: str, value: str) -> Iterator[str]:
     if local == "style":
         yield from _tokens(tinycss2.parse_component_value_list(value))
     elif local not in _NOT_CSS and not local.startswith(("data-", "aria-")):
-        yield from _tokens(tinycss2.parse_component_value_list(value), local)
+        yield from _tokens(tinycss2.parse_component_value_list(value), local, is_value=True)
 
 
 def _sheet(text: str) -> Iterator[str]:
     yield from _tokens(tinycss2.parse_component_value_list(text))
 
 
-def _tokens(nodes: Iterable[ast.Node], prop: str = "", *, picture: bool = False) -> Iterator[str]:
+def _tokens(
+    nodes: Iterable[ast.Node], prop: str = "", *, picture: bool = False, is_value: bool = False
+) -> Iterator[str]:
     """Yield the problems of tokens, regardless of the rules and declarations that they form.
 
     prop: the property with the tokens as value. picture: the tokens are arguments of a function that takes the address
-    of a picture.
+    of a picture. is_value: all tokens are the value of `prop`, because an attribute has no rules and declarations.
     """
     before: ast.Node | None = None
     condition = False
@@ -124,10 +126,10 @@ def _tokens(nodes: Iterable[ast.Node], prop: str = "", *, picture: bool = False)
             yield from (item for item in _tokens(node.content) if item.startswith("url"))
         else:
             literal = node.value if isinstance(node, ast.LiteralToken) else ""
-            if literal == ":" and isinstance(before, ast.IdentToken):
+            if literal == ":" and isinstance(before, ast.IdentToken) and not is_value:
                 prop = before.lower_value
                 yield from [prop] if prop in _RUNNING_PROPERTIES else []
-            if literal == ";" or isinstance(node, ast.CurlyBracketsBlock):
+            if (literal == ";" or isinstance(node, ast.CurlyBracketsBlock)) and not is_value:
                 prop, condition = "", False
             yield from _token(node, prop, picture)
         if not isinstance(node, ast.WhitespaceToken | ast.Comment):

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 from pycrdt import Array, Doc, Map, Text, XmlElement, XmlFragment, XmlText
@@ -406,6 +406,7 @@ _VALUES = [
         ),
     )
 )
+@example({"a": {"tag": "g", "attrs": {"d": "data:image/svg+xml;base64,PHN2Zy8+@import"}}})
 def test_export_of_random_content_is_clean(elements: dict[str, object]) -> None:
     out = exported(elements)
     # The export is a complete SVG file.

@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 from svgx_collab.balance import busy_canvases, moves
 from svgx_collab.balance.busy_canvases import BusyCanvases
 from svgx_collab.balance.loads import Loads
-from svgx_collab.balance.moves import Moves, Takes
+from svgx_collab.balance.moves import MovesIn, MovesOut
 from svgx_collab.leases import Leases
 from svgx_common.contract.collab import TAKE_CANVAS, ReplicaLoad
 from svgx_common.contract.errors import BadRequest, Unavailable
@@ -41,16 +41,16 @@ def loads_of(each: Replica) -> Loads:
     return Loads(each.bus, lambda: each.rooms.count, lambda: each.rooms.edits_taken)
 
 
-def moves_from(each: Replica, busy_share: float = 1.0) -> Moves:
+def moves_from(each: Replica, busy_share: float = 1.0) -> MovesOut:
     """Return the moves from a replica."""
-    return Moves(each.bus, each.rooms, loads_of(each), canvases_of(each, busy_share))
+    return MovesOut(each.bus, each.rooms, loads_of(each), canvases_of(each, busy_share))
 
 
 @asynccontextmanager
 async def reserved(backing: DevStack, busy_share: float = 1.0) -> AsyncIterator[Replica]:
     """Run a reserved replica."""
     async with replica(backing, answers_open=False) as running:
-        takes = Takes(running.bus, running.rooms, canvases_of(running, busy_share))
+        takes = MovesIn(running.bus, running.rooms, canvases_of(running, busy_share))
         await takes.start()
         await running.bus.settle()
         try:
@@ -230,7 +230,7 @@ async def test_busy_canvas_moves_by_itself_unless_it_is_alone(
         loads = loads_of(one)
         free = ReplicaLoad(replica=two.bus.replica_id, load=0.0, is_reserved=True, is_free=True)
         canvases = canvases_of(one, LEAST_SHARE)
-        moving = Moves(one.bus, one.rooms, loads, canvases)
+        moving = MovesOut(one.bus, one.rooms, loads, canvases)
         await moving.start()
         try:
             while not canvases.busy:

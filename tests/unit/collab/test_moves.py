@@ -9,7 +9,7 @@ import pytest
 from svgx_collab.balance import moves as module
 from svgx_collab.balance.busy_canvases import BusyCanvases
 from svgx_collab.balance.loads import Loads
-from svgx_collab.balance.moves import Moves, Takes
+from svgx_collab.balance.moves import MovesIn, MovesOut
 from svgx_collab.rooms import Rooms
 from svgx_common.contract.errors import DeadlineExceeded, SvgxError, Unavailable
 from svgx_common.messaging.bus import Bus, BusUnreachable, NoResponders
@@ -77,15 +77,15 @@ class Replica:
     async def subscribe(self, subject: str, *, cb: object) -> object:
         return object()
 
-    def moves(self) -> Moves:
+    def moves(self) -> MovesOut:
         """Return the moves from this replica."""
-        return Moves(
+        return MovesOut(
             cast(Bus, self), cast(Rooms, self), cast(Loads, self), cast(BusyCanvases, self)
         )
 
-    def takes(self) -> Takes:
+    def takes(self) -> MovesIn:
         """Return the takes of this replica, if it is reserved."""
-        return Takes(cast(Bus, self), cast(Rooms, self), cast(BusyCanvases, self))
+        return MovesIn(cast(Bus, self), cast(Rooms, self), cast(BusyCanvases, self))
 
 
 MOVE = ["probe svgx.collab.take.free", "leave busy to free", "svgx.collab.take.free"]

@@ -23,9 +23,9 @@ _PROBE_SIDE = 256
 _LONG_SIDE = 16_384
 """Pixels of the longer side of the pictures with which the proportions are measured."""
 _LOW_RATIO = 16
-"""The largest ratio of the sides at which the scale may rise by a factor of 100 at once.
+"""The largest ratio of the sides at which `_first_picture` raises the scale by a factor of 100 at each step.
 
-Each picture that is drawn during the search then has at most 50 by 800 pixels.
+Each picture that is drawn during this search then has at most 50 by 800 pixels.
 """
 
 
@@ -50,8 +50,8 @@ def render_png(
     cost = complexity.check(canvas, limits)
     natural = natural_size(canvas)
     if natural is not None:
-        # Write the size as plain numbers, because resvg reads fewer spellings of a length and would then draw all
-        # content in its own size.
+        # Write the size as plain numbers, because resvg reads fewer spellings of a length than `natural_size`. With a
+        # length that it cannot read, resvg draws the picture in the size of the content.
         canvas.attrs |= {
             name: f"{side:.10g}" for name, side in zip(("width", "height"), natural, strict=True)
         }

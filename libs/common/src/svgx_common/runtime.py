@@ -56,8 +56,10 @@ from svgx_common.settings import (
 log = structlog.get_logger(__name__)
 
 GC_THRESHOLDS = 10_000, 2, 1_000_000_000
-"""New objects between two collections of the youngest generation of garbage; youngest collections between two of the
-middle generation; middle collections between two of all objects.
+"""The thresholds of Python's garbage collector.
+
+After the first number of new objects, Python collects the youngest generation. After the second number of these
+collections, it collects the middle generation. After the third number of middle collections, it collects all objects.
 
 With 700 new objects, the default of Python 3.11, Python would collect every two requests. Collections of all objects
 are left to `MemoryWatch`: with 1,000 connections, one takes 300 ms, and nothing else happens meanwhile.

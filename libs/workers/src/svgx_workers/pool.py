@@ -32,7 +32,10 @@ SLOW_SECONDS = 3.0
 """Seconds of CPU time after which a job runs with lower priority."""
 
 SERVICE_SECONDS = 0.25
-"""The same seconds for a job of the service itself, because no client waits for it. A new child needs 0.13 s."""
+"""The limit of CPU seconds for a job of the service itself. It is lower, because no client waits for the job.
+
+A child with lower priority is replaced after its job, and a new child needs 0.13 s.
+"""
 
 RECYCLE_BYTES = 64 * 1024 * 1024
 """Memory that a child may hold after a job.

@@ -19,8 +19,8 @@ def join_first(parts: Iterable[Part], limit: int) -> tuple[bytes, int]:
     """Join as many of the first parts as possible into one update. Return the update, and the number of parts in it.
 
     `parts` must not be empty. A part that can be joined must depend only on the document and on the parts before it.
-    The update has at most `limit` bytes, or one part. It ends before a part that cannot be joined, or that repeats
-    structs of a part before it, and after a part that releases pending updates.
+    The update has at most `limit` bytes, or one part. It ends before a part that cannot be joined, and before a part
+    that repeats structs of an earlier part. It ends after a part that releases pending updates.
     """
     joint = _Joint()
     size = count = 0
@@ -43,7 +43,7 @@ def join_waiting(updates: Iterable[bytes], limit: int) -> tuple[bytes, int]:
     """Join as many of the first updates as possible into one. Return it, and the number of updates in it.
 
     `updates` must not be empty. The result has about `limit` bytes at most, or one update. It ends before an update
-    that has structs of a client between the first and the last struct of that client in an update before it.
+    that overlaps an earlier one: it has structs of a client between the first and the last struct of this client there.
     """
     runs: dict[int, list[Run]] = {}
     deletions: Ranges = {}
@@ -155,13 +155,13 @@ def _clock(run: Run) -> int:
 
 
 def _overlaps(runs: list[Run], run: Run) -> bool:
-    """Return whether a run has clocks of the runs, which are in order and do not overlap."""
+    """Return whether a run shares clocks with one of `runs`, which are in order and do not overlap each other."""
     at = bisect_left(runs, run.end, key=_clock)
     return at > 0 and runs[at - 1].end > run.clock
 
 
 def _append(runs: list[Run], added: Iterable[Run]) -> None:
-    """Append runs of a client in the order of their clocks, without structs that begin before the end of another."""
+    """Append runs of a client, which are in order. Leave out structs that begin before the end of the run before."""
     for run in added:
         rest = _from(run, runs[-1].end) if runs else run
         if rest is not None:

@@ -54,7 +54,10 @@ class Part:
     runs: tuple[Run, ...] = ()
     deletions: Ranges = field(default_factory=dict)
     releases: bool = False
-    """True if other updates waited for the part. Later parts may depend on these updates, so none is joined to it."""
+    """True if other updates waited for this part.
+
+    Later parts may depend on these updates, so no later part is joined to this part.
+    """
 
     @property
     def can_be_joined(self) -> bool:
@@ -78,7 +81,7 @@ class Split:
     """`pending` in small updates, each with the struct that it waits for. When that struct arrives, only the piece has
     to be read again, and not the whole pending part."""
     spans: tuple[Span, ...] = ()
-    """The clocks of the first pieces, without gaps. The other pieces have deletions, and no structs."""
+    """The clocks of each of the first pieces, which have structs. The other pieces have only deletions."""
     unplaceable: bool = False
     """True if a part of the update can never be integrated."""
     runs: tuple[Run, ...] = ()

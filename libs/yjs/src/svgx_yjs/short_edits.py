@@ -13,8 +13,10 @@ from svgx_yjs.parts import Run, Split
 from svgx_yjs.structure import GC, KIND, ORIGIN, RIGHT_ORIGIN, SKIP, Id, read_struct
 
 MAX_DEPTH = 500
-"""Levels of types. A deeper struct is never integrated, because deleting the outermost type recurses, in pycrdt and in
-browsers."""
+"""The deepest level of nested types. A deeper struct is never integrated.
+
+pycrdt and browsers delete the outermost type by recursion, and the depth of a recursion is limited.
+"""
 
 _DELETED, _TYPE = 1, 7
 """Kinds of content, from Yjs' `contentRefs`."""
@@ -87,17 +89,19 @@ def _deletions(
 ) -> Ranges | None:
     """Return the deletions, or None if one of them is out of order, of a missing struct, or needs a forbidden cut."""
     deletions: Ranges = {}
-    for deleting, ranges in read_delete_set(decoder):
-        available = next_clock if deleting == client else known.get(deleting, 0)
+    for deleted_client, ranges in read_delete_set(decoder):
+        available = next_clock if deleted_client == client else known.get(deleted_client, 0)
         last = 0
         for clock, length in ranges:
             end = clock + length
             if clock < last or end > available:
                 return None
-            if not nesting.may_cut(deleting, clock) or not nesting.may_cut(deleting, end):
+            if not nesting.may_cut(deleted_client, clock) or not nesting.may_cut(
+                deleted_client, end
+            ):
                 return None
             last = clock
         if ranges:
             ranges.sort()
-            deletions[deleting] = ranges
+            deletions[deleted_client] = ranges
     return deletions

@@ -52,9 +52,9 @@ def split(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Split:
     pieces: list[tuple[bytes, Id]] = []
     spans = []
     for section in blocked:
-        for run, end, missing in section.pieces():
-            pieces.append((_encode(update, [run], {}), missing))
-            spans.append(Span(run.client, run.clock, end))
+        for step, end, missing in section.pieces():
+            pieces.append((_encode(update, [step], {}), missing))
+            spans.append(Span(step.client, step.clock, end))
     for client, ranges in pending.items():
         pieces += [
             (_encode(b"", [], {client: piece}), missing)
@@ -217,7 +217,7 @@ class _Reader:
         decoder.position = end
 
     def _read_section(self, section: _Section) -> None:
-        """Read a section to its end: integrate the first structs if possible, find the cuts of the others."""
+        """Read a section to its end: find the first structs that can be integrated, and the cuts of the others."""
         decoder = self._decoder
         section.at, section.clock = decoder.position, section.first_clock
         self._advance(section)
@@ -267,7 +267,7 @@ class _Reader:
             section.done += 1
             section.at = decoder.position
             if is_known:
-                # The document has the struct. It is left out of `ready`, because its content may differ this time.
+                # The document has the struct already. Leave it out of `ready`: its content in this update may differ.
                 self.must_rewrite = True
                 section.first_clock, section.start = end, section.at
                 section.count -= section.done
@@ -396,8 +396,10 @@ def encode_steps(update: bytes, steps: Sequence[Step]) -> bytes:
     return _encode(update, [*by_client.values()], {})
 
 
-def _encode(update: bytes, runs: list[Step], deletions: Ranges) -> bytes:
-    encoder = Encoder().uint(len(runs))
-    for run in runs:
-        encoder.uint(run.structs).uint(run.client).uint(run.clock).raw(update[run.start : run.end])
+def _encode(update: bytes, steps: list[Step], deletions: Ranges) -> bytes:
+    encoder = Encoder().uint(len(steps))
+    for step in steps:
+        encoder.uint(step.structs).uint(step.client).uint(step.clock).raw(
+            update[step.start : step.end]
+        )
     return encode_delete_set(encoder, deletions).finish()

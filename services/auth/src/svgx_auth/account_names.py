@@ -53,7 +53,7 @@ async def is_free(session: Session, name: str) -> bool:
 async def replace_names(session: Session, user: User) -> None:
     """Store the names of an account that was created or changed in this transaction."""
     await _add(session, ((user.id, user.username), (user.id, user.email)))
-    await session.run("forget_account_names", user.id)
+    await session.run("forget_old_account_names", user.id)
 
 
 async def names_taken(

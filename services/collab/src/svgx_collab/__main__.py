@@ -1,6 +1,7 @@
 """Start the collab service, or its command.
 
-`python -m svgx_collab` runs the service. The command `doctor` checks the settings and the servers that it needs.
+`python -m svgx_collab` runs the service. The command `doctor` checks the settings and the servers that the
+service needs.
 """
 
 import svgx_common.quick_imports  # noqa: F401  # before all other imports

@@ -10,7 +10,7 @@ from nats.errors import NoRespondersError
 
 from svgx_collab.balance.busy_canvases import BusyCanvases
 from svgx_collab.balance.loads import RETRY_AFTER, Loads
-from svgx_collab.balance.moves import Moves, Takes
+from svgx_collab.balance.moves import MovesIn, MovesOut
 from svgx_collab.bounds import Bounds
 from svgx_collab.content.imports import Imports
 from svgx_collab.content.replacements import Replacements
@@ -34,14 +34,16 @@ from svgx_workers.pool import Workers
 ALIVE_TIMEOUT = 2.0
 """Seconds to wait for another replica's answer to the question whether it is alive.
 
-A gateway asks to open a canvas when no holder has answered it. A replica that does not answer this question either is
-frozen, or silent for seconds. If it goes on later, nothing is lost: its edits and the next holder's merge.
+A gateway requests the opening of a canvas when the holder has not answered the gateway. A holder that answers neither
+the gateway nor this question is frozen, or silent for seconds. If the old holder goes on later, nothing is lost,
+because its edits merge with the edits of the next holder.
 """
 
 LATE = 0.25
-"""Seconds by which this replica may notice the end of `ALIVE_TIMEOUT` too late. Beyond it, silence proves nothing.
+"""Seconds by which this replica may notice the end of `ALIVE_TIMEOUT` too late.
 
-An overloaded replica reads answers late. Two of them would otherwise take their canvases from each other.
+When it notices the end even later, the other replica counts as alive, because an overloaded replica reads answers late.
+Otherwise, two overloaded replicas would take their canvases from each other.
 """
 
 
@@ -59,7 +61,7 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
         bus, lambda: rooms.count, lambda: rooms.edits_taken, is_reserved=settings.reserved
     )
     busy = BusyCanvases(rooms.paces, settings.busy_canvas_share, settings.canvas_transaction_share)
-    balance = Takes(bus, rooms, busy) if settings.reserved else Moves(bus, rooms, loads, busy)
+    balance = MovesIn(bus, rooms, busy) if settings.reserved else MovesOut(bus, rooms, loads, busy)
 
     async def open_canvas(request: CanvasRequest, _: Call) -> Opened:
         if not rooms.knows(request.canvas_id) and loads.declines(request.canvas_id):
@@ -67,7 +69,8 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
         return Opened(epoch=await rooms.open(request.canvas_id))
 
     async def hand_over() -> None:
-        # With a load that falls, this replica would make the others decline to open its canvases.
+        # Announce no load while it falls: the mean of all loads would fall too, and the other replicas would decline to
+        # open the canvases of this replica.
         await loads.stop()
         await balance.stop()
         await rooms.hand_over()
@@ -117,8 +120,8 @@ async def is_alive(bus: Bus, replica_id: str) -> bool:
     """Return whether another collab replica answers.
 
     It counts as alive while NATS is not reachable, and while this replica is too overloaded to read an answer in time.
-    The question is a probe. A health report may take longer than `ALIVE_TIMEOUT`: it waits for Redis, which may not
-    answer that replica.
+    The question is a probe, because a health report may take longer than `ALIVE_TIMEOUT`: the report waits for Redis,
+    which may not answer that replica.
     """
     subject = replica_subject("collab", replica_id)
     asked_at = time.monotonic()

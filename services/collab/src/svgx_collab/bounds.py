@@ -54,8 +54,8 @@ class Limits:
     canvas_waiting_bytes: int = MAX_PENDING_BYTES // 2
     """Bytes of memory for the edits of one canvas that wait for missing edits.
 
-    Updates of the journal are never refused. The other half of `MAX_PENDING_BYTES` leaves room for the waiting edits
-    that another holder has accepted at the same time.
+    The other half of `MAX_PENDING_BYTES` is for updates of the journal, which are never refused: another holder may
+    have accepted waiting edits at the same time.
     """
     canvas_share: float = 0.05
     """The share of the processor's time that the long transactions of a canvas may take.

@@ -62,9 +62,9 @@ TURN = 0.005
 """Seconds for which the batches of one message are applied without a break for other work of the replica."""
 
 SECONDS_PER_EDIT = 60e-6
-"""Seconds of the processor that a batch may take for each of its edits, if that is more than `TURN` in all.
+"""Seconds of the processor that a batch may take at once for each of its edits. A batch may always take `TURN`.
 
-A short edit needs 20 to 40 µs. The rest of a batch that takes longer is applied in turns.
+The rest of a batch that takes longer is applied in turns. A short edit needs 20 to 40 µs.
 """
 
 MAX_QUEUE = 64
@@ -170,7 +170,7 @@ class Channels:
                 await self._bus.leave([link])
 
     async def answer(self, request: WaitingRequest, revision: int, epoch: str) -> None:
-        """Answer a request. The room of this epoch has committed its edits."""
+        """Answer a request after the room of this epoch has committed the edits of the request."""
         rejected = request.receipt.rejected
         if isinstance(request.reply, LinkReply):
             reply = request.reply
@@ -305,7 +305,7 @@ class Channels:
     async def _keep(
         self, held: HeldCanvas, receipt: Receipt, reply: LinkReply | str, count: int
     ) -> None:
-        """Keep a batch of `count` edits that was applied until it is committed, or answer it."""
+        """Keep an applied batch of `count` edits until it is committed, or answer it if it is committed already."""
         self.edits_taken += count
         held.count_edits(count)
         if receipt.rejected:
@@ -356,7 +356,7 @@ class Channels:
     async def _start_edit(self, held: HeldCanvas, message: Msg) -> None:
         """Apply a batch of edits in turns, after all batches that have arrived before it.
 
-        A batch that has to be pulled joins the queue afterwards, because other batches must not wait for its sender.
+        A batch that has to be pulled joins the queue after the pull, so that other batches do not wait for its sender.
         """
         is_pulled = HEADER_BODY in (message.headers or {})
         handler = functools.partial(self._edit, None if is_pulled else held.queue.join())

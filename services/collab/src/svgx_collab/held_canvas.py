@@ -26,7 +26,7 @@ LISTENING = 35.0
 """Seconds for which a gateway receives broadcasts after its last sync request. It sends one at least every 10 s."""
 
 ALL_GATEWAYS = ""
-"""Stands for all gateways, because the sender of a sync request is unknown."""
+"""Stands for all gateways. It is used when the sender of a sync request is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class HeldCanvas:
         """The recorded spans of batches with edits that are not broadcast yet."""
         self._on_changed = on_changed
         self._listening: dict[str, float] = {}
-        """For each gateway that receives broadcasts, the end of this, in seconds of the monotonic clock."""
+        """For each gateway, the time until which it receives broadcasts, in seconds of the monotonic clock."""
         self._used_at = time.monotonic()
 
     @property
@@ -142,7 +142,10 @@ class HeldCanvas:
         self._listening[gateway] = now + LISTENING
 
     def gateways(self) -> list[str] | None:
-        """Return the gateways that receive broadcasts on their links; None when all gateways have to receive them."""
+        """Return the gateways that receive broadcasts on their links, or None when all gateways have to receive them.
+
+        All gateways have to receive them when `ALL_GATEWAYS` is noted, and when no gateway is noted.
+        """
         return None if ALL_GATEWAYS in self._listening else (list(self._listening) or None)
 
     def expire_gateways(self, now: float) -> None:
@@ -184,7 +187,7 @@ class HeldCanvas:
         return unsent
 
     def take_in_flight(self) -> list[SpanContext]:
-        """Remove and return the spans of the batches that the room's entries in flight complete."""
+        """Remove and return the spans of the batches of which all edits are committed or in an entry in flight."""
         if not self._uncommitted:
             return []
         position = self.room.position_in_flight

@@ -33,11 +33,12 @@ GROUP_BYTES = 4 * 1024 * 1024
 COMMIT_INTERVAL = 0.025
 """Seconds between the starts of two commits. The first commit after a pause starts at once.
 
-Each commit costs all servers about 3 ms of processor time. With 16 ms, an edit in a room of 50 cost half as much again.
+Each commit costs all servers about 3 ms of processor time. With an interval of 16 ms, an edit in a
+room of 50 cost half as much again.
 """
 
 COMMIT_SLACK = 0.005
-"""Seconds by which a commit may be early, at the arrival of an edit. The next commit is later by this time."""
+"""Seconds by which the arrival of an edit may start a commit early. The commit after it is later by as much."""
 
 FIRST_ATTEMPT = 1.0
 """Seconds to wait for a commit, plus one for each MiB. Then the request is repeated, as state may have crashed."""
@@ -76,7 +77,7 @@ OLDEST_UNSAVED = Gauge(
 
 @record
 class Unsaved:
-    """An entry to commit, and the recorded spans of the batches that it completes."""
+    """An entry to commit, and the recorded spans of the batches that have their last edit in this entry."""
 
     entry: Entry
     origins: Sequence[SpanContext] = ()

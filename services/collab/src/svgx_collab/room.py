@@ -47,7 +47,10 @@ EDITS_BETWEEN_LOOKS = 8
 """Edits between two looks at the processor's time. A look takes half a microsecond."""
 
 LONG_TRANSACTION = 0.02
-"""Expected seconds of the next transaction beyond which edits wait at their gateway during a pause."""
+"""Seconds of a long transaction.
+
+During a pause, edits wait at their gateway if the next transaction is expected to take longer.
+"""
 
 NEW_SECONDS = 30.0
 """Seconds for which a room counts as new. In a new room, clients may pass on edits of other users that it lacks."""
@@ -322,7 +325,7 @@ class Room:
         document = self._document
         self._unsent += document.flush()
         now = time.monotonic()
-        # A check of deletions may have ended a transaction before.
+        # The numbers may include an earlier transaction, which a check of deletions has ended.
         seconds, parts = document.transaction_seconds, document.transaction_parts
         document.transaction_seconds, document.transaction_parts = 0.0, 0
         self.pace.note_transaction(seconds, parts, now)

@@ -32,7 +32,7 @@ from svgx_common.observability.log_ids import use_ids
 log = structlog.get_logger(__name__)
 
 SHORTEST_PAUSE = 0.001
-"""Seconds of the shortest wait for a pause of a canvas, because timers may fire a little too early."""
+"""Shortest wait for the end of a pause of a canvas, in seconds, because timers may fire a little too early."""
 
 DELETION_TIMEOUT = 5.0
 """Seconds to wait for the answer whether a canvas is deleted."""
@@ -85,7 +85,10 @@ class Rooms:
         self._leaving = BackgroundTasks()
         self._faulty: deque[bytes] = deque(maxlen=MAX_FAULTY)
         self._one_by_one: set[str] = set()
-        """Canvases with a room that failed on several edits together. Their next rooms find the one edit."""
+        """Canvases with a room that failed on several edits together.
+
+        Their next rooms integrate updates one by one, to find the one that causes the failure.
+        """
         self._broadcaster = Broadcaster(bus, self._start_discarding)
         self._links = self._broadcaster.links
         self._channels = Channels(
@@ -383,7 +386,10 @@ class Rooms:
         held.mark_changed()
 
     def _start_discarding(self, held: HeldCanvas, fault: Fault) -> None:
-        """Discard a room from a task that continues. The room is released at once, so nothing uses it any more."""
+        """Stop holding a room that failed, as `_discard` does, but in a task, so that the caller does not wait.
+
+        The room is released at once, so nothing uses it any more.
+        """
         if self._note_fault(held, fault):
             self._leaving.start("discarding", self._end_failed(held))
 

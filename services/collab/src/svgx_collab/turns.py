@@ -75,7 +75,7 @@ async def receive_in_turns(
     released the canvas. The gateway then sends the batch again; its first edits may be saved already.
     """
     while receipt.taken < len(edits):
-        # Also before the first turn, because many requests may wait, and a broadcast between them may cause a pause.
+        # Wait before the first turn too: many requests may wait, and a broadcast between two of them may cause a pause.
         await asyncio.sleep(room.seconds_until_edits)
         turn = _next_turn(edits, receipt.taken)
         checked = None

@@ -14,9 +14,10 @@ OUTLINED_BYTES = 64 * 1024
 """The smallest snapshot with an outline. A smaller one is checked in milliseconds."""
 
 OUTLINED_STRUCTS = 1_200_000
-"""The most structs of the merged updates of a snapshot with an outline, counted before pycrdt unites or removes any.
+"""The largest number of structs in the merged updates with which a snapshot gets an outline.
 
-Making an outline takes about 10 s for a million structs, and a compaction has 30 s.
+The structs are counted before pycrdt unites or removes any. Making an outline takes about 10 s for a million structs,
+and a compaction has 30 s.
 """
 
 
@@ -34,7 +35,7 @@ def compact(
     """Return a snapshot with the content of an earlier one and of the updates after it.
 
     Deleted content is removed; only the ids of its structs are kept. Pending updates, which depend on a missing update,
-    are kept, but of pending structs that contradict each other, only one. Without `outlined`, the snapshot gets no
+    are kept. Of pending structs that contradict each other, one is kept. Without `outlined`, the snapshot gets no
     outline. Raises `SvgRefused` if an update cannot be integrated.
     """
     document = (

@@ -24,8 +24,8 @@ _NO_DELETIONS = b"\x00"
 def encode_elements(elements: Iterator[Element], client: int, root: str = "elements") -> bytes:
     """Return an update of `client` that adds the elements to the map `root`.
 
-    The client must be new to the document. The map must never have had the keys: Yjs would treat the old and the new
-    value as concurrent, and might keep the old one.
+    The client must be new to the document. The map must never have had an element with one of these ids, because Yjs
+    would treat the old and the new element as concurrent, and might keep the old one.
     """
     structs: list[bytes] = []
     add = structs.append

@@ -21,7 +21,7 @@ def number_text(value: float) -> str:
 
 
 def _placed(digits: str, point: int) -> str:
-    """Return the digits with the decimal point `point` digits after their start, or with an exponent."""
+    """Return the digits with a decimal point after the first `point` digits, or with an exponent."""
     if len(digits) <= point <= 21:
         return digits + "0" * (point - len(digits))
     if 0 < point <= 21:

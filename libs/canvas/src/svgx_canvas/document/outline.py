@@ -17,7 +17,7 @@ STEP_STRUCTS = 256
 _FORMAT = f"1 {sys.byteorder} {list_id((1, 2), 'key')}"
 """The version of the encoding, the byte order, and one sample of `list_id`.
 
-Outlines contain such ids, so an outline made with other ids is not read.
+Outlines contain ids that `list_id` makes. So an outline is not read if another version of `list_id` made its ids.
 """
 
 

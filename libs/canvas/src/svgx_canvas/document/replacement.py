@@ -93,7 +93,10 @@ def _change_map(current: _Content, wanted: _Content, *, is_root: bool = False) -
 
 
 def _change_array(current: Array[object], wanted: Array[object]) -> Iterable[_Step]:
-    """Replace the items between the equal ones at both ends. Yield the new shared types, which are empty."""
+    """Replace all items, except equal items at the start and at the end.
+
+    Yield the new shared types, which are empty.
+    """
     length, start, end = len(current), 0, 0
     if length:
         start, end = _equal_ends([*map(_json_of, current)], [*map(_json_of, wanted)])
@@ -110,7 +113,10 @@ def _change_array(current: Array[object], wanted: Array[object]) -> Iterable[_St
 
 
 def _change_text(current: Text, wanted: Text) -> None:
-    """Replace the characters between the equal ones at both ends, or everything if the text has formats."""
+    """Replace all characters, except equal characters at the start and at the end.
+
+    If a text has formats, replace everything.
+    """
     old, new = current.diff(), wanted.diff()
     if str(current) == str(wanted):
         return

@@ -44,7 +44,7 @@ FEW_STRUCTS = 64
 """The most structs of an edit that is integrated together with other edits. The time of larger edits is measured."""
 
 SLOW_SECONDS = 0.02
-"""Limit of the processor time of one transaction, in seconds. Each of its parts adds `SECONDS_PER_STRUCT`.
+"""Limit of the processor time of one transaction, in seconds. Each part of it adds `SECONDS_PER_STRUCT` to the limit.
 
 After a longer transaction, the time of each edit is measured.
 """
@@ -53,7 +53,7 @@ MEASURED_SECONDS = 10.0
 """Seconds for which the time of each edit is measured after a transaction over its limit (see `SLOW_SECONDS`)."""
 
 SECONDS_PER_STRUCT = 20e-6
-"""Seconds of processor time that each struct adds to the limit of an edit, and each part to that of a transaction.
+"""Processor seconds that each struct adds to the limit of an edit, and each part to the limit of a transaction.
 
 pycrdt usually needs 4e-6 for a struct.
 """
@@ -62,7 +62,7 @@ LOADED_STRUCTS = 256
 """Structs of a journal's update that are integrated in one call. pycrdt stops all threads during a call."""
 
 MANY_CLIENTS = 5_000
-"""The number of clients that have ever edited a document, from which on its changes are not observed.
+"""The changes of a document are not observed if at least this many clients have ever edited it.
 
 With an observer, pycrdt compares the state vectors from before and after each transaction: with 50,000 clients, a
 transaction takes 9 to 13 ms. Without an observer, and with one look at the state vector, it takes 5 to 7 ms.
@@ -95,7 +95,7 @@ class Growth:
     pending_bytes: int = 0
     """Bytes of memory for the pending pieces of the edit that are new to the document."""
     contradicts: bool = False
-    """True if the edit has a pending struct in place of another struct of the document or of a pending piece."""
+    """True if the edit has a pending struct at a clock at which the document or a pending piece has another struct."""
 
 
 @record
@@ -343,7 +343,7 @@ class SharedDocument:
         """Return the state vector of the document, encoded. Raises `Fault`.
 
         The encoded vector is kept until the next change, because the time to encode it grows with the number of clients
-        that ever edited the document. Without the queue, the vector is that of an earlier state.
+        that ever edited the document. With `with_queue` false, the vector may lack the edits in the queue.
         """
         if with_queue:
             self._integrate_queue()
@@ -704,7 +704,8 @@ class SharedDocument:
         """Remove the pieces of these clients that begin below the next clock. Return their structs above it.
 
         The document has integrated other structs with these clocks. A struct that reaches from below the next clock to
-        above it is dropped. It contradicts the document, because the rest of a known struct depends on nothing missing.
+        above it is dropped. It contradicts the document: if the document had the first part
+        of this struct, the rest of it would depend on no missing struct, and would not be pending.
         """
         rests = []
         waited_for = set()
@@ -788,7 +789,10 @@ def _digest(update: bytes) -> bytes:
 
 
 class _PycrdtFaults:
-    """A context that raises the exceptions of pycrdt as `Fault`. It is a class, because each edit enters it."""
+    """A context that raises the exceptions of pycrdt as `Fault`.
+
+    It is a class, because each edit enters it, and a context made of a generator is slower.
+    """
 
     def __enter__(self) -> None:
         """Begin the context. It has no state."""

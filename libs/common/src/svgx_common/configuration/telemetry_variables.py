@@ -1,7 +1,7 @@
 """Checks of the variables that OpenTelemetry reads.
 
-OpenTelemetry ends a start with a traceback for some wrong values, fails at each export with others, and ignores others
-with a warning that quotes them. While nothing is exported, it reads none of these variables.
+Some wrong values end the start of the service with a traceback. Some make each export fail. OpenTelemetry ignores the
+others with a warning that quotes them. While nothing is exported, it reads none of these variables.
 """
 
 import math

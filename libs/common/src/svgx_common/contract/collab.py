@@ -347,7 +347,8 @@ LINK_TO_GATEWAY = Channel(
 class ReplicaLoad(ReplyModel):
     """The load of a replica: its held canvases and its edits each second, as one number.
 
-    A replica with `is_reserved` takes only canvases that other replicas hand over to it. With `is_free`, it takes one.
+    A replica with `is_reserved` takes only canvases that other replicas hand over to it. With `is_free`, such a replica
+    has no canvas and can take one.
     """
 
     replica: str

@@ -21,7 +21,10 @@ CLOSE_TIMEOUT = 5.0
 _URL_VARIABLE = "POSTGRES_URL"
 
 _SERVER_SETTINGS = {**SERVER_SETTINGS, "statement_timeout": "0"}
-"""Settings of the connection: as for a pool, but a migration, and the wait for another replica's, may take any time."""
+"""Settings of the connection: those of a pool, but without a limit of the time of a statement.
+
+A migration may take any time, and so may the wait for a migration of another replica.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +58,9 @@ async def apply_when_usable(
     While PostgreSQL cannot be used, log this once, and try again. Raise the error if the role lacks permissions, or if
     the error does not pass by itself.
 
-    wait_seconds: the longest wait for PostgreSQL, from the call and again from the first migration that fails. Beyond
-    it, raise `TimeoutError`. None means no limit. A migration has no limit, in this process or in another replica,
-    because a cancelled migration would have to begin again.
+    wait_seconds: the longest wait for PostgreSQL, counted from the call. When a migration fails, the wait is counted
+    anew from the first failure. Beyond it, raise `TimeoutError`. None means no limit. A migration has no limit, in this
+    process or in another replica, because a cancelled migration would have to begin again.
     """
     clock = asyncio.get_running_loop().time
     retry_until: float | None = None

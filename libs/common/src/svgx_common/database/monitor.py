@@ -67,7 +67,7 @@ class DatabaseMonitor:
         """The attempt to open the next connection. A slow attempt continues during the next checks."""
         self._connected_at = 0.0
         self._defaults: str | None = None
-        """The server's defaults for new connections, when the connection was opened."""
+        """The server's defaults for new connections, as they were when the monitor's connection was opened."""
         self._has_new_defaults = False
         self._checked_at = 0.0
         self._failure: Failure | None = None

@@ -56,7 +56,7 @@ async def serve_afterwards(scope: Scope, serve: Serve, on_end: Callable[[], None
 
 
 def call_at_end(scope: Scope, callback: Callable[[], None]) -> None:
-    """Call `callback` at the end of the connection: now, unless the connection is served afterwards."""
+    """Call `callback` at the end of the connection. If the connection is not served afterwards, call it now."""
     afterwards: _Afterwards | None = scope.get(_AFTERWARDS)
     if afterwards is not None and afterwards.serve is not None:
         afterwards.on_end.append(callback)

@@ -1,4 +1,4 @@
-"""Refusals of requests that reach no application, as the bytes of a response with a problem document."""
+"""Refusals of requests as problem documents: as the bytes of a response, or as a response of an application."""
 
 import json
 from collections.abc import Mapping

@@ -39,7 +39,7 @@ class Holder:
         self._bus = bus
         self._canvas_id = canvas_id
         self._recovery_ended = asyncio.Event()
-        """Clear while one of the requests opens the canvas and is repeated."""
+        """Not set while one of the requests opens the canvas and is repeated."""
         self._recovery_ended.set()
 
     async def ask(
@@ -57,7 +57,7 @@ class Holder:
         An attempt fails after `attempt` seconds, and attempts are repeated for `patience` seconds. Raise `NotFound` for
         an unknown canvas. Raise the last error when the patience ends. The request carries the current trace.
 
-        `after` is the error of an attempt that was made in another way, so the first attempt here follows a recovery.
+        `after` is the error of an attempt that was made in another way. With it, a recovery precedes the first attempt.
         """
         deadline = time.monotonic() + patience
         subject = channel.subject_of(canvas_id=self._canvas_id)

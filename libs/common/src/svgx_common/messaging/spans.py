@@ -138,8 +138,8 @@ class MessageSpans:
 def trace_headers(*, first: bool) -> Headers | None:
     """Return the headers that carry the current trace to another process, or None.
 
-    The first attempt to send edits that are not recorded has no headers, because headers cost time. Later attempts have
-    the trace, because their failures may be logged.
+    The first attempt to send edits of an unrecorded trace has no headers, because headers cost time. Later attempts
+    have the headers, because their failures may be logged.
     """
     if first and isinstance(trace.get_current_span(), UnrecordedSpan):
         return None

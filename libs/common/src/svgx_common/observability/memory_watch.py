@@ -53,9 +53,10 @@ def return_memory() -> None:
 
 
 class MemoryWatch:
-    """Returns memory when the process has grown.
+    """A watch that returns memory to the system when the process has grown.
 
-    `measure` returns this memory in bytes, and `cpu_seconds` the processor time that the process has used.
+    `measure` returns the memory of the process in bytes, and `cpu_seconds` the processor time that the process has
+    used.
     """
 
     def __init__(

@@ -32,7 +32,10 @@ _KINDS = {
     SpanKind.CONSUMER: 5,
 }
 _REMOTE_IS_KNOWN, _REMOTE = 0x100, 0x200
-"""Flags of a span: `_REMOTE` is valid, which is always set, and the parent is in another process."""
+"""Flags of a span. The first is always set, and means that `_REMOTE` is valid.
+
+`_REMOTE` means that the parent is in another process.
+"""
 
 _SINGLE_VALUES = frozenset({str, int, float, bool})
 _EMPTY_STATUS = b"\x7a\x00"

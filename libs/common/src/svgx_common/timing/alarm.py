@@ -14,9 +14,9 @@ Work that is due within this time has to be done at once. Otherwise the task wou
 class Alarm:
     """An alarm with at most one timer. All times are seconds of the monotonic clock.
 
-    A process that wakes from an idle wait needs 0.1 ms of processor time, even when it finds no work. So after its
-    work, a task does not sleep for its minimum pause, because it might wake without work. It calls `wait`. The code
-    that adds work calls `ring_at` with the end of the pause.
+    A process that wakes from an idle wait needs 0.1 ms of processor time, even when it finds no work. A task that
+    sleeps for its minimum pause might wake without work. So after its work, the task calls `wait`. The code that adds
+    work calls `ring_at` with the end of the pause.
     """
 
     def __init__(self) -> None:

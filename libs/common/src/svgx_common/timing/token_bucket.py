@@ -17,7 +17,7 @@ class TokenBucket:
         """Take tokens. The bucket owes the tokens that it does not have.
 
         Call `seconds_until` with the present time first. Otherwise the next call of `seconds_until` adds tokens for the
-        time before this `take` too, although a full bucket gains no tokens.
+        time before this `take` too. In that time, a full bucket must gain no tokens.
         """
         self._tokens -= tokens
 

@@ -22,7 +22,7 @@ from svgx_common.messaging.caller import Client
 from svgx_common.settings import WRONG_SETTING, WrongSetting
 
 COMMAND_SECONDS = 60.0
-"""Longest wait for PostgreSQL in seconds, and then the longest time of the work. Migrations have no limit."""
+"""Longest wait for PostgreSQL in seconds, and also the longest time of the work after it. Migrations have no limit."""
 
 ANNOUNCE_SECONDS = 3.0
 """Longest wait for a connection to NATS, in seconds.

@@ -11,7 +11,10 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 ALGORITHMS = ["RS256", "PS256", "ES256", "Ed25519", "EdDSA"]
-"""Accepted algorithms. All are asymmetric, because a client secret or `none` would let others sign for the provider."""
+"""Accepted algorithms, which are all asymmetric.
+
+With a symmetric algorithm, anyone with the client secret could sign in place of the provider, and with `none` anyone.
+"""
 
 LEEWAY = 30
 """Seconds by which the provider's clock may differ from the clock of this service."""

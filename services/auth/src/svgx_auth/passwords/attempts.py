@@ -28,8 +28,8 @@ NAME = Backoff(5, 300)
 LONGEST_AT_NEW_NETWORK = 15.0
 """The longest wait, in seconds, for a network without a failure, after failures from other networks.
 
-This limit doubles with each failure of the network, up to `NAME.longest`. Therefore guesses from many networks get one
-answer in 15 s, and the account's owner waits at most 15 s at a new address.
+This limit doubles with each failure of the network, up to `NAME.longest`. Therefore guesses from many networks
+together get one answer in 15 s, and the account's owner waits at most 15 s at a new address.
 """
 
 ADDRESS = Backoff(50, 60)

@@ -1,8 +1,9 @@
 """The queue for work on passwords: short, bounded and fair (docs/decisions/0038).
 
 A password hash occupies a core for 20 ms or more. Therefore, in a flood of log-ins, a few wait and the others are
-refused at once. Networks take turns. In a full queue, the first log-in of a network replaces a log-in of a network with
-several. Requests of signed-in callers come before log-ins.
+refused at once. Networks take turns. In a full queue, a new log-in replaces the last log-in of the network with the
+most log-ins, if that network has at least two more than the network of the new log-in. Requests of signed-in callers
+come before log-ins.
 """
 
 import asyncio

@@ -67,7 +67,7 @@ LIMIT $1
 INSERT INTO account_name (account_id, name, key) SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
 ON CONFLICT DO NOTHING
 
--- name: forget_account_names
+-- name: forget_old_account_names
 -- Remove the rows of the account $1 for names that it no longer has.
 DELETE FROM account_name n USING account a
 WHERE n.account_id = $1 AND a.id = $1 AND n.name NOT IN (a.username, a.email)

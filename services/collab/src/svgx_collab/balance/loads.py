@@ -116,7 +116,7 @@ class Loads:
     def free_reserved_replica(self) -> str | None:
         """Return the id of a random reserved replica that holds no canvas, or None.
 
-        With the first one, two replicas that move a canvas at the same time would choose the same replica.
+        The choice is random. Otherwise, two replicas that move a canvas at the same time would choose the same replica.
         """
         free = [each.replica for each in self._fresh(self._clock()) if each.is_free]
         return random.choice(free) if free else None  # noqa: S311  # nothing is secret here

@@ -44,7 +44,7 @@ FAILED_MOVES = Counter(
 )
 
 
-class Moves:
+class MovesOut:
     """The moves from this replica: it hands each busy canvas over to a reserved replica that is free.
 
     A canvas that has the replica for itself stays.
@@ -112,7 +112,7 @@ class Moves:
         self._paused_until = time.monotonic() + FAILURE_PAUSE
 
 
-class Takes:
+class MovesIn:
     """The canvases that this reserved replica takes: one at a time. It leaves a canvas that has become calm."""
 
     def __init__(self, bus: Bus, rooms: Rooms, canvases: BusyCanvases) -> None:

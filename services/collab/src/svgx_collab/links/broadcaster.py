@@ -31,7 +31,8 @@ log = structlog.get_logger(__name__)
 FLUSH_INTERVAL = 0.008
 """Seconds between a flush with many parts and the next flush.
 
-After a pause, flushes of this time in all may follow at once, for example one for an edit and one for its receipt.
+After a pause, several flushes may follow at once, until their intervals add up to this time, for example one for an
+edit and one for its receipt.
 """
 
 SECONDS_PER_PART = 0.002
@@ -41,9 +42,9 @@ So a canvas waits for others only if several are edited.
 """
 
 FLUSH_SLACK = 0.004
-"""Seconds by which a flush, and the broadcast of a canvas, may be early, at the arrival of an edit or a receipt.
+"""Seconds by which the arrival of an edit or a receipt may start a flush, or the broadcast of a canvas, early.
 
-The one after it is later by this time, so that the rate stays the same. An early flush saves a wake-up.
+The next flush or broadcast is later by as much, so the rate stays the same. An early flush saves a wake-up.
 """
 
 FRAME = 0.016
@@ -59,7 +60,10 @@ LONGEST_FOR_EDITS = 0.024
 """The most seconds that the edits add to a frame by `FRAME_PER_EDIT`."""
 
 FRAME_PER_MERGED_EDIT = 0.00004
-"""Seconds that each edit adds besides. In a room of 1,000 editors, sending a frame to all clients takes 30 ms."""
+"""Seconds that each edit adds to a frame in addition to `FRAME_PER_EDIT`, beyond `LONGEST_FOR_EDITS` too.
+
+In a room of 1,000 editors, sending a frame to all clients takes 30 ms.
+"""
 
 SLOWEST_FRAME = 0.1
 """The longest frame, in seconds. After a long transaction, a canvas may pause for longer (see `Pace`)."""
@@ -129,7 +133,7 @@ class Broadcaster:
 
     @property
     def _next_flush(self) -> float:
-        """The time of the next flush. Flushes of `FLUSH_INTERVAL` in all may be ahead of time."""
+        """The earliest time of the next flush. Flushes may run ahead of their intervals by `FLUSH_INTERVAL` in all."""
         return self._used_until - FLUSH_INTERVAL
 
     def _set_alarm(self) -> None:

@@ -94,8 +94,8 @@ def operation_routes(
 ) -> list[Route]:
     """Return one route for each operation with an HTTP form.
 
-    Responses from `COMPRESSED_BYTES` on pass through `middleware`, which compresses them on the event loop. Those from
-    `LARGE` on do not, because they would block it.
+    Responses of `COMPRESSED_BYTES` or more pass through `middleware`, which compresses them on the event loop. Larger
+    responses, of `LARGE` bytes or more, do not, because their compression would block the event loop.
     """
     compressing: ASGIApp = _send_response
     for each, args, kwargs in reversed(middleware):

@@ -32,7 +32,10 @@ FIRST_READ_SECONDS = 3.0
 """Seconds that the start waits for the first read. Without an answer by then, tokens and API keys are refused."""
 
 ACCOUNT_CHANGED = "the account of the API key has changed"
-"""The reason for an API key after a change of its account's role or password. The key itself is still valid."""
+"""The reason that `reason` returns for an API key after a change of its account's role or password.
+
+The key itself is still valid.
+"""
 
 REVOKED_COUNT = Gauge(
     "svgx_engine_revoked", "Sessions, accounts and API keys in the list of revocations."

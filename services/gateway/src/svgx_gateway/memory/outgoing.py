@@ -242,7 +242,7 @@ class Outgoing:
         return self._reserved.total() + sum(each.unsent_bytes for each in self._next_sync)
 
     def _recently_unsent(self) -> int:
-        """Return the result of `_unsent` with a sum over the connections that is at most `POLL_SECONDS` old."""
+        """Return about the same as `_unsent`, but sum up the connections at most once in `POLL_SECONDS`."""
         now = self._clock()
         if now >= self._summed_until:
             self._summed = sum(each.unsent_bytes for each in self._next_sync)

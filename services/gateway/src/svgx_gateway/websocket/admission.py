@@ -142,6 +142,6 @@ class Counted:
         self._counts += other.__enter__()
 
     def hand_over(self) -> "Counted":
-        """Return an entered context with the counts of this one, which keeps none."""
+        """Move the counts of this context into a new one that is entered already, and return the new one."""
         counts, self._counts = self._counts, ()
         return Counted(*counts)

@@ -58,8 +58,8 @@ RECHECK_INTERVAL = 1.0
 HEARTBEAT_INTERVAL = 12.0
 """Seconds between two heartbeats. A connection is quiet for at most twice this time.
 
-y-websocket reconnects when no message has arrived for 30 s. Its own awareness does not come back in time while it sends
-a long message over a slow network, or when it has no awareness state.
+y-websocket reconnects when no message has arrived for 30 s. Usually, its own awareness state comes back to it within
+this time, but not while it sends a long message over a slow network, or when it has no awareness state.
 """
 
 SYNC_SECONDS = Histogram(
@@ -170,17 +170,18 @@ class LiveCanvas:
             self._background.start("catch up a client", self._catch_up_client(connection))
 
     async def request_client_state(self, connection: Connection) -> None:
-        """Ask a client that has become an editor for the updates that the server lacks.
+        """Ask a client for the updates that the server lacks.
 
-        The client's messages were discarded while it was a viewer.
+        The server lacks updates of a client when it discarded them while the client was a viewer, when it refused them
+        for a quota, or when a holder ended before it committed them.
         """
         reply = await self._request_sync(None)
         connection.ask_for_edits(reply.state_vector, reply.epoch)
 
     def _ask_again(self, connection: Connection) -> None:
-        """Start to ask a client again, because a holder has committed the client's answer to another holder.
+        """Start to ask a client again, because the new holder has committed the client's answer for an earlier holder.
 
-        This happens when the reply of the earlier holder arrives after the first reply of the new one.
+        This happens when a sync reply of the earlier holder arrives after the first sync reply of the new holder.
         """
         connection.saved_counter.is_unasked = False
         self._background.start("ask a client again", self._request_unsaved(connection))

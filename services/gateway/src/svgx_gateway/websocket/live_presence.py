@@ -49,8 +49,9 @@ class LivePresence:
     """The awareness states that the connections of one canvas publish and receive.
 
     A client that has lost its connection removes the states of the others, keeps their clocks, and accepts only newer
-    states (y-protocols, awareness.js). So when a client has returned, the clients on this gateway are asked to renew
-    their states: each is told that it has left. Only the client itself can answer, with a newer state.
+    states (y-protocols, awareness.js). So when a client has returned, this gateway asks each of its
+    clients for a newer state: it sends each client an awareness update in which this client has left. Only the client
+    itself can then publish a newer state.
     """
 
     def __init__(

@@ -333,9 +333,9 @@ class Outbox:
     async def _wait_for_large_batch(self) -> None:
         """Send large batches one after the other.
 
-        The holder takes seconds for each. If several waited there, their attempts would end before their turn, and
-        would be repeated after later edits, which then wait for them. While nothing is committed, the wait ends with
-        the time of an attempt.
+        The holder takes seconds for each. If several large batches waited at the holder, their attempts would end
+        before their turns. They would then be sent again behind later edits, and these edits would wait for them. While
+        nothing is committed, a large batch waits for the previous one as long as one attempt may take.
         """
         while (seconds := self._seconds_until_large(time.monotonic())) and self._large is not None:
             with contextlib.suppress(TimeoutError):

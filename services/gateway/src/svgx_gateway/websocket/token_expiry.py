@@ -21,8 +21,9 @@ class TokenExpiry:
     """The timers that close one connection when its token expires.
 
     With `wants_notice`, the client gets a notice before the expiry. With `wants_confirmation` too, each renewal is
-    confirmed by another notice at once, which has the new time left. A client without `wants_confirmation` may send the
-    same token after each notice. So it gets the next notice only if the fresh token expires later than the one before.
+    confirmed at once by another notice, with the seconds until the new expiry. A client without `wants_confirmation`
+    may send the same token after each notice. So it gets the next notice only if the fresh token expires
+    later than the one before.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class TokenExpiry:
         self._wants_confirmation = wants_confirmation
         self._expires_at = 0.0
         """The Unix time, in seconds, at which the newest token expires."""
-        self._has_noticed = False
+        self._has_sent_notice = False
         """Whether the client has got its notice of `_expires_at`, and needs no second one."""
         self._timers: list[asyncio.TimerHandle] = []
         self._start_timers(identity)
@@ -66,12 +67,12 @@ class TokenExpiry:
     def _start_timers(self, identity: Identity) -> None:
         self.stop()
         if identity.expires_at > self._expires_at or self._wants_confirmation:
-            self._has_noticed = False
+            self._has_sent_notice = False
         self._expires_at = identity.expires_at
         seconds = self._seconds_left()
         call_later = asyncio.get_running_loop().call_later
         self._timers = [call_later(seconds, self._close)]
-        if self._wants_notice and not self._has_noticed:
+        if self._wants_notice and not self._has_sent_notice:
             notice_in = seconds - min(NOTICE, seconds / 2)
             self._timers.append(call_later(notice_in, self._send_due_notice))
 
@@ -79,7 +80,7 @@ class TokenExpiry:
         return max(0.0, self._expires_at - time.time())
 
     def _send_due_notice(self) -> None:
-        self._has_noticed = True
+        self._has_sent_notice = True
         self._send_notice()
 
     def _send_notice(self) -> None:

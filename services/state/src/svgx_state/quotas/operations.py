@@ -21,7 +21,7 @@ from svgx_common.contract.storage.quotas import (
     TopUsage,
     TopUsageRequest,
     TopUsages,
-    UsageOrder,
+    UsageList,
 )
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call, Responder
@@ -102,7 +102,7 @@ class QuotaOperations:
     async def top_usage(self, request: TopUsageRequest, _: Call) -> TopUsages:
         """Return the accounts or canvases that added most to the journal today, through edits."""
         day = today()
-        if request.by is UsageOrder.ACCOUNTS:
+        if request.by is UsageList.ACCOUNTS:
             rows = await self._database.rows("top_accounts", day, request.limit)
         else:
             rows = await self._database.rows("top_canvases", day, request.limit)

@@ -1,4 +1,4 @@
-"""The replicas of all services: the operation with which an admin drains a replica. `/health/summary/` lists them."""
+"""The operation with which an admin drains a replica of any service. `/health/summary/` lists the replicas."""
 
 from typing import Annotated
 

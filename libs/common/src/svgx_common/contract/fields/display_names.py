@@ -46,7 +46,7 @@ def check_display_name(text: str) -> str:
 
 
 def _joins(each: str) -> bool:
-    """Return whether a joiner may stand beside the character: a visible character, or an accent on one."""
+    """Return whether a joiner may stand beside this character: whether it is visible, or an accent."""
     return unicodedata.category(each) in ("Mn", "Mc", "Me") or not _blank(each)
 
 

@@ -220,7 +220,7 @@ class CanvasUsage(ReplyModel):
     uses: list[Use]
 
 
-class UsageOrder(StrEnum):
+class UsageList(StrEnum):
     """The lists of the largest use: one of accounts, and one of canvases."""
 
     ACCOUNTS = "accounts"
@@ -230,7 +230,7 @@ class UsageOrder(StrEnum):
 class TopUsageRequest(RequestModel):
     """`limit` is the number of accounts or canvases."""
 
-    by: Annotated[UsageOrder, Field(examples=["accounts"])] = UsageOrder.ACCOUNTS
+    by: Annotated[UsageList, Field(examples=["accounts"])] = UsageList.ACCOUNTS
     limit: PageLimit = 50
 
 

@@ -27,7 +27,10 @@ from svgx_yjs.record import record
 log = structlog.get_logger(__name__)
 
 CANVAS_INTERVAL = 0.012
-"""Longest time between two batches of a canvas on a link, in seconds. The first batch after a pause is sent at once."""
+"""Seconds between two batches of a canvas on a link. The first batch after a pause is sent at once.
+
+A batch may be early by `FLUSH_SLACK`. A canvas with many uncommitted batches waits longer (`Outbox`).
+"""
 
 FLUSH_INTERVAL = 0.008
 """Seconds between a message with many batches and the next message."""
@@ -39,7 +42,7 @@ So a canvas waits for others only if several are edited.
 """
 
 FLUSH_SLACK = 0.004
-"""Seconds by which a batch or a message may be early, at the arrival of an edit. An early message saves a wake-up."""
+"""Seconds by which the arrival of an edit may start a batch or a message early. An early message saves a wake-up."""
 
 STATE_INTERVAL = 0.033
 """Seconds between two messages with awareness states. Meanwhile, a newer state of a client replaces the older one."""
@@ -100,7 +103,7 @@ class _Message:
         return self.size > MAX_MESSAGE
 
 
-class Sender(Protocol):
+class BatchSource(Protocol):
     """The outbox of one canvas."""
 
     canvas_id: str
@@ -138,7 +141,7 @@ class ReplicaLink:
         self._subject = LINK_TO_REPLICA.subject_of(replica_id=replica_id)
         self._reply = reply
         self._expect = expect
-        self._ready: dict[Sender, None] = {}
+        self._ready: dict[BatchSource, None] = {}
         self._states: dict[tuple[str, str, int], LinkState] = {}
         self._states_at = 0.0
         """Time from which the next awareness states may be sent, in seconds of the monotonic clock."""
@@ -148,10 +151,10 @@ class ReplicaLink:
         self.used_at = time.monotonic()
         """Time of the newest message, in seconds of the monotonic clock."""
 
-    def request(self, sender: Sender) -> None:
+    def request(self, source: BatchSource) -> None:
         """Send the outbox's next batch with the next message."""
-        self._ready[sender] = None
-        self._alarm.ring_at(max(sender.paced_until, self._next_flush), slack=FLUSH_SLACK)
+        self._ready[source] = None
+        self._alarm.ring_at(max(source.paced_until, self._next_flush), slack=FLUSH_SLACK)
 
     def add_state(self, canvas_id: str, state: AuthoredState) -> bool:
         """Send a client's awareness state with the next message, in place of an older one that still waits.
@@ -170,7 +173,7 @@ class ReplicaLink:
     def close(self) -> None:
         """Close the link. Its outboxes send their edits in another way."""
         self.is_open = False
-        self._return_senders()
+        self._return_sources()
 
     async def send_last_states(self) -> None:
         """Send the awareness states that wait, because no flush follows."""
@@ -183,7 +186,7 @@ class ReplicaLink:
         now = time.monotonic()
         if not self._bus.reachable:
             # Requests wait for NATS, and their clients are told when that takes too long.
-            self._return_senders()
+            self._return_sources()
         message = _Message()
         batches = 0
         for canvas_id, batch in self._take_batches(now):
@@ -197,23 +200,23 @@ class ReplicaLink:
         interval = min(FLUSH_INTERVAL, max(1, batches) * SECONDS_PER_BATCH)
         self._next_flush = max(self._next_flush, now) + interval
         if self._ready:
-            due = min(sender.paced_until for sender in self._ready)
+            due = min(source.paced_until for source in self._ready)
             self._alarm.ring_at(max(due, self._next_flush))
         if self._states:
             self._alarm.ring_at(max(self._states_at, self._next_flush))
 
     def _take_batches(self, now: float) -> Iterator[tuple[str, NextBatch]]:
         """Yield the canvas and the next batch of each outbox. From then on, its receipt is expected."""
-        for sender in list(self._ready):
-            self._ready.pop(sender, None)
-            if sender.link is not self:
+        for source in list(self._ready):
+            self._ready.pop(source, None)
+            if source.link is not self:
                 continue  # the canvas has another holder now
-            batch = sender.take_batch(now)
-            if sender.waits:
-                self._ready[sender] = None
+            batch = source.take_batch(now)
+            if source.waits:
+                self._ready[source] = None
             if batch is not None:
                 self._expect(self, batch)
-                yield sender.canvas_id, batch
+                yield source.canvas_id, batch
 
     async def _send_states(self, message: _Message, now: float) -> None:
         """Send the message with the awareness states that are due, and further messages if they do not fit."""
@@ -235,10 +238,10 @@ class ReplicaLink:
         self._states_at = now + STATE_INTERVAL
         return states
 
-    def _return_senders(self) -> None:
+    def _return_sources(self) -> None:
         ready, self._ready = self._ready, {}
-        for sender in ready:
-            sender.lose_link()
+        for source in ready:
+            source.lose_link()
 
     async def _send(self, message: _Message) -> None:
         self.used_at = time.monotonic()

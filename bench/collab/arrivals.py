@@ -65,7 +65,7 @@ class Arrivals:
     ) -> None:
         self.times = {writer: [0] * count for writer, count in sent.items()}
         self.saved: list[tuple[int, int]] = []
-        """Time in ns and number of the client's messages that are saved, for each receipt."""
+        """For each receipt: its time in ns, and the number of the client's messages that are saved."""
         self._cache = cache
         self._cursors = dict.fromkeys(sent, 0)
         for time, message in messages(client):

@@ -50,7 +50,7 @@ class Client:
     unsent: bytearray = field(default_factory=bytearray)
     is_open: bool = False
     _tail: bytes = b""
-    """Bytes of a frame of which too little has arrived to read its header."""
+    """Bytes of an incomplete handshake response, or of a frame of which too little has arrived to examine it."""
     _skip: int = 0
     """Bytes of the last frame's payload that have not arrived."""
     _record_skip: int = 0

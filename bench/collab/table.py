@@ -51,7 +51,7 @@ def text(
     *,
     quick: bool,
 ) -> str:
-    """Return the whole result.
+    """Return the heading, the tables and the failed measurements of a run as Markdown.
 
     `results`: the figures by scenario and server. `failures`: the reason of each failed measurement, by scenario and
     server. `chosen`: the scenarios of the run. `versions`: the versions of the peers. `load_average`: the

@@ -35,7 +35,7 @@ CANVAS_BYTES = 5_000_000
 """Bytes of the updates of each canvas."""
 
 ENTRY_BYTES = 20_000
-"""Bytes of each update: a path that does not compress well."""
+"""Bytes of each update: a text of random hexadecimal digits, which does not compress well."""
 
 STATE = (sys.executable, "-m", "svgx_state")
 

@@ -65,7 +65,7 @@ async def new_tables(stack: DevStack) -> AsyncIterator[Tables]:
 async def old_tables(
     stack: DevStack, migrations: int
 ) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-    """Create the tables of an earlier version, after its first `migrations`, and drop them afterwards."""
+    """Create the tables with only the first `migrations` migrations of the service, and drop them afterwards."""
     schema = f"bench_{secrets.token_hex(4)}"
     connection = await asyncpg.connect(stack.postgres_url, server_settings={"search_path": schema})
     try:

@@ -1,8 +1,8 @@
 """The JSON schema of a chart's value `config`: the keys that the service reads from its configuration file.
 
-The schema leaves out the keys that the chart sets as environment variables, because a variable overrides the file:
-addresses, secrets, the place of backups, the number of password workers, whether a replica is reserved, and the times
-of the drain.
+The chart sets some keys as environment variables: addresses, secrets, the place of backups, the number of password
+workers, whether a replica is reserved, and the times of the drain. The schema leaves these keys out, because a variable
+overrides the file.
 """
 
 from typing import Any
@@ -57,7 +57,7 @@ def schema(service: str) -> dict[str, Any]:
 
 
 def _keys(names: set[str]) -> dict[str, Any]:
-    """Return a property without a type for each name."""
+    """Return a property without a type for each name that is not in `SET_BY_THE_CHART`."""
     return {name: {} for name in sorted(names - SET_BY_THE_CHART)}
 
 

@@ -152,7 +152,7 @@ LABELS: Mapping[str, Label] = {
     "reason": Label(
         "reason; the metric's text explains the values",
         frozenset({"share", "full", "idle", "handed_over", "lease_lost", "failed", "deleted"})
-        # of canvases that moved to a reserved replica, or that it left
+        # of canvases that moved to a reserved replica, or that a reserved replica released
         | {"busy", "calm"}
         # of batches that links did not settle
         | {"gone", "not_held", "refused", "timeout"}

@@ -50,7 +50,7 @@ def join(server: Server, quick: bool) -> Figures:
 def cold_open(server: Server, quick: bool) -> Figures:
     """Open a canvas with very many elements after a restart of collab, and return the seconds until the first sync.
 
-    The canvas is compacted before, as a canvas is that users edited some time ago.
+    The canvas is compacted before the restart, like every canvas that has not been edited for some time.
     """
     assert isinstance(server, StackServer)
     [room] = server.rooms(1, 2)

@@ -23,8 +23,8 @@ class Server(Protocol):
     def target(self, room: str, member: int, *, saved: bool = False) -> Target:
         """Return the address of a document for the client with the number `member`, counted from 0.
 
-        The number of members gives the address for one more client. With `saved`, the server reports saved messages,
-        if it can.
+        If `member` is the number of members, the address is for one more client. With `saved`, the server reports saved
+        messages, if it can.
         """
 
     def cpu_seconds(self) -> Mapping[str, float]:

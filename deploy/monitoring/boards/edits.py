@@ -1,7 +1,7 @@
 """The dashboard "Edits end to end": the way of an edit from the client to its commit, and back as a broadcast."""
 
 from deploy.monitoring.board import Board, Panel, Row
-from deploy.monitoring.boards.queries import OLDEST_UNSAVED, SAVED_IN_TIME, quantiles, rate, total
+from deploy.monitoring.boards.queries import OLDEST_UNSAVED, SAVED_LATE, quantiles, rate, total
 
 EDITS = Board(
     "svgx-edits",
@@ -11,7 +11,7 @@ EDITS = Board(
         Row(
             "Objective",
             [
-                SAVED_IN_TIME,
+                SAVED_LATE,
                 Panel(
                     "Oldest edit that is not saved",
                     "Age of the oldest edit without a commit, as the gateways see it.",

@@ -1,7 +1,7 @@
 """The dashboard "Error Tracking": errors by service, operation and cause, and everything that was refused."""
 
 from deploy.monitoring.board import Board, Panel, Row
-from deploy.monitoring.boards.queries import ERROR_SHARE, FAILED_REQUESTS, SAVED_IN_TIME, rate
+from deploy.monitoring.boards.queries import ERROR_SHARE, FAILED_REQUESTS, SAVED_LATE, rate
 
 ERRORS = Board(
     "svgx-errors",
@@ -12,7 +12,7 @@ ERRORS = Board(
             "Failed requests",
             [
                 FAILED_REQUESTS,
-                SAVED_IN_TIME,
+                SAVED_LATE,
             ],
         ),
         Row(

@@ -8,7 +8,7 @@ from deploy.monitoring.boards.queries import (
     NOT_RESERVED,
     OLDEST_UNSAVED,
     RESERVED,
-    SAVED_IN_TIME,
+    SAVED_LATE,
     percentile,
     rate,
     total,
@@ -36,7 +36,7 @@ OVERVIEW = Board(
                     stat=True,
                     red_below=True,
                 ),
-                SAVED_IN_TIME,
+                SAVED_LATE,
                 FAILED_REQUESTS,
                 Panel(
                     "Certificate",

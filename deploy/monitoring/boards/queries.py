@@ -59,7 +59,7 @@ def _series(metric: str, selector: str) -> str:
     return f"{metric}{{NS,{selector}}}" if selector else f"{metric}{{NS}}"
 
 
-SAVED_IN_TIME = Panel(
+SAVED_LATE = Panel(
     "Edits saved too late",
     "Edits of the last hour not saved within a second, as a share of those not rejected. The objective permits 0.1 %.",
     "percentunit",

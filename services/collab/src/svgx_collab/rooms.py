@@ -56,7 +56,8 @@ OPEN_SECONDS = Histogram(
 RELEASED = Counter(
     "svgx_engine_collab_released_canvases",
     "Canvases that are not held any more, by reason: `idle`, `handed_over` by a stopping replica, `lease_lost` to"
-    " another replica, `failed` room, `deleted`, `busy` and moved to a reserved replica, or `calm` and left by it.",
+    " another replica, `failed` room, `deleted`, `busy` (moved to a reserved replica), or `calm`"
+    " (released by a reserved replica).",
     ["reason"],
 )
 IDLE, HANDED_OVER, LEASE_LOST = "idle", "handed_over", "lease_lost"

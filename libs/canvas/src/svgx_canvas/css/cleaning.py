@@ -80,7 +80,7 @@ def _clean_declarations(text: str) -> tuple[str, tuple[tuple[str, str], ...]]:
 def clean_stylesheet(text: str, limits: Limits, report: ReportDropped) -> str:
     """Return the allowed rules of a style sheet.
 
-    The text is unchanged if all rules are allowed, and it has no "<", no escape, and no brace in a string or comment.
+    The text is unchanged if all rules are allowed and if it has no "<", no escape, and no brace in a string or comment.
     Simple readers and HTML parsers find the rules and the end of such a text where browsers find them.
     """
     check_limit("style_length", limits.style_length, len(text), "characters of style sheets")

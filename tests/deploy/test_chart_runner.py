@@ -29,7 +29,7 @@ pytestmark = pytest.mark.timeout(300)
 VALUES = (
     "--values=svgx/values-dev.yaml",
     "--set=collab.reserved.replicaCount=1",
-    # Two gateways, so that a client could reach an old one twice.
+    # With two gateways, a client that leaves one old gateway could reach the other one, and be disconnected twice.
     "--set=gateway.replicaCount=2",
     # A client that leaves one old gateway must not reach the other old gateway. On a busy machine, the new gateways
     # become ready seconds apart, so the old ones stop seconds apart.
@@ -121,7 +121,7 @@ async def test_pods_replaced_at_the_same_time_disconnect_no_client_twice(
 ) -> None:
     """An upgrade replaces the pods of all Deployments at the same time, by their rendered settings.
 
-    Each client is disconnected once, by its gateway, no edit is lost, and no request fails. All pods stop within their
+    Each client is disconnected once, by its gateway. No edit is lost, and no request fails. All pods stop within their
     grace period, and none needs more memory than its limit. Proves R-FAIL-17 and R-FAIL-11.
     """
     with Usage(cluster.pods) as usage:

@@ -98,7 +98,7 @@ def test_server_has_its_own_version_and_scheduling(helms: dict[str, Helm], serve
 
 
 def test_new_version_of_the_chart_replaces_no_pod_of_a_server(helms: dict[str, Helm]) -> None:
-    """The pods have no label with the version of SVGX Engine, so an upgrade of the services keeps them."""
+    """The pods of servers have no label with the version of SVGX Engine, so an upgrade of the services keeps them."""
     found = workloads(helms["helm4"])
     pods = {name: str(each["spec"]["template"]["metadata"]) for name, each in found.items()}
     assert {name for name, text in pods.items() if versions.current() in text} == set(SERVICES)

@@ -179,7 +179,7 @@ def test_release_with_the_name_of_its_service_does_not_repeat_it(helm: Helm) -> 
 
 
 def test_own_service_account_is_used_by_the_pods(helm: Helm) -> None:
-    """The pods use the account under its own name."""
+    """The chart creates the service account with the name in the values, and the pods use this account."""
     found = render_alone(helm, "auth", "--set", "serviceAccount.name=team-auth")
     (account,) = of_kind(found, "ServiceAccount")
     (deployment,) = of_kind(found, "Deployment")
@@ -188,7 +188,7 @@ def test_own_service_account_is_used_by_the_pods(helm: Helm) -> None:
 
 
 def test_custom_labels_and_annotations_do_not_override_those_of_the_chart(helm: Helm) -> None:
-    """Kubernetes refuses a Deployment with other labels than its selector."""
+    """Kubernetes refuses a Deployment if its selector does not match the labels of its pods."""
     found = render_alone(
         helm,
         "auth",

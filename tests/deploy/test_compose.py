@@ -216,7 +216,7 @@ def test_mounted_files_and_volumes_exist() -> None:
 
 
 def test_observability_servers_reach_each_other() -> None:
-    """A profile starts the servers. Their configuration files name servers of docker-compose.yml only.
+    """The profile `observability` starts these servers. Their configuration names servers of docker-compose.yml only.
 
     Proves R-SHIP-4.
     """
@@ -252,7 +252,10 @@ def test_nats_gets_the_public_key_of_each_service() -> None:
 
 
 def test_nats_uses_as_many_processors_as_in_the_charts() -> None:
-    """NATS reads its limit in Kubernetes. Compose sets none, and the devstack neither. Proves R-SHIP-4."""
+    """In Kubernetes, NATS reads the limit of its CPU. Compose and the devstack set no limit, so they set `GOMAXPROCS`.
+
+    Proves R-SHIP-4.
+    """
     limit = container("nats")["resources"]["limits"]["cpu"]
     assert SERVERS["nats"]["environment"]["GOMAXPROCS"] == limit
     assert nats.PROCESSORS["GOMAXPROCS"] == limit

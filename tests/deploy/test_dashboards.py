@@ -100,7 +100,7 @@ def test_wrong_query_is_found(text: str, problem: str) -> None:
 
 
 def test_dashboards_of_the_guide_exist() -> None:
-    """Dashboards exist with these titles."""
+    """The dashboards that the operations guide names exist."""
     assert {each["title"] for each in dashboards().values()} > GUIDE_TITLES
 
 
@@ -163,7 +163,7 @@ def test_age_of_the_newest_backup_leaves_out_cron_jobs_that_are_not_daily(helm: 
 
 
 def test_grafana_of_docker_compose_has_all_dashboards() -> None:
-    """Each folder of a chart is mounted below the folder that Grafana reads."""
+    """Each chart's folder of dashboards is mounted below the folder that Grafana reads."""
     compose = yaml.safe_load((tools.ROOT / "docker-compose.yml").read_text("utf-8"))
     mounted = {
         each.split(":")[0]: each.split(":")[1] for each in compose["services"]["grafana"]["volumes"]

@@ -32,7 +32,7 @@ SCHEMAS = (("auth", "svgx_auth"), ("state", "svgx_state"))
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The end of a script."""
+    """The exit status and the output of a script that has ended."""
 
     status: int
     output: str

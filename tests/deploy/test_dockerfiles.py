@@ -1,4 +1,4 @@
-"""The Dockerfiles have no findings of the linter, have equal stages, and set the variables of every process."""
+"""The Dockerfiles have no findings of the linter, install pinned packages, and set the variables of every process."""
 
 import re
 import shlex

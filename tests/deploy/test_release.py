@@ -157,7 +157,7 @@ def test_engines_get_their_own_commands(tmp_path: Path, program: str, build: str
 def test_base_image_is_found_only_after_the_images_check_has_made_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, has_store: bool, listed: str, found: bool
 ) -> None:
-    """A store of images without the base, as after a failed debootstrap, does not count as made."""
+    """`has_base` returns False for a store of images without the base image, as after a failed debootstrap."""
     program = tmp_path / "buildah"
     program.write_text(f"#!/bin/sh\nprintf '{listed}'\n", encoding="utf-8")
     program.chmod(0o755)

@@ -124,7 +124,7 @@ def test_reserved_pods_are_selected_by_their_own_deployment_and_service_only(
 def test_reserved_replicas_are_scraped_with_the_job_of_the_others(
     objects: dict[tuple[str, str], Object],
 ) -> None:
-    """One ServiceMonitor selects both services. Their equal label is the job, and their names tell them apart."""
+    """One ServiceMonitor selects both Kubernetes services. They have equal labels for the job, and different names."""
     monitor = objects["ServiceMonitor", "svgx-collab"]["spec"]
     own, other = (objects["Service", name] for name in (NAME, "svgx-collab"))
     assert own["metadata"]["labels"] == other["metadata"]["labels"]

@@ -94,7 +94,10 @@ async def test_oidc_sign_in_redirects_with_pkce_state_and_nonce(browser: Browser
 
 
 async def test_oidc_pages_match_the_openapi_document(oidc: OidcStack, browser: Browser) -> None:
-    """The login and callback pages get described responses, also for an unknown provider. Proves R-CONTRACT-4."""
+    """The responses of the login and callback pages match the document, also for an unknown provider.
+
+    Proves R-CONTRACT-4.
+    """
     document = (await browser.http.get("/openapi.json")).json()
     name = new_name()
     await oidc.set_claims(name, groups=["readers"])
@@ -198,7 +201,7 @@ async def test_oidc_sign_in_sets_the_role_each_time(oidc: OidcStack, browser: Br
     assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
 
 
-async def test_oidc_sign_in_without_a_role_ends_role_session_and_tokens(
+async def test_oidc_sign_in_without_a_role_removes_the_role_and_ends_session_and_tokens(
     oidc: OidcStack, browser: Browser, admin: ApiSession
 ) -> None:
     """The refused sign-in removes the role and ends session and tokens. An API key works again with a new role.

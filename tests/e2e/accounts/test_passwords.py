@@ -8,7 +8,8 @@ from tests.e2e.clients.problems import check_problem
 from tests.e2e.clients.workspace import Workspace
 
 ADDRESS, OTHER_ADDRESS = "192.0.2.71", "198.51.100.71"
-"""Addresses of clients. Failures at `OTHER_ADDRESS` do not delay log-ins at `ADDRESS`, where a session exists."""
+"""Addresses of clients. Failures at `OTHER_ADDRESS` do not delay log-ins at `ADDRESS`, because the account has
+had a session at `ADDRESS`."""
 
 
 async def create_account(workspace: Workspace, name: str, password: str) -> httpx.Response:

@@ -166,7 +166,10 @@ async def test_account_with_a_link_keeps_its_own_role_after_the_end_of_the_link(
 async def test_end_of_a_link_closes_the_connections_of_its_visitors(
     workspace: Workspace, ending: str, code: int
 ) -> None:
-    """A link ends with its time, its canvas, or its creator's rights or account. Proves R-LIFE-5."""
+    """A link ends when it expires, when its canvas is deleted, or when its creator loses the rights or the account.
+
+    Proves R-LIFE-5.
+    """
     canvas = await workspace.create_canvas()
     creator = await workspace.create_user("editor")
     await workspace.owner.set_member(canvas, creator, "owner")

@@ -29,9 +29,9 @@ class ExtraGateway:
 async def extra_gateway(
     stack: DevStack, settings: Mapping[str, str]
 ) -> AsyncIterator[ExtraGateway]:
-    """Start a gateway with the stack's settings and these, which win over settings of the same name.
+    """Start a gateway with the stack's settings, and stop it at the end of the block.
 
-    Stop it at the end.
+    `settings` replace settings of the stack with the same name.
     """
     name = await stack.add_replica("gateway", settings=settings)
     try:

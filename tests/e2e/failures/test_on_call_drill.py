@@ -91,7 +91,7 @@ def metrics(own_stack: DevStack) -> Metrics:
     return Metrics(own_stack, timeout=RECOVERY)
 
 
-async def until_metrics_name(metrics: Metrics, dependency: str, *names: str) -> None:
+async def until_metrics_report(metrics: Metrics, dependency: str, *names: str) -> None:
     """Wait until the metrics of the processes show that the dependency fails, and that they are not ready."""
     for name in names:
         service = name.removesuffix("-2")
@@ -234,7 +234,7 @@ async def test_read_only_database_is_named_and_recovers_by_itself(
             )
             for name in WITH_DATABASE:
                 assert "postgresql (is read-only)" in await until_not_ready(workspace, name)
-            await until_metrics_name(metrics, "postgresql", *WITH_DATABASE)
+            await until_metrics_report(metrics, "postgresql", *WITH_DATABASE)
             await until_answer(
                 lambda: log_in(workspace), lambda answer: is_503_with(answer, "is read-only")
             )
@@ -257,7 +257,8 @@ async def test_read_only_database_is_named_and_recovers_by_itself(
 async def until_full(workspace: Workspace) -> str:
     """Wait until a replica of state names the full disk, and return the replica's name.
 
-    A replica is ready again after a small write that succeeds. The commits of edits fail, because they need more space.
+    The reason may be missing at times, because a replica is ready again after a small write that succeeds. Meanwhile,
+    the commits of edits fail, because they need more space.
     """
     async with asyncio.timeout(RECOVERY):
         while True:
@@ -284,7 +285,7 @@ async def test_full_disk_is_named_and_recovers_by_itself(
             await until_any_logged(workspace, HOLDERS, "a commit failed and is repeated")
             await until_metrics_show_unsaved_edits(metrics)
             full = await until_full(workspace)
-            await until_metrics_name(metrics, "postgresql", full)
+            await until_metrics_report(metrics, "postgresql", full)
             await editors.wait_for_broadcast()
             disk.free()
             for name in WITH_DATABASE:
@@ -391,7 +392,7 @@ async def test_paused_postgresql_is_named_and_recovers_by_itself(
             for report in (*summary["services"]["state"], *summary["services"]["auth"]):
                 assert report["dependencies"]["postgresql"]["detail"] == "does not answer"
             await editors.wait_for_broadcast()
-            await until_metrics_name(metrics, "postgresql", *WITH_DATABASE)
+            await until_metrics_report(metrics, "postgresql", *WITH_DATABASE)
             await until_metrics_show_unsaved_edits(metrics)
         finally:
             server.resume()
@@ -412,7 +413,7 @@ async def test_paused_nats_is_noticed_and_recovers_by_itself(
             everything = ("gateway", *HOLDERS, *WITH_DATABASE)
             for name in everything:
                 assert "nats" in await until_not_ready(workspace, name)
-            await until_metrics_name(metrics, "nats", *everything)
+            await until_metrics_report(metrics, "nats", *everything)
             await metrics.until("live_oldest_unsaved_seconds", lambda value: value > 1, "gateway")
             assert await metrics.value("live_unacked_bytes", "gateway") > 0
             await until_answer(

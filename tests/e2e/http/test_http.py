@@ -228,7 +228,8 @@ async def test_account_roles_limit_creation_editing_and_administration(
 
 
 async def test_wrong_passwords_delay_log_ins_from_the_same_address(workspace: Workspace) -> None:
-    """After five failures, the address waits even with the right password. The owner's address does not wait.
+    """After five failures, log-ins from that address wait even with the right password. Log-ins from the address of the
+    account's session do not wait.
 
     The test acts as a trusted proxy, so `X-Forwarded-For` sets the client address. Proves R-AUTH-20.
     """

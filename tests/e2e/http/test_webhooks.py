@@ -1,4 +1,4 @@
-"""Webhooks over HTTP, with events of both services that write them."""
+"""Webhooks over HTTP, with events of accounts from auth and of canvases from state."""
 
 from tests.e2e.clients.problems import check_problem
 from tests.e2e.clients.workspace import Workspace

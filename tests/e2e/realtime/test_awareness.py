@@ -99,7 +99,7 @@ async def test_awareness_states_are_removed_after_the_client_process_is_killed(
 async def test_awareness_states_return_after_a_reconnect_without_a_change(
     workspace: Workspace, canvas: str, y_websocket: int
 ) -> None:
-    """Clients that do not move have each other's states again at once, twice in a row. Proves R-AWARE-4.
+    """Clients that change no state have all states again at once, after each of two reconnects. Proves R-AWARE-4.
 
     When a Yjs client loses its connection, it removes the other clients' states but keeps their clocks, and accepts
     only states with a newer clock. Without a change, a Yjs client renews its state after 15 s only.

@@ -155,7 +155,7 @@ async def send_messages(url: str, frames: Iterator[bytes], closes: Counter[int])
                 assert socket.close_code is not None
                 closes[socket.close_code] += 1
                 # The code is 4401 if a frame happens to be a token message, because its token is not valid. It is 1013
-                # for an edit that waits for other edits, if another frame has other bytes for the same clocks.
+                # if an edit depends on a missing edit, and another frame has other bytes for the same clocks.
                 is_contradiction = (socket.close_code, socket.close_reason) == CONTRADICTION
                 assert is_contradiction or socket.close_code in (4400, 4401), (
                     socket.close_code,

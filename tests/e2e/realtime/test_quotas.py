@@ -41,7 +41,9 @@ async def set_quotas(workspace: Workspace) -> AsyncIterator[SetQuotas]:
 async def test_flood_of_one_account_is_stopped_while_another_edits_the_same_canvas(
     workspace: Workspace, canvas: str, set_quotas: SetQuotas
 ) -> None:
-    """The close reason states the limit and the time, and the client's edits are saved once the quota allows it.
+    """The close reason states the limit and the time of the next attempt.
+
+    The client's edits are saved once the quota allows them.
 
     Proves R-QUOTA-2 and R-QUOTA-3.
     """
@@ -81,7 +83,7 @@ async def test_flood_of_one_account_is_stopped_while_another_edits_the_same_canv
 async def test_client_with_notices_stays_connected_and_its_edits_are_fetched_later(
     workspace: Workspace, canvas: str, set_quotas: SetQuotas
 ) -> None:
-    """Meanwhile the client receives the edits of others, and may delete elements. Proves R-QUOTA-3."""
+    """While its edits are refused, the client gets the edits of others, and may delete elements. Proves R-QUOTA-3."""
     eager = await workspace.create_user()
     await workspace.owner.set_member(canvas, eager, "editor")
     session = workspace.api.session_of(eager)

@@ -53,7 +53,10 @@ async def required_wait(bus: Bus, name: str, client: Client | None = None) -> fl
 async def check_required_wait(
     bus: Bus, name: str, longest: float, client: Client | None = None
 ) -> None:
-    """Check that a client has to wait `longest` seconds after its last failure, at most ten seconds ago."""
+    """Check that a client has to wait `longest` seconds after its last failure.
+
+    The last failure may be up to ten seconds old.
+    """
     assert max(longest - 10, 0) < await required_wait(bus, name, client) <= longest
 
 

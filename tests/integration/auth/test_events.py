@@ -33,7 +33,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.refuses_new = False
-        """True while each batch with an event that has not arrived before is refused."""
+        """If True, `record` refuses each batch with an event that has not arrived before."""
         self.noted: list[DomainEvent] = []
         self._arrived = asyncio.Condition()
 
@@ -77,10 +77,10 @@ async def recorder(backing: DevStack, service: None) -> AsyncIterator[Recorder]:
 async def test_changes_of_an_account_are_handed_over_in_their_order_without_personal_data(
     bus: Bus, recorder: Recorder
 ) -> None:
-    """A batch is sent again if its answer was lost. Proves R-EVENT-1, R-EVENT-2 and R-EVENT-3."""
+    """A batch is sent again if it was refused. Proves R-EVENT-1, R-EVENT-2 and R-EVENT-3."""
     signed_in = await login(bus, "root", ADMIN_PASSWORD)
     caller = caller_of(signed_in)
-    # Events of earlier tests may still arrive, so that a refusal of only one batch might concern them.
+    # Refuse each batch with new events. A refusal of the next batch only might refuse events of an earlier test.
     recorder.refuses_new = True
     user = await create(bus)
     await recorder.wait_for(user.id, 2)

@@ -34,7 +34,7 @@ async def no_failed_log_ins(tables: Tables) -> None:
 async def test_unusual_text_causes_no_internal_error(
     bus: Bus, operation: Operation[Any, Any], good: dict[str, str], field: str, odd: str
 ) -> None:
-    """Proves R-CONTRACT-6: NUL, which PostgreSQL cannot store, control characters and lone surrogates are refused."""
+    """Proves R-CONTRACT-6: NUL (which PostgreSQL cannot store), control characters and lone surrogates are refused."""
     body = json.dumps(good | {field: odd}).encode()
     with pytest.raises(SvgxError) as error:
         await bus.request(operation.subject, body, timeout=10)

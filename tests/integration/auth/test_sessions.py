@@ -98,7 +98,7 @@ async def test_fifty_refreshes_at_once_get_one_successor(backing: DevStack, bus:
 
 
 async def test_spent_token_ends_its_session_after_the_grace(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-11: the use of a spent token after the grace ends its session, and no other session."""
+    """Proves R-AUTH-11: after the grace, the use of a spent token ends its session, and no other session."""
     user = await create(bus)
     signed_in, elsewhere = await login(bus, user.username), await login(bus, user.username)
     newest = await refresh(bus, signed_in.refresh_token)

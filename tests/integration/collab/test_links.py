@@ -366,7 +366,7 @@ async def test_batch_that_is_pulled_delays_no_other_one(
             await writer.client.until_has(first="1", a="1", large="x" * PIECE)
 
 
-async def test_batch_for_a_full_queue_comes_from_a_request(
+async def test_batch_for_a_full_queue_is_refused_and_sent_again_in_a_request(
     backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The number of batches that wait at the replica is bounded. Proves R-BOUND-5."""

@@ -133,7 +133,10 @@ async def test_broadcast_dropped_by_a_slow_gateway_is_repaired_at_once(
 async def test_joining_client_gets_no_update_before_its_sync(
     backing: DevStack, bus: Bus, editor: Editor
 ) -> None:
-    """An update before the sync would wait for it, and pycrdt loses deletions of such updates. Proves R-SYNC-17."""
+    """An update that comes before the sync would wait for missing updates, and pycrdt would lose its deletions.
+
+    Proves R-SYNC-17.
+    """
     async with replica(backing), connected(bus, editor.canvas_id) as (live, client):
         newcomer = Client()
         writing = asyncio.create_task(newcomer.connection.write())

@@ -23,7 +23,7 @@ from tests.integration.state.service import Client, user
 from tests.polling import pause
 
 LEAST_SHARE = 1e-9
-"""A share of the processor's time that each canvas with edits takes."""
+"""A share of the processor's time so small that each canvas with edits takes more."""
 
 
 def sample(name: str, **labels: str) -> float:
@@ -94,7 +94,7 @@ async def test_edits_during_a_move_are_saved_once(backing: DevStack, editor: Edi
 
 
 async def test_canvas_that_is_not_held_is_not_moved(backing: DevStack, editor: Editor) -> None:
-    """The reserved replica is not asked for a canvas that was left meanwhile. Proves R-BOUND-12."""
+    """The reserved replica is not asked to take a canvas that its holder has left meanwhile. Proves R-BOUND-12."""
     async with replica(backing) as one, reserved(backing) as two:
         await moves_from(one).move(editor.canvas_id, two.bus.replica_id)
         assert two.rooms.count == 0
@@ -103,7 +103,7 @@ async def test_canvas_that_is_not_held_is_not_moved(backing: DevStack, editor: E
 async def test_canvas_is_not_left_for_a_reserved_replica_with_a_canvas(
     backing: DevStack, bus: Bus, editor: Editor
 ) -> None:
-    """The announcement of the reserved replica may be older than its canvas. Proves R-BOUND-12."""
+    """The reserved replica may have opened a canvas after it announced that it is free. Proves R-BOUND-12."""
     other = Editor(bus, await Client(bus, user()).create())
     async with replica(backing) as one, reserved(backing) as two:
         await two.rooms.open(other.canvas_id)
@@ -165,7 +165,7 @@ async def test_canvas_that_is_taken_back_is_opened_at_once(
 async def test_canvas_is_left_although_its_move_is_cancelled(
     backing: DevStack, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A replica that stops during a move hands this canvas over too. Proves R-FAIL-10."""
+    """A replica that stops during a move first gives the canvas's lease to the new replica. Proves R-FAIL-10."""
     giving, may_give = asyncio.Event(), asyncio.Event()
     give = Leases.give
 

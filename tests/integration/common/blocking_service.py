@@ -33,12 +33,13 @@ BREAK = "svgx.state.test.break"
 """The subject of a message that makes the service send too many bytes; NATS then closes the connection."""
 
 EVENTS = "svgx.canvas.*.access"
-"""The subjects of the events `arrived`, `draining` and `handing-over`. The event is in place of the canvas id."""
+"""The subjects of the events `arrived`, `draining` and `handing-over`. An event's name replaces the canvas id."""
 
 
 class BlockingSettings(ServiceSettings):
-    """`serve_pages` adds an HTTP application with one page; `linger` makes the drain block for ever.
+    """The settings of the blocking service.
 
+    `serve_pages` adds an HTTP application with one page. `linger` makes the drain block for ever.
     With `wait_for_loss`, the service waits at its start until the connection to NATS is lost.
     `metrics_port` is a separate port for the metrics.
     """

@@ -1,4 +1,4 @@
-"""NATS servers with the users of the contract: the server of the development stack, and servers as two charts do."""
+"""NATS servers with the users of the contract: the development stack's server, and servers with two charts' files."""
 
 import asyncio
 import json

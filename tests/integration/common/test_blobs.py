@@ -115,7 +115,7 @@ async def test_large_broadcast_reaches_two_listeners_and_is_removed_after_linger
 async def test_large_answer_that_is_not_pulled_is_removed_after_linger_seconds(
     gateway_bus: Bus, state_bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-BUS-5: after the end of a caller, the body of its answer does not stay in memory."""
+    """Proves R-BUS-5: if the caller does not pull the body of an answer, the body does not stay in memory."""
     monkeypatch.setattr(blobs, "LINGER", 0.05)
 
     async def answer(_: UploadRequest, __: Call) -> Blob:

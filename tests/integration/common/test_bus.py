@@ -85,7 +85,8 @@ async def test_dropped_message_is_reported_to_its_listener_only(gateway_bus: Bus
         for name in ("one", "two")
     ]
     await gateway_bus.listen("svgx.canvas.three.access", listen)
-    report = gateway_bus.connection._error_cb  # 512 k waiting messages would take long
+    # The test reports the dropped messages itself, because 512 k waiting messages would take long.
+    report = gateway_bus.connection._error_cb
     for subscription in gateway_bus.connection._subs.values():
         if subscription is not subscriptions[0]:
             await report(
@@ -95,7 +96,7 @@ async def test_dropped_message_is_reported_to_its_listener_only(gateway_bus: Bus
 
 
 async def test_ended_subscription_leaves_no_listener_in_memory(gateway_bus: Bus) -> None:
-    """Proves R-BUS-17: a listener that has its own subscription is released with it."""
+    """Proves R-BUS-17: an object that keeps its subscription is released after the subscription has ended."""
 
     class Listening:
         async def start(self) -> None:
@@ -207,7 +208,7 @@ async def test_outage_is_logged_once_and_all_reconnect_callbacks_are_called(
         await nats.wait_ready()
     await called.wait()
     await gateway_bus.settle()
-    # No request waits for an answer any more. The request of the regular check of NATS may be in flight.
+    # The failed request must not wait for an answer any more. The regular check of NATS may have a request in flight.
     async with asyncio.timeout(10):
         while gateway_bus.connection._resp_map:
             await pause()

@@ -138,7 +138,7 @@ async def test_pool_beyond_the_servers_limit_fails(backing: DevStack, schema: st
 
 @pytest.fixture
 async def valkey(backing: DevStack) -> AsyncIterator[Redis]:
-    """A connection to Valkey that restores its configuration after the test."""
+    """Yield a connection to Valkey, and restore Valkey's configuration after the test."""
     client = Redis.from_url(backing.redis_url, decode_responses=True)
     yield client
     await client.replicaof("NO", "ONE")
@@ -186,7 +186,7 @@ async def test_refused_redis_is_named(
 async def test_eviction_policy_is_judged(
     backing: DevStack, valkey: Redis, policy: str, status: Status
 ) -> None:
-    """Proves R-CONFIG-7: a full server must evict keys instead of refusing writes."""
+    """Proves R-CONFIG-7: a full server must not refuse writes, and must not evict keys without a time to live."""
     await valkey.config_set("maxmemory-policy", policy)
     findings = {each.check: each for each in await check_redis(backing.redis_url)}
     assert findings["redis eviction"].status is status

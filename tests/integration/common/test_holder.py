@@ -60,7 +60,7 @@ class FakeCollab:
 
 
 class WatchedHolder(Holder):
-    """A holder that shows when a request waits for the recovery of another one."""
+    """A `Holder` that sets `request_waits` when a request waits until another request has opened the canvas."""
 
     def __init__(self, bus: Bus, canvas_id: str) -> None:
         super().__init__(bus, canvas_id)

@@ -1,4 +1,4 @@
-"""The services at a NATS server with the users of the charts, which has their public keys only."""
+"""Connections of the services to a NATS server with the users of the charts. It has only their public keys."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -76,7 +76,7 @@ async def test_both_keys_of_a_service_have_equal_rights_while_they_are_replaced(
 ) -> None:
     """A server that knows two keys of each service grants both keys all rights of the service. Proves R-BUS-15.
 
-    So NATS restarts with both keys, then the services with the second key, then NATS without the first key.
+    So an operator can restart NATS with both keys, then the services with the second key, then NATS without the first.
     """
     second = {service: UserKey.generate() for service in SERVICES}
     variables = {f"{service.upper()}_NKEY": key.public for service, key in keys.items()}

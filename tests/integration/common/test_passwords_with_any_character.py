@@ -29,7 +29,7 @@ ENCODED = quote(PASSWORD, safe="")
 async def test_nats_accepts_encoded_credentials(
     tmp_path: Path, authorization: dict[str, str], credentials: str
 ) -> None:
-    """Proves R-CONFIG-4: NATS gets the decoded credentials, also if only another server of the list has them."""
+    """Proves R-CONFIG-4: NATS gets the decoded credentials, also if only another address in `NATS_URL` has them."""
     # NATS does not read escapes such as \u00e9.
     content = json.dumps(authorization, ensure_ascii=False)
     async with nats_server(tmp_path, f"authorization: {content}") as started, asyncio.timeout(20):

@@ -261,7 +261,7 @@ async def test_bus_answers_on_inboxes_only(server: NatsUsers, operator: Client) 
         await settle(operator, "operator")
         for request in await received(bus.connection, "state", requests):
             await bus.respond(request.reply, b"answer")
-        # The bus answers its own echo after the messages before it.
+        # The bus handles its own echo after the earlier messages, so it has handled all of them now.
         await bus.settle()
         messages = await received(operator, "operator", *answers)
     finally:

@@ -67,7 +67,7 @@ async def test_failure_in_a_service_is_logged_on_both_sides(
     assert service["ids"] == front["ids"]
 
 
-async def test_client_that_leaves_within_its_body_has_an_outcome_that_the_help_names(
+async def test_request_without_the_end_of_its_body_is_counted_with_a_documented_code(
     backing: DevStack,
 ) -> None:
     """Proves R-OBS-12: the request is counted, although it has neither a result nor an error."""

@@ -1,4 +1,4 @@
-"""The list of all gateways' connections. A gateway asks each other gateway for its connections over NATS."""
+"""The list of all gateways' connections. A gateway asks the other gateways over NATS for their connections."""
 
 import secrets
 import time

@@ -163,7 +163,7 @@ async def test_link_is_checked_once_and_ends_with_its_time(
 async def test_visitors_are_limited_by_address_and_by_link(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Many links do not raise the limit of an address, and one link does not use up the limit of others.
+    """Many links do not raise the limit of an address. Visitors with one link do not use up the limit of other links.
 
     Proves R-LIFE-9.
     """

@@ -110,7 +110,7 @@ class RandomCanvases:
         self.today = datetime.now(UTC).date()
         """The present day. It stays the same: when a day passes, the days of all revisions become earlier."""
         self.first_day = self.today - timedelta(days=RETENTION_DAYS + 1)
-        """The day before which everything was dropped."""
+        """The first day that is kept. The journal of earlier days was dropped."""
         self.restart()
 
     def restart(self) -> None:
@@ -134,7 +134,7 @@ class RandomCanvases:
         assert found == canvas.contents[revision], (canvas.id, revision)
 
     async def check_now(self, canvas: RandomCanvas) -> None:
-        """Compare the content that a new, an outdated or a current holder loads with the plain replay."""
+        """Load the canvas as a new, an outdated or a current holder, and compare its content with the plain replay."""
         newest = len(canvas.updates)
         after = self.random.choice((0, newest, self.random.randint(max(0, newest - 40), newest)))
         content = await self.journal.load(canvas.id, after)

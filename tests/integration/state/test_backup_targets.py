@@ -74,7 +74,7 @@ async def test_failed_request_names_its_cause(
 
 
 async def test_panic_of_the_library_is_a_failed_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves R-BACKUP-4: a value with which the library panics fails the request, and not the work itself."""
+    """Proves R-BACKUP-4: when a setting makes the library panic, only the request fails, with `TargetFailed`."""
     monkeypatch.setenv("AWS_ENDPOINT", "nonsense")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "name")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden-value")

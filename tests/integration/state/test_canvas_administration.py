@@ -70,7 +70,7 @@ async def test_members_of_an_unknown_or_deleted_canvas_are_not_found(client: Cli
 
 
 async def test_cursor_of_another_list_of_members_is_refused(client: Client) -> None:
-    """Proves R-STATE-15: a cursor belongs to its canvas and to its user."""
+    """Proves R-STATE-15: a cursor of members fits its canvas only, and a cursor of canvases fits its user only."""
     one, two = await client.create(), await client.create()
     for canvas_id in (one, two):
         await client.set_member(canvas_id, user().user_id, CanvasRole.VIEWER)
@@ -191,7 +191,7 @@ async def test_largest_canvases_are_ordered_by_content_or_journal(
         (journal, 3_000_000),
     ]
     assert await sizes(client, SizeOrder.CONTENT, limit=2) == by_content[:2]
-    # Remove the large rows, because the database is shared with other tests.
+    # Set the sizes to 0, because other tests share the database.
     for canvas_id in (content, journal, deleted):
         await tables.execute(
             "UPDATE canvas SET bytes = 0, snapshot_bytes = 0 WHERE id = $1", canvas_id

@@ -293,7 +293,7 @@ async def test_last_owner_that_can_act_stays(
 ) -> None:
     """An owner stays while the account of each other owner is deleted, disabled or a viewer. Proves R-STATE-13."""
     canvas_id, me = await client.create(), client.me.user_id
-    # An earlier version stored this row without a check of the account, or the account has changed since.
+    # Such a row exists if an earlier version stored it without a check, or if the account has changed since.
     await tables.execute("INSERT INTO canvas_member VALUES ($1, 'other', 'owner')", canvas_id)
     client.accounts["other"] = other
     with pytest.raises(Conflict, match="last owner") as refusal:

@@ -180,7 +180,7 @@ async def test_append_does_not_wait_for_a_compaction(
 async def test_canvas_that_grows_while_it_is_compacted_is_compacted_again(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
-    """No commit has to follow, for example after the upload of a large canvas. Proves R-STATE-7."""
+    """The second compaction needs no further commit, as after the upload of a large canvas. Proves R-STATE-7."""
     async with replica(backing, compact_after_entries=10), asyncio.timeout(60):
         canvas_id = await client.create()
         pen = Pen(canvas_id, "holder")

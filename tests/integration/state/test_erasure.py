@@ -174,7 +174,7 @@ async def test_edit_that_was_committed_late_is_erased_by_the_last_pass(
             request = EraseAuthorRequest(
                 user_id=victim.user_id, pseudonym=pseudonym_of(victim.user_id)
             )
-            # Until PostgreSQL has answered for some time, further edits may wait for their commit.
+            # After an outage of PostgreSQL, edits may still wait for their commit. So this request keeps the id.
             assert (await handler.erase(request, Call(None, 0.0))).finished
             assert "erasure" in await names_in(tables, victim.user_id)
             monkeypatch.setattr(erasure, "PERIOD", 0.01)

@@ -69,7 +69,7 @@ async def test_json_export_lists_the_elements(client: Client) -> None:
 async def test_png_export_has_the_requested_size(
     client: Client, query: dict[str, int | float | str], expected: tuple[int, int]
 ) -> None:
-    """A PNG export has the requested size; one given side keeps the proportions. Proves R-STATE-17."""
+    """A PNG export has the requested size. A request for one side keeps the proportions. Proves R-STATE-17."""
     export = await client.export(await create_with_content(client), format="png", **query)
     assert (export.media_type, export.filename) == ("image/png", "Drawing 1.png")
     assert size(export.content) == expected

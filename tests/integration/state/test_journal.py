@@ -75,7 +75,7 @@ async def test_later_entries_of_a_writer_keep_their_order_authors_and_sizes(
     pens = [Pen(canvas_id, "holder") for canvas_id in ids]
     await client.append(*(pen.draw("a") for pen in pens[:2]))
     authors: list[tuple[str, ...]] = [("ann", "bob"), (), ("cid",)]
-    # First a new canvas among them, then only known canvases, in another order.
+    # The first append has a canvas without entries. The second has only canvases with entries, in another order.
     for revisions, order in ([2, 2, 1], [0, 1, 2]), ([2, 3, 3], [2, 0, 1]):
         entries = [
             replace(pens[each].draw("b"), authors=names)

@@ -200,7 +200,7 @@ async def test_update_that_is_no_yjs_update_is_quarantined_by_compaction(
 async def test_waiting_updates_do_not_prevent_a_snapshot(
     fresh: FreshTables, canvas: Canvas, compactor: Compactor
 ) -> None:
-    """A snapshot is made also of contradictory updates, and of more than a holder keeps waiting. Proves R-STATE-6.
+    """A snapshot also has contradictory updates, and more waiting updates than a holder keeps. Proves R-STATE-6.
 
     Only a row that cannot be read is moved to the quarantine.
     """

@@ -224,7 +224,7 @@ async def test_kept_snapshots_are_bounded_by_the_journal(
     gaps = [after - before for before, after in zip([0, *kept], kept[:-2], strict=False)]
     assert set(gaps) <= {10, 11}, kept
     assert len(gaps) >= 3, kept
-    # After a large snapshot, a later one is kept only when the journal has grown by the size of this later one.
+    # After a large snapshot, a later snapshot is kept only if the journal has grown by the later snapshot's size.
     await fresh.journal.append([pen.draw("large", "x" * 20_000)])
     await compactor.compact(canvas_id)
     assert (await snapshots(fresh, canvas_id))[-1] == 41

@@ -74,7 +74,7 @@ async def tables_of(url: str) -> AsyncIterator[Tables]:
 
 @dataclass(slots=True)
 class Accounts:
-    """The accounts of auth, by id, as `neighbours` answers with them.
+    """The accounts by id with which `neighbours` answers in place of auth.
 
     `refused` ids cannot be added. Auth is `Unavailable` at the first request to add one of the `unavailable_once` ids.
     """

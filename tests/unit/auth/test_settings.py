@@ -41,7 +41,7 @@ def test_secret_of_32_bytes_is_accepted_in_production(monkeypatch: pytest.Monkey
 def test_idle_time_below_the_access_token_lifetime_stops_the_start(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Proves R-AUTH-12: an unused session must last as long as its access token, because clients refresh at its end."""
+    """Proves R-AUTH-12: a session must not end before its access token, because clients refresh when the token ends."""
     monkeypatch.setenv("JWT_EXPIRES_IN", "7200")
     monkeypatch.setenv("REFRESH_IDLE_EXPIRES_IN", "7199")
     with pytest.raises(SystemExit):

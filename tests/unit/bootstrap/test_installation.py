@@ -86,7 +86,7 @@ def test_changed_lock_is_installed_again(installation: Installation) -> None:
 def test_uv_installs_unless_uv_itself_cannot_be_installed(
     installation: Installation, uv_status: int, installers: list[str]
 ) -> None:
-    """`uv_status` is the status with which the installation of uv ends. Packages of other projects need hashes."""
+    """`uv_status` is the exit status of the installation of uv. Only our own packages are installed without hashes."""
     commands: list[list[str]] = []
 
     def run(command: list[str], environment: dict[str, str] | None = None) -> int:

@@ -141,7 +141,7 @@ def test_snapshot_has_waiting_updates_beyond_the_limit_of_holders() -> None:
 
 
 def test_small_waiting_pieces_need_no_more_memory_in_a_snapshot() -> None:
-    """Waiting edits that a holder accepts fit into the holders that load their snapshot. Proves R-STATE-6."""
+    """If a holder accepts waiting edits, a holder that loads their snapshot accepts them too. Proves R-STATE-6."""
     rng = random.Random(5)
     document = SharedDocument.load()
     clocks = dict.fromkeys(range(1000, 1100), 0)
@@ -190,7 +190,7 @@ def test_waiting_updates_that_contradict_each_other_do_not_prevent_a_snapshot() 
 
 
 def test_waiting_updates_do_not_replace_content_of_a_snapshot() -> None:
-    """A waiting struct in place of a struct of the document is not in the snapshot. Proves R-STATE-6.
+    """A snapshot leaves out a waiting struct that has the clocks of a struct of the document. Proves R-STATE-6.
 
     pycrdt would prefer the waiting item to the GC, which stands for deleted content. The snapshot would then lack all
     structs of this client.

@@ -1,4 +1,4 @@
-"""CSS that fetches nothing is kept, and other CSS is dropped without its neighbours. Proves R-SVG-2 and R-SVG-3."""
+"""CSS that fetches nothing is kept. Other CSS is dropped, and its neighbours are kept. Proves R-SVG-2 and R-SVG-3."""
 
 import pytest
 from lxml import etree

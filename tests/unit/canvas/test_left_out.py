@@ -181,7 +181,7 @@ def test_long_text_and_many_attributes_are_exported() -> None:
     assert import_svg(svg, None).dropped == []
 
 
-def test_drawn_attributes_are_kept_before_those_of_applications() -> None:
+def test_attributes_that_draw_are_preferred_to_those_of_applications() -> None:
     """An element with too many attributes keeps its size."""
     state = document({"e": {"tag": "rect", "attrs": _MANY | {"x": "1", "width": "2"}}})
     (rect,) = json.loads(export_json(state))["elements"]
@@ -243,7 +243,7 @@ def test_picture_is_left_out_when_the_other_content_takes_the_bytes() -> None:
 
 
 def test_largest_bitmaps_beyond_the_pixels_of_an_export_are_left_out() -> None:
-    """Photos that cannot be drawn together do not stop the export of the others. Proves R-STATE-17."""
+    """An export beyond the limit of pixels leaves out the largest photos and keeps the others. Proves R-STATE-17."""
     elements = {f"e{side}": picture(photo(10, side)) for side in (10, 40, 30, 20)}
     limits = Limits(image_pixels=500)
     assert left_out(document(elements), limits) == {("image@href", "image_pixels"): 2}

@@ -1,4 +1,4 @@
-"""Outlines have the same result as the check of an update. Proves R-STATE-27."""
+"""An outline equals the result of the check of its update. Proves R-STATE-27."""
 
 import os
 import subprocess
@@ -94,7 +94,7 @@ def test_damaged_outline_is_not_used() -> None:
 
 
 def test_outline_of_another_process_can_be_used() -> None:
-    """Python hashes strings differently in each process."""
+    """Two processes make the same outline, although each process of Python hashes strings differently."""
     program = (
         "import sys; from svgx_canvas.document.outline import make_outline;"
         "sys.stdout.buffer.write(make_outline(sys.stdin.buffer.read()))"

@@ -132,7 +132,7 @@ HUGE = "4E7"
 def test_picture_of_huge_content_is_refused_before_it_is_drawn(
     attrs: str, body: str, arguments: tuple[int | None, int | None]
 ) -> None:
-    """Proves R-SVG-4: the size is known before a large picture is drawn, however the file hides it."""
+    """Proves R-SVG-4: the size of a large picture is known before it is drawn, even if the file hides the size."""
     file = svg(attrs, body)
     started = time.process_time()
     try:
@@ -201,7 +201,7 @@ def test_picture_fits_into_the_requested_box(
     ],
 )
 def test_costly_content_is_refused_before_its_size_is_measured(body: str) -> None:
-    """Proves R-SVG-4: filters and patterns are checked before the small pictures that show the size are drawn."""
+    """Filters and patterns are checked before small pictures are drawn to measure the size. Proves R-SVG-4."""
     started = time.process_time()
     with pytest.raises(SvgRefused) as refused:
         render_png(svg("", body))

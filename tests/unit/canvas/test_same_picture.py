@@ -19,7 +19,7 @@ BROWSER = next(filter(None, map(shutil.which, ["chromium-headless-shell", "chrom
 needs_browser = pytest.mark.skipif(not BROWSER, reason="no Chromium")
 
 _CELL = 60
-"""Pixels of the square for one drawing."""
+"""The side of the square for one drawing, in pixels."""
 
 
 def exported(drawing: str) -> str:

@@ -55,7 +55,7 @@ def clients_in_changes(document: SharedDocument, edit: bytes) -> int:
 
 @pytest.fixture(params=[False, True], ids=["few clients", "many clients"])
 def has_many_clients(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Let each document count as one with few or with many clients."""
+    """Make each document count as a document with few clients, or as a document with many clients."""
     many: bool = request.param
     monkeypatch.setattr(shared_document, "MANY_CLIENTS", 0 if many else 1000)
     return many
@@ -172,9 +172,9 @@ def test_unplaceable_update_of_a_journal_stays_pending() -> None:
 
 
 def test_pending_piece_that_other_structs_overtake_is_dropped() -> None:
-    """Proves R-BOUND-11: a pending struct in place of a struct of the document is never integrated.
+    """Proves R-BOUND-11: a pending struct is dropped when the document has another struct for its clock.
 
-    The pending structs after it are kept. A document that loads the parts of the edits is the same.
+    The pending structs after it are kept. A document that loads the saved parts of the edits has the same content.
     """
     document = SharedDocument.load()
     overtaken = update(
@@ -237,7 +237,7 @@ def test_repeated_structs_of_pending_pieces_are_dropped() -> None:
 def test_journal_that_releases_pending_updates_forgets_none() -> None:
     """Proves R-SYNC-14: structs that wait only until the end of their entry do not count.
 
-    One entry has a struct and others that build on the pending update that the struct releases.
+    The second entry has a struct that releases the pending update, and structs that build on this update.
     """
     pending = update((5, 0, [after(ANY, NULL, (6, 0))]))
     releasing = (6, 0, [in_root(ANY, NULL)])

@@ -63,7 +63,7 @@ def one_key(client: int, key: str) -> bytes:
 
 @pytest.fixture
 def no_pauses() -> None:
-    """Keep the pauses after long transactions, because some of these tests are about them."""
+    """Override the fixture that removes the pauses after long transactions: some tests are about pauses."""
 
 
 def room_with(**limits: Any) -> Room:
@@ -82,7 +82,7 @@ def test_edit_with_conflicts_is_refused_within_its_time(
     """An edit of 27 KB that would take seconds is ended before one second. The other edits of the batch are saved.
 
     The room saves and broadcasts the part of the edit that it has integrated, so that it has no unsaved content. This
-    also holds for a document that is not observed, because it has many clients. Proves R-BOUND-1.
+    also holds for a document with many clients, which is not observed. Proves R-BOUND-1.
     """
     monkeypatch.setattr(shared_document, "MANY_CLIENTS", many_clients)
     room = room_with(edit_seconds=0.02)
@@ -199,7 +199,7 @@ def waiting_edit(client: int, clock: int = 0, size: int = 1) -> bytes:
 
 
 def test_waiting_edit_beyond_the_bound_is_refused_and_changes_nothing() -> None:
-    """The bytes of waiting edits are bounded for a canvas, in pieces and in deletions. Proves R-BOUND-2.
+    """The bytes of a canvas's waiting edits are bounded; waiting pieces and deletions count. Proves R-BOUND-2.
 
     Known edits, edits that wait for nothing and the journal are still accepted. Missing edits make room again.
     """
@@ -377,9 +377,9 @@ def long_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("long_pause")
 def test_paused_room_keeps_edits_for_its_next_transaction() -> None:
-    """While a room pauses, syncs, broadcasts and entries lack the newest edits. These edits follow after the pause.
+    """During a pause, replies to syncs lack the newest edits, and there are no broadcasts and no entries.
 
-    Proves R-BOUND-4.
+    The edits follow after the pause. Proves R-BOUND-4.
     """
     room = room_with()
     room.receive([Edit("ann", one_key(7, "a"))])
@@ -409,7 +409,7 @@ def test_paused_room_keeps_edits_for_its_next_transaction() -> None:
 def test_edits_wait_during_a_pause_before_the_next_transaction_gets_long(
     monkeypatch: pytest.MonkeyPatch, seconds: float, is_measuring: bool, edits: int
 ) -> None:
-    """The seconds of a part of the last transaction count. Edits that are measured wait too. Proves R-BOUND-4."""
+    """The last transaction's seconds for each part predict the next one. Measured edits wait too. Proves R-BOUND-4."""
     room = room_with()
     room.receive([Edit("ann", one_key(7, "a"))])
     flush = room._document.flush
@@ -433,7 +433,7 @@ def test_edits_wait_during_a_pause_before_the_next_transaction_gets_long(
 
 
 @pytest.mark.parametrize(("seconds_per_part", "is_measuring"), [(0.0, True), (1.0, False)])
-def test_transaction_is_slow_only_for_the_number_of_its_edits(
+def test_transaction_counts_as_slow_in_relation_to_the_number_of_its_edits(
     monkeypatch: pytest.MonkeyPatch, seconds_per_part: float, is_measuring: bool
 ) -> None:
     """A long transaction of many short edits does not make the room measure each further edit. Proves R-BOUND-1."""

@@ -14,11 +14,11 @@ from tests.unit.yjs.updates import ANY, NULL, in_root, update
 
 @pytest.fixture
 def no_pauses() -> None:
-    """Keep the pauses after long transactions, because these tests are about them."""
+    """Override the fixture that removes the pauses after long transactions, because these tests are about pauses."""
 
 
 class Replica:
-    """A replica with some canvases, and a time. A canvas is busy from a quarter of the processor's time on."""
+    """A replica with some canvases and a clock. A canvas with a quarter of the processor's time is busy."""
 
     def __init__(self, *canvases: str) -> None:
         self.now = 0.0
@@ -47,9 +47,9 @@ class Replica:
 def test_canvas_that_takes_much_time_is_busy(
     edits: float, transactions: float, parts: int, is_busy: bool
 ) -> None:
-    """The time of edits and transactions counts, and the time of transactions that are too long for their parts.
+    """A canvas is busy by the time of its edits and transactions, or by the excess time of its transactions.
 
-    Proves R-BOUND-12.
+    The excess is the time beyond the seconds that the parts of a transaction may take. Proves R-BOUND-12.
     """
     replica = Replica("a", "b")
     for _ in range(BUSY_LOOKS):

@@ -135,7 +135,7 @@ async def test_entries_of_a_canvas_are_committed_in_their_order(
 
 
 async def test_early_commits_keep_their_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A commit may be early when an edit arrives. The next one is later by this time. Proves R-SAVE-2."""
+    """A commit may be early when an edit arrives. The next commit is then late by the same time. Proves R-SAVE-2."""
     monkeypatch.setattr(journal, "COMMIT_INTERVAL", 3600.0)
     monkeypatch.setattr(journal, "COMMIT_SLACK", 5400.0)
 

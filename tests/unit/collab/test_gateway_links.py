@@ -261,7 +261,7 @@ async def test_receipt_of_an_isolated_edit_does_not_wait_for_the_interval(
 async def test_early_broadcasts_of_a_canvas_keep_its_rate(
     bus: FakeBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A broadcast may be early when an edit arrives. The next one is later by this time. Proves R-SYNC-7."""
+    """A broadcast may be early when an edit arrives. The next one is then late by the same time. Proves R-SYNC-7."""
     monkeypatch.setattr(module, "FLUSH_INTERVAL", 0.0)
     monkeypatch.setattr(module, "FLUSH_SLACK", 5400.0)
     for name in ("FRAME", "SLOWEST_FRAME"):
@@ -285,7 +285,7 @@ async def test_early_broadcasts_of_a_canvas_keep_its_rate(
 async def test_flush_with_many_parts_delays_the_next_one(
     bus: FakeBus, monkeypatch: pytest.MonkeyPatch, parts: int, *, waits: bool
 ) -> None:
-    """While few canvases are edited, an edit of one does not wait for another. Proves R-SYNC-7 and R-BUS-18."""
+    """While few canvases are edited, the next flush follows at once. Proves R-SYNC-7 and R-BUS-18."""
     monkeypatch.setattr(module, "FLUSH_INTERVAL", 7200.0)
     monkeypatch.setattr(module, "SECONDS_PER_PART", 3600.0)
     broadcaster = Broadcaster(cast(Bus, bus), fail)

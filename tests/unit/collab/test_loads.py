@@ -10,7 +10,7 @@ from svgx_common.messaging.bus import Bus
 
 
 class Replica:
-    """A replica with a number of held canvases, a number of edits, and a time."""
+    """A replica with a number of held canvases, a number of edits, and a clock."""
 
     replica_id = "own"
     canvases = 0

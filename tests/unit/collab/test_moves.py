@@ -19,7 +19,10 @@ from tests.polling import pause
 
 @dataclass
 class Replica:
-    """A replica with two canvases, of which one is busy, or calm on a reserved replica. It is its own bus."""
+    """A replica with two canvases: one is busy or, on a reserved replica, calm.
+
+    The object is also the bus, the rooms, the loads and the busy canvases of the replica.
+    """
 
     failure: SvgxError | None = None
     """The error of the request to take the canvas."""
@@ -69,7 +72,7 @@ class Replica:
             raise failure
 
     async def leave(self, canvas_id: str | list[object], reason: str = "") -> None:
-        """Leave a canvas, or end subscriptions, which fails."""
+        """Leave a canvas, or fail to end a list of subscriptions."""
         if isinstance(canvas_id, list):
             raise Unavailable
         self.steps.append(f"leave {canvas_id} because it is {reason}")
@@ -84,7 +87,7 @@ class Replica:
         )
 
     def takes(self) -> MovesIn:
-        """Return the takes of this replica, if it is reserved."""
+        """Return the moves to this replica, for tests in which it is reserved."""
         return MovesIn(cast(Bus, self), cast(Rooms, self), cast(BusyCanvases, self))
 
 
@@ -104,7 +107,7 @@ def interval(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_canvas_moves_only_if_another_replica_can_open_it(
     replica: Replica, *, moves: bool
 ) -> None:
-    """A canvas stays while the state service or Redis does not answer, and if it is alone. Proves R-BOUND-12."""
+    """A canvas stays if it is the only one, or if the state service or Redis does not answer. Proves R-BOUND-12."""
     replica.left.set()
     await replica.moves()._look()
     assert replica.steps == MOVE * moves
@@ -158,7 +161,7 @@ async def test_canvas_is_not_left_for_a_replica_that_does_not_confirm_that_it_is
 
 
 async def test_move_in_progress_ends_before_the_replica_stops() -> None:
-    """Otherwise the reserved replica would have the lease, and would not be asked. Proves R-BOUND-12 and R-FAIL-10."""
+    """An interrupted move gives the reserved replica the lease without a request. Proves R-BOUND-12 and R-FAIL-10."""
     replica = Replica()
     moves = replica.moves()
     await moves.start()
@@ -174,7 +177,7 @@ async def test_move_in_progress_ends_before_the_replica_stops() -> None:
 
 
 async def test_failure_of_nats_does_not_prevent_the_hand_over_of_canvases() -> None:
-    """A reserved replica stops to take canvases, although NATS does not answer. Proves R-FAIL-10."""
+    """A reserved replica no longer takes canvases, although NATS does not answer. Proves R-FAIL-10."""
     takes = Replica().takes()
     await takes.start()
     await takes.stop()

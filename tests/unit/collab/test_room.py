@@ -342,7 +342,7 @@ def test_batch_that_causes_a_fault_is_searched_by_the_next_room(
 
 @pytest.mark.parametrize("seed", range(100))
 def test_journal_of_random_edits_has_the_document_of_its_room(seed: int) -> None:
-    """The entries, and a snapshot of the first ones with the rest, have the whole document. Proves R-SAVE-9.
+    """The entries have the whole document, and so has a snapshot of some entries with the rest. Proves R-SAVE-9.
 
     The updates contradict each other, and some of them wait. A compaction may integrate more of them than the room.
     """

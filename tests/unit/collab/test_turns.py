@@ -104,7 +104,7 @@ async def test_batch_without_edits_is_saved() -> None:
 
 
 async def test_queue_applies_batches_in_the_order_of_their_arrival() -> None:
-    """A batch that starts to wait earlier does not overtake. Proves R-BOUND-5."""
+    """A batch that joined later does not overtake, even if it starts to wait first. Proves R-BOUND-5."""
     queue = BatchQueue()
     tickets = [queue.join() for _ in range(3)]
     applied: list[int] = []
@@ -124,7 +124,7 @@ async def test_queue_applies_batches_in_the_order_of_their_arrival() -> None:
 
 @pytest.mark.parametrize("cancelled", [0, 1, 2], ids=["applied", "next", "last"])
 async def test_cancelled_batch_leaves_its_queue(cancelled: int) -> None:
-    """Later batches wait for all other earlier batches only. Proves R-BOUND-5."""
+    """Later batches then wait for the remaining earlier batches only. Proves R-BOUND-5."""
     queue = BatchQueue()
     tickets = [queue.join() for _ in range(3)]
     begun: list[int] = []

@@ -144,7 +144,7 @@ async def test_reconnect_during_a_read_makes_the_next_read_complete(
 
 
 async def test_answer_from_before_a_revocation_is_not_cached(slow: SlowBus) -> None:
-    """Proves R-AUTH-29: after a change of its account during the check of a key, the key is checked again."""
+    """Proves R-AUTH-29: when the account of a key changes during the check of the key, the next use checks it again."""
     bus = cast(Bus, slow)
     revocations = Revocations(bus)
     starting = asyncio.create_task(revocations.start())

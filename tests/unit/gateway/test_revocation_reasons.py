@@ -80,7 +80,7 @@ class FakeBus:
 async def test_revocation_names_the_credential(
     item: Revocation, by_key: bool, refusal: str | None, closing: Closing | None
 ) -> None:
-    """The connection of a key that is still valid after a change of its account is not closed with a final code.
+    """A key stays valid after a change of its account, so its connection is not closed with a final code.
 
     Proves R-SOCKET-1.
     """

@@ -20,7 +20,7 @@ from tests.unit.yjs.updates import (
 
 
 def waits(clock: int, size: int = 1, letter: str = "x") -> bytes:
-    """Return an item of client 5 that waits for client 6. Its length is `size`."""
+    """Return an update with an item of client 5 that waits for client 6. The length of the item is `size`."""
     return update((5, clock, [after(STRING, text(letter * size), (6, clock))]))
 
 

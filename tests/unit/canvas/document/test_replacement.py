@@ -30,7 +30,7 @@ def tree(doc: Document) -> dict[str, str]:
 
 
 def sorted_items(value: object) -> object:
-    """Return a value with sorted dicts, so that equal values have equal texts. As texts, true and 1 differ."""
+    """Return a value with sorted dicts. Tests compare its text, because in Python `True == 1`."""
     if isinstance(value, dict):
         return {key: sorted_items(value[key]) for key in sorted(value)}
     return [sorted_items(item) for item in value] if isinstance(value, list) else value

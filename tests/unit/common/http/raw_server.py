@@ -23,7 +23,7 @@ class RawResponse:
     body: bytes
 
     def problem(self) -> dict[str, Any]:
-        """Return the problem document. Fail if the media type is another, or its `status` is not the response's."""
+        """Return the problem document. Fail if the media type is wrong, or if the document's `status` differs."""
         assert self.headers["content-type"] == "application/problem+json"
         problem: dict[str, Any] = json.loads(self.body)
         assert problem["status"] == self.status

@@ -77,7 +77,7 @@ async def test_callbacks_run_when_the_middleware_fails() -> None:
 
 
 async def test_connection_is_served_at_once_by_another_server() -> None:
-    """A server that does not call `run` gets the behaviour of any application. Proves R-SOCKET-7."""
+    """With a server that does not call `run`, the application returns after the connection. Proves R-SOCKET-7."""
     layers = Layers()
     layers.may_end.set()
     await layers.middleware({}, unused, unused)

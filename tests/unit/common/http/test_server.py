@@ -99,7 +99,7 @@ async def test_metrics_agree_with_readiness(
         assert await values() == (0, 1, 1)
 
 
-async def test_refusals_at_the_start_are_limited_information(health: Health) -> None:
+async def test_refusals_at_the_start_are_logged_as_info_and_limited(health: Health) -> None:
     """Proves R-OBS-16: clients that connect again cause no warning, and do not fill the log."""
     with read_logs("state") as reader:
         async with client_of(ServiceApplication(health)) as http:

@@ -34,7 +34,7 @@ from svgx_yjs import awareness
 from svgx_yjs.lib0 import MAX_SAFE_INTEGER, Decoder, Encoder, Malformed
 
 EXAMPLES = 50
-"""Messages of each kind. Drawing a message takes much longer than encoding and decoding it."""
+"""The number of messages of each kind. Drawing a message takes much longer than encoding and decoding it."""
 
 numbers = st.integers(0, MAX_SAFE_INTEGER)
 texts = st.text(max_size=20)

@@ -92,7 +92,7 @@ def test_growth_counts_from_the_last_collection() -> None:
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="needs glibc")
 def test_freed_buffers_below_a_small_object_are_returned() -> None:
-    """glibc keeps buffers for the next ones, also those below an object in use. Proves R-FAIL-27."""
+    """glibc itself keeps freed memory for later buffers, also below an object in use. Proves R-FAIL-27."""
     script = (
         "from svgx_common.observability.memory_watch import resident_bytes, return_memory\n"
         "before = resident_bytes()\n"
@@ -113,7 +113,7 @@ def test_freed_buffers_below_a_small_object_are_returned() -> None:
 
 
 def test_memory_of_the_process_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The memory of a test run is more than 10 MiB. A system without /proc has none."""
+    """The memory of a test run is more than 10 MiB. On a system without /proc, the result is 0."""
     assert resident_bytes() > 10 * 1024 * 1024
     monkeypatch.setattr(memory_watch, "_STATM", Path("/nonexistent"))
     assert resident_bytes() == 0

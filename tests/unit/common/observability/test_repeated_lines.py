@@ -85,7 +85,7 @@ def test_lines_of_another_kind_are_not_left_out(lines: LogReader) -> None:
 def test_lines_of_libraries_and_tracebacks_are_limited(clock: Clock, lines: LogReader) -> None:
     """Proves R-OBS-8: a traceback for each attempt is a flood too.
 
-    A library's line has the number of the lines left out in its text.
+    The text of a library's line states the number of lines that were left out.
     """
     for _ in range(BURST + 3):
         try:

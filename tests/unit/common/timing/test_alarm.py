@@ -32,7 +32,7 @@ async def test_alarm_for_a_past_time_rings_at_once() -> None:
 async def test_alarm_with_two_requests_rings_once_at_the_earlier_time(
     requests: tuple[float, float],
 ) -> None:
-    """The wait forgets the later request, because its work is done with that of the earlier one."""
+    """The alarm then forgets the later request, because the woken task does the work of both requests."""
     alarm = Alarm()
     started = time.monotonic()
     for seconds in requests:

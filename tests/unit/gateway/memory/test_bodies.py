@@ -118,7 +118,7 @@ async def test_body_beyond_its_size_or_time_is_refused(
 async def test_without_a_rate_only_the_time_of_a_body_is_limited(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With the rate 0, only the time for the whole body is limited, also for its first bytes. Proves R-BOUND-8."""
+    """With the rate 0, only the whole body has a time limit. Its first bytes have none. Proves R-BOUND-8."""
     monkeypatch.setattr(module, "RATE_SECONDS", 0.0)
 
     async def late() -> AsyncIterator[bytes]:

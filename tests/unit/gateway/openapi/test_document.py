@@ -44,7 +44,7 @@ def test_every_operation_is_described_with_all_statuses() -> None:
         assert bool(entry["security"]) == (operation.scope is not Scope.PUBLIC)
         statuses = {str(error.status) for error in operation.errors}
         statuses |= {str(operation.http.status), "413", "422", "500", "503", "504"}
-        # Refused requests count for every operation.
+        # The rate limit counts a refused request (401 or 403) of every operation, so this request may get 429.
         statuses |= set() if operation.scope is Scope.PUBLIC else {"401", "403", "429"}
         statuses |= set() if operation.rate is RateClass.UNLIMITED else {"429"}
         statuses |= {"404"} if operation.canvas_role else set()

@@ -83,7 +83,7 @@ async def test_writer_begins_with_the_first_message_that_waits(*, queued_before:
 
 @pytest.mark.parametrize("closed", ["before", "at the end", "after"])
 async def test_close_beside_the_end_of_the_messages_causes_no_error(closed: str) -> None:
-    """The connection of a client that has left may be closed as well. Proves R-SOCKET-7."""
+    """The gateway may close a connection just before, while or after its client leaves. Proves R-SOCKET-7."""
     failures: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, failure: failures.append(failure))
     connection = connect(Socket())

@@ -178,7 +178,7 @@ async def test_batch_without_a_receipt_becomes_a_request_and_the_link_is_avoided
     *,
     is_away: bool,
 ) -> None:
-    """This also holds for an unsent message. A broadcast of the same holder does not bring the link back at once.
+    """A batch of an unsent message becomes a request too. A broadcast of the same holder does not restore the link yet.
 
     Proves R-BUS-18.
     """
@@ -198,7 +198,7 @@ async def test_batch_without_a_receipt_becomes_a_request_and_the_link_is_avoided
 async def test_edits_on_the_link_to_a_replica_that_is_gone_become_requests(
     bus: FakeBus, links: ReplicaLinks, outbox: Outbox, connection: Connection, requests: Requests
 ) -> None:
-    """Sent batches and edits that wait for the next message are both sent again at once. Proves R-FAIL-8."""
+    """Sent batches, and edits that wait for the next message, become requests at once. Proves R-FAIL-8."""
     outbox.add(connection, b"first", 1)
     await bus.messages.get()
     outbox.add(connection, b"second", 2)
@@ -331,7 +331,7 @@ async def test_batch_of_many_short_edits_is_a_request(
 
 
 async def test_newest_awareness_state_of_each_client_is_sent(bus: FakeBus, outbox: Outbox) -> None:
-    """A state of another user with the same client does not replace one that waits. A client that has left stays so.
+    """Another user's state for the same client does not replace a waiting state. A client that has left stays absent.
 
     Proves R-AWARE-1 and R-AWARE-3.
     """

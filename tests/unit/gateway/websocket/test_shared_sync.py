@@ -52,7 +52,7 @@ async def test_clients_that_join_at_once_share_one_request() -> None:
 
 @pytest.mark.parametrize(("size", "turns"), [(LARGE, 1), (LARGE + 1, 5)])
 async def test_large_reply_is_delivered_to_one_client_at_a_time(size: int, turns: int) -> None:
-    """Other work runs before the encoding of a large reply, and between two clients of it. Proves R-BOUND-6."""
+    """Other work runs before a large reply is encoded, and between its deliveries to two clients. Proves R-BOUND-6."""
     turn = 0
 
     async def work() -> None:

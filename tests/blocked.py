@@ -1,4 +1,4 @@
-"""The wait for connections to PostgreSQL that wait for a lock."""
+"""Wait until other connections to PostgreSQL are blocked by a lock."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ _BLOCKED = """
 """
 
 
-async def until_blocked(tables: "asyncpg.Connection[Any]", number: int = 1) -> None:
+async def until_blocked(connection: "asyncpg.Connection[Any]", number: int = 1) -> None:
     """Wait until `number` connections wait for locks of this connection, directly or behind other connections."""
-    while await tables.fetchval(_BLOCKED) < number:
+    while await connection.fetchval(_BLOCKED) < number:
         await pause()

@@ -117,7 +117,7 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevSt
     }
     async with DevStack(tmp_path_factory.mktemp("stack"), settings=settings) as stack:
         yield stack
-        # Proves R-OBS-5 for the logs and metrics of the whole test session.
+        # Proves R-OBS-5 for the logs and metrics of all tests of the group.
         assert await asyncio.to_thread(leaks.find_leaks, stack) == []
 
 

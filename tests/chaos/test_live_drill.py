@@ -46,7 +46,7 @@ MEMORY_GROWTH = 64 * MIB
 """Bytes by which the memory of a process may grow.
 
 In a drill, a gateway grows by about 10 MiB, a holder by 17 MiB and a state replica by 37 MiB. The caches of all
-services are filled. A small object keeps the free memory at lower addresses in the heap
+services are filled. Also, the C heap keeps the free memory below a small object that is still in use
 (docs/decisions/0077-small-threshold-of-mmap.md).
 """
 MEMORY_SECONDS = 60.0

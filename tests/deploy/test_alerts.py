@@ -45,7 +45,7 @@ def common_cases(job: str) -> dict[str, AlertCases]:
         "SVGXEngineHighErrorRate": AlertCases(
             fires=({errors: "0+60x20", requests: "0+600x20"},),
             quiet=(
-                # A large part of few requests, and many errors that are a small part.
+                # Errors that are all of a few requests, and many errors that are a small part of many requests.
                 {errors: "0+3x20", requests: "0+3x20"},
                 {errors: "0+60x20", requests: "0+3000x20"},
                 {errors: "0x20", requests: "0x20"},

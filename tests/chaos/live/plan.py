@@ -45,8 +45,8 @@ _WAIT_SECONDS = 0.1
 class Event:
     """One event, `at` seconds after the start.
 
-    `victim` is a process, for events of clients the number of a canvas, or `EVERYTHING`. `count` is a number of
-    clients.
+    `victim` is the name of a process, or `EVERYTHING`. For an event of clients, `victim` is the number of their canvas.
+    `count` is the number of these clients.
     """
 
     at: float

@@ -107,7 +107,7 @@ def test_all_parts_have_the_version() -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_wheels_install_with_the_lock_and_start(service: str, tmp_path: Path) -> None:
-    """Proves R-SHIP-3: the lock beside the wheels has all other packages, with hashes."""
+    """The wheels install with the lock beside them, which has all other packages with hashes. Proves R-SHIP-3."""
     wheels = [
         each
         for each in RELEASE.glob("wheels/*.whl")

@@ -186,7 +186,7 @@ def _now() -> str:
 
 @contextmanager
 def _log_server(control_plane: ControlPlane) -> Iterator[int]:
-    """Serve log lines of each container, as the API server asks kubelets for logs. Yield the port."""
+    """Serve log lines of each container to the API server, which requests logs from kubelets. Yield the port."""
     server = ThreadingHTTPServer((HOST, 0), _Logs)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(

@@ -23,7 +23,7 @@ def release(
     return Release(cluster, program, helms[program].charts, request.param, namespace, arguments)
 
 
-def test_release_from_installation_to_removal_keeps_replicas_and_leaves_nothing(
+def test_release_keeps_replicas_and_leaves_only_its_data_after_removal(
     cluster: Cluster, release: Release
 ) -> None:
     """Upgrades and rollbacks keep the number of replicas. `helm uninstall` keeps only the data of PostgreSQL.

@@ -160,7 +160,10 @@ def filename(name: str, extension: str) -> str:
 
 
 def _cut(text: str, limit: int) -> str:
-    """Return the start of a text with at most `limit` bytes in UTF-8. A character keeps the marks after it."""
+    """Return the start of a text with at most `limit` bytes in UTF-8.
+
+    The start never ends between a character and the marks after it.
+    """
     if len(text.encode("utf-8")) <= limit:
         return text
     end = len(text.encode("utf-8")[:limit].decode("utf-8", "ignore"))

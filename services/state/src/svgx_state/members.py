@@ -20,7 +20,8 @@ from svgx_state.canvases import no_such_canvas
 from svgx_state.permissions import effective_role
 
 MAX_OWNERS_ASKED = 200
-"""Largest number of owners that are read before one of them leaves. One other with an active account is enough."""
+"""Largest number of owners that are read before one of them loses the role. One of the other owners with an active
+account is enough to allow the change."""
 
 _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 """The time in the cursors of the list of members, which is ordered by user id alone."""

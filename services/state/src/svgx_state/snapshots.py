@@ -58,7 +58,8 @@ snapshot, so the memory for a compaction does not depend on the length of the ta
 KEEP_AFTER_BYTES = 4 * 1024 * 1024
 """Bytes of the journal, with 256 for each entry, after which one more snapshot is kept for reads of the past.
 
-Few large edits reach this size. About 12,000 small edits reach it too, and are merged in a fraction of a second.
+A small number of large edits reaches this size. About 12,000 small edits also reach this size, and are merged in a
+fraction of a second.
 """
 
 END = 2**62
@@ -283,7 +284,7 @@ class Compactor:
             self._tails[canvas_id] = tail["entries"], tail["bytes"]
 
     def _done(self, canvas_id: str) -> None:
-        """End a compaction. Schedule another one if it is due, because no commit of the canvas may follow."""
+        """End a compaction. Schedule another one if it is due, because possibly no commit of the canvas follows."""
         self._scheduled.discard(canvas_id)
         SNAPSHOT_BACKLOG.set(self.backlog)
         if (tail := self._tails.pop(canvas_id, None)) is not None:

@@ -24,8 +24,8 @@ PATIENCE = 20.0
 """Seconds that an export waits for a worker.
 
 After the longest wait, an export still has more than half of the time limit of the operation `EXPORT` (60 s). The
-callers end their jobs before the deadline of their operation, so `WORKER_TIMEOUT_SECONDS` may be larger than this
-limit for the sake of compactions, which have no deadline.
+code that starts a job of an operation ends the job before the operation's deadline. So `WORKER_TIMEOUT_SECONDS` may be
+larger than 60 s. Compactions, which have no deadline, may need that.
 """
 
 RETRY_AFTER = 2.0

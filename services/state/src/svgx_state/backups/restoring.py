@@ -76,9 +76,9 @@ class BackupRestorer:
     async def restore(self, task: Task) -> None:
         """Restore the backup of a task, or the rest of it.
 
-        Raises `Refused` or `Damaged`, after the first change only if the backup was damaged after its verification.
-        Also raises `TargetFailed`, and `Unavailable` or `DeadlineExceeded` while the database or another service does
-        not answer.
+        Raises `Refused` or `Damaged`. Unless the backup was damaged after its verification, these errors occur before
+        the first change. Also raises `TargetFailed`, and `Unavailable` or `DeadlineExceeded` while the database or
+        another service does not answer.
         """
         record = await self._database.row("restore_record", task.subject_id)
         assert record is not None
@@ -283,8 +283,8 @@ class BackupRestorer:
 class RefusedAccounts:
     """The accounts that could not be added. The record has them, so that a continued restore keeps them.
 
-    `names` is a text that names the first `MAX_REFUSED_NAMED` of the `count` accounts, each with the field that another
-    account has. It is None while no account was refused.
+    `names` is a text with the first `MAX_REFUSED_NAMED` of the `count` accounts. For each account it names the field
+    with a value that another account already has. `names` is None while no account was refused.
     """
 
     count: int

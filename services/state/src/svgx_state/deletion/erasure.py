@@ -5,7 +5,7 @@ Each step is one transaction, which also records the position, so that an interr
 Edits of the user may still wait for their commit when the first pass ends. A last pass, `GRACE` seconds later, finds
 these edits. Until the last pass has ended, the record of the erasure keeps the user's id. A request within `GRACE`
 seconds after the first pass, for example because an answer was lost, erases again and does not end the erasure. A
-later request does the last pass itself, unless PostgreSQL has answered for less than `SETTLED` seconds.
+later request does the last pass itself, if PostgreSQL has answered for at least `SETTLED` seconds.
 """
 
 import asyncio

@@ -19,7 +19,7 @@ FORGOTTEN_PERIOD = 3600.0
 """Seconds between two searches for edited canvases that are in no replica's memory, because a replica ended."""
 
 FORGOTTEN_SECONDS = 7 * 86400.0
-"""Seconds after the last edit of a canvas for which the search finds it."""
+"""The search finds only canvases with a last edit that is at most this many seconds old."""
 
 FORGOTTEN_LIMIT = 1000
 """Largest number of canvases that one search finds. The next search finds others."""

@@ -7,7 +7,7 @@ from svgx_yjs.record import record
 
 @record
 class _Kept:
-    """The columns of a content that are stored. An outline is not stored, because such versions are rarely read."""
+    """The stored fields of a version's content. An outline is not stored, because such versions are rarely read."""
 
     revision: int
     updates: tuple[bytes, ...]

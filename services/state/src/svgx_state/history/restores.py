@@ -21,7 +21,7 @@ MARGIN = 1.0
 """Seconds before the caller's deadline at which collab must have answered."""
 
 REPLACE_SECONDS = 25.0
-"""Shortest time for collab, in seconds. The content must be ready this long before the answer of collab is due."""
+"""Seconds that are reserved for collab. The content must be ready this long before the answer of collab is due."""
 
 
 class Restores:

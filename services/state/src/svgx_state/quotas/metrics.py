@@ -5,7 +5,8 @@ from prometheus_client import Counter, Gauge
 from svgx_common.contract.storage.quotas import QuotaName
 
 MAX_NAMED = 5000
-"""Largest number of accounts, and of canvases, that a report names. The report has those with the most bytes."""
+"""Largest number of accounts that a report names. It is also the largest number of canvases by their journal bytes, and
+of canvases by their content. The report has the accounts and canvases with the most bytes."""
 
 QUOTA_REFUSALS = Counter(
     "svgx_engine_quota_refused_canvases",

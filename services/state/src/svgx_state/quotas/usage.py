@@ -1,6 +1,7 @@
 """The use of quotas by one account and one canvas, and the check before an account gets one more canvas.
 
-The quotas in force have all bounds. `or 0` is only for the type checker, because the stored quotas may lack some.
+The quotas in force have all bounds. The type `Quotas` also describes stored quotas, which may lack some bounds. So
+`or 0` is here for the type checker only.
 """
 
 import math

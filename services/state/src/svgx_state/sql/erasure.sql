@@ -22,8 +22,8 @@ UPDATE erasure SET canvas_id = $2, revision = $3, touched = $4::text::jsonb WHER
 UPDATE erasure SET finished_at = clock_timestamp(), canvas_id = '', revision = 0 WHERE pseudonym = $1
 
 -- name: begin_last_pass
--- Begin at the first canvas, because an earlier pass may have stopped at another one. Once the user is forgotten, keep
--- the position, so that several requests together look at all canvases.
+-- Begin at the first canvas, because an earlier pass may have stopped at another one. After close_erasure
+-- deleted the user's id, keep the position, so that several later requests together look at all canvases.
 UPDATE erasure SET canvas_id = '', revision = 0 WHERE pseudonym = $1 AND user_id IS NOT NULL
 
 -- name: end_late_pass

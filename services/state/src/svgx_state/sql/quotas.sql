@@ -49,7 +49,7 @@ DELETE FROM canvas_usage WHERE day < $1
 -- name: large_use
 -- Read the accounts with at least $2 bytes on the day $1, and the canvases with at least $3 bytes on that day or with at
 -- least $4 bytes of content. The content is measured again, because a compaction may have made it smaller. At most $5
--- of each are returned, the largest first.
+-- accounts, $5 canvases by their bytes of the day, and $5 canvases by their content are returned: the largest ones.
 WITH account AS (
     SELECT user_id AS id, journal_bytes FROM account_usage
     WHERE day = $1 AND journal_bytes >= $2

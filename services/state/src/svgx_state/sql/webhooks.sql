@@ -168,8 +168,8 @@ FROM webhook_delivery d JOIN event e ON e.id = d.event_id
 WHERE d.webhook_id = $1 AND d.id = $2
 
 -- name: redeliver
--- Begin the attempts of a delivery again, after all other deliveries of its entity. The first of these is due now,
--- because it may have been put off until the next attempt at this delivery.
+-- Begin the attempts of a delivery again, after all other deliveries of its entity. Make the first of the other
+-- deliveries due now, because it may have been put off until the next attempt at this delivery.
 WITH again AS (
     UPDATE webhook_delivery
     SET status = 'pending', attempts = 0, number = nextval('webhook_delivery_number'), started_at = clock_timestamp(),

@@ -58,7 +58,8 @@ class BroadcastTracker:
         if self.informed_epoch is None:
             self.informed_epoch = reply.epoch
         elif reply.epoch != self.informed_epoch:
-            # A holder that has ended may know less than `vector`, so this client may lack a part of it.
+            # The reply may come from a holder that has ended, and contain less than `vector`. Then this client lacks
+            # some of the updates that `vector` counts.
             self._foreign.add(reply.state_vector)
             self.suspect_gap()
 
@@ -68,7 +69,7 @@ class BroadcastTracker:
         return common_state_vector([self.vector, *foreign]) if foreign else self.vector
 
     def record_announcement(self, epoch: str) -> None:
-        """Record that a replica has opened the canvas. Without a catch-up, it does not know this gateway."""
+        """Record that a replica has opened the canvas. The replica does not know this gateway before a catch-up."""
         if self._position is not None and self._position.epoch != epoch:
             self.suspect_gap()
 
@@ -88,7 +89,7 @@ class BroadcastTracker:
     def record_checkpoint(self, reply: SyncReply) -> bool:
         """Record the holder's position and state vector. Return False when the holder is ahead of the gateway.
 
-        Then a broadcast is lost or still on its way; the next checkpoint shows which.
+        When the holder is ahead, a broadcast is lost or still on its way; the next checkpoint shows which.
         """
         own, holder = self._position, Position(reply.epoch, reply.sequence)
         if own is None or self.behind.is_set():

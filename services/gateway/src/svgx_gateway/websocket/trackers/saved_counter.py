@@ -26,9 +26,9 @@ class SavedCounter:
     step 2 is committed, every message before it is saved.
 
     A sync step 2 lacks the edits that the asking holder had in its document. This holder may end before it commits
-    them. So a sync step 2 that another holder commits begins a gap. The gateway asks the client again for the new
-    holder, and the answer fills the gap. It usually asks all clients when it notices the new holder; `is_unasked` shows
-    that this client got no such question.
+    them. So a sync step 2 that another holder commits begins a gap. On behalf of the new holder, the gateway asks the
+    client again, and the answer fills the gap. The gateway usually asks all clients when it notices the new holder;
+    `is_unasked` shows that this client got no such question.
     """
 
     def __init__(self) -> None:

@@ -279,7 +279,8 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
     def start_keepalive(self) -> None:
         """Read again, because the handshake is answered."""
         super().start_keepalive()
-        # The headers take 4 kB, and have been copied into the ASGI scope. The parser's frame keeps the request.
+        # The headers take 4 kB, and have been copied into the ASGI scope. The suspended parser keeps the request, so
+        # clear its headers too.
         if self.request is not None:
             self.request.headers.clear()
         self.request: Any = None

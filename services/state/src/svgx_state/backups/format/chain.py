@@ -48,7 +48,7 @@ class ReadCounts:
 
 
 class Chain:
-    """The backup `manifests[-1]`, after the backups on which it builds. The full backup is the first.
+    """A backup and the backups on which it builds, in the order of `manifests`: from the full backup to this backup.
 
     Memory is bounded: at most one canvas object of each backup of the chain, and one index object, are in memory.
     """

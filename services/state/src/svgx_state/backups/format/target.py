@@ -35,7 +35,10 @@ _REASONS = {
     "kind: Builder": _WRONG_SETTINGS,
     "HttpError {": "the target does not answer",
 }
-"""Reasons by a part of the library's text, the first that matches. Other errors occur before any connection."""
+"""The reason for each part of the library's text. The first part that matches counts.
+
+Errors without any of these parts occur before a connection. Their reason is `_WRONG_SETTINGS`.
+"""
 
 
 _PANIC = "RustPanic"

@@ -1,7 +1,8 @@
 -- Commits entries as the function of migration 0003, usually with one statement for all of them.
 --
--- Usually each entry is of another canvas, and follows the newest entry of its canvas, of the same writer. Then one
--- statement changes all canvases and inserts all entries. Otherwise the entries are committed one by one.
+-- Usually no two entries of a call have the same canvas, and each entry follows the newest entry of its canvas and has
+-- the same writer. Then one statement changes all canvases and inserts all entries. Otherwise the entries are committed
+-- one by one.
 CREATE OR REPLACE FUNCTION append_entries(
     canvas_ids text[],
     writers text[],

@@ -30,8 +30,11 @@ _QUIET_SECONDS = 0.2
 _LOOK_SECONDS = 1.0
 """Seconds between two looks at a server's processor time."""
 
-_IDLE_CORES = 0.2
+_IDLE_CORES = 0.1
 """The most processor time that an idle server uses, in seconds for each second."""
+
+_IDLE_LOOKS = 3
+"""Looks in a row that must find a server idle. PostgreSQL, for example, begins its maintenance seconds after a load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,13 +208,15 @@ def settle(clients: Clients, seconds: float, quiet: float = _QUIET_SECONDS) -> N
 
 
 def wait_until_idle(clients: Clients, server: Server, seconds: float) -> None:
-    """Receive until the server uses little processor time, but at most for `seconds`."""
+    """Receive until the server uses little processor time for some seconds, but at most for `seconds`."""
     until = time.monotonic() + seconds
-    before, used = sum(server.cpu_seconds().values()), 1.0
-    while used > _IDLE_CORES * _LOOK_SECONDS and time.monotonic() < until:
+    before = sum(server.cpu_seconds().values())
+    idle_looks = 0
+    while idle_looks < _IDLE_LOOKS and time.monotonic() < until:
         clients.run(_LOOK_SECONDS)
         after = sum(server.cpu_seconds().values())
-        before, used = after, after - before
+        is_idle = after - before <= _IDLE_CORES * _LOOK_SECONDS
+        before, idle_looks = after, idle_looks + 1 if is_idle else 0
 
 
 def written(rooms: Sequence[str], writing: Sequence[Writing]) -> list[dict[str, int]]:

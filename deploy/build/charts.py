@@ -9,9 +9,9 @@ import yaml
 from deploy.build import tools, values
 from deploy.build.helm import Helm, copy_charts
 from svgx_common.nats_server.users import (
+    credentials_as_variables,
     second_users,
     users_configuration,
-    variable_credentials,
 )
 
 RENDERED = values.HELM / "rendered"
@@ -40,8 +40,8 @@ MANIFEST_KINDS: dict[str, tuple[str, ...]] = {
 def sources() -> dict[Path, str]:
     """Return the content of each generated file that is a part of a chart."""
     return {
-        NATS_USERS: users_configuration(variable_credentials),
-        NATS_USERS_SECOND_KEYS: users_configuration(variable_credentials, second_users()),
+        NATS_USERS: users_configuration(credentials_as_variables),
+        NATS_USERS_SECOND_KEYS: users_configuration(credentials_as_variables, second_users()),
         **{
             values.HELM / "svgx" / "files" / name: (SCRIPTS / name).read_text(encoding="utf-8")
             for name in DATABASE_SCRIPTS

@@ -32,9 +32,9 @@ def clocks(update: bytes) -> dict[int, int]:
 
 async def test_stop_and_start_of_the_stack_keep_all_data(workspace: Workspace) -> None:
     """Accounts, canvases, roles and content are the same, and connected clients continue. Proves R-SAVE-6."""
-    viewer_user = await workspace.create_user("editor")
+    member_user = await workspace.create_user("editor")
     async with editing(workspace, 3, seed=21) as editors:
-        await workspace.owner.set_member(editors.canvas_id, viewer_user, "viewer")
+        await workspace.owner.set_member(editors.canvas_id, member_user, "viewer")
         digest = await editors.stop_and_verify()
         canvases = await workspace.owner.canvases()
         client = editors.clients[0]
@@ -48,8 +48,8 @@ async def test_stop_and_start_of_the_stack_keep_all_data(workspace: Workspace) -
         export_digest = await workspace.driver.digest_of(exported)
         # The client may have sent its new element before the export.
         assert export_digest in (digest, await client.digest())
-        viewer = workspace.api.session_of(viewer_user)
-        assert (await viewer.me())["id"] == viewer_user.id
+        viewer = workspace.api.session_of(member_user)
+        assert (await viewer.me())["id"] == member_user.id
         assert [(canvas.id, canvas.role) for canvas in await viewer.canvases()] == [
             (editors.canvas_id, "viewer")
         ]
@@ -68,15 +68,15 @@ async def test_kill_of_the_stack_keeps_saved_edits(workspace: Workspace) -> None
     Proves R-SAVE-7.
     """
     canvas_id = await workspace.create_canvas("Power cut")
-    saved_editor, unsaved_editor = await workspace.connect_many(canvas_id, 2)
-    await workspace.driver.start_random_edits([saved_editor], seed=22, rate=20)
-    await workspace.driver.wait_for_edits([saved_editor], 50)
-    await workspace.driver.stop_random_edits([saved_editor])
-    await workspace.driver.wait_saved([saved_editor, unsaved_editor])
+    early_editor, interrupted_editor = await workspace.connect_many(canvas_id, 2)
+    await workspace.driver.start_random_edits([early_editor], seed=22, rate=20)
+    await workspace.driver.wait_for_edits([early_editor], 50)
+    await workspace.driver.stop_random_edits([early_editor])
+    await workspace.driver.wait_saved([early_editor, interrupted_editor])
     saved_clocks = clocks(await workspace.owner.export(canvas_id, "yjs"))
     assert saved_clocks
-    await workspace.driver.start_random_edits([unsaved_editor], seed=23, rate=50)
-    await workspace.driver.wait_for_edits([unsaved_editor], 20)
+    await workspace.driver.start_random_edits([interrupted_editor], seed=23, rate=50)
+    await workspace.driver.wait_for_edits([interrupted_editor], 20)
 
     workspace.stack.kill()
     await workspace.destroy_all()

@@ -85,7 +85,9 @@ async def test_two_documents_share_one_socket(workspace: Workspace, canvas: str)
     assert (await here.status()).connections == 1
 
 
-async def test_sessions_of_one_document_share_one_socket(workspace: Workspace, canvas: str) -> None:
+async def test_two_providers_of_one_document_share_one_socket(
+    workspace: Workspace, canvas: str
+) -> None:
     """Each of two providers with `sessionAwareness` has its own presence. Proves R-HOCUS-4."""
     pair = [
         await connect_hocuspocus(workspace, canvas, socket="pair", sessionAwareness=True)
@@ -98,7 +100,7 @@ async def test_sessions_of_one_document_share_one_socket(workspace: Workspace, c
 
 
 @pytest.mark.parametrize(
-    ("room", "tokens", "code"),
+    ("name", "tokens", "code"),
     [
         (None, ["garbage"], "4401"),
         (None, [""], "4401"),
@@ -108,12 +110,12 @@ async def test_sessions_of_one_document_share_one_socket(workspace: Workspace, c
     ],
 )
 async def test_refused_document_does_not_affect_the_others_of_its_socket(
-    workspace: Workspace, canvas: str, room: str | None, tokens: list[str] | None, code: str
+    workspace: Workspace, canvas: str, name: str | None, tokens: list[str] | None, code: str
 ) -> None:
     """The provider gets the reason, and the other documents of the socket stay open. Proves R-HOCUS-5."""
     other = await workspace.create_canvas()
     allowed = await connect_hocuspocus(workspace, other, socket="mixed")
-    refused = await connect_hocuspocus(workspace, room or canvas, socket="mixed", tokens=tokens)
+    refused = await connect_hocuspocus(workspace, name or canvas, socket="mixed", tokens=tokens)
     assert (await refused.wait_denied()).startswith(f"{code} ")
     assert not (await refused.status()).synced
     await workspace.driver.wait_synced([allowed])
@@ -122,7 +124,7 @@ async def test_refused_document_does_not_affect_the_others_of_its_socket(
 
 
 async def test_viewer_is_readonly_until_its_role_changes(workspace: Workspace, canvas: str) -> None:
-    """The scope follows the role, also while the client is connected. Proves R-HOCUS-6."""
+    """Hocuspocus's scope of a document follows the role, also while the client is connected. Proves R-HOCUS-6."""
     member = await workspace.create_user("editor")
     await workspace.owner.set_member(canvas, member, "viewer")
     owner = await workspace.connect(canvas)

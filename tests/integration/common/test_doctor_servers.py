@@ -69,9 +69,10 @@ async def test_healthy_database_has_no_fault(backing: DevStack, schema: str) -> 
         (lambda url: url.replace("svgx_user", "nobody"), "refuses the user or the password"),
         (lambda url: f"{url}_unknown", "does not have the database"),
         (lambda _: "postgresql://svgx:hunter2@127.0.0.1:1/svgx", "is not reachable"),
+        # No host is a standby. The message names the role that a service needs, and not the requested one.
         (lambda url: f"{url}?target_session_attrs=standby", "no host is a primary"),
     ],
-    ids=["wrong password", "unknown user", "unknown database", "unreachable", "no standby"],
+    ids=["wrong password", "unknown user", "unknown database", "unreachable", "wrong role"],
 )
 async def test_refused_connection_is_named(
     backing: DevStack, break_url: Callable[[str], str], detail: str

@@ -14,9 +14,9 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.connection import sign_in_with
 from svgx_common.nats_server.nkeys import UserKey
 from svgx_common.nats_server.users import (
+    credentials_as_variables,
     second_users,
     users_configuration,
-    variable_credentials,
 )
 from tests.integration.common.nats_server import nats_server
 
@@ -34,7 +34,7 @@ async def url(
     """Start a NATS server, and return its address."""
     variables = {f"{service.upper()}_NKEY": key.public for service, key in keys.items()}
     folder = tmp_path_factory.mktemp("nkeys")
-    async with nats_server(folder, users_configuration(variable_credentials), variables) as url:
+    async with nats_server(folder, users_configuration(credentials_as_variables), variables) as url:
         yield url
 
 
@@ -81,7 +81,7 @@ async def test_both_keys_of_a_service_have_equal_rights_while_they_are_replaced(
     second = {service: UserKey.generate() for service in SERVICES}
     variables = {f"{service.upper()}_NKEY": key.public for service, key in keys.items()}
     variables |= {f"{service.upper()}_SECOND_NKEY": key.public for service, key in second.items()}
-    configuration = users_configuration(variable_credentials, second_users())
+    configuration = users_configuration(credentials_as_variables, second_users())
     async with nats_server(tmp_path, configuration, variables) as url:
         for service in SERVICES:
             for key in (keys[service], second[service]):

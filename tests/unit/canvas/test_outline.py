@@ -70,9 +70,9 @@ def test_long_update_has_steps_of_many_structs() -> None:
     assert len(outline.steps) < 5
 
 
-def test_short_empty_or_waiting_update_has_no_outline() -> None:
+def test_pending_empty_or_short_update_has_no_outline() -> None:
     first, second, *_ = history(5)
-    assert make_outline(second) is None
+    assert make_outline(second) is None  # pending, because it needs the first edit
     assert make_outline(b"\0\0") is None
     assert make_outline(first) is None  # a short edit has no steps
 

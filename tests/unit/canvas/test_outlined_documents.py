@@ -23,8 +23,8 @@ def outline_of_each_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compaction, "OUTLINED_BYTES", 0)
 
 
-def complete(seed: int, length: int = 60) -> list[bytes]:
-    """Return the updates of a history in an order in which none of them waits."""
+def ordered_history(seed: int, length: int = 60) -> list[bytes]:
+    """Return the updates of a history, each after all updates that it depends on."""
     document = SharedDocument.load()
     updates = history(seed, length)
     random.Random(seed).shuffle(updates)
@@ -35,7 +35,7 @@ def complete(seed: int, length: int = 60) -> list[bytes]:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_outlined_document_takes_edits_as_a_checked_one_does(seed: int) -> None:
-    """Each edit has the same new parts, and the documents are equal at the end."""
+    """Both documents find the same new parts in each edit, and are equal at the end."""
     updates = history(seed)
     early, late = updates[:30], updates[30:]
     random.Random(seed).shuffle(late)
@@ -95,12 +95,13 @@ def test_compaction_of_an_outlined_snapshot_has_the_content_of_a_checked_one() -
     assert content(compact(first, updates[half:]).update) == content(*updates)
 
 
-def test_only_a_large_snapshot_within_the_limit_has_an_outline(
+def test_only_a_large_snapshot_without_missing_updates_has_an_outline(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    updates = complete(7)
+    updates = ordered_history(7)
     assert compact(None, updates).outline
     assert not compact(None, updates, outlined=False).outline
+    # All other updates wait for the first one.
     assert not compact(None, updates[1:]).outline
     monkeypatch.setattr(compaction, "OUTLINED_BYTES", 10**6)
     assert not compact(None, updates).outline

@@ -39,7 +39,10 @@ async def test_replica_is_not_drained_while_no_other_one_serves(status: str | No
 
 
 async def test_replica_is_drained_while_another_one_serves() -> None:
-    """A replica with a failing dependency counts as serving, because all may share the fault. Proves R-FAIL-23."""
+    """A replica with a failing dependency counts as serving.
+
+    Otherwise no replica could be drained while a dependency of all replicas fails. Proves R-FAIL-23.
+    """
     bus = FakeBus({"a": "ok", "b": "draining", "c": "failing"})
     await drain_of(bus).drain(order("a"), CALL)
     assert bus.statuses == {"a": "draining", "b": "draining", "c": "failing"}

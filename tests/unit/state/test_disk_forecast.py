@@ -26,7 +26,7 @@ def days(*sizes: int, last: date = TODAY) -> dict[date, int]:
     ],
 )
 def test_growth_is_the_mean_of_the_last_full_days(sizes: dict[date, int], expected: float) -> None:
-    """The growth of the journal is the mean size of the last full days, or the bytes of today. Proves R-STATE-26."""
+    """The journal grows by the mean size of the last complete days, or by the bytes of today. Proves R-STATE-26."""
     assert growth(sizes, TODAY) == pytest.approx(expected)
 
 
@@ -49,6 +49,6 @@ def test_growth_is_the_mean_of_the_last_full_days(sizes: dict[date, int], expect
 def test_forecast_takes_freed_days_into_account(
     free: float, sizes: dict[date, int], grown: float, retention: int, expected: float
 ) -> None:
-    """Each day adds bytes. After the retention, it also frees the bytes of an old day. Proves R-STATE-26."""
+    """Each day adds bytes, and frees the bytes of a day that is now older than the retention. Proves R-STATE-26."""
     sizes_of = {day: float(size) for day, size in sizes.items()}
     assert days_until_full(free, sizes_of, grown, TODAY, retention) == pytest.approx(expected)

@@ -66,7 +66,7 @@ def _text(data: bytes, charset: str | None) -> str:
     declared = _DECLARATION.match(data[:_DECLARATION_END])
     label = declared.group(1).decode("ascii") if declared else "utf-8"
     if _WIDE.fullmatch(label.lower()):
-        return _strict(data, "utf-8", f"UTF-8, and not {label} as it declares")
+        return _strict(data, "utf-8", f"UTF-8, nor {label} as it declares")
     return _named(data, label, "encoding")
 
 

@@ -11,8 +11,8 @@ from typing import NamedTuple, Self
 
 from svgx_yjs.lib0 import Decoder, Encoder
 
-_COMPUTED_TOGETHER = 65536
-"""Numbers that one call computes. A longer call would stop the other threads for milliseconds."""
+_ENDS_AT_ONCE = 65536
+"""The ends of structs that one call in `Nesting.decode` computes. A longer call would stop other threads for long."""
 
 
 class Place(NamedTuple):
@@ -141,10 +141,10 @@ class Nesting:
             client = decoder.uint()
             lengths = _read_numbers(decoder, array("I"))
             starts, ends = array("L", [0]), array("L")
-            for first in range(0, len(lengths), _COMPUTED_TOGETHER):
+            for first in range(0, len(lengths), _ENDS_AT_ONCE):
                 ends.extend(
                     accumulate(
-                        lengths[first + 1 : first + _COMPUTED_TOGETHER],
+                        lengths[first + 1 : first + _ENDS_AT_ONCE],
                         initial=lengths[first] + (ends[-1] if ends else 0),
                     )
                 )
@@ -182,6 +182,6 @@ class Nesting:
 
 
 def _read_numbers(decoder: Decoder, numbers: "array[int]") -> "array[int]":
-    """Append the numbers that `Nesting.encode` wrote to the array."""
+    """Read the numbers that `Nesting.encode` wrote, append them to `numbers`, and return `numbers`."""
     numbers.frombytes(zlib.decompress(decoder.buffer()))
     return numbers

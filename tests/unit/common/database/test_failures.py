@@ -59,8 +59,8 @@ def test_other_sqlstates_do_not_pass_by_themselves(sqlstate: str) -> None:
 
 
 @pytest.mark.parametrize("sqlstate", ["28P01", "28000", "3D000", "53300", "57P03"])
-def test_every_error_of_a_new_connection_passes_by_itself(sqlstate: str) -> None:
-    """Proves R-FAIL-18: an error of a new connection is due to the server or its settings, such as passwords."""
+def test_every_error_of_a_new_connection_counts_as_temporary(sqlstate: str) -> None:
+    """Such an error ends when the server or a setting, such as a password, is corrected. Proves R-FAIL-18."""
     assert classify(server_error(sqlstate), connecting=True) is not None
 
 
@@ -75,8 +75,8 @@ def test_every_error_of_a_new_connection_passes_by_itself(sqlstate: str) -> None
         (asyncpg.TargetServerAttributeNotMatched("none"), "target_session_attrs"),
     ],
 )
-def test_errors_without_an_answer_pass_by_themselves(error: Exception, reason: str) -> None:
-    """Proves R-FAIL-18: the server did not answer at all."""
+def test_errors_without_a_sqlstate_count_as_temporary(error: Exception, reason: str) -> None:
+    """The client has raised these errors itself, so they have no code of the server. Proves R-FAIL-18."""
     failure = classify(error)
     assert isinstance(failure, Failure)
     assert reason in failure.reason

@@ -7,7 +7,7 @@ import pytest
 from svgx_common.contract.operation import SERVICES
 from svgx_common.contract.permissions import permissions
 from svgx_common.nats_server import commands
-from svgx_common.nats_server.users import users_configuration, variable_credentials
+from svgx_common.nats_server.users import credentials_as_variables, users_configuration
 
 
 def test_nats_config_without_an_option_prints_the_users_block(
@@ -15,7 +15,7 @@ def test_nats_config_without_an_option_prints_the_users_block(
 ) -> None:
     """The block is for the configuration file of a server. Proves R-BUS-11."""
     commands.print_configuration([])
-    assert capsys.readouterr().out == users_configuration(variable_credentials)
+    assert capsys.readouterr().out == users_configuration(credentials_as_variables)
 
 
 def test_values_of_the_official_chart_name_every_key_and_subject(

@@ -12,7 +12,7 @@ from svgx_yjs.record import record
 from svgx_yjs.splitting import split
 
 STEP_STRUCTS = 256
-"""Structs after which a step of an outline ends. pycrdt stops all threads while it integrates a step."""
+"""The most structs in a step that unites smaller steps. pycrdt stops all threads while it integrates a step."""
 
 _FORMAT = f"1 {sys.byteorder} {list_id((1, 2), 'key')}"
 """The version of the encoding, the byte order, and one sample of `list_id`.
@@ -26,8 +26,9 @@ class Outline:
     """The places of an update's structs, and the steps in which an empty document can integrate the update."""
 
     structs: int
+    """The number of structs in the update."""
     steps: tuple[Step, ...]
-    """The structs of the update, in an order in which a document can integrate them."""
+    """Ranges of the update's structs, in an order in which a document can integrate them."""
     deletions_at: int
     """The position of the delete set in the update."""
     nesting: Nesting

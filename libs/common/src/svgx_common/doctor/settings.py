@@ -31,7 +31,7 @@ def check_settings(kind: type[Settings]) -> tuple[list[Finding], dict[str, Any]]
             "Correct the name of the variable, or remove it.",
         )
         for each in unknown_variables(kind)
-        if not each.refused
+        if not each.refused  # the lines of `examine` have the refused variables
     ]
     findings += [
         warning(NAME, f"{name} is ignored: {reason}", "Correct the variable, or remove it.")

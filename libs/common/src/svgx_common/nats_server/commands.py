@@ -10,9 +10,9 @@ from svgx_common.nats_server import official_chart
 from svgx_common.nats_server.names import entry, variable
 from svgx_common.nats_server.nkeys import UserKey
 from svgx_common.nats_server.users import (
+    credentials_as_variables,
     second_users,
     users_configuration,
-    variable_credentials,
 )
 
 
@@ -73,4 +73,4 @@ def print_configuration(arguments: Sequence[str]) -> None:
         print(json.dumps(values, indent=2))
         return
     second = second_users() if chosen.second_keys else []
-    print(users_configuration(variable_credentials, second), end="")
+    print(users_configuration(credentials_as_variables, second), end="")

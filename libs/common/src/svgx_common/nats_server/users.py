@@ -18,7 +18,7 @@ def users_configuration(
     return "authorization {\n  users: [\n" + "".join(f"    {user}\n" for user in users) + "  ]\n}\n"
 
 
-def variable_credentials(service: ServiceName) -> str:
+def credentials_as_variables(service: ServiceName) -> str:
     """Return a reference to the server's variable with the service's public key, such as `AUTH_NKEY`."""
     return f"nkey: ${variable(service, 'nkey')}"
 

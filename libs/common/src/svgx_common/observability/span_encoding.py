@@ -22,7 +22,7 @@ _RESOURCE_SPANS, _NAME, _ATTRIBUTES = 0x0A, 0x2A, 0x4A
 """The fields `ExportTraceServiceRequest.resource_spans`, `Span.name` and `Span.attributes`."""
 
 _IDS = struct.Struct(">2s16s2s8s").pack
-_TIMES = struct.Struct("<BBBQBQ").pack
+_KIND_AND_TIMES = struct.Struct("<BBBQBQ").pack
 _FLAGS = struct.Struct("<HI").pack
 _KINDS = {
     SpanKind.INTERNAL: 1,
@@ -125,7 +125,7 @@ def _encode_plain(span: ReadableSpan) -> bytes | None:
             ),
             parent_id,
             _encode_name(span.name),
-            _TIMES(0x30, _KINDS[span.kind], 0x39, start, 0x41, end),
+            _KIND_AND_TIMES(0x30, _KINDS[span.kind], 0x39, start, 0x41, end),
             *fields,
             _EMPTY_STATUS,
             _FLAGS(0x0185, flags),

@@ -1,4 +1,4 @@
-"""The new password of a command: generated, or read from standard input. It is never an argument.
+"""The new password that a command sets for an account: generated, or read from standard input. It is never an argument.
 
 Other users of a machine can read the arguments of a process, and shells keep arguments in their history.
 """

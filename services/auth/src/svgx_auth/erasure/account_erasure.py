@@ -104,4 +104,4 @@ async def _lock(session: Session, user_id: str) -> Row:
 
 
 def _touched(row: Row) -> Counter[str]:
-    return Counter(json.loads(row["touched"]))
+    return Counter(json.loads(row["erased_rows_json"]))

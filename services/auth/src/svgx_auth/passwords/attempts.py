@@ -28,8 +28,9 @@ NAME = Backoff(5, 300)
 LONGEST_AT_NEW_NETWORK = 15.0
 """The longest wait, in seconds, for a network without a failure, after failures from other networks.
 
-This limit doubles with each failure of the network, up to `NAME.longest`. Therefore guesses from many networks
-together get one answer in 15 s, and the account's owner waits at most 15 s at a new address.
+All networks that are not homes of the account share this wait. Therefore guesses from many networks together get one
+answer in 15 s, and the account's owner waits at most 15 s at a new address. With each failure of a network, the limit
+doubles for this network, up to `NAME.longest`.
 """
 
 ADDRESS = Backoff(50, 60)
@@ -72,16 +73,15 @@ class Attempts:
         `account_id` is None for an unknown name. Failures for such a name are counted like those for an account, by the
         same statements.
 
-        A failure is counted for the network and for the account at this network. Unless the network is a home of the
-        account, the failure is also counted for the account at all networks that are not its homes. Therefore failures
-        from elsewhere do not delay the owner at home. They delay the owner at a new address for at most
-        `LONGEST_AT_NEW_NETWORK` seconds.
+        A failure is counted for the network and for the account at this network. All networks that are not homes of
+        the account share one more count of the account. Therefore failures from elsewhere do not delay the owner at
+        home. They delay the owner at a new address for at most `LONGEST_AT_NEW_NETWORK` seconds.
         """
         network = address_key(address)
         subject = self._hash(f"name {name}" if account_id is None else f"account {account_id}")
         here, everywhere = f"log-in:{subject}@{network}", f"log-in:{subject}"
         row = await self._database.row(
-            "log_in_place", account_id or "", network, address, here, FORGET_AFTER
+            "place_of_log_in", account_id or "", network, address, here, FORGET_AFTER
         )
         assert row is not None
         # All transactions lock the rows of the keys in this order, because a common order prevents deadlocks.

@@ -2,7 +2,7 @@
 
 -- name: lock_any_account
 -- Lock an account, also a deleted one.
-SELECT *, erased_rows::text AS touched FROM account WHERE id = $1 FOR UPDATE
+SELECT *, erased_rows::text AS erased_rows_json FROM account WHERE id = $1 FOR UPDATE
 
 -- name: begin_account_erasure
 UPDATE account SET erased_as = $2 WHERE id = $1
@@ -49,7 +49,7 @@ SELECT set_config('svgx.erasing', 'on', true)
 -- and the User-Agent belong to that actor and stay.
 WITH found AS (
     SELECT id, coalesce(actor_id, user_id) = $1 AS own,
-        user_id = $1 AND event IN ('user_renamed', 'identity_linked', 'identity_refused') AS names
+        user_id = $1 AND event IN ('user_renamed', 'identity_linked', 'identity_refused') AS has_names
     FROM audit
     WHERE (actor_id = $1 OR user_id = $1)
         AND (
@@ -62,7 +62,7 @@ WITH found AS (
     UPDATE audit a
     SET address = CASE WHEN f.own THEN '' ELSE a.address END,
         user_agent = CASE WHEN f.own THEN '' ELSE a.user_agent END,
-        detail = CASE WHEN f.names THEN '{"erased": true}' ELSE a.detail END
+        detail = CASE WHEN f.has_names THEN '{"erased": true}' ELSE a.detail END
     FROM found f WHERE a.id = f.id
     RETURNING 1
 )

@@ -234,7 +234,7 @@ SELECT id, token_version, extract(epoch FROM tokens_until)::float8 AS until FROM
 WHERE tokens_until > clock_timestamp() - interval '1 minute'
     AND ($1::timestamptz IS NULL OR tokens_ended_at > $1)
 
--- name: log_in_place
+-- name: place_of_log_in
 -- Return whether the network $2 is a home of the account $1, and the number of failures under the key $4. Failures are
 -- forgotten $5 seconds after the last. The network of a session with the address $3 is a home too, because a session
 -- that was last used by an earlier version of this service has no row in `home`. For an unknown name, $1 is empty.

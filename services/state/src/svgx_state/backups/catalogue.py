@@ -156,8 +156,8 @@ class Catalogue:
     async def request_restore(self, request: RestoreRequest, user_id: str) -> Restore:
         """Add a restore and its task.
 
-        Raises `NotFound`, `Conflict` for a backup that cannot be used here and while another restore runs, and
-        `Unavailable` when the target does not answer.
+        Raises `NotFound`, `Conflict` when the backup cannot be used here or another restore runs, and `Unavailable`
+        when the target does not answer.
         """
         backup_id = await self._known(request.backup_id)
         try:
@@ -243,7 +243,7 @@ class Catalogue:
         if row["status"] != BackupStatus.COMPLETE:
             reason = f"the backup {parent_id} is not complete"
         elif row["adopted"]:
-            reason = f"the backup {parent_id} was made before this database; make a full backup"
+            reason = f"the backup {parent_id} was made before this database was created; make a full backup"
         elif (row["state_type"], row["canvas_id"], row["owner_id"]) != scope:
             reason = f"the backup {parent_id} has other canvases"
         elif row["length"] > MAX_CHAIN:

@@ -26,7 +26,8 @@ QUARANTINED = Counter(
 )
 RETENTION_RUNS = Counter(
     "svgx_engine_journal_retention_runs",
-    "Runs that drop old days of the journal: `written`, `skipped` because another replica does it, or `failed`.",
+    "Runs that drop old days of the journal: `written` without an error, `skipped` because another replica does it, or"
+    " `failed`.",
     ["outcome"],
 )
 for _outcome in ("written", "skipped", "failed"):
@@ -49,7 +50,7 @@ RETENTION = Gauge(
 )
 DATABASE_BYTES = Gauge(
     "svgx_engine_database_bytes",
-    "Size of the database, with all its services. All replicas report the same database.",
+    "Size of the database, with the data of all services. All replicas report the same database.",
 )
 JOURNAL_DISK_BYTES = Gauge(
     "svgx_engine_journal_disk_bytes",
@@ -61,10 +62,12 @@ SNAPSHOT_DISK_BYTES = Gauge(
 )
 DAY_BYTES = Gauge(
     "svgx_engine_journal_day_bytes",
-    "Mean disk space that the journal takes for one of the last full days. All replicas report the same database.",
+    "Disk space that the journal takes for a day, as the mean of the last complete days. All replicas report the same"
+    " database.",
 )
 DISK_FULL = Gauge(
     "svgx_engine_database_full_seconds",
-    "Forecast of the time until the database has the size `DATABASE_DISK_GB`, up to ten years; ten years without it.",
+    "Forecast of the time until the database has the size `DATABASE_DISK_GB`. It is at most ten years, and ten years"
+    " without this setting.",
 )
 DISK_FULL.set(3650 * 86400)

@@ -19,9 +19,9 @@ PERIOD = 3600.0
 """Seconds between two runs."""
 
 FIRST_RETRY = 1.0
-LAST_RETRY = 300.0
+LONGEST_RETRY = 300.0
 """Seconds until the next run after a failed run: first `FIRST_RETRY`, doubled with each further failure in a row, and
-at most `LAST_RETRY`."""
+at most `LONGEST_RETRY`."""
 
 LONGEST_STEP = 900.0
 """Seconds for which the transaction with the claim may be idle during the work on one canvas or in one hook."""
@@ -74,7 +74,7 @@ class Retention:
         if succeeded:
             self._retry = FIRST_RETRY
             return PERIOD
-        pause, self._retry = self._retry, min(2 * self._retry, LAST_RETRY)
+        pause, self._retry = self._retry, min(2 * self._retry, LONGEST_RETRY)
         return pause
 
     async def drop_counted(self, now: datetime) -> bool:

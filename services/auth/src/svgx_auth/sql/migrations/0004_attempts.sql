@@ -1,8 +1,8 @@
--- Failed attempts to log in or to confirm a password. The table is unlogged, because a crash of the server loses only
--- the waits for the next attempts.
+-- The number of failed attempts to log in or to confirm a password, one row for each key. The table is unlogged, because
+-- a crash of the server loses only the waits for the next attempts.
 CREATE UNLOGGED TABLE attempt (
-    -- Contains a network, an account's id, or a hash of the account's id or of an unknown name. The name is hashed,
-    -- because users may enter a password by mistake.
+    -- Contains a network, an account's id, a hash of an account's id, or a hash of a name that no account has. Such a
+    -- name is hashed, because users may enter a password in place of their name.
     key text PRIMARY KEY,
     failures integer NOT NULL,
     last_at timestamptz NOT NULL

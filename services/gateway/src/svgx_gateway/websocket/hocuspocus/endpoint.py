@@ -48,11 +48,11 @@ class HocuspocusEndpoint:
         try:
             if not self._origins.allows(websocket.headers):
                 raise Forbidden("pages of this origin may not connect", field="origin")
-            counted = self._admission.admit_to_gateway()
-            if counted is None:
+            gateway_count = self._admission.admit_to_gateway()
+            if gateway_count is None:
                 raise Overloaded("this gateway has reached its limit of connections")
             with contextlib.ExitStack() as counts:
-                counts.enter_context(counted)
+                counts.enter_context(gateway_count)
                 await self._serve_counted(websocket, counts)
         except SvgxError as refusal:
             await websocket.send_denial_response(problems.response(refusal))
@@ -68,11 +68,11 @@ class HocuspocusEndpoint:
             REFUSED.labels("handshake_rate").inc()
             raise
         address = RateLimitKey.of(websocket, None).key
-        of_address = self._admission.admit_account(address)
-        if of_address is None:
+        address_count = self._admission.admit_account(address)
+        if address_count is None:
             raise Overloaded("this address has too many connections without a document")
         without_document = counts.enter_context(contextlib.ExitStack())
-        without_document.enter_context(of_address)
+        without_document.enter_context(address_count)
         if (inflow := websocket.scope.get(INFLOW)) is not None:
             inflow.account = address
         await handshake.accept(websocket)

@@ -89,7 +89,9 @@ class BroadcastTracker:
     def record_checkpoint(self, reply: SyncReply) -> bool:
         """Record the holder's position and state vector. Return False when the holder is ahead of the gateway.
 
-        When the holder is ahead, a broadcast is lost or still on its way; the next checkpoint shows which.
+        When the holder is ahead, a broadcast is lost or still on its way; the next checkpoint shows which. The result
+        is also False for another epoch. Before the first position, and while a catch-up is due, nothing is recorded,
+        and the result is True.
         """
         own, holder = self._position, Position(reply.epoch, reply.sequence)
         if own is None or self.behind.is_set():
@@ -101,7 +103,8 @@ class BroadcastTracker:
             GAPS.inc()
             self.suspect_gap()
         elif previous is not None and previous[0] == own == holder:
-            # No broadcast was on its way at the previous checkpoint, because it would have arrived by now.
+            # The previous vector has no update that was still to be broadcast, because this broadcast would have
+            # arrived by now.
             self.vector = previous[1]
         return own.epoch == holder.epoch and own.sequence >= holder.sequence
 

@@ -14,7 +14,7 @@ CREATE TABLE canvas_usage (
     PRIMARY KEY (day, canvas_id)
 ) WITH (fillfactor = 80);
 
--- The content of each canvas after its newest counted edit: the newest snapshot and the journal after it.
+-- The size of each canvas after its newest counted edit: the bytes of the newest snapshot and of the journal after it.
 CREATE TABLE canvas_size (
     canvas_id text PRIMARY KEY,
     content_bytes bigint NOT NULL
@@ -61,12 +61,12 @@ CREATE TABLE webhook_delivery (
     webhook_id text NOT NULL REFERENCES webhook (id) ON DELETE CASCADE,
     event_id text NOT NULL REFERENCES event (id) ON DELETE CASCADE,
     entity_id text NOT NULL,
-    -- The order of delivery. Asking for a new delivery gives a new number.
+    -- The order of delivery. When an admin requests a delivery again, it gets a new number, behind the others.
     number bigint NOT NULL,
     status text NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'delivered', 'dead')),
     attempts integer NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    -- From this time on, the attempts are repeated until the time limit.
+    -- The start of the time in which failed attempts are repeated: the creation, or the last request to deliver again.
     started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     -- The time of the next attempt. While an attempt runs, the time after which the attempt counts as lost.
     due_at timestamptz NOT NULL DEFAULT clock_timestamp(),

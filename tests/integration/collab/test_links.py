@@ -144,7 +144,7 @@ async def test_edits_and_broadcasts_of_many_canvases_share_messages(
             for canvas_id in canvas_ids
             for channel in (CANVAS_EDIT, CANVAS_UPDATE)
         ]
-    assert counts[to_replica] == 1
+    assert 1 <= counts[to_replica] < 10
     assert 1 <= counts[to_gateway] < 10
     assert [subject for subject in own if subject in counts] == []
 

@@ -132,7 +132,7 @@ async def test_names_are_bounded_and_keep_a_version(
         made = []
         for _ in range(3):
             await client.append(pen.draw(secrets.token_hex(4)))
-            before = versions.VersionBeforeRequest(canvas_id=canvas_id, user_id="ann")
+            before = versions.VersionBeforeImportRequest(canvas_id=canvas_id, user_id="ann")
             made.append(await client.bus.ask(versions.VERSION_BEFORE_IMPORT, before))
         unnamed = await list_versions(client, canvas_id, named=False)
         assert unnamed.items == made[-1:]
@@ -335,7 +335,7 @@ async def test_version_of_a_deleted_canvas_is_not_made(backing: DevStack, client
         await client.append(Pen(gone, "ann").draw("a"), Pen(canvas_id, "ann").draw("a"))
         await client.delete(gone)
         await until_versions(client, canvas_id, 1)
-        before = versions.VersionBeforeRequest(canvas_id=gone, user_id="ann")
+        before = versions.VersionBeforeImportRequest(canvas_id=gone, user_id="ann")
         with pytest.raises(SvgxError) as refused:
             await client.bus.ask(versions.VERSION_BEFORE_IMPORT, before)
         assert refused.value.status == 404

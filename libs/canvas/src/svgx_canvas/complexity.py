@@ -1,9 +1,9 @@
 """Estimate the cost of rendering a canvas without rendering it.
 
 A few hundred bytes of nested `use` elements expand to billions of elements. The cost of each element is computed once
-and remembered, so the total takes one pass over the elements, regardless of the number of references. `limits` has the
-measurements with resvg 0.48. All costs are upper bounds: a rule of a style sheet counts for each element that the last
-part of its selector could match.
+and remembered, so the total takes one pass over the elements, regardless of the number of references. The module
+`limits` has the bounds of these costs, with measurements of resvg 0.48. All costs are upper bounds: a rule of a style
+sheet counts for each element that the last part of its selector could match.
 """
 
 from collections import defaultdict
@@ -58,7 +58,7 @@ class Cost:
     matches: int = 0
     """The sum over the SVG pictures: selectors of a picture's own style sheets, times its elements."""
     pictures: list[Canvas] = field(default_factory=list)
-    """The SVG pictures at all levels. The list is set only in the cost of the whole canvas."""
+    """The SVG pictures, with those inside other SVG pictures. Set only in the cost of the whole canvas."""
 
     def add(self, inner: "Cost", times: int = 1) -> None:
         """Add the cost of a child, or of an element that is referred to `times` times."""
@@ -239,7 +239,7 @@ class _Meter:
         yield from self._sheet.of(element)
 
     def _references(self, element: Element) -> list[tuple[str, Element]]:
-        """Return the elements that an element refers to, each with the property or "href"."""
+        """Return the elements that an element refers to, each with the name of the referring property, or "href"."""
         found = []
         if element.tag in _HREF_ELEMENTS:
             for name in ("href", "xlink:href"):
@@ -260,7 +260,7 @@ class _Meter:
 
 
 def _css_texts(element: Element) -> Iterator[str]:
-    """Yield the texts of CSS that may have pictures: of a style sheet, and of the element's attributes."""
+    """Yield the CSS texts of an element that may contain pictures: a style sheet's text, and values of attributes."""
     if element.tag == "style":
         yield from (child.text for child in element.children)
     for name, value in element.attrs.items():

@@ -94,7 +94,10 @@ def _leave_out_bytes(canvas: Canvas, excess: int, report: Report) -> None:
 
 
 def _check_cost(canvas: Canvas, limits: Limits, report: Report) -> None:
-    """Raise `SvgRefused` if the canvas is too costly to draw. Its largest bitmaps beyond the limit are left out."""
+    """Leave out the largest bitmaps of a canvas beyond `image_pixels`.
+
+    Raise `SvgRefused` if the canvas is still too costly to draw, or is beyond another limit.
+    """
     try:
         complexity.check(canvas, limits)
     except SvgRefused as refused:

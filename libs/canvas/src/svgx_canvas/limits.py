@@ -7,11 +7,12 @@ from dataclasses import dataclass
 class Limits:
     """Upper bounds, inclusive. The defaults accept all usual drawings.
 
-    The limits apply to every import and every export. A file or canvas beyond a bound is refused, with two exceptions.
-    In a canvas, elements beyond `depth`, attributes beyond `attributes` or `attribute_length`, style sheets beyond
-    `style_length`, and the largest pictures beyond `export_bytes` or `image_pixels` are dropped, and a text is cut to
-    `text_length`; the export names each of them. A `style` attribute beyond `style_length` is dropped, also from a
-    file.
+    The limits apply to every import and every export. A file or canvas beyond a bound is refused, except:
+
+    - From a canvas, elements beyond `depth`, attributes beyond `attributes` or `attribute_length`, and style sheets
+      beyond `style_length` are dropped. A text is cut to `text_length`. The largest pictures are dropped if the canvas
+      is beyond `export_bytes` or `image_pixels`. The export names everything that is dropped or cut.
+    - A `style` attribute beyond `style_length` is dropped, also from a file.
     """
 
     bytes: int = 16 * 1024 * 1024
@@ -30,7 +31,7 @@ class Limits:
     attributes: int = 1024
     """Attributes of one element."""
     attribute_length: int = 16 * 1024 * 1024
-    """Characters of one attribute's value: as many as a file has bytes, enough for an image of 12 MB in base64."""
+    """Characters of one attribute's value. The default is that of `bytes`: enough for an image of 12 MB in base64."""
     text_length: int = 4 * 1024 * 1024
     """Characters of one run of character data."""
     entity_expansion: int = 16 * 1024 * 1024

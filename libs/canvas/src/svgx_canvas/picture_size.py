@@ -17,7 +17,8 @@ _PIXELS = {
     "mm": 96 / 25.4,
     "cm": 96 / 2.54,
     "in": 96.0,
-    # For the default font size, 16 px. Only other callers of `length` use these two: `natural_size` refuses em and ex.
+    # For the default font size, 16 px. `natural_size` returns None for em and ex, so only other callers of `length`
+    # use these two units.
     "em": 16.0,
     "ex": 8.0,
 }
@@ -54,8 +55,8 @@ def picture_size(
     """Return width and height in pixels of the picture that resvg draws, computed as resvg computes them.
 
     `natural` is the SVG's own size: the result of `natural_size`, or else the size of the drawn content. If only one
-    side is given, the other one follows its proportions. If both sides are given, the picture is the largest that fits
-    into them. If no side is given, the picture has `scale` times the SVG's own size.
+    side is given, the other one follows the proportions of `natural`. If both sides are given, the picture is the
+    largest that fits into them. If no side is given, the picture has `scale` times the SVG's own size.
     """
     across, down = _whole(natural)
     if width is None and height is None:

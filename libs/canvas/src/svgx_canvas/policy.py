@@ -14,7 +14,7 @@ from svgx_canvas import allow_list, css
 from svgx_canvas.images.pictures import Pictures
 from svgx_canvas.limits import Limits, Usage, check_limit
 from svgx_canvas.tree import TEXT, Canvas, Element
-from svgx_canvas.variables import separate_variables
+from svgx_canvas.variables import remove_variable_pictures
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 forbids."""
@@ -236,7 +236,7 @@ def clean(canvas: Canvas, limits: Limits, report: Report, pictures: Pictures) ->
         check_limit("elements", limits.elements, elements + pictures.usage.elements)
         # A file within the limit has at most one text before and one text after each element.
         check_limit("elements", 2 * limits.elements, texts, "texts")
-    separate_variables(result, report.add)
+    remove_variable_pictures(result, report.add)
     return result
 
 

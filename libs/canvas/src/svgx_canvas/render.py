@@ -89,7 +89,7 @@ def _check_cost(
     )
     operations = math.ceil(min(cost.operations * max(1.0, factor) ** 2 * pixels, 1e18))
     check_limit("filter_operations", limits.filter_operations, operations, "operations of filters")
-    # A picture without a size of its own is drawn in the size of the file.
+    # An embedded SVG picture without a size of its own is drawn in the size of the file.
     drawings = [(canvas, natural)]
     drawings += [(picture, natural_size(picture) or natural) for picture in cost.pictures]
     tiles = [

@@ -22,7 +22,7 @@ from svgx_canvas.policy import (
 )
 from svgx_canvas.text_encoding import decode
 from svgx_canvas.tree import TEXT, Canvas, Element
-from svgx_canvas.variables import separate_variables
+from svgx_canvas.variables import remove_variable_pictures
 
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
@@ -145,7 +145,7 @@ class _Reader:
             ) from None
         if self._canvas is None:
             raise SvgRefused("malformed", "svg", detail="the file has no svg element")
-        separate_variables(self._canvas, self._report.add)
+        remove_variable_pictures(self._canvas, self._report.add)
         return self._canvas
 
     # Handlers of the document type

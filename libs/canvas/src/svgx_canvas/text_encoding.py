@@ -1,8 +1,10 @@
 """Decode an XML file. The order of trust is: byte order mark, the stated charset (RFC 7303, 3), the XML declaration.
 
-A charset or declaration that the bytes disprove is ignored. XML never has a null character, so null bytes at the start
-of a file show that it is UTF-16 or UTF-32. The names of encodings are those of the Encoding standard
-(https://encoding.spec.whatwg.org).
+XML never has a null character. So a file with null bytes at its start is UTF-16 or UTF-32, and a file without them is
+neither. A charset or declaration that contradicts this is ignored. ASCII is ignored too, if the file has other bytes
+and is valid UTF-8. In all other cases, a file with bytes that do not match its encoding is refused.
+
+The names of encodings are those of the Encoding standard (https://encoding.spec.whatwg.org).
 """
 
 import codecs

@@ -1,4 +1,4 @@
-"""Keep references in custom properties away from pictures.
+"""Remove pictures that take their URL from a custom property, because the URL may be a reference.
 
 `--a:url(#b)` is harmless in `fill:var(--a)`. In `background:var(--a)`, a browser takes the URL for a picture and
 fetches the document itself again. The two declarations can be in different style sheets and elements of a canvas.
@@ -10,7 +10,7 @@ from svgx_canvas import css
 from svgx_canvas.tree import Canvas, Element
 
 
-def separate_variables(canvas: Canvas, report: Callable[[str, str], None]) -> None:
+def remove_variable_pictures(canvas: Canvas, report: Callable[[str, str], None]) -> None:
     """Remove the pictures that come from custom properties, if a custom property has a reference.
 
     `canvas` is cleaned already.

@@ -69,7 +69,8 @@ class BackgroundTasks:
     def repeat(self, name: str, step: Step, *, patience: float = 0.0) -> asyncio.Task[None]:
         """Run `step` again and again until `stop`. A failure is logged; the next run starts after a pause.
 
-        `patience` is described at `OutageLog`. It is for work that asks another service from the start on.
+        `patience` is described at `OutageLog`. Set it for work that sends requests to another service
+        from its first run on.
         """
         return self.start(name, repeat(name, step, patience=patience))
 

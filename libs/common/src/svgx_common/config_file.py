@@ -33,7 +33,7 @@ GUIDE_KEYS: dict[str, str | None] = {
     "security.cors_origins": "cors_origins",
     "monitoring.prometheus_enabled": "prometheus_enabled",
     "monitoring.health_check_interval": "health_check_interval",
-    # No program reads these. The Helm charts have the same numbers in their values.
+    # No program reads these keys. The values of the Helm charts repeat the guide's numbers for them.
     "scaling.min_replicas": None,
     "scaling.max_replicas": None,
     "scaling.target_cpu_utilization": None,

@@ -71,7 +71,10 @@ class HealthReport(ReplyModel):
 
     @property
     def is_reserved(self) -> bool:
-        """Whether this is a reserved replica of collab, which answers no requests that any replica may answer."""
+        """Whether this is a reserved replica of collab.
+
+        Requests that any replica could answer, such as `svgx.collab.open`, go to other replicas only.
+        """
         return bool(self.details.get("balance", {}).get("reserved", False))
 
 

@@ -24,7 +24,7 @@ _PARAMETER = re.compile(
 )
 _URL_PASSWORD = re.compile(r"(?i)(://[^\s/:@]*:)[^\s/]+@")
 _PERHAPS_SECRET = re.compile(r"(?i)bearer|basic|=|://|svgx|eyJ")
-"""A part of every secret that `redact` finds. Most texts have none, and need only this one search."""
+"""Finds a part of each text that `redact` replaces. Most texts have no such part, and need only this one search."""
 
 REDACTED = "[redacted]"
 """The replacement of a secret."""
@@ -122,7 +122,7 @@ def _add_searchable_ids(_: WrappedLogger, __: str, event: EventDict) -> EventDic
 
 
 def _escape(text: str) -> str:
-    """Return `text` with its control characters, line breaks and invisible characters as in a Python string."""
+    """Return `text` with its control characters, line breaks and invisible characters as Python's escape sequences."""
     if text.isprintable():
         return text
     return "".join(

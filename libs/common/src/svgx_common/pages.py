@@ -19,7 +19,7 @@ _MICROSECOND = timedelta(microseconds=1)
 MARK_BYTES = 8
 """Bytes of a cursor's mark, the hash that names its list and query.
 
-Clients may forge it, because a list shows only items that its caller may see.
+A forged mark does no harm, because a list shows only items that its caller may see.
 """
 
 

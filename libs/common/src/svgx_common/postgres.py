@@ -127,7 +127,8 @@ class Session:
     async def discarded(self) -> AsyncIterator[None]:
         """Roll back the statements of the block at its end, which releases their locks.
 
-        A long transaction reads in such blocks, because a change of the schema would otherwise wait for its end.
+        A long transaction reads in such blocks, because a change of the schema would otherwise wait for
+        the end of the transaction.
         """
         savepoint = self._connection.transaction()
         await savepoint.start()
@@ -205,7 +206,7 @@ class Database:
             await session.run(name, *args)
 
     async def check(self) -> None:
-        """Return when PostgreSQL answers, accepts writes and grants the tables. Raise `NotUsable` otherwise."""
+        """Return when PostgreSQL answers, accepts writes and allows use of the tables. Raise `NotUsable` otherwise."""
         if (reason := await self._monitor.check()) is not None:
             raise NotUsable(reason)
 

@@ -327,7 +327,7 @@ class _ServiceProcess(Generic[Settings]):
             await bus.close()
 
     async def _watch_health(self) -> None:
-        """Log each change of the health, also when no probe asks for it."""
+        """Wait, then log the health if it has changed. No probe has to ask for it."""
         # Wait before the first check too, because dependencies may start later than this service.
         await asyncio.sleep(self._settings.health_check_interval)
         report = await self._health.report()
@@ -382,7 +382,7 @@ class _ServiceProcess(Generic[Settings]):
         await bus.connection.subscribe(subject, cb=answer)
 
     async def _obey_drain(self, bus: Bus) -> None:
-        """Drain and end when an admin orders it, as after SIGTERM."""
+        """Subscribe to an admin's order to drain. The process then drains and ends, as after SIGTERM."""
 
         async def drain(message: Msg) -> None:
             if message.headers and HEADER_PROBE in message.headers:

@@ -94,7 +94,7 @@ _CONFIG = SettingsConfigDict(
 
 
 def _is_surrogate(character: str) -> bool:
-    """Return whether Python read a byte that is not UTF-8 as this character."""
+    """Return whether the character is a surrogate. Python reads each byte that is not UTF-8 as a surrogate."""
     return "\ud800" <= character <= "\udfff"
 
 
@@ -166,7 +166,7 @@ class ServiceSettings(_Settings):
         """Return whether the environment is production, where settings that suit only a laptop are refused."""
         return self.environment.strip().lower() == PRODUCTION
 
-    def mistakes_of_libraries(self, environ: Mapping[str, str]) -> Iterable[str]:  # noqa: ARG002
+    def mistakes_in_library_variables(self, environ: Mapping[str, str]) -> Iterable[str]:  # noqa: ARG002
         """Return one line for each wrong variable that only a library reads. The lines contain no values."""
         return ()
 
@@ -242,7 +242,7 @@ def examine(kind: type[Settings]) -> tuple[Settings | None, list[str]]:
     lines += telemetry_variables.mistakes(os.environ)
     try:
         settings = kind(**content.values)
-        return settings, [*lines, *settings.mistakes_of_libraries(os.environ)]
+        return settings, [*lines, *settings.mistakes_in_library_variables(os.environ)]
     except ValidationError as error:
         for item in error.errors(include_url=False, include_input=False, include_context=False):
             name = "_".join(str(part) for part in item["loc"])

@@ -91,7 +91,8 @@ def configure(service: str, replica_id: str, version: str) -> TracerProvider:
 
         from svgx_common.observability.span_encoding import EncodedSpans  # noqa: PLC0415
 
-        trace_exporter.encode_spans = EncodedSpans  # type: ignore[assignment,attr-defined]  # it has the one used method
+        # `EncodedSpans` has the only method that the exporter calls on the result of `encode_spans`.
+        trace_exporter.encode_spans = EncodedSpans  # type: ignore[assignment,attr-defined]
         _set_queue_defaults()
         provider = ServiceTracerProvider(
             resource=resource, may_record_roots=records_roots(os.environ)
@@ -147,7 +148,7 @@ class _OneResource(Resource):
 def finish(provider: TracerProvider) -> None:
     """Export the queued spans, within `LAST_EXPORT` seconds.
 
-    The exporter has no such limit: it retries an unreachable collector for 30 s.
+    The exporter's own limit is too long for a stopping process: it retries an unreachable collector for 30 s.
     """
     shutdown = threading.Thread(target=provider.shutdown, daemon=True)
     shutdown.start()
@@ -323,7 +324,7 @@ class UnrecordedSpan(trace.NonRecordingSpan):
 class UnrecordedTraces:
     """The contexts of short tasks that belong to no recorded trace.
 
-    Tasks share a trace until one of them has used its id, because a new trace costs time.
+    Tasks share a trace until one of them has used the trace's id, because a new trace costs time.
     """
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ _TAIL = 8192
 """Bytes at the end of a log in which the last line is searched."""
 
 _POSTGRES_END = "database system is shut down"
-"""The last line of PostgreSQL after every end. The line before it states the reason."""
+"""The end of the line that PostgreSQL logs last whenever it ends. The line before it states the reason."""
 
 
 def open_log(path: Path) -> int:
@@ -37,7 +37,7 @@ def rotate(path: Path, limit: int = LIMIT) -> None:
 
 
 def last_line(path: Path) -> str:
-    """Return the last line that states something, shortened for a terminal, or an empty string."""
+    """Return the last line except for blank lines and `_POSTGRES_END`, shortened for a terminal, or an empty string."""
     try:
         with path.open("rb") as file:
             file.seek(0, os.SEEK_END)

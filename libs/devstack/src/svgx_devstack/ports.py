@@ -66,7 +66,7 @@ def claim(port: int) -> bool:
 
 @functools.cache
 def _claims() -> int:
-    """Return the descriptor of an empty file. For each of its ports, a process locks the byte at the port's number."""
+    """Return the descriptor of an empty file. A process that claims a port locks the byte at the port's number."""
     path = Path(tempfile.gettempdir()) / f"svgx-ports-{os.getuid()}"
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

@@ -11,9 +11,9 @@ class Program:
     """A program of the stack.
 
     `ready` is called repeatedly until it returns True. `before_start` runs before every start, and removes files that a
-    killed run has left. The program receives `stop_signal` to stop, and is killed `stop_timeout` seconds later. The
-    program receives `death_signal` when the supervisor itself is killed. With `not_as_root`, a supervisor that runs as
-    root starts the program as another user.
+    killed run has left. The program receives `stop_signal` to stop, and is killed if it still runs `stop_timeout`
+    seconds later. The program receives `death_signal` when the supervisor itself is killed. With `not_as_root`, a
+    supervisor that runs as root starts the program as another user.
     """
 
     name: str

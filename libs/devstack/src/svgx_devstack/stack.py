@@ -1,4 +1,4 @@
-"""Start all processes of the stack in parallel, after their dependencies, and stop them in order."""
+"""Start NATS, PostgreSQL and Valkey in parallel, then the services in parallel, and stop all of them in order."""
 
 import asyncio
 import time

@@ -1,10 +1,10 @@
 """Confine the worker process, so that foreign code in it can reach nothing but the job.
 
 The process trusts no file and no document, and a renderer may have a fault that lets a file run code. On Linux, three
-parts of the kernel forbid the network, other processes, writing files, and reading files other than modules, libraries
-and fonts: `no_new_privs`, a seccomp filter, and a Landlock rule set. Each part is used if the kernel has it. The
-seccomp filter is written for x86_64 and aarch64 only. No library is needed, because the parts take only a few system
-calls with fixed numbers. On other systems, only the resource limits apply.
+parts of the kernel confine the process: `no_new_privs`, a seccomp filter, and a Landlock rule set. They forbid the
+network, other processes, writing files, and reading files other than modules, libraries and fonts. Each part is used if
+the kernel has it. The seccomp filter is written for x86_64 and aarch64 only. No library is needed, because the parts
+take only a few system calls with fixed numbers. On other systems, only the resource limits apply.
 """
 
 import ctypes
@@ -91,10 +91,10 @@ class _PathBeneathAttr(ctypes.Structure):
 
 
 def _apply_landlock(libc: ctypes.CDLL, readable: Iterable[str]) -> bool:
-    """Allow opening files beneath these paths for reading, and refuse opening others. Return False without Landlock.
+    """Allow opening only files beneath these paths, and only for reading. Return False without Landlock.
 
-    So the process cannot read the environment of the service in `/proc`. Refuse TCP from version 4 on, and abstract
-    Unix sockets and signals to other processes from version 6 on.
+    The refusal of other files keeps the process from reading the service's environment in `/proc`. From version 4 of
+    Landlock on, also refuse TCP. From version 6 on, also refuse abstract Unix sockets and signals to other processes.
     """
     version = libc.syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), 1)
     if version < 1:

@@ -29,4 +29,7 @@ class WorkersBusy(WorkerError):
 
 
 class AccountBusy(WorkersBusy):
-    """Too many jobs of this account wait, or this job waited for them as long as the caller permits."""
+    """Too many jobs of this account wait, or this job waited too long for other jobs of the account.
+
+    The caller sets how long the job may wait.
+    """

@@ -32,15 +32,17 @@ SLOW_SECONDS = 3.0
 """Seconds of CPU time after which a job runs with lower priority."""
 
 SERVICE_SECONDS = 0.25
-"""The limit of CPU seconds for a job of the service itself. It is lower, because no client waits for the job.
+"""`SLOW_SECONDS` for a job of the service itself. The time is shorter, because no client waits for such a job.
 
-A child with lower priority is replaced after its job, and a new child needs 0.13 s.
+Each job that takes longer costs a new child, because a child with lower priority is replaced after its job. A new child
+needs 0.13 s.
 """
 
 RECYCLE_BYTES = 64 * 1024 * 1024
 """Memory that a child may hold after a job.
 
-An idle child has 28 MiB. Only jobs of a second or more leave much more, and a new child needs 0.13 s.
+An idle child has 28 MiB. Only jobs that take a second or more leave much more memory in use. After such a
+job, the 0.13 s for a new child matter little.
 """
 
 WAITING_EACH = 8
@@ -57,8 +59,8 @@ class Workers(Jobs):
     timeout_seconds: limit of the wall-clock time of all jobs of one turn, and of the CPU time of each job. The wait for
     a child does not count.
     waiting, waiting_each: turns that may wait for a child, of all accounts and of one account.
-    recycle_bytes: memory that a child may hold after a job. A child that holds more is killed, and the next job starts
-    a new one.
+    recycle_bytes: memory that a child may hold after a job. A child that holds more is killed. The
+    next job of the turn, or else the end of the turn, starts a new process.
     """
 
     def __init__(

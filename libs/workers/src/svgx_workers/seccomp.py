@@ -2,8 +2,8 @@
 
 The program is classic BPF: instructions with an operation code, two relative jumps and a value. It refuses the
 network, starting other processes and access to them, writing and changing files, tracing, and the parts of the kernel
-that most attacks on it use. A refused call fails with EPERM. The numbers are from the kernel's `asm/unistd.h` for each
-architecture.
+that most attacks on the kernel use. A refused call fails with EPERM. The numbers are from the kernel's `asm/unistd.h`
+for each architecture.
 """
 
 from collections.abc import Mapping

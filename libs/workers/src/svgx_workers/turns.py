@@ -14,8 +14,9 @@ _NOBODY = ""
 class Turns:
     """The `places` of a pool, of which one account gets at most `share` at a time. A turn takes one place.
 
-    A free place goes to the waiting account with the fewest places. Among equal accounts, it goes to the account with
-    the earliest last turn. At most `waiting` turns may wait in all, and at most `waiting_each` of one account.
+    A free place goes to the waiting account with the fewest places. Among accounts with
+    equally few places, it goes to the account that has had no new place for the longest time. At most `waiting` turns
+    may wait in all, and at most `waiting_each` of one account.
 
     The account None is the service itself, for background work. It has a share too, but no limit of waiting turns.
     """

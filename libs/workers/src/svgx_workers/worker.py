@@ -54,9 +54,10 @@ def main(arguments: list[str]) -> None:
     # Redirect prints of the libraries to standard error, because standard output carries frames.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     confined = confine(memory)
-    # `quick_imports` has stopped the automatic collection of garbage, and it stays off: jobs create many objects and no
-    # cycles, and it would take a third of their time. Garbage is collected between jobs. The objects of the modules are
-    # left out: they live as long as the process, and checking them takes longer than the compaction of 1 MB.
+    # `quick_imports` has stopped the automatic garbage collection. It stays off, because jobs create many objects and
+    # no cycles, and the collection would take a third of their time. Garbage is collected between jobs. This collection
+    # leaves out the objects of the modules, because they live as long as the process, and checking them takes longer
+    # than the compaction of 1 MB.
     gc.freeze()
     _write(results_out, Frame({"ready": os.getpid(), "confined": confined}))
     while (job := _read(jobs_in)) is not None:

@@ -116,7 +116,10 @@ class Writer:
         )
 
     def sync_status(self, *, applied: bool) -> bytes:
-        """Encode whether a document message was applied. npm lib0's signed integers 0 and 1 are the bytes 0 and 1."""
+        """Encode whether a document message was applied.
+
+        The provider reads a signed integer (npm `lib0`). Signed and unsigned integers encode 0 and 1 as the same bytes.
+        """
         return self._start(SYNC_STATUS).uint(int(applied)).finish()
 
     def stateless(self, payload: str) -> bytes:

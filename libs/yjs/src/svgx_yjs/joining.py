@@ -1,7 +1,7 @@
-"""Join updates that were split before. Their structs are copied.
+"""Join updates that were split before, by copying the bytes of their structs.
 
-The structs of parts that can be integrated are not read again. Those of updates that wait for others are read, because
-they need an order, and a skip for each gap.
+The structs of parts that can be integrated are not decoded again. The structs of updates that wait for others are
+decoded, because they must be put in order, with a skip for each gap.
 """
 
 from bisect import bisect_left, insort
@@ -43,7 +43,8 @@ def join_waiting(updates: Iterable[bytes], limit: int) -> tuple[bytes, int]:
     """Join as many of the first updates as possible into one. Return it, and the number of updates in it.
 
     `updates` must not be empty. The result has about `limit` bytes at most, or one update. It ends before an update
-    that overlaps an earlier one: it has structs of a client between the first and the last struct of this client there.
+    that overlaps an earlier update: for one client, the clocks from the first to the last struct of one update overlap
+    the clocks from the first to the last struct of the other update.
     """
     runs: dict[int, list[Run]] = {}
     deletions: Ranges = {}
@@ -161,7 +162,7 @@ def _overlaps(runs: list[Run], run: Run) -> bool:
 
 
 def _append(runs: list[Run], added: Iterable[Run]) -> None:
-    """Append runs of a client, which are in order. Leave out structs that begin before the end of the run before."""
+    """Append runs of a client, which must be in order. Leave out structs that begin before the previous run ends."""
     for run in added:
         rest = _from(run, runs[-1].end) if runs else run
         if rest is not None:

@@ -156,7 +156,8 @@ class Decoder:
 
     def text(self) -> str:
         """Read a UTF-8 string that is preceded by its length in bytes."""
-        # The lines of `buffer` and `skip` stand here too, because each struct has strings, and calls take most time.
+        # The lines of `buffer` and `skip` are repeated here, because method calls would take most of the time.
+        # Each struct has strings.
         length = self.uint()
         start = self.position
         end = start + length

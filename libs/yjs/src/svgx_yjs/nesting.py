@@ -12,7 +12,7 @@ from typing import NamedTuple, Self
 from svgx_yjs.lib0 import Decoder, Encoder
 
 _ENDS_AT_ONCE = 65536
-"""The ends of structs that one call in `Nesting.decode` computes. A longer call would stop other threads for long."""
+"""The most range ends that one call in `Nesting.decode` computes. A longer call would stop other threads for long."""
 
 
 class Place(NamedTuple):

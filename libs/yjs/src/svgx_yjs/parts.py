@@ -81,7 +81,7 @@ class Split:
     """`pending` in small updates, each with the struct that it waits for. When that struct arrives, only the piece has
     to be read again, and not the whole pending part."""
     spans: tuple[Span, ...] = ()
-    """The clocks of each of the first pieces, which have structs. The other pieces have only deletions."""
+    """The clocks of each piece with structs. `pieces` begins with these pieces. The others have only deletions."""
     unplaceable: bool = False
     """True if a part of the update can never be integrated."""
     runs: tuple[Run, ...] = ()

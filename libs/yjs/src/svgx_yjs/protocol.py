@@ -117,7 +117,7 @@ def encode_sync_step_1(state_vector: bytes) -> bytes:
 
 def encode_sync_step_2(update: bytes) -> bytes:
     """Encode a sync step 2: send the client the update that it lacks."""
-    return _STEP_2_HEAD + encode_uint(len(update)) + update  # one copy of a large update
+    return _STEP_2_HEAD + encode_uint(len(update)) + update  # copies a large update only once
 
 
 def encode_update(update: bytes) -> bytes:

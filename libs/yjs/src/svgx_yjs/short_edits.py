@@ -1,4 +1,4 @@
-"""Check and split the commonest edits, with less work than `splitting`, which accepts every update.
+"""Check and split the commonest edits, with less work than `splitting`, which handles all updates.
 
 A short edit has one new struct of one client, and deletes only structs that the document has. Setting an attribute,
 adding an element and typing one character are short edits.
@@ -87,7 +87,7 @@ def _may_cut_after(nesting: Nesting, struct: Id) -> bool:
 def _deletions(
     decoder: Decoder, known: Mapping[int, int], nesting: Nesting, client: int, next_clock: int
 ) -> Ranges | None:
-    """Return the deletions, or None if one of them is out of order, of a missing struct, or needs a forbidden cut."""
+    """Return the deletions, or None if one is out of order, deletes a missing struct, or needs a forbidden cut."""
     deletions: Ranges = {}
     for deleted_client, ranges in read_delete_set(decoder):
         available = next_clock if deleted_client == client else known.get(deleted_client, 0)

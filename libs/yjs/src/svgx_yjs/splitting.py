@@ -179,7 +179,7 @@ class _Reader:
         self.steps: list[Step] = []
         self.unplaceable = False
         self.must_rewrite = False
-        """True if the update must be encoded anew, although nothing is pending."""
+        """True if the update must be encoded anew even if nothing is pending."""
         self._decoder = decoder
         self._known = known
         self._known_nesting = nesting
@@ -279,7 +279,10 @@ class _Reader:
         self._add_step(section, done, first, start)
 
     def _add_step(self, section: _Section, done: int, first: int, start: int) -> None:
-        """Add the step from the struct at `start`, before which the section had `done` structs."""
+        """Add the step that begins with the struct at `start`, unless the step is empty.
+
+        `done` counts the structs of the section before this step. `first` is the clock of the step's first struct.
+        """
         if section.done > done:
             self.steps.append(Step(section.done - done, section.client, first, start, section.at))
 
@@ -295,7 +298,7 @@ class _Reader:
         if clock > next_clock:
             return client, clock - 1
         for dependency in dependencies:
-            # A struct depends only on earlier structs of its own client.
+            # Dependencies on the struct's own client are earlier structs, which are integrated.
             if dependency[0] != client and dependency[1] >= self.next_clock(dependency[0]):
                 return dependency
         return None
@@ -366,7 +369,7 @@ def _split_delete_set(decoder: Decoder, reader: _Reader) -> tuple[Ranges, Ranges
             end = clock + length
             if clock < last:
                 # The ranges are sorted below. For each range that is out of order, pycrdt would move all structs that
-                # it has cut already.
+                # pycrdt has cut for the ranges before.
                 reader.must_rewrite = True
             last = clock
             if not reader.may_cut(client, clock) or not reader.may_cut(client, end):

@@ -154,7 +154,7 @@ class StateSettings(PostgresSettings, ServiceSettings):
                 )
         return self
 
-    def mistakes_of_libraries(self, environ: Mapping[str, str]) -> Iterable[str]:
+    def mistakes_in_library_variables(self, environ: Mapping[str, str]) -> Iterable[str]:
         """Return one line for each wrong variable of the backups' target. The lines contain no values."""
         return target_variables.mistakes(self.backup_url, environ)
 

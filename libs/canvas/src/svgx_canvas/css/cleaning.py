@@ -92,7 +92,10 @@ def clean_stylesheet(text: str, limits: Limits, report: ReportDropped) -> str:
 
 
 def without_variable_pictures(text: str, report: ReportDropped, *, sheet: bool) -> str:
-    """Return a cleaned style sheet or `style` attribute without pictures that come from a custom property."""
+    """Return a style sheet or `style` attribute without pictures that come from a custom property or another place.
+
+    `text` has been cleaned already.
+    """
     cleaner = _Cleaner(report, variable_pictures=False)
     if sheet:
         kept = cleaner.stylesheet(stylesheet(text))
@@ -112,7 +115,7 @@ def _is_regular(text: str) -> bool:
 class _Cleaner:
     """The cleaner of one style sheet or `style` attribute.
 
-    `variable_pictures` allows pictures that come from a custom property.
+    `variable_pictures` allows pictures that come from a custom property or another place, such as `attr()`.
     """
 
     def __init__(self, report: ReportDropped, *, variable_pictures: bool = True) -> None:

@@ -18,7 +18,10 @@ _COMBINATORS = frozenset({">", "+", "~", "||"})
 
 
 def selector_count(text: str) -> int:
-    """Return the approximate number of selectors in a cleaned style sheet. A renderer tries each on each element."""
+    """Return the approximate number of selectors in a cleaned style sheet.
+
+    A renderer tries each selector on each element.
+    """
     return text.count("{") + text.count(",")
 
 
@@ -134,7 +137,10 @@ def selector_keys(prelude: list[ast.Node]) -> frozenset[Key]:
 
 
 def bitmap_pixels(text: str) -> int:
-    """Return the number of pixels of all bitmaps in a style sheet, `style` attribute or value. Repetitions count."""
+    """Return the number of pixels of all bitmaps in a style sheet, `style` attribute or value.
+
+    A bitmap that occurs twice counts twice.
+    """
     if "data:" not in text.lower() and "\\" not in text:
         return 0
     tokens = tinycss2.parse_component_value_list(text, skip_comments=True)

@@ -5,7 +5,8 @@ because nothing is known about its effect. Of the known names, these are left ou
 
 - `position`, `inset`, `z-index` and their relatives, which move the picture over the page that contains it;
 - `behavior` and `binding`, which run code in old browsers;
-- `@import`, `@document`, `@color-profile` and the function `src`, because they fetch a resource or apply to one;
+- `@import`, `@color-profile` and the function `src`, which fetch a resource;
+- `@document`, which applies rules only to documents with certain URLs;
 - the function `element`, which shows other parts of the page.
 """
 

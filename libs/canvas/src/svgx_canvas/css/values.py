@@ -116,7 +116,10 @@ def _function_is_safe(function: ast.FunctionBlock, inside: str) -> bool:
 
 
 def _inside(function: str, inside: str) -> str:
-    """Return the kind of the place in a function: "image", "type" (the media type of an image) or ""."""
+    """Return the kind of place in the arguments of `function`: "image", "type" (the media type of an image) or "".
+
+    `inside` is the kind of place in which the function itself stands.
+    """
     if function in IMAGE_FUNCTIONS:
         return "image"
     return "type" if function == "type" else inside
@@ -138,7 +141,7 @@ def _attr_is_safe(arguments: list[ast.Node]) -> bool:
 def prelude_is_safe(tokens: Iterable[ast.Node]) -> bool:
     """Return whether a selector or the condition of an at-rule has no URL and no syntax error.
 
-    Functions are harmless here, because a condition is only compared.
+    Functions are harmless here, because browsers only compare a selector or condition, and fetch nothing for it.
     """
     stack = [iter(tokens)]
     while stack:
@@ -188,7 +191,10 @@ def _in_font_source(token: ast.Node) -> bool:
 
 
 def url_of(token: ast.Node) -> str | None:
-    """Return the URL of `url(a)` or `url("a")`, "" if it is not a plain URL, and None for other tokens."""
+    """Return the URL of `url(a)` or `url("a")`, and None for other tokens.
+
+    Return "" for an unquoted URL with "<", "{" or "}", and for a function `url` with other arguments than one string.
+    """
     if isinstance(token, ast.URLToken):
         return "" if _NOT_IN_URLS.search(token.value) else str(token.value)
     if not isinstance(token, ast.FunctionBlock) or token.lower_name != "url":
@@ -253,5 +259,5 @@ def urls(tokens: Iterable[ast.Node]) -> list[str]:
 
 @lru_cache(maxsize=4096)
 def value_urls(value: str) -> tuple[str, ...]:
-    """Return the URLs of a value, in order: fragments ("#a") and `data:` URLs."""
+    """Return the URLs of a cleaned value, in order: fragments ("#a") and `data:` URLs."""
     return tuple(urls(tinycss2.parse_component_value_list(value)))

@@ -14,7 +14,7 @@ OUTLINED_BYTES = 64 * 1024
 """The smallest snapshot with an outline. A smaller one is checked in milliseconds."""
 
 OUTLINED_STRUCTS = 1_200_000
-"""The largest number of structs in the merged updates with which a snapshot gets an outline.
+"""A snapshot gets an outline only if its merged updates have at most this number of structs.
 
 The structs are counted before pycrdt unites or removes any. Making an outline takes about 10 s for a million structs,
 and a compaction has 30 s.

@@ -3,8 +3,8 @@
 The keys have the format of the npm package `fractional-indexing` (after David Greenspan, "Implementing Fractional
 Indexing"), so that web clients can use that package. A key is an integer and a fraction. The integer's first letter
 gives the number of its digits: `a` one, `b` two, … `z` twenty-six, and for negative integers `Z` one, `Y` two, …. The
-fraction is the rest of the key: the digits after the point, without trailing zeros. Digits are 0-9A-Za-z in ASCII
-order.
+fraction is the rest of the key: the digits that would follow a decimal point, without trailing zeros. Digits are
+0-9A-Za-z in ASCII order.
 """
 
 import re
@@ -74,7 +74,7 @@ def _below(high: str) -> str:
 
 
 def _integer_length(head: str) -> int:
-    """Return the length of an integer that begins with the letter `head`, with this letter."""
+    """Return the length of an integer that begins with the letter `head`. The length includes this letter."""
     if "a" <= head <= "z":
         return ord(head) - ord("a") + 2
     if "A" <= head <= "Z":

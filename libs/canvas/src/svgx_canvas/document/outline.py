@@ -35,14 +35,16 @@ class Outline:
 
 
 def make_outline(update: bytes) -> bytes | None:
-    """Return the outline of an update, encoded. Return None if an empty document cannot integrate the whole update.
+    """Return the outline of an update, encoded, or None if the update gets no outline.
 
-    Raises `Malformed`.
+    An update gets no outline in three cases: an empty document cannot integrate the whole update, the update is too
+    short to have steps, or its delete set has another encoding than `encode_delete_set` makes. Raises `Malformed`.
     """
     parts = split(update, {}, Nesting())
     nesting = parts.nesting
     deletions = encode_delete_set(Encoder(), parts.deletions).finish()
-    # `split` returns the same object if it left nothing out. A delete set may have another encoding than ours.
+    # `split` returns the same object if it left nothing out. The length of our encoding of the delete set gives the
+    # position of the delete set, so the update must end with this encoding.
     if parts.ready is not update or not parts.steps or not update.endswith(deletions):
         return None
     assert isinstance(nesting, Nesting), "an update with steps has a Nesting"

@@ -66,8 +66,9 @@ def _make_equal(target: _Content, model: _Content) -> None:
 def _change_map(current: _Content, wanted: _Content, *, is_root: bool = False) -> Iterable[_Step]:
     """Remove, add and set the entries that differ. Yield the shared types that have to be made equal.
 
-    The entries of a root are compared by their JSON, because one call is much faster than a call for each value in an
-    entry. Deeper entries are not compared by their JSON, because the time would grow with the square of the depth.
+    Shared types in a root are compared by their JSON, because one call is much faster than a call for each value in a
+    shared type. Deeper shared types are not compared by their JSON, because the time would grow with the square of the
+    depth.
     """
     old, new = set(current.keys()), set(wanted.keys())
     for key in old - new:
@@ -149,7 +150,10 @@ def _equal_ends(old: Sequence[object], new: Sequence[object]) -> tuple[int, int]
 
 
 def _json_of(value: object) -> str:
-    """Return a value as JSON, and a Y.Text as its characters. Readers of a canvas see values of equal text as equal."""
+    """Return a value as JSON, and a Y.Text as its characters.
+
+    For readers of a canvas, two values with the same result are equal.
+    """
     if _is_plain(value):
         return json.dumps(value, sort_keys=True, default=list)  # bytes become lists
     # The order of a pycrdt map differs from one map to the next.

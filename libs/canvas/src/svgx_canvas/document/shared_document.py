@@ -44,7 +44,9 @@ FEW_STRUCTS = 64
 """The most structs of an edit that is integrated together with other edits. The time of larger edits is measured."""
 
 SLOW_SECONDS = 0.02
-"""Limit of the processor time of one transaction, in seconds. Each part of it adds `SECONDS_PER_STRUCT` to the limit.
+"""Limit of the processor time of one transaction, in seconds.
+
+Each part in the transaction adds `SECONDS_PER_STRUCT` to the limit.
 
 After a longer transaction, the time of each edit is measured.
 """
@@ -69,7 +71,7 @@ transaction takes 9 to 13 ms. Without an observer, and with one look at the stat
 """
 
 CHANGE_BYTES = 1024 * 1024
-"""Bytes of the parts that are joined into one change of a document that is not observed."""
+"""The most bytes of a change that joins several parts, in a document that is not observed."""
 
 REFRESH_SHARE = 0.02
 """The largest share of the time that reading the deletions of the document may take."""
@@ -124,7 +126,7 @@ class Fault(Exception):
 
 
 class _Pending(NamedTuple):
-    """The struct that a pending piece waits for, and the clocks of the piece; None for a piece of deletions."""
+    """The struct that a pending piece waits for, and the clocks of the piece. A piece of deletions has no clocks."""
 
     missing: Id
     span: Span | None
@@ -158,7 +160,7 @@ class SharedDocument:
         max_pending_bytes: int | None = MAX_PENDING_BYTES,
     ) -> None:
         self.left_out = 0
-        """Updates of the journal that are not in the document and never will be."""
+        """The number of journal updates and released pending pieces that the document will never have completely."""
         self.pending_bytes = 0
         """Bytes of memory that the pending pieces take, with `PIECE_OVERHEAD` for each."""
         self.clocks: dict[int, int] = {}
@@ -355,7 +357,7 @@ class SharedDocument:
     def missing(self, state_vector: bytes, *, with_queue: bool = True) -> bytes:
         """Return the update that a peer with `state_vector` lacks. Raises `Malformed` and `Fault`.
 
-        Without the queue, edits in the queue may be left out.
+        With `with_queue` false, the update may lack the edits in the queue.
         """
         read_state_vector(state_vector)
         if with_queue:
@@ -632,9 +634,9 @@ class SharedDocument:
             self._measured_until = time.monotonic() + MEASURED_SECONDS
 
     def _require_no_structs(self) -> None:
-        """Raise `Fault` if the transaction had new structs, although it has changed nothing.
+        """Raise `Fault` if a part in the transaction has new structs. Called after a transaction that changed nothing.
 
-        pycrdt then ignored the updates. Without this check they would count as saved and be lost.
+        pycrdt has then ignored the updates. Without this check, the updates would count as saved and be lost.
         """
         if any(each.advances for each in self._in_transaction):
             raise Fault
@@ -689,7 +691,10 @@ class SharedDocument:
         return new
 
     def _take_released(self, client: int) -> list[bytes]:
-        """Remove and return the pieces that waited for structs of this client that are integrated now."""
+        """Remove and return the pieces that waited for a struct of this client, and wait for this struct no longer.
+
+        The struct is now in the document or in the queue.
+        """
         released = []
         heap = self._pending_by_client.get(client, [])
         while heap and heap[0][0] < self.clocks.get(client, 0):
@@ -703,9 +708,9 @@ class SharedDocument:
     def _take_overtaken(self, clients: Collection[int]) -> list[bytes]:
         """Remove the pieces of these clients that begin below the next clock. Return their structs above it.
 
-        The document has integrated other structs with these clocks. A struct that reaches from below the next clock to
-        above it is dropped. It contradicts the document: if the document had the first part
-        of this struct, the rest of it would depend on no missing struct, and would not be pending.
+        The document has integrated other structs at the clocks below the next clock. A struct that reaches from below
+        the next clock to above it is dropped, because the struct contradicts the document: if the document had the
+        first part of the struct, the rest would depend on no missing struct, and would not be pending.
         """
         rests = []
         waited_for = set()

@@ -57,8 +57,8 @@ def read_data_url(url: str) -> DataUrl | None:
     essence, _, parameters = media_type.partition(";")
     essence = essence.strip(_ASCII_SPACE).lower()
     if not _ESSENCE.fullmatch(essence):
-        # A media type without an essence, such as ";charset=utf-8", is text/plain with its parameters. An invalid one
-        # has no parameters.
+        # A media type without an essence, such as ";charset=utf-8", is text/plain with its parameters. A media type
+        # with an invalid essence has no parameters.
         return DataUrl("", None if essence else _charset(parameters), content)
     return DataUrl(essence, _charset(parameters), content)
 

@@ -103,5 +103,5 @@ def _default_text(field: FieldInfo) -> str:
     if default in ("", None, ()) or isinstance(default, SecretStr):
         return ""
     if isinstance(default, Mapping):
-        return f" = {to_json(default).decode()}"  # as a variable has it
+        return f" = {to_json(default).decode()}"  # the form in which the variable is written
     return f" = {default}"

@@ -1,7 +1,7 @@
 """The URLs of NATS, PostgreSQL and Redis, checked before the client libraries parse them.
 
-The libraries report a wrong URL late, and some take a part of a password for a host. No error message contains a part
-of a URL, because the part may be a password.
+The libraries report a wrong URL late, and some take a part of a password for a host. The error messages
+of this module contain no part of a URL, because the part may be a password.
 """
 
 import re

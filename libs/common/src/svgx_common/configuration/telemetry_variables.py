@@ -1,7 +1,8 @@
 """Checks of the variables that OpenTelemetry reads.
 
-Some wrong values end the start of the service with a traceback. Some make each export fail. OpenTelemetry ignores the
-others with a warning that quotes them. While nothing is exported, it reads none of these variables.
+Some wrong values stop the service with a traceback while it starts. Some make each export fail. OpenTelemetry ignores
+the other wrong values, and logs a warning that quotes them. The checks find nothing while nothing is exported, because
+OpenTelemetry then reads none of these variables.
 """
 
 import math

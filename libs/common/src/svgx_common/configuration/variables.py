@@ -7,8 +7,8 @@ programs, which its image, Kubernetes and other servers set. So a variable is re
 - neither the setting nor another known variable with a similar name is set;
 - other programs hardly use the variable's name, or the setting is required.
 
-Other names with slips, and names that begin with an uncommon first word of a setting, cause a warning. See
-docs/decisions/0042-misspelt-environment-variables.md.
+Other names with slips cause a warning. So does any unknown name that begins with `SVGX_`, or with the first word of a
+setting of this service, except the words in `COMMON_WORDS`. See docs/decisions/0042-misspelt-environment-variables.md.
 """
 
 import re
@@ -78,7 +78,7 @@ class UnknownVariable:
 def unknown_variables(
     settings: Collection[str], environ: Mapping[str, str], *, required: Collection[str] = ()
 ) -> Iterator[UnknownVariable]:
-    """Yield the variables of `environ` that are not known, but have a name like that of a known variable.
+    """Yield the unknown variables of `environ` that look like a known one, by slips or by the first word of a setting.
 
     `settings` are the names of the service's settings as variables; those in `required` have no default. The variables
     of tools and of OpenTelemetry are known too.

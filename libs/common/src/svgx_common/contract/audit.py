@@ -56,7 +56,10 @@ class AuditEvent(StrEnum):
     API_KEY_CREATED = "api_key_created"
     API_KEY_ENDED = "api_key_ended"
     ADMIN_OPERATION = "admin_operation"
-    """An admin changed something in another service. The detail names the operation and its object."""
+    """An admin changed something in another service, or read data of another user there.
+
+    The detail names the operation and its object.
+    """
 
 
 REPORTED_EVENTS = frozenset({AuditEvent.ADMIN_OPERATION})

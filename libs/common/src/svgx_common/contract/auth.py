@@ -200,7 +200,10 @@ class JwksRequest(RequestModel):
 
 
 class Jwks(ReplyModel):
-    """A JWK Set (RFC 7517) of public keys, also of keys that do not sign yet; empty if there is only a secret."""
+    """A JWK Set (RFC 7517) of public keys, including keys that do not sign yet.
+
+    The set is empty if only the server's secret signs access tokens.
+    """
 
     keys: list[dict[str, Any]]
 

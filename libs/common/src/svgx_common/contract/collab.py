@@ -47,7 +47,7 @@ class ReplaceContentRequest(RawRequest):
 class Replaced(ReplyModel):
     """`revision` is the revision of the edit's commit. If nothing had to change, it is the canvas's revision.
 
-    `changed` is False if nothing had to change. A collab replica of an earlier version does not state this.
+    `changed` is False if nothing had to change. The reply of a collab replica of an earlier version lacks `changed`.
     """
 
     revision: int
@@ -69,7 +69,7 @@ class ImportSvgRequest(RawRequest):
 
 
 class Dropped(ReplyModel):
-    """A part of the file that the SVG policy removed, the reason, and how often it occurred."""
+    """A kind of content that the SVG policy removed from the file, the reason, and the number of occurrences."""
 
     what: str
     reason: str
@@ -144,7 +144,10 @@ class EditBatch:
 
 @record
 class Saved:
-    """The holder's answer to a batch after its commit. `rejected` has its rejected edits, packed (see `Rejection`)."""
+    """The holder's answer to a batch after the batch's commit.
+
+    `rejected` has one number for each rejected edit of the batch (see `Rejection.pack`).
+    """
 
     revision: int
     rejected: tuple[int, ...]
@@ -247,12 +250,12 @@ CANVAS_PRESENCE = Channel(
 
 
 def new_epoch(replica_id: str, token: str) -> str:
-    """Return the epoch of a new room: the id of its replica, and a token that tells its rooms apart."""
+    """Return the epoch of a new room: the id of the replica, and a token that tells the replica's rooms apart."""
     return f"{replica_id}.{token}"
 
 
 def replica_of(epoch: str) -> str | None:
-    """Return the id of the replica with the room of an epoch. None for an epoch without this id."""
+    """Return the id of the replica that an epoch contains (see `new_epoch`), or None if the epoch contains no id."""
     return epoch.rpartition(".")[0] or None
 
 
@@ -359,14 +362,14 @@ class ReplicaLoad(ReplyModel):
 
 REPLICA_LOAD = Channel(
     subject="svgx.replicas.load",
-    summary="The load of a replica of collab, so that replicas with more to do open no further canvas",
+    summary="The load of a replica of collab. A replica with more load than the others opens no further canvas",
     publishers=("collab",),
     subscribers=("collab",),
     payload=ReplicaLoad,
 )
 TAKE_CANVAS = Channel(
     subject="svgx.collab.take.{replica_id}",
-    summary="A busy canvas for a reserved replica of collab, which opens it. The sender has left the canvas",
+    summary="A busy canvas for a reserved replica of collab, which opens it. The sender no longer holds it",
     publishers=("collab",),
     subscribers=("collab",),
     payload=CanvasRequest,

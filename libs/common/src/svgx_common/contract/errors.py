@@ -265,7 +265,10 @@ def from_body(body: ErrorBody) -> SvgxError:
 
 
 MAX_FIELD_ERRORS = 50
-"""The most invalid fields that one answer names. Without a limit, an answer could be much larger than its request."""
+"""The largest number of invalid fields in one answer.
+
+Without a limit, an answer could be much larger than its request.
+"""
 
 MAX_FIELD_NAME = 200
 """The most characters of a field's name in an answer. The caller chooses the name, so its length needs a limit."""

@@ -22,7 +22,7 @@ MAX_RESPONSES = 1
 """Messages that a service may publish to the reply subject of one request."""
 
 RESPONSE_SECONDS = 120
-"""Seconds after a request in which a response may be published: more than any operation takes, with its retries."""
+"""Seconds for which a response may be published after its request. No operation takes so long, with its retries."""
 
 HEALTH_READERS: dict[ServiceName, tuple[ServiceName, ...]] = {
     "auth": ("gateway",),

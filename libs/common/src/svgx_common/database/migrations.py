@@ -58,9 +58,9 @@ async def apply_when_usable(
     While PostgreSQL cannot be used, log this once, and try again. Raise the error if the role lacks permissions, or if
     the error does not pass by itself.
 
-    wait_seconds: the longest wait for PostgreSQL, counted from the call. When a migration fails, the wait is counted
-    anew from the first failure. Beyond it, raise `TimeoutError`. None means no limit. A migration has no limit, in this
-    process or in another replica, because a cancelled migration would have to begin again.
+    `wait_seconds` limits the wait for PostgreSQL, counted from the call; None means no limit. Beyond this limit, raise
+    `TimeoutError`. The limit ends when a migration begins, in this process or in another replica, because a cancelled
+    migration would have to begin again. When a migration fails, the limit applies again, from the first failure on.
     """
     clock = asyncio.get_running_loop().time
     retry_until: float | None = None
@@ -92,7 +92,7 @@ async def apply(
 ) -> list[str]:
     """Apply the missing migrations, and return their names.
 
-    Call `on_migrating` before this process, or another replica, applies a migration. From then on, the call may take
+    Call `on_migrating` before this process, or another replica, applies a migration. From then on, `apply` may take
     any time.
     """
     connection = await _first_connection(hosts)

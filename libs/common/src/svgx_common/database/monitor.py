@@ -94,8 +94,8 @@ class DatabaseMonitor:
     def note_failure(self, failure: Failure) -> None:
         """Note the failure of a statement. An outage makes PostgreSQL count as not usable for `MEMORY` seconds.
 
-        A failure after which the connection is dropped causes a check at once, on a new connection, unless the last
-        check found a failure or is less than `RETRY` seconds old.
+        With `failure.drop`, the monitor checks PostgreSQL at once, on a new connection. There is no such check if the
+        last check found a failure or is less than `RETRY` seconds old.
         """
         if failure.outage:
             self._noted = time.monotonic(), failure
@@ -143,7 +143,10 @@ class DatabaseMonitor:
         return self._checking
 
     async def _run_check(self) -> None:
-        """Check PostgreSQL once. If the reason has changed, log it and call `on_silent` or `on_usable`."""
+        """Check PostgreSQL once, and log a changed reason.
+
+        After a change, call `on_usable` if PostgreSQL can be used again, or `on_silent` if it does not answer.
+        """
         failure = await self._find_failure()
         self._checked_at = time.monotonic()
         before, self._failure = self._failure, failure
@@ -162,8 +165,9 @@ class DatabaseMonitor:
     async def _find_failure(self) -> Failure | None:
         """Check PostgreSQL on the open connection, or on a new one. Return the failure, or None.
 
-        A new connection replaces the open one if it opens quickly: after a failure, every `RECONNECT` seconds, and
-        after a change of the server's defaults, because only new connections get them.
+        A new connection replaces the open one after a failure, every `RECONNECT` seconds, and after a change of the
+        server's defaults, because only new connections get these defaults. While a new connection opens slowly, the
+        open one is used.
         """
         is_old = time.monotonic() - self._connected_at > (
             RECONNECT if self._failure is None else 0.0
@@ -178,8 +182,8 @@ class DatabaseMonitor:
                 self._drop_connection()
             except Exception as error:  # noqa: BLE001  # a new connection shows more about the fault
                 self._drop_connection()
-                is_next_open = self._connecting is not None and self._connecting.done()
-                if isinstance(error, TimeoutError) and not is_next_open:
+                has_attempt_ended = self._connecting is not None and self._connecting.done()
+                if isinstance(error, TimeoutError) and not has_attempt_ended:
                     return Failure(SILENT)
         try:
             connecting, self._connecting = self._start_connecting(), None

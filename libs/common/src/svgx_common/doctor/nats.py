@@ -1,8 +1,8 @@
 """The check of NATS: each server, the service's key, and each subject that the service needs.
 
 A probe is a message with the header `HEADER_PROBE`. No receiver carries it out. The responder of an operation answers
-it. A probe shows whether the service may publish to a subject. The subscriptions of the check join no queue group, so
-each request still reaches a running replica. They end at once.
+it. A probe shows whether the service may publish to a subject. The subscriptions of the check end at once. They join
+no queue group, so each request still reaches a running replica.
 """
 
 import asyncio
@@ -253,9 +253,9 @@ async def _ask(client: Client, subject: str) -> _Answer | None:
 
 
 async def _publish_probes(service: ServiceName, client: Client, subjects: tuple[str, ...]) -> None:
-    """Publish a probe to each subject that is not an operation of another service, because `_probe` requests those.
+    """Publish a probe to each subject, except to the operations of other services, which `_probe` requests.
 
-    The service may also call operations of its own.
+    `subjects` may contain operations of the service itself, because a service may call its own operations.
     """
     requested = {operation.subject for operation in OPERATIONS if operation.service != service}
     for subject in subjects:

@@ -60,8 +60,8 @@ class Relay:
     async def relay_batch(self) -> int:
         """Relay the oldest events of the outbox, and return their number. Return 0 while another replica relays.
 
-        Events become visible in the order of their commits, and not of their numbers. So the relay looks for unmarked
-        events, and not for numbers after the last one.
+        Events become visible in the order of their commits, and not in the order of the column `number`. So the relay
+        selects the events that are not marked as relayed, and not those after the last relayed `number`.
         """
         lag = await self._database.row("outbox_lag")
         if lag is None or lag["seconds"] is None:

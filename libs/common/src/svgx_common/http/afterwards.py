@@ -18,7 +18,10 @@ Serve = Callable[[], Awaitable[None]]
 
 @dataclass(slots=True)
 class _Afterwards:
-    """The work after the return of the application, and the callbacks for the end of the connection in any case."""
+    """The function to call after the application has returned, and the callbacks for the end of the connection.
+
+    `on_end` is called even if there is no such function, or if an error ends the connection.
+    """
 
     serve: Serve | None = None
     on_end: list[Callable[[], None]] = field(default_factory=list)

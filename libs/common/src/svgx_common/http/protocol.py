@@ -114,11 +114,16 @@ class LimitedHttp(HttpToolsProtocol):
         self._refuse(self._refusal or BadRequest("the request is not valid HTTP/1.1"))
 
     def _refuse(self, error: SvgxError) -> None:
-        """Answer with a problem document, unless a response has begun, and close the connection."""
+        """Answer with a problem document, and close the connection.
+
+        A fault in a body gets no document after its response has begun. A fault in a head gets none while the response
+        to an earlier request is unfinished. In this case, the connection closes after that response.
+        """
         self._head_begun = False
         unfinished = not getattr(self.cycle, "response_complete", True)
         if unfinished and self._in_headers:
-            # Responses have the order of their requests, so the response to the earlier request ends the connection.
+            # Responses have the order of their requests, so a refusal cannot precede the earlier request's response.
+            # That response closes the connection, without a refusal after it.
             self.cycle.keep_alive = False
             self._cancel_timeout()
             self.flow.pause_reading()

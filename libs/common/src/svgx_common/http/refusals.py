@@ -15,7 +15,7 @@ HEADERS: Mapping[str, str] = {
     "connection": "close",
     **{name.decode(): value.decode() for name, value in SECURITY_HEADERS},
 }
-"""The headers of every refusal."""
+"""The headers of every refusal that a protocol class sends without an application."""
 
 
 def problem_body(error: SvgxError) -> bytes:

@@ -53,10 +53,10 @@ The WebSocket speaks y-protocols, byte for byte like npm y-websocket's Websocket
 server uses the first in this order. The token of a share link comes in the same places, and also in `X-Share-Link`, or
 as `link` in the query. With a share link and an account's token, the higher of the two roles applies. With `saved=1`
 the server reports how many of the connection's document messages are committed. With `renew=1` it reports when the
-client should send a fresh access token. With `limits=1` its first message has the limit of a message's size. With
-`quota=1` it reports when a quota is nearly used up. Edits beyond a quota are then refused without closing the
-connection, and the server asks for them when the quota allows them again. The server reads more slowly from a client
-that sends too much.
+client should send a fresh access token. With `limits=1` the server's first message has the largest size of a message.
+With `quota=1` the server reports when a quota is nearly used up. It also keeps the connection open when it refuses
+edits beyond a quota, and asks for these edits when the quota allows them again. The server reads more slowly from a
+client that sends too much.
 Before the upgrade the server answers 400 to an invalid handshake, 404 to an unknown path, 403 to pages of foreign
 origins, 429 beyond the limit of handshakes, and 503 while the gateway is full, overloaded, starting or stopping.
 Close codes: {_close_codes()}. Codes from 4400 to 4499 are final: the condition never passes by itself. After any other
@@ -67,9 +67,9 @@ HOCUSPOCUS = """\
 The WebSocket speaks the protocol of npm @hocuspocus/provider 4: each message except a ping or a pong begins with the
 canvas id as a string, and one socket carries several canvases. The first message for a canvas has an access token, an
 API key or the token of a share link. A sync status reports whether a document message is saved or refused. A refusal of
-a canvas has a reason that begins with a close code from 4400 to 4499; other conditions close the socket. With `quota=1`
-a stateless message has the most used quota. The statuses before the upgrade are those of `/runtime/events`. An address
-with too many sockets without a canvas also gets 503.
+a canvas has a reason that begins with a close code from 4400 to 4499. A condition with any other close code except 1000
+closes the socket. With `quota=1` a stateless message has the most used quota. The statuses before the upgrade are those
+of `/runtime/events`. An address with too many sockets without a canvas also gets 503.
 """
 
 # For each frame: the varuints with which it begins, its sender, and its content.

@@ -88,7 +88,10 @@ CHECK_SECONDS = 1.5
 """Seconds that NATS has to deliver the message of a health check."""
 
 GRACE = 1.0
-"""Seconds after a loss of NATS in which requests wait for NATS. Later requests fail at once until NATS returns."""
+"""Seconds for which requests wait for NATS, from the first request after its loss.
+
+After this time, requests fail at once until NATS returns.
+"""
 
 
 class NoResponders(Unavailable):
@@ -140,8 +143,8 @@ class Bus:
     async def open(self, url: str, *, seed: str = "") -> None:
         """Connect to NATS, and wait until the server is up. `url` is a `NATS_URL` (see `server_urls.parse_nats`).
 
-        A server that refuses the credentials is asked again too, because its users may be changed later. With the seed
-        of an NKey, the client answers the server's challenge with a signature.
+        The client also tries again after a server has refused the credentials, because an operator may change the
+        server's users later. With the seed of an NKey, the client answers the server's challenge with a signature.
 
         A server that does not answer is noticed within 4 s (see `round_trips`). Within 9 s the client gives the
         connection up (it sends a ping every 3 s, and two may stay unanswered). It then tries to reconnect until it
@@ -497,7 +500,10 @@ class Bus:
         return Answer(body, received)
 
     async def _require_reachable(self, timeout: float) -> None:
-        """Wait until NATS is reachable, at most until `GRACE` after its loss. Raise `BusUnreachable` otherwise."""
+        """Wait until NATS is reachable. Raise `BusUnreachable` otherwise.
+
+        The wait ends at the latest `GRACE` seconds after the first request that found NATS unreachable.
+        """
         if self.reachable:
             self._unreachable_since = None
             return

@@ -43,7 +43,7 @@ class Caller:
     def of_link(cls, link_id: str, creator: str | None = None) -> "Caller":
         """Return a visitor: a caller with a share link and without an account.
 
-        All visitors of one link have the same id, `link-` and the link's id, which is no account's id.
+        All visitors of one link have the same id: `link-` and the link's id. No account has such an id.
         """
         return cls(
             f"{VISITOR_PREFIX}{link_id}",

@@ -75,7 +75,7 @@ class ConnectionEvents:
         """True once this process closes the connection. The close is then not logged as a failure."""
 
     def show_queues(self) -> None:
-        """Show as metrics the messages from NATS and the bytes for NATS that wait in this process."""
+        """Show two queues of this process in the metrics: the messages from NATS, and the bytes for NATS."""
         metrics.BUS_UNSENT_BYTES.set_function(lambda: self._connection.pending_data_size)
         metrics.BUS_PENDING.set_function(self._pending_messages)
 

@@ -19,13 +19,17 @@ HEADER_BODY = "Svgx-Body"
 """The reference from which the receiver pulls a body that is too large for one message (see `blobs`)."""
 
 HEADER_GATEWAY = "Svgx-Gateway"
-"""The id of the gateway that asks the holder of a canvas for a sync. It receives the broadcasts on its link."""
+"""The id of the gateway that asks the holder of a canvas for a sync.
+
+The holder then sends the broadcasts of the canvas on the link to this gateway.
+"""
 
 HEADER_PROBE = "Svgx-Probe"
-"""Marks a message that only tests whether its sender may publish it. No receiver carries anything out.
+"""Marks a probe: a message that tests a permission of its sender, or the state of its receiver.
 
-A responder answers it with a `Probed`. A replica does so too, on the subject of its health report. A probe of an
-operation also has a deadline that has passed, for receivers that do not know the header.
+No receiver carries a probe out. A responder answers a probe with a `Probed`. A replica also answers a probe on the
+subject of its health report with a `Probed`. The probes of `svgx_common.doctor` also have a deadline that has passed,
+because a service that does not know this header then refuses them.
 """
 
 HEADER_ERROR = "Svgx-Error"

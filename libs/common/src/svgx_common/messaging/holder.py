@@ -14,7 +14,7 @@ from svgx_common.messaging.headers import Headers
 from svgx_common.messaging.spans import trace_headers
 
 RETRY = 0.1
-"""Seconds between two attempts while the canvas is opened, unless an answer has a `retry_after`."""
+"""Seconds before the next attempt to open the canvas or to send the request, unless the error has a `retry_after`."""
 
 OPEN_AFTER_TIMEOUT = 1.0
 """Seconds for one request to open the canvas, when the holder of the canvas has not answered in time."""
@@ -57,7 +57,8 @@ class Holder:
         An attempt fails after `attempt` seconds, and attempts are repeated for `patience` seconds. Raise `NotFound` for
         an unknown canvas. Raise the last error when the patience ends. The request carries the current trace.
 
-        `after` is the error of an attempt that was made in another way. With it, a recovery precedes the first attempt.
+        `after` is the error of an earlier attempt outside this method, such as a batch on a link. With `after`, the
+        method recovers from this error (see `_recover`) before its first attempt.
         """
         deadline = time.monotonic() + patience
         subject = channel.subject_of(canvas_id=self._canvas_id)
@@ -99,9 +100,9 @@ class Holder:
             case NoResponders():
                 return await self._open(failure, OPEN.timeout, deadline)
             case DeadlineExceeded():
-                # The holder is busy or hangs. If it does not answer another replica either, that replica opens the
-                # canvas. The request to open may also go to a replica that hangs, so each of these requests has a short
-                # timeout.
+                # The holder is busy or hangs. The replica that gets the request to open sends a probe to the holder,
+                # and opens the canvas only if the holder does not answer. A request to open may also go to a replica
+                # that hangs, so each of these requests has a short timeout.
                 end = min(time.monotonic() + OPEN_PATIENCE, deadline)
                 while True:
                     outcome, pause = await self._open(failure, OPEN_AFTER_TIMEOUT, deadline)

@@ -1,9 +1,9 @@
 """Repetitions of repeatable operations. A request that is not answered in time is sent again; the first answer counts.
 
-The names say "read", because nearly all repeatable operations are reads.
+This module calls repeatable operations "reads", because nearly all of them are reads.
 
-NATS chooses a replica without knowing whether it answers. A frozen replica keeps its share of the requests until the
-server has noticed, so a second request probably reaches another replica.
+NATS chooses a replica for each request without knowing whether the replica answers. So a frozen replica gets its share
+of the requests until NATS has noticed that it is frozen. A second request probably reaches another replica.
 """
 
 import asyncio
@@ -36,7 +36,8 @@ PARTS = 10
 MAX_BUDGET = 100.0
 """The most repetitions that a process may send without an answer. Each answered read permits one more.
 
-An error is an answer too, such as `not_found`, because it shows that the service works. Temporary errors are none.
+An error such as `not_found` is also an answer, because it shows that the service works. A temporary error is not an
+answer.
 
 While no replica answers, because the database hangs or the replicas are overloaded, repetitions would only add work.
 """

@@ -162,8 +162,8 @@ class Responder:
     def set_slots(self, pool: Pool, concurrency: int) -> None:
         """Let `concurrency` handlers of a pool run at a time. Call this before `start`.
 
-        If the handlers of the pool have a queue of their own, the pool needs a slot for each request that runs or waits
-        in this queue, and some more for requests that the handlers refuse.
+        The handlers of the pool may have a queue of their own. The pool then needs a slot for each request that runs or
+        waits in this queue. It also needs some slots for the requests that the handlers refuse.
         """
         self._pools[pool] = _Slots(concurrency, self._backlog)
 
@@ -214,7 +214,7 @@ class Responder:
             await self._cancel_tasks()
 
     async def _cancel_tasks(self) -> None:
-        """Cancel the remaining requests. Each refuses its caller, which would otherwise wait until the timeout."""
+        """Cancel the remaining requests. Their callers get `Unavailable`, and need not wait until the timeout."""
         tasks = self._tasks()
         for task in tasks:
             task.cancel()
@@ -255,7 +255,8 @@ class Responder:
         except asyncio.CancelledError:
             if not started:
                 metrics.count_refused(self._bus.service, endpoint.operation.name, Unavailable.code)
-            # The drain ran out of time, or the handler awaited a task that was cancelled. The span has ended already.
+            # The drain ran out of time, or the handler awaited a task that was cancelled. The span has ended already,
+            # so the log line gets its trace from the headers of the request.
             context.attach(extract_trace(message.headers or {}))
             log.warning("a request was cancelled", operation=endpoint.operation.name)
             await self._bus.refuse(

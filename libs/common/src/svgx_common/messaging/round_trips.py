@@ -24,7 +24,7 @@ PATIENCE = 1.5
 """Seconds to wait for an answer. The check waits twice, because a pause of this process could hide an answer."""
 
 CLOSE_SECONDS = 1.0
-"""Seconds for which nats-py may wait until a lost connection has closed, before it connects again."""
+"""Seconds that nats-py has to close a lost connection. Beyond that, the connection is aborted."""
 
 
 class RoundTrips:

@@ -1,7 +1,8 @@
 """The spans of messages, after OpenTelemetry's semantic conventions for messaging.
 
-The sender's span has the kind PRODUCER and the receiver's the kind CONSUMER, also for a request with a reply: the
-conventions derive the kind from the operation. A request's span ends with the reply.
+The sender's span has the kind PRODUCER, and the receiver's span has the kind CONSUMER. This also applies to a request
+with a reply, because the conventions derive the kind from the type of the messaging operation (`send`, `process`). A
+request's span ends with the reply.
 https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/
 """
 

@@ -11,9 +11,10 @@ from svgx_common.nats_server.pings import PING_MAX, PING_SECONDS
 
 
 def values(secret: str, *, second_keys: bool = False) -> dict[str, object]:
-    """Return the values. The secret has the services' public keys, as `nats-keys --format secret` prints it.
+    """Return the values of the chart.
 
-    With `second_keys` the server also accepts a second key of each service, as `nats-rotate` makes it.
+    `secret` is the name of the Kubernetes secret with the services' public keys (see `nats-keys --format secret`). With
+    `second_keys` the server also accepts the second key of each service, which `nats-rotate` adds to the secret.
     """
     users = []
     variables = {}

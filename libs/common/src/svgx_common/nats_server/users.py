@@ -19,7 +19,7 @@ def users_configuration(
 
 
 def credentials_as_variables(service: ServiceName) -> str:
-    """Return a reference to the server's variable with the service's public key, such as `AUTH_NKEY`."""
+    """Return a user's line with a variable of the server in place of the public key, such as `nkey: $AUTH_NKEY`."""
     return f"nkey: ${variable(service, 'nkey')}"
 
 

@@ -17,7 +17,7 @@ _ids: ContextVar[Mapping[str, str]] = ContextVar("svgx_log_ids", default=_NONE)
 def use_ids(ids: Mapping[str, str]) -> None:
     """Add these ids to the later log lines of the present task, and of tasks that it starts.
 
-    They replace earlier ids. An id that is put into the mapping afterwards is added too.
+    These ids replace all earlier ids. An id that the caller puts into the mapping `ids` later is added too.
     """
     _ids.set(ids)
 

@@ -2,10 +2,10 @@
 
 Two kinds of memory stay until a process returns them:
 
-- Garbage. Python frees most objects at once, and collects young objects that refer to each other after a number of new
-  objects. Older objects that refer to each other, such as a failed request and its error, stay until a collection of
-  all objects. It stops the process for 1 ms for each 1,000 objects, which a client would notice as a late edit. So
-  Python does not begin it (see `GC_THRESHOLDS`).
+- Garbage. Python frees most objects at once. After a number of new objects, it also collects the young objects that
+  refer to each other. Older objects that refer to each other, such as a failed request and its error, stay until a
+  collection of all objects. Such a collection stops the process for 1 ms for each 1,000 objects, and a client would
+  notice this as a late edit. So Python does not begin it by itself (see `GC_THRESHOLDS`).
 - Freed buffers. glibc keeps them for the next buffers (see `PROCESS_ENVIRONMENT`). Their return stops the process for 5
   to 16 ms.
 
@@ -27,7 +27,7 @@ GROWTH_BYTES = 24 * 1024 * 1024
 """Growth of the memory beyond its lowest size since the last return, after which a quiet process returns memory."""
 
 LARGE_GROWTH_BYTES = 4 * GROWTH_BYTES
-"""The same growth, after which a busy process returns memory too."""
+"""Growth, measured like `GROWTH_BYTES`, after which a busy process returns memory too."""
 
 QUIET_SECONDS = 0.1 * CHECK_INTERVAL
 """Processor time of a quiet process between two looks, in seconds."""

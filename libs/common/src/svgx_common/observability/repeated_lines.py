@@ -94,7 +94,7 @@ def _key(record: logging.LogRecord) -> Hashable:
 
 
 def _exception_type(exception: Any) -> type[BaseException] | None:
-    """Return the type of the exception in each of the forms that `logging` accepts."""
+    """Return the type of an exception that is given in any of the forms that `logging` accepts, or None without one."""
     match exception:
         case True:
             return sys.exc_info()[0]

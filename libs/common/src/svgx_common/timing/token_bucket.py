@@ -16,8 +16,8 @@ class TokenBucket:
     def take(self, tokens: float) -> None:
         """Take tokens. The bucket owes the tokens that it does not have.
 
-        Call `seconds_until` with the present time first. Otherwise the next call of `seconds_until` adds tokens for the
-        time before this `take` too. In that time, a full bucket must gain no tokens.
+        Call `seconds_until` with the present time first. Otherwise the next call of `seconds_until` also adds
+        tokens for the time before this `take`, even for time in which the bucket was full.
         """
         self._tokens -= tokens
 

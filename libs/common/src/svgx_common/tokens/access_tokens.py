@@ -83,9 +83,9 @@ def sign(claims: AccessClaims, key: TokenKey) -> str:
 def verify(token: str, keys: CheckingKeys) -> AccessClaims:
     """Verify signature, algorithm, type, issuer, audience and times, and return the claims.
 
-    Raise `UnknownKey` if `keys` has no key for the token: not the named one, or no secret for a token that names none.
-    Raise `Unauthenticated` for any other mistake. The error never names the mistake, because the name would help an
-    attacker.
+    Raise `UnknownKey` if `keys` lacks the key that the token names. Raise it also if the token names no key and `keys`
+    has no secret. Raise `Unauthenticated` for any other mistake. The error never names the mistake, because the name
+    would help an attacker.
     """
     refused = Unauthenticated("the access token is missing, expired or not valid")
     if not token or len(token) > MAX_TOKEN:

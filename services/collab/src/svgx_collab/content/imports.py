@@ -23,7 +23,7 @@ from svgx_common.contract.errors import (
     Overloaded,
     Unavailable,
 )
-from svgx_common.contract.storage.versions import VERSION_BEFORE_IMPORT, VersionBeforeRequest
+from svgx_common.contract.storage.versions import VERSION_BEFORE_IMPORT, VersionBeforeImportRequest
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.holder import ask_holder
 from svgx_common.messaging.responder import Call
@@ -143,7 +143,7 @@ class Imports:
         While the state service is not available, no version is made. The failure is logged, and the import goes on.
         First, an empty edit is saved, because its answer shows that all earlier edits are committed.
         """
-        request = VersionBeforeRequest(canvas_id=canvas_id, user_id=author)
+        request = VersionBeforeImportRequest(canvas_id=canvas_id, user_id=author)
         try:
             await save_edit(self._bus, canvas_id, Edit(author, EMPTY_UPDATE), ends_at)
             await self._bus.ask(VERSION_BEFORE_IMPORT, request, timeout=VERSION_SECONDS)

@@ -71,7 +71,7 @@ class HistoryHandlers:
         return await self._past.moment(request.canvas_id, request.at)
 
     async def version_before_import(
-        self, request: contract.VersionBeforeRequest, _: Call
+        self, request: contract.VersionBeforeImportRequest, _: Call
     ) -> contract.Version:
         version = await self._versions.add(
             request.canvas_id, VersionKind.BEFORE_IMPORT, request.user_id

@@ -33,7 +33,7 @@ class MemberPage(ReplyModel):
 
 
 class UserCanvasesRequest(UserRequest):
-    """`only_owner` selects the canvases without another owner.
+    """A request for a page of a user's canvases. `only_owner` selects those of which no other member is an owner.
 
     `limit` is the number of canvases on a page; `cursor` is the `next` value of the page before.
     """

@@ -4,7 +4,7 @@ import re
 import unicodedata
 
 NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*$"
-"""The part of the rule that a JSON schema can state: no control characters."""
+"""The part of the rule of `check_display_name` that a JSON schema can state: no control characters."""
 
 _REFUSED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Categories of control, format and surrogate characters, and of separators of lines and paragraphs."""
@@ -19,7 +19,7 @@ _NONCHARACTERS = re.compile(
 
 _BLANK = frozenset({"Zs", "Mn", "Me"})
 _BLANK_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
-"""Characters of other categories that show nothing: fillers, and the empty Braille pattern."""
+"""Characters outside the categories of `_BLANK` that show nothing: fillers, and the empty Braille pattern."""
 
 _JOINERS = "\u200c\u200d"
 """The two format characters that emoji of several parts, and Persian and Indic words, need."""
@@ -29,7 +29,12 @@ _REGIONAL_FLAG = re.compile("\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e00
 
 
 def check_display_name(text: str) -> str:
-    """Return the name in NFC. Raise `ValueError` if it has invisible characters, or characters that reorder text."""
+    """Return the name in NFC. Raise `ValueError` for a name with a refused character, or with blank characters only.
+
+    Refused are control characters, surrogates, noncharacters, separators of lines and paragraphs, and format
+    characters, some of which reorder text. Accepted format characters are joiners between two visible characters, and
+    those in the flags of regions.
+    """
     name = unicodedata.normalize("NFC", text)
     checked = _REGIONAL_FLAG.sub("\U0001f3f4", name)
     if _NONCHARACTERS.search(checked):
@@ -46,7 +51,7 @@ def check_display_name(text: str) -> str:
 
 
 def _joins(each: str) -> bool:
-    """Return whether a joiner may stand beside this character: whether it is visible, or an accent."""
+    """Return whether a joiner may stand beside this character: True for a visible character and for an accent."""
     return unicodedata.category(each) in ("Mn", "Mc", "Me") or not _blank(each)
 
 

@@ -13,7 +13,10 @@ from svgx_common.contract.close_codes import Close
 INDEX_BITS = 20
 REASON_BITS = 4
 AMOUNT_BITS = 29
-"""The three parts have 53 bits together, like an integer of lib0. A larger amount is sent as the largest possible."""
+"""The three parts have 53 bits together, like an integer of lib0.
+
+An amount that needs more than `AMOUNT_BITS` is sent as the largest amount that fits.
+"""
 
 
 class Reason(IntEnum):
@@ -31,7 +34,11 @@ class Reason(IntEnum):
         return member
 
     MALFORMED = 0, Close.BAD_MESSAGE, "not a Yjs update"
-    TOO_SLOW = 1, Close.TOO_LARGE, "an edit takes more than {amount} ms to integrate; start again"
+    TOO_SLOW = (
+        1,
+        Close.TOO_LARGE,
+        "an edit takes more than {amount} ms to integrate; load the page again",
+    )
     ACCOUNT_TIME = (
         2,
         Close.OVERLOADED,

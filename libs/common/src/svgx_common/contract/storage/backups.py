@@ -307,7 +307,10 @@ class ImportAccountsRequest(RequestModel):
 
 
 class RefusedAccount(ReplyModel):
-    """An account that was not added, and the field that another account has: `username`, `email` or `identity`."""
+    """An account that was not added, because another account has its username, e-mail address or identity.
+
+    `field` is `username`, `email` or `identity`.
+    """
 
     id: str
     field: str
@@ -374,7 +377,7 @@ DELETE_BACKUP = Operation(
 )
 RESTORE_BACKUP = Operation(
     subject="svgx.state.restore.create",
-    summary="Start to restore a backup or one of its canvases, after a verification; its record shows the progress",
+    summary="Start to verify and restore a backup or one of its canvases; the restore's record shows the progress",
     request=RestoreRequest,
     reply=Restore,
     scope=Scope.ADMIN,

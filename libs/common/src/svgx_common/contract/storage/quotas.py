@@ -176,7 +176,10 @@ class QuotaName(StrEnum):
 
 
 class QuotaStatus(StrEnum):
-    """The use of a bound: below 80 % of it, near to it, slowed (from 90 % of an account's bytes of a day), or over."""
+    """The use of a bound: below 80 % of the bound, near (from 80 %), slowed, or over (from 100 %).
+
+    `slowed` applies from 90 % of an account's `journal_bytes_per_day`, and to no other bound.
+    """
 
     BELOW = "below"
     NEAR = "near"

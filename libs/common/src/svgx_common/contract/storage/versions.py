@@ -35,7 +35,7 @@ VersionId = Annotated[Identifier, Field(examples=["7c0e9c1e-5a43-4a0b-9c59-0d3f5
 VersionName = Annotated[CanvasName, Field(examples=["Before the review"])]
 
 NOW = "now"
-"""The word for the present saved content, which a request may have in place of a version's id."""
+"""The word that a request may have in place of a version's id. It stands for the present saved content."""
 
 
 class VersionKind(StrEnum):
@@ -105,7 +105,7 @@ class Restored(ReplyModel):
     before: Version
 
 
-class VersionBeforeRequest(CanvasRequest):
+class VersionBeforeImportRequest(CanvasRequest):
     """`user_id` is the id of the user that replaces the content."""
 
     user_id: UserId
@@ -317,7 +317,7 @@ FIND_MOMENT = Operation(
 VERSION_BEFORE_IMPORT = Operation(
     subject="svgx.state.version.before_import",
     summary="Keep the saved content before an import replaces it",
-    request=VersionBeforeRequest,
+    request=VersionBeforeImportRequest,
     reply=Version,
     scope=Scope.INTERNAL,
     callers=("collab",),

@@ -21,7 +21,10 @@ from svgx_common.contract.policy import RateClass, Scope
 from svgx_common.contract.storage.events import EventType
 
 MAX_WEBHOOKS = 50
-"""The most webhooks of an installation. An event adds a delivery for each webhook with its type."""
+"""The most webhooks of an installation.
+
+An event adds a delivery for each active webhook that selects the event's type.
+"""
 
 WebhookId = Annotated[Identifier, Field(examples=["5f0c2c1e-6f0a-4f5b-9d3c-0a1b2c3d4e5f"])]
 

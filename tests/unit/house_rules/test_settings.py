@@ -141,7 +141,7 @@ def test_readme_states_the_actual_log_in_waits() -> None:
     for sentence in (
         "The fifth failure for an account at one network causes a wait of 1 s,",
         "each further failure doubles the wait, up to 5 min.",
-        "but at most 15 s at a network without a failure of its own.",
+        "At a network without a failure of its own, such a wait is at most 15 s.",
         "The fiftieth failure for a network, over all accounts, causes a wait of 1 s,",
         "each further failure doubles the wait, up to a minute.",
         "The failures are forgotten a day after the last one.",

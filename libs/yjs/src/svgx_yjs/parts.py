@@ -90,7 +90,7 @@ class Split:
     """The deletions in `ready`."""
     steps: tuple[Step, ...] = ()
     """The structs in `ready` in an order in which a document can integrate them. Empty for a short edit."""
-    waiting: tuple[int, ...] = ()
+    waiting_clients: tuple[int, ...] = ()
     """The clients with structs in `pending`."""
 
     @property

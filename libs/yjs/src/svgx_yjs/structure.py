@@ -20,7 +20,10 @@ EMPTY_STATE_VECTOR = b"\x00"
 """The state vector of an empty document."""
 
 MAX_CLOCK = 2**31
-"""All clocks and lengths are below this number, because pycrdt counts in 32 bits. Other updates are refused."""
+"""All clocks and lengths must be below this number, because pycrdt counts in 32 bits.
+
+An update or a state vector with a larger number is refused.
+"""
 
 GC, SKIP = 0, 10
 """The first byte of a GC and of a skip."""
@@ -46,7 +49,7 @@ class Struct(NamedTuple):
     dependencies: tuple[Id, ...]
     """The structs that must be integrated before: the neighbours, or else the parent."""
     list_id: int
-    """The id of the list that contains the struct (see `nesting`); 0 if the struct names neighbours, not a parent."""
+    """The id of the list that contains the struct (see `nesting`); 0 if the struct names no parent."""
     uncuttable: Sequence[int]
     """Offsets, in clocks, before which the struct must not be cut."""
 

@@ -152,7 +152,8 @@ class ApiKeys:
         owner_id = _owner_id(request.user_id, by)
         if owner_id != by.user_id and await self._database.row("any_account", owner_id) is None:
             raise NotFound("there is no account with this id", field="user_id")
-        # The caller's own keys are one list, with the caller's id in the request or without it.
+        # A request without an account and a request with the caller's own id mean the same list. Therefore the cursor
+        # of one request is valid for the other request.
         listing = Listing.of(LIST_API_KEYS, request.model_copy(update={"user_id": owner_id}))
         before = listing.decode(request.cursor)
         rows = await self._database.rows(

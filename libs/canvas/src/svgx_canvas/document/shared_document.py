@@ -288,7 +288,11 @@ class SharedDocument:
         parts = checked.split if checked is not None and is_valid else self._split(update)
         if parts.unplaceable:
             raise Malformed("a struct or deletion has no possible place, or is nested too deep")
-        clients = {*parts.clocks, *parts.waiting} if parts.waiting else parts.clocks.keys()
+        clients = (
+            {*parts.clocks, *parts.waiting_clients}
+            if parts.waiting_clients
+            else parts.clocks.keys()
+        )
         if select is not None and (left_out := select(author, clients)):
             update = leave_out(update, left_out)
             parts = self._split(update)
@@ -369,8 +373,8 @@ class SharedDocument:
         clients = sum([client not in self.clocks for client in parts.clocks])
         if not parts.pieces:
             return Growth(parts.structs, clients)
-        if parts.waiting:
-            clients = len({*parts.clocks, *parts.waiting} - self.clocks.keys())
+        if parts.waiting_clients:
+            clients = len({*parts.clocks, *parts.waiting_clients} - self.clocks.keys())
         new = [piece for piece, _ in parts.pieces if piece not in self._pending]
         pending_bytes = sum(map(len, new)) + PIECE_OVERHEAD * len(new)
         contradicts = any(
@@ -398,7 +402,7 @@ class SharedDocument:
         if parts.pending is not None and (pieces := self._keep_pending(parts)):
             is_whole = len(pieces) == len(parts.pieces)
             new.append(Part(parts.pending if is_whole else with_waiting(EMPTY_UPDATE, pieces)))
-            waiting_clients = [*parts.waiting]
+            waiting_clients = [*parts.waiting_clients]
         slow: TooSlow | None = None
         try:
             ready = self._enqueue(update, parts, author)
@@ -435,7 +439,7 @@ class SharedDocument:
                     self.left_out += 1
                     continue
                 if self._keep_pending(parts):
-                    advanced += parts.waiting
+                    advanced += parts.waiting_clients
                 try:
                     self._enqueue(piece, parts, "" if self._is_loaded else None)
                 except TooSlow:

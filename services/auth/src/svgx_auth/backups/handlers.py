@@ -43,7 +43,7 @@ class AccountBackups:
         return ExportedAccounts(items=[_stored(row) for row in rows], total=count["total"])
 
     async def import_accounts(self, request: ImportAccountsRequest, _: Call) -> ImportedAccounts:
-        """Add the accounts with ids that do not exist. An account that exists, even a deleted one, is not changed.
+        """Add those accounts of a backup that do not exist here. Existing accounts, even deleted ones, are not changed.
 
         If existing accounts were changed, a restore could bring back an old password, a role that was taken away, or a
         revoked key. An account is refused when another account has its username, its address or one of its identities.
@@ -112,7 +112,7 @@ class AccountBackups:
 
 
 async def _taken_field(session: Session, account: StoredAccount) -> str | None:
-    """Return the field of an account that another account has, or None."""
+    """Return the first field of the account with a value that another account has already, or None."""
     for field, taken in (
         await names_taken(session, account.username, account.email, account.id)
     ).items():

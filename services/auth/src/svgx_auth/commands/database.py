@@ -22,7 +22,10 @@ from svgx_common.messaging.caller import Client
 from svgx_common.settings import WRONG_SETTING, WrongSetting
 
 COMMAND_SECONDS = 60.0
-"""Longest wait for PostgreSQL in seconds, and also the longest time of the work after it. Migrations have no limit."""
+"""Longest wait for PostgreSQL, in seconds. The command's work after this wait may take as many seconds again.
+
+Migrations have no limit.
+"""
 
 ANNOUNCE_SECONDS = 3.0
 """Longest wait for a connection to NATS, in seconds.
@@ -37,7 +40,7 @@ _CONNECTIONS = 2
 async def open_accounts(
     settings: AuthSettings, *, announce: bool
 ) -> AsyncIterator[tuple[Accounts, Administration]]:
-    """Connect to the database until the block ends.
+    """Yield the accounts and their administration, with a connection to the database until the block ends.
 
     With `announce`, also connect to NATS, so that the gateways are told about ended sessions. When NATS is not
     reachable within `ANNOUNCE_SECONDS`, continue without it. Raise `TimeoutError` when PostgreSQL cannot be used within

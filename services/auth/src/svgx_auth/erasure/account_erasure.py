@@ -86,7 +86,7 @@ class AccountErasure:
         while True:
             async with self._database.transaction() as session:
                 touched = _touched(await _lock(session, user_id))
-                # A trigger of the audit log refuses all other changes of its entries.
+                # Without this setting, a trigger refuses the change of the audit log's entries.
                 await session.run("allow_erasure")
                 row = await session.row("erase_audit", user_id, STEP_ENTRIES)
                 assert row is not None

@@ -1,6 +1,7 @@
-"""Operations for admins (the audit log, and accounts except erasure and sessions), and two for other services.
+"""The operations with which admins manage accounts and read the audit log, and two operations for other services.
 
-The two are `FIND_ACCOUNTS` and `RECORD_AUDIT`. The gateway checks that the caller of an operation for admins is an
+The two operations for other services are `FIND_ACCOUNTS` and `RECORD_AUDIT`. `user_erasure` and `user_sessions` have
+the admins' operations for erasure and sessions. The gateway checks that the caller of an operation for admins is an
 admin.
 """
 

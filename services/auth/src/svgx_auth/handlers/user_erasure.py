@@ -20,9 +20,9 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call, Responder
 
 MARGIN = 2.0
-"""Seconds before the deadline of the request at which the handler stops asking the state service.
+"""The handler stops asking the state service this number of seconds before the deadline of the request.
 
-If the state service has not finished by this time, the handler answers with `Unavailable`.
+If the state service has not finished by then, the handler answers with `Unavailable`.
 """
 
 
@@ -48,7 +48,7 @@ class UserErasureHandlers:
         if request.confirm != request.user_id:
             raise Invalid("confirm: must be the id of the user", field="confirm")
         if request.user_id == call.signed_in_caller().user_id:
-            raise Forbidden("your own account is erased by another admin", field="user_id")
+            raise Forbidden("another admin must erase your account", field="user_id")
         await self._check_new_owner(request)
         pseudonym = await self._erasure.begin(request.user_id, Origin.of(call))
         touched = {"auth": await self._erasure.erase(request.user_id), "state": dict[str, int]()}
@@ -76,8 +76,8 @@ class UserErasureHandlers:
     async def _check_new_owner(self, request: EraseUserRequest) -> None:
         """Raise `Invalid` for a wrong `transfer_to`.
 
-        A transfer needs `transfer_to`, and a request without a transfer must not have it. It must name another active
-        account that may own a canvas.
+        A transfer needs `transfer_to`, and a request without a transfer must not have it. `transfer_to` must name
+        another active account that may own a canvas.
         """
         new_owner = request.transfer_to
         if (request.canvases is OwnedCanvases.TRANSFER) != (new_owner is not None):

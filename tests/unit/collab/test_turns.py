@@ -117,7 +117,7 @@ async def test_queue_applies_batches_in_the_order_of_their_arrival() -> None:
     async with asyncio.TaskGroup() as tasks:
         for number in (2, 0, 1):
             tasks.create_task(apply(number))
-        await queue.wait_until_empty()
+        await queue.wait_for_present_batches()
         assert applied == [0, 1, 2]
     assert not queue
 
@@ -144,5 +144,5 @@ async def test_cancelled_batch_leaves_its_queue(cancelled: int) -> None:
     assert (begun, len(queue)) == ([0, 1] if cancelled == 0 else [0], 2)
     may_end.set()
     async with asyncio.timeout(10):
-        await queue.wait_until_empty()
+        await queue.wait_for_present_batches()
     assert begun == [each for each in range(3) if each != cancelled or each == 0]

@@ -57,8 +57,8 @@ def email(text: str, field: str = "email") -> str:
 def name_key(text: str) -> str:
     """Return the key of a username or an e-mail address. Two texts with the same key are the same name.
 
-    The key of a text that is not a valid name consists of the text's visible characters. Therefore a new name never
-    looks like an old name that has invisible characters.
+    The key of a text that is not a valid name consists of the text's visible characters. Therefore an old name with
+    invisible characters has the key of the new name that looks the same, and this new name is refused as taken.
     """
     local, at, domain = text.replace("\uff20", "@").partition("@")
     try:

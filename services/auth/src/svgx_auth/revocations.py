@@ -2,8 +2,8 @@
 
 The rows of `session`, `account` and `api_key` record the revocations. Each revocation is broadcast to the gateways at
 once, and a gateway can request the list of revocations. A revocation leaves the list when the last of its tokens has
-expired. The revocation of an API key leaves the list when the key has expired, or `KEY_LISTED_SECONDS` after the end of
-the key if that is earlier (docs/decisions/0009 and 0012).
+expired. The revocation of an API key leaves the list when the key has expired, or `KEY_LISTED_SECONDS` after the key
+was revoked, if that is earlier (docs/decisions/0009 and 0012).
 """
 
 from datetime import datetime
@@ -20,7 +20,7 @@ KEY_LISTED_SECONDS = 86400.0
 """Seconds for which the list of revocations contains an ended API key.
 
 The time is long because a gateway that cannot reach this service keeps the key's live connections until it learns that
-the key has ended. For other requests, such a gateway trusts its last answer about a key for ten minutes.
+the key has ended. For requests, such a gateway uses this service's last answer about a key for ten minutes.
 """
 
 log = structlog.get_logger(__name__)

@@ -63,7 +63,7 @@ class _Continued:
 
 @dataclass(frozen=True, slots=True)
 class _Reused:
-    """The outcome of the use of a spent token: its session was ended."""
+    """The outcome of a use of a spent token that gets no successor any more: the token's session was ended."""
 
     account_id: str
     ended: list[Revocation]
@@ -248,7 +248,8 @@ class Sessions:
         """Mark a refresh token as spent, or handle the use of a spent token.
 
         `old` is the token's hash. `successors` are the possible successors of the token. An unspent token gets the
-        first of them, and a token that was spent less than `GRACE` seconds ago gets its stored successor.
+        first of them, and the hash of this successor is stored. A token that was spent less than `GRACE` seconds ago
+        gets the successor with the stored hash, if that successor is not spent.
         """
         owner = await session.row("session_of_refresh_token", old)
         if owner is None:

@@ -40,9 +40,9 @@ because its edits merge with the edits of the next holder.
 """
 
 LATE = 0.25
-"""Seconds by which this replica may notice the end of `ALIVE_TIMEOUT` too late.
+"""The longest delay with which this replica may notice the end of `ALIVE_TIMEOUT`, in seconds.
 
-When it notices the end even later, the other replica counts as alive, because an overloaded replica reads answers late.
+After a longer delay, the other replica counts as alive, because an overloaded replica reads answers late.
 Otherwise, two overloaded replicas would take their canvases from each other.
 """
 

@@ -54,16 +54,16 @@ class Limits:
     canvas_waiting_bytes: int = MAX_PENDING_BYTES // 2
     """Bytes of memory for the edits of one canvas that wait for missing edits.
 
-    The other half of `MAX_PENDING_BYTES` is for updates of the journal, which are never refused: another holder may
-    have accepted waiting edits at the same time.
+    The other half of `MAX_PENDING_BYTES` is for updates of the journal, which are never refused. The journal may
+    contain waiting edits that another holder has accepted at the same time.
     """
     canvas_share: float = 0.05
     """The share of the processor's time that the long transactions of a canvas may take.
 
-    Only their time beyond `SECONDS_PER_PART` for each part counts.
+    Only the time beyond `SECONDS_PER_PART` for each part of a transaction counts. A part is an edit or a pending piece.
     """
     canvas_edit_share: float = 0.5
-    """The share of the processor's time in which edits of a canvas are taken, with the integration of large edits."""
+    """The share of the processor's time for taking the edits of a canvas, including the integration of large edits."""
 
 
 class Refused(Exception):
@@ -202,7 +202,7 @@ class Pace:
         """Note the seconds of the processor that a transaction of this number of parts has taken.
 
         A part is an edit or a pending piece. A transaction that takes long for its parts causes a pause, but not after
-        `hurry`. `note_flush` counts the seconds that the canvas has taken.
+        `hurry`. This method does not add to `seconds`, because `note_flush` does.
         """
         excess = seconds - parts * SECONDS_PER_PART
         if excess > SHORT_TRANSACTION and not self._is_hurrying:
@@ -233,7 +233,7 @@ A short edit in a room of 1,000 editors needs 6 to 12 µs.
 """
 
 SHORT_TRANSACTION = 0.002
-"""Seconds that a transaction may take beyond `SECONDS_PER_PART` for each part without a pause."""
+"""A transaction causes a pause if it takes more than this many seconds beyond `SECONDS_PER_PART` for each part."""
 
 LONGEST_PAUSE = 2.0
 """The longest pause of a canvas, in seconds."""

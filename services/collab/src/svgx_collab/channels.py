@@ -239,7 +239,8 @@ class Channels:
     ) -> int:
         """Apply a batch of a link. Its receipt is sent once the edits are committed.
 
-        Return the number of edits, or 0 if the batch was refused.
+        Return the number of edits, or 0 if the batch was refused or is applied in turns. `_take_in_turns` counts the
+        edits of such a batch.
         """
         held = self._find(batch.canvas_id)
         if held is None or not held.is_holding:
@@ -386,7 +387,7 @@ class Channels:
         """
         state_vector = decode(SyncRequest, await self._bus.body(message)).state_vector
         gateway = (message.headers or {}).get(HEADER_GATEWAY, "")
-        # Before the reply is made, so that the gateway misses no broadcast after it.
+        # Add the gateway before the reply is made, so that the gateway misses no broadcast after the reply.
         held.add_gateway(gateway if is_gateway_id(gateway) else ALL_GATEWAYS, time.monotonic())
         awareness = held.participants.known_states()
         reply = (

@@ -75,7 +75,7 @@ class HeldCanvas:
     def __init__(self, room: Room, on_changed: Callable[["HeldCanvas"], None]) -> None:
         self.room = room
         self.context = contextvars.copy_context()
-        """The context of work for the canvas that belongs to no request."""
+        """The context of the canvas's work that belongs to no request."""
         self.broadcast_at = 0.0
         """Time from which the next broadcast may be sent, in seconds of the monotonic clock."""
         self.presence_at = 0.0

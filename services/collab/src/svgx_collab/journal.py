@@ -33,8 +33,8 @@ GROUP_BYTES = 4 * 1024 * 1024
 COMMIT_INTERVAL = 0.025
 """Seconds between the starts of two commits. The first commit after a pause starts at once.
 
-Each commit costs all servers about 3 ms of processor time. With an interval of 16 ms, an edit in a
-room of 50 cost half as much again.
+Each commit costs all servers about 3 ms of processor time. With an interval of 16 ms, an edit in a room of 50 editors
+took about 1.5 times as much processor time as with this interval.
 """
 
 COMMIT_SLACK = 0.005
@@ -90,8 +90,8 @@ Deliver = Callable[[Entry, Committed], Awaitable[None]]
 class Committer:
     """The commits of one replica.
 
-    `collect` returns the entries to commit, those of a canvas one behind the other and in their order. `deliver` is
-    awaited with each entry and its result. One group is in flight at a time.
+    `collect` returns the entries to commit. The entries of one canvas follow each other directly, in their order.
+    `deliver` is awaited with each entry and its result. One group is in flight at a time.
     """
 
     def __init__(self, bus: Bus, collect: Collect, deliver: Deliver) -> None:

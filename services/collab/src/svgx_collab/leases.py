@@ -71,7 +71,10 @@ class Leases:
         """True after a request that Redis did not answer, until leases are taken or renewed again."""
 
     async def take(self, canvas_id: str) -> bool:
-        """Return whether this replica may hold the canvas: it has the lease, or Redis is not reachable."""
+        """Take the lease if it is free or its owner is dead. Return whether this replica may hold the canvas.
+
+        A replica may hold a canvas when it has the lease, or when Redis is not reachable.
+        """
         owners = await self._take([canvas_id])
         if owners is None or owners == [self._replica_id]:
             return True

@@ -11,14 +11,16 @@ MAX_STATES = 20_000
 """States kept for one canvas. Beyond it, states of further clients are dropped."""
 
 MAX_BYTES = 8 * 1024 * 1024
-"""Bytes of JSON kept for one canvas, all of which each new client receives. Beyond it, states that would add bytes are
-dropped."""
+"""Bytes of JSON kept for one canvas. Beyond it, states that would add bytes are dropped.
+
+Each new client receives all kept states.
+"""
 
 MAX_GONE = 1_000
 """Clients that are remembered after they have been gone for `OUTDATED` seconds. Beyond it, the oldest are forgotten.
 
-A page may return with the same client and a lower clock, for example after a reload. Other pages ignore it until its
-clock is higher than before, so the clock has to be known.
+A page may return with the same client and a lower clock, for example after a reload. Other pages ignore the client
+until its clock is higher than before. Therefore the canvas keeps the clock, and the page receives it.
 """
 
 MAX_GONE_CLOCK = MAX_CLOCK // 2
@@ -77,9 +79,10 @@ class Participants:
         self._keep(author, state, now, may_edit=may_edit)
 
     def owner(self, client: int) -> str | None:
-        """Return the editor of a client that is present, or None.
+        """Return the user id of the editor that a present client belongs to, or None.
 
-        A viewer makes no structs, and must not block the client of an editor by an awareness state.
+        Return None for the client of a viewer too. A viewer makes no structs. A viewer that sends an awareness state
+        for the client of an editor must not block the edits of this editor.
         """
         received = self._received.get(client)
         if received is None or not received.may_edit or not received.state.present:

@@ -47,13 +47,17 @@ EDITS_BETWEEN_LOOKS = 8
 """Edits between two looks at the processor's time. A look takes half a microsecond."""
 
 LONG_TRANSACTION = 0.02
-"""Seconds of a long transaction.
+"""Seconds beyond which an expected transaction is long.
 
-During a pause, edits wait at their gateway if the next transaction is expected to take longer.
+During a pause, edits wait at their gateway if the next transaction is expected to take longer than this.
 """
 
 NEW_SECONDS = 30.0
-"""Seconds for which a room counts as new. In a new room, clients may pass on edits of other users that it lacks."""
+"""Seconds for which a room counts as new.
+
+A new room does not refuse an edit that has only structs of other users (see `Room._others`), because clients may pass
+on edits that the new room lacks.
+"""
 
 
 @record
@@ -99,9 +103,9 @@ class Room:
     digests of updates that caused a `Fault`: such edits are rejected, and such updates of the journal are left out. In
     a room that is made with `one_by_one`, a `Fault` names the update that caused it.
 
-    `bounds` are the bounds of the replica, and `whole_updates` its encoded contents. `pace` tells when the room may
-    integrate changes, and when it may take edits. While the room may not integrate, it gives no broadcasts and no
-    journal entries, and answers a sync without the newest edits.
+    `bounds` are the bounds of the replica, and `whole_updates` keeps the encoded contents of the replica's rooms.
+    `pace` tells when the room may integrate changes, and when it may take edits. While the room may not integrate, it
+    gives no broadcasts and no journal entries, and answers a sync without the newest edits.
     """
 
     def __init__(
@@ -293,8 +297,8 @@ class Room:
     def seconds_until_edits(self) -> float:
         """The seconds until the room may take edits, or 0.
 
-        During a pause, edits wait if the transaction after the pause would take long. They also wait while the time of
-        each edit is measured, because the document then integrates them at once.
+        During a pause, edits wait if the transaction after the pause would take long. During a pause, they also
+        wait while the time of each edit is measured, because the document then integrates each edit at once.
         """
         now = time.monotonic()
         seconds = self.pace.seconds_until_edits(now)
@@ -334,7 +338,7 @@ class Room:
         for author, spent in document.spent.items():
             self._bounds.spend(author, spent, now)
         document.spent.clear()
-        # The transaction's seconds include edits that `receive` has integrated and counted already.
+        # Count only the time of this flush, because `seconds` includes edits that `receive` has integrated and counted.
         self.pace.note_flush(time.thread_time() - started)
         return True
 

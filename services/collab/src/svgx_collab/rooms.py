@@ -214,7 +214,7 @@ class Rooms:
         try:
             await self._channels.leave_link()
         except (SvgxError, NatsError, TimeoutError) as error:
-            # The gateways send the batches without a receipt again.
+            # The gateways then repeat the batches that have no receipt.
             log.warning("could not leave the links", error=type(error).__name__)
         await self._links.flush()
 
@@ -241,7 +241,10 @@ class Rooms:
         return True
 
     async def _finish_leaving(self, held: HeldCanvas, reason: str, heir: str | None) -> None:
-        """Commit all edits, release the canvas, and give its lease to `heir`, or release it without an heir."""
+        """Commit all edits, and release the canvas. Give its lease to `heir`.
+
+        Without an heir, release the lease too, unless another replica has it.
+        """
         canvas_id = held.room.canvas_id
         held.room.pace.hurry()
         try:
@@ -253,7 +256,7 @@ class Rooms:
                 canvas_id=canvas_id,
                 error=type(error).__name__,
             )
-        await held.queue.wait_until_empty()
+        await held.queue.wait_for_present_batches()
         while held.room.has_unsaved_edits and not held.is_released:
             self._mark_unsaved(canvas_id)
             await held.wait_committed()

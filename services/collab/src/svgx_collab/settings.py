@@ -36,18 +36,18 @@ class CollabSettings(ServiceSettings):
     canvas_max_structs: int = Field(4_000_000, ge=1)
     """Structs of one canvas, also deleted ones. Past that, edits that insert are refused with 4413."""
     canvas_transaction_share: float = Field(0.05, gt=0, le=1)
-    """The share of the processor's time for the long transactions of one canvas. Only their time beyond 20 µs for each
-    edit counts. Past that, its broadcasts come later."""
+    """The share of the processor's time for the long transactions of one canvas. Past this share, the canvas's
+    broadcasts come later. Only the time of these transactions beyond 20 µs for each edit counts."""
     busy_canvas_share: float = Field(0.25, gt=0, le=1)
     """The share of the processor's time beyond which a canvas is busy, and moves to a reserved replica."""
     reserved: bool = False
-    """Hold only canvases that take too much of the processor's time on another replica, one at a time. Another replica
-    hands such a canvas over."""
+    """Hold one canvas at a time, and only a canvas that took too much of the processor's time on another replica. That
+    replica hands the canvas over."""
     reserved_transaction_share: float = Field(0.5, gt=0, le=1)
     """`canvas_transaction_share` of a reserved replica."""
     canvas_edit_share: float = Field(0.5, gt=0, le=1)
-    """The share of the processor's time for taking the edits of one canvas, with the integration of large edits. Past
-    that, its edits wait."""
+    """The share of the processor's time for taking the edits of one canvas, including the integration of large edits.
+    Past this share, the canvas's edits wait."""
 
     def limits(self) -> Limits:
         """Return the limits of edits."""

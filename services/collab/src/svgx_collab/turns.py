@@ -40,7 +40,7 @@ class BatchQueue:
         return len(self._tickets)
 
     def join(self) -> Ticket:
-        """Append a batch, and return its ticket. The batches behind it wait until the block of its `turn` has ended."""
+        """Append a batch, and return its ticket. Later batches wait until the block of `turn(ticket)` has ended."""
         ticket = Ticket()
         self._tickets.append(ticket)
         self._tickets[0].set()
@@ -57,7 +57,7 @@ class BatchQueue:
             if self._tickets:
                 self._tickets[0].set()
 
-    async def wait_until_empty(self) -> None:
+    async def wait_for_present_batches(self) -> None:
         """Wait until all batches that are in the queue now have left it."""
         async with self.turn(self.join()):
             pass
@@ -69,13 +69,15 @@ async def receive_in_turns(
     is_released: Callable[[], bool],
     receipt: Receipt = NOTHING_TAKEN,
 ) -> Receipt:
-    """Apply the edits of a batch that `receipt` lacks, in turns. Each turn waits until the room may take edits.
+    """Apply the edits of a batch from `receipt.taken` on, in turns. Return the receipt of the whole batch.
+
+    Each turn waits until the room may take edits.
 
     Meanwhile, the gateway waits for the answer, and slows down its clients. Raises `Unavailable` when the replica has
     released the canvas. The gateway then sends the batch again; its first edits may be saved already.
     """
     while receipt.taken < len(edits):
-        # Wait before the first turn too: many requests may wait, and a broadcast between two of them may cause a pause.
+        # Wait before the first turn too, because a broadcast between two batches in the queue may cause a pause.
         await asyncio.sleep(room.seconds_until_edits)
         turn = _next_turn(edits, receipt.taken)
         checked = None

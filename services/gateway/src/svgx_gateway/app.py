@@ -158,7 +158,7 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
 
 
 def _expect_outcomes() -> None:
-    """Create the time series of each operation with the outcomes that the OpenAPI document describes."""
+    """Create a time series for each outcome of each operation: those in the OpenAPI document, and `CLIENT_GONE`."""
     for operation in OPERATIONS:
         if operation.http is not None:
             errors = errors_of(operation, operation.http)

@@ -36,8 +36,8 @@ class ReplicaDrain:
         """Tell a replica to drain. Return when it has confirmed the order.
 
         Raises `NotFound` for a replica that does not answer, `Conflict` when no other replica of its service serves,
-        and `Forbidden` for an API key. A draining replica still answers pings, so the other replicas are asked for
-        their health reports.
+        and `Forbidden` for an API key. The other replicas are asked for their health reports, because a draining
+        replica still answers pings but does not serve.
         """
         if call.signed_in_caller().by_key:
             raise Forbidden("an API key does not allow this; log in")

@@ -33,7 +33,7 @@ class GatewaySettings(TokenSettings):
     cors_origins: Annotated[str, NoDecode, AfterValidator(origins.check)] = "*"
     """Origins of web pages that may call the API, separated by commas. `*` allows any origin, without credentials.
 
-    In production, the default is empty, which allows only pages of the host itself. `*` applies only when it is set.
+    In production, the default is empty, which allows only pages of the host itself. There, `*` has to be set.
     """
     websocket_origins: Annotated[str, NoDecode, AfterValidator(origins.check)] = ""
     """Origins of web pages that may open a WebSocket. Empty means `cors_origins`."""
@@ -79,15 +79,15 @@ class GatewaySettings(TokenSettings):
     """Bytes of one message, such as the first sync of a document made offline. A larger message closes the connection
     with 4413."""
     websocket_large_message_bytes: int = Field(64 * 1024 * 1024, ge=1024 * 1024)
-    """Bytes of this gateway for messages over 256 KiB that arrive or are handled. Further messages wait."""
+    """Memory in bytes of this gateway for messages over 256 KiB, while they arrive and are handled. Others wait."""
     websocket_sync_seconds: float = Field(3.0, ge=0, le=60)
     """Shortest time in seconds from a full sync of a connection to its next sync. An earlier sync waits."""
     websocket_sync_bytes_per_second: float = Field(16 * 1024 * 1024, gt=0)
     """Bytes a second of the full syncs of one account. The bytes of 16 seconds may be sent at once. Past that, its
     syncs wait."""
     websocket_account_queued_bytes: int = Field(64 * 1024 * 1024, ge=1024 * 1024)
-    """Bytes that wait for the clients of one account. Past that, its syncs wait. After a minute, the connection is
-    closed with 1013."""
+    """Bytes that wait for the clients of one account. Past that, its syncs wait. When a sync has waited for a minute,
+    its connection is closed with 1013."""
     websocket_queued_bytes: int = Field(256 * 1024 * 1024, ge=1024 * 1024)
     """Bytes that wait for all clients. Past that, syncs wait, and the slowest clients are closed with 1013."""
     http_account_body_bytes: int = Field(48 * 1024 * 1024, ge=1024 * 1024)
@@ -130,7 +130,7 @@ class GatewaySettings(TokenSettings):
         return self
 
     def socket_limits(self) -> SocketLimits:
-        """Return the limits of the number of WebSockets."""
+        """Return the limits of the number of WebSockets, the time until the first message, and a message's size."""
         return SocketLimits(
             connections=self.websocket_max_connections,
             per_identity=self.websocket_max_connections_per_identity,
@@ -174,7 +174,7 @@ class GatewaySettings(TokenSettings):
         )
 
     def websocket_options(self) -> WebSocketOptions:
-        """Return the WebSocket protocol with these limits, for the server of the runtime."""
+        """Return the server's WebSocket options: the protocol with the limits of these settings, and the pings."""
         return WebSocketOptions(
             protocol=limited(self.websocket_limits()),
             ping_interval=self.websocket_ping_interval,

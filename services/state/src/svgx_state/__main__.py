@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def _checks(values: Mapping[str, Any]) -> Mapping[str, Check | None]:
-    """Return the checks of PostgreSQL, of Redis if a state type uses it, and of the backups if they have a place.
+    """Return the checks of PostgreSQL, of Redis if a state type uses it, and of the backups if `BACKUP_URL` is set.
 
     None in place of a check means that a wrong setting makes the check impossible.
     """

@@ -130,7 +130,7 @@ def _keep_journal(
     compactor: Compactor,
     history: History,
 ) -> None:
-    """Make and drop days of the journal, and measure its size, in the background."""
+    """Start the background tasks that make and drop the journal's daily partitions, and that measure the disk space."""
     settings = runtime.settings
     retention = Retention(
         database,
@@ -152,7 +152,10 @@ def _keep_journal(
 
 
 async def _hand_over(compactor: Compactor, backups: Backups | None) -> None:
-    """Stop the work in the background. Other replicas continue it."""
+    """Stop the compactions and the tasks on backups.
+
+    Other replicas continue the tasks. The next commit of a canvas schedules its compaction again.
+    """
     await compactor.close()
     if backups is not None:
         await backups.runner.close()

@@ -82,7 +82,8 @@ class UserErasureHandlers:
         new_owner = request.transfer_to
         if (request.canvases is OwnedCanvases.TRANSFER) != (new_owner is not None):
             raise Invalid(
-                "transfer_to: is needed for `transfer`, and only there", field="transfer_to"
+                "transfer_to: is needed if `canvases` is `transfer`, and refused otherwise",
+                field="transfer_to",
             )
         if new_owner is None:
             return

@@ -20,8 +20,8 @@ LOOK_EVERY = 5.0
 class Signing:
     """The source of the key that signs access tokens.
 
-    The server's secret signs until the first key of the file begins to sign. From then on, the newest key that has
-    begun signs. The file may change at any time. Without a `path`, the secret always signs.
+    The server's secret signs until the first key of the file begins to sign. From then on, tokens are signed with the
+    key that began to sign last. The file may change at any time. Without a `path`, the secret always signs.
     """
 
     def __init__(self, secret: str, path: Path | None) -> None:

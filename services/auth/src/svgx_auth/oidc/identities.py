@@ -40,8 +40,11 @@ class Identities:
     async def account(self, provider: OidcProvider, claims: dict[str, Any], by: Origin) -> Account:
         """Return the account of a user at a provider, with the role that the claims give to the user now.
 
-        The first sign-in creates the account. Raises `Forbidden` when the account is disabled or deleted. Also raises
-        `Forbidden` when the claims give no role; the account then loses its access (`Administration.suspend_access`).
+        The first sign-in creates the account. An existing account keeps its role when the provider has no `role_claim`.
+        The last active admin remains an admin in every case.
+
+        Raises `Forbidden` when the account is disabled or deleted. Also raises `Forbidden` when the claims give no
+        role; the account then loses its access (`Administration.suspend_access`), unless it is the last active admin.
         """
         role = provider.role_of(claims)
         if role is None:
@@ -151,7 +154,7 @@ async def _first_free(
     kind: TypeAdapter[str],
     canonical: Callable[[str], str],
 ) -> str | None:
-    """Return the first candidate that is valid and that no account has as username or address, in canonical form.
+    """Return, in canonical form, the first candidate that is valid and that no account has as username or address.
 
     Return None without such a candidate.
     """

@@ -25,7 +25,10 @@ DISCOVERY_TIMEOUT = 5.0
 """Seconds for the discovery of the provider's endpoints and keys, and for each other request to the provider."""
 
 EXCHANGE_TIMEOUT = 9.0
-"""Seconds for the whole exchange of a code. Added to `DISCOVERY_TIMEOUT`, it is below the operation's limit of 15 s."""
+"""Seconds for the whole exchange of a code.
+
+The sum of this time and `DISCOVERY_TIMEOUT` is below the operation's limit of 15 s.
+"""
 
 MAX_WAITING = 8
 """Requests that wait for the provider at the same time. Further requests get `Unavailable`.
@@ -34,7 +37,7 @@ All sign-ins share 64 slots of the service, and a slow provider must not occupy 
 """
 
 RETRY_DISCOVERY_AFTER = 5.0
-"""Seconds after a failed discovery in which no request is sent to the provider."""
+"""Seconds for which no request is sent to the provider after a failed discovery."""
 
 METADATA_SECONDS = 3600.0
 """Seconds for which the provider's endpoints and keys are used before they are fetched again."""
@@ -277,7 +280,7 @@ class Provider:
         return self._client
 
     def _refused(self, event: str, *, reason: str = "") -> Unauthenticated:
-        """Log the details, and return an error for the client that does not contain them."""
+        """Log the details, and return an error without these details for the client."""
         log.warning(event, provider=self.settings.name, reason=reason)
         return Unauthenticated("the provider's answer is not valid: sign in again")
 

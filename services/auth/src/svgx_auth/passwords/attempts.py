@@ -59,8 +59,9 @@ class Attempt:
 class Attempts:
     """The `attempt` table.
 
-    The table stores hashes of names and account ids, because a user may enter a password instead of the name. The
-    hashes depend on `secret`, the server's secret, so that a reader of the table cannot find the names by guessing.
+    For log-ins, the table stores hashes of names and of account ids in place of both. Names are hashed, because a user
+    may enter a password instead of the name. The hashes depend on `secret`, the server's secret, so that a reader of
+    the table cannot find the names by guessing. For confirmations of a password, the table stores the account id.
     """
 
     def __init__(self, database: Database, secret: str) -> None:
@@ -73,9 +74,10 @@ class Attempts:
         `account_id` is None for an unknown name. Failures for such a name are counted like those for an account, by the
         same statements.
 
-        A failure is counted for the network and for the account at this network. All networks that are not homes of
-        the account share one more count of the account. Therefore failures from elsewhere do not delay the owner at
-        home. They delay the owner at a new address for at most `LONGEST_AT_NEW_NETWORK` seconds.
+        A failure is counted for the network and for the account at this network. A failure at a network that is not a
+        home of the account is also counted for the account at all such networks together. Therefore failures from
+        elsewhere do not delay the owner at home. Failures from elsewhere delay the owner at a new address for at most
+        `LONGEST_AT_NEW_NETWORK` seconds.
         """
         network = address_key(address)
         subject = self._hash(f"name {name}" if account_id is None else f"account {account_id}")

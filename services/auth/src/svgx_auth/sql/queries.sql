@@ -1,9 +1,9 @@
 -- The named statements of the auth service. Times are timestamptz. Ids are text, except the numbers of audit entries.
 
 -- name: account_by_login
--- Find an account by username or e-mail address. At most one account has exactly the text $1, because no username is
--- another account's address. If no account has the text, find the oldest account with the key $2: old accounts may share
--- a key.
+-- Find an account by username or e-mail address. At most one account has the text $1 (ignoring case), because no
+-- username is another account's address. If no account has the text, find the oldest account with the key $2, because
+-- old accounts may share a key.
 WITH found AS (
     SELECT id, 1 AS rank FROM account WHERE lower(username) = lower($1) OR lower(email) = lower($1)
     UNION ALL
@@ -40,8 +40,8 @@ SELECT pg_advisory_xact_lock(hashtext('svgx.auth.account_names'))
 -- name: names_taken
 -- Return whether the username $1 with the key $2 is taken, and whether the address $3 with the key $4 is taken. Each is
 -- taken when an account other than $5, even a deleted one, has it as username or as address, because log-in accepts
--- both. The comparison also uses PostgreSQL's lower(), as the unique indexes do, because Python's lower() differs for
--- some letters.
+-- both. Names are equal when their keys are equal, and also when PostgreSQL's lower() makes them equal. The unique
+-- indexes use PostgreSQL's lower() too, and Python's lower() differs for some letters.
 WITH taken AS (
     SELECT lower(a.username) AS name, NULL AS key FROM account a
     WHERE a.id IS DISTINCT FROM $5 AND lower(a.username) IN (lower($1::text), lower($3::text))
@@ -236,8 +236,9 @@ WHERE tokens_until > clock_timestamp() - interval '1 minute'
 
 -- name: place_of_log_in
 -- Return whether the network $2 is a home of the account $1, and the number of failures under the key $4. Failures are
--- forgotten $5 seconds after the last. The network of a session with the address $3 is a home too, because a session
--- that was last used by an earlier version of this service has no row in `home`. For an unknown name, $1 is empty.
+-- forgotten $5 seconds after the last. The network also counts as a home when a session of the account has the address
+-- $3, because a session that was last used by an earlier version of this service has no row in `home`. For an unknown
+-- name, $1 is empty.
 SELECT
     EXISTS (SELECT FROM home WHERE account_id = $1 AND network = $2)
     OR EXISTS (SELECT FROM session WHERE account_id = $1 AND address = $3::text AND $3 <> '') AS home,

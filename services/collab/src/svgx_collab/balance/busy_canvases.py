@@ -14,10 +14,13 @@ CALM_SECONDS = 300.0
 """Seconds for which a canvas on a reserved replica must be calm before the replica leaves it."""
 
 BUSY_PART = 0.5
-"""A canvas is busy when its long transactions take this part of the share that transactions may take."""
+"""A canvas is also busy when its long transactions take this part of `transaction_share` (see `BusyCanvases`)."""
 
 CALM_PART = 0.2
-"""A canvas is calm below this part of both limits of a busy canvas."""
+"""A canvas is calm when it is below this part of each of the two limits from which a canvas is busy.
+
+The limits are for all its work, and for its long transactions.
+"""
 
 BUSY_CANVASES = Gauge(
     "svgx_engine_collab_busy_canvases",
@@ -28,9 +31,10 @@ BUSY_CANVASES = Gauge(
 class BusyCanvases:
     """The held canvases that take much of the processor's time.
 
-    `paces` returns the pace of each held canvas. A canvas is busy from `busy_share` of the processor's time on, or when
-    its long transactions take `BUSY_PART` of `transaction_share`, the share that the transactions of a canvas may take
-    on a replica that is not reserved.
+    `paces` returns the pace of each held canvas. A canvas is busy when it takes at least
+    `busy_share` of the processor's time. It is also busy when its long transactions take at least `BUSY_PART` of
+    `transaction_share`. `transaction_share` is the share that the long transactions of a canvas may take on a replica
+    that is not reserved.
     """
 
     def __init__(

@@ -22,13 +22,13 @@ FRESH = 3.5
 """Seconds for which an announcement counts. Afterwards the replica may have stopped."""
 
 EXCESS = 1.25
-"""A replica declines when its load is more than this many times the mean of all replicas."""
+"""A replica declines only when its load is more than this many times the mean of all replicas."""
 
 MARGIN = 20.0
-"""The smallest load beyond the mean with which a replica declines, because small differences do not matter."""
+"""A replica declines only when its load exceeds the mean by more than this: small differences do not matter."""
 
 RETRY_AFTER = 0.01
-"""Seconds after which the sender of a declined request asks again. Any replica may receive that request."""
+"""Seconds after which the sender repeats a declined request. Any replica may receive the repeated request."""
 
 TRIES = 3
 """Requests for one canvas that are declined. The next one is accepted, because the other replicas may have stopped."""

@@ -50,7 +50,7 @@ class WholeUpdates:
         return whole.update
 
     def keep(self, epoch: str, version: int, update: bytes) -> None:
-        """Keep the content of a room at this version if it is large. `find` has returned None for it."""
+        """Keep the content of a room at this version if it is large. Call `find` first: it must have returned None."""
         if LARGE_BYTES <= len(update) <= MAX_BYTES:
             self._kept[epoch] = _Whole(version, update, self._clock())
             self._size += len(update)

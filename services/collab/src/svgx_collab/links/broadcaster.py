@@ -31,14 +31,14 @@ log = structlog.get_logger(__name__)
 FLUSH_INTERVAL = 0.008
 """Seconds between a flush with many parts and the next flush.
 
-After a pause, several flushes may follow at once, until their intervals add up to this time, for example one for an
-edit and one for its receipt.
+After a pause, several flushes may follow at once, for example one for an edit and one for its receipt. They may do so
+until the sum of their intervals (see `SECONDS_PER_PART`) is `FLUSH_INTERVAL`.
 """
 
 SECONDS_PER_PART = 0.002
 """Seconds that each part of a flush adds to the time until the next flush, up to `FLUSH_INTERVAL`.
 
-So a canvas waits for others only if several are edited.
+So a canvas waits for others only if several canvases are edited. Only the parts for the gateway with the most count.
 """
 
 FLUSH_SLACK = 0.004
@@ -60,9 +60,9 @@ LONGEST_FOR_EDITS = 0.024
 """The most seconds that the edits add to a frame by `FRAME_PER_EDIT`."""
 
 FRAME_PER_MERGED_EDIT = 0.00004
-"""Seconds that each edit adds to a frame in addition to `FRAME_PER_EDIT`, beyond `LONGEST_FOR_EDITS` too.
+"""Further seconds that each edit of a broadcast adds to the frame after it. `LONGEST_FOR_EDITS` does not limit them.
 
-In a room of 1,000 editors, sending a frame to all clients takes 30 ms.
+In a room of 1,000 editors, sending a broadcast to all clients takes 30 ms.
 """
 
 SLOWEST_FRAME = 0.1
@@ -89,7 +89,7 @@ class Broadcaster:
         self._sent = self._sent_bytes = 0
         """The broadcasts since the last flush, and their bytes."""
         self._used_until = 0.0
-        """The end of the intervals that flushes have used up, in seconds of the monotonic clock."""
+        """The time at which the intervals of all flushes so far end, in seconds of the monotonic clock."""
         self._alarm = Alarm()
         self.links = GatewayLinks(
             bus, lambda: self._alarm.ring_at(self._next_flush, slack=FLUSH_SLACK)
@@ -137,7 +137,10 @@ class Broadcaster:
         return self._used_until - FLUSH_INTERVAL
 
     def _set_alarm(self) -> None:
-        """Set the alarm for the canvases and parts that wait. The parts that were just sent have set it too early."""
+        """Set the alarm for the canvases and parts that wait.
+
+        First clear the alarm, because the parts that were just sent have set it to a time that is too early.
+        """
         self._alarm.clear()
         if not self.links.is_empty:
             self._alarm.ring_at(self._next_flush)

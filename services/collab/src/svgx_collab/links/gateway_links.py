@@ -25,7 +25,10 @@ MAX_PART = 128 * 1024
 """Bytes of one update beyond which it travels alone, on its canvas's own subject, and delays no other canvas."""
 
 MAX_MESSAGE = 256 * 1024
-"""Bytes of parts beyond which another message begins. With a part more, it is still below NATS's `max_payload`."""
+"""Bytes of parts beyond which another message begins.
+
+The last part of a message may exceed this number. The message is still below NATS's `max_payload` then.
+"""
 
 PART_OVERHEAD = 128
 """Bytes that are counted for the ids and numbers of one part."""
@@ -61,7 +64,7 @@ class _Message:
 
 
 class GatewayLinks:
-    """The parts that wait for the next flush, by gateway. `on_part` is called with each new part."""
+    """The parts that wait for the next flush, by gateway. `on_part` is called for each new part, without arguments."""
 
     def __init__(self, bus: Bus, on_part: Callable[[], None]) -> None:
         self._bus = bus

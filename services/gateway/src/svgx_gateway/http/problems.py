@@ -63,7 +63,7 @@ async def handle_http_exception(_: Request, error: Exception) -> Response:
 
 
 async def handle_exception(connection: Request | WebSocket, error: Exception) -> Response:
-    """Return the response of an exception that no endpoint handled, and log it. Raise it again for a WebSocket."""
+    """Log an exception that no endpoint handled, and return its response. For a WebSocket, only raise it again."""
     if isinstance(connection, WebSocket):
         raise error
     log.error("a request failed", path=connection.url.path, exc_info=error)

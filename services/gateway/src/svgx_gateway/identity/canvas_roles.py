@@ -75,7 +75,7 @@ class CanvasRoles:
         self._cache.clear()
 
     def on_change(self, callback: Callable[[str], Awaitable[None]]) -> None:
-        """Call `callback(canvas_id)` after each announced change. The canvas's roles are then no longer cached."""
+        """Call `callback(canvas_id)` after each announced change. By then, the canvas's roles are out of the cache."""
         self._on_change.append(callback)
 
     async def _changed(self, subject: str, _: bytes) -> None:

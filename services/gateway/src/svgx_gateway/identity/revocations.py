@@ -26,7 +26,7 @@ from svgx_common.messaging.caller import Caller
 from svgx_gateway.watched_copy import RETRY, WatchedCopy
 
 OVERLAP = timedelta(minutes=1)
-"""Time before the previous read that the next read covers again, because a transaction may commit late."""
+"""Each read also covers this length of time before the previous read, because a transaction may commit late."""
 
 FIRST_READ_SECONDS = 3.0
 """Seconds that the start waits for the first read. Without an answer by then, tokens and API keys are refused."""
@@ -34,7 +34,8 @@ FIRST_READ_SECONDS = 3.0
 ACCOUNT_CHANGED = "the account of the API key has changed"
 """The reason that `reason` returns for an API key after a change of its account's role or password.
 
-The key itself is still valid.
+The key itself is still valid. Only the gateway's stored caller is outdated, and the gateway asks auth about the key
+again.
 """
 
 REVOKED_COUNT = Gauge(
@@ -120,7 +121,7 @@ class Revocations:
         before = self._as_of
         since = None if before is None else before - OVERLAP
         answer = await self._bus.ask(LIST_REVOCATIONS, ListRevocationsRequest(since=since))
-        # After a reconnect during the request, the next read must be complete.
+        # A reconnect during the request has set `_as_of` to None. It stays None, so that the next read is complete.
         if self._as_of is before:
             self._as_of = answer.as_of
         self._add(answer.items)

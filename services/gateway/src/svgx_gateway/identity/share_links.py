@@ -55,8 +55,8 @@ class ShareLinks:
         """Return the link of a token.
 
         Raise `Unauthenticated` for a token that is not valid, or an error of the call to the state service.
-        `count_unknown` is awaited before the state service is asked about a token that is not cached. Its errors are
-        raised too.
+        `count_unknown` is awaited before the state service is asked about a token that is not cached. The errors of
+        `count_unknown` are raised too.
         """
         refused = Unauthenticated("the share link is not valid", field="link")
         if len(token) > MAX_LINK_TOKEN:

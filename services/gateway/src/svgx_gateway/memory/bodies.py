@@ -70,7 +70,7 @@ class Bodies:
 
     @contextlib.contextmanager
     def keep(self, account: str) -> Iterator["Body"]:
-        """Keep the memory of one body of an account within the block."""
+        """Yield a new body of an account, and release its reserved memory at the end of the block."""
         body = Body(self, account, self._limits.min_rate, self._clock)
         try:
             yield body

@@ -1,8 +1,12 @@
 """The outgoing bytes of a gateway: the turns of syncs, and the memory for clients that read slowly.
 
-A client may request the whole document again and again. Therefore a sync waits for its turn. Three
-conditions give a sync its turn. The connection's last full sync is some seconds ago. The account may receive further
-bytes. The memory of the account and of the gateway has room. While a sync waits, only its connection is not read.
+A client may request the whole document again and again. Therefore a sync waits until three conditions hold:
+
+- the connection's last large reply is some seconds ago;
+- the account may receive further bytes;
+- the memory of the account and of the gateway has room.
+
+While a sync waits, the gateway reads nothing from its connection. The gateway continues to read other connections.
 """
 
 import asyncio
@@ -20,7 +24,7 @@ from svgx_common.contract.errors import Overloaded
 from svgx_common.timing.token_bucket import TokenBucket
 
 LARGE_BYTES = 64 * 1024
-"""A reply of at least this size counts as a full sync. Each sync reserves at least this size."""
+"""A reply of at least this size is large, and delays the connection's next sync. Each sync reserves at least this."""
 
 POLL_SECONDS = 0.1
 """Seconds between two checks whether there is free memory for a sync that waits."""
@@ -68,7 +72,7 @@ class OutgoingLimits:
     """The limits of the outgoing bytes."""
 
     sync_seconds: float = 3.0
-    """Seconds from a full sync of a connection to its next sync."""
+    """Seconds from a large reply to a connection to its next sync."""
     account_bytes: float = 16 * 1024 * 1024
     """Bytes of syncs of one account in a second, in the long run."""
     account_burst: float = 256 * 1024 * 1024
@@ -76,7 +80,7 @@ class OutgoingLimits:
     account_memory: int = 64 * 1024 * 1024
     """Bytes that wait for the clients of one account. Further syncs wait."""
     memory: int = 256 * 1024 * 1024
-    """Bytes that wait for all clients. Further syncs wait, and the slowest clients are closed."""
+    """Bytes that wait for all clients. Beyond it, syncs wait. `close_slow` closes slow clients from half of it on."""
 
 
 class Receiver(Protocol):

@@ -21,7 +21,7 @@ class Notes:
     operation: str | None = None
     code: str | None = None
     route: str | None = None
-    """The template of the path."""
+    """The template of the path. It is for the request's span, and is not in the log line."""
 
     @property
     def user_id(self) -> str | None:
@@ -29,7 +29,7 @@ class Notes:
         return self.ids.get("user_id")
 
     def fields(self) -> dict[str, str]:
-        """Return the known facts."""
+        """Return the known facts for the log line: all except the route."""
         facts = {"operation": self.operation, "code": self.code}
         return {name: fact for name, fact in facts.items() if fact is not None} | self.ids
 

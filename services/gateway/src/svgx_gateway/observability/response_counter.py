@@ -4,7 +4,7 @@ from prometheus_client import Counter
 
 RESPONSES = Counter(
     "svgx_engine_http_responses",
-    "HTTP responses of the gateway, without the health and metrics pages of every service."
+    "HTTP responses of the gateway, except for its health and metrics pages."
     " `1xx` is a WebSocket's upgrade.",
     ["status"],
 )

@@ -46,7 +46,7 @@ _HTML, _SCRIPT = "text/html; charset=utf-8", "text/javascript; charset=utf-8"
 _CACHED = {"Cache-Control": "public, max-age=86400"}
 
 MAX_UNCOMPRESSED = 500
-"""Largest content, in bytes, that is sent uncompressed only, because compression would gain nothing."""
+"""Largest content, in bytes, that is never compressed, because compression would gain nothing."""
 
 
 class StaticPage:

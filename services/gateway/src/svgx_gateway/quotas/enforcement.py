@@ -12,7 +12,7 @@ from svgx_common.timing.token_bucket import TokenBucket
 from svgx_gateway.quotas.watch import QuotaWatch
 
 SLOW_BYTES = 64 * 1024
-"""Bytes a second that this gateway reads of an account's edits when the account has used 90 % of its bytes of a day.
+"""Bytes of edits that this gateway reads in a second from an account at 90 % of its `journal_bytes_per_day`.
 
 A drawing user sends about 4 KiB a second.
 """

@@ -40,7 +40,10 @@ PROBE_INTERVAL = 0.5
 """Seconds between two attempts to reach Redis again."""
 
 BATCH = 256
-"""Largest number of requests in one round trip. Redis needs about 10 µs for each, and serves no other client then."""
+"""Largest number of requests in one round trip.
+
+Redis needs about 10 µs for each request, and serves no other client until it has counted all of them.
+"""
 
 LOCAL_KEYS = 50_000
 """Largest number of keys that are counted in this process. Beyond it, the least recently used key is removed."""
@@ -149,7 +152,7 @@ class Buckets:
         ]
 
     async def _execute(self, commands: list[bytes], first_commands: list[bytes]) -> list[Any]:
-        """Return the answers. Send `first_commands` instead on a new connection.
+        """Send `commands`, or `first_commands` on a new connection, and return the answers.
 
         Raise `RedisError` or `OSError`; a `TimeoutError` is an `OSError`.
         """
@@ -211,7 +214,7 @@ def _bulk(value: bytes) -> bytes:
 
 @functools.lru_cache(maxsize=256)
 def _encode_limit(requests: int, seconds: int) -> bytes:
-    """Return the arguments of the script for one token: the seconds between two tokens, and the capacity."""
+    """Return the script's three arguments: the seconds between two tokens, the capacity, and 1 (the token to take)."""
     return b"".join(_bulk(each.encode()) for each in (repr(seconds / requests), str(requests), "1"))
 
 

@@ -127,7 +127,7 @@ class RateLimiter:
         await self._admit_read("metrics", RateLimitKey.of(connection, None), headers)
 
     async def admit_handshake(self, connection: HTTPConnection, caller: Caller | None) -> None:
-        """Count one WebSocket handshake against the account, or the address without a valid token.
+        """Count one WebSocket handshake against the caller, or against the address if no token or link is valid.
 
         Raise `TooManyRequests`. Handshakes have a bucket of their own, so that tabs that reconnect do not use up the
         limit of the account's requests.

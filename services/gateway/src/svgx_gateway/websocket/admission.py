@@ -29,7 +29,7 @@ SLOWED = prometheus_client.Counter(
 
 @dataclass(frozen=True, slots=True)
 class SocketLimits:
-    """The limits of one gateway."""
+    """The limits of one gateway for the number of its WebSockets, their first message, and the size of a message."""
 
     connections: int
     """Connections open at a time."""

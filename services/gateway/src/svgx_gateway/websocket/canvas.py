@@ -53,13 +53,16 @@ broadcast was missed, and whether the holder has changed.
 """
 
 RECHECK_INTERVAL = 1.0
-"""Seconds to the next request when the holder was ahead: a broadcast that is still on its way arrives meanwhile."""
+"""Seconds to the next request when the last reply was ahead of this gateway.
+
+A broadcast that is still on its way arrives within this time.
+"""
 
 HEARTBEAT_INTERVAL = 12.0
 """Seconds between two heartbeats. A connection is quiet for at most twice this time.
 
 y-websocket reconnects when no message has arrived for 30 s. Usually, its own awareness state comes back to it within
-this time, but not while it sends a long message over a slow network, or when it has no awareness state.
+these 30 s, but not while it sends a long message over a slow network, or when it has no awareness state.
 """
 
 SYNC_SECONDS = Histogram(
@@ -77,8 +80,8 @@ class LiveCanvas:
     """A canvas with connections or unsaved edits on this gateway.
 
     It sends the holder's broadcasts to all connections. After a gap, a reconnect or a change of holder, it requests
-    the missed updates from a state vector that every connection is known to have, and sends them to all connections
-    as one merged update.
+    the missed updates from the holder, and sends them to all connections as one merged update. The request contains
+    the state vector of content that every client is known to have.
     """
 
     def __init__(self, bus: Bus, canvas_id: str, links: ReplicaLinks) -> None:
@@ -179,9 +182,11 @@ class LiveCanvas:
         connection.ask_for_edits(reply.state_vector, reply.epoch)
 
     def _ask_again(self, connection: Connection) -> None:
-        """Start to ask a client again, because the new holder has committed the client's answer for an earlier holder.
+        """Start to ask a client again for its edits, because the client's last answer may be incomplete.
 
-        This happens when a sync reply of the earlier holder arrives after the first sync reply of the new holder.
+        The client's answer was for an earlier holder, and the new holder has committed it. The answer lacks the edits
+        that the earlier holder had (see `SavedCounter`). This happens when a sync reply of the earlier holder arrives
+        after the first sync reply of the new holder.
         """
         connection.saved_counter.is_unasked = False
         self._background.start("ask a client again", self._request_unsaved(connection))
@@ -311,11 +316,12 @@ class LiveCanvas:
                 request,
                 patience=PATIENCE,
                 attempt=ATTEMPT,
-                # The holder sends the broadcasts after its reply on the link to this gateway.
+                # After its reply, the holder sends its broadcasts on the link to this gateway.
                 more_headers={HEADER_GATEWAY: self._bus.replica_id},
             )
         if len(content) > LARGE:
-            await asyncio.sleep(0)  # the pieces were just joined, and decoding copies them again
+            # Let other tasks run here: the pieces of the reply were just joined, and decoding copies them again.
+            await asyncio.sleep(0)
         reply = decode(SyncReply, content)
         self.outbox.locate(reply.epoch)
         self.presence.record(reply.awareness)

@@ -26,7 +26,10 @@ from svgx_gateway.websocket.transport.inflow import Inflow
 from svgx_yjs import awareness, protocol
 
 SLOW_BYTES = 1024 * 1024
-"""Queued bytes of one client. Beyond it, its broadcasts are dropped, and the client gets one merged catch-up later."""
+"""Queued bytes of one client. Beyond this limit, the client's broadcasts are dropped.
+
+The client gets one merged catch-up later.
+"""
 
 HARD_BYTES = 64 * 1024 * 1024
 """Queued bytes of one client, in broadcasts and answers together. Beyond this limit the connection is closed.
@@ -103,7 +106,7 @@ class KnownRole:
 
     role: CanvasRole
     doubts: int
-    """Number of doubts about the role that this role has settled."""
+    """Number of doubts about the role so far. The lookup of this role has settled them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +190,10 @@ class Connection:
         """Set when `_role` is a `KnownRole` again; None before the first doubt, because an event takes 0.8 kB."""
         self._flow: Flow = Joining()
         self._keeps_up = False
-        """True while the client gets the same frames as the others at once: it is `Live`, and no message waits."""
+        """True while each broadcast is written at once, as the same frame as for the other clients.
+
+        Then the flow is `Live`, and no message waits.
+        """
         self._backlog: _Backlog | None = None
         """The messages that wait for the client; None until a message waits, because most clients are never behind."""
         self._begin_writing: Callable[[], None] | None = None
@@ -323,7 +329,7 @@ class Connection:
         `frame` is the encoded message. It is the same for all clients. `position` is the position of a broadcast of
         edits; None for presence, which does not wait for the client's first sync.
         """
-        # Nearly all broadcasts go this way, and a large room has thousands in a second.
+        # Nearly all broadcasts go this way. A canvas with many clients has thousands in a second.
         if self._keeps_up and self._write_frame(frame):
             self._is_quiet = False
             self.written_bytes += len(frame)

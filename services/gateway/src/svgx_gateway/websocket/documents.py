@@ -51,7 +51,8 @@ class DocumentMessages:
     ) -> None:
         """Add a client's message to the outbox if the client may edit and no quota refuses the edit.
 
-        Raises `Malformed`, `TooLarge`, and `QuotaExceeded` for a client that does not understand notices about quotas.
+        Raises `Malformed` and `TooLarge`. For a client that does not understand notices about quotas, also raises
+        `QuotaExceeded`.
 
         For a large message, return when all its edits but the last one are committed. If the connection ends earlier,
         the client's next connection sends only the rest.

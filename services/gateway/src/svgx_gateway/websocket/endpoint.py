@@ -72,7 +72,10 @@ class YjsEndpoint:
         self._admission = admission
 
     async def serve(self, websocket: WebSocket) -> None:
-        """Serve one WebSocket until either side closes it."""
+        """Check one WebSocket, and serve it until either side closes it.
+
+        This method may return after the handshake. The server then serves the connection (see `serve_afterwards`).
+        """
         if not self._origins.allows(websocket.headers):
             refusal: SvgxError = Forbidden("pages of this origin may not connect", field="origin")
             await websocket.send_denial_response(problems.response(refusal))

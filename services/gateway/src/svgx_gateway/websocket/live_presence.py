@@ -1,4 +1,4 @@
-"""The presence of one canvas's clients on this gateway: which states its connections publish and receive."""
+"""The presence of one canvas on this gateway: the awareness states that its connections publish and receive."""
 
 import asyncio
 from collections.abc import Callable, Collection
@@ -17,7 +17,8 @@ from svgx_yjs.awareness import Entry, State
 WELCOME_SECONDS = 0.05
 """Seconds to wait for a new connection's own state before it receives the states of all clients.
 
-A client that returns would otherwise receive, and adopt, an old state of its own. y-websocket shows its state at once.
+A client that returns would otherwise receive, and adopt, an old state of its own.
+y-websocket sends the client's own state at once, so this time is long enough.
 """
 
 INTERVAL = 0.03
@@ -33,7 +34,7 @@ RENEWAL_INTERVAL = 1.0
 """Seconds between two renewals of all clients' states."""
 
 RENEWAL_INTERVAL_PER_CLIENT = 0.01
-"""Seconds between two renewals for each connection: with 1,000 connections, two renewals are 10 s apart.
+"""Seconds that each connection adds to the time between two renewals: 10 s with 1,000 connections.
 
 A renewal of many clients' states causes a lot of traffic.
 """
@@ -49,9 +50,9 @@ class LivePresence:
     """The awareness states that the connections of one canvas publish and receive.
 
     A client that has lost its connection removes the states of the others, keeps their clocks, and accepts only newer
-    states (y-protocols, awareness.js). So when a client has returned, this gateway asks each of its
-    clients for a newer state: it sends each client an awareness update in which this client has left. Only the client
-    itself can then publish a newer state.
+    states (y-protocols, awareness.js). So when a client has returned, this gateway asks each of its clients for a newer
+    state, because only the client itself can publish one. The gateway sends each client an awareness update in which
+    the receiving client has left. The receiving client then publishes a newer state.
     """
 
     def __init__(

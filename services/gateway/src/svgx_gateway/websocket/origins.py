@@ -18,7 +18,10 @@ def split(text: str) -> list[str]:
 
 
 def check(text: str) -> str:
-    """Return a setting with origins. Raise `ValueError` with the number of the first entry that is no origin."""
+    """Return `text` unchanged if all its entries are origins, `*` or `null`. Otherwise, raise `ValueError`.
+
+    The error names the number of the first wrong entry.
+    """
     for number, origin in enumerate(split(text), 1):
         if origin not in ("*", "null") and _ORIGIN.fullmatch(origin) is None:
             raise ValueError(

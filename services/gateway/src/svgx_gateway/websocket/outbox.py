@@ -69,7 +69,7 @@ MAX_BYTES = 32 * 1024 * 1024
 """Bytes of uncommitted edits of one canvas. Beyond this limit no further edit is read from its clients."""
 
 BATCH_BYTES = 1024 * 1024
-"""Bytes of the next batch. Beyond this limit no further edit is read from the canvas's clients until it is sent."""
+"""Bytes of the next batch. Beyond this limit no edit is read from the canvas's clients until the batch is sent."""
 
 SAVED_OBJECTIVE = 1.0
 """Seconds within which an edit is saved, from its arrival at the gateway: the objective for 99.9 % of the edits."""
@@ -177,7 +177,10 @@ class Outbox:
         return done
 
     def locate(self, epoch: str) -> None:
-        """Send the next batches on the link to the replica of an epoch, from which a message has just arrived."""
+        """Send the next batches on the link to the replica that holds the canvas in this epoch.
+
+        The caller has just received a message with this epoch.
+        """
         if self._link is not None and self._link.is_open and epoch == self._epoch:
             return
         if epoch == self._epoch and time.monotonic() < self._requests_until:
@@ -191,7 +194,7 @@ class Outbox:
 
     @property
     def link(self) -> ReplicaLink | None:
-        """The link on which the next batch is sent; None for a request of its own."""
+        """The link on which the next batch is sent; None if the next batch becomes a request of its own."""
         return self._link
 
     def send_state(self, state: AuthoredState) -> bool:
@@ -205,7 +208,11 @@ class Outbox:
         return bool(self._next.edits)
 
     def take_batch(self, now: float) -> NextBatch | None:
-        """Return the next batch for the link. None without edits, if it is too early, or if the batch is a request."""
+        """Return the next batch for the link, or None if no batch is sent on the link now.
+
+        There is none without edits, before `paced_until`, and while a large batch waits for the previous large batch. A
+        large or traced batch is sent here in a request of its own, and the result is None too.
+        """
         if (
             not self._next.edits
             or now < self.paced_until - FLUSH_SLACK
@@ -287,7 +294,7 @@ class Outbox:
                 waiting.append(batch)
         return waiting
 
-    async def wait_until_empty(self) -> None:
+    async def wait_for_present_batches(self) -> None:
         """Wait until every edit is committed, or has failed for good."""
         await self._empty.wait()
 
@@ -325,17 +332,17 @@ class Outbox:
         return batch
 
     def _seconds_until_large(self, now: float) -> float:
-        """Return the seconds until the next batch may be sent in spite of the last large one, or 0."""
+        """Return the seconds that the next batch still has to wait for the last large batch, or 0."""
         if self._large is None or self._next.size <= MAX_BATCH or self._large.done.is_set():
             return 0.0
         return max(0.0, self._large_until - now)
 
     async def _wait_for_large_batch(self) -> None:
-        """Send large batches one after the other.
+        """Wait until the next batch may be sent. Large batches are sent one after the other.
 
         The holder takes seconds for each. If several large batches waited at the holder, their attempts would end
-        before their turns. They would then be sent again behind later edits, and these edits would wait for them. While
-        nothing is committed, a large batch waits for the previous one as long as one attempt may take.
+        before their turns. The large batches would then be sent again behind later edits, and would delay these edits.
+        While nothing is committed, a large batch waits for the previous one as long as one attempt may take.
         """
         while (seconds := self._seconds_until_large(time.monotonic())) and self._large is not None:
             with contextlib.suppress(TimeoutError):

@@ -45,8 +45,8 @@ class SharedSync:
     """The sync requests of one canvas. `request` asks the holder for the content that a state vector lacks.
 
     A connection has only the broadcasts since its join (see `Joining`). The reply to an earlier request may lack
-    edits from just before the join, so the client needs a request that starts after it. For each state vector, at
-    most one request is under way, and the clients that join meanwhile share the next request.
+    edits from just before the join, so the client needs a request that starts after the join. For each state vector,
+    at most one request is under way, and the clients that join meanwhile share the next request.
     """
 
     def __init__(self, request: Callable[[bytes], Awaitable[SyncReply]]) -> None:

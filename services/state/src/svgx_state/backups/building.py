@@ -1,4 +1,4 @@
-"""Build the components that handle backups, from the settings. The service and its commands use them."""
+"""Build the components for backups from the settings. The service and its commands use these components."""
 
 from dataclasses import dataclass
 

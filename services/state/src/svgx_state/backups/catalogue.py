@@ -255,7 +255,7 @@ class Catalogue:
         return None
 
     async def _resolve(self, backup_id: str) -> str:
-        """Return the id of the newest complete backup of all canvases for `LATEST`, and any other id as it is.
+        """Return the given id, or in place of `LATEST` the id of the newest complete backup of all canvases.
 
         Raises `NotFound` for `LATEST` without such a backup.
         """

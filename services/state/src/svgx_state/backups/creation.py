@@ -43,10 +43,14 @@ from svgx_state.journal import Journal
 log = structlog.get_logger(__name__)
 
 OBJECT_BYTES = 4 * 1024 * 1024
-"""An object ends with the canvas that brings the sum of its canvases to this size, in bytes."""
+"""A step ends with the canvas that brings the updates of the step to this size, in bytes.
+
+A step stores its changed canvases in one `canvas` object, and all its canvases in one `index` object. The
+progress is stored after each step.
+"""
 
 OBJECT_CANVASES = 10_000
-"""Canvases after which a step ends, even when few of them changed. Objects and progress are stored after each step."""
+"""Number of canvases at which a step ends, even when few of them changed."""
 
 PAGE = 500
 """Largest number of canvases in one statement that reads their facts."""
@@ -215,7 +219,8 @@ class BackupWriter:
         except NotFound:
             pass  # the canvas is marked as deleted; the query below also reads deleted canvases
         else:
-            # The journal may return all content instead of the tail. A restore then applies more than it needs.
+            # The journal may return all content instead of the tail. If all content has as many
+            # updates as the tail, the record counts as a tail, and a restore applies more updates than it needs.
             is_tail = len(content.updates) == content.revision - after
             return CanvasRecord(facts, content.revision, after if is_tail else 0, content.updates)
         rows = await self._database.rows("load_content", facts.id)

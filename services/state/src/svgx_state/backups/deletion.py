@@ -114,9 +114,11 @@ class BackupRemover:
             async with self._database.transaction() as session:
                 # All transactions lock the task before the backup, because they could deadlock otherwise.
                 task = await session.row("add_task", "delete", backup_id)
-                # A new incremental backup and a new restore wait for this lock, or are seen below.
+                # From now on, a new restore, or a new backup that builds on this one, waits for the lock. The
+                # statements below find those that began before.
                 await session.row("lock_backup", backup_id)
-                # Meanwhile, a restore may have begun to read this backup, or another backup may build on it.
+                # Since the selection by `expired`, a restore may have begun to read this backup, or another backup may
+                # build on it.
                 if (
                     await session.row("restore_of", backup_id) is not None
                     or await session.row("mark_deleting", backup_id) is None
@@ -126,7 +128,8 @@ class BackupRemover:
                     continue
                 requested += 1
         for backup in backups:
-            # An earlier deletion of this backup failed at the target.
+            # With this status, an earlier deletion is not finished or failed at the target. If its task still exists,
+            # the statement below adds none.
             if backup.status == "deleting":
                 await self._database.row("add_task", "delete", backup.id)
         return requested

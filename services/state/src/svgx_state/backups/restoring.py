@@ -200,7 +200,7 @@ class BackupRestorer:
     ) -> tuple[RestoreOutcome, str | None]:
         """Give an existing canvas the name and the content of the backup.
 
-        `deleted`: the canvas is deleted at present. The call also undoes the deletion.
+        With `deleted`, the canvas is marked as deleted at present, and the call also undoes the deletion.
         """
         facts = canvas.facts
         async with self._tasks.step(task) as session:

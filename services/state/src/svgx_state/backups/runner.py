@@ -42,20 +42,23 @@ PATIENCE = 600.0
 """Seconds of an outage, beyond which the unreachable server makes the task fail."""
 
 RECOVERED = 120.0
-"""Seconds that an attempt has to last to show that the outage before it has ended.
+"""An attempt that lasts for at least this number of seconds shows that the outage before it has ended.
 
-Each request to a server that is not reachable fails sooner.
+A request to a server that is not reachable fails before this time.
 """
 
 MAX_ATTEMPTS = 50
-"""Times that replicas take up one task. Beyond it the task fails, because the task probably makes the replicas end."""
+"""Largest number of times that replicas take up one task.
+
+Beyond this number the task fails, because it probably crashes the replicas.
+"""
 
 AT_ONCE = 3
 """Tasks that one replica carries out at a time."""
 
 
 class Outage:
-    """The outage in which the attempts at one task fail, one after the other. Times are on the monotonic clock."""
+    """Attempts at one task that fail in a row, because a server is not reachable. Times are on the monotonic clock."""
 
     def __init__(self) -> None:
         self._since: float | None = None
@@ -129,7 +132,10 @@ class BackupRunner:
             await self._carry_out(task)
 
     async def _look(self) -> None:
-        """Adopt backups of the target and apply the retention when it is due, take up work, and wait."""
+        """Take up tasks, and wait for `wake` or for `POLL_SECONDS`.
+
+        When the retention is due, first adopt the backups that are only at the target, and apply the retention.
+        """
         self._requested.clear()
         await self.show_last_success()
         if time.monotonic() >= self._next_retention:
@@ -224,7 +230,7 @@ class BackupRunner:
         metrics.BACKUP_VERIFICATIONS.labels("passed").inc()
 
     async def _fail(self, task: Task, reason: str, *, refused: bool = False) -> None:
-        """End a task without success. The record has the reason."""
+        """End a task without success. The record has the reason, except for a deletion, which stores none."""
         log.error("work on a backup failed", kind=task.kind, subject=task.subject_id, reason=reason)
         async with self._tasks.end(task) as session:
             match task.kind:

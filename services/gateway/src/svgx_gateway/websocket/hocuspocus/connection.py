@@ -41,7 +41,10 @@ class NamedFrames:
         return newest[1:]
 
     def forget(self, writer: Writer) -> None:
-        """Forget the message of a canvas. Call this when a client leaves, so that none stays after the last client."""
+        """Forget the message of a canvas. Call this when a client leaves.
+
+        So no message stays in memory after the last client has left.
+        """
         self._newest.pop(writer.prefix, None)
 
 
@@ -51,7 +54,7 @@ class HocuspocusConnection(Connection):
     Messages of y-protocols get the document's name. Messages of Hocuspocus replace the additions of this server to
     y-protocols:
 
-    - a sync status for each saved document message that the client counts, in place of the count;
+    - a sync status for each saved document message that the client counts, in place of the number of saved messages;
     - a request for a token in place of the notice about the token;
     - a stateless message in place of the notice about quotas.
     """

@@ -55,7 +55,10 @@ class Document:
         return await self._serve(self, token)
 
     async def run_session(self, session: Session, connection: HocuspocusConnection) -> Closing:
-        """Handle the client's messages and send queued ones, until one side ends the document. Return the reason."""
+        """Handle the client's messages, and send the messages for the client, until one side ends the document.
+
+        Return the reason of the end.
+        """
         self.has_joined = True
         return await run(connection, self._handle_all(session, connection))
 

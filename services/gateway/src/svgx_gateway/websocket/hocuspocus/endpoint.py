@@ -44,7 +44,10 @@ class HocuspocusEndpoint:
         self._frames = NamedFrames()
 
     async def serve(self, websocket: WebSocket) -> None:
-        """Serve one WebSocket until either side closes it."""
+        """Check one WebSocket, and serve it until either side closes it.
+
+        This method may return after the handshake. The server then serves the connection (see `serve_afterwards`).
+        """
         try:
             if not self._origins.allows(websocket.headers):
                 raise Forbidden("pages of this origin may not connect", field="origin")

@@ -7,11 +7,11 @@ from svgx_gateway.websocket.trackers.saved_counter import SavedCounter
 
 
 class StatusCounter(SavedCounter):
-    """The saved counter of a client that expects one status for each document message.
+    """The saved counter of a client that expects one status for each document message that it counts.
 
     The client counts its unsynced changes (HocuspocusProvider.ts, `unsyncedChanges`): each update adds one, a sync step
     1 sets the number to one, and each status `applied` takes one away. So the server sends one status for each update,
-    and one for the first sync step 2 after each sync step 1 of the client. Every other sync step 2 gets no status.
+    and one for the first sync step 2 after each sync step 1 of the client. Further sync steps 2 get no status.
     `applied` means that the message is saved, or adds nothing.
     """
 
@@ -34,8 +34,8 @@ class StatusCounter(SavedCounter):
     def begin_message(self, update: bytes, *, is_step_2: bool) -> None:
         """Note the document message that is handled next."""
         self._is_counted = not is_step_2 or self._expects_step_2
-        # An update without structs begins with 0 clients, and has only deletions. The server already has the deletions
-        # of a sync step 2, unless the client has deleted something meanwhile.
+        # An update begins with the number of clients with structs. If this number is 0, the update has only deletions.
+        # The server already has the deletions of a sync step 2, unless the client has deleted something meanwhile.
         self._is_empty = is_step_2 and update[:1] == b"\0"
         if is_step_2:
             self._expects_step_2 = False

@@ -51,7 +51,7 @@ class OutgoingBatch:
     spans: EditSpans | None = None
     """The recorded spans of the edits; None if no edit may be recorded."""
     number: int | None = None
-    """The number of the batch on the link, while its receipt has not arrived there."""
+    """The number of the batch on the link. None before it is sent on a link, and once no receipt is expected."""
     sent_at: float = 0.0
     """Time at which the batch was sent on the link, in seconds of the monotonic clock; 0 if it was not."""
     done: asyncio.Event = field(default_factory=asyncio.Event)

@@ -1,4 +1,7 @@
-"""The link to one replica of collab: one message for each flush, with the edits of all canvases that it holds."""
+"""The link to one replica of collab. A flush sends the edits of all canvases that the replica holds together.
+
+A flush usually sends one message. It sends several messages if the parts exceed `MAX_MESSAGE`.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -60,7 +63,10 @@ BYTES_PER_CHARACTER = 4
 """The most bytes of a character in UTF-8."""
 
 MAX_MESSAGE = 256 * 1024
-"""Bytes of parts beyond which another message begins. With a part more, it is still below NATS's `max_payload`."""
+"""Bytes of parts beyond which the next part begins a new message.
+
+So a message exceeds this number by one part at most, and is still below NATS's `max_payload`.
+"""
 
 PART_OVERHEAD = 128
 """Bytes that are counted for the ids and numbers of one part."""
@@ -185,7 +191,8 @@ class ReplicaLink:
         await self._alarm.wait()
         now = time.monotonic()
         if not self._bus.reachable:
-            # Requests wait for NATS, and their clients are told when that takes too long.
+            # The outboxes then send their edits in requests. Requests wait for NATS, and the clients are told when this
+            # takes too long.
             self._return_sources()
         message = _Message()
         batches = 0
@@ -230,7 +237,7 @@ class ReplicaLink:
             await self._send(message)
 
     def _take_states(self, now: float) -> tuple[LinkState, ...]:
-        """Return the awareness states that wait, unless the pause after the last ones has not ended."""
+        """Return the awareness states that wait, or none before the pause after the last states has ended."""
         if not self._states or now < self._states_at - EARLY_SECONDS:
             return ()
         states = tuple(self._states.values())
@@ -256,5 +263,9 @@ class ReplicaLink:
 
 
 def _is_newer(state: AuthoredState, other: AuthoredState) -> bool:
-    """Return whether a state replaces another one. Of two equal clocks, a client that has left wins."""
+    """Return whether a state replaces the other state of the same client.
+
+    A state with a higher clock replaces a state with a lower clock. With equal clocks, the state replaces the other
+    state, unless the other state is `null`: then the client has left.
+    """
     return state.clock > other.clock or (state.clock == other.clock and other.json != "null")

@@ -68,7 +68,7 @@ class ReplicaLinks:
     """The links of one gateway.
 
     A batch that gets no receipt on its link is reported to its outbox, which sends it again with a request of its own
-    (see `Holder`). So links need no repetition, and no opening of canvases.
+    (see `Holder`). So a link never sends a batch again, and never opens a canvas.
     """
 
     def __init__(self, bus: Bus) -> None:

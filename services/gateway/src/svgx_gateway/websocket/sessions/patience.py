@@ -52,7 +52,8 @@ class Patience:
     async def until_answered(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
         """Call `ask` until it returns an answer, for `PATIENCE` seconds at most. Return the answer.
 
-        Raise the last error when the time is over, and at once an error that does not pass by itself.
+        Raise the last error when the time is over or the gateway drains. Any error that does not pass by itself is
+        raised at once.
         """
         deadline = asyncio.get_running_loop().time() + PATIENCE
         try:

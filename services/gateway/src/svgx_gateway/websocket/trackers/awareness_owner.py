@@ -37,9 +37,9 @@ class AwarenessClocks:
     def record(self, update: bytes) -> list[tuple[int, int]]:
         """Record an awareness update from the holder. Return each client that has returned, with its clock.
 
-        When a connection ends, the gateway removes the state of its client at an equal clock. Such a client counts as
-        returned with its next present state. A client that removed its own state, at a newer clock, counts as returned
-        only after `GONE_SECONDS`.
+        When a connection ends, the gateway removes the state of its client without a change of the clock. Such a client
+        counts as returned with its next present state. A client that removed its own state, at a newer clock, counts
+        as returned only after `GONE_SECONDS`.
         """
         clocks, gone, now = self._clocks, self._gone, self._clock()
         returned: list[tuple[int, int]] = []

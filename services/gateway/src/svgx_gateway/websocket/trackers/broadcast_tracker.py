@@ -103,8 +103,8 @@ class BroadcastTracker:
             GAPS.inc()
             self.suspect_gap()
         elif previous is not None and previous[0] == own == holder:
-            # The previous vector has no update that was still to be broadcast, because this broadcast would have
-            # arrived by now.
+            # The previous vector has no update that was still to be broadcast. The broadcast of such an update would
+            # have arrived by now.
             self.vector = previous[1]
         return own.epoch == holder.epoch and own.sequence >= holder.sequence
 

@@ -96,7 +96,7 @@ class SavedCounter:
     def _keep_open(self, answer: int) -> None:
         """Let the next answer fill the gap that the sync step 2 with the number `answer` does not fill.
 
-        Begin a gap at this number if there is none.
+        Begin a gap at this number if no gap waits for this sync step 2.
         """
         following = self._answers[0][0] if self._answers else None
         self.is_unasked = following is None and not self._asked

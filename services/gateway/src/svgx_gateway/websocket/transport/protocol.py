@@ -154,7 +154,8 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
     def write_frame(self, frame: bytes) -> bool:
         """Write an encoded frame, without ASGI. Return False while the client is behind, and when the connection ends.
 
-        The frame must not overtake a message that the application sends through ASGI.
+        Call this only when no message that was sent through ASGI is still queued, because the frame would overtake that
+        message.
         """
         if not self.handshake_complete or self.close_sent or self.disconnected:
             return False

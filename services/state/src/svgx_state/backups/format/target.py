@@ -35,7 +35,7 @@ _REASONS = {
     "kind: Builder": _WRONG_SETTINGS,
     "HttpError {": "the target does not answer",
 }
-"""The reason for each part of the library's text. The first part that matches counts.
+"""Parts of the library's error texts, each with the reason to report. The first part that a text contains counts.
 
 Errors without any of these parts occur before a connection. Their reason is `_WRONG_SETTINGS`.
 """
@@ -131,7 +131,7 @@ class Target:
 
 @contextlib.contextmanager
 def _failing(problem: str) -> Iterator[None]:
-    """Raise `TargetFailed` with the problem and a reason for errors of the library and of the operating system."""
+    """Turn errors of the library and of the operating system into `TargetFailed`, with the problem and a reason."""
     try:
         yield
     except (BaseError, OSError) as error:

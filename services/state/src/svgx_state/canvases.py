@@ -15,7 +15,7 @@ from svgx_state.permissions import effective_role
 from svgx_state.sharing.links import Links
 
 CheckQuota = Callable[[Session, Caller], Awaitable[None]]
-"""Raises an error if the caller may not create one more canvas. Called in the transaction that creates it."""
+"""Raises an error if the caller may not create or restore one more canvas. Called in the transaction of this change."""
 
 
 class Canvases:
@@ -106,7 +106,8 @@ class Canvases:
             *([is_admin] if request.deleted else []),
         )
         if request.deleted and caller.role is Role.VIEWER:
-            rows = []  # an account with the role viewer owns no canvas, even as a member with the role owner
+            # An account with the role viewer has at most the role viewer on each canvas, so it may restore no canvas.
+            rows = []
         page, following = listing.page_of(rows, request.limit, _position)
         items = [_canvas(row, role) for row in page if (role := _role(row, caller)) is not None]
         return CanvasPage(items=items, next=following)

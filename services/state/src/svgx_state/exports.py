@@ -125,7 +125,7 @@ async def _convert(worker: Turn, state: Exported, request: ExportRequest) -> Exp
 
 
 def left_out_header(items: Sequence[Dropped]) -> str | None:
-    """Return the header that names everything that an export leaves out, or None if it leaves out nothing.
+    """Return the header that names the kinds of content that an export leaves out, or None if it leaves out nothing.
 
     The header is a list of strings with parameters (RFC 9651): `"image@href";reason="attribute_length";count=1`. It has
     the `MAX_LEFT_OUT` most frequent kinds; all other kinds are counted together as `others`. Characters that a header

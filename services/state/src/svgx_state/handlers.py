@@ -23,7 +23,7 @@ from svgx_yjs.lib0 import Malformed
 
 
 class Handlers:
-    """The handlers of the operations on live canvases, one method for each operation."""
+    """The handlers of the operations on canvases, members, exports and the journal, one method for each operation."""
 
     def __init__(
         self, bus: Bus, canvases: Canvases, members: Members, journal: Journal, exports: Exports

@@ -18,7 +18,7 @@ BACKUP_SECONDS = Histogram(
 BACKUP_BYTES = Counter("svgx_engine_backup_bytes", "Bytes of the objects that backups stored.")
 BACKUP_PROGRESS = Gauge(
     "svgx_engine_backup_progress",
-    "Part of the last backup of this replica that is written, from 0 to 1.",
+    "Written part of the backup that this replica worked on last, from 0 to 1.",
 )
 BACKUP_VERIFICATIONS = Counter(
     "svgx_engine_backup_verifications",
@@ -42,5 +42,5 @@ RESTORE_SECONDS = Histogram(
 )
 RESTORE_PROGRESS = Gauge(
     "svgx_engine_restore_progress",
-    "Part of the last restore of this replica that is finished, from 0 to 1.",
+    "Finished part of the restore that this replica worked on last, from 0 to 1.",
 )

@@ -1,7 +1,8 @@
 """The work that is left to do for backups, and its leases.
 
-A task is a row that exists from the request until the work has ended. One replica has the lease of a task while it
-renews the row. After a replica was killed, another replica takes the task up when the lease has ended.
+A task is a row that exists from the request until the work has ended. A replica has the lease of a task as
+long as this replica renews the row. After a replica was killed, another replica takes the task up when the lease has
+ended.
 """
 
 import asyncio
@@ -29,7 +30,10 @@ class TaskLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task that this process carries out. `runner` is new each time that a task is taken up."""
+    """A task that this process carries out.
+
+    `runner` is a random name for the lease. A task gets a new `runner` each time that it is taken up.
+    """
 
     id: int
     kind: Kind

@@ -31,12 +31,13 @@ class BackupChecker:
         self._workers = workers
 
     async def check(self, chain: Chain, *, only: str | None = None) -> Checked:
-        """Read a backup and the backups on which it builds.
+        """Read a backup and the backups on which it builds, and return the numbers of parts that were read.
 
-        With `only`, read the objects that may have this canvas, and no accounts.
+        `only` is the id of a canvas. With it, read only the objects that may have this canvas, and no accounts.
 
-        Raises `Damaged` when the content differs from the written content, `TargetFailed` when the target cannot be
-        read, and `Unavailable` when no worker can be started.
+        Raises `Damaged` when the content differs from the written content, when the numbers of canvases or users differ
+        from the manifest, or when the backup does not have the canvas `only`. Raises `TargetFailed` when the target
+        cannot be read, and `Unavailable` when no worker can be started.
         """
         canvases = unreadable = users = 0
         async for canvas in chain.canvases(only=only):

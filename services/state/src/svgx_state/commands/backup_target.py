@@ -7,9 +7,9 @@ NAME = "BACKUP_URL"
 
 
 async def check_backup_target(url: str) -> list[Finding]:
-    """Return a failure when the library refuses the URL or its variables. No request is sent to the storage.
+    """Return a failure when the storage library refuses the URL or the storage's environment variables.
 
-    A folder is not opened, because that would create it.
+    No request is sent to the storage. A folder is not opened, because that would create it.
     """
     if url.startswith("file:"):
         return []

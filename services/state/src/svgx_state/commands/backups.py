@@ -193,7 +193,7 @@ def _restore_once_ended(
 
 
 def _passed(record: Backup, verified: bool) -> bool:
-    """Return whether the verification passed. Return True if the backup was not `verified`."""
+    """Return whether the verification passed, or True if no verification was requested (`verified` is false)."""
     return not verified or (
         record.verification is not None and record.verification.status is VerificationStatus.PASSED
     )

@@ -3,9 +3,10 @@
 Each step is one transaction, which also records the position, so that an interrupted erasure continues at the position.
 
 Edits of the user may still wait for their commit when the first pass ends. A last pass, `GRACE` seconds later, finds
-these edits. Until the last pass has ended, the record of the erasure keeps the user's id. A request within `GRACE`
-seconds after the first pass, for example because an answer was lost, erases again and does not end the erasure. A
-later request does the last pass itself, if PostgreSQL has answered for at least `SETTLED` seconds.
+these edits. Until the last pass has ended, the record of the erasure keeps the user's id. A request may be
+repeated, for example because an answer was lost. A request within `GRACE` seconds after the first pass erases the user
+again, and does not end the erasure. A request after this time does the last pass itself, if PostgreSQL has answered for
+at least `SETTLED` seconds.
 """
 
 import asyncio
@@ -54,7 +55,10 @@ The journal, the members and the values have functions of their own.
 """
 
 STEP_CANVASES = 100
-"""Canvases that the user leaves in one step, and canvases of which one step reads the journal."""
+"""Largest number of canvases from which one step removes the user.
+
+One step also reads the journal of at most this number of canvases.
+"""
 
 STEP_ROWS = 1000
 """Rows of one of `ERASED_TABLES` that one step changes at most."""
@@ -72,7 +76,7 @@ Collab repeats a failed commit within this time, so edits that waited for Postgr
 """
 
 PERIOD = 30.0
-"""Seconds between two searches for erasures to close."""
+"""Seconds between two searches for erasures of which the last pass is due."""
 
 WORK_SECONDS = 8.0
 """Seconds for which one request works. The caller asks again for the rest."""
@@ -157,7 +161,9 @@ class Erasure:
         late: bool = False,
         closes: bool = False,
     ) -> tuple[_Progress, bool]:
-        """Change some rows, and record that `values` were deleted. Return the progress, and whether nothing is left.
+        """Change some rows, and record that `values` stored values were deleted.
+
+        Return the progress, and whether nothing is left.
 
         `late`: the first pass has ended. The step then reads the journal only of canvases that were edited since the
         erasure began.
@@ -232,7 +238,7 @@ async def _leave_canvases(
 
 
 async def _erase_tables(session: Session, request: EraseAuthorRequest, progress: _Progress) -> bool:
-    """Erase some rows of the tables of `ERASED_TABLES`. Return whether there were any."""
+    """Erase the user from some rows of the tables of `ERASED_TABLES`. Return whether there were such rows."""
     for table, erase_rows in ERASED_TABLES:
         row = await erase_rows(session, request.user_id, request.pseudonym, STEP_ROWS)
         assert row is not None

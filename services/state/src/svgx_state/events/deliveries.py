@@ -104,7 +104,7 @@ class Deliveries:
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
-        """Look at the table at once, because there are new deliveries."""
+        """Make `step` read the table again at once, because deliveries may be due."""
         self._wake.set()
 
     async def step(self) -> None:

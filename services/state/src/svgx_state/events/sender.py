@@ -62,7 +62,8 @@ class Sender:
         self._client = httpx2.AsyncClient(
             follow_redirects=False,
             trust_env=False,
-            # Without `trust_env`, the client would ignore SSL_CERT_FILE, which names the operator's own authority.
+            # With `trust_env=False`, a context that the client creates ignores SSL_CERT_FILE, which names the
+            # operator's own authority. A context of `create_ssl_context` uses SSL_CERT_FILE.
             verify=tls or httpx2.create_ssl_context(),
             timeout=timeout_seconds,
             # A connection to one address must not be used for another name at the same address.
@@ -106,9 +107,9 @@ class Sender:
     async def _post(
         self, target: Target, address: str, headers: dict[str, str], body: bytes
     ) -> int:
-        """Send the request to `address`, and return the status. TLS checks the certificate of the host's name.
+        """Send the request to `address`, and return the status. TLS checks the certificate for the host's name.
 
-        Connecting to the address that was checked, and not to the name, keeps a second DNS answer from leading to
+        The client connects to the checked address and not to the name, because a second DNS answer could lead to
         another address.
         """
         host = f"[{address}]" if ":" in address else address

@@ -137,7 +137,8 @@ async def allowed_addresses(
 def is_allowed(address: Address, networks: Sequence[Network]) -> bool:
     """Return whether a delivery may connect to an address: a public address, or one in the allowed networks.
 
-    An IPv6 address that carries an IPv4 address is allowed only if the IPv4 address is allowed as well.
+    A public IPv6 address that carries an IPv4 address is allowed only if the IPv4 address is allowed as well. For an
+    IPv4-mapped address, only the IPv4 address counts.
     """
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return is_allowed(address.ipv4_mapped, networks)

@@ -168,7 +168,7 @@ class Webhooks:
         return Empty()
 
     async def test(self, request: WebhookRequest, call: Call) -> Delivery:
-        """Deliver a test event to one webhook. Raises `NotFound`."""
+        """Add the delivery of a test event to one webhook, and return the pending delivery. Raises `NotFound`."""
         await self._get(request.webhook_id)
         data = WebhookTest(webhook_id=request.webhook_id)
         event_id, delivery_id = str(uuid.uuid4()), str(uuid.uuid4())
@@ -206,7 +206,7 @@ class Webhooks:
         return DeliveryPage(items=[_delivery(row) for row in page], next=following)
 
     async def redeliver(self, request: RedeliverRequest, _: Call) -> Delivery:
-        """Send an event to a webhook again, with new attempts. Raises `NotFound`."""
+        """Make a delivery pending again, count its attempts from 0, and return the delivery. Raises `NotFound`."""
         found = await self._database.row("redeliver", request.webhook_id, request.delivery_id)
         if found is None:
             raise NotFound("there is no such delivery", field="delivery_id")

@@ -17,7 +17,7 @@ MARGIN = 2.0
 """Seconds before the caller's deadline at which a worker must be finished, so that the answer is in time."""
 
 _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
-"""The time in cursors. The list is not ordered by time."""
+"""The time in every cursor. It has no meaning, because the changes on a page are not ordered by time."""
 
 
 class Differences:

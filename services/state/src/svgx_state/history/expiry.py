@@ -54,7 +54,8 @@ class Expiry:
             # A deleted canvas may be restored, and its versions with it.
             content = await self._past.content(canvas_id, revision, also_deleted=True)
         except NotFound:
-            # Rows were removed by hand, so the version cannot be read even while the journal is kept.
+            # Rows were removed by hand. So the version cannot be read even before the drop, and an empty content is
+            # kept.
             log.warning("a version has no content", canvas_id=canvas_id, revision=revision)
             return Content(revision, ())
         try:

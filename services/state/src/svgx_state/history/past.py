@@ -53,9 +53,11 @@ class Past:
     ) -> Content:
         """Return the content of a canvas after the commit of a revision.
 
-        Missing journal entries are logged, counted and left out. Corrupt rows are moved to the quarantine. Raises
-        `NotFound` for an unknown canvas, for a deleted one unless `also_deleted`, and for a revision that the journal
-        does not have any more.
+        Missing journal entries are left out. They are logged and counted unless the quarantine has all of them.
+        Corrupt rows are moved to the quarantine.
+
+        Raises `NotFound` for an unknown canvas, for a deleted one unless `also_deleted`, and for a revision that the
+        journal does not have any more.
         """
         rows = await self._quarantine.read(
             canvas_id, lambda: self._database.rows("load_past", canvas_id, revision)

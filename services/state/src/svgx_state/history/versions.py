@@ -156,7 +156,10 @@ class Versions:
         metrics.VERSIONS_REMOVED.labels("thinned").inc(len(removed))
 
     async def _check_named(self, session: Session, canvas_id: str) -> None:
-        """Raise `Conflict` at the bound of named versions. Other requests for the canvas wait for the transaction."""
+        """Raise `Conflict` at the bound of named versions.
+
+        Other requests that name a version of this canvas wait until the transaction ends.
+        """
         await session.run("lock_named_versions", canvas_id)
         row = await session.row("named_versions", canvas_id)
         if row is not None and row["number"] >= self._bounds.named:

@@ -18,7 +18,7 @@ from svgx_state.canvases import Canvases
 from svgx_state.deletion.canvases import DeletedCanvases
 from svgx_state.deletion.erasure import Erasure
 from svgx_state.deletion.purge import Purge
-from svgx_state.events.delivery import delivering
+from svgx_state.events.building import delivering
 from svgx_state.exports import Exports
 from svgx_state.handlers import Handlers
 from svgx_state.history.building import History, build_history

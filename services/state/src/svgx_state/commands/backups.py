@@ -92,7 +92,7 @@ def verify(arguments: Sequence[str]) -> None:
     async def work(backups: Backups) -> None:
         await backups.adoption.adopt_all()
         record = await _verify(backups, chosen.backup_id)
-        _report(record, succeeded=_passed(record, verified=True))
+        _report(record, succeeded=_passed(record, is_requested=True))
 
     _run("verify", work)
 
@@ -192,9 +192,9 @@ def _restore_once_ended(
     return ended
 
 
-def _passed(record: Backup, verified: bool) -> bool:
-    """Return whether the verification passed, or True if no verification was requested (`verified` is false)."""
-    return not verified or (
+def _passed(record: Backup, is_requested: bool) -> bool:
+    """Return whether the verification passed, or True if no verification was requested."""
+    return not is_requested or (
         record.verification is not None and record.verification.status is VerificationStatus.PASSED
     )
 

@@ -136,7 +136,7 @@ def _cause(error: httpx2.HTTPError) -> str:
         case httpx2.TimeoutException():
             return "the receiver is too slow"
         case httpx2.ConnectError():
-            return "no connection, or its certificate is not valid"
+            return "no connection, or the receiver's certificate is not valid"
         case httpx2.ProtocolError():
             return "the response is not valid HTTP"
         case _:

@@ -113,7 +113,7 @@ def print_line(line: str) -> None:
 
 
 def main() -> None:
-    """Run the benchmark and print its tables. Store them after a full run."""
+    """Run the benchmark and print its tables. Store the tables after a full run, or with `--store`."""
     parser = argparse.ArgumentParser(prog="python -m bench.collab", description=__doc__)
     names = [scenario.name for scenario in SCENARIOS]
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=", ".join(names))

@@ -12,7 +12,7 @@ from svgx_yjs.lib0 import Decoder
 from svgx_yjs.structure import SKIP, read_struct
 
 Range = tuple[int, int, int]
-"""A client, its first clock and the clock after the last one."""
+"""A Yjs client id, the first clock of the range, and the clock after the last clock of the range."""
 
 
 def messages(client: Client) -> Iterator[tuple[int, bytes]]:

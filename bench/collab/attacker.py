@@ -40,7 +40,7 @@ class Order:
 
 
 Steps = Iterator[None]
-"""The steps of an attack. The first step opens the connections that stay open. Most later steps are short."""
+"""The steps of an attack. The first step opens the WebSockets that stay open. Most later steps are short."""
 
 
 @dataclass(frozen=True, slots=True)

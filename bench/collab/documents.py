@@ -98,9 +98,9 @@ def upload(
 ) -> Client:
     """Send updates, wait until the server has taken them, and return the open connection.
 
-    Our server has taken an update when it reports it as saved. Another server has taken the updates when it sends
-    nothing more. With `one_by_one`, each update waits until the updates before it are taken. Raises `NotDelivered` when
-    the server takes nothing for 180 s, or when the connection ends.
+    Our server has taken an update when the server reports the update as saved. Another server has taken the updates
+    when the server sends nothing more. With `one_by_one`, each update waits until the updates before it are taken.
+    Raises `NotDelivered` when a wait lasts longer than 180 s, or when the connection ends.
     """
     [client] = clients.open([server.target(room, 0, saved=True)], record=True)
     count = 0

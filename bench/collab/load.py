@@ -155,7 +155,10 @@ def _microseconds(cpu_seconds: float, edits: float) -> float:
 
 
 def prepare(clients: Clients, load: Load, opened: Sequence[Client]) -> list[Writing]:
-    """Create each writer's element, and wait until the server is quiet."""
+    """Create each writer's element, wait until the server is quiet, and return the writers.
+
+    Writers of cursors have no element.
+    """
     first = random.randrange(2**30) * 2  # noqa: S311
     writing: list[Writing] = []
     for index, client in enumerate(opened):

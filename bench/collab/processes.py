@@ -53,7 +53,7 @@ class _Processes:
                     self._children[int(fields[1])].append(int(folder.name))
 
     def tree(self, root: int) -> Iterator[tuple[int, list[str]]]:
-        """Yield a process and its descendants, each with the fields of its `stat` file from the state on."""
+        """Yield a process and its descendants, each with the fields of its `stat` file from field 3 (`state`) on."""
         waiting = [root]
         while waiting:
             pid = waiting.pop()

@@ -39,7 +39,7 @@ _NOT_SHOWN = {
     "saved_p99",
     "saved_share",
 }
-"""Figures of a load that the third table omits, because the goals show them or they are of no interest."""
+"""Figures of a load that `_others` omits, because a goal shows them or they are of no interest."""
 
 
 def text(
@@ -157,7 +157,10 @@ def _loads(results: Mapping[str, Results]) -> str:
 
 
 def _others(results: Mapping[str, Results]) -> str:
-    """Return the figures that have no column, one row for each measurement."""
+    """Return the table of further figures, one row for each measurement.
+
+    It has the figures without a column in `_LOAD_COLUMNS`, except those of `_NOT_SHOWN`.
+    """
     rows = []
     for scenario, server, figures in _measured(results):
         others = {

@@ -48,7 +48,7 @@ SAMPLE_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A command that was run."""
+    """The duration, the processor time and the memory of one run of a command."""
 
     seconds: float
     processor: float
@@ -153,7 +153,7 @@ async def measure(stack: DevStack, megabytes: int = MEGABYTES) -> Report:
     return Report(
         "Backups and restores",
         f"{size / 1e6:,.0f} MB of journal in {canvases} canvases, in updates of {ENTRY_BYTES / 1000:.0f} kB of text"
-        " with random digits. All commands save the same\n"
+        " with random digits. All backups are of the same\n"
         "database. Each restore begins with an empty database, and all contents are equal afterwards. `svgx-state`\n"
         "compresses with zlib at level 1, as pg_dump does with `gzip:1`. `svgx-state restore` first reads\n"
         "the whole backup to verify it. The processor seconds include those of the server. The memory is that of the\n"

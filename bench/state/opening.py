@@ -144,7 +144,7 @@ async def measure_edits(stack: DevStack, edits: int) -> Report:
 
 
 async def _store(tables: Tables, canvas_id: str, edits: int, uncompacted: int) -> None:
-    """Store edits in the journal at once, with an empty snapshot before the last ones.
+    """Insert the edits of a canvas with two statements, and an empty snapshot before the last `uncompacted` edits.
 
     The edits before this snapshot are copies of one edit, because no load and no compaction reads them.
     """

@@ -30,7 +30,7 @@ FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamesp
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
-def load_of(ids: Sequence[str]) -> list[list[Entry]]:
+def groups_of(ids: Sequence[str]) -> list[list[Entry]]:
     """Return the edits of the canvases in groups, as holders commit them: each group has entries of some canvases."""
     choose = random.Random(7)  # noqa: S311
     waiting = {
@@ -63,7 +63,7 @@ async def append(connection: Connection, group: Sequence[Entry], checksums: bool
 
 async def measure(stack: DevStack) -> Report:
     """Store the same edits in each way, and compare the disk space."""
-    groups = load_of(IDS)
+    groups = groups_of(IDS)
     edits = sum(map(len, groups))
     raw_bytes = sum(len(entry.update) for group in groups for entry in group)
     rows = [("", "rows, bytes an edit", "indexes", "together", "size / updates")]

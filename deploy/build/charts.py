@@ -1,4 +1,4 @@
-"""Write everything that is generated from the charts: schemas, READMEs, NATS users, goldens, packages, manifests."""
+"""Write the generated files of the charts (schemas, READMEs, NATS users, scripts), goldens, manifests and packages."""
 
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ MANIFESTS = tools.ROOT / "k8s"
 NATS_USERS = values.HELM / "svgx" / "files" / "nats-users.conf"
 SCRIPTS = tools.ROOT / "deploy" / "scripts"
 DATABASE_SCRIPTS = ("backup_database.sh", "database_connection.sh", "restore_database.sh")
-"""The scripts that the CronJob of the umbrella chart mounts. Helm cannot read files outside of a chart."""
+"""The scripts that the umbrella chart's CronJob mounts. Helm reads only files of a chart, so the chart has copies."""
 NATS_USERS_SECOND_KEYS = NATS_USERS.with_name("nats-users-second-keys.conf")
 
 GOLDENS: dict[str, tuple[str, ...]] = {

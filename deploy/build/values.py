@@ -32,7 +32,10 @@ FREE = {
     "readinessProbe",
     "resources",
 }
-"""Names of mappings that may have any keys, because Kubernetes or the service defines the keys."""
+"""Names of mappings that may have keys beyond those of `values.yaml`. Kubernetes or the service defines these keys.
+
+`FIELDS` restricts some of these mappings: the probes and `resources`.
+"""
 
 _NUMBERS = {"type": "integer", "minimum": 0}
 _QUANTITIES = {"type": "object", "additionalProperties": {"type": ["string", "number"]}}

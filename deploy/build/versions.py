@@ -1,7 +1,7 @@
 """The version of the product, and the revision of its source code.
 
-The version is in all files of `PLACES`. In a release they have the same version, which `write` sets in a copy of the
-repository.
+All files of `PLACES` contain the version. `current` refuses a copy of the repository in which these files have
+different versions. For a release, `write` sets the version in a copy of the repository.
 """
 
 import re

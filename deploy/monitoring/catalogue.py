@@ -88,7 +88,7 @@ def catalogue() -> tuple[Metric, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label: its meaning, and its values. Without values, each replica has exactly one, such as its version."""
+    """The meaning of a label and its values. `values` is empty if each replica has its own value, such as a version."""
 
     meaning: str
     values: frozenset[str] = frozenset()
@@ -152,7 +152,7 @@ LABELS: Mapping[str, Label] = {
     "reason": Label(
         "reason; the metric's text explains the values",
         frozenset({"share", "full", "idle", "handed_over", "lease_lost", "failed", "deleted"})
-        # of canvases that moved to a reserved replica, or that a reserved replica released
+        # of moves of canvases to a reserved replica, and of releases by a reserved replica
         | {"busy", "calm"}
         # of batches that links did not settle
         | {"gone", "not_held", "refused", "timeout"}
@@ -178,4 +178,4 @@ LABELS: Mapping[str, Label] = {
 TARGET_LABELS = frozenset(
     {"container", "endpoint", "instance", "job", "namespace", "node", "pod", "service"}
 )
-"""The labels that Prometheus and its operator set on each target."""
+"""The labels that Prometheus and the Prometheus Operator set on each target."""

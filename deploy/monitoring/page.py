@@ -29,7 +29,8 @@ _TABLE = f"""
 _LABELS = """
 ## Labels
 
-The values of labels are bounded, and no label has the name of a label that Prometheus or its operator sets on a target.
+The values of labels are bounded. Prometheus and the Prometheus Operator set labels of their own
+on each target, and no label below has the name of one of these.
 
 | label | | values |
 |---|---|---|"""

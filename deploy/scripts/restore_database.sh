@@ -63,7 +63,8 @@ confirm() {
 statements() {
     echo "BEGIN;"
     echo "SET LOCAL lock_timeout = '60s';"
-    # Drop also the tables that a newer version made. Otherwise its migrations would find them and fail later.
+    # Drop the whole schemas, also tables that a newer version made and the backup lacks. Otherwise the migrations of
+    # that version would find these tables and fail later.
     for schema in $SCHEMAS; do
         echo "DROP SCHEMA IF EXISTS $schema CASCADE;"
     done
@@ -72,7 +73,8 @@ statements() {
     printf '%s\n' "\\! touch $work/committed"
 }
 
-# Restore through a named pipe, so that the end of the script can stop psql. PostgreSQL then undoes everything.
+# Run psql in the background, with its input from a named pipe. So end_of_script can stop psql when the script ends
+# early, and PostgreSQL then undoes everything.
 restore() {
     mkfifo "$work/pipe"
     statements >"$work/pipe" &

@@ -26,7 +26,7 @@ __all__ = ["ATTACKS", "under"]
 _VICTIMS = 4
 """Accounts that send the GET requests in turns, because one account may send 100 a minute by default."""
 
-_GET_SECONDS, _GET_TIMEOUT = 0.1, 5.0
+_GET_INTERVAL_SECONDS, _GET_TIMEOUT = 0.1, 5.0
 _SECONDS, _QUICK_SECONDS = 10.0, 3.0
 _ELEMENTS, _QUICK_ELEMENTS = 42_000, 5_200
 """Elements of the attacker's canvas: 8 MB, or 1 MB in a quick run."""
@@ -146,4 +146,4 @@ def _get(
         with contextlib.suppress(Exception):
             server.request(account, "GET", f"/runtime/canvases/{canvas}", timeout=_GET_TIMEOUT)
         times.append((time.monotonic() - start) * 1000)
-        stop.wait(max(0.0, _GET_SECONDS - (time.monotonic() - start)))
+        stop.wait(max(0.0, _GET_INTERVAL_SECONDS - (time.monotonic() - start)))

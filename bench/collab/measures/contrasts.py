@@ -38,7 +38,10 @@ def replicas(server: Server, quick: bool) -> Figures:
 
 
 def past_clients(server: Server, quick: bool) -> Figures:
-    """Compare a canvas with many past Yjs clients with a new canvas, while 50 editors write at the same moments."""
+    """Compare edits on a canvas with many past Yjs clients to edits on a new canvas.
+
+    On both canvases, 50 editors write at the same moments.
+    """
     seconds = _QUICK_SECONDS if quick else 10.0
     load = Load(1, 50, together=True, seconds=seconds, quiet=_LONGEST_TRANSACTION)
     new = measure(server, load)

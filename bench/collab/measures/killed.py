@@ -53,7 +53,7 @@ def losses(
     """
     lost_saved, lost, oldest = 0, 0, 0.0
     for times, count, number in zip(stamps, saved, last, strict=True):
-        found = max(0, number)  # the element itself is not an edit
+        found = max(0, number)  # -1: the element is lost, and with it all its edits
         lost_saved += max(0, count - found)
         lost += len(times) - found
         if found < len(times):

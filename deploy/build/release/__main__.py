@@ -1,6 +1,7 @@
 """Build all parts of a release from the last commit into `dist/<version>`: wheels, charts, manifests, images.
 
-The release also has a bill of materials of each service, its section of the changelog, and checksums of all files.
+The release also has bills of materials of the services and images, the section of its version in the changelog, and
+checksums of all files.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from deploy.build.values import SERVICES
 
 
 def main() -> None:
-    """Build the release. The status is 1 when an engine is there and could not build the images."""
+    """Build the release. The exit status is 1 when docker, podman or buildah is found and cannot build the images."""
     parser = argparse.ArgumentParser("python -m deploy.build.release", description=__doc__)
     parser.add_argument("version", help="such as 1.4.0 or 1.4.0-rc.1")
     options.add(parser)

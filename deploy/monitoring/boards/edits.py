@@ -237,7 +237,7 @@ EDITS = Board(
                 ),
                 Panel(
                     "Versions and restores",
-                    "Versions of canvases made and removed, and restores of versions, in an hour.",
+                    "Versions of canvases that were made or removed, and restores of versions, in an hour.",
                     "none",
                     [
                         (

@@ -38,7 +38,7 @@ ERRORS = Board(
                 ),
                 Panel(
                     "Operations that fail most",
-                    "The ten operations with the most errors of the services.",
+                    "The ten operations that fail most often with a status of 500 and above.",
                     "ops",
                     [
                         (

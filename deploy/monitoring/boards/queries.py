@@ -1,4 +1,4 @@
-"""Queries that several dashboards use."""
+"""Queries and panels that several dashboards use. A query is a pair of an expression and the name of its series."""
 
 from deploy.monitoring.board import Panel
 

@@ -13,7 +13,7 @@ QUOTAS_AND_EVENTS = Board(
             [
                 Panel(
                     "Near a bound",
-                    "Accounts and canvases at 80 % or more of the lowest configured bound, not of their own bound. "
+                    "Accounts and canvases that have used 80 % or more of the lowest bound of any account or canvas. "
                     "At most 5,000 accounts and 10,000 canvases are counted.",
                     "none",
                     [("max by (kind) (svgx_engine_quota_near{NS})", "{{kind}}")],

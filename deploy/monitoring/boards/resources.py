@@ -280,7 +280,7 @@ RESOURCES = Board(
                 ),
                 Panel(
                     "Lookups in the cache of values",
-                    "Reads of values in PostgreSQL: from the cache, by a query, or by another read's running query.",
+                    "Reads of values of PostgreSQL, answered by the cache, a query, or another read's running query.",
                     "ops",
                     [
                         (

@@ -71,7 +71,7 @@ list() {
 
 make_backup() {
     mkdir -p "$backup_dir"
-    # The hidden file of a name belongs to the script that creates it. So two scripts never write the same backup.
+    # The script that creates the hidden file of a backup's name owns this name. So two scripts never write one backup.
     while :; do
         name="svgx_backup_$(date -u +%Y%m%d_%H%M%S)"
         target="$backup_dir/$name"

@@ -34,9 +34,10 @@ decode() {
     printf '%s' "$rest"
 }
 
-# use_server NAME URL VARIABLE [DATABASE]: define the service NAME, with which programs of PostgreSQL connect to the URL's
-# server. DATABASE replaces the database of the URL. Sets `server_database` and `server_user`. The definition is in files
-# of the private folder `work`, because a URL as an argument would show its password in the list of processes.
+# use_server NAME URL VARIABLE [DATABASE]: add NAME to the service file of PostgreSQL's programs, so that they connect
+# to the URL's server with `service=NAME`. VARIABLE is the setting that an error names. DATABASE replaces the database
+# of the URL. Sets `server_database` and `server_user`. The service file and the password are in the private folder
+# `work`, because a URL as an argument would show its password in the list of processes.
 use_server() {
     name="$1"
     address="${2#postgresql://}"
@@ -138,7 +139,7 @@ ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C"
 SQL
 }
 
-# make_work: create the private folder `work`. At the end of the script its function end_of_script removes the folder.
+# make_work: create the private folder `work`. Each script defines end_of_script, which removes the folder at the end.
 make_work() {
     umask 077
     work="$(mktemp -d "${TMPDIR:-/tmp}/svgx-database.XXXXXX")"
@@ -154,8 +155,8 @@ require() {
     done
 }
 
-# in_background COMMAND...: run the command in the background and wait for it. A signal can then stop the command, because
-# sh handles signals only between foreground commands. At its end the script stops the processes in `children`.
+# in_background COMMAND...: run the command in the background and wait for it. sh handles a signal during this wait, but
+# not during a foreground command. The script then ends, and end_of_script stops the processes in `children`.
 in_background() {
     "$@" &
     children="$!"

@@ -79,11 +79,14 @@ class StateSettings(PostgresSettings, ServiceSettings):
     version_quiet_seconds: float = Field(60.0, gt=0, le=86400)
     """Seconds after the last edit of a canvas at which it gets an automatic version."""
     version_busy_seconds: float = Field(600.0, gt=0, le=86400)
-    """Seconds after the first edit that is in no version, at which a canvas in use gets an automatic version."""
+    """Seconds after the first edit that is in no version.
+
+    After these seconds, a canvas in use gets an automatic version.
+    """
     version_all_hours: float = Field(1.0, ge=0, le=8760)
     """Hours for which all versions are kept. Of older automatic versions, the last of each hour is kept."""
     version_hourly_hours: float = Field(24.0, ge=0, le=8760)
-    """Hours after which only the last version without a name of each day (UTC) is kept."""
+    """Hours after which, of the versions without a name, only the last of each day (UTC) is kept."""
     version_max_unnamed: int = Field(300, ge=1, le=10_000)
     """Largest number of versions without a name that a canvas may have. Beyond it, the oldest are deleted."""
     version_max_named: int = Field(300, ge=1, le=10_000)
@@ -91,7 +94,7 @@ class StateSettings(PostgresSettings, ServiceSettings):
     quota_account_journal_mb: int = Field(512, ge=1, le=2**20)
     """MiB that the edits of one account add to the journal in a day (UTC), until an admin sets other quotas."""
     quota_account_canvases: int = Field(1000, ge=1, le=10_000_000)
-    """Canvases that one account created and that are not deleted."""
+    """Canvases that one account may have: those that it created and that are not deleted."""
     quota_account_canvases_per_hour: int = Field(100, ge=1, le=10_000_000)
     """Canvases that one account creates in an hour."""
     quota_account_canvases_per_day: int = Field(500, ge=1, le=10_000_000)
@@ -113,7 +116,10 @@ class StateSettings(PostgresSettings, ServiceSettings):
     webhook_timeout_seconds: float = Field(10.0, gt=0, le=60)
     """Seconds for one attempt at a delivery."""
     webhook_retry_seconds: float = Field(5.0, gt=0, le=3600)
-    """Seconds of the pause after the first failed attempt. Each later pause is four times as long, up to six hours."""
+    """Seconds of the pause after the first failed attempt.
+
+    Each later pause is four times as long as the pause before it, up to six hours.
+    """
     webhook_give_up_seconds: float = Field(86_400.0, gt=0, le=30 * 86_400)
     """Seconds after which a delivery that still fails is dead, until an admin asks for it again."""
     backup_url: Annotated[str, AfterValidator(_backup_url)] = ""
@@ -125,14 +131,15 @@ class StateSettings(PostgresSettings, ServiceSettings):
     backup_keep_days: int = Field(0, ge=0, le=3650)
     """Days for which backups are kept."""
     redis_url: RedisUrl = "redis://localhost:6379/0"
-    """Used only while a state type names Redis as its backend."""
+    """The URL of Redis. It is used only while a state type names Redis as its backend."""
     redis_pool_size: int = Field(10, ge=1, le=1000)
     """Connections of a replica's pool to Redis."""
     state_types: StateTypes = Field(default_factory=lambda: dict(DEFAULT_TYPES))
     """The types of stored values by name, each with `backend`, `ttl_seconds`, `max_bytes` and `shared`. A value of
     this setting replaces all default types."""
     values_per_account: int = Field(1000, ge=1, le=100_000)
-    """Keys that one account may have in each backend. The shared values count as one account."""
+    """Keys that one account may have in each backend. All shared values together have the bounds of
+    one account."""
     value_bytes_per_account: int = Field(8 * 1024 * 1024, ge=1)
     """Bytes of all values that one account may have in each backend."""
     value_cache_bytes: int = Field(16 * 1024 * 1024, ge=0)

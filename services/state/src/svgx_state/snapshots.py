@@ -52,11 +52,16 @@ After this time, PostgreSQL ends the transaction.
 
 SLICE_ENTRIES = 5_000
 SLICE_BYTES = 8 * 1024 * 1024
-"""Entries, and their bytes, that one transaction merges. A longer tail takes several transactions, and each stores a
-snapshot, so the memory for a compaction does not depend on the length of the tail."""
+"""Largest number of entries, and of their bytes, that one transaction merges.
+
+A larger entry has a transaction of its own. A longer tail takes several transactions, and each stores a snapshot.
+So the memory for a compaction does not depend on the length of the tail.
+"""
 
 KEEP_AFTER_BYTES = 4 * 1024 * 1024
-"""Bytes of the journal, with 256 for each entry, after which one more snapshot is kept for reads of the past.
+"""Bytes of the journal after which one more snapshot is kept for reads of the past.
+
+Each entry counts as its update and 256 additional bytes.
 
 A small number of large edits reaches this size. About 12,000 small edits also reach this size, and are merged in a
 fraction of a second.
@@ -117,7 +122,10 @@ class Compactor:
         self._scheduled: set[str] = set()
         self._paused_until: dict[str, float] = {}
         self._tails: dict[str, tuple[int, int]] = {}
-        """The entries and bytes after the new snapshots of the compactions that are about to end."""
+        """The number and the bytes of the journal entries after the newest snapshot, by canvas id.
+
+        A compaction sets them shortly before it ends.
+        """
 
     @property
     def backlog(self) -> int:

@@ -21,11 +21,11 @@ from svgx_workers.pool import Workers
 log = structlog.get_logger(__name__)
 
 PATIENCE = 20.0
-"""Seconds that an export waits for a worker.
+"""Seconds for which an export, a comparison or a restore waits for a worker.
 
-After the longest wait, an export still has more than half of the time limit of the operation `EXPORT` (60 s). The
-code that starts a job of an operation ends the job before the operation's deadline. So `WORKER_TIMEOUT_SECONDS` may be
-larger than 60 s. Compactions, which have no deadline, may need that.
+After the longest wait, an export still has more than half of the time limit of the operation `EXPORT` (60 s).
+`WORKER_TIMEOUT_SECONDS` may be larger than this limit, because a compaction may need more time and has no deadline. A
+job of an operation ends before the operation's deadline in any case.
 """
 
 RETRY_AFTER = 2.0
@@ -39,7 +39,10 @@ _REQUEST_FIELDS = ("width", "height", "scale")
 def worker_errors(
     workers: Workers, canvas_id: str, jobs: Literal["exports", "comparisons", "restores"]
 ) -> Iterator[None]:
-    """Translate errors of the workers into errors of the contract. A job that killed its worker is not repeated."""
+    """Translate errors of the workers into errors of the contract.
+
+    A job that ended its worker raises `TooLarge`, so that callers do not repeat it.
+    """
     job = jobs.removesuffix("s")
     try:
         yield

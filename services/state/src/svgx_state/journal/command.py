@@ -25,7 +25,7 @@ LIMIT = 1000
 
 
 def quarantine_command(arguments: Sequence[str]) -> None:
-    """Print the rows in the quarantine, newest first. The status is 1 when PostgreSQL does not answer."""
+    """Print the rows in the quarantine, newest first. The exit status is 1 when the rows cannot be read."""
     parser = argparse.ArgumentParser(
         "svgx-state quarantine",
         description="List the corrupt journal entries and snapshots that were moved to the quarantine, newest first.",

@@ -17,7 +17,9 @@ UNREADABLE = "it is not a Yjs update"
 LOST = "PostgreSQL cannot read its bytes"
 
 ATTEMPTS = 100
-"""Largest number of reads of a canvas's rows, because each read may find other corrupt rows."""
+"""Largest number of reads of a canvas's rows in one call. Several reads may be needed, because each read may find
+other corrupt rows. After the last one, the call fails with `Unavailable`.
+"""
 
 Read = Callable[[], Awaitable[Sequence[Row]]]
 """Reads entries and snapshots: rows with `is_snapshot`, `revision`, `update` and `checksum`."""

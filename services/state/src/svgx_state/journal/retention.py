@@ -24,7 +24,10 @@ LONGEST_RETRY = 300.0
 at most `LONGEST_RETRY`."""
 
 LONGEST_STEP = 900.0
-"""Seconds for which the transaction with the claim may be idle during the work on one canvas or in one hook."""
+"""Seconds for which the transaction that holds the claim to drop days may be idle.
+
+It is idle during the work on one canvas or in one hook.
+"""
 
 DROP_TIMEOUT = 300.0
 """Seconds for the check and the drop of one day. Appends wait for at most 50 ms of this time, during the drop."""
@@ -33,7 +36,10 @@ PAGE = 500
 """Canvases that one query reads."""
 
 BeforeDrop = Callable[[datetime], Awaitable[None]]
-"""A hook that is awaited before the days before a moment are dropped. An error keeps these days until the next run."""
+"""A hook that takes the start of the kept days. It is awaited before the earlier days are dropped.
+
+If the hook raises an error, the earlier days are kept until the next run.
+"""
 
 
 class Incomplete(Exception):
@@ -148,7 +154,7 @@ class Retention:
 
 
 def _start_of_kept(now: datetime, days: int) -> datetime:
-    """Return the start (UTC) of the oldest day that is kept: `days` full days, and today."""
+    """Return the start (UTC) of the oldest kept day. Today and the `days` full days before today are kept."""
     return datetime.combine(now.astimezone(UTC).date() - timedelta(days=days), time(), UTC)
 
 

@@ -48,7 +48,7 @@ class StoredQuotas:
         return self._merged(await self._database.row("configuration", _NAME))
 
     async def in_force_within(self, session: Session) -> Quotas:
-        """Return the quotas in force. Read them with the caller's connection."""
+        """Return the quotas in force. Read them with the database connection of `session`."""
         return self._merged(await session.row("configuration", _NAME))
 
     async def set(self, request: SetQuotasRequest, user_id: str) -> Quotas | None:

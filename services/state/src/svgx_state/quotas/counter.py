@@ -179,8 +179,8 @@ class UsageCounter:
 def _thresholds(quotas: Quotas) -> tuple[int, int, int]:
     """Return the bytes at which an account, a canvas and the content of a canvas are reported.
 
-    The bounds depend on the role of the account, which only auth knows. So each threshold is the share `NEAR` of the
-    lowest bound of all roles.
+    Each threshold is the share `NEAR` of the lowest bound that is set for any account or canvas. The bounds of an
+    account depend on its role, which only auth knows.
     """
     canvas, content = quotas.lowest_canvas_bytes()
     return int(NEAR * quotas.lowest_account_bytes()), int(NEAR * canvas), int(NEAR * content)

@@ -5,8 +5,11 @@ from prometheus_client import Counter, Gauge
 from svgx_common.contract.storage.quotas import QuotaName
 
 MAX_NAMED = 5000
-"""Largest number of accounts that a report names. It is also the largest number of canvases by their journal bytes, and
-of canvases by their content. The report has the accounts and canvases with the most bytes."""
+"""Largest number of accounts that a report names.
+
+The report names at most as many canvases for their journal bytes, and again as many for their content. It names the
+accounts and canvases with the most bytes.
+"""
 
 QUOTA_REFUSALS = Counter(
     "svgx_engine_quota_refused_canvases",

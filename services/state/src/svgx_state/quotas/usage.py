@@ -61,8 +61,8 @@ async def require_canvas(session: Session, caller: Caller, *, stored: StoredQuot
     """Raise an error if the caller may not create one more canvas.
 
     Raises `QuotaExceeded` if the caller has created too many canvases in an hour or a day, and `QuotaFull` if the
-    caller has too many canvases. The account's other requests for a canvas wait for the end of the transaction, so that
-    together they do not exceed the bound.
+    caller has too many canvases. The account's other requests to create or restore a canvas wait for the end of the
+    transaction, because together they could exceed the bound.
     """
     await session.row("lock_creator", caller.user_id)
     quotas = await stored.in_force_within(session)

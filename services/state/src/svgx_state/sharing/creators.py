@@ -14,7 +14,7 @@ from svgx_state.permissions import effective_role
 log = structlog.get_logger(__name__)
 
 TIMEOUT = 2.0
-"""Seconds that auth has to answer, because a client waits for its role meanwhile."""
+"""Seconds to wait for an answer from auth. The time is short, because a client waits for its role meanwhile."""
 
 STALE = 600.0
 """Seconds for which the last answer about an account counts while auth does not answer."""

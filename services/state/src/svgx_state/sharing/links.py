@@ -63,7 +63,7 @@ class Links:
     async def create(self, request: CreateLinkRequest, by: Caller) -> NewLink:
         """Create a link. Only this reply contains its token.
 
-        Raises `Invalid` for a time that has passed, and `Conflict` when the canvas has the most live links allowed.
+        Raises `Invalid` if `expires_at` has passed, and `Conflict` if the canvas already has `max_links` live links.
         """
         prefix = f"{MARK}_{secrets.token_hex(PREFIX_BYTES)}"
         token = f"{prefix}_{secrets.token_urlsafe(SECRET_BYTES)}"
@@ -141,8 +141,9 @@ class Links:
     async def role(self, caller: Caller, canvas_id: str) -> CanvasRole | None:
         """Return the role that the caller's link gives on a canvas, or None when it gives no role.
 
-        For a visitor, raises `Unauthenticated` when the link has ended, and `Forbidden` on another canvas. Raises
-        `Unavailable` while it is not known whether the link's creator is active.
+        For a visitor, raises `Unauthenticated` when the link has ended or its creator may not share the canvas, and
+        `Forbidden` when the link is for another canvas. Raises `Unavailable` while it is not known whether the creator
+        is active.
         """
         row = None
         if caller.link_id is not None:

@@ -22,8 +22,8 @@ ORDER BY created_at DESC, id DESC
 LIMIT $1
 
 -- name: lock_parent
--- Lock a backup on which another one is about to build, so that it is not deleted. Read its status, its scope, and the
--- length of its chain with the backup itself.
+-- Lock the backup $1, so that it is not deleted before a new backup builds on it. Read its status, its scope, and the
+-- length of its chain, which includes the backup $1.
 WITH RECURSIVE chain AS (
     SELECT p.id, p.parent_id, 1 AS place FROM backup p WHERE p.id = $1
     UNION ALL
@@ -34,7 +34,7 @@ FROM backup b WHERE b.id = $1
 FOR UPDATE OF b
 
 -- name: suitable_parent
--- Read the newest complete backup of the same canvases that this database has made.
+-- Of the complete backups of the same canvases, read the newest one that this database has made.
 SELECT id FROM backup
 WHERE status = 'complete' AND NOT adopted AND state_type = $1
     AND canvas_id IS NOT DISTINCT FROM $2 AND owner_id IS NOT DISTINCT FROM $3
@@ -79,7 +79,8 @@ ON CONFLICT (id) DO NOTHING
 SELECT id FROM backup WHERE id = ANY ($1::text[])
 
 -- name: add_task
--- Add work. No row means that the same work is not finished, or that another backup or restore runs.
+-- Add work. No row means that the same work is not finished. For a backup, it also means that another backup is not
+-- finished; for a restore, that another restore is not.
 INSERT INTO backup_task (kind, subject_id) VALUES ($1, $2)
 ON CONFLICT DO NOTHING
 RETURNING id
@@ -235,7 +236,7 @@ RETURNING id
 UPDATE canvas SET deleted_at = $2 WHERE id = $1
 
 -- name: canvas_to_restore
--- A canvas that is being removed for good has a `purge_began_at`.
+-- Read the name and the state of a canvas. `purging` is true when its removal for good has begun.
 SELECT c.name, c.deleted_at, coalesce(c.restored_by, '') AS restored_by,
     c.purge_began_at IS NOT NULL AS purging
 FROM canvas c WHERE c.id = $1

@@ -1,7 +1,7 @@
 -- The named statements about deleted canvases: list, restore, purge.
 
 -- name: deleted_canvases
--- Read a page of deleted canvases, as canvases_of_user does: those that the user $1 owns, or with $6 all.
+-- Read a page of deleted canvases: those that the user $1 owns, or with $6 all. $2 to $5 are as in canvases_of_user.
 SELECT c.id, c.name, c.revision, c.created_at, c.updated_at, c.deleted_at, m.role
 FROM canvas c LEFT JOIN canvas_member m ON m.canvas_id = c.id AND m.user_id = $1
 WHERE c.deleted_at IS NOT NULL AND c.purge_began_at IS NULL AND ($6 OR m.role = 'owner')

@@ -22,8 +22,9 @@ UPDATE erasure SET canvas_id = $2, revision = $3, touched = $4::text::jsonb WHER
 UPDATE erasure SET finished_at = clock_timestamp(), canvas_id = '', revision = 0 WHERE pseudonym = $1
 
 -- name: begin_last_pass
--- Begin at the first canvas, because an earlier pass may have stopped at another one. After close_erasure
--- deleted the user's id, keep the position, so that several later requests together look at all canvases.
+-- Begin at the first canvas, because an earlier pass may have stopped at another canvas. After close_erasure deleted
+-- the user's id, keep the position instead. Each later request for the same erasure then continues at the position of
+-- the request before it, and several requests together look at all canvases.
 UPDATE erasure SET canvas_id = '', revision = 0 WHERE pseudonym = $1 AND user_id IS NOT NULL
 
 -- name: end_late_pass
@@ -72,7 +73,8 @@ WITH changed AS (
 SELECT count(*) AS rows FROM changed
 
 -- name: erase_links
--- Remove at most $3 share links that the user $1 created. $2 is not used.
+-- Remove at most $3 share links that the user $1 created. The pseudonym $2 has no effect. It is a parameter because all
+-- erase statements of whole tables take the same three.
 WITH changed AS (
     DELETE FROM share_link WHERE $2::text IS NOT NULL
         AND id IN (SELECT id FROM share_link WHERE created_by = $1 LIMIT $3) RETURNING 1
@@ -122,7 +124,7 @@ WITH changed AS (
 SELECT count(*) AS rows FROM changed
 
 -- name: erase_usage
--- Remove at most $3 counts of the user $1. $2 is not used.
+-- Remove at most $3 counts of the user $1. As in erase_links, the pseudonym $2 has no effect.
 WITH changed AS (
     DELETE FROM account_usage WHERE $2::text IS NOT NULL
         AND (day, user_id) IN (SELECT day, user_id FROM account_usage WHERE user_id = $1 LIMIT $3) RETURNING 1
@@ -152,7 +154,7 @@ WITH changed AS (
 SELECT count(*) AS rows FROM changed
 
 -- name: erase_events
--- The event of the erasure itself keeps the id, because receivers erase their own data by it.
+-- The event `user.erased` keeps the user's id, because receivers find the data that they erase by this id.
 WITH changed AS (
     UPDATE event SET actor = CASE WHEN actor = $1 THEN $2 ELSE actor END,
         entity_id = CASE WHEN entity_id = $1 THEN $2 ELSE entity_id END,

@@ -29,7 +29,7 @@ DELETE FROM share_link WHERE id = $2 AND canvas_id = $1
 RETURNING id, role, created_by
 
 -- name: end_links_of
--- Remove those links to a canvas that a user created.
+-- Remove the links to the canvas $1 that were created by the user $2.
 DELETE FROM share_link WHERE canvas_id = $1 AND created_by = $2
 RETURNING id
 

@@ -29,9 +29,9 @@ FROM known LEFT JOIN part ON true
 ORDER BY part.revision
 
 -- name: moment
--- Read the newest revision that was committed at $2 or before, with the time of its commit, and the earliest time at
--- which the content is known: the creation of the canvas, or the oldest snapshot if the journal does not begin with
--- revision 1. The revision is null when $2 is before the earliest time. $2 is null for the present.
+-- Read the newest revision that was committed at $2 or before, and the time of its commit. $2 is null for the present.
+-- Also read the earliest time at which the content is known: the creation of the canvas, or the oldest snapshot if the
+-- journal does not begin with revision 1. The revision is null when $2 is before this earliest time.
 WITH known AS MATERIALIZED (
     SELECT c.revision, c.created_at, c.updated_at, clock_timestamp() AS present, c.revision = 0 OR EXISTS (
         SELECT FROM journal j WHERE j.canvas_id = $1 AND j.revision = 1 AND j.revision >> 8 = 0 AND j.at >= c.created_at

@@ -24,7 +24,7 @@ SELECT canvas_id, 'snapshot', through_revision, $3, checksum, $4, through_at FRO
 RETURNING id
 
 -- name: note_lost_snapshot
--- Let the next compaction begin at the newest snapshot that is left.
+-- Record the newest remaining snapshot in the row of canvas $1, so that the next compaction begins there.
 UPDATE canvas c SET
     snapshot_revision = coalesce(s.through_revision, 0), snapshot_bytes = coalesce(s.journal_bytes, 0)
 FROM (SELECT $1::text AS canvas_id) lost LEFT JOIN LATERAL (

@@ -72,8 +72,9 @@ LEFT JOIN LATERAL (
 ) s ON true
 
 -- name: account_use
--- Read the bytes that an account added on the day $2, and the canvases that it created: those that are not deleted, and
--- those of the last hour and day, with the times at which the oldest of these were created.
+-- Read the bytes that account $1 added on the day $2, and count the canvases that it created: the canvases that are not
+-- deleted, those of the last hour, and those of the last day. For the hour and the day, also read the time at which the
+-- oldest of these canvases was created.
 SELECT
     coalesce((SELECT journal_bytes FROM account_usage WHERE day = $2 AND user_id = $1), 0) AS journal_bytes,
     count(*) FILTER (WHERE deleted_at IS NULL) AS canvases,

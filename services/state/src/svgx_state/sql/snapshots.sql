@@ -42,9 +42,9 @@ ORDER BY revision
 --
 -- The snapshot is kept for reads of past revisions if $7 is true, or if the journal since the previous kept snapshot is
 -- large enough: at least as large as the new snapshot, and at least $8 bytes. An entry counts as its update and 256
--- bytes, for its row and the work to integrate it. The snapshots that are kept because of this size are together not
--- larger than the journal. A read of a past revision takes at most about twice as long as a read of a snapshot, or of
--- $8 bytes of journal.
+-- bytes, for its row and the work to integrate it. The snapshots that are kept because of the journal's size are
+-- together not larger than the journal. A read of a past revision takes at most about twice as long as the slower of
+-- two reads: of a snapshot, and of $8 bytes of journal.
 INSERT INTO snapshot (canvas_id, through_revision, through_at, update, checksum, journal_bytes, outline, kept)
 SELECT $1, $2, $3, $4, $5, $6::bigint, $9, $7::boolean OR $6::bigint + 256 * $2::bigint - coalesce((
         SELECT coalesce(k.journal_bytes, 0) + 256 * k.through_revision FROM snapshot k
@@ -70,8 +70,8 @@ WHERE canvas_id = $1 AND NOT kept AND through_revision <> $2 AND through_revisio
 )
 
 -- name: drop_old_outlines
--- Delete the outlines of all snapshots but the newest two, because the others are read only for the past. So the kept
--- snapshots take no more space than add_snapshot allows.
+-- Delete the outlines of all snapshots but the newest two, because older snapshots serve only reads of past revisions.
+-- Without outlines, the kept snapshots take no more space than add_snapshot allows.
 UPDATE snapshot SET outline = NULL
 WHERE canvas_id = $1 AND outline IS NOT NULL AND through_revision < (
     SELECT min(newest.through_revision) FROM (

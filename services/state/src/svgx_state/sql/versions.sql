@@ -38,7 +38,8 @@ ON CONFLICT (canvas_id, revision) WHERE kind = 'automatic' DO NOTHING
 RETURNING id, kind, name, revision, at, edited_at, authors, created_by
 
 -- name: advance_version
--- Set the revision of a version to $2 if $2 is later, so that the version gets entries that were committed meanwhile.
+-- Set the revision of a version to $2 if $2 is later. The version then includes the entries that were committed after
+-- it was made.
 UPDATE version v SET revision = $2, edited_at = coalesce((
         SELECT j.at FROM journal j
         WHERE j.canvas_id = v.canvas_id AND j.revision = $2 AND j.revision >> 8 = $2 >> 8 AND j.at >= v.edited_at
@@ -81,7 +82,7 @@ WITH gone AS (
 SELECT id FROM gone
 
 -- name: lock_named_versions
--- Make requests that name versions of one canvas wait for each other, because simultaneous requests could exceed the
+-- Let one transaction at a time name versions of a canvas. Otherwise, simultaneous transactions could exceed the
 -- largest number of named versions.
 SELECT pg_advisory_xact_lock(hashtext('svgx.state.named'), hashtext($1))
 

@@ -21,8 +21,8 @@ RETURNING id
 
 -- name: claim_deliveries
 -- Take deliveries that are due, and return them with their events and webhooks. Each webhook has at most $3 attempts at
--- a time; $1 and $2 are the webhooks with running attempts, and the numbers of these attempts. After $4 seconds, an
--- attempt without a result counts as lost.
+-- a time. $1 lists the webhooks with running attempts, and $2 the count of running attempts for each of them. After $4
+-- seconds, an attempt without a result counts as lost.
 --
 -- A delivery waits for the earlier deliveries of its entity. The statement checks at most $5 due deliveries of a
 -- webhook. A delivery that waits is put off until the next attempt at the entity's first delivery, and for 5 seconds at
@@ -76,7 +76,8 @@ WHERE id = $1 AND status = 'pending' AND attempts = $2
 
 -- name: release_next_delivery
 -- Make the next delivery of the same entity due now, if the delivery $1 has ended. There is no condition on `due_at`,
--- so that the statement waits for a claim that is just putting the delivery off.
+-- because claim_deliveries may put this next delivery off at the same time. The statement then waits for the row, and
+-- replaces the new `due_at`.
 UPDATE webhook_delivery d SET due_at = clock_timestamp()
 FROM webhook_delivery ended
 WHERE ended.id = $1 AND ended.status <> 'pending' AND d.attempts = 0 AND d.id = (

@@ -77,14 +77,14 @@ class CachedStore:
         finally:
             # Announce the change after an error too, because the write may have been committed before the connection
             # was lost.
-            await self._changed(owner, draft.key)
+            await self._forget_and_announce(owner, draft.key)
 
     async def delete(self, owner: str, key: str, expected: int | None) -> bool:
         """Delete a value, as `StateStore.delete` describes, and announce the change to all replicas."""
         try:
             return await self._store.delete(owner, key, expected)
         finally:
-            await self._changed(owner, key)
+            await self._forget_and_announce(owner, key)
 
     async def keys(
         self, owner: str, state_type: str, prefix: str, after: str, limit: int
@@ -120,7 +120,7 @@ class CachedStore:
         """The bytes that all entries take."""
         return self._bytes
 
-    async def _changed(self, owner: str, key: str) -> None:
+    async def _forget_and_announce(self, owner: str, key: str) -> None:
         self.forget(owner, key)
         await self._announce(owner, key)
 

@@ -1,7 +1,9 @@
 """The handlers of the operations on values.
 
-A value belongs to the account that stored it. Only this account and admins can read or change the value; a request of
-an admin names the account. Values of a shared type belong to no account: admins write them, and all callers read them.
+A value belongs to one account. Only this account and admins can read or change the value. An admin's request for a
+value of another account names that account.
+
+Values of a shared type belong to no account: admins write them, and all callers read them.
 """
 
 import json

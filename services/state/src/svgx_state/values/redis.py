@@ -22,11 +22,13 @@ log = structlog.get_logger(__name__)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-# The keys of one account have one hash tag, so a cluster has them on one server. KEYS: the record of a value; the
-# sorted set of the account's keys with the milliseconds at which each ends; the hash of the account's keys with the
-# bytes of their values. ARGV: key, state type, value, metadata, expected version ('' for any), milliseconds to live,
-# bytes of this value, the account's limits of keys and of bytes. Returns 'ok', the new version, the microseconds of the
-# write and the milliseconds of the end. Otherwise it returns the reason for a refusal, with the stored version or type.
+# Stores a value. The Redis keys of one account have the same hash tag, so a cluster has them on one server.
+#
+# KEYS: the record of the value; the sorted set of the keys of the account's values, each with the Unix milliseconds at
+# which its value ends; the hash from these keys to the bytes of the values. ARGV: key, state type, value, metadata,
+# expected version ('' for any), milliseconds to live, bytes of this value, the account's limits of keys and of bytes.
+# Returns 'ok', the new version, the Unix microseconds of the write and the Unix milliseconds at which the value ends.
+# For a refusal, returns its reason, and the stored version or type.
 _PUT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]

@@ -85,8 +85,8 @@ class Stores:
     async def _announce(self, owner: str, key: str) -> None:
         """Announce a change to the other replicas.
 
-        While NATS is not reachable, no request arrives at the other replicas either. They empty their caches when NATS
-        is reachable again.
+        A failure is only logged, because no request arrives at the other replicas either while NATS is not reachable.
+        These replicas empty their caches when NATS is reachable again.
         """
         try:
             await self._bus.broadcast(VALUE_CHANGED, ValueChanged(owner=owner, key=key))

@@ -23,8 +23,8 @@ class Backend(StrEnum):
 class StateTypeSettings(BaseModel):
     """One state type.
 
-    A value of a type that is not in PostgreSQL can be lost, so it needs a time to live. Admins write the values of a
-    shared type, and all callers read them.
+    A type with another backend than PostgreSQL needs a time to live, because its values can be lost. Admins write the
+    values of a shared type, and all callers read them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -58,7 +58,8 @@ CREATE TABLE snapshot (
 -- Creates the missing partitions of `days` days, beginning with `first`.
 --
 -- Each partition is created as a separate table and then attached, because ATTACH PARTITION and running appends do not
--- wait for each other. CREATE TABLE ... PARTITION OF would wait, and so would a scan of a default partition.
+-- wait for each other. CREATE TABLE ... PARTITION OF would wait for them. The journal has no default partition, because
+-- ATTACH PARTITION would scan it, and this scan would wait for appends too.
 CREATE FUNCTION add_journal_days(first date, days integer) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE

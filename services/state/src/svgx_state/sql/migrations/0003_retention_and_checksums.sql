@@ -24,7 +24,7 @@ ALTER TABLE canvas ADD COLUMN writer text, ADD COLUMN sequence bigint;
 CREATE TABLE journal_writer (
     canvas_id text NOT NULL,
     writer text NOT NULL,
-    -- The highest sequence of an entry.
+    -- The highest sequence of the writer's entries.
     sequence bigint NOT NULL,
     -- The time of the writer's newest entry, or a later time. append_entries recognises the entries of a writer for a
     -- day.
@@ -40,8 +40,8 @@ GROUP BY canvas_id, writer;
 DROP INDEX journal_entry;
 ALTER TABLE journal DROP CONSTRAINT journal_pkey;
 
--- 256 entries of a canvas share a key, so that PostgreSQL stores the key once for them, and about 7 bytes for each row.
--- A key for each row takes 100 bytes. A statement that needs the entries after a revision compares both
+-- 256 entries of a canvas share a key. PostgreSQL stores this key once, and about 7 bytes for each row. If each row had
+-- its own key, it would take 100 bytes. A statement that needs the entries after a revision compares both
 -- `revision >> 8`, for the index, and `revision`.
 CREATE INDEX journal_revision ON journal (canvas_id, (revision >> 8));
 
@@ -65,10 +65,10 @@ CREATE TABLE quarantine (
 
 CREATE INDEX quarantine_canvas ON quarantine (canvas_id, kind, revision);
 
--- Creates the missing partitions as the function of migration 0001.
+-- Creates the missing partitions. This function replaces the function of migration 0001.
 --
--- It looks for a partition with a query, because to_regclass may answer from the connection's cache of names after the
--- wait for the lock, and would miss a partition that another connection made meanwhile.
+-- The function looks for a partition with a query. After the wait for the lock, to_regclass may answer from the
+-- connection's cache of names, and would miss a partition that another connection made during the wait.
 CREATE OR REPLACE FUNCTION add_journal_days(first date, days integer) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -91,7 +91,8 @@ BEGIN
 END
 $$;
 
--- Commits entries as the function of migration 0001, with `checksums` of the updates. An element may be null.
+-- Commits entries, as the function of migration 0001 does, and stores the `checksums` of their updates. An element of
+-- `checksums` may be null.
 --
 -- An entry is new if its sequence is above the highest sequence of its writer. Otherwise the journal is searched.
 CREATE FUNCTION append_entries(
@@ -194,8 +195,8 @@ $$;
 -- It drops nothing, and fails, while a canvas has an entry of the day that no snapshot covers. The entries of canvases
 -- that do not exist any more need no snapshot. The lock on the partition keeps late entries out of it.
 --
--- Dropping needs a lock that waits for running statements on the journal, and appends wait for this lock meanwhile. So
--- it waits for a twentieth of a second only, and fails then. The caller tries again.
+-- The drop needs a lock that waits for running statements on the journal, and appends wait behind this lock. So the
+-- function waits for the lock for at most 50 ms. After that it fails, and the caller tries again.
 CREATE FUNCTION drop_journal_day(day date) RETURNS boolean
 LANGUAGE plpgsql AS $$
 DECLARE

@@ -1,4 +1,5 @@
--- Kept states of canvases. The content of a version is that of the journal at its revision, or `content`.
+-- Kept states of canvases. The content of a version is read from the journal up to the version's revision, or from the
+-- column `content`.
 CREATE TABLE version (
     id text PRIMARY KEY,
     canvas_id text NOT NULL REFERENCES canvas (id) ON DELETE CASCADE,

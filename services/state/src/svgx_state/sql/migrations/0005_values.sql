@@ -20,9 +20,9 @@ CREATE INDEX stored_value_end ON stored_value (expires_at) WHERE expires_at IS N
 -- Stores a value. `outcome` is ok, stale, type, keys or bytes. With stale, `detail` is the stored value's version. With
 -- type, it is the stored value's type.
 --
--- The writes of one account wait for each other, so its limits hold. A version is the time in microseconds, or one more
--- than the version before: therefore a version is not used again after the key was deleted, has expired, or was
--- restored from a backup.
+-- The writes of one account wait for each other, so its limits hold. A version is the time in microseconds, or the
+-- previous version plus one if that is greater. So a version is not used again after the key was deleted, has expired,
+-- or was restored from a backup.
 CREATE FUNCTION persist_value(
     of_owner text,
     of_key text,

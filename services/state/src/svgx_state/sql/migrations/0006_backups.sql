@@ -1,8 +1,8 @@
--- The restore that created this canvas, or null. A canvas that a restore creates counts its revisions from 1 again, so
--- an incremental backup compares revisions only if this value is equal, too.
+-- The restore that created this canvas, or null. A canvas that a restore creates counts its revisions from 1 again. So
+-- an incremental backup compares a canvas's revision with that in its parent only if both have the same `restored_by`.
 ALTER TABLE canvas ADD COLUMN restored_by text;
 
--- Backups read canvases in the order of the bytes of their ids, in which their objects are sorted.
+-- Backups read canvases in the byte order of the ids, because the objects of a backup have this order.
 CREATE INDEX canvas_by_bytes ON canvas (id COLLATE "C");
 
 CREATE TABLE backup (
@@ -13,9 +13,9 @@ CREATE TABLE backup (
     owner_id text,
     parent_id text,
     status text NOT NULL CHECK (status IN ('running', 'complete', 'failed', 'deleting')),
-    -- Whether the record was made from a manifest at the target. Another database made this backup, or this database
-    -- made it before the database itself was restored. No incremental backup builds on an adopted backup, because the
-    -- revisions may have been counted anew since then.
+    -- Whether the record was made from a manifest at the target. An adopted backup was made by another database, or by
+    -- this database before the database itself was restored. No incremental backup builds on an adopted backup, because
+    -- the canvases may have counted their revisions anew since that backup.
     adopted boolean NOT NULL DEFAULT false,
     created_by text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -38,7 +38,7 @@ CREATE TABLE backup (
 CREATE INDEX backup_newest ON backup (created_at DESC, id DESC);
 CREATE INDEX backup_parent ON backup (parent_id) WHERE parent_id IS NOT NULL;
 
--- The objects of a running backup. Its manifest lists them at its end.
+-- The objects of a running backup. When the backup ends, its manifest lists them.
 CREATE TABLE backup_object (
     backup_id text NOT NULL REFERENCES backup (id) ON DELETE CASCADE,
     number integer NOT NULL,

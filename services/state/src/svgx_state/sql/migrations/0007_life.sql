@@ -26,7 +26,7 @@ CREATE INDEX canvas_deleted ON canvas (deleted_at, id) WHERE deleted_at IS NOT N
 CREATE TABLE erasure (
     pseudonym text PRIMARY KEY,
     user_id text UNIQUE,
-    -- The journal entry up to which the authors have been replaced, in the order of the journal's key.
+    -- The last journal entry of which the authors have been replaced, in the order of canvas id and revision.
     canvas_id text NOT NULL DEFAULT '',
     revision bigint NOT NULL DEFAULT 0,
     -- The number of changed rows of each table.

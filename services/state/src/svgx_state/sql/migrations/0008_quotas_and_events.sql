@@ -1,5 +1,5 @@
--- The bytes that the edits of each account, and on each canvas, added to the journal on a day (UTC). They are counted
--- in memory and added every few seconds.
+-- The bytes that edits added to the journal on a day (UTC), by account and by canvas. They are counted in memory and
+-- added every few seconds.
 CREATE TABLE account_usage (
     day date NOT NULL,
     user_id text NOT NULL,

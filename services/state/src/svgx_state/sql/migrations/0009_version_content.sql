@@ -1,5 +1,6 @@
 -- The content of versions that the journal does not have any more, once for each revision. For these versions,
--- `version.content` is empty. A version that was kept before this migration has its own copy in `version.content`.
+-- `version.content` is '', not null. A version with content from before this migration has its own copy in
+-- `version.content`.
 CREATE TABLE version_content (
     canvas_id text NOT NULL REFERENCES canvas (id) ON DELETE CASCADE,
     revision bigint NOT NULL,

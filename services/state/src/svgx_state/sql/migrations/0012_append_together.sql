@@ -1,8 +1,8 @@
--- Commits entries as the function of migration 0003, usually with one statement for all of them.
+-- Commits entries, as the function of migration 0003 does, usually with one statement for all of them.
 --
--- Usually no two entries of a call have the same canvas, and each entry follows the newest entry of its canvas and has
--- the same writer. Then one statement changes all canvases and inserts all entries. Otherwise the entries are committed
--- one by one.
+-- Usually no two entries of a call have the same canvas, and each entry directly continues its canvas: the writer is
+-- that of the canvas's newest entry, and the sequence is higher. Then one statement changes all canvases and inserts
+-- all entries. Otherwise the entries are committed one by one.
 CREATE OR REPLACE FUNCTION append_entries(
     canvas_ids text[],
     writers text[],
@@ -34,7 +34,8 @@ DECLARE
     known record;
     highest bigint;
 BEGIN
-    -- Lock the canvases in the order of their ids, and see what was committed while the call waited for a lock.
+    -- Lock the canvases in the order of their ids. The locked rows include the changes that were committed while the
+    -- call waited for a lock.
     -- `moment` is not before an earlier commit, even when the clock was set back.
     WITH locked AS MATERIALIZED (
         SELECT c.id, c.updated_at, c.writer = e.writer AND c.sequence < e.sequence AS follows

@@ -28,6 +28,9 @@ _SERVERS: Mapping[str, Callable[[], AbstractAsyncContextManager[Server]]] = {
 _SETTLE_SECONDS = 30.0
 """The most seconds to wait until a server is idle."""
 
+_VERSION_SECONDS = 65.0
+"""Seconds after the last edit until our stack has begun to make automatic versions (`VERSION_QUIET_SECONDS` is 60)."""
+
 
 class Run:
     """One run of scenarios on servers, with the results and failures so far."""
@@ -83,6 +86,8 @@ class Run:
             self.failures[scenario.name, server.name] = _one_line(error)
         else:
             self.results.setdefault(scenario.name, {})[server.name] = figures
+        if scenario.edits_many_canvases and server.name == OURS and not self._quick:
+            await asyncio.sleep(_VERSION_SECONDS)
         await self._settle(server)
         outcome = self._summary(scenario, server, figures)
         print_line(

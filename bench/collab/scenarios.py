@@ -69,6 +69,7 @@ class Scenario:
     `run` measures a server; its second argument is True for a short and small measurement. With `alone`, each server is
     started for this scenario only, because the scenario overloads or stops the server, or because earlier scenarios
     would change the result. `settings` are the settings of our stack, if it is started for this scenario only.
+    `edits_many_canvases`: our stack makes automatic versions of many canvases a minute after the scenario.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Scenario:
     servers: tuple[str, ...] = (OURS, HOCUSPOCUS)
     alone: bool = False
     settings: Mapping[str, str] = field(default_factory=lambda: SETTINGS)
+    edits_many_canvases: bool = False
 
 
 def _load(load: Load) -> Callable[[Server, bool], Figures]:
@@ -95,8 +97,22 @@ _SMALL_ROOMS = (
 )
 
 SCENARIOS = (
-    Scenario("rooms-100", "100 rooms × 5, 5/s", _load(Load(100, 5)), _SMALL_ROOMS, _EVERYWHERE),
-    Scenario("rooms-300", "300 rooms × 5, 5/s", _load(Load(300, 5)), _SMALL_ROOMS, _EVERYWHERE),
+    Scenario(
+        "rooms-100",
+        "100 rooms × 5, 5/s",
+        _load(Load(100, 5)),
+        _SMALL_ROOMS,
+        _EVERYWHERE,
+        edits_many_canvases=True,
+    ),
+    Scenario(
+        "rooms-300",
+        "300 rooms × 5, 5/s",
+        _load(Load(300, 5)),
+        _SMALL_ROOMS,
+        _EVERYWHERE,
+        edits_many_canvases=True,
+    ),
     Scenario("room-50", "one room of 50, 5/s", _load(Load(1, 50)), (_cpu(1.0, 0.7),), _EVERYWHERE),
     Scenario(
         "room-200", "one room of 200, 5/s", _load(Load(1, 200)), (_cpu(0.7, 0.5),), _EVERYWHERE

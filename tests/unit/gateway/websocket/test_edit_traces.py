@@ -101,7 +101,7 @@ async def send(
     for number in range(3):
         outbox.add(connection, b"update", number)
     async with asyncio.timeout(10):
-        await outbox.wait_for_present_batches()
+        await outbox.wait_until_empty()
     await outbox.stop()
     return bus, list(exporter.get_finished_spans())
 

@@ -49,7 +49,7 @@ async def send_one_edit(
     outbox = Outbox(cast(Bus, None), "canvas", connection.close)
     outbox.add(connection, b"update", 1)
     async with asyncio.timeout(10):
-        await outbox.wait_for_present_batches()
+        await outbox.wait_until_empty()
     await outbox.stop()
     return connection, reported
 
@@ -77,7 +77,7 @@ async def test_client_is_asked_again_when_a_new_holder_commits_its_answer_to_the
     outbox = Outbox(cast(Bus, None), "canvas", connection.close, None, asked.append)
     outbox.add(connection, b"update", connection.saved_counter.accept(is_step_2=True))
     async with asyncio.timeout(10):
-        await outbox.wait_for_present_batches()
+        await outbox.wait_until_empty()
     await outbox.stop()
     assert asked == [connection]
 
@@ -215,7 +215,7 @@ async def test_edits_beyond_a_full_batch_are_read_after_it_is_sent(
         for number in range(100):
             await outbox.wait_for_capacity()
             outbox.add(connection, b"u" * 3_000, number)
-        await outbox.wait_for_present_batches()
+        await outbox.wait_until_empty()
     await outbox.stop()
     assert sum(sizes) == 300_000
     assert max(sizes) <= 13_000
@@ -255,7 +255,7 @@ async def test_large_batches_are_sent_one_after_the_other(
             answer.set()
         assert await sizes.get() == large
         answer.set()
-        await outbox.wait_for_present_batches()
+        await outbox.wait_until_empty()
     await outbox.stop()
 
 
@@ -296,7 +296,7 @@ async def test_outage_writes_one_line_and_shows_the_age_of_the_oldest_edit(
             assert 0.01 < age() < 10
             answer.set()
             async with asyncio.timeout(10):
-                await outbox.wait_for_present_batches()
+                await outbox.wait_until_empty()
             lines = log.read()
             assert [line["event"] for line in lines] == ["edits could not be saved"] * expected
             assert all(int(line["trace_id"], 16) for line in lines)

@@ -144,7 +144,7 @@ async def test_receipt_ends_a_batch_once(
     assert outbox.unsaved_since is not None
     receipt = LinkReceipt(batch.number, (), "epoch")
     await answer(links, LinkToGateway((), (), (receipt, receipt), ()))
-    await outbox.wait_for_present_batches()
+    await outbox.wait_until_empty()
     assert requests.after == []
 
 
@@ -164,7 +164,7 @@ async def test_refused_batch_becomes_a_request(
     (batch,) = (await bus.messages.get()).batches
     await answer(links, LinkToGateway((), (), (), (LinkRefusal(batch.number, is_held),)))
     async with asyncio.timeout(10):
-        await outbox.wait_for_present_batches()
+        await outbox.wait_until_empty()
     assert requests.after == [after]
 
 
@@ -187,7 +187,7 @@ async def test_batch_without_a_receipt_becomes_a_request_and_the_link_is_avoided
     bus.is_away = is_away
     outbox.add(connection, b"update", 1)
     async with asyncio.timeout(10):
-        await outbox.wait_for_present_batches()
+        await outbox.wait_until_empty()
         assert requests.after == [DeadlineExceeded]
         outbox.locate(EPOCH)
         assert outbox.link is None
@@ -205,7 +205,7 @@ async def test_edits_on_the_link_to_a_replica_that_is_gone_become_requests(
     await links._note_gone("_INBOX.gateway.link.one.holder", b"")
     await links._note_gone("_INBOX.gateway.link.one.holder", b"")
     async with asyncio.timeout(10):
-        await outbox.wait_for_present_batches()
+        await outbox.wait_until_empty()
     assert set(requests.after) == {NoResponders, None}
     assert len(requests.after) == 2
 
@@ -219,7 +219,7 @@ async def test_resent_batch_ignores_its_receipt(
     outbox.resend()
     await answer(links, LinkToGateway((), (), (LinkReceipt(batch.number, (), "epoch"),), ()))
     async with asyncio.timeout(10):
-        await outbox.wait_for_present_batches()
+        await outbox.wait_until_empty()
     assert requests.after == [None]
 
 
@@ -300,7 +300,7 @@ async def test_large_batches_are_requests_and_messages_fit_into_nats(
     async with asyncio.timeout(10):
         while received < len(sizes) - 1:
             received += len((await bus.messages.get()).batches)
-        await outboxes[0].wait_for_present_batches()
+        await outboxes[0].wait_until_empty()
     assert requests.after == [None]
     assert max(bus.sizes) < PIECE
     await asyncio.gather(*(outbox.stop() for outbox in outboxes))
@@ -323,7 +323,7 @@ async def test_batch_of_many_short_edits_is_a_request(
         outbox.add(connection, b"x", number)
     async with asyncio.timeout(10):
         if is_request:
-            await outbox.wait_for_present_batches()
+            await outbox.wait_until_empty()
         else:
             [batch] = (await bus.messages.get()).batches
             assert len(batch.edits) == edits
@@ -388,7 +388,7 @@ async def test_edits_are_requests_while_nats_is_away(
     bus.reachable = False
     outbox.add(connection, b"update", 1)
     async with asyncio.timeout(10):
-        await outbox.wait_for_present_batches()
+        await outbox.wait_until_empty()
     assert requests.after == [None]
     assert bus.messages.empty()
 
@@ -402,7 +402,7 @@ async def test_epoch_without_a_replica_needs_requests(
     outbox.add(connection, b"update", 1)
     assert not outbox.send_state(AuthoredState("ann", 7, 1, "{}", 1))
     async with asyncio.timeout(10):
-        await outbox.wait_for_present_batches()
+        await outbox.wait_until_empty()
     assert (requests.after, bus.messages.empty()) == ([None], True)
     await outbox.stop()
 
@@ -419,7 +419,7 @@ async def test_timeout_on_the_link_to_an_earlier_holder_keeps_the_new_link(
     outbox.locate(new_epoch("other", "1"))
     links._settle(batch.number, DeadlineExceeded())
     async with asyncio.timeout(10):
-        await outbox.wait_for_present_batches()
+        await outbox.wait_until_empty()
     assert requests.after == [DeadlineExceeded]
     assert outbox.link is links.to("other")
 

@@ -123,7 +123,7 @@ class LiveCanvases:
             async with asyncio.timeout(LEAVE_SECONDS):
                 await self._all_left.wait()
         await asyncio.gather(
-            *(canvas.outbox.wait_for_present_batches() for canvas in self._canvases.values())
+            *(canvas.outbox.wait_until_empty() for canvas in self._canvases.values())
         )
 
     async def stop(self) -> None:
@@ -248,7 +248,7 @@ class LiveCanvases:
             # The time limit is the same as for a canvas with clients, because a user that closes a tab expects the
             # edits to be saved.
             async with asyncio.timeout(PATIENCE):
-                await canvas.outbox.wait_for_present_batches()
+                await canvas.outbox.wait_until_empty()
         is_unused = not canvas.connections and canvas.canvas_id not in self._expected
         if is_unused and self._canvases.get(canvas.canvas_id) is canvas:
             del self._canvases[canvas.canvas_id]

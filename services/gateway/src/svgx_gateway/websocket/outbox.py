@@ -294,7 +294,7 @@ class Outbox:
                 waiting.append(batch)
         return waiting
 
-    async def wait_for_present_batches(self) -> None:
+    async def wait_until_empty(self) -> None:
         """Wait until every edit is committed, or has failed for good."""
         await self._empty.wait()
 

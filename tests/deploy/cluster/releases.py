@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.deploy.cluster.cluster import Cluster
 
 NATS = ("--set", "nats.url=nats://nats.example:4222")
-"""Arguments without which the chart of one service is not installed."""
+"""Arguments that each chart of a single service requires, unlike the umbrella chart."""
 
 TRIAL = ("--set", "postgresql.enabled=true,valkey.enabled=true")
 """Arguments with which the umbrella chart installs all servers."""

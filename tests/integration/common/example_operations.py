@@ -52,7 +52,7 @@ UPLOAD = Operation(
 
 
 class PartialResponder(Responder):
-    """A responder that leaves the operations of the contract without a handler to other replicas."""
+    """A responder that needs no handler for each operation of the contract: other replicas answer the rest."""
 
     async def start(self) -> None:
         """Answer requests, and wait until NATS knows the subscriptions."""

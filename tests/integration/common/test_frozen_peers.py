@@ -1,4 +1,4 @@
-"""A frozen NATS server, and a frozen replica behind it."""
+"""Requests while NATS is frozen, and while NATS works and a replica is frozen."""
 
 import asyncio
 import dataclasses

@@ -17,7 +17,7 @@ from svgx_yjs.structure import EMPTY_STATE_VECTOR
 
 
 def drawn(sizes: list[int]) -> list[bytes]:
-    """Return one update of each size, in bytes, of one client."""
+    """Return the updates of one client, one for each of the sizes in bytes."""
     doc: Doc[Map[object]] = Doc()
     elements = doc.get("elements", type=Map)
     updates: list[bytes] = []
@@ -74,7 +74,7 @@ async def test_other_work_runs_between_two_requests() -> None:
     assert ran
 
 
-async def test_rejections_name_the_edits_of_the_whole_batch() -> None:
+async def test_rejection_has_the_index_of_the_edit_in_the_batch() -> None:
     """Proves R-BOUND-5 and R-SYNC-8: a malformed edit in a later turn is rejected with its index in the batch."""
     room = Room("canvas", "epoch", Content(0, ()))
     updates = drawn([10_000] * 9)

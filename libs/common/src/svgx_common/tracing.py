@@ -59,7 +59,7 @@ _NO_LIMITS = SpanLimits(
     max_attribute_length=SpanLimits.UNSET,
     max_span_attribute_length=SpanLimits.UNSET,
 )
-"""Limits that are not read from variables, for spans that are not recorded."""
+"""No limits, for spans that are not recorded. So OpenTelemetry reads no limits from variables."""
 
 
 def _set_queue_defaults() -> None:
@@ -246,7 +246,7 @@ def note_exception(span: trace.Span, error: BaseException) -> None:
 
 
 def note_ids(span: trace.Span, ids: Mapping[str, str]) -> None:
-    """Add the ids of the log lines, `user_id` and `canvas_id`, to a recorded span."""
+    """Add the ids that log lines also have, `user_id` and `canvas_id`, to a recorded span."""
     if span.is_recording():
         span.set_attributes(id_attributes(ids))
 

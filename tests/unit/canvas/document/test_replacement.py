@@ -208,7 +208,7 @@ def test_replacement_leaves_other_root_types_alone() -> None:
 
 
 def test_replacement_writes_no_xml_types() -> None:
-    """A value that no reader of a canvas reads is left out, and everything else is restored. Proves R-HIST-1."""
+    """A value that no code reads from a canvas is left out, and everything else is restored. Proves R-HIST-1."""
     doc = drawing()
     doc.get("elements", type=Map)["x"] = XmlFragment([XmlElement("p")])
     doc.get("elements", type=Map)["y"] = "kept"

@@ -48,7 +48,7 @@ def _parsed_declarations(text: str) -> tuple[tuple[str, str], ...]:
 def sheet_declarations(text: str, watched: frozenset[str]) -> list[tuple[Key, str, str]]:
     """Return the declarations of `watched` properties in a cleaned style sheet.
 
-    Each has the key of the last part of its selector, the name and the value. A declaration
+    Each entry is a key of a selector's last part, the name and the value. A declaration
     directly in an at-rule has the key of the style rule that contains the at-rule, or ("any", "") without one.
     """
     found: list[tuple[Key, str, str]] = []

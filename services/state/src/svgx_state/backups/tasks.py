@@ -16,7 +16,7 @@ from svgx_common.contract.errors import Unavailable
 from svgx_common.postgres import Database, Session
 
 LEASE_SECONDS = 15.0
-"""Seconds after the last renewal at which the lease ends, so that another replica takes the task up."""
+"""Seconds from the last renewal to the end of the lease. Another replica then takes the task up."""
 
 RENEW_SECONDS = 3.0
 """Seconds between two renewals."""

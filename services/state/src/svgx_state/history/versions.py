@@ -129,9 +129,9 @@ class Versions:
 
     async def rename(self, canvas_id: str, version_id: str, name: str) -> Version:
         """Name a version, and return it. Raises `NotFound`, and `Conflict` beyond the bound of named versions."""
-        is_new = (await self.get(canvas_id, version_id)).name is None
+        was_unnamed = (await self.get(canvas_id, version_id)).name is None
         async with self._database.transaction() as session:
-            if is_new:
+            if was_unnamed:
                 await self._check_named(session, canvas_id)
             row = await session.row("rename_version", canvas_id, version_id, name)
         if row is None:

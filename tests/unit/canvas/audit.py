@@ -101,20 +101,20 @@ def _attribute(name: str, value: str) -> Iterator[str]:
     if local == "style":
         yield from _tokens(tinycss2.parse_component_value_list(value))
     elif local not in _NOT_CSS and not local.startswith(("data-", "aria-")):
-        yield from _tokens(tinycss2.parse_component_value_list(value), local, is_value=True)
+        # The value is no style sheet, so "@" begins no rule.
+        found = _tokens(tinycss2.parse_component_value_list(value), local)
+        yield from (problem for problem in found if not problem.startswith("@"))
 
 
 def _sheet(text: str) -> Iterator[str]:
     yield from _tokens(tinycss2.parse_component_value_list(text))
 
 
-def _tokens(
-    nodes: Iterable[ast.Node], prop: str = "", *, picture: bool = False, is_value: bool = False
-) -> Iterator[str]:
+def _tokens(nodes: Iterable[ast.Node], prop: str = "", *, picture: bool = False) -> Iterator[str]:
     """Yield the problems of tokens, regardless of the rules and declarations that they form.
 
     prop: the property with the tokens as value. picture: the tokens are arguments of a function that takes the address
-    of a picture. is_value: all tokens are the value of `prop`, because an attribute has no rules and declarations.
+    of a picture.
     """
     before: ast.Node | None = None
     condition = False
@@ -126,10 +126,10 @@ def _tokens(
             yield from (item for item in _tokens(node.content) if item.startswith("url"))
         else:
             literal = node.value if isinstance(node, ast.LiteralToken) else ""
-            if literal == ":" and isinstance(before, ast.IdentToken) and not is_value:
+            if literal == ":" and isinstance(before, ast.IdentToken):
                 prop = before.lower_value
                 yield from [prop] if prop in _RUNNING_PROPERTIES else []
-            if (literal == ";" or isinstance(node, ast.CurlyBracketsBlock)) and not is_value:
+            if literal == ";" or isinstance(node, ast.CurlyBracketsBlock):
                 prop, condition = "", False
             yield from _token(node, prop, picture)
         if not isinstance(node, ast.WhitespaceToken | ast.Comment):

@@ -1,11 +1,13 @@
 """The relay: it publishes the events of the outbox. One replica of a service relays at a time."""
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
 from prometheus_client import Counter, Gauge
 
+from svgx_common.background import BackgroundTasks
 from svgx_common.contract.storage.events import CHANNEL_OF, EVENTS, DomainEvent
 from svgx_common.events.outbox import event_of
 from svgx_common.messaging.bus import Bus
@@ -50,6 +52,17 @@ class Relay:
         self._database = database
         self._hand_over = hand_over
         self._interval_seconds = interval_seconds
+
+    def repeat(self, tasks: BackgroundTasks, retention_days: int, *, patience: float = 0.0) -> None:
+        """Relay events, and drop those older than `retention_days`, in background tasks.
+
+        `patience` of the relay is described at `BackgroundTasks.repeat`.
+        """
+        tasks.repeat("relay events", self.step, patience=patience)
+        tasks.repeat(
+            "drop old events",
+            functools.partial(drop_old_events, self._database, retention_days),
+        )
 
     async def step(self) -> None:
         """Relay all events that are in the outbox now, then wait. This is a step to repeat in the background."""

@@ -1,13 +1,12 @@
 """The delivery of the events of accounts. The state service passes them on to webhooks."""
 
-import functools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from svgx_auth.settings import AuthSettings
 from svgx_common.background import STARTING, BackgroundTasks
 from svgx_common.contract.storage.events import RECORD_EVENTS, DomainEvent, RecordEventsRequest
-from svgx_common.events.relay import Relay, drop_old_events
+from svgx_common.events.relay import Relay
 from svgx_common.postgres import Database, Session
 from svgx_common.runtime import Runtime
 
@@ -26,11 +25,7 @@ async def relaying(runtime: Runtime[AuthSettings], database: Database) -> AsyncI
 
     relay = Relay(bus, database, hand_over, interval_seconds=settings.event_relay_seconds)
     tasks = BackgroundTasks()
-    tasks.repeat("relay events", relay.step, patience=STARTING)
-    tasks.repeat(
-        "drop old events",
-        functools.partial(drop_old_events, database, settings.event_retention_days),
-    )
+    relay.repeat(tasks, settings.event_retention_days, patience=STARTING)
     try:
         yield
     finally:

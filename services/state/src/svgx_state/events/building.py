@@ -1,11 +1,10 @@
 """The parts that publish events and deliver them to webhooks, built together."""
 
-import functools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from svgx_common.background import BackgroundTasks
-from svgx_common.events.relay import Relay, drop_old_events
+from svgx_common.events.relay import Relay
 from svgx_common.postgres import Database
 from svgx_common.runtime import Runtime
 from svgx_state.events.deliveries import Deliveries
@@ -41,12 +40,8 @@ async def delivering(runtime: Runtime[StateSettings], database: Database) -> Asy
         interval_seconds=settings.event_relay_seconds,
     )
     tasks = BackgroundTasks()
-    tasks.repeat("relay events", relay.step)
+    relay.repeat(tasks, settings.event_retention_days)
     tasks.repeat("deliver events", deliveries.step)
-    tasks.repeat(
-        "drop old events",
-        functools.partial(drop_old_events, database, settings.event_retention_days),
-    )
     try:
         yield
     finally:

@@ -37,7 +37,7 @@ Each commit costs all servers about 3 ms of processor time. With an interval of 
 took about 1.5 times as much processor time as with this interval.
 """
 
-COMMIT_SLACK = 0.005
+COMMIT_SLACK = 0.01
 """Seconds by which the arrival of an edit may start a commit early. The commit after it is later by as much."""
 
 FIRST_ATTEMPT = 1.0

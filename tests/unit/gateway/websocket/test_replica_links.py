@@ -27,9 +27,8 @@ from svgx_common.messaging.caller import Caller
 from svgx_common.messaging.holder import Holder
 from svgx_common.messaging.link_codec import decode_to_replica, encode_to_gateway
 from svgx_common.messaging.wire import encode
-from svgx_gateway.websocket import outbox as outbox_module
 from svgx_gateway.websocket.connection import Connection
-from svgx_gateway.websocket.links import replica_link, replica_links
+from svgx_gateway.websocket.links import canvas_interval, replica_link, replica_links
 from svgx_gateway.websocket.links.replica_links import ReplicaLinks
 from svgx_gateway.websocket.outbox import PROMPT_BATCHES, Outbox
 
@@ -255,7 +254,8 @@ async def test_canvas_waits_for_others_only_after_a_message_of_many_batches(
     next_message: list[str],
 ) -> None:
     """The next batch of the same canvas waits for its time. Proves R-BUS-18."""
-    monkeypatch.setattr(outbox_module, "CANVAS_INTERVAL", 3600.0)
+    monkeypatch.setattr(canvas_interval, "SHORTEST", 3600.0)
+    monkeypatch.setattr(canvas_interval, "LONGEST", 3600.0)
     monkeypatch.setattr(replica_link, "FLUSH_INTERVAL", 3600.0)
     monkeypatch.setattr(replica_link, "SECONDS_PER_BATCH", seconds_per_batch)
     outbox.add(connection, b"first", 1)
@@ -265,6 +265,28 @@ async def test_canvas_waits_for_others_only_after_a_message_of_many_batches(
     other.add(connection, b"first", 3)
     assert await sent(bus, 10.0 if next_message else 0.01) == next_message
     assert await sent(bus, 0.01) == []
+
+
+@pytest.mark.parametrize(("edits", "waits"), [(1, False), (2, True)])
+async def test_batch_with_several_edits_delays_the_next_batch_of_the_canvas(
+    bus: FakeBus,
+    outbox: Outbox,
+    connection: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    edits: int,
+    waits: bool,
+) -> None:
+    """The edits of a busy canvas go in fewer and larger batches. Proves R-SYNC-7."""
+    monkeypatch.setattr(canvas_interval, "SHORTEST", 0.0)
+    monkeypatch.setattr(canvas_interval, "PER_EDIT", 3600.0)
+    monkeypatch.setattr(canvas_interval, "LONGEST", 3600.0)
+    monkeypatch.setattr(canvas_interval, "MANY_EDITS", 10**12)
+    for number in range(edits):
+        outbox.add(connection, b"update", number)
+    assert await sent(bus) == ["canvas"]
+    outbox.add(connection, b"next", edits)
+    assert await sent(bus, 0.05 if waits else 10.0) == ([] if waits else ["canvas"])
 
 
 async def test_uncommitted_batches_slow_down_the_link(

@@ -41,7 +41,7 @@ SECONDS_PER_PART = 0.002
 So a canvas waits for others only if several canvases are edited. Only the parts for the gateway with the most count.
 """
 
-FLUSH_SLACK = 0.004
+FLUSH_SLACK = 0.008
 """Seconds by which the arrival of an edit or a receipt may start a flush, or the broadcast of a canvas, early.
 
 The next flush or broadcast is later by as much, so the rate stays the same. An early flush saves a wake-up.
@@ -56,10 +56,14 @@ FRAME_PER_PARTICIPANT = 0.00005
 FRAME_PER_EDIT = 0.0005
 """Seconds that each edit of a broadcast adds to the frame after it: a busy canvas merges more edits."""
 
-LONGEST_FOR_EDITS = 0.024
-"""The most seconds that the edits add to a frame by `FRAME_PER_EDIT`."""
+LONGEST_FOR_EDITS = 0.012
+"""The most seconds that the edits add to a frame by `FRAME_PER_EDIT`.
 
-FRAME_PER_MERGED_EDIT = 0.00004
+The frame of a room of 200 editors is then a little shorter than the time between two of its batches. So a batch starts
+the broadcast, and its edits do not wait for a timer.
+"""
+
+FRAME_PER_MERGED_EDIT = 0.00007
 """Further seconds that each edit of a broadcast adds to the frame after it. `LONGEST_FOR_EDITS` does not limit them.
 
 In a room of 1,000 editors, sending a broadcast to all clients takes 30 ms.

@@ -30,6 +30,7 @@ from svgx_common.messaging.wire import decode, encode
 from svgx_common.tracing import TraceOf, UnrecordedTraces, may_record_roots
 from svgx_gateway.observability.socket_spans import EditSpans
 from svgx_gateway.websocket.connection import Connection
+from svgx_gateway.websocket.links.canvas_interval import interval_after
 from svgx_gateway.websocket.links.outgoing_batch import (
     BATCH_EDITS,
     FAILED,
@@ -41,7 +42,6 @@ from svgx_gateway.websocket.links.outgoing_batch import (
     OutgoingBatch,
 )
 from svgx_gateway.websocket.links.replica_link import (
-    CANVAS_INTERVAL,
     EDIT_OVERHEAD,
     FLUSH_SLACK,
     MAX_BATCH,
@@ -220,7 +220,8 @@ class Outbox:
         ):
             return None
         batch = self._take_next()
-        self.paced_until = now + max(CANVAS_INTERVAL, self._interval())
+        interval = interval_after(len(batch.edits), batch.size, now - batch.since)
+        self.paced_until = now + max(interval, self._interval())
         is_traced = batch.spans is not None and bool(batch.spans.contexts())
         size = batch.size + len(batch.edits) * EDIT_OVERHEAD
         is_large = size > MAX_BATCH or len(batch.edits) > MAX_EDITS

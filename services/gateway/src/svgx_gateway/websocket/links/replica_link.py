@@ -29,12 +29,6 @@ from svgx_yjs.record import record
 
 log = structlog.get_logger(__name__)
 
-CANVAS_INTERVAL = 0.012
-"""Seconds between two batches of a canvas on a link. The first batch after a pause is sent at once.
-
-A batch may be early by `FLUSH_SLACK`. A canvas with many uncommitted batches waits longer (`Outbox`).
-"""
-
 FLUSH_INTERVAL = 0.008
 """Seconds between a message with many batches and the next message."""
 

@@ -263,7 +263,7 @@ class _ServiceProcess(Generic[Settings]):
         try:
             yield
         finally:
-            server.should_exit = True
+            server.stop()
             await asyncio.wait({serving})
 
     async def _stop_serving(self) -> None:
@@ -274,7 +274,7 @@ class _ServiceProcess(Generic[Settings]):
             seconds = min(seconds, self._drain_deadline - asyncio.get_running_loop().time() - 1)
         # uvicorn reads this value when it begins to shut down.
         self._server.config.timeout_graceful_shutdown = max(1, round(seconds))
-        self._server.should_exit = True
+        self._server.stop()
         await asyncio.wait({self._serving})
 
     async def _cancel_on_early_stop(self, work: Coroutine[None, None, None]) -> None:

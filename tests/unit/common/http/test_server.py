@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 
 import httpx
 import pytest
+import uvicorn
 from opentelemetry import trace
 from prometheus_client import REGISTRY, Gauge
 from prometheus_client.metrics_core import Metric
@@ -18,9 +19,11 @@ from starlette.types import Message
 from svgx_common import health as health_module
 from svgx_common import metrics
 from svgx_common.health import Health, NotUsable, Phase
-from svgx_common.http.server import ServiceApplication
+from svgx_common.http import server as server_module
+from svgx_common.http.server import Server, ServiceApplication, listen
 from svgx_common.observability.repeated_lines import BURST
 from tests.log_reader import read_logs
+from tests.polling import pause
 
 # The parser has no type annotations.
 open_metrics: Callable[[str], Iterable[Metric]] = openmetrics_parser.text_string_to_metric_families
@@ -40,6 +43,24 @@ def client_of(application: ServiceApplication) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         transport=httpx.ASGITransport(app=application), base_url="http://service"
     )
+
+
+@pytest.mark.parametrize("seconds", [0.001, 3600.0], ids=["short ticks", "long ticks"])
+async def test_stop_ends_a_server_at_once_and_ticks_update_the_date_until_then(
+    application: ServiceApplication, monkeypatch: pytest.MonkeyPatch, *, seconds: float
+) -> None:
+    """The stop does not wait for the next tick. Proves R-SYNC-16."""
+    monkeypatch.setattr(server_module, "TICK_SECONDS", seconds)
+    server = Server(uvicorn.Config(application, lifespan="off", log_config=None))
+    serving = asyncio.create_task(server.serve(sockets=[listen("127.0.0.1", 0)]))
+    async with asyncio.timeout(10):
+        while not server.started or not server.server_state.default_headers:
+            await pause()
+        server.server_state.default_headers = []
+        while seconds < 1 and not server.server_state.default_headers:
+            await pause()
+        server.stop()
+        await serving
 
 
 @pytest.mark.parametrize("slash", ["", "/"])

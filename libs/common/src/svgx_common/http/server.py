@@ -1,5 +1,6 @@
 """The HTTP server of every service. It serves health and metrics, and passes all other requests to the service."""
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -183,8 +184,29 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, error: SvgxError) 
         await response(scope, receive, send)
 
 
+TICK_SECONDS = 1.0
+"""Seconds between two updates of the header `date`."""
+
+
 class Server(uvicorn.Server):
     """A uvicorn server without signal handlers, because the runtime handles the signals and drains in its own order."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._stopped = asyncio.Event()
+
+    def stop(self) -> None:
+        """Accept no more connections, and end `serve` when the requests in progress are finished."""
+        self.should_exit = True
+        self._stopped.set()
+
+    async def main_loop(self) -> None:
+        """Update the header `date` once a second until `stop`. uvicorn's own loop wakes ten times a second."""
+        each_tick_updates = 0
+        while not await self.on_tick(each_tick_updates):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._stopped.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -6,8 +6,8 @@ SHORTEST = 0.012
 A batch may be early by `FLUSH_SLACK`. A canvas with many uncommitted batches waits longer (`Outbox`).
 """
 
-LONGEST = 0.036
-"""Seconds from a batch with several edits to the next batch, at most: two display frames, without `FLUSH_SLACK`."""
+LONGEST = 0.05
+"""Seconds from a batch with several edits to the next batch, at most: three display frames."""
 
 PER_EDIT = 0.008
 """Seconds that each edit after the first one of a batch adds to the time until the next batch."""

@@ -99,16 +99,16 @@ class StackServer:
         if time.monotonic() > account.renew_at:
             body = {"username": account.username, "password": account.password}
             response = self._http.post("/auth/login", json=body)
-            response.raise_for_status()
+            _check(response)
             account.token = response.json()["access_token"]
             account.renew_at = time.monotonic() + _TOKEN_SECONDS
         return account.token
 
     def request(self, account: Account, method: str, path: str, **options: Any) -> httpx.Response:
-        """Send a request. Raises `httpx.HTTPStatusError` for a failure."""
+        """Send a request. Raises `RuntimeError` for a failure."""
         headers = {"Authorization": f"Bearer {self.token(account)}"}
         response = self._http.request(method, path, headers=headers, **options)
-        response.raise_for_status()
+        _check(response)
         return response
 
     def rooms(self, count: int, members: int) -> list[str]:
@@ -218,3 +218,9 @@ async def stack_server(settings: Mapping[str, str] = SETTINGS) -> AsyncIterator[
                 yield running
             finally:
                 running.close()
+
+
+def _check(response: httpx.Response) -> None:
+    """Raise `RuntimeError` with the problem document of a failed response, which names the cause."""
+    if response.is_error:
+        raise RuntimeError(f"{response.request.method} {response.url.path}: {response.text}")

@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Keep all collected tests out of the garbage collections of the run, each of which would take a second."""
+    """Hide the collected tests from the garbage collector. With them, each collection of the run takes a second."""
     gc.freeze()
     gc.enable()
 
@@ -55,7 +55,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> groups.GroupScheduling:
-    """Return the scheduler of the processes."""
+    """Return the scheduler of pytest-xdist that runs all files of a group in one process."""
     return groups.GroupScheduling(config, log)
 
 

@@ -6,8 +6,8 @@ The start and the stop of a stack take 12 seconds of processor time.
 from xdist.scheduler.loadfile import LoadFileScheduling  # type: ignore[import-untyped]
 
 GROUPS = {
-    # These files use the fixture `killed_stack`. The first measures the memory of new processes. The second expects no
-    # error in their logs.
+    # These files use the fixture `killed_stack`. The first needs new processes, because it measures their memory. The
+    # second expects no error in the logs of the processes, so it runs before the files that kill processes.
     "killed processes": (
         "tests/e2e/documents/test_large_canvas.py",
         "tests/e2e/realtime/test_frame_fuzz.py",
@@ -73,7 +73,10 @@ def rank_of(file: str) -> int:
 
 
 def is_last(file: str, next_file: str) -> bool:
-    """Return whether the stack of a file's group may end, because the next test belongs to another group."""
+    """Return whether `file` belongs to a group with a shared stack, and `next_file` to another group.
+
+    The stack of the group of `file` may then end.
+    """
     group = group_of(file)
     return group != group_of(next_file) and (group in GROUPS or group == SHARED_STACK)
 

@@ -1,4 +1,4 @@
-"""A receiver of webhooks: an HTTP server on this machine that records requests and sends the answers of a test."""
+"""A receiver of webhooks: an HTTP server on this machine that records requests and sends responses that a test sets."""
 
 import asyncio
 import base64
@@ -51,7 +51,9 @@ class Received:
 
 @dataclass
 class Receiver:
-    """The server of webhooks. `answer` returns the response to a request, which is sent once `may_answer` is set.
+    """The server that receives webhooks. `answer` returns the response to a request.
+
+    The server sends the response once `may_answer` is set.
 
     `open` is the number of open connections, and `most_open` the largest such number.
     """

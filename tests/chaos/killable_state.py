@@ -1,4 +1,7 @@
-"""The state service on its own database. Tests kill it at random points of compactions and of drops of old days."""
+"""The state service on its own database.
+
+Tests kill it at random points of compactions and of drops of the journal's old days.
+"""
 
 import asyncio
 import os

@@ -28,7 +28,7 @@ from tests.limits import HIGH_LIMITS
 CANVASES = int(os.environ.get("SVGX_DRILL_CANVASES", "0"))
 USERS = 20
 LIVE = 4
-"""Canvases with a client that draws during the backup."""
+"""The number of canvases with a client that draws during the full backup."""
 
 RATE = 10.0
 """Edits a second of each of these clients."""
@@ -48,9 +48,9 @@ WHERE username <> 'recovery' ORDER BY id
 
 @dataclass(slots=True)
 class Before:
-    """The system at its last backup: the content of each canvas, the rows of all users, and an account.
+    """The system at its last backup: the content of each canvas, the rows of all users, and the canvases' owner.
 
-    `owner` has the username and the password. `backup_began` is in seconds since 1970.
+    `owner` has the username and the password of this account. `backup_began` is in seconds since 1970.
     """
 
     canvases: dict[str, bytes] = field(default_factory=dict)
@@ -106,8 +106,8 @@ def _database_of(stack: DevStack) -> str:
 async def _contents(session: ApiSession, canvas_ids: list[str]) -> dict[str, bytes]:
     """Return the encoded Yjs state of each canvas.
 
-    The states are read and encoded once more, because the first encoding merges ids of deleted content. Later encodings
-    give equal bytes.
+    `state` reads each export and encodes it once more. The export is the first encoding, which merges ids of deleted
+    content. Later encodings of the same content have equal bytes.
     """
     return {each: state([await session.export(each, "yjs")]) for each in canvas_ids}
 

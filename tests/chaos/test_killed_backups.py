@@ -78,7 +78,10 @@ class BackedUpSystem:
         return record
 
     async def export_all(self) -> dict[str, bytes]:
-        """Return the elements of each canvas as JSON. A restore brings back these elements, and not the Yjs state."""
+        """Return the elements of each canvas as JSON.
+
+        A restore of an existing canvas is an edit: it brings back the elements, and not the Yjs state.
+        """
         found = {}
         for each in self.contents:
             response = await self.workspace.admin.request(

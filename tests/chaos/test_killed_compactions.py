@@ -1,4 +1,4 @@
-"""SIGKILL of the state service and of PostgreSQL at random points of compactions and of drops of old days.
+"""SIGKILL of state and of PostgreSQL at random points of compactions and of drops of the journal's old days.
 
 `make chaos` does 20 rounds, of some seconds each. `make test` skips them.
 """

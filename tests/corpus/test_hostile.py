@@ -72,7 +72,7 @@ def test_hostile_document_is_clean_after_export(name: str) -> None:
 @needs_corpus
 @pytest.mark.parametrize("name", _PAYLOADS)
 def test_hostile_picture_is_clean_after_import_and_export(name: str) -> None:
-    """An attack file as the picture of an image, in a file or drawn by a client, is cleaned."""
+    """An attack file in the `href` of an `image` is cleaned, in an imported file and in a client's document."""
     for variant in _variants(_PAYLOADS[name]):
         href = f"data:image/svg+xml;base64,{base64.b64encode(variant).decode()}"
         file = f'<svg xmlns="http://www.w3.org/2000/svg"><image href="{href}"/></svg>'.encode()

@@ -1,4 +1,6 @@
-"""Programs that Go builds from source into `.tools`, for slow checks: `python -m tests.deploy.go_program traces`.
+"""Programs that Go builds from source into `.tools`, for slow checks.
+
+`python -m tests.deploy.go_program traces` builds the program that the tests in `traces` need.
 
 The folder of each program has its version in `go.mod` and all hashes in `go.sum`. The first build takes minutes; later
 calls return at once.

@@ -32,7 +32,7 @@ class Query:
 
 @dataclass(slots=True)
 class Parts:
-    """The selectors in a query, and the labels that it groups by."""
+    """The selectors in a query, and the labels in its `by`, `without`, `on`, `ignoring` and `group_left` clauses."""
 
     selectors: list[Any] = field(default_factory=list)
     grouped: set[str] = field(default_factory=set)

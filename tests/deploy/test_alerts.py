@@ -45,7 +45,7 @@ def common_cases(job: str) -> dict[str, AlertCases]:
         "SVGXEngineHighErrorRate": AlertCases(
             fires=({errors: "0+60x20", requests: "0+600x20"},),
             quiet=(
-                # Errors that are all of a few requests, and many errors that are a small part of many requests.
+                # Few requests, which all fail; many requests, of which a small share fails; no requests.
                 {errors: "0+3x20", requests: "0+3x20"},
                 {errors: "0+60x20", requests: "0+3000x20"},
                 {errors: "0x20", requests: "0x20"},
@@ -344,7 +344,7 @@ def test_every_alert_has_cases_a_severity_and_a_runbook(job: str) -> None:
 
 @pytest.mark.parametrize("job", JOBS)
 def test_alerts_fire_on_their_conditions_only(job: str, tmp_path: Path) -> None:
-    """Each alert fires in its cases, and not in its quiet cases. Proves R-OBS-13."""
+    """Each alert fires in the cases of `fires`, and not in the cases of `quiet`. Proves R-OBS-13."""
     rules = yaml.safe_load(rules_path(job).read_text(encoding="utf-8"))
     files = [
         write_tests(
@@ -473,9 +473,9 @@ def run_promtool(*arguments: str | Path) -> None:
 def promtool_test(
     alert: str, series: dict[str, str], at: str, expected: dict[str, int], step: str = "1m"
 ) -> dict[str, Any]:
-    """Return a test in promtool's format: the number of firing alerts by namespace at a time.
+    """Return a test in promtool's format: the number of firing alerts by namespace at the time `at`.
 
-    promtool compares labels and annotations of alerts, so the test asks for the series `ALERTS` instead.
+    A test of alerts in promtool compares all their labels and annotations, so this test reads the series `ALERTS`.
     """
     alerts_firing = f'ALERTS{{alertname="{alert}",alertstate="firing"}}'
     return {

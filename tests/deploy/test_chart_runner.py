@@ -1,4 +1,4 @@
-"""The umbrella chart with its trial values, run without a kubelet: two Yjs clients draw, also while pods are replaced.
+"""The umbrella chart with its trial values, run without a kubelet: Yjs clients draw, also while pods are replaced.
 
 `tests.deploy.runner` lists the differences from a cluster.
 """
@@ -29,10 +29,11 @@ pytestmark = pytest.mark.timeout(300)
 VALUES = (
     "--values=svgx/values-dev.yaml",
     "--set=collab.reserved.replicaCount=1",
-    # With two gateways, a client that leaves one old gateway could reach the other one, and be disconnected twice.
+    # The test needs two gateways: only then could a client that leaves one old gateway reach the other old one, and be
+    # disconnected twice.
     "--set=gateway.replicaCount=2",
-    # A client that leaves one old gateway must not reach the other old gateway. On a busy machine, the new gateways
-    # become ready seconds apart, so the old ones stop seconds apart.
+    # On a busy machine, the new gateways become ready seconds apart, so the old ones begin to stop seconds apart. This
+    # notice time is longer, so a client that leaves one old gateway does not reach the other old one.
     "--set=gateway.drain.noticeSeconds=12",
     "--set=gateway.drain.seconds=30",
     # The test sends more requests than a person.
@@ -119,7 +120,7 @@ async def reading(workspace: Workspace, editors: EditorGroup) -> AsyncIterator[N
 async def test_pods_replaced_at_the_same_time_disconnect_no_client_twice(
     cluster: Cluster, workspace: Workspace
 ) -> None:
-    """An upgrade replaces the pods of all Deployments at the same time, by their rendered settings.
+    """An upgrade replaces the pods of all Deployments at the same time, as their rendered settings specify.
 
     Each client is disconnected once, by its gateway. No edit is lost, and no request fails. All pods stop within their
     grace period, and none needs more memory than its limit. Proves R-FAIL-17 and R-FAIL-11.
@@ -149,7 +150,7 @@ SLOW = pytest.mark.skipif(not os.environ.get("SVGX_CHARTS_RUN"), reason="make ch
 async def test_restarts_of_other_workloads_than_the_gateway_disconnect_no_client(
     cluster: Cluster, workspace: Workspace
 ) -> None:
-    """The pods of one workload after another are replaced, as `kubectl rollout restart` does.
+    """The test restarts one workload after another, as `kubectl rollout restart` does.
 
     Only the restart of the gateway ends WebSockets, once for each client. The test omits NATS and PostgreSQL, because
     each is a single server, and edits are not saved while it restarts.
@@ -176,7 +177,11 @@ async def test_restarts_of_other_workloads_than_the_gateway_disconnect_no_client
 async def test_pods_under_load_stay_below_their_limits(
     cluster: Cluster, workspace: Workspace
 ) -> None:
-    """The load is 20 editors, large imports and exports, and log-ins. The charts' resources follow these figures."""
+    """Under load, no pod uses more memory than its limit. The test prints the memory and processor time of each pod.
+
+    The load is 20 editors, large imports and exports, and log-ins. The resources in the charts follow the printed
+    figures.
+    """
     pods = [pod for pod in cluster.pods if not pod.gone]
     with Usage(pods) as idle:
         # No event marks the end of an idle time.

@@ -129,7 +129,7 @@ def test_pools_that_exceed_the_connections_of_postgresql_are_refused(
         HelmError, match=r"20 pool_size \+ 30 max_overflow \+ 1\) × 12 replicas.* = 6"
     ):
         helm.template(chart, "--set", setting)
-    # 12 replicas × 51, 12 × 4 of the other service, 3 for the superuser
+    # 12 replicas × 51, 3 for the superuser, and in the umbrella chart 12 × 4 of the other service
     enough = 663 if prefix else 615
     helm.template(chart, "--set", f"{setting},postgresql.maxConnections={enough}")
     with pytest.raises(HelmError, match="connections to PostgreSQL"):

@@ -47,7 +47,7 @@ REFERENCE = re.compile(r"\$\{([A-Z_]+)(?:(:[-?])([^}]*))?\}")
 """A variable in docker-compose.yml, with its default (`:-`) or the error message for a missing variable (`:?`)."""
 
 GRACE = 15
-"""Seconds that the charts and docker-compose.yml add to `DRAIN_SECONDS`."""
+"""Seconds by which the grace period exceeds `DRAIN_SECONDS`, in the charts and in docker-compose.yml."""
 
 
 @functools.cache

@@ -34,7 +34,7 @@ LARGEST = 200 * 1024
 
 
 def problems(query: Query) -> list[str]:
-    """Return the metrics, labels and values of labels in a query that do not exist."""
+    """Return a message for each metric, label or label value in the query that does not exist."""
     found = parts(query.text)
     known = known_series()
     wrong: list[str] = []

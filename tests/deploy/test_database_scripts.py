@@ -214,7 +214,7 @@ async def test_restore_replaces_later_rows_and_tables(scripts: Scripts) -> None:
 async def test_damaged_or_foreign_file_is_refused_before_anything_is_changed(
     scripts: Scripts,
 ) -> None:
-    """Proves R-DUMP-2: a damaged, truncated or foreign file has the status 3, and changes nothing."""
+    """Proves R-DUMP-2: a restore from a damaged, truncated or foreign file ends with status 3, and changes nothing."""
     before = await back_up_and_add_a_canvas(scripts)
     (file,) = scripts.files()
     content = file.read_bytes()
@@ -236,7 +236,7 @@ async def test_damaged_or_foreign_file_is_refused_before_anything_is_changed(
         assert done.status == 3, done.output
         assert "checksum" in done.output
         assert (await scripts.backup("--check", str(file))).status == 3
-    # Without its manifest, a truncated file is found by reading it.
+    # Without the manifest, the script reads the whole file, and so finds that it is truncated.
     manifest.rename(manifest.with_suffix(".away"))
     for bad in (truncated, b"PGDMP"):
         file.write_bytes(bad)
@@ -401,7 +401,7 @@ async def test_verification_finds_row_counts_that_differ(scripts: Scripts) -> No
 
 
 async def test_simultaneous_backups_get_names_of_their_own(scripts: Scripts) -> None:
-    """Proves R-DUMP-4: backups that begin in one second are all kept."""
+    """Proves R-DUMP-4: backups that begin in the same second are all kept."""
     running = [await scripts.start("backup_database.sh") for _ in range(3)]
     async with asyncio.timeout(60):
         outputs = await asyncio.gather(*(each.communicate() for each in running))

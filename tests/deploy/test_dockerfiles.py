@@ -84,7 +84,7 @@ def test_image_has_no_build_tools_and_runs_as_an_unprivileged_user(service: str)
 
 @pytest.mark.parametrize("service", values.SERVICES)
 def test_image_installs_the_packages_of_its_service_only(service: str) -> None:
-    """All packages are pinned by hash or come from this repository, as wheels. Proves R-SHIP-1."""
+    """Each package is pinned by hash or comes from this repository. All are installed as wheels. Proves R-SHIP-1."""
     folders = locks.own_packages(service)
     copied = [rest for name, rest in instructions(dockerfile(service)) if name == "COPY"]
     expected = [

@@ -108,7 +108,7 @@ def type_errors(node: Path, folder: Path, package: str, objects: list[dict[str, 
     return result.stdout + result.stderr
 
 
-def test_goldens_cover_every_kind_of_object() -> None:
+def test_goldens_have_ingress_monitoring_autoscaler_and_servers() -> None:
     """The production values have an ingress and monitoring; the trial values have the servers."""
     kinds = {
         each["kind"]

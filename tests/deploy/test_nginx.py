@@ -24,7 +24,7 @@ CONFIGURATION = ROOT / "deploy" / "nginx" / "nginx.conf"
 
 @asynccontextmanager
 async def run_nginx(folder: Path, upstream: str) -> AsyncIterator[str]:
-    """Run nginx with the shipped configuration in front of `upstream`, and yield its address.
+    """Run nginx with the shipped configuration in front of `upstream`, and yield nginx's address.
 
     Only ports, paths and the address of the gateway are changed.
     """
@@ -60,7 +60,7 @@ async def run_nginx(folder: Path, upstream: str) -> AsyncIterator[str]:
 
 @pytest.fixture(scope="module")
 async def nginx(stack: DevStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    """Run nginx in front of the stack's gateway, and return its address."""
+    """Run nginx in front of the stack's gateway, and return nginx's address."""
     folder = tmp_path_factory.mktemp("nginx")
     async with run_nginx(folder, urlsplit(stack.url).netloc) as url:
         yield url
@@ -91,7 +91,7 @@ async def mirror(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]
 
 
 async def exchange(url: str, *requests: str) -> str:
-    """Send requests as they are over one connection, and return all answers."""
+    """Send requests over one connection, with a Host header and unchanged paths, and return all answers."""
     address = urlsplit(url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     *others, last = requests

@@ -225,7 +225,7 @@ async def test_selectors_of_rules_have_data(prometheus: Prometheus) -> None:
 
 
 async def test_labels_of_targets_rename_no_label_of_a_metric(prometheus: Prometheus) -> None:
-    """A label of a metric with the name of a target's label would become `exported_…`. Proves R-OBS-11."""
+    """Prometheus would rename a metric's label to `exported_…` if targets had a label of that name. Proves R-OBS-11."""
     names = await prometheus.get("labels", **{"match[]": '{__name__=~"svgx_engine_.+"}'})
     assert [name for name in names if name.startswith("exported_")] == []
 

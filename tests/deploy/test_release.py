@@ -125,7 +125,7 @@ def test_changelog_of_the_repository_has_entries() -> None:
     ],
 )
 def test_engines_get_their_own_commands(tmp_path: Path, program: str, build: str) -> None:
-    """The OCI format of podman and buildah has no health check. Proves R-SHIP-3."""
+    """podman and buildah get `--format docker`, because their OCI format has no health check. Proves R-SHIP-3."""
     log = tmp_path / "log"
 
     class Recorded(Engine):

@@ -50,7 +50,7 @@ def container(found: dict[tuple[str, str], Object], deployment: str) -> dict[str
 
 
 def test_chart_without_reserved_replicas_has_none_of_their_objects(helm: Helm) -> None:
-    """With 0, the charts render the objects of a system without reserved replicas. Proves R-BOUND-12."""
+    """With 0 reserved replicas, the charts render no Deployment and no Service for them. Proves R-BOUND-12."""
     without, with_two = render(helm, 0), render(helm, 2)
     assert with_two.keys() - without.keys() == {("Deployment", NAME), ("Service", NAME)}
     assert without.keys() <= with_two.keys()

@@ -23,7 +23,7 @@ def section(page: Path, title: str) -> str:
 
 
 def test_every_alert_has_a_page_and_every_page_an_alert() -> None:
-    """The link of an alert leads to the page with its name, and the index lists it. Proves R-OBS-13."""
+    """An alert's link leads to the page with the alert's name, and the index lists this page. Proves R-OBS-13."""
     pages: dict[str, str] = {}
     for rule in rules():
         if "alert" in rule:

@@ -1,6 +1,6 @@
 """Fixtures for end-to-end tests: a workspace on the shared stack, and the stacks of groups of files.
 
-`tests/groups.py` names the files that use them.
+`tests/groups.py` names the files that share each stack.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ async def killed_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 @pytest.fixture(scope="session")
 async def changed_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevStack]:
     """Start a stack for tests that change its accounts, sessions and limits."""
-    # With a trusted proxy, log-ins can state another client address than fuzzed requests.
+    # The tests act as a trusted proxy, so that log-ins and fuzzed requests can have different client addresses.
     settings = {**HIGH_LIMITS, "TRUSTED_PROXIES": "127.0.0.1"}
     async with DevStack(tmp_path_factory.mktemp("changed"), settings=settings) as stack:
         yield stack

@@ -14,7 +14,7 @@ from tests.e2e.clients.yjs_driver import Digest, YjsClient
 from tests.polling import pause
 
 _SHARES = (0.4, 0.3, 0.2, 0.1)
-"""The shares of the editors on each canvas."""
+"""The share of all editors that each canvas has."""
 
 _WITH_YJS_CLIENTS = 2
 """Number of canvases that also have clients in Node. The others have no client when all light editors vanish."""

@@ -24,7 +24,7 @@ RECOVERY_SECONDS = 90.0
 """Seconds after the last edit within which all edits must be saved. A gateway gives up a batch after 60 s."""
 
 _PASTES, _PASTE_BYTES = 40, 80_000
-"""The number of edits that another editor makes while an editor does not read, and the bytes of each.
+"""While one editor does not read, another editor makes `_PASTES` edits of `_PASTE_BYTES` bytes each.
 
 Together, the edits exceed the buffers of the kernel.
 """

@@ -44,8 +44,8 @@ class Connection:
     """One connection.
 
     `covered` has an entry for each document message that was sent: the number of edits that the editor had made then.
-    `whole` is the index in `covered` of the first sync step 2, which has all earlier edits that the server lacked; None
-    before the editor has sent it.
+    `whole` is the index in `covered` of the first sync step 2, or None before the editor has sent it. This
+    message has all earlier edits that the server lacked.
     """
 
     socket: ClientConnection
@@ -54,7 +54,9 @@ class Connection:
 
 
 class LightEditor:
-    """A client with a document of its own. Its edits have numbers; `saved` of them were reported as saved.
+    """A client with a document of its own. Its `made` edits have numbers from 0.
+
+    The first `saved` of these edits were reported as saved.
 
     `is_silent` is true after `fall_silent`. `closes` counts the ends of connections by close code; a refused handshake
     counts by its HTTP status. `longest_offline` is the longest time without a synced connection, and `longest_unsaved`

@@ -22,7 +22,7 @@ class Kind(StrEnum):
     POWER_CUT = "power cut"
 
 
-FREEZE_SECONDS = 3.0
+OUTAGE_SECONDS = 3.0
 """Seconds for which a process is frozen, or a link is cut or silent."""
 
 STALL_SECONDS = 5.0
@@ -46,7 +46,7 @@ class Event:
     """One event, `at` seconds after the start.
 
     `victim` is the name of a process, or `EVERYTHING`. For an event of clients, `victim` is the number of their canvas.
-    `count` is the number of these clients.
+    `count` is the number of these clients, or 0 when all clients of the canvas vanish.
     """
 
     at: float
@@ -119,7 +119,7 @@ def draw(seed: int, seconds: float, gaps: tuple[float, float], victims: Victims)
 
 def _event(at: float, kind: Kind, victim: str, chance: random.Random) -> Event:
     if kind in (Kind.FREEZE, Kind.CUT, Kind.MUTE):
-        return Event(at, kind, victim, seconds=FREEZE_SECONDS)
+        return Event(at, kind, victim, seconds=OUTAGE_SECONDS)
     if kind is Kind.STALL:
         return Event(at, kind, victim, seconds=STALL_SECONDS, count=1)
     if kind is Kind.VANISH:

@@ -105,7 +105,10 @@ def containers(backing: DevStack) -> Iterator[dict[str, Container]]:
 
 
 def variables_of(backing: DevStack, service: str) -> dict[str, str]:
-    """Return the addresses and secrets of a service. All other variables are those of the image."""
+    """Return `ENVIRONMENT`, and the addresses and secrets of a service.
+
+    `containers` adds the limits and the address on which the service listens. The image sets all other variables.
+    """
     variables = {"ENVIRONMENT": "production", "NATS_URL": backing.nats_url(service)}
     if service in ("auth", "state"):
         variables["POSTGRES_URL"] = backing.postgres_url
@@ -187,7 +190,7 @@ async def wait_ready(container: Container) -> dict[str, Any]:
 
 @pytest.mark.parametrize("service", values.SERVICES)
 async def test_container_answers_its_probes(containers: dict[str, Container], service: str) -> None:
-    """The probes of the charts pass, and the image's own check passes on another port too. Proves R-SHIP-1."""
+    """The probes of the charts pass. The image's own health check uses the port of `API_PORT`. Proves R-SHIP-1."""
     container = containers[service]
     health = await wait_ready(container)
     assert (health["version"], health["revision"]) == (versions.current(), REVISION)

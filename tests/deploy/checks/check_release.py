@@ -127,7 +127,10 @@ def test_wheels_install_with_the_lock_and_start(service: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_bill_of_materials_has_the_packages_of_the_lock(service: str) -> None:
-    """Proves R-SHIP-3: each package has its version, and each package of another project has its licence."""
+    """Each package has its version, and each package of another project has its licence. Proves R-SHIP-3.
+
+    The packages in `LICENCE_ELSEWHERE` may have no licence in the bill of materials.
+    """
     found = components(f"svgx-{service}.cdx.json")
     lock = (RELEASE / "wheels" / f"svgx-{service}.requirements.lock").read_text(encoding="utf-8")
     expected = dict(re.findall(r"^([\w.-]+)==(\S+) \\$", lock, re.MULTILINE))

@@ -148,6 +148,6 @@ class Cluster:
 
 
 _OF_KUBERNETES = {"events", "events.events.k8s.io", "pods.metrics.k8s.io"}
-"""Types of objects that Kubernetes makes and removes by itself: logs and measurements."""
+"""Types of objects that Kubernetes makes and removes by itself: events and the measurements of pods."""
 
 _IN_EACH_NAMESPACE = {"ServiceAccount/default", "ConfigMap/kube-root-ca.crt"}

@@ -1,7 +1,7 @@
-"""Build etcd and the control plane of Kubernetes from source into `.tools/kubernetes`, and fetch definitions.
+"""Build etcd and the control plane of Kubernetes into `.tools/kubernetes`, and fetch custom resource definitions.
 
-Go builds them from the versions of `go.mod`, with the hashes of `go.sum`. The first build takes many minutes; later
-calls return at once.
+Go builds the programs from source, in the versions of `go.mod` and with the hashes of `go.sum`. The first build takes
+many minutes; later calls return at once.
 """
 
 import hashlib

@@ -1,6 +1,7 @@
 """Commands of kubectl for each service of an installation without Helm, and the commands of the chart's notes.
 
-`test_operations.py` executes the guide itself. Here, the output of each command is also checked, for every service.
+`test_operations.py` executes the commands of docs/operations.md. This file also checks the output of such commands,
+for every service.
 """
 
 import re
@@ -84,7 +85,7 @@ def test_commands_of_the_notes_work(
     commands = re.findall(r"(?m)(?:^ +|: )((?:kubectl|helm|docker) (?:.*\\\n)*.*)$", notes)
     assert len(commands) == 4
     for command in commands:
-        # The nodes start no containers. The guide's test runs `create-admin`.
+        # The nodes start no containers, so `kubectl exec` fails. tests/deploy/operations runs its `create-admin`.
         if "kubectl exec" not in command:
             cluster.shell(command)
     release.uninstall()

@@ -1,4 +1,4 @@
-"""The API server accepts every object of the charts, without a warning, and finds mistakes in them."""
+"""The API server accepts every object of the charts without a warning, and reports mistakes that a test adds."""
 
 import copy
 from collections.abc import Iterator
@@ -210,7 +210,7 @@ def test_mistake_in_an_object_is_found(
     value: object,
     message: str,
 ) -> None:
-    """The tests above can fail, because the API server reports a mistake in an object of each kind."""
+    """The API server reports a mistake in an object of each kind, so the tests above fail when a chart has one."""
     found = next(
         each for each in render(helms["helm4"], "everything", "svgx") if each["kind"] == kind
     )

@@ -13,7 +13,7 @@ __all__ = ["cluster"]
 
 @pytest.fixture(scope="session", autouse=True)
 def isolated() -> None:
-    """Skip the tests where they would change the packet filter of the machine, or fail them where `CI` is set."""
+    """Skip the tests outside a network namespace, because they change the packet filter. With `CI` set, fail them."""
     KUBE_ROUTER.require()
     if not is_isolated():
         reason = "`make network-check` runs these tests in a network namespace, as root"

@@ -76,12 +76,12 @@ FLOWS = {
     "neighbour": set[tuple[str, int]](),
     "dns": set[tuple[str, int]](),
 }
-"""The connections that each pod may open to pods of the charts. All other connections must be refused."""
+"""The connections that each pod may open to pods of the charts. Its other connections to them must be refused."""
 
 UNPROTECTED = {"dns", "ingress", "prometheus", "stranger", "neighbour"}
-"""Pods without a policy of their own. They accept all connections that the policy of the other pod permits."""
+"""Pods without a policy of their own. They accept each connection that the policy of the opening pod permits."""
 
-WITHOUT_NAMES = {"postgresql", "valkey"}
+WITHOUT_DNS = {"postgresql", "valkey"}
 """Pods that open no connection, so they need no DNS."""
 
 
@@ -181,7 +181,7 @@ def kube_router(cluster: Cluster, folder: Path) -> Process:
 def test_pods_open_exactly_the_connections_of_the_architecture(
     cluster: Cluster, pods: dict[str, Pod]
 ) -> None:
-    """Each connection of `FLOWS` is opened, and every other connection is refused. Proves R-DUMP-5."""
+    """Each connection that `expected` permits is opened, and every other one is refused. Proves R-DUMP-5."""
     with contextlib.suppress(TimeoutError):
         cluster.wait(
             lambda: differences(pods) == [],
@@ -209,5 +209,5 @@ def differences(pods: dict[str, Pod]) -> list[str]:
 def expected(source: str, target: str, port: int) -> bool:
     """Return whether a connection must be possible."""
     if target in UNPROTECTED:
-        return source in UNPROTECTED or (target == "dns" and source not in WITHOUT_NAMES)
+        return source in UNPROTECTED or (target == "dns" and source not in WITHOUT_DNS)
     return (target, port) in FLOWS[source]

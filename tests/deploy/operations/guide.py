@@ -42,7 +42,7 @@ class Block:
 
     @property
     def commands(self) -> list[str]:
-        """The commands of the block, each on one line. A SQL statement or a configuration is one command."""
+        """The commands of the block, each on one line. A block in another language than bash is one command."""
         if self.language != "bash":
             return [self.text]
         joined = re.sub(r"\\\n\s*", "", self.text)

@@ -49,7 +49,7 @@ print(redis.Redis.from_url(os.environ["REDIS_URL"]).execute_command(*sys.argv[1:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The end of a shell: exit status and all output."""
+    """The exit status and all output of a script or of SQL statements."""
 
     status: int
     output: str

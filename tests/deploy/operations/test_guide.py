@@ -63,7 +63,10 @@ def test_each_block_with_commands_states_its_check() -> None:
 
 
 def test_at_most_eight_commands_are_skipped() -> None:
-    """`make operations-check` prints the numbers of executed, parsed and skipped commands."""
+    """At most eight commands are skipped. The test prints the numbers of executed, parsed and skipped commands.
+
+    `make operations-check` shows them.
+    """
     counts = Counter(block.way for block in read_blocks() if block.way for _ in block.commands)
     executed = counts.total() - counts["parse"] - counts["skip"]
     print(f"\ncommands: {executed} executed, {counts['parse']} parsed, {counts['skip']} skipped")

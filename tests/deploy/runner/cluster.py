@@ -18,7 +18,7 @@ from tests.deploy.runner.substitution import Substitution
 from tests.deploy.runner.workload import Workload
 
 _TIMEOUT = 120.0
-"""The most seconds until a condition of `until` is true."""
+"""Seconds after which `until` raises `TimeoutError`."""
 
 
 class Cluster:
@@ -149,7 +149,7 @@ class Cluster:
         }
 
     def _host_address(self, name: str) -> str:
-        """Return the address of the pod with this name. A later pod of a StatefulSet with the same name has it too."""
+        """Return the address of a pod by its name. A StatefulSet's later pod with this name has the same address."""
         if name not in self._addresses:
             self._addresses[name] = self._next_address()
         return self._addresses[name]

@@ -50,7 +50,10 @@ class Pod:
         return self._process.pid if running and self._process is not None else None
 
     def delete(self) -> None:
-        """Begin to stop the pod. Services stop using it, it gets its signal, and is killed after its grace period."""
+        """Begin to stop the pod: services stop using it, and its process gets the stop signal.
+
+        If the process has not ended within the grace period, it is killed.
+        """
         if not self.terminating:
             self._terminating.set()
             self._changed()
@@ -84,7 +87,7 @@ class Pod:
             finally:
                 probing.cancel()
                 kill(process)
-            # The task was cancelled. If a probe has raised an error before, this line raises it.
+            # `probing` was cancelled above. If a probe raised an error before that, `await` raises the error here.
             with contextlib.suppress(asyncio.CancelledError):
                 await probing
             self._set_ready(False)

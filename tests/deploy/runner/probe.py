@@ -43,7 +43,11 @@ class Probe:
         )
 
     async def run(self, report: Callable[[bool], None]) -> None:
-        """Probe until cancelled. Report the success or failure that reaches its threshold, and each one after it."""
+        """Probe until cancelled, and report the results.
+
+        Report success after a probe when the last `success_threshold` probes have succeeded, and failure when the last
+        `failure_threshold` probes have failed.
+        """
         successes = failures = 0
         await asyncio.sleep(self.initial_delay)
         while True:

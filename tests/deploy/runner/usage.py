@@ -33,7 +33,7 @@ class Usage(Sampler):
         ]
 
     def report(self) -> str:
-        """Return a line for each pod: its largest memory, and the seconds of processor time since the start."""
+        """Return a line for each pod: its largest memory, and its processor time in this measurement."""
         return "".join(
             f"\n{pod.name}: at most {self.peak(pod.name) / MIB:.0f} MiB of {pod.limits['memory']}, "
             f"{self._seconds.get(pod.name, 0.0) - self._before.get(pod.name, 0.0):.1f} s of processor time"

@@ -21,7 +21,10 @@ CONFIGURATION = ROOT / "deploy" / "otel" / "collector.yaml"
 
 @dataclass(frozen=True, slots=True)
 class Jaeger:
-    """Addresses: `endpoint` is the value for `OTEL_EXPORTER_OTLP_ENDPOINT`, and `query` that of Jaeger's HTTP API."""
+    """The addresses of both processes, with methods that read the stored traces.
+
+    `endpoint` is the collector's address, for `OTEL_EXPORTER_OTLP_ENDPOINT`. `query` is that of Jaeger's HTTP API.
+    """
 
     endpoint: str
     query: str

@@ -138,7 +138,7 @@ async def test_oidc_callback_works_once_and_only_in_its_browser(
 async def test_oidc_callback_of_another_issuer_is_refused(
     oidc: OidcStack, browser: Browser
 ) -> None:
-    """A callback without the parameter `iss` is refused too, because this provider announces it. Proves R-AUTH-32."""
+    """A callback without `iss` is refused too, because the provider announces that it sends `iss`. Proves R-AUTH-32."""
     name = new_name()
     await oidc.set_claims(name, groups=["readers"])
     for pattern in (r"&iss=[^&]+", r"iss=[^&]+&"):
@@ -204,9 +204,9 @@ async def test_oidc_sign_in_sets_the_role_each_time(oidc: OidcStack, browser: Br
 async def test_oidc_sign_in_without_a_role_removes_the_role_and_ends_session_and_tokens(
     oidc: OidcStack, browser: Browser, admin: ApiSession
 ) -> None:
-    """The refused sign-in removes the role and ends session and tokens. An API key works again with a new role.
+    """The refused sign-in sets the role to `viewer`, and ends session and tokens.
 
-    Proves R-AUTH-39.
+    The API key is suspended until a later sign-in assigns a role. Proves R-AUTH-39.
     """
     name = new_name()
     await oidc.set_claims(name, groups=["admins"])
@@ -246,7 +246,7 @@ async def test_oidc_sign_in_without_a_role_removes_the_role_and_ends_session_and
 async def test_oidc_sign_in_with_a_taken_name_creates_another_account(
     oidc: OidcStack, browser: Browser, admin: ApiSession
 ) -> None:
-    """Neither the username nor the email address links accounts, verified or not. Proves R-AUTH-34."""
+    """An equal username or email address, verified or not, links no sign-in to an account. Proves R-AUTH-34."""
     name = new_name()
     local_user = await admin.create_user(name)
     for verified in (True, False):
@@ -349,7 +349,10 @@ async def test_unavailable_oidc_provider_gets_503_and_password_log_ins_work(
 
 
 async def restart_auth(stack: DevStack) -> None:
-    """Stop the auth service, start it, and wait until it is ready. It then forgets that a provider is unavailable."""
+    """Restart the auth service, and wait until it is ready.
+
+    The new process has neither the provider's metadata nor the time of the provider's last failure.
+    """
     auth = stack.process("auth")
     await auth.stop()
     await auth.start()

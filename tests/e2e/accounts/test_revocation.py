@@ -118,7 +118,7 @@ async def change_role(workspace: Workspace, url: str, account: Account) -> httpx
 
 
 async def end_shown_session(workspace: Workspace, url: str, account: Account) -> httpx.Response:
-    """End the session that the list of open connections shows for the account, as an admin."""
+    """As an admin, end the session that the list of open connections shows for the account."""
     path = f"/admin/connections/?user_id={account.user.id}"
     page = (await workspace.admin.request("GET", path)).json()
     assert page["missing"] == []
@@ -157,9 +157,9 @@ async def test_revoked_token_is_refused_on_all_gateways(
     revoke: Revocation,
     refresh_succeeds: bool,
 ) -> None:
-    """Each log-out, end of a session, password change and change by an admin revokes tokens. Proves R-AUTH-18.
+    """A log-out, a session's end, a new password, and an admin's change or deletion of the account revoke tokens.
 
-    An admin that ends one or all sessions of an account revokes tokens too. Proves R-AUTH-43.
+    Proves R-AUTH-18. An admin that ends one or all sessions of an account revokes tokens too. Proves R-AUTH-43.
     """
     user = await workspace.create_user("editor")
     await workspace.owner.set_member(canvas, user, "editor")

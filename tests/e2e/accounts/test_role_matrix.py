@@ -107,7 +107,8 @@ CANVAS_CALLERS = (
 )
 """The callers of `CALLERS`, members with each role on the canvas, and an owner with the account role `viewer`.
 
-The last two have share links of the canvas and no account. The link of `visitor` is for another canvas.
+`link viewer` and `link editor` have share links of the canvas and no account.
+The link of `visitor` is for another canvas.
 """
 
 CANVAS_STATUSES: dict[str, tuple[int, ...]] = {
@@ -232,7 +233,7 @@ class MatrixStack:
     async def connect_socket(self, canvas_id: str, headers: Mapping[str, str]) -> int:
         """Open a WebSocket on a canvas. Return the close code, or 0 if the server accepts the client.
 
-        The credential in `headers` is sent in the query, as a page sends it.
+        The credential in `headers` is sent in the query, as a web page in a browser sends it.
         """
         token = headers.get("Authorization", "Bearer ").removeprefix("Bearer ")
         query = f"token={headers.get('X-API-Key', token)}&link={headers.get('X-Share-Link', '')}"
@@ -247,7 +248,7 @@ class MatrixStack:
 
 @pytest.fixture(scope="module")
 async def matrix(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[MatrixStack]:
-    """Start a stack of its own, because the tests change limits and accounts."""
+    """Start a stack for this module only, because its tests change limits and accounts."""
     async with (
         DevStack(tmp_path_factory.mktemp("matrix"), settings=HIGH_LIMITS) as stack,
         open_api(stack.url) as api,
@@ -280,7 +281,7 @@ async def caller_headers(matrix: MatrixStack) -> dict[str, dict[str, str]]:
 
 
 async def create_callers(matrix: MatrixStack) -> dict[str, dict[str, str]]:
-    """Create an account for each caller, and return the headers of each caller's requests."""
+    """Create the callers' accounts, API key and share link, and return the headers of each caller's requests."""
     headers = {"anonymous": dict[str, str]()}
     for role in ("viewer", "editor", "admin"):
         headers[role] = (await matrix.create_logged_in_user(role)).headers
@@ -379,7 +380,10 @@ async def test_account_operation_answers_each_caller_with_the_status_of_the_matr
 
 @pytest.fixture(scope="module")
 async def canvas_users(matrix: MatrixStack) -> dict[str, LoggedInUser]:
-    """Create the accounts of `MEMBER_ROLES`, the creator of all canvases, and the member for `user_id` in requests."""
+    """Create the accounts of `MEMBER_ROLES`, `creator` and `member`.
+
+    `creator` creates all canvases. Requests name `member` in `user_id`.
+    """
     account_roles = dict.fromkeys(MEMBER_ROLES, "editor") | {
         "viewer owner": "viewer",
         "creator": "editor",
@@ -464,7 +468,7 @@ async def test_canvas_operation_answers_each_caller_with_the_status_of_the_matri
         assert http is not None
         refused = expected in (401, 403)
         if not refused and http.method != "GET":
-            # The caller changes the canvas, so each operation needs a new one.
+            # The request changes the canvas, so each such request needs a new canvas.
             canvas_id, _ = await create_secret_canvas(creator, canvas_users)
             if "version_id" in http.path:
                 version_id = await create_version(creator, canvas_id)

@@ -1,4 +1,7 @@
-"""Share links with real Yjs clients: visitors see and edit a canvas without an account, until the link ends."""
+"""Share links, and the restore and erasure of accounts and canvases, with real Yjs clients.
+
+Visitors with a link see and edit a canvas without an account, until the link ends.
+"""
 
 import asyncio
 import time
@@ -201,7 +204,7 @@ async def test_end_of_a_link_closes_the_connections_of_its_visitors(
 async def test_link_as_a_subprotocol_or_token_parameter_admits_a_visitor(
     workspace: Workspace, canvas: str
 ) -> None:
-    """A share link is accepted in the places of an access token. No service logs it. Proves R-LIFE-1."""
+    """A share link's token is accepted wherever an access token is. No service logs the token. Proves R-LIFE-1."""
     token = (await create_link(workspace.owner, canvas, "viewer"))["token"]
     client = await workspace.connect(canvas, params={}, protocols=["svgx", f"bearer.{token}"])
     by_token = await workspace.connect(canvas, params={"token": token})
@@ -281,6 +284,6 @@ async def test_erased_user_is_removed_from_every_service(workspace: Workspace) -
     assert shown.json()["items"] == []
     again = await workspace.admin.request("POST", path, json=body)
     assert again.status_code == 200, again.text
-    # Rows that were on their way, such as the account's usage, may have arrived after the first request.
+    # The second report adds its rows to those of the first. Rows such as the account's usage may arrive in between.
     for service, tables in again.json()["touched"].items():
         assert all(tables[table] >= rows for table, rows in touched[service].items())

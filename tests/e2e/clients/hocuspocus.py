@@ -27,7 +27,7 @@ class HocuspocusClient(YjsClient):
         return int(await self._request("unsynced"))
 
     async def stateless(self) -> list[str]:
-        """Return the payloads of the stateless messages."""
+        """Return the payloads of all stateless messages that the client has received."""
         return list(await self._request("stateless"))
 
     async def send_stateless(self, payload: str) -> None:

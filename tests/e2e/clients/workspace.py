@@ -15,7 +15,7 @@ _numbers = itertools.count(1)
 class Workspace:
     """Canvases, accounts and Yjs clients on a development stack, or on another installation.
 
-    `owner` is an editor, owns the canvases, and is the account of clients without another session.
+    `owner` is the session of an editor. It owns the canvases. Clients without a `session` of their own use it too.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Workspace:
         return client
 
     def adopt(self, client: YjsClient) -> None:
-        """Add a client of another kind, so that `destroy_all` destroys it too."""
+        """Add a client that `connect` did not create, so that `destroy_all` destroys it too."""
         self._clients.append(client)
 
     async def connect_many(self, canvas_id: str, count: int) -> list[YjsClient]:
@@ -99,7 +99,7 @@ class Workspace:
         self._clients = [client for client in self._clients if client not in clients]
 
     async def destroy_all(self) -> None:
-        """Destroy all clients of this workspace."""
+        """Destroy all clients of this workspace, except those that `connect` created with another `driver`."""
         await self.destroy(*self._clients)
 
 

@@ -67,9 +67,9 @@ class ClientStatus:
     `longest_pause` is in milliseconds, from the end of a connection until the next connection was synced. `present`
     counts awareness states.
 
-    Three fields are about the present connection only: `received` counts received messages by type, `documents` counts
-    sent messages that change the document, and `saved` is the last number of saved messages that the server reported,
-    or None before its first report. `max_message` is the reported limit of one message's bytes, or None.
+    Three fields are about the present connection only: `received` counts received messages by type, `document_messages`
+    counts sent messages that change the document, and `saved` is the last number of saved messages that the server
+    reported, or None before its first report. `max_message` is the reported limit of one message's bytes, or None.
     """
 
     name: str
@@ -82,7 +82,7 @@ class ClientStatus:
     edits: int
     longest_pause: float
     received: Mapping[int, int]
-    documents: int
+    document_messages: int
     saved: int | None
     max_message: int | None
     present: int

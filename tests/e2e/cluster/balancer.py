@@ -14,17 +14,20 @@ from svgx_devstack.backing import probe
 from svgx_devstack.ports import HOST
 
 PROBE_INTERVAL = 1.0
-"""Seconds between two probes of a gateway. Longer than the 0.2 s after which y-websocket reconnects."""
+"""Seconds between two probes of a gateway.
+
+The interval is longer than the 0.2 s after which y-websocket reconnects, so a client may reconnect before a probe.
+"""
 
 _CHUNK = 64 * 1024
 
 
 class Backend:
-    """A gateway behind the balancer. `open` counts the connections to it; `ready` is the result of the last probe."""
+    """A gateway behind the balancer: the number of open connections to it, and whether its last probe succeeded."""
 
     def __init__(self, port: int) -> None:
         self.port = port
-        self.open = 0
+        self.connections = 0
         self.ready = False
         self.changed = asyncio.Condition()
 
@@ -50,7 +53,7 @@ Strategy = Callable[[list[Backend]], Iterable[Backend]]
 
 def fewest_connections(backends: list[Backend]) -> Iterable[Backend]:
     """Order gateways by their number of connections. Of gateways with equal numbers, the oldest is first."""
-    return sorted(backends, key=lambda backend: backend.open)
+    return sorted(backends, key=lambda backend: backend.connections)
 
 
 def round_robin() -> Strategy:
@@ -98,7 +101,7 @@ class Balancer:
 
     def connection_counts(self) -> list[int]:
         """Return the number of connections to each ready gateway."""
-        return [backend.open for backend in self._backends if backend.ready]
+        return [backend.connections for backend in self._backends if backend.ready]
 
     async def add(self, port: int) -> Backend:
         """Add a gateway, and wait until a probe finds it ready."""
@@ -116,13 +119,13 @@ class Balancer:
         try:
             for backend in self._choose([backend for backend in self._backends if backend.ready]):
                 # Count the connection before it is open, because other clients connect at the same time.
-                backend.open += 1
+                backend.connections += 1
                 try:
                     with contextlib.suppress(ConnectionError):
                         await _forward(backend.port, reader, writer)
                         return
                 finally:
-                    backend.open -= 1
+                    backend.connections -= 1
         finally:
             writer.close()
 

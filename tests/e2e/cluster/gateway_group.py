@@ -15,7 +15,7 @@ class GatewayGroup:
         self._balancers: list[Balancer] = []
 
     async def attach_balancers(self, *balancers: Balancer) -> None:
-        """Put balancers in front of the gateways, in place of earlier ones."""
+        """Put balancers in front of the gateways. They replace the balancers that were attached before."""
         self._balancers = list(balancers)
         for name in self._names:
             await self._add_to_balancers(name)

@@ -55,7 +55,7 @@ async def test_compressed_body_and_unknown_charset_get_415(
 
 @pytest.mark.parametrize("extension", ["svg", "png", "json", "yjs"])
 async def test_download_has_the_name_of_its_canvas(workspace: Workspace, extension: str) -> None:
-    """An export in any format is named after its canvas, in ASCII and in full. Proves R-STATE-17."""
+    """A download has two names: its canvas's name in ASCII, and its canvas's full name. Proves R-STATE-17."""
     canvas = await workspace.create_canvas("План café 🎨")
     await workspace.owner.import_svg(canvas, SVG)
     path = f"/runtime/canvases/{canvas}/export?format={extension}"

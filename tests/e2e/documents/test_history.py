@@ -22,7 +22,8 @@ async def test_restored_version_reaches_live_clients_and_can_be_undone(
 ) -> None:
     """Two clients see the old content, keep editing, and see the undo of the restore.
 
-    Before the restore, the difference of the version has all changes. Proves R-HIST-10, R-HIST-14 and R-HIST-15.
+    Before the restore, the version's difference lists all changes that were made after the version. Proves R-HIST-10,
+    R-HIST-14 and R-HIST-15.
     """
     ann, bob = await workspace.connect_many(canvas, 2)
     await ann.edit(

@@ -1,4 +1,4 @@
-"""Elements that a live client draws are exported in all formats, or named by the export."""
+"""Exports contain the elements that a live client draws, or name them as left out."""
 
 import json
 
@@ -10,7 +10,7 @@ _NAMED = '"g";reason="depth";count=5, "rect@onclick";reason="event handler";coun
 async def test_plain_objects_are_exported_and_lost_parts_are_named(
     workspace: Workspace, canvas: str
 ) -> None:
-    """Plain objects are elements in every format, and a header names lost parts. Proves R-STATE-17 and R-SVG-5."""
+    """Elements that are plain objects are exported. A header names left-out parts. Proves R-STATE-17 and R-SVG-5."""
     client = await workspace.connect(canvas)
     plain = {"op": "plain", "id": "p", "tag": "circle", "parent": "", "order": "a0"}
     groups = [

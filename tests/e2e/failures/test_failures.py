@@ -24,7 +24,7 @@ OUTAGE_SECONDS = 5.0
 
 @pytest.fixture(scope="module")
 async def workspace(killed_stack: DevStack, driver: YjsDriver) -> AsyncIterator[Workspace]:
-    """Open a workspace on a stack that no other process uses, because the tests kill its processes."""
+    """Open a workspace on a stack that no other test process uses, because the tests kill the stack's processes."""
     async with open_workspace(killed_stack, driver) as workspace:
         yield workspace
 
@@ -71,8 +71,8 @@ async def test_killed_holder_of_an_idle_canvas_is_replaced(workspace: Workspace)
         process = workspace.stack.process("collab")
         process.kill()
         await process.wait_ready()
-        # The time is too short for the clients' own recovery: they repeat their states after 15 s, and reconnect after
-        # 30 s of silence.
+        # The timeout of 12 s is too short for the clients' own recovery: clients repeat their states after 15 s, and
+        # reconnect after 30 s of silence.
         await first.wait_received(AWARENESS, received + 1, timeout=12)
         newcomer = await workspace.connect(canvas_id)
         await workspace.driver.wait_for_presence(
@@ -121,7 +121,7 @@ async def test_edits_without_storage_are_broadcast_and_saved_later(
             await editor.add_element("made-in-the-outage")
             await workspace.driver.wait_for_elements([observer], "made-in-the-outage")
             status = await editor.status()
-            assert (status.saved, status.documents) == (1, 2)
+            assert (status.saved, status.document_messages) == (1, 2)
         finally:
             process.restart = True
             await process.start()
@@ -159,7 +159,10 @@ async def test_join_without_state_and_collab_waits_for_their_start(workspace: Wo
 
 
 async def test_killed_holder_is_replaced_by_another_replica(workspace: Workspace) -> None:
-    """The holder is killed and stays down; then the replica that replaced it is killed. Proves R-FAIL-8."""
+    """The second replica replaces the killed first one. Then the first starts again and replaces the killed second one.
+
+    Proves R-FAIL-8.
+    """
     first = workspace.stack.process("collab")
     async with editing(workspace, seed=14) as editors:
         # The first replica holds the canvas, because it was the only one when the canvas was opened.

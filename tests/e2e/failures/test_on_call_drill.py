@@ -40,12 +40,12 @@ FROZEN = {"auth", "state", "collab"}
 """The services of which one replica is frozen."""
 
 RECOVERY = 30.0
-"""The most seconds until each expected effect. The gateway forgets a silent replica much later, after 600 s."""
+"""Seconds that each expected effect may take. The gateway forgets a silent replica only after 600 s."""
 
 
 @pytest.fixture(scope="module")
 async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevStack]:
-    """Start a stack of its own, because the tests freeze its processes."""
+    """Start a stack for this module only, because the tests freeze the stack's processes."""
     async with DevStack(tmp_path_factory.mktemp("on-call"), settings=SETTINGS) as stack:
         for service in ("auth", "state", "collab"):
             await stack.add_replica(service)
@@ -63,7 +63,7 @@ async def workspace(own_stack: DevStack, driver: YjsDriver) -> AsyncIterator[Wor
 
 @pytest.fixture
 async def operator(own_stack: DevStack) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-    """Return a connection of the tables' owner that may always write."""
+    """Return a database connection as the owner of the tables. It can write while the database is read-only."""
     connection = await asyncpg.connect(
         own_stack.postgres_url, server_settings={"default_transaction_read_only": "off"}
     )
@@ -72,7 +72,7 @@ async def operator(own_stack: DevStack) -> AsyncIterator["asyncpg.Connection[asy
 
 
 async def fill_audit_log(stack: DevStack) -> None:
-    """Write entries until the disk has no room for another one. Each log-in writes an entry, too."""
+    """Write entries until the disk has no room for one more. A log-in then fails, because it writes an entry too."""
     connection = await asyncpg.connect(stack.postgres_url)
     for size in (1000, 100, 1):
         with contextlib.suppress(asyncpg.DiskFullError):
@@ -93,7 +93,7 @@ def metrics(own_stack: DevStack) -> Metrics:
 
 
 async def until_metrics_report(metrics: Metrics, dependency: str, *names: str) -> None:
-    """Wait until the metrics of the processes show that the dependency fails, and that they are not ready."""
+    """Wait until the metrics of the processes show that the dependency fails, and that the processes are not ready."""
     for name in names:
         service = name.removesuffix("-2")
         labels = {"component": service, "dependency": dependency}
@@ -184,7 +184,7 @@ async def log_in(workspace: Workspace) -> httpx.Response:
 
 
 async def until_answer(
-    ask: Callable[[], Any], accept: Callable[[httpx.Response], bool], pause: float = 0.2
+    ask: Callable[[], Any], accept: Callable[[httpx.Response], bool], interval: float = 0.2
 ) -> httpx.Response:
     """Ask again and again until the answer is accepted, and return it."""
     async with asyncio.timeout(RECOVERY):
@@ -193,7 +193,7 @@ async def until_answer(
             if accept(answer):
                 return answer
             # Wait, because a request that an open circuit refuses does not show the cause.
-            await asyncio.sleep(pause)
+            await asyncio.sleep(interval)
 
 
 def is_503_with(answer: httpx.Response, text: str) -> bool:
@@ -222,7 +222,7 @@ async def check_everything_works(workspace: Workspace) -> None:
 async def test_read_only_database_is_named_and_recovers_by_itself(
     workspace: Workspace, operator: "asyncpg.Connection[asyncpg.Record]", metrics: Metrics
 ) -> None:
-    """The services replace connections that were opened meanwhile, because these would stay read-only.
+    """The services replace connections that were opened during the failure, because these would stay read-only.
 
     Proves R-FAIL-18, R-FAIL-19, R-OBS-10 and R-OBS-11.
     """
@@ -281,8 +281,10 @@ async def test_full_disk_is_named_and_recovers_by_itself(
             disk.fill()
             await fill_audit_log(workspace.stack)
             for ask in (lambda: log_in(workspace), lambda: create_canvas(workspace)):
-                # The first writes succeed, because they fit into the pages that exist.
-                await until_answer(ask, lambda answer: is_503_with(answer, "disk space"), pause=0)
+                # The first writes succeed, because they fit into free space in the existing pages of their tables.
+                await until_answer(
+                    ask, lambda answer: is_503_with(answer, "disk space"), interval=0
+                )
             await until_any_logged(workspace, HOLDERS, "a commit failed and is repeated")
             await until_metrics_show_unsaved_edits(metrics)
             full = await until_full(workspace)
@@ -299,7 +301,7 @@ async def test_full_disk_is_named_and_recovers_by_itself(
 
 
 async def silent_replicas(workspace: Workspace) -> dict[str, str]:
-    """Return the reason of each silent replica's report, by its service."""
+    """Return the reason that the health summary reports for the silent replica of each service."""
     summary = (await workspace.owner.request("GET", "/health/summary/")).json()
     assert (summary["status"] == "degraded") or not summary["silent"]
     return {
@@ -320,7 +322,10 @@ async def holder_of(workspace: Workspace, canvas_id: str) -> str:
 
 
 async def permit_repetitions(workspace: Workspace) -> None:
-    """Let the gateway repeat reads. Reads without an answer in earlier tests may have used up its budget."""
+    """Send reads until the gateway's budget of repeated reads is full.
+
+    Reads without an answer in earlier tests may have used up this budget. Each answered read permits one more.
+    """
     for _ in range(int(MAX_BUDGET) // 10):
         answers = await asyncio.gather(
             *(workspace.owner.request("GET", "/auth/me") for _ in range(10))
@@ -352,7 +357,7 @@ async def test_frozen_replicas_cost_no_read_and_are_named(
                 )
             )
             assert {answer.status_code for answer in reads} == {200}
-            # An edit that is made now reaches the others when another replica holds the canvas.
+            # The edit reaches the other clients only after another replica has taken over the canvas.
             await editors.wait_for_broadcast()
             print(f"another replica held the canvas after {time.monotonic() - began:.1f} s")
             async with asyncio.timeout(RECOVERY):

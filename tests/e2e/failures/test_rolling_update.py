@@ -30,7 +30,7 @@ pytestmark = pytest.mark.timeout(600)
 CANVASES, CLIENTS_PER_CANVAS = (10, 20) if os.environ.get("SVGX_LARGE") == "1" else (2, 8)
 
 EDITS_PER_SECOND = 10 / CLIENTS_PER_CANVAS
-"""Edits per second of each client: ten on each canvas."""
+"""Edits per second of each client. All clients of one canvas together make ten edits per second."""
 
 SETTINGS = {
     **HIGH_LIMITS,
@@ -39,8 +39,8 @@ SETTINGS = {
     "DRAIN_SECONDS": "10",
     # On a machine with few cores, 100 reconnects within three seconds delay the event loop beyond the default limit.
     "SHED_LAG_SECONDS": "30",
-    # The owner exports all canvases, at most 10, at the same time. An account uses at most half of the workers, and at
-    # most 8 of its exports wait.
+    # The owner exports all canvases, at most 10, at the same time. One account may use half of the workers, so 2
+    # exports run. The other 8 wait, and no more than 8 exports of an account may wait.
     "WORKER_COUNT": "4",
 }
 SYNC_STEP_1, SYNC_STEP_2 = bytes([0, 0, 1, 0]), bytes([0, 1])
@@ -55,7 +55,7 @@ async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[D
 
 @pytest.fixture(scope="module")
 async def gateways(own_stack: DevStack) -> GatewayGroup:
-    """Start a second gateway."""
+    """Start a second gateway, and return the group of both gateways."""
     gateways = GatewayGroup(own_stack)
     await gateways.add_gateway()
     return gateways

@@ -213,7 +213,7 @@ async def test_every_response_has_the_security_headers(workspace: Workspace) -> 
 
 
 def svg_with_rectangles(rectangles: int) -> bytes:
-    """Return an SVG file with this many rectangles, with 130 bytes for each."""
+    """Return an SVG file with this many rectangles. Each rectangle has 124 bytes."""
     shapes = "".join(f'<rect id="{n:090}" width="1" height="1"/>' for n in range(rectangles))
     return f'<svg xmlns="http://www.w3.org/2000/svg">{shapes}</svg>'.encode()
 
@@ -341,7 +341,7 @@ async def studio_gateway(stack: DevStack, metrics_port: int) -> AsyncIterator[Ex
 async def test_websocket_handshake_from_another_origin_gets_403(
     studio_gateway: ExtraGateway, stack: DevStack
 ) -> None:
-    """The gateway accepts listed origins, its own, and with `*` each origin. Proves R-HTTP-10."""
+    """The gateway accepts listed origins and its own origin. With `*`, it accepts every origin. Proves R-HTTP-10."""
     url = f"{studio_gateway.websocket_url}/runtime/events/x"
     for origin in ("https://evil.example", "null", "http://studio.example", "https://[", ""):
         with pytest.raises(InvalidStatus) as refused:
@@ -402,7 +402,7 @@ async def test_endless_headers_get_431(stack: DevStack) -> None:
         try:
             assert b" 431 " in await reader.readline()
         except ConnectionError:
-            pass  # the server had closed the socket before it received the rest
+            pass  # the response is lost, because the server closed the socket with unread bytes
         writer.close()
 
 
@@ -471,7 +471,7 @@ async def test_large_response_is_compressed_once(workspace: Workspace, canvas: s
 async def test_large_response_is_not_compressed_without_gzip(
     workspace: Workspace, canvas: str, accepted: str
 ) -> None:
-    """Codings other than gzip would be made on the event loop, so only small responses have them. Proves R-HTTP-8."""
+    """The gateway uses codings other than gzip on the event loop, for small responses only. Proves R-HTTP-8."""
     headers = {
         "Authorization": f"Bearer {await workspace.owner.access_token()}",
         "Accept-Encoding": accepted,

@@ -214,7 +214,10 @@ async def test_canvas_operations_follow_the_role_on_the_canvas(
 async def test_account_roles_limit_creation_editing_and_administration(
     workspace: Workspace, canvas: str
 ) -> None:
-    """A viewer can neither create a canvas nor edit as a member. Only admins list accounts. Proves R-ACCESS-8."""
+    """An account with the role viewer cannot create a canvas. It cannot change a canvas on which its role is editor.
+
+    Only admins list accounts. Proves R-ACCESS-8.
+    """
     viewer = await workspace.create_user("viewer")
     await workspace.owner.set_member(canvas, viewer, "editor")
     api = workspace.api.session_of(viewer)
@@ -228,8 +231,9 @@ async def test_account_roles_limit_creation_editing_and_administration(
 
 
 async def test_wrong_passwords_delay_log_ins_from_the_same_address(workspace: Workspace) -> None:
-    """After five failures, log-ins from that address wait even with the right password. Log-ins from the address of the
-    account's session do not wait.
+    """After five wrong passwords from an address, log-ins from it get 429, even with the right password.
+
+    Log-ins from the address of the account's session are not refused.
 
     The test acts as a trusted proxy, so `X-Forwarded-For` sets the client address. Proves R-AUTH-20.
     """

@@ -150,7 +150,7 @@ async def test_two_gateways_count_requests_together(
     caller = f"user:{user.id}"
 
     def counts(key: str) -> int:
-        """Return the requests of the class `read` that `key` of the analytics has for the caller."""
+        """Return the caller's number of requests of the class `read` in the list `key` of the analytics."""
         return sum(
             each["count"]
             for each in analytics[key]
@@ -378,7 +378,7 @@ async def test_gateway_applies_limits_by_itself_without_redis(
 async def test_checks_of_a_request_run_in_the_documented_order(
     own_stack: DevStack, admin: ApiSession, user: User
 ) -> None:
-    """Each request fails a check and all later checks, and gets the status of the first check. Proves R-HTTP-5."""
+    """Each request fails one check and later checks. It gets the status of the first failed check. Proves R-HTTP-5."""
     async with open_api(own_stack.url) as api:
         editor = api.session_of(user)
         wrong_type = {"Content-Type": "text/plain"}

@@ -95,7 +95,7 @@ def before_call(ctx: Any, case: Any, kwargs: Any) -> None:
     """
     case.headers["X-Forwarded-For"] = FUZZ_ADDRESS
     if VALID_KEY.fullmatch(case.headers.get("Idempotency-Key", "")):
-        # A repeated key would get the response of the first request, even after a deletion.
+        # A repeated key would return the stored first response, even if the created object has been deleted since.
         case.headers["Idempotency-Key"] = secrets.token_hex(8)
     body = case.body
     if not isinstance(body, dict):

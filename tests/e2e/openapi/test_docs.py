@@ -172,7 +172,7 @@ async def test_every_example_request_gets_a_described_response(
             public = path.startswith(("/health", "/metrics", "/openapi"))
             session = None if public and path != "/health/summary/" else admin
             await send(method, path, session, **ids)
-        # The deletions have deleted the canvas.
+        # One of the requests above has deleted the canvas, so that it can be purged.
         await send(*PURGE, canvas_id=canvas)
         other = (await admin.request("POST", CANVASES, json={"name": "n"})).json()["id"]
         link = await send("post", "/runtime/canvases/{canvas_id}/links/", canvas_id=other)

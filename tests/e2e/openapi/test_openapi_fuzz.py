@@ -56,7 +56,7 @@ async def test_responses_to_fuzzed_requests_match_the_openapi_document(
     environment = {**os.environ, "SVGX_URL": changed_stack.url}
     admin = api.session(changed_stack.admin_username, changed_stack.admin_password)
     if role == "admin":
-        # This is the only admin, so it cannot delete or demote itself (R-AUTH-16).
+        # The stack's admin is the only admin, so the fuzzed requests cannot delete or demote it (R-AUTH-16).
         environment |= {
             "SVGX_USERNAME": changed_stack.admin_username,
             "SVGX_PASSWORD": changed_stack.admin_password,

@@ -68,7 +68,7 @@ EXPECTED_METRICS = {
     "collab": {"collab_oldest_unsaved_seconds", "redis_connections", "redis_connections_max"},
     "state": {"database_connections", "database_connections_max", "snapshots"},
 }
-"""Metrics of one service that show failures to operators."""
+"""For each service, the metrics that show failures to operators and that not every service has."""
 
 
 @pytest.mark.parametrize("service", SERVICES)

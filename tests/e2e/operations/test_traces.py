@@ -99,7 +99,7 @@ LINKS = {
     (("collab", "request svgx.state.journal.append"), ("collab", f"process {EDIT}")),
     (("collab", f"publish {UPDATE}"), ("collab", f"process {EDIT}")),
 }
-"""The edges from a span to the spans to which it has links."""
+"""The links that the run must produce, each as the operation of a span and the operation of the linked span."""
 
 BURST = 100
 """Edits that a client makes at once, so that some batches have several edits."""
@@ -294,7 +294,7 @@ def kinds(spans: Iterable[Span]) -> set[str]:
 
 
 def test_spans_of_messages_follow_the_conventions(run: Run) -> None:
-    """The kind follows the operation, and the template of a destination has no canvas id. Proves R-OBS-4."""
+    """The operation type sets the span's kind, and a destination's template has no canvas id. Proves R-OBS-4."""
     messages = [span for span in run.spans if "messaging.system" in span.attributes]
     sent = [span for span in messages if span.attributes["messaging.operation.type"] == "send"]
     processed = [span for span in messages if span not in sent]
@@ -344,7 +344,7 @@ def test_spans_name_the_route_the_canvas_the_user_and_the_pod(run: Run) -> None:
 
 
 def test_spans_contain_no_access_tokens(run: Run) -> None:
-    """The query of a WebSocket's URL has a token, which begins with "eyJ". Proves R-OBS-5."""
+    """No span has the token in the query of a WebSocket's URL, which begins with "eyJ". Proves R-OBS-5."""
     values = {str(value) for span in run.spans for value in (*span.attributes.values(), span.name)}
     assert "/runtime/events/" + run.canvas in values
     assert not [value for value in values if "eyJ" in value or "token=" in value]
@@ -397,7 +397,7 @@ def test_histograms_of_requests_saves_and_commits_have_exemplars(run: Run) -> No
 
 
 def test_ratio_of_zero_records_nothing_and_log_lines_have_trace_ids(run: Run) -> None:
-    """The gateway records no connection, no edit, and no request of a caller with a sampled trace. Proves R-OBS-4."""
+    """The gateway records no connection, edit or request, even if the caller sampled the trace. Proves R-OBS-4."""
     assert UNSAMPLED_ID not in {span.trace_id for span in run.spans}
     traceresponse = run.responses["unsampled"].headers["traceresponse"].split("-")
     assert (traceresponse[1], traceresponse[3]) == (UNSAMPLED_ID, "00")

@@ -91,7 +91,7 @@ async def test_edit_of_a_canvas_editor_is_saved_and_broadcast(
 async def test_edits_of_a_viewer_are_neither_broadcast_nor_saved(
     workspace: Workspace, canvas: str
 ) -> None:
-    """A viewer receives edits and its awareness state is broadcast, but its edits are not. Proves R-ACCESS-5."""
+    """A viewer receives edits. Its awareness state is broadcast, and its edits are not. Proves R-ACCESS-5."""
     member = await workspace.create_user("viewer")
     await workspace.owner.set_member(canvas, member, "viewer")
     author, other = await workspace.connect_many(canvas, 2)

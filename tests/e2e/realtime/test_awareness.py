@@ -99,7 +99,7 @@ async def test_awareness_states_are_removed_after_the_client_process_is_killed(
 async def test_awareness_states_return_after_a_reconnect_without_a_change(
     workspace: Workspace, canvas: str, y_websocket: int
 ) -> None:
-    """Clients that change no state have all states again at once, after each of two reconnects. Proves R-AWARE-4.
+    """After each of two reconnects, clients have all states at once, although no state changes. Proves R-AWARE-4.
 
     When a Yjs client loses its connection, it removes the other clients' states but keeps their clocks, and accepts
     only states with a newer clock. Without a change, a Yjs client renews its state after 15 s only.
@@ -116,7 +116,7 @@ async def test_awareness_states_return_after_a_reconnect_without_a_change(
         await workspace.driver.wait_for_presence(clients, names, timeout=RETURN_TIMEOUT)
 
 
-async def test_page_that_uses_its_client_again_is_present_at_once(
+async def test_page_that_uses_its_client_id_again_is_present_at_once(
     workspace: Workspace, canvas: str
 ) -> None:
     """A reloaded page has the same client id and a lower clock. Its new state is shown. Proves R-AWARE-4."""

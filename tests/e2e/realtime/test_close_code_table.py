@@ -9,7 +9,7 @@ from svgx_common.contract.close_codes import Close
 ROOT = Path(__file__).parents[3]
 CLIENTS = ("y-websocket 3", "y-websocket 2", "hocuspocus 4")
 REFUSED_HANDSHAKE = "403"
-"""The script's argument for the row with this status before the upgrade."""
+"""The status of a refused handshake. The script takes this status in place of a close code."""
 
 
 def documented() -> dict[str, tuple[str, ...]]:

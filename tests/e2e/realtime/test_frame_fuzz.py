@@ -41,7 +41,7 @@ ERROR_MARKS = ("Traceback", '"level": "ERROR"', '"level": "CRITICAL"', "[error",
 
 @pytest.fixture(scope="module")
 async def own_workspace(killed_stack: DevStack, driver: YjsDriver) -> AsyncIterator[Workspace]:
-    """Open a workspace on a stack without errors, because the test reads the logs and the memory of its processes."""
+    """Open a workspace on a stack without logged errors, because the test reads the stack's logs and memory."""
     async with open_workspace(killed_stack, driver) as workspace:
         yield workspace
 
@@ -154,8 +154,9 @@ async def send_messages(url: str, frames: Iterator[bytes], closes: Counter[int])
             except websockets.ConnectionClosed:
                 assert socket.close_code is not None
                 closes[socket.close_code] += 1
-                # The code is 4401 if a frame happens to be a token message, because its token is not valid. It is 1013
-                # if an edit depends on a missing edit, and another frame has other bytes for the same clocks.
+                # The code is 4401 if a frame happens to be a token message, because the token is not valid. The code
+                # is 1013 if an edit that waits for a missing edit and another edit have different bytes for the same
+                # clocks.
                 is_contradiction = (socket.close_code, socket.close_reason) == CONTRADICTION
                 assert is_contradiction or socket.close_code in (4400, 4401), (
                     socket.close_code,

@@ -11,12 +11,12 @@ async def test_saved_counts_the_document_messages_of_the_connection(
     client = await workspace.connect(canvas)
     await workspace.driver.wait_saved([client])
     status = await client.status()
-    assert status.saved == status.documents == 1
+    assert status.saved == status.document_messages == 1
     for number in range(5):
         await client.add_element(f"shape-{number}")
         await workspace.driver.wait_saved([client])
         status = await client.status()
-        assert status.saved == status.documents == number + 2
+        assert status.saved == status.document_messages == number + 2
 
 
 async def test_saved_edit_is_in_postgresql(workspace: Workspace, canvas: str) -> None:

@@ -57,7 +57,7 @@ async def limited_gateway(stack: DevStack) -> AsyncIterator[ExtraGateway]:
 
 
 class LimitedCanvas:
-    """A canvas, and connections of admins to it at the gateway with low limits."""
+    """A canvas at the gateway with low limits. Admins connect to this canvas."""
 
     def __init__(self, api: Api, admin: ApiSession, canvas: str) -> None:
         self._api = api
@@ -78,7 +78,7 @@ class LimitedCanvas:
 
 @pytest.fixture
 async def limited_canvas(limited_gateway: ExtraGateway) -> AsyncIterator[LimitedCanvas]:
-    """Create a canvas, and open a client at the gateway with low limits."""
+    """Create a canvas through the gateway with low limits, and return it."""
     stack = limited_gateway.stack
     async with open_api(limited_gateway.url) as api:
         admin = api.session(stack.admin_username, stack.admin_password)
@@ -206,7 +206,7 @@ async def send_and_wait_answer(socket: ClientConnection, sending: asyncio.Task[N
 
     async def read() -> None:
         answers = 0
-        while answers < 2:  # one for `connect`
+        while answers < 2:  # the first answers `LimitedCanvas.connect`
             answers += (await socket.recv())[:2] == bytes([0, 1])
 
     reading = asyncio.create_task(read())
@@ -231,7 +231,7 @@ FRAGMENTS = (
     + encode_frame(0x0, b"", final=False) * 100_000
 )
 FLOODS = 2
-"""Floods that one test sends, one connection after the other."""
+"""Number of floods that a test sends one after the other, each on a connection of its own."""
 
 MAX_PONGS = (2 + 3 * FLOOD_SECONDS) * FRAMES_PER_SECOND
 """A number that is larger than the number of pongs for one flood.
@@ -245,7 +245,7 @@ async def send_flood(url: str, content: bytes) -> tuple[int, int]:
     async with RawSocket.connect(url) as socket:
         sending = asyncio.create_task(socket.send(content))
         code = await socket.wait_closed()
-        # The connection ends after the close frame.
+        # The first call returned the code of the close frame. The second returns 1006 when the connection has ended.
         assert await socket.wait_closed() == 1006
         with contextlib.suppress(ConnectionError):
             await sending

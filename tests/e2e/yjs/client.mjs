@@ -175,7 +175,7 @@ export class Client {
       edits,
       longest_pause: longestPause,
       received: traffic?.received ?? {},
-      documents: traffic?.documents ?? 0,
+      document_messages: traffic?.documents ?? 0,
       saved: traffic?.saved ?? null,
       max_message: this.maxMessage,
       present: this.awarenessStates().length

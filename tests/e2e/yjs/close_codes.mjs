@@ -7,7 +7,7 @@ import { WebsocketProvider as Version2 } from 'y-websocket-2'
 import { WebsocketProvider as Version3 } from 'y-websocket'
 import * as Y from 'yjs'
 
-// Each function connects a client, and calls `stays` when the client gives up.
+// Each function connects a client, and calls `stays` when the client gives up. y-websocket 2 never gives up.
 const CLIENTS = {
   'y-websocket 3' (url, stays) {
     const provider = new Version3(url, 'canvas', new Y.Doc(), { WebSocketPolyfill: WebSocket, disableBc: true })

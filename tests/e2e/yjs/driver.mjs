@@ -34,7 +34,7 @@ const waitForAll = (names, timeout, holds, describe) => watcher.until(
 )
 
 const summary = one => {
-  const { connected, synced, closes, documents, saved } = one.status()
+  const { connected, synced, closes, document_messages: documents, saved } = one.status()
   return JSON.stringify({ connected, synced, documents, saved, closes: closes.slice(-5) })
 }
 

@@ -18,8 +18,8 @@ const NUMBERS = [0, 1, 63, 64, 127, 128, 129, 255, 256, 16383, 16384, 2 ** 21 - 
 const TEXTS = ['', 'a', 'äöü', '€', '\u0000', '𝒮vg', '👩‍👩‍👧', 'x'.repeat(127), 'x'.repeat(128), 'é'.repeat(100), 'line\nline\t"quoted"']
 const BUFFERS = ['', '00', 'ff', '80', '00'.repeat(127), 'ab'.repeat(128), 'cd'.repeat(300)]
 
-// Return five documents, each as a name, an update and a state vector. Together they have insertions of two clients, a
-// deletion, a map, a text with an emoji, and an array.
+// Return five updates, each with a name and a state vector: four whole documents, and the difference of two documents.
+// Together they have insertions of two clients, deletions, a map, a text with an emoji, and an array.
 function documents () {
   const docs = []
   const doc = new Y.Doc()
@@ -53,7 +53,7 @@ const syncMessages = documents().map(([name, update, vector]) => {
       encoding.writeVarUint(encoder, sync.messageYjsSyncStep1)
       encoding.writeVarUint8Array(encoder, vector)
     }),
-    // The update in sync step 2, for which y-protocols encodes the whole document.
+    // The update in sync step 2. Without a state vector, y-protocols encodes the whole document.
     whole: hex(Y.encodeStateAsUpdate(doc)),
     step2: encoded(encoder => {
       encoding.writeVarUint(encoder, 0)

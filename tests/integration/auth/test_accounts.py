@@ -124,7 +124,10 @@ async def test_tokens_and_passwords_are_stored_as_hashes(backing: DevStack, bus:
 
 @pytest.mark.parametrize("field", ["username", "email"])
 async def test_taken_name_is_refused(bus: Bus, field: str) -> None:
-    """Proves R-AUTH-8: the error names the field; a username cannot be another account's address."""
+    """Proves R-AUTH-8: a taken username or address is refused, and the error names the field.
+
+    A username cannot be another account's address.
+    """
     user = await create(bus)
     for taken in {getattr(user, field).upper(), user.email}:
         with pytest.raises(Conflict) as error:

@@ -84,7 +84,7 @@ async def admin_caller(bus: Bus) -> Caller:
 async def test_key_acts_as_its_account(bus: Bus, tables: Tables) -> None:
     """Proves R-AUTH-27: a key acts as its account, is shown once and is stored as a hash.
 
-    The list of keys contains its last use.
+    The list of keys contains the time of the key's last use.
     """
     user, me = await user_and_caller(bus)
     key = await create_key(bus, me, name="the robot", expires_in_days=7)
@@ -155,21 +155,24 @@ async def test_key_cannot_exceed_its_account(bus: Bus) -> None:
         await create_key(bus, admin, user_id="nobody")
 
 
-async def ended(bus: Bus, user: User, me: Caller, key: NewApiKey) -> None:
+async def end(bus: Bus, user: User, me: Caller, key: NewApiKey) -> None:
     await end_key(bus, me, key)
 
 
-async def disabled(bus: Bus, user: User, me: Caller, key: NewApiKey) -> None:
+async def disable(bus: Bus, user: User, me: Caller, key: NewApiKey) -> None:
     await update(bus, user, disabled=True)
 
 
-async def deleted(bus: Bus, user: User, me: Caller, key: NewApiKey) -> None:
+async def delete(bus: Bus, user: User, me: Caller, key: NewApiKey) -> None:
     await bus.ask(DELETE_USER, UserRequest(user_id=user.id))
 
 
-@pytest.mark.parametrize("act", [ended, disabled, deleted])
+@pytest.mark.parametrize("act", [end, disable, delete])
 async def test_ended_key_is_refused_at_once(bus: Bus, act: Any) -> None:
-    """Proves R-AUTH-27: a key is refused at once, by a gateway with a cached key and by a gateway that starts later."""
+    """Proves R-AUTH-27: a key is refused at once after its end, or after its account is disabled or deleted.
+
+    A gateway that has cached the key refuses the key, and so does a gateway that starts later.
+    """
     user, me = await user_and_caller(bus)
     key, other = await create_key(bus, me), await create_key(bus, (await user_and_caller(bus))[1])
     async with started(bus) as gateway:

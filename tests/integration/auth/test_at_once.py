@@ -62,7 +62,7 @@ async def test_simultaneous_requests_with_one_name_create_one_account(accounts: 
 
 
 async def test_email_address_cannot_become_another_accounts_username(accounts: Accounts) -> None:
-    """Proves R-AUTH-8: of two simultaneous requests with exchanged names and addresses, one fails.
+    """Proves R-AUTH-8: of two simultaneous requests, each with the other's address as its username, one fails.
 
     No unique index of the database prevents an address that is another account's username.
     """
@@ -79,7 +79,10 @@ async def test_email_address_cannot_become_another_accounts_username(accounts: A
 async def test_simultaneous_replicas_create_one_first_admin(
     backing: DevStack, accounts: Accounts, tables: Tables
 ) -> None:
-    """Proves R-AUTH-4: ten attempts at once with ten names, as ten replicas make them, create one admin."""
+    """Proves R-AUTH-4: ten simultaneous attempts to create the first admin, with ten names, create one admin.
+
+    Ten replicas that start at the same time make such attempts.
+    """
     for _ in range(ROUNDS):
         await tables.execute("TRUNCATE account CASCADE")
         await asyncio.gather(

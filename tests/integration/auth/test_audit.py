@@ -170,7 +170,7 @@ async def test_failed_log_in_is_recorded_without_the_entered_name(bus: Bus, tabl
     ],
 )
 async def test_audit_log_is_append_only(bus: Bus, tables: Tables, change: str) -> None:
-    """Proves R-AUTH-22: PostgreSQL refuses every change of an entry, even to the table's owner."""
+    """Proves R-AUTH-22: PostgreSQL refuses every change of an entry, even when the table's owner makes it."""
     user = await create(bus)
     rows = "SELECT * FROM audit WHERE user_id = $1 ORDER BY id"
     before = await tables.fetch(rows, user.id)

@@ -144,7 +144,7 @@ async def test_erased_account_leaves_only_a_pseudonym(
     }
     async with answering(backing, state):
         report = await erase(bus, user, by)
-    # Failures of a network are kept for a day, and name no account.
+    # Failed log-ins from a network are kept for a day, and their rows name no account.
     await tables.execute("DELETE FROM attempt WHERE key = $1", f"address:{CLIENT.address}")
     assert await tables_with(tables, *personal) == set()
     # The event of the erasure has the id, because receivers need it.
@@ -220,7 +220,7 @@ async def test_audit_log_keeps_the_events_of_an_erased_account(
 async def test_erasure_can_only_empty_the_personal_fields_of_the_audit_log(
     bus: Bus, tables: Tables, change: str
 ) -> None:
-    """Proves R-LIFE-14: even in a transaction that may erase, an entry cannot be changed in any other way."""
+    """Proves R-LIFE-14: even a transaction that may empty personal fields cannot change an entry otherwise."""
     await create(bus)
     transaction = tables.transaction()
     await transaction.start()
@@ -244,7 +244,7 @@ async def test_interrupted_erasure_is_completed_by_a_second_request(
     failure: ErasedAuthor | SvgxError,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Proves R-LIFE-13: the answer has the numbers of changed rows, and a second request keeps the pseudonym."""
+    """Proves R-LIFE-13: the first request's error counts the changed rows, and a second request keeps the pseudonym."""
     monkeypatch.setattr("svgx_auth.handlers.user_erasure.MARGIN", 57.0)
     user, _ = await user_with_rows(bus, tables)
     by, state = await admin(bus), State(failure)
@@ -312,7 +312,7 @@ async def test_wrong_request_erases_nothing(backing: DevStack, bus: Bus) -> None
 
 
 async def test_last_admin_is_not_erased(backing: DevStack, bus: Bus, tables: Tables) -> None:
-    """Proves R-LIFE-15: the last active admin cannot be erased, as it cannot be deleted."""
+    """Proves R-LIFE-15: an erasure of the last active admin is refused, in the same way as a deletion."""
     root = await first_admin(bus)
     await tables.execute(
         "UPDATE account SET disabled_at = clock_timestamp() WHERE role = 'admin' AND id <> $1",

@@ -80,7 +80,7 @@ async def test_changes_of_an_account_are_handed_over_in_their_order_without_pers
     """A batch is sent again if it was refused. Proves R-EVENT-1, R-EVENT-2 and R-EVENT-3."""
     signed_in = await login(bus, "root", ADMIN_PASSWORD)
     caller = caller_of(signed_in)
-    # Refuse each batch with new events. A refusal of the next batch only might refuse events of an earlier test.
+    # Refuse each batch with new events, because the next batch might contain only events of an earlier test.
     recorder.refuses_new = True
     user = await create(bus)
     await recorder.wait_for(user.id, 2)

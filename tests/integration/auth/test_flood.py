@@ -83,7 +83,7 @@ async def test_flood_of_log_ins_leaves_everything_else_quick(
         await bus.ask(LIST_REVOCATIONS, ListRevocationsRequest())
         update = UpdateUserRequest(user_id=admin.id, email=f"{secrets.token_hex(4)}@example.org")
         await bus.ask(UPDATE_USER, update, caller=caller)
-        # An admin comes before the log-ins that wait, and is not refused.
+        # The service serves the admin's request before the log-ins that wait, and does not refuse the request.
         name = f"user-{secrets.token_hex(4)}"
         request = CreateUserRequest(
             username=name, email=f"{name}@example.org", password=PASSWORD, role=Role.VIEWER

@@ -1,4 +1,4 @@
-"""Failures elsewhere delay log-ins at new addresses for a short time. They do not delay log-ins at a home.
+"""Waits after failed log-ins from other networks: a short wait at a new network, and no wait at a home.
 
 A home of an account is a network at which the account has had a session.
 """
@@ -75,7 +75,7 @@ async def test_steady_guesses_do_not_lock_out_the_owner(
 async def test_wait_at_an_address_doubles_with_its_own_failures(
     bus: Bus, tables: Tables, exists: bool
 ) -> None:
-    """Proves R-AUTH-20: each failure of a network doubles its longest wait, from 15 s to 300 s."""
+    """Proves R-AUTH-20: each failed log-in from a network doubles the network's longest wait, from 15 s to 300 s."""
     name = (await create(bus)).username if exists else f"unknown-{secrets.token_hex(4)}"
     await guess_until_wait(bus, tables, name)
     for longest in (15, 30, 60, 120, 240, 300, 300):
@@ -116,7 +116,10 @@ async def test_renamed_account_keeps_its_failures(bus: Bus, tables: Tables) -> N
 
 
 async def test_failures_elsewhere_delay_no_home(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-20: an account has several homes, also networks at which its session is no longer used."""
+    """Proves R-AUTH-20: failures elsewhere delay log-ins at none of an account's homes.
+
+    A network stays a home after the session has moved to another network.
+    """
     user = await create(bus)
     signed_in = await login(bus, user.username, client=HOMES[0])
     for home in HOMES[1:]:

@@ -22,7 +22,7 @@ from tests.integration.auth.test_accounts import PASSWORD, create, login
 
 @pytest.fixture(scope="module")
 async def service(backing: DevStack) -> AsyncIterator[None]:
-    """Run one replica with hashes of the default settings, because the tests measure and read them."""
+    """Run one replica with the default hash settings, because the tests time the hashes and read their settings."""
     async with replica(backing, cheap_hashes=False):
         yield
 
@@ -82,7 +82,7 @@ async def test_simultaneous_log_ins_renew_an_outdated_hash(bus: Bus, tables: Tab
 async def test_renewing_a_hash_does_not_restore_an_old_password(
     backing: DevStack, bus: Bus, tables: Tables
 ) -> None:
-    """Proves R-AUTH-2: a password that was changed between the check and the renewal of the hash stays."""
+    """Proves R-AUTH-2: the renewal of a hash does not replace a password that was changed after the check."""
     user = await create(bus)
     row = await tables.fetchrow("SELECT * FROM account WHERE id = $1", user.id)
     assert row is not None

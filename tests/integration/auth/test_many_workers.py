@@ -48,7 +48,10 @@ async def test_flood_is_refused_at_once_with_many_workers(
 async def test_passwords_set_by_admins_leave_quick_operations_their_slots(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-AUTH-40: `UPDATE_USER` waits for a password worker in slots that quick operations do not need."""
+    """Proves R-AUTH-40: quick operations are answered while many `UPDATE_USER` requests wait for password workers.
+
+    The requests that wait occupy additional slots of the responder, so that 64 slots remain for quick operations.
+    """
     go_on, held = asyncio.Event(), asyncio.Semaphore(0)
 
     async def hold(_: Passwords, __: str, **___: object) -> str:

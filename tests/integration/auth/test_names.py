@@ -49,7 +49,10 @@ def new_name() -> str:
 
 
 async def insert_old(tables: Tables, username: str, email: str, password_hash: str = HASH) -> str:
-    """Insert an account as an earlier version of the service did, without keys of its names. Return its id."""
+    """Insert an account as an earlier version of the service did, and return its id.
+
+    The account has no rows in `account_name`, because that version did not store the keys of names.
+    """
     account_id = secrets.token_hex(8)
     await tables.execute(
         "INSERT INTO account (id, username, email, password_hash, role) VALUES ($1, $2, $3, $4, 'viewer')",
@@ -69,9 +72,9 @@ async def rename(
 async def test_name_that_looks_like_another_is_refused(
     bus: Bus, alike: Callable[[str], str]
 ) -> None:
-    """Proves R-AUTH-8 and R-AUTH-41: no account is created with such a name, or changed to it.
+    """Proves R-AUTH-8 and R-AUTH-41: a new or changed name that looks like another account's name is refused.
 
-    The first account can log in with it.
+    The account with the first name can also log in with the similar name.
     """
     name, other = new_name(), await create(bus)
     user = await create(bus, name, f"{name}@example.org")
@@ -116,7 +119,10 @@ async def test_name_with_an_invisible_character_is_refused(bus: Bus, form: str, 
 
 
 async def test_name_is_stored_in_its_canonical_form(bus: Bus) -> None:
-    """Proves R-AUTH-41: the reply and the list have the composed name in the case in which it was entered."""
+    """Proves R-AUTH-41: the reply and the list have the name in its composed form.
+
+    Upper-case and lower-case letters stay as they were entered.
+    """
     name = f"E\u0301lo-{secrets.token_hex(4)}"
     user = await create(bus, name, f"{name}@Example.org")
     composed = unicodedata.normalize("NFC", name)

@@ -44,7 +44,7 @@ async def test_unusual_text_causes_no_internal_error(
 @pytest.mark.parametrize("odd", ["\x00", "\x01", "\x7f", "\x9f", "\n", " ", "\ud800"])
 @pytest.mark.parametrize("field", ["username", "email"])
 async def test_name_with_control_characters_is_refused(bus: Bus, field: str, odd: str) -> None:
-    """Proves R-AUTH-8: names have no invisible characters, because two different names could then look the same."""
+    """Proves R-AUTH-8: a name with an invisible character is refused, because it could look like another name."""
     good = {"username": "ann", "email": "ann@example.org", "password": PASSWORD, "role": "viewer"}
     body = json.dumps(good | {field: good[field] + odd}).encode()
     with pytest.raises(Invalid) as error:

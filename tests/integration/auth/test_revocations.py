@@ -247,7 +247,7 @@ async def test_access_until_follows_the_newest_access_token(bus: Bus, tables: Ta
 
 
 async def test_expired_revocation_is_not_listed(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-19: an ended session is not listed after its last access token has expired."""
+    """Proves R-AUTH-19: the list of revocations omits an ended session after its last access token has expired."""
     user = await create(bus)
     signed_in = await login(bus, user.username)
     await bus.ask(LOGOUT, LogoutRequest(), caller=caller_of(signed_in))

@@ -124,7 +124,7 @@ async def test_spent_token_gets_the_same_successor_within_the_grace(
 
 
 async def test_token_with_a_spent_successor_ends_the_session(bus: Bus) -> None:
-    """Proves R-AUTH-11: a token with a spent successor ends the session when it is used, even within the grace."""
+    """Proves R-AUTH-11: the use of a token with a spent successor ends the session, even within the grace."""
     first = await login(bus, (await create(bus)).username)
     second = await refresh(bus, first.refresh_token)
     third = await refresh(bus, second.refresh_token)
@@ -249,9 +249,9 @@ async def test_caller_can_end_only_own_sessions(bus: Bus) -> None:
 async def test_old_sessions_are_removed_after_a_week(
     backing: DevStack, bus: Bus, tables: Tables
 ) -> None:
-    """Proves R-AUTH-13: a replica that starts removes sessions that ended or expired over a week ago, and their tokens.
+    """Proves R-AUTH-13: at its start, a replica removes sessions that ended or expired over a week ago.
 
-    A session that ended yesterday is kept.
+    Their tokens are removed, too. A session that ended yesterday is kept.
     """
     user = await create(bus)
     opened = [await login(bus, user.username) for _ in range(4)]

@@ -128,7 +128,7 @@ async def test_key_of_an_admin_ends_no_session(bus: Bus, operation: str) -> None
 
 
 async def test_sessions_of_an_unknown_account_are_not_found(bus: Bus) -> None:
-    """The error names the field. A deleted account has an empty list. Proves R-AUTH-43."""
+    """The error for an unknown account names `user_id`. The list of a deleted account is empty. Proves R-AUTH-43."""
     admin = await admin_of(bus)
     tokens = await login(bus, (await create(bus)).username)
     await bus.ask(DELETE_USER, UserRequest(user_id=tokens.user.id), caller=admin)

@@ -160,7 +160,7 @@ async def test_import_ends_before_the_deadline_of_its_caller(
 
 
 def test_steps_of_an_import_fit_into_its_time_limit() -> None:
-    """After both waits, for a worker and for the content, the worker has at least 20 s before the time for saving.
+    """The time limit covers the wait for a worker, the wait for the content, 20 s of work, and the time for saving.
 
     Proves R-RESIL-6.
     """

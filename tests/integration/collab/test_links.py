@@ -133,7 +133,7 @@ async def test_edits_and_broadcasts_of_many_canvases_share_messages(
             for canvas_id in canvas_ids
         ]
         await count_subjects(second_bus, counts)
-        # Until the pause after its first batch has ended, a canvas would send its edit in a later message.
+        # A canvas that still pauses after its first batch would send its edit in a later message.
         while any(time.monotonic() < each.live.outbox.paced_until for each in writers):
             await pause()
         saved = [writer.set("a", "1") for writer in writers]
@@ -171,7 +171,10 @@ async def test_edit_on_the_link_to_a_dead_replica_is_saved_by_the_next_holder(
 async def test_edit_on_the_link_to_a_replica_that_left_the_canvas_is_saved(
     backing: DevStack, bus: Bus, editor: Editor
 ) -> None:
-    """The replica refuses the batch, and the gateway sends it to the next holder. Proves R-FAIL-10 and R-FAIL-13."""
+    """The replica refuses the batch. The gateway sends it again in a request, and the same replica opens the canvas.
+
+    Proves R-FAIL-10 and R-FAIL-13.
+    """
     async with replica(backing) as one, writing(bus, editor.canvas_id) as writer:
         before = failures("not_held")
         await one.rooms.leave(editor.canvas_id)
@@ -241,7 +244,7 @@ async def test_awareness_states_on_a_link_are_merged(
 async def test_replica_that_stops_leaves_its_link_at_once(
     backing: DevStack, bus: Bus, editor: Editor
 ) -> None:
-    """After the handover, NATS tells the gateway that nobody receives its messages. Proves R-FAIL-10."""
+    """After the handover, NATS tells the gateway that nobody receives messages to this replica. Proves R-FAIL-10."""
     async with replica(backing) as one, writing(bus, editor.canvas_id) as writer:
         before = failures("gone"), failures("timeout")
         async with replica(backing):
@@ -254,7 +257,7 @@ async def test_replica_that_stops_leaves_its_link_at_once(
 async def test_room_that_failed_takes_no_further_batch(
     backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The replica refuses all batches of the canvas, also those of the same message. Proves R-SYNC-13."""
+    """The replica reports all batches of the canvas as not held, also those of the same message. Proves R-SYNC-13."""
     failed: list[Room] = []
 
     def fail(room: Room, *_: object, **__: object) -> Receipt:
@@ -350,7 +353,7 @@ async def test_batch_that_waits_for_its_turns_is_not_overtaken(
 async def test_batch_that_is_pulled_delays_no_other_one(
     backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The sender of a large batch may be slow or gone, so others do not wait for it. Proves R-BOUND-5."""
+    """Other batches do not wait for a large batch, because its sender may be slow or gone. Proves R-BOUND-5."""
     pulling, may_continue = asyncio.Event(), asyncio.Event()
     async with replica(backing) as one, writing(bus, editor.canvas_id) as writer:
         pull = one.bus.blobs.pull
@@ -385,7 +388,7 @@ async def test_batch_for_a_full_queue_is_refused_and_sent_again_in_a_request(
 async def test_gateway_without_links_edits_with_others(
     backing: DevStack, bus: Bus, second_bus: Bus, editor: Editor
 ) -> None:
-    """During an update, a gateway of an earlier version uses the canvas's own subjects. Proves R-BUS-18."""
+    """During a rolling update of the services, an older gateway uses the canvas's own subjects. Proves R-BUS-18."""
     updates: asyncio.Queue[Broadcast] = asyncio.Queue()
 
     async def receive(_: str, content: bytes) -> None:

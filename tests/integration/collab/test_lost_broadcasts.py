@@ -91,9 +91,9 @@ async def connected(
 
 
 def set_checkpoints(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """Set the time between two checkpoints, at which a gateway asks the holder whether it missed a broadcast.
+    """Set the time between two checkpoints of a canvas. It applies to the canvases that start from now on.
 
-    This applies to the canvases that start from now on.
+    At a checkpoint, the gateway asks the holder whether the gateway has missed a broadcast.
     """
     monkeypatch.setattr(canvas_module, "CHECKPOINT_INTERVAL", seconds)
     monkeypatch.setattr(canvas_module, "RECHECK_INTERVAL", seconds)
@@ -133,7 +133,7 @@ async def test_broadcast_dropped_by_a_slow_gateway_is_repaired_at_once(
 async def test_joining_client_gets_no_update_before_its_sync(
     backing: DevStack, bus: Bus, editor: Editor
 ) -> None:
-    """An update that comes before the sync would wait for missing updates, and pycrdt would lose its deletions.
+    """An update before the sync would wait for missing updates, and pycrdt would lose the deletions of this update.
 
     Proves R-SYNC-17.
     """
@@ -180,7 +180,10 @@ async def test_replica_that_leaves_a_canvas_broadcasts_the_last_edits(
 async def test_client_whose_catch_up_fails_is_closed(
     backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise it would get later broadcasts, and would lack the dropped ones for ever. Proves R-SYNC-10."""
+    """A client that stayed connected would get later broadcasts, and would lack the dropped ones for ever.
+
+    Proves R-SYNC-10.
+    """
     set_checkpoints(monkeypatch, NEVER)
     monkeypatch.setattr(connection_module, "SLOW_BYTES", 1)
     async with replica(backing), connected(bus, editor.canvas_id) as (live, client):

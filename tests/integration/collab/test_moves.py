@@ -103,7 +103,10 @@ async def test_canvas_that_is_not_held_is_not_moved(backing: DevStack, editor: E
 async def test_canvas_is_not_left_for_a_reserved_replica_with_a_canvas(
     backing: DevStack, bus: Bus, editor: Editor
 ) -> None:
-    """The reserved replica may have opened a canvas after it announced that it is free. Proves R-BOUND-12."""
+    """The holder keeps its canvas when the reserved replica opened another canvas after it announced that it is free.
+
+    Proves R-BOUND-12.
+    """
     other = Editor(bus, await Client(bus, user()).create())
     async with replica(backing) as one, reserved(backing) as two:
         await two.rooms.open(other.canvas_id)
@@ -151,7 +154,10 @@ async def test_canvas_for_a_stopped_reserved_replica_is_opened_again(
 async def test_canvas_that_is_taken_back_is_opened_at_once(
     backing: DevStack, editor: Editor
 ) -> None:
-    """A draining reserved replica is alive, but takes nothing. Its lease delays no other replica. Proves R-BOUND-12."""
+    """A draining reserved replica takes no canvas. After `take_back`, the lease that it got delays no other replica.
+
+    The draining replica is alive, so no other replica would take over its lease. Proves R-BOUND-12.
+    """
     async with replica(backing) as one, replica(backing, answers_open=False) as two:
         await editor.set("a", "1")
         await one.rooms.leave_to(two.bus.replica_id, editor.canvas_id)
@@ -193,7 +199,10 @@ async def test_canvas_is_left_although_its_move_is_cancelled(
 async def test_canvas_can_move_only_while_redis_answers_and_commits_succeed(
     backing: DevStack, editor: Editor
 ) -> None:
-    """Otherwise no replica, or two, would open the canvas that is left. Proves R-BOUND-12 and R-FAIL-7."""
+    """No canvas moves while Redis does not answer, because two replicas could open it.
+
+    No canvas moves while commits fail, because no replica could open it. Proves R-BOUND-12 and R-FAIL-7.
+    """
     valkey = backing.process("valkey")
     async with replica(backing) as one:
         await editor.set("a", "1")

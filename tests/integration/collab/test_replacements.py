@@ -102,7 +102,9 @@ async def test_replacement_merges_with_an_edit_that_the_client_makes_meanwhile(
     assert await editor.held() == {"old": "x", "later": "z"}
 
 
-async def test_large_content_is_replaced(holder: Replica, asker: Bus, editor: Editor) -> None:
+async def test_content_is_replaced_by_large_content(
+    holder: Replica, asker: Bus, editor: Editor
+) -> None:
     """Content that is larger than a message is sent in pieces. Proves R-HIST-3."""
     wanted: Doc[Any] = Doc()
     elements = wanted.get("elements", type=Map)

@@ -89,7 +89,9 @@ async def test_edits_in_the_wrong_order_are_committed(
     *,
     entries: int,
 ) -> None:
-    """Entries that do not fit into one commit follow in the next one, without a repetition of the request.
+    """Edits in the wrong order need several journal entries. Entries beyond one commit follow in the next commit.
+
+    The request is not repeated.
 
     Proves R-SAVE-9 and R-SAVE-12.
     """
@@ -224,7 +226,7 @@ async def test_canvas_of_a_silent_holder_is_taken_over_before_its_lease_ends(
         await editor.set("a", "1")
         async with asyncio.timeout(TTL / 2):
             await two.rooms.open(editor.canvas_id)
-        # The silent replica continues. Both replicas hold the canvas until it finds that it has lost the lease.
+        # The silent replica continues. Both hold the canvas until the silent replica finds that it has lost the lease.
         await editor.set("b", "2")
         await one.rooms.renew_leases()
         assert (one.rooms.details()["held"], two.rooms.details()["held"]) == (0, 1)

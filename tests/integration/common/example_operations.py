@@ -52,7 +52,7 @@ UPLOAD = Operation(
 
 
 class PartialResponder(Responder):
-    """A responder that needs no handler for each operation of the contract: other replicas answer the rest."""
+    """A responder with handlers for some operations only. Other replicas of its service answer the rest."""
 
     async def start(self) -> None:
         """Answer requests, and wait until NATS knows the subscriptions."""
@@ -62,5 +62,8 @@ class PartialResponder(Responder):
 
 
 async def service_bus(backing: DevStack, service: str, replica_id: str = "test") -> Bus:
-    """Connect a bus in the name of a service, with the rights of the operator, because NATS refuses test operations."""
+    """Connect a bus in the name of a service. It has the rights of the operator.
+
+    A service's own rights do not include the subjects of the test operations.
+    """
     return await Bus.connect(backing.nats_url("operator"), service, replica_id)

@@ -165,7 +165,10 @@ async def test_unknown_key_is_named_by_its_public_key(tmp_path: Path) -> None:
 async def test_missing_permission_names_the_subject(
     tmp_path: Path, service: ServiceName, removed: str, check: str
 ) -> None:
-    """Each subject that the server does not permit fails, and no other. Proves R-CONFIG-7."""
+    """The check of the missing permission fails and names the subject, and no other check of NATS fails.
+
+    A service without its inbox fails further checks. Proves R-CONFIG-7.
+    """
     block = configuration(service)
     own = block.index(KEY.public)
     before, text = block[:own], block[own:]
@@ -192,7 +195,7 @@ async def test_missing_right_to_answer_is_named(tmp_path: Path) -> None:
 
 
 async def test_small_message_limit_is_named(tmp_path: Path) -> None:
-    """A server with a smaller limit of messages cannot carry edits. Proves R-CONFIG-7."""
+    """A server that limits the size of messages to less than its default cannot carry edits. Proves R-CONFIG-7."""
     text = f"max_payload: 65536\n{configuration('collab')}"
     async with nats_server(tmp_path, text) as url:
         findings = await check_nats("collab", url, KEY.seed)
@@ -212,9 +215,9 @@ async def test_small_message_limit_is_named(tmp_path: Path) -> None:
 async def test_certificate_of_the_server_is_judged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[int, bool, Status]
 ) -> None:
-    """A certificate that ends soon has a warning before clients refuse it. A refused one is named with the reason.
+    """A certificate that ends soon causes a warning, while clients still accept it.
 
-    Proves R-CONFIG-7.
+    A certificate that clients refuse causes a failure with the reason. Proves R-CONFIG-7.
     """
     days, trusted, status = case
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"

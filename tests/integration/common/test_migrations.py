@@ -92,7 +92,7 @@ async def test_migration_of_another_replica_does_not_count_as_wait(
 async def test_migration_has_no_time_limit_of_the_server(
     backing: DevStack, package: Package
 ) -> None:
-    """Proves R-CONFIG-8: a limit of statements in the URL, or of the role, cancels no migration."""
+    """Proves R-CONFIG-8: a `statement_timeout`, set in the URL or for the role, cancels no migration."""
     package.write("migrations/0002_long.sql", LONGER)
     url = f"{backing.postgres_url}?statement_timeout={quote('300ms')}"
     async with asyncio.timeout(20):

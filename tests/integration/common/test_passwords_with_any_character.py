@@ -29,7 +29,10 @@ ENCODED = quote(PASSWORD, safe="")
 async def test_nats_accepts_encoded_credentials(
     tmp_path: Path, authorization: dict[str, str], credentials: str
 ) -> None:
-    """Proves R-CONFIG-4: NATS gets the decoded credentials, also if only another address in `NATS_URL` has them."""
+    """Proves R-CONFIG-4: NATS gets the decoded credentials, also at an address without any.
+
+    Such an address gets the credentials of another address in `NATS_URL`.
+    """
     # NATS does not read escapes such as \u00e9.
     content = json.dumps(authorization, ensure_ascii=False)
     async with nats_server(tmp_path, f"authorization: {content}") as started, asyncio.timeout(20):
@@ -42,7 +45,7 @@ async def test_nats_accepts_encoded_credentials(
 
 
 async def test_postgresql_accepts_an_encoded_password(backing: DevStack) -> None:
-    """Proves R-CONFIG-4: the services' own connection opens. A wrong password or database ends the start."""
+    """Proves R-CONFIG-4: `postgres.connect` accepts the password, and refuses a wrong password or database."""
     server = urlsplit(backing.postgres_url)
     role = f"special_{secrets.token_hex(4)}"
     admin = await asyncpg.connect(backing.postgres_superuser_url("postgres"))

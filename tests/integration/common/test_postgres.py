@@ -78,7 +78,7 @@ async def test_concurrent_starts_apply_each_migration_once(
 async def test_failed_migration_is_rolled_back_and_stops_the_start(
     backing: DevStack, package: Package
 ) -> None:
-    """Proves R-CONFIG-8: a failed migration leaves no row, and is applied once it is corrected."""
+    """Proves R-CONFIG-8: a failed migration leaves no row, and is applied after its correction."""
     package.write("migrations/0002_bad.sql", "INSERT INTO thing VALUES ('half'); SELECT 1/0")
     with pytest.raises(asyncpg.DivisionByZeroError):
         async with connect(backing, package):
@@ -173,7 +173,7 @@ async def test_exhausted_pool_raises_unavailable(
 ) -> None:
     """Proves R-STATE-18: the wait for a connection is bounded."""
     async with connect(backing, package) as database, database.session(), database.session():
-        # Only from here on, because opening a connection may take longer on a busy machine.
+        # Shorten the wait only after both connections are open, because a busy machine may open them more slowly.
         monkeypatch.setattr(postgres, "ACQUIRE_TIMEOUT", 0.05)
         assert database.usage() == {"size": 2, "in_use": 2, "max": 2}
         with pytest.raises(Unavailable):

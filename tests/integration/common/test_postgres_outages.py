@@ -60,7 +60,7 @@ async def database(backing: DevStack, package: Package) -> AsyncIterator[postgre
 
 @pytest.fixture
 async def operator(backing: DevStack) -> AsyncIterator[Operator]:
-    """Return a connection of the tables' owner, which may write in all these outages."""
+    """Yield a connection of the tables' owner. The connection may write while the database is read-only."""
     connection = await asyncpg.connect(
         backing.postgres_url, server_settings={"default_transaction_read_only": "off"}
     )
@@ -181,7 +181,7 @@ async def test_read_only_database_recovers_without_a_restart(
 async def test_changed_default_is_seen_on_the_open_connection(
     backing: DevStack, operator: Operator
 ) -> None:
-    """The check reads the changed default, and opens a new connection, which shows its effect. Proves R-FAIL-18."""
+    """The open connection shows the changed default. A new connection then shows its effect. Proves R-FAIL-18."""
     role, name = f"changing_{secrets.token_hex(4)}", urlsplit(backing.postgres_url).path[1:]
     port = urlsplit(backing.postgres_url).port
     opened: list[Connection] = []
@@ -293,7 +293,7 @@ class SlowToConnect:
 async def test_server_that_answers_but_connects_slowly_is_not_silent(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
-    """Statements in progress are not cancelled while the old connection answers. Proves R-FAIL-18."""
+    """While the open connection answers, a slow new one is no silence and cancels no statement. Proves R-FAIL-18."""
     monkeypatch.setattr(monitor, "RECONNECT", -1.0)
     monkeypatch.setattr(monitor, "PATIENCE", 0.5)
     server = SlowToConnect(backing.postgres_url, seconds)

@@ -14,6 +14,7 @@ async def test_second_role_of_postgresql_works_on_the_tables_of_the_first(
 ) -> None:
     """Replicas with either role run side by side. Tables that the second role creates belong to the first role.
 
+    The test drops a table and the record of its migration, so the second role creates the table again.
     Proves R-CONFIG-9.
     """
     server = urlsplit(backing.postgres_url)

@@ -61,7 +61,7 @@ async def test_drain_finishes_all_requests_that_have_arrived(
 async def test_cancelled_drain_refuses_running_and_waiting_requests(
     gateway_bus: Bus, state_bus: Bus
 ) -> None:
-    """Proves R-BUS-6: the callers get `Unavailable`, both of running requests and of requests without a slot."""
+    """Proves R-BUS-6: the callers of running requests and of requests without a slot get `Unavailable`."""
     started = asyncio.Event()
 
     async def answer(_: EchoRequest, __: Call) -> EchoReply:
@@ -91,7 +91,7 @@ async def test_cancelled_drain_refuses_running_and_waiting_requests(
 async def test_request_sent_before_the_server_processes_the_unsubscribe_is_answered(
     gateway_bus: Bus, state_bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-BUS-6: the server sends requests to the service until it has processed the UNSUB.
+    """Proves R-BUS-6: NATS sends requests to the service until NATS has processed the service's UNSUB.
 
     The test holds the service's outgoing buffer back, so the UNSUB is delayed.
     """

@@ -170,7 +170,7 @@ async def test_metrics_port_moves_the_metrics_and_nothing_else(backing: DevStack
         assert await service.wait_ended() == 0
 
 
-async def test_taken_metrics_port_ends_the_process_with_the_settings_name(
+async def test_taken_metrics_port_ends_the_process_and_names_the_setting(
     backing: DevStack,
 ) -> None:
     """Proves R-CONFIG-2: the message names the setting."""

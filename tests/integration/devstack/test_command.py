@@ -121,14 +121,14 @@ def test_signal_to_a_ready_stack_stops_all_processes(start: Start, number: signa
 
 
 def test_ctrl_c_in_make_ends_with_status_0(tmp_path: Path) -> None:
-    """Ctrl-C reaches the foreground group of the terminal. make is not in it, so make reports no error."""
+    """The stack makes itself the terminal's foreground group. So Ctrl-C does not reach make, which reports no error."""
     write_fake_services(tmp_path / "services", {})
     makefile = tmp_path / "Makefile"
     makefile.write_text(f"run:\n\t@exec {sys.executable} -m svgx_devstack\n")
     done = subprocess.run(
         [sys.executable, str(PRESS_CTRL_C), "make", "-f", str(makefile), "run"],
         env=dict(
-            # Variables of a parent make would make the inner make print its folders.
+            # With the variables of an outer make, the inner make would print its folders.
             {name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
             SVGX_HOME=str(tmp_path / "home"),
             API_PORT=str(ports.choose()),

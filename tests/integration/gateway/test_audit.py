@@ -44,7 +44,7 @@ class Log:
 async def test_change_by_an_admin_is_recorded_with_its_outcome(
     backing: DevStack, error: type[SvgxError] | None, outcome: str | None
 ) -> None:
-    """Proves R-AUTH-21: without an answer the outcome is unknown; a refused change is not recorded."""
+    """Proves R-AUTH-21: an error that may hide a change has the outcome `unknown`; a refused change is not recorded."""
 
     async def purge(request: Any, _: Call) -> Purged:
         await asyncio.sleep(0)

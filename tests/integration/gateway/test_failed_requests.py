@@ -29,7 +29,7 @@ def trace_ids(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_request_without_a_service_has_one_line_with_its_trace_id(backing: DevStack) -> None:
-    """Proves R-OBS-7: the trace id of the problem document finds the line, with user and operation."""
+    """Proves R-OBS-7: one log line has the problem document's trace id, the user and the operation."""
     async with gateway(backing) as http:
         with read_logs("gateway") as log:
             response = await http.get(f"/runtime/canvases/{CANVAS}")

@@ -98,7 +98,7 @@ async def test_only_the_named_replica_gets_the_order(
 async def test_last_serving_replica_is_not_drained(
     drain: ReplicaDrain, replicas: list[Replica], status: str
 ) -> None:
-    """Proves R-FAIL-23: a replica that starts or drains cannot replace the drained replica."""
+    """Proves R-FAIL-23: a replica that starts or drains cannot serve in place of the named replica."""
     named, other = replicas
     other.status = status
     with pytest.raises(Conflict) as error:

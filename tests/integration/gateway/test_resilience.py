@@ -75,7 +75,7 @@ async def test_failing_service_gets_no_requests_until_it_recovers(
             assert answer.status_code == 503, number
             assert int(answer.headers["retry-after"]) >= 1
         assert asked == circuit_breaker.THRESHOLD
-        # Another service has its own circuit. It has no replica here, which is a different error.
+        # The state service has its own circuit. No replica of state runs here, so the error is a different one.
         other = await http.get("/runtime/canvases/")
         assert other.json()["detail"] == NoResponders().detail
         healthy = True

@@ -106,7 +106,7 @@ def _expected(operation: Operation[Any, Any]) -> bool:
 
 
 async def test_visitor_and_account_with_a_link_are_distinguished(backing: DevStack) -> None:
-    """The header names the link. A link in the query, and a link that is not valid, have no effect.
+    """A link comes in `X-Share-Link` or as the bearer token. A link in the query, or an invalid link, has no effect.
 
     Proves R-LIFE-1 and R-LIFE-2.
     """

@@ -1,4 +1,4 @@
-"""Small documents to append and compare."""
+"""Small documents. Tests commit their updates, and compare their content."""
 
 from collections.abc import Iterable
 

@@ -61,7 +61,7 @@ class FreshTables:
     def compactor(self, workers: Workers, keep_after_bytes: int = 10**9) -> Compactor:
         """Return a compactor that compacts only when it is called.
 
-        It keeps the earlier snapshot after `keep_after_bytes` of journal.
+        The compactor keeps a new snapshot for reads of the past after at least `keep_after_bytes` bytes of journal.
         """
         return Compactor(
             self.database,

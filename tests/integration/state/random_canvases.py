@@ -87,8 +87,10 @@ class RandomCanvas:
     clients: list[RandomClient]
     updates: list[bytes] = field(default_factory=list)
     replay: SharedDocument = field(default_factory=SharedDocument)
-    """The document after all updates, one after the other."""
-    contents: list[Contents] = field(default_factory=lambda: [contents_of(SharedDocument())])
+    """The document to which all updates were applied, one after the other."""
+    content_of_revisions: list[Contents] = field(
+        default_factory=lambda: [contents_of(SharedDocument())]
+    )
     """The content of each revision in the replay, from revision 0."""
     days: list[date] = field(default_factory=list)
     """The day of each revision."""
@@ -125,13 +127,13 @@ class RandomCanvases:
         self.canvases.append(RandomCanvas(await self.fresh.create(), clients))
 
     def first_revision(self, canvas: RandomCanvas) -> int:
-        """Return the first revision that can be read: the last revision before the kept days."""
+        """Return the first revision that can be read: the last before the kept days. A snapshot holds it."""
         return sum(day < self.first_day for day in canvas.days)
 
     async def check(self, canvas: RandomCanvas, revision: int) -> None:
         """Compare the content at a revision with the plain replay."""
         found = contents(await self.fresh.past(canvas.id, revision))
-        assert found == canvas.contents[revision], (canvas.id, revision)
+        assert found == canvas.content_of_revisions[revision], (canvas.id, revision)
 
     async def check_now(self, canvas: RandomCanvas) -> None:
         """Load the canvas as a new, an outdated or a current holder, and compare its content with the plain replay."""
@@ -141,7 +143,7 @@ class RandomCanvases:
         assert content.revision == newest
         tail = content.updates == tuple(canvas.updates[after:])
         if not tail or not after:
-            assert contents(content.updates) == canvas.contents[newest], after
+            assert contents(content.updates) == canvas.content_of_revisions[newest], after
 
 
 Step = Callable[[RandomCanvases, RandomCanvas], Awaitable[None]]
@@ -169,7 +171,7 @@ async def _send(world: RandomCanvases, canvas: RandomCanvas, count: int) -> None
         if entry in group:
             canvas.updates.append(entry.update)
             canvas.replay.absorb(entry.update)
-            canvas.contents.append(contents_of(canvas.replay))
+            canvas.content_of_revisions.append(contents_of(canvas.replay))
             canvas.days.append(world.today)
             canvas.sent.append(entry)
             assert result.revision == len(canvas.updates)

@@ -59,7 +59,10 @@ class RandomHistory(RandomCanvases):
         """Compare the content at a revision, as operations read it, with the plain replay."""
         await super().check(canvas, revision)
         content = await self.past.content(canvas.id, revision)
-        assert contents(content.updates) == canvas.contents[revision], (canvas.id, revision)
+        assert contents(content.updates) == canvas.content_of_revisions[revision], (
+            canvas.id,
+            revision,
+        )
 
     async def check_versions(self, canvas: RandomCanvas) -> None:
         """Compare the content of each version with the replay of its revision."""
@@ -88,7 +91,7 @@ async def create_version(world: RandomCanvases, canvas: RandomCanvas) -> None:
     )
     assert version is not None
     assert version.revision == len(canvas.updates)
-    kept = KeptVersion(version, canvas.contents[version.revision])
+    kept = KeptVersion(version, canvas.content_of_revisions[version.revision])
     history.kept.setdefault(canvas.id, []).append(kept)
 
 
@@ -101,7 +104,7 @@ async def restore_version(world: RandomCanvases, canvas: RandomCanvas) -> None:
     try:
         content = await history.versions.content(canvas.id, each.version.id)
     except NotFound:
-        return  # the version was deleted because of its age, or with the journal of its time
+        return  # the version was deleted because of its age, or before its journal entries were dropped
     wanted = SharedDocument.load(content.updates).missing(EMPTY_STATE_VECTOR)
     current = canvas.replay.missing(EMPTY_STATE_VECTOR)
     canvas.sequences["restore"] = sequence = canvas.sequences.get("restore", 0) + 1
@@ -109,10 +112,12 @@ async def restore_version(world: RandomCanvases, canvas: RandomCanvas) -> None:
     (result,) = await history.journal.append([Entry(canvas.id, "restore", sequence, (), update)])
     canvas.updates.append(update)
     canvas.replay.absorb(update)
-    canvas.contents.append(random_canvases.contents_of(canvas.replay))
+    canvas.content_of_revisions.append(random_canvases.contents_of(canvas.replay))
     canvas.days.append(world.today)
     assert result.revision == len(canvas.updates)
-    assert canvas.contents[-1][0] == each.content[0], "the elements are those of the version"
+    assert canvas.content_of_revisions[-1][0] == each.content[0], (
+        "the elements are those of the version"
+    )
 
 
 async def read_versions(world: RandomCanvases, canvas: RandomCanvas) -> None:
@@ -135,4 +140,4 @@ HISTORY_STEPS: Mapping[Step, int] = {
     restore_version: 6,
     read_versions: 2,
 }
-"""All kinds of steps, with those of the history."""
+"""The kinds of steps of `random_canvases` and of this file, and the weight of each in the random choice."""

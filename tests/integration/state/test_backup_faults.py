@@ -165,7 +165,7 @@ async def test_damaged_backup_fails_its_verification_and_is_not_restored(
 async def test_backup_with_an_unusable_manifest_is_refused_at_once(
     vault: Vault, damage: str
 ) -> None:
-    """A foreign or incomplete backup is refused with the reason, before a restore begins. Proves R-BACKUP-4."""
+    """A backup with an unusable manifest is refused with the reason, before a restore begins. Proves R-BACKUP-4."""
     inflict, reason = UNUSABLE_MANIFESTS[damage]
     backup = await vault.back_up(canvas_id=await vault.draw("a"))
     inflict(vault, backup.id)
@@ -193,7 +193,10 @@ async def test_chain_without_its_first_backup_is_refused(vault: Vault) -> None:
 
 
 async def test_unknown_backup_is_not_found(vault: Vault) -> None:
-    """A backup that neither the database nor the target has is not found by any operation. Proves R-BACKUP-3."""
+    """Each operation answers `NotFound` for a backup that is neither in the database nor at the target.
+
+    Proves R-BACKUP-3.
+    """
     for request in (vault.begin_restore, vault.get, vault.delete, vault.verify):
         with pytest.raises(NotFound):
             await request("unknown")

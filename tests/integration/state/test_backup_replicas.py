@@ -116,7 +116,7 @@ async def test_backups_of_a_lost_database_are_found_at_the_target(site: Site) ->
         restore = await vault.restore("latest")
         assert (restore.backup_id, restore.status) == (increment.id, "complete")
         assert await vault.state(canvas_id) == after != before
-        # Revisions are counted anew, so no incremental backup builds on those of the lost database.
+        # Revisions are counted anew, so no incremental backup builds on a backup of the lost database.
         fresh = await vault.back_up(backup_type="incremental")
         assert fresh.backup_type == "full"
         with pytest.raises(Conflict, match="before this database"):
@@ -172,7 +172,7 @@ async def test_full_disk_fails_the_backup_with_the_reason(site: Site, tmp_path: 
 async def test_target_that_does_not_answer_fails_the_backup_with_the_reason(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The record names a target that does not answer, without a secret. Proves R-BACKUP-4."""
+    """The record's error says that the target does not answer, and contains no secret. Proves R-BACKUP-4."""
     monkeypatch.setattr("svgx_state.backups.format.target.RETRIES", 0)
     monkeypatch.setenv("AWS_ENDPOINT", f"http://127.0.0.1:{choose()}")
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
@@ -206,7 +206,10 @@ async def _stopped(site: Site, backup_id: str, objects: int) -> AsyncIterator[No
 async def test_interrupted_backup_is_continued_by_another_replica(
     site: Site, small_objects: None
 ) -> None:
-    """Another replica reuses the steps before the first damaged object, and writes the rest. Proves R-BACKUP-5."""
+    """Another replica keeps the objects of the steps before the first damaged object, and writes the others.
+
+    Proves R-BACKUP-5.
+    """
     vault = site.vault
     async with site.replica():
         drawn = [await vault.draw("a") for _ in range(40)]
@@ -221,7 +224,7 @@ async def test_interrupted_backup_is_continued_by_another_replica(
     damaged.write_bytes(damaged.read_bytes()[::-1])
     await stopping.aclose()
     async with site.replica():
-        ended = await vault.ended(backup.id)
+        ended = await vault.wait_ended(backup.id)
         assert (ended.status, ended.canvases) == ("complete", 40)
         reused = {path.name for path in vault.objects(backup.id) if path.name.endswith("-1")}
         assert len(reused) == 6 < len(first)
@@ -235,7 +238,7 @@ async def test_interrupted_backup_is_continued_by_another_replica(
 async def test_replica_that_lost_its_backup_writes_no_more(
     site: Site, small_objects: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A replica that counted as ended finds that another replica has its task, and changes nothing.
+    """A replica finds that another replica has taken its task, and changes nothing more.
 
     Proves R-BACKUP-5.
     """
@@ -253,7 +256,7 @@ async def test_replica_that_lost_its_backup_writes_no_more(
         assert not (vault.folder / backup.id / NAME).exists()
         assert (await vault.get(backup.id)).status is BackupStatus.RUNNING
         await tables.execute("UPDATE backup_task SET heartbeat_at = NULL")
-        ended = await vault.ended(backup.id)
+        ended = await vault.wait_ended(backup.id)
         assert (ended.status, ended.canvases) == ("complete", 30)
 
 
@@ -268,7 +271,7 @@ async def test_retention_deletes_old_backups_with_their_objects(site: Site) -> N
         old = await vault.back_up(canvas_id=canvas_id)
         parent = await vault.back_up(canvas_id=canvas_id)
         first = await vault.back_up(canvas_id=canvas_id, backup_type="incremental")
-        await vault.gone(old.id)
+        await vault.wait_gone(old.id)
         await vault.draw("b", canvas_id=canvas_id)
         second = await vault.back_up(canvas_id=canvas_id, backup_type="incremental")
         assert [each.id for each in (await vault.page()).items] == [second.id, first.id, parent.id]
@@ -335,10 +338,13 @@ async def test_command_names_the_server_that_does_not_answer_in_time(
                 pass
 
 
-async def test_command_continues_after_a_migration_that_takes_longer_than_its_wait(
+async def test_command_waits_for_a_migration_longer_than_for_a_server(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The time limit of a command is no limit of a replica's migration. Proves R-CONFIG-8."""
+    """A command waits for a replica's migration without a limit.
+
+    `CONNECT_SECONDS` limits only the wait for NATS and PostgreSQL. Proves R-CONFIG-8.
+    """
     monkeypatch.setattr(commands, "CONNECT_SECONDS", 1.0)
     settings = StateSettings.model_validate(
         {

@@ -91,7 +91,7 @@ async def test_panic_of_the_library_is_a_failed_request(monkeypatch: pytest.Monk
 
 
 def test_url_of_an_unknown_storage_is_refused_with_its_cause() -> None:
-    """The error at the start says that the settings are wrong. Proves R-BACKUP-4."""
+    """At the start of state, the error for an unknown storage says to check the target's URL. Proves R-BACKUP-4."""
     with pytest.raises(ValueError, match="check the URL of the target"):
         Target.open("unknown://bucket")
 
@@ -121,5 +121,5 @@ async def test_backup_at_an_object_storage_is_verified_restored_and_deleted(
         for backup_id in (increment.id, full.id):
             assert vault.objects(backup_id)
             await vault.delete(backup_id)
-            await vault.gone(backup_id)
+            await vault.wait_gone(backup_id)
             assert not vault.objects(backup_id)

@@ -370,7 +370,7 @@ async def test_backup_with_a_child_is_not_deleted(vault: Vault) -> None:
         await vault.delete(parent.id)
     for backup_id in (child.id, parent.id):
         await vault.delete(backup_id)
-        await vault.gone(backup_id)
+        await vault.wait_gone(backup_id)
         assert not (vault.folder / backup_id).exists()
 
 
@@ -382,7 +382,7 @@ async def test_request_while_another_task_ends_succeeds(
     monkeypatch: pytest.MonkeyPatch,
     kind: str,
 ) -> None:
-    """Another task ends before the request has read the task's id. Then the request adds its own. Proves R-BACKUP-5."""
+    """A request adds its task when another task ends before the request has read that task's id. Proves R-BACKUP-5."""
     canvas_id = await vault.draw("a")
     backup = await vault.back_up(canvas_id=canvas_id)
     await tables.execute(
@@ -408,7 +408,9 @@ async def test_request_while_another_task_ends_succeeds(
 async def test_request_locks_the_task_before_the_backup(
     vault: Vault, tables: Tables, others: Neighbours, kind: str
 ) -> None:
-    """A replica that ends a task locks in the same order, so that the replica and a request do not deadlock.
+    """A request locks the task first and then the backup, because a replica that ends the task locks in this order.
+
+    So the replica and the request do not deadlock.
 
     Proves R-BACKUP-11.
     """

@@ -337,7 +337,7 @@ async def test_whitelisted_account_must_exist(
 
     if field is None:
         await store(users)
-        # The account is deleted now. A whitelist that has it already can still be stored, with the rate limits.
+        # The account `user-1` is deleted. Rate limits can still be stored if their whitelist already had the account.
         client.accounts["user-1"] = None
         await store(users)
     else:

@@ -35,7 +35,7 @@ TABLES = (
 """The tables of `PURGED_TABLES`."""
 
 KEPT_TABLES = {
-    "erasure": "a position in the journal, which names a canvas only for its order",
+    "erasure": "an erasure's position: its next step begins at this id, in the order of canvas ids",
     "backup": "a record about a backup",
     "restore": "a record about a restore",
     "restored_canvas": "a record about a restore",
@@ -76,8 +76,8 @@ async def age(tables: Tables, canvas_id: str, days: int) -> None:
 async def rows_of(tables: Tables, canvas_id: str) -> int:
     """Return the number of rows of a canvas in all tables.
 
-    The replica stores the use of the last seconds at any time. So the table `canvas_size` does not count, and of the
-    table `canvas_usage` only the day `USED_ON` counts.
+    The rows of the table `canvas_size` are not counted, and of the table `canvas_usage` only the rows of the day
+    `USED_ON`, because the replica may store the use of the last seconds at any moment.
     """
     count = int(await tables.fetchval("SELECT count(*) FROM canvas WHERE id = $1", canvas_id))
     for table in TABLES:
@@ -92,7 +92,7 @@ async def rows_of(tables: Tables, canvas_id: str) -> int:
 
 @pytest.fixture
 async def database(backing: DevStack) -> AsyncIterator[Database]:
-    """A pool on the service's tables, after the removal of all canvases of other tests that are due."""
+    """A pool on the service's tables. Canvases of other tests that are due for removal are removed before."""
     async with postgres.connect(
         backing.postgres_url, schema="state", package="svgx_state", pool_size=4
     ) as database:
@@ -286,7 +286,10 @@ async def test_only_one_replica_removes_in_the_background(
 
 
 async def test_every_table_with_rows_of_a_canvas_is_emptied(tables: Tables) -> None:
-    """Proves R-LIFE-11: a new table with a `canvas_id` is emptied by the removal, or by its foreign key."""
+    """Proves R-LIFE-11: each table with a `canvas_id` is emptied by the removal, or by its foreign key.
+
+    Only the tables in `KEPT_TABLES` keep their rows.
+    """
     found = await tables.fetch(
         "SELECT c.relname AS name, EXISTS (SELECT FROM pg_constraint f WHERE f.conrelid = c.oid"
         " AND f.confrelid = 'canvas'::regclass AND f.confdeltype = 'c') AS cascades"

@@ -30,7 +30,7 @@ async def erase(client: Client, user_id: str, transfer_to: str | None = None) ->
     return await client.bus.ask(ERASE_AUTHOR, request)
 
 
-async def names_in(tables: Tables, user_id: str) -> list[str]:
+async def tables_with(tables: Tables, user_id: str) -> list[str]:
     """Return the tables of the service that contain this user id anywhere."""
     names = await tables.fetch(
         "SELECT relname FROM pg_class WHERE relnamespace = 'state'::regnamespace AND relkind IN ('r', 'p')"
@@ -54,7 +54,10 @@ async def no_values(_: str) -> int:
 async def test_pseudonym_takes_the_place_of_an_erased_user_everywhere(
     client: Client, tables: Tables, transfer: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-LIFE-12: no table has the user's id, and canvases without another owner are transferred or deleted."""
+    """Proves R-LIFE-12: only the record of the erasure still has the user's id.
+
+    Canvases without another owner are transferred or deleted.
+    """
     monkeypatch.setattr(erasure, "STEP_ENTRIES", 3)
     monkeypatch.setattr(erasure, "STEP_CANVASES", 2)
     monkeypatch.setattr(erasure, "STEP_ROWS", 1)
@@ -81,7 +84,7 @@ async def test_pseudonym_takes_the_place_of_an_erased_user_everywhere(
         )
     client_me = client.me
     await tables.execute("UPDATE canvas SET deleted_at = clock_timestamp() WHERE id = $1", gone)
-    assert set(await names_in(tables, victim.user_id)) == {
+    assert set(await tables_with(tables, victim.user_id)) == {
         *("canvas", "canvas_member", "journal", "share_link", "configuration", "event")
     }
     done = await erase(client, victim.user_id, heir.user_id if transfer else None)
@@ -99,7 +102,7 @@ async def test_pseudonym_takes_the_place_of_an_erased_user_everywhere(
     done.touched.pop("account_usage", None)  # the counts of usage may be stored by then
     assert done.touched == expected
     # The record keeps the id until the last pass. The counts of usage may be stored later.
-    assert set(await names_in(tables, victim.user_id)) - {"account_usage"} == {"erasure"}
+    assert set(await tables_with(tables, victim.user_id)) - {"account_usage"} == {"erasure"}
     authors = await tables.fetch(
         "SELECT authors FROM journal WHERE canvas_id = $1 ORDER BY revision", shared
     )
@@ -162,9 +165,9 @@ async def test_edit_that_was_committed_late_is_erased_by_the_last_pass(
     ) as database:
         handler = erasure.Erasure(client.bus, database, no_values)
         await handler.close_due()
-        assert "erasure" in await names_in(tables, victim.user_id)  # the grace has not ended
+        assert "erasure" in await tables_with(tables, victim.user_id)  # the grace has not ended
         assert (await erase(client, victim.user_id)).touched["journal"] == 3
-        assert "erasure" in await names_in(tables, victim.user_id)
+        assert "erasure" in await tables_with(tables, victim.user_id)
         await client.append(Entry(canvas_id, "w", 3, (victim.user_id,), b"\0\0"))
         await tables.execute(
             "UPDATE erasure SET finished_at = finished_at - interval '2 hours', canvas_id = 'zzz' WHERE user_id = $1",
@@ -174,13 +177,14 @@ async def test_edit_that_was_committed_late_is_erased_by_the_last_pass(
             request = EraseAuthorRequest(
                 user_id=victim.user_id, pseudonym=pseudonym_of(victim.user_id)
             )
-            # After an outage of PostgreSQL, edits may still wait for their commit. So this request keeps the id.
+            # This new handler does not know whether PostgreSQL has answered for `SETTLED` seconds, as after an outage.
+            # Edits may then still wait for their commit. So this request keeps the id.
             assert (await handler.erase(request, Call(None, 0.0))).finished
-            assert "erasure" in await names_in(tables, victim.user_id)
+            assert "erasure" in await tables_with(tables, victim.user_id)
             monkeypatch.setattr(erasure, "PERIOD", 0.01)
             monkeypatch.setattr(erasure, "SETTLED", 3600.0)
             await handler.close_later()
-            assert "erasure" in await names_in(tables, victim.user_id)
+            assert "erasure" in await tables_with(tables, victim.user_id)
             await tables.execute(
                 "UPDATE erasure SET canvas_id = 'zzz' WHERE user_id = $1", victim.user_id
             )
@@ -189,7 +193,7 @@ async def test_edit_that_was_committed_late_is_erased_by_the_last_pass(
         else:
             await handler.close_due()
     # The counts of usage may be stored later.
-    assert set(await names_in(tables, victim.user_id)) <= {"account_usage"}
+    assert set(await tables_with(tables, victim.user_id)) <= {"account_usage"}
 
 
 async def test_interrupted_erasure_continues_at_its_position(
@@ -258,7 +262,7 @@ KEPT_COLUMNS = {
     "erasure.user_id": "empty after the last pass",
     "canvas_member.user_id": "the user leaves its canvases before the other tables are erased",
     "journal.authors": "erased canvas by canvas",
-    "stored_value.owner": "deleted with the values of the other stores",
+    "stored_value.owner": "deleted with the user's values in all stores, by `erase_values`",
 }
 """Columns that name users and have no entry in `ERASED_TABLES`, each with the reason."""
 

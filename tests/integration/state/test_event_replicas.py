@@ -37,7 +37,7 @@ async def _forget(tables: Tables) -> None:
 async def test_event_of_a_relay_that_crashed_before_its_commit_arrives_twice_with_one_id(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
-    """After a crash between the broadcast and the commit, the event is sent again, and no event is lost.
+    """After a crash between the publication and the commit, the event is published again, and no event is lost.
 
     Proves R-EVENT-2.
     """

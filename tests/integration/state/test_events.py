@@ -216,7 +216,7 @@ async def test_endless_body_of_a_response_is_not_read(client: Client) -> None:
 
 
 async def test_events_of_auth_are_recorded_once_and_delivered(client: Client) -> None:
-    """When auth sends a batch again after a lost answer, each event is delivered once. Proves R-EVENT-2."""
+    """When auth sends events again after a lost answer, each event is delivered once. Proves R-EVENT-2."""
     async with receiver() as hook:
         await create(client, hook.url, "user.deleted")
         events = [
@@ -289,7 +289,7 @@ async def test_old_secret_signs_beside_the_new_one_for_the_overlap(
         assert not last.is_signed_with(created.secret)
 
 
-async def test_secret_is_shown_only_at_the_creation(client: Client) -> None:
+async def test_secret_is_not_shown_by_reading_and_listing(client: Client) -> None:
     """Reading and listing webhooks does not show their secrets. Proves R-EVENT-5."""
     async with receiver() as hook:
         created = await create(client, hook.url)

@@ -142,7 +142,7 @@ async def test_content_over_a_limit_is_too_large(client: Client) -> None:
 
 
 async def test_picture_over_a_limit_is_refused(client: Client) -> None:
-    """A requested picture over a limit is refused, with the limit. Proves R-STATE-17."""
+    """A request for a picture with too many pixels is refused, and the error has the limit. Proves R-STATE-17."""
     canvas_id = await create_with_content(client)
     with pytest.raises((Invalid, TooLarge)) as caught:
         await client.export(canvas_id, format="png", width=8192, height=8192)

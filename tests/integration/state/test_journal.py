@@ -1,4 +1,4 @@
-"""Appending and loading over the bus."""
+"""Appends to the journal, and loads of canvases, over the bus."""
 
 import asyncio
 import os
@@ -75,7 +75,8 @@ async def test_later_entries_of_a_writer_keep_their_order_authors_and_sizes(
     pens = [Pen(canvas_id, "holder") for canvas_id in ids]
     await client.append(*(pen.draw("a") for pen in pens[:2]))
     authors: list[tuple[str, ...]] = [("ann", "bob"), (), ("cid",)]
-    # The first append has a canvas without entries. The second has only canvases with entries, in another order.
+    # In the loop's first round, one canvas has no entries yet. In its second, all canvases have entries, and their
+    # order differs.
     for revisions, order in ([2, 2, 1], [0, 1, 2]), ([2, 3, 3], [2, 0, 1]):
         entries = [
             replace(pens[each].draw("b"), authors=names)

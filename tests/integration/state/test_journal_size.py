@@ -44,7 +44,10 @@ async def add_entries(fresh: FreshTables, canvas_id: str, entries: int) -> None:
 async def test_load_of_a_canvas_with_a_long_journal_reads_only_the_entries_after_the_snapshot(
     fresh: FreshTables,
 ) -> None:
-    """A load reads the snapshot and the entries after it, and at most 255 other rows of a canvas. Proves R-STATE-25."""
+    """A load reads the snapshot, the entries after it, and few other rows of the canvas. Proves R-STATE-25.
+
+    256 revisions share an index key, so 255 other rows are expected at most. The test allows 511.
+    """
     canvas_id, other = await fresh.create(), await fresh.create()
     await add_entries(fresh, canvas_id, ENTRIES)
     await add_entries(fresh, other, 1000)
@@ -100,7 +103,7 @@ async def test_resent_entry_is_found_among_many(fresh: FreshTables) -> None:
 
 
 async def test_disk_space_is_measured(fresh: FreshTables, compactor: Compactor) -> None:
-    """The metrics have the sizes, the days and the forecast. Proves R-STATE-26."""
+    """The metrics have the sizes, the number of days, and the forecast of a full disk. Proves R-STATE-26."""
     canvas_id = await fresh.create()
     await add_entries(fresh, canvas_id, 1000)
     await fresh.pass_days(3)

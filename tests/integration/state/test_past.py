@@ -18,7 +18,7 @@ from tests.integration.state.test_compaction import until_snapshot
 
 
 def text(moment: datetime) -> str:
-    """Return a time as requests have it."""
+    """Return a time in the format of requests."""
     return moment.astimezone(UTC).isoformat()
 
 
@@ -104,7 +104,7 @@ async def test_time_outside_the_known_past_is_refused(
     "query", [{"at": "2020-01-01"}, {"at": "1"}, {"at": ""}, {"version": "a b"}]
 )
 def test_malformed_time_or_version_is_refused(query: dict[str, str]) -> None:
-    """A time has a zone, and an id only safe characters. Proves R-HIST-9."""
+    """An `at` that is no time with a zone, or a `version` with unsafe characters, is refused. Proves R-HIST-9."""
 
     with pytest.raises(ValueError, match=next(iter(query))):
         ExportRequest.model_validate({"canvas_id": "c", **query})

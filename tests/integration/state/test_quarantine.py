@@ -39,7 +39,7 @@ class Canvas:
     entries: list[Entry]
 
     def content(self, *without: int) -> dict[str, str]:
-        """Return the elements of all entries without those of some revisions."""
+        """Return the elements of all entries except the entries of the revisions `without`."""
         return elements(
             entry.update for number, entry in enumerate(self.entries, 1) if number not in without
         )
@@ -72,7 +72,7 @@ async def quarantine(fresh: FreshTables) -> list[tuple[str, int, str]]:
 async def test_corrupt_entry_is_quarantined_and_the_canvas_loads_without_it(
     fresh: FreshTables, canvas: Canvas, compactor: Compactor, kind: str
 ) -> None:
-    """An entry with other bytes than its checksum is moved, reported once, and left out. Proves R-STATE-24."""
+    """An entry that does not match its checksum is moved, reported once, and left out. Proves R-STATE-24."""
     await fresh.tables.execute(f"UPDATE journal SET update = {DAMAGE[kind]} WHERE revision = 10")
     before, gaps = counted("journal_quarantined"), counted("journal_gaps")
     content = await fresh.journal.load(canvas.id)
@@ -150,7 +150,7 @@ async def test_canvas_without_sound_snapshots_loads_its_journal(
 async def test_canvas_without_its_past_loads_the_entries_that_are_left(
     fresh: FreshTables, canvas: Canvas, compactor: Compactor
 ) -> None:
-    """Without a snapshot and its journal, the load returns the other entries, and reports a gap. Proves R-STATE-24."""
+    """Without snapshots and entries 1 to 8, a load returns the other entries and reports a gap. Proves R-STATE-24."""
     await fresh.tables.execute("DELETE FROM journal WHERE revision <= 8")
     await fresh.tables.execute("UPDATE snapshot SET update = '\\x00'")
     gaps = counted("journal_gaps")
@@ -183,7 +183,7 @@ async def test_rows_of_earlier_versions_have_no_checksum_and_are_accepted(
 async def test_update_that_is_no_yjs_update_is_quarantined_by_compaction(
     fresh: FreshTables, canvas: Canvas, compactor: Compactor
 ) -> None:
-    """An entry that cannot be merged, although it has its checksum, does not stop compaction. Proves R-STATE-24."""
+    """An entry with a correct checksum that is no Yjs update does not stop compaction. Proves R-STATE-24."""
     broken = [Entry(canvas.id, "bad", number, (), b"no update") for number in range(2)]
     last = Pen(canvas.id, "later").draw("later")
     await fresh.journal.append([broken[0], last, broken[1]])

@@ -57,7 +57,7 @@ class Reports:
             self._arrived.notify_all()
 
     async def wait_for_account(self, user_id: str, at_least: int = 0) -> int:
-        """Wait until a report names an account with at least this many bytes, and return its bytes."""
+        """Wait until a report gives an account at least `at_least` bytes, and return the number of bytes."""
 
         def found() -> int | None:
             used = [each.accounts[user_id] for each in self.received if user_id in each.accounts]
@@ -95,7 +95,7 @@ async def _reset(client: Client, backing: DevStack) -> AsyncIterator[None]:
 
 
 def entry(canvas_id: str, size: int, *authors: str, sent: tuple[int, ...] = ()) -> Entry:
-    """Return an entry of `size` bytes. `sent` has the bytes that each author sent."""
+    """Return an entry of `size` bytes. `sent` has the number of bytes that each author sent."""
     return Entry(canvas_id, secrets.token_hex(4), 1, authors, bytes(size), sent)
 
 

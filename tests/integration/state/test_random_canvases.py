@@ -16,10 +16,10 @@ SEEDS = {f"seed {seed}": seed for seed in selected([1, 2, 3])} | {
 
 
 @pytest.mark.parametrize("seed", SEEDS.values(), ids=SEEDS)
-async def test_random_work_leaves_every_revision_as_a_plain_replay_gives_it(
+async def test_random_work_leaves_every_revision_equal_to_a_plain_replay(
     fresh: FreshTables, workers: Workers, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In any order of edits, compactions, drops and restarts, each revision within the retention has its content.
+    """After any order of edits, compactions, drops and restarts, each kept revision equals a plain replay.
 
     Proves R-STATE-3, R-STATE-6, R-STATE-7, R-STATE-22, R-STATE-25.
     """

@@ -110,7 +110,10 @@ async def draw_on(editor: Editor) -> None:
 async def test_restore_that_is_interrupted_changes_everything_or_nothing(
     backing: DevStack, client: Client, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The holder is killed at a random point, and a second restore succeeds. Proves R-HIST-11."""
+    """When the holder is killed in a restore, the saved content is all old or all new. Proves R-HIST-11.
+
+    The holder is killed at a random point, three times. A later restore succeeds.
+    """
     monkeypatch.setattr(restores, "REPLACE_SECONDS", 0.5)
     rng = random.Random(11)
     canvas_id = editor.canvas_id
@@ -152,7 +155,7 @@ async def workers() -> AsyncIterator[Workers]:
 
 @pytest.fixture
 async def importer(backing: DevStack, workers: Workers) -> AsyncIterator[Imports]:
-    """The imports of a replica."""
+    """The `Imports` object of a collab replica, which the tests call directly."""
     bus = await Bus.connect(backing.nats_url("collab"), "collab", "importer")
     try:
         yield Imports(bus, workers)

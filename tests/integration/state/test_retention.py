@@ -103,7 +103,7 @@ async def test_idle_and_deleted_canvases_keep_their_content(
 async def test_hooks_run_after_the_snapshots_and_before_the_drop(
     fresh: FreshTables, compactor: Compactor
 ) -> None:
-    """Hooks are awaited in their order with the moment before which days are dropped. An error keeps all days.
+    """Hooks are awaited in their order, and get the start of the kept days. If a hook fails, all days stay.
 
     Proves R-STATE-22.
     """
@@ -209,7 +209,8 @@ async def test_kept_snapshots_are_bounded_by_the_journal(
 ) -> None:
     """The journal since the previous kept snapshot decides whether a snapshot is kept.
 
-    It must have the minimum size, and at least the size of the snapshot. The newest two snapshots are always kept.
+    This part of the journal must have the minimum size, and at least the size of the snapshot. The newest two snapshots
+    are always kept.
 
     Proves R-STATE-7.
     """

@@ -44,7 +44,7 @@ pytestmark = pytest.mark.usefixtures("service")
 
 
 def visitor(link: NewLink) -> Caller:
-    """Return the caller that the gateway makes of a link without an account."""
+    """Return the caller that the gateway makes for a visitor with a link and without an account."""
     return Caller.of_link(link.id)
 
 
@@ -219,7 +219,7 @@ async def test_ended_link_gives_no_role(
 
 
 async def test_link_of_an_admin_needs_no_membership(client: Client) -> None:
-    """Proves R-LIFE-3: an admin may share every canvas, as long as the account is an admin."""
+    """Proves R-LIFE-3: an admin may share every canvas. The links end when the account is no admin any more."""
     canvas_id, admin = await client.create(), user(Role.ADMIN)
     client.accounts[admin.user_id] = FoundAccount(id=admin.user_id, role=Role.ADMIN, disabled=False)
     link = await client.link(canvas_id, admin)

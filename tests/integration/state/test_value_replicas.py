@@ -1,4 +1,4 @@
-"""Values of replicas with their own settings: state types, caches, and an outage of Redis."""
+"""Stored values in replicas that each test starts: state types, caches, and an outage of Redis."""
 
 import asyncio
 

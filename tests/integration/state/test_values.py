@@ -77,7 +77,7 @@ async def test_shared_value_is_written_by_admins_and_read_by_all(client: Client)
 
 
 async def test_keys_are_listed_in_pages(client: Client) -> None:
-    """Proves R-KV-7: the pages have each key with the prefix once, and a foreign cursor is refused."""
+    """Proves R-KV-7: the pages have each key with the prefix once, and a text that is no cursor is refused."""
     names = [f"p.{number}" for number in range(5)]
     for name in (*names, "q"):
         await persist(client, client.me, name, 1)
@@ -95,7 +95,7 @@ async def test_keys_are_listed_in_pages(client: Client) -> None:
 
 
 async def test_canvas_is_read_as_a_value(client: Client) -> None:
-    """Proves R-KV-11: the key of a canvas gives its element JSON, with its revision as the version."""
+    """Proves R-KV-11: the value of a canvas is its element JSON, and the version is its revision."""
     canvas_id = await client.create('Plan "A" ☂')
     svg = b'<svg xmlns="http://www.w3.org/2000/svg"><rect id="box" width="5" height="4"/></svg>'
     await client.append(Entry(canvas_id, "holder", 1, (), import_svg(svg, None).update))

@@ -110,7 +110,7 @@ def test_unusable_name_is_refused(name: str) -> None:
 async def test_names_are_bounded_and_keep_a_version(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
-    """A further name is refused; a version without a name can get one after a deletion. Proves R-HIST-5."""
+    """A name over the bound is refused. After a deletion, another version can get a name. Proves R-HIST-5."""
     async with replica(backing, **NEVER, version_max_named=2, version_max_unnamed=1):
         canvas_id = await client.create()
         pen = Pen(canvas_id, "ann")
@@ -223,7 +223,7 @@ async def test_versions_are_thinned_with_their_age(
             await insert_version(tables, canvas_id, "automatic", timedelta(minutes=minute))
             for minute in (1, 2, 30)
         ]
-        apart = [
+        of_other_canvas = [
             await insert_version(tables, other, "automatic", timedelta(days=4, minutes=minute))
             for minute in range(3)
         ]
@@ -239,7 +239,9 @@ async def test_versions_are_thinned_with_their_age(
         assert kept >= {*recent, named, *hourly, *undo}
         assert len(kept & daily) == 1
         assert not kept & ({*made.values()} - hourly - undo - daily)
-        assert {each.id for each in (await list_versions(client, other)).items} == {*apart}
+        assert {each.id for each in (await list_versions(client, other)).items} == {
+            *of_other_canvas
+        }
 
 
 async def test_oldest_versions_beyond_the_bound_are_deleted(

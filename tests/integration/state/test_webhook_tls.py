@@ -1,4 +1,4 @@
-"""Deliveries over TLS: a delivery connects to the checked address, and the certificate must be that of the name."""
+"""Deliveries over TLS: a delivery connects to the checked address, and the certificate must name the URL's host."""
 
 import asyncio
 import ipaddress
@@ -65,7 +65,7 @@ async def test_delivery_checks_the_certificate_of_the_name_and_not_of_the_addres
 async def test_delivery_connects_to_no_address_that_was_not_checked(
     server: tuple[Receiver, ssl.SSLContext, int],
 ) -> None:
-    """Proves R-EVENT-9: the answer of DNS at the delivery counts, and one private address in it refuses the target."""
+    """Proves R-EVENT-9: a delivery uses its own answer of DNS, and fails if the answer has one private address."""
     hook, tls, port = server
     for addresses in (["10.0.0.1"], ["127.0.0.1", "10.0.0.1"], ["::1"]):
         refused = await send(f"https://127.0.0.1:{port}/", tls, addresses)

@@ -60,9 +60,10 @@ async def seconds(client: Client, canvas_id: str) -> float:
 async def test_slow_exports_of_one_account_do_not_delay_others(
     backing: DevStack, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another account's picture takes at most twice its time alone plus 0.5 s; edits are saved. Proves R-RESIL-5.
+    """A PNG export of another account takes at most twice its time alone, plus 0.5 s. Proves R-RESIL-5.
 
-    None of the account's own exports waits longer than the patience of the queue and the time of one job.
+    Edits are saved meanwhile. Each slow export ends within the patience of the queue, the time limit of one job, and a
+    margin of 20 s.
     """
     monkeypatch.setattr(exports, "PATIENCE", 4.0)
     waits: list[float] = []

@@ -76,7 +76,8 @@ async def tables_of(url: str) -> AsyncIterator[Tables]:
 class Accounts:
     """The accounts by id with which `neighbours` answers in place of auth.
 
-    `refused` ids cannot be added. Auth is `Unavailable` at the first request to add one of the `unavailable_once` ids.
+    `refused` maps the id of an account that cannot be added to the refused field. Auth is `Unavailable` at the first
+    request to add one of the `unavailable_once` ids.
     """
 
     stored: dict[str, StoredAccount] = field(default_factory=dict)
@@ -165,15 +166,15 @@ class Vault:
 
     async def back_up(self, **request: str | None) -> Backup:
         """Make a backup, and return its record at the end."""
-        return await self.ended((await self.begin(**request)).id)
+        return await self.wait_ended((await self.begin(**request)).id)
 
     async def get(self, backup_id: str) -> Backup:
         """Return the record of a backup."""
         model = contract.BackupRequest(backup_id=backup_id)
         return await self.client.bus.ask(contract.GET_BACKUP, model, caller=ADMIN)
 
-    async def ended(self, backup_id: str) -> Backup:
-        """Wait until a backup is complete or has failed."""
+    async def wait_ended(self, backup_id: str) -> Backup:
+        """Wait until a backup is complete or has failed, and return its record."""
         while (backup := await self.get(backup_id)).status is BackupStatus.RUNNING:
             await pause()
         return backup
@@ -184,7 +185,7 @@ class Vault:
         return await self.client.bus.ask(contract.LIST_BACKUPS, model, caller=ADMIN)
 
     async def verify(self, backup_id: str) -> contract.Verification:
-        """Read a backup back, and return the result."""
+        """Request the verification of a backup, wait for its end, and return the result."""
         model = contract.BackupRequest(backup_id=backup_id)
         await self.client.bus.ask(contract.VERIFY_BACKUP, model, caller=ADMIN)
         while True:
@@ -198,7 +199,7 @@ class Vault:
         model = contract.BackupRequest(backup_id=backup_id)
         return await self.client.bus.ask(contract.DELETE_BACKUP, model, caller=ADMIN)
 
-    async def gone(self, backup_id: str) -> None:
+    async def wait_gone(self, backup_id: str) -> None:
         """Wait until a backup has no record any more."""
         while True:
             try:
@@ -214,10 +215,10 @@ class Vault:
 
     async def restore(self, backup_id: str, canvas_id: str | None = None) -> Restore:
         """Restore a backup or one of its canvases, and return the record at the end."""
-        return await self.restored((await self.begin_restore(backup_id, canvas_id)).id)
+        return await self.wait_restored((await self.begin_restore(backup_id, canvas_id)).id)
 
-    async def restored(self, restore_id: str) -> Restore:
-        """Wait until a restore has ended."""
+    async def wait_restored(self, restore_id: str) -> Restore:
+        """Wait until a restore has ended, and return its record."""
         model = contract.RestoreIdRequest(restore_id=restore_id)
         while True:
             found = await self.client.bus.ask(contract.GET_RESTORE, model, caller=ADMIN)

@@ -113,8 +113,8 @@ def hmac_token(header: dict[str, str], secret: bytes) -> str:
 def test_token_without_the_providers_signature_is_refused() -> None:
     """Proves R-AUTH-32: a token without the provider's signature is refused.
 
-    The forged tokens use another key, the public key as a secret, the client's secret, no signature, or a key that the
-    token itself contains.
+    The forged tokens use another key, the public key as a secret, a shared secret, no signature, or a key that the
+    token itself contains. A changed body, an unknown `kid` and values that are no tokens are refused too.
     """
     embedded_key = {"alg": "RS256", "jwk": STRANGER.as_dict(private=False)}
     secret = OctKey.import_key("not a secret: a test, and long enough")

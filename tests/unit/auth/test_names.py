@@ -133,7 +133,7 @@ DIFFERENT = [
 
 @pytest.mark.parametrize(("one", "other"), SAME, ids=ascii)
 def test_names_that_look_alike_have_one_key(one: str, other: str) -> None:
-    """Proves R-AUTH-41: names that differ only in case, composition, width or the form of their domain have one key."""
+    """Proves R-AUTH-41: names that differ only in case, composition, width, ligatures or domain form have one key."""
     assert names.name_key(one) == names.name_key(other)
 
 
@@ -192,5 +192,8 @@ def test_password_keeps_its_characters(one: str, other: str) -> None:
     "text", ["\x00\n\x7f a 😀", "e\u0301\x01\u00a0", "\U000e0061", "\u0378"], ids=ascii
 )
 def test_password_that_opaque_string_forbids_is_prepared_too(text: str) -> None:
-    """Proves R-AUTH-42: all characters are allowed in a password; its spaces and letters are unified all the same."""
+    """Proves R-AUTH-42: a password with characters that OpaqueString (RFC 8265) forbids is not refused.
+
+    Its spaces and its composition are unified as in any other password.
+    """
     assert names.password(text) == unicodedata.normalize("NFC", text.replace("\u00a0", " "))

@@ -112,7 +112,10 @@ async def test_networks_take_turns(sent: str, served: str) -> None:
 async def test_full_queue_refuses_the_network_with_the_most_log_ins(
     waiting: str, newcomer: str, refused: str, error: type[SvgxError]
 ) -> None:
-    """Proves R-AUTH-40: a full queue refuses at once, or makes room for a network with at least two fewer log-ins."""
+    """Proves R-AUTH-40: a full queue refuses a log-in at once: the new one, or one of the network with the most.
+
+    The new log-in is refused, unless its network has at least two fewer log-ins than the network with the most.
+    """
     async with open_gate() as gate:
         await gate.request("first")
         tasks = [(network, await gate.request(network)) for network in waiting]
@@ -135,7 +138,7 @@ async def test_signed_in_callers_come_before_log_ins() -> None:
 
 @pytest.mark.parametrize(("waiting", "newcomer"), [("aaaa", "a"), ("abcd", "e"), ("abcd", "a")])
 async def test_full_lane_of_signed_in_callers_refuses_with_429(waiting: str, newcomer: str) -> None:
-    """Proves R-AUTH-40: a 429 is not a failure for the gateway's circuit breaker. A 503 may be one."""
+    """Proves R-AUTH-40: a full lane refuses with 429, because a 503 may open the gateway's circuit breaker."""
     async with open_gate() as gate:
         for user in ("first", *waiting):
             await gate.request(user, signed_in=True)

@@ -52,7 +52,7 @@ def reloaded_settings() -> Iterator[None]:
 
 @pytest.mark.usefixtures("many_processors", "reloaded_settings")
 def test_machine_with_96_processors_starts_64_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The default never exceeds the largest permitted number. Proves R-CONFIG-10."""
+    """The default never exceeds the largest permitted number of password workers. Proves R-CONFIG-10."""
     monkeypatch.setattr(processors, "_CGROUP", Path("/nowhere"))
     monkeypatch.setattr(processors, "_quota", lambda _: 1e9)
     assert importlib.reload(settings).AuthSettings.model_fields["password_workers"].default == 64

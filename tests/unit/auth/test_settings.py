@@ -65,7 +65,7 @@ def test_argon2_parameters_below_the_minimum_are_refused(monkeypatch: pytest.Mon
 def test_passwords_use_at_most_three_quarters_of_the_database_connections(
     monkeypatch: pytest.MonkeyPatch, workers: str, connections: str, slots: int
 ) -> None:
-    """Proves R-AUTH-40: at most two requests run for each worker. One may always run, also with one connection."""
+    """Proves R-AUTH-40: at most two requests run for each worker. One request may run even with one connection."""
     monkeypatch.setenv("PASSWORD_WORKERS", workers)
     monkeypatch.setenv("DATABASE_POOL_SIZE", connections)
     assert load(AuthSettings).password_slots == slots

@@ -1,4 +1,4 @@
-"""The delays of the benchmark count edits that did not arrive."""
+"""The delays of the benchmark include edits that did not arrive, with an infinite delay."""
 
 import math
 import socket
@@ -14,7 +14,7 @@ MS = 1_000_000
 
 
 def test_delays_of_missing_and_late_edits_are_infinite() -> None:
-    """One of four edits is lost, and one is late. Both have an infinite delay."""
+    """One of four edits is lost, and has an infinite delay. Another is late: only a later deadline gives it a delay."""
     with socket.socket() as connection:
         sender, receiver = (Client(Target(1, "/"), connection) for _ in range(2))
     writer = Writer(9)

@@ -4,7 +4,7 @@ from bench.collab.measures.killed import losses
 
 
 def test_element_that_is_missing_counts_as_no_edit() -> None:
-    """A writer without an element has lost its edits. The missing element does not count as one more."""
+    """A writer without an element has lost its edits. The missing element is no further lost edit."""
     figures = losses(
         stamps=[[1_000_000, 2_000_000], [3_000_000, 4_000_000, 5_000_000], []],
         saved=[0, 2, 0],

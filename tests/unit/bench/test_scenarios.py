@@ -1,4 +1,4 @@
-"""The scenarios of the benchmark keep the bounds of the stack that they start."""
+"""The scenarios of the benchmark do not exceed the bounds of the stack that they start."""
 
 import pytest
 

@@ -72,7 +72,7 @@ def test_arrivals_have_the_first_time_of_each_edit(client: Client) -> None:
 
 
 def test_arrival_of_a_newer_cursor_counts_for_skipped_cursors(client: Client) -> None:
-    """A cursor that did not arrive has the time of the next newer cursor; 0 without a newer one."""
+    """A cursor has the time at which it or a newer cursor first arrived, or 0 if none of them arrived."""
     client.start_record()
     for time, clock in ((10, 1), (20, 4), (30, 3)):
         client.scan(memoryview(server_frame(cursor(9, clock))), time)

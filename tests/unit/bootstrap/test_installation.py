@@ -148,7 +148,7 @@ def test_programs_store_bytecode_on_machines_that_switch_it_off(
 def test_environment_with_a_python_that_hangs_does_not_work(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A Python that does not end is replaced by a new environment, as a missing one is."""
+    """An environment with a Python that does not end is created again, as an environment without a Python is."""
 
     def hang(command: list[str], **options: Any) -> None:
         raise subprocess.TimeoutExpired(command, options["timeout"])

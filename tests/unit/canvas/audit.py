@@ -122,7 +122,8 @@ def _tokens(nodes: Iterable[ast.Node], prop: str = "", *, picture: bool = False)
         if isinstance(node, ast.AtKeywordToken):
             condition = node.lower_value == "supports"
         if condition and isinstance(node, ast.ParenthesesBlock):
-            # Browsers compare a condition and fetch nothing. Only URLs are problems: simple readers may fetch them.
+            # Browsers evaluate a condition of `@supports` and fetch nothing. Only URLs are problems, because simple
+            # readers may fetch them.
             yield from (item for item in _tokens(node.content) if item.startswith("url"))
         else:
             literal = node.value if isinstance(node, ast.LiteralToken) else ""

@@ -148,6 +148,6 @@ def test_animated_value_in_the_grammar_of_its_target_is_kept(
 def test_attribute_that_fetches_or_runs_is_dropped(
     tag: str, attrs: dict[str, str], dropped: str
 ) -> None:
-    """Proves R-SVG-3: no attribute fetches or runs anything: as CSS, as a reference or as an animated value."""
+    """Proves R-SVG-3: no attribute fetches or runs anything, be it CSS, a reference or an animated value."""
     assert dropped not in from_document(tag, attrs)
     assert dropped not in from_file(tag, attrs)

@@ -112,7 +112,7 @@ def test_invalid_utf_8_is_refused() -> None:
 
 
 def test_updates_in_any_order_are_kept() -> None:
-    """A pycrdt document that applies the updates in this order loses the second update. Compaction keeps it."""
+    """A compaction keeps all updates. A pycrdt document that applies `second`, `third` and `first` loses `second`."""
     doc: Document = Doc(client_id=1)
     elements = doc.get("elements", type=Map)
     updates: list[bytes] = []
@@ -171,7 +171,7 @@ CONTRADICTING = [
         "010109048463050561f09f988000",
     )
 ]
-"""Updates with different structs for the same clocks. pycrdt cannot merge them."""
+"""Updates with different structs for the same clocks. pycrdt merges them into a malformed update."""
 
 
 def test_waiting_updates_that_contradict_each_other_do_not_prevent_a_snapshot() -> None:
@@ -193,7 +193,7 @@ def test_waiting_updates_do_not_replace_content_of_a_snapshot() -> None:
     """A snapshot leaves out a waiting struct that has the clocks of a struct of the document. Proves R-STATE-6.
 
     pycrdt would prefer the waiting item to the GC, which stands for deleted content. The snapshot would then lack all
-    structs of this client.
+    structs of client 5.
     """
     known = update((5, 0, [gap(GC, 1), in_root(ANY, NULL), in_root(ANY, NULL, key="l")]))
     other = update((5, 0, [inside(ANY, NULL, (6, 0)), inside(ANY, NULL, (6, 0), key="l")]))

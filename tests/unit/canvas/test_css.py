@@ -120,7 +120,7 @@ def test_value_that_fetches_is_dropped_and_its_neighbours_are_kept(name: str, va
 
 @pytest.mark.parametrize("name", PICTURE_PROPERTIES)
 def test_fragment_as_a_picture_is_dropped(name: str) -> None:
-    """A browser fetches the document again for a fragment as a picture. Proves R-SVG-3."""
+    """A browser takes `url(#a)` in these properties for a picture, and fetches the document again. Proves R-SVG-3."""
     for value in ("url(#a)", "url('#a')", "var(--x,url(#a))", "light-dark(url(#a),red)"):
         assert cleaned_declarations(f"r:1px;{name}:{value}")[0] == "r:1px;"
         assert not css.value_is_safe(name, value)

@@ -22,24 +22,24 @@ def page(before: Any, after: Any, start: int = 0, limit: int = 100, **roots: Any
     return found
 
 
-def text(before: str | None, after: str | None, *, cut: bool = False) -> dict[str, object]:
-    """Return a changed text."""
+def pair(before: str | None, after: str | None, *, cut: bool = False) -> dict[str, object]:
+    """Return the pair that a difference has for one changed value."""
     return {"before": before, "after": after, "cut": cut}
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"order": "a5"}, {"change": "moved", "order": text("a0", "a5")}),
-        ({"parent": "g"}, {"change": "moved", "parent": text("", "g")}),
+        ({"order": "a5"}, {"change": "moved", "order": pair("a0", "a5")}),
+        ({"parent": "g"}, {"change": "moved", "parent": pair("", "g")}),
         (
             {"attrs": {"width": "7", "height": "1"}},
             {
                 "change": "changed",
                 "attrs": {
-                    "fill": text("red", None),
-                    "height": text(None, "1"),
-                    "width": text("5", "7"),
+                    "fill": pair("red", None),
+                    "height": pair(None, "1"),
+                    "width": pair("5", "7"),
                 },
             },
         ),
@@ -47,16 +47,16 @@ def text(before: str | None, after: str | None, *, cut: bool = False) -> dict[st
             {"attrs": {"width": "5", "fill": "blue"}, "order": "b00"},
             {
                 "change": "changed",
-                "attrs": {"fill": text("red", "blue")},
-                "order": text("a0", "b00"),
+                "attrs": {"fill": pair("red", "blue")},
+                "order": pair("a0", "b00"),
             },
         ),
         (
             {"tag": "circle", "attrs": {}},
             {
                 "change": "changed",
-                "tag": text("rect", "circle"),
-                "attrs": {"fill": text("red", None), "width": text("5", None)},
+                "tag": pair("rect", "circle"),
+                "attrs": {"fill": pair("red", None), "width": pair("5", None)},
             },
         ),
     ],
@@ -74,7 +74,7 @@ def test_change_of_an_element_names_the_values_before_and_after(
         "more_attrs": 0,
         "text": None,
     }
-    assert found["items"] == [{"id": "e", "tag": text("rect", "rect"), **unchanged, **expected}]
+    assert found["items"] == [{"id": "e", "tag": pair("rect", "rect"), **unchanged, **expected}]
     kind = expected["change"]
     assert {name: found[name] for name in ("added", "removed", "changed", "moved")} == {
         **dict.fromkeys(("added", "removed", "changed", "moved"), 0),
@@ -83,7 +83,7 @@ def test_change_of_an_element_names_the_values_before_and_after(
 
 
 def test_added_and_removed_elements_show_all_their_values() -> None:
-    """A missing side is null, and an empty text is not."""
+    """A value that is missing before or after is null in its pair. An empty text is an empty string there."""
     shared = {"x": {"tag": "text", "parent": "", "order": "a9", "attrs": {}}}
     empty = {"tag": "#text", "parent": "x", "order": "a1", "text": ""}
     words = {**empty, "text": "hi"}
@@ -94,16 +94,16 @@ def test_added_and_removed_elements_show_all_their_values() -> None:
     by_id = {item["id"]: item for item in found["items"]}
     assert (found["added"], found["removed"], found["changed"]) == (1, 1, 2)
     assert by_id["a"]["change"] == "removed"
-    assert by_id["a"]["attrs"]["width"] == text("5", None)
-    assert by_id["b"]["parent"] == text(None, "")
-    assert by_id["t"]["text"] == text("hi", "")
-    assert by_id["u"]["text"] == text("", "hi")
+    assert by_id["a"]["attrs"]["width"] == pair("5", None)
+    assert by_id["b"]["parent"] == pair(None, "")
+    assert by_id["t"]["text"] == pair("hi", "")
+    assert by_id["u"]["text"] == pair("", "hi")
 
 
 def test_attributes_of_the_root_are_compared() -> None:
     """The root's changed attributes are in `canvas`, and not in the list of changed elements."""
     found = page({}, {}, old={"width": "5", "height": "1"}, new={"width": "6", "height": "1"})
-    assert found["canvas"] == {"width": text("5", "6")}
+    assert found["canvas"] == {"width": pair("5", "6")}
     assert found["items"] == []
 
 
@@ -126,7 +126,7 @@ def test_long_texts_and_many_attributes_are_cut() -> None:
     )
     element, words = found["items"]
     assert (len(element["attrs"]), element["more_attrs"]) == (50, 30)
-    assert words["text"] == text("y" * 1000, "y" * 1000, cut=True)
+    assert words["text"] == pair("y" * 1000, "y" * 1000, cut=True)
     root = page({}, {}, new=attrs)
     assert (len(root["canvas"]), root["more_canvas"]) == (50, 30)
 

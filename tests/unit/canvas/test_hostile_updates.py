@@ -154,7 +154,7 @@ def test_update_with_random_bytes_is_refused_or_read(seed: int) -> None:
 
 
 def parts_of(content: bytes, known: Mapping[int, int], nesting: Nesting) -> object:
-    """Return everything that `split` finds in an update."""
+    """Return the parts that `split` finds in an update, with the last place of each client, or the error's text."""
     try:
         parts = split(content, known, nesting)
     except Malformed as error:

@@ -182,7 +182,7 @@ def test_long_text_and_many_attributes_are_exported() -> None:
 
 
 def test_attributes_that_draw_are_preferred_to_those_of_applications() -> None:
-    """An element with too many attributes keeps its size."""
+    """An element with too many attributes keeps its `x` and `width`, and loses `data-` attributes."""
     state = document({"e": {"tag": "rect", "attrs": _MANY | {"x": "1", "width": "2"}}})
     (rect,) = json.loads(export_json(state))["elements"]
     assert (rect["attrs"]["x"], rect["attrs"]["width"]) == ("1", "2")
@@ -197,7 +197,7 @@ def test_attributes_that_draw_are_preferred_to_those_of_applications() -> None:
         ("expanded_elements", Limits(expanded_elements=3), {f"e{number}": _RECT for number in range(4)}),
     ],
 )  # fmt: skip
-def test_canvas_beyond_the_other_limits_is_refused(
+def test_canvas_beyond_a_limit_of_the_whole_export_is_refused(
     field: str, limits: Limits, elements: dict[str, object]
 ) -> None:
     """The refusal of the export names the exceeded limit."""

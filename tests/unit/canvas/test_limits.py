@@ -1,4 +1,4 @@
-"""A file beyond a limit is refused before it uses memory or time, and the error names the limit. Proves R-SVG-4."""
+"""A file beyond a limit is refused before it takes much memory or time. The error names the limit. Proves R-SVG-4."""
 
 import base64
 import subprocess
@@ -120,7 +120,7 @@ def styled(count: int, length: int = 20, uses: int = 1) -> str:
 def test_number_and_length_of_entities_have_no_limit_of_their_own(
     count: int, length: int, uses: int
 ) -> None:
-    """Entities are bounded by the bytes of the file and their expansion. Proves R-SVG-4."""
+    """Only the bytes of the file and the expansion of its entities are bounded. Proves R-SVG-4."""
     imported = import_svg(
         styled(count, length, uses).encode(), None, Limits(style_length=2_000_000)
     )

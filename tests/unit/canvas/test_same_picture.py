@@ -100,7 +100,7 @@ class _Server:
         self._thread.start()
 
     def requests(self, drawing: str, target: Path) -> list[str]:
-        """Return the paths that Chromium requests while it shows a drawing, without the drawing itself."""
+        """Return the paths that Chromium requests while it shows a drawing, except the path of the drawing."""
         self.drawing = drawing
         self.paths.clear()
         screenshot(f"{self.url}/drawing.svg", target)

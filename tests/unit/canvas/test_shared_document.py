@@ -223,7 +223,10 @@ def test_part_that_changes_the_pending_pieces_is_the_last_of_its_entry() -> None
 
 
 def test_repeated_structs_of_pending_pieces_are_dropped() -> None:
-    """Proves R-SAVE-8: an edit with known and missing structs releases nothing twice, and leaves nothing behind."""
+    """Proves R-SAVE-8: an edit may repeat pending structs and also have the structs that they wait for.
+
+    Each struct is then integrated once, and nothing stays pending.
+    """
     document = SharedDocument.load()
     structs = [after(ANY, NULL, (6, 0)), in_root(ANY, NULL), in_root(ANY, NULL, key="l")]
     for clock in (1, 2):
@@ -235,7 +238,8 @@ def test_repeated_structs_of_pending_pieces_are_dropped() -> None:
 
 
 def test_journal_that_releases_pending_updates_forgets_none() -> None:
-    """Proves R-SYNC-14: structs that wait only until the end of their entry do not count.
+    """Proves R-SYNC-14: structs that wait only until the end of their entry do not count
+    towards the limit of pending bytes.
 
     The second entry has a struct that releases the pending update, and structs that build on this update.
     """

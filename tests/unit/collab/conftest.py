@@ -1,4 +1,4 @@
-"""Tests of one canvas, without the pauses after long transactions."""
+"""The fixture that removes the pauses after long transactions from the unit tests of collab."""
 
 import math
 

@@ -16,7 +16,10 @@ from svgx_common.messaging.headers import HEADER_PROBE
 
 @dataclass
 class FakeBus:
-    """A bus on which each request fails with `failure`, or is answered, after the event loop was blocked."""
+    """A bus on which each request fails with `failure`, or is answered if this is None.
+
+    Before that, the request blocks the event loop for `blocked_seconds`.
+    """
 
     failure: Exception | None = None
     reachable: bool = True

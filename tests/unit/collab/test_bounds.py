@@ -75,16 +75,16 @@ def rejections(room: Room, *edits: bytes, author: str = "ann") -> list[Rejection
     return [Rejection.unpack(number) for number in receipt.rejected]
 
 
-@pytest.mark.parametrize("many_clients", [1000, 0])
+@pytest.mark.parametrize("observed_clients", [1000, 0])
 def test_edit_with_conflicts_is_refused_within_its_time(
-    many_clients: int, monkeypatch: pytest.MonkeyPatch
+    observed_clients: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An edit of 27 KB that would take seconds is ended before one second. The other edits of the batch are saved.
 
     The room saves and broadcasts the part of the edit that it has integrated, so that it has no unsaved content. This
     also holds for a document with many clients, which is not observed. Proves R-BOUND-1.
     """
-    monkeypatch.setattr(shared_document, "MANY_CLIENTS", many_clients)
+    monkeypatch.setattr(shared_document, "MANY_CLIENTS", observed_clients)
     room = room_with(edit_seconds=0.02)
     started = time.thread_time()
     (rejection,) = rejections(room, one_key(7, "a"), conflicts(3_000), one_key(8, "b"))
@@ -201,7 +201,8 @@ def waiting_edit(client: int, clock: int = 0, size: int = 1) -> bytes:
 def test_waiting_edit_beyond_the_bound_is_refused_and_changes_nothing() -> None:
     """The bytes of a canvas's waiting edits are bounded; waiting pieces and deletions count. Proves R-BOUND-2.
 
-    Known edits, edits that wait for nothing and the journal are still accepted. Missing edits make room again.
+    Known edits, edits that wait for nothing and entries of the journal are still accepted. When the missing edit has
+    arrived, edits that were refused before are accepted.
     """
     waiting = [waiting_edit(client) for client in range(10, 20)]
     limit = 10 * (len(waiting[0]) + PIECE_OVERHEAD)
@@ -409,7 +410,10 @@ def test_paused_room_keeps_edits_for_its_next_transaction() -> None:
 def test_edits_wait_during_a_pause_before_the_next_transaction_gets_long(
     monkeypatch: pytest.MonkeyPatch, seconds: float, is_measuring: bool, edits: int
 ) -> None:
-    """The last transaction's seconds for each part predict the next one. Measured edits wait too. Proves R-BOUND-4."""
+    """The last transaction's seconds for each part predict the length of the next one. Proves R-BOUND-4.
+
+    Edits also wait while the document measures the time of each edit.
+    """
     room = room_with()
     room.receive([Edit("ann", one_key(7, "a"))])
     flush = room._document.flush

@@ -47,7 +47,7 @@ class Replica:
 def test_canvas_that_takes_much_time_is_busy(
     edits: float, transactions: float, parts: int, is_busy: bool
 ) -> None:
-    """A canvas is busy by the time of its edits and transactions, or by the excess time of its transactions.
+    """A canvas is busy if its edits and transactions take much time, or if its transactions have much excess time.
 
     The excess is the time beyond the seconds that the parts of a transaction may take. Proves R-BOUND-12.
     """
@@ -103,7 +103,10 @@ def test_pace_counts_the_seconds_of_a_canvas() -> None:
 
 
 def test_time_of_a_large_edit_of_a_room_counts_once() -> None:
-    """A large edit is integrated when it arrives, in the transaction that a later flush ends. Proves R-BOUND-12."""
+    """The seconds of a large edit count when it arrives, and do not count again at the next flush.
+
+    A large edit is integrated when it arrives, and the next flush only ends the transaction. Proves R-BOUND-12.
+    """
     values = [in_root(ANY, NULL, key=f"k{number}") for number in range(5_000)]
     edit = Edit("ann", update((7, 0, values)))
     room = Room("canvas", "epoch", Content(revision=0, updates=()))

@@ -160,7 +160,10 @@ def fail(_: HeldCanvas, fault: Fault) -> None:
 async def test_broadcast_is_sent_on_links_unless_it_is_large_or_a_gateway_is_unknown(
     bus: FakeBus, gateways: list[str], size: int, *, on_links: bool
 ) -> None:
-    """Each broadcast takes one of the two ways, so no client receives it twice. Proves R-SYNC-6 and R-BUS-18."""
+    """A broadcast is sent either on links or on the canvas's own subject. Proves R-SYNC-6 and R-BUS-18.
+
+    So no client receives it twice.
+    """
     broadcaster = Broadcaster(cast(Bus, bus), fail)
     canvas = Canvas(broadcaster)
     for gateway in gateways:

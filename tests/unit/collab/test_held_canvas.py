@@ -49,7 +49,7 @@ def test_released_canvas_stays_released(held: HeldCanvas, changed: list[HeldCanv
 def test_broadcasts_go_to_the_gateways_that_have_asked_for_a_sync(held: HeldCanvas) -> None:
     """A gateway receives broadcasts for `LISTENING` seconds after a sync.
 
-    `gateways` returns None, for all gateways, when none is listed or when the sender of a sync is unknown.
+    `gateways` returns None, which means all gateways, when no gateway is noted or when the sender of a sync is unknown.
     """
     assert held.gateways() is None
     held.add_gateway("one", now=0.0)

@@ -40,7 +40,10 @@ class Replica:
 def test_replica_with_more_than_its_share_declines(
     own: int, others: list[int], declines: bool
 ) -> None:
-    """The loaded replica declines to open a canvas, unless the difference is small or it is alone. Proves R-FAIL-25."""
+    """A replica with a larger load than the others declines to open a canvas, unless the difference is small.
+
+    A replica that is alone opens every canvas. Proves R-FAIL-25.
+    """
     replica = Replica()
     replica.canvases = own
     loads = replica.loads()
@@ -62,7 +65,10 @@ def test_announcement_of_a_stopped_replica_does_not_count() -> None:
 
 
 def test_canvas_that_no_other_replica_opens_is_opened_after_some_tries() -> None:
-    """The lighter replica may have stopped just now, so the takeover does not wait. Proves R-FAIL-8 and R-FAIL-25."""
+    """After `TRIES` refusals the replica opens the canvas, because the lighter replica may have stopped just now.
+
+    Proves R-FAIL-8 and R-FAIL-25.
+    """
     replica = Replica()
     replica.canvases = 1000
     loads = replica.loads()
@@ -76,7 +82,7 @@ def test_canvas_that_no_other_replica_opens_is_opened_after_some_tries() -> None
 
 
 def test_edits_count_towards_the_load() -> None:
-    """The load follows the edits each second, and forgets them after a while. Proves R-FAIL-25."""
+    """The load includes the smoothed number of edits each second, which falls after the last edit. Proves R-FAIL-25."""
     replica = Replica()
     loads = replica.loads()
     for _ in range(20):

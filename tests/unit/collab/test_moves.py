@@ -19,7 +19,7 @@ from tests.polling import pause
 
 @dataclass
 class Replica:
-    """A replica with two canvases: one is busy or, on a reserved replica, calm.
+    """A replica with `count` canvases: `MovesOut` finds a busy one, and `MovesIn` finds a calm one.
 
     The object is also the bus, the rooms, the loads and the busy canvases of the replica.
     """
@@ -72,7 +72,7 @@ class Replica:
             raise failure
 
     async def leave(self, canvas_id: str | list[object], reason: str = "") -> None:
-        """Leave a canvas, or fail to end a list of subscriptions."""
+        """Leave a canvas, in place of `Rooms`. Raise `Unavailable` for a list of subscriptions, in place of `Bus`."""
         if isinstance(canvas_id, list):
             raise Unavailable
         self.steps.append(f"leave {canvas_id} because it is {reason}")
@@ -115,7 +115,7 @@ async def test_canvas_moves_only_if_another_replica_can_open_it(
 
 @pytest.mark.parametrize("can_move", [True, False])
 async def test_calm_canvas_is_left_only_if_another_replica_can_open_it(*, can_move: bool) -> None:
-    """Without a replica that can open it, its clients would get no broadcasts. Proves R-BOUND-12."""
+    """A calm canvas stays if no other replica can open it: its clients would get no broadcasts. Proves R-BOUND-12."""
     replica = Replica(can_move=can_move)
     await replica.takes()._look()
     assert replica.steps == ["leave calm because it is calm"] * can_move
@@ -161,7 +161,10 @@ async def test_canvas_is_not_left_for_a_replica_that_does_not_confirm_that_it_is
 
 
 async def test_move_in_progress_ends_before_the_replica_stops() -> None:
-    """An interrupted move gives the reserved replica the lease without a request. Proves R-BOUND-12 and R-FAIL-10."""
+    """`stop` waits for the move. Otherwise, the reserved replica would have the lease without a request.
+
+    Proves R-BOUND-12 and R-FAIL-10.
+    """
     replica = Replica()
     moves = replica.moves()
     await moves.start()
@@ -177,7 +180,7 @@ async def test_move_in_progress_ends_before_the_replica_stops() -> None:
 
 
 async def test_failure_of_nats_does_not_prevent_the_hand_over_of_canvases() -> None:
-    """A reserved replica no longer takes canvases, although NATS does not answer. Proves R-FAIL-10."""
+    """`stop` returns although NATS does not answer, so the replica then hands its canvases over. Proves R-FAIL-10."""
     takes = Replica().takes()
     await takes.start()
     await takes.stop()

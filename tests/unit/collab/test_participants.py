@@ -48,7 +48,7 @@ def test_removal_of_a_state_replaces_it_at_equal_clocks() -> None:
 
 
 def test_state_that_is_not_renewed_ends() -> None:
-    """States that no gateway renews for 30 s end. Proves R-AWARE-8."""
+    """A state ends when no gateway renews it for 30 s. Proves R-AWARE-8."""
     participants = participants_with(State(1, 1, "{}"), State(2, 1, "{}"))
     participants.receive("ann", State(2, 2, "{}"), now=OUTDATED - 1)
     participants.receive("ann", State(1, 1, "{}"), now=OUTDATED - 1)

@@ -167,7 +167,7 @@ def overtaken(number: int) -> list[Edit]:
 
 
 def test_edits_that_need_several_entries_are_committed_together() -> None:
-    """Edits that overtook others would otherwise wait for one commit after the other. Proves R-SAVE-12."""
+    """A commit has several entries, so edits that overtook others do not wait for several commits. Proves R-SAVE-12."""
     room = make_room()
     receipts = [room.receive(overtaken(number)) for number in range(1, 6)]
     entries = []
@@ -188,7 +188,7 @@ def test_edits_that_need_several_entries_are_committed_together() -> None:
 
 
 def test_entries_in_flight_are_bounded_in_number_and_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other edits follow after the commit. Proves R-SAVE-12."""
+    """The edits beyond `MAX_IN_FLIGHT` entries or `MERGE_BYTES` bytes follow after the commit. Proves R-SAVE-12."""
     room = make_room()
     for number in range(1, 6):
         room.receive(overtaken(number))
@@ -342,7 +342,9 @@ def test_batch_that_causes_a_fault_is_searched_by_the_next_room(
 
 @pytest.mark.parametrize("seed", range(100))
 def test_journal_of_random_edits_has_the_document_of_its_room(seed: int) -> None:
-    """The entries have the whole document, and so has a snapshot of some entries with the rest. Proves R-SAVE-9.
+    """The entries contain the whole document. Proves R-SAVE-9.
+
+    A snapshot of the first entries, together with the other entries, contains it too.
 
     The updates contradict each other, and some of them wait. A compaction may integrate more of them than the room.
     """

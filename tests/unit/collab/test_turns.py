@@ -27,7 +27,7 @@ def drawn(sizes: list[int]) -> list[bytes]:
     return updates
 
 
-def elements_of(room: Room) -> int:
+def count_elements(room: Room) -> int:
     """Return the number of elements in the room's document."""
     doc: Doc[Map[object]] = Doc()
     doc.apply_update(room.sync(EMPTY_STATE_VECTOR, b"").update)
@@ -55,7 +55,7 @@ async def test_other_work_runs_between_the_turns_of_a_batch(count: int, size: in
     assert receipt.rejected == ()
     assert others >= sum(map(len, updates)) // TURN_BYTES - 1
     assert others >= count // TURN_EDITS - 1
-    assert elements_of(room) == count
+    assert count_elements(room) == count
     assert not room.is_saved(receipt)
     revision = 0
     while room.take_entry() is not None:
@@ -82,7 +82,7 @@ async def test_rejection_has_the_index_of_the_edit_in_the_batch() -> None:
     updates.append(b"no update either")
     receipt = await receive_in_turns(room, [Edit("ann", each) for each in updates], lambda: False)
     assert [Rejection.unpack(each).index for each in receipt.rejected] == [1, 10]
-    assert elements_of(room) == 9
+    assert count_elements(room) == 9
 
 
 async def test_batch_ends_when_its_canvas_is_released() -> None:
@@ -92,10 +92,10 @@ async def test_batch_ends_when_its_canvas_is_released() -> None:
     answers = iter([False, False, True])
     with pytest.raises(Unavailable):
         await receive_in_turns(room, edits, lambda: next(answers))
-    assert 0 < elements_of(room) < 40
+    assert 0 < count_elements(room) < 40
     following = Room("canvas", "next", Content(0, ()))
     assert (await receive_in_turns(following, edits, lambda: False)).rejected == ()
-    assert elements_of(following) == 40
+    assert count_elements(following) == 40
 
 
 async def test_batch_without_edits_is_saved() -> None:

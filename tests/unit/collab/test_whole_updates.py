@@ -64,7 +64,7 @@ def test_other_state_vector_gets_only_the_missing_content(encoded: list[bytes]) 
 
 
 def test_paused_room_encodes_its_integrated_content(encoded: list[bytes]) -> None:
-    """A content without the waiting edits is not kept as the content of the newest version. Proves R-BOUND-4."""
+    """The content is not kept while edits wait for the next transaction, because it lacks them. Proves R-BOUND-4."""
     room = Room("canvas", "epoch", Content(revision=0, updates=()))
     room.receive([edit(1)])
     room.pace._due_at = float("inf")

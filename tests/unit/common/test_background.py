@@ -183,7 +183,7 @@ async def test_outage_is_logged_once_and_without_a_traceback(
 def test_outage_is_information_only_at_the_start(
     patience: float, steps: str, levels: list[str]
 ) -> None:
-    """Proves R-OBS-16: f is a failure, s a success, and t the time of the patience."""
+    """Proves R-OBS-16. In `steps`, f is a failure, s is a success, and t is the end of the `patience` seconds."""
     now = 1000.0
     with capture_logs() as lines:
         outages = OutageLog("it waits", patience=patience, clock=lambda: now, work="relay events")

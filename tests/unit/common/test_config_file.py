@@ -66,7 +66,7 @@ def test_environment_overrides_the_file_and_the_file_overrides_defaults(
     monkeypatch.setenv("DRAIN_SECONDS", "9")
     monkeypatch.setenv("LOG_LEVEL", "")
     monkeypatch.setenv("STAGE", "test")
-    # The value in the file is skipped, so its reference to a variable that is not set does no harm.
+    # The environment has the secret, so the reference in the file to the unset variable `NOWHERE` is not an error.
     monkeypatch.setenv("JWT_SECRET", SECRET)
     settings = load(GatewaySettings)
     assert (settings.drain_seconds, settings.log_level, settings.api_port) == (9, "WARNING", 81)

@@ -122,7 +122,7 @@ def test_console_format_redacts_tracebacks(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_json_line_has_the_trace_and_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
-    """Proves R-OBS-5 and R-OBS-4: lines of libraries have the same format."""
+    """Proves R-OBS-5 and R-OBS-4: lines of libraries have the same format as lines of the service."""
     logs.configure("state", "replica", "INFO", "json")
     context = trace.SpanContext(7, 9, is_remote=False, trace_flags=trace.TraceFlags(1))
     with trace.use_span(trace.NonRecordingSpan(context)):

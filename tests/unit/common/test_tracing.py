@@ -90,7 +90,7 @@ def test_client_span_is_made_within_a_recorded_trace_only() -> None:
 def test_only_failures_of_the_service_have_the_status_error(
     error: SvgxError | asyncio.CancelledError, outcome: str, failed: bool
 ) -> None:
-    """Proves R-OBS-4. This is needed because the collector's tail sampling keeps each trace with an ERROR."""
+    """Proves R-OBS-4: a refusal sets no ERROR, because the collector's tail sampling keeps each trace with an ERROR."""
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     with (
@@ -152,7 +152,7 @@ def test_span_within_the_trace_of_an_ended_span_is_its_child() -> None:
 
 
 def test_used_id_of_an_unrecorded_trace_is_not_given_to_later_tasks() -> None:
-    """Proves R-OBS-4: later failures have other trace ids. Tasks share a trace id until one of them has used it."""
+    """Proves R-OBS-4: once a task has used its trace id, new tasks get another one. Earlier tasks keep the used id."""
     traces = UnrecordedTraces()
     shared = [traces.context() for _ in range(3)]
     first = shared[0].run(current_trace_id)

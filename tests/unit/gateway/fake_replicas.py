@@ -29,7 +29,7 @@ class FakeBus:
     reachable = True
 
     async def request(self, subject: str, _: bytes, *, timeout: float) -> Answer:
-        """Answer as the replica does."""
+        """Return the health report of the replica in `subject`. A drain request sets its status to draining."""
         assert timeout > 0
         await asyncio.sleep(0)
         replica = subject.split(".")[3]

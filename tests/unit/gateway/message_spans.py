@@ -14,5 +14,5 @@ class Connectionless:
 
 
 def message_spans() -> MessageSpans:
-    """Return spans of messages that name no server."""
+    """Return a `MessageSpans` for a client without a connection. Its spans name no server."""
     return MessageSpans(cast(Client, Connectionless()))

@@ -18,6 +18,8 @@ from svgx_gateway import audit
         (NotFound(), False),
     ],
 )
-def test_outcome_is_unknown_only_after_a_lost_answer(error: SvgxError, is_unknown: bool) -> None:
+def test_outcome_is_unknown_only_when_something_may_have_changed(
+    error: SvgxError, is_unknown: bool
+) -> None:
     """When no service received the operation, it is certain that nothing has changed. Proves R-AUTH-21."""
     assert audit.is_outcome_unknown(error) is is_unknown

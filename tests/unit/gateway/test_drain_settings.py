@@ -1,4 +1,4 @@
-"""The settings of the times of a stop, which have to fit together."""
+"""The settings for the drain of a gateway and for its parts. The parts must fit into the drain."""
 
 import pytest
 

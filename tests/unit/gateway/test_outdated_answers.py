@@ -82,7 +82,10 @@ def slow() -> SlowBus:
 async def test_newest_rate_limits_stay_in_force(
     slow: SlowBus, before: int, broadcasts: list[int], answered: int, expected: int
 ) -> None:
-    """Proves R-LIMIT-5: neither an older broadcast nor an older answer replaces a newer change."""
+    """Proves R-LIMIT-5: of the answer and the broadcasts that arrive before it, the newest stays in force.
+
+    Without such a broadcast the answer stays in force, even if its version is lower after a restore of the database.
+    """
     limiter = RateLimiter(
         cast(Bus, slow),
         cast(Buckets, None),
@@ -179,4 +182,4 @@ def _checked(version: int) -> CheckedApiKey:
 
 
 async def _admit() -> None:
-    """Count a key that is not cached."""
+    """Admit every key that is not cached."""

@@ -63,7 +63,7 @@ def report(
 
 
 def watch(clock: Clock | None = None) -> QuotaWatch:
-    """Return a copy without a bus."""
+    """Return an empty copy of the quotas, without a bus."""
     return QuotaWatch(cast(Bus, cast(Any, None)), clock or Clock())
 
 

@@ -30,7 +30,7 @@ def order(replica_id: str) -> DrainReplicaRequest:
 
 @pytest.mark.parametrize("status", ["draining", "starting", None])
 async def test_replica_is_not_drained_while_no_other_one_serves(status: str | None) -> None:
-    """A replica that drains still answers pings, but soon ends. Proves R-FAIL-23."""
+    """A draining replica does not count as serving: it still answers pings, but soon ends. Proves R-FAIL-23."""
     bus = FakeBus({"a": "ok", "b": status})
     with pytest.raises(Conflict) as error:
         await drain_of(bus).drain(order("a"), CALL)
@@ -49,7 +49,10 @@ async def test_replica_is_drained_while_another_one_serves() -> None:
 
 
 async def test_reserved_replica_does_not_count_as_serving() -> None:
-    """It opens no canvas, so the last other replica of collab is not drained. Proves R-FAIL-23 and R-BOUND-12."""
+    """A reserved replica opens no canvas, so the last replica that is not reserved is not drained.
+
+    Proves R-FAIL-23 and R-BOUND-12.
+    """
     bus = FakeBus({"a": "ok", "b": "ok"}, reserved="b")
     with pytest.raises(Conflict):
         await drain_of(bus).drain(order("a"), CALL)

@@ -1,4 +1,4 @@
-"""The reason with which a revoked credential is refused, and its live connections are closed."""
+"""The reason for the refusal of a revoked credential, and for the close of its live connections."""
 
 import time
 from datetime import UTC, datetime
@@ -80,9 +80,9 @@ class FakeBus:
 async def test_revocation_names_the_credential(
     item: Revocation, by_key: bool, refusal: str | None, closing: Closing | None
 ) -> None:
-    """A key stays valid after a change of its account, so its connection is not closed with a final code.
+    """An API key stays valid after a change of its account, so the close code is not final.
 
-    Proves R-SOCKET-1.
+    The gateway refuses only its stored, outdated caller, and asks auth about the key again. Proves R-SOCKET-1.
     """
     bus = cast(Bus, FakeBus([item]))
     caller = Caller("u", "ann", Role.EDITOR, "s", token_version=1, by_key=by_key)

@@ -108,7 +108,7 @@ async def test_copy_retries_while_the_owner_does_not_answer(
 
 
 async def test_copy_polls(copy: WatchedCopy, owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The copy is read again every `POLL` seconds."""
+    """The copy reads from its owner again every `POLL` seconds."""
     monkeypatch.setattr(watched_copy, "POLL", 0.001)
     await copy.start()
     for _ in range(3):
@@ -118,7 +118,7 @@ async def test_copy_polls(copy: WatchedCopy, owner: Owner, monkeypatch: pytest.M
 async def test_reconnect_during_a_read_causes_another_read(
     copy: WatchedCopy, bus: FakeBus, owner: Owner
 ) -> None:
-    """A reconnect causes a read at once, also when a read is running. Proves R-AUTH-19."""
+    """A reconnect causes a read at once, or as soon as a running read has ended. Proves R-AUTH-19."""
     owner.may_answer.clear()
     await copy.start()
     await asyncio.sleep(0)
@@ -164,7 +164,10 @@ async def test_missing_answer_is_a_warning_only_after_the_start(
     starting: float,
     level: str,
 ) -> None:
-    """Proves R-OBS-16: answers may be missing for a while after the start. Each outage has one log line."""
+    """Proves R-OBS-16: a missing answer is logged as information soon after the start, and as a warning later.
+
+    Each outage has one log line.
+    """
     logger = CapturingLogger()
     monkeypatch.setattr(background, "log", logger)
     monkeypatch.setattr(watched_copy, "RETRY", 0.001)

@@ -72,4 +72,4 @@ def test_asyncapi_references_resolve() -> None:
         target: Any = DOCUMENT
         for part in reference.removeprefix("#/").split("/"):
             target = target[part]
-        assert isinstance(target, dict)  # the schema of any JSON is empty
+        assert isinstance(target, dict)  # `{}` is the schema of a value that may be any JSON

@@ -26,7 +26,7 @@ class Violation(NamedTuple):
 
 
 def docstrings(source: str) -> Iterator[tuple[int, str]]:
-    """Yield the first line and the text of each docstring, including those of attributes.
+    """Yield the number of the first line, and the text, of each docstring, including those of attributes.
 
     Every string that is a statement is a docstring. The standard library's `ast.get_source_segment` splits the whole
     file into lines for each literal, which takes ten times as long.
@@ -50,7 +50,7 @@ def _source_of(node: ast.expr, lines: list[str]) -> str:
 
 
 def comments(source: str) -> Iterator[tuple[int, str]]:
-    """Yield the first line and the text of each block of comments on consecutive lines."""
+    """Yield the number of the first line, and the text, of each block of comments on consecutive lines."""
     first, lines = 0, list[str]()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:

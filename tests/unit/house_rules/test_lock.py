@@ -41,7 +41,7 @@ def test_lock_has_every_required_package() -> None:
     "path", sorted(locks.locks()), ids=lambda path: str(path.relative_to(ROOT))
 )
 def test_lock_of_a_part_has_the_entries_that_it_needs(path: Path) -> None:
-    """`python -m deploy.build.locks` writes the file again."""
+    """The lock of each part is current. `python -m deploy.build.locks` writes it again."""
     assert path.read_text(encoding="utf-8") == locks.locks()[path]
 
 

@@ -1,4 +1,7 @@
-"""The metrics of all services: docs/metrics.md is current, and labels have few values and no names of Prometheus."""
+"""The metrics of all services: docs/metrics.md is current, and each label has few values.
+
+No label has a name that Prometheus itself sets.
+"""
 
 from deploy.monitoring import page
 from deploy.monitoring.catalogue import LABELS, TARGET_LABELS, catalogue

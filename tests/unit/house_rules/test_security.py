@@ -1,4 +1,4 @@
-"""docs/security.md has every item of its chapters, each with existing tests or a reason for their absence."""
+"""docs/security.md has a row for every OWASP item listed below, with existing tests or the reason for their absence."""
 
 import ast
 import re

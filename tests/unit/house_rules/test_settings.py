@@ -117,8 +117,8 @@ def test_wrong_value_of_any_setting_is_refused_by_name(
 def test_settings_of_other_services_are_no_misspelt_variables(service: str) -> None:
     """All services may share one environment. Proves R-CONFIG-5.
 
-    When this fails for a new setting, add its first word to `COMMON_WORDS`, or choose a name that is not one slip away
-    from another one.
+    When this test fails for a new setting, add the first word of its name to `COMMON_WORDS`, or choose a name that
+    differs from every other name by more than one slip.
     """
     everything = {name.upper(): "value" for kind in SERVICES.values() for name in kind.model_fields}
     own = {name.upper() for name in SERVICES[service].model_fields}
@@ -126,7 +126,10 @@ def test_settings_of_other_services_are_no_misspelt_variables(service: str) -> N
 
 
 def test_secret_settings_are_not_shown() -> None:
-    """Settings with a secret have a type that hides it, or are URLs. Proves R-CONFIG-2."""
+    """A setting with `secret` or `password` in its name has the type `SecretStr`, which hides its value.
+
+    URLs with a password keep the type `str`. Proves R-CONFIG-2.
+    """
     secrets = re.compile("secret|password(?!_workers|_queue)")
     for kind in SERVICES.values():
         for name, field in kind.model_fields.items():

@@ -26,7 +26,10 @@ def days(*sizes: int, last: date = TODAY) -> dict[date, int]:
     ],
 )
 def test_growth_is_the_mean_of_the_last_full_days(sizes: dict[date, int], expected: float) -> None:
-    """The journal grows by the mean size of the last complete days, or by the bytes of today. Proves R-STATE-26."""
+    """The daily growth is the mean size of the last complete days. Without one, it is the size of today so far.
+
+    Proves R-STATE-26.
+    """
     assert growth(sizes, TODAY) == pytest.approx(expected)
 
 

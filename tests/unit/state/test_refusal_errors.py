@@ -23,7 +23,9 @@ from svgx_state.worker_errors import refusal_error
 def test_refusal_becomes_an_error_with_its_field_and_limit(
     code: str, field: str, kind: type[SvgxError]
 ) -> None:
-    """Content over a limit is `TooLarge`. Other refusals, such as of a requested width over its limit, are `Invalid`.
+    """Content over a limit is `TooLarge`. All other refusals are `Invalid`.
+
+    A requested width over its limit is no content, so it is `Invalid` too.
 
     The error has the detail, the field and the limit of the refusal.
 

@@ -106,7 +106,7 @@ def test_wrong_variable_of_the_target_stops_the_start_and_fails_in_doctor(
     capsys: pytest.CaptureFixture[str],
     case: tuple[str, str, str, str],
 ) -> None:
-    """Proves R-BACKUP-3: the line names the variable that the library reads, and no value."""
+    """Proves R-BACKUP-3: the line names the variable of the library for object storages, and no value."""
     backup_url, variable, value, reason = case
     monkeypatch.setenv("BACKUP_URL", backup_url)
     monkeypatch.setenv(variable, value)
@@ -157,7 +157,7 @@ def test_usable_and_unused_variables_of_the_target_are_accepted(
 async def test_target_that_the_library_refuses_fails_in_doctor(
     monkeypatch: pytest.MonkeyPatch, url: str, allow_http: str, status: list[Status]
 ) -> None:
-    """Proves R-BACKUP-3: `doctor` finds values that end the start, and creates no folder."""
+    """Proves R-BACKUP-3: `doctor` finds values with which the service does not start, and creates no folder."""
     monkeypatch.setenv("AWS_ALLOW_HTTP", allow_http)
     findings = await check_backup_target(url)
     assert [each.status for each in findings] == status

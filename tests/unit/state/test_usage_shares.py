@@ -1,4 +1,4 @@
-"""The shares of a merged entry by author."""
+"""Each author's share of the bytes of a journal entry with several authors."""
 
 import pytest
 

@@ -117,7 +117,7 @@ async def test_read_that_a_write_overtakes_is_not_cached() -> None:
 
 
 async def test_change_by_another_replica_removes_the_entry() -> None:
-    """Proves R-KV-9: an announced change removes the key, and nothing else."""
+    """Proves R-KV-9: an announced change removes only the changed key from the cache."""
     store, cache = make()
     await cache.put("me", draft("1", "a"), None)
     await cache.put("me", draft("1", "b"), None)
@@ -163,7 +163,7 @@ async def test_cache_never_exceeds_its_bytes() -> None:
 
 
 async def test_cache_of_no_bytes_asks_the_store_each_time() -> None:
-    """Proves R-KV-9: with 0 bytes nothing is cached, and concurrent reads are still shared."""
+    """Proves R-KV-9: with 0 bytes nothing is cached, so each later read asks the store again."""
     store, cache = make(max_bytes=0)
     await cache.put("me", draft("1"), None)
     assert [await value_of(cache) for _ in range(3)] == ["1"] * 3

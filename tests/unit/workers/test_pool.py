@@ -42,7 +42,8 @@ async def workers() -> AsyncIterator[Workers]:
 def children() -> list[int]:
     return sorted(
         child.pid
-        for child in psutil.Process().children()  # direct children, without workers of services
+        # The workers of services are not direct children of this process.
+        for child in psutil.Process().children()
         if "svgx_workers.worker" in " ".join(child.cmdline())
     )
 

@@ -83,6 +83,6 @@ def test_part_that_repeats_structs_is_not_joined() -> None:
 def test_deleted_ranges_without_a_gap_become_one(
     ranges: list[tuple[int, int]], united: list[tuple[int, int]]
 ) -> None:
-    """A client that drags an element deletes one value after the other."""
+    """Ranges without a gap are united, because a client that drags an element deletes one value after the other."""
     parts = [Part(b"", (), {5: [each]}) for each in ranges]
     assert join_first(parts, 1000) == (update(deleted=deletions((5, united))), len(ranges))

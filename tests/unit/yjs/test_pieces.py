@@ -41,7 +41,10 @@ def merged_content(updates: list[bytes]) -> object:
 
 
 def edited(seed: int, clients: int, edits: int) -> bytes:
-    """Return the update of a document with random edits by several clients, each of which has the others' edits."""
+    """Return the update of a document with random edits by several clients.
+
+    Before each edit, its client gets the edits of a random client.
+    """
     numbers = random.Random(seed)
     docs: list[Doc[Any]] = [Doc(client_id=number + 1) for number in range(clients)]
     for _ in range(edits):
@@ -119,7 +122,7 @@ def test_every_struct_and_deletion_is_in_one_piece(whole: bytes) -> None:
 
 
 def test_chain_is_ordered_by_dependency() -> None:
-    """The piece of client 5 is first, that of client 9 last. Proves R-SYNC-16."""
+    """The pieces of client 5 come first, and those of client 9 last. Proves R-SYNC-16."""
     assert [piece[2] for piece in Pieces(CHAIN, 1)] == [5, 5, 7, 7, 9, 9]
 
 

@@ -1,4 +1,4 @@
-"""An update is checked, and split by the structs that a document has."""
+"""An update is checked, and split into the part that a document can integrate and the part that must wait."""
 
 import pytest
 from pycrdt import Doc, Map
@@ -202,7 +202,7 @@ def test_item_inside_deleted_content_is_ready() -> None:
 
 
 def test_resent_struct_does_not_replace_the_known_one() -> None:
-    """Proves R-SAVE-8: a client cannot turn a value into a type by sending its struct again."""
+    """Proves R-SAVE-8: a client cannot turn a value into a type by sending the value's struct again."""
     known: dict[int, int] = {}
     nesting = Nesting()
     value = split(update((5, 0, [in_root(ANY, NULL)])), known, nesting)
@@ -224,7 +224,10 @@ def test_deletion_of_whole_characters_is_ready() -> None:
 
 
 def test_rest_of_a_known_struct_must_be_in_the_same_list() -> None:
-    """A client may resend a known struct merged with the next one. The rest is unplaceable in another list."""
+    """A client may resend a known struct merged with new structs.
+
+    The new structs are unplaceable if the merged struct is in another list than the known struct.
+    """
     known, nesting = {5: 1}, Nesting()
     nesting.update(split_for_empty(update((5, 0, [in_root(STRING, text("a"))]))).nesting)
     same_list = update((5, 0, [in_root(STRING, text("abc"))]))
@@ -341,7 +344,7 @@ def test_structs_after_a_skip_wait_for_its_clocks() -> None:
 
 
 def test_pending_structs_are_cut_at_skips() -> None:
-    """Proves R-SYNC-14: each piece has consecutive structs, and its clocks are known."""
+    """Proves R-SYNC-14: each piece has consecutive structs, and `spans` has the clocks of these structs."""
     structs = [in_root(ANY, NULL, key=key) for key in "abcd"]
     written = update(
         (5, 1, [structs[0], gap(SKIP, 2), gap(SKIP, 1), *structs[1:3], gap(SKIP, 9), structs[3]]),

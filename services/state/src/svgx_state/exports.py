@@ -143,9 +143,9 @@ def left_out_header(items: Sequence[Dropped]) -> str | None:
 def filename(name: str, extension: str) -> str:
     """Return a file name like `name` that all systems accept.
 
-    Characters that a system reserves become hyphens. Control characters and characters that change the direction of
-    text are removed, because they could hide the extension. The name has at most 200 bytes before its extension. A name
-    that Windows reserves gets the prefix `canvas-`.
+    Control characters and characters that a system reserves become hyphens. Other characters without a shape are
+    removed, because some change the direction of text and could hide the extension. The name has at most 200 bytes
+    before its extension. A name that Windows reserves gets the prefix `canvas-`.
     """
     text = "".join(
         character

@@ -1,4 +1,4 @@
-"""Numbers of clients as text. The expected texts are those of Node.js."""
+"""Numbers that clients write into documents, as text. The expected texts are those of Node.js."""
 
 import math
 import struct

@@ -110,7 +110,7 @@ def test_replacement_makes_any_content_equal(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_replacement_merges_with_concurrent_edits(seed: int) -> None:
-    """Clients that edit meanwhile end up with one equal document, in any order of the updates. Proves R-HIST-2."""
+    """A client that edits meanwhile and the holder get equal documents, in any order of updates. Proves R-HIST-2."""
     rng = random.Random(seed)
     holder: Document = Doc()
     edit_document(rng, holder, 15)
@@ -153,7 +153,7 @@ def changed_keys(doc: Document, update: bytes) -> list[str]:
 
 
 def test_replacement_changes_only_the_attributes_that_differ() -> None:
-    """An element keeps its identity: only its changed attribute is written. Proves R-HIST-2."""
+    """An element keeps its identity: only its changed attributes are written. Proves R-HIST-2."""
     doc = drawing()
     past = doc.get_update()
     elements = doc.get("elements", type=Map)

@@ -37,7 +37,7 @@ def _png() -> bytes:
 
 PNG = _png()
 GZIP = b"\x1f\x8b"
-MARK = b"\xef\xbb\xbf"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 XMLNS = 'xmlns="http://www.w3.org/2000/svg"'
 GIF = base64.b64decode("R0lGODlhAQABAIAAAP8AAP///yH5BAAAAAAALAAAAAABAAEAAAICRAEAOw==")
 # Only a frame header, for 3 x 2 pixels. The pixels are missing, because no reader needs them to find format and size.
@@ -112,7 +112,7 @@ SVG_SPELLINGS: dict[str, Callable[[bytes], str]] = {
     "plain with fragment": lambda data: f"data:image/svg+xml,{data.decode()}#top",
     "compressed": lambda data: f"data:image/svg+xml;base64,{b64(gzip.compress(data, mtime=0))}",
     "no media type": lambda data: f"data:;base64,{b64(data)}",
-    "byte order mark": lambda data: f"data:image/svg+xml;base64,{b64(MARK + data)}",
+    "byte order mark": lambda data: f"data:image/svg+xml;base64,{b64(BYTE_ORDER_MARK + data)}",
     "UTF-16": lambda data: f"data:image/svg+xml;base64,{b64(data.decode().encode('utf-16'))}",
     "text": lambda data: f"data:text/plain;base64,{b64(data)}",
 }

@@ -1,4 +1,4 @@
-"""SVG pictures have the limits of a file, and share them with the file around them. Proves R-SVG-4."""
+"""Each SVG picture has the limits of a file, and counts for the limits of the file that contains it. Proves R-SVG-4."""
 
 import gzip
 
@@ -74,7 +74,7 @@ def test_svg_pictures_share_the_limits_of_their_file(
 
 
 def test_picture_that_becomes_too_long_is_refused_and_left_out_of_exports() -> None:
-    """The limit of an attribute applies to the written URL of a picture. Proves R-SVG-4."""
+    """The limit of an attribute's length applies to a picture's URL in canonical form. Proves R-SVG-4."""
     limits = Limits(attribute_length=2000)
     url = SVG_SPELLINGS["plain"](svg(_RECT * 250).encode())
     assert len(url) < 2000

@@ -184,7 +184,10 @@ def test_opentelemetry_starts_with_accepted_values(environment: dict[str, str]) 
 def test_ratio_of_zero_and_always_off_switch_recording_off(
     environment: dict[str, str], exports: bool, roots: bool
 ) -> None:
-    """Proves R-OBS-4: a caller's sampled `traceparent` does not switch recording on."""
+    """Proves R-OBS-4: a ratio of 0 or `always_off` stops the export, even for a caller's sampled `traceparent`.
+
+    `parentbased_always_off` switches off only the traces that begin in this process.
+    """
     assert exporting({**EXPORTER, **environment}) == exports
     assert records_roots({**EXPORTER, **environment}) == roots
     assert not exporting(environment), "without an endpoint"

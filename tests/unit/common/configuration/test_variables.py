@@ -87,7 +87,7 @@ def test_slip_that_may_be_a_name_of_another_program_gives_a_warning(
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_nearest_of_several_settings_does_not_depend_on_their_order(reverse: bool) -> None:
-    """Proves R-CONFIG-5: the service's setting with the fewest slips is named.
+    """Proves R-CONFIG-5: the service's setting with the smallest edit distance to the variable is named.
 
     The start is permitted if one of the settings with a similar name is set.
     """

@@ -1,4 +1,4 @@
-"""The named queries of the services leave nothing in their sessions."""
+"""The named queries of the services change nothing in a PostgreSQL session beyond their transaction."""
 
 import re
 

@@ -26,7 +26,7 @@ FINDINGS = (
 
 
 def test_text_has_a_line_for_each_result_and_each_fix() -> None:
-    """Proves R-CONFIG-7: people read the outcome first, and the fix below each problem."""
+    """Proves R-CONFIG-7: the line of each check begins with its status, and the line below a problem has the fix."""
     assert as_text("svgx-state 1.0", FINDINGS).splitlines() == [
         "svgx-state 1.0",
         "  ok       settings      valid",

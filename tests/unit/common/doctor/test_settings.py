@@ -22,7 +22,10 @@ SECRET = "0123456789abcdef" * 2
 def test_secret_that_weakens_tokens_has_a_warning(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], warned: set[str]
 ) -> None:
-    """Proves R-CONFIG-7: a second secret that stays set after a replacement keeps tokens of a leaked secret valid."""
+    """Proves R-CONFIG-7: a short `JWT_SECRET` has a warning, and so has a `JWT_OTHER_SECRET` that is still set.
+
+    While `JWT_OTHER_SECRET` is set after a replacement, tokens of the old secret stay valid, also if it has leaked.
+    """
     servers = {"NATS_URL": "nats://127.0.0.1:4222", "REDIS_URL": "redis://127.0.0.1:6379/0"}
     for name, value in {"ENVIRONMENT": "development", **servers, **variables}.items():
         monkeypatch.setenv(name, value)

@@ -58,7 +58,7 @@ async def test_connection_is_served_after_the_middleware_has_returned() -> None:
 
 
 async def test_callbacks_run_when_the_connection_is_cancelled() -> None:
-    """A gateway that stops cancels the task of a connection. Proves R-SOCKET-7."""
+    """A stopping gateway cancels the task of a connection. Proves R-SOCKET-7."""
     layers = Layers()
     running = asyncio.create_task(afterwards.run(layers.middleware, {}, unused, unused))
     async with asyncio.timeout(10):
@@ -69,7 +69,7 @@ async def test_callbacks_run_when_the_connection_is_cancelled() -> None:
 
 
 async def test_callbacks_run_when_the_middleware_fails() -> None:
-    """The connection is not served then, and its counts are freed all the same. Proves R-SOCKET-7."""
+    """The connection is not served then, but both callbacks run. Proves R-SOCKET-7."""
     layers = Layers(error=ValueError("broken"))
     with pytest.raises(ValueError, match="broken"):
         await afterwards.run(layers.middleware, {}, unused, unused)
@@ -77,7 +77,7 @@ async def test_callbacks_run_when_the_middleware_fails() -> None:
 
 
 async def test_connection_is_served_at_once_by_another_server() -> None:
-    """With a server that does not call `run`, the application returns after the connection. Proves R-SOCKET-7."""
+    """Under a server that does not call `run`, the application returns after the connection ends. Proves R-SOCKET-7."""
     layers = Layers()
     layers.may_end.set()
     await layers.middleware({}, unused, unused)
@@ -95,7 +95,7 @@ class Socket:
 
 
 async def test_memory_of_a_connection_is_freed_at_its_end() -> None:
-    """No circle of references keeps it until the garbage collector runs. Proves R-SOCKET-7."""
+    """No reference cycle keeps the socket until the garbage collector runs. Proves R-SOCKET-7."""
     sockets: list[weakref.ref[Socket]] = []
 
     async def app(scope: Scope, _: Receive, __: Send) -> None:

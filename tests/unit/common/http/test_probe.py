@@ -39,7 +39,7 @@ def port() -> Iterator[str]:
 def test_probe_asks_the_service_where_it_listens(
     monkeypatch: pytest.MonkeyPatch, port: str, host: str, status: int, alive: bool
 ) -> None:
-    """The container is healthy while the process answers. The probe uses no proxy. Proves R-SHIP-1."""
+    """The container is healthy while the process answers with 200. The probe uses no proxy. Proves R-SHIP-1."""
     monkeypatch.setattr(Answer, "status", status)
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     for page in ("live", "ready"):

@@ -218,5 +218,5 @@ def test_target_is_a_path_or_an_address_with_a_valid_host(target: bytes, accepte
 def test_body_is_announced_by_its_length_or_by_chunks(
     headers: list[tuple[bytes, bytes]], announced: bool
 ) -> None:
-    """Proves R-HTTP-11: the server refuses a WebSocket handshake with such a head."""
+    """Proves R-HTTP-11: the server refuses a WebSocket handshake that announces a body."""
     assert announces_body(headers) is announced

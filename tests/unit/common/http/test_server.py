@@ -199,7 +199,7 @@ async def test_failed_dependency_that_is_not_required_is_named_and_keeps_readine
 async def test_check_that_cannot_be_cancelled_does_not_delay_the_report(
     health: Health, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A driver may wait for a frozen server even when it is cancelled. Proves R-FAIL-19."""
+    """A driver that is cancelled may still wait for a frozen server. Proves R-FAIL-19."""
     monkeypatch.setattr(health_module, "CHECK_TIMEOUT", 0.05)
     released = asyncio.Event()
 

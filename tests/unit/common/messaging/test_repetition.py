@@ -160,7 +160,7 @@ async def test_late_temporary_error_of_the_first_attempt_does_not_end_the_read()
 
 
 async def test_answer_of_a_further_attempt_leaves_no_cancellation() -> None:
-    """Proves R-FAIL-21: the task that reads goes on as after any answer."""
+    """Proves R-FAIL-21: ending the first attempt leaves no pending cancellation on the task of the read."""
     task = asyncio.create_task(Repetition().first_answer(replicas(hang, answer), 1.0))
     assert await task == "answer"
     assert task.cancelling() == 0

@@ -34,7 +34,7 @@ def variables(text: str) -> dict[str, str]:
 
 
 def as_stored(text: str) -> str:
-    """Return a secret as the API server returns it: with base64, and metadata of the cluster."""
+    """Return a Kubernetes secret as the API server of the cluster returns it: with base64, and with metadata."""
     secret: dict[str, Any] = json.loads(text)
     data = {
         key: base64.b64encode(value.encode()).decode()

@@ -31,7 +31,7 @@ def test_missing_part_is_logged_once_and_the_metric_follows_the_workers(
 
 
 @pytest.mark.parametrize(("platform", "present"), [("linux", True), ("darwin", False)])
-def test_nothing_is_logged_when_no_part_is_missing_or_the_system_has_none(
+def test_nothing_is_logged_when_no_part_is_missing_or_the_system_is_not_linux(
     monkeypatch: pytest.MonkeyPatch, platform: str, present: bool
 ) -> None:
     """Systems other than Linux have no confinement. Proves R-SVG-7."""

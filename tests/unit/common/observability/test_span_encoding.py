@@ -19,7 +19,7 @@ REMOTE = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
 
 
 def spans_of(record: Any, limits: SpanLimits | None = None) -> Sequence[ReadableSpan]:
-    """Return the spans that `record` makes with a tracer."""
+    """Return the spans that `record` makes with the tracer provider that it gets."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider(resource=Resource({"service.name": "svgx"}), span_limits=limits)
     provider.add_span_processor(SimpleSpanProcessor(exporter))

@@ -111,7 +111,7 @@ def test_half_open_circuit_lets_one_request_decide() -> None:
 
 
 def test_cancelled_request_leaves_the_circuit_half_open() -> None:
-    """A cancelled request neither opens nor closes the circuit; the next request tries. Proves R-RESIL-2."""
+    """A cancelled request neither opens nor closes the circuit. The next request decides. Proves R-RESIL-2."""
     circuit = BreakerWithClock()
     for _ in range(THRESHOLD):
         circuit.attempt(DeadlineExceeded())
@@ -159,7 +159,7 @@ def test_error_that_says_nothing_about_the_service_changes_nothing(
     circuit.attempt(DeadlineExceeded())
     assert circuit.refused()
     circuit.now += PAUSE
-    # The circuit is half open. The error does not decide, so the next request tries.
+    # The circuit is half open. The error does not decide, so the next request does.
     assert circuit.attempt(error) is error
     with circuit.breaker.attempt():
         assert circuit.refused()
@@ -250,9 +250,11 @@ def test_expensive_operations_open_no_circuit_of_cheap_ones(
 def test_failure_of_the_asked_service_opens_no_circuit(
     asking: Operation[Any, Any], others: tuple[Operation[Any, Any], ...], error: SvgxError
 ) -> None:
-    """While a service fails, the operations that ask it fail too, but no circuit opens. Proves R-RESIL-2.
+    """While a service fails, the operations that ask it fail too, but open no circuit of their own service.
 
     The member operations of state ask auth, and the configuration operations of the gateway ask state.
+
+    Proves R-RESIL-2.
     """
     circuits = CircuitBreakers()
     for _ in range(2 * THRESHOLD):
@@ -277,7 +279,10 @@ def test_overload_of_an_asking_operation_opens_its_own_circuit() -> None:
 
 
 def test_full_password_queue_opens_no_circuit() -> None:
-    """The password queue chooses fairly, so its refusals do not open a circuit for all callers. Proves R-AUTH-40."""
+    """Refusals of the full password queue open no circuit, because an open circuit would refuse every caller.
+
+    The queue itself chooses fairly between callers. Proves R-AUTH-40.
+    """
     circuit = CircuitBreakers().of(auth.LOGIN)
     for _ in range(10 * THRESHOLD):
         with pytest.raises(Overloaded), circuit.attempt():

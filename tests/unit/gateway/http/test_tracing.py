@@ -22,7 +22,7 @@ CODES = {"missing": NotFound(), "away": Unavailable()}
 
 
 async def respond(request: Request) -> Response:
-    """Return or raise the result that the name of the canvas selects."""
+    """Return the response, or raise the exception, that the canvas id selects."""
     canvas_id = request.path_params["canvas_id"]
     note_canvas(request.scope, canvas_id)
     note_user(request.scope, "ann")
@@ -100,7 +100,7 @@ async def test_span_of_a_request_follows_the_conventions(
 
 
 async def test_path_in_a_span_is_short_and_has_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A query with an encoded question mark is a part of the path. Proves R-OBS-4 and R-OBS-5."""
+    """A token after an encoded question mark is a part of the path, and is redacted. Proves R-OBS-4 and R-OBS-5."""
     span = await span_of(monkeypatch, "/nowhere/plan%3Ftoken=secret" + "x" * 1000)
     assert span.attributes is not None
     path = str(span.attributes["url.path"])

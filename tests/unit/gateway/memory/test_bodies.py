@@ -94,7 +94,7 @@ async def test_oldest_body_never_waits_for_memory() -> None:
 async def test_slow_body_gets_408(
     monkeypatch: pytest.MonkeyPatch, chunks: tuple[bytes, ...]
 ) -> None:
-    """A body that stops arriving gets 408 with the rate as the limit, a whole number. Proves R-BOUND-8."""
+    """A body that stops arriving gets 408. The `limit` is the minimum rate as a whole number. Proves R-BOUND-8."""
     monkeypatch.setattr(module, "RATE_SECONDS", 0.01)
     limits = BodyLimits(min_rate=8192.0)
     with Bodies(limits).keep("ann") as body, pytest.raises(RequestTimeout) as refused:

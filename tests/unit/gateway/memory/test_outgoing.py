@@ -80,7 +80,7 @@ async def test_second_full_sync_of_a_connection_waits() -> None:
 
 
 async def test_account_waits_for_its_bytes() -> None:
-    """Beyond the bytes of an account, syncs wait on all its connections. Proves R-BOUND-6."""
+    """Once an account has used up its bytes, the syncs of all its connections wait. Proves R-BOUND-6."""
     clock = Clock()
     limits = OutgoingLimits(sync_seconds=0, account_bytes=MB, account_burst=4 * MB)
     clients, other = [Client() for _ in range(6)], Client("user:bob")
@@ -173,7 +173,7 @@ async def test_sum_of_the_unsent_bytes_is_used_for_a_tenth_of_a_second() -> None
 
 
 async def test_slow_clients_are_closed_while_memory_is_scarce() -> None:
-    """While more than half of the memory is in use, clients with many unsent bytes that read too slowly are closed.
+    """While more than half of the memory is in use, a client with many unsent bytes is closed if it reads too slowly.
 
     A client that reads fast stays connected, even if new broadcasts wait for it. Proves R-BOUND-7.
     """
@@ -194,7 +194,7 @@ async def test_slow_clients_are_closed_while_memory_is_scarce() -> None:
 
 
 async def test_removed_connection_takes_no_memory() -> None:
-    """After its end, the unsent bytes of a connection do not count. Proves R-BOUND-7."""
+    """The unsent bytes of a removed connection do not count. Proves R-BOUND-7."""
     outgoing, client = Outgoing(), Client(unsent_bytes=5 * MB)
     outgoing.add(client)
     outgoing.remove(client)

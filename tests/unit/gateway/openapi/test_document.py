@@ -44,7 +44,7 @@ def test_every_operation_is_described_with_all_statuses() -> None:
         assert bool(entry["security"]) == (operation.scope is not Scope.PUBLIC)
         statuses = {str(error.status) for error in operation.errors}
         statuses |= {str(operation.http.status), "413", "422", "500", "503", "504"}
-        # The rate limit counts a refused request (401 or 403) of every operation, so this request may get 429.
+        # Refused requests (401 or 403) count even if the operation has no rate limit, so such a request may get 429.
         statuses |= set() if operation.scope is Scope.PUBLIC else {"401", "403", "429"}
         statuses |= set() if operation.rate is RateClass.UNLIMITED else {"429"}
         statuses |= {"404"} if operation.canvas_role else set()
@@ -94,7 +94,7 @@ def test_idempotency_is_described_exactly_where_the_key_is_heeded(operation: Any
 
 @pytest.mark.parametrize("operation", HTTP_OPERATIONS, ids=lambda operation: operation.name)
 def test_rate_limit_headers_are_described_exactly_for_counted_requests(operation: Any) -> None:
-    """Without a limit, only refused requests are counted: 401, 403 and 429. Proves R-CONTRACT-4 and R-LIMIT-3."""
+    """An operation without a limit has the headers only on 401, 403 and 429. Proves R-CONTRACT-4 and R-LIMIT-3."""
     _, _, entry = described()[operation.name]
     unlimited = operation.rate is RateClass.UNLIMITED
     for status, response in entry["responses"].items():
@@ -106,7 +106,7 @@ def test_rate_limit_headers_are_described_exactly_for_counted_requests(operation
     "operation_id", [*(each.name for each in HTTP_OPERATIONS), "health.summary"]
 )
 def test_authenticated_callers_may_send_a_token_or_an_api_key(operation_id: str) -> None:
-    """Each of the two schemes is enough, and a share link for some operations. Proves R-CONTRACT-4 and R-LIFE-7."""
+    """A token or an API key is enough. Some operations also accept a share link. Proves R-CONTRACT-4 and R-LIFE-7."""
     _, _, entry = described()[operation_id]
     with_links = {each.name for each in HTTP_OPERATIONS if each.admits_links}
     link: list[dict[str, list[str]]] = []
@@ -120,7 +120,9 @@ def test_authenticated_callers_may_send_a_token_or_an_api_key(operation_id: str)
 
 
 def test_counted_pages_are_described_with_their_limit_and_moved_metrics_are_not() -> None:
-    """Pages have the rate-limit headers and 429, except for health. Metrics on a port of their own are not described.
+    """Pages have the rate-limit headers and 429, except the gateway's own health. The health summary has them too.
+
+    Metrics on a port of their own are not described.
 
     Proves R-LIMIT-15.
     """

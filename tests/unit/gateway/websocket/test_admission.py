@@ -72,7 +72,10 @@ def test_refusal_beyond_a_limit_names_the_limits_of_its_caller(
 
 @pytest.mark.parametrize("refused_by", ["address", "link"])
 def test_closed_connection_of_a_visitor_frees_both_places(refused_by: str) -> None:
-    """A refused connection takes no place either. Proves R-LIFE-9 and R-LIMIT-9."""
+    """A closed connection frees its places of address and link, and a refused connection takes none.
+
+    Proves R-LIFE-9 and R-LIMIT-9.
+    """
     admission = Admission(LIMITS)
     first = admission.admit_visitor("visitor:a", "link:l")
     assert first is not None

@@ -64,7 +64,7 @@ def broadcast(
 
 
 async def received(connection: Connection, socket: SlowSocket) -> list[bytes]:
-    """Return the messages that a client gets when it reads all that wait."""
+    """Return the messages of a client that has read all waiting messages."""
     writing = asyncio.create_task(connection.write())
     socket.accept(100)
     await connection.wait_until_sent()
@@ -283,7 +283,7 @@ def test_viewer_may_not_edit() -> None:
 
 
 async def test_edit_waits_until_the_newest_change_of_the_role_is_settled() -> None:
-    """An edit still waits when a second role change is announced right after the first was looked up.
+    """An edit keeps waiting when a second role change is announced right after the lookup for the first one.
 
     Proves R-ACCESS-6.
     """

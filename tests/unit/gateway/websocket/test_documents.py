@@ -110,7 +110,10 @@ def quotas() -> QuotaEnforcement:
 async def test_edit_is_added_at_once_only_if_no_limit_concerns_it(
     case: str, at_once: bool, quotas: QuotaEnforcement
 ) -> None:
-    """Every other message changes nothing, and is left to `receive`. Proves R-ACCESS-6, R-QUOTA-3 and R-SYNC-16."""
+    """A message that a limit concerns changes nothing, and is left to `receive`.
+
+    Proves R-ACCESS-6, R-QUOTA-3 and R-SYNC-16.
+    """
     role = CanvasRole.VIEWER if "viewer" in case else CanvasRole.EDITOR
     connection = connect(role, account="full" if "quota" in case else "u")
     if "doubt" in case:
@@ -171,7 +174,7 @@ async def test_malformed_large_message_adds_nothing() -> None:
     assert outbox.edits == []
 
 
-async def test_message_with_too_many_parts_is_refused_with_4413(
+async def test_message_with_too_many_structs_is_refused_with_4413(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The client does not send the same message again, because the code is final. Proves R-SOCKET-5."""

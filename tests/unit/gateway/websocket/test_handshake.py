@@ -52,7 +52,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 async def test_application_that_ends_before_the_upgrade_gives_a_problem_document(
     path: bytes, status: int, code: str
 ) -> None:
-    """The server's own responses are problem documents too. Proves R-HTTP-6 and R-HTTP-7."""
+    """The server answers in place of the application, with a problem document. Proves R-HTTP-6 and R-HTTP-7."""
     protocol: type[asyncio.Protocol] = limited(WebSocketLimits())
     async with serve(application, protocol) as server:
         response = await server.request(HEAD % path)

@@ -1,4 +1,7 @@
-"""The parts of a connection that use little while it is idle: the writer, which has no task, and the event queue."""
+"""The parts of a connection that use little memory while the connection is idle: the writer and the event queue.
+
+The writer of an idle connection has no task.
+"""
 
 import asyncio
 from typing import Any, cast

@@ -93,7 +93,10 @@ FLOODS = {
 def test_only_a_client_that_does_not_slow_down_floods(
     frames: list[tuple[float, int]], flooding: bool
 ) -> None:
-    """A flood exceeds the rate of frames for a minute; TCP slows a sender of large frames. Proves R-LIMIT-10."""
+    """A flood exceeds the rate of frames for a minute. Large frames are no flood, because TCP slows their sender.
+
+    Proves R-LIMIT-10.
+    """
     assert run(InflowLimits(), frames, Clock())[2] is flooding
 
 
@@ -142,7 +145,10 @@ def test_account_has_one_large_message_at_a_time() -> None:
 
 
 def test_memory_is_released_after_the_account_has_changed() -> None:
-    """A Hocuspocus client gets its account while a large message of its address has memory. Proves R-SOCKET-3."""
+    """A Hocuspocus client counts by its address until its account is known, also during a large message.
+
+    Proves R-SOCKET-3.
+    """
     clock, memory = Clock(), LargeMessages(100 * MIB)
     client = inflow_of("address", memory, clock)
     assert client.reserve(MIB)

@@ -126,7 +126,7 @@ async def test_drain_closes_connections_in_random_order_over_its_time(bus: FakeB
         def record(number: int, _: object) -> None:
             closed.append((number, loop.time() - start))
 
-        # The order of the set is the same at each iteration; the drain must use another one.
+        # The order of the set is the same at each iteration. The drain must use another order.
         unshuffled = [connections.index(each) for each in canvas.connections]
         for number, connection in enumerate(connections):
             connection.closing.add_done_callback(partial(record, number))

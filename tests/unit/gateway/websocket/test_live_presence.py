@@ -115,10 +115,10 @@ async def test_client_without_a_state_receives_all_states_soon(canvas: GatewayCa
 async def test_several_returns_cause_one_request_for_the_states_of_the_other_clients(
     canvas: GatewayCanvas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A client returns when it sets its state again after null. Its gateway then asks the others for their states.
+    """A client returns when it sets its state again after null. The gateway then asks its clients for newer states.
 
-    The first return causes this renewal at once. All returns within the next interval cause one renewal, at its end.
-    Newcomers cause no renewal. Proves R-AWARE-4.
+    The first return causes this renewal at once. All returns within the next interval cause one renewal, at the end of
+    the interval. Newcomers cause no renewal. Proves R-AWARE-4.
     """
     monkeypatch.setattr(module, "RENEWAL_INTERVAL", 0.2)
     monkeypatch.setattr(module, "RETURNS_AT_ONCE", 10)
@@ -141,7 +141,7 @@ async def test_several_returns_cause_one_request_for_the_states_of_the_other_cli
 
 
 async def test_return_that_ends_at_once_causes_no_renewal(canvas: GatewayCanvas) -> None:
-    """A client with the state null before the renewal begins has not returned. Proves R-AWARE-4.
+    """A client that sets its state to null again before the renewal begins has not returned. Proves R-AWARE-4.
 
     So no client, not even a viewer, can make all others send their states again and again.
     """

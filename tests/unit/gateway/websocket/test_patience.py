@@ -1,4 +1,4 @@
-"""The patience of joins with services that do not answer."""
+"""The time for which a join waits when a service does not answer."""
 
 import asyncio
 

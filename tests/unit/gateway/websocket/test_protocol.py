@@ -131,7 +131,7 @@ def no_collections() -> Iterator[None]:
     "close", [encode_frame(0x8, (1000).to_bytes(2)), b""], ids=["close", "abort"]
 )
 async def test_closed_connection_is_freed_without_a_collection_of_garbage(close: bytes) -> None:
-    """Its objects do not refer to each other in circles, and neither do those of its handshake. Proves R-FAIL-27."""
+    """The objects of a closed connection and of its handshake form no reference cycles. Proves R-FAIL-27."""
     both_freed = asyncio.Event()
     watched: list[weakref.ref[object]] = []
 
@@ -320,7 +320,7 @@ async def test_frames_beyond_the_rate_are_read_later_and_none_is_lost(frames: li
 
 
 async def test_bytes_beyond_the_rate_are_read_later_and_none_is_lost() -> None:
-    """A large message is read when the rate has made up for the messages before it. Proves R-LIMIT-10."""
+    """A large message is read once the rate has allowed all bytes of the messages before it. Proves R-LIMIT-10."""
     limits = WebSocketLimits(inflow=InflowLimits(bytes=1_000_000, burst_bytes=1_000_000))
     payload = bytes(500_000)
     loop = asyncio.get_running_loop()
@@ -351,7 +351,7 @@ async def test_flood_that_does_not_slow_down_is_closed_with_1013() -> None:
         sending = asyncio.create_task(socket.send(encode_frame(0x9, b"") * 100_000))
         assert await socket.wait_closed() == 1013
         assert socket.close_reason == "more than 50 frames a second for 0.5 s"
-        # Answered pings: the burst of 100 frames, and those of the rate until the close after half a second.
+        # The gateway answers a burst of 100 pings, and 50 pings a second until the close after half a second.
         assert socket.received_frames[0xA] < 150
         with contextlib.suppress(ConnectionError):
             await sending
@@ -440,7 +440,10 @@ async def test_small_and_large_messages_alternate() -> None:
 async def test_large_message_that_stops_arriving_is_closed_with_1013(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The close needs no further byte. A waiting message gets the memory of the connection. Proves R-SOCKET-3."""
+    """The gateway closes the connection although no further byte arrives.
+
+    A waiting message gets the memory of the closed connection. Proves R-SOCKET-3.
+    """
     monkeypatch.setattr(protocol_module, "MEASURE_SECONDS", 0.02)
     monkeypatch.setattr(inflow_module, "SLOW_SECONDS", 0.1)
     memory = LargeMessages(100_000, threshold=100)
@@ -466,7 +469,10 @@ async def test_large_message_that_stops_arriving_is_closed_with_1013(
 
 @pytest.mark.parametrize("sends", [True, False], ids=["held", "silent"])
 async def test_only_a_silent_client_fails_the_keepalive(sends: bool) -> None:
-    """A client is alive while its answer waits behind its own frames; a silent client is closed. Proves R-SOCKET-4."""
+    """A client counts as alive while its pong waits behind its own frames. The connection of a silent client is closed.
+
+    Proves R-SOCKET-4.
+    """
     limits = WebSocketLimits(inflow=InflowLimits(frames=50))
     async with (
         serving(echo, limits, ping_interval=0.1, ping_timeout=0.2) as connect,

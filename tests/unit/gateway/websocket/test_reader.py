@@ -89,7 +89,7 @@ class Client:
 
 
 async def started() -> tuple[Client, "asyncio.Task[Closing]"]:
-    """Return a client after its first message was handled."""
+    """Start a reader, and handle its first message. Return the client and the task of the reader."""
     client = Client()
     reading = asyncio.create_task(client.reader.read())
     client.send(b"first")

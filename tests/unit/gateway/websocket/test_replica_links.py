@@ -177,7 +177,7 @@ async def test_batch_without_a_receipt_becomes_a_request_and_the_link_is_avoided
     *,
     is_away: bool,
 ) -> None:
-    """A batch of an unsent message becomes a request too. A broadcast of the same holder does not restore the link yet.
+    """A batch of an unsent message becomes a request too. A broadcast of the same epoch does not restore the link yet.
 
     Proves R-BUS-18.
     """
@@ -253,7 +253,10 @@ async def test_canvas_waits_for_others_only_after_a_message_of_many_batches(
     seconds_per_batch: float,
     next_message: list[str],
 ) -> None:
-    """The next batch of the same canvas waits for its time. Proves R-BUS-18."""
+    """After a message of few batches, an edit of another canvas is sent at once. The same canvas waits its interval.
+
+    Proves R-BUS-18.
+    """
     monkeypatch.setattr(canvas_interval, "SHORTEST", 3600.0)
     monkeypatch.setattr(canvas_interval, "LONGEST", 3600.0)
     monkeypatch.setattr(replica_link, "FLUSH_INTERVAL", 3600.0)
@@ -381,7 +384,10 @@ async def test_last_states_are_sent_when_the_gateway_stops(
 async def test_states_and_many_small_edits_fit_into_messages(
     bus: FakeBus, links: ReplicaLinks, connection: Connection
 ) -> None:
-    """The authors of edits and the texts of states count too. A large state is no part of a link. Proves R-BUS-5."""
+    """The bytes of a message include the authors of edits and the texts of states. A link takes no large state.
+
+    Proves R-BUS-5.
+    """
     outboxes = [
         Outbox(cast(Bus, bus), f"canvas-{number}", connection.close, links) for number in range(35)
     ]
@@ -418,7 +424,7 @@ async def test_edits_are_requests_while_nats_is_away(
 async def test_epoch_without_a_replica_needs_requests(
     bus: FakeBus, links: ReplicaLinks, connection: Connection, requests: Requests
 ) -> None:
-    """A replica of an earlier version, during an update, gets no messages of links. Proves R-BUS-18."""
+    """During a rollout, a replica of an earlier version gets no messages of links. Proves R-BUS-18."""
     outbox = Outbox(cast(Bus, bus), "canvas", connection.close, links)
     outbox.locate("0123456789abcdef")
     outbox.add(connection, b"update", 1)
@@ -449,7 +455,7 @@ async def test_timeout_on_the_link_to_an_earlier_holder_keeps_the_new_link(
 async def test_failing_canvas_does_not_stop_the_receipts_of_others(
     bus: FakeBus, links: ReplicaLinks, outbox: Outbox, connection: Connection, requests: Requests
 ) -> None:
-    """The canvas catches up, and the other parts of the message count. Proves R-BUS-18."""
+    """The failing canvas begins a catch-up, and the other parts of the message take effect. Proves R-BUS-18."""
     suspected: list[str] = []
 
     class Failing:

@@ -35,14 +35,14 @@ class Client:
         self.events.put_nowait(NOTICE)
 
     def close(self, close: Close, _: str) -> None:
-        """Store the end."""
+        """Store the close code."""
         self.events.put_nowait(close)
 
     def renew(self, _: Caller) -> None:
         """Take the caller of a fresh token."""
 
     async def events_until_the_end(self) -> list[str | Close]:
-        """Return all further events, when the connection is closed."""
+        """Wait until the connection is closed, and return the events up to its close code."""
         found: list[str | Close] = []
         while Close.UNAUTHENTICATED not in found:
             found.append(await self.events.get())
@@ -75,7 +75,10 @@ async def renew(timers: TokenExpiry, expires_at: float) -> None:
 
 @pytest.mark.parametrize("earlier", [0.0, 0.05])
 async def test_renewal_before_the_notice_keeps_the_notice(earlier: float) -> None:
-    """Proves R-HOCUS-9: a client that sends the same token early, or an earlier one, gets its notice before the end."""
+    """A client that sends its token again before the notice still gets the notice before its connection is closed.
+
+    The same is true for a token that expires earlier. Proves R-HOCUS-9.
+    """
     client, end = Client(), time.time() + 0.5
     timers = expiry(client, end)
     await renew(timers, end - earlier)
@@ -101,7 +104,10 @@ async def test_later_token_sends_a_second_notice() -> None:
 
 
 async def test_client_with_confirmations_gets_one_for_each_renewal() -> None:
-    """A client that wants confirmations gets one at once, and its notice again, also for the same token."""
+    """A client that wants confirmations gets one at once for each token that it sends, also for the same token.
+
+    The client then gets its notice again.
+    """
     client, end = Client(), time.time() + 0.5
     timers = expiry(client, end, confirms=True)
     assert await client.events.get() == NOTICE

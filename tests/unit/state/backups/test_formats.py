@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parent
 @pytest.mark.parametrize("label", ["clear", "encrypted"])
 @pytest.mark.parametrize("format_", range(1, FORMAT + 1))
 async def test_backup_of_every_format_is_read_completely(format_: int, label: str) -> None:
-    """A chain of two backups has its canvases with their members and deletion times, and its accounts.
+    """A chain of two backups yields the newer backup's accounts, and its canvases with members and deletion times.
 
     Proves R-BACKUP-10.
     """

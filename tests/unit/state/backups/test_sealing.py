@@ -23,7 +23,7 @@ def test_object_is_read_as_it_was_written(key: bytes | None) -> None:
 
 
 def test_encrypted_object_cannot_be_changed_moved_or_read_with_another_key() -> None:
-    """Every change of an encrypted object is noticed, also another name. Proves R-BACKUP-4."""
+    """Reading notices every change of an encrypted object or of its name, and a wrong key. Proves R-BACKUP-4."""
     seal = Seal(KEY)
     stored = seal.close("b/canvas-1", b"content")
     assert stored != seal.close("b/canvas-1", b"content")

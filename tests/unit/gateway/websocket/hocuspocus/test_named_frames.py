@@ -1,4 +1,4 @@
-"""The messages that stay in memory with the name of their document."""
+"""The cache of messages that are encoded with the name of their document."""
 
 import pytest
 

@@ -16,7 +16,7 @@ class Provider:
         self.is_viewer = False
         self.counter = StatusCounter(self._status)
 
-    def _status(self, applied: bool) -> None:  # a callback with one argument
+    def _status(self, applied: bool) -> None:  # positional, because `StatusCounter` calls it
         if applied:
             self.unsynced = max(0, self.unsynced - 1)
         else:
@@ -81,7 +81,7 @@ def test_answer_to_a_later_question_gets_no_status() -> None:
 
 
 def test_messages_before_a_new_sync_get_no_status() -> None:
-    """Proves R-HOCUS-3: the provider sets its count to one, so earlier messages get no status."""
+    """Proves R-HOCUS-3: a new sync sets the provider's count to one, so earlier messages get no status."""
     provider = Provider()
     provider.start_sync(EMPTY)
     provider.edit()

@@ -87,7 +87,7 @@ def test_returned_client_is_asked_once_and_publishes_its_next_state(clock: int, 
     assert owner.has_returned
 
 
-def test_repetition_is_asked_for_once_and_never_published() -> None:
+def test_repeated_state_of_another_tab_is_never_published_and_causes_one_question() -> None:
     """A tab without a state of its own repeats another tab's state, and publishes nothing. Proves R-AWARE-9."""
     owner, clocks = AwarenessOwner(), clocks_of(State(TAB, 5, "{}"))
     assert owner.receive(encode([State(TAB, 5, "{}")]), clocks) is None

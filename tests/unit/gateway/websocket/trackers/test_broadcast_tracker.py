@@ -71,7 +71,10 @@ def test_checkpoint_vector_is_adopted_at_an_equal_second_checkpoint() -> None:
 
 
 def test_checkpoint_vector_is_not_adopted_during_a_gap() -> None:
-    """A client that begins to lag during a gap must catch up from before the gap. Proves R-SYNC-15."""
+    """A client that begins to lag during a gap must get all updates since the vector before the gap.
+
+    Proves R-SYNC-15.
+    """
     tracker = tracker_at(3)
     tracker.record_checkpoint(reply(3, b"checkpoint"))
     tracker.record_broadcast(broadcast(6))
@@ -99,7 +102,10 @@ def test_gap_suspected_during_a_catch_up_needs_another_catch_up() -> None:
 
 
 def test_catch_up_sends_content_that_a_reply_of_an_ended_holder_lacks() -> None:
-    """A client that joins with such a reply lacks content that all other clients have. Proves R-SYNC-15."""
+    """A client that joins with the reply of an ended holder lacks content that all other clients have.
+
+    Proves R-SYNC-15.
+    """
     tracker = BroadcastTracker()
     tracker.record_sync(reply(3, encode_state_vector({1: 9, 2: 3})))
     tracker.record_sync(reply(7, encode_state_vector({1: 5, 4: 1}), "ended"))

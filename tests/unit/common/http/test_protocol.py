@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from svgx_common.http import protocol
 from svgx_common.http.protocol import MAX_HEADERS
 from tests.unit.common.http.raw_server import RawServer, parse_response, serve
 
@@ -132,6 +133,26 @@ async def test_trailers_are_not_added_to_the_headers(server: RawServer) -> None:
     )
     assert b"host,transfer-encoding,connection,trailer" in answer
     assert b"x-forwarded-for" not in answer
+
+
+@pytest.mark.parametrize(
+    ("many", "keep_alive", "short_keep_alive"), [(1, 0, 3600), (0, 3600, 0)], ids=["few", "many"]
+)
+async def test_unused_connection_is_closed_earlier_among_many_connections(
+    server: RawServer,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    many: int,
+    keep_alive: int,
+    short_keep_alive: int,
+) -> None:
+    """An unused connection stays open for longer than proxies keep theirs. Proves R-HTTP-11."""
+    assert protocol.KEEP_ALIVE_SECONDS > 60
+    monkeypatch.setattr(protocol, "MANY_CONNECTIONS", many)
+    monkeypatch.setattr(protocol, "KEEP_ALIVE_SECONDS", keep_alive)
+    monkeypatch.setattr(protocol, "SHORT_KEEP_ALIVE_SECONDS", short_keep_alive)
+    answer = await server.exchange(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """HTTP/1.1 with limits that uvicorn does not have: the size of the headers, and the time until they end.
 
+Unused connections stay open for longer than proxies keep them, because a proxy must be the first to close them.
+
 Without the first limit, one connection fills the memory with headers that never end. Without the second, a few thousand
 silent connections use up the open files (Slowloris). `request_head` checks each head, also that of a WebSocket
 handshake.
@@ -22,6 +24,22 @@ HEADER_SECONDS = 10.0
 
 LINGER_SECONDS = 10.0
 """Seconds the rest of a request body may take after the response was sent. Closing at once could lose the response."""
+
+KEEP_ALIVE_SECONDS = 75
+"""Seconds for which an unused connection stays open.
+
+nginx, its ingress controller and the load balancers of clouds keep unused connections for 60 s. If a server closed one
+earlier, a proxy might send a request on it at the same moment, and a POST would fail with 502.
+"""
+
+MANY_CONNECTIONS = 2000
+"""Connections of the process, including WebSockets, beyond which `SHORT_KEEP_ALIVE_SECONDS` applies.
+
+So a client that opens ever more connections does not fill the memory.
+"""
+
+SHORT_KEEP_ALIVE_SECONDS = 5
+"""Seconds for which an unused connection stays open while there are more than `MANY_CONNECTIONS`."""
 
 
 class LimitedHttp(HttpToolsProtocol):
@@ -162,8 +180,10 @@ class LimitedHttp(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """The response was sent. Discard the rest of the request body, for a bounded time."""
+        """Discard the rest of the request body, or wait for the next request, for a bounded time."""
         unfinished = self.cycle.more_body
+        is_crowded = len(self.connections) > MANY_CONNECTIONS
+        self.timeout_keep_alive = SHORT_KEEP_ALIVE_SECONDS if is_crowded else KEEP_ALIVE_SECONDS
         super().on_response_complete()
         if unfinished and self._timeout is None:
             self._close_after(LINGER_SECONDS)

@@ -68,6 +68,7 @@ class Arrivals:
         """For each receipt: its time in ns, and the number of the client's messages that are saved."""
         self._cache = cache
         self._cursors = dict.fromkeys(sent, 0)
+        """For each writer: the number of its cursor messages that have arrived or were replaced by a later one."""
         for time, message in messages(client):
             self._add(time, message)
 

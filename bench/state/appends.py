@@ -64,7 +64,8 @@ async def measure(stack: DevStack) -> Report:
     return Report(
         "Appends",
         "One holder commits a group with the next edit of each canvas, then the next group. For comparison, one\n"
-        "connection inserts the same rows into a table without revisions to assign, each in a transaction of its own.",
+        "connection inserts the same rows into a plain table, each in a transaction of its own. There, the\n"
+        "revision of a row is its sequence number.",
         rows,
     )
 

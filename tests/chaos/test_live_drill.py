@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from svgx_devstack import DevStack
-from tests.chaos.live.cut_link import CutLink
 from tests.chaos.live.drill import LiveDrill, Size
 from tests.chaos.live.figures import Figures, table
+from tests.chaos.live.nats_proxy import NatsProxy
 from tests.e2e.clients.metrics import Metrics
 from tests.e2e.clients.workspace import Workspace, open_workspace
 from tests.e2e.clients.yjs_driver import YjsDriver
@@ -67,7 +67,7 @@ def all_figures() -> Iterator[list[Figures]]:
 
 
 @asynccontextmanager
-async def start_pairs(folder: Path) -> AsyncIterator[tuple[DevStack, dict[str, CutLink]]]:
+async def start_pairs(folder: Path) -> AsyncIterator[tuple[DevStack, dict[str, NatsProxy]]]:
     """Start a stack with two replicas of gateway, collab and state.
 
     The second replica of each service reaches NATS through a proxy that a drill can cut. Yield the stack, and the
@@ -76,7 +76,7 @@ async def start_pairs(folder: Path) -> AsyncIterator[tuple[DevStack, dict[str, C
     async with DevStack(folder, settings=SETTINGS) as stack, AsyncExitStack() as opened:
         proxies = {}
         for service in REPLICATED:
-            proxy = await opened.enter_async_context(CutLink.open(stack.nats_url(service)))
+            proxy = await opened.enter_async_context(NatsProxy.open(stack.nats_url(service)))
             name = await stack.add_replica(service, settings={"NATS_URL": proxy.url})
             proxies[name] = proxy
         try:

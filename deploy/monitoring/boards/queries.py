@@ -1,4 +1,7 @@
-"""Queries and panels that several dashboards use. A query is a pair of an expression and the name of its series."""
+"""Queries and panels that several dashboards use. A query is a pair of an expression and the name of its series.
+
+In an expression, `{NS` stands for the selector of the namespace, and `[RATE]` for the window of rates.
+"""
 
 from deploy.monitoring.board import Panel
 

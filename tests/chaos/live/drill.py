@@ -13,9 +13,9 @@ from redis.asyncio import Redis
 
 from tests.chaos.live import canvases
 from tests.chaos.live.canvases import DrillCanvas
-from tests.chaos.live.cut_link import CutLink
 from tests.chaos.live.figures import Figures
 from tests.chaos.live.light_editor import LightEditor
+from tests.chaos.live.nats_proxy import NatsProxy
 from tests.chaos.live.plan import Event, Kind, Victims, draw
 from tests.e2e.clients.workspace import Workspace
 from tests.polling import pause
@@ -53,7 +53,7 @@ class LiveDrill:
     """One drill on a running stack. `proxies` has the proxy between a process and NATS, by the name of the process."""
 
     def __init__(
-        self, workspace: Workspace, proxies: Mapping[str, CutLink], seed: int, size: Size
+        self, workspace: Workspace, proxies: Mapping[str, NatsProxy], seed: int, size: Size
     ) -> None:
         self._workspace = workspace
         self._stack = workspace.stack
@@ -68,7 +68,7 @@ class LiveDrill:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, workspace: Workspace, proxies: Mapping[str, CutLink], seed: int, size: Size
+        cls, workspace: Workspace, proxies: Mapping[str, NatsProxy], seed: int, size: Size
     ) -> AsyncIterator["LiveDrill"]:
         """Connect all editors to new canvases. End all clients at the end of the block."""
         drill = cls(workspace, proxies, seed, size)

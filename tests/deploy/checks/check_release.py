@@ -93,7 +93,7 @@ def test_checksums_cover_every_file() -> None:
 
 
 def test_all_parts_have_the_version() -> None:
-    """Wheels, charts, and the images that manifests and charts name have the version. Proves R-SHIP-3."""
+    """The wheels, charts, changelog and images of the manifests have the release's version. Proves R-SHIP-3."""
     wheels = {each.name.split("-")[1] for each in RELEASE.glob("wheels/*.whl")}
     assert wheels == {versions.python_version(VERSION)}
     assert {each.name for each in RELEASE.glob("charts/*")} == {

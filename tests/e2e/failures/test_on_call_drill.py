@@ -19,8 +19,8 @@ import pytest
 from svgx_common.contract.audit import AuditEvent
 from svgx_common.messaging.repetition import MAX_BUDGET
 from svgx_devstack import DevStack
-from tests.chaos.live.cut_link import CutLink
 from tests.chaos.live.drill import LiveDrill, Size
+from tests.chaos.live.nats_proxy import NatsProxy
 from tests.e2e.clients.editor_group import editing
 from tests.e2e.clients.metrics import Metrics
 from tests.e2e.clients.workspace import Workspace, open_workspace
@@ -490,7 +490,7 @@ async def test_short_live_drill_loses_no_saved_edit(workspace: Workspace) -> Non
     """
     stack = workspace.stack
     async with (
-        CutLink.open(stack.nats_url("gateway")) as link,
+        NatsProxy.open(stack.nats_url("gateway")) as link,
         extra_gateway(stack, {"NATS_URL": link.url}) as gateway,
     ):
         seed = secrets.randbelow(10**6)

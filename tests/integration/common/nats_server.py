@@ -19,7 +19,9 @@ async def nats_server(
     *,
     port: int | None = None,
 ) -> AsyncIterator[str]:
-    """Run a server until the block ends, and yield its address. The configuration reads the variables.
+    """Run a server until the block ends, and yield its address.
+
+    `variables` are environment variables of the server. The configuration can refer to them.
 
     Without `port` the server gets a free port.
     """

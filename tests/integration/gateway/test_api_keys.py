@@ -15,7 +15,10 @@ from tests.admitted import most_admitted
 from tests.integration.gateway.running_gateway import answering, gateway
 
 LIMIT = 23
-"""Requests a minute. No other test uses this number, because tests with the same limit share a token bucket."""
+"""Requests a minute, to which the length of the path is added.
+
+No other test uses one of the sums, because tests with the same limit share a token bucket.
+"""
 
 VALID_KEY = "svgx_valid"
 

@@ -113,7 +113,7 @@ async def test_large_snapshot_is_loaded_and_compacted_with_its_outline(
         outlines = await tables.fetch(
             "SELECT outline FROM snapshot WHERE canvas_id = $1 ORDER BY through_revision", canvas_id
         )
-        # Only the newest two of the kept snapshots have outlines.
+        # The compaction has deleted the oldest snapshot's outline: only the newest two snapshots keep theirs.
         assert [row["outline"] is not None for row in outlines] == [False, True, True]
 
 
@@ -180,7 +180,7 @@ async def test_append_does_not_wait_for_a_compaction(
 async def test_canvas_that_grows_while_it_is_compacted_is_compacted_again(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
-    """The second compaction starts without a further commit. After the upload of a large canvas, no commit follows.
+    """The second compaction starts without a further commit, because none may follow the upload of a large canvas.
 
     Proves R-STATE-7.
     """

@@ -28,7 +28,7 @@ def held(changed: list[HeldCanvas]) -> HeldCanvas:
 
 
 async def test_leaving_begins_once(held: HeldCanvas) -> None:
-    """`begin_leaving` succeeds once, and only while the canvas is served."""
+    """A replica begins to give up a canvas (`begin_leaving`) once, and only while it serves the canvas."""
     assert held.is_holding
     assert held.begin_leaving()
     assert (held.is_holding, held.is_released) == (False, False)
@@ -104,7 +104,10 @@ async def test_canvas_without_participants_and_requests_is_idle(held: HeldCanvas
 
 
 def test_commit_takes_the_traces_of_the_batches_that_it_completes(held: HeldCanvas) -> None:
-    """A batch that arrives during a commit belongs to the next commit. Proves R-OBS-4."""
+    """A batch that arrives during a commit belongs to the next commit. Proves R-OBS-4.
+
+    `take_in_flight` returns the spans for the commit, and `take_unsent` those for the next broadcast.
+    """
     doc: Doc[Map[str]] = Doc()
     updates: list[bytes] = []
     subscription = doc.observe(lambda event: updates.append(event.update))

@@ -46,7 +46,7 @@ def test_metrics_port_moves_the_metrics_only_when_it_is_set(
 
 
 @pytest.mark.parametrize("value", ["0", "65536", "-1", "x", "9100.5", "8001"])
-def test_wrong_metrics_port_stops_the_start_with_its_name(
+def test_gateway_refuses_to_start_with_a_wrong_metrics_port_and_names_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], value: str
 ) -> None:
     """The port of the API is refused too. Proves R-CONFIG-2."""

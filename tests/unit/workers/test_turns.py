@@ -78,7 +78,7 @@ async def test_accounts_with_equal_places_take_turns() -> None:
     await work.stop()
 
 
-async def test_service_itself_has_a_share_and_waits_without_a_limit() -> None:
+async def test_service_itself_has_a_share_and_any_number_of_waiting_turns() -> None:
     work = Work(Turns(2, 1, waiting=1, waiting_each=1))
     await work.begin(None, None, None, None, "a")
     assert work.running == [None, "a"]

@@ -55,7 +55,7 @@ def export_svg(
     report = report or Report()
     canvas = _cleaned(state, limits, report)
     _leave_out_bytes(canvas, pictures_length(canvas) - limits.export_bytes, report)
-    _check_cost(canvas, limits, report)
+    _limit_cost(canvas, limits, report)
     svg = write_svg(canvas)
     if len(svg) > limits.export_bytes:
         _leave_out_bytes(canvas, len(svg) - limits.export_bytes, report)
@@ -75,7 +75,7 @@ def export_json(
     """
     report = report or Report()
     canvas = _cleaned(state, limits, report)
-    _check_cost(canvas, limits, report)
+    _limit_cost(canvas, limits, report)
     elements = [_json(element) for element in canvas.walk()]
     left_out = [
         {"what": item.what, "reason": item.reason, "count": item.count} for item in report.dropped()
@@ -93,8 +93,8 @@ def _leave_out_bytes(canvas: Canvas, excess: int, report: Report) -> None:
     leave_out_largest(canvas, excess, len, lambda what: report.add(what, "bytes"))
 
 
-def _check_cost(canvas: Canvas, limits: Limits, report: Report) -> None:
-    """Leave out the largest bitmaps of a canvas beyond `image_pixels`.
+def _limit_cost(canvas: Canvas, limits: Limits, report: Report) -> None:
+    """Leave out the largest bitmaps of a canvas if its bitmaps together have more pixels than `image_pixels` allows.
 
     Raise `SvgRefused` if the canvas is still too costly to draw, or is beyond another limit.
     """

@@ -29,9 +29,9 @@ _ONE_STRUCT = b"\x01\x01"
 
 
 def split_short(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Split | None:
-    """Split a short edit that can be integrated as a whole. Return None for any other update.
+    """Return the split of a short edit that can be integrated as a whole: no part of it is pending.
 
-    The arguments, the result and the errors are those of `splitting.split`.
+    Return None for any other update. The arguments, the result and the errors are those of `splitting.split`.
     """
     if not update.startswith(_ONE_STRUCT):
         return None
@@ -58,7 +58,10 @@ def split_short(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Sp
 
 
 def _place(info: int, dependencies: tuple[Id, ...], list_id: int, nesting: Nesting) -> Place | None:
-    """Return the place of an item, or None if no place is possible or only `splitting` can find the place."""
+    """Return the place of an item, or None if no place is possible or only `splitting` can find the place.
+
+    `list_id` is 0 if the item names no parent. Its list is then the list of its neighbours, the `dependencies`.
+    """
     can_contain = info & KIND in CAN_CONTAIN
     if not dependencies:
         return Place(list_id, 1, can_contain)

@@ -51,8 +51,8 @@ def worker_errors(
     except AccountBusy:
         limit = workers.turns_per_account
         raise TooManyRequests(
-            f"at most {limit} exports of one account at a time, comparisons and restores included, and each waits "
-            f"{PATIENCE:g} s at most; try again when the others have ended",
+            f"at most {limit} exports of one account run or wait at a time, comparisons and restores included, and "
+            f"each waits {PATIENCE:g} s at most; try again when the others have ended",
             limit=limit,
             retry_after=RETRY_AFTER,
         ) from None

@@ -79,7 +79,7 @@ def test_any_parameters_of_the_content_type_are_read(parameters: str) -> None:
         ("gzip, identity",), ("identity, gzip",), ("identity", "gzip"), ("aws-chunked",),
     ],
 )  # fmt: skip
-def test_compressed_body_is_refused_with_the_accepted_coding(codings: tuple[str, ...]) -> None:
+def test_refusal_of_a_compressed_body_names_the_accepted_coding(codings: tuple[str, ...]) -> None:
     """A compressed body gets 415 and `Accept-Encoding: identity`, for every operation. Proves R-HTTP-3."""
     for operation, media_type in (
         (collab.IMPORT_SVG, "image/svg+xml"),

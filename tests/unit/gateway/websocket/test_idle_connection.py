@@ -61,7 +61,7 @@ async def never() -> Closing:
 
 
 @pytest.mark.parametrize("queued_before", [False, True])
-async def test_writer_begins_with_the_first_message_that_waits(*, queued_before: bool) -> None:
+async def test_writer_task_starts_when_a_message_has_to_wait(*, queued_before: bool) -> None:
     """A client that reads fast enough has no task for writing, and messages keep their order. Proves R-SOCKET-7."""
     socket = Socket()
     connection = connect(socket)
@@ -85,7 +85,7 @@ async def test_writer_begins_with_the_first_message_that_waits(*, queued_before:
 
 
 @pytest.mark.parametrize("closed", ["before", "at the end", "after"])
-async def test_close_beside_the_end_of_the_messages_causes_no_error(closed: str) -> None:
+async def test_close_at_the_time_the_client_leaves_causes_no_error(closed: str) -> None:
     """The gateway may close a connection just before, while or after its client leaves. Proves R-SOCKET-7."""
     failures: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, failure: failures.append(failure))

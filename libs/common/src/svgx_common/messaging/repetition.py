@@ -87,7 +87,10 @@ class Repetition:
         interval: float,
         deadline: float,
     ) -> Result:
-        """Make further attempts while none has ended. Return or raise as `first_answer` does."""
+        """Make a further attempt at once, and one after each interval in which no attempt ends.
+
+        Return or raise as `first_answer` does.
+        """
         clock = asyncio.get_running_loop().time
         attempts = {first}
         ended: set[asyncio.Future[Result]] = set()

@@ -38,7 +38,10 @@ class Guard:
     async def admit(
         self, operation: Operation[Any, Any], request: Request, headers: MutableMapping[str, str]
     ) -> Caller | None:
-        """Return the caller of an operation, or None for a public operation. Raises the errors of `admit_to`."""
+        """Return the caller of an operation, or None for a public operation. Raises the errors of `admit_to`.
+
+        A visitor is admitted if the operation admits share links.
+        """
         return await self.admit_to(
             operation.scope,
             operation.rate,

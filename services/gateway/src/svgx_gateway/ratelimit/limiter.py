@@ -121,8 +121,8 @@ class RateLimiter:
     ) -> None:
         """Count one request for the metrics against the address. Add headers and raise as `admit_page` does.
 
-        These requests have a bucket of their own. Therefore requests without a valid token do not use up the limit of
-        Prometheus, even when they come through the same proxy.
+        Scrapes have a bucket of their own. Therefore other requests without a valid token, which also count against
+        the address, do not use up the limit of Prometheus, even when they come through the same proxy.
         """
         await self._admit_read("metrics", RateLimitKey.of(connection, None), headers)
 

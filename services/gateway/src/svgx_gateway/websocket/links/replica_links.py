@@ -109,7 +109,8 @@ class ReplicaLinks:
         """Return the link to a replica."""
         link = self._links.get(replica_id)
         if link is None:
-            link = ReplicaLink(self._bus, replica_id, self._reply(replica_id), self._expect)
+            reply = self._reply_subject(replica_id)
+            link = ReplicaLink(self._bus, replica_id, reply, self._expect)
             self._links[replica_id] = link
             work = repeat("flush a link", link.flush)
             self._flushes[link] = self._background.start(
@@ -132,10 +133,12 @@ class ReplicaLinks:
                 await self._bus.listen(subject, self._receive, lost=self._suspect_gaps)
             )
         # NATS answers here when nobody receives the messages to a replica. Replicas do not answer.
-        self._subscriptions.append(await self._bus.listen(self._reply("*"), self._note_gone))
+        self._subscriptions.append(
+            await self._bus.listen(self._reply_subject("*"), self._note_gone)
+        )
         self._background.repeat("missing receipts", self._check_receipts)
 
-    def _reply(self, replica_id: str) -> str:
+    def _reply_subject(self, replica_id: str) -> str:
         return f"{inbox_prefix(self._bus.service)}.link.{self._bus.replica_id}.{replica_id}"
 
     def _expect(self, link: ReplicaLink, batch: NextBatch) -> None:
@@ -156,6 +159,7 @@ class ReplicaLinks:
         for receipt in message.receipts:
             self._settle(receipt.number, receipt)
         for refusal in message.refusals:
+            # If `is_held`, the replica holds the canvas. Such a refusal has no reason, so its outcome is None.
             (REFUSED if refusal.is_held else NOT_HELD).inc()
             self._settle(refusal.number, None if refusal.is_held else NoResponders())
 

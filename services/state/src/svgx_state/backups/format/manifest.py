@@ -36,9 +36,10 @@ class ObjectEntry(BaseModel):
     """An object of a backup.
 
     `canvas` objects have the content of the canvases that changed, `index` objects list all canvases, and `users`
-    objects have accounts. The records are in the order of their ids. `step` is the number of the step that stored the
-    object. `first` and `last` are the ids of the first and the last record. `size` and `sha256` are those of the stored
-    bytes, and `content_size` is the size of the content. Sizes are in bytes.
+    objects have accounts. The records are in the order of their ids. A backup is made in steps, each for the next
+    canvases or accounts, and `step` is the number of the step that stored the object. `first` and `last` are the ids of
+    the first and the last record. `size` and `sha256` are those of the stored bytes, and `content_size` is the size of
+    the content. Sizes are in bytes.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -21,7 +21,7 @@ RETRIES = 3
 """Attempts after the first one at a request that an object storage did not answer."""
 
 RETRY_SECONDS = timedelta(seconds=30)
-"""After this time no further attempt is made at a request. The task may be repeated later."""
+"""After this time no further attempt is made at a request. The whole backup or restore may be repeated later."""
 
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _STATUS = re.compile(r"status code: (\d{3}[A-Za-z ]*)")
@@ -35,7 +35,7 @@ _REASONS = {
     "kind: Builder": _WRONG_SETTINGS,
     "HttpError {": "the target does not answer",
 }
-"""Parts of the library's error texts, each with the reason to report. The first part that a text contains counts.
+"""Parts of the library's error texts, each with the reason to report. The first entry that matches a text decides.
 
 Errors without any of these parts occur before a connection. Their reason is `_WRONG_SETTINGS`.
 """

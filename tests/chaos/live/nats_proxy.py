@@ -11,7 +11,7 @@ from svgx_devstack.ports import HOST
 _CHUNK = 64 * 1024
 
 
-class CutLink:
+class NatsProxy:
     """The proxy in front of the server at `url`."""
 
     def __init__(self, url: str) -> None:
@@ -24,15 +24,15 @@ class CutLink:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str) -> AsyncIterator["CutLink"]:
+    async def open(cls, url: str) -> AsyncIterator["NatsProxy"]:
         """Run the proxy until the end of the block."""
-        link = cls(url)
-        link._server = await asyncio.start_server(link._accept, HOST, 0)
+        proxy = cls(url)
+        proxy._server = await asyncio.start_server(proxy._accept, HOST, 0)
         try:
-            yield link
+            yield proxy
         finally:
-            link._server.close()
-            await link._drop()
+            proxy._server.close()
+            await proxy._drop()
 
     @property
     def url(self) -> str:

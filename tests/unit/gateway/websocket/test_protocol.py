@@ -12,7 +12,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 import uvicorn
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
 from uvicorn.server import ServerState
 
 from svgx_common.http.protocol import LimitedHttp
@@ -116,6 +118,35 @@ async def test_handshake_in_progress_is_refused_with_503_when_the_gateway_stops(
         assert head.startswith(b"HTTP/1.1 503 ")
         assert json.loads(await reader.read())["code"] == "unavailable"
         writer.close()
+
+
+@pytest.mark.parametrize("refusal", ["response", "close", "error"])
+async def test_refusal_by_the_application_after_the_503_of_a_stop_changes_nothing(
+    caplog: pytest.LogCaptureFixture, refusal: str
+) -> None:
+    """A handshake has one response, also when the application decides while the gateway stops. Proves R-FAIL-11."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        websocket = WebSocket(scope, receive, send)
+        await websocket.receive()
+        scope[WRITE_FRAME].__self__.shutdown()
+        match refusal:
+            case "response":
+                await websocket.send_denial_response(PlainTextResponse("no", status_code=403))
+            case "close":
+                await websocket.close()
+            case _:
+                raise ZeroDivisionError
+
+    async with serving(app, WebSocketLimits()) as connect, asyncio.timeout(10):
+        reader, writer = await connect()
+        writer.write(HANDSHAKE)
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503 ")
+        assert json.loads(await reader.read())["code"] == "unavailable"
+        writer.close()
+    assert "eof_sent" not in caplog.text
+    assert ("ZeroDivisionError" in caplog.text) == (refusal == "error")
 
 
 @pytest.fixture

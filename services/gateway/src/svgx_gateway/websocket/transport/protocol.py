@@ -417,6 +417,14 @@ class _LimitedServerProtocol(ServerProtocol):
         headers = Headers({**refusals.HEADERS, "content-length": str(len(body))})
         return Response(error.status, HTTPStatus(error.status).phrase, headers, body)
 
+    def send_response(self, response: Response) -> None:
+        """Send the response to a handshake, unless one was sent before.
+
+        A gateway that stops may refuse the handshake before the application does.
+        """
+        if not self.eof_sent:
+            super().send_response(response)
+
     @property
     def is_between_messages(self) -> bool:
         """Return whether an open connection waits for the first byte of a message."""

@@ -7,8 +7,7 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit, urlunsplit
 
 from svgx_devstack.ports import HOST
-
-_CHUNK = 64 * 1024
+from tests.forwarding import copy_both
 
 
 class NatsProxy:
@@ -81,23 +80,9 @@ class NatsProxy:
                     HOST, self._target.port
                 )
                 writers.append(server_writer)
-                copies = {
-                    asyncio.create_task(self._copy(reader, server_writer)),
-                    asyncio.create_task(self._copy(server_reader, writer)),
-                }
-                try:
-                    await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    for copy in copies:
-                        copy.cancel()
-                    await asyncio.gather(*copies, return_exceptions=True)
+                await copy_both(
+                    (reader, server_writer), (server_reader, writer), may_carry=self._may_carry
+                )
         finally:
             for each in writers:
                 each.transport.abort()
-
-    async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            while chunk := await source.read(_CHUNK):
-                await self._may_carry.wait()
-                target.write(chunk)
-                await target.drain()

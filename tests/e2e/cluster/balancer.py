@@ -12,14 +12,13 @@ from typing import Self
 
 from svgx_devstack.backing import probe
 from svgx_devstack.ports import HOST
+from tests.forwarding import copy_both
 
 PROBE_INTERVAL = 1.0
 """Seconds between two probes of a gateway.
 
 The interval is longer than the 0.2 s after which y-websocket reconnects, so a client may reconnect before a probe.
 """
-
-_CHUNK = 64 * 1024
 
 
 class Backend:
@@ -133,21 +132,7 @@ class Balancer:
 async def _forward(port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Copy bytes in both directions until either side closes."""
     backend_reader, backend_writer = await asyncio.open_connection(HOST, port)
-    copies = {
-        asyncio.create_task(_copy(reader, backend_writer)),
-        asyncio.create_task(_copy(backend_reader, writer)),
-    }
     try:
-        await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
+        await copy_both((reader, backend_writer), (backend_reader, writer))
     finally:
         backend_writer.close()
-        for copy in copies:
-            copy.cancel()
-        await asyncio.gather(*copies, return_exceptions=True)
-
-
-async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(ConnectionError):
-        while chunk := await source.read(_CHUNK):
-            target.write(chunk)
-            await target.drain()

@@ -1,13 +1,13 @@
 """Local copies of data that another service owns."""
 
 import asyncio
-import contextlib
 import functools
 from collections.abc import Awaitable, Callable
 
 from svgx_common.background import STARTING, BackgroundTasks, OutageLog
 from svgx_common.contract.errors import SvgxError
 from svgx_common.messaging.bus import Bus, Listener
+from svgx_common.timing.bounded_wait import wait_at_most
 
 POLL = 30.0
 """Seconds between two reads. Even if a broadcast is lost, the copy has the change after this time at the latest."""
@@ -85,6 +85,4 @@ class WatchedCopy:
             outages.note_failure(error)
         finally:
             self._attempted.set()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(pause):
-                await self._wake.wait()
+        await wait_at_most(self._wake, pause)

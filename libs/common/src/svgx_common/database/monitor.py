@@ -1,7 +1,6 @@
 """A check every second that PostgreSQL can be used: that it answers, accepts writes and grants the tables."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable
 
@@ -9,6 +8,7 @@ import structlog
 
 from svgx_common.database.failures import PERMISSIONS, READ_ONLY, SILENT, Failure, classify
 from svgx_common.database.hosts import SERVER_SETTINGS, Connection
+from svgx_common.timing.bounded_wait import wait_at_most
 
 log = structlog.get_logger(__name__)
 
@@ -115,9 +115,7 @@ class DatabaseMonitor:
 
     async def watch(self) -> None:
         """Wait for the time of the next check, then check."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(INTERVAL if self.reason is None else RETRY):
-                await self._wake.wait()
+        await wait_at_most(self._wake, INTERVAL if self.reason is None else RETRY)
         self._wake.clear()
         await asyncio.shield(self._check_once())
 

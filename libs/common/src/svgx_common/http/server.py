@@ -20,6 +20,7 @@ from svgx_common.http.metrics_pages import MetricsPages
 from svgx_common.http.paths import sent_path
 from svgx_common.http.security_headers import SECURITY_HEADERS
 from svgx_common.observability.repeated_lines import REFUSALS
+from svgx_common.timing.bounded_wait import wait_at_most
 from svgx_common.tracing import CurrentSpan, note_code
 
 log = structlog.get_logger(REFUSALS)
@@ -202,11 +203,9 @@ class Server(uvicorn.Server):
 
     async def main_loop(self) -> None:
         """Update the header `date` once a second until `stop`. uvicorn's own loop wakes ten times a second."""
-        each_tick_updates = 0
-        while not await self.on_tick(each_tick_updates):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TICK_SECONDS):
-                    await self._stopped.wait()
+        # With the counter 0, uvicorn updates the date in each tick.
+        while not await self.on_tick(counter=0):
+            await wait_at_most(self._stopped, TICK_SECONDS)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

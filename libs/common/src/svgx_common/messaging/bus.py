@@ -67,6 +67,7 @@ from svgx_common.messaging.round_trips import RoundTrips
 from svgx_common.messaging.spans import Batch, MessageSpans
 from svgx_common.messaging.wire import encode_payload
 from svgx_common.nats_server.nkeys import UserKey
+from svgx_common.timing.bounded_wait import wait_at_most
 from svgx_common.tracing import NO_SPAN, inject_trace, note_exception
 
 log = structlog.get_logger(__name__)
@@ -208,9 +209,7 @@ class Bus:
         """
         if not self.reachable:
             self._events.reconnected.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._events.reconnected.wait()
+            await wait_at_most(self._events.reconnected, seconds)
 
     async def wait_closed(self) -> None:
         """Wait until the connection has closed for good: nats-py does not reconnect after some errors of the server."""

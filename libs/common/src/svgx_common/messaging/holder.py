@@ -1,7 +1,6 @@
 """Requests to the holder of a canvas, the collab replica that has the canvas's room."""
 
 import asyncio
-import contextlib
 import time
 from typing import Any
 
@@ -12,6 +11,7 @@ from svgx_common.contract.state import CanvasRequest
 from svgx_common.messaging.bus import Bus, NoResponders
 from svgx_common.messaging.headers import Headers
 from svgx_common.messaging.spans import trace_headers
+from svgx_common.timing.bounded_wait import wait_at_most
 
 RETRY = 0.1
 """Seconds before the next attempt to open the canvas or to send the request, unless the error has a `retry_after`."""
@@ -125,9 +125,7 @@ class Holder:
 
     async def _wait_for_recovery(self, deadline: float) -> None:
         """Wait until another request has opened the canvas or was given up."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                await self._recovery_ended.wait()
+        await wait_at_most(self._recovery_ended, max(0.0, deadline - time.monotonic()))
 
 
 async def ask_holder(

@@ -1,7 +1,6 @@
 """The outbox of one canvas: it sends the clients' edits to the holder in batches, and repeats uncommitted batches."""
 
 import asyncio
-import contextlib
 import functools
 import time
 from collections import deque
@@ -27,6 +26,7 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.holder import Holder, TemporaryError
 from svgx_common.messaging.spans import Batch
 from svgx_common.messaging.wire import decode, encode
+from svgx_common.timing.bounded_wait import wait_at_most
 from svgx_common.tracing import TraceOf, UnrecordedTraces, may_record_roots
 from svgx_gateway.observability.socket_spans import EditSpans
 from svgx_gateway.websocket.connection import Connection
@@ -346,9 +346,7 @@ class Outbox:
         While nothing is committed, a large batch waits for the previous one as long as one attempt may take.
         """
         while (seconds := self._seconds_until_large(time.monotonic())) and self._large is not None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._large.done.wait()
+            await wait_at_most(self._large.done, seconds)
 
     def _interval(self) -> float:
         """Return the seconds until the next batch may be sent."""

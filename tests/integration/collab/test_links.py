@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import REGISTRY
 from pycrdt import Doc, Map
 
-from svgx_canvas.document.shared_document import Fault
+from svgx_canvas.document.faults import Fault
 from svgx_collab import channels
 from svgx_collab.links.gateway_links import GatewayLinks
 from svgx_collab.room import EDITS_BETWEEN_LOOKS, Receipt, Room

@@ -244,10 +244,12 @@ async def test_long_tail_is_compacted_in_slices(
     sizes: list[int] = []
     merge = compactor._workers.compact
 
-    async def watched(snapshot: Snapshot | None, updates: Sequence[bytes]) -> Snapshot:
+    async def watched(
+        snapshot: Snapshot | None, updates: Sequence[bytes], *, trusted: bool
+    ) -> Snapshot:
         sizes.append(sum(map(len, updates)))
         assert len(updates) <= 20
-        return await merge(snapshot, updates)
+        return await merge(snapshot, updates, trusted=trusted)
 
     monkeypatch.setattr(compactor._workers, "compact", watched)
     canvas_id = await fresh.create()

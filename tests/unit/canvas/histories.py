@@ -4,6 +4,8 @@ import random
 
 from pycrdt import Doc, Map, Text, merge_updates
 
+from svgx_canvas.document.shared_document import SharedDocument
+
 Document = Doc[Map[object]]
 
 
@@ -35,6 +37,16 @@ def history(seed: int, length: int = 60) -> list[bytes]:
                     other.apply_update(update)
         del updates[before + len(new) :]
     return updates
+
+
+def ordered_history(seed: int, length: int = 60) -> list[bytes]:
+    """Return the updates of a history, each after all updates that it depends on."""
+    document = SharedDocument.load()
+    updates = history(seed, length)
+    random.Random(seed).shuffle(updates)
+    for update in updates:
+        document.take(update)
+    return document.flush()
 
 
 def content(*updates: bytes) -> object:

@@ -14,23 +14,13 @@ from svgx_yjs.nesting import Nesting
 from svgx_yjs.parts import Split
 from svgx_yjs.splitting import split
 from svgx_yjs.structure import EMPTY_STATE_VECTOR
-from tests.unit.canvas.histories import content, history
+from tests.unit.canvas.histories import content, history, ordered_history
 
 
 @pytest.fixture(autouse=True)
 def outline_of_each_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let small snapshots have outlines too."""
     monkeypatch.setattr(compaction, "OUTLINED_BYTES", 0)
-
-
-def ordered_history(seed: int, length: int = 60) -> list[bytes]:
-    """Return the updates of a history, each after all updates that it depends on."""
-    document = SharedDocument.load()
-    updates = history(seed, length)
-    random.Random(seed).shuffle(updates)
-    for update in updates:
-        document.take(update)
-    return document.flush()
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -8,10 +8,10 @@ import pytest
 from pycrdt import Doc, Map, get_state
 
 from svgx_canvas.document import shared_document
+from svgx_canvas.document.faults import Fault
 from svgx_canvas.document.shared_document import (
     MAX_PENDING_BYTES,
     PIECE_OVERHEAD,
-    Fault,
     SharedDocument,
 )
 from svgx_yjs.joining import join_first

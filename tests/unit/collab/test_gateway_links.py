@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 from pycrdt import Doc, Map
 
-from svgx_canvas.document.shared_document import Fault
+from svgx_canvas.document.faults import Fault
 from svgx_collab.held_canvas import ALL_GATEWAYS, HeldCanvas
 from svgx_collab.links import broadcaster as module
 from svgx_collab.links.broadcaster import Broadcaster

@@ -8,7 +8,8 @@ from pycrdt import Doc, Map, merge_updates
 
 from svgx_canvas import compact
 from svgx_canvas.document import shared_document
-from svgx_canvas.document.shared_document import Fault, SharedDocument
+from svgx_canvas.document.faults import Fault
+from svgx_canvas.document.shared_document import SharedDocument
 from svgx_collab import room as room_module
 from svgx_collab.room import MERGE_BYTES, Room
 from svgx_common.contract.collab import Broadcast, Edit
@@ -20,7 +21,7 @@ from svgx_yjs.splitting import split
 from svgx_yjs.structure import EMPTY_STATE_VECTOR, EMPTY_UPDATE
 from svgx_yjs.structure import read_state_vector as clocks
 from tests.unit.canvas.histories import history
-from tests.unit.canvas.test_hostile_updates import UpdateFuzzer
+from tests.unit.canvas.update_fuzzer import UpdateFuzzer
 from tests.unit.yjs.updates import ANY, NULL, STRING, after, in_root, text, update
 
 EMPTY = Content(revision=0, updates=())

@@ -22,6 +22,7 @@ from svgx_workers.errors import (
 )
 from svgx_workers.frames import Frame, decode, decode_prefix, encode
 from svgx_workers.pool import Workers
+from tests.unit.yjs.updates import nested_values
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"><rect onclick="a" width="8" height="8"/></svg>'
 # This SVG file is within all limits, but resvg takes minutes to draw its 5,000 layers.
@@ -114,6 +115,14 @@ async def test_killed_process_is_replaced(workers: Workers) -> None:
     with pytest.raises(WorkerDied):
         await job
     assert (await workers.import_svg(SVG, None)).elements == 1
+    assert before not in children()
+
+
+async def test_trusted_update_that_ends_the_process_is_checked_in_another(workers: Workers) -> None:
+    """pycrdt reads nested values by recursion, and overflows the stack. The check refuses them."""
+    (before,) = children()
+    with pytest.raises(SvgRefused):
+        await workers.compact(None, [nested_values(200_000)], trusted=True)
     assert before not in children()
 
 
@@ -310,6 +319,7 @@ async def test_process_that_fails_to_start_raises_worker_unavailable(
 _PARENT = """
 import asyncio, sys
 from svgx_workers.pool import Workers
+from tests.unit.yjs.updates import nested_values
 async def main():
     workers = Workers(1, 0, 60)
     await workers.start()

@@ -66,11 +66,27 @@ class Jobs(ABC):
         return (await self._result(Frame(values, [svg]))).blobs[0]
 
     async def compact(
-        self, snapshot: Snapshot | None, updates: Sequence[bytes], *, outlined: bool = True
+        self,
+        snapshot: Snapshot | None,
+        updates: Sequence[bytes],
+        *,
+        outlined: bool = True,
+        trusted: bool = False,
     ) -> Snapshot:
-        """Run `svgx_canvas.compact`."""
-        values = {"job": "compact", "snapshot": snapshot is not None, "outlined": outlined}
-        return Snapshot(*(await self._result(Frame(values, [*(snapshot or ()), *updates]))).blobs)
+        """Run `svgx_canvas.compact`. If `trusted` updates end the process, they are checked in another process."""
+        values: dict[str, object] = {
+            "job": "compact",
+            "snapshot": snapshot is not None,
+            "outlined": outlined,
+            "trusted": trusted,
+        }
+        try:
+            result = await self._result(Frame(values, [*(snapshot or ()), *updates]))
+        except WorkerDied:
+            if not trusted:
+                raise
+            return await self.compact(snapshot, updates, outlined=outlined)
+        return Snapshot(*result.blobs)
 
     async def state(self, updates: Sequence[bytes], outline: bytes = b"") -> Exported:
         """Run `svgx_canvas.state`."""

@@ -135,7 +135,8 @@ def _render_png(job: Frame) -> Frame:
 def _compact(job: Frame) -> Frame:
     blobs = list(job.blobs)
     snapshot = Snapshot(blobs.pop(0), blobs.pop(0)) if job.values["snapshot"] else None
-    return Frame({}, list(compact(snapshot, blobs, outlined=bool(job.values["outlined"]))))
+    outlined, trusted = bool(job.values["outlined"]), bool(job.values["trusted"])
+    return Frame({}, list(compact(snapshot, blobs, outlined=outlined, trusted=trusted)))
 
 
 def _state(job: Frame) -> Frame:

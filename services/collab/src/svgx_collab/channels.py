@@ -14,7 +14,7 @@ from nats.aio.subscription import Subscription
 from opentelemetry.trace import SpanContext, get_current_span
 from prometheus_client import Counter
 
-from svgx_canvas.document.shared_document import Fault
+from svgx_canvas.document.faults import Fault
 from svgx_collab.held_canvas import ALL_GATEWAYS, HeldCanvas, LinkReply, WaitingRequest
 from svgx_collab.links.gateway_links import GatewayLinks, is_gateway_id
 from svgx_collab.room import Receipt

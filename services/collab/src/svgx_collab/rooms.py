@@ -12,7 +12,7 @@ import structlog
 from nats.errors import Error as NatsError
 from prometheus_client import Counter, Gauge, Histogram
 
-from svgx_canvas.document.shared_document import Fault
+from svgx_canvas.document.faults import Fault
 from svgx_collab.bounds import Bounds, Pace
 from svgx_collab.channels import Channels
 from svgx_collab.content.whole_updates import WholeUpdates

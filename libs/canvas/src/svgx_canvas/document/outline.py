@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from svgx_yjs.delete_set import encode_delete_set
 from svgx_yjs.lib0 import Decoder, Encoder, Malformed
 from svgx_yjs.nesting import Nesting, list_id
-from svgx_yjs.parts import Step
+from svgx_yjs.parts import Split, Step
 from svgx_yjs.record import record
 from svgx_yjs.splitting import split
 
@@ -34,13 +34,16 @@ class Outline:
     nesting: Nesting
 
 
-def make_outline(update: bytes) -> bytes | None:
+def make_outline(update: bytes, parts: Split | None = None) -> bytes | None:
     """Return the outline of an update, encoded, or None if the update gets no outline.
+
+    `parts` is the split of the update for an empty document, or None if the caller has not split it.
 
     An update gets no outline in three cases: an empty document cannot integrate the whole update, the update is too
     short to have steps, or its delete set has another encoding than `encode_delete_set` makes. Raises `Malformed`.
     """
-    parts = split(update, {}, Nesting())
+    if parts is None:
+        parts = split(update, {}, Nesting())
     nesting = parts.nesting
     deletions = encode_delete_set(Encoder(), parts.deletions).finish()
     # `split` returns the same object if it left nothing out. The length of our encoding of the delete set gives the

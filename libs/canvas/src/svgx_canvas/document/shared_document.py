@@ -15,11 +15,11 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from pycrdt import Doc, Subscription, Transaction, TransactionEvent, merge_updates
 
+from svgx_canvas.document.faults import PYCRDT_FAULTS, Fault
 from svgx_canvas.document.known_deletions import KnownDeletions
 from svgx_canvas.document.outline import read_outline
 from svgx_yjs.delete_set import encode_delete_set, read_delete_set
@@ -113,16 +113,6 @@ Select = Callable[[str, Collection[int]], Collection[int]]
 
 Admit = Callable[[str, Growth], None]
 """A function that gets the author and the growth of an edit, and raises an error to refuse the edit."""
-
-
-class Fault(Exception):
-    """A failure of pycrdt on a well-formed update. The document must not be used any more."""
-
-    culprit: bytes | None = None
-    """The digest of the update that pycrdt failed on: the edit itself, or a pending update that the edit released.
-
-    None if pycrdt failed on several updates together. A document with `one_by_one` then finds the faulty one.
-    """
 
 
 class _Pending(NamedTuple):
@@ -354,7 +344,7 @@ class SharedDocument:
         if with_queue:
             self._integrate_queue()
         if self._vector is None:
-            with _PYCRDT_FAULTS:
+            with PYCRDT_FAULTS:
                 self._vector = self._doc.get_state()
         return self._vector
 
@@ -366,7 +356,7 @@ class SharedDocument:
         read_state_vector(state_vector)
         if with_queue:
             self._integrate_queue()
-        with _PYCRDT_FAULTS:
+        with PYCRDT_FAULTS:
             return self._doc.get_update(state_vector)
 
     def _growth(self, parts: Split) -> Growth:
@@ -515,7 +505,7 @@ class SharedDocument:
     def _read_deletions(self) -> list[tuple[int, list[tuple[int, int]]]]:
         """Return all deletions of the document. They are the update for a peer that has all structs."""
         vector = self.state_vector()
-        with _PYCRDT_FAULTS:
+        with PYCRDT_FAULTS:
             decoder = Decoder(self._doc.get_update(vector))
         if decoder.uint():  # pycrdt sends no structs to a peer that has all of them
             return []
@@ -591,7 +581,7 @@ class SharedDocument:
             transaction = self._doc.transaction()
             transaction.__enter__()
             self._transaction = transaction
-        with _PYCRDT_FAULTS:
+        with PYCRDT_FAULTS:
             self._doc.apply_update(update)
 
     def _apply_queue(self) -> None:
@@ -668,7 +658,7 @@ class SharedDocument:
     def _commit(self) -> None:
         transaction, self._transaction = self._transaction, None
         if transaction is not None:
-            with _PYCRDT_FAULTS:
+            with PYCRDT_FAULTS:
                 transaction.__exit__(None, None, None)
 
     def _note_fault(self, fault: Fault, queued: _Queued | None) -> None:
@@ -787,7 +777,7 @@ def merge_changes(changes: Sequence[bytes]) -> bytes | None:
     if len(changes) == 1:
         return changes[0]
     try:
-        with _PYCRDT_FAULTS:
+        with PYCRDT_FAULTS:
             return merge_updates(*changes)
     except Fault:
         return None
@@ -795,26 +785,3 @@ def merge_changes(changes: Sequence[bytes]) -> bytes | None:
 
 def _digest(update: bytes) -> bytes:
     return hashlib.sha256(update).digest()
-
-
-class _PycrdtFaults:
-    """A context that raises the exceptions of pycrdt as `Fault`.
-
-    It is a class, because each edit enters it, and a context made of a generator is slower.
-    """
-
-    def __enter__(self) -> None:
-        """Begin the context. It has no state."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        """Raise an exception of pycrdt as `Fault`."""
-        if kind is None:
-            return
-        # pyo3 raises PanicException when Rust code panics. The class cannot be imported.
-        if issubclass(kind, ValueError | RuntimeError) or kind.__name__ == "PanicException":
-            raise Fault from error
-
-
-_PYCRDT_FAULTS = _PycrdtFaults()

@@ -8,7 +8,7 @@ import structlog
 from opentelemetry.trace import SpanContext
 from prometheus_client import Counter
 
-from svgx_canvas.document.shared_document import Fault
+from svgx_canvas.document.faults import Fault
 from svgx_collab.held_canvas import HeldCanvas
 from svgx_collab.links.gateway_links import MAX_PART, GatewayLinks
 from svgx_common.contract.collab import (

@@ -1,0 +1,36 @@
+"""Failures of pycrdt."""
+
+from types import TracebackType
+
+
+class Fault(Exception):
+    """A failure of pycrdt on a well-formed update. The document must not be used any more."""
+
+    culprit: bytes | None = None
+    """The digest of the update that pycrdt failed on: the edit itself, or a pending update that the edit released.
+
+    None if pycrdt failed on several updates together. A document with `one_by_one` then finds the faulty one.
+    """
+
+
+class _PycrdtFaults:
+    """A context that raises the exceptions of pycrdt as `Fault`.
+
+    It is a class, because each edit enters it, and a context made of a generator is slower.
+    """
+
+    def __enter__(self) -> None:
+        """Begin the context. It has no state."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        """Raise an exception of pycrdt as `Fault`."""
+        if kind is None:
+            return
+        # pyo3 raises PanicException when Rust code panics. The class cannot be imported.
+        if issubclass(kind, ValueError | RuntimeError) or kind.__name__ == "PanicException":
+            raise Fault from error
+
+
+PYCRDT_FAULTS = _PycrdtFaults()

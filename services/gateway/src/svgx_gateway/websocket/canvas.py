@@ -31,6 +31,7 @@ from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.links.replica_links import ReplicaLinks
 from svgx_gateway.websocket.live_presence import LivePresence
 from svgx_gateway.websocket.outbox import Outbox
+from svgx_gateway.websocket.saved_counts import SavedCounts
 from svgx_gateway.websocket.shared_sync import LARGE, SharedSync
 from svgx_gateway.websocket.trackers.broadcast_tracker import BroadcastTracker, Position
 from svgx_gateway.websocket.transport.frames import encode_frame
@@ -87,7 +88,15 @@ class LiveCanvas:
     def __init__(self, bus: Bus, canvas_id: str, links: ReplicaLinks) -> None:
         self.canvas_id = canvas_id
         self.connections: set[Connection] = set()
-        self.outbox = Outbox(bus, canvas_id, self.close_all, links, self._ask_again)
+        self._saved_counts = SavedCounts(self.connections)
+        self.outbox = Outbox(
+            bus,
+            canvas_id,
+            self.close_all,
+            links,
+            self._ask_again,
+            send_saved=self._saved_counts.send,
+        )
         self._links = links
         self._bus = bus
         self._holder = Holder(bus, canvas_id)
@@ -133,6 +142,7 @@ class LiveCanvas:
         self._shared_sync.stop()
         await self.presence.stop()
         await self.outbox.stop()
+        self._saved_counts.stop()
         for subscription in self._subscriptions:
             # While NATS is not reachable this sends nothing, but a later reconnect does not subscribe again.
             with contextlib.suppress(NatsError):
@@ -225,6 +235,7 @@ class LiveCanvas:
     def _broadcast(self, message: bytes, position: Position) -> None:
         """Send edits of the holder to all connections."""
         self._broadcast_to(message, self.connections, position)
+        self._saved_counts.note_broadcast()
 
     def _broadcast_to(
         self,

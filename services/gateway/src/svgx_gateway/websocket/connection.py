@@ -202,6 +202,8 @@ class Connection:
         """Bytes that the transport has taken so far."""
         self._is_quiet = False
         """True when no message was sent since the last call of `send_heartbeat`."""
+        self._waiting_count = b""
+        """The frame of the newest saved count, if it waits for a broadcast."""
 
     @property
     def caller(self) -> Caller:
@@ -264,6 +266,7 @@ class Connection:
     def close(self, code: Close, reason: str) -> None:
         """End the connection. Only the first call has an effect."""
         if not self.closing.done():
+            self.send_waiting_count()
             self.closing.set_result(Closing(code, reason))
 
     def doubt_role(self) -> None:
@@ -330,9 +333,10 @@ class Connection:
         edits; None for presence, which does not wait for the client's first sync.
         """
         # Nearly all broadcasts go this way. A canvas with many clients has thousands in a second.
-        if self._keeps_up and self._write_frame(frame):
+        if self._keeps_up and self._write_frame(frames := self._waiting_count + frame):
             self._is_quiet = False
-            self.written_bytes += len(frame)
+            self._waiting_count = b""
+            self.written_bytes += len(frames)
             return True
         match self._flow:
             case Live():
@@ -397,14 +401,27 @@ class Connection:
         self.saved_counter.ask(epoch)
         self.send(protocol.encode_sync_step_1(state_vector))
 
-    def send_saved(self, number: int, epoch: str) -> None:
+    def send_saved(self, number: int, epoch: str, *, with_broadcast: bool = False) -> None:
         """Record that the holder of this epoch has committed the messages up to `number`.
 
-        Send the count if the client asked for it.
+        Send the count if the client asked for it. If `with_broadcast` is true and the client keeps up, the count waits
+        for the next broadcast, for `send_waiting_count` or for the end of the connection.
         """
         saved = self.saved_counter.commit(number, epoch)
-        if self._wants_saved and saved is not None:
-            self.send(protocol.encode_saved(saved))
+        if not self._wants_saved or saved is None:
+            return
+        message = protocol.encode_saved(saved)
+        if with_broadcast and self._keeps_up:
+            self._waiting_count = encode_frame(message)
+            return
+        self._waiting_count = b""
+        self.send(message)
+
+    def send_waiting_count(self) -> None:
+        """Send the saved count that waits for a broadcast, if any."""
+        if self._waiting_count:
+            self._waiting_count = b""
+            self.send(protocol.encode_saved(self.saved_counter.reported))
 
     def tell_quota(self, use: Use | None) -> None:
         """Tell the client the status of its most used quota, if it asked for that and the status has changed."""

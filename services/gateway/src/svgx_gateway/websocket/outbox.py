@@ -91,12 +91,16 @@ UNSAVED = "edits cannot be saved at the moment"
 
 CloseAll = Callable[[Close, str], None]
 AskAgain = Callable[[Connection], None]
+SendSaved = Callable[[Connection, int, str], None]
 
 
 class Outbox:
     """The outbox of one canvas. It calls `close_all` to close the connections when a batch cannot be committed.
 
     It calls `ask_again` for each connection with a gap in its saved counter that no answer of the client will fill.
+
+    It calls `send_saved` for each connection with committed messages, with the number of the last one and the epoch of
+    the holder that has committed them.
 
     While the replica of the holder is known, the batches are sent on the link to it, without a task for each. While the
     replica is not known, and after the link has failed, a batch is a request of its own, which opens the canvas and is
@@ -110,6 +114,8 @@ class Outbox:
         close_all: CloseAll,
         links: ReplicaLinks | None = None,
         ask_again: AskAgain = lambda _: None,
+        *,
+        send_saved: SendSaved = lambda connection, *saved: connection.send_saved(*saved),
     ) -> None:
         # The outbox has its own `Holder`, because edits wait for PostgreSQL and must not delay other requests.
         self._holder = Holder(bus, canvas_id)
@@ -127,6 +133,7 @@ class Outbox:
         self._unrecorded = UnrecordedTraces()
         self._close_all = close_all
         self._ask_again = ask_again
+        self._send_saved = send_saved
         self._failing = False
         """True from the first batch that could not be saved to the next one that was saved."""
         self._next = OutgoingBatch()
@@ -455,19 +462,19 @@ class Outbox:
         while self._sent and self._sent[0].done.is_set():
             batch = self._sent.popleft()
             if batch.epoch != epoch:
-                self._send_saved(numbers, epoch)
+                self._send_all_saved(numbers, epoch)
                 numbers, epoch = {}, batch.epoch
             numbers.update(batch.senders)
             self._change_size(-batch.size)
-        self._send_saved(numbers, epoch)
+        self._send_all_saved(numbers, epoch)
 
-    def _send_saved(self, numbers: dict[Connection, int], epoch: str) -> None:
+    def _send_all_saved(self, numbers: dict[Connection, int], epoch: str) -> None:
         """Report that the holder of this epoch has committed each connection's messages up to a number."""
         for connection, number in numbers.items():
             # An edit of a closing connection may have been rejected, or may not have been committed.
             if connection.closing.done():
                 continue
-            connection.send_saved(number, epoch)
+            self._send_saved(connection, number, epoch)
             if connection.saved_counter.is_unasked:
                 self._ask_again(connection)
 

@@ -130,8 +130,9 @@ class HocuspocusConnection(Connection):
         else:
             super().send_frame(*self._frames.named(self._writer, message))
 
-    def send_saved(self, number: int, epoch: str) -> None:
-        """Record that the messages up to `number` are committed, and send the client their statuses."""
+    def send_saved(self, number: int, epoch: str, *, with_broadcast: bool = False) -> None:
+        """Record that the messages up to `number` are committed, and send the client their statuses at once."""
+        del with_broadcast
         saved = self.saved_counter.commit(number, epoch)
         if saved is not None:
             self.statuses.send_saved(saved)

@@ -48,6 +48,11 @@ class SavedCounter:
         """Return the number of messages so far."""
         return self._arrived
 
+    @property
+    def reported(self) -> int:
+        """Return how many messages are saved, as the last call of `commit` has returned it."""
+        return self._reported
+
     def ask(self, epoch: str) -> None:
         """Note that the client is asked, by a sync step 1, for all that the holder of this epoch lacks."""
         self.is_unasked = False

@@ -44,6 +44,7 @@ def test_trusted_updates_in_order_make_the_snapshot_of_checked_ones(
     trusted = compact(None, updates[:half], trusted=True)
     assert trusted == compact(None, updates[:half])
     assert trusted.outline
+    assert not compact(None, updates[:half], outlined=False, trusted=True).outline
     # pycrdt integrates an outlined snapshot in steps, and then unites other structs.
     later, checked = (
         compact(trusted, updates[half:], trusted=each).update for each in (True, False)

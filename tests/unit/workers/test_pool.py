@@ -319,7 +319,6 @@ async def test_process_that_fails_to_start_raises_worker_unavailable(
 _PARENT = """
 import asyncio, sys
 from svgx_workers.pool import Workers
-from tests.unit.yjs.updates import nested_values
 async def main():
     workers = Workers(1, 0, 60)
     await workers.start()

@@ -49,6 +49,13 @@ def connect(transport: Transport) -> Connection:
     return connection
 
 
+def two_clients() -> tuple[Transport, Connection, Connection, SavedCounts]:
+    """Return the transport of the first client, both connections, and the counts of their canvas."""
+    transport = Transport()
+    connections = connect(transport), connect(Transport())
+    return transport, *connections, SavedCounts(connections)
+
+
 def saved(count: int) -> bytes:
     return encode_frame(protocol.encode_saved(count))
 
@@ -87,9 +94,7 @@ async def test_count_is_sent_alone_if_no_broadcast_follows(
 ) -> None:
     """A broadcast before the count does not delay it for ever."""
     monkeypatch.setattr(saved_counts, "WAIT_SECONDS", 0.01)
-    transport = Transport()
-    connection, other = connections = [connect(transport), connect(Transport())]
-    counts = SavedCounts(connections)
+    transport, connection, other, counts = two_clients()
     counts.send(other, 1, "epoch")
     if has_broadcast:
         counts.note_broadcast()
@@ -100,9 +105,7 @@ async def test_count_is_sent_alone_if_no_broadcast_follows(
 
 
 async def test_count_waits_for_a_second_broadcast_after_a_first_one() -> None:
-    transport = Transport()
-    connection, other = connections = [connect(transport), connect(Transport())]
-    counts = SavedCounts(connections)
+    transport, connection, other, counts = two_clients()
     counts.send(other, 1, "epoch")
     counts.note_broadcast()
     counts.send(connection, 3, "epoch")
@@ -113,9 +116,7 @@ async def test_count_waits_for_a_second_broadcast_after_a_first_one() -> None:
 
 
 async def test_count_of_a_client_that_is_behind_waits_in_its_queue() -> None:
-    transport = Transport()
-    connection, _ = connections = [connect(transport), connect(Transport())]
-    counts = SavedCounts(connections)
+    transport, connection, _, counts = two_clients()
     counts.send(connection, 3, "epoch")
     transport.is_full = True
     assert connection.broadcast(MESSAGE, FRAME, b"")
@@ -130,9 +131,7 @@ async def test_count_of_a_client_that_is_behind_waits_in_its_queue() -> None:
 
 
 async def test_waiting_count_is_sent_before_the_connection_closes() -> None:
-    transport = Transport()
-    connection, _ = connections = [connect(transport), connect(Transport())]
-    counts = SavedCounts(connections)
+    transport, connection, _, counts = two_clients()
     counts.send(connection, 3, "epoch")
     connection.close(Close.RESTARTING, "restarting")
     counts.stop()

@@ -10,6 +10,7 @@ from svgx_canvas.document.shared_document import SharedDocument
 from svgx_canvas.document.trusted_updates import merge_trusted
 from svgx_canvas.limits import SvgRefused
 from svgx_yjs.joining import with_waiting
+from svgx_yjs.parts import Split
 from svgx_yjs.structure import EMPTY_STATE_VECTOR
 
 OUTLINED_BYTES = 64 * 1024
@@ -19,7 +20,7 @@ OUTLINED_STRUCTS = 1_200_000
 """A snapshot gets an outline only if its merged updates have at most this number of structs.
 
 The structs are counted before pycrdt unites or removes any. Making an outline takes about 10 s for a million structs,
-and a compaction has 30 s.
+and a compaction has 30 s. A snapshot of trusted updates is smaller (`trusted_updates.MAX_BYTES`), so it is not counted.
 """
 
 
@@ -50,8 +51,7 @@ def compact(
     everything = updates if snapshot is None else [snapshot.update, *updates]
     if trusted and (merged := merge_trusted(everything)) is not None:
         update, parts = merged
-        fits = outlined and len(update) >= OUTLINED_BYTES
-        return Snapshot(update, (make_outline(update, parts) if fits else None) or b"")
+        return Snapshot(update, _outline(update, parts) if outlined else b"")
     document = _load(everything, b"" if snapshot is None else snapshot.outline)
     if document.left_out:
         raise SvgRefused("malformed", "state", detail="not a Yjs update (version 1)")
@@ -59,8 +59,8 @@ def compact(
     pending = document.pending
     if pending:
         return Snapshot(with_waiting(update, pending), b"")
-    fits = outlined and len(update) >= OUTLINED_BYTES and document.structs <= OUTLINED_STRUCTS
-    return Snapshot(update, (make_outline(update) if fits else None) or b"")
+    fits = outlined and document.structs <= OUTLINED_STRUCTS
+    return Snapshot(update, _outline(update) if fits else b"")
 
 
 def state(
@@ -80,6 +80,11 @@ def state(
     for _ in document.pending:
         report("update", "waits for a missing update")
     return document.missing(EMPTY_STATE_VECTOR)
+
+
+def _outline(update: bytes, parts: Split | None = None) -> bytes:
+    """Return the outline of a snapshot's update, or empty. `parts` is its split for an empty document, if known."""
+    return (make_outline(update, parts) if len(update) >= OUTLINED_BYTES else None) or b""
 
 
 def _load(updates: Sequence[bytes], outline: bytes = b"") -> SharedDocument:

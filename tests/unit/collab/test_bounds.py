@@ -24,7 +24,7 @@ from svgx_collab.bounds import (
     Pace,
     Refused,
 )
-from svgx_collab.room import EDITS_BETWEEN_LOOKS, Room
+from svgx_collab.room import EDITS_BETWEEN_LOOKS, LARGE_EDIT, Room
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.collab import Edit
 from svgx_common.contract.live.rejections import Reason, Rejection
@@ -458,6 +458,14 @@ def test_room_takes_few_edits_after_the_end_of_its_turn() -> None:
     assert (receipt.taken, receipt.rejected) == (EDITS_BETWEEN_LOOKS, (1,))
     assert room.receive(edits).taken == len(edits)
     assert room.receive(edits, seconds=3600.0).taken == len(edits)
+
+
+def test_room_looks_at_the_time_after_each_large_edit() -> None:
+    """Several large edits do not keep the replica from other canvases. Proves R-BOUND-5."""
+    room = room_with()
+    edits = [Edit("ann", one_key(7, "a" * (LARGE_EDIT + 1))), Edit("ann", one_key(8, "a"))]
+    assert room.receive(edits, seconds=0.0).taken == 1
+    assert room.receive(edits[1:], seconds=0.0).taken == 1
 
 
 def test_large_edit_that_was_checked_in_advance_is_taken() -> None:

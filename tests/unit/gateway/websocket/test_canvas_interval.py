@@ -2,40 +2,73 @@
 
 import pytest
 
-from svgx_gateway.websocket.links.canvas_interval import interval_after
+from svgx_gateway.websocket.links.canvas_interval import LONGEST, MEMORY, SHORTEST, CanvasInterval
+
+SECONDS = 3.0
+"""Seconds of edits until the interval is steady."""
+
+
+def steady_interval(rate: float, size: int) -> float:
+    """Return the interval of a canvas with this rate of edits of `size` bytes, after some seconds."""
+    interval = CanvasInterval()
+    now, sent, seconds = 0.0, 0, SHORTEST
+    while now < SECONDS:
+        now = max(now + seconds, (sent + 1) / rate)
+        edits = max(1, int(now * rate) - sent)
+        sent += edits
+        seconds = interval.after(edits, edits * size, now)
+    return seconds
 
 
 @pytest.mark.parametrize(
-    ("edits", "size", "seconds", "interval"),
+    ("rate", "size", "expected"),
     [
-        (1, 30, 0.0, 0.012),
-        (2, 60, 0.012, 0.020),
-        (3, 90, 0.012, 0.028),
-        (9, 270, 0.046, 0.05),
-        (40, 1200, 0.032, 0.032),
-        (80, 2400, 0.032, 0.016),
-        (400, 12_000, 0.032, 0.012),
-        (2, 0, 0.012, 0.020),
-        (3, 64 * 1024, 0.05, 0.025),
-        (2, 1_000_000, 0.012, 0.012),
-        (9, 270, 0.0, 0.012),
+        (25, 30, SHORTEST),
+        (55, 30, SHORTEST),
+        (75, 30, (SHORTEST + LONGEST) / 2),
+        (100, 30, LONGEST),
+        (250, 30, LONGEST),
+        (1000, 30, 0.040),
+        (2500, 30, 0.016),
+        (5000, 30, SHORTEST),
+        (100, 20_000, LONGEST),
+        (200, 20_000, 0.028),
+        (500, 60_000, SHORTEST),
+        (10, 60_000, SHORTEST),
     ],
     ids=[
-        "one edit",
-        "two edits",
-        "three edits",
-        "longest",
+        "room of 5",
+        "one drag",
+        "between the rates",
+        "room of 20",
+        "room of 50",
         "forty edits",
         "many edits",
         "very many edits",
-        "no bytes",
         "large edits",
+        "many large edits",
         "very large edits",
-        "burst",
+        "few large edits",
     ],
 )
-def test_interval_grows_with_the_edits_of_a_batch_until_the_next_one_would_be_large(
-    edits: int, size: int, seconds: float, interval: float
+def test_interval_grows_with_the_rate_of_edits_until_a_batch_would_be_large(
+    rate: float, size: int, expected: float
 ) -> None:
-    """A burst of edits after a pause adds no time, because it does not show a busy canvas. Proves R-SYNC-7."""
-    assert interval_after(edits, size, seconds) == pytest.approx(interval)
+    """A busy canvas has fewer and larger batches. Proves R-SYNC-7."""
+    assert steady_interval(rate, size) == pytest.approx(expected, rel=0.12)
+
+
+def test_burst_after_a_pause_adds_no_time() -> None:
+    """Edits that arrive together after a pause do not show a busy canvas. Proves R-SYNC-7."""
+    interval = CanvasInterval()
+    assert interval.after(30, 900, 100.0) == SHORTEST
+    assert interval.after(1, 30, 100.0 + SHORTEST) == SHORTEST
+
+
+def test_canvas_is_quiet_again_after_a_pause() -> None:
+    """The first batches after a pause go on as quickly as those of a quiet canvas. Proves R-SYNC-7."""
+    interval = CanvasInterval()
+    intervals = [interval.after(5, 150, 100.0 + number * LONGEST) for number in range(100)]
+    assert intervals[-1] == LONGEST
+    assert interval.after(1, 30, 105.0 + MEMORY) == SHORTEST
+    assert interval.after(1, 30, 105.1 + MEMORY) == SHORTEST

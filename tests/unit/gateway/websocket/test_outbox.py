@@ -25,7 +25,7 @@ from svgx_common.messaging.holder import Holder
 from svgx_common.messaging.wire import decode, encode
 from svgx_gateway.websocket import outbox as module
 from svgx_gateway.websocket.connection import Closing, Connection
-from svgx_gateway.websocket.links.replica_link import MAX_BATCH
+from svgx_gateway.websocket.links.outgoing_batch import MAX_EDIT
 from svgx_gateway.websocket.outbox import UNSAVED, Outbox
 from svgx_yjs.lib0 import Malformed
 from tests.log_reader import read_logs
@@ -243,7 +243,7 @@ async def test_large_batches_are_sent_one_after_the_other(
     caller = Caller("u", "ann", Role.EDITOR, "s")
     connection = Connection(cast(WebSocket, None), caller, CanvasRole.EDITOR, wants_saved=True)
     outbox = Outbox(cast(Bus, None), "canvas", connection.close)
-    large = MAX_BATCH + 1
+    large = MAX_EDIT + 1
     async with asyncio.timeout(20):
         for number, size in enumerate((large, 10)):
             outbox.add(connection, b"u" * size, number)

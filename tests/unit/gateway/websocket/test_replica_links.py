@@ -29,6 +29,12 @@ from svgx_common.messaging.link_codec import decode_to_replica, encode_to_gatewa
 from svgx_common.messaging.wire import encode
 from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.links import canvas_interval, replica_link, replica_links
+from svgx_gateway.websocket.links.outgoing_batch import (
+    EDIT_OVERHEAD,
+    MAX_BATCH,
+    MAX_EDIT,
+    MAX_EDITS,
+)
 from svgx_gateway.websocket.links.replica_links import ReplicaLinks
 from svgx_gateway.websocket.outbox import PROMPT_BATCHES, Outbox
 
@@ -270,8 +276,8 @@ async def test_canvas_waits_for_others_only_after_a_message_of_many_batches(
     assert await sent(bus, 0.01) == []
 
 
-@pytest.mark.parametrize(("edits", "waits"), [(1, False), (2, True)])
-async def test_batch_with_several_edits_delays_the_next_batch_of_the_canvas(
+@pytest.mark.parametrize(("edits", "waits"), [(1, False), (100, True)])
+async def test_many_edits_in_a_second_delay_the_next_batch_of_the_canvas(
     bus: FakeBus,
     outbox: Outbox,
     connection: Connection,
@@ -282,13 +288,18 @@ async def test_batch_with_several_edits_delays_the_next_batch_of_the_canvas(
 ) -> None:
     """The edits of a busy canvas go in fewer and larger batches. Proves R-SYNC-7."""
     monkeypatch.setattr(canvas_interval, "SHORTEST", 0.0)
-    monkeypatch.setattr(canvas_interval, "PER_EDIT", 3600.0)
     monkeypatch.setattr(canvas_interval, "LONGEST", 3600.0)
+    monkeypatch.setattr(canvas_interval, "MEMORY", 3600.0)
+    monkeypatch.setattr(canvas_interval, "QUIET_RATE", 10 / 3600.0)
+    monkeypatch.setattr(canvas_interval, "BUSY_RATE", 20 / 3600.0)
     monkeypatch.setattr(canvas_interval, "MANY_EDITS", 10**12)
-    for number in range(edits):
+    monkeypatch.setattr(canvas_interval, "MANY_BYTES", 10**12)
+    outbox.add(connection, b"first", 0)
+    assert await sent(bus) == ["canvas"]
+    for number in range(1, 1 + edits):
         outbox.add(connection, b"update", number)
     assert await sent(bus) == ["canvas"]
-    outbox.add(connection, b"next", edits)
+    outbox.add(connection, b"next", 1 + edits)
     assert await sent(bus, 0.05 if waits else 10.0) == ([] if waits else ["canvas"])
 
 
@@ -312,28 +323,28 @@ async def test_large_batches_are_requests_and_messages_fit_into_nats(
     bus: FakeBus, links: ReplicaLinks, connection: Connection, requests: Requests
 ) -> None:
     """A batch over the limit delays no other canvas. No message needs a large body. Proves R-BUS-5."""
-    largest = replica_link.MAX_BATCH - replica_link.EDIT_OVERHEAD
-    sizes = [largest + 1, *[largest] * 9, 1]
+    full = [MAX_EDIT, MAX_EDIT, MAX_BATCH - 2 * MAX_EDIT - 3 * EDIT_OVERHEAD]
+    batches = [[MAX_EDIT + 1], [*full, 1], *[full] * 9, [1]]
     outboxes = [
         Outbox(cast(Bus, bus), f"canvas-{number}", connection.close, links)
-        for number in range(len(sizes))
+        for number in range(len(batches))
     ]
-    for size, outbox in zip(sizes, outboxes, strict=True):
+    for sizes, outbox in zip(batches, outboxes, strict=True):
         outbox.locate(EPOCH)
-        outbox.add(connection, b"x" * size, 1)
+        for number, size in enumerate(sizes):
+            outbox.add(connection, b"x" * size, number)
     received = 0
     async with asyncio.timeout(10):
-        while received < len(sizes) - 1:
+        while received < len(batches) - 2:
             received += len((await bus.messages.get()).batches)
-        await outboxes[0].wait_until_empty()
-    assert requests.after == [None]
+        for outbox in outboxes[:2]:
+            await outbox.wait_until_empty()
+    assert requests.after == [None] * 2
     assert max(bus.sizes) < PIECE
     await asyncio.gather(*(outbox.stop() for outbox in outboxes))
 
 
-@pytest.mark.parametrize(
-    ("edits", "is_request"), [(replica_link.MAX_EDITS, False), (replica_link.MAX_EDITS + 1, True)]
-)
+@pytest.mark.parametrize(("edits", "is_request"), [(MAX_EDITS, False), (MAX_EDITS + 1, True)])
 async def test_batch_of_many_short_edits_is_a_request(
     bus: FakeBus,
     outbox: Outbox,
@@ -395,13 +406,13 @@ async def test_states_and_many_small_edits_fit_into_messages(
     json = "\N{EURO SIGN}" * replica_link.MAX_STATE
     for number, outbox in enumerate(outboxes):
         outbox.locate(EPOCH)
-        for count in range(replica_link.MAX_EDITS):
+        for count in range(MAX_EDITS):
             outbox.add(connection, b"x", count)
         assert outbox.send_state(AuthoredState("ann", number, 1, json, 1))
         assert not outbox.send_state(AuthoredState("ann", number, 2, json + " ", 1))
     edits = states = 0
     async with asyncio.timeout(10):
-        while edits < 35 * replica_link.MAX_EDITS or states < len(outboxes):
+        while edits < 35 * MAX_EDITS or states < len(outboxes):
             message = await bus.messages.get()
             edits += sum(len(batch.edits) for batch in message.batches)
             states += len(message.states)

@@ -30,7 +30,7 @@ from svgx_common.timing.bounded_wait import wait_at_most
 from svgx_common.tracing import TraceOf, UnrecordedTraces, may_record_roots
 from svgx_gateway.observability.socket_spans import EditSpans
 from svgx_gateway.websocket.connection import Connection
-from svgx_gateway.websocket.links.canvas_interval import interval_after
+from svgx_gateway.websocket.links.canvas_interval import CanvasInterval
 from svgx_gateway.websocket.links.outgoing_batch import (
     BATCH_EDITS,
     FAILED,
@@ -42,10 +42,7 @@ from svgx_gateway.websocket.links.outgoing_batch import (
     OutgoingBatch,
 )
 from svgx_gateway.websocket.links.replica_link import (
-    EDIT_OVERHEAD,
     FLUSH_SLACK,
-    MAX_BATCH,
-    MAX_EDITS,
     NextBatch,
     Outcome,
     ReplicaLink,
@@ -128,6 +125,7 @@ class Outbox:
         """Time before which the link of the same epoch is not used again, in seconds of the monotonic clock."""
         self.paced_until = 0.0
         """Time of the next batch on the link, in seconds of the monotonic clock. It may be earlier by `FLUSH_SLACK`."""
+        self._canvas_interval = CanvasInterval()
         self._bus = bus
         self._may_record_edits = may_record_roots()
         self._unrecorded = UnrecordedTraces()
@@ -172,9 +170,7 @@ class Outbox:
             self._next.since = time.monotonic()
         if self._may_record_edits:
             self._begin_span(connection, len(update))
-        self._next.edits.append(Edit(connection.caller.user_id, update))
-        self._next.senders.append((connection, number))
-        self._next.size += len(update)
+        self._next.add(Edit(connection.caller.user_id, update), connection, number)
         self._change_size(len(update))
         done = self._next.done
         if self._link is not None and self._link.is_open:
@@ -227,17 +223,15 @@ class Outbox:
         ):
             return None
         batch = self._take_next()
-        interval = interval_after(len(batch.edits), batch.size, now - batch.since)
+        interval = self._canvas_interval.after(len(batch.edits), batch.size, now)
         self.paced_until = now + max(interval, self._interval())
         is_traced = batch.spans is not None and bool(batch.spans.contexts())
-        size = batch.size + len(batch.edits) * EDIT_OVERHEAD
-        is_large = size > MAX_BATCH or len(batch.edits) > MAX_EDITS
-        if self._links is None or is_traced or is_large:
+        if self._links is None or is_traced or not batch.fits_link:
             self._start_commit(batch)
             return None
         batch.number, batch.sent_at = self._links.next_number(), now
         settle = functools.partial(self._settle, batch, self._link)
-        return NextBatch(batch.number, tuple(batch.edits), size, settle)
+        return NextBatch(batch.number, tuple(batch.edits), batch.size_on_link, settle)
 
     def lose_link(self) -> None:
         """Stop using the link, and send its waiting edits in requests."""
@@ -341,7 +335,7 @@ class Outbox:
 
     def _seconds_until_large(self, now: float) -> float:
         """Return the seconds that the next batch still has to wait for the last large batch, or 0."""
-        if self._large is None or self._next.size <= MAX_BATCH or self._large.done.is_set():
+        if self._large is None or not self._next.is_large or self._large.done.is_set():
             return 0.0
         return max(0.0, self._large_until - now)
 
@@ -361,7 +355,7 @@ class Outbox:
 
     def _start_commit(self, batch: OutgoingBatch, after: TemporaryError | None = None) -> None:
         """Send a batch with a request of its own. `after` is the reason why it failed on the link."""
-        if batch.size > MAX_BATCH:
+        if batch.is_large:
             self._large = batch
             self._large_until = time.monotonic() + _attempt(batch.size)
         context = self._unrecorded.context()

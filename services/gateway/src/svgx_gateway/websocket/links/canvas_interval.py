@@ -1,30 +1,58 @@
 """The time between two batches of a canvas on a link."""
 
 SHORTEST = 0.012
-"""Seconds from a batch with one edit to the next batch. The first batch after a pause is sent at once.
+"""Seconds between two batches of a canvas with few edits. The first batch after a pause is sent at once.
 
 A batch may be early by `FLUSH_SLACK`. A canvas with many uncommitted batches waits longer (`Outbox`).
 """
 
 LONGEST = 0.05
-"""Seconds from a batch with several edits to the next batch, at most: three display frames."""
+"""Seconds between two batches of a busy canvas: three display frames."""
 
-PER_EDIT = 0.008
-"""Seconds that each edit after the first one of a batch adds to the time until the next batch."""
+QUIET_RATE = 60.0
+"""Edits in a second up to which the interval is `SHORTEST`: one user drags an element at 60 frames a second."""
+
+BUSY_RATE = 90.0
+"""Edits in a second from which the interval is `LONGEST`. Between the two rates, the interval grows evenly."""
+
+MEMORY = 0.5
+"""Seconds of the past that the rates are taken from. After a pause of this length, a canvas counts as quiet."""
 
 MANY_EDITS = 40
 """Edits that the next batch may have. If more are expected, it is sent earlier, because merging them saves little."""
 
-MANY_BYTES = 32 * 1024
-"""Bytes of edits that the next batch may have: half of a batch that still fits into a message."""
+MANY_BYTES = 112 * 1024
+"""Bytes of edits that the next batch may have. Most batches are then smaller than `MAX_BATCH`."""
 
 
-def interval_after(edits: int, size: int, seconds: float) -> float:
-    """Return the seconds from a batch of a canvas to its next batch.
+class CanvasInterval:
+    """The time between two batches of one canvas, by the rates of its edits and their bytes.
 
-    The batch's edits have `size` bytes, and arrived in this number of seconds. Several edits in one batch show that the
-    canvas is busy. Its edits then go in fewer and larger batches. Each batch becomes one broadcast and one journal
-    entry, and these cost more than the edits in them.
+    The edits of a busy canvas go in fewer and larger batches. Each batch becomes one broadcast and one journal entry,
+    and these cost more than the edits in them.
     """
-    until_full = seconds * min(MANY_EDITS / edits, MANY_BYTES / max(1, size))
-    return max(SHORTEST, min(LONGEST, SHORTEST + PER_EDIT * (edits - 1), until_full))
+
+    __slots__ = ("_byte_rate", "_edit_rate", "_sent_at")
+
+    def __init__(self) -> None:
+        self._sent_at = 0.0
+        """Time of the last batch, in seconds of the monotonic clock."""
+        self._edit_rate = 0.0
+        """Edits in a second. Older batches count less and less."""
+        self._byte_rate = 0.0
+        """Bytes of edits in a second. Older batches count less and less."""
+
+    def after(self, edits: int, size: int, now: float) -> float:
+        """Return the seconds until the next batch, after a batch that is sent now. Its edits have `size` bytes."""
+        elapsed, self._sent_at = now - self._sent_at, now
+        if elapsed >= MEMORY:
+            # The edits have just arrived after a pause, so they do not show how busy the canvas is.
+            self._edit_rate = self._byte_rate = 0.0
+            return SHORTEST
+        kept = 1 - elapsed / MEMORY
+        self._edit_rate = self._edit_rate * kept + edits / MEMORY
+        self._byte_rate = self._byte_rate * kept + size / MEMORY
+        busy = (self._edit_rate - QUIET_RATE) / (BUSY_RATE - QUIET_RATE)
+        wanted = min(LONGEST, SHORTEST + (LONGEST - SHORTEST) * busy)
+        until_full = min(MANY_EDITS / self._edit_rate, MANY_BYTES / max(1.0, self._byte_rate))
+        return max(SHORTEST, min(wanted, until_full))

@@ -44,12 +44,6 @@ FLUSH_SLACK = 0.004
 STATE_INTERVAL = 0.033
 """Seconds between two messages with awareness states. Meanwhile, a newer state of a client replaces the older one."""
 
-MAX_BATCH = 64 * 1024
-"""Bytes of edits beyond which a batch is a request of its own, and delays no other canvas."""
-
-MAX_EDITS = 400
-"""Edits beyond which a batch is a request of its own too. The replica needs about 20 µs for each."""
-
 MAX_STATE = 16 * 1024
 """Characters of an awareness state beyond which it is a message of its own, and delays no edits."""
 
@@ -64,9 +58,6 @@ So a message exceeds this number by one part at most, and is still below NATS's 
 
 PART_OVERHEAD = 128
 """Bytes that are counted for the ids and numbers of one part."""
-
-EDIT_OVERHEAD = 64
-"""Bytes that are counted for the author of one edit."""
 
 MESSAGES = Counter("svgx_engine_live_link_messages", "Messages on the links to replicas of collab.")
 BATCHES = Histogram(

@@ -97,6 +97,37 @@ async def test_commit_is_repeated_until_it_succeeds(
     assert bus.timeouts[0] < bus.timeouts[1] == bus.timeouts[2] == bus.timeouts[3]
 
 
+async def test_commit_begins_after_the_broadcast_has_been_written() -> None:
+    """nats-py needs one turn of the event loop until it writes, and uvloop writes at its end. Proves R-SYNC-7."""
+    steps: list[str] = []
+
+    def collect() -> list[Unsaved]:
+        steps.append("commit")
+        return []
+
+    async def deliver(_: Entry, __: Committed) -> None:
+        raise AssertionError("nothing was collected")
+
+    async def broadcast() -> None:
+        await changed.wait()
+        flush.set()  # as `Client.publish` wakes the task that writes
+
+    async def write() -> None:
+        await flush.wait()
+        # uvloop writes after all callbacks of this turn.
+        asyncio.get_running_loop().call_soon(steps.append, "write")
+
+    changed, flush = asyncio.Event(), asyncio.Event()
+    committer = Committer(cast(Bus, None), collect, deliver)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        for task in (broadcast(), write(), committer.commit_collected()):
+            tasks.create_task(task)
+        await asyncio.sleep(0)
+        changed.set()
+        committer.request_commit()
+    assert steps == ["write", "commit"]
+
+
 class CommittingBus:
     """A bus on which the state service commits everything."""
 

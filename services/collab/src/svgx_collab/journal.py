@@ -40,6 +40,13 @@ took about 1.5 times as much processor time as with this interval.
 COMMIT_SLACK = 0.01
 """Seconds by which the arrival of an edit may start a commit early. The commit after it is later by as much."""
 
+TURNS_FOR_BROADCASTS = 2
+"""Turns of the event loop between the request for a commit and the commit.
+
+In the first turn, the broadcast of the same edits still waits in nats-py's queue. At the end of the second, uvloop
+writes it to the socket. So the work for the commit, which takes 0.4 ms, does not delay the broadcast.
+"""
+
 FIRST_ATTEMPT = 1.0
 """Seconds to wait for a commit, plus one for each MiB. Then the request is repeated, as state may have crashed."""
 
@@ -111,6 +118,8 @@ class Committer:
     async def commit_collected(self) -> None:
         """Wait for a request to commit, then collect the entries, commit them and deliver the results."""
         await self._alarm.wait()
+        for _ in range(TURNS_FOR_BROADCASTS):
+            await asyncio.sleep(0)
         # Under load, fewer and larger commits cost state and PostgreSQL less.
         self._next_commit = max(self._next_commit, time.monotonic()) + COMMIT_INTERVAL
         for group in _groups(self._collect()):

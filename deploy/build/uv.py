@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def install(folder: Path, lock: Path, wheels: Iterable[Path] = ()) -> None:
-    """Install the packages of a lock, with checked hashes, and wheels of this repository into a folder."""
+    """Install the packages of a lock file into a folder and check their hashes. Then add wheels of this repository."""
     command = [
         *(str(Path(sys.executable).with_name("uv")), "pip", "install", "--quiet", "--no-config"),
         *("--python", sys.executable, "--target", str(folder), "--no-deps"),

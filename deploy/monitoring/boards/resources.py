@@ -280,7 +280,7 @@ RESOURCES = Board(
                 ),
                 Panel(
                     "Lookups in the cache of values",
-                    "Reads of values of PostgreSQL, answered by the cache, a query, or another read's running query.",
+                    "Reads of values in PostgreSQL: cache hit, miss with a query, or shared with a running query.",
                     "ops",
                     [
                         (

@@ -1,9 +1,9 @@
-"""The program that forwards the connections of all services, in a process of its own.
+"""The program that forwards the connections to all Kubernetes services, in a process of its own.
 
-The process of the tests starts, probes and measures pods. A proxy within it would delay the traffic of the pods.
+The test process starts, probes and measures pods. A proxy within it would delay the traffic of the pods.
 
-This file is run, not imported, and without the packages of the tests. It reads one JSON object from each line of
-standard input. Each object has the `name` of a proxy, and one of two commands:
+This file is run, not imported, and it can import only the standard library. It reads one JSON object from each line
+of standard input. Each object has the `name` of a proxy, and one of two commands:
 
 - `listen` has a host and a port, which is 0 for a free port. The program prints the port.
 - `targets` has a list of addresses.

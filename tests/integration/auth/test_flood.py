@@ -63,9 +63,9 @@ async def flood(bus: Bus) -> list[asyncio.Task[Tokens]]:
 async def test_flood_of_log_ins_leaves_everything_else_quick(
     bus: Bus, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-AUTH-40: while all log-ins wait, refreshes, revocations and the administration are answered.
+    """Proves R-AUTH-40: while log-ins hold all password slots, requests that check no password are answered.
 
-    All log-ins beyond the queue are refused at once, with the time to try again.
+    The log-ins that find no place in the queue are refused at once, and told to try again after 2 s.
     """
     await tables.execute("DELETE FROM attempt")
     admin = await create(bus, role=Role.ADMIN)
@@ -83,7 +83,7 @@ async def test_flood_of_log_ins_leaves_everything_else_quick(
         await bus.ask(LIST_REVOCATIONS, ListRevocationsRequest())
         update = UpdateUserRequest(user_id=admin.id, email=f"{secrets.token_hex(4)}@example.org")
         await bus.ask(UPDATE_USER, update, caller=caller)
-        # The service serves the admin's request before the log-ins that wait, and does not refuse the request.
+        # Creating a user needs a password slot, so it ends only after the log-ins go on. It must not be refused.
         name = f"user-{secrets.token_hex(4)}"
         request = CreateUserRequest(
             username=name, email=f"{name}@example.org", password=PASSWORD, role=Role.VIEWER

@@ -135,10 +135,13 @@ async def test_visitor_and_account_with_a_link_are_distinguished(backing: DevSta
     assert {"x" * 129} & {*state.checked} == set()
 
 
-async def test_link_is_checked_once_and_ends_with_its_time(
+async def test_link_is_cached_and_refused_after_it_expires(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The state service is asked again only after `FRESH` seconds, and never about an expired link. Proves R-LIFE-8."""
+    """The state service is asked again only after `FRESH` seconds, and not about a cached link that has expired.
+
+    Proves R-LIFE-8.
+    """
     state = State()
     async with (
         answering(backing, CHECK_LINK, state.check),
@@ -193,7 +196,7 @@ async def test_visitors_are_limited_by_address_and_by_link(
         first = await count(LIMIT - 5, "svgxlink_good-a", "192.0.2.1")
         second = await count(LIMIT, "svgxlink_good-b", "192.0.2.1")
         assert LIMIT <= first + second <= most_admitted(LIMIT, began)
-        # Other addresses with the first link are admitted, until all visitors of the link reach its limit.
+        # Other addresses with the first link are admitted, until the visitors of the link together reach its limit.
         admitted = first
         for number in range(2, 5):
             admitted += await count(LIMIT, "svgxlink_good-a", f"192.0.2.{number}")

@@ -21,7 +21,7 @@ from tests.integration.state.webhook_client import (
     create,
     deliveries,
     forget_events,
-    quick,
+    quick_replica,
     rename,
     wait_for_delivery,
 )
@@ -48,7 +48,7 @@ async def test_event_of_a_relay_that_crashed_before_its_commit_arrives_twice_wit
     async def note(_: str, content: bytes) -> None:
         published.append(DomainEvent.model_validate_json(content).id)
 
-    async with quick(backing):
+    async with quick_replica(backing):
         pass  # from now on, the tables exist
     await client.bus.listen("svgx.events.state.canvas.deleted", note)
     async with postgres.connect(url, schema="state", package="svgx_state", pool_size=2) as database:
@@ -87,7 +87,7 @@ async def test_event_that_was_committed_before_a_kill_is_delivered_by_the_next_r
 ) -> None:
     """The outbox is in the database, so another replica finds the events of a replica that ended. Proves R-EVENT-2."""
     async with receiver() as hook:
-        async with quick(backing):
+        async with quick_replica(backing):
             webhook = await create(client, hook.url, "backup.completed")
         async with (
             postgres.connect(
@@ -96,7 +96,7 @@ async def test_event_that_was_committed_before_a_kill_is_delivered_by_the_next_r
             database.transaction() as session,
         ):
             await emit(session, BackupCompleted(backup_id="b", canvases=2, size_bytes=3))
-        async with quick(backing):
+        async with quick_replica(backing):
             (one,) = await hook.wait_for(1)
             await wait_for_delivery(client, webhook.id, DeliveryStatus.DELIVERED)
     assert one.event["data"] == {"backup_id": "b", "canvases": 2, "size_bytes": 3}
@@ -109,9 +109,11 @@ async def test_private_target_is_refused_at_creation_at_change_and_at_delivery(
 ) -> None:
     """Proves R-EVENT-9: the address of a webhook is checked also at each delivery, because it may change."""
     async with receiver() as hook:
-        async with quick(backing):
+        async with quick_replica(backing):
             webhook = await create(client, hook.url, "canvas.created")
-        async with quick(backing, webhook_allowed_networks="", webhook_give_up_seconds=0.05):
+        async with quick_replica(
+            backing, webhook_allowed_networks="", webhook_give_up_seconds=0.05
+        ):
             for url in (hook.url, "http://localhost/", "http://[::ffff:127.0.0.1]/"):
                 with pytest.raises(Invalid) as error:
                     await create(client, url)
@@ -132,7 +134,7 @@ async def test_old_events_are_dropped_except_pending_ones(
 ) -> None:
     """Proves R-EVENT-10: events older than the retention are deleted, except for those with a pending delivery."""
     async with receiver() as hook:
-        async with quick(backing):
+        async with quick_replica(backing):
             webhook = await create(client, hook.url, "canvas.created")
             done, waiting = await client.create(), ""
             await wait_for_delivery(client, webhook.id, DeliveryStatus.DELIVERED)
@@ -143,7 +145,7 @@ async def test_old_events_are_dropped_except_pending_ones(
                 "UPDATE event SET at = at - interval '31 days' WHERE entity_id = ANY ($1)",
                 [done, waiting],
             )
-        async with quick(backing):
+        async with quick_replica(backing):
             query = "SELECT array_agg(entity_id) FROM event WHERE entity_id = ANY ($1)"
             async with asyncio.timeout(10):
                 while await tables.fetchval(query, [done, waiting]) != [waiting]:
@@ -167,7 +169,7 @@ async def test_failed_delivery_is_repeated_with_the_same_id_and_delays_its_entit
         return status(200)
 
     failing = ""
-    async with quick(backing), receiver(answer) as hook:
+    async with quick_replica(backing), receiver(answer) as hook:
         webhook = await create(client, hook.url, "canvas.created", "canvas.renamed")
         hook.may_answer.clear()
         failing = await client.create("one")

@@ -30,7 +30,7 @@ from tests.integration.state.webhook_client import (
     create,
     deliveries,
     forget_events,
-    quick,
+    quick_replica,
     rename,
     wait_for_delivery,
 )
@@ -43,7 +43,7 @@ pytestmark = pytest.mark.usefixtures("_forget")
 @pytest.fixture(scope="module")
 async def _running(backing: DevStack) -> AsyncIterator[None]:
     """A replica that gives up failing deliveries after 0.6 s."""
-    async with quick(backing, webhook_give_up_seconds=0.6):
+    async with quick_replica(backing, webhook_give_up_seconds=0.6):
         yield
 
 

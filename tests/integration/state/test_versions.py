@@ -68,7 +68,7 @@ async def test_named_version_has_the_authors_since_the_version_before(
 
 
 async def test_version_of_another_canvas_is_unknown(backing: DevStack, client: Client) -> None:
-    """An id counts only within its canvas, for each operation. Proves R-HIST-13."""
+    """The id of a version is valid only for the version's canvas, in each operation. Proves R-HIST-13."""
     async with replica(backing, **NEVER):
         mine, other = await client.create(), await client.create()
         version = await create_version(client, other)
@@ -107,10 +107,10 @@ def test_unusable_name_is_refused(name: str) -> None:
         versions.CreateVersionRequest(canvas_id="c", name=name)
 
 
-async def test_names_are_bounded_and_keep_a_version(
+async def test_named_versions_are_bounded_in_number_and_kept(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
-    """A name over the bound is refused. After a deletion, another version can get a name. Proves R-HIST-5."""
+    """A canvas has a bounded number of named versions. A deletion makes room for another one. Proves R-HIST-5."""
     async with replica(backing, **NEVER, version_max_named=2, version_max_unnamed=1):
         canvas_id = await client.create()
         pen = Pen(canvas_id, "ann")
@@ -128,7 +128,7 @@ async def test_names_are_bounded_and_keep_a_version(
         await client.bus.ask(versions.DELETE_VERSION, request, caller=client.me)
         named = await rename_version(client, canvas_id, automatic, "good")
         assert (named.kind, named.name) == ("automatic", "good")
-        # The bound of versions without a name does not count the renamed version any more.
+        # The automatic version has a name now, so it does not count as a version without a name any more.
         made = []
         for _ in range(3):
             await client.append(pen.draw(secrets.token_hex(4)))
@@ -262,9 +262,9 @@ async def test_oldest_versions_beyond_the_bound_are_deleted(
 async def test_named_version_outlives_the_journal(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
-    """The hook of the retention keeps the content of versions with a name, and deletes other versions.
+    """`Expiry.before_drop` stores the content of versions with a name, and deletes other versions.
 
-    Proves R-HIST-5.
+    The retention awaits this hook before it drops a day of the journal. Proves R-HIST-5.
     """
     async with replica(backing, **NEVER):
         canvas_id, deleted = await client.create(), await client.create()

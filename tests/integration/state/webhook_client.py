@@ -1,4 +1,4 @@
-"""Webhooks of one test: a replica that delivers at once, and calls of the operations."""
+"""Helpers for tests of webhooks: a replica that delivers soon, and calls of operations on webhooks and canvases."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ ADMIN = user(Role.ADMIN)
 
 
 @asynccontextmanager
-async def quick(backing: DevStack, **settings: Any) -> AsyncIterator[None]:
+async def quick_replica(backing: DevStack, **settings: Any) -> AsyncIterator[None]:
     """Run a replica that checks its tables every 50 ms, repeats attempts soon, and may deliver to this machine."""
     defaults = {
         "event_relay_seconds": 0.05,
@@ -55,7 +55,7 @@ async def deliveries(client: Client, webhook_id: str) -> list[Delivery]:
 async def wait_for_delivery(
     client: Client, webhook_id: str, wanted: DeliveryStatus, attempts: int = 1
 ) -> Delivery:
-    """Return the newest delivery once it has this status and at least so many attempts."""
+    """Return the newest delivery once it has the status `wanted` and at least `attempts` attempts."""
     async with asyncio.timeout(20):
         while True:
             found = await deliveries(client, webhook_id)

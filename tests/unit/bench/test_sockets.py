@@ -1,4 +1,4 @@
-"""The raw clients of the benchmark count frames and find the document, however the bytes arrive."""
+"""The raw clients of the benchmark count frames and find the document, no matter where the bytes are split."""
 
 import random
 import socket
@@ -79,7 +79,9 @@ def test_arrival_of_a_newer_cursor_counts_for_skipped_cursors(client: Client) ->
     assert Arrivals(client, {9: 5}, {}).times == {9: [10, 20, 20, 20, 0]}
 
 
-def test_arrivals_of_receipts_have_the_first_time_of_each_number(client: Client) -> None:
+def test_saved_time_of_a_message_is_that_of_the_first_receipt_that_includes_it(
+    client: Client,
+) -> None:
     client.start_record()
     for time, count in ((10, 1), (20, 3), (30, 4)):
         client.scan(memoryview(server_frame(protocol.encode_saved(count))), time)

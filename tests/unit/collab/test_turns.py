@@ -64,8 +64,8 @@ async def test_other_work_runs_between_the_turns_of_a_batch(count: int, size: in
     assert room.is_saved(receipt)
 
 
-async def test_other_work_runs_between_two_requests() -> None:
-    """Many requests may wait after a pause, and each lets other work run first. Proves R-BOUND-5."""
+async def test_other_work_runs_before_the_first_turn() -> None:
+    """Many batches may be waiting, so each lets other work run before its first turn. Proves R-BOUND-5."""
     room = Room("canvas", "epoch", Content(0, ()))
     [update] = drawn([10])
     ran: list[bool] = []

@@ -25,7 +25,7 @@ from svgx_common.messaging.bus import Bus, NoResponders
 log = structlog.get_logger(__name__)
 
 PERIOD = 5.0
-"""Seconds from the answers to one ping until the next ping."""
+"""Seconds from the end of one check of the replicas until the next ping. A check takes at least `ANSWER_SECONDS`."""
 
 ANSWER_SECONDS = 0.5
 """Seconds that replicas have to answer a ping."""
@@ -85,7 +85,7 @@ class ReplicaWatch:
 
     @property
     def replicas(self) -> list[Replica]:
-        """Return all replicas that answer, and those that answered before and do not answer any more, by service."""
+        """Return all known replicas, including those that do not answer any more, sorted by service and id."""
         return sorted(self._replicas.values(), key=lambda replica: (replica.service, replica.id))
 
     async def start(self) -> None:
@@ -149,9 +149,9 @@ class ReplicaWatch:
             self._replicas.pop((replica.service, replica.id), None)
 
     async def _forget_if_replaced(self, silent: Replica) -> None:
-        """Forget a silent replica without a connection to NATS, if another replica of its service has started since.
+        """Forget a silent replica if its connection to NATS has ended and a newer replica of its service replaces it.
 
-        Each new replica takes the place of one silent replica.
+        A newer replica first answered after the silent replica's last answer. It replaces at most one silent replica.
         """
         subject = replica_subject(silent.service, silent.id)
         try:
@@ -168,4 +168,5 @@ class ReplicaWatch:
                     self._replicas.pop((silent.service, silent.id), None)
                     return
         except SvgxError:
-            return  # the silent replica's connection is open, so the replica may be frozen
+            # The silent replica may be frozen with an open connection, or NATS is not reachable.
+            return

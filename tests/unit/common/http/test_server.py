@@ -49,7 +49,7 @@ def client_of(application: ServiceApplication) -> httpx.AsyncClient:
 async def test_stop_ends_a_server_at_once_and_ticks_update_the_date_until_then(
     application: ServiceApplication, monkeypatch: pytest.MonkeyPatch, *, seconds: float
 ) -> None:
-    """The stop does not wait for the next tick. Proves R-SYNC-16."""
+    """The stop does not wait for the next tick. Proves R-FAIL-16."""
     monkeypatch.setattr(server_module, "TICK_SECONDS", seconds)
     server = Server(uvicorn.Config(application, lifespan="off", log_config=None))
     serving = asyncio.create_task(server.serve(sockets=[listen("127.0.0.1", 0)]))

@@ -50,10 +50,10 @@ def no_collections() -> Iterator[None]:
         (QUIET_SECONDS, LARGE_GROWTH_BYTES + 1, True),
     ],
 )
-def test_garbage_is_collected_after_a_growth_that_is_larger_in_a_busy_process(
+def test_garbage_is_collected_after_growth_and_a_busy_process_needs_more_growth(
     cpu_seconds: float, growth: int, collects: bool
 ) -> None:
-    """A collection stops the process, so a busy process collects only for a large growth. Proves R-FAIL-27."""
+    """A collection pauses the process, so a busy process collects only after a larger growth. Proves R-FAIL-27."""
     memory = iter([100, 50, 50 + growth, 60])
     cpu = iter([1.0, 1.0, 1.0 + cpu_seconds])
     watch = MemoryWatch(lambda: next(memory), lambda: next(cpu))
@@ -64,7 +64,10 @@ def test_garbage_is_collected_after_a_growth_that_is_larger_in_a_busy_process(
 
 
 def test_python_begins_no_collection_of_all_objects() -> None:
-    """Python collects only young garbage. `MemoryWatch` finds the time for a long pause. Proves R-FAIL-27."""
+    """Python itself collects only the two younger generations. `MemoryWatch` decides when to collect all objects.
+
+    Proves R-FAIL-27.
+    """
     script = (
         "import gc\n"
         "from svgx_common.runtime import freeze_startup_objects\n"
@@ -92,7 +95,10 @@ def test_growth_counts_from_the_last_collection() -> None:
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="needs glibc")
 def test_freed_buffers_below_a_small_object_are_returned() -> None:
-    """glibc itself keeps freed memory for later buffers, also below an object in use. Proves R-FAIL-27."""
+    """glibc keeps freed memory for later buffers. `return_memory` returns it to the system. Proves R-FAIL-27.
+
+    The freed memory lies at lower addresses than an object that is still in use.
+    """
     script = (
         "from svgx_common.observability.memory_watch import resident_bytes, return_memory\n"
         "before = resident_bytes()\n"

@@ -20,7 +20,10 @@ FRAME = encode_frame(MESSAGE)
 
 
 class Transport:
-    """A transport that keeps the written bytes, or refuses them while `is_full`."""
+    """A transport that keeps the written bytes. While `is_full`, `write_frame` refuses frames.
+
+    `send_bytes` keeps them even then, as a transport that waits for room does.
+    """
 
     def __init__(self) -> None:
         self.writes: list[bytes] = []

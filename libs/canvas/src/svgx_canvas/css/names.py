@@ -140,7 +140,7 @@ _BROWSER_FUNCTIONS = words(
     repeating-radial-gradient
     """
 )
-"""Functions that also exist with the prefix of a browser."""
+"""Functions that are allowed with the prefix of a browser. `gradient` exists only with a prefix."""
 
 IMAGE_FUNCTIONS = words("cross-fade image image-set -webkit-cross-fade -webkit-image-set")
 """Functions that take the address of a picture as a string."""
@@ -148,7 +148,7 @@ IMAGE_FUNCTIONS = words("cross-fade image image-set -webkit-cross-fade -webkit-i
 _SUBSTITUTIONS = words(
     "attr env first-valid ident if inherit interpolate param random-item string toggle var"
 )
-"""Functions that can return a string from another place."""
+"""Functions that can return a string written elsewhere, such as in an attribute or in a custom property."""
 
 STATEMENT_RULES = words("charset custom-media custom-selector layer")
 """At-rules that end with a semicolon. `@namespace` is checked separately."""
@@ -198,7 +198,10 @@ DESCRIPTOR_RULES: dict[str, frozenset[str] | None] = {
     **dict.fromkeys(_MARGIN_RULES, PROPERTIES),
     **dict.fromkeys(_FEATURE_RULES),
 }
-"""The descriptors of each at-rule that has descriptors. None stands for names that the author of the font chooses."""
+"""The descriptors of each at-rule that has descriptors.
+
+`None` allows every name, because the author of the font chooses the names in these at-rules.
+"""
 
 BLOCK_RULES = NESTING_RULES | DESCRIPTOR_RULES.keys()
 """All at-rules with a block."""
@@ -213,7 +216,10 @@ def property_is_allowed(name: str) -> bool:
 
 
 def property_may_refer(name: str) -> bool:
-    """Return whether `url(#a)` in a property refers to an element of the same document. `name` is in lower case."""
+    """Return whether `url(#a)` in a property can refer to an element of the same document. `name` is in lower case.
+
+    The answer for a custom property is True, because another property may use its value.
+    """
     return name.startswith("--") or _without_prefix(name) in _REFERRING_PROPERTIES
 
 

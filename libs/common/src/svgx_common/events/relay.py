@@ -36,7 +36,7 @@ DROP_PAUSE = 0.02
 """Seconds between two of these statements, so that a large removal does not occupy the database."""
 
 HandOver = Callable[[Session, Sequence[DomainEvent]], Awaitable[None]]
-"""Hands events over for delivery to webhooks, in the transaction in which the relay marks the events as relayed."""
+"""Hands events over for delivery to webhooks. The session has the transaction that marks the events as relayed."""
 
 
 class Relay:
@@ -56,7 +56,7 @@ class Relay:
     def repeat(self, tasks: BackgroundTasks, retention_days: int, *, patience: float = 0.0) -> None:
         """Relay events, and drop those older than `retention_days`, in background tasks.
 
-        `patience` of the relay is described at `BackgroundTasks.repeat`.
+        `patience` applies to the task that relays, and is described at `svgx_common.background.OutageLog`.
         """
         tasks.repeat("relay events", self.step, patience=patience)
         tasks.repeat(
@@ -108,8 +108,8 @@ async def drop_old_events(database: Database, days: int) -> None:
 async def drop_slices(database: Database, days: int, size: int = DROP_SLICE) -> int:
     """Remove relayed events that are older than `days`. Return the number of statements.
 
-    A statement looks at only `size` events, so that it does not hold its locks for long. Events that are still to be
-    delivered stay; each is looked at only once.
+    A statement looks at only `size` events, so that it does not hold its locks for long. Events that are not relayed
+    yet, or not delivered to webhooks yet, stay; each of them is looked at only once.
     """
     at: datetime | None = None
     last: str | None = None

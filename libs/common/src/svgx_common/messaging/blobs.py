@@ -116,7 +116,7 @@ class Blobs:
             pieces = []
         content = b"".join(piece.result() for piece in pieces)
         if len(content) != size:
-            raise Unavailable("the sender of a large message is gone")
+            raise Unavailable("a large message can no longer be pulled from its sender")
         return content
 
     async def _pull_piece(self, subject: str, offset: int, window: asyncio.Semaphore) -> bytes:

@@ -193,7 +193,10 @@ class Bus:
         return self._round_trips.reachable
 
     async def check(self) -> None:
-        """Return when a message to this connection itself has arrived. Raise `NotUsable` otherwise."""
+        """Send a message to this connection itself, and return when it has arrived.
+
+        Raise `NotUsable` if it does not arrive.
+        """
         if not self.connected:
             refused = f"refuses the credentials of {self._events.credentials_setting}"
             raise NotUsable(refused if self._events.refuses_credentials else "is not connected")
@@ -216,7 +219,7 @@ class Bus:
         await self._events.closed.wait()
 
     async def settle(self) -> None:
-        """Return when the server has processed every subscription made so far.
+        """Return when the server has processed all subscriptions, unsubscriptions and messages sent so far.
 
         nats-py's `flush` does not guarantee this, because its PING overtakes the outgoing buffer.
         """
@@ -387,7 +390,8 @@ class Bus:
             except asyncio.CancelledError:
                 if _being_cancelled():
                     raise
-                # The listener awaited a task that was cancelled. nats-py would end the whole subscription.
+                # The listener awaited a task that was cancelled. If the error were raised here, nats-py would end the
+                # whole subscription.
                 log.exception("a listener failed", subject=subject)
             except Exception as error:
                 note_exception(trace.get_current_span(), error)
@@ -417,10 +421,10 @@ class Bus:
         return message.data
 
     async def respond(self, reply: str, content: bytes, headers: Headers | None = None) -> None:
-        """Answer the request with this reply subject.
+        """Answer the request that has this reply subject. Do nothing if `reply` is not an inbox.
 
-        A large answer stays available until it was pulled, for `blobs.LINGER` seconds at most. Raise `Overloaded` if
-        too many bytes wait to be pulled. A loss of NATS is only logged.
+        A large answer stays available until it is pulled, for `blobs.LINGER` seconds at most. Raise `Overloaded` if
+        too many bytes wait to be pulled. An error of NATS is only logged.
         """
         if not is_inbox(reply):
             return

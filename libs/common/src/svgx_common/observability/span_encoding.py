@@ -16,10 +16,10 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
 _SCOPE_SPANS, _SPANS = 0x12, 0x12
-"""The fields `ResourceSpans.scope_spans` and `ScopeSpans.spans`."""
+"""The tags (field number and wire type) of `ResourceSpans.scope_spans` and `ScopeSpans.spans`."""
 
 _RESOURCE_SPANS, _NAME, _ATTRIBUTES = 0x0A, 0x2A, 0x4A
-"""The fields `ExportTraceServiceRequest.resource_spans`, `Span.name` and `Span.attributes`."""
+"""The tags of `ExportTraceServiceRequest.resource_spans`, `Span.name` and `Span.attributes`."""
 
 _IDS = struct.Struct(">2s16s2s8s").pack
 _KIND_AND_TIMES = struct.Struct("<BBBQBQ").pack

@@ -1,4 +1,4 @@
-"""The checks before a request is forwarded: identity, scope, rate limit, role on the canvas."""
+"""The checks before a request is forwarded: identity, scope, rate limit, role on the canvas, quotas."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -106,7 +106,7 @@ class Guard:
 Count = Callable[[HTTPConnection, MutableMapping[str, str]], Awaitable[None]]
 """A function that counts a request against the client's address and adds the rate-limit headers to the mapping.
 
-It raises `TooManyRequests`.
+It raises `TooManyRequests` if the request exceeds the limit.
 """
 
 

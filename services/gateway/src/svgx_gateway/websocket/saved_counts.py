@@ -6,10 +6,11 @@ from collections.abc import Collection
 from svgx_gateway.websocket.connection import Connection
 
 MANY_CONNECTIONS = 1000
-"""Connections of a canvas from which a count waits for the next broadcast.
+"""A count waits for the next broadcast if this gateway has at least this number of connections of the canvas.
 
-When all clients write, a count of its own is a fifth of all writes, and most of the time of a write does not depend on
-its bytes. With fewer connections the gateway has time for these writes, and a count of its own arrives earlier.
+When all clients write, a fifth of all writes to sockets would be counts that are sent alone. The time of a write hardly
+depends on its size. With fewer connections, the gateway has time for these writes, and a count that is sent alone
+arrives earlier.
 """
 
 WAIT_SECONDS = 0.05
@@ -46,7 +47,7 @@ class SavedCounts:
         self._timer = asyncio.get_running_loop().call_later(WAIT_SECONDS, self._end_wait)
 
     def _end_wait(self) -> None:
-        """Send the counts that still wait. After a broadcast, wait for another one first."""
+        """Send the counts that still wait. If a broadcast was sent meanwhile, wait another `WAIT_SECONDS` instead."""
         self._timer = None
         if self._had_broadcast:
             self._start_timer()

@@ -20,7 +20,7 @@ from svgx_state.deletion.purge import Purge
 from svgx_state.permissions import effective_role
 
 PURGE_SECONDS = 10.0
-"""Seconds after which a request for the removal of a canvas begins no further step. The background removes the rest."""
+"""Seconds after which a request to remove a canvas begins no further step. A background task removes the rest."""
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +53,7 @@ class DeletedCanvases:
 
         Raises `NotFound` for an unknown canvas and for a deleted canvas that the caller does not own, `Forbidden` for
         any other canvas that the caller does not own, `Conflict` when the removal has begun, and `QuotaFull` when the
-        caller may not have one more canvas.
+        caller may not have one more canvas. An admin counts as an owner of every canvas.
         """
         caller = call.signed_in_caller()
         row = await self._database.row("any_canvas", request.canvas_id, caller.user_id)
@@ -63,7 +63,7 @@ class DeletedCanvases:
         if effective_role(caller.role, member) is not CanvasRole.OWNER:
             if row["deleted_at"] is not None:
                 raise no_such_canvas()
-            raise Forbidden("only an owner of the canvas restores it")
+            raise Forbidden("only an owner of the canvas may restore it")
         if row["deleted_at"] is not None and await self._restore(caller, request.canvas_id):
             log.info("canvas restored", by=caller.user_id)
             await self._bus.broadcast(CANVAS_ACCESS_CHANGED, Empty(), canvas_id=request.canvas_id)

@@ -8,7 +8,7 @@ EDIT, EMPTY = b"\1edit", b"\0\0"
 
 
 class Provider:
-    """A provider that counts as HocuspocusProvider.ts does, and a server that accepts or discards its messages."""
+    """A provider with the same count as HocuspocusProvider.ts, and a server that accepts or discards its messages."""
 
     def __init__(self) -> None:
         self.unsynced = 0
@@ -16,7 +16,7 @@ class Provider:
         self.is_viewer = False
         self.counter = StatusCounter(self._status)
 
-    def _status(self, applied: bool) -> None:  # positional, because `StatusCounter` calls it
+    def _status(self, applied: bool) -> None:  # `StatusCounter` passes it by position
         if applied:
             self.unsynced = max(0, self.unsynced - 1)
         else:

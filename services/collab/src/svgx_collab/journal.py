@@ -43,8 +43,8 @@ COMMIT_SLACK = 0.01
 TURNS_FOR_BROADCASTS = 2
 """Turns of the event loop between the request for a commit and the commit.
 
-In the first turn, the broadcast of the same edits still waits in nats-py's queue. At the end of the second, uvloop
-writes it to the socket. So the work for the commit, which takes 0.4 ms, does not delay the broadcast.
+In the first turn, a broadcast that was due at the same time still waits in nats-py's queue. At the end of the second,
+uvloop writes it to the socket. So the work for the commit, which takes 0.4 ms, does not delay the broadcast.
 """
 
 FIRST_ATTEMPT = 1.0

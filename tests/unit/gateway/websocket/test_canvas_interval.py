@@ -2,13 +2,19 @@
 
 import pytest
 
-from svgx_gateway.websocket.links.canvas_interval import LONGEST, MEMORY, SHORTEST, CanvasInterval
+from svgx_gateway.websocket.links.canvas_interval import (
+    LONGEST,
+    LONGEST_IN_OVERLOAD,
+    MEMORY,
+    SHORTEST,
+    CanvasInterval,
+)
 
 SECONDS = 3.0
 """Seconds of edits until the interval is steady."""
 
 
-def steady_interval(rate: float, size: int) -> float:
+def steady_interval(rate: float, size: int, unsaved_for: float = 0.0) -> float:
     """Return the interval of a canvas with this rate of edits of `size` bytes, after some seconds."""
     interval = CanvasInterval()
     now, sent, seconds = 0.0, 0, SHORTEST
@@ -16,7 +22,7 @@ def steady_interval(rate: float, size: int) -> float:
         now = max(now + seconds, (sent + 1) / rate)
         edits = max(1, int(now * rate) - sent)
         sent += edits
-        seconds = interval.after(edits, edits * size, now)
+        seconds = interval.after(edits, edits * size, now, unsaved_for)
     return seconds
 
 
@@ -56,6 +62,34 @@ def test_interval_grows_with_the_rate_of_edits_until_a_batch_would_be_large(
 ) -> None:
     """A busy canvas has fewer and larger batches. Proves R-SYNC-7."""
     assert steady_interval(rate, size) == pytest.approx(expected, rel=0.12)
+
+
+@pytest.mark.parametrize(
+    ("rate", "unsaved_for", "expected"),
+    [
+        (25, 0.04, SHORTEST),
+        (25, 0.2, 0.05),
+        (25, 10.0, LONGEST_IN_OVERLOAD),
+        (250, 0.04, LONGEST),
+        (250, 10.0, LONGEST_IN_OVERLOAD),
+        (1000, 10.0, 0.040),
+        (5000, 10.0, SHORTEST),
+    ],
+    ids=[
+        "usual wait",
+        "longer wait",
+        "very long wait",
+        "room of 50, usual wait",
+        "room of 50, very long wait",
+        "forty edits",
+        "very many edits",
+    ],
+)
+def test_interval_grows_with_the_wait_for_receipts_until_a_batch_would_be_large(
+    rate: float, unsaved_for: float, expected: float
+) -> None:
+    """In an overload, each canvas has fewer and larger batches. Proves R-SYNC-7."""
+    assert steady_interval(rate, 30, unsaved_for) == pytest.approx(expected, rel=0.12)
 
 
 def test_burst_after_a_pause_adds_no_time() -> None:

@@ -303,6 +303,30 @@ async def test_many_edits_in_a_second_delay_the_next_batch_of_the_canvas(
     assert await sent(bus, 0.05 if waits else 10.0) == ([] if waits else ["canvas"])
 
 
+@pytest.mark.parametrize("is_answered", [True, False])
+async def test_late_receipt_delays_the_batches_of_the_canvas(
+    bus: FakeBus,
+    links: ReplicaLinks,
+    outbox: Outbox,
+    connection: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_answered: bool,
+) -> None:
+    """While a batch waits long for its receipt, the next batches wait too. Proves R-SYNC-7."""
+    monkeypatch.setattr(canvas_interval, "SHORTEST", 0.0)
+    monkeypatch.setattr(canvas_interval, "LONGEST_IN_OVERLOAD", 3600.0)
+    monkeypatch.setattr(canvas_interval, "SHARE_OF_WAIT", 3600.0 * 1000)
+    outbox.add(connection, b"first", 1)
+    [batch] = (await bus.messages.get()).batches
+    if is_answered:
+        await answer(links, LinkToGateway((), (), (LinkReceipt(batch.number, (), "epoch"),), ()))
+    outbox.add(connection, b"second", 2)
+    assert await sent(bus) == ["canvas"]
+    outbox.add(connection, b"third", 3)
+    assert await sent(bus, 10.0 if is_answered else 0.05) == (["canvas"] if is_answered else [])
+
+
 async def test_uncommitted_batches_slow_down_the_link(
     bus: FakeBus, outbox: Outbox, connection: Connection
 ) -> None:
@@ -316,7 +340,7 @@ async def test_uncommitted_batches_slow_down_the_link(
     async with asyncio.timeout(10):
         while sent < number:
             sent += sum(len(batch.edits) for batch in (await bus.messages.get()).batches)
-    assert PROMPT_BATCHES < len(bus.sizes) < 60, "the growing interval gives about 40 messages"
+    assert PROMPT_BATCHES < len(bus.sizes) < 60, "the growing interval gives about 15 messages"
 
 
 async def test_large_batches_are_requests_and_messages_fit_into_nats(

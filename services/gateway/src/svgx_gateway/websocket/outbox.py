@@ -222,8 +222,9 @@ class Outbox:
             or self._seconds_until_large(now)
         ):
             return None
+        unsaved_for = self._unsaved_for(now)
         batch = self._take_next()
-        interval = self._canvas_interval.after(len(batch.edits), batch.size, now)
+        interval = self._canvas_interval.after(len(batch.edits), batch.size, now, unsaved_for)
         self.paced_until = now + max(interval, self._interval())
         is_traced = batch.spans is not None and bool(batch.spans.contexts())
         if self._links is None or is_traced or not batch.fits_link:
@@ -348,6 +349,10 @@ class Outbox:
         """
         while (seconds := self._seconds_until_large(time.monotonic())) and self._large is not None:
             await wait_at_most(self._large.done, seconds)
+
+    def _unsaved_for(self, now: float) -> float:
+        """Return the seconds for which the oldest batch has waited for its receipt, or 0 without one on a link."""
+        return now - self._sent[0].sent_at if self._sent and self._sent[0].sent_at else 0.0
 
     def _interval(self) -> float:
         """Return the seconds until the next batch may be sent."""

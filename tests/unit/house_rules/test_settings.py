@@ -118,7 +118,7 @@ def test_settings_of_other_services_are_no_misspelt_variables(service: str) -> N
     """All services may share one environment. Proves R-CONFIG-5.
 
     When this test fails for a new setting, add the first word of its name to `COMMON_WORDS`, or choose a name that
-    differs from every other name by more than one slip.
+    differs from every other name by more than one slip (see `variables.py`).
     """
     everything = {name.upper(): "value" for kind in SERVICES.values() for name in kind.model_fields}
     own = {name.upper() for name in SERVICES[service].model_fields}

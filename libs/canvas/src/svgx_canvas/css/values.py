@@ -55,7 +55,7 @@ def is_cached(text: str) -> bool:
 
 
 def picture_is_variable(name: str, value: str) -> bool:
-    """Return whether a presentation attribute takes its picture from a custom property or another place."""
+    """Return whether a presentation attribute takes its picture from a function such as `var()` or `attr()`."""
     if "(" not in value or not property_takes_picture(name):
         return False
     return substitutes(tinycss2.parse_component_value_list(value))
@@ -225,7 +225,7 @@ def numbers(text: str) -> list[float]:
 
 
 def substitutes(tokens: Iterable[ast.Node]) -> bool:
-    """Return whether tokens or the contents of their blocks have a function that returns text from another place."""
+    """Return whether tokens or the contents of their blocks have a function such as `var()` or `attr()`."""
     stack = [iter(tokens)]
     while stack:
         token = next(stack[-1], None)

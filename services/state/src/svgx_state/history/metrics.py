@@ -11,7 +11,8 @@ for _reason in ("automatic", "named", "before_restore", "before_import"):
     VERSIONS_MADE.labels(_reason)
 VERSIONS_REMOVED = Counter(
     "svgx_engine_versions_removed",
-    "Versions without a name that were deleted, by reason: `thinned` with their age, or `expired` with the journal.",
+    "Versions without a name that were deleted, by reason: `thinned` (of old versions, the last of each hour or day "
+    "stays), or `expired` with the journal.",
     ["reason"],
 )
 for _reason in ("thinned", "expired"):

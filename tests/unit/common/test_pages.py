@@ -151,7 +151,7 @@ def test_cursor_with_padding_or_another_alphabet_is_refused() -> None:
             LISTING.decode(wrong)
     other = replace(LISTING, mark="?>?>?>?>?>?")
     standard = other.encode(Cursor(MOMENT, "i")).replace("-", "+").replace("_", "/")
-    with pytest.raises(Invalid, match="is not the `next` of a page"):
+    with pytest.raises(Invalid, match="must be the value `next` of a page"):
         other.decode(standard)
 
 

@@ -69,7 +69,7 @@ def watch(clock: Clock | None = None) -> QuotaWatch:
 
 def test_accounts_are_not_limited_before_the_first_report() -> None:
     """Without a report nothing is refused. Proves R-QUOTA-2."""
-    QuotaEnforcement(watch()).require(ANN, "canvas")
+    QuotaEnforcement(watch()).require_space(ANN, "canvas")
 
 
 @pytest.mark.parametrize(
@@ -120,17 +120,17 @@ def test_bytes_of_a_day_end_with_the_day_and_content_stays() -> None:
     copy.adopt(report({"ann": 1000}, {"full": (9000, 2000), "busy": (9000, 0)}))
     quotas = QuotaEnforcement(copy)
     with pytest.raises(QuotaExceeded) as error:
-        quotas.require(ANN, "busy")
+        quotas.require_space(ANN, "busy")
     assert error.value.retry_after == 12 * 3600
     clock.now = NEXT_DAY
-    quotas.require(ANN, "busy")
+    quotas.require_space(ANN, "busy")
     with pytest.raises(QuotaFull):
-        quotas.require(ANN, "full")
+        quotas.require_space(ANN, "full")
     copy.merge(report({"bob": 900}, day=NEXT_DAY.date()))
     copy.merge(report({"ann": 1000}))  # a late report of the day before
-    quotas.require(ANN, "busy")
+    quotas.require_space(ANN, "busy")
     with pytest.raises(QuotaFull):
-        quotas.require(ANN, "full")
+        quotas.require_space(ANN, "full")
 
 
 def test_late_report_lowers_no_count() -> None:

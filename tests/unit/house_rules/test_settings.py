@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from deploy.build.configuration import SETTINGS as SERVICES
-from svgx_auth.passwords.attempts import ADDRESS, FORGET_AFTER, LONGEST_AT_NEW_NETWORK, NAME
+from svgx_auth.passwords.attempts import ACCOUNT, ADDRESS, FORGET_AFTER, LONGEST_AT_NEW_NETWORK
 from svgx_auth.passwords.policy import EXPECTED
 from svgx_common.configuration.variables import unknown_variables
 from svgx_common.settings import PostgresSettings, ServiceSettings, load
@@ -138,7 +138,7 @@ def test_secret_settings_are_not_shown() -> None:
 
 def test_readme_states_the_actual_log_in_waits() -> None:
     """The README of auth states the waits after failed log-ins as `attempts.py` has them. Proves R-AUTH-20."""
-    assert (NAME.free, NAME.longest, ADDRESS.free, ADDRESS.longest) == (5, 300, 50, 60)
+    assert (ACCOUNT.free, ACCOUNT.longest, ADDRESS.free, ADDRESS.longest) == (5, 300, 50, 60)
     assert (LONGEST_AT_NEW_NETWORK, FORGET_AFTER) == (15, 86400)
     text = " ".join(readme("auth").split())
     for sentence in (

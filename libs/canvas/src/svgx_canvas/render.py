@@ -19,13 +19,14 @@ from svgx_canvas.tree import Canvas, Element
 _DPI = 96.0
 _TRANSFORM = re.compile(r"(matrix|scale|skewX|skewY)\s*\(([^()]*)\)")
 _PROBE_SIDE = 256
-"""Pixels of the longer side of the picture with which a file without a size is measured."""
+"""Longer side, in pixels, of the test picture that shows the size of a file without a size."""
 _LONG_SIDE = 16_384
-"""Pixels of the longer side of the pictures with which the proportions are measured."""
+"""Longer side, in pixels, of the test pictures that show the proportions of such a file."""
 _LOW_RATIO = 16
-"""The largest ratio of the sides at which `_first_picture` raises the scale by a factor of 100 at each step.
+"""The largest ratio of the two sides for which `_first_picture` searches in large steps.
 
-Each picture that is drawn during this search then has at most 50 by 800 pixels.
+A large step raises the scale by a factor of 100. Each picture that is drawn during this search then has at most 50 by
+800 pixels.
 """
 
 
@@ -39,7 +40,8 @@ def render_png(
     """Return a PNG of the SVG file, drawn with the fonts of the system.
 
     width, height: pixels. If only one is given, the other one follows the file's proportions. If both are given, the
-    picture is the largest that fits into them. scale: factor on the file's own size, if neither is given.
+    picture is the largest that fits into them. scale: factor on the file's own size, if neither width nor height is
+    given.
     The policy and all limits are applied before rendering. Raises `SvgRefused`: "too_large", "malformed", "forbidden",
     or "unrenderable" if resvg fails.
     """
@@ -135,8 +137,9 @@ def _measure(text: str, check_pixels: Callable[[int], None]) -> tuple[float, flo
 
     resvg reveals this size only in the pictures that it draws. So each picture that this function draws must be small,
     however large the content is. The proportions are measured first, with pictures that are two pixels high or wide.
-    Then the scale rises from 10 ** -10 until resvg draws a picture: resvg fails without drawing if a side is shorter
-    than half a pixel. The size is exact up to 256 pixels, and accurate to half a percent above 256 pixels.
+    Then the scale rises from 10 ** -10 until resvg draws a picture. Before that, resvg fails without drawing, because
+    a side is shorter than half a pixel. The size is exact up to 256 pixels, and accurate to half a percent above 256
+    pixels.
 
     `check_pixels` raises `SvgRefused` if a picture with so many pixels costs too much. Raises `SvgRefused`
     "too_large" if one side is at least `_LONG_SIDE` / 2 times the other, and "unrenderable" if resvg cannot draw the

@@ -17,7 +17,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 MARK_BYTES = 8
-"""Bytes of a cursor's mark, the hash that names its list and query.
+"""Number of bytes of the mark in a cursor. The mark is a hash that identifies the list and the query.
 
 A forged mark does no harm, because a list shows only items that its caller may see.
 """
@@ -33,13 +33,13 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A list as one query selects it, and the cursors of its pages. Other lists and queries refuse these cursors.
+    """The result of one query on a list. It writes and reads the cursors of its pages, and refuses all other cursors.
 
     A cursor of another list would name a position that this list does not have, and so skip items unnoticed.
     """
 
     mark: str
-    """The part of a cursor that names the list and the query."""
+    """The part of a cursor that identifies the list and the query."""
 
     @classmethod
     def of(
@@ -61,7 +61,7 @@ class Listing:
         return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
     def decode(self, text: str | None) -> Cursor | None:
-        """Read a cursor that `encode` of an equal list wrote; None stays None. Raise `Invalid` for any other text."""
+        """Return the cursor that `encode` wrote as `text`, or None for None. Raise `Invalid` for any other text."""
         if text is None:
             return None
         try:
@@ -82,9 +82,9 @@ class Listing:
     def page_of(
         self, rows: Sequence[Row], limit: int, position: Callable[[Row], Cursor]
     ) -> tuple[Sequence[Row], str | None]:
-        """Split up to `limit + 1` queried rows into the page's rows and the cursor of the next page, if there is one.
+        """Return the rows of a page, and the cursor of the next page or None.
 
-        `position` returns the cursor of a row.
+        `rows` are the queried rows, at most `limit + 1` of them. `position` returns the cursor of a row.
         """
         if len(rows) <= limit:
             return rows, None
@@ -99,4 +99,4 @@ def _canonical(value: object) -> str:
 
 
 def _not_a_cursor() -> Invalid:
-    return Invalid("cursor: is not the `next` of a page", field="cursor")
+    return Invalid("cursor: must be the value `next` of a page", field="cursor")

@@ -55,7 +55,7 @@ def unpooled_connection(url: str) -> Connection:
 
     The caller sends one group of commands at a time, and sets its own timeout.
 
-    A command takes half of the processor time that it takes through a pool for many concurrent callers.
+    A command takes half of the processor time that it would take through `connect`'s pool.
     """
     pool = ConnectionPool.from_url(
         url, socket_timeout=None, retry=Retry(NoBackoff(), 0), **_options(url)

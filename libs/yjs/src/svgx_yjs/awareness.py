@@ -102,7 +102,7 @@ def entries(update: bytes) -> Iterator[Entry]:
 def without(update: bytes, client: int) -> bytes:
     """Return an awareness update without the state of a client.
 
-    Raises `Malformed` for a malformed update that contains the bytes of the client's id.
+    Raises `Malformed` for a malformed update. An update without the bytes of the client's id is returned unchecked.
     """
     # Searching for the encoded client is cheap. Most updates do not contain it, so they need no decoding.
     if Encoder().uint(client).finish() not in update:

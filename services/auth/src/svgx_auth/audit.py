@@ -91,7 +91,9 @@ class Audit:
         listing = Listing.of(LIST_AUDIT, request)
         before = listing.decode(request.cursor)
         if before is not None and not _ENTRY_ID.fullmatch(before.id):
-            raise Invalid("cursor: is not the `next` of a page of the audit log", field="cursor")
+            raise Invalid(
+                "cursor: must be the value `next` of a page of the audit log", field="cursor"
+            )
         rows = await self._database.rows(
             "audit_before",
             request.limit + 1,

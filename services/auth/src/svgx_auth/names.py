@@ -1,6 +1,6 @@
 """Usernames, e-mail addresses and passwords in their canonical Unicode forms (docs/decisions/0039).
 
-PRECIS (RFC 8265) decides which characters a new name may have, and which names are the same name. Names that were
+PRECIS (RFC 8265) decides which characters a new name may have, and which spellings are the same name. Names that were
 stored before this rule are kept, and their accounts can still log in.
 """
 
@@ -20,7 +20,7 @@ _REASONS = {
     "DISALLOWED/controls": "has a control character",
     "DISALLOWED/spaces": "has a space",
     "DISALLOWED/symbols": "has a symbol",
-    "DISALLOWED/has_compat": "has a character that stands for other characters",
+    "DISALLOWED/has_compat": "has a character that is another form of other characters",
     "DISALLOWED/bidi_rule": "mixes writing directions in a way that displays its characters in another order",
 }
 _INVISIBLE = frozenset(
@@ -34,7 +34,7 @@ _INVISIBLE = frozenset(
 
 
 def username(text: str, field: str = "username") -> str:
-    """Return a new username as it is stored: in NFC, with ASCII letters for wide letters.
+    """Return the stored form of a new username: in NFC, with ASCII letters in place of wide letters.
 
     Raises `Invalid`, naming `field`.
     """
@@ -58,7 +58,7 @@ def name_key(text: str) -> str:
     """Return the key of a username or an e-mail address. Two texts with the same key are the same name.
 
     The key of a text that is not a valid name consists of the text's visible characters. Therefore an old name with
-    invisible characters has the key of the new name that looks the same, and this new name is refused as taken.
+    invisible characters and a new name that looks the same have one key, and the new name is refused.
     """
     local, at, domain = text.replace("\uff20", "@").partition("@")
     try:
@@ -113,7 +113,7 @@ def _label_key(label: str) -> str:
 
 
 def _visible(text: str) -> str:
-    """Return the visible characters of a text in NFC, without differences of case and compatibility (NFKC)."""
+    """Return the visible characters of a text, case-folded, and in the compatibility form (NFKC)."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     seen = (
         each

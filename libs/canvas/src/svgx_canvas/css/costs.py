@@ -49,7 +49,8 @@ def sheet_declarations(text: str, watched: frozenset[str]) -> list[tuple[Key, st
     """Return the declarations of `watched` properties in a cleaned style sheet.
 
     Each entry is a key of a selector's last part, the name and the value. A declaration
-    directly in an at-rule has the key of the style rule that contains the at-rule, or ("any", "") without one.
+    directly in an at-rule has the key of the style rule around the at-rule. If there is no such rule, it has
+    ("any", "").
     """
     found: list[tuple[Key, str, str]] = []
     for node, keys in _all_declarations(text):
@@ -104,11 +105,11 @@ def _may_have_variable_reference(text: str) -> bool:
 def selector_keys(prelude: list[ast.Node]) -> frozenset[Key]:
     """Return the keys of the last parts of all selectors in a list.
 
-    A part that may match elements of any type, class and id has the key ("any", ""), such as `&` and `:is(a, b)`.
+    A part such as `&` or `:is(a, b)`, which may match elements of any type, class and id, has the key ("any", "").
     """
     keys: set[Key] = set()
-    # `before` is the literal before the token, "" after another token, and " " where a compound selector begins: at the
-    # start, and after whitespace, a comma, a combinator or a namespace.
+    # `before` is the literal before the token, or "" if the token before is no literal. It is " " where a compound
+    # selector begins: at the start, and after whitespace, a comma, a combinator or a namespace.
     key, before = _ANY, " "
     for token in prelude:
         match token:

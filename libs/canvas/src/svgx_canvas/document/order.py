@@ -1,10 +1,10 @@
 """Fractional indexes, here called keys: strings that sort by their characters. There is a key between any two keys.
 
 The keys have the format of the npm package `fractional-indexing` (after David Greenspan, "Implementing Fractional
-Indexing"), so that web clients can use that package. A key is an integer and a fraction. The integer's first letter
-gives the number of its digits: `a` one, `b` two, … `z` twenty-six, and for negative integers `Z` one, `Y` two, …. The
-fraction is the rest of the key: the digits that would follow a decimal point, without trailing zeros. Digits are
-0-9A-Za-z in ASCII order.
+Indexing"), so that web clients can use that package. A key is an integer and a fraction. The integer begins with a
+letter that says how many digits follow: `a` means one digit, `b` two, and `z` twenty-six. For a negative integer, `Z`
+means one digit, and `Y` two. The fraction is the rest of the key: the digits that would follow a decimal point, without
+trailing zeros. Digits are 0-9A-Za-z in ASCII order.
 """
 
 import re

@@ -86,7 +86,8 @@ class AuditEntry(ReplyModel):
 
 
 class ListAuditRequest(RequestModel):
-    """`user_id` selects entries with this actor or this account. `since` is inclusive, `until` exclusive.
+    """`user_id` selects the entries in which this account is the actor or the account concerned. `since` is inclusive,
+    `until` exclusive.
 
     `limit` is the number of entries on a page; `cursor` is the `next` value of the page before.
     """
@@ -125,7 +126,7 @@ class RecordAuditRequest(RequestModel):
 
 RECORD_AUDIT = Operation(
     subject="svgx.auth.audit.record",
-    summary="Record an admin's action on another service in the audit log",
+    summary="Record in the audit log that an admin acted on another service",
     request=RecordAuditRequest,
     reply=Empty,
     scope=Scope.INTERNAL,

@@ -32,8 +32,8 @@ HEALTH_PATHS = frozenset({"/health", "/health/live", "/health/ready"})
 METRICS_PATHS = frozenset({"/metrics", "/metrics/prometheus"})
 """The paths of health and metrics, each also valid with a trailing slash.
 
-The service's own application gets no request for these paths. The exceptions are the paths of metrics, when these are
-switched off or on a port of their own.
+The service's own application gets no request for these paths. But while metrics are switched off, or served on a
+port of their own, it gets the requests for the paths of metrics.
 """
 
 
@@ -116,7 +116,7 @@ class ServiceApplication:
     503 while the service starts, and 404 afterwards.
 
     While the service drains, `app` still gets HTTP requests. Each response closes its connection, because the process
-    would end before a later request on the connection. A WebSocket gets 503 before its upgrade, because the drain would
+    would end before it could answer a later request. A WebSocket gets 503 before its upgrade, because the drain would
     soon close an accepted WebSocket.
     """
 
@@ -177,7 +177,7 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, error: SvgxError) 
         response = refusals.response(error, headers)
         note_code(span, error.code, failed=error.status >= 500)
         if error.status == 503:
-            # Clients that connect again are normal at each start and stop, so this is no warning.
+            # Clients reconnect at each start and stop of a service. This is normal, so it is not logged as a warning.
             log.info("request refused", status=error.status, reason=error.detail)
     if scope["type"] == "websocket":
         await WebSocket(scope, receive, send).send_denial_response(response)

@@ -30,7 +30,7 @@ class AccountBackups:
         self._audit = audit
 
     def register(self, responder: Responder) -> None:
-        """Answer the operations of this class."""
+        """Register the handlers of this class with the responder."""
         responder.answer(EXPORT_ACCOUNTS, self.export_accounts)
         responder.answer(IMPORT_ACCOUNTS, self.import_accounts)
 

@@ -1,7 +1,7 @@
 """Failed log-ins: the next attempt has to wait, longer after each failure (docs/decisions/0010 and 0038).
 
-The wait is checked before a password is verified, and again afterwards. Therefore only a few of many simultaneous
-guesses get an answer about the password. The other guesses are refused, even a right one.
+The wait is checked before a password is verified, and again afterwards. Of many simultaneous guesses, only a few
+learn whether the password was right. The others are refused, even a right one.
 """
 
 import hashlib
@@ -22,19 +22,19 @@ class Backoff:
     longest: float
 
 
-NAME = Backoff(5, 300)
+ACCOUNT = Backoff(5, 300)
 """The wait for one account, or one unknown name, after failures from one network."""
 
 LONGEST_AT_NEW_NETWORK = 15.0
-"""The longest wait, in seconds, for a network without a failure, after failures from other networks.
+"""The longest wait, in seconds, for a network from which no log-in has failed, after failures from other networks.
 
-All networks that are not homes of the account share this wait. Therefore guesses from many networks together get one
-answer in 15 s, and the account's owner waits at most 15 s at a new address. With each failure of a network, the limit
-doubles for this network, up to `NAME.longest`.
+A home of an account is a network at which the account has had a session. All other networks share this wait. Therefore
+guesses from many networks together get one answer in 15 s, and the account's owner waits at most 15 s at a new address.
+With each failure of a network, the limit doubles for this network, up to `ACCOUNT.longest`.
 """
 
 ADDRESS = Backoff(50, 60)
-"""The wait for one network, over all accounts. It begins later than `NAME`, because many users may share a network."""
+"""The wait for one network, over all accounts. It begins later than `ACCOUNT`: a network may have many users."""
 
 FORGET_AFTER = 86400.0
 """Seconds after the last failure until the failures are forgotten."""
@@ -59,9 +59,9 @@ class Attempt:
 class Attempts:
     """The `attempt` table.
 
-    For log-ins, the table stores hashes of names and of account ids in place of both. Names are hashed, because a user
-    may enter a password instead of the name. The hashes depend on `secret`, the server's secret, so that a reader of
-    the table cannot find the names by guessing. For confirmations of a password, the table stores the account id.
+    For log-ins, the table stores hashes of names and of account ids, not the names and ids. Names are hashed, because a
+    user may enter a password instead of the name. The hashes depend on `secret`, the server's secret, so that a reader
+    of the table cannot find the names by guessing. For confirmations of a password, the table stores the account id.
     """
 
     def __init__(self, database: Database, secret: str) -> None:
@@ -74,8 +74,8 @@ class Attempts:
         `account_id` is None for an unknown name. Failures for such a name are counted like those for an account, by the
         same statements.
 
-        A failure is counted for the network and for the account at this network. A failure at a network that is not a
-        home of the account is also counted for the account at all such networks together. Therefore failures from
+        A failure has a count for the network, and one for the account at this network. If the network is not a home of
+        the account, a third count covers the account at all networks that are not its homes. Therefore failures from
         elsewhere do not delay the owner at home. Failures from elsewhere delay the owner at a new address for at most
         `LONGEST_AT_NEW_NETWORK` seconds.
         """
@@ -87,13 +87,13 @@ class Attempts:
         )
         assert row is not None
         # All transactions lock the rows of the keys in this order, because a common order prevents deadlocks.
-        keys = [(here, NAME)]
+        keys = [(here, ACCOUNT)]
         if address:
             keys.insert(0, (f"address:{network}", ADDRESS))
         if row["home"]:
             return await self._begin(Attempt(tuple(keys), (here,)))
-        longest = min(NAME.longest, LONGEST_AT_NEW_NETWORK * 2 ** min(row["failures"], 30))
-        keys.append((everywhere, Backoff(NAME.free, longest)))
+        longest = min(ACCOUNT.longest, LONGEST_AT_NEW_NETWORK * 2 ** min(row["failures"], 30))
+        keys.append((everywhere, Backoff(ACCOUNT.free, longest)))
         return await self._begin(Attempt(tuple(keys), (here, everywhere)))
 
     async def confirm(self, user_id: str) -> Attempt:
@@ -102,7 +102,7 @@ class Attempts:
         Raises `TooManyRequests` when the attempt comes too early.
         """
         key = f"account:{user_id}"
-        return await self._begin(Attempt(((key, NAME),), (key,)))
+        return await self._begin(Attempt(((key, ACCOUNT),), (key,)))
 
     async def failed(self, attempt: Attempt) -> None:
         """Count a failure.

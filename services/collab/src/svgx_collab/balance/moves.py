@@ -1,4 +1,4 @@
-"""The moves of busy canvases to reserved replicas: each of these canvases has a process of its own."""
+"""The moves of busy canvases to reserved replicas. A moved canvas has the process of its replica for itself."""
 
 import asyncio
 import time
@@ -36,11 +36,11 @@ FAILURE_PAUSE = 30.0
 """Seconds without moves after a failed one, because a failed move may interrupt the canvas."""
 
 STOP_SECONDS = 2.0
-"""Seconds for which a stopping replica waits for the end of a move. The rest of its time is for its other canvases."""
+"""Seconds for which a stopping replica waits for the end of a move. Then it hands over its other canvases."""
 
 FAILED_MOVES = Counter(
     "svgx_engine_collab_failed_moves",
-    "Busy canvases that a reserved replica did not take. They stay, or any replica opens them again.",
+    "Busy canvases that a reserved replica did not take. Such a canvas stays, or one of the replicas opens it again.",
 )
 
 
@@ -77,7 +77,7 @@ class MovesOut:
             return
         if time.monotonic() < self._paused_until:
             return
-        # At most one move for each look, because the replicas announce only afterwards which of them are still free.
+        # Begin at most one move for each look: only after a move do the replicas announce which of them are still free.
         replica_id = self._loads.free_reserved_replica()
         if replica_id is not None:
             move = self.move(self._canvases.busy[0], replica_id)
@@ -113,7 +113,7 @@ class MovesOut:
 
 
 class MovesIn:
-    """The canvases that this reserved replica takes: one at a time. It leaves a canvas that has become calm."""
+    """The moves to this reserved replica. It takes one canvas at a time, and leaves a canvas that has become calm."""
 
     def __init__(self, bus: Bus, rooms: Rooms, canvases: BusyCanvases) -> None:
         self._bus = bus
@@ -136,7 +136,7 @@ class MovesIn:
             try:
                 await self._bus.leave([subscription])
             except (SvgxError, NatsError, TimeoutError) as error:
-                # The sender of a request that still arrives gets no answer. Any replica opens the canvas.
+                # A request that still arrives gets no answer. Then one of the other replicas opens the canvas.
                 log.warning("could not end the taking of canvases", error=type(error).__name__)
 
     async def _answer(self, message: Msg) -> None:

@@ -100,7 +100,7 @@ class Guard:
             canvas_id = getattr(message, "canvas_id")  # noqa: B009  # a test checks that these requests have the field
             await self._canvas_roles.require(caller, canvas_id, operation.canvas_role)
             if operation.writes_content:
-                self._quotas.require(caller, canvas_id)
+                self._quotas.require_space(caller, canvas_id)
 
 
 Count = Callable[[HTTPConnection, MutableMapping[str, str]], Awaitable[None]]

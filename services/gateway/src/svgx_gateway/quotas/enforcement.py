@@ -35,9 +35,9 @@ SLOWED = Counter(
 )
 
 _TEXTS = {
-    QuotaName.ACCOUNT_JOURNAL: "the edits of an account may add {limit} bytes in a day",
-    QuotaName.CANVAS_JOURNAL: "the edits on a canvas may add {limit} bytes in a day",
-    QuotaName.CANVAS_CONTENT: "a canvas may have {limit} bytes of content",
+    QuotaName.ACCOUNT_JOURNAL: "the edits of an account may add at most {limit} bytes in a day",
+    QuotaName.CANVAS_JOURNAL: "the edits on a canvas may add at most {limit} bytes in a day",
+    QuotaName.CANVAS_CONTENT: "a canvas may have at most {limit} bytes of content",
 }
 
 
@@ -50,10 +50,10 @@ class QuotaEnforcement:
         watch.on_change(self._forget)
 
     def most_used(self, caller: Caller, canvas_id: str | None = None) -> Use | None:
-        """Return the use that limits the caller most, or None when all uses are below 80 % of their bounds."""
+        """Return the caller's most used quota, or None when less than 80 % of each quota is used."""
         return self._watch.most_used(caller, canvas_id)
 
-    def require(self, caller: Caller, canvas_id: str) -> None:
+    def require_space(self, caller: Caller, canvas_id: str) -> None:
         """Raise `QuotaExceeded` or `QuotaFull` if the caller may not add content to the canvas."""
         use = self._watch.most_used(caller, canvas_id)
         if use is not None and use.status is QuotaStatus.OVER:
@@ -68,7 +68,7 @@ class QuotaEnforcement:
         REFUSED.labels(use.name.value).inc()
         return use
 
-    def concerns(self, caller: Caller, canvas_id: str) -> bool:
+    def may_limit(self, caller: Caller, canvas_id: str) -> bool:
         """Return whether a quota may slow or refuse the caller's edits of a canvas."""
         return self._watch.most_used(caller, canvas_id) is not None
 
@@ -112,7 +112,7 @@ class QuotaEnforcement:
         return {HEADER: value}
 
     def _forget(self) -> None:
-        """Forget the full buckets, because their accounts may no longer be slowed."""
+        """Forget the full buckets. Their accounts are perhaps not slowed any more."""
         now = time.monotonic()
         self._slowed = {
             user_id: bucket

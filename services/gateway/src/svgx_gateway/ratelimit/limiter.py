@@ -32,7 +32,7 @@ LINK_FACTOR = 10
 
 
 class RateLimiter:
-    """The counter of requests against the rules. All gateways have the same rules, which the state service stores."""
+    """The rate limits of one gateway. All gateways have the same rules, which the state service stores."""
 
     def __init__(
         self,
@@ -64,10 +64,10 @@ class RateLimiter:
         await self._copy.stop()
 
     async def adopt_answer(self, request: Awaitable[RateLimits]) -> None:
-        """Put the rules of an answer of the state service into force, unless newer ones arrived during the request.
+        """Adopt the rules that the state service answers, unless newer rules arrived during the request.
 
-        If no other rules arrived, an older version is put into force too, because versions begin again at a lower
-        number after a restore of the database.
+        If no other rules arrived, adopt them even with a lower version than the present rules have: after a restore of
+        the database, versions begin again at a lower number.
         """
         before = self.rules
         stored = await request
@@ -103,7 +103,7 @@ class RateLimiter:
                 raise _too_many(rate_class, result)
 
     async def admit_unknown_key(self, connection: HTTPConnection) -> None:
-        """Count one request to a service about an API key or share link that is not cached. Raise `TooManyRequests`.
+        """Count one look-up of an API key or share link that this gateway has not cached. Raise `TooManyRequests`.
 
         These requests count against the address, in a bucket of their own, because many programs with valid keys may
         share one address.
@@ -121,8 +121,8 @@ class RateLimiter:
     ) -> None:
         """Count one request for the metrics against the address. Add headers and raise as `admit_page` does.
 
-        Scrapes have a bucket of their own. Therefore other requests without a valid token, which also count against
-        the address, do not use up the limit of Prometheus, even when they come through the same proxy.
+        Scrapes have a bucket of their own, because Prometheus and clients without a token may share the address of a
+        proxy. So requests of these clients do not use up the limit of Prometheus.
         """
         await self._admit_read("metrics", RateLimitKey.of(connection, None), headers)
 
@@ -162,7 +162,7 @@ def _too_many(rate_class: RateClass, result: BucketResult) -> TooManyRequests:
 def _headers(rate_class: RateClass, result: BucketResult) -> dict[str, str]:
     """Return `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10), and their `X-` predecessors.
 
-    Resets are in seconds from now until the whole limit is available again.
+    A reset is the number of seconds until the whole limit is available again.
     """
     remaining, reset = str(result.remaining), str(math.ceil(result.reset))
     quota, policy = _policy(rate_class.value, result.limit.requests, result.limit.seconds)

@@ -40,7 +40,7 @@ class DocumentMessages:
             len(update) > LARGE_BYTES
             or not outbox.has_capacity
             or not connection.is_known_editor
-            or self._quotas.concerns(connection.caller, outbox.canvas_id)
+            or self._quotas.may_limit(connection.caller, outbox.canvas_id)
         ):
             return False
         outbox.add(connection, update, connection.saved_counter.accept(is_step_2=is_step_2))

@@ -42,7 +42,8 @@ class RoleChecks:
     async def check(self, connection: Connection, canvas: LiveCanvas) -> None:
         """Look up a connection's role and adopt it. Close the connection when it has no role, or the lookup fails.
 
-        A client that has become an editor is asked for its edits, because the gateway has discarded its earlier edits.
+        If a viewer has become an editor, ask the client for its edits: the gateway has discarded the edits that the
+        client sent as a viewer.
         """
         doubts = connection.role.doubts
         try:

@@ -66,7 +66,7 @@ class Differences:
         present = await self._past.moment(request.canvas_id)
         if position is not None:
             if position[0] > present.revision:
-                raise Invalid("cursor: is not the `next` of a page", field="cursor")
+                raise Invalid("cursor: must be the value `next` of a page", field="cursor")
             return await self._past.content(request.canvas_id, position[0])
         return await self._past.content(request.canvas_id, present.revision)
 
@@ -77,5 +77,5 @@ def _position(cursor: Cursor | None) -> tuple[int, int] | None:
         return None
     revision, _, start = cursor.id.partition(".")
     if not (revision.isdecimal() and start.isdecimal() and len(cursor.id) < 30):
-        raise Invalid("cursor: is not the `next` of a page", field="cursor")
+        raise Invalid("cursor: must be the value `next` of a page", field="cursor")
     return int(revision), int(start)

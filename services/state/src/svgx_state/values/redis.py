@@ -24,9 +24,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Stores a value. The Redis keys of one account have the same hash tag, so a cluster has them on one server.
 #
-# KEYS: the record of the value; the sorted set of the keys of the account's values, each with the Unix milliseconds at
-# which its value ends; the hash from these keys to the bytes of the values. ARGV: key, state type, value, metadata,
-# expected version ('' for any), milliseconds to live, bytes of this value, the account's limits of keys and of bytes.
+# KEYS: the record of the value; a sorted set with the keys of the account's values, by the Unix milliseconds at which
+# each value ends; a hash with the size of each value by its key. ARGV: key, state type, value, metadata, expected
+# version ('' for any), milliseconds to live, bytes of this value, the account's limits of keys and of bytes.
 # Returns 'ok', the new version, the Unix microseconds of the write and the Unix milliseconds at which the value ends.
 # For a refusal, returns its reason, and the stored version or type.
 _PUT = """
@@ -125,7 +125,10 @@ class RedisStore:
         return StoredKey(**_described(draft.key, record))
 
     async def delete(self, owner: str, key: str, expected: int | None) -> bool:
-        """Delete the value of a key. Return whether there was one. Raise `VersionConflict`."""
+        """Delete the value of a key. Return whether there was one.
+
+        Raises `VersionConflict` when the stored version is not `expected`.
+        """
         async with _reachable():
             outcome, current = await self._delete_script(
                 keys=_keys(owner, key), args=[key, "" if expected is None else expected]
@@ -181,8 +184,8 @@ async def _reachable() -> AsyncIterator[None]:
     except (RedisError, OSError) as error:
         log.warning("redis failed for a value", error=type(error).__name__)
         raise Unavailable(
-            "values in Redis cannot be used at the moment; try again, "
-            "or set state_type if the value is in another store",
+            "values in Redis cannot be used at the moment; try again, or name the "
+            "state_type of a value that is not in Redis",
             retry_after=1.0,
         ) from error
 

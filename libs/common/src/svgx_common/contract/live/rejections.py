@@ -1,4 +1,5 @@
-"""The rejections of edits by the holder of a canvas: the reason, the close code and the text for the client.
+"""Rejected edits: for each edit that the holder of a canvas rejects, the reason, the close code and the text for the
+client.
 
 A receipt has one number for each rejected edit. The number packs the edit's index in the batch, the reason and an
 amount. The number of a malformed edit is its index, because its reason and amount are 0.
@@ -44,7 +45,7 @@ class Reason(IntEnum):
         Close.OVERLOADED,
         "your edits take too long to integrate; try again in {amount} s",
     )
-    EDIT_CLIENTS = 3, Close.TOO_LARGE, "an edit adds at most {amount} Yjs clients"
+    EDIT_CLIENTS = 3, Close.TOO_LARGE, "an edit may add at most {amount} Yjs clients"
     ACCOUNT_CLIENTS = (
         4,
         Close.OVERLOADED,
@@ -53,9 +54,13 @@ class Reason(IntEnum):
     CANVAS_CLIENTS = (
         5,
         Close.TOO_LARGE,
-        "a canvas has at most {amount} Yjs clients; use a new canvas",
+        "a canvas may have at most {amount} Yjs clients; use a new canvas",
     )
-    CANVAS_STRUCTS = 6, Close.TOO_LARGE, "a canvas has at most {amount} structs; use a new canvas"
+    CANVAS_STRUCTS = (
+        6,
+        Close.TOO_LARGE,
+        "a canvas may have at most {amount} structs; use a new canvas",
+    )
     OTHERS_CLIENT = (
         7,
         Close.OVERLOADED,
@@ -64,7 +69,7 @@ class Reason(IntEnum):
     CANVAS_WAITING = (
         8,
         Close.OVERLOADED,
-        "a canvas has at most {amount} bytes of edits that wait for missing edits; load the page again",
+        "too many edits wait for edits that are missing (at most {amount} bytes); load the page again",
     )
     CONTRADICTION = (
         9,

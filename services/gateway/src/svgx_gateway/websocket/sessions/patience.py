@@ -1,4 +1,4 @@
-"""The patience of joins: a client waits while the services that its join needs do not answer."""
+"""The wait of a joining client while a service does not answer."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,7 +9,7 @@ from prometheus_client import Counter, Gauge
 from svgx_common.contract.errors import DeadlineExceeded, Overloaded, Unavailable
 
 PATIENCE = 25.0
-"""Seconds for which an unanswered question is repeated. Then the connection is closed with `OVERLOADED`.
+"""Seconds for which an unanswered request to a service is repeated. Then the connection is closed with `OVERLOADED`.
 
 y-websocket and the provider of Hocuspocus end a connection on which no message has arrived for 30 s.
 """
@@ -40,9 +40,9 @@ _TEMPORARY_ERRORS = (Unavailable, Overloaded, DeadlineExceeded)
 class Patience:
     """The patience of all joins of a gateway.
 
-    A client that is closed at once comes back at once, so that many clients cause many handshakes for each second of an
-    outage. A client that waits costs one connection, which is not read meanwhile. The waits end when `is_draining`
-    returns True, because the client then has to connect to another gateway.
+    If the gateway closed connections at once, the clients would reconnect at once. Many clients would then cause many
+    handshakes in each second of an outage. A waiting client costs only one idle connection. The waits end when
+    `is_draining` returns True, because the client then has to connect to another gateway.
     """
 
     def __init__(self, is_draining: Callable[[], bool] = lambda: False) -> None:

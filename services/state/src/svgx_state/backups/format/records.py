@@ -42,7 +42,7 @@ class CanvasFacts:
 
 @dataclass(frozen=True, slots=True)
 class CanvasRecord:
-    """A canvas at `revision`, with its updates after the revision `after`. If `after` is 0, it has all content."""
+    """A canvas and its updates, from the revision after `after` to `revision`. If `after` is 0, it has all content."""
 
     facts: CanvasFacts
     revision: int
@@ -50,7 +50,7 @@ class CanvasRecord:
     updates: Sequence[bytes]
 
     def encode(self) -> bytes:
-        """Return the record as it is in an object."""
+        """Return the bytes of the record in a `canvas` object."""
         head = {
             **_facts(self.facts),
             "revision": self.revision,

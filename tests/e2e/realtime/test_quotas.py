@@ -61,7 +61,9 @@ async def test_flood_of_one_account_is_stopped_while_another_edits_the_same_canv
         await pause()
     (close, *_) = status.closes
     assert close.code == 1013
-    assert close.reason.startswith(f"the edits of an account may add {BOUND} bytes in a day; try")
+    assert close.reason.startswith(
+        f"the edits of an account may add at most {BOUND} bytes in a day; try"
+    )
     assert BOUND <= sent < 100 * BOUND
     await other.add_element("by-another")
     await workspace.driver.wait_saved([other])

@@ -106,7 +106,7 @@ async def test_outage_of_redis_affects_only_its_types(client: Client, backing: D
             await page(client, me, state_type="session")
         version = await persist(client, me, "kept", 1)
         assert (await retrieve(client, me, "kept")).value == 1
-        with pytest.raises(Unavailable, match="set state_type"):
+        with pytest.raises(Unavailable, match="set the state_type"):
             await retrieve(client, me, "unknown")
         with pytest.raises(NotFound):
             await retrieve(client, me, "unknown", state_type="general")

@@ -184,8 +184,8 @@ async def _reachable() -> AsyncIterator[None]:
     except (RedisError, OSError) as error:
         log.warning("redis failed for a value", error=type(error).__name__)
         raise Unavailable(
-            "values in Redis cannot be used at the moment; try again, or name the "
-            "state_type of a value that is not in Redis",
+            "values in Redis cannot be used at the moment; try again, or set the "
+            "state_type if the value is not in Redis",
             retry_after=1.0,
         ) from error
 

@@ -36,7 +36,7 @@ _LIFETIME = 60.0
 """Seconds after which an attacker ends by itself. A measurement usually ends earlier, and kills it."""
 
 _IDLE_SECONDS = 10.0
-"""The most seconds to wait until the upload of the attackers' canvas, or an attack, has no further work."""
+"""The most seconds to wait until the upload, or the last attack, has no further work."""
 
 _ELEMENTS, _QUICK_ELEMENTS = 42_000, 5_200
 """Elements of the attackers' canvas: 8 MB, or 1 MB in a quick run."""
@@ -84,7 +84,7 @@ def under(name: str) -> Callable[[Server, bool], Figures]:
 
 
 def _orders(server: StackServer, name: str, rounds: int, size: int) -> list[Order]:
-    """Return an order for each round, each with an account of its own. All attack a canvas with `size` elements."""
+    """Return an order for each round, each with an account of its own. All attack one canvas of `size` elements."""
     attackers = [server.account(_VICTIMS + number) for number in range(rounds)]
     owner, *others = attackers
     canvas = server.create_canvas(owner)
@@ -92,7 +92,6 @@ def _orders(server: StackServer, name: str, rounds: int, size: int) -> list[Orde
         server.share(owner, canvas, other, "editor")
     with Clients() as clients:
         upload(clients, server.as_account(owner), canvas, elements(7, size))
-        wait_until_idle(clients, server, _IDLE_SECONDS)
     return [
         Order(name, _LIFETIME, server.stack.port("gateway"), canvas, server.token(attacker))
         for attacker in attackers
@@ -107,12 +106,12 @@ def _round(
     seconds: float,
 ) -> dict[str, float]:
     """Measure the other accounts for some seconds before an attack, and for `seconds` during the attack."""
+    wait_until_idle(editors.clients, server, _IDLE_SECONDS)
     quiet = _delays(server, editors, canvases, seconds / 2)
     memory = server.memory_bytes()
     with _attack(order):
         attacked = _delays(server, editors, canvases, seconds)
         memory = server.memory_bytes() - memory
-    wait_until_idle(editors.clients, server, _IDLE_SECONDS)
     return {
         "edit_ratio": attacked.edit / quiet.edit,
         "get_ratio": attacked.get / quiet.get,

@@ -33,7 +33,7 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The result of one query on a list. It writes and reads the cursors of its pages, and refuses all other cursors.
+    """One query on a list. It writes and reads the cursors of its pages, and refuses all other cursors.
 
     A cursor of another list would name a position that this list does not have, and so skip items unnoticed.
     """
@@ -70,11 +70,11 @@ class Listing:
             microseconds, mark, identifier = content.split(" ", 2)
             cursor = Cursor(_EPOCH + int(microseconds) * _MICROSECOND, identifier)
         except (binascii.Error, ValueError, OverflowError):
-            raise _not_a_cursor() from None
+            raise invalid_cursor() from None
         # `int` also accepts spaces, signs and underscores, so compare the text with the one that `encode` writes.
         written = replace(self, mark=mark).encode(cursor)
         if written != text or not cursor.id or "\x00" in cursor.id:
-            raise _not_a_cursor()
+            raise invalid_cursor()
         if mark != self.mark:
             raise Invalid("cursor: belongs to another list or to another query", field="cursor")
         return cursor
@@ -98,5 +98,6 @@ def _canonical(value: object) -> str:
     return repr(value)
 
 
-def _not_a_cursor() -> Invalid:
+def invalid_cursor() -> Invalid:
+    """Return the error for a text that is not a cursor of any page."""
     return Invalid("cursor: must be the value `next` of a page", field="cursor")

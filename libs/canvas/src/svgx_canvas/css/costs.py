@@ -48,9 +48,8 @@ def _parsed_declarations(text: str) -> tuple[tuple[str, str], ...]:
 def sheet_declarations(text: str, watched: frozenset[str]) -> list[tuple[Key, str, str]]:
     """Return the declarations of `watched` properties in a cleaned style sheet.
 
-    Each entry is a key of a selector's last part, the name and the value. A declaration
-    directly in an at-rule has the key of the style rule around the at-rule. If there is no such rule, it has
-    ("any", "").
+    Each entry is a key of a selector's last part, the name and the value. A declaration directly in an at-rule has the
+    key of the style rule around the at-rule. If there is no such rule, it has the key ("any", "").
     """
     found: list[tuple[Key, str, str]] = []
     for node, keys in _all_declarations(text):

@@ -3,11 +3,10 @@
 import time
 from datetime import UTC, datetime
 
-from svgx_common.contract.errors import Invalid
 from svgx_common.contract.state import Content
 from svgx_common.contract.storage.versions import DIFF_VERSION, NOW, Diff, DiffRequest
 from svgx_common.messaging.responder import Call
-from svgx_common.pages import Cursor, Listing
+from svgx_common.pages import Cursor, Listing, invalid_cursor
 from svgx_state.history.past import Past
 from svgx_state.history.versions import Versions
 from svgx_state.worker_errors import PATIENCE, worker_errors
@@ -66,7 +65,7 @@ class Differences:
         present = await self._past.moment(request.canvas_id)
         if position is not None:
             if position[0] > present.revision:
-                raise Invalid("cursor: must be the value `next` of a page", field="cursor")
+                raise invalid_cursor()
             return await self._past.content(request.canvas_id, position[0])
         return await self._past.content(request.canvas_id, present.revision)
 
@@ -77,5 +76,5 @@ def _position(cursor: Cursor | None) -> tuple[int, int] | None:
         return None
     revision, _, start = cursor.id.partition(".")
     if not (revision.isdecimal() and start.isdecimal() and len(cursor.id) < 30):
-        raise Invalid("cursor: must be the value `next` of a page", field="cursor")
+        raise invalid_cursor()
     return int(revision), int(start)

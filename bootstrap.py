@@ -66,7 +66,7 @@ def packages():
 
 
 def locks():
-    """Return the lock file of `run`, and the larger one of the other actions."""
+    """Return the lock file of `run`, and the larger lock file of the other actions."""
     return ROOT / "libs" / "devstack" / "requirements.lock", ROOT / "requirements.lock"
 
 
@@ -92,7 +92,7 @@ def print_line(line):
 
 
 def install(tools):
-    """Bring `.venv` up to date, with the tools for development or without.
+    """Install the packages into `.venv`, with the tools for development or without them.
 
     This takes well under a second when nothing has changed.
     """
@@ -143,8 +143,8 @@ def install(tools):
 def install_packages(lock):
     """Install the packages of a lock file, then the packages of this repository.
 
-    uv installs them in a few seconds. If uv fails, for example because only pip's configuration names the package
-    index, pip installs them in about a minute.
+    uv takes a few seconds. If uv fails, for example because only pip's configuration names the package index, pip
+    installs the packages in about a minute.
     """
     total = lock.read_text().count("==")
     print_line("installing %d packages, each checked against its hash" % total)
@@ -157,7 +157,7 @@ def install_packages(lock):
     ):
         if has_uv and run_uv(arguments) == 0:
             continue
-        print_line("  with pip, because uv cannot install them (about a minute)")
+        print_line("  with pip, because uv did not work (about a minute)")
         if run_pip(arguments) != 0:
             fail("the installation failed: see %s, then try again" % LOG)
     compile_services()

@@ -26,7 +26,7 @@ _SERVERS: Mapping[str, Callable[[], AbstractAsyncContextManager[Server]]] = {
 """The servers, in the order in which they run."""
 
 _SETTLE_SECONDS = 30.0
-"""The most seconds to wait until a server is idle."""
+"""The longest wait for a server to become idle, in seconds. The next scenario then begins anyway."""
 
 _VERSION_SECONDS = 65.0
 """Seconds after the last edit until our stack has begun to make automatic versions (`VERSION_QUIET_SECONDS` is 60)."""
@@ -41,10 +41,10 @@ class Run:
         self._quick = quick
 
     async def measure_all(self, chosen: list[Scenario]) -> None:
-        """Measure the scenarios on one server after the other. A failed measurement does not stop the run."""
+        """Measure the scenarios on each server in turn. A failed measurement does not stop the run."""
         for name, start in _SERVERS.items():
             shared = [each for each in chosen if name in each.servers and not each.alone]
-            with self._failures_of(shared, name):
+            with self._store_failures(shared, name):
                 if shared:
                     async with start() as server:
                         for scenario in shared:
@@ -52,12 +52,12 @@ class Run:
         for scenario in chosen:
             if scenario.alone:
                 for name in scenario.servers:
-                    with self._failures_of([scenario], name):
+                    with self._store_failures([scenario], name):
                         await self._measure_alone(scenario, name)
 
     @contextlib.contextmanager
-    def _failures_of(self, scenarios: list[Scenario], server: str) -> Iterator[None]:
-        """Store an error of a server's start or stop as the failure of each scenario that has no result."""
+    def _store_failures(self, scenarios: list[Scenario], server: str) -> Iterator[None]:
+        """Store an error of the block, such as a failed start of the server, for each scenario without a result."""
         try:
             yield
         except Exception as error:  # noqa: BLE001
@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--store", action="store_true", help="store the tables in README.md")
     options = parser.parse_args()
     if unknown := set(options.scenarios) - set(names):
-        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+        parser.error(f"unknown scenarios: {', '.join(sorted(unknown))}")
     chosen = [each for each in SCENARIOS if each.name in (options.scenarios or names)]
     logging.disable(logging.INFO)
     run = Run(quick=options.quick)

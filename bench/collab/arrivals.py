@@ -1,4 +1,7 @@
-"""The arrivals of edits, cursors and receipts at a sampled client, decoded from its stored bytes."""
+"""The arrivals of edits, cursors and receipts (reports of saved messages) at a sampled client.
+
+They are decoded from the bytes that the client stored.
+"""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,7 +57,7 @@ def ranges(update: bytes) -> list[Range]:
 
 
 class Arrivals:
-    """The first arrival of each message of each writer at one client, in ns; 0 for messages that did not arrive.
+    """The times in ns at which the writers' messages first arrived at one client; 0 if a message did not arrive.
 
     `sent`: the number of messages of each writer, by Yjs client id. `cache`: the ranges of the updates that were
     decoded before, because clients of one room receive equal updates.
@@ -65,7 +68,7 @@ class Arrivals:
     ) -> None:
         self.times = {writer: [0] * count for writer, count in sent.items()}
         self.saved: list[tuple[int, int]] = []
-        """For each receipt: its time in ns, and the number of the client's messages that are saved."""
+        """For each receipt: its time in ns, and the number of the client's messages that are saved by then."""
         self._cache = cache
         self._cursors = dict.fromkeys(sent, 0)
         """For each writer: the number of its cursor messages that have arrived or were replaced by a later one."""

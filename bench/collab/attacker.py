@@ -24,7 +24,7 @@ _RIVALS = 6_800
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The name of an attack, its length in seconds, the gateway's port, and the canvas and token of the attacker."""
+    """The name of an attack, its duration in seconds, the gateway's port, and the attacker's canvas and token."""
 
     attack: str
     seconds: float
@@ -40,7 +40,7 @@ class Order:
 
 
 Steps = Iterator[None]
-"""The steps of an attack. The first step opens the WebSockets that stay open. Most later steps are short."""
+"""The steps of an attack. The first step opens the WebSockets that stay open. Most of the later steps are short."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,15 +10,16 @@ from bench.collab.edits import Writer
 from bench.collab.sockets import Client
 
 _SAMPLED = 40
-"""The most sampled clients of a load. Large rooms have fewer, because each client gets all edits of its room."""
+"""The largest number of sampled clients in a load. Large rooms have fewer, because each client gets all edits of its
+room."""
 
 _SAMPLED_EDITS = 600_000
-"""The most edits that all sampled clients receive together. Even beyond this number, two clients are sampled."""
+"""The largest number of edits that all sampled clients together receive. Beyond it, two clients are still sampled."""
 
 
 @dataclass(slots=True)
 class Writing:
-    """A writer, its connection and room, and the times in ns at which its messages were sent."""
+    """A writer, its connection, the index of its room, and the times in ns at which its edits or cursors were sent."""
 
     writer: Writer
     client: Client
@@ -30,7 +31,7 @@ class Writing:
 class Delays:
     """The share of edits that arrived in time, and quantiles of the delays in ms.
 
-    An edit that is not in time has an infinite delay.
+    An edit that is late or lost has an infinite delay.
     """
 
     share: float
@@ -51,9 +52,9 @@ def delays(
     *,
     saved: bool,
 ) -> Delays:
-    """Return the share and the delays of the edits that arrived until `deadline`, a monotonic time in ns.
+    """Return the share and the delays of the edits that arrived by `deadline`, a monotonic time in ns.
 
-    `sampled`: the sampled clients by index among all clients. `members`: the number of clients of each room. With
+    `sampled`: the sampled clients by index among all clients. `members`: the number of clients in each room. With
     `saved`, also return the delays until edits were reported as saved.
     """
     by_room: dict[int, list[Writing]] = {}
@@ -85,7 +86,7 @@ def delays(
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """Return the value that this share of the sorted values does not exceed. No values give infinity."""
+    """Return the value that this share of the sorted values does not exceed, or infinity without values."""
     return values[min(len(values) - 1, int(share * len(values)))] if values else math.inf
 
 

@@ -24,10 +24,10 @@ class NotDelivered(Exception):
 def count_missing(
     server: Server, rooms: Sequence[str], members: int, written: Sequence[Mapping[str, int]]
 ) -> int:
-    """Return the number of writers with a last value that a fresh client, or the saved document, lacks.
+    """Count the writers with a last value that is missing in a fresh client's document or in the saved document.
 
-    Wait up to 20 s for late values. `written`: the number of edits of each writer, by the name of its element, for each
-    room.
+    Wait up to 20 s for late values. `written`: for each room, the number of each writer's edits, by the name of the
+    writer's element.
     """
     until = time.monotonic() + _VERIFY_SECONDS
     waiting = dict(zip(rooms, written, strict=True))
@@ -44,7 +44,7 @@ def count_missing(
 
 
 def _lacking(server: Server, room: str, update: bytes, written: Mapping[str, int]) -> set[str]:
-    """Return the names of the elements with a last value that an update, or the saved document, lacks."""
+    """Return the names of the elements with a last value that is missing in an update or in the saved document."""
     updates = [update]
     if (saved := server.saved_document(room)) is not None:
         updates.append(saved)
@@ -59,7 +59,10 @@ def _lacking(server: Server, room: str, update: bytes, written: Mapping[str, int
 def read(
     clients: Clients, server: Server, rooms: Sequence[str], member: int
 ) -> Mapping[str, bytes]:
-    """Connect a fresh client to each room, and return the documents that they receive. Raises `NotDelivered`."""
+    """Connect a fresh client to each room, and return the documents that the clients receive, by room.
+
+    Raises `NotDelivered` when a client gets no document.
+    """
     fresh = clients.open([server.target(room, member) for room in rooms], record=True)
     found = {room: _document(client) for room, client in zip(rooms, fresh, strict=True)}
     clients.drop(fresh)
@@ -74,7 +77,7 @@ def _document(client: Client) -> bytes:
 
 
 def last_numbers(update: bytes, names: Iterable[str]) -> dict[str, int]:
-    """Return the number of the last edit of each writer in a document; -1 for a writer without an element."""
+    """Return the number of each writer's last edit in a document, by element name; -1 for a missing element."""
     doc: Doc[Map[object]] = Doc()
     doc.apply_update(update)
     found = doc.get(edits.ELEMENTS, type=Map)

@@ -41,7 +41,7 @@ class Target:
         return f"GET {self.path} HTTP/1.1\r\n{lines}\r\n".encode()
 
     def frame(self, message: bytes) -> bytes:
-        """Return a message of this canvas as a frame."""
+        """Return a frame that contains a message for this canvas."""
         return frame(self.prefix + message)
 
     def opening_frames(self) -> bytes:
@@ -57,7 +57,7 @@ def hocuspocus_target(port: int, document: str) -> Target:
 
 
 def frame(payload: bytes, first: int = BINARY) -> bytes:
-    """Return a client's frame. Its mask is zero, so that the payload need not be changed."""
+    """Return a client's frame with `first` as its first byte. The mask is zero, so that the payload stays unchanged."""
     length = len(payload)
     if length < 126:
         header = bytes((first, 0x80 | length))

@@ -1,4 +1,4 @@
-"""One load: clients write into rooms for some seconds; the result is the cost and the delay of each delivered edit."""
+"""One load: clients write into rooms for some seconds. The result is the cost and the delay of the delivered edits."""
 
 import contextlib
 import gc
@@ -27,14 +27,15 @@ _PREPARE_SECONDS = 20.0
 _QUIET_SECONDS = 0.2
 """Seconds without received bytes after which everything has been delivered, unless a load has another number."""
 
-_LOOK_SECONDS = 1.0
-"""Seconds between two looks at a server's processor time."""
+_IDLE_CHECK_SECONDS = 1.0
+"""Seconds between two checks of a server's processor time."""
 
 _IDLE_CORES = 0.1
-"""The most processor time that an idle server uses, in seconds for each second."""
+"""The largest processor time of an idle server, in seconds for each second."""
 
-_IDLE_LOOKS = 3
-"""Looks in a row that must find a server idle. PostgreSQL, for example, begins its maintenance seconds after a load."""
+_IDLE_CHECKS = 3
+"""Consecutive checks that must find a server idle, because PostgreSQL, for example, begins its maintenance seconds
+after a load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ def measure(
 
 
 def connect(clients: Clients, server: Server, load: Load, rooms: Sequence[str]) -> Sequence[Client]:
-    """Connect all clients of a load, room by room, in each room the writers first."""
+    """Connect all clients of a load, room by room. In each room, the writers connect first."""
     return clients.open(
         server.target(room, member, saved=load.saved and member < load.writers)
         for room in rooms
@@ -150,7 +151,7 @@ def apply(
 
 
 def _microseconds(cpu_seconds: float, edits: float) -> float:
-    """Return the processor time of one edit in µs, or infinity without edits."""
+    """Return the processor time for each edit in µs, or infinity without edits."""
     return cpu_seconds / edits * 1e6 if edits else math.inf
 
 
@@ -211,19 +212,19 @@ def settle(clients: Clients, seconds: float, quiet: float = _QUIET_SECONDS) -> N
 
 
 def wait_until_idle(clients: Clients, server: Server, seconds: float) -> None:
-    """Receive until the server uses little processor time for some seconds, but at most for `seconds`."""
+    """Receive until the server has used little processor time for three seconds, but at most for `seconds`."""
     until = time.monotonic() + seconds
     before = sum(server.cpu_seconds().values())
-    idle_looks = 0
-    while idle_looks < _IDLE_LOOKS and time.monotonic() < until:
-        clients.run(_LOOK_SECONDS)
+    idle_checks = 0
+    while idle_checks < _IDLE_CHECKS and time.monotonic() < until:
+        clients.run(_IDLE_CHECK_SECONDS)
         after = sum(server.cpu_seconds().values())
-        is_idle = after - before <= _IDLE_CORES * _LOOK_SECONDS
-        before, idle_looks = after, idle_looks + 1 if is_idle else 0
+        is_idle = after - before <= _IDLE_CORES * _IDLE_CHECK_SECONDS
+        before, idle_checks = after, idle_checks + 1 if is_idle else 0
 
 
 def written(rooms: Sequence[str], writing: Sequence[Writing]) -> list[dict[str, int]]:
-    """Return the number of edits of each writer, by the name of its element, for each room."""
+    """Return, for each room, the number of each writer's edits, by the name of the writer's element."""
     found: list[dict[str, int]] = [{} for _ in rooms]
     for each in writing:
         found[each.room][each.writer.name] = len(each.stamps)

@@ -47,7 +47,7 @@ class _Processes:
         for folder in _PROC.iterdir():
             if folder.name.isdigit():
                 with contextlib.suppress(OSError):
-                    # The name may contain spaces and parentheses; the other fields do not.
+                    # The process name (field 2) may contain spaces and parentheses; the fields after it do not.
                     fields = (folder / "stat").read_text().rpartition(")")[2].split()
                     self._fields[int(folder.name)] = fields
                     self._children[int(fields[1])].append(int(folder.name))

@@ -39,7 +39,7 @@ _NOT_SHOWN = {
     "saved_p99",
     "saved_share",
 }
-"""Figures of a load that `_others` omits, because a goal shows them or they are of no interest."""
+"""Figures of a load that the table of further figures omits, because a goal shows them or they are of no interest."""
 
 
 def text(
@@ -95,7 +95,7 @@ def _heading(
 
 
 def _further_settings(chosen: Sequence[Scenario]) -> list[str]:
-    """Return the settings that a scenario has in addition to the common ones, for each scenario with such settings."""
+    """Return a line for each scenario with settings of its own: its title, and the settings beyond the common ones."""
     return [
         f"{scenario.title}: also {_list(further)}"
         for scenario in chosen
@@ -159,7 +159,7 @@ def _loads(results: Mapping[str, Results]) -> str:
 def _others(results: Mapping[str, Results]) -> str:
     """Return the table of further figures, one row for each measurement.
 
-    It has the figures without a column in `_LOAD_COLUMNS`, except those of `_NOT_SHOWN`.
+    For a load, the table omits the figures of `_LOAD_COLUMNS` and `_NOT_SHOWN`.
     """
     rows = []
     for scenario, server, figures in _measured(results):

@@ -1,1 +1,1 @@
-"""Measure the cost of the gateway: requests to a handler through the gateway, and to the same handler without it."""
+"""Measure the gateway's cost: requests to a handler through the gateway, and to the same handler without a gateway."""

@@ -35,7 +35,7 @@ SECONDS = 3.0
 """Seconds of one measurement."""
 
 GATEWAYS = {"gateway": "1", "gateway, 1 of 10 traced": "0.1"}
-"""The measured gateways: for each name, the share of requests that is traced."""
+"""The share of requests that each measured gateway traces, by the gateway's name."""
 
 MANY_CONNECTIONS = 32
 """Connections for the throughput. The latency is measured with one connection."""
@@ -72,7 +72,7 @@ def collector() -> Iterator[str]:
 
 @contextlib.contextmanager
 def process(arguments: list[str], environment: dict[str, str], core: int | None) -> Iterator[int]:
-    """Run a Python process, on the given core if any, and yield its id."""
+    """Run a Python process, and yield its id. With `core`, the process runs on this core only."""
     child = subprocess.Popen([sys.executable, *arguments], env={**os.environ, **environment})  # noqa: S603
     try:
         if core is not None:
@@ -98,9 +98,8 @@ async def measure(home: Path) -> dict[tuple[str, int], list[Result]]:
     """Run all servers and measure them in turns. Return the results by server and number of connections."""
     cores = os.sched_getaffinity(0)
     server_core = min(cores)
-    os.sched_setaffinity(
-        0, cores - {server_core} or cores
-    )  # inherited by all processes started here
+    # All processes that are started here inherit these cores.
+    os.sched_setaffinity(0, cores - {server_core} or cores)
     secret = secrets.token_hex(32)
     headers = authorization(secret)
     ports = {name: choose() for name in ("bare", *GATEWAYS)}
@@ -189,7 +188,7 @@ def table(results: dict[tuple[str, int], list[Result]]) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Run the benchmark, or one of its servers."""
+    """Run the benchmark. With the argument `bare` or `service`, run one of its servers instead."""
     match arguments:
         case []:
             with tempfile.TemporaryDirectory() as home:

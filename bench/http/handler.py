@@ -28,7 +28,7 @@ USER = User(
 
 
 async def me() -> User:
-    """Return the user from memory, so that only the way to the handler is measured."""
+    """Return a user from memory, so that the benchmark measures only the path to the handler."""
     return USER
 
 

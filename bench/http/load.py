@@ -26,7 +26,7 @@ class Server:
 class Result:
     """The result of one measurement.
 
-    `times`: response times, sorted, in milliseconds. `seconds`: duration. `cpu_seconds`: the server's processor time.
+    `times`: the sorted response times in ms. `seconds`: the duration. `cpu_seconds`: the server's processor time.
     """
 
     times: list[float]

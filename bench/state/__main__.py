@@ -52,9 +52,11 @@ def main() -> None:
     """Run all measurements, or one, and store the tables."""
     parser = argparse.ArgumentParser("python -m bench.state", description=__doc__)
     parser.add_argument("part", nargs="?", choices=list(parts(0, 0)), help="measure this part only")
-    parser.add_argument("--edits", type=int, default=EDITS, help="edits of the part `edits`")
-    size = "size of the journal of the part `backups`"
-    parser.add_argument("--megabytes", type=int, default=backups.MEGABYTES, help=size)
+    parser.add_argument(
+        "--edits", type=int, default=EDITS, help="number of edits in the part `edits`"
+    )
+    megabytes = "size of the journal in the part `backups`"
+    parser.add_argument("--megabytes", type=int, default=backups.MEGABYTES, help=megabytes)
     arguments = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     chosen = parts(arguments.edits, arguments.megabytes)
@@ -64,7 +66,7 @@ def main() -> None:
 
 
 def store(reports: list[Report]) -> None:
-    """Store the tables in the README, in place of those with the same titles."""
+    """Store the tables in the README, in place of the tables with the same titles."""
     text, _, stored = README.read_text(encoding="utf-8").partition(START)
     titles = [report.title for report in reports]
     _, *sections = f"\n{stored}".split("\n## ")

@@ -23,7 +23,7 @@ EDITS = 20_000
 
 
 async def measure(stack: DevStack) -> Report:
-    """Append the edits of 1, 10 and 100 canvases in groups, and one by one."""
+    """Measure the rate of appends in groups and one by one, for 1, 10 and 100 canvases."""
     rows: list[tuple[str, ...]] = [
         (
             "canvases",
@@ -81,7 +81,7 @@ async def _one_by_one(insert: Statement, group: list[Entry]) -> None:
 async def _rate(
     groups: list[list[Entry]], append: Callable[[list[Entry]], Awaitable[object]]
 ) -> tuple[float, float]:
-    """Append groups for `SECONDS`. Return the numbers of entries and of groups that were appended per second."""
+    """Append groups for `SECONDS`. Return the entries per second and the groups per second."""
     done = appended = 0
     started = time.perf_counter()
     for group in groups:

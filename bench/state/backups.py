@@ -1,6 +1,6 @@
 """Backups and restores of the state service, compared with pg_dump and pg_restore of the same database.
 
-The commands are those of the operators, each in a process of its own. Only one of them runs at a time.
+They are measured with the commands that operators run. Each command is a process of its own, and runs alone.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ class Measured:
 
     seconds: float
     processor: float
-    """Seconds of the processor, in the command and in the server's processes that served it."""
+    """Processor time in seconds: of the command, and of the PostgreSQL processes that served the command."""
 
     memory: int
     """The largest resident memory of one of the command's processes, in bytes."""
@@ -75,7 +75,7 @@ class Bench:
         }
 
     async def run(self, *command: str) -> Measured:
-        """Run a command, and measure it. Earlier writes are flushed to the disk before the start."""
+        """Run a command, and measure it. Before its start, earlier writes are flushed to the disk."""
         await asyncio.to_thread(os.sync)
         return await asyncio.to_thread(self._run, command)
 
@@ -96,15 +96,15 @@ class Bench:
         seconds = time.monotonic() - started
         if process.returncode != 0:
             raise SystemExit(f"{command} failed")
-        # The server counts the time of a connection's process only after that process has ended. It ends soon after the
-        # connection was closed.
+        # PostgreSQL has a process for each connection. The main process counts the time of such a process only after
+        # the process has ended, which is soon after the connection was closed.
         time.sleep(0.5)
         own = usage.ru_utime + usage.ru_stime
         processor = own + self._served_seconds() - served
         return Measured(seconds, processor, memory)
 
     def _served_seconds(self) -> float:
-        """Return the processor seconds of the server's processes that have ended: those of closed connections."""
+        """Return the processor seconds of the PostgreSQL processes that have ended: those of closed connections."""
         times = psutil.Process(self.stack.process("postgres").pid).cpu_times()
         return float(times.children_user + times.children_system)
 
@@ -152,12 +152,12 @@ async def measure(stack: DevStack, megabytes: int = MEGABYTES) -> Report:
         await bench.empty()
     return Report(
         "Backups and restores",
-        f"{size / 1e6:,.0f} MB of journal in {canvases} canvases, in updates of {ENTRY_BYTES / 1000:.0f} kB of text"
-        " with random digits. All backups are of the same\n"
+        f"The journal has {size / 1e6:,.0f} MB in {canvases} canvases. Each update contains a text of"
+        f" {ENTRY_BYTES / 1000:.0f} kB of random digits. All backups are of the same\n"
         "database. Each restore begins with an empty database, and all contents are equal afterwards. `svgx-state`\n"
         "compresses with zlib at level 1, as pg_dump does with `gzip:1`. `svgx-state restore` first reads\n"
-        "the whole backup to verify it. The processor seconds include those of the server. The memory is that of the\n"
-        "command's largest process.",
+        "the whole backup to verify it. The processor seconds include those of the database server. The memory is\n"
+        "that of the command's largest process.",
         rows,
     )
 
@@ -185,7 +185,7 @@ def _restore(url: str, path: Path) -> tuple[str, ...]:
 
 
 async def fill(url: str, megabytes: int) -> tuple[int, int]:
-    """Write canvases until their journal has this size. Return its bytes and the number of canvases."""
+    """Write canvases until the journal has this size. Return the journal's bytes and the number of canvases."""
     written = number = 0
     async with postgres.connect(url, schema="state", package="svgx_state", pool_size=2) as database:
         await add_partitions(database, 1)

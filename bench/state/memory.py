@@ -1,4 +1,4 @@
-"""The largest memory of processes, as Linux counts it from their start or from `forget_peak`."""
+"""The largest memory of a process since its start or since `forget_peak`, as Linux counts it."""
 
 import contextlib
 import os

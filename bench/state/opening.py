@@ -1,4 +1,4 @@
-"""The time to open a canvas: by the size of its content, and by the number of edits in its journal."""
+"""The time to open a canvas, by the size of its content and by the number of edits in its journal."""
 
 import asyncio
 import os
@@ -32,7 +32,7 @@ REPEATS = 5
 
 
 def content_of(megabytes: int) -> bytes:
-    """Return the update of a document of this size: elements of 1,000 bytes."""
+    """Return the update of a document of this size. Its elements have 1,000 bytes each."""
     choose = random.Random(megabytes)  # noqa: S311
     doc: Doc[Map[str]] = Doc(client_id=1)
     elements = doc.get("elements", type=Map)
@@ -69,7 +69,7 @@ async def store_snapshot(tables: Tables, canvas_id: str, update: bytes) -> None:
 
 
 async def measure_sizes(stack: DevStack) -> Report:
-    """Open canvases of several sizes."""
+    """Measure the time to open canvases of several sizes."""
     rows: list[tuple[str, ...]] = [("content", "load from PostgreSQL, ms", "make the document, ms")]
     async with new_tables(stack) as tables:
         for megabytes in SIZES:
@@ -79,14 +79,14 @@ async def measure_sizes(stack: DevStack) -> Report:
             rows.append((f"{size / 1e6:.1f} MB", f"{load * 1000:.0f}", f"{document * 1000:.0f}"))
     return Report(
         "Opening a canvas",
-        f"A snapshot and {TAIL} entries after it. State loads them and verifies the checksums; the holder makes the\n"
-        "document.",
+        f"Each canvas has a snapshot and {TAIL} entries after it. State loads them and verifies the checksums;\n"
+        "the holder makes the document.",
         rows,
     )
 
 
 async def measure_edits(stack: DevStack, edits: int) -> Report:
-    """Store many edits of one canvas, compact the last ones in slices, and open the canvas."""
+    """Store many edits of one canvas, compact the last ones in slices, and measure the time to open the canvas."""
     async with new_tables(stack) as tables:
         many, few = await tables.create(), await tables.create()
         uncompacted = min(edits, UNCOMPACTED)

@@ -18,7 +18,7 @@ EDITS = 1_000
 """Edits of each canvas."""
 
 GROUP = 20
-"""Entries of one commit, each of another canvas."""
+"""Entries of one commit, each of a different canvas."""
 
 IDS = [f"{number * 0x1234567:08x}-9a5e-4a3b-8a6e-6f0f3f0f9b1d" for number in range(CANVASES)]
 
@@ -71,11 +71,10 @@ async def measure(stack: DevStack) -> Report:
     async def add(name: str, connection: Connection, tables: str) -> None:
         sizes = await connection.fetchrow(_SIZES, tables)
         assert sizes is not None
-        each = [sizes["rows"] / edits, sizes["indexes"] / edits]
-        share = sum(each) * edits / raw_bytes
-        rows.append(
-            (name, f"{each[0]:.0f}", f"{each[1]:.0f}", f"{sum(each):.0f}", f"{share:.2f} times")
-        )
+        table, indexes = sizes["rows"] / edits, sizes["indexes"] / edits
+        both = table + indexes
+        ratio = both * edits / raw_bytes
+        rows.append((name, f"{table:.0f}", f"{indexes:.0f}", f"{both:.0f}", f"{ratio:.2f} times"))
 
     async with old_tables(stack, migrations=2) as connection:
         await _create(connection)

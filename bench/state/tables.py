@@ -33,7 +33,10 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The tables, with a pool of the service and a connection of the measurement."""
+    """The tables of the state service in one schema.
+
+    `database` and `journal` are those of the service. `connection` is for the statements of the measurement.
+    """
 
     database: Database
     connection: "asyncpg.Connection[asyncpg.Record]"
@@ -48,7 +51,7 @@ class Tables:
 
 @asynccontextmanager
 async def new_tables(stack: DevStack) -> AsyncIterator[Tables]:
-    """Create the tables in a new schema, and drop it afterwards."""
+    """Create the tables in a new schema, and drop the schema afterwards."""
     schema = f"bench_{secrets.token_hex(4)}"
     url = stack.postgres_url
     async with postgres.connect(url, schema=schema, package="svgx_state", pool_size=8) as database:

@@ -1,4 +1,7 @@
-"""Write the generated files of the charts (schemas, READMEs, NATS users, scripts), goldens, manifests and packages."""
+"""Write the generated files of the charts (schemas, READMEs, NATS users, scripts), the goldens, `k8s/` and packages.
+
+A golden is the umbrella chart, rendered with one set of values. Tests compare it with a new rendering.
+"""
 
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -33,8 +36,8 @@ MANIFEST_KINDS: dict[str, tuple[str, ...]] = {
     "ingress.yaml": ("Ingress",),
     "monitoring.yaml": ("ServiceMonitor", "PrometheusRule"),
 }
-"""The kinds of the objects in a file, by file in `k8s/`. `monitoring.yaml` also has the dashboards, and
-`deployment.yaml` has all other objects. Helm's hooks, such as tests, are in no file."""
+"""The kinds of objects in each file of `k8s/`. `monitoring.yaml` also has the dashboards, and `deployment.yaml` has all
+other objects. Helm's hooks, such as tests, are in no file."""
 
 
 def sources() -> dict[Path, str]:
@@ -58,16 +61,16 @@ def goldens(helm: Helm) -> dict[Path, str]:
 
 
 def manifests(helm: Helm) -> dict[Path, str]:
-    """Return the content of each file in `k8s/`: the objects of the rendering with the production values."""
+    """Return the content of each file in `k8s/`: the objects that Helm renders with the production values."""
     rendered = helm.template("svgx", *GOLDENS["production.yaml"])
     files: dict[str, list[str]] = {"deployment.yaml": [], **{name: [] for name in MANIFEST_KINDS}}
     for document in documents(rendered):
-        found = yaml.safe_load(document)
-        kind, annotations = found["kind"], found["metadata"].get("annotations", {})
+        content = yaml.safe_load(document)
+        kind, annotations = content["kind"], content["metadata"].get("annotations", {})
         if "helm.sh/hook" in annotations:
             continue
         name = next((name for name, kinds in MANIFEST_KINDS.items() if kind in kinds), None)
-        if name is None and found["metadata"]["name"].endswith("-dashboards"):
+        if name is None and content["metadata"]["name"].endswith("-dashboards"):
             name = "monitoring.yaml"
         files[name or "deployment.yaml"].append(document)
     return {
@@ -76,7 +79,7 @@ def manifests(helm: Helm) -> dict[Path, str]:
 
 
 def documents(rendered: str) -> Iterator[str]:
-    """Yield the text of each object."""
+    """Yield the text of each object in Helm's output."""
     for document in rendered.split("\n---\n"):
         text = document.removeprefix("---\n").strip()
         if any(line and not line.startswith("#") for line in text.splitlines()):

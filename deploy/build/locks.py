@@ -16,7 +16,7 @@ from deploy.build.values import SERVICES
 LOCK = ROOT / "requirements.lock"
 BUILD_LOCK = ROOT / "deploy" / "build" / "build.lock"
 INSTALLER_LOCK = ROOT / "deploy" / "build" / "installer.lock"
-"""The lock of the program that installs the other packages on a developer's machine."""
+"""The lock of uv, which installs the other packages on a developer's machine."""
 
 DEVSTACK_LOCK = ROOT / "libs" / "devstack" / "requirements.lock"
 """The lock of `make run`: the services, the development stack, and the builder of editable packages."""

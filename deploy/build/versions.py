@@ -25,7 +25,7 @@ PLACES: dict[str, str] = {
     "docker-compose.yml": r"(?<=SVGX_VERSION:-)[^}]+(?=})",
     "deploy/scripts/make_env.sh": r"(?<=SVGX_VERSION:-)[^}]+(?=})",
 }
-"""The expression that matches only the version in a file, by the pattern of the files' paths."""
+"""For each pattern of paths: the regular expression that matches only the version in these files."""
 
 
 def current(root: Path = ROOT) -> str:

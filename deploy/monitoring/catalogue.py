@@ -66,13 +66,13 @@ class Metric:
 @functools.cache
 def catalogue() -> tuple[Metric, ...]:
     """Return all metrics, sorted by name."""
-    done = subprocess.run(  # noqa: S603
+    completed = subprocess.run(  # noqa: S603
         [sys.executable, "-c", _PROGRAM, *SERVICES], capture_output=True, text=True, check=True
     )
     declared: dict[str, tuple[str, list[str], str]] = {}
     services: dict[str, list[str]] = {}
-    for service, name, *facts in map(json.loads, done.stdout.splitlines()):
-        declared[name] = (facts[0], facts[1], facts[2])
+    for service, name, kind, labels, text in map(json.loads, completed.stdout.splitlines()):
+        declared[name] = kind, labels, text
         services.setdefault(name, []).append(service)
     return tuple(
         Metric(
@@ -88,7 +88,7 @@ def catalogue() -> tuple[Metric, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """The meaning of a label and its values. `values` is empty if each replica has its own value, such as a version."""
+    """A label's meaning and values. `values` is empty if each replica has its own value, such as a version."""
 
     meaning: str
     values: frozenset[str] = frozenset()
@@ -102,9 +102,9 @@ LABELS: Mapping[str, Label] = {
     "action": Label(
         "action on stored values", frozenset({"persist", "retrieve", "delete", "list"})
     ),
-    "backend": Label("store of values", frozenset({"postgresql", "redis", "memory"})),
+    "backend": Label("backend of stored values", frozenset({"postgresql", "redis", "memory"})),
     "bound": Label(
-        "bound of edits, or of syncs",
+        "bound that refused an edit, or for which a sync waited",
         frozenset(
             {each.name.lower() for each in Reason} - {"malformed"}
             | {"connection", "account", "memory"}
@@ -130,7 +130,7 @@ LABELS: Mapping[str, Label] = {
     ),
     "kind": Label("entity that a quota limits", frozenset({"account", "canvas"})),
     "limit": Label(
-        "limit of WebSockets, or of request bodies",
+        "limit that refused or closed a WebSocket, or that refused a request body",
         frozenset({"connections", "identity", "handshake_rate", "rate", "handshake"})
         | {"memory", "time"},
     ),
@@ -145,20 +145,20 @@ LABELS: Mapping[str, Label] = {
     ),
     "part": Label("part of the workers' confinement", frozenset(PARTS)),
     "pool": Label("pool of operations", frozenset(Pool)),
-    "quota": Label("bound of an account or a canvas", frozenset(QuotaName)),
+    "quota": Label("quota of an account or a canvas", frozenset(QuotaName)),
     "python": Label("version of Python"),
     "revision": Label("revision of the source code"),
     "rate_class": Label("class of a rate limit", frozenset(RateClass)),
     "reason": Label(
         "reason; the metric's text explains the values",
         frozenset({"share", "full", "idle", "handed_over", "lease_lost", "failed", "deleted"})
-        # of moves of canvases to a reserved replica, and of releases by a reserved replica
+        # reasons to move a canvas to a reserved replica, and to release it there
         | {"busy", "calm"}
-        # of batches that links did not settle
+        # reasons why a link did not settle a batch
         | {"gone", "not_held", "refused", "timeout"}
-        # of closed WebSockets
+        # reasons to close a WebSocket because of outgoing bytes
         | {"wait", "slow"}
-        # of removed and made versions
+        # reasons to remove a version, and kinds of new versions
         | {"thinned", "expired"}
         | frozenset(VersionKind),
     ),

@@ -24,7 +24,7 @@ BOARDS: dict[str, tuple[Board, ...]] = {
 
 
 def files() -> dict[Path, str]:
-    """Return the content of each file."""
+    """Return the path and the JSON of each dashboard's file."""
     return {
         HELM / chart / "dashboards" / f"{board.name}.json": as_json(board)
         for chart, boards in BOARDS.items()

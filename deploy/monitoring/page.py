@@ -14,7 +14,7 @@ _HEAD = f"""# Metrics
 `make docs` writes this page from the code.
 
 Each service serves its metrics on its own port: `/metrics/prometheus` as text and as OpenMetrics, `/metrics/` as
-JSON. All names begin with `{PREFIX}`. A metric exists with a value before its first event, so that `rate()` sees
+JSON. All names begin with `{PREFIX}`. Metrics have a value before their first event, so that `rate()` sees
 the first burst. Histograms have the series `…_bucket`, `…_sum` and `…_count`. Exemplars are in OpenMetrics only: their
 `trace_id` leads to a trace. The metrics `process_*` and `python_*` come from the Prometheus client.
 
@@ -29,8 +29,8 @@ _TABLE = f"""
 _LABELS = """
 ## Labels
 
-The values of labels are bounded. Prometheus and the Prometheus Operator set labels of their own
-on each target, and no label below has the name of one of these.
+The number of values of each label is bounded. Prometheus and the Prometheus Operator set labels of their own on each
+target, and no label below has the name of one of those.
 
 | label | | values |
 |---|---|---|"""

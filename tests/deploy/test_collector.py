@@ -22,5 +22,5 @@ def test_collector_decides_about_a_trace_after_the_longest_request_has_ended() -
     policies = {policy["type"]: policy for policy in sampling["policies"]}
     assert policies["status_code"]["status_code"] == {"status_codes": ["ERROR"]}
     assert policies["latency"]["latency"]["threshold_ms"] <= 1000
-    longest = max(outbox.PATIENCE, *(operation.timeout for operation in OPERATIONS))
+    longest = max(outbox.RETRY_SECONDS, *(operation.timeout for operation in OPERATIONS))
     assert float(sampling["decision_wait"].removesuffix("s")) > longest

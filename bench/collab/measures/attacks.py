@@ -25,18 +25,18 @@ from bench.collab.sockets import Client, Clients
 __all__ = ["ATTACKS", "under"]
 
 _VICTIMS = 4
-"""Accounts that send the GET requests in turns, because one account may send 100 a minute by default."""
+"""Accounts that send the GET requests in turns, because one account may send only 100 a minute by default."""
 
 _GET_INTERVAL_SECONDS, _GET_TIMEOUT = 0.1, 5.0
 _SECONDS, _QUICK_SECONDS = 10.0, 3.0
 _ROUNDS = 3
-"""Attacks one after another. One round is not enough, because the 95th percentiles of some seconds vary a lot."""
+"""The number of rounds, each with one attack. One round is not enough, because a p95 of some seconds varies a lot."""
 
 _LIFETIME = 60.0
 """Seconds after which an attacker ends by itself. A measurement usually ends earlier, and kills it."""
 
 _IDLE_SECONDS = 10.0
-"""The most seconds to wait until the upload, or the last attack, has no further work."""
+"""The longest wait in seconds for the server to finish the work of the upload or of the previous attack."""
 
 _ELEMENTS, _QUICK_ELEMENTS = 42_000, 5_200
 """Elements of the attackers' canvas: 8 MB, or 1 MB in a quick run."""
@@ -64,7 +64,7 @@ class _Delays:
 def under(name: str) -> Callable[[Server, bool], Figures]:
     """Return the function that measures the delays of other accounts before and during the named attack.
 
-    It repeats both measurements, each time with another attacker, and returns the medians.
+    The function repeats both measurements, each time with another attacker, and returns the medians.
     """
 
     def run(server: Server, quick: bool) -> Figures:
@@ -84,7 +84,7 @@ def under(name: str) -> Callable[[Server, bool], Figures]:
 
 
 def _orders(server: StackServer, name: str, rounds: int, size: int) -> list[Order]:
-    """Return an order for each round, each with an account of its own. All attack one canvas of `size` elements."""
+    """Return an order for each round. Each attacker has its own account. All attack one canvas of `size` elements."""
     attackers = [server.account(_VICTIMS + number) for number in range(rounds)]
     owner, *others = attackers
     canvas = server.create_canvas(owner)
@@ -108,10 +108,10 @@ def _round(
     """Measure the other accounts for some seconds before an attack, and for `seconds` during the attack."""
     wait_until_idle(editors.clients, server, _IDLE_SECONDS)
     quiet = _delays(server, editors, canvases, seconds / 2)
-    memory = server.memory_bytes()
+    memory_before = server.memory_bytes()
     with _attack(order):
         attacked = _delays(server, editors, canvases, seconds)
-        memory = server.memory_bytes() - memory
+        growth = server.memory_bytes() - memory_before
     return {
         "edit_ratio": attacked.edit / quiet.edit,
         "get_ratio": attacked.get / quiet.get,
@@ -119,7 +119,7 @@ def _round(
         "get_p95": attacked.get,
         "quiet_p95": quiet.edit,
         "quiet_get_p95": quiet.get,
-        "mb_grown": memory / 1e6,
+        "mb_grown": growth / 1e6,
     }
 
 
@@ -127,7 +127,7 @@ def _round(
 def _attack(order: Order) -> Iterator[None]:
     """Start the attacker, enter the block when the attack begins, and kill the attacker at the end of the block.
 
-    Raises `RuntimeError` when the attacker cannot connect, or has failed during the block.
+    Raises `RuntimeError` when the attacker cannot connect, or fails during the block.
     """
     command = [sys.executable, "-m", "bench.collab.attacker"]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603

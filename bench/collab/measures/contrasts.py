@@ -9,7 +9,7 @@ from bench.collab.sockets import Clients
 
 PAST_CLIENTS, QUICK_PAST_CLIENTS = 50_000, 5_000
 CLIENTS_OF_UPDATE = 10_000
-"""Past clients of one update: as many as collab permits by default. More and smaller updates take longer in all."""
+"""Past clients of one update: as many as collab permits by default. More and smaller updates take longer in total."""
 
 _LONGEST_TRANSACTION = 1.0
 """Seconds for which collab may send nothing because it integrates a batch into a canvas with many past clients."""

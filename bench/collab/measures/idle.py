@@ -11,10 +11,10 @@ _IDLE_SECONDS = 3.0
 
 
 def run(server: Server, quick: bool) -> Figures:
-    """Connect clients that do nothing. Return the growth of the memory of all processes for each client.
+    """Connect clients that do nothing. Return the memory growth of all processes for each client, in kB.
 
-    The clients of the first rooms do not count: the caches of each process, such as those of PostgreSQL's connections,
-    grow with the first canvases.
+    The clients of the first rooms do not count, because the caches of each process, such as those of PostgreSQL's
+    connections, grow with the first canvases.
     """
     count = QUICK_CONNECTIONS if quick else CONNECTIONS
     first_rooms = server.rooms(_FIRST_ROOMS, _FIRST_PER_ROOM)

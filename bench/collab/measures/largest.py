@@ -14,8 +14,9 @@ _SECONDS, _QUICK_SECONDS = 4.0, 2.0
 def run(server: Server, quick: bool) -> Figures:
     """Measure larger and larger rooms until two sizes in a row are too slow, or until the server refuses the clients.
 
-    The figure `editors` is the size of the largest room that was fast enough. Figures such as `p95 at 200` are those of
-    each measured room. All other figures are those of the largest room that was fast enough.
+    A room is fast enough with a p95 of at most `P95_MS` and a share in time of at least `SHARE`. The figure `editors`
+    is the size of the largest such room. Figures such as `p95 at 200` are those of each measured room. All other
+    figures are those of the largest room that was fast enough.
     """
     best: dict[str, float] = {"editors": 0.0}
     steps: dict[str, float] = {}

@@ -12,12 +12,12 @@ from bench.collab.sockets import Clients, Refused
 
 CLIENTS, QUICK_CLIENTS = 1000, 100
 _JOIN_ELEMENTS = 5_200
-"""About 1 MB."""
+"""Elements of the canvas that many clients join: about 1 MB."""
 
 ELEMENTS, QUICK_ELEMENTS = 100_000, 10_000
 
 _COMPACTION_SECONDS = 300.0
-"""The most seconds to wait for the compaction of the canvas."""
+"""The longest wait for the compaction of the canvas, in seconds."""
 
 
 def join(server: Server, quick: bool) -> Figures:
@@ -31,14 +31,14 @@ def join(server: Server, quick: bool) -> Figures:
     with Clients() as clients:
         upload(clients, server, room, content)
         targets = [server.target(room, member) for member in range(count)]
-        cpu = sum(server.cpu_seconds().values())
+        cpu_before = sum(server.cpu_seconds().values())
         start = time.monotonic_ns()
         try:
             opened = clients.open(targets, at_once=count)
         except Refused:  # some clients got no document within 30 s
             return {"all_synced": math.inf}
         synced = sorted((client.synced_ns - start) / 1e9 for client in opened)
-        cpu = sum(server.cpu_seconds().values()) - cpu
+        cpu = sum(server.cpu_seconds().values()) - cpu_before
     return {
         "all_synced": synced[-1],
         "half_synced": synced[len(synced) // 2],

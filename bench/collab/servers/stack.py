@@ -105,7 +105,7 @@ class StackServer:
         return account.token
 
     def request(self, account: Account, method: str, path: str, **options: Any) -> httpx.Response:
-        """Send a request. Raises `RuntimeError` for a failure."""
+        """Send a request. Raises `RuntimeError` for a response with an error status."""
         headers = {"Authorization": f"Bearer {self.token(account)}"}
         response = self._http.request(method, path, headers=headers, **options)
         _check(response)
@@ -116,7 +116,7 @@ class StackServer:
         names: list[str] = []
         for _ in range(count):
             first, self._clients = self._clients, self._clients + members
-            # A fresh client has the number after the last member. Its account is one of these accounts.
+            # The range includes the account of a fresh client, which has the number after the last member.
             numbers = range(
                 first // CLIENTS_OF_ACCOUNT, (first + members) // CLIENTS_OF_ACCOUNT + 1
             )
@@ -178,7 +178,7 @@ class StackServer:
 
 @dataclass(frozen=True, slots=True)
 class AccountServer:
-    """Our server with all connections from one account."""
+    """A view of our server in which all canvases and connections belong to one account."""
 
     server: StackServer
     account: Account

@@ -16,7 +16,7 @@ def main() -> None:
     )
     parser.add_argument("--tag", help="tag of the images; the default is the version")
     arguments = parser.parse_args()
-    found = engine.require()
+    builder = engine.require()
     version = versions.current()
     values = {"VERSION": version, "REVISION": versions.revision()}
     if arguments.base:
@@ -24,7 +24,7 @@ def main() -> None:
     tags = [f"svgx/{service}:{arguments.tag or version}" for service in SERVICES]
     for service, tag in zip(SERVICES, tags, strict=True):
         try:
-            found.build(service, tag, values)
+            builder.build(service, tag, values)
         except engine.EngineError as error:
             sys.exit(f"failed: {error}")
     print(*tags, sep="\n")

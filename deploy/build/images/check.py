@@ -29,7 +29,7 @@ OPTIONS = ("--root", str(STORE / "storage"), "--runroot", str(STORE / "run"))
 """Options with which buildah and podman use the folders of this check for images and containers."""
 
 LOWEST = 19
-"""The niceness of the builds, the lowest priority. The tests have time limits, so they run at normal priority."""
+"""The niceness of the builds: the lowest priority. The tests have time limits, so they run at normal priority."""
 
 BASE = "localhost/svgx-base:debian"
 BASE_PACKAGES = ("ca-certificates", "python-is-python3", "python3", "python3-venv")
@@ -38,11 +38,11 @@ TAG = "check"
 CHECK = tools.ROOT / "tests" / "deploy" / "checks" / "check_images.py"
 
 HYBRID_CGROUPS = Path("/sys/fs/cgroup/unified")
-"""The mount with which systemd adds version 2 of control groups to version 1. crun refuses this mixture."""
+"""The mount with which systemd adds control groups v2 to v1 (hybrid mode). crun refuses to run in this mode."""
 
 
 def main() -> None:
-    """Build the images and run their tests. The status is that of the tests."""
+    """Build the images and run their tests. The exit status is that of the tests."""
     debian.require(PROGRAMS)
     _leave_hybrid_cgroups()
     os.nice(LOWEST)
@@ -72,7 +72,7 @@ def image(service: str) -> str:
 
 
 def _leave_hybrid_cgroups() -> None:
-    """Start this program again in its own namespace of mounts, without the mount that crun refuses."""
+    """Restart this program in a mount namespace of its own, without the mount that crun refuses."""
     if HYBRID_CGROUPS.is_mount():
         umount = f'umount {HYBRID_CGROUPS} && exec "$@"'
         again = (sys.executable, "-m", "deploy.build.images.check")

@@ -84,8 +84,8 @@ def find(words: Sequence[str] = ()) -> Engine | None:
 
 
 def require(words: Sequence[str] = ()) -> Engine:
-    """Return the engine that `find` returns. End the process when there is none."""
+    """Return the engine that `find` returns. End the process when `find` returns None."""
     found = find(words)
     if found is None:
-        sys.exit(f"no engine works here: start or install one of {', '.join(PROGRAMS)}")
+        sys.exit(f"no image builder works here: start or install one of {', '.join(PROGRAMS)}")
     return found

@@ -25,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m deploy.build.release", description=__doc__)
     parser.add_argument("version", help="such as 1.4.0 or 1.4.0-rc.1")
     options.add(parser)
-    parser.add_argument("--base", help="base of the images, instead of the Dockerfiles'")
+    parser.add_argument("--base", help="base image, instead of the base in the Dockerfiles")
     arguments = parser.parse_args()
     version: str = arguments.version
     if not versions.VERSION.fullmatch(version):
@@ -108,7 +108,7 @@ def _write_bills(target: Path, version: str) -> None:
 def _build_images(
     arguments: argparse.Namespace, commit: str, root: Path, target: Path
 ) -> str | None:
-    """Build and save the images. Return the reason when an engine is there and fails."""
+    """Build and save the images. Return the error of an engine that is found but fails, or else None."""
     if arguments.images == "no":
         print("note: the release has no images, because IMAGES=no", flush=True)
         return None

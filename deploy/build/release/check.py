@@ -20,14 +20,14 @@ CHECK = tools.ROOT / "tests" / "deploy" / "checks" / "check_release.py"
 
 
 def main() -> None:
-    """Build the release and run its tests. The status is that of the tests."""
+    """Build the release and run its tests. The exit status is that of the tests."""
     debian.require(PROGRAMS)
     os.nice(LOWEST)
     release = [sys.executable, "-m", "deploy.build.release", VERSION]
     if has_base():
         release += ["--engine", " ".join(ENGINE), "--base", BASE]
     else:
-        print("note: without images, because `make images-check` has not made their base")
+        print("note: no images, because `make images-check` has not made their base image")
         release += ["--images", "no"]
     # With this isolation, Debian's buildah needs no runtime.
     environment = os.environ | {"BUILDAH_ISOLATION": "chroot"}

@@ -11,5 +11,5 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--engine",
         type=shlex.split,
         default=[],
-        help="program with its options, instead of the first that works",
+        help="image builder with its options, instead of the first builder that works",
     )

@@ -38,13 +38,13 @@ def main() -> None:
 
 
 def _push_images(arguments: argparse.Namespace) -> None:
-    found = engine.require(arguments.engine)
+    pusher = engine.require(arguments.engine)
     for service in SERVICES:
         tag = f"svgx/{service}:{arguments.version}"
         reference = f"{arguments.registry}/{tag}"
         print(f"pushing {reference}", flush=True)
         try:
-            found.push(tag, reference, plain_http=arguments.plain_http)
+            pusher.push(tag, reference, plain_http=arguments.plain_http)
         except engine.EngineError as error:
             sys.exit(f"failed: {error}")
 

@@ -19,7 +19,7 @@ def export(commit: str, root: Path, version: str) -> None:
     with tarfile.open(fileobj=io.BytesIO(archive)) as files:
         files.extractall(root, filter="data")
     versions.write(root, version)
-    # The programs that `make tools` has installed.
+    # The release uses the programs that `make tools` has installed.
     (root / FOLDER.name).symlink_to(FOLDER)
 
 

@@ -57,7 +57,7 @@ BACKUPS = Board(
                 ),
                 Panel(
                     "Ended backups",
-                    "Backups of canvases and users that ended in a day, by outcome.",
+                    "Backups of canvases and users that ended in the last day, by outcome.",
                     "none",
                     [
                         (
@@ -71,7 +71,7 @@ BACKUPS = Board(
                 ),
                 Panel(
                     "Space of the backups",
-                    "Used part of the volume of the backups.",
+                    "Used share of the volume that stores the backups.",
                     "percentunit",
                     [
                         (
@@ -92,7 +92,7 @@ BACKUPS = Board(
             [
                 Panel(
                     "Progress",
-                    "Part of the running backup that is written.",
+                    "Written share of the backup that is running or ran last.",
                     "percentunit",
                     [(f"max(svgx_engine_backup_progress{{NS,{STATE}}})", "written")],
                 ),

@@ -34,8 +34,8 @@ COLLABORATION = Board(
                 ),
                 Panel(
                     "Closed connections",
-                    "WebSockets closed each second, by close code. 1012 is a restart, 1013 an overload, 4401 a token"
-                    " that is not valid any more.",
+                    "WebSockets closed each second, by close code. 1012 is a restart, 1013 an overload, and 4401 a"
+                    " token that is not valid any more.",
                     "ops",
                     [rate("svgx_engine_websocket_closes_total", "code")],
                 ),
@@ -48,7 +48,7 @@ COLLABORATION = Board(
                 ),
                 Panel(
                     "Bounds of edits and syncs",
-                    "Edits refused each second, and the average number of syncs that wait, by bound.",
+                    "By bound: the edits that are refused each second, and the average number of syncs that wait.",
                     "none",
                     [
                         rate("svgx_engine_collab_refused_edits_total", "bound"),
@@ -68,7 +68,7 @@ COLLABORATION = Board(
                 ),
                 Panel(
                     "Time to open a canvas",
-                    "Time in which a holder loads a canvas.",
+                    "Time that a holder takes to load a canvas.",
                     "s",
                     quantiles("svgx_engine_collab_open_seconds"),
                     limit=2.5,
@@ -81,7 +81,7 @@ COLLABORATION = Board(
                 ),
                 Panel(
                     "Leases without Redis",
-                    "Requests about leases that Redis did not answer.",
+                    "Requests about leases that Redis did not answer, each second.",
                     "ops",
                     [rate("svgx_engine_collab_lease_failures_total", "pod")],
                     limit=0.1,
@@ -94,7 +94,7 @@ COLLABORATION = Board(
                 Panel(
                     "Busy canvases",
                     "Canvases that take much of the processor's time: on each replica that is not reserved, and on all"
-                    " reserved ones together.",
+                    " reserved replicas together.",
                     "none",
                     [
                         total("svgx_engine_collab_busy_canvases", "pod", NOT_RESERVED),
@@ -125,7 +125,7 @@ COLLABORATION = Board(
                 ),
                 Panel(
                     "Paced canvases",
-                    "Average number of canvases that wait with their changes, because they exceed their share of the"
+                    "Average number of canvases with delayed changes, because the canvases exceed their share of the"
                     " processor's time.",
                     "none",
                     [rate("svgx_engine_collab_paced_seconds_total", "pod")],
@@ -157,14 +157,14 @@ COLLABORATION = Board(
                 ),
                 Panel(
                     "Missed broadcasts",
-                    "Gaps in the sequence of broadcasts. Each leads to a catch-up.",
+                    "Gaps in the sequence of broadcasts. After a gap, the gateway requests the updates that it lacks.",
                     "ops",
                     [rate("svgx_engine_live_gaps_total", "pod")],
                     limit=1,
                 ),
                 Panel(
                     "Time to synchronize",
-                    "Time in which a holder answers a gateway's sync request.",
+                    "Time until a holder answers a gateway's sync request.",
                     "s",
                     quantiles("svgx_engine_live_sync_seconds"),
                     limit=2.5,
@@ -190,8 +190,8 @@ COLLABORATION = Board(
                     ],
                 ),
                 Panel(
-                    "Batches that left their link",
-                    "Batches of edits that are sent again with a request of their own, by reason.",
+                    "Batches sent again outside links",
+                    "Batches of edits that failed on a link and are sent again as a request of their own, by reason.",
                     "ops",
                     [rate("svgx_engine_live_link_failures_total", "reason")],
                     limit=1,
@@ -217,7 +217,8 @@ COLLABORATION = Board(
                 ),
                 Panel(
                     "Rejected edits",
-                    "Edits that are malformed, cannot be integrated, exceed a bound, or made a room fail before.",
+                    "Edits rejected each second: malformed, not possible to integrate, beyond a bound, or the cause of"
+                    " an earlier failure of the room.",
                     "ops",
                     [rate("svgx_engine_collab_rejected_edits_total", "pod")],
                     limit=1,

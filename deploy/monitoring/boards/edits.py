@@ -1,4 +1,4 @@
-"""The dashboard "Edits end to end": the way of an edit from the client to its commit, and back as a broadcast."""
+"""The dashboard "Edits end to end": the path of an edit from the client to its commit, and back as a broadcast."""
 
 from deploy.monitoring.board import Board, Panel, Row
 from deploy.monitoring.boards.queries import OLDEST_UNSAVED, SAVED_LATE, quantiles, rate, total
@@ -6,7 +6,7 @@ from deploy.monitoring.boards.queries import OLDEST_UNSAVED, SAVED_LATE, quantil
 EDITS = Board(
     "svgx-edits",
     "Edits end to end",
-    "The way of an edit: gateway, holder, journal, broadcast, compaction, disk. The rows are in this order.",
+    "The path of an edit: gateway, holder, journal, broadcast, compaction, disk. The rows are in this order.",
     [
         Row(
             "Objective",
@@ -30,7 +30,8 @@ EDITS = Board(
                 ),
                 Panel(
                     "Bytes in the holders",
-                    "Bytes of edits that are not committed. A holder refuses edits beyond 64 MiB.",
+                    "Bytes of edits that are not committed, in the holder with the most. Beyond 64 MiB, a holder"
+                    " refuses edits.",
                     "bytes",
                     [("max(svgx_engine_collab_unsaved_bytes{NS})", "largest")],
                     limit=64 * 1024 * 1024,
@@ -87,7 +88,7 @@ EDITS = Board(
                 ),
                 Panel(
                     "Entries in a commit",
-                    "Journal entries that a holder commits together. Each is the merged edits of a canvas.",
+                    "Journal entries that a holder commits together. Each entry contains merged edits of one canvas.",
                     "none",
                     quantiles("svgx_engine_collab_commit_entries"),
                 ),
@@ -99,7 +100,7 @@ EDITS = Board(
                 ),
                 Panel(
                     "Time to commit",
-                    "Time from a holder's request to commit until the answer of state.",
+                    "Time from a holder's request to commit until the state service answers.",
                     "s",
                     quantiles("svgx_engine_collab_commit_seconds"),
                     limit=1,
@@ -205,7 +206,8 @@ EDITS = Board(
                 ),
                 Panel(
                     "Time until the disk is full",
-                    "Forecast for the configured size of the disk, at most ten years. Ten years if no size is set.",
+                    "Forecast of the time until the database has the configured size. At most ten years, and ten years"
+                    " if no size is set.",
                     "s",
                     [("min(svgx_engine_database_full_seconds{NS})", "forecast")],
                     limit=7 * 86400,
@@ -213,7 +215,7 @@ EDITS = Board(
                 ),
                 Panel(
                     "Oldest day of the journal",
-                    "Age of the oldest day, and the time for which the journal is kept.",
+                    "Age of the oldest day in the journal, and the time for which the journal is kept.",
                     "s",
                     [
                         ("max(svgx_engine_journal_oldest_day_seconds{NS})", "oldest day"),
@@ -222,7 +224,7 @@ EDITS = Board(
                 ),
                 Panel(
                     "Quarantine and retention",
-                    "Corrupt rows moved to the quarantine, and runs that drop old days, in an hour.",
+                    "Corrupt rows moved to the quarantine, and runs that drop old days, in the last hour.",
                     "none",
                     [
                         (
@@ -237,7 +239,7 @@ EDITS = Board(
                 ),
                 Panel(
                     "Versions and restores",
-                    "Versions of canvases that were made or removed, and restores of versions, in an hour.",
+                    "Versions of canvases that were made or removed, and restores of versions, in the last hour.",
                     "none",
                     [
                         (

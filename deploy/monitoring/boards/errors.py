@@ -57,13 +57,13 @@ ERRORS = Board(
             [
                 Panel(
                     "Responses",
-                    "Responses of the gateway each second, by kind of status. `1xx` is an opened WebSocket.",
+                    "Responses of the gateway each second, by class of status. `1xx` is an opened WebSocket.",
                     "reqps",
                     [rate("svgx_engine_http_responses_total", "status")],
                 ),
                 Panel(
                     "Refused requests",
-                    "Requests of clients that were refused with 4xx, by code.",
+                    "Requests of clients that were refused with 4xx each second, by code.",
                     "reqps",
                     [
                         rate(
@@ -82,7 +82,7 @@ ERRORS = Board(
                 ),
                 Panel(
                     "Refused log-ins",
-                    "Refused log-ins each second, also sign-ins with OpenID Connect. The alert fires above 10.",
+                    "Refused log-ins each second, including those with OpenID Connect. The alert fires above 10.",
                     "ops",
                     [("sum(rate(svgx_engine_failed_logins_total{NS}[RATE]))", "log-ins")],
                     limit=10,
@@ -161,7 +161,7 @@ ERRORS = Board(
                 ),
                 Panel(
                     "Journal and snapshots",
-                    "Reads that found journal entries missing, and compactions that failed, in an hour.",
+                    "Reads that found journal entries missing, and compactions that failed, in the last hour.",
                     "none",
                     [
                         ("sum(increase(svgx_engine_journal_gaps_total{NS}[1h]))", "gaps"),

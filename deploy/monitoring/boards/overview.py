@@ -26,7 +26,7 @@ OVERVIEW = Board(
             [
                 Panel(
                     "Ready replicas",
-                    "Replicas that answer `/health/ready` with 200. Reserved replicas of collab count apart.",
+                    "Replicas that answer `/health/ready` with 200. Reserved collab replicas are counted separately.",
                     "none",
                     [
                         total("svgx_engine_ready", "component", NOT_RESERVED),
@@ -40,7 +40,7 @@ OVERVIEW = Board(
                 FAILED_REQUESTS,
                 Panel(
                     "Certificate",
-                    "Time until the first certificate of the namespace ends, from cert-manager.",
+                    "Time until the first certificate in the namespace expires, from cert-manager.",
                     "s",
                     [
                         (
@@ -154,7 +154,8 @@ OVERVIEW = Board(
                 ),
                 Panel(
                     "Replicas that answer Prometheus",
-                    "Replicas of each service that Prometheus can scrape. Reserved replicas of collab count apart.",
+                    "Replicas of each service that Prometheus can scrape. Reserved collab replicas are counted"
+                    " separately.",
                     "none",
                     [
                         total("up", "job", f'job=~"svgx-.+",{NOT_RESERVED}'),

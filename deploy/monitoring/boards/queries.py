@@ -1,6 +1,7 @@
-"""Queries and panels that several dashboards use. A query is a pair of an expression and the name of its series.
+"""Queries and panels that several dashboards use. A query is a PromQL expression with the legend of its series.
 
-In an expression, `{NS` stands for the selector of the namespace, and `[RATE]` for the window of rates.
+`expression` in `board.py` replaces `{NS` by the start of a selector of the namespace, and `[RATE]` by the time range of
+rates.
 """
 
 from deploy.monitoring.board import Panel
@@ -23,11 +24,17 @@ sum(rate(svgx_engine_http_responses_total{NS,status="5xx"}[1h]))
 
 NOT_RESERVED = 'service!~".+-reserved"'
 RESERVED = 'service=~".+-reserved"'
-"""Selectors of targets by their Kubernetes service: reserved replicas of collab have a service of their own."""
+"""Label matchers: all targets but the reserved replicas of collab, and only these replicas.
+
+Reserved replicas have a Kubernetes service of their own, and its name ends in `-reserved`.
+"""
 
 
 def quantiles(metric: str, by: str = "", selector: str = "") -> list[tuple[str, str]]:
-    """Return the median, and the 95th and 99th percentile of a histogram, by one label if given."""
+    """Return queries for the median, the 95th and the 99th percentile of a histogram.
+
+    With `by`, each query has a series for each value of this label.
+    """
     legend = f"{{{{{by}}}}} " if by else ""
     return [
         (_quantile(metric, by, share, selector), f"{legend}{name}")
@@ -36,17 +43,17 @@ def quantiles(metric: str, by: str = "", selector: str = "") -> list[tuple[str, 
 
 
 def percentile(metric: str, by: str, share: float = 0.95, selector: str = "") -> tuple[str, str]:
-    """Return a percentile of a histogram by a label."""
+    """Return a query for a percentile of a histogram, with a series for each value of the label `by`."""
     return _quantile(metric, by, share, selector), f"{{{{{by}}}}}"
 
 
 def rate(metric: str, by: str, selector: str = "") -> tuple[str, str]:
-    """Return the rate of a counter by a label."""
+    """Return a query for the rate of a counter, with a series for each value of the label `by`."""
     return f"sum by ({by}) (rate({_series(metric, selector)}[RATE]))", f"{{{{{by}}}}}"
 
 
 def total(metric: str, by: str = "", selector: str = "") -> tuple[str, str]:
-    """Return the sum of a gauge, by one label if given."""
+    """Return a query for the sum of a gauge. With `by`, it has a series for each value of this label."""
     grouping = f" by ({by})" if by else ""
     return f"sum{grouping} ({_series(metric, selector)})", f"{{{{{by}}}}}" if by else ""
 
@@ -58,13 +65,13 @@ def _quantile(metric: str, by: str, share: float, selector: str) -> str:
 
 
 def _series(metric: str, selector: str) -> str:
-    """Return the series of a metric in the namespace, and with the labels of the selector if given."""
+    """Return the PromQL selector of a metric in the namespace, with the label matchers of `selector` if given."""
     return f"{metric}{{NS,{selector}}}" if selector else f"{metric}{{NS}}"
 
 
 SAVED_LATE = Panel(
     "Edits saved too late",
-    "Edits of the last hour not saved within a second, as a share of those not rejected. The objective permits 0.1 %.",
+    "Edits of the last hour not saved within a second, as a share of accepted edits. The objective permits 0.1 %.",
     "percentunit",
     [(LATE_SHARE, "late or failed")],
     limit=0.001,
@@ -87,7 +94,7 @@ LOOP_LAG = Panel(
 )
 OLDEST_UNSAVED = Panel(
     "Oldest edit that is not saved",
-    "Age of the oldest edit without a commit, as the gateways and the holders see it.",
+    "Age of the oldest uncommitted edit, measured by the gateways and by the holders.",
     "s",
     [
         ("max(svgx_engine_live_oldest_unsaved_seconds{NS})", "gateway"),

@@ -1,4 +1,4 @@
-"""The dashboard "Quotas and events": accounts near their bounds, and the way of an event to webhooks."""
+"""The dashboard "Quotas and events": accounts near their bounds, and the delivery of events to webhooks."""
 
 from deploy.monitoring.board import Board, Panel, Row
 from deploy.monitoring.boards.queries import quantiles, rate, total
@@ -6,14 +6,14 @@ from deploy.monitoring.boards.queries import quantiles, rate, total
 QUOTAS_AND_EVENTS = Board(
     "svgx-quotas-and-events",
     "Quotas and events",
-    "Accounts and canvases near their bounds, and the way of an event from the outbox to webhooks.",
+    "Accounts and canvases near their bounds, and the delivery of events from the outbox to webhooks.",
     [
         Row(
             "Quotas",
             [
                 Panel(
                     "Near a bound",
-                    "Accounts and canvases that have used 80 % or more of the lowest bound of any account or canvas. "
+                    "Accounts and canvases that have used at least 80 % of the lowest bound set for any of them. "
                     "At most 5,000 accounts and 10,000 canvases are counted.",
                     "none",
                     [("max by (kind) (svgx_engine_quota_near{NS})", "{{kind}}")],
@@ -28,14 +28,14 @@ QUOTAS_AND_EVENTS = Board(
                 ),
                 Panel(
                     "Refused edits",
-                    "Edits and imports that a quota refuses, by quota.",
+                    "Edits and imports that quotas refuse each second, by quota.",
                     "ops",
                     [rate("svgx_engine_quota_refused_edits_total", "quota")],
                     limit=1,
                 ),
                 Panel(
                     "Refused canvases",
-                    "Canvases that a quota refuses, by quota.",
+                    "New canvases that quotas refuse each second, by quota.",
                     "ops",
                     [rate("svgx_engine_quota_refused_canvases_total", "quota")],
                 ),
@@ -46,7 +46,7 @@ QUOTAS_AND_EVENTS = Board(
             [
                 Panel(
                     "Outbox",
-                    "Age of the oldest event that is not published.",
+                    "Age of the oldest unpublished event in the outbox.",
                     "s",
                     [("max by (job) (svgx_engine_events_outbox_lag_seconds{NS})", "{{job}}")],
                     limit=60,
@@ -59,20 +59,20 @@ QUOTAS_AND_EVENTS = Board(
                 ),
                 Panel(
                     "Attempts",
-                    "Attempts at a delivery each second, by outcome.",
+                    "Attempts to deliver an event to a webhook each second, by outcome.",
                     "ops",
                     [rate("svgx_engine_webhook_attempts_total", "outcome")],
                 ),
                 Panel(
                     "Time of an attempt",
-                    "Time until a receiver answers.",
+                    "Time until the receiver of a delivery answers.",
                     "s",
                     quantiles("svgx_engine_webhook_attempt_seconds"),
                     limit=5,
                 ),
                 Panel(
                     "Backlog",
-                    "Deliveries that are not finished, and those that have failed for good.",
+                    "Deliveries that are not finished, and deliveries that have failed for good.",
                     "none",
                     [
                         ("max(svgx_engine_webhook_pending{NS})", "pending"),

@@ -30,7 +30,7 @@ RESOURCES = Board(
                 ),
                 Panel(
                     "Processor, part of the limit",
-                    "Used part of the limit of each pod. Near 100 % the pod is throttled.",
+                    "Share of its processor limit that each pod uses. Near 100 % the pod is throttled.",
                     "percentunit",
                     [
                         (
@@ -56,7 +56,7 @@ RESOURCES = Board(
                 ),
                 Panel(
                     "Memory, part of the limit",
-                    "Used part of the limit of each pod. At 100 % the kernel kills the pod's processes.",
+                    "Share of its memory limit that each pod uses. At 100 % the kernel kills the pod's processes.",
                     "percentunit",
                     [
                         (
@@ -76,7 +76,7 @@ RESOURCES = Board(
             [
                 Panel(
                     "Processor of the processes",
-                    "Processor cores that the main process of each replica uses. It can use one core at most.",
+                    "Processor cores that the main process of each replica uses. It can use at most one core.",
                     "none",
                     [
                         (
@@ -94,7 +94,7 @@ RESOURCES = Board(
                 ),
                 Panel(
                     "Open files",
-                    "Used part of the files and sockets that each process may open.",
+                    "Open files and sockets of each process, as a share of its limit.",
                     "percentunit",
                     [
                         (
@@ -127,7 +127,7 @@ RESOURCES = Board(
                 ),
                 Panel(
                     "Restarts",
-                    "Restarts of containers in an hour.",
+                    "Restarts of containers in the last hour.",
                     "none",
                     [
                         (
@@ -154,7 +154,7 @@ RESOURCES = Board(
                 ),
                 Panel(
                     "Disk",
-                    "Used part of each volume.",
+                    "Used share of each volume.",
                     "percentunit",
                     [
                         (
@@ -171,7 +171,7 @@ RESOURCES = Board(
             [
                 Panel(
                     "Connections to PostgreSQL",
-                    "Used part of the pool of each replica.",
+                    "Share of the connections in each replica's pool that are in use.",
                     "percentunit",
                     [
                         (
@@ -186,14 +186,14 @@ RESOURCES = Board(
                 ),
                 Panel(
                     "Wait for PostgreSQL",
-                    "Time that a caller waits for a connection.",
+                    "Time for which a query or transaction waits for a connection of the pool.",
                     "s",
                     quantiles("svgx_engine_database_wait_seconds"),
                     limit=0.5,
                 ),
                 Panel(
                     "Connections to Redis",
-                    "Used part of the pool of each replica.",
+                    "Share of the connections in each replica's pool that are in use.",
                     "percentunit",
                     [
                         (
@@ -225,7 +225,7 @@ RESOURCES = Board(
             [
                 Panel(
                     "Operations in progress",
-                    "Used part of the slots of each pool of operations. Beyond 100 % requests wait.",
+                    "Requests in each pool of operations, as a share of the pool's slots. Beyond 100 % requests wait.",
                     "percentunit",
                     [
                         (
@@ -266,7 +266,7 @@ RESOURCES = Board(
             [
                 Panel(
                     "Actions on stored values",
-                    "Values that clients store, read, delete and list each second, by backend and outcome.",
+                    "Stores, reads, deletions and lists of values each second, by backend, action and outcome.",
                     "ops",
                     [
                         (
@@ -280,7 +280,7 @@ RESOURCES = Board(
                 ),
                 Panel(
                     "Lookups in the cache of values",
-                    "Reads of values in PostgreSQL: cache hit, miss with a query, or shared with a running query.",
+                    "Reads of values in PostgreSQL each second: cache hit, miss with a query, or shared query.",
                     "ops",
                     [
                         (

@@ -23,7 +23,7 @@ def service_board(service: str) -> Board:
                     ),
                     Panel(
                         "Outcomes",
-                        "Operations each second that did not succeed, by code.",
+                        "Unsuccessful operations each second, by code.",
                         "reqps",
                         [rate("svgx_engine_requests_total", "code", f'{job},code!="ok"')],
                     ),

@@ -114,7 +114,9 @@ class Editor:
         edits = encode(EditBatch(tuple([Edit("ann", update) for update in updates])))
         return decode(
             Saved,
-            await ask_holder(self.bus, self.canvas_id, CANVAS_EDIT, edits, patience=20, attempt=5),
+            await ask_holder(
+                self.bus, self.canvas_id, CANVAS_EDIT, edits, retry_seconds=20, attempt=5
+            ),
         )
 
     async def sync(self) -> SyncReply:
@@ -123,7 +125,7 @@ class Editor:
         return decode(
             SyncReply,
             await ask_holder(
-                self.bus, self.canvas_id, CANVAS_SYNC, request, patience=20, attempt=5
+                self.bus, self.canvas_id, CANVAS_SYNC, request, retry_seconds=20, attempt=5
             ),
         )
 

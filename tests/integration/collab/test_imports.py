@@ -133,7 +133,7 @@ async def test_import_ends_before_the_deadline_of_its_caller(
     answers_sync: bool,
 ) -> None:
     """An import ends in time, even if the holder does not answer, or never saves. Proves R-RESIL-6."""
-    for name, seconds in (("SYNC_PATIENCE", 1.0), ("SAVE_SECONDS", 2.0), ("MARGIN", 0.5)):
+    for name, seconds in (("SYNC_SECONDS", 1.0), ("SAVE_SECONDS", 2.0), ("MARGIN", 0.5)):
         monkeypatch.setattr(imports, name, seconds)
     content = encode(SyncReply("epoch", 0, b"\x00", b"\x00\x00", b"\x00"))
 
@@ -165,6 +165,6 @@ def test_steps_of_an_import_fit_into_its_time_limit() -> None:
     Proves R-RESIL-6.
     """
     limit = IMPORT_SVG.timeout
-    before_worker = imports.QUEUE_PATIENCE + imports.SYNC_PATIENCE
+    before_worker = imports.QUEUE_SECONDS + imports.SYNC_SECONDS
     assert before_worker + imports.SAVE_SECONDS + 20 <= limit
     assert imports.MARGIN < imports.SAVE_SECONDS

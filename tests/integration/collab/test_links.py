@@ -13,7 +13,7 @@ from pycrdt import Doc, Map
 from svgx_canvas.document.faults import Fault
 from svgx_collab import channels
 from svgx_collab.links.gateway_links import GatewayLinks
-from svgx_collab.room import EDITS_BETWEEN_LOOKS, Receipt, Room
+from svgx_collab.room import EDITS_BETWEEN_TIME_READINGS, Receipt, Room
 from svgx_collab.turns import BatchQueue, Ticket, receive_in_turns
 from svgx_common.contract.collab import (
     CANVAS_EDIT,
@@ -289,7 +289,7 @@ async def test_batch_that_takes_long_is_applied_in_turns(
     monkeypatch.setattr(channels, "SECONDS_PER_EDIT", 0.0)
     async with replica(backing), writing(bus, editor.canvas_id) as writer:
         before = failures("refused")
-        keys = [f"{number}" for number in range(3 * EDITS_BETWEEN_LOOKS)]
+        keys = [f"{number}" for number in range(3 * EDITS_BETWEEN_TIME_READINGS)]
         async with asyncio.timeout(20):
             for saved in [writer.set(key, "1") for key in keys]:
                 await saved.wait()
@@ -325,10 +325,10 @@ async def test_batch_that_waits_for_its_turns_is_not_overtaken(
         monkeypatch.setattr(Room, "receive", receive_noted)
         monkeypatch.setattr(BatchQueue, "join", join_noted)
         monkeypatch.setattr(channels, "receive_in_turns", receive_later)
-        drawn = [editor.draw(str(number), "1") for number in range(4 * EDITS_BETWEEN_LOOKS)]
+        drawn = [editor.draw(str(number), "1") for number in range(4 * EDITS_BETWEEN_TIME_READINGS)]
         long, middle, last = (
-            drawn[: -2 * EDITS_BETWEEN_LOOKS],
-            drawn[-2 * EDITS_BETWEEN_LOOKS : -1],
+            drawn[: -2 * EDITS_BETWEEN_TIME_READINGS],
+            drawn[-2 * EDITS_BETWEEN_TIME_READINGS : -1],
             drawn[-1:],
         )
         subject = LINK_TO_REPLICA.subject_of(replica_id=one.bus.replica_id)
@@ -343,7 +343,7 @@ async def test_batch_that_waits_for_its_turns_is_not_overtaken(
         request = asyncio.create_task(editor.send(last))
         while len(joined) < 3:
             await pause()
-        assert taken == drawn[:EDITS_BETWEEN_LOOKS]
+        assert taken == drawn[:EDITS_BETWEEN_TIME_READINGS]
         may_continue.set()
         await request
         assert taken == drawn

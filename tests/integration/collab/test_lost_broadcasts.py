@@ -159,7 +159,7 @@ async def test_replica_that_leaves_a_canvas_broadcasts_the_last_edits(
 ) -> None:
     """Edits that wait for the next broadcast are sent before the canvas is released. Proves R-FAIL-10 and R-SYNC-15."""
     monkeypatch.setattr(broadcaster, "FRAME", NEVER)
-    monkeypatch.setattr(broadcaster, "SLOWEST_FRAME", NEVER)
+    monkeypatch.setattr(broadcaster, "LONGEST_FRAME", NEVER)
     broadcasts: asyncio.Queue[Broadcast] = asyncio.Queue()
 
     async def receive(_: str, content: bytes) -> None:

@@ -90,8 +90,8 @@ async def test_pull_from_an_unknown_sender_raises_unavailable(
 async def test_large_broadcast_reaches_two_listeners_and_is_removed_after_linger_seconds(
     gateway_bus: Bus, state_bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-BUS-5: both listeners get the whole body, and the sender keeps it only for `LINGER` seconds."""
-    monkeypatch.setattr(blobs, "LINGER", 2.0)
+    """Proves R-BUS-5: both listeners get the whole body, and the sender keeps it only for `OFFER_SECONDS`."""
+    monkeypatch.setattr(blobs, "OFFER_SECONDS", 2.0)
     content = bytes(range(256)) * (TWENTY_MIB // 256) + b"end"
     received: list[asyncio.Future[bytes]] = [asyncio.Future(), asyncio.Future()]
 
@@ -116,7 +116,7 @@ async def test_large_answer_that_is_not_pulled_is_removed_after_linger_seconds(
     gateway_bus: Bus, state_bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Proves R-BUS-5: if the caller does not pull the body of an answer, the body does not stay in memory."""
-    monkeypatch.setattr(blobs, "LINGER", 0.05)
+    monkeypatch.setattr(blobs, "OFFER_SECONDS", 0.05)
 
     async def answer(_: UploadRequest, __: Call) -> Blob:
         return Blob(b"x" * 2 * PIECE)
@@ -228,7 +228,7 @@ async def test_pulls_of_several_bodies_share_one_window(
 
     monkeypatch.setattr(gateway_bus.connection, "request", counted)
     contents = [bytes([number]) * (3 * PIECE + number) for number in range(3)]
-    references = [state_bus.blobs.linger(content) for content in contents]
+    references = [state_bus.blobs.offer_for_a_while(content) for content in contents]
     pulled = await asyncio.gather(*map(gateway_bus.blobs.pull, references))
     assert pulled == contents
     assert max(in_flight) == 2

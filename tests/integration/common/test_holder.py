@@ -90,7 +90,7 @@ async def test_overloaded_holder_is_asked_again_after_its_retry_time(
     await collab.bus.settle()
     collab.edit_results = [Overloaded(retry_after=0.3), Overloaded(retry_after=0.3), None]
     started = asyncio.get_running_loop().time()
-    answer = await Holder(gateway_bus, CANVAS).ask(CANVAS_EDIT, b"x", patience=20, attempt=5)
+    answer = await Holder(gateway_bus, CANVAS).ask(CANVAS_EDIT, b"x", retry_seconds=20, attempt=5)
     assert answer == b"x"
     assert collab.edit_requests == 3
     assert asyncio.get_running_loop().time() - started >= 0.6
@@ -99,15 +99,16 @@ async def test_overloaded_holder_is_asked_again_after_its_retry_time(
 async def test_error_that_repetition_cannot_remedy_is_raised_at_once(
     gateway_bus: Bus, collab: FakeCollab
 ) -> None:
-    """Proves R-BUS-13: `NotFound` is raised at once, and so is `Overloaded` with a `retry_after` above the patience."""
+    """Proves R-BUS-13: `NotFound` is raised at once, and so is `Overloaded` with a `retry_after` above the
+    retry_seconds."""
     await collab.hold()
     await collab.bus.settle()
     collab.edit_results = [Overloaded(retry_after=60)]
     with pytest.raises(Overloaded):
-        await Holder(gateway_bus, CANVAS).ask(CANVAS_EDIT, b"x", patience=20, attempt=5)
+        await Holder(gateway_bus, CANVAS).ask(CANVAS_EDIT, b"x", retry_seconds=20, attempt=5)
     collab.edit_results = [NotFound()]
     with pytest.raises(NotFound):
-        await Holder(gateway_bus, CANVAS).ask(CANVAS_EDIT, b"x", patience=20, attempt=5)
+        await Holder(gateway_bus, CANVAS).ask(CANVAS_EDIT, b"x", retry_seconds=20, attempt=5)
 
 
 async def test_canvas_is_opened_once_for_many_failed_requests(
@@ -118,7 +119,7 @@ async def test_canvas_is_opened_once_for_many_failed_requests(
     holder = Holder(gateway_bus, CANVAS)
     contents = [b"%d" % number for number in range(500)]
     answers = await asyncio.gather(
-        *(holder.ask(CANVAS_EDIT, content, patience=20, attempt=5) for content in contents)
+        *(holder.ask(CANVAS_EDIT, content, retry_seconds=20, attempt=5) for content in contents)
     )
     assert answers == contents
     assert collab.open_requests == 11
@@ -131,9 +132,9 @@ async def test_waiting_request_opens_the_canvas_when_the_first_is_cancelled(
     """Proves R-BUS-13: when the request that opens the canvas is cancelled, a waiting request opens it."""
     collab.open_results = [Unavailable(retry_after=0.05)]
     holder = WatchedHolder(gateway_bus, CANVAS)
-    first = asyncio.create_task(holder.ask(CANVAS_EDIT, b"first", patience=20, attempt=5))
+    first = asyncio.create_task(holder.ask(CANVAS_EDIT, b"first", retry_seconds=20, attempt=5))
     await collab.open_requested.wait()
-    second = asyncio.create_task(holder.ask(CANVAS_EDIT, b"second", patience=20, attempt=5))
+    second = asyncio.create_task(holder.ask(CANVAS_EDIT, b"second", retry_seconds=20, attempt=5))
     async with asyncio.timeout(10):
         await holder.request_waits.wait()
         assert not second.done()
@@ -157,7 +158,7 @@ async def test_request_is_sent_again_at_once_when_nats_was_lost(
     await collab.bus.connection.subscribe(subject, cb=answer_the_second_time)
     await collab.bus.settle()
     holder = Holder(gateway_bus, CANVAS)
-    asking = asyncio.create_task(holder.ask(CANVAS_EDIT, b"edits", patience=600, attempt=600))
+    asking = asyncio.create_task(holder.ask(CANVAS_EDIT, b"edits", retry_seconds=600, attempt=600))
     await received.wait()
     nats = backing.process("nats")
     nats.kill()

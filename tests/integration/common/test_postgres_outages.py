@@ -264,7 +264,7 @@ async def test_pause_of_this_process_does_not_count_as_silence_of_postgresql(
     database: postgres.Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer that arrives during a pause of this process is not too late. Proves R-FAIL-18."""
-    monkeypatch.setattr(monitor, "PATIENCE", 0.05)
+    monkeypatch.setattr(monitor, "ANSWER_SECONDS", 0.05)
     checking = asyncio.create_task(database.check())
     await asyncio.sleep(0)
     time.sleep(0.2)  # noqa: ASYNC251  # a pause of the whole process
@@ -295,7 +295,7 @@ async def test_server_that_answers_but_connects_slowly_is_not_silent(
 ) -> None:
     """While the open connection answers, a slow new one is no silence and cancels no statement. Proves R-FAIL-18."""
     monkeypatch.setattr(monitor, "RECONNECT", -1.0)
-    monkeypatch.setattr(monitor, "PATIENCE", 0.5)
+    monkeypatch.setattr(monitor, "ANSWER_SECONDS", 0.5)
     server = SlowToConnect(backing.postgres_url, seconds)
     silent: list[bool] = []
 

@@ -18,7 +18,7 @@ from svgx_common.contract.state import CANVAS_ACCESS, Access, CanvasRequest
 from svgx_common.messaging.responder import Call
 from svgx_devstack import DevStack
 from svgx_gateway.websocket.live_canvases import CONNECTIONS
-from svgx_gateway.websocket.sessions import patience
+from svgx_gateway.websocket.sessions import join_retries
 from svgx_gateway.websocket.transport.protocol import WRITE_FRAME
 from tests.integration.gateway.running_gateway import answering, bearer, gateway
 from tests.polling import pause
@@ -72,7 +72,7 @@ async def connecting(http: httpx.AsyncClient, token: str) -> AsyncIterator[Socke
 
 def waiting() -> float:
     """Return the number of waiting clients."""
-    return float(patience.WAITING._value.get())
+    return float(join_retries.WAITING._value.get())
 
 
 def connections() -> float:
@@ -101,7 +101,7 @@ async def test_join_is_closed_with_1013_after_its_wait(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Proves R-FAIL-26: the wait is bounded."""
-    monkeypatch.setattr(patience, "PATIENCE", 0.5)
+    monkeypatch.setattr(join_retries, "RETRY_SECONDS", 0.5)
     async with gateway(backing) as http, connecting(http, bearer()["Authorization"]) as socket:
         while socket.types() != ["accept", "close"]:
             await pause()

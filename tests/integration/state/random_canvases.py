@@ -170,7 +170,7 @@ async def _send(world: RandomCanvases, canvas: RandomCanvas, count: int) -> None
     for entry, result in zip(mixed, results, strict=True):
         if entry in group:
             canvas.updates.append(entry.update)
-            canvas.replay.absorb(entry.update)
+            canvas.replay.load_update(entry.update)
             canvas.content_of_revisions.append(contents_of(canvas.replay))
             canvas.days.append(world.today)
             canvas.sent.append(entry)

@@ -111,7 +111,7 @@ async def restore_version(world: RandomCanvases, canvas: RandomCanvas) -> None:
     update = replacement(current, wanted)
     (result,) = await history.journal.append([Entry(canvas.id, "restore", sequence, (), update)])
     canvas.updates.append(update)
-    canvas.replay.absorb(update)
+    canvas.replay.load_update(update)
     canvas.content_of_revisions.append(random_canvases.contents_of(canvas.replay))
     canvas.days.append(world.today)
     assert result.revision == len(canvas.updates)

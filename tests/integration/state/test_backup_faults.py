@@ -108,7 +108,7 @@ def _cut_body(vault: Vault, backup_id: str) -> None:
 
 DAMAGED_OBJECTS: dict[str, tuple[Callable[[Vault, str], object], str]] = {
     "a truncated object": (_damage_object(_truncate), "bytes instead of"),
-    "a flipped byte": (_damage_object(_flip), "does not have its checksum"),
+    "a flipped byte": (_damage_object(_flip), "does not match its checksum"),
     "a missing object": (_damage_object(Path.unlink), "is missing"),
     "an empty object": (_damage_object(lambda path: path.write_bytes(b"")), "0 bytes instead of"),
     "swapped objects": (_swap_objects, "instead of"),

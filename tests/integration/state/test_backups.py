@@ -276,7 +276,7 @@ async def test_continued_restore_names_refused_accounts_of_all_attempts(
     """
     logger = CapturingLogger()
     monkeypatch.setattr(runner, "log", logger)
-    monkeypatch.setattr(runner, "STARTING", 3600.0)
+    monkeypatch.setattr(runner, "STARTUP_SECONDS", 3600.0)
     monkeypatch.setattr(accounts, "PAGE", 1)
     monkeypatch.setattr(runner, "PAUSE", 0.0)
     others.accounts.stored |= {name: _account(name) for name in ("first", "second")}
@@ -296,7 +296,7 @@ async def test_failed_restore_names_the_accounts_that_were_refused_before(
 ) -> None:
     """Proves R-BACKUP-6: the record has the reason of the failure, and the refused accounts."""
     monkeypatch.setattr(accounts, "PAGE", 1)
-    monkeypatch.setattr(runner, "PATIENCE", -1.0)  # the first outage ends the restore
+    monkeypatch.setattr(runner, "LONGEST_OUTAGE", -1.0)  # the first outage ends the restore
     others.accounts.stored |= {name: _account(name) for name in ("first", "second")}
     backup = await vault.back_up(state_type="users")
     others.accounts.refused["first"] = "username"

@@ -78,7 +78,7 @@ async def test_corrupt_entry_is_quarantined_and_the_canvas_loads_without_it(
     content = await fresh.journal.load(canvas.id)
     assert content.revision == 12
     assert elements(content.updates) == canvas.content(10)
-    assert await quarantine(fresh) == [("entry", 10, "its bytes do not have its checksum")]
+    assert await quarantine(fresh) == [("entry", 10, "its bytes do not match its checksum")]
     row = await fresh.tables.fetchrow("SELECT * FROM quarantine")
     assert row is not None
     assert row["canvas_id"] == canvas.id

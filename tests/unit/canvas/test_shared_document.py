@@ -278,8 +278,8 @@ def test_edit_that_releases_a_faulty_update_is_accepted(
     document = SharedDocument.load([pending], one_by_one=True)
     with pytest.raises(Fault) as fault:
         integrate(document, releasing)
-    assert fault.value.culprit is not None
-    again = SharedDocument.load([pending], faulty=[fault.value.culprit])
+    assert fault.value.update_digest is not None
+    again = SharedDocument.load([pending], faulty=[fault.value.update_digest])
     assert integrate(again, releasing) == [releasing]
     assert again.left_out == 1
     assert SharedDocument.load([pending, releasing]).clocks == {6: 1}

@@ -24,7 +24,7 @@ from svgx_collab.bounds import (
     Pace,
     Refused,
 )
-from svgx_collab.room import EDITS_BETWEEN_LOOKS, LARGE_EDIT, Room
+from svgx_collab.room import EDITS_BETWEEN_TIME_READINGS, LARGE_EDIT, Room
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.collab import Edit
 from svgx_common.contract.live.rejections import Reason, Rejection
@@ -207,7 +207,7 @@ def test_waiting_edit_beyond_the_bound_is_refused_and_changes_nothing() -> None:
     waiting = [waiting_edit(client) for client in range(10, 20)]
     limit = 10 * (len(waiting[0]) + PIECE_OVERHEAD)
     room = room_with(canvas_waiting_bytes=limit)
-    room.pace.hurry()
+    room.pace.end_pauses()
     assert not rejections(room, *waiting)
     room.mark_committed(room.take_entry() is not None)
     missing = update((5, 0, [in_root(ANY, NULL)]))
@@ -219,7 +219,7 @@ def test_waiting_edit_beyond_the_bound_is_refused_and_changes_nothing() -> None:
         assert (rejection.code, str(limit) in rejection.text) == (Close.OVERLOADED, True)
         assert not room.has_unsaved_edits
     assert not rejections(room, *waiting, one_key(8, "a"))
-    room.absorb(Content(3, (waiting_edit(20),)))
+    room.load_content(Content(3, (waiting_edit(20),)))
     assert room._document.pending_bytes > limit
     assert not rejections(room, missing, waiting_edit(20), deleting, half_ready)
     assert clocks(room.checkpoint(b"").state_vector) == dict.fromkeys([5, 7, 8, *range(10, 21)], 1)
@@ -319,14 +319,14 @@ def test_canvas_with_slow_transactions_pauses_between_them() -> None:
     assert pace.seconds_until_due(10.1) == 0
     pace.note_transaction(5.0, 0, now=20.0)
     assert pace.seconds_until_due(20.0) == LONGEST_PAUSE
-    pace.hurry()
+    pace.end_pauses()
     assert pace.seconds_until_due(20.0) == 0
 
 
 def test_transaction_of_a_replica_that_leaves_causes_no_pause() -> None:
     """The pauses of a canvas end when its replica leaves it, so the metric counts no later pause. Proves R-BOUND-4."""
     pace = Pace(Limits())
-    pace.hurry()
+    pace.end_pauses()
     before = PACED._value.get()
     pace.note_transaction(5.0, 0, now=10.0)
     assert PACED._value.get() == before
@@ -394,7 +394,7 @@ def test_paused_room_keeps_edits_for_its_next_transaction() -> None:
     assert b"\x01b" not in reply.update
     assert reply.sequence == 1
     assert room.take_entry() is None
-    room.pace.hurry()
+    room.pace.end_pauses()
     (broadcast,) = room.take_broadcasts()
     assert broadcast.sequence == 2
     assert room.take_entry() is not None
@@ -432,7 +432,7 @@ def test_edits_wait_during_a_pause_before_the_next_transaction_gets_long(
         room.receive([Edit("ann", one_key(client, "a"))])
         client += 1
     assert client - 8 == edits
-    room.pace.hurry()
+    room.pace.end_pauses()
     assert room.seconds_until_edits == 0
 
 
@@ -452,10 +452,13 @@ def test_transaction_counts_as_slow_in_relation_to_the_number_of_its_edits(
 def test_room_takes_few_edits_after_the_end_of_its_turn() -> None:
     """The receipt counts the edits that the room has taken or rejected. Proves R-BOUND-5."""
     room = room_with()
-    edits = [Edit("ann", one_key(client, "a")) for client in range(7, 7 + 2 * EDITS_BETWEEN_LOOKS)]
+    edits = [
+        Edit("ann", one_key(client, "a"))
+        for client in range(7, 7 + 2 * EDITS_BETWEEN_TIME_READINGS)
+    ]
     edits[1] = Edit("ann", b"\xff")
     receipt = room.receive(edits, seconds=0.0)
-    assert (receipt.taken, receipt.rejected) == (EDITS_BETWEEN_LOOKS, (1,))
+    assert (receipt.taken, receipt.rejected) == (EDITS_BETWEEN_TIME_READINGS, (1,))
     assert room.receive(edits).taken == len(edits)
     assert room.receive(edits, seconds=3600.0).taken == len(edits)
 
@@ -507,7 +510,7 @@ def test_sync_of_a_paused_room_and_the_next_broadcast_have_all_edits() -> None:
     reply = room.sync(b"\0", b"")
     room.receive([Edit("ann", many_clients(200, first=5000)), Edit("ann", one_key(8, "b"))])
     assert list(room.take_broadcasts()) == []
-    room.pace.hurry()
+    room.pace.end_pauses()
     (broadcast,) = room.take_broadcasts()
     client: Doc[Any] = Doc()
     client.apply_update(reply.update)

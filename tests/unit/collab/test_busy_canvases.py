@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from svgx_collab.balance.busy_canvases import BUSY_LOOKS, CALM_SECONDS, BusyCanvases
+from svgx_collab.balance.busy_canvases import BUSY_MEASUREMENTS, CALM_SECONDS, BusyCanvases
 from svgx_collab.bounds import SHORT_TRANSACTION, Limits, Pace
 from svgx_collab.room import Room
 from svgx_common.contract.collab import Edit
@@ -27,10 +27,10 @@ class Replica:
             lambda: self.paces, 0.25, Limits().canvas_share, clock=lambda: self.now
         )
 
-    def look(self, seconds: float = 3.0) -> None:
+    def measure(self, seconds: float = 3.0) -> None:
         """Look at the canvases after some seconds."""
         self.now += seconds
-        self.busy_canvases.look()
+        self.busy_canvases.measure()
 
 
 @pytest.mark.parametrize(
@@ -52,25 +52,25 @@ def test_canvas_that_takes_much_time_is_busy(
     The excess is the time beyond the seconds that the parts of a transaction may take. Proves R-BOUND-12.
     """
     replica = Replica("a", "b")
-    for _ in range(BUSY_LOOKS):
+    for _ in range(BUSY_MEASUREMENTS):
         replica.paces["a"].note_edits(edits, replica.now)
         replica.paces["a"].note_flush(transactions)
         replica.paces["a"].note_transaction(transactions, parts, replica.now)
-        replica.look()
+        replica.measure()
     assert replica.busy_canvases.busy == ["a"] * is_busy
 
 
 def test_canvas_is_busy_only_after_some_looks_in_a_row() -> None:
     """A short burst of edits makes no canvas busy, and a canvas that is opened again starts anew. Proves R-BOUND-12."""
     replica = Replica("a")
-    for number in range(2 * BUSY_LOOKS):
-        if number != BUSY_LOOKS - 1:
+    for number in range(2 * BUSY_MEASUREMENTS):
+        if number != BUSY_MEASUREMENTS - 1:
             replica.paces["a"].note_edits(1.0, replica.now)
-        replica.look()
-        assert bool(replica.busy_canvases.busy) == (number == 2 * BUSY_LOOKS - 1)
+        replica.measure()
+        assert bool(replica.busy_canvases.busy) == (number == 2 * BUSY_MEASUREMENTS - 1)
     replica.paces["a"] = Pace(Limits())
     replica.paces["a"].note_edits(1.0, replica.now)
-    replica.look()
+    replica.measure()
     assert replica.busy_canvases.busy == []
 
 
@@ -78,15 +78,15 @@ def test_canvas_is_calm_after_minutes_with_little_use() -> None:
     """A canvas that takes more than a fifth of the limit of a busy canvas is not calm. Proves R-BOUND-12."""
     replica = Replica("calm", "used", "left")
     for _ in range(2):
-        replica.look()
+        replica.measure()
         assert replica.busy_canvases.calm == []
         replica.paces["calm"].note_edits(0.049 * CALM_SECONDS, replica.now)
         replica.paces["used"].note_edits(0.051 * CALM_SECONDS, replica.now)
         replica.paces.pop("left", None)
-        replica.look(CALM_SECONDS)
+        replica.measure(CALM_SECONDS)
         assert replica.busy_canvases.calm == ["calm"]
         replica.paces["calm"].note_edits(1.0, replica.now)
-        replica.look()
+        replica.measure()
 
 
 def test_pace_counts_the_seconds_of_a_canvas() -> None:

@@ -267,7 +267,7 @@ async def test_early_broadcasts_of_a_canvas_keep_its_rate(
     """A broadcast may be early when an edit arrives. The next one is then late by the same time. Proves R-SYNC-7."""
     monkeypatch.setattr(module, "FLUSH_INTERVAL", 0.0)
     monkeypatch.setattr(module, "FLUSH_SLACK", 5400.0)
-    for name in ("FRAME", "SLOWEST_FRAME"):
+    for name in ("FRAME", "LONGEST_FRAME"):
         monkeypatch.setattr(module, name, 3600.0)
     broadcaster = Broadcaster(cast(Bus, bus), fail)
     canvas = Canvas(broadcaster)

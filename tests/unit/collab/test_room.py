@@ -258,7 +258,7 @@ def test_waiting_edits_with_the_same_clocks_are_saved_in_separate_entries() -> N
     other = update((5, 0, [in_root(STRING, text("x"))]))
     waiting = update((5, 1, [after(STRING, text("yz"), (7, 0))]))
     assert room.receive([Edit("eve", overtaken)]).rejected == ()
-    room.absorb(Content(1, (other,)))
+    room.load_content(Content(1, (other,)))
     more = [Edit("ann", update((client, 0, [after(ANY, NULL, (7, 0))]))) for client in (10, 11)]
     assert room.receive([Edit("eve", waiting), *more]).rejected == ()
     saved = [other]
@@ -304,8 +304,8 @@ def test_edit_that_caused_a_fault_is_rejected_by_the_next_room(
     room.receive([Edit("eve", harmful)])
     with pytest.raises(Fault) as fault:
         take_broadcast(room)
-    assert fault.value.culprit is not None
-    again = Room("canvas", "epoch 2", EMPTY, faulty=[fault.value.culprit])
+    assert fault.value.update_digest is not None
+    again = Room("canvas", "epoch 2", EMPTY, faulty=[fault.value.update_digest])
     assert again.receive([Edit("ann", good), Edit("eve", harmful)]).rejected == (1,)
 
 
@@ -331,12 +331,12 @@ def test_batch_that_causes_a_fault_is_searched_by_the_next_room(
         # Both the broadcaster and the committer of a canvas may meet the failure. Neither gets an edit of the batch.
         with pytest.raises(Fault) as fault:
             use()
-        assert fault.value.culprit is None
+        assert fault.value.update_digest is None
     searching = Room("canvas", "epoch 2", EMPTY, one_by_one=True)
     with pytest.raises(Fault) as fault:
         searching.receive(edits)
-    assert fault.value.culprit is not None
-    again = Room("canvas", "epoch 3", EMPTY, faulty=[fault.value.culprit])
+    assert fault.value.update_digest is not None
+    again = Room("canvas", "epoch 3", EMPTY, faulty=[fault.value.update_digest])
     assert again.receive(edits).rejected == (1,)
     assert commit(again, 1).authors == ("ann",)
 
@@ -423,7 +423,7 @@ def test_commits_of_another_writer_are_absorbed_and_broadcast() -> None:
     room.take_entry()
     assert not room.mark_committed(2), "revision 1 is of another writer"
     assert room.revision == 0
-    room.absorb(Content(2, (bob.set("b", "2"),)))
+    room.load_content(Content(2, (bob.set("b", "2"),)))
     assert room.revision == 2
     broadcast = take_broadcast(room)
     assert broadcast is not None

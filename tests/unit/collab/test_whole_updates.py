@@ -70,7 +70,7 @@ def test_paused_room_encodes_its_integrated_content(encoded: list[bytes]) -> Non
     room.pace._due_at = float("inf")
     for _ in range(2):
         room.sync(EMPTY_STATE_VECTOR, b"")
-    room.pace.hurry()
+    room.pace.end_pauses()
     assert len(dict(content(room.sync(EMPTY_STATE_VECTOR, b"").update))) == 1  # type: ignore[call-overload]
     assert len(encoded) == 3
 

@@ -170,7 +170,7 @@ async def test_outage_is_logged_once_and_without_a_traceback(
 
 
 @pytest.mark.parametrize(
-    ("patience", "steps", "levels"),
+    ("quiet_seconds", "steps", "levels"),
     [
         (60.0, "fff", ["info"]),
         (0.0, "fff", ["warning"]),
@@ -178,15 +178,17 @@ async def test_outage_is_logged_once_and_without_a_traceback(
         (60.0, "ftff", ["info", "warning"]),
         (60.0, "ftfsf", ["info", "warning", "warning"]),
     ],
-    ids=["at the start", "without patience", "again at the start", "lasting", "again later"],
+    ids=["at the start", "not quiet", "again at the start", "lasting", "again later"],
 )
 def test_outage_is_information_only_at_the_start(
-    patience: float, steps: str, levels: list[str]
+    quiet_seconds: float, steps: str, levels: list[str]
 ) -> None:
-    """Proves R-OBS-16. In `steps`, f is a failure, s is a success, and t is the end of the `patience` seconds."""
+    """Proves R-OBS-16. In `steps`, f is a failure, s is a success, and t is the end of the `quiet_seconds`."""
     now = 1000.0
     with capture_logs() as lines:
-        outages = OutageLog("it waits", patience=patience, clock=lambda: now, work="relay events")
+        outages = OutageLog(
+            "it waits", quiet_seconds=quiet_seconds, clock=lambda: now, work="relay events"
+        )
         for step in steps:
             match step:
                 case "f":
@@ -194,7 +196,7 @@ def test_outage_is_information_only_at_the_start(
                 case "s":
                     outages.note_success()
                 case _:
-                    now += patience
+                    now += quiet_seconds
     assert [line["log_level"] for line in lines] == levels
     assert {(line["event"], line["work"], line["detail"]) for line in lines} == {
         ("it waits", "relay events", "no answer")

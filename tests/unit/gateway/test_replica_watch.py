@@ -85,7 +85,7 @@ async def watch_of(bus: FakeBus) -> ReplicaWatch:
     bus.start("b")
     watch = ReplicaWatch(cast(Bus, bus))
     await watch.start()
-    await watch.look()
+    await watch.ping_all()
     assert states(watch) == {"a": False, "b": False}
     return watch
 
@@ -100,11 +100,11 @@ async def test_frozen_replica_is_silent_until_it_answers(bus: FakeBus) -> None:
     watch = await watch_of(bus)
     bus.answering.discard("a")
     bus.start("c")
-    await watch.look()
-    await watch.look()
+    await watch.ping_all()
+    await watch.ping_all()
     assert states(watch) == {"a": True, "b": False, "c": False}
     bus.answering.add("a")
-    await watch.look()
+    await watch.ping_all()
     assert states(watch) == {"a": False, "b": False, "c": False}
     await watch.stop()
 
@@ -114,14 +114,14 @@ async def test_killed_replica_is_silent_until_another_one_has_started(bus: FakeB
     watch = await watch_of(bus)
     bus.stop("a")
     bus.stop("b")
-    await watch.look()
+    await watch.ping_all()
     assert states(watch) == {"a": True, "b": True}
     bus.start("c")
-    await watch.look()
-    await watch.look()
+    await watch.ping_all()
+    await watch.ping_all()
     assert sorted(states(watch).values()) == [False, True]
     bus.start("d")
-    await watch.look()
+    await watch.ping_all()
     assert states(watch) == {"c": False, "d": False}
     await watch.stop()
 
@@ -130,7 +130,7 @@ async def test_stopped_replica_is_forgotten_at_once(bus: FakeBus) -> None:
     """A replica announces its end after its drain. Proves R-OBS-3."""
     watch = await watch_of(bus)
     await bus.leave("a")
-    await watch.look()
+    await watch.ping_all()
     assert states(watch) == {"b": False}
     await watch.stop()
 
@@ -140,7 +140,7 @@ async def test_silence_of_nats_makes_no_replica_silent(bus: FakeBus) -> None:
     watch = await watch_of(bus)
     bus.answering.clear()
     bus.reachable = False
-    await watch.look()
+    await watch.ping_all()
     assert states(watch) == {"a": False, "b": False}
     await watch.stop()
 
@@ -154,7 +154,7 @@ async def test_silent_replica_is_forgotten_after_a_while(
     monkeypatch.setattr(replica_watch, "FORGET_SECONDS", 0.05)
     async with asyncio.timeout(5):
         while "a" in states(watch):
-            await watch.look()
+            await watch.ping_all()
     await watch.stop()
 
 
@@ -175,8 +175,8 @@ async def test_answer_with_an_unsafe_name_is_ignored(bus: FakeBus, name: str, re
     """
     watch = await watch_of(bus)
     await watch._note_answer(cast(Msg, FakeMessage(replica, name)))
-    await watch.look()
-    await watch.look()
+    await watch.ping_all()
+    await watch.ping_all()
     assert states(watch) == {"a": False, "b": False}
     assert bus.requested == []
     await watch.stop()

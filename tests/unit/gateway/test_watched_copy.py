@@ -171,7 +171,7 @@ async def test_missing_answer_is_a_warning_only_after_the_start(
     logger = CapturingLogger()
     monkeypatch.setattr(background, "log", logger)
     monkeypatch.setattr(watched_copy, "RETRY", 0.001)
-    monkeypatch.setattr(watched_copy, "STARTING", starting)
+    monkeypatch.setattr(watched_copy, "STARTUP_SECONDS", starting)
     owner.unavailable = True
     await copy.start()
     for _ in range(4):

@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from svgx_state.journal.disk import FAR, days_until_full, growth
+from svgx_state.journal.disk import MAX_FORECAST_DAYS, days_until_full, growth
 
 TODAY = date(2026, 5, 10)
 
@@ -38,12 +38,12 @@ def test_growth_is_the_mean_of_the_last_full_days(sizes: dict[date, int], expect
     [
         (0, {}, 10, 0, 0),
         (-5, {}, 10, 30, 0),
-        (100, {}, 0, 0, FAR),
+        (100, {}, 0, 0, MAX_FORECAST_DAYS),
         (100, {}, 10, 0, 10),
         (105, {}, 10, 0, 10.5),
         (100, {}, 10, 20, 10),  # full before the retention frees the first day
-        (100, {}, 10, 5, FAR),  # the retention frees as much as is added
-        (25, days(10, 10, 10, 10), 10, 3, FAR),
+        (100, {}, 10, 5, MAX_FORECAST_DAYS),  # the retention frees as much as is added
+        (25, days(10, 10, 10, 10), 10, 3, MAX_FORECAST_DAYS),
         (5, days(10, 10, 10, 10), 10, 3, 0.5),
         # Small old days are freed, while each new one takes more.
         (35, days(1, 1, 1, 1), 10, 3, 3.8),

@@ -11,8 +11,8 @@ from svgx_state.journal.command import summary
         (0, True, "0 rows in the quarantine"),
         (1, True, "1 row in the quarantine"),
         (100, True, "100 rows in the quarantine"),
-        (100, False, "the newest 100 rows of the quarantine; it has more"),
-        (1, False, "the newest 1 row of the quarantine; it has more"),
+        (100, False, "the newest 100 rows of the quarantine; there are more"),
+        (1, False, "the newest 1 row of the quarantine; there are more"),
     ],
 )
 def test_summary_tells_whether_all_rows_are_listed(

@@ -47,7 +47,7 @@ def test_wrong_value_stops_the_start_and_names_the_setting(
     [
         ("BACKUP_URL", "/backups", "must begin with file://"),
         ("BACKUP_URL", "ftp://host/backups", "must begin with file://"),
-        ("BACKUP_URL", "file://backups", "whole path"),
+        ("BACKUP_URL", "file://backups", "absolute path"),
         ("BACKUP_URL", "s3://", "must name a bucket"),
         ("BACKUP_URL", "s3://key:secret@bucket", "must not contain credentials"),
         ("BACKUP_KEY", "secret", "32 bytes"),
@@ -176,7 +176,7 @@ async def test_target_that_the_library_refuses_fails_in_doctor(
         ('{"general": {"backend": "postgresql", "max_bytes": 1000000}}', "less than or equal to"),
         (
             '{"general": {"backend": "postgresql"}, "canvas": {"backend": "postgresql"}}',
-            "canvas is",
+            "canvas cannot be",
         ),
         ('{"general": {"backend": "postgresql"}, "A b": {"backend": "postgresql"}}', "pattern"),
         ("general=postgresql", "written as JSON"),

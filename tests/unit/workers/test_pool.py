@@ -248,14 +248,14 @@ async def test_slow_jobs_of_one_account_leave_a_child_to_others() -> None:
         assert await turn("slow", SVG)
 
 
-async def test_error_at_the_end_of_the_patience_states_the_cause() -> None:
+async def test_error_at_the_end_of_the_wait_states_the_cause() -> None:
     """Proves R-RESIL-5: the error states whether the account's own jobs or those of others are the cause."""
     async with Workers(1, MEMORY, 30) as workers, workers.turn("a"):
         with pytest.raises(AccountBusy):
-            async with workers.turn("a", patience=0.01):
+            async with workers.turn("a", wait_seconds=0.01):
                 pass
         with pytest.raises(WorkersBusy) as busy:
-            async with workers.turn("b", patience=0.01):
+            async with workers.turn("b", wait_seconds=0.01):
                 pass
         assert not isinstance(busy.value, AccountBusy)
 

@@ -88,7 +88,7 @@ async def test_service_itself_has_a_share_and_any_number_of_waiting_turns() -> N
     await work.stop()
 
 
-async def test_cancelled_and_impatient_turns_leave_their_place_to_others() -> None:
+async def test_cancelled_and_expired_waits_leave_their_place_to_others() -> None:
     """A wait that ends at the moment of the grant gives the place back."""
     turns = Turns(1, 1, waiting=9, waiting_each=9)
 
@@ -117,7 +117,7 @@ async def test_cancelled_and_impatient_turns_leave_their_place_to_others() -> No
 
 @pytest.mark.parametrize("seed", range(20))
 async def test_no_place_is_lost_or_given_twice(seed: int) -> None:
-    """Random turns, with cancellations and short patience, keep all bounds and end with all places free."""
+    """Random turns, with cancellations and short waits, keep all bounds and end with all places free."""
     rng = random.Random(seed)
     places, share = rng.randint(1, 4), rng.randint(1, 3)
     turns = Turns(places, share, waiting=6, waiting_each=3)

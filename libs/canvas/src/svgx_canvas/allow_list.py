@@ -37,7 +37,7 @@ ELEMENTS = (
 )
 
 REFERENCES = frozenset({"href", "xlink:href"})
-"""The allowed attributes with a URL as value. Others, such as `src`, `xml:base` and `ping`, are not allowed at all."""
+"""The allowed attributes with a URL as value. Other URL attributes, such as `src` and `ping`, are not allowed."""
 
 IMAGE_ELEMENTS = frozenset({"image", "feImage"})
 """Elements that may refer to an image in a data: URL. All others may only refer to a fragment of the same document."""
@@ -81,7 +81,7 @@ ANIMATION_ATTRIBUTES = words(
 LITERAL_ATTRIBUTES = frozenset(
     {"class", "id", "lang", "role", "tabindex", "version", "xlink:title", "xml:lang", "xml:space"}
 )
-"""Attributes with free text or names. Attributes with the names `aria-*` and `data-*` are treated like these."""
+"""Attributes with free text or names. Attributes with the names `aria-*` and `data-*` are treated like them."""
 
 TRANSFORM_ATTRIBUTES = frozenset({"transform", "gradientTransform", "patternTransform"})
 

@@ -1,9 +1,9 @@
 """Estimate the cost of rendering a canvas without rendering it.
 
 A few hundred bytes of nested `use` elements expand to billions of elements. The cost of each element is computed once
-and remembered, so the total takes one pass over the elements, regardless of the number of references. The module
-`limits` has the bounds of these costs, with measurements of resvg 0.48. All costs are upper bounds: a rule of a style
-sheet counts for each element that the last part of its selector could match.
+and stored, so the total takes one pass over the elements, regardless of the number of references. The module `limits`
+has the largest allowed costs, with measurements of resvg 0.48. All costs are upper bounds: a style rule counts for each
+element that the last part of its selector could match.
 """
 
 from collections import defaultdict
@@ -26,7 +26,7 @@ _MARKERS = frozenset({"marker", "marker-start", "marker-mid", "marker-end"})
 _PAINTS = frozenset({"fill", "stroke"})
 _EFFECTS = frozenset({"clip-path", "mask", "filter"})
 _LAYER_PROPERTIES = frozenset({"opacity", "mix-blend-mode", "isolation"})
-_NO_LAYER = frozenset({"1", "1.0", "100%", "normal", "auto"})
+_VALUES_WITHOUT_LAYER = frozenset({"1", "1.0", "100%", "normal", "auto"})
 _WATCHED_PROPERTIES = _MARKERS | _PAINTS | _EFFECTS | _LAYER_PROPERTIES
 """The properties that can raise the cost of an element."""
 _HREF_ELEMENTS = frozenset({"use", "tref", "feImage", "pattern", "filter"})
@@ -56,9 +56,9 @@ class Cost:
     selectors: int = 0
     """Selectors of all style sheets. The number is set only in the cost of the whole canvas."""
     matches: int = 0
-    """The sum over the SVG pictures: selectors of a picture's own style sheets, times its elements."""
+    """For each SVG picture, the selectors of its own style sheets times its elements; the sum of these products."""
     pictures: list[Canvas] = field(default_factory=list)
-    """The SVG pictures, with those inside other SVG pictures. Set only in the cost of the whole canvas."""
+    """All SVG pictures, including those inside other SVG pictures. Set only in the cost of the whole canvas."""
 
     def add(self, inner: "Cost", times: int = 1) -> None:
         """Add the cost of a child, or of an element that is referred to `times` times."""
@@ -124,7 +124,7 @@ class _Declarations:
 
 
 class _Meter:
-    """The computation of the cost of one canvas. `total` is the result."""
+    """Computes the cost of one canvas. `total` is the result."""
 
     def __init__(self, canvas: Canvas, limits: Limits) -> None:
         self._limits = limits
@@ -155,9 +155,10 @@ class _Meter:
             self._sheet.by_key[key].append((name, value))
 
     def _cost(self, root: Element) -> Cost:
-        """Return the cost of the root. Children and referenced elements are computed first, without recursion.
+        """Return the cost of the root, without recursion.
 
-        A circular reference costs nothing, because renderers ignore it.
+        The costs of children and referenced elements are computed first. A circular reference costs nothing, because
+        renderers ignore it.
         """
         stack: list[tuple[Element, list[tuple[str, Element]] | None]] = [(root, None)]
         while stack:
@@ -214,7 +215,7 @@ class _Meter:
         return cost
 
     def _add_pictures(self, cost: Cost, attrs: Mapping[str, str]) -> None:
-        """Add the pictures in an element's `data:` URLs. An SVG picture costs as much as its elements and one layer."""
+        """Add the pictures in an element's `data:` URLs. An SVG picture costs its elements and one layer."""
         for name in ("href", "xlink:href"):
             match read_picture(attrs.get(name, "")):
                 case (Raster() as raster, _):
@@ -274,7 +275,7 @@ def nested_canvas(picture: SvgPicture, limits: Limits) -> Canvas:
 
 
 def _makes_layer(name: str, value: str) -> bool:
-    return name in _LAYER_PROPERTIES and value.strip() not in _NO_LAYER
+    return name in _LAYER_PROPERTIES and value.strip() not in _VALUES_WITHOUT_LAYER
 
 
 _COMMANDS = "MmLlHhVvCcSsQqTtAaZz"

@@ -25,18 +25,18 @@ def difference(
 ) -> bytes:
     """Return a page of the changes from one state (Yjs v1 update) to another one, as JSON in UTF-8.
 
-    Both states are compared as the exports show them, cleaned by the SVG policy. The JSON is an object with:
+    Both states are first cleaned by the SVG policy, as in an export. The JSON is an object with:
 
     - "added", "removed", "changed" and "moved": the counts of all changes;
     - "canvas": the changed attributes of the canvas, as {name: pair};
     - "more_canvas": the number of changed attributes of the canvas that are left out;
     - "items": the changes of this page, sorted by the id of the element. Each is {"id", "change", "tag": pair,
       "parent": pair or null, "order": pair or null, "attrs": {name: pair}, "more_attrs": the number of changed
-      attributes that are left out, "text": pair or null}. Null stands for no change;
+      attributes that are left out, "text": pair or null}. Null means no change;
     - "next": the start of the next page, or null.
 
-    A pair is {"before", "after", "cut"}, with true for "cut" if a text is cut at `MAX_TEXT`. The page has the changes
-    from number `start` on: at most `limit`, and fewer when they are long. Raises `SvgRefused`.
+    A pair is {"before", "after", "cut"}; "cut" is true if a text is cut at `MAX_TEXT`. The page has the changes from
+    number `start` on: at most `limit`, and fewer if they are longer than `MAX_PAGE`. Raises `SvgRefused`.
     """
     old, new = _cleaned(before, limits), _cleaned(after, limits)
     old_elements = {element.id: element for element in old.walk()}

@@ -16,7 +16,7 @@ class Limits:
     """
 
     bytes: int = 16 * 1024 * 1024
-    """Bytes of an imported SVG file. The SVG pictures in a file or canvas have the same limit together,
+    """Bytes of an imported SVG file. All SVG pictures in a file or canvas together have the same limit, measured
     uncompressed."""
     export_bytes: int = 64 * 1024 * 1024
     """Bytes of an exported SVG file; errors and exports call this limit `bytes` too. The limit is higher than for
@@ -40,7 +40,7 @@ class Limits:
     style_length: int = 512 * 1024
     """Characters of all style sheets together, and of one `style` attribute."""
     style_matches: int = 100_000_000
-    """Selectors times elements, because a renderer tries each selector on each element. Measured: 30 ns each."""
+    """Selectors times elements, because a renderer tries each selector on each element. Measured: 30 ns per match."""
     expanded_elements: int = 250_000
     """Elements after the expansion of each `use`, marker, pattern, mask, clip path and filter image."""
     expanded_depth: int = 96
@@ -81,9 +81,9 @@ class SvgRefused(Exception):
     """A file, a document or a request is beyond a limit, malformed or forbidden.
 
     code: "too_large" (beyond a limit), "malformed" (not well-formed XML, not SVG or not a Yjs update), "forbidden" (a
-    construct that is never accepted, such as an external entity) or "unrenderable".
-    field: the subject, such as "elements" or "width". limit, actual: numbers, for "too_large"; `actual` may be the
-    first value above the limit instead of the full count. detail: one sentence for people.
+    construct that is never accepted, such as an external entity) or "unrenderable" (resvg fails).
+    field: the subject of the error, such as "elements" or "width". limit, actual: numbers, for "too_large"; `actual`
+    may be the first value above the limit instead of the full count. detail: one sentence for people.
     """
 
     def __init__(

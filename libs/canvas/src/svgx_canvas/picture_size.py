@@ -17,8 +17,8 @@ _PIXELS = {
     "mm": 96 / 25.4,
     "cm": 96 / 2.54,
     "in": 96.0,
-    # For the default font size, 16 px. `natural_size` returns None for em and ex, so only other callers of `length`
-    # use these two units.
+    # These two units assume the default font size of 16 px. Only other callers of `length` use them, because
+    # `natural_size` returns None for em and ex.
     "em": 16.0,
     "ex": 8.0,
 }
@@ -29,7 +29,7 @@ def natural_size(canvas: Canvas) -> tuple[float, float] | None:
     """Return width and height in pixels from the root's attributes, as resvg computes them.
 
     Percentages refer to the view box. If only one side is given, the other one follows the proportions of the view box.
-    Return None if the attributes give no size: resvg then takes the size of the drawn content. Return None too for
+    Return None if the attributes give no size: resvg then takes the size of the drawn content. Also return None for
     lengths in em and ex, because they depend on the font.
     """
     box = view_box(canvas)
@@ -56,7 +56,7 @@ def picture_size(
 
     `natural` is the SVG's own size: the result of `natural_size`, or else the size of the drawn content. If only one
     side is given, the other one follows the proportions of `natural`. If both sides are given, the picture is the
-    largest that fits into them. If no side is given, the picture has `scale` times the SVG's own size.
+    largest that fits into a box of this size. If no side is given, the picture has `scale` times the SVG's own size.
     """
     across, down = _whole(natural)
     if width is None and height is None:

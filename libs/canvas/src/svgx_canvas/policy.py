@@ -37,7 +37,7 @@ class Dropped:
     A part of a style has the name of its CSS property or rule.
     """
     reason: str
-    """The part of the policy that forbids it, the exceeded limit (often a field of `Limits`) or a fault of the data."""
+    """The part of the policy that forbids the content, the exceeded limit (often of `Limits`) or a data fault."""
     count: int
     """The number of occurrences."""
 
@@ -100,7 +100,7 @@ def clean_attributes(
     kept: dict[str, str] = {}
     items = attrs.items()
     if len(items) > limits.attributes:
-        # Keep the attributes that are drawn rather than those of an application.
+        # Put SVG's own attributes first, because the attributes beyond the limit are dropped.
         items = dict(sorted(items, key=lambda item: item[0] not in allow_list.ATTRIBUTES)).items()
     for name, raw in items:
         if name not in allow_list.ATTRIBUTES and not _ARIA_OR_DATA.fullmatch(name):
@@ -161,7 +161,8 @@ def _refers_to_nothing_outside(name: str, value: str) -> bool:
 def _animated_value_is_safe(target: str, value: str) -> bool:
     """Return whether an animation of the attribute or property `target` may use a value.
 
-    The value is CSS exactly if the values of `target` are CSS. An unknown target counts as CSS.
+    If `target` is an attribute that is not CSS, only `javascript:`, `vbscript:` and `data:` URLs are unsafe. Otherwise,
+    also for an unknown target, the value is checked as CSS and may have no URL with a scheme.
     """
     value = clean_text(value)
     if target in allow_list.ANIMATABLE - allow_list.PRESENTATION_ATTRIBUTES:
@@ -177,7 +178,7 @@ def _is_fragment(value: str) -> bool:
 
 
 def _has_url(value: str, scheme: re.Pattern[str]) -> bool:
-    """Return whether a browser could read one of the values of an animation as a URL with one of these schemes."""
+    """Return whether a browser could read one of an animation's values as a URL with a scheme that `scheme` matches."""
     compact = re.sub(r"[\x00-\x20]+", "", value)
     return any(scheme.match(part) for part in compact.split(";"))
 
@@ -195,8 +196,8 @@ def _clean_style(text: str, limits: Limits, report: Report) -> str:
 def clean(canvas: Canvas, limits: Limits, report: Report, pictures: Pictures) -> Canvas:
     """Return the allowed part of a canvas as a new tree. Elements keep their ids.
 
-    Elements deeper than the limit are dropped, and so are pictures, values and style sheets beyond their limits. Longer
-    texts than the limit are cut. Raises `SvgRefused` if there are more elements than the limit, or more texts than
+    Elements deeper than the limit are dropped, and so are pictures, values and style sheets beyond their limits. Texts
+    beyond their limit are cut. Raises `SvgRefused` if there are more elements than the limit, or more texts than
     twice this limit.
     """
     result = Canvas(clean_attributes("svg", canvas.attrs, limits, report, pictures))
@@ -234,7 +235,7 @@ def clean(canvas: Canvas, limits: Limits, report: Report, pictures: Pictures) ->
                     _Branch(element.children, copy.children, element.tag, in_text, branch.depth + 1)
                 )
         check_limit("elements", limits.elements, elements + pictures.usage.elements)
-        # A file within the limit has at most one text before and one text after each element.
+        # A file within the element limit has at most one text before and one text after each element.
         check_limit("elements", 2 * limits.elements, texts, "texts")
     remove_variable_pictures(result, report.add)
     return result
@@ -254,7 +255,7 @@ class _Branch:
 
 
 class StyleCleaner:
-    """The cleaner of one canvas's style sheets, which share one length limit with those of its SVG pictures."""
+    """The cleaner of a canvas's style sheets. They share one length limit with the style sheets of its SVG pictures."""
 
     def __init__(self, limits: Limits, usage: Usage) -> None:
         self._limits = limits

@@ -1,4 +1,4 @@
-"""Render SVG as PNG with resvg. The memory that resvg will need is checked before it starts."""
+"""Render SVG as PNG with resvg. The memory that resvg will need is checked before resvg starts."""
 
 import math
 import re
@@ -19,9 +19,9 @@ from svgx_canvas.tree import Canvas, Element
 _DPI = 96.0
 _TRANSFORM = re.compile(r"(matrix|scale|skewX|skewY)\s*\(([^()]*)\)")
 _PROBE_SIDE = 256
-"""Longer side, in pixels, of the test picture that shows the size of a file without a size."""
+"""Longer side, in pixels, of the test picture from which `_measure` computes the size of a file that states none."""
 _LONG_SIDE = 16_384
-"""Longer side, in pixels, of the test pictures that show the proportions of such a file."""
+"""Longer side, in pixels, of the test pictures from which `_measure` computes the proportions of such a file."""
 _LOW_RATIO = 16
 """The largest ratio of the two sides for which `_first_picture` searches in large steps.
 
@@ -40,8 +40,8 @@ def render_png(
     """Return a PNG of the SVG file, drawn with the fonts of the system.
 
     width, height: pixels. If only one is given, the other one follows the file's proportions. If both are given, the
-    picture is the largest that fits into them. scale: factor on the file's own size, if neither width nor height is
-    given.
+    picture is the largest that fits into a box of this size. scale: factor on the file's own size, if neither width nor
+    height is given.
     The policy and all limits are applied before rendering. Raises `SvgRefused`: "too_large", "malformed", "forbidden",
     or "unrenderable" if resvg fails.
     """
@@ -110,11 +110,11 @@ def _tile_area(pattern: Element, natural: tuple[float, float]) -> float:
     The pattern's own transform counts, because it is the usual cause of a large tile. Transforms of the filled shapes
     do not count; only the memory limit of the process bounds them.
     """
-    of_user_space = pattern.attrs.get("patternUnits") == "userSpaceOnUse"
+    in_user_space = pattern.attrs.get("patternUnits") == "userSpaceOnUse"
     area = 1.0
     for name, whole in zip(("width", "height"), natural, strict=True):
         side = length(pattern.attrs.get(name, ""), whole) or 0.0
-        if not of_user_space and not pattern.attrs.get(name, "").strip().endswith("%"):
+        if not in_user_space and not pattern.attrs.get(name, "").strip().endswith("%"):
             side *= whole
         area *= side
     for kind, text in _TRANSFORM.findall(pattern.attrs.get("patternTransform", "")[:10_000]):

@@ -34,7 +34,7 @@ _SEPARATOR = "\x1f"
 
 _PREFIXES = {XLINK: "xlink:", XML: "xml:"}
 _MAX_DECLARATIONS = 1024
-"""The largest number of declarations in a document type, without its entities. A file with more is refused."""
+"""The most declarations in a document type, except those of entities. A file with more is refused."""
 
 _MAX_AMPLIFICATION = 100
 """The factor by which entities may enlarge a file. It is expat's own limit, which expat checks from 8 MiB on. This
@@ -153,7 +153,7 @@ class _Reader:
     def _doctype_starts(
         self, _name: str, system: str | None, _public: str | None, _has_internal: bool
     ) -> None:
-        """Refuse external document types. Those of the W3C are accepted and ignored: a reader does not need them."""
+        """Refuse an external document type, except those of the W3C: they are ignored, because a reader needs none."""
         if system is not None and not _W3C_URL.match(system):
             raise SvgRefused(
                 "forbidden", "doctype", detail="the file has an external document type (DTD)"
@@ -243,7 +243,7 @@ class _Reader:
         self._stack.append(_OpenElement(tag, element, element.children, in_text))
 
     def _start_root(self, namespace: str, tag: str, flat: list[str]) -> None:
-        # A file without a namespace counts as SVG. A picture without a namespace does not, because no program draws it.
+        # A file without a namespace counts as SVG. An SVG picture without one does not, because no program draws it.
         namespaces = (SVG,) if self._pictures.inside_picture else ("", SVG)
         if tag != "svg" or namespace not in namespaces:
             raise SvgRefused("malformed", "svg", detail="the root is not an svg element")
@@ -257,7 +257,7 @@ class _Reader:
     def _counts_as_svg(self, namespace: str, tag: str) -> bool:
         """Return whether an element is SVG. Other elements draw nothing, and neither do the elements in them.
 
-        If the root has no namespace, a name without one counts as SVG, because handwritten files often omit the
+        If the root has no namespace, an element without one counts as SVG, because handwritten files often omit the
         namespace. A `style` element of XHTML counts too, because browsers apply it to SVG.
         """
         if namespace == SVG or (namespace == XHTML and tag == "style"):

@@ -1,8 +1,9 @@
-"""Decode an XML file. The order of trust is: byte order mark, the stated charset (RFC 7303, 3), the XML declaration.
+"""Decode an XML file in the encoding of its byte order mark, else the stated charset, else the XML declaration.
 
-XML never has a null character. So a file with null bytes at its start is UTF-16 or UTF-32, and a file without them is
-neither. A charset or declaration that contradicts this is ignored. ASCII is ignored too, if the file has other bytes
-and is valid UTF-8. In all other cases, a file with bytes that do not match its encoding is refused.
+This is the order of RFC 7303, section 3. XML never has a null character. So a file with null bytes at its start is
+UTF-16 or UTF-32, and a file without them is neither. A charset or declaration that contradicts this rule is ignored. A
+stated or declared ASCII is ignored too, if the file has other bytes and is valid UTF-8. In all other cases, a file with
+bytes that do not match its encoding is refused.
 
 The names of encodings are those of the Encoding standard (https://encoding.spec.whatwg.org).
 """
@@ -19,7 +20,7 @@ _DECLARATION = re.compile(
     rb"""\s*<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z][A-Za-z0-9._:-]{0,63})["']"""
 )
 _DECLARATION_END = 4096
-"""The number of bytes, from the start of the file, in which the XML declaration is searched."""
+"""The XML declaration is searched for in this number of bytes at the start of the file."""
 
 # UTF-32 comes first, because its little-endian mark begins with that of UTF-16.
 _MARKS = (
@@ -56,7 +57,7 @@ def decode(data: bytes, charset: str | None = None) -> bytes:
 
 
 def _text(data: bytes, charset: str | None) -> str:
-    """Return the decoded text of a file, in the order of trust of this module."""
+    """Return the decoded text of a file, in the encoding that the module's docstring describes."""
     for mark, name in _MARKS:
         if data.startswith(mark):
             return _strict(data[len(mark) :], name, name)
@@ -68,12 +69,12 @@ def _text(data: bytes, charset: str | None) -> str:
     declared = _DECLARATION.match(data[:_DECLARATION_END])
     label = declared.group(1).decode("ascii") if declared else "utf-8"
     if _WIDE.fullmatch(label.lower()):
-        return _strict(data, "utf-8", f"UTF-8, nor {label} as it declares")
+        return _strict(data, "utf-8", f"UTF-8 (it declares {label})")
     return _named(data, label, "encoding")
 
 
 def _wide_without_mark(data: bytes) -> str:
-    """Return the encoding of a file by the null bytes around its first character, or "" if there are none."""
+    """Return the encoding of a file with null bytes around its first character, or "" for a file without them."""
     head = tuple(byte != 0 for byte in data[:4])
     match head:
         case (True, False, False, False):

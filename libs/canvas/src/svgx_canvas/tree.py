@@ -1,4 +1,4 @@
-"""The tree of a canvas, and how it is built from the flat elements of a document."""
+"""The tree of a canvas, and its construction from the flat elements of a document."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -40,27 +40,27 @@ class Canvas:
 
 
 def build_tree(attrs: dict[str, str], elements: Iterable[Element]) -> Canvas:
-    """Build the tree of flat elements with unique ids and no `children` yet.
+    """Return the tree built from flat elements, which have unique ids and no `children` yet.
 
     The tree does not depend on the order of `elements`, so all replicas show the same tree:
 
     - Siblings are sorted by `order`, and then by id (both by UTF-16 code units, as JavaScript compares strings).
     - Two concurrent moves can make a cycle of parents. The element with the smallest id then moves to the root.
     - An element is not part of the tree if its parent does not exist or is character data. The same is true of its
-      descendants. Deleting a group therefore deletes elements that are drawn into it at the same time; undoing the
-      deletion restores both.
+      descendants. Deleting a group therefore also removes elements that are drawn into the group at the same time.
+      Undoing the deletion restores the group and these elements.
     """
     by_id = {element.id: element for element in elements}
-    cut = _cycle_breakers(by_id)
+    moved_to_root = _smallest_of_each_cycle(by_id)
     top: list[Element] = []
     for element in by_id.values():
-        if element.parent == ROOT or element.id in cut:
+        if element.parent == ROOT or element.id in moved_to_root:
             top.append(element)
         elif (parent := by_id.get(element.parent)) is not None and parent.tag != TEXT:
             parent.children.append(element)
     for element in by_id.values():
         element.children.sort(key=_sort_key)
-    for identifier in cut:
+    for identifier in moved_to_root:
         by_id[identifier].parent = ROOT
     top.sort(key=_sort_key)
     return Canvas(attrs, top)
@@ -75,9 +75,9 @@ def _code_units(identifier: str) -> bytes:
     return identifier.encode("utf-16-be", "surrogatepass")
 
 
-def _cycle_breakers(by_id: dict[str, Element]) -> set[str]:
+def _smallest_of_each_cycle(by_id: dict[str, Element]) -> set[str]:
     """Return the smallest id of each cycle of parents. Cycles share no element, because each element has one parent."""
-    breakers: set[str] = set()
+    smallest: set[str] = set()
     seen: dict[str, int] = {}
     for walk_number, start in enumerate(by_id):
         path: list[str] = []
@@ -87,5 +87,5 @@ def _cycle_breakers(by_id: dict[str, Element]) -> set[str]:
             path.append(current)
             current = by_id[current].parent
         if seen.get(current) == walk_number and current in by_id:
-            breakers.add(min(path[path.index(current) :], key=_code_units))
-    return breakers
+            smallest.add(min(path[path.index(current) :], key=_code_units))
+    return smallest

@@ -11,9 +11,9 @@ from svgx_canvas.tree import Canvas, Element
 
 
 def remove_variable_pictures(canvas: Canvas, report: Callable[[str, str], None]) -> None:
-    """Remove the pictures that come from custom properties, if a custom property has a reference.
+    """Remove the pictures that take their URL from a function such as `var()`, if a custom property has a reference.
 
-    `canvas` is cleaned already.
+    `canvas` has been cleaned already.
     """
     elements = [Element("", "svg", attrs=canvas.attrs), *canvas.walk()]
     if not any(map(_has_fragment_in_custom_property, elements)):

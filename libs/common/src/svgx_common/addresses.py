@@ -1,4 +1,4 @@
-"""IP addresses, and the key under which limits count the addresses of one internet customer."""
+"""IP addresses, and the key that limits use to count all addresses of one internet customer together."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
@@ -7,7 +7,7 @@ IPV6_CUSTOMER_PREFIX = 64
 
 
 def parse_address(text: str) -> IPv4Address | IPv6Address | None:
-    """Return the IP address, with IPv4-mapped IPv6 addresses as IPv4; None when `text` is not an address."""
+    """Return the IP address, or None if `text` is not one. An IPv4-mapped IPv6 address becomes an IPv4 address."""
     try:
         address = ip_address(text)
     except ValueError:

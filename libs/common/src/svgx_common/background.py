@@ -17,42 +17,43 @@ Step = Callable[[], Awaitable[None]]
 PAUSE = 1.0
 """Seconds to wait after a failure. Without the pause, a lasting failure would fill the log."""
 
-STARTING = 60.0
+STARTUP_SECONDS = 60.0
 """Seconds after the start in which another service may be missing, because services start in any order."""
 
 
 class OutageLog:
-    """The log lines about the failures of one work. A failure that repeats is logged once, until the work succeeds.
+    """The log lines about the failures of one task. A failure that repeats is logged once, until the task succeeds.
 
-    For `patience` seconds, a failure is logged as information. If it lasts longer, it is logged again, as a warning.
+    During the first `quiet_seconds`, failures are logged as information. Later failures are logged as warnings, also
+    a failure that was logged as information before.
     """
 
     def __init__(
         self,
         message: str,
         *,
-        patience: float = 0.0,
+        quiet_seconds: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
         **fields: str,
     ) -> None:
-        """Begin the `patience` seconds. Each line has the message and the fields."""
+        """Begin the `quiet_seconds`. Each log line has `message` and `fields`."""
         self._message = message
         self._fields = fields
         self._clock = clock
-        self._patient_until = clock() + patience
+        self._warns_from = clock() + quiet_seconds
         self._logged: tuple[str, str] | None = None
 
     def note_failure(self, error: SvgxError) -> None:
         """Log a failure without its traceback, unless the last line had the same level and detail."""
-        is_patient = self._clock() < self._patient_until
-        line = "info" if is_patient else "warning", error.detail
+        is_warning = self._clock() >= self._warns_from
+        line = "warning" if is_warning else "info", error.detail
         if line != self._logged:
-            write = log.info if is_patient else log.warning
+            write = log.warning if is_warning else log.info
             write(self._message, **self._fields, code=error.code, detail=error.detail)
         self._logged = line
 
     def note_success(self) -> None:
-        """Note that the work has succeeded."""
+        """Note that the task has succeeded, so that the next failure is logged."""
         self._logged = None
 
 
@@ -66,13 +67,13 @@ class BackgroundTasks:
         """Return the number of tasks that run now."""
         return len(self._tasks)
 
-    def repeat(self, name: str, step: Step, *, patience: float = 0.0) -> asyncio.Task[None]:
+    def repeat(self, name: str, step: Step, *, quiet_seconds: float = 0.0) -> asyncio.Task[None]:
         """Run `step` again and again until `stop`. A failure is logged; the next run starts after a pause.
 
-        `patience` is described at `OutageLog`. Set it for work that sends requests to another service
-        from its first run on.
+        `OutageLog` describes `quiet_seconds`. Set it for a task that sends requests to another service from the first
+        run on.
         """
-        return self.start(name, repeat(name, step, patience=patience))
+        return self.start(name, repeat(name, step, quiet_seconds=quiet_seconds))
 
     def start(
         self, name: str, work: Coroutine[Any, Any, None], *, context: Context | None = None
@@ -99,13 +100,13 @@ class BackgroundTasks:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def repeat(name: str, step: Step, *, patience: float = 0.0) -> None:
+async def repeat(name: str, step: Step, *, quiet_seconds: float = 0.0) -> None:
     """Run `step` again and again until cancelled. A failure is logged; the next run starts after a pause.
 
     An error of the contract, such as `Unavailable` while a server is unreachable, is logged as `OutageLog` does.
     """
     message = "background work failed; it is tried again"
-    outages = OutageLog(message, patience=patience, work=name)
+    outages = OutageLog(message, quiet_seconds=quiet_seconds, work=name)
     while True:
         try:
             await step()

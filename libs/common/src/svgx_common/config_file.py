@@ -46,9 +46,9 @@ _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 @dataclass(slots=True)
 class FileContent:
-    """The file's content for one service: the value of each setting, the key that sets it, and the mistakes.
+    """The file's content for one service: the value of each setting, and the key that sets it.
 
-    `errors` has one message for each mistake.
+    `errors` has one message for each mistake in the file.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -60,8 +60,9 @@ class FileContent:
 class Reader:
     """A reader of the configuration file for one service.
 
-    `own` are all settings of this service, `common` the settings that every service has. Settings in `overridden` are
-    set in the environment. Their values in the file are skipped, even if they refer to variables that do not exist.
+    `own` has all settings of this service, and `common` the settings that every service has. Settings in `overridden`
+    are set in the environment. Their values in the file are skipped, even if the values refer to variables that do not
+    exist.
     """
 
     service: str

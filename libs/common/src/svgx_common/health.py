@@ -99,7 +99,7 @@ class Health:
 
     @property
     def phase(self) -> Phase:
-        """The current phase. Setting it also sets the metric `svgx_engine_ready`, and so does each report."""
+        """The current phase. Each change of the phase, and each report, sets the metric `svgx_engine_ready`."""
         return self._phase
 
     @phase.setter

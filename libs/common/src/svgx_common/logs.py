@@ -24,7 +24,7 @@ _PARAMETER = re.compile(
 )
 _URL_PASSWORD = re.compile(r"(?i)(://[^\s/:@]*:)[^\s/]+@")
 _PERHAPS_SECRET = re.compile(r"(?i)bearer|basic|=|://|svgx|eyJ")
-"""Finds a part of each text that `redact` replaces. Most texts have no such part, and need only this one search."""
+"""Matches every text of which `redact` replaces a part. Most texts do not match, and need only this one search."""
 
 REDACTED = "[redacted]"
 """The replacement of a secret."""

@@ -113,7 +113,7 @@ class Session:
     async def row(self, name: str, *args: Any, timeout: float | None = None) -> Row | None:
         """Run a query and return the first row, or None without rows.
 
-        timeout: seconds in place of `COMMAND_TIMEOUT`.
+        `timeout` is in seconds, and replaces `COMMAND_TIMEOUT`.
         """
         method = functools.partial(self._connection.fetchrow, timeout=timeout)
         row: Row | None = await self._run(method, name, args)
@@ -151,8 +151,8 @@ class Session:
 class Database:
     """A connection pool on one schema.
 
-    Its methods raise `Unavailable` for every error that passes by itself (see `database.failures`), and when no
-    connection becomes free in time. A connection is closed after a failure that later statements on it would have too.
+    Its methods raise `Unavailable` for every temporary error (see `database.failures`), and when no connection becomes
+    free in time. A connection is closed after a failure that later statements on it would have too.
     While PostgreSQL does not answer, no statement is sent, and the connections in use are closed.
     """
 
@@ -165,7 +165,10 @@ class Database:
         self._logged: dict[str, float] = {}
         """The time of the last log line about each failure."""
         self._monitor = DatabaseMonitor(
-            hosts.connect, schema, on_silent=self._drop_connections, on_usable=self._start_anew
+            hosts.connect,
+            schema,
+            on_silent=self._drop_connections,
+            on_usable=self._replace_connections,
         )
         self._background = BackgroundTasks()
         self._background.repeat("watch postgresql", self._monitor.watch)
@@ -281,7 +284,7 @@ class Database:
             connection.terminate()
         await self._pool.expire_connections()
 
-    async def _start_anew(self) -> None:
+    async def _replace_connections(self) -> None:
         """Replace all connections before their next use, because some may still be read-only."""
         self._logged.clear()
         await self._pool.expire_connections()
@@ -330,7 +333,7 @@ async def _keep_session(_: "asyncpg.Connection[Row]") -> None:
 
 
 def _unavailable(reason: str) -> Unavailable:
-    return Unavailable(f"the database {reason} at the moment; try again", retry_after=1.0)
+    return Unavailable(f"the database {reason}; try again", retry_after=1.0)
 
 
 def _span(name: str) -> AbstractContextManager[object]:

@@ -62,21 +62,21 @@ After the first number of new objects, Python collects the youngest generation. 
 collections, it collects the middle generation. After the third number of middle collections, it collects all objects.
 
 With 700 new objects, the default of Python 3.11, Python would collect every two requests. Collections of all objects
-are left to `MemoryWatch`: with 1,000 connections, one takes 300 ms, and nothing else happens meanwhile.
+are left to `MemoryWatch`: with 1,000 connections, one takes 300 ms, in which the process does nothing else.
 """
 
 SETTLE_PAUSE = 1.0
 """Longest wait, in seconds, for the connection to NATS before `_settle` tries again."""
 
 GRACE_SECONDS = 5.0
-"""Seconds after `DRAIN_SECONDS` until unfinished work is given up, and the time limit of `Service.drain`."""
+"""Seconds after `DRAIN_SECONDS` until unfinished work is given up. This is also the time limit of `Service.drain`."""
 
 
 @dataclass(slots=True)
 class Service:
     """A service as its composition root builds it: an ASGI application and hooks for the drain.
 
-    `limit_metrics` wraps the pages of the metrics on the API port, so that they are limited like the service's paths.
+    `limit_metrics` wraps the metrics pages on the API port, for example to limit the rate of their requests.
     `before_drain` runs first, while the service still answers. `drain` runs last, after the service has left its queue
     group and finished its requests; it hands over the service's resources, such as leases.
     """
@@ -327,7 +327,7 @@ class _ServiceProcess(Generic[Settings]):
             await bus.close()
 
     async def _watch_health(self) -> None:
-        """Wait, then log the health if it has changed. No probe has to ask for it."""
+        """Wait, then log the health if it has changed, even if no probe asks for it."""
         # Wait before the first check too, because dependencies may start later than this service.
         await asyncio.sleep(self._settings.health_check_interval)
         report = await self._health.report()
@@ -348,7 +348,7 @@ class _ServiceProcess(Generic[Settings]):
             raise ConnectionError("NATS closed the connection for good")
 
     async def _drain(self, bus: Bus, responder: Responder, service: Service) -> None:
-        """Finish the requests in progress, then hand over the service's resources. Both have a time limit."""
+        """Finish the requests in progress, then hand over the service's resources. Each step has a time limit."""
         log.info("draining")
         self._health.phase = Phase.DRAINING
         now = asyncio.get_running_loop().time()
@@ -362,7 +362,7 @@ class _ServiceProcess(Generic[Settings]):
                     await self._stop_serving()
                 await responder.drain()
         except TimeoutError:
-            # Warnings, because the usual cause is a failure of another process. Clients repeat the unfinished requests.
+            # Log no error, because the usual cause is a failure of another process. Clients repeat the requests.
             log.warning("could not finish all requests within the drain time")
         if service.drain is not None:
             # Hand over even after a timeout, because other replicas then take over faster.

@@ -46,7 +46,7 @@ LONGEST = 10 * 365 * 86400
 """The longest time of any setting, in seconds. Dates and timers overflow after longer times."""
 
 _TIME = re.compile(r"(seconds|timeout|interval|expires_in)$")
-"""The ends of the names of settings that are seconds."""
+"""Matches the names of settings that are in seconds."""
 
 
 def _seed(seed: SecretStr) -> SecretStr:
@@ -213,7 +213,7 @@ class TokenSettings(ServiceSettings):
 Settings = TypeVar("Settings", bound=ServiceSettings)
 
 _JSON_TYPES = frozenset({"tuple_type", "list_type", "dict_type"})
-"""pydantic's types of errors for a text in the place of a list or a mapping."""
+"""pydantic's error types for a text in place of a list or a mapping."""
 
 
 def load(kind: type[Settings]) -> Settings:

@@ -1,7 +1,7 @@
 """Traces, and their export over OTLP.
 
 Spans are exported when `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` is set, unless
-`OTEL_SDK_DISABLED` is true or the sampler is `always_off` or has a ratio of 0. Otherwise spans only carry ids.
+`OTEL_SDK_DISABLED` is true or the sampler is `always_off` or has a ratio of 0. Without export, spans only carry ids.
 OpenTelemetry's own environment variables set the sampling and the headers of the exporter.
 
 `docs/tracing.md` lists all spans. `messaging/spans.py` makes the spans of messages.
@@ -59,7 +59,7 @@ _NO_LIMITS = SpanLimits(
     max_attribute_length=SpanLimits.UNSET,
     max_span_attribute_length=SpanLimits.UNSET,
 )
-"""No limits, for spans that are not recorded. So OpenTelemetry reads no limits from variables."""
+"""No limits, for spans that are not recorded. With them, OpenTelemetry reads no limits from variables."""
 
 
 def _set_queue_defaults() -> None:
@@ -280,7 +280,7 @@ def extract_trace(headers: Mapping[str, str]) -> context.Context:
 
 
 class TraceOf:
-    """The current trace within a `with` block: the trace of the first of the recorded spans `origins`.
+    """A context manager that makes the trace of the first recorded span in `origins` the current trace.
 
     Without recorded spans, the current trace is a new one that is not recorded. Its id connects log lines.
     """
@@ -301,7 +301,7 @@ _ids = RandomIdGenerator()
 
 
 class UnrecordedSpan(trace.NonRecordingSpan):
-    """The root of a trace that is not recorded. It gets its ids when they are first needed, because they cost time."""
+    """The root of a trace that is not recorded. Its ids are made when first needed, because making them costs time."""
 
     def __init__(self) -> None:
         super().__init__(trace.INVALID_SPAN_CONTEXT)

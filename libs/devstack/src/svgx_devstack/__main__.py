@@ -1,8 +1,8 @@
 """Run the stack in the foreground until Ctrl-C: `python -m svgx_devstack`.
 
-Reads SVGX_HOME (default `.svgx`) and API_PORT (default 8000). Exit status: 0 after SIGINT, SIGTERM or SIGHUP; 2 when
-the stack cannot start, with one line on standard error that states the reason; 130 after a second signal, which kills
-all processes at once.
+The environment variable SVGX_HOME sets the stack's folder (default `.svgx`), and API_PORT the gateway's port (default
+8000). The exit status is 0 after SIGINT, SIGTERM or SIGHUP. It is 2 when the stack cannot start, with the reason in one
+line on standard error. A second signal kills all processes at once, and the exit status is 130.
 """
 
 import asyncio

@@ -2,4 +2,4 @@
 
 
 class StackError(Exception):
-    """A failure of the stack to start or to continue. The message is one line with the problem and its remedy."""
+    """The stack cannot start or cannot continue. The message is one line with the problem and its remedy."""

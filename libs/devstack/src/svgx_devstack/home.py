@@ -11,9 +11,9 @@ from svgx_devstack.errors import StackError
 
 
 class Home:
-    """The folder of one stack, used by one supervisor at a time.
+    """The folder of one stack. Only one supervisor, the process that runs `DevStack`, uses the folder at a time.
 
-    The supervisor's process owns the lock, so the lock ends with the process, however the process ends.
+    The supervisor locks the folder. The system releases the lock when the supervisor ends, even after SIGKILL.
     """
 
     def __init__(self, path: Path) -> None:
@@ -77,7 +77,7 @@ class Home:
         self._reserved.add(port)
 
     def port_in_use(self, name: str) -> int:
-        """Return the port of a running server: the last result of `port(name)`, without a test whether it is free."""
+        """Return the port of a running server: the last result of `port(name)`, without testing that it is free."""
         return self._ports[name]
 
     def write_private(self, name: str, text: str) -> Path:

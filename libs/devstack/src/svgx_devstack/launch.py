@@ -2,11 +2,11 @@
 
 This file is run, not imported: `python -I -S launch.py PARENT_PID DEATH_SIGNAL DEMOTE PROGRAM ARGUMENT...`
 
-The process keeps its id, so the supervisor sees the program itself. On Linux the kernel sends DEATH_SIGNAL when the
-supervisor ends, even by SIGKILL. Other systems have no such signal: a killed supervisor leaves the servers running
-until the next start, which kills them by their stored ids (`orphans.py`).
+The process keeps its id, so the program itself is the supervisor's child. On Linux the kernel sends DEATH_SIGNAL when
+the supervisor ends, even after SIGKILL. Other systems have no death signal. There, a killed supervisor leaves the
+servers running, and the next start kills them by their stored ids (`orphans.py`).
 
-With DEMOTE `1` the program does not run as root, because PostgreSQL refuses to. It runs as `nobody` and keeps the
+With DEMOTE `1` the program runs as `nobody`, because PostgreSQL refuses to run as root. The program keeps the
 capability to access files regardless of their mode. So a data folder or an installation below a private folder, such
 as root's home, works without wider permissions.
 """

@@ -4,13 +4,13 @@ import os
 from pathlib import Path
 
 LIMIT = 20 * 1024 * 1024
-"""Bytes of a log before it is rotated."""
+"""Size limit of a log in bytes. A longer log is rotated."""
 
 _TAIL = 8192
 """Bytes at the end of a log in which the last line is searched."""
 
 _POSTGRES_END = "database system is shut down"
-"""The end of the line that PostgreSQL logs last whenever it ends. The line before it states the reason."""
+"""End of the last line that PostgreSQL logs when it stops. The line before states the reason."""
 
 
 def open_log(path: Path) -> int:
@@ -21,7 +21,7 @@ def open_log(path: Path) -> int:
 def rotate(path: Path, limit: int = LIMIT) -> None:
     """Move a log of more than `limit` bytes to `NAME.1`, replacing an older one.
 
-    The process keeps its descriptor, so the file is copied and emptied. Lines written in between are lost.
+    The process keeps its descriptor, so the log is copied and then emptied. Lines written between both steps are lost.
     """
     try:
         if path.stat().st_size <= limit:

@@ -26,7 +26,7 @@ _chosen: set[int] = set()
 def is_free(port: int) -> bool:
     """Return whether a server could listen on this loopback port now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # With this option, connections of an earlier run in TIME_WAIT do not occupy the port. The servers set it too.
+        # With this option, an earlier run's connections in TIME_WAIT do not block the port. The servers set it too.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
@@ -52,10 +52,10 @@ def choose(taken: Collection[int] = ()) -> int:
 
 
 def claim(port: int) -> bool:
-    """Keep other processes of this user from choosing a port until this process ends.
+    """Claim a port, so that no other process of this user chooses it until this process ends.
 
-    A server starts to listen seconds after its port was chosen. In the meantime, another stack would find the port
-    free. Returns False when the port is not free or another process has claimed it.
+    The claim is needed because a server starts to listen seconds after its port was chosen. In the meantime, another
+    stack would find the port free. Returns False when the port is not free or another process has claimed it.
     """
     try:
         fcntl.lockf(_claims(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)

@@ -28,14 +28,14 @@ FIRST_DELAY = 0.25
 """Seconds before the first restart; each further delay is twice as long."""
 
 LONGEST_DELAY = 10.0
-"""Seconds of the longest delay before a restart."""
+"""Seconds of the longest delay before a restart. Further delays are not longer."""
 
 _STEADY_SECONDS = 20.0
-"""After a run of more seconds than this, the delays start again at `FIRST_DELAY`."""
+"""Seconds. When a process has run for longer, the delay before its restart is `FIRST_DELAY` again."""
 
 
 def log_report(line: str) -> None:
-    """Log a line: the default report."""
+    """Log a line. This is the default `Report` function."""
     logging.getLogger("svgx_devstack").info(line)
 
 
@@ -45,11 +45,11 @@ def describe(status: int) -> str:
 
 
 class Process:
-    """A program and its running process, if it runs.
+    """A program, and its process while the program runs.
 
-    While `restart` is true, a process that ends by itself or is killed is started again: after 0.25 s, then after
-    twice the previous delay, up to 10 s. Set `restart` to False before `kill()` to keep the process down, and call
-    `start()` to start it again.
+    While `restart` is true, a process that ends by itself or is killed is started again. The first delay is 0.25 s.
+    Each further delay is twice as long, up to 10 s. To keep the process down, set `restart` to False before `kill()`.
+    `start()` then starts the process again.
     """
 
     def __init__(self, program: Program, report: Report = log_report) -> None:
@@ -78,7 +78,7 @@ class Process:
 
     @property
     def status(self) -> int:
-        """The exit status, or minus the number of the signal that ended the process. 0 before its end."""
+        """The exit status, or the negative number of the signal that ended the process. 0 while the process runs."""
         return (self._child.returncode or 0) if self._child is not None else 0
 
     async def start(self) -> None:
@@ -92,7 +92,7 @@ class Process:
         self._watch = asyncio.create_task(self._supervise(), name=f"watch {self.name}")
 
     async def stop(self) -> int:
-        """Stop the process without a restart, and return its exit status. Kill it after the program's stop timeout."""
+        """Stop the process for good, and return its exit status. Kill the process after the program's stop timeout."""
         self._wanted = False
         child = self._child
         if child is not None and child.returncode is None:
@@ -128,8 +128,8 @@ class Process:
     async def wait_ready(self, timeout: float = 30.0, *, max_exits: int | None = None) -> None:
         """Wait until the process is ready.
 
-        Raises `TimeoutError` after `timeout` seconds, and `StackError` when the process is down for good or has ended
-        more than `max_exits` times.
+        Raises `TimeoutError` after `timeout` seconds. Raises `StackError` when the process has ended without a restart,
+        or has ended more than `max_exits` times.
         """
         until = time.monotonic() + timeout
         while True:

@@ -10,10 +10,11 @@ from pathlib import Path
 class Program:
     """A program of the stack.
 
-    `ready` is called repeatedly until it returns True. `before_start` runs before every start, and removes files that a
-    killed run has left. The program receives `stop_signal` to stop, and is killed if it still runs `stop_timeout`
-    seconds later. The program receives `death_signal` when the supervisor itself is killed. With `not_as_root`, a
-    supervisor that runs as root starts the program as another user.
+    - `ready` is called repeatedly until it returns True.
+    - `before_start` runs before every start, and removes files that a killed run has left.
+    - `stop_signal` stops the program. The program is killed if it still runs `stop_timeout` seconds later.
+    - `death_signal` is sent to the program when the supervisor itself ends.
+    - With `not_as_root`, a supervisor that runs as root starts the program as another user.
     """
 
     name: str

@@ -89,7 +89,7 @@ def environment(home: Home, service: str, port: int, settings: Mapping[str, str]
 
 @functools.cache
 def _revision() -> str:
-    """Return the commit of the clone from which the services run, or an empty text without git."""
+    """Return the Git commit from which the services run, or an empty text if Git cannot tell it."""
     git = shutil.which("git")
     if git is None:
         return ""

@@ -16,18 +16,19 @@ from svgx_devstack.program import Program
 
 _BACKING = ("valkey", "nats", "postgres")
 _START_TIMEOUT = 60.0
-"""Seconds until a started process must be ready."""
+"""Seconds until a started process must be ready. After that, the stack's start fails."""
 
 _MAX_EXITS = 2
-"""The most exits of a process before it is ready. One more exit stops the start, because a restart will not help."""
+"""Exits of a process before it is ready. After one more exit the stack's start fails, because restarts do not help."""
 
 
 class DevStack:
-    """NATS, PostgreSQL, Valkey and the services as processes, with one folder.
+    """NATS, PostgreSQL, Valkey and the services as processes that share one folder.
 
-    `home`: the folder; the same folder gives the same data, users and passwords again. `api_port`: the gateway's port,
-    or 0 for a free port, which the folder keeps for later starts. `settings`: environment variables for all services.
-    `report`: receives one line for each event that concerns the user.
+    - `home`: the folder. A later stack with the same folder has the same data, users and passwords.
+    - `api_port`: the gateway's port, or 0 for a free port. A free port is stored in the folder for later starts.
+    - `settings`: environment variables for all services.
+    - `report`: receives one line for each event that concerns the user.
     """
 
     def __init__(
@@ -117,7 +118,7 @@ class DevStack:
 
     @property
     def jwt_secret(self) -> str:
-        """The secret of the access tokens, unless a setting or the user's environment has another."""
+        """The secret that signs access tokens, unless a setting or the user's environment sets `JWT_SECRET`."""
         return self._home.secret("jwt")
 
     @property
@@ -126,7 +127,7 @@ class DevStack:
         return postgres.url(self._home)
 
     def postgres_superuser_url(self, database: str) -> str:
-        """Return the superuser's address of a database of PostgreSQL, with the password."""
+        """Return the address of a PostgreSQL database, with the superuser's name and password."""
         return postgres.superuser_url(self._home, database)
 
     @property
@@ -135,7 +136,7 @@ class DevStack:
         return valkey.url(self._home)
 
     def nats_url(self, user: str) -> str:
-        """Return the address of NATS for a user: a service, such as `auth`, or `operator` with all rights."""
+        """Return the address of NATS for a user: a service, such as `auth`, or `operator` with all permissions."""
         return nats.url(self._home, user)
 
     def service_url(self, name: str) -> str:
@@ -160,7 +161,7 @@ class DevStack:
         return self._home.logs / f"{name}.log"
 
     def write_dev_env(self, url: str) -> Path:
-        """Write `dev.env` into the folder: address and account for scripts, as `NAME=value` lines."""
+        """Write `dev.env` into the folder: the address and the admin account for scripts, as `NAME=value` lines."""
         lines = {
             "SVGX_URL": url,
             "SVGX_ADMIN_USERNAME": self.admin_username,
@@ -173,10 +174,10 @@ class DevStack:
     async def add_replica(self, service: str, *, settings: Mapping[str, str] | None = None) -> str:
         """Start one more process of a service, wait until it is ready, and return its name.
 
-        `settings` are added to those of the stack.
+        `settings` are added to the stack's settings, and override them.
         """
         if service not in services.NAMES:
-            raise KeyError(f"no service {service!r}: one of {', '.join(services.NAMES)}")
+            raise KeyError(f"no service {service!r}: use one of {', '.join(services.NAMES)}")
         number = 2
         while f"{service}-{number}" in self._processes:
             number += 1
@@ -245,7 +246,7 @@ class DevStack:
 
 
 async def _together(starts: Iterable[Coroutine[None, None, None]]) -> None:
-    """Run all starts. When one fails, cancel the others and raise its error."""
+    """Run all coroutines at the same time. When one fails, cancel the others and raise the error of the failed one."""
     try:
         async with asyncio.TaskGroup() as group:
             for start in starts:

@@ -10,7 +10,7 @@ from svgx_devstack.stack import DevStack
 
 
 def print_line(line: str) -> None:
-    """Print a line at once. When the output is a closed pipe, discard all lines, so that the stack keeps running."""
+    """Print a line without buffering. Discard lines for a closed pipe, so that the stack keeps running."""
     try:
         print(line, flush=True)
     except BrokenPipeError:
@@ -18,7 +18,7 @@ def print_line(line: str) -> None:
 
 
 def welcome_text(stack: DevStack, url: str) -> str:
-    """Return the admin's name and password, and code for a first canvas to paste into a shell and a web page."""
+    """Return the text for the start: the admin's name and password, and code that creates and opens a first canvas."""
     return f"""
   admin log-in  {stack.admin_username} / {stack.admin_password}
   logs          {stack.home}/logs
@@ -42,9 +42,9 @@ def welcome_text(stack: DevStack, url: str) -> str:
 def foreground_group() -> Iterator[None]:
     """Make this process the terminal's foreground group, so that Ctrl-C does not reach the parent `make`.
 
-    Otherwise `make` would report the interruption as an error, although all processes ended in order. At the end the
-    parent's group is in the foreground again. Until then Ctrl-Z is ignored, because it would stop this group only and
-    leave the terminal without a foreground process.
+    Otherwise `make` would report the interruption as an error, although all processes were stopped cleanly. At the end
+    of the block, the parent's group is in the foreground again. Within the block Ctrl-Z is ignored, because it would
+    stop this group only and leave the terminal without a foreground process.
     """
     try:
         terminal = sys.stdin.fileno()

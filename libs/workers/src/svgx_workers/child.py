@@ -14,12 +14,12 @@ ENVIRONMENT: dict[str, str] = {}
 """The environment of a child. It is empty, because the service's own environment has passwords."""
 
 LOW_PRIORITY = 5
-"""The niceness of a process with a job that takes long. Linux then gives it a third of the time of a process with
-normal priority. With a higher number, the process would get hardly any time on a busy machine."""
+"""The niceness of a process with a slow job. Linux then gives the process a third of the CPU time that a process with
+normal priority gets. With a higher number, the process would get hardly any CPU time on a busy machine."""
 
 
 class Child:
-    """A child process of the pool. A job starts the process anew if it has ended.
+    """A child process of the pool. If the process has ended, the next job starts it again.
 
     memory_bytes, timeout_seconds: the limits that the process sets for itself (see `svgx_workers.worker`).
     """
@@ -30,7 +30,7 @@ class Child:
         self._starting = asyncio.Lock()
         self._closed = False
         self.confined: frozenset[str] = frozenset()
-        """The parts of `confinement.PARTS` that the process reported at its last start."""
+        """Those of `confinement.PARTS` that the process reported at its last start."""
 
     @property
     def is_running(self) -> bool:
@@ -125,8 +125,8 @@ class Child:
         except OSError:
             return 0.0
 
-    def give_way(self) -> None:
-        """Lower the priority of the process. The process must then be replaced, because nothing can raise it again."""
+    def lower_priority(self) -> None:
+        """Lower the priority of the process. Replace the process afterwards: its priority cannot be raised again."""
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, self._process.pid, LOW_PRIORITY)

@@ -1,10 +1,10 @@
 """Confine the worker process, so that foreign code in it can reach nothing but the job.
 
-The process trusts no file and no document, and a renderer may have a fault that lets a file run code. On Linux, three
-parts of the kernel confine the process: `no_new_privs`, a seccomp filter, and a Landlock rule set. They forbid the
-network, other processes, writing files, and reading files other than modules, libraries and fonts. Each part is used if
-the kernel has it. The seccomp filter is written for x86_64 and aarch64 only. No library is needed, because the parts
-take only a few system calls with fixed numbers. On other systems, only the resource limits apply.
+A file or a document may use a fault in a renderer to run its own code. On Linux, three features of the kernel confine
+the process: `no_new_privs`, a seccomp filter, and a Landlock rule set. They forbid using the network, reaching other
+processes, writing files, and reading files other than modules, libraries and fonts. A feature that the kernel lacks is
+left out. The seccomp filter is written for x86_64 and aarch64 only. No library is needed, because the features take
+only a few system calls with fixed numbers. On other systems, only the resource limits apply.
 """
 
 import ctypes
@@ -34,7 +34,7 @@ PARTS = ("no_new_privs", "landlock", "seccomp")
 """The parts of the confinement that Linux provides."""
 
 MAX_OPEN_FILES = 256
-"""Files that the process may have open. Fonts are opened one after the other."""
+"""Files that the process may have open at a time. More are not needed, because fonts are opened one by one."""
 
 _SYSTEM_FOLDERS = ("/usr", "/lib", "/lib64", "/etc/fonts", "/opt/homebrew", "/nix/store")
 """Folders with libraries and fonts."""
@@ -91,10 +91,10 @@ class _PathBeneathAttr(ctypes.Structure):
 
 
 def _apply_landlock(libc: ctypes.CDLL, readable: Iterable[str]) -> bool:
-    """Allow opening only files beneath these paths, and only for reading. Return False without Landlock.
+    """Allow opening only files beneath `readable`, and only for reading. Return whether Landlock is in force.
 
-    The refusal of other files keeps the process from reading the service's environment in `/proc`. From version 4 of
-    Landlock on, also refuse TCP. From version 6 on, also refuse abstract Unix sockets and signals to other processes.
+    Other files include the service's environment in `/proc`. From version 4 of Landlock on, also refuse TCP. From
+    version 6 on, also refuse abstract Unix sockets and signals to other processes.
     """
     version = libc.syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), 1)
     if version < 1:

@@ -2,13 +2,13 @@
 
 
 class WorkerError(Exception):
-    """A job ended without a result, and not because it refused the file."""
+    """A job ended without a result, for a reason other than a refused file."""
 
 
 class WorkerTimeout(WorkerError):
     """The jobs of one turn took longer than the time limit, because of their content. Their process was killed.
 
-    `seconds` is the time that the turn had: the limit of the workers, or less because of the caller's deadline.
+    `seconds` is the time that the turn had: the workers' limit, or less because of the caller's deadline.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -17,7 +17,7 @@ class WorkerTimeout(WorkerError):
 
 
 class WorkerDied(WorkerError):
-    """The content of the job ended its process, mostly because the memory limit was reached."""
+    """The job failed because of its content, mostly because the memory limit was reached. Its process has ended."""
 
 
 class WorkerUnavailable(WorkerError):
@@ -25,7 +25,7 @@ class WorkerUnavailable(WorkerError):
 
 
 class WorkersBusy(WorkerError):
-    """Too many jobs of all accounts wait, or this job waited for others as long as the caller permits."""
+    """Too many jobs of all accounts wait, or this job waited for other jobs as long as the caller permits."""
 
 
 class AccountBusy(WorkersBusy):

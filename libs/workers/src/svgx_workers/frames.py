@@ -1,4 +1,4 @@
-"""The frames that carry jobs and results between a service and its workers. Nothing is pickled.
+"""The frames that carry jobs and results between a service and its workers. Frames contain no pickled objects.
 
 A frame has four parts: the length of the head (4 bytes, big-endian), the length of the body (8 bytes), the head and the
 body. The head is a JSON object with scalars and lists. The body is a sequence of blobs; the head lists their lengths as
@@ -16,10 +16,10 @@ PREFIX = struct.Struct(">IQ")
 """The lengths of head and body."""
 
 MAX_HEAD = 16 * 1024 * 1024
-"""Bytes of a head. A longer head is refused."""
+"""Length limit of a head in bytes. A longer head is refused."""
 
 MAX_BODY = 1024 * 1024 * 1024
-"""Bytes of a body. A longer body is refused."""
+"""Length limit of a body in bytes. A longer body is refused."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ class Jobs(ABC):
         outlined: bool = True,
         trusted: bool = False,
     ) -> Snapshot:
-        """Run `svgx_canvas.compact`. If `trusted` updates end the process, they are checked in another process."""
+        """Run `svgx_canvas.compact`. If `trusted` updates make the job fail, it is run again with untrusted updates."""
         values: dict[str, object] = {
             "job": "compact",
             "snapshot": snapshot is not None,
@@ -107,7 +107,7 @@ class Jobs(ABC):
         return page
 
     async def _result(self, job: Frame) -> Frame:
-        """Return the result. Raises `SvgRefused` for a refusal, and `WorkerDied` for a failure."""
+        """Run a job and return its result. Raises `SvgRefused` for a refusal, and `WorkerDied` for a failure."""
         result = await self.run(job)
         values = result.values
         if "failed" in values:

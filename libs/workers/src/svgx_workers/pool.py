@@ -23,7 +23,7 @@ from svgx_workers.jobs import Jobs
 from svgx_workers.turns import Turns
 
 WAITING = 24
-"""Turns that may wait.
+"""Turns of all accounts that may wait. One more raises `WorkersBusy`.
 
 A service handles many more requests at a time, so it can still handle other requests while this number of turns waits.
 """
@@ -32,21 +32,21 @@ SLOW_SECONDS = 3.0
 """Seconds of CPU time after which a job runs with lower priority."""
 
 SERVICE_SECONDS = 0.25
-"""`SLOW_SECONDS` for a job of the service itself. The time is shorter, because no client waits for such a job.
+"""Seconds of CPU time after which the service's own jobs run with lower priority.
 
-Each job that takes longer costs a new child, because a child with lower priority is replaced after its job. A new child
-needs 0.13 s.
+The time is shorter than `SLOW_SECONDS`, because no client waits for these jobs. A child with lower priority is replaced
+after its job. A new child needs 0.13 s.
 """
 
 RECYCLE_BYTES = 64 * 1024 * 1024
-"""Memory that a child may hold after a job.
+"""Bytes of memory that a child may hold after a job. A child that holds more is replaced.
 
-An idle child has 28 MiB. Only jobs that take a second or more leave much more memory in use. After such a
-job, the 0.13 s for a new child matter little.
+An idle child holds 28 MiB. Only jobs that take a second or more leave much more memory in use. Compared with their
+time, the 0.13 s for a new child matter little.
 """
 
 WAITING_EACH = 8
-"""Turns of one account that may wait."""
+"""Turns of one account that may wait. One more raises `AccountBusy`."""
 
 
 class Workers(Jobs):
@@ -56,11 +56,11 @@ class Workers(Jobs):
     itself.
 
     memory_bytes: address space of each child, including about 200 MB for the program; 0 sets no limit.
-    timeout_seconds: limit of the wall-clock time of all jobs of one turn, and of the CPU time of each job. The wait for
-    a child does not count.
+    timeout_seconds: wall-clock limit for all jobs of one turn together, and CPU limit for each job. The time in which
+    a turn waits for a child does not count.
     waiting, waiting_each: turns that may wait for a child, of all accounts and of one account.
-    recycle_bytes: memory that a child may hold after a job. A child that holds more is killed. The
-    next job of the turn, or else the end of the turn, starts a new process.
+    recycle_bytes: memory that a child may hold after a job. A child that holds more is killed. The next job of the turn
+    starts a new process. Without a next job, the end of the turn starts it.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Workers(Jobs):
         share = max(1, size // 2)
         self._turns = Turns(size, share, waiting=waiting, waiting_each=waiting_each)
         self.turns_per_account = share + waiting_each
-        """Turns that one account may have, waiting ones included."""
+        """Turns that one account may have, including waiting turns."""
         self._recycle_bytes = recycle_bytes
         self._closed = False
 
@@ -114,19 +114,19 @@ class Workers(Jobs):
 
     @asynccontextmanager
     async def turn(
-        self, account: str | None, *, patience: float | None = None, deadline: float = math.inf
+        self, account: str | None, *, wait_seconds: float | None = None, deadline: float = math.inf
     ) -> AsyncIterator["Turn"]:
         """Wait for a child, and keep it for the jobs of one request until the block ends.
 
         account: None stands for the service itself, which may have any number of waiting turns.
-        patience: seconds to wait for the child; None waits without a limit.
+        wait_seconds: seconds to wait for the child; None waits without a limit.
         deadline: time on the monotonic clock at which the jobs must have ended, even if `timeout_seconds` is longer.
 
-        Raises `AccountBusy` or `WorkersBusy` if too many turns wait or the patience ends, and `WorkerUnavailable` if
-        the workers are closed.
+        Raises `AccountBusy` or `WorkersBusy` if too many turns wait, or if `wait_seconds` have passed. Raises
+        `WorkerUnavailable` if the workers are closed.
         """
         self._check_open()
-        async with self._turns.take(account, patience):
+        async with self._turns.take(account, wait_seconds):
             self._check_open()
             child = self._take_child()
             ends_at = min(deadline, time.monotonic() + self.timeout_seconds)
@@ -164,7 +164,7 @@ class Workers(Jobs):
         return self._turns.waiting
 
     def details(self) -> dict[str, object]:
-        """Return the confinement, and the numbers of children, of running turns and of waiting turns."""
+        """Return the confinement, and how many children, running turns and waiting turns the pool has."""
         return {
             "confined": self.confinement(),
             "size": len(self._children),
@@ -198,19 +198,22 @@ class Turn(Jobs):
         self._permitted_seconds = ends_at - time.monotonic()
         self._recycle_bytes = recycle_bytes
         self._of_service = of_service
-        self._gave_way = False
+        self._priority_lowered = False
         self._watch: asyncio.TimerHandle | None = None
 
     async def run(self, job: Frame) -> Frame:
         """Return the child's result. Raises `WorkerTimeout`, `WorkerDied` and `WorkerUnavailable`.
 
         Kill the child if the job fails, if no result arrives in time, if the child holds too much memory after the job,
-        and if the caller is cancelled. After `SLOW_SECONDS` of CPU time, or `SERVICE_SECONDS` for a job of the service,
-        the job runs with lower priority, so that quick jobs and the services keep their speed on a machine without idle
-        cores. A child with lower priority is killed after its job.
+        and if the caller is cancelled.
+
+        After `SLOW_SECONDS` of CPU time, or `SERVICE_SECONDS` for a job of the service, the job runs with lower
+        priority. Quick jobs and the services then keep their speed on a machine without idle cores. A child with lower
+        priority is killed after its job.
         """
         usable = False
-        self._gave_way = False  # the child of a job that gave way is killed, so this job's child has normal priority
+        # A child with lower priority was killed after its job, so this job's child has normal priority.
+        self._priority_lowered = False
         slow_seconds = SERVICE_SECONDS if self._of_service else SLOW_SECONDS
         self._watch_cpu(self._child.cpu_seconds() + slow_seconds)
         try:
@@ -221,7 +224,7 @@ class Turn(Jobs):
                 "failed" not in result.values
                 and isinstance(rss, int)
                 and rss <= self._recycle_bytes
-                and not self._gave_way
+                and not self._priority_lowered
             )
         except TimeoutError:
             raise WorkerTimeout(self._permitted_seconds) from None
@@ -236,8 +239,8 @@ class Turn(Jobs):
         """Lower the priority of the child when its CPU time reaches `limit`."""
         left = limit - self._child.cpu_seconds()
         if left <= 0:
-            self._gave_way = True
-            self._child.give_way()
+            self._priority_lowered = True
+            self._child.lower_priority()
             return
         # The process has one busy thread, so it cannot reach the limit earlier.
         self._watch = asyncio.get_running_loop().call_later(max(left, 0.01), self._watch_cpu, limit)

@@ -1,6 +1,6 @@
 """Stop the garbage collector while a worker imports its modules. `worker` imports this module first.
 
-The objects of the modules are never garbage, and the collector's checks of them take an eighth of the imports' time.
+The modules' objects are never garbage, and the collector would take an eighth of the import time to check them.
 """
 
 import gc

@@ -1,8 +1,8 @@
 """The seccomp filter of a worker process: a program that refuses the system calls that no job needs.
 
-The program is classic BPF: instructions with an operation code, two relative jumps and a value. It refuses the
-network, starting other processes and access to them, writing and changing files, tracing, and the parts of the kernel
-that most attacks on the kernel use. A refused call fails with EPERM. The numbers are from the kernel's `asm/unistd.h`
+The program is classic BPF: instructions with an operation code, two relative jumps and a value. It refuses network
+access, starting and reaching other processes, writing and changing files, tracing, and the parts of the kernel that
+most attacks on the kernel use. A refused call fails with EPERM. The call numbers are from the kernel's `asm/unistd.h`
 for each architecture.
 """
 
@@ -72,26 +72,26 @@ _REFUSED_EVERYWHERE = {
 }  # fmt: skip
 """Calls that have one number on all architectures."""
 _CLONE3 = 435
-"""The call `clone3`. It is refused as unknown, because the filter cannot read its flags."""
+"""The call `clone3`. It fails with ENOSYS, because the filter cannot read its flags."""
 
-_OF_OWN_PROCESS = {
+_SIGNAL_CALLS = {
     "x86_64": {"tkill": 200, "tgkill": 234},
     "aarch64": {"tkill": 130, "tgkill": 131},
 }
-"""Calls with this process as the only allowed first argument. A process that aborts sends itself a signal."""
-_LIMITS_OF_SELF = {"x86_64": 302, "aarch64": 261}
+"""Calls that are allowed only with this process as the first argument: a process that aborts sends itself a signal."""
+_PRLIMIT64 = {"x86_64": 302, "aarch64": 261}
 """The call `prlimit64`. It is allowed only with 0, this process, as its first argument."""
-_WITHOUT_FLAGS = {
+_OPEN_CALLS = {
     "x86_64": ((2, 1, _WRITING), (257, 2, _WRITING)),  # open, openat
     "aarch64": ((56, 2, _WRITING),),  # openat
 }
-"""Calls as (number, index of an argument, bits that must not be set in this argument)."""
+"""The calls that open files, as (number, index of the flags argument, flags that are refused)."""
 _CLONE = {"x86_64": 56, "aarch64": 220}
 """The call `clone`. It is allowed only with the flag for a thread."""
 
 
 def filter_program(machine: str, process_id: int) -> list[Instruction] | None:
-    """Return the program of the filter for the process with this id, or None for an unknown architecture."""
+    """Return the filter program for the process with this id, or None for an unknown architecture."""
     architecture = _AUDIT_ARCHITECTURES.get(machine)
     if architecture is None:
         return None
@@ -106,11 +106,11 @@ def filter_program(machine: str, process_id: int) -> list[Instruction] | None:
     for number in (*_REFUSED[machine].values(), *_REFUSED_EVERYWHERE.values()):
         program += [(_JUMP_EQUAL, 0, 1, number), (_RETURN, 0, 0, _REFUSE)]
     program += [(_JUMP_EQUAL, 0, 1, _CLONE3), (_RETURN, 0, 0, _UNKNOWN)]
-    for number in _OF_OWN_PROCESS[machine].values():
+    for number in _SIGNAL_CALLS[machine].values():
         program += _allow_if(number, 0, _JUMP_EQUAL, process_id)
-    program += _allow_if(_LIMITS_OF_SELF[machine], 0, _JUMP_EQUAL, 0)
+    program += _allow_if(_PRLIMIT64[machine], 0, _JUMP_EQUAL, 0)
     program += _allow_if(_CLONE[machine], 0, _JUMP_ANY_BIT, _CLONE_THREAD)
-    for number, argument, flags in _WITHOUT_FLAGS[machine]:
+    for number, argument, flags in _OPEN_CALLS[machine]:
         program += _refuse_if(number, argument, _JUMP_ANY_BIT, flags)
     return [*program, (_RETURN, 0, 0, _ALLOW)]
 

@@ -7,18 +7,19 @@ from contextlib import asynccontextmanager
 
 from svgx_workers.errors import AccountBusy, WorkersBusy
 
-_NOBODY = ""
+_NO_ACCOUNT = ""
 """The result of `_next_account` when no waiting account may have a place. No account has this name."""
 
 
 class Turns:
-    """The `places` of a pool, of which one account gets at most `share` at a time. A turn takes one place.
+    """The `places` of a pool. A turn takes one place, and one account gets at most `share` places at a time.
 
-    A free place goes to the waiting account with the fewest places. Among accounts with
-    equally few places, it goes to the account that has had no new place for the longest time. At most `waiting` turns
-    may wait in all, and at most `waiting_each` of one account.
+    A free place goes to the waiting account with the fewest places. Among accounts with equally few places, it goes to
+    the account that has had no new place for the longest time. At most `waiting` turns may wait in all, and at most
+    `waiting_each` turns of one account.
 
-    The account None is the service itself, for background work. It has a share too, but no limit of waiting turns.
+    The account None is the service itself, for background work. The service has a share too, but any number of its
+    turns may wait.
     """
 
     def __init__(self, places: int, share: int, *, waiting: int, waiting_each: int) -> None:
@@ -30,33 +31,35 @@ class Turns:
         self._queues: dict[str | None, deque[asyncio.Future[None]]] = {}
         """The waiting turns of each account that has waiting turns."""
         self._last_turns: dict[str | None, int] = {}
-        """The number of the last turn of each account that waits or has a place."""
+        """For each account that waits or has a place, the number of the account's last turn."""
         self._granted = 0
 
     @asynccontextmanager
-    async def take(self, account: str | None, patience: float | None = None) -> AsyncIterator[None]:
+    async def take(
+        self, account: str | None, wait_seconds: float | None = None
+    ) -> AsyncIterator[None]:
         """Wait for a place, and keep it until the block ends.
 
-        Raises `AccountBusy` or `WorkersBusy` at once if too many turns wait, or after `patience` seconds without a
-        place. Without a patience, the wait has no limit.
+        Raises `AccountBusy` or `WorkersBusy` at once if too many turns wait, or after `wait_seconds` without a
+        place. With None, the wait has no limit.
         """
         if self._free and self._taken[account] < self._share and account not in self._queues:
             self._grant(account)
         else:
-            await self._wait(account, patience)
+            await self._wait(account, wait_seconds)
         try:
             yield
         finally:
             self._release(account)
 
-    async def _wait(self, account: str | None, patience: float | None) -> None:
-        """Wait for a grant. When this call fails, the turn has no place."""
+    async def _wait(self, account: str | None, wait_seconds: float | None) -> None:
+        """Wait until the account is granted a place. When this call fails, the turn has no place."""
         self._check_waiting_limits(account)
         queue = self._queues.setdefault(account, deque())
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         queue.append(turn)
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(wait_seconds):
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
@@ -105,7 +108,7 @@ class Turns:
         self._forget(account)
 
     def _grant_free_places(self) -> None:
-        while self._free and (account := self._next_account()) is not _NOBODY:
+        while self._free and (account := self._next_account()) is not _NO_ACCOUNT:
             queue = self._queues[account]
             turn = queue.popleft()
             if not queue:
@@ -115,12 +118,12 @@ class Turns:
                 turn.set_result(None)
 
     def _next_account(self) -> str | None:
-        """Return the waiting account that gets the next place, or `_NOBODY`."""
+        """Return the waiting account that gets the next place, or `_NO_ACCOUNT`."""
         waiting = [name for name in self._queues if self._taken[name] < self._share]
         return min(
             waiting,
             key=lambda name: (self._taken[name], self._last_turns.get(name, 0)),
-            default=_NOBODY,
+            default=_NO_ACCOUNT,
         )
 
     def _forget(self, account: str | None) -> None:

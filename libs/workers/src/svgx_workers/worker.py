@@ -55,9 +55,9 @@ def main(arguments: list[str]) -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     confined = confine(memory)
     # `quick_imports` has stopped the automatic garbage collection. It stays off, because jobs create many objects and
-    # no cycles, and the collection would take a third of their time. Garbage is collected between jobs. This collection
-    # leaves out the objects of the modules, because they live as long as the process, and checking them takes longer
-    # than the compaction of 1 MB.
+    # no cycles, and the collection would take a third of their time. Garbage is collected between jobs. `freeze`
+    # excludes the modules' objects from that collection, because they live as long as the process. Checking them would
+    # take longer than the compaction of 1 MB.
     gc.freeze()
     _write(results_out, Frame({"ready": os.getpid(), "confined": confined}))
     while (job := _read(jobs_in)) is not None:
@@ -184,7 +184,7 @@ def _end_with_parent(parent: int) -> None:
 
 
 def _limit_cpu(seconds: int) -> None:
-    """Limit the CPU time of the next job; 0 seconds set no limit. The kernel ends a process that uses more."""
+    """Limit the CPU time of the next job; 0 sets no limit. The kernel kills a process that uses more."""
     if not seconds:
         return
     usage = resource.getrusage(resource.RUSAGE_SELF)

@@ -62,9 +62,9 @@ class Entry:
     def read(self) -> State:
         """Check the entry and return its state.
 
-        Raises `Malformed` if the state is longer than `MAX_STATE`, its clock is above `MAX_CLOCK` or it is not JSON.
-        The check is needed because browsers pass each received state to `JSON.parse`: one invalid state would break
-        every client that receives it.
+        Raises `Malformed` if the state is longer than `MAX_STATE`, if its clock is above `MAX_CLOCK`, or if the state
+        is not JSON. The check is needed because browsers pass each received state to `JSON.parse`. One invalid state
+        would break every client that receives it.
         """
         if len(self.json) > MAX_STATE:
             raise Malformed(f"an awareness state is larger than {MAX_STATE} bytes")
@@ -93,7 +93,7 @@ def count(update: bytes) -> int:
 
 
 def entries(update: bytes) -> Iterator[Entry]:
-    """Yield the states of an awareness update, unchecked. Raises `Malformed` where the update ends too early."""
+    """Yield the unchecked states of an awareness update. Raises `Malformed` where the update ends too early."""
     decoder = Decoder(update)
     for _ in range(decoder.uint()):
         yield Entry(decoder.uint(), decoder.uint(), decoder.buffer())

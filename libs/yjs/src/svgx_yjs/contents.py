@@ -9,10 +9,10 @@ from itertools import chain
 from svgx_yjs.lib0 import Decoder, Malformed
 
 MAX_DEPTH = 500
-"""Levels of arrays and objects in one value. A deeper value is refused, because readers, browsers included, recurse."""
+"""Levels of arrays and objects in one value. A deeper value is refused, because browsers read values by recursion."""
 
 MAX_JSON_DEPTH = 100
-"""Levels of arrays and objects in JSON. Deeper JSON is refused; pycrdt's reader accepts 127 levels."""
+"""Levels of arrays and objects in JSON. Deeper JSON is refused, because pycrdt's reader accepts only 127 levels."""
 
 STRING = 4
 """The content kind of a string (ContentString)."""
@@ -25,9 +25,9 @@ _ARRAY, _OBJECT = 117, 118
 
 
 def skip_content(decoder: Decoder, kind: int) -> tuple[int, Sequence[int]]:
-    """Skip a content of this kind and check it.
+    """Check the content of an item, and skip it.
 
-    Return its length in clocks, and the offsets at which the item must not be cut in two, because a cut there would
+    Return the content's length in clocks, and the offsets at which the item must not be cut in two. A cut there would
     separate the two code units of a character. Raises `Malformed`.
     """
     if kind == STRING:

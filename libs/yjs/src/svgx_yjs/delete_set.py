@@ -51,9 +51,9 @@ def delete_set_pieces(
 ) -> Iterator[tuple[list[Range], Id]]:
     """Cut the pending ranges of a client into pieces. Yield each piece with the struct that it waits for.
 
-    `next_clock` is the client's next clock. A pending range that begins below this clock starts or ends inside a
-    character of two code units. The range can never be applied, because an item must not be cut there (see
-    `skip_content`). So the piece of the range waits for `MAX_CLOCK`, which no struct has.
+    `next_clock` is the client's next clock. A pending range that begins below `next_clock` starts or ends inside a
+    character of two code units. Such a range can never be applied, because an item must not be cut there (see
+    `skip_content`). Its piece waits for `MAX_CLOCK`, which no struct has.
     """
     ranges = sorted(ranges)
     first_applicable = bisect_left(ranges, (next_clock, 0))

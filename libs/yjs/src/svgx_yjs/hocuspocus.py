@@ -1,7 +1,7 @@
 """The messages of Hocuspocus 4 (npm `@hocuspocus/provider`), which carry several documents on one socket. No I/O.
 
 A message begins with the name of its document, then its type. The types 0, 1 and 3 are those of y-protocols
-(`svgx_yjs.protocol`). A ping and its answer are a single byte without a name, because they are about the socket.
+(`svgx_yjs.protocol`). A ping and its answer are a single byte without a name, because they concern the whole socket.
 """
 
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from svgx_yjs import protocol
 from svgx_yjs.lib0 import Decoder, Encoder, Malformed
 
 AUTH, STATELESS, CLOSE, SYNC_STATUS, PING, PONG = 2, 5, 7, 8, 9, 10
-"""Types of messages that y-protocols does not have, or has with another content."""
+"""Message types that y-protocols lacks or uses for another content."""
 
 TOKEN, PERMISSION_DENIED, AUTHENTICATED = 0, 1, 2
-"""Types of an auth message: a token or the request for one, the refusal, and the scope that a token gives."""
+"""Types of an auth message: a token or the request for a token, the refusal, and the scope that a token gives."""
 
 READ_WRITE, READ_ONLY = "read-write", "readonly"
 """The scopes."""
@@ -24,13 +24,13 @@ MAX_NAME_BYTES = 256
 SESSION_SEPARATOR = "\0"
 """The character between the document's name and the session's id, in the names of a provider with `sessionAwareness`.
 
-Such providers share one socket and one document, and each has a presence of its own.
+These providers share one socket and one document, and each provider has its own presence.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Authenticate:
-    """A token for the document. It is the first message for a document, and the answer to a request for a token."""
+    """A token for the document. A client sends it first for each document, and in answer to a request for a token."""
 
     token: str
 
@@ -59,7 +59,7 @@ class Named:
 
 
 def decode(frame: bytes) -> Named | Ping | None:
-    """Decode one frame; None for an answer to a ping. Raises `Malformed`."""
+    """Decode one frame. Return None for an answer to a ping. Raises `Malformed`."""
     if len(frame) == 1:
         if frame[0] == PING:
             return Ping()
@@ -107,7 +107,7 @@ class Writer:
         return self._start(AUTH).uint(PERMISSION_DENIED).text(reason).finish()
 
     def authenticated(self, *, may_edit: bool) -> bytes:
-        """Encode the scope of the client."""
+        """Encode that the token is accepted, with the client's scope."""
         return (
             self._start(AUTH)
             .uint(AUTHENTICATED)
@@ -123,11 +123,11 @@ class Writer:
         return self._start(SYNC_STATUS).uint(int(applied)).finish()
 
     def stateless(self, payload: str) -> bytes:
-        """Encode a message of the application."""
+        """Encode a stateless message: a text for the application that does not change the document."""
         return self._start(STATELESS).text(payload).finish()
 
     def close(self, reason: str) -> bytes:
-        """Encode the end of the document on this socket."""
+        """Encode that the server has closed the document on this socket."""
         return self._start(CLOSE).text(reason).finish()
 
     def _start(self, kind: int) -> Encoder:

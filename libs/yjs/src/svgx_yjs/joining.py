@@ -1,7 +1,7 @@
 """Join updates that were split before, by copying the bytes of their structs.
 
-The structs of parts that can be integrated are not decoded again. The structs of updates that wait for others are
-decoded, because they must be put in order, with a skip for each gap.
+The structs of parts that can be integrated are not decoded again. The structs of pending updates are decoded, because
+they must be put in order, with a skip for each gap.
 """
 
 from bisect import bisect_left, insort
@@ -19,8 +19,9 @@ def join_first(parts: Iterable[Part], limit: int) -> tuple[bytes, int]:
     """Join as many of the first parts as possible into one update. Return the update, and the number of parts in it.
 
     `parts` must not be empty. A part that can be joined must depend only on the document and on the parts before it.
-    The update has at most `limit` bytes, or one part. It ends before a part that cannot be joined, and before a part
-    that repeats structs of an earlier part. It ends after a part that releases pending updates.
+    The update has at most `limit` bytes, or one part. Joining stops before a part that cannot be joined, and before a
+    part with structs that do not directly follow the earlier structs of their client. Joining also stops after a part
+    that releases pending updates.
     """
     joint = _Joint()
     size = count = 0
@@ -40,11 +41,11 @@ def join_first(parts: Iterable[Part], limit: int) -> tuple[bytes, int]:
 
 
 def join_waiting(updates: Iterable[bytes], limit: int) -> tuple[bytes, int]:
-    """Join as many of the first updates as possible into one. Return it, and the number of updates in it.
+    """Join as many of the first updates as possible. Return the joint update, and the number of updates in it.
 
-    `updates` must not be empty. The result has about `limit` bytes at most, or one update. It ends before an update
-    that overlaps an earlier update: for one client, the clocks from the first to the last struct of one update overlap
-    the clocks from the first to the last struct of the other update.
+    `updates` must not be empty. The joint update has about `limit` bytes at most, or one update. Joining stops before
+    an update that overlaps an earlier update. Two updates overlap if, for one client, the clocks from the first to the
+    last struct of both updates overlap.
     """
     runs: dict[int, list[Run]] = {}
     deletions: Ranges = {}
@@ -69,10 +70,10 @@ def join_waiting(updates: Iterable[bytes], limit: int) -> tuple[bytes, int]:
 
 
 def with_waiting(content: bytes, waiting: Iterable[bytes]) -> bytes:
-    """Return an update with `content`, which has no gaps, and with the updates that wait for others.
+    """Return an update with the content of `content` and of the pending updates `waiting`. None of them may have gaps.
 
-    The updates must have no gaps either. Of structs that share clocks, one is kept: the struct of `content`, or else
-    the one that begins first. A struct that begins inside a kept struct is left out. Raises `Malformed`.
+    Of structs that share clocks, one is kept: the struct of `content`, or else the struct that begins first. A struct
+    that begins inside a kept struct is left out. Raises `Malformed`.
     """
     known, deletions = _read(content)
     runs = {run.client: [run] for run in known}
@@ -90,7 +91,7 @@ def with_waiting(content: bytes, waiting: Iterable[bytes]) -> bytes:
 
 
 def structs_from(update: bytes, clock: int) -> bytes | None:
-    """Return the structs of an update of one client that begin at this clock or after it. Return None without any."""
+    """Return the structs that begin at `clock` or later, as an update, or None. `update` has structs of one client."""
     (run,), _ = _read(update)
     rest = _from(run, clock)
     return None if rest is None else _encode_section(Encoder().uint(1), [rest]).uint(0).finish()
@@ -104,7 +105,7 @@ class _Joint:
         self._deletions: Ranges = {}
 
     def follows(self, part: Part) -> bool:
-        """Return whether the part can be added: its clocks begin where the clocks of the same client end here."""
+        """Return whether the part can be added: for each client, its clocks begin where the added clocks end."""
         if not part.can_be_joined:
             return False
         runs = self._runs
@@ -124,7 +125,7 @@ class _Joint:
             self._deletions.setdefault(client, []).extend(ranges)
 
     def encode(self) -> bytes:
-        """Return the update with all content. Yjs too writes the highest client first."""
+        """Return an update with all added parts. The highest client comes first, as in Yjs."""
         encoder = Encoder().uint(len(self._runs))
         for client in sorted(self._runs, reverse=True):
             runs = self._runs[client]
@@ -170,7 +171,7 @@ def _append(runs: list[Run], added: Iterable[Run]) -> None:
 
 
 def _from(run: Run, clock: int) -> Run | None:
-    """Return the structs of a run that begin at this clock or after it, or None without any."""
+    """Return the structs of a run that begin at `clock` or later, or None if there are none."""
     if run.clock >= clock:
         return run
     decoder, at, left = Decoder(run.content), run.clock, run.structs

@@ -156,8 +156,8 @@ class Decoder:
 
     def text(self) -> str:
         """Read a UTF-8 string that is preceded by its length in bytes."""
-        # The lines of `buffer` and `skip` are repeated here, because method calls would take most of the time.
-        # Each struct has strings.
+        # The lines of `buffer` and `skip` are repeated here, because each struct has strings, and method calls would
+        # take most of the time.
         length = self.uint()
         start = self.position
         end = start + length

@@ -12,7 +12,7 @@ from typing import NamedTuple, Self
 from svgx_yjs.lib0 import Decoder, Encoder
 
 _ENDS_AT_ONCE = 65536
-"""The most range ends that one call in `Nesting.decode` computes. A longer call would stop other threads for long."""
+"""Range ends that `Nesting.decode` computes in one call, because a longer call would block other threads too long."""
 
 
 class Place(NamedTuple):
@@ -21,7 +21,7 @@ class Place(NamedTuple):
     list_id: int
     """The list that has the struct: the items of a sequence, or the values of one key of a map. 0 if unknown."""
     depth: int
-    """The number of types around the struct, the root type included."""
+    """The number of types around the struct, including the root type."""
     can_contain: bool
     """True if other structs can lie inside: the struct is a type or deleted content."""
 
@@ -61,7 +61,7 @@ def _text_id(text: str) -> int:
 
 
 class Nesting:
-    """The place of each clock of a document, as ranges by client. Ranges are added in ascending order."""
+    """The places of a document's clocks, as ranges by client. Ranges are added in ascending order."""
 
     __slots__ = ("_ranges", "_uncuttable")
 

@@ -47,7 +47,7 @@ class Span(NamedTuple):
 class Part:
     """An update that a document can integrate, or that waits for others.
 
-    `runs` and `deletions` have its content if it can be integrated. Without them, the part cannot be joined.
+    `runs` and `deletions` have the content of an update that can be integrated. Without them, it cannot be joined.
     """
 
     update: bytes
@@ -56,7 +56,7 @@ class Part:
     releases: bool = False
     """True if other updates waited for this part.
 
-    Later parts may depend on these updates, so no later part is joined to this part.
+    Later parts may depend on the updates that waited, so no later part is joined to this part.
     """
 
     @property
@@ -78,10 +78,10 @@ class Split:
     nesting: Nesting | PlacedRange
     """The places of the structs in `ready`."""
     pieces: tuple[tuple[bytes, Id], ...] = ()
-    """`pending` in small updates, each with the struct that it waits for. When that struct arrives, only the piece has
-    to be read again, and not the whole pending part."""
+    """`pending` cut into small updates, each with the struct that it waits for. When that struct arrives, only the
+    piece is read again, not the whole of `pending`."""
     spans: tuple[Span, ...] = ()
-    """The clocks of each piece with structs. `pieces` begins with these pieces. The others have only deletions."""
+    """The clocks of each piece with structs. These pieces come first in `pieces`. The others have only deletions."""
     unplaceable: bool = False
     """True if a part of the update can never be integrated."""
     runs: tuple[Run, ...] = ()

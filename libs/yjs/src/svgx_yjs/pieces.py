@@ -17,7 +17,7 @@ from svgx_yjs.lib0 import Decoder, Encoder, Malformed
 from svgx_yjs.structure import Id, check_range, read_struct
 
 MAX_RUNS = 20_000
-"""The most runs that begin because a struct depends on another client. All later runs end only when they are large."""
+"""The most runs that begin because a struct depends on another client. Later runs end only at the size of a piece."""
 
 MAX_CLIENTS = 50_000
 """The most clients with structs, and the most clients with deletions. An update with more is refused."""
@@ -30,7 +30,7 @@ MAX_VALUES = 4_000_000
 
 
 class TooManyParts(ValueError):
-    """An update that takes too long to cut."""
+    """The update has more clients, structs, deleted ranges or values than this module cuts."""
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ class _CountedDecoder(Decoder):
         self._left -= 1
         if self._left < 0:
             raise TooManyParts(
-                f"an update has at most {MAX_STRUCTS + MAX_VALUES} structs and values"
+                f"an update may have at most {MAX_STRUCTS + MAX_VALUES} structs and values"
             )
         return super().byte()
 
@@ -172,7 +172,9 @@ class Pieces:
         """Count structs or deleted ranges. Raises `TooManyParts`."""
         self._structs_left -= parts
         if self._structs_left < 0:
-            raise TooManyParts(f"an update has at most {MAX_STRUCTS} structs and deleted ranges")
+            raise TooManyParts(
+                f"an update may have at most {MAX_STRUCTS} structs and deleted ranges"
+            )
 
     def _encode(self, runs: dict[int, _Run]) -> bytes:
         encoder = Encoder().uint(len(runs))
@@ -186,7 +188,7 @@ def _count_of_clients(decoder: Decoder) -> int:
     """Read a number of clients. Raises `TooManyParts`."""
     count = decoder.uint()
     if count > MAX_CLIENTS:
-        raise TooManyParts(f"an update has at most {MAX_CLIENTS} clients")
+        raise TooManyParts(f"an update may have at most {MAX_CLIENTS} clients")
     return count
 
 
@@ -224,7 +226,7 @@ def _order(sections: list[_Section]) -> Iterator[_Run]:
 
 
 def _missing(run: _Run, reached: dict[int, int]) -> tuple[int, int] | None:
-    """Return a client and the clock that the run needs and the client has not reached yet, or None."""
+    """Return a client that has not reached the clock that the run needs, and this clock, or None."""
     for client, needed in run.needs:
         clock = reached.get(client)
         if clock is not None and clock < needed:

@@ -24,15 +24,15 @@ a fresh token, and after it has accepted a fresh token. The type is an addition 
 """
 
 LIMITS = 102
-"""The server's first message to a client that connected with `limits=1`: the largest number of bytes of one message.
+"""The server's first message to a client that connected with `limits=1`: the size limit of one message in bytes.
 
 The type is an addition to y-protocols.
 """
 
 QUOTA = 103
-"""The server's message to a client that connected with `quota=1`: its most used quota as JSON, or `{}` for none.
+"""The server's message to a client that connected with `quota=1`: the client's most used quota as JSON, or `{}`.
 
-The server sends it when the status of that quota changes. The type is an addition to y-protocols.
+The server sends this message when the status of that quota changes. The type is an addition to y-protocols.
 """
 
 
@@ -146,5 +146,5 @@ def encode_quota(use: str) -> bytes:
 
 
 def encode_limits(max_bytes: int) -> bytes:
-    """Encode the largest number of bytes of one message."""
+    """Encode the size limit of one message in bytes."""
     return Encoder().uint(LIMITS).uint(max_bytes).finish()

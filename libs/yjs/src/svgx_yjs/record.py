@@ -1,4 +1,4 @@
-"""Records: dataclasses with objects that are created for each edit."""
+"""Records: dataclasses for objects that are created for each edit."""
 
 from dataclasses import dataclass
 from typing import Any, TypeVar, dataclass_transform

@@ -1,4 +1,4 @@
-"""Check and split the commonest edits, with less work than `splitting`, which handles all updates.
+"""Check and split the most common edits, with less work than `splitting`, which handles all updates.
 
 A short edit has one new struct of one client, and deletes only structs that the document has. Setting an attribute,
 adding an element and typing one character are short edits.
@@ -29,9 +29,9 @@ _ONE_STRUCT = b"\x01\x01"
 
 
 def split_short(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Split | None:
-    """Return the split of a short edit that can be integrated as a whole: no part of it is pending.
+    """Return the split of a short edit without a pending part, or None for any other update.
 
-    Return None for any other update. The arguments, the result and the errors are those of `splitting.split`.
+    The arguments, the result and the errors are those of `splitting.split`.
     """
     if not update.startswith(_ONE_STRUCT):
         return None

@@ -103,7 +103,7 @@ def read_sections(decoder: Decoder) -> Iterator[tuple[Step, int]]:
 
 
 class _Cut(NamedTuple):
-    """A place between two pieces of pending structs. A skip between them belongs to neither."""
+    """A cut between two pieces of pending structs. A skip between the pieces belongs to neither piece."""
 
     left: int
     """The number of structs after the first piece, up to the end of the section."""
@@ -138,7 +138,7 @@ class _Section:
     """The clock at `end`."""
     missing: Id = (0, 0)
     cuts: list[_Cut] = field(default_factory=list)
-    """The places to cut the pending structs into pieces."""
+    """The cuts between the pieces of the pending structs."""
 
     def ready(self) -> Step:
         """Return the structs that can be integrated."""
@@ -154,9 +154,9 @@ class _Section:
         return Step(self.count - self.done, self.client, self.clock, self.at, self.end)
 
     def pieces(self) -> Iterator[tuple[Step, int, Id]]:
-        """Yield the pending structs in pieces, each with the clock after it and the struct that it waits for.
+        """Yield the pending structs in pieces. Each comes with the clock after it and the struct that it waits for.
 
-        The first piece waits for `missing`, each other piece for the clock before it.
+        The first piece waits for `missing`. Each other piece waits for the clock before its first clock.
         """
         left, clock, start = self.count - self.done, self.clock, self.at
         missing = self.missing
@@ -183,8 +183,8 @@ class _Reader:
         self._decoder = decoder
         self._known = known
         self._known_nesting = nesting
-        # Heaps of blocked sections by the client they wait for, lowest clock first. The second number, the section's
-        # own client, makes the order total.
+        # Heaps of blocked sections by the client they wait for, lowest clock first. The second number is the section's
+        # own client, so that the heap never compares two sections.
         self._blocked: dict[int, list[tuple[int, int, _Section]]] = {}
 
     def next_clock(self, client: int) -> int:
@@ -217,7 +217,7 @@ class _Reader:
         decoder.position = end
 
     def _read_section(self, section: _Section) -> None:
-        """Read a section to its end: find the first structs that can be integrated, and the cuts of the others."""
+        """Read a section to its end: find the first structs that can be integrated, and cut the others into pieces."""
         decoder = self._decoder
         section.at, section.clock = decoder.position, section.first_clock
         self._advance(section)
@@ -368,8 +368,8 @@ def _split_delete_set(decoder: Decoder, reader: _Reader) -> tuple[Ranges, Ranges
         for clock, length in ranges:
             end = clock + length
             if clock < last:
-                # The ranges are sorted below. For each range that is out of order, pycrdt would move all structs that
-                # pycrdt has cut for the ranges before.
+                # The ranges are sorted below, because for each range that is out of order pycrdt moves all structs
+                # that it has cut for earlier ranges.
                 reader.must_rewrite = True
             last = clock
             if not reader.may_cut(client, clock) or not reader.may_cut(client, end):

@@ -1,9 +1,10 @@
 """The binary structure of Yjs updates and state vectors (github.com/yjs/yjs, src/utils/encoding.js and src/structs).
 
-An update (v1) starts with the number of clients. For each client it has the number of structs, the client, the first
-clock and the structs. It ends with the delete set (see `delete_set`). A struct is an item, a GC (deleted content) or a
-skip (a gap in the clocks). It starts with a byte of flags and content kind. An item then has the client and clock of
-each struct that it depends on, and ends with its content.
+An update (v1) starts with the number of clients. For each client it has the number of structs, the client's id, the
+first clock and the structs. The update ends with the delete set (see `delete_set`).
+
+A struct is an item, a GC (deleted content) or a skip (a gap in the clocks). A struct starts with a byte of flags and
+content kind. An item then has the client and clock of each struct that it depends on, and ends with its content.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +23,7 @@ EMPTY_STATE_VECTOR = b"\x00"
 MAX_CLOCK = 2**31
 """All clocks and lengths must be below this number, because pycrdt counts in 32 bits.
 
-An update or a state vector with a larger number is refused.
+An update or a state vector that breaks this rule is refused.
 """
 
 GC, SKIP = 0, 10
@@ -31,23 +32,23 @@ GC, SKIP = 0, 10
 ORIGIN, RIGHT_ORIGIN, KEY, KIND = 0x80, 0x40, 0x20, 0x1F
 """Bits of an item's first byte.
 
-The first three bits say that the item names a left neighbour, a right neighbour, and a key of a map. The other bits are
-the content kind.
+The first three bits say whether the item names a left neighbour, a right neighbour, and a key of a map. The other bits
+are the content kind.
 """
 
 Id = tuple[int, int]
-"""A client and a clock: the name of one struct, or of a part of a longer one."""
+"""A client and a clock, which identify one struct or one clock of a longer struct."""
 
 
 class Struct(NamedTuple):
     """A struct of an update, without its content."""
 
     length: int
-    """Clocks that the struct takes."""
+    """The number of clocks that the struct takes."""
     info: int
     """The first byte: flags and content kind."""
     dependencies: tuple[Id, ...]
-    """The structs that must be integrated before: the neighbours, or else the parent."""
+    """The structs that must be integrated before this struct: its neighbours, or else its parent."""
     list_id: int
     """The id of the list that contains the struct (see `nesting`); 0 if the struct names no parent."""
     uncuttable: Sequence[int]
@@ -92,7 +93,7 @@ def check_range(clock: int, length: int) -> None:
 def read_state_vector(state_vector: bytes) -> dict[int, int]:
     """Return the next clock of each client in a state vector. Raises `Malformed`.
 
-    The encoding is a count of clients, then client and clock for each.
+    The encoding is the number of clients, then the id and the next clock of each client.
     """
     decoder = Decoder(state_vector)
     clocks: dict[int, int] = {}

@@ -4,7 +4,7 @@
 
 - `create-admin` creates an admin, and `reset-password` replaces a lost password, both in the database.
 - `rotate-keys` adds a signing key.
-- `calibrate` prints the most expensive Argon2id parameters that this machine can afford.
+- `calibrate` prints the strongest Argon2id parameters within a time and a memory limit, measured on this machine.
 - `migrate` applies the missing migrations and ends.
 - `doctor` checks the settings and the servers that the service needs.
 """
@@ -23,7 +23,7 @@ from svgx_common.runtime import run
 
 
 def main() -> None:
-    """Run one replica or a command."""
+    """Run one replica of the service, or the command that the arguments name."""
     run(
         "auth",
         AuthSettings,

@@ -18,7 +18,7 @@ class AccountNames:
         self._database = database
 
     async def add_missing(self) -> None:
-        """Add the missing rows of accounts that an earlier version of this service stored without keys."""
+        """Add the missing rows for accounts that an earlier version of this service stored without keys."""
         while True:
             async with self._database.transaction() as session:
                 await session.run("lock_accounts")

@@ -112,8 +112,8 @@ class Accounts:
     async def rehash(self, account: Account, password: str) -> Account:
         """Hash the account's password again, with the current parameters, and return the changed account.
 
-        When another request changed the hash meanwhile, return the account as stored now if `password` still matches
-        it. Otherwise, return `account` unchanged; `Sessions.open` then refuses it.
+        When another request changed the hash meanwhile, return the account as stored now if `password` matches the new
+        hash. Otherwise, return `account` unchanged; `Sessions.open` then refuses the log-in.
         """
         new_hash = await self._passwords.hash(password)
         row = await self._database.row(

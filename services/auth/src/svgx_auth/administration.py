@@ -19,7 +19,7 @@ from svgx_common.events.outbox import emit
 from svgx_common.postgres import Database
 
 _Change = tuple[AuditEvent, dict[str, Any]]
-"""A change of an account: the event of the audit log, and its details."""
+"""A change of an account, as the audit log records it: the event and its details."""
 
 
 class Administration:
@@ -105,7 +105,7 @@ class Administration:
         return after
 
     async def suspend_access(self, user_id: str, by: Origin, **detail: str) -> None:
-        """Remove the access of an account to which its provider no longer gives a role.
+        """Remove the access of an account that no longer has a role at its provider.
 
         The account becomes a viewer, its sessions and tokens end, and its API keys are refused until the provider or
         an admin gives the account a role again. `detail` is for the audit log.

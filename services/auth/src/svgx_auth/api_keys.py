@@ -1,4 +1,4 @@
-"""API keys: programs use them to act as an account without signing in (docs/decisions/0012)."""
+"""API keys, with which programs act as an account without signing in (docs/decisions/0012)."""
 
 import hashlib
 import secrets
@@ -29,7 +29,7 @@ from svgx_common.pages import Cursor, Listing
 from svgx_common.postgres import Database, Row
 
 MARK = "svgx"
-"""The beginning of every key. Secret scanners find keys by it, and gateways tell keys from access tokens by it."""
+"""The beginning of every key, by which secret scanners find keys, and gateways tell keys from access tokens."""
 
 PREFIX_BYTES = 6
 """Random bytes in a key's prefix, by which users tell keys apart."""
@@ -60,7 +60,7 @@ USE_RECORDED_EVERY = 60.0
 
 
 class ApiKeys:
-    """The `api_key` table. A key is valid until it ends or expires, while its account is active."""
+    """The `api_key` table. A key is valid until it ends or expires, and only while its account is active."""
 
     def __init__(self, database: Database, revocations: Revocations, audit: Audit) -> None:
         self._database = database
@@ -94,7 +94,7 @@ class ApiKeys:
             count = await session.row("count_api_keys", user_id, DAY)
             assert count is not None
             if count["live"] >= MAX_KEYS:
-                raise Conflict(f"an account has at most {MAX_KEYS} keys", limit=MAX_KEYS)
+                raise Conflict(f"an account may have at most {MAX_KEYS} keys", limit=MAX_KEYS)
             if count["recent"] >= MAX_NEW_KEYS:
                 raise TooManyRequests(
                     f"at most {MAX_NEW_KEYS} keys a day can be created for an account",

@@ -44,7 +44,7 @@ from svgx_common.settings import MIN_SECRET
 log = structlog.get_logger(__name__)
 
 MAINTAIN_EVERY = 600.0
-"""Seconds between two runs of the maintenance of the tables."""
+"""Seconds between two runs of the table maintenance."""
 
 QUICK_SLOTS = 64
 """Slots for quick operations that do not wait for a password worker."""
@@ -200,7 +200,7 @@ async def _ensure_admin(accounts: Accounts, settings: AuthSettings) -> None:
         # resolve the conflict.
         variable = f"SVGX_ADMIN_{str(error.field).upper()}"
         log.warning(
-            "there is no admin: another account has this value; set another one and start again",
+            "there is no admin: another account has the value of this variable; change it and start again",
             variables=[variable],
         )
         return

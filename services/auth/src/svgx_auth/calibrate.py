@@ -1,4 +1,4 @@
-"""The command `calibrate`: print the most expensive Argon2id parameters that this machine can afford, as settings."""
+"""The command `calibrate`: print the strongest Argon2id parameters within a time and a memory limit, as settings."""
 
 import argparse
 import time
@@ -40,7 +40,7 @@ def measure(memory_kib: int, passes: int, lanes: int) -> float:
 def calibrate(
     target: float, max_memory_kib: int, lanes: int, measure: Measure = measure
 ) -> Calibration:
-    """Return the most expensive parameters within `target` seconds and `max_memory_kib`, but at least OWASP's minimum.
+    """Return the strongest parameters within `target` seconds and `max_memory_kib`, but at least OWASP's minimum.
 
     Memory is raised before passes, because memory costs an attacker with graphics cards the most (RFC 9106, section 4).
     """

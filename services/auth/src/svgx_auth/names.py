@@ -20,7 +20,7 @@ _REASONS = {
     "DISALLOWED/controls": "has a control character",
     "DISALLOWED/spaces": "has a space",
     "DISALLOWED/symbols": "has a symbol",
-    "DISALLOWED/has_compat": "has a character that is another form of other characters",
+    "DISALLOWED/has_compat": "has a compatibility character, such as a ligature or a superscript",
     "DISALLOWED/bidi_rule": "mixes writing directions in a way that displays its characters in another order",
 }
 _INVISIBLE = frozenset(
@@ -58,7 +58,7 @@ def name_key(text: str) -> str:
     """Return the key of a username or an e-mail address. Two texts with the same key are the same name.
 
     The key of a text that is not a valid name consists of the text's visible characters. Therefore an old name with
-    invisible characters and a new name that looks the same have one key, and the new name is refused.
+    invisible characters has the same key as a new name that looks the same, and the new name is refused.
     """
     local, at, domain = text.replace("\uff20", "@").partition("@")
     try:
@@ -72,8 +72,8 @@ def name_key(text: str) -> str:
 def password(text: str) -> str:
     """Return a password in the form that is hashed: NFC, with ASCII spaces for other spaces (RFC 8265, OpaqueString).
 
-    A text that OpaqueString forbids, such as a text with a control character, gets the same form and is not refused,
-    because there are no rules about the characters of a password.
+    A text that OpaqueString forbids, such as a text with a control character, is not refused, because there are no
+    rules about the characters of a password. It gets the same form.
     """
     try:
         return _enforced(_PASSWORD, text)

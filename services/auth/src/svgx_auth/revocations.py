@@ -1,9 +1,9 @@
 """Sessions, access tokens and API keys that were revoked before they expired.
 
 The rows of `session`, `account` and `api_key` record the revocations. Each revocation is broadcast to the gateways at
-once, and a gateway can request the list of revocations. A revocation leaves the list when the last of its tokens has
-expired. The revocation of an API key leaves the list when the key has expired, or `KEY_LISTED_SECONDS` after the key
-was revoked, if that is earlier (docs/decisions/0009 and 0012).
+once, and a gateway can request the list of revocations. A revocation is removed from the list when the last revoked
+token has expired. The revocation of an API key is removed when the key has expired, or `KEY_LISTED_SECONDS` after the
+key was revoked, whichever is earlier (docs/decisions/0009 and 0012).
 """
 
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Sessions: a client exchanges the refresh token of its session for a new access token and a new refresh token."""
+"""Sessions. A client exchanges its session's refresh token for a new access token and a new refresh token."""
 
 import time
 import uuid
@@ -63,7 +63,7 @@ class _Continued:
 
 @dataclass(frozen=True, slots=True)
 class _Reused:
-    """The outcome of a use of a spent token that gets no successor any more: the token's session was ended."""
+    """The outcome of using a spent token after `GRACE`, or after its successor was spent. The session was ended."""
 
     account_id: str
     ended: list[Revocation]
@@ -148,8 +148,8 @@ class Sessions:
         """Exchange a refresh token for its successor and a new access token.
 
         A spent token gets the same successor again, for at most `GRACE` seconds and only until the successor is spent.
-        Any later use of a spent token ends the session, because it shows that two clients have the token, and that one
-        of them has stolen it.
+        Any later use of a spent token ends the session, because it shows that two clients have the token, and one of
+        the clients has stolen it.
 
         Raises `Unauthenticated` for such a later use, and for a token that is unknown or belongs to an ended session.
         """

@@ -19,7 +19,8 @@ MAX_WORKERS = 64
 
 MAX_MEMORY_KIB = 4 * 1024 * 1024
 MAX_PASSES = 1000
-"""4 GiB and a thousand passes. One hash with these values takes minutes. Larger values overflow in the library."""
+"""Upper limits for Argon2id: 4 GiB and a thousand passes. One hash with these values takes minutes. Larger values are
+refused, because they overflow in the library."""
 
 
 def _check_key_file(path: Path | None) -> Path | None:
@@ -68,9 +69,9 @@ class AuthSettings(PostgresSettings, TokenSettings):
     def password_slots(self) -> int:
         """Return how many requests may work on a password at the same time.
 
-        Such a request also reads the database, so two requests for each worker keep the worker busy. At most three
-        quarters of the connections to the database serve these requests. Therefore, even when the database is slow,
-        some connections remain for refreshes and the administration.
+        These requests also read the database, so two requests for each worker keep the worker busy. They use at most
+        three quarters of the database connections. Therefore, even when the database is slow, some connections remain
+        for refreshes and the administration.
         """
         return max(1, min(2 * self.password_workers, 3 * self.database_connections // 4))
 

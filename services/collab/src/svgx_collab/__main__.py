@@ -15,7 +15,7 @@ from svgx_common.runtime import run
 
 
 def main() -> None:
-    """Run one replica or the command."""
+    """Run one replica of the service, or the command that the arguments name."""
     commands = {"doctor": doctor_command("collab", CollabSettings)}
     run("collab", CollabSettings, build, commands=commands)
 

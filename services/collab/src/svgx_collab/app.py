@@ -32,11 +32,11 @@ from svgx_common.runtime import Runtime, Service
 from svgx_workers.pool import Workers
 
 ALIVE_TIMEOUT = 2.0
-"""Seconds to wait for another replica's answer to the question whether it is alive.
+"""Seconds within which another replica must answer a probe. After this time, the replica does not count as alive.
 
-A gateway requests the opening of a canvas when the holder has not answered the gateway. A holder that answers neither
-the gateway nor this question is frozen, or silent for seconds. If the old holder goes on later, nothing is lost,
-because its edits merge with the edits of the next holder.
+A gateway asks a replica to open a canvas when the holder has not answered the gateway. A holder that answers neither
+the gateway nor the probe is frozen, or silent for seconds. If the holder continues later, nothing is lost, because its
+edits merge with the edits of the next holder.
 """
 
 LATE = 0.25
@@ -69,8 +69,8 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
         return Opened(epoch=await rooms.open(request.canvas_id))
 
     async def hand_over() -> None:
-        # Announce no load while it falls: the mean of all loads would fall too, and the other replicas would decline to
-        # open the canvases of this replica.
+        # Stop announcing the load before it falls. Otherwise the mean of all loads would fall too, and the other
+        # replicas would decline to open the canvases of this replica.
         await loads.stop()
         await balance.stop()
         await rooms.hand_over()
@@ -99,7 +99,7 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
 
 @contextlib.asynccontextmanager
 async def _imports(runtime: Runtime[CollabSettings]) -> AsyncIterator[None]:
-    """Answer requests to replace the content of a canvas. The workers run until the block ends."""
+    """Answer the requests that import or replace the content of a canvas. The workers run until the block ends."""
     settings, bus = runtime.settings, runtime.bus
     workers = Workers(
         settings.import_workers, settings.import_memory_bytes, settings.import_timeout_seconds
@@ -117,11 +117,11 @@ async def _imports(runtime: Runtime[CollabSettings]) -> AsyncIterator[None]:
 
 
 async def is_alive(bus: Bus, replica_id: str) -> bool:
-    """Return whether another collab replica answers.
+    """Return whether another collab replica answers a probe.
 
-    It counts as alive while NATS is not reachable, and while this replica is too overloaded to read an answer in time.
-    The question is a probe, because a health report may take longer than `ALIVE_TIMEOUT`: the report waits for Redis,
-    which may not answer that replica.
+    The other replica counts as alive while NATS is not reachable, and while this replica is too overloaded to read an
+    answer in time. A probe is used instead of a health report, because the report waits for Redis and may take longer
+    than `ALIVE_TIMEOUT`.
     """
     subject = replica_subject("collab", replica_id)
     asked_at = time.monotonic()

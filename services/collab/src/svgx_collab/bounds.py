@@ -23,10 +23,10 @@ PACED = Counter(
 )
 
 MANY_ACCOUNTS = 10_000
-"""When this many accounts are kept, a new account first removes the accounts with little use."""
+"""Number of accounts at which the accounts with little use are removed before a new account is added."""
 
 FORGET_SECONDS = 5.0
-"""Shortest time in seconds between two such removals, because each looks at all accounts."""
+"""Shortest time in seconds between two of these removals, because each removal checks all accounts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +34,15 @@ class Limits:
     """The limits of one replica."""
 
     edit_seconds: float = 0.1
-    """Seconds of the processor for which one edit may be integrated. Each struct of the edit adds 20 µs."""
+    """Seconds of processor time that the integration of one edit may take. Each struct of the edit adds 20 µs."""
     account_seconds: float = 5.0
-    """Seconds of the processor that the measured edits of an account may take at once.
+    """Seconds of processor time that the measured edits of an account may take at once.
 
     The time of an edit is measured if the edit has over `FEW_STRUCTS` structs, and for some seconds after a slow
     transaction.
     """
     account_share: float = 0.02
-    """Seconds of the processor that the measured edits of an account may take in each second, in the long run."""
+    """Seconds of processor time that the measured edits of an account may take in each second, in the long run."""
     edit_clients: int = 10_000
     """Yjs clients that one edit may add to a canvas."""
     account_clients: int = 20_000
@@ -50,7 +50,7 @@ class Limits:
     canvas_clients: int = 200_000
     """Yjs clients of one canvas, including former clients."""
     canvas_structs: int = 4_000_000
-    """Structs of one canvas, also deleted ones."""
+    """Structs of one canvas, including deleted structs."""
     canvas_waiting_bytes: int = MAX_PENDING_BYTES // 2
     """Bytes of memory for the edits of one canvas that wait for missing edits.
 
@@ -58,18 +58,18 @@ class Limits:
     contain waiting edits that another holder has accepted at the same time.
     """
     canvas_share: float = 0.05
-    """The share of the processor's time that the long transactions of a canvas may take.
+    """The share of processor time that the long transactions of a canvas may take.
 
     Only the time beyond `SECONDS_PER_PART` for each part of a transaction counts. A part is an edit or a pending piece.
     """
     canvas_edit_share: float = 0.5
-    """The share of the processor's time for taking the edits of a canvas, including the integration of large edits."""
+    """The share of processor time for taking the edits of a canvas, including the integration of large edits."""
 
 
 class Refused(Exception):
-    """The refusal of an edit. `amount` is the limit, or the seconds until the client may try again, rounded up.
+    """The refusal of an edit.
 
-    It is 0 for a reason without an amount.
+    `amount` is the limit, or the seconds until the client may try again, rounded up. For other reasons, `amount` is 0.
     """
 
     def __init__(self, reason: Reason, amount: float) -> None:
@@ -80,7 +80,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Account:
-    """The seconds of the processor and the new Yjs clients that an account may still use."""
+    """The seconds of processor time and the new Yjs clients that an account may still use."""
 
     seconds: TokenBucket
     clients: TokenBucket
@@ -106,11 +106,11 @@ class Bounds:
         *,
         waiting_bytes: int = 0,
     ) -> None:
-        """Check the growth that an edit causes on a canvas with this number of `clients` and of `structs`.
+        """Check the growth that an edit causes on a canvas that has `clients` Yjs clients and `structs` structs.
 
         The new Yjs clients of an admitted edit count for the author.
 
-        `waiting_bytes` are the bytes of memory for the edits of the canvas that wait for missing edits.
+        `waiting_bytes` are the bytes of memory for the canvas's edits that wait for missing edits.
 
         Raises `Refused` when the growth would exceed a bound, when the edit waits and contradicts another edit, or
         while the account's measured edits have used up its time. An edit without growth is always admitted.
@@ -141,7 +141,7 @@ class Bounds:
         bucket.take(growth.clients)
 
     def spend(self, author: str, seconds: float, now: float) -> None:
-        """Count the seconds of the processor that an account's measured edits have taken."""
+        """Count the seconds of processor time that an account's measured edits have taken."""
         bucket = self._account(author, now).seconds
         bucket.seconds_until(0.0, now)
         bucket.take(seconds)
@@ -175,48 +175,51 @@ class Bounds:
 
 
 class Pace:
-    """The pace of one canvas: its share of the processor's time. Times are monotonic seconds."""
+    """The pace of one canvas: its use of processor time, and the pauses that limit this use.
+
+    Times are monotonic seconds.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self.seconds = 0.0
-        """Seconds of the processor that the edits and transactions of the canvas have taken."""
+        """Seconds of processor time that the edits and transactions of the canvas have taken."""
         self.excess_seconds = 0.0
-        """Seconds of the processor that transactions have taken beyond `SECONDS_PER_PART` for each of their parts.
+        """Seconds of processor time that transactions have taken beyond `SECONDS_PER_PART` for each of their parts.
 
         A part is an edit or a pending piece. Only transactions that cause a pause count.
         """
         self._due_at = 0.0
         self._edits = TokenBucket(limits.canvas_edit_share, EDIT_SECONDS_AT_ONCE, 0.0)
-        self._is_hurrying = False
+        self._pauses_ended = False
 
-    def hurry(self) -> None:
-        """End the pause of integration, because the replica leaves the canvas. No such pause begins afterwards."""
-        self._is_hurrying = True
+    def end_pauses(self) -> None:
+        """End the pause of integration, because the replica releases the canvas. No further pause begins afterwards."""
+        self._pauses_ended = True
 
     def seconds_until_due(self, now: float) -> float:
         """Return the seconds until the canvas's changes may be integrated, or 0."""
-        return 0.0 if self._is_hurrying else max(0.0, self._due_at - now)
+        return 0.0 if self._pauses_ended else max(0.0, self._due_at - now)
 
     def note_transaction(self, seconds: float, parts: int, now: float) -> None:
-        """Note the seconds of the processor that a transaction of this number of parts has taken.
+        """Note the seconds of processor time that a transaction of `parts` parts has taken.
 
         A part is an edit or a pending piece. A transaction that takes long for its parts causes a pause, but not after
-        `hurry`. This method does not add to `seconds`, because `note_flush` does.
+        `end_pauses`. Only `note_flush` adds the time to `self.seconds`.
         """
         excess = seconds - parts * SECONDS_PER_PART
-        if excess > SHORT_TRANSACTION and not self._is_hurrying:
+        if excess > SHORT_TRANSACTION and not self._pauses_ended:
             self.excess_seconds += excess
             pause = min(LONGEST_PAUSE, excess / self._limits.canvas_share - excess)
             self._due_at = now + pause
             PACED.inc(pause)
 
     def note_flush(self, seconds: float) -> None:
-        """Note the seconds of the processor that the room has taken to integrate the edits that waited."""
+        """Note the seconds of processor time that the room has taken to integrate the edits that waited."""
         self.seconds += seconds
 
     def note_edits(self, seconds: float, now: float) -> None:
-        """Note the seconds of the processor that a batch of edits has taken."""
+        """Note the seconds of processor time that a batch of edits has taken."""
         self.seconds += seconds
         self._edits.seconds_until(0.0, now)
         self._edits.take(seconds)
@@ -239,4 +242,4 @@ LONGEST_PAUSE = 2.0
 """The longest pause of a canvas, in seconds."""
 
 EDIT_SECONDS_AT_ONCE = 0.5
-"""Seconds of the processor that the edits of a canvas may take without a pause."""
+"""Seconds of processor time that the edits of a canvas may take at once, without a pause."""

@@ -53,7 +53,7 @@ from svgx_yjs.lib0 import Malformed
 log = structlog.get_logger(__name__)
 
 MAX_UNSAVED = 64 * 1024 * 1024
-"""Bytes of uncommitted edits that a replica keeps. Beyond it, edits are refused until state commits again."""
+"""Bytes of uncommitted edits that a replica keeps. Beyond it, edits are refused until the state service commits."""
 
 CHECK_INTERVAL = 0.05
 """Seconds between two sums of the uncommitted bytes of all rooms. With many canvases, a sum takes a millisecond."""
@@ -62,18 +62,18 @@ TURN = 0.005
 """Seconds for which the batches of one message are applied without a break for other work of the replica."""
 
 SECONDS_PER_EDIT = 60e-6
-"""Seconds of the processor that a batch may take at once for each of its edits. A batch may always take `TURN`.
+"""Seconds of processor time for each edit of a batch that is applied at once. A batch may always take `TURN` seconds.
 
-The rest of a batch that takes longer is applied in turns. A short edit needs 20 to 40 µs.
+If a batch takes longer, its remaining edits are applied in turns. A short edit needs 20 to 40 µs.
 """
 
 MAX_QUEUE = 64
-"""Batches of a canvas that wait for their turns. Beyond this number, its gateways send further batches in requests."""
+"""Batches of a canvas that may wait for their turns. Beyond this number, gateways send further batches in requests."""
 
 EDITS = Counter("svgx_engine_collab_edits", "Edits received, including rejected edits.")
 REJECTED = Counter(
     "svgx_engine_collab_rejected_edits",
-    "Edits that are malformed, cannot be integrated, exceed a bound, or made a room fail before.",
+    "Edits that were rejected: malformed, impossible to integrate, beyond a bound, or known to make a room fail.",
 )
 
 MESSAGES = Counter(
@@ -95,7 +95,7 @@ OnFault = Callable[[HeldCanvas, Fault], Awaitable[None]]
 class Channels:
     """The handlers of the messages that gateways send to held canvases.
 
-    `find` returns the held canvas of an id. `on_unsaved` is called with the id of a canvas that has unsaved edits.
+    `find` returns the held canvas with an id. `on_unsaved` is called with the id of a canvas that has unsaved edits.
     `on_fault` is awaited when a room failed and must not be used any more; `start_fault` does the same in a task.
     `unsaved_bytes` returns the bytes of uncommitted edits of the whole replica.
     """
@@ -162,7 +162,7 @@ class Channels:
     async def leave_link(self) -> None:
         """End the subscription to the messages of links, once every message that has arrived is answered.
 
-        NATS then tells the gateways at once that nobody receives their messages.
+        NATS then tells the gateways at once that no subscriber receives their messages.
         """
         async with self._link_lock:
             link, self._link = self._link, None
@@ -179,7 +179,7 @@ class Channels:
             await self._bus.respond(request.reply, encode(Saved(revision, rejected, epoch)))
 
     async def refuse(self, request: WaitingRequest, error: SvgxError) -> None:
-        """Refuse a request that cannot be committed. On a link, the gateway repeats it, and learns the error then."""
+        """Refuse a request that cannot be committed. A link's gateway repeats the batch, and then gets the error."""
         if isinstance(request.reply, LinkReply):
             self._links.refuse(request.reply.gateway, request.reply.number, is_held=False)
         else:
@@ -271,7 +271,7 @@ class Channels:
     def _start_turns(
         self, held: HeldCanvas, gateway: str, batch: LinkBatch, receipt: Receipt
     ) -> None:
-        """Apply the edits of a link's batch that `receipt` lacks, in turns, after all batches that wait already."""
+        """Start a task that applies the batch's edits that `receipt` lacks, in turns, after all batches that wait."""
         work = self._take_in_turns(held, held.queue.join(), gateway, batch, receipt)
         self._waiting.start("apply a batch of a link", work, context=held.context.copy())
 
@@ -306,7 +306,7 @@ class Channels:
     async def _keep(
         self, held: HeldCanvas, receipt: Receipt, reply: LinkReply | str, count: int
     ) -> None:
-        """Keep an applied batch of `count` edits until it is committed, or answer it if it is committed already."""
+        """Keep the request of an applied batch until its edits are committed, or answer now if they are committed."""
         self.edits_taken += count
         held.count_edits(count)
         if receipt.rejected:
@@ -357,7 +357,8 @@ class Channels:
     async def _start_edit(self, held: HeldCanvas, message: Msg) -> None:
         """Apply a batch of edits in turns, after all batches that have arrived before it.
 
-        A batch that has to be pulled joins the queue after the pull, so that other batches do not wait for its sender.
+        A large batch is pulled from its sender. It joins the queue only after the pull, so that other batches do not
+        wait for the sender.
         """
         is_pulled = HEADER_BODY in (message.headers or {})
         handler = functools.partial(self._edit, None if is_pulled else held.queue.join())
@@ -410,12 +411,12 @@ class Channels:
 
 @functools.cache
 def _series(channel: str, code: str) -> Counter:
-    """Return the time series of a channel and a code. They are cached because `labels` is slow."""
+    """Return the time series of a channel and a code. Series are cached because `labels` is slow."""
     return MESSAGES.labels(channel, code)
 
 
 def _note_edits(count: int) -> SpanContext | None:
-    """Note the number of edits in the current span, and return its context, or None if it is not recorded."""
+    """Note the number of edits in the current span. Return the span's context, or None if the span is not recorded."""
     origin = recorded_context()
     if origin is not None:
         get_current_span().set_attribute(BATCH_SIZE, count)

@@ -1,4 +1,4 @@
-"""The deletions of held canvases: a deleted canvas is released at once, and not when it is idle."""
+"""Releases a held canvas as soon as it is deleted, instead of when it becomes idle."""
 
 from nats.aio.subscription import Subscription
 
@@ -8,9 +8,9 @@ from svgx_common.messaging.bus import Bus
 
 
 class Deletions:
-    """Listens to the announcements that the roles on a canvas have changed. A deletion is such a change.
+    """Listens to the announcements of changed canvas roles. A canvas's deletion is announced in the same way.
 
-    A lost announcement costs memory only: the canvas is left when it is idle.
+    A lost announcement costs only memory, because the canvas is then left when it becomes idle.
     """
 
     def __init__(self, bus: Bus, rooms: Rooms) -> None:
@@ -19,13 +19,15 @@ class Deletions:
         self._subscription: Subscription | None = None
 
     async def start(self) -> None:
-        """Start to listen."""
-        self._subscription = await self._bus.listen(CANVAS_ACCESS_CHANGED.pattern, self._check)
+        """Subscribe to the announcements."""
+        self._subscription = await self._bus.listen(
+            CANVAS_ACCESS_CHANGED.pattern, self._release_if_deleted
+        )
 
     async def stop(self) -> None:
-        """Stop listening."""
+        """End the subscription."""
         if self._subscription is not None:
             await self._subscription.unsubscribe()
 
-    async def _check(self, subject: str, _: bytes) -> None:
+    async def _release_if_deleted(self, subject: str, _: bytes) -> None:
         await self._rooms.release_deleted(subject.split(".")[2])

@@ -23,7 +23,10 @@ IDLE = 600.0
 """Seconds without a request after which a canvas without participants is idle."""
 
 LISTENING = 35.0
-"""Seconds for which a gateway receives broadcasts after its last sync request. It sends one at least every 10 s."""
+"""Seconds for which a gateway receives broadcasts after its last sync request.
+
+A gateway sends a sync request at least every 10 s.
+"""
 
 ALL_GATEWAYS = ""
 """Stands for all gateways. It is used when the sender of a sync request is unknown."""
@@ -52,7 +55,7 @@ State: TypeAlias = Holding | Leaving | Released
 
 @record
 class LinkReply:
-    """The gateway that sent a batch on its link, and the batch's number there."""
+    """The gateway that sent a batch on its link, and the batch's number on this link."""
 
     gateway: str
     number: int
@@ -75,11 +78,11 @@ class HeldCanvas:
     def __init__(self, room: Room, on_changed: Callable[["HeldCanvas"], None]) -> None:
         self.room = room
         self.context = contextvars.copy_context()
-        """The context of the canvas's work that belongs to no request."""
+        """The context variables (trace, log ids) for work on the canvas that belongs to no request."""
         self.broadcast_at = 0.0
         """Time from which the next broadcast may be sent, in seconds of the monotonic clock."""
         self.presence_at = 0.0
-        """The same for the next broadcast of the presence."""
+        """Time from which the next presence broadcast may be sent, in seconds of the monotonic clock."""
         self.participants = Participants()
         room.owner_of = self.participants.owner
         self.queue = BatchQueue()
@@ -89,7 +92,7 @@ class HeldCanvas:
         self._state: State = Holding()
         self._waiting: list[WaitingRequest] = []
         self._uncommitted: list[tuple[int, SpanContext]] = []
-        """The recorded spans of batches with uncommitted edits, with the positions of their last edits in the room."""
+        """For each recorded batch with uncommitted edits: the position of its last edit in the room, and its span."""
         self._unsent_count = 0
         """The number of edits since the last broadcast."""
         self._unsent: list[SpanContext] = []
@@ -165,7 +168,7 @@ class HeldCanvas:
         self._waiting.append(WaitingRequest(receipt, reply))
 
     def add_origin(self, receipt: Receipt, origin: SpanContext) -> None:
-        """Keep the recorded span of a batch for the broadcast and the commit of its edits."""
+        """Keep a batch's recorded span, for the spans of the broadcast and of the commit."""
         self._unsent.append(origin)
         if not self.room.is_saved(receipt):
             self._uncommitted.append((receipt.position, origin))
@@ -187,7 +190,7 @@ class HeldCanvas:
         return unsent
 
     def take_in_flight(self) -> list[SpanContext]:
-        """Remove and return the spans of the batches of which all edits are committed or in an entry in flight."""
+        """Remove and return the spans of the batches with all edits committed or in an entry in flight."""
         if not self._uncommitted:
             return []
         position = self.room.position_in_flight

@@ -1,4 +1,4 @@
-"""Group commit: the unsaved edits of all rooms of this replica go to state in one request after the other."""
+"""Group commit: sends the unsaved edits of all this replica's rooms to state, one request at a time."""
 
 import asyncio
 import time
@@ -28,7 +28,10 @@ from svgx_yjs.record import record
 log = structlog.get_logger(__name__)
 
 GROUP_BYTES = 4 * 1024 * 1024
-"""Bytes of updates in one request. Beyond it a new group begins, so that a large import delays no other canvas."""
+"""Bytes of updates in one request. Further updates go into the next request.
+
+So a large import does not delay other canvases.
+"""
 
 COMMIT_INTERVAL = 0.025
 """Seconds between the starts of two commits. The first commit after a pause starts at once.
@@ -38,20 +41,26 @@ took about 1.5 times as much processor time as with this interval.
 """
 
 COMMIT_SLACK = 0.01
-"""Seconds by which the arrival of an edit may start a commit early. The commit after it is later by as much."""
+"""Seconds by which a commit may start early when an edit arrives. The interval after it is longer by as much."""
 
 TURNS_FOR_BROADCASTS = 2
 """Turns of the event loop between the request for a commit and the commit.
 
-In the first turn, a broadcast that was due at the same time still waits in nats-py's queue. At the end of the second,
-uvloop writes it to the socket. So the work for the commit, which takes 0.4 ms, does not delay the broadcast.
+In the first turn, a broadcast that was due at the same time still waits in nats-py's queue. At the end of the second
+turn, uvloop writes the broadcast to the socket. So the work for the commit, which takes 0.4 ms, does not delay it.
 """
 
 FIRST_ATTEMPT = 1.0
-"""Seconds to wait for a commit, plus one for each MiB. Then the request is repeated, as state may have crashed."""
+"""Seconds to wait for the answer to the first request of a commit, plus one second for each MiB.
+
+After this time, the request is repeated, because state may have crashed.
+"""
 
 ATTEMPT = 3.0
-"""The same for a repeated request: when the database is slow, a short wait would end each commit before its answer."""
+"""Seconds to wait for the answer to a repeated request, plus one second for each MiB.
+
+The wait is longer, because with a slow database each request would end before its answer.
+"""
 
 BACK_OFF = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds to wait after the first, second, … failure. The last value applies to all later failures."""
@@ -72,7 +81,7 @@ COMMIT_BYTES = Histogram(
     buckets=(256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216),
 )
 ENTRIES = Counter("svgx_engine_collab_entries", "Journal entries committed.")
-FAILURES = Counter("svgx_engine_collab_commit_failures", "Commits that had to be repeated.")
+FAILURES = Counter("svgx_engine_collab_commit_failures", "Failed requests to commit a group.")
 UNSAVED_BYTES = Gauge(
     "svgx_engine_collab_unsaved_bytes", "Bytes of edits that are not committed yet."
 )
@@ -95,7 +104,7 @@ Deliver = Callable[[Entry, Committed], Awaitable[None]]
 
 
 class Committer:
-    """The commits of one replica.
+    """Commits the journal entries of one replica.
 
     `collect` returns the entries to commit. The entries of one canvas follow each other directly, in their order.
     `deliver` is awaited with each entry and its result. One group is in flight at a time.
@@ -109,7 +118,7 @@ class Committer:
         self._next_commit = 0.0
         """Time from which the next commit may start, in seconds of the monotonic clock."""
         self.is_failing = False
-        """True from a failed commit until it succeeds."""
+        """True from a failed request to commit until a request succeeds."""
 
     def request_commit(self) -> None:
         """Wake `commit_collected`: there are entries to collect."""
@@ -165,7 +174,7 @@ class Committer:
             self.is_failing = True
             FAILURES.inc()
             failures += 1
-            if failures.bit_count() == 1:  # log the first, second, fourth, … of a long outage
+            if failures.bit_count() == 1:  # log the first, second, fourth, … failure of an outage
                 log.warning(
                     "a commit failed and is repeated",
                     reason=str(failure),
@@ -177,7 +186,7 @@ class Committer:
 
 
 def _groups(entries: list[Unsaved]) -> list[list[Unsaved]]:
-    """Split entries into groups of at most `GROUP_BYTES`, the canvases with small entries first.
+    """Split entries into groups of at most `GROUP_BYTES`. Canvases with small entries come first.
 
     The entries of a canvas stay in their order. An entry larger than `GROUP_BYTES` is a group of its own.
     """

@@ -1,8 +1,8 @@
 """Leases in Redis. A lease names the replica that holds a canvas.
 
 Leases avoid duplicate work, but the safety of edits does not depend on them. When two replicas hold one canvas by
-accident, their documents merge: updates commute, and the journal's revisions show each replica the commits of the
-other. Therefore canvases are also held while Redis is not reachable.
+accident, their documents merge: updates commute, and each replica notices the other's commits by the journal's
+revisions. Therefore canvases are also held while Redis is not reachable.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -26,7 +26,7 @@ RENEW = 3.0
 """Seconds between renewals."""
 
 RENEWED_TOGETHER = 100
-"""Leases that one command renews. A command for each lease took 0.3 ms of processor time."""
+"""Leases that one command renews at most. With one command for each lease, a lease took 0.3 ms of processor time."""
 
 # Takes each lease for the replica ARGV[1] for ARGV[3] ms when the lease is free, or owned by ARGV[1] or by the dead
 # replica ARGV[2]. Returns the owners.
@@ -55,7 +55,7 @@ return 0
 """
 
 IsAlive = Callable[[str], Awaitable[bool]]
-"""A function that returns whether the replica with an id still answers."""
+"""A function that takes the id of a replica, and returns whether this replica still answers."""
 
 
 class Leases:
@@ -84,7 +84,7 @@ class Leases:
         return owners is None or owners == [self._replica_id]
 
     async def renew(self, canvas_ids: Sequence[str]) -> list[str]:
-        """Renew the leases, and return the canvases with a lease of another replica.
+        """Renew the leases. Return the ids of canvases with leases that other replicas own.
 
         When Redis stops answering, return the canvases found so far. The other leases are renewed at the next call.
         """
@@ -113,7 +113,7 @@ class Leases:
     async def release(self, canvas_id: str, owner: str | None = None) -> None:
         """Delete the lease if `owner` owns it, so that the next replica can take over at once.
 
-        `owner` is this replica unless another one is named.
+        `owner` is a replica's id, by default this replica's.
         """
         try:
             await self._release_script(

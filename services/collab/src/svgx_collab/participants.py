@@ -27,7 +27,10 @@ MAX_GONE_CLOCK = MAX_CLOCK // 2
 """The highest clock that is remembered. A returning client could not exceed a clock near the limit."""
 
 MAX_BROADCAST = 256 * 1024
-"""Bytes of JSON beyond which a broadcast takes no further state, because the bus keeps larger messages in memory."""
+"""Bytes of JSON beyond which a broadcast takes no further state.
+
+The bus would keep a broadcast over 512 KiB in memory for 30 s (see `svgx_common.messaging.blobs`).
+"""
 
 
 @dataclass(slots=True)
@@ -42,12 +45,12 @@ class _Received:
 
     @property
     def size(self) -> int:
-        """Return the bytes that count towards `MAX_BYTES`."""
+        """The bytes that count towards `MAX_BYTES`."""
         return self.state.size if self.state.present else 0
 
 
 class Participants:
-    """The awareness states of one canvas. Times are monotonic seconds.
+    """The awareness states of one canvas. Times are seconds of the monotonic clock.
 
     A client belongs to the user that sent its first state. Other users cannot change its state until the client has
     been gone for `OUTDATED` seconds.
@@ -81,8 +84,8 @@ class Participants:
     def owner(self, client: int) -> str | None:
         """Return the user id of the editor that a present client belongs to, or None.
 
-        Return None for the client of a viewer too. A viewer makes no structs. A viewer that sends an awareness state
-        for the client of an editor must not block the edits of this editor.
+        Return None for a viewer's client too. A viewer makes no structs, and a viewer that sends an awareness state
+        for an editor's client must not block this editor's edits.
         """
         received = self._received.get(client)
         if received is None or not received.may_edit or not received.state.present:
@@ -90,7 +93,7 @@ class Participants:
         return received.author
 
     def expire(self, now: float) -> None:
-        """Mark clients as gone that sent no state for `OUTDATED` seconds, for example because their gateway died.
+        """Mark the clients that sent no state for `OUTDATED` seconds as gone. Their gateway may have died.
 
         Clients that have been gone for `OUTDATED` seconds belong to no user any more.
         """

@@ -38,21 +38,22 @@ A larger edit is not merged, because merging reads all of it.
 """
 
 MAX_IN_FLIGHT = 32
-"""Journal entries of one canvas that are in flight at once. Each takes the state service 0.1 to 0.3 ms.
+"""Largest number of journal entries of one canvas in flight. Each entry takes the state service 0.1 to 0.3 ms.
 
-Usually there is one. Edits that arrive before the edits that they depend on need several (see `join_first`).
+Usually one entry is in flight. Edits that arrive before the edits that they depend on need several entries (see
+`join_first`).
 """
 
-EDITS_BETWEEN_LOOKS = 8
-"""Edits between two looks at the processor's time. A look takes half a microsecond."""
+EDITS_BETWEEN_TIME_READINGS = 8
+"""Edits between two readings of the processor time. A reading takes half a microsecond."""
 
 LARGE_EDIT = 4 * 1024
-"""Bytes of an edit after which the room looks at the processor's time at once. Its check may take 5 ms."""
+"""Bytes beyond which the processor time is read right after the edit, because its check may take 5 ms."""
 
 LONG_TRANSACTION = 0.02
-"""Seconds beyond which an expected transaction is long.
+"""Seconds beyond which a transaction is long.
 
-During a pause, edits wait at their gateway if the next transaction is expected to take longer than this.
+During a pause, edits wait at their gateway if the next transaction is expected to be long.
 """
 
 NEW_SECONDS = 30.0
@@ -65,10 +66,11 @@ on edits that the new room lacks.
 
 @record
 class Receipt:
-    """The receipt of a batch of edits. The batch is saved when the first `position` parts of edits are committed.
+    """The receipt of a batch of edits. The batch is saved when the room's first `position` parts are committed.
 
     `rejected` has the rejected edits of the batch, packed (see `Rejection`). A malformed edit is packed as its index.
-    `taken` is the number of edits that the room has taken or rejected. The others have to be received again.
+    `taken` is the number of edits that the room has taken or rejected. The batch's other edits must be passed to
+    `receive` again.
     """
 
     position: int
@@ -147,7 +149,7 @@ class Room:
         self._entries_made = 0
         self._in_flight: deque[_InFlight] = deque()
         self._seconds_per_part = 0.0
-        """Seconds of the processor for each part of the last transaction."""
+        """Seconds of processor time for each part of the last transaction."""
 
     @property
     def left_out(self) -> int:
@@ -172,27 +174,29 @@ class Room:
         """Take edits of a batch. Resending a batch is safe, because an edit that was taken before changes nothing.
 
         `checked` is the result of `check` for a single edit. `first` is the index of the first edit in the batch. After
-        `seconds` of the processor, at most `EDITS_BETWEEN_LOOKS` more edits are taken.
+        `seconds` of processor time, at most `EDITS_BETWEEN_TIME_READINGS` more edits are taken.
         """
         started = time.thread_time()
         rejected = []
         taken = 0
-        is_look_due = False
+        is_reading_due = False
         for edit in edits:
-            if is_look_due and time.thread_time() - started >= seconds:
+            if is_reading_due and time.thread_time() - started >= seconds:
                 break
             reason, amount = self._take(edit, checked)
             if reason is not None:
                 rejected.append(Rejection(first + taken, reason, amount).pack())
             taken += 1
-            is_look_due = taken % EDITS_BETWEEN_LOOKS == 0 or len(edit.update) > LARGE_EDIT
+            is_reading_due = (
+                taken % EDITS_BETWEEN_TIME_READINGS == 0 or len(edit.update) > LARGE_EDIT
+            )
         self.pace.note_edits(time.thread_time() - started, time.monotonic())
         return Receipt(self._parts_taken, tuple(rejected), taken)
 
-    def absorb(self, content: Content) -> None:
+    def load_content(self, content: Content) -> None:
         """Take the commits of another writer. They are broadcast, but not saved again."""
         for update in content.updates:
-            self._document.absorb(update)
+            self._document.load_update(update)
         self.revision = max(self.revision, content.revision)
 
     def take_broadcasts(self) -> Iterator[Broadcast]:
@@ -209,7 +213,7 @@ class Room:
             yield Broadcast(self.epoch, self.broadcast_sequence, update)
 
     def take_entry(self) -> Entry | None:
-        """Merge edits into the next journal entry.
+        """Merge edits into the next journal entry, and return the entry.
 
         Return None when no edit waits, during a pause, and while `MAX_IN_FLIGHT` entries or `MERGE_BYTES` bytes are in
         flight.
@@ -243,7 +247,7 @@ class Room:
         """Note that the first entry in flight was committed at `revision`.
 
         Return False when another writer has committed since the room's revision. The caller must then load those
-        commits and `absorb` them.
+        commits and `load_content` them.
         """
         committed = self._in_flight.popleft()
         self._parts_committed += committed.parts
@@ -282,7 +286,7 @@ class Room:
     def sync(self, state_vector: bytes, awareness: bytes) -> SyncReply:
         """Return the content that a peer with `state_vector` lacks. Raises `svgx_yjs.lib0.Malformed`.
 
-        Edits that still wait for their integration come in later broadcasts, and not in the reply.
+        Edits that are not integrated yet come in later broadcasts, and not in the reply.
         """
         self._flush()
         return self._reply(self._missing(state_vector), awareness)
@@ -301,8 +305,8 @@ class Room:
     def seconds_until_edits(self) -> float:
         """The seconds until the room may take edits, or 0.
 
-        During a pause, edits wait if the transaction after the pause would take long. During a pause, they also
-        wait while the time of each edit is measured, because the document then integrates each edit at once.
+        During a pause, edits wait if the transaction after the pause would take long. They also wait during a pause in
+        which the time of each edit is measured, because the document then integrates each edit at once.
         """
         now = time.monotonic()
         seconds = self.pace.seconds_until_edits(now)
@@ -379,10 +383,10 @@ class Room:
         return rejection
 
     def _others(self, author: str, clients: Collection[int]) -> Collection[int]:
-        """Return the Yjs clients of an edit that other users than its author use at present.
+        """Return those Yjs clients of an edit that users other than its author use at present.
 
-        A client may pass on the edits of other users, for example to a new holder. These edits also arrive from their
-        own clients, so they are left out of the author's edit. Raises `Refused` when nothing of the edit is left,
+        A client may pass on the edits of other users, for example to a new holder. These users' clients also send
+        these edits, so the author's edit is taken without them. Raises `Refused` when nothing of the edit is left,
         unless the room is new.
         """
         found = [each for each in clients if self.owner_of(each) not in (None, author)]
@@ -411,11 +415,11 @@ class Room:
 
 
 class _Merger:
-    """The merger of a document's changes into updates of at most `MERGE_BYTES`. A larger change is not merged.
+    """Merges a document's changes into updates of at most `MERGE_BYTES`. A larger change is not merged.
 
     When merging fails, `merge_first` tries the first half of the updates, then the first quarter, and so on. After a
     failure, the next call tries as many bytes as were merged, and each later call twice as many as the call before it.
-    Therefore a call reads few bytes more than it merges.
+    Therefore a call reads only a few bytes more than it merges.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The canvases this replica holds: opening, committing, broadcasting, leaving and handing over."""
+"""The canvases that this replica holds: opening, committing, broadcasting, leaving and handing over."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ from svgx_common.observability.log_ids import use_ids
 log = structlog.get_logger(__name__)
 
 SHORTEST_PAUSE = 0.001
-"""Shortest wait for the end of a pause of a canvas, in seconds, because timers may fire a little too early."""
+"""The fewest seconds to wait for the end of a canvas's pause, because timers may fire a little too early."""
 
 DELETION_TIMEOUT = 5.0
 """Seconds to wait for the answer whether a canvas is deleted."""
@@ -67,10 +67,7 @@ for _reason in (IDLE, HANDED_OVER, LEASE_LOST, FAILED, DELETED, BUSY, CALM):
 
 
 class Rooms:
-    """All canvases this replica holds. A canvas is opened at most once at a time.
-
-    `start` begins to commit and to renew leases; `stop` ends all background tasks.
-    """
+    """All canvases that this replica holds. A canvas is opened at most once at a time."""
 
     def __init__(self, bus: Bus, leases: Leases, bounds: Bounds | None = None) -> None:
         self._bus = bus
@@ -82,7 +79,7 @@ class Rooms:
         self._unsaved: set[str] = set()
         self._background = BackgroundTasks()
         self._context = contextvars.copy_context()
-        """The context of tasks that live as long as a held canvas, and belong to no request."""
+        """The context variables (trace, log ids) for tasks that belong to a held canvas, and to no request."""
         self._leaving = BackgroundTasks()
         self._faulty: deque[bytes] = deque(maxlen=MAX_FAULTY)
         self._one_by_one: set[str] = set()
@@ -110,7 +107,7 @@ class Rooms:
         OLDEST_UNSAVED.set_function(self._oldest_unsaved_seconds)
 
     def start(self) -> None:
-        """Start to commit, and to renew leases and leave idle canvases."""
+        """Start the tasks that commit, broadcast, renew leases and leave idle canvases."""
         self._background.repeat("commit", self._committer.commit_collected)
         self._background.repeat("broadcast", self._broadcaster.flush)
         self._background.repeat("housekeeping", self._housekeeping)
@@ -123,7 +120,7 @@ class Rooms:
 
     @property
     def edits_taken(self) -> int:
-        """The number of edits since the start."""
+        """The number of edits that this replica has taken since its start."""
         return self._channels.edits_taken
 
     def knows(self, canvas_id: str) -> bool:
@@ -131,9 +128,9 @@ class Rooms:
         return canvas_id in self._held or canvas_id in self._opening
 
     async def open(self, canvas_id: str) -> str:
-        """Hold the canvas, and return the epoch.
+        """Hold the canvas, and return its room's epoch.
 
-        Raises `NotFound`, and `Unavailable` while another replica holds the canvas or this one is leaving it.
+        Raises `NotFound`. Raises `Unavailable` while another replica holds the canvas, or this replica is leaving it.
         """
         held = self._held.get(canvas_id)
         task = self._opening.get(canvas_id)
@@ -155,11 +152,11 @@ class Rooms:
         for canvas_id in await self._leases.renew(list(self._held)):
             log.info("another replica holds the canvas", canvas_id=canvas_id)
             self._start_leaving(canvas_id, LEASE_LOST)
-        # The limit is there because the other leases must be renewed even while the state service does not commit.
+        # Wait only for a limited time, because leases must be renewed even while the state service does not commit.
         await self._leaving.wait(timeout=RENEW)
 
     async def leave(self, canvas_id: str, reason: str = HANDED_OVER) -> None:
-        """Commit all edits of a canvas, then stop holding it. The next request of a gateway finds the next holder.
+        """Commit all edits of a canvas, then stop holding the canvas. A gateway's next request finds the next holder.
 
         `reason` is the label in the metric. The lease is released unless another replica has it.
         """
@@ -182,14 +179,14 @@ class Rooms:
 
     @property
     def can_move(self) -> bool:
-        """True while a canvas that is left is opened again at once: the state service commits, and Redis answers.
+        """True while another replica can open a left canvas at once: the state service commits, and Redis answers.
 
-        Without the state service, no replica can open the canvas. Without leases, two replicas may open it.
+        Without the state service, no replica can open the canvas. Without Redis, two replicas may open it.
         """
         return not (self._committer.is_failing or self._leases.is_degraded)
 
     async def release_deleted(self, canvas_id: str) -> None:
-        """Stop holding the canvas at once if it is deleted. Its edits that are not committed yet are discarded.
+        """Stop holding the canvas at once if it is deleted. Its uncommitted edits are discarded.
 
         If the state service does not answer, the canvas stays held until it is idle.
         """
@@ -214,7 +211,7 @@ class Rooms:
         try:
             await self._channels.leave_link()
         except (SvgxError, NatsError, TimeoutError) as error:
-            # The gateways then repeat the batches that have no receipt.
+            # The gateways resend the batches that have no receipt.
             log.warning("could not leave the links", error=type(error).__name__)
         await self._links.flush()
 
@@ -231,26 +228,26 @@ class Rooms:
         """Return the numbers of the health report."""
         return {"held": len(self._held), "unsaved_bytes": self._unsaved_bytes()}
 
-    async def _leave(self, canvas_id: str, reason: str, heir: str | None = None) -> bool:
+    async def _leave(self, canvas_id: str, reason: str, next_holder: str | None = None) -> bool:
         held = self._held.get(canvas_id)
         if held is None or not held.begin_leaving():
             return False
         # In a task, because the canvas must be released even if the caller is cancelled.
-        leaving = self._leaving.start("leaving", self._finish_leaving(held, reason, heir))
+        leaving = self._leaving.start("leaving", self._finish_leaving(held, reason, next_holder))
         await asyncio.shield(leaving)
         return True
 
-    async def _finish_leaving(self, held: HeldCanvas, reason: str, heir: str | None) -> None:
-        """Commit all edits, and release the canvas. Give its lease to `heir`.
+    async def _finish_leaving(self, held: HeldCanvas, reason: str, next_holder: str | None) -> None:
+        """Commit all edits, and release the canvas. Give its lease to the replica `next_holder`.
 
-        Without an heir, release the lease too, unless another replica has it.
+        If `next_holder` is None, release the lease too, unless another replica has it.
         """
         canvas_id = held.room.canvas_id
-        held.room.pace.hurry()
+        held.room.pace.end_pauses()
         try:
             await self._bus.leave(held.subscriptions)
         except (SvgxError, NatsError, TimeoutError) as error:
-            # Requests that still arrive get no answer. Their gateway asks the next holder.
+            # Requests that still arrive get no answer. Their gateways then ask the next holder.
             log.warning(
                 "could not leave a canvas's channels",
                 canvas_id=canvas_id,
@@ -261,14 +258,14 @@ class Rooms:
             self._mark_unsaved(canvas_id)
             await held.wait_committed()
         if not held.is_released:
-            # The last edits may still wait for the next frame. Without their broadcast, other clients would get them
-            # only after the next checkpoint of their gateway.
+            # The last edits may still wait for the next frame. Without this broadcast, other clients would receive
+            # these edits only after the next checkpoint of their gateway.
             await self._broadcaster.broadcast_changes(held)
             await self._links.flush()
-        if heir is not None:
-            await self._leases.give(canvas_id, heir)
+        if next_holder is not None:
+            await self._leases.give(canvas_id, next_holder)
         self._release(held, reason)
-        if heir is None and reason != LEASE_LOST:
+        if next_holder is None and reason != LEASE_LOST:
             await self._release_lease(canvas_id)
 
     def _end_opening(self, canvas_id: str, task: asyncio.Task[HeldCanvas]) -> None:
@@ -357,7 +354,7 @@ class Rooms:
         return collected
 
     async def _deliver(self, entry: Entry, result: Committed) -> None:
-        """Note that an entry is committed: load other writers' commits, and answer the saved requests."""
+        """Note that an entry is committed. Load other writers' commits, and answer the requests that are now saved."""
         held = self._held.get(entry.canvas_id)
         if held is None or held.room.epoch != entry.writer:
             return
@@ -379,7 +376,7 @@ class Rooms:
         """Load the commits after revision `known`, and apply them."""
         canvas_id = held.room.canvas_id
         try:
-            held.room.absorb(await self._load(canvas_id, after=known))
+            held.room.load_content(await self._load(canvas_id, after=known))
         except SvgxError as error:
             # Nothing is lost, because the room's revision did not change: the next commit shows the gap again.
             log.warning(
@@ -403,16 +400,16 @@ class Rooms:
             await self._end_failed(held)
 
     def _note_fault(self, held: HeldCanvas, fault: Fault) -> bool:
-        """Release a room that failed, and remember the edit at fault. Return False if it was released before."""
+        """Release a room that failed, and remember the edit at fault. Return False if the room was released before."""
         canvas_id = held.room.canvas_id
         if held.is_released:
             return False
         BROKEN.inc()
         log.error("a room failed; the canvas is reopened", canvas_id=canvas_id)
-        if fault.culprit is None:
+        if fault.update_digest is None:
             self._one_by_one.add(canvas_id)
         else:
-            self._faulty.append(fault.culprit)
+            self._faulty.append(fault.update_digest)
             self._one_by_one.discard(canvas_id)
         self._release(held, FAILED)
         return True
@@ -439,7 +436,7 @@ class Rooms:
             del self._held[held.room.canvas_id]
 
     async def _release_lease(self, canvas_id: str) -> None:
-        """Release the lease, unless the canvas was opened here again meanwhile."""
+        """Release the lease, unless this replica has opened the canvas again meanwhile."""
         if canvas_id not in self._held and canvas_id not in self._opening:
             await self._leases.release(canvas_id)
 

@@ -20,13 +20,13 @@ class CollabSettings(ServiceSettings):
     import_timeout_seconds: float = Field(30.0, gt=0, le=600)
     """Seconds that a worker may take to read one import. After this time, the worker process is killed."""
     edit_seconds: float = Field(0.1, gt=0, le=10)
-    """Seconds of the processor for which one edit may be integrated, plus 20 µs for each struct. Past that, its
-    sender's connection is closed with 4413."""
+    """Seconds of processor time for the integration of one edit, plus 20 µs for each struct. Past that, the sender's
+    connection is closed with 4413."""
     account_edit_seconds: float = Field(5.0, gt=0, le=600)
-    """Seconds of the processor that the measured edits of an account may take at once. Past that, edits are refused
+    """Seconds of processor time that the measured edits of an account may take at once. Past that, edits are refused
     with 1013. Measured edits are large edits, and all edits in the seconds after a slow transaction."""
     account_edit_share: float = Field(0.02, gt=0, le=1)
-    """Seconds of the processor that the measured edits of an account may take in each second, in the long run."""
+    """Seconds of processor time that the measured edits of an account may take in each second, in the long run."""
     edit_max_clients: int = Field(10_000, ge=1)
     """Yjs clients that one edit may add to a canvas. Past that, the edit is refused with 4413."""
     account_max_clients_per_hour: int = Field(20_000, ge=1)
@@ -36,21 +36,21 @@ class CollabSettings(ServiceSettings):
     canvas_max_structs: int = Field(4_000_000, ge=1)
     """Structs of one canvas, also deleted ones. Past that, edits that insert are refused with 4413."""
     canvas_transaction_share: float = Field(0.05, gt=0, le=1)
-    """The share of the processor's time for the long transactions of one canvas. Past this share, the canvas's
-    broadcasts come later. Only the time of these transactions beyond 20 µs for each edit counts."""
+    """The share of processor time for the long transactions of one canvas. Past this share, the canvas's broadcasts
+    come later. Only the time of these transactions beyond 20 µs for each edit counts."""
     busy_canvas_share: float = Field(0.25, gt=0, le=1)
-    """The share of the processor's time beyond which a canvas is busy, and moves to a reserved replica."""
+    """The share of processor time beyond which a canvas is busy, and moves to a reserved replica."""
     reserved: bool = False
-    """Hold one canvas at a time, and only a canvas that took too much of the processor's time on another replica. That
-    replica hands the canvas over."""
+    """Hold one canvas at a time, and only a canvas that took too much processor time on another replica. That replica
+    hands the canvas over."""
     reserved_transaction_share: float = Field(0.5, gt=0, le=1)
-    """`canvas_transaction_share` of a reserved replica."""
+    """The value of `canvas_transaction_share` on a reserved replica."""
     canvas_edit_share: float = Field(0.5, gt=0, le=1)
-    """The share of the processor's time for taking the edits of one canvas, including the integration of large edits.
+    """The share of processor time for taking the edits of one canvas, including the integration of large edits.
     Past this share, the canvas's edits wait."""
 
     def limits(self) -> Limits:
-        """Return the limits of edits."""
+        """Return the limits that these settings set for edits."""
         return Limits(
             edit_seconds=self.edit_seconds,
             account_seconds=self.account_edit_seconds,

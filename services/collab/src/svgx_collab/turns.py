@@ -1,4 +1,4 @@
-"""Turns: a batch that would block the event loop is applied in several turns, so that other canvases are served."""
+"""Turns: a batch that would block the event loop is applied in turns, and other canvases are served between them."""
 
 import asyncio
 import contextlib
@@ -11,13 +11,13 @@ from svgx_common.contract.collab import Edit
 from svgx_common.contract.errors import Unavailable
 
 TURN_BYTES = 32 * 1024
-"""Bytes of the edits of one turn. A larger edit has a turn of its own, and is checked in a thread."""
+"""Bytes of edits in one turn. A larger edit has a turn of its own, and is checked in a thread."""
 
 TURN_EDITS = 100
-"""Edits of one turn. The check of a short edit takes 20 to 40 µs."""
+"""Edits in one turn. The check of a short edit takes 20 to 40 µs."""
 
 TURN_SECONDS = 0.005
-"""Seconds of the processor for one turn of short edits."""
+"""Seconds of processor time for one turn of short edits."""
 
 NOTHING_TAKEN = Receipt(0, (), 0)
 """The receipt of a batch before its first turn."""
@@ -29,7 +29,7 @@ Ticket: TypeAlias = asyncio.Event
 class BatchQueue:
     """The batches of one canvas that are applied in turns, in the order of their arrival.
 
-    If a batch overtook an earlier batch of the same clients, its edits would wait for the edits of the earlier one.
+    If a batch overtook an earlier batch of the same clients, its edits would have to wait for the earlier edits.
     """
 
     def __init__(self) -> None:
@@ -69,12 +69,12 @@ async def receive_in_turns(
     is_released: Callable[[], bool],
     receipt: Receipt = NOTHING_TAKEN,
 ) -> Receipt:
-    """Apply the edits of a batch from `receipt.taken` on, in turns. Return the receipt of the whole batch.
+    """Apply the edits of a batch in turns, from index `receipt.taken` on. Return the receipt of the whole batch.
 
-    Each turn waits until the room may take edits.
+    Each turn waits until the room may take edits. Until the answer, the gateway slows down its clients.
 
-    Meanwhile, the gateway waits for the answer, and slows down its clients. Raises `Unavailable` when the replica has
-    released the canvas. The gateway then sends the batch again; its first edits may be saved already.
+    Raises `Unavailable` when the replica has released the canvas. The gateway then sends the batch again, although the
+    batch's first edits may be saved already.
     """
     while receipt.taken < len(edits):
         # Wait before the first turn too, because a broadcast between two batches in the queue may cause a pause.
@@ -93,7 +93,7 @@ async def receive_in_turns(
 
 
 def _next_turn(edits: Sequence[Edit], first: int) -> Sequence[Edit]:
-    """Return the edits of the turn that begins with the edit `first`."""
+    """Return the edits of the turn that begins with the edit at index `first`."""
     size = 0
     for index, edit in enumerate(edits[first : first + TURN_EDITS], first):
         size += len(edit.update)

@@ -144,8 +144,8 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
         app.openapi = lambda: document  # type: ignore[method-assign]  # the hook that FastAPI documents
 
         async def before_drain() -> None:
-            # Readiness has failed by now. Wait until load balancers have noticed, because a client that is disconnected
-            # earlier could reconnect to this gateway.
+            # The readiness check fails by now. Wait until load balancers have noticed the failure, because a client
+            # that is disconnected earlier could reconnect to this gateway.
             await asyncio.sleep(settings.drain_notice_seconds)
             await live_canvases.drain(settings.websocket_drain_seconds)
 

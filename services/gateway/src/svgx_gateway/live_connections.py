@@ -24,7 +24,7 @@ from svgx_gateway.replica_watch import Replica, ReplicaWatch
 from svgx_gateway.websocket.live_canvases import LiveCanvases
 
 ANSWER_SECONDS = 2.0
-"""Seconds that another gateway has to answer. Beyond that, the page names the silent gateway as missing."""
+"""Seconds that another gateway has to answer. After this time, the page names the gateway as missing."""
 
 
 class LiveConnections:
@@ -40,7 +40,7 @@ class LiveConnections:
         responder.answer(LIST_CONNECTIONS, self.page)
 
     async def start(self) -> None:
-        """Answer the questions of other gateways until the bus is closed."""
+        """Answer the queries of other gateways until the bus is closed."""
         subject = GATEWAY_CONNECTIONS.subject_of(replica_id=self._bus.replica_id)
         await self._bus.connection.subscribe(subject, cb=self._answer)
 
@@ -58,7 +58,7 @@ class LiveConnections:
             after_id="" if after is None else after.id,
             limit=request.limit + 1,
         )
-        await self._watch.look()
+        await self._watch.ping_all()
         gateways = [each for each in self._watch.replicas if each.service == "gateway"]
         lists = await asyncio.gather(*(self._ask(gateway, query) for gateway in gateways))
         found = sorted((item for items in lists for item in items or ()), key=_order)
@@ -88,7 +88,7 @@ class LiveConnections:
         try:
             query = ConnectionQuery.model_validate_json(message.data)
         except ValidationError:
-            await self._bus.refuse(message.reply, BadRequest("the question cannot be read"))
+            await self._bus.refuse(message.reply, BadRequest("the query cannot be read"))
             return
         answer = ConnectionList(items=self._matching(query))
         await self._bus.respond(message.reply, answer.model_dump_json().encode())

@@ -1,4 +1,4 @@
-"""Notices to clients about their quotas, and requests for refused edits when the quotas allow these edits again."""
+"""Sends clients notices about their quotas, and asks for refused edits when the quotas allow these edits again."""
 
 from collections import Counter
 
@@ -40,7 +40,7 @@ class QuotaNotices:
         await self._background.stop()
 
     def update_all(self) -> None:
-        """Send each editor its changed quota status, and ask for refused edits that are accepted again."""
+        """Send each editor its changed quota status. Ask for refused edits that would now be accepted."""
         accounts: dict[str, QuotaStatus] = {}
         for canvas_id, connection in self._live_canvases.connections():
             if not connection.may_edit:

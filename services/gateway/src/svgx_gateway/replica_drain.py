@@ -45,7 +45,7 @@ class ReplicaDrain:
             return await self._drain(request)
 
     async def _drain(self, request: DrainReplicaRequest) -> Empty:
-        await self._watch.look()
+        await self._watch.ping_all()
         answering = [
             each.id
             for each in self._watch.replicas

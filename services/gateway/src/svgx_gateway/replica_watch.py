@@ -68,7 +68,7 @@ class Replica:
 
     @property
     def silent_seconds(self) -> float:
-        """Return the seconds since the last answer."""
+        """The seconds since the last answer."""
         return round(time.monotonic() - self.last_answer, 1)
 
 
@@ -85,20 +85,20 @@ class ReplicaWatch:
 
     @property
     def replicas(self) -> list[Replica]:
-        """Return all known replicas, including those that do not answer any more, sorted by service and id."""
+        """All known replicas, including those that do not answer any more, sorted by service and id."""
         return sorted(self._replicas.values(), key=lambda replica: (replica.service, replica.id))
 
     async def start(self) -> None:
         """Start to ping the replicas."""
         await self._bus.connection.subscribe(self._inbox, cb=self._note_answer)
         await self._bus.listen(REPLICA_LEFT.subject, self._note_left)
-        self._background.repeat("ping all replicas", self._look_and_wait)
+        self._background.repeat("ping all replicas", self._ping_and_wait)
 
     async def stop(self) -> None:
         """Stop pinging."""
         await self._background.stop()
 
-    async def look(self) -> None:
+    async def ping_all(self) -> None:
         """Ping all replicas, and record which ones answer. While NATS is not reachable, change nothing."""
         started = time.monotonic()
         await self._bus.publish("$SRV.PING", b"", reply=self._inbox)
@@ -115,9 +115,9 @@ class ReplicaWatch:
                 sum(each.silent for each in self.replicas if each.service == service)
             )
 
-    async def _look_and_wait(self) -> None:
+    async def _ping_and_wait(self) -> None:
         with contextlib.suppress(SvgxError, NatsError):
-            await self.look()
+            await self.ping_all()
         await asyncio.sleep(PERIOD)
 
     async def _note_answer(self, message: Msg) -> None:

@@ -1,6 +1,6 @@
-"""The headers of a request in a dictionary, because many are looked up in each request.
+"""The headers of a request in a dictionary, because many headers of each request are looked up.
 
-Starlette compares a name with each header in turn, and decodes the headers each time.
+At each look-up, Starlette compares the name with each header in turn, and decodes the headers.
 """
 
 from starlette.types import Scope
@@ -17,6 +17,6 @@ def fields_of(scope: Scope) -> dict[bytes, bytes]:
 
 
 def text_of(scope: Scope, name: bytes, default: str = "") -> str:
-    """Return the value of a header."""
+    """Return the value of a header, or `default` if the request does not have the header."""
     value = fields_of(scope).get(name)
     return default if value is None else value.decode("latin-1")

@@ -33,7 +33,8 @@ class GatewaySettings(TokenSettings):
     cors_origins: Annotated[str, NoDecode, AfterValidator(origins.check)] = "*"
     """Origins of web pages that may call the API, separated by commas. `*` allows any origin, without credentials.
 
-    In production, the default is empty, which allows only pages of the host itself. There, `*` has to be set.
+    In production, the default is empty, which allows only pages of the gateway's own host, and `*` must be set
+    explicitly.
     """
     websocket_origins: Annotated[str, NoDecode, AfterValidator(origins.check)] = ""
     """Origins of web pages that may open a WebSocket. Empty means `cors_origins`."""
@@ -55,8 +56,8 @@ class GatewaySettings(TokenSettings):
     """The largest number of connections to Redis, besides the connection of the rate limits. Further commands wait
     up to a second for a free connection."""
     rate_limit_requests_per_minute: int = Field(100, ge=1, le=10_000_000)
-    """Reads for each account or, without an account, for each address. Writes have the same limit, but a count of
-    their own."""
+    """Reads of each account or, without an account, of each address. Writes have the same limit, and are counted
+    separately."""
     rate_limit_login_requests_per_minute: int = Field(30, ge=1, le=10_000_000)
     """Log-ins, and sign-ins at a provider, for each address; password changes for each account."""
     rate_limit_heavy_requests_per_minute: int = Field(30, ge=1, le=10_000_000)
@@ -79,7 +80,7 @@ class GatewaySettings(TokenSettings):
     """Bytes of one message, such as the first sync of a document made offline. A larger message closes the connection
     with 4413."""
     websocket_large_message_bytes: int = Field(64 * 1024 * 1024, ge=1024 * 1024)
-    """Memory in bytes of this gateway for messages over 256 KiB, while they arrive and are handled. Others wait."""
+    """Bytes of memory for messages over 256 KiB, while they arrive and are handled. Further large messages wait."""
     websocket_sync_seconds: float = Field(3.0, ge=0, le=60)
     """Shortest time in seconds from a full sync of a connection to its next sync. An earlier sync waits."""
     websocket_sync_bytes_per_second: float = Field(16 * 1024 * 1024, gt=0)
@@ -89,12 +90,14 @@ class GatewaySettings(TokenSettings):
     """Bytes that wait for the clients of one account. Past that, its syncs wait. When a sync has waited for a minute,
     its connection is closed with 1013."""
     websocket_queued_bytes: int = Field(256 * 1024 * 1024, ge=1024 * 1024)
-    """Bytes that wait for all clients. Past that, syncs wait, and the slowest clients are closed with 1013."""
+    """Bytes that wait for all clients. Past that, syncs wait. While a sync waits for memory and more than half of this
+    number is in use, slow clients are closed with 1013."""
     http_account_body_bytes: int = Field(48 * 1024 * 1024, ge=1024 * 1024)
-    """Memory in bytes for the bodies of one account's requests. Past that, its bodies wait. After 30 seconds, the
-    request gets 503."""
+    """Bytes of memory for the bodies of one account's requests. Past that, its bodies wait. A request that has waited
+    for 30 seconds gets 503."""
     http_body_bytes: int = Field(192 * 1024 * 1024, ge=1024 * 1024)
-    """Memory in bytes for the bodies of all requests. Past that, bodies wait. After 30 seconds, a request gets 503."""
+    """Bytes of memory for the bodies of all requests. Past that, bodies wait. A request that has waited for 30 seconds
+    gets 503."""
     http_min_bytes_per_second: float = Field(8 * 1024, ge=0)
     """Bytes a second at which a body has to arrive, measured over 10 seconds. A slower request gets 408. 0 switches the
     check off."""

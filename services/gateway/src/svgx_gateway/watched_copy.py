@@ -4,7 +4,7 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 
-from svgx_common.background import STARTING, BackgroundTasks, OutageLog
+from svgx_common.background import STARTUP_SECONDS, BackgroundTasks, OutageLog
 from svgx_common.contract.errors import SvgxError
 from svgx_common.messaging.bus import Bus, Listener
 from svgx_common.timing.bounded_wait import wait_at_most
@@ -50,14 +50,14 @@ class WatchedCopy:
             await self._bus.listen(self._subject, self._on_broadcast)
         self._bus.on_reconnect(self._reconnected)
         outages = OutageLog(
-            "a copy of the state of another service cannot be read yet; trying again",
-            patience=STARTING,
+            "another service's data cannot be read yet; trying again",
+            quiet_seconds=STARTUP_SECONDS,
             copy=self._name,
         )
         self._tasks.repeat(f"read {self._name}", functools.partial(self._keep_current, outages))
 
     async def stop(self) -> None:
-        """Stop reading."""
+        """Stop reading. The copy keeps the last answer."""
         await self._tasks.stop()
 
     async def first_attempt(self) -> None:

@@ -1,4 +1,4 @@
-"""The accounts that requests name. Auth has them, so this service asks auth."""
+"""The accounts that requests name. Auth stores accounts, so this service asks auth."""
 
 from collections.abc import Iterable
 
@@ -15,7 +15,7 @@ class Accounts:
     async def find(
         self, user_ids: Iterable[str], *, timeout: float | None = None
     ) -> dict[str, FoundAccount]:
-        """Return the accounts with these ids (at most 1000), by id. Unknown and deleted accounts are missing.
+        """Return the accounts with these ids (at most 1000), by id. Unknown and deleted accounts are left out.
 
         `timeout` is in seconds; None stands for the time limit of the operation. Raises `Unavailable` or
         `DeadlineExceeded` while auth does not answer.

@@ -28,7 +28,7 @@ from svgx_state.journal.retention import Retention
 from svgx_state.members import Members
 from svgx_state.partitions import add_partitions_at_start, add_partitions_later
 from svgx_state.quotas.service import counting
-from svgx_state.quotas.usage import require_canvas, require_place
+from svgx_state.quotas.usage import require_canvas_count, require_new_canvas
 from svgx_state.ratelimits import StoredRateLimits
 from svgx_state.settings import StateSettings
 from svgx_state.sharing.creators import LinkCreators
@@ -76,7 +76,7 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
         journal = Journal(database, note_appended, quotas.usage.count)
         accounts = Accounts(runtime.bus)
         links = Links(database, LinkCreators(accounts), settings.links_per_canvas)
-        check_quota = functools.partial(require_canvas, stored=quotas.stored)
+        check_quota = functools.partial(require_new_canvas, stored=quotas.stored)
         canvases = Canvases(database, check_quota, links)
         exports = Exports(journal, history.past, history.versions, workers)
         members = Members(database, accounts)
@@ -87,8 +87,8 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
         sharing.register(runtime.responder)
         await sharing.start()
         purge = Purge(database, settings.deleted_retention_days)
-        check_place = functools.partial(require_place, stored=quotas.stored)
-        DeletedCanvases(runtime.bus, database, canvases, purge, check_place).register(
+        check_canvas_count = functools.partial(require_canvas_count, stored=quotas.stored)
+        DeletedCanvases(runtime.bus, database, canvases, purge, check_canvas_count).register(
             runtime.responder
         )
         backups = build_backups(runtime, database, journal, workers)
@@ -152,9 +152,9 @@ def _keep_journal(
 
 
 async def _hand_over(compactor: Compactor, backups: Backups | None) -> None:
-    """Stop the compactions and the tasks on backups.
+    """Stop the compactions and the backup tasks.
 
-    Other replicas continue the tasks. The next commit of a canvas schedules its compaction again.
+    Other replicas continue the backup tasks. The next commit of a canvas schedules its compaction again.
     """
     await compactor.close()
     if backups is not None:

@@ -1,4 +1,4 @@
-"""Canvases: create, find, rename, delete. Their content is in the journal."""
+"""The table `canvas`: creating, finding, renaming and deleting canvases. Their content is in the journal."""
 
 import uuid
 from collections.abc import Awaitable, Callable
@@ -14,15 +14,15 @@ from svgx_common.postgres import Database, Row, Session
 from svgx_state.permissions import effective_role
 from svgx_state.sharing.links import Links
 
-CheckQuota = Callable[[Session, Caller], Awaitable[None]]
+CheckCanvasQuota = Callable[[Session, Caller], Awaitable[None]]
 """Raises an error if the caller may not create or restore one more canvas. Called in the transaction of this change."""
 
 
 class Canvases:
-    """The table `canvas`. All methods except `page` treat deleted canvases as unknown."""
+    """The canvases in the table `canvas`. All methods except `page` treat deleted canvases as unknown."""
 
     def __init__(
-        self, database: Database, check_quota: CheckQuota, links: Links | None = None
+        self, database: Database, check_quota: CheckCanvasQuota, links: Links | None = None
     ) -> None:
         """Give access to the table. Without `links`, no share link gives a role."""
         self._database = database
@@ -55,7 +55,7 @@ class Canvases:
             try:
                 role = _higher(role, await self._links.role(caller, canvas_id))
             except Unavailable:
-                # Auth is needed for the link only. A member keeps the role of the account.
+                # Auth is needed for the link only. A member keeps the role as a member.
                 if role is None:
                     raise
         if role is None:

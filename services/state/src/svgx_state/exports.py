@@ -14,7 +14,7 @@ from svgx_common.messaging.responder import Call
 from svgx_state.history.past import Past
 from svgx_state.history.versions import Versions
 from svgx_state.journal import Journal
-from svgx_state.worker_errors import PATIENCE, worker_errors
+from svgx_state.worker_errors import WORKER_WAIT_SECONDS, worker_errors
 from svgx_workers.jobs import Exported
 from svgx_workers.pool import Turn, Workers
 
@@ -42,10 +42,10 @@ _RESERVED = re.compile(r"""[\x00-\x1f\x7f-\x9f<>:"/\\|?*]+""")
 """Characters that Windows, macOS or Linux do not allow in a file name."""
 
 _JOINERS = "\u200c\u200d"
-"""Format characters that belong to the spelling of Persian, of Indian languages and of emoji."""
+"""Invisible characters that are needed to write Persian, Indian languages and emoji."""
 
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Categories of characters that have no shape."""
+"""Unicode categories of characters that are not drawn."""
 
 _NOT_AT_ENDS = " .-\u200c\u200d"
 _MAX_STEM_BYTES = 200
@@ -65,10 +65,13 @@ class Exports:
     async def export(self, request: ExportRequest, name: str, call: Call) -> Blob:
         """Return the requested canvas in the requested format. The file's name is made from `name`, the canvas's name.
 
-        Raises `NotFound` for an unknown canvas or version, `Forbidden` for a visitor that asks for the past, `Invalid`
-        for a time outside the canvas's known past, `TooLarge` or `Invalid` when the content or the picture is over a
-        limit, `TooManyRequests` while too many exports of the caller wait, and `Overloaded` while too many exports of
-        all callers wait.
+        Raises:
+
+        - `NotFound` for an unknown canvas or version, and `Forbidden` for a visitor that asks for the past.
+        - `Invalid` for a time outside the canvas's known past.
+        - `TooLarge` or `Invalid` when the content or the picture is over a limit.
+        - `TooManyRequests` while too many exports of the caller wait, and `Overloaded` while too many exports of all
+          callers wait.
         """
         if call.signed_in_caller().is_visitor and (request.at or request.version) is not None:
             raise Forbidden("a share link shows the present only; log in to see the past")
@@ -92,14 +95,14 @@ class Exports:
         return content.revision, exported.content
 
     def _turn(self, call: Call) -> AbstractAsyncContextManager[Turn]:
-        """Return the caller's turn at a worker."""
+        """Return a context manager that waits for a worker and keeps it for the caller's jobs."""
         deadline = time.monotonic() + call.deadline - time.time() - MARGIN
         return self._workers.turn(
-            call.signed_in_caller().user_id, patience=PATIENCE, deadline=deadline
+            call.signed_in_caller().user_id, wait_seconds=WORKER_WAIT_SECONDS, deadline=deadline
         )
 
     async def _load(self, request: ExportRequest) -> Content:
-        """Return the content of the present, of a past time or of a version."""
+        """Return the canvas's content at present, at a past time or in a version."""
         if request.at is not None and request.version is not None:
             raise Invalid("at: give a time or a version, not both", field="at")
         if request.version is not None:
@@ -127,9 +130,9 @@ async def _convert(worker: Turn, state: Exported, request: ExportRequest) -> Exp
 def left_out_header(items: Sequence[Dropped]) -> str | None:
     """Return the header that names the kinds of content that an export leaves out, or None if it leaves out nothing.
 
-    The header is a list of strings with parameters (RFC 9651): `"image@href";reason="attribute_length";count=1`. It has
-    the `MAX_LEFT_OUT` most frequent kinds; all other kinds are counted together as `others`. Characters that a header
-    cannot have, and quotation marks, become question marks.
+    The header is a list of strings with parameters (RFC 9651): `"image@href";reason="attribute_length";count=1`. It
+    names the `MAX_LEFT_OUT` most frequent kinds; all other kinds are counted together as `others`. Characters that a
+    header cannot have, and quotation marks, become question marks.
     """
     parts = [
         f'"{_NOT_IN_HEADER.sub("?", item.what[:64])}";reason="{item.reason}";count={item.count}'
@@ -143,9 +146,9 @@ def left_out_header(items: Sequence[Dropped]) -> str | None:
 def filename(name: str, extension: str) -> str:
     """Return a file name like `name` that all systems accept.
 
-    Control characters and characters that a system reserves become hyphens. Other characters without a shape are
-    removed, because some change the direction of text and could hide the extension. The name has at most 200 bytes
-    before its extension. A name that Windows reserves gets the prefix `canvas-`.
+    Control characters and characters that a system reserves become hyphens. Other invisible characters are removed,
+    because some change the direction of text and could hide the extension. The name has at most 200 bytes before its
+    extension. A name that Windows reserves gets the prefix `canvas-`.
     """
     text = "".join(
         character
@@ -173,7 +176,7 @@ def _cut(text: str, limit: int) -> str:
 
 
 def _continues(character: str) -> bool:
-    """Return whether a character changes the one before it: a mark, a joiner or a skin tone."""
+    """Return whether a character modifies the character before it: a mark, a joiner or a skin tone."""
     return (
         character in _JOINERS
         or unicodedata.category(character).startswith("M")

@@ -1,4 +1,4 @@
-"""The handlers of canvases, members, exports and the journal. The gateway has checked roles on canvases."""
+"""The handlers of canvases, members, exports and the journal. The gateway has checked the callers' canvas roles."""
 
 from opentelemetry import trace
 

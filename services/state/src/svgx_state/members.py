@@ -20,8 +20,8 @@ from svgx_state.canvases import no_such_canvas
 from svgx_state.permissions import effective_role
 
 MAX_OWNERS_ASKED = 200
-"""Largest number of owners that are read before one of them loses the role. One of the other owners with an active
-account is enough to allow the change."""
+"""Largest number of owners that are read before one of them loses the role. The change is allowed if one of the other
+owners has an active account."""
 
 _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 """The time in the cursors of the list of members, which is ordered by user id alone."""
@@ -38,7 +38,7 @@ class Members:
         self._accounts = accounts
 
     async def get(self, canvas_id: str, user_id: str) -> Member:
-        """Return a member. Raises `NotFound` for an unknown canvas, and for a user that is not a member of it."""
+        """Return a member. Raises `NotFound` for an unknown canvas, and for a user that is not a member."""
         async with self._database.session() as session:
             return Member(user_id=user_id, role=await _member_role(session, canvas_id, user_id))
 
@@ -105,8 +105,8 @@ class Members:
     async def _other_owners(self, canvas_id: str, user_id: str) -> frozenset[str]:
         """Return the canvas's other owners that can act as owners. The set is empty when the user is not an owner.
 
-        Call this before the transaction, because it waits for auth. An owner can act while its account is active and
-        has a role that allows it.
+        Call this before the transaction, because the call waits for auth. A user can act as an owner while the account
+        is active and has a role that allows this.
         """
         rows = await self._database.rows("owners", canvas_id, user_id, MAX_OWNERS_ASKED)
         others = [row["user_id"] for row in rows if row["user_id"] != user_id]

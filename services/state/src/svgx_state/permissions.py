@@ -1,10 +1,10 @@
-"""The role of a user on a canvas, which follows from the user's global role and membership of the canvas."""
+"""A user's role on a canvas, which follows from the user's global role and the user's role as a member."""
 
 from svgx_common.contract.policy import CanvasRole, Role
 
 
 def effective_role(role: Role, member: CanvasRole | None) -> CanvasRole | None:
-    """Return the role on a canvas that a user has, or None without access.
+    """Return a user's role on a canvas, or None without access.
 
     `role` is the user's global role. `member` is the user's role as a member of the canvas, or None.
     """

@@ -33,9 +33,9 @@ def _backup_url(text: str) -> str:
     if not mark or scheme not in SCHEMES:
         raise ValueError("must begin with file://, s3://, gs:// or az://")
     if scheme == "file" and not place.startswith("/"):
-        raise ValueError("must name a folder by its whole path, such as file:///backups")
+        raise ValueError("must name a folder by its absolute path, such as file:///backups")
     if "@" in place:
-        raise ValueError("must not contain credentials; they have variables of their own")
+        raise ValueError("must not contain credentials; set them in the provider's own variables")
     if scheme not in ("file", "memory") and not place.strip("/"):
         raise ValueError("must name a bucket")
     return text.strip()
@@ -52,17 +52,17 @@ class StateSettings(PostgresSettings, ServiceSettings):
     worker_count: int = Field(3, ge=1, le=256)
     """Processes that merge, export and render.
 
-    One account may use half of them at a time. With three or more, an account's exports and a compaction leave one
-    process free.
+    One account may use at most half of them at a time. With three or more processes, an account's exports and a
+    compaction leave one process free.
     """
     worker_memory_mb: int = Field(1024, ge=64)
     """MiB of address space that one worker may use."""
     worker_timeout_seconds: float = Field(30.0, gt=0, le=600)
     """Seconds for one export or compaction. Beyond this time, the worker process is killed."""
     compact_after_entries: int = Field(500, ge=1)
-    """Journal entries after a canvas's newest snapshot that make a new snapshot due."""
+    """Number of journal entries after a canvas's newest snapshot at which a new snapshot is due."""
     compact_after_bytes: int = Field(1024 * 1024, ge=1)
-    """Bytes of journal entries after a canvas's newest snapshot that make a new snapshot due."""
+    """Bytes of journal entries after a canvas's newest snapshot at which a new snapshot is due."""
     compact_concurrency: int = Field(1, ge=1, le=64)
     """Canvases compacted at a time. Each takes a worker and a database connection."""
     links_per_canvas: int = Field(50, ge=1, le=10_000)
@@ -72,19 +72,19 @@ class StateSettings(PostgresSettings, ServiceSettings):
     journal_days_ahead: int = Field(7, ge=1, le=366)
     """Days after today for which partitions of the journal are made."""
     journal_retention_days: int = Field(30, ge=0, le=3660)
-    """Full days before today for which the journal is kept; 0 keeps it without end. Canvases keep their content, and
-    their past can be read within the retention."""
+    """Full days before today for which the journal is kept; 0 keeps it without end.
+
+    Canvases keep their content after these days, but only the past within these days can be read.
+    """
     database_disk_gb: float = Field(0, ge=0)
     """GB (10^9 bytes) that the database may use on its disk, for the forecast in the metrics; 0 makes no forecast."""
     version_quiet_seconds: float = Field(60.0, gt=0, le=86400)
     """Seconds after the last edit of a canvas at which it gets an automatic version."""
     version_busy_seconds: float = Field(600.0, gt=0, le=86400)
-    """Seconds after the first edit that is in no version.
-
-    After these seconds, a canvas in use gets an automatic version.
-    """
+    """Seconds after the first edit that is in no version at which a canvas gets an automatic version while in use."""
     version_all_hours: float = Field(1.0, ge=0, le=8760)
-    """Hours for which all versions are kept. Of older automatic versions, the last of each hour is kept."""
+    """Hours for which all versions without a name are kept. Of older automatic versions, the last of each hour is kept.
+    """
     version_hourly_hours: float = Field(24.0, ge=0, le=8760)
     """Hours after which, of the versions without a name, only the last of each day (UTC) is kept."""
     version_max_unnamed: int = Field(300, ge=1, le=10_000)
@@ -92,21 +92,21 @@ class StateSettings(PostgresSettings, ServiceSettings):
     version_max_named: int = Field(300, ge=1, le=10_000)
     """Largest number of versions with a name that a canvas may have. Beyond it, a further name is refused."""
     quota_account_journal_mb: int = Field(512, ge=1, le=2**20)
-    """MiB that the edits of one account add to the journal in a day (UTC), until an admin sets other quotas."""
+    """MiB that the edits of one account may add to the journal in a day (UTC), until an admin sets other quotas."""
     quota_account_canvases: int = Field(1000, ge=1, le=10_000_000)
     """Canvases that one account may have: those that it created and that are not deleted."""
     quota_account_canvases_per_hour: int = Field(100, ge=1, le=10_000_000)
-    """Canvases that one account creates in an hour."""
+    """Canvases that one account may create in an hour."""
     quota_account_canvases_per_day: int = Field(500, ge=1, le=10_000_000)
-    """Canvases that one account creates in a day."""
+    """Canvases that one account may create in a day."""
     quota_canvas_journal_mb: int = Field(2048, ge=1, le=2**20)
-    """MiB that all edits on one canvas add to the journal in a day (UTC)."""
+    """MiB that all edits on one canvas may add to the journal in a day (UTC)."""
     quota_canvas_content_mb: int = Field(128, ge=1, le=2**20)
-    """MiB of a canvas's newest snapshot and of the journal after it."""
+    """MiB that a canvas's newest snapshot and the journal after it may have together."""
     quota_admin_factor: int = Field(10, ge=1, le=1000)
-    """The quotas of an admin are those of other accounts multiplied by this number."""
+    """The factor by which the quotas of other accounts are multiplied to get those of an admin."""
     quota_flush_seconds: float = Field(2.0, gt=0, le=60)
-    """Seconds after which a replica stores the counts of journal bytes again."""
+    """Seconds after which a replica stores its new counts of journal bytes."""
     event_relay_seconds: float = Field(1.0, gt=0, le=60)
     """Seconds between two checks of the outbox of events, and of the deliveries to webhooks."""
     event_retention_days: int = Field(30, ge=1, le=3650)
@@ -127,19 +127,18 @@ class StateSettings(PostgresSettings, ServiceSettings):
     backup_key: Annotated[SecretStr, AfterValidator(_backup_key)] = SecretStr("")
     """The key that encrypts backups, 32 bytes in base64. Without a key, backups are not encrypted."""
     backup_keep: int = Field(0, ge=0)
-    """Number of newest backups of each scope that are kept. With 0 here and in `backup_keep_days`, all are kept."""
+    """Number of newest backups of each scope that are kept. If this and `backup_keep_days` are 0, all are kept."""
     backup_keep_days: int = Field(0, ge=0, le=3650)
-    """Days for which backups are kept."""
+    """Days for which all backups are kept."""
     redis_url: RedisUrl = "redis://localhost:6379/0"
     """The URL of Redis. It is used only while a state type names Redis as its backend."""
     redis_pool_size: int = Field(10, ge=1, le=1000)
     """Connections of a replica's pool to Redis."""
     state_types: StateTypes = Field(default_factory=lambda: dict(DEFAULT_TYPES))
-    """The types of stored values by name, each with `backend`, `ttl_seconds`, `max_bytes` and `shared`. A value of
-    this setting replaces all default types."""
+    """The types of stored values by name, each with `backend`, `ttl_seconds`, `max_bytes` and `shared`. A value of this
+    setting replaces all default types."""
     values_per_account: int = Field(1000, ge=1, le=100_000)
-    """Keys that one account may have in each backend. All shared values together have the bounds of
-    one account."""
+    """Keys that one account may have in each backend. All shared values together have the limits of one account."""
     value_bytes_per_account: int = Field(8 * 1024 * 1024, ge=1)
     """Bytes of all values that one account may have in each backend."""
     value_cache_bytes: int = Field(16 * 1024 * 1024, ge=0)
@@ -162,10 +161,13 @@ class StateSettings(PostgresSettings, ServiceSettings):
         return self
 
     def mistakes_in_library_variables(self, environ: Mapping[str, str]) -> Iterable[str]:
-        """Return one line for each wrong variable of the backups' target. The lines contain no values."""
+        """Return one line for each environment variable of the backups' target with a wrong value.
+
+        The lines contain no values, because a value may be a secret.
+        """
         return target_variables.mistakes(self.backup_url, environ)
 
     @property
     def uses_redis(self) -> bool:
-        """Whether a state type is in Redis."""
+        """Return whether a state type has the backend Redis."""
         return any(each.backend is Backend.REDIS for each in self.state_types.values())

@@ -45,14 +45,14 @@ PAUSE_AFTER_FAILURE = 60.0
 """Seconds after a failed compaction during which the canvas is not compacted again."""
 
 LONGEST_MERGE = 600.0
-"""Seconds for which a compaction's transaction may wait until a worker has merged.
+"""Seconds for which a compaction's transaction may wait for the result of a worker.
 
 After this time, PostgreSQL ends the transaction.
 """
 
 SLICE_ENTRIES = 5_000
 SLICE_BYTES = 8 * 1024 * 1024
-"""Largest number of entries, and of their bytes, that one transaction merges.
+"""Largest number of entries, and largest sum of their bytes, that one transaction merges.
 
 A larger entry has a transaction of its own. A longer tail takes several transactions, and each stores a snapshot.
 So the memory for a compaction does not depend on the length of the tail.
@@ -61,14 +61,12 @@ So the memory for a compaction does not depend on the length of the tail.
 KEEP_AFTER_BYTES = 4 * 1024 * 1024
 """Bytes of the journal after which one more snapshot is kept for reads of the past.
 
-Each entry counts as its update and 256 additional bytes.
-
-A small number of large edits reaches this size. About 12,000 small edits also reach this size, and are merged in a
-fraction of a second.
+Each entry counts as its update and 256 additional bytes. A few large edits reach this size. About 12,000 small edits
+also reach this size; they are merged in a fraction of a second.
 """
 
 END = 2**62
-"""A revision that is higher than any other."""
+"""A number above all revisions."""
 
 
 class SliceResult(Enum):
@@ -85,7 +83,7 @@ class SliceResult(Enum):
 
 
 class Unreadable(Exception):
-    """Updates that cannot be merged, because one of them is no Yjs update."""
+    """Updates cannot be merged, because at least one of them is not a Yjs update."""
 
     def __init__(self, rows: Sequence[Row], refusal: SvgRefused) -> None:
         super().__init__("updates cannot be merged")
@@ -97,7 +95,7 @@ class Compactor:
     """The compactions of one replica. They run in the background, at most `concurrency` at a time.
 
     A snapshot is due when the journal has `max_tail_entries` entries or `max_tail_bytes` bytes after the newest
-    snapshot. One replica at a time compacts a canvas.
+    snapshot. Only one replica at a time compacts a canvas.
     """
 
     def __init__(
@@ -129,11 +127,11 @@ class Compactor:
 
     @property
     def backlog(self) -> int:
-        """Canvases that wait for compaction or are being compacted."""
+        """Return the number of canvases that wait for compaction or are being compacted."""
         return len(self._scheduled)
 
     def note_tail(self, canvas_id: str, tail_entries: int, tail_bytes: int) -> None:
-        """Schedule a compaction if it is due. `tail_*` is the size of the journal after the newest snapshot."""
+        """Schedule a compaction if it is due. `tail_*` are the entries and bytes after the newest snapshot."""
         due = tail_entries >= self._max_tail_entries or tail_bytes >= self._max_tail_bytes
         if not due or canvas_id in self._scheduled or self._paused(canvas_id):
             return
@@ -155,7 +153,7 @@ class Compactor:
         return await self._compact_slices(canvas_id, END) in (SliceResult.MORE, SliceResult.LAST)
 
     async def keep(self, canvas_id: str, revision: int) -> bool:
-        """Keep a snapshot through exactly this revision, which has a journal entry. Write it if it does not exist.
+        """Keep a snapshot through exactly this revision, which has a journal entry. Write it if it is missing.
 
         Return False when another replica compacts the canvas, or when the entry was moved to the quarantine.
         """
@@ -187,7 +185,7 @@ class Compactor:
                 result = step
 
     async def _compact_slice(self, canvas_id: str, through: int) -> SliceResult:
-        """Merge the newest snapshot of revision `through` or before with the slice after it. Store the new snapshot."""
+        """Merge the newest snapshot through at most revision `through` with the next slice. Store the new snapshot."""
         async with self._database.transaction(idle_seconds=LONGEST_MERGE) as session:
             claim = await session.row("claim_compaction", canvas_id)
             if claim is None or not claim["claimed"]:
@@ -269,7 +267,7 @@ class Compactor:
             if outcome == "written":
                 await self._read_tail(canvas_id)
         except Unavailable as error:
-            # The database failed, and not the canvas: the next commit may schedule a compaction at once.
+            # The next commit may schedule a compaction at once, because the failure is not the canvas's fault.
             log.warning("a compaction was interrupted", canvas_id=canvas_id, error=error.code)
             outcome = "failed"
         except WorkerUnavailable as error:
@@ -319,7 +317,7 @@ class Compactor:
 async def _read_slice(
     session: Session, canvas_id: str, through: int
 ) -> tuple[Row | None, list[Row]]:
-    """Return the newest snapshot of revision `through` or before, and the slice of the journal after it.
+    """Return the newest snapshot through at most revision `through`, and the slice of the journal after the snapshot.
 
     The first result is None for an unknown canvas. For a canvas without a snapshot, it is a row that describes the
     beginning of the journal. Raises `CorruptRows`.

@@ -1,4 +1,4 @@
-"""The errors of worker processes as errors of the contract."""
+"""The translation of errors of worker processes into errors of the contract."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,19 +20,19 @@ from svgx_workers.pool import Workers
 
 log = structlog.get_logger(__name__)
 
-PATIENCE = 20.0
-"""Seconds for which an export, a comparison or a restore waits for a worker.
+WORKER_WAIT_SECONDS = 20.0
+"""Longest wait of an export, a comparison or a restore for a worker, in seconds.
 
 After the longest wait, an export still has more than half of the time limit of the operation `EXPORT` (60 s).
-`WORKER_TIMEOUT_SECONDS` may be larger than this limit, because a compaction may need more time and has no deadline. A
-job of an operation ends before the operation's deadline in any case.
+`WORKER_TIMEOUT_SECONDS` may be larger than the time limit of `EXPORT`, because a compaction may need more time and has
+no deadline. A job of an operation always ends before the operation's deadline.
 """
 
 RETRY_AFTER = 2.0
 """Seconds after which a caller may try again, when too many exports wait."""
 
 _REQUEST_FIELDS = ("width", "height", "scale")
-"""Fields of the request that can be over a limit."""
+"""Fields of an export request that can be over a limit."""
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def worker_errors(
 ) -> Iterator[None]:
     """Translate errors of the workers into errors of the contract.
 
-    A job that ended its worker raises `TooLarge`, so that callers do not repeat it.
+    For a job that ended its worker, raise `TooLarge`, so that callers do not repeat the request.
     """
     job = jobs.removesuffix("s")
     try:
@@ -52,7 +52,7 @@ def worker_errors(
         limit = workers.turns_per_account
         raise TooManyRequests(
             f"at most {limit} exports of one account run or wait at a time, comparisons and restores included, and "
-            f"each waits {PATIENCE:g} s at most; try again when the others have ended",
+            f"each waits {WORKER_WAIT_SECONDS:g} s at most; try again when the others have ended",
             limit=limit,
             retry_after=RETRY_AFTER,
         ) from None

@@ -58,8 +58,8 @@ def test_garbage_is_collected_after_growth_and_a_busy_process_needs_more_growth(
     cpu = iter([1.0, 1.0, 1.0 + cpu_seconds])
     watch = MemoryWatch(lambda: next(memory), lambda: next(cpu))
     cycle = weakref.ref(Cycle())
-    assert not watch.look()
-    assert watch.look() is collects
+    assert not watch.check()
+    assert watch.check() is collects
     assert (cycle() is None) is collects
 
 
@@ -87,10 +87,10 @@ def test_growth_counts_from_the_last_collection() -> None:
     used = 0
     watch = MemoryWatch(lambda: used, lambda: 0.0)
     used = 2 * GROWTH_BYTES
-    assert watch.look()
-    assert not watch.look()
+    assert watch.check()
+    assert not watch.check()
     used = 4 * GROWTH_BYTES
-    assert watch.look()
+    assert watch.check()
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="needs glibc")

@@ -158,7 +158,7 @@ async def test_edits_of_a_failed_batch_have_its_outcome(
     monkeypatch: pytest.MonkeyPatch, error: SvgxError, failed: bool
 ) -> None:
     """An edit of a deleted canvas is no failure of the service. Proves R-OBS-4."""
-    monkeypatch.setattr(module, "PATIENCE", 0.0)
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
     _, finished = await send(monkeypatch, {0, 1, 2}, errors=[error] * 100)
     assert len(finished) == 4
     for span in finished:

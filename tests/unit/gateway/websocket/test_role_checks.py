@@ -121,7 +121,7 @@ async def test_promoted_viewer_is_asked_for_its_state_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("patience", "failures", "code"),
+    ("retry_seconds", "failures", "code"),
     [
         (5.0, [Unavailable()], None),
         (0.0, [Unavailable()], Close.OVERLOADED),
@@ -129,14 +129,17 @@ async def test_promoted_viewer_is_asked_for_its_state_once() -> None:
     ],
 )
 async def test_failed_role_lookup_is_repeated_then_closes_the_connection(
-    monkeypatch: pytest.MonkeyPatch, patience: float, failures: list[SvgxError], code: Close | None
+    monkeypatch: pytest.MonkeyPatch,
+    retry_seconds: float,
+    failures: list[SvgxError],
+    code: Close | None,
 ) -> None:
     """A lookup without an answer is repeated for a while, then the connection is closed.
 
     A refusal closes the connection at once. Proves R-ACCESS-6.
     """
-    monkeypatch.setattr(role_checks, "PATIENCE", patience)
-    monkeypatch.setattr(role_checks, "PAUSE", 0.0)
+    monkeypatch.setattr(role_checks, "RETRY_SECONDS", retry_seconds)
+    monkeypatch.setattr(role_checks, "PAUSE_SECONDS", 0.0)
     state = FakeState()
     checks, canvas = RoleChecks(CanvasRoles(cast(Bus, state))), FakeCanvas(CanvasRole.EDITOR)
     checks.check_all(cast(LiveCanvas, canvas))

@@ -1,6 +1,6 @@
 """The time for which a task on backups waits for a server that is not reachable."""
 
-from svgx_state.backups.runner import PATIENCE, RECOVERED, Outage
+from svgx_state.backups.runner import LONGEST_OUTAGE, RECOVERED, Outage
 
 
 def test_outage_lasts_from_the_first_failure_of_attempts_without_progress() -> None:
@@ -8,7 +8,7 @@ def test_outage_lasts_from_the_first_failure_of_attempts_without_progress() -> N
     outage = Outage()
     outage.begin_attempt(0.0)
     assert outage.fail_attempt(7200.0) == 0.0
-    for now in (7202.0, 7500.0, 7202.0 + PATIENCE):
+    for now in (7202.0, 7500.0, 7202.0 + LONGEST_OUTAGE):
         outage.begin_attempt(now)
         assert outage.fail_attempt(now + 1.0) == now + 1.0 - 7200.0
 

@@ -1,7 +1,7 @@
 """CSS in style sheets, `style` attributes and presentation attributes.
 
-`names` has the lists of allowed names. `structure` finds rules and declarations, `values` judges values, `resources`
-judges `data:` URLs, `cleaning` cleans whole texts, and `costs` finds the parts that make rendering expensive.
+`names` has the lists of allowed names. `structure` finds rules and declarations, `values` checks values, `resources`
+checks `data:` URLs, `cleaning` cleans whole texts, and `costs` finds the parts that make rendering expensive.
 """
 
 from svgx_canvas.css.cleaning import (

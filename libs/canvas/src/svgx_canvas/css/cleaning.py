@@ -1,8 +1,9 @@
 """Clean style sheets and `style` attributes, so that they fetch nothing and run nothing.
 
-The text is read as in CSS Syntax Level 3: rules may be nested, and after an invalid declaration or rule the reader goes
-on with the next one. A text that is allowed as a whole stays unchanged, except for a style sheet that simple readers
-may misread (see `clean_stylesheet`).
+The text is read as in CSS Syntax Level 3: rules may be nested, and after an invalid declaration or rule the reader
+continues with the next one. A text that is allowed as a whole stays unchanged, except for a style sheet that simple
+readers may misread (see `clean_stylesheet`). Simple readers, such as resvg's, find the end of a block by counting
+braces, and count the braces in strings and comments too.
 """
 
 import re
@@ -56,7 +57,7 @@ def clean_declarations(text: str, report: ReportDropped) -> str:
 
 
 def _keeps_plain_declaration(part: str, report: ReportDropped) -> bool:
-    """Return whether a declaration without characters of `STRUCTURE` is allowed. Report a declaration that is not."""
+    """Return whether a declaration without characters of `STRUCTURE` is allowed. Report a forbidden one."""
     name, colon, _ = part.partition(":")
     name = name.strip().lower()
     if not name and not colon:
@@ -81,7 +82,7 @@ def clean_stylesheet(text: str, limits: Limits, report: ReportDropped) -> str:
     """Return the allowed rules of a style sheet.
 
     The text is unchanged if all rules are allowed and if it has no "<", no escape, and no brace in a string or comment.
-    Simple readers and HTML parsers find the rules and the end of such a text where browsers find them.
+    In such a text, simple readers and HTML parsers find the same rules and the same end as browsers.
     """
     check_limit("style_length", limits.style_length, len(text), "characters of style sheets")
     cleaner = _Cleaner(report)
@@ -92,9 +93,9 @@ def clean_stylesheet(text: str, limits: Limits, report: ReportDropped) -> str:
 
 
 def without_variable_pictures(text: str, report: ReportDropped, *, sheet: bool) -> str:
-    """Return a style sheet or `style` attribute without pictures that come from a custom property or another place.
+    """Return CSS without the pictures that take their URL from a function such as `var()` or `attr()`.
 
-    `text` has been cleaned already.
+    `text` has been cleaned already. It is a style sheet if `sheet` is true, and otherwise a `style` attribute.
     """
     cleaner = _Cleaner(report, variable_pictures=False)
     if sheet:
@@ -115,7 +116,7 @@ def _is_regular(text: str) -> bool:
 class _Cleaner:
     """The cleaner of one style sheet or `style` attribute.
 
-    `variable_pictures` allows pictures that come from a custom property or another place, such as `attr()`.
+    `variable_pictures` allows pictures that take their URL from a function such as `var()` or `attr()`.
     """
 
     def __init__(self, report: ReportDropped, *, variable_pictures: bool = True) -> None:
@@ -135,7 +136,7 @@ class _Cleaner:
             if not isinstance(node, ast.AtRule):
                 kept += self._contents([node], property_is_allowed, 0)
             elif node.lower_at_keyword == "namespace":
-                # A namespace is valid only before all other rules. Dropping a rule must not make it valid.
+                # A namespace is valid only before all other rules. Dropping these rules must not make it valid.
                 if not dropped_rule and self._namespace(node):
                     kept.append(node)
                 else:
@@ -159,7 +160,7 @@ class _Cleaner:
     def _contents(
         self, nodes: Iterable[ast.Node], allowed: _AllowedName, level: int
     ) -> list[ast.Node]:
-        """Return the allowed declarations and rules. `allowed` judges the names of the declarations."""
+        """Return the allowed declarations and rules. `allowed` tells whether a declaration's name is allowed."""
         kept: list[ast.Node] = []
         for node in nodes:
             match node:

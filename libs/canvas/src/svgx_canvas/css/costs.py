@@ -26,7 +26,7 @@ def selector_count(text: str) -> int:
 
 
 def declarations(text: str, watched: frozenset[str]) -> list[tuple[str, str]]:
-    """Return name and value of the declarations of `watched` properties in a `style` attribute."""
+    """Return the name and the value of each declaration of a `watched` property in a `style` attribute."""
     if not STRUCTURE.search(
         text
     ):  # without quotes, brackets, comments and escapes, each ; ends a declaration
@@ -48,8 +48,8 @@ def _parsed_declarations(text: str) -> tuple[tuple[str, str], ...]:
 def sheet_declarations(text: str, watched: frozenset[str]) -> list[tuple[Key, str, str]]:
     """Return the declarations of `watched` properties in a cleaned style sheet.
 
-    Each entry is a key of a selector's last part, the name and the value. A declaration directly in an at-rule has the
-    key of the style rule around the at-rule. If there is no such rule, it has the key ("any", "").
+    Each entry is a key of a selector's last part, the property's name and its value. A declaration directly in an
+    at-rule has the key of the style rule around the at-rule. Without such a style rule, the key is ("any", "").
     """
     found: list[tuple[Key, str, str]] = []
     for node, keys in _all_declarations(text):

@@ -82,7 +82,7 @@ PROPERTIES = PRESENTATION_ATTRIBUTES | words(
     widows word-break word-wrap zoom
     """
 )
-"""The properties allowed in style sheets and `style` attributes, without names that have the prefix of a browser."""
+"""The properties allowed in style sheets and `style` attributes, without a browser's prefix."""
 
 _BROWSER_PROPERTIES = words(
     """
@@ -229,7 +229,7 @@ def property_takes_picture(name: str) -> bool:
 
 
 def function_is_allowed(name: str) -> bool:
-    """Return whether a function may be used. Its arguments are judged separately. `name` is in lower case."""
+    """Return whether a function may be used. Its arguments are checked separately. `name` is in lower case."""
     # Two dashes start the name of a function that the style sheet defines with `@function`.
     if name in FUNCTIONS or name.startswith("--"):
         return True

@@ -1,4 +1,4 @@
-"""Judge the `data:` URLs in CSS: bitmaps and fonts."""
+"""Identify the bitmaps and fonts in the `data:` URLs of CSS."""
 
 from svgx_canvas.images.data_url import read_data_url
 from svgx_canvas.images.raster import Raster, identify

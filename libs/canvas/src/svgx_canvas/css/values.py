@@ -1,7 +1,7 @@
 """Decide whether CSS values fetch something.
 
-A value is judged token by token, so the verdict does not depend on where a rule or declaration ends. tinycss2 reads
-tokens as browsers do, escapes included: it reads `u\\72l(` as `url(`.
+A value is checked token by token, so the result does not depend on the place where a rule or declaration ends.
+tinycss2 reads tokens as browsers do, escapes included: it reads `u\\72l(` as `url(`.
 """
 
 import re
@@ -31,10 +31,13 @@ _TRANSFORMS = re.compile(
 _BLOCKS = (ast.ParenthesesBlock, ast.SquareBracketsBlock, ast.CurlyBracketsBlock)
 _HTML_COMMENT = frozenset({"<!--", "-->"})
 _NOT_IN_URLS = re.compile("[<{}]")
-"""Characters that no unquoted URL may have, because simple readers take them for the start of a tag or block."""
+"""Characters that no unquoted URL may have.
+
+HTML parsers and simple readers (see `cleaning`) take them for the start of a tag or block.
+"""
 
 _CACHED_LENGTH = 10_000
-"""The most characters of a text with a cached verdict. With longer texts, the caches would need too much memory."""
+"""The most characters of a text with a cached result. With longer texts, the caches would need too much memory."""
 
 _FONT_FUNCTIONS = frozenset({"format", "local", "tech"})
 _ADDRESS_TYPES = frozenset({"image", "src", "url"})
@@ -45,12 +48,12 @@ def value_is_safe(name: str, value: str) -> bool:
     # Without a parenthesis there is neither a URL nor a function, escaped or not.
     if "(" not in value:
         return True
-    judge = _value_is_safe if is_cached(value) else _value_is_safe.__wrapped__
-    return judge(value, property_may_refer(name))
+    check = _value_is_safe if is_cached(value) else _value_is_safe.__wrapped__
+    return check(value, property_may_refer(name))
 
 
 def is_cached(text: str) -> bool:
-    """Return whether the verdict on a text is cached."""
+    """Return whether a text is short enough for a cache of results."""
     return len(text) <= _CACHED_LENGTH
 
 
@@ -77,9 +80,9 @@ def _value_is_safe(value: str, fragments: bool) -> bool:
 def tokens_are_safe(tokens: Iterable[ast.Node], *, fragments: bool) -> bool:
     """Return whether the tokens of a value, and the contents of their blocks, fetch nothing.
 
-    A URL may be a bitmap in a `data:` URL. With `fragments`, it may also be a fragment, except in a function that makes
-    a picture of it. Functions that `function_is_allowed` refuses are unsafe. So is each string or substitution in a
-    function that takes the address of a picture as a string.
+    A URL may be a bitmap in a `data:` URL. With `fragments`, a URL outside of `IMAGE_FUNCTIONS` may also be a fragment.
+    Functions that `function_is_allowed` refuses are unsafe. Strings and substitutions in `IMAGE_FUNCTIONS` are unsafe
+    too, because these functions take the address of a picture as a string.
     """
     stack: list[tuple[Iterator[ast.Node], str]] = [(iter(tokens), "")]
     while stack:
@@ -116,9 +119,9 @@ def _function_is_safe(function: ast.FunctionBlock, inside: str) -> bool:
 
 
 def _inside(function: str, inside: str) -> str:
-    """Return the kind of place in the arguments of `function`: "image", "type" (the media type of an image) or "".
+    """Return the context of the tokens in `function`: "image", "type" (the media type of an image) or "".
 
-    `inside` is the kind of place in which the function itself stands.
+    `inside` is the context of the function itself. All other contexts are "".
     """
     if function in IMAGE_FUNCTIONS:
         return "image"
@@ -153,7 +156,7 @@ def prelude_is_safe(tokens: Iterable[ast.Node]) -> bool:
         elif url_of(token) is not None or _is_broken(token):
             return False
         elif isinstance(token, ast.CurlyBracketsBlock):
-            # A block in braces is invalid here, and simple readers take it for the block of the rule.
+            # A block in braces is invalid here, and simple readers (see `cleaning`) take it for the rule's block.
             return False
         elif isinstance(token, ast.FunctionBlock):
             stack.append(iter(token.arguments))
@@ -163,7 +166,10 @@ def prelude_is_safe(tokens: Iterable[ast.Node]) -> bool:
 
 
 def safe_font_sources(tokens: list[ast.Node]) -> list[ast.Node]:
-    """Return the fonts of `src` in `@font-face` that are installed or in a `data:` URL, separated by commas."""
+    """Return the value of `src` in `@font-face` without the fonts that would be fetched.
+
+    Installed fonts and fonts in `data:` URLs are kept, separated by commas.
+    """
     kept: list[ast.Node] = []
     source: list[ast.Node] = []
     comma: ast.Node | None = None
@@ -178,7 +184,7 @@ def safe_font_sources(tokens: list[ast.Node]) -> list[ast.Node]:
 
 
 def _in_font_source(token: ast.Node) -> bool:
-    """Return whether a token may be a part of the source of a font that is not fetched."""
+    """Return whether a token may be in the source of an installed font or of a font in a `data:` URL."""
     url = url_of(token)
     if url is not None:
         return is_font(url)

@@ -14,13 +14,13 @@ from svgx_yjs.parts import Split
 from svgx_yjs.structure import EMPTY_STATE_VECTOR
 
 OUTLINED_BYTES = 64 * 1024
-"""The smallest snapshot with an outline. A smaller one is checked in milliseconds."""
+"""Bytes of the smallest snapshot that gets an outline. A smaller snapshot is checked in milliseconds."""
 
 OUTLINED_STRUCTS = 1_200_000
 """A snapshot gets an outline only if its merged updates have at most this number of structs.
 
 The structs are counted before pycrdt unites or removes any. Making an outline takes about 10 s for a million structs,
-and a compaction has 30 s. A snapshot of trusted updates is smaller (`trusted_updates.MAX_BYTES`), so it is not counted.
+and a compaction has 30 s. The limit does not apply to trusted updates, because `trusted_updates.MAX_BYTES` bounds them.
 """
 
 
@@ -45,8 +45,8 @@ def compact(
     are kept. Of pending structs that contradict each other, one is kept. Without `outlined`, the snapshot gets no
     outline. Raises `SvgRefused` if an update cannot be integrated.
 
-    With `trusted`, all updates were checked before, and are not checked again if that is possible. An update that was
-    not checked may then end the process.
+    With `trusted`, the caller has checked all updates before. They are checked again only if `merge_trusted` returns
+    None. An update that was never checked may then end the process.
     """
     everything = updates if snapshot is None else [snapshot.update, *updates]
     if trusted and (merged := merge_trusted(everything)) is not None:
@@ -83,7 +83,7 @@ def state(
 
 
 def _outline(update: bytes, parts: Split | None = None) -> bytes:
-    """Return the outline of a snapshot's update, or empty. `parts` is its split for an empty document, if known."""
+    """Return the outline of a snapshot's update, or empty. `parts` is the `Split` of the update, if known."""
     return (make_outline(update, parts) if len(update) >= OUTLINED_BYTES else None) or b""
 
 

@@ -6,17 +6,17 @@ from types import TracebackType
 class Fault(Exception):
     """A failure of pycrdt on a well-formed update. The document must not be used any more."""
 
-    culprit: bytes | None = None
+    update_digest: bytes | None = None
     """The digest of the update that pycrdt failed on: the edit itself, or a pending update that the edit released.
 
-    None if pycrdt failed on several updates together. A document with `one_by_one` then finds the faulty one.
+    None if pycrdt failed on several updates together. A document with `one_by_one` then finds the faulty update.
     """
 
 
 class _PycrdtFaults:
-    """A context that raises the exceptions of pycrdt as `Fault`.
+    """A context manager that raises the exceptions of pycrdt as `Fault`.
 
-    It is a class, because each edit enters it, and a context made of a generator is slower.
+    It is a class, because a context manager made of a generator is slower, and each edit enters this one.
     """
 
     def __enter__(self) -> None:

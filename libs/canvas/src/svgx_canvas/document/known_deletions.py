@@ -14,13 +14,13 @@ class KnownDeletions:
         """For each client, the starts and the ends of its ranges."""
 
     def replace(self, deletions: Iterable[tuple[int, list[Range]]]) -> None:
-        """Forget all ranges, and take these instead."""
+        """Replace all known ranges."""
         self._ranges = {}
         for client, ranges in deletions:
             self._add(client, sorted(ranges))
 
     def add(self, deletions: Ranges) -> None:
-        """Add ranges."""
+        """Add ranges to the known ones."""
         for client, ranges in deletions.items():
             self._add(client, ranges)
 

@@ -17,7 +17,7 @@ STEP_STRUCTS = 256
 _FORMAT = f"1 {sys.byteorder} {list_id((1, 2), 'key')}"
 """The version of the encoding, the byte order, and one sample of `list_id`.
 
-Outlines contain ids that `list_id` makes. So an outline is not read if another version of `list_id` made its ids.
+Outlines contain ids made by `list_id`. If another version of `list_id` made them, the outline is not read.
 """
 
 
@@ -37,10 +37,10 @@ class Outline:
 def make_outline(update: bytes, parts: Split | None = None) -> bytes | None:
     """Return the outline of an update, encoded, or None if the update gets no outline.
 
-    `parts` is the split of the update for an empty document, or None if the caller has not split it.
+    `parts` is the `Split` of the update for an empty document, or None if the caller has not split the update.
 
     An update gets no outline in three cases: an empty document cannot integrate the whole update, the update is too
-    short to have steps, or its delete set has another encoding than `encode_delete_set` makes. Raises `Malformed`.
+    short to have steps, or its delete set is not encoded as by `encode_delete_set`. Raises `Malformed`.
     """
     if parts is None:
         parts = split(update, {}, Nesting())

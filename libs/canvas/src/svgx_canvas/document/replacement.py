@@ -16,11 +16,11 @@ from svgx_yjs.structure import EMPTY_UPDATE, read_state_vector
 _Content = Map[object]
 _Shared = Map[object] | Array[object] | Text
 _Step = tuple[_Shared, _Shared]
-"""A shared type of the document, and its counterpart in the wanted state, to which it is made equal."""
+"""A shared type of the document, and the shared type in the wanted state that it must become equal to."""
 
 
 def replacement(current: bytes | None, wanted: bytes) -> bytes:
-    """Return the update (Yjs v1) that makes `canvas` and `elements` of a document equal to those of a wanted state.
+    """Return the update (Yjs v1) that makes a document's `canvas` and `elements` equal to those of a wanted state.
 
     `current` is the document's state; None stands for an empty document. `current` and `wanted` are Yjs v1 updates. XML
     types and sub-documents are not written, because no reader of a canvas reads them. Raises `SvgRefused` "malformed"
@@ -66,9 +66,9 @@ def _make_equal(target: _Content, model: _Content) -> None:
 def _change_map(current: _Content, wanted: _Content, *, is_root: bool = False) -> Iterable[_Step]:
     """Remove, add and set the entries that differ. Yield the shared types that have to be made equal.
 
-    Shared types in a root are compared by their JSON, because one call is much faster than a call for each value in a
-    shared type. Deeper shared types are not compared by their JSON, because the time would grow with the square of the
-    depth.
+    Shared types directly in a root map are compared by their JSON, because one call is much faster than a call for each
+    value in them. Deeper shared types are not compared by their JSON, because the time would grow with the square of
+    the depth.
     """
     old, new = set(current.keys()), set(wanted.keys())
     for key in old - new:

@@ -1,10 +1,10 @@
 """A Yjs document that integrates edits from any client, in any order.
 
-pycrdt 0.14 has three weaknesses that a server must not pass on. It loses some pending updates when several updates
-depend on missing ones (`test_pycrdt_without_the_split_loses_a_pending_edit`). Every later edit is slowed down by the
-pending updates. And an update can make pycrdt fail half-way or panic, which leaves the document unusable. Therefore
-each update is checked and split before pycrdt reads it (`svgx_yjs.splitting`): pycrdt gets only the part that it can
-integrate at once, and the pending part is kept here as bytes.
+pycrdt 0.14 has three weaknesses that a server must avoid. It loses some pending updates when several updates depend on
+missing ones (`test_pycrdt_without_the_split_loses_a_pending_edit`). Pending updates slow down every later edit. And an
+update can make pycrdt fail half-way or panic, which leaves the document unusable. Therefore each update is checked and
+split before pycrdt reads it (`svgx_yjs.splitting`). pycrdt gets only the part that it can integrate at once. The
+pending part is kept here as bytes, in pieces: each piece is a small update that waits for one missing struct.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ MAX_PENDING_BYTES = 16 * 1024 * 1024
 """The most bytes of pending updates. Beyond it, the oldest are forgotten in memory; the journal keeps them."""
 
 PIECE_OVERHEAD = 600
-"""Bytes of memory that keeping one piece takes, besides its own bytes."""
+"""Bytes of memory that one pending piece takes in addition to its own bytes."""
 
 MAX_FAULTS = 20
 """The most updates of one journal that pycrdt may fail on. With one more, loading the document fails."""
@@ -44,9 +44,7 @@ FEW_STRUCTS = 64
 """The most structs of an edit that is integrated together with other edits. The time of larger edits is measured."""
 
 SLOW_SECONDS = 0.02
-"""Limit of the processor time of one transaction, in seconds.
-
-Each part in the transaction adds `SECONDS_PER_STRUCT` to the limit.
+"""Seconds of processor time that a transaction may take. Each part in it adds `SECONDS_PER_STRUCT` to the limit.
 
 After a longer transaction, the time of each edit is measured.
 """
@@ -61,7 +59,7 @@ pycrdt usually needs 4e-6 for a struct.
 """
 
 LOADED_STRUCTS = 256
-"""Structs of a journal's update that are integrated in one call. pycrdt stops all threads during a call."""
+"""Structs of a journal update that are integrated in one call. pycrdt stops all threads during a call."""
 
 MANY_CLIENTS = 5_000
 """The changes of a document are not observed if at least this many clients have ever edited it.
@@ -74,7 +72,7 @@ CHANGE_BYTES = 1024 * 1024
 """The most bytes of a change that joins several parts, in a document that is not observed."""
 
 REFRESH_SHARE = 0.02
-"""The largest share of the time that reading the deletions of the document may take."""
+"""The largest share of the time for reading the document's deletions. The next reading waits if it is exceeded."""
 
 
 class TooSlow(Exception):
@@ -90,7 +88,7 @@ class TooSlow(Exception):
 
 @record
 class Growth:
-    """The growth of a document by one edit: its structs, and the Yjs clients that are new to the document."""
+    """The growth of a document by one edit: the edit's structs, and its Yjs clients that are new to the document."""
 
     structs: int
     clients: int
@@ -150,9 +148,9 @@ class SharedDocument:
         max_pending_bytes: int | None = MAX_PENDING_BYTES,
     ) -> None:
         self.left_out = 0
-        """The number of journal updates and released pending pieces that the document will never have completely."""
+        """The number of journal updates and released pending pieces that can never be integrated completely."""
         self.pending_bytes = 0
-        """Bytes of memory that the pending pieces take, with `PIECE_OVERHEAD` for each."""
+        """Bytes of memory that the pending pieces take, including `PIECE_OVERHEAD` for each piece."""
         self.clocks: dict[int, int] = {}
         """The next clock of each client. All lower clocks are in the document or in the queue."""
         self._doc: Doc[Any] = Doc()
@@ -231,12 +229,12 @@ class SharedDocument:
                     and document._absorb_outlined(updates[0], outline)
                 )
                 for update in updates[first:]:
-                    document.absorb(update)
+                    document.load_update(update)
                 document.flush()
             except Fault as fault:
-                if fault.culprit is not None:
-                    found.add(fault.culprit)
-                if len(found) > MAX_FAULTS or (fault.culprit is None and loads_one_by_one):
+                if fault.update_digest is not None:
+                    found.add(fault.update_digest)
+                if len(found) > MAX_FAULTS or (fault.update_digest is None and loads_one_by_one):
                     raise
                 loads_one_by_one = True
             else:
@@ -253,11 +251,14 @@ class SharedDocument:
         return list(self._pending)
 
     def check(self, update: bytes) -> Checked | None:
-        """Check an edit for `take`, without changing anything. Return None if the check fails. May run in a thread."""
+        """Check an edit for `take`, without changing anything. May run in a thread.
+
+        Return None after any error. `take` then checks the edit again.
+        """
         version = self.version
         try:
             return Checked(version, self._split(update))
-        except Exception:  # noqa: BLE001  # the document may change meanwhile; `take` checks the edit again
+        except Exception:  # noqa: BLE001  # the document may have changed meanwhile
             return None
 
     def take(
@@ -290,8 +291,8 @@ class SharedDocument:
             admit(author, self._growth(parts))
         return self._take(update, parts, author)
 
-    def absorb(self, update: bytes) -> None:
-        """Queue an update of the journal if it is valid. Raises `Fault`."""
+    def load_update(self, update: bytes) -> None:
+        """Queue an update of the journal, or count it in `left_out` if it is malformed. Raises `Fault`."""
         try:
             self._take(update, self._split(update), None)
         except Malformed:
@@ -411,14 +412,14 @@ class SharedDocument:
         return new
 
     def _release_pending(self, advanced: list[int]) -> bool:
-        """Queue the pending pieces that waited for structs of these clients, and those that waited for these pieces.
+        """Queue the pending pieces that waited for structs of these clients, and then the pieces that waited for them.
 
         Return whether any pending piece was released or dropped.
         """
         before = len(self._pending)
         version = self.version
         while advanced and self._pending:
-            pieces = self._take_overtaken(advanced)
+            pieces = self._take_superseded(advanced)
             for client in advanced:
                 pieces += self._take_released(client)
             advanced = []
@@ -443,9 +444,9 @@ class SharedDocument:
         return split(update, self.clocks, self._nesting)
 
     def _enqueue(self, update: bytes, parts: Split, author: str | None) -> Part | None:
-        """Queue the ready part of `update`. Return it if the document does not have it yet.
+        """Queue the ready part of `update` and return it, or return None if the document already has everything.
 
-        `author` is None for an update of the journal, which has no limit. Raises `TooSlow`.
+        `author` is None for an update of the journal, which has no time limit. Raises `TooSlow`.
         """
         if parts.ready is None:
             return None
@@ -483,9 +484,9 @@ class SharedDocument:
         """Return whether the document has all deletions of a part without structs. Note the deletions otherwise.
 
         Each client that joins sends all deletions of its document, also deletions of overwritten values. Only pycrdt
-        has a list of all deletions, and reading this list takes time in proportion to all deletions and clients. While
-        reading would take too large a share of the time, the answer may be False for a known deletion. Saving a
-        deletion again is harmless.
+        has a list of all deletions. Reading this list takes time in proportion to the number of deletions and clients,
+        so it is not read again before `_may_refresh_at`. Until then, the result may be False for deletions that the
+        document has. Saving a deletion again is harmless.
         """
         known = self._deletions
         if known.covers(part.deletions):
@@ -597,7 +598,7 @@ class SharedDocument:
             self._apply(queued.part.update)
 
     def _integrate_queue(self) -> None:
-        """Integrate the queue, and end the transaction. After a `Fault`, raise it again."""
+        """Integrate the queue, and end the transaction. After an earlier `Fault`, raise the same `Fault` again."""
         if self._fault is not None:
             raise self._fault
         if not self._queue and self._transaction is None:
@@ -662,9 +663,9 @@ class SharedDocument:
                 transaction.__exit__(None, None, None)
 
     def _note_fault(self, fault: Fault, queued: _Queued | None) -> None:
-        """Note a `Fault`, and end the transaction. The culprit is `queued`, or None if it is not known."""
+        """Note a `Fault`, and end the transaction. `queued` is the faulty update, or None if it is not known."""
         if queued is not None:
-            fault.culprit = _digest(queued.update)
+            fault.update_digest = _digest(queued.update)
         self._fault = fault
         with suppress(Fault):
             self._commit()
@@ -685,7 +686,7 @@ class SharedDocument:
         return new
 
     def _take_released(self, client: int) -> list[bytes]:
-        """Remove and return the pieces that waited for a struct of this client, and wait for this struct no longer.
+        """Remove and return the pieces that waited for a struct of this client that has arrived.
 
         The struct is now in the document or in the queue.
         """
@@ -699,12 +700,12 @@ class SharedDocument:
             self._pending_by_client.pop(client, None)
         return released
 
-    def _take_overtaken(self, clients: Collection[int]) -> list[bytes]:
-        """Remove the pieces of these clients that begin below the next clock. Return their structs above it.
+    def _take_superseded(self, clients: Collection[int]) -> list[bytes]:
+        """Remove the pieces of these clients that begin below the client's next clock. Return the structs from it on.
 
-        The document has integrated other structs at the clocks below the next clock. A struct that reaches from below
-        the next clock to above it is dropped, because the struct contradicts the document: if the document had the
-        first part of the struct, the rest would depend on no missing struct, and would not be pending.
+        The document has integrated other structs below the next clock. A struct that begins below the next clock and
+        ends above it is dropped, because it contradicts the document: if the document had the first part of the struct,
+        the rest would depend on no missing struct, and would not be pending.
         """
         rests = []
         waited_for = set()
@@ -728,7 +729,7 @@ class SharedDocument:
     def _limit_pending(self) -> None:
         """Forget the oldest pieces beyond the limit, down to half of it.
 
-        The heaps are built anew afterwards. Half of the limit leaves room, so that the next edits do not cause the same
+        The heaps are built anew afterwards. Half of the limit stays free, so that the next edits do not cause the same
         work again.
         """
         limit = self._max_pending_bytes

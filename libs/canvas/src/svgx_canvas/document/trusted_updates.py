@@ -1,7 +1,7 @@
 """Merge updates that were checked before. Only the result is checked, which takes a fraction of the time.
 
-The journal of a busy canvas mostly has overwritten values. Checking the edits takes Python several microseconds for
-each struct and each deletion, and the result has few of them.
+The journal of a busy canvas mostly has overwritten values. A check takes several microseconds for each struct and each
+deletion, and the result has far fewer of them than the updates.
 """
 
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ from svgx_yjs.splitting import split
 MAX_BYTES = 1024 * 1024
 """The most bytes of one of the updates, and of the result.
 
-The check of a larger result takes most of the time, so that little can be gained.
+With a larger result, the check takes most of the time, so that merging without checks saves little.
 """
 
 MAX_VECTORS_BYTES = 64 * 1024 * 1024
-"""The most bytes of all state vectors. pycrdt makes and reads one after each update."""
+"""The most bytes of all state vectors together. pycrdt makes and reads a state vector after each update."""
 
 _NO_STRUCTS = b"\0"
 """The first byte of an update without structs."""
@@ -34,8 +34,8 @@ def merge_trusted(updates: Sequence[bytes]) -> tuple[bytes, Split] | None:
     """Return one update with the content of updates that were checked before, and its split for an empty document.
 
     Return None if the updates have to be checked: pycrdt fails on them, a part of them is pending, the result does not
-    pass its check, or an update or the result is large. An unchecked update may end the process, for example by an
-    overflow of the stack.
+    pass its check, or a limit of this module is exceeded. An update that was never checked may end the process, for
+    example by an overflow of the stack.
     """
     if any(len(update) > MAX_BYTES for update in updates):
         return None

@@ -27,9 +27,9 @@ class DataUrl:
     """The content of a `data:` URL."""
 
     media_type: str
-    """The essence in lower case, such as "image/png", or "" if the URL has none or an invalid one."""
+    """The essence (type and subtype) in lower case, such as "image/png", or "" if it is missing or invalid."""
     charset: str | None
-    """The parameter `charset` of the media type."""
+    """The parameter `charset` of the media type, or None."""
     content: bytes
 
 
@@ -57,8 +57,8 @@ def read_data_url(url: str) -> DataUrl | None:
     essence, _, parameters = media_type.partition(";")
     essence = essence.strip(_ASCII_SPACE).lower()
     if not _ESSENCE.fullmatch(essence):
-        # A media type without an essence, such as ";charset=utf-8", is text/plain with its parameters. A media type
-        # with an invalid essence has no parameters.
+        # A media type without an essence, such as ";charset=utf-8", is text/plain and keeps its parameters. A media
+        # type with an invalid essence has no parameters.
         return DataUrl("", None if essence else _charset(parameters), content)
     return DataUrl(essence, _charset(parameters), content)
 

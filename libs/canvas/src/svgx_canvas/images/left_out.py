@@ -12,8 +12,7 @@ from svgx_canvas.tree import Canvas, Element
 def leave_out_largest(
     canvas: Canvas, excess: int, size: Callable[[str], int], report: Callable[[str], None]
 ) -> None:
-    """Remove the largest pictures from a canvas, one by one, until the removed pictures together have at least
-    the size `excess`.
+    """Remove the largest pictures from a canvas, one by one, until their sizes add up to at least `excess`.
 
     `size` returns the size of the picture in a `data:` URL. `report` is called with the element and attribute of each
     removed picture, such as `image@href`.

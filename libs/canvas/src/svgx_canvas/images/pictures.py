@@ -1,8 +1,9 @@
 """Clean the pictures of a file or canvas.
 
 The content of a `data:` URL determines the kind of the picture, because some renderers trust the media type and others
-the content. A bitmap is kept as it is. An SVG picture passes the SVG policy like the file around it, and shares its
-limits. Each kept picture is written in one form that all programs read: the media type of the content, and base64.
+the content. A bitmap is kept as it is. An SVG picture is cleaned by the SVG policy, and counts towards the limits of
+the file around it. Each kept picture is written in one form that all programs read: the media type of the content, and
+base64.
 """
 
 import re
@@ -22,7 +23,7 @@ from svgx_canvas.svg_writer import write_svg
 from svgx_canvas.tree import Canvas
 
 MAX_NESTING = 3
-"""The most levels of SVG pictures in each other. The file itself is level 0."""
+"""The most levels of SVG pictures inside each other. Deeper pictures are dropped. The file itself is level 0."""
 
 _CANONICAL_BITMAP = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,")
 _CANONICAL_BASE64 = re.compile("[A-Za-z0-9+/]+={0,2}")
@@ -51,7 +52,7 @@ class SvgPicture:
 def read_picture(url: str) -> tuple[Raster | SvgPicture, str] | None:
     """Return the picture in a `data:` URL and its canonical URL, or None if the URL has no picture.
 
-    The canonical URL of an SVG picture is written after cleaning, so it is "" here.
+    For an SVG picture, the second value is "", because its canonical URL is written only after cleaning.
     """
     canonical = _CANONICAL_BITMAP.match(url)
     if canonical is not None:
@@ -70,7 +71,7 @@ def read_picture(url: str) -> tuple[Raster | SvgPicture, str] | None:
 
 
 def _identify_head(url: str, start: int) -> Raster | None:
-    """Return the bitmap in the base64 text from `start` on, if the text is in canonical form."""
+    """Return the bitmap in the base64 text from `start` on, or None if the text is not in canonical form."""
     if (len(url) - start) % 4 or not _CANONICAL_BASE64.fullmatch(url, start):
         return None
     head = forgiving_base64(url[start : start + _HEAD].encode("ascii"))
@@ -78,8 +79,8 @@ def _identify_head(url: str, start: int) -> Raster | None:
 
 
 ReadSvg = Callable[[bytes, str | None, "Pictures"], Canvas]
-"""A function that gets the bytes of an SVG picture, its stated encoding and the cleaner of its own pictures. It returns
-the cleaned picture, or raises `SvgRefused`."""
+"""A function that gets the bytes of an SVG picture, its stated encoding and the cleaner of the pictures inside it. The
+function returns the cleaned picture, or raises `SvgRefused`."""
 
 
 class Pictures:
@@ -140,7 +141,7 @@ class Pictures:
         return self._read(text, picture.charset, inner)
 
     def use_bytes(self, count: int) -> None:
-        """Count bytes of an SVG picture; those of the file itself do not count. Raises `SvgRefused`."""
+        """Count bytes of an SVG picture. Bytes of the file itself are not counted here. Raises `SvgRefused`."""
         if self._level:
             self.usage.picture_bytes += count
             check_limit(

@@ -7,7 +7,7 @@ determines the format, as in https://mimesniff.spec.whatwg.org/#matching-an-imag
 from dataclasses import dataclass
 
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""The markers of a frame header. The three others of this range have another meaning (ITU T.81, table B.1)."""
+"""The markers of a frame header. The three other markers in this range are not frame headers (ITU T.81, table B.1)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import version as package_version
 
 VARIABLE = "SVGX_REVISION"
-"""The environment variable with the revision. The images set it; the setting `svgx_revision` checks it."""
+"""The environment variable with the revision. The images set it. The setting `svgx_revision` checks its value."""
 
 UNKNOWN = "unknown"
 """The revision of a process that was started without the variable."""

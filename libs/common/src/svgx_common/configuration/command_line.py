@@ -1,4 +1,4 @@
-"""The command line of a service. A service takes its settings from the environment, so it has hardly any arguments."""
+"""The command line of a service: `--version`, `--help` and commands. The settings come from the environment."""
 
 import argparse
 import contextlib
@@ -20,7 +20,7 @@ Command = Callable[[Sequence[str]], None]
 """A command of a service. It gets the arguments after its name."""
 
 OUTPUT_CLOSED = 141
-"""The exit status when the reader of the output has ended. Shells report it for programs that end by SIGPIPE."""
+"""The exit status when the program that reads the output has ended. Shells report this status for SIGPIPE."""
 
 
 def handle(
@@ -31,10 +31,11 @@ def handle(
 ) -> bool:
     """Return whether the service is to be started. If the first argument names a command, run it and return False.
 
-    `--version` and `--help` print a text and end the process with status 0. Other arguments end it with status 2 and
-    a message. When the reader of the output ends early, such as `head`, the process ends quietly.
+    `--version` and `--help` print a text and end the process with status 0. Other arguments end the process with status
+    2 and a message. When the program that reads the output ends early, as `head` does, the process ends with
+    `OUTPUT_CLOSED` and without a traceback.
     """
-    with _ending_with_the_reader():
+    with _ending_at_closed_output():
         return _handle(service, settings_type, arguments, commands)
 
 
@@ -61,7 +62,7 @@ def _handle(
 
 
 @contextlib.contextmanager
-def _ending_with_the_reader() -> Iterator[None]:
+def _ending_at_closed_output() -> Iterator[None]:
     """End the process without a traceback when the block writes to a closed pipe."""
     try:
         try:
@@ -72,9 +73,9 @@ def _ending_with_the_reader() -> Iterator[None]:
         closed = [stream for stream in (sys.stdout, sys.stderr) if _is_closed(stream)]
         if not closed:
             raise  # a connection to a server broke
-        nowhere = os.open(os.devnull, os.O_WRONLY)
+        null_device = os.open(os.devnull, os.O_WRONLY)
         for stream in closed:
-            os.dup2(nowhere, stream.fileno())  # Python writes the rest when it ends
+            os.dup2(null_device, stream.fileno())  # Python writes the rest when it ends
         raise SystemExit(OUTPUT_CLOSED) from None
 
 

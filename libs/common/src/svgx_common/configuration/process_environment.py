@@ -13,7 +13,7 @@ PROCESS_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
         "PYTHONUNBUFFERED": "1",
         # glibc keeps freed buffers up to these sizes, and reuses them (mallopt(3)). Otherwise each buffer gets a new
         # mapping. Filling 8 MB of a new mapping takes ten times as long, because the kernel provides the memory page
-        # by page. `MemoryWatch` returns the kept buffers to the system in a quiet moment
+        # by page. `MemoryWatch` returns the kept buffers to the system when this delays few clients
         # (docs/decisions/0087-freed-buffers-are-kept-until-a-quiet-moment.md).
         "MALLOC_MMAP_THRESHOLD_": str(32 * 1024 * 1024),
         "MALLOC_TRIM_THRESHOLD_": str(64 * 1024 * 1024),

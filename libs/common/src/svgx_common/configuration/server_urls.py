@@ -1,7 +1,7 @@
 """The URLs of NATS, PostgreSQL and Redis, checked before the client libraries parse them.
 
-The libraries report a wrong URL late, and some take a part of a password for a host. The error messages
-of this module contain no part of a URL, because the part may be a password.
+The libraries report a wrong URL late, and some read a part of a password as a host. The error messages of this module
+contain no part of a URL, because the part may be a password.
 """
 
 import re
@@ -56,7 +56,7 @@ _REDIS_TLS_PARAMETERS: dict[str, str] = {
 class NatsServers:
     """The servers of one NATS system: URLs without credentials, and the decoded credentials.
 
-    Either `user` and `password` are set, or only `token`, or none of them.
+    Either `user` and `password` are set, or only `token`, or none of the three.
     """
 
     urls: tuple[str, ...]
@@ -68,9 +68,9 @@ class NatsServers:
 def parse_nats(text: str) -> NatsServers:
     """Return the servers of a `NATS_URL`, which is one URL, or several separated by commas.
 
-    nats-py sends the credentials of a URL as they are written, without decoding %XX, and sends none to servers that it
-    discovers later. So the credentials are decoded here, and must be the same for all servers. Raise `ValueError` for a
-    wrong URL and for different credentials.
+    nats-py sends the credentials of a URL as they are written, without decoding %XX. It sends no credentials to servers
+    that it discovers later. So the credentials are decoded here, and must be the same for all servers. Raise
+    `ValueError` for a wrong URL and for different credentials.
     """
     urls: list[str] = []
     credentials: set[tuple[str | None, str | None, str | None]] = set()
@@ -90,13 +90,13 @@ def parse_nats(text: str) -> NatsServers:
 
 
 def check_nats(text: str) -> str:
-    """Return a `NATS_URL` without surrounding spaces. Raise `ValueError` for a wrong one."""
+    """Return a `NATS_URL` without surrounding spaces. Raise `ValueError` for a wrong URL."""
     parse_nats(text.strip())
     return text.strip()
 
 
 def check_postgres(text: str) -> str:
-    """Return a `POSTGRES_URL` without surrounding spaces. Raise `ValueError` for a wrong one."""
+    """Return a `POSTGRES_URL` without surrounding spaces. Raise `ValueError` for a wrong URL."""
     text = text.strip()
     parts = _split(text, ("postgresql", "postgres"), _POSTGRES_FORM)
     user_info, _, hosts = parts.netloc.rpartition("@")
@@ -121,7 +121,7 @@ def check_postgres(text: str) -> str:
 
 
 def check_redis(text: str) -> str:
-    """Return a `REDIS_URL` without surrounding spaces. Raise `ValueError` for a wrong one."""
+    """Return a `REDIS_URL` without surrounding spaces. Raise `ValueError` for a wrong URL."""
     text = text.strip()
     parts = _split(text, ("redis", "rediss", "unix"), _REDIS_FORM)
     user_info, _, address = parts.netloc.rpartition("@")
@@ -176,7 +176,7 @@ def _is_port(text: str) -> bool:
 
 
 def _has_valid_labels(host: str) -> bool:
-    """Return whether Python can look up the host. Its lookup raises `UnicodeError` for empty and for long labels."""
+    """Return whether Python can look up the host. The lookup raises `UnicodeError` for empty and for long labels."""
     # No host, or the encoded path of a Unix socket: there is nothing to look up.
     if not host or "%" in host:
         return True

@@ -1,8 +1,8 @@
 """Checks of the variables that OpenTelemetry reads.
 
 Some wrong values stop the service with a traceback while it starts. Some make each export fail. OpenTelemetry ignores
-the other wrong values, and logs a warning that quotes them. The checks find nothing while nothing is exported, because
-OpenTelemetry then reads none of these variables.
+the other wrong values, and logs a warning that quotes them. While nothing is exported, no value counts as wrong,
+because OpenTelemetry then reads none of these variables.
 """
 
 import math
@@ -39,7 +39,7 @@ _NUMBERS = (*_POSITIVE, "OTEL_BSP_EXPORT_TIMEOUT")
 def exporting(environ: Mapping[str, str]) -> bool:
     """Return whether spans are exported: there is an endpoint, and neither OpenTelemetry nor sampling is off.
 
-    With a sampling ratio of 0, nothing is recorded, even when a client's `traceparent` asks for a record.
+    With a sampling ratio of 0, nothing is recorded, even with a client's sampled `traceparent`.
     """
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true" or _samples_nothing(environ):
         return False

@@ -5,10 +5,11 @@ programs, which its image, Kubernetes and other servers set. So a variable is re
 
 - its name differs from the name of a setting by one or two slips, or only in its underscores;
 - neither the setting nor another known variable with a similar name is set;
-- other programs hardly use the variable's name, or the setting is required.
+- other programs are unlikely to use the variable's name, or the setting is required.
 
-Other names with slips cause a warning. So does any unknown name that begins with `SVGX_`, or with the first word of a
-setting of this service, except the words in `COMMON_WORDS`. See docs/decisions/0042-misspelt-environment-variables.md.
+Other names with slips cause a warning. An unknown name that begins with `SVGX_`, or with the first word of one of this
+service's settings, causes a warning too, except for the words in `COMMON_WORDS`. See
+docs/decisions/0042-misspelt-environment-variables.md.
 """
 
 import re
@@ -21,7 +22,7 @@ from opentelemetry.sdk import environment_variables as telemetry
 
 from svgx_common import config_file
 
-TOOL_VARIABLES = frozenset(
+NON_SETTING_VARIABLES = frozenset(
     {
         config_file.VARIABLE,
         "SVGX_HOME",
@@ -32,7 +33,7 @@ TOOL_VARIABLES = frozenset(
         "SVGX_ADMIN_PASSWORD",
     }
 )
-"""Variables with the product's prefix that a shared environment may have for other services and tools."""
+"""Variables with the prefix `SVGX_` that are not settings. Other programs in the environment may read them."""
 
 TELEMETRY_VARIABLES = frozenset(name for name in vars(telemetry) if name.startswith("OTEL_"))
 """The variables that OpenTelemetry reads."""
@@ -56,13 +57,13 @@ _SAME_WORDS = (("URI", "URL"),)
 """Words that people write by mistake, each with the word that settings use."""
 
 SHORT_WORD = 3
-"""Up to this length, a word with one letter replaced is a different word: `APP_PORT` is not a misspelt `API_PORT`."""
+"""A word of at most this length with a replaced letter is a different word: `APP_PORT` is not a misspelt `API_PORT`."""
 
 MAX_SLIPS = 2
 """A name with more slips than this does not count as a misspelt setting."""
 
 LONG_WORD = 5
-"""The length from which a word may have two slips."""
+"""A word with at least this many letters may have two slips. A shorter word may have one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def unknown_variables(
     of tools and of OpenTelemetry are known too.
     """
     own = {*settings, config_file.VARIABLE}
-    known = {*own, *TOOL_VARIABLES, *TELEMETRY_VARIABLES}
+    known = {*own, *NON_SETTING_VARIABLES, *TELEMETRY_VARIABLES}
     words = {name.partition("_")[0] for name in settings} - COMMON_WORDS | {"SVGX"}
     present = {name.upper() for name, value in environ.items() if value}
     for name in sorted(present - known):
@@ -103,7 +104,9 @@ def unknown_variables(
             )
             yield UnknownVariable(name, nearest, refused)
         elif name.partition("_")[0] in words and "_" in name:
-            close = get_close_matches(name, sorted({*settings, *TOOL_VARIABLES}), n=1, cutoff=0)
+            close = get_close_matches(
+                name, sorted({*settings, *NON_SETTING_VARIABLES}), n=1, cutoff=0
+            )
             yield UnknownVariable(name, close[0], refused=False)
 
 
@@ -116,7 +119,7 @@ def _is_usual_elsewhere(name: str, known: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _letters(name: str) -> str:
-    """Return a name without the signs between its words."""
+    """Return a name without the underscores and hyphens between its words."""
     return name.replace("_", "").replace("-", "")
 
 

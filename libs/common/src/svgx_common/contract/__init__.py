@@ -1,4 +1,4 @@
-"""The system on one screen: every operation with its HTTP form, and every channel."""
+"""All operations with their HTTP methods and paths, and all channels."""
 
 from typing import Any
 
@@ -67,7 +67,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     state.REMOVE_MEMBER,  #      DELETE /runtime/canvases/{canvas_id}/members/{user_id}
     state.EXPORT,  #             GET    /runtime/canvases/{canvas_id}/export
     collab.IMPORT_SVG,  #        PUT    /runtime/canvases/{canvas_id}/svg
-    # values under keys; the path of a canvas's key comes before the path of any key
+    # values under keys; the path for canvases comes first, because the first matching path is used
     values.PERSIST_VALUE,  #     POST   /state/persist/
     values.RETRIEVE_CANVAS,  #   GET    /state/retrieve/canvas_state_{canvas_id}
     values.RETRIEVE_VALUE,  #    GET    /state/retrieve/{key}

@@ -28,11 +28,11 @@ from svgx_common.contract.policy import RateClass, Role, Scope
 
 
 class CreateApiKeyRequest(RequestModel):
-    """A request for a new key. `role` is at most the account's role, which is the default.
+    """A request for a new key. `role` is at most the account's role, and equals the account's role by default.
 
     The key acts with the lesser of `role` and the account's current role.
 
-    `user_id` is the account that gets the key, by default the caller's. Only admins may name another account.
+    `user_id` is the id of the account that gets the key, by default the caller's id. Only admins may set another id.
     """
 
     name: Annotated[
@@ -68,7 +68,7 @@ class NewApiKey(ApiKeyInfo):
 
 
 class ListApiKeysRequest(RequestModel):
-    """A request for a page of the keys of `user_id`, by default the caller's. Only admins may name another account.
+    """A request for a page of the keys of `user_id`, by default the caller's id. Only admins may set another id.
 
     `limit` is the number of keys on a page; `cursor` is the `next` value of the previous page.
     """

@@ -43,7 +43,7 @@ class AuditEvent(StrEnum):
     IDENTITY_LINKED = "identity_linked"
     """A person's identity at a provider was linked to this account."""
     IDENTITY_REFUSED = "identity_refused"
-    """The linked person has lost every role at the provider: sessions have ended, API keys are suspended."""
+    """The provider gives the linked person no role any more. The sessions have ended; the API keys are suspended."""
     USER_RENAMED = "user_renamed"
     """The username or the e-mail address was changed."""
     ROLE_CHANGED = "role_changed"
@@ -86,10 +86,10 @@ class AuditEntry(ReplyModel):
 
 
 class ListAuditRequest(RequestModel):
-    """`user_id` selects the entries in which this account is the actor or the account concerned. `since` is inclusive,
-    `until` exclusive.
+    """`user_id` selects the entries that have this account as `actor` or as `user`.
 
-    `limit` is the number of entries on a page; `cursor` is the `next` value of the page before.
+    `since` is inclusive, `until` exclusive. `limit` is the number of entries on a page; `cursor` is the `next` value of
+    the page before.
     """
 
     event: AuditEvent | None = None
@@ -118,7 +118,7 @@ LIST_AUDIT = Operation(
 
 
 class RecordAuditRequest(RequestModel):
-    """An event that a gateway reports. The caller of the request becomes the entry's actor. `detail` has no secrets."""
+    """An event that a gateway reports. The request's caller becomes the entry's actor. `detail` must hold no secret."""
 
     event: AuditEvent
     detail: dict[str, str]

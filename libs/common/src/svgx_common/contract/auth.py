@@ -202,7 +202,7 @@ class JwksRequest(RequestModel):
 class Jwks(ReplyModel):
     """A JWK Set (RFC 7517) of public keys, including keys that do not sign yet.
 
-    The set is empty if only the server's secret signs access tokens.
+    The set is empty if auth signs access tokens with its secret only.
     """
 
     keys: list[dict[str, Any]]
@@ -226,7 +226,7 @@ REFRESH = Operation(
     reply=Tokens,
     scope=Scope.PUBLIC,
     http=Http("POST", "/auth/refresh"),
-    # Not LOGIN: wrong log-ins from an address must not stop the refreshes of other users behind the same address.
+    # The class is not LOGIN, because failed log-ins from an address must not stop other users' refreshes from it.
     rate=RateClass.WRITE,
     repeatable=True,
     errors=(Unauthenticated,),
@@ -350,7 +350,7 @@ RESTORE_USER = Operation(
 )
 FIND_ACCOUNTS = Operation(
     subject="svgx.auth.account.find",
-    summary="Get the roles of accounts, without unknown and deleted accounts",
+    summary="Get the roles of accounts; unknown and deleted accounts are left out",
     request=FindAccountsRequest,
     reply=FoundAccounts,
     scope=Scope.INTERNAL,

@@ -1,8 +1,9 @@
 """The close code table: every code with which the gateway closes a WebSocket.
 
-y-websocket 3 never reconnects after 4400 to 4499. So these codes are only for conditions that never pass by themselves.
-After 1012 the client should reconnect at once; after 1011 and 1013, after a pause. The gateway sends 1000 when the
-client closes the connection. docs/spec.md has a table of the codes, and of the Yjs clients that reconnect after each.
+y-websocket 3 never reconnects after a code from 4400 to 4499. So the gateway sends these codes only for conditions that
+never pass by themselves. After 1012 the client should reconnect at once; after 1011 and 1013, after a pause. The
+gateway sends 1000 when the client closes the connection. The table in docs/spec.md also has the Yjs clients that
+reconnect after each code.
 """
 
 from enum import IntEnum
@@ -67,7 +68,7 @@ def close_code(error: SvgxError) -> Close:
 
 
 def close_code_of_canvas(error: Exception) -> Close:
-    """Return the close code for an error of a request that the gateway made for a whole canvas.
+    """Return the close code for an error of the gateway's own request about a canvas, such as a sync.
 
     `NotFound` gives `NOT_FOUND`, after which clients do not reconnect. All other errors give `OVERLOADED`, because they
     are not the clients' fault.

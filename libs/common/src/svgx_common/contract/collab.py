@@ -28,11 +28,11 @@ EVENTS_PATH = "/runtime/events/{canvas_id}"
 """The path of the gateway's WebSockets."""
 
 HOCUSPOCUS_PATH = "/runtime/hocuspocus"
-"""The path of the gateway's WebSockets for Hocuspocus clients. The messages name the canvases."""
+"""The path of the gateway's WebSockets for Hocuspocus clients. Each message names its canvas."""
 
 
 class Opened(ReplyModel):
-    """`epoch` names the period in which the replica holds the canvas: each new room has a new epoch."""
+    """`epoch` identifies the room of the replica that holds the canvas. Each new room has a new epoch."""
 
     epoch: str
 
@@ -61,7 +61,7 @@ SVG_EXAMPLE = (
 
 
 class ImportSvgRequest(RawRequest):
-    """`charset` is the parameter of the Content-Type."""
+    """`charset` is the parameter of this name in the Content-Type."""
 
     canvas_id: CanvasId
     content: bytes = Field(default=b"", exclude=True, examples=[SVG_EXAMPLE])
@@ -69,7 +69,7 @@ class ImportSvgRequest(RawRequest):
 
 
 class Dropped(ReplyModel):
-    """A kind of content that the SVG policy removed from the file, the reason, and the number of occurrences."""
+    """A kind of content that the SVG policy removed from the file, with the reason and the number of occurrences."""
 
     what: str
     reason: str
@@ -115,7 +115,7 @@ IMPORT_SVG = Operation(
 )
 REPLACE_CONTENT = Operation(
     subject="svgx.collab.replace",
-    summary="Give a canvas the content of a Yjs state, as one edit; live clients receive it",
+    summary="Replace a canvas's content with that of a Yjs state, as one edit; live clients receive the edit",
     request=ReplaceContentRequest,
     reply=Replaced,
     scope=Scope.INTERNAL,
@@ -270,7 +270,7 @@ class LinkBatch:
 
 @record
 class LinkState:
-    """The awareness state of one client, and its canvas."""
+    """The awareness state of one client of the canvas `canvas_id`."""
 
     canvas_id: str
     state: AuthoredState
@@ -278,7 +278,7 @@ class LinkState:
 
 @record
 class LinkToReplica:
-    """The edits and awareness states of all canvases that a replica holds, from one gateway."""
+    """One gateway's edits and awareness states for canvases that a replica holds."""
 
     gateway: str
     batches: tuple[LinkBatch, ...]
@@ -287,7 +287,7 @@ class LinkToReplica:
 
 @record
 class LinkBroadcast:
-    """The broadcast of one canvas (see `Broadcast`)."""
+    """A broadcast of one canvas (see `Broadcast`)."""
 
     canvas_id: str
     epoch: str
@@ -315,7 +315,7 @@ class LinkReceipt:
 
 @record
 class LinkRefusal:
-    """The batch `number` was not taken. If `is_held`, the replica holds the canvas, and may take the batch later."""
+    """The batch `number` was refused. If `is_held`, the replica holds the canvas, and may accept the batch later."""
 
     number: int
     is_held: int
@@ -323,7 +323,7 @@ class LinkRefusal:
 
 @record
 class LinkToGateway:
-    """Broadcasts, presence and receipts of all canvases that a replica and a gateway have in common."""
+    """One replica's broadcasts, presence, receipts and refusals for one gateway. They concern many canvases."""
 
     broadcasts: tuple[LinkBroadcast, ...]
     presence: tuple[LinkPresence, ...]
@@ -348,7 +348,7 @@ LINK_TO_GATEWAY = Channel(
 
 
 class ReplicaLoad(ReplyModel):
-    """The load of a replica: its held canvases and its edits each second, as one number.
+    """The load of a replica: the number of canvases that it holds plus its edits a second.
 
     A replica with `is_reserved` takes only canvases that other replicas hand over to it. With `is_free`, such a replica
     has no canvas and can take one.
@@ -369,7 +369,7 @@ REPLICA_LOAD = Channel(
 )
 TAKE_CANVAS = Channel(
     subject="svgx.collab.take.{replica_id}",
-    summary="A busy canvas for a reserved replica of collab, which opens it. The sender no longer holds it",
+    summary="A busy canvas that a reserved replica of collab opens. The sender no longer holds the canvas",
     publishers=("collab",),
     subscribers=("collab",),
     payload=CanvasRequest,

@@ -1,8 +1,8 @@
 """The error table: every error that may cross a service boundary, with its code and HTTP status.
 
 The first line of a class's docstring is the title that callers read. Give each error a `detail` that says how to
-correct the request, and name the `field` and the `limit` when the input is wrong. Of an exception, only the fields of
-`ErrorBody` leave a service.
+correct the request, and name the `field` and the `limit` when the input is wrong. Only the fields of `ErrorBody` leave
+a service; the rest of an exception does not.
 """
 
 from typing import Any, ClassVar
@@ -51,7 +51,7 @@ class SvgxError(Exception):
     ) -> None:
         """Create the error. `retry_after` is in seconds; `field` names the wrong input, `limit` its limit.
 
-        `current_version` is the stored version, if the request named another one.
+        `current_version` is the stored version, if the request named another version.
         """
         self.detail = detail or self.title()
         self.field = field
@@ -265,13 +265,13 @@ def from_body(body: ErrorBody) -> SvgxError:
 
 
 MAX_FIELD_ERRORS = 50
-"""The largest number of invalid fields in one answer.
+"""The largest number of invalid fields in one answer. Further fields are left out.
 
 Without a limit, an answer could be much larger than its request.
 """
 
 MAX_FIELD_NAME = 200
-"""The most characters of a field's name in an answer. The caller chooses the name, so its length needs a limit."""
+"""The most characters of a field's name in an answer. The caller may choose a longer name, which is cut off."""
 
 
 def from_validation(error: ValidationError) -> Invalid:

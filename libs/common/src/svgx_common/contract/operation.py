@@ -1,4 +1,4 @@
-"""The shapes of all declarations: operations, their HTTP form, channels, and the types that fields share."""
+"""The classes that declare operations, their HTTP form and channels, and field types that several models share."""
 
 import contextlib
 import functools
@@ -61,13 +61,13 @@ Timestamp = Annotated[
     Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(3000, 1, 1, tzinfo=UTC)),
     BeforeValidator(_read_rfc_3339),
 ]
-"""A time with its zone in a request. Python and PostgreSQL can represent every time between the bounds."""
+"""A time in a request, with its zone. Python and PostgreSQL can represent every time between the bounds."""
 
 
 class RequestModel(BaseModel):
     """The base of every request.
 
-    Fields that the HTTP path names come from the path. The others come from the query (GET, DELETE) or from the body.
+    Fields that the HTTP path names come from the path. All others come from the query (GET, DELETE) or from the body.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -90,7 +90,7 @@ class RawRequest(RequestModel):
 
 @functools.cache
 def is_raw(model: type[RequestModel]) -> bool:
-    """Return whether a request has raw bytes as its body. Without the cache, `issubclass` takes a microsecond."""
+    """Return whether a request has raw bytes as its body. The result is cached: `issubclass` takes a microsecond."""
     return issubclass(model, RawRequest)
 
 
@@ -98,7 +98,7 @@ def is_raw(model: type[RequestModel]) -> bool:
 def names_canvas(model: type[RequestModel]) -> bool:
     """Return whether a request has the field `canvas_id`.
 
-    Without this check, `getattr` on a Pydantic model without the field takes microseconds.
+    Check this before `getattr`, which takes microseconds on a Pydantic model without the field.
     """
     return "canvas_id" in model.model_fields
 
@@ -177,7 +177,7 @@ class Operation(Generic[Request, Reply]):
     """One operation. Routes, handlers, calls, OpenAPI, AsyncAPI and NATS permissions are derived from it.
 
     - `callers`: the services that may publish requests on `subject`.
-    - `timeout`: seconds that the caller waits in all. It travels as an absolute deadline.
+    - `timeout`: seconds that the caller waits in all. Requests carry it as an absolute deadline.
     - `canvas_role`: the role that the caller needs on the canvas in the request's `canvas_id`.
     - `max_body`: bytes of the largest body. The default is small, because validating a body blocks the event loop.
     - `secret`: the reply is shown once and is never stored.

@@ -22,7 +22,7 @@ MAX_RESPONSES = 1
 """Messages that a service may publish to the reply subject of one request."""
 
 RESPONSE_SECONDS = 120
-"""Seconds for which a response may be published after its request. No operation takes so long, with its retries."""
+"""Seconds for which a response may be published after its request. No operation takes longer, even with retries."""
 
 HEALTH_READERS: dict[ServiceName, tuple[ServiceName, ...]] = {
     "auth": ("gateway",),
@@ -64,7 +64,7 @@ def _publish(service: ServiceName) -> Iterator[str]:
 def _subscribe(service: ServiceName) -> Iterator[str]:
     yield from (op.subject for op in OPERATIONS if op.service == service)
     yield from (
-        # A channel that names the receiving service in its subject reaches that service only.
+        # If a channel's subject names the receiving service, each service subscribes only to its own subject.
         channel.pattern_of(service=service)
         for channel in CHANNELS
         if service in channel.subscribers

@@ -1,7 +1,7 @@
-"""Rate limits: requests allowed by class and role, the whitelist, and the counts.
+"""Rate limits by class and role, the whitelist, and the counts of requests.
 
 The gateways count requests. State stores the limits that differ from the gateways' settings, so that all gateways
-share them and they survive restarts.
+share these limits, and a restart does not lose them.
 """
 
 from datetime import datetime
@@ -75,7 +75,7 @@ class RateLimitsRequest(RequestModel):
 
 
 class SetRateLimitsRequest(RequestModel):
-    """New limits, which replace the stored ones. A class that is not named has the gateways' setting.
+    """New limits, which replace the stored limits. A class that is not named has the gateways' setting.
 
     With `version`, the change is refused when the stored limits have another version.
     """

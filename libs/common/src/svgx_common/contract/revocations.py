@@ -29,7 +29,7 @@ class RevocationList(ReplyModel):
 
 
 class ListRevocationsRequest(RequestModel):
-    """`since` excludes revocations up to this time."""
+    """Revocations up to the time `since` are left out."""
 
     since: Timestamp | None = None
 

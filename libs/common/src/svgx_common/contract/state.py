@@ -117,8 +117,8 @@ Pixels = Annotated[int, Field(ge=1, le=8192)]
 class ExportRequest(CanvasRequest):
     """`width` and `height` (pixels) and `scale` apply to PNG only. If only one side is given, the proportions stay.
 
-    `at` selects the content of a past time, `version` that of the version with this id. A request has at most one of
-    these two.
+    `at` (a past time) or `version` (the id of a version) selects the content to export. A request may have only one of
+    them.
     """
 
     format: Annotated[ExportFormat, Field(examples=["svg"])] = ExportFormat.SVG

@@ -1,1 +1,1 @@
-"""PostgreSQL: its hosts, the monitor of the server, errors that pass by themselves, and migrations."""
+"""PostgreSQL: its hosts, the monitor of the server, temporary errors, and migrations."""

@@ -1,4 +1,4 @@
-"""The errors of PostgreSQL that pass by themselves, by their SQLSTATE.
+"""The temporary errors of PostgreSQL, by their SQLSTATE.
 
 The codes are those of PostgreSQL's documentation, appendix A. A whole code in the table takes precedence over its first
 two characters.
@@ -15,12 +15,12 @@ READ_ONLY = "is read-only"
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An error after which the same statement may succeed later.
+    """A temporary error: the same statement may succeed later.
 
     - `reason`: the end of a sentence that begins with "the database". Clients and the health report show it.
     - `drop`: the connection is closed, because a later statement on it would fail too.
     - `outage`: other statements fail too, although the server answers. The service is not ready until a write succeeds,
-      or `monitor.MEMORY` seconds have passed.
+      or `monitor.OUTAGE_SECONDS` have passed.
     """
 
     reason: str
@@ -40,13 +40,13 @@ _BY_SQLSTATE = {
     "25P03": Failure("ended a transaction that was idle for too long"),
     "25P04": Failure("ended a transaction that took too long"),
     "40": _CONFLICT,
-    # A file system that was mounted read-only after an error of the disk has this code too.
+    # PostgreSQL also gives this code when a disk error has made the file system read-only.
     "42501": PERMISSIONS,
     "53": Failure("has no memory, connections or other resources left", outage=True),
     "53100": Failure("has no disk space left", outage=True),
     "53300": Failure("accepts no more connections", outage=True),
     "55P03": _CONFLICT,
-    "57": Failure("does not carry out statements at the moment", outage=True),
+    "57": Failure("does not carry out statements", outage=True),
     "57014": Failure("cancelled a statement that took too long"),
     "57P01": _STOPPING,
     "57P02": _STOPPING,
@@ -71,10 +71,10 @@ _CLIENT_ERRORS: tuple[tuple[type[Exception], Failure], ...] = (
 
 
 def classify(error: BaseException, *, connecting: bool = False) -> Failure | None:
-    """Return the failure that an error shows, or None for an error that does not pass by itself.
+    """Return the failure for a temporary error, or None for any other error.
 
-    `connecting`: the error was raised before there was a connection. Every error of the server then counts as one that
-    passes by itself, because it is about the server and its settings, and not about a statement.
+    `connecting`: the error was raised before there was a connection. Every error of the server then counts as
+    temporary, because such an error is about the server and its settings, and not about a statement.
     """
     if isinstance(error, asyncpg.PostgresError):
         code = sqlstate(error) or ""

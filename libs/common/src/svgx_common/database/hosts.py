@@ -26,7 +26,7 @@ SERVER_SETTINGS = {
     "tcp_keepalives_interval": "3",
     "tcp_keepalives_count": "3",
 }
-"""Settings of each connection of a pool or monitor."""
+"""Server settings for each connection of a pool or monitor."""
 
 
 class Hosts:
@@ -37,6 +37,7 @@ class Hosts:
         parts = urlsplit(url)
         hosts = parts.netloc.rpartition("@")[2].split(",")
         self._hosts = [_host_and_port(each) for each in hosts] if len(hosts) > 1 else []
+        """The hosts and ports to try. Empty if the URL names only one host."""
         self._options: dict[str, Any] = {}
         if self._hosts and "target_session_attrs" not in parse_qs(parts.query):
             # The services write. Without this option, the first host that answers would be used, even a standby.
@@ -46,7 +47,7 @@ class Hosts:
     async def connect(self, *_: object, **options: Any) -> Connection:
         """Connect to the first host that answers and fits `target_session_attrs`.
 
-        If there is none, raise the error of the host that was tried last.
+        If no host does, raise the error of the host that was tried last.
         """
         options = {**self._options, **options}
         if not self._hosts:

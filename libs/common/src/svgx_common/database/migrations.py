@@ -21,9 +21,9 @@ CLOSE_TIMEOUT = 5.0
 _URL_VARIABLE = "POSTGRES_URL"
 
 _SERVER_SETTINGS = {**SERVER_SETTINGS, "statement_timeout": "0"}
-"""Settings of the connection: those of a pool, but without a limit of the time of a statement.
+"""The settings of a pool's connections, but without a time limit for statements.
 
-A migration may take any time, and so may the wait for a migration of another replica.
+A migration, or the wait for another replica's migration, may take any time.
 """
 
 
@@ -56,7 +56,7 @@ async def apply_when_usable(
     """Apply the missing migrations, and return their names.
 
     While PostgreSQL cannot be used, log this once, and try again. Raise the error if the role lacks permissions, or if
-    the error does not pass by itself.
+    the error is not temporary.
 
     `wait_seconds` limits the wait for PostgreSQL, counted from the call; None means no limit. Beyond this limit, raise
     `TimeoutError`. The limit ends when a migration begins, in this process or in another replica, because a cancelled

@@ -1,4 +1,4 @@
-"""A check every second that PostgreSQL can be used: that it answers, accepts writes and grants the tables."""
+"""A check every second that PostgreSQL can be used: that it answers, accepts writes and allows use of the tables."""
 
 import asyncio
 import time
@@ -18,13 +18,13 @@ INTERVAL = 1.0
 RETRY = 0.5
 """Seconds between two checks while PostgreSQL cannot be used."""
 
-PATIENCE = 1.5
+ANSWER_SECONDS = 1.5
 """Seconds to wait for an answer. The monitor waits twice, because a pause of this process could hide an answer."""
 
 RECONNECT = 30.0
 """Seconds after which the monitor opens a new connection, which shows that the server accepts connections."""
 
-MEMORY = 10.0
+OUTAGE_SECONDS = 10.0
 """Seconds for which a failed statement makes PostgreSQL count as not usable, unless a later write succeeds."""
 
 _CHECK = """
@@ -87,12 +87,12 @@ class DatabaseMonitor:
         """The reason why PostgreSQL cannot be used, as the end of a sentence; None while it can be used."""
         if self._failure is not None:
             return self._failure.reason
-        if self._noted is not None and time.monotonic() - self._noted[0] < MEMORY:
+        if self._noted is not None and time.monotonic() - self._noted[0] < OUTAGE_SECONDS:
             return self._noted[1].reason
         return None
 
     def note_failure(self, failure: Failure) -> None:
-        """Note the failure of a statement. An outage makes PostgreSQL count as not usable for `MEMORY` seconds.
+        """Note the failure of a statement. An outage makes PostgreSQL count as not usable for `OUTAGE_SECONDS`.
 
         With `failure.drop`, the monitor checks PostgreSQL at once, on a new connection. There is no such check if the
         last check found a failure or is less than `RETRY` seconds old.
@@ -211,7 +211,7 @@ class DatabaseMonitor:
         A busy server accepts new connections late, but still answers on its open connections.
         """
         connecting = self._start_connecting()
-        await asyncio.wait({connecting}, timeout=PATIENCE)
+        await asyncio.wait({connecting}, timeout=ANSWER_SECONDS)
         if not connecting.done():
             return True
         if isinstance(connecting.exception(), TimeoutError):
@@ -224,7 +224,7 @@ class DatabaseMonitor:
         asking = asyncio.create_task(connection.fetchrow(_CHECK, self._schema))
         try:
             for _ in range(2):
-                await asyncio.wait({asking}, timeout=PATIENCE)
+                await asyncio.wait({asking}, timeout=ANSWER_SECONDS)
                 if asking.done():
                     break
             else:

@@ -6,7 +6,7 @@ from svgx_common.tokens.access_tokens import LEEWAY
 TOLERATED = 1.0
 """Seconds of difference that cause no warning.
 
-The deadline of a request is a point in time, so a larger difference shortens or lengthens the request's time.
+A request's deadline is a point in time, so a larger difference makes the request's time limit shorter or longer.
 """
 
 

@@ -1,8 +1,8 @@
 """The check of NATS: each server, the service's key, and each subject that the service needs.
 
-A probe is a message with the header `HEADER_PROBE`. No receiver carries it out. The responder of an operation answers
-it. A probe shows whether the service may publish to a subject. The subscriptions of the check end at once. They join
-no queue group, so each request still reaches a running replica.
+A probe is a message with the header `HEADER_PROBE`. It shows whether the service may publish to a subject. No receiver
+executes a probe; the responder of an operation only answers it. The check's own subscriptions end at once. They join no
+queue group, so each request still reaches a running replica.
 """
 
 import asyncio

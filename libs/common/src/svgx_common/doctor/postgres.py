@@ -56,7 +56,7 @@ def database_checks(
 async def check_postgres(url: str, *, schema: str, package: str, connections: int) -> list[Finding]:
     """Check the database of a `POSTGRES_URL`. `connections` is the largest size of a replica's pool."""
     address = _address(url)
-    files = [
+    file_findings = [
         check_file(NAME, value)
         for name, values in parse_qs(urlsplit(url).query).items()
         if name in ("sslcert", "sslrootcert")
@@ -68,7 +68,7 @@ async def check_postgres(url: str, *, schema: str, package: str, connections: in
             timeout=5.0, command_timeout=5.0, server_settings={"search_path": schema}
         )
     except Exception as error:  # noqa: BLE001  # every error means that there is no connection
-        return [_refusal(address, error), *files]
+        return [_refusal(address, error), *file_findings]
     try:
         return [
             ok(NAME, f"{address} accepts the connection"),
@@ -76,7 +76,7 @@ async def check_postgres(url: str, *, schema: str, package: str, connections: in
             *await _check_schema(connection, schema, package),
             await _check_clock(connection),
             *check_peer(NAME, _ssl_object(connection)),
-            *files,
+            *file_findings,
         ]
     finally:
         connection.terminate()
@@ -152,7 +152,7 @@ async def _check_schema(connection: Connection, schema: str, package: str) -> li
         if not rights["may_create"]:
             fix = "Grant the role CREATE on the database, or create the schema with the role as its owner."
             return [failed(check, f"the role may not create the schema {schema}", fix)]
-        fix = f"Start the service, or run `svgx-{schema} migrate`: both create it."
+        fix = f"Start the service, or run `svgx-{schema} migrate`, to create the schema."
         return [
             ok(check, f"the role may create the schema {schema}"),
             warning(f"{NAME} migrations", f"the schema {schema} does not exist yet", fix),
@@ -172,10 +172,10 @@ async def _check_migrations(connection: Connection, schema: str, package: str) -
     applied = await find_applied(connection)
     missing = [each for each in known if each not in applied]
     if missing:
-        fix = f"Start a replica of this version, or run `svgx-{schema} migrate`: both apply them."
+        fix = f"Start a replica of this version, or run `svgx-{schema} migrate`, to apply them."
         return failed(check, f"{len(missing)} of {len(known)} are missing, first {missing[0]}", fix)
     if newer := [each for each in applied if each not in known]:
-        fix = "Upgrade this service to the version that applied them."
+        fix = "Upgrade this service to the version that applied this migration."
         return warning(check, f"{newer[-1]} is from a newer version of the service", fix)
     return ok(check, f"all {len(known)} are applied")
 

@@ -52,7 +52,10 @@ def _refusal(address: str, error: Exception) -> Finding:
         return verification_failed(NAME, cause)
     match error:
         case AuthenticationError():
-            detail, fix = "refuses the user or the password", "Correct them in REDIS_URL."
+            detail, fix = (
+                "refuses the user or the password",
+                "Correct the user and the password in REDIS_URL.",
+            )
         case NoPermissionError():
             detail = "does not allow the user to set the key svgx:health"
             fix = "Allow the user of REDIS_URL all commands on the keys svgx:* (ACL SETUSER)."
@@ -73,7 +76,9 @@ async def _check_server(client: Redis) -> list[Finding]:
             info = await client.info()
     except (RedisError, TimeoutError):
         fix = "Allow the user the command INFO, so that the doctor can read the version and policy."
-        return [warning(f"{NAME} server", "version and eviction policy are not shown", fix)]
+        return [
+            warning(f"{NAME} server", "the version and the eviction policy cannot be read", fix)
+        ]
     findings = [_check_version(info), _check_policy(info)]
     for connection in getattr(client.connection_pool, "_available_connections", ()):
         writer = getattr(connection, "_writer", None)
@@ -102,7 +107,7 @@ def _check_policy(info: dict[str, object]) -> Finding:
         return warning(check, "refuses writes when its memory is full (noeviction)", fix)
     if policy.startswith("allkeys"):
         return warning(check, f"may evict leases and limits in use ({policy})", fix)
-    return ok(check, policy if limited else f"{policy}, without a limit of its memory")
+    return ok(check, policy if limited else f"{policy}, without a memory limit")
 
 
 def _address(url: str) -> str:

@@ -17,7 +17,7 @@ from svgx_common.settings import (
 )
 
 NAME = "settings"
-_WRONG = "Correct the variable or the file: the service does not start with it (`--help` lists all settings)."
+_WRONG = "Correct the variable or the file, because the service does not start otherwise (`--help` lists all settings)."
 
 
 def check_settings(kind: type[Settings]) -> tuple[list[Finding], dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The relay: it publishes the events of the outbox. One replica of a service relays at a time."""
+"""The relay publishes the events of the outbox. Only one replica of a service relays at a time."""
 
 import asyncio
 import functools
@@ -18,7 +18,7 @@ BATCH = 100
 
 LAG = Gauge(
     "svgx_engine_events_outbox_lag_seconds",
-    "Age of the oldest event that is not published yet; 0 without one.",
+    "Age of the oldest event that is not published yet; 0 if all are published.",
 )
 RELAYED = Counter(
     "svgx_engine_events_relayed", "Events that were published from the outbox, by type.", ["type"]
@@ -30,10 +30,10 @@ DROP_EVERY = 3600.0
 """Seconds between two removals of old events."""
 
 DROP_SLICE = 500
-"""Old events that one statement looks at."""
+"""Old events that one statement examines."""
 
 DROP_PAUSE = 0.02
-"""Seconds between two of these statements, so that a large removal does not occupy the database."""
+"""Seconds between two statements of a removal, so that a large removal does not occupy the database."""
 
 HandOver = Callable[[Session, Sequence[DomainEvent]], Awaitable[None]]
 """Hands events over for delivery to webhooks. The session has the transaction that marks the events as relayed."""
@@ -53,12 +53,14 @@ class Relay:
         self._hand_over = hand_over
         self._interval_seconds = interval_seconds
 
-    def repeat(self, tasks: BackgroundTasks, retention_days: int, *, patience: float = 0.0) -> None:
+    def repeat(
+        self, tasks: BackgroundTasks, retention_days: int, *, quiet_seconds: float = 0.0
+    ) -> None:
         """Relay events, and drop those older than `retention_days`, in background tasks.
 
-        `patience` applies to the task that relays, and is described at `svgx_common.background.OutageLog`.
+        `quiet_seconds` applies to the task that relays, and is described at `svgx_common.background.OutageLog`.
         """
-        tasks.repeat("relay events", self.step, patience=patience)
+        tasks.repeat("relay events", self.step, quiet_seconds=quiet_seconds)
         tasks.repeat(
             "drop old events",
             functools.partial(drop_old_events, self._database, retention_days),
@@ -108,8 +110,8 @@ async def drop_old_events(database: Database, days: int) -> None:
 async def drop_slices(database: Database, days: int, size: int = DROP_SLICE) -> int:
     """Remove relayed events that are older than `days`. Return the number of statements.
 
-    A statement looks at only `size` events, so that it does not hold its locks for long. Events that are not relayed
-    yet, or not delivered to webhooks yet, stay; each of them is looked at only once.
+    A statement examines only `size` events, so that it does not hold its locks for long. Events that are not relayed
+    yet, or not delivered to webhooks yet, stay. Each of these is examined only once.
     """
     at: datetime | None = None
     last: str | None = None

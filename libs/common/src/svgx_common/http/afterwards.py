@@ -1,4 +1,4 @@
-"""The serving of an open WebSocket after the application has returned.
+"""Serve an open WebSocket after the ASGI application has returned.
 
 A connection lasts for hours. While the application runs, each layer of middleware keeps a coroutine, which takes 0.6 kB
 of memory. So the application returns after the handshake, and the server then calls the function that serves the
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _AFTERWARDS = "svgx.afterwards"
-"""The key in the ASGI scope."""
+"""The key of the `_Afterwards` object in the ASGI scope."""
 
 Serve = Callable[[], Awaitable[None]]
 
@@ -32,8 +32,8 @@ async def run(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
     afterwards = scope[_AFTERWARDS] = _Afterwards()
     try:
         await app(scope, receive, send)
-        # The scope must not refer to the function any more, because the function refers to the scope: the memory of a
-        # connection would stay in use until the garbage collector runs.
+        # The scope must not refer to the function any more, because the function refers to the scope. Such a cycle
+        # would keep the connection's memory in use until the garbage collector runs.
         serve, afterwards.serve = afterwards.serve, None
         if serve is not None:
             await serve()
@@ -59,7 +59,7 @@ async def serve_afterwards(scope: Scope, serve: Serve, on_end: Callable[[], None
 
 
 def call_at_end(scope: Scope, callback: Callable[[], None]) -> None:
-    """Call `callback` at the end of the connection. If the connection is not served afterwards, call it now."""
+    """Call `callback` at the end of the connection. If no function serves the connection, call it now."""
     afterwards: _Afterwards | None = scope.get(_AFTERWARDS)
     if afterwards is not None and afterwards.serve is not None:
         afterwards.on_end.append(callback)

@@ -9,7 +9,7 @@ from starlette.types import Scope
 def sent_path(scope: Scope) -> str:
     """Return the path of a request or WebSocket without decoding it, and without its trailing slash.
 
-    Proxies and this server then agree on the segments of the path: in `/metrics%2Fprometheus` there is one segment.
+    Proxies and this server then agree on the segments of the path: `/metrics%2Fprometheus` has one segment.
     """
     raw: bytes | None = scope.get("raw_path")
     path = quote(scope["path"]) if raw is None else raw.decode("latin-1")

@@ -18,7 +18,7 @@ _LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 def answers(page: str, environ: Mapping[str, str]) -> bool:
-    """Return whether a page of `/health/` has the status 200, at the service with these variables."""
+    """Return whether the service with these variables answers `/health/<page>` with the status 200."""
     host = environ.get("API_HOST", "").strip().strip("[]")
     port = environ.get("API_PORT", "").strip() or "8000"
     connection = http.client.HTTPConnection(_LOOPBACK.get(host, host), int(port), timeout=TIMEOUT)

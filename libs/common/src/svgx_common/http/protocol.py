@@ -1,10 +1,10 @@
 """HTTP/1.1 with limits that uvicorn does not have: the size of the headers, and the time until they end.
 
-Unused connections stay open for longer than proxies keep them, because a proxy must be the first to close them.
-
-Without the first limit, one connection fills the memory with headers that never end. Without the second, a few thousand
-silent connections use up the open files (Slowloris). `request_head` checks each head, also that of a WebSocket
+Without the size limit, one connection fills the memory with headers that never end. Without the time limit, a few
+thousand silent connections use up the open files (Slowloris). `request_head` checks each head, also that of a WebSocket
 handshake.
+
+Unused connections stay open for longer than proxies keep them, because a proxy must be the first to close them.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ earlier, a proxy might send a request on it at the same moment, and a POST would
 MANY_CONNECTIONS = 2000
 """Connections of the process, including WebSockets, beyond which `SHORT_KEEP_ALIVE_SECONDS` applies.
 
-So a client that opens ever more connections does not fill the memory.
+The shorter time keeps a client that opens ever more connections from filling the memory.
 """
 
 SHORT_KEEP_ALIVE_SECONDS = 5
@@ -134,7 +134,7 @@ class LimitedHttp(HttpToolsProtocol):
     def _refuse(self, error: SvgxError) -> None:
         """Answer with a problem document, and close the connection.
 
-        A fault in a body gets no document after its response has begun. A fault in a head gets none while the response
+        A fault in a body gets no document after the response has begun. A fault in a head gets none while the response
         to an earlier request is unfinished. In this case, the connection closes after that response.
         """
         self._head_begun = False
@@ -159,7 +159,7 @@ class LimitedHttp(HttpToolsProtocol):
             self.transport.close()
         if not self.transport.is_closing():
             super().handle_websocket_upgrade()
-            # The parser refers to this object, and would keep it until the next collection of garbage.
+            # The parser refers to this object, and would keep it in memory until the next garbage collection.
             self.parser = None  # type: ignore[assignment]
 
     def on_header(self, name: bytes, value: bytes) -> None:

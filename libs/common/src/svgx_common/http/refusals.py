@@ -1,4 +1,4 @@
-"""Refusals of requests as problem documents: as the bytes of a response, or as a response of an application."""
+"""Responses that refuse a request with a problem document: as bytes, or as a response for an application to send."""
 
 import json
 from collections.abc import Mapping
@@ -33,6 +33,6 @@ def encode(error: SvgxError) -> bytes:
 
 
 def response(error: SvgxError, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """Return the problem document of an error as a response of an application."""
+    """Return a response with the problem document of an error, for an application to send."""
     document = problem_document(error, current_trace_id())
     return JSONResponse(document, error.status, headers, media_type=PROBLEM_MEDIA_TYPE)

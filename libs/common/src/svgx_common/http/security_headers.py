@@ -9,4 +9,4 @@ SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     # Responses are personal, and some contain tokens.
     (b"cache-control", b"no-store"),
 )
-"""Names and values. A response that has a header of the same name keeps its own."""
+"""Names and values. A response that already has a header of the same name keeps that header."""

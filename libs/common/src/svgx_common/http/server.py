@@ -32,8 +32,8 @@ HEALTH_PATHS = frozenset({"/health", "/health/live", "/health/ready"})
 METRICS_PATHS = frozenset({"/metrics", "/metrics/prometheus"})
 """The paths of health and metrics, each also valid with a trailing slash.
 
-The service's own application gets no request for these paths. But while metrics are switched off, or served on a
-port of their own, it gets the requests for the paths of metrics.
+The service's own application gets no request for the health paths. It gets requests for the metrics paths only while
+metrics are switched off, or have a port of their own.
 """
 
 

@@ -11,20 +11,20 @@ _CONTROLS = bytes({*range(0x20), 0x7F} - {0x09})
 """The bytes that no header value may have (RFC 9110, 5.5)."""
 
 _NOT_IN_NAMES = bytes({*range(0x21), *range(0x7F, 0x100), *b'()<>@,;:\\[]={}"', *range(0x41, 0x5B)})
-"""Bytes that the names of our headers lack: controls, separators, capital letters, and bytes from 0x7F on."""
+"""Bytes that the services use in no header name: controls, separators, capital letters, and bytes from 0x7F on."""
 
 _HOP_BY_HOP = (b"connection", b"transfer-encoding")
 _WITHOUT_BODY = (204, 304)
 
 COPIED_BYTES = 64 * 1024
-"""A body of at most this size is joined with its head, because the copy takes less time than a second buffer."""
+"""Bytes of the largest body that is joined with its head, because the copy takes less time than a second buffer."""
 
 
 class WholeResponse:
     """The `send` of one request. It holds the head back until the body follows.
 
-    ASGI demands this: a server sends nothing before the first part of the body. A body that comes in parts, or a head
-    that needs uvicorn's care, such as one with `connection: close`, is passed on to uvicorn.
+    ASGI requires that a server sends nothing before the first part of the body. uvicorn itself sends a response with a
+    body in parts, or with a head that needs special handling, such as one with `connection: close`.
     """
 
     __slots__ = ("_cycle", "_head")

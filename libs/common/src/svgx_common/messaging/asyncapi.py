@@ -68,8 +68,8 @@ The WebSocket speaks the protocol of npm @hocuspocus/provider 4: each message ex
 canvas id as a string, and one socket carries several canvases. The first message for a canvas has an access token, an
 API key or the token of a share link. A sync status reports whether a document message is saved or refused. A refusal of
 a canvas has a reason that begins with a close code from 4400 to 4499. A condition with any other close code except 1000
-closes the socket. With `quota=1` a stateless message has the most used quota. The statuses before the upgrade are those
-of `/runtime/events`. An address with too many sockets without a canvas also gets 503.
+closes the socket. With `quota=1` the server sends the most used quota in a stateless message. The HTTP statuses before
+the upgrade are those of `/runtime/events`. A client address with too many sockets that have no canvas also gets 503.
 """
 
 # For each frame: the varuints with which it begins, its sender, and its content.

@@ -2,7 +2,7 @@
 
 NATS refuses messages over its `max_payload` (1 MiB here), so a header of the message contains a reference to the body
 instead: the subject and the size. The receiver requests the pieces from that subject. Pulling works with queue groups,
-because any replica may pull. It also limits the bytes in flight, and the requests for pieces are independent of each
+because any replica may pull. Pulling also limits the bytes in flight. The requests for pieces are independent of each
 other.
 """
 
@@ -28,7 +28,7 @@ ALL_PIECES = 32
 """Pieces of all bodies that a process requests at the same time: 16 MiB. NATS keeps at most 64 MiB for a connection
 that reads slowly, and closes the connection beyond this limit."""
 
-LINGER = 30.0
+OFFER_SECONDS = 30.0
 """Seconds a broadcast or an answer stays available to receivers that have not pulled it yet."""
 
 MAX_OFFERED = 512 * 1024 * 1024
@@ -82,15 +82,15 @@ class Blobs:
         finally:
             self._remove(reference)
 
-    def linger(self, content: bytes, *, once: bool = False) -> str:
-        """Offer `content` for `LINGER` seconds and return its reference. Raise `Overloaded` as `offer` does.
+    def offer_for_a_while(self, content: bytes, *, once: bool = False) -> str:
+        """Offer `content` for `OFFER_SECONDS` and return its reference. Raise `Overloaded` as `offer` does.
 
-        With `once`, the offer already ends when the content was pulled once.
+        With `once`, the offer ends as soon as the content was pulled once.
         """
         reference = self._add(content)
         if once:
             self._unread[reference.partition(" ")[0]] = len(content)
-        asyncio.get_running_loop().call_later(LINGER, self._remove, reference)
+        asyncio.get_running_loop().call_later(OFFER_SECONDS, self._remove, reference)
         return reference
 
     async def pull(self, reference: str, *, limit: int = MAX_PULLED) -> bytes:

@@ -83,15 +83,15 @@ SpanOfMessage = Callable[[Mapping[str, str]], AbstractContextManager[object]]
 
 
 TO_HOLDER = "svgx.canvas."
-"""The beginning of the subjects of requests to the holder of a canvas."""
+"""The prefix of the subjects of requests to holders."""
 
 CHECK_SECONDS = 1.5
 """Seconds that NATS has to deliver the message of a health check."""
 
 GRACE = 1.0
-"""Seconds for which requests wait for NATS, from the first request after its loss.
+"""Seconds for which requests wait for NATS, counted from the first request that found NATS unreachable.
 
-After this time, requests fail at once until NATS returns.
+After this time, requests fail at once until NATS is reachable.
 """
 
 
@@ -352,7 +352,7 @@ class Bus:
         try:
             if len(content) > PIECE:
                 headers, content = (
-                    {**(headers or {}), HEADER_BODY: self.blobs.linger(content)},
+                    {**(headers or {}), HEADER_BODY: self.blobs.offer_for_a_while(content)},
                     b"",
                 )
             await self.connection.publish(subject, content, reply=reply, headers=headers)
@@ -423,14 +423,14 @@ class Bus:
     async def respond(self, reply: str, content: bytes, headers: Headers | None = None) -> None:
         """Answer the request that has this reply subject. Do nothing if `reply` is not an inbox.
 
-        A large answer stays available until it is pulled, for `blobs.LINGER` seconds at most. Raise `Overloaded` if
+        A large answer stays available until it is pulled, for `blobs.OFFER_SECONDS` at most. Raise `Overloaded` if
         too many bytes wait to be pulled. An error of NATS is only logged.
         """
         if not is_inbox(reply):
             return
         if len(content) > PIECE:
             headers, content = (
-                {**(headers or {}), HEADER_BODY: self.blobs.linger(content, once=True)},
+                {**(headers or {}), HEADER_BODY: self.blobs.offer_for_a_while(content, once=True)},
                 b"",
             )
         try:
@@ -451,13 +451,13 @@ class Bus:
             try:
                 await self.connection.flush(timeout=2)
             except (NatsError, TimeoutError):
-                log.warning("nats did not take the last messages")
+                log.warning("the last messages may not have reached nats")
         try:
             await self.connection.close()
         except (RuntimeError, OSError):
             # nats-py writes the outgoing buffer even to a lost connection. The type of the error depends on the event
             # loop.
-            log.warning("nats did not take the last messages")
+            log.warning("the last messages may not have reached nats")
 
     def _end_holder_requests(self) -> None:
         """End the requests to holders, because the connection is lost."""

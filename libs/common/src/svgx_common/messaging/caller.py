@@ -12,7 +12,7 @@ VISITOR_NAME = "share link"
 
 
 VISITOR_PREFIX = "link-"
-"""The beginning of the ids of visitors. No account's id begins with it."""
+"""The prefix of visitors' ids. No account's id begins with it."""
 
 
 @dataclass(frozen=True, slots=True)

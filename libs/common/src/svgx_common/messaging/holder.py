@@ -19,7 +19,7 @@ RETRY = 0.1
 OPEN_AFTER_TIMEOUT = 1.0
 """Seconds for one request to open the canvas, when the holder of the canvas has not answered in time."""
 
-OPEN_PATIENCE = 6.0
+OPEN_SECONDS = 6.0
 """Seconds for which requests with `OPEN_AFTER_TIMEOUT` are repeated. A replica that replaces a frozen one needs 2 s."""
 
 TemporaryError = Unavailable | DeadlineExceeded | Overloaded
@@ -47,20 +47,20 @@ class Holder:
         channel: Channel[Any],
         content: bytes,
         *,
-        patience: float,
+        retry_seconds: float,
         attempt: float,
         more_headers: Headers | None = None,
         after: TemporaryError | None = None,
     ) -> bytes:
         """Send a request on `edit` or `sync` and return the answer. Requests on these channels may be repeated safely.
 
-        An attempt fails after `attempt` seconds, and attempts are repeated for `patience` seconds. Raise `NotFound` for
-        an unknown canvas. Raise the last error when the patience ends. The request carries the current trace.
+        An attempt fails after `attempt` seconds. Attempts are repeated for `retry_seconds`; then the last error is
+        raised. Raise `NotFound` for an unknown canvas. The request carries the current trace.
 
         `after` is the error of an earlier attempt outside this method, such as a batch on a link. With `after`, the
         method recovers from this error (see `_recover`) before its first attempt.
         """
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + retry_seconds
         subject = channel.subject_of(canvas_id=self._canvas_id)
         recovering = False
         headers = _merged(trace_headers(first=after is None), more_headers)
@@ -103,7 +103,7 @@ class Holder:
                 # The holder is busy or hangs. The replica that gets the request to open sends a probe to the holder,
                 # and opens the canvas only if the holder does not answer. A request to open may also go to a replica
                 # that hangs, so each of these requests has a short timeout.
-                end = min(time.monotonic() + OPEN_PATIENCE, deadline)
+                end = min(time.monotonic() + OPEN_SECONDS, deadline)
                 while True:
                     outcome, pause = await self._open(failure, OPEN_AFTER_TIMEOUT, deadline)
                     if not pause or time.monotonic() + pause >= end:
@@ -134,13 +134,13 @@ async def ask_holder(
     channel: Channel[Any],
     content: bytes,
     *,
-    patience: float,
+    retry_seconds: float,
     attempt: float,
 ) -> bytes:
     """Send one request to the holder of a canvas, in a span of its own (see `Holder.ask`)."""
     holder = Holder(bus, canvas_id)
     with bus.spans.ask_holder(channel, canvas_id):
-        return await holder.ask(channel, content, patience=patience, attempt=attempt)
+        return await holder.ask(channel, content, retry_seconds=retry_seconds, attempt=attempt)
 
 
 def _merged(headers: Headers | None, more: Headers | None) -> Headers | None:

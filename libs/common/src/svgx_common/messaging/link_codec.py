@@ -1,6 +1,6 @@
-"""The encoding of the messages of links: the same bytes as `wire`'s, in less time.
+"""The encoding of link messages: the same bytes as in `wire`, in less time.
 
-A busy replica sends and receives thousands of parts of these messages a second. The receiver checks every length.
+A busy replica sends and receives thousands of parts of link messages a second. The receiver checks every length.
 """
 
 import functools
@@ -45,7 +45,7 @@ def encode_to_replica(message: LinkToReplica) -> bytes:
 
 
 def decode_to_replica(content: bytes) -> LinkToReplica:
-    """Return the message to a replica. Raise `Malformed`."""
+    """Return the message that `encode_to_replica` wrote. Raise `Malformed` for any other bytes."""
     decoder = Decoder(content)
     text, uint, buffer = decoder.text, decoder.uint, decoder.buffer
     gateway = text()
@@ -92,7 +92,7 @@ def encode_to_gateway(message: LinkToGateway) -> bytes:
 
 
 def decode_to_gateway(content: bytes) -> LinkToGateway:
-    """Return the message to a gateway. Raise `Malformed`."""
+    """Return the message that `encode_to_gateway` wrote. Raise `Malformed` for any other bytes."""
     decoder = Decoder(content)
     text, uint, buffer = decoder.text, decoder.uint, decoder.buffer
     message = LinkToGateway(

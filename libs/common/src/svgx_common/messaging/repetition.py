@@ -58,7 +58,7 @@ class Repetition:
         `timeout` (see `PARTS`), at most one a second and as far as the budget permits. A temporary error of one attempt
         does not end the others.
 
-        The first attempt needs no task of its own, because most reads are answered at once and a task costs time.
+        The first attempt runs in the caller's task, because most reads are answered at once and a new task costs time.
         """
         loop = asyncio.get_running_loop()
         interval = max(SHORTEST_INTERVAL, timeout / PARTS)
@@ -120,7 +120,7 @@ class Repetition:
 class _Race(Generic[Result]):
     """A first attempt in the current task, and further ones in a task that starts only if the first one is late.
 
-    A further attempt with a final result cancels the first one, in the way of `asyncio.timeout`.
+    A further attempt that ends without a temporary error cancels the first one, as `asyncio.timeout` does.
     """
 
     __slots__ = ("_first", "_others", "_repeat", "_running", "_won")
@@ -132,7 +132,7 @@ class _Race(Generic[Result]):
         self._running: asyncio.Task[Any] | None = None
         """The task of the first attempt, while it runs."""
         self._first: asyncio.Future[Result] | None = None
-        """A future that gets the temporary error of the first attempt, for the task of the further ones."""
+        """A future that passes the first attempt's temporary error to the task of the further attempts."""
         self._others: asyncio.Task[Result] | None = None
         self._won = False
         """True when a further attempt has cancelled the first one."""
@@ -171,7 +171,7 @@ class _Race(Generic[Result]):
             await asyncio.gather(self._others, return_exceptions=True)
 
     def _cancel_first(self, others: asyncio.Task[Result]) -> None:
-        """Cancel the first attempt, because a further one has a final result."""
+        """Cancel the first attempt, because a further one has ended without a temporary error."""
         if self._running is not None and not others.cancelled():
             self._won = True
             self._running.cancel()

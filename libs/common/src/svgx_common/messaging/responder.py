@@ -1,4 +1,4 @@
-"""The responder of a service: it runs the handlers of operations, with limits, deadlines and a drain without loss.
+"""The responder of a service runs the handlers of operations, with limits and deadlines. Its drain loses no request.
 
 The responder does not use the endpoints of `nats.micro`, because they run one request at a time, drop the requests in
 progress on stop, and send an exception's text to the caller. `micro.py` still answers the discovery requests of the
@@ -76,7 +76,7 @@ class Call:
     client: Client = _UNKNOWN_CLIENT
 
     def signed_in_caller(self) -> Caller:
-        """Return the caller. Raise `Internal` without one: the gateway should have refused the request."""
+        """Return the caller. Raise `Internal` without one, because the gateway should have refused the request."""
         if self.caller is None:
             raise Internal
         return self.caller
@@ -365,7 +365,7 @@ def _note_ids(request: RequestModel, call: Call) -> None:
 
 
 def _decode_request(operation: Operation[Any, Any], headers: Headers, body: bytes) -> RequestModel:
-    """Validate a request. Raise `Invalid`."""
+    """Return the validated request. Raise `Invalid` if a field is invalid."""
     model: type[RequestModel] = operation.request
     try:
         if is_raw(model):

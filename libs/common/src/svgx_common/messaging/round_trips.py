@@ -1,4 +1,4 @@
-"""A check every second that NATS delivers messages: a request to this connection itself must be answered.
+"""A check every second that NATS delivers messages: the connection sends itself a request, and answers it.
 
 A server that is frozen, or that the network cuts off, keeps its connections open. nats-py notices such a server only
 after several pings.
@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 INTERVAL = 1.0
 """Seconds between two checks."""
 
-PATIENCE = 1.5
+ANSWER_SECONDS = 1.5
 """Seconds to wait for an answer. The check waits twice, because a pause of this process could hide an answer."""
 
 CLOSE_SECONDS = 1.0
@@ -35,7 +35,7 @@ class RoundTrips:
         self._subject = subject
         self._on_answer = on_answer
         self._lost_at: float | None = None
-        """Time at which a check first found the connection lost. None while it is open, and after `note_disconnect`."""
+        """Time at which a check first found the connection lost. None while open, and after `note_disconnect`."""
         self._silent = False
 
     @property
@@ -80,7 +80,7 @@ class RoundTrips:
         asking = asyncio.create_task(self._connection.request(self._subject, timeout=60))
         try:
             for _ in range(2):
-                await asyncio.wait({asking}, timeout=PATIENCE)
+                await asyncio.wait({asking}, timeout=ANSWER_SECONDS)
                 if asking.done():
                     break
         finally:

@@ -33,7 +33,7 @@ class UserKey:
 
     @classmethod
     def from_seed(cls, seed: str) -> Self:
-        """Return the key of a seed such as `SUA…`. A wrong seed raises a `ValueError` that does not contain it."""
+        """Return the key of a seed such as `SUA…`. For a wrong seed, raise a `ValueError` without the seed."""
         try:
             content = base64.b32decode(seed.strip() + "=" * (-len(seed.strip()) % 8))
         except (binascii.Error, ValueError):

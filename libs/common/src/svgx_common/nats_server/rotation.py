@@ -32,7 +32,7 @@ def add_second_keys(entries: Entries, name: Callable[[str, str], str]) -> Entrie
 
 
 def swap_keys(entries: Entries, name: Callable[[str, str], str]) -> Entries:
-    """Return the entries with each key and its second key exchanged. Raise `ValueError` when one of them is missing."""
+    """Return the entries with each key and its second key exchanged. Raise `ValueError` when a key is missing."""
     swapped = dict(entries)
     for service in SERVICES:
         for kind in _KINDS:
@@ -109,5 +109,5 @@ def rotate(arguments: Sequence[str]) -> None:
         sys.exit(
             f"svgx: {error}"
             if isinstance(error, ValueError)
-            else "svgx: not a secret with keys of NATS"
+            else "svgx: the input is not a Kubernetes secret with keys for NATS"
         )

@@ -1,1 +1,1 @@
-"""Parts of the logs, metrics and traces of the services, and the memory of processes."""
+"""Log processors, metrics and trace encoding for all services, and the return of unused memory."""

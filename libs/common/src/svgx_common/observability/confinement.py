@@ -1,4 +1,4 @@
-"""Show whether the worker processes of a service are confined, as a metric and as a warning in the log."""
+"""A metric and a warning that show whether worker processes are confined (see `svgx_workers.confinement`)."""
 
 import functools
 import sys

@@ -1,13 +1,13 @@
-"""The return of memory that a process does not need, at a time at which this delays few clients.
+"""Return unused memory of a process to the system, at a time at which this delays few clients.
 
 Two kinds of memory stay until a process returns them:
 
 - Garbage. Python frees most objects at once. After a number of new objects, it also collects the young objects that
   refer to each other. Older objects that refer to each other, such as a failed request and its error, stay until a
   collection of all objects. Such a collection stops the process for 1 ms for each 1,000 objects, and a client would
-  notice this as a late edit. So Python does not begin it by itself (see `GC_THRESHOLDS`).
-- Freed buffers. glibc keeps them for the next buffers (see `PROCESS_ENVIRONMENT`). Their return stops the process for 5
-  to 16 ms.
+  notice this as a late edit. So Python begins no such collection by itself (see `runtime.GC_THRESHOLDS`).
+- Freed buffers. glibc keeps them for the next buffers (see `configuration.process_environment`). Returning them stops
+  the process for 5 to 16 ms.
 
 So the process returns both when it has grown and has little to do.
 """
@@ -21,16 +21,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 CHECK_INTERVAL = 20.0
-"""Seconds between two looks at the memory of the process."""
+"""Seconds between two checks of the memory of the process."""
 
 GROWTH_BYTES = 24 * 1024 * 1024
-"""Growth of the memory beyond its lowest size since the last return, after which a quiet process returns memory."""
+"""Growth beyond the lowest memory since the last return, in bytes, after which a quiet process returns memory."""
 
 LARGE_GROWTH_BYTES = 4 * GROWTH_BYTES
 """Growth, measured like `GROWTH_BYTES`, after which a busy process returns memory too."""
 
 QUIET_SECONDS = 0.1 * CHECK_INTERVAL
-"""Processor time of a quiet process between two looks, in seconds."""
+"""Seconds of processor time between two checks, below which a process counts as quiet."""
 
 _STATM = Path("/proc/self/statm")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -69,17 +69,17 @@ class MemoryWatch:
         self._lowest = measure()
         """The lowest memory since the last return."""
         self._cpu_before = cpu_seconds()
-        """The processor time at the last look."""
+        """The processor time at the last check."""
 
     async def watch(self) -> None:
         """Wait, then return memory if the process has grown."""
         await asyncio.sleep(CHECK_INTERVAL)
-        self.look()
+        self.check()
 
-    def look(self) -> bool:
+    def check(self) -> bool:
         """Return memory if the process has grown: by `GROWTH_BYTES`, or by `LARGE_GROWTH_BYTES` if it is busy.
 
-        The result is whether memory was returned.
+        Return True if memory was returned.
         """
         used, cpu_seconds = self._measure(), self._cpu_seconds()
         is_quiet = cpu_seconds - self._cpu_before < QUIET_SECONDS

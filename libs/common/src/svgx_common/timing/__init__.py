@@ -1,1 +1,1 @@
-"""Rates and times of work: token buckets and alarms."""
+"""Token buckets, alarms, and waits with a time limit."""

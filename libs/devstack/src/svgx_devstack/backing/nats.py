@@ -16,17 +16,17 @@ OPERATOR = "operator"
 USERS = (*SERVICES, OPERATOR)
 
 PROCESSORS = {"GOMAXPROCS": "1"}
-"""The number of processors that NATS uses at once, as in the charts.
+"""Environment variable that limits NATS to one processor, as in the charts.
 
-With two, an edit takes NATS up to 1.4 times the processor time, because its threads wake each other.
+With two processors, NATS uses up to 1.4 times the processor time for an edit, because its threads wake each other.
 """
 
 MAX_PAYLOAD = 1024 * 1024
-"""Bytes of the largest message, the default of NATS."""
+"""Size limit of a message in bytes. This is the default of NATS."""
 
 
 def program(home: Home) -> Program:
-    """Return the server on its stored loopback ports, and write its configuration file."""
+    """Write the server's configuration file and return its program. The server listens on its stored loopback ports."""
     port = home.port("nats")
     config = home.write_private("nats.conf", _config(home, port))
     return Program(
@@ -41,14 +41,14 @@ def program(home: Home) -> Program:
 
 
 def url(home: Home, user: str) -> str:
-    """Return the address with the user's password."""
+    """Return the server's address with the user's name and password."""
     if user not in USERS:
-        raise KeyError(f"no NATS user {user!r}: one of {', '.join(USERS)}")
+        raise KeyError(f"no NATS user {user!r}: use one of {', '.join(USERS)}")
     return f"nats://{user}:{home.secret(f'nats.{user}')}@{HOST}:{home.port_in_use('nats')}"
 
 
 def _config(home: Home, port: int) -> str:
-    """Return the configuration: the services' users as in the charts, but with passwords, and the user `OPERATOR`."""
+    """Return the configuration. The services' users are those of the charts, with passwords. `OPERATOR` is added."""
 
     def credentials(user: str) -> str:
         return f'user: {user}, password: "{home.secret(f"nats.{user}")}"'

@@ -23,10 +23,14 @@ DATABASE = "svgx"
 USER = "svgx_user"
 _SUPERUSER = "postgres"
 _CONNECT_TIMEOUT = 5.0
+"""Seconds to open or to close a connection."""
 
 
 def program(home: Home) -> Program:
-    """Return the server on its stored loopback port, over TCP only. Create the data folder when it is missing."""
+    """Create the data folder if it is missing, and return the server's program.
+
+    The server listens on its stored loopback port, over TCP only.
+    """
     data = _data(home)
     port = home.port("postgres")
     if is_new(home):
@@ -65,12 +69,12 @@ def is_new(home: Home) -> bool:
 
 
 def url(home: Home) -> str:
-    """Return the address of the services' database with the password."""
+    """Return the address of the services' database, with the services' user and password."""
     return _url(home, USER, DATABASE)
 
 
 def superuser_url(home: Home, database: str = _SUPERUSER) -> str:
-    """Return the superuser's address of a database with the password."""
+    """Return the address of a database, with the superuser's name and password."""
     return _url(home, _SUPERUSER, database)
 
 
@@ -121,7 +125,7 @@ async def _is_ready(home: Home) -> bool:
 
 def _create_data(home: Home, data: Path) -> None:
     """Create the data folder with `initdb`. Raises `StackError` if `initdb` fails."""
-    # An incomplete folder never gets the final name.
+    # The folder gets its final name only after `initdb` has succeeded.
     draft = data.with_name(data.name + ".new")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(mode=0o700)

@@ -1,4 +1,4 @@
-"""Run the Valkey server with its data in memory only. At the memory limit, it evicts only keys with a time to live."""
+"""Run the Valkey server with its data in memory only. At its memory limit, Valkey evicts keys with a time to live."""
 
 import os
 
@@ -9,7 +9,7 @@ from svgx_devstack.program import Program
 
 
 def program(home: Home) -> Program:
-    """Return the server on its stored loopback port, with a password."""
+    """Write the server's configuration file, and return its program. The server listens on its stored loopback port."""
     port = home.port("valkey")
     password = home.secret("valkey")
     lines = (
@@ -35,5 +35,5 @@ def program(home: Home) -> Program:
 
 
 def url(home: Home) -> str:
-    """Return the address with the password."""
+    """Return the server's address with the password."""
     return f"redis://:{home.secret('valkey')}@{HOST}:{home.port_in_use('valkey')}/0"

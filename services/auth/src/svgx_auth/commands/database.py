@@ -1,4 +1,4 @@
-"""Access to the accounts for a command: the parts of the service that change accounts, without its handlers."""
+"""Access to the accounts for a command: the service's objects that change accounts, without its handlers."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ from svgx_common.messaging.caller import Client
 from svgx_common.settings import WRONG_SETTING, WrongSetting
 
 COMMAND_SECONDS = 60.0
-"""Longest wait for PostgreSQL, in seconds. The command's work after this wait may take as many seconds again.
+"""Longest wait for PostgreSQL, in seconds. The command's work after the wait has the same limit.
 
 Migrations have no limit.
 """

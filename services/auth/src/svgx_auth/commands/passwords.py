@@ -1,6 +1,7 @@
-"""The new password that a command sets for an account: generated, or read from standard input. It is never an argument.
+"""The new password that a command sets for an account: generated, or read from standard input.
 
-Other users of a machine can read the arguments of a process, and shells keep arguments in their history.
+The password is never an argument, because other users of a machine can read the arguments of a process, and shells keep
+arguments in their history.
 """
 
 import argparse

@@ -3,8 +3,8 @@
 The account's names are replaced by a pseudonym, its rows in other tables are removed, and the personal fields of its
 audit entries are emptied.
 
-The account's row stays. The row has the account's token version, so earlier tokens stay revoked until they expire. A
-repeated request finds the account by the row.
+The account's row stays, because it has the account's token version. So earlier tokens stay revoked until they expire. A
+repeated request finds the account by this row.
 """
 
 import json
@@ -75,25 +75,25 @@ class AccountErasure:
         Return the number of changed rows by table, including those of earlier calls. Raises `NotFound`.
         """
         async with self._database.transaction() as session:
-            touched = _touched(await _lock(session, user_id))
+            changed_rows = _changed_rows(await _lock(session, user_id))
             await session.run("erase_account", user_id)
-            touched["account"] = 1
+            changed_rows["account"] = 1
             removed = await session.row("erase_rows_of_account", user_id)
             assert removed is not None
-            touched.update(dict(removed))
-            touched["attempt"] += await self._attempts.erase(session, user_id)
-            await session.run("note_account_erasure", user_id, json.dumps(touched))
+            changed_rows.update(dict(removed))
+            changed_rows["attempt"] += await self._attempts.erase(session, user_id)
+            await session.run("note_account_erasure", user_id, json.dumps(changed_rows))
         while True:
             async with self._database.transaction() as session:
-                touched = _touched(await _lock(session, user_id))
+                changed_rows = _changed_rows(await _lock(session, user_id))
                 # Without this setting, a trigger refuses the change of the audit log's entries.
                 await session.run("allow_erasure")
                 row = await session.row("erase_audit", user_id, STEP_ENTRIES)
                 assert row is not None
-                touched["audit"] += row["rows"]
-                await session.run("note_account_erasure", user_id, json.dumps(touched))
+                changed_rows["audit"] += row["rows"]
+                await session.run("note_account_erasure", user_id, json.dumps(changed_rows))
             if row["rows"] < STEP_ENTRIES:
-                return dict(touched)
+                return dict(changed_rows)
 
 
 async def _lock(session: Session, user_id: str) -> Row:
@@ -103,5 +103,5 @@ async def _lock(session: Session, user_id: str) -> Row:
     return row
 
 
-def _touched(row: Row) -> Counter[str]:
+def _changed_rows(row: Row) -> Counter[str]:
     return Counter(json.loads(row["erased_rows_json"]))

@@ -1,17 +1,17 @@
-"""The delivery of the events of accounts. The state service passes them on to webhooks."""
+"""The delivery of account events. The state service passes them on to webhooks."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from svgx_auth.settings import AuthSettings
-from svgx_common.background import STARTING, BackgroundTasks
+from svgx_common.background import STARTUP_SECONDS, BackgroundTasks
 from svgx_common.contract.storage.events import RECORD_EVENTS, DomainEvent, RecordEventsRequest
 from svgx_common.events.relay import Relay
 from svgx_common.postgres import Database, Session
 from svgx_common.runtime import Runtime
 
 HAND_OVER_SECONDS = 3.0
-"""Longest wait for the state service, in seconds. It is short because the wait occupies a connection to PostgreSQL."""
+"""Longest wait for the state service, in seconds: short, because the wait occupies a connection to PostgreSQL."""
 
 
 @asynccontextmanager
@@ -25,7 +25,7 @@ async def relaying(runtime: Runtime[AuthSettings], database: Database) -> AsyncI
 
     relay = Relay(bus, database, hand_over, interval_seconds=settings.event_relay_seconds)
     tasks = BackgroundTasks()
-    relay.repeat(tasks, settings.event_retention_days, patience=STARTING)
+    relay.repeat(tasks, settings.event_retention_days, quiet_seconds=STARTUP_SECONDS)
     try:
         yield
     finally:

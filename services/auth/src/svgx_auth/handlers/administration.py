@@ -1,8 +1,8 @@
 """The operations with which admins manage accounts and read the audit log, and two operations for other services.
 
-The two operations for other services are `FIND_ACCOUNTS` and `RECORD_AUDIT`. `user_erasure` and `user_sessions` have
-the admins' operations for erasure and sessions. The gateway checks that the caller of an operation for admins is an
-admin.
+The two operations for other services are `FIND_ACCOUNTS` and `RECORD_AUDIT`. The admins' operations for erasure and
+sessions are in the modules `user_erasure` and `user_sessions`. The gateway checks that callers of admins' operations
+are admins.
 """
 
 from svgx_auth.accounts import Accounts

@@ -34,7 +34,7 @@ class SessionHandlers:
         responder.answer(END_SESSION, self.end_session)
 
     async def refresh(self, request: RefreshRequest, call: Call) -> Tokens:
-        """Continue the session of a refresh token."""
+        """Exchange a refresh token for new tokens of the same session."""
         return await self._sessions.refresh(request.refresh_token, Origin.of(call))
 
     async def logout(self, _: LogoutRequest, call: Call) -> Empty:

@@ -20,7 +20,7 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call, Responder
 
 MARGIN = 2.0
-"""The handler stops asking the state service this number of seconds before the deadline of the request.
+"""Seconds before the request's deadline at which the handler stops asking the state service.
 
 If the state service has not finished by then, the handler answers with `Unavailable`.
 """
@@ -41,8 +41,8 @@ class UserErasureHandlers:
     async def erase_user(self, request: EraseUserRequest, call: Call) -> ErasedUser:
         """Erase a user, first in this service and then in the state service.
 
-        Raises `Unavailable`, naming the numbers of changed rows, when the state service is not done in time. A repeated
-        request continues the erasure.
+        Raises `Unavailable`, with the number of rows changed so far, when the state service is not done in time. A
+        repeated request continues the erasure.
         """
         refuse_api_key(call)
         if request.confirm != request.user_id:

@@ -76,7 +76,7 @@ def read(path: Path) -> KeyRing:
 def write(path: Path, ring: KeyRing) -> None:
     """Write the keys to the file `path`, and replace an old file atomically. Raises `OSError`.
 
-    Only the owner of the new file can read the new file.
+    Only its owner can read the new file.
     """
     content = json.dumps({"keys": [entry.private() for entry in ring.entries]}, indent=2) + "\n"
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -39,7 +39,7 @@ class Signing:
         return [entry.public() for entry in self._ring.entries]
 
     async def reload(self) -> None:
-        """Read the file again, then sleep `LOOK_EVERY` seconds. After an error, the keys read before stay in use."""
+        """Read the file again, then sleep `LOOK_EVERY` seconds. After an error, the previous keys stay in use."""
         if self._path is not None:
             try:
                 self._ring = await asyncio.to_thread(key_file.read, self._path)
@@ -48,7 +48,7 @@ class Signing:
                 # Log each error once, because the file is read every few seconds.
                 if self._logged_error != str(error):
                     log.error(
-                        "cannot read JWT_KEYS_FILE; the keys read before stay in use",
+                        "cannot read JWT_KEYS_FILE; the previous keys stay in use",
                         error=str(error),
                     )
                 self._logged_error = str(error)

@@ -13,7 +13,7 @@ from joserfc.jwk import KeySet
 ALGORITHMS = ["RS256", "PS256", "ES256", "Ed25519", "EdDSA"]
 """Accepted algorithms, which are all asymmetric.
 
-With a symmetric algorithm, anyone with the client secret could sign in place of the provider. With the algorithm
+With a symmetric algorithm, anyone with the client secret could sign tokens in place of the provider. With the algorithm
 `none`, a token needs no signature, so anyone could make a valid token.
 """
 

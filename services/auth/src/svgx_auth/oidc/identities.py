@@ -38,13 +38,13 @@ class Identities:
         self._audit = audit
 
     async def account(self, provider: OidcProvider, claims: dict[str, Any], by: Origin) -> Account:
-        """Return the account of a user at a provider, with the role that the claims give to the user now.
+        """Return the account of a provider's user, with the role that the user's claims give now.
 
         The first sign-in creates the account. An existing account keeps its role when the provider has no `role_claim`.
         The last active admin remains an admin in every case.
 
-        Raises `Forbidden` when the account is disabled or deleted. Also raises `Forbidden` when the claims give no
-        role; the account then loses its access (`Administration.suspend_access`), unless it is the last active admin.
+        Raises `Forbidden` when the account is disabled or deleted, and when the claims give no role. Without a role,
+        the account loses its access (`Administration.suspend_access`), unless it is the last active admin.
         """
         role = provider.role_of(claims)
         if role is None:

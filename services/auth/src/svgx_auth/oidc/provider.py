@@ -43,9 +43,9 @@ METADATA_SECONDS = 3600.0
 """Seconds for which the provider's endpoints and keys are used before they are fetched again."""
 
 REFETCH_KEYS_AFTER = 30.0
-"""Smallest age, in seconds, at which keys are fetched again for an invalid ID token.
+"""Smallest age, in seconds, at which keys are fetched again because of an invalid ID token.
 
-The provider may have changed its keys, and the token may be signed with a new key.
+The provider may have changed its keys and signed the token with a new key.
 """
 
 _EMAIL_CLAIMS = {"email", "email_verified"}
@@ -115,7 +115,7 @@ class Provider:
     def check_reachable(self) -> None:
         """Raise `Unavailable` when a request to the provider would fail now.
 
-        Call this before removing a pending sign-in, so that it stays pending while the provider is not reachable.
+        Call this before removing a pending sign-in. The sign-in then stays pending while the provider is not reachable.
         """
         self._check_retry_time()
         if self._waiting >= MAX_WAITING:
@@ -168,8 +168,8 @@ class Provider:
     ) -> dict[str, Any]:
         """Return the claims of the userinfo endpoint that the ID token does not have.
 
-        Some providers give certain claims only at this endpoint. It is called only when the ID token lacks a claim that
-        this service uses. Claims of the ID token are never replaced.
+        Some providers give certain claims only at this endpoint. The endpoint is called only when the ID token lacks a
+        claim that this service uses. Claims of the ID token are never replaced.
         """
         endpoint = discovered.metadata.get("userinfo_endpoint")
         wanted = {
@@ -183,7 +183,7 @@ class Provider:
         if userinfo.get("sub") != claims["sub"]:
             raise self._refused("the userinfo is about another subject")
         if _EMAIL_CLAIMS & set(claims) and userinfo.get("email") != claims.get("email"):
-            # Never combine the address of one source with the `email_verified` of the other.
+            # Never combine the address of one source with `email_verified` of the other source.
             userinfo = {
                 name: value for name, value in userinfo.items() if name not in _EMAIL_CLAIMS
             }

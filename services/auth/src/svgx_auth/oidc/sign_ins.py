@@ -1,8 +1,8 @@
-"""Pending sign-ins: each begins here, continues at a provider, and finishes here once.
+"""Pending sign-ins. Each sign-in begins here, continues at a provider, and finishes here at most once.
 
-The parameter `state` of the URLs and a cookie of the browser identify the sign-in when the browser returns. Nonce and
-code verifier are derived from the state with a key that only this service has. Therefore any replica can finish a
-sign-in, and the stored rows alone are not enough to finish it.
+The URL parameter `state` and a cookie of the browser identify the sign-in when the browser returns. Nonce and code
+verifier are derived from the state with a key that only this service has. Therefore any replica can finish a sign-in,
+and the stored rows alone are not enough to finish a sign-in.
 """
 
 import base64
@@ -31,7 +31,7 @@ _PURPOSE = b"svgx oidc sign-in v1"
 
 @dataclass(frozen=True, slots=True)
 class FinishedSignIn:
-    """A sign-in that was begun in the same browser from which the callback came."""
+    """A sign-in that began in the browser from which the callback came."""
 
     provider: Provider
     nonce: str

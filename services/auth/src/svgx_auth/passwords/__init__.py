@@ -1,1 +1,1 @@
-"""Passwords: the policy, the hashes, the queue for work on passwords, and the waits after failed attempts."""
+"""Passwords: the policy, the hashes, the queue of requests that use a password, and the waits after failed attempts."""

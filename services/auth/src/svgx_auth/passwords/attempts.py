@@ -1,7 +1,7 @@
-"""Failed log-ins: the next attempt has to wait, longer after each failure (docs/decisions/0010 and 0038).
+"""Failed log-ins. After each failure, the next attempt has to wait longer (docs/decisions/0010 and 0038).
 
-The wait is checked before a password is verified, and again afterwards. Of many simultaneous guesses, only a few
-learn whether the password was right. The others are refused, even a right one.
+The wait is checked before a password is verified, and again afterwards. So of many simultaneous guesses, only a few
+learn whether the password was right. All others are refused, even with the right password.
 """
 
 import hashlib
@@ -28,13 +28,13 @@ ACCOUNT = Backoff(5, 300)
 LONGEST_AT_NEW_NETWORK = 15.0
 """The longest wait, in seconds, for a network from which no log-in has failed, after failures from other networks.
 
-A home of an account is a network at which the account has had a session. All other networks share this wait. Therefore
-guesses from many networks together get one answer in 15 s, and the account's owner waits at most 15 s at a new address.
-With each failure of a network, the limit doubles for this network, up to `ACCOUNT.longest`.
+A home network of an account is a network at which the account has had a session. All other networks share this wait.
+Therefore guesses from many networks together get one answer in 15 s, and the account's owner waits at most 15 s at a
+new address. With each failure at a network, the limit doubles for this network, up to `ACCOUNT.longest`.
 """
 
 ADDRESS = Backoff(50, 60)
-"""The wait for one network, over all accounts. It begins later than `ACCOUNT`: a network may have many users."""
+"""The wait for one network, over all accounts. It begins later than `ACCOUNT`, because users may share a network."""
 
 FORGET_AFTER = 86400.0
 """Seconds after the last failure until the failures are forgotten."""
@@ -71,30 +71,30 @@ class Attempts:
     async def log_in(self, account_id: str | None, name: str, address: str) -> Attempt:
         """Begin an attempt to log in. Raises `TooManyRequests` when the attempt comes too early.
 
-        `account_id` is None for an unknown name. Failures for such a name are counted like those for an account, by the
-        same statements.
+        `account_id` is None for an unknown name. Failures for an unknown name are counted like those for an account, by
+        the same statements.
 
-        A failure has a count for the network, and one for the account at this network. If the network is not a home of
-        the account, a third count covers the account at all networks that are not its homes. Therefore failures from
-        elsewhere do not delay the owner at home. Failures from elsewhere delay the owner at a new address for at most
-        `LONGEST_AT_NEW_NETWORK` seconds.
+        A failure adds to the network's count, and to the account's count at this network. If the network is not a home
+        network of the account, a third count covers the account at all networks that are not its home networks.
+        Therefore failures at other networks do not delay the owner at a home network. At a new address, they delay the
+        owner for at most `LONGEST_AT_NEW_NETWORK` seconds.
         """
         network = address_key(address)
         subject = self._hash(f"name {name}" if account_id is None else f"account {account_id}")
-        here, everywhere = f"log-in:{subject}@{network}", f"log-in:{subject}"
+        at_network, away_from_home = f"log-in:{subject}@{network}", f"log-in:{subject}"
         row = await self._database.row(
-            "place_of_log_in", account_id or "", network, address, here, FORGET_AFTER
+            "place_of_log_in", account_id or "", network, address, at_network, FORGET_AFTER
         )
         assert row is not None
         # All transactions lock the rows of the keys in this order, because a common order prevents deadlocks.
-        keys = [(here, ACCOUNT)]
+        keys = [(at_network, ACCOUNT)]
         if address:
             keys.insert(0, (f"address:{network}", ADDRESS))
         if row["home"]:
-            return await self._begin(Attempt(tuple(keys), (here,)))
+            return await self._begin(Attempt(tuple(keys), (at_network,)))
         longest = min(ACCOUNT.longest, LONGEST_AT_NEW_NETWORK * 2 ** min(row["failures"], 30))
-        keys.append((everywhere, Backoff(ACCOUNT.free, longest)))
-        return await self._begin(Attempt(tuple(keys), (here, everywhere)))
+        keys.append((away_from_home, Backoff(ACCOUNT.free, longest)))
+        return await self._begin(Attempt(tuple(keys), (at_network, away_from_home)))
 
     async def confirm(self, user_id: str) -> Attempt:
         """Begin an attempt of a signed-in user to confirm the password.
@@ -131,9 +131,9 @@ class Attempts:
         Failures that were counted with an earlier secret are not found. `remove_old` removes them `FORGET_AFTER`
         seconds after the last one.
         """
-        everywhere = f"log-in:{self._hash(f'account {user_id}')}"
-        keys = [everywhere, f"account:{user_id}"]
-        row = await session.row("erase_attempts", keys, f"{everywhere}@")
+        away_from_home = f"log-in:{self._hash(f'account {user_id}')}"
+        keys = [away_from_home, f"account:{user_id}"]
+        row = await session.row("erase_attempts", keys, f"{away_from_home}@")
         assert row is not None
         return int(row["rows"])
 

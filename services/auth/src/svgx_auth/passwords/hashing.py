@@ -1,4 +1,4 @@
-"""Password hashes: Argon2id, computed in a bounded number of threads beside the event loop."""
+"""Password hashes: Argon2id, computed in a bounded number of threads outside the event loop."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The homes of an account: the networks at which it has had a session (docs/decisions/0038)."""
+"""The home networks of an account, at which it has had a session (docs/decisions/0038). Also called its homes."""
 
 from svgx_auth.passwords.attempts import address_key
 from svgx_common.postgres import Database, Session
@@ -17,13 +17,13 @@ USE_RECORDED_EVERY = 3600.0
 
 
 class HomeNetworks:
-    """The homes of all accounts: the `home` table."""
+    """The home networks of all accounts: the `home` table."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def remember(self, session: Session, account_id: str, address: str) -> None:
-        """Remember the network of an address, in the transaction that opens or refreshes a session there."""
+        """Remember an address's network as a home, in the transaction that opens or refreshes a session there."""
         if not address:
             return
         row = await session.row(

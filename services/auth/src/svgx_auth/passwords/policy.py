@@ -1,7 +1,8 @@
 """The policy for new passwords: they are long and not easy to guess. There are no rules about composition.
 
-NIST SP 800-63B-4, section 3.1.1.2, requires a minimum length and a list of refused passwords: common and expected ones,
-such as the names of the account. It forbids rules about composition. zxcvbn provides the list (docs/decisions/0008).
+NIST SP 800-63B-4, section 3.1.1.2, forbids rules about composition. It requires a minimum length, and a list of refused
+passwords: common passwords, and expected ones such as the names of the account. zxcvbn provides the list
+(docs/decisions/0008).
 """
 
 from zxcvbn_rs_py import zxcvbn

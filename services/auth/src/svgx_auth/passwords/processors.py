@@ -12,8 +12,8 @@ _QUOTA_V1, _PERIOD_V1 = "cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"
 def usable(cgroup: Path = _CGROUP) -> int:
     """Return the number of processors that the process may use, at least 1.
 
-    The limit of the container (its control group) is rounded up. This limit and the set of processors to which a
-    process is bound exist on Linux only. On other systems, all processors of the machine count.
+    On Linux, both the container's limit (its control group), rounded up, and the set of processors to which the process
+    is bound count. On other systems, all processors of the machine count.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, math.ceil(min(allowed or 1, _quota(cgroup))))

@@ -1,9 +1,9 @@
-"""The queue for work on passwords: short, bounded and fair (docs/decisions/0038).
+"""The queue of requests that use a password: short, bounded and fair (docs/decisions/0038).
 
 A password hash occupies a core for 20 ms or more. Therefore, in a flood of log-ins, a few wait and the others are
-refused at once. Networks take turns. In a full queue, a new log-in replaces the last log-in of the network with the
-most log-ins, if that network has at least two more than the network of the new log-in. Requests of signed-in callers
-come before log-ins.
+refused at once. Log-ins from different networks are served in turn. In a full queue, a new log-in replaces the last
+log-in of the network with the most log-ins, if that network has at least two more than the network of the new log-in.
+Requests of signed-in callers come before log-ins.
 """
 
 import asyncio
@@ -31,9 +31,9 @@ _Turn = asyncio.Future[None]
 
 
 class _Lane:
-    """The waiting requests of one kind, by customer: a network or a user.
+    """A queue for requests of one kind, by customer: a network or a user.
 
-    Customers take turns. The requests of one customer keep their order.
+    Customers are served in turn. The requests of one customer keep their order.
     """
 
     def __init__(self, limit: int, full: type[SvgxError]) -> None:
@@ -41,14 +41,14 @@ class _Lane:
         self._full = full
         """The error for a customer without a request in the full lane."""
         self._waiting: dict[str, deque[_Turn]] = {}
-        """The waiting turns of each customer. The first customer gets the next turn."""
+        """The waiting requests of each customer. The first customer's request is the next."""
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
     def add(self, customer: str) -> _Turn:
-        """Return the turn of a new request.
+        """Add a request. Return its turn: a future that is done when the request may begin, or when it is refused.
 
         In a full lane, the request replaces the last request of the customer with the most requests, if that customer
         has at least two more than this customer. Otherwise, raises `TooManyRequests` for a customer with a request in
@@ -95,17 +95,17 @@ class _Lane:
         """Return the error for a request that gets no place in the lane, and count the refusal."""
         REFUSED.labels(reason).inc()
         if reason == "share":
-            detail = "too many of your requests wait to use a password; try again"
+            detail = "too many of your requests that use a password are waiting; try again"
             return TooManyRequests(detail, retry_after=RETRY_AFTER)
-        detail = "too many requests wait to use a password; try again"
+        detail = "too many requests that use a password are waiting; try again"
         return self._full(detail, retry_after=RETRY_AFTER)
 
 
 class PasswordQueue:
-    """The turns to work on a password.
+    """A limit for the requests that use a password at the same time.
 
-    `slots` requests work at the same time, and at most `waiting` log-ins wait. As many requests of signed-in callers
-    may wait too. They get their turns before the log-ins.
+    `slots` requests run at the same time. At most `waiting` log-ins wait, and at most `waiting` requests of signed-in
+    callers. The requests of signed-in callers come first.
     """
 
     def __init__(self, *, slots: int, waiting: int) -> None:
@@ -142,7 +142,7 @@ class PasswordQueue:
         try:
             yield
         finally:
-            self._pass_on()
+            self._release_slot()
 
     async def _wait(self, lane: _Lane, customer: str) -> None:
         turn = lane.add(customer)
@@ -152,13 +152,13 @@ class PasswordQueue:
         except asyncio.CancelledError:
             lane.remove(customer, turn)
             if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self._pass_on()  # the turn came at the moment of the cancellation
+                self._release_slot()  # the request got its slot at the moment of the cancellation
             raise
         finally:
             self._update_gauge()
 
-    def _pass_on(self) -> None:
-        """Give the slot to the next request that waits, or free it."""
+    def _release_slot(self) -> None:
+        """Give the slot to the next waiting request. Without a waiting request, free the slot."""
         for lane in (self._signed_in, self._log_ins):
             while lane:
                 turn = lane.next()

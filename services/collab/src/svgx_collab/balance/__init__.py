@@ -1,1 +1,1 @@
-"""The balance between replicas: their loads, and the moves of busy canvases."""
+"""Load balancing between replicas: their loads, and the moves of busy canvases."""

@@ -1,4 +1,4 @@
-"""The held canvases that take much of the processor's time."""
+"""The held canvases that take much processor time."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -7,34 +7,33 @@ from prometheus_client import Gauge
 
 from svgx_collab.bounds import Pace
 
-BUSY_LOOKS = 2
-"""Looks in a row that find a canvas busy before it is moved. A short burst of edits moves no canvas."""
+BUSY_MEASUREMENTS = 2
+"""Measurements in a row that must find a canvas busy before it is moved. So a short burst of edits moves no canvas."""
 
 CALM_SECONDS = 300.0
-"""Seconds for which a canvas on a reserved replica must be calm before the replica leaves it."""
+"""Seconds for which a canvas on a reserved replica must be calm before the replica releases it."""
 
 BUSY_PART = 0.5
 """A canvas is also busy when its long transactions take this part of `transaction_share` (see `BusyCanvases`)."""
 
 CALM_PART = 0.2
-"""A canvas is calm when it is below this part of each of the two limits from which a canvas is busy.
+"""A canvas is calm when it stays below this part of both limits: for all its work, and for its long transactions.
 
-The limits are for all its work, and for its long transactions.
+A canvas that reaches one of the limits is busy.
 """
 
 BUSY_CANVASES = Gauge(
     "svgx_engine_collab_busy_canvases",
-    "Held canvases that take so much of the processor's time that they need a replica of their own.",
+    "Held canvases that take so much processor time that they need their own replica.",
 )
 
 
 class BusyCanvases:
-    """The held canvases that take much of the processor's time.
+    """The held canvases that take much processor time.
 
-    `paces` returns the pace of each held canvas. A canvas is busy when it takes at least
-    `busy_share` of the processor's time. It is also busy when its long transactions take at least `BUSY_PART` of
-    `transaction_share`. `transaction_share` is the share that the long transactions of a canvas may take on a replica
-    that is not reserved.
+    `paces` returns the pace of each held canvas. A canvas is busy when it takes at least `busy_share` of the processor
+    time. It is also busy when its long transactions take at least `BUSY_PART` of `transaction_share`, the share that
+    they may take on a replica that is not reserved.
     """
 
     def __init__(
@@ -48,22 +47,22 @@ class BusyCanvases:
         self._busy_share = busy_share
         self._busy_excess_share = BUSY_PART * transaction_share
         self._clock = clock
-        self._looked_at = clock()
+        self._measured_at = clock()
         self._taken: dict[str, tuple[Pace, float, float]] = {}
-        """For each canvas, its pace, and its seconds and excess seconds at the last look."""
-        self._busy_looks: dict[str, int] = {}
-        """For each busy canvas, the number of looks in a row that found it busy."""
+        """For each canvas, its pace, and its seconds and excess seconds at the last measurement."""
+        self._busy_counts: dict[str, int] = {}
+        """For each busy canvas, the number of measurements in a row that found it busy."""
         self._calm_since: dict[str, float] = {}
-        """For each calm canvas, the time of the first look that found it calm."""
+        """For each calm canvas, the time of the first measurement in a row that found it calm."""
         BUSY_CANVASES.set_function(lambda: len(self.busy))
 
-    def look(self) -> None:
-        """Measure the share of the processor's time of each canvas since the last look."""
+    def measure(self) -> None:
+        """Measure each canvas's share of the processor time since the last call."""
         now, paces = self._clock(), self._paces()
-        elapsed = max(now - self._looked_at, 0.001)
-        self._looked_at = now
+        elapsed = max(now - self._measured_at, 0.001)
+        self._measured_at = now
         taken, self._taken = self._taken, {}
-        looks, self._busy_looks = self._busy_looks, {}
+        counts, self._busy_counts = self._busy_counts, {}
         calm, self._calm_since = self._calm_since, {}
         for canvas_id, pace in paces.items():
             self._taken[canvas_id] = pace, pace.seconds, pace.excess_seconds
@@ -75,14 +74,14 @@ class BusyCanvases:
                 (pace.excess_seconds - excess) / elapsed / self._busy_excess_share,
             )
             if part >= 1:
-                self._busy_looks[canvas_id] = looks.get(canvas_id, 0) + 1
+                self._busy_counts[canvas_id] = counts.get(canvas_id, 0) + 1
             elif part < CALM_PART:
                 self._calm_since[canvas_id] = calm.get(canvas_id, now)
 
     @property
     def busy(self) -> list[str]:
-        """The canvases that were busy at each of the last `BUSY_LOOKS` looks."""
-        return [each for each, looks in self._busy_looks.items() if looks >= BUSY_LOOKS]
+        """The canvases that were busy at each of the last `BUSY_MEASUREMENTS` measurements."""
+        return [each for each, count in self._busy_counts.items() if count >= BUSY_MEASUREMENTS]
 
     @property
     def calm(self) -> list[str]:

@@ -25,22 +25,22 @@ EXCESS = 1.25
 """A replica declines only when its load is more than this many times the mean of all replicas."""
 
 MARGIN = 20.0
-"""A replica declines only when its load exceeds the mean by more than this: small differences do not matter."""
+"""A replica declines only when its load exceeds the mean by more than this, because small differences do not matter."""
 
 RETRY_AFTER = 0.01
 """Seconds after which the sender repeats a declined request. Any replica may receive the repeated request."""
 
 TRIES = 3
-"""Requests for one canvas that are declined. The next one is accepted, because the other replicas may have stopped."""
+"""Requests for one canvas that are declined. The next request is accepted: the other replicas may have stopped."""
 
 FORGET = 5.0
 """Seconds after which the declined requests for a canvas are forgotten."""
 
 SMOOTHING = 0.3
-"""The weight of the newest second in the number of edits each second."""
+"""The weight of the newest measurement in the moving average of edits per second."""
 
 LOAD = Gauge(
-    "svgx_engine_collab_load", "Load of this replica: held canvases, and edits each second."
+    "svgx_engine_collab_load", "Load of this replica: held canvases plus edits per second."
 )
 DECLINED = Counter(
     "svgx_engine_collab_declined_openings",
@@ -75,14 +75,14 @@ class Loads:
         self._edits_per_second = 0.0
         self._counted = (clock(), count_edits())
         self._others: dict[str, tuple[ReplicaLoad, float]] = {}
-        """For each other replica, its newest announcement and the time of it."""
+        """For each other replica, its newest announcement and the time of this announcement."""
         self._declined: dict[str, tuple[int, float]] = {}
-        """For each canvas, the declined requests, and the time of the newest one."""
+        """For each canvas, the number of declined requests, and the time of the newest of them."""
         self._background = BackgroundTasks()
         LOAD.set_function(lambda: self.own)
 
     async def start(self) -> None:
-        """Announce the own load from now on, and listen to the others."""
+        """Announce this replica's load from now on, and receive the announcements of the others."""
         await self._bus.listen(REPLICA_LOAD.subject, self._note)
         self._background.start("announce load", repeat("announce load", self._announce))
 
@@ -92,7 +92,7 @@ class Loads:
 
     @property
     def own(self) -> float:
-        """The load of this replica."""
+        """The load of this replica: held canvases plus edits per second."""
         return self._count_canvases() + self._edits_per_second
 
     def details(self) -> dict[str, float | bool]:
@@ -122,7 +122,7 @@ class Loads:
         return random.choice(free) if free else None  # noqa: S311  # nothing is secret here
 
     def measure(self) -> None:
-        """Measure the edits each second since the last measurement."""
+        """Measure the edits per second since the last measurement."""
         now, edits = self._clock(), self._count_edits()
         since, before = self._counted
         if now > since:

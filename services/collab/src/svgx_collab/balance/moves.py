@@ -1,4 +1,4 @@
-"""The moves of busy canvases to reserved replicas. A moved canvas has the process of its replica for itself."""
+"""The moves of busy canvases to reserved replicas. A reserved replica holds one canvas at a time."""
 
 import asyncio
 import time
@@ -24,7 +24,7 @@ from svgx_common.messaging.wire import encode_payload
 log = structlog.get_logger(__name__)
 
 INTERVAL = 3.0
-"""Seconds between two looks at the canvases."""
+"""Seconds between two measurements of the canvases."""
 
 PROBE_TIMEOUT = 2.0
 """Seconds that a reserved replica has to confirm that it is free."""
@@ -33,10 +33,10 @@ TAKE_TIMEOUT = 30.0
 """Seconds that a reserved replica has to open a canvas."""
 
 FAILURE_PAUSE = 30.0
-"""Seconds without moves after a failed one, because a failed move may interrupt the canvas."""
+"""Seconds without moves after a failed move, because each failed move may interrupt its canvas."""
 
 STOP_SECONDS = 2.0
-"""Seconds for which a stopping replica waits for the end of a move. Then it hands over its other canvases."""
+"""Seconds for which a stopping replica waits for the move in progress. Then it hands over its other canvases."""
 
 FAILED_MOVES = Counter(
     "svgx_engine_collab_failed_moves",
@@ -45,9 +45,9 @@ FAILED_MOVES = Counter(
 
 
 class MovesOut:
-    """The moves from this replica: it hands each busy canvas over to a reserved replica that is free.
+    """The moves from this replica. It hands each busy canvas over to a reserved replica that is free.
 
-    A canvas that has the replica for itself stays.
+    A busy canvas stays if it is the only canvas of this replica.
     """
 
     def __init__(self, bus: Bus, rooms: Rooms, loads: Loads, canvases: BusyCanvases) -> None:
@@ -72,12 +72,13 @@ class MovesOut:
 
     async def _look(self) -> None:
         await asyncio.sleep(INTERVAL)
-        self._canvases.look()
+        self._canvases.measure()
         if not self._canvases.busy or self._rooms.count == 1 or not self._rooms.can_move:
             return
         if time.monotonic() < self._paused_until:
             return
-        # Begin at most one move for each look: only after a move do the replicas announce which of them are still free.
+        # Begin at most one move for each measurement, because only after a move do the replicas announce which of them
+        # are still free.
         replica_id = self._loads.free_reserved_replica()
         if replica_id is not None:
             move = self.move(self._canvases.busy[0], replica_id)
@@ -87,7 +88,7 @@ class MovesOut:
         """Hand a canvas over to a reserved replica. Its clients stay connected to their gateways."""
         subject = TAKE_CANVAS.subject_of(replica_id=replica_id)
         try:
-            # Ask first, because leaving the canvas interrupts it.
+            # Ask first, because the move interrupts the canvas even if the other replica does not take it.
             await self._bus.request(subject, b"", {HEADER_PROBE: "1"}, timeout=PROBE_TIMEOUT)
         except SvgxError as error:
             self._note_failure(canvas_id, error)
@@ -113,7 +114,7 @@ class MovesOut:
 
 
 class MovesIn:
-    """The moves to this reserved replica. It takes one canvas at a time, and leaves a canvas that has become calm."""
+    """The moves to this reserved replica. It takes one canvas at a time, and releases a canvas that has become calm."""
 
     def __init__(self, bus: Bus, rooms: Rooms, canvases: BusyCanvases) -> None:
         self._bus = bus
@@ -137,7 +138,9 @@ class MovesIn:
                 await self._bus.leave([subscription])
             except (SvgxError, NatsError, TimeoutError) as error:
                 # A request that still arrives gets no answer. Then one of the other replicas opens the canvas.
-                log.warning("could not end the taking of canvases", error=type(error).__name__)
+                log.warning(
+                    "cannot end the subscription to moved canvases", error=type(error).__name__
+                )
 
     async def _answer(self, message: Msg) -> None:
         try:
@@ -173,7 +176,7 @@ class MovesIn:
 
     async def _look(self) -> None:
         await asyncio.sleep(INTERVAL)
-        self._canvases.look()
+        self._canvases.measure()
         for canvas_id in self._canvases.calm:
             if self._rooms.can_move:
                 await self._rooms.leave(canvas_id, CALM)

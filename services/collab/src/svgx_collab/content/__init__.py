@@ -1,1 +1,1 @@
-"""Contents of canvases: imports of SVG files, replacements by an earlier version or a backup, and encoded contents."""
+"""Contents of canvases: import of SVG files, replacement by an earlier version or a backup, and encoded contents."""

@@ -33,28 +33,28 @@ from svgx_yjs.structure import EMPTY_STATE_VECTOR, EMPTY_UPDATE
 
 log = structlog.get_logger(__name__)
 
-QUEUE_PATIENCE = 15.0
-"""Seconds that an import waits for a worker."""
+QUEUE_SECONDS = 15.0
+"""Seconds that an import or a restore waits for a worker before it is refused."""
 
-SYNC_PATIENCE = 10.0
-"""Seconds for which the request for the current content is repeated."""
+SYNC_SECONDS = 10.0
+"""Seconds for which a failed request for the current content is repeated. Then the import or the restore fails."""
 
 SAVE_SECONDS = 12.0
-"""Seconds before the caller's deadline at which the worker must have ended, so that the rest is enough for saving."""
+"""Seconds before the caller's deadline at which the worker must have ended, so that the edit can still be saved."""
 
 ATTEMPT = 20.0
 """Seconds to wait for one answer of the holder to an edit."""
 
 MARGIN = 1.0
-"""Seconds before the caller's deadline at which the last attempt to save ends, so that the caller gets its error."""
+"""Seconds before the caller's deadline at which the last attempt to save ends, so that the caller gets the error."""
 
 VERSION_SECONDS = 3.0
-"""Seconds to wait until the state service has kept the content from before an import."""
+"""Seconds to wait until the state service has kept the content from before an import as a version."""
 
 IMPORTS = Work(
     name="imports",
     field=None,
-    at_once=f"imports of one account at a time, and each waits {QUEUE_PATIENCE:g} s at most",
+    at_once=f"imports of one account at a time, and each waits {QUEUE_SECONDS:g} s at most",
     too_much="the file takes more {} to read than an import may use",
 )
 """The texts of the errors of an import."""
@@ -71,8 +71,8 @@ async def current_content(bus: Bus, canvas_id: str) -> bytes:
         canvas_id,
         CANVAS_SYNC,
         content,
-        patience=SYNC_PATIENCE,
-        attempt=SYNC_PATIENCE / 2,
+        retry_seconds=SYNC_SECONDS,
+        attempt=SYNC_SECONDS / 2,
     )
     return decode(SyncReply, reply).update
 
@@ -90,7 +90,7 @@ async def save_edit(bus: Bus, canvas_id: str, edit: Edit, ends_at: float) -> int
             canvas_id,
             CANVAS_EDIT,
             encode(EditBatch((edit,))),
-            patience=ends_at - time.monotonic() - MARGIN,
+            retry_seconds=ends_at - time.monotonic() - MARGIN,
             attempt=ATTEMPT,
         ),
     )
@@ -120,7 +120,7 @@ class Imports:
         author = call.signed_in_caller().user_id
         with worker_errors(self._workers, IMPORTS):
             async with self._workers.turn(
-                author, patience=QUEUE_PATIENCE, deadline=ends_at - SAVE_SECONDS
+                author, wait_seconds=QUEUE_SECONDS, deadline=ends_at - SAVE_SECONDS
             ) as worker:
                 current = await current_content(self._bus, request.canvas_id)
                 imported = await worker.import_svg(request.content, current, request.charset)

@@ -3,7 +3,7 @@
 import time
 
 from svgx_collab.content.imports import (
-    QUEUE_PATIENCE,
+    QUEUE_SECONDS,
     SAVE_SECONDS,
     current_content,
     save_edit,
@@ -19,7 +19,7 @@ REPLACEMENTS = Work(
     name="restores",
     field="content",
     at_once="imports and restores of one account at a time",
-    too_much="comparing the content with the current one takes too much {}",
+    too_much="comparing the new content with the current content takes too much {}",
 )
 """The texts of the errors of a replacement."""
 
@@ -34,8 +34,8 @@ class Replacements:
     async def replace_content(self, request: ReplaceContentRequest, call: Call) -> Replaced:
         """Make the root maps `canvas` and `elements` of a canvas equal to the requested content, in one edit.
 
-        The edit changes as little as possible, so it merges with the edits that clients make meanwhile. It is applied
-        and saved as a whole or not at all. All steps together end before the caller's deadline.
+        The edit changes as little as possible, so it merges with the edits that clients make meanwhile. The edit is
+        applied and saved as a whole or not at all. All steps together end before the caller's deadline.
 
         Raises `Invalid` for content that is not an update, and `TooLarge` for content that needs too much time or
         memory. Raises `TooManyRequests` while the author has too many imports and replacements, `Overloaded` while too
@@ -45,7 +45,7 @@ class Replacements:
         ends_at = time.monotonic() + call.deadline - time.time()
         with worker_errors(self._workers, REPLACEMENTS):
             async with self._workers.turn(
-                request.author, patience=QUEUE_PATIENCE, deadline=ends_at - SAVE_SECONDS
+                request.author, wait_seconds=QUEUE_SECONDS, deadline=ends_at - SAVE_SECONDS
             ) as worker:
                 current = await current_content(self._bus, request.canvas_id)
                 update = await worker.replacement(current, request.content)

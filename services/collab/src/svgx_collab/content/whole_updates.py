@@ -1,4 +1,4 @@
-"""The whole contents of canvases that clients asked for lately, encoded. No I/O."""
+"""A cache of the encoded whole contents of canvases that clients requested recently. No I/O."""
 
 import time
 from collections import OrderedDict
@@ -7,10 +7,10 @@ from collections.abc import Callable
 from svgx_yjs.record import record
 
 MAX_BYTES = 64 * 1024 * 1024
-"""Bytes that are kept for all canvases of a replica. Beyond it, those that were used longest ago are forgotten."""
+"""Bytes that are kept for all canvases of a replica. Beyond it, the least recently used contents are forgotten."""
 
 LARGE_BYTES = 256 * 1024
-"""Bytes from which an encoded content is kept. A smaller one is encoded within a millisecond."""
+"""Bytes from which an encoded content is kept. A smaller content is encoded within a millisecond."""
 
 KEEP_SECONDS = 30.0
 """Seconds after its last use for which a content is kept."""
@@ -26,7 +26,7 @@ class _Whole:
 
 
 class WholeUpdates:
-    """The contents by the epochs of their rooms.
+    """A cache of encoded contents, one for each room. The key is the room's epoch.
 
     pycrdt needs 40 ms to encode 8 MB, and blocks the replica meanwhile. Each client that joins asks for the whole
     content, and most large canvases do not change between two joins.

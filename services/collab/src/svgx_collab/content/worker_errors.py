@@ -24,9 +24,10 @@ RETRY_AFTER = 2.0
 class Work:
     """The texts of the errors of one kind of work.
 
-    `field` is the name of the request's field that contains the content. If it is None, refusals name their own field,
-    and errors about time or memory name `body`. `at_once` completes the sentence "at most 2 ..." for an account with
-    too many at once. In `too_much`, `{}` stands for "time" or "memory".
+    - `field` is the name of the request's field that contains the content. If `field` is None, refusals name their own
+      field, and errors about time or memory name `body`.
+    - `at_once` completes the sentence "at most 2 ..." for an account with too many requests at once.
+    - In `too_much`, `{}` stands for "time" or "memory".
     """
 
     name: str

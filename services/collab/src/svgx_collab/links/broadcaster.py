@@ -1,4 +1,4 @@
-"""The broadcasts of all canvases of this replica: one flush for all of them instead of a task for each canvas."""
+"""Sends the broadcasts of all this replica's canvases in common flushes, instead of with a task for each canvas."""
 
 import contextlib
 import time
@@ -31,59 +31,63 @@ log = structlog.get_logger(__name__)
 FLUSH_INTERVAL = 0.008
 """Seconds between a flush with many parts and the next flush.
 
-After a pause, several flushes may follow at once, for example one for an edit and one for its receipt. They may do so
-until the sum of their intervals (see `SECONDS_PER_PART`) is `FLUSH_INTERVAL`.
+After a pause, several flushes may follow each other without a wait, for example one for an edit and one for its
+receipt. The wait begins when the sum of their intervals (see `SECONDS_PER_PART`) reaches `FLUSH_INTERVAL`.
 """
 
 SECONDS_PER_PART = 0.002
 """Seconds that each part of a flush adds to the time until the next flush, up to `FLUSH_INTERVAL`.
 
-So a canvas waits for others only if several canvases are edited. Only the parts for the gateway with the most count.
+So a canvas waits for other canvases only if several are edited. Only the parts for the gateway with the most parts
+count.
 """
 
 FLUSH_SLACK = 0.008
-"""Seconds by which the arrival of an edit or a receipt may start a flush, or the broadcast of a canvas, early.
+"""Seconds by which a flush or a canvas's broadcast may start early when an edit or a receipt arrives.
 
-The next flush or broadcast is later by as much, so the rate stays the same. An early flush saves a wake-up.
+The interval until the next flush or broadcast is longer by as much, so the rate stays the same. An early flush saves a
+wake-up of the process.
 """
 
 FRAME = 0.016
 """Seconds between two broadcasts of a canvas without participants: one display frame."""
 
 FRAME_PER_PARTICIPANT = 0.00005
-"""Seconds that each participant adds to `FRAME`: clients of a large room receive fewer and larger broadcasts."""
+"""Seconds that each participant adds to `FRAME`, so that clients of a large room receive fewer, larger broadcasts."""
 
 FRAME_PER_EDIT = 0.0005
-"""Seconds that each edit of a broadcast adds to the frame after it: a busy canvas merges more edits."""
+"""Seconds that each edit of a broadcast adds to the next frame, so that a busy canvas merges more edits."""
 
 LONGEST_FOR_EDITS = 0.012
-"""The most seconds that the edits add to a frame by `FRAME_PER_EDIT`.
+"""The most seconds that `FRAME_PER_EDIT` adds to a frame.
 
-The frame of a room of 200 editors is then a little shorter than the time between two of its batches. So a batch starts
-the broadcast, and its edits do not wait for a timer.
+With this limit, the frame of a room of 200 editors is a little shorter than the time between two batches. So the
+arrival of a batch starts the broadcast, and its edits do not wait for a timer.
 """
 
 FRAME_PER_MERGED_EDIT = 0.00007
-"""Further seconds that each edit of a broadcast adds to the frame after it. `LONGEST_FOR_EDITS` does not limit them.
+"""Seconds that each edit of a broadcast adds to the next frame beside `FRAME_PER_EDIT`, without `LONGEST_FOR_EDITS`.
 
-In a room of 1,000 editors, sending a broadcast to all clients takes 30 ms.
+The frames of large rooms must be longer, because in a room of 1,000 editors, sending a broadcast to all clients takes
+30 ms.
 """
 
-SLOWEST_FRAME = 0.1
+LONGEST_FRAME = 0.1
 """The longest frame, in seconds. After a long transaction, a canvas may pause for longer (see `Pace`)."""
 
 PRESENCE_FRAMES = 2
-"""Frames between two broadcasts of a canvas's presence, because cursors matter less than edits."""
+"""Frames between two presence broadcasts of a canvas: more than one, because cursors matter less than edits."""
 
 BROADCASTS = Counter("svgx_engine_collab_broadcasts", "Merged updates broadcast.")
 BROADCAST_BYTES = Counter("svgx_engine_collab_broadcast_bytes", "Bytes of the updates broadcast.")
 
 
 class Broadcaster:
-    """The broadcasts of one replica. `on_fault` is called with a room that failed.
+    """Sends the broadcasts of one replica. `on_fault` is called when a canvas's room failed.
 
-    A broadcast goes to the gateways that have asked the holder for a sync, on their links. It goes to all gateways, on
-    the canvas's own subject, if it is large or traced, or if a gateway without links may have asked.
+    A broadcast goes to the gateways that have asked the holder for a sync, on their links. A broadcast goes to all
+    gateways, on the canvas's own subject, if it is large or traced, or if a gateway without links may have asked for
+    a sync.
     """
 
     def __init__(self, bus: Bus, on_fault: Callable[[HeldCanvas, Fault], None]) -> None:
@@ -91,7 +95,7 @@ class Broadcaster:
         self._on_fault = on_fault
         self._changed: set[HeldCanvas] = set()
         self._sent = self._sent_bytes = 0
-        """The broadcasts since the last flush, and their bytes."""
+        """The number of broadcasts since the last flush, and their bytes."""
         self._used_until = 0.0
         """The time at which the intervals of all flushes so far end, in seconds of the monotonic clock."""
         self._alarm = Alarm()
@@ -100,7 +104,7 @@ class Broadcaster:
         )
 
     def mark_changed(self, held: HeldCanvas) -> None:
-        """Broadcast the canvas's changes with the next flush, but at most once a frame."""
+        """Broadcast the canvas's changes with the next flush, but at most once in a frame."""
         self._changed.add(held)
         self._alarm.ring_at(max(held.broadcast_at, self._next_flush), slack=FLUSH_SLACK)
 
@@ -137,13 +141,13 @@ class Broadcaster:
 
     @property
     def _next_flush(self) -> float:
-        """The earliest time of the next flush. Flushes may run ahead of their intervals by `FLUSH_INTERVAL` in all."""
+        """The earliest time of the next flush. Flushes may be ahead of their intervals by `FLUSH_INTERVAL` in total."""
         return self._used_until - FLUSH_INTERVAL
 
     def _set_alarm(self) -> None:
         """Set the alarm for the canvases and parts that wait.
 
-        First clear the alarm, because the parts that were just sent have set it to a time that is too early.
+        First clear the alarm, because the parts that were just sent have set the alarm to a time that is too early.
         """
         self._alarm.clear()
         if not self.links.is_empty:
@@ -153,7 +157,7 @@ class Broadcaster:
             self._alarm.ring_at(max(due, self._next_flush))
 
     def _count_sent(self) -> None:
-        """Count the broadcasts in the metrics: once for a flush, because counting takes almost a microsecond."""
+        """Add the broadcasts to the metrics, once for each flush, because counting takes almost a microsecond."""
         if self._sent:
             BROADCASTS.inc(self._sent)
             BROADCAST_BYTES.inc(self._sent_bytes)
@@ -185,7 +189,7 @@ class Broadcaster:
             self._sent_bytes += len(broadcast.update)
             if origins or gateways is None or len(broadcast.update) > MAX_PART:
                 if gateways is not None:
-                    await self.links.flush()  # an earlier broadcast of the canvas may wait
+                    await self.links.flush()  # the canvas's earlier broadcasts come first
                 await self._publish_alone(canvas_id, broadcast, origins)
             else:
                 part = LinkBroadcast(
@@ -218,9 +222,9 @@ class Broadcaster:
 
 
 def _frame(participants: int, edits: int) -> float:
-    """Return the seconds between two broadcasts of a canvas. The first of them has this number of edits."""
+    """Return the seconds from a broadcast with this number of edits until the canvas's next broadcast."""
     for_edits = min(LONGEST_FOR_EDITS, edits * FRAME_PER_EDIT) + edits * FRAME_PER_MERGED_EDIT
-    return min(SLOWEST_FRAME, FRAME + participants * FRAME_PER_PARTICIPANT + for_edits)
+    return min(LONGEST_FRAME, FRAME + participants * FRAME_PER_PARTICIPANT + for_edits)
 
 
 def _take_broadcasts(held: HeldCanvas) -> list[Broadcast]:

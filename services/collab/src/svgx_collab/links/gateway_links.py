@@ -1,4 +1,7 @@
-"""The links to the gateways: one message for each gateway and flush, with the parts of all canvases."""
+"""The links to the gateways. A flush sends each gateway the parts of all canvases together.
+
+A part is a broadcast, a canvas's presence, a receipt or a refusal.
+"""
 
 import re
 from collections.abc import Callable
@@ -22,12 +25,12 @@ from svgx_common.messaging.link_codec import encode_to_gateway
 log = structlog.get_logger(__name__)
 
 MAX_PART = 128 * 1024
-"""Bytes of one update beyond which it travels alone, on its canvas's own subject, and delays no other canvas."""
+"""Bytes beyond which an update is sent alone, on its canvas's own subject, so that it delays no other canvas."""
 
 MAX_MESSAGE = 256 * 1024
 """Bytes of parts beyond which another message begins.
 
-The last part of a message may exceed this number. The message is still below NATS's `max_payload` then.
+With its last part, a message may exceed this number. Even so, the message is below NATS's `max_payload`.
 """
 
 PART_OVERHEAD = 128
@@ -44,7 +47,7 @@ _GATEWAY_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def is_gateway_id(text: str) -> bool:
-    """Return whether this may be a gateway's id. The id becomes part of a NATS subject."""
+    """Return whether the text is allowed as a gateway's id. The id becomes part of a NATS subject."""
     return _GATEWAY_ID.fullmatch(text) is not None
 
 
@@ -73,7 +76,7 @@ class GatewayLinks:
 
     @property
     def is_empty(self) -> bool:
-        """Return whether no part waits for the next flush."""
+        """True when no part waits for the next flush."""
         return not self._waiting
 
     def broadcast(self, gateway: str, broadcast: LinkBroadcast) -> None:
@@ -89,14 +92,14 @@ class GatewayLinks:
         self._message(gateway, 8 * len(receipt.rejected)).receipts.append(receipt)
 
     def refuse(self, gateway: str, number: int, *, is_held: bool) -> None:
-        """Add the refusal of a batch. The gateway sends the batch again, with a request of its own."""
+        """Add the refusal of a batch. The gateway sends the batch again, in a separate request."""
         self._message(gateway, 0).refusals.append(LinkRefusal(number, int(is_held)))
 
     async def flush(self) -> int:
-        """Send all parts. Return the number of parts for the gateway with the most.
+        """Send all parts. Return the largest number of parts for one gateway.
 
-        While NATS is away too long, parts are lost. The gateways then find the gap in the broadcasts, and repeat the
-        batches without a receipt.
+        If NATS is unreachable for too long, parts are lost. The gateways then notice the gap in the broadcasts, and
+        resend the batches that have no receipt.
         """
         waiting, self._waiting = self._waiting, {}
         most = 0
@@ -119,7 +122,7 @@ class GatewayLinks:
         return most
 
     def _message(self, gateway: str, size: int) -> _Message:
-        """Return the message that takes the next part of `size` bytes."""
+        """Return the message for the next part, and add the part's `size` in bytes to it."""
         self._on_part()
         messages = self._waiting.setdefault(gateway, [])
         if not messages or messages[-1].size > MAX_MESSAGE:

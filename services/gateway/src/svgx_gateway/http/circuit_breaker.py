@@ -64,13 +64,13 @@ _NEUTRAL: dict[Pool, _Neutral] = {
 - `OUTSIDE`: `Unavailable` concerns one of several external systems, and not the service.
 - `ASKING`: the operation passes on the `Unavailable` of another service, and fails with `DeadlineExceeded` while the
   other service does not answer.
-- `HEAVY`, `PASSWORD`: a full queue refuses a request at once with `Overloaded`, while the next request, of another
-  caller, may get a turn.
+- `HEAVY`, `PASSWORD`: a full queue refuses a request at once with `Overloaded`, but may accept the next request of
+  another caller.
 """
 
 
 class CircuitBreaker:
-    """The state of one circuit: closed, open, or half open while one request tries. `clock` returns seconds."""
+    """One circuit: closed, open, or half open while one request tests the service. `clock` returns seconds."""
 
     def __init__(
         self, name: str, clock: Callable[[], float] = time.monotonic, *, pool: Pool = Pool.QUICK
@@ -81,19 +81,19 @@ class CircuitBreaker:
         self._neutral: _Neutral = _NEUTRAL.get(pool, (Internal,))
         self._failures = 0
         self._retry_at: float | None = None
-        """Time from which a request may try again; None while the circuit is closed."""
+        """Time from which a request may test the service; None while the circuit is closed."""
         self._probing = False
-        """True while a request tries an open circuit."""
+        """True while a request tests the service."""
         OPEN.labels(name).set(0)
         REFUSED.labels(name)
 
     def attempt(self) -> "_Attempt":
-        """Run the block as one request. Raise `Unavailable` while the circuit is open.
+        """Return a context manager for one request. Entering it raises `Unavailable` while the circuit is open.
 
         The request's result opens or closes the circuit. Only errors that show an overloaded or broken service count as
         failures. A caller's mistake counts as a success, because the service answered. `Internal` changes nothing.
         `NoResponders` and `BusUnreachable` change nothing either, because they are raised without a wait, and only as
-        long as no replica or no NATS server is reachable. Some pools have more such errors (`_NEUTRAL`).
+        long as no replica or no NATS server is reachable. In some pools, more errors change nothing (`_NEUTRAL`).
         """
         return _Attempt(self)
 
@@ -111,7 +111,7 @@ class CircuitBreaker:
             self._probing = False
 
     def enter(self) -> bool:
-        """Return whether this request tries an open circuit. Raise `Unavailable` if the request must not be sent."""
+        """Return whether this request tests the service. Raise `Unavailable` if the request must not be sent."""
         if self._retry_at is None:
             return False
         wait = self._retry_at - self._clock()

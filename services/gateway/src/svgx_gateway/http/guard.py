@@ -21,7 +21,7 @@ from svgx_gateway.ratelimit.limiter import RateLimiter
 
 
 class Guard:
-    """The checks of a request against the contract's declaration of its operation."""
+    """Checks a request against the contract's declaration of its operation."""
 
     def __init__(
         self,

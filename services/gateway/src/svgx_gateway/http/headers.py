@@ -9,7 +9,7 @@ _RESPONSE_STARTS = ("http.response.start", "websocket.http.response.start")
 
 
 class SecurityHeaders:
-    """ASGI middleware that adds the headers a response does not have yet.
+    """ASGI middleware that adds the security headers that a response does not have yet.
 
     With `hsts_seconds` 0, it adds no HSTS header.
     """

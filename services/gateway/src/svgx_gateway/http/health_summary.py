@@ -62,7 +62,7 @@ class HealthSummary:
         report.
         """
         if self._bus.reachable:
-            await self._watch.look()
+            await self._watch.ping_all()
             replicas = self._watch.replicas
             reports = await asyncio.gather(*(self._report(replica) for replica in replicas))
         else:

@@ -34,9 +34,9 @@ MAX_BODY = 256 * 1024
 """Largest response body that is stored, in bytes. After a larger response, a repeated request is executed again."""
 
 MARGIN = 5.0
-"""Seconds for which the entry of a pending request outlives the operation's time limit.
+"""Seconds from the operation's time limit until the entry of a pending request expires.
 
-Afterwards, a repeated request is executed.
+After this time, a repeated request is executed again.
 """
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -74,10 +74,10 @@ def parse_key(value: str) -> str:
 
 
 def supports_key(operation: Operation[Any, Any], http: Http) -> bool:
-    """Return whether an operation heeds the header: a POST that is not public and carries no password.
+    """Return whether an operation supports the header: a POST that is not public and has no password in its request.
 
-    The fingerprint of a request with a password would be a fast hash of the password, which an attacker could guess.
-    Passwords are stored only as Argon2id hashes, which are slow on purpose.
+    The fingerprint of a request with a password would be a fast hash of the password. An attacker could guess the
+    password from it. Passwords are stored only as Argon2id hashes, which are slow on purpose.
     """
     fields = operation.request.model_fields
     return (
@@ -93,7 +93,7 @@ def fingerprint(method: str, target: str, body: bytes) -> str:
 
 
 class Idempotency:
-    """The store of responses, which keeps each response for `seconds`."""
+    """Stores responses in Redis, each for `seconds`."""
 
     def __init__(self, redis: Redis, seconds: int) -> None:
         self._redis = redis
@@ -109,11 +109,12 @@ class Idempotency:
         *,
         address: str = "",
     ) -> PendingRequest | Response | None:
-        """Begin a request with a key. Return the pending request, to be finished with `finish`.
+        """Begin a request with a key. Return the pending request, which the caller must end with `finish`.
 
-        Return the stored response when the request was executed before, and None if Redis does not answer. Raise
-        `Conflict` while an earlier request with the key is pending, and when its response was secret. Raise `Invalid`
-        when the key belongs to a request with another fingerprint. `timeout` is the operation's time limit in seconds.
+        Return the stored response if the request was executed before. Return None if Redis does not answer. Raise
+        `Conflict` while an earlier request with the key is pending, and if the response of this earlier request was
+        secret. Raise `Invalid` if the key belongs to a request with another fingerprint. `timeout` is the operation's
+        time limit in seconds.
         """
         # All visitors of a share link have one id, so their addresses tell them apart.
         owner = f"{caller.user_id}\0{address if caller.is_visitor else caller.session_id}"
@@ -169,7 +170,9 @@ class Idempotency:
 
 def _stored_response(stored: dict[str, object], request_fingerprint: str) -> Response:
     if stored["fingerprint"] != request_fingerprint:
-        raise Invalid("Idempotency-Key: it was used for another request", field="idempotency-key")
+        raise Invalid(
+            "Idempotency-Key: the key was used for another request", field="idempotency-key"
+        )
     if "status" not in stored:
         raise Conflict("the same request is under way", field="idempotency-key", retry_after=1.0)
     if stored["body"] is None:

@@ -219,7 +219,7 @@ class OperationEndpoint:
     ) -> Response:
         """Send the message to its service, and return the answer as a response.
 
-        `deadline` is a time of the monotonic clock. The check of the role may already have used a part of the time.
+        `deadline` is a time of the monotonic clock. Checks before this call may have used a part of the time.
         """
         remaining = max(0.001, deadline - time.monotonic())
         recorded = caller is not None and audit.must_record(self._operation, message, caller)
@@ -275,8 +275,8 @@ class OperationEndpoint:
 def content_disposition(filename: str) -> str:
     """Return the header value for a download (RFC 6266): an ASCII name for old clients, and the full name.
 
-    The ASCII name has letters, digits and hyphens only, besides the dot before its extension. Clients read quotes,
-    backslashes and percent signs differently.
+    The ASCII name has only letters, digits and hyphens, besides the dot before its extension, because clients disagree
+    on the meaning of quotes, backslashes and percent signs.
     """
     stem, _, extension = filename.rpartition(".")
     parts = unicodedata.normalize("NFKD", stem.translate(_LATIN_LETTERS))

@@ -1,4 +1,4 @@
-"""The client of a request, also behind proxies."""
+"""Finds the client of a request, also behind proxies."""
 
 import functools
 from ipaddress import ip_network

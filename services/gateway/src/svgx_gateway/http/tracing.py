@@ -1,4 +1,4 @@
-"""The spans of HTTP requests and handshakes. Each begins a trace, unless the client sends `traceparent`.
+"""The spans of HTTP requests and handshakes. Each span begins a trace, unless the client sends `traceparent`.
 
 Names and attributes follow OpenTelemetry's semantic conventions for HTTP.
 https://opentelemetry.io/docs/specs/semconv/http/http-spans/

@@ -28,7 +28,7 @@ It raises `TooManyRequests`.
 
 
 class Authenticator:
-    """The check of access tokens, API keys and share links.
+    """Checks access tokens, API keys and share links.
 
     The auth service is asked only about API keys without a fresh answer in the cache, and about unknown signing keys.
     The state service is asked only about share links without a fresh answer in the cache.

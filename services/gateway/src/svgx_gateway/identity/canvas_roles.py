@@ -1,4 +1,4 @@
-"""Roles of callers on canvases. The state service decides; the gateway caches the answers for seconds."""
+"""Roles of callers on canvases. The state service decides; the gateway caches the answers for `MAX_AGE` seconds."""
 
 import time
 from collections import OrderedDict
@@ -14,7 +14,7 @@ from svgx_gateway.observability.cache_use import cache_counters
 HITS, MISSES = cache_counters("canvas_roles")
 
 MAX_AGE = 5.0
-"""Seconds for which a cached role is used. A change that is announced on the canvas's `access` subject removes it."""
+"""Seconds for which a cached role is used. A change announced on the canvas's `access` subject removes the role."""
 
 MAX_CANVASES = 100_000
 """Canvases with cached roles. Past that, the canvas that has had no new entry for the longest time is removed."""

@@ -8,7 +8,7 @@ from svgx_gateway.request_fields import fields_of, text_of
 BEARER_SUBPROTOCOL = "bearer."
 """Prefix of an offered subprotocol that carries a token.
 
-Pages use it because they cannot set the headers of a WebSocket. The server never selects such a subprotocol, so it
+Pages offer such a subprotocol because they cannot set the headers of a WebSocket. The server never selects it, and so
 never sends the token back.
 """
 

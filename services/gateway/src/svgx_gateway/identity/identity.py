@@ -1,4 +1,4 @@
-"""The result of a check of credentials."""
+"""The result of authentication."""
 
 from dataclasses import dataclass
 

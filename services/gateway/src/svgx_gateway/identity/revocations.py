@@ -29,7 +29,8 @@ OVERLAP = timedelta(minutes=1)
 """Each read also covers this length of time before the previous read, because a transaction may commit late."""
 
 FIRST_READ_SECONDS = 3.0
-"""Seconds that the start waits for the first read. Without an answer by then, tokens and API keys are refused."""
+"""Seconds that the start waits for the first read. After this time, the gateway starts, and refuses all tokens and
+API keys until auth answers."""
 
 ACCOUNT_CHANGED = "the account of the API key has changed"
 """The reason that `reason` returns for an API key after a change of its account's role or password.
@@ -76,7 +77,7 @@ class Revocations:
                 await self._copy.first_attempt()
 
     async def stop(self) -> None:
-        """Stop reading."""
+        """Stop reading the revocations."""
         await self._copy.stop()
 
     def on_revoked(self, callback: Callable[[], None]) -> None:

@@ -31,7 +31,7 @@ MAX_VERIFIED = 10_000
 
 
 class TokenKeys:
-    """The verification of access tokens. Without secrets, only tokens that are signed with a published key are valid.
+    """Verifies access tokens. Without secrets, only tokens that are signed with a published key are valid.
 
     The keys are read every 30 s (`WatchedCopy`), and each read empties the cache of verified tokens. Therefore a leaked
     key that was removed is refused after 30 s at the latest. `other_secret` also verifies tokens. It is the secret from
@@ -49,7 +49,7 @@ class TokenKeys:
         self._failed_at = -ASK_AFTER_FAILURE
         self._lock = asyncio.Lock()
         self._reads = 0
-        """The count of reads of the published keys so far."""
+        """The number of reads of the published keys so far."""
         self._latest = 0
         """The value of `_reads` at the start of the latest read that was answered."""
         self._copy = WatchedCopy("token keys", bus, self._read_and_warn)
@@ -59,7 +59,7 @@ class TokenKeys:
         await self._copy.start()
 
     async def stop(self) -> None:
-        """Stop reading."""
+        """Stop reading the published keys."""
         await self._copy.stop()
 
     async def ready(self) -> None:

@@ -1,1 +1,1 @@
-"""The memory of a gateway for its clients: outgoing bytes and request bodies."""
+"""The memory that a gateway uses for its clients: outgoing bytes and request bodies."""

@@ -1,4 +1,4 @@
-"""The bodies of HTTP requests: their memory for each account and for the gateway, and the rate at which they arrive."""
+"""Limits on HTTP request bodies: their memory for each account and for the gateway, and their rate of arrival."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from prometheus_client import Counter, Gauge
 from svgx_common.contract.errors import Overloaded, RequestTimeout, SvgxError, TooLarge
 
 BODY_SECONDS = 120.0
-"""Seconds a body may take to arrive."""
+"""Seconds that a body may take to arrive. After this time, `RequestTimeout` is raised."""
 
 RATE_SECONDS = 10.0
 """Seconds over which the rate of a body is measured."""
@@ -133,7 +133,7 @@ class Body:
         """
         chunks: list[bytes] = []
         size = 0
-        enough = 0.0
+        required_size = 0.0
         loop = asyncio.get_running_loop()
         ends = loop.time() + BODY_SECONDS
         rate_seconds = RATE_SECONDS if self._min_rate else BODY_SECONDS
@@ -147,10 +147,10 @@ class Body:
                     if size > SMALL_BYTES and not self._reserve(size):
                         timeout.reschedule(None)
                         await self._wait(size)
-                        enough = 0.0
-                    if size >= enough:
-                        # Measure the rate from here: the body has to reach `enough` bytes within `RATE_SECONDS`.
-                        enough = size + self._min_rate * RATE_SECONDS
+                        required_size = 0.0
+                    if size >= required_size:
+                        # Measure the rate anew: the body has to reach `required_size` bytes within `RATE_SECONDS`.
+                        required_size = size + self._min_rate * RATE_SECONDS
                         timeout.reschedule(min(loop.time() + rate_seconds, ends))
         except TimeoutError:
             if not self._min_rate or loop.time() >= ends:
@@ -165,7 +165,7 @@ class Body:
         return self._bodies.reserve(self, self._account, _whole_steps(size))
 
     async def _wait(self, size: int) -> None:
-        """Wait for memory. The transport reads nothing meanwhile, so TCP stops the client."""
+        """Wait for memory. Meanwhile, the transport reads nothing, so TCP's flow control stops the client."""
         deadline = self._clock() + WAIT_SECONDS
         while not self._reserve(size):
             if self._clock() >= deadline:

@@ -1,4 +1,4 @@
-"""The outgoing bytes of a gateway: the turns of syncs, and the memory for clients that read slowly.
+"""Limits on a gateway's outgoing bytes: the turns of syncs, and the memory for clients that read slowly.
 
 A client may request the whole document again and again. Therefore a sync waits until three conditions hold:
 
@@ -24,7 +24,7 @@ from svgx_common.contract.errors import Overloaded
 from svgx_common.timing.token_bucket import TokenBucket
 
 LARGE_BYTES = 64 * 1024
-"""A reply of at least this size is large, and delays the connection's next sync. Each sync reserves at least this."""
+"""Bytes from which a reply is large, and delays the connection's next sync. Each sync reserves at least this size."""
 
 POLL_SECONDS = 0.1
 """Seconds between two checks whether there is free memory for a sync that waits."""
@@ -36,9 +36,9 @@ SLOW_SECONDS = 5.0
 """Seconds over which the rate of each client is measured, when a sync waits and over half of the memory is in use."""
 
 SLOW_RATE = 64 * 1024
-"""Bytes a second that a client has to read during such a measurement. A slower client is closed.
+"""Bytes a second that a client has to read during the measurement over `SLOW_SECONDS`.
 
-This applies to clients for which more than `LARGE_BYTES` wait.
+The connection of a slower client is closed, if more than `LARGE_BYTES` wait for the client.
 """
 
 MAX_REMEMBERED = 10_000
@@ -74,13 +74,13 @@ class OutgoingLimits:
     sync_seconds: float = 3.0
     """Seconds from a large reply to a connection to its next sync."""
     account_bytes: float = 16 * 1024 * 1024
-    """Bytes of syncs of one account in a second, in the long run."""
+    """Bytes a second of one account's syncs, in the long run."""
     account_burst: float = 256 * 1024 * 1024
-    """Bytes of syncs of one account at once."""
+    """Bytes of one account's syncs that may be sent at once."""
     account_memory: int = 64 * 1024 * 1024
     """Bytes that wait for the clients of one account. Further syncs wait."""
     memory: int = 256 * 1024 * 1024
-    """Bytes that wait for all clients. Beyond it, syncs wait. `close_slow` closes slow clients from half of it on."""
+    """Bytes that wait for all clients. Further syncs wait. Beyond half of this number, `close_slow` closes clients."""
 
 
 class Receiver(Protocol):
@@ -112,7 +112,7 @@ class Turn:
 
 
 class Outgoing:
-    """The outgoing bytes of all connections of a gateway. Each connection has to be added, and removed at its end."""
+    """Limits the outgoing bytes of a gateway's connections. Each connection has to be added, and removed at its end."""
 
     def __init__(
         self,
@@ -246,7 +246,7 @@ class Outgoing:
         return self._reserved.total() + sum(each.unsent_bytes for each in self._next_sync)
 
     def _recently_unsent(self) -> int:
-        """Return about the same as `_unsent`, but sum up the connections at most once in `POLL_SECONDS`."""
+        """Return an estimate of `_unsent` that sums up the connections at most once in `POLL_SECONDS`."""
         now = self._clock()
         if now >= self._summed_until:
             self._summed = sum(each.unsent_bytes for each in self._next_sync)
@@ -265,7 +265,7 @@ class Outgoing:
         self._measured = {}
 
     def close_slow(self, before: dict[Receiver, int], seconds: float) -> None:
-        """Close the clients that read too slowly, if more than half of the memory is in use.
+        """Close the connections of clients that read too slowly, if more than half of the memory is in use.
 
         `before` has the number of bytes that had been sent to each connection `seconds` ago.
         """

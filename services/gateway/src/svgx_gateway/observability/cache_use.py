@@ -1,4 +1,4 @@
-"""The use of the gateway's caches, as a metric."""
+"""A metric of the hits and misses of the gateway's caches."""
 
 from prometheus_client import Counter
 

@@ -15,7 +15,7 @@ from svgx_gateway.observability.response_counter import count_response
 
 log = structlog.get_logger(UNLIMITED)
 anonymous_log = structlog.get_logger(f"{UNLIMITED}.anonymous")
-"""The logger of lines that a client without an account can cause. Its repeated lines are limited, despite its name."""
+"""The logger for lines that a client without an account can cause. Unlike `log`, it limits repeated lines."""
 
 MAX_PATH = 200
 """Characters of a path in a log line. The rest is cut off, because the client chooses the length."""

@@ -1,4 +1,4 @@
-"""The responses of the gateway by kind of status, from which the share of good requests is calculated."""
+"""A count of the gateway's responses by class of status, from which the share of good requests is calculated."""
 
 from prometheus_client import Counter
 

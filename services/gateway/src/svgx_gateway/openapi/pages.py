@@ -72,7 +72,7 @@ def page_items(responses: Responses, *, with_metrics: bool) -> dict[str, Any]:
     )
     overall["responses"]["503"] = {
         **overall["responses"]["200"],
-        "description": "The gateway starts or stops; `reason` says which.",
+        "description": "The gateway is starting or stopping; `reason` says which.",
     }
     ready = _page("health", "Whether the gateway can serve requests", "application/json", _STATUS)
     ready["responses"]["503"] = {

@@ -64,7 +64,9 @@ HEADERS: dict[str, Any] = {
     "Retry-After": _header("Seconds after which to try again.", 1),
     "Accept-Encoding": _header("The accepted codings of a body.", "identity"),
     "WWW-Authenticate": _header("How to authenticate.", "Bearer"),
-    "Location": _header("The address to go to.", "https://id.example.org/authorize?client_id=svgx"),
+    "Location": _header(
+        "The address of the redirect.", "https://id.example.org/authorize?client_id=svgx"
+    ),
     "Set-Cookie": _header(
         "A value that the browser sends when it returns from the provider.",
         "svgx_browser=x; HttpOnly; SameSite=lax",
@@ -74,12 +76,12 @@ HEADERS: dict[str, Any] = {
         "attachment; filename=\"Cafe.svg\"; filename*=UTF-8''Caf%C3%A9.svg",
     ),
     "Svgx-Left-Out": _header(
-        "Everything that is stored and not in the file, with reason and count (RFC 9651, a list). "
+        "The stored content that is not in the file, with reasons and counts (a list, RFC 9651). "
         "The header is missing when the file is complete.",
         '"image@href";reason="attribute_length";count=1',
     ),
     "Idempotency-Replayed": _header(
-        "The response is the stored one of an earlier request.", "true"
+        "The response is the stored response of an earlier request.", "true"
     ),
     "traceresponse": _header(
         "The request's trace (W3C Trace Context Level 2).",

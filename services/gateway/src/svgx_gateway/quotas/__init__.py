@@ -1,1 +1,1 @@
-"""Quotas at the gateway: edits and imports beyond a bound are refused before they are accepted."""
+"""Quotas at the gateway: edits and imports beyond a quota are refused."""

@@ -1,4 +1,4 @@
-"""The enforcement of quotas: slower edits near a bound, and refusals beyond it."""
+"""The enforcement of quotas: edits near a quota are slowed down, and edits beyond a quota are refused."""
 
 import asyncio
 import time
@@ -42,7 +42,7 @@ _TEXTS = {
 
 
 class QuotaEnforcement:
-    """The enforcement on one gateway. Deletions are always accepted, because they free space."""
+    """Enforces the quotas on one gateway. Deletions are always accepted, because they free space."""
 
     def __init__(self, watch: QuotaWatch) -> None:
         self._watch = watch
@@ -73,7 +73,7 @@ class QuotaEnforcement:
         return self._watch.most_used(caller, canvas_id) is not None
 
     async def slow_down(self, caller: Caller, canvas_id: str, update: bytes) -> None:
-        """Wait, at most `LONGEST_WAIT`, before an edit of an account that has used 90 % of its bytes of a day."""
+        """Wait, at most `LONGEST_WAIT`, before an edit of an account that has used 90 % of its daily bytes."""
         use = self._watch.most_used(caller, canvas_id)
         if use is None or use.status is not QuotaStatus.SLOWED:
             return
@@ -102,7 +102,7 @@ class QuotaEnforcement:
         )
 
     def headers(self, caller: Caller, canvas_id: str | None = None) -> dict[str, str]:
-        """Return the header that tells a caller about a quota of which at least 80 % are used, or no header."""
+        """Return the header about the caller's most used quota, or no header below 80 % of each quota."""
         use = self._watch.most_used(caller, canvas_id)
         if use is None:
             return {}

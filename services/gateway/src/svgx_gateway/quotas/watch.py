@@ -1,4 +1,4 @@
-"""The gateway's copy of the quotas, and of the uses of accounts and canvases that are near to a bound."""
+"""The gateway's copy of the quotas, and of the use of each account and canvas near a quota."""
 
 import math
 from collections.abc import Callable
@@ -23,10 +23,10 @@ _ORDER = list(QuotaStatus)
 
 
 class QuotaWatch:
-    """The uses of accounts and canvases near to a bound, from the reports of the state service.
+    """The use of each account and canvas near a quota, from the reports of the state service.
 
-    An account or canvas that no report names is below 80 % of its bounds. Before the first report, nothing is refused,
-    because editing must not depend on the answers of the service that counts.
+    An account or canvas that no report names is below 80 % of its quotas. Before the first report, nothing is refused,
+    because editing must not depend on the answers of the state service.
     """
 
     def __init__(self, bus: Bus, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -67,7 +67,7 @@ class QuotaWatch:
         self._changed()
 
     def merge(self, report: QuotaReport) -> None:
-        """Add a report on some accounts and canvases. Keep the larger count of a day, because counts only grow."""
+        """Add a report on some accounts and canvases. Of two counts for a day, keep the larger: counts only grow."""
         if report.day < self._day:
             return
         if report.day > self._day:
@@ -88,9 +88,9 @@ class QuotaWatch:
         self._changed()
 
     def most_used(self, caller: Caller, canvas_id: str | None = None) -> Use | None:
-        """Return the use of the account or of the canvas that limits the caller most.
+        """Return the use of the account's or canvas's quota that limits the caller most.
 
-        Return None when all uses are below 80 % of their bounds.
+        Return None when all uses are below 80 % of their quotas.
         """
         # Return early, because this runs for each edit, and nearly all accounts and canvases are in no report.
         account, _ = caller.charged_account

@@ -53,7 +53,8 @@ LOCAL_KEYS = 50_000
 class BucketResult:
     """The result of taking a token.
 
-    `reset` is the number of seconds until the bucket is full. `retry_after` is the number until it has a token.
+    `reset` is the number of seconds until the bucket is full. `retry_after` is the number of seconds until the bucket
+    has a token.
     """
 
     allowed: bool
@@ -73,7 +74,7 @@ class _Waiting:
 
 
 class Buckets:
-    """The token buckets by key, over a Redis connection of their own."""
+    """The token buckets by key. They use a separate Redis connection."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -88,7 +89,8 @@ class Buckets:
 
     async def take(self, key: str, limit: RateLimit) -> BucketResult:
         """Take a token from the bucket `key`. Without Redis, take it from a bucket in this process."""
-        # A changed limit gets a new, full bucket: the time stamp of a slower limit would block requests too long.
+        # A changed limit gets a new, full bucket, because the time stamp of a slower limit would block requests for
+        # too long.
         name = f"svgx:rate:{limit.requests}/{limit.seconds}:{key}"
         if self._probing is None:
             waiting = _Waiting(name, limit, asyncio.get_running_loop().create_future())
@@ -224,9 +226,9 @@ def _encode_run(command: bytes, script: bytes) -> bytes:
 
 
 _RUN = _encode_run(b"EVAL", SCRIPT)
-"""Runs the script by its text, and Redis then knows its hash."""
+"""Runs the script by its text. Redis then keeps the script, and can run it by its hash."""
 
 _RUN_BY_HASH = _encode_run(
     b"EVALSHA", hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest().encode()
 )
-"""Runs the script by its hash. Redis would hash the whole text for each request otherwise."""
+"""Runs the script by its hash, because Redis would otherwise hash the whole text for each request."""

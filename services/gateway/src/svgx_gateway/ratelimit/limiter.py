@@ -60,14 +60,14 @@ class RateLimiter:
         await self._copy.first_attempt()
 
     async def stop(self) -> None:
-        """Stop reading. The last known rules stay in force."""
+        """Stop reading the rules. The last known rules stay in force."""
         await self._copy.stop()
 
     async def adopt_answer(self, request: Awaitable[RateLimits]) -> None:
-        """Adopt the rules that the state service answers, unless newer rules arrived during the request.
+        """Adopt the rules that the state service returns, unless newer rules arrived during the request.
 
-        If no other rules arrived, adopt them even with a lower version than the present rules have: after a restore of
-        the database, versions begin again at a lower number.
+        If no other rules arrived, adopt the returned rules even if their version is lower than that of the present
+        rules, because versions begin again at a lower number after a restore of the database.
         """
         before = self.rules
         stored = await request

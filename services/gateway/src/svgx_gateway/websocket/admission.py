@@ -42,7 +42,7 @@ class SocketLimits:
 
 
 class Admission:
-    """The count of open connections, in total and for each account."""
+    """Counts the open connections, in total and for each account, and refuses connections beyond the limits."""
 
     def __init__(self, limits: SocketLimits) -> None:
         self.limits = limits
@@ -90,8 +90,8 @@ class Admission:
     def admit_visitor(self, address: str, link: str) -> "Counted | None":
         """Return a context that counts one more connection of an address and of a share link.
 
-        Return None when the address has as many as an account may have, or all visitors of the link together have
-        `LINK_FACTOR` times as many. Enter the context before the next await.
+        Return None when the address has as many connections as an account may have, or when all visitors of the link
+        together have `LINK_FACTOR` times as many. Enter the context before the next await.
         """
         by_address = self.admit_account(address)
         by_link = by_address and self.admit_account(link, factor=LINK_FACTOR)
@@ -107,9 +107,9 @@ class Admission:
 
 
 class Counted:
-    """A context in which some counts are higher by one.
+    """A context manager that adds 1 to some counts until its end.
 
-    It lasts as long as a connection. A context of a generator would take 0.5 kB, and an `ExitStack` 1 kB.
+    It lasts as long as a connection. A generator-based context manager would take 0.5 kB, and an `ExitStack` 1 kB.
     """
 
     __slots__ = ("_counts",)
@@ -134,14 +134,14 @@ class Counted:
             add(-1)
 
     def __add__(self, other: "Counted") -> "Counted":
-        """Return a context in which the counts of both are higher by one."""
+        """Return a context for the counts of both contexts."""
         return Counted(*self._counts, *other._counts)
 
     def include(self, other: "Counted") -> None:
-        """Enter another context. It ends with this one."""
+        """Enter `other`, which then ends together with this context."""
         self._counts += other.__enter__()
 
     def hand_over(self) -> "Counted":
-        """Move the counts of this context into a new one that is entered already, and return the new one."""
+        """Move the counts of this context into a new context that is entered already. Return the new context."""
         counts, self._counts = self._counts, ()
         return Counted(*counts)

@@ -40,8 +40,8 @@ from svgx_yjs.structure import EMPTY_STATE_VECTOR, EMPTY_UPDATE
 
 log = structlog.get_logger(__name__)
 
-PATIENCE = 60.0
-"""Seconds in which a sync request to the holder is repeated. After this time the connections are closed."""
+RETRY_SECONDS = 60.0
+"""Seconds for which an unanswered sync request is repeated. After this time the connections are closed."""
 
 ATTEMPT = 10.0
 """Seconds to wait for one reply of the holder."""
@@ -54,7 +54,7 @@ broadcast was missed, and whether the holder has changed.
 """
 
 RECHECK_INTERVAL = 1.0
-"""Seconds to the next request when the last reply was ahead of this gateway.
+"""Seconds until the next request for the state vector when the last reply was ahead of this gateway.
 
 A broadcast that is still on its way arrives within this time.
 """
@@ -62,7 +62,7 @@ A broadcast that is still on its way arrives within this time.
 HEARTBEAT_INTERVAL = 12.0
 """Seconds between two heartbeats. A connection is quiet for at most twice this time.
 
-y-websocket reconnects when no message has arrived for 30 s. Usually, its own awareness state comes back to it within
+y-websocket reconnects when no message has arrived for 30 s. Usually, a client receives its own awareness state within
 these 30 s, but not while it sends a long message over a slow network, or when it has no awareness state.
 """
 
@@ -185,8 +185,11 @@ class LiveCanvas:
     async def request_client_state(self, connection: Connection) -> None:
         """Ask a client for the updates that the server lacks.
 
-        The server lacks updates of a client when it discarded them while the client was a viewer, when it refused them
-        for a quota, or when a holder ended before it committed them.
+        The server lacks updates in three cases:
+
+        - it discarded them while the client was a viewer;
+        - it refused them for a quota;
+        - the holder ended before it committed them.
         """
         reply = await self._request_sync(None)
         connection.ask_for_edits(reply.state_vector, reply.epoch)
@@ -325,7 +328,7 @@ class LiveCanvas:
             content = await self._holder.ask(
                 CANVAS_SYNC,
                 request,
-                patience=PATIENCE,
+                retry_seconds=RETRY_SECONDS,
                 attempt=ATTEMPT,
                 # After its reply, the holder sends its broadcasts on the link to this gateway.
                 more_headers={HEADER_GATEWAY: self._bus.replica_id},

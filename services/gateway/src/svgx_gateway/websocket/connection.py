@@ -56,7 +56,7 @@ class Closing:
 class Joining:
     """The flow to a client before the reply to its first sync step 1. Broadcasts of edits wait for the reply.
 
-    Without the reply, the client could not integrate them. pycrdt, which some clients use, loses deletions then.
+    Before the reply, the client could not integrate these edits. pycrdt, which some clients use, would lose deletions.
     """
 
     waiting: list[tuple[Position, bytes, bytes]] = field(default_factory=list)
@@ -83,7 +83,7 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Lagging:
-    """The flow to a client that has missed broadcasts: further ones are dropped until its catch-up begins."""
+    """The flow to a client that has missed broadcasts. Further broadcasts are dropped until its catch-up begins."""
 
     since: float
     """Time at which the client began to lag, in seconds of the monotonic clock."""
@@ -106,7 +106,7 @@ class KnownRole:
 
     role: CanvasRole
     doubts: int
-    """Number of doubts about the role so far. The lookup of this role has settled them all."""
+    """Number of calls of `doubt_role` so far. The lookup of this role began after all of these calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class RoleInDoubt:
     role: CanvasRole
     """The role before the change."""
     doubts: int
-    """Number of doubts about the role, including the newest."""
+    """Number of calls of `doubt_role` so far, including the newest."""
 
 
 RoleState = KnownRole | RoleInDoubt
@@ -144,7 +144,7 @@ class Connection:
     """
 
     _sends_frames_unchanged = True
-    """False in a class that changes each message, so that the client does not get the frame of the other clients."""
+    """False in a class that changes each message, so that its client does not get the same frame as other clients."""
 
     def __init__(
         self,
@@ -279,8 +279,8 @@ class Connection:
     def settle_role(self, role: CanvasRole, doubts: int) -> bool:
         """Adopt a role that was looked up. Return whether the client became an editor.
 
-        `doubts` is the number of doubts before the lookup. The role is ignored when another doubt arose since, because
-        a later lookup settles that doubt.
+        `doubts` is the number of doubts before the lookup. The role is ignored when `doubt_role` was called during the
+        lookup, because another lookup then follows.
         """
         if self._role.doubts != doubts:
             return False
@@ -306,7 +306,7 @@ class Connection:
         return isinstance(self._flow, Joining)
 
     def follow(self, reply: Position | None, vector: bytes) -> bool:
-        """Deliver broadcasts from now on. First send those that waited, without those that the reply includes.
+        """Deliver broadcasts from now on. First send the waiting broadcasts, except those that the reply includes.
 
         `reply` is the position of the sync reply that the client got; None without a reply. `vector` is the state
         vector of the content that the client has. Return False when broadcasts were dropped, so that the client needs
@@ -332,7 +332,7 @@ class Connection:
         `frame` is the encoded message. It is the same for all clients. `position` is the position of a broadcast of
         edits; None for presence, which does not wait for the client's first sync.
         """
-        # Nearly all broadcasts go this way. A canvas with many clients has thousands in a second.
+        # Nearly all broadcasts take this path. A canvas with many clients sends thousands of frames a second.
         if self._keeps_up and self._write_frame(frames := self._waiting_count + frame):
             self._is_quiet = False
             self._waiting_count = b""
@@ -424,7 +424,7 @@ class Connection:
             self.send(protocol.encode_saved(self.saved_counter.reported))
 
     def tell_quota(self, use: Use | None) -> None:
-        """Tell the client the status of its most used quota, if it asked for that and the status has changed."""
+        """Tell the client the status of its most used quota, if it wants notices and the status has changed."""
         status = QuotaStatus.BELOW if use is None else use.status
         if self.wants_quota and status is not self._told_status:
             self._told_status = status

@@ -1,4 +1,4 @@
-"""The document messages of clients. Each becomes one edit, and large ones, such as first syncs, become several."""
+"""The document messages of clients. Each becomes one edit; a large message, such as a first sync, becomes several."""
 
 import asyncio
 import contextlib
@@ -11,23 +11,26 @@ from svgx_gateway.websocket.outbox import Outbox
 from svgx_yjs.pieces import Pieces, TooManyParts
 
 LARGE_BYTES = 256 * 1024
-"""Bytes beyond which a message becomes several edits, because the holder serves other canvases between them."""
+"""Bytes beyond which a message becomes several edits, so that the holder can serve other canvases between them."""
 
 PIECE_BYTES = 64 * 1024
-"""Bytes of one of these edits, unless a single struct is larger."""
+"""Bytes of each of a large message's edits, unless a single struct is larger."""
 
 MAX_CUTS = 2
-"""Messages that are cut at the same time, each in a thread. Cutting a message of the largest size takes seconds."""
+"""Messages that are cut at the same time, each in a thread. Further messages wait.
+
+Cutting a message of the largest size takes seconds.
+"""
 
 
 class DocumentMessages:
-    """The document messages of all clients of a gateway."""
+    """Receives the document messages of all clients of a gateway."""
 
     def __init__(self, quotas: QuotaEnforcement) -> None:
         self._quotas = quotas
         self._cuts = asyncio.Semaphore(MAX_CUTS)
         self._cuts_by_account: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        """A lock for each account: its messages are cut one after the other, so that other accounts get turns."""
+        """A lock for each account. Its messages are cut one at a time, so that other accounts' messages are cut too."""
 
     def receive_at_once(
         self, connection: Connection, outbox: Outbox, update: bytes, *, is_step_2: bool

@@ -120,12 +120,12 @@ class YjsEndpoint:
     async def _authenticate(self, websocket: WebSocket) -> Identity | SvgxError:
         """Return the identity, or the error of a wrong token, too many unknown keys, or an unavailable service.
 
-        While a service does not answer, the upgrade waits (see `Patience`).
+        While a service does not answer, the upgrade waits (see `JoinRetries`).
         """
         sessions = self._sessions
         authenticate = functools.partial(sessions.authenticator.authenticate_websocket, websocket)
         try:
-            return await sessions.patience.until_answered(authenticate)
+            return await sessions.join_retries.until_answered(authenticate)
         except SvgxError as error:
             return error
 

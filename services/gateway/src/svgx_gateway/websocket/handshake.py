@@ -19,7 +19,7 @@ A browser that offers subprotocols fails the connection when the server selects 
 """
 
 MAX_DETAIL = 200
-"""Characters of the reason why a handshake is refused."""
+"""Largest number of characters of the reason why a handshake is refused. The rest is cut off."""
 
 
 async def accept(socket: WebSocket) -> None:
@@ -31,7 +31,7 @@ async def accept(socket: WebSocket) -> None:
 def refusal(status: int, text: str) -> SvgxError:
     """Return the error of a handshake that `websockets` or uvicorn refuses with this HTTP status and text.
 
-    The text may quote a header, so it is cut off.
+    The text may quote a long header, so it is cut off after `MAX_DETAIL` characters.
     """
     detail = text.strip()[:MAX_DETAIL]
     match status:

@@ -23,7 +23,7 @@ from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.links.outgoing_batch import OLDEST_UNSAVED, UNACKED
 from svgx_gateway.websocket.links.replica_links import ReplicaLinks
-from svgx_gateway.websocket.outbox import PATIENCE
+from svgx_gateway.websocket.outbox import RETRY_SECONDS
 from svgx_gateway.websocket.role_checks import RoleChecks
 
 log = structlog.get_logger(__name__)
@@ -52,7 +52,7 @@ class LiveCanvases:
         self._canvases: dict[str, LiveCanvas] = {}
         self._starting: dict[str, asyncio.Task[LiveCanvas]] = {}
         self._expected = Counter[str]()
-        """Numbers of connections that wait for the start of their canvas."""
+        """By canvas id: the number of connections that wait for the start of the canvas."""
         self._context = contextvars.copy_context()
         self._removals = BackgroundTasks()
         self._draining = False
@@ -63,14 +63,14 @@ class LiveCanvases:
         self._all_left.set()
         bus.on_reconnect(self._reconnected)
         canvas_roles.on_change(self._access_changed)
-        CONNECTIONS.set_function(self._count)
+        CONNECTIONS.set_function(self._count_connections)
         EDITORS.set_function(self._count_editors)
         UNACKED.set_function(self._unsaved_bytes)
         OLDEST_UNSAVED.set_function(self._oldest_unsaved_seconds)
         CANVASES.set_function(lambda: len(self._canvases))
 
     async def join(self, canvas_id: str, connection: Connection) -> LiveCanvas:
-        """Add a connection to its canvas, and return the canvas. Unless this raises, call `leave` at the end."""
+        """Add a connection to its canvas, and return the canvas. Unless `join` raises, the caller must call `leave`."""
         self._expected[canvas_id] += 1
         try:
             canvas = await self._start(canvas_id)
@@ -187,9 +187,9 @@ class LiveCanvases:
 
     def details(self) -> dict[str, int]:
         """Return figures for the health report."""
-        return {"connections": self._count(), "canvases": len(self._canvases)}
+        return {"connections": self._count_connections(), "canvases": len(self._canvases)}
 
-    def _count(self) -> int:
+    def _count_connections(self) -> int:
         return sum(len(canvas.connections) for canvas in self._canvases.values())
 
     def _count_editors(self) -> int:
@@ -240,14 +240,14 @@ class LiveCanvases:
                 self._removals.start("remove a canvas", self._remove(canvas))
 
     async def _remove(self, canvas: LiveCanvas) -> None:
-        """Stop a canvas without connections once its edits are committed, or after `PATIENCE`.
+        """Stop a canvas without connections once its edits are committed, or after `RETRY_SECONDS`.
 
         A canvas that a client joins meanwhile is not stopped.
         """
         with contextlib.suppress(TimeoutError):
             # The time limit is the same as for a canvas with clients, because a user that closes a tab expects the
             # edits to be saved.
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(RETRY_SECONDS):
                 await canvas.outbox.wait_until_empty()
         is_unused = not canvas.connections and canvas.canvas_id not in self._expected
         if is_unused and self._canvases.get(canvas.canvas_id) is canvas:

@@ -28,31 +28,35 @@ INTERVAL_PER_CONNECTION = 0.0005
 """Seconds that each connection adds to `INTERVAL`, because a broadcast is a frame for each connection."""
 
 LONGEST_INTERVAL = 0.1
-"""The interval for many connections, in seconds."""
+"""The longest time between two broadcasts of presence, in seconds."""
 
 RENEWAL_INTERVAL = 1.0
-"""Seconds between two renewals of all clients' states."""
+"""The fewest seconds between two renewals. A renewal asks all clients for newer states (see `LivePresence`)."""
 
 RENEWAL_INTERVAL_PER_CLIENT = 0.01
-"""Seconds that each connection adds to the time between two renewals: 10 s with 1,000 connections.
+"""The fewest seconds between two renewals for each connection: 10 s with 1,000 connections.
 
 A renewal of many clients' states causes a lot of traffic.
 """
 
 RENEWAL_INTERVAL_PER_RETURN = 10.0
-"""Seconds between two renewals that one client causes by its returns, so that it does not keep the others busy."""
+"""Seconds between two renewals that one client causes by its returns, in the long run.
+
+So a client that returns often does not keep the other clients busy.
+"""
 
 RETURNS_AT_ONCE = 3
-"""Returns of one client that cause a renewal at once, because a faulty network often fails several times in a row."""
+"""Returns of one client that each cause a renewal at once, because a faulty network often fails several times in a row.
+"""
 
 
 class LivePresence:
     """The awareness states that the connections of one canvas publish and receive.
 
-    A client that has lost its connection removes the states of the others, keeps their clocks, and accepts only newer
+    A client that has lost its connection removes the other clients' states, keeps their clocks, and accepts only newer
     states (y-protocols, awareness.js). So when a client has returned, this gateway asks each of its clients for a newer
-    state, because only the client itself can publish one. The gateway sends each client an awareness update in which
-    the receiving client has left. The receiving client then publishes a newer state.
+    state, because only the client itself can publish one. To ask, the gateway sends the client an awareness update in
+    which this client has left. The client then publishes a newer state.
     """
 
     def __init__(
@@ -76,7 +80,7 @@ class LivePresence:
         self._connections = connections
         self._clocks = AwarenessClocks()
         self._welcomes: dict[Connection, bytes] = {}
-        """The states that connections have not received yet, because their clients have not shown their own state."""
+        """For each connection with a client that has not sent its own state yet: the states to send to the client."""
         self._has_returned = asyncio.Event()
         self._returns: dict[int, tuple[TokenBucket, float, int]] = {}
         """For each client that has returned, its allowance, the time of its newest renewal, and its clock."""
@@ -105,7 +109,10 @@ class LivePresence:
             self._note_return(client, clock)
 
     def welcome(self, connection: Connection, update: bytes) -> None:
-        """Send the states of all clients to a client that joins, once the client has shown its own state."""
+        """Send the states of all clients to a client that joins, as soon as it has sent its own state.
+
+        If the client sends no state, send them after `WELCOME_SECONDS`.
+        """
         if connection.awareness.client is not None:
             self._send_others(connection, update)
             return

@@ -42,7 +42,7 @@ class AllowedOrigins:
         self._allowed = frozenset(origin.lower() for origin in allowed)
 
     def allows(self, headers: Headers) -> bool:
-        """Return whether a handshake with these headers may go on."""
+        """Return whether a handshake with these headers is allowed."""
         origin = headers.get("origin")
         if origin is None or "*" in self._allowed or origin.lower() in self._allowed:
             return True

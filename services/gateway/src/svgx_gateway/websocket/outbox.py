@@ -1,4 +1,4 @@
-"""The outbox of one canvas: it sends the clients' edits to the holder in batches, and repeats uncommitted batches."""
+"""The outbox of one canvas: it sends the clients' edits to the holder in batches, and resends uncommitted batches."""
 
 import asyncio
 import functools
@@ -58,7 +58,7 @@ BATCH_INTERVAL = 0.004
 PROMPT_BATCHES = 8
 """Number of uncommitted batches up to which the interval stays `BATCH_INTERVAL`.
 
-With more uncommitted batches the interval grows in proportion. While nothing is committed, edits then still reach the
+With more uncommitted batches the interval grows in proportion. So while nothing is committed, edits still reach the
 holder and the other clients, but in fewer and larger requests.
 """
 
@@ -71,17 +71,17 @@ BATCH_BYTES = 1024 * 1024
 SAVED_OBJECTIVE = 1.0
 """Seconds within which an edit is saved, from its arrival at the gateway: the objective for 99.9 % of the edits."""
 
-PATIENCE = 60.0
-"""Seconds for which an unacknowledged batch is resent. Then the canvas's connections are closed with `OVERLOADED`."""
+RETRY_SECONDS = 60.0
+"""Seconds for which an unacknowledged batch is resent. After this time, the connections are closed (`OVERLOADED`)."""
 
 ATTEMPT = 3.0
-"""Seconds to wait for one acknowledgement, plus `SECONDS_PER_MIB`, before the batch is sent again."""
+"""Seconds to wait for one acknowledgement before the batch is sent again. `SECONDS_PER_MIB` is added for each MiB."""
 
 SECONDS_PER_MIB = 4.0
 """Seconds for each MiB of a batch. A holder needs one second for a MiB of many small structs, on a core of its own."""
 
 AFTER_TIMEOUT = 10.0
-"""Seconds for which requests are used instead of a link on which a receipt did not come in time."""
+"""Seconds for which requests are used instead of a link, after a receipt on the link did not arrive in time."""
 
 UNSAVED = "edits cannot be saved at the moment"
 """The close reason while no holder commits edits."""
@@ -96,12 +96,13 @@ class Outbox:
 
     It calls `ask_again` for each connection with a gap in its saved counter that no answer of the client will fill.
 
-    It calls `send_saved` for each connection with committed messages, with the number of the last one and the epoch of
-    the holder that has committed them.
+    It calls `send_saved` for each connection with committed messages, with the number of the last committed message
+    and the epoch of the holder that has committed it.
 
-    While the replica of the holder is known, the batches are sent on the link to it, without a task for each. While the
-    replica is not known, and after the link has failed, a batch is a request of its own, which opens the canvas and is
-    repeated. Large batches and traced batches are such requests too.
+    While the holder's replica is known, batches are sent on the link to this replica, without a task for each batch.
+    Otherwise, and after the link has failed, each batch is sent in a separate request. The request opens the canvas,
+    and is repeated until it is acknowledged (see `RETRY_SECONDS`). Large and traced batches always go in separate
+    requests.
     """
 
     def __init__(
@@ -124,7 +125,10 @@ class Outbox:
         self._requests_until = 0.0
         """Time before which the link of the same epoch is not used again, in seconds of the monotonic clock."""
         self.paced_until = 0.0
-        """Time of the next batch on the link, in seconds of the monotonic clock. It may be earlier by `FLUSH_SLACK`."""
+        """Time of the next batch on the link, in seconds of the monotonic clock.
+
+        The batch may be sent earlier by `FLUSH_SLACK`.
+        """
         self._canvas_interval = CanvasInterval()
         self._bus = bus
         self._may_record_edits = may_record_roots()
@@ -133,11 +137,11 @@ class Outbox:
         self._ask_again = ask_again
         self._send_saved = send_saved
         self._failing = False
-        """True from the first batch that could not be saved to the next one that was saved."""
+        """True from the first batch that could not be saved until the next batch is saved."""
         self._next = OutgoingBatch()
         self._sent: deque[OutgoingBatch] = deque()
         self._large: OutgoingBatch | None = None
-        """The last large batch. The next large one waits for its end: see `_wait_for_large_batch`."""
+        """The last large batch. The next large batch waits for the end of this batch (`_wait_for_large_batch`)."""
         self._large_until = 0.0
         """Time until which the next large batch waits, in seconds of the monotonic clock."""
         self._size = 0
@@ -197,7 +201,7 @@ class Outbox:
 
     @property
     def link(self) -> ReplicaLink | None:
-        """The link on which the next batch is sent; None if the next batch becomes a request of its own."""
+        """The link on which the next batch is sent; None if the next batch is sent in a separate request."""
         return self._link
 
     def send_state(self, state: AuthoredState) -> bool:
@@ -213,8 +217,8 @@ class Outbox:
     def take_batch(self, now: float) -> NextBatch | None:
         """Return the next batch for the link, or None if no batch is sent on the link now.
 
-        There is none without edits, before `paced_until`, and while a large batch waits for the previous large batch. A
-        large or traced batch is sent here in a request of its own, and the result is None too.
+        No batch is sent without edits, before `paced_until`, and while a large batch waits for the previous large
+        batch. A large or traced batch is sent here in a separate request, and the result is None too.
         """
         if (
             not self._next.edits
@@ -235,13 +239,13 @@ class Outbox:
         return NextBatch(batch.number, tuple(batch.edits), batch.size_on_link, settle)
 
     def lose_link(self) -> None:
-        """Stop using the link, and send its waiting edits in requests."""
+        """Stop using the link, and send the waiting edits in requests."""
         self._link = None
         if self._next.edits:
             self._edit_added.set()
 
     def _settle(self, batch: OutgoingBatch, link: ReplicaLink | None, outcome: Outcome) -> None:
-        """Report the batch as saved if the outcome is a receipt. Otherwise, send it again in a request."""
+        """Report the batch as saved if the outcome is a receipt. Otherwise, send the batch again in a request."""
         batch.number = None
         if isinstance(outcome, LinkReceipt):
             SAVED_SECONDS.observe(time.monotonic() - batch.sent_at)
@@ -283,12 +287,12 @@ class Outbox:
         """Send every uncommitted batch again at once, because a new holder may have taken over."""
         changed, self._holder_changed = self._holder_changed, asyncio.Event()
         changed.set()
-        for batch in self._forget_links():
+        for batch in self._forget_receipts():
             RESENT.inc()
             self._start_commit(batch)
 
-    def _forget_links(self) -> list[OutgoingBatch]:
-        """Ignore the receipts that have not arrived on links. Return their batches."""
+    def _forget_receipts(self) -> list[OutgoingBatch]:
+        """Ignore all receipts that arrive on links later. Return the batches that waited for these receipts."""
         waiting = []
         for batch in self._sent:
             if batch.number is not None and self._links is not None:
@@ -303,7 +307,7 @@ class Outbox:
 
     async def stop(self) -> None:
         """Discard all edits, and wait until the background tasks have ended."""
-        self._forget_links()
+        self._forget_receipts()
         self._link = self._links = None
         await self._sender.stop()
         await self._commits.stop()
@@ -351,7 +355,7 @@ class Outbox:
             await wait_at_most(self._large.done, seconds)
 
     def _unsaved_for(self, now: float) -> float:
-        """Return the seconds for which the oldest batch has waited for its receipt, or 0 without one on a link."""
+        """Return the seconds for which the oldest batch has waited for its receipt, or 0 if it is not on a link."""
         return now - self._sent[0].sent_at if self._sent and self._sent[0].sent_at else 0.0
 
     def _interval(self) -> float:
@@ -359,7 +363,7 @@ class Outbox:
         return BATCH_INTERVAL * max(1.0, len(self._sent) / PROMPT_BATCHES)
 
     def _start_commit(self, batch: OutgoingBatch, after: TemporaryError | None = None) -> None:
-        """Send a batch with a request of its own. `after` is the reason why it failed on the link."""
+        """Send a batch in a separate request. `after` is the reason why the batch failed on the link."""
         if batch.is_large:
             self._large = batch
             self._large_until = time.monotonic() + _attempt(batch.size)
@@ -377,7 +381,7 @@ class Outbox:
         self._report_saved()
 
     async def _save(self, batch: OutgoingBatch, after: TemporaryError | None) -> None:
-        """Send a batch until it is committed. Close the senders of rejected edits."""
+        """Send a batch until it is committed. Close the connections that sent rejected edits."""
         try:
             saved = await self._send_timed(batch, after)
         except (SvgxError, Malformed) as error:
@@ -395,7 +399,7 @@ class Outbox:
             self._note_saved(batch, saved.rejected, saved.epoch)
 
     def _note_saved(self, batch: OutgoingBatch, rejected: tuple[int, ...], epoch: str) -> None:
-        """Note that the holder of this epoch has committed a batch. Close the senders of rejected edits."""
+        """Note that the holder of this epoch has committed a batch. Close the connections that sent rejected edits."""
         self._failing = False
         batch.epoch = epoch
         in_time = time.monotonic() - batch.since <= SAVED_OBJECTIVE
@@ -440,7 +444,7 @@ class Outbox:
             changed = asyncio.create_task(self._holder_changed.wait())
             asking = asyncio.create_task(
                 self._holder.ask(
-                    CANVAS_EDIT, content, patience=PATIENCE, attempt=attempt, after=after
+                    CANVAS_EDIT, content, retry_seconds=RETRY_SECONDS, attempt=attempt, after=after
                 )
             )
             after = None

@@ -12,13 +12,13 @@ from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.connection import Connection
 
 CONCURRENT_LOOKUPS = 16
-"""Lookups that run at a time. Further lookups wait."""
+"""Largest number of lookups that run at a time. Further lookups wait."""
 
-PATIENCE = 30.0
+RETRY_SECONDS = 30.0
 """Seconds for which a failed lookup is repeated, while the connection's edits wait. Then the connection is closed."""
 
-PAUSE = 0.25
-"""Seconds between two tries."""
+PAUSE_SECONDS = 0.25
+"""Seconds between two attempts at a lookup."""
 
 
 class RoleChecks:
@@ -40,7 +40,7 @@ class RoleChecks:
         self._background.start("role check", self.check(connection, canvas))
 
     async def check(self, connection: Connection, canvas: LiveCanvas) -> None:
-        """Look up a connection's role and adopt it. Close the connection when it has no role, or the lookup fails.
+        """Look up a connection's role and adopt it. Close the connection if there is no role, or if the lookup fails.
 
         If a viewer has become an editor, ask the client for its edits: the gateway has discarded the edits that the
         client sent as a viewer.
@@ -58,7 +58,7 @@ class RoleChecks:
         await self._background.stop()
 
     async def _look_up(self, connection: Connection, canvas: LiveCanvas) -> CanvasRole:
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + RETRY_SECONDS
         while True:
             try:
                 async with self._lookups:
@@ -71,4 +71,4 @@ class RoleChecks:
                     or connection not in canvas.connections
                 ):
                     raise
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(PAUSE_SECONDS)

@@ -1,4 +1,4 @@
-"""The counts of saved messages for the clients of one canvas. With many clients, they are sent with the broadcasts."""
+"""The counts of saved messages for one canvas's clients. With many clients, the counts are sent with broadcasts."""
 
 import asyncio
 from collections.abc import Collection
@@ -6,11 +6,11 @@ from collections.abc import Collection
 from svgx_gateway.websocket.connection import Connection
 
 MANY_CONNECTIONS = 1000
-"""A count waits for the next broadcast if this gateway has at least this number of connections of the canvas.
+"""With at least this number of connections of the canvas on this gateway, a count waits for the next broadcast.
 
-When all clients write, a fifth of all writes to sockets would be counts that are sent alone. The time of a write hardly
-depends on its size. With fewer connections, the gateway has time for these writes, and a count that is sent alone
-arrives earlier.
+Without the wait, a fifth of all socket writes would be counts when all clients write. The time of a write hardly
+depends on its size. With fewer connections, the gateway has time to send each count alone, and the count arrives
+earlier.
 """
 
 WAIT_SECONDS = 0.05
@@ -18,7 +18,7 @@ WAIT_SECONDS = 0.05
 
 
 class SavedCounts:
-    """The counts for `connections`, which are the connections of one canvas."""
+    """Sends counts to `connections`, the connections of one canvas."""
 
     def __init__(self, connections: Collection[Connection]) -> None:
         self._connections = connections

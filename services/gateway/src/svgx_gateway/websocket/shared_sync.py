@@ -9,7 +9,8 @@ from svgx_gateway.websocket.transport.frames import encode_frame
 from svgx_yjs import protocol
 
 LARGE = 256 * 1024
-"""Bytes of an update beyond which each step of its delivery lets other work run first. A copy of 8 MB takes 5 ms."""
+"""Bytes beyond which an update is large: each step of its delivery lets other work run first. Copying 8 MB takes 5 ms.
+"""
 
 
 class SharedReply:
@@ -20,7 +21,7 @@ class SharedReply:
 
     @property
     def is_large(self) -> bool:
-        """Whether each step of the delivery lets other work run first."""
+        """Return whether the update has more than `LARGE` bytes."""
         return len(self.reply.update) > LARGE
 
     async def encode(self) -> None:
@@ -44,9 +45,9 @@ class SharedReply:
 class SharedSync:
     """The sync requests of one canvas. `request` asks the holder for the content that a state vector lacks.
 
-    A connection has only the broadcasts since its join (see `Joining`). The reply to an earlier request may lack
+    A connection gets only the broadcasts since its join (see `Joining`). The reply to an earlier request may lack
     edits from just before the join, so the client needs a request that starts after the join. For each state vector,
-    at most one request is under way, and the clients that join meanwhile share the next request.
+    at most one request runs at a time, and the clients that join meanwhile share the next request.
     """
 
     def __init__(self, request: Callable[[bytes], Awaitable[SyncReply]]) -> None:
@@ -54,7 +55,7 @@ class SharedSync:
         self._next: dict[bytes, asyncio.Task[SharedReply]] = {}
         self._under_way: dict[bytes, asyncio.Task[SharedReply]] = {}
         self._large = asyncio.Lock()
-        """Held by the client that gets a large reply next."""
+        """The lock that lets one client at a time go on with a large reply."""
 
     async def ask(self, state_vector: bytes) -> SharedReply:
         """Return the reply to a request that starts after this call. Raises the errors of `request`."""
@@ -66,7 +67,7 @@ class SharedSync:
         # A client that leaves must not cancel the request that other clients share.
         shared = await asyncio.shield(task)
         if shared.is_large:
-            # One client at a time, because writing to all of them at once would block the event loop.
+            # Let one client at a time go on, because writing to all of them at once would block the event loop.
             async with self._large:
                 await asyncio.sleep(0)
         return shared

@@ -1,4 +1,4 @@
-"""Token expiry: a connection ends when its access token expires, unless the client sends a fresh token before."""
+"""Token expiry: a connection ends when its access token expires, unless the client sends a fresh token before then."""
 
 import asyncio
 import time
@@ -22,8 +22,8 @@ class TokenExpiry:
 
     With `wants_notice`, the client gets a notice before the expiry. With `wants_confirmation` too, each renewal is
     confirmed at once by another notice, with the seconds until the new expiry. A client without `wants_confirmation`
-    may send the same token after each notice. So it gets the next notice only if the fresh token expires
-    later than the one before.
+    may send the same token after each notice. So such a client gets the next notice only if the fresh token expires
+    later than the previous token.
     """
 
     def __init__(
@@ -42,18 +42,18 @@ class TokenExpiry:
         self._expires_at = 0.0
         """The Unix time, in seconds, at which the newest token expires."""
         self._has_sent_notice = False
-        """Whether the client has got its notice of `_expires_at`, and needs no second one."""
+        """True once the client has got the notice of `_expires_at`, because the client needs no second notice."""
         self._timers: list[asyncio.TimerHandle] = []
         self._start_timers(identity)
 
     async def renew(self, token: str, websocket: WebSocket) -> None:
-        """Extend the connection to the expiry of a fresh token of the same account.
+        """Keep the connection open until a fresh token of the same account expires.
 
         Raises `Unauthenticated`, and the other errors of `Authenticator.authenticate_token`.
         """
         identity = await self._authenticator.authenticate_token(token, websocket)
         if identity.caller.user_id != self._connection.caller.user_id:
-            raise Unauthenticated("the fresh access token is another account's")
+            raise Unauthenticated("the fresh access token belongs to another account")
         self._connection.renew(identity.caller.with_link(self._connection.caller.link_id))
         self._start_timers(identity)
         if self._wants_notice and self._wants_confirmation:

@@ -49,7 +49,7 @@ class CanvasAdministration:
         return UserCanvasPage(items=[_user_canvas(row) for row in page], next=following)
 
     async def largest_canvases(self, request: LargestCanvasesRequest, _: Call) -> LargestCanvases:
-        """Return the largest canvases. This reads the whole table of canvases."""
+        """Return the largest canvases, by content or by journal. This reads the whole table of canvases."""
         rows = await self._database.rows(
             "largest_canvases", request.limit, request.by is SizeOrder.JOURNAL
         )

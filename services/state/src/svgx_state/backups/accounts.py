@@ -13,7 +13,7 @@ from svgx_common.contract.storage.backups import (
 from svgx_common.messaging.bus import Bus
 
 PAGE = 200
-"""Accounts that one message carries."""
+"""Largest number of accounts in one message."""
 
 
 class StoredAccounts:
@@ -27,7 +27,7 @@ class StoredAccounts:
         return (await self._bus.ask(EXPORT_ACCOUNTS, ExportAccountsRequest(limit=1))).total
 
     async def pages(self, after: str) -> AsyncIterator[list[StoredAccount]]:
-        """Yield all accounts after an id, in the order of the bytes of the ids. Raise the errors of `Bus.ask`."""
+        """Yield all accounts after an id, in pages, in the byte order of the ids. Raise the errors of `Bus.ask`."""
         while True:
             request = ExportAccountsRequest(after=after or None, limit=PAGE)
             items = (await self._bus.ask(EXPORT_ACCOUNTS, request)).items

@@ -1,4 +1,4 @@
-"""Make records of backups that are only at the target, for example after the loss of the database."""
+"""The adoption of backups: backups that are only at the target get records, for example after the database was lost."""
 
 import structlog
 
@@ -10,7 +10,7 @@ log = structlog.get_logger(__name__)
 
 
 class Adoption:
-    """The search for backups at the target that have no record in the database."""
+    """Makes records of backups at the target that have no record in the database."""
 
     def __init__(self, database: Database, archive: Archive) -> None:
         self._database = database
@@ -21,8 +21,8 @@ class Adoption:
         """Make records of all complete backups at the target. Return the number of new records.
 
         A folder with a backup that this service cannot use is skipped now and in later calls. A folder without a
-        manifest is looked at again in the next call, because another database may still write its backup. Raises
-        `TargetFailed`.
+        manifest is checked again in the next call, because a service with another database may still write the backup.
+        Raises `TargetFailed`.
         """
         folders = await self._archive.target.folders()
         rows = await self._database.rows("known_backups", folders)
@@ -38,7 +38,7 @@ class Adoption:
                 continue
             except Refused as error:
                 self._refused.add(folder)
-                log.info("a folder at the target is no usable backup", reason=str(error))
+                log.info("a folder at the target is not a usable backup", reason=str(error))
         return adopted
 
     async def adopt(self, backup_id: str) -> None:

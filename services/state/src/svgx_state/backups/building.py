@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Backups:
-    """The records of backups, the runner of their tasks, and the search for backups without a record."""
+    """The records of backups, the runner of their tasks, and the adoption of backups without a record."""
 
     catalogue: Catalogue
     runner: BackupRunner

@@ -1,4 +1,4 @@
-"""The records of backups and restores, and the requests for new work."""
+"""The records of backups and restores, and the requests that add tasks for them."""
 
 import json
 import secrets
@@ -41,7 +41,10 @@ LATEST = "latest"
 """The id that stands for the newest complete backup of all canvases."""
 
 MAX_CHAIN = 24
-"""Largest number of incremental backups on one full backup. The next backup is full, so that a restore stays quick."""
+"""Largest number of incremental backups that build on one full backup.
+
+Beyond it, the next backup is full, so that a restore stays quick.
+"""
 
 _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 """The time in the cursors of lists that are ordered by id alone."""
@@ -61,8 +64,8 @@ class Catalogue:
     async def request_backup(self, request: CreateBackupRequest, user_id: str) -> Backup:
         """Add a backup and its task.
 
-        Raises `Invalid`, `NotFound` for an unknown canvas or base, and `Conflict` while another backup runs or when
-        the base is not suitable.
+        Raises `Invalid` for arguments that do not fit together, `NotFound` for an unknown canvas or base, and
+        `Conflict` while another backup runs or when the base is not suitable.
         """
         _check(request)
         backup_id = new_id()
@@ -112,7 +115,7 @@ class Catalogue:
         return BackupPage(items=[backup_of(row) for row in page], next=following)
 
     async def request_verification(self, backup_id: str) -> Backup:
-        """Add the task to read a backup back.
+        """Add the task that reads a backup back and checks it.
 
         Raises `NotFound`, `Conflict` for a backup that is not complete, and `Unavailable` when the target does not
         answer.
@@ -144,7 +147,9 @@ class Catalogue:
                 raise Conflict("the backup is running")
             child = await session.row("children_of", backup_id)
             if child is not None:
-                raise Conflict(f"the backup {child['id']} builds on this one; delete it first")
+                raise Conflict(
+                    f"delete the backup {child['id']} first, because it builds on this backup"
+                )
             restore = await session.row("restore_of", backup_id)
             if restore is not None:
                 raise Conflict(f"the restore {restore['restore_id']} reads this backup")
@@ -222,7 +227,7 @@ class Catalogue:
         return RestoredCanvasPage(items=items, next=following)
 
     async def _parent(self, session: Session, request: CreateBackupRequest) -> str | None:
-        """Return the id of the backup on which the requested one builds, or None for a full backup. Lock the parent.
+        """Return the id of the backup on which the requested backup builds, or None for a full backup. Lock this row.
 
         Raises `NotFound` or `Conflict` for a `base` that is unknown or not suitable.
         """
@@ -245,7 +250,7 @@ class Catalogue:
         elif row["adopted"]:
             reason = f"the backup {parent_id} was made before this database was created; make a full backup"
         elif (row["state_type"], row["canvas_id"], row["owner_id"]) != scope:
-            reason = f"the backup {parent_id} has other canvases"
+            reason = f"the backup {parent_id} is for other canvases"
         elif row["length"] > MAX_CHAIN:
             reason = f"{MAX_CHAIN} incremental backups build on one another; make a full backup"
         if reason is None:
@@ -255,9 +260,9 @@ class Catalogue:
         return None
 
     async def _resolve(self, backup_id: str) -> str:
-        """Return the given id, or in place of `LATEST` the id of the newest complete backup of all canvases.
+        """Return the given id. For `LATEST`, return the id of the newest complete backup of all canvases.
 
-        Raises `NotFound` for `LATEST` without such a backup.
+        Raises `NotFound` for `LATEST` if there is no complete backup of all canvases.
         """
         if backup_id != LATEST:
             return backup_id
@@ -356,7 +361,7 @@ def restore_of(row: Row) -> Restore:
 
 
 async def _add_task(session: Session, kind: Literal["backup", "restore"], subject_id: str) -> None:
-    """Add the task of a new backup or restore. Raises `Conflict` with the id of another one that runs."""
+    """Add the task of a new backup or restore. If a task of this kind runs, raise `Conflict` with its subject's id."""
     while await session.row("add_task", kind, subject_id) is None:
         running = await session.row("task_of_kind", kind)
         if running is not None:
@@ -367,11 +372,11 @@ async def _add_task(session: Session, kind: Literal["backup", "restore"], subjec
 def _check(request: CreateBackupRequest) -> None:
     for field in ("canvas_id", "owner_id"):
         if getattr(request, field) is not None and request.state_type is not StateType.CANVAS:
-            raise Invalid(f"{field}: only with the state type canvas", field=field)
+            raise Invalid(f"{field}: is allowed only with the state type canvas", field=field)
     if request.canvas_id is not None and request.owner_id is not None:
-        raise Invalid("owner_id: not together with canvas_id", field="owner_id")
+        raise Invalid("owner_id: is not allowed together with canvas_id", field="owner_id")
     if request.base is not None and request.backup_type is BackupType.FULL:
-        raise Invalid("base: only for an incremental backup", field="base")
+        raise Invalid("base: is allowed only for an incremental backup", field="base")
 
 
 def _position(row: Row) -> Cursor:

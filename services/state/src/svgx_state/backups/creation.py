@@ -43,7 +43,7 @@ from svgx_state.journal import Journal
 log = structlog.get_logger(__name__)
 
 OBJECT_BYTES = 4 * 1024 * 1024
-"""A step ends with the canvas that brings the updates of the step to this size, in bytes.
+"""Bytes of updates at which a step ends. The canvas that reaches this number is the last one of the step.
 
 A step stores its changed canvases in one `canvas` object, and all its canvases in one `index` object. The
 progress is stored after each step.
@@ -58,7 +58,7 @@ PAGE = 500
 
 @dataclass(slots=True)
 class _Written:
-    """The objects that are stored so far, and the sums of their records."""
+    """The objects that are stored so far, and the numbers of their records."""
 
     entries: list[ObjectEntry] = field(default_factory=list)
     total: int = 0
@@ -74,12 +74,12 @@ class _Written:
 
     @property
     def bytes(self) -> int:
-        """The size of the stored objects."""
+        """Return the size of the stored objects, in bytes."""
         return sum(each.size for each in self.entries)
 
     @property
     def next_step(self) -> int:
-        """The number of the next step."""
+        """Return the number of the next step."""
         return self.entries[-1].step + 1 if self.entries else 1
 
 
@@ -126,7 +126,7 @@ class BackupWriter:
         metrics.BACKUP_SECONDS.observe(time.monotonic() - started)
 
     async def _reuse(self, task: Task) -> _Written:
-        """Return the stored objects of the steps before the first missing or damaged object. Forget the others."""
+        """Return the stored objects of the steps before the first missing or damaged object. Forget other objects."""
         rows = await self._database.rows("backup_objects", task.subject_id)
         written = _Written()
         for row in rows:
@@ -137,7 +137,7 @@ class BackupWriter:
                 await asyncio.to_thread(check_stored, name, entry, stored)
             except (Damaged, ObjectMissing) as error:
                 log.warning(
-                    "writing a part of a backup again", backup_id=task.subject_id, reason=str(error)
+                    "writing part of a backup again", backup_id=task.subject_id, reason=str(error)
                 )
                 written.entries = [each for each in written.entries if each.step < entry.step]
                 break
@@ -203,10 +203,10 @@ class BackupWriter:
     async def _read(
         self, facts: CanvasFacts, revision: int, before: IndexEntry | None
     ) -> CanvasRecord | None:
-        """Return a canvas, with all content or with the edits since the parent. Return None when nothing changed.
+        """Return a canvas, with all content or with the edits since the parent backup. Return None if nothing changed.
 
-        `before` is the canvas in the index of the parent, or None if the parent does not have it. One statement reads
-        the content, so that the content belongs to one revision even while others edit the canvas.
+        `before` is the parent's index entry of the canvas, or None if the parent does not have the canvas. One
+        statement reads the content, so that the content belongs to one revision even while others edit the canvas.
         """
         if before is not None and before.lineage == facts.lineage and revision >= before.revision:
             if (revision, facts.digest()) == (before.revision, before.digest):
@@ -219,8 +219,8 @@ class BackupWriter:
         except NotFound:
             pass  # the canvas is marked as deleted; the query below also reads deleted canvases
         else:
-            # The journal may return all content instead of the tail. If all content has as many
-            # updates as the tail, the record counts as a tail, and a restore applies more updates than it needs.
+            # The journal may return all content instead of the tail. If all content has as many updates as the tail
+            # would have, the record counts as a tail, and a restore applies more updates than it needs.
             is_tail = len(content.updates) == content.revision - after
             return CanvasRecord(facts, content.revision, after if is_tail else 0, content.updates)
         rows = await self._database.rows("load_content", facts.id)
@@ -236,7 +236,7 @@ class BackupWriter:
         index: list[IndexEntry],
         changed: list[CanvasRecord],
     ) -> None:
-        """Store the objects of one step, and then note them in the database."""
+        """Store the objects of one step, and then add their entries to the database."""
         step = written.next_step
         entries = []
         if changed:

@@ -1,4 +1,4 @@
-"""The deletion of backups, and the retention that selects them. A backup on which a kept backup builds is kept."""
+"""The deletion of backups, and the retention rules that select the backups to delete."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ FAILED_DAYS = 1
 class Retention:
     """The rules for keeping backups: the newest `count` of each scope, and those of the last `days`. 0 means no rule.
 
-    A backup is kept if one of the rules keeps it, or if a kept backup builds on it. Without a rule, all are kept. With
-    any rule, the newest complete backup of each scope is kept.
+    A backup is kept if one of the rules keeps it, or if a kept backup builds on it. Without a rule, all backups are
+    kept. With any rule, the newest complete backup of each scope is kept.
     """
 
     count: int
@@ -48,7 +48,7 @@ class BackupFacts:
 
 
 def expired(backups: Sequence[BackupFacts], retention: Retention, now: datetime) -> list[str]:
-    """Return the ids of the backups to delete, each before the one on which it builds.
+    """Return the ids of the backups to delete, each before the backup on which it builds.
 
     `backups` is in the order of their times, newest first.
     """
@@ -84,7 +84,7 @@ def expired(backups: Sequence[BackupFacts], retention: Retention, now: datetime)
 
 
 class BackupRemover:
-    """The remover of backups. It deletes the objects of a backup, and then the record."""
+    """Deletes the objects of a backup at the target, and then the backup's record."""
 
     def __init__(
         self, database: Database, tasks: Tasks, archive: Archive, retention: Retention
@@ -97,7 +97,7 @@ class BackupRemover:
     async def remove(self, task: Task) -> None:
         """Delete the backup of a task. A repeated call completes an interrupted deletion. Raises `TargetFailed`."""
         folder = task.subject_id
-        # A folder without a manifest does not count as a backup.
+        # Delete the manifest first, because a folder without a manifest does not count as a backup.
         await self._archive.target.delete([object_name(folder, NAME)])
         await self._archive.target.delete(await self._archive.target.names(folder))
         await self._archive.target.remove_folder(folder)
@@ -114,8 +114,8 @@ class BackupRemover:
             async with self._database.transaction() as session:
                 # All transactions lock the task before the backup, because they could deadlock otherwise.
                 task = await session.row("add_task", "delete", backup_id)
-                # From now on, a new restore, or a new backup that builds on this one, waits for the lock. The
-                # statements below find those that began before.
+                # From now on, new restores of this backup, and new backups that build on it, wait for the lock. The
+                # statements below find restores and backups that began earlier.
                 await session.row("lock_backup", backup_id)
                 # Since the selection by `expired`, a restore may have begun to read this backup, or another backup may
                 # build on it.
@@ -128,8 +128,8 @@ class BackupRemover:
                     continue
                 requested += 1
         for backup in backups:
-            # With this status, an earlier deletion is not finished or failed at the target. If its task still exists,
-            # the statement below adds none.
+            # With this status, an earlier deletion is not finished, or has failed at the target. If its task still
+            # exists, the statement below adds no second task.
             if backup.status == "deleting":
                 await self._database.row("add_task", "delete", backup.id)
         return requested

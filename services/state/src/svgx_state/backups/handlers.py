@@ -72,7 +72,7 @@ class BackupHandlers:
 
     def _catalogue(self) -> Catalogue:
         if self._backups is None:
-            raise Conflict("there is no place for backups: set BACKUP_URL of the state service")
+            raise Conflict("backups are turned off: set BACKUP_URL of the state service")
         return self._backups.catalogue
 
     def _wake(self) -> None:

@@ -47,7 +47,7 @@ MAX_REFUSED_NAMED = 20
 
 _USERS = "users:"
 _CANVASES = "canvases:"
-"""The beginnings of a restore's position. The id of the last finished account or canvas follows."""
+"""The prefixes of a restore's position (see `Task.position`). The id of the last finished account or canvas follows."""
 
 
 class BackupRestorer:
@@ -76,9 +76,9 @@ class BackupRestorer:
     async def restore(self, task: Task) -> None:
         """Restore the backup of a task, or the rest of it.
 
-        Raises `Refused` or `Damaged`. Unless the backup was damaged after its verification, these errors occur before
-        the first change. Also raises `TargetFailed`, and `Unavailable` or `DeadlineExceeded` while the database or
-        another service does not answer.
+        Raises `Refused` or `Damaged`, before the first change unless the backup was damaged after its verification.
+        Also raises `TargetFailed`, and `Unavailable` or `DeadlineExceeded` while the database or another service does
+        not answer.
         """
         record = await self._database.row("restore_record", task.subject_id)
         assert record is not None
@@ -253,10 +253,10 @@ class BackupRestorer:
         request = ReplaceContentRequest(
             canvas_id=canvas_id, author=record["requested_by"], content=wanted.content
         )
-        await self._ask_patiently(request)
+        await self._request_edit(request)
         return True, detail
 
-    async def _ask_patiently(self, request: ReplaceContentRequest) -> None:
+    async def _request_edit(self, request: ReplaceContentRequest) -> None:
         """Ask collab for the edit, and repeat the request while collab does not answer or is overloaded.
 
         A repeated edit changes nothing.
@@ -281,10 +281,11 @@ class BackupRestorer:
 
 @dataclass(slots=True)
 class RefusedAccounts:
-    """The accounts that could not be added. The record has them, so that a continued restore keeps them.
+    """The accounts that could not be added. The restore's record stores them, so that a continued restore keeps them.
 
-    `names` is a text with the first `MAX_REFUSED_NAMED` of the `count` accounts. For each account it names the field
-    with a value that another account already has. `names` is None while no account was refused.
+    `count` is their number. `names` is a text with the first `MAX_REFUSED_NAMED` of these accounts. For each account,
+    the text names the field with a value that another account already has. `names` is None while no account was
+    refused.
     """
 
     count: int
@@ -296,7 +297,7 @@ class RefusedAccounts:
         return cls(record["users_refused"], record["error"])
 
     def add(self, refused: Sequence[RefusedAccount]) -> None:
-        """Add accounts."""
+        """Count refused accounts, and add the first `MAX_REFUSED_NAMED` of all to `names`."""
         for each in refused:
             if self.count < MAX_REFUSED_NAMED:
                 beginning = f"{self.names}, " if self.names else "accounts that were not added: "

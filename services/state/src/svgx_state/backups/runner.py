@@ -1,4 +1,4 @@
-"""Carry out tasks on backups in the background. A replica takes up only tasks that no other replica has."""
+"""The runner of backup tasks in the background. A replica takes up only tasks that no other replica has."""
 
 import asyncio
 import math
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from svgx_common.background import STARTING, BackgroundTasks
+from svgx_common.background import STARTUP_SECONDS, BackgroundTasks
 from svgx_common.contract.errors import DeadlineExceeded, SvgxError, Unavailable
 from svgx_common.contract.storage.backups import Verification, VerificationStatus
 from svgx_common.contract.storage.events import BackupFailed, RestoreFailed
@@ -30,16 +30,16 @@ from svgx_state.backups.verification import BackupChecker
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 5.0
-"""Seconds between two searches for work that another replica has left."""
+"""Seconds between two searches for tasks that no replica has."""
 
 RETENTION_SECONDS = 3600.0
-"""Seconds between two applications of the retention. It is also applied after each backup."""
+"""Seconds between two applications of the retention. The retention is also applied after each backup."""
 
 PAUSE = 2.0
 """Seconds before work continues after a server was not reachable."""
 
-PATIENCE = 600.0
-"""Seconds of an outage, beyond which the unreachable server makes the task fail."""
+LONGEST_OUTAGE = 600.0
+"""Seconds for which a server may be unreachable. Beyond this time, the task fails."""
 
 RECOVERED = 120.0
 """An attempt that lasts for at least this number of seconds shows that the outage before it has ended.
@@ -53,8 +53,8 @@ MAX_ATTEMPTS = 50
 Beyond this number the task fails, because it probably crashes the replicas.
 """
 
-AT_ONCE = 3
-"""Tasks that one replica carries out at a time."""
+MAX_RUNNING = 3
+"""Largest number of tasks that one replica carries out at a time."""
 
 
 class Outage:
@@ -79,7 +79,7 @@ class Outage:
 
 
 class BackupRunner:
-    """The tasks that one replica carries out. When the replica ends, another replica takes its tasks up."""
+    """Carries out tasks in one replica. When the replica ends, another replica takes the tasks up."""
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class BackupRunner:
                 await self._remover.apply_retention()
             except TargetFailed as error:
                 log.warning("the target of the backups failed", reason=str(error))
-        while len(self._running) < AT_ONCE and (task := await self._tasks.claim()) is not None:
+        while len(self._running) < MAX_RUNNING and (task := await self._tasks.claim()) is not None:
             self._running.start(f"{task.kind} {task.subject_id}", self._carry_out(task))
         try:
             async with asyncio.timeout(POLL_SECONDS):
@@ -163,7 +163,7 @@ class BackupRunner:
         """Carry out a task until it ends, is lost, or this replica stops."""
         try:
             async with self._tasks.renewed(task):
-                await self._carry_out_patiently(task)
+                await self._carry_out_with_retries(task)
         except TaskLost:
             log.warning("another replica has taken up this work", subject=task.subject_id)
         except asyncio.CancelledError:
@@ -171,13 +171,13 @@ class BackupRunner:
                 async with asyncio.timeout(2):
                     await self._tasks.release(task)
             except (SvgxError, TimeoutError):
-                pass  # another replica takes it up when the lease has expired
+                pass  # another replica takes the task up when the lease has expired
             raise
         finally:
             self.wake()
 
-    async def _carry_out_patiently(self, task: Task) -> None:
-        """Carry out a task, and continue it after a server was not reachable."""
+    async def _carry_out_with_retries(self, task: Task) -> None:
+        """Carry out a task, and continue the task after a server was not reachable."""
         if task.attempts > MAX_ATTEMPTS:
             await self._fail(task, f"{MAX_ATTEMPTS} replicas ended while they did this work")
             return
@@ -187,11 +187,11 @@ class BackupRunner:
             try:
                 await self._work[task.kind](task)
             except (Unavailable, DeadlineExceeded) as error:
-                if outage.fail_attempt(time.monotonic()) > PATIENCE:
+                if outage.fail_attempt(time.monotonic()) > LONGEST_OUTAGE:
                     await self._fail(task, error.detail)
                     return
                 # After a start, this replica may take up work before auth answers.
-                is_starting = time.monotonic() - self._started_at < STARTING
+                is_starting = time.monotonic() - self._started_at < STARTUP_SECONDS
                 write = log.info if is_starting else log.warning
                 write("work on a backup waits", subject=task.subject_id, reason=error.detail)
                 await asyncio.sleep(PAUSE)
@@ -204,7 +204,7 @@ class BackupRunner:
                 return
             except (SvgxError, OSError, ValueError, KeyError, TypeError, AssertionError):
                 log.exception("work on a backup failed", subject=task.subject_id)
-                await self._fail(task, "an error of the service; its log has the details")
+                await self._fail(task, "internal error; the log of the state service has details")
                 return
             else:
                 if task.kind == "backup":
@@ -230,7 +230,7 @@ class BackupRunner:
         metrics.BACKUP_VERIFICATIONS.labels("passed").inc()
 
     async def _fail(self, task: Task, reason: str, *, refused: bool = False) -> None:
-        """End a task without success. The record has the reason, except for a deletion, which stores none."""
+        """End a task without success. Store the reason in the record, except for a deletion."""
         log.error("work on a backup failed", kind=task.kind, subject=task.subject_id, reason=reason)
         async with self._tasks.end(task) as session:
             match task.kind:
@@ -255,7 +255,7 @@ class BackupRunner:
                     await emit(session, failed, actor=row["requested_by"])
                     metrics.RESTORES.labels(status).inc()
                 case "delete":
-                    pass  # the retention tries again
+                    pass  # the next application of the retention requests the deletion again
         if task.kind == "backup":
             metrics.BACKUPS.labels("failed").inc()
         elif task.kind == "verify":

@@ -1,8 +1,7 @@
-"""The work that is left to do for backups, and its leases.
+"""The tasks of backups and restores, and the leases of the tasks.
 
-A task is a row that exists from the request until the work has ended. A replica has the lease of a task as
-long as this replica renews the row. After a replica was killed, another replica takes the task up when the lease has
-ended.
+A task is a row that exists from the request until the work has ended. A replica has the lease of a task as long as the
+replica renews the row. After a replica was killed, another replica takes the task up when the lease has ended.
 """
 
 import asyncio
@@ -51,7 +50,7 @@ class Tasks:
         self._database = database
 
     async def claim(self, subject_id: str | None = None) -> Task | None:
-        """Take up a task that no replica has, and return it, or None without such a task.
+        """Take up a task that no replica has, and return the task. Return None if there is no such task.
 
         With `subject_id`, take up only a task of this backup or restore.
         """
@@ -62,7 +61,7 @@ class Tasks:
     async def reread(self, task: Task) -> Task:
         """Return the task with its stored position. Raise `TaskLost` when another replica has the task.
 
-        While the database is not reachable, no other replica can take the task up, so this returns the task as it is.
+        While the database is not reachable, return the task unchanged, because no other replica can take the task up.
         """
         try:
             row = await self._database.row("task_position", task.id, task.runner)

@@ -1,4 +1,4 @@
-"""Verification of a backup: objects are read, decrypted and compared with their checksums, and updates are decoded."""
+"""Verification of a backup: objects are read, compared with their checksums and decrypted, and updates are decoded."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from svgx_workers.pool import Workers
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The numbers of parts that were read back.
+    """The numbers of objects, bytes, canvases and users that were read back.
 
     `unreadable` counts canvases with updates that cannot be decoded.
     """
@@ -25,15 +25,15 @@ class Checked:
 
 
 class BackupChecker:
-    """The checker of backups. It reads a backup back, and worker processes decode the updates."""
+    """Reads backups back and checks them. Worker processes decode the updates."""
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
 
     async def check(self, chain: Chain, *, only: str | None = None) -> Checked:
-        """Read a backup and the backups on which it builds, and return the numbers of parts that were read.
+        """Read a backup and the backups on which it builds. Return the numbers of objects and records that were read.
 
-        `only` is the id of a canvas. With it, read only the objects that may have this canvas, and no accounts.
+        `only` is the id of a canvas. With `only`, read only the objects that may have this canvas, and no accounts.
 
         Raises `Damaged` when the content differs from the written content, when the numbers of canvases or users differ
         from the manifest, or when the backup does not have the canvas `only`. Raises `TargetFailed` when the target

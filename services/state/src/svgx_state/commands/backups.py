@@ -63,20 +63,19 @@ def backup(arguments: Sequence[str]) -> None:
     parser.add_argument("--backup-type", choices=[*BackupType], default=BackupType.FULL)
     parser.add_argument("--canvas-id", help="back up one canvas")
     parser.add_argument("--owner-id", help="back up the canvases of one owner")
-    parser.add_argument("--base", help="the backup on which an incremental one builds")
+    parser.add_argument("--base", help="the id of the backup on which an incremental backup builds")
     parser.add_argument("--verify", action="store_true", help="read the backup back")
     chosen = vars(parser.parse_args(arguments))
-    verify_it = chosen.pop("verify")
+    verify_requested = chosen.pop("verify")
 
     async def work(backups: Backups) -> None:
         request = CreateBackupRequest.model_validate(chosen)
         begun = await backups.catalogue.request_backup(request, AUTHOR)
         record = await _finish(backups, begun.id, _backup_once_ended(backups, begun.id))
-        if record.status is BackupStatus.COMPLETE and verify_it:
+        if record.status is BackupStatus.COMPLETE and verify_requested:
             record = await _verify(backups, record.id)
-        _report(
-            record, succeeded=record.status is BackupStatus.COMPLETE and _passed(record, verify_it)
-        )
+        complete = record.status is BackupStatus.COMPLETE
+        _report(record, succeeded=complete and _passed(record, verify_requested))
 
     _run("backup", work)
 
@@ -98,7 +97,7 @@ def verify(arguments: Sequence[str]) -> None:
 
 
 def restore(arguments: Sequence[str]) -> None:
-    """Restore a backup or one of its canvases. End with status 1 unless all is restored."""
+    """Restore a backup or one of its canvases. End with status 1 unless everything is restored."""
     parser = argparse.ArgumentParser(
         "svgx-state restore", description="Verify a backup at BACKUP_URL, and then restore it."
     )
@@ -245,7 +244,7 @@ async def _open(settings: StateSettings) -> AsyncIterator[Backups]:
 
 @contextmanager
 def _naming(server: str) -> Iterator[None]:
-    """Raise `Unavailable` with the server's name when the block, which connects to it, raises `TimeoutError`."""
+    """Raise `Unavailable` with the server's name when the block, which connects to the server, times out."""
     try:
         yield
     except TimeoutError:
@@ -253,7 +252,7 @@ def _naming(server: str) -> Iterator[None]:
 
 
 def _run(command: str, work: Callable[[Backups], Coroutine[Any, Any, None]]) -> None:
-    """Run a command. An error ends it with one line and status 1, a wrong setting with status 2."""
+    """Run a command. An error ends the command with one line and status 1; a wrong setting, with status 2."""
     settings = load(StateSettings)
     logs.configure("state", command, "WARNING", settings.log_format)
 

@@ -15,12 +15,12 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
 from svgx_common.messaging.responder import Call, Responder
 from svgx_common.postgres import Database
-from svgx_state.canvases import Canvases, CheckQuota, no_such_canvas
+from svgx_state.canvases import Canvases, CheckCanvasQuota, no_such_canvas
 from svgx_state.deletion.purge import Purge
 from svgx_state.permissions import effective_role
 
 PURGE_SECONDS = 10.0
-"""Seconds after which a request to remove a canvas begins no further step. A background task removes the rest."""
+"""Seconds after which a purge request begins no further step. A background task then removes the rest of the rows."""
 
 log = structlog.get_logger(__name__)
 
@@ -34,11 +34,11 @@ class DeletedCanvases:
         database: Database,
         canvases: Canvases,
         purge: Purge,
-        check_place: CheckQuota,
+        check_canvas_count: CheckCanvasQuota,
     ) -> None:
-        """Create the handlers. `check_place` raises `QuotaFull` if the caller may not have one more canvas."""
+        """Create the handlers. `check_canvas_count` raises `QuotaFull` if the caller may not have one more canvas."""
         self._bus = bus
-        self._check_place = check_place
+        self._check_place = check_canvas_count
         self._database = database
         self._canvases = canvases
         self._purge = purge

@@ -61,13 +61,13 @@ One step also reads the journal of at most this number of canvases.
 """
 
 STEP_ROWS = 1000
-"""Rows of one of `ERASED_TABLES` that one step changes at most."""
+"""Largest number of rows of one of `ERASED_TABLES` that one step changes."""
 
 STEP_ENTRIES = 2000
-"""Journal entries that one step reads at most."""
+"""Largest number of journal entries that one step reads."""
 
 GRACE = 3600.0
-"""Seconds from the first pass to the last one. An edit from the user's last session may be committed so late."""
+"""Seconds from the first pass to the last pass, because an edit of the user's last session may be committed so late."""
 
 SETTLED = 120.0
 """Seconds for which PostgreSQL has to answer before a last pass.
@@ -76,10 +76,10 @@ Collab repeats a failed commit within this time, so edits that waited for Postgr
 """
 
 PERIOD = 30.0
-"""Seconds between two searches for erasures of which the last pass is due."""
+"""Seconds between two searches for erasures that are due for the last pass."""
 
 WORK_SECONDS = 8.0
-"""Seconds for which one request works. The caller asks again for the rest."""
+"""Seconds after which one request begins no further step. The caller then sends another request for the rest."""
 
 
 @dataclass(slots=True)
@@ -125,7 +125,7 @@ class Erasure:
                 return ErasedAuthor(finished=finished or late, touched=dict(progress.touched))
 
     async def close_later(self) -> None:
-        """Wait, then do the last pass of the erasures that are due. This is a step to repeat in the background."""
+        """Wait, then call `close_due`. This is a step to repeat in the background."""
         await asyncio.sleep(PERIOD)
         try:
             await self._database.row("erasure_to_close", GRACE)
@@ -143,7 +143,7 @@ class Erasure:
         return since is not None and asyncio.get_running_loop().time() - since >= SETTLED
 
     async def close_due(self) -> None:
-        """Do the last pass of all erasures that are due. Each step is short, so that no edit waits for long."""
+        """Do the last pass of all erasures that are due for it. Each step is short, so that no edit waits for long."""
         while (row := await self._database.row("erasure_to_close", GRACE)) is not None:
             request = EraseAuthorRequest(user_id=row["user_id"], pseudonym=row["pseudonym"])
             values = await self._erase_values(request.user_id)
@@ -215,7 +215,7 @@ class Erasure:
 async def _leave_canvases(
     session: Session, request: EraseAuthorRequest, progress: _Progress
 ) -> list[str]:
-    """Remove the user from some canvases, and return their ids. Transfer or delete canvases without another owner."""
+    """Remove the user from some canvases, and return their ids. Transfer or delete canvases without other owners."""
     rows = await session.rows("canvases_to_leave", request.user_id, STEP_CANVASES)
     canvas_ids = [row["canvas_id"] for row in rows]
     if not canvas_ids:

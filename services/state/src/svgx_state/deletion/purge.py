@@ -39,7 +39,7 @@ A table with a foreign key to `canvas` and ON DELETE CASCADE needs an entry only
 """
 
 STEP_ROWS = 1000
-"""Rows that one step removes at most."""
+"""Largest number of rows that one step removes."""
 
 PERIOD = 60.0
 """Seconds between two searches for canvases to remove."""
@@ -82,7 +82,7 @@ class Purge:
     async def run(self, canvas_id: str, until: float) -> PurgeStep:
         """Remove a canvas. No step begins after the time `until` on the loop's clock; background steps remove the rest.
 
-        So the call ends at most one step after this time.
+        So the call ends at most one step after `until`.
         """
         clock, rows = asyncio.get_running_loop().time, 0
         while True:
@@ -95,12 +95,12 @@ class Purge:
         return PurgeStep(canvas_id, rows, step.finished)
 
     async def step_of(self, canvas_id: str) -> PurgeStep:
-        """Remove some rows of this canvas."""
+        """Remove at most `STEP_ROWS` rows of this canvas."""
         async with self._database.transaction() as session:
             return await _remove_rows(session, canvas_id)
 
     async def step(self) -> PurgeStep | None:
-        """Remove some rows of a canvas that is due.
+        """Remove at most `STEP_ROWS` rows of a canvas that is due.
 
         Return None when no canvas is due, or while another replica removes rows.
         """

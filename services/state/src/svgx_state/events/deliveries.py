@@ -1,4 +1,4 @@
-"""The deliveries of events to webhooks, with repetitions over about a day."""
+"""The deliveries of events to webhooks. A failed delivery is repeated, by default for a day."""
 
 import asyncio
 import secrets
@@ -19,7 +19,7 @@ from svgx_state.events.sender import Sender
 log = structlog.get_logger(__name__)
 
 AT_A_TIME = 4
-"""Attempts at one webhook that run at a time on one replica."""
+"""Largest number of attempts at one webhook that run at a time on one replica."""
 
 FACTOR = 4
 """The factor from one pause to the next, up to the longest pause."""
@@ -34,7 +34,7 @@ JITTER = 0.2
 """The share by which a pause may be longer or shorter, so that failed deliveries are not all repeated at once."""
 
 LOST_AFTER = 20.0
-"""Seconds after the time limit of an attempt at which the attempt counts as lost, because its replica has ended."""
+"""Seconds after an attempt's time limit at which the attempt counts as lost, because its replica has ended."""
 
 MEASURE_EVERY = 10.0
 """Seconds between two counts of the backlog, and between two deletions of old secrets."""
@@ -76,7 +76,7 @@ def keys_of(row: Row) -> list[str]:
 class Deliveries:
     """The deliveries of one replica.
 
-    The attempts at one time are limited for each webhook, so a slow webhook delays no other webhook.
+    The number of attempts that run at a time is limited for each webhook, so a slow webhook delays no other webhook.
     `interval_seconds` is the time between two checks of the table, `attempt_seconds` the time limit of an attempt,
     `first_pause` the pause after the first failure, and `give_up` the time after which a delivery that still fails is
     dead. All are in seconds.
@@ -135,7 +135,7 @@ class Deliveries:
             pass
 
     async def stop(self) -> None:
-        """Cancel the running attempts. When such an attempt counts as lost, a replica repeats it."""
+        """Cancel the running attempts. A replica repeats a cancelled attempt once the attempt counts as lost."""
         await self._tasks.stop()
 
     def _done(self, webhook_id: str) -> Callable[[object], None]:
@@ -192,7 +192,7 @@ class Deliveries:
             await self._database.run("release_next_delivery", delivery_id)
         except SvgxError as error:
             log.warning(
-                "the next delivery of an entity could not be made due; it is sent at its time",
+                "the next delivery of an entity could not be made due at once; it is sent later",
                 after=delivery_id,
                 code=error.code,
             )

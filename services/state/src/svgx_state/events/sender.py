@@ -37,7 +37,7 @@ class Outcome:
 
 
 class Sender:
-    """The sender of signed deliveries. `timeout_seconds` bounds one attempt as a whole.
+    """The sender of signed deliveries. `timeout_seconds` is the time limit of a whole attempt.
 
     `networks` are the private networks to which deliveries may connect. `resolve` returns the addresses of a name.
     `tls` replaces the certificates of the system.
@@ -66,7 +66,7 @@ class Sender:
             # operator's own authority. A context of `create_ssl_context` uses SSL_CERT_FILE.
             verify=tls or httpx2.create_ssl_context(),
             timeout=timeout_seconds,
-            # A connection to one address must not be used for another name at the same address.
+            # A kept connection must not be used for another name at the same address.
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0),
         )
 
@@ -75,7 +75,7 @@ class Sender:
         await self._client.aclose()
 
     async def check(self, url: str) -> None:
-        """Raise `Invalid`, naming the field `url`, unless deliveries may be sent to a URL at present."""
+        """Raise `Invalid` for the field `url` unless deliveries may be sent to this URL at present."""
         target = parse_target(url, require_https=self._require_https)
         try:
             await allowed_addresses(target, self._networks, resolve=self._resolve)

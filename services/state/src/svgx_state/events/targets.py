@@ -56,7 +56,7 @@ class TargetRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The parts of a webhook's URL. `host` is a name or an IP address without brackets; `path` has the query too."""
+    """The parts of a webhook's URL. `host` is a name or an IP address without brackets. `path` includes the query."""
 
     scheme: str
     host: str
@@ -72,7 +72,7 @@ class Target:
 
 
 def parse_target(url: str, *, require_https: bool) -> Target:
-    """Return the parts of a webhook's URL. Raises `Invalid`, naming the field `url`."""
+    """Return the parts of a webhook's URL. Raises `Invalid` for the field `url`."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -84,7 +84,7 @@ def parse_target(url: str, *, require_https: bool) -> Target:
     if require_https and parts.scheme != "https":
         raise _invalid("must begin with https:// in production")
     if "@" in parts.netloc:
-        raise _invalid("must not have a user name or a password; the signature authenticates us")
+        raise _invalid("must not have a user name or a password; deliveries are signed instead")
     if "#" in url:
         raise _invalid("must not have a fragment")
     if port == 0:
@@ -152,7 +152,7 @@ def is_allowed(address: Address, networks: Sequence[Network]) -> bool:
 
 
 def _embedded(address: Address) -> list[IPv4Address]:
-    """Return the IPv4 addresses that an IPv6 address of a transition technique carries."""
+    """Return the IPv4 addresses that an IPv6 address contains for 6to4, Teredo or NAT64."""
     if isinstance(address, IPv4Address):
         return []
     found: list[IPv4Address] = []

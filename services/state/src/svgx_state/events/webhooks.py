@@ -47,7 +47,7 @@ from svgx_state.events.signatures import new_secret
 
 
 class Webhooks:
-    """The tables `webhook` and `webhook_delivery`. The gateway checks that the caller is an admin."""
+    """The handlers of the operations on webhooks and deliveries. The gateway checks that the caller is an admin."""
 
     def __init__(self, database: Database, sender: Sender, deliveries: Deliveries) -> None:
         self._database = database
@@ -73,7 +73,7 @@ class Webhooks:
         self._deliveries.wake()
 
     async def record(self, request: RecordEventsRequest, _: Call) -> Empty:
-        """Record events of another service, and add their deliveries. Known events change nothing."""
+        """Record events of another service, and add their deliveries. Events that are already known change nothing."""
         async with self._database.transaction() as session:
             new = [
                 event.id

@@ -13,10 +13,10 @@ from svgx_state.history.versions import Versions
 log = structlog.get_logger(__name__)
 
 STEP = 2.0
-"""The longest time between two checks of the edited canvases, in seconds."""
+"""Largest number of seconds between two checks of the edited canvases."""
 
 FORGOTTEN_PERIOD = 3600.0
-"""Seconds between two searches for edited canvases that are in no replica's memory, because a replica ended."""
+"""Seconds between two searches for edited canvases that no replica remembers, because a replica ended."""
 
 FORGOTTEN_SECONDS = 7 * 86400.0
 """The search finds only canvases with a last edit that is at most this many seconds old."""
@@ -38,7 +38,8 @@ class AutomaticVersions:
 
     `note` is called after each commit of this replica. Other replicas may commit edits of the same canvas, so each
     replica reads from the tables whether a version is due, and only one of the replicas makes the version. A canvas
-    gets a version `quiet_seconds` after its last edit, and `busy_seconds` after the first edit that is in no version.
+    gets a version at the earlier of two times: `quiet_seconds` after its last edit, and `busy_seconds` after the first
+    edit that is in no version.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ from svgx_workers.pool import Workers
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The versions of all canvases, and the content of the canvases at past moments."""
+    """The parts of the history that other parts of the service use."""
 
     past: Past
     versions: Versions

@@ -9,7 +9,7 @@ from svgx_common.messaging.responder import Call
 from svgx_common.pages import Cursor, Listing, invalid_cursor
 from svgx_state.history.past import Past
 from svgx_state.history.versions import Versions
-from svgx_state.worker_errors import PATIENCE, worker_errors
+from svgx_state.worker_errors import WORKER_WAIT_SECONDS, worker_errors
 from svgx_workers.pool import Workers
 
 MARGIN = 2.0
@@ -28,18 +28,18 @@ class Differences:
         self._workers = workers
 
     async def compare(self, request: DiffRequest, call: Call) -> Diff:
-        """Return a page of the changes from a version to another one, or to the present.
+        """Return a page of the changes from one version to another version, or to the present.
 
-        If the present is compared, all pages use the revision that was the newest at the first page. Raises `NotFound`
-        for an unknown version, `TooLarge` or `Invalid` for content over a limit, `TooManyRequests` while the caller has
-        too many exports, and `Overloaded` while all callers together have too many.
+        All pages of a comparison with the present use the revision that was the newest at the first page. Raises
+        `NotFound` for an unknown version, `TooLarge` or `Invalid` for content over a limit, `TooManyRequests` while the
+        caller has too many exports, and `Overloaded` while all callers together have too many exports.
         """
         deadline = time.monotonic() + call.deadline - time.time() - MARGIN
         listing = Listing.of(DIFF_VERSION, request)
         position = _position(listing.decode(request.cursor))
         with worker_errors(self._workers, request.canvas_id, "comparisons"):
             async with self._workers.turn(
-                call.signed_in_caller().user_id, patience=PATIENCE, deadline=deadline
+                call.signed_in_caller().user_id, wait_seconds=WORKER_WAIT_SECONDS, deadline=deadline
             ) as worker:
                 before = await self._versions.content(request.canvas_id, request.version_id)
                 after = await self._after(request, position)
@@ -59,7 +59,7 @@ class Differences:
         )
 
     async def _after(self, request: DiffRequest, position: tuple[int, int] | None) -> Content:
-        """Return the content that the version is compared with."""
+        """Return the content with which the version is compared."""
         if request.to != NOW:
             return await self._versions.content(request.canvas_id, request.to)
         present = await self._past.moment(request.canvas_id)

@@ -17,7 +17,7 @@ from svgx_workers.pool import Workers
 log = structlog.get_logger(__name__)
 
 PAGE = 20
-"""Revisions that are read together."""
+"""Revisions that one query reads."""
 
 DELETED_TOGETHER = 1000
 """Versions that one statement deletes."""
@@ -32,10 +32,10 @@ class Expiry:
         self._workers = workers
 
     async def before_drop(self, moment: datetime) -> None:
-        """Keep the content of named versions from before `moment`, and delete the other versions from before it.
+        """Keep the content of named versions from before `moment`. Delete the other versions from before `moment`.
 
-        After an interruption at any point, a repeated call does the rest. Raises `Unavailable` and `WorkerUnavailable`;
-        the journal must then not be dropped.
+        After an interruption at any point, a repeated call does the rest. Raises `Unavailable` and `WorkerUnavailable`.
+        After these errors, the journal must not be dropped.
         """
         while rows := await self._database.rows("expiring_named_versions", moment, PAGE):
             for row in rows:
@@ -51,11 +51,10 @@ class Expiry:
     async def _content(self, canvas_id: str, revision: int) -> Content:
         """Return the content of a revision as one update, or as all its updates if they cannot be merged."""
         try:
-            # A deleted canvas may be restored, and its versions with it.
+            # Read deleted canvases too, because they may be restored with their versions.
             content = await self._past.content(canvas_id, revision, also_deleted=True)
         except NotFound:
-            # Rows were removed by hand. So the version cannot be read even before the drop, and an empty content is
-            # kept.
+            # Rows were removed by hand, so the version cannot be read even before the drop. Keep empty content for it.
             log.warning("a version has no content", canvas_id=canvas_id, revision=revision)
             return Content(revision, ())
         try:

@@ -1,4 +1,4 @@
-"""The handlers of the history's operations. Where a canvas role is needed, the gateway has checked it."""
+"""The handlers of the history's operations. The gateway has checked the caller's canvas role where one is needed."""
 
 from svgx_common.contract.operation import Empty
 from svgx_common.contract.storage import versions as contract

@@ -12,7 +12,7 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call
 from svgx_state.history import metrics
 from svgx_state.history.versions import Versions
-from svgx_state.worker_errors import PATIENCE, worker_errors
+from svgx_state.worker_errors import WORKER_WAIT_SECONDS, worker_errors
 from svgx_workers.pool import Workers
 
 log = structlog.get_logger(__name__)
@@ -21,7 +21,7 @@ MARGIN = 1.0
 """Seconds before the caller's deadline at which collab must have answered."""
 
 REPLACE_SECONDS = 25.0
-"""Seconds that are reserved for collab. The content must be ready this long before the answer of collab is due."""
+"""Seconds that are reserved for collab. The content must be ready this long before collab's answer is due."""
 
 
 class Restores:
@@ -40,7 +40,7 @@ class Restores:
 
         Raises `NotFound` for an unknown version, `TooLarge` or `Invalid` for content over a limit, `TooManyRequests`
         while the caller has too many exports or imports, and `Overloaded` while all callers together have too many.
-        Raises `Unavailable` or `DeadlineExceeded` when collab did not answer: the restore may have happened then.
+        Raises `Unavailable` or `DeadlineExceeded` when collab did not answer; the restore may still have happened.
         """
         started = time.perf_counter()
         outcome = "failed"
@@ -60,7 +60,7 @@ class Restores:
         ends_at = time.monotonic() + call.deadline - time.time() - MARGIN
         with worker_errors(self._workers, canvas_id, "restores"):
             async with self._workers.turn(
-                user_id, patience=PATIENCE, deadline=ends_at - REPLACE_SECONDS
+                user_id, wait_seconds=WORKER_WAIT_SECONDS, deadline=ends_at - REPLACE_SECONDS
             ) as worker:
                 # The content is loaded when a worker is free, so that waiting restores take no memory.
                 content = await self._versions.content(canvas_id, request.version_id)

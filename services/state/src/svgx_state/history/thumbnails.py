@@ -7,7 +7,7 @@ from svgx_common.contract.storage.versions import VersionRequest
 from svgx_common.messaging.responder import Call
 from svgx_common.postgres import Database
 from svgx_state.history.versions import Versions, no_such_version
-from svgx_state.worker_errors import PATIENCE, worker_errors
+from svgx_state.worker_errors import WORKER_WAIT_SECONDS, worker_errors
 from svgx_workers.pool import Workers
 
 SIDE = 320
@@ -30,9 +30,9 @@ class Thumbnails:
     async def thumbnail(self, request: VersionRequest, call: Call) -> Blob:
         """Return the picture of a version.
 
-        Raises `NotFound` for an unknown version, `TooLarge` or `Invalid` for content that cannot be drawn,
+        Raises `NotFound` for an unknown version, and `TooLarge` or `Invalid` for content that cannot be drawn. Raises
         `TooManyRequests` while the caller has too many exports, and `Overloaded` while all callers together have too
-        many.
+        many exports.
         """
         stored = await self._stored(request)
         if stored is not None:
@@ -40,7 +40,7 @@ class Thumbnails:
         deadline = time.monotonic() + call.deadline - time.time() - MARGIN
         with worker_errors(self._workers, request.canvas_id, "exports"):
             async with self._workers.turn(
-                call.signed_in_caller().user_id, patience=PATIENCE, deadline=deadline
+                call.signed_in_caller().user_id, wait_seconds=WORKER_WAIT_SECONDS, deadline=deadline
             ) as worker:
                 # Another request may have drawn the picture while this request waited.
                 if (stored := await self._stored(request)) is not None:

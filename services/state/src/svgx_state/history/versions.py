@@ -1,7 +1,7 @@
 """Versions: kept states of canvases.
 
-The journal has the content of a version. Before the retention drops that part of the journal, the content of a version
-with a name is copied into the table `version_content`, once for all versions of its revision.
+The journal has the content of a version. Before the retention drops this part of the journal, the content of a version
+with a name is copied into the table `version_content`, once for all versions of one revision.
 """
 
 import uuid
@@ -30,17 +30,19 @@ HOUR = 3600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """The bounds of a canvas's versions.
-
-    all_hours: hours for which all versions without a name are kept. hourly_hours: hours for which the last automatic
-    version of each hour is kept; of older versions without a name, the last of each day is kept. unnamed, named: the
-    largest numbers of versions without and with a name.
-    """
+    """The bounds of a canvas's versions."""
 
     all_hours: float
+    """Hours for which all versions without a name are kept."""
     hourly_hours: float
+    """Hours for which the last automatic version of each hour is kept.
+
+    Of older versions without a name, the last of each day is kept.
+    """
     unnamed: int
+    """Largest number of versions without a name."""
     named: int
+    """Largest number of versions with a name."""
 
 
 class Versions:
@@ -56,9 +58,9 @@ class Versions:
     ) -> Version | None:
         """Make a version of the committed content of a canvas, and delete versions beyond the bounds (see `thin`).
 
-        `user_id` is the version's creator, or None for an automatic version. Return None if an automatic version is not
-        needed any more, because another replica made one. Raises `NotFound` for an unknown or deleted canvas, and
-        `Conflict` for a version with a name beyond the bound.
+        `user_id` is the version's creator, or None for an automatic version. Return None if another replica has already
+        made the automatic version. Raises `NotFound` for an unknown or deleted canvas, and `Conflict` for a version
+        with a name beyond the bound.
         """
         async with self._database.transaction() as session:
             if name is not None:
@@ -83,8 +85,8 @@ class Versions:
     ) -> Version:
         """Record the restore of a version. Return the version `before`, which was made before the restore.
 
-        `before` is moved to the last revision before the restore, so that it also has the edits that
-        were committed after it was made.
+        `before` is moved to the last revision before the restore, so that it also has the edits that were committed
+        after it was made.
         """
         async with self._database.transaction() as session:
             row = await session.row("advance_version", before.id, restored.revision - 1)

@@ -21,7 +21,7 @@ LIMIT $2
 """
 
 LIMIT = 1000
-"""Rows that are listed at most."""
+"""Largest number of rows that are listed."""
 
 
 def quarantine_command(arguments: Sequence[str]) -> None:
@@ -53,7 +53,7 @@ def quarantine_command(arguments: Sequence[str]) -> None:
 
 
 async def read_rows(url: str, canvas_id: str | None, limit: int) -> list[dict[str, Any]]:
-    """Return the newest rows of the quarantine, of one canvas or of all."""
+    """Return at most `limit` of the newest rows in the quarantine, of one canvas or of all canvases."""
     connection = await Hosts(url).connect(command_timeout=15)
     try:
         await connection.execute("SET search_path TO state")
@@ -71,12 +71,12 @@ async def read_rows(url: str, canvas_id: str | None, limit: int) -> list[dict[st
 
 
 def summary(listed: int, *, are_all: bool) -> str:
-    """Return the sentence after the list of rows. `are_all`: the quarantine has no older row."""
+    """Return the sentence after the list of rows. `are_all` is True if the quarantine has no older row."""
     rows = "1 row" if listed == 1 else f"{listed} rows"
     return (
         f"{rows} in the quarantine"
         if are_all
-        else f"the newest {rows} of the quarantine; it has more"
+        else f"the newest {rows} of the quarantine; there are more"
     )
 
 

@@ -11,14 +11,14 @@ PERIOD = 300.0
 """Seconds between two measurements."""
 
 FULL_DAYS = 7
-"""Number of full days before today. The growth of the journal is the mean size of these days."""
+"""Number of full days before today. The journal's growth for a day is the mean size of these days."""
 
-FAR = 3650
+MAX_FORECAST_DAYS = 3650
 """Days after which the forecast ends."""
 
 
 class DiskUse:
-    """The metrics of the disk space. `disk_bytes` is the size that the database may have, or 0 for no forecast."""
+    """Sets the metrics of the disk space. `disk_bytes` is the size that the database may have, or 0 for no forecast."""
 
     def __init__(self, database: Database, *, retention_days: int, disk_bytes: float) -> None:
         self._database = database
@@ -63,9 +63,7 @@ class DiskUse:
 def growth(days: Mapping[date, int], today: date) -> float:
     """Return the bytes that the journal takes for a day: the mean of the last full days.
 
-    Without a full day, return the bytes of today.
-
-    `days` has the bytes of each day of the journal.
+    Without a full day, return the bytes of today. `days` has the bytes of each day of the journal.
     """
     full = [
         days.get(today - timedelta(days=back), 0)
@@ -78,18 +76,18 @@ def growth(days: Mapping[date, int], today: date) -> float:
 def days_until_full(
     free: float, days: Mapping[date, float], grown: float, today: date, retention_days: int
 ) -> float:
-    """Return the days until `free` bytes are used, at most `FAR`.
+    """Return the days until `free` bytes are used, at most `MAX_FORECAST_DAYS`.
 
     `days` has the bytes of each stored day, and each further day takes `grown` bytes. After `retention_days`, the bytes
-    of a day are free again; 0 keeps them without end.
+    of a day are free again; 0 days keep the bytes without end.
     """
     if free <= 0:
         return 0.0
-    for ahead in range(FAR):
+    for ahead in range(MAX_FORECAST_DAYS):
         dropped = today + timedelta(days=ahead - retention_days - 1)
         if retention_days and ahead:
             free += days.get(dropped, grown if dropped >= today else 0.0)
         if grown >= free:
             return ahead + free / grown
         free -= grown
-    return float(FAR)
+    return float(MAX_FORECAST_DAYS)

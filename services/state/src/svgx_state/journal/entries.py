@@ -20,9 +20,9 @@ from svgx_state.journal.quarantine import Quarantine
 log = structlog.get_logger(__name__)
 
 ATTEMPTS = 5
-"""Attempts at a commit, because PostgreSQL may abort one of two conflicting commits.
+"""Largest number of attempts at a commit, because PostgreSQL may abort one of two conflicting commits.
 
-After the last attempt the append fails with `Unavailable`.
+After the last attempt, the append fails with `Unavailable`.
 """
 
 _CANVAS_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -53,8 +53,8 @@ class Journal:
         """Commit all entries in one transaction. Return the results in the order of the entries.
 
         An entry that was committed before gets its first revision again. An entry of an unknown canvas gets revision 0.
-        Raises `BadRequest` for an entry without a valid writer, and `Unavailable` when the commit may have failed: the
-        caller sends the entries again.
+        Raises `BadRequest` for an entry without a valid writer, and `Unavailable` when the commit may have failed. The
+        caller then sends the entries again.
         """
         for entry in entries:
             if not entry.writer or "\x00" in entry.writer:
@@ -142,7 +142,7 @@ class Journal:
 
 
 def content_of(rows: Sequence[Row]) -> tuple[tuple[bytes, ...], bytes]:
-    """Return the updates of a snapshot and of entries, and the outline of the snapshot (empty if it has none)."""
+    """Return the updates in the rows, and the outline of the snapshot in the first row (empty if there is none)."""
     outline = rows[0]["outline"] if rows and rows[0]["is_snapshot"] else None
     return tuple(row["update"] for row in rows), outline or b""
 

@@ -1,4 +1,4 @@
-"""The quarantine: entries and snapshots that cannot be read are moved there, so that their canvas still loads."""
+"""The quarantine: entries and snapshots that cannot be read are moved to it, so that their canvas still loads."""
 
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -12,13 +12,13 @@ from svgx_state.journal.checksums import is_sound
 
 log = structlog.get_logger(__name__)
 
-CHECKSUM = "its bytes do not have its checksum"
+CHECKSUM = "its bytes do not match its checksum"
 UNREADABLE = "it is not a Yjs update"
 LOST = "PostgreSQL cannot read its bytes"
 
 ATTEMPTS = 100
 """Largest number of reads of a canvas's rows in one call. Several reads may be needed, because each read may find
-other corrupt rows. After the last one, the call fails with `Unavailable`.
+other corrupt rows. After the last read, the call fails with `Unavailable`.
 """
 
 Read = Callable[[], Awaitable[Sequence[Row]]]
@@ -34,7 +34,7 @@ class CorruptRows(Exception):
 
 
 def check(rows: Sequence[Row]) -> None:
-    """Raise `CorruptRows` if a row does not have its checksum. A row with a null revision has no update to check."""
+    """Raise `CorruptRows` if an update does not match its checksum. A row with a null revision has no update."""
     corrupt = [
         row
         for row in rows
@@ -67,21 +67,21 @@ class Quarantine:
                 if not await self.move(canvas_id, corrupt.rows, CHECKSUM):
                     # Another replica moved the rows, or PostgreSQL now returns other bytes. The next read shows which
                     # of these happened.
-                    log.warning("corrupt rows are not there any more", canvas_id=canvas_id)
+                    log.warning("corrupt rows were moved or changed meanwhile", canvas_id=canvas_id)
             except asyncpg.DataCorruptedError:
                 if not await self.move_lost(canvas_id):
                     raise
         raise Unavailable("the canvas has corrupt rows that change; try again", retry_after=1.0)
 
     async def move(self, canvas_id: str, rows: Sequence[Row], reason: str) -> int:
-        """Move to the quarantine the rows that still have the same bytes. Return the number of moved rows."""
+        """Move the rows that still have the same bytes to the quarantine. Return the number of moved rows."""
         moved = 0
         for row in rows:
             moved += await self._move(canvas_id, row, reason, row["update"])
         return moved
 
     async def move_lost(self, canvas_id: str) -> int:
-        """Move the rows of a canvas with bytes that PostgreSQL cannot read. Return the number of moved rows."""
+        """Move the rows of a canvas that PostgreSQL cannot read to the quarantine. Return the number of moved rows."""
         moved = 0
         for row in await self._database.rows("stored_rows", canvas_id):
             is_snapshot, revision = row["is_snapshot"], row["revision"]
@@ -100,7 +100,7 @@ class Quarantine:
         return int(row["number"])
 
     async def _move(self, canvas_id: str, row: Row, reason: str, update: bytes | None) -> int:
-        """Move a row, count and log it. Return the number of moved rows."""
+        """Move a row to the quarantine, and count and log the move. Return the number of moved rows: 0 or 1."""
         is_snapshot, revision = row["is_snapshot"], row["revision"]
         async with self._database.transaction() as session:
             moved = await session.row(

@@ -26,7 +26,7 @@ at most `LONGEST_RETRY`."""
 LONGEST_STEP = 900.0
 """Seconds for which the transaction that holds the claim to drop days may be idle.
 
-It is idle during the work on one canvas or in one hook.
+The transaction is idle during the work on one canvas and during one hook.
 """
 
 DROP_TIMEOUT = 300.0
@@ -43,16 +43,16 @@ If the hook raises an error, the earlier days are kept until the next run.
 
 
 class Incomplete(Exception):
-    """A run that could not drop everything that is due. The next run continues."""
+    """A run could not drop all days that are due. The next run continues."""
 
 
 class Retention:
-    """The drops of one replica. Only one replica at a time drops days.
+    """Drops old days of the journal. Only one replica at a time drops days.
 
-    Before a day is dropped, each canvas with entries in it gets a snapshot through its last revision before the
+    Before a day is dropped, each canvas with entries in this day gets a snapshot through its last revision before the
     kept days. So the content at every kept moment can still be read. Then the hooks `before_drop` are awaited in their
-    order. A day is dropped in one transaction, which refuses when an entry is not covered by a snapshot. So a crash at
-    any point leaves no step partly done, and the next run does the steps that are left.
+    order. A day is dropped in one transaction, which fails if an entry is not covered by a snapshot. So a crash at any
+    point leaves no step partly done, and the next run does the steps that are left.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Retention:
         await asyncio.sleep(self.pause_after(succeeded=succeeded))
 
     def pause_after(self, *, succeeded: bool) -> float:
-        """Return the seconds from this run to the next one. They double with each failure in a row."""
+        """Return the seconds until the next run. After a failure, they double with each further failure in a row."""
         if succeeded:
             self._retry = FIRST_RETRY
             return PERIOD

@@ -1,1 +1,1 @@
-"""Quotas: the bounds of accounts and canvases, the counts of their use, and the refusal of further canvases."""
+"""Quotas: the bounds of accounts and canvases, the counts of use, and the check before an account gets a canvas."""

@@ -1,4 +1,4 @@
-"""The quotas in force: those that admins have set, and the settings of this service for the others."""
+"""The quotas in force: the bounds that admins have set, and the settings of this service for all other bounds."""
 
 import json
 
@@ -37,7 +37,7 @@ def default_quotas(settings: StateSettings) -> Quotas:
 
 
 class StoredQuotas:
-    """The row `quotas` of the table `configuration`. `defaults` has every bound."""
+    """The quotas in the row `quotas` of the table `configuration`. `defaults` has every bound."""
 
     def __init__(self, database: Database, defaults: Quotas) -> None:
         self._database = database
@@ -66,7 +66,7 @@ class StoredQuotas:
         roles = {
             role: stored.roles.get(role, AccountBounds()).over(
                 # A bound that an admin set for all accounts also applies to roles with another default.
-                _unset(defaults.roles.get(role, AccountBounds()), stored.account)
+                _without(defaults.roles.get(role, AccountBounds()), stored.account)
             )
             for role in {*stored.roles, *defaults.roles}
         }
@@ -79,6 +79,6 @@ class StoredQuotas:
         )
 
 
-def _unset(bounds: AccountBounds, replaced: AccountBounds) -> AccountBounds:
+def _without(bounds: AccountBounds, replaced: AccountBounds) -> AccountBounds:
     """Return `bounds` without the bounds that `replaced` sets."""
     return bounds.model_copy(update=dict.fromkeys(replaced.model_dump(exclude_none=True)))

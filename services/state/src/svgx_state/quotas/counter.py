@@ -27,18 +27,19 @@ So a flood is noticed within its first megabytes.
 """
 
 USAGE_DAYS = 31
-"""Days for which the use is kept."""
+"""Days for which the counts are kept."""
 
 
 def today() -> date:
-    """Return the day in UTC."""
+    """Return the present day in UTC."""
     return datetime.now(UTC).date()
 
 
 def shares(entry: Entry) -> dict[str, int]:
     """Return the bytes of an entry by author. The shares add up to the bytes of the entry.
 
-    Each author's share is in proportion to the bytes that the author sent. Without these numbers, all shares are equal.
+    Each author's share is in proportion to the bytes that the author sent. If the entry lacks these numbers, all shares
+    are equal.
     """
     size = len(entry.update)
     if len(entry.authors) == 1:
@@ -92,7 +93,7 @@ class UsageCounter:
             self._store_now.set()
 
     async def flush_later(self) -> None:
-        """Wait for counts and then for `flush_seconds`, or less after many bytes, and store the counts."""
+        """Wait for a count, then for `flush_seconds` or until many bytes are counted. Then store the counts."""
         await self._counted.wait()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._flush_seconds):
@@ -100,16 +101,16 @@ class UsageCounter:
         await self.flush()
 
     async def flush(self) -> None:
-        """Store the counts as `_store` does. The cancellation of a caller does not interrupt `_store`.
+        """Store the counts as `_store` does. If the caller is cancelled, `_store` still runs to its end.
 
-        An interruption after PostgreSQL has stored the counts would make them count twice.
+        If `_store` were interrupted after PostgreSQL has stored the counts, their bytes would count twice.
         """
         if self._storing is None or self._storing.done():
             self._storing = asyncio.create_task(self._store())
         await asyncio.shield(self._storing)
 
     async def close(self) -> None:
-        """Store the counts of the last seconds. A failure loses them."""
+        """Store the counts of the last seconds. They are lost if this fails."""
         if self._storing is not None:
             await asyncio.wait({self._storing})
         with contextlib.suppress(SvgxError):

@@ -57,12 +57,12 @@ async def canvas_usage(session: Session, quotas: Quotas, canvas_id: str) -> Canv
     )
 
 
-async def require_canvas(session: Session, caller: Caller, *, stored: StoredQuotas) -> None:
+async def require_new_canvas(session: Session, caller: Caller, *, stored: StoredQuotas) -> None:
     """Raise an error if the caller may not create one more canvas.
 
     Raises `QuotaExceeded` if the caller has created too many canvases in an hour or a day, and `QuotaFull` if the
-    caller has too many canvases. The account's other requests to create or restore a canvas wait for the end of the
-    transaction, because together they could exceed the bound.
+    caller has too many canvases. The caller's other requests to create or restore a canvas wait for the end of the
+    transaction, because together the requests could exceed the bound.
     """
     await session.row("lock_creator", caller.user_id)
     quotas = await stored.in_force_within(session)
@@ -72,7 +72,7 @@ async def require_canvas(session: Session, caller: Caller, *, stored: StoredQuot
             continue
         metrics.QUOTA_REFUSALS.labels(use.name.value).inc()
         if use.resets_at is None:
-            raise _no_place(use)
+            raise _too_many_canvases(use)
         wait = max(1, math.ceil((use.resets_at - datetime.now(UTC)).total_seconds()))
         period = "an hour" if use.name is QuotaName.CANVASES_PER_HOUR else "a day"
         raise QuotaExceeded(
@@ -82,17 +82,17 @@ async def require_canvas(session: Session, caller: Caller, *, stored: StoredQuot
         )
 
 
-async def require_place(session: Session, caller: Caller, *, stored: StoredQuotas) -> None:
-    """Raise `QuotaFull` if the caller may not have one more canvas. The restore of a canvas needs this check."""
+async def require_canvas_count(session: Session, caller: Caller, *, stored: StoredQuotas) -> None:
+    """Raise `QuotaFull` if the caller may not have one more canvas. Call this before a canvas is restored."""
     await session.row("lock_creator", caller.user_id)
     quotas = await stored.in_force_within(session)
     for use in (await account_usage(session, quotas, caller.user_id, caller.role)).uses:
         if use.name is QuotaName.CANVASES and use.status is QuotaStatus.OVER:
             metrics.QUOTA_REFUSALS.labels(use.name.value).inc()
-            raise _no_place(use)
+            raise _too_many_canvases(use)
 
 
-def _no_place(use: Use) -> QuotaFull:
+def _too_many_canvases(use: Use) -> QuotaFull:
     return QuotaFull(
         f"an account may have {use.limit} canvases; delete some, or ask an admin for more",
         limit=use.limit,
@@ -125,8 +125,8 @@ def _account_uses(quotas: Quotas, user_id: str, role: Role, row: Row) -> list[Us
 
 
 def _after(since: datetime | None, period: timedelta) -> datetime:
-    """Return the time at which the oldest canvas of a period no longer counts. `since` is the time of its creation.
+    """Return the time at which the oldest canvas of a period no longer counts. `since` is its time of creation.
 
-    Without a canvas in the period, the period begins now.
+    `since` is None without a canvas in the period. The period then begins now.
     """
     return (since or datetime.now(UTC)) + period

@@ -20,11 +20,11 @@ STALE = 600.0
 """Seconds for which the last answer about an account counts while auth does not answer."""
 
 MAX_ENTRIES = 10_000
-"""Largest number of remembered accounts. Beyond it, the oldest answer is removed."""
+"""Largest number of remembered answers. Beyond it, the oldest answer is removed."""
 
 
 class LinkCreators:
-    """The lookup of the creators of links in auth. An answer is used again only while auth does not answer."""
+    """Looks up the creators of share links in auth. An earlier answer is used only while auth does not answer."""
 
     def __init__(self, accounts: Accounts) -> None:
         self._accounts = accounts
@@ -33,8 +33,8 @@ class LinkCreators:
     async def may_share(self, user_id: str, member: CanvasRole | None) -> bool:
         """Return whether a user with this role as a member may share the canvas: as an owner, or as an admin.
 
-        The account must be active. Raises `Unavailable` when auth does not answer, and its last answer is older than
-        `STALE` seconds.
+        The account must be active. Raises `Unavailable` when auth does not answer and its last answer about the account
+        is older than `STALE` seconds.
         """
         account = await self._find(user_id)
         if account is None or account.disabled:

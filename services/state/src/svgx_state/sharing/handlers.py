@@ -1,4 +1,4 @@
-"""The handlers of share links, and the listener to changes of the accounts that created them."""
+"""The handlers of share links, and the listener for changes of the accounts that created links."""
 
 from svgx_common.contract.operation import Empty
 from svgx_common.contract.revocations import REVOKED, RevocationList
@@ -24,8 +24,8 @@ from svgx_state.sharing.links import Links
 class Sharing:
     """The handlers of all operations on share links.
 
-    The gateway checks that the user is an owner of the canvas before the user creates, lists or ends links.
-    Only the gateway may call `CHECK_LINK`.
+    Before a user creates, lists or ends links, the gateway checks that the user is an owner of the canvas. Only the
+    gateway may call `CHECK_LINK`.
     """
 
     def __init__(self, bus: Bus, links: Links) -> None:

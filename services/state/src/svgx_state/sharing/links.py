@@ -43,7 +43,7 @@ PERIOD = 3600.0
 """Seconds between two removals of expired links."""
 
 FORGET_BATCH = 10_000
-"""Expired links that one statement removes at most."""
+"""Largest number of expired links that one statement removes."""
 
 log = structlog.get_logger(__name__)
 
@@ -51,8 +51,8 @@ log = structlog.get_logger(__name__)
 class Links:
     """The share links of all canvases. A link is valid until it is revoked or expires.
 
-    A link gives a role only while its creator is an owner of the canvas with an active account, or an admin. A revoked
-    link has no row.
+    A link gives a role only while its creator has an active account and is an owner of the canvas or an admin. A
+    revoked link has no row.
     """
 
     def __init__(self, database: Database, creators: LinkCreators, max_links: int) -> None:
@@ -127,7 +127,7 @@ class Links:
         log.info("share link revoked", link_id=row["id"], role=row["role"], by=by.user_id)
 
     async def check(self, token: str) -> CheckedLink:
-        """Return the link of a token. Raises `Unauthenticated` for any other text, without the reason."""
+        """Return the link of a token. Raises `Unauthenticated` for any other text; the error does not say why."""
         row = await self._database.row("link_of_token", hash_of(token))
         if row is None:
             raise Unauthenticated("the share link is not valid")

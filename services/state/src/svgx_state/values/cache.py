@@ -1,7 +1,7 @@
-"""A read-through cache of values in this process. For each key, one read of the store runs at a time.
+"""A read-through cache of values in this process. For each key, at most one read of the store runs at a time.
 
-A replica that writes a key announces the change to all replicas before it answers its caller. NATS delivers this
-message before any later request of the caller, so a caller reads its own write from each replica.
+A replica that writes a key announces the change to all replicas before it answers the caller. NATS delivers this
+announcement before any later request of the caller, so the caller reads its own write from each replica.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from svgx_state.values import metrics
 from svgx_state.values.store import Draft, StateStore, StoredKey, StoredValue
 
 MAX_AGE = 10.0
-"""Seconds for which a cached value is used. A message about a change removes it earlier; such a message may be lost."""
+"""Seconds for which a cached value is used. The announcement of a change removes the value earlier, but may be lost."""
 
 OVERHEAD = 512
 """Bytes that an entry takes besides its value."""
@@ -93,23 +93,23 @@ class CachedStore:
         return await self._store.keys(owner, state_type, prefix, after, limit)
 
     async def erase(self, owner: str) -> int:
-        """Delete all values of an owner. Other replicas may return cached ones for `MAX_AGE` seconds."""
+        """Delete all values of an owner. Other replicas may return cached values for `MAX_AGE` seconds."""
         number = await self._store.erase(owner)
         for address in [each for each in self._entries if each[0] == owner]:
             self.forget(*address)
         return number
 
     async def expire(self) -> int:
-        """Delete expired values from the store. The cache does not use them any more."""
+        """Delete expired values from the store. The cache already ignores expired values."""
         return await self._store.expire()
 
     def forget(self, owner: str, key: str) -> None:
-        """Remove a key from the cache. The result of a running read is not cached, and later callers read anew."""
+        """Remove a key from the cache. The result of a running read is not cached, and later callers read again."""
         self._reads.pop((owner, key), None)
         self._remove((owner, key))
 
     def clear(self) -> None:
-        """Remove all keys from the cache, because messages about changes may have been missed."""
+        """Remove all keys from the cache, because announcements may have been missed."""
         self._reads.clear()
         self._entries.clear()
         self._bytes = 0
@@ -117,7 +117,7 @@ class CachedStore:
 
     @property
     def size(self) -> int:
-        """The bytes that all entries take."""
+        """Return the bytes that all entries take."""
         return self._bytes
 
     async def _forget_and_announce(self, owner: str, key: str) -> None:

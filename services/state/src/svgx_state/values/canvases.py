@@ -11,7 +11,7 @@ from svgx_state.exports import Exports
 
 
 class CanvasValues:
-    """The canvases in the form of values, for reading only."""
+    """Reads canvases as values. Canvases cannot be written as values."""
 
     def __init__(self, canvases: Canvases, exports: Exports) -> None:
         self._canvases = canvases
@@ -20,8 +20,8 @@ class CanvasValues:
     async def retrieve(self, request: CanvasRequest, call: Call) -> Blob:
         """Return a `Value` with the element JSON of a canvas. Its version is the revision of this content.
 
-        Raises the errors of `Canvases.get` and `Exports.elements`. The content may have megabytes, so it is put into
-        the reply as bytes, without being decoded.
+        Raises the errors of `Canvases.get` and `Exports.elements`. The content may have megabytes, so its JSON is put
+        into the reply as bytes, without being decoded.
         """
         canvas = await self._canvases.get(call.signed_in_caller(), request.canvas_id)
         revision, exported = await self._exports.elements(request.canvas_id, call)

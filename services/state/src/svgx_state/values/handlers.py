@@ -1,7 +1,7 @@
 """The handlers of the operations on values.
 
-A value belongs to one account. Only this account and admins can read or change the value. An admin's request for a
-value of another account names that account.
+A value of a type that is not shared belongs to one account. Only this account and admins can read or change the value.
+An admin's request for a value of another account names that account.
 
 Values of a shared type belong to no account: admins write them, and all callers read them.
 """
@@ -162,7 +162,7 @@ class Values:
         return await _counted(backend, "retrieve", store.get(owner, key))
 
     async def _search(self, owner: str, key: str) -> StoredValue | None:
-        """Return the value of a key from any store. Raise `Unavailable` if a store that may have it fails."""
+        """Return the value of a key from any store. Raise `Unavailable` if no store has the value and a store fails."""
         failure: Unavailable | None = None
         for backend in self._stores.backends(shared=owner == SHARED):
             try:
@@ -203,7 +203,7 @@ class Values:
     def _owner_to_change(self, call: Call, user_id: str | None, *, shared: bool) -> str:
         """Return the owner of the value to change. Raise the errors of `_owner_to_read`.
 
-        Raise `Forbidden` also when a caller without the role of an admin would change a shared value.
+        Raise `Forbidden` also when a caller that is not an admin would change a shared value.
         """
         owner = self._owner_to_read(call, user_id, shared=shared)
         if shared and call.signed_in_caller().role is not Role.ADMIN:

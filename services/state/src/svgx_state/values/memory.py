@@ -17,7 +17,7 @@ from svgx_state.values.store import (
 )
 
 MAX_BYTES = 64 * 1024 * 1024
-"""Bytes of all values of all accounts. Beyond that, the values with the oldest writes are removed."""
+"""Bytes of all values of all accounts. Beyond this size, the values that were written longest ago are removed."""
 
 
 class MemoryStore:

@@ -13,7 +13,7 @@ from svgx_state.values.store import (
 )
 
 EXPIRED_AT_A_TIME = 1000
-"""Rows that one statement of `expire` deletes, so that it holds no locks for long."""
+"""Largest number of rows that one statement of `expire` deletes, so that no statement holds locks for long."""
 
 
 class PostgresStore:

@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-# Stores a value. The Redis keys of one account have the same hash tag, so a cluster has them on one server.
+# Stores a value. The Redis keys of one account have the same hash tag, so a Redis cluster keeps them on one server.
 #
 # KEYS: the record of the value; a sorted set with the keys of the account's values, by the Unix milliseconds at which
 # each value ends; a hash with the size of each value by its key. ARGV: key, state type, value, metadata, expected

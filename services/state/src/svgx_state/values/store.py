@@ -1,4 +1,4 @@
-"""The protocol of the stores of values. Each store passes the same tests."""
+"""The interface of all stores of values. Each store passes the same tests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class StoredValue(StoredKey):
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A value to store. `value` and `metadata` are compact JSON. `seconds` is its time to live, or None."""
+    """A value to store. `value` and `metadata` are compact JSON. `seconds` is the value's time to live, or None."""
 
     key: str
     state_type: str
@@ -110,7 +110,7 @@ def stale(current: int) -> VersionConflict:
 def wrong_type(stored: str) -> Conflict:
     """Return the error for a key that has a value of another state type."""
     return Conflict(
-        f"state_type: the key has a value of the type {stored}; delete it first, or use its type",
+        f"state_type: the key has a value of the type {stored}; use this type, or delete the value",
         field="state_type",
     )
 

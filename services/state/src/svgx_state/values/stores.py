@@ -1,4 +1,4 @@
-"""The stores that the configured state types use, each built once."""
+"""The stores that the configured state types use. Each store is built once."""
 
 import asyncio
 from collections.abc import Mapping
@@ -68,7 +68,7 @@ class Stores:
         return found
 
     def backends(self, *, shared: bool) -> list[Backend]:
-        """Return the backends of the shared types, or of the other types, in the order of a search."""
+        """Return the backends of the shared types, or of all other types, in the order in which they are searched."""
         used = {each.backend for each in self._types.values() if each.shared is shared}
         return [backend for backend in self.by_backend if backend in used]
 
@@ -85,8 +85,8 @@ class Stores:
     async def _announce(self, owner: str, key: str) -> None:
         """Announce a change to the other replicas.
 
-        A failure is only logged, because no request arrives at the other replicas either while NATS is not reachable.
-        These replicas empty their caches when NATS is reachable again.
+        A failure is only logged: while NATS is not reachable, the other replicas get no requests either. They empty
+        their caches when NATS is reachable again.
         """
         try:
             await self._bus.broadcast(VALUE_CHANGED, ValueChanged(owner=owner, key=key))

@@ -17,7 +17,7 @@ class Backend(StrEnum):
     REDIS = "redis"
     """All replicas see the values. They may be lost at any moment."""
     MEMORY = "memory"
-    """Only one replica sees the values. They are lost when this replica ends. Refused in production."""
+    """Only one replica sees the values. They are lost when the replica ends, so production refuses this backend."""
 
 
 class StateTypeSettings(BaseModel):
@@ -31,9 +31,9 @@ class StateTypeSettings(BaseModel):
 
     backend: Backend
     ttl_seconds: float | None = Field(None, ge=1, le=366 * 86400, allow_inf_nan=False)
-    """Seconds after its last write for which a value is kept. None: until it is deleted."""
+    """Seconds after its last write for which a value is kept. With None, the value is kept until it is deleted."""
     max_bytes: int = Field(64 * 1024, ge=1, le=MAX_VALUE_BYTES)
-    """Bytes of the largest value, as compact JSON in UTF-8."""
+    """Largest size of a value, in bytes of compact JSON in UTF-8."""
     shared: bool = False
 
     @model_validator(mode="after")
@@ -47,11 +47,11 @@ def _check_types(
     types: Mapping[str, StateTypeSettings],
 ) -> Mapping[str, StateTypeSettings]:
     if DEFAULT_TYPE not in types:
-        raise ValueError(f"needs the type {DEFAULT_TYPE}, which requests without a type have")
+        raise ValueError(f"needs the type {DEFAULT_TYPE}, which requests without a type use")
     if types[DEFAULT_TYPE].shared:
         raise ValueError(f"{DEFAULT_TYPE} cannot be shared: only admins could write it")
     if "canvas" in types:
-        raise ValueError("canvas is no state type: canvases are edited, and have a journal")
+        raise ValueError("canvas cannot be a state type: canvases are edited, and have a journal")
     return types
 
 

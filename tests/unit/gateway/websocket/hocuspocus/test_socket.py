@@ -18,7 +18,7 @@ from svgx_gateway.identity.identity import NEVER, Identity
 from svgx_gateway.websocket.admission import Admission, SocketLimits
 from svgx_gateway.websocket.hocuspocus.connection import NamedFrames
 from svgx_gateway.websocket.hocuspocus.socket import HocuspocusSocket
-from svgx_gateway.websocket.sessions.patience import Patience
+from svgx_gateway.websocket.sessions.join_retries import JoinRetries
 from svgx_gateway.websocket.sessions.session import Session, Sessions
 from svgx_yjs.hocuspocus import AUTH, TOKEN
 from svgx_yjs.lib0 import Encoder
@@ -32,7 +32,7 @@ class WaitingSessions:
     def __init__(self, refusal: Exception | None = None) -> None:
         self.refusal = refusal
         self.authenticator = self
-        self.patience = Patience()
+        self.join_retries = JoinRetries()
         self.joining = asyncio.Event()
 
     async def authenticate_message(self, token: str, websocket: WebSocket) -> Identity:

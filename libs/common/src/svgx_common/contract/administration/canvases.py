@@ -33,7 +33,7 @@ class MemberPage(ReplyModel):
 
 
 class UserCanvasesRequest(UserRequest):
-    """A request for a page of a user's canvases. `only_owner` selects those of which no other member is an owner.
+    """A request for a page of a user's canvases. `only_owner` selects those that only this user owns.
 
     `limit` is the number of canvases on a page; `cursor` is the `next` value of the page before.
     """
@@ -44,7 +44,7 @@ class UserCanvasesRequest(UserRequest):
 
 
 class UserCanvas(ReplyModel):
-    """A canvas, and a user's role as its member. `only_owner` is true when no other member is an owner."""
+    """A canvas, and a user's role on it. `only_owner` is true if the user is its only owner."""
 
     id: str
     name: str
@@ -99,7 +99,7 @@ class LargestCanvases(ReplyModel):
 
 LIST_MEMBERS = Operation(
     subject="svgx.state.member.list",
-    summary="List the members of a canvas with their roles, by user id",
+    summary="List the members of a canvas with their roles, sorted by user id",
     request=ListMembersRequest,
     reply=MemberPage,
     scope=Scope.SIGNED_IN,

@@ -1,4 +1,4 @@
-"""The open WebSockets: models, the operation for admins, and the channel that asks one gateway."""
+"""The open WebSockets: models, the operation for admins, and the channel for requests to one gateway."""
 
 from datetime import datetime
 from typing import Annotated
@@ -58,7 +58,7 @@ class ConnectionPage(ReplyModel):
 
 
 class ConnectionQuery(BaseModel):
-    """The question to one gateway: at most `limit` connections, after the connection (`after_at`, `after_id`)."""
+    """A request to one gateway for at most `limit` connections after the connection (`after_at`, `after_id`)."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -70,7 +70,7 @@ class ConnectionQuery(BaseModel):
 
 
 class ConnectionList(ReplyModel):
-    """A gateway's answer to a `ConnectionQuery`."""
+    """A gateway's reply to a `ConnectionQuery`."""
 
     items: list[ConnectionInfo]
 
@@ -87,7 +87,7 @@ LIST_CONNECTIONS = Operation(
 
 GATEWAY_CONNECTIONS = Channel(
     subject="svgx.gateway.{replica_id}.connections",
-    summary="A question to one gateway, which answers with its open WebSockets",
+    summary="A request to one gateway for its open WebSockets",
     publishers=("gateway",),
     subscribers=("gateway",),
     payload=ConnectionQuery,

@@ -17,7 +17,7 @@ from svgx_common.contract.policy import RateClass, Scope
 
 
 class DrainReplicaRequest(RequestModel):
-    """`service` and `replica_id` are those of the health summary."""
+    """`service` and `replica_id` identify the replica, as in `/health/summary/`."""
 
     service: Annotated[ServiceName, Field(examples=["collab"])]
     replica_id: Annotated[Identifier, Field(examples=["5f0c1e9a7b3d"])]
@@ -25,7 +25,7 @@ class DrainReplicaRequest(RequestModel):
 
 DRAIN_REPLICA = Operation(
     subject="svgx.gateway.replica.drain",
-    summary="Drain a replica: it finishes its work, hands it over and ends; its supervisor starts another one",
+    summary="Drain a replica: it finishes or hands over its work, then ends; its supervisor starts another replica",
     request=DrainReplicaRequest,
     reply=Empty,
     scope=Scope.ADMIN,

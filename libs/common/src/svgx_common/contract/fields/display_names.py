@@ -4,10 +4,10 @@ import re
 import unicodedata
 
 NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*$"
-"""The part of the rule of `check_display_name` that a JSON schema can state: no control characters."""
+"""The part of `check_display_name`'s rule that a JSON schema can state: no control characters."""
 
 _REFUSED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Categories of control, format and surrogate characters, and of separators of lines and paragraphs."""
+"""Categories of control, format and surrogate characters, and of line and paragraph separators."""
 
 _NONCHARACTERS = re.compile(
     "[\ufdd0-\ufdef"
@@ -22,7 +22,7 @@ _BLANK_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 """Characters outside the categories of `_BLANK` that show nothing: fillers, and the empty Braille pattern."""
 
 _JOINERS = "\u200c\u200d"
-"""The two format characters that emoji of several parts, and Persian and Indic words, need."""
+"""The two format characters that multi-part emoji, and Persian and Indic words, need."""
 
 _REGIONAL_FLAG = re.compile("\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,6}\U000e007f")
 """The flags of regions, such as Scotland: a black flag, and the region's code in tag characters (UTS 51, ED-14a)."""
@@ -31,9 +31,9 @@ _REGIONAL_FLAG = re.compile("\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e00
 def check_display_name(text: str) -> str:
     """Return the name in NFC. Raise `ValueError` for a name with a refused character, or with blank characters only.
 
-    Refused are control characters, surrogates, noncharacters, separators of lines and paragraphs, and format
-    characters, some of which reorder text. Accepted format characters are joiners between two visible characters, and
-    those in the flags of regions.
+    The refused characters are control characters, surrogates, noncharacters, line and paragraph separators, and format
+    characters, some of which reorder text. Two kinds of format characters are accepted: joiners between two visible
+    characters, and the tags in the flags of regions.
     """
     name = unicodedata.normalize("NFC", text)
     checked = _REGIONAL_FLAG.sub("\U0001f3f4", name)

@@ -21,7 +21,7 @@ An amount that needs more than `AMOUNT_BITS` is sent as the largest amount that 
 
 
 class Reason(IntEnum):
-    """The reasons of rejections. `{amount}` in a text stands for the amount of the rejection."""
+    """The reasons of rejections. `{amount}` in a text stands for the rejection's amount."""
 
     code: Close
     text: str

@@ -218,7 +218,7 @@ class RestorePage(ReplyModel):
 
 
 class RestoredCanvasesRequest(RestoreIdRequest):
-    """`outcome` selects canvases.
+    """`outcome` selects canvases with this outcome.
 
     `limit` is the number of canvases on a page; `cursor` is the `next` value of the page before.
     """
@@ -326,7 +326,7 @@ class ImportedAccounts(ReplyModel):
 
 CREATE_BACKUP = Operation(
     subject="svgx.state.backup.create",
-    summary="Start a backup; its record shows the progress",
+    summary="Start a backup; the backup's record shows the progress",
     request=CreateBackupRequest,
     reply=Backup,
     scope=Scope.ADMIN,
@@ -355,7 +355,7 @@ GET_BACKUP = Operation(
 )
 VERIFY_BACKUP = Operation(
     subject="svgx.state.backup.verify",
-    summary="Start to read a backup back and check every object; its record shows the result",
+    summary="Start to read a backup back and check every object; the backup's record shows the result",
     request=BackupRequest,
     reply=Backup,
     scope=Scope.ADMIN,
@@ -408,7 +408,7 @@ GET_RESTORE = Operation(
 )
 RESTORED_CANVASES = Operation(
     subject="svgx.state.restore.canvases",
-    summary="List the canvases that a restore has finished, with the outcome of each, by canvas id",
+    summary="List the canvases that a restore has finished, with their outcomes, sorted by canvas id",
     request=RestoredCanvasesRequest,
     reply=RestoredCanvasPage,
     scope=Scope.ADMIN,
@@ -429,7 +429,7 @@ EXPORT_ACCOUNTS = Operation(
 )
 IMPORT_ACCOUNTS = Operation(
     subject="svgx.auth.backup.import",
-    summary="Add the accounts that a backup has and that do not exist yet",
+    summary="Add the accounts of a backup that do not exist yet",
     request=ImportAccountsRequest,
     reply=ImportedAccounts,
     scope=Scope.INTERNAL,

@@ -7,7 +7,7 @@ from svgx_common.contract.state import Canvas, CanvasRequest
 
 
 class Purged(ReplyModel):
-    """The progress of a purge: the rows that this request removed, and whether the canvas is gone.
+    """The progress of a purge: the number of rows that this request removed, and whether the purge is finished.
 
     A large canvas takes longer than one request. The service then continues in the background.
     """

@@ -16,7 +16,7 @@ from svgx_common.contract.policy import RateClass, Scope
 
 
 class OwnedCanvases(StrEnum):
-    """Kinds of treatment of the canvases of which the user is the only owner."""
+    """The ways to treat the canvases that have the erased user as their only owner."""
 
     TRANSFER = "transfer"
     """Another user becomes the owner of the canvases."""
@@ -49,7 +49,7 @@ class ErasedUser(ReplyModel):
 class EraseAuthorRequest(RequestModel):
     """A request for the state service's part of an erasure.
 
-    Without `transfer_to`, the canvases of which the user is the only owner are deleted.
+    Without `transfer_to`, canvases that have the user as their only owner are deleted.
     """
 
     user_id: UserId
@@ -78,7 +78,7 @@ ERASE_USER = Operation(
 )
 ERASE_AUTHOR = Operation(
     subject="svgx.state.user.erase",
-    summary="Replace a user by a pseudonym in the state service, as far as the time allows",
+    summary="Replace a user by a pseudonym in the state service, in parts: repeat the request until it is finished",
     request=EraseAuthorRequest,
     reply=ErasedAuthor,
     scope=Scope.INTERNAL,

@@ -114,7 +114,7 @@ class VersionCreated(EventData):
 
 
 class VersionRestored(EventData):
-    """The content of a canvas was replaced by the content of an earlier version, in an edit with this revision."""
+    """An edit replaced the content of a canvas by that of an earlier version. `revision` is the edit's revision."""
 
     type: ClassVar[str] = "version.restored"
     canvas_id: str
@@ -152,7 +152,7 @@ class RestoreCompleted(EventData):
 
 
 class RestoreFailed(EventData):
-    """The restore of a backup failed, or was refused because of the backup's verification.
+    """The restore of a backup failed, or was refused because the backup did not pass its verification.
 
     `reason` is the beginning of the error in the restore's record. The record may also name refused accounts.
     """
@@ -164,7 +164,7 @@ class RestoreFailed(EventData):
 
 
 class UserEvent(EventData):
-    """An event of an account. It has no name and no address, because receivers keep events."""
+    """An event of an account. It has no username and no e-mail address, because receivers keep events."""
 
     service: ClassVar[ServiceName] = "auth"
     entity: ClassVar[str] = "user_id"
@@ -181,7 +181,7 @@ class UserCreated(UserEvent):
 class UserUpdated(UserEvent):
     """An account's username, e-mail address, role or password was changed, or the account was disabled or enabled.
 
-    A request that changes none of these has no event. Users' changes of their own passwords have none either.
+    A request that changes none of these causes no event. Nor does a user's change of their own password.
     """
 
     type: ClassVar[str] = "user.updated"
@@ -276,7 +276,7 @@ def _channel(data: type[EventData]) -> Channel[Any]:
         subject=f"svgx.events.{data.service}.{data.type}",
         summary=f"A domain event. {(data.__doc__ or '').splitlines()[0]}",
         publishers=(data.service,),
-        # Programs of the operator listen, with NATS users of their own.
+        # Only the operator's own programs subscribe, with NATS users of their own.
         subscribers=(),
         payload=payload,
     )

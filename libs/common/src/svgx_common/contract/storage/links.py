@@ -1,4 +1,4 @@
-"""Share links: roles on a canvas for all callers with the link. Models and operations of the state service."""
+"""Share links, which give every caller with the link a role on a canvas: models and operations of state."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -30,7 +30,7 @@ MAX_LINK_TOKEN = 128
 
 
 class LinkRole(StrEnum):
-    """The roles that a share link can give. No link makes an owner."""
+    """The roles that a share link can give. No link gives the role of owner."""
 
     EDITOR = "editor"
     VIEWER = "viewer"
@@ -102,7 +102,7 @@ class CheckLinkRequest(RequestModel):
 
 
 class CheckedLink(ReplyModel):
-    """The link of a token. `expires_at` is in Unix seconds, or None for a link without an end."""
+    """The link of a token. `expires_at` is in Unix seconds, or None for a link that never expires."""
 
     id: str
     canvas_id: str

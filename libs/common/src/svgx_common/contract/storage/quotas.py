@@ -1,7 +1,7 @@
-"""Quotas: bounds of the storage that an account or a canvas may use, and the use of these bounds.
+"""Quotas: bounds on the storage and the number of canvases of an account, and on the storage of a canvas.
 
-State counts and stores the use. The gateways refuse edits and imports beyond a bound, before they accept them. State
-refuses new canvases beyond a bound.
+State counts and stores the use of each bound. Beyond a bound, the gateways refuse edits and imports, and state refuses
+new canvases.
 """
 
 from datetime import date, datetime
@@ -26,17 +26,17 @@ from svgx_common.contract.policy import CanvasRole, RateClass, Role, Scope
 from svgx_common.contract.state import CanvasRequest
 
 NEAR = 0.8
-"""The share of a bound from which the use counts as near to the bound."""
+"""Use of this share of a bound, or more, counts as near to the bound."""
 
 SLOWED = 0.9
-"""From this share of an account's bound for a day, the gateways read the account's edits more slowly."""
+"""From this share of an account's `journal_bytes_per_day`, the gateways slow the account's edits down."""
 
 Bound = Annotated[int, Field(ge=0, le=2**50)]
 """A bound in bytes or in canvases. 0 allows nothing."""
 
 
 class AccountBounds(BaseModel):
-    """Bounds of one account. A bound that is None is not set here.
+    """Bounds of one account. None means that a bound is not set (see `over`).
 
     `journal_bytes_per_day` bounds the bytes that the account's edits add to the journal in a day (UTC). `canvases`
     bounds the canvases that the account created and that are not deleted. `canvases_per_hour` and `canvases_per_day`
@@ -56,10 +56,10 @@ class AccountBounds(BaseModel):
 
 
 class CanvasBounds(BaseModel):
-    """Bounds of one canvas, for all its editors together. A bound that is None is not set here.
+    """Bounds of one canvas, for all its editors together. None means that a bound is not set (see `over`).
 
-    `journal_bytes_per_day` bounds the bytes that edits add to its journal in a day (UTC). `content_bytes` bounds its
-    newest snapshot together with the journal after it.
+    `journal_bytes_per_day` bounds the bytes that edits add to the canvas's journal in a day (UTC). `content_bytes`
+    bounds the bytes of the newest snapshot plus the journal after the snapshot.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -78,7 +78,7 @@ SomeCanvasBounds = Annotated[dict[Identifier, CanvasBounds], Field(max_length=10
 
 
 class Quotas(ReplyModel):
-    """The bounds in force: `account` and `canvas` for all, and exceptions by role, by user and by canvas.
+    """The bounds in force: `account` and `canvas` apply to all. `roles`, `users` and `canvases` have exceptions.
 
     `version` counts the changes; 0 means that the settings of the state service apply.
     """
@@ -130,7 +130,7 @@ class QuotasRequest(RequestModel):
 
 
 class SetQuotasRequest(RequestModel):
-    """New bounds, which replace the stored ones. A bound that is not named has the setting of the state service.
+    """New bounds, which replace the stored bounds. A bound that is not named has the setting of the state service.
 
     With `version`, the change is refused when the stored bounds have another version.
     """
@@ -309,7 +309,7 @@ CANVAS_USAGE = Operation(
 )
 TOP_USAGE = Operation(
     subject="svgx.state.usage.top",
-    summary="List the accounts, or the canvases, with the most bytes that edits added to the journal today",
+    summary="List the accounts or canvases with the most journal bytes added today",
     request=TopUsageRequest,
     reply=TopUsages,
     scope=Scope.ADMIN,

@@ -1,4 +1,4 @@
-"""Values that clients keep under keys, such as preferences and sessions: models, operations and a channel of state."""
+"""Values that clients store under keys, such as preferences and sessions: models and operations of state."""
 
 import json
 import math
@@ -43,7 +43,7 @@ MAX_VALUE_BYTES = 256 * 1024
 """The largest size limit that a state type may have: bytes of a value as compact JSON in UTF-8."""
 
 MAX_METADATA_BYTES = 4096
-"""Bytes of a value's metadata as compact JSON in UTF-8."""
+"""The most bytes of a value's metadata as compact JSON in UTF-8."""
 
 CANVAS_PREFIX = "canvas_state_"
 """The prefix of keys that stand for canvases. A value cannot have such a key."""
@@ -94,7 +94,7 @@ def _check_metadata(metadata: Any) -> Any:
 
 Key = Annotated[
     str,
-    # No slash, and not only dots: clients and proxies would change the path of such a key.
+    # A key has no slash and no dot at its start, because clients and proxies change such paths.
     StringConstraints(pattern=rf"^[A-Za-z0-9_][A-Za-z0-9_.:@~-]{{0,{MAX_KEY - 1}}}$"),
     AfterValidator(_check_key),
     Field(examples=["editor.preferences"]),
@@ -103,7 +103,7 @@ Key = Annotated[
 KeyPrefix = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9_.:@~-]{{0,{MAX_KEY}}}$")]
 
 StateType = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
-"""The name of a state type. The configuration of the state service has its backend, size limit and time to live."""
+"""The name of a state type. The state service's configuration sets the type's backend, size limit and time to live."""
 
 Json = Annotated[JsonValue, AfterValidator(_check_json)]
 
@@ -161,7 +161,7 @@ class ListValuesRequest(RequestModel):
 class ValueEntry(ReplyModel):
     """A stored value without its content.
 
-    Each write of a key raises its version. Versions of one key never repeat, also after the key was deleted or expired.
+    Each write of a key raises its version. Versions of one key never repeat, even after the key was deleted or expired.
     """
 
     key: str
@@ -190,8 +190,8 @@ class ValueChanged(ReplyModel):
     key: str
 
 
-# The operations on values count as waiting for an external system (`outside`), because a backend that is not reachable,
-# such as Redis, must not open the circuit breaker of the service's other operations.
+# The operations on values have `outside`, because an unreachable backend, such as Redis, must not open the circuit
+# breaker of the service's other operations.
 
 PERSIST_VALUE = Operation(
     subject="svgx.state.value.persist",

@@ -39,7 +39,7 @@ NOW = "now"
 
 
 class VersionKind(StrEnum):
-    """The reason for which a version was made. Renaming a version does not change its kind."""
+    """The reason why a version was made. Renaming a version does not change its kind."""
 
     AUTOMATIC = "automatic"
     NAMED = "named"
@@ -118,7 +118,7 @@ class MomentRequest(CanvasRequest):
 
 
 class Moment(ReplyModel):
-    """The state of a canvas at a time. `revision` was the newest revision then; it was committed at `edited_at`.
+    """The state of a canvas at a time. `revision` was the newest revision at this time, committed at `edited_at`.
 
     `earliest` is the earliest time at which the canvas's content is known.
     """
@@ -168,7 +168,7 @@ class ElementChange(ReplyModel):
 class DiffRequest(VersionRequest):
     """`to` is the id of another version, or `now` for the present.
 
-    `limit` is the number of changed elements on a page. A page with a megabyte of changes ends earlier. `cursor` is the
+    `limit` is the number of changed elements on a page. A page also ends at a megabyte of changes. `cursor` is the
     `next` value of the page before.
     """
 
@@ -274,7 +274,7 @@ RESTORE_VERSION = Operation(
 )
 DIFF_VERSION = Operation(
     subject="svgx.state.version.diff",
-    summary="List the changes from a version to another one or to the present, by element",
+    summary="List the changes from a version to another version or to the present, by element",
     request=DiffRequest,
     reply=Diff,
     scope=Scope.SIGNED_IN,

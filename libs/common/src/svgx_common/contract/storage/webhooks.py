@@ -1,4 +1,4 @@
-"""Webhooks: HTTP endpoints to which domain events are delivered. The state service keeps them, for admins."""
+"""Webhooks: HTTP endpoints to which domain events are delivered. Admins manage them; the state service stores them."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -94,7 +94,7 @@ class Webhook(ReplyModel):
 
 
 class CreatedWebhook(Webhook):
-    """A webhook with a new secret. `secret` signs its deliveries, and is shown only now."""
+    """A webhook with a new secret. `secret` signs its deliveries, and only this reply contains it."""
 
     secret: str
 

@@ -108,7 +108,7 @@ class HocuspocusConnection(Connection):
         return True
 
     def settle_role(self, role: CanvasRole, doubts: int) -> bool:
-        """Adopt a role, and tell the client its scope if the scope has changed. Return whether it became an editor."""
+        """Adopt a role, and send the client its scope if it has changed. Return whether the client became an editor."""
         could_edit = self.may_edit
         became_editor = super().settle_role(role, doubts)
         if self.may_edit != could_edit:

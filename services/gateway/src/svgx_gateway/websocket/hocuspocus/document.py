@@ -16,8 +16,8 @@ MAX_QUEUED = 32
 """Messages of a document that may wait. Beyond this number the socket is not read, and other documents wait too."""
 
 LARGE_BYTES = 256 * 1024
-"""Bytes of a message. After a larger message, the socket is not read until the message is handled and its memory is
-free."""
+"""Bytes beyond which a message is large. After a large message, the socket is not read until the message is handled
+and its memory is free."""
 
 DocumentContent = protocol.Message | Authenticate | Leave | Ignored
 
@@ -25,8 +25,8 @@ DocumentContent = protocol.Message | Authenticate | Leave | Ignored
 class Document:
     """A document that a client has opened.
 
-    `serve` gets the document and its token. It authenticates the client, joins the canvas, and returns the reason of
-    the end.
+    `serve` is called with the document and its token. `serve` authenticates the client, joins the canvas, and returns
+    the reason for the document's end.
     """
 
     def __init__(self, name: str, serve: "Callable[[Document, str], Awaitable[Closing]]") -> None:

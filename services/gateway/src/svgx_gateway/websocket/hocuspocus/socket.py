@@ -34,9 +34,9 @@ log = structlog.get_logger(__name__)
 class HocuspocusSocket:
     """The socket of one client. `on_document_admitted` is called when a document counts as a connection of its account.
 
-    A document ends alone when its client leaves or a final condition arises (docs/spec.md, R-SOCKET-1). After a final
-    condition, the client gets a refusal for this document. A condition that passes by itself ends the socket, because
-    the client then connects again and opens all its documents.
+    A document ends without the socket when its client leaves or a final condition arises (docs/spec.md, R-SOCKET-1).
+    After a final condition, the client gets a refusal for this document. A condition that passes by itself ends the
+    whole socket, because the client then connects again and opens all its documents.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class HocuspocusSocket:
         # Messages of a document without a token are ignored, because the client repeats them after its token.
 
     async def _run_document(self, document: Document, token: str) -> None:
-        """Serve a document. End the socket when the reason of the end passes by itself."""
+        """Serve a document. End the socket when the document ended for a condition that passes by itself."""
         try:
             closing = await document.run(token)
         except SvgxError as error:
@@ -166,7 +166,7 @@ class HocuspocusSocket:
             authenticate = functools.partial(
                 self._sessions.authenticator.authenticate_message, token, self._websocket
             )
-            identity = await self._sessions.patience.until_answered(authenticate)
+            identity = await self._sessions.join_retries.until_answered(authenticate)
         except SvgxError as error:
             await self._count(None)
             if isinstance(error, TooManyRequests):

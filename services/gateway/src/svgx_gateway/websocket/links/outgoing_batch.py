@@ -10,13 +10,13 @@ from svgx_gateway.observability.socket_spans import EditSpans
 from svgx_gateway.websocket.connection import Connection
 
 MAX_BATCH = 160 * 1024
-"""Bytes of edits beyond which a batch is a request of its own, and delays no other canvas."""
+"""Bytes of edits beyond which a batch is sent in a separate request, so that it delays no other canvas."""
 
 MAX_EDIT = 64 * 1024
-"""Bytes of one edit beyond which its batch is a request of its own too. A longer edit could take 0.1 s to check."""
+"""Bytes of one edit beyond which its batch is sent in a separate request too. Its check could take 0.1 s."""
 
 MAX_EDITS = 400
-"""Edits beyond which a batch is a request of its own too. The replica needs about 20 µs for each."""
+"""Edits beyond which a batch is sent in a separate request too. The replica needs about 20 µs for each edit."""
 
 EDIT_OVERHEAD = 64
 """Bytes that are counted for the author of one edit."""

@@ -35,17 +35,17 @@ FLUSH_INTERVAL = 0.008
 SECONDS_PER_BATCH = 0.003
 """Seconds that each batch of a message adds to the time until the next message, up to `FLUSH_INTERVAL`.
 
-So a canvas waits for others only if several are edited.
+So a canvas waits for other canvases only if several are edited.
 """
 
 FLUSH_SLACK = 0.004
-"""Seconds by which the arrival of an edit may start a batch or a message early. An early message saves a wake-up."""
+"""Seconds by which a batch or a message may start early when an edit arrives. An early message saves a wake-up."""
 
 STATE_INTERVAL = 0.033
-"""Seconds between two messages with awareness states. Meanwhile, a newer state of a client replaces the older one."""
+"""Seconds between two messages with awareness states. Meanwhile, a client's newer state replaces its older state."""
 
 MAX_STATE = 16 * 1024
-"""Characters of an awareness state beyond which it is a message of its own, and delays no edits."""
+"""Characters beyond which an awareness state is sent in a message of its own, so that it delays no edits."""
 
 BYTES_PER_CHARACTER = 4
 """The most bytes of a character in UTF-8."""
@@ -72,7 +72,7 @@ Outcome = LinkReceipt | TemporaryError | None
 
 @record
 class NextBatch:
-    """A batch for the next message. `size` is its bytes in the message. `settle` is called once with its outcome."""
+    """A batch for the next message. It takes `size` bytes in the message. `settle` is called once with its outcome."""
 
     number: int
     edits: tuple[Edit, ...]
@@ -99,10 +99,10 @@ class BatchSource(Protocol):
 
     canvas_id: str
     paced_until: float
-    """Time of the next batch on the link, in seconds of the monotonic clock. It may be earlier by `FLUSH_SLACK`."""
+    """Time of the next batch on the link, in seconds of the monotonic clock. A batch may be early by `FLUSH_SLACK`."""
 
     def take_batch(self, now: float) -> NextBatch | None:
-        """Return the next batch. None without edits, or when no batch may be sent on the link now."""
+        """Return the next batch, or None if there are no edits or no batch may be sent on the link now."""
 
     @property
     def link(self) -> "ReplicaLink | None":
@@ -113,7 +113,7 @@ class BatchSource(Protocol):
         """Whether edits wait to be sent."""
 
     def lose_link(self) -> None:
-        """Stop using the link, and send its waiting edits in another way."""
+        """Stop using the link, and send the waiting edits in requests."""
 
 
 class ReplicaLink:
@@ -162,7 +162,7 @@ class ReplicaLink:
         return True
 
     def close(self) -> None:
-        """Close the link. Its outboxes send their edits in another way."""
+        """Close the link. Its outboxes then send their edits in requests."""
         self.is_open = False
         self._return_sources()
 
@@ -198,7 +198,7 @@ class ReplicaLink:
             self._alarm.ring_at(max(self._states_at, self._next_flush))
 
     def _take_batches(self, now: float) -> Iterator[tuple[str, NextBatch]]:
-        """Yield the canvas and the next batch of each outbox. From then on, its receipt is expected."""
+        """Yield the canvas id and the next batch of each outbox. From then on, the batch's receipt is expected."""
         for source in list(self._ready):
             self._ready.pop(source, None)
             if source.link is not self:

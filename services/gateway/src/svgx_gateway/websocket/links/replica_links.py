@@ -23,7 +23,7 @@ from svgx_yjs.record import record
 log = structlog.get_logger(__name__)
 
 RECEIPT_TIMEOUT = 3.0
-"""Seconds to wait for the receipt of a batch. Then the batch is sent again, with a request of its own."""
+"""Seconds to wait for the receipt of a batch. After this time, the batch is sent again in a separate request."""
 
 CHECK_INTERVAL = 0.25
 """Seconds between two checks for missing receipts."""
@@ -67,8 +67,8 @@ class _Expected:
 class ReplicaLinks:
     """The links of one gateway.
 
-    A batch that gets no receipt on its link is reported to its outbox, which sends it again with a request of its own
-    (see `Holder`). So a link never sends a batch again, and never opens a canvas.
+    A batch that gets no receipt on its link is reported to its outbox, which sends the batch again in a separate
+    request (see `Holder`). So a link never sends a batch again, and never opens a canvas.
     """
 
     def __init__(self, bus: Bus) -> None:
@@ -132,7 +132,7 @@ class ReplicaLinks:
             self._subscriptions.append(
                 await self._bus.listen(subject, self._receive, lost=self._suspect_gaps)
             )
-        # NATS answers here when nobody receives the messages to a replica. Replicas do not answer.
+        # NATS publishes here when no process receives a message to a replica. Replicas do not answer messages.
         self._subscriptions.append(
             await self._bus.listen(self._reply_subject("*"), self._note_gone)
         )

@@ -21,16 +21,16 @@ from svgx_yjs.lib0 import Malformed
 
 log = structlog.get_logger(__name__)
 
-_TAKEN = (protocol.DocumentMessage, protocol.AwarenessMessage)
-"""The messages that `Reader.take` handles."""
+_TAKEN_TYPES = (protocol.DocumentMessage, protocol.AwarenessMessage)
+"""The types of the messages that `Reader.take` handles."""
 
 
 class Reader:
     """The reader of one connection. The client has `first_message_seconds` to send its first message.
 
-    After the first message, the WebSocket protocol gives each message to `take`, which handles edits and presence at
-    once, in the callback of the socket. A message that has to wait for something is finished in a task. Messages that
-    `take` does not handle come through ASGI, which does not read the socket while a message is handled.
+    After the first message, the WebSocket protocol gives each message to `take`. `take` handles edits and presence at
+    once, in the socket's callback. A message that has to wait for something is finished in a task. Messages that `take`
+    does not handle come through ASGI, which does not read the socket while a message is handled.
     """
 
     def __init__(
@@ -80,14 +80,14 @@ class Reader:
             message = protocol.decode(frame)
         except Malformed:
             return False
-        if not isinstance(message, _TAKEN):
+        if not isinstance(message, _TAKEN_TYPES):
             return False
         if not self._session.connection.closing.done():
             self._handle(message)
         return True
 
     def _handle(self, message: protocol.Message) -> None:
-        """Handle a message at once if nothing has to be waited for. Otherwise, finish it in a task."""
+        """Handle a message at once if no step has to wait. Otherwise, finish the message in a task."""
         try:
             is_handled = self._context.run(self._session.handle_at_once, message)
         except Exception as error:
@@ -98,7 +98,7 @@ class Reader:
                 self._begin(self._session.handle(message))
 
     def _begin(self, handling: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine until it waits for something. Finish it in a task."""
+        """Run a coroutine until it waits for something. A task then finishes the coroutine."""
         try:
             awaited = self._context.run(handling.send, None)
         except StopIteration:
@@ -124,7 +124,7 @@ class Reader:
             self._unfinished = None
 
     def _close(self, error: Exception) -> None:
-        """Close the connection because of a message."""
+        """Close the connection because a message caused this error."""
         closing = closing_of(error)
         self._session.connection.close(closing.code, closing.reason)
 

@@ -25,13 +25,13 @@ from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.connection import Closing, Connection
 from svgx_gateway.websocket.documents import DocumentMessages
 from svgx_gateway.websocket.live_canvases import LiveCanvases
-from svgx_gateway.websocket.sessions.patience import Patience
+from svgx_gateway.websocket.sessions.join_retries import JoinRetries
 from svgx_gateway.websocket.token_expiry import TokenExpiry
 from svgx_yjs import protocol
 from svgx_yjs.lib0 import Malformed
 
 Connect = Callable[[CanvasRole, SpanContext | None], Connection]
-"""A function that returns the connection of a client, from the client's role and the span of the handshake."""
+"""A function that takes the client's role and the span of the handshake, and returns the client's connection."""
 
 
 class Session:
@@ -55,7 +55,7 @@ class Session:
         self._documents = documents
 
     def handle_at_once(self, message: protocol.Message) -> bool:
-        """Handle an edit if nothing has to be waited for. Otherwise, change nothing and return False.
+        """Handle an edit if no step has to wait. Otherwise, change nothing and return False.
 
         Nearly all edits are handled here, without the coroutines of `handle`.
         """
@@ -68,7 +68,7 @@ class Session:
         )
 
     async def handle(self, message: protocol.Message) -> None:
-        """Handle one message. Raises `Malformed`, and the errors of its operation."""
+        """Handle one message. Raises `Malformed`, or the `SvgxError` of the operation that the message asks for."""
         connection, canvas = self.connection, self.canvas
         if connection.is_joining and not isinstance(message, protocol.SyncStep1):
             canvas.follow_without_sync(connection)
@@ -92,7 +92,7 @@ class Session:
 
 
 class Sessions:
-    """The parts of a gateway that every session uses."""
+    """Opens the sessions of a gateway, and holds the parts that all sessions use."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class Sessions:
     ) -> None:
         self.authenticator = authenticator
         self.outgoing = outgoing
-        self.patience = Patience(lambda: live_canvases.is_draining)
+        self.join_retries = JoinRetries(lambda: live_canvases.is_draining)
         self._live_canvases = live_canvases
         self._canvas_roles = canvas_roles
         self._quotas = quotas
@@ -126,8 +126,8 @@ class Sessions:
         With `wants_notice`, the client gets a message when it is time for a fresh token. With `wants_confirmation`,
         the client also gets a message when the server has accepted a fresh token.
 
-        The client waits while a service that is asked does not answer (see `Patience`). Raises `NotFound`, `Forbidden`,
-        `Unauthenticated`, and the errors of these services.
+        While a service does not answer, its request is repeated and the client waits (see `JoinRetries`). Raises
+        `NotFound`, `Forbidden`, `Unauthenticated`, and the errors of the services.
         """
         _check_id(canvas_id)
         # A connection lasts for hours, and an `AsyncExitStack` with its callbacks would take 2 kB.
@@ -171,7 +171,7 @@ class Sessions:
             ask_role = functools.partial(
                 self._canvas_roles.require, identity.caller, canvas_id, CanvasRole.VIEWER
             )
-            role = await self.patience.until_answered(ask_role)
+            role = await self.join_retries.until_answered(ask_role)
             connection = connect(role, handshake_span)
             self.outgoing.add(connection)
             try:
@@ -195,7 +195,7 @@ async def run(connection: Connection, messages: Coroutine[Any, Any, Closing]) ->
     until_closed = asyncio.timeout(None)
 
     def cancel_messages(_: asyncio.Future[Closing]) -> None:
-        with contextlib.suppress(RuntimeError):  # the messages have ended already
+        with contextlib.suppress(RuntimeError):  # the coroutine has ended already
             until_closed.reschedule(0.0)
 
     connection.closing.add_done_callback(cancel_messages)
@@ -214,7 +214,7 @@ async def run(connection: Connection, messages: Coroutine[Any, Any, Closing]) ->
 
 
 def closing_of(error: Exception) -> Closing:
-    """Return the close code and reason for an error of a client's message, or of the client's join."""
+    """Return the close code and reason for an error of a client's message or join."""
     if isinstance(error, Malformed):
         return Closing(Close.BAD_MESSAGE, f"malformed message: {error}")
     if isinstance(error, SvgxError):

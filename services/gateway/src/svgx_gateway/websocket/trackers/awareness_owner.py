@@ -1,8 +1,9 @@
 """The owner of awareness states: the Yjs client for which one connection may publish presence. No I/O.
 
 npm y-websocket sends to the server every state that it learns of: states that the server sent it, states of other tabs
-of its browser, and the removal of clients that it lost contact with. Such a repetition must neither reach other clients
-nor make a connection publish for another client. Therefore each connection publishes for one client only: its own.
+of its browser, and the removal of clients that it lost contact with. Such a repeated state must not reach other
+clients, and must not make a connection publish for another client. Therefore each connection publishes only for its own
+client.
 """
 
 import math
@@ -21,8 +22,8 @@ MAX_ENTRIES = 2_000
 
 
 GONE_SECONDS = 5.0
-"""Seconds of absence after which a client that removed its own state counts as returned. A client that is absent for a
-shorter time may only have toggled its state."""
+"""Seconds for which a client that removed its own state must be absent, so that its next state counts as its return. A
+client that is absent for a shorter time may only have toggled its state."""
 
 
 class AwarenessClocks:
@@ -35,11 +36,11 @@ class AwarenessClocks:
         """For each client that has left, the time after which its next present state counts as its return."""
 
     def record(self, update: bytes) -> list[tuple[int, int]]:
-        """Record an awareness update from the holder. Return each client that has returned, with its clock.
+        """Record an awareness update from the holder. Return the clients that have come back, each with its clock.
 
-        When a connection ends, the gateway removes the state of its client without a change of the clock. Such a client
-        counts as returned with its next present state. A client that removed its own state, at a newer clock, counts
-        as returned only after `GONE_SECONDS`.
+        When a connection ends, the gateway removes the state of its client without changing the clock. Such a client
+        has come back with its next present state. A client that removed its own state, with a newer clock, comes back
+        only with a present state after `GONE_SECONDS`.
         """
         clocks, gone, now = self._clocks, self._gone, self._clock()
         returned: list[tuple[int, int]] = []
@@ -66,8 +67,8 @@ class AwarenessClocks:
 class AwarenessOwner:
     """The Yjs client of one connection, and its newest state.
 
-    The client is unknown at first. It is found in a message with a single state that the holder has not reported yet:
-    a state of a new client, or a newer state of a known client.
+    The client is unknown at first. It is found in a message with a single state that the holder has not reported yet.
+    This state is one of a new client, or a newer state of a known client.
 
     The first message may have a state that the holder has reported, or an older one. In this case, either the client of
     this state has returned, or the connection's client has no state of its own and repeats the state of another tab.
@@ -132,7 +133,7 @@ class AwarenessOwner:
 
     def _find_own(self, update: bytes, client: int) -> Entry | None:
         """Return the entry of the connection's client, or None."""
-        # The search for the encoded client id is cheap, and spares the decoding of most messages.
+        # Searching for the encoded client id is cheap, and most messages then need no decoding.
         if Encoder().uint(client).finish() not in update:
             return None
         for number, entry in enumerate(awareness.entries(update)):

@@ -41,7 +41,8 @@ class BroadcastTracker:
         self.suspected_gaps = 0
         """Number of calls of `suspect_gap`."""
         self._foreign: set[bytes] = set()
-        """State vectors of replies by another holder than the informed one, since the last catch-up began."""
+        """State vectors of the replies since the last catch-up began, from holders other than that of `informed_epoch`.
+        """
         self._position: Position | None = None
         self._checkpoint: tuple[Position, bytes] | None = None
 
@@ -87,11 +88,11 @@ class BroadcastTracker:
         self._adopt_checkpoint()
 
     def record_checkpoint(self, reply: SyncReply) -> bool:
-        """Record the holder's position and state vector. Return False when the holder is ahead of the gateway.
+        """Record a checkpoint: the holder's position and state vector. Return False when the holder is ahead.
 
-        When the holder is ahead, a broadcast is lost or still on its way; the next checkpoint shows which. The result
-        is also False for another epoch. Before the first position, and while a catch-up is due, nothing is recorded,
-        and the result is True.
+        When the holder is ahead of the gateway, a broadcast is lost or still on its way. The next checkpoint shows
+        which. The result is also False for another epoch. Before the first position, and while a catch-up is due,
+        nothing is recorded, and the result is True.
         """
         own, holder = self._position, Position(reply.epoch, reply.sequence)
         if own is None or self.behind.is_set():
@@ -103,8 +104,8 @@ class BroadcastTracker:
             GAPS.inc()
             self.suspect_gap()
         elif previous is not None and previous[0] == own == holder:
-            # The previous vector has no update that was still to be broadcast. The broadcast of such an update would
-            # have arrived by now.
+            # The previous vector has only updates that were broadcast. A broadcast that was still to come would have
+            # arrived by now.
             self.vector = previous[1]
         return own.epoch == holder.epoch and own.sequence >= holder.sequence
 
@@ -125,7 +126,8 @@ class BroadcastTracker:
     def _adopt_checkpoint(self) -> None:
         """Adopt the checkpoint's vector once the gateway has a later broadcast and no gap before it.
 
-        A broadcast with the checkpoint's own number is not enough, because the vector may include the next broadcast.
+        The broadcast with the checkpoint's own sequence number is not enough, because the vector may include the next
+        broadcast.
         """
         if self._checkpoint is None or self._position is None or self.behind.is_set():
             return

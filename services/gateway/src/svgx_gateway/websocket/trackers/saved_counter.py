@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 MAX_QUESTIONS = 64
-"""Largest number of sync steps 1 of the server that wait for an answer. Older ones are forgotten."""
+"""Largest number of the server's sync steps 1 that wait for an answer. Beyond it, the oldest are forgotten."""
 
 
 @dataclass(slots=True)
@@ -45,12 +45,12 @@ class SavedCounter:
 
     @property
     def arrived(self) -> int:
-        """Return the number of messages so far."""
+        """Return the number of document messages that have arrived."""
         return self._arrived
 
     @property
     def reported(self) -> int:
-        """Return how many messages are saved, as the last call of `commit` has returned it."""
+        """Return the last number of saved messages that `commit` has returned, or 0."""
         return self._reported
 
     def ask(self, epoch: str) -> None:
@@ -99,9 +99,9 @@ class SavedCounter:
         return saved
 
     def _keep_open(self, answer: int) -> None:
-        """Let the next answer fill the gap that the sync step 2 with the number `answer` does not fill.
+        """Let the next answer fill the gap, because the sync step 2 with the number `answer` does not fill it.
 
-        Begin a gap at this number if no gap waits for this sync step 2.
+        Begin a gap at `answer` if no gap waits for this sync step 2.
         """
         following = self._answers[0][0] if self._answers else None
         self.is_unasked = following is None and not self._asked

@@ -7,7 +7,7 @@ from uvicorn._types import ASGIReceiveEvent
 
 
 class EventQueue:
-    """A queue for one reader that needs little memory while it is empty. An empty `asyncio.Queue` takes 3 kB."""
+    """A queue for one reader. It needs little memory while it is empty; an empty `asyncio.Queue` takes 3 kB."""
 
     __slots__ = ("_events", "_waiting")
 

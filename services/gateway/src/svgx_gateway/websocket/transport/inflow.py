@@ -1,4 +1,4 @@
-"""The inflow of one connection: when its next frame may be read. No I/O, and independent of the transport.
+"""The inflow of one connection decides when the connection's next frame may be read. No I/O, and no transport.
 
 A client that sends too much is slowed down: the transport stops reading, and TCP stops the client. No data is lost, and
 other clients are not affected.
@@ -18,10 +18,11 @@ MEMORY_SECONDS = 30.0
 """Seconds that a large message may wait for memory. Then the connection is closed as overloaded."""
 
 MESSAGE_SECONDS = 300.0
-"""Seconds that a large message may take to arrive, because no other message can use its memory meanwhile."""
+"""Seconds that a large message may take to arrive. Then the connection is closed, because the message keeps its memory
+from other messages."""
 
 SLOW_RATE = 64 * 1024
-"""Bytes a second at which a large message has to arrive while memory is scarce."""
+"""Bytes a second at which a large message has to arrive while memory is scarce. Below it, the connection is closed."""
 
 SLOW_SECONDS = 5.0
 """Seconds over which the rate of a message is measured and compared with `SLOW_RATE`."""
@@ -42,7 +43,7 @@ class InflowLimits:
 
 
 class LargeMessages:
-    """The memory for large messages of all connections of a gateway. When no memory is free, a message waits.
+    """The memory for large messages, shared by all connections of a gateway. When none is free, a message waits.
 
     Memory is reserved for the bytes that have arrived, plus at most one step. A declared length reserves nothing,
     because a client can declare any length without sending it. Three rules keep a few accounts from using up the
@@ -50,7 +51,8 @@ class LargeMessages:
 
     - An account has one large message at a time.
     - A message larger than a quarter of the memory must leave a quarter free for other messages.
-    - All viewers together have a quarter. Their document messages are discarded, but their presence may be large.
+    - All viewers together have a quarter of the memory. Their document messages are discarded, but their presence may
+      be large.
 
     Two exceptions keep unfinished messages from waiting for each other. The oldest message always gets memory, so one
     message may exceed the whole memory. The oldest message of a viewer may exceed the viewers' quarter.
@@ -63,7 +65,7 @@ class LargeMessages:
         self._used = 0
         self._reserved: dict[Inflow, int] = {}
         self._accounts: dict[Inflow, str] = {}
-        """The accounts at the time of the reservations. The account of an inflow may change later."""
+        """The account of each inflow when its memory was reserved. The account of an inflow may change later."""
 
     @property
     def used(self) -> int:
@@ -192,9 +194,9 @@ class Inflow:
         return self._reserved_since is not None and not self._is_complete
 
     def measure(self, arrived: int, *, is_read: bool) -> None:
-        """Measure the rate of a message of which `arrived` bytes have arrived. Call it each second or so.
+        """Measure the rate of a message of which `arrived` bytes have arrived. Call this about once a second.
 
-        The time in which the gateway does not read the connection does not count.
+        Time in which the gateway does not read the connection is not counted.
         """
         now = self._clock()
         if not is_read or self._measured_from is None:

@@ -1,4 +1,4 @@
-"""The WebSocket protocol of the gateway: uvicorn's, with limits on incoming frames and bytes and on the closing time.
+"""The gateway's WebSocket protocol: uvicorn's protocol, with limits on incoming frames and bytes and on closing.
 
 The limits are applied in the parser and count every frame. A check in the application would come too late, because
 uvicorn parses all the bytes of one read, and answers each ping among them, before the application gets the first
@@ -64,7 +64,7 @@ TakeMessage = Callable[[bytes], bool]
 
 @dataclass(frozen=True, slots=True)
 class WebSocketLimits:
-    """The limits of one connection, and the memory that all connections share."""
+    """The limits of one connection, and the memory for large messages that all connections share."""
 
     max_bytes: int = 32 * 1024 * 1024
     """Bytes of one message. A larger message closes the connection with `TOO_LARGE`."""
@@ -154,7 +154,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
     def write_frame(self, frame: bytes) -> bool:
         """Write an encoded frame, without ASGI. Return False while the client is behind, and when the connection ends.
 
-        Call this only when no message that was sent through ASGI is still queued, because the frame would overtake that
+        Call this only while no message that was sent through ASGI is queued, because the frame would overtake the
         message.
         """
         if not self.handshake_complete or self.close_sent or self.disconnected:
@@ -168,8 +168,8 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         """Give each further message to `take_message`, without ASGI and without waking a task.
 
         When `take_message` returns False, this message and the following ones go through ASGI, until the application
-        has received all of them. Messages of several frames, of more than 65,535 bytes, and of clients at a limit also
-        go through ASGI.
+        has received all of them. Three other kinds of messages also go through ASGI: messages of several frames,
+        messages of more than 65,535 bytes, and messages of clients at a limit.
         """
         self._take_message = take_message
 
@@ -251,7 +251,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
             self._start_measuring()
 
     def _close(self, reason: str) -> None:
-        """Close the connection with `OVERLOADED`, after which the client may come back later."""
+        """Close the connection with `OVERLOADED`, after which the client may reconnect later."""
         self.limits.refused()
         self.conn.fail(Close.OVERLOADED, reason)
         self.handle_parser_exception()
@@ -366,7 +366,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         """Close the connection after the application has returned."""
         super().on_task_complete(task)
-        # The scope has functions of this object, and would keep it until the next collection of garbage.
+        # The scope has functions of this object, and would keep this object until the next garbage collection.
         self.scope: Any = None
         if self._hold_timer is not None:
             # Read the rest of the bytes, because closing with unread bytes resets the connection.
@@ -470,20 +470,20 @@ class _LimitedServerProtocol(ServerProtocol):
         self._held_reader.message_bytes = self.current_size or 0
 
     def end(self) -> None:
-        """End the parser. It refers to this object, and would keep it until the next collection of garbage."""
+        """End the parser, because it refers to this object and would keep it until the next garbage collection."""
         self.parser.close()
 
     def fail(self, code: int, reason: str = "") -> None:
-        """Close the connection. Replace the code of a message that is too large by `TOO_LARGE`, which stops retries."""
+        """Close the connection. For a message that is too large, use the code `TOO_LARGE`, which stops retries."""
         if code == CloseCode.MESSAGE_TOO_BIG:
             code, reason = Close.TOO_LARGE, f"a message has at most {self._limits.max_bytes} bytes"
         super().fail(code, reason)
 
 
 class _HeldReader(StreamReader):
-    """The reader of a connection's bytes. It gives no bytes while the inflow has to wait.
+    """The reader of a connection's bytes. It gives the parser no bytes while the inflow makes it wait.
 
-    A message up to `free_bytes` reserves no memory.
+    A message of at most `free_bytes` bytes reserves no memory.
     """
 
     def __init__(self, inflow: Inflow, free_bytes: int) -> None:
@@ -491,7 +491,7 @@ class _HeldReader(StreamReader):
         self._inflow = inflow
         self._free_bytes = free_bytes
         self.message_bytes = 0
-        """The bytes of the frames of the unfinished message that were read."""
+        """The payload bytes of the unfinished message's frames that were read."""
         self.held_seconds = 0.0
         self.is_between_frames = False
         """True while the reader waits for the first byte of a frame."""

@@ -1,4 +1,4 @@
-"""The target of the backups together with the seal that makes and opens the stored form of their objects."""
+"""The target of the backups, and the seal that compresses and encrypts their objects."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""A backup together with the backups on which it builds, read as one."""
+"""A backup and the backups on which it builds, read as one backup."""
 
 import asyncio
 import hashlib
@@ -62,7 +62,7 @@ class Chain:
 
     @classmethod
     async def open(cls, archive: Archive, backup_id: str) -> "Chain":
-        """Read the manifests of a backup and of those that it needs. Raise `Refused`, or `TargetFailed`."""
+        """Read the manifests of a backup and of the backups on which it builds. Raise `Refused`, or `TargetFailed`."""
         newest, envelope = await fetch_manifest(archive, backup_id)
         manifests: list[Manifest] = []
         for parent_id in newest.chain:
@@ -88,7 +88,7 @@ class Chain:
             name, content = await self._read(self.manifest, entry)
             for each in _counted(name, entry, read_index(name, content)):
                 if each.id <= last:
-                    raise Damaged(f"{name} is not in the order of the ids")
+                    raise Damaged(f"the records of {name} are not in the order of their ids")
                 last = each.id
                 if each.id > after and only in (None, each.id):
                     yield each
@@ -106,7 +106,7 @@ class Chain:
         async for entry in self.index(after=after, only=only):
             parts = []
             for stream in streams:
-                # A canvas that is not in the index did not exist any more at the time of the backup.
+                # Skip records of canvases that did not exist any more at the time of the backup. The index lacks them.
                 while stream.head is not None and stream.head.facts.id < entry.id:
                     await stream.advance()
                 if stream.head is not None and stream.head.facts.id == entry.id:
@@ -158,13 +158,13 @@ class Chain:
             revision = part.revision
         if not parts or revision != entry.revision or parts[-1].facts.digest() != entry.digest:
             raise Damaged(
-                f"the canvas {entry.id} is not as the index of {self.manifest.backup_id} has it"
+                f"the canvas {entry.id} differs from its index entry in {self.manifest.backup_id}"
             )
         return StoredCanvas(parts[-1].facts, revision, updates)
 
 
 class _Stream:
-    """Records that are read one by one. `head` is the current record, or None at the end."""
+    """Records that are read one by one. `head` is the current record, or None before the first and after the last."""
 
     def __init__(self, records: AsyncIterator[CanvasRecord]) -> None:
         self._records = records
@@ -176,11 +176,11 @@ class _Stream:
 
 
 def check_stored(name: str, entry: ObjectEntry, stored: bytes) -> None:
-    """Raise `Damaged` if stored bytes do not have the size and the checksum of the object's entry."""
+    """Raise `Damaged` unless the stored bytes have the size and the checksum of the object's entry."""
     if len(stored) != entry.size:
         raise Damaged(f"{name} has {len(stored)} bytes instead of {entry.size}")
     if hashlib.sha256(stored).hexdigest() != entry.sha256:
-        raise Damaged(f"{name} does not have its checksum")
+        raise Damaged(f"{name} does not match its checksum")
 
 
 def _open(seal: Seal, name: str, entry: ObjectEntry, stored: bytes) -> bytes:

@@ -1,7 +1,7 @@
 """The manifest of a backup: the list of its objects with their checksums. It is written last.
 
 `manifest.json` is a JSON object in clear text (`Envelope`). Its `body` is the manifest itself, in the same stored form
-as all objects. A reader decides by the envelope whether it can read the backup at all.
+as all objects. The envelope tells a reader whether it can read the backup.
 """
 
 import base64
@@ -25,11 +25,11 @@ NAME = "manifest.json"
 
 
 class Refused(Exception):
-    """A backup cannot be used here. The message gives the reason."""
+    """This service cannot use a backup. The message gives the reason."""
 
 
 class Incomplete(Refused):
-    """A backup has no manifest: it is still being written, it was given up, or the folder is no backup."""
+    """A backup has no manifest: it is still being written, it was given up, or the folder is not a backup."""
 
 
 class ObjectEntry(BaseModel):
@@ -76,12 +76,12 @@ class Manifest(BaseModel):
 
     @property
     def parent_id(self) -> str | None:
-        """The id of the backup on which this backup builds, or None for a full backup."""
+        """Return the id of the backup on which this backup builds, or None for a full backup."""
         return self.chain[-1] if self.chain else None
 
     @property
     def bytes(self) -> int:
-        """The size of all stored objects."""
+        """Return the size of all stored objects, in bytes."""
         return sum(each.size for each in self.objects)
 
     def of_kind(self, kind: str) -> list[ObjectEntry]:
@@ -137,7 +137,7 @@ def write_manifest(manifest: Manifest, seal: Seal, version: str) -> bytes:
 async def fetch_manifest(archive: Archive, backup_id: str) -> tuple[Manifest, Envelope]:
     """Read the manifest of a backup.
 
-    Raise `Incomplete` without a manifest, `Refused` for one that cannot be used, or `TargetFailed`.
+    Raise `Incomplete` if there is no manifest, `Refused` if this service cannot use the backup, or `TargetFailed`.
     """
     try:
         content = await archive.target.get(object_name(backup_id, NAME))
@@ -147,7 +147,7 @@ async def fetch_manifest(archive: Archive, backup_id: str) -> tuple[Manifest, En
 
 
 def read_manifest(content: bytes, seal: Seal, backup_id: str) -> tuple[Manifest, Envelope]:
-    """Read `manifest.json`. Raise `Refused`."""
+    """Return the manifest and the envelope that the bytes of `manifest.json` contain. Raise `Refused`."""
     try:
         envelope = Envelope.model_validate_json(content)
     except ValidationError:

@@ -35,14 +35,17 @@ class CanvasFacts:
     """The restore that created the canvas, or an empty text. Revisions are compared within a lineage only."""
 
     def digest(self) -> str:
-        """Return a value that is equal for equal facts."""
+        """Return a hash of the facts, as 32 hexadecimal digits."""
         text = json.dumps(_facts(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
 class CanvasRecord:
-    """A canvas and its updates, from the revision after `after` to `revision`. If `after` is 0, it has all content."""
+    """A canvas and its updates, from the revision after `after` to `revision`.
+
+    If `after` is 0, the updates are all content.
+    """
 
     facts: CanvasFacts
     revision: int
@@ -63,7 +66,7 @@ class CanvasRecord:
 
 @dataclass(frozen=True, slots=True)
 class IndexEntry:
-    """A canvas that exists at the time of the backup. `digest` is that of its facts."""
+    """A canvas that exists at the time of the backup. `digest` is the digest of its facts."""
 
     id: str
     revision: int

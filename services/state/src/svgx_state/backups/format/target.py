@@ -1,4 +1,4 @@
-"""The place of the backups: a folder or a bucket, by URL."""
+"""The target of the backups: a folder or a bucket, which a URL names."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ from obstore.exceptions import (
 from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
 RETRIES = 3
-"""Attempts after the first one at a request that an object storage did not answer."""
+"""Largest number of repeated attempts at a request that an object storage did not answer."""
 
 RETRY_SECONDS = timedelta(seconds=30)
 """After this time no further attempt is made at a request. The whole backup or restore may be repeated later."""
@@ -27,7 +27,7 @@ _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _STATUS = re.compile(r"status code: (\d{3}[A-Za-z ]*)")
 
 _WRONG_SETTINGS = (
-    "the request fails: check the URL of the target and the variables of its environment"
+    "the request fails: check the URL of the target and the target's environment variables"
 )
 _REASONS = {
     "InvalidCertificate(": "the certificate of the target is not trusted here, or is not valid",
@@ -82,7 +82,7 @@ class Target:
         return cls(store, None)
 
     async def put(self, name: str, content: bytes) -> None:
-        """Store an object, and replace one of the same name. Raise `TargetFailed`."""
+        """Store an object. Replace an object of the same name. Raise `TargetFailed`."""
         with _failing(f"cannot write {name}"):
             await obstore.put_async(self._store, name, content, use_multipart=False)
             if self._folder is not None:
@@ -118,7 +118,7 @@ class Target:
         return found
 
     async def delete(self, names: Sequence[str]) -> None:
-        """Delete objects. One that does not exist is ignored. Raise `TargetFailed`."""
+        """Delete objects. Ignore objects that do not exist. Raise `TargetFailed`."""
         for name in names:
             with _failing(f"cannot delete {name}"), contextlib.suppress(FileNotFoundError):
                 await obstore.delete_async(self._store, name)
@@ -160,9 +160,9 @@ def _remove_empty(folder: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Return a short reason. The library's own text may be long, and may name internal hosts."""
+    """Return a short reason for an error, because the library's own text may be long and may name internal hosts."""
     if isinstance(error, PermissionDeniedError | UnauthenticatedError):
-        return "the target refuses the credentials or the permission"
+        return "the target refuses the credentials, or they lack a permission"
     if isinstance(error, NotSupportedError):
         return "the target does not support this request"
     if isinstance(error, OSError) and error.errno is not None:

@@ -1,6 +1,7 @@
-"""Checks of the variables that the library for object storages reads.
+"""Checks of the environment variables that the library for object storages reads.
 
-The library does not check these values. With some of them it panics at each request, and its error names no variable.
+The library does not check these values. With some wrong values it panics at each request, and its error names no
+variable.
 """
 
 import re
@@ -11,7 +12,7 @@ _ENDPOINTS = {
     "gs": ("GOOGLE_BASE_URL",),
     "az": ("AZURE_ENDPOINT", "AZURE_STORAGE_ENDPOINT"),
 }
-"""The variables with the URL of a server, by scheme of `BACKUP_URL`. The library may use any that is set."""
+"""The variables with the URL of a server, by scheme of `BACKUP_URL`. The library may use any of them that is set."""
 
 _REGIONS = {"s3": ("AWS_REGION", "AWS_DEFAULT_REGION")}
 """The variables with a region, by scheme. The region is a part of the host, and of each signature."""

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from svgx_common.contract.errors import Forbidden, NotFound, SvgxError, Unavailable
-from svgx_gateway.websocket.sessions import patience
-from svgx_gateway.websocket.sessions.patience import CONCURRENT_ATTEMPTS, WAITING, Patience
+from svgx_gateway.websocket.sessions import join_retries
+from svgx_gateway.websocket.sessions.join_retries import CONCURRENT_ATTEMPTS, WAITING, JoinRetries
 from tests.polling import pause
 
 
@@ -38,14 +38,14 @@ class Service:
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the pauses between attempts."""
-    monkeypatch.setattr(patience, "SHORTEST_PAUSE", 0.001)
-    monkeypatch.setattr(patience, "LONGEST_PAUSE", 0.002)
+    monkeypatch.setattr(join_retries, "SHORTEST_PAUSE", 0.001)
+    monkeypatch.setattr(join_retries, "LONGEST_PAUSE", 0.002)
 
 
 async def test_question_is_repeated_until_the_service_answers() -> None:
     """Proves R-FAIL-26: the client waits, and is counted while it waits."""
     service = Service(Unavailable())
-    waiting = asyncio.create_task(Patience().until_answered(service.ask))
+    waiting = asyncio.create_task(JoinRetries().until_answered(service.ask))
     async with asyncio.timeout(10):
         await service.repeated.wait()
         assert WAITING._value.get() == 1
@@ -56,9 +56,9 @@ async def test_question_is_repeated_until_the_service_answers() -> None:
 
 async def test_last_error_ends_the_wait_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Proves R-FAIL-26: the wait has a bound, also while an attempt is running."""
-    monkeypatch.setattr(patience, "PATIENCE", 0.05)
+    monkeypatch.setattr(join_retries, "RETRY_SECONDS", 0.05)
     with pytest.raises(Unavailable, match="down"):
-        await Patience().until_answered(Service(Unavailable("down")).ask)
+        await JoinRetries().until_answered(Service(Unavailable("down")).ask)
 
     asked = 0
 
@@ -70,7 +70,7 @@ async def test_last_error_ends_the_wait_after_its_time(monkeypatch: pytest.Monke
         await asyncio.Event().wait()
 
     with pytest.raises(Unavailable, match="frozen"):
-        await Patience().until_answered(hang)
+        await JoinRetries().until_answered(hang)
 
 
 @pytest.mark.parametrize("error", [NotFound(), Forbidden()])
@@ -78,7 +78,7 @@ async def test_final_error_is_not_repeated(error: SvgxError) -> None:
     """Proves R-FAIL-26: only errors that pass by themselves are worth a wait."""
     service = Service(error)
     with pytest.raises(type(error)):
-        await Patience().until_answered(service.ask)
+        await JoinRetries().until_answered(service.ask)
     assert service.asked == 1
 
 
@@ -86,7 +86,7 @@ async def test_drain_ends_the_wait() -> None:
     """Proves R-FAIL-26: a stopping gateway sends waiting clients to another gateway."""
     draining = False
     service = Service(Unavailable())
-    waiting = asyncio.create_task(Patience(lambda: draining).until_answered(service.ask))
+    waiting = asyncio.create_task(JoinRetries(lambda: draining).until_answered(service.ask))
     await service.repeated.wait()
     draining = True
     with pytest.raises(Unavailable):
@@ -96,7 +96,7 @@ async def test_drain_ends_the_wait() -> None:
 async def test_many_waiting_clients_do_not_flood_the_service() -> None:
     """Proves R-FAIL-26: repeated questions are asked a few at a time."""
     service = Service(Unavailable())
-    shared = Patience()
+    shared = JoinRetries()
     waiting = [asyncio.create_task(shared.until_answered(service.ask)) for _ in range(100)]
     await service.repeated.wait()
     while service.asked < 100:

@@ -1,4 +1,4 @@
-"""The wait of a joining client while a service does not answer."""
+"""Repeated requests to a service that does not answer while a client joins a canvas."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,10 +8,10 @@ from prometheus_client import Counter, Gauge
 
 from svgx_common.contract.errors import DeadlineExceeded, Overloaded, Unavailable
 
-PATIENCE = 25.0
+RETRY_SECONDS = 25.0
 """Seconds for which an unanswered request to a service is repeated. Then the connection is closed with `OVERLOADED`.
 
-y-websocket and the provider of Hocuspocus end a connection on which no message has arrived for 30 s.
+The time is below 30 s, because y-websocket and Hocuspocus' provider end a connection after 30 s without a message.
 """
 
 SHORTEST_PAUSE = 0.1
@@ -21,7 +21,7 @@ LONGEST_PAUSE = 1.0
 """Seconds of the longest pause between two attempts."""
 
 CONCURRENT_ATTEMPTS = 16
-"""Repeated attempts that run at a time, for all clients. Further attempts wait."""
+"""Largest number of repeated attempts that run at a time, for all clients. Further attempts wait."""
 
 WAITING = Gauge(
     "svgx_engine_live_waiting_joins",
@@ -37,8 +37,8 @@ Answer = TypeVar("Answer")
 _TEMPORARY_ERRORS = (Unavailable, Overloaded, DeadlineExceeded)
 
 
-class Patience:
-    """The patience of all joins of a gateway.
+class JoinRetries:
+    """Repeats requests to services that do not answer, for all clients that join canvases through one gateway.
 
     If the gateway closed connections at once, the clients would reconnect at once. Many clients would then cause many
     handshakes in each second of an outage. A waiting client costs only one idle connection. The waits end when
@@ -50,12 +50,12 @@ class Patience:
         self._attempts = asyncio.Semaphore(CONCURRENT_ATTEMPTS)
 
     async def until_answered(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Call `ask` until it returns an answer, for `PATIENCE` seconds at most. Return the answer.
+        """Call `ask` until it returns an answer, for `RETRY_SECONDS` at most. Return the answer.
 
-        Raise the last error when the time is over or the gateway drains. Any error that does not pass by itself is
-        raised at once.
+        Raise the last error when the time is over or the gateway drains. Errors other than `Unavailable`, `Overloaded`
+        and `DeadlineExceeded` are raised at once.
         """
-        deadline = asyncio.get_running_loop().time() + PATIENCE
+        deadline = asyncio.get_running_loop().time() + RETRY_SECONDS
         try:
             return await ask()
         except _TEMPORARY_ERRORS as error:

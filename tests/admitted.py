@@ -4,8 +4,8 @@ import time
 
 
 def most_admitted(limit: int, began: float) -> int:
-    """Return how many requests a bucket of `limit` requests a minute can have admitted since `began`.
+    """Return the most requests that a bucket of `limit` requests a minute can have admitted since `began`.
 
-    The bucket is full at `began`, a time of `time.monotonic`. It refills meanwhile, so a slow test may send more.
+    `began` is the time of `time.monotonic` at which the bucket was full. The bucket refills during a slow test.
     """
     return limit + 2 + int((time.monotonic() - began) * limit / 60)

@@ -6,7 +6,7 @@ import asyncpg
 
 from tests.polling import pause
 
-_BLOCKED = """
+_COUNT_BLOCKED = """
     WITH RECURSIVE blocked (pid) AS (
         SELECT pg_backend_pid()
         UNION
@@ -18,6 +18,6 @@ _BLOCKED = """
 
 
 async def until_blocked(connection: "asyncpg.Connection[Any]", number: int = 1) -> None:
-    """Wait until `number` connections wait for locks of this connection, directly or behind other connections."""
-    while await connection.fetchval(_BLOCKED) < number:
+    """Wait until `number` connections wait for locks of `connection`, directly or behind other waiting connections."""
+    while await connection.fetchval(_COUNT_BLOCKED) < number:
         await pause()

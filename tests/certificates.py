@@ -1,4 +1,4 @@
-"""Self-signed certificates of the tests' own servers."""
+"""Self-signed certificates for servers that tests start."""
 
 import datetime as dt
 import ipaddress
@@ -11,7 +11,7 @@ from cryptography.x509.oid import NameOID
 
 
 def write_certificate(path: Path, days: int, key_path: Path | None = None) -> None:
-    """Write a certificate for 127.0.0.1 that ends in `days` days, and its key if a path is given."""
+    """Write a certificate for 127.0.0.1 that expires in `days` days. Write its key too if `key_path` is given."""
     key = generate_private_key(SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
     address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))

@@ -1,9 +1,9 @@
-"""The order of the files, and fixtures that start the real servers, so that no test needs a mock of them.
+"""The order of the test files, and fixtures that start the real servers, so that no test needs to mock a server.
 
 `backing` starts NATS, PostgreSQL and Valkey without our services, for tests that run one service in this process.
-`stack` starts all servers and services as separate processes, in the same way as `make run`.
+`stack` starts all servers and services as separate processes, like `make run`.
 Both keep their data in temporary folders. `backing` runs until the end of the test session, and `stack` until the end
-of its group of files. A test that kills a process starts it again.
+of its group of files (`tests/groups.py`). A test that kills a process starts it again.
 """
 
 import asyncio
@@ -38,14 +38,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Hide the collected tests from the garbage collector. With them, each collection of the run takes a second."""
+    """Exclude the collected tests from garbage collection, because a collection with them takes a second."""
     gc.freeze()
     gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Stop the stack of a group after the group's last test. An idle stack takes 3 s of processor time each minute."""
+    """Stop a group's stack after the group's last test, because an idle stack takes 3 s of CPU time each minute."""
     if nextitem is not None:
         root = item.config.rootpath
         files = [each.path.relative_to(root).as_posix() for each in (item, nextitem)]
@@ -63,8 +63,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> groups.Group
 def one_tls_context() -> Iterator[None]:
     """Let all HTTP clients of a test session share one TLS context.
 
-    Each new context reads the certificates of all authorities, which takes 70 ms of CPU time. With a shared context, a
-    client takes 1 ms.
+    Each new context reads the certificates of all authorities, which takes 70 ms of CPU time. With a shared context,
+    the creation of a client takes 1 ms.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("httpx._transports.default.create_ssl_context", cache(create_ssl_context))
@@ -73,7 +73,7 @@ def one_tls_context() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def short_tracebacks() -> None:
-    """Print short tracebacks, because structlog's default prints all variables: megabytes that block the loop."""
+    """Print short tracebacks, because structlog's default prints all variables: megabytes that block the event loop."""
     renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[structlog.processors.add_log_level, renderer])
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 
-_CHUNK = 64 * 1024
+_CHUNK_BYTES = 64 * 1024
 
 
 async def copy_both(
@@ -24,7 +24,7 @@ async def _copy(
     source: asyncio.StreamReader, target: asyncio.StreamWriter, may_carry: asyncio.Event | None
 ) -> None:
     with contextlib.suppress(ConnectionError):
-        while chunk := await source.read(_CHUNK):
+        while chunk := await source.read(_CHUNK_BYTES):
             if may_carry is not None:
                 await may_carry.wait()
             target.write(chunk)

@@ -75,7 +75,7 @@ def rank_of(file: str) -> int:
 def is_last(file: str, next_file: str) -> bool:
     """Return whether `file` belongs to a group with a shared stack, and `next_file` to another group.
 
-    The stack of the group of `file` may then end.
+    If so, the stack of `file`'s group may be stopped.
     """
     group = group_of(file)
     return group != group_of(next_file) and (group in GROUPS or group == SHARED_STACK)

@@ -14,6 +14,6 @@ HIGH_LIMITS = {
     "QUOTA_ACCOUNT_CANVASES_PER_HOUR": "1000000",
     "QUOTA_ACCOUNT_CANVASES_PER_DAY": "1000000",
 }
-"""Settings for tests of other subjects than limits. Their traffic comes from one address and few accounts, and would
+"""Settings for tests that are not about limits. The tests' traffic comes from one address and few accounts, and would
 exceed the default limits.
 """

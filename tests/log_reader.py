@@ -30,7 +30,7 @@ class LogReader:
 
 @contextmanager
 def read_logs(service: str) -> Iterator[LogReader]:
-    """Write logs as a service does, and read them. Restore the configuration of logs at the end of the block."""
+    """Configure logging as a service does, and return a reader. Restore the configuration at the end of the block."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     stream = io.StringIO()

@@ -1,4 +1,4 @@
-"""An OTLP/HTTP receiver that decodes the spans that services export. It runs in this process."""
+"""An OTLP/HTTP receiver in this process. It decodes the spans that services export."""
 
 import asyncio
 import gzip
@@ -17,8 +17,8 @@ from opentelemetry.proto.trace.v1 import trace_pb2 as proto
 class Span:
     """A received span. The ids are in hex; `parent_id` is empty for a root span.
 
-    `kind` is a name such as `SERVER`. `links` are the ids of spans. Values of `attributes` that are neither texts nor
-    integers are 0.
+    `kind` is a name such as `SERVER`. `links` has the ids of the linked spans. An attribute that is neither a text
+    nor an integer has the value 0.
     """
 
     service: str
@@ -34,7 +34,7 @@ class Span:
 
     @property
     def operation(self) -> tuple[str, str]:
-        """Return the service without its prefix, and the name."""
+        """Return the service's name without its prefix, and the span's name."""
         return self.service.removeprefix("svgx-"), self.name
 
 
@@ -48,7 +48,7 @@ class Receiver:
         self._loop = asyncio.get_running_loop()
 
     async def wait_until(self, enough: Callable[[list[Span]], bool]) -> list[Span]:
-        """Wait until `enough` returns true for the received spans, and return them all."""
+        """Wait until `enough` returns true for the received spans, and return all of them."""
         while not enough(self._spans):
             self._arrived.clear()
             await self._arrived.wait()
@@ -80,7 +80,7 @@ class Receiver:
 
     @property
     def spans(self) -> Sequence[Span]:
-        """The spans so far."""
+        """The spans that have been received."""
         return self._spans
 
     def _add(self, spans: list[Span]) -> None:

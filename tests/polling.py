@@ -2,17 +2,17 @@
 
 import asyncio
 
-A_LOOK = 0.02
-"""Seconds before the next look at a state."""
+STATE_POLL_SECONDS = 0.02
+"""Seconds before a test reads a state again."""
 
-A_REQUEST = 0.1
-"""Seconds before the next request to a process."""
+REQUEST_POLL_SECONDS = 0.1
+"""Seconds before a test sends a process the next request."""
 
 
-async def pause(seconds: float = A_LOOK) -> None:
-    """Wait before the next look at a state. Callers pass `A_REQUEST` before a request to a process.
+async def pause(seconds: float = STATE_POLL_SECONDS) -> None:
+    """Wait before a state is read again. Callers pass `REQUEST_POLL_SECONDS` before a request to a process.
 
     A loop without a pause would take the processor from the servers and from the tests in other processes. A request
-    takes much more processor time than a look.
+    takes much more processor time than reading a state in this process.
     """
     await asyncio.sleep(seconds)

@@ -1,4 +1,4 @@
-"""A receiver of webhooks: an HTTP server on this machine that records requests and sends responses that a test sets."""
+"""A receiver of webhooks: an HTTP server on this machine that records requests and sends the test's responses."""
 
 import asyncio
 import base64
@@ -16,7 +16,7 @@ Answer = str | None
 
 
 def status(code: int, *headers: str) -> str:
-    """Return a response without a body."""
+    """Return the text of a response with this status code and without a body."""
     return "\r\n".join((f"HTTP/1.1 {code} x", "Content-Length: 0", *headers, "", ""))
 
 
@@ -42,10 +42,10 @@ class Received:
         signed = f"{self.headers['webhook-id']}.{self.headers['webhook-timestamp']}.".encode()
         digest = hmac.digest(base64.b64decode(key), signed + self.body, hashlib.sha256)
         age = abs(time.time() - int(self.headers["webhook-timestamp"]))
-        found = [each.partition(",") for each in self.headers["webhook-signature"].split(" ")]
+        signatures = [each.partition(",") for each in self.headers["webhook-signature"].split(" ")]
         return age < 300 and any(
             version == "v1" and base64.b64decode(signature) == digest
-            for version, _, signature in found
+            for version, _, signature in signatures
         )
 
 
@@ -55,7 +55,7 @@ class Receiver:
 
     The server sends the response once `may_answer` is set.
 
-    `open` is the number of open connections, and `most_open` the largest such number.
+    `open` is the number of open connections. `most_open` is the largest number of connections that were open at a time.
     """
 
     url: str = ""

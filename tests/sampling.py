@@ -1,4 +1,4 @@
-"""Measurements of processes at an interval, for peaks that no event announces."""
+"""Repeated measurements of processes, which find peaks that no event announces."""
 
 import threading
 from pathlib import Path
@@ -7,14 +7,14 @@ from typing import Self
 
 import psutil
 
-_INTERVAL = 0.2
+_INTERVAL_SECONDS = 0.2
 """Seconds between two measurements."""
 
 MIB = 2**20
 
 
 class Sampler:
-    """A thread that calls `measure` again and again while the block of a `with` statement runs."""
+    """A thread that calls `measure` every `_INTERVAL_SECONDS` while the block of a `with` statement runs."""
 
     def __init__(self) -> None:
         self._stopped = threading.Event()
@@ -40,34 +40,34 @@ class Sampler:
     def _run(self) -> None:
         while True:
             self.measure()
-            if self._stopped.wait(_INTERVAL):
+            if self._stopped.wait(_INTERVAL_SECONDS):
                 return
 
 
 def memory(pid: int | None) -> int:
     """Return the memory of a process and its descendants, in bytes.
 
-    It is the proportional set size (PSS, Linux only), because RSS counts shared pages once for each process.
+    The memory is the proportional set size (PSS, Linux only), because RSS counts shared pages once for each process.
     """
     total = 0
     for each in tree(pid):
         try:
             total += int(psutil.Process(each).memory_full_info().pss)
         except psutil.NoSuchProcess:
-            continue  # the process has ended since
+            continue  # the process has ended
     return total
 
 
 def tree(pid: int | None) -> list[int]:
-    """Return the ids of a process and its descendants. psutil is slower, because it reads all processes."""
+    """Return the ids of a process and its descendants. psutil would be slower, because it reads all processes."""
     if pid is None:
         return []
-    found = [pid]
+    pids = [pid]
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
             children = path.read_text().split()
         except FileNotFoundError:
-            continue  # the thread has ended since
+            continue  # the thread has ended
         for child in children:
-            found += tree(int(child))
-    return found
+            pids += tree(int(child))
+    return pids

@@ -1,6 +1,6 @@
-"""The state service on its own database.
+"""A state service with its own database.
 
-Tests kill it at random points of compactions and of drops of the journal's old days.
+Tests kill the service or PostgreSQL at random points of compactions and of drops of old journal partitions.
 """
 
 import asyncio
@@ -31,13 +31,13 @@ CANVASES = 12
 COMPACT_AFTER = 10
 RETENTION_DAYS = 1
 
-_PARTITIONS = """
+_COUNT_PARTITIONS = """
     SELECT count(*) AS tables, count(i.inhrelid) AS attached
     FROM pg_class c LEFT JOIN pg_inherits i ON i.inhrelid = c.oid AND NOT i.inhdetachpending
     WHERE c.relnamespace = 'state'::regnamespace AND c.relkind = 'r' AND c.relname ~ '^journal_[0-9]{8}$'
 """
-_PROGRESS = "SELECT count(*) FROM snapshot"
-_OLD_DAYS = """
+_COUNT_SNAPSHOTS = "SELECT count(*) FROM snapshot"
+_COUNT_OLD_PARTITIONS = """
     SELECT count(*) FROM pg_partition_tree('journal') WHERE isleaf
     AND to_date(substr(relid::text, 9), 'YYYYMMDD') < (now() AT TIME ZONE 'UTC')::date - $1::integer
 """
@@ -59,7 +59,7 @@ class DrawnCanvas:
 
 
 class KillableState:
-    """The service as a process, its database, and the canvases in this database."""
+    """A process of the state service, its database, and the canvases in this database."""
 
     def __init__(self, stack: DevStack, database: str, seed: int) -> None:
         self._stack = stack
@@ -89,8 +89,8 @@ class KillableState:
         snapshots = self._random.randrange(2 * CANVASES + 4)
         async with self.service() as process, self._bus() as bus:
             edits = asyncio.create_task(self._edit_all(bus))
-            await self._until_progress(snapshots)
-            await asyncio.sleep(self._random.uniform(0, 0.02))  # the point within a step is random
+            await self._until_snapshots(snapshots)
+            await asyncio.sleep(self._random.uniform(0, 0.02))  # kill at any point of a step
             if victim == "state":
                 process.kill()
                 await process.wait()
@@ -104,7 +104,7 @@ class KillableState:
         return victim
 
     async def run_to_the_end(self) -> None:
-        """Start the service again, send the edits again, and wait until no compaction and no drop is due."""
+        """Start the service again, resend the edits, and wait until no compaction and no partition drop is due."""
         async with self.service(), self._bus() as bus:
             await self._edit_all(bus)
             async with asyncio.timeout(100):
@@ -112,9 +112,9 @@ class KillableState:
                     await pause()
 
     async def check(self) -> None:
-        """Check the content of each snapshot and of each readable revision, and that no partition is half dropped."""
+        """Check the content of each snapshot and each readable revision, and that no detached partition is left."""
         async with self.tables() as tables:
-            row = await tables.tables.fetchrow(_PARTITIONS)
+            row = await tables.tables.fetchrow(_COUNT_PARTITIONS)
             assert row is not None
             assert row["tables"] == row["attached"]
             for canvas in self.canvases:
@@ -166,7 +166,7 @@ class KillableState:
             await bus.close()
 
     async def _edit_all(self, bus: Bus) -> None:
-        """Send one new entry of each canvas until it is committed. A repeated call sends the same entries."""
+        """Send one new entry of each canvas until the entry is committed. A second call sends the same entries."""
         for canvas in self.canvases:
             if len(canvas.entries) == canvas.last_old_revision:
                 canvas.entries.append(canvas.pen.draw(f"new {len(canvas.entries)}"))
@@ -182,22 +182,22 @@ class KillableState:
                 assert committed.revision == len(canvas.entries)
                 break
 
-    async def _until_progress(self, snapshots: int) -> None:
-        """Wait until there are `snapshots` more snapshots than now, or until no old day is left."""
+    async def _until_snapshots(self, snapshots: int) -> None:
+        """Wait until there are `snapshots` more snapshots than now, or until no old partition is left."""
         connection = await asyncpg.connect(self.url, server_settings={"search_path": "state"})
         try:
-            before = await connection.fetchval(_PROGRESS)
+            before = await connection.fetchval(_COUNT_SNAPSHOTS)
             async with asyncio.timeout(60):
-                while await connection.fetchval(_PROGRESS) - before < snapshots:
-                    if not await connection.fetchval(_OLD_DAYS, RETENTION_DAYS):
+                while await connection.fetchval(_COUNT_SNAPSHOTS) - before < snapshots:
+                    if not await connection.fetchval(_COUNT_OLD_PARTITIONS, RETENTION_DAYS):
                         break
         finally:
             await connection.close()
 
     async def _is_all_done(self) -> bool:
-        """Return whether no old day is left, and each canvas has the snapshots that are due."""
+        """Return whether no old partition is left, and no canvas is due for a compaction."""
         async with self.tables() as tables:
-            old = await tables.tables.fetchval(_OLD_DAYS, RETENTION_DAYS)
+            old = await tables.tables.fetchval(_COUNT_OLD_PARTITIONS, RETENTION_DAYS)
             due = await tables.tables.fetchval(
                 "SELECT count(*) FROM canvas WHERE revision - snapshot_revision >= $1",
                 COMPACT_AFTER,

@@ -31,7 +31,7 @@ LIVE = 4
 """The number of canvases with a client that draws during the full backup."""
 
 RATE = 10.0
-"""Edits a second of each of these clients."""
+"""Edits a second of each drawing client."""
 
 SCRIPTS = Path(__file__).parents[2] / "deploy" / "scripts"
 
@@ -48,9 +48,10 @@ WHERE username <> 'recovery' ORDER BY id
 
 @dataclass(slots=True)
 class Before:
-    """The system at its last backup: the content of each canvas, the rows of all users, and the canvases' owner.
+    """The system at its last backup: the content of each canvas, the rows of all users, and the owner's login.
 
-    `owner` has the username and the password of this account. `backup_began` is in seconds since 1970.
+    `owner` is the username and the password of the canvases' owner. `backup_began` is the start of the last backup, in
+    seconds since 1970.
     """
 
     canvases: dict[str, bytes] = field(default_factory=dict)
@@ -106,8 +107,8 @@ def _database_of(stack: DevStack) -> str:
 async def _contents(session: ApiSession, canvas_ids: list[str]) -> dict[str, bytes]:
     """Return the encoded Yjs state of each canvas.
 
-    `state` reads each export and encodes it once more. The export is the first encoding, which merges ids of deleted
-    content. Later encodings of the same content have equal bytes.
+    An export is the first encoding of a document, which merges ids of deleted content. Only later encodings of the
+    same content have equal bytes, so `state` decodes each export and encodes it again.
     """
     return {each: state([await session.export(each, "yjs")]) for each in canvas_ids}
 
@@ -130,7 +131,7 @@ async def _draw(workspace: Workspace) -> list[str]:
     return ids
 
 
-async def _more_edits(driver: YjsDriver, clients: list[YjsClient]) -> int:
+async def _wait_for_more_edits(driver: YjsDriver, clients: list[YjsClient]) -> int:
     """Wait until the clients have made 40 more edits. Return the number of edits that they made during the wait."""
     before = await driver.wait_for_edits(clients, 0)
     return await driver.wait_for_edits(clients, before + 40) - before
@@ -143,7 +144,7 @@ async def _system(home: Path, target: Path, **settings: str) -> AsyncIterator[De
         yield stack
 
 
-async def _live_until_the_disaster(
+async def _run_until_disaster(
     folder: Path, driver: YjsDriver, back_up: "BackUp"
 ) -> tuple[Before, float, int]:
     """Run a system with live clients, back it up, and destroy it.
@@ -162,7 +163,7 @@ async def _live_until_the_disaster(
         await driver.start_random_edits(clients, seed=1, rate=RATE)
         await driver.wait_for_edits(clients, 40)
         await back_up(stack, target, "full")
-        await _more_edits(driver, clients)
+        await _wait_for_more_edits(driver, clients)
         await driver.stop_random_edits(clients)
         await driver.wait_saved(clients)
         before.canvases = await _contents(workspace.owner, ids)
@@ -171,7 +172,7 @@ async def _live_until_the_disaster(
         before.backup_began = time.time()
         await back_up(stack, target, "incremental")
         await driver.start_random_edits(clients, seed=2, rate=RATE)
-        lost = await _more_edits(driver, clients)
+        lost = await _wait_for_more_edits(driver, clients)
         disaster = time.time()
         stack.kill()
         await workspace.destroy_all()
@@ -180,7 +181,7 @@ async def _live_until_the_disaster(
 
 
 class BackUp:
-    """Backups of the state by the command `svgx-state backup`."""
+    """Makes state backups with the command `svgx-state backup`."""
 
     async def __call__(self, stack: DevStack, target: Path, kind: str) -> None:
         """Back up a system into the folder `target`. `kind` is `full` or `incremental`."""
@@ -189,10 +190,10 @@ class BackUp:
 
 
 class BackUpDatabase(BackUp):
-    """Backups of the database by `deploy/scripts/backup_database.sh`."""
+    """Makes database backups with `deploy/scripts/backup_database.sh`."""
 
     async def __call__(self, stack: DevStack, target: Path, kind: str) -> None:
-        """Make a dump of the database. Every dump is full, also for the kind `incremental`."""
+        """Make a dump of the database. Every dump is full, even if `kind` is `incremental`."""
         await asyncio.to_thread(target.mkdir, exist_ok=True)
         environment = _database_environment(stack, target)
         await _run(stack, str(SCRIPTS / "backup_database.sh"), **environment)
@@ -209,11 +210,12 @@ async def _compare(url: str, before: Before, stack: DevStack) -> None:
 
 
 def _report(name: str, before: Before, disaster: float, lost: int, restored: float) -> None:
-    """Print the recovery point, and the recovery time up to the moment `restored` (of the monotonic clock)."""
+    """Print the recovery point and the recovery time. The recovery ended at `restored` on the monotonic clock."""
     compared = time.monotonic() - restored
     print(
         f"\n{name}: {len(before.canvases)} canvases equal byte for byte, {len(before.users)} users equal\n"
-        f"  RPO {disaster - before.backup_began:.1f} s: since the start of the last backup, here {lost} edits\n"
+        f"  RPO {disaster - before.backup_began:.1f} s: from the start of the last backup to the disaster"
+        f" ({lost} edits)\n"
         f"  RTO {restored - before.recovery_began:.1f} s: from the start of the new system until it serves all canvases"
         f"; the comparison took {compared:.1f} s",
         flush=True,
@@ -222,7 +224,7 @@ def _report(name: str, before: Before, disaster: float, lost: int, restored: flo
 
 async def test_state_backup_restores_a_destroyed_system(tmp_path: Path, driver: YjsDriver) -> None:
     """A new system gets every canvas and every user from the state backup. Proves R-BACKUP-8."""
-    before, disaster, lost = await _live_until_the_disaster(tmp_path, driver, BackUp())
+    before, disaster, lost = await _run_until_disaster(tmp_path, driver, BackUp())
     before.recovery_began = time.monotonic()
     admin: Mapping[str, str] = {
         "SVGX_ADMIN_USERNAME": "recovery",
@@ -244,7 +246,7 @@ async def test_database_backup_restores_a_destroyed_system(
     tmp_path: Path, driver: YjsDriver
 ) -> None:
     """A new system gets every canvas and every user from the dump. Proves R-DUMP-1."""
-    before, disaster, lost = await _live_until_the_disaster(tmp_path, driver, BackUpDatabase())
+    before, disaster, lost = await _run_until_disaster(tmp_path, driver, BackUpDatabase())
     before.recovery_began = time.monotonic()
     stack = DevStack(tmp_path / "second", settings=HIGH_LIMITS)
     await stack.up(backing_only=True)

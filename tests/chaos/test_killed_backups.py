@@ -1,4 +1,4 @@
-"""SIGKILL of the state service and of PostgreSQL at random points of backups and restores.
+"""Kill the state service and PostgreSQL with SIGKILL at random points of backups and restores.
 
 `make chaos` runs this test, which prints its seed. SVGX_CHAOS_SEED repeats a run.
 """
@@ -46,7 +46,7 @@ class BackedUpSystem:
     contents: dict[str, bytes]
 
     async def request_until_answered(self, method: str, path: str, **options: Any) -> Any:
-        """Send a request as the admin again and again until the status of the answer is below 500. Return its JSON."""
+        """Send a request as the admin, and repeat it until the response's status is below 500. Return the JSON."""
         while True:
             try:
                 response = await self.workspace.admin.request(method, path, **options)
@@ -59,7 +59,7 @@ class BackedUpSystem:
             await pause()
 
     async def kill(self, name: str, within: float) -> float:
-        """Kill a process after a random time of at most `within` seconds, and start it again. Return the time."""
+        """Kill a process after a random delay of at most `within` seconds, and start it again. Return the delay."""
         seconds = self.random.uniform(0, within)
         await asyncio.sleep(seconds)
         process = self.workspace.stack.process(name)
@@ -80,7 +80,7 @@ class BackedUpSystem:
     async def export_all(self) -> dict[str, bytes]:
         """Return the elements of each canvas as JSON.
 
-        A restore of an existing canvas is an edit: it brings back the elements, and not the Yjs state.
+        The Yjs state is not compared: a restore of an existing canvas is an edit that brings back only the elements.
         """
         found = {}
         for each in self.contents:
@@ -92,7 +92,7 @@ class BackedUpSystem:
         return found
 
     async def verify(self, backup_id: str) -> Any:
-        """Read a backup back, and return the result."""
+        """Verify a backup, and return the record of this verification."""
         await self.request_until_answered("POST", f"/state/backups/{backup_id}/verify")
         while True:
             record = await self.request_until_answered("GET", f"/state/backups/{backup_id}")
@@ -121,10 +121,10 @@ async def _backed_up_system(folder: Path, driver: YjsDriver) -> AsyncIterator[Ba
         yield system
 
 
-async def _change(system: BackedUpSystem, ids: list[str]) -> None:
-    """Delete the rows of 20 canvases, delete 5 canvases as a user does, and empty 5 more."""
+async def _damage_canvases(system: BackedUpSystem, ids: list[str]) -> None:
+    """Delete the rows of 20 canvases from the tables. Delete 5 canvases through the API, and empty 5 more."""
     system.random.shuffle(ids)
-    lost, deleted, edited = ids[:20], ids[20:25], ids[25:30]
+    removed, deleted, edited = ids[:20], ids[20:25], ids[25:30]
     for each in deleted:
         response = await system.workspace.admin.request("DELETE", f"/runtime/canvases/{each}")
         assert response.is_success, response.text
@@ -139,15 +139,17 @@ async def _change(system: BackedUpSystem, ids: list[str]) -> None:
             ("canvas_member", "canvas_id"),
             ("canvas", "id"),
         ):
-            await connection.execute(f"DELETE FROM {table} WHERE {column} = ANY ($1)", lost)
+            await connection.execute(f"DELETE FROM {table} WHERE {column} = ANY ($1)", removed)
     finally:
         await connection.close()
 
 
 async def test_killed_backups_and_restores_are_completed(tmp_path: Path, driver: YjsDriver) -> None:
-    """No killed backup counts as complete without a manifest, and all killed backups are completed.
+    """A killed backup is completed, and is never reported as complete without a manifest.
 
-    After each killed restore, all canvases are as in the backup. Proves R-BACKUP-4, R-BACKUP-5 and R-BACKUP-7.
+    A completed restore makes all canvases as in the backup, even if the restore was killed meanwhile.
+
+    Proves R-BACKUP-4, R-BACKUP-5 and R-BACKUP-7.
     """
     async with _backed_up_system(tmp_path, driver) as system:
         for number in range(ROUNDS):
@@ -168,7 +170,7 @@ async def test_killed_backups_and_restores_are_completed(tmp_path: Path, driver:
             assert (record["status"], record["canvases"]) == ("complete", CANVASES), record
             assert verification["status"] == "passed", verification
 
-            await _change(system, list(system.contents))
+            await _damage_canvases(system, list(system.contents))
             restore = await system.request_until_answered("POST", f"/state/restore/{backup['id']}")
             seconds = await system.kill(victim, 3.0)
             record = await system.wait_until_ended(f"/state/restores/{restore['id']}")

@@ -1,6 +1,6 @@
-"""SIGKILL of state and of PostgreSQL at random points of compactions and of drops of the journal's old days.
+"""Kill state and PostgreSQL with SIGKILL at random points of compactions and of drops of old journal partitions.
 
-`make chaos` does 20 rounds, of some seconds each. `make test` skips them.
+`make chaos` runs 20 rounds of some seconds each. `make test` skips this test.
 """
 
 import os
@@ -15,11 +15,11 @@ ROUNDS = int(os.environ.get("SVGX_CHAOS_ROUNDS", "0"))
 SEED = int(os.environ.get("SVGX_CHAOS_SEED", random.SystemRandom().randrange(2**32)))
 
 
-@pytest.mark.skipif(not ROUNDS, reason="takes minutes: make chaos")
-async def test_killed_compactions_and_drops_are_completed_by_the_next_run(
+@pytest.mark.skipif(not ROUNDS, reason="`make chaos` sets SVGX_CHAOS_ROUNDS")
+async def test_killed_compactions_and_partition_drops_are_completed_by_the_next_run(
     backing: DevStack,
 ) -> None:
-    """After each kill every snapshot and every readable revision is right, and the next run completes the work.
+    """After each kill, every snapshot and every readable revision is right. The next run completes the work.
 
     Proves R-STATE-6, R-STATE-7 and R-STATE-22.
     """

@@ -25,9 +25,9 @@ from tests.limits import HIGH_LIMITS
 from tests.polling import pause
 from tests.sampling import MIB, memory
 
-COUNT = int(os.environ.get("SVGX_CHAOS_SEEDS", "0"))
+DRILLS = int(os.environ.get("SVGX_CHAOS_SEEDS", "0"))
 SEED = int(os.environ.get("SVGX_CHAOS_SEED", "0"))
-SEEDS = [SEED] if SEED and COUNT else [secrets.randbelow(10**6) for _ in range(COUNT)]
+SEEDS = [SEED] if SEED and DRILLS else [secrets.randbelow(10**6) for _ in range(DRILLS)]
 SIZE = Size(
     editors=int(os.environ.get("SVGX_CHAOS_EDITORS", "100")),
     seconds=float(os.environ.get("SVGX_CHAOS_SECONDS", "60")),
@@ -46,14 +46,14 @@ MEMORY_GROWTH = 64 * MIB
 """Bytes by which the memory of a process may grow.
 
 In a drill, a gateway grows by about 10 MiB, a holder by 17 MiB and a state replica by 37 MiB. There are two
-reasons. The drill fills the caches of all services. The C heap keeps the free memory below a small object that is
+reasons. The drill fills the caches of all services. The C heap returns no free memory below a small object that is
 still in use (docs/decisions/0077-small-threshold-of-mmap.md).
 """
 MEMORY_SECONDS = 60.0
 """The most seconds of each wait after a drill: until a metric is 0, and until the memory is within `MEMORY_GROWTH`."""
 
 pytestmark = [
-    pytest.mark.skipif(not SEEDS, reason="takes minutes: make chaos"),
+    pytest.mark.skipif(not SEEDS, reason="`make chaos` sets SVGX_CHAOS_SEEDS"),
     pytest.mark.timeout(900),
 ]
 
@@ -70,8 +70,8 @@ def all_figures() -> Iterator[list[Figures]]:
 async def start_pairs(folder: Path) -> AsyncIterator[tuple[DevStack, dict[str, NatsProxy]]]:
     """Start a stack with two replicas of gateway, collab and state.
 
-    The second replica of each service reaches NATS through a proxy that a drill can cut. Yield the stack, and the
-    proxies by the name of the replica.
+    The second replica of each service reaches NATS through a proxy that a drill can cut. Yield the stack, and each
+    proxy by the name of its replica.
     """
     async with DevStack(folder, settings=SETTINGS) as stack, AsyncExitStack() as opened:
         proxies = {}
@@ -87,7 +87,7 @@ async def start_pairs(folder: Path) -> AsyncIterator[tuple[DevStack, dict[str, N
 
 
 def memory_of(stack: DevStack) -> dict[str, int]:
-    """Return the memory of each process of the services."""
+    """Return the memory of each service process, in bytes."""
     return {
         process.name: memory(process.pid)
         for process in stack.processes
@@ -96,7 +96,10 @@ def memory_of(stack: DevStack) -> dict[str, int]:
 
 
 async def check_memory(workspace: Workspace, before: dict[str, int]) -> dict[str, int]:
-    """Wait until the services hold nothing of the drill, and use about as much memory as at the start."""
+    """Wait until no service has connections, canvases or unsaved data, and memory use is about that of the start.
+
+    Return the memory of each process in bytes.
+    """
     metrics = Metrics(workspace.stack, timeout=MEMORY_SECONDS)
     for name in ("live_connections", "live_canvases", "live_unacked_bytes"):
         await metrics.until(name, lambda value: value == 0, "gateway", "gateway-2")
@@ -135,9 +138,9 @@ def errors_of(stack: DevStack) -> list[str]:
 async def test_live_drill_loses_no_saved_edit(
     tmp_path: Path, driver: YjsDriver, all_figures: list[Figures], seed: int
 ) -> None:
-    """At the end all documents are equal, no saved edit is missing, and the memory is about as large as at the start.
+    """At the end, all documents are equal, no saved edit is missing, and memory use is about that of the start.
 
-    No service has logged an error. Proves R-FAIL-12 and R-SAVE-7.
+    No service logged an error. Proves R-FAIL-12 and R-SAVE-7.
     """
     print(f"\nSVGX_CHAOS_SEED={seed}, {SIZE.editors} editors, {SIZE.seconds:g} s")
     async with (
@@ -162,9 +165,9 @@ async def test_live_drill_loses_no_saved_edit(
 
 
 async def _warm_up(workspace: Workspace) -> None:
-    """Open four canvases, so that most replicas are used.
+    """Open four canvases, so that most replicas are used before the drill.
 
-    The first use of a process takes memory that is not freed afterwards.
+    A process allocates memory at its first use, and does not free it afterwards.
     """
     for _ in range(4):
         canvas_id = await workspace.create_canvas()

@@ -20,7 +20,10 @@ def test_plan_of_a_seed_is_always_the_same() -> None:
 
 
 def test_ten_plans_of_a_minute_have_all_kinds_of_events() -> None:
-    """Ten plans together have every kind and every victim. A process rests for 4 s after the end of each event."""
+    """Ten plans together have every kind and every victim.
+
+    A process has no event within 4 s of the end of its previous event.
+    """
     plans = [draw(seed, 60, (1.5, 4), VICTIMS) for seed in range(10)]
     events = [event for plan in plans for event in plan]
     assert {event.kind for event in events} == set(Kind)

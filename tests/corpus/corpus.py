@@ -1,4 +1,4 @@
-"""The SVG corpora, in a folder beside the repository. If it is missing, the tests that need it are skipped."""
+"""The SVG corpora, in a folder beside the repository. Without this folder, the tests that need it are skipped."""
 
 from pathlib import Path
 

@@ -1,4 +1,7 @@
-"""Exports of attack files, imported or written by a client, run no code and fetch nothing. Proves R-SVG-3."""
+"""The export of an attack file runs no code and fetches nothing. Proves R-SVG-3.
+
+The file was imported, or a client wrote its content into a document.
+"""
 
 import base64
 import json
@@ -29,8 +32,8 @@ def _variants(payload: bytes) -> list[bytes]:
     text = payload.decode()
     head = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
     parts = re.findall(r"<svg\b.*?</svg>", text, re.DOTALL | re.IGNORECASE)
-    named = [re.sub(r"^<svg", head, part, count=1, flags=re.IGNORECASE) for part in parts]
-    return [payload, *(part.encode() for part in named), f"{head}>{text}</svg>".encode()]
+    with_namespaces = [re.sub(r"^<svg", head, part, count=1, flags=re.IGNORECASE) for part in parts]
+    return [payload, *(part.encode() for part in with_namespaces), f"{head}>{text}</svg>".encode()]
 
 
 _PAYLOADS = _payloads()
@@ -83,7 +86,7 @@ def test_hostile_picture_is_clean_after_import_and_export(name: str) -> None:
 
 @needs_corpus
 def test_audit_finds_problems_in_the_raw_corpus() -> None:
-    """The audit finds problems in the files before cleaning, so an empty audit after cleaning has a meaning."""
+    """The audit finds problems in uncleaned files, so the tests above would find them in cleaned files too."""
     failing = 0
     for payload in _PAYLOADS.values():
         for variant in _variants(payload):

@@ -1,4 +1,4 @@
-"""The resvg test suite: an imported and exported file looks the same, pixel by pixel. Proves R-SVG-2."""
+"""Each file of the resvg test suite looks the same after import and export, pixel by pixel. Proves R-SVG-2."""
 
 import base64
 from pathlib import Path
@@ -16,7 +16,7 @@ _FILES = files(VALID)
 
 
 def render(svg: str) -> bytes:
-    """Return a PNG, rendered with resvg and the system's fonts as in production. Equal pictures are equal bytes."""
+    """Return a PNG, rendered with resvg and the system's fonts as in production. Equal pictures give equal bytes."""
     return resvg_py.svg_to_bytes(svg_string=svg, dpi=96)
 
 
@@ -34,7 +34,7 @@ def test_valid_file_looks_the_same_after_import_and_export(path: Path) -> None:
 @needs_corpus
 @pytest.mark.parametrize("path", _FILES[::5], ids=lambda path: path.relative_to(VALID).as_posix())
 def test_picture_of_a_valid_file_looks_the_same_after_import_and_export(path: Path) -> None:
-    """Each fifth file is drawn as an SVG picture in another file."""
+    """Every fifth file is embedded as an SVG picture in another file."""
     picture = base64.b64encode(path.read_bytes()).decode()
     head = '<svg xmlns="http://www.w3.org/2000/svg" width="200" height="200">'
     svg = (
@@ -46,7 +46,7 @@ def test_picture_of_a_valid_file_looks_the_same_after_import_and_export(path: Pa
 
 
 @needs_corpus
-def test_at_most_two_percent_are_exceptions() -> None:
+def test_at_most_two_percent_of_valid_files_are_exceptions() -> None:
     names = {path.relative_to(VALID).as_posix() for path in _FILES}
     assert set(EXCEPTIONS) <= names
     assert len(names) >= 400

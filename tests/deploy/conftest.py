@@ -6,7 +6,7 @@ from deploy.build import tools
 from deploy.build.helm import Helm, copy_charts
 
 collect_ignore = ["cluster", "network", "traces"]
-"""Folders of tests with programs that Go builds. Only the targets `*-check` of the Makefile run them."""
+"""Folders of tests that need programs built with Go. Only the Makefile's targets `*-check` run these tests."""
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Programs of Debian packages that some tests need. `.ci/run` installs all but curl, which the image of CI has."""
+"""Programs of Debian packages that some tests need. `.ci/run` installs all except curl, which CI's image has."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ import pytest
 
 
 def program(name: str, package: str) -> str:
-    """Return the path of a program. Skip the test without it, but fail if `CI` is set."""
+    """Return the path of a program. If it is missing, skip the test, or fail the test if `CI` is set."""
     path = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
     if path is not None:
         return path

@@ -1,9 +1,9 @@
-"""Programs that Go builds from source into `.tools`, for slow checks.
+"""Programs that slow checks need. Go builds them from source into `.tools`.
 
 `python -m tests.deploy.go_program traces` builds the program that the tests in `traces` need.
 
-The folder of each program has its version in `go.mod` and all hashes in `go.sum`. The first build takes minutes; later
-calls return at once.
+In the folder of a program's tests, `go.mod` has the program's version and `go.sum` all hashes. The first build takes
+minutes; later calls return at once.
 """
 
 import hashlib
@@ -48,7 +48,7 @@ class GoProgram:
         return f"Go is not installed: install Go {wanted[1]} or newer"
 
     def require(self) -> None:
-        """Build the program if it is missing. If it cannot be built, skip the test, or fail it where `CI` is set."""
+        """Build the program if it is missing. If this is not possible, skip the test, or fail it if `CI` is set."""
         reason = self.missing_compiler()
         if reason is None:
             self.install()
@@ -58,7 +58,7 @@ class GoProgram:
             pytest.skip(reason)
 
     def install(self) -> None:
-        """Build the program, unless this was done already."""
+        """Build the program, unless it is up to date."""
         if self._is_current():
             return
         print(f"building {self.name} into .tools/{self.name}", flush=True)
@@ -101,7 +101,7 @@ PROGRAMS = {"traces": JAEGER, "network": KUBE_ROUTER}
 
 
 def main(folders: list[str]) -> None:
-    """Build the programs of these folders. Without Go, print the reason; the tests are then skipped, or fail in CI."""
+    """Build the programs of these folders. Without Go, print the reason. The tests are then skipped, or fail in CI."""
     for folder in folders:
         program = PROGRAMS[folder]
         reason = program.missing_compiler()

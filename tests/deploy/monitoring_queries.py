@@ -16,7 +16,7 @@ from deploy.monitoring.catalogue import TARGET_LABELS, catalogue
 from svgx_common.contract.operation import SERVICES
 
 FOREIGN = Path(__file__).with_name("foreign_metrics.txt")
-"""Sample data of the metrics of other programs, such as cAdvisor and kube-state-metrics."""
+"""A file with sample metrics of other programs, such as cAdvisor and kube-state-metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def dashboard_queries() -> Iterator[Query]:
 
 
 def rules() -> Iterator[dict[str, Any]]:
-    """Yield the alerts and the recorded series of all services."""
+    """Yield the alert rules and the recording rules of all services."""
     for service in SERVICES:
         content = yaml.safe_load((values.HELM / service / "alerts.yaml").read_text("utf-8"))
         for group in content["groups"]:
@@ -100,12 +100,12 @@ def rule_queries() -> Iterator[Query]:
 
 @cache
 def known_series() -> dict[str, frozenset[str]]:
-    """Return the labels of each time series that exists, by name."""
+    """Return the labels of each existing time series, by the name of the series."""
     found = {name: labels for metric in catalogue() for name, labels in metric.series()}
     found["up"] = frozenset()
-    for record in rules():
-        if "record" in record:
-            found[record["record"]] = frozenset({"namespace", "job"})
+    for rule in rules():
+        if "record" in rule:
+            found[rule["record"]] = frozenset({"namespace", "job"})
     for family in text_string_to_metric_families(FOREIGN.read_text(encoding="utf-8")):
         for sample in family.samples:
             found[sample.name] = found.get(sample.name, frozenset()) | set(sample.labels)

@@ -1,4 +1,4 @@
-"""Read the Kubernetes objects of a rendering."""
+"""Parse Kubernetes objects, such as the objects that Helm renders."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ Object = dict[str, Any]
 
 
 def parse_objects(text: str) -> list[Object]:
-    """Return the objects of a rendering in their order, without empty documents.
+    """Return the objects of a YAML text in their order, without empty documents.
 
-    The loader of libyaml takes a tenth of the time of the loader in Python.
+    This uses libyaml's loader, because it takes a tenth of the time of the loader in Python.
     """
     return [each for each in yaml.load_all(text, yaml.CSafeLoader) if each]

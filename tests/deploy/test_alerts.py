@@ -1,4 +1,4 @@
-"""The alerts of the charts: valid rules, and each alert fires on its condition and is quiet otherwise."""
+"""The alerts of the charts have valid rules. Each alert fires if, and only if, its condition holds."""
 
 import subprocess
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ JOBS = [f"svgx-{service}" for service in SERVICES]
 class AlertCases:
     """The cases in which one alert must fire (`fires`), and in which it must not fire (`quiet`).
 
-    Each dict is one case: the samples of each series in Prometheus' notation. `at` is the time of the check after the
-    first sample, and `step` the time between two samples.
+    Each dict is one case: the samples of each series in Prometheus' notation. `step` is the time between two samples.
+    `at` is the time from the first sample to the check.
     """
 
     fires: tuple[dict[str, str], ...]
@@ -79,25 +79,25 @@ def common_cases(job: str) -> dict[str, AlertCases]:
 
 
 def burn_cases(bad: str, good: str) -> tuple[AlertCases, AlertCases]:
-    """Return the cases of the fast and the slow alert on an objective. The series count bad and good events."""
+    """Return the cases of an objective's fast and slow alert. `bad` and `good` are the series that count its events."""
     return (
         AlertCases(
-            # 2 % exceeds the bounds of both pairs of windows. 1 % exceeds only the bound of the pair 30m and 6h.
+            # 2 % exceeds the limits of both window pairs. 1 % exceeds only the limit of the pair 30m and 6h.
             fires=({bad: "0+40x50", good: "0+1960x50"}, {bad: "0+20x50", good: "0+1980x50"}),
             quiet=(
                 {bad: "0+10x50", good: "0+1990x50"},
-                # The failures have ended, and only the long windows still have them.
+                # The failures have ended: only the long windows still contain failures.
                 {bad: "0+200x25 5000x25", good: "0+1800x50"},
-                # The failures have just begun, and only the short windows are bad.
+                # The failures have just begun: only the short windows exceed the limits.
                 {bad: "0x47 100 200 300", good: "0+1900x50"},
-                # A few failures of a few requests.
+                # A few failures among few requests.
                 {bad: "0x45 1 2 3 4 5x5", good: "0+0.01x50"},
             ),
             at="100m",
             step="2m",
         ),
         AlertCases(
-            # 0.4 % exceeds the bounds of both pairs of windows. 0.2 % exceeds only the bound of the pair 6h and 3d.
+            # 0.4 % exceeds the limits of both window pairs. 0.2 % exceeds only the limit of the pair 6h and 3d.
             fires=({bad: "0+40x48", good: "0+9960x48"}, {bad: "0+20x48", good: "0+9980x48"}),
             quiet=(
                 {bad: "0+5x48", good: "0+9995x48"},
@@ -178,7 +178,7 @@ OWN_CASES: dict[str, dict[str, AlertCases]] = {
             FAILED.step,
         ),
         "SVGXEngineRequestBudgetBurnsSlowly": SLOWLY_FAILED,
-        # The tests begin at the time 0. The alert fires if the certificate of the ingress ends in less than 14 days.
+        # The tests begin at Unix time 0. The alert fires if the ingress certificate expires in less than 14 days.
         "SVGXEngineCertificateEnds": AlertCases(
             fires=({f'{CERTIFICATE}"svgx-tls"}}': f"{13 * 86400}x4"},),
             quiet=(
@@ -222,7 +222,7 @@ OWN_CASES: dict[str, dict[str, AlertCases]] = {
             ),
         ),
         "SVGXEngineRedisDown": redis_cases("svgx-state"),
-        # The tests begin at the time 0. At the end, two days have passed.
+        # The tests begin at Unix time 0, and check the alert after two days.
         "SVGXEngineBackupOld": AlertCases(
             fires=(
                 {SUCCESSFUL: "3600x48"},
@@ -233,7 +233,7 @@ OWN_CASES: dict[str, dict[str, AlertCases]] = {
             quiet=(
                 {SUCCESSFUL: f"{30 * 3600}x48", CREATED: "0x48"},
                 {CREATED: f"{30 * 3600}x48"},
-                # Without backups of canvases, the metric is 0. The other metrics are missing without a CronJob.
+                # Without backups of canvases, `BACKED_UP` is 0. Without a CronJob, the other metrics are missing.
                 {BACKED_UP: "0x48"},
                 {SUCCESSFUL.replace("svgx-backup", "other"): "3600x48"},
                 {BACKED_UP: f"{40 * 3600}x48"},
@@ -255,7 +255,7 @@ OWN_CASES: dict[str, dict[str, AlertCases]] = {
         ),
     },
     "svgx-collab": {
-        # A reserved replica opens no canvas by itself.
+        # The service is down without other replicas, because a reserved replica opens no canvas by itself.
         "SVGXEngineServiceDown": AlertCases(
             fires=(
                 {RESERVED_UP: "1x20"},
@@ -285,7 +285,7 @@ OWN_CASES: dict[str, dict[str, AlertCases]] = {
             quiet=(
                 {f'{BUSY}"1"}}': "0x20", f'{HELD}"1"}}': "3x20"},
                 {f'{BUSY}"1"}}': "0x6 1x14", f'{HELD}"1"}}': "3x20"},
-                # The canvas has the replica for itself.
+                # The busy canvas is the only canvas of its replica.
                 {f'{BUSY}"1"}}': "1x20", f'{HELD}"1"}}': "1x20", f'{HELD}"2"}}': "3x20"},
                 {
                     f'{BUSY_RESERVED}"1"}}': "1x20",
@@ -366,7 +366,7 @@ def test_alerts_fire_on_their_conditions_only(job: str, tmp_path: Path) -> None:
 def test_alerts_of_a_release_watch_its_namespace_only(
     helms: dict[str, Helm], job: str, tmp_path: Path
 ) -> None:
-    """Replicas in another namespace do not hide that this release has no replica, and do not cause its alerts.
+    """Replicas in another namespace neither prevent nor cause the alerts of a release.
 
     Proves R-OBS-13.
     """
@@ -385,7 +385,7 @@ def test_alerts_of_a_release_watch_its_namespace_only(
 def test_alert_of_a_certificate_watches_the_namespace_of_the_release(
     helms: dict[str, Helm], tmp_path: Path
 ) -> None:
-    """The alert has the namespace of the certificate, also if Prometheus has renamed that label. Proves R-OBS-13."""
+    """The alert watches only the release's namespace, even if Prometheus renamed the label. Proves R-OBS-13."""
     ends = f"{13 * 86400}x4"
     own = f'{CERTIFICATE}"svgx-tls",namespace="{NAMESPACE}"}}'
     other = f'{CERTIFICATE}"svgx-tls",namespace="other"}}'
@@ -422,8 +422,8 @@ def test_runbooks_and_certificate_follow_the_values(
     helms: dict[str, Helm], addresses: tuple[str, ...]
 ) -> None:
     """The alerts link to the runbooks at `runbookBaseUrl`, and watch the certificate of the ingress."""
-    values_given = (*addresses, "ingress.tls.secretName=mine")
-    rules = rendered_rules(helms["helm4"], "gateway", *values_given)
+    settings = (*addresses, "ingress.tls.secretName=mine")
+    rules = rendered_rules(helms["helm4"], "gateway", *settings)
     (certificate,) = (
         each for each in rules["groups"][0]["rules"] if each["alert"] == "SVGXEngineCertificateEnds"
     )
@@ -442,7 +442,7 @@ def rendered_rules(helm: Helm, service: str, *given: str) -> dict[str, Any]:
 
 
 def only(rules: dict[str, Any], alert: str) -> dict[str, Any]:
-    """Return rules with one alert and the recorded series that it needs. With all rules, tests would be slow."""
+    """Return the rules of one alert and of the recorded series that it reads. With all rules, tests would be slow."""
     every = [rule for group in rules["groups"] for rule in group["rules"]]
     (wanted,) = (rule for rule in every if rule.get("alert") == alert)
     records = [rule for rule in every if "record" in rule and rule["record"] in wanted["expr"]]
@@ -450,7 +450,7 @@ def only(rules: dict[str, Any], alert: str) -> dict[str, Any]:
 
 
 def write_tests(rules: dict[str, Any], tests: list[dict[str, Any]], folder: Path) -> Path:
-    """Write a file for promtool, and return its path. All tests have the same interval."""
+    """Write a file for promtool, and return its path. All tests must have the same interval."""
     folder.mkdir()
     (folder / "rules.yaml").write_text(yaml.safe_dump(rules), encoding="utf-8")
     content = {
@@ -475,7 +475,7 @@ def promtool_test(
 ) -> dict[str, Any]:
     """Return a test in promtool's format: the number of firing alerts by namespace at the time `at`.
 
-    A test of alerts in promtool compares all their labels and annotations, so this test reads the series `ALERTS`.
+    The test reads the series `ALERTS`, because promtool's tests of alerts compare all labels and annotations.
     """
     alerts_firing = f'ALERTS{{alertname="{alert}",alertstate="firing"}}'
     return {

@@ -9,8 +9,8 @@ from deploy.build.helm import Helm, HelmError
 from tests.deploy.objects import parse_objects
 
 LONG_NAME = "a-release-with-a-name-of-as-many-characters-as-fits"
-STATE = ("--set", "nats.url=nats://nats.example:4222")
-BUCKET = (*STATE, "--set", "backup.enabled=true,backup.url=s3://bucket/folder")
+NATS_URL = ("--set", "nats.url=nats://nats.example:4222")
+BACKUP_TO_BUCKET = (*NATS_URL, "--set", "backup.enabled=true,backup.url=s3://bucket/folder")
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_backups_are_off_by_default(helm: Helm) -> None:
 
 
 def test_policies_admit_the_backups_to_their_servers_only(helm: Helm) -> None:
-    """Proves R-DUMP-5: PostgreSQL and NATS admit the pods of the backups, and these pods accept no connection."""
+    """Proves R-DUMP-5: PostgreSQL and NATS admit the backup pods, and the backup pods accept no connection."""
     values = "backup.enabled=true,postgresql.enabled=true,state.backup.enabled=true"
     found = objects(helm, "svgx", "--set", f"{values},state.backup.url=s3://bucket")
 
@@ -111,14 +111,14 @@ def test_policies_admit_the_backups_to_their_servers_only(helm: Helm) -> None:
         template = found["CronJob", job]["spec"]["jobTemplate"]["spec"]["template"]
         labels = template["metadata"]["labels"]
         assert policy["podSelector"]["matchLabels"].items() <= labels.items()
-        # The Kubernetes service of state must not send requests to the pods of a backup.
+        # State's Kubernetes Service must not send requests to backup pods.
         service = found["Service", "svgx-state"]["spec"]["selector"]
         assert not service.items() <= labels.items()
 
 
 def test_backup_of_canvases_has_the_settings_of_the_replicas(helm: Helm) -> None:
-    """Proves R-DUMP-5: replicas and jobs use one folder or bucket, one key and one configuration file."""
-    found = objects(helm, "state", *BUCKET, "--set", "backup.verify=true")
+    """Proves R-DUMP-5: replicas and jobs use the same folder or bucket, key and configuration file."""
+    found = objects(helm, "state", *BACKUP_TO_BUCKET, "--set", "backup.verify=true")
     job = pod(found["CronJob", "svgx-state-backup-incremental"])
     deployment = found["Deployment", "svgx-state"]["spec"]["template"]["spec"]
     (container,), (replica,) = job["containers"], deployment["containers"]
@@ -127,16 +127,16 @@ def test_backup_of_canvases_has_the_settings_of_the_replicas(helm: Helm) -> None
     variables = {each["name"]: each for each in container["env"]}
     assert variables["BACKUP_URL"]["value"] == "s3://bucket/folder"
     assert variables["BACKUP_KEY"]["valueFrom"]["secretKeyRef"]["optional"] is True
-    assert "BACKUP_URL" not in str(objects(helm, "state", *STATE)["Deployment", "svgx-state"])
+    assert "BACKUP_URL" not in str(objects(helm, "state", *NATS_URL)["Deployment", "svgx-state"])
 
 
 def test_claim_of_canvas_backups_is_mounted_by_replicas_and_jobs(helm: Helm) -> None:
-    """Proves R-DUMP-5: a folder needs a claim, because the files of a pod are lost with the pod."""
-    folder = (*STATE, "--set", "backup.enabled=true,backup.url=file:///backups")
+    """Proves R-DUMP-5: a backup folder needs a volume claim, because a pod's files are lost with the pod."""
+    folder = (*NATS_URL, "--set", "backup.enabled=true,backup.url=file:///backups")
     with pytest.raises(HelmError, match=r"backup\.claim is required"):
         helm.template("state", *folder)
     with pytest.raises(HelmError, match=r"backup\.url is required"):
-        helm.template("state", *STATE, "--set", "backup.enabled=true")
+        helm.template("state", *NATS_URL, "--set", "backup.enabled=true")
     found = objects(helm, "state", *folder, "--set", "backup.claim=shared")
     for spec in (
         pod(found["CronJob", "svgx-state-backup-full"]),
@@ -152,7 +152,7 @@ def test_claim_of_canvas_backups_is_mounted_by_replicas_and_jobs(helm: Helm) -> 
 
 def test_empty_schedule_makes_no_cron_job(helm: Helm) -> None:
     """Proves R-DUMP-5: full or incremental backups can be left out."""
-    found = objects(helm, "state", *BUCKET, "--set", "backup.schedules.incremental=")
+    found = objects(helm, "state", *BACKUP_TO_BUCKET, "--set", "backup.schedules.incremental=")
     assert {name for kind, name in found if kind == "CronJob"} == {"svgx-state-backup-full"}
 
 

@@ -29,20 +29,20 @@ pytestmark = pytest.mark.timeout(300)
 VALUES = (
     "--values=svgx/values-dev.yaml",
     "--set=collab.reserved.replicaCount=1",
-    # The test needs two gateways: only then could a client that leaves one old gateway reach the other old one, and be
-    # disconnected twice.
+    # The test needs two gateways, because a client that leaves one old gateway could reach the other old one and be
+    # disconnected again.
     "--set=gateway.replicaCount=2",
-    # On a busy machine, the new gateways become ready seconds apart, so the old ones begin to stop seconds apart. This
-    # notice time is longer, so a client that leaves one old gateway does not reach the other old one.
+    # On a busy machine, the new gateways become ready seconds apart, so the old ones begin to stop seconds apart. The
+    # notice time is longer than this gap, so a client that leaves one old gateway does not reach the other old one.
     "--set=gateway.drain.noticeSeconds=12",
     "--set=gateway.drain.seconds=30",
-    # The test sends more requests than a person.
+    # The test sends more requests than a person does.
     "--set=gateway.config.security.rate_limit_requests_per_minute=100000",
 )
 ADMIN_PASSWORD = "a strong password of a first admin"
 DATABASE_PASSWORD = "p@ss:w/rd%3F and $HOME"
 CACHE_PASSWORD = "#1 of 100%"
-"""Passwords with characters that a URL contains as percent escapes."""
+"""Passwords with characters that must be percent-encoded in a URL."""
 
 
 def secrets() -> dict[str, dict[str, str]]:
@@ -77,7 +77,7 @@ async def nats_keys() -> dict[str, str]:
 async def cluster(
     helms: dict[str, Helm], tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Cluster]:
-    """Start the rendered umbrella."""
+    """Start the rendered umbrella chart."""
     rendered = Rendered(
         await asyncio.to_thread(helms["helm4"].template, "svgx", *VALUES),
         {**secrets(), "svgx-nats": await nats_keys()},
@@ -88,7 +88,7 @@ async def cluster(
 
 @pytest.fixture(scope="module")
 async def workspace(cluster: Cluster, driver: YjsDriver) -> AsyncIterator[Workspace]:
-    """Open a workspace at the service of the gateway."""
+    """Open a workspace at the address of the gateway's Kubernetes Service."""
     async with open_workspace_at(
         f"http://{cluster.address('svgx-gateway', 80)}",
         driver,
@@ -100,7 +100,7 @@ async def workspace(cluster: Cluster, driver: YjsDriver) -> AsyncIterator[Worksp
 
 @asynccontextmanager
 async def reading(workspace: Workspace, editors: EditorGroup) -> AsyncIterator[None]:
-    """Request the canvas over HTTP after each edit, until the end of the block. A request that fails ends the test."""
+    """Request the canvas over HTTP after each edit, until the end of the block. A failed request fails the test."""
 
     async def read_after_each_edit() -> None:
         edits = 0
@@ -147,13 +147,13 @@ SLOW = pytest.mark.skipif(not os.environ.get("SVGX_CHARTS_RUN"), reason="make ch
 
 
 @SLOW
-async def test_restarts_of_other_workloads_than_the_gateway_disconnect_no_client(
+async def test_restart_of_a_workload_other_than_the_gateway_disconnects_no_client(
     cluster: Cluster, workspace: Workspace
 ) -> None:
-    """The test restarts one workload after another, as `kubectl rollout restart` does.
+    """The test restarts the workloads one by one, each as `kubectl rollout restart` does.
 
     Only the restart of the gateway ends WebSockets, once for each client. The test omits NATS and PostgreSQL, because
-    each is a single server, and edits are not saved while it restarts.
+    each is a single server, and edits are not saved while the server restarts.
     """
     try:
         editors = await EditorGroup.start(workspace, 2, seed=2)
@@ -179,8 +179,8 @@ async def test_pods_under_load_stay_below_their_limits(
 ) -> None:
     """Under load, no pod uses more memory than its limit. The test prints the memory and processor time of each pod.
 
-    The load is 20 editors, large imports and exports, and log-ins. The resources in the charts follow the printed
-    figures.
+    The load is 20 editors, large imports and exports, and log-ins. The resource requests and limits in the charts are
+    based on the printed figures.
     """
     pods = [pod for pod in cluster.pods if not pod.gone]
     with Usage(pods) as idle:

@@ -14,13 +14,13 @@ from svgx_common.contract.operation import SERVICES
 from tests.deploy.objects import parse_objects
 
 SERVERS = {"nats": "StatefulSet", "postgresql": "StatefulSet", "valkey": "Deployment"}
-"""The kind of each server's workload, by the name of the server in the values."""
+"""The workload kind of each server, by the server's name in the values."""
 
 TRIAL = ("--values", "svgx/values-dev.yaml")
 
 
 def workloads(helm: Helm, *arguments: str) -> dict[str, dict[str, Any]]:
-    """Return all Deployments and StatefulSets of the trial values, by the last part of their name."""
+    """Return all Deployments and StatefulSets of the trial values, by their name without `svgx-`."""
     rendered = parse_objects(helm.template("svgx", *TRIAL, *arguments))
     return {
         each["metadata"]["name"].removeprefix("svgx-"): each
@@ -30,21 +30,21 @@ def workloads(helm: Helm, *arguments: str) -> dict[str, dict[str, Any]]:
 
 
 def secrets_of(workload: dict[str, Any]) -> set[str]:
-    """Return the names of the secrets from which the workload has variables."""
+    """Return the names of the secrets from which the workload reads environment variables."""
     (container,) = workload["spec"]["template"]["spec"]["containers"]
     sources = (each.get("valueFrom", {}) for each in container["env"])
     return {each["secretKeyRef"]["name"] for each in sources if "secretKeyRef" in each}
 
 
 def variable(workload: dict[str, Any], name: str) -> str:
-    """Return the value of a variable."""
+    """Return the value of an environment variable of the workload."""
     (container,) = workload["spec"]["template"]["spec"]["containers"]
     (value,) = (each["value"] for each in container["env"] if each["name"] == name)
     return str(value)
 
 
 def test_global_secrets_apply_to_all_services_and_servers(helm: Helm) -> None:
-    """One value names the secret for all; a value of a service or server has precedence."""
+    """One value names the secret for all services and servers. A service's or server's own value has precedence."""
     found = workloads(
         helm,
         "--set=global.existingSecret=all,global.nats.existingSecret=keys",
@@ -63,7 +63,7 @@ def test_global_secrets_apply_to_all_services_and_servers(helm: Helm) -> None:
 
 
 def test_global_address_of_nats_applies_to_all_services(helm: Helm) -> None:
-    """One value names an external NATS for all; a value of a service has precedence."""
+    """One value names an external NATS for all services. A service's own value has precedence."""
     found = workloads(
         helm,
         "--set=nats.enabled=false,global.nats.url=nats://shared.example:4222",
@@ -77,7 +77,7 @@ def test_global_address_of_nats_applies_to_all_services(helm: Helm) -> None:
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_server_has_its_own_version_and_scheduling(helms: dict[str, Helm], server: str) -> None:
-    """Pods have the version of the server as a label. Servers have the same values for scheduling as services."""
+    """A server's pods have the server's version as a label. Servers have the same scheduling values as services."""
     found = workloads(
         helms["helm4"],
         f"--set={server}.image.tag=7.7,{server}.nodeSelector.disk=ssd",
@@ -98,7 +98,7 @@ def test_server_has_its_own_version_and_scheduling(helms: dict[str, Helm], serve
 
 
 def test_new_version_of_the_chart_replaces_no_pod_of_a_server(helms: dict[str, Helm]) -> None:
-    """The pods of servers have no label with the version of SVGX Engine, so an upgrade of the services keeps them."""
+    """Servers' pods have no label with the version of SVGX Engine, so an upgrade of the services keeps these pods."""
     found = workloads(helms["helm4"])
     pods = {name: str(each["spec"]["template"]["metadata"]) for name, each in found.items()}
     assert {name for name, text in pods.items() if versions.current() in text} == set(SERVICES)
@@ -111,11 +111,11 @@ else
   for last in "$@"; do :; done; printf "%s\\n" "$last"
 fi
 """
-"""An entry point that prints the values which the image would get."""
+"""An entry point that prints the values that the image's own entry point would get."""
 
 
 class Servers:
-    """The rendered servers. Their commands run with `ENTRYPOINT` in place of the image's."""
+    """The rendered servers. Their commands run with `ENTRYPOINT` in place of the image's entry point."""
 
     def __init__(self, helm: Helm, programs: Path) -> None:
         self._workloads = workloads(helm)
@@ -205,7 +205,7 @@ def test_charts_of_the_services_have_the_same_global_values() -> None:
 
 
 def test_notes_show_the_secrets_and_the_first_admin(helms: dict[str, Helm]) -> None:
-    """The commands of the notes have the names of this installation. Helm 3 renders notes with a cluster only."""
+    """The commands in the notes use the names of this installation. Helm 3 renders notes only with a cluster."""
     output = helms["helm4"].run(
         *("install", "draw", "svgx", "--namespace", "team", "--dry-run=client"),
         "--set=global.existingSecret=addresses,global.nats.existingSecret=keys",

@@ -28,7 +28,7 @@ def render_alone(helm: Helm, service: str, *arguments: str) -> list[dict[str, An
 
 @pytest.mark.parametrize("chart", values.CHARTS)
 def test_lint_reports_nothing(helm: Helm, chart: str) -> None:
-    """Warnings are errors."""
+    """`helm lint --strict` treats warnings as errors."""
     helm.run("lint", "--strict", chart)
 
 
@@ -54,7 +54,7 @@ def test_chart_of_a_service_renders_alone(helm: Helm, service: str) -> None:
 
 
 def test_long_release_name_makes_valid_names(helm: Helm) -> None:
-    """A DNS label has at most 63 characters. A StatefulSet's name has at most 52, because Kubernetes adds 11."""
+    """A DNS label has at most 63 characters. A StatefulSet's name has at most 52, because Kubernetes appends 11."""
     for each in parse_objects(helm.template("svgx", release=LONG_NAME)):
         limit = 52 if each["kind"] == "StatefulSet" else 63
         assert len(each["metadata"]["name"]) <= limit
@@ -93,7 +93,7 @@ def of_kind(found: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
         ("gateway", "config.gateway.trusted_proxie=10.0.0.0/8", "trusted_proxie"),
         ("gateway", "config.state.worker_count=1", "state"),
         ("svgx", "state.config.state.worker_cout=1", "worker_cout"),
-        # The chart sets these settings in another way, and the environment overrides the file.
+        # The charts set these settings as environment variables, which override the file.
         ("auth", "config.security.jwt_secret=x", "jwt_secret"),
         ("state", "config.database.url=postgresql://x", "url"),
         ("gateway", "config.gateway.drain_seconds=3", "drain_seconds"),
@@ -107,7 +107,7 @@ def of_kind(found: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
 def test_invalid_value_is_refused_with_its_name(
     helm: Helm, chart: str, setting: str, named: str
 ) -> None:
-    """The schema permits only the values of the chart, and only their types."""
+    """The schema permits only the chart's values, each with its type."""
     with pytest.raises(HelmError, match=named):
         helm.template(chart, "--set", setting)
 
@@ -171,7 +171,7 @@ def test_awkward_release_name_makes_valid_names_and_labels(helm: Helm, release: 
         assert isinstance(each["metadata"]["labels"]["app.kubernetes.io/instance"], str)
 
 
-def test_release_with_the_name_of_its_service_does_not_repeat_it(helm: Helm) -> None:
+def test_release_named_like_its_service_does_not_repeat_the_name(helm: Helm) -> None:
     """`helm install svgx-gateway gateway` makes `svgx-gateway`, not `svgx-gateway-gateway`."""
     address = "nats.url=nats://nats.example:4222"
     found = parse_objects(helm.template("gateway", "--set", address, release="svgx-gateway"))
@@ -212,7 +212,7 @@ def test_custom_labels_and_annotations_do_not_override_those_of_the_chart(helm: 
 def test_password_workers_follow_the_limit_of_the_pod_only(
     helm: Helm, limit: str, expected: dict[str, Any]
 ) -> None:
-    """Without a limit Kubernetes would return the number of the node's cores."""
+    """Without a CPU limit, Kubernetes would report the node's number of cores, so the chart sets 1."""
     found = render_alone(helm, "auth", "--set", f"resources.limits.cpu={limit}")
     (deployment,) = of_kind(found, "Deployment")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
@@ -225,7 +225,7 @@ def test_password_workers_follow_the_limit_of_the_pod_only(
 
 
 @pytest.mark.parametrize(
-    ("service", "workers"),
+    ("service", "workers_mib"),
     [
         ("state", STATE["worker_count"].default * STATE["worker_memory_mb"].default),
         (
@@ -234,15 +234,15 @@ def test_password_workers_follow_the_limit_of_the_pod_only(
         ),
     ],
 )
-def test_memory_limit_covers_all_workers(service: str, workers: int) -> None:
+def test_memory_limit_covers_all_workers(service: str, workers_mib: int) -> None:
     """A pod with more workers than its memory permits would be killed, and would lose its unsaved edits."""
     limit = values_of(service)["resources"]["limits"]["memory"]
     assert limit.endswith("Mi")
-    assert int(limit.removesuffix("Mi")) >= workers + 512
+    assert int(limit.removesuffix("Mi")) >= workers_mib + 512
 
 
 def test_migrations_run_before_an_upgrade_only_if_enabled(helm: Helm) -> None:
-    """By default the pods migrate at their start. The Job's pod gets no requests, because no service selects it."""
+    """By default, starting pods migrate the database. No Service selects the Job's pod, so the pod gets no requests."""
     assert of_kind(render_alone(helm, "state"), "Job") == []
     found = render_alone(helm, "state", "--set", "migration.enabled=true,existingSecret=own")
     (job,) = of_kind(found, "Job")

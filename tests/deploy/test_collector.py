@@ -12,7 +12,7 @@ CONFIGURATION = Path(__file__).parents[2] / "deploy" / "otel" / "collector.yaml"
 
 
 def test_collector_decides_about_a_trace_after_the_longest_request_has_ended() -> None:
-    """Before the end of a request or an edit, the collector cannot decide whether it is slow. Proves R-OBS-4."""
+    """Only the end of a request or an edit shows the collector whether the request or edit was slow. Proves R-OBS-4."""
     configuration: dict[str, Any] = yaml.safe_load(CONFIGURATION.read_text())
     pipeline = configuration["service"]["pipelines"]["traces"]
     assert "tail_sampling" in pipeline["processors"]

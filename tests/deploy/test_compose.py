@@ -29,7 +29,7 @@ ONLY_IN_CHARTS = {
     "OTEL_RESOURCE_ATTRIBUTES",
     # The default is the number of cores, and Compose gives a container all cores.
     "PASSWORD_WORKERS",
-    # In Compose, the services use their defaults of these variables.
+    # In Compose, the services use their defaults for these variables.
     *("JWT_EXPIRES_IN", "RATE_LIMIT_REQUESTS_PER_MINUTE"),
     *("STATE_TYPES", "JOURNAL_RETENTION_DAYS", "DATABASE_DISK_GB"),
     *("DATABASE_POOL_SIZE", "DATABASE_MAX_OVERFLOW", "REDIS_POOL_SIZE"),
@@ -52,9 +52,9 @@ GRACE = 15
 
 @functools.cache
 def pods() -> dict[str, dict[str, Any]]:
-    """Return the specification of the pods of each Deployment and StatefulSet of the charts, by name.
+    """Return the pod specification of each Deployment and StatefulSet in the charts, by name.
 
-    Only the rendering for trials has PostgreSQL and Valkey.
+    Only `dev.yaml`, the rendering for trials, has PostgreSQL and Valkey.
     """
     found: dict[str, dict[str, Any]] = {}
     for golden in ("default.yaml", "dev.yaml"):
@@ -79,7 +79,7 @@ def chart_values(service: str) -> dict[str, Any]:
 
 
 def configured(service: str) -> set[str]:
-    """Return the variables of the settings that the chart writes into the configuration file."""
+    """Return the variable names of the settings that the chart writes into the configuration file."""
     found = set()
     for key, value in chart_values(service)["config"].items():
         if not isinstance(value, dict):
@@ -91,7 +91,7 @@ def configured(service: str) -> set[str]:
 
 
 def test_file_fulfils_the_compose_specification() -> None:
-    """The schema is the specification's own. Proves R-SHIP-4."""
+    """The schema comes from the Compose specification. Proves R-SHIP-4."""
     program = Path(sys.executable).with_name("check-jsonschema")
     command = [str(program), "--builtin-schema", "vendor.compose-spec", "--output-format", "json"]
     done = subprocess.run([*command, str(FILE)], capture_output=True, text=True, check=False)
@@ -100,7 +100,7 @@ def test_file_fulfils_the_compose_specification() -> None:
 
 @pytest.mark.parametrize("service", values.SERVICES)
 def test_service_has_the_variables_of_its_chart(service: str) -> None:
-    """Each variable is a setting of the service or one of OpenTelemetry. Proves R-SHIP-4."""
+    """Each variable is a setting of the service or an OpenTelemetry variable. Proves R-SHIP-4."""
     own = set(SERVERS[service]["environment"])
     chart = {each["name"] for each in container(service)["env"]} | configured(service)
     assert own - OPTIONAL_IN_CHARTS == chart - ONLY_IN_CHARTS - OPTIONAL_IN_CHARTS
@@ -176,7 +176,7 @@ def test_ports_are_those_of_the_charts() -> None:
     }
     assert addresses == {"nats:4222", "postgres:5432", "valkey:6379"}
     published = {name: server["ports"] for name, server in SERVERS.items() if "ports" in server}
-    # Only this machine reaches the servers, unless the operator sets another address for nginx.
+    # Only this machine can reach the published ports, unless the operator sets another address for nginx.
     assert published.pop("nginx") == ["${LISTEN_ON:-127.0.0.1}:8080:8080"]
     assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
 
@@ -238,7 +238,7 @@ def test_observability_servers_reach_each_other() -> None:
 
 
 def test_nats_gets_the_public_key_of_each_service() -> None:
-    """The environment of the NATS server has exactly the keys that the charts' files of users name. Proves R-SHIP-4."""
+    """The environment of the NATS server has exactly the keys in the charts' files of NATS users. Proves R-SHIP-4."""
     files = values.HELM / "svgx" / "files"
     users = (files / "nats-users.conf").read_text(encoding="utf-8")
     users_with_second_keys = (files / "nats-users-second-keys.conf").read_text(encoding="utf-8")
@@ -252,13 +252,13 @@ def test_nats_gets_the_public_key_of_each_service() -> None:
 
 
 def test_nats_uses_as_many_processors_as_in_the_charts() -> None:
-    """In Kubernetes, NATS reads the limit of its CPU. Compose and the devstack set no limit, so they set `GOMAXPROCS`.
+    """In Kubernetes, NATS reads its CPU limit. Compose and the devstack set no limit, so they set `GOMAXPROCS`.
 
     Proves R-SHIP-4.
     """
     limit = container("nats")["resources"]["limits"]["cpu"]
     assert SERVERS["nats"]["environment"]["GOMAXPROCS"] == limit
-    assert nats.PROCESSORS["GOMAXPROCS"] == limit
+    assert nats.PROCESSOR_LIMIT["GOMAXPROCS"] == limit
 
 
 def defaults() -> dict[str, str]:
@@ -287,15 +287,15 @@ def test_example_of_the_environment_is_complete() -> None:
 
 
 @pytest.mark.parametrize("service", values.SERVICES)
-def test_variables_of_the_environment_file_are_no_misspelt_settings(service: str) -> None:
-    """An installation may give the whole file to each service. Proves R-CONFIG-5."""
+def test_variable_of_the_environment_file_does_not_look_misspelt(service: str) -> None:
+    """An installation may give each service the whole file, also the variables of other services. Proves R-CONFIG-5."""
     environment = dict.fromkeys(defaults().keys() | required(), "value")
     own = {name.upper() for name in SETTINGS[service].model_fields}
     assert list(unknown_variables(own, environment)) == []
 
 
 def test_written_environment_has_every_required_variable(tmp_path: Path) -> None:
-    """`make_env.sh` asks the gateway's image for keys; here the gateway's package answers. Proves R-SHIP-4."""
+    """`make_env.sh` runs the gateway's image to get keys. A fake `docker` runs the package instead. Proves R-SHIP-4."""
     docker = tmp_path / "docker"
     check_image = 'test "$1 $2 ${3%:*}" = "run --rm svgx/gateway" || exit 9; shift 3'
     docker.write_text(f'#!/bin/sh\n{check_image}\nexec "{sys.executable}" -m svgx_gateway "$@"\n')
@@ -306,7 +306,7 @@ def test_written_environment_has_every_required_variable(tmp_path: Path) -> None
     path.touch(0o644)
     with path.open("wb") as file:
         subprocess.run([script], env=environment, stdout=file, check=True)
-    assert path.stat().st_mode & 0o777 == 0o600  # it has passwords
+    assert path.stat().st_mode & 0o777 == 0o600  # because it contains passwords
     written = dict(line.split("=", 1) for line in path.read_text(encoding="utf-8").splitlines())
     assert required() <= written.keys() <= defaults().keys() | required()
     assert all(len(value) >= 32 for value in written.values())

@@ -29,8 +29,8 @@ GUIDE_TITLES = {
 }
 """The titles of five dashboards that the operations guide names."""
 
-LARGEST = 200 * 1024
-"""The most bytes of a ConfigMap. `kubectl apply` keeps a copy in an annotation; annotations have at most 256 KiB."""
+MAX_CONFIG_MAP_BYTES = 200 * 1024
+"""The limit for a ConfigMap. `kubectl apply` keeps a copy in an annotation; annotations have at most 256 KiB."""
 
 
 def problems(query: Query) -> list[str]:
@@ -64,7 +64,7 @@ def _possible(matcher: promql_parser.Matcher) -> bool:
 
 
 def test_dashboards_are_current() -> None:
-    """The files are those that the code writes, and there is no other file."""
+    """The dashboard files are exactly those that the code generates."""
     written = {path: path.read_text("utf-8") for path in values.HELM.glob("*/dashboards/*")}
     assert written == generated.files(), "run `make dashboards`"
 
@@ -95,7 +95,7 @@ def test_queries_name_existing_metrics_and_labels() -> None:
     ],
 )
 def test_wrong_query_is_found(text: str, problem: str) -> None:
-    """`problems` finds misspelt metrics and labels wherever they are. Proves R-OBS-13."""
+    """`problems` finds misspelt metrics and labels in every part of a query. Proves R-OBS-13."""
     assert problem in problems(Query("", text))
 
 
@@ -134,7 +134,7 @@ def test_dashboards_fit_into_an_annotation(helm: Helm) -> None:
     assert files == {f"{name}.json": dashboard for name, dashboard in dashboards().items()}
     for each in found:
         assert each["metadata"]["labels"]["grafana_dashboard"] == "1"
-        assert sum(map(len, each["data"].values())) < LARGEST
+        assert sum(map(len, each["data"].values())) < MAX_CONFIG_MAP_BYTES
 
 
 def _is_dashboards(found: dict[str, Any]) -> bool:

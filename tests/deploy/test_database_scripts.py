@@ -23,11 +23,11 @@ from tests.polling import pause
 
 SCRIPTS = Path(__file__).parents[2] / "deploy" / "scripts"
 PASSWORD = r"p:a\s s/w@r%d#?&=é "
-"""A password with all characters that URLs, password files and service files treat in their own way."""
+"""A password with the characters that have a special meaning in URLs, password files and service files."""
 
 
 SCHEMAS = (("auth", "svgx_auth"), ("state", "svgx_state"))
-"""The schema and the package of each service with tables."""
+"""The database schema and the Python package of each service that has tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Scripts:
     async def start(
         self, name: str, *arguments: str, **variables: str
     ) -> asyncio.subprocess.Process:
-        """Start a script in a shell without the user's variables."""
+        """Start a script in a shell, without the user's environment variables except `PATH`."""
         programs = binaries.postgres("psql").parent
         environment = {
             "PATH": f"{programs}:{os.environ['PATH']}",
@@ -80,11 +80,11 @@ class Scripts:
         return Done(process.returncode, text)
 
     async def backup(self, *arguments: str, **variables: str) -> Done:
-        """Run the backup."""
+        """Run the backup script."""
         return await self.run("backup_database.sh", *arguments, **variables)
 
     async def restore(self, *arguments: str, **variables: str) -> Done:
-        """Run the restore."""
+        """Run the restore script."""
         return await self.run("restore_database.sh", *arguments, **variables)
 
     def files(self) -> list[Path]:
@@ -108,7 +108,7 @@ def _url(admin_url: str, role: str, database: str) -> str:
 
 @pytest.fixture(scope="module")
 async def template(backing: DevStack) -> AsyncIterator[str]:
-    """Create a role with a difficult password, and a database with the tables of both services and some rows.
+    """Create a role with the password `PASSWORD`, and a database with the tables of both services and some rows.
 
     Return the name, which the role and the database share.
     """
@@ -166,7 +166,7 @@ async def back_up_and_add_a_canvas(scripts: Scripts) -> list[asyncpg.Record]:
 
 
 async def test_database_is_dumped_dropped_and_restored(scripts: Scripts) -> None:
-    """Proves R-DUMP-1: a backup brings back all rows, also into a server without the database."""
+    """Proves R-DUMP-1: a restore brings back all rows, also on a server without the database."""
     before = await contents(scripts)
     made = await scripts.backup("--verify", POSTGRES_ADMIN_URL=scripts.admin_url)
     assert made.status == 0, made.output
@@ -195,7 +195,7 @@ async def test_database_is_dumped_dropped_and_restored(scripts: Scripts) -> None
 
 
 async def test_restore_replaces_later_rows_and_tables(scripts: Scripts) -> None:
-    """Proves R-DUMP-1: tables that a newer version has made are dropped, so its migrations run again later."""
+    """Proves R-DUMP-1: tables of a newer version are dropped, so that its migrations can run again."""
     assert (await scripts.backup()).status == 0
     before = await contents(scripts)
     await scripts.fetch("DELETE FROM state.journal")
@@ -272,7 +272,7 @@ async def test_restore_with_a_wrong_answer_changes_nothing(scripts: Scripts, ans
 
 
 async def test_restore_refuses_while_services_are_connected(scripts: Scripts) -> None:
-    """Proves R-DUMP-2: a running service is named, and nothing is changed."""
+    """Proves R-DUMP-2: the output names the connected service, and nothing is changed."""
     before = await back_up_and_add_a_canvas(scripts)
     service = await asyncpg.connect(scripts.url, server_settings={"application_name": "svgx-state"})
     done = await scripts.restore("--yes", "latest")
@@ -353,7 +353,7 @@ async def test_password_is_in_no_argument_while_a_backup_runs(scripts: Scripts) 
 
 
 async def test_old_backups_are_deleted_by_age_and_number(scripts: Scripts) -> None:
-    """Proves R-DUMP-4: old backups are deleted after a new one is complete, and the newest ones always stay."""
+    """Proves R-DUMP-4: old backups are deleted after a new one is complete, and the newest `BACKUP_KEEP_MIN` stay."""
 
     def add(*stamps: str) -> None:
         scripts.folder.mkdir(exist_ok=True)
@@ -389,9 +389,9 @@ async def test_verification_finds_row_counts_that_differ(scripts: Scripts) -> No
     text = manifest.read_text()
     assert "table 500 state.canvas\n" in text
     manifest.write_text(text.replace("table 500 state.canvas", "table 501 state.canvas"))
-    no_right = await scripts.backup("--check", "latest")
-    assert no_right.status == 3
-    assert "POSTGRES_ADMIN_URL" in no_right.output
+    without_admin_url = await scripts.backup("--check", "latest")
+    assert without_admin_url.status == 3
+    assert "POSTGRES_ADMIN_URL" in without_admin_url.output
     done = await scripts.backup("--check", "latest", POSTGRES_ADMIN_URL=scripts.admin_url)
     assert done.status == 3
     assert "501 state.canvas" in done.output
@@ -400,7 +400,7 @@ async def test_verification_finds_row_counts_that_differ(scripts: Scripts) -> No
     assert done.status == 0, done.output
 
 
-async def test_simultaneous_backups_get_names_of_their_own(scripts: Scripts) -> None:
+async def test_simultaneous_backups_get_different_names(scripts: Scripts) -> None:
     """Proves R-DUMP-4: backups that begin in the same second are all kept."""
     running = [await scripts.start("backup_database.sh") for _ in range(3)]
     async with asyncio.timeout(60):

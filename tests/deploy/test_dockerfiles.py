@@ -1,4 +1,4 @@
-"""The Dockerfiles have no findings of the linter, install pinned packages, and set the variables of every process."""
+"""The Dockerfiles pass the linter, install pinned packages, and set the variables in `PROCESS_ENVIRONMENT`."""
 
 import re
 import shlex
@@ -18,7 +18,7 @@ ONLY_IN_IMAGES = {
     "PYTHONDONTWRITEBYTECODE": "1",
     build.VARIABLE: "${REVISION}",
 }
-"""Variables of an image that a process outside of it does not need."""
+"""Environment variables that only a process in an image needs."""
 
 
 def dockerfile(service: str) -> str:
@@ -27,7 +27,7 @@ def dockerfile(service: str) -> str:
 
 
 def instructions(text: str) -> list[tuple[str, str]]:
-    """Return the name and the rest of each instruction, with continued lines joined."""
+    """Return the name and the arguments of each instruction, with continued lines joined."""
     joined = re.sub(r"\\\n\s*", "", text)
     lines = [line for line in joined.splitlines() if line and not line.startswith("#")]
     return [(name, rest) for name, _, rest in (line.partition(" ") for line in lines)]
@@ -112,6 +112,6 @@ def test_locks_of_the_images_are_current() -> None:
 
 
 def test_all_files_of_a_release_have_one_version() -> None:
-    """The version in all files is that of the umbrella chart. Proves R-SHIP-3."""
+    """All files have the version of the umbrella chart. Proves R-SHIP-3."""
     text = (values.HELM / "svgx" / "Chart.yaml").read_text(encoding="utf-8")
     assert versions.current() == yaml.safe_load(text)["appVersion"]

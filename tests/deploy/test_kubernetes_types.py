@@ -1,7 +1,7 @@
 """Every object of the charts is valid for the oldest and the newest Kubernetes, and has no unknown field.
 
-The types of the Kubernetes API come from npm. The TypeScript compiler refuses fields that a type does not have. The
-JSON schemas of Kubernetes permit them.
+The types of the Kubernetes API come from npm. The TypeScript compiler refuses unknown fields. The JSON schemas of
+Kubernetes permit unknown fields.
 """
 
 import json
@@ -21,7 +21,7 @@ CUSTOM = {
     "gateway.networking.k8s.io": "@kubernetes-models/gateway-api",
     "monitoring.coreos.com": "@kubernetes-models/prometheus-operator",
 }
-"""The npm package with the types of an API group, by group."""
+"""The npm package with the types of each API group."""
 
 EVERYTHING = (
     "--values=svgx/values-dev.yaml",

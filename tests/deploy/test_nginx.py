@@ -1,4 +1,4 @@
-"""nginx of Debian with the shipped configuration, in front of a gateway."""
+"""Debian's nginx with the shipped configuration, in front of a gateway."""
 
 import asyncio
 import re
@@ -64,7 +64,7 @@ async def nginx(stack: DevStack, tmp_path_factory: pytest.TempPathFactory) -> As
     folder = tmp_path_factory.mktemp("nginx")
     async with run_nginx(folder, urlsplit(stack.url).netloc) as url:
         yield url
-    # Proves R-SHIP-5: the tests sent tokens in the query of WebSockets.
+    # Proves R-SHIP-5: the log has no token, although the tests sent tokens in the URLs of WebSockets.
     log = (folder / "access.log").read_text(encoding="utf-8")
     assert "/runtime/events" in log
     assert "token=" not in log
@@ -158,7 +158,7 @@ async def test_requests_beyond_the_limit_of_nginx_get_429(
     answers = await exchange(mirror, *[f"GET {path} HTTP/1.1"] * 400)
     found = statuses(answers)
     assert found.keys() == {200, 429}
-    # The time between the first and the last request permits a few more.
+    # nginx admits a few more requests between the first and the last request.
     assert burst <= found[200] < 2 * burst + 50
 
 
@@ -173,7 +173,7 @@ async def test_later_request_succeeds_after_refused_ones(mirror: str) -> None:
 async def test_gateways_get_the_address_and_the_protocol_that_nginx_sees(
     mirror: str, upgrade: bool
 ) -> None:
-    """nginx replaces the headers of a client, because the gateways trust nginx. Proves R-SHIP-5."""
+    """nginx replaces a client's headers for address and protocol, because the gateways trust nginx. Proves R-SHIP-5."""
     claims = "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\nX-Real-IP: 192.0.2.1"
     if upgrade:
         claims += "\r\nUpgrade: websocket"
@@ -186,7 +186,7 @@ async def test_gateways_get_the_address_and_the_protocol_that_nginx_sees(
     assert found["x-forwarded-proto"] == "http"
     assert found["host"] == urlsplit(mirror).netloc
     assert found.get("upgrade") == ("websocket" if upgrade else None)
-    # Without a WebSocket the connection to the gateway stays open for the next request.
+    # Without a WebSocket, the connection to the gateway stays open for the next request.
     assert found.get("connection") == ("upgrade" if upgrade else None)
 
 
@@ -198,7 +198,7 @@ async def test_body_beyond_the_limit_of_nginx_is_refused_before_it_is_sent(mirro
 
 
 async def test_answers_have_the_gateways_headers_and_no_version_of_nginx(nginx: str) -> None:
-    """Proves R-SHIP-5: nginx removes no header of the gateway, and does not show its version."""
+    """Proves R-SHIP-5: nginx removes no header of the gateway, and does not show nginx's version."""
     async with httpx.AsyncClient(base_url=nginx, timeout=60) as http, asyncio.timeout(30):
         while (response := await http.get("/health/")).status_code == 429:
             await pause()

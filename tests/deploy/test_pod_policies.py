@@ -1,4 +1,4 @@
-"""Policies that every pod of the charts fulfils: the standard `restricted`, probes, limits, pinned images."""
+"""Policies that every pod of the charts fulfils: Pod Security Standard `restricted`, probes, limits, pinned images."""
 
 import functools
 from typing import Any
@@ -9,8 +9,8 @@ from deploy.build import charts
 from svgx_common.runtime import GRACE_SECONDS
 from tests.deploy.objects import parse_objects
 
-PODS = ("Deployment", "StatefulSet", "CronJob", "Pod")
-VOLUMES = {"name", "configMap", "emptyDir", "secret", "persistentVolumeClaim"}
+KINDS_WITH_PODS = ("Deployment", "StatefulSet", "CronJob", "Pod")
+PERMITTED_VOLUME_KEYS = {"name", "configMap", "emptyDir", "secret", "persistentVolumeClaim"}
 
 
 @functools.cache
@@ -18,7 +18,7 @@ def pods(golden: str) -> dict[str, dict[str, Any]]:
     """Return the pod templates of a golden, by kind and name."""
     found: dict[str, dict[str, Any]] = {}
     for each in parse_objects((charts.RENDERED / golden).read_text(encoding="utf-8")):
-        if each["kind"] in PODS:
+        if each["kind"] in KINDS_WITH_PODS:
             name = f"{each['kind']} {each['metadata']['name']}"
             owner = each["spec"]["jobTemplate"] if each["kind"] == "CronJob" else each
             found[name] = owner if each["kind"] == "Pod" else owner["spec"]["template"]
@@ -45,7 +45,7 @@ def test_pod_fulfils_the_restricted_standard(pod: dict[str, Any]) -> None:
     assert spec["automountServiceAccountToken"] is False
     assert not any(spec.get(name) for name in ("hostNetwork", "hostPID", "hostIPC"))
     for volume in spec.get("volumes", []):
-        assert volume.keys() <= VOLUMES
+        assert volume.keys() <= PERMITTED_VOLUME_KEYS
     for container in spec["containers"]:
         own = container["securityContext"]
         assert own["allowPrivilegeEscalation"] is False
@@ -78,7 +78,7 @@ def test_long_running_container_has_all_probes(pod: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("golden", charts.GOLDENS)
 def test_pod_gets_more_time_to_stop_than_its_service_takes(golden: str) -> None:
-    """The kubelet kills no service that still drains. A service ends at most two grace times after `DRAIN_SECONDS`."""
+    """The kubelet kills no service that still drains. A service ends within `DRAIN_SECONDS` + 2 × `GRACE_SECONDS`."""
     for name, pod in pods(golden).items():
         (container, *_) = pod["spec"]["containers"]
         env = {each["name"]: each.get("value") for each in container.get("env", [])}

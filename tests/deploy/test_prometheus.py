@@ -1,4 +1,4 @@
-"""The Prometheus of a Debian package scrapes the shared stack and answers the queries of all alerts and dashboards."""
+"""Debian's Prometheus scrapes the shared stack and answers the queries of all alerts and dashboards."""
 
 import asyncio
 import contextlib
@@ -57,7 +57,7 @@ MAY_BE_EMPTY = {
 
 
 class ForeignTarget:
-    """A target with the sample data of the metrics of other programs. Tests can wait for its scrapes."""
+    """A scrape target with sample metrics of other programs. Tests can wait until Prometheus scrapes the target."""
 
     def __init__(self) -> None:
         self._scraped = asyncio.Event()
@@ -81,7 +81,7 @@ class Prometheus:
         self._http = http
 
     async def get(self, path: str, **params: str) -> Any:
-        """Return the data of an answer of the API."""
+        """Send a GET request to the API, and return the data of the response."""
         answer = (await self._http.get(f"/api/v1/{path}", params=params)).json()
         assert answer["status"] == "success", (params, answer)
         return answer["data"]
@@ -148,7 +148,7 @@ async def serving(app: Starlette, port: int) -> AsyncIterator[None]:
 async def prometheus(
     stack: DevStack, driver: YjsDriver, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Prometheus]:
-    """Start Prometheus, use the stack, and wait until Prometheus has the numbers."""
+    """Start Prometheus, send requests to the stack, and wait until Prometheus has scraped the stack again."""
     folder = tmp_path_factory.mktemp("prometheus")
     executable = program("prometheus", "prometheus")
     port, foreign_port = choose(), choose()
@@ -190,7 +190,7 @@ async def use(workspace: Workspace) -> None:
     await workspace.driver.wait_saved(clients)
     assert (await owner.request("GET", "/auth/me")).status_code == 200
     assert (await owner.request("GET", f"/runtime/canvases/{canvas}")).status_code == 200
-    # One client stays, so that connections and canvases are not 0.
+    # One client stays connected, so that the numbers of connections and canvases are not 0.
     await workspace.destroy(clients[0])
 
 
@@ -206,14 +206,14 @@ async def test_all_rules_are_evaluated_without_an_error(prometheus: Prometheus) 
 
 
 async def test_queries_of_dashboards_have_data(prometheus: Prometheus) -> None:
-    """Each query has a number, or is one of the queries in `MAY_BE_EMPTY`. Proves R-OBS-14."""
+    """Each query returns a number, or is one of the queries in `MAY_BE_EMPTY`. Proves R-OBS-14."""
     empty = {query.place for query in dashboard_queries() if not await prometheus.query(query.text)}
     # Queries in `MAY_BE_EMPTY` may have data too, because other tests of the same stack may have made backups.
     assert empty <= MAY_BE_EMPTY.keys()
 
 
 async def test_selectors_of_rules_have_data(prometheus: Prometheus) -> None:
-    """A quiet alert has no result, so each time series that it reads is queried. Proves R-OBS-14."""
+    """An alert that does not fire has no result, so each time series that alerts read is queried. Proves R-OBS-14."""
     selectors = {
         selector.prettify().strip()
         for query in rule_queries()

@@ -1,4 +1,4 @@
-"""The reserved replicas of collab in the charts: a Deployment of their own, which only they belong to."""
+"""The reserved replicas of collab in the charts. They have a Deployment of their own, without other pods."""
 
 from typing import Any
 
@@ -124,7 +124,7 @@ def test_reserved_pods_are_selected_by_their_own_deployment_and_service_only(
 def test_reserved_replicas_are_scraped_with_the_job_of_the_others(
     objects: dict[tuple[str, str], Object],
 ) -> None:
-    """One ServiceMonitor selects both Kubernetes services. They have equal labels for the job, and different names."""
+    """One ServiceMonitor selects both Kubernetes services. Both have the same job label, and different names."""
     monitor = objects["ServiceMonitor", "svgx-collab"]["spec"]
     own, other = (objects["Service", name] for name in (NAME, "svgx-collab"))
     assert own["metadata"]["labels"] == other["metadata"]["labels"]
@@ -133,7 +133,7 @@ def test_reserved_replicas_are_scraped_with_the_job_of_the_others(
     assert own["spec"]["ports"] == other["spec"]["ports"]
 
 
-def test_network_policies_permit_reserved_replicas_the_flows_of_the_others(
+def test_network_policies_permit_the_same_traffic_for_reserved_and_other_replicas(
     objects: dict[tuple[str, str], Object],
 ) -> None:
     """Collab's policy applies to both kinds of pods and to no other, and NATS and Valkey admit both kinds."""

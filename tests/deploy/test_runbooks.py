@@ -48,7 +48,7 @@ def test_page_has_symptom_dashboard_commands_and_repair(page: Path) -> None:
 
 @each_page
 def test_dashboard_section_names_existing_panels(page: Path) -> None:
-    """Bold words are titles of dashboards, and quoted ones are titles of their panels and rows."""
+    """Bold words are titles of dashboards, and quoted words are titles of panels and rows."""
     text = section(page, "Dashboard")
     titles = {each["title"] for each in dashboards().values()}
     named = set(re.findall(r"\*\*(.+?)\*\*", text))
@@ -72,7 +72,7 @@ def test_commands_search_for_existing_log_lines(page: Path) -> None:
 
 @each_page
 def test_paths_of_the_api_exist(page: Path) -> None:
-    """Paths in commands and in the text are those of operations, with their methods."""
+    """Each method and path in the commands and in the text belongs to an operation."""
     text = page.read_text(encoding="utf-8")
     found = re.findall(r"`(GET|PUT|POST|DELETE) (/[^` ?]+)", text)
     found += [("GET", path) for path in re.findall(r"http://localhost:8000(/[^' ?\n]+)", text)]

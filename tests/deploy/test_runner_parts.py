@@ -58,7 +58,7 @@ def test_quantity_has_the_value_of_its_unit(text: str, expected: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "1x", "Mi", "one"])
 def test_wrong_quantity_is_refused(text: str) -> None:
-    """The API server would refuse the object."""
+    """The runner refuses a quantity that the API server would refuse."""
     with pytest.raises(ConfigurationError):
         environment.quantity(text)
 
@@ -71,7 +71,7 @@ RENDERED = Rendered(
 
 
 def value_of(source: dict[str, Any]) -> str | None:
-    """Return the value of a variable with this source."""
+    """Return the value of an environment variable with this source."""
     container = {
         "resources": {"limits": {"cpu": "1500m", "memory": "1Gi"}},
         "env": [{"name": "X", **source}],
@@ -113,7 +113,7 @@ def test_missing_secret_stops_the_start(reference: dict[str, str], missing: str)
 
 
 def test_references_in_values_are_expanded_in_order() -> None:
-    """A variable may contain the variables before it. Other references stay, and `$$` is a dollar sign."""
+    """A value may refer to earlier variables. Other references stay as they are, and `$$` is a dollar sign."""
     container = {
         "env": [
             {"name": "A", "value": "a"},

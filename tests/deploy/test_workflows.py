@@ -1,4 +1,4 @@
-"""The workflows of the repository on GitHub, and its file CODEOWNERS."""
+"""The repository's GitHub workflows, and the file CODEOWNERS."""
 
 import os
 import re
@@ -35,7 +35,7 @@ def test_workflows_fulfil_their_schema() -> None:
 
 
 def test_workflows_have_no_known_weakness() -> None:
-    """zizmor finds rights that are too wide, credentials that stay on disk, and texts that become commands.
+    """zizmor finds excessive permissions, credentials that stay on disk, and input that a shell would run.
 
     Proves R-SHIP-6.
     """
@@ -46,7 +46,7 @@ def test_workflows_have_no_known_weakness() -> None:
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_actions_and_runners_are_pinned(path: Path) -> None:
-    """A tag of an action can be moved to other code. Proves R-SHIP-6."""
+    """An action is pinned by its commit, because a tag can be moved to other code. Proves R-SHIP-6."""
     text = path.read_text(encoding="utf-8")
     used = re.findall(r"uses: (\S+)(.*)", text)
     assert used

@@ -1,4 +1,4 @@
-"""Fixtures for end-to-end tests: a workspace on the shared stack, and the stacks of groups of files.
+"""Fixtures for end-to-end tests: a workspace on the shared stack, and stacks that groups of test files share.
 
 `tests/groups.py` names the files that share each stack.
 """
@@ -58,7 +58,7 @@ async def changed_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterat
 
 @pytest.fixture(scope="session")
 def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the file of the signing keys of `configured_stack`."""
+    """Return the path of the signing-key file of `configured_stack`."""
     return tmp_path_factory.mktemp("keys") / "keys.json"
 
 

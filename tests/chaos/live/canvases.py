@@ -1,4 +1,4 @@
-"""The canvases of a live drill with their editors, and the check that no saved edit is missing."""
+"""The canvases of a live drill with their editors, and the checks of their documents."""
 
 import asyncio
 import itertools
@@ -16,34 +16,34 @@ from tests.polling import pause
 _SHARES = (0.4, 0.3, 0.2, 0.1)
 """The share of all editors that each canvas has."""
 
-_WITH_YJS_CLIENTS = 2
-"""Number of canvases that also have clients in Node. The others have no client when all light editors vanish."""
+_CANVASES_WITH_YJS_CLIENTS = 2
+"""Number of canvases that also have clients in Node. On the other canvases, all clients can vanish at once."""
 
 EDITORS_PER_YJS_CLIENT = 12
-"""One of this many editors is a Yjs client in Node."""
+"""One in this many editors is a Yjs client in Node."""
 
 _CONVERGE_SECONDS = 60.0
-"""The most seconds until all documents of a canvas are equal."""
+"""Seconds within which all documents of a canvas must become equal."""
 
 _numbers = itertools.count(1)
 
 
 @dataclass(slots=True)
 class DrillCanvas:
-    """One canvas. `editors` are its light editors, `gone` those that vanished, `clients` the Yjs clients in Node."""
+    """One canvas. `editors` are its present light editors, `clients` its Yjs clients in Node."""
 
     id: str
     clients: list[YjsClient]
     editors: list[LightEditor] = field(default_factory=list)
-    gone: list[LightEditor] = field(default_factory=list)
+    vanished: list[LightEditor] = field(default_factory=list)
 
     @property
     def present_and_vanished(self) -> Sequence[LightEditor]:
         """All light editors that the canvas ever had."""
-        return [*self.editors, *self.gone]
+        return [*self.editors, *self.vanished]
 
     def join(self, addresses: Sequence[str], seed: int, rate: float) -> LightEditor:
-        """Add a light editor, which connects at once and edits after its `start`.
+        """Add a light editor, which connects at once and edits after a call of its `start`.
 
         `addresses`: the URLs of the gateways with `{canvas}` for the canvas id. `rate`: edits a second.
         """
@@ -54,17 +54,19 @@ class DrillCanvas:
         return editor
 
     def leave(self, editor: LightEditor) -> None:
-        """Count an editor as gone."""
+        """Move an editor to the vanished editors."""
         self.editors.remove(editor)
-        self.gone.append(editor)
+        self.vanished.append(editor)
 
 
 def split(editors: int) -> Iterator[tuple[int, int]]:
-    """Yield the numbers of light editors and of Yjs clients of each canvas."""
-    clients = max(_WITH_YJS_CLIENTS, editors // EDITORS_PER_YJS_CLIENT)
+    """Yield, for each canvas, the number of light editors and the number of Yjs clients."""
+    clients = max(_CANVASES_WITH_YJS_CLIENTS, editors // EDITORS_PER_YJS_CLIENT)
     for number, share in enumerate(_SHARES):
         members = max(2, round(editors * share))
-        yjs_clients = max(1, clients // _WITH_YJS_CLIENTS) if number < _WITH_YJS_CLIENTS else 0
+        yjs_clients = 0
+        if number < _CANVASES_WITH_YJS_CLIENTS:
+            yjs_clients = max(1, clients // _CANVASES_WITH_YJS_CLIENTS)
         yield members - yjs_clients, yjs_clients
 
 
@@ -80,12 +82,12 @@ async def check_equal(workspace: Workspace, canvas: DrillCanvas) -> None:
             for editor in canvas.editors:
                 while read_state_vector(editor.doc.get_state()) != vector:
                     await pause()
-            while await _different(workspace, canvas.editors, digest):
+            while await _names_of_different(workspace, canvas.editors, digest):
                 await pause()
     except TimeoutError:
-        names = await _different(workspace, canvas.editors, digest)
+        names = await _names_of_different(workspace, canvas.editors, digest)
         raise AssertionError(
-            f"canvas {canvas.id}: different documents at {', '.join(names)}"
+            f"canvas {canvas.id}: these editors have another document: {', '.join(names)}"
         ) from None
 
 
@@ -94,8 +96,8 @@ async def _converged(
 ) -> tuple[Digest, bytes]:
     """Wait until the new client, all Yjs clients and PostgreSQL have equal documents.
 
-    Return the digest, and the document of PostgreSQL. When a holder has lost its lease at the end of the drill, the
-    clients get its last commits from the next holder, a few seconds later.
+    Return the digest, and the document from PostgreSQL. The wait may take a few seconds: if a holder lost its lease at
+    the end of the drill, the clients get the last commits from the next holder.
     """
     driver = workspace.driver
     clients = [newcomer, *canvas.clients]
@@ -108,13 +110,13 @@ async def _converged(
                     return digest, exported
                 await pause()
     except TimeoutError:
-        raise AssertionError("PostgreSQL and the clients differ") from None
+        raise AssertionError("PostgreSQL and the Yjs clients have different documents") from None
 
 
-async def _different(
+async def _names_of_different(
     workspace: Workspace, editors: Iterable[LightEditor], digest: Digest
 ) -> list[str]:
-    """Return the names of the editors with a document that has another digest."""
+    """Return the names of the editors with a document that does not have this digest."""
     digests: dict[bytes, Digest] = {}
     found = []
     for editor in editors:

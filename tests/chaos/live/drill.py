@@ -1,4 +1,4 @@
-"""Editors write while parts of the system fail one after another. At the end, no saved edit is missing."""
+"""A live drill: editors write while parts of the system fail. At the end, no saved edit may be missing."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ from tests.e2e.clients.workspace import Workspace
 from tests.polling import pause
 
 RECOVERY_SECONDS = 90.0
-"""Seconds after the last edit within which all edits must be saved. A gateway gives up a batch after 60 s."""
+"""Seconds after the last edit within which all edits must be saved. A gateway resends a batch for 60 s."""
 
 _PASTES, _PASTE_BYTES = 40, 80_000
 """While one editor does not read, another editor makes `_PASTES` edits of `_PASTE_BYTES` bytes each.
@@ -30,7 +30,7 @@ Together, the edits exceed the buffers of the kernel.
 """
 
 _FIRST_TERMINAL_CODE = 4000
-"""Close codes from this number on mean a mistake of the client or no access. Failures have lower codes."""
+"""Close codes from this number on report a client's mistake or missing access. Failures have lower codes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Size:
 
 
 class LiveDrill:
-    """One drill on a running stack. `proxies` has the proxy between a process and NATS, by the name of the process."""
+    """One drill on a running stack. `proxies` maps the name of a process to the proxy between this process and NATS."""
 
     def __init__(
         self, workspace: Workspace, proxies: Mapping[str, NatsProxy], seed: int, size: Size
@@ -70,7 +70,7 @@ class LiveDrill:
     async def open(
         cls, workspace: Workspace, proxies: Mapping[str, NatsProxy], seed: int, size: Size
     ) -> AsyncIterator["LiveDrill"]:
-        """Connect all editors to new canvases. End all clients at the end of the block."""
+        """Connect all editors to new canvases. Disconnect all clients at the end of the block."""
         drill = cls(workspace, proxies, seed, size)
         try:
             await drill._connect()
@@ -79,7 +79,7 @@ class LiveDrill:
             await drill._disconnect()
 
     async def run(self) -> Sequence[Event]:
-        """Let the editors write, and carry out the plan of the seed. Return its events."""
+        """Let the editors write, and carry out the events of the seed's plan. Return these events."""
         names = [each.name for each in self._stack.processes]
         numbers = [str(number) for number in range(len(self._canvases))]
         victims = Victims(
@@ -112,7 +112,7 @@ class LiveDrill:
     async def check(self, plan: Sequence[Event]) -> Figures:
         """Stop the edits. Check that all edits are saved, no saved edit is lost, and all documents are equal.
 
-        Check also that the server has refused no client.
+        Check also that the server refused no client.
         """
         driver = self._workspace.driver
         began = time.monotonic()
@@ -160,7 +160,7 @@ class LiveDrill:
         return figures
 
     async def delete_canvases(self) -> None:
-        """End all clients, and delete the canvases, so that no process has a reason to keep them in memory."""
+        """Disconnect all clients, and delete the canvases, so that no process keeps them in memory."""
         await self._disconnect()
         for canvas in self._canvases:
             await self._workspace.owner.delete_canvas(canvas.id)
@@ -241,9 +241,9 @@ class LiveDrill:
         self._vanish(canvas, leaving)
 
     def _vanish(self, canvas: DrillCanvas, leaving: Sequence[LightEditor]) -> None:
-        """Replace each of these editors by a new one.
+        """Replace each editor of `leaving` by a new editor.
 
-        Break their connections, except those of silent editors, which stay open and unread.
+        Break the connections of the replaced editors. The connections of silent editors stay open and unread.
         """
         for editor in tuple(leaving):
             if not editor.is_silent:

@@ -1,4 +1,4 @@
-"""The figures of live drills."""
+"""The figures that live drills measure."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,21 +8,21 @@ TITLES = (
     *("seed", "editors", "events", "edits", "saved", "vanished", "lost"),
     *("offline s", "unsaved s", "recovery s", "memory MiB"),
 )
-"""The titles of the columns of `table`."""
+"""The column titles of `table`."""
 
 
 @dataclass(slots=True)
 class Figures:
     """The figures of one drill.
 
-    `editors` is the number of editors at the end, and `vanished` the number of editors that vanished before the end.
+    `editors` is the number of editors at the end, and `vanished` the number of editors that vanished before.
     `edits` and `saved` also count the edits of the vanished editors. `lost` counts edits that were reported as saved
     and are missing.
 
     Times are in seconds. `longest_offline` is the longest time for which an editor had no synced connection.
-    `longest_unsaved` is the longest time from an edit of a light editor until the report that the edit is saved, and
-    `unsaved_since` is the time from the start to this edit. `recovery` is the time from the last edit until all edits
-    were saved.
+    `longest_unsaved` is the longest time from a light editor's edit until the edit was reported as saved.
+    `unsaved_since` is the time from the start of the drill to that edit. `recovery` is the time from the last edit
+    until all edits were saved.
 
     `closes` counts the ends of the light editors' connections by close code. A refused handshake counts by its HTTP
     status. `memory` is the memory of all services before and after the drill, in MiB.

@@ -1,7 +1,7 @@
-"""An editor that costs a tenth of a Yjs client in Node, and counts its edits that were reported as saved.
+"""A light editor: a client in Python that costs a tenth of a Yjs client in Node, and counts its saved edits.
 
-It behaves as y-websocket does: it also edits without a connection, reconnects by itself, and answers each sync step 1
-with all updates that the server lacks.
+A light editor behaves like y-websocket: it edits even without a connection, reconnects by itself, and answers each
+sync step 1 with all updates that the server lacks.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ _LONGEST_BACKOFF = 2.5
 
 _HANDSHAKE_SECONDS = 10.0
 _SHARED_EVERY = 4
-"""One of this many edits also overwrites a value that all editors of the canvas write."""
+"""One in this many edits also overwrites a value that all editors of the canvas share."""
 
 
 def drawing_of(update: bytes) -> Drawing:
@@ -43,20 +43,20 @@ def drawing_of(update: bytes) -> Drawing:
 class Connection:
     """One connection.
 
-    `covered` has an entry for each document message that was sent: the number of edits that the editor had made then.
-    `whole` is the index in `covered` of the first sync step 2, or None before the editor has sent it. This
-    message has all earlier edits that the server lacked.
+    For each document message that the editor has sent, `covered` has the number of edits that the editor had made by
+    then. `first_step_2` is the index in `covered` of the first sync step 2, or None before that message is sent.
+    The first sync step 2 contains all earlier edits that the server lacked.
     """
 
     socket: ClientConnection
     covered: list[int] = field(default_factory=list)
-    whole: int | None = None
+    first_step_2: int | None = None
 
 
 class LightEditor:
-    """A client with a document of its own. Its `made` edits have numbers from 0.
+    """A client with its own document.
 
-    The first `saved` of these edits were reported as saved.
+    `made` is the number of its edits, which have numbers from 0. The first `saved` edits were reported as saved.
 
     `is_silent` is true after `fall_silent`. `closes` counts the ends of connections by close code; a refused handshake
     counts by its HTTP status. `longest_offline` is the longest time without a synced connection, and `longest_unsaved`
@@ -89,7 +89,7 @@ class LightEditor:
         self._tasks = [asyncio.create_task(self._stay_connected())]
 
     def start(self) -> None:
-        """Start to edit."""
+        """Start editing."""
         self._tasks.append(asyncio.create_task(self._edit_repeatedly()))
 
     def stop(self) -> None:
@@ -193,7 +193,7 @@ class LightEditor:
             failures += 1
 
     def _mark_offline(self) -> None:
-        """Forget the ended connection. If it was synced, the time offline begins now."""
+        """Discard the ended connection. If it was synced, the time offline begins now."""
         if self._connection is not None:
             self._connection = None
         if self.synced.is_set():
@@ -220,8 +220,8 @@ class LightEditor:
         sync = decoder.uint()
         content = decoder.buffer()
         if sync == protocol.STEP_1:
-            if connection.whole is None:
-                connection.whole = len(connection.covered)
+            if connection.first_step_2 is None:
+                connection.first_step_2 = len(connection.covered)
             lacking = self.doc.get_update(content)
             await self._send(connection, protocol.encode_sync_step_2(lacking))
             return
@@ -232,7 +232,7 @@ class LightEditor:
 
     def _count_saved(self, connection: Connection, count: int) -> None:
         # Before the first sync step 2, a saved update may depend on an earlier edit that is not saved.
-        if connection.whole is None or count <= connection.whole:
+        if connection.first_step_2 is None or count <= connection.first_step_2:
             return
         saved = connection.covered[count - 1]
         if saved > self.saved:

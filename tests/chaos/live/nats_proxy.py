@@ -1,4 +1,4 @@
-"""A TCP proxy between one process and NATS. A drill can cut its connections, or stop their bytes."""
+"""A TCP proxy between one process and NATS. A drill can cut its connections, or delay their bytes."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from tests.forwarding import copy_both
 
 
 class NatsProxy:
-    """The proxy in front of the server at `url`."""
+    """A proxy in front of the NATS server at `url`."""
 
     def __init__(self, url: str) -> None:
         self._target = urlsplit(url)
@@ -42,7 +42,7 @@ class NatsProxy:
         return urlunsplit(self._target._replace(netloc=f"{credentials}@{HOST}:{port}"))
 
     async def cut(self, seconds: float) -> None:
-        """End all connections, and end new ones at once, for some seconds."""
+        """End all connections, and for the next `seconds` end each new connection at once."""
         self._is_cut = True
         try:
             await self._drop()
@@ -51,7 +51,7 @@ class NatsProxy:
             self._is_cut = False
 
     async def mute(self, seconds: float) -> None:
-        """Keep the connections open without carrying bytes, for some seconds. The bytes arrive afterwards."""
+        """Keep the connections open, but forward no bytes for `seconds`. The delayed bytes arrive afterwards."""
         self._may_carry.clear()
         try:
             await asyncio.sleep(seconds)

@@ -29,24 +29,24 @@ STALL_SECONDS = 5.0
 """Seconds for which a client does not read."""
 
 EVERYTHING = "everything"
-"""The victim of a power cut: all processes, and all clients of the canvases that can lose all clients at once."""
+"""The victim of a power cut: all processes, and all clients of the canvases `Victims.without_yjs_clients`."""
 
 _REST_SECONDS = 4.0
-"""Seconds between the end of an event and the next event of the same victim, so that the victim runs again."""
+"""Seconds from the end of an event to the next event with the same victim. Meanwhile the victim recovers."""
 
 _START_SECONDS = 8.0
 """Seconds after a power cut without any event, because all processes start at the same time."""
 
 _WAIT_SECONDS = 0.1
-"""Seconds until the next attempt to draw an event, when every victim of the drawn kind must still rest."""
+"""Seconds until another kind is drawn, when every victim of the drawn kind is still recovering."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
     """One event, `at` seconds after the start.
 
-    `victim` is the name of a process, or `EVERYTHING`. For an event of clients, `victim` is the number of their canvas.
-    `count` is the number of these clients, or 0 when all clients of the canvas vanish.
+    `victim` is the name of a process, or `EVERYTHING`. For an event that affects clients, `victim` is the number of
+    their canvas, and `count` is the number of affected clients, or 0 if all clients of the canvas vanish.
     """
 
     at: float
@@ -63,10 +63,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Victims:
-    """The processes and clients that events may concern.
+    """The processes and clients that events may affect.
 
-    `services` are the replicas of the gateway, of collab and of state. `links` are the replicas with a connection to
-    NATS that can be cut. `canvases` are the numbers of all canvases. The canvases `without_yjs_clients` can lose all
+    `services` are the replicas of the gateway, of collab and of state. `links` are the replicas that reach NATS
+    through a proxy. `canvases` are the numbers of all canvases. The canvases `without_yjs_clients` can lose all
     clients at once. A drill without `power_cuts` kills no two processes at the same moment.
     """
 
@@ -82,46 +82,46 @@ _SERVERS = ("nats", "postgres", "valkey")
 
 def draw(seed: int, seconds: float, gaps: tuple[float, float], victims: Victims) -> list[Event]:
     """Return the events of a drill of this length. `gaps` are the shortest and the longest time between two events."""
-    chance = random.Random(seed)
+    generator = random.Random(seed)
     kinds: list[Callable[[], tuple[Kind, Sequence[str]]]] = [
         lambda: (Kind.KILL, victims.services),
         lambda: (Kind.STOP, victims.services),
         lambda: (Kind.FREEZE, (*victims.services, *_SERVERS)),
-        lambda: (chance.choice((Kind.KILL, Kind.STOP)), ("nats",)),
-        lambda: (chance.choice((Kind.KILL, Kind.STOP)), ("postgres",)),
-        lambda: (chance.choice((Kind.KILL, Kind.FLUSH)), ("valkey",)),
-        lambda: (chance.choice((Kind.CUT, Kind.MUTE)), victims.links),
-        # Not the first canvas: all its editors, 40 % of the drill's, would receive the 3 MB that the event writes.
+        lambda: (generator.choice((Kind.KILL, Kind.STOP)), ("nats",)),
+        lambda: (generator.choice((Kind.KILL, Kind.STOP)), ("postgres",)),
+        lambda: (generator.choice((Kind.KILL, Kind.FLUSH)), ("valkey",)),
+        lambda: (generator.choice((Kind.CUT, Kind.MUTE)), victims.links),
+        # Not the first canvas: it has 40 % of all editors, and each would receive the 3 MB that the event writes.
         lambda: (Kind.STALL, victims.canvases[1:]),
         lambda: (Kind.VANISH, victims.canvases),
         lambda: (Kind.ABANDON, victims.without_yjs_clients),
         lambda: (Kind.POWER_CUT, (EVERYTHING,) if victims.power_cuts else ()),
     ]
     events: list[Event] = []
-    free: defaultdict[str, float] = defaultdict(float)
-    deck: list[Callable[[], tuple[Kind, Sequence[str]]]] = []
-    at = chance.uniform(*gaps)
+    free_at: defaultdict[str, float] = defaultdict(float)
+    undrawn: list[Callable[[], tuple[Kind, Sequence[str]]]] = []
+    at = generator.uniform(*gaps)
     while at < seconds:
-        # Each entry is drawn once before any entry is drawn again, so that short drills have many kinds of events too.
-        deck = deck or chance.sample(kinds, len(kinds))
-        kind, candidates = deck.pop()()
-        candidates = [each for each in candidates if max(free[each], free[EVERYTHING]) <= at]
+        # Each entry is drawn once before any entry is drawn again, so that even short drills have many kinds of events.
+        undrawn = undrawn or generator.sample(kinds, len(kinds))
+        kind, candidates = undrawn.pop()()
+        candidates = [each for each in candidates if max(free_at[each], free_at[EVERYTHING]) <= at]
         if not candidates:
             at += _WAIT_SECONDS
             continue
-        event = _event(at, kind, chance.choice(candidates), chance)
+        event = _event(at, kind, generator.choice(candidates), generator)
         rest = _START_SECONDS if kind is Kind.POWER_CUT else _REST_SECONDS
-        free[event.victim] = at + event.seconds + rest
+        free_at[event.victim] = at + event.seconds + rest
         events.append(event)
-        at += chance.uniform(*gaps)
+        at += generator.uniform(*gaps)
     return events
 
 
-def _event(at: float, kind: Kind, victim: str, chance: random.Random) -> Event:
+def _event(at: float, kind: Kind, victim: str, generator: random.Random) -> Event:
     if kind in (Kind.FREEZE, Kind.CUT, Kind.MUTE):
         return Event(at, kind, victim, seconds=OUTAGE_SECONDS)
     if kind is Kind.STALL:
         return Event(at, kind, victim, seconds=STALL_SECONDS, count=1)
     if kind is Kind.VANISH:
-        return Event(at, kind, victim, count=chance.randint(1, 5))
+        return Event(at, kind, victim, count=generator.randint(1, 5))
     return Event(at, kind, victim)

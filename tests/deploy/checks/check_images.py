@@ -1,7 +1,9 @@
-"""Containers of the images, with NATS, PostgreSQL and Valkey of the development stack. `make images-check` runs this.
+"""Tests of the images as containers, with the development stack's NATS, PostgreSQL and Valkey.
 
-podman starts the containers as docker-compose.yml and the charts do: read-only, without capabilities, with a limit of
-memory. They use the network of the machine instead of their own, because they need the stack's servers.
+`make images-check` runs these tests.
+
+podman starts the containers as docker-compose.yml and the charts do: read-only, without capabilities, with a memory
+limit. They use the machine's network instead of their own, because they need the stack's servers.
 """
 
 import json
@@ -28,16 +30,16 @@ from svgx_workers.confinement import PARTS
 from tests.e2e.clients.workspace import open_workspace
 from tests.e2e.clients.yjs_driver import YjsDriver
 from tests.limits import HIGH_LIMITS
-from tests.polling import A_REQUEST, pause
+from tests.polling import REQUEST_POLL_SECONDS, pause
 
 PODMAN = ("podman", *OPTIONS, "--runtime", "crun", "--cgroup-manager", "cgroupfs")
 
 CONFINED = (
     *("--network", "host", "--read-only", "--read-only-tmpfs=false", "--tmpfs", "/tmp"),
     *("--cap-drop", "all", "--security-opt", "no-new-privileges", "--pids-limit", "512"),
-    # The machine may refuse podman's own, higher limits.
+    # The machine may refuse podman's default limits, which are higher.
     *("--ulimit", "nofile=16384:16384", "--ulimit", "nproc=16384:16384"),
-    # podman would run the health checks with timers of systemd, which is missing. The tests run the checks instead.
+    # podman needs systemd timers for health checks, and systemd is missing. The tests run the checks instead.
     *("--health-interval", "disable"),
 )
 
@@ -63,7 +65,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def log_of(container: str) -> list[dict[str, Any]]:
     """Return the lines of a container's log."""
-    # The services write to their error output.
+    # The services write their logs to standard error.
     return [json.loads(line) for line in run("logs", container).stderr.splitlines()]
 
 
@@ -83,7 +85,7 @@ class Container:
 
 @pytest.fixture(scope="module")
 def containers(backing: DevStack) -> Iterator[dict[str, Container]]:
-    """Start a container of each service, and remove them at the end."""
+    """Start one container for each service, and remove the containers at the end."""
     started: dict[str, Container] = {}
     try:
         for service in values.SERVICES:
@@ -105,7 +107,7 @@ def containers(backing: DevStack) -> Iterator[dict[str, Container]]:
 
 
 def variables_of(backing: DevStack, service: str) -> dict[str, str]:
-    """Return `ENVIRONMENT`, and the addresses and secrets of a service.
+    """Return the variable `ENVIRONMENT`, and a service's variables for addresses and secrets.
 
     `containers` adds the limits and the address on which the service listens. The image sets all other variables.
     """
@@ -131,7 +133,7 @@ def chart(service: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("service", values.SERVICES)
 def test_image_has_labels_a_numeric_user_and_no_build_tools(service: str) -> None:
-    """With `runAsNonRoot`, Kubernetes refuses an image that states its user by name. Proves R-SHIP-1."""
+    """The user is a number, because `runAsNonRoot` makes Kubernetes refuse a user's name. Proves R-SHIP-1."""
     found = inspect(image(service))["Config"]
     labels = {name.rpartition(".")[2]: text for name, text in found["Labels"].items()}
     assert labels["title"] == f"svgx-{service}"
@@ -150,7 +152,7 @@ def test_image_has_labels_a_numeric_user_and_no_build_tools(service: str) -> Non
 @pytest.mark.parametrize("platform", ["x86_64-manylinux_2_40", "aarch64-manylinux_2_40"])
 @pytest.mark.parametrize("service", values.SERVICES)
 def test_lock_has_wheels_for_the_default_base(service: str, platform: str) -> None:
-    """Each package has a wheel for the Python of a release's images. The images of this check have Debian's Python.
+    """Each package has a wheel for the Python of release images. The images under test have Debian's Python instead.
 
     Proves R-SHIP-1.
     """
@@ -185,7 +187,7 @@ async def wait_ready(container: Container) -> dict[str, Any]:
                 pass
             if time.monotonic() > deadline:
                 pytest.fail(str(log_of(container.name)))
-            await pause(A_REQUEST)
+            await pause(REQUEST_POLL_SECONDS)
 
 
 @pytest.mark.parametrize("service", values.SERVICES)
@@ -197,17 +199,17 @@ async def test_container_answers_its_probes(containers: dict[str, Container], se
     async with httpx.AsyncClient(base_url=container.url, timeout=10) as http:
         assert (await http.get("/health/live")).status_code == 200
     podman("healthcheck", "run", container.name)
-    # The gateway may start before the other services, and then writes warnings.
-    usual = ("INFO", "WARNING")
+    # The gateway logs warnings if it starts before the other services.
+    permitted = ("INFO", "WARNING")
     log = log_of(container.name)
-    assert [line for line in log if line["level"] not in usual] == []
+    assert [line for line in log if line["level"] not in permitted] == []
     # A line with the field `variable` warns about an unknown or ignored environment variable.
     assert not [line for line in log if "variable" in line]
 
 
 @pytest.mark.parametrize("service", values.SERVICES)
 def test_container_is_confined(containers: dict[str, Container], service: str) -> None:
-    """The process has no rights beyond those of a user, and cannot write to the image. Proves R-SHIP-1."""
+    """The process has only the rights of an ordinary user, and cannot write to the image. Proves R-SHIP-1."""
     name = containers[service].name
     status = dict(
         line.split(":\t", 1)
@@ -259,14 +261,14 @@ async def test_clients_draw_together_through_containers(
 
 
 def memory_of(name: str) -> str:
-    """Return the memory that the processes of a container use, as their control group counts it."""
+    """Return the memory use of a container, as its control group counts it."""
     used = podman("stats", "--no-stream", "--format", "{{.MemUsageBytes}}", name)
     return used.split("/")[0]
 
 
 @pytest.mark.parametrize("service", STOP_ORDER)
 def test_container_stops_cleanly(containers: dict[str, Container], service: str) -> None:
-    """SIGTERM reaches the service, which ends with status 0 within its grace period. Proves R-SHIP-1."""
+    """SIGTERM reaches the service, which ends with status 0 within 15 s. Proves R-SHIP-1."""
     name = containers[service].name
     print(f"\n{service}: uses {memory_of(name)}")
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""A release and its publication to a docker-registry of this machine. `make release-check` runs this."""
+"""Tests of a release, and of its publication to a local docker-registry. `make release-check` runs these tests."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ LICENCE_ELSEWHERE = {
     "webencodings",
     "zxcvbn-rs-py",
 }
-"""Packages that state their licence in a file or a classifier only, which syft does not read."""
+"""Packages that state their licence only in a file or a classifier. syft reads neither."""
 
 NATS = ("--set", "nats.url=nats://nats.example:4222")
 """The setting that the chart of a single service requires."""
@@ -67,7 +67,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def manifest(registry: str, name: str) -> dict[str, Any]:
-    """Return the manifest of this version of an image or a chart."""
+    """Return the manifest of an image or a chart, in the release's version."""
     host, _, path = registry.partition("/")
     kinds = (
         "application/vnd.oci.image.manifest.v1+json",
@@ -93,7 +93,7 @@ def test_checksums_cover_every_file() -> None:
 
 
 def test_all_parts_have_the_version() -> None:
-    """The wheels, charts, changelog and images of the manifests have the release's version. Proves R-SHIP-3."""
+    """The wheels, charts, changelog, and image tags in the manifests have the release's version. Proves R-SHIP-3."""
     wheels = {each.name.split("-")[1] for each in RELEASE.glob("wheels/*.whl")}
     assert wheels == {versions.python_version(VERSION)}
     assert {each.name for each in RELEASE.glob("charts/*")} == {
@@ -107,7 +107,7 @@ def test_all_parts_have_the_version() -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_wheels_install_with_the_lock_and_start(service: str, tmp_path: Path) -> None:
-    """The wheels install with the lock beside them, which has all other packages with hashes. Proves R-SHIP-3."""
+    """The wheels install with the lock beside them, which lists all other packages with hashes. Proves R-SHIP-3."""
     wheels = [
         each
         for each in RELEASE.glob("wheels/*.whl")
@@ -127,7 +127,7 @@ def test_wheels_install_with_the_lock_and_start(service: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_bill_of_materials_has_the_packages_of_the_lock(service: str) -> None:
-    """Each package has its version, and each package of another project has its licence. Proves R-SHIP-3.
+    """The bill of materials has each package's version, and each third-party package's licence. Proves R-SHIP-3.
 
     The packages in `LICENCE_ELSEWHERE` may have no licence in the bill of materials.
     """
@@ -155,7 +155,7 @@ def components(name: str) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("program", ["helm3", "helm4"])
 @pytest.mark.parametrize("chart", CHARTS)
-def test_chart_of_the_registry_renders_as_the_local_one(
+def test_chart_of_the_registry_renders_like_the_chart_of_the_release(
     registry: str, program: str, chart: str, tmp_path: Path
 ) -> None:
     """The registry has the release's archive of the chart, and Helm renders it in the same way. Proves R-SHIP-3."""
@@ -170,10 +170,10 @@ def test_chart_of_the_registry_renders_as_the_local_one(
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_image_of_the_registry_is_that_of_the_release(registry: str, service: str) -> None:
+def test_image_of_the_registry_has_the_version_of_the_release(registry: str, service: str) -> None:
     """The pushed image has the version and the revision of the release. Proves R-SHIP-3."""
     if not has_base():
-        pytest.skip("the release has no images: run `make images-check` before")
+        pytest.skip("the release has no images: run `make images-check` first")
     host, _, path = registry.partition("/")
     found = manifest(registry, f"svgx/{service}")
     digest = found["config"]["digest"]

@@ -14,7 +14,7 @@ _LIFETIME = dt.timedelta(days=2)
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """Paths of PEM files: the authority, the servers' certificate with its key, and the key of service accounts."""
+    """Paths of PEM files: the authority, the servers' certificate, its key, and the key for service account tokens."""
 
     authority: Path
     server: Path

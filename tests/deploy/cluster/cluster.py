@@ -17,7 +17,7 @@ _POLL_SECONDS = 0.1
 RESTRICTED = {
     f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")
 }
-"""Labels of a namespace in which the API server refuses pods that break the standard `restricted`."""
+"""Labels of a namespace in which the API server refuses pods that break the Pod Security Standard `restricted`."""
 
 
 class CommandError(Exception):
@@ -88,7 +88,7 @@ class Cluster:
         return Result(result.stdout, result.stderr)
 
     def environment(self) -> dict[str, str]:
-        """Return the environment of commands. Helm and kubectl keep their files in a folder of the test session."""
+        """Return the environment variables of commands. `HOME` is a test folder, where Helm and kubectl keep files."""
         return {
             **os.environ,
             "PATH": f"{self.programs}:{os.environ.get('PATH', os.defpath)}",
@@ -97,11 +97,11 @@ class Cluster:
         }
 
     def wait(self, condition: Callable[[], bool], description: str, seconds: float = 120) -> None:
-        """Wait until a condition is true. Raise `TimeoutError` after `seconds`."""
+        """Wait until a condition is true. After `seconds`, raise `TimeoutError` with the description."""
         until = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > until:
-                raise TimeoutError(f"not within {seconds:.0f} s: {description}")
+                raise TimeoutError(f"not true within {seconds:.0f} s: {description}")
             time.sleep(_POLL_SECONDS)
 
     @contextlib.contextmanager
@@ -115,7 +115,7 @@ class Cluster:
             }
         )
         try:
-            # Kubernetes refuses pods until it has made this account.
+            # Kubernetes refuses pods until it has created this account.
             self.kubectl(
                 *("wait", "--for=create", "serviceaccount/default", "--timeout=60s"),
                 *("--namespace", name),
@@ -125,11 +125,11 @@ class Cluster:
             self.kubectl("delete", "namespace", name, "--wait", "--timeout=240s")
 
     def objects(self, namespace: str) -> set[str]:
-        """Return kind and name of all objects in a namespace, except objects that Kubernetes itself makes there."""
+        """Return kind and name of all objects in a namespace, except objects that Kubernetes itself creates."""
         types = self.kubectl(
             *("api-resources", "--namespaced", "--verbs", "list,get", "--output", "name")
         ).split()
-        found = self.get(",".join(sorted(set(types) - _OF_KUBERNETES)), "--namespace", namespace)
+        found = self.get(",".join(sorted(set(types) - _KUBERNETES_TYPES)), "--namespace", namespace)
         return {
             f"{each['kind']}/{each['metadata']['name']}" for each in found["items"]
         } - _IN_EACH_NAMESPACE
@@ -147,7 +147,8 @@ class Cluster:
         return {f"{each['kind']}/{each['metadata']['name']}" for each in found["items"]}
 
 
-_OF_KUBERNETES = {"events", "events.events.k8s.io", "pods.metrics.k8s.io"}
-"""Types of objects that Kubernetes makes and removes by itself: events and the measurements of pods."""
+_KUBERNETES_TYPES = {"events", "events.events.k8s.io", "pods.metrics.k8s.io"}
+"""Types of objects that Kubernetes creates and removes by itself: events and pod measurements."""
 
 _IN_EACH_NAMESPACE = {"ServiceAccount/default", "ConfigMap/kube-root-ca.crt"}
+"""Objects that Kubernetes creates in each namespace."""

@@ -15,7 +15,7 @@ from tests.deploy.cluster.control_plane import ControlPlane
 from tests.deploy.cluster.releases import NATS, Release
 
 VOLUMES = 12
-"""The number of volumes that exist before the tests, because no storage provider runs."""
+"""The number of volumes that are created before the tests, because no storage provider runs."""
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +27,7 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clu
 
     - `cluster.kubectl("get", "pods", "-n", "svgx")` runs kubectl with separate arguments and returns its output.
     - `cluster.shell("kubectl get pods -n svgx")` runs an unchanged command of a document.
-    - `with cluster.namespace("svgx")` makes a namespace that enforces the standard `restricted`, and deletes it.
+    - `with cluster.namespace("svgx")` creates a namespace that enforces the standard `restricted`, and deletes it.
     - In `cluster.shell`, `svgx-gateway` and `docker run --rm IMAGE` run the gateway's commands, without a container.
     """
     reason = programs.missing_compiler()
@@ -52,15 +52,15 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clu
 
 @pytest.fixture
 def namespace(cluster: Cluster) -> Iterator[str]:
-    """Make a namespace with the secrets of an installation, and delete it at the end of the test."""
-    number = next(_NUMBERS)
+    """Create a namespace with the secrets of an installation, and delete the namespace at the end of the test."""
+    number = next(_NAMESPACE_NUMBERS)
     with cluster.namespace(f"svgx-{number}") as name:
         create_secrets(cluster, name)
         yield name
 
 
 def _put_gateway(folder: Path) -> None:
-    """Put the gateway's program into a folder, and a substitute for `docker` that runs it."""
+    """Put the gateway's program and a substitute for `docker` into a folder. The substitute runs the program."""
     (folder / "svgx-gateway").symlink_to(Path(sys.executable).with_name("svgx-gateway"))
     docker = folder / "docker"
     docker.write_text('#!/bin/sh\nshift 3\nexec svgx-gateway "$@"\n', encoding="utf-8")
@@ -68,7 +68,7 @@ def _put_gateway(folder: Path) -> None:
 
 
 def create_secrets(cluster: Cluster, namespace: str) -> None:
-    """Make the secrets of an installation with the commands of deploy/README.md."""
+    """Create the secrets of an installation with the commands of deploy/README.md."""
     cluster.shell(
         f"""
         kubectl create secret generic svgx-secrets \\
@@ -93,7 +93,7 @@ def gateway(cluster: Cluster, helms: dict[str, Helm], namespace: str, program: s
     return Release(cluster, program, helms[program].charts, "gateway", namespace, NATS)
 
 
-_NUMBERS = itertools.count(1)
+_NAMESPACE_NUMBERS = itertools.count(1)
 
 _STORAGE_CLASS = {
     "apiVersion": "storage.k8s.io/v1",

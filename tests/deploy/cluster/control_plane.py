@@ -30,7 +30,8 @@ class ControlPlane:
         taken: list[int] = []
         for _ in range(5):
             taken.append(ports.choose(taken))
-        self._etcd_port, self._peer_port, self._api_port, *self._other_ports = taken
+        self._etcd_port, self._peer_port, self._api_port = taken[:3]
+        self._controllers_port, self._scheduler_port = taken[3:]
         self.url = f"https://{HOST}:{self._api_port}"
         self._processes: list[Process] = []
 
@@ -43,9 +44,9 @@ class ControlPlane:
             (
                 "kube-controller-manager",
                 self._controllers(),
-                f"https://{HOST}:{self._other_ports[0]}/healthz",
+                f"https://{HOST}:{self._controllers_port}/healthz",
             ),
-            ("kube-scheduler", self._scheduler(), f"https://{HOST}:{self._other_ports[1]}/readyz"),
+            ("kube-scheduler", self._scheduler(), f"https://{HOST}:{self._scheduler_port}/readyz"),
         ):
             await self._start(name, arguments, health)
         return self
@@ -81,18 +82,18 @@ class ControlPlane:
                 env={"PATH": "/usr/bin:/bin", "HOME": str(self.folder)},
                 log_path=self.folder / f"{name}.log",
                 pid_path=self.folder / f"{name}.pid",
-                ready=self._answers(health),
+                ready=self._check_of(health),
             )
         )
         self._processes.append(process)
         await process.start()
         await process.wait_ready(120, max_exits=0)
 
-    def _answers(self, url: str) -> Callable[[], Awaitable[bool]]:
-        """Return a function that returns whether this URL answers with status 200."""
+    def _check_of(self, url: str) -> Callable[[], Awaitable[bool]]:
+        """Return a check of whether this URL answers with status 200."""
 
         async def ready() -> bool:
-            # The controllers and the scheduler make their own certificates.
+            # The controllers and the scheduler use self-signed certificates.
             async with httpx.AsyncClient(verify=False) as client:
                 try:
                     answer = await client.get(
@@ -139,19 +140,19 @@ class ControlPlane:
         return {
             "kubeconfig": self.kubeconfig,
             "bind-address": HOST,
-            "secure-port": self._other_ports[0],
+            "secure-port": self._controllers_port,
             "authentication-kubeconfig": self.kubeconfig,
             "authorization-kubeconfig": self.kubeconfig,
             "leader-elect": "false",
             "root-ca-file": self.certificates.authority,
             "service-account-private-key-file": self.certificates.accounts_key,
-            # The nodes of the tests send no heartbeat.
+            # The test nodes send no heartbeats.
             "node-monitor-grace-period": "10h",
-            # The tests do not wait for the usual times of the autoscaler.
+            # The autoscaler's usual delays would slow down the tests.
             "horizontal-pod-autoscaler-sync-period": "1s",
             "horizontal-pod-autoscaler-initial-readiness-delay": "0s",
             "horizontal-pod-autoscaler-cpu-initialization-period": "0s",
-            # The custom resource that replaces the metrics server's API is JSON only.
+            # The custom resource that replaces the metrics server's API supports only JSON.
             "kube-api-content-type": "application/json",
         }
 
@@ -159,7 +160,7 @@ class ControlPlane:
         return {
             "kubeconfig": self.kubeconfig,
             "bind-address": HOST,
-            "secure-port": self._other_ports[1],
+            "secure-port": self._scheduler_port,
             "authentication-kubeconfig": self.kubeconfig,
             "authorization-kubeconfig": self.kubeconfig,
             "leader-elect": "false",

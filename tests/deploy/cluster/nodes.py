@@ -1,7 +1,7 @@
 """Nodes without containers. They report each pod as running, as a kubelet does, and start no process.
 
-A pod that never restarts, such as one of `helm test`, succeeds at once. A pod with an image tagged `broken` never
-becomes ready. A pod waits for each secret and ConfigMap that it refers to, as with a kubelet.
+A pod that never restarts, such as a pod of `helm test`, succeeds at once. A pod with an image tagged `broken` never
+becomes ready. As with a kubelet, a pod waits until the secrets and ConfigMaps to which it refers exist.
 """
 
 import itertools
@@ -20,7 +20,7 @@ from tests.deploy.cluster.control_plane import HOST, ControlPlane
 ZONES = ("zone-a", "zone-b", "zone-c")
 BROKEN_TAG = ":broken"
 LOG_EVENTS = ("websocket opened", "ERROR", "user_id=123")
-"""The texts of the three lines in the log of each container."""
+"""The texts of the three log lines of each container."""
 
 _POLL_SECONDS = 0.2
 _STATUS = {"Content-Type": "application/strategic-merge-patch+json"}
@@ -28,7 +28,7 @@ _STATUS = {"Content-Type": "application/strategic-merge-patch+json"}
 
 @contextmanager
 def run(control_plane: ControlPlane) -> Iterator[None]:
-    """Register one node in each zone, and report their pods until the context ends."""
+    """Register one node in each zone, and report the status of the nodes' pods until the context ends."""
     stopped = threading.Event()
     with control_plane.client() as client, _log_server(control_plane) as port:
         for zone in ZONES:
@@ -79,33 +79,33 @@ def _report(client: httpx.Client, stopped: threading.Event) -> None:
 
 
 class _Reporter:
-    """The reports of all nodes to the API server."""
+    """Reports the status of the pods of all nodes to the API server."""
 
     def __init__(self, client: httpx.Client) -> None:
         self.client = client
-        self._addresses = itertools.count(1)
+        self._address_numbers = itertools.count(1)
 
     def report(self, pod: dict[str, Any]) -> None:
-        """Report the present status of one pod, and remove a pod that is being deleted."""
+        """Report the status of one pod, or remove the pod if it is being deleted."""
         metadata = pod["metadata"]
         url = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
         if "deletionTimestamp" in metadata:
             options = {"gracePeriodSeconds": 0, "preconditions": {"uid": metadata["uid"]}}
             self.client.request("DELETE", url, json=options)
             return
-        status = self._next(pod)
+        status = self._new_status(pod)
         if status is not None:
             self.client.patch(f"{url}/status", json={"status": status}, headers=_STATUS)
 
-    def _next(self, pod: dict[str, Any]) -> dict[str, Any] | None:
-        """Return the new status of a pod, or None when it has that status already."""
+    def _new_status(self, pod: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the status to report for a pod, or None if this status was reported already."""
         if pod["status"]["phase"] in ("Running", "Succeeded"):
             return None
         reason = self._obstacle(pod)
         if reason is not None:
-            return None if _is_reported_as_waiting(pod) else _waiting(pod, reason)
-        number = next(self._addresses)
-        return _started(pod, f"10.244.{number // 250}.{number % 250 + 1}")
+            return None if _is_reported_as_waiting(pod) else _waiting_status(pod, reason)
+        number = next(self._address_numbers)
+        return _started_status(pod, f"10.244.{number // 250}.{number % 250 + 1}")
 
     def _obstacle(self, pod: dict[str, Any]) -> str | None:
         """Return the reason why a kubelet would not start the pod, or None."""
@@ -136,16 +136,16 @@ def _references(spec: dict[str, Any]) -> Iterator[tuple[str, str, str | None]]:
 
 
 def _is_reported_as_waiting(pod: dict[str, Any]) -> bool:
-    """Return whether the status of a pending pod already has a reason."""
+    """Return whether a pending pod was already reported as waiting."""
     return bool(pod["status"].get("containerStatuses"))
 
 
-def _waiting(pod: dict[str, Any], reason: str) -> dict[str, Any]:
+def _waiting_status(pod: dict[str, Any], reason: str) -> dict[str, Any]:
     states = {"waiting": {"reason": reason, "message": "no container runs on a test node"}}
-    return {"phase": "Pending", "containerStatuses": _containers(pod, states, ready=False)}
+    return {"phase": "Pending", "containerStatuses": _container_statuses(pod, states, ready=False)}
 
 
-def _started(pod: dict[str, Any], address: str) -> dict[str, Any]:
+def _started_status(pod: dict[str, Any], address: str) -> dict[str, Any]:
     ends = pod["spec"]["restartPolicy"] != "Always"
     ended = {"exitCode": 0, "reason": "Completed", "startedAt": _now(), "finishedAt": _now()}
     states: dict[str, Any] = {"terminated": ended} if ends else {"running": {"startedAt": _now()}}
@@ -161,11 +161,13 @@ def _started(pod: dict[str, Any], address: str) -> dict[str, Any]:
             {"type": "Ready", **ready},
             {"type": "ContainersReady", **ready},
         ],
-        "containerStatuses": _containers(pod, states, ready=not ends),
+        "containerStatuses": _container_statuses(pod, states, ready=not ends),
     }
 
 
-def _containers(pod: dict[str, Any], state: dict[str, Any], *, ready: bool) -> list[dict[str, Any]]:
+def _container_statuses(
+    pod: dict[str, Any], state: dict[str, Any], *, ready: bool
+) -> list[dict[str, Any]]:
     return [
         {
             "name": container["name"],
@@ -186,7 +188,7 @@ def _now() -> str:
 
 @contextmanager
 def _log_server(control_plane: ControlPlane) -> Iterator[int]:
-    """Serve log lines of each container to the API server, which requests logs from kubelets. Yield the port."""
+    """Serve the log of each container, which the API server requests from kubelets. Yield the port."""
     server = ThreadingHTTPServer((HOST, 0), _Logs)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(
@@ -204,10 +206,10 @@ def _log_server(control_plane: ControlPlane) -> Iterator[int]:
 
 
 class _Logs(BaseHTTPRequestHandler):
-    """Answers for `/containerLogs/NAMESPACE/POD/CONTAINER`."""
+    """Answers requests for `/containerLogs/NAMESPACE/POD/CONTAINER`."""
 
     def do_GET(self) -> None:
-        """Return lines with the path, which names the container."""
+        """Send log lines with the namespace, pod and container from the path."""
         path = self.path.partition("?")[0]
         found = path.startswith("/containerLogs/")
         name = path.removeprefix("/containerLogs/")

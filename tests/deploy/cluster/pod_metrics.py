@@ -1,6 +1,6 @@
 """Measurements of pods for `kubectl top` and autoscalers.
 
-A custom resource replaces the API of the metrics server, because no container runs that could be measured.
+A custom resource replaces the API of the metrics server, because the pods run no containers to measure.
 """
 
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ _DEFINITION = {
     "kind": "CustomResourceDefinition",
     "metadata": {
         "name": f"pods.{_GROUP}",
-        # Kubernetes protects its own groups. Only tests define resources in them.
+        # Kubernetes requires this annotation for a resource in one of its own groups.
         "annotations": {"api-approved.kubernetes.io": "unapproved, for tests"},
     },
     "spec": {
@@ -38,7 +38,7 @@ _DEFINITION = {
 
 
 def define(cluster: Cluster) -> None:
-    """Define the resource."""
+    """Define the custom resource, and wait until the API server has established it."""
     cluster.apply(_DEFINITION)
     cluster.kubectl(
         "wait", "--for", "condition=established", f"customresourcedefinition/pods.{_GROUP}"
@@ -46,7 +46,7 @@ def define(cluster: Cluster) -> None:
 
 
 def report(cluster: Cluster, namespace: str, *, cpu: str, memory: str, others: str = "1m") -> None:
-    """Report the use of the first container of each pod. Other containers use `others` of the processor and 1 MiB."""
+    """Report `cpu` and `memory` for each pod's first container, and `others` CPU and 1 MiB for its other containers."""
     cluster.apply(
         *(
             {

@@ -73,7 +73,7 @@ DEFINITIONS = (
 
 
 def missing_compiler() -> str | None:
-    """Return the reason why nothing can be built here, or None. Programs that are built already need no compiler."""
+    """Return the reason why the programs cannot be built, or None. Programs that are already built need no compiler."""
     if _is_current():
         return None
     wanted = _match(r"^go (\d+\.\d+)", (MODULE / "go.mod").read_text(encoding="utf-8"))
@@ -82,8 +82,8 @@ def missing_compiler() -> str | None:
     found = subprocess.run(
         ["go", "env", "GOVERSION"], capture_output=True, text=True, check=True
     ).stdout
-    if _numbers(found.removeprefix("go")) < _numbers(wanted):
-        return f"Go {wanted} or newer is needed, this is {found.strip()}"
+    if _version_numbers(found.removeprefix("go")) < _version_numbers(wanted):
+        return f"Go {wanted} or newer is needed, but {found.strip()} is installed"
     return None
 
 
@@ -95,7 +95,7 @@ def version() -> str:
 
 
 def install() -> None:
-    """Build the programs and copy the definitions, unless this was done already."""
+    """Build the programs and copy the definitions, unless they are up to date."""
     if _is_current():
         return
     print(f"building etcd and Kubernetes {version()} into .tools/kubernetes", flush=True)
@@ -103,7 +103,7 @@ def install() -> None:
     started = time.monotonic()
     for name, package in PROGRAMS.items():
         _build(name, package)
-        print(f"  {name} after {time.monotonic() - started:.0f} s", flush=True)
+        print(f"  built {name} after {time.monotonic() - started:.0f} s", flush=True)
     for each in DEFINITIONS:
         _copy(each)
     STAMP.write_text(_fingerprint(), encoding="utf-8")
@@ -132,7 +132,7 @@ def _build(name: str, package: str) -> None:
 
 
 def _copy(source: Definitions) -> None:
-    """Copy the files from the module. The hash is checked here too, because Go's check may be switched off."""
+    """Copy the files from the module. Check the module's hash here too, because Go's check may be switched off."""
     result = subprocess.run(
         ["go", "mod", "download", "-json", f"{source.module}@{source.version}"],
         cwd=FOLDER,
@@ -169,12 +169,12 @@ def _match(pattern: str, text: str) -> str:
     return found[1]
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def _version_numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", text)[:2])
 
 
 def main() -> None:
-    """Build everything. Without Go, print the reason; the tests are then skipped, or fail if `CI` is set."""
+    """Build everything. If Go is missing or too old, print this. The tests are then skipped, or fail if `CI` is set."""
     reason = missing_compiler()
     if reason is not None:
         print(f"cannot build Kubernetes: {reason}", flush=True)

@@ -9,12 +9,16 @@ NATS = ("--set", "nats.url=nats://nats.example:4222")
 """Arguments that each chart of a single service requires, unlike the umbrella chart."""
 
 TRIAL = ("--set", "postgresql.enabled=true,valkey.enabled=true")
-"""Arguments with which the umbrella chart installs all servers."""
+"""Arguments with which the umbrella chart also installs PostgreSQL and Valkey."""
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A release: the version of Helm, the folder of the built charts, the chart, the namespace and usual arguments."""
+    """A release of a chart.
+
+    `program` is `helm3` or `helm4`, `charts` is the folder of the built charts, and each installation and upgrade gets
+    `arguments`.
+    """
 
     cluster: Cluster
     program: str
@@ -33,7 +37,7 @@ class Release:
         return self._deploy("upgrade", *arguments)
 
     def run(self, command: str, *arguments: str) -> str:
-        """Run another command, such as `rollback`, for this release."""
+        """Run another Helm command, such as `rollback`, for this release."""
         return self.cluster.helm(
             self.program, command, self.name, "--namespace", self.namespace, *arguments
         )
@@ -51,12 +55,12 @@ class Release:
         )
 
     def replicas(self, service: str) -> int:
-        """Return the wanted number of replicas of a service."""
+        """Return the desired number of replicas of a service."""
         found = self.cluster.get("deployment", f"svgx-{service}", "--namespace", self.namespace)
         return int(found["spec"]["replicas"])
 
     def scale(self, service: str, replicas: int) -> None:
-        """Scale a service by hand."""
+        """Scale a service with `kubectl scale`."""
         self.cluster.kubectl(
             *("scale", "deployment", f"svgx-{service}", f"--replicas={replicas}"),
             *("--namespace", self.namespace),

@@ -1,7 +1,7 @@
-"""Commands of kubectl for each service of an installation without Helm, and the commands of the chart's notes.
+"""kubectl commands for an installation without Helm, and the commands in the chart's notes.
 
-`test_operations.py` executes the commands of docs/operations.md. This file also checks the output of such commands,
-for every service.
+`test_operations.py` executes the commands of docs/operations.md. This file runs such commands for every service, and
+checks their output.
 """
 
 import re
@@ -35,7 +35,7 @@ COMMANDS = {
     "kubectl scale deployment svgx-{service} --replicas=0 -n svgx": "scaled",
     "kubectl scale deployment svgx-{service} --replicas=3 -n svgx": "scaled",
 }
-"""Commands that need no running container, each with a part of its output."""
+"""Commands that need no running container, each with a text that its output must contain."""
 
 
 @pytest.fixture(scope="module")
@@ -79,13 +79,13 @@ def test_manifests_are_removed_with_kubectl(installation: Cluster) -> None:
 def test_commands_of_the_notes_work(
     cluster: Cluster, helms: dict[str, Helm], namespace: str, program: str
 ) -> None:
-    """`helm install` prints commands for the next steps, which can be copied."""
+    """The commands that `helm install` prints for the next steps work unchanged."""
     release = Release(cluster, program, helms[program].charts, "svgx", namespace, TRIAL)
     notes = release.install()
     commands = re.findall(r"(?m)(?:^ +|: )((?:kubectl|helm|docker) (?:.*\\\n)*.*)$", notes)
     assert len(commands) == 4
     for command in commands:
-        # The nodes start no containers, so `kubectl exec` fails. tests/deploy/operations runs its `create-admin`.
+        # `kubectl exec` fails, because the nodes start no containers. tests/deploy/operations runs `create-admin`.
         if "kubectl exec" not in command:
             cluster.shell(command)
     release.uninstall()

@@ -16,7 +16,7 @@ ALL_PODS = 4 * 3 + 1 + 3
 def test_upgrade_to_a_broken_image_is_rolled_back_without_stopping_a_replica(
     cluster: Cluster, gateway: Release
 ) -> None:
-    """All old replicas run until new ones are ready, and Helm restores the last good revision."""
+    """All old replicas run until new replicas are ready, and Helm restores the last good revision."""
     gateway.install()
     cluster.wait(lambda: gateway.replicas("gateway") == 3, "the autoscaler's minimum")
     cluster.wait(lambda: len(ready(cluster, gateway)) == 3, "three ready replicas")
@@ -46,7 +46,7 @@ def test_pods_wait_for_missing_secrets(
 ) -> None:
     """The secrets may be created after the installation.
 
-    Until then, the pods do not start, and their status shows the reason. They start when the secrets exist.
+    The pods start when the secrets exist. Until then, the status of the pods shows the reason.
     """
     with cluster.namespace(f"without-secrets-{program}") as namespace:
         release = Release(cluster, program, helms[program].charts, "svgx", namespace, TRIAL)
@@ -92,7 +92,7 @@ LIMITS = {
 def test_everything_runs_in_a_namespace_with_quota_and_limits(
     cluster: Cluster, helms: dict[str, Helm], namespace: str, program: str
 ) -> None:
-    """With a quota, Kubernetes refuses each pod without requests and limits of processor time and memory."""
+    """With a quota, Kubernetes refuses each pod without requests and limits for CPU and memory."""
     release = Release(cluster, program, helms[program].charts, "svgx", namespace, TRIAL)
     for each in (QUOTA, LIMITS):
         cluster.apply({**each, "metadata": {"name": "team", "namespace": namespace}})

@@ -28,12 +28,12 @@ def test_release_keeps_replicas_and_leaves_only_its_data_after_removal(
 ) -> None:
     """Upgrades and rollbacks keep the number of replicas. `helm uninstall` keeps only the data of PostgreSQL.
 
-    The pods start only when the API server's admission finds that they fulfil the standard `restricted`, and when the
-    secrets and ConfigMaps to which they refer exist.
+    The pods start only if the API server admits them under the standard `restricted`, and if the secrets and
+    ConfigMaps to which they refer exist.
     """
     services = SERVICES if release.chart == "svgx" else (release.chart,)
     note = f"{'gateway.' if release.chart == 'svgx' else ''}podAnnotations.note"
-    before, global_before = cluster.objects(release.namespace), cluster.cluster_objects()
+    before, cluster_before = cluster.objects(release.namespace), cluster.cluster_objects()
     release.install()
     cluster.wait(
         lambda: {release.replicas(service) for service in services} == {3},
@@ -60,7 +60,7 @@ def test_release_keeps_replicas_and_leaves_only_its_data_after_removal(
         lambda: cluster.objects(release.namespace) == before | kept,
         f"no object of the release is left: {cluster.objects(release.namespace) - before - kept}",
     )
-    assert cluster.cluster_objects() == global_before
+    assert cluster.cluster_objects() == cluster_before
 
 
 def annotations(release: Release, service: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The commands of docs/operations.md that need a cluster, in their order, on a real API server."""
+"""The commands of docs/operations.md that need a cluster, run in the guide's order on a real API server."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,7 +38,7 @@ def clone(
     "block", (cluster_blocks := checked_by("cluster")), ids=names(cluster_blocks)
 )
 def test_block_of_the_guide_succeeds(cluster: Cluster, clone: Path, block: Block) -> None:
-    """The commands run unchanged. Each block runs in the cluster that the block before has changed."""
+    """The commands run unchanged. All blocks run in one cluster, one after another."""
     cluster.shell(block.text, folder=clone)
 
 
@@ -46,7 +46,7 @@ def test_block_of_the_guide_succeeds(cluster: Cluster, clone: Path, block: Block
     "block", (manifest_blocks := checked_by("manifests")), ids=names(manifest_blocks)
 )
 def test_block_for_kubectl_alone_succeeds(cluster: Cluster, clone: Path, block: Block) -> None:
-    """The manifests are applied to a namespace without the release of Helm."""
+    """The manifests are applied to a namespace without a Helm release."""
     _delete_namespace(cluster)
     cluster.kubectl("create", "namespace", "svgx")
     cluster.shell(block.text, folder=clone)

@@ -22,7 +22,7 @@ def test_service_scaled_to_zero_stays_down_until_it_is_scaled_up(
     arguments = ("hpa", "svgx-gateway", "--namespace", gateway.namespace)
     cluster.wait(
         lambda: condition(cluster.get(*arguments), "ScalingActive") == "ScalingDisabled",
-        "the autoscaler has noticed",
+        "the autoscaler is inactive",
     )
     gateway.upgrade("--set-string", "podAnnotations.note=1")
     assert gateway.replicas("gateway") == 0
@@ -34,7 +34,7 @@ def test_service_scaled_to_zero_stays_down_until_it_is_scaled_up(
 
 
 def condition(autoscaler: dict[str, Any], kind: str) -> str | None:
-    """Return the reason of a condition of an autoscaler."""
+    """Return the reason in an autoscaler's condition of type `kind`, or None without this condition."""
     conditions = autoscaler.get("status", {}).get("conditions", [])
     return next((each["reason"] for each in conditions if each["type"] == kind), None)
 
@@ -42,7 +42,7 @@ def condition(autoscaler: dict[str, Any], kind: str) -> str | None:
 def test_fixed_number_of_replicas_replaces_scaling_by_hand(
     cluster: Cluster, gateway: Release
 ) -> None:
-    """Without an autoscaler, Helm 3 sets the chart's number again. Helm 4 refuses the upgrade, and names the field."""
+    """Helm 3 restores the chart's number of replicas. Helm 4 refuses the upgrade and names the field, unless forced."""
     gateway.install(*FIXED)
     gateway.scale("gateway", 5)
     if gateway.program == "helm4":
@@ -57,14 +57,14 @@ def test_fixed_number_of_replicas_replaces_scaling_by_hand(
 def test_autoscaler_that_is_turned_on_later_raises_the_replicas_from_one(
     cluster: Cluster, gateway: Release
 ) -> None:
-    """Kubernetes sets the number to one when the chart no longer states it. The autoscaler then raises the number."""
+    """When the chart no longer sets the number, Kubernetes sets it to one. Then the autoscaler raises the number."""
     gateway.install(*FIXED)
     gateway.upgrade()
     cluster.wait(lambda: gateway.replicas("gateway") == 3, "the autoscaler's minimum")
 
 
 def test_replicas_spread_over_zones(cluster: Cluster, gateway: Release) -> None:
-    """The loss of a zone takes a third of the replicas."""
+    """The three replicas run in three zones, so the loss of a zone stops only one replica."""
     gateway.install()
     cluster.wait(lambda: len(ready_nodes(cluster, gateway)) == 3, "three ready replicas")
     assert len(set(ready_nodes(cluster, gateway))) == 3
@@ -96,7 +96,7 @@ def test_autoscaler_follows_the_service_container_only(
     memory: str,
     replicas: int,
 ) -> None:
-    """The targets are 70 % of the processor and 80 % of the memory. An idle second container changes nothing."""
+    """The targets are 70 % CPU and 80 % memory. An idle second container does not change the number of replicas."""
     release = Release(cluster, "helm4", helms["helm4"].charts, "gateway", namespace, NATS)
     sidecar = (
         '[{"name": "proxy", "image": "example.com/proxy:1", '
@@ -113,7 +113,7 @@ def test_autoscaler_follows_the_service_container_only(
     arguments = ("hpa", "svgx-gateway", "--namespace", namespace)
     cluster.wait(
         lambda: condition(cluster.get(*arguments), "ScalingActive") == "ValidMetricFound",
-        "the autoscaler has measured",
+        "the autoscaler has measurements",
     )
     cluster.wait(
         lambda: cluster.get(*arguments)["status"]["desiredReplicas"] == replicas,

@@ -1,4 +1,4 @@
-"""The API server accepts every object of the charts without a warning, and reports mistakes that a test adds."""
+"""The API server accepts every object of the charts without a warning, and reports mistakes that tests add."""
 
 import copy
 from collections.abc import Iterator
@@ -77,7 +77,7 @@ affinity:
       - weight: 1
         preference: {matchExpressions: [{key: disk, operator: In, values: [fast]}]}
 """
-"""Every value of the gateway's chart that makes or changes objects."""
+"""Every value of the gateway's chart that creates or changes objects."""
 
 LONG_NAME = "a-release-name-that-is-as-long-as-helm-permits-1-2-3x"
 
@@ -98,7 +98,7 @@ RENDERED = {
 
 @pytest.fixture(scope="module")
 def svgx(cluster: Cluster) -> Iterator[str]:
-    """Make the namespace for which the charts are rendered."""
+    """Create the namespace for which the charts are rendered."""
     with cluster.namespace(NAMESPACE) as name:
         yield name
 
@@ -112,7 +112,7 @@ def check(cluster: Cluster, *objects: dict[str, Any]) -> Result:
 
 
 def render(helm: Helm, case: str, release: str) -> list[dict[str, Any]]:
-    """Return the objects of a case."""
+    """Return the objects that Helm renders for a case of `RENDERED`."""
     (helm.charts / "everything.yaml").write_text(EVERYTHING, encoding="utf-8")
     chart, *arguments = RENDERED[case]
     rendered = helm.template(chart, *arguments, release=release)
@@ -210,7 +210,7 @@ def test_mistake_in_an_object_is_found(
     value: object,
     message: str,
 ) -> None:
-    """The API server reports a mistake in an object of each kind, so the tests above fail when a chart has one."""
+    """The API server reports a mistake in an object of each kind, so the tests above find mistakes in charts."""
     found = next(
         each for each in render(helms["helm4"], "everything", "svgx") if each["kind"] == kind
     )

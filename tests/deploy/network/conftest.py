@@ -13,7 +13,7 @@ __all__ = ["cluster"]
 
 @pytest.fixture(scope="session", autouse=True)
 def isolated() -> None:
-    """Skip the tests outside a network namespace, because they change the packet filter. With `CI` set, fail them."""
+    """Skip the tests outside a network namespace, because they change the packet filter. If `CI` is set, fail them."""
     KUBE_ROUTER.require()
     if not is_isolated():
         reason = "`make network-check` runs these tests in a network namespace, as root"

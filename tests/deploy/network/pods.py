@@ -1,4 +1,4 @@
-"""Pods with a network. Each pod has a network namespace with its address in the cluster, and an agent in it."""
+"""Pods with a network. Each pod is a network namespace, with the pod's address in the cluster and an agent process."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ ROUTER = "169.254.1.1"
 
 
 class Pod:
-    """A pod with its agent."""
+    """A pod, and its agent: the process that opens and accepts the pod's connections."""
 
     def __init__(self, address: str, number: int, ports: Sequence[int]) -> None:
         self.address = address
@@ -27,7 +27,7 @@ class Pod:
         self._connect(f"pod{number}")
 
     def opened(self, targets: Sequence[tuple[str, int]]) -> list[bool]:
-        """Try to open a connection to each target, and return for each target whether this succeeded."""
+        """Try to open a connection to each target. Return, for each target, whether the connection was opened."""
         assert self._agent.stdin is not None
         self._agent.stdin.write(json.dumps(targets) + "\n")
         self._agent.stdin.flush()
@@ -39,7 +39,7 @@ class Pod:
             self._agent.kill()
 
     def _connect(self, device: str) -> None:
-        """Connect the namespace with the node by a pair of devices, and set the routes of both sides."""
+        """Connect the namespace with the node by a pair of devices, and set the routes on both sides."""
         pid = str(self._agent.pid)
         _ip("link", "add", device, "type", "veth", "peer", "name", "eth0", "netns", pid)
         _ip("address", "add", f"{ROUTER}/32", "dev", device)

@@ -1,4 +1,4 @@
-"""Connections between pods, filtered with the NetworkPolicies of the charts. `make network-check` runs this.
+"""Connections between pods, filtered by the charts' NetworkPolicies. `make network-check` runs these tests.
 
 The API server, the controllers and kube-router are real. A pod is a network namespace that accepts connections at the
 ports of its containers. Each pod tries each port of each other pod.
@@ -55,7 +55,7 @@ STAND_INS = {
     "backup": ("svgx", {NAME: "svgx-backup", "app.kubernetes.io/instance": "svgx"}),
     "state-backup": ("svgx", {NAME: "svgx-state-backup", "app.kubernetes.io/instance": "svgx"}),
 }
-"""Namespace and labels of the pods that the tests create. Two of them have the labels of the backup jobs."""
+"""Namespace and labels of the pods that the tests create. Two of these pods have the labels of the backup jobs."""
 
 FLOWS = {
     "gateway": {("nats", 4222), ("valkey", 6379)},
@@ -76,7 +76,7 @@ FLOWS = {
     "neighbour": set[tuple[str, int]](),
     "dns": set[tuple[str, int]](),
 }
-"""The connections that each pod may open to pods of the charts. Its other connections to them must be refused."""
+"""The connections that each pod may open to pods of the charts. All other connections to these must be refused."""
 
 UNPROTECTED = {"dns", "ingress", "prometheus", "stranger", "neighbour"}
 """Pods without a policy of their own. They accept each connection that the policy of the opening pod permits."""
@@ -133,7 +133,7 @@ def stand_in(name: str) -> dict[str, Any]:
 
 
 def addresses(cluster: Cluster) -> dict[str, str]:
-    """Return the address of one pod of each workload, and of each stand-in."""
+    """Return the address of one pod of each workload, and of each pod of `STAND_INS`."""
     found = {}
     for pod in cluster.get("pods", "--all-namespaces")["items"]:
         metadata = pod["metadata"]
@@ -163,7 +163,7 @@ def kube_router(cluster: Cluster, folder: Path) -> Process:
     }
 
     async def ready() -> bool:
-        # The tests wait until the connections are filtered.
+        # kube-router counts as ready at once, because the test waits until the connections are filtered.
         return True
 
     return Process(
@@ -178,10 +178,10 @@ def kube_router(cluster: Cluster, folder: Path) -> Process:
     )
 
 
-def test_pods_open_exactly_the_connections_of_the_architecture(
+def test_pods_open_exactly_the_permitted_connections(
     cluster: Cluster, pods: dict[str, Pod]
 ) -> None:
-    """Each connection that `expected` permits is opened, and every other one is refused. Proves R-DUMP-5."""
+    """Each connection that `expected` permits is opened, and each other connection is refused. Proves R-DUMP-5."""
     with contextlib.suppress(TimeoutError):
         cluster.wait(
             lambda: differences(pods) == [],
@@ -192,7 +192,7 @@ def test_pods_open_exactly_the_connections_of_the_architecture(
 
 
 def differences(pods: dict[str, Pod]) -> list[str]:
-    """Return a line for each connection that is open although it must be refused, or the other way round."""
+    """Return a line for each connection that is open but must be refused, or is refused but must be open."""
     found = []
     for source, pod in pods.items():
         targets = [
@@ -207,7 +207,7 @@ def differences(pods: dict[str, Pod]) -> list[str]:
 
 
 def expected(source: str, target: str, port: int) -> bool:
-    """Return whether a connection must be possible."""
+    """Return whether `source` must be able to connect to this port of `target`."""
     if target in UNPROTECTED:
         return source in UNPROTECTED or (target == "dns" and source not in WITHOUT_DNS)
     return (target, port) in FLOWS[source]

@@ -1,11 +1,11 @@
-"""The code blocks of `docs/operations.md`, and the way in which each of them is checked.
+"""The code blocks of `docs/operations.md`, and how each block is checked.
 
-A comment before each block states the way: `<!-- check: stack -->`. These are the ways:
+A comment before each block names its check, such as `<!-- check: stack -->`. The checks are:
 
 - `stack`: the block runs with a stack of processes.
 - `cluster`: the block runs with an API server, on the release that Helm has installed.
 - `manifests`: the block runs with an API server, in a namespace without the release.
-- `parse: REASON`: bash parses the block, and does not run it.
+- `parse: REASON`: bash parses the block, but does not run it.
 - `skip: REASON`: the block is not run.
 """
 
@@ -26,7 +26,7 @@ _HEADING = re.compile(r"^#{2,} (.+)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One code block. `way` is empty for drawings, which contain no command."""
+    """One code block. `way` names its check, and is empty for drawings, which contain no command."""
 
     heading: str
     number: int
@@ -42,7 +42,7 @@ class Block:
 
     @property
     def commands(self) -> list[str]:
-        """The commands of the block, each on one line. A block in another language than bash is one command."""
+        """The commands of the block, each on one line. A block in a language other than bash is one command."""
         if self.language != "bash":
             return [self.text]
         joined = re.sub(r"\\\n\s*", "", self.text)
@@ -74,10 +74,10 @@ def read_blocks() -> list[Block]:
 
 
 def checked_by(*ways: str) -> list[Block]:
-    """Return the blocks that are checked in one of these ways."""
+    """Return the blocks with one of these checks."""
     return [block for block in read_blocks() if block.way in ways]
 
 
 def names(blocks: list[Block]) -> list[str]:
-    """Return names of the blocks for test ids."""
+    """Return the names of the blocks, for test ids."""
     return [block.name for block in blocks]

@@ -19,10 +19,10 @@ from svgx_devstack.backing import binaries
 from tests.deploy.operations.guide import ROOT
 
 GUIDE_DATABASE: Final = "guide"
-"""The database that the guide's statements create and change. The stack has another database."""
+"""The database that the guide's statements create and change. The stack uses another database."""
 
 _SERVICES: Final = ("gateway", "auth", "collab", "state")
-_TIMEOUT: Final = 240.0
+_TIMEOUT_SECONDS: Final = 240.0
 
 _KUBECTL: Final = """
 import json, os, sys
@@ -81,9 +81,9 @@ class Shell:
         }
 
     async def run(self, text: str) -> Result:
-        """Run the text as a script in the shell's folder. It stops at the first command that fails."""
+        """Run the text as a script in the shell's folder. The script stops at the first command that fails."""
         script = text.replace("http://localhost:8000", self._stack.url)
-        # A restore refuses a database to which services are connected.
+        # A restore fails while services use the database, so the script restores the guide's database instead.
         restore = "deploy/scripts/restore_database.sh"
         script = script.replace(restore, f'env POSTGRES_URL="$GUIDE_DATABASE_URL" {restore}')
         script = script.replace("deploy/scripts/", f"{ROOT}/deploy/scripts/")
@@ -104,7 +104,7 @@ class Shell:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        async with asyncio.timeout(_TIMEOUT):
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
             output, _ = await process.communicate(stdin.encode())
         assert process.returncode is not None
         return Result(process.returncode, output.decode(errors="replace"))
@@ -116,6 +116,6 @@ class Shell:
 
 
 def _describe(stack: DevStack, name: str) -> dict[str, object]:
-    """Return the environment and the log of a service's process."""
+    """Return the environment variables and the log's path of a service's process."""
     environment = psutil.Process(stack.process(name).pid).environ()
     return {"environment": environment, "log": str(stack.log_path(name))}

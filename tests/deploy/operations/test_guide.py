@@ -16,7 +16,7 @@ from tests.deploy.operations.guide import GUIDE, ROOT, Block, checked_by, names,
 from tests.deploy.operations.shell import GUIDE_DATABASE, Shell
 from tests.e2e.clients.api import open_api
 
-_WAYS_OF_CHECKING: Final = {"stack", "cluster", "manifests", "parse", "skip"}
+_CHECKS: Final = {"stack", "cluster", "manifests", "parse", "skip"}
 _CREATED_BY_THE_GUIDE: Final = {"svgx-secrets", "svgx-admin", "svgx-tls", "svgx-nats"}
 _OBJECT: Final = re.compile(r"\b(?:deployment|service|hpa|secret)[/ ](svgx-[a-z-]+)")
 
@@ -26,12 +26,12 @@ EXITS: Final = {
     # `grep` finds no line with this user or this trace id.
     "Logs": {0, 1},
 }
-"""Exit statuses of blocks, by their heading. Other blocks exit with 0."""
+"""The permitted exit statuses of a block, by its heading. All other blocks must exit with 0."""
 
 
 @pytest.fixture(scope="module")
 async def shell(stack: DevStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shell]:
-    """Open a shell with an admin's token."""
+    """Open a shell with an admin's access token, and create a user and a canvas for the guide."""
     program("curl", "curl")
     async with open_api(stack.url) as api:
         admin = api.session(stack.admin_username, stack.admin_password)
@@ -51,10 +51,10 @@ async def shell(stack: DevStack, tmp_path_factory: pytest.TempPathFactory) -> As
 
 
 def test_each_block_with_commands_states_its_check() -> None:
-    """Each block with a language states a valid way of checking it. Only `parse` and `skip` have a reason."""
+    """Each block with a language names a valid check. Only `parse` and `skip` have a reason."""
     blocks = read_blocks()
     assert len(blocks) > 30
-    unchecked = [block for block in blocks if block.language and block.way not in _WAYS_OF_CHECKING]
+    unchecked = [block for block in blocks if block.language and block.way not in _CHECKS]
     assert names(unchecked) == []
     wrong_reason = [
         block for block in blocks if (block.way in {"parse", "skip"}) != bool(block.reason)
@@ -63,9 +63,9 @@ def test_each_block_with_commands_states_its_check() -> None:
 
 
 def test_at_most_eight_commands_are_skipped() -> None:
-    """At most eight commands are skipped. The test prints the numbers of executed, parsed and skipped commands.
+    """At most eight commands are skipped.
 
-    `make operations-check` shows them.
+    The test prints the numbers of executed, parsed and skipped commands. `make operations-check` shows this line.
     """
     counts = Counter(block.way for block in read_blocks() if block.way for _ in block.commands)
     executed = counts.total() - counts["parse"] - counts["skip"]
@@ -83,8 +83,8 @@ def test_block_of_the_guide_is_valid_bash(block: Block) -> None:
     subprocess.run(["bash", "-n"], input=block.text, text=True, check=True)
 
 
-def test_commands_for_a_cluster_name_existing_objects() -> None:
-    """Each object that a command names is rendered by the charts or created by the guide."""
+def test_cluster_commands_refer_to_existing_objects() -> None:
+    """Each object in a command is in `k8s/`, or the guide creates it."""
     existing = set(_CREATED_BY_THE_GUIDE)
     for path in (ROOT / "k8s").glob("*.yaml"):
         for document in parse_objects(path.read_text(encoding="utf-8")):
@@ -94,8 +94,8 @@ def test_commands_for_a_cluster_name_existing_objects() -> None:
     assert named - existing == set()
 
 
-def test_ingress_names_the_issuer_of_the_guide() -> None:
-    """The annotation of the ingress names the issuer that the guide creates."""
+def test_ingress_refers_to_the_issuer_of_the_guide() -> None:
+    """The annotation of the ingress has the name of the issuer that the guide creates."""
     (text,) = (block.text for block in read_blocks() if "kind: ClusterIssuer" in block.text)
     issuer = yaml.safe_load(text.split("EOF")[1])
     ingress = yaml.safe_load((ROOT / "k8s" / "ingress.yaml").read_text(encoding="utf-8"))
@@ -107,12 +107,12 @@ def test_ingress_names_the_issuer_of_the_guide() -> None:
 async def test_block_of_the_guide_succeeds(shell: Shell, block: Block) -> None:
     """The commands run with the addresses, paths and database of the tests.
 
-    Lines of a configuration become commands of redis-cli.
+    Each line of a Redis configuration becomes the command `redis-cli config set`.
     """
     if block.language == "sql":
-        new = "CREATE DATABASE" in block.text
-        text = block.text.replace("svgx", GUIDE_DATABASE) if new else block.text
-        result = await shell.run_sql(text, "postgres" if new else GUIDE_DATABASE)
+        creates_database = "CREATE DATABASE" in block.text
+        text = block.text.replace("svgx", GUIDE_DATABASE) if creates_database else block.text
+        result = await shell.run_sql(text, "postgres" if creates_database else GUIDE_DATABASE)
     elif block.language == "":
         settings = [line.split(" ", 1) for line in block.text.splitlines()]
         lines = [f"redis-cli config set {name} {value}" for name, value in settings]

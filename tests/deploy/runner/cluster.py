@@ -1,4 +1,4 @@
-"""All objects of a rendering as processes and proxies of this machine."""
+"""Run all objects that Helm rendered as processes and proxies on this machine."""
 
 import asyncio
 import itertools
@@ -22,7 +22,7 @@ _TIMEOUT = 120.0
 
 
 class Cluster:
-    """The running objects. Use it as an async context manager; at the end of the block all processes end.
+    """The running objects, as an async context manager. At the end of the block, all processes end.
 
     `workloads` are the Deployments and StatefulSets by name. `pods` are all pods since the start, including ended ones.
     `changes` counts the changes of pods.
@@ -40,9 +40,9 @@ class Cluster:
         self._images = Images(folder / "images")
         # A random network, so that two clusters on one machine hardly ever use the same addresses.
         self._network = f"127.{1 + secrets.randbelow(254)}.{secrets.randbelow(256)}"
-        self._numbers = itertools.count(1)
+        self._host_numbers = itertools.count(1)
         self._changed = asyncio.Event()
-        self._addresses: dict[str, str] = {}
+        self._pod_addresses: dict[str, str] = {}
         self._services: dict[str, Service] = {}
         self._proxies = Proxies()
 
@@ -69,7 +69,7 @@ class Cluster:
 
     @property
     def events(self) -> list[str]:
-        """Return the events of all pods (see `Pod`)."""
+        """The events of all pods (see `Pod`)."""
         return [event for pod in self.pods for event in pod.events]
 
     def address(self, service: str, port: int) -> str:
@@ -81,13 +81,13 @@ class Cluster:
         return (self.folder / f"{pod}.log").read_text(encoding="utf-8", errors="replace")
 
     async def create_pod(self, pod: Object) -> Pod:
-        """Start a pod."""
+        """Start the pod of a manifest."""
         name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
-        address = self._host_address(name)
+        address = self._pod_address(name)
         (spec,) = pod["spec"]["containers"]
         folder = self.folder / "volumes" / name
         substitution = Substitution(
-            volumes.mount_points(spec, folder), self._names(namespace), address
+            volumes.mount_points(spec, folder), self._addresses_by_name(namespace), address
         )
         resolved = environment.variables(spec, pod, address, self._rendered)
         built = container.build(
@@ -130,13 +130,13 @@ class Cluster:
         await created.start()
         self._services[created.name] = created
 
-    def _names(self, namespace: str) -> dict[str, str]:
+    def _addresses_by_name(self, namespace: str) -> dict[str, str]:
         """Return the addresses of all services, and of the pods of StatefulSets, by DNS name."""
         short = {service.name: service.address for service in self._services.values()}
         for each in self._rendered.of_kind("StatefulSet"):
             for number in range(each["spec"]["replicas"]):
                 pod = f"{each['metadata']['name']}-{number}"
-                short[f"{pod}.{each['spec']['serviceName']}"] = self._host_address(pod)
+                short[f"{pod}.{each['spec']['serviceName']}"] = self._pod_address(pod)
         return {
             f"{name}{suffix}": address
             for name, address in short.items()
@@ -148,14 +148,14 @@ class Cluster:
             )
         }
 
-    def _host_address(self, name: str) -> str:
-        """Return the address of a pod by its name. A StatefulSet's later pod with this name has the same address."""
-        if name not in self._addresses:
-            self._addresses[name] = self._next_address()
-        return self._addresses[name]
+    def _pod_address(self, name: str) -> str:
+        """Return the address of a pod by its name. A later StatefulSet pod with this name gets the same address."""
+        if name not in self._pod_addresses:
+            self._pod_addresses[name] = self._next_address()
+        return self._pod_addresses[name]
 
     def _next_address(self) -> str:
-        return f"{self._network}.{next(self._numbers)}"
+        return f"{self._network}.{next(self._host_numbers)}"
 
     async def _end(self) -> None:
         """End all processes and proxies at once."""

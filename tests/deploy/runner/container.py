@@ -28,12 +28,12 @@ class Container:
     substitution: Substitution
 
     async def start(self) -> asyncio.subprocess.Process:
-        """Start the process, and append its output to the log. It is killed when the process of the tests ends."""
+        """Start the process, and append its output to the log. It is killed when the test process ends."""
         with self.log.open("ab") as output:
             return await self._launch(self.argv, signal.SIGKILL, output.fileno())
 
     async def execute(self, command: list[str]) -> int:
-        """Run a command beside the process, as a probe or a hook, and return its exit status."""
+        """Run the command of a probe or hook in addition to the process, and return the command's exit status."""
         argv = tuple(self.substitution(part) for part in command)
         process = await self._launch(argv, signal.SIGKILL, asyncio.subprocess.DEVNULL)
         try:
@@ -78,13 +78,13 @@ def build(
     substitution: Substitution,
     log: Path,
 ) -> Container:
-    """Return the container of a specification with its resolved variables."""
+    """Return the container that `spec` describes, with resolved environment variables."""
     replaced = {name: substitution(value) for name, value in variables.items()}
     programs = [*map(str, image.programs), "/usr/bin", "/bin"]
     all_variables = {
         "PATH": ":".join(programs),
         **image.variables,
-        # The services listen on this address in place of every interface.
+        # The services listen on this address, not on all interfaces.
         "API_HOST": substitution.address,
         "POD_ADDRESS": substitution.address,
         **({"TMPDIR": str(substitution.paths["/tmp"])} if "/tmp" in substitution.paths else {}),

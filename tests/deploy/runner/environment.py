@@ -23,19 +23,19 @@ _UNITS: dict[str, Decimal] = {
 
 
 class ConfigurationError(Exception):
-    """A part of a rendering with which a kubelet starts no container, such as a reference to a missing secret."""
+    """A mistake in rendered objects that prevents a container's start, such as a reference to a missing secret."""
 
 
 def quantity(text: str) -> Decimal:
     """Return the value of a quantity such as `500m` or `2Gi`."""
     match = re.fullmatch(r"([\d.]+)([a-zA-Z]*)", str(text))
     if match is None or match[2] not in _UNITS:
-        raise ConfigurationError(f"no quantity: {text}")
+        raise ConfigurationError(f"not a quantity: {text}")
     return Decimal(match[1]) * _UNITS[match[2]]
 
 
 def expand(text: str, known: Mapping[str, str]) -> str:
-    """Replace `$(NAME)` by the variable's value. An unknown name stays, and `$$` is a dollar sign."""
+    """Replace `$(NAME)` by the variable's value. A reference to an unknown name stays, and `$$` becomes `$`."""
 
     def replacement(match: re.Match[str]) -> str:
         return "$" if match[0] == "$$" else known.get(match[1], match[0])

@@ -51,7 +51,7 @@ sys.exit(answers[-1].startswith("-"))
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """The entry point of an image, the folders of its programs, its variables, and the signal that stops it.
+    """The entry point of an image, the folders of its programs, its variables, and the signal that stops a container.
 
     `not_as_root`: whether the program refuses to run as root.
     """
@@ -64,7 +64,7 @@ class Image:
 
 
 class Images:
-    """The images of the umbrella chart, by repository. Scripts for them are written into a folder."""
+    """The images of the umbrella chart. Their scripts are written into `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -10,15 +10,15 @@ from tests.deploy.runner.container import Container, kill
 from tests.deploy.runner.probe import Probe
 
 _FIRST_DELAY, _LONGEST_DELAY = 1.0, 10.0
-"""The shortest and the longest delay of a restart in seconds. Each delay is twice the delay before."""
+"""The shortest and the longest delay of a restart, in seconds. Each delay is twice the previous delay."""
 
 
 class Pod:
     """A pod with one container.
 
     A service sends connections to a pod that is `ready` and not `terminating`. `gone` is true when the deleted pod has
-    ended. `events` are the restarts, failed startup and liveness probes, and forced ends, which do not happen in a
-    healthy installation.
+    ended. `events` lists restarts, failed startup and liveness probes, and kills after the grace period. A healthy
+    installation has no events.
     """
 
     def __init__(
@@ -36,12 +36,12 @@ class Pod:
         }
         self.limits: Mapping[str, str] = spec["resources"]["limits"]
         self._spec = spec
-        self._grace: float = pod["spec"].get("terminationGracePeriodSeconds", 30)
+        self._grace_seconds: float = pod["spec"].get("terminationGracePeriodSeconds", 30)
         self._container = container
         self._changed = changed
         self._process: asyncio.subprocess.Process | None = None
-        self._running = asyncio.create_task(self._run(), name=self.name)
-        self._stopping: asyncio.Task[None] | None = None
+        self._run_task = asyncio.create_task(self._run(), name=self.name)
+        self._stop_task: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -57,18 +57,18 @@ class Pod:
         if not self.terminating:
             self._terminating.set()
             self._changed()
-            self._stopping = asyncio.create_task(self._stop(), name=f"stop {self.name}")
+            self._stop_task = asyncio.create_task(self._stop(), name=f"stop {self.name}")
 
     async def wait_gone(self) -> None:
         """Wait until the deleted pod has ended."""
-        assert self._stopping is not None
-        await self._stopping
+        assert self._stop_task is not None
+        await self._stop_task
 
     def kill(self) -> None:
         """End the pod at once."""
-        self._running.cancel()
-        if self._stopping is not None:
-            self._stopping.cancel()
+        self._run_task.cancel()
+        if self._stop_task is not None:
+            self._stop_task.cancel()
         if self._process is not None:
             kill(self._process)
 
@@ -99,7 +99,7 @@ class Pod:
             delay = min(2 * delay, _LONGEST_DELAY)
 
     async def _probe(self, process: asyncio.subprocess.Process) -> None:
-        """Run the startup probe, and then the readiness and liveness probes until cancelled."""
+        """Run the startup probe until it succeeds. Then run the readiness and liveness probes until cancelled."""
         await self._wait_started(process)
 
         def report_alive(alive: bool) -> None:
@@ -129,7 +129,7 @@ class Pod:
         return Probe.of(self._spec[name], self.address, self.ports, self._container.execute)
 
     def _fail(self, probe: str, process: asyncio.subprocess.Process) -> None:
-        """Kill the container, because its probe has failed. The pod then starts it again."""
+        """Kill the container, because its probe has failed. The pod then restarts the container."""
         self.events.append(f"{self.name} failed its {probe} probe")
         kill(process)
 
@@ -141,16 +141,18 @@ class Pod:
     async def _stop(self) -> None:
         process = self._process
         try:
-            async with asyncio.timeout(self._grace):
+            async with asyncio.timeout(self._grace_seconds):
                 hook = self._spec.get("lifecycle", {}).get("preStop")
                 if hook is not None:
                     await self._container.execute(hook["exec"]["command"])
                 if process is not None and process.returncode is None:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(process.pid, self._container.image.stop_signal)
-                await self._running
+                await self._run_task
         except TimeoutError:
-            self.events.append(f"{self.name} did not stop within {self._grace:.0f} s: killed")
+            self.events.append(
+                f"{self.name} did not stop within {self._grace_seconds:.0f} s: killed"
+            )
             if process is not None:
                 kill(process)
                 await process.wait()

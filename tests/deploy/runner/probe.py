@@ -13,7 +13,7 @@ Execute = Callable[[list[str]], Awaitable[int]]
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One probe: its test, and its numbers with the defaults of Kubernetes."""
+    """One probe: its test, its times in seconds, and its thresholds in numbers of tests."""
 
     test: Callable[[], Awaitable[bool]]
     period: float
@@ -24,7 +24,7 @@ class Probe:
 
     @classmethod
     def of(cls, spec: Object, address: str, ports: Mapping[str, int], execute: Execute) -> Self:
-        """Return the probe of a specification. Ports may have names."""
+        """Return the probe of a specification, with Kubernetes' defaults. `ports` maps names to ports."""
 
         async def test() -> bool:
             if "exec" in spec:
@@ -59,7 +59,7 @@ class Probe:
                 successes, failures = 0, failures + 1
                 if failures >= self.failure_threshold:
                     report(False)
-            # The sleep is the interval of a kubelet, not a wait for an event.
+            # The sleep is the probe's period, not a wait for an event.
             await asyncio.sleep(self.period)
 
     async def _once(self) -> bool:

@@ -1,6 +1,6 @@
-"""The program that forwards the connections to all Kubernetes services, in a process of its own.
+"""A program that forwards the connections to all Kubernetes services, in a process of its own.
 
-The test process starts, probes and measures pods. A proxy within it would delay the traffic of the pods.
+The test process starts, probes and measures pods. A proxy in the test process would delay the traffic of the pods.
 
 This file is run, not imported, and it can import only the standard library. It reads one JSON object from each line
 of standard input. Each object has the `name` of a proxy, and one of two commands:
@@ -21,7 +21,7 @@ CHUNK = 64 * 1024
 
 
 class Proxy:
-    """One listener. A new connection goes to one of the targets, in turn; without a target it is closed."""
+    """One listener. Each new connection goes to the next target in turn, or is closed if there are no targets."""
 
     def __init__(self) -> None:
         self.targets: list[tuple[str, int]] = []
@@ -63,7 +63,7 @@ async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> No
 
 
 async def main() -> None:
-    """Carry out the commands until the end of standard input."""
+    """Execute the commands until the end of standard input."""
     proxies: dict[str, Proxy] = {}
     servers: list[asyncio.Server] = []
     commands = asyncio.StreamReader()

@@ -1,4 +1,4 @@
-"""The objects of a rendering, and the secrets that an operator creates before the installation."""
+"""The objects that Helm rendered, and the secrets that an operator creates before the installation."""
 
 from collections.abc import Iterator, Mapping
 
@@ -6,7 +6,7 @@ from tests.deploy.objects import Object, parse_objects
 
 
 class Rendered:
-    """The objects that Helm has rendered, without hooks, and the operator's `secrets` by name."""
+    """The objects that Helm rendered, without hooks, and the data of the operator's `secrets` by name."""
 
     def __init__(self, text: str, secrets: Mapping[str, Mapping[str, str]]) -> None:
         self._objects: list[Object] = [

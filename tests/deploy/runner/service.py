@@ -1,4 +1,4 @@
-"""Kubernetes services as TCP proxies: a new connection goes to one of the ready pods, in turn."""
+"""Kubernetes services as TCP proxies. Each new connection goes to the next ready pod in turn."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ class Proxies:
         self._targets: dict[str, list[tuple[str, int]]] = {}
 
     async def start(self) -> None:
-        """Start the process. It is killed when the process of the tests ends."""
+        """Start the process. It is killed when the test process ends."""
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", devstack_process.LAUNCH),
             *(str(os.getpid()), str(int(signal.SIGKILL)), "0"),
@@ -36,14 +36,14 @@ class Proxies:
         )
 
     async def listen(self, name: str, host: str, port: int) -> int:
-        """Open a listener, and return its port."""
+        """Open a listener, and return its port. If `port` is 0, a free port is chosen."""
         self._send({"name": name, "listen": [host, port]})
         assert self._process is not None
         assert self._process.stdout is not None
         return int(await self._process.stdout.readline())
 
     def set_targets(self, name: str, targets: list[tuple[str, int]]) -> None:
-        """Send new connections to these addresses. Connections to other addresses stay open, as with kube-proxy."""
+        """Send new connections to these addresses. Existing connections stay open, as with kube-proxy."""
         if self._targets.get(name) != targets:
             self._targets[name] = targets
             self._send({"name": name, "targets": targets})
@@ -71,7 +71,7 @@ class Service:
         self._ports: dict[int, int] = {}
 
     async def start(self) -> None:
-        """Listen on all ports of the service. A free port replaces a port below 1024."""
+        """Listen on all ports of the service. For a port below 1024, listen on a free port instead."""
         for entry in self._spec["ports"]:
             port = entry["port"] if entry["port"] >= _FIRST_COMMON_PORT else 0
             self._ports[entry["port"]] = await self._proxies.listen(
@@ -79,7 +79,7 @@ class Service:
             )
 
     def host_and_port(self, port: int) -> str:
-        """Return the address on which a port of the service is reached here, such as `127.5.6.7:4222`."""
+        """Return the host and port that stand for a port of the service, such as `127.5.6.7:4222`."""
         return f"{self.address}:{self._ports[port]}"
 
     def update(self, pods: Iterable[Pod]) -> None:

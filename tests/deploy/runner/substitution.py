@@ -1,4 +1,4 @@
-"""Replace the paths, names and addresses of a cluster by those of this machine."""
+"""Replace the paths, DNS names and addresses of a cluster by paths and addresses of this machine."""
 
 import re
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ _ANY_ADDRESS = r"(?<![\d.])(?:0\.0\.0\.0|127\.0\.0\.1)(?![\d./])"
 class Substitution:
     """The replacements in the texts of one pod.
 
-    `paths` are folders or files by mount path. `names` are addresses by DNS name, which are replaced in URLs only.
+    `paths` maps mount paths to folders or files. `names` maps DNS names, which are replaced only in URLs, to addresses.
     `address` is the address of the pod, which replaces 0.0.0.0 and 127.0.0.1.
     """
 
@@ -21,7 +21,7 @@ class Substitution:
     address: str
 
     def __call__(self, text: str) -> str:
-        """Return the text with all replacements. A replaced part is not replaced again."""
+        """Return the text with all replacements. Inserted text is not searched for further replacements."""
         paths = _alternatives(self.paths)
         names = _alternatives(self.names)
         pattern = (

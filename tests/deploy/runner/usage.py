@@ -1,4 +1,4 @@
-"""The memory and processor time of pods."""
+"""Measure the memory and processor time of pods."""
 
 import psutil
 
@@ -18,10 +18,10 @@ class Usage(Sampler):
         self._pods = pods
         self._memory: dict[str, int] = {}
         self._seconds: dict[str, float] = {}
-        self._before = {pod.name: _processor_seconds(pod.pid) for pod in pods}
+        self._seconds_before = {pod.name: _processor_seconds(pod.pid) for pod in pods}
 
     def peak(self, name: str) -> int:
-        """Return the largest memory of a pod, in bytes."""
+        """Return the peak memory of a pod, in bytes."""
         return self._memory.get(name, 0)
 
     def exceeded(self) -> list[str]:
@@ -33,10 +33,10 @@ class Usage(Sampler):
         ]
 
     def report(self) -> str:
-        """Return a line for each pod: its largest memory, and its processor time in this measurement."""
+        """Return a line for each pod: its peak memory, and its processor time since the start of the measurement."""
         return "".join(
             f"\n{pod.name}: at most {self.peak(pod.name) / MIB:.0f} MiB of {pod.limits['memory']}, "
-            f"{self._seconds.get(pod.name, 0.0) - self._before.get(pod.name, 0.0):.1f} s of processor time"
+            f"{self._seconds.get(pod.name, 0.0) - self._seconds_before.get(pod.name, 0.0):.1f} s of processor time"
             for pod in self._pods
         )
 
@@ -55,7 +55,7 @@ def _processor_seconds(pid: int | None) -> float:
         try:
             times = psutil.Process(each).cpu_times()
         except psutil.NoSuchProcess:
-            continue  # the process has ended meanwhile
+            continue  # the process has ended
         total += times.user + times.system
         if each == pid:
             total += times.children_user + times.children_system

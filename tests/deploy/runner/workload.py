@@ -1,7 +1,4 @@
-"""The controllers of Deployments and StatefulSets.
-
-They start pods, and replace pods as the rendered objects specify.
-"""
+"""Controllers of Deployments and StatefulSets, which start pods and replace them as the rendered objects specify."""
 
 import copy
 import math
@@ -19,7 +16,7 @@ class Cluster(Protocol):
     changes: int
 
     async def create_pod(self, pod: Object) -> Pod:
-        """Start a pod."""
+        """Start the pod of a manifest."""
 
     async def until(self, condition: Callable[[], bool], goal: str) -> None:
         """Wait until the condition is true. Check it at once, and after each change of any pod.
@@ -38,7 +35,7 @@ class Workload:
         self.pods: list[Pod] = []
         self.most_pods = 0
         """The largest number of pods that existed at the same time, including terminating pods."""
-        self._all: list[Pod] = []
+        self._all_pods: list[Pod] = []
         self._cluster = cluster
         self._namespace: str = workload["metadata"]["namespace"]
         self._spec = workload["spec"]
@@ -51,7 +48,7 @@ class Workload:
         await self._until(lambda: all(pod.ready for pod in self.pods), "is ready")
 
     async def restart(self) -> None:
-        """Replace all pods by new ones, as `kubectl rollout restart` does, and wait until the old ones have ended."""
+        """Replace all pods by new pods, as `kubectl rollout restart` does, and wait until the old pods have ended."""
         self._generation += 1
         old = list(self.pods)
         await self._replace(old)
@@ -71,7 +68,7 @@ class Workload:
             await self._roll(old, strategy["rollingUpdate"])
 
     async def _replace_one(self, number: int) -> None:
-        """Replace the pod with this number in a StatefulSet. `pods` stays in the order of numbers."""
+        """Replace the pod with this number in a StatefulSet. `pods` stays in the order of the numbers."""
         await self._remove(self.pods[number])
         self.pods.insert(number, await self._create(self._name(number)))
         await self._until(lambda: self.pods[number].ready, f"has a new pod {number}")
@@ -82,7 +79,7 @@ class Workload:
         self.pods.remove(pod)
 
     async def _roll(self, old: list[Pod], settings: Object) -> None:
-        """Start new pods within `maxSurge`, and stop old ones within `maxUnavailable`. Ignore terminating pods."""
+        """Start new pods within `maxSurge`, and stop old pods within `maxUnavailable`. Ignore terminating pods."""
         surge = rounded(settings["maxSurge"], self.replicas, math.ceil)
         unavailable = rounded(settings["maxUnavailable"], self.replicas, math.floor)
         new: list[Pod] = []
@@ -103,7 +100,7 @@ class Workload:
         self.pods = new
 
     def _name(self, number: int) -> str:
-        """Return the name of a pod. In a StatefulSet the names stay; in a Deployment they are new each time."""
+        """Return the name of a pod. A restart keeps the names in a StatefulSet, and gives new names in a Deployment."""
         generation = "" if self.kind == "StatefulSet" else f"{self._generation}-"
         return f"{self.name}-{generation}{number}"
 
@@ -116,8 +113,8 @@ class Workload:
         if self.kind == "StatefulSet":
             pod["spec"] |= {"hostname": name, "subdomain": self._spec["serviceName"]}
         created = await self._cluster.create_pod(pod)
-        self._all.append(created)
-        self.most_pods = max(self.most_pods, sum(not each.gone for each in self._all))
+        self._all_pods.append(created)
+        self.most_pods = max(self.most_pods, sum(not each.gone for each in self._all_pods))
         return created
 
     async def _until_next_change(self) -> None:
@@ -129,7 +126,7 @@ class Workload:
 
 
 def rounded(value: int | str, replicas: int, how: Callable[[float], int]) -> int:
-    """Return a number of pods. `value` is the number itself, or a percentage of the replicas such as `25%`."""
+    """Return a number of pods. `value` is this number, or a percentage of the replicas such as `25%`."""
     if isinstance(value, str):
         return how(int(value.removesuffix("%")) * replicas / 100)
     return value

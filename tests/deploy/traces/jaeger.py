@@ -1,4 +1,4 @@
-"""Two processes of Jaeger: a collector with the shipped configuration, and a storage that gets its traces."""
+"""Two processes of Jaeger: a collector with the shipped configuration, and a store for the collector's traces."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -23,7 +23,7 @@ CONFIGURATION = ROOT / "deploy" / "otel" / "collector.yaml"
 class Jaeger:
     """The addresses of both processes, with methods that read the stored traces.
 
-    `endpoint` is the collector's address, for `OTEL_EXPORTER_OTLP_ENDPOINT`. `query` is that of Jaeger's HTTP API.
+    `endpoint` (for `OTEL_EXPORTER_OTLP_ENDPOINT`) is the collector's address. `query` is the address of Jaeger's API.
     """
 
     endpoint: str

@@ -1,4 +1,4 @@
-"""The shipped configuration of the collector in a real collector. `make traces-check` runs these tests."""
+"""A real collector with the shipped configuration. `make traces-check` runs these tests."""
 
 import asyncio
 import subprocess
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.timeout(180)
 
 @pytest.fixture(scope="module", autouse=True)
 def installed() -> None:
-    """Skip the tests when Jaeger is missing and cannot be built, or fail them where `CI` is set."""
+    """Build Jaeger if it is missing. If it cannot be built, skip the tests, or fail them where `CI` is set."""
     JAEGER.require()
 
 
@@ -54,7 +54,7 @@ async def traces(
 
 
 async def wait_for(condition: Callable[[], Awaitable[Found | None]]) -> Found:
-    """Ask Jaeger until the condition returns a value, and return it. The test's time limit ends the wait."""
+    """Call `condition` until it returns a value, and return the value. The test's time limit ends the wait."""
     while True:
         if (found := await condition()) is not None:
             return found

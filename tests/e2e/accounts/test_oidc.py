@@ -16,7 +16,7 @@ from tests import leaks
 from tests.e2e.clients.api import ApiSession, open_api
 from tests.e2e.clients.oidc import LOGIN_PATH, Browser, OidcStack, start_oidc_stack
 from tests.e2e.clients.openapi_document import check_response
-from tests.polling import A_REQUEST, pause
+from tests.polling import REQUEST_POLL_SECONDS, pause
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +43,12 @@ async def admin(oidc: OidcStack) -> AsyncIterator[ApiSession]:
 
 
 def new_name() -> str:
-    """Return a new name of a user at the provider."""
+    """Return a new user name for the provider."""
     return f"p{secrets.token_hex(4)}"
 
 
 def bearer(response: httpx.Response) -> dict[str, str]:
-    """Return the headers with the access token of a sign-in response."""
+    """Return request headers with the access token of a sign-in response."""
     leaks.OPAQUE_SECRETS.add(response.json()["refresh_token"])
     return {"Authorization": f"Bearer {response.json()['access_token']}"}
 
@@ -195,7 +195,7 @@ async def test_oidc_sign_in_sets_the_role_each_time(oidc: OidcStack, browser: Br
     assert (await browser.http.get("/auth/me", headers=bearer(second))).status_code == 200
     async with asyncio.timeout(5):
         while (await browser.http.get("/auth/me", headers=bearer(first))).status_code != 401:
-            await pause(A_REQUEST)
+            await pause(REQUEST_POLL_SECONDS)
     await oidc.set_claims(name, groups=["cooks"])
     refused = await browser.login(name)
     assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
@@ -225,7 +225,7 @@ async def test_oidc_sign_in_without_a_role_removes_the_role_and_ends_session_and
     async with asyncio.timeout(5):
         for headers in (bearer(first), api_key):
             while (await browser.http.get("/auth/me", headers=headers)).status_code != 401:
-                await pause(A_REQUEST)
+                await pause(REQUEST_POLL_SECONDS)
     token = {"refresh_token": first.json()["refresh_token"]}
     assert (await browser.http.post("/auth/refresh", json=token)).status_code == 401
     account = (await admin.request("GET", f"/admin/users/{user_id}")).json()
@@ -239,7 +239,7 @@ async def test_oidc_sign_in_without_a_role_removes_the_role_and_ends_session_and
     assert (await browser.login(name)).json()["user"]["role"] == "editor"
     async with asyncio.timeout(20):  # a gateway caches the refusal of the key for some seconds
         while (await browser.http.get("/auth/me", headers=api_key)).status_code != 200:
-            await pause(A_REQUEST)
+            await pause(REQUEST_POLL_SECONDS)
     assert (await browser.http.get("/admin/users/", headers=api_key)).status_code == 403
 
 
@@ -268,7 +268,7 @@ async def test_oidc_sign_in_with_a_taken_name_creates_another_account(
 async def test_oidc_sign_in_with_an_unverified_address_gets_a_placeholder_address(
     oidc: OidcStack, browser: Browser
 ) -> None:
-    """An address without a verification at the provider is not the address of the account. Proves R-AUTH-38."""
+    """An address that the provider has not verified does not become the account's address. Proves R-AUTH-38."""
     name = new_name()
     await oidc.set_claims(name, email="owner@example.net", groups=["readers"])
     user = (await browser.login(name)).json()["user"]
@@ -326,7 +326,7 @@ async def test_oidc_sign_ins_are_in_the_audit_log(
 async def test_unavailable_oidc_provider_gets_503_and_password_log_ins_work(
     oidc: OidcStack, browser: Browser
 ) -> None:
-    """Both OIDC pages get status 503, and log-ins with a password work. Proves R-AUTH-35.
+    """Both OIDC pages return status 503, and log-ins with a password work. Proves R-AUTH-35.
 
     After the provider and auth have started again, the user can sign in.
     """

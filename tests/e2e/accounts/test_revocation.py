@@ -18,13 +18,14 @@ from tests.e2e.cluster.extra_gateway import extra_gateway
 MAX_DELAY = 10.0
 """Longest time in seconds between the response that confirms a revocation and the close of the last WebSocket.
 
-The broadcast takes milliseconds, which the tests print. A gateway without the broadcast would need up to 30 seconds.
+The broadcast takes milliseconds, and the tests print the time. Without the broadcast, a gateway would need up to
+30 seconds.
 """
 
 
 @dataclass
 class Account:
-    """An account with two sessions. `tokens` are of the session that the test ends, `other_tokens` of the other one."""
+    """An account with two sessions. The test ends the session of `tokens`, not that of `other_tokens`."""
 
     user: User
     tokens: dict[str, Any]

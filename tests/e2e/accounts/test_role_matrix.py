@@ -138,7 +138,7 @@ CANVAS_STATUSES: dict[str, tuple[int, ...]] = {
     "state.link.list": (401, 403, 403, 403, 403, 200, 403, 200, 403, 403, 403, 403),
     "state.link.end": (401, 403, 403, 403, 403, 204, 403, 204, 403, 403, 403, 403),
     "state.canvas.restore": (401, 403, 403, 403, 403, 200, 403, 200, 403, 403, 403, 403),
-    # The close code, 0 if the connection stays open.
+    # The close code, or 0 if the connection stays open.
     "live.join": (4401, 4403, 4403, 0, 0, 0, 0, 0, 4403, 4403, 0, 0),
 }
 
@@ -324,7 +324,7 @@ def secrets_of(victim: Victim) -> tuple[str, ...]:
 
 @pytest.fixture(scope="module")
 async def unchanged_victim(matrix: MatrixStack) -> Victim:
-    """Create the victim that all requests share, except those that may change it."""
+    """Create the victim for all requests except those that may change the victim."""
     return await create_victim(matrix)
 
 
@@ -342,7 +342,7 @@ async def test_account_operation_answers_each_caller_with_the_status_of_the_matr
     for caller, expected in zip(CALLERS, ACCOUNT_STATUSES[operation], strict=True):
         victim = unchanged_victim
         if caller == "admin" and operation.startswith("auth."):
-            # An admin may change the account, so each of these operations needs a new one.
+            # An admin may change the account, so each of these operations needs a new account.
             victim = await create_victim(matrix)
         owner = victim.owner
         new_name = f"new-{next(_numbers)}"
@@ -439,7 +439,7 @@ async def create_version(session: ApiSession, canvas_id: str) -> str:
 async def create_links(
     matrix: MatrixStack, canvas_id: str, canvas_users: dict[str, LoggedInUser]
 ) -> dict[str, dict[str, str]]:
-    """Create a share link of each role, and return the headers of its visitors."""
+    """Create a share link for each role, and return the headers of a visitor with each link."""
     owner = canvas_users["owner"].headers
     return {
         f"link {role}": {"X-Share-Link": (await matrix.create_link(canvas_id, owner, role))[1]}

@@ -118,7 +118,7 @@ async def test_visitor_edits_and_exports_over_http(
 async def test_account_with_a_link_keeps_its_own_role_after_the_end_of_the_link(
     workspace: Workspace, canvas: str
 ) -> None:
-    """A viewer edits with an editor link. After the link has ended, the same connection only reads. Proves R-LIFE-2."""
+    """A viewer edits with an editor link. After the link's end, the same connection can only read. Proves R-LIFE-2."""
     member = await workspace.create_user("viewer")
     await workspace.owner.set_member(canvas, member, "viewer")
     session = workspace.api.session_of(member)
@@ -278,12 +278,12 @@ async def test_erased_user_is_removed_from_every_service(workspace: Workspace) -
     assert touched["auth"]["account"] == touched["auth"]["session"] == 1
     assert (await client.wait_closed()).code == 4401
     assert (await workspace.owner.canvas(canvas)).role == "owner"
-    heir = await workspace.connect(canvas)
-    await workspace.driver.wait_for_elements([heir], "kept")
+    new_owner = await workspace.connect(canvas)
+    await workspace.driver.wait_for_elements([new_owner], "kept")
     shown = await workspace.admin.request("GET", f"/admin/users/?search={user.username}")
     assert shown.json()["items"] == []
     again = await workspace.admin.request("POST", path, json=body)
     assert again.status_code == 200, again.text
-    # The second report adds its rows to those of the first. Rows such as the account's usage may arrive in between.
+    # The second report includes the rows of the first, and rows that arrived since, such as the account's usage.
     for service, tables in again.json()["touched"].items():
         assert all(tables[table] >= rows for table, rows in touched[service].items())

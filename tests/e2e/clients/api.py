@@ -15,7 +15,7 @@ SVG_TYPE = {"Content-Type": "image/svg+xml"}
 _TIMEOUT = 90.0
 """Seconds that a request may take."""
 _RENEW_BEFORE = 120.0
-"""Seconds for which a returned access token is valid at least, because a test may use it for a while."""
+"""Seconds for which a returned access token must still be valid, because a test may use the token for a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class ApiSession:
         return _canvas(_json_object(await self.request("GET", f"{CANVASES}{canvas_id}")))
 
     async def canvases(self) -> list[Canvas]:
-        """Return all canvases that the user may see. Read all pages of the list."""
+        """Return all canvases that the user may see, from all pages of the list."""
         canvases: list[Canvas] = []
         params: Mapping[str, str] = {}
         while True:

@@ -12,7 +12,7 @@ EDITS_PER_SECOND = 5.0
 """Edits per second of each client."""
 
 RECOVERY_TIMEOUT = 60.0
-"""Seconds that clients may take to be connected, saved and equal again after a process has started again."""
+"""Seconds after a process restart within which clients must reconnect, become equal and have their edits saved."""
 
 _marks = itertools.count(1)
 
@@ -44,7 +44,7 @@ class EditorGroup:
         self._edits = await self._workspace.driver.wait_for_edits(self.clients, self._edits + edits)
 
     async def wait_for_broadcast(self) -> None:
-        """Make an edit with the first client, and wait until it has reached all other clients."""
+        """Make an edit with the first client, and wait until the edit has reached all other clients."""
         mark = f"mark {next(_marks)}"
         # The edit changes an attribute of the canvas, because another client could delete an element too early.
         await self.clients[0].edit({"op": "canvas", "attrs": {"desc": mark}})

@@ -12,14 +12,14 @@ _numbers = itertools.count(1)
 
 
 class HocuspocusClient(YjsClient):
-    """A provider of one document in the Node process."""
+    """A Hocuspocus provider of one document, in the Node process."""
 
     async def wait_scope(self, scope: str, *, timeout: float = TIMEOUT) -> None:
         """Wait until the server has given the client this scope: `readonly` or `read-write`."""
         await self._request("await_scope", scope=scope, timeout=timeout)
 
     async def wait_denied(self, count: int = 1, *, timeout: float = TIMEOUT) -> str:
-        """Wait until the client has had `count` refusals in total, and return the reason of the last refusal."""
+        """Wait until the server has refused the client `count` times in total, and return the last reason."""
         return str(await self._request("await_denied", count=count, timeout=timeout))
 
     async def unsynced(self) -> int:
@@ -47,8 +47,8 @@ async def connect_hocuspocus(
 ) -> HocuspocusClient:
     """Create a Hocuspocus client of a canvas. Do not wait for its connection.
 
-    Clients with equal `socket` share one WebSocket. `tokens` replaces the access token of `session`; the provider sends
-    one token for each request of the server. `settings` are further settings of `hocuspocus.mjs`.
+    Clients with equal `socket` share one WebSocket. `tokens` replaces the access token of `session`. The provider
+    sends the tokens in this order, and repeats the last one. `settings` are further settings of `hocuspocus.mjs`.
     """
     name = f"hocuspocus-{next(_numbers)}"
     if tokens is None:
@@ -65,7 +65,7 @@ async def connect_hocuspocus(
 
 
 def client_of(driver: YjsDriver, name: str, workspace: Workspace) -> HocuspocusClient:
-    """Return the client with this name. The workspace destroys it in the end."""
+    """Return the client with this name. The workspace's `destroy_all` destroys the client too."""
     client = HocuspocusClient(driver, name)
     workspace.adopt(client)
     return client

@@ -22,14 +22,14 @@ class Metrics:
         self._timeout = timeout
 
     async def value(self, name: str, *processes: str, **labels: str) -> float:
-        """Return the sum of a metric's values that have these labels. Fail when a process has none."""
+        """Return the sum of a metric's values that have these labels. Fail if a process has no such value."""
         total = 0.0
         for process in processes:
             async with httpx.AsyncClient(timeout=30) as http:
                 url = f"{self._stack.service_url(process)}/metrics/prometheus"
                 answer = await http.get(url)
             assert answer.status_code == 200, answer.text
-            # The parser takes long for all lines of a page.
+            # Parse only the lines of this metric, because parsing the whole page takes long.
             lines = [line for line in answer.text.splitlines() if line.startswith(PREFIX + name)]
             values = [
                 sample.value

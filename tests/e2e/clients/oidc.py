@@ -105,7 +105,7 @@ class Browser:
         self._oidc = oidc
 
     async def authorize(self, name: str) -> str:
-        """Sign in at the provider as `name`, and return the callback URL to which it redirects the browser."""
+        """Sign in at the provider as `name`, and return the callback URL to which the provider redirects."""
         response = await self.http.get(LOGIN_PATH)
         assert response.status_code == 303, response.text
         while True:

@@ -18,7 +18,7 @@ def encode_frame(
     masked: bool = True,
     length: int | None = None,
 ) -> bytes:
-    """Return the bytes of a frame. `length` replaces the payload's length in the header, to send a wrong one."""
+    """Return the bytes of a frame. `length` replaces the payload's length in the header, to announce a wrong length."""
     announced = len(payload) if length is None else length
     first = (0x80 if final else 0) | reserved | opcode
     mask = 0x80 if masked else 0

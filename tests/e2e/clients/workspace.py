@@ -15,7 +15,7 @@ _numbers = itertools.count(1)
 class Workspace:
     """Canvases, accounts and Yjs clients on a development stack, or on another installation.
 
-    `owner` is the session of an editor. It owns the canvases. Clients without a `session` of their own use it too.
+    `owner` is the session of the editor account that owns the canvases. It is the default `session` of clients.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Yjs clients from npm (`yjs` and `y-websocket`) in a Node process that tests control from asyncio.
 
-The `wait_` methods wait in the Node process for an event there. A wait that takes too long raises `YjsError` with a
-description of the failed wait.
+Each `wait_` method waits inside the Node process. If the wait takes too long, the method raises `YjsError` with a
+description of the wait.
 """
 
 import asyncio
@@ -69,7 +69,7 @@ class ClientStatus:
 
     Three fields are about the present connection only: `received` counts received messages by type, `document_messages`
     counts sent messages that change the document, and `saved` is the last number of saved messages that the server
-    reported, or None before its first report. `max_message` is the reported limit of one message's bytes, or None.
+    reported, or None before its first report. `max_message` is the reported limit for one message in bytes, or None.
     """
 
     name: str

@@ -15,7 +15,7 @@ class GatewayGroup:
         self._balancers: list[Balancer] = []
 
     async def attach_balancers(self, *balancers: Balancer) -> None:
-        """Put balancers in front of the gateways. They replace the balancers that were attached before."""
+        """Put balancers in front of the gateways. The new balancers replace the attached ones."""
         self._balancers = list(balancers)
         for name in self._names:
             await self._add_to_balancers(name)
@@ -33,7 +33,7 @@ class GatewayGroup:
             await self._stop(old_name)
 
     async def replace_all_at_once(self) -> None:
-        """Start as many new gateways as there are, then stop all old ones, as Kubernetes does with `maxSurge: 100%`."""
+        """Start one new gateway for each old one, then stop all old ones, as Kubernetes does with `maxSurge: 100%`."""
         old_names = tuple(self._names)
         for _ in old_names:
             await self.add_gateway()

@@ -24,7 +24,7 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><rect width="1" height="1"/></sv
 async def test_svg_file_is_read_in_its_encoding(
     workspace: Workspace, canvas: str, declared: str, codec: str, charset: str
 ) -> None:
-    """The reader of an import uses charset, XML declaration and byte order mark. Proves R-SVG-10."""
+    """An import takes the encoding from the charset, the XML declaration or the byte order mark. Proves R-SVG-10."""
     path = f"/runtime/canvases/{canvas}/svg"
     text = f'<?xml version="1.0" encoding="{declared}"?><svg><title>café</title></svg>'
     headers = {"Content-Type": f"image/svg+xml{charset}"}

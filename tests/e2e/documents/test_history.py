@@ -75,7 +75,7 @@ async def test_restored_version_reaches_live_clients_and_can_be_undone(
 
 
 async def test_past_content_is_exported_by_time(workspace: Workspace, canvas: str) -> None:
-    """A time selects the content at that time. A time outside the bounds gets 422. Proves R-HIST-8 and R-HIST-9."""
+    """`at` selects the content at a past time. A time outside the bounds gets 422. Proves R-HIST-8 and R-HIST-9."""
     files = {
         color: f'<svg xmlns="http://www.w3.org/2000/svg"><rect fill="{color}"/></svg>'.encode()
         for color in ("red", "blue")

@@ -4,7 +4,7 @@ import json
 
 from tests.e2e.clients.workspace import Workspace
 
-_NAMED = '"g";reason="depth";count=5, "rect@onclick";reason="event handler";count=1'
+_LEFT_OUT = '"g";reason="depth";count=5, "rect@onclick";reason="event handler";count=1'
 
 
 async def test_plain_objects_are_exported_and_lost_parts_are_named(
@@ -24,7 +24,7 @@ async def test_plain_objects_are_exported_and_lost_parts_are_named(
     for kind in ("svg", "json", "png", "yjs"):
         response = await workspace.owner.request("GET", path, params={"format": kind})
         assert response.status_code == 200
-        assert response.headers.get("Svgx-Left-Out") == (None if kind == "yjs" else _NAMED)
+        assert response.headers.get("Svgx-Left-Out") == (None if kind == "yjs" else _LEFT_OUT)
         if kind == "svg":
             assert b'<circle fill="teal" r="7.5"/>' in response.content
         if kind == "json":

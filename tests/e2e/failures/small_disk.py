@@ -11,10 +11,10 @@ import pytest
 
 from svgx_devstack import DevStack
 
-MEBIBYTES = 256
+DISK_MIB = 256
 """The size of the file system in MiB. The file system is in memory."""
 
-BLOCK = 4096
+BLOCK_BYTES = 4096
 
 
 class SmallDisk:
@@ -26,7 +26,7 @@ class SmallDisk:
     def fill(self) -> None:
         """Write a file until no byte is free."""
         with self._filler.open("ab", buffering=0) as file:
-            for size in (1024 * BLOCK, BLOCK, 1):
+            for size in (1024 * BLOCK_BYTES, BLOCK_BYTES, 1):
                 with contextlib.suppress(OSError):  # no space is left
                     while file.write(bytes(size)) == size:
                         pass
@@ -50,7 +50,7 @@ async def small_disk(stack: DevStack) -> AsyncIterator[SmallDisk]:
     data.rename(kept)
     data.mkdir()
     try:
-        _run("mount", "-t", "tmpfs", "-o", f"size={MEBIBYTES}m", "svgx", data)
+        _run("mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "svgx", data)
         _run("cp", "-a", f"{kept}/.", data)
         await server.start()
         await server.wait_ready()

@@ -33,7 +33,7 @@ async def workspace(
 async def test_busy_canvas_moves_to_a_reserved_replica_and_back_without_a_reconnect(
     workspace: Workspace,
 ) -> None:
-    """The quiet canvas stays. When the reserved replica is killed, the first replica holds both canvases again.
+    """The quiet canvas stays. After the reserved replica is killed, the first replica holds both canvases again.
 
     No edit is lost. Proves R-BOUND-12 and R-FAIL-1.
     """

@@ -7,7 +7,7 @@ from svgx_common.messaging.bus import Bus
 from svgx_devstack import DevStack
 
 LOG_INS = 16
-"""The number of log-ins. Auth might refuse some of a larger number, because all come from one network (R-AUTH-40)."""
+"""The number of log-ins. Auth might refuse some if there were more, because all come from one network (R-AUTH-40)."""
 
 
 async def test_stopped_auth_answers_all_received_log_ins(stack: DevStack) -> None:

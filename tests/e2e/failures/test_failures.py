@@ -46,7 +46,7 @@ async def test_killed_service_costs_no_connection_and_no_edit(
 
 
 async def test_killed_gateway_costs_one_reconnect_and_no_edit(workspace: Workspace) -> None:
-    """The clients send the edits that were not saved. Proves R-FAIL-4."""
+    """After the reconnect, the clients send their unsaved edits again. Proves R-FAIL-4."""
     gateway = workspace.stack.process("gateway")
     async with editing(workspace, seed=12) as editors:
         gateway.kill()

@@ -1,7 +1,7 @@
-"""An on-call engineer's drill: parts that do not work, the messages and metrics about them, and the recovery.
+"""A drill for on-call engineers: a part fails, messages and metrics report the failure, and the part recovers.
 
-The stack has two replicas of auth, of state and of collab. A group of editors draws during each failure except the one
-of Redis. All edits must be saved afterwards, without a reconnect. The last test is a short live drill of `tests/chaos`.
+The stack has two replicas of auth, of state and of collab. A group of editors draws during each failure except that of
+Redis. All edits must be saved afterwards, without a reconnect. The last test is a short live drill of `tests/chaos`.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from tests.e2e.clients.yjs_driver import YjsDriver
 from tests.e2e.cluster.extra_gateway import extra_gateway
 from tests.e2e.failures.small_disk import small_disk
 from tests.limits import HIGH_LIMITS
-from tests.polling import A_REQUEST, pause
+from tests.polling import REQUEST_POLL_SECONDS, pause
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -37,7 +37,7 @@ WITH_DATABASE = ("auth", "auth-2", "state", "state-2")
 HOLDERS = ("collab", "collab-2")
 SHORT_DRILL = Size(editors=10, seconds=6, rate=5, gaps=(0.5, 1.2), power_cuts=False)
 FROZEN = {"auth", "state", "collab"}
-"""The services of which one replica is frozen."""
+"""The services that have one frozen replica each."""
 
 RECOVERY = 30.0
 """Seconds that each expected effect may take. The gateway forgets a silent replica only after 600 s."""
@@ -112,7 +112,7 @@ async def until_metrics_show_unsaved_edits(metrics: Metrics) -> None:
 
 
 async def until_metrics_show_no_outage(metrics: Metrics) -> None:
-    """Wait until no metric shows an outage. The edits must have ended."""
+    """Wait until no metric shows an outage. Call this only after the editors have stopped."""
     for name in ("gateway", *HOLDERS, *WITH_DATABASE):
         service = name.removesuffix("-2")
         await metrics.until("ready", lambda value: value == 1, name, component=service)
@@ -137,14 +137,14 @@ async def until_ready(workspace: Workspace, *names: str) -> None:
     async with asyncio.timeout(RECOVERY):
         for name in names:
             while (await health(workspace, name)).status_code != 200:
-                await pause(A_REQUEST)
+                await pause(REQUEST_POLL_SECONDS)
 
 
 async def until_not_ready(workspace: Workspace, name: str) -> str:
     """Wait until the process is not ready, check that it is still live, and return its reason."""
     async with asyncio.timeout(RECOVERY):
         while (answer := await health(workspace, name)).status_code == 200:
-            await pause(A_REQUEST)
+            await pause(REQUEST_POLL_SECONDS)
     for path in ("/health/live", "/health/", "/health"):
         assert (await health(workspace, name, path)).status_code == 200, path
     return str(answer.json()["reason"])
@@ -186,7 +186,7 @@ async def log_in(workspace: Workspace) -> httpx.Response:
 async def until_answer(
     ask: Callable[[], Any], accept: Callable[[httpx.Response], bool], interval: float = 0.2
 ) -> httpx.Response:
-    """Ask again and again until the answer is accepted, and return it."""
+    """Call `ask` again and again until `accept` accepts its answer, and return the answer."""
     async with asyncio.timeout(RECOVERY):
         while True:
             answer: httpx.Response = await ask()
@@ -267,7 +267,7 @@ async def until_full(workspace: Workspace) -> str:
                 reason = (await health(workspace, name)).json().get("reason", "")
                 if "postgresql (has no disk space left)" in reason:
                     return name
-            await pause(A_REQUEST)
+            await pause(REQUEST_POLL_SECONDS)
 
 
 async def test_full_disk_is_named_and_recovers_by_itself(
@@ -324,7 +324,7 @@ async def holder_of(workspace: Workspace, canvas_id: str) -> str:
 async def permit_repetitions(workspace: Workspace) -> None:
     """Send reads until the gateway's budget of repeated reads is full.
 
-    Reads without an answer in earlier tests may have used up this budget. Each answered read permits one more.
+    Unanswered reads in earlier tests may have used up this budget. Each answered read permits one more repetition.
     """
     for _ in range(int(MAX_BUDGET) // 10):
         answers = await asyncio.gather(
@@ -333,7 +333,7 @@ async def permit_repetitions(workspace: Workspace) -> None:
         assert {answer.status_code for answer in answers} == {200}
 
 
-async def test_frozen_replicas_cost_no_read_and_are_named(
+async def test_frozen_replicas_are_named_and_no_read_fails(
     workspace: Workspace, metrics: Metrics
 ) -> None:
     """Reads reach the other replicas, another replica holds the canvas, and the summary names the frozen replicas.
@@ -362,13 +362,13 @@ async def test_frozen_replicas_cost_no_read_and_are_named(
             print(f"another replica held the canvas after {time.monotonic() - began:.1f} s")
             async with asyncio.timeout(RECOVERY):
                 while (reasons := await silent_replicas(workspace)).keys() != FROZEN:
-                    await pause(A_REQUEST)
+                    await pause(REQUEST_POLL_SECONDS)
                 assert all("its last answer was" in reason for reason in reasons.values())
                 await until_logged(workspace, "gateway", "a replica does not answer")
                 for service in FROZEN:
                     assert await metrics.value("silent_replicas", "gateway", component=service) == 1
                 while not all("has ended" in reason for reason in reasons.values()):
-                    await pause(A_REQUEST)
+                    await pause(REQUEST_POLL_SECONDS)
                     reasons = await silent_replicas(workspace)
             print(f"nats had dropped the frozen replicas after {time.monotonic() - began:.1f} s")
             # Writes are sent only once. They succeed again, because NATS has dropped the frozen replicas.
@@ -421,7 +421,7 @@ async def test_paused_postgresql_is_named_and_recovers_by_itself(
 async def test_paused_nats_is_noticed_and_recovers_by_itself(
     workspace: Workspace, metrics: Metrics
 ) -> None:
-    """Liveness does not fail, and requests do not hang. Proves R-FAIL-19, R-FAIL-20, R-OBS-10 and R-OBS-11."""
+    """The liveness checks succeed, and requests do not hang. Proves R-FAIL-19, R-FAIL-20, R-OBS-10 and R-OBS-11."""
     server = workspace.stack.process("nats")
     async with editing(workspace, 4, seed=25) as editors:
         server.pause()
@@ -465,7 +465,7 @@ async def test_missing_redis_is_named_and_stops_nothing(
             service = name.removesuffix("-2")
             async with asyncio.timeout(RECOVERY):
                 while "redis" not in (await health(workspace, name)).json().get("reason", ""):
-                    await pause(A_REQUEST)
+                    await pause(REQUEST_POLL_SECONDS)
             for path in ("/health/ready", "/health/"):
                 answer = await health(workspace, name, path)
                 assert (answer.status_code, answer.json()["status"]) == (200, "ok")
@@ -484,7 +484,7 @@ async def test_missing_redis_is_named_and_stops_nothing(
 
 
 async def test_short_live_drill_loses_no_saved_edit(workspace: Workspace) -> None:
-    """Parts fail at random while ten editors write, with a new seed each time. Proves R-FAIL-12.
+    """Parts of the stack fail at random while ten editors draw. Each run has a new seed. Proves R-FAIL-12.
 
     `make chaos CHAOS_ROUNDS=0` runs long drills.
     """

@@ -1,6 +1,6 @@
 """Rolling updates of the gateways under load: each client reconnects once, and no edit is lost.
 
-`make large` has 200 clients. `make test` has 16.
+`make large` runs 200 clients, and `make test` runs 16.
 """
 
 import asyncio
@@ -39,8 +39,8 @@ SETTINGS = {
     "DRAIN_SECONDS": "10",
     # On a machine with few cores, 100 reconnects within three seconds delay the event loop beyond the default limit.
     "SHED_LAG_SECONDS": "30",
-    # The owner exports all canvases, at most 10, at the same time. One account may use half of the workers, so 2
-    # exports run. The other 8 wait, and no more than 8 exports of an account may wait.
+    # The owner exports up to 10 canvases at the same time. One account may use half of the workers, so 2 exports run
+    # and 8 wait. No more than 8 exports of an account may wait.
     "WORKER_COUNT": "4",
 }
 SYNC_STEP_1, SYNC_STEP_2 = bytes([0, 0, 1, 0]), bytes([0, 1])
@@ -64,7 +64,7 @@ async def gateways(own_stack: DevStack) -> GatewayGroup:
 async def test_stopping_gateway_refuses_new_connections_and_finishes_its_requests(
     own_stack: DevStack,
 ) -> None:
-    """A stopping gateway refuses new connections, serves existing ones for a while, and answers received requests.
+    """A stopping gateway refuses new connections, serves existing ones for a while, and answers pending requests.
 
     Proves R-FAIL-15 and R-FAIL-16.
     """
@@ -99,7 +99,7 @@ async def test_stopping_gateway_refuses_new_connections_and_finishes_its_request
                 assert socket.close_code == 1012
                 while await accepts_connections(port):
                     await pause()
-                # The gateway must not stop before it has answered. No event shows that it still runs, so wait 1 s.
+                # The gateway must answer the request before it stops. No event shows that it still runs, so wait 1 s.
                 done, _ = await asyncio.wait({pending, stopping}, timeout=1)
                 assert not done
             finally:
@@ -135,7 +135,7 @@ async def test_replacing_all_gateways_under_load_loses_no_edit(
     strategy: Strategy,
 ) -> None:
     """No edit is lost, and no client reconnects twice. Proves R-FAIL-17 and R-FAIL-11."""
-    # HTTP requests use a second balancer, because the test counts the WebSockets of the first one.
+    # HTTP requests use their own balancer, because the test counts the connections of `socket_balancer`.
     async with Balancer(strategy) as socket_balancer, Balancer(round_robin()) as http_balancer:
         await gateways.attach_balancers(socket_balancer, http_balancer)
         async with open_workspace(
@@ -198,6 +198,6 @@ async def check_connections(groups: list[EditorGroup]) -> None:
         f"connections of a client: at most {max(status.connections for status in statuses)}; "
         f"pause: median {median(pauses):.0f} ms, longest {max(pauses):.0f} ms"
     )
-    # Each client was connected to a gateway that was replaced.
+    # Each client reconnects once, because its gateway was replaced.
     assert {status.connections for status in statuses} == {2}
     assert {status.closes for status in statuses} == {(Close(1012, "restarting"),)}

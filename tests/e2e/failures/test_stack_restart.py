@@ -17,14 +17,14 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture
 async def workspace(killed_stack: DevStack, driver: YjsDriver) -> AsyncIterator[Workspace]:
-    """Open a workspace on a stack of this test process alone, because the tests stop the whole stack."""
+    """Open a workspace on a stack that only this test process uses, because the tests stop the whole stack."""
     async with open_workspace(killed_stack, driver) as workspace:
         yield workspace
         await workspace.destroy_all()
 
 
 def clocks(update: bytes) -> dict[int, int]:
-    """Return the clock of each client in a Yjs update: the number of its insertions."""
+    """Return each client's clock in a Yjs update. The clock is the client's number of insertions."""
     doc: Doc[Any] = Doc()
     doc.apply_update(update)
     return read_state_vector(doc.get_state())
@@ -63,7 +63,7 @@ async def test_stop_and_start_of_the_stack_keep_all_data(workspace: Workspace) -
 
 
 async def test_kill_of_the_stack_keeps_saved_edits(workspace: Workspace) -> None:
-    """All processes get SIGKILL while a client edits, and all clients are destroyed. A new client loads the canvas.
+    """All processes get SIGKILL during edits, and all clients are destroyed. A new client still loads all saved edits.
 
     Proves R-SAVE-7.
     """

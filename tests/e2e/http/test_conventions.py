@@ -1,4 +1,4 @@
-"""Conventions of all responses: problem documents, headers, compression, idempotency, bounded connections."""
+"""Conventions of all responses: problem documents, headers, compression, idempotency, slow and endless requests."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ from tests.unit.common.http.raw_server import RawResponse, parse_response
 
 
 async def test_unknown_paths_and_methods_get_problem_documents(workspace: Workspace) -> None:
-    """A refused method gets the allowed methods in `Allow`. Proves R-HTTP-6."""
+    """The response to a refused method lists the allowed methods in `Allow`. Proves R-HTTP-6."""
     check_problem(await workspace.owner.request("GET", "/nowhere"), 404, "not_found")
     response = await workspace.owner.request("PUT", CANVASES)
     check_problem(response, 405, "method_not_allowed")
@@ -125,7 +125,7 @@ async def test_unknown_websocket_path_gets_404_before_the_upgrade(
         ({"Transfer-Encoding": "gzip, chunked"}, 501, "unsupported_coding"),
         ({"X-Long": "x" * 20_000}, 431, "headers_too_large"),
         ({f"X-{number}": "x" for number in range(130)}, 431, "headers_too_large"),
-        # These are ordinary requests of a path that no operation has.
+        # These are ordinary requests for a path without an operation.
         ({"Upgrade": None}, 404, "not_found"),
         ({"Connection": "close"}, 404, "not_found"),
         ({"Upgrade": "h2c", "Connection": "Upgrade, close"}, 404, "not_found"),
@@ -160,7 +160,7 @@ async def raw_handshake(
     method: str = "GET",
     version: str = "1.1",
 ) -> RawResponse:
-    """Send a handshake with changed headers, and return the response. None leaves a header out."""
+    """Send a handshake with changed headers, and return the response. A header with the value None is not sent."""
     address = urlsplit(stack.url)
     headers: dict[str, str | None] = {
         "Host": address.netloc,
@@ -231,7 +231,7 @@ async def test_compressible_responses_are_compressed_for_clients_that_accept_gzi
         compressed = await workspace.owner.request("GET", path, headers={"Accept-Encoding": "gzip"})
         assert compressed.headers["content-encoding"] == "gzip"
         assert compressed.content == uncompressed.content
-        assert (len(uncompressed.content) > compression.LARGE) == (rectangles == 1_500)
+        assert (len(uncompressed.content) > compression.LARGE_BYTES) == (rectangles == 1_500)
         assert int(compressed.headers["content-length"]) < len(uncompressed.content) / 3
         assert "accept-encoding" in compressed.headers["vary"].lower()
         no_gzip = {"Accept-Encoding": "gzip;q=0, identity"}
@@ -265,7 +265,7 @@ async def test_repeated_post_with_the_same_key_runs_once(workspace: Workspace) -
 
 
 async def test_idempotency_keys_belong_to_one_session(workspace: Workspace) -> None:
-    """Two sessions of an account that log out with the same key both end. Proves R-HTTP-9."""
+    """Two sessions of an account log out with the same key, and both end. Proves R-HTTP-9."""
     key = {"Idempotency-Key": secrets.token_hex(16)}
     user = await workspace.create_user()
     for _ in range(2):
@@ -287,7 +287,7 @@ async def test_invalid_idempotency_key_gets_422(workspace: Workspace, key: str |
 
 
 async def test_concurrent_posts_with_the_same_key_run_once(workspace: Workspace) -> None:
-    """Of twenty equal requests, one runs and the others get status 409 or its response. Proves R-HTTP-9."""
+    """Of twenty equal requests, one runs. The others get the same response, or status 409. Proves R-HTTP-9."""
     key = {"Idempotency-Key": secrets.token_hex(16)}
     body = {"name": f"at once {secrets.token_hex(4)}"}
     post = workspace.owner.request
@@ -306,7 +306,7 @@ async def test_concurrent_posts_with_the_same_key_run_once(workspace: Workspace)
 
 
 async def test_failed_post_may_be_repeated_with_the_same_key(workspace: Workspace) -> None:
-    """A 503 is not stored as the response of the key. Proves R-HTTP-9."""
+    """A response with status 503 is not stored for the key. Proves R-HTTP-9."""
     key = {"Idempotency-Key": secrets.token_hex(16)}
     await workspace.owner.access_token()
     state = workspace.stack.process("state")
@@ -326,13 +326,13 @@ async def test_failed_post_may_be_repeated_with_the_same_key(workspace: Workspac
 
 @pytest.fixture(scope="module")
 def metrics_port() -> int:
-    """Return the port of the metrics of `studio_gateway`."""
+    """Return the metrics port of `studio_gateway`."""
     return ports.choose()
 
 
 @pytest.fixture(scope="module")
 async def studio_gateway(stack: DevStack, metrics_port: int) -> AsyncIterator[ExtraGateway]:
-    """Start a gateway with one allowed origin, and with its metrics on a port of their own."""
+    """Start a gateway with one allowed origin and a separate metrics port."""
     settings = {"CORS_ORIGINS": "https://studio.example", "METRICS_PORT": str(metrics_port)}
     async with extra_gateway(stack, settings) as gateway:
         yield gateway
@@ -361,14 +361,14 @@ async def test_websocket_handshake_from_another_origin_gets_403(
         assert socket.close_code == 4401
 
 
-async def test_response_over_tls_requires_tls_for_the_next_visit(stack: DevStack) -> None:
-    """The protocol is the one that the trusted proxy reports. Proves R-HTTP-7."""
+async def test_response_over_tls_has_strict_transport_security(stack: DevStack) -> None:
+    """The gateway takes the protocol from the `X-Forwarded-Proto` header of the trusted proxy. Proves R-HTTP-7."""
     async with httpx.AsyncClient(base_url=stack.url, timeout=60) as http:
         response = await http.get("/auth/me", headers={"X-Forwarded-Proto": "https"})
     assert response.headers["strict-transport-security"] == "max-age=31536000"
 
 
-async def test_metrics_port_of_the_gateway_has_the_metrics_without_a_limit(
+async def test_metrics_port_serves_the_metrics_without_a_rate_limit(
     studio_gateway: ExtraGateway, metrics_port: int
 ) -> None:
     """With `METRICS_PORT`, the API port neither serves nor describes the metrics. Proves R-LIMIT-15."""
@@ -463,7 +463,7 @@ async def test_large_response_is_compressed_once(workspace: Workspace, canvas: s
         raw = b"".join([chunk async for chunk in response.aiter_raw()])
     exported = gzip.decompress(raw)
     assert exported.startswith(b"<svg")
-    assert len(exported) > compression.LARGE
+    assert len(exported) > compression.LARGE_BYTES
     assert SVG_TYPE["Content-Type"] in response.headers["content-type"]
 
 
@@ -471,7 +471,7 @@ async def test_large_response_is_compressed_once(workspace: Workspace, canvas: s
 async def test_large_response_is_not_compressed_without_gzip(
     workspace: Workspace, canvas: str, accepted: str
 ) -> None:
-    """The gateway uses codings other than gzip on the event loop, for small responses only. Proves R-HTTP-8."""
+    """Codings other than gzip run on the event loop, so only small responses get them. Proves R-HTTP-8."""
     headers = {
         "Authorization": f"Bearer {await workspace.owner.access_token()}",
         "Accept-Encoding": accepted,
@@ -483,6 +483,6 @@ async def test_large_response_is_not_compressed_without_gzip(
         await workspace.owner.import_svg(canvas, svg_with_rectangles(1_500))
         large = await http.get(path, headers=headers)
     assert small.headers["content-encoding"] == "zstd"
-    assert len(large.content) > compression.LARGE
+    assert len(large.content) > compression.LARGE_BYTES
     assert "content-encoding" not in large.headers
     assert "accept-encoding" in large.headers["vary"].lower()

@@ -41,7 +41,7 @@ LISTS = (
     "/state/values/",
     "/state/values/?prefix=a",
 )
-"""Lists and queries with more than one item each."""
+"""Paths of lists, some with a filter. The test gives each list at least two items."""
 
 
 async def test_cursor_is_accepted_by_its_own_list_and_query_only(workspace: Workspace) -> None:
@@ -60,13 +60,13 @@ async def test_cursor_is_accepted_by_its_own_list_and_query_only(workspace: Work
         page = (await admin.request("GET", path, params=_parameters(path, limit="1"))).json()
         assert page["next"] is not None, path
         cursors[path] = page["next"]
-    for path, (other, cursor) in itertools.product(LISTS, cursors.items()):
+    for path, (source, cursor) in itertools.product(LISTS, cursors.items()):
         response = await admin.request("GET", path, params=_parameters(path, cursor=cursor))
-        if path == other:
+        if path == source:
             assert response.status_code == 200
             assert response.json()["items"]
         else:
-            assert check_problem(response, 422, "invalid")["field"] == "cursor", (path, other)
+            assert check_problem(response, 422, "invalid")["field"] == "cursor", (path, source)
     # A cursor of an account's own list is refused for another account.
     user = workspace.api.session_of(await workspace.create_user())
     for path in ("/runtime/canvases/", "/auth/sessions/", "/auth/api-keys/"):
@@ -307,7 +307,7 @@ async def test_admins_read_the_audit_log(workspace: Workspace) -> None:
 
 
 _UNDOCUMENTED = {"is_admin", "token_version", "password_hash", "owner_id"}
-"""Names of fields that an attacker would try. A request for a backup does have the field `owner_id`."""
+"""Fields that an attacker would try. The test skips a field that the operation documents (`owner_id` of a backup)."""
 
 
 async def test_undocumented_request_field_gets_422_with_its_name(workspace: Workspace) -> None:

@@ -20,12 +20,12 @@ from tests.admitted import most_admitted
 from tests.e2e.clients.api import Api, ApiSession, User, open_api
 from tests.e2e.clients.metrics import Metrics
 from tests.e2e.clients.problems import check_problem
-from tests.polling import A_REQUEST, pause
+from tests.polling import REQUEST_POLL_SECONDS, pause
 
 CONFIG = "/security/rate-limits/config/"
 ANALYTICS = "/security/rate-limits/analytics/"
 LIMIT = 30
-"""Requests of the class `read`, and of the class `write`, that the settings allow an account in a minute."""
+"""Requests per minute that the settings allow an account in the class `read`, and separately in the class `write`."""
 
 _numbers = itertools.count(1)
 
@@ -60,7 +60,7 @@ async def admin(own_stack: DevStack, gateways: tuple[Api, Api]) -> ApiSession:
 
 @pytest.fixture
 async def set_limits(admin: ApiSession) -> AsyncIterator[Any]:
-    """Return a function that sets limits. Remove them after the test, so that the limits of the settings apply."""
+    """Return a function that sets limits. After the test, restore the limits of the settings."""
 
     async def put(**config: Any) -> dict[str, Any]:
         response = await admin.request("PUT", CONFIG, json=config)
@@ -86,15 +86,15 @@ async def send_concurrently(session: ApiSession, count: int) -> list[httpx.Respo
 
 
 def count_statuses(responses: list[httpx.Response]) -> Mapping[int, int]:
-    """Return the number of responses of each status."""
+    """Return the number of responses with each status."""
     statuses = [response.status_code for response in responses]
     return {status: statuses.count(status) for status in sorted(set(statuses))}
 
 
 def check_counts(counts: Mapping[int, int], passed: int, sent: int, began: float) -> None:
-    """Check that the limit admitted as many of the requests sent since `began` as it should.
+    """Check that the limit admitted the right number of the requests sent since `began`.
 
-    `counts` holds the number of responses of each status. A request that the limit admits gets the status `passed`.
+    `counts` holds the number of responses with each status. Admitted requests have the status `passed`.
     """
     assert counts.keys() == {passed, 429}
     assert counts[passed] + counts[429] == sent
@@ -104,7 +104,7 @@ def check_counts(counts: Mapping[int, int], passed: int, sent: int, began: float
 async def test_change_by_an_admin_is_in_the_audit_log(
     admin: ApiSession, set_limits: Any, user: User
 ) -> None:
-    """Proves R-AUTH-21: only a change that succeeded is recorded, and a read is not."""
+    """Proves R-AUTH-21: a successful change is recorded, but a refused change and a read are not."""
 
     async def changes() -> list[tuple[str, str]]:
         page = await admin.request("GET", "/admin/audit/", params={"event": "admin_operation"})
@@ -121,7 +121,7 @@ async def test_change_by_an_admin_is_in_the_audit_log(
 async def test_two_gateways_count_requests_together(
     own_stack: DevStack, gateways: tuple[Api, Api], admin: ApiSession, user: User
 ) -> None:
-    """Each account has one count per class, and the metrics and analytics have the same numbers.
+    """The gateways share one count per account and class. The metrics and the analytics report the same numbers.
 
     Proves R-LIMIT-1, R-LIMIT-2, R-LIMIT-3 and R-LIMIT-8.
     """
@@ -150,20 +150,20 @@ async def test_two_gateways_count_requests_together(
     caller = f"user:{user.id}"
 
     def counts(key: str) -> int:
-        """Return the caller's number of requests of the class `read` in the list `key` of the analytics."""
+        """Return how many `read` requests of the caller the list `key` of the analytics counts."""
         return sum(
             each["count"]
             for each in analytics[key]
             if (each["caller"], each["rate_class"]) == (caller, "read")
         )
 
-    # Each gateway reports its counts at its own times.
+    # The gateways report their counts at different times.
     async with asyncio.timeout(20):
         while True:
             analytics = (await admin.request("GET", ANALYTICS)).json()
             if (counts("top_hits"), counts("top_denied")) == (2 * LIMIT, len(refused)):
                 break
-            await pause(A_REQUEST)
+            await pause(REQUEST_POLL_SECONDS)
     # The parts of a report are read one after the other, so its first parts may lack the newest counts.
     analytics = (await admin.request("GET", ANALYTICS)).json()
     (read,) = (each for each in analytics["classes"] if each["rate_class"] == "read")
@@ -223,8 +223,8 @@ async def test_pages_are_limited_by_address(own_stack: DevStack, number: int, pa
         assert other.status_code == 200
 
 
-async def test_health_is_never_refused(own_stack: DevStack) -> None:
-    """A refused probe would restart the gateway. Proves R-LIMIT-15."""
+async def test_health_requests_have_no_rate_limit(own_stack: DevStack) -> None:
+    """Health requests are not limited, because a refused probe would restart the gateway. Proves R-LIMIT-15."""
     headers = {"X-Forwarded-For": "192.0.2.98"}
     paths = ("/health", "/health/live", "/health/ready") * LIMIT
     async with httpx.AsyncClient(base_url=own_stack.url, timeout=60) as http:
@@ -252,7 +252,7 @@ async def test_handshakes_count_against_the_account(
 ) -> None:
     """Both gateways count the handshakes of an account together, from any address.
 
-    The account's requests have another count. Proves R-LIMIT-16.
+    The account's HTTP requests are counted separately. Proves R-LIMIT-16.
     """
     session = gateways[0].session_of(user)
     token = await session.access_token()
@@ -280,7 +280,7 @@ async def test_handshakes_count_against_the_account(
 async def test_handshakes_without_a_valid_token_count_against_the_address(
     gateways: tuple[Api, Api], number: int, headers: dict[str, str]
 ) -> None:
-    """The trusted proxy reports the address; IPv6 addresses count by network. Proves R-LIMIT-16, R-LIMIT-7."""
+    """The proxy reports the address. IPv6 addresses of one network count together. Proves R-LIMIT-16, R-LIMIT-7."""
     url = f"{gateways[0].websocket_url}/unknown"
     network = f"2001:db8:{number}:0"
     attempts = [
@@ -309,7 +309,7 @@ async def test_changed_limits_apply_on_all_gateways(
         # The other gateway gets the change by a broadcast.
         async with asyncio.timeout(10):
             while await current_limit() != expected:
-                await pause(A_REQUEST)
+                await pause(REQUEST_POLL_SECONDS)
 
     assert await current_limit() == str(LIMIT)
     first = await set_limits(limits={"read": {"requests": 1000}})
@@ -330,7 +330,7 @@ async def test_changed_limits_apply_on_all_gateways(
 async def test_limits_survive_restarts_and_stale_versions_get_409(
     own_stack: DevStack, admin: ApiSession, set_limits: Any
 ) -> None:
-    """The limits stay after SIGKILL of a gateway and of state. An old version is refused. Proves R-LIMIT-5."""
+    """The limits survive SIGKILL of a gateway and of state. A stale version is refused. Proves R-LIMIT-5."""
     version = (await set_limits(limits={"write": {"requests": 77}}))["version"]
     stale = await admin.request("PUT", CONFIG, json={"version": version - 1})
     check_problem(stale, 409, "conflict")
@@ -380,7 +380,7 @@ async def test_gateway_applies_limits_by_itself_without_redis(
 async def test_checks_of_a_request_run_in_the_documented_order(
     own_stack: DevStack, admin: ApiSession, user: User
 ) -> None:
-    """Each request fails one check and later checks. It gets the status of the first failed check. Proves R-HTTP-5."""
+    """Each request gets the status of the first check that it fails. Proves R-HTTP-5."""
     async with open_api(own_stack.url) as api:
         editor = api.session_of(user)
         wrong_type = {"Content-Type": "text/plain"}

@@ -1,4 +1,4 @@
-"""Webhooks over HTTP, with events of accounts from auth and of canvases from state."""
+"""Webhooks over HTTP. They receive account events from auth and canvas events from state."""
 
 from tests.e2e.clients.problems import check_problem
 from tests.e2e.clients.workspace import Workspace
@@ -18,8 +18,8 @@ async def test_admin_receives_events_of_accounts_and_canvases(workspace: Workspa
         path = f"{WEBHOOKS}{webhook['id']}"
         user = await workspace.create_user()
         canvas_id = await workspace.create_canvas()
-        renamed = f"/runtime/canvases/{canvas_id}"
-        await workspace.owner.request("PATCH", renamed, json={"name": "another name"})
+        canvas_path = f"/runtime/canvases/{canvas_id}"
+        await workspace.owner.request("PATCH", canvas_path, json={"name": "another name"})
         await admin.request("DELETE", f"/admin/users/{user.id}")
         wanted = {("canvas.renamed", canvas_id), ("user.deleted", user.id)}
         count = 0
@@ -38,7 +38,7 @@ async def test_admin_receives_events_of_accounts_and_canvases(workspace: Workspa
 
 
 async def test_webhook_to_a_private_address_is_refused(workspace: Workspace) -> None:
-    """The problem names the field. Proves R-EVENT-9."""
+    """The problem document names the field. Proves R-EVENT-9."""
     for url in ("http://169.254.169.254/latest/", "https://10.0.0.1/", "http://0x7f.1/"):
         response = await workspace.admin.request("POST", WEBHOOKS, json={"url": url})
         assert check_problem(response, 422, "invalid")["field"] == "url"

@@ -9,7 +9,7 @@ import pytest
 from svgx_devstack import DevStack
 from tests.e2e.clients.api import CANVASES, ApiSession, open_api
 from tests.e2e.clients.openapi_document import check_response, example_request
-from tests.polling import A_REQUEST, pause
+from tests.polling import REQUEST_POLL_SECONDS, pause
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ WEBHOOK_OPERATIONS = {
     ("get", f"{WEBHOOK}/deliveries/"),
     ("post", REDELIVER),
 }
-"""Operations on webhooks. Each needs the result of the operation before."""
+"""Operations on webhooks. Each needs the result of the previous operation."""
 
 BACKUP_OPERATIONS = {
     ("post", "/state/backup/"),
@@ -92,7 +92,7 @@ BACKUP_OPERATIONS = {
     ("get", "/state/restores/{restore_id}"),
     ("get", "/state/restores/{restore_id}/canvases/"),
 }
-"""Operations on backups. Each needs the end of the operation before."""
+"""Operations on backups. Each can start only after the previous operation has ended."""
 
 DRAIN = ("post", "/admin/replicas/{service}/{replica_id}/drain")
 """An operation that succeeds only with two replicas of a service. `test_replica_drain.py` tests it."""
@@ -137,7 +137,7 @@ async def test_every_example_request_gets_a_described_response(
         await send("post", "/state/persist/")
         key = example_request(document, "post", "/state/persist/")["json"]["key"]
         ids = {"canvas_id": canvas, "user_id": created["id"], "version_id": version, "key": key}
-        rest = [
+        other_operations = [
             (method, path)
             for path, methods in document["paths"].items()
             for method in methods
@@ -156,19 +156,21 @@ async def test_every_example_request_gets_a_described_response(
         deliveries = await send("get", f"{WEBHOOK}/deliveries/", **ids)
         await send("post", REDELIVER, **ids, delivery_id=deliveries["items"][0]["id"])
 
-        async def end_of(path: str) -> None:
+        async def wait_until_ended(path: str) -> None:
             while (await admin.request("GET", path)).json()["status"] == "running":
-                await pause(A_REQUEST)
+                await pause(REQUEST_POLL_SECONDS)
 
         ids["backup_id"] = (await send("post", "/state/backup/"))["id"]
-        await end_of(f"/state/backups/{ids['backup_id']}")
+        await wait_until_ended(f"/state/backups/{ids['backup_id']}")
         ids["restore_id"] = (await send("post", "/state/restore/{backup_id}", **ids))["id"]
-        await end_of(f"/state/restores/{ids['restore_id']}")
+        await wait_until_ended(f"/state/restores/{ids['restore_id']}")
         await send("get", "/state/restores/{restore_id}", **ids)
         await send("get", "/state/restores/{restore_id}/canvases/", **ids)
-        # Members are set before they are read, and all other operations come before deletions.
-        rest.sort(key=lambda each: (each[0] == "delete", each[0] != "put", -len(each[1])))
-        for method, path in rest:
+        # PUT comes first, because it sets the members that other operations read. DELETE comes last.
+        other_operations.sort(
+            key=lambda each: (each[0] == "delete", each[0] != "put", -len(each[1]))
+        )
+        for method, path in other_operations:
             public = path.startswith(("/health", "/metrics", "/openapi"))
             session = None if public and path != "/health/summary/" else admin
             await send(method, path, session, **ids)

@@ -1,4 +1,4 @@
-"""Schemathesis with all checks against the running services, without a token and with each role.
+"""Schemathesis runs all checks against the running services, without a token and with each role.
 
 The phase `coverage` would send 80 % of all requests, so only `make fuzz` runs it. The phase `examples` takes two thirds
 of the remaining time, so `make test` runs it for one role only. `test_role_matrix.py` sends the examples as each role.

@@ -6,7 +6,7 @@ import httpx
 
 from tests.e2e.clients.workspace import Workspace
 from tests.e2e.operations.test_operations_guide import curl_request
-from tests.polling import A_REQUEST, pause
+from tests.polling import REQUEST_POLL_SECONDS, pause
 
 CREATE = """curl -X POST \
   -H "Authorization: Bearer $TOKEN" \
@@ -26,7 +26,7 @@ RESTORE_CANVAS = """curl -X POST \
 
 
 async def _curl(workspace: Workspace, command: str) -> Any:
-    """Send the request of a command as the admin, and return the body of the answer."""
+    """Send the request of a curl command as the admin, and return the response's JSON."""
     request = curl_request(command, workspace.stack.url, await workspace.admin.access_token())
     async with httpx.AsyncClient(timeout=60) as http:
         response = await http.send(request)
@@ -40,10 +40,10 @@ async def _wait_until_ended(workspace: Workspace, path: str) -> Any:
         record = (await workspace.admin.request("GET", path)).json()
         if record["status"] != "running":
             return record
-        await pause(A_REQUEST)
+        await pause(REQUEST_POLL_SECONDS)
 
 
-async def test_curl_commands_bring_back_a_drawing_for_live_clients(
+async def test_restore_by_curl_commands_reaches_live_clients(
     workspace: Workspace, canvas: str
 ) -> None:
     """A live client sees the restored content, and other canvases are not changed. Proves R-BACKUP-7."""
@@ -74,15 +74,15 @@ async def test_curl_commands_bring_back_a_drawing_for_live_clients(
     assert set((await idle.content())["elements"]) == {"first", "second"}
 
     body = {"state_type": "canvas", "canvas_id": canvas}
-    small = (await workspace.admin.request("POST", "/state/backup/", json=body)).json()
-    await _wait_until_ended(workspace, f"/state/backups/{small['id']}")
+    canvas_backup = (await workspace.admin.request("POST", "/state/backup/", json=body)).json()
+    await _wait_until_ended(workspace, f"/state/backups/{canvas_backup['id']}")
     await client.add_element("drawn-over-again")
     await workspace.driver.wait_saved([client])
-    command = RESTORE.replace("backup_id_123", small["id"])
+    command = RESTORE.replace("backup_id_123", canvas_backup["id"])
     restore = await _wait_until_ended(
         workspace, f"/state/restores/{(await _curl(workspace, command))['id']}"
     )
-    assert (restore["backup_id"], restore["status"]) == (small["id"], "complete")
+    assert (restore["backup_id"], restore["status"]) == (canvas_backup["id"], "complete")
     assert await client.content() == before
     path = f"/state/restores/{restore['id']}/canvases/?outcome=replaced"
     replaced = (await workspace.admin.request("GET", path)).json()["items"]

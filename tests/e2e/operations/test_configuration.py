@@ -6,11 +6,11 @@ import httpx
 
 from svgx_devstack import DevStack
 from tests.e2e.clients.api import open_api
-from tests.polling import A_REQUEST, pause
+from tests.polling import REQUEST_POLL_SECONDS, pause
 
 
 async def test_one_configuration_file_configures_all_services(configured_stack: DevStack) -> None:
-    """Each service uses its own settings of the file. Proves R-CONFIG-1."""
+    """Each service uses its own settings from the file. Proves R-CONFIG-1."""
     stack = configured_stack
     async with open_api(stack.url) as api:
         admin = api.session(stack.admin_username, stack.admin_password)
@@ -40,4 +40,4 @@ async def wait_for_health_in_log(stack: DevStack, service: str, status: str) -> 
             "health changed" in line and f'"{status}"' in line
             for line in (await asyncio.to_thread(path.read_text)).splitlines()
         ):
-            await pause(A_REQUEST)
+            await pause(REQUEST_POLL_SECONDS)

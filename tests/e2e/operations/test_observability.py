@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from svgx_devstack import DevStack
 from tests.e2e.clients.raw_socket import RawSocket
 from tests.e2e.clients.workspace import Workspace
-from tests.polling import A_REQUEST, pause
+from tests.polling import REQUEST_POLL_SECONDS, pause
 
 SERVICES = ("gateway", "auth", "collab", "state")
 # The parser has no type annotations.
@@ -27,7 +27,7 @@ GUIDE_METRICS = {
     "svgx_engine_errors",
     "svgx_engine_request_duration_seconds",
 }
-"""Metrics of every service that the operations guide or its dashboards use."""
+"""Metrics that every service must have, because the operations guide or its dashboards use them."""
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
@@ -68,12 +68,12 @@ EXPECTED_METRICS = {
     "collab": {"collab_oldest_unsaved_seconds", "redis_connections", "redis_connections_max"},
     "state": {"database_connections", "database_connections_max", "snapshots"},
 }
-"""For each service, the metrics that show failures to operators and that not every service has."""
+"""For each service, metrics that show failures to operators. Other services may lack these metrics."""
 
 
 @pytest.mark.parametrize("service", SERVICES)
 async def test_metrics_exist_before_their_first_event(stack: DevStack, service: str) -> None:
-    """Each metric has a value from the start, so that `rate` sees the first burst. Proves R-OBS-11."""
+    """Each metric has a value from the start, so that `rate` includes the first events. Proves R-OBS-11."""
     async with httpx.AsyncClient(base_url=stack.service_url(service), timeout=60) as http:
         assert (await http.get("/health/ready")).status_code == 200
         families = {
@@ -135,13 +135,13 @@ async def test_readiness_follows_the_dependencies_of_a_service(workspace: Worksp
         postgres.pause()
         try:
             while (response := await http.get("/health/ready")).status_code == 200:
-                await pause(A_REQUEST)
+                await pause(REQUEST_POLL_SECONDS)
             assert "postgresql" in response.json()["reason"]
             assert (await http.get("/health/live")).status_code == 200
         finally:
             postgres.resume()
         while (await http.get("/health/ready")).status_code != 200:
-            await pause(A_REQUEST)
+            await pause(REQUEST_POLL_SECONDS)
 
 
 async def test_logs_contain_no_tokens_and_no_passwords(workspace: Workspace) -> None:
@@ -183,7 +183,7 @@ async def test_commands_of_the_guide_find_the_connections_of_a_user(workspace: W
             ]
             if len(found) == 2:
                 break
-            await pause(A_REQUEST)
+            await pause(REQUEST_POLL_SECONDS)
     opened, closed = found
     assert (opened["event"], closed["event"]) == ("websocket opened", "websocket closed")
     assert opened["trace_id"] == closed["trace_id"]
@@ -225,7 +225,7 @@ async def test_unauthenticated_requests_write_no_log_lines(stack: DevStack) -> N
     written = path.read_bytes()[before:].decode(errors="replace")
     assert "stranger" not in written
     lines = [json.loads(line) for line in written.splitlines()]
-    # Connections of earlier tests may end meanwhile. Their lines have a user.
+    # Connections of earlier tests may end meanwhile. Their log lines contain `user_id`.
     assert [
         line
         for line in lines

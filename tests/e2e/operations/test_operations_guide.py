@@ -64,7 +64,7 @@ def curl_request(command: str, url: str, token: str) -> httpx.Request:
 async def test_curl_command_succeeds(workspace: Workspace, command: str, status: int) -> None:
     """The commands of an admin succeed, without a redirect. Proves R-ACCESS-8 and R-HTTP-1."""
     admin = workspace.api.session(workspace.stack.admin_username, workspace.stack.admin_password)
-    # Another test of the shared stack may create a user with the command's name too.
+    # Another test on the shared stack may also create the user of the command.
     command = command.replace("admin@example.com", "guided@example.com")
     async with httpx.AsyncClient(timeout=30) as http:
         response = await http.send(

@@ -102,7 +102,7 @@ LINKS = {
 """The links that the run must produce, each as the operation of a span and the operation of the linked span."""
 
 BURST = 100
-"""Edits that a client makes at once, so that some batches have several edits."""
+"""Number of edits that a client makes without a pause, so that some batches have several edits."""
 
 
 @dataclass
@@ -121,7 +121,7 @@ class Run:
     """The log of collab."""
 
     def of(self, *operation: str) -> list[Span]:
-        """Return the spans of an operation: a service and a name."""
+        """Return the spans of an operation (service, name)."""
         return [span for span in self.spans if span.operation == operation]
 
 
@@ -344,14 +344,14 @@ def test_spans_name_the_route_the_canvas_the_user_and_the_pod(run: Run) -> None:
 
 
 def test_spans_contain_no_access_tokens(run: Run) -> None:
-    """No span has the token in the query of a WebSocket's URL, which begins with "eyJ". Proves R-OBS-5."""
+    """No span contains the access token of a WebSocket's URL. Every access token begins with "eyJ". Proves R-OBS-5."""
     values = {str(value) for span in run.spans for value in (*span.attributes.values(), span.name)}
     assert "/runtime/events/" + run.canvas in values
     assert not [value for value in values if "eyJ" in value or "token=" in value]
 
 
-def test_refusals_are_no_errors(run: Run) -> None:
-    """404, 403 and invalid requests leave no span with the status ERROR. Proves R-OBS-4."""
+def test_refused_requests_leave_no_failed_span(run: Run) -> None:
+    """Requests with status 404, 403 or 422 leave no span with the status ERROR. Proves R-OBS-4."""
     statuses = {name: response.status_code for name, response in run.responses.items()}
     assert statuses == {
         "created": 201,
@@ -396,7 +396,7 @@ def test_histograms_of_requests_saves_and_commits_have_exemplars(run: Run) -> No
         assert found <= traces, (service, metric)
 
 
-def test_ratio_of_zero_records_nothing_and_log_lines_have_trace_ids(run: Run) -> None:
+def test_sampling_ratio_of_zero_records_no_span_and_logs_trace_ids(run: Run) -> None:
     """The gateway records no connection, edit or request, even if the caller sampled the trace. Proves R-OBS-4."""
     assert UNSAMPLED_ID not in {span.trace_id for span in run.spans}
     traceresponse = run.responses["unsampled"].headers["traceresponse"].split("-")

@@ -102,7 +102,7 @@ async def test_edits_of_a_viewer_are_neither_broadcast_nor_saved(
 
     await viewer.add_element("by-the-viewer")
     await viewer.edit({"op": "delete", "id": "first"})
-    # A connection keeps the order of messages: when this state arrives, the server has read the edits before it.
+    # A connection keeps the order of messages: when this state arrives, the server has read the viewer's edits.
     await viewer.set_awareness({"name": "has edited"})
     await workspace.driver.wait_for_presence(
         [author, other], [author.name, other.name, "has edited"]

@@ -18,7 +18,7 @@ within this time comes from the server.
 
 
 RETURN_TIMEOUT = 1.0
-"""Seconds within which a client that has returned must be present for all clients."""
+"""Seconds within which all clients must see a client that has returned."""
 
 
 async def test_twenty_clients_receive_each_others_awareness_states(
@@ -137,7 +137,7 @@ async def test_page_that_uses_its_client_id_again_is_present_at_once(
     await workspace.driver.wait_for_presence([staying], [staying.name], timeout=SERVER_TIMEOUT)
 
 
-async def test_page_returns_while_its_old_connection_still_looks_alive(
+async def test_page_that_returns_before_its_old_connection_ends_stays_present(
     workspace: Workspace, canvas: str
 ) -> None:
     """The page keeps its new state, and the end of the old connection does not remove it. Proves R-AWARE-4."""

@@ -1,4 +1,4 @@
-"""The table of close codes in docs/spec.md, with the usual Yjs clients from npm."""
+"""The usual Yjs clients from npm behave as the table of close codes in docs/spec.md states."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ REFUSED_HANDSHAKE = "403"
 
 
 def documented() -> dict[str, tuple[str, ...]]:
-    """Return the behaviour of the clients after each code of the table."""
+    """Return the clients' documented behaviour after each close code of the table."""
     rows: dict[str, tuple[str, ...]] = {}
     for line in (ROOT / "docs/spec.md").read_text().splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
@@ -22,7 +22,7 @@ def documented() -> dict[str, tuple[str, ...]]:
             for code in codes.split(", "):
                 is_refusal = condition.startswith(REFUSED_HANDSHAKE)
                 rows[REFUSED_HANDSHAKE if is_refusal else code] = tuple(outcomes)
-    del rows["1000"]  # the client itself closes with it
+    del rows["1000"]  # the client itself closes with 1000
     return rows
 
 

@@ -12,7 +12,7 @@ from tests.e2e.clients.yjs_driver import SYNC
 async def test_concurrent_random_edits_converge_for_all_clients_and_postgresql(
     workspace: Workspace, canvas: str, client_count: int, edits: int
 ) -> None:
-    """After all edits are saved, all documents are equal. Proves R-SYNC-1 and R-SYNC-2."""
+    """After all edits are saved, the clients' documents and the export are equal. Proves R-SYNC-1 and R-SYNC-2."""
     clients = await workspace.connect_many(canvas, client_count)
     await workspace.driver.start_random_edits(clients, seed=client_count, rate=10)
     await workspace.driver.wait_for_edits(clients, edits)
@@ -50,7 +50,7 @@ async def test_conflicting_edits_converge(workspace: Workspace, canvas: str) -> 
 
 
 async def test_newcomer_receives_all_earlier_edits(workspace: Workspace, canvas: str) -> None:
-    """A client joins during the edits of other clients, and another after all have left. Proves R-SYNC-3."""
+    """One client joins while others edit, and another one joins after all clients have left. Proves R-SYNC-3."""
     clients = await workspace.connect_many(canvas, 3)
     await workspace.driver.start_random_edits(clients, seed=3, rate=20)
     await workspace.driver.wait_for_edits(clients, 100)
@@ -126,7 +126,7 @@ async def test_each_edit_is_broadcast_in_one_message(workspace: Workspace, canva
 
 
 async def test_saved_edit_is_in_every_export(workspace: Workspace, canvas: str) -> None:
-    """The SVG, JSON and PNG exports have an edit as soon as it is saved. Proves R-DOC-1."""
+    """The SVG, JSON and PNG exports contain an edit as soon as the edit is saved. Proves R-DOC-1."""
     client = await workspace.connect(canvas)
     await workspace.driver.wait_synced([client])
     await client.edit(

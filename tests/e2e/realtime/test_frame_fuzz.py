@@ -34,7 +34,7 @@ SENDERS = 16
 
 SYNC_STEP_1 = protocol.encode_sync_step_1(b"\0")
 MAX_MEMORY_GROWTH = 100 * 1024 * 1024
-"""Bytes by which the memory of a process may grow during the second half of the frames."""
+"""Bytes by which a process may grow while the second half of the frames is sent."""
 
 ERROR_MARKS = ("Traceback", '"level": "ERROR"', '"level": "CRITICAL"', "[error", "[critical")
 
@@ -155,8 +155,7 @@ async def send_messages(url: str, frames: Iterator[bytes], closes: Counter[int])
                 assert socket.close_code is not None
                 closes[socket.close_code] += 1
                 # The code is 4401 if a frame happens to be a token message, because the token is not valid. The code
-                # is 1013 if an edit that waits for a missing edit and another edit have different bytes for the same
-                # clocks.
+                # is 1013 if an edit waits for a missing edit, and another edit has different bytes for the same clocks.
                 is_contradiction = (socket.close_code, socket.close_reason) == CONTRADICTION
                 assert is_contradiction or socket.close_code in (4400, 4401), (
                     socket.close_code,
@@ -206,7 +205,7 @@ async def send_rfc_violations(url: str, kinds: Iterator[str], closes: Counter[in
 
 
 def private_memory(stack: DevStack) -> dict[str, int]:
-    """Return the bytes of memory that belong to each process alone (USS)."""
+    """Return the private memory of the gateway and of collab (USS), in bytes."""
     return {
         name: psutil.Process(stack.process(name).pid).memory_full_info().uss
         for name in ("gateway", "collab")
@@ -262,7 +261,7 @@ async def test_malformed_frames_close_their_sender_and_affect_no_other_client(
     for name in ("gateway", "collab"):
         log = stack.log_path(name).read_text(errors="replace")
         assert not [error for error in ERROR_MARKS if error in log], name
-    # The senders have left. Their canvas still opens.
+    # The canvas that only the senders used still opens.
     newcomer = await workspace.connect(attacked)
     await workspace.driver.wait_synced([newcomer])
 

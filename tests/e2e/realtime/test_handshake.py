@@ -11,7 +11,7 @@ from tests.e2e.clients.workspace import Workspace
 
 SYNC_STEP_1 = bytes([0, 0, 1, 0])
 TOKEN_CHARACTERS = frozenset("!#$%&'*+-.^_`|~" + string.ascii_letters + string.digits)
-"""The characters of an HTTP token, and so of a subprotocol (RFC 9110, 5.6.2)."""
+"""The characters that an HTTP token, and therefore a subprotocol, may contain (RFC 9110, 5.6.2)."""
 
 
 async def try_connect(
@@ -19,7 +19,7 @@ async def try_connect(
 ) -> tuple[int, list[str]]:
     """Connect and send sync step 1. Return the close code and the subprotocols of the response.
 
-    The code is 0 if the connection is accepted, and -1 if it ends without a close code.
+    The code is 0 if the connection is accepted, and -1 if the connection ends without a close code.
     """
     subprotocols = [Subprotocol(each) for each in offered] or None
     async with connect(url, additional_headers=headers, subprotocols=subprotocols) as socket:

@@ -16,7 +16,7 @@ from tests.e2e.realtime.test_token_renewal import TokenIssuer
 
 
 async def _check_saved(workspace: Workspace, canvas: str, *clients: YjsClient) -> set[str]:
-    """Wait until all edits are saved, and check that the clients are equal to PostgreSQL. Return the element ids."""
+    """Wait until all edits are saved, check that the clients and PostgreSQL agree, and return the element ids."""
     await workspace.driver.wait_saved(clients)
     digest = await workspace.driver.wait_converged(clients)
     assert await workspace.driver.digest_of(await workspace.owner.export(canvas, "yjs")) == digest
@@ -66,7 +66,7 @@ async def test_clients_of_both_protocols_see_each_other(workspace: Workspace, ca
 
 
 async def test_two_documents_share_one_socket(workspace: Workspace, canvas: str) -> None:
-    """Each document has its own content and presence, and can be closed alone. Proves R-HOCUS-4."""
+    """Each document has its own content and presence, and can be closed separately. Proves R-HOCUS-4."""
     other = await workspace.create_canvas()
     here = await connect_hocuspocus(workspace, canvas, socket="shared")
     there = await connect_hocuspocus(workspace, other, socket="shared")
@@ -109,7 +109,7 @@ async def test_two_providers_of_one_document_share_one_socket(
         ("x" * 200, None, "4404"),
     ],
 )
-async def test_refused_document_does_not_affect_the_others_of_its_socket(
+async def test_refused_document_leaves_other_documents_of_its_socket_open(
     workspace: Workspace, canvas: str, name: str | None, tokens: list[str] | None, code: str
 ) -> None:
     """The provider gets the reason, and the other documents of the socket stay open. Proves R-HOCUS-5."""
@@ -124,7 +124,7 @@ async def test_refused_document_does_not_affect_the_others_of_its_socket(
 
 
 async def test_viewer_is_readonly_until_its_role_changes(workspace: Workspace, canvas: str) -> None:
-    """Hocuspocus's scope of a document follows the role, also while the client is connected. Proves R-HOCUS-6."""
+    """The document's Hocuspocus scope follows the role, even while the client is connected. Proves R-HOCUS-6."""
     member = await workspace.create_user("editor")
     await workspace.owner.set_member(canvas, member, "viewer")
     owner = await workspace.connect(canvas)
@@ -140,7 +140,7 @@ async def test_viewer_is_readonly_until_its_role_changes(workspace: Workspace, c
 
     await workspace.owner.set_member(canvas, member, "editor")
     await viewer.wait_scope("read-write")
-    # The server asks for the edits that it has discarded.
+    # The server asks for the edits that it discarded before.
     assert await _check_saved(workspace, canvas, viewer, owner) == {"a", "refused"}
     await workspace.owner.request("DELETE", f"/runtime/canvases/{canvas}/members/{member.id}")
     assert (await viewer.wait_denied()).startswith("4403 ")
@@ -177,7 +177,7 @@ async def test_server_asks_for_a_fresh_token_before_the_present_one_expires(
 
 
 async def test_malformed_message_ends_its_document_only(workspace: Workspace, canvas: str) -> None:
-    """Another document of the socket stays open. A message without a readable name closes the socket.
+    """Another document of the socket stays open. A message without a readable document name closes the socket.
 
     Proves R-HOCUS-8.
     """

@@ -16,7 +16,7 @@ QUOTA = 103
 """The type of the messages that tell a client about a quota."""
 
 SIZE = 200_000
-"""Bytes of each edit of the flood."""
+"""Size of each edit of the flood in bytes."""
 
 BOUND = 1_000_000
 """Bytes that an account's edits may add in a day."""
@@ -26,7 +26,7 @@ SetQuotas = Callable[..., Awaitable[dict[str, Any]]]
 
 @pytest.fixture
 async def set_quotas(workspace: Workspace) -> AsyncIterator[SetQuotas]:
-    """Return a function that sets quotas. Remove them after the test."""
+    """Return a function that sets quotas. Remove all quotas after the test."""
 
     async def put(**config: Any) -> dict[str, Any]:
         response = await workspace.admin.request("PUT", CONFIG, json=config)
@@ -82,7 +82,7 @@ async def test_flood_of_one_account_is_stopped_while_another_edits_the_same_canv
     await workspace.driver.wait_converged([flood, other])
 
 
-async def test_client_with_notices_stays_connected_and_its_edits_are_fetched_later(
+async def test_client_with_quota_notices_stays_connected_and_its_edits_are_saved_later(
     workspace: Workspace, canvas: str, set_quotas: SetQuotas
 ) -> None:
     """While its edits are refused, the client gets the edits of others, and may delete elements. Proves R-QUOTA-3."""

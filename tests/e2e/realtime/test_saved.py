@@ -20,7 +20,7 @@ async def test_saved_counts_the_document_messages_of_the_connection(
 
 
 async def test_saved_edit_is_in_postgresql(workspace: Workspace, canvas: str) -> None:
-    """The export reads PostgreSQL, and has the edit as soon as `saved` was received. Proves R-SAVE-2."""
+    """The export reads PostgreSQL, and contains an edit as soon as `saved` has reported the edit. Proves R-SAVE-2."""
     client = await workspace.connect(canvas)
     for number in range(10):
         await client.add_element(f"shape-{number}")

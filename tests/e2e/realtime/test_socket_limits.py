@@ -1,7 +1,7 @@
 """Limits of WebSockets: connections, connections per account, frames and bytes per second, handshake time.
 
 The limits of `limited_gateway` are so low that ordinary clients exceed them, as heavier clients exceed the default
-limits. `tests/unit/gateway/websocket/test_inflow.py` proves that ordinary clients keep to the default limits.
+limits. `tests/unit/gateway/websocket/test_inflow.py` proves that the default limits never close ordinary clients.
 """
 
 import asyncio
@@ -106,7 +106,7 @@ async def test_connections_beyond_the_limits_are_refused_until_one_closes(
             await open_connection(limited_canvas.admin) for _ in range(MAX_CONNECTIONS_PER_ACCOUNT)
         ]
         assert await wait_close_code(await open_connection(limited_canvas.admin)) == 1013
-        # The limit also applies to a token in a subprotocol. The handshake completes, so that a browser sees the code.
+        # The limit also applies to a token in a subprotocol. The handshake completes, so that a browser gets the code.
         offered = ["svgx", f"bearer.{await limited_canvas.admin.access_token()}"]
         async with connect(
             limited_canvas.url, subprotocols=[Subprotocol(each) for each in offered]
@@ -158,7 +158,7 @@ async def test_documents_of_a_hocuspocus_socket_count_as_connections(
 async def connect_if_accepted(
     limited_canvas: LimitedCanvas, session: ApiSession
 ) -> ClientConnection | None:
-    """Return an accepted connection, or None.
+    """Open a connection. Return it, or None if the gateway refuses it.
 
     A closed connection counts until the gateway has noticed the close, so a caller may have to try again.
     """
@@ -202,11 +202,11 @@ async def test_frames_or_bytes_beyond_the_limit_slow_down_only_the_sender(
 
 
 async def send_and_wait_answer(socket: ClientConnection, sending: asyncio.Task[None]) -> None:
-    """Send a state vector after other messages, and read until it is answered."""
+    """Send sync step 1 after the task `sending` has ended, and read until the server answers it."""
 
     async def read() -> None:
         answers = 0
-        while answers < 2:  # the first answers `LimitedCanvas.connect`
+        while answers < 2:  # the first answer is for `LimitedCanvas.connect`
             answers += (await socket.recv())[:2] == bytes([0, 1])
 
     reading = asyncio.create_task(read())
@@ -234,9 +234,9 @@ FLOODS = 2
 """Number of floods that a test sends one after the other, each on a connection of its own."""
 
 MAX_PONGS = (2 + 3 * FLOOD_SECONDS) * FRAMES_PER_SECOND
-"""A number that is larger than the number of pongs for one flood.
+"""Upper bound of the pongs that the gateway sends for one flood.
 
-The gateway answers the burst of `2 * FRAMES_PER_SECOND` pings, and the pings allowed until it closes the connection.
+The gateway answers a burst of `2 * FRAMES_PER_SECOND` pings, and the pings that the limit allows before the close.
 """
 
 
@@ -262,7 +262,7 @@ async def rate_limit_closes(gateway: ExtraGateway) -> int:
 async def test_flood_of_control_frames_or_fragments_is_closed_and_others_are_served(
     limited_canvas: LimitedCanvas, limited_gateway: ExtraGateway, content: bytes
 ) -> None:
-    """Control frames and fragments count, and frames past the limit wait. Proves R-LIMIT-10 and R-LIMIT-12."""
+    """Control frames and fragments count as frames. Frames past the limit wait. Proves R-LIMIT-10 and R-LIMIT-12."""
     closes_before = await rate_limit_closes(limited_gateway)
     url = f"{limited_canvas.url}?token={await limited_canvas.admin.access_token()}"
 
@@ -364,7 +364,7 @@ Y_WEBSOCKETS = pytest.mark.parametrize(
 
 
 async def draw_450_values(client: YjsClient) -> None:
-    """Set 450 values in one turn, each in a transaction of its own."""
+    """Set 450 values in one turn of the event loop, each in its own transaction."""
     await client.burst(450)
 
 
@@ -414,7 +414,7 @@ async def test_client_beyond_the_limit_of_connections_reconnects_by_itself(
     tabs = await workspace.connect_many(canvas, MAX_CONNECTIONS_PER_ACCOUNT)
     refused = await workspace.connect(canvas, version=y_websocket)
     closes = 1
-    # The gateway may still be full of connections of the test before, and then answers 503.
+    # The gateway may still have connections of the previous test. It then refuses the handshake with 503.
     while (close := await refused.wait_closed(closes)).code == 1006:
         closes += 1
     assert (close.code, close.reason) == (1013, "at most 3 connections of one account")
@@ -434,7 +434,7 @@ async def test_client_with_a_slow_start_reconnects_by_itself(
 
 
 async def test_document_over_the_limit_is_sent_once(workspace: Workspace) -> None:
-    """The server first sends the limit. The client then gives up with the limit as the reason. Proves R-SOCKET-2."""
+    """The server sends the limit, and closes with 4413. The client then does not reconnect. Proves R-SOCKET-2."""
     canvas = await workspace.create_canvas()
     token = await workspace.owner.access_token()
     client = await workspace.connect(canvas, params={"token": token, "limits": "1"}, offline=True)

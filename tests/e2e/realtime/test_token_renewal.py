@@ -62,7 +62,7 @@ async def wait_close_code(socket: websockets.ClientConnection) -> int:
 async def test_new_token_prolongs_the_connection(
     canvas_and_issuer: tuple[str, TokenIssuer],
 ) -> None:
-    """The server warns before a token expires, accepts a new token, and closes the socket when the newest token ends.
+    """The server warns before a token expires, accepts a new token, and closes the socket when the new token expires.
 
     Proves R-ACCESS-10.
     """

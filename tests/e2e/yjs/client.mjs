@@ -11,7 +11,7 @@ import { countingSocket } from './socket.mjs'
 const SAVED = 100
 // Type of the message in which the server reports the largest number of bytes of one message.
 const LIMITS = 102
-// Number of newest closes that a client keeps, because the list of a client that reconnects for ever would grow.
+// Number of newest closes that a client keeps, because a client that never gives up would collect too many closes.
 const MAX_CLOSES = 100
 
 export class Client {
@@ -26,18 +26,18 @@ export class Client {
     this.connections = 0
     this.closes = []
     this.gaveUp = null
-    // Updates received from the server.
+    // Number of updates received from the server.
     this.updates = 0
-    // Changes of the document, from any side.
+    // Number of changes of the document, both local and received.
     this.version = 0
-    // Edits made by `startRandomEdits`.
+    // Number of edits made by `startRandomEdits`.
     this.edits = 0
-    // Milliseconds from the end of a connection until the next connection was synced.
+    // The longest time in milliseconds from the end of a connection until the next connection was synced.
     this.longestPause = 0
     this.lostAt = null
     // The message counts of the newest connection (`Traffic` in socket.mjs).
     this.traffic = null
-    // The server's limit of one message's bytes; null before its report.
+    // The server's limit for one message in bytes; null before the server reports the limit.
     this.maxMessage = null
     this.provider = this.createProvider(settings)
     this.listen(report)

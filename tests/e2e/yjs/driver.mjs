@@ -62,7 +62,7 @@ const COMMANDS = {
 
   edit: ({ client: name, edits }) => apply(client(name).doc, edits),
   burst: ({ client: name, count, size }) => burst(client(name).doc, count, size),
-  // Drag elements: x and y of each are set separately.
+  // Drag elements. Each step sets the x and the y of an element in separate edits.
   drag: ({ client: name, ids, rate, seconds }) => atRate(rate, seconds, number => {
     for (const id of ids) {
       const attrs = client(name).doc.getMap('elements').get(id).get('attrs')
@@ -123,7 +123,7 @@ const COMMANDS = {
     () => client(name).closes.length >= count ? client(name).closes.at(-1) : undefined,
     timeout, () => summary(client(name))),
 
-  // Wait until all clients are synced and their digests are equal, and equal to `digest` if there is one.
+  // Wait until all clients are synced and have the same digest. If `digest` is given, wait for this digest.
   await_converged: ({ clients: names, digest: wanted, timeout }) => watcher.until(
     () => {
       const ready = clientsOf(names)

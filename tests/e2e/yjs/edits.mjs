@@ -62,7 +62,7 @@ export function burst (doc, count, size) {
   for (let number = 1; number <= count; number++) canvas.set('burst', String(number).padEnd(size, 'x'))
 }
 
-// Call `step(number)` `rate` times a second, and resolve after `seconds`. Late calls are made together, as in a browser.
+// Call `step(number)` `rate` times a second, and resolve after `seconds`. Late calls run together, as in a browser.
 export function atRate (rate, seconds, step) {
   return new Promise(resolve => {
     const start = performance.now()
@@ -89,7 +89,7 @@ export function randomNumbers (seed) {
   }
 }
 
-// A source of random edits, `rate` per second: it adds, changes, moves and deletes elements, also those of other clients.
+// A source of random edits, `rate` per second. They add, change, move and delete elements, including other clients'.
 export class RandomEditor {
   constructor (name, doc, { seed, rate }, onEdit) {
     this.name = name

@@ -31,7 +31,7 @@ class Adapter {
   constructor (doc, { url, room, hocuspocus: { socket, tokens, sessionAwareness = false } }) {
     this.socketName = socket
     this.socket = useSocket(socket, url)
-    // Each request of the server gets the next token. The last token is sent again and again.
+    // Each request of the server gets the next token. The last token is repeated.
     const token = () => tokens.length > 1 ? tokens.shift() : tokens[0]
     this.inner = new HocuspocusProvider({
       websocketProvider: this.socket, name: room, document: doc, token, sessionAwareness
@@ -47,7 +47,7 @@ class Adapter {
   connect () {
     this.inner.attach()
     if (this.socket.status === 'disconnected') this.socket.connect()
-    // Otherwise the close of the last connection has not arrived yet, and the provider reconnects after it.
+    // Otherwise the close of the last connection has not arrived yet, and the provider reconnects after this close.
     else this.socket.shouldConnect = true
   }
 

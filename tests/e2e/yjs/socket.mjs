@@ -28,8 +28,7 @@ export class Traffic {
 }
 
 // Return a WebSocket class for one client. The class calls `opened(traffic)` for each connection, and `changed()` for
-// each received message.
-// The first connection sends its messages `firstSendDelay` milliseconds late.
+// each received message. The first connection sends its messages `firstSendDelay` milliseconds late.
 export function countingSocket (opened, changed, firstSendDelay = 0) {
   let delay = firstSendDelay
   return class extends WebSocket {

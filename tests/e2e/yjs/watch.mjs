@@ -10,7 +10,7 @@ export class ConditionWatcher {
     this.scheduled = false
   }
 
-  // Check all conditions soon. Called after each event that may change one.
+  // Check all conditions soon. Call this after each event that may change a condition.
   changed = () => {
     if (this.scheduled || this.checks.size === 0) return
     this.scheduled = true

@@ -114,7 +114,7 @@ async def test_existing_account_is_kept_as_it_is(bus: Bus, state: Bus) -> None:
 
 
 @pytest.mark.parametrize("field", ["username", "email", "identity"])
-async def test_account_with_a_taken_name_is_refused_and_named(
+async def test_account_with_a_taken_name_is_refused_with_the_field(
     bus: Bus, state: Bus, tables: Tables, field: str
 ) -> None:
     """An account with a name or an identity of another account is refused. The answer names the field.

@@ -60,7 +60,7 @@ async def create(
 
 
 async def test_first_start_creates_the_admin(bus: Bus) -> None:
-    """Proves R-AUTH-4: the first admin can log in, by username in upper or lower case or by address."""
+    """Proves R-AUTH-4: the first admin can log in with the username in any case, or with the email address."""
     for name in ("Root", "root", "ROOT@example.org"):
         signed_in = await login(bus, name, ADMIN_PASSWORD)
         assert (signed_in.user.username, signed_in.user.role) == ("Root", Role.ADMIN)
@@ -124,9 +124,9 @@ async def test_tokens_and_passwords_are_stored_as_hashes(backing: DevStack, bus:
 
 @pytest.mark.parametrize("field", ["username", "email"])
 async def test_taken_name_is_refused(bus: Bus, field: str) -> None:
-    """Proves R-AUTH-8: a taken username or address is refused, and the error names the field.
+    """Proves R-AUTH-8: a taken username or email address is refused, and the error names the field.
 
-    A username cannot be another account's address.
+    A username cannot be another account's email address.
     """
     user = await create(bus)
     for taken in {getattr(user, field).upper(), user.email}:
@@ -135,8 +135,8 @@ async def test_taken_name_is_refused(bus: Bus, field: str) -> None:
         assert error.value.field == field
 
 
-async def test_username_may_be_the_accounts_own_address(bus: Bus) -> None:
-    """Proves R-AUTH-8: an account's username may be its own address, as in the operations guide."""
+async def test_username_may_be_the_accounts_own_email_address(bus: Bus) -> None:
+    """Proves R-AUTH-8: an account's username may be its own email address, as in the operations guide."""
     address = f"{secrets.token_hex(4)}@example.com"
     await create(bus, username=address, email=address)
     assert (await login(bus, address)).user.email == address
@@ -148,7 +148,7 @@ async def test_database_decides_whether_names_are_the_same(
 ) -> None:
     """Proves R-AUTH-8: PostgreSQL decides whether two names differ only in upper and lower case.
 
-    Its lower() differs from Python's for some letters, and depends on the locale that the operator chooses.
+    PostgreSQL's lower() differs from Python's for some letters, and depends on the locale that the operator chooses.
     """
     suffix = secrets.token_hex(4)
     await create(bus, first + suffix, f"{suffix}@example.org")
@@ -211,7 +211,7 @@ USER_ID = "7b1f3c52-9d3e-4f0a-8a55-0d3f6c1e2b4a"
     ],
 )
 async def test_forged_cursor_is_refused(bus: Bus, cursor: str) -> None:
-    """Proves R-AUTH-9: a cursor that differs in form from the cursors of pages is refused."""
+    """Proves R-AUTH-9: a cursor without the form of an issued cursor is refused."""
     with pytest.raises(Invalid) as error:
         await bus.ask(LIST_USERS, ListUsersRequest(cursor=cursor))
     assert error.value.field == "cursor"

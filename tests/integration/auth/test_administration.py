@@ -118,7 +118,7 @@ async def test_new_role_applies_from_the_next_refresh(bus: Bus) -> None:
 async def test_restored_account_is_unchanged_and_its_sessions_stay_ended(bus: Bus) -> None:
     """Proves R-AUTH-15: a restored account is unchanged, but its sessions stay ended.
 
-    Admins can list and read a deleted account, and cannot change it.
+    Admins can list and read a deleted account, but cannot change it.
     """
     user = await create(bus)
     tokens = await login(bus, user.username)
@@ -205,7 +205,7 @@ async def test_simultaneous_changes_cannot_remove_both_admins(bus: Bus, tables: 
 
 
 async def test_search_has_no_wildcards(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-9: a search matches parts of usernames and addresses in any case, without wildcards."""
+    """Proves R-AUTH-9: a search matches parts of usernames and email addresses, in any case and without wildcards."""
     key = secrets.token_hex(4)
     first = await create(bus, f"{key}%_Ann", f"{key}x@example.org")
     second = await create(bus, f"{key}bob", f"{key}y%_@example.org")

@@ -182,7 +182,7 @@ async def test_ended_key_is_refused_at_once(bus: Bus, act: Any) -> None:
         await act(bus, user, me, key)
         async with asyncio.timeout(10):
             await gateway.revoked.wait()
-        # The gateway closes live connections of revoked callers.
+        # The gateway closes the connections of callers for which `revoked` returns True.
         assert gateway.revocations.revoked(used)
         async with started(bus) as later:
             for each in (gateway, later):
@@ -192,7 +192,7 @@ async def test_ended_key_is_refused_at_once(bus: Bus, act: Any) -> None:
 
 
 async def test_account_revocation_is_listed_until_its_keys_expire(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-27: the revocation of an account stays listed until its last API key would have expired."""
+    """Proves R-AUTH-27: an account's revocation stays listed until the account's last API key would have expired."""
     user, me = await user_and_caller(bus)
     key = await create_key(bus, me)
     async with started(bus) as gateway:
@@ -264,7 +264,7 @@ async def test_stolen_key_cannot_take_over_the_account(
 async def test_account_has_at_most_50_live_keys(bus: Bus) -> None:
     """Proves R-AUTH-37: an account has at most 50 live keys, even after 55 requests at the same time.
 
-    The pages have each key once, newest first, and the audit log has the creation and end of each key.
+    The pages list each key once, newest first. The audit log contains the creation and the end of each key.
     """
     user, me = await user_and_caller(bus)
     answers = await asyncio.gather(
@@ -377,9 +377,9 @@ async def test_old_keys_are_removed_after_a_week(
 
 
 async def test_gateway_caches_key_checks(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves R-AUTH-29: a gateway caches a valid key for `FRESH` seconds, and a refusal for `REFUSED` seconds.
+    """Proves R-AUTH-29: a gateway caches a valid key for `FRESH_SECONDS`, and a refusal for `REFUSED_SECONDS`.
 
-    While auth is unavailable, the last answer is used for `STALE` seconds.
+    While auth is unavailable, the last answer is used for `STALE_SECONDS`.
     """
     _, me = await user_and_caller(bus)
     key = await create_key(bus, me)
@@ -402,19 +402,19 @@ async def test_gateway_caches_key_checks(bus: Bus, monkeypatch: pytest.MonkeyPat
             assert await gateway.caller(key.key) is not None
             assert await gateway.caller("svgx_unknown") is None
         assert requests == 2
-        monkeypatch.setattr(api_keys, "FRESH", 0.0)
+        monkeypatch.setattr(api_keys, "FRESH_SECONDS", 0.0)
         assert await gateway.caller(key.key) is not None
         assert requests == 3
         unavailable = True
         assert await gateway.caller(key.key) is not None
         assert requests == 4
-        monkeypatch.setattr(api_keys, "STALE", 0.0)
+        monkeypatch.setattr(api_keys, "STALE_SECONDS", 0.0)
         with pytest.raises(Unavailable):
             await gateway.caller(key.key)
 
 
 async def test_text_that_is_no_key_is_refused(bus: Bus) -> None:
-    """Proves R-AUTH-27: a text that is not a key is refused, with one error for all texts."""
+    """Proves R-AUTH-27: a text that is not a key is refused, with the same error for every text."""
     for text in ("svgx_", "x", "'; --", "\N{BLACK STAR}"):
         with pytest.raises(Unauthenticated):
             await bus.ask(CHECK_API_KEY, CheckApiKeyRequest(key=text))

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from svgx_auth.accounts import Accounts
-from svgx_auth.audit import SERVICE, Audit
+from svgx_auth.audit import SERVICE_ORIGIN, Audit
 from svgx_auth.passwords.hashing import Passwords
 from svgx_auth.revocations import Revocations
 from svgx_common import postgres
@@ -19,7 +19,7 @@ from svgx_devstack import DevStack
 from tests.integration.auth.conftest import ADMIN_PASSWORD, Tables, replica
 
 ROUNDS = 10
-"""Number of rounds of each race, because a single race may end well by chance."""
+"""Number of rounds of each race, because one round could pass by chance."""
 
 
 class InstantPasswords(Passwords):
@@ -54,7 +54,7 @@ async def test_simultaneous_requests_with_one_name_create_one_account(accounts: 
     for _ in range(ROUNDS):
         name = secrets.token_hex(6)
         answers = await asyncio.gather(
-            *(accounts.create(request(name, f"{name}@{n}.org"), SERVICE) for n in range(10)),
+            *(accounts.create(request(name, f"{name}@{n}.org"), SERVICE_ORIGIN) for n in range(10)),
             return_exceptions=True,
         )
         errors = [type(answer) for answer in answers if not isinstance(answer, User)]
@@ -62,15 +62,15 @@ async def test_simultaneous_requests_with_one_name_create_one_account(accounts: 
 
 
 async def test_email_address_cannot_become_another_accounts_username(accounts: Accounts) -> None:
-    """Proves R-AUTH-8: of two simultaneous requests, each with the other's address as its username, one fails.
+    """Proves R-AUTH-8: of two simultaneous requests, each with the other's email address as username, one fails.
 
-    No unique index of the database prevents an address that is another account's username.
+    No unique index of the database prevents an email address that is another account's username.
     """
     for _ in range(ROUNDS):
         first, second = (f"{secrets.token_hex(6)}@example.org" for _ in range(2))
         answers = await asyncio.gather(
-            accounts.create(request(first, second), SERVICE),
-            accounts.create(request(second, first), SERVICE),
+            accounts.create(request(first, second), SERVICE_ORIGIN),
+            accounts.create(request(second, first), SERVICE_ORIGIN),
             return_exceptions=True,
         )
         assert {type(answer) for answer in answers} == {User, Conflict}

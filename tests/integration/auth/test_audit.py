@@ -145,7 +145,7 @@ async def test_failed_change_is_not_recorded(bus: Bus) -> None:
 
 
 async def test_failed_log_in_is_recorded_without_the_entered_name(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-21: the log does not contain entered names, because a user may enter a password as name."""
+    """Proves R-AUTH-21: the log does not contain entered names, because a user may enter a password as the name."""
     entered = "hunter2-the-password"
     await Sender(bus).fail(LOGIN, username=entered, password="x")
     newest = (await entries(bus, event=AuditEvent.LOG_IN_FAILED))[-1]
@@ -246,7 +246,7 @@ async def test_invalid_filter_is_refused_with_its_name(bus: Bus, odd: dict[str, 
 
 
 async def test_events_of_other_services_are_recorded_with_the_admin_as_actor(bus: Bus) -> None:
-    """Proves R-AUTH-21: the operations of admins in other services are in the same log."""
+    """Proves R-AUTH-21: admin operations in other services are recorded in the same log."""
     tokens = await login(bus, "root", ADMIN_PASSWORD)
     for event in REPORTED_EVENTS:
         await Sender(bus, tokens).do(

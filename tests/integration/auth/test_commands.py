@@ -97,13 +97,13 @@ async def test_created_admin_has_the_password_of_standard_input(
     ],
     ids=["short", "empty", "common", "wrong name", "taken name"],
 )
-async def test_wrong_admin_is_refused_with_one_line(
+async def test_invalid_admin_is_refused_with_one_line(
     bus: Bus,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     case: tuple[str, str, str],
 ) -> None:
-    """The rules of names and passwords apply, and the line of the error has no password. Proves R-AUTH-44."""
+    """The rules of names and passwords apply, and the error line does not contain the password. Proves R-AUTH-44."""
     name, password, word = case
     give_password(monkeypatch, password)
     with pytest.raises(SystemExit) as ended:
@@ -210,8 +210,8 @@ async def test_time_limit_of_a_command_begins_after_the_migrations(
     await login(bus, name, shown_password(capsys.readouterr().out))
 
 
-def test_password_is_no_argument() -> None:
-    """Other users of the machine could read a password among the arguments. Proves R-AUTH-44."""
+def test_password_is_not_accepted_as_an_argument() -> None:
+    """Other users of the machine could read a password in the arguments. Proves R-AUTH-44."""
     for main in (create_admin.main, reset_password.main):
         with pytest.raises(SystemExit) as ended:
             main(["--username", "x", "--email", "x@y", "--password", NEW_PASSWORD])

@@ -147,7 +147,7 @@ async def test_erased_account_leaves_only_a_pseudonym(
     # Failed log-ins from a network are kept for a day, and their rows name no account.
     await tables.execute("DELETE FROM attempt WHERE key = $1", f"address:{CLIENT.address}")
     assert await tables_with(tables, *personal) == set()
-    # The event of the erasure has the id, because receivers need it.
+    # The erasure's event contains the id, because its receivers need the id.
     assert await tables_with(tables, user.id) == {"account", "audit", "event"}
     (request,) = state.requests
     assert (request.user_id, request.pseudonym) == (user.id, report.pseudonym)
@@ -220,7 +220,7 @@ async def test_audit_log_keeps_the_events_of_an_erased_account(
 async def test_erasure_can_only_empty_the_personal_fields_of_the_audit_log(
     bus: Bus, tables: Tables, change: str
 ) -> None:
-    """Proves R-LIFE-14: even a transaction that may empty personal fields cannot change an entry otherwise."""
+    """Proves R-LIFE-14: even a transaction that may empty personal fields cannot change an entry in any other way."""
     await create(bus)
     transaction = tables.transaction()
     await transaction.start()
@@ -245,7 +245,7 @@ async def test_interrupted_erasure_is_completed_by_a_second_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Proves R-LIFE-13: the first request's error counts the changed rows, and a second request keeps the pseudonym."""
-    monkeypatch.setattr("svgx_auth.handlers.user_erasure.MARGIN", 57.0)
+    monkeypatch.setattr("svgx_auth.handlers.user_erasure.MARGIN_SECONDS", 57.0)
     user, _ = await user_with_rows(bus, tables)
     by, state = await admin(bus), State(failure)
     async with answering(backing, state):

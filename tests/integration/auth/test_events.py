@@ -34,14 +34,14 @@ class Recorder:
     def __init__(self) -> None:
         self.refuses_new = False
         """If True, `record` refuses each batch with an event that has not arrived before."""
-        self.noted: list[DomainEvent] = []
+        self.received: list[DomainEvent] = []
         self._arrived = asyncio.Condition()
 
     async def record(self, request: RecordEventsRequest, _: Call) -> Empty:
-        """Note a batch."""
-        is_new = any(each not in self.noted for each in request.events)
+        """Keep a batch. Raise `Unavailable` if `refuses_new` is set and the batch contains a new event."""
+        is_new = any(each not in self.received for each in request.events)
         async with self._arrived:
-            self.noted += request.events
+            self.received += request.events
             self._arrived.notify_all()
         if self.refuses_new and is_new:
             raise Unavailable
@@ -51,7 +51,7 @@ class Recorder:
         """Wait until at least `count` events of an account have arrived, and return all its events."""
 
         def found() -> list[DomainEvent]:
-            return [each for each in self.noted if each.entity_id == user_id]
+            return [each for each in self.received if each.entity_id == user_id]
 
         async with asyncio.timeout(60), self._arrived:
             await self._arrived.wait_for(lambda: len(found()) >= count)
@@ -99,13 +99,13 @@ async def test_changes_of_an_account_are_handed_over_in_their_order_without_pers
         ("user.restored", {"user_id": user.id}),
     ]
     assert {each.actor for each in later} == {caller.user_id}
-    for each in recorder.noted:
+    for each in recorder.received:
         assert user.username not in each.model_dump_json()
         assert user.email not in each.model_dump_json()
 
 
 async def test_update_that_changes_nothing_has_no_event(bus: Bus, recorder: Recorder) -> None:
-    """Proves R-EVENT-1: an update with the present values has no event, and a password that an admin sets has one."""
+    """Proves R-EVENT-1: an update to the current values has no event, but a password reset by an admin has one."""
     caller = caller_of(await login(bus, "root", ADMIN_PASSWORD))
     user = await create(bus)
     same = UpdateUserRequest(
@@ -130,4 +130,6 @@ async def test_refused_change_of_an_account_has_no_event(bus: Bus, recorder: Rec
         )
     later = await create(bus)
     await recorder.wait_for(later.id, 1)
-    assert {each.type for each in recorder.noted if each.entity_id == user.id} == {"user.created"}
+    assert {each.type for each in recorder.received if each.entity_id == user.id} == {
+        "user.created"
+    }

@@ -1,4 +1,4 @@
-"""The first start: the creation of the first admin, and the log when that is not possible."""
+"""At its first start, auth creates the first admin, or logs the reason why it cannot."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -71,7 +71,7 @@ async def test_unusable_admin_settings_are_logged(
     settings: tuple[str, str],
     unusable: list[str],
 ) -> None:
-    """Proves R-AUTH-4: without usable settings, the service runs, and logs the variables without their values."""
+    """Proves R-AUTH-4: without usable settings, the service runs, and logs the variables' names but no values."""
     await start_and_stop(backing, *settings)
     (call,) = logged.calls
     assert (call.method_name, call.kwargs) == ("warning", {"variables": unusable})

@@ -1,4 +1,4 @@
-"""Waits after failed log-ins from other networks: a short wait at a new network, and no wait at a home.
+"""Failed log-ins from other networks delay a log-in at a new network briefly, and a log-in at a home not at all.
 
 A home of an account is a network at which the account has had a session.
 """
@@ -56,7 +56,7 @@ async def test_steady_guesses_do_not_lock_out_the_owner(
 ) -> None:
     """Proves R-AUTH-20: after any number of failures elsewhere, a new address waits 15 s at most.
 
-    An unknown name waits just as long.
+    A log-in with an unknown name waits just as long.
     """
     user = await create(bus) if exists else None
     name = user.username if user else f"unknown-{secrets.token_hex(4)}"
@@ -85,8 +85,8 @@ async def test_wait_at_an_address_doubles_with_its_own_failures(
     await check_required_wait(bus, name, 15, Client("198.51.100.8"))
 
 
-def forms(user: User) -> list[str]:
-    """Return texts that name one account."""
+def spellings(user: User) -> list[str]:
+    """Return several spellings of the account's username and e-mail address."""
     return [
         user.username,
         user.username.upper(),
@@ -97,12 +97,12 @@ def forms(user: User) -> list[str]:
 
 
 async def test_all_names_of_an_account_share_one_count(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-20: the username, the e-mail address and their other spellings are counted together."""
+    """Proves R-AUTH-20: failures with any spelling of the username or the e-mail address are counted together."""
     user = await create(bus)
-    for form in forms(user):
-        assert isinstance(await guess(bus, form), InvalidCredentials)
-    for form in forms(user):
-        await check_required_wait(bus, form, 1)
+    for name in spellings(user):
+        assert isinstance(await guess(bus, name), InvalidCredentials)
+    for name in spellings(user):
+        await check_required_wait(bus, name, 1)
     assert isinstance(await guess(bus, (await create(bus)).username), InvalidCredentials)
 
 
@@ -116,7 +116,7 @@ async def test_renamed_account_keeps_its_failures(bus: Bus, tables: Tables) -> N
 
 
 async def test_failures_elsewhere_delay_no_home(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-20: failures elsewhere delay log-ins at none of an account's homes.
+    """Proves R-AUTH-20: failures elsewhere delay no log-in at a home of the account.
 
     A network stays a home after the session has moved to another network.
     """
@@ -144,7 +144,7 @@ async def test_failures_elsewhere_delay_no_home(bus: Bus, tables: Tables) -> Non
 async def test_homes_are_networks(
     bus: Bus, tables: Tables, home: str, client: str, known: bool
 ) -> None:
-    """Proves R-AUTH-20: every address of an IPv6 /64 network is the same home."""
+    """Proves R-AUTH-20: a home is one IPv4 address, or all addresses of an IPv6 /64 network."""
     user = await create(bus)
     await login(bus, user.username, client=Client(home))
     await guess_until_wait(bus, tables, user.username)

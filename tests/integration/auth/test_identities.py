@@ -8,7 +8,7 @@ import pytest
 
 from svgx_auth.accounts import Account
 from svgx_auth.administration import Administration
-from svgx_auth.audit import SERVICE, Audit
+from svgx_auth.audit import SERVICE_ORIGIN, Audit
 from svgx_auth.oidc.identities import Identities
 from svgx_auth.oidc.settings import OidcProvider
 from svgx_auth.passwords.hashing import Passwords
@@ -32,7 +32,7 @@ from tests.integration.auth.test_api_keys import create_key, user_and_caller
 
 @pytest.fixture
 async def identities(backing: DevStack, bus: Bus) -> AsyncIterator[Identities]:
-    """The identities in the service's own tables."""
+    """Yield the `Identities` of auth, with a connection to its tables."""
     passwords = Passwords(memory=19 * 1024, passes=2, lanes=1, workers=1)
     async with postgres.connect(
         backing.postgres_url, schema="auth", package="svgx_auth", pool_size=1
@@ -76,7 +76,7 @@ async def create_key_of(bus: Bus, account: Account) -> NewApiKey:
 async def expect_refused_sign_in(identities: Identities, subject: str) -> None:
     """Sign in with claims that give no role. Fail unless the sign-in is refused."""
     with pytest.raises(Forbidden):
-        await identities.account(DEMANDING, {"sub": subject, "groups": ["cooks"]}, SERVICE)
+        await identities.account(DEMANDING, {"sub": subject, "groups": ["cooks"]}, SERVICE_ORIGIN)
 
 
 async def test_keys_are_refused_until_an_admin_gives_a_role(
@@ -88,7 +88,9 @@ async def test_keys_are_refused_until_an_admin_gives_a_role(
     """
     subject = secrets.token_hex(4)
     await expect_refused_sign_in(identities, subject)
-    account = await identities.account(DEMANDING, {"sub": subject, "groups": ["drawers"]}, SERVICE)
+    account = await identities.account(
+        DEMANDING, {"sub": subject, "groups": ["drawers"]}, SERVICE_ORIGIN
+    )
     key = await create_key_of(bus, account)
     _, other_caller = await user_and_caller(bus)
     other = await create_key(bus, other_caller)
@@ -106,9 +108,11 @@ async def test_keys_are_refused_until_an_admin_gives_a_role(
 async def test_last_admin_keeps_role_and_keys(
     identities: Identities, bus: Bus, tables: Tables
 ) -> None:
-    """Proves R-AUTH-39 and R-AUTH-16: the last admin's sign-in is refused, but the role and the keys stay."""
+    """Proves R-AUTH-39 and R-AUTH-16: the last admin's sign-in without a role is refused, but role and keys stay."""
     subject = secrets.token_hex(4)
-    account = await identities.account(DEMANDING, {"sub": subject, "groups": ["owners"]}, SERVICE)
+    account = await identities.account(
+        DEMANDING, {"sub": subject, "groups": ["owners"]}, SERVICE_ORIGIN
+    )
     other_admin, key = await first_admin(bus), await create_key_of(bus, account)
     await demote_others(tables, account.user)
     try:
@@ -161,9 +165,9 @@ async def test_last_admin_keeps_role_and_keys(
 async def test_misleading_name_does_not_become_the_username(
     identities: Identities, claims: dict[str, Any], username: str
 ) -> None:
-    """Proves R-AUTH-38: a name becomes the username only if it is valid and free, and is no unverified address."""
+    """Proves R-AUTH-38: a name becomes the username only if it is valid, free, and not an unverified e-mail address."""
     account = await identities.account(
-        provider("p"), {"sub": secrets.token_hex(4)} | claims, SERVICE
+        provider("p"), {"sub": secrets.token_hex(4)} | claims, SERVICE_ORIGIN
     )
     assert account.user.username.startswith(username)
     assert ("@" in account.user.username) is ("@" in username)
@@ -180,7 +184,7 @@ async def test_same_subject_at_two_providers_has_two_accounts(identities: Identi
     }
 
     async def at(name: str, **changed: str) -> Account:
-        return await identities.account(provider(name), claims | changed, SERVICE)
+        return await identities.account(provider(name), claims | changed, SERVICE_ORIGIN)
 
     here, there = await at("here"), await at("there")
     assert here.user.id != there.user.id

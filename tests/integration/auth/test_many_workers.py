@@ -45,7 +45,7 @@ async def test_flood_is_refused_at_once_with_many_workers(
             await gateway.close()
 
 
-async def test_passwords_set_by_admins_leave_quick_operations_their_slots(
+async def test_password_updates_by_admins_do_not_block_quick_operations(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Proves R-AUTH-40: quick operations are answered while many `UPDATE_USER` requests wait for password workers.

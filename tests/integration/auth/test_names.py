@@ -1,4 +1,4 @@
-"""Names that look alike count as the same name. Accounts with old names and passwords can still log in."""
+"""Names that look alike count as the same name. Names and passwords from before this rule stay valid."""
 
 import asyncio
 import secrets
@@ -48,7 +48,9 @@ def new_name() -> str:
     return f"élo-{secrets.token_hex(4)}"
 
 
-async def insert_old(tables: Tables, username: str, email: str, password_hash: str = HASH) -> str:
+async def insert_old_account(
+    tables: Tables, username: str, email: str, password_hash: str = HASH
+) -> str:
     """Insert an account as an earlier version of the service did, and return its id.
 
     The account has no rows in `account_name`, because that version did not store the keys of names.
@@ -74,7 +76,7 @@ async def test_name_that_looks_like_another_is_refused(
 ) -> None:
     """Proves R-AUTH-8 and R-AUTH-41: a new or changed name that looks like another account's name is refused.
 
-    The account with the first name can also log in with the similar name.
+    The account can also log in with the similar name.
     """
     name, other = new_name(), await create(bus)
     user = await create(bus, name, f"{name}@example.org")
@@ -143,9 +145,12 @@ async def test_name_is_stored_in_its_canonical_form(bus: Bus) -> None:
 async def test_account_with_an_old_name_can_log_in(
     backing: DevStack, bus: Bus, tables: Tables, form: str
 ) -> None:
-    """Proves R-AUTH-41: the account keeps its name and may change other fields. No new name may look like this name."""
+    """Proves R-AUTH-41: an account from before this rule keeps its name, and may change other fields.
+
+    No new name may look like this name.
+    """
     name = form.format(secrets.token_hex(4))
-    account_id = await insert_old(tables, name, f"{name}@example.org")
+    account_id = await insert_old_account(tables, name, f"{name}@example.org")
     assert (await login(bus, name)).user.id == account_id
     async with replica(backing):  # its start adds the keys of old names
         pass
@@ -172,7 +177,7 @@ async def test_old_accounts_with_similar_names_all_log_in(
         f"{composed}\u200b",
         f"\u202e{composed}",
     ]
-    ids = [await insert_old(tables, name, f"{name}@example.org") for name in names]
+    ids = [await insert_old_account(tables, name, f"{name}@example.org") for name in names]
     async with replica(backing):
         pass
     for name, account_id in zip(names, ids, strict=True):
@@ -180,7 +185,7 @@ async def test_old_accounts_with_similar_names_all_log_in(
         assert (await login(bus, f"{name}@example.org")).user.id == account_id
 
 
-async def test_simultaneous_twins_create_one_account(bus: Bus) -> None:
+async def test_simultaneous_requests_with_similar_names_create_one_account(bus: Bus) -> None:
     """Proves R-AUTH-8: of simultaneous requests with names that look alike, one succeeds."""
     name = new_name()
     twins = [name, *(alike(name) for alike in ALIKE.values())]
@@ -203,9 +208,9 @@ TYPED = {
 async def test_password_matches_in_every_composition_of_its_letters(
     bus: Bus, tables: Tables, chosen: str
 ) -> None:
-    """Proves R-AUTH-42: a password matches however its letters are composed, also a password from before this rule."""
+    """Proves R-AUTH-42: a password matches in each Unicode composition of its letters, even if set before this rule."""
     user = await create(bus, password=chosen)
-    old = await insert_old(
+    old = await insert_old_account(
         tables,
         name := new_name(),
         f"{name}@e.org",
@@ -220,8 +225,8 @@ async def test_password_matches_in_every_composition_of_its_letters(
             await login(bus, user.username, wrong)
 
 
-async def test_password_is_counted_in_its_canonical_form(bus: Bus) -> None:
-    """Proves R-AUTH-14 and R-AUTH-42: eight letters with accents are eight characters, however they are typed."""
+async def test_password_length_is_counted_in_the_canonical_form(bus: Bus) -> None:
+    """Proves R-AUTH-14 and R-AUTH-42: a letter and its separate accent count as one character."""
     with pytest.raises(Invalid) as refusal:
         await create(bus, password="e\u0301a\u0300o\u0302u\u0308i\u0301a\u0308o\u0308u\u0301")
     assert (refusal.value.field, refusal.value.limit) == ("password", 12)

@@ -64,7 +64,7 @@ async def test_requests_that_wait_for_a_provider_do_not_block_others(
 ) -> None:
     """Proves R-AUTH-35: at most `MAX_WAITING` requests wait for a provider; further ones get `Unavailable` at once.
 
-    For `RETRY_DISCOVERY_AFTER` seconds after a failed discovery, requests get `Unavailable` at once.
+    For `DISCOVERY_RETRY_SECONDS` after a failed discovery, requests get `Unavailable` at once.
     """
 
     async def begin() -> Unavailable:
@@ -92,7 +92,7 @@ async def test_requests_that_wait_for_a_provider_do_not_block_others(
         assert provider.connections == 1
         wait = (await begin()).retry_after
         assert wait is not None
-        assert 0 < wait <= providers.RETRY_DISCOVERY_AFTER
+        assert 0 < wait <= providers.DISCOVERY_RETRY_SECONDS
         # The callback of a sign-in also gets `Unavailable`, without a new connection to the provider.
         with pytest.raises(Unavailable):
             await gateway.ask(OIDC_CALLBACK, OidcCallbackRequest(provider="silent", state="s"))
@@ -102,8 +102,8 @@ async def test_requests_that_wait_for_a_provider_do_not_block_others(
 async def test_failed_discovery_is_tried_again(
     backing: DevStack, gateway: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-AUTH-35: discovery is tried again after `RETRY_DISCOVERY_AFTER` seconds."""
-    monkeypatch.setattr(providers, "RETRY_DISCOVERY_AFTER", 0.0)
+    """Proves R-AUTH-35: discovery is tried again after `DISCOVERY_RETRY_SECONDS`."""
+    monkeypatch.setattr(providers, "DISCOVERY_RETRY_SECONDS", 0.0)
     async with (
         silent_provider("silent") as (provider, settings),
         replica(backing, providers=(settings,)),

@@ -109,7 +109,7 @@ async def exchange(provider: Provider) -> dict[str, Any]:
 async def test_keys_are_fetched_again_for_an_invalid_token(
     fake: FakeProvider, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-AUTH-35: keys are fetched again for an invalid token, but only after `REFETCH_KEYS_AFTER` seconds."""
+    """Proves R-AUTH-35: keys are fetched again for an invalid token, but only after `KEY_REFETCH_SECONDS`."""
     assert (await exchange(provider))["sub"] == "ada"
     assert (await exchange(provider))["sub"] == "ada"
     assert fake.requests.count("/jwks") == 1
@@ -118,7 +118,7 @@ async def test_keys_are_fetched_again_for_an_invalid_token(
         with pytest.raises(Unauthenticated):
             await exchange(provider)
     assert fake.requests.count("/jwks") == 1
-    monkeypatch.setattr(provider_module, "REFETCH_KEYS_AFTER", 0.0)
+    monkeypatch.setattr(provider_module, "KEY_REFETCH_SECONDS", 0.0)
     assert (await exchange(provider))["sub"] == "ada"
     assert fake.requests.count("/jwks") == 2
 
@@ -127,7 +127,7 @@ async def test_token_signed_with_a_wrong_key_is_refused(
     fake: FakeProvider, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Proves R-AUTH-32: a token signed with a wrong key is refused, even after the keys were fetched again."""
-    monkeypatch.setattr(provider_module, "REFETCH_KEYS_AFTER", 0.0)
+    monkeypatch.setattr(provider_module, "KEY_REFETCH_SECONDS", 0.0)
     fake.signed_with = RSAKey.generate_key(2048, parameters={"kid": "1"})
     with pytest.raises(Unauthenticated):
         await exchange(provider)

@@ -205,7 +205,7 @@ async def test_restored_account_has_to_log_in_again(bus: Bus) -> None:
 
 
 async def test_new_username_or_same_role_ends_no_token(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-18: a change of the name, or to the current role, ends no token."""
+    """Proves R-AUTH-18: a new username, or an update with the same role, ends no token."""
     user = await create(bus)
     signed_in = await login(bus, user.username)
     await update(bus, user, role=user.role, username=f"{user.username}-new", disabled=False)

@@ -1,6 +1,6 @@
-"""Sessions: their refresh, their list and their end.
+"""Sessions are refreshed, listed and ended.
 
-The grace is the time in which a spent refresh token still gets its successor (`svgx_auth.sessions.GRACE`).
+The grace is the time in which a spent refresh token still gets its successor (`svgx_auth.sessions.GRACE_SECONDS`).
 """
 
 import asyncio
@@ -64,7 +64,7 @@ async def test_ended_session_cannot_be_refreshed(bus: Bus, tables: Tables, chang
 
 
 async def test_refused_refresh_does_not_spend_the_token(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-6: after a disabled account is enabled again, the refused token is still valid."""
+    """Proves R-AUTH-6: a token that is refused while its account is disabled is valid when the account is enabled."""
     signed_in = await login(bus, (await create(bus)).username)
     set_disabled = "UPDATE account SET disabled_at = {} WHERE id = $1"
     await tables.execute(set_disabled.format("now()"), signed_in.user.id)
@@ -195,7 +195,7 @@ async def test_idle_session_ends(bus: Bus, tables: Tables) -> None:
 
 
 async def test_session_pages_have_the_callers_live_sessions(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-13: the pages have the caller's live sessions, newest first, with the client of their last use."""
+    """Proves R-AUTH-13: the pages have the caller's live sessions, newest first, each with its most recent client."""
     user = await create(bus)
     opened = [await login(bus, user.username) for _ in range(3)]
     await login(bus, (await create(bus)).username)

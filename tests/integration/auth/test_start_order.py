@@ -13,7 +13,7 @@ from tests.integration.auth.test_accounts import create
 
 
 class RelayLog:
-    """A replacement for a log. It keeps the level of each line about the relay of events."""
+    """A replacement for a logger. It keeps the level of each line about the relay of events."""
 
     def __init__(self) -> None:
         self.levels: asyncio.Queue[str] = asyncio.Queue()

@@ -115,7 +115,7 @@ class Editor:
         return decode(
             Saved,
             await ask_holder(
-                self.bus, self.canvas_id, CANVAS_EDIT, edits, retry_seconds=20, attempt=5
+                self.bus, self.canvas_id, CANVAS_EDIT, edits, retry_seconds=20, attempt_seconds=5
             ),
         )
 
@@ -125,7 +125,7 @@ class Editor:
         return decode(
             SyncReply,
             await ask_holder(
-                self.bus, self.canvas_id, CANVAS_SYNC, request, retry_seconds=20, attempt=5
+                self.bus, self.canvas_id, CANVAS_SYNC, request, retry_seconds=20, attempt_seconds=5
             ),
         )
 

@@ -42,7 +42,7 @@ MEMORY = 1024 * 1024 * 1024
 
 @pytest.fixture(scope="module")
 async def workers() -> AsyncIterator[Workers]:
-    """Yield two worker processes. One account may use one of them."""
+    """Yield a pool of two worker processes. An account may use one at a time."""
     async with Workers(2, MEMORY, 30, waiting_each=0) as workers:
         yield workers
 
@@ -87,14 +87,14 @@ async def test_import_replaces_the_content(
         (WorkerUnavailable("the workers are closed"), Unavailable, None, None),
     ],
 )
-async def test_failure_of_a_worker_has_the_error_of_its_cause(
+async def test_worker_failure_raises_the_error_for_its_cause(
     backing: DevStack,
     editor: Editor,
     importer: Imports,
     monkeypatch: pytest.MonkeyPatch,
     case: tuple[WorkerError, type[SvgxError], str | None, object],
 ) -> None:
-    """The end or time-out of a worker is an error of the file, but the lack of a worker is not.
+    """A worker that ends or times out is reported as an error of the file. A missing worker is not.
 
     Proves R-SVG-1 and R-RESIL-2.
     """
@@ -133,7 +133,7 @@ async def test_import_ends_before_the_deadline_of_its_caller(
     answers_sync: bool,
 ) -> None:
     """An import ends in time, even if the holder does not answer, or never saves. Proves R-RESIL-6."""
-    for name, seconds in (("SYNC_SECONDS", 1.0), ("SAVE_SECONDS", 2.0), ("MARGIN", 0.5)):
+    for name, seconds in (("SYNC_SECONDS", 1.0), ("SAVE_SECONDS", 2.0), ("MARGIN_SECONDS", 0.5)):
         monkeypatch.setattr(imports, name, seconds)
     content = encode(SyncReply("epoch", 0, b"\x00", b"\x00\x00", b"\x00"))
 
@@ -141,14 +141,14 @@ async def test_import_ends_before_the_deadline_of_its_caller(
         if answers_sync:
             await message.respond(content)
 
-    async def never(message: Any) -> None:
+    async def stay_silent(message: Any) -> None:
         """Take the edit and do not answer."""
 
     connection = bus.connection
     subject = {"canvas_id": editor.canvas_id}
     subscriptions = [
         await connection.subscribe(CANVAS_SYNC.subject_of(**subject), cb=answer),
-        await connection.subscribe(CANVAS_EDIT.subject_of(**subject), cb=never),
+        await connection.subscribe(CANVAS_EDIT.subject_of(**subject), cb=stay_silent),
     ]
     try:
         async with asyncio.timeout(4.0):
@@ -167,4 +167,4 @@ def test_steps_of_an_import_fit_into_its_time_limit() -> None:
     limit = IMPORT_SVG.timeout
     before_worker = imports.QUEUE_SECONDS + imports.SYNC_SECONDS
     assert before_worker + imports.SAVE_SECONDS + 20 <= limit
-    assert imports.MARGIN < imports.SAVE_SECONDS
+    assert imports.MARGIN_SECONDS < imports.SAVE_SECONDS

@@ -29,7 +29,7 @@ from svgx_common.contract.collab import (
 from svgx_common.contract.errors import DeadlineExceeded
 from svgx_common.contract.transport import echo_subject
 from svgx_common.messaging import link_codec
-from svgx_common.messaging.blobs import PIECE
+from svgx_common.messaging.blobs import PIECE_BYTES
 from svgx_common.messaging.bus import Bus, NoResponders
 from svgx_common.messaging.wire import decode
 from svgx_devstack import DevStack
@@ -55,7 +55,7 @@ class Writer:
         self._subscription = self._doc.observe(lambda event: self._updates.append(event.update))
 
     def set(self, key: str, value: str) -> asyncio.Event:
-        """Set an element. Return the event of the commit."""
+        """Set an element. Return the event that is set when the edit is committed."""
         self._elements[key] = value
         return self.live.outbox.add(self.client.connection, self._updates[-1], 1)
 
@@ -69,7 +69,7 @@ class Writer:
 async def writing(
     bus: Bus, canvas_id: str, links: ReplicaLinks | None = None
 ) -> AsyncIterator[Writer]:
-    """Run the canvas on a gateway, with one client that has sent a first edit."""
+    """Run the canvas on a gateway, with one client that has saved its first edit."""
     async with connected(bus, canvas_id, links) as (live, client):
         writer = Writer(live, client)
         await writer.save("first", "1")
@@ -77,7 +77,7 @@ async def writing(
 
 
 def failures(reason: str) -> float:
-    """Return the number of batches that were sent again for a reason, from the metric."""
+    """Return the metric of the batches that were sent again for this reason."""
     name = "svgx_engine_live_link_failures_total"
     return REGISTRY.get_sample_value(name, {"reason": reason}) or 0.0
 
@@ -189,7 +189,7 @@ async def test_edit_without_a_receipt_is_sent_again(
     backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a receipt in time, the gateway sends the edit again, in a request. Proves R-SAVE-8 and R-BUS-18."""
-    monkeypatch.setattr(replica_links, "RECEIPT_TIMEOUT", 0.1)
+    monkeypatch.setattr(replica_links, "RECEIPT_SECONDS", 0.1)
     async with replica(backing), writing(bus, editor.canvas_id) as writer:
         before = failures("timeout")
         with monkeypatch.context() as patch:
@@ -257,7 +257,7 @@ async def test_replica_that_stops_leaves_its_link_at_once(
 async def test_room_that_failed_takes_no_further_batch(
     backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The replica reports all batches of the canvas as not held, also those of the same message. Proves R-SYNC-13."""
+    """The replica reports later batches of the canvas as not held, even in the same message. Proves R-SYNC-13."""
     failed: list[Room] = []
 
     def fail(room: Room, *_: object, **__: object) -> Receipt:
@@ -284,8 +284,8 @@ async def test_room_that_failed_takes_no_further_batch(
 async def test_batch_that_takes_long_is_applied_in_turns(
     backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The replica takes the first edits at once, and the others in turns. Proves R-BOUND-5."""
-    monkeypatch.setattr(channels, "TURN", 0.0)
+    """The replica applies the first edits at once, and the others in turns. Proves R-BOUND-5."""
+    monkeypatch.setattr(channels, "TURN_SECONDS", 0.0)
     monkeypatch.setattr(channels, "SECONDS_PER_EDIT", 0.0)
     async with replica(backing), writing(bus, editor.canvas_id) as writer:
         before = failures("refused")
@@ -300,8 +300,8 @@ async def test_batch_that_takes_long_is_applied_in_turns(
 async def test_batch_that_waits_for_its_turns_is_not_overtaken(
     backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither a batch of the same link nor a batch of a request overtakes it. Proves R-BOUND-4 and R-BOUND-5."""
-    monkeypatch.setattr(channels, "TURN", 0.0)
+    """Neither a batch on the link nor one in a request overtakes the waiting batch. Proves R-BOUND-4 and R-BOUND-5."""
+    monkeypatch.setattr(channels, "TURN_SECONDS", 0.0)
     monkeypatch.setattr(channels, "SECONDS_PER_EDIT", 0.0)
     may_continue = asyncio.Event()
     taken: list[bytes] = []
@@ -350,7 +350,7 @@ async def test_batch_that_waits_for_its_turns_is_not_overtaken(
         await writer.client.until_has(first="1", **{str(n): "1" for n in range(len(drawn))})
 
 
-async def test_batch_that_is_pulled_delays_no_other_one(
+async def test_large_batch_that_is_pulled_delays_no_other_batch(
     backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Other batches do not wait for a large batch, because its sender may be slow or gone. Proves R-BOUND-5."""
@@ -364,13 +364,13 @@ async def test_batch_that_is_pulled_delays_no_other_one(
             return await pull(*args, **options)
 
         monkeypatch.setattr(one.bus.blobs, "pull", pull_later)
-        request = asyncio.create_task(editor.set("large", "x" * PIECE))
+        request = asyncio.create_task(editor.set("large", "x" * PIECE_BYTES))
         async with asyncio.timeout(20):
             await pulling.wait()
             await writer.save("a", "1")
             may_continue.set()
             await request
-            await writer.client.until_has(first="1", a="1", large="x" * PIECE)
+            await writer.client.until_has(first="1", a="1", large="x" * PIECE_BYTES)
 
 
 async def test_batch_for_a_full_queue_is_refused_and_sent_again_in_a_request(
@@ -379,13 +379,13 @@ async def test_batch_for_a_full_queue_is_refused_and_sent_again_in_a_request(
     """The number of batches that wait at the replica is bounded. Proves R-BOUND-5."""
     async with replica(backing), writing(bus, editor.canvas_id) as writer:
         before = failures("refused")
-        monkeypatch.setattr(channels, "MAX_QUEUE", 0)
+        monkeypatch.setattr(channels, "MAX_QUEUED_BATCHES", 0)
         await writer.save("a", "1")
         assert failures("refused") == before + 1
         await writer.client.until_has(first="1", a="1")
 
 
-async def test_gateway_without_links_edits_with_others(
+async def test_gateway_without_links_exchanges_edits_with_other_gateways(
     backing: DevStack, bus: Bus, second_bus: Bus, editor: Editor
 ) -> None:
     """During a rolling update of the services, an older gateway uses the canvas's own subjects. Proves R-BUS-18."""
@@ -419,7 +419,7 @@ MALFORMED = [
 async def test_malformed_message_of_a_link_changes_nothing(
     backing: DevStack, bus: Bus, editor: Editor, content: bytes
 ) -> None:
-    """The replica and the gateway ignore it, also when its gateway id cannot be in a subject. Proves R-BUS-18."""
+    """The receiver ignores the message, also if its gateway id cannot be part of a subject. Proves R-BUS-18."""
     async with replica(backing) as one, writing(bus, editor.canvas_id) as writer:
         await bus.publish(LINK_TO_REPLICA.subject_of(replica_id=one.bus.replica_id), content)
         to_gateway = LINK_TO_GATEWAY.subject_of(gateway_id=bus.replica_id)

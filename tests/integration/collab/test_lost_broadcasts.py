@@ -1,4 +1,4 @@
-"""Broadcasts that do not reach a gateway or a client: the client receives their content all the same."""
+"""A client receives the content of a broadcast even if the broadcast was lost on its way."""
 
 import asyncio
 import itertools
@@ -32,6 +32,7 @@ NEVER = 3600.0
 """An interval in seconds that is longer than any test, so that its event never happens."""
 
 SOON = 0.05
+"""An interval in seconds, so short that a test can wait for its event."""
 
 
 class Client:
@@ -158,8 +159,8 @@ async def test_replica_that_leaves_a_canvas_broadcasts_the_last_edits(
     backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Edits that wait for the next broadcast are sent before the canvas is released. Proves R-FAIL-10 and R-SYNC-15."""
-    monkeypatch.setattr(broadcaster, "FRAME", NEVER)
-    monkeypatch.setattr(broadcaster, "LONGEST_FRAME", NEVER)
+    monkeypatch.setattr(broadcaster, "FRAME_SECONDS", NEVER)
+    monkeypatch.setattr(broadcaster, "LONGEST_FRAME_SECONDS", NEVER)
     broadcasts: asyncio.Queue[Broadcast] = asyncio.Queue()
 
     async def receive(_: str, content: bytes) -> None:

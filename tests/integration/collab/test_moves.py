@@ -50,13 +50,13 @@ def moves_from(each: Replica, busy_share: float = 1.0) -> MovesOut:
 async def reserved(backing: DevStack, busy_share: float = 1.0) -> AsyncIterator[Replica]:
     """Run a reserved replica."""
     async with replica(backing, answers_open=False) as running:
-        takes = MovesIn(running.bus, running.rooms, canvases_of(running, busy_share))
-        await takes.start()
+        moves_in = MovesIn(running.bus, running.rooms, canvases_of(running, busy_share))
+        await moves_in.start()
         await running.bus.settle()
         try:
             yield running
         finally:
-            await takes.stop()
+            await moves_in.stop()
 
 
 async def lease(each: Replica, canvas_id: str) -> str | None:
@@ -100,10 +100,10 @@ async def test_canvas_that_is_not_held_is_not_moved(backing: DevStack, editor: E
         assert two.rooms.count == 0
 
 
-async def test_canvas_is_not_left_for_a_reserved_replica_with_a_canvas(
+async def test_canvas_is_not_moved_to_a_reserved_replica_that_holds_another(
     backing: DevStack, bus: Bus, editor: Editor
 ) -> None:
-    """The holder keeps its canvas when the reserved replica opened another canvas after it announced that it is free.
+    """The holder keeps its canvas. The reserved replica announced that it is free, and then opened another canvas.
 
     Proves R-BOUND-12.
     """
@@ -154,7 +154,7 @@ async def test_canvas_for_a_stopped_reserved_replica_is_opened_again(
 async def test_canvas_that_is_taken_back_is_opened_at_once(
     backing: DevStack, editor: Editor
 ) -> None:
-    """A draining reserved replica takes no canvas. After `take_back`, the lease that it got delays no other replica.
+    """A draining reserved replica takes no canvas. After `take_back`, its lease delays no other replica.
 
     The draining replica is alive, so no other replica would take over its lease. Proves R-BOUND-12.
     """
@@ -229,11 +229,14 @@ async def test_malformed_request_to_take_a_canvas_is_refused(backing: DevStack) 
         assert two.rooms.count == 0
 
 
-async def test_busy_canvas_moves_by_itself_unless_it_is_alone(
+async def test_busy_canvas_moves_if_its_replica_holds_another_canvas(
     backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A replica with several canvases moves the busy one to a free reserved replica. Proves R-BOUND-12."""
-    monkeypatch.setattr(moves, "INTERVAL", 0.05)
+    """A replica with several canvases moves the busy one to a free reserved replica. Proves R-BOUND-12.
+
+    A replica keeps its only canvas, even if that canvas is busy.
+    """
+    monkeypatch.setattr(moves, "MEASUREMENT_SECONDS", 0.05)
     other = Editor(bus, await Client(bus, user()).create())
     async with replica(backing) as one, reserved(backing) as two:
         loads = loads_of(one)
@@ -260,8 +263,8 @@ async def test_busy_canvas_moves_by_itself_unless_it_is_alone(
 async def test_reserved_replica_leaves_a_calm_canvas(
     backing: DevStack, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Any replica opens the calm canvas again. Proves R-BOUND-12."""
-    monkeypatch.setattr(moves, "INTERVAL", 0.05)
+    """A canvas that is no longer busy is released, and any replica may open it. Proves R-BOUND-12."""
+    monkeypatch.setattr(moves, "MEASUREMENT_SECONDS", 0.05)
     monkeypatch.setattr(busy_canvases, "CALM_SECONDS", 0.1)
     async with replica(backing) as one, reserved(backing) as two:
         await editor.set("a", "1")

@@ -29,7 +29,7 @@ MEMORY = 1024 * 1024 * 1024
 
 @pytest.fixture(scope="module")
 async def workers() -> AsyncIterator[Workers]:
-    """Yield two worker processes. One account may use one of them."""
+    """Yield a pool of two worker processes. An account may use one at a time."""
     async with Workers(2, MEMORY, 30, waiting_each=0) as workers:
         yield workers
 
@@ -47,7 +47,7 @@ async def holder(backing: DevStack, workers: Workers) -> AsyncIterator[Replica]:
 
 
 @pytest.fixture
-async def asker(backing: DevStack) -> AsyncIterator[Bus]:
+async def state_bus(backing: DevStack) -> AsyncIterator[Bus]:
     """Yield a connection with the permissions of the state service."""
     bus = await Bus.connect(backing.nats_url("state"), "state", secrets.token_hex(6))
     try:
@@ -63,7 +63,7 @@ async def replace(bus: Bus, editor: Editor, content: bytes, author: str = "bea")
 
 
 async def authors(backing: DevStack, canvas_id: str) -> list[str]:
-    """Return the authors of the canvas's journal entries, in their order."""
+    """Return the authors of the canvas's journal entries, in the order of the revisions."""
     connection = await asyncpg.connect(backing.postgres_url)
     try:
         rows = await connection.fetch(
@@ -76,34 +76,34 @@ async def authors(backing: DevStack, canvas_id: str) -> list[str]:
 
 
 async def test_replacement_is_saved_as_one_edit_of_its_author(
-    holder: Replica, asker: Bus, backing: DevStack, editor: Editor
+    holder: Replica, state_bus: Bus, backing: DevStack, editor: Editor
 ) -> None:
     """The holder has the requested content, and the journal has one more entry. Proves R-HIST-3."""
     await editor.set("old", "x")
     past = editor.doc.get_update()
     await editor.set("new", "y")
-    assert await replace(asker, editor, past) == Replaced(revision=3, changed=True)
+    assert await replace(state_bus, editor, past) == Replaced(revision=3, changed=True)
     assert await editor.held() == {"old": "x"}
     assert await authors(backing, editor.canvas_id) == ["ann", "ann", "bea"]
     # A repeated replacement changes nothing, so there is no further entry.
-    assert await replace(asker, editor, past) == Replaced(revision=3, changed=False)
+    assert await replace(state_bus, editor, past) == Replaced(revision=3, changed=False)
 
 
 async def test_replacement_merges_with_an_edit_that_the_client_makes_meanwhile(
-    holder: Replica, asker: Bus, editor: Editor
+    holder: Replica, state_bus: Bus, editor: Editor
 ) -> None:
     """An edit that arrives after the replacement keeps its effect. Proves R-HIST-2."""
     await editor.set("old", "x")
     past = editor.doc.get_update()
     await editor.set("new", "y")
     later = editor.draw("later", "z")
-    await replace(asker, editor, past)
+    await replace(state_bus, editor, past)
     await editor.send([later])
     assert await editor.held() == {"old": "x", "later": "z"}
 
 
 async def test_content_is_replaced_by_large_content(
-    holder: Replica, asker: Bus, editor: Editor
+    holder: Replica, state_bus: Bus, editor: Editor
 ) -> None:
     """Content that is larger than a message is sent in pieces. Proves R-HIST-3."""
     wanted: Doc[Any] = Doc()
@@ -111,24 +111,24 @@ async def test_content_is_replaced_by_large_content(
     with wanted.transaction():
         for index in range(40):
             elements[f"e{index}"] = secrets.token_hex(20_000)
-    await replace(asker, editor, wanted.get_update())
+    await replace(state_bus, editor, wanted.get_update())
     assert await editor.held() == elements.to_py()
 
 
 async def test_refused_replacement_changes_nothing(
     holder: Replica,
-    asker: Bus,
+    state_bus: Bus,
     editor: Editor,
     workers: Workers,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Malformed content, a killed worker and a full queue have different errors. The canvas keeps its content.
+    """Malformed content, a killed worker and a full queue raise different errors. The canvas keeps its content.
 
     Proves R-HIST-1 and R-HIST-3.
     """
     await editor.set("old", "x")
     with pytest.raises(Invalid) as invalid:
-        await replace(asker, editor, b"no update")
+        await replace(state_bus, editor, b"no update")
     assert invalid.value.field == "content"
     past = Doc[Any]().get_update()
 
@@ -138,8 +138,8 @@ async def test_refused_replacement_changes_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(Child, "run", die)
         with pytest.raises(TooLarge):
-            await replace(asker, editor, past)
+            await replace(state_bus, editor, past)
     async with workers.turn("bea"):
         with pytest.raises(TooManyRequests):
-            await replace(asker, editor, past)
+            await replace(state_bus, editor, past)
     assert await editor.held() == {"old": "x"}

@@ -13,7 +13,7 @@ from svgx_canvas.document import shared_document
 from svgx_canvas.document.shared_document import FEW_STRUCTS
 from svgx_collab import room as room_module
 from svgx_collab.deletions import Deletions
-from svgx_collab.leases import TTL
+from svgx_collab.leases import LEASE_SECONDS
 from svgx_collab.room import MAX_IN_FLIGHT, Receipt, Room
 from svgx_common.contract.collab import CANVAS_UPDATE, Broadcast, Edit
 from svgx_common.contract.errors import NotFound, SvgxError, Unavailable
@@ -89,11 +89,9 @@ async def test_edits_in_the_wrong_order_are_committed(
     *,
     entries: int,
 ) -> None:
-    """Edits in the wrong order need several journal entries. Entries beyond one commit follow in the next commit.
+    """Edits in the wrong order need several journal entries. Entries beyond `MAX_IN_FLIGHT` follow in the next commit.
 
-    The request is not repeated.
-
-    Proves R-SAVE-9 and R-SAVE-12.
+    The edits are received only once. Proves R-SAVE-9 and R-SAVE-12.
     """
     monkeypatch.setattr(room_module, "MAX_IN_FLIGHT", entries)
     async with replica(backing):
@@ -111,7 +109,7 @@ async def test_edits_in_the_wrong_order_are_committed(
 async def test_acknowledged_edit_is_committed_and_has_one_broadcast(
     backing: DevStack, bus: Bus, editor: Editor
 ) -> None:
-    """An edit is committed when it is acknowledged, and broadcasts are numbered within an epoch.
+    """An edit is committed before it is acknowledged, and broadcasts are numbered within an epoch.
 
     Proves R-SAVE-2 and R-SYNC-6.
     """
@@ -224,7 +222,7 @@ async def test_canvas_of_a_silent_holder_is_taken_over_before_its_lease_ends(
     ):
         await one.rooms.open(editor.canvas_id)
         await editor.set("a", "1")
-        async with asyncio.timeout(TTL / 2):
+        async with asyncio.timeout(LEASE_SECONDS / 2):
             await two.rooms.open(editor.canvas_id)
         # The silent replica continues. Both hold the canvas until the silent replica finds that it has lost the lease.
         await editor.set("b", "2")
@@ -248,7 +246,7 @@ async def test_stopping_replica_hands_its_canvases_over(
             assert await editor.held() == {"a": "1"}
 
 
-async def test_canvas_without_redis_is_held(backing: DevStack, editor: Editor) -> None:
+async def test_canvas_is_held_without_redis(backing: DevStack, editor: Editor) -> None:
     """Editing and saving work while Redis does not answer. Proves R-FAIL-7."""
     valkey = backing.process("valkey")
     async with replica(backing):
@@ -281,7 +279,7 @@ async def test_replica_that_lost_its_lease_leaves_the_canvas(
 
 
 async def test_two_holders_of_one_canvas_merge(backing: DevStack, bus: Bus, editor: Editor) -> None:
-    """Each holder finds the commits of the other by the journal's revisions. Proves R-FAIL-13."""
+    """Each holder finds the other holder's commits by the journal's revisions. Proves R-FAIL-13."""
     other = Editor(bus, editor.canvas_id)
     async with (
         replica(backing, answers_open=False) as one,

@@ -39,14 +39,14 @@ EVENTS = "svgx.canvas.*.access"
 class BlockingSettings(ServiceSettings):
     """The settings of the blocking service.
 
-    `serve_pages` adds an HTTP application with one page. `linger` makes the drain block for ever.
+    `serve_pages` adds an HTTP application with one page. `block_drain` makes the drain block for ever.
     With `wait_for_loss`, the service waits at its start until the connection to NATS is lost.
     `metrics_port` is a separate port for the metrics.
     """
 
     serve_pages: bool = False
     metrics_port: int | None = None
-    linger: bool = False
+    block_drain: bool = False
     wait_for_loss: bool = False
 
 
@@ -73,7 +73,7 @@ async def build(runtime: Runtime[BlockingSettings]) -> AsyncIterator[Service]:
 
     async def before_drain() -> None:
         await report("draining")
-        if runtime.settings.linger:
+        if runtime.settings.block_drain:
             await asyncio.Event().wait()
 
     async def load(_: LoadRequest, __: Call) -> Blob:

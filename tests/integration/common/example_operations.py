@@ -1,4 +1,4 @@
-"""Operations that exist only in tests, a responder for them, and buses in the name of a service."""
+"""Operations that exist only in tests, a responder for them, and connections to the bus under the name of a service."""
 
 from svgx_common.contract import operations_of
 from svgx_common.contract.operation import (
@@ -52,7 +52,7 @@ UPLOAD = Operation(
 
 
 class PartialResponder(Responder):
-    """A responder with handlers for some operations only. Other replicas of its service answer the rest."""
+    """A responder that may start without handlers for some operations of its service."""
 
     async def start(self) -> None:
         """Answer requests, and wait until NATS knows the subscriptions."""
@@ -62,8 +62,8 @@ class PartialResponder(Responder):
 
 
 async def service_bus(backing: DevStack, service: str, replica_id: str = "test") -> Bus:
-    """Connect a bus in the name of a service. It has the rights of the operator.
+    """Connect to the bus under the name of a service, with the permissions of the NATS user `operator`.
 
-    A service's own rights do not include the subjects of the test operations.
+    A service's own permissions do not include the subjects of the test operations.
     """
     return await Bus.connect(backing.nats_url("operator"), service, replica_id)

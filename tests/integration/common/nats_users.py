@@ -1,4 +1,4 @@
-"""NATS servers with the users of the contract: the development stack's server, and servers with a chart's files.
+"""NATS servers with a user for each service: the development stack's server, and servers with a chart's files.
 
 The charts are the umbrella chart and the official chart of NATS.
 """
@@ -32,7 +32,7 @@ _OPERATOR = '{user: operator, password: "of-this-test"}'
 
 @dataclass(frozen=True, slots=True)
 class NatsUsers:
-    """A server, and the credentials of its users. `keys` has the keys of the services without a password."""
+    """A server, and the credentials of its users. `keys` has the keys of the services that have no password."""
 
     urls: Mapping[str, str]
     keys: Mapping[str, UserKey] = field(default_factory=dict)

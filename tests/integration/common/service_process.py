@@ -18,7 +18,7 @@ class ServiceProcess:
         self._process = process
 
     async def wait_for_log(self, event: str) -> dict[str, Any]:
-        """Read log lines until one has this event, and return its content. Fail if the process ends before."""
+        """Read log lines until one has this event, and return its content. Fail if the process ends first."""
         assert self._process.stderr is not None
         async for line in self._process.stderr:
             self.lines.append(line.decode())

@@ -14,7 +14,7 @@ from svgx_common.contract.errors import (
 from svgx_common.contract.operation import Blob
 from svgx_common.contract.transport import blob_subject
 from svgx_common.messaging import blobs
-from svgx_common.messaging.blobs import PIECE
+from svgx_common.messaging.blobs import PIECE_BYTES
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.headers import HEADER_BODY
 from svgx_common.messaging.responder import Call
@@ -44,7 +44,7 @@ async def test_large_bodies_reach_the_service_and_the_caller(
     assert reply == Blob(content[::-1], "x/y", "Zoë.bin")
     for bus in (gateway_bus, state_bus):
         assert bus.blobs.offered_bytes == 0
-    for size in (PIECE - 1, PIECE, PIECE + 1, 2 * PIECE):
+    for size in (PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 2 * PIECE_BYTES):
         assert (
             len((await gateway_bus.ask(UPLOAD, UploadRequest(content=b"x" * size))).content) == size
         )
@@ -87,7 +87,7 @@ async def test_pull_from_an_unknown_sender_raises_unavailable(
         await gateway_bus.blobs.pull("svgx.blob.state.nobody.nothing 2000000")
 
 
-async def test_large_broadcast_reaches_two_listeners_and_is_removed_after_linger_seconds(
+async def test_large_broadcast_reaches_two_listeners_and_is_removed_after_offer_seconds(
     gateway_bus: Bus, state_bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Proves R-BUS-5: both listeners get the whole body, and the sender keeps it only for `OFFER_SECONDS`."""
@@ -112,20 +112,20 @@ async def test_large_broadcast_reaches_two_listeners_and_is_removed_after_linger
             await state_bus.settle()
 
 
-async def test_large_answer_that_is_not_pulled_is_removed_after_linger_seconds(
+async def test_large_answer_that_is_not_pulled_is_removed_after_offer_seconds(
     gateway_bus: Bus, state_bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Proves R-BUS-5: if the caller does not pull the body of an answer, the body does not stay in memory."""
     monkeypatch.setattr(blobs, "OFFER_SECONDS", 0.05)
 
     async def answer(_: UploadRequest, __: Call) -> Blob:
-        return Blob(b"x" * 2 * PIECE)
+        return Blob(b"x" * 2 * PIECE_BYTES)
 
     responder = PartialResponder(state_bus, "0")
     responder.answer(UPLOAD, answer)
     await responder.start()
     message = await gateway_bus.connection.request(UPLOAD.subject, b"", timeout=5)
-    assert (message.headers or {})[HEADER_BODY].endswith(f" {2 * PIECE}")
+    assert (message.headers or {})[HEADER_BODY].endswith(f" {2 * PIECE_BYTES}")
     async with asyncio.timeout(30):
         while state_bus.blobs.offered_bytes:
             await state_bus.settle()
@@ -139,7 +139,7 @@ async def test_pull_from_an_ended_sender_raises_unavailable(
     backing: DevStack, gateway_bus: Bus, monkeypatch: pytest.MonkeyPatch, ends: str
 ) -> None:
     """Proves R-BUS-5: the wait is bounded, and an incomplete body is never returned."""
-    monkeypatch.setattr(blobs, "PULL_TIMEOUT", 0.3)
+    monkeypatch.setattr(blobs, "PULL_SECONDS", 0.3)
     sender = await nats.connect(backing.nats_url("operator"))
     served = 0
 
@@ -147,7 +147,7 @@ async def test_pull_from_an_ended_sender_raises_unavailable(
         nonlocal served
         served += 1
         if served <= 2:
-            await message.respond(b"x" * PIECE)
+            await message.respond(b"x" * PIECE_BYTES)
         elif ends == "between two pieces":
             await sender.close()
 
@@ -158,7 +158,7 @@ async def test_pull_from_an_ended_sender_raises_unavailable(
         await subscription.unsubscribe()
         await sender.flush()
     with pytest.raises(Unavailable):
-        await gateway_bus.blobs.pull(f"{subject} {8 * PIECE}")
+        await gateway_bus.blobs.pull(f"{subject} {8 * PIECE_BYTES}")
     assert (served == 0) == (ends == "before the first piece")
     await sender.close()
 
@@ -167,7 +167,7 @@ async def test_pull_from_an_ended_sender_raises_unavailable(
 async def test_pull_with_a_malformed_reference_sends_no_request(
     gateway_bus: Bus, monkeypatch: pytest.MonkeyPatch, reference: str
 ) -> None:
-    """Proves R-BUS-5: only subjects of offered bodies are requested."""
+    """Proves R-BUS-5: requests are sent only to subjects of offered bodies."""
 
     async def request(*_: object, **__: object) -> Msg:
         raise AssertionError
@@ -199,19 +199,19 @@ async def test_offers_over_the_limit_are_refused(
     gateway_bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Proves R-BUS-5: a request raises `Overloaded`, and a broadcast raises `Unavailable`."""
-    monkeypatch.setattr(blobs, "MAX_OFFERED", 3 * PIECE)
-    with gateway_bus.blobs.offer(b"x" * 2 * PIECE):
+    monkeypatch.setattr(blobs, "MAX_OFFERED_BYTES", 3 * PIECE_BYTES)
+    with gateway_bus.blobs.offer(b"x" * 2 * PIECE_BYTES):
         with pytest.raises(Overloaded):
-            await gateway_bus.request(UPLOAD.subject, b"x" * 2 * PIECE, timeout=5)
+            await gateway_bus.request(UPLOAD.subject, b"x" * 2 * PIECE_BYTES, timeout=5)
         with pytest.raises(Unavailable):
-            await gateway_bus.publish("svgx.canvas.c.awareness", b"x" * 2 * PIECE)
+            await gateway_bus.publish("svgx.canvas.c.awareness", b"x" * 2 * PIECE_BYTES)
     assert gateway_bus.blobs.offered_bytes == 0
 
 
 async def test_pulls_of_several_bodies_share_one_window(
     gateway_bus: Bus, state_bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The requested pieces of all bodies together are bounded, because NATS closes a slow consumer.
+    """The number of pieces in flight is bounded for all bodies together, because NATS closes a slow consumer.
 
     Proves R-BOUND-10.
     """
@@ -227,7 +227,7 @@ async def test_pulls_of_several_bodies_share_one_window(
             in_flight.append(in_flight[-1] - 1)
 
     monkeypatch.setattr(gateway_bus.connection, "request", counted)
-    contents = [bytes([number]) * (3 * PIECE + number) for number in range(3)]
+    contents = [bytes([number]) * (3 * PIECE_BYTES + number) for number in range(3)]
     references = [state_bus.blobs.offer_for_a_while(content) for content in contents]
     pulled = await asyncio.gather(*map(gateway_bus.blobs.pull, references))
     assert pulled == contents

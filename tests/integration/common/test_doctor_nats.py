@@ -32,14 +32,14 @@ KEY = UserKey.generate()
 
 
 def problems(findings: list[Finding]) -> dict[str, Finding]:
-    """Return the results that are not `ok`, by their checks. Each says how to correct the fault."""
+    """Return the findings that are not `ok`, by check. Fail if one does not say how to correct its fault."""
     found = {each.check: each for each in findings if each.status is not Status.OK}
     assert all(each.fix.endswith(".") for each in found.values())
     return found
 
 
 def configuration(service: ServiceName) -> str:
-    """Return the users of a server that has the right key of one service, and wrong keys of the other services."""
+    """Return a server's configuration of users, with the right key of one service and wrong keys of the others."""
 
     def credentials(each: ServiceName) -> str:
         return f"nkey: {KEY.public if each == service else UserKey.generate().public}"
@@ -90,7 +90,7 @@ async def test_probe_of_another_service_runs_no_handler(backing: DevStack) -> No
         await gateway.close()
     details = {each.check: each.detail for each in findings if each.status is Status.OK}
     assert details["service auth"] == "a replica answers"
-    assert details["service auth clock"] == "agrees with this machine's"
+    assert details["service auth clock"] == "agrees with the clock of this machine"
     assert calls == []
 
 
@@ -102,7 +102,7 @@ def silent_listener() -> Iterator[str]:
 
 
 async def test_unreachable_server_is_named_without_the_password(backing: DevStack) -> None:
-    """An unreachable or silent server fails within seconds. The other servers are checked. Proves R-CONFIG-7."""
+    """Unreachable and silent servers are reported within seconds, and other servers are checked. Proves R-CONFIG-7."""
     with silent_listener() as silent:
         good = backing.nats_url("state").removeprefix("nats://")
         url = f"nats://{good},nats://127.0.0.1:1,{silent}"
@@ -126,7 +126,7 @@ async def test_unreachable_server_is_named_without_the_password(backing: DevStac
     ids=["wrong password", "no user", "unknown user"],
 )
 async def test_refused_user_is_named(backing: DevStack, break_url: Callable[[str], str]) -> None:
-    """The fix names the variables with the credentials. Proves R-CONFIG-7."""
+    """The finding's `fix` names the variables with the credentials. Proves R-CONFIG-7."""
     (finding,) = await check_nats("state", break_url(backing.nats_url("state")), "")
     assert (finding.status, finding.check) == (Status.FAILED, "nats")
     assert finding.detail.endswith("refuses the user")
@@ -215,7 +215,7 @@ async def test_small_message_limit_is_named(tmp_path: Path) -> None:
 async def test_certificate_of_the_server_is_judged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[int, bool, Status]
 ) -> None:
-    """A certificate that ends soon causes a warning, while clients still accept it.
+    """A certificate that expires soon causes only a warning, because clients still accept it.
 
     A certificate that clients refuse causes a failure with the reason. Proves R-CONFIG-7.
     """

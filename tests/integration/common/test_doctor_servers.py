@@ -18,7 +18,7 @@ PACKAGE = "svgx_state"
 
 
 def failures(findings: list[Finding]) -> dict[str, Finding]:
-    """Return the failed checks by name. Each says how to correct the fault."""
+    """Return the failed checks by name. Fail if one does not say how to correct its fault."""
     found = {each.check: each for each in findings if each.status is Status.FAILED}
     assert all(each.fix for each in found.values())
     return found

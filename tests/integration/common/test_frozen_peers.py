@@ -8,7 +8,7 @@ import pytest
 from nats.aio.msg import Msg
 
 from svgx_common.health import NotUsable
-from svgx_common.messaging.bus import GRACE, Bus, BusUnreachable
+from svgx_common.messaging.bus import RECONNECT_WAIT_SECONDS, Bus, BusUnreachable
 from svgx_devstack import DevStack
 from tests.integration.common.example_operations import (
     EchoReply,
@@ -44,7 +44,7 @@ async def test_frozen_nats_fails_requests_and_recovers(
         with pytest.raises(BusUnreachable):
             await asking
         assert time.monotonic() - began < 30
-        # The first request after the loss may wait for `GRACE` seconds.
+        # The first request after the loss may wait for `RECONNECT_WAIT_SECONDS` seconds.
         with pytest.raises(BusUnreachable):
             await gateway_bus.request("svgx.state.test.answer", b"", timeout=60)
         began = time.monotonic()
@@ -53,7 +53,7 @@ async def test_frozen_nats_fails_requests_and_recovers(
                 await gateway_bus.request("svgx.state.test.answer", b"", timeout=60)
         with pytest.raises(NotUsable):
             await gateway_bus.check()
-        assert time.monotonic() - began < 10 * GRACE
+        assert time.monotonic() - began < 10 * RECONNECT_WAIT_SECONDS
     finally:
         server.resume()
     async with asyncio.timeout(20):

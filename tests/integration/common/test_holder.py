@@ -30,11 +30,11 @@ class FakeCollab:
         self.open_requests = 0
         self.open_requested = asyncio.Event()
         self.edit_requests = 0
-        self.holds_canvas = False
+        self.same_holder = False
 
     async def hold(self) -> None:
-        if not self.holds_canvas:
-            self.holds_canvas = True
+        if not self.same_holder:
+            self.same_holder = True
             subject = CANVAS_EDIT.subject_of(canvas_id=CANVAS)
             await self.bus.connection.subscribe(subject, cb=self._edit)
 
@@ -60,7 +60,7 @@ class FakeCollab:
 
 
 class WatchedHolder(Holder):
-    """A `Holder` that sets `request_waits` when a request waits until another request has opened the canvas."""
+    """A `Holder` that sets `request_waits` when a request begins to wait for another request to open the canvas."""
 
     def __init__(self, bus: Bus, canvas_id: str) -> None:
         super().__init__(bus, canvas_id)
@@ -90,7 +90,9 @@ async def test_overloaded_holder_is_asked_again_after_its_retry_time(
     await collab.bus.settle()
     collab.edit_results = [Overloaded(retry_after=0.3), Overloaded(retry_after=0.3), None]
     started = asyncio.get_running_loop().time()
-    answer = await Holder(gateway_bus, CANVAS).ask(CANVAS_EDIT, b"x", retry_seconds=20, attempt=5)
+    answer = await Holder(gateway_bus, CANVAS).ask(
+        CANVAS_EDIT, b"x", retry_seconds=20, attempt_seconds=5
+    )
     assert answer == b"x"
     assert collab.edit_requests == 3
     assert asyncio.get_running_loop().time() - started >= 0.6
@@ -99,16 +101,19 @@ async def test_overloaded_holder_is_asked_again_after_its_retry_time(
 async def test_error_that_repetition_cannot_remedy_is_raised_at_once(
     gateway_bus: Bus, collab: FakeCollab
 ) -> None:
-    """Proves R-BUS-13: `NotFound` is raised at once, and so is `Overloaded` with a `retry_after` above the
-    retry_seconds."""
+    """Proves R-BUS-13: `NotFound`, and `Overloaded` with a `retry_after` above `retry_seconds`, are raised at once."""
     await collab.hold()
     await collab.bus.settle()
     collab.edit_results = [Overloaded(retry_after=60)]
     with pytest.raises(Overloaded):
-        await Holder(gateway_bus, CANVAS).ask(CANVAS_EDIT, b"x", retry_seconds=20, attempt=5)
+        await Holder(gateway_bus, CANVAS).ask(
+            CANVAS_EDIT, b"x", retry_seconds=20, attempt_seconds=5
+        )
     collab.edit_results = [NotFound()]
     with pytest.raises(NotFound):
-        await Holder(gateway_bus, CANVAS).ask(CANVAS_EDIT, b"x", retry_seconds=20, attempt=5)
+        await Holder(gateway_bus, CANVAS).ask(
+            CANVAS_EDIT, b"x", retry_seconds=20, attempt_seconds=5
+        )
 
 
 async def test_canvas_is_opened_once_for_many_failed_requests(
@@ -119,7 +124,10 @@ async def test_canvas_is_opened_once_for_many_failed_requests(
     holder = Holder(gateway_bus, CANVAS)
     contents = [b"%d" % number for number in range(500)]
     answers = await asyncio.gather(
-        *(holder.ask(CANVAS_EDIT, content, retry_seconds=20, attempt=5) for content in contents)
+        *(
+            holder.ask(CANVAS_EDIT, content, retry_seconds=20, attempt_seconds=5)
+            for content in contents
+        )
     )
     assert answers == contents
     assert collab.open_requests == 11
@@ -132,9 +140,13 @@ async def test_waiting_request_opens_the_canvas_when_the_first_is_cancelled(
     """Proves R-BUS-13: when the request that opens the canvas is cancelled, a waiting request opens it."""
     collab.open_results = [Unavailable(retry_after=0.05)]
     holder = WatchedHolder(gateway_bus, CANVAS)
-    first = asyncio.create_task(holder.ask(CANVAS_EDIT, b"first", retry_seconds=20, attempt=5))
+    first = asyncio.create_task(
+        holder.ask(CANVAS_EDIT, b"first", retry_seconds=20, attempt_seconds=5)
+    )
     await collab.open_requested.wait()
-    second = asyncio.create_task(holder.ask(CANVAS_EDIT, b"second", retry_seconds=20, attempt=5))
+    second = asyncio.create_task(
+        holder.ask(CANVAS_EDIT, b"second", retry_seconds=20, attempt_seconds=5)
+    )
     async with asyncio.timeout(10):
         await holder.request_waits.wait()
         assert not second.done()
@@ -146,7 +158,7 @@ async def test_waiting_request_opens_the_canvas_when_the_first_is_cancelled(
 async def test_request_is_sent_again_at_once_when_nats_was_lost(
     backing: DevStack, gateway_bus: Bus, collab: FakeCollab
 ) -> None:
-    """After a loss of NATS, a request is repeated at once, not after its timeout of minutes. Proves R-BOUND-10."""
+    """After a loss of NATS, a request is repeated at once, not after its timeout of ten minutes. Proves R-BOUND-10."""
     received = asyncio.Event()
 
     async def answer_the_second_time(message: Msg) -> None:
@@ -158,7 +170,9 @@ async def test_request_is_sent_again_at_once_when_nats_was_lost(
     await collab.bus.connection.subscribe(subject, cb=answer_the_second_time)
     await collab.bus.settle()
     holder = Holder(gateway_bus, CANVAS)
-    asking = asyncio.create_task(holder.ask(CANVAS_EDIT, b"edits", retry_seconds=600, attempt=600))
+    asking = asyncio.create_task(
+        holder.ask(CANVAS_EDIT, b"edits", retry_seconds=600, attempt_seconds=600)
+    )
     await received.wait()
     nats = backing.process("nats")
     nats.kill()

@@ -130,7 +130,7 @@ async def test_migration_whose_connection_ends_is_applied_again(
 async def test_migration_that_the_server_cannot_carry_out_ends_after_the_wait(
     backing: DevStack, package: Package
 ) -> None:
-    """Proves R-CONFIG-8: a migration that keeps failing, as with a full disk, is repeated only until the limit."""
+    """Proves R-CONFIG-8: a migration that keeps failing, as with a full disk, is not repeated beyond the limit."""
     full = "DO $$ BEGIN RAISE EXCEPTION 'injected' USING ERRCODE = '53100'; END $$"
     package.write("migrations/0002_full.sql", full)
     async with asyncio.timeout(20):

@@ -1,4 +1,4 @@
-"""Connections of the services to a NATS server with the charts' configuration and the services' public keys."""
+"""Services connect by key to a NATS server that has the charts' configuration and the services' public keys."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Connections with a password of special characters, written as %XX in the URL, to each of the three servers."""
+"""NATS, PostgreSQL and Redis accept a password of special characters, written as %XX in the URL."""
 
 import asyncio
 import json
@@ -29,9 +29,9 @@ ENCODED = quote(PASSWORD, safe="")
 async def test_nats_accepts_encoded_credentials(
     tmp_path: Path, authorization: dict[str, str], credentials: str
 ) -> None:
-    """Proves R-CONFIG-4: NATS gets the decoded credentials, also at an address without any.
+    """Proves R-CONFIG-4: NATS gets the decoded credentials.
 
-    Such an address gets the credentials of another address in `NATS_URL`.
+    An address without credentials gets those of another address in `NATS_URL`.
     """
     # NATS does not read escapes such as \u00e9.
     content = json.dumps(authorization, ensure_ascii=False)

@@ -224,7 +224,7 @@ async def test_service_cannot_subscribe_to_wider_patterns(
 
 
 async def test_service_answers_each_request_once(server: NatsUsers, operator: Client) -> None:
-    """Proves R-BUS-11: a service publishes one response to the inbox of a received request, and no other."""
+    """Proves R-BUS-11: a service publishes one response to the inbox of a received request, and nothing else."""
     client = await server.connect("state")
     requests = await client.subscribe("svgx.state.canvas.get")
     await settle(client, "state")

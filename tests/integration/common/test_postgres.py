@@ -174,7 +174,7 @@ async def test_exhausted_pool_raises_unavailable(
     """Proves R-STATE-18: the wait for a connection is bounded."""
     async with connect(backing, package) as database, database.session(), database.session():
         # Shorten the wait only after both connections are open, because a busy machine may open them more slowly.
-        monkeypatch.setattr(postgres, "ACQUIRE_TIMEOUT", 0.05)
+        monkeypatch.setattr(postgres, "ACQUIRE_SECONDS", 0.05)
         assert database.usage() == {"size": 2, "in_use": 2, "max": 2}
         with pytest.raises(Unavailable):
             await database.rows("names")

@@ -18,7 +18,7 @@ from svgx_common import postgres
 from svgx_common.contract.errors import Unavailable
 from svgx_common.database import monitor
 from svgx_common.database.failures import classify
-from svgx_common.database.hosts import HOST_TIMEOUT, Connection, Hosts
+from svgx_common.database.hosts import HOST_CONNECT_SECONDS, Connection, Hosts
 from svgx_common.health import NotUsable
 from svgx_devstack import DevStack, ports
 from tests.integration.common.test_postgres import Package
@@ -74,8 +74,8 @@ def connect(
     return postgres.connect(url, schema=package.name, package=package.name, pool_size=pool_size)
 
 
-async def backend(database: postgres.Database) -> int:
-    """Return the id of the connection that the pool gives out next."""
+async def backend_pid(database: postgres.Database) -> int:
+    """Return PostgreSQL's process id for the connection that the pool gives out next."""
     row = await database.row("pid")
     assert row is not None
     return int(row["pid"])
@@ -124,11 +124,11 @@ async def test_failed_write_is_unavailable_until_the_cause_is_removed(
         BEGIN RAISE EXCEPTION 'injected' USING ERRCODE = '{case.sqlstate}'; END $$;
         CREATE TRIGGER fail BEFORE INSERT ON thing EXECUTE FUNCTION fail()"""
     )
-    before = await backend(database)
+    before = await backend_pid(database)
     with pytest.raises(Unavailable, match=case.detail) as failure:
         await database.run("add", "a")
     assert failure.value.retry_after == 1.0
-    assert (await backend(database) != before) is case.replaced
+    assert (await backend_pid(database) != before) is case.replaced
     with pytest.raises(Unavailable, match=case.detail):
         async with database.transaction() as session:
             await session.run("add", "a")
@@ -181,7 +181,7 @@ async def test_read_only_database_recovers_without_a_restart(
 async def test_changed_default_is_seen_on_the_open_connection(
     backing: DevStack, operator: Operator
 ) -> None:
-    """The open connection shows the changed default. A new connection then shows its effect. Proves R-FAIL-18."""
+    """The open connection shows a changed default, and then a new connection shows its effect. Proves R-FAIL-18."""
     role, name = f"changing_{secrets.token_hex(4)}", urlsplit(backing.postgres_url).path[1:]
     port = urlsplit(backing.postgres_url).port
     opened: list[Connection] = []
@@ -293,8 +293,8 @@ class SlowToConnect:
 async def test_server_that_answers_but_connects_slowly_is_not_silent(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
-    """While the open connection answers, a slow new one is no silence and cancels no statement. Proves R-FAIL-18."""
-    monkeypatch.setattr(monitor, "RECONNECT", -1.0)
+    """While the open connection answers, a slow new one is not silence, and cancels no statement. Proves R-FAIL-18."""
+    monkeypatch.setattr(monitor, "RECONNECT_SECONDS", -1.0)
     monkeypatch.setattr(monitor, "ANSWER_SECONDS", 0.5)
     server = SlowToConnect(backing.postgres_url, seconds)
     silent: list[bool] = []
@@ -383,7 +383,7 @@ async def test_second_host_is_used_when_the_first_one_does_not_answer(
         async with database.session(), database.session(), database.session():
             pass
         # The host that answered last is tried first.
-        assert time.monotonic() - began < 2 * HOST_TIMEOUT
+        assert time.monotonic() - began < 2 * HOST_CONNECT_SECONDS
         await database.check()
 
 

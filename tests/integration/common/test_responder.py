@@ -61,7 +61,7 @@ async def test_handler_gets_the_caller_and_the_client(gateway_bus: Bus, state_bu
 async def test_requests_over_concurrency_and_backlog_are_refused(
     gateway_bus: Bus, state_bus: Bus
 ) -> None:
-    """Proves R-BUS-2 and R-OBS-12: four run, four wait, and the other four are refused at once, and counted."""
+    """Proves R-BUS-2 and R-OBS-12: four requests run and four wait. The other four are refused at once, and counted."""
     running = most_running = 0
     release = asyncio.Event()
 
@@ -95,7 +95,7 @@ async def test_requests_over_concurrency_and_backlog_are_refused(
 async def test_duration_of_a_request_contains_the_wait_for_a_slot(
     gateway_bus: Bus, state_bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-OBS-12: of two requests that last 5 s, one runs and the other waits for its slot."""
+    """Proves R-OBS-12: two requests last 5 s each, although one of them only waits for its slot."""
     nanoseconds = 0
     clock = SimpleNamespace(time=time.time, perf_counter_ns=lambda: nanoseconds)
     monkeypatch.setattr(responder_module, "time", clock)

@@ -193,7 +193,7 @@ async def test_hanging_hook_does_not_extend_the_drain_time(
     settings = {
         "NATS_URL": backing.nats_url("operator"),
         "SERVE_PAGES": "1",
-        "LINGER": "1",
+        "BLOCK_DRAIN": "1",
         "DRAIN_SECONDS": "4",
     }
     async with running(**settings) as service, httpx.AsyncClient(timeout=60) as http:

@@ -1,7 +1,7 @@
 """Run a command on a new terminal, and type Ctrl-C when it prints "ready": `press_ctrl_c.py COMMAND...`.
 
-"ready", with a space after it, must begin a line that is not the first. The output of the command is passed on, and
-so is its exit status.
+"ready", with a space after it, must begin a line that is not the first. This script passes on the command's output
+and exit status.
 """
 
 import os

@@ -42,7 +42,7 @@ class RunningStack:
         pytest.fail(f"ended before {start!r}: {self.lines} {self.end()[1]}")
 
     def end(self, number: signal.Signals | None = None) -> tuple[int, str]:
-        """Send the signal, if there is one. Wait for the end, and return exit status and standard error."""
+        """Send the signal, if there is one. Wait for the end, and return the exit status and standard error."""
         if number is not None:
             self.process.send_signal(number)
         out, err = self.process.communicate(timeout=60)
@@ -57,7 +57,7 @@ Start = Callable[..., AbstractContextManager[RunningStack]]
 
 
 def write_fake_services(folder: Path, kinds: dict[str, str]) -> None:
-    """Write packages with the names of the services."""
+    """Write a package for each service, which runs `fake_service.py` with the service's entry in `kinds`."""
     for service in SERVICES:
         package = folder / f"svgx_{service}"
         package.mkdir(parents=True)

@@ -15,9 +15,9 @@ from tests.admitted import most_admitted
 from tests.integration.gateway.running_gateway import answering, gateway
 
 LIMIT = 23
-"""Requests a minute, to which the length of the path is added.
+"""The limit in requests a minute, to which the test adds the length of its path.
 
-No other test uses one of the sums, because tests with the same limit share a token bucket.
+No other test may use one of the sums as its limit, because tests with the same limit share a token bucket.
 """
 
 VALID_KEY = "svgx_valid"
@@ -55,7 +55,7 @@ def header(key: str) -> dict[str, str]:
 async def test_unknown_keys_are_rate_limited_before_auth_is_asked(
     backing: DevStack, path: str
 ) -> None:
-    """Unknown keys count against the address, for operations and for the summary page.
+    """Unknown keys count against the client's address, for operations and for the summary page.
 
     Proves R-LIMIT-14 and R-LIMIT-1.
     """
@@ -91,6 +91,6 @@ async def test_unknown_keys_do_not_replace_a_cached_valid_key(
             answer = await http.get(page, headers=header(f"svgx_{number}"))
             assert answer.status_code == 401
         auth.unavailable = True
-        monkeypatch.setattr(api_keys, "FRESH", 0.0)
+        monkeypatch.setattr(api_keys, "FRESH_SECONDS", 0.0)
         assert (await http.get(page, headers=header(VALID_KEY))).status_code == 403
     assert auth.checked_keys[0] == auth.checked_keys[-1] == VALID_KEY

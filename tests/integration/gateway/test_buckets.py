@@ -18,7 +18,7 @@ async def gateways(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[Buckets, Buckets]]:
     """Yield the buckets of two gateways. They wait longer for Redis, because the machine may be busy."""
-    monkeypatch.setattr(module, "TIMEOUT", 5.0)
+    monkeypatch.setattr(module, "REDIS_TIMEOUT", 5.0)
     one, other = (Buckets(redis.unpooled_connection(backing.redis_url)) for _ in range(2))
     yield one, other
     await one.close()
@@ -76,7 +76,7 @@ async def test_restart_of_redis_between_requests_keeps_counting_in_redis(
 async def test_answer_that_cannot_be_read_leaves_no_request_waiting(
     gateways: tuple[Buckets, Buckets], monkeypatch: pytest.MonkeyPatch, answer: object
 ) -> None:
-    """The requests are counted locally, and the next requests in Redis again. Proves R-LIMIT-6."""
+    """The requests are counted locally, and later requests are counted in Redis again. Proves R-LIMIT-6."""
     buckets = gateways[0]
     key, limit = secrets.token_hex(8), RateLimit(requests=3, seconds=3600)
     before = counted_locally()
@@ -146,7 +146,7 @@ async def test_gateway_limits_by_itself_without_redis(
     await gateways[0].take(key, limit)
     valkey = backing.process("valkey")
     before = counted_locally()
-    monkeypatch.setattr(module, "TIMEOUT", 1.0)
+    monkeypatch.setattr(module, "REDIS_TIMEOUT", 1.0)
     if outage == "kill":
         valkey.restart = False
         valkey.kill()

@@ -60,11 +60,11 @@ async def test_failure_in_a_service_is_logged_on_both_sides(
             response = await http.get("/auth/me")
             lines = log.read()
     assert response.status_code == status
-    service, front = [line for line in lines if line.get("code") == error.code]
-    assert (service["event"], front["event"]) == ("a request failed", "request failed")
-    assert service["operation"] == front["operation"] == ME.name
-    assert service["trace_id"] == front["trace_id"] == response.json()["trace_id"]
-    assert service["ids"] == front["ids"]
+    of_service, of_gateway = [line for line in lines if line.get("code") == error.code]
+    assert (of_service["event"], of_gateway["event"]) == ("a request failed", "request failed")
+    assert of_service["operation"] == of_gateway["operation"] == ME.name
+    assert of_service["trace_id"] == of_gateway["trace_id"] == response.json()["trace_id"]
+    assert of_service["ids"] == of_gateway["ids"]
 
 
 async def test_request_without_the_end_of_its_body_is_counted_with_a_documented_code(

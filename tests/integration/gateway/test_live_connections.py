@@ -51,7 +51,7 @@ class Canvases:
         return ((canvas, cast("Connection", each)) for canvas, each in self.opened)
 
     def open(self, canvas: str, user: str, second: int, *, by_key: bool = False) -> None:
-        """Add a connection that was opened at this second."""
+        """Add a connection that was opened `second` seconds after `START`."""
         caller = Caller(user, f"name of {user}", Role.EDITOR, f"session of {user}", by_key=by_key)
         opened = OpenConnection(caller, START + timedelta(seconds=second))
         self.opened.append((canvas, opened))

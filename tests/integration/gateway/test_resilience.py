@@ -1,4 +1,4 @@
-"""The gateway while services fail."""
+"""The gateway's time limits and circuit breakers while services fail."""
 
 import asyncio
 import dataclasses
@@ -58,7 +58,7 @@ async def test_failing_service_gets_no_requests_until_it_recovers(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The open circuit refuses requests without sending them, and closes by itself. Proves R-RESIL-2 through HTTP."""
-    monkeypatch.setattr(circuit_breaker, "PAUSE", 0.5)
+    monkeypatch.setattr(circuit_breaker, "PAUSE_SECONDS", 0.5)
     asked = 0
     healthy = False
 
@@ -74,7 +74,7 @@ async def test_failing_service_gets_no_requests_until_it_recovers(
             answer = await http.get("/auth/me")
             assert answer.status_code == 503, number
             assert int(answer.headers["retry-after"]) >= 1
-        assert asked == circuit_breaker.THRESHOLD
+        assert asked == circuit_breaker.FAILURE_THRESHOLD
         # The state service has its own circuit. No replica of state runs here, so the error is a different one.
         other = await http.get("/runtime/canvases/")
         assert other.json()["detail"] == NoResponders().detail
@@ -82,7 +82,7 @@ async def test_failing_service_gets_no_requests_until_it_recovers(
         async with asyncio.timeout(5):
             while (answer := await http.get("/auth/me")).status_code != 200:
                 await pause()
-        assert asked == circuit_breaker.THRESHOLD + 1
+        assert asked == circuit_breaker.FAILURE_THRESHOLD + 1
 
 
 async def test_unavailable_sign_in_provider_blocks_no_other_requests(backing: DevStack) -> None:
@@ -101,7 +101,7 @@ async def test_unavailable_sign_in_provider_blocks_no_other_requests(backing: De
         answering(backing, OIDC_LOGIN, sign_in),
         gateway(backing) as http,
     ):
-        for _ in range(2 * circuit_breaker.THRESHOLD):
+        for _ in range(2 * circuit_breaker.FAILURE_THRESHOLD):
             assert (await http.get("/auth/oidc/away/login")).status_code == 503
         assert (await http.get("/auth/me")).status_code == 200
         assert (await http.get("/auth/oidc/well/login")).status_code == 303

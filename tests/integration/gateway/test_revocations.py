@@ -62,7 +62,7 @@ async def test_lost_broadcast_is_repaired_by_polling(
     backing: DevStack, lone_bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The gateway receives a revocation with its next poll when there was no broadcast. Proves R-AUTH-19."""
-    monkeypatch.setattr(watched_copy, "POLL", 0.05)
+    monkeypatch.setattr(watched_copy, "POLL_SECONDS", 0.05)
     async with replica(backing):
         signed_in = await login(lone_bus, (await create(lone_bus)).username)
         async with started(lone_bus) as gateway:
@@ -85,7 +85,7 @@ async def test_reconnect_to_nats_reads_revocations_at_once(
             nats = backing.process("nats")
             nats.kill()
             await nats.wait_ready()
-            async with asyncio.timeout(watched_copy.POLL / 2):
+            async with asyncio.timeout(watched_copy.POLL_SECONDS / 2):
                 await gateway.revoked.wait()
             assert not await gateway.admits(signed_in)
 
@@ -94,7 +94,7 @@ async def test_expired_revocations_are_removed_from_memory(
     backing: DevStack, lone_bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A revocation is removed when its tokens have expired. Proves R-AUTH-19."""
-    monkeypatch.setattr(watched_copy, "POLL", 0.05)
+    monkeypatch.setattr(watched_copy, "POLL_SECONDS", 0.05)
     async with replica(backing):
         signed_in = await login(lone_bus, (await create(lone_bus)).username)
         past = time.time() - 1

@@ -57,8 +57,8 @@ class State:
         )
 
 
-def link(token: str) -> dict[str, str]:
-    """Return the headers of a visitor."""
+def visitor(token: str) -> dict[str, str]:
+    """Return the request headers of a visitor with this link token."""
     return {"X-Share-Link": token, "Authorization": ""}
 
 
@@ -70,7 +70,7 @@ NOT_PUBLIC = [
 async def test_visitor_may_call_exactly_the_operations_that_admit_links(
     backing: DevStack,
 ) -> None:
-    """These operations need a role on the canvas, and show neither its members nor its past. Proves R-LIFE-7."""
+    """A visitor may call operations that need a role on the canvas and show no members and no past. Proves R-LIFE-7."""
     state = State()
     admitted: list[str] = []
     async with (
@@ -84,12 +84,12 @@ async def test_visitor_may_call_exactly_the_operations_that_admit_links(
             answer = await http.request(
                 operation.http.method,
                 operation.http.path.format(**fields),
-                headers=link("svgxlink_good"),
+                headers=visitor("svgxlink_good"),
             )
             refused = answer.status_code == 403 and "share link does not allow" in answer.text
             if not refused:
                 admitted.append(operation.name)
-        summary = await http.get("/health/summary/", headers=link("svgxlink_good"))
+        summary = await http.get("/health/summary/", headers=visitor("svgxlink_good"))
         assert summary.status_code == 403
     assert admitted == [each.name for each in NOT_PUBLIC if _expected(each)]
     assert {each.name for each in NOT_PUBLIC if _expected(each)} >= {
@@ -106,9 +106,9 @@ def _expected(operation: Operation[Any, Any]) -> bool:
 
 
 async def test_visitor_and_account_with_a_link_are_distinguished(backing: DevStack) -> None:
-    """A link comes in `X-Share-Link` or as the bearer token. A link in the query, or an invalid link, has no effect.
+    """A request has its link in `X-Share-Link` or as the bearer token. A link in the query has no effect.
 
-    Proves R-LIFE-1 and R-LIFE-2.
+    An invalid link has no effect beside an account. Proves R-LIFE-1 and R-LIFE-2.
     """
     state = State()
     async with (
@@ -117,18 +117,20 @@ async def test_visitor_and_account_with_a_link_are_distinguished(backing: DevSta
         answering(backing, GET_CANVAS, state.get),
         gateway(backing, rate_limit_requests_per_minute=100_000) as http,
     ):
-        visitor = await http.get(PATH, headers=link("svgxlink_good"))
-        assert (visitor.status_code, visitor.json()["name"]) == (200, "link-good")
+        by_header = await http.get(PATH, headers=visitor("svgxlink_good"))
+        assert (by_header.status_code, by_header.json()["name"]) == (200, "link-good")
         by_bearer = {"Authorization": "Bearer svgxlink_good"}
         assert (await http.get(PATH, headers=by_bearer)).json()["name"] == "link-good"
         account = bearer(Role.EDITOR)
         with_link = await http.get(PATH, headers=account | {"X-Share-Link": "svgxlink_good"})
         with_wrong_link = await http.get(PATH, headers=account | {"X-Share-Link": "svgxlink_bad"})
         assert with_link.json()["name"] == with_wrong_link.json()["name"] != "link-good"
-        assert (await http.get(f"{PATH}?link=svgxlink_good", headers=link(""))).status_code == 401
-        assert (await http.get(PATH, headers=link("svgxlink_bad"))).status_code == 401
-        assert (await http.get(PATH, headers=link("x" * 129))).status_code == 401
-        account_page = await http.get("/auth/me", headers=link("svgxlink_good"))
+        assert (
+            await http.get(f"{PATH}?link=svgxlink_good", headers=visitor(""))
+        ).status_code == 401
+        assert (await http.get(PATH, headers=visitor("svgxlink_bad"))).status_code == 401
+        assert (await http.get(PATH, headers=visitor("x" * 129))).status_code == 401
+        account_page = await http.get("/auth/me", headers=visitor("svgxlink_good"))
         assert account_page.status_code == 403
     seen = [(each.is_visitor, each.link_id) for each in state.callers]
     assert seen == [(True, "good"), (False, "good"), (False, None)]
@@ -138,7 +140,7 @@ async def test_visitor_and_account_with_a_link_are_distinguished(backing: DevSta
 async def test_link_is_cached_and_refused_after_it_expires(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The state service is asked again only after `FRESH` seconds, and not about a cached link that has expired.
+    """A cached link is checked again only after `FRESH_SECONDS`, and is refused without a check after it has expired.
 
     Proves R-LIFE-8.
     """
@@ -150,16 +152,16 @@ async def test_link_is_cached_and_refused_after_it_expires(
         gateway(backing, rate_limit_requests_per_minute=100_000) as http,
     ):
         for _ in range(3):
-            assert (await http.get(PATH, headers=link("svgxlink_good-1"))).status_code == 200
-            assert (await http.get(PATH, headers=link("svgxlink_bad-1"))).status_code == 401
+            assert (await http.get(PATH, headers=visitor("svgxlink_good-1"))).status_code == 200
+            assert (await http.get(PATH, headers=visitor("svgxlink_bad-1"))).status_code == 401
         assert state.checked == ["svgxlink_good-1", "svgxlink_bad-1"]
-        monkeypatch.setattr(share_links, "FRESH", 0.0)
-        assert (await http.get(PATH, headers=link("svgxlink_good-1"))).status_code == 200
+        monkeypatch.setattr(share_links, "FRESH_SECONDS", 0.0)
+        assert (await http.get(PATH, headers=visitor("svgxlink_good-1"))).status_code == 200
         assert state.checked[2:] == ["svgxlink_good-1"]
         state.expires_at = time.time() - 1
-        assert (await http.get(PATH, headers=link("svgxlink_good-2"))).status_code == 200
+        assert (await http.get(PATH, headers=visitor("svgxlink_good-2"))).status_code == 200
         asked = len(state.checked)
-        assert (await http.get(PATH, headers=link("svgxlink_good-2"))).status_code == 401
+        assert (await http.get(PATH, headers=visitor("svgxlink_good-2"))).status_code == 401
         assert len(state.checked) == asked
 
 
@@ -173,10 +175,10 @@ async def test_visitors_are_limited_by_address_and_by_link(
     monkeypatch.setattr("svgx_gateway.ratelimit.limiter.LINK_FACTOR", 2)
     state = State()
 
-    async def count(number: int, token: str, address: str) -> int:
-        """Send requests until one is refused, at most `number`, and return how many were admitted."""
+    async def count_admitted(number: int, token: str, address: str) -> int:
+        """Send at most `number` requests, until one is refused. Return the number of admitted requests."""
         for sent in range(number):
-            headers = link(token) | {"X-Forwarded-For": address}
+            headers = visitor(token) | {"X-Forwarded-For": address}
             answer = await http.get(PATH, headers=headers)
             if answer.status_code == 429:
                 assert answer.headers["retry-after"]
@@ -193,18 +195,18 @@ async def test_visitors_are_limited_by_address_and_by_link(
     ):
         # One address with two links has one limit.
         began = time.monotonic()
-        first = await count(LIMIT - 5, "svgxlink_good-a", "192.0.2.1")
-        second = await count(LIMIT, "svgxlink_good-b", "192.0.2.1")
+        first = await count_admitted(LIMIT - 5, "svgxlink_good-a", "192.0.2.1")
+        second = await count_admitted(LIMIT, "svgxlink_good-b", "192.0.2.1")
         assert LIMIT <= first + second <= most_admitted(LIMIT, began)
         # Other addresses with the first link are admitted, until the visitors of the link together reach its limit.
         admitted = first
         for number in range(2, 5):
-            admitted += await count(LIMIT, "svgxlink_good-a", f"192.0.2.{number}")
+            admitted += await count_admitted(LIMIT, "svgxlink_good-a", f"192.0.2.{number}")
         assert 2 * LIMIT <= admitted <= most_admitted(2 * LIMIT, began)
         # An account at the first address, and a visitor of another link, are not affected.
         signed_in = bearer(Role.EDITOR) | {"X-Forwarded-For": "192.0.2.1"}
         assert (await http.get(PATH, headers=signed_in)).status_code == 200
-        assert await count(3, "svgxlink_good-c", "192.0.2.9") == 3
+        assert await count_admitted(3, "svgxlink_good-c", "192.0.2.9") == 3
 
 
 async def test_invented_links_are_limited_and_replace_no_cached_link(
@@ -220,14 +222,14 @@ async def test_invented_links_are_limited_and_replace_no_cached_link(
         answering(backing, GET_CANVAS, state.get),
         gateway(backing, rate_limit_requests_per_minute=limit) as http,
     ):
-        assert (await http.get(PATH, headers=link("svgxlink_good"))).status_code == 200
+        assert (await http.get(PATH, headers=visitor("svgxlink_good"))).status_code == 200
         began = time.monotonic()
         statuses = [
-            (await http.get(PATH, headers=link(f"svgxlink_{number}"))).status_code
+            (await http.get(PATH, headers=visitor(f"svgxlink_{number}"))).status_code
             for number in range(2 * limit)
         ]
         assert set(statuses) == {401, 429}
         assert len(state.checked) <= most_admitted(limit, began)
         asked = len(state.checked)
-        assert (await http.get(PATH, headers=link("svgxlink_good"))).status_code == 200
+        assert (await http.get(PATH, headers=visitor("svgxlink_good"))).status_code == 200
         assert len(state.checked) == asked

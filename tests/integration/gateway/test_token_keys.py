@@ -39,8 +39,8 @@ async def bus(backing: DevStack) -> AsyncIterator[Bus]:
 
 @pytest.fixture
 def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the path of a key file, which the auth service reads often. The only key does not sign yet."""
-    monkeypatch.setattr(signing, "LOOK_EVERY", 0.02)
+    """Return the path of a key file that the auth service reads often. The file's only key does not sign yet."""
+    monkeypatch.setattr(signing, "RELOAD_INTERVAL_SECONDS", 0.02)
     path = tmp_path / "keys.json"
     key_file.write(path, rotate(KeyRing(), "Ed25519", int(time.time()), lead=3600))
     return path
@@ -89,7 +89,7 @@ async def test_rotation_of_keys_keeps_all_tokens_valid(
             await until_published(bus, ring)
             pairs.append(await refresh(bus, pairs[-1].refresh_token))
             assert algorithm_and_key_id(pairs[-1]) == (kind, ring.entries[-1].key.key_id)
-            gateway._asked_at = gateway_without_secret._asked_at = -token_keys.ASK_AGAIN
+            gateway._asked_at = gateway_without_secret._asked_at = -token_keys.READ_AGAIN_SECONDS
             for each in pairs:
                 claims = await gateway.verify(each.access_token)
                 assert claims.user_id == user.id
@@ -104,7 +104,7 @@ async def test_token_of_a_removed_key_is_refused(
     backing: DevStack, bus: Bus, keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A leaked key is refused after it is removed from the file. Proves R-AUTH-25."""
-    monkeypatch.setattr(watched_copy, "POLL", 0.02)
+    monkeypatch.setattr(watched_copy, "POLL_SECONDS", 0.02)
     leaked, fresh = generate("ES256", 0), generate("ES256", 1)
     key_file.write(keys, KeyRing((leaked,)))
     async with replica(backing, keys=keys):
@@ -127,10 +127,10 @@ async def test_token_of_a_removed_key_is_refused(
             await gateway.stop()
 
 
-async def test_broken_key_file_keeps_the_previous_keys(
+async def test_invalid_key_file_keeps_the_previous_keys_in_use(
     backing: DevStack, bus: Bus, keys: Path
 ) -> None:
-    """After a broken key file the previous keys stay in use. Proves R-AUTH-25."""
+    """While the key file is not valid, the previous keys stay in use. Proves R-AUTH-25."""
     ring = KeyRing((generate("ES256", 0),))
     key_file.write(keys, ring)
     async with replica(backing, keys=keys):
@@ -159,7 +159,7 @@ async def test_unknown_keys_cause_one_read_in_30_seconds(
         )
         assert sum(isinstance(answer, Unauthenticated) for answer in answers) == 25
         assert key_requests() - before == 1
-        gateway._asked_at -= token_keys.ASK_AGAIN - 1
+        gateway._asked_at -= token_keys.READ_AGAIN_SECONDS - 1
         with pytest.raises(Unauthenticated):
             await gateway.verify(forged[0])
         assert key_requests() - before == 1
@@ -181,7 +181,7 @@ async def test_unknown_key_is_unavailable_while_auth_does_not_answer(
         with pytest.raises(Unavailable):
             await gateway.verify(logged_in.access_token)
     async with replica(backing, keys=keys):
-        gateway._failed_at -= token_keys.ASK_AFTER_FAILURE
+        gateway._failed_at -= token_keys.RETRY_SECONDS
         await gateway.verify(logged_in.access_token)
 
 
@@ -213,7 +213,7 @@ async def test_unknown_keys_share_one_read_while_auth_hangs(
     with pytest.raises(Unavailable):
         await gateway.verify(forged[0])
     assert reads == 1
-    gateway._failed_at -= token_keys.ASK_AFTER_FAILURE
+    gateway._failed_at -= token_keys.RETRY_SECONDS
     with pytest.raises(DeadlineExceeded):
         await gateway.verify(forged[0])
     assert reads == 2
@@ -261,7 +261,7 @@ async def test_verified_token_expires_at_its_time(
 async def test_number_of_remembered_verified_tokens_is_bounded(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Frequent refreshes do not fill the memory. Proves R-AUTH-1."""
+    """The gateway forgets the oldest verified tokens, so frequent refreshes do not fill its memory. Proves R-AUTH-1."""
     monkeypatch.setattr(token_keys, "MAX_VERIFIED", 3)
     gateway, now = TokenKeys(bus, SECRET), int(time.time())
     for number in range(10):

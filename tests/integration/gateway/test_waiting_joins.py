@@ -28,13 +28,13 @@ CANVAS = "00000000-0000-0000-0000-000000000001"
 
 @dataclass
 class Socket:
-    """The ASGI side of one WebSocket. `sent` has the messages of the gateway."""
+    """The ASGI server's side of one WebSocket. `sent` has the gateway's messages, and `received` the client's."""
 
     sent: list[Message] = field(default_factory=list)
     received: asyncio.Queue[Message] = field(default_factory=asyncio.Queue)
 
     async def send(self, message: Message) -> None:
-        """Take a message of the gateway."""
+        """Store a message of the gateway."""
         self.sent.append(message)
 
     def types(self) -> list[str]:
@@ -44,7 +44,7 @@ class Socket:
 
 @asynccontextmanager
 async def connecting(http: httpx.AsyncClient, token: str) -> AsyncIterator[Socket]:
-    """Connect to the canvas. At the end, disconnect and wait for the end of the gateway's work."""
+    """Connect to the canvas. When the block ends, disconnect and wait until the gateway has closed the connection."""
     socket = Socket()
     scope = {
         "type": "websocket",
@@ -70,34 +70,34 @@ async def connecting(http: httpx.AsyncClient, token: str) -> AsyncIterator[Socke
         await serving
 
 
-def waiting() -> float:
+def waiting_clients() -> float:
     """Return the number of waiting clients."""
     return float(join_retries.WAITING._value.get())
 
 
-def connections() -> float:
+def joined_connections() -> float:
     """Return the number of connections that have joined their canvas."""
     (metric,) = CONNECTIONS.collect()
     return metric.samples[0].value
 
 
 async def access(_: CanvasRequest, __: Call) -> Access:
-    """Answer for the state service."""
+    """Answer in place of the state service: each caller has the role viewer."""
     return Access(role=CanvasRole.VIEWER)
 
 
 async def test_join_waits_for_the_service_that_knows_the_roles(backing: DevStack) -> None:
     """Proves R-FAIL-26: the client is connected and waits; it joins when the service has started."""
     async with gateway(backing) as http, connecting(http, bearer()["Authorization"]) as socket:
-        while not waiting():
+        while not waiting_clients():
             await pause()
         async with answering(backing, CANVAS_ACCESS, access):
-            while not connections():
+            while not joined_connections():
                 await pause()
         assert socket.types() == ["accept"]
 
 
-async def test_join_is_closed_with_1013_after_its_wait(
+async def test_connection_that_waits_too_long_to_join_is_closed_with_1013(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Proves R-FAIL-26: the wait is bounded."""
@@ -108,8 +108,8 @@ async def test_join_is_closed_with_1013_after_its_wait(
         assert socket.sent[-1]["code"] == Close.OVERLOADED
 
 
-async def test_upgrade_waits_for_the_service_that_knows_the_key(backing: DevStack) -> None:
-    """Proves R-FAIL-26: a client with an API key is upgraded when the auth service has started."""
+async def test_handshake_waits_for_the_service_that_knows_the_key(backing: DevStack) -> None:
+    """Proves R-FAIL-26: the gateway accepts a client with an API key when the auth service has started."""
 
     async def check(_: CheckApiKeyRequest, __: Call) -> CheckedApiKey:
         return CheckedApiKey.model_validate(
@@ -129,7 +129,7 @@ async def test_upgrade_waits_for_the_service_that_knows_the_key(backing: DevStac
         gateway(backing) as http,
         connecting(http, key) as socket,
     ):
-        while not waiting():
+        while not waiting_clients():
             await pause()
         assert socket.types() == []
         async with answering(backing, CHECK_API_KEY, check):

@@ -1,4 +1,4 @@
-// An object storage with the bucket `backups` in a folder. Usage: node server.mjs FOLDER. It prints its port.
+// Run an object storage that keeps the bucket `backups` in FOLDER, and print its port. Usage: node server.mjs FOLDER
 import S3rver from 's3rver'
 
 const server = new S3rver({

@@ -103,7 +103,7 @@ class FreshTables:
         return [row["day"] for row in rows]
 
     async def past(self, canvas_id: str, revision: int) -> list[bytes]:
-        """Return the updates of a past revision: the newest snapshot up to it, and the journal after the snapshot."""
+        """Return the newest snapshot up to a past revision, and the updates from the snapshot to the revision."""
         rows = await self.tables.fetch(_PAST, canvas_id, revision)
         base = rows[0]["revision"] if rows and rows[0]["is_snapshot"] else 0
         entries = [row["revision"] for row in rows if not row["is_snapshot"]]

@@ -26,7 +26,7 @@ from tests.integration.state.service import Client
 
 @asynccontextmanager
 async def collab_replica(backing: DevStack) -> AsyncIterator[Replica]:
-    """Run a collab replica that holds canvases and replaces their content. Restores need one."""
+    """Run a collab replica that holds canvases and replaces their content. A restore needs a collab replica."""
     async with (
         Workers(2, 1024 * 1024 * 1024, 30) as workers,
         replica(backing) as running,
@@ -65,7 +65,7 @@ async def restore_version(
 async def past_content(
     client: Client, canvas_id: str, *, version: str | None = None, at: str | None = None
 ) -> bytes:
-    """Return the content of a version, or of a time, as one Yjs update."""
+    """Return the content of a canvas in a version, or at a time, as one Yjs update."""
     request = ExportRequest.model_validate(
         {"canvas_id": canvas_id, "format": "yjs", "version": version, "at": at}
     )
@@ -80,7 +80,7 @@ async def list_versions(client: Client, canvas_id: str, **query: object) -> Vers
 
 
 async def rename_version(client: Client, canvas_id: str, version_id: str, name: str) -> Version:
-    """Name a version."""
+    """Give a version a new name."""
     request = versions.RenameVersionRequest(canvas_id=canvas_id, version_id=version_id, name=name)
     return await client.bus.ask(versions.RENAME_VERSION, request, caller=client.me)
 

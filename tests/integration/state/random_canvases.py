@@ -1,4 +1,4 @@
-"""Random work on canvases, step by step from a seed, and a plain replay of all entries to compare with.
+"""Random steps on canvases. A seed determines the steps. A plain replay of all entries gives the expected content.
 
 Each kind of step is a function, with a weight in `STEPS`. A test adds further kinds to a copy of this dictionary.
 """
@@ -127,7 +127,7 @@ class RandomCanvases:
         self.canvases.append(RandomCanvas(await self.fresh.create(), clients))
 
     def first_revision(self, canvas: RandomCanvas) -> int:
-        """Return the first revision that can be read: the last before the kept days. A snapshot holds it."""
+        """Return the first readable revision: the last one before the kept days, which a snapshot contains."""
         return sum(day < self.first_day for day in canvas.days)
 
     async def check(self, canvas: RandomCanvas, revision: int) -> None:
@@ -141,8 +141,8 @@ class RandomCanvases:
         after = self.random.choice((0, newest, self.random.randint(max(0, newest - 40), newest)))
         content = await self.journal.load(canvas.id, after)
         assert content.revision == newest
-        tail = content.updates == tuple(canvas.updates[after:])
-        if not tail or not after:
+        is_tail = content.updates == tuple(canvas.updates[after:])
+        if not is_tail or not after:
             assert contents(content.updates) == canvas.content_of_revisions[newest], after
 
 
@@ -150,7 +150,7 @@ Step = Callable[[RandomCanvases, RandomCanvas], Awaitable[None]]
 
 
 async def edit(world: RandomCanvases, canvas: RandomCanvas) -> None:
-    """Let some clients edit. Send the entries in any order, a part of them later, and sometimes twice."""
+    """Let some clients edit. Send the entries in random order, some of them later, and some of them twice."""
     for client in world.random.sample(canvas.clients, world.random.randint(1, 2)):
         for _ in range(world.random.randint(1, 2)):
             writer = f"holder {canvas.holder}"
@@ -186,7 +186,7 @@ async def exchange(world: RandomCanvases, canvas: RandomCanvas) -> None:
 
 
 async def change_holder(world: RandomCanvases, canvas: RandomCanvas) -> None:
-    """Give the canvas another holder, which may be an earlier holder."""
+    """Give the canvas a random holder, which may be the present or an earlier holder."""
     canvas.holder = world.random.randint(0, 3)
 
 

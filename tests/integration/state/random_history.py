@@ -1,4 +1,4 @@
-"""Further kinds of random steps: versions are made, read and restored while a canvas is edited and days pass."""
+"""Random steps on versions, in addition to those of `random_canvases`: a version is made, read or restored."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -56,7 +56,7 @@ class RandomHistory(RandomCanvases):
             self.kept = {}
 
     async def check(self, canvas: RandomCanvas, revision: int) -> None:
-        """Compare the content at a revision, as operations read it, with the plain replay."""
+        """Compare the content at a revision, as it is stored and as `Past` returns it, with the plain replay."""
         await super().check(canvas, revision)
         content = await self.past.content(canvas.id, revision)
         assert contents(content.updates) == canvas.content_of_revisions[revision], (
@@ -75,14 +75,14 @@ class RandomHistory(RandomCanvases):
             assert contents(content.updates) == each.content, each.version
 
 
-def _world(world: RandomCanvases) -> RandomHistory:
+def _history_of(world: RandomCanvases) -> RandomHistory:
     assert isinstance(world, RandomHistory)
     return world
 
 
 async def create_version(world: RandomCanvases, canvas: RandomCanvas) -> None:
     """Make a version, with a name or without one. The version has everything that is committed."""
-    history, named = _world(world), world.random.random() < 0.5
+    history, named = _history_of(world), world.random.random() < 0.5
     version = await history.versions.add(
         canvas.id,
         VersionKind.NAMED if named else VersionKind.BEFORE_IMPORT,
@@ -96,13 +96,13 @@ async def create_version(world: RandomCanvases, canvas: RandomCanvas) -> None:
 
 
 async def restore_version(world: RandomCanvases, canvas: RandomCanvas) -> None:
-    """Restore a version, as collab does: by an edit against the committed document."""
-    history = _world(world)
+    """Restore a version as collab does, by an edit of the committed document."""
+    history = _history_of(world)
     if not history.kept.get(canvas.id):
         return
-    each = world.random.choice(history.kept[canvas.id])
+    chosen = world.random.choice(history.kept[canvas.id])
     try:
-        content = await history.versions.content(canvas.id, each.version.id)
+        content = await history.versions.content(canvas.id, chosen.version.id)
     except NotFound:
         return  # the version was deleted because of its age, or before its journal entries were dropped
     wanted = SharedDocument.load(content.updates).missing(EMPTY_STATE_VECTOR)
@@ -115,14 +115,14 @@ async def restore_version(world: RandomCanvases, canvas: RandomCanvas) -> None:
     canvas.content_of_revisions.append(random_canvases.contents_of(canvas.replay))
     canvas.days.append(world.today)
     assert result.revision == len(canvas.updates)
-    assert canvas.content_of_revisions[-1][0] == each.content[0], (
-        "the elements are those of the version"
+    assert canvas.content_of_revisions[-1][0] == chosen.content[0], (
+        "the elements are not those of the version"
     )
 
 
 async def read_versions(world: RandomCanvases, canvas: RandomCanvas) -> None:
     """Read all versions of a canvas, and compare them with the replay."""
-    await _world(world).check_versions(canvas)
+    await _history_of(world).check_versions(canvas)
 
 
 async def pass_a_day(world: RandomCanvases, canvas: RandomCanvas) -> None:

@@ -1,4 +1,4 @@
-"""State replicas in this process on real servers, and a client that reaches them over the bus."""
+"""State replicas that run in this process with real servers, and a client that calls them over the bus."""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -69,9 +69,9 @@ def user(role: Role = Role.EDITOR) -> Caller:
 
 @asynccontextmanager
 async def directory(backing: DevStack) -> AsyncIterator[dict[str, FoundAccount | None]]:
-    """Answer in place of auth: each account made by `user` exists, as an enabled editor.
+    """Answer in place of auth. By default, each account made by `user` exists, as an enabled editor.
 
-    Yield a dictionary for the test to change: by user id, the account to answer with, or None for no account.
+    Yield a dictionary in which the test may set other answers by user id: an account, or None for no account.
     """
     accounts: dict[str, FoundAccount | None] = {}
 

@@ -11,14 +11,14 @@ import pytest
 from svgx_common.contract.errors import Conflict, NotFound
 from svgx_devstack import DevStack
 from svgx_state.backups import restoring
-from svgx_state.backups.format.manifest import NAME
+from svgx_state.backups.format.manifest import MANIFEST_NAME
 from tests.integration.state.service import Client, Tables, replica
 from tests.integration.state.vault import (
-    Neighbours,
+    StandIns,
     Vault,
     database,
     lose,
-    neighbours,
+    run_stand_ins,
     tables_of,
 )
 
@@ -33,10 +33,10 @@ async def own_database(backing: DevStack) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def others(backing: DevStack, client: Client) -> AsyncIterator[Neighbours]:
+async def stand_ins(backing: DevStack, client: Client) -> AsyncIterator[StandIns]:
     """Stand-ins for auth and collab."""
-    async with neighbours(backing, client) as found:
-        yield found
+    async with run_stand_ins(backing, client) as answering:
+        yield answering
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def _damage_object(damage: Callable[[Path], object]) -> Callable[[Vault, str], N
 
 def _edit_envelope(**changes: object) -> Callable[[Vault, str], None]:
     def edit(vault: Vault, backup_id: str) -> None:
-        path = vault.folder / backup_id / NAME
+        path = vault.folder / backup_id / MANIFEST_NAME
         path.write_text(json.dumps({**json.loads(path.read_bytes()), **changes}))
 
     return edit
@@ -101,7 +101,7 @@ def _swap_objects(vault: Vault, backup_id: str) -> None:
 
 
 def _cut_body(vault: Vault, backup_id: str) -> None:
-    path = vault.folder / backup_id / NAME
+    path = vault.folder / backup_id / MANIFEST_NAME
     envelope = json.loads(path.read_bytes())
     path.write_text(json.dumps({**envelope, "body": envelope["body"][:-8]}))
 
@@ -115,9 +115,15 @@ DAMAGED_OBJECTS: dict[str, tuple[Callable[[Vault, str], object], str]] = {
 }
 
 UNUSABLE_MANIFESTS: dict[str, tuple[Callable[[Vault, str], object], str]] = {
-    "a manifest that is no JSON": (lambda v, b: (v.folder / b / NAME).write_text("x"), "damaged"),
-    "a missing manifest": (lambda v, b: (v.folder / b / NAME).unlink(), "no complete backup"),
-    "a manifest of another product": (_edit_envelope(product="other"), "of another product"),
+    "a manifest that is no JSON": (
+        lambda v, b: (v.folder / b / MANIFEST_NAME).write_text("x"),
+        "damaged",
+    ),
+    "a missing manifest": (
+        lambda v, b: (v.folder / b / MANIFEST_NAME).unlink(),
+        "no complete backup",
+    ),
+    "a manifest of another product": (_edit_envelope(product="other"), "another product"),
     "a manifest of another backup": (_edit_envelope(backup_id="other"), "of another backup"),
     "a newer format": (_edit_envelope(format=2, version="9.1.0"), "use version 9.1.0"),
     "another cipher": (_edit_envelope(encryption={"cipher": "X", "key_id": "k"}), "'X'"),
@@ -133,7 +139,7 @@ UNUSABLE_MANIFESTS: dict[str, tuple[Callable[[Vault, str], object], str]] = {
 
 @pytest.mark.parametrize("damage", DAMAGED_OBJECTS)
 async def test_damaged_backup_fails_its_verification_and_is_not_restored(
-    vault: Vault, others: Neighbours, damage: str
+    vault: Vault, stand_ins: StandIns, damage: str
 ) -> None:
     """The verification of a damaged backup fails with the reason, and a restore of it changes nothing.
 
@@ -158,14 +164,14 @@ async def test_damaged_backup_fails_its_verification_and_is_not_restored(
         verification.detail,
     )
     assert await vault.state(canvas_id) == before
-    assert others.replaced == []
+    assert stand_ins.replaced == []
 
 
 @pytest.mark.parametrize("damage", UNUSABLE_MANIFESTS)
-async def test_backup_with_an_unusable_manifest_is_refused_at_once(
+async def test_backup_with_an_unusable_manifest_is_refused_before_its_restore_begins(
     vault: Vault, damage: str
 ) -> None:
-    """A backup with an unusable manifest is refused with the reason, before a restore begins. Proves R-BACKUP-4."""
+    """The refusal names the fault of the manifest. Proves R-BACKUP-4."""
     inflict, reason = UNUSABLE_MANIFESTS[damage]
     backup = await vault.back_up(canvas_id=await vault.draw("a"))
     inflict(vault, backup.id)
@@ -174,8 +180,8 @@ async def test_backup_with_an_unusable_manifest_is_refused_at_once(
     assert (await vault.verify(backup.id)).status == "failed"
 
 
-async def test_chain_without_its_first_backup_is_refused(vault: Vault) -> None:
-    """An incremental backup is refused after its parent was removed by hand. Proves R-BACKUP-4."""
+async def test_incremental_backup_without_its_parent_is_refused(vault: Vault) -> None:
+    """When its parent's files are missing, an incremental backup is refused with the parent's id. Proves R-BACKUP-4."""
     canvas_id = await vault.draw("a")
     parent = await vault.back_up(canvas_id=canvas_id)
     await vault.draw("b", canvas_id=canvas_id)
@@ -210,12 +216,12 @@ async def test_restore_that_failed_half_way_lists_the_restored_canvases(
     backup = await vault.back_up(owner_id=vault.client.me.user_id)
     await lose(tables, lost)
     await vault.draw("b", canvas_id=changed)
-    monkeypatch.setattr(restoring, "EDIT_PAUSE", 0.0)
+    monkeypatch.setattr(restoring, "EDIT_PAUSE_SECONDS", 0.0)
     # Collab does not run, so the existing canvas cannot be edited.
     restore = await vault.restore(backup.id)
     assert (restore.status, restore.canvases, restore.failed) == ("partial", 2, 1)
     assert await vault.outcomes(restore.id) == {lost: "created", changed: "failed"}
-    async with neighbours(backing, vault.client):
+    async with run_stand_ins(backing, vault.client):
         restore = await vault.restore(backup.id)
     assert restore.status == "complete"
     assert await vault.outcomes(restore.id) == {lost: "unchanged", changed: "replaced"}

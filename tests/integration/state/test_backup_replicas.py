@@ -20,7 +20,7 @@ from svgx_devstack import DevStack
 from svgx_devstack.ports import choose
 from svgx_state.backups import creation, runner, tasks
 from svgx_state.backups.adoption import Adoption
-from svgx_state.backups.format.manifest import NAME
+from svgx_state.backups.format.manifest import MANIFEST_NAME
 from svgx_state.commands import backups as commands
 from svgx_state.settings import StateSettings
 from tests.integration.state.drawing import Pen
@@ -30,7 +30,7 @@ from tests.integration.state.vault import (
     database,
     full_disk,
     lose,
-    neighbours,
+    run_stand_ins,
     tables_of,
 )
 from tests.polling import pause
@@ -39,7 +39,7 @@ KEY = base64.b64encode(bytes(range(32))).decode()
 OTHER_KEY = base64.b64encode(bytes(32)).decode()
 
 
-_BUSY = """
+_COUNT_BUSY_CONNECTIONS = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = 'svgx-state' AND state <> 'idle'
 """
@@ -77,7 +77,7 @@ async def site(
     backing: DevStack, client: Client, own_database: str, tmp_path: Path
 ) -> AsyncIterator[Site]:
     """A database, an empty folder, and stand-ins for auth and collab, without a replica."""
-    async with neighbours(backing, client):
+    async with run_stand_ins(backing, client):
         yield Site(backing, own_database, Vault(client, tmp_path))
 
 
@@ -123,33 +123,33 @@ async def test_backups_of_a_lost_database_are_found_at_the_target(site: Site) ->
             await vault.begin(backup_type="incremental", base=increment.id)
 
 
-async def test_backup_that_another_database_still_writes_is_adopted_when_it_is_complete(
+async def test_unfinished_backup_of_another_database_is_adopted_when_it_is_complete(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder without a manifest is looked at again. Proves R-BACKUP-8."""
+    """A replica adopts a folder at the target as a backup once the folder has a manifest. Proves R-BACKUP-8."""
     vault = site.vault
     monkeypatch.setattr(runner, "RETENTION_SECONDS", 0.0)
     monkeypatch.setattr(runner, "POLL_SECONDS", 0.05)
     async with database(site.backing) as first, site.replica(postgres_url=first):
         backup = await vault.back_up(canvas_id=await vault.draw("a"))
-    manifest = vault.folder / backup.id / NAME
+    manifest = vault.folder / backup.id / MANIFEST_NAME
     content = manifest.read_bytes()
     manifest.unlink()
-    looked: asyncio.Queue[int] = asyncio.Queue()
+    adopted_counts: asyncio.Queue[int] = asyncio.Queue()
     adopt_all = Adoption.adopt_all
 
-    async def note(self: Adoption) -> int:
+    async def note_count(self: Adoption) -> int:
         adopted = await adopt_all(self)
-        looked.put_nowait(adopted)
+        adopted_counts.put_nowait(adopted)
         return adopted
 
-    monkeypatch.setattr(Adoption, "adopt_all", note)
+    monkeypatch.setattr(Adoption, "adopt_all", note_count)
     async with database(site.backing) as second, site.replica(postgres_url=second):
-        assert await looked.get() == 0
+        assert await adopted_counts.get() == 0
         assert (await vault.page()).items == []
         manifest.write_bytes(content)
         async with asyncio.timeout(30):
-            while await looked.get() == 0:
+            while await adopted_counts.get() == 0:
                 pass
         assert [each.id for each in (await vault.page()).items] == [backup.id]
 
@@ -166,7 +166,7 @@ async def test_full_disk_fails_the_backup_with_the_reason(site: Site, tmp_path: 
         assert backup.status == "failed"
         assert backup.error is not None
         assert "No space left on device" in backup.error
-        assert not (disk / backup.id / NAME).exists()
+        assert not (disk / backup.id / MANIFEST_NAME).exists()
 
 
 async def test_target_that_does_not_answer_fails_the_backup_with_the_reason(
@@ -193,8 +193,8 @@ def small_objects(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def _stopped(site: Site, backup_id: str, objects: int) -> AsyncIterator[None]:
-    """Wait until a backup has stored some objects. Then keep it from reading canvases until the block ends."""
+async def _pause_backup(site: Site, backup_id: str, objects: int) -> AsyncIterator[None]:
+    """Wait until a backup has stored some objects. Then pause the backup, by a lock, until the block ends."""
     while (await site.vault.get(backup_id)).objects < objects:
         await pause()
     async with tables_of(site.url) as tables, tables.transaction():
@@ -206,7 +206,7 @@ async def _stopped(site: Site, backup_id: str, objects: int) -> AsyncIterator[No
 async def test_interrupted_backup_is_continued_by_another_replica(
     site: Site, small_objects: None
 ) -> None:
-    """Another replica keeps the objects of the steps before the first damaged object, and writes the others.
+    """Another replica keeps the steps before the step with the first damaged object, and writes the other steps.
 
     Proves R-BACKUP-5.
     """
@@ -215,14 +215,14 @@ async def test_interrupted_backup_is_continued_by_another_replica(
         drawn = [await vault.draw("a") for _ in range(40)]
         states = {each: await vault.state(each) for each in drawn}
         backup = await vault.begin(owner_id=vault.client.me.user_id)
-        stopping = AsyncExitStack()
-        await stopping.enter_async_context(_stopped(site, backup.id, 10))
+        pausing = AsyncExitStack()
+        await pausing.enter_async_context(_pause_backup(site, backup.id, 10))
         with pytest.raises(Conflict, match=backup.id):
             await vault.begin()
     first = {path.name for path in vault.objects(backup.id) if path.name.endswith("-1")}
     damaged = vault.objects(backup.id, "canvas-000004")[0]
     damaged.write_bytes(damaged.read_bytes()[::-1])
-    await stopping.aclose()
+    await pausing.aclose()
     async with site.replica():
         ended = await vault.wait_ended(backup.id)
         assert (ended.status, ended.canvases) == ("complete", 40)
@@ -235,10 +235,10 @@ async def test_interrupted_backup_is_continued_by_another_replica(
         assert {each: await vault.state(each) for each in drawn} == states
 
 
-async def test_replica_that_lost_its_backup_writes_no_more(
+async def test_replica_that_lost_its_task_writes_no_more(
     site: Site, small_objects: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A replica finds that another replica has taken its task, and changes nothing more.
+    """A replica changes nothing more after another replica has taken the task of the backup.
 
     Proves R-BACKUP-5.
     """
@@ -249,11 +249,11 @@ async def test_replica_that_lost_its_backup_writes_no_more(
         for _ in range(30):
             await vault.draw("a")
         backup = await vault.begin(owner_id=vault.client.me.user_id)
-        async with _stopped(site, backup.id, 6):
+        async with _pause_backup(site, backup.id, 6):
             await tables.execute("UPDATE backup_task SET runner = 'another', heartbeat_at = now()")
-        while await tables.fetchval(_BUSY):
+        while await tables.fetchval(_COUNT_BUSY_CONNECTIONS):
             await pause()
-        assert not (vault.folder / backup.id / NAME).exists()
+        assert not (vault.folder / backup.id / MANIFEST_NAME).exists()
         assert (await vault.get(backup.id)).status is BackupStatus.RUNNING
         await tables.execute("UPDATE backup_task SET heartbeat_at = NULL")
         ended = await vault.wait_ended(backup.id)
@@ -303,7 +303,7 @@ async def _command(site: Site, *arguments: str) -> tuple[int | None, list[dict[s
 
 
 async def test_commands_back_up_and_restore_without_a_replica(site: Site) -> None:
-    """The commands make, check and restore backups also while no replica runs. Proves R-BACKUP-9."""
+    """The commands make, verify and restore backups while no replica runs. Proves R-BACKUP-9."""
     async with site.replica():
         canvas_id = await site.vault.draw("a")
     async with tables_of(site.url) as tables:
@@ -322,7 +322,7 @@ async def test_commands_back_up_and_restore_without_a_replica(site: Site) -> Non
 async def test_command_names_the_server_that_does_not_answer_in_time(
     site: Site, monkeypatch: pytest.MonkeyPatch, server: str
 ) -> None:
-    """A command does not wait without end for NATS or PostgreSQL. Proves R-BACKUP-9."""
+    """A command waits for NATS and for PostgreSQL at most `CONNECT_SECONDS`. Proves R-BACKUP-9."""
     monkeypatch.setattr(commands, "CONNECT_SECONDS", 1.0)
     urls = {"nats_url": site.backing.nats_url("state"), "postgres_url": site.url}
     if server == "NATS":

@@ -1,4 +1,4 @@
-"""Backups at an object storage: a server with the protocol of S3."""
+"""Backups at an object storage, which is a server with the S3 protocol."""
 
 import asyncio
 import ssl
@@ -13,14 +13,14 @@ from svgx_state.backups.format.target import Target, TargetFailed
 from tests.certificates import write_certificate
 from tests.integration.state.drawing import elements
 from tests.integration.state.service import Client, replica
-from tests.integration.state.vault import Vault, database, lose, neighbours, tables_of
+from tests.integration.state.vault import Vault, database, lose, run_stand_ins, tables_of
 
 SERVER = Path(__file__).parents[1] / "object_storage" / "server.mjs"
 
 
 @pytest.fixture
 async def s3(node: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Path]:
-    """Run a server with the protocol of S3. Return the folder with the objects of its bucket `backups`."""
+    """Run a server with the S3 protocol. Yield the folder with the objects of its bucket `backups`."""
     process = await asyncio.create_subprocess_exec(
         str(node), str(SERVER), str(tmp_path), stdout=asyncio.subprocess.PIPE
     )
@@ -74,7 +74,7 @@ async def test_failed_request_names_its_cause(
 
 
 async def test_panic_of_the_library_is_a_failed_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves R-BACKUP-4: when a setting makes the library panic, only the request fails, with `TargetFailed`."""
+    """Proves R-BACKUP-4: when a setting makes the library `obstore` panic, the request fails with `TargetFailed`."""
     monkeypatch.setenv("AWS_ENDPOINT", "nonsense")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "name")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden-value")
@@ -91,7 +91,7 @@ async def test_panic_of_the_library_is_a_failed_request(monkeypatch: pytest.Monk
 
 
 def test_url_of_an_unknown_storage_is_refused_with_its_cause() -> None:
-    """At the start of state, the error for an unknown storage says to check the target's URL. Proves R-BACKUP-4."""
+    """The error for the URL of an unknown storage says to check the target's URL. Proves R-BACKUP-4."""
     with pytest.raises(ValueError, match="check the URL of the target"):
         Target.open("unknown://bucket")
 
@@ -99,12 +99,12 @@ def test_url_of_an_unknown_storage_is_refused_with_its_cause() -> None:
 async def test_backup_at_an_object_storage_is_verified_restored_and_deleted(
     backing: DevStack, client: Client, s3: Path
 ) -> None:
-    """A bucket with the protocol of S3 takes backups, below the path of its URL. Proves R-BACKUP-1."""
+    """Backups are stored in a bucket with the S3 protocol, below the path of the target's URL. Proves R-BACKUP-1."""
     vault = Vault(client, s3 / "below" / "this")
     async with (
         database(backing) as url,
         replica(backing, postgres_url=url, backup_url="s3://backups/below/this", worker_count=1),
-        neighbours(backing, client),
+        run_stand_ins(backing, client),
         tables_of(url) as tables,
     ):
         canvas_id = await vault.draw("a", "b")

@@ -1,4 +1,4 @@
-"""Backups of canvases and users, and their restores, through the service and with files as the target."""
+"""Backups of canvases and users, and their restores, through the service and with a folder as the target."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,11 +18,11 @@ from tests.blocked import until_blocked
 from tests.integration.state.drawing import elements
 from tests.integration.state.service import Client, Tables, replica, user
 from tests.integration.state.vault import (
-    Neighbours,
+    StandIns,
     Vault,
     database,
     lose,
-    neighbours,
+    run_stand_ins,
     tables_of,
 )
 
@@ -61,10 +61,10 @@ async def tables(own_database: str, running: None) -> AsyncIterator[Tables]:
 
 
 @pytest.fixture
-async def others(backing: DevStack, vault: Vault) -> AsyncIterator[Neighbours]:
+async def stand_ins(backing: DevStack, vault: Vault) -> AsyncIterator[StandIns]:
     """Stand-ins for auth and collab."""
-    async with neighbours(backing, vault.client) as found:
-        yield found
+    async with run_stand_ins(backing, vault.client) as answering:
+        yield answering
 
 
 def _account(user_id: str) -> StoredAccount:
@@ -88,7 +88,7 @@ def _account(user_id: str) -> StoredAccount:
 async def test_progress_of_a_first_attempt_grows_with_the_stored_canvases(
     vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The metric is 1 only when all canvases are stored. Proves R-OBS-12."""
+    """The progress metric is 1 only when all canvases are stored. Proves R-OBS-12."""
     shown: list[float] = []
     monkeypatch.setattr(creation, "OBJECT_BYTES", 1)
     monkeypatch.setattr(metrics.BACKUP_PROGRESS, "set", shown.append)
@@ -99,7 +99,7 @@ async def test_progress_of_a_first_attempt_grows_with_the_stored_canvases(
 
 
 async def test_lost_canvases_are_restored_with_equal_content_and_members(
-    vault: Vault, tables: Tables, others: Neighbours
+    vault: Vault, tables: Tables, stand_ins: StandIns
 ) -> None:
     """A restore creates lost canvases with their ids, names, members and Yjs state. Proves R-BACKUP-1."""
     drawn = await vault.draw("a", "b", "c")
@@ -118,11 +118,11 @@ async def test_lost_canvases_are_restored_with_equal_content_and_members(
     assert (await vault.client.get(drawn)).revision == 1
     assert (await vault.client.get(empty)).name == "Empty"
     assert await vault.client.member(drawn, friend.user_id) is CanvasRole.VIEWER
-    assert others.replaced == []
+    assert stand_ins.replaced == []
 
 
 async def test_restore_into_existing_canvases_edits_only_those_that_differ(
-    vault: Vault, others: Neighbours
+    vault: Vault, stand_ins: StandIns
 ) -> None:
     """A changed canvas is edited, a deleted one is undeleted, an equal one stays as it is. Proves R-BACKUP-7."""
     changed, deleted, equal = [await vault.draw("a") for _ in range(3)]
@@ -135,12 +135,12 @@ async def test_restore_into_existing_canvases_edits_only_those_that_differ(
         deleted: "undeleted",
         equal: "unchanged",
     }
-    assert others.replaced == [changed]
+    assert stand_ins.replaced == [changed]
     assert set(elements((await vault.client.load(deleted)).updates)) == {"a"}
 
 
 async def test_canvas_that_is_deleted_in_the_backup_stays_when_it_exists(
-    vault: Vault, tables: Tables, others: Neighbours
+    vault: Vault, tables: Tables, stand_ins: StandIns
 ) -> None:
     """A restore deletes no existing canvas.
 
@@ -160,10 +160,10 @@ async def test_canvas_that_is_deleted_in_the_backup_stays_when_it_exists(
         await vault.client.get(deleted)
 
 
-async def test_canvas_that_is_being_removed_for_good_is_not_restored(
-    vault: Vault, tables: Tables, others: Neighbours
+async def test_canvas_with_a_removal_in_progress_is_not_restored(
+    vault: Vault, tables: Tables, stand_ins: StandIns
 ) -> None:
-    """A restore does not interfere with a removal that has begun, and names the canvas. Proves R-BACKUP-7."""
+    """A restore does not change a canvas after its removal has begun, and lists it as failed. Proves R-BACKUP-7."""
     canvas_id = await vault.draw("a")
     backup = await vault.back_up(canvas_id=canvas_id)
     await tables.execute(
@@ -177,7 +177,7 @@ async def test_canvas_that_is_being_removed_for_good_is_not_restored(
 
 
 async def test_one_canvas_of_a_backup_is_restored_alone(
-    vault: Vault, tables: Tables, others: Neighbours
+    vault: Vault, tables: Tables, stand_ins: StandIns
 ) -> None:
     """A restore with a canvas id touches no other canvas. Proves R-BACKUP-7."""
     first, second = await vault.draw("a"), await vault.draw("b")
@@ -191,7 +191,7 @@ async def test_one_canvas_of_a_backup_is_restored_alone(
 
 
 async def test_incremental_backup_has_only_changes_and_restores_all(
-    vault: Vault, tables: Tables, others: Neighbours
+    vault: Vault, tables: Tables, stand_ins: StandIns
 ) -> None:
     """A chain of backups restores every canvas as it was at the time of the last backup. Proves R-BACKUP-2."""
     owner = vault.client.me.user_id
@@ -220,10 +220,10 @@ async def test_incremental_backup_has_only_changes_and_restores_all(
         await vault.client.get(lost)
 
 
-async def test_canvas_that_was_restored_meanwhile_is_in_the_next_incremental_backup(
-    vault: Vault, tables: Tables, others: Neighbours
+async def test_canvas_that_a_restore_created_anew_is_in_the_next_incremental_backup(
+    vault: Vault, tables: Tables, stand_ins: StandIns
 ) -> None:
-    """After the restore, revisions are counted from 1 again, so they are not compared with those of the parent.
+    """After the restore, revisions are counted from 1 again, so they are not compared with those in the parent backup.
 
     Proves R-BACKUP-2.
     """
@@ -248,17 +248,17 @@ async def test_incremental_backup_without_a_base_becomes_a_full_one(vault: Vault
 
 
 async def test_users_are_restored_and_existing_ones_stay_as_they_are(
-    vault: Vault, others: Neighbours
+    vault: Vault, stand_ins: StandIns
 ) -> None:
     """Missing accounts are added, existing ones are kept, and refused ones are named. Proves R-BACKUP-6."""
-    stored = others.accounts.stored
+    stored = stand_ins.accounts.stored
     stored |= {name: _account(name) for name in ("gone", "changed", "clash")}
     backup = await vault.back_up(state_type="users")
     assert (backup.users, backup.canvases) == (3, 0)
     assert b"argon2id" not in b"".join(path.read_bytes() for path in vault.objects(backup.id))
     del stored["gone"], stored["clash"]
     stored["changed"] = stored["changed"].model_copy(update={"role": "viewer"})
-    others.accounts.refused["clash"] = "username"
+    stand_ins.accounts.refused["clash"] = "username"
     restore = await vault.restore(backup.id)
     assert (restore.users_added, restore.users_kept, restore.users_refused) == (1, 1, 1)
     assert restore.status == "partial"
@@ -268,23 +268,23 @@ async def test_users_are_restored_and_existing_ones_stay_as_they_are(
 
 
 async def test_continued_restore_names_refused_accounts_of_all_attempts(
-    vault: Vault, others: Neighbours, monkeypatch: pytest.MonkeyPatch
+    vault: Vault, stand_ins: StandIns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The record names the accounts that were refused before auth was unreachable, and those after it.
+    """The record names the accounts that were refused before an outage of auth, and those after the outage.
 
     Proves R-BACKUP-6. Proves R-OBS-16: work that waits for auth soon after the start logs no warning.
     """
     logger = CapturingLogger()
     monkeypatch.setattr(runner, "log", logger)
     monkeypatch.setattr(runner, "STARTUP_SECONDS", 3600.0)
-    monkeypatch.setattr(accounts, "PAGE", 1)
-    monkeypatch.setattr(runner, "PAUSE", 0.0)
-    others.accounts.stored |= {name: _account(name) for name in ("first", "second")}
+    monkeypatch.setattr(accounts, "PAGE_SIZE", 1)
+    monkeypatch.setattr(runner, "PAUSE_SECONDS", 0.0)
+    stand_ins.accounts.stored |= {name: _account(name) for name in ("first", "second")}
     backup = await vault.back_up(state_type="users")
-    others.accounts.refused |= {"first": "username", "second": "email"}
-    others.accounts.unavailable_once.add("second")
+    stand_ins.accounts.refused |= {"first": "username", "second": "email"}
+    stand_ins.accounts.unavailable_once.add("second")
     restore = await vault.restore(backup.id)
-    assert not others.accounts.unavailable_once
+    assert not stand_ins.accounts.unavailable_once
     assert restore.users_refused == 2
     assert restore.error == "accounts that were not added: first (username), second (email)"
     waiting = [call for call in logger.calls if call.args == ("work on a backup waits",)]
@@ -292,23 +292,23 @@ async def test_continued_restore_names_refused_accounts_of_all_attempts(
 
 
 async def test_failed_restore_names_the_accounts_that_were_refused_before(
-    vault: Vault, others: Neighbours, monkeypatch: pytest.MonkeyPatch
+    vault: Vault, stand_ins: StandIns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Proves R-BACKUP-6: the record has the reason of the failure, and the refused accounts."""
-    monkeypatch.setattr(accounts, "PAGE", 1)
-    monkeypatch.setattr(runner, "LONGEST_OUTAGE", -1.0)  # the first outage ends the restore
-    others.accounts.stored |= {name: _account(name) for name in ("first", "second")}
+    monkeypatch.setattr(accounts, "PAGE_SIZE", 1)
+    monkeypatch.setattr(runner, "LONGEST_OUTAGE_SECONDS", -1.0)  # the first outage ends the restore
+    stand_ins.accounts.stored |= {name: _account(name) for name in ("first", "second")}
     backup = await vault.back_up(state_type="users")
-    others.accounts.refused["first"] = "username"
-    others.accounts.unavailable_once.add("second")
+    stand_ins.accounts.refused["first"] = "username"
+    stand_ins.accounts.unavailable_once.add("second")
     restore = await vault.restore(backup.id)
     assert (restore.status, restore.users_refused) == ("failed", 1)
     assert restore.error == "auth restarts; accounts that were not added: first (username)"
 
 
-async def test_backup_of_all_has_canvases_and_users(vault: Vault, others: Neighbours) -> None:
-    """The state type `all` has every canvas and every account. Proves R-BACKUP-1."""
-    others.accounts.stored["u1"] = _account("u1")
+async def test_backup_of_all_has_canvases_and_users(vault: Vault, stand_ins: StandIns) -> None:
+    """A backup of the state type `all` has every canvas and every account. Proves R-BACKUP-1."""
+    stand_ins.accounts.stored["u1"] = _account("u1")
     canvas_id = await vault.draw("a")
     backup = await vault.back_up(state_type="all")
     assert backup.users == 1
@@ -361,7 +361,7 @@ async def test_base_of_other_canvases_is_refused(vault: Vault) -> None:
 
 
 async def test_backup_with_a_child_is_not_deleted(vault: Vault) -> None:
-    """A backup stays while another backup builds on it. After the child, it can be deleted. Proves R-BACKUP-5."""
+    """A backup can be deleted only after all backups that build on it. Proves R-BACKUP-5."""
     canvas_id = await vault.draw("a")
     parent = await vault.back_up(canvas_id=canvas_id)
     await vault.draw("b", canvas_id=canvas_id)
@@ -378,11 +378,11 @@ async def test_backup_with_a_child_is_not_deleted(vault: Vault) -> None:
 async def test_request_while_another_task_ends_succeeds(
     vault: Vault,
     tables: Tables,
-    others: Neighbours,
+    stand_ins: StandIns,
     monkeypatch: pytest.MonkeyPatch,
     kind: str,
 ) -> None:
-    """A request adds its task when another task ends before the request has read that task's id. Proves R-BACKUP-5."""
+    """If the task that blocks a request ends before its id is read, the request adds its task. Proves R-BACKUP-5."""
     canvas_id = await vault.draw("a")
     backup = await vault.back_up(canvas_id=canvas_id)
     await tables.execute(
@@ -406,7 +406,7 @@ async def test_request_while_another_task_ends_succeeds(
 
 @pytest.mark.parametrize("kind", ["delete", "verify", "backup", "restore"])
 async def test_request_locks_the_task_before_the_backup(
-    vault: Vault, tables: Tables, others: Neighbours, kind: str
+    vault: Vault, tables: Tables, stand_ins: StandIns, kind: str
 ) -> None:
     """A request locks the task first and then the backup, because a replica that ends the task locks in this order.
 
@@ -442,4 +442,4 @@ async def test_request_locks_the_task_before_the_backup(
         # If the request locked the backup first, it would hold this lock now.
         await tables.execute("SELECT FROM backup WHERE id = $1 FOR UPDATE NOWAIT", backup.id)
     await request
-    assert others.replaced == []
+    assert stand_ins.replaced == []

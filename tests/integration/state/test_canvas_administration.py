@@ -61,7 +61,7 @@ async def test_members_are_listed_once_in_pages_with_their_roles(client: Client)
 
 
 async def test_members_of_an_unknown_or_deleted_canvas_are_not_found(client: Client) -> None:
-    """Proves R-STATE-12: the list of members gets `NotFound`, as the canvas itself does."""
+    """Proves R-STATE-12: a request for the members gets `NotFound`, as a request for the canvas does."""
     canvas_id = await client.create()
     await client.delete(canvas_id)
     for unknown in (canvas_id, "unknown"):
@@ -69,8 +69,8 @@ async def test_members_of_an_unknown_or_deleted_canvas_are_not_found(client: Cli
             await members(client, unknown)
 
 
-async def test_cursor_of_another_list_of_members_is_refused(client: Client) -> None:
-    """Proves R-STATE-15: a cursor of members fits its canvas only, and a cursor of canvases fits its user only."""
+async def test_cursor_of_another_list_is_refused(client: Client) -> None:
+    """Proves R-STATE-15: a cursor for members is valid for one canvas, and a cursor for canvases for one user."""
     one, two = await client.create(), await client.create()
     for canvas_id in (one, two):
         await client.set_member(canvas_id, user().user_id, CanvasRole.VIEWER)
@@ -105,15 +105,15 @@ async def test_canvases_of_a_user_have_the_role_and_mark_the_only_owner(client: 
         (shared, "owner", False),
         (alone, "owner", True),
     ]
-    lonely: list[str] = []
+    solely_owned: list[str] = []
     cursor = None
     while True:
         page = await canvases(client, someone.user_id, only_owner="true", limit=1, cursor=cursor)
-        lonely += [each.id for each in page.items]
+        solely_owned += [each.id for each in page.items]
         cursor = page.next
         if cursor is None:
             break
-    assert lonely == [with_viewer, alone]
+    assert solely_owned == [with_viewer, alone]
     assert (await canvases(client, "unknown")).items == []
 
 

@@ -293,7 +293,7 @@ async def test_last_owner_that_can_act_stays(
 ) -> None:
     """An owner stays while the account of each other owner is deleted, disabled or a viewer. Proves R-STATE-13."""
     canvas_id, me = await client.create(), client.me.user_id
-    # Such a row exists if an earlier version stored it without a check, or if the account has changed since.
+    # An earlier version may have stored this row without a check, or the account may have changed later.
     await tables.execute("INSERT INTO canvas_member VALUES ($1, 'other', 'owner')", canvas_id)
     client.accounts["other"] = other
     with pytest.raises(Conflict, match="last owner") as refusal:
@@ -328,7 +328,7 @@ async def test_owner_without_an_account_can_be_removed(client: Client, tables: T
 async def test_whitelisted_account_must_exist(
     client: Client, users: list[str], field: str | None
 ) -> None:
-    """The whitelist takes only accounts that exist, or that it has already. Proves R-STATE-13."""
+    """The whitelist accepts only accounts that exist, and accounts that it already has. Proves R-STATE-13."""
     client.accounts["gone"] = None
 
     async def store(whitelisted: list[str]) -> None:

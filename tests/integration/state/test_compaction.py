@@ -34,7 +34,7 @@ async def until_snapshot(tables: Tables, canvas_id: str, through: int) -> None:
 async def waiting_compaction(
     client: Client, tables: Tables, pen: Pen, entries: int
 ) -> AsyncIterator[None]:
-    """Append entries that make a compaction due. It reads the entries, and waits for a lock until the block ends."""
+    """Append entries that make a compaction due. The compaction then waits for a lock until the block ends."""
     async with tables.transaction():
         await tables.execute("LOCK TABLE snapshot IN SHARE MODE")
         await client.append(*(pen.draw(str(number)) for number in range(entries)))
@@ -93,7 +93,7 @@ async def test_newest_two_snapshots_and_the_journal_are_kept(
 async def test_large_snapshot_is_loaded_and_compacted_with_its_outline(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
-    """A compaction checks a snapshot without an outline, and the next snapshot has an outline. Proves R-STATE-27."""
+    """A compaction checks a snapshot that has no outline, and gives one to the next snapshot. Proves R-STATE-27."""
     async with replica(backing, compact_after_bytes=50_000):
         canvas_id = await client.create()
         pen = Pen(canvas_id, "holder")
@@ -180,7 +180,7 @@ async def test_append_does_not_wait_for_a_compaction(
 async def test_canvas_that_grows_while_it_is_compacted_is_compacted_again(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
-    """The second compaction starts without a further commit, because none may follow the upload of a large canvas.
+    """The second compaction needs no further commit, because the upload of a large canvas may be the last commit.
 
     Proves R-STATE-7.
     """

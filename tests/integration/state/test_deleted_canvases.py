@@ -32,7 +32,7 @@ TABLES = (
     "canvas_usage",
     "canvas_size",
 )
-"""The tables of `PURGED_TABLES`."""
+"""The tables from which `PURGED_TABLES` removes rows."""
 
 KEPT_TABLES = {
     "erasure": "an erasure's position: its next step begins at this id, in the order of canvas ids",
@@ -64,8 +64,8 @@ async def fill(client: Client, canvas_id: str, entries: int = 3) -> None:
     )
 
 
-async def age(tables: Tables, canvas_id: str, days: int) -> None:
-    """Make the canvas's deletion some days older."""
+async def backdate_deletion(tables: Tables, canvas_id: str, days: int) -> None:
+    """Move the time of the canvas's deletion some days into the past."""
     await tables.execute(
         "UPDATE canvas SET deleted_at = deleted_at - make_interval(days => $2) WHERE id = $1",
         canvas_id,
@@ -76,8 +76,8 @@ async def age(tables: Tables, canvas_id: str, days: int) -> None:
 async def rows_of(tables: Tables, canvas_id: str) -> int:
     """Return the number of rows of a canvas in all tables.
 
-    The rows of the table `canvas_size` are not counted, and of the table `canvas_usage` only the rows of the day
-    `USED_ON`, because the replica may store the use of the last seconds at any moment.
+    Leave out the table `canvas_size`, and count in `canvas_usage` only the rows of the day `USED_ON`, because the
+    replica may add rows to both tables at any moment.
     """
     count = int(await tables.fetchval("SELECT count(*) FROM canvas WHERE id = $1", canvas_id))
     for table in TABLES:
@@ -92,7 +92,7 @@ async def rows_of(tables: Tables, canvas_id: str) -> int:
 
 @pytest.fixture
 async def database(backing: DevStack) -> AsyncIterator[Database]:
-    """A pool on the service's tables. Canvases of other tests that are due for removal are removed before."""
+    """A connection pool for the service's tables. Canvases of other tests that are due are removed first."""
     async with postgres.connect(
         backing.postgres_url, schema="state", package="svgx_state", pool_size=4
     ) as database:
@@ -118,7 +118,7 @@ async def test_restored_canvas_has_its_content_members_and_links(client: Client)
     assert await client.access(canvas_id, Caller.of_link(link.id)) is CanvasRole.VIEWER
     assert (await client.load(canvas_id)).revision == 3
     assert canvas_id in [each.id for each in (await client.page()).items]
-    assert await restore(client, canvas_id) == before  # nothing is left to restore
+    assert await restore(client, canvas_id) == before  # a second restore changes nothing
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ async def test_deleted_canvas_is_shown_to_and_restored_by_owners_and_admins(
 async def test_deleted_canvases_are_listed_once_in_pages(client: Client) -> None:
     """Proves R-LIFE-10: the pages have each deleted canvas once, newest first.
 
-    A search applies, and live canvases are missing.
+    The list can be searched, and has no live canvas.
     """
     name = secrets.token_hex(6)
     made = [await client.create(f"Plan {name} {number}") for number in range(5)]
@@ -197,8 +197,8 @@ async def test_canvas_is_removed_after_its_retention(
         await client.link(canvas_id)
     await client.delete(old)
     await client.delete(young)
-    await age(tables, old, 31)
-    await age(tables, young, 29)
+    await backdate_deletion(tables, old, 31)
+    await backdate_deletion(tables, young, 29)
     await tables.execute(f"INSERT INTO canvas_usage VALUES ('{USED_ON}', $1, 7)", old)
     await tables.execute("INSERT INTO canvas_size VALUES ($1, 7) ON CONFLICT DO NOTHING", old)
     assert await rows_of(tables, old) == 7
@@ -214,12 +214,12 @@ async def test_canvas_is_removed_after_its_retention(
 async def test_removal_in_steps_continues_after_an_interruption(
     client: Client, tables: Tables, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-LIFE-11: a step removes few rows, the canvas's own row last. Meanwhile the canvas cannot be restored."""
+    """Proves R-LIFE-11: each step removes few rows, the canvas's own row last. After the first, a restore fails."""
     monkeypatch.setattr(purge_module, "STEP_ROWS", 4)
     canvas_id = await client.create()
     await fill(client, canvas_id, 10)
     await client.delete(canvas_id)
-    await age(tables, canvas_id, 31)
+    await backdate_deletion(tables, canvas_id, 31)
     remaining = [await rows_of(tables, canvas_id)]
     remover = Purge(database, retention_days=30)
     step = await remover.step()
@@ -243,7 +243,7 @@ async def test_admin_removes_a_deleted_canvas_at_once(client: Client, tables: Ta
     await fill(client, canvas_id, 20)
     await client.delete(canvas_id)
     done = await purge(client, canvas_id)
-    # The counts of usage may be stored by then.
+    # At least 20 entries, the member and the canvas. The replica may also have stored rows of usage, which count too.
     assert done.finished
     assert done.rows >= 22
     assert await rows_of(tables, canvas_id) == 0
@@ -277,7 +277,7 @@ async def test_only_one_replica_removes_in_the_background(
     """Proves R-LIFE-11: a step does nothing while another replica runs a step."""
     canvas_id = await client.create()
     await client.delete(canvas_id)
-    await age(tables, canvas_id, 31)
+    await backdate_deletion(tables, canvas_id, 31)
     remover = Purge(database, retention_days=30)
     async with tables.transaction():
         await tables.execute("SELECT pg_advisory_xact_lock(hashtext('svgx.state.purge'))")
@@ -285,8 +285,8 @@ async def test_only_one_replica_removes_in_the_background(
     assert await remover.step() is not None
 
 
-async def test_every_table_with_rows_of_a_canvas_is_emptied(tables: Tables) -> None:
-    """Proves R-LIFE-11: each table with a `canvas_id` is emptied by the removal, or by its foreign key.
+async def test_rows_of_a_canvas_are_removed_from_every_table(tables: Tables) -> None:
+    """Proves R-LIFE-11: the removal, or a foreign key, deletes the canvas's rows in each table with a `canvas_id`.
 
     Only the tables in `KEPT_TABLES` keep their rows.
     """

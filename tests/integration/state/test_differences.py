@@ -43,7 +43,7 @@ async def test_difference_is_reversed_when_the_versions_are_exchanged(client: Cl
 
 
 async def test_pages_of_a_difference_compare_with_the_same_revision(client: Client) -> None:
-    """An edit between two pages neither repeats nor skips an element. Proves R-HIST-14."""
+    """After an edit between two pages, the pages still have each element once. Proves R-HIST-14."""
     canvas_id = await client.create()
     empty = await create_version(client, canvas_id)
     rects = "".join(f'<rect width="{width}"/>' for width in range(1, 8))

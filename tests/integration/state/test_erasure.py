@@ -82,7 +82,7 @@ async def test_pseudonym_takes_the_place_of_an_erased_user_everywhere(
                 )
             )
         )
-    client_me = client.me
+    foreign_owner = client.me
     await tables.execute("UPDATE canvas SET deleted_at = clock_timestamp() WHERE id = $1", gone)
     assert set(await tables_with(tables, victim.user_id)) == {
         *("canvas", "canvas_member", "journal", "share_link", "configuration", "event")
@@ -101,7 +101,7 @@ async def test_pseudonym_takes_the_place_of_an_erased_user_everywhere(
     assert done.touched.pop("event") > 0
     done.touched.pop("account_usage", None)  # the counts of usage may be stored by then
     assert done.touched == expected
-    # The record keeps the id until the last pass. The counts of usage may be stored later.
+    # The erasure's record keeps the user's id until the last pass. Counts of usage may be stored after the erasure.
     assert set(await tables_with(tables, victim.user_id)) - {"account_usage"} == {"erasure"}
     authors = await tables.fetch(
         "SELECT authors FROM journal WHERE canvas_id = $1 ORDER BY revision", shared
@@ -112,7 +112,7 @@ async def test_pseudonym_takes_the_place_of_an_erased_user_everywhere(
         [other.user_id],
     ] * 2
     assert await client.access(shared, other) is CanvasRole.OWNER
-    assert await client.access(foreign, client_me) is CanvasRole.OWNER
+    assert await client.access(foreign, foreign_owner) is CanvasRole.OWNER
     deleted = await tables.fetchval("SELECT deleted_at FROM canvas WHERE id = $1", alone)
     assert (deleted is None) is transfer
     if transfer:
@@ -121,7 +121,7 @@ async def test_pseudonym_takes_the_place_of_an_erased_user_everywhere(
 
 
 async def test_repeated_erasure_changes_nothing_more(client: Client, tables: Tables) -> None:
-    """Proves R-LIFE-13: the report is the same, and the user's id is kept for the last pass."""
+    """Proves R-LIFE-13: the second report is equal to the first, and the user's id is kept for the last pass."""
     victim = user()
     canvas_id = await client.create(caller=victim)
     await client.append(Entry(canvas_id, "w", 1, (victim.user_id,), b"\0\0"))
@@ -150,8 +150,8 @@ async def test_edit_that_was_committed_late_is_erased_by_the_last_pass(
 ) -> None:
     """Proves R-LIFE-13: the last pass runs in the background or by a request. Then the user's id is deleted.
 
-    A request before the end of the grace, or shortly after an outage, also erases, but keeps the id. The last pass
-    looks at all canvases, even if an earlier pass stopped in the middle.
+    A request within an hour after the first pass, or shortly after an outage, also erases rows, but keeps the id. The
+    last pass looks at all canvases, even if an earlier pass stopped in the middle.
     """
     victim = user()
     canvas_id, old = [await client.create() for _ in range(2)]
@@ -165,7 +165,7 @@ async def test_edit_that_was_committed_late_is_erased_by_the_last_pass(
     ) as database:
         handler = erasure.Erasure(client.bus, database, no_values)
         await handler.close_due()
-        assert "erasure" in await tables_with(tables, victim.user_id)  # the grace has not ended
+        assert "erasure" in await tables_with(tables, victim.user_id)  # too early for the last pass
         assert (await erase(client, victim.user_id)).touched["journal"] == 3
         assert "erasure" in await tables_with(tables, victim.user_id)
         await client.append(Entry(canvas_id, "w", 3, (victim.user_id,), b"\0\0"))
@@ -177,18 +177,18 @@ async def test_edit_that_was_committed_late_is_erased_by_the_last_pass(
             request = EraseAuthorRequest(
                 user_id=victim.user_id, pseudonym=pseudonym_of(victim.user_id)
             )
-            # This new handler does not know whether PostgreSQL has answered for `SETTLED` seconds, as after an outage.
-            # Edits may then still wait for their commit. So this request keeps the id.
+            # This new handler, like a replica after an outage, does not know whether PostgreSQL has answered for
+            # `SETTLED_SECONDS`. Edits may still wait for their commit, so this request keeps the id.
             assert (await handler.erase(request, Call(None, 0.0))).finished
             assert "erasure" in await tables_with(tables, victim.user_id)
-            monkeypatch.setattr(erasure, "PERIOD", 0.01)
-            monkeypatch.setattr(erasure, "SETTLED", 3600.0)
+            monkeypatch.setattr(erasure, "PERIOD_SECONDS", 0.01)
+            monkeypatch.setattr(erasure, "SETTLED_SECONDS", 3600.0)
             await handler.close_later()
             assert "erasure" in await tables_with(tables, victim.user_id)
             await tables.execute(
                 "UPDATE erasure SET canvas_id = 'zzz' WHERE user_id = $1", victim.user_id
             )
-            monkeypatch.setattr(erasure, "SETTLED", 0.0)
+            monkeypatch.setattr(erasure, "SETTLED_SECONDS", 0.0)
             assert (await handler.erase(request, Call(None, 0.0))).touched["journal"] == 4
         else:
             await handler.close_due()
@@ -239,7 +239,7 @@ async def test_edits_are_committed_during_an_erasure(
 async def test_changed_roles_are_announced_after_an_erasure(
     backing: DevStack, client: Client
 ) -> None:
-    """Proves R-LIFE-12: the gateways check the roles on each canvas that the user left."""
+    """Proves R-LIFE-12: each canvas that the user left is announced, so that the gateways check the roles on it."""
     victim = user()
     canvas_id = await client.create(caller=victim)
     heard: asyncio.Queue[str] = asyncio.Queue()
@@ -266,8 +266,8 @@ KEPT_COLUMNS = {
 }
 """Columns that name users and have no entry in `ERASED_TABLES`, each with the reason."""
 
-NAMES = ("user_id", "owner", "owner_id", "author", "authors", "account_id", "actor_id")
-"""The names of columns that name users. Columns with names that end with `_by` name users as well."""
+USER_COLUMNS = ("user_id", "owner", "owner_id", "author", "authors", "account_id", "actor_id")
+"""Columns with these names, and columns with names that end with `_by`, name users."""
 
 
 async def test_every_column_that_names_a_user_is_erased(tables: Tables) -> None:
@@ -276,7 +276,7 @@ async def test_every_column_that_names_a_user_is_erased(tables: Tables) -> None:
         "SELECT c.relname AS table, a.attname AS column FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
         " WHERE c.relnamespace = 'state'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
         " AND a.attnum > 0 AND NOT a.attisdropped AND (a.attname = ANY ($1::text[]) OR a.attname ~ '_by$')",
-        list(NAMES),
+        list(USER_COLUMNS),
     )
     named = {f"{row['table']}.{row['column']}" for row in columns}
     erased = {table for table, _ in erasure.ERASED_TABLES}

@@ -12,16 +12,16 @@ from tests.integration.state.fresh_tables import FreshTables
 CHECKED_TOGETHER = 500
 """Largest number of due deliveries that one claim checks."""
 
-BLOCKED = 2000
-"""Deliveries of the entity `blocked`."""
+BLOCKED_COUNT = 2000
+"""Number of deliveries of the entity `blocked`."""
 
-_DUE = (
+_COUNT_DUE = (
     "SELECT count(*) FROM webhook_delivery WHERE status = 'pending' AND due_at <= clock_timestamp()"
 )
 
 
 async def fill(fresh: FreshTables) -> None:
-    """Add a webhook with `BLOCKED` deliveries of the entity `blocked`, and a later delivery of the entity `free`.
+    """Add a webhook with `BLOCKED_COUNT` deliveries of the entity `blocked`, and a later delivery of the entity `free`.
 
     The first delivery of `blocked` has failed, and its next attempt is in an hour.
     """
@@ -42,12 +42,12 @@ async def fill(fresh: FreshTables) -> None:
             clock_timestamp() + CASE WHEN n = 1 THEN interval '1 hour' ELSE interval '0' END
         FROM generate_series(1, $1 + 1) AS n
         """,
-        BLOCKED,
+        BLOCKED_COUNT,
     )
 
 
 async def claim(fresh: FreshTables) -> tuple[list[str], bool]:
-    """Claim deliveries. Return their ids, and whether there may be more."""
+    """Claim deliveries. Return their ids, and whether more deliveries may be due."""
     rows: list[Row] = await fresh.database.rows(
         "claim_deliveries", [], [], 4, 30.0, CHECKED_TOGETHER
     )
@@ -55,25 +55,25 @@ async def claim(fresh: FreshTables) -> tuple[list[str], bool]:
 
 
 async def test_claim_looks_at_a_bounded_number_of_waiting_deliveries(fresh: FreshTables) -> None:
-    """Proves R-EVENT-8 and R-EVENT-10: deliveries that wait are put off, and then other deliveries are taken."""
+    """Proves R-EVENT-8 and R-EVENT-10: a claim postpones waiting deliveries, so that the next claim reaches others."""
     await fill(fresh)
-    due, taken, more, statements = BLOCKED, list[str](), True, 0
+    due, claimed, more, statements = BLOCKED_COUNT, list[str](), True, 0
     while more:
-        found, more = await claim(fresh)
-        taken += found
+        delivery_ids, more = await claim(fresh)
+        claimed += delivery_ids
         statements += 1
-        left: int = await fresh.tables.fetchval(_DUE)
-        assert 0 <= due - left <= CHECKED_TOGETHER
-        due = left
-    assert (taken, due) == (["free"], 0)
-    assert statements <= BLOCKED // CHECKED_TOGETHER + 1
+        still_due: int = await fresh.tables.fetchval(_COUNT_DUE)
+        assert 0 <= due - still_due <= CHECKED_TOGETHER
+        due = still_due
+    assert (claimed, due) == (["free"], 0)
+    assert statements <= BLOCKED_COUNT // CHECKED_TOGETHER + 1
     assert await claim(fresh) == ([], False)
 
 
 async def test_next_delivery_of_an_entity_begins_when_the_previous_delivery_ends(
     fresh: FreshTables,
 ) -> None:
-    """Proves R-EVENT-3: a delivery that was put off is due as soon as the previous delivery has ended."""
+    """Proves R-EVENT-3: a postponed delivery is due as soon as the previous delivery has ended."""
     await fill(fresh)
     while (await claim(fresh))[1]:
         pass
@@ -85,7 +85,7 @@ async def test_next_delivery_of_an_entity_begins_when_the_previous_delivery_ends
 
 
 async def test_release_of_a_delivery_waits_for_a_claim_in_progress(fresh: FreshTables) -> None:
-    """Proves R-EVENT-3: the release waits for a claim that puts the next delivery off, and then makes it due."""
+    """Proves R-EVENT-3: the release waits for a claim that postpones the next delivery, and then makes it due."""
     await fill(fresh)
     await fresh.database.run("finish_delivery", "blocked-1", 3, 204)
     async with fresh.tables.transaction():
@@ -97,13 +97,13 @@ async def test_release_of_a_delivery_waits_for_a_claim_in_progress(fresh: FreshT
         await asyncio.wait({release}, timeout=0.2)
         assert not release.done()
     await release
-    assert await fresh.tables.fetchval(f"{_DUE} AND id = 'blocked-2'") == 1
+    assert await fresh.tables.fetchval(f"{_COUNT_DUE} AND id = 'blocked-2'") == 1
 
 
 async def test_repeated_delivery_releases_the_next_one(fresh: FreshTables) -> None:
-    """Proves R-EVENT-7: a pending delivery that is repeated goes to the end, and the next delivery is due at once."""
+    """Proves R-EVENT-7: a pending delivery that an admin repeats becomes its entity's last one. The next one is due."""
     await fill(fresh)
-    await fresh.tables.execute("SELECT setval('webhook_delivery_number', $1)", BLOCKED + 1)
+    await fresh.tables.execute("SELECT setval('webhook_delivery_number', $1)", BLOCKED_COUNT + 1)
     while (await claim(fresh))[1]:
         pass
     assert await fresh.database.row("redeliver", "hook", "blocked-1") is not None
@@ -114,7 +114,7 @@ async def test_old_events_are_removed_in_slices(
     fresh: FreshTables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Proves R-EVENT-10: a statement checks a bounded number of events, and no event is checked twice."""
-    monkeypatch.setattr(relay, "DROP_PAUSE", 0)
+    monkeypatch.setattr(relay, "DROP_PAUSE_SECONDS", 0)
     await fill(fresh)
     await fresh.tables.execute("DELETE FROM webhook_delivery")
     await fresh.tables.execute("DELETE FROM event")
@@ -132,5 +132,5 @@ async def test_old_events_are_removed_in_slices(
         " SELECT id, 'hook', id, id FROM event WHERE id IN ('1', '12')"
     )
     assert await drop_slices(fresh.database, 30, size=10) == 4
-    left = await fresh.tables.fetchval("SELECT array_agg(id ORDER BY id::integer) FROM event")
-    assert left == ["1", "12", "35", "36"]
+    kept = await fresh.tables.fetchval("SELECT array_agg(id ORDER BY id::integer) FROM event")
+    assert kept == ["1", "12", "35", "36"]

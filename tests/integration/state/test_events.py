@@ -192,7 +192,7 @@ async def test_slow_webhook_has_few_attempts_at_a_time_and_delays_no_other(clien
 
 
 async def test_endless_body_of_a_response_is_not_read(client: Client) -> None:
-    """Proves R-EVENT-8: only the status counts, and the connection is closed after it."""
+    """Proves R-EVENT-8: a delivery reads only the status of the response, and then closes the connection."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -238,7 +238,7 @@ async def test_events_of_auth_are_recorded_once_and_delivered(client: Client) ->
 
 
 async def test_webhook_that_does_not_exist_is_not_found(client: Client) -> None:
-    """Proves R-EVENT-4: the operations on one webhook or delivery answer that it is not found."""
+    """Proves R-EVENT-4: each operation on an unknown webhook or delivery answers `NotFound`."""
     request = WebhookRequest(webhook_id="unknown")
     requests: list[Callable[[], Awaitable[object]]] = [
         lambda: client.bus.ask(webhooks.GET_WEBHOOK, request, caller=ADMIN),
@@ -265,7 +265,7 @@ async def test_webhook_that_does_not_exist_is_not_found(client: Client) -> None:
 
 
 @pytest.mark.parametrize("overlap", [3600, 0])
-async def test_old_secret_signs_beside_the_new_one_for_the_overlap(
+async def test_old_secret_signs_beside_the_new_one_during_the_overlap(
     client: Client, tables: Tables, overlap: int
 ) -> None:
     """Proves R-EVENT-5: a receiver may change its secret at any time during the overlap."""

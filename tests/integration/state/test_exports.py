@@ -117,10 +117,10 @@ async def test_content_against_the_policy_is_not_exported(client: Client) -> Non
     root = etree.fromstring((await client.export(canvas_id)).content)
     assert [etree.QName(child).localname for child in root] == ["rect"]
     assert dict(root[0].attrib).keys() & {"onclick", "href"} == set()
-    named = (await client.export(canvas_id, format="png")).left_out
-    assert named is not None
-    assert '"script";reason="element";count=1' in named
-    assert '"rect@onclick";reason="event handler";count=1' in named
+    left_out = (await client.export(canvas_id, format="png")).left_out
+    assert left_out is not None
+    assert '"script";reason="element";count=1' in left_out
+    assert '"rect@onclick";reason="event handler";count=1' in left_out
     assert root[0].get("width") == "5"
 
 

@@ -179,9 +179,9 @@ async def test_load_returns_the_updates_after_a_revision(client: Client) -> None
 
 
 async def test_load_after_an_unknown_revision_returns_all_content(client: Client) -> None:
-    """A load after a revision that does not exist returns all content, as after a restore from a backup.
+    """A load after a revision that does not exist returns all content.
 
-    Proves R-STATE-5.
+    After a restore from a backup, a holder may know such a revision. Proves R-STATE-5.
     """
     canvas_id = await client.create()
     entry = Pen(canvas_id, "holder").draw("a")

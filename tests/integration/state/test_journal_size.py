@@ -46,7 +46,7 @@ async def test_load_of_a_canvas_with_a_long_journal_reads_only_the_entries_after
 ) -> None:
     """A load reads the snapshot, the entries after it, and few other rows of the canvas. Proves R-STATE-25.
 
-    256 revisions share an index key, so 255 other rows are expected at most. The test allows 511.
+    256 revisions share an index key, so a load reads at most 255 other rows. The test allows 511.
     """
     canvas_id, other = await fresh.create(), await fresh.create()
     await add_entries(fresh, canvas_id, ENTRIES)
@@ -141,7 +141,7 @@ async def test_command_lists_the_quarantine(backing: DevStack) -> None:
             " ('one', 'entry', 7, 'it is broken', '\\x0102', '2026-01-02 03:04:05Z'),"
             " ('two', 'snapshot', 9, 'it is lost', NULL, '2026-01-02 03:04:05Z')"
         )
-        # Other tests of this database may have rows in the quarantine, which are older.
+        # Other tests of this database may have put older rows into the quarantine.
         rows = (await command.read_rows(backing.postgres_url, None, 10))[:2]
         assert [(row["canvas_id"], row["bytes"]) for row in rows] == [("two", None), ("one", 2)]
         assert await command.read_rows(backing.postgres_url, "one", 10) == rows[1:]

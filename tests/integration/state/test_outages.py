@@ -92,7 +92,7 @@ async def test_answered_commit_survives_a_kill_of_postgresql(
                     holder.holding = False
         finally:
             await server.wait_ready()
-        assert all(holder.refused for holder in holders)
+        assert all(holder.refusals for holder in holders)
         for canvas_id in ids:
             revisions = [revision for holder in holders for revision in holder.revisions[canvas_id]]
             assert sorted(revisions) == list(range(1, len(revisions) + 1))
@@ -106,7 +106,7 @@ class Holder:
     def __init__(self, client: Client, ids: list[str], writer: str) -> None:
         self.holding = True
         self.answered = asyncio.Event()
-        self.refused = 0
+        self.refusals = 0
         self.revisions: dict[str, list[int]] = {canvas_id: [] for canvas_id in ids}
         self._client = client
         self._writer = writer
@@ -127,5 +127,5 @@ class Holder:
             try:
                 return await self._client.append(*group)
             except Unavailable:
-                self.refused += 1
+                self.refusals += 1
                 await pause()

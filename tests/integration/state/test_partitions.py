@@ -46,7 +46,7 @@ async def test_append_makes_its_missing_partition(fresh: FreshTables) -> None:
 
 
 async def test_making_partitions_does_not_wait_for_an_append(fresh: FreshTables) -> None:
-    """An append in flight has no lock that making partitions needs. Proves R-STATE-8."""
+    """An append with an open transaction has no lock that making partitions needs. Proves R-STATE-8."""
     await add_partitions(fresh.database, 0)
     canvas_id = await fresh.create()
     entry = Pen(canvas_id, "one").draw("a")
@@ -60,7 +60,7 @@ async def test_making_partitions_does_not_wait_for_an_append(fresh: FreshTables)
 
 
 async def test_times_follow_revisions_when_the_clock_is_set_back(fresh: FreshTables) -> None:
-    """Later revisions have no earlier times, although the last commit was 40 days ahead of the clock.
+    """Later revisions have no earlier times, even if the time of the last commit is 40 days ahead of the clock.
 
     Proves R-STATE-9.
     """

@@ -26,7 +26,7 @@ def text(moment: datetime) -> str:
 async def test_content_at_each_past_moment_equals_a_plain_replay(
     backing: DevStack, client: Client, tables: Tables, seed: int
 ) -> None:
-    """The content at the time of each commit is a replay of the entries up to the commit. Proves R-HIST-8.
+    """The content at the time of each commit equals a replay of the entries up to this commit. Proves R-HIST-8.
 
     Some of the entries are in snapshots.
     """

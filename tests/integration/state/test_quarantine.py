@@ -8,7 +8,7 @@ from prometheus_client import REGISTRY
 
 from svgx_canvas.document.shared_document import (
     MAX_PENDING_BYTES,
-    PIECE_OVERHEAD,
+    PIECE_OVERHEAD_BYTES,
     SharedDocument,
 )
 from svgx_common.contract.state import Entry
@@ -32,7 +32,7 @@ DAMAGE = {
 
 @dataclass
 class Canvas:
-    """A canvas with entries 1 to 12, and snapshots through 4 and 8."""
+    """A canvas with the revisions 1 to 12, and snapshots through the revisions 4 and 8."""
 
     id: str
     pen: Pen
@@ -96,10 +96,10 @@ async def test_corrupt_entry_is_quarantined_and_the_canvas_loads_without_it(
     }  # fmt: skip
 
 
-async def test_corrupt_entry_in_the_tail_of_a_holder_is_quarantined(
+async def test_load_after_a_revision_quarantines_corrupt_entries(
     fresh: FreshTables, canvas: Canvas
 ) -> None:
-    """A load of the entries after a revision verifies them too. Proves R-STATE-24."""
+    """A load that starts after a revision also verifies the entries. Proves R-STATE-24."""
     await fresh.tables.execute("UPDATE journal SET update = '\\x00' WHERE revision = 11")
     content = await fresh.journal.load(canvas.id, 9)
     assert content.revision == 12
@@ -165,7 +165,7 @@ async def test_canvas_without_its_past_loads_the_entries_that_are_left(
 async def test_rows_of_earlier_versions_have_no_checksum_and_are_accepted(
     fresh: FreshTables, canvas: Canvas
 ) -> None:
-    """Rows without a checksum load, and so do entries that an earlier version appends. Proves R-STATE-24."""
+    """Rows without a checksum are loaded, also if a replica of an earlier version appends them. Proves R-STATE-24."""
     await fresh.tables.execute("UPDATE journal SET checksum = NULL")
     await fresh.tables.execute("UPDATE snapshot SET checksum = NULL")
     old = Pen(canvas.id, "old").draw("old")
@@ -204,7 +204,7 @@ async def test_waiting_updates_do_not_prevent_a_snapshot(
 
     Only a row that cannot be read is moved to the quarantine.
     """
-    count = MAX_PENDING_BYTES // PIECE_OVERHEAD
+    count = MAX_PENDING_BYTES // PIECE_OVERHEAD_BYTES
     waiting = update(*((1000 + each, 0, [item_after(ANY, NULL, (5, 0))]) for each in range(count)))
     contents = (waiting, b"no update", *CONTRADICTING)
     await fresh.journal.append(
@@ -252,20 +252,20 @@ async def _lose_a_chunk(backing: DevStack, schema: str, table: str) -> None:
     connection = await asyncpg.connect(backing.postgres_superuser_url("svgx"))
     try:
         async with connection.transaction():
-            names = await connection.fetch(
+            toast_tables = await connection.fetch(
                 "SELECT t.oid, t.relname FROM pg_class c JOIN pg_class t ON t.oid = c.reltoastrelid"
                 " WHERE c.relnamespace = $1::regnamespace AND c.relkind = 'r' AND c.relname ~ $2",
                 schema,
                 f"^{table}(_[0-9]+)?$",
             )
-            for row in names:
-                # PostgreSQL deletes rows of ordinary tables only, so mark the TOAST table as an ordinary one meanwhile.
-                kind = "UPDATE pg_class SET relkind = $2 WHERE oid = $1"
-                await connection.execute(kind, row["oid"], b"r")
+            for toast_table in toast_tables:
+                # PostgreSQL deletes rows of ordinary tables only, so mark the TOAST table as an ordinary table.
+                set_kind = "UPDATE pg_class SET relkind = $2 WHERE oid = $1"
+                await connection.execute(set_kind, toast_table["oid"], b"r")
                 await connection.execute(
-                    f"DELETE FROM pg_toast.{row['relname']} WHERE chunk_seq = 1"
+                    f"DELETE FROM pg_toast.{toast_table['relname']} WHERE chunk_seq = 1"
                 )
-                await connection.execute(kind, row["oid"], b"t")
+                await connection.execute(set_kind, toast_table["oid"], b"t")
     finally:
         await connection.close()
 

@@ -1,4 +1,4 @@
-"""Quotas: the counts of journal bytes, the use that the API shows, and the bound of new canvases."""
+"""Quotas: the counts of journal bytes, the use that the API shows, and the bounds on new canvases."""
 
 import asyncio
 import secrets
@@ -81,7 +81,7 @@ async def reports(client: Client) -> Reports:
 
 @asynccontextmanager
 async def quick_replica(backing: DevStack, **settings: float) -> AsyncIterator[None]:
-    """Run a replica that stores its counts at once."""
+    """Run a replica that stores its counts every 10 ms."""
     async with replica(backing, quota_flush_seconds=0.01, **settings):
         yield
 
@@ -127,8 +127,8 @@ async def test_entry_counts_towards_its_authors_and_its_canvas(
         flood.user_id: 891,
         small.user_id: 9,
     }
-    of_canvas = "SELECT journal_bytes FROM canvas_usage WHERE canvas_id = $1"
-    assert await tables.fetchval(of_canvas, canvas_id) == 900
+    canvas_query = "SELECT journal_bytes FROM canvas_usage WHERE canvas_id = $1"
+    assert await tables.fetchval(canvas_query, canvas_id) == 900
 
 
 async def test_repeated_entries_and_entries_of_unknown_canvases_do_not_count(
@@ -178,8 +178,8 @@ async def test_edits_of_visitors_count_towards_the_creator_of_their_links(
         creator.user_id: 300 + 2000,
         owner.user_id: 100 + 1000,  # the bytes of the link that has ended
     }
-    of_canvas = "SELECT journal_bytes FROM canvas_usage WHERE canvas_id = $1"
-    assert await tables.fetchval(of_canvas, canvas_id) == 3400
+    canvas_query = "SELECT journal_bytes FROM canvas_usage WHERE canvas_id = $1"
+    assert await tables.fetchval(canvas_query, canvas_id) == 3400
 
 
 @pytest.mark.usefixtures("_reset")
@@ -313,7 +313,7 @@ async def test_change_of_an_outdated_version_is_refused_and_other_changes_are_br
 
 
 async def test_use_is_shown_to_owners_and_admins(client: Client, backing: DevStack) -> None:
-    """Proves R-QUOTA-6: owners read the use of a canvas. Admins also read that of a user, and today's largest uses."""
+    """Proves R-QUOTA-6: owners read a canvas's use. Admins also read a user's use, and today's largest uses."""
     someone = user()
     async with quick_replica(backing):
         canvas_id = await client.create(caller=someone)
@@ -343,7 +343,7 @@ async def test_use_is_shown_to_owners_and_admins(client: Client, backing: DevSta
 async def test_content_is_measured_again_after_a_compaction(
     client: Client, backing: DevStack, tables: Tables
 ) -> None:
-    """Proves R-QUOTA-2: a canvas with less content than before is not reported as full any more."""
+    """Proves R-QUOTA-2: a full canvas is not reported as full after a compaction has made its content smaller."""
     async with quick_replica(backing, quota_canvas_content_mb=1):
         canvas_id = await client.create()
         await client.append(entry(canvas_id, MIB, "user-x"))

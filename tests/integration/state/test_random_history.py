@@ -1,4 +1,4 @@
-"""Random edits, versions, restores, compactions, drops of old days and restarts, against a plain replay."""
+"""Random edits, versions, restores, compactions, drops of old days and restarts, compared with a plain replay."""
 
 import random
 
@@ -17,7 +17,7 @@ SEEDS = [1, random.SystemRandom().randrange(2**32)]
 async def test_random_versions_and_restores_have_the_content_of_a_plain_replay(
     fresh: FreshTables, workers: Workers, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A version with a name keeps its content in any order of work, and a restore brings the content back.
+    """After any order of steps, a version with a name has its content, and a restore brings the content back.
 
     Proves R-HIST-8.
     """

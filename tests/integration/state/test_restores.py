@@ -48,7 +48,7 @@ async def editor(client: Client, state: None) -> Editor:
 async def test_restore_is_an_edit_of_its_caller_and_is_undone_by_a_restore(
     backing: DevStack, client: Client, editor: Editor, tables: Tables
 ) -> None:
-    """The version `before` has all edits before the restore. A restore of it brings them back. Proves R-HIST-10."""
+    """A restore makes a version of the earlier content. Restoring this version undoes the restore. Proves R-HIST-10."""
     canvas_id, caller = editor.canvas_id, user()
     async with collab_replica(backing):
         await editor.set("a", "1")
@@ -173,7 +173,7 @@ async def import_svg(importer: Imports, editor: Editor, svg: bytes = SVG) -> int
 async def test_content_before_an_import_is_kept(
     backing: DevStack, client: Client, editor: Editor, importer: Imports
 ) -> None:
-    """An import first makes a version, also of edits that were not saved yet. A refused file makes none.
+    """An import first makes a version of the content, with edits that were not saved yet. A refused file makes none.
 
     Proves R-HIST-12.
     """

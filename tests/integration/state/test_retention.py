@@ -10,7 +10,7 @@ import pytest
 from svgx_canvas import Snapshot
 from svgx_common.contract.errors import Unavailable
 from svgx_common.contract.state import Entry
-from svgx_state.journal.retention import BeforeDrop, Incomplete, Retention
+from svgx_state.journal.retention import BeforeDrop, Retention, RetentionIncomplete
 from svgx_state.snapshots import Compactor
 from svgx_workers.pool import Workers
 from tests.integration.state.drawing import Pen, elements
@@ -66,7 +66,7 @@ async def test_days_older_than_the_retention_are_dropped_and_the_content_stays(
         )
     content = await fresh.journal.load(canvas_id)
     assert (content.revision, len(content.updates)) == (18, 10)
-    for after in (3, 8):  # a holder with a newest revision from a dropped day
+    for after in (3, 8):  # a holder that knows a revision of a dropped day
         assert (await fresh.journal.load(canvas_id, after)).updates == content.updates
     assert (await fresh.journal.load(canvas_id, 12)).updates == content.updates[4:]
     assert (await fresh.journal.load(empty)).updates == ()
@@ -75,7 +75,7 @@ async def test_days_older_than_the_retention_are_dropped_and_the_content_stays(
 async def test_idle_and_deleted_canvases_keep_their_content(
     fresh: FreshTables, compactor: Compactor
 ) -> None:
-    """A canvas without edits since the dropped days keeps its content, also when it is deleted. Proves R-STATE-22."""
+    """A canvas that was edited only on dropped days keeps its content, also when it is deleted. Proves R-STATE-22."""
     idle, deleted, purged = [await fresh.create() for _ in range(3)]
     pens = [Pen(canvas_id, "holder") for canvas_id in (idle, deleted, purged)]
     await fresh.journal.append([pen.draw("a") for pen in pens])
@@ -132,7 +132,7 @@ async def test_hooks_run_after_the_snapshots_and_before_the_drop(
 
 
 async def test_day_without_a_snapshot_is_not_dropped(fresh: FreshTables) -> None:
-    """The drop itself refuses while an entry of the day is not in a snapshot. Proves R-STATE-22."""
+    """`drop_journal_day` refuses to drop a day while one of its entries is not in a snapshot. Proves R-STATE-22."""
     canvas_id = await fresh.create()
     await draw_daily(fresh, Pen(canvas_id, "holder"), days=2)
     for day in (0, 1):
@@ -161,8 +161,8 @@ async def test_edits_do_not_wait_for_a_drop_and_the_drop_is_tried_again(
     assert len(await fresh.days()) == 3
 
 
-async def test_one_replica_at_a_time_drops(fresh: FreshTables, compactor: Compactor) -> None:
-    """While one replica drops, the others skip their runs. Proves R-STATE-21."""
+async def test_one_replica_at_a_time_drops_days(fresh: FreshTables, compactor: Compactor) -> None:
+    """While one replica drops days, the other replicas skip their runs. Proves R-STATE-21."""
     canvas_id = await fresh.create()
     await draw_daily(fresh, Pen(canvas_id, "holder"), days=4)
     started, go_on = asyncio.Event(), asyncio.Event()
@@ -198,7 +198,7 @@ async def test_canvas_that_another_replica_compacts_delays_the_drop(
             "SELECT pg_advisory_xact_lock(hashtext('svgx.state.compaction'), hashtext($1))",
             canvas_id,
         )
-        with pytest.raises(Incomplete, match="1 canvases"):
+        with pytest.raises(RetentionIncomplete, match="1 canvases"):
             await retention(fresh, compactor).drop(NOW)
     assert len(await fresh.days()) == 4
     assert await retention(fresh, compactor).drop(NOW)
@@ -207,12 +207,10 @@ async def test_canvas_that_another_replica_compacts_delays_the_drop(
 async def test_kept_snapshots_are_bounded_by_the_journal(
     fresh: FreshTables, workers: Workers
 ) -> None:
-    """The journal since the previous kept snapshot decides whether a snapshot is kept.
+    """A snapshot is kept if the journal since the previous kept snapshot is large enough.
 
     This part of the journal must have the minimum size, and at least the size of the snapshot. The newest two snapshots
-    are always kept.
-
-    Proves R-STATE-7.
+    are always kept. Proves R-STATE-7.
     """
     compactor = fresh.compactor(workers, keep_after_bytes=3000)
     canvas_id = await fresh.create()

@@ -141,7 +141,7 @@ async def test_visitor_exports_the_present_only(client: Client, role: str, past:
 
 @pytest.mark.parametrize("text", ["svgxlink_", "svgxlink_0123456789ab_x", "é", "a" * 128])
 async def test_text_that_is_no_token_is_refused(client: Client, text: str) -> None:
-    """Proves R-LIFE-1: only the token of a live link names a link."""
+    """Proves R-LIFE-1: only the token of a live link is accepted."""
     with pytest.raises(Unauthenticated):
         await check(client, text)
 
@@ -214,7 +214,7 @@ async def test_ended_link_gives_no_role(
     else:
         with pytest.raises(Unauthenticated):
             await check(client, link.token)
-    # Links of other owners stay.
+    # The link of another owner stays valid while the canvas exists.
     assert await refusal(client, other) is (NotFound if error is NotFound else None)
 
 
@@ -285,7 +285,7 @@ async def test_link_of_another_canvas_cannot_be_revoked(client: Client) -> None:
     assert await refusal(client, link) is None
 
 
-async def test_time_that_has_passed_is_refused(client: Client) -> None:
+async def test_link_with_an_end_in_the_past_is_refused(client: Client) -> None:
     """Proves R-LIFE-4: the error names the field."""
     past = datetime.now(UTC) - timedelta(seconds=5)
     with pytest.raises(Invalid) as refused:
@@ -368,7 +368,7 @@ async def test_answer_about_a_creator_counts_while_auth_does_not_answer(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Proves R-LIFE-6: the last answer counts for ten minutes. Without an answer, the role is unavailable."""
-    monkeypatch.setattr(creators, "TIMEOUT", 0.3)
+    monkeypatch.setattr(creators, "TIMEOUT_SECONDS", 0.3)
     known, unknown = user().user_id, user().user_id
     bus = await Bus.connect(backing.nats_url("state"), "state", secrets.token_hex(6))
     try:

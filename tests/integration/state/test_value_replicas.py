@@ -82,7 +82,7 @@ async def test_write_is_read_at_once_from_each_replica(client: Client, backing: 
 async def test_concurrent_readers_of_one_key_ask_the_database_once(
     client: Client, backing: DevStack
 ) -> None:
-    """Proves R-KV-9: 60 readers at once cause one query in a replica."""
+    """Proves R-KV-9: 60 simultaneous readers cause one query in a replica."""
     async with replica(backing):
         await persist(client, client.me, "popular", "x")
         before = cache_requests("miss")
@@ -95,7 +95,7 @@ async def test_concurrent_readers_of_one_key_ask_the_database_once(
 
 
 async def test_outage_of_redis_affects_only_its_types(client: Client, backing: DevStack) -> None:
-    """Proves R-KV-10: without Redis, its types get 503 with a reason, and all others work."""
+    """Proves R-KV-10: without Redis, requests for its state types get 503 with the reason, and all others work."""
     me = client.me
     async with replica(backing, state_types=TYPES, redis_url="redis://127.0.0.1:1/0") as health:
         with pytest.raises(Unavailable, match="values in Redis"):

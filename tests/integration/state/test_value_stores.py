@@ -106,7 +106,7 @@ async def test_write_of_the_stored_version_replaces_the_value(
 async def test_write_of_another_version_is_refused_with_the_current_version(
     store: StateStore, owner: str
 ) -> None:
-    """Proves R-KV-3: a stale version changes nothing, and the error has the stored version."""
+    """Proves R-KV-3: a write with a stale version changes nothing, and the error has the stored version."""
     first = await store.put(owner, draft(value="1"), None)
     second = await store.put(owner, draft(value="2"), first.version)
     for stale in (0, first.version, second.version + 1):
@@ -258,7 +258,7 @@ async def test_random_operations_give_the_same_results_in_all_stores(
     for _ in range(150):
         key = random_.choice("abcdefg")
         action = random_.choice(("put", "put", "put", "delete", "get", "keys"))
-        # The expected version: None for any, 0 for a new key, -1 or -2 for one of the newest versions of the key.
+        # The expected version: None for any, 0 for a new key, -1 or -2 for the key's newest or previous version.
         choice = random_.choice((None, 0, -1, -1, -2))
         size = random_.choice((1, 50, 400))
         state_type = random_.choice(("session",) * 9 + ("cache",))

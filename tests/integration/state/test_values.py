@@ -26,13 +26,13 @@ async def test_value_of_another_account_is_for_admins_only(client: Client) -> No
     for caller in (other, user(Role.VIEWER)):
         with pytest.raises(NotFound):
             await retrieve(client, caller, "secret")
-        for work in (
+        for attempt in (
             retrieve(client, caller, "secret", user_id=me.user_id),
             persist(client, caller, "secret", "theirs", user_id=me.user_id),
             delete(client, caller, "secret", user_id=me.user_id),
         ):
             with pytest.raises(Forbidden):
-                await work
+                await attempt
         with pytest.raises(Forbidden):
             await page(client, caller, user_id=me.user_id)
         await persist(client, caller, "secret", "own")
@@ -57,12 +57,12 @@ async def test_shared_value_is_written_by_admins_and_read_by_all(client: Client)
         await persist(client, client.me, key, 1, state_type="shared")
     await persist(client, admin, key, ["red"], state_type="shared")
     assert (await retrieve(client, viewer, key)).value == ["red"]
-    for work in (
+    for attempt in (
         delete(client, client.me, key, state_type="shared"),
         persist(client, client.me, key, 2, state_type="shared"),
     ):
         with pytest.raises(Forbidden):
-            await work
+            await attempt
     with pytest.raises(Invalid):
         await retrieve(client, admin, key, state_type="shared", user_id=admin.user_id)
     await persist(client, viewer, key, "own")

@@ -102,7 +102,7 @@ async def test_version_of_another_canvas_is_unknown(backing: DevStack, client: C
 
 @pytest.mark.parametrize("name", ["", " ", "x" * 201, "a\x00b", "a\u202eb", "a\nb"])
 def test_unusable_name_is_refused(name: str) -> None:
-    """A name has 1 to 200 visible characters, as the name of a canvas has. Proves R-HIST-5."""
+    """A name has 1 to 200 visible characters, like the name of a canvas. Proves R-HIST-5."""
     with pytest.raises(ValueError, match="name"):
         versions.CreateVersionRequest(canvas_id="c", name=name)
 
@@ -122,7 +122,7 @@ async def test_named_versions_are_bounded_in_number_and_kept(
         automatic = await insert_version(tables, canvas_id, "automatic", timedelta(0))
         with pytest.raises(Conflict):
             await rename_version(client, canvas_id, automatic, "good")
-        # A new name for a version that has one does not count as a further name.
+        # Renaming a named version does not increase the number of named versions.
         await rename_version(client, canvas_id, kept.id, "renamed")
         request = versions.VersionRequest(canvas_id=canvas_id, version_id=kept.id)
         await client.bus.ask(versions.DELETE_VERSION, request, caller=client.me)
@@ -165,7 +165,7 @@ async def test_automatic_version_is_made_when_the_editors_pause(
 async def test_automatic_version_is_made_while_the_editors_do_not_pause(
     backing: DevStack, client: Client
 ) -> None:
-    """A canvas in use gets a version again and again. Proves R-HIST-6."""
+    """A canvas that is edited without pauses gets a version at intervals. Proves R-HIST-6."""
     settings = {"version_quiet_seconds": 3600, "version_busy_seconds": 0.5}
     async with replica(backing, **settings):
         canvas_id = await client.create()
@@ -176,10 +176,10 @@ async def test_automatic_version_is_made_while_the_editors_do_not_pause(
                 await pause()
 
 
-async def test_automatic_version_survives_the_end_of_its_replica(
+async def test_automatic_version_is_made_after_the_end_of_its_replica(
     backing: DevStack, client: Client
 ) -> None:
-    """A replica that starts makes the versions that an ended replica has not made. Proves R-HIST-6."""
+    """A new replica makes the versions that the previous replica had not made when it ended. Proves R-HIST-6."""
     async with replica(backing, **NEVER):
         canvas_id = await client.create()
         await client.append(Pen(canvas_id, "ann").draw("a"))
@@ -204,7 +204,7 @@ async def test_versions_are_thinned_with_their_age(
 ) -> None:
     """Of old automatic versions, one stays for each hour. Of still older versions, one stays for each day.
 
-    All of these versions have no name. Proves R-HIST-7.
+    Versions with a name stay. Proves R-HIST-7.
     """
     async with replica(backing, **NEVER, version_all_hours=1, version_hourly_hours=24):
         canvas_id, other = await client.create(), await client.create()
@@ -247,7 +247,7 @@ async def test_versions_are_thinned_with_their_age(
 async def test_oldest_versions_beyond_the_bound_are_deleted(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
-    """A canvas has at most the set number of versions without a name. Proves R-HIST-7."""
+    """A canvas has at most `VERSION_MAX_UNNAMED` versions without a name. Proves R-HIST-7."""
     async with replica(backing, **NEVER, version_max_unnamed=3):
         canvas_id = await client.create()
         made = [
@@ -299,7 +299,7 @@ async def test_content_of_a_revision_is_kept_once_for_all_its_versions(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
     """Named versions of one revision share its content, until the last of them is deleted. Proves R-HIST-5."""
-    kept = "SELECT count(*) FROM version_content WHERE canvas_id = $1"
+    count_contents = "SELECT count(*) FROM version_content WHERE canvas_id = $1"
     async with replica(backing, **NEVER):
         canvas_id = await client.create()
         pen = Pen(canvas_id, "ann")
@@ -315,15 +315,15 @@ async def test_content_of_a_revision_is_kept_once_for_all_its_versions(
         ):
             await Expiry(database, Past(database), workers).before_drop(datetime.now(UTC))
         await tables.execute("DELETE FROM journal WHERE canvas_id = $1", canvas_id)
-        assert await tables.fetchval(kept, canvas_id) == 2
-        own = "SELECT sum(octet_length(content)) FROM version WHERE canvas_id = $1"
-        assert await tables.fetchval(own, canvas_id) == 0
+        assert await tables.fetchval(count_contents, canvas_id) == 2
+        sum_bytes = "SELECT sum(octet_length(content)) FROM version WHERE canvas_id = $1"
+        assert await tables.fetchval(sum_bytes, canvas_id) == 0
         for number, version in enumerate(same):
             content = await past_content(client, canvas_id, version=version.id)
             assert elements([content]) == {"a": "x"}
             request = versions.VersionRequest(canvas_id=canvas_id, version_id=version.id)
             await client.bus.ask(versions.DELETE_VERSION, request, caller=client.me)
-            assert await tables.fetchval(kept, canvas_id) == (1 if number == 2 else 2)
+            assert await tables.fetchval(count_contents, canvas_id) == (1 if number == 2 else 2)
         assert elements([await past_content(client, canvas_id, version=other.id)]) == {
             "a": "x",
             "b": "x",
@@ -331,7 +331,7 @@ async def test_content_of_a_revision_is_kept_once_for_all_its_versions(
 
 
 async def test_version_of_a_deleted_canvas_is_not_made(backing: DevStack, client: Client) -> None:
-    """A canvas that was deleted meanwhile gets no version, and the replica keeps running. Proves R-HIST-6."""
+    """A canvas gets no automatic version after its deletion, and the replica keeps running. Proves R-HIST-6."""
     async with replica(backing, version_quiet_seconds=0.2):
         gone, canvas_id = await client.create(), await client.create()
         await client.append(Pen(gone, "ann").draw("a"), Pen(canvas_id, "ann").draw("a"))

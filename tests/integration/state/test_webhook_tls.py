@@ -18,7 +18,7 @@ LOOPBACK = (ipaddress.ip_network("127.0.0.1"),)
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[tuple[Receiver, ssl.SSLContext, int]]:
-    """A receiver with a certificate for 127.0.0.1, a context that trusts the certificate, and the port."""
+    """A receiver with a certificate for 127.0.0.1, a TLS context that trusts the certificate, and the port."""
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     write_certificate(certificate, 30, key)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -65,7 +65,7 @@ async def test_delivery_checks_the_certificate_of_the_name_and_not_of_the_addres
 async def test_delivery_connects_to_no_address_that_was_not_checked(
     server: tuple[Receiver, ssl.SSLContext, int],
 ) -> None:
-    """Proves R-EVENT-9: a delivery uses its own answer of DNS, and fails if the answer has one private address."""
+    """Proves R-EVENT-9: each delivery resolves the URL's name, and fails if one of the addresses is private."""
     hook, tls, port = server
     for addresses in (["10.0.0.1"], ["127.0.0.1", "10.0.0.1"], ["::1"]):
         refused = await send(f"https://127.0.0.1:{port}/", tls, addresses)

@@ -1,4 +1,4 @@
-"""Backups in tests: a database of their own, a client that waits for the end of the work, and a full disk."""
+"""Helpers for tests of backups: a new database, a client that waits until backups and restores end, and a full disk."""
 
 import secrets
 import subprocess
@@ -43,7 +43,7 @@ ADMIN = Caller("admin-1", "admin", Role.ADMIN, "session-1")
 
 @asynccontextmanager
 async def database(backing: DevStack) -> AsyncIterator[str]:
-    """Create an empty database, and yield its address. Drop it when the block ends."""
+    """Create an empty database, and yield its URL. Drop it when the block ends."""
     name = f"vault_{secrets.token_hex(6)}"
     admin = await asyncpg.connect(backing.postgres_superuser_url("postgres"))
     try:
@@ -74,7 +74,7 @@ async def tables_of(url: str) -> AsyncIterator[Tables]:
 
 @dataclass(slots=True)
 class Accounts:
-    """The accounts by id with which `neighbours` answers in place of auth.
+    """The accounts by id with which `run_stand_ins` answers in place of auth.
 
     `refused` maps the id of an account that cannot be added to the refused field. Auth is `Unavailable` at the first
     request to add one of the `unavailable_once` ids.
@@ -86,7 +86,7 @@ class Accounts:
 
 
 @dataclass(slots=True)
-class Neighbours:
+class StandIns:
     """Stand-ins for auth and collab. `replaced` are the ids of the canvases with content that was replaced."""
 
     accounts: Accounts = field(default_factory=Accounts)
@@ -94,39 +94,41 @@ class Neighbours:
 
 
 @asynccontextmanager
-async def neighbours(backing: DevStack, client: Client) -> AsyncIterator[Neighbours]:
+async def run_stand_ins(backing: DevStack, client: Client) -> AsyncIterator[StandIns]:
     """Answer the operations of auth and collab that backups and restores need, until the block ends.
 
-    A replacement is committed to the journal, as collab does. The entry is the whole wanted content, and not the
-    smallest edit that leads to it.
+    A replacement is committed to the journal as one entry with the whole wanted content. Collab would commit the
+    smallest edit instead.
     """
-    found = Neighbours()
+    stand_ins = StandIns()
 
     async def export(request: ExportAccountsRequest, _: Call) -> ExportedAccounts:
-        ids = sorted(each for each in found.accounts.stored if each > (request.after or ""))
-        items = [found.accounts.stored[each] for each in ids[: request.limit]]
-        return ExportedAccounts(items=items, total=len(found.accounts.stored))
+        ids = sorted(each for each in stand_ins.accounts.stored if each > (request.after or ""))
+        items = [stand_ins.accounts.stored[each] for each in ids[: request.limit]]
+        return ExportedAccounts(items=items, total=len(stand_ins.accounts.stored))
 
     async def add(request: ImportAccountsRequest, _: Call) -> ImportedAccounts:
         added = kept = 0
         refused = []
         for account in request.items:
-            if account.id in found.accounts.unavailable_once:
-                found.accounts.unavailable_once.remove(account.id)
+            if account.id in stand_ins.accounts.unavailable_once:
+                stand_ins.accounts.unavailable_once.remove(account.id)
                 raise Unavailable("auth restarts")
-            if account.id in found.accounts.refused:
+            if account.id in stand_ins.accounts.refused:
                 refused.append(
-                    contract.RefusedAccount(id=account.id, field=found.accounts.refused[account.id])
+                    contract.RefusedAccount(
+                        id=account.id, field=stand_ins.accounts.refused[account.id]
+                    )
                 )
-            elif account.id in found.accounts.stored:
+            elif account.id in stand_ins.accounts.stored:
                 kept += 1
             else:
-                found.accounts.stored[account.id] = account
+                stand_ins.accounts.stored[account.id] = account
                 added += 1
         return ImportedAccounts(added=added, kept=kept, refused=refused)
 
     async def replace(request: ReplaceContentRequest, _: Call) -> Replaced:
-        found.replaced.append(request.canvas_id)
+        stand_ins.replaced.append(request.canvas_id)
         writer = f"collab-{secrets.token_hex(4)}"
         (committed,) = await client.append(
             Entry(request.canvas_id, writer, 1, (request.author,), request.content)
@@ -143,7 +145,7 @@ async def neighbours(backing: DevStack, client: Client) -> AsyncIterator[Neighbo
         for responder, bus in zip(responders, (auth, collab), strict=True):
             await responder.join()
             await bus.settle()
-        yield found
+        yield stand_ins
         for responder in responders:
             await responder.drain()
     finally:
@@ -158,20 +160,20 @@ class Vault:
     client: Client
     folder: Path
 
-    async def begin(self, **request: str | None) -> Backup:
+    async def begin(self, **fields: str | None) -> Backup:
         """Request a backup, and return its record."""
-        full = {"state_type": "canvas", "backup_type": "full", **request}
-        model = contract.CreateBackupRequest.model_validate(full)
-        return await self.client.bus.ask(contract.CREATE_BACKUP, model, caller=ADMIN)
+        full = {"state_type": "canvas", "backup_type": "full", **fields}
+        request = contract.CreateBackupRequest.model_validate(full)
+        return await self.client.bus.ask(contract.CREATE_BACKUP, request, caller=ADMIN)
 
-    async def back_up(self, **request: str | None) -> Backup:
+    async def back_up(self, **fields: str | None) -> Backup:
         """Make a backup, and return its record at the end."""
-        return await self.wait_ended((await self.begin(**request)).id)
+        return await self.wait_ended((await self.begin(**fields)).id)
 
     async def get(self, backup_id: str) -> Backup:
         """Return the record of a backup."""
-        model = contract.BackupRequest(backup_id=backup_id)
-        return await self.client.bus.ask(contract.GET_BACKUP, model, caller=ADMIN)
+        request = contract.BackupRequest(backup_id=backup_id)
+        return await self.client.bus.ask(contract.GET_BACKUP, request, caller=ADMIN)
 
     async def wait_ended(self, backup_id: str) -> Backup:
         """Wait until a backup is complete or has failed, and return its record."""
@@ -181,23 +183,23 @@ class Vault:
 
     async def page(self, **query: int | str | None) -> contract.BackupPage:
         """Return a page of the list of backups."""
-        model = contract.ListBackupsRequest.model_validate(query)
-        return await self.client.bus.ask(contract.LIST_BACKUPS, model, caller=ADMIN)
+        request = contract.ListBackupsRequest.model_validate(query)
+        return await self.client.bus.ask(contract.LIST_BACKUPS, request, caller=ADMIN)
 
     async def verify(self, backup_id: str) -> contract.Verification:
         """Request the verification of a backup, wait for its end, and return the result."""
-        model = contract.BackupRequest(backup_id=backup_id)
-        await self.client.bus.ask(contract.VERIFY_BACKUP, model, caller=ADMIN)
+        request = contract.BackupRequest(backup_id=backup_id)
+        await self.client.bus.ask(contract.VERIFY_BACKUP, request, caller=ADMIN)
         while True:
-            found = (await self.get(backup_id)).verification
-            if found is not None and found.status is not VerificationStatus.RUNNING:
-                return found
+            verification = (await self.get(backup_id)).verification
+            if verification is not None and verification.status is not VerificationStatus.RUNNING:
+                return verification
             await pause()
 
     async def delete(self, backup_id: str) -> Backup:
         """Request the deletion of a backup."""
-        model = contract.BackupRequest(backup_id=backup_id)
-        return await self.client.bus.ask(contract.DELETE_BACKUP, model, caller=ADMIN)
+        request = contract.BackupRequest(backup_id=backup_id)
+        return await self.client.bus.ask(contract.DELETE_BACKUP, request, caller=ADMIN)
 
     async def wait_gone(self, backup_id: str) -> None:
         """Wait until a backup has no record any more."""
@@ -210,8 +212,8 @@ class Vault:
 
     async def begin_restore(self, backup_id: str, canvas_id: str | None = None) -> Restore:
         """Request a restore, and return its record."""
-        model = contract.RestoreRequest(backup_id=backup_id, canvas_id=canvas_id)
-        return await self.client.bus.ask(contract.RESTORE_BACKUP, model, caller=ADMIN)
+        request = contract.RestoreRequest(backup_id=backup_id, canvas_id=canvas_id)
+        return await self.client.bus.ask(contract.RESTORE_BACKUP, request, caller=ADMIN)
 
     async def restore(self, backup_id: str, canvas_id: str | None = None) -> Restore:
         """Restore a backup or one of its canvases, and return the record at the end."""
@@ -219,17 +221,17 @@ class Vault:
 
     async def wait_restored(self, restore_id: str) -> Restore:
         """Wait until a restore has ended, and return its record."""
-        model = contract.RestoreIdRequest(restore_id=restore_id)
+        request = contract.RestoreIdRequest(restore_id=restore_id)
         while True:
-            found = await self.client.bus.ask(contract.GET_RESTORE, model, caller=ADMIN)
-            if found.status is not RestoreStatus.RUNNING:
-                return found
+            restore = await self.client.bus.ask(contract.GET_RESTORE, request, caller=ADMIN)
+            if restore.status is not RestoreStatus.RUNNING:
+                return restore
             await pause()
 
     async def outcomes(self, restore_id: str) -> dict[str, str]:
         """Return the outcome of each canvas of a restore."""
-        model = contract.RestoredCanvasesRequest(restore_id=restore_id, limit=200)
-        page = await self.client.bus.ask(contract.RESTORED_CANVASES, model, caller=ADMIN)
+        request = contract.RestoredCanvasesRequest(restore_id=restore_id, limit=200)
+        page = await self.client.bus.ask(contract.RESTORED_CANVASES, request, caller=ADMIN)
         return {each.canvas_id: each.outcome.value for each in page.items}
 
     def objects(self, backup_id: str, kind: str = "") -> list[Path]:

@@ -1,4 +1,4 @@
-"""Helpers for tests of webhooks: a replica that delivers soon, and calls of operations on webhooks and canvases."""
+"""Helpers for tests of webhooks: run a replica that delivers soon, and call operations on webhooks and canvases."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ ADMIN = user(Role.ADMIN)
 
 @asynccontextmanager
 async def quick_replica(backing: DevStack, **settings: Any) -> AsyncIterator[None]:
-    """Run a replica that checks its tables every 50 ms, repeats attempts soon, and may deliver to this machine."""
+    """Run a replica that checks its tables every 50 ms, retries soon, and may deliver to this machine."""
     defaults = {
         "event_relay_seconds": 0.05,
         "webhook_retry_seconds": 0.01,
@@ -36,7 +36,7 @@ async def quick_replica(backing: DevStack, **settings: Any) -> AsyncIterator[Non
 
 
 async def forget_events(tables: Tables) -> None:
-    """Mark the events of other tests as relayed, and delete their webhooks."""
+    """Mark all events as relayed, and delete all webhooks, because other tests have left them."""
     if await tables.fetchval("SELECT to_regclass('event') IS NOT NULL"):
         await tables.execute("UPDATE event SET relayed_at = now() WHERE relayed_at IS NULL")
         await tables.execute("DELETE FROM webhook")
@@ -55,12 +55,12 @@ async def deliveries(client: Client, webhook_id: str) -> list[Delivery]:
 async def wait_for_delivery(
     client: Client, webhook_id: str, wanted: DeliveryStatus, attempts: int = 1
 ) -> Delivery:
-    """Return the newest delivery once it has the status `wanted` and at least `attempts` attempts."""
+    """Wait until the newest delivery has the status `wanted` and at least `attempts` attempts, and return it."""
     async with asyncio.timeout(20):
         while True:
-            found = await deliveries(client, webhook_id)
-            if found and found[0].status is wanted and found[0].attempts >= attempts:
-                return found[0]
+            items = await deliveries(client, webhook_id)
+            if items and items[0].status is wanted and items[0].attempts >= attempts:
+                return items[0]
             await pause()
 
 

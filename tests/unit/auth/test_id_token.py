@@ -17,7 +17,7 @@ ISSUER, CLIENT, NONCE = "https://id.example.org", "svgx", "n" * 43
 RSA = RSAKey.generate_key(2048, parameters={"kid": "rsa"})
 EC = ECKey.generate_key("P-256", parameters={"kid": "ec"})
 ED = OKPKey.generate_key("Ed25519", parameters={"kid": "ed"})
-STRANGER = RSAKey.generate_key(2048, parameters={"kid": "rsa"})
+OTHER_RSA = RSAKey.generate_key(2048, parameters={"kid": "rsa"})
 KEYS = KeySet.import_key_set({"keys": [key.as_dict(private=False) for key in (RSA, EC, ED)]})
 
 
@@ -62,7 +62,7 @@ def test_token_signed_by_the_provider_is_accepted(
         {"aud": [CLIENT, "another"]},
         {"aud": [CLIENT, "another"], "azp": "another"},
         {"azp": "another"},
-        {"exp": -id_token.LEEWAY - 5},
+        {"exp": -id_token.LEEWAY_SECONDS - 5},
         {"exp": None},
         {"iat": None},
         {"iat": 3600},
@@ -116,13 +116,13 @@ def test_token_without_the_providers_signature_is_refused() -> None:
     The forged tokens use another key, the public key as a secret, a shared secret, no signature, or a key that the
     token itself contains. A changed body, an unknown `kid` and values that are no tokens are refused too.
     """
-    embedded_key = {"alg": "RS256", "jwk": STRANGER.as_dict(private=False)}
+    embedded_key = {"alg": "RS256", "jwk": OTHER_RSA.as_dict(private=False)}
     secret = OctKey.import_key("not a secret: a test, and long enough")
     good = jwt.encode({"alg": "RS256", "kid": "rsa"}, claims(), RSA)
     head, body, signature = good.split(".")
     for token in (
-        jwt.encode({"alg": "RS256", "kid": "rsa"}, claims(), STRANGER),
-        jwt.encode(embedded_key, claims(), STRANGER),
+        jwt.encode({"alg": "RS256", "kid": "rsa"}, claims(), OTHER_RSA),
+        jwt.encode(embedded_key, claims(), OTHER_RSA),
         hmac_token({"alg": "HS256", "kid": "rsa"}, RSA.as_pem(private=False)),
         jwt.encode({"alg": "HS256"}, claims(), secret),
         hmac_token({"alg": "none"}, b"").rpartition(".")[0] + ".",

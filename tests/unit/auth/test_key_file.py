@@ -14,7 +14,7 @@ from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from svgx_auth.keys import key_file
 from svgx_auth.keys.key_file import MAX_BYTES, KeyRing
-from svgx_auth.rotate_keys import KEEP, LEAD, generate, rotate
+from svgx_auth.rotate_keys import KEEP_SECONDS, LEAD_SECONDS, generate, rotate
 from svgx_auth.settings import AuthSettings
 from svgx_common.settings import load
 from svgx_common.tokens.signing_keys import ASYMMETRIC
@@ -28,25 +28,25 @@ def ids(ring: KeyRing) -> list[str | None]:
 
 @pytest.mark.parametrize("algorithm", ASYMMETRIC)
 def test_new_key_is_published_before_it_signs(algorithm: str) -> None:
-    """Proves R-AUTH-25: until a new key signs, the previous key signs, or none when there is no previous key."""
+    """Proves R-AUTH-25: until a new key signs, the previous key signs. Without a previous key, no key signs."""
     first = rotate(KeyRing(), algorithm, NOW)
-    assert first.signing(NOW + LEAD - 1) is None
-    key = first.signing(NOW + LEAD)
+    assert first.signing(NOW + LEAD_SECONDS - 1) is None
+    key = first.signing(NOW + LEAD_SECONDS)
     assert key is not None
     assert key.algorithm == algorithm
     second = rotate(first, algorithm, NOW + 10_000)
     assert len(second.entries) == 2
-    assert second.signing(NOW + 10_000 + LEAD - 1) == key
-    assert second.signing(NOW + 10_000 + LEAD) == second.entries[1].key
+    assert second.signing(NOW + 10_000 + LEAD_SECONDS - 1) == key
+    assert second.signing(NOW + 10_000 + LEAD_SECONDS) == second.entries[1].key
 
 
 def test_key_stays_published_until_its_last_token_expires() -> None:
-    """Proves R-AUTH-25: a rotation removes a key when the last token that it signed has expired, and not earlier."""
+    """Proves R-AUTH-25: a rotation removes a key only after the key's last token has expired."""
     ring = rotate(KeyRing(), "ES256", NOW)
     ring = rotate(ring, "ES256", NOW + 10_000)
-    superseded = NOW + 10_000 + LEAD
-    assert ids(rotate(ring, "ES256", superseded + KEEP - 1))[:2] == ids(ring)
-    assert ids(rotate(ring, "ES256", superseded + KEEP))[:1] == ids(ring)[1:]
+    superseded_at = NOW + 10_000 + LEAD_SECONDS
+    assert ids(rotate(ring, "ES256", superseded_at + KEEP_SECONDS - 1))[:2] == ids(ring)
+    assert ids(rotate(ring, "ES256", superseded_at + KEEP_SECONDS))[:1] == ids(ring)[1:]
 
 
 def test_written_keys_are_read_back(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def metadata(**changes: Any) -> dict[str, Any]:
 
 
 def broken_files() -> dict[str, Any]:
-    """Return the contents of broken files, by a description of the defect."""
+    """Return the content of a broken file for each description of a defect."""
     okp = OKPKey.generate_key("Ed25519").as_dict(private=True)
     other = OKPKey.generate_key("Ed448").as_dict(private=True)
     with warnings.catch_warnings(action="ignore"):
@@ -135,7 +135,7 @@ def test_broken_key_file_stops_the_start(
             )
 
 
-def command(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_rotate_keys(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     call = [sys.executable, "-m", "svgx_auth", "rotate-keys", *arguments]
     environment = {"JWT_KEYS_FILE": str(path)}
     return subprocess.run(call, capture_output=True, text=True, check=False, env=environment)
@@ -144,19 +144,19 @@ def command(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_rotate_command_creates_the_file_and_adds_keys(tmp_path: Path) -> None:
     """Proves R-AUTH-25: the command creates the file, and adds a key only when the newest key signs already."""
     path = tmp_path / "keys.json"
-    created = command(path, "--lead", "0")
+    created = run_rotate_keys(path, "--lead", "0")
     assert created.returncode == 0, created.stderr
     first = key_file.read(path)
     assert first.signing(time.time()) is not None
     assert created.stdout == f"{first.entries[0].key.key_id} Ed25519 signs\n"
-    assert command(path, "--algorithm", "ES256").returncode == 0
+    assert run_rotate_keys(path, "--algorithm", "ES256").returncode == 0
     second = key_file.read(path)
     assert ids(second)[0] == ids(first)[0]
     assert second.signing(time.time()) == second.entries[0].key
-    refused = command(path)
+    refused = run_rotate_keys(path)
     assert refused.returncode != 0
     assert "does not sign yet" in refused.stderr
     assert ids(key_file.read(path)) == ids(second)
     path.write_text("{")
-    assert command(path).returncode != 0
+    assert run_rotate_keys(path).returncode != 0
     assert path.read_text() == "{"

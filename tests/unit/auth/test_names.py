@@ -28,7 +28,7 @@ INVISIBLE = {
     "Arabic letter mark": "\u061c",
     "C1 control": "\x85",
 }
-OTHER_REFUSED = [
+FORBIDDEN_NAMES = [
     "a b",
     "a\u00a0b",
     "a\u3000b",
@@ -43,11 +43,11 @@ OTHER_REFUSED = [
 ]
 
 
-@pytest.mark.parametrize("odd", INVISIBLE.values(), ids=INVISIBLE)
-@pytest.mark.parametrize("place", ["{}root", "ro{}ot", "root{}"])
-def test_name_with_an_invisible_character_is_refused(odd: str, place: str) -> None:
+@pytest.mark.parametrize("character", INVISIBLE.values(), ids=INVISIBLE)
+@pytest.mark.parametrize("pattern", ["{}root", "ro{}ot", "root{}"])
+def test_name_with_an_invisible_character_is_refused(character: str, pattern: str) -> None:
     """Proves R-AUTH-41: a new name must not have an invisible character; the error names the field."""
-    text = place.format(odd)
+    text = pattern.format(character)
     for check, field, value in (
         (names.username, "username", text),
         (names.email, "email", f"{text}@example.org"),
@@ -58,22 +58,22 @@ def test_name_with_an_invisible_character_is_refused(odd: str, place: str) -> No
         assert refusal.value.field == field
 
 
-@pytest.mark.parametrize("odd", INVISIBLE.values(), ids=INVISIBLE)
-@pytest.mark.parametrize("place", ["{}root", "ro{}ot", "root{}"])
+@pytest.mark.parametrize("character", INVISIBLE.values(), ids=INVISIBLE)
+@pytest.mark.parametrize("pattern", ["{}root", "ro{}ot", "root{}"])
 def test_stored_name_with_an_invisible_character_has_the_key_of_its_visible_characters(
-    odd: str, place: str
+    character: str, pattern: str
 ) -> None:
-    """Proves R-AUTH-41: a new name cannot look like a name that was stored before this rule."""
-    assert names.name_key(place.format(odd)) == names.name_key("root")
+    """Proves R-AUTH-41: a new name cannot look like an old name with an invisible character: both have the same key."""
+    assert names.name_key(pattern.format(character)) == names.name_key("root")
 
 
-@pytest.mark.parametrize("text", OTHER_REFUSED, ids=ascii)
+@pytest.mark.parametrize("text", FORBIDDEN_NAMES, ids=ascii)
 def test_name_with_a_forbidden_character_is_refused(text: str) -> None:
     """Proves R-AUTH-41: RFC 8265 forbids spaces, symbols, compatibility characters and mixed writing directions."""
     with pytest.raises(Invalid) as refusal:
         names.username(text)
     assert refusal.value.field == "username"
-    names.name_key(text)  # an old name of this kind still has a key
+    names.name_key(text)  # a name that was stored before this rule still has a key
 
 
 @pytest.mark.parametrize("text", ["a", "@", "a@", "@b", "a@b@c", "a\uff20b@c"], ids=ascii)
@@ -108,7 +108,7 @@ def test_name_is_stored_in_its_canonical_form(text: str, stored: str) -> None:
     assert names.email(f"{text}@{text}.org") == f"{stored}@{stored}.org"
 
 
-SAME = [
+SAME_KEY = [
     ("Root", "rOOT"),
     ("é", "e\u0301"),
     ("ｒｏｏｔ", "root"),
@@ -121,7 +121,7 @@ SAME = [
     ("ada＠example.org", "ada@example.org"),
     ("ﬁx", "fix"),
 ]
-DIFFERENT = [
+DIFFERENT_KEYS = [
     ("root", "toor"),
     ("a@b.org", "a@c.org"),
     ("a", "á"),
@@ -131,13 +131,13 @@ DIFFERENT = [
 ]
 
 
-@pytest.mark.parametrize(("one", "other"), SAME, ids=ascii)
+@pytest.mark.parametrize(("one", "other"), SAME_KEY, ids=ascii)
 def test_names_that_look_alike_have_one_key(one: str, other: str) -> None:
     """Proves R-AUTH-41: names that differ only in case, composition, width, ligatures or domain form have one key."""
     assert names.name_key(one) == names.name_key(other)
 
 
-@pytest.mark.parametrize(("one", "other"), DIFFERENT, ids=ascii)
+@pytest.mark.parametrize(("one", "other"), DIFFERENT_KEYS, ids=ascii)
 def test_different_names_have_different_keys(one: str, other: str) -> None:
     """Proves R-AUTH-41: names that a reader can tell apart stay different."""
     assert names.name_key(one) != names.name_key(other)
@@ -166,7 +166,7 @@ PHRASE = "e\u0301loi\u0308se, 7 lanterns"
     ids=ascii,
 )
 def test_password_has_one_form_for_all_keyboards(typed: str) -> None:
-    """Proves R-AUTH-42: composition and the kind of space do not matter in a password."""
+    """Proves R-AUTH-42: a password has the same form for each Unicode composition and each kind of space."""
     assert names.password(typed) == unicodedata.normalize("NFC", PHRASE)
 
 
@@ -194,6 +194,6 @@ def test_password_keeps_its_characters(one: str, other: str) -> None:
 def test_password_that_opaque_string_forbids_is_prepared_too(text: str) -> None:
     """Proves R-AUTH-42: a password with characters that OpaqueString (RFC 8265) forbids is not refused.
 
-    Its spaces and its composition are unified as in any other password.
+    Its spaces and its composition are normalized as in every other password.
     """
     assert names.password(text) == unicodedata.normalize("NFC", text.replace("\u00a0", " "))

@@ -89,14 +89,14 @@ def test_missing_redirect_uri_or_repeated_provider_stops_the_start(
     ids=str,
 )
 def test_role_claim_gives_the_highest_matching_role(claims: dict[str, Any], role: Role) -> None:
-    """Proves R-AUTH-33: a nested claim has one role or a list; the highest match or the default applies."""
+    """Proves R-AUTH-33: a nested claim has one name or a list. The highest matching role, else the default, applies."""
     roles = {"owners": Role.ADMIN, "drawers": Role.EDITOR, "readers": Role.VIEWER}
     provider = OidcProvider(**GOOD, role_claim="access.roles", roles=roles)
     assert provider.role_of(claims) is role
 
 
-def test_claims_without_a_match_give_no_role_without_a_default_role() -> None:
-    """Proves R-AUTH-33: without a default role, claims without a match give no role."""
+def test_unmatched_claims_give_no_role_if_there_is_no_default_role() -> None:
+    """Proves R-AUTH-33: if no default role is set, claims without a matching name give no role."""
     provider = OidcProvider(
         **GOOD, role_claim="groups", roles={"drawers": Role.EDITOR}, default_role=None
     )

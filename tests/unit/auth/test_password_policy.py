@@ -1,4 +1,4 @@
-"""The policy for new passwords: it judges how easy a password is to guess, and not its composition."""
+"""The policy for new passwords: a password must be hard to guess. Its composition does not matter."""
 
 import time
 
@@ -65,13 +65,13 @@ def test_password_of_any_composition_is_accepted(good: str) -> None:
 
 
 def judging_seconds(password: str) -> float:
-    """Return the CPU seconds that judging takes."""
+    """Return the seconds of processor time that judging a password takes."""
     started = time.process_time()
     refuse_easy(password, NAMES, "password")
     return time.process_time() - started
 
 
 def test_judging_a_long_password_takes_no_longer_than_judging_its_beginning() -> None:
-    """Proves R-AUTH-14: the time does not grow with the length, for a pattern that is slow to judge."""
+    """Proves R-AUTH-14: even for a pattern that is slow to judge, the time does not grow with the password's length."""
     password = ("4@8({[<3691!|1|71$5+7%2" * 50)[:1024]
     assert judging_seconds(password) < 4 * judging_seconds(password[:JUDGED_LENGTH])

@@ -1,4 +1,4 @@
-"""The queue for work on passwords: it is bounded and fair between networks, and signed-in callers come first."""
+"""The queue of requests that use a password: bounded, fair between networks, with signed-in callers first."""
 
 import asyncio
 import contextlib
@@ -10,25 +10,24 @@ from svgx_auth.passwords.queue import PasswordQueue
 from svgx_common.contract.errors import Overloaded, SvgxError, TooManyRequests
 
 
-class Gate:
-    """A password queue, and its requests. Each request keeps its slot until the test releases it.
+class ObservedQueue:
+    """A password queue with requests that keep their slots until the test releases them.
 
-    A customer is a network or a user. `served` has the customer of each request that got a slot, in the order of the
-    slots.
+    A customer is a network or a user. `served` has the customers of the requests that got a slot, in order.
     """
 
     def __init__(self, *, slots: int = 1, waiting: int = 4) -> None:
-        self.queue = PasswordQueue(slots=slots, waiting=waiting)
+        self._password_queue = PasswordQueue(slots=slots, waiting=waiting)
         self.served: list[str] = []
         self._release: asyncio.Queue[None] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def request(self, customer: str, *, signed_in: bool = False) -> asyncio.Task[None]:
-        """Start a request, and return its task when the request has a slot, waits or is refused."""
-        turn = self.queue.signed_in if signed_in else self.queue.log_in
+        """Start a request. Return its task as soon as the request has a slot, waits or is refused."""
+        wait_for_slot = self._password_queue.signed_in if signed_in else self._password_queue.log_in
 
         async def work() -> None:
-            async with turn(customer):
+            async with wait_for_slot(customer):
                 self.served.append(customer)
                 await self._release.get()
 
@@ -56,13 +55,13 @@ class Gate:
 
 
 @contextlib.asynccontextmanager
-async def open_gate(*, slots: int = 1, waiting: int = 4) -> AsyncIterator[Gate]:
-    made = Gate(slots=slots, waiting=waiting)
+async def observe_queue(*, slots: int = 1, waiting: int = 4) -> AsyncIterator[ObservedQueue]:
+    queue = ObservedQueue(slots=slots, waiting=waiting)
     try:
-        yield made
+        yield queue
     finally:
-        await made.close()
-        assert made.queue._free == slots
+        await queue.close()
+        assert queue._password_queue._free == slots
 
 
 def refusal(task: asyncio.Task[None]) -> SvgxError:
@@ -87,12 +86,12 @@ def refusal(task: asyncio.Task[None]) -> SvgxError:
     ],
 )
 async def test_networks_take_turns(sent: str, served: str) -> None:
-    """Proves R-AUTH-40: networks take turns, in the order of their first log-in that waits."""
-    async with open_gate() as gate:
+    """Proves R-AUTH-40: networks take turns. The order is that of each network's first waiting log-in."""
+    async with observe_queue() as queue:
         for network in sent:
-            await gate.request(network)
-        await gate.release(len(sent))
-        assert "".join(gate.served) == served
+            await queue.request(network)
+        await queue.release(len(sent))
+        assert "".join(queue.served) == served
 
 
 @pytest.mark.parametrize(
@@ -112,14 +111,14 @@ async def test_networks_take_turns(sent: str, served: str) -> None:
 async def test_full_queue_refuses_the_network_with_the_most_log_ins(
     waiting: str, newcomer: str, refused: str, error: type[SvgxError]
 ) -> None:
-    """Proves R-AUTH-40: a full queue refuses a log-in at once: the new one, or one of the network with the most.
+    """Proves R-AUTH-40: a full queue refuses the new log-in, or one of the network with the most log-ins.
 
     The new log-in is refused, unless its network has at least two fewer log-ins than the network with the most.
     """
-    async with open_gate() as gate:
-        await gate.request("first")
-        tasks = [(network, await gate.request(network)) for network in waiting]
-        last = await gate.request(newcomer)
+    async with observe_queue() as queue:
+        await queue.request("first")
+        tasks = [(network, await queue.request(network)) for network in waiting]
+        last = await queue.request(newcomer)
         done = [(network, task) for network, task in (*tasks, ("newcomer", last)) if task.done()]
         assert [network for network, _ in done] == [refused]
         assert type(refusal(done[0][1])) is error
@@ -127,53 +126,55 @@ async def test_full_queue_refuses_the_network_with_the_most_log_ins(
 
 async def test_signed_in_callers_come_before_log_ins() -> None:
     """Proves R-AUTH-40: a full queue of log-ins neither refuses nor delays a signed-in caller."""
-    async with open_gate() as gate:
+    async with observe_queue() as queue:
         for network in "abcde":
-            await gate.request(network)
-        admin = await gate.request("admin", signed_in=True)
+            await queue.request(network)
+        admin = await queue.request("admin", signed_in=True)
         assert not admin.done()
-        await gate.release(2)
-        assert gate.served == ["a", "admin", "b"]
+        await queue.release(2)
+        assert queue.served == ["a", "admin", "b"]
 
 
 @pytest.mark.parametrize(("waiting", "newcomer"), [("aaaa", "a"), ("abcd", "e"), ("abcd", "a")])
-async def test_full_lane_of_signed_in_callers_refuses_with_429(waiting: str, newcomer: str) -> None:
-    """Proves R-AUTH-40: a full lane refuses with 429, because a 503 may open the gateway's circuit breaker."""
-    async with open_gate() as gate:
+async def test_full_queue_of_signed_in_callers_refuses_with_429(
+    waiting: str, newcomer: str
+) -> None:
+    """Proves R-AUTH-40: the refusal is 429, because a 503 may open the gateway's circuit breaker."""
+    async with observe_queue() as queue:
         for user in ("first", *waiting):
-            await gate.request(user, signed_in=True)
-        assert type(refusal(await gate.request(newcomer, signed_in=True))) is TooManyRequests
+            await queue.request(user, signed_in=True)
+        assert type(refusal(await queue.request(newcomer, signed_in=True))) is TooManyRequests
 
 
 async def test_slots_bound_the_requests_that_run() -> None:
     """Proves R-AUTH-40: as many requests run as there are slots."""
-    async with open_gate(slots=3) as gate:
+    async with observe_queue(slots=3) as queue:
         for _ in range(6):
-            await gate.request("a")
-        assert len(gate.served) == 3
+            await queue.request("a")
+        assert len(queue.served) == 3
 
 
 async def test_cancelled_request_frees_its_place() -> None:
-    """Proves R-AUTH-40: a request that is cancelled while it waits, or at its turn, does not keep a place or a slot."""
-    async with open_gate() as gate:
-        await gate.request("a")
-        waiting = [await gate.request(network) for network in "bbcd"]
+    """Proves R-AUTH-40: a request that is cancelled while it waits, or when it gets a slot, frees its place or slot."""
+    async with observe_queue() as queue:
+        await queue.request("a")
+        waiting = [await queue.request(network) for network in "bbcd"]
         waiting[1].cancel()
         waiting[2].cancel()
-        await gate.settle()
-        next_request = await gate.request("e")
-        await gate.request("f")
-        await gate.release(2)
-        assert gate.served == ["a", "b", "d"]
-        gate._release.put_nowait(None)
-        await asyncio.sleep(0)  # "d" ends, and the turn of "e" comes
+        await queue.settle()
+        next_request = await queue.request("e")
+        await queue.request("f")
+        await queue.release(2)
+        assert queue.served == ["a", "b", "d"]
+        queue._release.put_nowait(None)
+        await asyncio.sleep(0)  # "d" ends, and "e" gets the slot
         next_request.cancel()
-        await gate.settle()
-        assert gate.served == ["a", "b", "d", "f"]
+        await queue.settle()
+        assert queue.served == ["a", "b", "d", "f"]
 
 
 async def test_failed_work_frees_its_slot() -> None:
-    """Proves R-AUTH-40: an exception inside a turn frees the slot for the next request."""
+    """Proves R-AUTH-40: a request that fails frees its slot for the next request."""
     queue = PasswordQueue(slots=1, waiting=1)
     for _ in range(3):
         with pytest.raises(RuntimeError):

@@ -1,4 +1,4 @@
-"""The number of processors that auth may use, which is the default of PASSWORD_WORKERS."""
+"""The number of processors that auth may use. PASSWORD_WORKERS has this number as its default, up to 64."""
 
 import importlib
 import os
@@ -32,10 +32,10 @@ def many_processors(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"cpu/cpu.cfs_quota_us": "150000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2),
     ],
 )
-def test_limit_of_the_container_counts(
+def test_container_limit_is_used_if_the_machine_has_more_processors(
     tmp_path: Path, files: dict[str, str], expected: int
 ) -> None:
-    """The container's limit counts, rounded up, if it is below the machine's 96 processors. Proves R-CONFIG-10."""
+    """The container's limit, rounded up, is used if it is below the machine's 96 processors. Proves R-CONFIG-10."""
     for name, content in files.items():
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)

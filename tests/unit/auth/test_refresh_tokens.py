@@ -8,7 +8,7 @@ from svgx_auth.refresh_tokens import RefreshTokens
 
 
 def successor(secret: str, token: str) -> str:
-    """Return the only successor that a service with this secret accepts."""
+    """Return the only successor that a service with only this secret accepts."""
     (only,) = RefreshTokens(secret).successors(token)
     return only
 

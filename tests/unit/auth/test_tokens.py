@@ -75,7 +75,7 @@ def test_token_of_either_secret_is_valid_while_one_is_replaced(order: tuple[str,
     ):
         with pytest.raises(Unauthenticated):
             tokens.verify(bad, keys)
-    # A gateway may have only the other secret.
+    # A gateway may have only `JWT_OTHER_SECRET`.
     only_other = CheckingKeys(other_secret=secret_key(SECRET))
     assert tokens.verify(token(claims()), only_other).user_id == "u"
 
@@ -178,8 +178,7 @@ def sign_by_hand(header: dict[str, Any], secret: bytes) -> str:
 def test_valid_tokens_made_by_hand_are_accepted() -> None:
     """Proves R-AUTH-24: valid tokens made by `sign_by_hand` and `sign_with_header` are accepted.
 
-    Therefore, forged tokens from these helpers are refused because of their content, not because of a mistake of the
-    helpers.
+    So the tests below refuse forged tokens because of their content, and not because of a mistake of these helpers.
     """
     good = sign_by_hand({"alg": "HS256", "typ": tokens.TYPE}, SECRET.encode())
     assert tokens.verify(good, ALL_KEYS).user_id == "u"
@@ -191,7 +190,7 @@ def test_valid_tokens_made_by_hand_are_accepted() -> None:
 
 
 def sign_with_header(header: dict[str, Any], key: Any, algorithm: str) -> str:
-    """Return a token with any header fields, and a valid signature."""
+    """Return a token with these header fields and a valid signature."""
     registry = JWSRegistry(algorithms=[algorithm], strict_check_header=False)
     return jws.serialize_compact(
         {"alg": algorithm, "typ": tokens.TYPE} | header,
@@ -210,13 +209,13 @@ def test_token_is_checked_only_with_the_key_of_its_kid(algorithm: str) -> None:
     assert tokens.verify(signed, CheckingKeys(None, PUBLIC_KEYS)) == claims
     for other in set(PRIVATE_KEYS) - {algorithm}:
         key_id = str(PRIVATE_KEYS[algorithm].key_id)
-        mixed = CheckingKeys(None, {key_id: PUBLIC_KEYS[str(PRIVATE_KEYS[other].key_id)]})
+        mixed_keys = CheckingKeys(None, {key_id: PUBLIC_KEYS[str(PRIVATE_KEYS[other].key_id)]})
         with pytest.raises(Unauthenticated):
-            tokens.verify(signed, mixed)
+            tokens.verify(signed, mixed_keys)
 
 
 def test_public_key_as_hmac_secret_is_refused() -> None:
-    """Proves R-AUTH-24: against key confusion, HS256 with a public key as the secret is refused."""
+    """Proves R-AUTH-24: a token signed with HS256 and a public key as the secret is refused (key confusion)."""
     for key in PRIVATE_KEYS.values():
         assert not isinstance(key.key, OctKey)
         for public in (key.key.as_pem(private=False), key.key.as_bytes(private=False)):
@@ -242,13 +241,13 @@ def test_token_cannot_choose_another_algorithm_for_a_key() -> None:
             tokens.verify(forged, ALL_KEYS)
 
 
-def test_unknown_key_raises_unknown_key() -> None:
-    """Proves R-AUTH-24: an unknown key raises `UnknownKey`, and clients get the usual error.
+def test_token_of_an_unknown_key_raises_unknown_key() -> None:
+    """Proves R-AUTH-24: an unknown key raises `UnknownKey`. Clients get the same error as for any invalid token.
 
-    The gateway fetches the keys again after `UnknownKey`.
+    After `UnknownKey`, the gateway fetches the keys again.
     """
-    stranger = generate("Ed25519", 0).key
-    signed = sign_with_header({"kid": stranger.key_id}, stranger.key, "Ed25519")
+    unknown_key = generate("Ed25519", 0).key
+    signed = sign_with_header({"kid": unknown_key.key_id}, unknown_key.key, "Ed25519")
     with pytest.raises(UnknownKey) as unknown:
         tokens.verify(signed, ALL_KEYS)
     with pytest.raises(Unauthenticated) as refused:
@@ -260,7 +259,7 @@ def test_unknown_key_raises_unknown_key() -> None:
 
 @pytest.mark.parametrize("name", ["jku", "jwk", "x5u", "x5c", "crit", "zip"])
 def test_unsupported_header_field_is_refused(name: str) -> None:
-    """Proves R-AUTH-24: a header field with a key (`jku`) or an extension (`crit`) is refused, even if signed."""
+    """Proves R-AUTH-24: a validly signed token is refused if its header has a key (`jku`) or an extension (`crit`)."""
     key = PRIVATE_KEYS["Ed25519"]
     values: dict[str, Any] = {
         "jwk": key.key.as_dict(private=False),

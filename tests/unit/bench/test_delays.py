@@ -1,4 +1,4 @@
-"""The delays of the benchmark include edits that did not arrive, with an infinite delay."""
+"""In the benchmark's delays, an edit that did not arrive has an infinite delay."""
 
 import math
 import socket
@@ -11,10 +11,11 @@ from svgx_yjs import protocol
 from tests.unit.bench.test_sockets import server_frame
 
 MS = 1_000_000
+"""Nanoseconds in a millisecond."""
 
 
 def test_delays_of_missing_and_late_edits_are_infinite() -> None:
-    """One of four edits is lost, and has an infinite delay. Another is late: only a later deadline gives it a delay."""
+    """One of four edits is lost and has an infinite delay. A late edit has a delay only with a later deadline."""
     with socket.socket() as connection:
         sender, receiver = (Client(Target(1, "/"), connection) for _ in range(2))
     writer = Writer(9)
@@ -31,12 +32,12 @@ def test_delays_of_missing_and_late_edits_are_infinite() -> None:
     assert found.quantiles == {"p50": 470.0, "p95": math.inf, "p99": math.inf}
 
 
-def test_delays_until_saved_belong_to_the_writers_own_connection() -> None:
+def test_delays_until_saved_are_measured_on_the_writers_own_connection() -> None:
     with socket.socket() as connection:
         sender = Client(Target(1, "/"), connection)
     writing = Writing(Writer(9), sender, 0, stamps=[10 * MS, 20 * MS])
     sender.start_record()
-    # The first saved message is the creation of the element.
+    # The first saved message confirms the creation of the element.
     for time, count in ((5, 1), (40, 3)):
         sender.scan(memoryview(server_frame(protocol.encode_saved(count))), time * MS)
     found = delays([writing], {0: sender}, 1, 100 * MS, saved=True)

@@ -19,7 +19,7 @@ def document(*updates: bytes) -> Doc[Map[object]]:
 @pytest.mark.parametrize("client", [1, 127, 128, 2**31, 2**32 - 1])
 @pytest.mark.parametrize("text_bytes", [0, 1, 20_000])
 def test_edits_of_a_writer_set_their_number(client: int, text_bytes: int) -> None:
-    """The last edit wins, also where the clock and the number need another byte."""
+    """The last edit wins, also when the encoded clock or number gets one byte longer."""
     writer = edits.Writer(client, text_bytes)
     updates = [writer.creation()]
     for number in range(1, 132):
@@ -29,7 +29,7 @@ def test_edits_of_a_writer_set_their_number(client: int, text_bytes: int) -> Non
             assert last_numbers(state, [writer.name]) == {writer.name: number}
 
 
-def test_last_numbers_without_an_element_are_negative() -> None:
+def test_last_number_of_a_missing_element_is_negative() -> None:
     update = edits.Writer(5).creation()
     assert last_numbers(update, ["w5", "w6"]) == {"w5": 0, "w6": -1}
 

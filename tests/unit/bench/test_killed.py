@@ -3,8 +3,8 @@
 from bench.collab.measures.killed import losses
 
 
-def test_element_that_is_missing_counts_as_no_edit() -> None:
-    """A writer without an element has lost its edits. The missing element is no further lost edit."""
+def test_missing_element_is_not_counted_as_a_lost_edit() -> None:
+    """A writer without an element has lost all its edits. The element itself does not count as another lost edit."""
     figures = losses(
         stamps=[[1_000_000, 2_000_000], [3_000_000, 4_000_000, 5_000_000], []],
         saved=[0, 2, 0],

@@ -12,16 +12,16 @@ from bench.collab.sockets import Client
 from svgx_yjs import protocol
 
 
-def server_frame(payload: bytes, first: int = 0x82) -> bytes:
-    """Return a frame of a server, which has no mask."""
-    masked = frame(payload, first)
+def server_frame(payload: bytes, first_byte: int = 0x82) -> bytes:
+    """Return a frame as a server sends it: without a mask."""
+    masked = frame(payload, first_byte)
     header = masked[: len(masked) - len(payload) - 4]
     return bytes((header[0], header[1] & 0x7F)) + header[2:] + payload
 
 
 @pytest.fixture
 def client(request: pytest.FixtureRequest) -> Client:
-    """Return a client of one of our canvases, or of the target that the test names."""
+    """Return a client of one of our canvases, or of the target in the test's parameter."""
     target = getattr(request, "param", Target(1, "/"))
     with socket.socket() as connection:
         return Client(target, connection, is_open=True)
@@ -79,7 +79,7 @@ def test_arrival_of_a_newer_cursor_counts_for_skipped_cursors(client: Client) ->
     assert Arrivals(client, {9: 5}, {}).times == {9: [10, 20, 20, 20, 0]}
 
 
-def test_saved_time_of_a_message_is_that_of_the_first_receipt_that_includes_it(
+def test_saved_time_of_a_message_is_the_time_of_the_first_receipt_for_it(
     client: Client,
 ) -> None:
     client.start_record()

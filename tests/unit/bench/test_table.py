@@ -1,4 +1,4 @@
-"""The tables of the benchmark judge the figures, and list each goal."""
+"""The benchmark's table says for each goal whether the figures meet it."""
 
 import math
 
@@ -38,7 +38,7 @@ def test_goal_is_judged_by_bar_and_aim(
 
 
 def test_table_lists_goals_that_were_not_measured() -> None:
-    """The result states each goal of a chosen scenario, also after a failed measurement."""
+    """The table has each goal of a chosen scenario, also after a failed measurement."""
     failures = {(SCENARIOS[0].name, OURS): "Refused: closed"}
     text = table.text({}, failures, SCENARIOS, {"Node": "v1"}, 0.1, quick=True)
     assert text.count("not measured") == sum(len(each.goals) for each in SCENARIOS)
@@ -46,8 +46,8 @@ def test_table_lists_goals_that_were_not_measured() -> None:
 
 
 def test_table_lists_settings_of_a_scenario() -> None:
-    """The heading has the settings that a chosen scenario adds to the common ones."""
+    """The heading lists the settings that a chosen scenario adds to the common settings."""
     chosen = [each for each in SCENARIOS if each.name == "past-clients"]
     text = table.text({}, {}, chosen, {}, 0.1, quick=True)
-    further = text.partition("a canvas with 50,000 past client ids: also ")[2]
-    assert "`ACCOUNT_MAX_CLIENTS_PER_HOUR=1000000`" in further.partition("; in the attacks")[0]
+    added = text.partition("a canvas with 50,000 past client ids: also ")[2]
+    assert "`ACCOUNT_MAX_CLIENTS_PER_HOUR=1000000`" in added.partition("; in the attacks")[0]

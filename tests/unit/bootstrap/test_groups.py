@@ -4,7 +4,7 @@ from tests import groups
 
 
 def test_stack_ends_after_the_last_file_of_its_group() -> None:
-    """A stack stays for the next file of its group. Files that share no stack end nothing."""
+    """A stack keeps running for the next file of its group. A file that shares no stack ends no stack."""
     first, *_, last = groups.GROUPS["killed processes"]
     alone = groups.ALONE[0]
     assert not groups.is_last(first, last)

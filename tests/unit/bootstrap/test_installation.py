@@ -1,4 +1,4 @@
-"""`make run` installs no tools for development; the other commands do."""
+"""`make run` installs no tools for development. The other commands install them."""
 
 import importlib.util
 import subprocess
@@ -12,7 +12,7 @@ BOOTSTRAP = Path(__file__).parents[3] / "bootstrap.py"
 
 
 def load_script() -> Any:
-    """Return the script as a new module."""
+    """Return `bootstrap.py` as a new module."""
     spec = importlib.util.spec_from_file_location("bootstrap", BOOTSTRAP)
     assert spec is not None
     assert spec.loader is not None
@@ -22,7 +22,7 @@ def load_script() -> Any:
 
 
 class Installation:
-    """The script in a repository of its own, with recorded installations and commands."""
+    """`bootstrap.py` in a repository of its own. The commands that it would start are recorded in `started`."""
 
     def __init__(self, root: Path) -> None:
         self.script = load_script()
@@ -44,7 +44,7 @@ class Installation:
         )
 
     def record_locks(self) -> None:
-        """Record the lock files of installations, and install nothing."""
+        """Record the lock files in `installed` instead of installing their packages."""
         self.script.install_packages = lambda lock: self.installed.append(
             str(lock.relative_to(self.root))
         )
@@ -148,7 +148,7 @@ def test_programs_store_bytecode_on_machines_that_switch_it_off(
 def test_environment_with_a_python_that_hangs_does_not_work(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An environment with a Python that does not end is created again, as an environment without a Python is."""
+    """`bootstrap.py` then creates the environment again, as it does if the environment has no Python."""
 
     def hang(command: list[str], **options: Any) -> None:
         raise subprocess.TimeoutExpired(command, options["timeout"])

@@ -1,4 +1,4 @@
-"""An old Python prints one line with the remedy, and no syntax error."""
+"""With an old Python, `bootstrap.py` prints one line with the remedy instead of a syntax error."""
 
 import ast
 import subprocess

@@ -1,4 +1,4 @@
-"""Audit SVG text for forbidden content. The audit is independent: it shares no code with the policy.
+"""Audit SVG text for forbidden content. The audit is independent, because it shares no code with the policy.
 
 The text is parsed as a browser or renderer parses it: XML with libxml2, CSS with tinycss2. There is no text search.
 """
@@ -113,28 +113,28 @@ def _sheet(text: str) -> Iterator[str]:
 def _tokens(nodes: Iterable[ast.Node], prop: str = "", *, picture: bool = False) -> Iterator[str]:
     """Yield the problems of tokens, regardless of the rules and declarations that they form.
 
-    prop: the property with the tokens as value. picture: the tokens are arguments of a function that takes the address
-    of a picture.
+    `prop` is the property that has the tokens as its value. `picture` is true if the tokens are arguments of a
+    function that takes the URL of a picture.
     """
-    before: ast.Node | None = None
-    condition = False
+    previous: ast.Node | None = None
+    in_supports = False
     for node in nodes:
         if isinstance(node, ast.AtKeywordToken):
-            condition = node.lower_value == "supports"
-        if condition and isinstance(node, ast.ParenthesesBlock):
+            in_supports = node.lower_value == "supports"
+        if in_supports and isinstance(node, ast.ParenthesesBlock):
             # Browsers evaluate a condition of `@supports` and fetch nothing. Only URLs are problems, because simple
             # readers may fetch them.
             yield from (item for item in _tokens(node.content) if item.startswith("url"))
         else:
             literal = node.value if isinstance(node, ast.LiteralToken) else ""
-            if literal == ":" and isinstance(before, ast.IdentToken):
-                prop = before.lower_value
+            if literal == ":" and isinstance(previous, ast.IdentToken):
+                prop = previous.lower_value
                 yield from [prop] if prop in _RUNNING_PROPERTIES else []
             if literal == ";" or isinstance(node, ast.CurlyBracketsBlock):
-                prop, condition = "", False
+                prop, in_supports = "", False
             yield from _token(node, prop, picture)
         if not isinstance(node, ast.WhitespaceToken | ast.Comment):
-            before = node
+            previous = node
 
 
 def _token(node: ast.Node, prop: str, picture: bool) -> Iterator[str]:

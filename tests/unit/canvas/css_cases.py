@@ -1,4 +1,4 @@
-"""Tables of CSS: texts that fetch nothing, and texts that fetch something."""
+"""Tables of CSS texts: some fetch nothing, and others fetch something."""
 
 KEPT_SHEETS = {
     "nested rule": ".a{fill:#f00;.b{fill:#00f} stroke:#0f0}",
@@ -239,7 +239,7 @@ RECOVERED_SHEETS = {
     "braces in a comment": ("@media print{/*}*{r:9px}*/}", "@media print{}"),
     "escapes": (".\\61{f\\69ll:r\\65 d}", ".a{fill:red;}"),
 }
-"""Style sheets that are kept in part or in another form, with that form."""
+"""Style sheets that cleaning changes. Each pair has the text before and after cleaning."""
 
 EVIL = "http://evil.example/x"
 

@@ -87,7 +87,7 @@ _SHEETS = {
     "type nested": "g{rect{fill:lime} rect:hover{fill:red}}",
     "mask data": ".a{fill:blue;mask-image:" + _GIF + "}",
 }
-"""Style sheets of the shapes."""
+"""Style sheets for `_SHAPES`."""
 
 _STYLES = [
     "background:#0f0",
@@ -113,7 +113,7 @@ _STYLES = [
     "background:lime}; fill:red",
     "background:lime) ; fill:red;stroke:red",
 ]
-"""`style` attributes of the root."""
+"""`style` attributes of the root element."""
 
 _BODIES = {
     "no namespace": '<g xmlns=""><rect width="9" height="9"/></g><circle r="5"/>',
@@ -176,7 +176,7 @@ _BODIES = {
         'height="9"><set attributeName="fill" to="url(#g)"/></rect>'
     ),
 }
-"""Contents of the root."""
+"""Contents of the root element."""
 
 
 def _escaped(text: str) -> str:

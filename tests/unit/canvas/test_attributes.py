@@ -103,14 +103,14 @@ DROPPED = [
 
 
 def from_document(tag: str, attrs: dict[str, str]) -> dict[str, str]:
-    """Return the attributes of an element that a client wrote into a document, after the export."""
+    """Return the exported attributes of an element that a client wrote into a document."""
     out = export_svg(document({"a": {"tag": tag, "attrs": attrs}}))
     assert problems(out) == []
     return dict(etree.fromstring(out)[0].attrib)
 
 
 def from_file(tag: str, attrs: dict[str, str]) -> dict[str, str]:
-    """Return the attributes of an element in a file, after its import and export."""
+    """Return the attributes of a file's element after import and export."""
     root = etree.Element(f"{{{XMLNS}}}svg")
     element = etree.SubElement(root, f"{{{XMLNS}}}{tag}")
     for name, value in attrs.items():
@@ -148,6 +148,6 @@ def test_animated_value_in_the_grammar_of_its_target_is_kept(
 def test_attribute_that_fetches_or_runs_is_dropped(
     tag: str, attrs: dict[str, str], dropped: str
 ) -> None:
-    """Proves R-SVG-3: no attribute fetches or runs anything, be it CSS, a reference or an animated value."""
+    """Proves R-SVG-3: no CSS value, reference or animated value in an attribute fetches or runs anything."""
     assert dropped not in from_document(tag, attrs)
     assert dropped not in from_file(tag, attrs)

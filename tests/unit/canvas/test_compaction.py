@@ -8,7 +8,7 @@ from pycrdt import Doc, Map, merge_updates
 from svgx_canvas import Snapshot, SvgRefused, compact, state
 from svgx_canvas.document.shared_document import (
     MAX_PENDING_BYTES,
-    PIECE_OVERHEAD,
+    PIECE_OVERHEAD_BYTES,
     SharedDocument,
 )
 from svgx_yjs.lib0 import Malformed, encode_text, encode_uint
@@ -32,7 +32,7 @@ from tests.unit.yjs.updates import (
 
 @pytest.mark.parametrize("seed", range(40))
 def test_missing_updates_can_arrive_after_compaction(seed: int) -> None:
-    """A compacted part of a history, together with the other updates, has the content of the whole history."""
+    """If some updates of a history arrive only after the compaction of the others, no content is lost."""
     rng = random.Random(seed)
     updates = history(seed)
     expected = content(*updates)
@@ -47,7 +47,7 @@ def test_missing_updates_can_arrive_after_compaction(seed: int) -> None:
 
 
 def test_deletion_that_arrives_before_its_struct_is_kept() -> None:
-    """A pycrdt document loses a deletion without its struct. Compaction merges such deletions separately."""
+    """pycrdt loses a deletion that arrives before its struct. Compaction merges these deletions separately."""
     doc: Document = Doc()
     elements = doc.get("elements", type=Map)
     updates: list[bytes] = []
@@ -56,9 +56,9 @@ def test_deletion_that_arrives_before_its_struct_is_kept() -> None:
     del elements["a"]
     written, deleted = updates
     assert content(compact(None, [deleted]).update, written) == {}
-    bare: Document = Doc()
-    bare.apply_update(deleted)
-    assert content(bare.get_update(), written) == {"a": 1}
+    pycrdt_document: Document = Doc()
+    pycrdt_document.apply_update(deleted)
+    assert content(pycrdt_document.get_update(), written) == {"a": 1}
     # The deletion is also kept beside updates that can be integrated, and by a second compaction.
     other: Document = Doc()
     other.get("elements", type=Map)["b"] = 2
@@ -128,7 +128,7 @@ def test_updates_in_any_order_are_kept() -> None:
 
 def test_snapshot_has_waiting_updates_beyond_the_limit_of_holders() -> None:
     """A compaction forgets no waiting update, however many there are. Proves R-STATE-6."""
-    count = MAX_PENDING_BYTES // PIECE_OVERHEAD
+    count = MAX_PENDING_BYTES // PIECE_OVERHEAD_BYTES
     waiting = [update((1000 + each, 0, [after(ANY, NULL, (5, 0))])) for each in range(count)]
     snapshot = compact(compact(None, waiting[:9]), waiting[9:])
     reported: list[tuple[str, str]] = []
@@ -190,10 +190,10 @@ def test_waiting_updates_that_contradict_each_other_do_not_prevent_a_snapshot() 
 
 
 def test_waiting_updates_do_not_replace_content_of_a_snapshot() -> None:
-    """A snapshot leaves out a waiting struct that has the clocks of a struct of the document. Proves R-STATE-6.
+    """A snapshot leaves out a waiting struct if the document has another struct for its clocks. Proves R-STATE-6.
 
-    pycrdt would prefer the waiting item to the GC, which stands for deleted content. The snapshot would then lack all
-    structs of client 5.
+    The GC struct stands for deleted content. pycrdt would prefer the waiting item to it, and the snapshot would then
+    lack all structs of client 5.
     """
     known = update((5, 0, [gap(GC, 1), in_root(ANY, NULL), in_root(ANY, NULL, key="l")]))
     other = update((5, 0, [inside(ANY, NULL, (6, 0)), inside(ANY, NULL, (6, 0), key="l")]))

@@ -41,7 +41,7 @@ def cleaned_declarations(text: str) -> tuple[str, Reports]:
 
 
 def audited(sheet: str) -> str:
-    """Return the text of a style sheet after its import and export. The audit has found no problem in it."""
+    """Return the text of a style sheet after import and export. Check that the audit finds no problem in the export."""
     root = etree.Element("{http://www.w3.org/2000/svg}svg")
     etree.SubElement(root, "{http://www.w3.org/2000/svg}style").text = sheet
     out = export_svg(import_svg(etree.tostring(root), None).update)
@@ -120,7 +120,7 @@ def test_value_that_fetches_is_dropped_and_its_neighbours_are_kept(name: str, va
 
 @pytest.mark.parametrize("name", PICTURE_PROPERTIES)
 def test_fragment_as_a_picture_is_dropped(name: str) -> None:
-    """A browser takes `url(#a)` in these properties for a picture, and fetches the document again. Proves R-SVG-3."""
+    """In these properties, a browser reads `url(#a)` as a picture and fetches the document again. Proves R-SVG-3."""
     for value in ("url(#a)", "url('#a')", "var(--x,url(#a))", "light-dark(url(#a),red)"):
         assert cleaned_declarations(f"r:1px;{name}:{value}")[0] == "r:1px;"
         assert not css.value_is_safe(name, value)
@@ -169,7 +169,7 @@ def test_safe_sources_of_a_font_are_kept_beside_a_fetched_one() -> None:
 def test_selector_key_matches_all_elements_of_the_selector(
     selectors: str, keys: set[tuple[str, str]]
 ) -> None:
-    """Proves R-SVG-4: a key may match further elements, so that the computed cost of rendering is an upper bound."""
+    """Proves R-SVG-4: a key may also match other elements, because the computed cost must be an upper bound."""
     sheet = f"{selectors}{{mask:url(#m)}}"
     found = css.sheet_declarations(sheet, frozenset({"mask"}))
     assert {key for key, _, _ in found} == keys
@@ -188,6 +188,6 @@ def test_selector_key_matches_all_elements_of_the_selector(
     ],
 )
 def test_nested_declaration_counts_for_its_elements(sheet: str, keys: set[tuple[str, str]]) -> None:
-    """Proves R-SVG-4: nested declarations count, so that the computed cost of rendering is an upper bound."""
+    """Proves R-SVG-4: nested declarations count, because the computed cost must be an upper bound."""
     found = css.sheet_declarations(sheet, frozenset({"mask"}))
     assert {key for key, _, _ in found} == keys

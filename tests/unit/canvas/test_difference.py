@@ -14,7 +14,7 @@ RECT = {"tag": "rect", "parent": "", "order": "a0", "attrs": {"width": "5", "fil
 def page(before: Any, after: Any, start: int = 0, limit: int = 100, **roots: Any) -> dict[str, Any]:
     """Return a page of the difference between two documents with these elements.
 
-    `roots` may have the root's attributes in both documents, as `old` and `new`.
+    `roots` may have `old` and `new`: the root's attributes in the two documents.
     """
     old = document(before, roots.get("old"))
     new = document(after, roots.get("new"))
@@ -23,7 +23,7 @@ def page(before: Any, after: Any, start: int = 0, limit: int = 100, **roots: Any
 
 
 def pair(before: str | None, after: str | None, *, cut: bool = False) -> dict[str, object]:
-    """Return the pair that a difference has for one changed value."""
+    """Return the pair that a difference contains for one changed value."""
     return {"before": before, "after": after, "cut": cut}
 
 
@@ -64,7 +64,7 @@ def pair(before: str | None, after: str | None, *, cut: bool = False) -> dict[st
 def test_change_of_an_element_names_the_values_before_and_after(
     change: dict[str, Any], expected: dict[str, Any]
 ) -> None:
-    """A change lists the tag, and of the other values only those that differ."""
+    """A change has the tag, and those other values that differ."""
     group = {"tag": "g", "parent": "", "order": "a9", "attrs": {}}
     found = page({"e": RECT, "g": group}, {"e": {**RECT, **change}, "g": group})
     unchanged: dict[str, Any] = {
@@ -83,7 +83,7 @@ def test_change_of_an_element_names_the_values_before_and_after(
 
 
 def test_added_and_removed_elements_show_all_their_values() -> None:
-    """A value that is missing before or after is null in its pair. An empty text is an empty string there."""
+    """In a pair, a missing value is null, and an empty text is an empty string."""
     shared = {"x": {"tag": "text", "parent": "", "order": "a9", "attrs": {}}}
     empty = {"tag": "#text", "parent": "x", "order": "a1", "text": ""}
     words = {**empty, "text": "hi"}
@@ -116,7 +116,7 @@ def test_difference_shows_only_content_that_the_policy_permits() -> None:
 
 
 def test_long_texts_and_many_attributes_are_cut() -> None:
-    """Two long texts that differ after the cut are listed as changed. Attributes that are left out are counted."""
+    """Two long texts that differ only after the cut are listed as changed. Attributes that are left out are counted."""
     attrs = {f"data-{number:03}": "x" for number in range(80)}
     shared = {"x": {"tag": "text", "parent": "", "order": "a9", "attrs": {}}}
     long = {"tag": "#text", "parent": "x", "order": "a0", "text": "y" * 5000}

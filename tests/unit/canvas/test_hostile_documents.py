@@ -55,7 +55,7 @@ _STYLES = [
 
 
 def exported(elements: dict[str, object], canvas: dict[str, object] | None = None) -> bytes:
-    """Return the SVG export of a document, after the audit has found no problem in it."""
+    """Return the SVG export of a document. Check that the audit finds no problem in the export."""
     state = document(elements, canvas)
     out = export_svg(state)
     assert problems(out) == []
@@ -188,7 +188,7 @@ def test_style_sheets_fetch_nothing_and_keep_the_rest(value: str) -> None:
     ],
 )
 def test_style_sheets_import_nothing(sheet: str) -> None:
-    # The sheet is split into two texts, which only form a rule after they are joined.
+    # The sheet is split into two texts. They form a rule only after they are joined.
     half = len(sheet) // 2
     exported(
         {

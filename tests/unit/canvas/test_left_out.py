@@ -27,7 +27,7 @@ from tests.unit.canvas.client_documents import document
 
 
 def left_out(state: bytes, limits: Limits = DEFAULT_LIMITS) -> dict[tuple[str, str], int]:
-    """Return the things that an SVG export names as left out. The JSON export names the same things."""
+    """Return the things that an SVG export names as left out. Check that the JSON export names the same things."""
     report = Report()
     export_svg(state, limits, report)
     named = {(item.what, item.reason): item.count for item in report.dropped()}
@@ -37,7 +37,7 @@ def left_out(state: bytes, limits: Limits = DEFAULT_LIMITS) -> dict[tuple[str, s
 
 
 def nested(levels: int) -> dict[str, object]:
-    """Return groups inside each other, and a rectangle in the last one."""
+    """Return nested groups, with a rectangle in the innermost group."""
     groups: dict[str, object] = {
         f"g{level}": {"tag": "g", "parent": f"g{level - 1}" if level else ""}
         for level in range(levels)
@@ -51,7 +51,7 @@ def picture(url: str) -> dict[str, object]:
 
 
 def photo(size: int, side: int = 1) -> str:
-    """Return a data URL with a PNG of at least `size` bytes, with `side` pixels on each side."""
+    """Return the `data:` URL of a PNG that has at least `size` bytes, and `side` pixels on each side."""
     chunk = b"tEXt" + bytes(size)
     head = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     chunks = [head, chunk, b"IDAT" + zlib.compress(bytes(4)), b"IEND"]
@@ -155,7 +155,7 @@ def test_export_names_each_thing_that_it_leaves_out(
     ],
 )
 def test_large_value_is_exported_and_imported_again(tag: str, name: str, value: str) -> None:
-    """A value may be as long as a whole file, so neither an export nor an import loses a value."""
+    """A value may be as long as a whole file, so neither an export nor an import loses it."""
     state = document({"e": {"tag": tag, "attrs": {name: value}}})
     assert left_out(state) == {}
     svg = export_svg(state)
@@ -181,7 +181,7 @@ def test_long_text_and_many_attributes_are_exported() -> None:
     assert import_svg(svg, None).dropped == []
 
 
-def test_attributes_that_draw_are_preferred_to_those_of_applications() -> None:
+def test_drawing_attributes_are_kept_before_data_attributes() -> None:
     """An element with too many attributes keeps its `x` and `width`, and loses `data-` attributes."""
     state = document({"e": {"tag": "rect", "attrs": _MANY | {"x": "1", "width": "2"}}})
     (rect,) = json.loads(export_json(state))["elements"]
@@ -207,7 +207,7 @@ def test_canvas_beyond_a_limit_of_the_whole_export_is_refused(
 
 
 def test_three_large_photos_are_exported_and_drawn() -> None:
-    """Pictures that fit into a canvas one by one fit into its export together. Proves R-STATE-17 and R-SVG-4."""
+    """An export has all pictures, although it has more bytes than an import may have. Proves R-STATE-17 and R-SVG-4."""
     url = photo(5_000_000)
     state = document({f"e{number}": picture(url) for number in range(3)})
     report = Report()
@@ -232,7 +232,7 @@ def test_largest_pictures_beyond_the_bytes_of_an_export_are_left_out() -> None:
 
 
 def test_picture_is_left_out_when_the_other_content_takes_the_bytes() -> None:
-    """The bytes of the whole file count, not those of the pictures only. Proves R-STATE-17."""
+    """The limit applies to the bytes of the whole file, and not only to those of the pictures. Proves R-STATE-17."""
     elements: dict[str, object] = {f"e{number}": _RECT for number in range(100)}
     report = Report()
     svg = export_svg(

@@ -26,7 +26,7 @@ def refusal(file: str, limits: Limits = DEFAULT_LIMITS) -> SvgRefused:
 
 
 def tower(rows: int, width: int, reference: Callable[[int], str], base: str = RECT) -> str:
-    """Return a file with a base and rows of references. Each row refers `width` times to the row before it.
+    """Return a file with the element `base` and rows of references. Each row refers `width` times to the row before.
 
     `reference` returns one reference to the row with the given index.
     """
@@ -106,7 +106,7 @@ def test_hostile_entities_are_refused(code: str, field: str, file: str) -> None:
 
 
 def styled(count: int, length: int = 20, uses: int = 1) -> str:
-    """Return a file with `count` entities for styles, as Illustrator writes them, and `uses` elements for each."""
+    """Return a file as Illustrator writes it: with `count` entities for styles, and `uses` elements for each entity."""
     names = [f"st{index}" for index in range(count)]
     declared = "".join(f'<!ENTITY {name} "fill:#00f;{" " * (length - 10)}">' for name in names)
     rects = "".join(f'<rect width="9" height="9" style="&{name};"/>' * uses for name in names)
@@ -310,7 +310,7 @@ assert seconds < 5, seconds
 )
 def test_bombs_are_refused_within_64_mib_and_5_seconds(name: str) -> None:
     laughs = "".join(f"<!ENTITY l{index} '{f'&l{index - 1};' * 10}'>" for index in range(1, 10))
-    others = {
+    files = {
         "billion laughs": doctype(f"<!ENTITY l0 'ha'>{laughs}", "<text>&l9;</text>"),
         "quadratic blow-up": doctype(
             f"<!ENTITY a '{'a' * 50_000}'>", f"<text>{'&a;' * 50_000}</text>"
@@ -321,7 +321,7 @@ def test_bombs_are_refused_within_64_mib_and_5_seconds(name: str) -> None:
             f"<text>{'&e9;' * 300_000}</text>",
         ),
     }
-    file = others.get(name, BOMBS.get(name, "")).encode()
+    file = files.get(name, BOMBS.get(name, "")).encode()
     if name == "gzip":
         # resvg reads compressed SVG (svgz). Without the refusal it would decompress this file to 6 MB.
         file = zlib.compress(b"<svg/>" * 1_000_000, wbits=31)

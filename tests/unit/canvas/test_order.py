@@ -1,4 +1,4 @@
-"""Fractional indexes: between any two keys there is another one. Proves R-SVG-6."""
+"""Fractional indexes: between any two keys there is another key. Proves R-SVG-6."""
 
 import pytest
 from hypothesis import given

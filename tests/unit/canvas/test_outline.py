@@ -1,4 +1,4 @@
-"""An outline equals the result of the check of its update. Proves R-STATE-27."""
+"""An outline has the same places and steps as a check of its update finds. Proves R-STATE-27."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from tests.unit.canvas.histories import history
 
 
 def _document(*updates: bytes) -> bytes:
-    """Return the updates of a history as one update of a document without pending content."""
+    """Merge the updates of a history into one update without pending content."""
     doc: Doc[Any] = Doc()
     for update in updates:
         doc.apply_update(update)
@@ -23,7 +23,7 @@ def _document(*updates: bytes) -> bytes:
 
 
 def _text(characters: str) -> bytes:
-    """Return an update with a text, each character of which is a struct of its own."""
+    """Return an update with a text in which each character is a struct of its own."""
     doc: Doc[Any] = Doc()
     text = doc.get("text", type=Text)
     for character in characters:
@@ -94,7 +94,7 @@ def test_damaged_outline_is_not_used() -> None:
 
 
 def test_outline_of_another_process_can_be_used() -> None:
-    """Two processes make the same outline, although each process of Python hashes strings differently."""
+    """Two processes make the same outline, although each Python process hashes strings differently."""
     program = (
         "import sys; from svgx_canvas.document.outline import make_outline;"
         "sys.stdout.buffer.write(make_outline(sys.stdin.buffer.read()))"

@@ -57,7 +57,7 @@ def test_outlined_snapshot_is_not_checked(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_wrong_outline_is_replaced_by_a_check() -> None:
-    """An outline with a sound checksum and a wrong position fails to load, and the update is checked instead."""
+    """An outline with a valid checksum and a wrong position is not used. The update is checked instead."""
     snapshot = compact(None, history(3))
     decoder = Decoder(snapshot.outline)
     header, update_checksum = decoder.text(), decoder.uint()
@@ -91,7 +91,7 @@ def test_only_a_large_snapshot_without_missing_updates_has_an_outline(
     updates = ordered_history(7)
     assert compact(None, updates).outline
     assert not compact(None, updates, outlined=False).outline
-    # All other updates wait for the first one.
+    # Without the first update, some of the others wait.
     assert not compact(None, updates[1:]).outline
     monkeypatch.setattr(compaction, "OUTLINED_BYTES", 10**6)
     assert not compact(None, updates).outline

@@ -100,7 +100,7 @@ def test_empty_file_without_a_size_is_rendered() -> None:
 
 
 HUGE = "4E7"
-"""A coordinate so large that a picture of it, at any usual scale, occupies a renderer for minutes."""
+"""A coordinate so large that a renderer would need minutes for a picture of it at any usual scale."""
 
 
 @pytest.mark.parametrize(
@@ -169,20 +169,20 @@ def test_bounding_the_cost_does_not_change_the_size_of_a_picture(
 
 
 @pytest.mark.parametrize(
-    ("own", "width", "height"),
+    ("sides", "width", "height"),
     [
-        (own, width, height)
-        for own in ((7, 8000), (8000, 7), (300, 200), (1, 1), (16000, 1), (1, 16000), (333, 777))
+        (sides, width, height)
+        for sides in ((7, 8000), (8000, 7), (300, 200), (1, 1), (16000, 1), (1, 16000), (333, 777))
         for width in (None, 1, 2, 30, 4000)
         for height in (None, 1, 2, 30, 4000)
     ],
 )
 def test_picture_fits_into_the_requested_box(
-    own: tuple[int, int], width: int | None, height: int | None
+    sides: tuple[int, int], width: int | None, height: int | None
 ) -> None:
-    """Proves R-SVG-4: the picture has the size that was computed before, and never exceeds a requested box."""
-    file = svg(f'width="{own[0]}" height="{own[1]}"', "")
-    expected = picture_size(own, width, height, None)
+    """Proves R-SVG-4: the picture has the size that `picture_size` computes, and never exceeds a requested box."""
+    file = svg(f'width="{sides[0]}" height="{sides[1]}"', "")
+    expected = picture_size(sides, width, height, None)
     if max(expected) > DEFAULT_LIMITS.side or math.prod(expected) > 4_000_000:
         return
     picture = size(render_png(file, width, height))
@@ -201,7 +201,7 @@ def test_picture_fits_into_the_requested_box(
     ],
 )
 def test_costly_content_is_refused_before_its_size_is_measured(body: str) -> None:
-    """Filters and patterns are checked before small pictures are drawn to measure the size. Proves R-SVG-4."""
+    """Filters and patterns are checked first, before small pictures are drawn to measure the size. Proves R-SVG-4."""
     started = time.process_time()
     with pytest.raises(SvgRefused) as refused:
         render_png(svg("", body))

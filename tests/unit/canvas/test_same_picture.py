@@ -18,7 +18,7 @@ from tests.unit.canvas.drawings import BETTER_IN_RESVG, DRAWINGS
 BROWSER = next(filter(None, map(shutil.which, ["chromium-headless-shell", "chromium"])), "")
 needs_browser = pytest.mark.skipif(not BROWSER, reason="no Chromium")
 
-_CELL = 60
+_CELL_PIXELS = 60
 """The side of the square for one drawing, in pixels."""
 
 
@@ -38,10 +38,9 @@ def picture(drawings: list[str], folder: Path) -> bytes:
     """Return a PNG of a page with these drawings side by side."""
     cells = []
     for index, drawing in enumerate(drawings):
-        left, top = index % 10 * _CELL, index // 10 * _CELL
-        place = (
-            f"position:absolute;left:{left}px;top:{top}px;max-width:{_CELL}px;max-height:{_CELL}px"
-        )
+        left, top = index % 10 * _CELL_PIXELS, index // 10 * _CELL_PIXELS
+        limits = f"max-width:{_CELL_PIXELS}px;max-height:{_CELL_PIXELS}px"
+        place = f"position:absolute;left:{left}px;top:{top}px;{limits}"
         data = base64.b64encode(drawing.encode()).decode()
         cells.append(f'<img style="{place}" src="data:image/svg+xml;base64,{data}">')
     page = folder / "page.html"
@@ -121,7 +120,7 @@ def server() -> Iterator[_Server]:
 
 
 def hostile_drawing(url: str) -> str:
-    """Return a drawing with all CSS that fetches something, from a server with this URL."""
+    """Return a drawing with all CSS of `css_cases` that fetches something. It fetches from the server at `url`."""
     names = ["fill", "filter", "mask-image", "--u", *PICTURE_PROPERTIES]
     rules = [f".a{{{name}:{value}}}" for value in [*FETCHING_VALUES, "url(#a)"] for name in names]
     rules += FETCHING_RULES.values()

@@ -11,7 +11,7 @@ from svgx_canvas.document import shared_document
 from svgx_canvas.document.faults import Fault
 from svgx_canvas.document.shared_document import (
     MAX_PENDING_BYTES,
-    PIECE_OVERHEAD,
+    PIECE_OVERHEAD_BYTES,
     SharedDocument,
 )
 from svgx_yjs.joining import join_first
@@ -55,7 +55,7 @@ def clients_in_changes(document: SharedDocument, edit: bytes) -> int:
 
 @pytest.fixture(params=[False, True], ids=["few clients", "many clients"])
 def has_many_clients(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Make each document count as a document with few clients, or as a document with many clients."""
+    """Let each document count as one with few clients, or as one with many clients."""
     many: bool = request.param
     monkeypatch.setattr(shared_document, "MANY_CLIENTS", 0 if many else 1000)
     return many
@@ -67,7 +67,7 @@ def has_many_clients(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
 def test_edits_in_any_order_with_repeats_make_the_same_document(seed: int, batch: int) -> None:
     """Batches of edits are integrated together. Proves R-SYNC-1 and R-SAVE-9.
 
-    The changes that `flush` returns make the same content, and so do the joined parts that `take` returns.
+    The changes that `flush` returns have the same content, and so have the joined parts that `take` returns.
     """
     rng = random.Random(seed)
     updates = history(seed)
@@ -97,7 +97,7 @@ def test_edits_in_any_order_with_repeats_make_the_same_document(seed: int, batch
 def test_pycrdt_without_the_split_loses_a_pending_edit() -> None:
     """pycrdt loses a pending edit, so `SharedDocument` gives pycrdt no pending edits.
 
-    If this test fails, the defect of pycrdt has been corrected.
+    If the first assertion fails, the defect of pycrdt has been corrected.
     """
     doc: Doc[Map[object]] = Doc(client_id=1)
     elements = doc.get("elements", type=Map)
@@ -131,7 +131,7 @@ def test_repeated_update_is_not_new() -> None:
 
 
 def test_pending_updates_are_bounded_by_bytes() -> None:
-    """Proves R-SYNC-14: the oldest pending updates are forgotten first, down to half of the limit."""
+    """Proves R-SYNC-14: beyond the limit, the oldest pending updates are forgotten until half of it is free."""
     document = SharedDocument.load()
     size = MAX_PENDING_BYTES // 4
     # One value in lib0's encoding: a byte array of 4 MiB.
@@ -171,20 +171,20 @@ def test_unplaceable_update_of_a_journal_stays_pending() -> None:
     assert "l" in dict(content(whole(document)))  # type: ignore[call-overload]
 
 
-def test_pending_piece_that_other_structs_overtake_is_dropped() -> None:
-    """Proves R-BOUND-11: a pending struct is dropped when the document has another struct for its clock.
+def test_pending_struct_is_dropped_when_another_struct_has_its_clock() -> None:
+    """Proves R-BOUND-11: only this struct is dropped. The pending structs after it are kept.
 
-    The pending structs after it are kept. A document that loads the saved parts of the edits has the same content.
+    A document that loads the saved parts of the edits has the same content.
     """
     document = SharedDocument.load()
-    overtaken = update(
+    partly_dropped = update(
         (
             5,
             0,
             [after(STRING, text("abc"), (6, 0)), in_root(ANY, NULL), in_root(ANY, NULL, key="l")],
         )
     )
-    saved = integrate(document, overtaken)
+    saved = integrate(document, partly_dropped)
     saved += integrate(document, update((5, 0, [in_root(STRING, text("x"))])))
     assert document.pending == [update((5, 3, [in_root(ANY, NULL), in_root(ANY, NULL, key="l")]))]
     saved += integrate(document, update((6, 0, [in_root(ANY, NULL, key="m")])))
@@ -196,7 +196,7 @@ def test_pending_piece_that_other_structs_overtake_is_dropped() -> None:
 
 
 def test_new_pieces_of_a_pending_update_are_saved_without_the_known_ones() -> None:
-    """Proves R-SAVE-8: the journal gets a pending piece once, also when an edit has known and new pieces."""
+    """Proves R-SAVE-8: the journal gets each pending piece once, also when an edit has known and new pieces."""
     known = (5, 0, [after(ANY, NULL, (6, 0))])
     new = (7, 1, [in_root(ANY, NULL)])
     document = SharedDocument.load()
@@ -238,15 +238,14 @@ def test_repeated_structs_of_pending_pieces_are_dropped() -> None:
 
 
 def test_journal_that_releases_pending_updates_forgets_none() -> None:
-    """Proves R-SYNC-14: structs that wait only until the end of their entry do not count
-    towards the limit of pending bytes.
+    """Proves R-SYNC-14: structs that wait only until the end of their entry do not count as pending bytes.
 
-    The second entry has a struct that releases the pending update, and structs that build on this update.
+    The second entry has a struct that releases the pending update, and structs that depend on this update.
     """
     pending = update((5, 0, [after(ANY, NULL, (6, 0))]))
     releasing = (6, 0, [in_root(ANY, NULL)])
     followers = [(client, 0, [after(ANY, NULL, (5, 0))]) for client in range(100, 110)]
-    limit = 5 * (len(pending) + PIECE_OVERHEAD)
+    limit = 5 * (len(pending) + PIECE_OVERHEAD_BYTES)
     document = SharedDocument.load(
         [pending, update(releasing, *followers)], max_pending_bytes=limit
     )
@@ -264,7 +263,7 @@ pycrdt fails on this update. `svgx_yjs.splitting` normally refuses it before pyc
 def test_edit_that_releases_a_faulty_update_is_accepted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Proves R-SYNC-13: the pending update is left out from then on, and the edit that released it is accepted."""
+    """Proves R-SYNC-13: the document leaves out the pending update, and accepts the edit that released it."""
     pending = update((5, 0, [after(ANY, NULL, (6, 0))]))
     releasing = update((6, 0, [in_root(ANY, NULL)]))
 
@@ -286,7 +285,7 @@ def test_edit_that_releases_a_faulty_update_is_accepted(
 
 
 def test_document_is_observed_until_it_has_many_clients(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The changes before and after this moment are complete, and each is returned once. Proves R-SYNC-1."""
+    """`flush` returns each change once, before and after the end of the observation. Proves R-SYNC-1."""
     monkeypatch.setattr(shared_document, "MANY_CLIENTS", 6)
     monkeypatch.setattr(shared_document, "CHANGE_BYTES", 1)
     document = SharedDocument.load()
@@ -304,7 +303,7 @@ def test_document_is_observed_until_it_has_many_clients(monkeypatch: pytest.Monk
 
 @pytest.mark.usefixtures("has_many_clients")
 def test_update_that_pycrdt_ignores_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves R-SAVE-2: the update would count as saved, although the document does not have it."""
+    """Proves R-SAVE-2: without the fault, the update would count as saved, although the document does not have it."""
 
     def nothing_ready(written: bytes, known: dict[int, int], nesting: Nesting) -> Split:
         return replace(split(written, known, nesting), ready=b"\x00\x00")

@@ -1,4 +1,4 @@
-"""The encoding of an SVG file: byte order mark, stated charset, XML declaration, and the bytes. Proves R-SVG-10."""
+"""The encoding of an SVG file: its byte order mark, else the stated charset, else its declaration. Proves R-SVG-10."""
 
 import codecs
 from collections.abc import Callable
@@ -102,7 +102,7 @@ _MARKS = {
 def test_byte_order_mark_determines_the_encoding(
     codec: str, declared: str | None, charset: str | None
 ) -> None:
-    """A byte order mark is stronger than the stated and the declared encoding. Proves R-SVG-10."""
+    """A byte order mark takes precedence over the stated and the declared encoding. Proves R-SVG-10."""
     data = _MARKS[codec] + file("é Ж 😀", declared).encode(codec)
     assert title(data, charset) == "é Ж 😀"
 
@@ -126,7 +126,7 @@ def test_utf_16_and_utf_32_are_recognised_without_a_byte_order_mark(
     ],
 )  # fmt: skip
 def test_declaration_that_the_bytes_disprove_is_ignored(declared: str) -> None:
-    """A file in UTF-8 that declares UTF-16 or UTF-32, as .NET writes such files, is read. Proves R-SVG-10."""
+    """A file in UTF-8 that declares UTF-16 or UTF-32 is read, because .NET writes such files. Proves R-SVG-10."""
     for text in ("plain", "café Ж 😀"):
         assert title(file(text, declared).encode()) == text
         assert title(file(text).encode(), charset=declared) == text
@@ -152,7 +152,7 @@ def test_declaration_that_the_bytes_disprove_is_ignored(declared: str) -> None:
         ("windows-1251", "utf-8", "us-ascii", "café"),
     ],
 )
-def test_stated_charset_is_stronger_than_the_declaration(
+def test_stated_charset_takes_precedence_over_the_declaration(
     declared: str | None, codec: str, charset: str | None, expected: str
 ) -> None:
     """The charset of the Content-Type is used, and not that of the declaration (RFC 7303). Proves R-SVG-10."""
@@ -189,7 +189,7 @@ def test_stated_charset_is_stronger_than_the_declaration(
 def test_unknown_or_contradicting_encoding_is_refused(
     field: str, data: bytes, charset: str | None
 ) -> None:
-    """If the encoding is unknown or the bytes do not match it, the error names the field. Proves R-SVG-1."""
+    """The error names the field of the encoding that is unknown or does not match the bytes. Proves R-SVG-1."""
     with pytest.raises(SvgRefused) as refused:
         import_svg(data, None, charset=charset)
     assert (refused.value.code, refused.value.field) == ("malformed", field)
@@ -204,7 +204,7 @@ def test_compressed_file_is_refused_with_the_reason() -> None:
 
 @pytest.mark.parametrize("byte", range(0x80, 0xA0))
 def test_undefined_bytes_of_windows_encodings_are_control_characters(byte: int) -> None:
-    """Bytes without a character in an encoding of Windows are read as browsers read them. Proves R-SVG-10."""
+    """Bytes without a character in a Windows encoding are read as browsers read them. Proves R-SVG-10."""
     for label in ("windows-1252", "iso-8859-1", "windows-1251", "windows-1257"):
         text = decode(file("x", label).encode().replace(b">x<", b">%c<" % byte)).decode()
         codec = "cp1252" if label == "iso-8859-1" else label.replace("windows-", "cp")

@@ -45,7 +45,7 @@ def test_trusted_updates_in_order_make_the_snapshot_of_checked_ones(
     assert trusted == compact(None, updates[:half])
     assert trusted.outline
     assert not compact(None, updates[:half], outlined=False, trusted=True).outline
-    # pycrdt integrates an outlined snapshot in steps, and then unites other structs.
+    # An outlined snapshot is integrated in steps, so pycrdt may merge other structs than without steps.
     later, checked = (
         compact(trusted, updates[half:], trusted=each).update for each in (True, False)
     )
@@ -57,7 +57,7 @@ def test_trusted_updates_in_order_make_the_snapshot_of_checked_ones(
 
 @pytest.mark.parametrize("seed", range(200))
 def test_trusted_parts_of_random_edits_make_the_snapshot_of_checked_ones(seed: int) -> None:
-    """The parts are those that a replica of collab saves, up to the first edit that releases a pending one."""
+    """The updates are those that a replica of collab saves, up to the first edit that releases a pending edit."""
     fuzzer = UpdateFuzzer(seed)
     document = SharedDocument.load()
     parts: list[Part] = []

@@ -1,6 +1,6 @@
 """Properties that take a picture, and custom properties with a reference such as `url(#b)`. Proves R-SVG-3.
 
-A picture property that uses a custom property is dropped if any custom property of the canvas has a reference.
+A picture property that uses a custom property is dropped if some custom property of the canvas has a reference.
 """
 
 import pytest

@@ -47,17 +47,17 @@ CONTENTS = [
 
 
 class UpdateFuzzer:
-    """A generator of updates. Their structs refer to each other and to arbitrary other structs."""
+    """A generator of updates with structs that refer to each other and to arbitrary other structs."""
 
     def __init__(self, seed: int) -> None:
         self._rng = random.Random(seed)
-        self._clocks = self._rng.choice([2, 5, 12])
+        self._max_clock = self._rng.choice([2, 5, 12])
 
     def update(self) -> bytes:
         rng = self._rng
         sections = []
         for client in rng.sample(CLIENTS, rng.randrange(1, 4)):
-            clock = start = rng.randrange(self._clocks)
+            clock = start = rng.randrange(self._max_clock)
             structs: list[Struct] = []
             for _ in range(rng.randrange(1, 5)):
                 struct, length = self._struct(client, clock)
@@ -66,8 +66,8 @@ class UpdateFuzzer:
             sections.append((client, start, structs))
         return update(*sections, deleted=self._deletions())
 
-    def short(self, known: Mapping[int, int]) -> bytes:
-        """Return an update with one struct, which follows the client's structs in a document with these clocks."""
+    def short_edit(self, known: Mapping[int, int]) -> bytes:
+        """Return an update with one struct, the next one of its client in a document with the clocks `known`."""
         client = self._rng.choice(CLIENTS)
         clock = known.get(client, 0)
         struct, _ = self._struct(client, clock)
@@ -93,13 +93,13 @@ class UpdateFuzzer:
 
     def _random_id(self, client: int, clock: int) -> tuple[int, int]:
         other = self._rng.choice(CLIENTS)
-        return other, self._rng.randrange(max(1, clock) if other == client else self._clocks)
+        return other, self._rng.randrange(max(1, clock) if other == client else self._max_clock)
 
     def _deletions(self) -> bytes:
         rng = self._rng
         return deletions(
             *(
-                (client, [(rng.randrange(self._clocks), rng.randrange(1, 4)) for _ in range(2)])
+                (client, [(rng.randrange(self._max_clock), rng.randrange(1, 4)) for _ in range(2)])
                 for client in rng.sample(CLIENTS, rng.randrange(3))
             )
         )

@@ -1,4 +1,4 @@
-"""The question whether another replica of collab is alive."""
+"""The check whether another replica of collab is alive."""
 
 import time
 from dataclasses import dataclass, field
@@ -16,9 +16,9 @@ from svgx_common.messaging.headers import HEADER_PROBE
 
 @dataclass
 class FakeBus:
-    """A bus on which each request fails with `failure`, or is answered if this is None.
+    """A bus on which each request fails with `failure`. If `failure` is None, requests are answered.
 
-    Before that, the request blocks the event loop for `blocked_seconds`.
+    A request first blocks the event loop for `blocked_seconds`.
     """
 
     failure: Exception | None = None
@@ -50,7 +50,7 @@ class FakeBus:
     ],
 )
 async def test_replica_counts_as_frozen_only_while_nats_answers(bus: FakeBus, alive: bool) -> None:
-    """The question is a probe, so that the other replica answers it without any check. Proves R-FAIL-24."""
+    """The request is a probe, which the other replica answers without a health check. Proves R-FAIL-24."""
     assert await is_alive(cast(Bus, bus), "other") is alive
     assert bus.headers == [{HEADER_PROBE: "1"}]
 
@@ -59,8 +59,8 @@ async def test_replica_counts_as_frozen_only_while_nats_answers(bus: FakeBus, al
 async def test_overloaded_replica_does_not_take_a_silent_replica_for_dead(
     monkeypatch: pytest.MonkeyPatch, blocked_seconds: float, alive: bool
 ) -> None:
-    """A replica that notices the end of the wait too late may not have read the answer yet. Proves R-FAIL-24."""
+    """A replica that notices the timeout late may not have read the answer yet. Proves R-FAIL-24."""
     monkeypatch.setattr(app, "ALIVE_TIMEOUT", 0.02)
-    monkeypatch.setattr(app, "LATE", 0.05)
+    monkeypatch.setattr(app, "LONGEST_DELAY_SECONDS", 0.05)
     bus = FakeBus(TimeoutError(), blocked_seconds=blocked_seconds)
     assert await is_alive(cast(Bus, bus), "other") is alive

@@ -9,22 +9,22 @@ from pycrdt import Doc, Map
 from svgx_canvas.document import shared_document
 from svgx_canvas.document.shared_document import (
     MAX_PENDING_BYTES,
-    PIECE_OVERHEAD,
+    PIECE_OVERHEAD_BYTES,
     Growth,
     SharedDocument,
 )
 from svgx_collab import bounds as bounds_module
 from svgx_collab.bounds import (
-    EDIT_SECONDS_AT_ONCE,
+    EDIT_BURST_SECONDS,
     FORGET_SECONDS,
-    LONGEST_PAUSE,
+    LONGEST_PAUSE_SECONDS,
     PACED,
     Bounds,
+    EditRefused,
     Limits,
     Pace,
-    Refused,
 )
-from svgx_collab.room import EDITS_BETWEEN_TIME_READINGS, LARGE_EDIT, Room
+from svgx_collab.room import EDITS_BETWEEN_TIME_READINGS, LARGE_EDIT_BYTES, Room
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.collab import Edit
 from svgx_common.contract.live.rejections import Reason, Rejection
@@ -63,7 +63,7 @@ def one_key(client: int, key: str) -> bytes:
 
 @pytest.fixture
 def no_pauses() -> None:
-    """Override the fixture that removes the pauses after long transactions: some tests are about pauses."""
+    """Override the fixture that removes the pauses after long transactions, because some tests are about pauses."""
 
 
 def room_with(**limits: Any) -> Room:
@@ -79,10 +79,10 @@ def rejections(room: Room, *edits: bytes, author: str = "ann") -> list[Rejection
 def test_edit_with_conflicts_is_refused_within_its_time(
     observed_clients: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An edit of 27 KB that would take seconds is ended before one second. The other edits of the batch are saved.
+    """An edit of 27 KB that would take seconds is stopped within a second. The batch's other edits are saved.
 
-    The room saves and broadcasts the part of the edit that it has integrated, so that it has no unsaved content. This
-    also holds for a document with many clients, which is not observed. Proves R-BOUND-1.
+    The room saves and broadcasts the integrated part of the edit, so the room has no unsaved content. Documents with
+    many clients, which are not observed, behave in the same way. Proves R-BOUND-1.
     """
     monkeypatch.setattr(shared_document, "MANY_CLIENTS", observed_clients)
     room = room_with(edit_seconds=0.02)
@@ -95,9 +95,9 @@ def test_edit_with_conflicts_is_refused_within_its_time(
     (broadcast,) = room.take_broadcasts()
     entry = room.take_entry()
     assert entry is not None
-    for saved_or_sent in (entry.update, broadcast.update):
+    for integrated in (entry.update, broadcast.update):
         replica: Doc[Any] = Doc()
-        replica.apply_update(saved_or_sent)
+        replica.apply_update(integrated)
         assert clocks(replica.get_state()) == clocks(room.checkpoint(b"").state_vector)
         assert {"a", "b"} == set(replica.get("m", type=Map).keys())
     assert len(broadcast.update) < len(conflicts(3_000))
@@ -115,13 +115,13 @@ def test_account_with_slow_edits_is_refused_for_a_time() -> None:
     assert not rejections(room, one_key(8, "b"), author="bob")
 
 
-def test_unused_time_of_an_account_does_not_collect() -> None:
-    """An account that was idle for long may take no more time at once than any other account. Proves R-BOUND-1."""
+def test_unused_time_of_an_account_does_not_accumulate() -> None:
+    """A long idle time does not increase the burst allowance of an account. Proves R-BOUND-1."""
     bounds = Bounds(Limits(account_seconds=5.0, account_share=0.02))
     growth = Growth(structs=1, clients=0)
     bounds.spend("ann", 0.1, 0.0)
     bounds.spend("ann", 6.0, 1000.0)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(EditRefused) as refused:
         bounds.admit("ann", growth, 0, 0, 1001.0)
     assert (refused.value.reason, refused.value.amount) == (Reason.ACCOUNT_TIME, 49)
     bounds.admit("ann", growth, 0, 0, 1050.1)
@@ -159,7 +159,7 @@ def test_large_edit_without_conflicts_is_taken() -> None:
 def test_edit_beyond_a_bound_is_refused_and_changes_nothing(
     limits: dict[str, int], edits: list[bytes], reason: Reason, code: Close
 ) -> None:
-    """The last edit is refused with the limit, or with the seconds to wait. Repeated edits are still taken.
+    """The rejection of the last edit has the limit or the seconds to wait. Repeated edits are still taken.
 
     Proves R-BOUND-2.
     """
@@ -185,7 +185,7 @@ def test_overwritten_values_do_not_fill_a_canvas() -> None:
 
 
 def test_clients_of_pending_edits_count() -> None:
-    """Clients of an edit that waits for others count as well, because it is integrated later. Proves R-BOUND-2."""
+    """The clients of a pending edit count, because the edit is integrated later. Proves R-BOUND-2."""
     waiting = Encoder().uint(20)
     for client in range(20):
         waiting.uint(1).uint(client + 10).uint(0).raw(b"\x84").uint(5).uint(0).text("a")
@@ -205,7 +205,7 @@ def test_waiting_edit_beyond_the_bound_is_refused_and_changes_nothing() -> None:
     arrived, edits that were refused before are accepted.
     """
     waiting = [waiting_edit(client) for client in range(10, 20)]
-    limit = 10 * (len(waiting[0]) + PIECE_OVERHEAD)
+    limit = 10 * (len(waiting[0]) + PIECE_OVERHEAD_BYTES)
     room = room_with(canvas_waiting_bytes=limit)
     room.pace.end_pauses()
     assert not rejections(room, *waiting)
@@ -228,7 +228,7 @@ def test_waiting_edit_beyond_the_bound_is_refused_and_changes_nothing() -> None:
 def test_waiting_bytes_of_one_edit_are_bounded() -> None:
     """The first waiting edit of a canvas must not have too many bytes either. Proves R-BOUND-2."""
     room = room_with(canvas_waiting_bytes=1000)
-    (rejection,) = rejections(room, waiting_edit(10, size=1001 - PIECE_OVERHEAD))
+    (rejection,) = rejections(room, waiting_edit(10, size=1001 - PIECE_OVERHEAD_BYTES))
     assert rejection.reason is Reason.CANVAS_WAITING
     assert Limits().canvas_waiting_bytes == MAX_PENDING_BYTES // 2
 
@@ -262,7 +262,7 @@ def test_clients_of_an_account_are_allowed_again_with_time() -> None:
     """An account gets a third of its hourly clients back in twenty minutes. Proves R-BOUND-2."""
     bounds = Bounds(Limits(account_clients=300))
     bounds.admit("ann", Growth(300, 300), 0, 0, now=0.0)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(EditRefused) as refused:
         bounds.admit("ann", Growth(90, 90), 0, 0, now=600.0)
     assert refused.value.amount == pytest.approx(480, abs=1)
     bounds.admit("ann", Growth(90, 90), 0, 0, now=1200.0)
@@ -318,7 +318,7 @@ def test_canvas_with_slow_transactions_pauses_between_them() -> None:
     assert pace.seconds_until_due(10.0) == pytest.approx(0.09)
     assert pace.seconds_until_due(10.1) == 0
     pace.note_transaction(5.0, 0, now=20.0)
-    assert pace.seconds_until_due(20.0) == LONGEST_PAUSE
+    assert pace.seconds_until_due(20.0) == LONGEST_PAUSE_SECONDS
     pace.end_pauses()
     assert pace.seconds_until_due(20.0) == 0
 
@@ -333,8 +333,8 @@ def test_transaction_of_a_replica_that_leaves_causes_no_pause() -> None:
     assert pace.excess_seconds == 0.0
 
 
-def test_canvas_with_many_editors_pauses_only_for_the_time_beyond_that_of_its_edits() -> None:
-    """A transaction of 500 edits may take 10 ms. The time beyond it causes a pause. Proves R-BOUND-4."""
+def test_pause_depends_on_the_time_in_excess_of_the_time_for_each_edit() -> None:
+    """A transaction of 500 edits may take 10 ms. Only the time beyond these 10 ms causes a pause. Proves R-BOUND-4."""
     pace = Pace(Limits(canvas_share=0.1))
     pace.note_transaction(0.01, 500, now=10.0)
     assert pace.seconds_until_due(10.0) == 0
@@ -346,9 +346,9 @@ def test_canvas_with_many_editors_pauses_only_for_the_time_beyond_that_of_its_ed
 def test_transactions_of_a_room_count_their_edits(
     monkeypatch: pytest.MonkeyPatch, *, has_deletion: bool
 ) -> None:
-    """A transaction of 100 edits counts 100, because the time that it may take grows with them. Proves R-BOUND-4.
+    """A transaction is noted with its number of edits, because they determine its permitted time. Proves R-BOUND-4.
 
-    A deletion ends a transaction when it arrives, because only pycrdt knows whether it is new.
+    An arriving deletion ends the transaction, because only pycrdt knows whether the deletion is new.
     """
     counts: list[int] = []
     monkeypatch.setattr(Pace, "note_transaction", lambda _, __, parts, ___: counts.append(parts))
@@ -362,9 +362,9 @@ def test_transactions_of_a_room_count_their_edits(
 
 
 def test_canvas_with_too_many_edits_waits() -> None:
-    """Edits that take more than their share of the processor's time wait for their turn. Proves R-BOUND-4."""
+    """After edits that exceed the canvas's share of processor time, the next edits wait. Proves R-BOUND-4."""
     pace = Pace(Limits(canvas_edit_share=0.5))
-    pace.note_edits(EDIT_SECONDS_AT_ONCE, now=10.0)
+    pace.note_edits(EDIT_BURST_SECONDS, now=10.0)
     assert pace.seconds_until_edits(10.0) == 0
     pace.note_edits(0.2, now=10.0)
     assert pace.seconds_until_edits(10.0) == pytest.approx(0.4)
@@ -373,14 +373,14 @@ def test_canvas_with_too_many_edits_waits() -> None:
 
 @pytest.fixture
 def long_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounds_module, "LONGEST_PAUSE", 3600.0)
+    monkeypatch.setattr(bounds_module, "LONGEST_PAUSE_SECONDS", 3600.0)
 
 
 @pytest.mark.usefixtures("long_pause")
 def test_paused_room_keeps_edits_for_its_next_transaction() -> None:
     """During a pause, replies to syncs lack the newest edits, and there are no broadcasts and no entries.
 
-    The edits follow after the pause. Proves R-BOUND-4.
+    The newest edits follow after the pause. Proves R-BOUND-4.
     """
     room = room_with()
     room.receive([Edit("ann", one_key(7, "a"))])
@@ -407,7 +407,7 @@ def test_paused_room_keeps_edits_for_its_next_transaction() -> None:
     ("seconds", "is_measuring", "edits"),
     [(0.0001, False, 201), (0.01, False, 3), (0.0001, True, 0)],
 )
-def test_edits_wait_during_a_pause_before_the_next_transaction_gets_long(
+def test_edits_wait_during_a_pause_if_the_next_transaction_would_be_long(
     monkeypatch: pytest.MonkeyPatch, seconds: float, is_measuring: bool, edits: int
 ) -> None:
     """The last transaction's seconds for each part predict the length of the next one. Proves R-BOUND-4.
@@ -437,7 +437,7 @@ def test_edits_wait_during_a_pause_before_the_next_transaction_gets_long(
 
 
 @pytest.mark.parametrize(("seconds_per_part", "is_measuring"), [(0.0, True), (1.0, False)])
-def test_transaction_counts_as_slow_in_relation_to_the_number_of_its_edits(
+def test_slowness_of_a_transaction_depends_on_its_number_of_edits(
     monkeypatch: pytest.MonkeyPatch, seconds_per_part: float, is_measuring: bool
 ) -> None:
     """A long transaction of many short edits does not make the room measure each further edit. Proves R-BOUND-1."""
@@ -449,7 +449,7 @@ def test_transaction_counts_as_slow_in_relation_to_the_number_of_its_edits(
     assert room._document.is_measuring == is_measuring
 
 
-def test_room_takes_few_edits_after_the_end_of_its_turn() -> None:
+def test_room_takes_few_edits_after_the_end_of_its_time() -> None:
     """The receipt counts the edits that the room has taken or rejected. Proves R-BOUND-5."""
     room = room_with()
     edits = [
@@ -463,16 +463,16 @@ def test_room_takes_few_edits_after_the_end_of_its_turn() -> None:
     assert room.receive(edits, seconds=3600.0).taken == len(edits)
 
 
-def test_room_looks_at_the_time_after_each_large_edit() -> None:
-    """Several large edits do not keep the replica from other canvases. Proves R-BOUND-5."""
+def test_room_reads_the_time_after_each_large_edit() -> None:
+    """Several large edits do not keep the replica from serving other canvases. Proves R-BOUND-5."""
     room = room_with()
-    edits = [Edit("ann", one_key(7, "a" * (LARGE_EDIT + 1))), Edit("ann", one_key(8, "a"))]
+    edits = [Edit("ann", one_key(7, "a" * (LARGE_EDIT_BYTES + 1))), Edit("ann", one_key(8, "a"))]
     assert room.receive(edits, seconds=0.0).taken == 1
     assert room.receive(edits[1:], seconds=0.0).taken == 1
 
 
 def test_large_edit_that_was_checked_in_advance_is_taken() -> None:
-    """The result of an earlier check is used while the document has not changed since. Proves R-BOUND-5."""
+    """The result of the check is used if the document has not changed after the check. Proves R-BOUND-5."""
     room = room_with()
     edit = Edit("ann", many_clients(100))
     checked = room.check(edit.update)

@@ -1,11 +1,11 @@
-"""Which canvases are busy, and which are calm."""
+"""The busy and the calm canvases of a replica."""
 
 import time
 
 import pytest
 
 from svgx_collab.balance.busy_canvases import BUSY_MEASUREMENTS, CALM_SECONDS, BusyCanvases
-from svgx_collab.bounds import SHORT_TRANSACTION, Limits, Pace
+from svgx_collab.bounds import SHORT_TRANSACTION_SECONDS, Limits, Pace
 from svgx_collab.room import Room
 from svgx_common.contract.collab import Edit
 from svgx_common.contract.state import Content
@@ -18,7 +18,7 @@ def no_pauses() -> None:
 
 
 class Replica:
-    """A replica with some canvases and a clock. A canvas with a quarter of the processor's time is busy."""
+    """A replica with some canvases and a clock. A canvas that takes a quarter of the processor time is busy."""
 
     def __init__(self, *canvases: str) -> None:
         self.now = 0.0
@@ -28,7 +28,7 @@ class Replica:
         )
 
     def measure(self, seconds: float = 3.0) -> None:
-        """Look at the canvases after some seconds."""
+        """Advance the clock by some seconds, and measure the canvases."""
         self.now += seconds
         self.busy_canvases.measure()
 
@@ -49,7 +49,7 @@ def test_canvas_that_takes_much_time_is_busy(
 ) -> None:
     """A canvas is busy if its edits and transactions take much time, or if its transactions have much excess time.
 
-    The excess is the time beyond the seconds that the parts of a transaction may take. Proves R-BOUND-12.
+    The excess is the time by which a transaction exceeds the permitted time of its parts. Proves R-BOUND-12.
     """
     replica = Replica("a", "b")
     for _ in range(BUSY_MEASUREMENTS):
@@ -60,8 +60,8 @@ def test_canvas_that_takes_much_time_is_busy(
     assert replica.busy_canvases.busy == ["a"] * is_busy
 
 
-def test_canvas_is_busy_only_after_some_looks_in_a_row() -> None:
-    """A short burst of edits makes no canvas busy, and a canvas that is opened again starts anew. Proves R-BOUND-12."""
+def test_canvas_is_busy_only_after_some_measurements_in_a_row() -> None:
+    """A short burst of edits makes no canvas busy. A canvas that is opened again is not busy. Proves R-BOUND-12."""
     replica = Replica("a")
     for number in range(2 * BUSY_MEASUREMENTS):
         if number != BUSY_MEASUREMENTS - 1:
@@ -75,7 +75,7 @@ def test_canvas_is_busy_only_after_some_looks_in_a_row() -> None:
 
 
 def test_canvas_is_calm_after_minutes_with_little_use() -> None:
-    """A canvas that takes more than a fifth of the limit of a busy canvas is not calm. Proves R-BOUND-12."""
+    """A canvas above a fifth of the limit for busy canvases is not calm. Proves R-BOUND-12."""
     replica = Replica("calm", "used", "left")
     for _ in range(2):
         replica.measure()
@@ -95,7 +95,7 @@ def test_pace_counts_the_seconds_of_a_canvas() -> None:
     pace.note_edits(0.1, 0.0)
     pace.note_flush(0.2)
     pace.note_transaction(0.2, 10_000, 0.0)
-    pace.note_transaction(SHORT_TRANSACTION, 0, 0.0)
+    pace.note_transaction(SHORT_TRANSACTION_SECONDS, 0, 0.0)
     assert pace.excess_seconds == 0.0
     pace.note_transaction(0.3, 5_000, 0.0)
     assert pace.excess_seconds == pytest.approx(0.2)

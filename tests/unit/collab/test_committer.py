@@ -1,4 +1,4 @@
-"""Commits that fail, for any reason, are repeated until they succeed."""
+"""A commit that fails for any reason is repeated until it succeeds."""
 
 import asyncio
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from svgx_collab import journal
-from svgx_collab.journal import Committer, Unsaved
+from svgx_collab.journal import Committer, UnsavedEntry
 from svgx_common.contract.errors import (
     DeadlineExceeded,
     Forbidden,
@@ -73,7 +73,7 @@ async def test_commit_is_repeated_until_it_succeeds(
     The log lines of all attempts have one trace id, which the requests carry to the state service. Proves R-FAIL-18
     and R-OBS-4.
     """
-    monkeypatch.setattr(journal, "BACK_OFF", (0.0,))
+    monkeypatch.setattr(journal, "BACK_OFF_SECONDS", (0.0,))
     delivered: list[tuple[Entry, Committed]] = []
     result = Committed("canvas", 7)
 
@@ -82,7 +82,7 @@ async def test_commit_is_repeated_until_it_succeeds(
         delivered.append((entry, committed))
 
     bus = FakeBus([failure] * 3 + [encode(CommittedBatch((result,)))])
-    committer = Committer(cast(Bus, bus), lambda: [Unsaved(ENTRY)], deliver)
+    committer = Committer(cast(Bus, bus), lambda: [UnsavedEntry(ENTRY)], deliver)
     bus.committer = committer
     committer.request_commit()
     with read_logs("collab") as log:
@@ -98,10 +98,10 @@ async def test_commit_is_repeated_until_it_succeeds(
 
 
 async def test_commit_begins_after_the_broadcast_has_been_written() -> None:
-    """nats-py needs one turn of the event loop until it writes, and uvloop writes at its end. Proves R-SYNC-7."""
+    """nats-py writes in the next turn of the event loop, and uvloop at the end of that turn. Proves R-SYNC-7."""
     steps: list[str] = []
 
-    def collect() -> list[Unsaved]:
+    def collect() -> list[UnsavedEntry]:
         steps.append("commit")
         return []
 
@@ -143,7 +143,7 @@ class CommittingBus:
 async def test_entries_of_a_canvas_are_committed_in_their_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Canvases with small entries come first, and no entry overtakes another one of its canvas. Proves R-SAVE-12."""
+    """Canvases with small entries come first. The entries of one canvas keep their order. Proves R-SAVE-12."""
     monkeypatch.setattr(journal, "GROUP_BYTES", 10)
     sizes = {"large": [9, 1, 8, 2], "small": [3, 1], "middle": [5]}
     entries = [
@@ -157,7 +157,7 @@ async def test_entries_of_a_canvas_are_committed_in_their_order(
         delivered.append(entry)
 
     bus = CommittingBus()
-    committer = Committer(cast(Bus, bus), lambda: [*map(Unsaved, entries)], deliver)
+    committer = Committer(cast(Bus, bus), lambda: [*map(UnsavedEntry, entries)], deliver)
     committer.request_commit()
     await committer.commit_collected()
     order = [("small", 1), ("small", 2), ("middle", 1), *[("large", each) for each in (1, 2, 3, 4)]]
@@ -166,15 +166,15 @@ async def test_entries_of_a_canvas_are_committed_in_their_order(
 
 
 async def test_early_commits_keep_their_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A commit may be early when an edit arrives. The next commit is then late by the same time. Proves R-SAVE-2."""
-    monkeypatch.setattr(journal, "COMMIT_INTERVAL", 3600.0)
-    monkeypatch.setattr(journal, "COMMIT_SLACK", 5400.0)
+    """An arriving edit may be committed early. The next commit is then delayed by the same time. Proves R-SAVE-2."""
+    monkeypatch.setattr(journal, "COMMIT_INTERVAL_SECONDS", 3600.0)
+    monkeypatch.setattr(journal, "COMMIT_SLACK_SECONDS", 5400.0)
 
     async def deliver(*_: object) -> None:
         pass
 
     bus = CommittingBus()
-    committer = Committer(cast(Bus, bus), lambda: [Unsaved(ENTRY)], deliver)
+    committer = Committer(cast(Bus, bus), lambda: [UnsavedEntry(ENTRY)], deliver)
     async with asyncio.timeout(10):
         for _ in ("first", "early"):
             committer.request_commit()

@@ -1,4 +1,4 @@
-"""Messages on the links to gateways, and the broadcaster that fills them."""
+"""Messages on the links to gateways, and the broadcaster that sends them."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,12 @@ from svgx_canvas.document.faults import Fault
 from svgx_collab.held_canvas import ALL_GATEWAYS, HeldCanvas
 from svgx_collab.links import broadcaster as module
 from svgx_collab.links.broadcaster import Broadcaster
-from svgx_collab.links.gateway_links import MAX_MESSAGE, MAX_PART, GatewayLinks, is_gateway_id
+from svgx_collab.links.gateway_links import (
+    MAX_MESSAGE_BYTES,
+    MAX_PART_BYTES,
+    GatewayLinks,
+    is_gateway_id,
+)
 from svgx_collab.room import Room
 from svgx_common.background import BackgroundTasks
 from svgx_common.contract.collab import (
@@ -24,7 +29,7 @@ from svgx_common.contract.collab import (
 )
 from svgx_common.contract.errors import Unavailable
 from svgx_common.contract.state import Content
-from svgx_common.messaging.blobs import PIECE
+from svgx_common.messaging.blobs import PIECE_BYTES
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.link_codec import decode_to_gateway
 from svgx_yjs.awareness import State
@@ -71,13 +76,13 @@ def test_gateway_id_cannot_change_the_subject(text: str, *, is_id: bool) -> None
 
 
 async def test_parts_of_one_flush_share_a_message_for_each_gateway(bus: FakeBus) -> None:
-    """Broadcasts, receipts and refusals of all canvases are one message to each gateway. Proves R-BUS-18."""
+    """Each gateway gets the broadcasts, receipts and refusals of all canvases in one message. Proves R-BUS-18."""
     links = GatewayLinks(cast(Bus, bus), ignore_part)
     for gateway in ("one", "two"):
         for number in range(3):
             links.broadcast(gateway, LinkBroadcast(f"canvas-{number}", "epoch", 1, b"update"))
             links.receipt(gateway, LinkReceipt(number, (number,), "epoch"))
-            links.refuse(gateway, 10 + number, is_held=False)
+            links.refuse(gateway, 10 + number, same_holder=False)
     await links.flush()
     await links.flush()
     assert [subject for subject, _ in bus.messages] == [
@@ -89,29 +94,29 @@ async def test_parts_of_one_flush_share_a_message_for_each_gateway(bus: FakeBus)
 
 
 async def test_many_parts_are_several_messages_that_fit_into_nats(bus: FakeBus) -> None:
-    """No message needs a large body, which a slow gateway would pull while others wait. Proves R-BUS-5."""
+    """No message is so large that a gateway must pull it. Others would wait for a slow gateway. Proves R-BUS-5."""
     links = GatewayLinks(cast(Bus, bus), ignore_part)
     for number in range(20):
-        update = b"x" * MAX_PART
+        update = b"x" * MAX_PART_BYTES
         links.broadcast("one", LinkBroadcast(f"canvas-{number}", "epoch", 1, update))
     for number in range(5000):
         links.receipt("one", LinkReceipt(number, (), "epoch"))
     await links.flush()
-    assert max(bus.sizes) < PIECE
+    assert max(bus.sizes) < PIECE_BYTES
     assert len(bus.sizes) < 20
     assert sum(len(message.broadcasts) for _, message in bus.messages) == 20
     assert sum(len(message.receipts) for _, message in bus.messages) == 5000
-    assert MAX_MESSAGE + MAX_PART < PIECE
+    assert MAX_MESSAGE_BYTES + MAX_PART_BYTES < PIECE_BYTES
 
 
 async def test_lost_message_does_not_stop_the_others(bus: FakeBus) -> None:
-    """While NATS is away too long, parts are dropped and not collected. Proves R-FAIL-5."""
+    """If NATS stays unavailable, parts are dropped instead of being collected. Proves R-FAIL-5."""
     links = GatewayLinks(cast(Bus, bus), ignore_part)
     bus.is_away = True
-    links.refuse("one", 1, is_held=True)
+    links.refuse("one", 1, same_holder=True)
     await links.flush()
     bus.is_away = False
-    links.refuse("one", 2, is_held=True)
+    links.refuse("one", 2, same_holder=True)
     await links.flush()
     (refusal,) = bus.messages[0][1].refusals
     assert refusal.number == 2
@@ -153,16 +158,16 @@ def fail(_: HeldCanvas, fault: Fault) -> None:
         ([], 1, False),
         (["one"], 1, True),
         (["one", "two"], 1, True),
-        (["one"], MAX_PART, False),
+        (["one"], MAX_PART_BYTES, False),
         (["one", ALL_GATEWAYS], 1, False),
     ],
 )
 async def test_broadcast_is_sent_on_links_unless_it_is_large_or_a_gateway_is_unknown(
     bus: FakeBus, gateways: list[str], size: int, *, on_links: bool
 ) -> None:
-    """A broadcast is sent either on links or on the canvas's own subject. Proves R-SYNC-6 and R-BUS-18.
+    """A broadcast is sent either on links or on the canvas's own subject, and so no client receives it twice.
 
-    So no client receives it twice.
+    Proves R-SYNC-6 and R-BUS-18.
     """
     broadcaster = Broadcaster(cast(Bus, bus), fail)
     canvas = Canvas(broadcaster)
@@ -176,7 +181,7 @@ async def test_broadcast_is_sent_on_links_unless_it_is_large_or_a_gateway_is_unk
     assert len(bus.broadcasts) == (0 if on_links else 1)
 
 
-async def test_large_broadcast_follows_the_earlier_ones(bus: FakeBus) -> None:
+async def test_large_broadcast_is_sent_after_earlier_broadcasts(bus: FakeBus) -> None:
     """A gateway receives the broadcasts of a canvas in their order, so it finds no gap. Proves R-BUS-18."""
     broadcaster = Broadcaster(cast(Bus, bus), fail)
     canvas = Canvas(broadcaster)
@@ -184,14 +189,14 @@ async def test_large_broadcast_follows_the_earlier_ones(bus: FakeBus) -> None:
     canvas.edit("1")
     await broadcaster.broadcast_changes(canvas.held)
     assert (bus.messages, bus.broadcasts) == ([], [])
-    canvas.edit("x" * MAX_PART)
+    canvas.edit("x" * MAX_PART_BYTES)
     await broadcaster.broadcast_changes(canvas.held)
     (broadcast,) = bus.messages[0][1].broadcasts
     assert (broadcast.sequence, bus.broadcasts[0].sequence) == (1, 2)
 
 
 async def test_new_holder_announces_itself_to_all_gateways(bus: FakeBus) -> None:
-    """The announcement is broadcast 0, without content. Proves R-FAIL-14."""
+    """The announcement is an empty broadcast with the sequence number 0. Proves R-FAIL-14."""
     broadcaster = Broadcaster(cast(Bus, bus), fail)
     canvas = Canvas(broadcaster)
     await broadcaster.announce(canvas.held)
@@ -202,8 +207,8 @@ async def test_new_holder_announces_itself_to_all_gateways(bus: FakeBus) -> None
 async def test_presence_waits_for_every_second_frame_and_edits_do_not(
     bus: FakeBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Cursors are broadcast at half the rate of edits, and the newest is never lost. Proves R-AWARE-12 and R-SYNC-7."""
-    monkeypatch.setattr(module, "FRAME", 0.05)
+    """Cursors are sent at half the rate of edits. The newest cursor is never lost. Proves R-AWARE-12 and R-SYNC-7."""
+    monkeypatch.setattr(module, "FRAME_SECONDS", 0.05)
     broadcaster = Broadcaster(cast(Bus, bus), fail)
     canvas = Canvas(broadcaster)
     canvas.held.add_gateway("one", now=0.0)
@@ -223,7 +228,7 @@ async def test_presence_waits_for_every_second_frame_and_edits_do_not(
 
 
 async def test_released_canvas_is_not_broadcast(bus: FakeBus) -> None:
-    """A canvas that is released while its changes wait is forgotten. Proves R-SYNC-13."""
+    """The broadcaster drops the waiting changes of a canvas that is released. Proves R-SYNC-13."""
     broadcaster = Broadcaster(cast(Bus, bus), fail)
     canvas = Canvas(broadcaster)
     canvas.held.add_gateway("one", now=0.0)
@@ -239,8 +244,8 @@ async def test_released_canvas_is_not_broadcast(bus: FakeBus) -> None:
 async def test_receipt_of_an_isolated_edit_does_not_wait_for_the_interval(
     bus: FakeBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a pause, two flushes follow each other at once. The third waits. Proves R-SYNC-7 and R-BUS-18."""
-    monkeypatch.setattr(module, "FLUSH_INTERVAL", 3600.0)
+    """After an idle time, two flushes follow each other at once. The third waits. Proves R-SYNC-7 and R-BUS-18."""
+    monkeypatch.setattr(module, "FLUSH_SECONDS", 3600.0)
     monkeypatch.setattr(module, "SECONDS_PER_PART", 3600.0)
     broadcaster = Broadcaster(cast(Bus, bus), fail)
     canvas = Canvas(broadcaster)
@@ -264,10 +269,10 @@ async def test_receipt_of_an_isolated_edit_does_not_wait_for_the_interval(
 async def test_early_broadcasts_of_a_canvas_keep_its_rate(
     bus: FakeBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A broadcast may be early when an edit arrives. The next one is then late by the same time. Proves R-SYNC-7."""
-    monkeypatch.setattr(module, "FLUSH_INTERVAL", 0.0)
-    monkeypatch.setattr(module, "FLUSH_SLACK", 5400.0)
-    for name in ("FRAME", "LONGEST_FRAME"):
+    """An arriving edit may be broadcast early. The next broadcast is delayed by the same time. Proves R-SYNC-7."""
+    monkeypatch.setattr(module, "FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(module, "FLUSH_SLACK_SECONDS", 5400.0)
+    for name in ("FRAME_SECONDS", "LONGEST_FRAME_SECONDS"):
         monkeypatch.setattr(module, name, 3600.0)
     broadcaster = Broadcaster(cast(Bus, bus), fail)
     canvas = Canvas(broadcaster)
@@ -289,7 +294,7 @@ async def test_flush_with_many_parts_delays_the_next_one(
     bus: FakeBus, monkeypatch: pytest.MonkeyPatch, parts: int, *, waits: bool
 ) -> None:
     """While few canvases are edited, the next flush follows at once. Proves R-SYNC-7 and R-BUS-18."""
-    monkeypatch.setattr(module, "FLUSH_INTERVAL", 7200.0)
+    monkeypatch.setattr(module, "FLUSH_SECONDS", 7200.0)
     monkeypatch.setattr(module, "SECONDS_PER_PART", 3600.0)
     broadcaster = Broadcaster(cast(Bus, bus), fail)
     for number in range(parts):

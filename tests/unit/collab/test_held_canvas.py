@@ -8,7 +8,7 @@ import pytest
 from opentelemetry.trace import SpanContext
 from pycrdt import Doc, Map
 
-from svgx_collab.held_canvas import ALL_GATEWAYS, IDLE, LISTENING, HeldCanvas
+from svgx_collab.held_canvas import ALL_GATEWAYS, IDLE_SECONDS, LISTENING_SECONDS, HeldCanvas
 from svgx_collab.room import Receipt, Room
 from svgx_common.contract.collab import Edit
 from svgx_common.contract.state import Content
@@ -47,7 +47,7 @@ def test_released_canvas_stays_released(held: HeldCanvas, changed: list[HeldCanv
 
 
 def test_broadcasts_go_to_the_gateways_that_have_asked_for_a_sync(held: HeldCanvas) -> None:
-    """A gateway receives broadcasts for `LISTENING` seconds after a sync.
+    """A gateway receives broadcasts for `LISTENING_SECONDS` after a sync.
 
     `gateways` returns None, which means all gateways, when no gateway is noted or when the sender of a sync is unknown.
     """
@@ -57,9 +57,9 @@ def test_broadcasts_go_to_the_gateways_that_have_asked_for_a_sync(held: HeldCanv
     assert held.gateways() == ["one", "two"]
     held.add_gateway(ALL_GATEWAYS, now=0.0)
     assert held.gateways() is None
-    held.expire_gateways(LISTENING)
+    held.expire_gateways(LISTENING_SECONDS)
     assert held.gateways() == ["two"]
-    held.expire_gateways(LISTENING + 10.0)
+    held.expire_gateways(LISTENING_SECONDS + 10.0)
     assert held.gateways() is None
 
 
@@ -96,7 +96,7 @@ async def test_waiting_requests_are_taken_once(held: HeldCanvas) -> None:
 
 async def test_canvas_without_participants_and_requests_is_idle(held: HeldCanvas) -> None:
     """A canvas is idle after ten minutes without a request, unless a participant is present."""
-    later = time.monotonic() + IDLE
+    later = time.monotonic() + IDLE_SECONDS
     assert not held.is_idle(later - 1)
     assert held.is_idle(later + 1)
     held.participants.receive("ann", State(1, 1, "{}"), now=later)

@@ -10,13 +10,16 @@ from svgx_common.redis import Redis, RedisError
 
 
 class Script:
-    """The script that takes leases, with the owners of some leases. It fails after `fails_after` calls."""
+    """A fake of the Redis script that takes leases. `owners` has the owners of some leases by canvas.
+
+    The script fails after `fails_after` calls.
+    """
 
     def __init__(self, owners: dict[str, str], fails_after: int) -> None:
         self._owners = owners
         self._remaining = fails_after
 
-    def fails_after(self, calls: int) -> None:
+    def fail_after(self, calls: int) -> None:
         """Answer this number of calls, then fail again."""
         self._remaining = calls
 
@@ -28,7 +31,7 @@ class Script:
 
 
 class FakeRedis:
-    """A Redis that has this script only."""
+    """A fake Redis that has only this script."""
 
     def __init__(self, script: Script) -> None:
         self._script = script
@@ -51,13 +54,13 @@ async def test_renewal_that_fails_half_way_reports_the_lost_leases_found_so_far(
     assert await leases.renew(["a", "b", "c", "d"]) == ["b"]
     assert leases.is_degraded
     assert await leases.renew(["a", "b"]) == []
-    script.fails_after(1)
+    script.fail_after(1)
     assert await leases.take("a")
     assert not leases.is_degraded
 
 
 async def test_one_command_renews_many_leases() -> None:
-    """Only the leases of other replicas are reported, in their order. Proves R-FAIL-13."""
+    """Only leases of other replicas are reported, in the order of the renewed canvases. Proves R-FAIL-13."""
     canvases = [str(number) for number in range(2 * module.RENEWED_TOGETHER + 50)]
     lost = [canvases[0], canvases[module.RENEWED_TOGETHER], canvases[-1]]
     script = Script(dict.fromkeys(lost, "other"), fails_after=3)

@@ -4,7 +4,7 @@ from typing import cast
 
 import pytest
 
-from svgx_collab.balance.loads import FORGET, FRESH, TRIES, Loads
+from svgx_collab.balance.loads import FORGET_SECONDS, FRESH_SECONDS, MAX_DECLINES, Loads
 from svgx_common.contract.collab import ReplicaLoad
 from svgx_common.messaging.bus import Bus
 
@@ -60,12 +60,12 @@ def test_announcement_of_a_stopped_replica_does_not_count() -> None:
     loads = replica.loads()
     loads.note(ReplicaLoad(replica="other", load=0.0))
     assert loads.declines("canvas")
-    replica.now = FRESH
+    replica.now = FRESH_SECONDS
     assert not loads.declines("canvas")
 
 
-def test_canvas_that_no_other_replica_opens_is_opened_after_some_tries() -> None:
-    """After `TRIES` refusals the replica opens the canvas, because the lighter replica may have stopped just now.
+def test_canvas_that_no_other_replica_opens_is_opened_after_some_refusals() -> None:
+    """After `MAX_DECLINES` refusals the replica opens the canvas, because a replica with less load may have stopped.
 
     Proves R-FAIL-8 and R-FAIL-25.
     """
@@ -73,9 +73,10 @@ def test_canvas_that_no_other_replica_opens_is_opened_after_some_tries() -> None
     replica.canvases = 1000
     loads = replica.loads()
     loads.note(ReplicaLoad(replica="other", load=0.0))
-    assert [loads.declines("canvas") for _ in range(TRIES + 2)] == [True] * TRIES + [False] * 2
+    declined = [loads.declines("canvas") for _ in range(MAX_DECLINES + 2)]
+    assert declined == [True] * MAX_DECLINES + [False] * 2
     assert loads.declines("another")
-    replica.now = FORGET
+    replica.now = FORGET_SECONDS
     loads.note(ReplicaLoad(replica="other", load=0.0))
     loads.measure()
     assert loads.declines("canvas")
@@ -116,5 +117,5 @@ def test_reserved_replica_is_free_while_it_runs_and_holds_no_canvas() -> None:
     assert loads.free_reserved_replica() == "free"
     loads.note(ReplicaLoad(replica="second", load=0.0, is_reserved=True, is_free=True))
     assert {loads.free_reserved_replica() for _ in range(100)} == {"free", "second"}
-    replica.now = FRESH
+    replica.now = FRESH_SECONDS
     assert loads.free_reserved_replica() is None

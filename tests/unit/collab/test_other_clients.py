@@ -7,7 +7,7 @@ import pytest
 from pycrdt import Doc, Map
 
 from svgx_collab import room as room_module
-from svgx_collab.participants import OUTDATED, Participants
+from svgx_collab.participants import OUTDATED_SECONDS, Participants
 from svgx_collab.room import Room
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.collab import Edit
@@ -19,7 +19,7 @@ ANNS_CLIENT, EVES_CLIENT = 11, 12
 
 
 class Canvas:
-    """A room, in which Ann is present with a client of her own."""
+    """A room in which Ann is present with her own client."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, new_seconds: float = -1.0) -> None:
         monkeypatch.setattr(room_module, "NEW_SECONDS", new_seconds)
@@ -29,11 +29,13 @@ class Canvas:
         self.room = Room("canvas", "epoch", Content(0, ()))
         self.room.owner_of = self.participants.owner
 
-    def take(self, author: str, update: bytes) -> list[Rejection]:
+    def receive(self, author: str, update: bytes) -> list[Rejection]:
+        """Apply an edit, and return the rejections."""
         receipt = self.room.receive([Edit(author, update)])
         return [Rejection.unpack(number) for number in receipt.rejected]
 
     def keys(self) -> set[str]:
+        """Return the keys of the elements."""
         doc: Doc[Any] = Doc()
         list(self.room.take_broadcasts())
         doc.apply_update(self.room.sync(b"\0", b"").update)
@@ -53,19 +55,19 @@ def drawing(client: int, *keys: str, on: bytes = b"") -> bytes:
 def test_edit_under_the_client_of_another_present_user_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The forged edit is refused with the reason, and the user's own edit at the same clock is taken.
+    """Eve's forged edit is refused with the reason, and Ann's own edit at the same clock is accepted.
 
     Proves R-BOUND-9.
     """
     canvas = Canvas(monkeypatch)
-    (rejection,) = canvas.take("eve", drawing(ANNS_CLIENT, "forged"))
+    (rejection,) = canvas.receive("eve", drawing(ANNS_CLIENT, "forged"))
     assert (rejection.reason, rejection.code) == (Reason.OTHERS_CLIENT, Close.OVERLOADED)
     assert canvas.keys() == set()
-    assert canvas.take("ann", drawing(ANNS_CLIENT, "real")) == []
+    assert canvas.receive("ann", drawing(ANNS_CLIENT, "real")) == []
     assert canvas.keys() == {"real"}
 
 
-def test_edit_keeps_its_own_structs_without_those_of_others(
+def test_only_the_authors_own_structs_of_an_edit_are_applied(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """No edit is lost when a client passes on another user's edit, because the other user's client sends it too.
@@ -74,22 +76,24 @@ def test_edit_keeps_its_own_structs_without_those_of_others(
     """
     canvas = Canvas(monkeypatch)
     anns = drawing(ANNS_CLIENT, "a")
-    assert canvas.take("eve", drawing(EVES_CLIENT, "e", on=anns)) == []
+    assert canvas.receive("eve", drawing(EVES_CLIENT, "e", on=anns)) == []
     assert canvas.keys() == {"e"}
-    assert canvas.take("ann", anns) == []
-    assert canvas.take("eve", drawing(EVES_CLIENT, "e", on=anns)) == []
+    assert canvas.receive("ann", anns) == []
+    assert canvas.receive("eve", drawing(EVES_CLIENT, "e", on=anns)) == []
     assert canvas.keys() == {"a", "e"}
 
 
-def test_new_room_closes_no_client_that_passes_on_edits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a failure, clients send the new holder all that it lacks, also edits of others. Proves R-BOUND-9."""
+def test_new_room_rejects_no_edit_that_a_client_passes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After a failure, clients send the new holder all edits that it lacks, also those of others. Proves R-BOUND-9."""
     canvas = Canvas(monkeypatch, new_seconds=30.0)
-    assert canvas.take("bob", drawing(ANNS_CLIENT, "a")) == []
+    assert canvas.receive("bob", drawing(ANNS_CLIENT, "a")) == []
     assert canvas.keys() == set()
 
 
 @pytest.mark.parametrize("case", ["same account", "gone", "expired", "known"])
-def test_edit_that_forges_nothing_is_taken(monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+def test_edit_that_forges_nothing_is_accepted(monkeypatch: pytest.MonkeyPatch, case: str) -> None:
     """A user may use the same client after a reload. Others may pass on known edits, and edits of an absent client.
 
     Proves R-BOUND-9.
@@ -101,10 +105,10 @@ def test_edit_that_forges_nothing_is_taken(monkeypatch: pytest.MonkeyPatch, case
         case "gone":
             canvas.participants.receive("ann", State(ANNS_CLIENT, 2, "null"), canvas.now)
         case "expired":
-            canvas.participants.expire(canvas.now + OUTDATED)
+            canvas.participants.expire(canvas.now + OUTDATED_SECONDS)
         case "known":
-            canvas.take("ann", drawing(ANNS_CLIENT, "a"))
-    assert canvas.take(author, drawing(ANNS_CLIENT, "a")) == []
+            canvas.receive("ann", drawing(ANNS_CLIENT, "a"))
+    assert canvas.receive(author, drawing(ANNS_CLIENT, "a")) == []
     assert canvas.keys() == {"a"}
 
 
@@ -113,5 +117,5 @@ def test_awareness_state_of_a_viewer_blocks_no_editor(monkeypatch: pytest.Monkey
     canvas = Canvas(monkeypatch)
     viewed = State(EVES_CLIENT, 1, "{}")
     canvas.participants.receive("vic", viewed, canvas.now, may_edit=False)
-    assert canvas.take("eve", drawing(EVES_CLIENT, "by-eve")) == []
+    assert canvas.receive("eve", drawing(EVES_CLIENT, "by-eve")) == []
     assert canvas.keys() == {"by-eve"}

@@ -3,7 +3,7 @@
 import pytest
 
 from svgx_collab import participants as module
-from svgx_collab.participants import OUTDATED, Participants
+from svgx_collab.participants import OUTDATED_SECONDS, Participants
 from svgx_yjs.awareness import MAX_CLOCK, State, decode
 
 
@@ -50,16 +50,16 @@ def test_removal_of_a_state_replaces_it_at_equal_clocks() -> None:
 def test_state_that_is_not_renewed_ends() -> None:
     """A state ends when no gateway renews it for 30 s. Proves R-AWARE-8."""
     participants = participants_with(State(1, 1, "{}"), State(2, 1, "{}"))
-    participants.receive("ann", State(2, 2, "{}"), now=OUTDATED - 1)
-    participants.receive("ann", State(1, 1, "{}"), now=OUTDATED - 1)
+    participants.receive("ann", State(2, 2, "{}"), now=OUTDATED_SECONDS - 1)
+    participants.receive("ann", State(1, 1, "{}"), now=OUTDATED_SECONDS - 1)
     participants.take_broadcast()
-    participants.expire(now=OUTDATED)
+    participants.expire(now=OUTDATED_SECONDS)
     assert states(participants.take_broadcast()) == {1: "null"}, "a repeated state renews nothing"
     assert present(participants) == {2: "{}"}
 
 
 def test_client_of_another_user_cannot_be_changed() -> None:
-    """A user cannot change or end the state of another user's client, nor take over its id before the state expired.
+    """A user cannot change or end the state of another user's client, nor use the client's id before its state expires.
 
     Proves R-AWARE-10.
     """
@@ -70,10 +70,10 @@ def test_client_of_another_user_cannot_be_changed() -> None:
     participants.receive("ann", State(1, 2, "null"), now=1)
     participants.receive("eve", State(1, 3, "{}"), now=1)
     assert states(participants.take_broadcast()) == {1: "null"}
-    participants.expire(now=1 + OUTDATED)
-    participants.receive("eve", State(1, 2, "{}"), now=1 + OUTDATED)
+    participants.expire(now=1 + OUTDATED_SECONDS)
+    participants.receive("eve", State(1, 2, "{}"), now=1 + OUTDATED_SECONDS)
     assert present(participants) == {}, "other pages would ignore this clock"
-    participants.receive("eve", State(1, 3, "{}"), now=1 + OUTDATED)
+    participants.receive("eve", State(1, 3, "{}"), now=1 + OUTDATED_SECONDS)
     assert present(participants) == {1: "{}"}
 
 
@@ -95,15 +95,15 @@ def test_kept_states_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     participants.receive("ann", State(1, 1, "null"), now=0)
     participants.receive("ann", State(2, 4, '"' + "x" * 50 + '"'), now=0)
     assert present(participants).keys() == {2, 3}
-    for now in (OUTDATED, 2 * OUTDATED):
+    for now in (OUTDATED_SECONDS, 2 * OUTDATED_SECONDS):
         participants.expire(now)
-    participants.receive("ann", State(5, 1, '"' + "x" * 98 + '"'), now=2 * OUTDATED)
+    participants.receive("ann", State(5, 1, '"' + "x" * 98 + '"'), now=2 * OUTDATED_SECONDS)
     assert present(participants).keys() == {5}, "all space is free again"
 
 
 def test_large_broadcast_is_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A broadcast takes no further state once it has `MAX_BROADCAST` bytes. Proves R-AWARE-11."""
-    monkeypatch.setattr(module, "MAX_BROADCAST", 4)
+    """A broadcast takes no further state once it has `MAX_BROADCAST_BYTES`. Proves R-AWARE-11."""
+    monkeypatch.setattr(module, "MAX_BROADCAST_BYTES", 4)
     participants = Participants()
     for client in range(5):
         participants.receive("ann", State(client, 1, "{}" if client else '"ж"'), now=0)
@@ -116,7 +116,7 @@ def test_large_broadcast_is_split(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_clocks_of_clients_that_left_are_kept_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A joining page gets the clocks of clients that left.
 
-    After `OUTDATED` seconds only the last `MAX_GONE` clients to leave are remembered, and none with a clock near the
+    After `OUTDATED_SECONDS` only the last `MAX_GONE` clients to leave are remembered, and none with a clock near the
     limit.
 
     Proves R-AWARE-4 and R-AWARE-11.
@@ -128,11 +128,11 @@ def test_clocks_of_clients_that_left_are_kept_and_bounded(monkeypatch: pytest.Mo
         participants.receive("ann", State(client, 7, "null"), now=client)
     participants.receive("ann", State(5, MAX_CLOCK, "null"), now=5)
     assert states(participants.known_states()) == dict.fromkeys(range(1, 6), "null")
-    participants.expire(now=10 + OUTDATED)
+    participants.expire(now=10 + OUTDATED_SECONDS)
     assert states(participants.known_states()) == {3: "null", 4: "null"}
-    participants.expire(now=100 * OUTDATED)
+    participants.expire(now=100 * OUTDATED_SECONDS)
     assert states(participants.known_states()) == {3: "null", 4: "null"}
-    participants.receive("eve", State(3, 7, "{}"), now=100 * OUTDATED)
+    participants.receive("eve", State(3, 7, "{}"), now=100 * OUTDATED_SECONDS)
     assert present(participants) == {}
-    participants.receive("eve", State(3, 8, "{}"), now=100 * OUTDATED)
+    participants.receive("eve", State(3, 8, "{}"), now=100 * OUTDATED_SECONDS)
     assert present(participants) == {3: "{}"}

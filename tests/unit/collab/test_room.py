@@ -161,7 +161,7 @@ def test_edits_during_a_commit_are_saved_by_the_next_commit() -> None:
 
 
 def overtaken(number: int) -> list[Edit]:
-    """Return two edits of a client in the wrong order. They need an entry each."""
+    """Return two edits of a client in the wrong order. Each needs its own entry."""
     peer = Peer(number)
     first, second = peer.set(f"{number}", "1"), peer.set(f"{number}", "2")
     return [Edit("ann", second), Edit("ann", first)]
@@ -254,10 +254,10 @@ def test_waiting_edits_with_the_same_clocks_are_saved_in_separate_entries() -> N
     The room drops the first edit, because another writer has committed another struct for its clocks.
     """
     room = make_room()
-    overtaken = update((5, 0, [after(STRING, text("abc"), (6, 0))]))
+    dropped = update((5, 0, [after(STRING, text("abc"), (6, 0))]))
     other = update((5, 0, [in_root(STRING, text("x"))]))
     waiting = update((5, 1, [after(STRING, text("yz"), (7, 0))]))
-    assert room.receive([Edit("eve", overtaken)]).rejected == ()
+    assert room.receive([Edit("eve", dropped)]).rejected == ()
     room.load_content(Content(1, (other,)))
     more = [Edit("ann", update((client, 0, [after(ANY, NULL, (7, 0))]))) for client in (10, 11)]
     assert room.receive([Edit("eve", waiting), *more]).rejected == ()
@@ -347,7 +347,7 @@ def test_journal_of_random_edits_has_the_document_of_its_room(seed: int) -> None
 
     A snapshot of the first entries, together with the other entries, contains it too.
 
-    The updates contradict each other, and some of them wait. A compaction may integrate more of them than the room.
+    The updates contradict each other, and some wait for others. A compaction may integrate more updates than the room.
     """
     rng = random.Random(seed)
     fuzzer = UpdateFuzzer(seed)
@@ -421,7 +421,7 @@ def test_commits_of_another_writer_are_absorbed_and_broadcast() -> None:
     room.receive([Edit("ann", ann.set("a", "1"))])
     take_broadcast(room)
     room.take_entry()
-    assert not room.mark_committed(2), "revision 1 is of another writer"
+    assert not room.mark_committed(2), "another writer committed revision 1"
     assert room.revision == 0
     room.load_content(Content(2, (bob.set("b", "2"),)))
     assert room.revision == 2

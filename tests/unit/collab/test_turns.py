@@ -1,4 +1,4 @@
-"""Batches that are applied in turns."""
+"""Batches that are applied in several turns, with other work between the turns."""
 
 import asyncio
 import random
@@ -38,23 +38,23 @@ def count_elements(room: Room) -> int:
     ("count", "size"), [(40, 500), (40, 10_000), (40, 2 * TURN_BYTES), (4 * TURN_EDITS, 10)]
 )
 async def test_other_work_runs_between_the_turns_of_a_batch(count: int, size: int) -> None:
-    """The number of turns follows from the bytes and edits, and all edits are applied and saved. Proves R-BOUND-5."""
+    """A batch has a turn for each `TURN_BYTES` or `TURN_EDITS`. All its edits are saved. Proves R-BOUND-5."""
     room = Room("canvas", "epoch", Content(0, ()))
     updates = drawn([size] * count)
-    others = 0
+    work_steps = 0
 
     async def work() -> None:
-        nonlocal others
+        nonlocal work_steps
         while True:
-            others += 1
+            work_steps += 1
             await asyncio.sleep(0)
 
     other = asyncio.create_task(work())
     receipt = await receive_in_turns(room, [Edit("ann", each) for each in updates], lambda: False)
     other.cancel()
     assert receipt.rejected == ()
-    assert others >= sum(map(len, updates)) // TURN_BYTES - 1
-    assert others >= count // TURN_EDITS - 1
+    assert work_steps >= sum(map(len, updates)) // TURN_BYTES - 1
+    assert work_steps >= count // TURN_EDITS - 1
     assert count_elements(room) == count
     assert not room.is_saved(receipt)
     revision = 0
@@ -124,7 +124,7 @@ async def test_queue_applies_batches_in_the_order_of_their_arrival() -> None:
 
 @pytest.mark.parametrize("cancelled", [0, 1, 2], ids=["applied", "next", "last"])
 async def test_cancelled_batch_leaves_its_queue(cancelled: int) -> None:
-    """Later batches then wait for the remaining earlier batches only. Proves R-BOUND-5."""
+    """Later batches wait only for the earlier batches that remain. Proves R-BOUND-5."""
     queue = BatchQueue()
     tickets = [queue.join() for _ in range(3)]
     begun: list[int] = []

@@ -53,7 +53,7 @@ def test_content_is_encoded_once_until_the_next_edit(encoded: list[bytes]) -> No
 
 
 def test_other_state_vector_gets_only_the_missing_content(encoded: list[bytes]) -> None:
-    """A kept content is for clients without content only. Proves R-SYNC-3."""
+    """The kept content is sent only to clients without content. Proves R-SYNC-3."""
     room = Room("canvas", "epoch", Content(revision=0, updates=()))
     room.receive([edit(1)])
     whole = room.sync(EMPTY_STATE_VECTOR, b"")
@@ -76,7 +76,7 @@ def test_paused_room_encodes_its_integrated_content(encoded: list[bytes]) -> Non
 
 
 def test_kept_contents_are_bounded_by_bytes_and_time() -> None:
-    """Beyond the bound, the contents that were used longest ago are forgotten."""
+    """Beyond the bound, the least recently used contents are forgotten."""
     now = 0.0
     kept = WholeUpdates(lambda: now)
     for epoch in "abc":

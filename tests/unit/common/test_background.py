@@ -43,7 +43,7 @@ async def test_repeat_runs_the_step_again_until_stop() -> None:
 async def test_failed_step_is_logged_and_repeated_after_a_pause(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(background, "PAUSE", 0.05)
+    monkeypatch.setattr(background, "PAUSE_SECONDS", 0.05)
     started = asyncio.get_running_loop().time()
     succeeded = asyncio.Event()
     runs = 0
@@ -147,7 +147,7 @@ async def test_outage_is_logged_once_and_without_a_traceback(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Proves R-FAIL-18: work that repeats while a server is not reachable does not fill the log."""
-    monkeypatch.setattr(background, "PAUSE", 0.0)
+    monkeypatch.setattr(background, "PAUSE_SECONDS", 0.0)
     tasks = BackgroundTasks()
     runs = 0
     enough = asyncio.Event()

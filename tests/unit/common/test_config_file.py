@@ -75,10 +75,10 @@ def test_environment_overrides_the_file_and_the_file_overrides_defaults(
     assert settings.redis_url == "redis://localhost:6379/0"
 
 
-def test_variable_that_the_file_refers_to_is_not_misspelt(
+def test_variable_that_the_file_refers_to_is_not_reported(
     config_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-CONFIG-5: `REDIS_URI` is no slip for `REDIS_URL`, because the file sets `redis.url`."""
+    """Proves R-CONFIG-5: `REDIS_URI` does not count as a misspelt `REDIS_URL`, because the file refers to it."""
     config_path.write_text("redis: {url: '${REDIS_URI}'}\n")
     monkeypatch.setenv("REDIS_URI", "redis://other:6379/0")
     assert load(CollabSettings).redis_url == "redis://other:6379/0"

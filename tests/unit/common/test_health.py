@@ -7,7 +7,7 @@ from svgx_common.health import Health
 
 
 async def test_report_has_only_the_checks_that_existed_when_it_began() -> None:
-    """A starting service adds checks while a report runs the earlier checks. Proves R-OBS-1."""
+    """A starting service may add a check while a report runs the existing checks. Proves R-OBS-1."""
     health = Health("state", "replica", "1.0")
     begun, added = asyncio.Event(), asyncio.Event()
 

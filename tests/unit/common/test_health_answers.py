@@ -9,7 +9,7 @@ from nats.aio.msg import Msg
 from svgx_common.health import Health
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.headers import HEADER_PROBE
-from svgx_common.messaging.responder import Probed
+from svgx_common.messaging.responder import ProbeAnswer
 from svgx_common.runtime import answer_health
 
 
@@ -42,7 +42,7 @@ async def test_health_probe_does_not_wait_for_checks() -> None:
     async with asyncio.timeout(10):
         await answer_health(cast(Bus, bus), health, message)
     (answer,) = bus.answers
-    assert Probed.model_validate_json(answer).replica == "one"
+    assert ProbeAnswer.model_validate_json(answer).replica == "one"
 
 
 async def test_health_request_without_a_probe_gets_the_report() -> None:

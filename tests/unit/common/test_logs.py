@@ -154,7 +154,7 @@ def test_json_line_has_the_trace_and_no_secret(capsys: pytest.CaptureFixture[str
 def test_console_format_escapes_control_characters(
     capsys: pytest.CaptureFixture[str], text: str, shown: str
 ) -> None:
-    """Proves R-OBS-5: a client cannot write a log line, or control the terminal, by a path or a close reason."""
+    """Proves R-OBS-5: a client's path or close reason can neither forge a log line nor control the terminal."""
     logs.configure("state", "replica", "INFO", "console")
     structlog.get_logger("ours").info(f"began {text}", path=text, reasons=[text])
     logging.getLogger("theirs").warning("closed: %s", text)

@@ -82,9 +82,11 @@ def test_cursor_of_one_list_or_query_is_refused_by_every_other(name: str) -> Non
 
 def test_size_of_the_page_and_spelling_of_a_time_are_no_part_of_the_query() -> None:
     """Proves R-STATE-15: a client may ask for a larger next page, and may write the same moment in another zone."""
-    there = MOMENT.astimezone(timezone(timedelta(hours=5)))
+    same_moment = MOMENT.astimezone(timezone(timedelta(hours=5)))
     first = Listing.of(LIST_AUDIT, ListAuditRequest(since=MOMENT, limit=1))
-    assert first == Listing.of(LIST_AUDIT, ListAuditRequest(since=there, limit=200, cursor="x"))
+    assert first == Listing.of(
+        LIST_AUDIT, ListAuditRequest(since=same_moment, limit=200, cursor="x")
+    )
 
 
 @pytest.mark.parametrize(
@@ -93,7 +95,7 @@ def test_size_of_the_page_and_spelling_of_a_time_are_no_part_of_the_query() -> N
     ids=lambda each: each.name,
 )
 def test_every_filter_of_every_list_is_a_part_of_its_query(operation: Any) -> None:
-    """Proves R-STATE-15: this test covers also lists and filters that are added later."""
+    """Proves R-STATE-15: this test also covers lists and filters that are added later."""
     fields = operation.request.model_fields
     plain = operation.request(**{name: "a" for name in fields if fields[name].is_required()})
     for name in fields.keys() - {"cursor", "limit"}:
@@ -143,7 +145,7 @@ def test_base64_of_anything_but_a_cursor_is_refused(content: bytes) -> None:
 
 
 def test_cursor_with_padding_or_another_alphabet_is_refused() -> None:
-    """Proves R-STATE-15: each position has one spelling."""
+    """Proves R-STATE-15: each position has exactly one encoded text."""
     text = LISTING.encode(Cursor(MOMENT, "id"))
     assert urlsafe_b64decode(text + "=" * (-len(text) % 4))
     for wrong in (text + "=", text + "\n", " " + text, text[:-1]):

@@ -5,7 +5,7 @@ import pytest
 from svgx_common.contract.close_codes import Close, close_code, close_code_of_canvas
 from svgx_common.contract.errors import ERRORS, NotFound, SvgxError
 
-PASSES_BY_ITSELF = {
+TEMPORARY_CODES = {
     "quota_exceeded",
     "error",
     "internal",
@@ -15,13 +15,13 @@ PASSES_BY_ITSELF = {
     "too_many_requests",
     "request_timeout",
 }
-"""Codes of the errors after which the same client may succeed without help."""
+"""Codes of temporary errors: the same request may succeed later."""
 
 
 @pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
-def test_close_code_is_final_exactly_for_errors_that_do_not_pass(error: type[SvgxError]) -> None:
-    """Clients reconnect after an error that passes, and not after one that stays. Proves R-SOCKET-1."""
-    is_temporary = error.code in PASSES_BY_ITSELF or error.status >= 500
+def test_close_code_is_final_exactly_for_permanent_errors(error: type[SvgxError]) -> None:
+    """Clients reconnect after a temporary error, and not after a permanent error. Proves R-SOCKET-1."""
+    is_temporary = error.code in TEMPORARY_CODES or error.status >= 500
     assert close_code(error()).is_final is not is_temporary
 
 
@@ -52,5 +52,5 @@ def test_error_has_its_close_code(code: str, closing: Close) -> None:
 
 @pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
 def test_only_a_missing_canvas_is_final_for_all_its_connections(error: type[SvgxError]) -> None:
-    """A fault of the gateway's own request is no fault of its clients. Proves R-SOCKET-1."""
+    """Other errors of the gateway's own requests are no fault of clients, so clients reconnect. Proves R-SOCKET-1."""
     assert close_code_of_canvas(error()).is_final is (error is NotFound)

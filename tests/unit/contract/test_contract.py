@@ -82,7 +82,7 @@ def test_every_service_answers_an_operation() -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_operation_permissions_follow_from_its_callers(operation: object) -> None:
-    """Proves R-BUS-11: only the declared callers may send a request, and only its service receives it."""
+    """Proves R-BUS-11: only the declared callers may send a request, and only the declared service receives it."""
     (op,) = (each for each in OPERATIONS if each is operation)
     assert op.callers
     assert op.http is None or op.callers == ("gateway",)
@@ -93,7 +93,7 @@ def test_operation_permissions_follow_from_its_callers(operation: object) -> Non
 
 
 @pytest.mark.parametrize("channel", CHANNELS, ids=lambda channel: channel.name)
-def test_channel_permissions_follow_from_its_ends(channel: object) -> None:
+def test_channel_permissions_follow_from_its_declaration(channel: object) -> None:
     """Proves R-BUS-11: only the declared publishers and subscribers may use a channel."""
     (declared,) = (known for known in CHANNELS if known is channel)
     assert declared.publishers

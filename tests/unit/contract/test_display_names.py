@@ -76,7 +76,7 @@ def test_visible_name_is_accepted_unchanged(name: str) -> None:
 
 
 def test_name_is_stored_in_nfc() -> None:
-    """Proves R-CONTRACT-7: a search then finds the name, independent of the keyboard."""
+    """Proves R-CONTRACT-7: a search finds the name, even if a keyboard writes accents as separate characters."""
     assert (
         CreateCanvasRequest(name="e\u0301").name == CreateApiKeyRequest(name="e\u0301").name == "é"
     )

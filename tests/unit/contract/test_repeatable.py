@@ -4,11 +4,11 @@ from svgx_common.contract import OPERATIONS, auth, state
 from svgx_common.contract.policy import Pool, RateClass
 from svgx_common.contract.storage import values
 
-CHANGE_NOTHING = {auth.REFRESH.name}
+REPEATABLE_WRITES = {auth.REFRESH.name}
 """The writes that may be sent again."""
 
-QUICK_OUTSIDE = {values.RETRIEVE_VALUE.name, values.LIST_VALUES.name}
-"""The reads that may wait for Redis. They are quick, and wait for a second at most."""
+OUTSIDE_READS = {values.RETRIEVE_VALUE.name, values.LIST_VALUES.name}
+"""The reads in the pool `OUTSIDE`. They are quick, and each wait for Redis ends after a second."""
 
 
 def test_expensive_operation_is_not_repeatable() -> None:
@@ -16,7 +16,7 @@ def test_expensive_operation_is_not_repeatable() -> None:
     assert not state.EXPORT.repeatable
     quick = (Pool.QUICK, Pool.INTERNAL, Pool.ASKING)
     repeated = {op.name for op in OPERATIONS if op.repeatable and op.pool not in quick}
-    assert repeated == QUICK_OUTSIDE
+    assert repeated == OUTSIDE_READS
 
 
 def test_write_is_not_repeatable_unless_it_changes_nothing() -> None:
@@ -27,7 +27,7 @@ def test_write_is_not_repeatable_unless_it_changes_nothing() -> None:
         if op.repeatable
         and (op.rate is RateClass.WRITE or (op.http is not None and op.http.method != "GET"))
     }
-    assert writes == CHANGE_NOTHING
+    assert writes == REPEATABLE_WRITES
 
 
 def test_lookup_of_accounts_is_repeatable() -> None:

@@ -1,4 +1,4 @@
-"""Warnings and errors are read from the services' logs, and no other lines."""
+"""Only warnings and errors are read from the services' logs."""
 
 import json
 from pathlib import Path

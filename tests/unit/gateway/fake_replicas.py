@@ -1,4 +1,4 @@
-"""The replicas that a gateway in a test sees, without servers."""
+"""Fakes of the replicas that a gateway sees, for tests without servers."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -11,11 +11,11 @@ from svgx_gateway.replica_watch import Replica
 
 @dataclass
 class FakeWatch:
-    """A watch that sees these replicas."""
+    """Stands in for `ReplicaWatch`, and has seen these replicas."""
 
     replicas: list[Replica] = field(default_factory=list)
 
-    async def look(self) -> None:
+    async def ping_all(self) -> None:
         await asyncio.sleep(0)
 
 

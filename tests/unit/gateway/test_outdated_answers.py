@@ -48,7 +48,7 @@ class SlowBus:
         self._requests.put_nowait((request, answer))
         return await answer
 
-    async def next(self) -> tuple[Any, asyncio.Future[Any]]:
+    async def next_request(self) -> tuple[Any, asyncio.Future[Any]]:
         """Return the next request, and the future of its answer."""
         async with asyncio.timeout(10):
             return await self._requests.get()
@@ -93,36 +93,36 @@ async def test_newest_rate_limits_stay_in_force(
         {RateClass.READ: RateLimit(requests=1)},
     )
     starting = asyncio.create_task(limiter.start())
-    _, first = await slow.next()
+    _, first = await slow.next_request()
     first.set_result(RateLimits(version=before))
     await starting
     await slow.reconnect()
-    _, second = await slow.next()
+    _, second = await slow.next_request()
     for version in broadcasts:
         await slow.publish(RATE_LIMITS_CHANGED.subject, RateLimits(version=version))
     second.set_result(RateLimits(version=answered))
     await slow.reconnect()
-    await slow.next()  # the second answer has been handled
+    await slow.next_request()  # the second answer has been handled
     assert limiter.rules.version == expected
     await limiter.stop()
 
 
 async def test_late_answer_does_not_remove_a_newer_token_key(slow: SlowBus) -> None:
-    """Proves R-AUTH-24: a read that was sent earlier and answered later does not remove a new key."""
+    """Proves R-AUTH-24: the late answer to an older read does not remove a key of a newer answer."""
     entry = generate("ES256", 0)
     now = int(time.time())
     claims = AccessClaims("u", "ada", Role.EDITOR, "s", "t", now, now + 60)
     token = tokens.sign(claims, entry.key)
     keys = TokenKeys(cast(Bus, slow), "")
     await keys.start()
-    _, earlier = await slow.next()
+    _, earlier = await slow.next_request()
     verifying = asyncio.create_task(keys.verify(token))
-    _, later = await slow.next()
+    _, later = await slow.next_request()
     later.set_result(Jwks(keys=[entry.public()]))
     assert await verifying == claims
     earlier.set_result(Jwks(keys=[]))
     await slow.reconnect()
-    await slow.next()  # the earlier answer has been handled
+    await slow.next_request()  # the earlier answer has been handled
     assert await keys.verify(token) == claims
     await keys.stop()
 
@@ -131,16 +131,16 @@ async def test_reconnect_during_a_read_makes_the_next_read_complete(
     slow: SlowBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Proves R-AUTH-19: the answer to a read from before a reconnect does not replace the complete read after it."""
-    monkeypatch.setattr(watched_copy, "POLL", 0.001)
+    monkeypatch.setattr(watched_copy, "POLL_SECONDS", 0.001)
     revocations = Revocations(cast(Bus, slow))
     starting = asyncio.create_task(revocations.start())
-    _, first = await slow.next()
+    _, first = await slow.next_request()
     first.set_result(RevocationList(items=[], as_of=datetime.now(UTC)))
     await starting
-    incremental, second = await slow.next()
+    incremental, second = await slow.next_request()
     await slow.reconnect()
     second.set_result(RevocationList(items=[], as_of=datetime.now(UTC)))
-    complete, _ = await slow.next()
+    complete, _ = await slow.next_request()
     assert incremental.since is not None
     assert complete.since is None
     await revocations.stop()
@@ -151,14 +151,14 @@ async def test_answer_from_before_a_revocation_is_not_cached(slow: SlowBus) -> N
     bus = cast(Bus, slow)
     revocations = Revocations(bus)
     starting = asyncio.create_task(revocations.start())
-    _, first = await slow.next()
+    _, first = await slow.next_request()
     first.set_result(RevocationList(items=[], as_of=datetime.now(UTC)))
     await starting
     api_keys = ApiKeys(bus, revocations)
     versions = []
     for version in (1, 2):
         identifying = asyncio.create_task(api_keys.identity("svgx_key", _admit))
-        _, check = await slow.next()
+        _, check = await slow.next_request()
         await slow.publish(REVOKED.subject, RevocationList(items=[_CHANGE]))
         check.set_result(_checked(version))
         versions.append((await identifying).caller.token_version)

@@ -50,7 +50,7 @@ def report(
     day: date = DAY,
     quotas: Quotas = QUOTAS,
 ) -> QuotaReport:
-    """Return a report."""
+    """Return a report. `canvases` has the bytes of the journal and of the content of each canvas."""
     return QuotaReport(
         quotas=quotas,
         day=day,
@@ -113,7 +113,7 @@ def test_caller_gets_the_status_of_the_most_used_quota(
     assert use.name is name
 
 
-def test_bytes_of_a_day_end_with_the_day_and_content_stays() -> None:
+def test_bytes_of_a_day_are_forgotten_at_midnight_and_content_is_not() -> None:
     """An account may edit again at midnight (UTC); a full canvas stays full. Proves R-QUOTA-2."""
     clock = Clock()
     copy = watch(clock)
@@ -157,7 +157,7 @@ def test_deletions_are_accepted_beyond_a_bound(update: bytes, refused: bool) -> 
 
 
 async def test_slowed_account_waits_and_another_does_not() -> None:
-    """From 90 % on, edits wait, because the account may send only `SLOW_BYTES` a second. Proves R-QUOTA-3."""
+    """From 90 % on, edits wait, because the account may send only `SLOW_BYTES_PER_SECOND`. Proves R-QUOTA-3."""
     copy = watch()
     copy.adopt(report({"ann": 900}))
     quotas = QuotaEnforcement(copy)

@@ -1,4 +1,4 @@
-"""The replicas that a gateway drains by an admin's order."""
+"""The drain of a replica by an admin's order."""
 
 import asyncio
 from typing import cast

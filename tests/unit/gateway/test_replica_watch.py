@@ -75,7 +75,7 @@ class FakeBus:
 @pytest.fixture
 def bus(monkeypatch: pytest.MonkeyPatch) -> FakeBus:
     monkeypatch.setattr(replica_watch, "ANSWER_SECONDS", 0.0)
-    monkeypatch.setattr(replica_watch, "PERIOD", 3600.0)
+    monkeypatch.setattr(replica_watch, "PERIOD_SECONDS", 3600.0)
     return FakeBus()
 
 
@@ -109,7 +109,7 @@ async def test_frozen_replica_is_silent_until_it_answers(bus: FakeBus) -> None:
     await watch.stop()
 
 
-async def test_killed_replica_is_silent_until_another_one_has_started(bus: FakeBus) -> None:
+async def test_killed_replica_is_silent_until_a_new_one_replaces_it(bus: FakeBus) -> None:
     """Each new replica takes the place of one killed replica. Proves R-OBS-3."""
     watch = await watch_of(bus)
     bus.stop("a")
@@ -145,10 +145,10 @@ async def test_silence_of_nats_makes_no_replica_silent(bus: FakeBus) -> None:
     await watch.stop()
 
 
-async def test_silent_replica_is_forgotten_after_a_while(
+async def test_silent_replica_is_forgotten_after_its_time_limit(
     bus: FakeBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A deployment that was made smaller does not stay degraded for ever. Proves R-OBS-3."""
+    """A deployment that was scaled down does not stay degraded for ever. Proves R-OBS-3."""
     watch = await watch_of(bus)
     bus.stop("a")
     monkeypatch.setattr(replica_watch, "FORGET_SECONDS", 0.05)

@@ -82,7 +82,7 @@ async def test_revocation_names_the_credential(
 ) -> None:
     """An API key stays valid after a change of its account, so the close code is not final.
 
-    The gateway refuses only its stored, outdated caller, and asks auth about the key again. Proves R-SOCKET-1.
+    The gateway refuses only its outdated copy of the caller, and asks auth about the key again. Proves R-SOCKET-1.
     """
     bus = cast(Bus, FakeBus([item]))
     caller = Caller("u", "ann", Role.EDITOR, "s", token_version=1, by_key=by_key)

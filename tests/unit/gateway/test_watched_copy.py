@@ -39,7 +39,7 @@ class Owner:
         self.may_answer.set()
 
     async def read(self) -> None:
-        """Answer a read, or raise `Unavailable` while the owner does not answer."""
+        """Answer a read, or raise `Unavailable` while `unavailable` is set."""
         await self.may_answer.wait()
         self.reads.put_nowait(not self.unavailable)
         if self.unavailable:
@@ -92,7 +92,7 @@ async def test_copy_retries_while_the_owner_does_not_answer(
     copy: WatchedCopy, owner: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the owner does not answer, the copy retries without waiting for a poll."""
-    monkeypatch.setattr(watched_copy, "RETRY", 0.001)
+    monkeypatch.setattr(watched_copy, "RETRY_SECONDS", 0.001)
     owner.unavailable = True
     await copy.start()
     await copy.first_attempt()
@@ -108,8 +108,8 @@ async def test_copy_retries_while_the_owner_does_not_answer(
 
 
 async def test_copy_polls(copy: WatchedCopy, owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The copy reads from its owner again every `POLL` seconds."""
-    monkeypatch.setattr(watched_copy, "POLL", 0.001)
+    """The copy reads from its owner again every `POLL_SECONDS`."""
+    monkeypatch.setattr(watched_copy, "POLL_SECONDS", 0.001)
     await copy.start()
     for _ in range(3):
         assert await owner.next_read()
@@ -170,7 +170,7 @@ async def test_missing_answer_is_a_warning_only_after_the_start(
     """
     logger = CapturingLogger()
     monkeypatch.setattr(background, "log", logger)
-    monkeypatch.setattr(watched_copy, "RETRY", 0.001)
+    monkeypatch.setattr(watched_copy, "RETRY_SECONDS", 0.001)
     monkeypatch.setattr(watched_copy, "STARTUP_SECONDS", starting)
     owner.unavailable = True
     await copy.start()

@@ -10,14 +10,14 @@ _SKIPPED = {"node_modules", "__pycache__"}
 
 
 def python_files(*folders: str) -> Iterator[Path]:
-    """Yield all Python files below these folders of the repository, by default below all folders."""
+    """Yield all Python files below these folders of the repository, by default below `_FOLDERS`."""
     for folder in folders or _FOLDERS:
         for path in sorted((ROOT / folder).rglob("*.py")):
             if not _SKIPPED.intersection(path.parts):
                 yield path
 
 
-def imported(path: Path) -> Iterator[str]:
+def imported_names(path: Path) -> Iterator[str]:
     """Yield the dotted names that a file imports, at its top or inside functions."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
         if isinstance(node, ast.Import):

@@ -2,21 +2,21 @@
 
 import sys
 
-from tests.unit.house_rules.sources import ROOT, imported, python_files
+from tests.unit.house_rules.sources import ROOT, imported_names, python_files
 
 
 def test_contract_imports_pydantic_only() -> None:
     """The contract imports no other library, because every service and the API documents are built from it.
 
-    Of our libraries, it imports only the decorator of records.
+    Of our libraries, it imports only the decorator `record`.
     """
     allowed = {*sys.stdlib_module_names, "pydantic", "pydantic_core", "annotated_types"}
-    found = [
+    forbidden = [
         f"{path.relative_to(ROOT)}: {name}"
         for path in python_files("libs/common/src/svgx_common/contract")
-        for name in imported(path)
+        for name in imported_names(path)
         if name.partition(".")[0] not in allowed
         and not f"{name}.".startswith("svgx_common.contract.")
         and name != "svgx_yjs.record"
     ]
-    assert found == []
+    assert forbidden == []

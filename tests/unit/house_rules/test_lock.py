@@ -1,6 +1,6 @@
-"""requirements.lock has every version and hash. It has no address, because each machine chooses its package index.
+"""requirements.lock has each required package with its version and hashes. The other locks are extracts from it.
 
-The other locks are parts of it.
+It has no addresses, because each machine chooses its own package index.
 """
 
 import re
@@ -40,13 +40,13 @@ def test_lock_has_every_required_package() -> None:
 @pytest.mark.parametrize(
     "path", sorted(locks.locks()), ids=lambda path: str(path.relative_to(ROOT))
 )
-def test_lock_of_a_part_has_the_entries_that_it_needs(path: Path) -> None:
-    """The lock of each part is current. `python -m deploy.build.locks` writes it again."""
+def test_smaller_lock_has_the_entries_that_it_needs(path: Path) -> None:
+    """Each smaller lock is current. `python -m deploy.build.locks` writes it again."""
     assert path.read_text(encoding="utf-8") == locks.locks()[path]
 
 
 def test_lock_of_make_run_has_the_packages_of_all_services_and_no_tools() -> None:
-    """`make run` in a fresh clone installs only the packages that run."""
+    """`make run` in a fresh clone installs no tools for development."""
     files = locks.locks()
     names = {
         path: set(re.findall(r"^([\w.-]+)==", text, re.MULTILINE)) for path, text in files.items()

@@ -11,7 +11,8 @@ import svgx_common.events
 import svgx_state
 from svgx_common.postgres import load_queries
 
-_METHODS = {"row", "rows", "run"}
+_QUERY_METHODS = {"row", "rows", "run"}
+"""The methods with the name of a statement as their first argument."""
 
 
 @pytest.mark.parametrize("service", [svgx_auth, svgx_state])
@@ -25,7 +26,7 @@ def test_named_statements_and_used_statements_are_equal(service: ModuleType) -> 
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
                 continue
-            if node.func.attr in _METHODS:
+            if node.func.attr in _QUERY_METHODS:
                 used |= {
                     constant.value
                     for constant in ast.walk(node.args[0])

@@ -8,7 +8,7 @@ import pytest
 from svgx_common.contract import OPERATIONS
 from svgx_common.contract.policy import Scope
 from tests.unit.house_rules.sources import ROOT
-from tests.unit.house_rules.test_spec import specified
+from tests.unit.house_rules.test_spec import specified_rules
 
 SECTIONS = """
 2.1: 3  2.2: 3  2.3: 5  2.4: 2
@@ -65,7 +65,7 @@ def functions(path: str) -> set[str]:
 
 
 def test_named_tests_exist() -> None:
-    """Each named test exists, as file and function."""
+    """The file and the function of each named test exist."""
     named = _TEST.findall(TEXT)
     assert named
     missing = [
@@ -78,7 +78,7 @@ def test_named_tests_exist() -> None:
 
 def test_named_rules_exist() -> None:
     """Each named rule is in docs/spec.md. A name without a number stands for a section."""
-    rules = specified()
+    rules = specified_rules()
     sections = {rule.rpartition("-")[0] for rule in rules}
     assert set(re.findall(r"R-[A-Z]+(?:-\d+)?", TEXT)) <= rules | sections
 

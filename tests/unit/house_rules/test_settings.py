@@ -8,13 +8,18 @@ import pytest
 from pydantic import SecretStr
 
 from deploy.build.configuration import SETTINGS as SERVICES
-from svgx_auth.passwords.attempts import ACCOUNT, ADDRESS, FORGET_AFTER, LONGEST_AT_NEW_NETWORK
-from svgx_auth.passwords.policy import EXPECTED
+from svgx_auth.passwords.attempts import (
+    ACCOUNT_BACKOFF,
+    ADDRESS_BACKOFF,
+    FORGET_SECONDS,
+    NEW_NETWORK_WAIT_SECONDS,
+)
+from svgx_auth.passwords.policy import EXPECTED_WORDS
 from svgx_common.configuration.variables import unknown_variables
 from svgx_common.settings import PostgresSettings, ServiceSettings, load
 from tests.unit.house_rules.sources import ROOT
 
-SHARED = ServiceSettings.model_fields.keys() | PostgresSettings.model_fields.keys()
+SHARED_SETTINGS = ServiceSettings.model_fields.keys() | PostgresSettings.model_fields.keys()
 
 
 def readme(service: str) -> str:
@@ -72,16 +77,16 @@ FREE_TEXTS = {
     "SVGX_ADMIN_PASSWORD",
     "SVGX_REVISION",
 }
-"""Settings that accept any text. Auth logs a warning for an unusable admin, and runs without one."""
+"""Settings that accept any text. Auth refuses no admin: it starts without an unusable one, and logs a warning."""
 
 REQUIRED = {"POSTGRES_URL": "postgresql://db/svgx", "JWT_SECRET": "s" * 32}
 
 
 def wrong_values() -> Iterator[tuple[str, str, str]]:
     """Yield service, variable and wrong value for each setting. Shared settings come once, with the state service."""
-    for service, kind in SERVICES.items():
-        for name, field in kind.model_fields.items():
-            if name in SHARED and service != "state":
+    for service, settings_class in SERVICES.items():
+        for name, field in settings_class.model_fields.items():
+            if name in SHARED_SETTINGS and service != "state":
                 continue
             variable, values = name.upper(), ["hunter2", "\udcff"]
             if {field.annotation, *get_args(field.annotation)} & {int, float}:
@@ -115,12 +120,16 @@ def test_wrong_value_of_any_setting_is_refused_by_name(
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_settings_of_other_services_are_no_misspelt_variables(service: str) -> None:
-    """All services may share one environment. Proves R-CONFIG-5.
+    """All services may share one environment, so a service accepts the settings of the others. Proves R-CONFIG-5.
 
     When this test fails for a new setting, add the first word of its name to `COMMON_WORDS`, or choose a name that
     differs from every other name by more than one slip (see `variables.py`).
     """
-    everything = {name.upper(): "value" for kind in SERVICES.values() for name in kind.model_fields}
+    everything = {
+        name.upper(): "value"
+        for settings_class in SERVICES.values()
+        for name in settings_class.model_fields
+    }
     own = {name.upper() for name in SERVICES[service].model_fields}
     assert list(unknown_variables(own, everything)) == []
 
@@ -131,15 +140,20 @@ def test_secret_settings_are_not_shown() -> None:
     URLs with a password keep the type `str`. Proves R-CONFIG-2.
     """
     secrets = re.compile("secret|password(?!_workers|_queue)")
-    for kind in SERVICES.values():
-        for name, field in kind.model_fields.items():
+    for settings_class in SERVICES.values():
+        for name, field in settings_class.model_fields.items():
             assert not secrets.search(name) or field.annotation is SecretStr, name
 
 
 def test_readme_states_the_actual_log_in_waits() -> None:
-    """The README of auth states the waits after failed log-ins as `attempts.py` has them. Proves R-AUTH-20."""
-    assert (ACCOUNT.free, ACCOUNT.longest, ADDRESS.free, ADDRESS.longest) == (5, 300, 50, 60)
-    assert (LONGEST_AT_NEW_NETWORK, FORGET_AFTER) == (15, 86400)
+    """The README of auth states the waits after failed log-ins that `attempts.py` defines. Proves R-AUTH-20."""
+    assert (
+        ACCOUNT_BACKOFF.free,
+        ACCOUNT_BACKOFF.longest,
+        ADDRESS_BACKOFF.free,
+        ADDRESS_BACKOFF.longest,
+    ) == (5, 300, 50, 60)
+    assert (NEW_NETWORK_WAIT_SECONDS, FORGET_SECONDS) == (15, 86400)
     text = " ".join(readme("auth").split())
     for sentence in (
         "The fifth failure for an account at one network causes a wait of 1 s,",
@@ -155,4 +169,4 @@ def test_readme_states_the_actual_log_in_waits() -> None:
 def test_readme_lists_the_expected_password_words() -> None:
     """The README of auth lists the words that make a new password easy to guess. Proves R-AUTH-14."""
     text = " ".join(readme("auth").split())
-    assert ", ".join(f"`{word}`" for word in EXPECTED) in text
+    assert ", ".join(f"`{word}`" for word in EXPECTED_WORDS) in text

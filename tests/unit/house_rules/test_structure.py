@@ -4,7 +4,7 @@ from collections import Counter
 
 from tests.unit.house_rules.sources import ROOT, python_files
 
-_MOST_MODULES = 15
+_MAX_MODULES = 15
 
 
 def test_no_source_folder_has_more_than_15_modules() -> None:
@@ -13,7 +13,7 @@ def test_no_source_folder_has_more_than_15_modules() -> None:
     found = {
         str(folder.relative_to(ROOT)): count
         for folder, count in modules.items()
-        if "src" in folder.parts and count > _MOST_MODULES
+        if "src" in folder.parts and count > _MAX_MODULES
     }
     assert modules
     assert found == {}

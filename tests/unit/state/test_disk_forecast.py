@@ -34,7 +34,7 @@ def test_growth_is_the_mean_of_the_last_full_days(sizes: dict[date, int], expect
 
 
 @pytest.mark.parametrize(
-    ("free", "sizes", "grown", "retention", "expected"),
+    ("free", "sizes", "daily_growth", "retention", "expected"),
     [
         (0, {}, 10, 0, 0),
         (-5, {}, 10, 30, 0),
@@ -50,8 +50,10 @@ def test_growth_is_the_mean_of_the_last_full_days(sizes: dict[date, int], expect
     ],
 )
 def test_forecast_takes_freed_days_into_account(
-    free: float, sizes: dict[date, int], grown: float, retention: int, expected: float
+    free: float, sizes: dict[date, int], daily_growth: float, retention: int, expected: float
 ) -> None:
     """Each day adds bytes, and frees the bytes of a day that is now older than the retention. Proves R-STATE-26."""
     sizes_of = {day: float(size) for day, size in sizes.items()}
-    assert days_until_full(free, sizes_of, grown, TODAY, retention) == pytest.approx(expected)
+    assert days_until_full(free, sizes_of, daily_growth, TODAY, retention) == pytest.approx(
+        expected
+    )

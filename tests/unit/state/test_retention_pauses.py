@@ -3,14 +3,19 @@
 from typing import cast
 
 from svgx_common.postgres import Database
-from svgx_state.journal.retention import FIRST_RETRY, LONGEST_RETRY, PERIOD, Retention
+from svgx_state.journal.retention import (
+    FIRST_RETRY_SECONDS,
+    LONGEST_RETRY_SECONDS,
+    PERIOD_SECONDS,
+    Retention,
+)
 from svgx_state.snapshots import Compactor
 
 
 def test_pause_after_a_failure_doubles_until_a_run_succeeds() -> None:
-    """The pause after the first failure is `FIRST_RETRY`, and no pause is longer than `LONGEST_RETRY`."""
+    """The first pause is `FIRST_RETRY_SECONDS`, and no pause is longer than `LONGEST_RETRY_SECONDS`."""
     retention = Retention(cast(Database, None), cast(Compactor, None), days=1)
     outcomes = [*[False] * 10, True, False]
     pauses = [retention.pause_after(succeeded=each) for each in outcomes]
-    assert pauses[:3] == [FIRST_RETRY, 2 * FIRST_RETRY, 4 * FIRST_RETRY]
-    assert pauses[9:] == [LONGEST_RETRY, PERIOD, FIRST_RETRY]
+    assert pauses[:3] == [FIRST_RETRY_SECONDS, 2 * FIRST_RETRY_SECONDS, 4 * FIRST_RETRY_SECONDS]
+    assert pauses[9:] == [LONGEST_RETRY_SECONDS, PERIOD_SECONDS, FIRST_RETRY_SECONDS]

@@ -1,4 +1,4 @@
-"""The settings come from the environment, and are checked."""
+"""The state service checks its settings, which come from the environment."""
 
 import base64
 
@@ -25,7 +25,7 @@ def refusal_of_the_start(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err
 
 
-def test_empty_variable_means_the_default_and_unknown_ones_are_ignored(
+def test_empty_variable_means_the_default_and_unknown_variables_are_ignored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Unknown variables are ignored, and an empty value means the default."""
@@ -69,36 +69,38 @@ def test_wrong_setting_of_backups_stops_the_start_without_showing_its_value(
     assert "secret" not in line
 
 
-URL, REGION, CONTROL = "must be a URL", "must be the name of a region", "control characters"
+URL_REASON = "must be a URL"
+REGION_REASON = "must be the name of a region"
+CONTROL_REASON = "control characters"
 
 
 @pytest.mark.parametrize(
     "case",
     [
-        ("s3://bucket", "AWS_ENDPOINT", "nonsense", URL),
-        ("s3://bucket", "AWS_ENDPOINT", "", URL),
-        ("s3://bucket", "AWS_ENDPOINT", "http://", URL),
-        ("s3://bucket", "AWS_ENDPOINT", "https:///path", URL),
-        ("s3://bucket", "AWS_ENDPOINT", "localhost:9000", URL),
-        ("s3://bucket", "AWS_ENDPOINT", "ftp://secret", URL),
-        ("s3://bucket", "AWS_ENDPOINT", "http://[::1", URL),
-        ("s3://bucket", "AWS_ENDPOINT", "http://a secret", URL),
-        ("s3://bucket", "AWS_ENDPOINT", "http://localhost:99999", URL),
-        ("s3://bucket", "AWS_ENDPOINT", "http://localhost:9000\n", URL),
-        ("s3://bucket", "AWS_ENDPOINT", "http://u:secret@localhost", URL),
-        ("s3://bucket", "AWS_ENDPOINT", "http://localhost/a b", URL),
-        ("s3://bucket", "AWS_ENDPOINT", "http://localhost/?secret=1", URL),
-        ("s3://bucket", "AWS_ENDPOINT_URL", "nonsense", URL),
-        ("s3://bucket", "AWS_ENDPOINT_URL_S3", "nonsense", URL),
-        ("s3://bucket", "AWS_REGION", "a secret", REGION),
-        ("s3://bucket", "AWS_DEFAULT_REGION", "a/secret", REGION),
-        ("s3://bucket", "AWS_ACCESS_KEY_ID", "secret\n", CONTROL),
-        ("s3://bucket", "AWS_SECRET_ACCESS_KEY", "secret\n", CONTROL),
-        ("s3://bucket", "AWS_SESSION_TOKEN", "secret\n", CONTROL),
-        ("gs://bucket", "GOOGLE_BASE_URL", "nonsense", URL),
-        ("az://container", "AZURE_STORAGE_ENDPOINT", "localhost:10000", URL),
-        ("az://container", "AZURE_ENDPOINT", "file:///secret", URL),
-        ("az://container", "AZURE_STORAGE_TOKEN", "secret\n", CONTROL),
+        ("s3://bucket", "AWS_ENDPOINT", "nonsense", URL_REASON),
+        ("s3://bucket", "AWS_ENDPOINT", "", URL_REASON),
+        ("s3://bucket", "AWS_ENDPOINT", "http://", URL_REASON),
+        ("s3://bucket", "AWS_ENDPOINT", "https:///path", URL_REASON),
+        ("s3://bucket", "AWS_ENDPOINT", "localhost:9000", URL_REASON),
+        ("s3://bucket", "AWS_ENDPOINT", "ftp://secret", URL_REASON),
+        ("s3://bucket", "AWS_ENDPOINT", "http://[::1", URL_REASON),
+        ("s3://bucket", "AWS_ENDPOINT", "http://a secret", URL_REASON),
+        ("s3://bucket", "AWS_ENDPOINT", "http://localhost:99999", URL_REASON),
+        ("s3://bucket", "AWS_ENDPOINT", "http://localhost:9000\n", URL_REASON),
+        ("s3://bucket", "AWS_ENDPOINT", "http://u:secret@localhost", URL_REASON),
+        ("s3://bucket", "AWS_ENDPOINT", "http://localhost/a b", URL_REASON),
+        ("s3://bucket", "AWS_ENDPOINT", "http://localhost/?secret=1", URL_REASON),
+        ("s3://bucket", "AWS_ENDPOINT_URL", "nonsense", URL_REASON),
+        ("s3://bucket", "AWS_ENDPOINT_URL_S3", "nonsense", URL_REASON),
+        ("s3://bucket", "AWS_REGION", "a secret", REGION_REASON),
+        ("s3://bucket", "AWS_DEFAULT_REGION", "a/secret", REGION_REASON),
+        ("s3://bucket", "AWS_ACCESS_KEY_ID", "secret\n", CONTROL_REASON),
+        ("s3://bucket", "AWS_SECRET_ACCESS_KEY", "secret\n", CONTROL_REASON),
+        ("s3://bucket", "AWS_SESSION_TOKEN", "secret\n", CONTROL_REASON),
+        ("gs://bucket", "GOOGLE_BASE_URL", "nonsense", URL_REASON),
+        ("az://container", "AZURE_STORAGE_ENDPOINT", "localhost:10000", URL_REASON),
+        ("az://container", "AZURE_ENDPOINT", "file:///secret", URL_REASON),
+        ("az://container", "AZURE_STORAGE_TOKEN", "secret\n", CONTROL_REASON),
     ],
 )
 def test_wrong_variable_of_the_target_stops_the_start_and_fails_in_doctor(
@@ -106,7 +108,7 @@ def test_wrong_variable_of_the_target_stops_the_start_and_fails_in_doctor(
     capsys: pytest.CaptureFixture[str],
     case: tuple[str, str, str, str],
 ) -> None:
-    """Proves R-BACKUP-3: the line names the variable of the library for object storages, and no value."""
+    """Proves R-BACKUP-3: the line names the variable of the object storage library, and no value."""
     backup_url, variable, value, reason = case
     monkeypatch.setenv("BACKUP_URL", backup_url)
     monkeypatch.setenv(variable, value)
@@ -194,10 +196,10 @@ def test_wrong_state_types_stop_the_start(
     assert reason.lower() in error.lower()
 
 
-def test_memory_is_refused_in_production(
+def test_memory_backend_is_refused_in_production(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Proves R-KV-12: production refuses values in the memory of one replica."""
+    """Proves R-KV-12: in production, no state type may have the backend `memory`."""
     types = '{"general": {"backend": "memory", "ttl_seconds": 60}}'
     monkeypatch.setenv("STATE_TYPES", types)
     assert load(StateSettings).state_types["general"].backend == "memory"

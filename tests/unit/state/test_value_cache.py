@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from svgx_common.contract.errors import Unavailable
-from svgx_state.values.cache import MAX_AGE, OVERHEAD, CachedStore
+from svgx_state.values.cache import MAX_AGE_SECONDS, OVERHEAD_BYTES, CachedStore
 from svgx_state.values.memory import MemoryStore
 from svgx_state.values.store import AccountLimits, Draft, StoredKey, StoredValue
 from tests.polling import pause
@@ -26,7 +26,7 @@ class SlowStore(MemoryStore):
         self.failing = False
 
     async def get(self, owner: str, key: str) -> StoredValue | None:
-        """Read the value, and return it only when reads are allowed."""
+        """Read the value, and return it when the test allows reads."""
         self.reads += 1
         found = await super().get(owner, key)
         self.started.set()
@@ -40,7 +40,7 @@ async def _announce(_: str, __: str) -> None:
     pass
 
 
-def make(
+def make_cache(
     max_bytes: int = 2**20, clock: Callable[[], float] = lambda: 0.0
 ) -> tuple[SlowStore, CachedStore]:
     store = SlowStore()
@@ -58,7 +58,7 @@ async def value_of(cache: CachedStore, key: str = "key") -> str | None:
 
 async def test_thousand_concurrent_readers_share_one_read() -> None:
     """Proves R-KV-9: readers of one key at the same time cause one read of the store, also for a missing key."""
-    store, cache = make()
+    store, cache = make_cache()
     await cache.put("me", draft("1"), None)
     store.allowed.clear()
     readers = [asyncio.create_task(value_of(cache)) for _ in range(1000)]
@@ -74,7 +74,7 @@ async def test_thousand_concurrent_readers_share_one_read() -> None:
 
 async def test_reader_that_gives_up_does_not_end_the_read_of_others() -> None:
     """Proves R-KV-9: a cancelled reader leaves the shared read running."""
-    store, cache = make()
+    store, cache = make_cache()
     await cache.put("me", draft("1"), None)
     store.allowed.clear()
     first, second = (asyncio.create_task(value_of(cache)) for _ in range(2))
@@ -89,7 +89,7 @@ async def test_reader_that_gives_up_does_not_end_the_read_of_others() -> None:
 
 async def test_failed_read_fails_all_its_readers_and_is_not_cached() -> None:
     """Proves R-KV-9: a failure of the store reaches all readers, and the next reader asks the store again."""
-    store, cache = make()
+    store, cache = make_cache()
     await cache.put("me", draft("1"), None)
     store.failing = True
     results = await asyncio.gather(*(value_of(cache) for _ in range(5)), return_exceptions=True)
@@ -101,7 +101,7 @@ async def test_failed_read_fails_all_its_readers_and_is_not_cached() -> None:
 
 async def test_read_that_a_write_overtakes_is_not_cached() -> None:
     """Proves R-KV-9: a read that began before a write neither fills the cache nor serves later readers."""
-    store, cache = make()
+    store, cache = make_cache()
     await cache.put("me", draft("old"), None)
     store.allowed.clear()
     early = asyncio.create_task(value_of(cache))
@@ -118,7 +118,7 @@ async def test_read_that_a_write_overtakes_is_not_cached() -> None:
 
 async def test_change_by_another_replica_removes_the_entry() -> None:
     """Proves R-KV-9: an announced change removes only the changed key from the cache."""
-    store, cache = make()
+    store, cache = make_cache()
     await cache.put("me", draft("1", "a"), None)
     await cache.put("me", draft("1", "b"), None)
     assert [await value_of(cache, key) for key in "ab"] == ["1", "1"]
@@ -134,22 +134,22 @@ async def test_change_by_another_replica_removes_the_entry() -> None:
 
 
 async def test_entry_is_used_for_a_limited_time() -> None:
-    """Proves R-KV-9: a lost announcement has an effect for `MAX_AGE` seconds at most."""
+    """Proves R-KV-9: after a lost announcement, the old value is returned for less than `MAX_AGE_SECONDS`."""
     now = 0.0
-    store, cache = make(clock=lambda: now)
+    store, cache = make_cache(clock=lambda: now)
     await cache.put("me", draft("1"), None)
     await value_of(cache)
     await store.put("me", draft("2"), None)
-    now = MAX_AGE - 0.1
+    now = MAX_AGE_SECONDS - 0.1
     assert await value_of(cache) == "1"
-    now = MAX_AGE
+    now = MAX_AGE_SECONDS
     assert await value_of(cache) == "2"
 
 
-async def test_cache_never_exceeds_its_bytes() -> None:
+async def test_cache_never_exceeds_its_byte_limit() -> None:
     """Proves R-KV-9: the cache is bounded in bytes; the keys that were read longest ago are removed first."""
-    size = OVERHEAD + 102
-    store, cache = make(max_bytes=3 * size)
+    size = OVERHEAD_BYTES + 102
+    store, cache = make_cache(max_bytes=3 * size)
     for key in ("a", "b", "c", "d"):
         await cache.put("me", draft('"' + "x" * 98 + '"', key), None)
     for key in ("a", "b", "c", "a", "d"):
@@ -162,17 +162,17 @@ async def test_cache_never_exceeds_its_bytes() -> None:
     assert store.reads == 5
 
 
-async def test_cache_of_no_bytes_asks_the_store_each_time() -> None:
-    """Proves R-KV-9: with 0 bytes nothing is cached, so each later read asks the store again."""
-    store, cache = make(max_bytes=0)
+async def test_cache_with_a_limit_of_0_bytes_asks_the_store_each_time() -> None:
+    """Proves R-KV-9: with a limit of 0 bytes nothing is cached, so each read asks the store again."""
+    store, cache = make_cache(max_bytes=0)
     await cache.put("me", draft("1"), None)
     assert [await value_of(cache) for _ in range(3)] == ["1"] * 3
     assert (store.reads, cache.size) == (3, 0)
 
 
-async def test_value_that_ends_is_not_served_from_the_cache() -> None:
-    """Proves R-KV-5: the cache does not prolong a value's time to live."""
-    store, cache = make()
+async def test_expired_value_is_not_returned_from_the_cache() -> None:
+    """Proves R-KV-5: the cache does not extend a value's time to live."""
+    store, cache = make_cache()
     await cache.put("me", draft("1", seconds=0.05), None)
     assert await value_of(cache) == "1"
     while await value_of(cache) is not None:

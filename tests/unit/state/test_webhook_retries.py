@@ -1,4 +1,4 @@
-"""The pauses between attempts, and the signature of a delivery."""
+"""Deliveries to webhooks: the pauses between attempts, and the signatures."""
 
 import base64
 import hashlib
@@ -13,19 +13,19 @@ import structlog
 from svgx_common.contract.errors import Unavailable
 from svgx_common.postgres import Database, Row
 from svgx_state.events import deliveries
-from svgx_state.events.deliveries import JITTER, LONGEST_PAUSE, pause_after
+from svgx_state.events.deliveries import JITTER, LONGEST_PAUSE_SECONDS, pause_after
 from svgx_state.events.sender import Outcome, Sender
 from svgx_state.events.signatures import new_secret, signed_headers
 
-DAY = 86_400
+DAY_SECONDS = 86_400
 
 
-def test_pauses_grow_up_to_six_hours_and_make_ten_attempts_in_a_day() -> None:
+def test_pauses_grow_up_to_six_hours_and_allow_ten_attempts_in_a_day() -> None:
     """With the default settings, a receiver that is down for a night misses no event. Proves R-EVENT-6."""
     pauses = [pause_after(number, 5.0, 0) for number in range(1, 20)]
     assert pauses[:4] == [5, 20, 80, 320]
-    assert max(pauses) == LONGEST_PAUSE
-    assert sum(at <= DAY for at in accumulate(pauses)) == 9
+    assert max(pauses) == LONGEST_PAUSE_SECONDS
+    assert sum(at <= DAY_SECONDS for at in accumulate(pauses)) == 9
 
 
 @pytest.mark.parametrize("jitter", [-1, 1])
@@ -36,7 +36,7 @@ def test_pause_differs_by_the_jitter(jitter: int) -> None:
 
 def test_pause_of_a_huge_number_of_attempts_is_bounded() -> None:
     """The pause is the longest one, without an overflow. Proves R-EVENT-6."""
-    assert pause_after(10**9, 3600.0, 0) == LONGEST_PAUSE
+    assert pause_after(10**9, 3600.0, 0) == LONGEST_PAUSE_SECONDS
 
 
 class _Database:
@@ -66,8 +66,8 @@ async def test_log_names_the_failed_release_of_the_next_delivery() -> None:
         cast(Sender, _Sender()),
         interval_seconds=1,
         attempt_seconds=1,
-        first_pause=1,
-        give_up=1,
+        first_pause_seconds=1,
+        give_up_seconds=1,
     )
     row = {
         "url": "https://example.org", "secret": "s", "old_secret": None, "id": "event",
@@ -81,7 +81,7 @@ async def test_log_names_the_failed_release_of_the_next_delivery() -> None:
     assert "next delivery" in entry["event"]
 
 
-def test_signature_is_that_of_standard_webhooks() -> None:
+def test_signature_follows_standard_webhooks() -> None:
     """Proves R-EVENT-5. The example is from the reference implementations of the specification."""
     secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
     headers = signed_headers(

@@ -14,9 +14,9 @@ from svgx_state.events.targets import (
     resolve_name,
 )
 
-PUBLIC = ["93.184.215.14", "8.8.8.8", "2606:4700:4700::1111", "2a00:1450:4001:80e::200e"]
+PUBLIC_ADDRESSES = ["93.184.215.14", "8.8.8.8", "2606:4700:4700::1111", "2a00:1450:4001:80e::200e"]
 
-PRIVATE = [
+REFUSED_ADDRESSES = [
     "127.0.0.1",
     "127.255.255.254",
     "0.0.0.0",
@@ -64,13 +64,13 @@ PRIVATE = [
 ]
 
 
-@pytest.mark.parametrize("address", PUBLIC)
+@pytest.mark.parametrize("address", PUBLIC_ADDRESSES)
 def test_public_address_is_allowed(address: str) -> None:
     """Addresses of the public internet need no setting. Proves R-EVENT-9."""
     assert is_allowed(ip_address(address), ())
 
 
-@pytest.mark.parametrize("address", PRIVATE)
+@pytest.mark.parametrize("address", REFUSED_ADDRESSES)
 def test_private_or_reserved_address_is_refused(address: str) -> None:
     """An IPv4 address is refused also as a part of an IPv6 address. Proves R-EVENT-9."""
     assert not is_allowed(ip_address(address), ())
@@ -87,7 +87,7 @@ def test_private_or_reserved_address_is_refused(address: str) -> None:
         ("127.0.0.1", "::1/128", False),
     ],
 )
-def test_network_of_the_setting_is_allowed(address: str, networks: str, allowed: bool) -> None:
+def test_network_in_the_setting_is_allowed(address: str, networks: str, allowed: bool) -> None:
     """`WEBHOOK_ALLOWED_NETWORKS` allows exactly the networks that it names. Proves R-EVENT-9."""
     assert is_allowed(ip_address(address), parse_networks(networks)) == allowed
 
@@ -131,7 +131,7 @@ def test_network_of_the_setting_is_allowed(address: str, networks: str, allowed:
     ],
 )
 def test_url_of_a_wrong_form_is_refused(url: str) -> None:
-    """The error names the field. Proves R-EVENT-9."""
+    """The error names the field `url`. Proves R-EVENT-9."""
     with pytest.raises(Invalid) as error:
         parse_target(url, require_https=True)
     assert error.value.field == "url"
@@ -177,7 +177,7 @@ async def test_name_with_a_refused_address_is_refused(addresses: list[str]) -> N
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost.", "127.0.0.1", "[::1]"])
-async def test_names_of_this_machine_are_refused_as_the_system_resolves_them(host: str) -> None:
+async def test_names_that_resolve_to_this_machine_are_refused(host: str) -> None:
     """The operating system resolves the names to loopback addresses. Proves R-EVENT-9."""
     target = parse_target(f"https://{host}/", require_https=True)
     with pytest.raises(TargetRefused):

@@ -55,10 +55,10 @@ async def test_pool_shows_which_parts_of_the_confinement_its_workers_have() -> N
     """The pool shows a part as present only if all workers report it at their start. Proves R-SVG-7."""
     async with Workers(2, 1024**3, 30) as workers:
         first, second = workers._children
-        assert first.confined == second.confined
-        assert {"no_new_privs", "seccomp"} <= first.confined <= set(PARTS)
-        second.confined -= {"seccomp"}
-        confined = {part: part in second.confined for part in PARTS}
+        assert first.confinement_parts == second.confinement_parts
+        assert {"no_new_privs", "seccomp"} <= first.confinement_parts <= set(PARTS)
+        second.confinement_parts -= {"seccomp"}
+        confined = {part: part in second.confinement_parts for part in PARTS}
         assert confined["no_new_privs"]
         assert not confined["seccomp"]
         assert workers.confinement() == confined
@@ -177,5 +177,5 @@ def test_filter_program_is_valid(machine: str) -> None:
 
 
 def test_unknown_architecture_has_no_filter() -> None:
-    """On such a machine, `filter_program` returns None. The other parts of the confinement still apply."""
+    """For an unknown architecture, `filter_program` returns None. The other parts of the confinement still apply."""
     assert filter_program("sparc", 1) is None

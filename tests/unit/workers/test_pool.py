@@ -26,17 +26,17 @@ from tests.unit.yjs.updates import nested_values
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"><rect onclick="a" width="8" height="8"/></svg>'
 # This SVG file is within all limits, but resvg takes minutes to draw its 5,000 layers.
-SLOW = (
+SLOW_SVG = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="2000" height="2000">'
     + '<g opacity=".5"><path d="M0 0H2000V2000"/><path d="M0 0V2000H2000"/></g>' * 5000
     + "</svg>"
 ).encode()
-MEMORY = 1024 * 1024 * 1024
+MEMORY_BYTES = 1024 * 1024 * 1024
 
 
 @pytest.fixture
 async def workers() -> AsyncIterator[Workers]:
-    async with Workers(1, MEMORY, 30) as workers:
+    async with Workers(1, MEMORY_BYTES, 30) as workers:
         yield workers
 
 
@@ -99,17 +99,17 @@ async def test_job_with_a_large_frame_succeeds(workers: Workers) -> None:
 
 
 async def test_process_of_a_job_beyond_the_time_limit_is_replaced() -> None:
-    async with Workers(1, MEMORY, 3) as workers:
+    async with Workers(1, MEMORY_BYTES, 3) as workers:
         (before,) = children()
         with pytest.raises(WorkerTimeout):
-            await workers.render_png(SLOW)
+            await workers.render_png(SLOW_SVG)
         assert before not in children()
         await _until_ready(workers)
 
 
 async def test_killed_process_is_replaced(workers: Workers) -> None:
     (before,) = children()
-    job = asyncio.create_task(workers.render_png(SLOW))
+    job = asyncio.create_task(workers.render_png(SLOW_SVG))
     await asyncio.sleep(0)  # the job is written when the task first runs
     os.kill(before, signal.SIGKILL)
     with pytest.raises(WorkerDied):
@@ -119,7 +119,7 @@ async def test_killed_process_is_replaced(workers: Workers) -> None:
 
 
 async def test_trusted_update_that_ends_the_process_is_checked_in_another(workers: Workers) -> None:
-    """pycrdt reads nested values by recursion, and overflows the stack. The check refuses them."""
+    """pycrdt overflows the stack, because it reads nested values by recursion. The check refuses these values."""
     (before,) = children()
     with pytest.raises(SvgRefused):
         await workers.compact(None, [nested_values(200_000)], trusted=True)
@@ -150,13 +150,13 @@ async def test_process_of_a_cancelled_job_is_killed(workers: Workers) -> None:
     (before,) = children()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.3):
-            await workers.render_png(SLOW)
+            await workers.render_png(SLOW_SVG)
     assert before not in children()
     assert (await workers.import_svg(SVG, None)).elements == 1
 
 
 async def test_process_that_holds_too_much_memory_is_replaced() -> None:
-    async with Workers(1, MEMORY, 30, recycle_bytes=1) as workers:
+    async with Workers(1, MEMORY_BYTES, 30, recycle_bytes=1) as workers:
         (before,) = children()
         await workers.import_svg(SVG, None)
         assert before not in children()
@@ -164,31 +164,31 @@ async def test_process_that_holds_too_much_memory_is_replaced() -> None:
         assert before not in children()
 
 
-def _wait_until_nice(process: psutil.Process) -> None:
+def _wait_for_low_priority(process: psutil.Process) -> None:
     while process.nice() != LOW_PRIORITY:
         pass
 
 
 @pytest.mark.parametrize(
-    ("account", "limit"), [("a", "SLOW_SECONDS"), (None, "SERVICE_SECONDS")], ids=str
+    ("account", "limit"), [("a", "SLOW_SECONDS"), (None, "SERVICE_SLOW_SECONDS")], ids=str
 )
 async def test_slow_job_gets_low_priority_and_its_process_is_replaced(
     account: str | None, limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A job that takes long gets low priority. A job of the service gets low priority earlier. Proves R-RESIL-5."""
-    for each in ("SLOW_SECONDS", "SERVICE_SECONDS"):
+    for each in ("SLOW_SECONDS", "SERVICE_SLOW_SECONDS"):
         monkeypatch.setattr(pool, each, 0.05 if each == limit else 30.0)
-    async with Workers(1, MEMORY, 4) as workers:
+    async with Workers(1, MEMORY_BYTES, 4) as workers:
 
         async def render() -> bytes:
             async with workers.turn(account) as turn:
-                return await turn.render_png(SLOW)
+                return await turn.render_png(SLOW_SVG)
 
         (before,) = children()
         process = psutil.Process(before)
         assert process.nice() == 0
         job = asyncio.create_task(render())
-        await asyncio.to_thread(_wait_until_nice, process)
+        await asyncio.to_thread(_wait_for_low_priority, process)
         assert not job.done()
         with pytest.raises(WorkerTimeout):
             await job
@@ -200,7 +200,7 @@ async def test_child_of_a_quick_job_after_a_slow_one_is_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Only the child of the slow job is replaced, also when one turn has both jobs. Proves R-RESIL-5."""
-    async with Workers(1, MEMORY, 30) as workers, workers.turn("a") as turn:
+    async with Workers(1, MEMORY_BYTES, 30) as workers, workers.turn("a") as turn:
         monkeypatch.setattr(pool, "SLOW_SECONDS", 0.0)
         await turn.import_svg(SVG, None)
         assert children() == []
@@ -213,14 +213,14 @@ async def test_child_of_a_quick_job_after_a_slow_one_is_kept(
 
 async def test_turns_beyond_the_waiting_limits_are_refused_at_once() -> None:
     """Proves R-RESIL-5: one account reaches its own limit first, and all accounts together reach the common limit."""
-    async with Workers(1, MEMORY, 30, waiting=2, waiting_each=1) as workers:
+    async with Workers(1, MEMORY_BYTES, 30, waiting=2, waiting_each=1) as workers:
 
-        async def turn(account: str) -> bytes:
+        async def render_in_turn(account: str) -> bytes:
             async with workers.turn(account) as worker:
                 return await worker.render_png(SVG)
 
         accounts = ["a", "a", "a", "b", "b", "c"]
-        jobs = [asyncio.create_task(turn(account)) for account in accounts]
+        jobs = [asyncio.create_task(render_in_turn(account)) for account in accounts]
         results = await asyncio.gather(*jobs, return_exceptions=True)
         assert [type(result) for result in results] == [
             bytes, bytes, AccountBusy, bytes, AccountBusy, WorkersBusy,
@@ -230,27 +230,27 @@ async def test_turns_beyond_the_waiting_limits_are_refused_at_once() -> None:
 
 async def test_slow_jobs_of_one_account_leave_a_child_to_others() -> None:
     """Proves R-RESIL-5: eight slow renders of one account do not delay a render of another."""
-    async with Workers(2, MEMORY, 30) as workers:
+    async with Workers(2, MEMORY_BYTES, 30) as workers:
 
-        async def turn(account: str, svg: bytes) -> bytes:
+        async def render_in_turn(account: str, svg: bytes) -> bytes:
             async with workers.turn(account) as worker:
                 return await worker.render_png(svg)
 
-        slow = [asyncio.create_task(turn("slow", SLOW)) for _ in range(8)]
+        slow = [asyncio.create_task(render_in_turn("slow", SLOW_SVG)) for _ in range(8)]
         await asyncio.sleep(0)
         async with asyncio.timeout(10):
             for _ in range(5):
-                assert await turn("quick", SVG)
+                assert await render_in_turn("quick", SVG)
         assert not any(job.done() for job in slow)
         for job in slow:
             job.cancel()
         await asyncio.gather(*slow, return_exceptions=True)
-        assert await turn("slow", SVG)
+        assert await render_in_turn("slow", SVG)
 
 
 async def test_error_at_the_end_of_the_wait_states_the_cause() -> None:
     """Proves R-RESIL-5: the error states whether the account's own jobs or those of others are the cause."""
-    async with Workers(1, MEMORY, 30) as workers, workers.turn("a"):
+    async with Workers(1, MEMORY_BYTES, 30) as workers, workers.turn("a"):
         with pytest.raises(AccountBusy):
             async with workers.turn("a", wait_seconds=0.01):
                 pass
@@ -262,12 +262,12 @@ async def test_error_at_the_end_of_the_wait_states_the_cause() -> None:
 
 async def test_jobs_of_one_turn_share_the_time_limit() -> None:
     """A turn ends at its deadline, however many jobs it has."""
-    async with Workers(1, MEMORY, 30) as workers:
+    async with Workers(1, MEMORY_BYTES, 30) as workers:
         deadline = asyncio.get_running_loop().time() + 1.0
         async with workers.turn("a", deadline=deadline) as worker:
             assert (await worker.import_svg(SVG, None)).elements == 1
             with pytest.raises(WorkerTimeout) as ended:
-                await worker.render_png(SLOW)
+                await worker.render_png(SLOW_SVG)
             assert ended.value.seconds <= 1.0  # the limit of the workers is 30 s
             with pytest.raises(WorkerTimeout):
                 await worker.import_svg(SVG, None)
@@ -275,20 +275,20 @@ async def test_jobs_of_one_turn_share_the_time_limit() -> None:
 
 
 async def test_simultaneous_jobs_of_many_accounts_succeed() -> None:
-    async with Workers(2, MEMORY, 30) as workers:
+    async with Workers(2, MEMORY_BYTES, 30) as workers:
 
-        async def turn(account: str) -> int:
+        async def import_in_turn(account: str) -> int:
             async with workers.turn(account) as worker:
                 return (await worker.import_svg(SVG, None)).elements
 
-        assert set(await asyncio.gather(*(turn(f"{n}") for n in range(20)))) == {1}
+        assert set(await asyncio.gather(*(import_in_turn(f"{n}") for n in range(20)))) == {1}
         assert len(children()) == 2
 
 
 async def test_close_leaves_no_process_and_no_job() -> None:
-    workers = Workers(2, MEMORY, 30)
+    workers = Workers(2, MEMORY_BYTES, 30)
     await workers.start()
-    jobs = [asyncio.create_task(workers.render_png(SLOW)) for _ in range(4)]
+    jobs = [asyncio.create_task(workers.render_png(SLOW_SVG)) for _ in range(4)]
     await asyncio.sleep(0)
     await workers.close()
     results = await asyncio.gather(*jobs, return_exceptions=True)
@@ -306,13 +306,13 @@ async def test_process_that_fails_to_start_raises_worker_unavailable(
     monkeypatch: pytest.MonkeyPatch, program: str, reason: str
 ) -> None:
     """A process that does not start raises `WorkerUnavailable`, also when it is started anew for a job."""
-    async with Workers(1, MEMORY, 30) as workers:
+    async with Workers(1, MEMORY_BYTES, 30) as workers:
         await workers._children[0].kill()
         monkeypatch.setattr(sys, "executable", program)
         with pytest.raises(WorkerUnavailable, match=reason):
             await workers.import_svg(SVG, None)
         with pytest.raises(WorkerUnavailable, match=reason):
-            await Workers(2, MEMORY, 30).start()
+            await Workers(2, MEMORY_BYTES, 30).start()
     assert children() == []
 
 
@@ -333,7 +333,7 @@ asyncio.run(main())
 @pytest.mark.skipif(
     sys.platform != "linux", reason="on other systems a child ends after its current job"
 )
-@pytest.mark.parametrize("file", [SVG, SLOW])
+@pytest.mark.parametrize("file", [SVG, SLOW_SVG])
 def test_child_ends_when_its_parent_is_killed(file: bytes) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", _PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE

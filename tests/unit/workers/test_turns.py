@@ -10,8 +10,8 @@ from svgx_workers.errors import AccountBusy, WorkersBusy
 from svgx_workers.turns import Turns
 
 
-class Work:
-    """Turns that the test begins and ends."""
+class ManualTurns:
+    """Begins and ends turns, and notes their accounts."""
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
@@ -52,40 +52,40 @@ class Work:
 
 
 async def test_account_gets_no_more_than_its_share() -> None:
-    work = Work(Turns(4, 2, waiting=99, waiting_each=99))
-    await work.begin("a", "a", "a", "b")
-    assert work.running == ["a", "a", "b"]
-    await work.end("a")
-    assert sorted(map(str, work.running)) == ["a", "a", "b"]
-    await work.stop()
+    manual = ManualTurns(Turns(4, 2, waiting=99, waiting_each=99))
+    await manual.begin("a", "a", "a", "b")
+    assert manual.running == ["a", "a", "b"]
+    await manual.end("a")
+    assert sorted(map(str, manual.running)) == ["a", "a", "b"]
+    await manual.stop()
 
 
 async def test_free_place_is_given_to_the_account_with_the_fewest_places() -> None:
-    work = Work(Turns(3, 2, waiting=99, waiting_each=99))
-    await work.begin("a", "a", "b", "b", "c")
-    await work.end("a")
-    assert work.order[-1] == "c"
-    await work.stop()
+    manual = ManualTurns(Turns(3, 2, waiting=99, waiting_each=99))
+    await manual.begin("a", "a", "b", "b", "c")
+    await manual.end("a")
+    assert manual.order[-1] == "c"
+    await manual.stop()
 
 
 async def test_accounts_with_equal_places_take_turns() -> None:
-    work = Work(Turns(1, 1, waiting=99, waiting_each=99))
-    await work.begin("a", "a", "a", "b", "b", "c")
+    manual = ManualTurns(Turns(1, 1, waiting=99, waiting_each=99))
+    await manual.begin("a", "a", "a", "b", "b", "c")
     for account in ("a", "b", "c", "a", "b"):
-        assert work.running == [account]
-        await work.end(account)
-    assert work.order == ["a", "b", "c", "a", "b", "a"]
-    await work.stop()
+        assert manual.running == [account]
+        await manual.end(account)
+    assert manual.order == ["a", "b", "c", "a", "b", "a"]
+    await manual.stop()
 
 
 async def test_service_itself_has_a_share_and_any_number_of_waiting_turns() -> None:
-    work = Work(Turns(2, 1, waiting=1, waiting_each=1))
-    await work.begin(None, None, None, None, "a")
-    assert work.running == [None, "a"]
+    manual = ManualTurns(Turns(2, 1, waiting=1, waiting_each=1))
+    await manual.begin(None, None, None, None, "a")
+    assert manual.running == [None, "a"]
     for _ in range(4):
-        await work.end(None)
-    assert work.order.count(None) == 4
-    await work.stop()
+        await manual.end(None)
+    assert manual.order.count(None) == 4
+    await manual.stop()
 
 
 async def test_cancelled_and_expired_waits_leave_their_place_to_others() -> None:
@@ -149,10 +149,10 @@ async def test_no_place_is_lost_or_given_twice(seed: int) -> None:
     assert kinds <= {type(None), asyncio.CancelledError, AccountBusy, WorkersBusy}
     assert served > 20
     async with asyncio.timeout(5):
-        work = Work(turns)
-        await work.begin(*(f"after-{number}" for number in range(places)))
-        assert len(work.running) == places
-        await work.stop()
+        manual = ManualTurns(turns)
+        await manual.begin(*(f"after-{number}" for number in range(places)))
+        assert len(manual.running) == places
+        await manual.stop()
     assert not turns._last_turns
-    assert not turns._taken
+    assert not turns._taken_places
     assert not turns._queues

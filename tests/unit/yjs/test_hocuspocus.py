@@ -47,7 +47,7 @@ def test_message_of_y_protocols_keeps_its_content_behind_a_name(name: str) -> No
     """Proves R-HOCUS-8: after the name, the bytes are a message of y-protocols."""
     message = protocol.encode_update(b"\x00\x00")
     named = hocuspocus.decode(hocuspocus.Writer(name).named(message))
-    assert named == hocuspocus.Named(name, protocol.decode(message))
+    assert named == hocuspocus.NamedMessage(name, protocol.decode(message))
 
 
 def test_session_is_no_part_of_the_document_name() -> None:

@@ -11,6 +11,7 @@ from tests.unit.yjs.updates import ANY, NULL, deletions, in_root, update
 A0, A1, A2 = (update((5, clock, [in_root(ANY, NULL)])) for clock in range(3))
 B0 = update((9, 0, [in_root(ANY, NULL)]), deleted=deletions((5, [(1, 1)])))
 D0 = update(deleted=deletions((5, [(0, 1)])))
+"""`A0` to `A2` are updates of client 5, `B0` is one of client 9, and `D0` only deletes."""
 
 
 def parts_of(*updates: bytes) -> list[Part]:
@@ -45,7 +46,7 @@ def parts_of(*updates: bytes) -> list[Part]:
     ids=["one", "same client", "several clients and deletions", "deletion alone"],
 )
 def test_joined_parts_are_one_update(updates: list[bytes], joined: bytes) -> None:
-    """The highest client comes first, as in the updates of Yjs. Deleted ranges are in order and united."""
+    """The client with the highest id comes first, as in the updates of Yjs. Deleted ranges are sorted and united."""
     assert join_first(parts_of(*updates), 1000) == (joined, len(updates))
 
 

@@ -1,4 +1,4 @@
-"""Pieces of a large update: together they are the update, and each can be integrated after the pieces before."""
+"""Pieces of a large update: together they have its content, and each can be integrated after the previous pieces."""
 
 import random
 import tracemalloc
@@ -40,28 +40,28 @@ def merged_content(updates: list[bytes]) -> object:
     )
 
 
-def edited(seed: int, clients: int, edits: int) -> bytes:
+def random_edits(seed: int, clients: int, edits: int) -> bytes:
     """Return the update of a document with random edits by several clients.
 
     Before each edit, its client gets the edits of a random client.
     """
-    numbers = random.Random(seed)
+    rng = random.Random(seed)
     docs: list[Doc[Any]] = [Doc(client_id=number + 1) for number in range(clients)]
     for _ in range(edits):
-        doc = numbers.choice(docs)
-        other = numbers.choice(docs)
+        doc = rng.choice(docs)
+        other = rng.choice(docs)
         doc.apply_update(other.get_update(doc.get_state()))
         elements, items = doc.get("elements", type=Map), doc.get("list", type=Array)
-        name = str(numbers.randrange(20))
-        choice = numbers.random()
+        name = str(rng.randrange(20))
+        choice = rng.random()
         if choice < 0.4 or name not in elements:
-            elements[name] = Map({"tag": "path", "d": "M" * numbers.randrange(200)})
+            elements[name] = Map({"tag": "path", "d": "M" * rng.randrange(200)})
         elif choice < 0.7:
-            elements[name]["d"] = "L" * numbers.randrange(200)
+            elements[name]["d"] = "L" * rng.randrange(200)
         elif choice < 0.8:
             del elements[name]
         else:
-            items.insert(numbers.randrange(len(items) + 1), name)
+            items.insert(rng.randrange(len(items) + 1), name)
     result: Doc[Any] = Doc()
     for doc in docs:
         result.apply_update(doc.get_update())
@@ -72,7 +72,7 @@ def edited(seed: int, clients: int, edits: int) -> bytes:
 @pytest.mark.parametrize(("clients", "edits"), [(1, 200), (2, 200), (20, 400)])
 def test_pieces_have_the_content_of_the_update(clients: int, edits: int, max_bytes: int) -> None:
     """All pieces together give the same document, with the same history. Proves R-SYNC-16."""
-    whole = edited(clients, clients, edits)
+    whole = random_edits(clients, clients, edits)
     pieces = list(Pieces(whole, max_bytes))
     assert merged_content(pieces) == merged_content([whole])
     assert len(pieces) > 1 or max_bytes > 1000
@@ -82,11 +82,11 @@ def test_pieces_have_the_content_of_the_update(clients: int, edits: int, max_byt
 
 @pytest.mark.parametrize("clients", [1, 5, 40])
 def test_few_pieces_wait_for_later_ones(clients: int) -> None:
-    """Pieces follow the pieces that they depend on, unless they depend on each other. Proves R-SYNC-16."""
+    """A piece follows the pieces on which it depends, unless they depend on each other. Proves R-SYNC-16."""
     clocks: dict[int, int] = {}
     nesting = Nesting()
     waiting = total = 0
-    for piece in Pieces(edited(clients, clients, 400), 200):
+    for piece in Pieces(random_edits(clients, clients, 400), 200):
         parts = split(piece, clocks, nesting)
         clocks.update(parts.clocks)
         nesting.update(parts.nesting)
@@ -143,7 +143,7 @@ def test_malformed_update_has_no_pieces(damaged: bytes) -> None:
 
 
 MANY = 5_000
-COSTLY = {
+COSTLY_UPDATES = {
     "dependencies on unknown clients": (
         update((7, 0, [inside(ANY, NULL, (9000, clock)) for clock in range(MANY)])),
         4,
@@ -158,7 +158,7 @@ COSTLY = {
     "deletions": (update(deleted=deletions((7, [(2 * n, 1) for n in range(MANY)]))), 4),
     "clients with deletions": (
         update(deleted=deletions(*((client, [(0, 1)]) for client in range(MANY)))),
-        # The factor is larger, because a set holds the clients. There are at most `MAX_CLIENTS` of them.
+        # The factor is larger, because the clients are in a set. An update has at most `MAX_CLIENTS` clients.
         40,
     ),
     "characters of two code units": (
@@ -166,9 +166,10 @@ COSTLY = {
         8,
     ),
 }
+"""Updates, and the memory that each may take, as a multiple of its size."""
 
 
-@pytest.mark.parametrize(("whole", "factor"), COSTLY.values(), ids=COSTLY)
+@pytest.mark.parametrize(("whole", "factor"), COSTLY_UPDATES.values(), ids=COSTLY_UPDATES)
 def test_memory_is_proportional_to_the_update(
     whole: bytes, factor: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,11 +191,11 @@ def test_pieces_beyond_the_limit_of_runs_have_the_content_of_the_update(
 ) -> None:
     """The limit affects only the order of the pieces. Proves R-SYNC-16 and R-SOCKET-5."""
     monkeypatch.setattr(module, "MAX_RUNS", max_runs)
-    whole = edited(5, 10, 400)
+    whole = random_edits(5, 10, 400)
     assert merged_content(list(Pieces(whole, 200))) == merged_content([whole])
 
 
-TOO_MANY = {
+UPDATES_BEYOND_A_LIMIT = {
     "structs": (update((7, 0, [gap(GC, 1)] * 6)), "MAX_STRUCTS"),
     "structs of two clients": (update(*((n, 0, [gap(GC, 1)] * 3) for n in (7, 8))), "MAX_STRUCTS"),
     "deleted ranges": (
@@ -213,13 +214,16 @@ TOO_MANY = {
         "MAX_VALUES",
     ),
 }
+"""Updates, and the limit that each exceeds."""
 
 
-@pytest.mark.parametrize(("whole", "limit"), TOO_MANY.values(), ids=TOO_MANY)
+@pytest.mark.parametrize(
+    ("whole", "limit"), UPDATES_BEYOND_A_LIMIT.values(), ids=UPDATES_BEYOND_A_LIMIT
+)
 def test_update_with_too_many_parts_is_refused(
     whole: bytes, limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each kind of part that takes time is limited. Proves R-SOCKET-5."""
+    """The parts of each kind are limited, because each part takes time. Proves R-SOCKET-5."""
     monkeypatch.setattr(module, "MAX_STRUCTS", 5)
     if limit != "MAX_STRUCTS":
         monkeypatch.setattr(module, "MAX_STRUCTS", 20)

@@ -74,6 +74,7 @@ CONTENTS = [
     *((TYPE, bytes([kind]), 1) for kind in (0, 1, 2, 4, 6)),
     (TYPE, b"\x03" + text("rect"), 1),
 ]
+"""The kind, the bytes and the length in clocks of valid contents."""
 
 
 @pytest.mark.parametrize(("kind", "content", "length"), CONTENTS)
@@ -91,10 +92,11 @@ def test_valid_content_passes_with_the_clocks_of_pycrdt(
 
 
 def _json(depth: int) -> str:
+    """Return nested arrays in JSON."""
     return "[" * depth + "]" * depth
 
 
-HARMFUL = {
+HARMFUL_UPDATES = {
     "a clock beyond 32 bits": bytes.fromhex("010107ffffffff0f040101740361626300"),
     "a clock beyond 53 bits": bytes.fromhex("010139f0b2fa8ec284031344c9f0b2fa8ec284030f0361626300"),
     "length 0": bytes.fromhex("0101050000000106010501"),
@@ -139,7 +141,7 @@ HARMFUL = {
 }
 
 
-@pytest.mark.parametrize("harmful", HARMFUL.values(), ids=HARMFUL.keys())
+@pytest.mark.parametrize("harmful", HARMFUL_UPDATES.values(), ids=HARMFUL_UPDATES.keys())
 def test_harmful_update_is_refused(harmful: bytes) -> None:
     """An update that pycrdt or Yjs cannot handle is malformed. Proves R-SYNC-12 and R-SYNC-11."""
     with pytest.raises(Malformed):
@@ -147,7 +149,7 @@ def test_harmful_update_is_refused(harmful: bytes) -> None:
 
 
 _SURROGATE_PAIR = in_root(STRING, text("a𝄞b"))
-UNPLACEABLE = {
+UNPLACEABLE_UPDATES = {
     "between two lists": update(
         (5, 0, [in_root(ANY, NULL), in_root(ANY, NULL, key="l")]),
         (6, 0, [between(ANY, NULL, (5, 0), (5, 1))]),
@@ -170,9 +172,9 @@ UNPLACEABLE = {
 }
 
 
-@pytest.mark.parametrize("content", UNPLACEABLE.values(), ids=UNPLACEABLE.keys())
+@pytest.mark.parametrize("content", UNPLACEABLE_UPDATES.values(), ids=UNPLACEABLE_UPDATES.keys())
 def test_unplaceable_update_is_reported(content: bytes) -> None:
-    """Proves R-SYNC-12 and R-SYNC-11: pycrdt would fail, count wrongly, loop for ever or end the process."""
+    """Proves R-SYNC-12 and R-SYNC-11: on such an update, pycrdt would fail, count wrongly, never return or crash."""
     assert split_for_empty(content).unplaceable
 
 
@@ -223,7 +225,7 @@ def test_deletion_of_whole_characters_is_ready() -> None:
     assert split_for_empty(written).ready is written
 
 
-def test_rest_of_a_known_struct_must_be_in_the_same_list() -> None:
+def test_structs_merged_with_a_known_struct_must_be_in_its_list() -> None:
     """A client may resend a known struct merged with new structs.
 
     The new structs are unplaceable if the merged struct is in another list than the known struct.
@@ -334,7 +336,7 @@ def test_sections_that_depend_on_each_other_are_ready_in_any_order() -> None:
 
 
 def test_structs_after_a_skip_wait_for_its_clocks() -> None:
-    """A skip stands for missing clocks. The structs after it wait for them."""
+    """A skip stands for missing clocks. The structs after the skip wait for these clocks."""
     written = update((5, 0, [gap(GC, 1), gap(SKIP, 2), gap(GC, 1)]))
     parts = split_for_empty(written)
     assert [missing for _, missing in parts.pieces] == [(5, 2)]

@@ -1,4 +1,4 @@
-"""State vectors are checked."""
+"""Malformed state vectors are refused."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Bytes of npm lib0, y-protocols and @hocuspocus/common, compared with those of this repository."""
+"""Encoded bytes of npm lib0, y-protocols and @hocuspocus/common, compared with those of `svgx_yjs`."""
 
 import asyncio
 import json
@@ -92,8 +92,8 @@ def test_newer_awareness_state_wins_as_in_y_protocols(vectors: Vectors) -> None:
         assert kept.json == case["wins"], case
 
 
-def test_hocuspocus_messages_have_the_bytes_of_its_package(vectors: Vectors) -> None:
-    """Messages of the server are encoded, and messages of the client are decoded, as the package does.
+def test_hocuspocus_messages_have_the_bytes_of_the_npm_package(vectors: Vectors) -> None:
+    """Messages of the server are encoded, and messages of the client are decoded, as @hocuspocus/common does.
 
     Proves R-HOCUS-8.
     """
@@ -113,10 +113,10 @@ def test_hocuspocus_messages_have_the_bytes_of_its_package(vectors: Vectors) -> 
         "pong": hocuspocus.PONG_MESSAGE,
     }.items() <= bytes_of.items()
     expected = {
-        "token": hocuspocus.Named(name, hocuspocus.Authenticate("secret")),
-        "close": hocuspocus.Named(name, hocuspocus.Leave()),
-        "stateless": hocuspocus.Named(name, hocuspocus.Ignored()),
-        "query": hocuspocus.Named(name, protocol.QueryAwareness()),
+        "token": hocuspocus.NamedMessage(name, hocuspocus.Authenticate("secret")),
+        "close": hocuspocus.NamedMessage(name, hocuspocus.Leave()),
+        "stateless": hocuspocus.NamedMessage(name, hocuspocus.IgnoredMessage()),
+        "query": hocuspocus.NamedMessage(name, protocol.QueryAwareness()),
         "ping": hocuspocus.Ping(),
         "pong": None,
     }

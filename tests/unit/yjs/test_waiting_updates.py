@@ -25,6 +25,7 @@ def waits(clock: int, size: int = 1, letter: str = "x") -> bytes:
 
 
 def struct(clock: int, size: int = 1, letter: str = "x") -> bytes:
+    """Return the item in the update that `waits` returns."""
     return after(STRING, text(letter * size), (6, clock))
 
 
@@ -70,7 +71,7 @@ def test_waiting_structs_are_added_after_those_of_the_content() -> None:
         with_waiting(content + b"\0", [])
 
 
-def test_structs_from_a_clock_begin_at_it_or_after_it() -> None:
+def test_structs_from_a_clock_begin_at_or_after_the_clock() -> None:
     """Proves R-BOUND-11: a struct that begins below the clock is left out."""
     whole = update((5, 2, [struct(2, 2), struct(4), struct(5, 3)]))
     assert structs_from(whole, 2) == whole

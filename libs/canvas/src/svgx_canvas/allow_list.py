@@ -81,7 +81,7 @@ ANIMATION_ATTRIBUTES = words(
 LITERAL_ATTRIBUTES = frozenset(
     {"class", "id", "lang", "role", "tabindex", "version", "xlink:title", "xml:lang", "xml:space"}
 )
-"""Attributes with free text or names. Attributes with the names `aria-*` and `data-*` are treated like them."""
+"""Attributes with free text or names. Attributes named `aria-*` or `data-*` are treated in the same way."""
 
 TRANSFORM_ATTRIBUTES = frozenset({"transform", "gradientTransform", "patternTransform"})
 

@@ -32,12 +32,12 @@ _WATCHED_PROPERTIES = _MARKERS | _PAINTS | _EFFECTS | _LAYER_PROPERTIES
 _HREF_ELEMENTS = frozenset({"use", "tref", "feImage", "pattern", "filter"})
 _GRADIENTS = frozenset({"linearGradient", "radialGradient"})
 _MAX_COUNT = 1 << 62
-"""The largest count. Counts stop growing here, so that the numbers stay small."""
+"""The largest count. A larger result is replaced by it, because arithmetic with very long integers is slow."""
 
 
 @dataclass(slots=True)
 class Cost:
-    """The cost of an element with its descendants and the elements it refers to."""
+    """The cost of an element, its descendants and the elements that it refers to."""
 
     elements: int = 1
     """Elements after expansion."""
@@ -56,7 +56,7 @@ class Cost:
     selectors: int = 0
     """Selectors of all style sheets. The number is set only in the cost of the whole canvas."""
     matches: int = 0
-    """For each SVG picture, the selectors of its own style sheets times its elements; the sum of these products."""
+    """Sum over all SVG pictures: the selectors in the picture's style sheets times the elements of the picture."""
     pictures: list[Canvas] = field(default_factory=list)
     """All SVG pictures, including those inside other SVG pictures. Set only in the cost of the whole canvas."""
 
@@ -109,7 +109,7 @@ class _Declarations:
     by_key: dict[tuple[str, str], list[tuple[str, str]]] = field(
         default_factory=lambda: defaultdict(list)
     )
-    """Name and value of the declarations, by the key of their selector (see `css.sheet_declarations`)."""
+    """Maps the key of a selector (see `css.sheet_declarations`) to the names and values of its declarations."""
 
     def of(self, element: Element) -> Iterator[tuple[str, str]]:
         """Yield the declarations that may apply to an element."""
@@ -136,7 +136,7 @@ class _Meter:
         self._css_pixels = 0
         self._pictures: list[Canvas] = []
         self._costs: dict[int, Cost | None] = {}
-        """By the `id()` of the element: its cost, or None while the cost is being computed."""
+        """Maps the `id()` of an element to its cost, or to None while the cost is being computed."""
         for element in (root, *canvas.walk()):
             name = element.attrs.get("id")
             if name is not None:
@@ -241,20 +241,20 @@ class _Meter:
 
     def _references(self, element: Element) -> list[tuple[str, Element]]:
         """Return the elements that an element refers to, each with the name of the referring property, or "href"."""
-        found = []
+        references = []
         if element.tag in _HREF_ELEMENTS:
             for name in ("href", "xlink:href"):
                 target = self._target(element.attrs.get(name, "").strip())
                 if target is not None:
-                    found.append(("href", target))
+                    references.append(("href", target))
         for name, value in self._watched(element):
             if "(" not in value or name in _LAYER_PROPERTIES:
                 continue
             for url in css.value_urls(value):
                 target = self._target(url)
                 if target is not None:
-                    found.append((name, target))
-        return found
+                    references.append((name, target))
+        return references
 
     def _target(self, url: str) -> Element | None:
         return self._by_id.get(url[1:]) if url.startswith("#") else None

@@ -8,14 +8,14 @@ from svgx_canvas.policy import Report, clean
 from svgx_canvas.svg_reader import picture_cleaner
 from svgx_canvas.tree import TEXT, Canvas, Element
 
-MAX_TEXT = 1000
-"""Largest number of characters of a text in a difference. A longer text is cut."""
+MAX_TEXT_CHARACTERS = 1000
+"""Largest length of a text in a difference, in characters. A longer text is cut."""
 
 MAX_ATTRIBUTES = 50
-"""Largest number of changed attributes that are shown for one element or the canvas. Further ones are only counted."""
+"""Largest number of changed attributes that are listed for one element or the canvas. Further ones are only counted."""
 
-MAX_PAGE = 1024 * 1024
-"""Largest number of characters of the changes on a page. A larger change has a page of its own."""
+MAX_PAGE_CHARACTERS = 1024 * 1024
+"""Largest length of the changes on a page, in characters. A larger change has a page of its own."""
 
 _Change = dict[str, object]
 
@@ -35,10 +35,11 @@ def difference(
       attributes that are left out, "text": pair or null}. Null means no change;
     - "next": the start of the next page, or null.
 
-    A pair is {"before", "after", "cut"}; "cut" is true if a text is cut at `MAX_TEXT`. The page has the changes from
-    number `start` on: at most `limit`, and fewer if they are longer than `MAX_PAGE`. Raises `SvgRefused`.
+    A pair is {"before", "after", "cut"}; "cut" is true if a text is cut at `MAX_TEXT_CHARACTERS`. The page has the
+    changes from number `start` on: at most `limit`, and fewer if they are longer than `MAX_PAGE_CHARACTERS`. Raises
+    `SvgRefused`.
     """
-    old, new = _cleaned(before, limits), _cleaned(after, limits)
+    old, new = _load_clean(before, limits), _load_clean(after, limits)
     old_elements = {element.id: element for element in old.walk()}
     new_elements = {element.id: element for element in new.walk()}
     counts = dict.fromkeys(("added", "removed", "changed", "moved"), 0)
@@ -46,17 +47,17 @@ def difference(
     size = number = 0
     next_start: int | None = None
     for identifier in sorted(old_elements.keys() | new_elements.keys()):
-        both = old_elements.get(identifier), new_elements.get(identifier)
-        kind = _kind(*both)
+        old_element, new_element = old_elements.get(identifier), new_elements.get(identifier)
+        kind = _kind(old_element, new_element)
         if kind is None:
             continue
         counts[kind] += 1
         number += 1
         if number <= start or next_start is not None:
             continue
-        item = _item(identifier, kind, *both)
+        item = _item(identifier, kind, old_element, new_element)
         size += len(json.dumps(item, ensure_ascii=False))
-        if len(items) == limit or (items and size > MAX_PAGE):
+        if len(items) == limit or (items and size > MAX_PAGE_CHARACTERS):
             next_start = number - 1
             continue
         items.append(item)
@@ -71,7 +72,7 @@ def difference(
     return json.dumps(page, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _cleaned(state: bytes, limits: Limits) -> Canvas:
+def _load_clean(state: bytes, limits: Limits) -> Canvas:
     report = Report()
     return clean(read(load(state)), limits, report, picture_cleaner(limits, report, strict=False))
 
@@ -111,7 +112,7 @@ def _fields(element: Element | None) -> dict[str, str]:
 
 
 def _changed_attributes(old: dict[str, str], new: dict[str, str]) -> tuple[dict[str, _Change], int]:
-    """Return the changed attributes up to the limit, and the number of the others."""
+    """Return the first `MAX_ATTRIBUTES` changed attributes, and the number of further ones."""
     names = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
     first = {name: _pair(old.get(name), new.get(name)) for name in names[:MAX_ATTRIBUTES]}
     return first, len(names) - len(first)
@@ -123,7 +124,7 @@ def _pair_if_changed(before: str | None, after: str | None) -> _Change | None:
 
 def _pair(before: str | None, after: str | None) -> _Change:
     return {
-        "before": before if before is None else before[:MAX_TEXT],
-        "after": after if after is None else after[:MAX_TEXT],
-        "cut": max(len(before or ""), len(after or "")) > MAX_TEXT,
+        "before": before if before is None else before[:MAX_TEXT_CHARACTERS],
+        "after": after if after is None else after[:MAX_TEXT_CHARACTERS],
+        "cut": max(len(before or ""), len(after or "")) > MAX_TEXT_CHARACTERS,
     }

@@ -53,7 +53,7 @@ def export_svg(
     largest pictures are left out.
     """
     report = report or Report()
-    canvas = _cleaned(state, limits, report)
+    canvas = _load_clean(state, limits, report)
     _leave_out_bytes(canvas, pictures_length(canvas) - limits.export_bytes, report)
     _limit_cost(canvas, limits, report)
     svg = write_svg(canvas)
@@ -71,10 +71,10 @@ def export_json(
 
     The JSON is {"canvas": {name: value}, "elements": [{"id", "tag", "parent", "order", "attrs", and "text" for
     character data}], "left_out": [{"what", "reason", "count"}]}, with the elements in document order. `left_out` has
-    everything that is stored but not in `canvas` or `elements`; `report` gets the same.
+    everything that is stored but not in `canvas` or `elements`; `report` gets the same entries.
     """
     report = report or Report()
-    canvas = _cleaned(state, limits, report)
+    canvas = _load_clean(state, limits, report)
     _limit_cost(canvas, limits, report)
     elements = [_json(element) for element in canvas.walk()]
     left_out = [
@@ -84,7 +84,7 @@ def export_json(
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _cleaned(state: bytes, limits: Limits, report: Report) -> Canvas:
+def _load_clean(state: bytes, limits: Limits, report: Report) -> Canvas:
     pictures = picture_cleaner(limits, report, strict=False)
     return clean(read(load(state), report.add), limits, report, pictures)
 

@@ -58,7 +58,7 @@ def picture_size(
     side is given, the other one follows the proportions of `natural`. If both sides are given, the picture is the
     largest that fits into a box of this size. If no side is given, the picture has `scale` times the SVG's own size.
     """
-    across, down = _whole(natural)
+    across, down = _whole_pixels(natural)
     if width is None and height is None:
         factor = scale or 1.0
         return math.floor(across * factor + 0.5), math.floor(down * factor + 0.5)
@@ -70,11 +70,11 @@ def picture_size(
 
 def fills_width(natural: tuple[float, float], width: int, height: int) -> bool:
     """Return whether the largest picture that fits into a box of this size has the width of the box."""
-    across, down = _whole(natural)
+    across, down = _whole_pixels(natural)
     return width * down <= height * across
 
 
-def _whole(natural: tuple[float, float]) -> tuple[int, int]:
+def _whole_pixels(natural: tuple[float, float]) -> tuple[int, int]:
     """Return a size in whole pixels, within the numbers that resvg can represent."""
     across, down = (min(max(1, math.floor(side + 0.5)), 2**32 - 1) for side in natural)
     return across, down

@@ -19,11 +19,11 @@ from svgx_canvas.tree import Canvas, Element
 _DPI = 96.0
 _TRANSFORM = re.compile(r"(matrix|scale|skewX|skewY)\s*\(([^()]*)\)")
 _PROBE_SIDE = 256
-"""Longer side, in pixels, of the test picture from which `_measure` computes the size of a file that states none."""
+"""Longer side in pixels of the test picture that shows `_measure` the size of a file without a stated size."""
 _LONG_SIDE = 16_384
-"""Longer side, in pixels, of the test pictures from which `_measure` computes the proportions of such a file."""
+"""Longer side in pixels of the test pictures that show `_measure` the proportions of such a file."""
 _LOW_RATIO = 16
-"""The largest ratio of the two sides for which `_first_picture` searches in large steps.
+"""`_first_picture` searches in large steps if the longer side is at most this many times the shorter one.
 
 A large step raises the scale by a factor of 100. Each picture that is drawn during this search then has at most 50 by
 800 pixels.
@@ -197,4 +197,4 @@ def _resvg(text: str, width: int | None, height: int | None, scale: float | None
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException:  # noqa: BLE001 - a panic in Rust is a BaseException
-        raise SvgRefused("unrenderable", "svg", detail="resvg cannot draw this") from None
+        raise SvgRefused("unrenderable", "svg", detail="resvg cannot draw the file") from None

@@ -153,7 +153,7 @@ class _Reader:
     def _doctype_starts(
         self, _name: str, system: str | None, _public: str | None, _has_internal: bool
     ) -> None:
-        """Refuse an external document type, except those of the W3C: they are ignored, because a reader needs none."""
+        """Refuse an external document type. Those of the W3C are ignored instead, because reading SVG needs none."""
         if system is not None and not _W3C_URL.match(system):
             raise SvgRefused(
                 "forbidden", "doctype", detail="the file has an external document type (DTD)"
@@ -235,7 +235,7 @@ class _Reader:
         if reason:
             self._skip(tag, reason)
             return
-        element = self._new(
+        element = self._new_element(
             tag, clean_attributes(tag, attrs, self._limits, self._report, self._pictures)
         )
         parent.children.append(element)
@@ -325,7 +325,7 @@ class _Reader:
         self._last_id += 1
         self._stack[-1].children.append(Element(str(self._last_id), TEXT, text=text))
 
-    def _new(self, tag: str, attrs: dict[str, str]) -> Element:
+    def _new_element(self, tag: str, attrs: dict[str, str]) -> Element:
         self._last_id += 1
         return Element(str(self._last_id), tag, attrs=attrs)
 

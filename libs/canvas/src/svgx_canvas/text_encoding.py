@@ -2,8 +2,8 @@
 
 This is the order of RFC 7303, section 3. XML never has a null character. So a file with null bytes at its start is
 UTF-16 or UTF-32, and a file without them is neither. A charset or declaration that contradicts this rule is ignored. A
-stated or declared ASCII is ignored too, if the file has other bytes and is valid UTF-8. In all other cases, a file with
-bytes that do not match its encoding is refused.
+stated or declared ASCII is ignored too, if the file has bytes above 7F and is valid UTF-8. In all other cases, a file
+with bytes that do not match its encoding is refused.
 
 The names of encodings are those of the Encoding standard (https://encoding.spec.whatwg.org).
 """
@@ -19,7 +19,7 @@ from svgx_canvas.limits import SvgRefused
 _DECLARATION = re.compile(
     rb"""\s*<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z][A-Za-z0-9._:-]{0,63})["']"""
 )
-_DECLARATION_END = 4096
+_DECLARATION_BYTES = 4096
 """The XML declaration is searched for in this number of bytes at the start of the file."""
 
 # UTF-32 comes first, because its little-endian mark begins with that of UTF-16.
@@ -51,29 +51,29 @@ def decode(data: bytes, charset: str | None = None) -> bytes:
         raise SvgRefused(
             "malformed", "svg", detail="the file is compressed (gzip); send it uncompressed"
         )
-    text = _text(data, charset)
+    text = _decode_text(data, charset)
     # XML 1.0 (2.8) forbids white space before the XML declaration, but real files have it.
     return text.lstrip("\ufeff \t\r\n").encode("utf-8")
 
 
-def _text(data: bytes, charset: str | None) -> str:
+def _decode_text(data: bytes, charset: str | None) -> str:
     """Return the decoded text of a file, in the encoding that the module's docstring describes."""
     for mark, name in _MARKS:
         if data.startswith(mark):
-            return _strict(data[len(mark) :], name, name)
-    wide = _wide_without_mark(data)
+            return _decode_strict(data[len(mark) :], name, name)
+    wide = _find_wide_encoding(data)
     if wide:
-        return _strict(data, wide, wide)
+        return _decode_strict(data, wide, wide)
     if charset is not None and not _WIDE.fullmatch(charset.strip().lower()):
-        return _named(data, charset, "charset")
-    declared = _DECLARATION.match(data[:_DECLARATION_END])
+        return _decode_named(data, charset, "charset")
+    declared = _DECLARATION.match(data[:_DECLARATION_BYTES])
     label = declared.group(1).decode("ascii") if declared else "utf-8"
     if _WIDE.fullmatch(label.lower()):
-        return _strict(data, "utf-8", f"UTF-8 (it declares {label})")
-    return _named(data, label, "encoding")
+        return _decode_strict(data, "utf-8", f"UTF-8 (it declares {label})")
+    return _decode_named(data, label, "encoding")
 
 
-def _wide_without_mark(data: bytes) -> str:
+def _find_wide_encoding(data: bytes) -> str:
     """Return the encoding of a file with null bytes around its first character, or "" for a file without them."""
     head = tuple(byte != 0 for byte in data[:4])
     match head:
@@ -89,7 +89,7 @@ def _wide_without_mark(data: bytes) -> str:
             return ""
 
 
-def _named(data: bytes, label: str, field: str) -> str:
+def _decode_named(data: bytes, label: str, field: str) -> str:
     """Return the text in the encoding with this name. Raises `SvgRefused` with `field` for an unknown name."""
     name = label.strip().lower()
     encoding = webencodings.lookup(name)
@@ -127,7 +127,7 @@ def _table(name: str) -> str:
     return "".join(characters)
 
 
-def _strict(data: bytes, codec: str, label: str) -> str:
+def _decode_strict(data: bytes, codec: str, label: str) -> str:
     try:
         return data.decode(codec)
     except UnicodeDecodeError as error:

@@ -31,7 +31,7 @@ class Canvas:
     children: list[Element] = field(default_factory=list)
 
     def walk(self) -> Iterator[Element]:
-        """Yield all elements in document order. There is no recursion, because clients determine the depth."""
+        """Yield all elements in document order, without recursion, because clients may nest elements deeply."""
         stack = list(reversed(self.children))
         while stack:
             element = stack.pop()

@@ -14,11 +14,11 @@ log = structlog.get_logger(__name__)
 
 Step = Callable[[], Awaitable[None]]
 
-PAUSE = 1.0
+PAUSE_SECONDS = 1.0
 """Seconds to wait after a failure. Without the pause, a lasting failure would fill the log."""
 
 STARTUP_SECONDS = 60.0
-"""Seconds after the start in which another service may be missing, because services start in any order."""
+"""Time after the start during which another service may be missing, in seconds. Services start in any order."""
 
 
 class OutageLog:
@@ -79,7 +79,7 @@ class BackgroundTasks:
         self, name: str, work: Coroutine[Any, Any, None], *, context: Context | None = None
     ) -> asyncio.Task[None]:
         """Run `work` once, in a copy of the current context or in `context`. A failure is logged under `name`."""
-        task = asyncio.create_task(_logged(name, work), context=context)
+        task = asyncio.create_task(_run_logged(name, work), context=context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         # A task that is cancelled before it starts never awaits `work`. Closing `work` avoids Python's warning about
@@ -113,13 +113,13 @@ async def repeat(name: str, step: Step, *, quiet_seconds: float = 0.0) -> None:
             outages.note_success()
         except SvgxError as error:
             outages.note_failure(error)
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(PAUSE_SECONDS)
         except Exception:
             log.exception(message, work=name)
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(PAUSE_SECONDS)
 
 
-async def _logged(name: str, work: Coroutine[Any, Any, None]) -> None:
+async def _run_logged(name: str, work: Coroutine[Any, Any, None]) -> None:
     try:
         await work
     except Exception:

@@ -1,8 +1,8 @@
 """The configuration file: YAML with the operations guide's keys, one file for all services.
 
 A service reads three kinds of keys: the guide's keys, the names of settings that all services have, and the keys in the
-section with the service's name. In a value, `${NAME}` stands for the environment variable; `${NAME:-text}` stands for
-`text` when the variable is not set or is empty.
+section with the service's name. In a value, `${NAME}` stands for the value of the environment variable `NAME`.
+`${NAME:-text}` stands for that value too, or for `text` if the variable is not set or is empty.
 """
 
 import os
@@ -110,7 +110,7 @@ class Reader:
         elif setting in self.own and setting not in self.overridden:
             content.keys[setting] = key
             try:
-                content.values[setting] = _expanded(value)
+                content.values[setting] = _expand(value)
             except KeyError as missing:
                 content.errors.append(f"{key}: {missing.args[0]} is not set in the environment")
             except ValueError as error:
@@ -131,24 +131,24 @@ def _entries(content: dict[Any, Any], service: str) -> Iterator[tuple[str, str |
             yield name, name, value
 
 
-def _expanded(value: Any) -> Any:
+def _expand(value: Any) -> Any:
     """Return `value` with its references to environment variables replaced, also within lists and mappings.
 
     Raise `KeyError` with the name of a variable that is not set. Raise `ValueError` for a reference in another form,
     because its text would otherwise become the value, for example of a secret.
     """
     if isinstance(value, list):
-        return [_expanded(each) for each in value]
+        return [_expand(each) for each in value]
     if isinstance(value, dict):
-        return {key: _expanded(each) for key, each in value.items()}
+        return {key: _expand(each) for key, each in value.items()}
     if not isinstance(value, str):
         return value
 
     def expand(match: re.Match[str]) -> str:
         name, default = match.groups()
-        found = os.environ.get(name)
-        if found or (found is not None and default is None):
-            return found
+        variable = os.environ.get(name)
+        if variable or (variable is not None and default is None):
+            return variable
         if default is None:
             raise KeyError(name)
         return default

@@ -23,11 +23,11 @@ class NotUsable(Exception):
 Detail = Callable[[], dict[str, Any]]
 """A function that returns figures for operators, such as the use of a pool."""
 
-CHECK_TIMEOUT = 2.0
-"""Seconds that a dependency may take to answer. A slower dependency counts as unreachable."""
+CHECK_SECONDS = 2.0
+"""Time limit for a dependency's answer, in seconds. A slower dependency counts as unreachable."""
 
-CACHE = 0.5
-"""Seconds for which a report is reused, because frequent probes would load the dependencies."""
+CACHE_SECONDS = 0.5
+"""Lifetime of a report, in seconds. Reports are reused, because frequent probes would load the dependencies."""
 
 
 class Phase(StrEnum):
@@ -126,9 +126,9 @@ class Health:
         metrics.DEPENDENCY_UP.labels(self._service, name).set(0)
 
     async def report(self) -> HealthReport:
-        """Run all checks and return the result. A result younger than `CACHE` seconds is returned again."""
+        """Run all checks and return the result. A result younger than `CACHE_SECONDS` is returned again."""
         async with self._lock:
-            if self._cached is None or time.monotonic() - self._cached[0] > CACHE:
+            if self._cached is None or time.monotonic() - self._cached[0] > CACHE_SECONDS:
                 report = await self._report()
                 self._cached = (time.monotonic(), report)
             return self._cached[1]
@@ -172,13 +172,13 @@ class Health:
 
 
 async def _run(check: Check, required: bool) -> Dependency:
-    """Run one check for at most `CHECK_TIMEOUT` seconds, and return its result."""
+    """Run one check for at most `CHECK_SECONDS`, and return its result."""
     started = time.perf_counter()
     checking = asyncio.ensure_future(check())
     error = detail = None
     try:
         # `asyncio.timeout` would wait until the cancelled check has ended, which takes long when a server hangs.
-        await asyncio.wait({checking}, timeout=CHECK_TIMEOUT)
+        await asyncio.wait({checking}, timeout=CHECK_SECONDS)
     finally:
         if not checking.done():
             checking.cancel()

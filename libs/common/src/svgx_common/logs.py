@@ -42,7 +42,7 @@ _CLIENT_EVENTS = frozenset(
         "HTTP response sent (%d %s)",
         "Invalid HTTP request received.",
         "Unsupported upgrade request.",
-        # These are logged as errors: text that is not UTF-8, and a client that left before the response.
+        # A client causes these errors: it sends text that is not UTF-8, or leaves before the response.
         "Invalid UTF-8 sequence received from client.",
         "ASGI callable returned without completing handshake.",
     }
@@ -53,7 +53,7 @@ _HEADER_LOGGERS = (
     *("opentelemetry.trace.span", "opentelemetry.trace.propagation.tracecontext"),
     "opentelemetry.util.re",
 )
-"""Loggers that warn of a malformed header and quote it: `tracestate`, or a header of the exporter with its secret."""
+"""Loggers that quote a malformed header in a warning: `tracestate`, or a header of the exporter, with its secret."""
 
 Format = Literal["json", "console", "auto"]
 

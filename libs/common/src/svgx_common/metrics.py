@@ -82,7 +82,8 @@ def start(service: str, version: str, revision: str) -> None:
 def expect(service: str, operation: str, codes: Iterable[str]) -> None:
     """Create the time series of an operation with its outcomes.
 
-    Prometheus' `rate` does not count an event with which a time series begins, so each series needs an earlier value.
+    Prometheus' `rate` does not count the first value of a time series. Without the value 0 from this function, it
+    would miss the first event.
     """
     for code in codes:
         _series(service, operation, code)

@@ -35,7 +35,7 @@ class Cursor:
 class Listing:
     """One query on a list. It writes and reads the cursors of its pages, and refuses all other cursors.
 
-    A cursor of another list names a position that this list does not have. It would skip items unnoticed.
+    A cursor of another list names a position that this list does not have. With such a cursor, a page would skip items.
     """
 
     mark: str

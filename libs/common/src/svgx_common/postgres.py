@@ -30,18 +30,18 @@ tracer = trace.get_tracer("svgx.postgres")
 
 Row = asyncpg.Record
 
-COMMAND_TIMEOUT = 15.0
-"""Seconds one statement may take before it is cancelled."""
+COMMAND_SECONDS = 15.0
+"""Time limit of one statement, in seconds. Beyond it, the statement is cancelled."""
 
-ACQUIRE_TIMEOUT = 5.0
-"""Seconds to wait for a free connection of the pool before the caller gets `Unavailable`."""
+ACQUIRE_SECONDS = 5.0
+"""Time limit of the wait for a free connection of the pool, in seconds. Beyond it, the caller gets `Unavailable`."""
 
-LOG_INTERVAL = 10.0
+LOG_INTERVAL_SECONDS = 10.0
 """Seconds between two log lines about the same failure. While PostgreSQL is unreachable, every request fails."""
 
-_EXHAUSTED = Failure("has no free connection for this replica", drop=False)
+_POOL_EXHAUSTED = Failure("has no free connection for this replica", drop=False)
 
-_WRITES = re.compile(r"\b(INSERT|UPDATE|DELETE)\b")
+_WRITE_KEYWORDS = re.compile(r"\b(INSERT|UPDATE|DELETE)\b")
 
 CONNECTIONS = Gauge(
     "svgx_engine_database_connections",
@@ -72,7 +72,7 @@ class Query:
     @property
     def writes(self) -> bool:
         """Whether the statement changes rows."""
-        return _WRITES.search(self.sql) is not None
+        return _WRITE_KEYWORDS.search(self.sql) is not None
 
 
 def load_queries(package: str) -> Mapping[str, Query]:
@@ -113,7 +113,7 @@ class Session:
     async def row(self, name: str, *args: Any, timeout: float | None = None) -> Row | None:
         """Run a query and return the first row, or None without rows.
 
-        `timeout` is in seconds, and replaces `COMMAND_TIMEOUT`.
+        `timeout` is in seconds, and replaces `COMMAND_SECONDS`.
         """
         method = functools.partial(self._connection.fetchrow, timeout=timeout)
         row: Row | None = await self._run(method, name, args)
@@ -152,7 +152,7 @@ class Database:
     """A connection pool on one schema.
 
     Its methods raise `Unavailable` for every temporary error (see `database.failures`), and when no connection becomes
-    free in time. A connection is closed after a failure that later statements on it would have too.
+    free in time. A connection is closed after a failure that would repeat in its later statements.
     While PostgreSQL does not answer, no statement is sent, and the connections in use are closed.
     """
 
@@ -239,7 +239,7 @@ class Database:
         acquired = False
         started = time.perf_counter()
         try:
-            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
+            async with self._pool.acquire(timeout=ACQUIRE_SECONDS) as connection:
                 acquired = True
                 WAIT_SECONDS.observe(time.perf_counter() - started)
                 self._in_use.add(connection)
@@ -257,7 +257,7 @@ class Database:
             if failure is None:
                 raise
             if not acquired and isinstance(error, TimeoutError) and not self._pool.get_idle_size():
-                failure = _EXHAUSTED
+                failure = _POOL_EXHAUSTED
             raise self._note(error, failure) from error
 
     def _note(self, error: Exception, failure: Failure) -> Unavailable:
@@ -265,7 +265,7 @@ class Database:
         self._monitor.note_failure(failure)
         FAILURES.inc()
         now = time.monotonic()
-        if now - self._logged.get(failure.reason, -LOG_INTERVAL) >= LOG_INTERVAL:
+        if now - self._logged.get(failure.reason, -LOG_INTERVAL_SECONDS) >= LOG_INTERVAL_SECONDS:
             self._logged[failure.reason] = now
             log.warning(
                 "postgresql failed",
@@ -306,7 +306,7 @@ async def connect(
         reset=_keep_session,
         min_size=0,  # asyncpg would log a traceback for each failed attempt to keep connections open
         max_size=pool_size,
-        command_timeout=COMMAND_TIMEOUT,
+        command_timeout=COMMAND_SECONDS,
         server_settings={
             "search_path": schema,
             "application_name": f"svgx-{schema}",
@@ -324,7 +324,7 @@ async def connect(
 
 
 async def _keep_session(_: "asyncpg.Connection[Row]") -> None:
-    """Return a connection to the pool without the statements with which asyncpg resets the session.
+    """Do nothing, in place of the statements with which asyncpg resets a session before its return to the pool.
 
     asyncpg itself ends an open transaction. No statement changes the session beyond its transaction: there are no
     cursors, no listeners, and settings and advisory locks belong to transactions. Resetting would take a round trip

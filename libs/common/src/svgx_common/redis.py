@@ -25,7 +25,7 @@ MAX_CONNECTIONS = Gauge(
     "svgx_engine_redis_connections_max", "The largest number of connections of the pool."
 )
 
-_COMMON = {"socket_connect_timeout": 1.0, "decode_responses": True}
+_COMMON_OPTIONS = {"socket_connect_timeout": 1.0, "decode_responses": True}
 
 
 def connect(url: str, pool_size: int = 32) -> Redis:
@@ -76,4 +76,8 @@ async def check(client: Redis) -> None:
 
 def _options(url: str) -> dict[str, Any]:
     """Return the options of every connection. A Unix socket has no keepalive."""
-    return _COMMON if url.startswith("unix:") else {**_COMMON, "socket_keepalive": True}
+    return (
+        _COMMON_OPTIONS
+        if url.startswith("unix:")
+        else {**_COMMON_OPTIONS, "socket_keepalive": True}
+    )

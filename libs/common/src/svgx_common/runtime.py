@@ -41,7 +41,7 @@ from svgx_common.http import server as http_server
 from svgx_common.http.protocol import LimitedHttp
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.headers import HEADER_PROBE
-from svgx_common.messaging.responder import Probed, Responder
+from svgx_common.messaging.responder import ProbeAnswer, Responder
 from svgx_common.messaging.wire import encode_payload
 from svgx_common.observability.loop_lag import LagChecks
 from svgx_common.observability.memory_watch import MemoryWatch
@@ -61,12 +61,12 @@ GC_THRESHOLDS = 10_000, 2, 1_000_000_000
 After the first number of new objects, Python collects the youngest generation. After the second number of these
 collections, it collects the middle generation. After the third number of middle collections, it collects all objects.
 
-With 700 new objects, the default of Python 3.11, Python would collect every two requests. Collections of all objects
-are left to `MemoryWatch`: with 1,000 connections, one takes 300 ms, in which the process does nothing else.
+With 700 new objects, the default of Python 3.11, Python would collect every two requests. Only `MemoryWatch`
+collects all objects: with 1,000 connections, such a collection takes 300 ms, in which the process does nothing else.
 """
 
-SETTLE_PAUSE = 1.0
-"""Longest wait, in seconds, for the connection to NATS before `_settle` tries again."""
+SETTLE_PAUSE_SECONDS = 1.0
+"""Time limit of the wait for NATS before `_settle` tries again, in seconds."""
 
 GRACE_SECONDS = 5.0
 """Seconds after `DRAIN_SECONDS` until unfinished work is given up. This is also the time limit of `Service.drain`."""
@@ -344,7 +344,7 @@ class _ServiceProcess(Generic[Settings]):
         stopping.cancel()
         closed.cancel()
         if not self._stop.is_set():
-            # A restart of the process repairs this.
+            # A restart of the process opens a new connection.
             raise ConnectionError("NATS closed the connection for good")
 
     async def _drain(self, bus: Bus, responder: Responder, service: Service) -> None:
@@ -398,8 +398,8 @@ class _ServiceProcess(Generic[Settings]):
 async def answer_health(bus: Bus, health: Health, message: Msg) -> None:
     """Answer a request for a health report. A probe asks only whether the replica runs, so it waits for no check."""
     if message.headers and HEADER_PROBE in message.headers:
-        probed = Probed(replica=bus.replica_id, at=time.time())
-        await bus.respond(message.reply, encode_payload(probed))
+        answer = ProbeAnswer(replica=bus.replica_id, at=time.time())
+        await bus.respond(message.reply, encode_payload(answer))
         return
     report = await health.report()
     await bus.respond(message.reply, report.model_dump_json().encode())
@@ -431,7 +431,7 @@ async def _settle(bus: Bus) -> None:
             await bus.settle()
         except (Unavailable, DeadlineExceeded):
             log.info("nats was lost during the start; the service waits for it")
-            await bus.wait_connected(SETTLE_PAUSE)
+            await bus.wait_connected(SETTLE_PAUSE_SECONDS)
         else:
             return
 

@@ -39,30 +39,30 @@ NatsUrl = Annotated[str, AfterValidator(server_urls.check_nats)]
 PostgresUrl = Annotated[str, AfterValidator(server_urls.check_postgres)]
 RedisUrl = Annotated[str, AfterValidator(server_urls.check_redis)]
 
-LARGEST = 2**40
+LARGEST_NUMBER = 2**40
 """The largest number of any setting. Larger numbers overflow in libraries and system calls."""
 
-LONGEST = 10 * 365 * 86400
+LONGEST_SECONDS = 10 * 365 * 86400
 """The longest time of any setting, in seconds. Dates and timers overflow after longer times."""
 
-_TIME = re.compile(r"(seconds|timeout|interval|expires_in)$")
+_TIME_SETTING = re.compile(r"(seconds|timeout|interval|expires_in)$")
 """Matches the names of settings that are in seconds."""
 
 
-def _seed(seed: SecretStr) -> SecretStr:
+def _check_seed(seed: SecretStr) -> SecretStr:
     if seed.get_secret_value():
         UserKey.from_seed(seed.get_secret_value())
     return seed
 
 
-def _listening_host(text: str) -> str:
+def _check_host(text: str) -> str:
     host = text.strip().removeprefix("[").removesuffix("]")
     if not server_urls.is_host(f"[{host}]" if ":" in host else host):
         raise ValueError("must be the address or the name of an interface, without a port")
     return host
 
 
-def _environment(text: str) -> str:
+def _check_environment(text: str) -> str:
     name = text.strip().lower()
     if name != PRODUCTION and get_close_matches(name, [PRODUCTION, "prod", "prd"], cutoff=0.8):
         raise ValueError(f"did you mean {PRODUCTION}? Its rules apply under this name only")
@@ -117,7 +117,9 @@ class _Settings(BaseSettings):
     def _refuse_unusable(cls, value: Any, info: ValidationInfo) -> Any:
         """Refuse numbers that overflow later, and bytes that are not text."""
         if isinstance(value, int | float):
-            largest = LONGEST if _TIME.search(info.field_name or "") else LARGEST
+            largest = (
+                LONGEST_SECONDS if _TIME_SETTING.search(info.field_name or "") else LARGEST_NUMBER
+            )
             if value > largest:
                 raise ValueError(f"must be at most {largest}")
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
@@ -143,19 +145,21 @@ class ServiceSettings(_Settings):
 
     model_config = _CONFIG
 
-    environment: Annotated[str, AfterValidator(_environment)] = Field("development", max_length=64)
+    environment: Annotated[str, AfterValidator(_check_environment)] = Field(
+        "development", max_length=64
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     log_format: Format = "auto"
-    api_host: Annotated[str, AfterValidator(_listening_host)] = "0.0.0.0"
+    api_host: Annotated[str, AfterValidator(_check_host)] = "0.0.0.0"
     api_port: int = Field(8000, ge=0, le=65535)
     nats_url: NatsUrl = "nats://localhost:4222"
     """The URL of one NATS server, or of several separated by commas. All have the same user and password."""
-    nats_nkey_seed: Annotated[SecretStr, AfterValidator(_seed)] = SecretStr("")
+    nats_nkey_seed: Annotated[SecretStr, AfterValidator(_check_seed)] = SecretStr("")
     """The seed of the service's NATS key, such as `SUA…`, for a server that knows the public key."""
     drain_seconds: float = Field(5.0, ge=0, le=600)
-    """Seconds a stopping service has to finish its requests."""
+    """Time limit for a stopping service to finish its requests, in seconds."""
     svgx_revision: str = Field(build.UNKNOWN, max_length=64, pattern=r"^[\w.+/-]+$")
-    """The revision of the source code, such as a commit's hash. The images set it; it is shown, and has no effect."""
+    """The revision of the source code, such as a commit's hash. The images set it. It is only shown."""
     prometheus_enabled: bool = True
     """Serve `/metrics` and `/metrics/prometheus`."""
     health_check_interval: float = Field(30.0, ge=1, le=3600)
@@ -188,8 +192,8 @@ class PostgresSettings(_Settings):
         return self.database_pool_size + self.database_max_overflow
 
 
-MIN_SECRET = 32
-"""Smallest length of `JWT_SECRET` in production, in bytes: the length of HS256's hash (RFC 7518, 3.2)."""
+MIN_SECRET_BYTES = 32
+"""Minimum length of `JWT_SECRET` in production, in bytes: the length of HS256's hash (RFC 7518, 3.2)."""
 
 
 class TokenSettings(ServiceSettings):
@@ -203,9 +207,9 @@ class TokenSettings(ServiceSettings):
     def _strong_in_production(self) -> Self:
         for name in ("jwt_secret", "jwt_other_secret"):
             value = getattr(self, name).get_secret_value()
-            if self.in_production and value and len(value.encode()) < MIN_SECRET:
+            if self.in_production and value and len(value.encode()) < MIN_SECRET_BYTES:
                 raise ValueError(
-                    f"{name.upper()} must have at least {MIN_SECRET} bytes in production"
+                    f"{name.upper()} must have at least {MIN_SECRET_BYTES} bytes in production"
                 )
         return self
 

@@ -37,18 +37,20 @@ _ID_ATTRIBUTES = {"user_id": USER_ID, "canvas_id": CANVAS_ID}
 OUTCOME = "svgx.outcome"
 """The attribute with an error's code. A refusal, such as `not_found`, has it without an ERROR status."""
 
-QUEUE = 16_384
-"""Spans that may wait for export; further spans are dropped. A busy gateway fills OpenTelemetry's default, 2048, in
-0.5 s.
+MAX_QUEUED_SPANS = 16_384
+"""Maximum number of spans that wait for export. Further spans are dropped.
+
+A busy gateway fills OpenTelemetry's default queue of 2048 spans in 0.5 s.
 """
 
-BATCH = 2048
-"""Spans in one export. Larger exports take less time for each span: with OpenTelemetry's default of 512, exporting
-spans takes two thirds as long as recording them.
+BATCH_SPANS = 2048
+"""Maximum number of spans in one export. Larger exports take less time for each span.
+
+With OpenTelemetry's default of 512, exporting spans takes two thirds as long as recording them.
 """
 
-LAST_EXPORT = 2.0
-"""Seconds a stopping process may spend on the export of its last spans."""
+LAST_EXPORT_SECONDS = 2.0
+"""Time limit of a stopping process for the export of its last spans, in seconds. Beyond it, the spans are lost."""
 
 
 _NO_LIMITS = SpanLimits(
@@ -59,18 +61,18 @@ _NO_LIMITS = SpanLimits(
     max_attribute_length=SpanLimits.UNSET,
     max_span_attribute_length=SpanLimits.UNSET,
 )
-"""No limits, for spans that are not recorded. With them, OpenTelemetry reads no limits from variables."""
+"""No limits, for spans that are not recorded. OpenTelemetry then reads no limits from variables."""
 
 
 def _set_queue_defaults() -> None:
     """Set the variables of the queue that are not set, so that a batch fits into the queue."""
     try:
-        batch = int(os.environ.get(BATCH_SIZE) or BATCH)
-        queue = int(os.environ.get(QUEUE_SIZE) or max(QUEUE, batch))
+        batch = int(os.environ.get(BATCH_SIZE) or BATCH_SPANS)
+        queue = int(os.environ.get(QUEUE_SIZE) or max(MAX_QUEUED_SPANS, batch))
     except ValueError:
         return  # OpenTelemetry uses its own defaults
     os.environ[QUEUE_SIZE] = str(queue)
-    os.environ[BATCH_SIZE] = os.environ.get(BATCH_SIZE) or str(min(BATCH, queue))
+    os.environ[BATCH_SIZE] = os.environ.get(BATCH_SIZE) or str(min(BATCH_SPANS, queue))
 
 
 def configure(service: str, replica_id: str, version: str) -> TracerProvider:
@@ -146,13 +148,13 @@ class _OneResource(Resource):
 
 
 def finish(provider: TracerProvider) -> None:
-    """Export the queued spans, within `LAST_EXPORT` seconds.
+    """Export the queued spans, within `LAST_EXPORT_SECONDS`.
 
     The exporter's own limit is too long for a stopping process: it retries an unreachable collector for 30 s.
     """
     shutdown = threading.Thread(target=provider.shutdown, daemon=True)
     shutdown.start()
-    shutdown.join(LAST_EXPORT)
+    shutdown.join(LAST_EXPORT_SECONDS)
 
 
 def current_trace_id() -> str:
@@ -305,20 +307,20 @@ class UnrecordedSpan(trace.NonRecordingSpan):
 
     def __init__(self) -> None:
         super().__init__(trace.INVALID_SPAN_CONTEXT)
-        self._own: trace.SpanContext | None = None
+        self._own_context: trace.SpanContext | None = None
 
     @property
     def is_used(self) -> bool:
-        """Whether the ids were needed."""
-        return self._own is not None
+        """Whether the ids were made."""
+        return self._own_context is not None
 
     def get_span_context(self) -> trace.SpanContext:
         """Return the context, with ids."""
-        if self._own is None:
-            self._own = trace.SpanContext(
+        if self._own_context is None:
+            self._own_context = trace.SpanContext(
                 _ids.generate_trace_id(), _ids.generate_span_id(), is_remote=False
             )
-        return self._own
+        return self._own_context
 
 
 class UnrecordedTraces:

@@ -2,7 +2,7 @@
 
 The environment variable SVGX_HOME sets the stack's folder (default `.svgx`), and API_PORT the gateway's port (default
 8000). The exit status is 0 after SIGINT, SIGTERM or SIGHUP. It is 2 when the stack cannot start, with the reason in one
-line on standard error. A second signal kills all processes at once, and the exit status is 130.
+line on standard error. A second signal kills all processes immediately, and the exit status is 130.
 """
 
 import asyncio
@@ -16,10 +16,10 @@ from svgx_devstack.errors import StackError
 from svgx_devstack.log_warnings import WarningReader
 from svgx_devstack.stack import DevStack
 
-CANNOT_START = 2
+CANNOT_START_STATUS = 2
 """Exit status when the stack cannot start."""
 
-KILLED = 130
+KILLED_STATUS = 130
 """Exit status after a second signal."""
 
 _POLL_SECONDS = 1.0
@@ -35,7 +35,7 @@ def main() -> int:
             return asyncio.run(_run(home, port))
     except StackError as error:
         print(f"svgx: {error}", file=sys.stderr, flush=True)
-        return CANNOT_START
+        return CANNOT_START_STATUS
 
 
 def _api_port(text: str) -> int:
@@ -71,7 +71,7 @@ async def _run(home: Path, port: int) -> int:
         if not stopping:
             raise
     if killed:
-        return KILLED
+        return KILLED_STATUS
     terminal.print_line("stopped")
     return 0
 

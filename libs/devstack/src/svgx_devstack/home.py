@@ -67,7 +67,7 @@ class Home:
         """Return a free loopback port: the same one at every start, or a new one when another program has taken it."""
         port = self._ports.get(name)
         if port is None or port in self._reserved or not ports.claim(port):
-            port = ports.choose(taken={*self._ports.values(), *self._reserved})
+            port = ports.choose(excluded={*self._ports.values(), *self._reserved})
             self._ports[name] = port
             self._write()
         return port

@@ -43,9 +43,9 @@ def _demote(libc: ctypes.CDLL) -> None:
     os.setresgid(nobody.pw_gid, nobody.pw_gid, nobody.pw_gid)
     os.setresuid(nobody.pw_uid, nobody.pw_uid, nobody.pw_uid)
     header = struct.pack("Ii", CAPABILITY_VERSION_3, 0)
-    kept = 1 << CAP_DAC_OVERRIDE
+    kept_capability = 1 << CAP_DAC_OVERRIDE
     # Effective, permitted and inheritable set: first the low words, then the high words.
-    sets = struct.pack("6I", kept, kept, kept, 0, 0, 0)
+    sets = struct.pack("6I", kept_capability, kept_capability, kept_capability, 0, 0, 0)
     _check(libc.capset(header, sets), "cannot reduce the capabilities")
     _check(
         libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_OVERRIDE, 0, 0),
@@ -60,7 +60,7 @@ def main() -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         if demote == "1":
             _demote(libc)
-        # This call comes after the change of user, because the change clears the setting.
+        # Request the signal after the change of user, because the change of user clears the death signal.
         _check(
             libc.prctl(PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0),
             "cannot request a signal for the supervisor's end",

@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-_SHOWN = ("WARNING", "ERROR", "CRITICAL")
+_SHOWN_LEVELS = ("WARNING", "ERROR", "CRITICAL")
 _MAX_WARNINGS = 5
-"""Warnings of one service that one read returns. Further warnings are only counted, so that a failing service does not
-flood the terminal."""
+"""Maximum number of warnings that one read returns. Further warnings are only counted, so that a failing service does
+not flood the terminal."""
 
 
 class WarningReader:
@@ -17,16 +17,16 @@ class WarningReader:
         self._name = name
         self._path = path
         self._offset = path.stat().st_size if path.exists() else 0
-        self._rest = b""
+        self._incomplete_line = b""
 
     def read(self) -> list[str]:
         """Return the new warnings, one line each."""
-        found = list(self._warnings())
-        more = len(found) - _MAX_WARNINGS
+        warnings = list(self._warnings())
+        left_out = len(warnings) - _MAX_WARNINGS
         return (
-            [*found[:_MAX_WARNINGS], f"{self._name}: {more} more warnings: see {self._path}"]
-            if more > 0
-            else found
+            [*warnings[:_MAX_WARNINGS], f"{self._name}: {left_out} more warnings: see {self._path}"]
+            if left_out > 0
+            else warnings
         )
 
     def _warnings(self) -> Iterator[str]:
@@ -36,18 +36,18 @@ class WarningReader:
                 level, event = entry["level"], entry["event"]
             except (ValueError, LookupError, TypeError):
                 continue  # not a log line of a service
-            if level in _SHOWN:
+            if level in _SHOWN_LEVELS:
                 yield f"{self._name}: {level.lower()}: {str(event)[:200]}"
 
     def _new_lines(self) -> list[bytes]:
         try:
             with self._path.open("rb") as file:
                 if self._path.stat().st_size < self._offset:  # the log was rotated
-                    self._offset, self._rest = 0, b""
+                    self._offset, self._incomplete_line = 0, b""
                 file.seek(self._offset)
-                new = file.read()
+                added = file.read()
         except FileNotFoundError:
             return []
-        self._offset += len(new)
-        *lines, self._rest = (self._rest + new).split(b"\n")
+        self._offset += len(added)
+        *lines, self._incomplete_line = (self._incomplete_line + added).split(b"\n")
         return lines

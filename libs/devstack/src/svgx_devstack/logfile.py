@@ -3,11 +3,11 @@
 import os
 from pathlib import Path
 
-LIMIT = 20 * 1024 * 1024
-"""Size limit of a log in bytes. A longer log is rotated."""
+MAX_LOG_BYTES = 20 * 1024 * 1024
+"""Maximum size of a log in bytes. A longer log is rotated."""
 
-_TAIL = 8192
-"""Bytes at the end of a log in which the last line is searched."""
+_TAIL_BYTES = 8192
+"""Number of bytes at the end of a log in which the last line is searched."""
 
 _POSTGRES_END = "database system is shut down"
 """End of the last line that PostgreSQL logs when it stops. The line before states the reason."""
@@ -18,8 +18,8 @@ def open_log(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
-def rotate(path: Path, limit: int = LIMIT) -> None:
-    """Move a log of more than `limit` bytes to `NAME.1`, replacing an older one.
+def rotate(path: Path, limit: int = MAX_LOG_BYTES) -> None:
+    """Move a log of more than `limit` bytes to `NAME.1`, and replace an older file of this name.
 
     The process keeps its descriptor, so the log is copied and then emptied. Lines written between both steps are lost.
     """
@@ -41,7 +41,7 @@ def last_line(path: Path) -> str:
     try:
         with path.open("rb") as file:
             file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - _TAIL))
+            file.seek(max(0, file.tell() - _TAIL_BYTES))
             lines = file.read().decode(errors="replace").splitlines()
     except FileNotFoundError:
         return ""

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 _KILL_SECONDS = 5.0
-"""Seconds to wait for killed processes."""
+"""Time limit of the wait for killed processes, in seconds."""
 
 
 def record(path: Path, pid: int) -> None:
@@ -23,15 +23,15 @@ def record(path: Path, pid: int) -> None:
 
 def kill_recorded(folder: Path) -> list[str]:
     """Kill the stored processes that still run, with all their descendants. Return their names."""
-    found: list[psutil.Process] = []
+    processes: list[psutil.Process] = []
     names: list[str] = []
     for path in sorted(folder.iterdir()):
         process = _running(path)
         if process is not None:
             names.append(path.name)
-            found += tree(process)
+            processes += tree(process)
         path.unlink(missing_ok=True)
-    kill(found)
+    kill(processes)
     return names
 
 
@@ -55,9 +55,9 @@ def kill(processes: list[psutil.Process]) -> None:
 
 def _running(path: Path) -> psutil.Process | None:
     try:
-        pid, created = json.loads(path.read_text(encoding="utf-8"))
+        pid, start_time = json.loads(path.read_text(encoding="utf-8"))
         process = psutil.Process(int(pid))
-        # The system may have given the id to another process since.
-        return process if process.create_time() == created else None
+        # The system may have given the id to another process.
+        return process if process.create_time() == start_time else None
     except (OSError, ValueError, TypeError, psutil.Error):
         return None

@@ -14,12 +14,12 @@ from svgx_devstack.errors import StackError
 HOST = "127.0.0.1"
 """The address of all servers and services of the stack."""
 
-_FIRST, _LAST = 20_000, 32_000
+_FIRST_PORT, _LAST_PORT = 20_000, 32_000
 """The range of ports: below the ports that Linux and macOS use for outgoing connections."""
 
 _ATTEMPTS = 200
 
-_chosen: set[int] = set()
+_chosen_ports: set[int] = set()
 """The ports that this process has chosen."""
 
 
@@ -39,15 +39,15 @@ def is_free(port: int) -> bool:
     return True
 
 
-def choose(taken: Collection[int] = ()) -> int:
+def choose(excluded: Collection[int] = ()) -> int:
     """Return a free port that is not in `taken` and that this process has not chosen before, and claim it."""
     for _ in range(_ATTEMPTS):
-        port = _FIRST + secrets.randbelow(_LAST - _FIRST)
-        if port not in taken and port not in _chosen and claim(port):
-            _chosen.add(port)
+        port = _FIRST_PORT + secrets.randbelow(_LAST_PORT - _FIRST_PORT)
+        if port not in excluded and port not in _chosen_ports and claim(port):
+            _chosen_ports.add(port)
             return port
     raise StackError(
-        f"no free port between {_FIRST} and {_LAST} on {HOST}: stop some of the servers that use these ports"
+        f"no free port between {_FIRST_PORT} and {_LAST_PORT} on {HOST}: stop some of the servers that use these ports"
     )
 
 
@@ -58,14 +58,14 @@ def claim(port: int) -> bool:
     stack would find the port free. Returns False when the port is not free or another process has claimed it.
     """
     try:
-        fcntl.lockf(_claims(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+        fcntl.lockf(_claims_file(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
     except BlockingIOError:
         return False
     return is_free(port)
 
 
 @functools.cache
-def _claims() -> int:
+def _claims_file() -> int:
     """Return the descriptor of an empty file. A process that claims a port locks the byte at the port's number."""
     path = Path(tempfile.gettempdir()) / f"svgx-ports-{os.getuid()}"
     try:

@@ -24,14 +24,14 @@ LAUNCH = str(Path(__file__).with_name("launch.py"))
 _POLL_SECONDS = 0.03
 """Seconds between two readiness tests."""
 
-FIRST_DELAY = 0.25
+FIRST_DELAY_SECONDS = 0.25
 """Seconds before the first restart; each further delay is twice as long."""
 
-LONGEST_DELAY = 10.0
-"""Seconds of the longest delay before a restart. Further delays are not longer."""
+MAX_DELAY_SECONDS = 10.0
+"""Maximum delay before a restart, in seconds."""
 
 _STEADY_SECONDS = 20.0
-"""Seconds. When a process has run for longer, the delay before its restart is `FIRST_DELAY` again."""
+"""When a process has run for more than this time, in seconds, its next restart has the first delay again."""
 
 
 def log_report(line: str) -> None:
@@ -61,9 +61,9 @@ class Process:
         self._program = program
         self._report = report
         self._child: asyncio.subprocess.Process | None = None
-        self._killed: asyncio.subprocess.Process | None = None
+        self._killed_child: asyncio.subprocess.Process | None = None
         self._watch: asyncio.Task[None] | None = None
-        self._wanted = False
+        self._should_run = False
 
     @property
     def pid(self) -> int | None:
@@ -74,7 +74,7 @@ class Process:
     def alive(self) -> bool:
         """True while the process runs, also while it is paused. False as soon as `kill()` was called."""
         child = self._child
-        return child is not None and child.returncode is None and child is not self._killed
+        return child is not None and child.returncode is None and child is not self._killed_child
 
     @property
     def status(self) -> int:
@@ -83,7 +83,7 @@ class Process:
 
     async def start(self) -> None:
         """Start the process unless it runs, without waiting until it is ready."""
-        self._wanted = True
+        self._should_run = True
         if self.alive:
             return
         await self.wait_dead()
@@ -93,7 +93,7 @@ class Process:
 
     async def stop(self) -> int:
         """Stop the process for good, and return its exit status. Kill the process after the program's stop timeout."""
-        self._wanted = False
+        self._should_run = False
         child = self._child
         if child is not None and child.returncode is None:
             self._send_stop_signal(child)
@@ -113,7 +113,7 @@ class Process:
         """Send SIGKILL to the process and all its descendants."""
         for process in self._tree():
             _send(process, signal.SIGKILL)
-        self._killed = self._child
+        self._killed_child = self._child
 
     def pause(self) -> None:
         """Send SIGSTOP to the process and all its descendants."""
@@ -131,16 +131,16 @@ class Process:
         Raises `TimeoutError` after `timeout` seconds. Raises `StackError` when the process has ended without a restart,
         or has ended more than `max_exits` times.
         """
-        until = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout
         while True:
             if self.alive and await self._program.ready() and self.alive:
                 return
-            down = not self.alive and (self._watch is None or self._watch.done())
-            if down or (max_exits is not None and self.exits > max_exits):
+            is_down = not self.alive and (self._watch is None or self._watch.done())
+            if is_down or (max_exits is not None and self.exits > max_exits):
                 raise StackError(
                     f"{self.name} does not start ({self.exit_summary()}): see {self.log_path}"
                 )
-            if time.monotonic() > until:
+            if time.monotonic() > deadline:
                 raise TimeoutError(
                     f"{self.name} is not ready after {timeout:.0f} s: see {self.log_path}"
                 )
@@ -189,24 +189,24 @@ class Process:
 
     async def _supervise(self) -> None:
         """Start the program again, after a delay, each time it ends and may be restarted."""
-        delay = FIRST_DELAY
+        delay = FIRST_DELAY_SECONDS
         while self._child is not None:
             started = time.monotonic()
             await self._child.wait()
             self.exits += 1
             if not self._may_restart():
-                if self._wanted:
+                if self._should_run:
                     self._report(
                         f"{self.name} ended ({describe(self.status)}) and is not restarted"
                     )
                 return
             if time.monotonic() - started > _STEADY_SECONDS:
-                delay = FIRST_DELAY
+                delay = FIRST_DELAY_SECONDS
             self._report(
                 f"{self.name} ended ({self.exit_summary()}): starts again in {delay:.2g} s"
             )
             await asyncio.sleep(delay)
-            delay = min(delay * 2, LONGEST_DELAY)
+            delay = min(delay * 2, MAX_DELAY_SECONDS)
             if not self._may_restart():
                 return
             self.restarts += 1
@@ -216,7 +216,7 @@ class Process:
                 self._report(f"{self.name} cannot be started: {error}")
 
     def _may_restart(self) -> bool:
-        return self._wanted and self.restart
+        return self._should_run and self.restart
 
     async def _end_watch(self) -> None:
         watch, self._watch = self._watch, None

@@ -21,9 +21,9 @@ NAMES = ("gateway", "collab", "state", "auth")
 ADMIN_USERNAME = "admin"
 ADMIN_EMAIL = "admin@example.org"
 
-_WITH_DATABASE = ("auth", "state")
-_WITH_TOKENS = ("auth", "gateway")
-_MANAGED = (
+_SERVICES_WITH_DATABASE = ("auth", "state")
+_SERVICES_WITH_TOKENS = ("auth", "gateway")
+_MANAGED_VARIABLES = (
     "API_HOST",
     "API_PORT",
     "NATS_URL",
@@ -65,16 +65,16 @@ def environment(home: Home, service: str, port: int, settings: Mapping[str, str]
         **PROCESS_ENVIRONMENT,
         build.VARIABLE: _revision(),
     }
-    env |= {name: value for name, value in os.environ.items() if name not in _MANAGED}
+    env |= {name: value for name, value in os.environ.items() if name not in _MANAGED_VARIABLES}
     env |= {
         "API_HOST": HOST,
         "API_PORT": str(port),
         "NATS_URL": nats.url(home, service),
         "REDIS_URL": valkey.url(home),
     }
-    if service in _WITH_DATABASE:
+    if service in _SERVICES_WITH_DATABASE:
         env["POSTGRES_URL"] = postgres.url(home)
-    if service in _WITH_TOKENS:
+    if service in _SERVICES_WITH_TOKENS:
         env["JWT_SECRET"] = os.environ.get("JWT_SECRET") or home.secret("jwt")
     if service == "auth":
         env |= {
@@ -89,7 +89,7 @@ def environment(home: Home, service: str, port: int, settings: Mapping[str, str]
 
 @functools.cache
 def _revision() -> str:
-    """Return the Git commit from which the services run, or an empty text if Git cannot tell it."""
+    """Return the Git commit from which the services run, or an empty text if Git does not report it."""
     git = shutil.which("git")
     if git is None:
         return ""

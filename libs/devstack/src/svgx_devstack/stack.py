@@ -14,12 +14,12 @@ from svgx_devstack.home import Home
 from svgx_devstack.process import Process, Report, log_report
 from svgx_devstack.program import Program
 
-_BACKING = ("valkey", "nats", "postgres")
-_START_TIMEOUT = 60.0
-"""Seconds until a started process must be ready. After that, the stack's start fails."""
+_BACKING_SERVERS = ("valkey", "nats", "postgres")
+_START_SECONDS = 60.0
+"""Time limit for a started process to become ready, in seconds. Beyond it, the stack's start fails."""
 
 _MAX_EXITS = 2
-"""Exits of a process before it is ready. After one more exit the stack's start fails, because restarts do not help."""
+"""Maximum number of exits of a process before it is ready. Beyond it, restarts do not help: the stack's start fails."""
 
 
 class DevStack:
@@ -72,14 +72,16 @@ class DevStack:
             if not backing_only:
                 for service in services.NAMES:
                     self._ports[service] = self._service_port(service)
-                await _together(self._start(self._service(name, name)) for name in services.NAMES)
+                await _run_together(
+                    self._start(self._service(name, name)) for name in services.NAMES
+                )
         except BaseException:
             await self.down()
             raise
 
     async def down(self) -> None:
         """Stop all processes in order: gateway, collab, state, auth, Valkey, NATS, PostgreSQL. Data is kept."""
-        for program in (*services.NAMES, *_BACKING):
+        for program in (*services.NAMES, *_BACKING_SERVERS):
             group = [
                 process
                 for name, process in self._processes.items()
@@ -198,7 +200,7 @@ class DevStack:
 
     async def _start_backing(self) -> None:
         home = self._home
-        await _together(
+        await _run_together(
             (
                 self._start(nats.program(home)),
                 self._start(valkey.program(home)),
@@ -218,7 +220,7 @@ class DevStack:
         self._processes[program.name] = process
         await process.start()
         try:
-            await process.wait_ready(_START_TIMEOUT, max_exits=_MAX_EXITS)
+            await process.wait_ready(_START_SECONDS, max_exits=_MAX_EXITS)
         except TimeoutError as error:
             raise StackError(str(error)) from error
         self._report(f"{program.name} … ready in {time.monotonic() - began:.1f} s")
@@ -245,7 +247,7 @@ class DevStack:
             )
 
 
-async def _together(starts: Iterable[Coroutine[None, None, None]]) -> None:
+async def _run_together(starts: Iterable[Coroutine[None, None, None]]) -> None:
     """Run all coroutines at the same time. When one fails, cancel the others and raise the error of the failed one."""
     try:
         async with asyncio.TaskGroup() as group:

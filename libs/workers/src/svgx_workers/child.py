@@ -29,8 +29,8 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
         self._starting = asyncio.Lock()
         self._closed = False
-        self.confined: frozenset[str] = frozenset()
-        """Those of `confinement.PARTS` that the process reported at its last start."""
+        self.confinement_parts: frozenset[str] = frozenset()
+        """The parts of the confinement (see `confinement.PARTS`) that the process reported at its last start."""
 
     @property
     def is_running(self) -> bool:
@@ -63,7 +63,8 @@ class Child:
                 str(os.getpid()),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
-                # Standard error is dropped, because Rust panics print to it. A job's error is in its result.
+                # Drop standard error: a Rust panic prints lines to it that have not the format of the service's log.
+                # A job's result contains the job's error.
                 stderr=asyncio.subprocess.DEVNULL,
                 limit=1024 * 1024,
                 env=ENVIRONMENT,
@@ -79,9 +80,9 @@ class Child:
             ready = await self._read_result(process)
         except WorkerDied as error:
             raise WorkerUnavailable(str(error)) from None
-        confined = ready.values["confined"]
-        assert isinstance(confined, list)
-        self.confined = frozenset(confined)
+        parts = ready.values["confined"]
+        assert isinstance(parts, list)
+        self.confinement_parts = frozenset(parts)
 
     async def run(self, job: Frame) -> Frame:
         """Return the result of a job. Raises `WorkerDied` and `WorkerUnavailable`."""

@@ -34,7 +34,7 @@ PARTS = ("no_new_privs", "landlock", "seccomp")
 """The parts of the confinement that Linux provides."""
 
 MAX_OPEN_FILES = 256
-"""Files that the process may have open at a time. More are not needed, because fonts are opened one by one."""
+"""Maximum number of open files of the process. More are not needed, because fonts are opened one by one."""
 
 _SYSTEM_FOLDERS = ("/usr", "/lib", "/lib64", "/etc/fonts", "/opt/homebrew", "/nix/store")
 """Folders with libraries and fonts."""
@@ -42,7 +42,7 @@ _DEVICES = ("/dev/null", "/dev/urandom")
 
 
 def confine(memory_bytes: int) -> list[str]:
-    """Confine this process, and return those of `PARTS` that are in force.
+    """Confine this process, and return the parts (see `PARTS`) that are in force.
 
     memory_bytes: address space of the process; 0 sets no limit.
     """
@@ -52,9 +52,9 @@ def confine(memory_bytes: int) -> list[str]:
         (resource.RLIMIT_NOFILE, MAX_OPEN_FILES),
         *(((resource.RLIMIT_AS, memory_bytes),) if memory_bytes else ()),
     ):
-        _, hard = resource.getrlimit(limit)
-        lowest = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(limit, (lowest, lowest))
+        _, hard_limit = resource.getrlimit(limit)
+        bound = value if hard_limit == resource.RLIM_INFINITY else min(value, hard_limit)
+        resource.setrlimit(limit, (bound, bound))
     if sys.platform != "linux":
         return []
     libc = ctypes.CDLL(None, use_errno=True)

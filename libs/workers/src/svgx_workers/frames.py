@@ -15,11 +15,11 @@ from svgx_canvas.policy import Dropped
 PREFIX = struct.Struct(">IQ")
 """The lengths of head and body."""
 
-MAX_HEAD = 16 * 1024 * 1024
-"""Length limit of a head in bytes. A longer head is refused."""
+MAX_HEAD_BYTES = 16 * 1024 * 1024
+"""Maximum length of a head in bytes. A longer head is refused."""
 
-MAX_BODY = 1024 * 1024 * 1024
-"""Length limit of a body in bytes. A longer body is refused."""
+MAX_BODY_BYTES = 1024 * 1024 * 1024
+"""Maximum length of a body in bytes. A longer body is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def encode(frame: Frame) -> list[bytes]:
 def decode_prefix(prefix: bytes) -> tuple[int, int]:
     """Return the lengths of head and body. Raises ValueError if one is above its limit."""
     head, body = PREFIX.unpack(prefix)
-    if head > MAX_HEAD or body > MAX_BODY:
+    if head > MAX_HEAD_BYTES or body > MAX_BODY_BYTES:
         raise ValueError("the frame is too long")
     return head, body
 

@@ -14,7 +14,7 @@ from svgx_workers.frames import Frame, dropped_of
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
+class ExportedContent:
     """The result of `Jobs.export_svg`, `Jobs.export_json` or `Jobs.state`."""
 
     content: bytes
@@ -39,15 +39,15 @@ class Jobs(ABC):
         assert isinstance(elements, int)
         return Imported(result.blobs[0], elements, dropped_of(result))
 
-    async def export_svg(self, state: bytes, left_out: Sequence[Dropped] = ()) -> Exported:
+    async def export_svg(self, state: bytes, left_out: Sequence[Dropped] = ()) -> ExportedContent:
         """Run `svgx_canvas.export_svg`. The result also lists `left_out`, the parts that `Jobs.state` left out."""
         result = await self._result(_export("export_svg", state, left_out))
-        return Exported(result.blobs[0], dropped_of(result))
+        return ExportedContent(result.blobs[0], dropped_of(result))
 
-    async def export_json(self, state: bytes, left_out: Sequence[Dropped] = ()) -> Exported:
+    async def export_json(self, state: bytes, left_out: Sequence[Dropped] = ()) -> ExportedContent:
         """Run `svgx_canvas.export_json`. The result also lists `left_out`, the parts that `Jobs.state` left out."""
         result = await self._result(_export("export_json", state, left_out))
-        return Exported(result.blobs[0], dropped_of(result))
+        return ExportedContent(result.blobs[0], dropped_of(result))
 
     async def render_png(
         self,
@@ -88,10 +88,10 @@ class Jobs(ABC):
             return await self.compact(snapshot, updates, outlined=outlined)
         return Snapshot(*result.blobs)
 
-    async def state(self, updates: Sequence[bytes], outline: bytes = b"") -> Exported:
+    async def state(self, updates: Sequence[bytes], outline: bytes = b"") -> ExportedContent:
         """Run `svgx_canvas.state`."""
         result = await self._result(Frame({"job": "state"}, [outline, *updates]))
-        return Exported(result.blobs[0], dropped_of(result))
+        return ExportedContent(result.blobs[0], dropped_of(result))
 
     async def replacement(self, current: bytes, wanted: bytes) -> bytes:
         """Run `svgx_canvas.replacement`."""

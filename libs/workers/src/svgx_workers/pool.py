@@ -22,31 +22,31 @@ from svgx_workers.frames import Frame
 from svgx_workers.jobs import Jobs
 from svgx_workers.turns import Turns
 
-WAITING = 24
-"""Turns of all accounts that may wait. One more raises `WorkersBusy`.
+MAX_WAITING = 24
+"""Maximum number of waiting turns of all accounts. One more raises `WorkersBusy`.
 
 A service handles many more requests at a time, so it can still handle other requests while this number of turns waits.
 """
 
 SLOW_SECONDS = 3.0
-"""Seconds of CPU time after which a job runs with lower priority."""
+"""CPU time of a job, in seconds, after which it runs with lower priority."""
 
-SERVICE_SECONDS = 0.25
-"""Seconds of CPU time after which the service's own jobs run with lower priority.
+SERVICE_SLOW_SECONDS = 0.25
+"""CPU time of one of the service's own jobs, in seconds, after which it runs with lower priority.
 
 The time is shorter than `SLOW_SECONDS`, because no client waits for these jobs. A child with lower priority is replaced
 after its job. A new child needs 0.13 s.
 """
 
 RECYCLE_BYTES = 64 * 1024 * 1024
-"""Bytes of memory that a child may hold after a job. A child that holds more is replaced.
+"""Maximum memory of a child after a job, in bytes. A child that holds more is replaced.
 
 An idle child holds 28 MiB. Only jobs that take a second or more leave much more memory in use. Compared with their
 time, the 0.13 s for a new child matter little.
 """
 
-WAITING_EACH = 8
-"""Turns of one account that may wait. One more raises `AccountBusy`."""
+MAX_WAITING_PER_ACCOUNT = 8
+"""Maximum number of waiting turns of one account. One more raises `AccountBusy`."""
 
 
 class Workers(Jobs):
@@ -69,8 +69,8 @@ class Workers(Jobs):
         memory_bytes: int,
         timeout_seconds: float,
         *,
-        waiting: int = WAITING,
-        waiting_each: int = WAITING_EACH,
+        waiting: int = MAX_WAITING,
+        waiting_each: int = MAX_WAITING_PER_ACCOUNT,
         recycle_bytes: int = RECYCLE_BYTES,
     ) -> None:
         self.memory_bytes = memory_bytes
@@ -151,7 +151,9 @@ class Workers(Jobs):
 
     def confinement(self) -> dict[str, bool]:
         """Return for each part of the confinement (`confinement.PARTS`) whether all children have it."""
-        return {part: all(part in child.confined for child in self._children) for part in PARTS}
+        return {
+            part: all(part in child.confinement_parts for child in self._children) for part in PARTS
+        }
 
     @property
     def running(self) -> int:
@@ -207,20 +209,20 @@ class Turn(Jobs):
         Kill the child if the job fails, if no result arrives in time, if the child holds too much memory after the job,
         and if the caller is cancelled.
 
-        After `SLOW_SECONDS` of CPU time, or `SERVICE_SECONDS` for a job of the service, the job runs with lower
+        After `SLOW_SECONDS` of CPU time, or `SERVICE_SLOW_SECONDS` for a job of the service, the job runs with lower
         priority. Quick jobs and the services then keep their speed on a machine without idle cores. A child with lower
         priority is killed after its job.
         """
-        usable = False
+        is_reusable = False
         # A child with lower priority was killed after its job, so this job's child has normal priority.
         self._priority_lowered = False
-        slow_seconds = SERVICE_SECONDS if self._of_service else SLOW_SECONDS
+        slow_seconds = SERVICE_SLOW_SECONDS if self._of_service else SLOW_SECONDS
         self._watch_cpu(self._child.cpu_seconds() + slow_seconds)
         try:
             async with asyncio.timeout(max(0.0, self._ends_at - time.monotonic())):
                 result = await self._child.run(job)
             rss = result.values.get("rss")
-            usable = (
+            is_reusable = (
                 "failed" not in result.values
                 and isinstance(rss, int)
                 and rss <= self._recycle_bytes
@@ -231,16 +233,18 @@ class Turn(Jobs):
         finally:
             if self._watch is not None:
                 self._watch.cancel()
-            if not usable:
+            if not is_reusable:
                 await self._child.kill()
         return result
 
     def _watch_cpu(self, limit: float) -> None:
         """Lower the priority of the child when its CPU time reaches `limit`."""
-        left = limit - self._child.cpu_seconds()
-        if left <= 0:
+        remaining = limit - self._child.cpu_seconds()
+        if remaining <= 0:
             self._priority_lowered = True
             self._child.lower_priority()
             return
         # The process has one busy thread, so it cannot reach the limit earlier.
-        self._watch = asyncio.get_running_loop().call_later(max(left, 0.01), self._watch_cpu, limit)
+        self._watch = asyncio.get_running_loop().call_later(
+            max(remaining, 0.01), self._watch_cpu, limit
+        )

@@ -20,19 +20,19 @@ _RETURN = 0x06  # BPF_RET | BPF_K
 _ALLOW = 0x7FFF0000  # linux/seccomp.h
 _KILL_PROCESS = 0x80000000
 _REFUSE = 0x00050001  # SECCOMP_RET_ERRNO with EPERM
-_UNKNOWN = 0x00050026  # SECCOMP_RET_ERRNO with ENOSYS: the C library then uses the older call
+_NO_SUCH_CALL = 0x00050026  # SECCOMP_RET_ERRNO with ENOSYS: the C library then uses an older call
 
 _NUMBER_OFFSET = 0  # struct seccomp_data
 _ARCHITECTURE_OFFSET = 4
 _ARGUMENTS_OFFSET = 16
 
 _CLONE_THREAD = 0x00010000  # linux/sched.h
-_WRITING = 0o1 | 0o2 | 0o100 | 0o1000  # O_WRONLY, O_RDWR, O_CREAT, O_TRUNC
+_WRITE_FLAGS = 0o1 | 0o2 | 0o100 | 0o1000  # O_WRONLY, O_RDWR, O_CREAT, O_TRUNC
 _FIRST_X32_NUMBER = 0x40000000
 
 _AUDIT_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # linux/audit.h
 
-_REFUSED: Mapping[str, Mapping[str, int]] = {
+_REFUSED_CALLS: Mapping[str, Mapping[str, int]] = {
     "x86_64": {
         "socket": 41, "connect": 42, "accept": 43, "sendto": 44, "recvfrom": 45, "sendmsg": 46, "recvmsg": 47,
         "bind": 49, "listen": 50, "socketpair": 53, "accept4": 288, "recvmmsg": 299, "sendmmsg": 307,
@@ -64,7 +64,7 @@ _REFUSED: Mapping[str, Mapping[str, int]] = {
         "perf_event_open": 241, "bpf": 280, "userfaultfd": 282,
     },
 }  # fmt: skip
-_REFUSED_EVERYWHERE = {
+_REFUSED_CALLS_EVERYWHERE = {
     "pidfd_send_signal": 424, "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "open_tree": 428,
     "move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433, "pidfd_open": 434,
     "openat2": 437, "pidfd_getfd": 438, "process_madvise": 440, "mount_setattr": 442, "fchmodat2": 452,
@@ -78,12 +78,12 @@ _SIGNAL_CALLS = {
     "x86_64": {"tkill": 200, "tgkill": 234},
     "aarch64": {"tkill": 130, "tgkill": 131},
 }
-"""Calls that are allowed only with this process as the first argument: a process that aborts sends itself a signal."""
+"""Calls that are allowed only with this process as the first argument. A process that aborts sends itself a signal."""
 _PRLIMIT64 = {"x86_64": 302, "aarch64": 261}
 """The call `prlimit64`. It is allowed only with 0, this process, as its first argument."""
 _OPEN_CALLS = {
-    "x86_64": ((2, 1, _WRITING), (257, 2, _WRITING)),  # open, openat
-    "aarch64": ((56, 2, _WRITING),),  # openat
+    "x86_64": ((2, 1, _WRITE_FLAGS), (257, 2, _WRITE_FLAGS)),  # open, openat
+    "aarch64": ((56, 2, _WRITE_FLAGS),),  # openat
 }
 """The calls that open files, as (number, index of the flags argument, flags that are refused)."""
 _CLONE = {"x86_64": 56, "aarch64": 220}
@@ -103,9 +103,9 @@ def filter_program(machine: str, process_id: int) -> list[Instruction] | None:
     ]
     if machine == "x86_64":
         program += [(_JUMP_AT_LEAST, 0, 1, _FIRST_X32_NUMBER), (_RETURN, 0, 0, _REFUSE)]
-    for number in (*_REFUSED[machine].values(), *_REFUSED_EVERYWHERE.values()):
+    for number in (*_REFUSED_CALLS[machine].values(), *_REFUSED_CALLS_EVERYWHERE.values()):
         program += [(_JUMP_EQUAL, 0, 1, number), (_RETURN, 0, 0, _REFUSE)]
-    program += [(_JUMP_EQUAL, 0, 1, _CLONE3), (_RETURN, 0, 0, _UNKNOWN)]
+    program += [(_JUMP_EQUAL, 0, 1, _CLONE3), (_RETURN, 0, 0, _NO_SUCH_CALL)]
     for number in _SIGNAL_CALLS[machine].values():
         program += _allow_if(number, 0, _JUMP_EQUAL, process_id)
     program += _allow_if(_PRLIMIT64[machine], 0, _JUMP_EQUAL, 0)

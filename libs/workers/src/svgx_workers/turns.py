@@ -23,16 +23,16 @@ class Turns:
     """
 
     def __init__(self, places: int, share: int, *, waiting: int, waiting_each: int) -> None:
-        self._free = places
+        self._free_places = places
         self._share = share
         self._max_waiting = waiting
-        self._max_waiting_each = waiting_each
-        self._taken: Counter[str | None] = Counter()
+        self._max_waiting_per_account = waiting_each
+        self._taken_places: Counter[str | None] = Counter()
         self._queues: dict[str | None, deque[asyncio.Future[None]]] = {}
         """The waiting turns of each account that has waiting turns."""
         self._last_turns: dict[str | None, int] = {}
         """For each account that waits or has a place, the number of the account's last turn."""
-        self._granted = 0
+        self._turn_count = 0
 
     @asynccontextmanager
     async def take(
@@ -40,10 +40,14 @@ class Turns:
     ) -> AsyncIterator[None]:
         """Wait for a place, and keep it until the block ends.
 
-        Raises `AccountBusy` or `WorkersBusy` at once if too many turns wait, or after `wait_seconds` without a
-        place. With None, the wait has no limit.
+        Raises `AccountBusy` or `WorkersBusy` if too many turns wait already, or after `wait_seconds` without a place.
+        With None, the wait has no limit.
         """
-        if self._free and self._taken[account] < self._share and account not in self._queues:
+        if (
+            self._free_places
+            and self._taken_places[account] < self._share
+            and account not in self._queues
+        ):
             self._grant(account)
         else:
             await self._wait(account, wait_seconds)
@@ -72,14 +76,14 @@ class Turns:
             self._forget(account)
             if not isinstance(error, TimeoutError):
                 raise
-            if self._taken[account] >= self._share:
+            if self._taken_places[account] >= self._share:
                 raise AccountBusy("the account's other jobs take too long") from None
             raise WorkersBusy("other jobs take too long") from None
 
     @property
     def running(self) -> int:
         """Places that are taken."""
-        return self._taken.total()
+        return self._taken_places.total()
 
     @property
     def waiting(self) -> int:
@@ -89,26 +93,26 @@ class Turns:
     def _check_waiting_limits(self, account: str | None) -> None:
         if account is None:
             return
-        if len(self._queues.get(account, ())) >= self._max_waiting_each:
-            raise AccountBusy(f"{self._max_waiting_each} jobs of the account wait already")
+        if len(self._queues.get(account, ())) >= self._max_waiting_per_account:
+            raise AccountBusy(f"{self._max_waiting_per_account} jobs of the account wait already")
         waiting = sum(len(queue) for name, queue in self._queues.items() if name is not None)
         if waiting >= self._max_waiting:
             raise WorkersBusy("too many jobs are waiting")
 
     def _grant(self, account: str | None) -> None:
-        self._free -= 1
-        self._taken[account] += 1
-        self._granted += 1
-        self._last_turns[account] = self._granted
+        self._free_places -= 1
+        self._taken_places[account] += 1
+        self._turn_count += 1
+        self._last_turns[account] = self._turn_count
 
     def _release(self, account: str | None) -> None:
-        self._free += 1
-        self._taken[account] -= 1
+        self._free_places += 1
+        self._taken_places[account] -= 1
         self._grant_free_places()
         self._forget(account)
 
     def _grant_free_places(self) -> None:
-        while self._free and (account := self._next_account()) is not _NO_ACCOUNT:
+        while self._free_places and (account := self._next_account()) is not _NO_ACCOUNT:
             queue = self._queues[account]
             turn = queue.popleft()
             if not queue:
@@ -119,15 +123,15 @@ class Turns:
 
     def _next_account(self) -> str | None:
         """Return the waiting account that gets the next place, or `_NO_ACCOUNT`."""
-        waiting = [name for name in self._queues if self._taken[name] < self._share]
+        waiting = [name for name in self._queues if self._taken_places[name] < self._share]
         return min(
             waiting,
-            key=lambda name: (self._taken[name], self._last_turns.get(name, 0)),
+            key=lambda name: (self._taken_places[name], self._last_turns.get(name, 0)),
             default=_NO_ACCOUNT,
         )
 
     def _forget(self, account: str | None) -> None:
         """Forget an account that neither waits nor has a place."""
-        if not self._taken[account] and account not in self._queues:
+        if not self._taken_places[account] and account not in self._queues:
             self._last_turns.pop(account, None)
-            self._taken.pop(account, None)
+            self._taken_places.pop(account, None)

@@ -45,7 +45,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 def main(arguments: list[str]) -> None:
     """Run jobs until standard input ends."""
-    memory, cpu_seconds, parent = map(int, arguments)
+    memory_bytes, cpu_seconds, parent = map(int, arguments)
     _end_with_parent(parent)
     # Ctrl-C in a terminal reaches all processes. Only the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -53,13 +53,13 @@ def main(arguments: list[str]) -> None:
     results_out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     # Redirect prints of the libraries to standard error, because standard output carries frames.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    confined = confine(memory)
+    confinement_parts = confine(memory_bytes)
     # `quick_imports` has stopped the automatic garbage collection. It stays off, because jobs create many objects and
-    # no cycles, and the collection would take a third of their time. Garbage is collected between jobs. `freeze`
+    # no cycles, and the collection would take a third of the jobs' time. Garbage is collected between jobs. `freeze`
     # excludes the modules' objects from that collection, because they live as long as the process. Checking them would
     # take longer than the compaction of 1 MB.
     gc.freeze()
-    _write(results_out, Frame({"ready": os.getpid(), "confined": confined}))
+    _write(results_out, Frame({"ready": os.getpid(), "confined": confinement_parts}))
     while (job := _read(jobs_in)) is not None:
         _limit_cpu(cpu_seconds)
         result = run(job)
@@ -75,14 +75,14 @@ def run(job: Frame) -> Frame:
     """Run one job. Return its result, a refusal or a failure as a frame."""
     try:
         return _JOBS[str(job.values["job"])](job)
-    except SvgRefused as refused:
+    except SvgRefused as refusal:
         return Frame(
             {
-                "refused": refused.code,
-                "field": refused.field,
-                "limit": refused.limit,
-                "actual": refused.actual,
-                "detail": refused.detail,
+                "refused": refusal.code,
+                "field": refusal.field,
+                "limit": refusal.limit,
+                "actual": refusal.actual,
+                "detail": refusal.detail,
             }
         )
     except BaseException as error:  # noqa: BLE001 - panics of the Rust libraries are BaseExceptions

@@ -7,8 +7,8 @@ from typing import NoReturn
 from svgx_yjs.lib0 import Decoder, Encoder, Malformed
 from svgx_yjs.record import record
 
-MAX_STATE = 64 * 1024
-"""Bytes of one client's JSON state. A longer state is refused."""
+MAX_STATE_BYTES = 64 * 1024
+"""Maximum size in bytes of one client's JSON state. A longer state is refused."""
 
 MAX_CLOCK = 2**32 - 1
 """The largest clock. A clock rises by one with each change: 60 changes a second reach this limit after two years."""
@@ -62,12 +62,12 @@ class Entry:
     def read(self) -> State:
         """Check the entry and return its state.
 
-        Raises `Malformed` if the state is longer than `MAX_STATE`, if its clock is above `MAX_CLOCK`, or if the state
-        is not JSON. The check is needed because browsers pass each received state to `JSON.parse`. One invalid state
-        would break every client that receives it.
+        Raises `Malformed` if the state has more than `MAX_STATE_BYTES`, if its clock is above `MAX_CLOCK`, or if the
+        state is not JSON. The check is needed because browsers pass each received state to `JSON.parse`. One invalid
+        state would break every client that receives it.
         """
-        if len(self.json) > MAX_STATE:
-            raise Malformed(f"an awareness state is larger than {MAX_STATE} bytes")
+        if len(self.json) > MAX_STATE_BYTES:
+            raise Malformed(f"an awareness state is larger than {MAX_STATE_BYTES} bytes")
         if self.clock > MAX_CLOCK:
             raise Malformed(f"an awareness clock is above {MAX_CLOCK}")
         try:
@@ -102,9 +102,10 @@ def entries(update: bytes) -> Iterator[Entry]:
 def without(update: bytes, client: int) -> bytes:
     """Return an awareness update without the state of a client.
 
-    Raises `Malformed` for a malformed update. An update without the bytes of the client's id is returned unchecked.
+    Raises `Malformed` for a malformed update. If the bytes of the encoded client id do not occur in the update, the
+    update is returned without a check.
     """
-    # Searching for the encoded client is cheap. Most updates do not contain it, so they need no decoding.
+    # This search is cheap. Most updates do not contain the bytes, so they need no decoding.
     if Encoder().uint(client).finish() not in update:
         return update
     kept = [entry for entry in entries(update) if entry.client != client]

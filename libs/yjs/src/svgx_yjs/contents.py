@@ -9,10 +9,10 @@ from itertools import chain
 from svgx_yjs.lib0 import Decoder, Malformed
 
 MAX_DEPTH = 500
-"""Levels of arrays and objects in one value. A deeper value is refused, because browsers read values by recursion."""
+"""Maximum depth of arrays and objects in a value. A deeper value is refused, because browsers read it by recursion."""
 
 MAX_JSON_DEPTH = 100
-"""Levels of arrays and objects in JSON. Deeper JSON is refused, because pycrdt's reader accepts only 127 levels."""
+"""Maximum depth of arrays and objects in JSON. Deeper JSON is refused, because pycrdt reads only 127 levels."""
 
 STRING = 4
 """The content kind of a string (ContentString)."""
@@ -27,14 +27,14 @@ _ARRAY, _OBJECT = 117, 118
 def skip_content(decoder: Decoder, kind: int) -> tuple[int, Sequence[int]]:
     """Check the content of an item, and skip it.
 
-    Return the content's length in clocks, and the offsets at which the item must not be cut in two. A cut there would
+    Return the content's length in clocks, and the offsets at which the item must not be cut in two. Such a cut would
     separate the two code units of a character. Raises `Malformed`.
     """
     if kind == STRING:
         return _utf16_length(decoder.text())
     skip = _CONTENTS.get(kind)
     if skip is None:
-        # Kind 2, JSON, is refused too, because Yjs has not written it since version 13 and pycrdt misreads it. Kind
+        # Kind 2, JSON, is refused too, because pycrdt misreads it. Yjs from version 13 on does not write it. Kind
         # 11, a move, is refused because only pycrdt implements it: Yjs in a browser fails on a move.
         raise Malformed(f"unknown kind of content {kind}")
     return skip(decoder), ()
@@ -115,7 +115,7 @@ def _skip_any(decoder: Decoder) -> None:
     if kind == 119:  # a string: by far the most frequent kind
         decoder.text()
         return
-    # For each enclosing array or object: the number of entries left, and whether the entries have keys.
+    # For each enclosing array or object: the number of entries that are left, and whether the entries have keys.
     enclosing: list[tuple[int, bool]] = []
     while True:
         if kind in (_ARRAY, _OBJECT):
@@ -128,8 +128,8 @@ def _skip_any(decoder: Decoder) -> None:
             enclosing.pop()
         if not enclosing:
             return
-        left, has_keys = enclosing[-1]
-        enclosing[-1] = (left - 1, has_keys)
+        entries_left, has_keys = enclosing[-1]
+        enclosing[-1] = (entries_left - 1, has_keys)
         if has_keys:
             decoder.text()
         kind = decoder.byte()
@@ -160,9 +160,9 @@ def _check_json(text: str) -> None:
             text,
             # Keep all keys and values, also those of repeated keys.
             object_pairs_hook=lambda pairs: [*chain.from_iterable(pairs)],
-            parse_constant=_finite,
-            parse_float=_finite,
-            parse_int=_integer,
+            parse_constant=_parse_float,
+            parse_float=_parse_float,
+            parse_int=_parse_integer,
         )
         # Refuse an escaped lone surrogate, because UTF-8 cannot encode it.
         json.dumps(value, ensure_ascii=False).encode()
@@ -177,15 +177,15 @@ def _check_json(text: str) -> None:
     raise Malformed(f"JSON nested deeper than {MAX_JSON_DEPTH}")
 
 
-def _finite(number: str) -> float:
+def _parse_float(number: str) -> float:
     value = float(number)
     if not math.isfinite(value):
         raise ValueError(number)
     return value
 
 
-def _integer(number: str) -> float:
-    value = _finite(number)
+def _parse_integer(number: str) -> float:
+    value = _parse_float(number)
     # pycrdt reads integers from 2**63 to 2**64 - 1 as signed integers of 64 bits, which cannot hold them.
     if 2.0**63 <= value <= 2.0**64 and 2**63 <= int(number) < 2**64:
         raise ValueError(number)

@@ -11,7 +11,7 @@ from svgx_yjs.lib0 import Decoder, Encoder, Malformed
 from svgx_yjs.structure import MAX_CLOCK, Id, check_range
 
 PIECE_RANGES = 1000
-"""The most ranges in one piece of a delete set."""
+"""Maximum number of ranges in one piece of a delete set."""
 
 Range = tuple[int, int]
 """The first clock and the length of a deleted range."""

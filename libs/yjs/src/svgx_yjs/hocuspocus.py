@@ -19,7 +19,7 @@ READ_WRITE, READ_ONLY = "read-write", "readonly"
 """The scopes."""
 
 MAX_NAME_BYTES = 256
-"""Bytes of a document's name. A longer name is malformed."""
+"""Maximum size of a document's name, in bytes. A longer name is malformed."""
 
 SESSION_SEPARATOR = "\0"
 """The character between the document's name and the session's id, in the names of a provider with `sessionAwareness`.
@@ -41,7 +41,7 @@ class Leave:
 
 
 @dataclass(frozen=True, slots=True)
-class Ignored:
+class IgnoredMessage:
     """A message without an effect on this server: a stateless message, or a type that only servers send."""
 
 
@@ -51,14 +51,14 @@ class Ping:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class NamedMessage:
     """A message with the name of its document."""
 
     name: str
-    message: protocol.Message | Authenticate | Leave | Ignored
+    message: protocol.Message | Authenticate | Leave | IgnoredMessage
 
 
-def decode(frame: bytes) -> Named | Ping | None:
+def decode(frame: bytes) -> NamedMessage | Ping | None:
     """Decode one frame. Return None for an answer to a ping. Raises `Malformed`."""
     if len(frame) == 1:
         if frame[0] == PING:
@@ -72,13 +72,13 @@ def decode(frame: bytes) -> Named | Ping | None:
     start = decoder.position
     kind = decoder.uint()
     if kind in (protocol.SYNC, protocol.AWARENESS, protocol.QUERY_AWARENESS):
-        return Named(name, protocol.decode(frame[start:]))
+        return NamedMessage(name, protocol.decode(frame[start:]))
     if kind == AUTH and decoder.uint() == TOKEN:
-        return Named(name, Authenticate(decoder.text()))
+        return NamedMessage(name, Authenticate(decoder.text()))
     if kind == CLOSE:
-        return Named(name, Leave())
+        return NamedMessage(name, Leave())
     if kind <= PONG:
-        return Named(name, Ignored())
+        return NamedMessage(name, IgnoredMessage())
     raise Malformed(f"unknown message type {kind}")
 
 

@@ -1,7 +1,7 @@
-"""Join updates that were split before, by copying the bytes of their structs.
+"""Join the parts of split updates. The bytes of their structs are copied.
 
 The structs of parts that can be integrated are not decoded again. The structs of pending updates are decoded, because
-they must be put in order, with a skip for each gap.
+they must be put in order, with a skip struct for each gap.
 """
 
 from bisect import bisect_left, insort
@@ -23,27 +23,27 @@ def join_first(parts: Iterable[Part], limit: int) -> tuple[bytes, int]:
     part with structs that do not directly follow the earlier structs of their client. Joining also stops after a part
     that releases pending updates.
     """
-    joint = _Joint()
+    joined = _JoinedParts()
     size = count = 0
     first: Part | None = None
     for part in parts:
         size += len(part.update)
         if first is None:
             first = part
-        elif size > limit or not joint.follows(part):
+        elif size > limit or not joined.follows(part):
             break
-        joint.add(part)
+        joined.add(part)
         count += 1
         if not part.can_be_joined or part.releases:
             break
     assert first is not None, "there is a part"
-    return (first.update if count == 1 else joint.encode()), count
+    return (first.update if count == 1 else joined.encode()), count
 
 
 def join_waiting(updates: Iterable[bytes], limit: int) -> tuple[bytes, int]:
-    """Join as many of the first updates as possible. Return the joint update, and the number of updates in it.
+    """Join as many of the first updates as possible. Return the joined update, and the number of updates in it.
 
-    `updates` must not be empty. The joint update has about `limit` bytes at most, or one update. Joining stops before
+    `updates` must not be empty. The joined update has about `limit` bytes at most, or one update. Joining stops before
     an update that overlaps an earlier update. Two updates overlap if, for one client, the clocks from the first to the
     last struct of both updates overlap.
     """
@@ -57,16 +57,16 @@ def join_waiting(updates: Iterable[bytes], limit: int) -> tuple[bytes, int]:
             first = update
         if size > limit:
             break
-        structs, deleted = _read(update)
+        structs, deleted = _read_update(update)
         if any(run.client in runs and _overlaps(runs[run.client], run) for run in structs):
             break
         for run in structs:
-            insort(runs.setdefault(run.client, []), run, key=_clock)
+            insort(runs.setdefault(run.client, []), run, key=_clock_of)
         for client, ranges in deleted.items():
             deletions.setdefault(client, []).extend(ranges)
         count += 1
     assert first is not None, "there is an update"
-    return (first, 1) if count < 2 else (_encode(runs, deletions), count)
+    return (first, 1) if count < 2 else (_encode_update(runs, deletions), count)
 
 
 def with_waiting(content: bytes, waiting: Iterable[bytes]) -> bytes:
@@ -75,29 +75,29 @@ def with_waiting(content: bytes, waiting: Iterable[bytes]) -> bytes:
     Of structs that share clocks, one is kept: the struct of `content`, or else the struct that begins first. A struct
     that begins inside a kept struct is left out. Raises `Malformed`.
     """
-    known, deletions = _read(content)
+    known, deletions = _read_update(content)
     runs = {run.client: [run] for run in known}
     added: dict[int, list[Run]] = {}
     for update in waiting:
-        structs, deleted = _read(update)
+        structs, deleted = _read_update(update)
         for run in structs:
             added.setdefault(run.client, []).append(run)
         for client, ranges in deleted.items():
             deletions.setdefault(client, []).extend(ranges)
-    for client, each in added.items():
-        each.sort(key=lambda run: (run.clock, -run.end))
-        _append(runs.setdefault(client, []), each)
-    return _encode(runs, deletions)
+    for client, added_runs in added.items():
+        added_runs.sort(key=lambda run: (run.clock, -run.end))
+        _append(runs.setdefault(client, []), added_runs)
+    return _encode_update(runs, deletions)
 
 
 def structs_from(update: bytes, clock: int) -> bytes | None:
     """Return the structs that begin at `clock` or later, as an update, or None. `update` has structs of one client."""
-    (run,), _ = _read(update)
-    rest = _from(run, clock)
+    (run,), _ = _read_update(update)
+    rest = _run_from(run, clock)
     return None if rest is None else _encode_section(Encoder().uint(1), [rest]).uint(0).finish()
 
 
-class _Joint:
+class _JoinedParts:
     """The content of the parts that are joined."""
 
     def __init__(self) -> None:
@@ -132,56 +132,60 @@ class _Joint:
             encoder.uint(sum(run.structs for run in runs)).uint(client).uint(runs[0].clock)
             for run in runs:
                 encoder.raw(run.content)
-        deletions = {client: _united(ranges) for client, ranges in self._deletions.items()}
+        deletions = {client: _merged_ranges(ranges) for client, ranges in self._deletions.items()}
         return encode_delete_set(encoder, deletions).finish()
 
 
-def _united(ranges: list[Range]) -> list[Range]:
+def _merged_ranges(ranges: list[Range]) -> list[Range]:
     """Return the ranges in order, without repetitions. Ranges without a gap between them become one."""
     if len(ranges) == 1:
         return ranges
-    united: list[Range] = []
+    merged: list[Range] = []
     first = end = -1
     for clock, length in sorted(ranges):
         if clock > end:
             if end > 0:
-                united.append((first, end - first))
+                merged.append((first, end - first))
             first = clock
         end = max(end, clock + length)
-    united.append((first, end - first))
-    return united
+    merged.append((first, end - first))
+    return merged
 
 
-def _clock(run: Run) -> int:
+def _clock_of(run: Run) -> int:
     return run.clock
 
 
 def _overlaps(runs: list[Run], run: Run) -> bool:
     """Return whether a run shares clocks with one of `runs`, which are in order and do not overlap each other."""
-    at = bisect_left(runs, run.end, key=_clock)
+    at = bisect_left(runs, run.end, key=_clock_of)
     return at > 0 and runs[at - 1].end > run.clock
 
 
 def _append(runs: list[Run], added: Iterable[Run]) -> None:
     """Append runs of a client, which must be in order. Leave out structs that begin before the previous run ends."""
     for run in added:
-        rest = _from(run, runs[-1].end) if runs else run
+        rest = _run_from(run, runs[-1].end) if runs else run
         if rest is not None:
             runs.append(rest)
 
 
-def _from(run: Run, clock: int) -> Run | None:
+def _run_from(run: Run, clock: int) -> Run | None:
     """Return the structs of a run that begin at `clock` or later, or None if there are none."""
     if run.clock >= clock:
         return run
-    decoder, at, left = Decoder(run.content), run.clock, run.structs
-    while left and at < clock:
+    decoder, at, structs_left = Decoder(run.content), run.clock, run.structs
+    while structs_left and at < clock:
         at += read_struct(decoder, run.client, at).length
-        left -= 1
-    return Run(run.client, at, run.end, left, run.content[decoder.position :]) if left else None
+        structs_left -= 1
+    return (
+        Run(run.client, at, run.end, structs_left, run.content[decoder.position :])
+        if structs_left
+        else None
+    )
 
 
-def _read(update: bytes) -> tuple[list[Run], Ranges]:
+def _read_update(update: bytes) -> tuple[list[Run], Ranges]:
     """Return the structs of each client, and the deletions. Raises `Malformed`."""
     decoder = Decoder(update)
     runs = [
@@ -194,12 +198,12 @@ def _read(update: bytes) -> tuple[list[Run], Ranges]:
     return runs, deletions
 
 
-def _encode(runs: dict[int, list[Run]], deletions: Ranges) -> bytes:
+def _encode_update(runs: dict[int, list[Run]], deletions: Ranges) -> bytes:
     """Return an update. The runs of each client must be in order."""
     encoder = Encoder().uint(len(runs))
     for client in sorted(runs, reverse=True):  # as Yjs does
         _encode_section(encoder, runs[client])
-    # Ranges are not united, because a range that cuts a character in half would block the others. They are sorted,
+    # Ranges are not merged, because a range that cuts a character in half would block the others. They are sorted,
     # because pycrdt forgets some unsorted ranges when it merges updates.
     in_order = {client: sorted({*ranges}) for client, ranges in deletions.items()}
     return encode_delete_set(encoder, in_order).finish()

@@ -2,8 +2,8 @@
 
 An unsigned integer is a sequence of little-endian groups of seven bits; the high bit is set on all groups but the last.
 Byte arrays and UTF-8 strings are preceded by their length. The decoder never reads past the end. It refuses unsigned
-integers of more than 53 bits, because a JavaScript peer cannot represent them, and integers with leading zeros, because
-decoders read them differently.
+integers of more than 53 bits, because a JavaScript peer cannot represent them. It also refuses integers with leading
+zeros, because decoders read them differently.
 """
 
 MAX_SAFE_INTEGER = 2**53 - 1

@@ -11,8 +11,8 @@ from typing import NamedTuple, Self
 
 from svgx_yjs.lib0 import Decoder, Encoder
 
-_ENDS_AT_ONCE = 65536
-"""Range ends that `Nesting.decode` computes in one call, because a longer call would block other threads too long."""
+_ENDS_PER_CALL = 65536
+"""Maximum number of range ends that `Nesting.decode` computes in one call. A longer call would block other threads."""
 
 
 class Place(NamedTuple):
@@ -46,8 +46,8 @@ GC_PLACE = Place(0, 0, can_contain=True)
 def list_id(parent: str | tuple[int, int], key: str | None) -> int:
     """Return a number for the list with this parent and, in a map, this key. The number is never 0.
 
-    `parent` is the name of a root type, or the client and clock of a type. Outlines contain the number, so it must be
-    the same in each process. Python hashes strings with a random key, so `hash` gets only integers here.
+    `parent` is the name of a root type, or the client and clock of a type. The number is stored in outlines, so it must
+    be the same in each process. Python hashes strings with a random key, so `hash` gets only integers here.
     """
     if isinstance(parent, str):
         parent = _text_id(parent), -1
@@ -141,10 +141,10 @@ class Nesting:
             client = decoder.uint()
             lengths = _read_numbers(decoder, array("I"))
             starts, ends = array("L", [0]), array("L")
-            for first in range(0, len(lengths), _ENDS_AT_ONCE):
+            for first in range(0, len(lengths), _ENDS_PER_CALL):
                 ends.extend(
                     accumulate(
-                        lengths[first + 1 : first + _ENDS_AT_ONCE],
+                        lengths[first + 1 : first + _ENDS_PER_CALL],
                         initial=lengths[first] + (ends[-1] if ends else 0),
                     )
                 )

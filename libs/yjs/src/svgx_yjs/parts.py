@@ -47,7 +47,8 @@ class Span(NamedTuple):
 class Part:
     """An update that a document can integrate, or that waits for others.
 
-    `runs` and `deletions` have the content of an update that can be integrated. Without them, it cannot be joined.
+    `runs` and `deletions` have the content of an update that can be integrated. Without this
+    content, the part cannot be joined.
     """
 
     update: bytes

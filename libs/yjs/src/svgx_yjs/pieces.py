@@ -1,7 +1,7 @@
-"""Cut a large update into small updates, so that the holder of a document does other work between them.
+"""Cut a large update into small updates, so that the holder of a document can do other work between them.
 
-Each piece has whole structs. The pieces come in an order in which each can be integrated at once, as far as possible:
-a struct comes after the structs that it depends on, and the deletions come last.
+Each piece has whole structs. As far as possible, the pieces come in an order in which no piece has to wait for a later
+piece: a struct comes after the structs that it depends on, and the deletions come last.
 
 The memory and the time are bounded, because the update may come from an attacker: the order is kept for `MAX_RUNS` runs
 only, and an update with too many parts is refused.
@@ -17,16 +17,19 @@ from svgx_yjs.lib0 import Decoder, Encoder, Malformed
 from svgx_yjs.structure import Id, check_range, read_struct
 
 MAX_RUNS = 20_000
-"""The most runs that begin because a struct depends on another client. Later runs end only at the size of a piece."""
+"""Maximum number of runs that begin because a struct depends on another client.
+
+Beyond it, a run ends only at the size of a piece.
+"""
 
 MAX_CLIENTS = 50_000
-"""The most clients with structs, and the most clients with deletions. An update with more is refused."""
+"""Maximum number of clients with structs, and of clients with deletions. An update with more is refused."""
 
 MAX_STRUCTS = 1_000_000
-"""The most structs and deleted ranges together. An update with more is refused."""
+"""Maximum number of structs and deleted ranges together. An update with more is refused."""
 
 MAX_VALUES = 4_000_000
-"""The approximate number of values that the contents of all structs may have. An update with more is refused."""
+"""Approximate maximum number of values in the contents of all structs. An update with more is refused."""
 
 
 class TooManyParts(ValueError):
@@ -61,16 +64,16 @@ class _Section:
 class _CountedDecoder(Decoder):
     """A decoder that limits the number of `byte` calls. Each struct and each value begins with one such call."""
 
-    __slots__ = ("_left",)
+    __slots__ = ("_calls_left",)
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
-        self._left = MAX_STRUCTS + MAX_VALUES
+        self._calls_left = MAX_STRUCTS + MAX_VALUES
 
     def byte(self) -> int:
         """Read one byte. Raises `TooManyParts`."""
-        self._left -= 1
-        if self._left < 0:
+        self._calls_left -= 1
+        if self._calls_left < 0:
             raise TooManyParts(
                 f"an update may have at most {MAX_STRUCTS + MAX_VALUES} structs and values"
             )
@@ -208,9 +211,9 @@ def _order(sections: list[_Section]) -> Iterator[_Run]:
         forced = not ready
         section = ready.popleft() if ready else waiting.pop(next(iter(waiting)))
         while section.runs:
-            missing = None if forced else _missing(section.runs[-1], reached)
-            if missing is not None:
-                client, needed = missing
+            need = None if forced else _unmet_need(section.runs[-1], reached)
+            if need is not None:
+                client, needed = need
                 heapq.heappush(blocked.setdefault(client, []), (needed, section.client, section))
                 waiting[section.client] = section
                 break
@@ -220,12 +223,12 @@ def _order(sections: list[_Section]) -> Iterator[_Run]:
             reached[run.client] = run.end_clock
             heap = blocked.get(run.client)
             while heap and heap[0][0] <= run.end_clock:
-                released = heapq.heappop(heap)[2]
-                if waiting.pop(released.client, None) is not None:
-                    ready.append(released)
+                released_section = heapq.heappop(heap)[2]
+                if waiting.pop(released_section.client, None) is not None:
+                    ready.append(released_section)
 
 
-def _missing(run: _Run, reached: dict[int, int]) -> tuple[int, int] | None:
+def _unmet_need(run: _Run, reached: dict[int, int]) -> tuple[int, int] | None:
     """Return a client that has not reached the clock that the run needs, and this clock, or None."""
     for client, needed in run.needs:
         clock = reached.get(client)

@@ -13,5 +13,5 @@ def record(cls: Class) -> Class:
     Only the type checker refuses to change a field. An object of a dataclass that is frozen at run time takes
     three times as long to create: 0.9 instead of 0.3 µs for three fields.
     """
-    made: Any = dataclass(slots=True, unsafe_hash=True)(cls)
-    return made  # type: ignore[no-any-return]  # mypy has no type for the class with slots
+    class_with_slots: Any = dataclass(slots=True, unsafe_hash=True)(cls)
+    return class_with_slots  # type: ignore[no-any-return]  # mypy has no type for the class with slots

@@ -24,7 +24,7 @@ _DELETED, _TYPE = 1, 7
 CAN_CONTAIN = (GC, _DELETED, _TYPE)
 """The kinds of structs that can have other structs inside."""
 
-_ONE_STRUCT = b"\x01\x01"
+_ONE_STRUCT_HEAD = b"\x01\x01"
 """The first bytes of an update with one client, which has one struct."""
 
 
@@ -33,10 +33,10 @@ def split_short(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Sp
 
     The arguments, the result and the errors are those of `splitting.split`.
     """
-    if not update.startswith(_ONE_STRUCT):
+    if not update.startswith(_ONE_STRUCT_HEAD):
         return None
     decoder = Decoder(update)
-    decoder.position = len(_ONE_STRUCT)
+    decoder.position = len(_ONE_STRUCT_HEAD)
     client, clock = decoder.uint(), decoder.uint()
     if known.get(client, 0) != clock:
         return None
@@ -71,16 +71,16 @@ def _place(info: int, dependencies: tuple[Id, ...], list_id: int, nesting: Nesti
     depth = max(place.depth for place in places)
     if list_id:
         depth += 1
-        possible = places[0].can_contain
+        is_possible = places[0].can_contain
     else:
         list_id = places[0].list_id
-        possible = (
+        is_possible = (
             list_id != 0
             and places[-1].list_id == list_id
             and not (info & ORIGIN and not _may_cut_after(nesting, dependencies[0]))
             and not (info & RIGHT_ORIGIN and not nesting.may_cut(*dependencies[-1]))
         )
-    return Place(list_id, depth, can_contain) if possible and depth <= MAX_DEPTH else None
+    return Place(list_id, depth, can_contain) if is_possible and depth <= MAX_DEPTH else None
 
 
 def _may_cut_after(nesting: Nesting, struct: Id) -> bool:

@@ -13,10 +13,10 @@ from svgx_yjs.short_edits import CAN_CONTAIN, MAX_DEPTH, split_short
 from svgx_yjs.structure import GC, KIND, MAX_CLOCK, ORIGIN, RIGHT_ORIGIN, SKIP, Id, read_struct
 
 PIECE_BYTES = 16 * 1024
-"""Bytes after which a piece of pending structs ends. A piece is longer by one struct at most."""
+"""Size in bytes beyond which a piece of pending structs ends. A piece exceeds this size by one struct at most."""
 
 STEP_STRUCTS = 16
-"""The most structs in one step of an update."""
+"""Maximum number of structs in one step of an update."""
 
 
 def split(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Split:
@@ -26,9 +26,9 @@ def split(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Split:
     pycrdt and JavaScript peers can read an update that passes: its counts fit its content, its numbers are in range,
     its kinds of content exist in Yjs, and its JSON is valid. Raises `Malformed`.
     """
-    short = split_short(update, known, nesting)
-    if short is not None:
-        return short
+    short_split = split_short(update, known, nesting)
+    if short_split is not None:
+        return short_split
     decoder = Decoder(update)
     reader = _Reader(decoder, known, nesting)
     reader.read()
@@ -85,8 +85,8 @@ def check(update: bytes) -> None:
 def leave_out(update: bytes, clients: Collection[int]) -> bytes:
     """Return `update`, which must be well-formed, without the structs of these clients. Its deletions stay."""
     decoder = Decoder(update)
-    kept = [step for step, _ in read_sections(decoder) if step.client not in clients]
-    return _encode(update, kept, dict(read_delete_set(decoder)))
+    kept_steps = [step for step, _ in read_sections(decoder) if step.client not in clients]
+    return _encode(update, kept_steps, dict(read_delete_set(decoder)))
 
 
 def read_sections(decoder: Decoder) -> Iterator[tuple[Step, int]]:
@@ -368,8 +368,8 @@ def _split_delete_set(decoder: Decoder, reader: _Reader) -> tuple[Ranges, Ranges
         for clock, length in ranges:
             end = clock + length
             if clock < last:
-                # The ranges are sorted below, because for each range that is out of order pycrdt moves all structs
-                # that it has cut for earlier ranges.
+                # The ranges are sorted below. For each range that is out of order, pycrdt would move all structs that
+                # it has cut for earlier ranges.
                 reader.must_rewrite = True
             last = clock
             if not reader.may_cut(client, clock) or not reader.may_cut(client, end):

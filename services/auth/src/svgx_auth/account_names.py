@@ -7,8 +7,8 @@ from svgx_common.contract.auth import User
 from svgx_common.contract.errors import Conflict
 from svgx_common.postgres import Database, Session
 
-ADD_BATCH = 1000
-"""Largest number of names that one statement adds."""
+NAMES_PER_STATEMENT = 1000
+"""Maximum number of names that one statement adds."""
 
 
 class AccountNames:
@@ -22,13 +22,13 @@ class AccountNames:
         while True:
             async with self._database.transaction() as session:
                 await session.run("lock_accounts")
-                rows = await session.rows("names_without_key", ADD_BATCH)
+                rows = await session.rows("names_without_key", NAMES_PER_STATEMENT)
                 await _add(session, ((row["id"], row["name"]) for row in rows))
-            if len(rows) < ADD_BATCH:
+            if len(rows) < NAMES_PER_STATEMENT:
                 return
 
 
-async def refuse_taken(
+async def refuse_taken_names(
     session: Session, username: str, email: str, account_id: str | None = None
 ) -> None:
     """Raise `Conflict`, naming the field, when an account other than `account_id` has the username or the address.
@@ -50,7 +50,7 @@ async def is_free(session: Session, name: str) -> bool:
     return not any((await names_taken(session, name, name, None)).values())
 
 
-async def replace_names(session: Session, user: User) -> None:
+async def store_names(session: Session, user: User) -> None:
     """Store the names of an account that was created or changed in this transaction."""
     await _add(session, ((user.id, user.username), (user.id, user.email)))
     await session.run("forget_old_account_names", user.id)

@@ -4,8 +4,8 @@ import uuid
 from dataclasses import dataclass
 
 from svgx_auth import names
-from svgx_auth.account_names import refuse_taken, replace_names
-from svgx_auth.audit import SERVICE, Audit, Origin
+from svgx_auth.account_names import refuse_taken_names, store_names
+from svgx_auth.audit import SERVICE_ORIGIN, Audit, Origin
 from svgx_auth.passwords.hashing import Passwords
 from svgx_auth.revocations import Revocations
 from svgx_common.contract.audit import AuditEvent
@@ -99,7 +99,7 @@ class Accounts:
             # Check under the lock, because another replica may have created an admin with another name.
             if await session.row("any_admin") is not None:
                 return None
-            return await self._insert(session, request, password_hash, SERVICE)
+            return await self._insert(session, request, password_hash, SERVICE_ORIGIN)
 
     async def has_admin(self) -> bool:
         """Return whether an account with the role admin exists. Disabled accounts count, deleted ones do not."""
@@ -176,7 +176,7 @@ class Accounts:
     async def _insert(
         self, session: Session, request: CreateUserRequest, password_hash: str, by: Origin
     ) -> User:
-        await refuse_taken(session, request.username, request.email)
+        await refuse_taken_names(session, request.username, request.email)
         row = await session.row(
             "create_account",
             str(uuid.uuid4()),
@@ -187,7 +187,7 @@ class Accounts:
         )
         assert row is not None
         user = user_of(row)
-        await replace_names(session, user)
+        await store_names(session, user)
         await self._audit.record(
             session, AuditEvent.USER_CREATED, by, user_id=user.id, role=user.role.value
         )
@@ -197,8 +197,11 @@ class Accounts:
 
 def _canonical(request: CreateUserRequest) -> CreateUserRequest:
     """Return the request with its names in their stored form. Raises `Invalid`."""
-    changed = {"username": names.username(request.username), "email": names.email(request.email)}
-    return request.model_copy(update=changed)
+    canonical_names = {
+        "username": names.username(request.username),
+        "email": names.email(request.email),
+    }
+    return request.model_copy(update=canonical_names)
 
 
 def user_of(row: Row) -> User:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from svgx_auth import names
-from svgx_auth.account_names import refuse_taken, replace_names
+from svgx_auth.account_names import refuse_taken_names, store_names
 from svgx_auth.accounts import Account, user_of
 from svgx_auth.audit import Audit, Origin
 from svgx_auth.passwords.hashing import Passwords
@@ -61,7 +61,7 @@ class Administration:
             before = await self._lock(session, request.user_id)
             request = _with_canonical_names(request, before.user)
             if request.username is not None or request.email is not None:
-                await refuse_taken(
+                await refuse_taken_names(
                     session,
                     request.username or before.user.username,
                     request.email or before.user.email,
@@ -96,7 +96,7 @@ class Administration:
             else:
                 ended = []
             after = user_of(row)
-            await replace_names(session, after)
+            await store_names(session, after)
             changes = list(_changes(before.user, after))
             if password_hash is not None:
                 changes.append((AuditEvent.PASSWORD_RESET, {}))
@@ -153,8 +153,8 @@ class Administration:
         `NotFound` for an id that never existed, and `Conflict` for an erased account.
         """
         async with self._database.transaction() as session:
-            found = await session.row("any_account", user_id)
-            if found is not None and found["erased_as"] is not None:
+            stored = await session.row("any_account", user_id)
+            if stored is not None and stored["erased_as"] is not None:
                 raise Conflict("the account has been erased", field="user_id")
             row = await session.row("restore_account", user_id)
             if row is not None:
@@ -213,12 +213,12 @@ def _account_not_found() -> NotFound:
 
 def _with_canonical_names(request: UpdateUserRequest, user: User) -> UpdateUserRequest:
     """Return the request with its new names in their stored form, and without unchanged names. Raises `Invalid`."""
-    changed: dict[str, str | None] = {"username": None, "email": None}
+    new_names: dict[str, str | None] = {"username": None, "email": None}
     if request.username is not None and request.username != user.username:
-        changed["username"] = names.username(request.username)
+        new_names["username"] = names.username(request.username)
     if request.email is not None and request.email != user.email:
-        changed["email"] = names.email(request.email)
-    return request.model_copy(update=changed)
+        new_names["email"] = names.email(request.email)
+    return request.model_copy(update=new_names)
 
 
 async def refuse_last_admin(session: postgres.Session, account: Account) -> None:

@@ -29,7 +29,7 @@ from svgx_common.pages import Cursor, Listing
 from svgx_common.postgres import Database, Row
 
 MARK = "svgx"
-"""The beginning of every key, by which secret scanners find keys, and gateways tell keys from access tokens."""
+"""The beginning of every key. Secret scanners find keys by it, and gateways tell keys from access tokens by it."""
 
 PREFIX_BYTES = 6
 """Random bytes in a key's prefix, by which users tell keys apart."""
@@ -38,25 +38,25 @@ SECRET_BYTES = 32
 """Random bytes in the secret part of a key."""
 
 MAX_KEYS = 50
-"""Live keys that one account may have."""
+"""Maximum number of live keys of one account. Beyond it, `create` raises `Conflict`."""
 
 MAX_NEW_KEYS = 100
-"""Keys that may be created for one account in a day.
+"""Maximum number of new keys for one account in a day. Beyond it, `create` raises `TooManyRequests`.
 
 The number is limited because this service and every gateway remember ended keys for some time.
 """
 
-DAY = 86400.0
+DAY_SECONDS = 86400.0
 """Seconds in a day."""
 
-FORGET_AFTER = 7 * DAY
-"""Seconds for which a key's row is kept after the key ended. The audit log keeps both its creation and its end."""
+FORGET_AFTER_SECONDS = 7 * DAY_SECONDS
+"""Lifetime of a key's row after the end of the key, in seconds. The audit log keeps the key's creation and end."""
 
-FORGET_BATCH = 10_000
-"""Largest number of rows that one statement removes."""
+FORGET_BATCH_ROWS = 10_000
+"""Maximum number of rows that one statement removes."""
 
-USE_RECORDED_EVERY = 60.0
-"""Seconds between two updates of a key's `last_used_at`."""
+USE_INTERVAL_SECONDS = 60.0
+"""Minimum time between two updates of a key's `last_used_at`, in seconds."""
 
 
 class ApiKeys:
@@ -87,11 +87,11 @@ class ApiKeys:
             role = request.role or account_role
             if account_role.least(role) is not role:
                 raise Forbidden(
-                    f"role: is higher than the account's role, {account_role}",
+                    f"role: must not be higher than the account's role, {account_role}",
                     field="role",
                     limit=account_role.value,
                 )
-            count = await session.row("count_api_keys", user_id, DAY)
+            count = await session.row("count_api_keys", user_id, DAY_SECONDS)
             assert count is not None
             if count["live"] >= MAX_KEYS:
                 raise Conflict(f"an account may have at most {MAX_KEYS} keys", limit=MAX_KEYS)
@@ -169,15 +169,15 @@ class ApiKeys:
         return ApiKeyPage(items=[_key_info(row) for row in page], next=next_cursor)
 
     async def remove_old(self) -> None:
-        """Remove keys that ended or expired more than `FORGET_AFTER` seconds ago."""
-        await self._database.run("forget_api_keys", FORGET_AFTER, FORGET_BATCH)
+        """Remove keys that ended or expired more than `FORGET_AFTER_SECONDS` ago."""
+        await self._database.run("forget_api_keys", FORGET_AFTER_SECONDS, FORGET_BATCH_ROWS)
 
     async def check(self, text: str) -> CheckedApiKey:
         """Return the account and role of a valid key.
 
-        Raises `Unauthenticated` for any other text. The error does not tell why the key is refused.
+        Raises `Unauthenticated` for all other texts. The error does not tell why the key is refused.
         """
-        row = await self._database.row("use_api_key", hash_of(text), USE_RECORDED_EVERY)
+        row = await self._database.row("use_api_key", hash_of(text), USE_INTERVAL_SECONDS)
         if row is None:
             raise Unauthenticated("the API key is not valid")
         return CheckedApiKey(

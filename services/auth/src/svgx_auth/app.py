@@ -39,11 +39,11 @@ from svgx_common.contract.auth import CreateUserRequest
 from svgx_common.contract.errors import Conflict, Invalid
 from svgx_common.contract.policy import Pool, Role
 from svgx_common.runtime import Runtime, Service
-from svgx_common.settings import MIN_SECRET
+from svgx_common.settings import MIN_SECRET_BYTES
 
 log = structlog.get_logger(__name__)
 
-MAINTAIN_EVERY = 600.0
+MAINTENANCE_INTERVAL_SECONDS = 600.0
 """Seconds between two runs of the table maintenance."""
 
 QUICK_SLOTS = 64
@@ -55,11 +55,11 @@ REFUSAL_SLOTS = 16
 
 @contextlib.asynccontextmanager
 async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
-    """Build the service, and create the admin of the settings when no admin exists."""
+    """Build the service. If no admin exists, create the admin that the settings describe."""
     settings = runtime.settings
     secret = settings.jwt_secret.get_secret_value()
-    if len(secret.encode()) < MIN_SECRET:
-        log.warning("JWT_SECRET is too short for production", minimum_bytes=MIN_SECRET)
+    if len(secret.encode()) < MIN_SECRET_BYTES:
+        log.warning("JWT_SECRET is too short for production", minimum_bytes=MIN_SECRET_BYTES)
     passwords = Passwords(
         memory=settings.argon2_memory_kib,
         passes=settings.argon2_passes,
@@ -79,6 +79,7 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
             accounts = Accounts(database, passwords, revocations, audit)
             administration = Administration(database, passwords, revocations, audit)
             home_networks = HomeNetworks(database)
+            # While JWT_SECRET is replaced, the other secret is the next or the previous one.
             sessions = Sessions(
                 database,
                 revocations,
@@ -98,7 +99,7 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
                 Pool.QUICK, QUICK_SLOTS + settings.password_slots + settings.password_queue
             )
             # Every request that runs, waits in the queue or is being refused by the queue has a slot. Without enough
-            # slots, requests would wait for a slot, and the queue could not refuse them at once.
+            # slots, requests would wait for a slot, and the queue could not refuse them immediately.
             runtime.responder.set_slots(
                 Pool.PASSWORD,
                 settings.password_slots + 2 * settings.password_queue + REFUSAL_SLOTS,
@@ -148,10 +149,10 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
                 await api_keys.remove_old()
                 await attempts.remove_old()
                 await home_networks.remove_old()
-                # During an upgrade, replicas of an earlier version still write accounts.
+                # During an upgrade, replicas of an earlier version still add accounts without rows in `account_name`.
                 await account_names.add_missing()
                 await sign_ins.remove_old()
-                await asyncio.sleep(MAINTAIN_EVERY)
+                await asyncio.sleep(MAINTENANCE_INTERVAL_SECONDS)
 
             tasks = BackgroundTasks()
             tasks.repeat("maintain the tables", maintain_tables)
@@ -167,8 +168,8 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
 async def _ensure_admin(accounts: Accounts, settings: AuthSettings) -> None:
     """Create the first admin from the settings, or log which variables prevent it.
 
-    While all admins are disabled, create none. Otherwise, a start with an unused name in the settings would undo the
-    decision to disable all admins.
+    While all admins are disabled, create none, because an operator may have disabled them on purpose. Otherwise, a
+    start with an unused name in the settings would create an active admin.
     """
     if await accounts.has_admin():
         if not await accounts.has_active_admin():

@@ -42,7 +42,7 @@ class Origin:
         return self.caller.user_id if self.caller else None
 
 
-SERVICE = Origin(None, Client())
+SERVICE_ORIGIN = Origin(None, Client())
 """The origin of changes that the service makes by itself."""
 
 

@@ -27,7 +27,7 @@ class Calibration:
 
 
 def measure(memory_kib: int, passes: int, lanes: int) -> float:
-    """Return the seconds for one hash: the fastest of `REPEATS`, because other work on the machine delays hashes."""
+    """Return the seconds for one hash: the shortest of `REPEATS` times, because other work may delay a hash."""
     hasher = PasswordHasher(time_cost=passes, memory_cost=memory_kib, parallelism=lanes)
     times = []
     for _ in range(REPEATS):
@@ -47,12 +47,12 @@ def calibrate(
     memory, passes = MIN_MEMORY_KIB, MIN_PASSES
     seconds = measure(memory, passes, lanes)
     while memory * 2 <= max_memory_kib:
-        doubled = measure(memory * 2, passes, lanes)
-        if doubled > target:
+        seconds_with_double = measure(memory * 2, passes, lanes)
+        if seconds_with_double > target:
             break
-        memory, seconds = memory * 2, doubled
-    while (longer := measure(memory, passes + 1, lanes)) <= target:
-        passes, seconds = passes + 1, longer
+        memory, seconds = memory * 2, seconds_with_double
+    while (seconds_with_pass := measure(memory, passes + 1, lanes)) <= target:
+        passes, seconds = passes + 1, seconds_with_pass
     return Calibration(memory, passes, lanes, seconds)
 
 
@@ -60,9 +60,9 @@ def main(arguments: Sequence[str]) -> None:
     """Measure this machine, and print the settings as lines for the environment."""
     parser = argparse.ArgumentParser("svgx_auth calibrate", description=__doc__)
     parser.add_argument(
-        "--milliseconds", type=float, default=250.0, help="longest time for one hash"
+        "--milliseconds", type=float, default=250.0, help="maximum time for one hash"
     )
-    parser.add_argument("--memory-mib", type=int, default=256, help="most memory for one hash")
+    parser.add_argument("--memory-mib", type=int, default=256, help="maximum memory for one hash")
     parser.add_argument("--lanes", type=int, default=1, choices=range(1, 17), metavar="1-16")
     options = parser.parse_args(arguments)
     best = calibrate(options.milliseconds / 1000, options.memory_mib * 1024, options.lanes)

@@ -11,9 +11,9 @@ from precis_i18n.profile import Profile
 
 from svgx_common.contract.errors import Invalid
 
-_STORED = get_profile("UsernameCasePreserved")
-_COMPARED = get_profile("UsernameCaseMapped")
-_PASSWORD = get_profile("OpaqueString")
+_STORED_PROFILE = get_profile("UsernameCasePreserved")
+_COMPARED_PROFILE = get_profile("UsernameCaseMapped")
+_PASSWORD_PROFILE = get_profile("OpaqueString")
 
 _REASONS = {
     "DISALLOWED/precis_ignorable_properties": "has an invisible character",
@@ -23,7 +23,7 @@ _REASONS = {
     "DISALLOWED/has_compat": "has a compatibility character, such as a ligature or a superscript",
     "DISALLOWED/bidi_rule": "mixes writing directions in a way that displays its characters in another order",
 }
-_INVISIBLE = frozenset(
+_INVISIBLE_CHARACTERS = frozenset(
     [
         *"\u034f\u115f\u1160\u17b4\u17b5\u2065\u3164\uffa0\u180b\u180c\u180d\u180f",
         *map(chr, range(0xFE00, 0xFE10)),
@@ -63,8 +63,8 @@ def name_key(text: str) -> str:
     local, at, domain = text.replace("\uff20", "@").partition("@")
     try:
         if not at or not local or not domain or "@" in domain:
-            return _enforced(_COMPARED, text)
-        return f"{_enforced(_COMPARED, local)}@{_domain_key(domain)}"
+            return _enforce(_COMPARED_PROFILE, text)
+        return f"{_enforce(_COMPARED_PROFILE, local)}@{_domain_key(domain)}"
     except UnicodeEncodeError:
         return _visible(text)
 
@@ -73,10 +73,10 @@ def password(text: str) -> str:
     """Return a password in the form that is hashed: NFC, with ASCII spaces for other spaces (RFC 8265, OpaqueString).
 
     A text that OpaqueString forbids, such as a text with a control character, is not refused, because there are no
-    rules about the characters of a password. It gets the same form.
+    rules about the characters of a password. Such a text gets the same form.
     """
     try:
-        return _enforced(_PASSWORD, text)
+        return _enforce(_PASSWORD_PROFILE, text)
     except UnicodeEncodeError:
         spaced = "".join(" " if unicodedata.category(each) == "Zs" else each for each in text)
         return unicodedata.normalize("NFC", spaced)
@@ -84,15 +84,15 @@ def password(text: str) -> str:
 
 def _new_name(text: str, field: str) -> str:
     try:
-        shown = _enforced(_STORED, text)
-        _enforced(_COMPARED, shown)
+        stored = _enforce(_STORED_PROFILE, text)
+        _enforce(_COMPARED_PROFILE, stored)
     except UnicodeEncodeError as error:
         reason = _REASONS.get(error.reason, "has a character that names must not have")
         raise Invalid(f"{field}: {reason} (RFC 8265)", field=field) from None
-    return shown
+    return stored
 
 
-def _enforced(profile: Profile, text: str) -> str:
+def _enforce(profile: Profile, text: str) -> str:
     """Return the form of a text in a PRECIS profile. Raises `UnicodeEncodeError` when the profile forbids the text."""
     return profile.enforce(text)
 
@@ -103,10 +103,10 @@ def _domain_key(domain: str) -> str:
 
 
 def _label_key(label: str) -> str:
-    key = _enforced(_COMPARED, label) if label else ""
+    key = _enforce(_COMPARED_PROFILE, label) if label else ""
     if key.startswith("xn--"):
         try:
-            return _enforced(_COMPARED, key[4:].encode("ascii").decode("punycode"))
+            return _enforce(_COMPARED_PROFILE, key[4:].encode("ascii").decode("punycode"))
         except UnicodeError:
             return key
     return key
@@ -115,9 +115,9 @@ def _label_key(label: str) -> str:
 def _visible(text: str) -> str:
     """Return the visible characters of a text, case-folded, and in the compatibility form (NFKC)."""
     folded = unicodedata.normalize("NFKC", text).casefold()
-    seen = (
+    visible = (
         each
         for each in folded
-        if unicodedata.category(each) not in ("Cf", "Cc") and each not in _INVISIBLE
+        if unicodedata.category(each) not in ("Cf", "Cc") and each not in _INVISIBLE_CHARACTERS
     )
-    return unicodedata.normalize("NFC", "".join(seen))
+    return unicodedata.normalize("NFC", "".join(visible))

@@ -17,7 +17,7 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.postgres import Database, Row, Session
 
 KEY_LISTED_SECONDS = 86400.0
-"""Seconds for which the list of revocations contains an ended API key.
+"""Longest time, in seconds, for which the list of revocations contains an ended API key.
 
 The time is long because a gateway that cannot reach this service keeps the key's live connections until it learns that
 the key has ended. For requests, such a gateway uses this service's last answer about a key for ten minutes.

@@ -13,11 +13,11 @@ from svgx_auth.keys import key_file
 from svgx_auth.keys.key_file import KeyEntry, KeyRing
 from svgx_common.tokens.signing_keys import ASYMMETRIC, MIN_RSA_BITS, read_key
 
-LEAD = 300
-"""Seconds until a new key begins to sign, because every replica and gateway must have the key by then."""
+LEAD_SECONDS = 300
+"""Seconds until a new key begins to sign. Every replica and gateway must have the key by then."""
 
-KEEP = 86400 + 300
-"""Seconds for which a key is published after the next key began to sign: a token's longest life, and five minutes."""
+KEEP_SECONDS = 86400 + 300
+"""Time, in seconds, for which a superseded key stays published: a token's longest lifetime, plus five minutes."""
 
 
 def generate(algorithm: str, not_before: int) -> KeyEntry:
@@ -34,7 +34,9 @@ def generate(algorithm: str, not_before: int) -> KeyEntry:
     return KeyEntry(read_key(key.as_dict(private=True) | metadata), not_before)
 
 
-def rotate(ring: KeyRing, algorithm: str, now: int, lead: int = LEAD, keep: int = KEEP) -> KeyRing:
+def rotate(
+    ring: KeyRing, algorithm: str, now: int, lead: int = LEAD_SECONDS, keep: int = KEEP_SECONDS
+) -> KeyRing:
     """Return the ring with a new key that begins to sign `lead` seconds after `now`.
 
     Until then, the present key signs. Leave out keys that were superseded at least `keep` seconds ago, because the last
@@ -55,17 +57,19 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser("svgx_auth rotate-keys", description=__doc__)
     parser.add_argument("--file", type=Path, default=os.environ.get("JWT_KEYS_FILE"))
     parser.add_argument("--algorithm", choices=ASYMMETRIC, default=ASYMMETRIC[0])
-    parser.add_argument("--lead", type=int, default=LEAD, help="seconds until the key signs")
+    parser.add_argument(
+        "--lead", type=int, default=LEAD_SECONDS, help="seconds until the key signs"
+    )
     options = parser.parse_args(arguments)
     if options.file is None:
-        parser.error("name the file: --file, or JWT_KEYS_FILE")
+        parser.error("name the file with --file or JWT_KEYS_FILE")
     if options.lead < 0:
         parser.error("--lead: must be 0 or more seconds")
     path, now = Path(options.file), int(time.time())
     try:
         before = key_file.read(path) if path.exists() else KeyRing()
         if before.entries and before.entries[-1].not_before > now:
-            raise ValueError("its newest key does not sign yet; wait until it does")
+            raise ValueError("the newest key does not sign yet; wait until it does")
         ring = rotate(before, options.algorithm, now, options.lead)
         key_file.write(path, ring)
     except (OSError, ValueError) as error:

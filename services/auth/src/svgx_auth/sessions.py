@@ -35,21 +35,22 @@ from svgx_common.tokens import access_tokens as tokens
 
 log = structlog.get_logger(__name__)
 
-GRACE = 30.0
-"""Seconds for which a spent refresh token still gets its successor.
+GRACE_SECONDS = 30.0
+"""Time, in seconds, after which a spent refresh token no longer gets its successor.
 
-Two tabs may refresh at the same time, and a reply may be lost; neither is a sign of theft.
+The token is accepted until then because two tabs may refresh at the same time, and a reply may be lost. Neither is a
+sign of theft.
 """
 
-FORGET_AFTER = 7 * 86400.0
-"""Seconds for which a session's row is kept after the session ended."""
+FORGET_SECONDS = 7 * 86400.0
+"""Seconds from the end of a session until its row is removed."""
 
 FORGET_BATCH = 10_000
 """Largest number of rows that one statement removes."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Continued:
+class _ContinuedSession:
     """The outcome of an accepted refresh: the session continues with `refresh_token`.
 
     `expires_at` is the Unix time, in seconds, at which the session ends.
@@ -62,16 +63,16 @@ class _Continued:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reused:
-    """The outcome of using a spent token after `GRACE`, or after its successor was spent. The session was ended."""
+class _ReusedToken:
+    """The outcome for a spent token, after `GRACE_SECONDS` or after its successor was spent. The session was ended."""
 
     account_id: str
     ended: list[Revocation]
 
 
 @dataclass(frozen=True, slots=True)
-class _Refused:
-    """The outcome of a refused token: nothing has changed. `account_id` is None for an unknown token."""
+class _RefusedToken:
+    """The outcome for a refused token. Nothing has changed. `account_id` is None for an unknown token."""
 
     account_id: str | None
 
@@ -106,7 +107,7 @@ class Sessions:
     async def open(self, account: Account, by: Origin, **detail: str) -> Tokens:
         """Open a session. `detail` is for the audit log.
 
-        Raises `InvalidCredentials` when the account was disabled, deleted or given another password since the caller
+        Raises `InvalidCredentials` when the account was disabled, deleted or given another password after the caller
         read `account`.
         """
         session_id, token = str(uuid.uuid4()), self._refresh_tokens.first()
@@ -147,16 +148,16 @@ class Sessions:
     async def refresh(self, old: str, by: Origin) -> Tokens:
         """Exchange a refresh token for its successor and a new access token.
 
-        A spent token gets the same successor again, for at most `GRACE` seconds and only until the successor is spent.
-        Any later use of a spent token ends the session, because it shows that two clients have the token, and one of
-        the clients has stolen it.
+        A spent token gets the same successor again, for at most `GRACE_SECONDS` and only until the successor is spent.
+        Later, the use of a spent token ends the session, because it shows that two clients have the token, and that
+        one of the clients has stolen it.
 
-        Raises `Unauthenticated` for such a later use, and for a token that is unknown or belongs to an ended session.
+        Raises `Unauthenticated` for this later use, and for a token that is unknown or belongs to an ended session.
         """
         successors = self._refresh_tokens.successors(old)
         async with self._database.transaction() as session:
             outcome = await self._spend(session, hash_of(old), successors, by)
-            if isinstance(outcome, _Continued):
+            if isinstance(outcome, _ContinuedSession):
                 access_until = self._access_until(outcome.expires_at)
                 await session.run(
                     "use_session",
@@ -172,7 +173,7 @@ class Sessions:
                 return self._tokens(
                     outcome.account, outcome.session_id, outcome.refresh_token, access_until
                 )
-        if isinstance(outcome, _Reused):
+        if isinstance(outcome, _ReusedToken):
             log.warning("a spent refresh token was used", user_id=outcome.account_id)
             await self._revocations.announce(outcome.ended)
         else:
@@ -239,30 +240,30 @@ class Sessions:
         return SessionPage(items=items, next=next_cursor)
 
     async def remove_old(self) -> None:
-        """Remove sessions that ended or expired more than `FORGET_AFTER` seconds ago."""
-        await self._database.run("forget_sessions", FORGET_AFTER, FORGET_BATCH)
+        """Remove sessions that ended or expired more than `FORGET_SECONDS` ago."""
+        await self._database.run("forget_sessions", FORGET_SECONDS, FORGET_BATCH)
 
     async def _spend(
         self, session: postgres.Session, old: bytes, successors: list[str], by: Origin
-    ) -> _Continued | _Reused | _Refused:
+    ) -> _ContinuedSession | _ReusedToken | _RefusedToken:
         """Mark a refresh token as spent, or handle the use of a spent token.
 
         `old` is the token's hash. `successors` are the possible successors of the token. An unspent token gets the
-        first of them, and the hash of this successor is stored. A token that was spent less than `GRACE` seconds ago
+        first of them, and the hash of this successor is stored. A token that was spent less than `GRACE_SECONDS` ago
         gets the successor with the stored hash, if that successor is not spent.
         """
         owner = await session.row("session_of_refresh_token", old)
         if owner is None:
-            return _Refused(None)
+            return _RefusedToken(None)
         account_row = await session.row("lock_account", owner["account_id"])
         live = await session.row("lock_live_session", owner["id"])
         if account_row is None or live is None:
-            return _Refused(owner["account_id"])
+            return _RefusedToken(owner["account_id"])
         account = Account.from_row(account_row)
         if account.disabled:
-            return _Refused(owner["account_id"])
+            return _RefusedToken(owner["account_id"])
         # Read the token after locking, because the transaction that held the locks before may have spent it.
-        token = await session.row("refresh_token_state", old, GRACE)
+        token = await session.row("refresh_token_state", old, GRACE_SECONDS)
         assert token is not None
         successor: str | None = successors[0]
         if not token["spent"]:
@@ -279,15 +280,15 @@ class Sessions:
                 user_id=account.user.id,
                 session_id=owner["id"],
             )
-            return _Reused(account.user.id, ended)
+            return _ReusedToken(account.user.id, ended)
         else:
             stored = token["successor"]
             successor = next((each for each in successors if hash_of(each) == stored), None)
         if successor is None:
-            # The server's secret has changed within `GRACE` without `JWT_OTHER_SECRET`, so the stored successor cannot
-            # be derived again. This is no sign of theft: refuse the token, but do not end the session.
-            return _Refused(account.user.id)
-        return _Continued(account, owner["id"], successor, live["expires"])
+            # The server's secret has changed within `GRACE_SECONDS` without `JWT_OTHER_SECRET`, so the stored successor
+            # cannot be derived again. This is no sign of theft: refuse the token, but do not end the session.
+            return _RefusedToken(account.user.id)
+        return _ContinuedSession(account, owner["id"], successor, live["expires"])
 
     def _access_until(self, session_until: float) -> int:
         """Return the Unix time at which an access token issued now expires. The token never outlives its session."""

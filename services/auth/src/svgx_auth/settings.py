@@ -15,7 +15,7 @@ MIN_PASSES = 2
 """OWASP's minimum for Argon2id (Password Storage Cheat Sheet): 19 MiB, two passes, one lane."""
 
 MAX_WORKERS = 64
-"""Password workers of a replica. More workers would wait for memory, not for processors."""
+"""Largest number of password workers of a replica. More workers would wait for memory, not for processors."""
 
 MAX_MEMORY_KIB = 4 * 1024 * 1024
 MAX_PASSES = 1000
@@ -37,20 +37,20 @@ class AuthSettings(PostgresSettings, TokenSettings):
     """Environment variables, with their defaults. The Argon2id defaults are OWASP's minimum."""
 
     jwt_expires_in: int = Field(3600, ge=60, le=86400)
-    """Seconds for which an access token is valid."""
+    """Lifetime of an access token, in seconds."""
     refresh_expires_in: int = Field(30 * 86400, ge=3600)
-    """Seconds after which a session ends. Refreshing does not extend this time."""
+    """Longest lifetime of a session, in seconds. Refreshing does not extend it."""
     refresh_idle_expires_in: int = Field(14 * 86400, ge=3600)
-    """Seconds after which a session that is not refreshed ends (OWASP ASVS 5.0, 7.3.1)."""
+    """Longest time without a refresh, in seconds. Beyond it, the session ends (OWASP ASVS 5.0, 7.3.1)."""
     jwt_keys_file: Annotated[Path | None, AfterValidator(_check_key_file)] = None
-    """File of private keys that sign access tokens, made by `rotate-keys`. Without a file, JWT_SECRET signs."""
+    """File of the private keys that sign access tokens. `rotate-keys` makes the file. Without it, JWT_SECRET signs."""
     argon2_memory_kib: int = Field(MIN_MEMORY_KIB, ge=MIN_MEMORY_KIB, le=MAX_MEMORY_KIB)
     argon2_passes: int = Field(MIN_PASSES, ge=MIN_PASSES, le=MAX_PASSES)
     argon2_lanes: int = Field(1, ge=1, le=16)
     password_workers: int = Field(min(processors.usable(), MAX_WORKERS), ge=1, le=MAX_WORKERS)
-    """Passwords that are hashed at the same time."""
+    """Largest number of passwords that are hashed at the same time."""
     password_queue: int = Field(32, ge=1, le=48)
-    """Log-ins that may wait for a password worker. As many requests of signed-in callers may wait too."""
+    """Largest number of log-ins that wait for a password worker. As many requests of signed-in callers may wait too."""
     svgx_admin_username: str = ""
     svgx_admin_email: str = ""
     svgx_admin_password: SecretStr = SecretStr("")
@@ -58,7 +58,7 @@ class AuthSettings(PostgresSettings, TokenSettings):
     event_relay_seconds: float = Field(1.0, gt=0, le=60)
     """Seconds between two checks of the outbox of events."""
     event_retention_days: int = Field(30, ge=1, le=3650)
-    """Days for which events are kept."""
+    """Lifetime of events, in days."""
 
     public_url: Annotated[str, AfterValidator(_public_url)] = ""
     """URL at which browsers reach the gateway. Sign-in providers send browsers back to this URL."""

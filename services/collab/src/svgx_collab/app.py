@@ -9,7 +9,7 @@ from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
 from svgx_collab.balance.busy_canvases import BusyCanvases
-from svgx_collab.balance.loads import RETRY_AFTER, Loads
+from svgx_collab.balance.loads import RETRY_SECONDS, Loads
 from svgx_collab.balance.moves import MovesIn, MovesOut
 from svgx_collab.bounds import Bounds
 from svgx_collab.content.imports import Imports
@@ -32,17 +32,17 @@ from svgx_common.runtime import Runtime, Service
 from svgx_workers.pool import Workers
 
 ALIVE_TIMEOUT = 2.0
-"""Seconds within which another replica must answer a probe. After this time, the replica does not count as alive.
+"""Time limit for another replica to answer a probe, in seconds. Beyond it, the replica does not count as alive.
 
 A gateway asks a replica to open a canvas when the holder has not answered the gateway. A holder that answers neither
 the gateway nor the probe is frozen, or silent for seconds. If the holder continues later, nothing is lost, because its
 edits merge with the edits of the next holder.
 """
 
-LATE = 0.25
+LONGEST_DELAY_SECONDS = 0.25
 """The longest delay with which this replica may notice the end of `ALIVE_TIMEOUT`, in seconds.
 
-After a longer delay, the other replica counts as alive, because an overloaded replica reads answers late.
+After a longer delay, the other replica counts as alive, because this replica is overloaded and may read an answer late.
 Otherwise, two overloaded replicas would take their canvases from each other.
 """
 
@@ -65,7 +65,7 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
 
     async def open_canvas(request: CanvasRequest, _: Call) -> Opened:
         if not rooms.knows(request.canvas_id) and loads.declines(request.canvas_id):
-            raise Unavailable("another replica has less to do", retry_after=RETRY_AFTER)
+            raise Unavailable("another replica has less to do", retry_after=RETRY_SECONDS)
         return Opened(epoch=await rooms.open(request.canvas_id))
 
     async def hand_over() -> None:
@@ -131,7 +131,7 @@ async def is_alive(bus: Bus, replica_id: str) -> bool:
         return False
     except TimeoutError:
         late = time.monotonic() - asked_at - ALIVE_TIMEOUT
-        return late > LATE or not bus.reachable
+        return late > LONGEST_DELAY_SECONDS or not bus.reachable
     except NatsError:
         return True
     return True

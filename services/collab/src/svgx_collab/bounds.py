@@ -34,15 +34,15 @@ class Limits:
     """The limits of one replica."""
 
     edit_seconds: float = 0.1
-    """Seconds of processor time that the integration of one edit may take. Each struct of the edit adds 20 µs."""
+    """Limit of the processor time of one edit's integration, in seconds. Each struct adds 20 µs to the limit."""
     account_seconds: float = 5.0
-    """Seconds of processor time that the measured edits of an account may take at once.
+    """Burst allowance of an account, in seconds of processor time of its measured edits.
 
-    The time of an edit is measured if the edit has over `FEW_STRUCTS` structs, and for some seconds after a slow
-    transaction.
+    An edit is measured if it has over `shared_document.FEW_STRUCTS` structs. For some seconds after a slow transaction
+    of a canvas, all edits of this canvas are measured.
     """
     account_share: float = 0.02
-    """Seconds of processor time that the measured edits of an account may take in each second, in the long run."""
+    """The share of processor time that the measured edits of an account may take in the long run."""
     edit_clients: int = 10_000
     """Yjs clients that one edit may add to a canvas."""
     account_clients: int = 20_000
@@ -60,13 +60,13 @@ class Limits:
     canvas_share: float = 0.05
     """The share of processor time that the long transactions of a canvas may take.
 
-    Only the time beyond `SECONDS_PER_PART` for each part of a transaction counts. A part is an edit or a pending piece.
+    The first `SECONDS_PER_PART` for each part of a transaction do not count. A part is an edit or a pending piece.
     """
     canvas_edit_share: float = 0.5
-    """The share of processor time for taking the edits of a canvas, including the integration of large edits."""
+    """The share of processor time for receiving a canvas's edits: their checks, and the integration of large edits."""
 
 
-class Refused(Exception):
+class EditRefused(Exception):
     """The refusal of an edit.
 
     `amount` is the limit, or the seconds until the client may try again, rounded up. For other reasons, `amount` is 0.
@@ -79,7 +79,7 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Account:
+class _AccountBudget:
     """The seconds of processor time and the new Yjs clients that an account may still use."""
 
     seconds: TokenBucket
@@ -92,7 +92,7 @@ class Bounds:
     def __init__(self, limits: Limits = Limits()) -> None:
         self.limits = limits
         self._client_rate = limits.account_clients / 3600
-        self._accounts: dict[str, _Account] = {}
+        self._accounts: dict[str, _AccountBudget] = {}
         self._forget_at = -math.inf
         """Earliest time of the next removal of accounts with little use."""
 
@@ -112,32 +112,32 @@ class Bounds:
 
         `waiting_bytes` are the bytes of memory for the canvas's edits that wait for missing edits.
 
-        Raises `Refused` when the growth would exceed a bound, when the edit waits and contradicts another edit, or
+        Raises `EditRefused` when the growth would exceed a bound, when the edit waits and contradicts another edit, or
         while the account's measured edits have used up its time. An edit without growth is always admitted.
         """
         limits = self.limits
         if growth.contradicts:
-            raise Refused(Reason.CONTRADICTION, 0)
+            raise EditRefused(Reason.CONTRADICTION, 0)
         if (
             growth.pending_bytes
             and waiting_bytes + growth.pending_bytes > limits.canvas_waiting_bytes
         ):
-            raise Refused(Reason.CANVAS_WAITING, limits.canvas_waiting_bytes)
+            raise EditRefused(Reason.CANVAS_WAITING, limits.canvas_waiting_bytes)
         if not growth.structs and not growth.clients:
             return
         if author in self._accounts:
             self._check_seconds(author, now)
         if structs + growth.structs > limits.canvas_structs:
-            raise Refused(Reason.CANVAS_STRUCTS, limits.canvas_structs)
+            raise EditRefused(Reason.CANVAS_STRUCTS, limits.canvas_structs)
         if not growth.clients:
             return
         if growth.clients > limits.edit_clients:
-            raise Refused(Reason.EDIT_CLIENTS, limits.edit_clients)
+            raise EditRefused(Reason.EDIT_CLIENTS, limits.edit_clients)
         if clients + growth.clients > limits.canvas_clients:
-            raise Refused(Reason.CANVAS_CLIENTS, limits.canvas_clients)
+            raise EditRefused(Reason.CANVAS_CLIENTS, limits.canvas_clients)
         bucket = self._account(author, now).clients
         if seconds := bucket.seconds_until(growth.clients, now):
-            raise Refused(Reason.ACCOUNT_CLIENTS, seconds)
+            raise EditRefused(Reason.ACCOUNT_CLIENTS, seconds)
         bucket.take(growth.clients)
 
     def spend(self, author: str, seconds: float, now: float) -> None:
@@ -148,16 +148,16 @@ class Bounds:
 
     def _check_seconds(self, author: str, now: float) -> None:
         if seconds := self._accounts[author].seconds.seconds_until(0.0, now):
-            raise Refused(Reason.ACCOUNT_TIME, seconds)
+            raise EditRefused(Reason.ACCOUNT_TIME, seconds)
 
-    def _account(self, author: str, now: float) -> _Account:
+    def _account(self, author: str, now: float) -> _AccountBudget:
         account = self._accounts.get(author)
         if account is None:
             if len(self._accounts) >= MANY_ACCOUNTS and now >= self._forget_at:
                 self._forget_at = now + FORGET_SECONDS
                 self._forget(now)
             limits = self.limits
-            account = self._accounts[author] = _Account(
+            account = self._accounts[author] = _AccountBudget(
                 TokenBucket(limits.account_share, limits.account_seconds, now),
                 TokenBucket(self._client_rate, limits.account_clients, now),
             )
@@ -185,12 +185,13 @@ class Pace:
         self.seconds = 0.0
         """Seconds of processor time that the edits and transactions of the canvas have taken."""
         self.excess_seconds = 0.0
-        """Seconds of processor time that transactions have taken beyond `SECONDS_PER_PART` for each of their parts.
+        """Seconds of processor time that transactions have taken in excess of `SECONDS_PER_PART` for each of their
+        parts.
 
         A part is an edit or a pending piece. Only transactions that cause a pause count.
         """
         self._due_at = 0.0
-        self._edits = TokenBucket(limits.canvas_edit_share, EDIT_SECONDS_AT_ONCE, 0.0)
+        self._edits = TokenBucket(limits.canvas_edit_share, EDIT_BURST_SECONDS, 0.0)
         self._pauses_ended = False
 
     def end_pauses(self) -> None:
@@ -208,9 +209,9 @@ class Pace:
         `end_pauses`. Only `note_flush` adds the time to `self.seconds`.
         """
         excess = seconds - parts * SECONDS_PER_PART
-        if excess > SHORT_TRANSACTION and not self._pauses_ended:
+        if excess > SHORT_TRANSACTION_SECONDS and not self._pauses_ended:
             self.excess_seconds += excess
-            pause = min(LONGEST_PAUSE, excess / self._limits.canvas_share - excess)
+            pause = min(LONGEST_PAUSE_SECONDS, excess / self._limits.canvas_share - excess)
             self._due_at = now + pause
             PACED.inc(pause)
 
@@ -230,16 +231,16 @@ class Pace:
 
 
 SECONDS_PER_PART = 20e-6
-"""Seconds that a transaction may take for each part: an edit or a pending piece.
+"""Allowed time of a transaction for each of its parts, in seconds. A part is an edit or a pending piece.
 
 A short edit in a room of 1,000 editors needs 6 to 12 µs.
 """
 
-SHORT_TRANSACTION = 0.002
-"""A transaction causes a pause if it takes more than this many seconds beyond `SECONDS_PER_PART` for each part."""
+SHORT_TRANSACTION_SECONDS = 0.002
+"""A transaction causes a pause if its seconds exceed `SECONDS_PER_PART` for each part by more than this."""
 
-LONGEST_PAUSE = 2.0
+LONGEST_PAUSE_SECONDS = 2.0
 """The longest pause of a canvas, in seconds."""
 
-EDIT_SECONDS_AT_ONCE = 0.5
-"""Seconds of processor time that the edits of a canvas may take at once, without a pause."""
+EDIT_BURST_SECONDS = 0.5
+"""Burst allowance of a canvas, in seconds of processor time of its edits. Within it, the edits do not wait."""

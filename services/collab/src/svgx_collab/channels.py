@@ -52,23 +52,26 @@ from svgx_yjs.lib0 import Malformed
 
 log = structlog.get_logger(__name__)
 
-MAX_UNSAVED = 64 * 1024 * 1024
-"""Bytes of uncommitted edits that a replica keeps. Beyond it, edits are refused until the state service commits."""
+MAX_UNSAVED_BYTES = 64 * 1024 * 1024
+"""Limit of a replica's uncommitted edits, in bytes. Beyond it, edits are refused until the state service commits."""
 
-CHECK_INTERVAL = 0.05
-"""Seconds between two sums of the uncommitted bytes of all rooms. With many canvases, a sum takes a millisecond."""
+CHECK_SECONDS = 0.05
+"""Seconds between two sums of the uncommitted bytes of all rooms. With many canvases, one sum takes a millisecond."""
 
-TURN = 0.005
-"""Seconds for which the batches of one message are applied without a break for other work of the replica."""
+TURN_SECONDS = 0.005
+"""Time, in seconds, after which the replica interrupts the batches of one message to do its other work."""
 
 SECONDS_PER_EDIT = 60e-6
-"""Seconds of processor time for each edit of a batch that is applied at once. A batch may always take `TURN` seconds.
+"""Limit of a batch's processor time, in seconds for each of its edits. A batch may always take `TURN_SECONDS`.
 
-If a batch takes longer, its remaining edits are applied in turns. A short edit needs 20 to 40 µs.
+Beyond the limit, the batch's remaining edits are applied in turns. A short edit needs 20 to 40 µs.
 """
 
-MAX_QUEUE = 64
-"""Batches of a canvas that may wait for their turns. Beyond this number, gateways send further batches in requests."""
+MAX_QUEUED_BATCHES = 64
+"""Largest number of batches of a canvas that wait for their turns.
+
+Beyond it, gateways send further batches in requests.
+"""
 
 EDITS = Counter("svgx_engine_collab_edits", "Edits received, including rejected edits.")
 REJECTED = Counter(
@@ -181,7 +184,7 @@ class Channels:
     async def refuse(self, request: WaitingRequest, error: SvgxError) -> None:
         """Refuse a request that cannot be committed. A link's gateway repeats the batch, and then gets the error."""
         if isinstance(request.reply, LinkReply):
-            self._links.refuse(request.reply.gateway, request.reply.number, is_held=False)
+            self._links.refuse(request.reply.gateway, request.reply.number, same_holder=False)
         else:
             await self._bus.refuse(request.reply, error)
 
@@ -204,7 +207,7 @@ class Channels:
         _series("link", "ok").inc()
         now = time.monotonic()
         is_overloaded = self._is_overloaded(now)
-        turn_ends = now + TURN
+        turn_ends = now + TURN_SECONDS
         batches = edits = 0
         for batch in link.batches:
             taken = await self._take_batch(link.gateway, batch, now, is_overloaded=is_overloaded)
@@ -214,7 +217,7 @@ class Channels:
             if now > turn_ends:
                 await asyncio.sleep(0)
                 now = time.monotonic()
-                turn_ends = now + TURN
+                turn_ends = now + TURN_SECONDS
         # The metrics count once for a message, because counting takes almost a microsecond.
         _series("edit", "ok").inc(batches)
         EDITS.inc(edits)
@@ -225,13 +228,16 @@ class Channels:
                 try:
                     self._take_state(held, each.state, now)
                 except Exception:
-                    log.exception("a state of a link failed", canvas_id=each.canvas_id)
+                    log.exception(
+                        "an awareness state from a gateway could not be taken",
+                        canvas_id=each.canvas_id,
+                    )
 
     def _is_overloaded(self, now: float) -> bool:
         """Return whether too many bytes of edits wait to be saved."""
         if now >= self._check_at:
-            self._check_at = now + CHECK_INTERVAL
-            self._was_overloaded = self._unsaved_bytes() > MAX_UNSAVED
+            self._check_at = now + CHECK_SECONDS
+            self._was_overloaded = self._unsaved_bytes() > MAX_UNSAVED_BYTES
         return self._was_overloaded
 
     async def _take_batch(
@@ -244,18 +250,18 @@ class Channels:
         """
         held = self._find(batch.canvas_id)
         if held is None or not held.is_holding:
-            self._links.refuse(gateway, batch.number, is_held=False)
+            self._links.refuse(gateway, batch.number, same_holder=False)
             return 0
         held.touch(now)
-        if is_overloaded or len(held.queue) >= MAX_QUEUE:
+        if is_overloaded or len(held.queue) >= MAX_QUEUED_BATCHES:
             if is_overloaded:
                 _series("edit", Overloaded.code).inc()
-            self._links.refuse(gateway, batch.number, is_held=True)
+            self._links.refuse(gateway, batch.number, same_holder=True)
             return 0
         receipt = NOTHING_TAKEN
         try:
             if not held.queue and not held.room.seconds_until_edits:
-                seconds = max(TURN, SECONDS_PER_EDIT * len(batch.edits))
+                seconds = max(TURN_SECONDS, SECONDS_PER_EDIT * len(batch.edits))
                 receipt = held.context.run(held.room.receive, batch.edits, seconds=seconds)
         except Exception as error:  # noqa: BLE001  # it is logged
             self._refuse_failed(held, gateway, batch, error)
@@ -271,7 +277,7 @@ class Channels:
     def _start_turns(
         self, held: HeldCanvas, gateway: str, batch: LinkBatch, receipt: Receipt
     ) -> None:
-        """Start a task that applies the batch's edits that `receipt` lacks, in turns, after all batches that wait."""
+        """Start a task that applies the rest of a batch in turns. `receipt` shows the edits that were taken already."""
         work = self._take_in_turns(held, held.queue.join(), gateway, batch, receipt)
         self._waiting.start("apply a batch of a link", work, context=held.context.copy())
 
@@ -297,7 +303,7 @@ class Channels:
         """Refuse a batch of a link because of an error. Log an error that is not expected."""
         is_expected = isinstance(error, Fault | Unavailable)
         _series("edit", Unavailable.code if is_expected else Internal.code).inc()
-        self._links.refuse(gateway, batch.number, is_held=not is_expected)
+        self._links.refuse(gateway, batch.number, same_holder=not is_expected)
         if isinstance(error, Fault):
             self._start_fault(held, error)
         elif not is_expected:
@@ -371,7 +377,7 @@ class Channels:
         async with held.queue.turn(ticket or held.queue.join()):
             if self._is_overloaded(time.monotonic()):
                 raise Overloaded(
-                    "too many edits wait to be saved", retry_after=1.0, limit=MAX_UNSAVED
+                    "too many edits wait to be saved", retry_after=1.0, limit=MAX_UNSAVED_BYTES
                 )
             edits = list(decode(EditBatch, content).edits)
             receipt = await receive_in_turns(held.room, edits, lambda: held.is_released)

@@ -19,11 +19,11 @@ from svgx_collab.room import Receipt, Room
 from svgx_collab.turns import BatchQueue
 from svgx_yjs.record import record
 
-IDLE = 600.0
-"""Seconds without a request after which a canvas without participants is idle."""
+IDLE_SECONDS = 600.0
+"""Time without a request, in seconds, after which a canvas without participants is idle."""
 
-LISTENING = 35.0
-"""Seconds for which a gateway receives broadcasts after its last sync request.
+LISTENING_SECONDS = 35.0
+"""Time, in seconds, for which a gateway receives broadcasts after its last sync request.
 
 A gateway sends a sync request at least every 10 s.
 """
@@ -39,7 +39,7 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """A request to open the canvas is refused. The canvas is released when all its edits are committed."""
+    """The canvas is being left. Requests to open it are refused. It is released when all its edits are committed."""
 
     committed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the room has no unsaved edits, and at the latest when the canvas is released."""
@@ -80,9 +80,9 @@ class HeldCanvas:
         self.context = contextvars.copy_context()
         """The context variables (trace, log ids) for work on the canvas that belongs to no request."""
         self.broadcast_at = 0.0
-        """Time from which the next broadcast may be sent, in seconds of the monotonic clock."""
+        """Earliest time of the next broadcast, in seconds of the monotonic clock."""
         self.presence_at = 0.0
-        """Time from which the next presence broadcast may be sent, in seconds of the monotonic clock."""
+        """Earliest time of the next presence broadcast, in seconds of the monotonic clock."""
         self.participants = Participants()
         room.owner_of = self.participants.owner
         self.queue = BatchQueue()
@@ -92,7 +92,7 @@ class HeldCanvas:
         self._state: State = Holding()
         self._waiting: list[WaitingRequest] = []
         self._uncommitted: list[tuple[int, SpanContext]] = []
-        """For each recorded batch with uncommitted edits: the position of its last edit in the room, and its span."""
+        """For each batch with a recorded span and uncommitted edits: the position of its last edit, and the span."""
         self._unsent_count = 0
         """The number of edits since the last broadcast."""
         self._unsent: list[SpanContext] = []
@@ -141,8 +141,8 @@ class HeldCanvas:
             self._on_changed(self)
 
     def add_gateway(self, gateway: str, now: float) -> None:
-        """Note that a gateway, or `ALL_GATEWAYS`, receives broadcasts for the next `LISTENING` seconds."""
-        self._listening[gateway] = now + LISTENING
+        """Note that a gateway, or `ALL_GATEWAYS`, receives broadcasts for the next `LISTENING_SECONDS`."""
+        self._listening[gateway] = now + LISTENING_SECONDS
 
     def gateways(self) -> list[str] | None:
         """Return the gateways that receive broadcasts on their links, or None when all gateways have to receive them.
@@ -152,7 +152,7 @@ class HeldCanvas:
         return None if ALL_GATEWAYS in self._listening else (list(self._listening) or None)
 
     def expire_gateways(self, now: float) -> None:
-        """Forget the gateways that have sent no sync request for `LISTENING` seconds."""
+        """Forget the gateways that have sent no sync request for `LISTENING_SECONDS`."""
         self._listening = {each: end for each, end in self._listening.items() if end > now}
 
     def touch(self, now: float | None = None) -> None:
@@ -160,8 +160,8 @@ class HeldCanvas:
         self._used_at = time.monotonic() if now is None else now
 
     def is_idle(self, now: float) -> bool:
-        """Return whether the canvas has no participants and had no request for `IDLE` seconds."""
-        return now - self._used_at > IDLE and not len(self.participants)
+        """Return whether the canvas has no participants and had no request for `IDLE_SECONDS`."""
+        return now - self._used_at > IDLE_SECONDS and not len(self.participants)
 
     def add_waiting(self, receipt: Receipt, reply: LinkReply | str) -> None:
         """Keep a request until its edits are committed."""
@@ -190,7 +190,7 @@ class HeldCanvas:
         return unsent
 
     def take_in_flight(self) -> list[SpanContext]:
-        """Remove and return the spans of the batches with all edits committed or in an entry in flight."""
+        """Remove and return the spans of the batches without edits that still wait for a journal entry."""
         if not self._uncommitted:
             return []
         position = self.room.position_in_flight

@@ -28,20 +28,23 @@ from svgx_yjs.record import record
 log = structlog.get_logger(__name__)
 
 GROUP_BYTES = 4 * 1024 * 1024
-"""Bytes of updates in one request. Further updates go into the next request.
+"""Largest number of bytes of updates in one request. Further updates go into the next request.
 
 So a large import does not delay other canvases.
 """
 
-COMMIT_INTERVAL = 0.025
-"""Seconds between the starts of two commits. The first commit after a pause starts at once.
+COMMIT_INTERVAL_SECONDS = 0.025
+"""Seconds between the starts of two commits. The first commit after an idle time starts at once.
 
 Each commit costs all servers about 3 ms of processor time. With an interval of 16 ms, an edit in a room of 50 editors
 took about 1.5 times as much processor time as with this interval.
 """
 
-COMMIT_SLACK = 0.01
-"""Seconds by which a commit may start early when an edit arrives. The interval after it is longer by as much."""
+COMMIT_SLACK_SECONDS = 0.01
+"""Largest number of seconds by which a commit may start early when an edit arrives.
+
+The interval after it is longer by as much.
+"""
 
 TURNS_FOR_BROADCASTS = 2
 """Turns of the event loop between the request for a commit and the commit.
@@ -50,19 +53,19 @@ In the first turn, a broadcast that was due at the same time still waits in nats
 turn, uvloop writes the broadcast to the socket. So the work for the commit, which takes 0.4 ms, does not delay it.
 """
 
-FIRST_ATTEMPT = 1.0
-"""Seconds to wait for the answer to the first request of a commit, plus one second for each MiB.
+FIRST_ATTEMPT_SECONDS = 1.0
+"""Time limit for the answer to the first request of a commit, in seconds. Each MiB adds one second.
 
-After this time, the request is repeated, because state may have crashed.
+Beyond it, the request is repeated, because state may have crashed.
 """
 
-ATTEMPT = 3.0
-"""Seconds to wait for the answer to a repeated request, plus one second for each MiB.
+LATER_ATTEMPT_SECONDS = 3.0
+"""Time limit for the answer to a repeated request, in seconds. Each MiB adds one second.
 
-The wait is longer, because with a slow database each request would end before its answer.
+This limit is longer. Otherwise, with a slow database, each request would end before its answer.
 """
 
-BACK_OFF = (0.05, 0.1, 0.2, 0.5, 1.0)
+BACK_OFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds to wait after the first, second, … failure. The last value applies to all later failures."""
 
 COMMIT_SECONDS = Histogram(
@@ -92,14 +95,14 @@ OLDEST_UNSAVED = Gauge(
 
 
 @record
-class Unsaved:
+class UnsavedEntry:
     """An entry to commit, and the recorded spans of the batches that have their last edit in this entry."""
 
     entry: Entry
     origins: Sequence[SpanContext] = ()
 
 
-Collect = Callable[[], list[Unsaved]]
+Collect = Callable[[], list[UnsavedEntry]]
 Deliver = Callable[[Entry, Committed], Awaitable[None]]
 
 
@@ -116,13 +119,13 @@ class Committer:
         self._deliver = deliver
         self._alarm = Alarm()
         self._next_commit = 0.0
-        """Time from which the next commit may start, in seconds of the monotonic clock."""
+        """Earliest time of the next commit, in seconds of the monotonic clock."""
         self.is_failing = False
         """True from a failed request to commit until a request succeeds."""
 
     def request_commit(self) -> None:
         """Wake `commit_collected`: there are entries to collect."""
-        self._alarm.ring_at(self._next_commit, slack=COMMIT_SLACK)
+        self._alarm.ring_at(self._next_commit, slack=COMMIT_SLACK_SECONDS)
 
     async def commit_collected(self) -> None:
         """Wait for a request to commit, then collect the entries, commit them and deliver the results."""
@@ -130,7 +133,7 @@ class Committer:
         for _ in range(TURNS_FOR_BROADCASTS):
             await asyncio.sleep(0)
         # Under load, fewer and larger commits cost state and PostgreSQL less.
-        self._next_commit = max(self._next_commit, time.monotonic()) + COMMIT_INTERVAL
+        self._next_commit = max(self._next_commit, time.monotonic()) + COMMIT_INTERVAL_SECONDS
         for group in _groups(self._collect()):
             entries = [unsaved.entry for unsaved in group]
             batch = Batch(len(group), [origin for unsaved in group for origin in unsaved.origins])
@@ -152,7 +155,7 @@ class Committer:
         COMMIT_BYTES.observe(len(request.content))
         failures = 0
         while True:
-            timeout = (ATTEMPT if failures else FIRST_ATTEMPT) + transfer
+            timeout = (LATER_ATTEMPT_SECONDS if failures else FIRST_ATTEMPT_SECONDS) + transfer
             try:
                 started = time.perf_counter()
                 try:
@@ -182,10 +185,10 @@ class Committer:
                     failures=failures,
                     exc_info=None if isinstance(failure, SvgxError) else failure,
                 )
-            await asyncio.sleep(BACK_OFF[min(failures, len(BACK_OFF)) - 1])
+            await asyncio.sleep(BACK_OFF_SECONDS[min(failures, len(BACK_OFF_SECONDS)) - 1])
 
 
-def _groups(entries: list[Unsaved]) -> list[list[Unsaved]]:
+def _groups(entries: list[UnsavedEntry]) -> list[list[UnsavedEntry]]:
     """Split entries into groups of at most `GROUP_BYTES`. Canvases with small entries come first.
 
     The entries of a canvas stay in their order. An entry larger than `GROUP_BYTES` is a group of its own.
@@ -194,7 +197,7 @@ def _groups(entries: list[Unsaved]) -> list[list[Unsaved]]:
     for unsaved in entries:
         entry = unsaved.entry
         largest[entry.canvas_id] = max(largest.get(entry.canvas_id, 0), len(entry.update))
-    groups: list[list[Unsaved]] = []
+    groups: list[list[UnsavedEntry]] = []
     size = GROUP_BYTES
     for unsaved in sorted(entries, key=lambda unsaved: largest[unsaved.entry.canvas_id]):
         length = len(unsaved.entry.update)

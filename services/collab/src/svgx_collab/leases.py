@@ -19,14 +19,14 @@ FAILURES = Counter(
     "svgx_engine_collab_lease_failures", "Requests about leases that Redis did not answer."
 )
 
-TTL = 10.0
-"""Seconds that a lease lasts without renewal."""
+LEASE_SECONDS = 10.0
+"""Lifetime of a lease without renewal, in seconds."""
 
-RENEW = 3.0
+RENEW_SECONDS = 3.0
 """Seconds between renewals."""
 
 RENEWED_TOGETHER = 100
-"""Leases that one command renews at most. With one command for each lease, a lease took 0.3 ms of processor time."""
+"""Largest number of leases that one command renews. A command for each lease took 0.3 ms of processor time."""
 
 # Takes each lease for the replica ARGV[1] for ARGV[3] ms when the lease is free, or owned by ARGV[1] or by the dead
 # replica ARGV[2]. Returns the owners.
@@ -105,7 +105,8 @@ class Leases:
         """Give the lease to another replica if this replica owns it, so that no third replica opens the canvas."""
         try:
             await self._give_script(
-                keys=[_key(canvas_id)], args=[self._replica_id, replica_id, int(TTL * 1000)]
+                keys=[_key(canvas_id)],
+                args=[self._replica_id, replica_id, int(LEASE_SECONDS * 1000)],
             )
         except (RedisError, OSError) as error:
             self._note_failure(error)
@@ -126,7 +127,8 @@ class Leases:
         """Take or renew leases. Return their owners, or None when Redis is not reachable."""
         try:
             owners = await self._take_script(
-                keys=[*map(_key, canvas_ids)], args=[self._replica_id, dead, int(TTL * 1000)]
+                keys=[*map(_key, canvas_ids)],
+                args=[self._replica_id, dead, int(LEASE_SECONDS * 1000)],
             )
         except (RedisError, OSError) as error:
             self._note_failure(error)

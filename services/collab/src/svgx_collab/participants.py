@@ -4,20 +4,22 @@ from dataclasses import dataclass
 
 from svgx_yjs.awareness import MAX_CLOCK, State, encode
 
-OUTDATED = 30.0
-"""Seconds after which a state that was not renewed is dropped (y-protocols, awareness.js: outdatedTimeout)."""
+OUTDATED_SECONDS = 30.0
+"""Lifetime of a state without renewal, in seconds (y-protocols, awareness.js: outdatedTimeout)."""
 
 MAX_STATES = 20_000
-"""States kept for one canvas. Beyond it, states of further clients are dropped."""
+"""Largest number of states kept for one canvas. Beyond it, states of further clients are dropped."""
 
 MAX_BYTES = 8 * 1024 * 1024
-"""Bytes of JSON kept for one canvas. Beyond it, states that would add bytes are dropped.
+"""Largest number of bytes of JSON kept for one canvas. Beyond it, states that would add bytes are dropped.
 
 Each new client receives all kept states.
 """
 
 MAX_GONE = 1_000
-"""Clients that are remembered after they have been gone for `OUTDATED` seconds. Beyond it, the oldest are forgotten.
+"""Largest number of clients that are remembered after they have been gone for `OUTDATED_SECONDS`.
+
+Beyond it, the clients that left first are forgotten.
 
 A page may return with the same client and a lower clock, for example after a reload. Other pages ignore the client
 until its clock is higher than before. Therefore the canvas keeps the clock, and the page receives it.
@@ -26,19 +28,19 @@ until its clock is higher than before. Therefore the canvas keeps the clock, and
 MAX_GONE_CLOCK = MAX_CLOCK // 2
 """The highest clock that is remembered. A returning client could not exceed a clock near the limit."""
 
-MAX_BROADCAST = 256 * 1024
-"""Bytes of JSON beyond which a broadcast takes no further state.
+MAX_BROADCAST_BYTES = 256 * 1024
+"""Size of a broadcast's JSON, in bytes, at which the broadcast takes no further state.
 
 The bus would keep a broadcast over 512 KiB in memory for 30 s (see `svgx_common.messaging.blobs`).
 """
 
 
 @dataclass(slots=True)
-class _Received:
+class _ReceivedState:
     """The newest state of a client, its user's id, and the time of its arrival."""
 
     author: str | None
-    """None after the client has been gone for `OUTDATED` seconds: any user may return with it."""
+    """None after the client has been gone for `OUTDATED_SECONDS`: any user may return with it."""
     state: State
     at: float
     may_edit: bool
@@ -53,11 +55,11 @@ class Participants:
     """The awareness states of one canvas. Times are seconds of the monotonic clock.
 
     A client belongs to the user that sent its first state. Other users cannot change its state until the client has
-    been gone for `OUTDATED` seconds.
+    been gone for `OUTDATED_SECONDS`.
     """
 
     def __init__(self) -> None:
-        self._received: dict[int, _Received] = {}
+        self._received: dict[int, _ReceivedState] = {}
         self._changed: dict[int, State] = {}
         self._bytes = 0
 
@@ -93,12 +95,12 @@ class Participants:
         return received.author
 
     def expire(self, now: float) -> None:
-        """Mark the clients that sent no state for `OUTDATED` seconds as gone. Their gateway may have died.
+        """Mark the clients that sent no state for `OUTDATED_SECONDS` as gone. Their gateway may have died.
 
-        Clients that have been gone for `OUTDATED` seconds belong to no user any more.
+        Clients that have been gone for `OUTDATED_SECONDS` belong to no user any more.
         """
         for client, received in list(self._received.items()):
-            if now - received.at < OUTDATED:
+            if now - received.at < OUTDATED_SECONDS:
                 continue
             if received.state.present:
                 state = received.state.after_leaving()
@@ -120,7 +122,7 @@ class Participants:
     def take_broadcast(self) -> bytes | None:
         """Return an awareness update with states that were not broadcast yet. Call it until it returns None."""
         states, size = [], 0
-        while self._changed and size < MAX_BROADCAST:
+        while self._changed and size < MAX_BROADCAST_BYTES:
             states.append(self._changed.pop(next(iter(self._changed))))
             size += states[-1].size
         return encode(states) if states else None
@@ -131,7 +133,7 @@ class Participants:
 
     def _keep(self, author: str | None, state: State, now: float, *, may_edit: bool) -> None:
         previous = self._received.get(state.client)
-        received = self._received[state.client] = _Received(author, state, now, may_edit)
+        received = self._received[state.client] = _ReceivedState(author, state, now, may_edit)
         self._bytes += received.size - (previous.size if previous else 0)
         self._changed[state.client] = state
 

@@ -14,13 +14,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import takewhile
 
 from svgx_canvas.document.shared_document import (
-    Checked,
+    CheckedEdit,
     Growth,
     SharedDocument,
     TooSlow,
     merge_changes,
 )
-from svgx_collab.bounds import REFUSED, Bounds, Pace, Refused
+from svgx_collab.bounds import REFUSED, Bounds, EditRefused, Pace
 from svgx_collab.content.whole_updates import WholeUpdates
 from svgx_common.contract.collab import Broadcast, Edit, SyncReply
 from svgx_common.contract.live.rejections import Reason, Rejection
@@ -47,17 +47,17 @@ Usually one entry is in flight. Edits that arrive before the edits that they dep
 EDITS_BETWEEN_TIME_READINGS = 8
 """Edits between two readings of the processor time. A reading takes half a microsecond."""
 
-LARGE_EDIT = 4 * 1024
-"""Bytes beyond which the processor time is read right after the edit, because its check may take 5 ms."""
+LARGE_EDIT_BYTES = 4 * 1024
+"""Size of an edit, in bytes, beyond which the processor time is read right after it. Its check may take 5 ms."""
 
-LONG_TRANSACTION = 0.02
-"""Seconds beyond which a transaction is long.
+LONG_TRANSACTION_SECONDS = 0.02
+"""Time of a transaction, in seconds, beyond which it is long.
 
 During a pause, edits wait at their gateway if the next transaction is expected to be long.
 """
 
 NEW_SECONDS = 30.0
-"""Seconds for which a room counts as new.
+"""Age of a room, in seconds, up to which it counts as new.
 
 A new room does not refuse an edit that has only structs of other users (see `Room._others`), because clients may pass
 on edits that the new room lacks.
@@ -79,23 +79,23 @@ class Receipt:
 
 
 @record
-class _Unsaved:
-    """A part of an edit that is in no journal entry yet. `since` is its arrival in seconds of the monotonic clock."""
+class _UnsavedPart:
+    """A part of an edit that is in no journal entry yet. `arrived_at` is in seconds of the monotonic clock."""
 
     part: Part
     author: str
-    since: float
+    arrived_at: float
 
 
 @record
-class _InFlight:
+class _EntryInFlight:
     """A journal entry in flight."""
 
     parts: int
     """The number of parts of edits in the entry."""
     size: int
     """The bytes of the parts."""
-    since: float
+    arrived_at: float
     """The arrival of the oldest part, in seconds of the monotonic clock."""
 
 
@@ -143,11 +143,11 @@ class Room:
         self._document.edit_seconds = self._bounds.limits.edit_seconds
         self._merger = _Merger()
         self._unsent: deque[bytes] = deque()
-        self._unsaved: deque[_Unsaved] = deque()
+        self._unsaved: deque[_UnsavedPart] = deque()
         self._parts_taken = 0
         self._parts_committed = 0
         self._entries_made = 0
-        self._in_flight: deque[_InFlight] = deque()
+        self._in_flight: deque[_EntryInFlight] = deque()
         self._seconds_per_part = 0.0
         """Seconds of processor time for each part of the last transaction."""
 
@@ -156,7 +156,7 @@ class Room:
         """The number of updates of the journal that cannot be integrated."""
         return self._document.left_out
 
-    def check(self, update: bytes) -> Checked | None:
+    def check(self, update: bytes) -> CheckedEdit | None:
         """Check a large edit for `receive`, without changing the room. The method may run in a thread.
 
         Return None if the check fails; `receive` then checks the edit again.
@@ -166,7 +166,7 @@ class Room:
     def receive(
         self,
         edits: Sequence[Edit],
-        checked: Checked | None = None,
+        checked: CheckedEdit | None = None,
         *,
         first: int = 0,
         seconds: float = math.inf,
@@ -188,7 +188,7 @@ class Room:
                 rejected.append(Rejection(first + taken, reason, amount).pack())
             taken += 1
             is_reading_due = (
-                taken % EDITS_BETWEEN_TIME_READINGS == 0 or len(edit.update) > LARGE_EDIT
+                taken % EDITS_BETWEEN_TIME_READINGS == 0 or len(edit.update) > LARGE_EDIT_BYTES
             )
         self.pace.note_edits(time.thread_time() - started, time.monotonic())
         return Receipt(self._parts_taken, tuple(rejected), taken)
@@ -226,14 +226,14 @@ class Room:
         if not self._flush():
             return None
         update, count = self._next_entry()
-        since = self._unsaved[0].since
+        arrived_at = self._unsaved[0].arrived_at
         sent: dict[str, int] = {}
         for _ in range(count):
             unsaved = self._unsaved.popleft()
             sent[unsaved.author] = sent.get(unsaved.author, 0) + len(unsaved.part.update)
         authors = tuple(sorted(sent))
         self._entries_made += 1
-        self._in_flight.append(_InFlight(count, sum(sent.values()), since))
+        self._in_flight.append(_EntryInFlight(count, sum(sent.values()), arrived_at))
         return Entry(
             self.canvas_id,
             self.epoch,
@@ -247,7 +247,7 @@ class Room:
         """Note that the first entry in flight was committed at `revision`.
 
         Return False when another writer has committed since the room's revision. The caller must then load those
-        commits and `load_content` them.
+        commits and pass them to `load_content`.
         """
         committed = self._in_flight.popleft()
         self._parts_committed += committed.parts
@@ -280,8 +280,8 @@ class Room:
     def unsaved_since(self) -> float | None:
         """The arrival of the oldest uncommitted edit, in seconds of the monotonic clock; None without any."""
         if self._in_flight:
-            return self._in_flight[0].since
-        return self._unsaved[0].since if self._unsaved else None
+            return self._in_flight[0].arrived_at
+        return self._unsaved[0].arrived_at if self._unsaved else None
 
     def sync(self, state_vector: bytes, awareness: bytes) -> SyncReply:
         """Return the content that a peer with `state_vector` lacks. Raises `svgx_yjs.lib0.Malformed`.
@@ -314,7 +314,7 @@ class Room:
         document = self._document
         if pause:
             expected = document.queue_length * self._seconds_per_part
-            if document.is_measuring or expected > LONG_TRANSACTION:
+            if document.is_measuring or expected > LONG_TRANSACTION_SECONDS:
                 return max(seconds, pause)
         return seconds
 
@@ -354,7 +354,7 @@ class Room:
         vector = self._document.state_vector(with_queue=False)
         return SyncReply(self.epoch, self.broadcast_sequence, vector, update, awareness)
 
-    def _take(self, edit: Edit, checked: Checked | None) -> tuple[Reason | None, int]:
+    def _take(self, edit: Edit, checked: CheckedEdit | None) -> tuple[Reason | None, int]:
         """Take one edit. Return the reason and the amount of its rejection, or no reason."""
         if edit.update == EMPTY_UPDATE:
             return None, 0
@@ -369,7 +369,7 @@ class Room:
             )
         except Malformed:
             return Reason.MALFORMED, 0
-        except Refused as refused:
+        except EditRefused as refused:
             rejection, parts = (refused.reason, refused.amount), []
         except TooSlow as slow:
             milliseconds = round(1000 * self._bounds.limits.edit_seconds)
@@ -377,7 +377,7 @@ class Room:
         if rejection[0] is not None:
             REFUSED.labels(rejection[0].name.lower()).inc()
         for part in parts:
-            self._unsaved.append(_Unsaved(part, edit.author, self._clock()))
+            self._unsaved.append(_UnsavedPart(part, edit.author, self._clock()))
             self._parts_taken += 1
             self.unsaved_bytes += len(part.update)
         return rejection
@@ -386,16 +386,16 @@ class Room:
         """Return those Yjs clients of an edit that users other than its author use at present.
 
         A client may pass on the edits of other users, for example to a new holder. These users' clients also send
-        these edits, so the author's edit is taken without them. Raises `Refused` when nothing of the edit is left,
+        these edits, so the author's edit is taken without them. Raises `EditRefused` when nothing of the edit is left,
         unless the room is new.
         """
-        found = [each for each in clients if self.owner_of(each) not in (None, author)]
-        if found:
+        others = [each for each in clients if self.owner_of(each) not in (None, author)]
+        if others:
             is_new = time.monotonic() - self._loaded_at < NEW_SECONDS
-            if len(found) == len(clients) and not is_new:
-                raise Refused(Reason.OTHERS_CLIENT, 0)
+            if len(others) == len(clients) and not is_new:
+                raise EditRefused(Reason.OTHERS_CLIENT, 0)
             REFUSED.labels(Reason.OTHERS_CLIENT.name.lower()).inc()
-        return found
+        return others
 
     def _admit(self, author: str, growth: Growth) -> None:
         document = self._document

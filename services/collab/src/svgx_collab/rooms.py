@@ -17,8 +17,8 @@ from svgx_collab.bounds import Bounds, Pace
 from svgx_collab.channels import Channels
 from svgx_collab.content.whole_updates import WholeUpdates
 from svgx_collab.held_canvas import HeldCanvas
-from svgx_collab.journal import OLDEST_UNSAVED, UNSAVED_BYTES, Committer, Unsaved
-from svgx_collab.leases import RENEW, Leases
+from svgx_collab.journal import OLDEST_UNSAVED, UNSAVED_BYTES, Committer, UnsavedEntry
+from svgx_collab.leases import RENEW_SECONDS, Leases
 from svgx_collab.links.broadcaster import Broadcaster
 from svgx_collab.room import Room
 from svgx_common.background import BackgroundTasks
@@ -31,11 +31,11 @@ from svgx_common.observability.log_ids import use_ids
 
 log = structlog.get_logger(__name__)
 
-SHORTEST_PAUSE = 0.001
+SHORTEST_PAUSE_SECONDS = 0.001
 """The fewest seconds to wait for the end of a canvas's pause, because timers may fire a little too early."""
 
 DELETION_TIMEOUT = 5.0
-"""Seconds to wait for the answer whether a canvas is deleted."""
+"""Time limit for the state service to answer whether a canvas is deleted, in seconds."""
 
 MAX_FAULTY = 1000
 """The largest number of edits that are remembered because they made a room fail. Beyond it, the oldest are forgotten.
@@ -153,7 +153,7 @@ class Rooms:
             log.info("another replica holds the canvas", canvas_id=canvas_id)
             self._start_leaving(canvas_id, LEASE_LOST)
         # Wait only for a limited time, because leases must be renewed even while the state service does not commit.
-        await self._leaving.wait(timeout=RENEW)
+        await self._leaving.wait(timeout=RENEW_SECONDS)
 
     async def leave(self, canvas_id: str, reason: str = HANDED_OVER) -> None:
         """Commit all edits of a canvas, then stop holding the canvas. A gateway's next request finds the next holder.
@@ -170,11 +170,11 @@ class Rooms:
         return await self._leave(canvas_id, BUSY, replica_id)
 
     async def decline(self, canvas_id: str) -> None:
-        """Release the lease that another replica has given to this one, because this one does not take the canvas."""
+        """Release the lease that another replica has given to this replica, because it does not take the canvas."""
         await self._release_lease(canvas_id)
 
     async def take_back(self, canvas_id: str, replica_id: str) -> None:
-        """Release the lease that this replica has given to another one, which was not asked to take the canvas."""
+        """Release the lease that was given to `replica_id`, because that replica was not asked to take the canvas."""
         await self._leases.release(canvas_id, replica_id)
 
     @property
@@ -334,7 +334,7 @@ class Rooms:
         reply = await self._bus.ask(JOURNAL_LOAD, LoadRequest(canvas_id=canvas_id, after=after))
         return decode(Content, reply.content)
 
-    def _collect(self) -> list[Unsaved]:
+    def _collect(self) -> list[UnsavedEntry]:
         """Return the next journal entries of each canvas with unsaved edits."""
         unsaved, self._unsaved = self._unsaved, set()
         collected = []
@@ -344,12 +344,12 @@ class Rooms:
                 continue
             try:
                 while (entry := held.room.take_entry()) is not None:
-                    collected.append(Unsaved(entry, held.take_in_flight()))
+                    collected.append(UnsavedEntry(entry, held.take_in_flight()))
             except Fault as fault:
                 self._start_discarding(held, fault)
                 continue
             if held.room.lacks_entry:
-                pause = max(held.room.seconds_until_due, SHORTEST_PAUSE)
+                pause = max(held.room.seconds_until_due, SHORTEST_PAUSE_SECONDS)
                 asyncio.get_running_loop().call_later(pause, self._mark_unsaved, canvas_id)
         return collected
 
@@ -364,7 +364,7 @@ class Rooms:
             return
         known = held.room.revision
         if not held.room.mark_committed(result.revision):
-            await self._absorb(held, known)
+            await self._load_missed_commits(held, known)
         for request in held.take_saved():
             await self._channels.answer(request, result.revision, held.room.epoch)
         if held.room.lacks_entry:
@@ -372,7 +372,7 @@ class Rooms:
         elif not held.room.has_unsaved_edits:
             held.mark_committed()
 
-    async def _absorb(self, held: HeldCanvas, known: int) -> None:
+    async def _load_missed_commits(self, held: HeldCanvas, known: int) -> None:
         """Load the commits after revision `known`, and apply them."""
         canvas_id = held.room.canvas_id
         try:
@@ -454,7 +454,7 @@ class Rooms:
 
     async def _housekeeping(self) -> None:
         """Wait, then renew the leases, expire participants, and leave idle canvases."""
-        await asyncio.sleep(RENEW)
+        await asyncio.sleep(RENEW_SECONDS)
         await self.renew_leases()
         self._whole_updates.forget_unused()
         now = time.monotonic()

@@ -11,43 +11,57 @@ class CollabSettings(ServiceSettings):
 
     redis_url: RedisUrl = "redis://localhost:6379/0"
     import_workers: int = Field(2, ge=1, le=64)
-    """Worker processes for imports. Each reads one import at a time.
+    """Number of worker processes for imports. Each reads one import at a time.
 
-    One account may use half of the processes, and at least one.
+    The imports of one account may use half of the processes, but always one.
     """
     import_memory_bytes: int = Field(1024 * 1024 * 1024, ge=64 * 1024 * 1024)
-    """Bytes of address space that one worker may use."""
+    """Limit of a worker's address space, in bytes."""
     import_timeout_seconds: float = Field(30.0, gt=0, le=600)
-    """Seconds that a worker may take to read one import. After this time, the worker process is killed."""
+    """Time limit for a worker to read one import, in seconds. Beyond it, the worker process is killed."""
     edit_seconds: float = Field(0.1, gt=0, le=10)
-    """Seconds of processor time for the integration of one edit, plus 20 µs for each struct. Past that, the sender's
-    connection is closed with 4413."""
+    """Limit of the processor time of one edit's integration, in seconds. Each struct adds 20 µs to the limit.
+    Beyond it, the sender's connection is closed with 4413."""
     account_edit_seconds: float = Field(5.0, gt=0, le=600)
-    """Seconds of processor time that the measured edits of an account may take at once. Past that, edits are refused
-    with 1013. Measured edits are large edits, and all edits in the seconds after a slow transaction."""
+    """Burst allowance of an account, in seconds of processor time of its measured edits.
+
+    Beyond it, edits are refused with 1013. Large edits are measured. For some seconds after a slow transaction of a
+    canvas, all its edits are measured.
+    """
     account_edit_share: float = Field(0.02, gt=0, le=1)
-    """Seconds of processor time that the measured edits of an account may take in each second, in the long run."""
+    """The share of processor time that the measured edits of an account may take in the long run."""
     edit_max_clients: int = Field(10_000, ge=1)
-    """Yjs clients that one edit may add to a canvas. Past that, the edit is refused with 4413."""
+    """Largest number of Yjs clients that one edit may add to a canvas. Beyond it, the edit is refused with 4413."""
     account_max_clients_per_hour: int = Field(20_000, ge=1)
-    """Yjs clients that the edits of an account may add in an hour. Past that, edits are refused with 1013."""
+    """Largest number of Yjs clients that an account's edits may add in an hour.
+
+    Beyond it, edits are refused with 1013.
+    """
     canvas_max_clients: int = Field(200_000, ge=1)
-    """Yjs clients of one canvas, including former ones. Past that, edits of further clients are refused with 4413."""
+    """Largest number of Yjs clients of one canvas, including former ones.
+
+    Beyond it, edits of further clients are refused with 4413.
+    """
     canvas_max_structs: int = Field(4_000_000, ge=1)
-    """Structs of one canvas, also deleted ones. Past that, edits that insert are refused with 4413."""
+    """Largest number of structs of one canvas, including deleted ones.
+
+    Beyond it, edits that insert are refused with 4413.
+    """
     canvas_transaction_share: float = Field(0.05, gt=0, le=1)
-    """The share of processor time for the long transactions of one canvas. Past this share, the canvas's broadcasts
-    come later. Only the time of these transactions beyond 20 µs for each edit counts."""
+    """The share of processor time for the long transactions of one canvas.
+
+    Beyond it, the canvas's broadcasts come later. The first 20 µs for each edit of a transaction do not count.
+    """
     busy_canvas_share: float = Field(0.25, gt=0, le=1)
-    """The share of processor time beyond which a canvas is busy, and moves to a reserved replica."""
+    """The share of processor time at which a canvas is busy, and moves to a reserved replica."""
     reserved: bool = False
     """Hold one canvas at a time, and only a canvas that took too much processor time on another replica. That replica
     hands the canvas over."""
     reserved_transaction_share: float = Field(0.5, gt=0, le=1)
     """The value of `canvas_transaction_share` on a reserved replica."""
     canvas_edit_share: float = Field(0.5, gt=0, le=1)
-    """The share of processor time for taking the edits of one canvas, including the integration of large edits.
-    Past this share, the canvas's edits wait."""
+    """The share of processor time for receiving one canvas's edits: their checks, and the integration of large edits.
+    Beyond it, the canvas's edits wait."""
 
     def limits(self) -> Limits:
         """Return the limits that these settings set for edits."""

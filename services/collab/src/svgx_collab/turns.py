@@ -11,13 +11,13 @@ from svgx_common.contract.collab import Edit
 from svgx_common.contract.errors import Unavailable
 
 TURN_BYTES = 32 * 1024
-"""Bytes of edits in one turn. A larger edit has a turn of its own, and is checked in a thread."""
+"""Largest number of bytes of edits in one turn. A larger edit has a turn of its own, and is checked in a thread."""
 
 TURN_EDITS = 100
-"""Edits in one turn. The check of a short edit takes 20 to 40 µs."""
+"""Largest number of edits in one turn. The check of a short edit takes 20 to 40 µs."""
 
 TURN_SECONDS = 0.005
-"""Seconds of processor time for one turn of short edits."""
+"""Longest processor time of one turn of short edits, in seconds."""
 
 NOTHING_TAKEN = Receipt(0, (), 0)
 """The receipt of a batch before its first turn."""
@@ -71,7 +71,7 @@ async def receive_in_turns(
 ) -> Receipt:
     """Apply the edits of a batch in turns, from index `receipt.taken` on. Return the receipt of the whole batch.
 
-    Each turn waits until the room may take edits. Until the answer, the gateway slows down its clients.
+    Each turn waits until the room may take edits. Until the batch is answered, the gateway slows down its clients.
 
     Raises `Unavailable` when the replica has released the canvas. The gateway then sends the batch again, although the
     batch's first edits may be saved already.

@@ -19,9 +19,9 @@ _UNKNOWN_OUTCOMES = (DeadlineExceeded, Unavailable, Internal)
 def must_record(operation: Operation[Any, Any], request: RequestModel, caller: Caller) -> bool:
     """Return whether a call belongs in the audit log.
 
-    These calls are the changes that only admins make, and the calls of admins that reach data of other users. Some
-    requests name no user, such as the restore of a canvas. The gateway does not know the owner of the canvas, so it
-    records this call also when the admin is the owner.
+    These calls are changes that only admins make, and an admin's calls that reach data of other users. Some requests
+    name no user, such as the restore of a canvas. The gateway does not know the owner of the canvas, so it records
+    this call even when the admin is the owner.
     """
     if operation.is_audited:
         return True
@@ -51,7 +51,7 @@ async def record(
     """Record an operation, with the ids in its path and the user id in its request.
 
     `unknown` means that the answer was lost, so the outcome of the operation is not known. If auth cannot record the
-    operation, it is only in the gateway's log.
+    operation, only the gateway's log has it.
     """
     assert operation.http is not None
     detail = {name: str(getattr(request, name)) for name in operation.http.path_fields}

@@ -24,7 +24,7 @@ from svgx_gateway.replica_watch import Replica, ReplicaWatch
 from svgx_gateway.websocket.live_canvases import LiveCanvases
 
 ANSWER_SECONDS = 2.0
-"""Seconds that another gateway has to answer. After this time, the page names the gateway as missing."""
+"""Time limit for another gateway's answer, in seconds. Beyond it, the page names the gateway as missing."""
 
 
 class LiveConnections:
@@ -61,9 +61,9 @@ class LiveConnections:
         await self._watch.ping_all()
         gateways = [each for each in self._watch.replicas if each.service == "gateway"]
         lists = await asyncio.gather(*(self._ask(gateway, query) for gateway in gateways))
-        found = sorted((item for items in lists for item in items or ()), key=_order)
+        connections = sorted((item for items in lists for item in items or ()), key=_order)
         page, next_cursor = listing.page_of(
-            found, request.limit, lambda item: Cursor(item.opened_at, item.id)
+            connections, request.limit, lambda item: Cursor(item.opened_at, item.id)
         )
         missing = [
             gateway.id for gateway, items in zip(gateways, lists, strict=True) if items is None
@@ -95,11 +95,11 @@ class LiveConnections:
 
     def _matching(self, query: ConnectionQuery) -> list[ConnectionInfo]:
         """Return the first connections of this gateway that the query selects."""
-        found = sorted(self._selected(query), key=_order)
+        connections = sorted(self._selected(query), key=_order)
         if query.after_at is not None:
             position = (query.after_at, query.after_id)
-            found = [each for each in found if _order(each) > position]
-        return found[: query.limit]
+            connections = [each for each in connections if _order(each) > position]
+        return connections[: query.limit]
 
     def _selected(self, query: ConnectionQuery) -> Iterator[ConnectionInfo]:
         for canvas_id, connection in self._live_canvases.connections():

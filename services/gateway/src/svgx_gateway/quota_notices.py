@@ -19,8 +19,8 @@ EDITORS = Gauge(
     "Connected accounts by the status of their most used quota: near (80 %), slowed (90 %) or over.",
     ["status"],
 )
-_COUNTED = (QuotaStatus.NEAR, QuotaStatus.SLOWED, QuotaStatus.OVER)
-for _status in _COUNTED:
+_COUNTED_STATUSES = (QuotaStatus.NEAR, QuotaStatus.SLOWED, QuotaStatus.OVER)
+for _status in _COUNTED_STATUSES:
     EDITORS.labels(_status.value)
 
 
@@ -59,7 +59,7 @@ class QuotaNotices:
                         "ask for refused edits", _ask_for_edits(canvas, connection)
                     )
         counts = Counter(accounts.values())
-        for each in _COUNTED:
+        for each in _COUNTED_STATUSES:
             EDITORS.labels(each.value).set(counts[each])
 
 

@@ -15,7 +15,7 @@ from svgx_common.messaging.wire import encode_payload
 from svgx_gateway.replica_watch import ReplicaWatch
 
 ANSWER_SECONDS = 2.0
-"""Seconds that a replica has to confirm the order, or to report its health."""
+"""Time limit for a replica to confirm the order or to report its health, in seconds."""
 
 _NOT_SERVING = (Phase.STARTING, Phase.DRAINING)
 
@@ -46,14 +46,14 @@ class ReplicaDrain:
 
     async def _drain(self, request: DrainReplicaRequest) -> Empty:
         await self._watch.ping_all()
-        answering = [
+        answering_ids = [
             each.id
             for each in self._watch.replicas
             if each.service == request.service and not each.silent
         ]
-        if request.replica_id not in answering:
+        if request.replica_id not in answering_ids:
             raise _no_such_replica()
-        others = (each for each in answering if each != request.replica_id)
+        others = (each for each in answering_ids if each != request.replica_id)
         if not any(await asyncio.gather(*(self._serves(request.service, each) for each in others))):
             raise Conflict(
                 f"this is the only replica of {request.service} that serves: start another one first",

@@ -24,14 +24,14 @@ from svgx_common.messaging.bus import Bus, NoResponders
 
 log = structlog.get_logger(__name__)
 
-PERIOD = 5.0
+PERIOD_SECONDS = 5.0
 """Seconds from the end of one check of the replicas until the next ping. A check takes at least `ANSWER_SECONDS`."""
 
 ANSWER_SECONDS = 0.5
-"""Seconds that replicas have to answer a ping."""
+"""Time limit for replicas to answer a ping, in seconds."""
 
 FORGET_SECONDS = 600.0
-"""Seconds after which a replica that does not answer is forgotten."""
+"""Seconds from the last answer of a replica until it is forgotten."""
 
 SILENT = Gauge(
     "svgx_engine_silent_replicas",
@@ -118,7 +118,7 @@ class ReplicaWatch:
     async def _ping_and_wait(self) -> None:
         with contextlib.suppress(SvgxError, NatsError):
             await self.ping_all()
-        await asyncio.sleep(PERIOD)
+        await asyncio.sleep(PERIOD_SECONDS)
 
     async def _note_answer(self, message: Msg) -> None:
         try:
@@ -133,8 +133,8 @@ class ReplicaWatch:
         replica.last_answer = now
 
     async def _note_left(self, _: str, content: bytes) -> None:
-        left = ReplicaLeft.model_validate_json(content)
-        self._replicas.pop((left.service, left.replica), None)
+        departed = ReplicaLeft.model_validate_json(content)
+        self._replicas.pop((departed.service, departed.replica), None)
 
     def _update_silence(self, replica: Replica, *, answered: bool) -> None:
         if answered == replica.silent:

@@ -27,7 +27,10 @@ class GatewaySettings(TokenSettings):
     """The gateway's settings, read from environment variables and the configuration file."""
 
     metrics_port: int | None = Field(None, ge=1, le=65535)
-    """The port of `/metrics` and `/metrics/prometheus` instead of `api_port`. On this port, they have no rate limit."""
+    """The port that serves `/metrics` and `/metrics/prometheus`, without a rate limit.
+
+    By default, `api_port` serves them.
+    """
     jwt_secret: SecretStr = SecretStr("")
     """The secret with which auth signs tokens. Not needed when auth signs with keys (JWT_KEYS_FILE)."""
     cors_origins: Annotated[str, NoDecode, AfterValidator(origins.check)] = "*"
@@ -41,11 +44,14 @@ class GatewaySettings(TokenSettings):
     access_log: bool = False
     """Log each request. Otherwise, only requests that fail with 5xx are logged."""
     hsts_seconds: int = Field(31_536_000, ge=0)
-    """Seconds for which a browser that came over TLS uses TLS only. 0 sends no HSTS header."""
+    """Time, in seconds, for which a browser that came over TLS uses TLS only. With 0, no HSTS header is sent."""
     idempotency_seconds: int = Field(86_400, ge=60, le=30 * 86_400)
-    """Seconds for which the response to a request with an `Idempotency-Key` is stored."""
+    """Lifetime of the stored response to a request with an `Idempotency-Key`, in seconds."""
     shed_lag_seconds: float = Field(0.5, gt=0)
-    """Lag of the event loop in seconds. Requests are refused when three checks in a row find a longer lag."""
+    """Limit of the event loop's lag, in seconds.
+
+    Requests are refused while the last three checks found a longer lag.
+    """
     trusted_proxies: Annotated[str, NoDecode, AfterValidator(_networks)] = ""
     """Addresses and networks of the proxies in front of the gateway, separated by commas.
 
@@ -53,64 +59,89 @@ class GatewaySettings(TokenSettings):
     """
     redis_url: RedisUrl = "redis://localhost:6379/0"
     redis_pool_size: int = Field(32, ge=1, le=1000)
-    """The largest number of connections to Redis, besides the connection of the rate limits. Further commands wait
-    up to a second for a free connection."""
+    """The largest number of connections in the pool for Redis. The rate limits have a connection of their own. Further
+    commands wait up to a second for a free connection."""
     rate_limit_requests_per_minute: int = Field(100, ge=1, le=10_000_000)
-    """Reads of each account or, without an account, of each address. Writes have the same limit, and are counted
-    separately."""
+    """Largest number of reads in a minute, for each account or, without an account, for each address. Writes have the
+    same limit, and are counted separately."""
     rate_limit_login_requests_per_minute: int = Field(30, ge=1, le=10_000_000)
-    """Log-ins, and sign-ins at a provider, for each address; password changes for each account."""
+    """Largest number of log-ins and sign-ins at a provider in a minute for each address, and of password changes for
+    each account."""
     rate_limit_heavy_requests_per_minute: int = Field(30, ge=1, le=10_000_000)
-    """Imports, exports, and the other operations of the class `heavy`, such as the restore of a version."""
+    """Largest number of operations of the class `heavy` in a minute: imports, exports, and others such as the restore
+    of a version."""
     websocket_max_connections: int = Field(1000, ge=1)
-    """Open WebSockets of this gateway. A further upgrade is refused with 503."""
+    """Largest number of open WebSockets of this gateway. A further upgrade is refused with 503."""
     websocket_max_connections_per_identity: int = Field(100, ge=1)
-    """Open WebSockets of one account at this gateway. A further one is closed with 1013."""
+    """Largest number of open WebSockets of one account at this gateway. A further one is closed with 1013."""
     websocket_max_frames_per_second: float = Field(500.0, gt=0)
-    """Frames a second of one connection. A client may send the frames of two seconds at once. Past that, its
-    connection is read more slowly."""
+    """Maximum rate of one connection, in frames a second.
+
+    The burst allowance is twice this number of frames. Beyond it, the connection is read more slowly.
+    """
     websocket_flood_seconds: float = Field(60.0, gt=0)
-    """Seconds for which a connection may exceed the rate of frames. Then the connection is closed with 1013."""
+    """Longest time, in seconds, for which a connection may exceed the rate of frames.
+
+    Beyond it, the connection is closed with 1013.
+    """
     websocket_max_bytes_per_second: float = Field(2 * 1024 * 1024, gt=0)
-    """Bytes a second of one connection. A client may send the bytes of eight seconds at once. Past that, its
-    connection is read more slowly."""
+    """Maximum rate of one connection, in bytes a second.
+
+    The burst allowance is eight times this number of bytes. Beyond it, the connection is read more slowly.
+    """
     websocket_handshake_timeout: float = Field(30.0, gt=0)
-    """Seconds within which a connection has to send its first message. Otherwise, it is closed with 1013."""
+    """Time limit for the first message of a connection, in seconds. Beyond it, the connection is closed with 1013."""
     websocket_max_frame_bytes: int = Field(32 * 1024 * 1024, ge=1024)
-    """Bytes of one message, such as the first sync of a document made offline. A larger message closes the connection
-    with 4413."""
+    """Largest size of a message, even of several frames, in bytes.
+
+    A larger message closes the connection with 4413. The first sync of a document made offline is one message.
+    """
     websocket_large_message_bytes: int = Field(64 * 1024 * 1024, ge=1024 * 1024)
-    """Bytes of memory for messages over 256 KiB, while they arrive and are handled. Further large messages wait."""
+    """Limit of the memory for messages over 256 KiB that are arriving or being handled, in bytes. Further ones wait."""
     websocket_sync_seconds: float = Field(3.0, ge=0, le=60)
-    """Shortest time in seconds from a full sync of a connection to its next sync. An earlier sync waits."""
+    """Minimum time from a large sync reply (64 KiB or more) to the connection's next sync, in seconds.
+
+    A sync that comes too soon waits.
+    """
     websocket_sync_bytes_per_second: float = Field(16 * 1024 * 1024, gt=0)
-    """Bytes a second of the full syncs of one account. The bytes of 16 seconds may be sent at once. Past that, its
-    syncs wait."""
+    """Maximum rate of one account's large sync replies, in bytes a second.
+
+    The burst allowance is 16 times this number of bytes. Beyond it, the account's syncs wait.
+    """
     websocket_account_queued_bytes: int = Field(64 * 1024 * 1024, ge=1024 * 1024)
-    """Bytes that wait for the clients of one account. Past that, its syncs wait. When a sync has waited for a minute,
-    its connection is closed with 1013."""
+    """Limit of the bytes that wait for the clients of one account. Beyond it, the account's syncs wait. When a sync has
+    waited for a minute, its connection is closed with 1013."""
     websocket_queued_bytes: int = Field(256 * 1024 * 1024, ge=1024 * 1024)
-    """Bytes that wait for all clients. Past that, syncs wait. While a sync waits for memory and more than half of this
-    number is in use, slow clients are closed with 1013."""
+    """Limit of the bytes that wait for all clients.
+
+    Beyond it, syncs wait. If more than half of the limit is in use while a sync waits for memory, slow clients are
+    closed with 1013.
+    """
     http_account_body_bytes: int = Field(48 * 1024 * 1024, ge=1024 * 1024)
-    """Bytes of memory for the bodies of one account's requests. Past that, its bodies wait. A request that has waited
-    for 30 seconds gets 503."""
+    """Limit of the memory for the bodies of one account's requests, in bytes. Beyond it, the account's bodies wait. A
+    request that has waited for 30 seconds gets 503."""
     http_body_bytes: int = Field(192 * 1024 * 1024, ge=1024 * 1024)
-    """Bytes of memory for the bodies of all requests. Past that, bodies wait. A request that has waited for 30 seconds
-    gets 503."""
+    """Limit of the memory for the bodies of all requests, in bytes.
+
+    Beyond it, bodies wait. A request that has waited for 30 seconds gets 503.
+    """
     http_min_bytes_per_second: float = Field(8 * 1024, ge=0)
-    """Bytes a second at which a body has to arrive, measured over 10 seconds. A slower request gets 408. 0 switches the
-    check off."""
+    """Minimum rate at which a body has to arrive, in bytes a second, measured over 10 seconds.
+
+    A slower request gets 408. 0 switches the check off.
+    """
     websocket_ping_interval: float = Field(30.0, gt=0)
     """Seconds between two pings to a client."""
     websocket_ping_timeout: float = Field(10.0, gt=0)
-    """Seconds after a ping within which a client has to answer, or to send or read other bytes. Otherwise, it is
-    disconnected."""
+    """Time limit for a sign of life after a ping, in seconds: a client answers, or it sends or reads other bytes.
+
+    Without one, the client is disconnected.
+    """
     drain_notice_seconds: float = Field(0.0, ge=0, le=600)
-    """Seconds from SIGTERM, when the readiness check fails, to the first closed WebSocket. Load balancers need this
-    time to notice the failure."""
+    """Seconds from SIGTERM to the first closed WebSocket. The readiness check fails from SIGTERM on, and load balancers
+    need this time to notice the failure."""
     websocket_drain_seconds: float = Field(2.0, ge=0, le=600)
-    """Seconds over which a stopping gateway spreads the closing of its WebSockets."""
+    """Time, in seconds, over which a stopping gateway spreads the closing of its WebSockets."""
 
     @model_validator(mode="after")
     def _default_to_no_origins_in_production(self) -> Self:
@@ -128,7 +159,7 @@ class GatewaySettings(TokenSettings):
     def _check_drain_seconds(self) -> Self:
         if self.drain_notice_seconds + self.websocket_drain_seconds > self.drain_seconds:
             raise ValueError(
-                "DRAIN_SECONDS must be no less than DRAIN_NOTICE_SECONDS and WEBSOCKET_DRAIN_SECONDS together"
+                "DRAIN_SECONDS must be at least the sum of DRAIN_NOTICE_SECONDS and WEBSOCKET_DRAIN_SECONDS"
             )
         return self
 
@@ -154,8 +185,8 @@ class GatewaySettings(TokenSettings):
                 flood_seconds=self.websocket_flood_seconds,
             ),
             large_messages=LargeMessages(self.websocket_large_message_bytes),
-            slowed=SLOWED.inc,
-            refused=REFUSED.labels("rate").inc,
+            on_slowed=SLOWED.inc,
+            on_refused=REFUSED.labels("rate").inc,
         )
 
     def outgoing_limits(self) -> OutgoingLimits:

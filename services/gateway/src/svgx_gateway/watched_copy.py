@@ -9,10 +9,10 @@ from svgx_common.contract.errors import SvgxError
 from svgx_common.messaging.bus import Bus, Listener
 from svgx_common.timing.bounded_wait import wait_at_most
 
-POLL = 30.0
+POLL_SECONDS = 30.0
 """Seconds between two reads. Even if a broadcast is lost, the copy has the change after this time at the latest."""
 
-RETRY = 1.0
+RETRY_SECONDS = 1.0
 """Seconds until the next read while the owner does not answer."""
 
 
@@ -20,7 +20,7 @@ class WatchedCopy:
     """A task that keeps a local copy current until `stop`.
 
     `read` asks the owner and stores the answer, or raises `SvgxError` when the owner does not answer. `read` is called
-    at the start, every `POLL` seconds, after a reconnect to NATS, and every `RETRY` seconds while the owner does not
+    at the start, every `POLL_SECONDS`, after a reconnect to NATS, and every `RETRY_SECONDS` while the owner does not
     answer. `on_broadcast` is called with each message that the owner publishes on `subject`. `name` is for the log.
     """
 
@@ -75,13 +75,13 @@ class WatchedCopy:
     async def _keep_current(self, outages: OutageLog) -> None:
         """Read once, then wait until the next read is due."""
         self._wake.clear()
-        pause = POLL
+        pause = POLL_SECONDS
         try:
             await self._read()
             self.complete = True
             outages.note_success()
         except SvgxError as error:
-            pause = RETRY
+            pause = RETRY_SECONDS
             outages.note_failure(error)
         finally:
             self._attempted.set()

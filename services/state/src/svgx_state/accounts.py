@@ -21,5 +21,5 @@ class Accounts:
         `DeadlineExceeded` while auth does not answer.
         """
         request = FindAccountsRequest(user_ids=sorted(set(user_ids)))
-        found = await self._bus.ask(FIND_ACCOUNTS, request, timeout=timeout)
-        return {account.id: account for account in found.items}
+        reply = await self._bus.ask(FIND_ACCOUNTS, request, timeout=timeout)
+        return {account.id: account for account in reply.items}

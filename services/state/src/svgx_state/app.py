@@ -18,7 +18,7 @@ from svgx_state.canvases import Canvases
 from svgx_state.deletion.canvases import DeletedCanvases
 from svgx_state.deletion.erasure import Erasure
 from svgx_state.deletion.purge import Purge
-from svgx_state.events.building import delivering
+from svgx_state.events.building import event_delivery
 from svgx_state.exports import Exports
 from svgx_state.handlers import Handlers
 from svgx_state.history.building import History, build_history
@@ -27,7 +27,7 @@ from svgx_state.journal.disk import DiskUse
 from svgx_state.journal.retention import Retention
 from svgx_state.members import Members
 from svgx_state.partitions import add_partitions_at_start, add_partitions_later
-from svgx_state.quotas.service import counting
+from svgx_state.quotas.service import quota_counting
 from svgx_state.quotas.usage import require_canvas_count, require_new_canvas
 from svgx_state.ratelimits import StoredRateLimits
 from svgx_state.settings import StateSettings
@@ -56,8 +56,8 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
             settings.worker_memory_mb * 1024 * 1024,
             settings.worker_timeout_seconds,
         ) as workers,
-        counting(runtime, database) as quotas,
-        delivering(runtime, database),
+        quota_counting(runtime, database) as quotas,
+        event_delivery(runtime, database),
     ):
         await add_partitions_at_start(database, settings.journal_days_ahead)
         history = build_history(runtime, database, workers)

@@ -15,7 +15,7 @@ from svgx_state.permissions import effective_role
 from svgx_state.sharing.links import Links
 
 CheckCanvasQuota = Callable[[Session, Caller], Awaitable[None]]
-"""Raises an error if the caller may not create or restore one more canvas. Called in the transaction of this change."""
+"""Raises an error if the caller may not have one more canvas. Called in the transaction that creates or restores it."""
 
 
 class Canvases:
@@ -53,7 +53,7 @@ class Canvases:
         role = _role(row, caller)
         if self._links is not None and caller.link_id is not None:
             try:
-                role = _higher(role, await self._links.role(caller, canvas_id))
+                role = _higher_role(role, await self._links.role(caller, canvas_id))
             except Unavailable:
                 # Auth is needed for the link only. A member keeps the role as a member.
                 if role is None:
@@ -127,7 +127,7 @@ def _role(row: Row, caller: Caller) -> CanvasRole | None:
     return effective_role(caller.role, None if member is None else CanvasRole(member))
 
 
-def _higher(first: CanvasRole | None, second: CanvasRole | None) -> CanvasRole | None:
+def _higher_role(first: CanvasRole | None, second: CanvasRole | None) -> CanvasRole | None:
     if first is None or second is None:
         return first or second
     return first if first.allows(second) else second

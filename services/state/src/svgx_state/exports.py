@@ -15,11 +15,11 @@ from svgx_state.history.past import Past
 from svgx_state.history.versions import Versions
 from svgx_state.journal import Journal
 from svgx_state.worker_errors import WORKER_WAIT_SECONDS, worker_errors
-from svgx_workers.jobs import Exported
+from svgx_workers.jobs import ExportedContent
 from svgx_workers.pool import Turn, Workers
 
-MARGIN = 2.0
-"""Seconds before the caller's deadline at which a worker must be finished, so that the answer is in time."""
+MARGIN_SECONDS = 2.0
+"""Seconds from the time limit of the worker to the caller's deadline. The answer is sent in this time."""
 
 MAX_LEFT_OUT = 20
 """Largest number of kinds of left-out content that the header of an export names. The JSON export names more."""
@@ -96,7 +96,7 @@ class Exports:
 
     def _turn(self, call: Call) -> AbstractAsyncContextManager[Turn]:
         """Return a context manager that waits for a worker and keeps it for the caller's jobs."""
-        deadline = time.monotonic() + call.deadline - time.time() - MARGIN
+        deadline = time.monotonic() + call.deadline - time.time() - MARGIN_SECONDS
         return self._workers.turn(
             call.signed_in_caller().user_id, wait_seconds=WORKER_WAIT_SECONDS, deadline=deadline
         )
@@ -113,7 +113,7 @@ class Exports:
         return await self._journal.load(request.canvas_id)
 
 
-async def _convert(worker: Turn, state: Exported, request: ExportRequest) -> Exported:
+async def _convert(worker: Turn, state: ExportedContent, request: ExportRequest) -> ExportedContent:
     match request.format:
         case ExportFormat.YJS:
             return state
@@ -124,7 +124,7 @@ async def _convert(worker: Turn, state: Exported, request: ExportRequest) -> Exp
         case ExportFormat.PNG:
             svg = await worker.export_svg(state.content, state.left_out)
             png = await worker.render_png(svg.content, request.width, request.height, request.scale)
-            return Exported(png, svg.left_out)
+            return ExportedContent(png, svg.left_out)
 
 
 def left_out_header(items: Sequence[Dropped]) -> str | None:

@@ -64,7 +64,9 @@ class Members:
     async def set(
         self, caller: Caller | None, canvas_id: str, user_id: str, role: CanvasRole
     ) -> Member:
-        """Give the user this role instead of any other. Without a caller, the event of the change names no actor.
+        """Give the user this role in place of the present role.
+
+        Without a caller, the event of the change names no actor.
 
         Raises `NotFound` for an unknown canvas or user, and `Conflict` when the last owner would lose the role.
         """
@@ -72,14 +74,14 @@ class Members:
             raise no_such_canvas()
         if user_id not in await self._accounts.find([user_id]):
             raise NotFound("there is no account with this id", field="user_id")
-        remaining = frozenset[str]()
+        remaining_owners = frozenset[str]()
         if role is not CanvasRole.OWNER:
-            remaining = await self._other_owners(canvas_id, user_id)
+            remaining_owners = await self._other_owners(canvas_id, user_id)
         async with self._database.transaction() as session:
             if await session.row("canvas_for", canvas_id, user_id) is None:
                 raise no_such_canvas()
             if role is not CanvasRole.OWNER:
-                await _require_another_owner(session, canvas_id, user_id, remaining)
+                await _require_another_owner(session, canvas_id, user_id, remaining_owners)
             await session.run("set_member", canvas_id, user_id, role.value)
             changed = MemberChanged(canvas_id=canvas_id, user_id=user_id, role=role)
             await emit(session, changed, actor=caller.user_id if caller is not None else None)
@@ -92,10 +94,10 @@ class Members:
 
         Without a caller, the event of the change names no actor.
         """
-        remaining = await self._other_owners(canvas_id, user_id)
+        remaining_owners = await self._other_owners(canvas_id, user_id)
         async with self._database.transaction() as session:
             await _member_role(session, canvas_id, user_id)
-            await _require_another_owner(session, canvas_id, user_id, remaining)
+            await _require_another_owner(session, canvas_id, user_id, remaining_owners)
             if await session.row("remove_member", canvas_id, user_id) is None:
                 raise _no_such_member()
             changed = MemberChanged(canvas_id=canvas_id, user_id=user_id, role=None)
@@ -109,13 +111,13 @@ class Members:
         is active and has a role that allows this.
         """
         rows = await self._database.rows("owners", canvas_id, user_id, MAX_OWNERS_ASKED)
-        others = [row["user_id"] for row in rows if row["user_id"] != user_id]
-        if len(others) == len(rows) or not others:
+        other_ids = [row["user_id"] for row in rows if row["user_id"] != user_id]
+        if len(other_ids) == len(rows) or not other_ids:
             return frozenset()
-        found = (await self._accounts.find(others)).values()
+        accounts = (await self._accounts.find(other_ids)).values()
         return frozenset(
             account.id
-            for account in found
+            for account in accounts
             if not account.disabled
             and effective_role(account.role, CanvasRole.OWNER) is CanvasRole.OWNER
         )

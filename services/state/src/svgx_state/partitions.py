@@ -9,7 +9,7 @@ from svgx_common.postgres import Database
 
 log = structlog.get_logger(__name__)
 
-PERIOD = 3600.0
+PERIOD_SECONDS = 3600.0
 """Seconds between two checks for missing partitions."""
 
 
@@ -27,8 +27,8 @@ async def add_partitions_at_start(database: Database, days_ahead: int) -> None:
 
 
 async def add_partitions_later(database: Database, days_ahead: int) -> None:
-    """Wait `PERIOD` seconds, then make the missing partitions. This is a step to repeat in the background."""
-    await asyncio.sleep(PERIOD)
+    """Wait `PERIOD_SECONDS`, then make the missing partitions. This is a step to repeat in the background."""
+    await asyncio.sleep(PERIOD_SECONDS)
     try:
         await add_partitions(database, days_ahead)
     except Unavailable:

@@ -68,8 +68,8 @@ class StoredRateLimits:
         added = set(users).difference((await self._stored()).whitelist.users)
         if not added:
             return
-        found = await self._accounts.find(added)
+        accounts = await self._accounts.find(added)
         for number, user_id in enumerate(users):
-            if user_id in added and user_id not in found:
+            if user_id in added and user_id not in accounts:
                 field = f"whitelist.users.{number}"
                 raise Invalid(f"{field}: there is no account with this id", field=field)

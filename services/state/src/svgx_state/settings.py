@@ -50,43 +50,45 @@ class StateSettings(PostgresSettings, ServiceSettings):
     """The settings, read from environment variables of the same names. The defaults suit a laptop and a small pod."""
 
     worker_count: int = Field(3, ge=1, le=256)
-    """Processes that merge, export and render.
+    """Number of worker processes. They merge, export and render canvases.
 
-    One account may use at most half of them at a time. With three or more processes, an account's exports and a
-    compaction leave one process free.
+    One account may use at most half of the processes at a time. With three or more processes, an account's exports and
+    a compaction leave one process free.
     """
     worker_memory_mb: int = Field(1024, ge=64)
-    """MiB of address space that one worker may use."""
+    """Largest address space of one worker, in MiB."""
     worker_timeout_seconds: float = Field(30.0, gt=0, le=600)
-    """Seconds for one export or compaction. Beyond this time, the worker process is killed."""
+    """Time limit for one export or compaction, in seconds. Beyond it, the worker process is killed."""
     compact_after_entries: int = Field(500, ge=1)
     """Number of journal entries after a canvas's newest snapshot at which a new snapshot is due."""
     compact_after_bytes: int = Field(1024 * 1024, ge=1)
-    """Bytes of journal entries after a canvas's newest snapshot at which a new snapshot is due."""
+    """Size of the journal entries after a canvas's newest snapshot at which a new snapshot is due, in bytes."""
     compact_concurrency: int = Field(1, ge=1, le=64)
-    """Canvases compacted at a time. Each takes a worker and a database connection."""
+    """Largest number of compactions at a time. Each takes a worker and a database connection."""
     links_per_canvas: int = Field(50, ge=1, le=10_000)
-    """Live share links that one canvas may have."""
+    """Largest number of live share links of one canvas."""
     deleted_retention_days: int = Field(30, ge=0, le=36_500)
-    """Days for which a deleted canvas can be restored. After these days, the canvas is removed for good."""
+    """Days after its deletion until a canvas is removed for good. Until then, it can be restored."""
     journal_days_ahead: int = Field(7, ge=1, le=366)
-    """Days after today for which partitions of the journal are made."""
+    """Number of days after today for which partitions of the journal are made ahead of time."""
     journal_retention_days: int = Field(30, ge=0, le=3660)
-    """Full days before today for which the journal is kept; 0 keeps it without end.
+    """Number of full days before today in which the journal is kept; 0 keeps it without end.
 
-    Canvases keep their content after these days, but only the past within these days can be read.
+    The present content of a canvas does not depend on this setting, but the past can be read for these days only.
     """
     database_disk_gb: float = Field(0, ge=0)
     """GB (10^9 bytes) that the database may use on its disk, for the forecast in the metrics; 0 makes no forecast."""
     version_quiet_seconds: float = Field(60.0, gt=0, le=86400)
-    """Seconds after the last edit of a canvas at which it gets an automatic version."""
+    """Seconds from the last edit of a canvas to its automatic version."""
     version_busy_seconds: float = Field(600.0, gt=0, le=86400)
-    """Seconds after the first edit that is in no version at which a canvas gets an automatic version while in use."""
+    """Seconds from the first edit that is in no version to an automatic version, if the edits continue."""
     version_all_hours: float = Field(1.0, ge=0, le=8760)
-    """Hours for which all versions without a name are kept. Of older automatic versions, the last of each hour is kept.
+    """Age in hours up to which all versions without a name are kept.
+
+    Later, the last automatic version of each hour stays.
     """
     version_hourly_hours: float = Field(24.0, ge=0, le=8760)
-    """Hours after which, of the versions without a name, only the last of each day (UTC) is kept."""
+    """Age in hours beyond which only the last version without a name of each day (UTC) is kept."""
     version_max_unnamed: int = Field(300, ge=1, le=10_000)
     """Largest number of versions without a name that a canvas may have. Beyond it, the oldest are deleted."""
     version_max_named: int = Field(300, ge=1, le=10_000)
@@ -94,19 +96,19 @@ class StateSettings(PostgresSettings, ServiceSettings):
     quota_account_journal_mb: int = Field(512, ge=1, le=2**20)
     """MiB that the edits of one account may add to the journal in a day (UTC), until an admin sets other quotas."""
     quota_account_canvases: int = Field(1000, ge=1, le=10_000_000)
-    """Canvases that one account may have: those that it created and that are not deleted."""
+    """Largest number of canvases that one account created and that are not deleted."""
     quota_account_canvases_per_hour: int = Field(100, ge=1, le=10_000_000)
-    """Canvases that one account may create in an hour."""
+    """Largest number of canvases that one account may create in an hour."""
     quota_account_canvases_per_day: int = Field(500, ge=1, le=10_000_000)
-    """Canvases that one account may create in a day."""
+    """Largest number of canvases that one account may create in a day."""
     quota_canvas_journal_mb: int = Field(2048, ge=1, le=2**20)
     """MiB that all edits on one canvas may add to the journal in a day (UTC)."""
     quota_canvas_content_mb: int = Field(128, ge=1, le=2**20)
-    """MiB that a canvas's newest snapshot and the journal after it may have together."""
+    """Largest size of a canvas's newest snapshot and the journal after it together, in MiB."""
     quota_admin_factor: int = Field(10, ge=1, le=1000)
     """The factor by which the quotas of other accounts are multiplied to get those of an admin."""
     quota_flush_seconds: float = Field(2.0, gt=0, le=60)
-    """Seconds after which a replica stores its new counts of journal bytes."""
+    """Longest time until a replica stores its new counts of journal bytes, in seconds."""
     event_relay_seconds: float = Field(1.0, gt=0, le=60)
     """Seconds between two checks of the outbox of events, and of the deliveries to webhooks."""
     event_retention_days: int = Field(30, ge=1, le=3650)
@@ -114,35 +116,47 @@ class StateSettings(PostgresSettings, ServiceSettings):
     webhook_allowed_networks: Annotated[str, NoDecode, AfterValidator(_networks)] = ""
     """Private networks in which webhooks may be, separated by commas. Public addresses are always allowed."""
     webhook_timeout_seconds: float = Field(10.0, gt=0, le=60)
-    """Seconds for one attempt at a delivery."""
+    """Time limit for one attempt at a delivery, in seconds. Beyond it, the attempt fails."""
     webhook_retry_seconds: float = Field(5.0, gt=0, le=3600)
-    """Seconds of the pause after the first failed attempt.
+    """Pause after the first failed attempt, in seconds.
 
     Each later pause is four times as long as the pause before it, up to six hours.
     """
     webhook_give_up_seconds: float = Field(86_400.0, gt=0, le=30 * 86_400)
-    """Seconds after which a delivery that still fails is dead, until an admin asks for it again."""
+    """Time limit for all attempts at a delivery, in seconds.
+
+    Beyond it, only an admin's request repeats the delivery.
+    """
     backup_url: Annotated[str, AfterValidator(_backup_url)] = ""
     """The folder or bucket of the backups: file://, s3://, gs:// or az://. Without it, there are no backups."""
     backup_key: Annotated[SecretStr, AfterValidator(_backup_key)] = SecretStr("")
-    """The key that encrypts backups, 32 bytes in base64. Without a key, backups are not encrypted."""
+    """The key that encrypts backups: 32 bytes as base64 or hexadecimal digits.
+
+    Without it, backups are not encrypted.
+    """
     backup_keep: int = Field(0, ge=0)
-    """Number of newest backups of each scope that are kept. If this and `backup_keep_days` are 0, all are kept."""
+    """Number of newest backups of each scope (the state type, canvas and owner) that are kept.
+
+    If this and `backup_keep_days` are 0, all backups are kept.
+    """
     backup_keep_days: int = Field(0, ge=0, le=3650)
-    """Days for which all backups are kept."""
+    """Age in days up to which all backups are kept."""
     redis_url: RedisUrl = "redis://localhost:6379/0"
     """The URL of Redis. It is used only while a state type names Redis as its backend."""
     redis_pool_size: int = Field(10, ge=1, le=1000)
-    """Connections of a replica's pool to Redis."""
+    """Largest number of connections to Redis in the pool of a replica."""
     state_types: StateTypes = Field(default_factory=lambda: dict(DEFAULT_TYPES))
     """The types of stored values by name, each with `backend`, `ttl_seconds`, `max_bytes` and `shared`. A value of this
     setting replaces all default types."""
     values_per_account: int = Field(1000, ge=1, le=100_000)
-    """Keys that one account may have in each backend. All shared values together have the limits of one account."""
+    """Largest number of keys of one account in each backend.
+
+    All shared values together have the limits of one account.
+    """
     value_bytes_per_account: int = Field(8 * 1024 * 1024, ge=1)
-    """Bytes of all values that one account may have in each backend."""
+    """Largest size of all values of one account in each backend, in bytes."""
     value_cache_bytes: int = Field(16 * 1024 * 1024, ge=0)
-    """Bytes of values from PostgreSQL that a replica caches. 0 turns the cache off."""
+    """Largest size of a replica's cache of values from PostgreSQL, in bytes. 0 turns the cache off."""
 
     @property
     def backups_unprotected(self) -> bool:
@@ -155,7 +169,7 @@ class StateSettings(PostgresSettings, ServiceSettings):
         for name, each in self.state_types.items():
             if self.in_production and each.backend is Backend.MEMORY:
                 raise ValueError(
-                    f"STATE_TYPES: {name} is in memory, which other replicas do not see; "
+                    f"STATE_TYPES: {name} is in memory, where other replicas cannot see it; "
                     "use postgresql or redis in production"
                 )
         return self

@@ -18,7 +18,13 @@ from svgx_common.postgres import Database, Row, Session
 from svgx_common.tracing import CANVAS_ID, CurrentSpan, note_code
 from svgx_state.journal.checksums import checksum
 from svgx_state.journal.entries import content_of
-from svgx_state.journal.quarantine import CHECKSUM, UNREADABLE, CorruptRows, Quarantine, check
+from svgx_state.journal.quarantine import (
+    NOT_AN_UPDATE,
+    WRONG_CHECKSUM,
+    CorruptRows,
+    Quarantine,
+    check,
+)
 from svgx_workers.errors import WorkerError, WorkerUnavailable
 from svgx_workers.pool import Workers
 
@@ -41,14 +47,11 @@ SNAPSHOT_BACKLOG = Gauge(
 log = structlog.get_logger(__name__)
 tracer = trace.get_tracer("svgx.state")
 
-PAUSE_AFTER_FAILURE = 60.0
+PAUSE_SECONDS_AFTER_FAILURE = 60.0
 """Seconds after a failed compaction during which the canvas is not compacted again."""
 
-LONGEST_MERGE = 600.0
-"""Seconds for which a compaction's transaction may wait for the result of a worker.
-
-After this time, PostgreSQL ends the transaction.
-"""
+LONGEST_MERGE_SECONDS = 600.0
+"""Time limit for a worker's merge, in seconds. Beyond it, PostgreSQL ends the compaction's transaction."""
 
 SLICE_ENTRIES = 5_000
 SLICE_BYTES = 8 * 1024 * 1024
@@ -59,10 +62,10 @@ So the memory for a compaction does not depend on the length of the tail.
 """
 
 KEEP_AFTER_BYTES = 4 * 1024 * 1024
-"""Bytes of the journal after which one more snapshot is kept for reads of the past.
+"""Bytes of the journal between two snapshots that are kept for reads of the past.
 
-Each entry counts as its update and 256 additional bytes. A few large edits reach this size. About 12,000 small edits
-also reach this size; they are merged in a fraction of a second.
+Each entry counts as its update and 256 additional bytes. A few large edits reach this size, and so do about 12,000
+small edits, which are merged in a fraction of a second.
 """
 
 END = 2**62
@@ -82,7 +85,7 @@ class SliceResult(Enum):
     """A snapshot through the last wanted revision was written."""
 
 
-class Unreadable(Exception):
+class UnreadableRows(Exception):
     """Updates cannot be merged, because at least one of them is not a Yjs update."""
 
     def __init__(self, rows: Sequence[Row], refusal: SvgRefused) -> None:
@@ -133,7 +136,7 @@ class Compactor:
     def note_tail(self, canvas_id: str, tail_entries: int, tail_bytes: int) -> None:
         """Schedule a compaction if it is due. `tail_*` are the entries and bytes after the newest snapshot."""
         due = tail_entries >= self._max_tail_entries or tail_bytes >= self._max_tail_bytes
-        if not due or canvas_id in self._scheduled or self._paused(canvas_id):
+        if not due or canvas_id in self._scheduled or self._is_paused(canvas_id):
             return
         # Use another context, because a compaction does not belong to the trace of the request that made it due.
         task = self._background.start(
@@ -171,13 +174,13 @@ class Compactor:
             try:
                 step = await self._compact_slice(canvas_id, through)
             except CorruptRows as corrupt:
-                await self._quarantine.move(canvas_id, corrupt.rows, CHECKSUM)
+                await self._quarantine.move(canvas_id, corrupt.rows, WRONG_CHECKSUM)
             except asyncpg.DataCorruptedError:
-                if not await self._quarantine.move_lost(canvas_id):
+                if not await self._quarantine.move_unreadable(canvas_id):
                     raise
-            except Unreadable as unreadable:
-                rows = await self._unreadable(unreadable.rows)
-                if not await self._quarantine.move(canvas_id, rows, UNREADABLE):
+            except UnreadableRows as unreadable:
+                rows = await self._find_unreadable(unreadable.rows)
+                if not await self._quarantine.move(canvas_id, rows, NOT_AN_UPDATE):
                     raise unreadable.refusal from None
             else:
                 if step is not SliceResult.MORE:
@@ -186,7 +189,7 @@ class Compactor:
 
     async def _compact_slice(self, canvas_id: str, through: int) -> SliceResult:
         """Merge the newest snapshot through at most revision `through` with the next slice. Store the new snapshot."""
-        async with self._database.transaction(idle_seconds=LONGEST_MERGE) as session:
+        async with self._database.transaction(idle_seconds=LONGEST_MERGE_SECONDS) as session:
             claim = await session.row("claim_compaction", canvas_id)
             if claim is None or not claim["claimed"]:
                 return SliceResult.BUSY
@@ -218,7 +221,7 @@ class Compactor:
         return SliceResult.LAST if done else SliceResult.MORE
 
     async def _merge(self, rows: Sequence[Row]) -> Snapshot:
-        """Return the updates of the rows as one snapshot. The first row may be a snapshot. Raises `Unreadable`.
+        """Return the updates of the rows as one snapshot. The first row may be a snapshot. Raises `UnreadableRows`.
 
         The updates are trusted, because a replica of collab has checked each of them before it was saved.
         """
@@ -229,19 +232,19 @@ class Compactor:
         try:
             return await self._workers.compact(snapshot, updates, trusted=True)
         except SvgRefused as refusal:
-            raise Unreadable(rows, refusal) from None
+            raise UnreadableRows(rows, refusal) from None
 
-    async def _unreadable(self, rows: Sequence[Row]) -> list[Row]:
-        """Return the rows that cannot be read even when each is read alone."""
+    async def _find_unreadable(self, rows: Sequence[Row]) -> list[Row]:
+        """Return the rows that cannot be merged even when each is merged alone."""
         try:
             await self._merge(rows)
-        except Unreadable:
+        except UnreadableRows:
             if len(rows) == 1:
                 return list(rows)
             half = len(rows) // 2
             return [
-                *await self._unreadable(rows[:half]),
-                *await self._unreadable(rows[half:]),
+                *await self._find_unreadable(rows[:half]),
+                *await self._find_unreadable(rows[half:]),
             ]
         return []
 
@@ -301,10 +304,10 @@ class Compactor:
 
     def _pause(self, canvas_id: str) -> str:
         """Do not compact the canvas for a while. Return the outcome for the metrics."""
-        self._paused_until[canvas_id] = time.monotonic() + PAUSE_AFTER_FAILURE
+        self._paused_until[canvas_id] = time.monotonic() + PAUSE_SECONDS_AFTER_FAILURE
         return "failed"
 
-    def _paused(self, canvas_id: str) -> bool:
+    def _is_paused(self, canvas_id: str) -> bool:
         until = self._paused_until.get(canvas_id)
         if until is None:
             return False

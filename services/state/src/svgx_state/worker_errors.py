@@ -21,14 +21,14 @@ from svgx_workers.pool import Workers
 log = structlog.get_logger(__name__)
 
 WORKER_WAIT_SECONDS = 20.0
-"""Longest wait of an export, a comparison or a restore for a worker, in seconds.
+"""Time limit, in seconds, for the wait of an export, a comparison or a restore for a worker.
 
-After the longest wait, an export still has more than half of the time limit of the operation `EXPORT` (60 s).
+After this wait, an export still has more than half of the time limit of the operation `EXPORT` (60 s).
 `WORKER_TIMEOUT_SECONDS` may be larger than the time limit of `EXPORT`, because a compaction may need more time and has
 no deadline. A job of an operation always ends before the operation's deadline.
 """
 
-RETRY_AFTER = 2.0
+RETRY_AFTER_SECONDS = 2.0
 """Seconds after which a caller may try again, when too many exports wait."""
 
 _REQUEST_FIELDS = ("width", "height", "scale")
@@ -54,10 +54,10 @@ def worker_errors(
             f"at most {limit} exports of one account run or wait at a time, comparisons and restores included, and "
             f"each waits {WORKER_WAIT_SECONDS:g} s at most; try again when the others have ended",
             limit=limit,
-            retry_after=RETRY_AFTER,
+            retry_after=RETRY_AFTER_SECONDS,
         ) from None
     except WorkersBusy:
-        raise Overloaded(f"too many {jobs} are waiting", retry_after=RETRY_AFTER) from None
+        raise Overloaded(f"too many {jobs} are waiting", retry_after=RETRY_AFTER_SECONDS) from None
     except WorkerTimeout as error:
         log.warning("a job took too long", job=job, canvas_id=canvas_id)
         raise Invalid(

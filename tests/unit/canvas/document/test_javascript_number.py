@@ -1,4 +1,4 @@
-"""Numbers that clients write into documents, as text. The expected texts are those of Node.js."""
+"""The text of a number that a client writes into a document. Node.js has produced the expected texts."""
 
 import math
 import struct
@@ -71,7 +71,7 @@ def test_big_integer_keeps_all_digits(value: int) -> None:
 
 @given(st.integers(0, 2**64 - 1))
 def test_text_of_any_number_is_read_as_the_same_number(bits: int) -> None:
-    """The text identifies the number. Proves R-DOC-4."""
+    """Reading the text gives the number again. Proves R-DOC-4."""
     (value,) = struct.unpack("<d", struct.pack("<Q", bits))
     if math.isfinite(value):
         assert float(number_text(value)) == value

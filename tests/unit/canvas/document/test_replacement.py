@@ -1,4 +1,4 @@
-"""A replacement makes `canvas` and `elements` equal to those of another state, by the smallest edit."""
+"""A replacement makes `canvas` and `elements` equal to those of another state, with the smallest edit."""
 
 import functools
 import random
@@ -24,7 +24,7 @@ def load(*updates: bytes) -> Document:
     return doc
 
 
-def tree(doc: Document) -> dict[str, str]:
+def root_contents(doc: Document) -> dict[str, str]:
     """Return the content of both root maps."""
     return {name: repr(sorted_items(doc.get(name, type=Map).to_py())) for name in ROOTS}
 
@@ -41,7 +41,7 @@ PLAIN: tuple[object, ...] = (
     *(0.0, 1.0, float("nan"), 1e21, 5.0, None, True, False),
     *({"x": 0.5, "y": [True, None]}, {}, [1.5, "a", {"b": None}], [], b"\x00", b"ab"),
 )
-"""Values that are no shared types, of each kind that a client may write."""
+"""Values of each kind that a client may write, except shared types."""
 
 
 def random_value(rng: random.Random, depth: int = 0) -> object:
@@ -103,14 +103,14 @@ def test_replacement_makes_any_content_equal(seed: int) -> None:
     for wanted in (past, other.get_update()):
         update = replacement(doc.get_update(), wanted)
         doc.apply_update(update)
-        assert tree(doc) == tree(load(wanted))
+        assert root_contents(doc) == root_contents(load(wanted))
         assert replacement(doc.get_update(), wanted) == EMPTY_UPDATE
-    assert tree(load(replacement(None, past))) == tree(load(past))
+    assert root_contents(load(replacement(None, past))) == root_contents(load(past))
 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_replacement_merges_with_concurrent_edits(seed: int) -> None:
-    """A client that edits meanwhile and the holder get equal documents, in any order of updates. Proves R-HIST-2."""
+    """The holder and a client apply the same updates in different orders, and get equal documents. Proves R-HIST-2."""
     rng = random.Random(seed)
     holder: Document = Doc()
     edit_document(rng, holder, 15)
@@ -124,10 +124,10 @@ def test_replacement_merges_with_concurrent_edits(seed: int) -> None:
     holder.apply_update(update)
     holder.apply_update(edits)
     client.apply_update(update)
-    assert tree(holder) == tree(client)
+    assert root_contents(holder) == root_contents(client)
     # Another replacement, made after all edits have arrived, restores the past content completely.
     holder.apply_update(replacement(holder.get_update(), past))
-    assert tree(holder) == tree(load(past))
+    assert root_contents(holder) == root_contents(load(past))
 
 
 def drawing() -> Document:
@@ -175,14 +175,14 @@ def test_replacement_changes_only_the_attributes_that_differ() -> None:
         "elements/b",
         "elements/c",
     ]
-    assert tree(doc) == tree(load(past))
+    assert root_contents(doc) == root_contents(load(past))
     client.apply_update(update)
     merged = client.get("elements", type=Map)["a"]["attrs"].to_py()  # type: ignore[index]
     assert merged == {"width": "5", "fill": "green"}
 
 
 def test_replacement_of_a_text_writes_only_the_changed_characters() -> None:
-    """Characters that a client types elsewhere at the same time are kept. Proves R-HIST-2."""
+    """Characters that a client types at the same time in another place are kept. Proves R-HIST-2."""
     doc = load(document({"t": {"tag": "#text"}}))
     text = Text("one \u00e4\U0001f600 two")
     doc.get("elements", type=Map)["t"]["text"] = text  # type: ignore[index]
@@ -195,7 +195,7 @@ def test_replacement_of_a_text_writes_only_the_changed_characters() -> None:
 
 
 def test_replacement_leaves_other_root_types_alone() -> None:
-    """Data of clients beside `canvas` and `elements` is neither removed nor restored. Proves R-HIST-2."""
+    """Data that clients keep in other root types is neither removed nor restored. Proves R-HIST-2."""
     doc = drawing()
     notes = doc.get("notes", type=Map)
     notes["a"] = "old"
@@ -208,7 +208,7 @@ def test_replacement_leaves_other_root_types_alone() -> None:
 
 
 def test_replacement_writes_no_xml_types() -> None:
-    """A value that no code reads from a canvas is left out, and everything else is restored. Proves R-HIST-1."""
+    """An XML type, which no code reads from a canvas, is left out. Everything else is restored. Proves R-HIST-1."""
     doc = drawing()
     doc.get("elements", type=Map)["x"] = XmlFragment([XmlElement("p")])
     doc.get("elements", type=Map)["y"] = "kept"
@@ -218,7 +218,7 @@ def test_replacement_writes_no_xml_types() -> None:
 
 
 def test_replacement_accepts_values_nested_as_deep_as_edits_may_be() -> None:
-    """A deeply nested document does not end a worker. Proves R-HIST-1."""
+    """A deeply nested document does not crash a worker. Proves R-HIST-1."""
     doc: Document = Doc()
     elements = doc.get("elements", type=Map)
     inner: Map[object] = elements
@@ -235,7 +235,7 @@ def test_replacement_accepts_values_nested_as_deep_as_edits_may_be() -> None:
     assert len(replacement(doc.get_update(), wanted)) < 60
 
 
-def test_replacement_restores_a_removed_file() -> None:
+def test_replacement_restores_content_that_an_import_removed() -> None:
     """The JSON export of the restored document equals that of the past state. Proves R-HIST-1."""
     svg = b'<svg xmlns="http://www.w3.org/2000/svg" width="9"><g><rect width="5"/>hi</g></svg>'
     past = import_svg(svg, None).update
@@ -247,7 +247,7 @@ def test_replacement_restores_a_removed_file() -> None:
 
 @pytest.mark.parametrize("broken", [b"", b"\x01", b"hello", b"\xff" * 20])
 def test_malformed_wanted_state_is_refused(broken: bytes) -> None:
-    """Nothing is replaced by content that is not a Yjs update. Proves R-HIST-1."""
+    """A wanted state that is not a Yjs update replaces nothing. Proves R-HIST-1."""
     with pytest.raises(SvgRefused) as refused:
         replacement(drawing().get_update(), broken)
     assert refused.value.code == "malformed"

@@ -40,7 +40,7 @@ GZIP = b"\x1f\x8b"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 XMLNS = 'xmlns="http://www.w3.org/2000/svg"'
 GIF = base64.b64decode("R0lGODlhAQABAIAAAP8AAP///yH5BAAAAAAALAAAAAABAAEAAAICRAEAOw==")
-# Only a frame header, for 3 x 2 pixels. The pixels are missing, because no reader needs them to find format and size.
+# A frame header for 3 x 2 pixels, without the pixels. Format and size can be read from the header alone.
 JPEG = (
     b"\xff\xd8\xff\xc0\x00\x11\x08\x00\x02\x00\x03\x03\x01\x22\x00\x02\x11\x01\x03\x11\x01\xff\xd9"
 )
@@ -60,7 +60,7 @@ def with_picture(url: str, tag: str = "image", name: str = "href") -> bytes:
 
 
 def imported(file: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[bytes, list[Dropped]]:
-    """Import a file. Return its export, in which the audit finds no problem, and the report of dropped content."""
+    """Import a file. Return its audited export, and the report of dropped content."""
     result = import_svg(file, None, limits)
     out = export_svg(result.update, limits)
     assert problems(out) == []

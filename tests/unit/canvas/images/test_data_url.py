@@ -1,4 +1,4 @@
-"""Reading of `data:` URLs by the Fetch standard. Proves R-SVG-9."""
+"""`data:` URLs are read according to the Fetch standard. Proves R-SVG-9."""
 
 import pytest
 from hypothesis import given
@@ -55,7 +55,7 @@ def test_data_url_is_read_as_browsers_read_it(
 ) -> None:
     """Media type, charset and content of a `data:` URL are those of the Fetch standard. Proves R-SVG-9.
 
-    A missing or invalid media type is empty here. The standard replaces it by `text/plain`.
+    A missing or invalid media type is read as an empty text. The standard would replace it with `text/plain`.
     """
     found = read_data_url(url)
     assert found is not None

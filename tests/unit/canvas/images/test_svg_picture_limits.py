@@ -74,7 +74,7 @@ def test_svg_pictures_share_the_limits_of_their_file(
 
 
 def test_picture_that_becomes_too_long_is_refused_and_left_out_of_exports() -> None:
-    """The limit of an attribute's length applies to a picture's URL in canonical form. Proves R-SVG-4."""
+    """The limit for the length of an attribute applies to a picture's canonical URL. Proves R-SVG-4."""
     limits = Limits(attribute_length=2000)
     url = SVG_SPELLINGS["plain"](svg(_RECT * 250).encode())
     assert len(url) < 2000
@@ -140,7 +140,7 @@ def test_svg_picture_has_the_limits_of_rendering(field: str, body: str, levels: 
 
 
 def test_compressed_bombs_in_pictures_are_refused_early() -> None:
-    """All pictures of a file together are decompressed to at most the limit of its bytes. Proves R-SVG-4."""
+    """The SVG pictures of a file are decompressed to at most `Limits.bytes` bytes in total. Proves R-SVG-4."""
     bomb = f"data:image/svg+xml;base64,{b64(gzip.compress(b' ' * 20_000_000, mtime=0))}"
     image = f'<image href="{bomb}"/>'
     for count in (1, 100):

@@ -126,7 +126,7 @@ def test_svg_pictures_are_kept_three_levels_deep(levels: int) -> None:
 
 @pytest.mark.parametrize("levels", [4, 5, 20])
 def test_svg_picture_at_the_fourth_level_is_dropped_and_reported(levels: int) -> None:
-    """The fourth level of nested SVG pictures is dropped, and the report names it. Proves R-SVG-9."""
+    """A picture at the fourth level of nesting is dropped, and the report names it. Proves R-SVG-9."""
     out, dropped = imported(with_picture(svg_url(nested(levels))))
     assert dropped == [Dropped("image@href", "nesting", 1)]
     for _ in range(3):

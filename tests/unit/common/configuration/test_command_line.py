@@ -30,7 +30,7 @@ def test_version_is_printed_without_settings(service: str) -> None:
 
 
 def test_command_with_a_closed_output_ends_quietly() -> None:
-    """Proves R-CONFIG-6: a command prints no traceback when the reader of its output has ended, such as `head`."""
+    """Proves R-CONFIG-6: a command prints no traceback when the reader of its output, such as `head`, has ended."""
     reading, writing = os.pipe()
     os.close(reading)
     try:
@@ -102,7 +102,7 @@ def test_help_lists_commands_and_settings(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_help_shows_a_default_that_is_a_mapping_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    """Proves R-CONFIG-6: the default of such a setting has the form of its variable."""
+    """Proves R-CONFIG-6: the help shows such a default as its variable is written."""
 
     class Settings(ServiceSettings):
         state_types: dict[str, float] = Field(default_factory=lambda: {"general": 1.5})

@@ -1,4 +1,4 @@
-"""The variables of OpenTelemetry."""
+"""The environment variables of OpenTelemetry."""
 
 import os
 import subprocess
@@ -155,7 +155,7 @@ def test_variables_are_not_checked_while_nothing_is_exported(off: dict[str, str]
     ],
 )
 def test_opentelemetry_starts_with_accepted_values(environment: dict[str, str]) -> None:
-    """Proves R-CONFIG-2: the defaults of this product fit the values that are set."""
+    """Proves R-CONFIG-2: this product's defaults for the other variables fit these values."""
     started = start({**EXPORTER, **environment})
     assert started.returncode == 0, started.stderr
 

@@ -1,4 +1,7 @@
-"""Environment variables that look like misspelt settings."""
+"""Environment variables that look like misspelt settings.
+
+A slip is one wrong, missing or additional letter, or two swapped letters.
+"""
 
 import pytest
 
@@ -55,7 +58,7 @@ def unknown(*names: str) -> list[UnknownVariable]:
     ],
 )
 def test_misspelt_variable_is_refused_with_the_nearest_name(name: str, nearest: str) -> None:
-    """Proves R-CONFIG-5: a slip in the name of a setting that is not set ends the start."""
+    """Proves R-CONFIG-5: the service does not start, because the setting with the nearest name is not set."""
     assert unknown(name) == [UnknownVariable(name.upper(), nearest, refused=True)]
     # The setting itself is set, so the other variable may belong to another program.
     assert unknown(name, nearest) == [UnknownVariable(name.upper(), nearest, refused=False)]
@@ -81,7 +84,10 @@ def test_misspelt_variable_is_refused_with_the_nearest_name(name: str, nearest: 
 def test_slip_that_may_be_a_name_of_another_program_gives_a_warning(
     name: str, nearest: str
 ) -> None:
-    """Proves R-CONFIG-5: the nearest name is a setting with a default, or a variable of a tool or of OpenTelemetry."""
+    """Proves R-CONFIG-5: the service starts if other programs may use the name, and the setting has a default.
+
+    It also starts if the nearest name is a variable of a tool or of OpenTelemetry.
+    """
     assert unknown(name) == [UnknownVariable(name, nearest, refused=False)]
 
 
@@ -89,7 +95,7 @@ def test_slip_that_may_be_a_name_of_another_program_gives_a_warning(
 def test_nearest_of_several_settings_does_not_depend_on_their_order(reverse: bool) -> None:
     """Proves R-CONFIG-5: the service's setting with the smallest edit distance to the variable is named.
 
-    The start is permitted if one of the settings with a similar name is set.
+    The service starts if one of the settings with a similar name is set.
     """
     settings = sorted(("API_PORT", "API_PORTS", "APIS_PORT"), reverse=reverse)
 
@@ -157,5 +163,5 @@ def test_empty_variable_is_ignored() -> None:
     ],
 )
 def test_edit_distance_counts_slips(one: str, other: str, distance: int) -> None:
-    """A swap of two neighbours is one slip. Proves R-CONFIG-5."""
+    """Two swapped neighbouring letters are one slip. Proves R-CONFIG-5."""
     assert edit_distance(one, other) == edit_distance(other, one) == distance

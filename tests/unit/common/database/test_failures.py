@@ -1,4 +1,4 @@
-"""The errors of PostgreSQL that pass by themselves, and those that do not."""
+"""The classification of PostgreSQL's errors: the temporary errors, and all others."""
 
 import asyncpg
 import pytest
@@ -40,10 +40,10 @@ def server_error(sqlstate: str) -> asyncpg.PostgresError:
         ("58P01", "disk or operating system", True, True),
     ],
 )
-def test_sqlstate_decides_on_the_failure(
+def test_sqlstate_of_a_temporary_error_selects_its_failure(
     sqlstate: str, reason: str, drop: bool, outage: bool
 ) -> None:
-    """Proves R-FAIL-18: errors with these codes are temporary, and the code selects the reason and the treatment."""
+    """Proves R-FAIL-18: errors with these codes are temporary. The code selects the reason, `drop` and `outage`."""
     failure = classify(server_error(sqlstate))
     assert failure is not None
     assert reason in failure.reason
@@ -53,7 +53,7 @@ def test_sqlstate_decides_on_the_failure(
 @pytest.mark.parametrize(
     "sqlstate", ["0A000", "22003", "23505", "23503", "25001", "25P02", "42601", "42P01", "XX000"]
 )
-def test_other_sqlstates_do_not_pass_by_themselves(sqlstate: str) -> None:
+def test_other_sqlstates_are_not_temporary(sqlstate: str) -> None:
     """Proves R-FAIL-18: a caller's data, a wrong statement and a defect are not reported as unavailable."""
     assert classify(server_error(sqlstate)) is None
 

@@ -14,7 +14,7 @@ _SESSION_STATE = re.compile(
 
 @pytest.mark.parametrize("package", ["svgx_auth", "svgx_state"])
 def test_queries_change_nothing_beyond_their_transactions(package: str) -> None:
-    """A connection returns to the pool without a reset of its session. Proves R-STATE-1."""
+    """Queries must not change the session, because the pool does not reset a returned connection. Proves R-STATE-1."""
     queries = load_queries(package).values()
     assert queries
     clauses = [re.sub(r"(?m)^\s*SET \w+ = ", "", re.sub(r"--.*", "", each.sql)) for each in queries]

@@ -71,8 +71,10 @@ def test_uncertainty_is_subtracted_from_the_difference_of_a_clock(
     ("days", "status"),
     [(-2, Status.FAILED), (0, Status.WARNING), (20, Status.WARNING), (21, Status.OK)],
 )
-def test_certificate_is_judged_by_its_end(tmp_path: Path, days: int, status: Status) -> None:
-    """Proves R-CONFIG-7: a certificate that ends soon gets a warning before it fails."""
+def test_status_of_a_certificate_follows_its_expiry(
+    tmp_path: Path, days: int, status: Status
+) -> None:
+    """Proves R-CONFIG-7: a certificate has a warning in its last three weeks, and fails once it has expired."""
     path = tmp_path / "root.pem"
     write_certificate(path, days)
     assert check_file("postgresql", str(path)).status is status
@@ -88,19 +90,19 @@ def test_unreadable_certificate_file_fails(tmp_path: Path) -> None:
 
 
 async def test_checks_are_bounded_and_faults_are_reported() -> None:
-    """Proves R-CONFIG-7: a check that hangs or breaks fails alone, and its exception's text is not shown."""
+    """Proves R-CONFIG-7: a check that hangs or raises an exception fails alone. The exception's text is not shown."""
 
     async def hang() -> list[Finding]:
         await asyncio.Event().wait()
         return []
 
-    async def break_down() -> list[Finding]:
+    async def raise_error() -> list[Finding]:
         raise RuntimeError("hunter2")
 
-    async def pass_well() -> list[Finding]:
+    async def succeed() -> list[Finding]:
         return [ok("redis", "fine")]
 
-    checks = {"nats": hang, "postgresql": break_down, "redis": pass_well, "other": None}
+    checks = {"nats": hang, "postgresql": raise_error, "redis": succeed, "other": None}
     findings = await run_checks(checks, seconds=0.05)
     assert [(each.check, each.status) for each in findings] == [
         ("nats", Status.FAILED),

@@ -24,7 +24,7 @@ def test_secret_that_weakens_tokens_has_a_warning(
 ) -> None:
     """Proves R-CONFIG-7: a short `JWT_SECRET` has a warning, and so has a `JWT_OTHER_SECRET` that is still set.
 
-    While `JWT_OTHER_SECRET` is set after a replacement, tokens of the old secret stay valid, also if it has leaked.
+    While `JWT_OTHER_SECRET` is set, tokens of the replaced secret stay valid, even if that secret has leaked.
     """
     servers = {"NATS_URL": "nats://127.0.0.1:4222", "REDIS_URL": "redis://127.0.0.1:6379/0"}
     for name, value in {"ENVIRONMENT": "development", **servers, **variables}.items():

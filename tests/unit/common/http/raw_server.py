@@ -1,4 +1,4 @@
-"""A server with the services' HTTP protocol and an application of a test, for requests as raw bytes."""
+"""A server that runs an application of a test with the services' HTTP protocol. Requests are raw bytes."""
 
 import asyncio
 import contextlib
@@ -57,7 +57,7 @@ class RawServer:
             writer.close()
 
     async def request(self, content: bytes) -> RawResponse:
-        """Send one request and return the response. The server has to close the connection."""
+        """Send one request, after which the server closes the connection, and return the response."""
         return parse_response(await self.exchange(content))
 
 

@@ -13,7 +13,7 @@ from svgx_common.http.afterwards import call_at_end, serve_afterwards
 
 
 async def unused(*_: Any) -> Any:
-    """Stand for `receive` and `send`."""
+    """Stand in for `receive` and `send`, which are never called."""
     raise AssertionError
 
 
@@ -69,14 +69,14 @@ async def test_callbacks_run_when_the_connection_is_cancelled() -> None:
 
 
 async def test_callbacks_run_when_the_middleware_fails() -> None:
-    """The connection is not served then, but both callbacks run. Proves R-SOCKET-7."""
+    """The connection is not served, but both callbacks run. Proves R-SOCKET-7."""
     layers = Layers(error=ValueError("broken"))
     with pytest.raises(ValueError, match="broken"):
         await afterwards.run(layers.middleware, {}, unused, unused)
     assert layers.events == ["returned", "freed", "noted"]
 
 
-async def test_connection_is_served_at_once_by_another_server() -> None:
+async def test_another_server_serves_the_connection_within_the_application() -> None:
     """Under a server that does not call `run`, the application returns after the connection ends. Proves R-SOCKET-7."""
     layers = Layers()
     layers.may_end.set()

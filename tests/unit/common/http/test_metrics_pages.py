@@ -9,11 +9,11 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.requests import Request
 
-from svgx_common.http.metrics_pages import MAX_AGE, MetricsPages
+from svgx_common.http.metrics_pages import MAX_AGE_SECONDS, MetricsPages
 
 
 class Collections(Collector):
-    """A metric that counts its own collections."""
+    """A collector with one metric: the number of its own collections."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -64,7 +64,7 @@ def request(accept: str = "") -> Request:
 async def test_each_format_is_rendered_once_a_second_for_all_requests(
     pages: MetricsPages, collections: Collections, clock: Clock
 ) -> None:
-    """Proves R-LIMIT-15: fifty requests for each format cause one collection for each format."""
+    """Proves R-LIMIT-15: in each second, fifty requests for a format cause one collection."""
     for second in range(1, 4):
         for _ in range(50):
             text = await pages.prometheus(request())
@@ -74,9 +74,9 @@ async def test_each_format_is_rendered_once_a_second_for_all_requests(
             assert b"collections %d.0" % (second * 3 - 1) in bytes(open_metrics.body)
             samples = json.loads(bytes(as_json.body))["collections"]["samples"]
             assert samples == [{"name": "collections", "labels": {}, "value": second * 3}]
-            clock.now += MAX_AGE / 100
+            clock.now += MAX_AGE_SECONDS / 100
         assert collections.count == second * 3
-        clock.now += MAX_AGE
+        clock.now += MAX_AGE_SECONDS
 
 
 @pytest.mark.parametrize(

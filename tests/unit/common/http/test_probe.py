@@ -47,7 +47,7 @@ def test_probe_asks_the_service_where_it_listens(
 
 
 def test_probe_of_a_service_that_does_not_listen_fails() -> None:
-    """A refused connection is a failure, and no exception. Proves R-SHIP-1."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    """A refused connection makes the probe fail, without an exception. Proves R-SHIP-1."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
     assert not answers("live", {"API_PORT": str(port)})

@@ -7,7 +7,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from svgx_common.http import protocol
-from svgx_common.http.protocol import MAX_HEADERS
+from svgx_common.http.protocol import MAX_HEADER_BYTES
 from tests.unit.common.http.raw_server import RawServer, parse_response, serve
 
 HOST = b"Host: here\r\n"
@@ -91,7 +91,7 @@ INVALID_HEADS: list[tuple[bytes, bytes, int, str | None]] = [
 
 
 class Application:
-    """An application that answers with the names of the headers, as they are after the end of the body."""
+    """An application that reads the whole body, and then answers with the names of the request's headers."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -126,7 +126,7 @@ async def server(application: Application) -> AsyncIterator[RawServer]:
 
 
 async def test_trailers_are_not_added_to_the_headers(server: RawServer) -> None:
-    """Proves R-HTTP-11: trailers are not headers, because a proxy does not remove `X-Forwarded-For` from trailers."""
+    """Proves R-HTTP-11: trailers stay apart, because a proxy does not remove a forged `X-Forwarded-For` from them."""
     answer = await server.exchange(
         b"POST / HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n"
         b"Trailer: X-Forwarded-For\r\n\r\n1\r\nx\r\n0\r\nX-Forwarded-For: 10.0.0.1\r\n\r\n"
@@ -146,7 +146,7 @@ async def test_unused_connection_is_closed_earlier_among_many_connections(
     keep_alive: int,
     short_keep_alive: int,
 ) -> None:
-    """An unused connection stays open for longer than proxies keep theirs. Proves R-HTTP-11."""
+    """Without many connections, an unused one stays open for longer than proxies keep theirs. Proves R-HTTP-11."""
     assert protocol.KEEP_ALIVE_SECONDS > 60
     monkeypatch.setattr(protocol, "MANY_CONNECTIONS", many)
     monkeypatch.setattr(protocol, "KEEP_ALIVE_SECONDS", keep_alive)
@@ -162,7 +162,7 @@ async def test_unused_connection_is_closed_earlier_among_many_connections(
 async def test_invalid_head_gets_a_problem_document_and_reaches_no_application(
     server: RawServer, application: Application, content: bytes, status: int, field: str | None
 ) -> None:
-    """Proves R-HTTP-14 and R-HTTP-6: 400 or 501, and the connection is closed."""
+    """Proves R-HTTP-14 and R-HTTP-6: the response is 400 or 501, and the server closes the connection."""
     response = await server.request(content)
     assert response.status == status
     problem = response.problem()
@@ -210,7 +210,7 @@ async def test_unsupported_upgrade_is_ignored_without_a_log_line(
 async def test_invalid_head_behind_an_unfinished_request_gets_no_response(
     server: RawServer, application: Application
 ) -> None:
-    """Proves R-HTTP-14: the earlier response ends the connection, so no request gets the response of another one."""
+    """Proves R-HTTP-14: the first response ends the connection, so no request gets the response to another."""
     first = b"GET /slow HTTP/1.1\r\n" + HOST + b"\r\n"
     exchange = asyncio.create_task(server.exchange(first + b"GET / HTTP/1.1\r\n\r\n"))
     await application.arrived.wait()
@@ -233,7 +233,7 @@ async def test_invalid_chunk_gets_400_and_ends_the_request(
 
 async def test_too_large_headers_get_431_with_a_problem_document(server: RawServer) -> None:
     """Proves R-HTTP-6 and R-HTTP-11: the problem document states the limit."""
-    response = await server.request(b"GET / HTTP/1.1\r\nX-A: " + b"a" * (MAX_HEADERS + 1))
+    response = await server.request(b"GET / HTTP/1.1\r\nX-A: " + b"a" * (MAX_HEADER_BYTES + 1))
     problem = response.problem()
     assert (response.status, problem["code"]) == (431, "headers_too_large")
-    assert problem["limit"] == MAX_HEADERS
+    assert problem["limit"] == MAX_HEADER_BYTES

@@ -12,7 +12,7 @@ CHUNKED = (b"transfer-encoding", b"chunked")
 def refusal(
     *headers: tuple[bytes, bytes], version: str = "1.1", target: bytes = b"/"
 ) -> SvgxError | None:
-    """Return the error of a head; None for a valid one."""
+    """Return the error of a head, or None for a valid head."""
     try:
         check(version, target, headers)
     except SvgxError as error:
@@ -198,8 +198,8 @@ def test_http_1_0_has_no_transfer_coding(value: bytes) -> None:
         (b"http://a/#b", False),
     ],
 )
-def test_target_is_a_path_or_an_address_with_a_valid_host(target: bytes, accepted: bool) -> None:
-    """Proves R-HTTP-14: the host of a whole address follows the same rule as `Host`."""
+def test_target_is_a_path_or_a_url_with_a_valid_host(target: bytes, accepted: bool) -> None:
+    """Proves R-HTTP-14: the host of a URL follows the same rule as `Host`."""
     error = refusal(HOST, target=target)
     assert (error is None) is accepted
 

@@ -46,10 +46,10 @@ def client_of(application: ServiceApplication) -> httpx.AsyncClient:
 
 
 @pytest.mark.parametrize("seconds", [0.001, 3600.0], ids=["short ticks", "long ticks"])
-async def test_stop_ends_a_server_at_once_and_ticks_update_the_date_until_then(
+async def test_ticks_update_the_date_until_the_server_is_stopped(
     application: ServiceApplication, monkeypatch: pytest.MonkeyPatch, *, seconds: float
 ) -> None:
-    """The stop does not wait for the next tick. Proves R-FAIL-16."""
+    """`stop` does not wait for the next tick. Proves R-FAIL-16."""
     monkeypatch.setattr(server_module, "TICK_SECONDS", seconds)
     server = Server(uvicorn.Config(application, lifespan="off", log_config=None))
     serving = asyncio.create_task(server.serve(sockets=[listen("127.0.0.1", 0)]))
@@ -84,8 +84,8 @@ async def test_readiness_follows_the_phase_and_liveness_does_not(
 async def test_metrics_agree_with_readiness(
     monkeypatch: pytest.MonkeyPatch, application: ServiceApplication, health: Health, page: str
 ) -> None:
-    """Proves R-OBS-10: a scrape alone finds a failed dependency, and its recovery."""
-    monkeypatch.setattr("svgx_common.health.CACHE", -1.0)
+    """Proves R-OBS-10: a scrape finds a failed dependency and its recovery, without a request for the health page."""
+    monkeypatch.setattr("svgx_common.health.CACHE_SECONDS", -1.0)
     failing = False
 
     async def check() -> None:
@@ -102,11 +102,11 @@ async def test_metrics_agree_with_readiness(
             REGISTRY.get_sample_value(up, labels | {"dependency": "other"}),
         )
 
-    async def pass_() -> None:
-        """Pass."""
+    async def succeed() -> None:
+        """Succeed."""
 
     health.require("database", check)
-    health.require("other", pass_)
+    health.require("other", succeed)
     async with client_of(application) as http:
         assert await values() == (0, 1, 1)  # the service is starting
         health.phase = Phase.READY
@@ -139,11 +139,11 @@ async def test_readiness_names_a_failed_check_without_its_error_text(
     async def fail() -> None:
         raise ConnectionError("postgresql://user:hunter2@db")
 
-    async def pass_() -> None:
-        """Pass."""
+    async def succeed() -> None:
+        """Succeed."""
 
     health.require("postgresql", fail)
-    health.require("nats", pass_)
+    health.require("nats", succeed)
     health.phase = Phase.READY
     async with client_of(application) as http:
         answer = await http.get("/health/ready")
@@ -200,7 +200,7 @@ async def test_check_that_cannot_be_cancelled_does_not_delay_the_report(
     health: Health, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A driver that is cancelled may still wait for a frozen server. Proves R-FAIL-19."""
-    monkeypatch.setattr(health_module, "CHECK_TIMEOUT", 0.05)
+    monkeypatch.setattr(health_module, "CHECK_SECONDS", 0.05)
     released = asyncio.Event()
 
     async def hang() -> None:

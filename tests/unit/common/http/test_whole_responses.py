@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from svgx_common.http.protocol import LimitedHttp
-from svgx_common.http.whole_responses import COPIED_BYTES
+from svgx_common.http.whole_responses import MAX_COPIED_BYTES
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -45,7 +45,7 @@ class RecordingTransport(asyncio.Transport):
 
 
 async def answer(messages: list[Message], _: Scope, __: Receive, send: Send) -> None:
-    """Send a response (ASGI)."""
+    """Send the messages of a response, as an ASGI application."""
     for message in messages:
         await send(message)
 
@@ -61,7 +61,7 @@ def response(status: int, headers: Headers, *parts: bytes) -> list[Message]:
 
 
 def sized(body: bytes, *headers: tuple[bytes, bytes]) -> list[Message]:
-    """Return the messages of a response with its length, as Starlette sends it."""
+    """Return the messages of a response with a `Content-Length`, as Starlette sends it."""
     length = (b"content-length", b"%d" % len(body))
     return response(200, [length, TYPE, *headers], body)
 
@@ -94,7 +94,7 @@ async def exchange(
     [
         (sized(b"{}"), REQUEST, 1),
         (sized(b""), REQUEST, 1),
-        (sized(b"x" * (COPIED_BYTES + 1)), REQUEST, 1),
+        (sized(b"x" * (MAX_COPIED_BYTES + 1)), REQUEST, 1),
         (response(204, [], b""), REQUEST, 1),
         (sized(b"{}"), b"GET / HTTP/1.0\r\n\r\n", 1),
         (sized(b"{}"), b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n", 1),

@@ -14,7 +14,7 @@ from svgx_common.messaging.repetition import MAX_BUDGET, Repetition
 @pytest.fixture(autouse=True)
 def short_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     """Repeat after a tenth of the time limit, even when that is short."""
-    monkeypatch.setattr(repetition, "SHORTEST_INTERVAL", 0.0)
+    monkeypatch.setattr(repetition, "MIN_INTERVAL_SECONDS", 0.0)
 
 
 async def hang() -> str:
@@ -39,7 +39,7 @@ async def not_found() -> str:
 
 
 def replicas(*behaviours: Callable[[], Awaitable[str]]) -> Callable[[float], Awaitable[str]]:
-    """Return a `send` that reaches one replica after the other."""
+    """Return a `send`. Each call reaches the next replica."""
     remaining = iter(behaviours)
 
     async def send(_: float) -> str:
@@ -145,7 +145,7 @@ async def test_late_answer_of_the_first_attempt_counts() -> None:
 
 
 async def test_late_temporary_error_of_the_first_attempt_does_not_end_the_read() -> None:
-    """Proves R-FAIL-21: the further attempts go on."""
+    """Proves R-FAIL-21: the other attempts continue."""
     repeated = asyncio.Event()
 
     async def late() -> str:
@@ -167,7 +167,7 @@ async def test_answer_of_a_further_attempt_leaves_no_cancellation() -> None:
 
 
 async def test_cancelled_read_ends_all_attempts() -> None:
-    """Proves R-FAIL-21: nothing goes on for a client that has left."""
+    """Proves R-FAIL-21: no attempt continues for a client that has left."""
     ended: list[int] = []
     both_run = asyncio.Event()
     numbers = iter((1, 2))

@@ -206,9 +206,9 @@ def test_integer_that_lib0_refuses_is_malformed(encoded: str) -> None:
 def test_too_large_awareness_state_is_malformed(letter: str) -> None:
     """Proves R-AWARE-7: the limit is in bytes, not characters."""
     size = len(letter.encode())
-    fits = awareness.State(1, 1, '"' + letter * ((awareness.MAX_STATE - 2) // size) + '"')
+    fits = awareness.State(1, 1, '"' + letter * ((awareness.MAX_STATE_BYTES - 2) // size) + '"')
     assert awareness.decode(awareness.encode([fits])) == [fits]
-    too_large = awareness.State(1, 1, '"' + letter * (awareness.MAX_STATE // size) + '"')
+    too_large = awareness.State(1, 1, '"' + letter * (awareness.MAX_STATE_BYTES // size) + '"')
     with pytest.raises(Malformed):
         awareness.decode(awareness.encode([too_large]))
 

@@ -21,7 +21,7 @@ def test_nats_config_without_an_option_prints_the_users_block(
 def test_values_of_the_official_chart_name_every_key_and_subject(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """`nats-config --format chart` prints values that Helm reads, because YAML contains JSON. Proves R-BUS-11."""
+    """`nats-config --format chart` prints JSON, which Helm reads as YAML. Proves R-BUS-11."""
     commands.print_configuration(["--format", "chart", "--secret", "own-keys"])
     values = json.loads(capsys.readouterr().out)
     users = values["config"]["merge"]["authorization"]["users"]

@@ -14,10 +14,10 @@ from svgx_common.nats_server.commands import print_keys
 from svgx_common.nats_server.nkeys import UserKey
 
 
-def printed(
+def run_step(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str, step: str
 ) -> str:
-    """Run a step on this input, and return the output."""
+    """Run a step with this input, and return the output."""
     monkeypatch.setattr("sys.stdin", io.StringIO(text))
     rotation.rotate([step])
     return capsys.readouterr().out
@@ -49,9 +49,9 @@ def test_three_steps_replace_every_key_of_an_env_file(
 ) -> None:
     """The public key and the seed of a service belong together after each step. Proves R-BUS-15."""
     first = "# a comment\nJWT_SECRET=x=y\n" + new_keys(capsys)
-    added = printed(monkeypatch, capsys, first, "add")
-    swapped = printed(monkeypatch, capsys, added, "swap")
-    dropped = printed(monkeypatch, capsys, swapped, "drop")
+    added = run_step(monkeypatch, capsys, first, "add")
+    swapped = run_step(monkeypatch, capsys, added, "swap")
+    dropped = run_step(monkeypatch, capsys, swapped, "drop")
     for text in (first, added, swapped, dropped):
         assert text.startswith("# a comment\nJWT_SECRET=x=y\n")
         found = variables(text)
@@ -71,11 +71,11 @@ def test_three_steps_replace_every_key_of_an_env_file(
 def test_three_steps_replace_every_key_of_a_secret(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The result can be applied: other entries stay, metadata of the cluster does not. Proves R-BUS-15."""
+    """The result can be applied: it keeps other entries, but no metadata that the cluster adds. Proves R-BUS-15."""
     first = as_stored(new_keys(capsys, ["--format", "secret"]))
-    added = printed(monkeypatch, capsys, first, "add")
-    swapped = printed(monkeypatch, capsys, added, "swap")
-    dropped = json.loads(printed(monkeypatch, capsys, swapped, "drop"))
+    added = run_step(monkeypatch, capsys, first, "add")
+    swapped = run_step(monkeypatch, capsys, added, "swap")
+    dropped = json.loads(run_step(monkeypatch, capsys, swapped, "drop"))
     before = json.loads(first)["data"]
     assert dropped["metadata"] == {"name": "svgx-nats", "namespace": "svgx"}
     assert before.keys() == dropped["data"].keys()
@@ -110,7 +110,7 @@ def test_second_keys_are_not_added_twice(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A repeated step must not replace a key that the server already accepts. Proves R-BUS-15."""
-    added = printed(monkeypatch, capsys, new_keys(capsys), "add")
+    added = run_step(monkeypatch, capsys, new_keys(capsys), "add")
     monkeypatch.setattr("sys.stdin", io.StringIO(added))
     with pytest.raises(SystemExit):
         rotation.rotate(["add"])

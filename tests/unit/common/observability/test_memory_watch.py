@@ -1,4 +1,4 @@
-"""A process that has grown collects garbage that refers to itself, and returns freed buffers to the system."""
+"""A process that has grown collects its garbage, and returns freed buffers to the system."""
 
 import ctypes
 import gc
@@ -83,7 +83,7 @@ def test_python_begins_no_collection_of_all_objects() -> None:
 
 
 def test_growth_counts_from_the_last_collection() -> None:
-    """Memory that is in use does not cause a collection again and again. Proves R-FAIL-27."""
+    """Memory that stays in use causes only one collection. Proves R-FAIL-27."""
     used = 0
     watch = MemoryWatch(lambda: used, lambda: 0.0)
     used = 2 * GROWTH_BYTES
@@ -121,5 +121,5 @@ def test_freed_buffers_below_a_small_object_are_returned() -> None:
 def test_memory_of_the_process_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """The memory of a test run is more than 10 MiB. On a system without /proc, the result is 0."""
     assert resident_bytes() > 10 * 1024 * 1024
-    monkeypatch.setattr(memory_watch, "_STATM", Path("/nonexistent"))
+    monkeypatch.setattr(memory_watch, "_STATM_FILE", Path("/nonexistent"))
     assert resident_bytes() == 0

@@ -8,7 +8,12 @@ import structlog
 
 from svgx_common import logs
 from svgx_common.observability import repeated_lines
-from svgx_common.observability.repeated_lines import BURST, INTERVAL, UNLIMITED, RepeatedLines
+from svgx_common.observability.repeated_lines import (
+    BURST,
+    REFILL_SECONDS,
+    UNLIMITED_LOGGER,
+    RepeatedLines,
+)
 from tests.log_reader import LogReader, read_logs
 
 
@@ -44,15 +49,15 @@ def test_lasting_failure_is_written_in_intervals_with_the_number_left_out(
     for _ in range(100):
         log.warning("edits could not be saved", canvas_id="c", error="Unavailable")
     assert len(lines.read()) == BURST
-    clock.now += INTERVAL
+    clock.now += REFILL_SECONDS
     for _ in range(5):
         log.warning("edits could not be saved", canvas_id="d", error="Unavailable")
     (line,) = lines.read()
     assert (line["left_out"], line["canvas_id"]) == (100 - BURST, "d")
-    clock.now += INTERVAL
+    clock.now += REFILL_SECONDS
     log.warning("edits could not be saved", canvas_id="c", error="Unavailable")
     assert lines.read()[0]["left_out"] == 4
-    clock.now += INTERVAL * BURST
+    clock.now += REFILL_SECONDS * BURST
     for _ in range(100):
         log.warning("edits could not be saved", canvas_id="c", error="Unavailable")
     burst = lines.read()
@@ -83,7 +88,7 @@ def test_lines_of_another_kind_are_not_left_out(lines: LogReader) -> None:
 
 
 def test_lines_of_libraries_and_tracebacks_are_limited(clock: Clock, lines: LogReader) -> None:
-    """Proves R-OBS-8: a traceback for each attempt is a flood too.
+    """Proves R-OBS-8: repeated tracebacks are limited too.
 
     The text of a library's line states the number of lines that were left out.
     """
@@ -94,23 +99,23 @@ def test_lines_of_libraries_and_tracebacks_are_limited(clock: Clock, lines: LogR
             logging.getLogger("theirs").exception("attempt %s", "failed")
             structlog.get_logger("ours").exception("attempt failed")
     assert len(lines.read()) == 2 * BURST
-    clock.now += INTERVAL
+    clock.now += REFILL_SECONDS
     logging.getLogger("theirs").error("attempt %s", "failed", exc_info=OSError())
     assert lines.read()[0]["event"] == "attempt failed (3 more such lines were left out)"
 
 
-def test_information_and_requests_of_accounts_are_never_left_out(
+def test_info_lines_and_requests_of_accounts_are_never_left_out(
     lines: LogReader,
 ) -> None:
     """Proves R-OBS-7: each failed request of an account has its line."""
     for _ in range(BURST * 3):
-        structlog.get_logger(UNLIMITED).error("request failed", code="unavailable")
+        structlog.get_logger(UNLIMITED_LOGGER).error("request failed", code="unavailable")
         structlog.get_logger("test").info("holding a canvas")
     assert len(lines.read()) == BURST * 6
 
 
 def test_number_of_remembered_kinds_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves R-OBS-8: the least recent kind is forgotten, so that many different texts do not fill memory."""
+    """Proves R-OBS-8: the least recent kind is forgotten, so that many different texts do not fill the memory."""
     monkeypatch.setattr(repeated_lines, "MAX_KINDS", 3)
     limit = RepeatedLines()
 

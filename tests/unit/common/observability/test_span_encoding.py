@@ -19,7 +19,7 @@ REMOTE = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
 
 
 def spans_of(record: Any, limits: SpanLimits | None = None) -> Sequence[ReadableSpan]:
-    """Return the spans that `record` makes with the tracer provider that it gets."""
+    """Call `record` with a tracer provider, and return the spans that it records."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider(resource=Resource({"service.name": "svgx"}), span_limits=limits)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -28,7 +28,7 @@ def spans_of(record: Any, limits: SpanLimits | None = None) -> Sequence[Readable
 
 
 def read(content: bytes) -> dict[tuple[str, bytes], list[str]]:
-    """Return the spans in an export by scope and resource."""
+    """Return the spans in an export, grouped by scope and resource."""
     request = ExportTraceServiceRequest.FromString(content)
     return {
         (scope.scope.name, group.resource.SerializeToString(deterministic=True)): [
@@ -40,7 +40,7 @@ def read(content: bytes) -> dict[tuple[str, bytes], list[str]]:
 
 
 def assert_equal_to_opentelemetry(spans: Sequence[ReadableSpan]) -> None:
-    """Fail unless both encoders say the same of the spans."""
+    """Fail unless both encoders give equal spans."""
     assert spans
     assert read(encode_spans(spans)) == read(trace_encoder.encode_spans(spans).SerializeToString())
 
@@ -73,7 +73,7 @@ def test_span_is_encoded_as_by_opentelemetry(
 
 
 def test_span_with_rare_parts_is_encoded_as_by_opentelemetry() -> None:
-    """Proves R-OBS-4: links, events, states, errors and dropped parts are not lost."""
+    """Proves R-OBS-4: links, events, trace states, errors and the number of dropped attributes are not lost."""
 
     def record(provider: TracerProvider) -> None:
         tracer = provider.get_tracer("one")

@@ -46,7 +46,7 @@ async def test_alarm_with_two_requests_rings_once_at_the_earlier_time(
 
 
 async def test_alarm_rings_at_once_within_its_slack() -> None:
-    """A request rings at once if at most its slack remains, even while a timer runs for a request with less slack."""
+    """A request within its slack rings at once, even while a timer runs for a request with less slack."""
     alarm = Alarm()
     at = time.monotonic() + 3600.0
     alarm.ring_at(at)

@@ -5,8 +5,8 @@ import pytest
 from svgx_common.timing.token_bucket import TokenBucket
 
 
-def test_allowance_refills_with_time() -> None:
-    """The bucket holds at most its burst. It owes the taken tokens that it did not have. Proves R-LIMIT-10."""
+def test_bucket_refills_and_may_owe_tokens() -> None:
+    """The bucket holds at most `burst` tokens. It owes tokens that were taken but not present. Proves R-LIMIT-10."""
     bucket = TokenBucket(10, 20, now=100.0)
     bucket.take(20)
     assert bucket.seconds_until(1, 100.0) == pytest.approx(0.1)

@@ -22,13 +22,13 @@ class Counter:
     """A counter that allows a number of requests."""
 
     def __init__(self, allowed: int) -> None:
-        self.left = allowed
+        self.remaining = allowed
 
     async def count(self, _: HTTPConnection, headers: MutableMapping[str, str]) -> None:
         """Count one request."""
-        headers["RateLimit"] = f'"read";r={max(0, self.left - 1)};t=1'
-        self.left -= 1
-        if self.left < 0:
+        headers["RateLimit"] = f'"read";r={max(0, self.remaining - 1)};t=1'
+        self.remaining -= 1
+        if self.remaining < 0:
             raise TooManyRequests("at most 2", limit=2, retry_after=1.5)
 
 

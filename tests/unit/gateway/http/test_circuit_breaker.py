@@ -20,7 +20,12 @@ from svgx_common.contract.errors import (
 from svgx_common.contract.operation import Operation
 from svgx_common.contract.policy import Pool
 from svgx_common.messaging.bus import BusUnreachable, NoResponders
-from svgx_gateway.http.circuit_breaker import PAUSE, THRESHOLD, CircuitBreaker, CircuitBreakers
+from svgx_gateway.http.circuit_breaker import (
+    FAILURE_THRESHOLD,
+    PAUSE_SECONDS,
+    CircuitBreaker,
+    CircuitBreakers,
+)
 
 
 class BreakerWithClock:
@@ -48,24 +53,24 @@ class BreakerWithClock:
 
 @pytest.mark.parametrize("failure", [DeadlineExceeded(), Unavailable(), Overloaded()])
 def test_failures_in_a_row_open_the_circuit(failure: SvgxError) -> None:
-    """A circuit opens after `THRESHOLD` failures in a row, for `PAUSE` seconds. Proves R-RESIL-2."""
+    """A circuit opens after `FAILURE_THRESHOLD` failures in a row, for `PAUSE_SECONDS`. Proves R-RESIL-2."""
     circuit = BreakerWithClock()
     for _ in range(3):
-        for _ in range(THRESHOLD - 1):
+        for _ in range(FAILURE_THRESHOLD - 1):
             assert circuit.attempt(failure) is failure
         assert circuit.attempt() is None
-    for _ in range(THRESHOLD):
+    for _ in range(FAILURE_THRESHOLD):
         assert circuit.attempt(failure) is failure
     refusal = circuit.attempt()
     assert isinstance(refusal, Unavailable)
-    assert refusal.retry_after == PAUSE
+    assert refusal.retry_after == PAUSE_SECONDS
 
 
 @pytest.mark.parametrize("error", [NotFound(), Conflict(), Internal(), NoResponders()])
 def test_other_errors_keep_the_circuit_closed(error: SvgxError) -> None:
     """A caller's mistake, a defect and a missing service do not count as failures. Proves R-RESIL-2."""
     circuit = BreakerWithClock()
-    for _ in range(10 * THRESHOLD):
+    for _ in range(10 * FAILURE_THRESHOLD):
         assert circuit.attempt(error) is error
     assert not circuit.refused()
 
@@ -74,15 +79,15 @@ def test_other_errors_keep_the_circuit_closed(error: SvgxError) -> None:
 def test_errors_of_content_and_callers_open_no_heavy_circuit(
     operation: Operation[Any, Any],
 ) -> None:
-    """Errors due to the content or the number of requests open no circuit of heavy operations. Proves R-RESIL-2."""
+    """Errors due to a request's content or too many requests open no circuit of heavy operations. Proves R-RESIL-2."""
     circuit = CircuitBreakers().of(operation)
     for error in (Overloaded(), TooManyRequests(), TooLarge(), Invalid()):
-        for _ in range(3 * THRESHOLD):
+        for _ in range(3 * FAILURE_THRESHOLD):
             with pytest.raises(type(error)), circuit.attempt():
                 raise error
     for failure in (Unavailable(), DeadlineExceeded()):
         other = CircuitBreakers().of(operation)
-        for _ in range(THRESHOLD):
+        for _ in range(FAILURE_THRESHOLD):
             with pytest.raises(type(failure)), other.attempt():
                 raise failure
         with pytest.raises(Unavailable), other.attempt():
@@ -92,20 +97,20 @@ def test_errors_of_content_and_callers_open_no_heavy_circuit(
 def test_half_open_circuit_lets_one_request_decide() -> None:
     """A half-open circuit admits one request. Its result opens or closes the circuit. Proves R-RESIL-2."""
     circuit = BreakerWithClock()
-    for _ in range(THRESHOLD):
+    for _ in range(FAILURE_THRESHOLD):
         circuit.attempt(DeadlineExceeded())
-    circuit.now += PAUSE
+    circuit.now += PAUSE_SECONDS
     probe = circuit.breaker.attempt()
     probe.__enter__()
     assert circuit.refused()
     probe.__exit__(DeadlineExceeded, DeadlineExceeded(), None)
     assert circuit.refused()
-    circuit.now += PAUSE
+    circuit.now += PAUSE_SECONDS
     with circuit.breaker.attempt():
         assert circuit.refused()
     assert not circuit.refused()
     # A closed circuit counts from zero.
-    for _ in range(THRESHOLD - 1):
+    for _ in range(FAILURE_THRESHOLD - 1):
         circuit.attempt(DeadlineExceeded())
     assert not circuit.refused()
 
@@ -113,9 +118,9 @@ def test_half_open_circuit_lets_one_request_decide() -> None:
 def test_cancelled_request_leaves_the_circuit_half_open() -> None:
     """A cancelled request neither opens nor closes the circuit. The next request decides. Proves R-RESIL-2."""
     circuit = BreakerWithClock()
-    for _ in range(THRESHOLD):
+    for _ in range(FAILURE_THRESHOLD):
         circuit.attempt(DeadlineExceeded())
-    circuit.now += PAUSE
+    circuit.now += PAUSE_SECONDS
     circuit.attempt(KeyboardInterrupt())
     with circuit.breaker.attempt():
         assert circuit.refused()
@@ -127,11 +132,11 @@ def test_request_from_before_the_opening_does_not_prolong_the_pause() -> None:
     circuit = BreakerWithClock()
     early = circuit.breaker.attempt()
     early.__enter__()
-    for _ in range(THRESHOLD):
+    for _ in range(FAILURE_THRESHOLD):
         circuit.attempt(DeadlineExceeded())
-    circuit.now += PAUSE / 2
+    circuit.now += PAUSE_SECONDS / 2
     early.__exit__(DeadlineExceeded, DeadlineExceeded(), None)
-    circuit.now += PAUSE / 2
+    circuit.now += PAUSE_SECONDS / 2
     assert not circuit.refused()
 
 
@@ -153,12 +158,12 @@ def test_error_that_says_nothing_about_the_service_changes_nothing(
 ) -> None:
     """The error neither resets the count of failures nor closes an open circuit. Proves R-RESIL-2."""
     circuit = BreakerWithClock(pool)
-    for _ in range(THRESHOLD - 1):
+    for _ in range(FAILURE_THRESHOLD - 1):
         circuit.attempt(DeadlineExceeded())
         assert circuit.attempt(error) is error
     circuit.attempt(DeadlineExceeded())
     assert circuit.refused()
-    circuit.now += PAUSE
+    circuit.now += PAUSE_SECONDS
     # The circuit is half open. The error does not decide, so the next request does.
     assert circuit.attempt(error) is error
     with circuit.breaker.attempt():
@@ -171,9 +176,9 @@ def test_error_that_says_nothing_about_the_service_changes_nothing(
 def test_answer_to_a_mistake_closes_the_circuit(pool: Pool, error: SvgxError) -> None:
     """An answer to a caller's mistake shows that the service works. Proves R-RESIL-2."""
     circuit = BreakerWithClock(pool)
-    for _ in range(THRESHOLD):
+    for _ in range(FAILURE_THRESHOLD):
         circuit.attempt(DeadlineExceeded())
-    circuit.now += PAUSE
+    circuit.now += PAUSE_SECONDS
     assert circuit.attempt(error) is error
     assert not circuit.refused()
 
@@ -201,9 +206,9 @@ def test_operations_with_an_outside_system_have_their_own_circuit() -> None:
             raise error
         assert raised.value is error
 
-    for _ in range(10 * THRESHOLD):
+    for _ in range(10 * FAILURE_THRESHOLD):
         fail(Unavailable())
-    for _ in range(THRESHOLD):
+    for _ in range(FAILURE_THRESHOLD):
         fail(DeadlineExceeded())
     with pytest.raises(Unavailable), outside.attempt():
         pass
@@ -228,7 +233,7 @@ def test_expensive_operations_open_no_circuit_of_cheap_ones(
 ) -> None:
     """Time-outs of expensive operations cause no refusals of cheap operations. Proves R-RESIL-2."""
     circuits = CircuitBreakers()
-    for _ in range(THRESHOLD):
+    for _ in range(FAILURE_THRESHOLD):
         with pytest.raises(DeadlineExceeded), circuits.of(expensive).attempt():
             raise DeadlineExceeded
     with pytest.raises(Unavailable), circuits.of(expensive).attempt():
@@ -257,7 +262,7 @@ def test_failure_of_the_asked_service_opens_no_circuit(
     Proves R-RESIL-2.
     """
     circuits = CircuitBreakers()
-    for _ in range(2 * THRESHOLD):
+    for _ in range(2 * FAILURE_THRESHOLD):
         with pytest.raises(type(error)) as raised, circuits.of(asking).attempt():
             raise error
         assert raised.value is error
@@ -269,7 +274,7 @@ def test_failure_of_the_asked_service_opens_no_circuit(
 def test_overload_of_an_asking_operation_opens_its_own_circuit() -> None:
     """An overload opens the circuit of asking operations, but not the service's other circuits. Proves R-RESIL-2."""
     circuits = CircuitBreakers()
-    for _ in range(THRESHOLD):
+    for _ in range(FAILURE_THRESHOLD):
         with pytest.raises(Overloaded), circuits.of(state.SET_MEMBER).attempt():
             raise Overloaded
     with pytest.raises(Unavailable), circuits.of(state.SET_MEMBER).attempt():
@@ -284,7 +289,7 @@ def test_full_password_queue_opens_no_circuit() -> None:
     The queue itself chooses fairly between callers. Proves R-AUTH-40.
     """
     circuit = CircuitBreakers().of(auth.LOGIN)
-    for _ in range(10 * THRESHOLD):
+    for _ in range(10 * FAILURE_THRESHOLD):
         with pytest.raises(Overloaded), circuit.attempt():
             raise Overloaded(retry_after=2.0)
     with circuit.attempt():

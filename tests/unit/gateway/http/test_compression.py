@@ -7,9 +7,9 @@ import pytest
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
-from svgx_gateway.http.compression import LARGE, compress_large
+from svgx_gateway.http.compression import LARGE_BYTES, compress_large
 
-SVG = b'<rect width="1"/>' * (4 * LARGE)
+SVG = b'<rect width="1"/>' * (4 * LARGE_BYTES)
 
 
 async def compressed(media_type: str, accept: str, body: bytes = SVG) -> Response:

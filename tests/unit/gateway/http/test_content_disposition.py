@@ -36,7 +36,7 @@ _VALUE = re.compile(
 def test_download_name_is_given_in_ascii_and_in_full(
     filename: str, ascii_name: str, full: str
 ) -> None:
-    """`filename` has the name in ASCII, `filename*` in full, encoded as RFC 8187 says. Proves R-STATE-17."""
+    """`filename` has the name in ASCII. `filename*` has the full name, encoded as RFC 8187 says. Proves R-STATE-17."""
     expected = f"attachment; filename=\"{ascii_name}\"; filename*=UTF-8''{full}"
     assert content_disposition(filename) == expected
 

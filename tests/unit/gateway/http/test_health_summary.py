@@ -1,4 +1,4 @@
-"""The summary of the health of all replicas."""
+"""The health summary of all replicas."""
 
 from typing import cast
 

@@ -1,4 +1,4 @@
-"""The operations that heed an Idempotency-Key."""
+"""The operations that support an `Idempotency-Key`."""
 
 from svgx_common.contract import auth, state
 from svgx_gateway.http.idempotency import supports_key

@@ -109,7 +109,7 @@ def test_path_field_replaces_body_field(body: bytes) -> None:
 def test_body_that_is_no_json_object_is_refused(body: bytes, path_params: dict[str, str]) -> None:
     """A body that is not a JSON object, or has a number or text that the parser refuses, gets `bad_request`.
 
-    Fields in the path do not change this. Proves R-HTTP-2.
+    Fields in the path do not change the result. Proves R-HTTP-2.
     """
     with pytest.raises(BadRequest) as refused:
         parse(auth.UPDATE_USER, body, path_params)

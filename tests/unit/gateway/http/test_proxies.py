@@ -46,8 +46,8 @@ async def test_client_address_comes_from_trusted_proxies_only(
     assert await key_of(peer, forwarded, trusted) == f"address:{expected}"
 
 
-def test_wrong_network_is_reported_with_its_number() -> None:
-    """The error contains the number of the wrong entry."""
+def test_wrong_network_is_reported_with_its_position() -> None:
+    """The error contains the position of the wrong entry in the list."""
     assert parse_networks(" 10.0.0.1, 10.0.0.0/8 ,::1") == ["10.0.0.1/32", "10.0.0.0/8", "::1/128"]
     with pytest.raises(ValueError, match="entry 2 is not an IP address"):
         parse_networks("10.0.0.0/8,10.0.0")

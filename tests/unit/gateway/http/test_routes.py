@@ -123,7 +123,7 @@ async def test_path_is_served_with_and_without_trailing_slash(
 async def test_other_method_gets_405_with_allow(
     http: httpx.AsyncClient, method: str, path: str, allowed: str
 ) -> None:
-    """A wrong method gets 405. A literal path precedes a path with fields, for all methods. Proves R-HTTP-6."""
+    """A wrong method gets 405. For every method, a literal path precedes a path with fields. Proves R-HTTP-6."""
     answer = await http.request(method, path)
     assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
     assert answer.headers["content-type"] == "application/problem+json"
@@ -149,7 +149,7 @@ async def test_other_method_gets_405_with_allow(
         "/USERS/ada",
     ],
 )
-async def test_encoded_character_is_never_a_part_of_a_routes_path(
+async def test_encoded_character_matches_no_literal_part_of_a_route(
     http: httpx.AsyncClient, path: str
 ) -> None:
     """The path is compared as it was sent, so an encoded slash separates no segments. Proves R-HTTP-1."""
@@ -174,7 +174,7 @@ async def test_encoded_character_is_never_a_part_of_a_routes_path(
         ("/users/a+b", "GET user_id=a+b"),
     ],
 )
-async def test_field_of_a_path_is_decoded_by_itself(
+async def test_each_field_of_a_path_is_decoded_separately(
     http: httpx.AsyncClient, path: str, text: str
 ) -> None:
     """A field may contain an encoded slash. The validation of the field accepts or refuses it. Proves R-HTTP-1."""
@@ -196,7 +196,7 @@ async def test_field_of_a_path_is_decoded_by_itself(
 async def test_websocket_path_is_served_with_and_without_trailing_slash(
     path: str, room: str
 ) -> None:
-    """Trailing slashes and encoded characters mean the same as in other paths. Proves R-HTTP-1."""
+    """Trailing slashes and encoded characters mean the same as in the paths of requests. Proves R-HTTP-1."""
     (accepted,) = await handshake(path)
     assert (accepted["type"], accepted["subprotocol"]) == ("websocket.accept", room)
 

@@ -14,7 +14,7 @@ from svgx_gateway.http.shedding import LoadShedding, LoopLag
 
 
 async def test_lagging_loop_refuses_requests_but_not_health() -> None:
-    """Requests are refused while the loop lags. Health and metrics are not. Proves R-RESIL-3."""
+    """Requests are refused while the loop lags, except for health and metrics. Proves R-RESIL-3."""
     lag = LoopLag(0.1)
     front = ServiceApplication(Health("gateway", "one", "0"))
     front.app = LoadShedding(Starlette(routes=[Route("/", PlainTextResponse("hello"))]), lag)

@@ -14,9 +14,9 @@ from starlette.routing import Route
 from svgx_common.contract.errors import NotFound, Unavailable
 from svgx_gateway.http import problems, tracing
 from svgx_gateway.http.routes import Application, RouteTable
-from svgx_gateway.http.tracing import MAX_TRACE_STATE, Tracing
+from svgx_gateway.http.tracing import MAX_TRACE_STATE_LENGTH, Tracing
 from svgx_gateway.observability.notes import note_canvas, note_failure, note_user
-from svgx_gateway.observability.request_log import MAX_PATH, RequestLog
+from svgx_gateway.observability.request_log import MAX_PATH_LENGTH, RequestLog
 
 CODES = {"missing": NotFound(), "away": Unavailable()}
 
@@ -75,7 +75,7 @@ async def span_of(
         ("INVENTED /nowhere/plan", "HTTP", 404, None),
     ],
 )
-async def test_span_of_a_request_follows_the_conventions(
+async def test_span_of_a_request_follows_opentelemetry_conventions(
     monkeypatch: pytest.MonkeyPatch,
     request_line: str,
     name: str,
@@ -105,10 +105,10 @@ async def test_path_in_a_span_is_short_and_has_no_token(monkeypatch: pytest.Monk
     assert span.attributes is not None
     path = str(span.attributes["url.path"])
     assert path.startswith("/nowhere/plan?token=[redacted]")
-    assert len(path) <= MAX_PATH
+    assert len(path) <= MAX_PATH_LENGTH
 
 
-@pytest.mark.parametrize("length", [MAX_TRACE_STATE, MAX_TRACE_STATE + 1])
+@pytest.mark.parametrize("length", [MAX_TRACE_STATE_LENGTH, MAX_TRACE_STATE_LENGTH + 1])
 async def test_trace_state_beyond_512_characters_is_ignored(
     monkeypatch: pytest.MonkeyPatch, length: int
 ) -> None:
@@ -120,4 +120,4 @@ async def test_trace_state_beyond_512_characters_is_ignored(
     assert span.context is not None
     assert span.context.trace_id == int("a" * 32, 16)
     kept = span.context.trace_state.to_header()
-    assert kept == (members if length <= MAX_TRACE_STATE else "")
+    assert kept == (members if length <= MAX_TRACE_STATE_LENGTH else "")

@@ -59,7 +59,7 @@ async def test_body_without_memory_waits_and_is_refused(
 async def test_refusal_names_the_memory_of_the_gateway_when_it_is_full(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An account with few bytes is told the limit of all bodies, not its own. Proves R-BOUND-8."""
+    """The error for an account below its own limit states the limit of all bodies. Proves R-BOUND-8."""
     monkeypatch.setattr(module, "WAIT_SECONDS", 0.0)
     bodies = Bodies(BodyLimits(account_bytes=512 * KB, bytes=256 * KB))
     with bodies.keep("ann") as one, bodies.keep("bob") as two:
@@ -118,7 +118,7 @@ async def test_body_beyond_its_size_or_time_is_refused(
 async def test_without_a_rate_only_the_time_of_a_body_is_limited(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With the rate 0, only the whole body has a time limit. Its first bytes have none. Proves R-BOUND-8."""
+    """With a minimum rate of 0, only the whole body has a time limit. Its first bytes have none. Proves R-BOUND-8."""
     monkeypatch.setattr(module, "RATE_SECONDS", 0.0)
 
     async def late() -> AsyncIterator[bytes]:

@@ -55,7 +55,7 @@ async def sync(
         turn.size, turn.is_full = size, is_full
 
 
-def joined(outgoing: Outgoing, *clients: Client) -> Outgoing:
+def with_clients(outgoing: Outgoing, *clients: Client) -> Outgoing:
     for client in clients:
         outgoing.add(client)
     return outgoing
@@ -67,7 +67,7 @@ async def test_second_full_sync_of_a_connection_waits() -> None:
     Proves R-BOUND-6.
     """
     clock, one, other = Clock(), Client(), Client("user:bob")
-    outgoing = joined(
+    outgoing = with_clients(
         Outgoing(OutgoingLimits(sync_seconds=3.0), clock.read, clock.sleep), one, other
     )
     await sync(outgoing, one, LARGE_BYTES - 1)
@@ -79,12 +79,12 @@ async def test_second_full_sync_of_a_connection_waits() -> None:
     assert clock.waited == [pytest.approx(3.0)]
 
 
-async def test_account_waits_for_its_bytes() -> None:
+async def test_syncs_of_an_account_wait_once_its_bytes_are_used_up() -> None:
     """Once an account has used up its bytes, the syncs of all its connections wait. Proves R-BOUND-6."""
     clock = Clock()
     limits = OutgoingLimits(sync_seconds=0, account_bytes=MB, account_burst=4 * MB)
     clients, other = [Client() for _ in range(6)], Client("user:bob")
-    outgoing = joined(Outgoing(limits, clock.read, clock.sleep), *clients, other)
+    outgoing = with_clients(Outgoing(limits, clock.read, clock.sleep), *clients, other)
     for client in clients[:5]:
         await sync(outgoing, client, MB)
     assert clock.waited == []
@@ -102,7 +102,7 @@ async def test_sync_waits_while_clients_of_its_account_do_not_read() -> None:
     clock = Clock()
     slow, second, other = Client(), Client(), Client("user:bob")
     limits = OutgoingLimits(account_memory=4 * MB, memory=100 * MB)
-    outgoing = joined(Outgoing(limits, clock.read, clock.sleep), slow, second, other)
+    outgoing = with_clients(Outgoing(limits, clock.read, clock.sleep), slow, second, other)
     await sync(outgoing, slow, 3 * MB)
     slow.unsent_bytes = 3 * MB
     with pytest.raises(Overloaded) as refused:
@@ -124,7 +124,7 @@ async def test_syncs_in_flight_reserve_their_memory() -> None:
     """
     clock, clients = Clock(), [Client() for _ in range(9)]
     limits = OutgoingLimits(sync_seconds=0, account_memory=4 * MB)
-    outgoing = joined(Outgoing(limits, clock.read, clock.sleep), *clients)
+    outgoing = with_clients(Outgoing(limits, clock.read, clock.sleep), *clients)
     for size, count in ((0, 8), (MB, 4)):
         if size:
             await sync(outgoing, clients[0], size)
@@ -144,7 +144,7 @@ async def test_size_of_a_canvas_is_that_of_its_last_full_sync(
     """Small catch-ups and failed syncs change no known size. The number of known sizes is bounded. Proves R-BOUND-7."""
     monkeypatch.setattr(module, "MAX_REMEMBERED", 3)
     client = Client()
-    outgoing = joined(Outgoing(OutgoingLimits(sync_seconds=0, account_memory=8 * MB)), client)
+    outgoing = with_clients(Outgoing(OutgoingLimits(sync_seconds=0, account_memory=8 * MB)), client)
     await sync(outgoing, client, 10, is_full=False)
     assert outgoing._sizes == {}
     await sync(outgoing, client, 3 * MB)
@@ -158,11 +158,11 @@ async def test_size_of_a_canvas_is_that_of_its_last_full_sync(
     assert outgoing._sizes == {f"small-{number}": LARGE_BYTES for number in (2, 3, 4)}
 
 
-async def test_sum_of_the_unsent_bytes_is_used_for_a_tenth_of_a_second() -> None:
+async def test_sum_of_the_unsent_bytes_is_reused_for_a_tenth_of_a_second() -> None:
     """A reply counts at once. Other changes count when the sum is computed again. Proves R-BOUND-7."""
     clock, client, other = Clock(), Client(), Client("user:bob")
     limits = OutgoingLimits(sync_seconds=0, memory=8 * MB)
-    outgoing = joined(Outgoing(limits, clock.read, clock.sleep), client, other)
+    outgoing = with_clients(Outgoing(limits, clock.read, clock.sleep), client, other)
     await sync(outgoing, client, 6 * MB)
     client.unsent_bytes = 6 * MB
     assert outgoing._seconds_to_wait(other, 4 * MB) == ("memory", POLL_SECONDS)
@@ -182,7 +182,7 @@ async def test_slow_clients_are_closed_while_memory_is_scarce() -> None:
         Client("user:bob", 6 * MB),
         Client("user:cy", 1),
     )
-    outgoing = joined(Outgoing(OutgoingLimits(memory=10 * MB)), slow, quick, small)
+    outgoing = with_clients(Outgoing(OutgoingLimits(memory=10 * MB)), slow, quick, small)
     before: dict[Receiver, int] = {each: each.sent_bytes for each in (slow, quick, small)}
     quick.sent_bytes = 5 * MB
     outgoing.close_slow(before, 5.0)

@@ -24,7 +24,7 @@ from svgx_common.tracing import current_trace_id
 from svgx_gateway.http import tracing
 from svgx_gateway.http.tracing import Tracing
 from svgx_gateway.observability.notes import note_canvas, note_failure, note_user
-from svgx_gateway.observability.request_log import MAX_PATH, RequestLog
+from svgx_gateway.observability.request_log import MAX_PATH_LENGTH, RequestLog
 from svgx_gateway.observability.socket_log import SocketLog
 from tests.log_reader import LogReader, read_logs
 
@@ -33,7 +33,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[LogReader]:
-    """Yield a reader of the log that a gateway would write, and make trace ids."""
+    """Yield a reader of the log that a gateway would write. Each request gets a trace id."""
     monkeypatch.setattr(tracing, "tracer", TracerProvider().get_tracer("test"))
     with read_logs("gateway") as reader:
         yield reader
@@ -95,7 +95,7 @@ async def test_failed_request_of_an_account_has_one_line(
     assert (inside["user_id"], inside["trace_id"]) == ("u1", trace_id)
 
 
-async def test_each_failed_request_of_an_account_is_written_and_few_of_others(
+async def test_failed_requests_are_limited_in_the_log_only_without_an_account(
     log: LogReader,
 ) -> None:
     """Proves R-OBS-7: a client without an account cannot fill the log, even if each of its requests gets 503."""
@@ -128,7 +128,7 @@ async def test_other_requests_are_written_only_with_the_access_log(
         await http.get(f"/{'a' * 999}?token=hunter2")
     (line,) = log.read()
     assert (line["level"], line["event"], line["status"]) == ("INFO", "request", status)
-    assert len(line["path"]) == MAX_PATH
+    assert len(line["path"]) == MAX_PATH_LENGTH
     assert (line["user_id"], line["client"]) == ("u1", "192.0.2.1")
     assert "hunter2" not in json.dumps(line)
 
@@ -136,7 +136,7 @@ async def test_other_requests_are_written_only_with_the_access_log(
 async def test_ids_do_not_reach_the_next_request_of_a_connection(
     log: LogReader,
 ) -> None:
-    """Proves R-OBS-7: a pipelined request runs in the context of the request before, without that request's ids."""
+    """Proves R-OBS-7: a pipelined request runs in the context of the previous request, but not with its ids."""
     async with client(failing(503, "unavailable", "u1")) as http:
         await http.get("/")
     log.read()
@@ -147,7 +147,7 @@ async def test_ids_do_not_reach_the_next_request_of_a_connection(
 
 
 class Socket:
-    """A WebSocket between a test and an application: `received` are the messages that the application sends."""
+    """A WebSocket between a test and an application: `received` has the messages that the application sends."""
 
     def __init__(self, *messages: Message) -> None:
         self._messages = [{"type": "websocket.connect"}, *messages]
@@ -251,7 +251,7 @@ async def test_connection_without_an_account_writes_no_line(
 async def test_refused_handshake_has_a_line_with_the_trace_id_of_its_response(
     log: LogReader,
 ) -> None:
-    """Proves R-OBS-7: a 503 instead of the upgrade is found by the trace id in its body."""
+    """Proves R-OBS-7: the trace id in the body of the 503 response is also in the log line."""
 
     async def endpoint(socket: WebSocket) -> None:
         body = JSONResponse({"trace_id": current_trace_id()}, 503)

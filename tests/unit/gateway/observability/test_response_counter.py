@@ -45,7 +45,7 @@ APP = Starlette(
 
 
 def count(kind: str) -> float:
-    """Return the number of responses with a kind of status."""
+    """Return the number of responses with a kind of status, such as `2xx`."""
     return REGISTRY.get_sample_value("svgx_engine_http_responses_total", {"status": kind}) or 0.0
 
 

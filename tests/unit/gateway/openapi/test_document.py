@@ -80,16 +80,16 @@ def resolved(response: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("operation", HTTP_OPERATIONS, ids=lambda operation: operation.name)
-def test_idempotency_is_described_exactly_where_the_key_is_heeded(operation: Any) -> None:
+def test_idempotency_is_described_exactly_where_the_key_is_supported(operation: Any) -> None:
     """Operations with a password ignore the key, so their description does not have it. Proves R-CONTRACT-4."""
     assert operation.http is not None
     _, _, entry = described()[operation.name]
-    heeded = supports_key(operation, operation.http)
+    supported = supports_key(operation, operation.http)
     success = entry["responses"][str(operation.http.status)]
-    assert ("Idempotency-Replayed" in success["headers"]) is heeded
-    assert ("Idempotency-Key" in {each["name"] for each in entry["parameters"]}) is heeded
+    assert ("Idempotency-Replayed" in success["headers"]) is supported
+    assert ("Idempotency-Key" in {each["name"] for each in entry["parameters"]}) is supported
     declared = any(error.status == 409 for error in operation.errors)
-    assert ("409" in entry["responses"]) is (heeded or declared)
+    assert ("409" in entry["responses"]) is (supported or declared)
 
 
 @pytest.mark.parametrize("operation", HTTP_OPERATIONS, ids=lambda operation: operation.name)
@@ -120,7 +120,7 @@ def test_authenticated_callers_may_send_a_token_or_an_api_key(operation_id: str)
 
 
 def test_counted_pages_are_described_with_their_limit_and_moved_metrics_are_not() -> None:
-    """Pages have the rate-limit headers and 429, except the gateway's own health. The health summary has them too.
+    """Pages and the health summary have the rate-limit headers and 429. The gateway's own health has no 429.
 
     Metrics on a port of their own are not described.
 

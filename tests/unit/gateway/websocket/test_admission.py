@@ -1,4 +1,4 @@
-"""The numbers of open connections: of a gateway, an account, an address of visitors, and a share link."""
+"""The limits on open connections: of a gateway, an account, a visitor's address, and a share link."""
 
 from contextlib import ExitStack
 from dataclasses import replace
@@ -14,21 +14,21 @@ from svgx_gateway.websocket.admission import Admission, SocketLimits
 LIMITS = SocketLimits(connections=1000, per_identity=3, handshake=1.0, max_message_bytes=1)
 
 
-OPEN = ExitStack()
+OPEN_CONNECTIONS = ExitStack()
 """The open connections of all tests."""
 
 
 def enter_visitor(admission: Admission, address: str, link: str) -> bool:
-    """Open a connection of a visitor, which stays open. Return whether it was admitted."""
+    """Open a visitor's connection, and keep it open. Return False if it was refused."""
     counted = admission.admit_visitor(f"visitor:{address}", f"link:{link}")
     if counted is None:
         return False
-    OPEN.enter_context(counted)
+    OPEN_CONNECTIONS.enter_context(counted)
     return True
 
 
-def test_address_gains_no_connection_by_further_links() -> None:
-    """Connections of visitors count by address, with any number of links. Proves R-LIFE-9."""
+def test_address_gets_no_further_connection_with_other_links() -> None:
+    """A visitor's connections count by address, however many links the visitor uses. Proves R-LIFE-9."""
     admission = Admission(LIMITS)
     admitted = [enter_visitor(admission, "192.0.2.1", str(number)) for number in range(5)]
     assert admitted == [True, True, True, False, False]
@@ -64,7 +64,7 @@ def test_refusal_beyond_a_limit_names_the_limits_of_its_caller(
     """A visitor has no account, so the reason names the limits of an address and a link. Proves R-LIMIT-9."""
     admission = Admission(LIMITS)
     for _ in range(3):
-        OPEN.enter_context(admission.admit(key))
+        OPEN_CONNECTIONS.enter_context(admission.admit(key))
     with pytest.raises(Overloaded) as refused:
         admission.admit(key)
     assert refused.value.detail == reason
@@ -72,7 +72,7 @@ def test_refusal_beyond_a_limit_names_the_limits_of_its_caller(
 
 @pytest.mark.parametrize("refused_by", ["address", "link"])
 def test_closed_connection_of_a_visitor_frees_both_places(refused_by: str) -> None:
-    """A closed connection frees its places of address and link, and a refused connection takes none.
+    """A closed connection frees its place at the address and at the link. A refused connection takes no place.
 
     Proves R-LIFE-9 and R-LIMIT-9.
     """
@@ -103,7 +103,7 @@ def test_visitor_beyond_two_limits_is_counted_once() -> None:
     assert refused_connections() == before + 1
 
 
-def test_connection_that_is_served_afterwards_keeps_both_places_until_its_end() -> None:
+def test_handed_over_connection_keeps_both_places_until_its_end() -> None:
     """The places of the gateway and of the account outlast the handshake, and end together. Proves R-LIMIT-9."""
     admission = Admission(replace(LIMITS, connections=1, per_identity=1))
     key = RateLimitKey("user:a", None)

@@ -80,7 +80,10 @@ def role_of(connection: Connection) -> RoleState:
 async def test_slow_client_gets_no_broadcasts_until_its_catch_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Beyond `SLOW_BYTES`, broadcasts are dropped, and the state vector is kept for the catch-up. Proves R-SYNC-10."""
+    """Beyond `SLOW_BYTES` in the queue, broadcasts are dropped. The catch-up starts from the kept state vector.
+
+    Proves R-SYNC-10.
+    """
     monkeypatch.setattr(module, "SLOW_BYTES", 10)
     socket = SlowSocket()
     connection = connect(socket)
@@ -116,7 +119,7 @@ async def test_joining_client_gets_the_broadcasts_that_its_sync_lacks() -> None:
     ]
 
 
-async def test_joining_client_with_too_much_to_come_gets_a_catch_up(
+async def test_joining_client_with_too_many_waiting_broadcasts_gets_a_catch_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Waiting broadcasts are bounded. The catch-up starts from the content of the sync. Proves R-SYNC-17, R-SYNC-10."""
@@ -135,7 +138,7 @@ async def test_joining_client_with_too_much_to_come_gets_a_catch_up(
 async def test_message_is_written_at_once_unless_an_earlier_one_waits(
     *, waits_before: bool
 ) -> None:
-    """A client that reads needs no queue. No message overtakes one that waits in the queue."""
+    """A client that reads fast enough needs no queue. No message overtakes a message that waits in the queue."""
     socket, written = SlowSocket(), list[bytes]()
     keeps_up = True
 
@@ -217,7 +220,7 @@ async def test_catch_up_does_not_begin_after_the_end(monkeypatch: pytest.MonkeyP
 async def test_queue_beyond_the_hard_limit_closes_the_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A frame that would make a waiting queue exceed `HARD_BYTES` closes the connection. Proves R-SYNC-10."""
+    """A frame closes the connection if a queue that is not empty would exceed `HARD_BYTES`. Proves R-SYNC-10."""
     monkeypatch.setattr(module, "HARD_BYTES", 10)
     connection = connect(SlowSocket())
     connection.send(b"a single frame may be large")
@@ -237,7 +240,7 @@ async def test_lagging_beyond_the_time_limit_closes_the_connection(
     assert connection.closing.result().code is Close.OVERLOADED
 
 
-async def test_saved_number_is_sent_only_on_request() -> None:
+async def test_saved_count_is_sent_only_on_request() -> None:
     """Only a connection with `wants_saved` gets the number of saved messages. Proves R-SAVE-4."""
     socket = SlowSocket()
     subscribed, other = connect(socket), connect(socket, wants_saved=False)
@@ -306,7 +309,10 @@ async def test_edit_waits_until_the_newest_change_of_the_role_is_settled() -> No
 
 
 async def test_inflow_follows_the_role() -> None:
-    """The large messages of a viewer have a smaller part of the memory than an editor's. Proves R-SOCKET-3."""
+    """`is_viewer` of the inflow is true while the client is a viewer, because viewers share less memory.
+
+    Proves R-SOCKET-3.
+    """
     inflow = Inflow(InflowLimits(), LargeMessages(1_000_000))
     caller = Caller("u", "ann", Role.EDITOR, "s")
     connection = Connection(

@@ -16,7 +16,7 @@ CONTENTS = (b"", b"a", b"b" * 125, b"c" * 126, b"d" * 65_535, b"e" * 65_536)
 
 
 def frames_of(content: bytes, chance: random.Random) -> bytes:
-    """Return the frames of a message, in one piece or in several, perhaps with a ping in between."""
+    """Return a message as one frame, or as two frames with or without a ping between them."""
     if chance.random() < 0.6:
         return encode_frame(0x2, content)
     middle = chance.randint(0, len(content))
@@ -80,7 +80,7 @@ async def test_handed_over_messages_keep_their_content_and_order(seed: int) -> N
 
 
 async def test_handed_over_messages_count_towards_the_rate() -> None:
-    """A client beyond the rate of frames is read more slowly. Proves R-LIMIT-10."""
+    """The gateway reads more slowly from a client that exceeds the rate of frames. Proves R-LIMIT-10."""
     received: list[bytes] = []
     complete = asyncio.Event()
 
@@ -133,6 +133,6 @@ def test_frame_of_another_kind_is_left_to_the_parser(frame: bytes) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 1000])
 def test_whole_frame_is_read_directly(size: int) -> None:
-    """The mask is removed, and the position is behind the frame. Proves R-SOCKET-6."""
+    """The mask is removed, and the returned position is the end of the frame. Proves R-SOCKET-6."""
     frame = encode_frame(0x2, b"x" * size)
     assert read_frame(b"?" + frame + b"?", 1, 1000) == (b"x" * size, 1 + len(frame))

@@ -37,7 +37,7 @@ class RecordingOutbox:
 
     def __init__(self) -> None:
         self.edits: list[tuple[int, int]] = []
-        """Size and number of each edit."""
+        """Size in bytes, and number, of each edit."""
         self._added = asyncio.Semaphore(0)
         self._events: list[asyncio.Event] = []
 
@@ -66,7 +66,7 @@ def connect(
 
 
 def no_quotas() -> QuotaEnforcement:
-    """Return the enforcement of a gateway without reports of accounts near a bound."""
+    """Return the enforcement of a gateway that has received no quota report."""
     return QuotaEnforcement(QuotaWatch(cast(Bus, None)))
 
 
@@ -84,7 +84,7 @@ async def receive(
 
 @pytest.fixture
 def quotas() -> QuotaEnforcement:
-    """Return the enforcement of a gateway that knows the account `full`, which has used 90 % of its bytes of a day."""
+    """Return the enforcement of a gateway that knows the account `full`, which has used 90 % of its bytes a day."""
     report = QuotaReport(
         quotas=Quotas(account=AccountBounds(journal_bytes_per_day=100)),
         day=datetime.now(UTC).date(),
@@ -107,10 +107,10 @@ def quotas() -> QuotaEnforcement:
         ("a large message", False),
     ],
 )
-async def test_edit_is_added_at_once_only_if_no_limit_concerns_it(
+async def test_edit_is_added_at_once_only_if_no_limit_applies(
     case: str, at_once: bool, quotas: QuotaEnforcement
 ) -> None:
-    """A message that a limit concerns changes nothing, and is left to `receive`.
+    """If a limit applies to a message, `receive_at_once` changes nothing. `receive` then handles the message.
 
     Proves R-ACCESS-6, R-QUOTA-3 and R-SYNC-16.
     """
@@ -131,8 +131,8 @@ async def test_edit_is_added_at_once_only_if_no_limit_concerns_it(
     assert connection.saved_counter.arrived == int(at_once)
 
 
-async def test_large_message_is_added_in_pieces_and_numbered_last() -> None:
-    """Each piece waits for the commit of the piece before. Only the last has the message's number. Proves R-SYNC-16."""
+async def test_only_the_last_piece_of_a_large_message_has_its_number() -> None:
+    """Each piece waits for the commit of the previous piece. Proves R-SYNC-16."""
     connection, outbox = connect(), RecordingOutbox()
     await receive(connection, outbox, b"small")
     assert outbox.edits == [(5, 1)]
@@ -244,8 +244,10 @@ async def test_cut_for_a_disconnected_client_keeps_the_accounts_turn_and_memory(
     assert cutter.count == 4
 
 
-async def test_few_messages_are_cut_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the messages of many accounts, `MAX_CUTS` are cut at a time. Proves R-SOCKET-5."""
+async def test_number_of_messages_that_are_cut_at_the_same_time_is_limited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At most `MAX_CUTS` messages are cut at a time, however many accounts send them. Proves R-SOCKET-5."""
     cutter = SlowPieces()
     monkeypatch.setattr(module, "Pieces", cutter)
     documents, outbox = DocumentMessages(no_quotas()), RecordingOutbox()

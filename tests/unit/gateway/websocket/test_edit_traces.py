@@ -58,7 +58,7 @@ class Sampler(sampling.Sampler):
         self._children = sampling.ParentBased(sampling.ALWAYS_OFF)
 
     def should_sample(self, parent_context, trace_id, name, *args, **kwargs):  # type: ignore[no-untyped-def]
-        """Decide by the number of the root."""
+        """Decide by the number of an edit. A child is recorded if its parent is."""
         chosen: sampling.Sampler = self._children
         if name == "edit":
             chosen = sampling.ALWAYS_ON if self._roots in self._recorded else sampling.ALWAYS_OFF
@@ -86,7 +86,7 @@ async def send(
     provider = ServiceTracerProvider(sampler=sampler)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(module, "may_record_roots", lambda: recorded is not None)
-    monkeypatch.setattr(holder, "RETRY", 0.0)
+    monkeypatch.setattr(holder, "RETRY_SECONDS", 0.0)
     for tracing in (socket_spans, spans):
         monkeypatch.setattr(tracing, "tracer", provider.get_tracer("test"))
     bus = AnsweringBus(errors or [], rejected)
@@ -121,7 +121,7 @@ async def test_edit_without_recording_makes_no_span_and_no_header(
 
 
 @pytest.mark.parametrize("recorded", [{0}, {1}, {0, 1, 2}, {1, 2}, set[int]()])
-async def test_batch_continues_the_first_recorded_edit_and_has_links_to_all(
+async def test_batch_continues_the_trace_of_the_first_recorded_edit_and_links_to_all(
     monkeypatch: pytest.MonkeyPatch, recorded: set[int]
 ) -> None:
     """Each recorded edit has a link to its handshake, and all but the first have a link to the batch.

@@ -30,11 +30,11 @@ HEAD = (
     ],
 )
 def test_every_refusal_of_the_library_has_an_error(status: int, code: str) -> None:
-    """The library's text may quote a header, so the detail of the error is cut off. Proves R-HTTP-6."""
+    """The library's text may quote a long header, so the error's detail has a maximum length. Proves R-HTTP-6."""
     error = handshake.refusal(status, "x" * 10_000)
     assert error.code == code
     assert ERRORS[code] is type(error)
-    assert len(error.detail) <= handshake.MAX_DETAIL
+    assert len(error.detail) <= handshake.MAX_DETAIL_LENGTH
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:

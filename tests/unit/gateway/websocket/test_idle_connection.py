@@ -49,12 +49,12 @@ def connect(socket: Socket) -> Connection:
     )
 
 
-def tasks() -> int:
+def count_tasks() -> int:
     """Return the number of tasks of the event loop."""
     return len(asyncio.all_tasks())
 
 
-async def never() -> Closing:
+async def receive_nothing() -> Closing:
     """Wait for messages of a client that sends none."""
     await asyncio.Event().wait()
     raise AssertionError
@@ -67,10 +67,10 @@ async def test_writer_task_starts_when_a_message_has_to_wait(*, queued_before: b
     connection = connect(socket)
     socket.keeps_up = not queued_before
     connection.send(b"a")
-    before = tasks()
-    running = asyncio.create_task(run(connection, never()))
+    before = count_tasks()
+    running = asyncio.create_task(run(connection, receive_nothing()))
     await asyncio.sleep(0)
-    assert tasks() == before + 1 + queued_before
+    assert count_tasks() == before + 1 + queued_before
     socket.keeps_up = False
     connection.send(b"b")
     await socket.arrived.wait()
@@ -81,7 +81,7 @@ async def test_writer_task_starts_when_a_message_has_to_wait(*, queued_before: b
     connection.close(Close.NORMAL, "")
     assert await running == Closing(Close.NORMAL, "")
     assert connection.flow == Ended()
-    assert tasks() == before
+    assert count_tasks() == before
 
 
 @pytest.mark.parametrize("closed", ["before", "at the end", "after"])

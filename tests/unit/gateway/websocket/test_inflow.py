@@ -18,7 +18,7 @@ class Clock:
         return self.now
 
 
-def run(
+def send_frames(
     limits: InflowLimits, frames: list[tuple[float, int]], clock: Clock
 ) -> tuple[float, float, bool]:
     """Send frames, given as (second, size). Return the longest and the last delay, and whether the client floods."""
@@ -40,7 +40,7 @@ def steady(rate: float, seconds: float, size: int = 60) -> list[tuple[float, int
     return [(number / rate, size) for number in range(int(rate * seconds))]
 
 
-ORDINARY = {
+ORDINARY_CLIENTS = {
     "450 map.set calls in one turn": ([(0.0, 60)] * 450, 0.0),
     "5,000 map.set calls in one turn": ([(0.0, 60)] * 5_000, 8.1),
     "two elements dragged at 60 Hz, x and y set separately": (steady(240, 15), 0.0),
@@ -65,18 +65,18 @@ ORDINARY = {
 """The frames of ordinary clients, and the longest permitted delay of a frame in seconds."""
 
 
-@pytest.mark.parametrize(("frames", "delay"), ORDINARY.values(), ids=ORDINARY)
+@pytest.mark.parametrize(("frames", "delay"), ORDINARY_CLIENTS.values(), ids=ORDINARY_CLIENTS)
 def test_ordinary_client_is_delayed_briefly_and_never_closed(
     frames: list[tuple[float, int]], delay: float
 ) -> None:
     """With the default limits each frame is read within `delay` seconds. Proves R-LIMIT-10."""
-    longest, last, flooding = run(InflowLimits(), frames, Clock())
+    longest, last, flooding = send_frames(InflowLimits(), frames, Clock())
     assert not flooding
     assert longest <= delay + 0.001
     assert last <= delay + 0.001
 
 
-FLOODS = {
+FAST_CLIENTS = {
     "twice the limit": (steady(1000, 130), True),
     "ten times the limit": (steady(5000, 20), True),
     "the limit": (steady(500, 70), False),
@@ -86,10 +86,10 @@ FLOODS = {
     ),
     "ten minutes of large frames": ([(0.0, MIB)] * 1200, False),
 }
-"""The frames of clients that send much, and whether they count as a flood."""
+"""The frames of fast clients, and whether they count as a flood."""
 
 
-@pytest.mark.parametrize(("frames", "flooding"), FLOODS.values(), ids=FLOODS)
+@pytest.mark.parametrize(("frames", "flooding"), FAST_CLIENTS.values(), ids=FAST_CLIENTS)
 def test_only_a_client_that_does_not_slow_down_floods(
     frames: list[tuple[float, int]], flooding: bool
 ) -> None:
@@ -97,7 +97,7 @@ def test_only_a_client_that_does_not_slow_down_floods(
 
     Proves R-LIMIT-10.
     """
-    assert run(InflowLimits(), frames, Clock())[2] is flooding
+    assert send_frames(InflowLimits(), frames, Clock())[2] is flooding
 
 
 def inflow_of(account: str, memory: LargeMessages, clock: Clock) -> Inflow:
@@ -160,7 +160,7 @@ def test_memory_is_released_after_the_account_has_changed() -> None:
         assert inflow_of(account, memory, clock).reserve(MIB)
 
 
-def test_memory_is_reserved_for_arrived_bytes_and_a_step() -> None:
+def test_memory_is_reserved_for_arrived_bytes_and_the_next_step() -> None:
     """A declared length reserves nothing, so accounts cannot block others by declaring lengths. Proves R-SOCKET-3."""
     clock, memory = Clock(), LargeMessages(64 * MIB)
     hostile = [inflow_of(name, memory, clock) for name in "ab"]
@@ -175,9 +175,9 @@ def test_memory_is_reserved_for_arrived_bytes_and_a_step() -> None:
 
 
 def test_message_beyond_its_share_leaves_a_share_to_others() -> None:
-    """A message larger than a quarter of the memory leaves a quarter for smaller messages. The oldest always continues.
+    """A message larger than a quarter of the memory leaves a quarter for smaller messages.
 
-    Proves R-SOCKET-3.
+    The oldest message always gets memory. Proves R-SOCKET-3.
     """
     clock, memory = Clock(), LargeMessages(64 * MIB)
     first, second, third, fourth = (inflow_of(name, memory, clock) for name in "abcd")
@@ -208,16 +208,21 @@ def test_viewers_share_a_quarter_of_the_memory() -> None:
     assert viewers[2].reserve(MIB)
 
 
-RATES = {
+SLOW_MESSAGES = {
     "trickled": (1, True, True, True),
-    "at the minimum": (module.SLOW_RATE, True, True, False),
+    "at the minimum": (module.SLOW_BYTES_PER_SECOND, True, True, False),
     "trickled while memory is free": (1, False, True, False),
     "not read by the gateway": (0, True, False, False),
 }
-"""Bytes a second, whether memory is scarce, whether the gateway reads, and whether the message is given up."""
+"""Bytes a second, whether memory is scarce, whether the gateway reads, and whether the message is given up.
+
+The gateway closes the connection of a message that is given up.
+"""
 
 
-@pytest.mark.parametrize(("rate", "scarce", "is_read", "given_up"), RATES.values(), ids=RATES)
+@pytest.mark.parametrize(
+    ("rate", "scarce", "is_read", "given_up"), SLOW_MESSAGES.values(), ids=SLOW_MESSAGES
+)
 def test_large_message_that_trickles_is_given_up_while_memory_is_scarce(
     rate: int, scarce: bool, is_read: bool, given_up: bool
 ) -> None:

@@ -1,4 +1,4 @@
-"""The time for which a join waits when a service does not answer."""
+"""A join repeats its question to a service that does not answer, for a limited time."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ from tests.polling import pause
 
 
 class Service:
-    """A service that fails with `error` while it has one, and otherwise answers."""
+    """A service that raises `error`, or answers if `error` is None."""
 
     def __init__(self, error: SvgxError | None) -> None:
         self.error = error
@@ -38,8 +38,8 @@ class Service:
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the pauses between attempts."""
-    monkeypatch.setattr(join_retries, "SHORTEST_PAUSE", 0.001)
-    monkeypatch.setattr(join_retries, "LONGEST_PAUSE", 0.002)
+    monkeypatch.setattr(join_retries, "SHORTEST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(join_retries, "LONGEST_PAUSE_SECONDS", 0.002)
 
 
 async def test_question_is_repeated_until_the_service_answers() -> None:
@@ -54,8 +54,10 @@ async def test_question_is_repeated_until_the_service_answers() -> None:
     assert WAITING._value.get() == 0
 
 
-async def test_last_error_ends_the_wait_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves R-FAIL-26: the wait has a bound, also while an attempt is running."""
+async def test_wait_beyond_its_time_limit_raises_the_last_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Proves R-FAIL-26: the wait has a time limit, also while an attempt is running."""
     monkeypatch.setattr(join_retries, "RETRY_SECONDS", 0.05)
     with pytest.raises(Unavailable, match="down"):
         await JoinRetries().until_answered(Service(Unavailable("down")).ask)
@@ -74,8 +76,8 @@ async def test_last_error_ends_the_wait_after_its_time(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("error", [NotFound(), Forbidden()])
-async def test_final_error_is_not_repeated(error: SvgxError) -> None:
-    """Proves R-FAIL-26: only errors that pass by themselves are worth a wait."""
+async def test_question_with_a_final_error_is_not_repeated(error: SvgxError) -> None:
+    """Proves R-FAIL-26: a question is repeated only after a temporary error."""
     service = Service(error)
     with pytest.raises(type(error)):
         await JoinRetries().until_answered(service.ask)
@@ -94,7 +96,7 @@ async def test_drain_ends_the_wait() -> None:
 
 
 async def test_many_waiting_clients_do_not_flood_the_service() -> None:
-    """Proves R-FAIL-26: repeated questions are asked a few at a time."""
+    """Proves R-FAIL-26: at most `CONCURRENT_ATTEMPTS` repeated questions run at a time."""
     service = Service(Unavailable())
     shared = JoinRetries()
     waiting = [asyncio.create_task(shared.until_answered(service.ask)) for _ in range(100)]

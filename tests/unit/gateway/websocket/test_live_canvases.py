@@ -113,8 +113,8 @@ async def join(canvases: LiveCanvases, stack: AsyncExitStack) -> Connection:
     return connection
 
 
-async def test_drain_closes_connections_in_random_order_over_its_time(bus: FakeBus) -> None:
-    """A drain closes connections in random order, spread over its time. Proves R-FAIL-15."""
+async def test_drain_closes_connections_in_random_order_over_its_duration(bus: FakeBus) -> None:
+    """A drain closes connections in random order, spread over its duration. Proves R-FAIL-15."""
     canvases = LiveCanvases(cast(Bus, bus), CanvasRoles(cast(Bus, bus)))
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
@@ -176,7 +176,7 @@ async def test_cancelled_join_leaves_no_canvas(bus: FakeBus, cancelled_after: st
     await canvases.stop()
 
 
-async def test_second_client_of_a_starting_canvas_keeps_it(bus: FakeBus) -> None:
+async def test_starting_canvas_stays_for_its_second_client(bus: FakeBus) -> None:
     """The first client disconnects while the canvas starts, and the second client gets a running canvas.
 
     Proves R-FAIL-22.

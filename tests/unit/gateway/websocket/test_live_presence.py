@@ -84,7 +84,8 @@ async def canvas() -> AsyncIterator[GatewayCanvas]:
     await canvas.presence.stop()
 
 
-KNOWN = awareness.encode([State(ANN, 5, '"old"'), State(BOB, 3, '"bob"')])
+KNOWN_STATES = awareness.encode([State(ANN, 5, '"old"'), State(BOB, 3, '"bob"')])
+"""An awareness update with the states that the holder knows."""
 
 
 async def test_returned_client_receives_other_states_and_is_asked_for_a_newer_one(
@@ -94,9 +95,9 @@ async def test_returned_client_receives_other_states_and_is_asked_for_a_newer_on
 
     Proves R-AWARE-4.
     """
-    canvas.presence.record(KNOWN)
+    canvas.presence.record(KNOWN_STATES)
     async with canvas.join() as (connection, socket):
-        canvas.presence.welcome(connection, KNOWN)
+        canvas.presence.welcome(connection, KNOWN_STATES)
         await canvas.presence.receive(connection, awareness.encode([State(ANN, 0, '"new"')]))
         assert await socket.next() == [State(BOB, 3, '"bob"')]
         assert await socket.next() == [State(ANN, 5, "null")]
@@ -108,7 +109,7 @@ async def test_returned_client_receives_other_states_and_is_asked_for_a_newer_on
 async def test_client_without_a_state_receives_all_states_soon(canvas: GatewayCanvas) -> None:
     """A client that shows no state of its own gets the other states too. Proves R-AWARE-2."""
     async with canvas.join() as (connection, socket):
-        canvas.presence.welcome(connection, KNOWN)
+        canvas.presence.welcome(connection, KNOWN_STATES)
         assert {state.client for state in await socket.next()} == {ANN, BOB}
 
 
@@ -120,8 +121,8 @@ async def test_several_returns_cause_one_request_for_the_states_of_the_other_cli
     The first return causes this renewal at once. All returns within the next interval cause one renewal, at the end of
     the interval. Newcomers cause no renewal. Proves R-AWARE-4.
     """
-    monkeypatch.setattr(module, "RENEWAL_INTERVAL", 0.2)
-    monkeypatch.setattr(module, "RETURNS_AT_ONCE", 10)
+    monkeypatch.setattr(module, "RENEWAL_SECONDS", 0.2)
+    monkeypatch.setattr(module, "RETURN_BURST", 10)
     loop = asyncio.get_running_loop()
     async with canvas.join() as (connection, socket):
         await canvas.presence.receive(connection, awareness.encode([State(BOB, 3, '"bob"')]))
@@ -161,10 +162,10 @@ async def test_repeated_returns_of_one_client_cause_one_renewal_per_interval(
 
     The gateway does not count a return again when the holder reports it too. Proves R-AWARE-4.
     """
-    monkeypatch.setattr(module, "RENEWAL_INTERVAL", 0.0)
-    monkeypatch.setattr(module, "RENEWAL_INTERVAL_PER_CLIENT", 0.0)
-    monkeypatch.setattr(module, "RENEWAL_INTERVAL_PER_RETURN", 1.0)
-    monkeypatch.setattr(module, "RETURNS_AT_ONCE", 1)
+    monkeypatch.setattr(module, "RENEWAL_SECONDS", 0.0)
+    monkeypatch.setattr(module, "RENEWAL_SECONDS_PER_CONNECTION", 0.0)
+    monkeypatch.setattr(module, "RENEWAL_SECONDS_PER_RETURN", 1.0)
+    monkeypatch.setattr(module, "RETURN_BURST", 1)
     loop = asyncio.get_running_loop()
 
     def return_once(client: int, clock: int) -> None:

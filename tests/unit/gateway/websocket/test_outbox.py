@@ -25,7 +25,7 @@ from svgx_common.messaging.holder import Holder
 from svgx_common.messaging.wire import decode, encode
 from svgx_gateway.websocket import outbox as module
 from svgx_gateway.websocket.connection import Closing, Connection
-from svgx_gateway.websocket.links.outgoing_batch import MAX_EDIT
+from svgx_gateway.websocket.links.outgoing_batch import MAX_EDIT_BYTES
 from svgx_gateway.websocket.outbox import UNSAVED, Outbox
 from svgx_yjs.lib0 import Malformed
 from tests.log_reader import read_logs
@@ -105,8 +105,8 @@ def counted_edits() -> dict[str, float]:
 async def test_edit_is_counted_by_its_outcome(
     monkeypatch: pytest.MonkeyPatch, answer: bytes | Exception, objective: float, outcome: str
 ) -> None:
-    """Each edit counts once towards the objective. Proves R-OBS-12."""
-    monkeypatch.setattr(module, "SAVED_OBJECTIVE", objective)
+    """Each edit is counted once, with one outcome. Proves R-OBS-12."""
+    monkeypatch.setattr(module, "SAVED_OBJECTIVE_SECONDS", objective)
     before = counted_edits()
     await send_one_edit(monkeypatch, answer)
     after = counted_edits()
@@ -177,7 +177,7 @@ async def test_uncommitted_batches_slow_down_the_requests(
         raise AssertionError
 
     monkeypatch.setattr(Holder, "ask", ask)
-    monkeypatch.setattr(module, "BATCH_INTERVAL", 0.001)
+    monkeypatch.setattr(module, "BATCH_INTERVAL_SECONDS", 0.001)
     caller = Caller("u", "ann", Role.EDITOR, "s")
     connection = Connection(cast(WebSocket, None), caller, CanvasRole.EDITOR, wants_saved=True)
     outbox = Outbox(cast(Bus, None), "canvas", connection.close)
@@ -239,18 +239,18 @@ async def test_large_batches_are_sent_one_after_the_other(
         return encode(Saved(1, (), "epoch"))
 
     monkeypatch.setattr(Holder, "ask", ask)
-    monkeypatch.setattr(module, "_attempt", lambda _: seconds)
+    monkeypatch.setattr(module, "_attempt_seconds", lambda _: seconds)
     caller = Caller("u", "ann", Role.EDITOR, "s")
     connection = Connection(cast(WebSocket, None), caller, CanvasRole.EDITOR, wants_saved=True)
     outbox = Outbox(cast(Bus, None), "canvas", connection.close)
-    large = MAX_EDIT + 1
+    large = MAX_EDIT_BYTES + 1
     async with asyncio.timeout(20):
         for number, size in enumerate((large, 10)):
             outbox.add(connection, b"u" * size, number)
             assert await sizes.get() == size
         outbox.add(connection, b"u" * large, 2)
         if seconds:
-            await asyncio.sleep(10 * module.BATCH_INTERVAL)
+            await asyncio.sleep(10 * module.BATCH_INTERVAL_SECONDS)
             assert sizes.empty()
             answer.set()
         assert await sizes.get() == large
@@ -276,7 +276,7 @@ async def test_outage_writes_one_line_and_shows_the_age_of_the_oldest_edit(
         raise Unavailable
 
     monkeypatch.setattr(Holder, "ask", ask)
-    monkeypatch.setattr(module, "BATCH_INTERVAL", 0.0)
+    monkeypatch.setattr(module, "BATCH_INTERVAL_SECONDS", 0.0)
     caller = Caller("u", "ann", Role.EDITOR, "s")
     connection = Connection(cast(WebSocket, None), caller, CanvasRole.EDITOR, wants_saved=True)
     outbox = Outbox(cast(Bus, None), "canvas", connection.close)

@@ -1,6 +1,6 @@
 """The rate of presence on one gateway.
 
-The newest states win, joins and leaves are sent at once, and edits are sent first.
+Only the newest states are sent. Joins and leaves are sent at once. Edits are sent before presence.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ class Client:
         self.arrived.set()
 
     async def next(self) -> list[State]:
-        """Return the newest message once one has arrived."""
+        """Wait for a message, and return the newest one."""
         async with asyncio.timeout(5):
             await self.arrived.wait()
         self.arrived.clear()
@@ -63,16 +63,16 @@ class GatewayCanvas:
 
 @pytest.fixture
 async def canvas(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[GatewayCanvas]:
-    """Yield a canvas with an interval of 0.1 s. The Yjs clients 1 and 2 are present."""
-    monkeypatch.setattr(module, "INTERVAL", 0.1)
-    monkeypatch.setattr(module, "INTERVAL_PER_CONNECTION", 0.0)
+    """Yield a canvas with a presence interval of 0.1 s. The Yjs clients 1 and 2 are present."""
+    monkeypatch.setattr(module, "INTERVAL_SECONDS", 0.1)
+    monkeypatch.setattr(module, "SECONDS_PER_CONNECTION", 0.0)
     canvas = GatewayCanvas()
     canvas.forward(State(1, 0, "{}"), State(2, 0, "{}"))
     yield canvas
     await canvas.presence.stop()
 
 
-async def test_movements_are_merged_and_the_newest_wins(canvas: GatewayCanvas) -> None:
+async def test_movements_are_merged_into_the_newest_states(canvas: GatewayCanvas) -> None:
     """A burst of movements becomes one message with the newest state of each client. Proves R-AWARE-12."""
     for clock in range(1, 50):
         canvas.forward(State(1, clock, f'"{clock}"'))

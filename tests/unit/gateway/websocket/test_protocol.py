@@ -101,7 +101,7 @@ async def test_fragmented_message_uses_memory_for_its_bytes_only() -> None:
 
 
 async def test_handshake_in_progress_is_refused_with_503_when_the_gateway_stops() -> None:
-    """The client tries another gateway. A 500 would look like a fault of this one. Proves R-FAIL-11."""
+    """After a 503, the client tries another gateway. A 500 would look like a fault. Proves R-FAIL-11."""
     protocol_future = asyncio.get_running_loop().create_future()
 
     async def app(scope: Scope, receive: Receive, _: Send) -> None:
@@ -150,18 +150,18 @@ async def test_refusal_by_the_application_after_the_503_of_a_stop_changes_nothin
 
 
 @pytest.fixture
-def no_collections() -> Iterator[None]:
-    """Switch the collection of garbage off."""
+def no_garbage_collection() -> Iterator[None]:
+    """Switch garbage collection off."""
     gc.disable()
     yield
     gc.enable()
 
 
-@pytest.mark.usefixtures("no_collections")
+@pytest.mark.usefixtures("no_garbage_collection")
 @pytest.mark.parametrize(
     "close", [encode_frame(0x8, (1000).to_bytes(2)), b""], ids=["close", "abort"]
 )
-async def test_closed_connection_is_freed_without_a_collection_of_garbage(close: bytes) -> None:
+async def test_closed_connection_is_freed_without_garbage_collection(close: bytes) -> None:
     """The objects of a closed connection and of its handshake form no reference cycles. Proves R-FAIL-27."""
     both_freed = asyncio.Event()
     watched: list[weakref.ref[object]] = []
@@ -216,7 +216,7 @@ async def test_frame_is_written_only_to_an_open_connection_that_reads() -> None:
     Proves R-SYNC-10.
     """
     outcomes: asyncio.Future[list[bool]] = asyncio.get_running_loop().create_future()
-    unread = asyncio.Event()
+    buffers_full = asyncio.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         write_frame = scope[WRITE_FRAME]
@@ -227,7 +227,7 @@ async def test_frame_is_written_only_to_an_open_connection_that_reads() -> None:
         # The client does not read. When the buffers are full, no frame is taken any more.
         while write_frame(FRAME):
             pass
-        unread.set()
+        buffers_full.set()
         await send({"type": "websocket.send", "bytes": b"end"})
         results.append(write_frame(b"\x82\x02ok"))
         await send({"type": "websocket.close", "code": 1000})
@@ -238,7 +238,7 @@ async def test_frame_is_written_only_to_an_open_connection_that_reads() -> None:
         reader, writer = await connect()
         writer.write(HANDSHAKE)
         await reader.readuntil(b"\r\n\r\n")
-        await unread.wait()
+        await buffers_full.wait()
         socket = RawSocket(reader, writer)
         closed = asyncio.create_task(socket.wait_closed())
         assert await outcomes == [False, True, True, False]
@@ -317,18 +317,18 @@ async def open_socket(connect: Connect) -> AsyncIterator[RawSocket]:
         writer.close()
 
 
-KINDS = {
+FRAMES_BY_KIND = {
     "pings": [encode_frame(0x9, b"")],
     "messages": [encode_frame(0x2, b"edit")],
     "fragments": [encode_frame(0x2, b"e", final=False), encode_frame(0x0, b"dit")],
 }
 
 
-@pytest.mark.parametrize("frames", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("frames", FRAMES_BY_KIND.values(), ids=FRAMES_BY_KIND)
 async def test_frames_beyond_the_rate_are_read_later_and_none_is_lost(frames: list[bytes]) -> None:
-    """Beyond the rate the connection is read slowly, in order, and stays open. Proves R-LIMIT-10 and R-LIMIT-12."""
+    """Beyond the rate, the connection is read slowly, in order, and stays open. Proves R-LIMIT-10 and R-LIMIT-12."""
     slowed: list[float] = []
-    limits = WebSocketLimits(inflow=InflowLimits(frames=100), slowed=slowed.append)
+    limits = WebSocketLimits(inflow=InflowLimits(frames=100), on_slowed=slowed.append)
     count = 250 // len(frames)
     loop = asyncio.get_running_loop()
     async with (
@@ -369,10 +369,10 @@ async def test_bytes_beyond_the_rate_are_read_later_and_none_is_lost() -> None:
 
 
 async def test_flood_that_does_not_slow_down_is_closed_with_1013() -> None:
-    """After `flood_seconds` over the rate, the close code asks the client to reconnect later. Proves R-LIMIT-10."""
+    """The connection is closed after `flood_seconds` over the rate, and the client may reconnect. Proves R-LIMIT-10."""
     refused: list[bool] = []
     limits = WebSocketLimits(
-        inflow=InflowLimits(frames=50, flood_seconds=0.5), refused=lambda: refused.append(True)
+        inflow=InflowLimits(frames=50, flood_seconds=0.5), on_refused=lambda: refused.append(True)
     )
     async with (
         serving(echo, limits) as connect,
@@ -394,7 +394,9 @@ async def test_flood_that_does_not_slow_down_is_closed_with_1013() -> None:
     [encode_frame(0x2, bytes(2000)), encode_frame(0x2, bytes(600), final=False) * 2],
     ids=["message", "fragments"],
 )
-async def test_message_over_the_limit_is_closed_with_4413_and_the_limit(content: bytes) -> None:
+async def test_message_over_the_limit_closes_the_connection_with_4413_and_the_limit(
+    content: bytes,
+) -> None:
     """The client does not send the same message again, because the code is final. Proves R-SOCKET-2."""
     async with (
         serving(echo, WebSocketLimits(max_bytes=1000)) as connect,
@@ -468,7 +470,7 @@ async def test_small_and_large_messages_alternate() -> None:
     assert memory.used == 0
 
 
-async def test_large_message_that_stops_arriving_is_closed_with_1013(
+async def test_large_message_that_stops_arriving_closes_the_connection_with_1013(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The gateway closes the connection although no further byte arrives.

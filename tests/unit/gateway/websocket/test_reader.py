@@ -88,7 +88,7 @@ class Client:
         self.events.put_nowait({"type": "websocket.disconnect"})
 
 
-async def started() -> tuple[Client, "asyncio.Task[Closing]"]:
+async def start_reader() -> tuple[Client, "asyncio.Task[Closing]"]:
     """Start a reader, and handle its first message. Return the client and the task of the reader."""
     client = Client()
     reading = asyncio.create_task(client.reader.read())
@@ -101,7 +101,7 @@ async def started() -> tuple[Client, "asyncio.Task[Closing]"]:
 @pytest.mark.parametrize("at_once", [False, True])
 async def test_edit_is_handled_in_the_callback_of_the_socket(at_once: bool) -> None:
     """A message that waits for nothing is handled before the callback returns, without a task. Proves R-SOCKET-6."""
-    client, reading = await started()
+    client, reading = await start_reader()
     client.handles_at_once = at_once
     client.send(b"a")
     assert client.handled == [b"first", b"a"]
@@ -112,7 +112,7 @@ async def test_edit_is_handled_in_the_callback_of_the_socket(at_once: bool) -> N
 
 async def test_messages_after_a_waiting_message_keep_their_order() -> None:
     """A message that waits is finished first, in a task. Proves R-SOCKET-6."""
-    client, reading = await started()
+    client, reading = await start_reader()
     client.gate.clear()
     for content in (b"a", b"b", b"c"):
         client.send(content)
@@ -136,7 +136,7 @@ async def test_error_of_a_message_closes_the_connection(
     error: Callable[[], Exception], code: Close, *, waits: bool
 ) -> None:
     """An error closes the connection, whether the message had to wait or not. Proves R-SOCKET-6."""
-    client, reading = await started()
+    client, reading = await start_reader()
     client.error = error()
     if waits:
         client.gate.clear()
@@ -158,7 +158,7 @@ async def test_waiting_message_gets_the_error_of_its_future(
 
     Only an uncaught failure closes the connection.
     """
-    client, reading = await started()
+    client, reading = await start_reader()
     client.awaited = asyncio.get_running_loop().create_future()
     client.continues = continues
     client.send(b"a")
@@ -174,7 +174,7 @@ async def test_waiting_message_gets_the_error_of_its_future(
 
 async def test_error_of_an_edit_that_is_handled_at_once_closes_the_connection() -> None:
     """An error without a coroutine has the same effect as one within a coroutine. Proves R-SOCKET-6."""
-    client, reading = await started()
+    client, reading = await start_reader()
     client.handles_at_once = True
     client.error = KeyError("x")
     client.send(b"a")
@@ -186,7 +186,7 @@ async def test_error_of_an_edit_that_is_handled_at_once_closes_the_connection() 
 async def test_end_of_the_connection_cancels_a_waiting_message() -> None:
     """Nothing of the connection runs after its end. Proves R-SOCKET-6."""
     before = asyncio.all_tasks()
-    client, reading = await started()
+    client, reading = await start_reader()
     client.gate.clear()
     client.send(b"a")
     await asyncio.sleep(0)

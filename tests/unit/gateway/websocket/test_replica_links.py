@@ -1,4 +1,4 @@
-"""The links of a gateway: messages, missing receipts, and the outboxes that use them."""
+"""The links of a gateway: messages, missing receipts, and the outboxes that use the links."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ from svgx_common.contract.collab import (
 )
 from svgx_common.contract.errors import DeadlineExceeded, Unavailable
 from svgx_common.contract.policy import CanvasRole, Role
-from svgx_common.messaging.blobs import PIECE
+from svgx_common.messaging.blobs import PIECE_BYTES
 from svgx_common.messaging.bus import Bus, NoResponders
 from svgx_common.messaging.caller import Caller
 from svgx_common.messaging.holder import Holder
@@ -30,9 +30,9 @@ from svgx_common.messaging.wire import encode
 from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.links import canvas_interval, replica_link, replica_links
 from svgx_gateway.websocket.links.outgoing_batch import (
-    EDIT_OVERHEAD,
-    MAX_BATCH,
-    MAX_EDIT,
+    EDIT_OVERHEAD_BYTES,
+    MAX_BATCH_BYTES,
+    MAX_EDIT_BYTES,
     MAX_EDITS,
 )
 from svgx_gateway.websocket.links.replica_links import ReplicaLinks
@@ -49,13 +49,13 @@ class FakeSubscription:
 
 
 class FakeBus:
-    """A bus that keeps the messages, or refuses them while `is_away`."""
+    """A bus that keeps the messages, or refuses them while `refuses_messages` is true."""
 
     service = "gateway"
     replica_id = "one"
 
     def __init__(self) -> None:
-        self.is_away = False
+        self.refuses_messages = False
         self.reachable = True
         self.sizes: list[int] = []
         self.messages: asyncio.Queue[LinkToReplica] = asyncio.Queue()
@@ -65,7 +65,7 @@ class FakeBus:
 
     async def publish(self, _: str, content: bytes, *, reply: str) -> None:
         assert reply == "_INBOX.gateway.link.one.holder"
-        if self.is_away:
+        if self.refuses_messages:
             raise Unavailable
         self.sizes.append(len(content))
         self.messages.put_nowait(decode_to_replica(content))
@@ -127,7 +127,7 @@ async def outbox(
     ("epoch", "replica"), [(EPOCH, "holder"), ("a.b.1", "a.b"), ("0123456789abcdef", None)]
 )
 def test_epoch_names_its_replica(epoch: str, replica: str | None) -> None:
-    """An epoch of an earlier version names none, so its canvas is served without a link. Proves R-BUS-18."""
+    """An epoch of an earlier version names no replica, so its canvas is served without a link. Proves R-BUS-18."""
     assert replica_of(epoch) == replica
 
 
@@ -153,7 +153,7 @@ async def test_receipt_ends_a_batch_once(
     assert requests.after == []
 
 
-@pytest.mark.parametrize(("is_held", "after"), [(0, NoResponders), (1, None)])
+@pytest.mark.parametrize(("same_holder", "after"), [(0, NoResponders), (1, None)])
 async def test_refused_batch_becomes_a_request(
     bus: FakeBus,
     links: ReplicaLinks,
@@ -161,19 +161,19 @@ async def test_refused_batch_becomes_a_request(
     connection: Connection,
     requests: Requests,
     *,
-    is_held: int,
+    same_holder: int,
     after: type[Exception],
 ) -> None:
-    """The request begins with the opening of the canvas if the replica does not hold it. Proves R-BUS-18."""
+    """If the replica does not hold the canvas, the request opens the canvas first. Proves R-BUS-18."""
     outbox.add(connection, b"update", 1)
     (batch,) = (await bus.messages.get()).batches
-    await answer(links, LinkToGateway((), (), (), (LinkRefusal(batch.number, is_held),)))
+    await answer(links, LinkToGateway((), (), (), (LinkRefusal(batch.number, same_holder),)))
     async with asyncio.timeout(10):
         await outbox.wait_until_empty()
     assert requests.after == [after]
 
 
-@pytest.mark.parametrize("is_away", [False, True])
+@pytest.mark.parametrize("refuses_messages", [False, True])
 async def test_batch_without_a_receipt_becomes_a_request_and_the_link_is_avoided(
     bus: FakeBus,
     outbox: Outbox,
@@ -181,15 +181,15 @@ async def test_batch_without_a_receipt_becomes_a_request_and_the_link_is_avoided
     requests: Requests,
     monkeypatch: pytest.MonkeyPatch,
     *,
-    is_away: bool,
+    refuses_messages: bool,
 ) -> None:
     """A batch of an unsent message becomes a request too. A broadcast of the same epoch does not restore the link yet.
 
     Proves R-BUS-18.
     """
-    monkeypatch.setattr(replica_links, "RECEIPT_TIMEOUT", 0.0)
-    monkeypatch.setattr(replica_links, "CHECK_INTERVAL", 0.01)
-    bus.is_away = is_away
+    monkeypatch.setattr(replica_links, "RECEIPT_SECONDS", 0.0)
+    monkeypatch.setattr(replica_links, "CHECK_SECONDS", 0.01)
+    bus.refuses_messages = refuses_messages
     outbox.add(connection, b"update", 1)
     async with asyncio.timeout(10):
         await outbox.wait_until_empty()
@@ -229,7 +229,9 @@ async def test_resent_batch_ignores_its_receipt(
 
 
 @pytest.fixture
-async def other(bus: FakeBus, links: ReplicaLinks, connection: Connection) -> AsyncIterator[Outbox]:
+async def other_outbox(
+    bus: FakeBus, links: ReplicaLinks, connection: Connection
+) -> AsyncIterator[Outbox]:
     """An outbox of another canvas with the same holder."""
     outbox = Outbox(cast(Bus, bus), "other", connection.close, links)
     outbox.locate(EPOCH)
@@ -252,7 +254,7 @@ async def sent(bus: FakeBus, seconds: float = 10.0) -> list[str]:
 async def test_canvas_waits_for_others_only_after_a_message_of_many_batches(
     bus: FakeBus,
     outbox: Outbox,
-    other: Outbox,
+    other_outbox: Outbox,
     connection: Connection,
     monkeypatch: pytest.MonkeyPatch,
     *,
@@ -263,15 +265,15 @@ async def test_canvas_waits_for_others_only_after_a_message_of_many_batches(
 
     Proves R-BUS-18.
     """
-    monkeypatch.setattr(canvas_interval, "SHORTEST", 3600.0)
-    monkeypatch.setattr(canvas_interval, "LONGEST", 3600.0)
-    monkeypatch.setattr(replica_link, "FLUSH_INTERVAL", 3600.0)
+    monkeypatch.setattr(canvas_interval, "SHORTEST_SECONDS", 3600.0)
+    monkeypatch.setattr(canvas_interval, "LONGEST_SECONDS", 3600.0)
+    monkeypatch.setattr(replica_link, "FLUSH_INTERVAL_SECONDS", 3600.0)
     monkeypatch.setattr(replica_link, "SECONDS_PER_BATCH", seconds_per_batch)
     outbox.add(connection, b"first", 1)
     assert await sent(bus) == ["canvas"]
     outbox.add(connection, b"second", 2)
     assert await sent(bus, 0.01) == []
-    other.add(connection, b"first", 3)
+    other_outbox.add(connection, b"first", 3)
     assert await sent(bus, 10.0 if next_message else 0.01) == next_message
     assert await sent(bus, 0.01) == []
 
@@ -287,9 +289,9 @@ async def test_many_edits_in_a_second_delay_the_next_batch_of_the_canvas(
     waits: bool,
 ) -> None:
     """The edits of a busy canvas go in fewer and larger batches. Proves R-SYNC-7."""
-    monkeypatch.setattr(canvas_interval, "SHORTEST", 0.0)
-    monkeypatch.setattr(canvas_interval, "LONGEST", 3600.0)
-    monkeypatch.setattr(canvas_interval, "MEMORY", 3600.0)
+    monkeypatch.setattr(canvas_interval, "SHORTEST_SECONDS", 0.0)
+    monkeypatch.setattr(canvas_interval, "LONGEST_SECONDS", 3600.0)
+    monkeypatch.setattr(canvas_interval, "WINDOW_SECONDS", 3600.0)
     monkeypatch.setattr(canvas_interval, "LOW_RATE", 10 / 3600.0)
     monkeypatch.setattr(canvas_interval, "HIGH_RATE", 20 / 3600.0)
     monkeypatch.setattr(canvas_interval, "MANY_EDITS", 10**12)
@@ -314,8 +316,8 @@ async def test_late_receipt_delays_the_batches_of_the_canvas(
     is_answered: bool,
 ) -> None:
     """While a batch waits long for its receipt, the next batches wait too. Proves R-SYNC-7."""
-    monkeypatch.setattr(canvas_interval, "SHORTEST", 0.0)
-    monkeypatch.setattr(canvas_interval, "LONGEST_IN_OVERLOAD", 3600.0)
+    monkeypatch.setattr(canvas_interval, "SHORTEST_SECONDS", 0.0)
+    monkeypatch.setattr(canvas_interval, "LONGEST_OVERLOAD_SECONDS", 3600.0)
     monkeypatch.setattr(canvas_interval, "SHARE_OF_WAIT", 3600.0 * 1000)
     outbox.add(connection, b"first", 1)
     [batch] = (await bus.messages.get()).batches
@@ -330,7 +332,7 @@ async def test_late_receipt_delays_the_batches_of_the_canvas(
 async def test_uncommitted_batches_slow_down_the_link(
     bus: FakeBus, outbox: Outbox, connection: Connection
 ) -> None:
-    """While nothing is committed, all edits are sent, in ever fewer batches. Proves R-SAVE-5."""
+    """While nothing is committed, all edits are sent, in fewer and larger batches. Proves R-SAVE-5."""
     sent, number = 0, 0
     end = asyncio.get_running_loop().time() + 0.5
     while asyncio.get_running_loop().time() < end:
@@ -343,12 +345,16 @@ async def test_uncommitted_batches_slow_down_the_link(
     assert PROMPT_BATCHES < len(bus.sizes) < 60, "the growing interval gives about 15 messages"
 
 
-async def test_large_batches_are_requests_and_messages_fit_into_nats(
+async def test_large_batches_are_requests_and_messages_stay_below_piece_bytes(
     bus: FakeBus, links: ReplicaLinks, connection: Connection, requests: Requests
 ) -> None:
-    """A batch over the limit delays no other canvas. No message needs a large body. Proves R-BUS-5."""
-    full = [MAX_EDIT, MAX_EDIT, MAX_BATCH - 2 * MAX_EDIT - 3 * EDIT_OVERHEAD]
-    batches = [[MAX_EDIT + 1], [*full, 1], *[full] * 9, [1]]
+    """A batch over a limit is sent in a request, so it delays no other canvas. Proves R-BUS-5."""
+    full = [
+        MAX_EDIT_BYTES,
+        MAX_EDIT_BYTES,
+        MAX_BATCH_BYTES - 2 * MAX_EDIT_BYTES - 3 * EDIT_OVERHEAD_BYTES,
+    ]
+    batches = [[MAX_EDIT_BYTES + 1], [*full, 1], *[full] * 9, [1]]
     outboxes = [
         Outbox(cast(Bus, bus), f"canvas-{number}", connection.close, links)
         for number in range(len(batches))
@@ -364,7 +370,7 @@ async def test_large_batches_are_requests_and_messages_fit_into_nats(
         for outbox in outboxes[:2]:
             await outbox.wait_until_empty()
     assert requests.after == [None] * 2
-    assert max(bus.sizes) < PIECE
+    assert max(bus.sizes) < PIECE_BYTES
     await asyncio.gather(*(outbox.stop() for outbox in outboxes))
 
 
@@ -416,10 +422,10 @@ async def test_last_states_are_sent_when_the_gateway_stops(
     assert [each.state.clock for each in bus.messages.get_nowait().states] == [2]
 
 
-async def test_states_and_many_small_edits_fit_into_messages(
+async def test_messages_of_states_and_many_small_edits_stay_below_piece_bytes(
     bus: FakeBus, links: ReplicaLinks, connection: Connection
 ) -> None:
-    """The bytes of a message include the authors of edits and the texts of states. A link takes no large state.
+    """The size of a message includes the authors of edits and the texts of states. A link refuses a large state.
 
     Proves R-BUS-5.
     """
@@ -427,7 +433,7 @@ async def test_states_and_many_small_edits_fit_into_messages(
         Outbox(cast(Bus, bus), f"canvas-{number}", connection.close, links) for number in range(35)
     ]
     connection.renew(Caller("u" * 36, "ann", Role.EDITOR, "s"))
-    json = "\N{EURO SIGN}" * replica_link.MAX_STATE
+    json = "\N{EURO SIGN}" * replica_link.MAX_STATE_CHARACTERS
     for number, outbox in enumerate(outboxes):
         outbox.locate(EPOCH)
         for count in range(MAX_EDITS):
@@ -440,11 +446,11 @@ async def test_states_and_many_small_edits_fit_into_messages(
             message = await bus.messages.get()
             edits += sum(len(batch.edits) for batch in message.batches)
             states += len(message.states)
-    assert max(bus.sizes) < PIECE
+    assert max(bus.sizes) < PIECE_BYTES
     await asyncio.gather(*(outbox.stop() for outbox in outboxes))
 
 
-async def test_edits_are_requests_while_nats_is_away(
+async def test_edits_are_requests_while_nats_is_not_reachable(
     bus: FakeBus, outbox: Outbox, connection: Connection, requests: Requests
 ) -> None:
     """Requests wait for NATS, and do not fill the outgoing buffer. Proves R-FAIL-5."""
@@ -473,7 +479,7 @@ async def test_epoch_without_a_replica_needs_requests(
 async def test_timeout_on_the_link_to_an_earlier_holder_keeps_the_new_link(
     bus: FakeBus, links: ReplicaLinks, outbox: Outbox, connection: Connection, requests: Requests
 ) -> None:
-    """A batch that a frozen replica never answers is sent again, and the next ones use the new link.
+    """A batch that a frozen replica never answers is sent again, and later batches use the new link.
 
     Proves R-FAIL-24.
     """
@@ -494,7 +500,7 @@ async def test_failing_canvas_does_not_stop_the_receipts_of_others(
     suspected: list[str] = []
 
     class Failing:
-        """A canvas that cannot take anything."""
+        """A canvas that fails for each broadcast and each presence message."""
 
         def receive_broadcast(self, _: LinkBroadcast) -> None:
             raise ValueError
@@ -518,11 +524,11 @@ async def test_failing_canvas_does_not_stop_the_receipts_of_others(
 async def test_unused_link_is_closed(
     links: ReplicaLinks, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A replica that has stopped leaves no link behind, and a link can begin again. Proves R-BUS-18."""
+    """The link to a stopped replica is closed. If the replica is used again, a new link begins. Proves R-BUS-18."""
     first = outbox.link
     assert first is not None
-    monkeypatch.setattr(replica_links, "IDLE", 0.0)
-    monkeypatch.setattr(replica_links, "CHECK_INTERVAL", 0.0)
+    monkeypatch.setattr(replica_links, "IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(replica_links, "CHECK_SECONDS", 0.0)
     await links._check_receipts()
     assert not first.is_open
     assert not outbox.send_state(AuthoredState("ann", 7, 1, "{}", 1))

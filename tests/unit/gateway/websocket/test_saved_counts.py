@@ -1,4 +1,4 @@
-"""The counts of saved messages of a canvas with many connections. Proves R-SAVE-13."""
+"""The counts of saved messages on a canvas with many connections. Proves R-SAVE-13."""
 
 import asyncio
 from typing import cast
@@ -22,7 +22,7 @@ FRAME = encode_frame(MESSAGE)
 class Transport:
     """A transport that keeps the written bytes. While `is_full`, `write_frame` refuses frames.
 
-    `send_bytes` keeps them even then, as a transport that waits for room does.
+    `send_bytes` keeps its message even then, because a real transport waits until it has room.
     """
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ def two_connections_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_count_of_a_large_canvas_is_written_with_the_next_broadcast() -> None:
-    """The newest count and the broadcast are one write. A client without a new count gets the broadcast only."""
+    """The newest count and the broadcast are sent in one write. A client without a count gets the broadcast only."""
     transports = Transport(), Transport()
     writer, reader = connections = [connect(transport) for transport in transports]
     counts = SavedCounts(connections)
@@ -95,7 +95,7 @@ async def test_count_of_a_small_canvas_is_written_at_once() -> None:
 async def test_count_is_sent_alone_if_no_broadcast_follows(
     *, has_broadcast: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A broadcast before the count does not delay it for ever."""
+    """An earlier broadcast does not delay the count for ever."""
     monkeypatch.setattr(saved_counts, "WAIT_SECONDS", 0.01)
     transport, connection, other, counts = two_clients()
     counts.send(other, 1, "epoch")

@@ -6,7 +6,7 @@ import pytest
 
 from svgx_common.contract.collab import SyncReply
 from svgx_common.contract.errors import NotFound
-from svgx_gateway.websocket.shared_sync import LARGE, SharedReply, SharedSync
+from svgx_gateway.websocket.shared_sync import LARGE_BYTES, SharedReply, SharedSync
 from svgx_gateway.websocket.transport.frames import encode_frame
 from svgx_yjs import protocol
 
@@ -36,7 +36,7 @@ async def updates(*joins: "asyncio.Task[SharedReply]") -> list[bytes]:
         return [shared.reply.update for shared in await asyncio.gather(*joins)]
 
 
-async def test_clients_that_join_at_once_share_one_request() -> None:
+async def test_clients_that_join_at_the_same_time_share_one_request() -> None:
     """The holder encodes the content once, and the gateway encodes its frame once. Proves R-SYNC-3."""
     holder = Holder()
     sync = SharedSync(holder.answer)
@@ -50,9 +50,9 @@ async def test_clients_that_join_at_once_share_one_request() -> None:
     assert shared.frame == encode_frame(protocol.encode_sync_step_2(b"1"))
 
 
-@pytest.mark.parametrize(("size", "turns"), [(LARGE, 1), (LARGE + 1, 5)])
+@pytest.mark.parametrize(("size", "turns"), [(LARGE_BYTES, 1), (LARGE_BYTES + 1, 5)])
 async def test_large_reply_is_delivered_to_one_client_at_a_time(size: int, turns: int) -> None:
-    """Other work runs before a large reply is encoded, and between its deliveries to two clients. Proves R-BOUND-6."""
+    """Other tasks run before a large reply is encoded, and between its deliveries to two clients. Proves R-BOUND-6."""
     turn = 0
 
     async def work() -> None:

@@ -1,4 +1,4 @@
-"""The notice before a token expires, and the end of the connection."""
+"""The notice before a token expires, and the close of the connection when it has expired."""
 
 import asyncio
 import time
@@ -43,14 +43,14 @@ class Client:
 
     async def events_until_the_end(self) -> list[str | Close]:
         """Wait until the connection is closed, and return the events up to its close code."""
-        found: list[str | Close] = []
-        while Close.UNAUTHENTICATED not in found:
-            found.append(await self.events.get())
-        return found
+        events: list[str | Close] = []
+        while Close.UNAUTHENTICATED not in events:
+            events.append(await self.events.get())
+        return events
 
 
 class Tokens:
-    """An authenticator. The text of a token is the Unix time of its end."""
+    """An authenticator. The text of a token is the Unix time at which the token expires."""
 
     async def authenticate_token(self, token: str, _: object) -> Identity:
         """Return the identity of a token."""
@@ -85,7 +85,7 @@ async def test_renewal_before_the_notice_keeps_the_notice(earlier: float) -> Non
     assert await client.events_until_the_end() == [NOTICE, Close.UNAUTHENTICATED]
 
 
-async def test_renewal_after_the_notice_sends_no_second_notice() -> None:
+async def test_same_token_after_the_notice_causes_no_second_notice() -> None:
     """A client that answers each notice with the same token gets one notice."""
     client, end = Client(), time.time() + 0.5
     timers = expiry(client, end)
@@ -94,7 +94,7 @@ async def test_renewal_after_the_notice_sends_no_second_notice() -> None:
     assert await client.events_until_the_end() == [Close.UNAUTHENTICATED]
 
 
-async def test_later_token_sends_a_second_notice() -> None:
+async def test_token_that_expires_later_causes_a_second_notice() -> None:
     """Proves R-HOCUS-9: a token that expires later has a notice of its own."""
     client, end = Client(), time.time() + 0.3
     timers = expiry(client, end)

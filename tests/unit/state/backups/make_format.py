@@ -1,8 +1,8 @@
 """Write a small backup in the present format: `python -m tests.unit.state.backups.make_format FILE`.
 
-Later versions must read this backup (`test_formats.py`). The file is JSON. It has the stored objects
-of two backups in base64, once in clear and once encrypted. The second backup builds on the first. Run this module once
-for a new format, and never for an old one.
+Later versions must read this backup (`test_formats.py`). The file is JSON. It has the stored objects of two backups in
+base64, once in clear and once encrypted. The second backup builds on the first. Run this module once for a new format,
+and never for an old one.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from pycrdt import Doc, Map
 from svgx_common.contract.storage.backups import BackupType, StateType, StoredAccount
 from svgx_state.backups.format.archive import Archive
 from svgx_state.backups.format.manifest import (
-    NAME,
+    MANIFEST_NAME,
     Manifest,
     ObjectEntry,
     object_name,
@@ -36,7 +36,7 @@ from svgx_state.backups.format.target import Target
 
 KEY = bytes(range(32))
 FULL, INCREMENT = "20260101T000000Z-00000001", "20260102T000000Z-00000002"
-_DAY = datetime(2026, 1, 1, tzinfo=UTC)
+_TIME = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def account(user_id: str) -> StoredAccount:
@@ -48,12 +48,12 @@ def account(user_id: str) -> StoredAccount:
             "email": "ada@example.org",
             "password_hash": "$argon2id$v=19$m=1,t=1,p=1$c2FsdA$aGFzaA",
             "role": "editor",
-            "created_at": _DAY,
+            "created_at": _TIME,
             "disabled_at": None,
             "deleted_at": None,
             "token_version": 2,
             "identities": [
-                {"issuer": "https://id", "subject": "7", "linked_at": _DAY, "refused_at": None}
+                {"issuer": "https://id", "subject": "7", "linked_at": _TIME, "refused_at": None}
             ],
             "api_keys": [
                 {
@@ -62,10 +62,10 @@ def account(user_id: str) -> StoredAccount:
                     "prefix": "svgx_1",
                     "hash": "00" * 32,
                     "role": "viewer",
-                    "created_at": _DAY,
-                    "expires_at": _DAY,
+                    "created_at": _TIME,
+                    "expires_at": _TIME,
                     "last_used_at": None,
-                    "ended_at": _DAY,
+                    "ended_at": _TIME,
                 }
             ],
         }
@@ -75,7 +75,7 @@ def account(user_id: str) -> StoredAccount:
 def canvas(canvas_id: str, name: str, deleted_at: datetime | None = None) -> CanvasFacts:
     """Return the facts of a canvas with two members."""
     return CanvasFacts(
-        canvas_id, name, "u1", _DAY, deleted_at, {"u1": "owner", "u2": "viewer"}, lineage=""
+        canvas_id, name, "u1", _TIME, deleted_at, {"u1": "owner", "u2": "viewer"}, lineage=""
     )
 
 
@@ -92,9 +92,9 @@ def drawing() -> tuple[list[bytes], list[bytes]]:
 
 
 async def write(target: Target, seal: Seal) -> None:
-    """Write a full backup of three canvases and a user, and an incremental one."""
+    """Write a full backup of three canvases and a user, and an incremental backup."""
     first, later = drawing()
-    await _write(
+    await _write_backup(
         Archive(target, seal),
         FULL,
         [],
@@ -105,19 +105,19 @@ async def write(target: Target, seal: Seal) -> None:
         ],
         {"a": 2, "b": 0, "c": 2},
     )
-    await _write(
+    await _write_backup(
         Archive(target, seal),
         INCREMENT,
         [FULL],
         [
             CanvasRecord(canvas("a", "Plan ✏️"), 3, 2, later),
-            CanvasRecord(canvas("b", "Empty", _DAY), 0, 0, []),
+            CanvasRecord(canvas("b", "Empty", _TIME), 0, 0, []),
         ],
         {"a": 3, "b": 0},
     )
 
 
-async def _write(
+async def _write_backup(
     archive: Archive,
     backup_id: str,
     chain: list[str],
@@ -139,7 +139,7 @@ async def _write(
     entries = []
     for (kind, first, last, count), content in zip(parts, contents, strict=True):
         name = object_name(backup_id, f"{kind}-000001-1")
-        stored = archive.seal.close(name, content)
+        stored = archive.seal.pack(name, content)
         await archive.target.put(name, stored)
         entries.append(
             ObjectEntry.model_validate(
@@ -164,15 +164,15 @@ async def _write(
         owner_id=None,
         chain=chain,
         created_by="u1",
-        created_at=_DAY,
-        finished_at=_DAY,
+        created_at=_TIME,
+        finished_at=_TIME,
         canvases=len(index),
         changed=len(records),
         users=1,
         objects=entries,
     )
     await archive.target.put(
-        object_name(backup_id, NAME), write_manifest(manifest, archive.seal, "0.1.0")
+        object_name(backup_id, MANIFEST_NAME), write_manifest(manifest, archive.seal, "0.1.0")
     )
 
 

@@ -1,4 +1,4 @@
-"""Backups of every format, as files that an earlier version wrote."""
+"""Stored backups of every format can be read. `make_format.py` wrote them."""
 
 import base64
 import json

@@ -1,23 +1,23 @@
-"""The backups that a retention deletes."""
+"""The backups that the retention deletes."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from svgx_state.backups.deletion import BackupFacts, Retention, expired
+from svgx_state.backups.deletion import BackupFacts, Retention, expired_ids
 
 NOW = datetime(2026, 6, 30, tzinfo=UTC)
 
 
 def _backups(*texts: str) -> list[BackupFacts]:
     """Return backups, newest first, from texts such as `b2@users<b1 5d failed`: id, scope, parent, age and status."""
-    found = []
+    backups = []
     for text in texts:
         names, age, *status = text.split()
         name, _, parent = names.partition("<")
         scope = name.partition("@")[2]
         at = NOW - timedelta(days=float(age.removesuffix("d")))
-        found.append(
+        backups.append(
             BackupFacts(
                 name.partition("@")[0],
                 parent or None,
@@ -26,7 +26,7 @@ def _backups(*texts: str) -> list[BackupFacts]:
                 scope,
             )
         )
-    return found
+    return backups
 
 
 @pytest.mark.parametrize(
@@ -58,4 +58,4 @@ def test_retention_keeps_the_newest_backups_and_the_backups_that_they_need(
 
     Proves R-BACKUP-5.
     """
-    assert expired(_backups(*backups), Retention(count, days), NOW) == deleted
+    assert expired_ids(_backups(*backups), Retention(count, days), NOW) == deleted

@@ -1,4 +1,4 @@
-"""The stored form of objects, and their records."""
+"""The stored form of a backup's objects, and the records in them."""
 
 import base64
 import dataclasses
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from svgx_state.backups.format.records import read_accounts, read_canvases, read_index
-from svgx_state.backups.format.sealing import Damaged, Seal, read_key
+from svgx_state.backups.format.sealing import BackupDamaged, Seal, read_key
 from tests.unit.state.backups.make_format import canvas
 
 KEY = bytes(range(32))
@@ -17,33 +17,33 @@ KEY = bytes(range(32))
 
 @pytest.mark.parametrize("key", [None, KEY])
 def test_object_is_read_as_it_was_written(key: bytes | None) -> None:
-    """Writing and reading an object gives its content. Proves R-BACKUP-4."""
+    """An object that is packed and unpacked has the same content. Proves R-BACKUP-4."""
     for content in (b"", b"x" * 100_000, bytes(range(256))):
-        assert Seal(key).open("n", Seal(key).close("n", content), len(content)) == content
+        assert Seal(key).unpack("n", Seal(key).pack("n", content), len(content)) == content
 
 
 def test_encrypted_object_cannot_be_changed_moved_or_read_with_another_key() -> None:
     """Reading notices every change of an encrypted object or of its name, and a wrong key. Proves R-BACKUP-4."""
     seal = Seal(KEY)
-    stored = seal.close("b/canvas-1", b"content")
-    assert stored != seal.close("b/canvas-1", b"content")
+    stored = seal.pack("b/canvas-1", b"content")
+    assert stored != seal.pack("b/canvas-1", b"content")
     for place in range(len(stored)):
         changed = bytearray(stored)
         changed[place] ^= 1
-        with pytest.raises(Damaged):
-            seal.open("b/canvas-1", bytes(changed), 7)
+        with pytest.raises(BackupDamaged):
+            seal.unpack("b/canvas-1", bytes(changed), 7)
     for name, other in (("b/canvas-2", seal), ("b/canvas-1", Seal(bytes(32)))):
-        with pytest.raises(Damaged):
-            other.open(name, stored, 7)
-    with pytest.raises(Damaged):
-        seal.open("b/canvas-1", b"", 7)
+        with pytest.raises(BackupDamaged):
+            other.unpack(name, stored, 7)
+    with pytest.raises(BackupDamaged):
+        seal.unpack("b/canvas-1", b"", 7)
 
 
 def test_object_that_inflates_beyond_its_size_is_refused_early() -> None:
     """A small object cannot fill the memory. Proves R-BACKUP-4."""
     bomb = zlib.compress(bytes(100 * 1024 * 1024), 9)
-    with pytest.raises(Damaged, match="size"):
-        Seal(None).open("n", bomb, 10)
+    with pytest.raises(BackupDamaged, match="size"):
+        Seal(None).unpack("n", bomb, 10)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_object_that_inflates_beyond_its_size_is_refused_early() -> None:
     ],
 )
 def test_key_is_read_from_base64_and_from_hexadecimal_digits(text: str, key: bytes | None) -> None:
-    """The key is the output of `openssl rand`, in either form. Proves R-BACKUP-4."""
+    """The key is the output of `openssl rand -base64 32` or `openssl rand -hex 32`. Proves R-BACKUP-4."""
     assert read_key(text) == key
 
 
@@ -82,11 +82,11 @@ def test_key_of_another_length_is_refused(text: str) -> None:
     ],
 )
 def test_malformed_records_are_damage(content: bytes) -> None:
-    """Bytes that are no records raise `Damaged` and no other error. Proves R-BACKUP-4."""
-    with pytest.raises(Damaged):
+    """Bytes that are no records raise `BackupDamaged` and no other error. Proves R-BACKUP-4."""
+    with pytest.raises(BackupDamaged):
         list(read_canvases("n", content))
     for read in (read_index, read_accounts):
-        with pytest.raises(Damaged):
+        with pytest.raises(BackupDamaged):
             read("n", content)
 
 

@@ -25,7 +25,7 @@ from svgx_canvas.css.names import (
 from svgx_canvas.css.structure import STRUCTURE, block_contents, style_attribute, stylesheet
 from svgx_canvas.css.values import (
     MAX_NESTING,
-    is_cached,
+    is_cacheable,
     prelude_is_safe,
     safe_font_sources,
     substitutes,
@@ -49,7 +49,7 @@ def clean_declarations(text: str, report: ReportDropped) -> str:
     if not STRUCTURE.search(text):
         kept = [part for part in text.split(";") if _keeps_plain_declaration(part, report)]
         return text if len(kept) == text.count(";") + 1 else ";".join(kept)
-    clean = _clean_declarations if is_cached(text) else _clean_declarations.__wrapped__
+    clean = _clean_declarations if is_cacheable(text) else _clean_declarations.__wrapped__
     cleaned, dropped = clean(text)
     for what, reason in dropped:
         report(what, reason)
@@ -235,9 +235,9 @@ class _Cleaner:
         return False
 
     def _namespace(self, rule: ast.AtRule) -> bool:
-        """Return whether the rule is valid. Turn the URL of a namespace into a string.
+        """Return whether a `@namespace` rule is valid. Turn its URL into a string.
 
-        The URL is only a name: nothing fetches it.
+        The URL is allowed, because it is only a name that nothing fetches.
         """
         parts = [
             token

@@ -27,9 +27,8 @@ def selector_count(text: str) -> int:
 
 def declarations(text: str, watched: frozenset[str]) -> list[tuple[str, str]]:
     """Return the name and the value of each declaration of a `watched` property in a `style` attribute."""
-    if not STRUCTURE.search(
-        text
-    ):  # without quotes, brackets, comments and escapes, each ; ends a declaration
+    # Without quotes, brackets, comments and escapes, each semicolon ends a declaration.
+    if not STRUCTURE.search(text):
         pairs = [part.partition(":") for part in text.split(";")]
         named = [(name.strip().lower(), value.strip()) for name, _, value in pairs]
         return [(name, value) for name, value in named if name in watched]
@@ -51,12 +50,12 @@ def sheet_declarations(text: str, watched: frozenset[str]) -> list[tuple[Key, st
     Each entry is a key of a selector's last part, the property's name and its value. A declaration directly in an
     at-rule has the key of the style rule around the at-rule. Without such a style rule, the key is ("any", "").
     """
-    found: list[tuple[Key, str, str]] = []
+    entries: list[tuple[Key, str, str]] = []
     for node, keys in _all_declarations(text):
         if node.lower_name in watched:
             value = tinycss2.serialize(node.value).strip()
-            found += [(key, node.lower_name, value) for key in keys]
-    return found
+            entries += [(key, node.lower_name, value) for key in keys]
+    return entries
 
 
 def _all_declarations(text: str) -> Iterator[tuple[ast.Declaration, frozenset[Key]]]:
@@ -144,5 +143,5 @@ def bitmap_pixels(text: str) -> int:
     if "data:" not in text.lower() and "\\" not in text:
         return 0
     tokens = tinycss2.parse_component_value_list(text, skip_comments=True)
-    found = [bitmap(url) for url in urls(tokens)]
-    return sum(item.width * item.height for item in found if item is not None)
+    bitmaps = [bitmap(url) for url in urls(tokens)]
+    return sum(item.width * item.height for item in bitmaps if item is not None)

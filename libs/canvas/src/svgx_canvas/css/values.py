@@ -36,8 +36,8 @@ _NOT_IN_URLS = re.compile("[<{}]")
 HTML parsers and simple readers (see `cleaning`) take them for the start of a tag or block.
 """
 
-_CACHED_LENGTH = 10_000
-"""The most characters of a text with a cached result. With longer texts, the caches would need too much memory."""
+_MAX_CACHEABLE_CHARACTERS = 10_000
+"""The result for a longer text is not cached, because the caches would need too much memory."""
 
 _FONT_FUNCTIONS = frozenset({"format", "local", "tech"})
 _ADDRESS_TYPES = frozenset({"image", "src", "url"})
@@ -48,13 +48,13 @@ def value_is_safe(name: str, value: str) -> bool:
     # Without a parenthesis there is neither a URL nor a function, escaped or not.
     if "(" not in value:
         return True
-    check = _value_is_safe if is_cached(value) else _value_is_safe.__wrapped__
+    check = _value_is_safe if is_cacheable(value) else _value_is_safe.__wrapped__
     return check(value, property_may_refer(name))
 
 
-def is_cached(text: str) -> bool:
+def is_cacheable(text: str) -> bool:
     """Return whether a text is short enough for a cache of results."""
-    return len(text) <= _CACHED_LENGTH
+    return len(text) <= _MAX_CACHEABLE_CHARACTERS
 
 
 def picture_is_variable(name: str, value: str) -> bool:
@@ -88,21 +88,21 @@ def tokens_are_safe(tokens: Iterable[ast.Node], *, fragments: bool) -> bool:
     while stack:
         if len(stack) > MAX_NESTING:
             return False
-        rest, inside = stack[-1]
+        rest, context = stack[-1]
         token = next(rest, None)
         if token is None:
             stack.pop()
         elif isinstance(token, ast.FunctionBlock) and token.lower_name != "url":
-            if not _function_is_safe(token, inside):
+            if not _function_is_safe(token, context):
                 return False
-            stack.append((iter(token.arguments), _inside(token.lower_name, inside)))
+            stack.append((iter(token.arguments), _context_in(token.lower_name, context)))
         elif isinstance(token, _BLOCKS):
-            stack.append((iter(token.content), inside))
+            stack.append((iter(token.content), context))
         elif isinstance(token, ast.StringToken):
-            if inside == "image":
+            if context == "image":
                 return False
         elif (url := url_of(token)) is not None:
-            is_reference = fragments and not inside and url.startswith("#")
+            is_reference = fragments and not context and url.startswith("#")
             if not is_reference and not is_bitmap(url):
                 return False
         elif _is_broken(token):
@@ -110,22 +110,22 @@ def tokens_are_safe(tokens: Iterable[ast.Node], *, fragments: bool) -> bool:
     return True
 
 
-def _function_is_safe(function: ast.FunctionBlock, inside: str) -> bool:
-    if inside == "type" or not function_is_allowed(function.lower_name):
+def _function_is_safe(function: ast.FunctionBlock, context: str) -> bool:
+    if context == "type" or not function_is_allowed(function.lower_name):
         return False
-    if inside == "image" and function_substitutes(function.lower_name):
+    if context == "image" and function_substitutes(function.lower_name):
         return False
     return function.lower_name != "attr" or _attr_is_safe(function.arguments)
 
 
-def _inside(function: str, inside: str) -> str:
+def _context_in(function: str, context: str) -> str:
     """Return the context of the tokens in `function`: "image", "type" (the media type of an image) or "".
 
-    `inside` is the context of the function itself. All other contexts are "".
+    `context` is the context that the function itself is in. "" stands for every other context.
     """
     if function in IMAGE_FUNCTIONS:
         return "image"
-    return "type" if function == "type" else inside
+    return "type" if function == "type" else context
 
 
 def _attr_is_safe(arguments: list[ast.Node]) -> bool:
@@ -248,19 +248,19 @@ def substitutes(tokens: Iterable[ast.Node]) -> bool:
 
 def urls(tokens: Iterable[ast.Node]) -> list[str]:
     """Return all URLs in tokens and the contents of their blocks, in order."""
-    found: list[str] = []
+    result: list[str] = []
     stack = [iter(tokens)]
     while stack:
         token = next(stack[-1], None)
         if token is None:
             stack.pop()
         elif (url := url_of(token)) is not None:
-            found.append(url)
+            result.append(url)
         elif isinstance(token, ast.FunctionBlock):
             stack.append(iter(token.arguments))
         elif isinstance(token, _BLOCKS):
             stack.append(iter(token.content))
-    return found
+    return result
 
 
 @lru_cache(maxsize=4096)

@@ -14,13 +14,14 @@ from svgx_yjs.parts import Split
 from svgx_yjs.structure import EMPTY_STATE_VECTOR
 
 OUTLINED_BYTES = 64 * 1024
-"""Bytes of the smallest snapshot that gets an outline. A smaller snapshot is checked in milliseconds."""
+"""Minimum size of a snapshot with an outline, in bytes. A smaller snapshot is checked in milliseconds."""
 
 OUTLINED_STRUCTS = 1_200_000
 """A snapshot gets an outline only if its merged updates have at most this number of structs.
 
 The structs are counted before pycrdt unites or removes any. Making an outline takes about 10 s for a million structs,
-and a compaction has 30 s. The limit does not apply to trusted updates, because `trusted_updates.MAX_BYTES` bounds them.
+and a compaction may take 30 s. The limit does not apply to trusted updates, because `trusted_updates.MAX_BYTES` bounds
+them.
 """
 
 
@@ -45,8 +46,8 @@ def compact(
     are kept. Of pending structs that contradict each other, one is kept. Without `outlined`, the snapshot gets no
     outline. Raises `SvgRefused` if an update cannot be integrated.
 
-    With `trusted`, the caller has checked all updates before. They are checked again only if `merge_trusted` returns
-    None. An update that was never checked may then end the process.
+    With `trusted`, the caller promises that all updates were checked before. They are checked again only if
+    `merge_trusted` returns None. A trusted update that was never checked may end the process.
     """
     everything = updates if snapshot is None else [snapshot.update, *updates]
     if trusted and (merged := merge_trusted(everything)) is not None:

@@ -54,16 +54,16 @@ def load(*updates: bytes) -> Doc[_Content]:
 
 
 def read(doc: Doc[_Content], report: ReportLeftOut = lambda *_: None) -> Canvas:
-    """Return the document's element tree as the clients wrote it. The SVG policy has not cleaned it.
+    """Return the document's element tree as the clients wrote it. It may have content that the SVG policy forbids.
 
-    `report` gets each value that is left out because of its type.
+    `report` is called with a name and a reason for each value that is left out because of its type.
     """
     with doc.transaction():
         attrs = _strings(doc.get(CANVAS, type=Map), "svg", report)
         elements = doc.get(ELEMENTS, type=Map)
         flat = [
             element
-            for identifier in elements.keys()  # noqa: SIM118 - iterating over a Y map itself copies it
+            for identifier in elements.keys()  # noqa: SIM118 - `in elements` would copy the map
             if (element := _element(identifier, elements[identifier], report)) is not None
         ]
     return build_tree(attrs, flat)
@@ -75,19 +75,19 @@ def replace(current: bytes | None, canvas: Canvas) -> tuple[bytes, int]:
     `current` is the document's state; None stands for an empty document. Texts count as elements. The elements get new
     ids, so that a concurrent edit of the old content never changes the new content.
     """
-    removal, client_ids = _removal(current, canvas.attrs)
+    reset, client_ids = _encode_reset(current, canvas.attrs)
     elements = _with_new_ids(canvas)
     client_id = secrets.randbits(32)
     while client_id in client_ids:
         client_id = secrets.randbits(32)
     addition = encode_elements(iter(elements), client_id, ELEMENTS)
-    if removal is None:
+    if reset is None:
         return addition, len(elements)
-    return (merge_updates(removal, addition) if elements else removal), len(elements)
+    return (merge_updates(reset, addition) if elements else reset), len(elements)
 
 
-def _removal(current: bytes | None, attrs: dict[str, str]) -> tuple[bytes | None, set[int]]:
-    """Return two values: the update that removes all elements and sets the root's attributes, and the used client ids.
+def _encode_reset(current: bytes | None, attrs: dict[str, str]) -> tuple[bytes | None, set[int]]:
+    """Return an update that removes all elements and sets the attributes of the root, and the client ids in use.
 
     The update is None if it would change nothing. The client ids are those of the document and of the update.
     """
@@ -160,7 +160,7 @@ def _element(identifier: str, content: object, report: ReportLeftOut) -> Element
     attrs = fields.get("attrs")
     if not isinstance(attrs, Map | dict):
         if attrs is not None:
-            report(f"{tag}@", WRONG_TYPE)
+            report(f"{tag}@", WRONG_TYPE)  # no name after `@`: all attributes
         attrs = {}
     return Element(identifier, tag, parent, order, _strings(attrs, tag, report))
 
@@ -187,7 +187,7 @@ def _strings(
 ) -> dict[str, str]:
     """Return the strings and finite numbers of a map as strings. Other values except null are reported."""
     strings: dict[str, str] = {}
-    # Sort the names, so that equal content makes equal files: the order of a pycrdt map differs from run to run.
+    # Sort the names, so that exports of equal content are equal: the order of a pycrdt map differs from run to run.
     for name in sorted(content.keys()):
         value = content[name]
         text = _string(value)

@@ -32,33 +32,33 @@ def encode_elements(elements: Iterator[Element], client: int, root: str = "eleme
     clock = 0
     client_bytes = encode_uint(client)
     root_parent = _TYPE + _ROOT_PARENT + encode_text(root)
-    keys: dict[str, bytes] = {}
+    encoded_names: dict[str, bytes] = {}
 
-    def key(name: str) -> bytes:
-        encoded = keys.get(name)
+    def encode_name(name: str) -> bytes:
+        encoded = encoded_names.get(name)
         if encoded is None:
-            encoded = keys[name] = encode_text(name)
+            encoded = encoded_names[name] = encode_text(name)
         return encoded
 
     tag_key, parent_key, order_key, text_key = map(encode_text, ("tag", "parent", "order", "text"))
     attrs_key = encode_text("attrs")
     for element in elements:
         add(root_parent + encode_text(element.id) + _Y_MAP)
-        in_element = _ITEM_PARENT + client_bytes + encode_uint(clock)
-        field = _ANY + in_element
-        add(field + tag_key + _ONE_STRING + key(element.tag))
-        add(field + parent_key + _ONE_STRING + encode_text(element.parent))
-        add(field + order_key + _ONE_STRING + encode_text(element.order))
+        parent_bytes = _ITEM_PARENT + client_bytes + encode_uint(clock)
+        field_prefix = _ANY + parent_bytes
+        add(field_prefix + tag_key + _ONE_STRING + encode_name(element.tag))
+        add(field_prefix + parent_key + _ONE_STRING + encode_text(element.parent))
+        add(field_prefix + order_key + _ONE_STRING + encode_text(element.order))
         clock += 4
         if element.tag == TEXT:
-            add(field + text_key + _ONE_STRING + encode_text(element.text))
+            add(field_prefix + text_key + _ONE_STRING + encode_text(element.text))
             clock += 1
             continue
-        add(_TYPE + in_element + attrs_key + _Y_MAP)
-        attribute = _ANY + _ITEM_PARENT + client_bytes + encode_uint(clock)
+        add(_TYPE + parent_bytes + attrs_key + _Y_MAP)
+        attribute_prefix = _ANY + _ITEM_PARENT + client_bytes + encode_uint(clock)
         clock += 1
         for name, content in element.attrs.items():
-            add(attribute + key(name) + _ONE_STRING + encode_text(content))
+            add(attribute_prefix + encode_name(name) + _ONE_STRING + encode_text(content))
         clock += len(element.attrs)
     if not clock:
         return EMPTY_UPDATE

@@ -4,7 +4,7 @@ from types import TracebackType
 
 
 class Fault(Exception):
-    """A failure of pycrdt on a well-formed update. The document must not be used any more."""
+    """A failure of pycrdt on a well-formed update. The document must not be used afterwards."""
 
     update_digest: bytes | None = None
     """The digest of the update that pycrdt failed on: the edit itself, or a pending update that the edit released.

@@ -17,10 +17,10 @@ def number_text(value: float) -> str:
     sign, digit_numbers, exponent = Decimal(repr(value)).normalize().as_tuple()
     assert isinstance(exponent, int)
     digits = "".join(map(str, digit_numbers))
-    return "-" * sign + _placed(digits, len(digits) + exponent)
+    return "-" * sign + _place_point(digits, len(digits) + exponent)
 
 
-def _placed(digits: str, point: int) -> str:
+def _place_point(digits: str, point: int) -> str:
     """Return the digits with a decimal point after the first `point` digits, or with an exponent."""
     if len(digits) <= point <= 21:
         return digits + "0" * (point - len(digits))

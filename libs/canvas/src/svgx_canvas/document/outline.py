@@ -51,7 +51,7 @@ def make_outline(update: bytes, parts: Split | None = None) -> bytes | None:
     if parts.ready is not update or not parts.steps or not update.endswith(deletions):
         return None
     assert isinstance(nesting, Nesting), "an update with steps has a Nesting"
-    steps = [*_united(parts.steps)]
+    steps = [*_unite_steps(parts.steps)]
     body = Encoder().uint(parts.structs).uint(len(update) - len(deletions)).uint(len(steps))
     for step in steps:
         for number in step:
@@ -81,7 +81,7 @@ def read_outline(outline: bytes, update: bytes) -> Outline | None:
     return Outline(structs, steps, deletions_at, Nesting.decode(decoder))
 
 
-def _united(steps: tuple[Step, ...]) -> Iterator[Step]:
+def _unite_steps(steps: tuple[Step, ...]) -> Iterator[Step]:
     """Unite consecutive steps of one client, up to `STEP_STRUCTS` structs."""
     united: Step | None = None
     for step in steps:

@@ -15,8 +15,8 @@ from svgx_yjs.structure import EMPTY_UPDATE, read_state_vector
 
 _Content = Map[object]
 _Shared = Map[object] | Array[object] | Text
-_Step = tuple[_Shared, _Shared]
-"""A shared type of the document, and the shared type in the wanted state that it must become equal to."""
+_Pair = tuple[_Shared, _Shared]
+"""A shared type of the document and its counterpart in the wanted state. The first must become equal to the second."""
 
 
 def replacement(current: bytes | None, wanted: bytes) -> bytes:
@@ -36,8 +36,8 @@ def replacement(current: bytes | None, wanted: bytes) -> bytes:
 
     subscription = doc.observe(on_change)
     with doc.transaction(), source.transaction():
-        for target, model in roots:
-            _make_equal(target, model)
+        for current_root, wanted_root in roots:
+            _make_equal(current_root, wanted_root)
     doc.unobserve(subscription)
     return updates[0] if updates else EMPTY_UPDATE
 
@@ -50,25 +50,25 @@ def _load_with_new_client(state: bytes | None) -> Doc[_Content]:
     return _load_with_new_client(state)
 
 
-def _make_equal(target: _Content, model: _Content) -> None:
-    """Make a root map equal to another one. There is no recursion, because clients determine the depth."""
-    steps = [*_change_map(target, model, is_root=True)]
-    while steps:
-        current, wanted = steps.pop()
+def _make_equal(current_root: _Content, wanted_root: _Content) -> None:
+    """Make a root map equal to another one, without recursion, because clients may nest shared types deeply."""
+    pairs = [*_change_map(current_root, wanted_root, is_root=True)]
+    while pairs:
+        current, wanted = pairs.pop()
         if isinstance(current, Map) and isinstance(wanted, Map):
-            steps += _change_map(current, wanted)
+            pairs += _change_map(current, wanted)
         elif isinstance(current, Array) and isinstance(wanted, Array):
-            steps += _change_array(current, wanted)
+            pairs += _change_array(current, wanted)
         elif isinstance(current, Text) and isinstance(wanted, Text):
             _change_text(current, wanted)
 
 
-def _change_map(current: _Content, wanted: _Content, *, is_root: bool = False) -> Iterable[_Step]:
+def _change_map(current: _Content, wanted: _Content, *, is_root: bool = False) -> Iterable[_Pair]:
     """Remove, add and set the entries that differ. Yield the shared types that have to be made equal.
 
-    Shared types directly in a root map are compared by their JSON, because one call is much faster than a call for each
-    value in them. Deeper shared types are not compared by their JSON, because the time would grow with the square of
-    the depth.
+    A shared type directly in a root map is first compared by its JSON, because reading the JSON is much faster than
+    reading each value in the type. Deeper shared types are not compared by their JSON, because the time would grow with
+    the square of the depth.
     """
     old, new = set(current.keys()), set(wanted.keys())
     for key in old - new:
@@ -85,15 +85,15 @@ def _change_map(current: _Content, wanted: _Content, *, is_root: bool = False) -
                 continue
             if _is_plain(existing) and _is_plain(value) and _json_of(existing) == _json_of(value):
                 continue
-        copy = _empty_copy(value)
-        if copy is not None:
-            current[key] = copy
-            yield copy, value  # type: ignore[misc]  # only a shared type has a copy
+        empty = _new_empty(value)
+        if empty is not None:
+            current[key] = empty
+            yield empty, value  # type: ignore[misc]  # `value` is a shared type
         elif _is_plain(value):
             current[key] = _writable(value)
 
 
-def _change_array(current: Array[object], wanted: Array[object]) -> Iterable[_Step]:
+def _change_array(current: Array[object], wanted: Array[object]) -> Iterable[_Pair]:
     """Replace all items, except equal items at the start and at the end.
 
     Yield the new shared types, which are empty.
@@ -104,12 +104,12 @@ def _change_array(current: Array[object], wanted: Array[object]) -> Iterable[_St
         del current[start : length - end]
     for index in range(start, len(wanted) - end):
         value = wanted[index]
-        copy = _empty_copy(value)
-        if copy is not None:
-            current.insert(index, copy)
-            yield copy, value  # type: ignore[misc]
+        empty = _new_empty(value)
+        if empty is not None:
+            current.insert(index, empty)
+            yield empty, value  # type: ignore[misc]  # `value` is a shared type
         else:
-            # A placeholder keeps the indexes equal where a value is not written.
+            # Insert null in place of a value that is not written, so that the next items get the wanted indexes.
             current.insert(index, _writable(value) if _is_plain(value) else None)
 
 
@@ -152,7 +152,7 @@ def _equal_ends(old: Sequence[object], new: Sequence[object]) -> tuple[int, int]
 def _json_of(value: object) -> str:
     """Return a value as JSON, and a Y.Text as its characters.
 
-    For readers of a canvas, two values with the same result are equal.
+    No reader of a canvas can tell two values with the same result apart.
     """
     if _is_plain(value):
         return json.dumps(value, sort_keys=True, default=list)  # bytes become lists
@@ -161,7 +161,7 @@ def _json_of(value: object) -> str:
     return json.dumps(json.loads(text), sort_keys=True) if isinstance(value, Map | Array) else text
 
 
-def _both_shared(value: object, other: object) -> _Step | None:
+def _both_shared(value: object, other: object) -> _Pair | None:
     """Return both values if they are shared types of the same kind, so that one can be made equal to the other."""
     if isinstance(value, Map) and isinstance(other, Map):
         return value, other
@@ -170,8 +170,8 @@ def _both_shared(value: object, other: object) -> _Step | None:
     return (value, other) if isinstance(value, Text) and isinstance(other, Text) else None
 
 
-def _empty_copy(value: object) -> _Shared | None:
-    """Return a new and empty shared type of the same kind, or None for a value that is not such a type."""
+def _new_empty(value: object) -> _Shared | None:
+    """Return an empty shared type of the kind of `value`, or None if `value` is not a Y.Map, Y.Array or Y.Text."""
     if isinstance(value, Map):
         return Map()
     if isinstance(value, Array):

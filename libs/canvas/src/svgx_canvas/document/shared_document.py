@@ -3,7 +3,7 @@
 pycrdt 0.14 has three weaknesses that a server must avoid. It loses some pending updates when several updates depend on
 missing ones (`test_pycrdt_without_the_split_loses_a_pending_edit`). Pending updates slow down every later edit. And an
 update can make pycrdt fail half-way or panic, which leaves the document unusable. Therefore each update is checked and
-split before pycrdt reads it (`svgx_yjs.splitting`). pycrdt gets only the part that it can integrate at once. The
+split before pycrdt reads it (`svgx_yjs.splitting`). pycrdt gets only the part that depends on no missing struct. The
 pending part is kept here as bytes, in pieces: each piece is a small update that waits for one missing struct.
 """
 
@@ -32,9 +32,9 @@ from svgx_yjs.splitting import encode_steps, leave_out, split
 from svgx_yjs.structure import EMPTY_UPDATE, Id, read_state_vector
 
 MAX_PENDING_BYTES = 16 * 1024 * 1024
-"""The most bytes of pending updates. Beyond it, the oldest are forgotten in memory; the journal keeps them."""
+"""Limit of the pending updates in memory, in bytes. Beyond it, the oldest are forgotten; the journal keeps them."""
 
-PIECE_OVERHEAD = 600
+PIECE_OVERHEAD_BYTES = 600
 """Bytes of memory that one pending piece takes in addition to its own bytes."""
 
 MAX_FAULTS = 20
@@ -44,18 +44,18 @@ FEW_STRUCTS = 64
 """The most structs of an edit that is integrated together with other edits. The time of larger edits is measured."""
 
 SLOW_SECONDS = 0.02
-"""Seconds of processor time that a transaction may take. Each part in it adds `SECONDS_PER_STRUCT` to the limit.
+"""Limit of a transaction's processor time, in seconds. Each part in the transaction adds `SECONDS_PER_STRUCT`.
 
-After a longer transaction, the time of each edit is measured.
+After a transaction over this limit, the time of each edit is measured for `MEASURED_SECONDS`.
 """
 
 MEASURED_SECONDS = 10.0
-"""Seconds for which the time of each edit is measured after a transaction over its limit (see `SLOW_SECONDS`)."""
+"""Time for which each edit is measured after a transaction over its limit (see `SLOW_SECONDS`), in seconds."""
 
 SECONDS_PER_STRUCT = 20e-6
-"""Processor seconds that each struct adds to the limit of an edit, and each part to the limit of a transaction.
+"""Processor time in seconds. Each struct adds it to the limit of its edit, and each part to that of its transaction.
 
-pycrdt usually needs 4e-6 for a struct.
+pycrdt usually needs 4e-6 s for a struct.
 """
 
 LOADED_STRUCTS = 256
@@ -65,14 +65,14 @@ MANY_CLIENTS = 5_000
 """The changes of a document are not observed if at least this many clients have ever edited it.
 
 With an observer, pycrdt compares the state vectors from before and after each transaction: with 50,000 clients, a
-transaction takes 9 to 13 ms. Without an observer, and with one look at the state vector, it takes 5 to 7 ms.
+transaction takes 9 to 13 ms. Without an observer, a transaction and one reading of the state vector take 5 to 7 ms.
 """
 
 CHANGE_BYTES = 1024 * 1024
-"""The most bytes of a change that joins several parts, in a document that is not observed."""
+"""Largest size of joined changes, in bytes. Changes are joined only in a document that is not observed."""
 
 REFRESH_SHARE = 0.02
-"""The largest share of the time for reading the document's deletions. The next reading waits if it is exceeded."""
+"""The largest share of time that reading the document's deletions may take. Beyond it, the next reading is delayed."""
 
 
 class TooSlow(Exception):
@@ -95,11 +95,11 @@ class Growth:
     pending_bytes: int = 0
     """Bytes of memory for the pending pieces of the edit that are new to the document."""
     contradicts: bool = False
-    """True if the edit has a pending struct at a clock at which the document or a pending piece has another struct."""
+    """True if a pending struct of the edit has the clock of another struct, in the document or in a pending piece."""
 
 
 @record
-class Checked:
+class CheckedEdit:
     """A checked edit, and the version of the document for which the check is valid."""
 
     version: int
@@ -131,13 +131,13 @@ class _Queued:
 
 
 class SharedDocument:
-    """A document and its pending updates, made by `load`. After a `Fault` it must not be used any more.
+    """A document and its pending updates, made by `load`. After a `Fault` it must not be used.
 
     `take` checks an update and queues it. `flush` integrates everything in the queue in one transaction, because
     pycrdt needs ten times as long for a transaction as for an update in it.
 
-    A document with `one_by_one` integrates each update in a transaction of its own. So it can name the update that
-    pycrdt fails on.
+    A document with `one_by_one` integrates each update in a transaction of its own. A `Fault` then names the update
+    that pycrdt failed on.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class SharedDocument:
         self.left_out = 0
         """The number of journal updates and released pending pieces that can never be integrated completely."""
         self.pending_bytes = 0
-        """Bytes of memory that the pending pieces take, including `PIECE_OVERHEAD` for each piece."""
+        """Bytes of memory that the pending pieces take, including `PIECE_OVERHEAD_BYTES` for each piece."""
         self.clocks: dict[int, int] = {}
         """The next clock of each client. All lower clocks are in the document or in the queue."""
         self._doc: Doc[Any] = Doc()
@@ -210,15 +210,15 @@ class SharedDocument:
         """Return the document of a journal. The order of its updates does not matter.
 
         Updates that cannot be integrated are left out. The first update is not checked if `outline` is its outline.
-        `faulty` has digests of updates that are left out now and refused later. With more than `max_pending_bytes`
-        bytes of pending pieces, the oldest are forgotten; None means no limit. Raises `Fault` if pycrdt fails on more
-        than `MAX_FAULTS` updates.
+        `faulty` has the digests of faulty updates: `load` leaves them out, and `take` refuses them. Beyond
+        `max_pending_bytes`, the oldest pending pieces are forgotten; None means no limit. Raises `Fault` if pycrdt
+        fails on more than `MAX_FAULTS` updates.
         """
-        found: set[bytes] = set()
+        new_faulty: set[bytes] = set()
         loads_one_by_one = False
         while True:
             document = cls(
-                {*faulty, *found},
+                {*faulty, *new_faulty},
                 one_by_one=loads_one_by_one,
                 max_pending_bytes=max_pending_bytes,
             )
@@ -233,8 +233,9 @@ class SharedDocument:
                 document.flush()
             except Fault as fault:
                 if fault.update_digest is not None:
-                    found.add(fault.update_digest)
-                if len(found) > MAX_FAULTS or (fault.update_digest is None and loads_one_by_one):
+                    new_faulty.add(fault.update_digest)
+                is_unknown = fault.update_digest is None
+                if len(new_faulty) > MAX_FAULTS or (is_unknown and loads_one_by_one):
                     raise
                 loads_one_by_one = True
             else:
@@ -250,14 +251,14 @@ class SharedDocument:
         """The pending updates, in small pieces."""
         return list(self._pending)
 
-    def check(self, update: bytes) -> Checked | None:
+    def check(self, update: bytes) -> CheckedEdit | None:
         """Check an edit for `take`, without changing anything. May run in a thread.
 
         Return None after any error. `take` then checks the edit again.
         """
         version = self.version
         try:
-            return Checked(version, self._split(update))
+            return CheckedEdit(version, self._split(update))
         except Exception:  # noqa: BLE001  # the document may have changed meanwhile
             return None
 
@@ -268,12 +269,12 @@ class SharedDocument:
         author: str = "",
         admit: Admit | None = None,
         select: Select | None = None,
-        checked: Checked | None = None,
+        checked: CheckedEdit | None = None,
     ) -> list[Part]:
         """Queue an edit, and the pending updates that it releases. Return its new parts, which have to be saved.
 
         Raises `Malformed` if the edit is not an update, can never be integrated or is known to be faulty. Raises the
-        errors of `select` and `admit`. Raises `TooSlow` and `Fault`, because large edits are integrated at once.
+        errors of `select` and `admit`. Raises `TooSlow` and `Fault`, because large edits are integrated immediately.
         """
         is_valid = checked is not None and checked.version == self.version
         parts = checked.split if checked is not None and is_valid else self._split(update)
@@ -366,8 +367,8 @@ class SharedDocument:
             return Growth(parts.structs, clients)
         if parts.waiting_clients:
             clients = len({*parts.clocks, *parts.waiting_clients} - self.clocks.keys())
-        new = [piece for piece, _ in parts.pieces if piece not in self._pending]
-        pending_bytes = sum(map(len, new)) + PIECE_OVERHEAD * len(new)
+        new_pieces = [piece for piece, _ in parts.pieces if piece not in self._pending]
+        pending_bytes = sum(map(len, new_pieces)) + PIECE_OVERHEAD_BYTES * len(new_pieces)
         contradicts = any(
             piece not in self._pending and self._overlaps(span)
             for (piece, _), span in zip(parts.pieces, parts.spans, strict=False)
@@ -388,28 +389,30 @@ class SharedDocument:
 
         `author` is None for an update of the journal. Raises `TooSlow` and `Fault`.
         """
-        new = []
+        new_parts = []
         waiting_clients: list[int] = []
         if parts.pending is not None and (pieces := self._keep_pending(parts)):
             is_whole = len(pieces) == len(parts.pieces)
-            new.append(Part(parts.pending if is_whole else with_waiting(EMPTY_UPDATE, pieces)))
+            new_parts.append(
+                Part(parts.pending if is_whole else with_waiting(EMPTY_UPDATE, pieces))
+            )
             waiting_clients = [*parts.waiting_clients]
         slow: TooSlow | None = None
         try:
             ready = self._enqueue(update, parts, author)
         except TooSlow as error:
             ready, slow = None, error
-            error.parts = [*new, *error.parts]
+            error.parts = [*new_parts, *error.parts]
         if ready is not None:
-            new.append(ready)
+            new_parts.append(ready)
         if self._pending:
             if self._release_pending([*parts.clocks, *waiting_clients]):
-                last = new if slow is None else slow.parts
-                last[-1:] = [replace(part, releases=True) for part in last[-1:]]
+                parts_to_save = new_parts if slow is None else slow.parts
+                parts_to_save[-1:] = [replace(part, releases=True) for part in parts_to_save[-1:]]
             self._limit_pending()
         if slow is not None:
             raise slow
-        return new
+        return new_parts
 
     def _release_pending(self, advanced: list[int]) -> bool:
         """Queue the pending pieces that waited for structs of these clients, and then the pieces that waited for them.
@@ -541,20 +544,20 @@ class SharedDocument:
     ) -> float:
         """Integrate an update in the open transaction. Return the processor time in seconds.
 
-        The steps are integrated in groups of at least `structs` structs. An update without steps is integrated at once.
+        The steps are integrated in groups of at least `structs` structs. Without steps, one call integrates all.
 
         Raises `TooSlow` when the steps take more than `limit` seconds.
         """
-        done: list[Step] = []
+        integrated: list[Step] = []
         try:
             self._apply_queue()
             started = time.thread_time()
             seconds = 0.0
             for group in _groups(parts.steps, structs):
                 self._apply(encode_steps(update, group))
-                done += group
+                integrated += group
                 seconds = time.thread_time() - started
-                if limit is not None and seconds > limit and len(done) < len(parts.steps):
+                if limit is not None and seconds > limit and len(integrated) < len(parts.steps):
                     break
             else:
                 if not parts.steps:
@@ -566,8 +569,8 @@ class SharedDocument:
         except Fault as fault:
             self._note_fault(fault, queued)
             raise
-        if limit is not None and len(done) < len(parts.steps):
-            first = split(encode_steps(update, done), self.clocks, self._nesting)
+        if limit is not None and len(integrated) < len(parts.steps):
+            first = split(encode_steps(update, integrated), self.clocks, self._nesting)
             self._note(first, first.structs)
             assert first.ready is not None, "the document has integrated a step"
             part = Part(first.ready, first.runs)
@@ -672,18 +675,18 @@ class SharedDocument:
 
     def _keep_pending(self, parts: Split) -> list[bytes]:
         """Keep the pending pieces. Return the new ones."""
-        new = []
+        new_pieces = []
         for number, (piece, missing) in enumerate(parts.pieces):
             if piece in self._pending:
                 continue
-            new.append(piece)
+            new_pieces.append(piece)
             span = parts.spans[number] if number < len(parts.spans) else None
             self._pending[piece] = _Pending(missing, span)
-            self.pending_bytes += len(piece) + PIECE_OVERHEAD
+            self.pending_bytes += len(piece) + PIECE_OVERHEAD_BYTES
             heapq.heappush(self._pending_by_client[missing[0]], (missing[1], piece))
             if span is not None:
                 insort(self._pending_spans[span.client], (span.clock, span.end, piece))
-        return new
+        return new_pieces
 
     def _take_released(self, client: int) -> list[bytes]:
         """Remove and return the pieces that waited for a struct of this client that has arrived.
@@ -701,13 +704,13 @@ class SharedDocument:
         return released
 
     def _take_superseded(self, clients: Collection[int]) -> list[bytes]:
-        """Remove the pieces of these clients that begin below the client's next clock. Return the structs from it on.
+        """Remove these clients' pieces that begin below the client's next clock. Return their structs from there on.
 
         The document has integrated other structs below the next clock. A struct that begins below the next clock and
         ends above it is dropped, because it contradicts the document: if the document had the first part of the struct,
-        the rest would depend on no missing struct, and would not be pending.
+        the remainder would depend on no missing struct, and would not be pending.
         """
-        rests = []
+        remainders = []
         waited_for = set()
         for client in {*clients}:
             clock = self.clocks.get(client, 0)
@@ -715,8 +718,8 @@ class SharedDocument:
                 _, end, piece = spans[0]
                 waited_for.add(self._pending[piece].missing[0])
                 self._forget(piece)
-                if end > clock and (rest := structs_from(piece, clock)) is not None:
-                    rests.append(rest)
+                if end > clock and (remainder := structs_from(piece, clock)) is not None:
+                    remainders.append(remainder)
         for client in waited_for:
             heap = [
                 each for each in self._pending_by_client.pop(client) if each[1] in self._pending
@@ -724,7 +727,7 @@ class SharedDocument:
             if heap:
                 heapq.heapify(heap)
                 self._pending_by_client[client] = heap
-        return rests
+        return remainders
 
     def _limit_pending(self) -> None:
         """Forget the oldest pieces beyond the limit, down to half of it.
@@ -745,7 +748,7 @@ class SharedDocument:
     def _forget(self, piece: bytes) -> None:
         """Remove a piece, but not from the heaps."""
         span = self._pending.pop(piece).span
-        self.pending_bytes -= len(piece) + PIECE_OVERHEAD
+        self.pending_bytes -= len(piece) + PIECE_OVERHEAD_BYTES
         if span is not None:
             spans = self._pending_spans[span.client]
             del spans[bisect_left(spans, (span.clock, span.end, piece))]

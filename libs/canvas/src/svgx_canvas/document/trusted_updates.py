@@ -18,13 +18,13 @@ from svgx_yjs.parts import Split
 from svgx_yjs.splitting import split
 
 MAX_BYTES = 1024 * 1024
-"""The most bytes of one of the updates, and of the result.
+"""Largest size of each update and of the result, in bytes.
 
 With a larger result, the check takes most of the time, so that merging without checks saves little.
 """
 
 MAX_VECTORS_BYTES = 64 * 1024 * 1024
-"""The most bytes of all state vectors together. pycrdt makes and reads a state vector after each update."""
+"""Largest size of all state vectors together, in bytes. pycrdt makes and reads a state vector after each update."""
 
 _NO_STRUCTS = b"\0"
 """The first byte of an update without structs."""
@@ -66,8 +66,8 @@ def _merge(updates: Sequence[bytes]) -> tuple[bytes, Split] | None:
     parts = split(merged, {}, Nesting())
     if parts.ready is not merged:  # a part of the result does not pass the check
         return None
-    integrated = KnownDeletions()
-    integrated.replace(parts.deletions.items())
+    integrated_deletions = KnownDeletions()
+    integrated_deletions.replace(parts.deletions.items())
     decoder = Decoder(merge_updates(*deletions))
     decoder.position = len(_NO_STRUCTS)
-    return (merged, parts) if integrated.covers(dict(read_delete_set(decoder))) else None
+    return (merged, parts) if integrated_deletions.covers(dict(read_delete_set(decoder))) else None

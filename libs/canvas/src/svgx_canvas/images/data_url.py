@@ -35,19 +35,19 @@ class DataUrl:
 
 def is_data_url(url: str) -> bool:
     """Return whether a URL has the scheme `data:`."""
-    return _prepared(url[:64])[:5].lower() == "data:"
+    return _prepare_url(url[:64])[:5].lower() == "data:"
 
 
 def read_data_url(url: str) -> DataUrl | None:
     """Return the content of a `data:` URL, or None if the URL is not one or is malformed."""
     if not is_data_url(url):
         return None
-    text = _prepared(url)[5:].partition("#")[0]
+    text = _prepare_url(url)[5:].partition("#")[0]
     media_type, comma, body = text.partition(",")
     if not comma:
         return None
     media_type = media_type.strip(_ASCII_SPACE)
-    content: bytes | None = _percent_decoded(body)
+    content: bytes | None = _decode_percent(body)
     base64_mark = _BASE64.search(media_type)
     if base64_mark is not None:
         media_type = media_type[: base64_mark.start()]
@@ -81,12 +81,12 @@ def write_data_url(media_type: str, content: bytes) -> str:
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def _prepared(url: str) -> str:
+def _prepare_url(url: str) -> str:
     """Return a URL without the characters that the URL parser removes."""
     return url.strip(_CONTROLS_AND_SPACE).translate(_LINE_ENDS_AND_TABS)
 
 
-def _percent_decoded(text: str) -> bytes:
+def _decode_percent(text: str) -> bytes:
     # The URL parser writes characters outside of ASCII as percent-encoded UTF-8.
     data = text.encode("utf-8", "replace")
     if b"%" not in data:

@@ -19,8 +19,8 @@ def leave_out_largest(
     """
     if excess <= 0:
         return
-    found = [(size(element.attrs[name]), element, name) for element, name in _pictures(canvas)]
-    for length, element, name in sorted(found, key=lambda item: item[0], reverse=True):
+    pictures = [(size(element.attrs[name]), element, name) for element, name in _pictures(canvas)]
+    for length, element, name in sorted(pictures, key=lambda item: item[0], reverse=True):
         if excess <= 0 or length == 0:
             return
         del element.attrs[name]
@@ -35,10 +35,10 @@ def pictures_length(canvas: Canvas) -> int:
 
 def bitmap_pixels(url: str) -> int:
     """Return the number of pixels of the bitmap in a `data:` URL, or 0 for any other picture."""
-    found = read_picture(url)
-    if found is None or not isinstance(found[0], Raster):
+    picture = read_picture(url)
+    if picture is None or not isinstance(picture[0], Raster):
         return 0
-    return found[0].width * found[0].height
+    return picture[0].width * picture[0].height
 
 
 def _pictures(canvas: Canvas) -> list[tuple[Element, str]]:

@@ -27,8 +27,8 @@ MAX_NESTING = 3
 
 _CANONICAL_BITMAP = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,")
 _CANONICAL_BASE64 = re.compile("[A-Za-z0-9+/]+={0,2}")
-_HEAD = 256 * 1024
-"""Characters of base64 that are decoded first. Only a JPEG with large metadata before its frame header needs more."""
+_HEAD_CHARACTERS = 256 * 1024
+"""Number of base64 characters that are decoded first. Only a JPEG with large metadata before its header needs more."""
 
 _SVG_TYPES = frozenset(
     {"", "image/svg+xml", "image/svg", "text/plain", "text/xml", "application/xml"}
@@ -74,7 +74,7 @@ def _identify_head(url: str, start: int) -> Raster | None:
     """Return the bitmap in the base64 text from `start` on, or None if the text is not in canonical form."""
     if (len(url) - start) % 4 or not _CANONICAL_BASE64.fullmatch(url, start):
         return None
-    head = forgiving_base64(url[start : start + _HEAD].encode("ascii"))
+    head = forgiving_base64(url[start : start + _HEAD_CHARACTERS].encode("ascii"))
     return identify(head) if head is not None else None
 
 
@@ -111,11 +111,11 @@ class Pictures:
         if not is_data_url(url):
             self._report(what, "reference")
             return None
-        found = read_picture(url)
-        if found is None:
+        picture_and_url = read_picture(url)
+        if picture_and_url is None:
             self._report(what, "picture")
             return None
-        picture, canonical = found
+        picture, canonical = picture_and_url
         if isinstance(picture, SvgPicture):
             cleaned = self._clean_svg(what, picture)
             if cleaned is None:

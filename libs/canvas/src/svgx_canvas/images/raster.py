@@ -27,8 +27,8 @@ def identify(data: bytes) -> Raster | None:
 
     `data` may end after the header of the bitmap.
     """
-    found = _identify(data)
-    return found if found is not None and found.width > 0 and found.height > 0 else None
+    raster = _identify(data)
+    return raster if raster is not None and raster.width > 0 and raster.height > 0 else None
 
 
 def _identify(data: bytes) -> Raster | None:

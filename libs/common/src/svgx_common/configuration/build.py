@@ -9,7 +9,7 @@ VARIABLE = "SVGX_REVISION"
 """The environment variable with the revision. The images set it. The setting `svgx_revision` checks its value."""
 
 UNKNOWN = "unknown"
-"""The revision of a process that was started without the variable."""
+"""The revision of a process that was started without `SVGX_REVISION`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,10 +72,10 @@ def _ending_at_closed_output() -> Iterator[None]:
     except BrokenPipeError:
         closed = [stream for stream in (sys.stdout, sys.stderr) if _is_closed(stream)]
         if not closed:
-            raise  # a connection to a server broke
+            raise  # the broken pipe is a connection to a server
         null_device = os.open(os.devnull, os.O_WRONLY)
         for stream in closed:
-            os.dup2(null_device, stream.fileno())  # Python writes the rest when it ends
+            os.dup2(null_device, stream.fileno())  # Python writes buffered output when it ends
         raise SystemExit(OUTPUT_CLOSED) from None
 
 

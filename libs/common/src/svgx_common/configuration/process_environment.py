@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 PROCESS_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
     {
-        # Log lines appear at once, also through a pipe.
+        # Log lines appear immediately, also through a pipe.
         "PYTHONUNBUFFERED": "1",
         # glibc keeps freed buffers up to these sizes, and reuses them (mallopt(3)). Otherwise each buffer gets a new
         # mapping. Filling 8 MB of a new mapping takes ten times as long, because the kernel provides the memory page

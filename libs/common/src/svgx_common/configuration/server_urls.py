@@ -12,11 +12,11 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]@,]*)(?::([0-9]{1,5}))?")
 _HIGHEST_PORT = 65535
 
-_NATS_FORM = "must be like nats://user:password@host:4222, special characters as %XX"
+_NATS_FORM = "must be like nats://user:password@host:4222, with special characters as %XX"
 _POSTGRES_FORM = (
-    "must be like postgresql://user:password@host:5432/database, special characters as %XX"
+    "must be like postgresql://user:password@host:5432/database, with special characters as %XX"
 )
-_REDIS_FORM = "must be like redis://user:password@host:6379/0, special characters as %XX"
+_REDIS_FORM = "must be like redis://user:password@host:6379/0, with special characters as %XX"
 
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _SESSION_ATTRIBUTES = (
@@ -38,7 +38,7 @@ _REDIS_PARAMETERS: dict[str, str] = {
     "socket_keepalive": r"(?i)true|false|yes|no|0|1",
     "health_check_interval": r"[0-9]{1,5}",
 }
-"""The parameters of a Redis URL that every connection of the services accepts, each with the pattern of its value."""
+"""The parameters that a Redis URL may have, each with the pattern of its value."""
 
 _REDIS_TLS_PARAMETERS: dict[str, str] = {
     "ssl_cert_reqs": r"none|optional|required",
@@ -49,7 +49,7 @@ _REDIS_TLS_PARAMETERS: dict[str, str] = {
     "ssl_keyfile": r".+",
     "ssl_password": r".*",
 }
-"""The parameters that a `rediss` URL accepts in addition."""
+"""The parameters that a `rediss` URL may have in addition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def check_postgres(text: str) -> str:
     misplaced = "@" in user_info or "@" in parts.path or parts.fragment
     if misplaced or not all(_is_address(each, host_required=False) for each in hosts.split(",")):
         raise ValueError(_POSTGRES_FORM)
-    _decoded(user_info, _POSTGRES_FORM)
+    _decode(user_info, _POSTGRES_FORM)
     for name, value in _parameters(parts.query, _POSTGRES_FORM):
         if name == "sslmode" and value not in _SSL_MODES:
             raise ValueError(f"sslmode must be one of {', '.join(_SSL_MODES)}")
@@ -134,15 +134,15 @@ def check_redis(text: str) -> str:
         or re.fullmatch(r"(/[0-9]{0,5})?", parts.path) is None
     ):
         raise ValueError(_REDIS_FORM)
-    _decoded(user_info, _REDIS_FORM)
+    _decode(user_info, _REDIS_FORM)
     allowed = _REDIS_PARAMETERS
     if parts.scheme == "rediss":
         allowed = allowed | _REDIS_TLS_PARAMETERS
     for name, value in _parameters(parts.query, _REDIS_FORM):
         if name not in allowed:
-            raise ValueError(f"its parameters may be {', '.join(sorted(allowed))}")
+            raise ValueError(f"the allowed parameters are {', '.join(sorted(allowed))}")
         if re.fullmatch(allowed[name], value) is None:
-            raise ValueError(f"its parameter {name} has an invalid value")
+            raise ValueError(f"the parameter {name} has an invalid value")
     return text
 
 
@@ -191,11 +191,11 @@ def _nats_credentials(user_info: str) -> tuple[str | None, str | None, str | Non
     """Return user, password and token. A name without a password is a token."""
     user, colon, password = user_info.partition(":")
     if not colon:
-        return None, None, _decoded(user, _NATS_FORM)
-    return _decoded(user, _NATS_FORM), _decoded(password, _NATS_FORM), None
+        return None, None, _decode(user, _NATS_FORM)
+    return _decode(user, _NATS_FORM), _decode(password, _NATS_FORM), None
 
 
-def _decoded(text: str, form: str) -> str:
+def _decode(text: str, form: str) -> str:
     try:
         return unquote(text, errors="strict")
     except UnicodeDecodeError:

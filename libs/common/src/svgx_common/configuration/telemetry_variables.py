@@ -39,7 +39,7 @@ _NUMBERS = (*_POSITIVE, "OTEL_BSP_EXPORT_TIMEOUT")
 def exporting(environ: Mapping[str, str]) -> bool:
     """Return whether spans are exported: there is an endpoint, and neither OpenTelemetry nor sampling is off.
 
-    With a sampling ratio of 0, nothing is recorded, even with a client's sampled `traceparent`.
+    With a sampling ratio of 0, nothing is recorded, even if a client sends a sampled `traceparent`.
     """
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true" or _samples_nothing(environ):
         return False
@@ -88,7 +88,7 @@ def ignored(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         return
     name, value = _of_exporter(environ, "HEADERS")
     if not all(_HEADER.fullmatch(header) for header in value.split(",") if header.strip()):
-        yield name, "must be like name=value,name=value, special characters as %XX"
+        yield name, "must be like name=value,name=value, with special characters as %XX"
     name, value = _of_exporter(environ, "TIMEOUT")
     if value and not _number(value) > 0:
         yield name, "must be a number of seconds"

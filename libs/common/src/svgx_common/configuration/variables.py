@@ -56,13 +56,13 @@ TERMINAL_VARIABLES = frozenset({"COLUMNS", "LINES"})
 _SAME_WORDS = (("URI", "URL"),)
 """Words that people write by mistake, each with the word that settings use."""
 
-SHORT_WORD = 3
-"""A word of at most this length with a replaced letter is a different word: `APP_PORT` is not a misspelt `API_PORT`."""
+SHORT_WORD_LETTERS = 3
+"""A replaced letter in a word of at most this length makes another word: `APP_PORT` is not a misspelt `API_PORT`."""
 
 MAX_SLIPS = 2
 """A name with more slips than this does not count as a misspelt setting."""
 
-LONG_WORD = 5
+LONG_WORD_LETTERS = 5
 """A word with at least this many letters may have two slips. A shorter word may have one."""
 
 
@@ -151,10 +151,11 @@ def _slips(word: str, known: str) -> int:
         return MAX_SLIPS + 1
     if (word, known) in _SAME_WORDS:
         return 1
-    if len(known) <= SHORT_WORD and len(word) == len(known) and sorted(word) != sorted(known):
+    has_replaced_letter = len(word) == len(known) and sorted(word) != sorted(known)
+    if len(known) <= SHORT_WORD_LETTERS and has_replaced_letter:
         return MAX_SLIPS + 1
     distance = edit_distance(word, known)
-    return distance if distance <= (2 if len(known) >= LONG_WORD else 1) else MAX_SLIPS + 1
+    return distance if distance <= (2 if len(known) >= LONG_WORD_LETTERS else 1) else MAX_SLIPS + 1
 
 
 def edit_distance(one: str, other: str) -> int:

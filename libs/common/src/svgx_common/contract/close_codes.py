@@ -1,7 +1,7 @@
 """The close code table: every code with which the gateway closes a WebSocket.
 
 y-websocket 3 never reconnects after a code from 4400 to 4499. So the gateway sends these codes only for conditions that
-never pass by themselves. After 1012 the client should reconnect at once; after 1011 and 1013, after a pause. The
+never pass by themselves. After 1012 the client should reconnect immediately; after 1011 and 1013, after a pause. The
 gateway sends 1000 when the client closes the connection. The table in docs/spec.md also has the Yjs clients that
 reconnect after each code.
 """
@@ -30,14 +30,14 @@ class Close(IntEnum):
         return 4400 <= self < 4500
 
     NORMAL = 1000, "the client has left"
-    INTERNAL = 1011, "the gateway failed, or the client answered no ping; come back later"
+    INTERNAL = 1011, "the gateway failed, or the client answered no ping; reconnect later"
     RESTARTING = (
         1012,
-        "the gateway restarts, or the account of the API key has changed; come back at once",
+        "the gateway restarts, or the account of the API key has changed; reconnect immediately",
     )
     OVERLOADED = (
         1013,
-        "a limit is reached, or a service is overloaded or unavailable; come back later",
+        "a limit is reached, or a service is overloaded or unavailable; reconnect later",
     )
     BAD_MESSAGE = 4400, "a message is malformed"
     UNAUTHENTICATED = 4401, "the token is missing, expired or revoked"
@@ -61,7 +61,7 @@ def close_code(error: SvgxError) -> Close:
     """Return the close code for an error.
 
     An error without a close code of its own gives `BAD_MESSAGE` if the client's message is at fault, because the same
-    message fails again. It gives `OVERLOADED` if a service is at fault, because such a fault may pass by itself.
+    message would fail again. It gives `OVERLOADED` if a service is at fault, because such a fault may pass by itself.
     """
     default = Close.BAD_MESSAGE if error.status < 500 else Close.OVERLOADED
     return _BY_STATUS.get(error.status, default)

@@ -164,9 +164,10 @@ class SyncRequest:
 
 @record
 class SyncReply:
-    """The holder's answer to a state vector: an update with all missing content, up to broadcast `sequence` of `epoch`.
+    """The holder's answer to a state vector. `update` has all content that the peer lacks.
 
-    `state_vector` is the holder's own. `awareness` is an awareness update with all known states.
+    It includes the broadcasts of `epoch` up to `sequence`. `state_vector` is the holder's own. `awareness` is an
+    awareness update with all known states.
     """
 
     epoch: str
@@ -315,10 +316,14 @@ class LinkReceipt:
 
 @record
 class LinkRefusal:
-    """The batch `number` was refused. If `is_held`, the replica holds the canvas, and may accept the batch later."""
+    """The batch `number` was refused. The gateway sends it again as a request.
+
+    `same_holder` is 1 if the gateway may send the request to the same replica. If it is 0, the gateway looks for the
+    holder first.
+    """
 
     number: int
-    is_held: int
+    same_holder: int
 
 
 @record
@@ -369,7 +374,7 @@ REPLICA_LOAD = Channel(
 )
 TAKE_CANVAS = Channel(
     subject="svgx.collab.take.{replica_id}",
-    summary="A busy canvas that a reserved replica of collab opens. The sender no longer holds the canvas",
+    summary="A request to a reserved replica of collab to open a busy canvas, which the sender no longer holds",
     publishers=("collab",),
     subscribers=("collab",),
     payload=CanvasRequest,

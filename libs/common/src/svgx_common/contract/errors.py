@@ -270,19 +270,19 @@ MAX_FIELD_ERRORS = 50
 Without a limit, an answer could be much larger than its request.
 """
 
-MAX_FIELD_NAME = 200
-"""The most characters of a field's name in an answer. The caller may choose a longer name, which is cut off."""
+MAX_FIELD_NAME_CHARACTERS = 200
+"""Largest length of a field's name in an answer, in characters. Longer names, which callers can send, are cut."""
 
 
 def from_validation(error: ValidationError) -> Invalid:
     """Return an `Invalid` that names the wrong fields. It contains no values, because they may be secrets."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
     fields = [
         FieldError(
-            field=".".join(str(part) for part in item["loc"])[:MAX_FIELD_NAME] or "body",
+            field=".".join(str(part) for part in item["loc"])[:MAX_FIELD_NAME_CHARACTERS] or "body",
             detail=item["msg"],
         )
-        for item in found[:MAX_FIELD_ERRORS]
+        for item in faults[:MAX_FIELD_ERRORS]
     ]
     first = fields[0]
     return Invalid(f"{first.field}: {first.detail}", field=first.field, errors=fields)

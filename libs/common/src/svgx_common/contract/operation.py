@@ -90,7 +90,7 @@ class RawRequest(RequestModel):
 
 @functools.cache
 def is_raw(model: type[RequestModel]) -> bool:
-    """Return whether a request has raw bytes as its body. The result is cached: `issubclass` takes a microsecond."""
+    """Return whether a request has raw bytes as its body. Cached, because `issubclass` takes a microsecond."""
     return issubclass(model, RawRequest)
 
 
@@ -114,7 +114,7 @@ class Empty(ReplyModel):
 
 
 class Redirect(ReplyModel):
-    """A reply that redirects the browser to `location`, and sets a cookie that lasts `seconds`.
+    """A reply that redirects the browser to `location`, and sets a cookie with a lifetime of `seconds`.
 
     The operation's HTTP form names the cookie; `remember` is the cookie's value.
     """
@@ -177,9 +177,9 @@ class Operation(Generic[Request, Reply]):
     """One operation. Routes, handlers, calls, OpenAPI, AsyncAPI and NATS permissions are derived from it.
 
     - `callers`: the services that may publish requests on `subject`.
-    - `timeout`: seconds that the caller waits in all. Requests carry it as an absolute deadline.
+    - `timeout`: the caller's time limit in seconds, including retries. Requests carry it as an absolute deadline.
     - `canvas_role`: the role that the caller needs on the canvas in the request's `canvas_id`.
-    - `max_body`: bytes of the largest body. The default is small, because validating a body blocks the event loop.
+    - `max_body`: largest body in bytes. The default is small, because validating a body blocks the event loop.
     - `secret`: the reply is shown once and is never stored.
     - `repeatable`: a second run of the operation changes nothing, so a request without an answer may be sent again.
     - `outside`: the handler waits for an external system, such as an OpenID Connect provider or Redis. An
@@ -293,7 +293,7 @@ class Channel(Generic[Payload]):
 
     def pattern_of(self, **parameters: str) -> str:
         """Return the NATS subject with these parameters, and with a wildcard for each other parameter."""
-        return re.sub(r"{(\w+)}", lambda found: parameters.get(found[1], "*"), self.subject)
+        return re.sub(r"{(\w+)}", lambda match: parameters.get(match[1], "*"), self.subject)
 
     def subject_of(self, **parameters: str) -> str:
         """Return the subject with these parameters."""

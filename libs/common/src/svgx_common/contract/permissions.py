@@ -22,7 +22,7 @@ MAX_RESPONSES = 1
 """Messages that a service may publish to the reply subject of one request."""
 
 RESPONSE_SECONDS = 120
-"""Seconds for which a response may be published after its request. No operation takes longer, even with retries."""
+"""Time limit for a response after its request, in seconds. No operation takes longer, even with retries."""
 
 HEALTH_READERS: dict[ServiceName, tuple[ServiceName, ...]] = {
     "auth": ("gateway",),
@@ -82,15 +82,15 @@ def _subscribe(service: ServiceName) -> Iterator[str]:
 
 def _peers(service: ServiceName) -> list[ServiceName]:
     """Return the services from which this service may receive a large payload."""
-    found: set[str] = set()
+    peers: set[str] = set()
     for operation in OPERATIONS:
         if service in operation.callers:
-            found.add(operation.service)
+            peers.add(operation.service)
         if operation.service == service:
-            found.update(operation.callers)
+            peers.update(operation.callers)
     for channel in CHANNELS:
         if service in channel.subscribers:
-            found.update(channel.publishers)
+            peers.update(channel.publishers)
         if service in channel.publishers and channel.reply is not None:
-            found.update(channel.subscribers)
-    return [peer for peer in SERVICES if peer in found]
+            peers.update(channel.subscribers)
+    return [peer for peer in SERVICES if peer in peers]

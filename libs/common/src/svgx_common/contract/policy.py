@@ -72,7 +72,7 @@ class RateClass(StrEnum):
 
 
 class Pool(StrEnum):
-    """Pools of slots in a service. Each pool has a circuit breaker of its own at the gateway.
+    """Pools of slots in a service. A running operation takes a slot. The gateway has a circuit breaker for each pool.
 
     Operations of different cost never share a pool, because expensive work would then delay cheap work.
     """

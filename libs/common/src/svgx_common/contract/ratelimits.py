@@ -38,7 +38,7 @@ Network = Annotated[str, StringConstraints(max_length=64), AfterValidator(_netwo
 
 
 class RateLimit(BaseModel):
-    """At most `requests` in `seconds`. All may come at once; the allowance refills evenly over `seconds`."""
+    """At most `requests` in `seconds`. All may come in one burst; the allowance refills evenly over `seconds`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -144,7 +144,7 @@ class Analytics(ReplyModel):
     top_denied: list[CallerCount]
 
 
-MAX_CONFIG = 256 * 1024
+MAX_CONFIG_BYTES = 256 * 1024
 """Largest size of a configuration in bytes. The whitelist may have thousands of entries."""
 
 # These operations have no limit, so that an admin can always correct limits that are too low.
@@ -167,7 +167,7 @@ SET_CONFIG = Operation(
     scope=Scope.ADMIN,
     http=Http("PUT", "/security/rate-limits/config/"),
     rate=RateClass.UNLIMITED,
-    max_body=MAX_CONFIG,
+    max_body=MAX_CONFIG_BYTES,
     asks="state",
     errors=(Conflict, Invalid),
 )
@@ -199,7 +199,7 @@ STORE = Operation(
     scope=Scope.INTERNAL,
     rate=RateClass.INTERNAL,
     timeout=5.0,
-    max_body=MAX_CONFIG,
+    max_body=MAX_CONFIG_BYTES,
     errors=(Conflict, Invalid),
 )
 

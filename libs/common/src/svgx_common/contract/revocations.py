@@ -11,7 +11,7 @@ class Revocation(ReplyModel):
 
     An API key is revoked like a session; `session_id` is then the key's id.
 
-    `until` is the Unix time, in seconds, at which the last of these tokens expires anyway.
+    `until` is the Unix time, in seconds, at which the last of these tokens expires.
     """
 
     user_id: str

@@ -12,7 +12,7 @@ from svgx_common.database.hosts import Hosts
 from svgx_common.settings import WRONG_SETTING, Settings, WrongSetting, load
 
 WAIT_SECONDS = 60.0
-"""Seconds to wait for PostgreSQL. The migrations of this process and of other replicas have no limit."""
+"""Time limit for PostgreSQL to become usable, in seconds. Migrations, also of other replicas, have no time limit."""
 
 
 def migrate_command(service: str, kind: type[Settings], package: str) -> Command:
@@ -29,20 +29,22 @@ def migrate_command(service: str, kind: type[Settings], package: str) -> Command
             default=WAIT_SECONDS,
             help="seconds to wait for PostgreSQL; migrations have no limit",
         )
-        chosen = parser.parse_args(arguments)
+        options = parser.parse_args(arguments)
         settings = load(kind)
         logs.configure(service, "migrate", settings.log_level, settings.log_format)
         url: str = getattr(settings, "postgres_url")  # noqa: B009  # both services with tables have it
         try:
             applied = asyncio.run(
-                migrations.apply_when_usable(Hosts(url), service, package, wait_seconds=chosen.wait)
+                migrations.apply_when_usable(
+                    Hosts(url), service, package, wait_seconds=options.wait
+                )
             )
         except WrongSetting as error:
             print(f"svgx: {error}", file=sys.stderr)
             sys.exit(WRONG_SETTING)
         except TimeoutError:
             sys.exit(
-                f"svgx: PostgreSQL was not ready within {chosen.wait:.0f} s; run `svgx-{service} doctor`"
+                f"svgx: PostgreSQL was not ready within {options.wait:.0f} s; run `svgx-{service} doctor`"
             )
         for name in applied:
             print(f"applied {name}")

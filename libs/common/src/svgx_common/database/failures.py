@@ -1,7 +1,7 @@
 """The temporary errors of PostgreSQL, by their SQLSTATE.
 
-The codes are those of PostgreSQL's documentation, appendix A. A whole code in the table takes precedence over its first
-two characters.
+The codes are those of PostgreSQL's documentation, appendix A. An entry for a whole code takes precedence over
+an entry for its first two characters.
 """
 
 from dataclasses import dataclass

@@ -8,18 +8,18 @@ import asyncpg
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
-CONNECT_TIMEOUT = 5.0
-"""Seconds to connect if the URL names only one host."""
+CONNECT_SECONDS = 5.0
+"""Time limit for connecting if the URL names only one host, in seconds."""
 
-HOST_TIMEOUT = 2.0
-"""Seconds to connect to one of several hosts. After this time, the next host is tried."""
+HOST_CONNECT_SECONDS = 2.0
+"""Time limit for connecting to one of several hosts, in seconds. After this time, the next host is tried."""
 
 _DEFAULT_PORT = 5432
 
 SERVER_SETTINGS = {
     # A replica that was frozen within a transaction keeps its locks no longer than this.
     "idle_in_transaction_session_timeout": "10s",
-    # A replica that no longer waits for a statement cannot always tell the server to cancel it.
+    # A replica that stops waiting for a statement cannot always cancel it on the server.
     "statement_timeout": "30s",
     # The server notices within 20 s that the machine of a replica is gone.
     "tcp_keepalives_idle": "10",
@@ -42,7 +42,7 @@ class Hosts:
         if self._hosts and "target_session_attrs" not in parse_qs(parts.query):
             # The services write. Without this option, the first host that answers would be used, even a standby.
             self._options["target_session_attrs"] = "read-write"
-        self._last = 0
+        self._last_index = 0
 
     async def connect(self, *_: object, **options: Any) -> Connection:
         """Connect to the first host that answers and fits `target_session_attrs`.
@@ -52,12 +52,12 @@ class Hosts:
         options = {**self._options, **options}
         if not self._hosts:
             return _keep_alive(
-                await asyncpg.connect(self._url, **{"timeout": CONNECT_TIMEOUT, **options})
+                await asyncpg.connect(self._url, **{"timeout": CONNECT_SECONDS, **options})
             )
-        options["timeout"] = HOST_TIMEOUT
+        options["timeout"] = HOST_CONNECT_SECONDS
         failure: Exception = ConnectionError()
         for offset in range(len(self._hosts)):
-            index = (self._last + offset) % len(self._hosts)
+            index = (self._last_index + offset) % len(self._hosts)
             host, port = self._hosts[index]
             try:
                 connection = await asyncpg.connect(self._url, host=host, port=port, **options)
@@ -71,7 +71,7 @@ class Hosts:
             ) as error:
                 failure = error
             else:
-                self._last = index
+                self._last_index = index
                 return _keep_alive(connection)
         raise failure
 

@@ -15,15 +15,15 @@ from svgx_common.settings import WrongSetting
 
 log = structlog.get_logger(__name__)
 
-CLOSE_TIMEOUT = 5.0
-"""Seconds to end a connection and the statement that runs on it."""
+CLOSE_SECONDS = 5.0
+"""Time limit for closing a connection, in seconds. Beyond it, the connection is dropped."""
 
 _URL_VARIABLE = "POSTGRES_URL"
 
 _SERVER_SETTINGS = {**SERVER_SETTINGS, "statement_timeout": "0"}
 """The settings of a pool's connections, but without a time limit for statements.
 
-A migration, or the wait for another replica's migration, may take any time.
+A migration, or the wait for another replica's migration, may take any length of time.
 """
 
 
@@ -38,8 +38,9 @@ class Migration:
 def migrations_of(package: str) -> list[Migration]:
     """Return the migrations of a package, in their order."""
     folder = files(package).joinpath("sql/migrations")
-    found = [each for each in folder.iterdir() if each.name.endswith(".sql")]
-    return [Migration(each.name, each.read_text()) for each in sorted(found, key=lambda f: f.name)]
+    scripts = [each for each in folder.iterdir() if each.name.endswith(".sql")]
+    scripts.sort(key=lambda script: script.name)
+    return [Migration(script.name, script.read_text()) for script in scripts]
 
 
 async def find_applied(connection: Connection) -> list[str]:
@@ -121,7 +122,7 @@ async def apply(
         with contextlib.suppress(
             TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError
         ):
-            await connection.close(timeout=CLOSE_TIMEOUT)
+            await connection.close(timeout=CLOSE_SECONDS)
 
 
 async def _first_connection(hosts: Hosts) -> Connection:

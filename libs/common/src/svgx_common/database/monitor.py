@@ -12,20 +12,23 @@ from svgx_common.timing.bounded_wait import wait_at_most
 
 log = structlog.get_logger(__name__)
 
-INTERVAL = 1.0
+INTERVAL_SECONDS = 1.0
 """Seconds between two checks while PostgreSQL can be used."""
 
-RETRY = 0.5
+RETRY_SECONDS = 0.5
 """Seconds between two checks while PostgreSQL cannot be used."""
 
 ANSWER_SECONDS = 1.5
-"""Seconds to wait for an answer. The monitor waits twice, because a pause of this process could hide an answer."""
+"""Seconds of each wait for an answer. The monitor waits twice, because a pause of this process could hide an answer."""
 
-RECONNECT = 30.0
-"""Seconds after which the monitor opens a new connection, which shows that the server accepts connections."""
+RECONNECT_SECONDS = 30.0
+"""Age in seconds at which the monitor replaces its connection. A new one shows that the server accepts connections."""
 
 OUTAGE_SECONDS = 10.0
-"""Seconds for which a failed statement makes PostgreSQL count as not usable, unless a later write succeeds."""
+"""Time in seconds during which PostgreSQL counts as not usable after a statement's failure with `outage`.
+
+A successful write ends this time early.
+"""
 
 _CHECK = """
 SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only,
@@ -94,12 +97,13 @@ class DatabaseMonitor:
     def note_failure(self, failure: Failure) -> None:
         """Note the failure of a statement. An outage makes PostgreSQL count as not usable for `OUTAGE_SECONDS`.
 
-        With `failure.drop`, the monitor checks PostgreSQL at once, on a new connection. There is no such check if the
-        last check found a failure or is less than `RETRY` seconds old.
+        With `failure.drop`, the monitor checks PostgreSQL immediately, on a new connection. There is no such check if
+        the last check found a failure or is younger than `RETRY_SECONDS`.
         """
         if failure.outage:
             self._noted = time.monotonic(), failure
-        if failure.drop and self._failure is None and time.monotonic() - self._checked_at > RETRY:
+        check_age = time.monotonic() - self._checked_at
+        if failure.drop and self._failure is None and check_age > RETRY_SECONDS:
             self._connected_at = 0.0
             self._wake.set()
 
@@ -115,7 +119,7 @@ class DatabaseMonitor:
 
     async def watch(self) -> None:
         """Wait for the time of the next check, then check."""
-        await wait_at_most(self._wake, INTERVAL if self.reason is None else RETRY)
+        await wait_at_most(self._wake, INTERVAL_SECONDS if self.reason is None else RETRY_SECONDS)
         self._wake.clear()
         await asyncio.shield(self._check_once())
 
@@ -163,12 +167,12 @@ class DatabaseMonitor:
     async def _find_failure(self) -> Failure | None:
         """Check PostgreSQL on the open connection, or on a new one. Return the failure, or None.
 
-        A new connection replaces the open one after a failure, every `RECONNECT` seconds, and after a change of the
-        server's defaults, because only new connections get these defaults. While a new connection opens slowly, the
-        open one is used.
+        A new connection replaces the open one after a failure and every `RECONNECT_SECONDS`. It also replaces the open
+        one after a change of the server's defaults, because only new connections get these defaults. While a new
+        connection opens slowly, the open one is used.
         """
         is_old = time.monotonic() - self._connected_at > (
-            RECONNECT if self._failure is None else 0.0
+            RECONNECT_SECONDS if self._failure is None else 0.0
         )
         if is_old and self._connection is not None and not await self._is_connect_slow():
             self._drop_connection()

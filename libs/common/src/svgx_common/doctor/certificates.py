@@ -27,10 +27,10 @@ def check_file(name: str, path: str) -> Finding:
     """Check a file of certificates in PEM form. The result is about the certificate that expires first."""
     check = f"{name} certificate file"
     try:
-        found = x509.load_pem_x509_certificates(Path(path).read_bytes())
+        certificates = x509.load_pem_x509_certificates(Path(path).read_bytes())
     except (OSError, ValueError):
         return failed(check, f"{path} cannot be read", "Mount a readable file of PEM certificates.")
-    return _check_expiry(check, min(found, key=lambda each: each.not_valid_after_utc))
+    return _check_expiry(check, min(certificates, key=lambda each: each.not_valid_after_utc))
 
 
 def verification_failed(name: str, error: ssl.SSLError) -> Finding:

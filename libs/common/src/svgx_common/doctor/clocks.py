@@ -1,10 +1,10 @@
 """The difference between this machine's clock and the clock of another machine."""
 
 from svgx_common.doctor.findings import Finding, failed, ok, warning
-from svgx_common.tokens.access_tokens import LEEWAY
+from svgx_common.tokens.access_tokens import LEEWAY_SECONDS
 
-TOLERATED = 1.0
-"""Seconds of difference that cause no warning.
+TOLERATED_SECONDS = 1.0
+"""Largest difference between two clocks without a warning, in seconds.
 
 A request's deadline is a point in time, so a larger difference makes the request's time limit shorter or longer.
 """
@@ -18,8 +18,8 @@ def check_clock(name: str, ahead: float, uncertainty: float) -> Finding:
     fix = (
         "Synchronize the clocks of all machines (NTP): tokens and deadlines are compared with them."
     )
-    if difference > LEEWAY:
+    if difference > LEEWAY_SECONDS:
         return failed(check, detail, fix)
-    if difference > TOLERATED:
+    if difference > TOLERATED_SECONDS:
         return warning(check, detail, fix)
-    return ok(check, "agrees with this machine's")
+    return ok(check, "agrees with the clock of this machine")

@@ -16,7 +16,7 @@ from svgx_common.doctor.settings import check_settings
 from svgx_common.settings import Settings
 
 CHECK_SECONDS = 20.0
-"""Seconds for the checks of one server. Each step has a shorter limit of its own."""
+"""Time limit for the checks of one server, in seconds. Each step has a shorter limit of its own."""
 
 Check = Callable[[], Awaitable[list[Finding]]]
 Checks = Callable[[Mapping[str, Any]], Mapping[str, Check | None]]
@@ -37,13 +37,13 @@ def doctor_command(
             description="Check the settings and the servers that this service needs, and say how to correct faults.",
         )
         parser.add_argument("--json", action="store_true", help="print JSON for programs")
-        chosen = parser.parse_args(arguments)
+        options = parser.parse_args(arguments)
         logs.configure(service, "doctor", "CRITICAL")  # libraries would log each failure
         findings, values = check_settings(kind)
         checks = {**_common_checks(service, values), **further(values)}
         findings += asyncio.run(run_checks(checks))
         build = build_of(service)
-        if chosen.json:
+        if options.json:
             print(as_json(service, build, findings))
         else:
             print(as_text(f"svgx-{service} {build}", findings))
@@ -78,7 +78,7 @@ async def run_checks(
 
 async def _run(name: str, check: Check | None, seconds: float) -> list[Finding]:
     if check is None:
-        return [warning(name, "not checked", "Correct its setting first, which is named above.")]
+        return [warning(name, "not checked", "First correct the setting that is named above.")]
     try:
         async with asyncio.timeout(seconds):
             return await check()

@@ -1,8 +1,8 @@
 """The check of NATS: each server, the service's key, and each subject that the service needs.
 
 A probe is a message with the header `HEADER_PROBE`. It shows whether the service may publish to a subject. No receiver
-executes a probe; the responder of an operation only answers it. The check's own subscriptions end at once. They join no
-queue group, so each request still reaches a running replica.
+executes a probe; the responder of an operation only answers it. The check's own subscriptions end immediately. They
+join no queue group, so each request still reaches a running replica.
 """
 
 import asyncio
@@ -26,10 +26,10 @@ from svgx_common.contract.transport import echo_subject, inbox_prefix
 from svgx_common.doctor.certificates import check_peer, verification_failed
 from svgx_common.doctor.clocks import check_clock
 from svgx_common.doctor.findings import Finding, failed, ok, warning
-from svgx_common.messaging.blobs import PIECE
+from svgx_common.messaging.blobs import PIECE_BYTES
 from svgx_common.messaging.connection import sign_in_with
 from svgx_common.messaging.headers import HEADER_DEADLINE, HEADER_PROBE, encode_deadline
-from svgx_common.messaging.responder import Probed
+from svgx_common.messaging.responder import ProbeAnswer
 from svgx_common.nats_server.nkeys import UserKey
 
 NAME = "nats"
@@ -143,14 +143,14 @@ def _refusal(host: str, key: UserKey | None, *errors: Exception) -> Finding:
 
 
 def _check_server(client: Client, address: str) -> Finding:
-    found = client.connected_server_version
-    version = f"{found.major}.{found.minor}.{found.patch}"
+    server = client.connected_server_version
+    version = f"{server.major}.{server.minor}.{server.patch}"
     detail = f"{address.partition('://')[2]} accepts the connection (nats-server {version})"
-    if client.max_payload < 2 * PIECE:
+    if client.max_payload < 2 * PIECE_BYTES:
         return failed(
             NAME,
-            f"{detail}, with messages of {client.max_payload} bytes at most",
-            f"Set max_payload of the server to {2 * PIECE} bytes, its default.",
+            f"{detail}, but refuses messages above {client.max_payload} bytes",
+            f"Set max_payload of the server to {2 * PIECE_BYTES} bytes, its default.",
         )
     return ok(NAME, detail)
 
@@ -211,7 +211,7 @@ def _check_subjects(verb: str, subjects: tuple[str, ...], refused: set[str]) -> 
 async def _probe(
     service: ServiceName, client: Client, violations: _Violations
 ) -> tuple[list[Finding], list[Finding]]:
-    """Probe each operation of another service that the service calls. Return the results for these services and clocks.
+    """Probe the operations of other services that the service calls. Return results for these services and clocks.
 
     A service of which all subjects are refused has no result here, because `_check_subjects` reports the refusals.
     """
@@ -222,10 +222,10 @@ async def _probe(
     peers, clocks = [], []
     for peer, asked in subjects.items():
         answers = await asyncio.gather(*(_ask(client, subject) for subject in asked))
-        found = [answer for answer in answers if isinstance(answer, _Answer)]
-        if found:
+        received = [answer for answer in answers if isinstance(answer, _Answer)]
+        if received:
             peers.append(ok(f"service {peer}", "a replica answers"))
-            best = min(found, key=lambda answer: answer.uncertainty)
+            best = min(received, key=lambda answer: answer.uncertainty)
             clocks.append(check_clock(f"service {peer}", best.ahead, best.uncertainty))
         elif not violations.publish.issuperset(map(str.lower, asked)):
             fix = f"Start {peer}. If it does not become ready, run `svgx-{peer} doctor` there."
@@ -245,7 +245,7 @@ async def _ask(client: Client, subject: str) -> _Answer | None:
     sent = time.time()
     try:
         message = await client.request(subject, headers=_probe_headers(), timeout=ANSWER_SECONDS)
-        probed = Probed.model_validate_json(message.data)
+        probed = ProbeAnswer.model_validate_json(message.data)
     except (NatsError, TimeoutError, ValidationError):
         return None
     received = time.time()

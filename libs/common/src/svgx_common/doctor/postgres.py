@@ -173,7 +173,9 @@ async def _check_migrations(connection: Connection, schema: str, package: str) -
     missing = [each for each in known if each not in applied]
     if missing:
         fix = f"Start a replica of this version, or run `svgx-{schema} migrate`, to apply them."
-        return failed(check, f"{len(missing)} of {len(known)} are missing, first {missing[0]}", fix)
+        return failed(
+            check, f"{len(missing)} of {len(known)} are missing; first: {missing[0]}", fix
+        )
     if newer := [each for each in applied if each not in known]:
         fix = "Upgrade this service to the version that applied this migration."
         return warning(check, f"{newer[-1]} is from a newer version of the service", fix)

@@ -20,7 +20,7 @@ from svgx_common.doctor.findings import Finding, failed, ok, warning
 
 NAME = "redis"
 OLDEST_VERSION = 7
-_RESTRICTED = "Meanwhile, the services work with restrictions."
+_WITHOUT_REDIS = "Without Redis, the services work with restrictions."
 
 
 async def check_redis(url: str) -> list[Finding]:
@@ -66,7 +66,7 @@ def _refusal(address: str, error: Exception) -> Finding:
             fix = "Raise maxmemory, or set maxmemory-policy to volatile-lru, and look at the server's log."
         case _:
             detail = "is not reachable"
-            fix = f"Start Redis, and check host and port in REDIS_URL and the network policy. {_RESTRICTED}"
+            fix = f"Start Redis, and check host and port in REDIS_URL and the network policy. {_WITHOUT_REDIS}"
     return failed(NAME, f"{address} {detail}", fix)
 
 

@@ -1,4 +1,4 @@
-"""The check of the settings. It also returns the valid settings for other checks when some settings are wrong."""
+"""The check of the settings. If some are wrong, it still returns the valid ones, so that other checks can use them."""
 
 import os
 from typing import Any
@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from svgx_common.configuration import telemetry_variables
 from svgx_common.doctor.findings import Finding, failed, ok, warning
 from svgx_common.settings import (
-    MIN_SECRET,
+    MIN_SECRET_BYTES,
     ServiceSettings,
     Settings,
     examine,
@@ -17,13 +17,16 @@ from svgx_common.settings import (
 )
 
 NAME = "settings"
-_WRONG = "Correct the variable or the file, because the service does not start otherwise (`--help` lists all settings)."
+_FIX_WRONG_SETTING = (
+    "Correct the variable or the file, because the service does not start otherwise "
+    "(`--help` lists all settings)."
+)
 
 
 def check_settings(kind: type[Settings]) -> tuple[list[Finding], dict[str, Any]]:
     """Return the results for the settings, and the values of all settings that are valid by themselves."""
     settings, lines = examine(kind)
-    findings = [failed(NAME, line, _WRONG) for line in lines]
+    findings = [failed(NAME, line, _FIX_WRONG_SETTING) for line in lines]
     findings += [
         warning(
             NAME,
@@ -31,7 +34,7 @@ def check_settings(kind: type[Settings]) -> tuple[list[Finding], dict[str, Any]]
             "Correct the name of the variable, or remove it.",
         )
         for each in unknown_variables(kind)
-        if not each.refused  # the lines of `examine` have the refused variables
+        if not each.refused  # `examine` reports the refused variables
     ]
     findings += [
         warning(NAME, f"{name} is ignored: {reason}", "Correct the variable, or remove it.")
@@ -50,15 +53,15 @@ def _check_secret(settings: ServiceSettings) -> list[Finding]:
     secret = getattr(settings, "jwt_secret", None)
     if not isinstance(secret, SecretStr) or not secret.get_secret_value():
         return []
-    if len(secret.get_secret_value().encode()) < MIN_SECRET:
-        fix = f"Replace it by {MIN_SECRET} random bytes (`openssl rand -hex 32`)."
-        return [warning("JWT_SECRET", f"has fewer than {MIN_SECRET} bytes", fix)]
-    return [ok("JWT_SECRET", f"has {MIN_SECRET} bytes or more")]
+    if len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
+        fix = f"Replace it by {MIN_SECRET_BYTES} random bytes (`openssl rand -hex 32`)."
+        return [warning("JWT_SECRET", f"has fewer than {MIN_SECRET_BYTES} bytes", fix)]
+    return [ok("JWT_SECRET", f"has {MIN_SECRET_BYTES} bytes or more")]
 
 
 def _check_other_secret(settings: ServiceSettings) -> list[Finding]:
     other = getattr(settings, "jwt_other_secret", None)
     if not isinstance(other, SecretStr) or not other.get_secret_value():
         return []
-    fix = "Remove it as soon as the replacement of JWT_SECRET has ended."
+    fix = "Remove it when JWT_SECRET has been replaced and the tokens of the previous secret have expired."
     return [warning("JWT_OTHER_SECRET", "is set, so the tokens of two secrets are valid", fix)]

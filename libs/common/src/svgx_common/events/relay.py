@@ -13,7 +13,7 @@ from svgx_common.events.outbox import event_of
 from svgx_common.messaging.bus import Bus
 from svgx_common.postgres import Database, Session
 
-BATCH = 100
+BATCH_EVENTS = 100
 """The most events that are relayed in one transaction."""
 
 LAG = Gauge(
@@ -26,13 +26,13 @@ RELAYED = Counter(
 for _type in EVENTS:
     RELAYED.labels(_type)
 
-DROP_EVERY = 3600.0
+DROP_INTERVAL_SECONDS = 3600.0
 """Seconds between two removals of old events."""
 
-DROP_SLICE = 500
-"""Old events that one statement examines."""
+DROP_SLICE_EVENTS = 500
+"""Number of old events that one statement examines."""
 
-DROP_PAUSE = 0.02
+DROP_PAUSE_SECONDS = 0.02
 """Seconds between two statements of a removal, so that a large removal does not occupy the database."""
 
 HandOver = Callable[[Session, Sequence[DomainEvent]], Awaitable[None]]
@@ -68,7 +68,7 @@ class Relay:
 
     async def step(self) -> None:
         """Relay all events that are in the outbox now, then wait. This is a step to repeat in the background."""
-        while await self.relay_batch() == BATCH:
+        while await self.relay_batch() == BATCH_EVENTS:
             pass
         await asyncio.sleep(self._interval_seconds)
 
@@ -76,7 +76,7 @@ class Relay:
         """Relay the oldest events of the outbox, and return their number. Return 0 while another replica relays.
 
         Events become visible in the order of their commits, and not in the order of the column `number`. So the relay
-        selects the events that are not marked as relayed, and not those after the last relayed `number`.
+        selects the events that are not marked as relayed, instead of those after the last relayed `number`.
         """
         lag = await self._database.row("outbox_lag")
         if lag is None or lag["seconds"] is None:
@@ -87,7 +87,7 @@ class Relay:
             claim = await session.row("claim_relay")
             if claim is None or not claim["claimed"]:
                 return 0
-            rows = await session.rows("unrelayed_events", BATCH)
+            rows = await session.rows("unrelayed_events", BATCH_EVENTS)
             if not rows:
                 return 0
             events = [event_of(row) for row in rows]
@@ -104,10 +104,10 @@ class Relay:
 async def drop_old_events(database: Database, days: int) -> None:
     """Remove relayed events that are older than `days`, then wait. This is a step to repeat in the background."""
     await drop_slices(database, days)
-    await asyncio.sleep(DROP_EVERY)
+    await asyncio.sleep(DROP_INTERVAL_SECONDS)
 
 
-async def drop_slices(database: Database, days: int, size: int = DROP_SLICE) -> int:
+async def drop_slices(database: Database, days: int, size: int = DROP_SLICE_EVENTS) -> int:
     """Remove relayed events that are older than `days`. Return the number of statements.
 
     A statement examines only `size` events, so that it does not hold its locks for long. Events that are not relayed
@@ -122,4 +122,4 @@ async def drop_slices(database: Database, days: int, size: int = DROP_SLICE) -> 
         if row is None or not row["full"]:
             return number
         at, last = row["at"], row["id"]
-        await asyncio.sleep(DROP_PAUSE)
+        await asyncio.sleep(DROP_PAUSE_SECONDS)

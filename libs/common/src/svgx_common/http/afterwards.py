@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _AFTERWARDS = "svgx.afterwards"
-"""The key of the `_Afterwards` object in the ASGI scope."""
+"""The key of the `_DeferredCalls` object in the ASGI scope."""
 
 Serve = Callable[[], Awaitable[None]]
 
 
 @dataclass(slots=True)
-class _Afterwards:
+class _DeferredCalls:
     """The function to call after the application has returned, and the callbacks for the end of the connection.
 
-    `on_end` is called even if there is no such function, or if an error ends the connection.
+    The callbacks run even if `serve` is None, or if an error ends the connection.
     """
 
     serve: Serve | None = None
@@ -29,7 +29,7 @@ class _Afterwards:
 
 async def run(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
     """Run the application, and then the function that it has given to `serve_afterwards`."""
-    afterwards = scope[_AFTERWARDS] = _Afterwards()
+    afterwards = scope[_AFTERWARDS] = _DeferredCalls()
     try:
         await app(scope, receive, send)
         # The scope must not refer to the function any more, because the function refers to the scope. Such a cycle
@@ -45,9 +45,9 @@ async def run(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
 async def serve_afterwards(scope: Scope, serve: Serve, on_end: Callable[[], None]) -> None:
     """Let the server call `serve` after the application has returned, and `on_end` at the end of the connection.
 
-    With a server that does not use `run`, serve at once.
+    With a server that does not use `run`, call both now.
     """
-    afterwards: _Afterwards | None = scope.get(_AFTERWARDS)
+    afterwards: _DeferredCalls | None = scope.get(_AFTERWARDS)
     if afterwards is not None:
         afterwards.serve = serve
         afterwards.on_end.append(on_end)
@@ -59,8 +59,8 @@ async def serve_afterwards(scope: Scope, serve: Serve, on_end: Callable[[], None
 
 
 def call_at_end(scope: Scope, callback: Callable[[], None]) -> None:
-    """Call `callback` at the end of the connection. If no function serves the connection, call it now."""
-    afterwards: _Afterwards | None = scope.get(_AFTERWARDS)
+    """Call `callback` at the end of the connection. If `serve_afterwards` gave no function, call it now."""
+    afterwards: _DeferredCalls | None = scope.get(_AFTERWARDS)
     if afterwards is not None and afterwards.serve is not None:
         afterwards.on_end.append(callback)
     else:

@@ -1,7 +1,7 @@
 """The metrics of a process as text for Prometheus, as OpenMetrics and as JSON.
 
-Each format is rendered at most once a second for all requests, because rendering takes many milliseconds, in which the
-event loop serves no other client.
+Each format is rendered at most once a second for all requests, because rendering takes many milliseconds, during which
+the event loop serves no other client.
 """
 
 import json
@@ -17,8 +17,8 @@ from prometheus_client.registry import CollectorRegistry
 from starlette.requests import Request
 from starlette.responses import Response
 
-MAX_AGE = 1.0
-"""Seconds for which rendered metrics are used again."""
+MAX_AGE_SECONDS = 1.0
+"""Lifetime of rendered metrics, in seconds."""
 
 
 class MetricsPages:
@@ -31,7 +31,7 @@ class MetricsPages:
             lambda: exposition.generate_latest(registry), exposition.CONTENT_TYPE_PLAIN_0_0_4, clock
         )
         self._openmetrics = _Page(
-            # The function has no type annotations.
+            # `generate_latest` has no type annotations.
             lambda: openmetrics.generate_latest(registry),  # type: ignore[no-untyped-call]
             openmetrics.CONTENT_TYPE_LATEST,
             clock,
@@ -40,8 +40,8 @@ class MetricsPages:
 
     async def prometheus(self, request: Request) -> Response:
         """Return OpenMetrics to a client that accepts it, else the text format. Only OpenMetrics has exemplars."""
-        wanted = _accepts_openmetrics(request.headers.get("accept", ""))
-        return (self._openmetrics if wanted else self._text).response()
+        is_accepted = _accepts_openmetrics(request.headers.get("accept", ""))
+        return (self._openmetrics if is_accepted else self._text).response()
 
     async def json(self, _: Request) -> Response:
         """Return the metrics as JSON."""
@@ -61,9 +61,9 @@ class _Page:
         self._rendered_at = -math.inf
 
     def response(self) -> Response:
-        """Return the metrics, at most `MAX_AGE` seconds old."""
+        """Return the metrics, at most `MAX_AGE_SECONDS` old."""
         now = self._clock()
-        if now - self._rendered_at >= MAX_AGE:
+        if now - self._rendered_at >= MAX_AGE_SECONDS:
             self._content = self._render()
             self._rendered_at = now
         return Response(self._content, media_type=self._media_type)

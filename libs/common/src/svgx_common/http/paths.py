@@ -17,5 +17,5 @@ def sent_path(scope: Scope) -> str:
 
 
 def decode_fields(fields: Mapping[str, str]) -> dict[str, str]:
-    """Return the values of a path's fields, each decoded by itself. A value may then contain a slash."""
+    """Return the values of a path's fields, each decoded by itself. A decoded value may contain a slash."""
     return {name: unquote(value) for name, value in fields.items()}

@@ -10,8 +10,8 @@ import os
 import sys
 from collections.abc import Mapping
 
-TIMEOUT = 3.0
-"""Seconds to wait for the answer of the service."""
+ANSWER_SECONDS = 3.0
+"""Time limit for the answer of the service, in seconds."""
 
 _LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 """The address at which the container reaches its service, for each `API_HOST` that means all interfaces."""
@@ -21,7 +21,9 @@ def answers(page: str, environ: Mapping[str, str]) -> bool:
     """Return whether the service with these variables answers `/health/<page>` with the status 200."""
     host = environ.get("API_HOST", "").strip().strip("[]")
     port = environ.get("API_PORT", "").strip() or "8000"
-    connection = http.client.HTTPConnection(_LOOPBACK.get(host, host), int(port), timeout=TIMEOUT)
+    connection = http.client.HTTPConnection(
+        _LOOPBACK.get(host, host), int(port), timeout=ANSWER_SECONDS
+    )
     try:
         connection.request("GET", f"/health/{page}")
         return connection.getresponse().status == http.client.OK

@@ -1,8 +1,8 @@
 """HTTP/1.1 with limits that uvicorn does not have: the size of the headers, and the time until they end.
 
 Without the size limit, one connection fills the memory with headers that never end. Without the time limit, a few
-thousand silent connections use up the open files (Slowloris). `request_head` checks each head, also that of a WebSocket
-handshake.
+thousand silent connections use up the open files (Slowloris). The module `request_head` checks each head, also that of
+a WebSocket handshake.
 
 Unused connections stay open for longer than proxies keep them, because a proxy must be the first to close them.
 """
@@ -16,30 +16,30 @@ from svgx_common.contract.errors import BadRequest, HeadersTooLarge, SvgxError
 from svgx_common.http import refusals, request_head
 from svgx_common.http.whole_responses import with_whole_responses
 
-MAX_HEADERS = 64 * 1024
-"""Bytes of the request line and headers. They are counted after each read, so the last read may exceed the limit."""
+MAX_HEADER_BYTES = 64 * 1024
+"""Limit of the request line and headers, in bytes. It is checked after each read, so the last read may exceed it."""
 
 HEADER_SECONDS = 10.0
-"""Seconds from the connection, or from the first byte of a later request, to the end of the headers."""
+"""Time limit for the headers, in seconds, from the connection or from the first byte of a later request."""
 
 LINGER_SECONDS = 10.0
-"""Seconds the rest of a request body may take after the response was sent. Closing at once could lose the response."""
+"""Time limit for the rest of a body after the response, in seconds. Closing immediately could lose the response."""
 
 KEEP_ALIVE_SECONDS = 75
-"""Seconds for which an unused connection stays open.
+"""Lifetime of an unused connection, in seconds.
 
-nginx, its ingress controller and the load balancers of clouds keep unused connections for 60 s. If a server closed one
-earlier, a proxy might send a request on it at the same moment, and a POST would fail with 502.
+nginx, its ingress controller and the load balancers of clouds keep unused connections for 60 s. If a server closed a
+connection earlier, a proxy might send a request on it at the same moment, and a POST would fail with 502.
 """
 
 MANY_CONNECTIONS = 2000
-"""Connections of the process, including WebSockets, beyond which `SHORT_KEEP_ALIVE_SECONDS` applies.
+"""With more connections than this in the process, including WebSockets, `SHORT_KEEP_ALIVE_SECONDS` applies.
 
 The shorter time keeps a client that opens ever more connections from filling the memory.
 """
 
 SHORT_KEEP_ALIVE_SECONDS = 5
-"""Seconds for which an unused connection stays open while there are more than `MANY_CONNECTIONS`."""
+"""Lifetime of an unused connection while there are more than `MANY_CONNECTIONS`, in seconds."""
 
 
 class LimitedHttp(HttpToolsProtocol):
@@ -79,17 +79,17 @@ class LimitedHttp(HttpToolsProtocol):
             self._framing_bytes += len(data)
         super().data_received(data)
         if self._head_begun and self._timeout is None:
-            # Most heads arrive at once, and need no timeout.
+            # Most heads arrive in one read, and need no timeout.
             self._close_after(HEADER_SECONDS)
-        if self._framing_bytes > MAX_HEADERS:
+        if self._framing_bytes > MAX_HEADER_BYTES:
             self.transport.close()
         if (
             self._in_headers
-            and self._header_bytes > MAX_HEADERS
+            and self._header_bytes > MAX_HEADER_BYTES
             and not self.transport.is_closing()
         ):
-            detail = f"headers: at most {MAX_HEADERS} bytes"
-            self._refuse(HeadersTooLarge(detail, field="headers", limit=MAX_HEADERS))
+            detail = f"headers: at most {MAX_HEADER_BYTES} bytes"
+            self._refuse(HeadersTooLarge(detail, field="headers", limit=MAX_HEADER_BYTES))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Start the application, and let it send each response in one write."""

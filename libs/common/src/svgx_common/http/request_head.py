@@ -1,4 +1,4 @@
-"""The checks of a request's head that the parser does not make: its host, its version and its transfer codings."""
+"""Checks of a request's host, HTTP version and transfer codings. The HTTP parser does not make these checks."""
 
 import re
 from collections.abc import Sequence
@@ -9,22 +9,22 @@ from svgx_common.contract.errors import BadRequest, UnsupportedCoding
 Headers = Sequence[tuple[bytes, bytes]]
 """The headers of a request in their order, with names in lower case."""
 
-MAX_HOST = 255 + len(":65535")
-"""Bytes of a `Host` value: the longest name in DNS (RFC 1035, 2.3.4) and a port."""
+MAX_HOST_BYTES = 255 + len(":65535")
+"""Maximum size in bytes of a `Host` value: the longest name in DNS (RFC 1035, 2.3.4) and a port."""
 
 # RFC 3986, 3.2.2: an address in brackets, or a name of unreserved characters, escapes and sub-delimiters.
-_HOST = re.compile(
+_HOST_PATTERN = re.compile(
     rb"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(?::(?P<port>[0-9]*))?"
 )
-_ABSOLUTE = re.compile(rb"https?://(?P<host>[^/?]+)", re.IGNORECASE)
-_BLANK = b" \t"
+_ABSOLUTE_TARGET = re.compile(rb"https?://(?P<host>[^/?]+)", re.IGNORECASE)
+_WHITE_SPACE = b" \t"
 """The white space around a header's value and around the members of a list (RFC 9110, 5.6.3)."""
 
 
 def check(version: str, target: bytes, headers: Headers) -> None:
     """Raise `BadRequest` or `UnsupportedCoding` unless a server may answer a request with this head (RFC 9112).
 
-    `version` is `1.1` or another number. `target` is the path, or the whole address, with the query.
+    `version` is the HTTP version, such as `1.1`. `target` is the path or the whole address, with the query.
     """
     if version not in ("1.0", "1.1"):
         raise BadRequest("the server speaks HTTP/1.1 and HTTP/1.0", limit="1.1")
@@ -32,7 +32,7 @@ def check(version: str, target: bytes, headers: Headers) -> None:
     if not target.startswith(b"/"):
         _check_target(target)
     if b"#" in target:
-        raise BadRequest("the address has a fragment, which is never sent to a server")
+        raise BadRequest("the address has a fragment, which a client must not send")
     codings = [value for name, value in headers if name == b"transfer-encoding"]
     if codings:
         _check_transfer_coding(version, b",".join(codings))
@@ -54,12 +54,12 @@ def _check_host(version: str, headers: Headers) -> None:
     if not hosts:
         if version == "1.1":
             raise BadRequest("Host: HTTP/1.1 needs it", field="host")
-    elif not _is_host(hosts[0].strip(_BLANK)):
+    elif not _is_host(hosts[0].strip(_WHITE_SPACE)):
         raise BadRequest("Host: must be a name or an address, with or without a port", field="host")
 
 
 def _is_host(value: bytes) -> bool:
-    match = _HOST.fullmatch(value) if len(value) <= MAX_HOST else None
+    match = _HOST_PATTERN.fullmatch(value) if len(value) <= MAX_HOST_BYTES else None
     if match is None or int(match["port"] or 0) > 65535:
         return False
     try:
@@ -70,17 +70,17 @@ def _is_host(value: bytes) -> bool:
 
 def _check_target(target: bytes) -> None:
     """Raise `BadRequest` unless the target is a whole address of a valid host, or `*` (RFC 9112, 3.2)."""
-    absolute = _ABSOLUTE.match(target)
+    absolute = _ABSOLUTE_TARGET.match(target)
     if target != b"*" and (absolute is None or not _is_host(absolute["host"])):
         raise BadRequest("the request needs a path, or an address such as http://host/path")
 
 
 def _check_transfer_coding(version: str, value: bytes) -> None:
-    """Raise unless the body is sent as chunks and nothing else (RFC 9112, 6.1, 6.3 and 7).
+    """Raise unless `chunked` is the only transfer coding (RFC 9112, 6.1, 6.3 and 7).
 
     Raise `UnsupportedCoding` for another coding before `chunked`, because the server cannot decode such a body.
     """
-    codings = [each.strip(_BLANK).lower() for each in value.split(b",")]
+    codings = [each.strip(_WHITE_SPACE).lower() for each in value.split(b",")]
     # A recipient ignores empty members of a list (RFC 9110, 5.6.1).
     codings = [each for each in codings if each]
     if version == "1.0":

@@ -19,11 +19,11 @@ from svgx_common.http import refusals
 from svgx_common.http.metrics_pages import MetricsPages
 from svgx_common.http.paths import sent_path
 from svgx_common.http.security_headers import SECURITY_HEADERS
-from svgx_common.observability.repeated_lines import REFUSALS
+from svgx_common.observability.repeated_lines import REFUSALS_LOGGER
 from svgx_common.timing.bounded_wait import wait_at_most
 from svgx_common.tracing import CurrentSpan, note_code
 
-log = structlog.get_logger(REFUSALS)
+log = structlog.get_logger(REFUSALS_LOGGER)
 tracer = trace.get_tracer("svgx.http")
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -58,7 +58,7 @@ class Pages:
 
 
 def health_pages(health: Health) -> Pages:
-    """Return the pages of health. All requests within `health.CACHE` seconds share one check of the dependencies."""
+    """Return the pages of health. Requests within `health.CACHE_SECONDS` share one check of the dependencies."""
 
     async def readiness(_: Request) -> Response:
         report = await health.report()
@@ -214,7 +214,7 @@ class Server(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket. Raise `OSError` at once when the port is taken."""
+    """Return a listening socket. Raise `OSError` when another process uses the port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,30 +1,33 @@
 """Responses that are sent in one write.
 
-uvicorn writes the head and the body of a response one after the other. Each write is a system call and a packet, which
-together take a tenth of a request's time.
+uvicorn writes the head and the body of a response one after the other. Each write needs a system call and sends a
+packet. The two writes take a tenth of a request's time.
 """
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-_CONTROLS = bytes({*range(0x20), 0x7F} - {0x09})
+_CONTROL_CHARACTERS = bytes({*range(0x20), 0x7F} - {0x09})
 """The bytes that no header value may have (RFC 9110, 5.5)."""
 
 _NOT_IN_NAMES = bytes({*range(0x21), *range(0x7F, 0x100), *b'()<>@,;:\\[]={}"', *range(0x41, 0x5B)})
 """Bytes that the services use in no header name: controls, separators, capital letters, and bytes from 0x7F on."""
 
-_HOP_BY_HOP = (b"connection", b"transfer-encoding")
-_WITHOUT_BODY = (204, 304)
+_HOP_BY_HOP_HEADERS = (b"connection", b"transfer-encoding")
+_STATUSES_WITHOUT_BODY = (204, 304)
 
-COPIED_BYTES = 64 * 1024
-"""Bytes of the largest body that is joined with its head, because the copy takes less time than a second buffer."""
+MAX_COPIED_BYTES = 64 * 1024
+"""Maximum size in bytes of a body that is copied into one buffer with its head.
+
+Up to this size, the copy takes less time than a second buffer.
+"""
 
 
 class WholeResponse:
     """The `send` of one request. It holds the head back until the body follows.
 
-    ASGI requires that a server sends nothing before the first part of the body. uvicorn itself sends a response with a
-    body in parts, or with a head that needs special handling, such as one with `connection: close`.
+    ASGI requires that a server sends nothing before the first part of the body. uvicorn itself sends a response
+    with a body in parts. It also sends a response with a head that needs special handling, such as `connection: close`.
     """
 
     __slots__ = ("_cycle", "_head")
@@ -61,14 +64,16 @@ class WholeResponse:
             return None
         headers = [*cycle.default_headers, *head.get("headers", ())]
         fields = dict(headers)
-        length = None if status in _WITHOUT_BODY and not body else b"%d" % len(body)
-        if fields.get(b"content-length") != length or any(name in fields for name in _HOP_BY_HOP):
+        length = None if status in _STATUSES_WITHOUT_BODY and not body else b"%d" % len(body)
+        if fields.get(b"content-length") != length or any(
+            name in fields for name in _HOP_BY_HOP_HEADERS
+        ):
             return None
         names = b"".join(fields)
         values = b"".join([value for _, value in headers])
         if len(names.translate(None, _NOT_IN_NAMES)) != len(names):
             return None
-        if len(values.translate(None, _CONTROLS)) != len(values):
+        if len(values.translate(None, _CONTROL_CHARACTERS)) != len(values):
             return None
         lines = [b"%b: %b\r\n" % header for header in headers]
         if not cycle.keep_alive:
@@ -80,7 +85,7 @@ class WholeResponse:
         cycle = self._cycle
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
-        if len(body) <= COPIED_BYTES:
+        if len(body) <= MAX_COPIED_BYTES:
             cycle.transport.write(head + body)
         else:
             cycle.transport.writelines((head, body))

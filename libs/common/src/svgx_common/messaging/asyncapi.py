@@ -53,7 +53,7 @@ The WebSocket speaks y-protocols, byte for byte like npm y-websocket's Websocket
 server uses the first in this order. The token of a share link comes in the same places, and also in `X-Share-Link`, or
 as `link` in the query. With a share link and an account's token, the higher of the two roles applies. With `saved=1`
 the server reports how many of the connection's document messages are committed. With `renew=1` it reports when the
-client should send a fresh access token. With `limits=1` the server's first message has the largest size of a message.
+client should send a fresh access token. With `limits=1` the server's first message states the size limit of a message.
 With `quota=1` the server reports when a quota is nearly used up. It also keeps the connection open when it refuses
 edits beyond a quota, and asks for these edits when the quota allows them again. The server reads more slowly from a
 client that sends too much.
@@ -171,8 +171,8 @@ def _schemas() -> dict[str, Any]:
         [(model, "validation") for model in ordered], ref_template=_SCHEMA
     )
     headers = {name: {"type": "string", "description": text} for name, text in HEADERS.items()}
-    found: dict[str, Any] = definitions["$defs"]
-    return {**found, "Headers": {"type": "object", "properties": headers}}
+    schemas: dict[str, Any] = definitions["$defs"]
+    return {**schemas, "Headers": {"type": "object", "properties": headers}}
 
 
 def _operation_channel(operation: Operation[Any, Any]) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 NATS refuses messages over its `max_payload` (1 MiB here), so a header of the message contains a reference to the body
 instead: the subject and the size. The receiver requests the pieces from that subject. Pulling works with queue groups,
-because any replica may pull. Pulling also limits the bytes in flight. The requests for pieces are independent of each
-other.
+because any replica may pull. Pulling also limits the bytes in flight. The receiver requests several pieces at the same
+time, because the requests are independent of each other.
 """
 
 import asyncio
@@ -18,27 +18,29 @@ from nats.errors import Error as NatsError
 from svgx_common.contract.errors import Overloaded, TooLarge, Unavailable
 from svgx_common.contract.transport import blob_subject, is_inbox
 
-PIECE = 512 * 1024
-"""Bytes in a piece. A body of at most this size is sent inside its message."""
+PIECE_BYTES = 512 * 1024
+"""Size of a piece in bytes. A body of at most this size is sent inside its message."""
 
-WINDOW = 4
-"""Pieces of one body that are requested at the same time."""
+MAX_PIECES_OF_BODY = 4
+"""Maximum number of pieces of one body that are requested at the same time."""
 
-ALL_PIECES = 32
-"""Pieces of all bodies that a process requests at the same time: 16 MiB. NATS keeps at most 64 MiB for a connection
-that reads slowly, and closes the connection beyond this limit."""
+MAX_PIECES = 32
+"""Maximum number of pieces of all bodies that a process requests at the same time. They have 16 MiB.
+
+NATS keeps at most 64 MiB for a connection that reads slowly. Beyond this limit, it closes the connection.
+"""
 
 OFFER_SECONDS = 30.0
-"""Seconds a broadcast or an answer stays available to receivers that have not pulled it yet."""
+"""Time in seconds in which receivers can pull a broadcast or an answer. Beyond it, the offer ends."""
 
-MAX_OFFERED = 512 * 1024 * 1024
-"""Bytes one process may offer at a time. Beyond that, an offer raises `Overloaded`."""
+MAX_OFFERED_BYTES = 512 * 1024 * 1024
+"""Maximum number of bytes that one process offers at a time. Beyond it, an offer raises `Overloaded`."""
 
-MAX_PULLED = 256 * 1024 * 1024
-"""The largest body that a receiver accepts, in bytes."""
+MAX_PULLED_BYTES = 256 * 1024 * 1024
+"""Maximum size in bytes of a body that a receiver accepts. Beyond it, `pull` raises `TooLarge`."""
 
-PULL_TIMEOUT = 5.0
-"""Seconds to wait for one piece before the sender counts as gone."""
+PULL_SECONDS = 5.0
+"""Time limit of the request for one piece, in seconds. Beyond it, the sender counts as gone."""
 
 
 def too_large(size: int, limit: int) -> TooLarge:
@@ -55,14 +57,14 @@ class Blobs:
         self._replica_id = replica_id
         self._offered: dict[str, bytes] = {}
         self._unread: dict[str, int] = {}
-        """Bytes not pulled yet, of each body that is offered for one receiver only."""
-        self._bytes = 0
-        self._all_pieces = asyncio.Semaphore(ALL_PIECES)
+        """The number of bytes not pulled yet, for each body with only one receiver."""
+        self._offered_bytes = 0
+        self._all_pieces = asyncio.Semaphore(MAX_PIECES)
 
     @property
     def offered_bytes(self) -> int:
         """The bytes offered at the moment."""
-        return self._bytes
+        return self._offered_bytes
 
     async def start(self) -> None:
         """Answer requests for pieces."""
@@ -74,7 +76,7 @@ class Blobs:
     def offer(self, content: bytes) -> Iterator[str]:
         """Offer `content` within the block, and yield its reference for `pull`.
 
-        Raise `Overloaded` if the process would offer more than `MAX_OFFERED` bytes.
+        Raise `Overloaded` if the process would offer more than `MAX_OFFERED_BYTES`.
         """
         reference = self._add(content)
         try:
@@ -93,7 +95,7 @@ class Blobs:
         asyncio.get_running_loop().call_later(OFFER_SECONDS, self._remove, reference)
         return reference
 
-    async def pull(self, reference: str, *, limit: int = MAX_PULLED) -> bytes:
+    async def pull(self, reference: str, *, limit: int = MAX_PULLED_BYTES) -> bytes:
         """Return the body that another process offers.
 
         Raise `TooLarge` for more than `limit` bytes. Raise `Unavailable` when the body is no longer offered, or the
@@ -103,14 +105,14 @@ class Blobs:
         if not size_text.isdecimal() or not subject.startswith("svgx.blob."):
             raise Unavailable("the reference to a large message is malformed")
         size = int(size_text)
-        if size > min(limit, MAX_PULLED):
-            raise too_large(size, min(limit, MAX_PULLED))
-        window = asyncio.Semaphore(WINDOW)
+        if size > min(limit, MAX_PULLED_BYTES):
+            raise too_large(size, min(limit, MAX_PULLED_BYTES))
+        window = asyncio.Semaphore(MAX_PIECES_OF_BODY)
         try:
             async with asyncio.TaskGroup() as group:
                 pieces = [
                     group.create_task(self._pull_piece(subject, offset, window))
-                    for offset in range(0, size, PIECE)
+                    for offset in range(0, size, PIECE_BYTES)
                 ]
         except* (NatsError, TimeoutError):
             pieces = []
@@ -122,7 +124,7 @@ class Blobs:
     async def _pull_piece(self, subject: str, offset: int, window: asyncio.Semaphore) -> bytes:
         async with window, self._all_pieces:
             message = await self._connection.request(
-                subject, str(offset).encode(), timeout=PULL_TIMEOUT
+                subject, str(offset).encode(), timeout=PULL_SECONDS
             )
             return message.data
 
@@ -132,7 +134,7 @@ class Blobs:
             return
         content = self._offered.get(message.subject, b"")
         offset = int(message.data) if message.data.isdigit() else len(content)
-        piece = content[offset : offset + PIECE]
+        piece = content[offset : offset + PIECE_BYTES]
         await message.respond(piece)
         if message.subject in self._unread:
             self._unread[message.subject] -= len(piece)
@@ -140,15 +142,15 @@ class Blobs:
                 self._remove(message.subject)
 
     def _add(self, content: bytes) -> str:
-        if self._bytes + len(content) > MAX_OFFERED:
-            raise Overloaded("too many large messages are in flight", limit=MAX_OFFERED)
+        if self._offered_bytes + len(content) > MAX_OFFERED_BYTES:
+            raise Overloaded("too many large messages are in flight", limit=MAX_OFFERED_BYTES)
         subject = blob_subject(self._service, self._replica_id, secrets.token_hex(16))
         self._offered[subject] = content
-        self._bytes += len(content)
+        self._offered_bytes += len(content)
         return f"{subject} {len(content)}"
 
     def _remove(self, reference: str) -> None:
         subject = reference.partition(" ")[0]
         self._unread.pop(subject, None)
         content = self._offered.pop(subject, b"")
-        self._bytes -= len(content)
+        self._offered_bytes -= len(content)

@@ -45,7 +45,7 @@ from svgx_common.contract.operation import (
 )
 from svgx_common.contract.transport import echo_subject, inbox_prefix, is_inbox
 from svgx_common.health import NotUsable
-from svgx_common.messaging.blobs import MAX_PULLED, PIECE, Blobs, too_large
+from svgx_common.messaging.blobs import MAX_PULLED_BYTES, PIECE_BYTES, Blobs, too_large
 from svgx_common.messaging.caller import Caller, Client
 from svgx_common.messaging.connection import ConnectionEvents, on_drop, sign_in_with
 from svgx_common.messaging.headers import (
@@ -72,8 +72,8 @@ from svgx_common.tracing import NO_SPAN, inject_trace, note_exception
 
 log = structlog.get_logger(__name__)
 
-PENDING = 64 * 1024 * 1024
-"""Bytes that may wait to be sent while NATS is not reachable. Beyond that, sending raises `Unavailable`."""
+MAX_UNSENT_BYTES = 64 * 1024 * 1024
+"""Maximum number of bytes that wait to be sent while NATS is not reachable. Beyond it, sending raises `Unavailable`."""
 
 Listener = Callable[[str, bytes], Awaitable[None]]
 """A callback that gets the subject and the content of a message."""
@@ -82,16 +82,16 @@ SpanOfMessage = Callable[[Mapping[str, str]], AbstractContextManager[object]]
 """A function that returns the span of a message with these headers."""
 
 
-TO_HOLDER = "svgx.canvas."
+HOLDER_PREFIX = "svgx.canvas."
 """The prefix of the subjects of requests to holders."""
 
 CHECK_SECONDS = 1.5
-"""Seconds that NATS has to deliver the message of a health check."""
+"""Time limit for NATS to deliver the message of a health check, in seconds."""
 
-GRACE = 1.0
-"""Seconds for which requests wait for NATS, counted from the first request that found NATS unreachable.
+RECONNECT_WAIT_SECONDS = 1.0
+"""Time in which requests wait for NATS, in seconds. It begins with the first request that finds NATS unreachable.
 
-After this time, requests fail at once until NATS is reachable.
+After this time, requests fail immediately until NATS is reachable.
 """
 
 
@@ -168,7 +168,7 @@ class Bus:
             ping_interval=3,
             max_outstanding_pings=2,
             connect_timeout=2,
-            pending_size=PENDING,
+            pending_size=MAX_UNSENT_BYTES,
             drain_timeout=30,
             inbox_prefix=inbox_prefix(self.service),
             error_cb=self._events.on_error,
@@ -318,10 +318,10 @@ class Bus:
         """Send bytes to `subject` and return the answer. Raise the same errors as `ask`.
 
         Edits use this method, because it is faster than `ask`: it records no span and adds no caller, client or
-        deadline to the headers. A request to the holder of a canvas fails at once when the connection is lost, because
-        it is safe to repeat and its answer is probably lost too.
+        deadline to the headers. When the connection is lost, a request to the holder of a canvas fails immediately. Its
+        answer is probably lost too, and the request is safe to repeat.
         """
-        if len(content) > PIECE:
+        if len(content) > PIECE_BYTES:
             with self.blobs.offer(content) as reference:
                 return await self._exchange(
                     subject, b"", {**(headers or {}), HEADER_BODY: reference}, timeout
@@ -350,7 +350,7 @@ class Bus:
         Raise `Unavailable` when too many bytes wait to be sent or pulled.
         """
         try:
-            if len(content) > PIECE:
+            if len(content) > PIECE_BYTES:
                 headers, content = (
                     {**(headers or {}), HEADER_BODY: self.blobs.offer_for_a_while(content)},
                     b"",
@@ -408,7 +408,7 @@ class Bus:
             on_drop(subscription, lost)
         return subscription
 
-    async def body(self, message: Msg, *, limit: int = MAX_PULLED) -> bytes:
+    async def body(self, message: Msg, *, limit: int = MAX_PULLED_BYTES) -> bytes:
         """Return a message's body, which is pulled from the sender when it was too large for the message.
 
         Raise `TooLarge` for more than `limit` bytes, before anything is pulled.
@@ -428,7 +428,7 @@ class Bus:
         """
         if not is_inbox(reply):
             return
-        if len(content) > PIECE:
+        if len(content) > PIECE_BYTES:
             headers, content = (
                 {**(headers or {}), HEADER_BODY: self.blobs.offer_for_a_while(content, once=True)},
                 b"",
@@ -472,8 +472,8 @@ class Bus:
     async def _exchange(
         self, subject: str, content: bytes, headers: Headers | None, timeout: float
     ) -> Answer:
-        """Send a message of at most `PIECE` bytes, and return its answer."""
-        ends_with_connection = subject.startswith(TO_HOLDER)
+        """Send a message of at most `PIECE_BYTES`, and return its answer."""
+        ends_with_connection = subject.startswith(HOLDER_PREFIX)
         await self._require_reachable(timeout)
         losses, limit = self._losses, asyncio.timeout(timeout)
         try:
@@ -497,15 +497,15 @@ class Bus:
             raise BusUnreachable from error
         finally:
             self._holder_limits.discard(limit)
-        received = message.headers or {}
-        if HEADER_ERROR in received:
+        answer_headers = message.headers or {}
+        if HEADER_ERROR in answer_headers:
             raise _decode_error(body)
-        return Answer(body, received)
+        return Answer(body, answer_headers)
 
     async def _require_reachable(self, timeout: float) -> None:
         """Wait until NATS is reachable. Raise `BusUnreachable` otherwise.
 
-        The wait ends at the latest `GRACE` seconds after the first request that found NATS unreachable.
+        The wait ends at the latest `RECONNECT_WAIT_SECONDS` after the first request that found NATS unreachable.
         """
         if self.reachable:
             self._unreachable_since = None
@@ -513,7 +513,9 @@ class Bus:
         now = time.monotonic()
         if self._unreachable_since is None:
             self._unreachable_since = now
-        await self.wait_connected(min(timeout, self._unreachable_since + GRACE - now))
+        await self.wait_connected(
+            min(timeout, self._unreachable_since + RECONNECT_WAIT_SECONDS - now)
+        )
         if not self.reachable:
             raise BusUnreachable
 

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 from svgx_common.contract.policy import Role
 
 VISITOR_NAME = "share link"
-"""The name of all callers without an account. No account has a name with a space."""
+"""The name of all callers without an account. It has a space, so no account has this name."""
 
 
 VISITOR_PREFIX = "link-"

@@ -15,11 +15,11 @@ from svgx_common.nats_server.nkeys import UserKey
 
 log = structlog.get_logger(__name__)
 
-DROP_LOG_INTERVAL = 10.0
+DROP_LOG_INTERVAL_SECONDS = 10.0
 """Seconds between two log lines about dropped messages. The metric counts each message."""
 
 
-REFUSAL_LOG_INTERVAL = 60.0
+REFUSAL_LOG_INTERVAL_SECONDS = 60.0
 """Seconds between two log lines about refused credentials. NATS refuses them until an operator corrects a setting."""
 
 _DROP_CALLBACK = "svgx_drop_callback"
@@ -30,7 +30,7 @@ def on_drop(subscription: Subscription, callback: Callable[[], None]) -> None:
     """Call `callback` for each message of the subscription that is dropped because too many wait.
 
     The subscription keeps the callback. A dictionary with weak keys would keep both in memory without end, because the
-    callback usually leads to the object that has the subscription.
+    callback usually refers to the object that has the subscription.
     """
     setattr(subscription, _DROP_CALLBACK, callback)
 
@@ -52,8 +52,8 @@ class ConnectionEvents:
         self._service = service
         self._logged_errors: set[type[Exception]] = set()
         """Types of the connection errors that were logged since the last successful connection."""
-        self._drop_logged_at = -DROP_LOG_INTERVAL
-        self._refusal_logged_at = -REFUSAL_LOG_INTERVAL
+        self._drop_logged_at = -DROP_LOG_INTERVAL_SECONDS
+        self._refusal_logged_at = -REFUSAL_LOG_INTERVAL_SECONDS
         self.credentials_setting = "NATS_URL"
         """The setting with the credentials of the connection, for log lines and the health report."""
         self.refuses_credentials = False
@@ -87,7 +87,7 @@ class ConnectionEvents:
     def forget_errors(self) -> None:
         """Forget the errors of an outage that has ended, so that the next connection error is logged again."""
         self._logged_errors.clear()
-        self._refusal_logged_at = -REFUSAL_LOG_INTERVAL
+        self._refusal_logged_at = -REFUSAL_LOG_INTERVAL_SECONDS
         self.refuses_credentials = False
 
     async def on_error(self, error: Exception) -> None:
@@ -96,7 +96,7 @@ class ConnectionEvents:
             metrics.BUS_DROPPED.labels(self._service).inc()
             if (note_drop := getattr(error.sub, _DROP_CALLBACK, None)) is not None:
                 note_drop()
-            if time.monotonic() - self._drop_logged_at < DROP_LOG_INTERVAL:
+            if time.monotonic() - self._drop_logged_at < DROP_LOG_INTERVAL_SECONDS:
                 return
             self._drop_logged_at = time.monotonic()
         elif not self._connection.is_connected:
@@ -107,12 +107,12 @@ class ConnectionEvents:
     def _note_failed_attempt(self, error: Exception) -> None:
         """Log a failed attempt to connect: one line for each type of error in an outage.
 
-        Refused credentials are logged once in `REFUSAL_LOG_INTERVAL` seconds.
+        Refused credentials are logged once in `REFUSAL_LOG_INTERVAL_SECONDS`.
         """
         if isinstance(error, NatsError) and "auth" in str(error).lower():
             # The server's texts are 'Authorization Violation', 'User Authentication Expired' and similar ones.
             self.refuses_credentials = True
-            if time.monotonic() - self._refusal_logged_at >= REFUSAL_LOG_INTERVAL:
+            if time.monotonic() - self._refusal_logged_at >= REFUSAL_LOG_INTERVAL_SECONDS:
                 self._refusal_logged_at = time.monotonic()
                 log.error(
                     "nats refuses the credentials of this service; correct the setting or the users of nats. "

@@ -27,9 +27,9 @@ The holder then sends the broadcasts of the canvas on the link to this gateway.
 HEADER_PROBE = "Svgx-Probe"
 """Marks a probe: a message that tests a permission of its sender, or the state of its receiver.
 
-No receiver executes a probe. A responder answers a probe with a `Probed`, and so does a replica on the subject of its
-health report. The probes of `svgx_common.doctor` also have a deadline that has passed, because a service that does not
-know this header then refuses the probes.
+No receiver executes a probe. A responder answers a probe with a `ProbeAnswer`. A replica answers it in the same way on
+the subject of its health report. The probes of `svgx_common.doctor` also have a deadline that has passed. A
+service that does not know this header then refuses the probes.
 """
 
 HEADER_ERROR = "Svgx-Error"

@@ -13,14 +13,17 @@ from svgx_common.messaging.headers import Headers
 from svgx_common.messaging.spans import trace_headers
 from svgx_common.timing.bounded_wait import wait_at_most
 
-RETRY = 0.1
-"""Seconds before the next attempt to open the canvas or to send the request, unless the error has a `retry_after`."""
+RETRY_SECONDS = 0.1
+"""Pause before the next attempt to open the canvas or to send the request, unless the error has a `retry_after`."""
 
-OPEN_AFTER_TIMEOUT = 1.0
-"""Seconds for one request to open the canvas, when the holder of the canvas has not answered in time."""
+OPEN_ATTEMPT_SECONDS = 1.0
+"""Time limit of one request to open the canvas after its holder has not answered in time, in seconds."""
 
-OPEN_SECONDS = 6.0
-"""Seconds for which requests with `OPEN_AFTER_TIMEOUT` are repeated. A replica that replaces a frozen one needs 2 s."""
+OPEN_RETRY_SECONDS = 6.0
+"""Time limit of all requests to open the canvas after its holder has not answered in time, in seconds.
+
+A replica needs 2 s to replace a frozen replica.
+"""
 
 TemporaryError = Unavailable | DeadlineExceeded | Overloaded
 """Errors after which the same request may succeed."""
@@ -39,7 +42,7 @@ class Holder:
         self._bus = bus
         self._canvas_id = canvas_id
         self._recovery_ended = asyncio.Event()
-        """Not set while one of the requests opens the canvas and is repeated."""
+        """Cleared while one of the requests opens the canvas and is repeated, otherwise set."""
         self._recovery_ended.set()
 
     async def ask(
@@ -48,13 +51,13 @@ class Holder:
         content: bytes,
         *,
         retry_seconds: float,
-        attempt: float,
+        attempt_seconds: float,
         more_headers: Headers | None = None,
         after: TemporaryError | None = None,
     ) -> bytes:
         """Send a request on `edit` or `sync` and return the answer. Requests on these channels may be repeated safely.
 
-        An attempt fails after `attempt` seconds. Attempts are repeated for `retry_seconds`; then the last error is
+        An attempt fails after `attempt_seconds`. Attempts are repeated for `retry_seconds`. Then the last error is
         raised. Raise `NotFound` for an unknown canvas. The request carries the current trace.
 
         `after` is the error of an earlier attempt outside this method, such as a batch on a link. With `after`, the
@@ -72,7 +75,7 @@ class Holder:
                     after = None
                 else:
                     try:
-                        timeout = _within(attempt, deadline)
+                        timeout = _within(attempt_seconds, deadline)
                         answer = await self._bus.request(subject, content, headers, timeout=timeout)
                         return answer.content
                     except _TEMPORARY_ERRORS as error:
@@ -103,14 +106,14 @@ class Holder:
                 # The holder is busy or hangs. The replica that gets the request to open sends a probe to the holder,
                 # and opens the canvas only if the holder does not answer. A request to open may also go to a replica
                 # that hangs, so each of these requests has a short timeout.
-                end = min(time.monotonic() + OPEN_SECONDS, deadline)
+                end = min(time.monotonic() + OPEN_RETRY_SECONDS, deadline)
                 while True:
-                    outcome, pause = await self._open(failure, OPEN_AFTER_TIMEOUT, deadline)
+                    outcome, pause = await self._open(failure, OPEN_ATTEMPT_SECONDS, deadline)
                     if not pause or time.monotonic() + pause >= end:
                         return outcome, pause
                     await asyncio.sleep(pause)
             case _:
-                return failure, failure.retry_after or RETRY
+                return failure, failure.retry_after or RETRY_SECONDS
 
     async def _open(
         self, failure: TemporaryError, timeout: float, deadline: float
@@ -120,7 +123,7 @@ class Holder:
         try:
             await self._bus.ask(OPEN, request, timeout=_within(timeout, deadline))
         except _TEMPORARY_ERRORS as error:
-            return error, error.retry_after or RETRY
+            return error, error.retry_after or RETRY_SECONDS
         return failure, 0.0
 
     async def _wait_for_recovery(self, deadline: float) -> None:
@@ -135,12 +138,14 @@ async def ask_holder(
     content: bytes,
     *,
     retry_seconds: float,
-    attempt: float,
+    attempt_seconds: float,
 ) -> bytes:
     """Send one request to the holder of a canvas, in a span of its own (see `Holder.ask`)."""
     holder = Holder(bus, canvas_id)
     with bus.spans.ask_holder(channel, canvas_id):
-        return await holder.ask(channel, content, retry_seconds=retry_seconds, attempt=attempt)
+        return await holder.ask(
+            channel, content, retry_seconds=retry_seconds, attempt_seconds=attempt_seconds
+        )
 
 
 def _merged(headers: Headers | None, more: Headers | None) -> Headers | None:
@@ -149,5 +154,5 @@ def _merged(headers: Headers | None, more: Headers | None) -> Headers | None:
 
 
 def _within(seconds: float, deadline: float) -> float:
-    """Return `seconds`, or less when the deadline comes first, but at least 0.05."""
+    """Return `seconds`, or the time until the deadline if that is shorter, but at least 0.05."""
     return max(0.05, min(seconds, deadline - time.monotonic()))

@@ -1,6 +1,7 @@
-"""The encoding of link messages: the same bytes as in `wire`, in less time.
+"""A fast codec for link messages. It writes and reads the same bytes as the generic codec in `wire`, in less time.
 
-A busy replica sends and receives thousands of parts of link messages a second. The receiver checks every length.
+A busy replica sends and receives thousands of batches, broadcasts and receipts a second. The decoder raises `Malformed`
+for a length that exceeds the remaining bytes.
 """
 
 import functools
@@ -87,7 +88,7 @@ def encode_to_gateway(message: LinkToGateway) -> bytes:
         pieces.append(_text(receipt.epoch))
     pieces.append(encode_uint(len(message.refusals)))
     for refusal in message.refusals:
-        pieces += encode_uint(refusal.number), encode_uint(refusal.is_held)
+        pieces += encode_uint(refusal.number), encode_uint(refusal.same_holder)
     return b"".join(pieces)
 
 

@@ -27,19 +27,19 @@ REPEATED = Counter(
     "svgx_engine_repeated_reads", "Reads that were sent again, because no answer came."
 )
 
-SHORTEST_INTERVAL = 1.0
-"""Seconds without an answer after which a read is sent again, at the earliest."""
+MIN_INTERVAL_SECONDS = 1.0
+"""Minimum time without an answer, in seconds, after which a read is sent again."""
 
-PARTS = 10
-"""A read with a long time limit is sent again after each tenth of the limit."""
+INTERVALS_PER_TIMEOUT = 10
+"""A read with a time limit of 10 s or more is sent again after each tenth of the limit."""
 
 MAX_BUDGET = 100.0
-"""The most repetitions that a process may send without an answer. Each answered read permits one more.
+"""Maximum number of repetitions that a process sends without an answer. Each answered read permits one more.
 
 An error such as `not_found` is also an answer, because it shows that the service works. A temporary error is not an
 answer.
 
-While no replica answers, because the database hangs or the replicas are overloaded, repetitions would only add work.
+The number is limited because repetitions would only add work while the database hangs or all replicas are overloaded.
 """
 
 
@@ -55,13 +55,13 @@ class Repetition:
         """Return the result, or raise the error, of the first attempt that ends without a temporary error.
 
         `send` makes one attempt, with the given timeout in seconds. A further attempt begins after each tenth of
-        `timeout` (see `PARTS`), at most one a second and as far as the budget permits. A temporary error of one attempt
-        does not end the others.
+        `timeout`, at most one a second and as far as the budget permits. A temporary error of one attempt does not end
+        the others.
 
-        The first attempt runs in the caller's task, because most reads are answered at once and a new task costs time.
+        The first attempt runs in the caller's task, because most reads are answered quickly and a new task costs time.
         """
         loop = asyncio.get_running_loop()
-        interval = max(SHORTEST_INTERVAL, timeout / PARTS)
+        interval = max(MIN_INTERVAL_SECONDS, timeout / INTERVALS_PER_TIMEOUT)
         deadline = loop.time() + timeout
         race: _Race[Result] = _Race(lambda first: self._repeat(first, send, interval, deadline))
         timer = loop.call_later(interval, race.start)
@@ -87,7 +87,7 @@ class Repetition:
         interval: float,
         deadline: float,
     ) -> Result:
-        """Make a further attempt at once, and one after each interval in which no attempt ends.
+        """Make a further attempt immediately, and one after each interval in which no attempt ends.
 
         Return or raise as `first_answer` does.
         """

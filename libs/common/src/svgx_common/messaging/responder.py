@@ -62,7 +62,7 @@ from svgx_common.tracing import extract_trace, note_code, note_ids
 log = structlog.get_logger(__name__)
 
 CANCEL_SECONDS = 2.0
-"""Seconds within which a cancelled handler must end. A drain does not wait longer for it."""
+"""Time limit for a cancelled handler to end, in seconds. Beyond it, a drain does not wait for the handler."""
 
 _UNKNOWN_CLIENT = Client()
 
@@ -82,7 +82,7 @@ class Call:
         return self.caller
 
 
-class Probed(ReplyModel):
+class ProbeAnswer(ReplyModel):
     """The answer to a message with the header `HEADER_PROBE`. `at` is the replica's time in Unix seconds."""
 
     replica: str
@@ -150,7 +150,9 @@ class Responder:
         Raise `ValueError` for another service's operation, and for a second handler.
         """
         if operation.service != self._bus.service or operation.subject in self._endpoints:
-            raise ValueError(f"{operation.subject} is not this service's, or has a handler already")
+            raise ValueError(
+                f"{operation.subject} belongs to another service or has a handler already"
+            )
         metrics.expect(self._bus.service, operation.name, _codes_of(operation))
         counts = self._discovery.add(operation.name.replace(".", "-"), operation.subject)
         self._endpoints[operation.subject] = _Endpoint(operation, handler, counts)
@@ -231,8 +233,8 @@ class Responder:
 
         async def receive(message: Msg) -> None:
             if message.headers and HEADER_PROBE in message.headers:
-                probed = Probed(replica=self._bus.replica_id, at=time.time())
-                await self._bus.respond(message.reply, probed.model_dump_json().encode())
+                answer = ProbeAnswer(replica=self._bus.replica_id, at=time.time())
+                await self._bus.respond(message.reply, answer.model_dump_json().encode())
                 return
             if slots.full:
                 metrics.count_refused(self._bus.service, endpoint.operation.name, Overloaded.code)

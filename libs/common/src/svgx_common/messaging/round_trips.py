@@ -17,14 +17,17 @@ from svgx_common.metrics import BUS_ROUND_TRIP
 
 log = structlog.get_logger(__name__)
 
-INTERVAL = 1.0
+CHECK_INTERVAL_SECONDS = 1.0
 """Seconds between two checks."""
 
 ANSWER_SECONDS = 1.5
-"""Seconds to wait for an answer. The check waits twice, because a pause of this process could hide an answer."""
+"""Time limit of one wait for an answer, in seconds.
+
+A check waits twice. If this process itself was paused during the first wait, it reads the answer in the second wait.
+"""
 
 CLOSE_SECONDS = 1.0
-"""Seconds that nats-py has to close a lost connection. Beyond that, the connection is aborted."""
+"""Time limit for nats-py to close a lost connection, in seconds. Beyond it, the connection is aborted."""
 
 
 class RoundTrips:
@@ -35,7 +38,7 @@ class RoundTrips:
         self._subject = subject
         self._on_answer = on_answer
         self._lost_at: float | None = None
-        """Time at which a check first found the connection lost. None while open, and after `note_disconnect`."""
+        """Time at which a check first found the connection lost. None while it is open, and after `note_disconnect`."""
         self._silent = False
 
     @property
@@ -68,7 +71,7 @@ class RoundTrips:
             await self._check()
         else:
             self._close_lost_connection()
-        await asyncio.sleep(INTERVAL)
+        await asyncio.sleep(CHECK_INTERVAL_SECONDS)
 
     async def _check(self) -> None:
         """Send a request to this connection itself, and note whether NATS delivers it.

@@ -1,7 +1,7 @@
 """The encoding of dataclasses in lib0, for the messages between gateway, holder and state.
 
-A dataclass is the sequence of its fields: an integer as a variable-length integer, text and bytes with their length,
-a tuple with its count, and an optional field with 0 or 1 in front. Yjs updates in the messages are not parsed.
+A dataclass is encoded as the sequence of its fields: an integer as a variable-length integer, text and bytes with their
+length, a tuple with its count, and an optional field with 0 or 1 in front. Yjs updates in the messages are not parsed.
 """
 
 import dataclasses
@@ -33,8 +33,8 @@ def encode(message: object) -> bytes:
 def decode(kind: type[Message], data: bytes) -> Message:
     """Return the message of type `kind` that `encode` wrote. Raise `Malformed` for any other bytes."""
     decoder = Decoder(data)
-    key: Any = kind
-    _, read = _codec(key)
+    untyped_kind: Any = kind
+    _, read = _codec(untyped_kind)
     message: Message = read(decoder)
     if not decoder.done:
         raise Malformed("there are bytes after the message")

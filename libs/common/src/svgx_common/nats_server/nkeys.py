@@ -1,7 +1,7 @@
 """NKeys: the Ed25519 keys of NATS. A service signs the server's nonce with its seed; the server knows the public key.
 
-Format: base32 without padding, of a prefix, the key and a CRC-16 (`nats-io/nkeys`). This module uses `cryptography`,
-which the tokens need anyway. The package `nkeys` is a source distribution and needs PyNaCl (decision 43).
+Format: a prefix, the key and a CRC-16, in base32 without padding (`nats-io/nkeys`). This module uses `cryptography`,
+which access tokens need too. The package `nkeys` is a source distribution and needs PyNaCl (decision 43).
 """
 
 import base64
@@ -37,12 +37,12 @@ class UserKey:
         try:
             content = base64.b32decode(seed.strip() + "=" * (-len(seed.strip()) % 8))
         except (binascii.Error, ValueError):
-            raise ValueError("is not base32") from None
+            raise ValueError("must be in base32") from None
         raw, checksum = content[:-2], content[-2:]
         if len(raw) != 2 + _SEED_BYTES or checksum != _checksum(raw):
-            raise ValueError("is damaged or incomplete")
+            raise ValueError("the seed is damaged or incomplete")
         if (raw[0] & 0xF8, (raw[0] & 0x07) << 5 | raw[1] >> 3) != (_SEED, _USER):
-            raise ValueError("is not the seed of a user; it must begin with SU")
+            raise ValueError("must be the seed of a user, which begins with SU")
         return cls(Ed25519PrivateKey.from_private_bytes(raw[2:]))
 
     @property

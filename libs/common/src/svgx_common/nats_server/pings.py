@@ -7,4 +7,4 @@ PING_SECONDS = 3
 """Seconds between two pings of the server."""
 
 PING_MAX = 2
-"""The most unanswered pings of a client. The server then ends the connection, after 9 s at most."""
+"""Maximum number of unanswered pings of a client. Beyond it, after 9 s at most, the server ends the connection."""

@@ -16,7 +16,7 @@ from svgx_common.nats_server.nkeys import UserKey
 
 Entries = dict[str, str]
 
-_KINDS = ("nkey", "seed")
+_KEY_KINDS = ("nkey", "seed")
 
 
 def add_second_keys(entries: Entries, name: Callable[[str, str], str]) -> Entries:
@@ -35,7 +35,7 @@ def swap_keys(entries: Entries, name: Callable[[str, str], str]) -> Entries:
     """Return the entries with each key and its second key exchanged. Raise `ValueError` when a key is missing."""
     swapped = dict(entries)
     for service in SERVICES:
-        for kind in _KINDS:
+        for kind in _KEY_KINDS:
             first, second = name(service, kind), name(service, f"second-{kind}")
             if first not in entries or second not in entries:
                 raise ValueError(f"{first} or {second} is missing: add the second keys first")
@@ -45,15 +45,15 @@ def swap_keys(entries: Entries, name: Callable[[str, str], str]) -> Entries:
 
 def drop_second_keys(entries: Entries, name: Callable[[str, str], str]) -> Entries:
     """Return the entries without second keys."""
-    dropped = {name(service, f"second-{kind}") for service in SERVICES for kind in _KINDS}
-    return {key: value for key, value in entries.items() if key not in dropped}
+    second_names = {name(service, f"second-{kind}") for service in SERVICES for kind in _KEY_KINDS}
+    return {key: value for key, value in entries.items() if key not in second_names}
 
 
 STEPS = {"add": add_second_keys, "swap": swap_keys, "drop": drop_second_keys}
 
 
 def rotate_secret(secret: Mapping[str, Any], step: str) -> dict[str, Any]:
-    """Return a Kubernetes secret after a step. Metadata of the cluster, such as its version, is left out."""
+    """Return a Kubernetes secret after a step, without the metadata that the cluster adds, such as a version."""
     data = {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
     metadata = secret["metadata"]
     kept = {name: metadata[name] for name in ("name", "namespace", "labels") if name in metadata}
@@ -73,7 +73,7 @@ def rotate_env(text: str, step: str) -> str:
     known = {
         variable(service, f"{prefix}{kind}")
         for service in SERVICES
-        for kind in _KINDS
+        for kind in _KEY_KINDS
         for prefix in ("", "second-")
     }
     entries = dict(line.split("=", 1) for line in lines if line.partition("=")[0] in known)

@@ -10,8 +10,8 @@ from types import MappingProxyType
 
 from structlog.typing import EventDict, WrappedLogger
 
-_NONE: Mapping[str, str] = MappingProxyType({})
-_ids: ContextVar[Mapping[str, str]] = ContextVar("svgx_log_ids", default=_NONE)
+_NO_IDS: Mapping[str, str] = MappingProxyType({})
+_ids: ContextVar[Mapping[str, str]] = ContextVar("svgx_log_ids", default=_NO_IDS)
 
 
 def use_ids(ids: Mapping[str, str]) -> None:

@@ -11,7 +11,7 @@ LAG = Histogram(
     buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
 
-CHECK_INTERVAL = 0.25
+CHECK_INTERVAL_SECONDS = 0.25
 """Seconds between two checks. Each check wakes an idle process, which takes 0.2 ms of processor time."""
 
 
@@ -23,10 +23,10 @@ class LagChecks:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Check every `CHECK_INTERVAL` seconds until `stop`."""
+        """Check every `CHECK_INTERVAL_SECONDS` until `stop`."""
         loop = asyncio.get_running_loop()
-        due = loop.time() + CHECK_INTERVAL
-        self._timer = loop.call_later(CHECK_INTERVAL, self._check, loop, due)
+        due = loop.time() + CHECK_INTERVAL_SECONDS
+        self._timer = loop.call_later(CHECK_INTERVAL_SECONDS, self._check, loop, due)
 
     def stop(self) -> None:
         """Stop checking."""

@@ -1,8 +1,8 @@
-"""Return unused memory of a process to the system, at a time at which this delays few clients.
+"""Return unused memory of a process to the system, when this delays few clients.
 
 Two kinds of memory stay until a process returns them:
 
-- Garbage. Python frees most objects at once. After a number of new objects, it also collects the young objects that
+- Garbage. Python frees most objects immediately. After a number of new objects, it also collects the young objects that
   refer to each other. Older objects that refer to each other, such as a failed request and its error, stay until a
   collection of all objects. Such a collection stops the process for 1 ms for each 1,000 objects, and a client would
   notice this as a late edit. So Python begins no such collection by itself (see `runtime.GC_THRESHOLDS`).
@@ -20,26 +20,29 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-CHECK_INTERVAL = 20.0
+CHECK_INTERVAL_SECONDS = 20.0
 """Seconds between two checks of the memory of the process."""
 
 GROWTH_BYTES = 24 * 1024 * 1024
-"""Growth beyond the lowest memory since the last return, in bytes, after which a quiet process returns memory."""
+"""Minimum growth in bytes after which a quiet process returns memory.
+
+The growth is measured from the lowest memory after the last return.
+"""
 
 LARGE_GROWTH_BYTES = 4 * GROWTH_BYTES
-"""Growth, measured like `GROWTH_BYTES`, after which a busy process returns memory too."""
+"""Minimum growth in bytes, measured like `GROWTH_BYTES`, after which a busy process returns memory too."""
 
-QUIET_SECONDS = 0.1 * CHECK_INTERVAL
-"""Seconds of processor time between two checks, below which a process counts as quiet."""
+QUIET_SECONDS = 0.1 * CHECK_INTERVAL_SECONDS
+"""A process counts as quiet if it used less than this processor time, in seconds, between two checks."""
 
-_STATM = Path("/proc/self/statm")
+_STATM_FILE = Path("/proc/self/statm")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def resident_bytes() -> int:
     """Return the memory of this process in bytes, or 0 on a system without Linux's /proc."""
     try:
-        return int(_STATM.read_text().split()[1]) * _PAGE_BYTES
+        return int(_STATM_FILE.read_text().split()[1]) * _PAGE_BYTES
     except OSError:
         return 0
 
@@ -66,14 +69,14 @@ class MemoryWatch:
     ) -> None:
         self._measure = measure
         self._cpu_seconds = cpu_seconds
-        self._lowest = measure()
-        """The lowest memory since the last return."""
+        self._lowest_bytes = measure()
+        """The lowest memory after the last return, in bytes."""
         self._cpu_before = cpu_seconds()
         """The processor time at the last check."""
 
     async def watch(self) -> None:
         """Wait, then return memory if the process has grown."""
-        await asyncio.sleep(CHECK_INTERVAL)
+        await asyncio.sleep(CHECK_INTERVAL_SECONDS)
         self.check()
 
     def check(self) -> bool:
@@ -84,10 +87,10 @@ class MemoryWatch:
         used, cpu_seconds = self._measure(), self._cpu_seconds()
         is_quiet = cpu_seconds - self._cpu_before < QUIET_SECONDS
         self._cpu_before = cpu_seconds
-        has_grown = used - self._lowest > (GROWTH_BYTES if is_quiet else LARGE_GROWTH_BYTES)
+        has_grown = used - self._lowest_bytes > (GROWTH_BYTES if is_quiet else LARGE_GROWTH_BYTES)
         if has_grown:
             return_memory()
-            self._lowest = self._measure()
+            self._lowest_bytes = self._measure()
         else:
-            self._lowest = min(self._lowest, used)
+            self._lowest_bytes = min(self._lowest_bytes, used)
         return has_grown

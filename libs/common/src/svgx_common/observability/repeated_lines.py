@@ -8,21 +8,21 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 BURST = 10
-"""Lines of one kind that may be written at once."""
+"""Maximum number of lines of one kind that are written without a pause."""
 
-INTERVAL = 10.0
-"""Seconds after which one more line of the kind may be written."""
+REFILL_SECONDS = 10.0
+"""Seconds until one more line of the kind may be written."""
 
 MAX_KINDS = 1000
-"""The most kinds of lines that are remembered. Beyond this, the kind that occurred longest ago is forgotten."""
+"""Maximum number of remembered kinds. Beyond it, the kind that occurred longest ago is forgotten."""
 
-UNLIMITED = "svgx.requests"
-"""The logger of lines about requests of accounts. No line is left out, because a user may ask about any request."""
+UNLIMITED_LOGGER = "svgx.requests"
+"""The name of the logger of accounts' requests. No line is left out, because a user may ask about each request."""
 
-REFUSALS = "svgx.refusals"
-"""The logger of information about requests that a starting or stopping service refuses.
+REFUSALS_LOGGER = "svgx.refusals"
+"""The name of the logger of requests that a starting or stopping service refuses.
 
-It is limited like warnings, because all clients that connect again at a restart are refused.
+Its lines are limited like warnings, because all clients that connect again at a restart are refused.
 """
 
 _KIND_FIELDS = ("operation", "code", "status", "error", "work", "circuit", "reason")
@@ -43,9 +43,9 @@ class RepeatedLines(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the line is written."""
-        if record.name == UNLIMITED:
+        if record.name == UNLIMITED_LOGGER:
             return True
-        if record.levelno < logging.WARNING and record.name != REFUSALS:
+        if record.levelno < logging.WARNING and record.name != REFUSALS_LOGGER:
             return True
         key = _key(record)
         now = self._clock()
@@ -73,7 +73,7 @@ class _Kind:
 
     def take(self, now: float) -> bool:
         """Return whether a line may be written at this time, and count the line as written or as left out."""
-        self._lines = min(BURST, self._lines + (now - self._updated_at) / INTERVAL)
+        self._lines = min(BURST, self._lines + (now - self._updated_at) / REFILL_SECONDS)
         self._updated_at = now
         if self._lines < 1:
             self.left_out += 1

@@ -21,10 +21,10 @@ _SCOPE_SPANS, _SPANS = 0x12, 0x12
 _RESOURCE_SPANS, _NAME, _ATTRIBUTES = 0x0A, 0x2A, 0x4A
 """The tags of `ExportTraceServiceRequest.resource_spans`, `Span.name` and `Span.attributes`."""
 
-_IDS = struct.Struct(">2s16s2s8s").pack
-_KIND_AND_TIMES = struct.Struct("<BBBQBQ").pack
-_FLAGS = struct.Struct("<HI").pack
-_KINDS = {
+_pack_ids = struct.Struct(">2s16s2s8s").pack
+_pack_kind_and_times = struct.Struct("<BBBQBQ").pack
+_pack_flags = struct.Struct("<HI").pack
+_KIND_NUMBERS = {
     SpanKind.INTERNAL: 1,
     SpanKind.SERVER: 2,
     SpanKind.CLIENT: 3,
@@ -37,7 +37,7 @@ _REMOTE_IS_KNOWN, _REMOTE = 0x100, 0x200
 `_REMOTE` means that the parent is in another process.
 """
 
-_SINGLE_VALUES = frozenset({str, int, float, bool})
+_SINGLE_VALUE_TYPES = frozenset({str, int, float, bool})
 _EMPTY_STATUS = b"\x7a\x00"
 
 
@@ -77,7 +77,7 @@ def _encode_span(span: ReadableSpan) -> bytes:
     """Return a `Span`.
 
     OpenTelemetry's encoder encodes a span with rare parts. It also encodes a span with a value that does not fit into
-    protobuf, such as a huge number, because it leaves out the value and keeps the span.
+    protobuf, such as a huge number, because that encoder leaves out only the value.
     """
     try:
         content = _encode_plain(span)
@@ -106,7 +106,7 @@ def _encode_plain(span: ReadableSpan) -> bytes | None:
         return None
     fields = []
     for name, value in attributes.items():
-        if type(value) not in _SINGLE_VALUES:
+        if type(value) not in _SINGLE_VALUE_TYPES:
             return None
         fields.append(_encode_attribute(name, value))
     flags = _REMOTE_IS_KNOWN
@@ -117,7 +117,7 @@ def _encode_plain(span: ReadableSpan) -> bytes | None:
             flags |= _REMOTE
     return b"".join(
         [
-            _IDS(
+            _pack_ids(
                 b"\x0a\x10",
                 context.trace_id.to_bytes(16, "big"),
                 b"\x12\x08",
@@ -125,10 +125,10 @@ def _encode_plain(span: ReadableSpan) -> bytes | None:
             ),
             parent_id,
             _encode_name(span.name),
-            _KIND_AND_TIMES(0x30, _KINDS[span.kind], 0x39, start, 0x41, end),
+            _pack_kind_and_times(0x30, _KIND_NUMBERS[span.kind], 0x39, start, 0x41, end),
             *fields,
             _EMPTY_STATUS,
-            _FLAGS(0x0185, flags),
+            _pack_flags(0x0185, flags),
         ]
     )
 

@@ -5,9 +5,9 @@ import math
 import time
 
 EARLY_SECONDS = 0.001
-"""Seconds by which an alarm may ring too early, because timers are rounded to milliseconds.
+"""Maximum time by which an alarm rings too early, in seconds, because timers are rounded to milliseconds.
 
-Work that is due within this time has to be done at once. Otherwise the task would wake twice for it.
+Work that is due within this time has to be done immediately. Otherwise the task would wake twice for it.
 """
 
 

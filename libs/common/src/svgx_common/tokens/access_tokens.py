@@ -18,14 +18,14 @@ from svgx_common.tokens.signing_keys import CheckingKeys, TokenKey
 ISSUER = "svgx-engine"
 AUDIENCE = "svgx-engine"
 TYPE = "at+jwt"
-_HEADER = {"alg", "typ", "kid"}
+_HEADER_FIELDS = {"alg", "typ", "kid"}
 """The allowed header fields. A token that names the source of its key (`jku`, `jwk`, `x5u`) is refused."""
 
-MAX_TOKEN = 8192
-"""Largest length of a token in characters. Longer tokens are refused without parsing them."""
+MAX_TOKEN_CHARACTERS = 8192
+"""Maximum length of a token in characters. A longer token is refused before it is parsed."""
 
-LEEWAY = 5
-"""Seconds by which the clocks of two machines may differ."""
+LEEWAY_SECONDS = 5
+"""Maximum difference between the clocks of two machines, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +47,16 @@ class AccessClaims:
         return Caller(self.user_id, self.username, self.role, self.session_id, self.token_version)
 
     def expired(self) -> bool:
-        """Return whether the token expired at least `LEEWAY` seconds ago."""
+        """Return whether the token expired at least `LEEWAY_SECONDS` ago."""
         return accepted_until(self.expires_at) <= time.time()
 
 
 def accepted_until(expires_at: int) -> int:
     """Return the Unix time from which every gateway refuses a token with this expiry time.
 
-    Revocations are kept until this time: a revocation that is deleted earlier would make the token valid again.
+    Revocations are kept until this time, because the token would be valid again after an earlier deletion.
     """
-    return expires_at + LEEWAY
+    return expires_at + LEEWAY_SECONDS
 
 
 def sign(claims: AccessClaims, key: TokenKey) -> str:
@@ -87,17 +87,17 @@ def verify(token: str, keys: CheckingKeys) -> AccessClaims:
     has no secret. Raise `Unauthenticated` for any other mistake. The error never names the mistake, because the name
     would help an attacker.
     """
-    refused = Unauthenticated("the access token is missing, expired or not valid")
-    if not token or len(token) > MAX_TOKEN:
-        raise refused
+    refusal = Unauthenticated("the access token is missing, expired or not valid")
+    if not token or len(token) > MAX_TOKEN_CHARACTERS:
+        raise refusal
     try:
         header = _header(token)
-        if header.get("typ") != TYPE or set(header) - _HEADER:
-            raise refused
+        if header.get("typ") != TYPE or set(header) - _HEADER_FIELDS:
+            raise refusal
         claims = _decode(token, keys.find(str(header["kid"]) if "kid" in header else None))
         jwt.JWTClaimsRegistry(
             now=int(time.time()),
-            leeway=LEEWAY,
+            leeway=LEEWAY_SECONDS,
             iss={"essential": True, "value": ISSUER},
             aud={"essential": True, "value": AUDIENCE},
             exp={"essential": True},
@@ -115,7 +115,7 @@ def verify(token: str, keys: CheckingKeys) -> AccessClaims:
             token_version=int(claims["ver"]),
         )
     except (JoseError, ValueError, KeyError, TypeError, RecursionError):
-        raise refused from None
+        raise refusal from None
 
 
 def _decode(token: str, keys: tuple[TokenKey, ...]) -> dict[str, Any]:

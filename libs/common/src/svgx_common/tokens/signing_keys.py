@@ -17,7 +17,7 @@ ASYMMETRIC = ("Ed25519", "ES256", "RS256")
 """Algorithms of key pairs. `Ed25519` is the name in RFC 9864; the older name EdDSA does not state the curve."""
 
 MIN_RSA_BITS = 2048
-"""Smallest size of an RSA key, in bits (RFC 7518, 3.3)."""
+"""Minimum size of an RSA key, in bits (RFC 7518, 3.3)."""
 
 AnyKey = OctKey | OKPKey | ECKey | RSAKey
 
@@ -48,7 +48,7 @@ def read_key(jwk: Mapping[str, Any]) -> TokenKey:
     try:
         key = import_key(dict(jwk))
     except (JoseError, ValueError, TypeError, KeyError):
-        raise ValueError(f"key {key_id}: is not a JWK") from None
+        raise ValueError(f"key {key_id} is not a JWK") from None
     fits = {
         "Ed25519": isinstance(key, OKPKey) and jwk.get("crv") == "Ed25519",
         "ES256": isinstance(key, ECKey) and jwk.get("crv") == "P-256",
@@ -74,8 +74,10 @@ class CheckingKeys:
 
     def find(self, key_id: str | None) -> tuple[TokenKey, ...]:
         """Return the key with this id, or the secrets if `key_id` is None. Raise `UnknownKey` if there is none."""
-        found = (self.secret, self.other_secret) if key_id is None else (self.public.get(key_id),)
-        keys = tuple(key for key in found if key is not None)
+        candidates = (
+            (self.secret, self.other_secret) if key_id is None else (self.public.get(key_id),)
+        )
+        keys = tuple(key for key in candidates if key is not None)
         if not keys:
             raise UnknownKey("the access token is missing, expired or not valid")
         return keys

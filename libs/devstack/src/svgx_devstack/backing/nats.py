@@ -15,14 +15,14 @@ OPERATOR = "operator"
 
 USERS = (*SERVICES, OPERATOR)
 
-PROCESSORS = {"GOMAXPROCS": "1"}
-"""Environment variable that limits NATS to one processor, as in the charts.
+PROCESSOR_LIMIT = {"GOMAXPROCS": "1"}
+"""The environment variable that limits NATS to one processor, as in the charts.
 
 With two processors, NATS uses up to 1.4 times the processor time for an edit, because its threads wake each other.
 """
 
-MAX_PAYLOAD = 1024 * 1024
-"""Size limit of a message in bytes. This is the default of NATS."""
+MAX_PAYLOAD_BYTES = 1024 * 1024
+"""Maximum size of a message in bytes. This is the default of NATS."""
 
 
 def program(home: Home) -> Program:
@@ -32,7 +32,7 @@ def program(home: Home) -> Program:
     return Program(
         name="nats",
         argv=(str(binaries.nats_server()), "-c", str(config)),
-        env={**os.environ, **PROCESSORS},
+        env={**os.environ, **PROCESSOR_LIMIT},
         log_path=home.logs / "nats.log",
         pid_path=home.pids / "nats",
         ready=lambda: probe.nats(port),
@@ -57,7 +57,7 @@ def _config(home: Home, port: int) -> str:
     return f"""server_name: svgx-devstack
 listen: "{HOST}:{port}"
 http: "{HOST}:{home.port("nats.monitor")}"
-max_payload: {MAX_PAYLOAD}
+max_payload: {MAX_PAYLOAD_BYTES}
 ping_interval: "{PING_SECONDS}s"
 ping_max: {PING_MAX}
 {users}"""

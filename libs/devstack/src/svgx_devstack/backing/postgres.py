@@ -22,8 +22,8 @@ from svgx_devstack.program import Program
 DATABASE = "svgx"
 USER = "svgx_user"
 _SUPERUSER = "postgres"
-_CONNECT_TIMEOUT = 5.0
-"""Seconds to open or to close a connection."""
+_CONNECT_SECONDS = 5.0
+"""Time limit to open or to close a connection, in seconds."""
 
 
 def program(home: Home) -> Program:
@@ -31,7 +31,7 @@ def program(home: Home) -> Program:
 
     The server listens on its stored loopback port, over TCP only.
     """
-    data = _data(home)
+    data = _data_folder(home)
     port = home.port("postgres")
     if is_new(home):
         _create_data(home, data)
@@ -65,7 +65,7 @@ def program(home: Home) -> Program:
 
 def is_new(home: Home) -> bool:
     """Return whether the data folder is missing."""
-    return not (_data(home) / "PG_VERSION").exists()
+    return not (_data_folder(home) / "PG_VERSION").exists()
 
 
 def url(home: Home) -> str:
@@ -80,7 +80,7 @@ def superuser_url(home: Home, database: str = _SUPERUSER) -> str:
 
 async def prepare(home: Home) -> None:
     """Create the services' role and database unless they exist."""
-    connection = await asyncpg.connect(superuser_url(home), timeout=_CONNECT_TIMEOUT)
+    connection = await asyncpg.connect(superuser_url(home), timeout=_CONNECT_SECONDS)
     try:
         # CREATE statements take no parameters. The password is hexadecimal, so it needs no quoting.
         if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", USER):
@@ -91,7 +91,7 @@ async def prepare(home: Home) -> None:
         await connection.close()
 
 
-def _data(home: Home) -> Path:
+def _data_folder(home: Home) -> Path:
     return home.path / "postgres"
 
 
@@ -110,8 +110,8 @@ def _environment() -> dict[str, str]:
 
 async def _is_ready(home: Home) -> bool:
     try:
-        connection = await asyncpg.connect(superuser_url(home), timeout=_CONNECT_TIMEOUT, ssl=False)
-        await connection.close(timeout=_CONNECT_TIMEOUT)
+        connection = await asyncpg.connect(superuser_url(home), timeout=_CONNECT_SECONDS, ssl=False)
+        await connection.close(timeout=_CONNECT_SECONDS)
     except (
         OSError,
         TimeoutError,
@@ -135,7 +135,7 @@ def _create_data(home: Home, data: Path) -> None:
         os.chown(draft, nobody.pw_uid, nobody.pw_gid)
     password_file = home.write_private("initdb.password", _password(home, _SUPERUSER) + "\n")
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             [
                 # `launch.py` takes the parent's id, the death signal, the demotion, and then the program.
                 *(sys.executable, "-I", "-S", process.LAUNCH),
@@ -158,9 +158,9 @@ def _create_data(home: Home, data: Path) -> None:
         )
     finally:
         password_file.unlink()
-    (home.logs / "initdb.log").write_text(done.stdout + done.stderr, encoding="utf-8")
-    if done.returncode != 0:
-        output = (done.stderr or done.stdout).strip().splitlines()
+    (home.logs / "initdb.log").write_text(result.stdout + result.stderr, encoding="utf-8")
+    if result.returncode != 0:
+        output = (result.stderr or result.stdout).strip().splitlines()
         raise StackError(
             f"cannot create the database folder {data}: {output[-1] if output else 'no reason given'}"
         )
@@ -174,9 +174,9 @@ def _remove_stale_lock(data: Path) -> None:
     """
     lock = data / "postmaster.pid"
     try:
-        old = psutil.Process(int(lock.read_text(encoding="utf-8").split("\n", 1)[0]))
-        if old.cwd() == str(data):
-            orphans.kill(orphans.tree(old))
+        old_server = psutil.Process(int(lock.read_text(encoding="utf-8").split("\n", 1)[0]))
+        if old_server.cwd() == str(data):
+            orphans.kill(orphans.tree(old_server))
     except (FileNotFoundError, ValueError, psutil.Error):
         pass
     lock.unlink(missing_ok=True)

@@ -4,14 +4,14 @@ import asyncio
 
 from svgx_devstack.ports import HOST
 
-_TIMEOUT = 2.0
-"""Seconds for one test."""
+_TEST_SECONDS = 2.0
+"""Time limit of one test, in seconds. Beyond it, the server is not ready."""
 
 
 async def _replies(port: int, request: bytes, expected: bytes) -> bool:
     """Return whether the reply to a request begins with the expected bytes."""
     try:
-        async with asyncio.timeout(_TIMEOUT):
+        async with asyncio.timeout(_TEST_SECONDS):
             reader, writer = await asyncio.open_connection(HOST, port)
             try:
                 writer.write(request)

@@ -2,9 +2,9 @@
 
 import json
 
-from svgx_auth.account_names import names_taken, replace_names
+from svgx_auth.account_names import names_taken, store_names
 from svgx_auth.accounts import user_of
-from svgx_auth.audit import SERVICE, Audit
+from svgx_auth.audit import SERVICE_ORIGIN, Audit
 from svgx_common.contract.audit import AuditEvent
 from svgx_common.contract.storage.backups import (
     EXPORT_ACCOUNTS,
@@ -40,12 +40,12 @@ class AccountBackups:
             rows = await session.rows("accounts_to_back_up", request.after, request.limit)
             count = await session.row("count_accounts")
         assert count is not None
-        return ExportedAccounts(items=[_stored(row) for row in rows], total=count["total"])
+        return ExportedAccounts(items=[_stored_account(row) for row in rows], total=count["total"])
 
     async def import_accounts(self, request: ImportAccountsRequest, _: Call) -> ImportedAccounts:
         """Add those accounts of a backup that do not exist here. Existing accounts, even deleted ones, are not changed.
 
-        If existing accounts were changed, a restore could bring back an old password, a role that was taken away, or a
+        A restore that changed existing accounts could bring back an old password, a role that was taken away, or a
         revoked key. An account is refused when another account has its username, its address or one of its identities.
         Repeating the operation is safe.
         """
@@ -56,7 +56,7 @@ class AccountBackups:
             for account in request.items:
                 if await session.row("any_account", account.id) is not None:
                     kept += 1
-                elif (field := await _taken_field(session, account)) is not None:
+                elif (field := await _conflicting_field(session, account)) is not None:
                     refused.append(RefusedAccount(id=account.id, field=field))
                 else:
                     await self._add(session, account)
@@ -77,7 +77,7 @@ class AccountBackups:
             account.token_version,
         )
         assert row is not None
-        await replace_names(session, user_of(row))
+        await store_names(session, user_of(row))
         for identity in account.identities:
             await session.run(
                 "add_stored_identity",
@@ -104,14 +104,14 @@ class AccountBackups:
         await self._audit.record(
             session,
             AuditEvent.USER_CREATED,
-            SERVICE,
+            SERVICE_ORIGIN,
             user_id=account.id,
             role=account.role,
             from_backup=True,
         )
 
 
-async def _taken_field(session: Session, account: StoredAccount) -> str | None:
+async def _conflicting_field(session: Session, account: StoredAccount) -> str | None:
     """Return the first field of the account with a value that another account has already, or None."""
     for field, taken in (
         await names_taken(session, account.username, account.email, account.id)
@@ -124,7 +124,7 @@ async def _taken_field(session: Session, account: StoredAccount) -> str | None:
     return None
 
 
-def _stored(row: Row) -> StoredAccount:
+def _stored_account(row: Row) -> StoredAccount:
     identities = [StoredIdentity.model_validate(each) for each in json.loads(row["identities"])]
     keys = [StoredApiKey.model_validate(each) for each in json.loads(row["api_keys"])]
     return StoredAccount(

@@ -22,18 +22,18 @@ from svgx_common.messaging.caller import Client
 from svgx_common.settings import WRONG_SETTING, WrongSetting
 
 COMMAND_SECONDS = 60.0
-"""Longest wait for PostgreSQL, in seconds. The command's work after the wait has the same limit.
+"""Time limit of the wait for PostgreSQL, in seconds. The command's work after the wait has the same limit.
 
 Migrations have no limit.
 """
 
 ANNOUNCE_SECONDS = 3.0
-"""Longest wait for a connection to NATS, in seconds.
+"""Time limit of the wait for a connection to NATS, in seconds.
 
 Without NATS, the gateways learn of ended sessions at their next poll, within 30 s.
 """
 
-_CONNECTIONS = 2
+_POOL_SIZE = 2
 
 
 @contextlib.asynccontextmanager
@@ -59,7 +59,7 @@ async def open_accounts(
                 settings.postgres_url,
                 schema="auth",
                 package="svgx_auth",
-                pool_size=_CONNECTIONS,
+                pool_size=_POOL_SIZE,
                 wait_seconds=COMMAND_SECONDS,
             ) as database:
                 revocations, audit = Revocations(database, bus), Audit(database)

@@ -8,17 +8,17 @@ from svgx_common.doctor.command import Check
 from svgx_common.doctor.findings import Finding, ok, warning
 from svgx_common.doctor.postgres import database_checks
 
-_ADMIN = """
+_HAS_ACTIVE_ADMIN = """
 SELECT EXISTS (SELECT FROM account WHERE role = 'admin' AND deleted_at IS NULL AND disabled_at IS NULL)
 """
 
 
 def checks(values: Mapping[str, Any]) -> dict[str, Check | None]:
     """Return the checks of the database and of the accounts, from the values of the settings."""
-    found = database_checks(values, schema="auth", package="svgx_auth")
+    checks_by_name = database_checks(values, schema="auth", package="svgx_auth")
     if "postgres_url" in values:
-        found["admin"] = lambda: _check_admin(values["postgres_url"])
-    return found
+        checks_by_name["admin"] = lambda: _check_admin(values["postgres_url"])
+    return checks_by_name
 
 
 async def _check_admin(url: str) -> list[Finding]:
@@ -36,7 +36,7 @@ async def _check_admin(url: str) -> list[Finding]:
     try:
         if await connection.fetchval("SELECT to_regclass('account')") is None:
             return []
-        if await connection.fetchval(_ADMIN):
+        if await connection.fetchval(_HAS_ACTIVE_ADMIN):
             return [ok("admin", "there is an active admin")]
     finally:
         connection.terminate()

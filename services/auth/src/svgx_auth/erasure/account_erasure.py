@@ -3,7 +3,7 @@
 The account's names are replaced by a pseudonym, its rows in other tables are removed, and the personal fields of its
 audit entries are emptied.
 
-The account's row stays, because it has the account's token version. So earlier tokens stay revoked until they expire. A
+The account's row stays for two reasons. Its token version keeps the account's tokens revoked until they expire. A
 repeated request finds the account by this row.
 """
 
@@ -26,7 +26,7 @@ PSEUDONYM_BYTES = 8
 """Random bytes in a pseudonym. A pseudonym reveals nothing about the account."""
 
 STEP_ENTRIES = 2000
-"""Largest number of audit entries that one transaction changes."""
+"""Maximum number of audit entries that one transaction changes."""
 
 
 class AccountErasure:
@@ -97,6 +97,7 @@ class AccountErasure:
 
 
 async def _lock(session: Session, user_id: str) -> Row:
+    """Lock the row of an account, even of a deleted one, and return the row. Raises `NotFound`."""
     row = await session.row("lock_any_account", user_id)
     if row is None:
         raise NotFound("there is no account with this id", field="user_id")

@@ -11,7 +11,7 @@ from svgx_common.postgres import Database, Session
 from svgx_common.runtime import Runtime
 
 HAND_OVER_SECONDS = 3.0
-"""Longest wait for the state service, in seconds: short, because the wait occupies a connection to PostgreSQL."""
+"""Time limit of a request to the state service, in seconds. The request occupies a connection to PostgreSQL."""
 
 
 @asynccontextmanager

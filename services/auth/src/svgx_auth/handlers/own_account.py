@@ -69,7 +69,7 @@ class OwnAccountHandlers:
             )
             raise
         if names.password(request.new_password) == names.password(request.old_password):
-            raise Invalid("new_password: is the old password", field="new_password")
+            raise Invalid("new_password: must differ from the old password", field="new_password")
         await self._accounts.change_password(
             account, request.new_password, "new_password", Origin.of(call)
         )

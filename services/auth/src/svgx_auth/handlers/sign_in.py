@@ -80,9 +80,9 @@ class SignInHandlers:
             return await self._log_in(request, account, Origin.of(call))
         except (InvalidCredentials, TooManyRequests) as error:
             FAILED_LOGINS.inc()
-            wrong = isinstance(error, InvalidCredentials)
+            is_invalid = isinstance(error, InvalidCredentials)
             await self._audit.note(
-                AuditEvent.LOG_IN_FAILED if wrong else AuditEvent.LOG_IN_DELAYED,
+                AuditEvent.LOG_IN_FAILED if is_invalid else AuditEvent.LOG_IN_DELAYED,
                 Origin.of(call),
                 user_id=account.user.id if account else None,
             )

@@ -19,10 +19,10 @@ from svgx_common.contract.storage.erasure import (
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call, Responder
 
-MARGIN = 2.0
-"""Seconds before the request's deadline at which the handler stops asking the state service.
+MARGIN_SECONDS = 2.0
+"""The handler stops asking the state service this number of seconds before the request's deadline.
 
-If the state service has not finished by then, the handler answers with `Unavailable`.
+If the state service has not finished, the handler then answers with `Unavailable`.
 """
 
 
@@ -52,14 +52,14 @@ class UserErasureHandlers:
         await self._check_new_owner(request)
         pseudonym = await self._erasure.begin(request.user_id, Origin.of(call))
         touched = {"auth": await self._erasure.erase(request.user_id), "state": dict[str, int]()}
-        order = EraseAuthorRequest(
+        author_request = EraseAuthorRequest(
             user_id=request.user_id, pseudonym=pseudonym, transfer_to=request.transfer_to
         )
         finished, reason = False, "needs more time"
-        while not finished and (left := call.deadline - MARGIN - time.time()) > 0:
+        while not finished and (remaining := call.deadline - MARGIN_SECONDS - time.time()) > 0:
             try:
                 answer = await self._bus.ask(
-                    ERASE_AUTHOR, order, timeout=min(left, ERASE_AUTHOR.timeout)
+                    ERASE_AUTHOR, author_request, timeout=min(remaining, ERASE_AUTHOR.timeout)
                 )
             except (Unavailable, DeadlineExceeded):
                 reason = "does not answer"
@@ -82,14 +82,16 @@ class UserErasureHandlers:
         new_owner = request.transfer_to
         if (request.canvases is OwnedCanvases.TRANSFER) != (new_owner is not None):
             raise Invalid(
-                "transfer_to: is needed if `canvases` is `transfer`, and refused otherwise",
+                "transfer_to: must be set if `canvases` is `transfer`, and must not be set otherwise",
                 field="transfer_to",
             )
         if new_owner is None:
             return
-        found = (await self._accounts.find([new_owner])).items
-        active = [each for each in found if not each.disabled and each.role is not Role.VIEWER]
-        if not active or new_owner == request.user_id:
+        accounts = (await self._accounts.find([new_owner])).items
+        possible_owners = [
+            each for each in accounts if not each.disabled and each.role is not Role.VIEWER
+        ]
+        if not possible_owners or new_owner == request.user_id:
             raise Invalid(
                 "transfer_to: must be another active account that may own a canvas",
                 field="transfer_to",

@@ -15,10 +15,10 @@ from typing import Any
 from svgx_common.tokens.signing_keys import TokenKey, read_key
 
 MAX_BYTES = 1024 * 1024
-"""Largest size of a file in bytes. A larger file is refused."""
+"""Maximum size of a file in bytes. A larger file is refused."""
 
 MAX_KEYS = 32
-"""Largest number of keys in a file. A file with more keys is refused."""
+"""Maximum number of keys in a file. A file with more keys is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +55,18 @@ def read(path: Path) -> KeyRing:
         with path.open("rb") as file:
             text = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror}") from None
+        raise ValueError(f"the file cannot be read: {error.strerror}") from None
     if len(text) > MAX_BYTES:
-        raise ValueError(f"has more than {MAX_BYTES} bytes")
+        raise ValueError(f"the file has more than {MAX_BYTES} bytes")
     try:
         content = json.loads(text)
     except ValueError:
-        raise ValueError("is not a JWK Set: not JSON") from None
+        raise ValueError("the file is not a JWK Set: it is not JSON") from None
     keys = content.get("keys") if isinstance(content, dict) else None
     if not isinstance(keys, list) or not all(isinstance(jwk, dict) for jwk in keys):
-        raise ValueError('is not a JWK Set: not {"keys": [...]}')
+        raise ValueError('the file is not a JWK Set: it must be {"keys": [...]}')
     if not 0 < len(keys) <= MAX_KEYS:
-        raise ValueError(f"must have 1 to {MAX_KEYS} keys")
+        raise ValueError(f"the file must have 1 to {MAX_KEYS} keys")
     entries = sorted((_entry(jwk) for jwk in keys), key=lambda entry: entry.not_before)
     if len({entry.key.key_id for entry in entries}) < len(entries):
         raise ValueError("two keys have the same `kid`")
@@ -95,7 +95,7 @@ def write(path: Path, ring: KeyRing) -> None:
 def _entry(jwk: dict[str, Any]) -> KeyEntry:
     key = read_key(jwk)
     if not key.key.is_private:
-        raise ValueError(f"key {key.key_id}: is public and cannot sign")
+        raise ValueError(f"key {key.key_id} is public and cannot sign")
     not_before = jwk.get("nbf", 0)
     if not isinstance(not_before, int) or isinstance(not_before, bool):
         raise ValueError(f"key {key.key_id}: `nbf` must be a whole number of seconds")

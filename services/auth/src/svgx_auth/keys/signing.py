@@ -13,7 +13,7 @@ from svgx_common.tokens.signing_keys import TokenKey, secret_key
 
 log = structlog.get_logger(__name__)
 
-LOOK_EVERY = 5.0
+RELOAD_INTERVAL_SECONDS = 5.0
 """Seconds between two reads of `JWT_KEYS_FILE`."""
 
 
@@ -39,7 +39,7 @@ class Signing:
         return [entry.public() for entry in self._ring.entries]
 
     async def reload(self) -> None:
-        """Read the file again, then sleep `LOOK_EVERY` seconds. After an error, the previous keys stay in use."""
+        """Read the file again, then sleep `RELOAD_INTERVAL_SECONDS`. After an error, the previous keys stay in use."""
         if self._path is not None:
             try:
                 self._ring = await asyncio.to_thread(key_file.read, self._path)
@@ -52,4 +52,4 @@ class Signing:
                         error=str(error),
                     )
                 self._logged_error = str(error)
-        await asyncio.sleep(LOOK_EVERY)
+        await asyncio.sleep(RELOAD_INTERVAL_SECONDS)

@@ -17,11 +17,11 @@ With a symmetric algorithm, anyone with the client secret could sign tokens in p
 `none`, a token needs no signature, so anyone could make a valid token.
 """
 
-LEEWAY = 30
-"""Seconds by which the provider's clock may differ from the clock of this service."""
+LEEWAY_SECONDS = 30
+"""Largest accepted difference between the provider's clock and the clock of this service, in seconds."""
 
-MAX_SUBJECT = 255
-"""Largest number of characters in a subject (OpenID Connect Core, section 2)."""
+MAX_SUBJECT_LENGTH = 255
+"""Largest number of characters in the subject of an ID token (OpenID Connect Core, section 2)."""
 
 
 class InvalidIdToken(Exception):
@@ -31,12 +31,12 @@ class InvalidIdToken(Exception):
 def read(token: object, keys: KeySet, *, issuer: str, client_id: str, nonce: str) -> dict[str, Any]:
     """Check an ID token, and return its claims. Raises `InvalidIdToken`."""
     if not isinstance(token, str):
-        raise InvalidIdToken("there is no ID token")
+        raise InvalidIdToken("the ID token is missing")
     try:
         claims = jwt.decode(token, keys, algorithms=ALGORITHMS).claims
         jwt.JWTClaimsRegistry(
             now=int(time.time()),
-            leeway=LEEWAY,
+            leeway=LEEWAY_SECONDS,
             iss={"essential": True, "value": issuer},
             aud={"essential": True, "value": client_id},
             exp={"essential": True},
@@ -48,10 +48,14 @@ def read(token: object, keys: KeySet, *, issuer: str, client_id: str, nonce: str
         raise InvalidIdToken(type(error).__name__) from None
     audience = claims["aud"]
     if isinstance(audience, list) and len(audience) > 1 and "azp" not in claims:
-        raise InvalidIdToken("it has several audiences, and no authorized party")
+        raise InvalidIdToken("the token has several audiences, but no authorized party")
     if claims.get("azp", client_id) != client_id:
-        raise InvalidIdToken("its authorized party is another client")
+        raise InvalidIdToken("the token's authorized party is another client")
     subject = claims["sub"]
-    if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT or "\0" in subject:
-        raise InvalidIdToken("its subject is not valid")
+    if (
+        not isinstance(subject, str)
+        or not 0 < len(subject) <= MAX_SUBJECT_LENGTH
+        or "\0" in subject
+    ):
+        raise InvalidIdToken("the token's subject is not valid")
     return claims

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from svgx_auth import names
-from svgx_auth.account_names import is_free, replace_names
+from svgx_auth.account_names import is_free, store_names
 from svgx_auth.accounts import Account
 from svgx_auth.administration import Administration
 from svgx_auth.audit import Audit, Origin
@@ -119,7 +119,7 @@ class Identities:
         )
         assert row is not None
         account = Account.from_row(row)
-        await replace_names(session, account.user)
+        await store_names(session, account.user)
         await session.run("add_identity", provider.issuer, claims["sub"], user_id)
         await self._audit.record(
             session, AuditEvent.USER_CREATED, by, user_id=user_id, role=role.value
@@ -156,7 +156,7 @@ async def _first_free(
 ) -> str | None:
     """Return, in canonical form, the first candidate that is valid and that no account has as username or address.
 
-    Return None without such a candidate.
+    Return None if there is no such candidate.
     """
     for candidate in candidates:
         try:

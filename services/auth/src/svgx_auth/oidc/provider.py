@@ -22,30 +22,33 @@ from svgx_common.contract.errors import Unauthenticated, Unavailable
 log = structlog.get_logger(__name__)
 
 DISCOVERY_TIMEOUT = 5.0
-"""Seconds for the discovery of the provider's endpoints and keys, and for each other request to the provider."""
+"""Time limit of a discovery, and of each other request to the provider, in seconds.
+
+A discovery fetches the provider's endpoints and keys.
+"""
 
 EXCHANGE_TIMEOUT = 9.0
-"""Seconds for the whole exchange of a code.
+"""Time limit of the whole exchange of a code, in seconds.
 
-The sum of this time and `DISCOVERY_TIMEOUT` is below the operation's limit of 15 s.
+The sum of this limit and `DISCOVERY_TIMEOUT` is below the operation's limit of 15 s.
 """
 
 MAX_WAITING = 8
-"""Requests that wait for the provider at the same time. Further requests get `Unavailable`.
+"""Largest number of requests that wait for the provider at the same time. Further requests get `Unavailable`.
 
-All sign-ins share 64 slots of the service, and a slow provider must not occupy them all.
+The number is limited because all sign-ins share 64 slots of the service, and a slow provider must not occupy them all.
 """
 
-RETRY_DISCOVERY_AFTER = 5.0
-"""Seconds for which no request is sent to the provider after a failed discovery."""
+DISCOVERY_RETRY_SECONDS = 5.0
+"""Seconds from a failed discovery to the next one. Until then, no request is sent to the provider."""
 
 METADATA_SECONDS = 3600.0
-"""Seconds for which the provider's endpoints and keys are used before they are fetched again."""
+"""Lifetime of the discovered endpoints and keys, in seconds. Beyond it, they are fetched again."""
 
-REFETCH_KEYS_AFTER = 30.0
-"""Smallest age, in seconds, at which keys are fetched again because of an invalid ID token.
+KEY_REFETCH_SECONDS = 30.0
+"""Minimum age, in seconds, at which keys are fetched again because of an invalid ID token.
 
-The provider may have changed its keys and signed the token with a new key.
+They are fetched again because the provider may have signed the token with a new key.
 """
 
 _EMAIL_CLAIMS = {"email", "email_verified"}
@@ -53,14 +56,17 @@ _REQUIRED_ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 
 
 @dataclass(frozen=True, slots=True)
-class _Discovered:
-    """The provider's endpoints and keys. `fetched_at` is a time of the monotonic clock, in seconds."""
+class _Discovery:
+    """The result of a discovery: the provider's endpoints and keys.
+
+    `fetched_at` is a time of the monotonic clock, in seconds.
+    """
 
     metadata: dict[str, Any]
     keys: KeySet
     fetched_at: float
 
-    def fresh(self) -> bool:
+    def is_fresh(self) -> bool:
         """Return whether the endpoints and keys are recent enough to use."""
         return time.monotonic() <= self.fetched_at + METADATA_SECONDS
 
@@ -71,7 +77,7 @@ class Provider:
     def __init__(self, settings: OidcProvider, redirect_uri: str) -> None:
         self.settings = settings
         self._redirect_uri = redirect_uri
-        self._discovered: _Discovered | None = None
+        self._discovered: _Discovery | None = None
         self._discovering = asyncio.Lock()
         self._retry_at = 0.0
         self._waiting = 0
@@ -157,14 +163,14 @@ class Provider:
                 )
             except InvalidIdToken as error:
                 # The provider may sign with a new key: fetch the keys again, unless they are recent.
-                recent = time.monotonic() - discovered.fetched_at < REFETCH_KEYS_AFTER
+                recent = time.monotonic() - discovered.fetched_at < KEY_REFETCH_SECONDS
                 if last_try or recent:
                     raise self._refused("the ID token is not valid", reason=str(error)) from None
                 self._discovered = None
         raise AssertionError
 
     async def _missing_claims(
-        self, discovered: _Discovered, token: dict[str, Any], claims: dict[str, Any]
+        self, discovered: _Discovery, token: dict[str, Any], claims: dict[str, Any]
     ) -> dict[str, Any]:
         """Return the claims of the userinfo endpoint that the ID token does not have.
 
@@ -199,40 +205,40 @@ class Provider:
         finally:
             self._waiting -= 1
 
-    async def _discover_in_slot(self) -> _Discovered:
+    async def _discover_in_slot(self) -> _Discovery:
         """Return the endpoints and keys. Fetching them occupies a waiting slot. Raises `Unavailable`."""
-        if self._discovered is not None and self._discovered.fresh():
+        if self._discovered is not None and self._discovered.is_fresh():
             return self._discovered
         with self._waiting_slot():
             return await self._discover()
 
-    async def _discover(self) -> _Discovered:
+    async def _discover(self) -> _Discovery:
         """Return the endpoints and keys. The caller must hold a waiting slot. Raises `Unavailable`.
 
         Of several callers at the same time, the first fetches the endpoints and keys, and the others wait.
         """
         async with self._discovering:
-            if self._discovered is None or not self._discovered.fresh():
+            if self._discovered is None or not self._discovered.is_fresh():
                 self._discovered = None
                 self._check_retry_time()
                 try:
                     self._discovered = await self._fetch_metadata()
                 except Unavailable:
-                    self._retry_at = time.monotonic() + RETRY_DISCOVERY_AFTER
+                    self._retry_at = time.monotonic() + DISCOVERY_RETRY_SECONDS
                     raise
             return self._discovered
 
     def _check_retry_time(self) -> None:
-        """Raise `Unavailable` when discovery has failed less than `RETRY_DISCOVERY_AFTER` seconds ago."""
+        """Raise `Unavailable` when discovery has failed less than `DISCOVERY_RETRY_SECONDS` ago."""
         wait = self._retry_at - time.monotonic()
         if self._discovered is None and wait > 0:
             raise Unavailable("the sign-in provider is not reachable; try again", retry_after=wait)
 
-    async def _fetch_metadata(self) -> _Discovered:
+    async def _fetch_metadata(self) -> _Discovery:
         issuer = self.settings.issuer
         address = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
         try:
-            # This limit is for both answers as a whole. The HTTP client's own limit is for each read.
+            # This limit applies to both answers together. The HTTP client's own limit applies to each read.
             async with asyncio.timeout(DISCOVERY_TIMEOUT):
                 metadata = await self._fetch(address)
                 if metadata.get("issuer") != issuer:
@@ -242,7 +248,7 @@ class Provider:
                 keys = KeySet.import_key_set(await self._fetch(metadata["jwks_uri"]))  # type: ignore[arg-type]
         except (JoseError, ValueError, TypeError, KeyError, TimeoutError) as error:
             raise self._unavailable(error) from None
-        return _Discovered(metadata, keys, time.monotonic())
+        return _Discovery(metadata, keys, time.monotonic())
 
     async def _fetch(self, address: str, authorization: str | None = None) -> dict[str, Any]:
         """Fetch a JSON object. Raises `Unavailable`."""
@@ -253,12 +259,12 @@ class Provider:
             async with httpx2.AsyncClient(timeout=DISCOVERY_TIMEOUT) as http:
                 answer = (await http.get(address, headers=headers)).raise_for_status().json()
             if not isinstance(answer, dict):
-                raise ValueError("not an object")
+                raise ValueError("the answer is not a JSON object")
         except (httpx2.HTTPError, ValueError) as error:
             raise self._unavailable(error) from None
         return answer
 
-    def _oauth_client(self, discovered: _Discovered) -> AsyncOAuth2Client:
+    def _oauth_client(self, discovered: _Discovery) -> AsyncOAuth2Client:
         """Return the OAuth client. It is created once, because its creation takes longer than its use."""
         if self._client is None:
             secret = self.settings.client_secret

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, mo
 from svgx_common.contract.operation import Identifier
 from svgx_common.contract.policy import Role
 
-_FORM = "must be a URL like https://host/path; http only for localhost"
+_URL_ERROR = "must be a URL such as https://host/path; http is allowed only for localhost"
 
 
 def check_url(text: str) -> str:
@@ -19,7 +19,7 @@ def check_url(text: str) -> str:
         parts.port  # noqa: B018  # reading the port checks it
     except ValueError:
         # Replace the error, because its text contains parts of the URL.
-        raise ValueError(_FORM) from None
+        raise ValueError(_URL_ERROR) from None
     if parts.scheme == "https" and parts.hostname and not parts.fragment:
         return text
     if (
@@ -29,7 +29,7 @@ def check_url(text: str) -> str:
         and _is_local(parts.hostname)
     ):
         return text
-    raise ValueError(_FORM)
+    raise ValueError(_URL_ERROR)
 
 
 def _is_local(host: str) -> bool:
@@ -54,7 +54,7 @@ class OidcProvider(BaseModel):
     """The registered redirect URI; by default `PUBLIC_URL/auth/oidc/<name>/callback`."""
     scopes: str = "openid profile email"
     role_claim: str | None = None
-    """Path of the claim that has the user's roles at the provider. A dot separates the names of nested objects."""
+    """Path of the claim with the user's roles at the provider. A dot separates the names of nested objects."""
     roles: dict[str, Role] = {}
     """The account role for each role at the provider. The highest match is assigned at every sign-in."""
     default_role: Role | None = Role.VIEWER
@@ -63,7 +63,7 @@ class OidcProvider(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if "openid" not in self.scopes.split():
-            raise ValueError("scopes: must have `openid`")
+            raise ValueError("scopes: must contain `openid`")
         if (self.role_claim is None) != (not self.roles):
             raise ValueError("role_claim and roles: set both or neither")
         if self.default_role is Role.ADMIN:

@@ -21,7 +21,7 @@ from svgx_common.contract.operation import Redirect
 from svgx_common.postgres import Database
 
 SIGN_IN_SECONDS = 600
-"""Seconds within which a user must finish the sign-in at the provider."""
+"""Time limit of a sign-in at a provider, in seconds. Beyond it, the user must begin again."""
 
 FORGET_BATCH = 10_000
 """Largest number of rows that one statement removes."""
@@ -31,7 +31,7 @@ _PURPOSE = b"svgx oidc sign-in v1"
 
 @dataclass(frozen=True, slots=True)
 class FinishedSignIn:
-    """A sign-in that began in the browser from which the callback came."""
+    """A finished sign-in. It began in the browser that sent the callback."""
 
     provider: Provider
     nonce: str

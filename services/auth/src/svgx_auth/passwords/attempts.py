@@ -1,7 +1,7 @@
 """Failed log-ins. After each failure, the next attempt has to wait longer (docs/decisions/0010 and 0038).
 
-The wait is checked before a password is verified, and again afterwards. So of many simultaneous guesses, only a few
-learn whether the password was right. All others are refused, even with the right password.
+The wait is checked before a password is verified, and again afterwards. So among many simultaneous guesses, only a
+few show whether the password was right. All others are refused, even with the right password.
 """
 
 import hashlib
@@ -16,28 +16,28 @@ from svgx_common.postgres import Database, Session
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """The wait after failures: none for fewer than `free`, then 1, 2, 4 … seconds, at most `longest` seconds."""
+    """The wait after failures: none after fewer than `free`, then 1, 2, 4 … seconds, at most `longest`."""
 
     free: int
     longest: float
 
 
-ACCOUNT = Backoff(5, 300)
+ACCOUNT_BACKOFF = Backoff(5, 300)
 """The wait for one account, or one unknown name, after failures from one network."""
 
-LONGEST_AT_NEW_NETWORK = 15.0
+NEW_NETWORK_WAIT_SECONDS = 15.0
 """The longest wait, in seconds, for a network from which no log-in has failed, after failures from other networks.
 
 A home network of an account is a network at which the account has had a session. All other networks share this wait.
 Therefore guesses from many networks together get one answer in 15 s, and the account's owner waits at most 15 s at a
-new address. With each failure at a network, the limit doubles for this network, up to `ACCOUNT.longest`.
+new address. With each failure at a network, the limit doubles for this network, up to `ACCOUNT_BACKOFF.longest`.
 """
 
-ADDRESS = Backoff(50, 60)
-"""The wait for one network, over all accounts. It begins later than `ACCOUNT`, because users may share a network."""
+ADDRESS_BACKOFF = Backoff(50, 60)
+"""The wait for one network, over all accounts. It begins after more failures, because users may share a network."""
 
-FORGET_AFTER = 86400.0
-"""Seconds after the last failure until the failures are forgotten."""
+FORGET_SECONDS = 86400.0
+"""Seconds from the last failure until the failures are forgotten."""
 
 FORGET_BATCH = 10_000
 """The largest number of rows that one statement removes."""
@@ -49,11 +49,12 @@ _PURPOSE = b"svgx attempted names v1"
 class Attempt:
     """An attempt to prove knowledge of a password.
 
-    A failure is counted under each of `keys`. After a success, the failures under the keys `forgiven` are forgotten.
+    A failure is counted under each of `keys`. After a success, the failures under each of `forgiven_keys` are
+    forgotten.
     """
 
     keys: tuple[tuple[str, Backoff], ...]
-    forgiven: tuple[str, ...]
+    forgiven_keys: tuple[str, ...]
 
 
 class Attempts:
@@ -77,23 +78,25 @@ class Attempts:
         A failure adds to the network's count, and to the account's count at this network. If the network is not a home
         network of the account, a third count covers the account at all networks that are not its home networks.
         Therefore failures at other networks do not delay the owner at a home network. At a new address, they delay the
-        owner for at most `LONGEST_AT_NEW_NETWORK` seconds.
+        owner for at most `NEW_NETWORK_WAIT_SECONDS`.
         """
         network = address_key(address)
         subject = self._hash(f"name {name}" if account_id is None else f"account {account_id}")
         at_network, away_from_home = f"log-in:{subject}@{network}", f"log-in:{subject}"
         row = await self._database.row(
-            "place_of_log_in", account_id or "", network, address, at_network, FORGET_AFTER
+            "place_of_log_in", account_id or "", network, address, at_network, FORGET_SECONDS
         )
         assert row is not None
         # All transactions lock the rows of the keys in this order, because a common order prevents deadlocks.
-        keys = [(at_network, ACCOUNT)]
+        keys = [(at_network, ACCOUNT_BACKOFF)]
         if address:
-            keys.insert(0, (f"address:{network}", ADDRESS))
+            keys.insert(0, (f"address:{network}", ADDRESS_BACKOFF))
         if row["home"]:
             return await self._begin(Attempt(tuple(keys), (at_network,)))
-        longest = min(ACCOUNT.longest, LONGEST_AT_NEW_NETWORK * 2 ** min(row["failures"], 30))
-        keys.append((away_from_home, Backoff(ACCOUNT.free, longest)))
+        longest = min(
+            ACCOUNT_BACKOFF.longest, NEW_NETWORK_WAIT_SECONDS * 2 ** min(row["failures"], 30)
+        )
+        keys.append((away_from_home, Backoff(ACCOUNT_BACKOFF.free, longest)))
         return await self._begin(Attempt(tuple(keys), (at_network, away_from_home)))
 
     async def confirm(self, user_id: str) -> Attempt:
@@ -102,7 +105,7 @@ class Attempts:
         Raises `TooManyRequests` when the attempt comes too early.
         """
         key = f"account:{user_id}"
-        return await self._begin(Attempt(((key, ACCOUNT),), (key,)))
+        return await self._begin(Attempt(((key, ACCOUNT_BACKOFF),), (key,)))
 
     async def failed(self, attempt: Attempt) -> None:
         """Count a failure.
@@ -113,23 +116,23 @@ class Attempts:
         async with self._database.transaction() as session:
             for key, backoff in attempt.keys:
                 counted = await session.row(
-                    "count_attempt", key, backoff.free, backoff.longest, FORGET_AFTER
+                    "count_attempt", key, backoff.free, backoff.longest, FORGET_SECONDS
                 )
                 if counted is None:
                     await self._refuse_early(session, attempt)
 
     async def succeeded(self, attempt: Attempt) -> None:
-        """Forget the failures under the keys `Attempt.forgiven`. Raises `TooManyRequests` as `failed` does."""
+        """Forget the failures under `Attempt.forgiven_keys`. Raises `TooManyRequests` as `failed` does."""
         async with self._database.transaction() as session:
             await self._refuse_early(session, attempt)
-            for key in attempt.forgiven:
+            for key in attempt.forgiven_keys:
                 await session.run("forget_attempt", key)
 
     async def erase(self, session: Session, user_id: str) -> int:
         """Forget the failures of an account at all networks, in the caller's transaction. Return the number of rows.
 
-        Failures that were counted with an earlier secret are not found. `remove_old` removes them `FORGET_AFTER`
-        seconds after the last one.
+        Failures that were counted with an earlier secret are not found. `remove_old` removes them `FORGET_SECONDS`
+        after the last one.
         """
         away_from_home = f"log-in:{self._hash(f'account {user_id}')}"
         keys = [away_from_home, f"account:{user_id}"]
@@ -138,8 +141,8 @@ class Attempts:
         return int(row["rows"])
 
     async def remove_old(self) -> None:
-        """Remove failures older than `FORGET_AFTER` seconds."""
-        await self._database.run("forget_attempts", FORGET_AFTER, FORGET_BATCH)
+        """Remove failures older than `FORGET_SECONDS`."""
+        await self._database.run("forget_attempts", FORGET_SECONDS, FORGET_BATCH)
 
     def _hash(self, text: str) -> str:
         return hmac.digest(self._key, text.encode(), hashlib.sha256).hex()
@@ -154,7 +157,7 @@ class Attempts:
         wait = 0.0
         for key, backoff in attempt.keys:
             row = await session.row(
-                "attempt_wait", key, backoff.free, backoff.longest, FORGET_AFTER
+                "attempt_wait", key, backoff.free, backoff.longest, FORGET_SECONDS
             )
             if row is not None:
                 wait = max(wait, row["seconds"])

@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 
 class Passwords:
-    """The hasher and verifier of passwords. `memory` is in KiB; `workers` passwords are hashed at the same time.
+    """The hasher and verifier of passwords. `memory` is in KiB; at most `workers` passwords are hashed at a time.
 
     A password is hashed in its canonical form (`names.password`). Earlier versions hashed the password as it was typed,
     so a check tries both forms.
@@ -41,12 +41,12 @@ class Passwords:
         easy to guess.
         """
 
-        def work() -> str:
+        def check_and_hash() -> str:
             prepared = prepare(password)
             refuse_easy(prepared, names, field)
             return self._hasher.hash(prepared)
 
-        return await self._run(work)
+        return await self._run(check_and_hash)
 
     async def verify(self, password: str, stored: str | None) -> bool:
         """Return whether `stored` is this password's hash. When `stored` is None, the check takes the same time."""

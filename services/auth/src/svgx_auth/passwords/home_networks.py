@@ -1,4 +1,7 @@
-"""The home networks of an account, at which it has had a session (docs/decisions/0038). Also called its homes."""
+"""The home networks of an account: the networks at which it has had a session (docs/decisions/0038).
+
+A home network is also called a home.
+"""
 
 from svgx_auth.passwords.attempts import address_key
 from svgx_common.postgres import Database, Session
@@ -6,13 +9,13 @@ from svgx_common.postgres import Database, Session
 MAX_HOMES = 20
 """Largest number of homes of one account. A further home replaces the home that was not used for the longest time."""
 
-FORGET_AFTER = 90 * 86400.0
-"""Seconds after the last use until a home is forgotten."""
+FORGET_SECONDS = 90 * 86400.0
+"""Seconds from the last use of a home until it is forgotten."""
 
 FORGET_BATCH = 10_000
 """Largest number of rows that one statement removes."""
 
-USE_RECORDED_EVERY = 3600.0
+USE_UPDATE_SECONDS = 3600.0
 """Seconds between two updates of a home's `last_used_at`."""
 
 
@@ -23,15 +26,15 @@ class HomeNetworks:
         self._database = database
 
     async def remember(self, session: Session, account_id: str, address: str) -> None:
-        """Remember an address's network as a home, in the transaction that opens or refreshes a session there."""
+        """Remember an address's network as a home. Call this in the transaction that opens or refreshes a session."""
         if not address:
             return
         row = await session.row(
-            "remember_home", account_id, address_key(address), USE_RECORDED_EVERY
+            "remember_home", account_id, address_key(address), USE_UPDATE_SECONDS
         )
         if row is not None and row["added"]:
             await session.run("forget_unused_homes", account_id, MAX_HOMES)
 
     async def remove_old(self) -> None:
-        """Remove homes that were not used for `FORGET_AFTER` seconds."""
-        await self._database.run("forget_homes", FORGET_AFTER, FORGET_BATCH)
+        """Remove homes that were not used for `FORGET_SECONDS`."""
+        await self._database.run("forget_homes", FORGET_SECONDS, FORGET_BATCH)

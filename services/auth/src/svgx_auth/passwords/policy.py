@@ -9,13 +9,13 @@ from zxcvbn_rs_py import zxcvbn
 
 from svgx_common.contract.errors import Invalid
 
-EASY = 1
-"""The highest zxcvbn score that is refused: fewer than a million guesses."""
+MAX_EASY_SCORE = 1
+"""The highest zxcvbn score that is refused. A password with this score takes fewer than a million guesses."""
 
 MIN_LENGTH = 12
 """The smallest number of characters, as in the contract's `NewPassword`."""
 
-EXPECTED = ("svgx", "svgxengine", "svgx-engine", "svgx engine")
+EXPECTED_WORDS = ("svgx", "svgxengine", "svgx-engine", "svgx engine")
 """Words that attackers try for this product, in addition to the account's names."""
 
 JUDGED_LENGTH = 64
@@ -28,7 +28,7 @@ The number is limited because zxcvbn's time grows with the square of the length.
 def refuse_easy(password: str, names: tuple[str, ...], field: str) -> None:
     """Raise `Invalid`, naming `field`, for a password that is short, common or one of `names`, or follows a pattern.
 
-    `names` and the `EXPECTED` words are also recognized as parts of the password, reversed, and with replaced letters.
+    `names` and `EXPECTED_WORDS` are also recognized as parts of the password, reversed, and with replaced letters.
     """
     # The contract checks the length of the typed password, but its canonical form may be shorter.
     if len(password) < MIN_LENGTH:
@@ -37,7 +37,7 @@ def refuse_easy(password: str, names: tuple[str, ...], field: str) -> None:
         )
     if password.casefold() in {name.casefold() for name in names}:
         raise Invalid(f"{field}: must not be the username or the e-mail address", field=field)
-    if int(zxcvbn(password[:JUDGED_LENGTH], [*names, *EXPECTED]).score) <= EASY:
+    if int(zxcvbn(password[:JUDGED_LENGTH], [*names, *EXPECTED_WORDS]).score) <= MAX_EASY_SCORE:
         raise Invalid(
             f"{field}: is common or follows a simple pattern; use several unrelated words",
             field=field,

@@ -12,15 +12,15 @@ _QUOTA_V1, _PERIOD_V1 = "cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"
 def usable(cgroup: Path = _CGROUP) -> int:
     """Return the number of processors that the process may use, at least 1.
 
-    On Linux, both the container's limit (its control group), rounded up, and the set of processors to which the process
-    is bound count. On other systems, all processors of the machine count.
+    On Linux, return the smaller of two numbers: the container's limit (its control group), rounded up, and the number
+    of processors to which the process is bound. On other systems, return the number of the machine's processors.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, math.ceil(min(allowed or 1, _quota(cgroup))))
 
 
 def _quota(cgroup: Path) -> float:
-    """Return the processors that the control group permits, or infinity without a limit.
+    """Return the number of processors that the control group permits, or infinity without a limit.
 
     The files of cgroups version 2 are read first, then those of version 1.
     """

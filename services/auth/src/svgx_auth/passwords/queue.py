@@ -2,7 +2,7 @@
 
 A password hash occupies a core for 20 ms or more. Therefore, in a flood of log-ins, a few wait and the others are
 refused at once. Log-ins from different networks are served in turn. In a full queue, a new log-in replaces the last
-log-in of the network with the most log-ins, if that network has at least two more than the network of the new log-in.
+log-in of the network with the most log-ins. That network must have at least two more than the new log-in's network.
 Requests of signed-in callers come before log-ins.
 """
 
@@ -24,8 +24,8 @@ REFUSED = Counter(
 for _reason in ("share", "full"):
     REFUSED.labels(_reason)
 
-RETRY_AFTER = 2.0
-"""Seconds after which a refused client may try again. A full queue is usually empty by then."""
+RETRY_SECONDS = 2.0
+"""Seconds until a refused client may try again. A full queue is usually empty by then."""
 
 _Turn = asyncio.Future[None]
 
@@ -38,7 +38,7 @@ class _Lane:
 
     def __init__(self, limit: int, full: type[SvgxError]) -> None:
         self._limit = limit
-        self._full = full
+        self._full_error = full
         """The error for a customer without a request in the full lane."""
         self._waiting: dict[str, deque[_Turn]] = {}
         """The waiting requests of each customer. The first customer's request is the next."""
@@ -96,9 +96,9 @@ class _Lane:
         REFUSED.labels(reason).inc()
         if reason == "share":
             detail = "too many of your requests that use a password are waiting; try again"
-            return TooManyRequests(detail, retry_after=RETRY_AFTER)
+            return TooManyRequests(detail, retry_after=RETRY_SECONDS)
         detail = "too many requests that use a password are waiting; try again"
-        return self._full(detail, retry_after=RETRY_AFTER)
+        return self._full_error(detail, retry_after=RETRY_SECONDS)
 
 
 class PasswordQueue:

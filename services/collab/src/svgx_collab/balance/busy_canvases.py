@@ -11,10 +11,10 @@ BUSY_MEASUREMENTS = 2
 """Measurements in a row that must find a canvas busy before it is moved. So a short burst of edits moves no canvas."""
 
 CALM_SECONDS = 300.0
-"""Seconds for which a canvas on a reserved replica must be calm before the replica releases it."""
+"""Time, in seconds, that a canvas on a reserved replica must be calm before the replica releases it."""
 
 BUSY_PART = 0.5
-"""A canvas is also busy when its long transactions take this part of `transaction_share` (see `BusyCanvases`)."""
+"""The part of `transaction_share` at which a canvas is busy because of its long transactions (see `BusyCanvases`)."""
 
 CALM_PART = 0.2
 """A canvas is calm when it stays below this part of both limits: for all its work, and for its long transactions.
@@ -48,7 +48,7 @@ class BusyCanvases:
         self._busy_excess_share = BUSY_PART * transaction_share
         self._clock = clock
         self._measured_at = clock()
-        self._taken: dict[str, tuple[Pace, float, float]] = {}
+        self._last_measured: dict[str, tuple[Pace, float, float]] = {}
         """For each canvas, its pace, and its seconds and excess seconds at the last measurement."""
         self._busy_counts: dict[str, int] = {}
         """For each busy canvas, the number of measurements in a row that found it busy."""
@@ -61,12 +61,12 @@ class BusyCanvases:
         now, paces = self._clock(), self._paces()
         elapsed = max(now - self._measured_at, 0.001)
         self._measured_at = now
-        taken, self._taken = self._taken, {}
+        last_measured, self._last_measured = self._last_measured, {}
         counts, self._busy_counts = self._busy_counts, {}
         calm, self._calm_since = self._calm_since, {}
         for canvas_id, pace in paces.items():
-            self._taken[canvas_id] = pace, pace.seconds, pace.excess_seconds
-            before, seconds, excess = taken.get(canvas_id, (pace, 0.0, 0.0))
+            self._last_measured[canvas_id] = pace, pace.seconds, pace.excess_seconds
+            before, seconds, excess = last_measured.get(canvas_id, (pace, 0.0, 0.0))
             if before is not pace:
                 continue  # the canvas was opened again
             part = max(

@@ -15,26 +15,26 @@ from svgx_common.background import BackgroundTasks, repeat
 from svgx_common.contract.collab import REPLICA_LOAD, ReplicaLoad
 from svgx_common.messaging.bus import Bus
 
-INTERVAL = 1.0
+ANNOUNCE_SECONDS = 1.0
 """Seconds between two announcements of a replica's load."""
 
-FRESH = 3.5
-"""Seconds for which an announcement counts. Afterwards the replica may have stopped."""
+FRESH_SECONDS = 3.5
+"""Lifetime of an announcement, in seconds. Beyond it, the announcement is ignored, as its replica may have stopped."""
 
-EXCESS = 1.25
+EXCESS_FACTOR = 1.25
 """A replica declines only when its load is more than this many times the mean of all replicas."""
 
-MARGIN = 20.0
+EXCESS_LOAD = 20.0
 """A replica declines only when its load exceeds the mean by more than this, because small differences do not matter."""
 
-RETRY_AFTER = 0.01
-"""Seconds after which the sender repeats a declined request. Any replica may receive the repeated request."""
+RETRY_SECONDS = 0.01
+"""Seconds until the sender repeats a declined request. Any replica may receive the repeated request."""
 
-TRIES = 3
-"""Requests for one canvas that are declined. The next request is accepted: the other replicas may have stopped."""
+MAX_DECLINES = 3
+"""Largest number of declined requests for one canvas. The next is accepted: the other replicas may have stopped."""
 
-FORGET = 5.0
-"""Seconds after which the declined requests for a canvas are forgotten."""
+FORGET_SECONDS = 5.0
+"""Seconds from the last declined request for a canvas until its declined requests are forgotten."""
 
 SMOOTHING = 0.3
 """The weight of the newest measurement in the moving average of edits per second."""
@@ -54,8 +54,8 @@ Value = TypeVar("Value")
 class Loads:
     """The load of this replica, and the newest announcements of the others.
 
-    `count_canvases` returns the held canvases, and `count_edits` the edits since the start. With `is_reserved`, this
-    replica takes only canvases that other replicas hand over to it.
+    `count_canvases` returns the number of held canvases, and `count_edits` the number of edits since the start. With
+    `is_reserved`, this replica takes only canvases that other replicas hand over to it.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Loads:
         self._count_edits = count_edits
         self._clock = clock
         self._edits_per_second = 0.0
-        self._counted = (clock(), count_edits())
+        self._last_count = (clock(), count_edits())
         self._others: dict[str, tuple[ReplicaLoad, float]] = {}
         """For each other replica, its newest announcement and the time of this announcement."""
         self._declined: dict[str, tuple[int, float]] = {}
@@ -104,10 +104,10 @@ class Loads:
         now = self._clock()
         others = [each.load for each in self._fresh(now) if not each.is_reserved]
         mean = (self.own + sum(others)) / (1 + len(others))
-        if self.own <= mean * EXCESS or self.own <= mean + MARGIN:
+        if self.own <= mean * EXCESS_FACTOR or self.own <= mean + EXCESS_LOAD:
             return False
         tries, _ = self._declined.get(canvas_id, (0, now))
-        if tries >= TRIES:
+        if tries >= MAX_DECLINES:
             return False
         self._declined[canvas_id] = tries + 1, now
         DECLINED.inc()
@@ -124,29 +124,29 @@ class Loads:
     def measure(self) -> None:
         """Measure the edits per second since the last measurement."""
         now, edits = self._clock(), self._count_edits()
-        since, before = self._counted
+        since, before = self._last_count
         if now > since:
             newest = (edits - before) / (now - since)
             self._edits_per_second += SMOOTHING * (newest - self._edits_per_second)
-            self._counted = now, edits
-        self._declined = _newer(self._declined, now - FORGET)
+            self._last_count = now, edits
+        self._declined = _newer(self._declined, now - FORGET_SECONDS)
 
     def note(self, load: ReplicaLoad) -> None:
         """Note the announcement of a replica."""
         if load.replica != self._bus.replica_id:
             now = self._clock()
-            self._others = _newer(self._others, now - FRESH)
+            self._others = _newer(self._others, now - FRESH_SECONDS)
             self._others[load.replica] = load, now
 
     def _fresh(self, now: float) -> Iterator[ReplicaLoad]:
         """Yield the announcements of the replicas that still run."""
-        return (load for load, at in self._others.values() if now - at < FRESH)
+        return (load for load, at in self._others.values() if now - at < FRESH_SECONDS)
 
     async def _note(self, _: str, content: bytes) -> None:
         self.note(ReplicaLoad.model_validate_json(content))
 
     async def _announce(self) -> None:
-        await asyncio.sleep(INTERVAL)
+        await asyncio.sleep(ANNOUNCE_SECONDS)
         self.measure()
         load = ReplicaLoad(
             replica=self._bus.replica_id,

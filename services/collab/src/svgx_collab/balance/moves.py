@@ -23,20 +23,20 @@ from svgx_common.messaging.wire import encode_payload
 
 log = structlog.get_logger(__name__)
 
-INTERVAL = 3.0
+MEASUREMENT_SECONDS = 3.0
 """Seconds between two measurements of the canvases."""
 
 PROBE_TIMEOUT = 2.0
-"""Seconds that a reserved replica has to confirm that it is free."""
+"""Time limit for a reserved replica to confirm that it is free, in seconds."""
 
 TAKE_TIMEOUT = 30.0
-"""Seconds that a reserved replica has to open a canvas."""
+"""Time limit for a reserved replica to open a canvas, in seconds."""
 
-FAILURE_PAUSE = 30.0
+FAILURE_PAUSE_SECONDS = 30.0
 """Seconds without moves after a failed move, because each failed move may interrupt its canvas."""
 
 STOP_SECONDS = 2.0
-"""Seconds for which a stopping replica waits for the move in progress. Then it hands over its other canvases."""
+"""Longest time, in seconds, that a stopping replica waits for the move in progress. Then it hands over its canvases."""
 
 FAILED_MOVES = Counter(
     "svgx_engine_collab_failed_moves",
@@ -61,8 +61,8 @@ class MovesOut:
         self._moves = BackgroundTasks()
 
     async def start(self) -> None:
-        """Look for busy canvases from now on."""
-        self._background.start("move canvases", repeat("move canvases", self._look))
+        """Start to move busy canvases."""
+        self._background.start("move canvases", repeat("move canvases", self._move_busy_canvas))
 
     async def stop(self) -> None:
         """Begin no further move. Wait for the move in progress, at most `STOP_SECONDS`."""
@@ -70,8 +70,8 @@ class MovesOut:
         await self._moves.wait(STOP_SECONDS)
         await self._moves.stop()
 
-    async def _look(self) -> None:
-        await asyncio.sleep(INTERVAL)
+    async def _move_busy_canvas(self) -> None:
+        await asyncio.sleep(MEASUREMENT_SECONDS)
         self._canvases.measure()
         if not self._canvases.busy or self._rooms.count == 1 or not self._rooms.can_move:
             return
@@ -107,10 +107,10 @@ class MovesOut:
                 await self._rooms.take_back(canvas_id, replica_id)
 
     def _note_failure(self, canvas_id: str, error: SvgxError) -> None:
-        """Count and log a failed move, and begin the pause."""
+        """Count and log a failed move, and begin no move for `FAILURE_PAUSE_SECONDS`."""
         FAILED_MOVES.inc()
         log.warning("a busy canvas was not taken", canvas_id=canvas_id, code=error.code)
-        self._paused_until = time.monotonic() + FAILURE_PAUSE
+        self._paused_until = time.monotonic() + FAILURE_PAUSE_SECONDS
 
 
 class MovesIn:
@@ -124,10 +124,12 @@ class MovesIn:
         self._subscription: Subscription | None = None
 
     async def start(self) -> None:
-        """Take canvases from now on."""
+        """Start to take canvases."""
         subject = TAKE_CANVAS.subject_of(replica_id=self._bus.replica_id)
         self._subscription = await self._bus.connection.subscribe(subject, cb=self._answer)
-        self._background.start("leave calm canvases", repeat("leave calm canvases", self._look))
+        self._background.start(
+            "leave calm canvases", repeat("leave calm canvases", self._release_calm_canvases)
+        )
 
     async def stop(self) -> None:
         """Take no further canvases."""
@@ -174,8 +176,8 @@ class MovesIn:
         if self._rooms.count:
             raise Unavailable("this replica holds a canvas")
 
-    async def _look(self) -> None:
-        await asyncio.sleep(INTERVAL)
+    async def _release_calm_canvases(self) -> None:
+        await asyncio.sleep(MEASUREMENT_SECONDS)
         self._canvases.measure()
         for canvas_id in self._canvases.calm:
             if self._rooms.can_move:

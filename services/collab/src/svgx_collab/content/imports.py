@@ -1,10 +1,10 @@
-"""Import of SVG files: a worker that can be killed reads the file, and the canvas's holder applies it as one edit."""
+"""Import of SVG files. A worker process reads the file, and the canvas's holder applies its content as one edit."""
 
 import time
 
 import structlog
 
-from svgx_collab.content.worker_errors import Work, worker_errors
+from svgx_collab.content.worker_errors import ErrorTexts, worker_errors
 from svgx_common.contract.collab import (
     CANVAS_EDIT,
     CANVAS_SYNC,
@@ -34,28 +34,28 @@ from svgx_yjs.structure import EMPTY_STATE_VECTOR, EMPTY_UPDATE
 log = structlog.get_logger(__name__)
 
 QUEUE_SECONDS = 15.0
-"""Seconds that an import or a restore waits for a worker before it is refused."""
+"""Longest time, in seconds, that an import or a restore waits for a worker. Beyond it, the request is refused."""
 
 SYNC_SECONDS = 10.0
-"""Seconds for which a failed request for the current content is repeated. Then the import or the restore fails."""
+"""Time limit for reading the current content, with repetitions, in seconds. Beyond it, the import or restore fails."""
 
 SAVE_SECONDS = 12.0
-"""Seconds before the caller's deadline at which the worker must have ended, so that the edit can still be saved."""
+"""Time reserved for saving the edit before the caller's deadline, in seconds. The worker must end before this time."""
 
-ATTEMPT = 20.0
-"""Seconds to wait for one answer of the holder to an edit."""
+ATTEMPT_SECONDS = 20.0
+"""Time limit for one answer of the holder to an edit, in seconds. Beyond it, the edit is sent again."""
 
-MARGIN = 1.0
-"""Seconds before the caller's deadline at which the last attempt to save ends, so that the caller gets the error."""
+MARGIN_SECONDS = 1.0
+"""Time between the last attempt to save and the caller's deadline, in seconds, so that the caller gets the error."""
 
 VERSION_SECONDS = 3.0
-"""Seconds to wait until the state service has kept the content from before an import as a version."""
+"""Time limit for the version that is made before an import, in seconds. Beyond it, the import goes on without one."""
 
-IMPORTS = Work(
+IMPORT_ERRORS = ErrorTexts(
     name="imports",
     field=None,
-    at_once=f"imports of one account at a time, and each waits {QUEUE_SECONDS:g} s at most",
-    too_much="the file takes more {} to read than an import may use",
+    account_limit=f"imports of one account run at a time, and a further import waits {QUEUE_SECONDS:g} s at most",
+    too_much="reading the file takes more {} than an import may use",
 )
 """The texts of the errors of an import."""
 
@@ -63,7 +63,7 @@ IMPORTS = Work(
 async def current_content(bus: Bus, canvas_id: str) -> bytes:
     """Return the canvas's content as one update. Raises the errors of `ask_holder`.
 
-    Unsaved edits are included, except those that the holder has not integrated yet because of a pause.
+    Unsaved edits are included, except those that the holder has not integrated yet (see `bounds.Pace`).
     """
     content = encode(SyncRequest(EMPTY_STATE_VECTOR))
     reply = await ask_holder(
@@ -72,13 +72,13 @@ async def current_content(bus: Bus, canvas_id: str) -> bytes:
         CANVAS_SYNC,
         content,
         retry_seconds=SYNC_SECONDS,
-        attempt=SYNC_SECONDS / 2,
+        attempt_seconds=SYNC_SECONDS / 2,
     )
     return decode(SyncReply, reply).update
 
 
 async def save_edit(bus: Bus, canvas_id: str, edit: Edit, ends_at: float) -> int:
-    """Let the holder apply and save an edit. Return the revision after its commit.
+    """Let the holder apply and save an edit. Return the canvas's revision after the commit.
 
     `ends_at` is the caller's deadline on the monotonic clock. Raises the errors of `ask_holder`, and `Internal` if the
     holder rejects the edit.
@@ -90,8 +90,8 @@ async def save_edit(bus: Bus, canvas_id: str, edit: Edit, ends_at: float) -> int
             canvas_id,
             CANVAS_EDIT,
             encode(EditBatch((edit,))),
-            retry_seconds=ends_at - time.monotonic() - MARGIN,
-            attempt=ATTEMPT,
+            retry_seconds=ends_at - time.monotonic() - MARGIN_SECONDS,
+            attempt_seconds=ATTEMPT_SECONDS,
         ),
     )
     if saved.rejected:
@@ -113,12 +113,11 @@ class Imports:
 
         Raises `UnsupportedMedia` for an unknown charset, `Invalid` for a refused file, and `TooLarge` for a file that
         needs too much time or memory. Raises `TooManyRequests` while the caller has too many imports, `Overloaded`
-        while too many imports of all callers together wait, and `Unavailable` without a worker. Also raises the errors
-        of `save_edit`.
+        while too many imports wait in total, and `Unavailable` without a worker. Also raises the errors of `save_edit`.
         """
         ends_at = time.monotonic() + call.deadline - time.time()
         author = call.signed_in_caller().user_id
-        with worker_errors(self._workers, IMPORTS):
+        with worker_errors(self._workers, IMPORT_ERRORS):
             async with self._workers.turn(
                 author, wait_seconds=QUEUE_SECONDS, deadline=ends_at - SAVE_SECONDS
             ) as worker:

@@ -8,17 +8,17 @@ from svgx_collab.content.imports import (
     current_content,
     save_edit,
 )
-from svgx_collab.content.worker_errors import Work, worker_errors
+from svgx_collab.content.worker_errors import ErrorTexts, worker_errors
 from svgx_common.contract.collab import Edit, ReplaceContentRequest, Replaced
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call
 from svgx_workers.pool import Workers
 from svgx_yjs.structure import EMPTY_UPDATE
 
-REPLACEMENTS = Work(
+REPLACEMENT_ERRORS = ErrorTexts(
     name="restores",
     field="content",
-    at_once="imports and restores of one account at a time",
+    account_limit="imports and restores of one account run at a time",
     too_much="comparing the new content with the current content takes too much {}",
 )
 """The texts of the errors of a replacement."""
@@ -39,17 +39,17 @@ class Replacements:
 
         Raises `Invalid` for content that is not an update, and `TooLarge` for content that needs too much time or
         memory. Raises `TooManyRequests` while the author has too many imports and replacements, `Overloaded` while too
-        many imports and replacements of all authors together wait, and `Unavailable` without a worker. Also raises the
-        errors of `save_edit`.
+        many imports and replacements wait in total, and `Unavailable` without a worker. Also raises the errors of
+        `save_edit`.
         """
         ends_at = time.monotonic() + call.deadline - time.time()
-        with worker_errors(self._workers, REPLACEMENTS):
+        with worker_errors(self._workers, REPLACEMENT_ERRORS):
             async with self._workers.turn(
                 request.author, wait_seconds=QUEUE_SECONDS, deadline=ends_at - SAVE_SECONDS
             ) as worker:
                 current = await current_content(self._bus, request.canvas_id)
                 update = await worker.replacement(current, request.content)
-        # Send an empty update too, because the answer shows that all earlier edits are saved, and has the revision.
+        # Send an empty update too, because the answer has the revision, and shows that all earlier edits are saved.
         edit = Edit(request.author, update)
         revision = await save_edit(self._bus, request.canvas_id, edit, ends_at)
         return Replaced(revision=revision, changed=update != EMPTY_UPDATE)

@@ -16,28 +16,28 @@ from svgx_common.contract.errors import (
 from svgx_workers.errors import AccountBusy, WorkerDied, WorkerError, WorkersBusy, WorkerTimeout
 from svgx_workers.pool import Workers
 
-RETRY_AFTER = 2.0
-"""Seconds after which a caller may try again, when too many imports and restores run or wait."""
+RETRY_SECONDS = 2.0
+"""Seconds until a caller may try again, while too many imports and restores run or wait."""
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """The texts of the errors of one kind of work.
+class ErrorTexts:
+    """The texts of the errors of imports or of restores.
 
     - `field` is the name of the request's field that contains the content. If `field` is None, refusals name their own
       field, and errors about time or memory name `body`.
-    - `at_once` completes the sentence "at most 2 ..." for an account with too many requests at once.
+    - `account_limit` completes the sentence "at most 2 ..." for an account with too many requests.
     - In `too_much`, `{}` stands for "time" or "memory".
     """
 
     name: str
     field: str | None
-    at_once: str
+    account_limit: str
     too_much: str
 
 
 @contextmanager
-def worker_errors(workers: Workers, work: Work) -> Iterator[None]:
+def worker_errors(workers: Workers, texts: ErrorTexts) -> Iterator[None]:
     """Translate errors of the workers into errors of the contract."""
     try:
         yield
@@ -45,31 +45,31 @@ def worker_errors(workers: Workers, work: Work) -> Iterator[None]:
         if refused.field == "charset":
             raise UnsupportedMedia(refused.detail, field="content-type") from None
         raise Invalid(
-            refused.detail, field=work.field or refused.field, limit=refused.limit
+            refused.detail, field=texts.field or refused.field, limit=refused.limit
         ) from None
     except AccountBusy:
         limit = workers.turns_per_account
         raise TooManyRequests(
-            f"at most {limit} {work.at_once}; try again when the others have ended",
+            f"at most {limit} {texts.account_limit}; try again when the others have ended",
             limit=limit,
-            retry_after=RETRY_AFTER,
+            retry_after=RETRY_SECONDS,
         ) from None
     except WorkersBusy:
         raise Overloaded(
-            "too many imports and restores are waiting", retry_after=RETRY_AFTER
+            "too many imports and restores are waiting", retry_after=RETRY_SECONDS
         ) from None
     except WorkerTimeout as error:
         raise TooLarge(
-            work.too_much.format("time"),
-            field=work.field or "body",
+            texts.too_much.format("time"),
+            field=texts.field or "body",
             limit=f"{error.seconds:g} s",
         ) from None
     except WorkerDied:
         raise TooLarge(
-            work.too_much.format("memory"),
-            field=work.field or "body",
+            texts.too_much.format("memory"),
+            field=texts.field or "body",
             limit=workers.memory_bytes or None,
         ) from None
     except WorkerError:
         # The service is stopping, or no process can be started. The content is not the cause.
-        raise Unavailable(f"{work.name} are not available at present; try again") from None
+        raise Unavailable(f"{texts.name} are not available at present; try again") from None

@@ -1,4 +1,4 @@
-"""Sends the broadcasts of all this replica's canvases in common flushes, instead of with a task for each canvas."""
+"""Sends the broadcasts of all this replica's canvases together, in flushes. No canvas has a task of its own."""
 
 import contextlib
 import time
@@ -10,7 +10,7 @@ from prometheus_client import Counter
 
 from svgx_canvas.document.faults import Fault
 from svgx_collab.held_canvas import HeldCanvas
-from svgx_collab.links.gateway_links import MAX_PART, GatewayLinks
+from svgx_collab.links.gateway_links import MAX_PART_BYTES, GatewayLinks
 from svgx_common.contract.collab import (
     CANVAS_PRESENCE,
     CANVAS_UPDATE,
@@ -28,51 +28,51 @@ from svgx_yjs.structure import EMPTY_UPDATE
 
 log = structlog.get_logger(__name__)
 
-FLUSH_INTERVAL = 0.008
-"""Seconds between a flush with many parts and the next flush.
+FLUSH_SECONDS = 0.008
+"""Seconds between a flush with many parts (see `gateway_links`) and the next flush.
 
 After a pause, several flushes may follow each other without a wait, for example one for an edit and one for its
-receipt. The wait begins when the sum of their intervals (see `SECONDS_PER_PART`) reaches `FLUSH_INTERVAL`.
+receipt. The wait begins when the sum of their intervals (see `SECONDS_PER_PART`) reaches `FLUSH_SECONDS`.
 """
 
 SECONDS_PER_PART = 0.002
-"""Seconds that each part of a flush adds to the time until the next flush, up to `FLUSH_INTERVAL`.
+"""Seconds that each part of a flush adds to the time until the next flush, up to `FLUSH_SECONDS`.
 
 So a canvas waits for other canvases only if several are edited. Only the parts for the gateway with the most parts
 count.
 """
 
-FLUSH_SLACK = 0.008
-"""Seconds by which a flush or a canvas's broadcast may start early when an edit or a receipt arrives.
+FLUSH_SLACK_SECONDS = 0.008
+"""Largest number of seconds by which a flush or a canvas's broadcast may start early when an edit or a receipt arrives.
 
 The interval until the next flush or broadcast is longer by as much, so the rate stays the same. An early flush saves a
 wake-up of the process.
 """
 
-FRAME = 0.016
+FRAME_SECONDS = 0.016
 """Seconds between two broadcasts of a canvas without participants: one display frame."""
 
-FRAME_PER_PARTICIPANT = 0.00005
-"""Seconds that each participant adds to `FRAME`, so that clients of a large room receive fewer, larger broadcasts."""
+FRAME_SECONDS_PER_PARTICIPANT = 0.00005
+"""Seconds that each participant adds to `FRAME_SECONDS`. So clients of a large room get fewer, larger broadcasts."""
 
-FRAME_PER_EDIT = 0.0005
+FRAME_SECONDS_PER_EDIT = 0.0005
 """Seconds that each edit of a broadcast adds to the next frame, so that a busy canvas merges more edits."""
 
-LONGEST_FOR_EDITS = 0.012
-"""The most seconds that `FRAME_PER_EDIT` adds to a frame.
+MAX_FRAME_SECONDS_FOR_EDITS = 0.012
+"""The most seconds that `FRAME_SECONDS_PER_EDIT` adds to a frame.
 
 With this limit, the frame of a room of 200 editors is a little shorter than the time between two batches. So the
 arrival of a batch starts the broadcast, and its edits do not wait for a timer.
 """
 
-FRAME_PER_MERGED_EDIT = 0.00007
-"""Seconds that each edit of a broadcast adds to the next frame beside `FRAME_PER_EDIT`, without `LONGEST_FOR_EDITS`.
+FRAME_SECONDS_PER_MERGED_EDIT = 0.00007
+"""Seconds that each edit of a broadcast adds to the next frame, in addition to `FRAME_SECONDS_PER_EDIT`.
 
-The frames of large rooms must be longer, because in a room of 1,000 editors, sending a broadcast to all clients takes
-30 ms.
+`MAX_FRAME_SECONDS_FOR_EDITS` does not limit these seconds. The frames of large rooms must be longer, because in a room
+of 1,000 editors, sending a broadcast to all clients takes 30 ms.
 """
 
-LONGEST_FRAME = 0.1
+LONGEST_FRAME_SECONDS = 0.1
 """The longest frame, in seconds. After a long transaction, a canvas may pause for longer (see `Pace`)."""
 
 PRESENCE_FRAMES = 2
@@ -100,13 +100,13 @@ class Broadcaster:
         """The time at which the intervals of all flushes so far end, in seconds of the monotonic clock."""
         self._alarm = Alarm()
         self.links = GatewayLinks(
-            bus, lambda: self._alarm.ring_at(self._next_flush, slack=FLUSH_SLACK)
+            bus, lambda: self._alarm.ring_at(self._next_flush, slack=FLUSH_SLACK_SECONDS)
         )
 
     def mark_changed(self, held: HeldCanvas) -> None:
         """Broadcast the canvas's changes with the next flush, but at most once in a frame."""
         self._changed.add(held)
-        self._alarm.ring_at(max(held.broadcast_at, self._next_flush), slack=FLUSH_SLACK)
+        self._alarm.ring_at(max(held.broadcast_at, self._next_flush), slack=FLUSH_SLACK_SECONDS)
 
     async def announce(self, held: HeldCanvas) -> None:
         """Tell all gateways that this replica has opened the canvas, so that they ask for a sync."""
@@ -118,7 +118,7 @@ class Broadcaster:
         """Wait for changes or receipts, and send everything that is due."""
         await self._alarm.wait()
         now = time.monotonic()
-        soon = now + FLUSH_SLACK
+        soon = now + FLUSH_SLACK_SECONDS
         for held in [each for each in self._changed if each.broadcast_at <= soon]:
             if pause := held.room.seconds_until_due:
                 held.broadcast_at = now + pause
@@ -133,16 +133,14 @@ class Broadcaster:
             elif held.participants.has_changes and not held.is_released:
                 self._changed.add(held)
         parts = await self.links.flush()
-        self._used_until = max(self._used_until, now) + min(
-            FLUSH_INTERVAL, parts * SECONDS_PER_PART
-        )
+        self._used_until = max(self._used_until, now) + min(FLUSH_SECONDS, parts * SECONDS_PER_PART)
         self._count_sent()
         self._set_alarm()
 
     @property
     def _next_flush(self) -> float:
-        """The earliest time of the next flush. Flushes may be ahead of their intervals by `FLUSH_INTERVAL` in total."""
-        return self._used_until - FLUSH_INTERVAL
+        """The earliest time of the next flush. Flushes may be ahead of their intervals by `FLUSH_SECONDS` in total."""
+        return self._used_until - FLUSH_SECONDS
 
     def _set_alarm(self) -> None:
         """Set the alarm for the canvases and parts that wait.
@@ -187,7 +185,7 @@ class Broadcaster:
         for broadcast in held.context.run(_take_broadcasts, held):
             self._sent += 1
             self._sent_bytes += len(broadcast.update)
-            if origins or gateways is None or len(broadcast.update) > MAX_PART:
+            if origins or gateways is None or len(broadcast.update) > MAX_PART_BYTES:
                 if gateways is not None:
                     await self.links.flush()  # the canvas's earlier broadcasts come first
                 await self._publish_alone(canvas_id, broadcast, origins)
@@ -201,7 +199,7 @@ class Broadcaster:
     async def _publish_presence(self, held: HeldCanvas) -> None:
         canvas_id, gateways = held.room.canvas_id, held.gateways()
         while (states := held.participants.take_broadcast()) is not None:
-            if gateways is None or len(states) > MAX_PART:
+            if gateways is None or len(states) > MAX_PART_BYTES:
                 presence = Presence(held.room.epoch, states)
                 await self._bus.broadcast(CANVAS_PRESENCE, presence, canvas_id=canvas_id)
             else:
@@ -223,8 +221,14 @@ class Broadcaster:
 
 def _frame(participants: int, edits: int) -> float:
     """Return the seconds from a broadcast with this number of edits until the canvas's next broadcast."""
-    for_edits = min(LONGEST_FOR_EDITS, edits * FRAME_PER_EDIT) + edits * FRAME_PER_MERGED_EDIT
-    return min(LONGEST_FRAME, FRAME + participants * FRAME_PER_PARTICIPANT + for_edits)
+    for_edits = (
+        min(MAX_FRAME_SECONDS_FOR_EDITS, edits * FRAME_SECONDS_PER_EDIT)
+        + edits * FRAME_SECONDS_PER_MERGED_EDIT
+    )
+    return min(
+        LONGEST_FRAME_SECONDS,
+        FRAME_SECONDS + participants * FRAME_SECONDS_PER_PARTICIPANT + for_edits,
+    )
 
 
 def _take_broadcasts(held: HeldCanvas) -> list[Broadcast]:

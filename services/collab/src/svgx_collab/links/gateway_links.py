@@ -24,16 +24,19 @@ from svgx_common.messaging.link_codec import encode_to_gateway
 
 log = structlog.get_logger(__name__)
 
-MAX_PART = 128 * 1024
-"""Bytes beyond which an update is sent alone, on its canvas's own subject, so that it delays no other canvas."""
+MAX_PART_BYTES = 128 * 1024
+"""Largest update on a link, in bytes.
 
-MAX_MESSAGE = 256 * 1024
-"""Bytes of parts beyond which another message begins.
-
-With its last part, a message may exceed this number. Even so, the message is below NATS's `max_payload`.
+A larger update is sent alone, on its canvas's own subject, so that it delays no other canvas.
 """
 
-PART_OVERHEAD = 128
+MAX_MESSAGE_BYTES = 256 * 1024
+"""Size of a message's parts, in bytes, beyond which the next part begins another message.
+
+The last part of a message may exceed this size. Even so, the message is below NATS's `max_payload`.
+"""
+
+PART_OVERHEAD_BYTES = 128
 """Bytes that are counted for the ids and numbers of one part."""
 
 MESSAGES = Counter("svgx_engine_collab_link_messages", "Messages on the links to gateways.")
@@ -91,9 +94,12 @@ class GatewayLinks:
         """Add the receipt of a batch that is committed."""
         self._message(gateway, 8 * len(receipt.rejected)).receipts.append(receipt)
 
-    def refuse(self, gateway: str, number: int, *, is_held: bool) -> None:
-        """Add the refusal of a batch. The gateway sends the batch again, in a separate request."""
-        self._message(gateway, 0).refusals.append(LinkRefusal(number, int(is_held)))
+    def refuse(self, gateway: str, number: int, *, same_holder: bool) -> None:
+        """Add the refusal of a batch. The gateway sends the batch again, in a separate request.
+
+        `same_holder` means that this replica holds the canvas, and may accept the batch later.
+        """
+        self._message(gateway, 0).refusals.append(LinkRefusal(number, int(same_holder)))
 
     async def flush(self) -> int:
         """Send all parts. Return the largest number of parts for one gateway.
@@ -125,7 +131,7 @@ class GatewayLinks:
         """Return the message for the next part, and add the part's `size` in bytes to it."""
         self._on_part()
         messages = self._waiting.setdefault(gateway, [])
-        if not messages or messages[-1].size > MAX_MESSAGE:
+        if not messages or messages[-1].size > MAX_MESSAGE_BYTES:
             messages.append(_Message())
-        messages[-1].size += size + PART_OVERHEAD
+        messages[-1].size += size + PART_OVERHEAD_BYTES
         return messages[-1]

@@ -36,30 +36,30 @@ REFUSED = Counter(
     "svgx_engine_circuit_refused", "Requests refused because a circuit was open.", ["circuit"]
 )
 
-THRESHOLD = 5
+FAILURE_THRESHOLD = 5
 """Failures in a row that open a circuit."""
 
-PAUSE = 2.0
-"""Seconds that an open circuit refuses all requests. Then one request may try again."""
+PAUSE_SECONDS = 2.0
+"""Time, in seconds, for which an open circuit refuses all requests. Then one request may test the service."""
 
-_Failures = tuple[type[DeadlineExceeded | Unavailable | Overloaded], ...]
-_Neutral = tuple[type[Internal | DeadlineExceeded | Unavailable | Overloaded], ...]
+_FailureTypes = tuple[type[DeadlineExceeded | Unavailable | Overloaded], ...]
+_NeutralTypes = tuple[type[Internal | DeadlineExceeded | Unavailable | Overloaded], ...]
 
-_FAILURES: _Failures = (DeadlineExceeded, Unavailable, Overloaded)
-_COUNTED: dict[Pool, _Failures] = {
+_DEFAULT_FAILURES: _FailureTypes = (DeadlineExceeded, Unavailable, Overloaded)
+_FAILURES_BY_POOL: dict[Pool, _FailureTypes] = {
     Pool.HEAVY: (DeadlineExceeded, Unavailable),
     Pool.OUTSIDE: (DeadlineExceeded, Overloaded),
     Pool.PASSWORD: (DeadlineExceeded, Unavailable),
     Pool.ASKING: (Overloaded,),
 }
-"""By pool: the errors that count as failures, if they differ from `_FAILURES`."""
-_NEUTRAL: dict[Pool, _Neutral] = {
+"""The errors that count as failures, for each pool where they differ from `_DEFAULT_FAILURES`."""
+_NEUTRAL_BY_POOL: dict[Pool, _NeutralTypes] = {
     Pool.HEAVY: (Internal, Overloaded),
     Pool.OUTSIDE: (Internal, Unavailable),
     Pool.PASSWORD: (Internal, Overloaded),
     Pool.ASKING: (Internal, Unavailable, DeadlineExceeded),
 }
-"""By pool: the errors that count neither as failure nor as success, if there are more than `Internal`.
+"""The errors that count neither as failure nor as success, for each pool where they are more than `Internal`.
 
 - `OUTSIDE`: `Unavailable` concerns one of several external systems, and not the service.
 - `ASKING`: the operation passes on the `Unavailable` of another service, and fails with `DeadlineExceeded` while the
@@ -77,11 +77,11 @@ class CircuitBreaker:
     ) -> None:
         self._name = name
         self._clock = clock
-        self._counted = _COUNTED.get(pool, _FAILURES)
-        self._neutral: _Neutral = _NEUTRAL.get(pool, (Internal,))
+        self._failure_types = _FAILURES_BY_POOL.get(pool, _DEFAULT_FAILURES)
+        self._neutral_types: _NeutralTypes = _NEUTRAL_BY_POOL.get(pool, (Internal,))
         self._failures = 0
         self._retry_at: float | None = None
-        """Time from which a request may test the service; None while the circuit is closed."""
+        """Earliest time of a request that tests the service; None while the circuit is closed."""
         self._probing = False
         """True while a request tests the service."""
         OPEN.labels(name).set(0)
@@ -93,7 +93,8 @@ class CircuitBreaker:
         The request's result opens or closes the circuit. Only errors that show an overloaded or broken service count as
         failures. A caller's mistake counts as a success, because the service answered. `Internal` changes nothing.
         `NoResponders` and `BusUnreachable` change nothing either, because they are raised without a wait, and only as
-        long as no replica or no NATS server is reachable. In some pools, more errors change nothing (`_NEUTRAL`).
+        long as no replica or no NATS server is reachable. In some pools, more errors change nothing
+        (`_NEUTRAL_BY_POOL`).
         """
         return _Attempt(self)
 
@@ -103,9 +104,9 @@ class CircuitBreaker:
             self._succeeded()
         elif isinstance(error, NoResponders | BusUnreachable):
             pass
-        elif isinstance(error, self._counted):
+        elif isinstance(error, self._failure_types):
             self._failed(probe)
-        elif isinstance(error, SvgxError) and not isinstance(error, self._neutral):
+        elif isinstance(error, SvgxError) and not isinstance(error, self._neutral_types):
             self._succeeded()
         if probe:
             self._probing = False
@@ -127,11 +128,11 @@ class CircuitBreaker:
     def _failed(self, probe: bool) -> None:
         self._failures += 1
         # Requests that were sent before the circuit opened do not keep it open longer.
-        if probe or (self._retry_at is None and self._failures >= THRESHOLD):
+        if probe or (self._retry_at is None and self._failures >= FAILURE_THRESHOLD):
             if self._retry_at is None:
                 log.warning("a circuit opened", circuit=self._name)
                 OPEN.labels(self._name).set(1)
-            self._retry_at = self._clock() + PAUSE
+            self._retry_at = self._clock() + PAUSE_SECONDS
 
     def _succeeded(self) -> None:
         self._failures = 0
@@ -142,7 +143,7 @@ class CircuitBreaker:
 
 
 class _Attempt:
-    """A `with` block that is one request. A generator would cost three times as much."""
+    """The context manager of one request. A generator would cost three times as much."""
 
     __slots__ = ("_breaker", "_probe")
 

@@ -6,8 +6,11 @@ import gzip
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
-LARGE = 128 * 1024
-"""Bytes from which compression would block the event loop for about a millisecond or longer."""
+LARGE_BYTES = 128 * 1024
+"""Minimum size of a large response, in bytes.
+
+Its compression would block the event loop for about a millisecond or longer.
+"""
 
 LEVEL = 1
 """gzip's fastest level. It reduces SVG to a fifth, and slower levels gain little."""
@@ -25,7 +28,7 @@ async def compress_large(response: Response, request_headers: Headers) -> None:
     For other clients, the body stays as it is.
     """
     body = response.body
-    if len(body) < LARGE:
+    if len(body) < LARGE_BYTES:
         return
     media_type = response.headers.get("content-type", "").partition(";")[0]
     if media_type not in _MEDIA_TYPES:

@@ -22,10 +22,10 @@ from svgx_gateway.observability.notes import note_failure
 from svgx_gateway.replica_watch import Replica, ReplicaWatch
 
 REPORT_TIMEOUT = 3.0
-"""Seconds that a replica has to report its health."""
+"""Time limit for a replica to report its health, in seconds."""
 
 SILENT_TIMEOUT = 0.5
-"""Seconds that a replica has to report its health if it did not answer the last ping."""
+"""Time limit, in seconds, for the report of a replica that did not answer the last ping."""
 
 
 class HealthSummary:
@@ -70,8 +70,8 @@ class HealthSummary:
         services: dict[str, list[dict[str, Any]]] = {service: [] for service in SERVICES}
         for report in reports:
             services.setdefault(report.service, []).append(report.model_dump(mode="json"))
-        found = {report.service for report in reports if not report.is_reserved}
-        missing = [service for service in services if service not in found]
+        present = {report.service for report in reports if not report.is_reserved}
+        missing = [service for service in services if service not in present]
         healthy = not missing and all(
             report.status == "ok" and all(each.ok for each in report.dependencies.values())
             for report in reports
@@ -91,11 +91,11 @@ class HealthSummary:
             )
             return HealthReport.model_validate_json(answer.content)
         except NoResponders:
-            reason = "its connection to NATS has ended"
+            reason = "the replica's connection to NATS has ended"
         except SvgxError:
-            reason = "did not answer"
+            reason = "the replica did not answer"
         except ValidationError:
-            reason = "sent a report that cannot be read"
+            reason = "the replica sent a report that cannot be read"
         if replica.silent:
             reason += f"; its last answer was {replica.silent_seconds:.0f} s ago"
         return HealthReport(

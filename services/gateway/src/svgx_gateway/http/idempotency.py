@@ -30,10 +30,10 @@ UNKEPT = Counter(
     "Requests with an Idempotency-Key that could not be stored, because Redis did not answer.",
 )
 
-MAX_BODY = 256 * 1024
+MAX_BODY_BYTES = 256 * 1024
 """Largest response body that is stored, in bytes. After a larger response, a repeated request is executed again."""
 
-MARGIN = 5.0
+MARGIN_SECONDS = 5.0
 """Seconds from the operation's time limit until the entry of a pending request expires.
 
 After this time, a repeated request is executed again.
@@ -66,7 +66,7 @@ def parse_key(value: str) -> str:
     key = value.strip().removeprefix('"').removesuffix('"')
     if not _KEY.fullmatch(key):
         raise Invalid(
-            "Idempotency-Key: 1 to 255 visible ASCII characters",
+            "Idempotency-Key: must be 1 to 255 visible ASCII characters",
             field="idempotency-key",
             limit=255,
         )
@@ -125,16 +125,20 @@ class Idempotency:
             request_fingerprint,
         )
         try:
-            found = await self._redis.set(
-                pending.key, pending.note, nx=True, get=True, px=int((timeout + MARGIN) * 1000)
+            entry = await self._redis.set(
+                pending.key,
+                pending.note,
+                nx=True,
+                get=True,
+                px=int((timeout + MARGIN_SECONDS) * 1000),
             )
         except (RedisError, OSError):
             UNKEPT.inc()
             return None
         # Redis may return the entry of this request, because redis-py repeats a command when the answer is lost.
-        if found is None or found == pending.note:
+        if entry is None or entry == pending.note:
             return pending
-        return _stored_response(json.loads(str(found)), request_fingerprint)
+        return _stored_response(json.loads(str(entry)), request_fingerprint)
 
     async def finish(
         self, pending: PendingRequest, response: Response | None, *, secret: bool
@@ -149,7 +153,7 @@ class Idempotency:
         stored = ""
         if response is not None and response.status_code < 500 and response.status_code != 429:
             body = bytes(response.body)
-            if len(body) <= MAX_BODY:
+            if len(body) <= MAX_BODY_BYTES:
                 stored = json.dumps(
                     {
                         "fingerprint": pending.fingerprint,
@@ -174,7 +178,9 @@ def _stored_response(stored: dict[str, object], request_fingerprint: str) -> Res
             "Idempotency-Key: the key was used for another request", field="idempotency-key"
         )
     if "status" not in stored:
-        raise Conflict("the same request is under way", field="idempotency-key", retry_after=1.0)
+        raise Conflict(
+            "the same request is still being executed", field="idempotency-key", retry_after=1.0
+        )
     if stored["body"] is None:
         raise Conflict(
             "the request was executed before; its response is sent only once",

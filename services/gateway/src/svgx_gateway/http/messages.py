@@ -46,22 +46,22 @@ def parse_request(
     Fields in the path and in a cookie replace fields of the same name in the query or the body.
     """
     model: type[RequestModel] = operation.request
-    fixed: dict[str, Any] = dict(request.path_params)
+    added_fields: dict[str, Any] = dict(request.path_params)
     if http.cookie is not None and http.cookie in model.model_fields:
-        fixed[http.cookie] = request.cookies.get(http.cookie_name)
+        added_fields[http.cookie] = request.cookies.get(http.cookie_name)
     try:
         if is_raw(model):
             _check_media_type(http, request)
             if "charset" in model.model_fields:
-                fixed["charset"] = _charset(request)
-            return model.model_validate({"content": body, **fixed})
+                added_fields["charset"] = _charset(request)
+            return model.model_validate({"content": body, **added_fields})
         if http.method in ("GET", "DELETE"):
             query = request.query_params if request.scope["query_string"] else {}
-            return model.model_validate({**query, **fixed})
+            return model.model_validate({**query, **added_fields})
         if not body:
-            return model.model_validate(fixed)
+            return model.model_validate(added_fields)
         _check_media_type(http, request)
-        return _validate_json(model, _with_fields(body, fixed))
+        return _validate_json(model, _with_fields(body, added_fields))
     except ValidationError as error:
         if error.error_count() == 1 and error.errors()[0]["type"] == "json_invalid":
             raise BadRequest("the body is not JSON", field="body") from None

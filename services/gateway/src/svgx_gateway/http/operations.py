@@ -33,7 +33,7 @@ from svgx_common.messaging.headers import HEADER_LEFT_OUT, HEADER_MEDIA_TYPE, de
 from svgx_gateway import audit
 from svgx_gateway.http import problems
 from svgx_gateway.http.circuit_breaker import CircuitBreakers
-from svgx_gateway.http.compression import LARGE, compress_large
+from svgx_gateway.http.compression import LARGE_BYTES, compress_large
 from svgx_gateway.http.guard import Guard
 from svgx_gateway.http.idempotency import Idempotency, fingerprint, parse_key, supports_key
 from svgx_gateway.http.messages import check_content_length, has_body, parse_request
@@ -47,7 +47,7 @@ CLIENT_GONE = "client_gone"
 """The outcome in the metrics when the client disconnected before the response."""
 
 _UNQUOTED = "!#$&+-.^_`|~"
-"""The characters besides letters and digits that RFC 8187 does not encode."""
+"""The characters that RFC 8187 does not encode, in addition to letters and digits."""
 
 _FALLBACK_STEM = "canvas"
 """The stem of a download's ASCII name, if no part of its full stem can be written in ASCII letters or digits."""
@@ -59,7 +59,7 @@ _LATIN_LETTERS = str.maketrans(
 """Letters that Unicode does not decompose into ASCII letters and marks."""
 
 COMPRESSED_BYTES = 500
-"""Bytes from which a response may be compressed. It is the limit of starlette-compress itself."""
+"""Minimum size of a compressed response, in bytes. starlette-compress has the same limit."""
 
 _RESPONSE = "svgx.response"
 
@@ -75,7 +75,7 @@ class SharedParts:
     idempotency: Idempotency
     breakers: CircuitBreakers
     bodies: Bodies
-    compressing: ASGIApp
+    compressing_app: ASGIApp
     """An application that compresses and sends the response that an endpoint has put into the scope."""
 
 
@@ -94,13 +94,13 @@ def operation_routes(
 ) -> list[Route]:
     """Return one route for each operation with an HTTP form.
 
-    Responses of `COMPRESSED_BYTES` or more pass through `middleware`, which compresses them on the event loop. Larger
-    responses, of `LARGE` bytes or more, do not, because their compression would block the event loop.
+    Responses from `COMPRESSED_BYTES` to below `LARGE_BYTES` pass through `middleware`, which compresses them on the
+    event loop. Larger responses do not, because their compression would block the event loop.
     """
-    compressing: ASGIApp = _send_response
+    compressing_app: ASGIApp = _send_response
     for each, args, kwargs in reversed(middleware):
-        compressing = each(compressing, *args, **kwargs)
-    shared = SharedParts(bus, guard, idempotency, CircuitBreakers(), bodies, compressing)
+        compressing_app = each(compressing_app, *args, **kwargs)
+    shared = SharedParts(bus, guard, idempotency, CircuitBreakers(), bodies, compressing_app)
     return [
         Route(
             operation.http.path,
@@ -132,16 +132,16 @@ class OperationEndpoint:
         request: type[RequestModel] = operation.request
         self._names_canvas = names_canvas(request)
         self._bodies = shared.bodies
-        self._compressing = shared.compressing
+        self._compressing_app = shared.compressing_app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle the request and send the response."""
         response = await self.respond(Request(scope, receive, send))
-        if not COMPRESSED_BYTES <= len(response.body) < LARGE:
+        if not COMPRESSED_BYTES <= len(response.body) < LARGE_BYTES:
             await response(scope, receive, send)
         else:
             scope[_RESPONSE] = response
-            await self._compressing(scope, receive, send)
+            await self._compressing_app(scope, receive, send)
 
     async def respond(self, request: Request) -> Response:
         """Return the response. Turn each exception into an error response, and log unexpected exceptions."""
@@ -222,7 +222,7 @@ class OperationEndpoint:
         `deadline` is a time of the monotonic clock. Checks before this call may have used a part of the time.
         """
         remaining = max(0.001, deadline - time.monotonic())
-        recorded = caller is not None and audit.must_record(self._operation, message, caller)
+        is_audited = caller is not None and audit.must_record(self._operation, message, caller)
         with self._breaker.attempt():
             try:
                 answer = await self._bus.forward(
@@ -233,10 +233,10 @@ class OperationEndpoint:
                     timeout=remaining,
                 )
             except SvgxError as error:
-                if recorded and audit.is_outcome_unknown(error):
+                if is_audited and audit.is_outcome_unknown(error):
                     await self._record(request, message, caller, unknown=True)
                 raise
-        if recorded:
+        if is_audited:
             await self._record(request, message, caller)
         return self._response(answer, secure=request.scope["scheme"] == "https")
 
@@ -275,8 +275,8 @@ class OperationEndpoint:
 def content_disposition(filename: str) -> str:
     """Return the header value for a download (RFC 6266): an ASCII name for old clients, and the full name.
 
-    The ASCII name has only letters, digits and hyphens, besides the dot before its extension, because clients disagree
-    on the meaning of quotes, backslashes and percent signs.
+    The ASCII name has only letters, digits, hyphens and the dot before its extension, because clients disagree on the
+    meaning of quotes, backslashes and percent signs.
     """
     stem, _, extension = filename.rpartition(".")
     parts = unicodedata.normalize("NFKD", stem.translate(_LATIN_LETTERS))

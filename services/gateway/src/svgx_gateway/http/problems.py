@@ -23,7 +23,7 @@ from svgx_common.tracing import current_trace_id
 
 log = structlog.get_logger(__name__)
 
-RETRY_AFTER = 1.0
+RETRY_AFTER_SECONDS = 1.0
 """Seconds in `Retry-After` of a 503, unless the error sets another time."""
 
 
@@ -37,7 +37,7 @@ def response(error: SvgxError) -> JSONResponse:
     headers = {}
     retry_after = error.retry_after
     if retry_after is None and error.status == 503:
-        retry_after = RETRY_AFTER
+        retry_after = RETRY_AFTER_SECONDS
     if retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(retry_after)))
     if error.status == 401:

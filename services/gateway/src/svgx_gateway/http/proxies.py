@@ -10,8 +10,11 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from svgx_common.messaging.caller import Client
 from svgx_gateway.request_fields import fields_of
 
-MAX_USER_AGENT = 256
-"""Characters of a `User-Agent` that are passed on. The rest is cut off, because the client chooses the length."""
+MAX_USER_AGENT_LENGTH = 256
+"""Largest number of characters of a `User-Agent` that are passed on.
+
+The rest is cut off, because the client chooses the length.
+"""
 
 
 def client_of(request: HTTPConnection) -> Client:
@@ -20,7 +23,7 @@ def client_of(request: HTTPConnection) -> Client:
     For a request through a trusted proxy, `trust_proxies` has replaced the proxy's address by the client's.
     """
     client = request.scope.get("client")
-    user_agent = fields_of(request.scope).get(b"user-agent", b"")[:MAX_USER_AGENT]
+    user_agent = fields_of(request.scope).get(b"user-agent", b"")[:MAX_USER_AGENT_LENGTH]
     return _client(client[0] if client else "", user_agent)
 
 

@@ -66,10 +66,10 @@ class RouteTable(BaseRoute):
         paths = {"http": self._http, "websocket": self._websockets}.get(scope["type"])
         if paths is None:
             return Match.NONE, {}
-        found, fields = paths.find(sent_path(scope))
-        if found is not None:
-            note_route(scope, found.path)
-            return Match.FULL, {"endpoint": found.app, "path_params": fields}
+        served, fields = paths.find(sent_path(scope))
+        if served is not None:
+            note_route(scope, served.path)
+            return Match.FULL, {"endpoint": served.app, "path_params": fields}
         if scope["type"] == "websocket":
             return Match.FULL, {"endpoint": _refuse_websocket, "path_params": {}}
         return Match.NONE, {}
@@ -85,7 +85,7 @@ async def _refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None:
     await WebSocket(scope, receive, send).send_denial_response(refusal)
 
 
-class _Served(NamedTuple):
+class _ServedPath(NamedTuple):
     """A path or template, and its application."""
 
     path: str
@@ -96,11 +96,11 @@ class _PathTable:
     """The applications of HTTP or of WebSockets, by path or template."""
 
     def __init__(self, applications: Mapping[str, ASGIApp]) -> None:
-        self._literals: dict[str, _Served] = {}
-        self._templates: dict[int, list[tuple[re.Pattern[str], _Served]]] = {}
+        self._literals: dict[str, _ServedPath] = {}
+        self._templates: dict[int, list[tuple[re.Pattern[str], _ServedPath]]] = {}
         """The pattern and the application of each template, by the template's number of slashes."""
         for template, app in applications.items():
-            served = _Served(template, app)
+            served = _ServedPath(template, app)
             path = template.removesuffix("/")
             if "{" in path:
                 same_length = self._templates.setdefault(path.count("/"), [])
@@ -108,11 +108,11 @@ class _PathTable:
             else:
                 self._literals[path] = served
 
-    def find(self, path: str) -> tuple[_Served | None, dict[str, str]]:
+    def find(self, path: str) -> tuple[_ServedPath | None, dict[str, str]]:
         """Return the application of a path, or None for an unknown path, and the decoded fields."""
-        found = self._literals.get(path)
-        if found is not None:
-            return found, {}
+        literal = self._literals.get(path)
+        if literal is not None:
+            return literal, {}
         for pattern, served in self._templates.get(path.count("/"), ()):
             match = pattern.match(path)
             if match is not None:

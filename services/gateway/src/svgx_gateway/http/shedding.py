@@ -16,7 +16,10 @@ from svgx_gateway.observability.notes import note_failure
 SHED = Counter("svgx_engine_shed", "Requests and connections refused while the loop lagged.")
 
 LATE_CHECKS = 3
-"""Late checks in a row that count as an overload. A single late check may be a pause of the garbage collector."""
+"""Number of late checks in a row that count as an overload.
+
+A single late check may be a pause of the garbage collector.
+"""
 
 
 class LoopLag:

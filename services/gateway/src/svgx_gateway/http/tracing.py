@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from svgx_common.logs import redact
 from svgx_common.tracing import CurrentSpan, extract_trace, id_attributes, note_code
 from svgx_gateway.observability.notes import notes_of
-from svgx_gateway.observability.request_log import MAX_PATH
+from svgx_gateway.observability.request_log import MAX_PATH_LENGTH
 from svgx_gateway.request_fields import fields_of
 
 tracer = trace.get_tracer("svgx.gateway")
@@ -25,7 +25,7 @@ tracer = trace.get_tracer("svgx.gateway")
 _NO_PARENT = Context()
 """The context of a request without `traceparent`. The current context may be that of an earlier request."""
 
-MAX_TRACE_STATE = 512
+MAX_TRACE_STATE_LENGTH = 512
 """Largest number of characters of a `tracestate` that is continued. A longer `tracestate` is ignored.
 
 It is the smallest limit that W3C permits. OpenTelemetry accepts 8192 characters, but every span of the trace keeps the
@@ -123,7 +123,7 @@ def _server_span(scope: Scope) -> CurrentSpan:
                 "http.request.method": "_OTHER" if method == "HTTP" else method,
                 "url.scheme": scope.get("scheme", "http"),
                 # A client may put a token into the path by mistake.
-                "url.path": redact(scope["path"][:MAX_PATH]),
+                "url.path": redact(scope["path"][:MAX_PATH_LENGTH]),
             }
         )
     return server
@@ -132,7 +132,7 @@ def _server_span(scope: Scope) -> CurrentSpan:
 def _sent_parent(scope: Scope) -> Context:
     """Return the context that the client sent."""
     headers: Mapping[str, str] = Headers(scope=scope)
-    if len(headers.get("tracestate", "")) > MAX_TRACE_STATE:
+    if len(headers.get("tracestate", "")) > MAX_TRACE_STATE_LENGTH:
         headers = {"traceparent": headers.get("traceparent", "")}
     return extract_trace(headers)
 

@@ -16,23 +16,23 @@ from svgx_gateway.observability.cache_use import cache_counters
 
 HITS, MISSES = cache_counters("api_keys")
 
-PREFIX = "svgx_"
+API_KEY_PREFIX = "svgx_"
 """The beginning of every API key. No access token begins like this."""
 
-MAX_KEY = 128
+MAX_KEY_LENGTH = 128
 """Largest number of characters of a key. Longer keys are refused without asking the auth service."""
 
-FRESH = 30.0
-"""Seconds for which an answer is used without asking again. A revocation removes the answer at once."""
+FRESH_SECONDS = 30.0
+"""Age of a cached answer, in seconds, beyond which auth is asked again. A revocation removes the answer at once."""
 
-STALE = 600.0
-"""Seconds for which an answer is used while the auth service does not answer."""
+STALE_SECONDS = 600.0
+"""Age of a cached answer, in seconds, beyond which it is not used even while the auth service does not answer."""
 
-REFUSED = 10.0
-"""Seconds for which a refusal is cached."""
+REFUSED_SECONDS = 10.0
+"""Lifetime of a cached refusal, in seconds."""
 
 MAX_ENTRIES = 10_000
-"""Cached keys, and as many cached refusals. Past that, the oldest entry is removed."""
+"""Largest number of cached keys, and of cached refusals. Beyond it, the oldest entry is removed."""
 
 Value = TypeVar("Value")
 
@@ -57,20 +57,20 @@ class ApiKeys:
         `count_unknown_key` is awaited before the auth service is asked about a key that is not cached. Its errors are
         raised too.
         """
-        refused = Unauthenticated("the API key is not valid")
-        if len(key) > MAX_KEY:
-            raise refused
+        refusal = Unauthenticated("the API key is not valid")
+        if len(key) > MAX_KEY_LENGTH:
+            raise refusal
         digest = hashlib.sha256(key.encode()).digest()
         now = time.monotonic()
-        if now - self._refused.get(digest, -REFUSED) < REFUSED:
-            raise refused
-        cached_at, cached = self._cache.get(digest, (-STALE, None))
+        if now - self._refused.get(digest, -REFUSED_SECONDS) < REFUSED_SECONDS:
+            raise refusal
+        cached_at, cached = self._cache.get(digest, (-STALE_SECONDS, None))
         age = now - cached_at
         if cached is None:
             await count_unknown_key()
         elif cached.expires_at <= time.time():
-            raise refused
-        elif age < FRESH:
+            raise refusal
+        elif age < FRESH_SECONDS:
             HITS.inc()
             return cached
         MISSES.inc()
@@ -81,7 +81,7 @@ class ApiKeys:
             _store(self._refused, digest, time.monotonic())
             raise
         except SvgxError:
-            if cached is not None and age < STALE:
+            if cached is not None and age < STALE_SECONDS:
                 return cached
             raise
         # After a revocation during the request, the answer may be outdated, so it is not cached.

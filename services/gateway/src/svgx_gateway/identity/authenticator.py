@@ -8,7 +8,7 @@ from starlette.requests import HTTPConnection
 from svgx_common.contract.errors import Unauthenticated
 from svgx_common.contract.storage.links import LINK_PREFIX
 from svgx_common.messaging.caller import Caller
-from svgx_gateway.identity.api_keys import PREFIX, ApiKeys
+from svgx_gateway.identity.api_keys import API_KEY_PREFIX, ApiKeys
 from svgx_gateway.identity.credentials import (
     header_link,
     header_token,
@@ -23,7 +23,7 @@ from svgx_gateway.identity.token_keys import TokenKeys
 CountUnknownKey = Callable[[HTTPConnection], Awaitable[None]]
 """A function that is called before a service is asked about an API key or share link that is not cached.
 
-It raises `TooManyRequests`.
+It raises `TooManyRequests` beyond the rate limit.
 """
 
 
@@ -85,7 +85,7 @@ class Authenticator:
         """
         if token.startswith(LINK_PREFIX):
             return _visitor(await self._find_link(token, connection))
-        if token.startswith(PREFIX):
+        if token.startswith(API_KEY_PREFIX):
             identity = await self._api_keys.identity(
                 token, partial(self._count_unknown_key, connection)
             )
@@ -101,7 +101,7 @@ class Authenticator:
     async def _authenticate(self, token: str, link: str, connection: HTTPConnection) -> Identity:
         """Return the identity of an account with a link, of an account alone, or of a visitor.
 
-        Beside the token of an account, a link that is not valid is ignored, because the account may have a role on the
+        If there is an account's token, a link that is not valid is ignored, because the account may have a role on the
         canvas without the link.
         """
         if not token and link:
@@ -110,11 +110,11 @@ class Authenticator:
         if not link or identity.caller.is_visitor:
             return identity
         try:
-            found = await self._find_link(link, connection)
+            share_link = await self._find_link(link, connection)
         except Unauthenticated:
             return identity
-        caller = identity.caller.with_link(found.id)
-        return Identity(caller, identity.expires_at, link_expires_at=found.expires_at)
+        caller = identity.caller.with_link(share_link.id)
+        return Identity(caller, identity.expires_at, link_expires_at=share_link.expires_at)
 
     async def _find_link(self, token: str, connection: HTTPConnection) -> ShareLink:
         return await self._share_links.find(token, partial(self._count_unknown_key, connection))

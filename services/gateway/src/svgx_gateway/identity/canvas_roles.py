@@ -1,4 +1,4 @@
-"""Roles of callers on canvases. The state service decides; the gateway caches the answers for `MAX_AGE` seconds."""
+"""Roles of callers on canvases. The state service decides; the gateway caches the answers for `MAX_AGE_SECONDS`."""
 
 import time
 from collections import OrderedDict
@@ -13,15 +13,18 @@ from svgx_gateway.observability.cache_use import cache_counters
 
 HITS, MISSES = cache_counters("canvas_roles")
 
-MAX_AGE = 5.0
-"""Seconds for which a cached role is used. A change announced on the canvas's `access` subject removes the role."""
+MAX_AGE_SECONDS = 5.0
+"""Lifetime of a cached role, in seconds. An announced change of the canvas's roles removes it earlier."""
 
 MAX_CANVASES = 100_000
-"""Canvases with cached roles. Past that, the canvas that has had no new entry for the longest time is removed."""
+"""Largest number of canvases with cached roles.
+
+Beyond it, the canvas that has had no new entry for the longest time is removed.
+"""
 
 
 class CanvasRoles:
-    """The roles of callers on canvases. A role in use is requested from the state service every `MAX_AGE` seconds."""
+    """The roles of callers on canvases. A role in use is requested from the state service every `MAX_AGE_SECONDS`."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
@@ -53,7 +56,7 @@ class CanvasRoles:
         key = (caller.user_id, caller.role, caller.link_id)
         cached = self._cache.get(canvas_id, {}).get(key)
         now = time.monotonic()
-        if cached is not None and now - cached[0] < MAX_AGE:
+        if cached is not None and now - cached[0] < MAX_AGE_SECONDS:
             HITS.inc()
             return cached[1]
         MISSES.inc()

@@ -23,14 +23,14 @@ from svgx_common.contract.revocations import (
 )
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
-from svgx_gateway.watched_copy import RETRY, WatchedCopy
+from svgx_gateway.watched_copy import RETRY_SECONDS, WatchedCopy
 
 OVERLAP = timedelta(minutes=1)
 """Each read also covers this length of time before the previous read, because a transaction may commit late."""
 
 FIRST_READ_SECONDS = 3.0
-"""Seconds that the start waits for the first read. After this time, the gateway starts, and refuses all tokens and
-API keys until auth answers."""
+"""Longest time, in seconds, that the start waits for the first read. Beyond it, the gateway starts, and refuses all
+tokens and API keys until auth answers."""
 
 ACCOUNT_CHANGED = "the account of the API key has changed"
 """The reason that `reason` returns for an API key after a change of its account's role or password.
@@ -101,7 +101,8 @@ class Revocations:
         """Raise `Unauthenticated` for a revoked token or key, and `Unavailable` before the first answer of auth."""
         if not self._copy.complete:
             raise Unavailable(
-                "it is not known yet which sessions have ended; try again", retry_after=RETRY
+                "it is not known yet which sessions have ended; try again",
+                retry_after=RETRY_SECONDS,
             )
         reason = self.reason(caller)
         if reason is not None:

@@ -11,20 +11,24 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from svgx_common.contract.errors import Unauthenticated
-from svgx_common.contract.storage.links import CHECK_LINK, MAX_LINK_TOKEN, CheckLinkRequest
+from svgx_common.contract.storage.links import (
+    CHECK_LINK,
+    MAX_LINK_TOKEN_CHARACTERS,
+    CheckLinkRequest,
+)
 from svgx_common.messaging.bus import Bus
 from svgx_gateway.observability.cache_use import cache_counters
 
 HITS, MISSES = cache_counters("share_links")
 
-FRESH = 30.0
-"""Seconds for which an answer is used without asking again."""
+FRESH_SECONDS = 30.0
+"""Age of a cached answer, in seconds, beyond which the state service is asked again."""
 
-REFUSED = 10.0
-"""Seconds for which a refusal is cached."""
+REFUSED_SECONDS = 10.0
+"""Lifetime of a cached refusal, in seconds."""
 
 MAX_ENTRIES = 10_000
-"""Cached links, and as many cached refusals. Past that, the oldest entry is removed."""
+"""Largest number of cached links, and of cached refusals. Beyond it, the oldest entry is removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +62,17 @@ class ShareLinks:
         `count_unknown` is awaited before the state service is asked about a token that is not cached. The errors of
         `count_unknown` are raised too.
         """
-        refused = Unauthenticated("the share link is not valid", field="link")
-        if len(token) > MAX_LINK_TOKEN:
-            raise refused
+        refusal = Unauthenticated("the share link is not valid", field="link")
+        if len(token) > MAX_LINK_TOKEN_CHARACTERS:
+            raise refusal
         digest = hashlib.sha256(token.encode()).digest()
         now = time.monotonic()
-        if now - self._refused.get(digest, -REFUSED) < REFUSED:
-            raise refused
-        known_at, known = self._known.get(digest, (-FRESH, None))
+        if now - self._refused.get(digest, -REFUSED_SECONDS) < REFUSED_SECONDS:
+            raise refusal
+        known_at, known = self._known.get(digest, (-FRESH_SECONDS, None))
         if known is not None and known.expired:
-            raise refused
-        if known is not None and now - known_at < FRESH:
+            raise refusal
+        if known is not None and now - known_at < FRESH_SECONDS:
             HITS.inc()
             return known
         if known is None:
@@ -82,7 +86,7 @@ class ShareLinks:
             self._refused.move_to_end(digest)
             while len(self._refused) > MAX_ENTRIES:
                 self._refused.popitem(last=False)
-            raise refused from None
+            raise refusal from None
         link = ShareLink(checked.id, checked.canvas_id, checked.expires_at, checked.created_by)
         self._known[digest] = (time.monotonic(), link)
         self._known.move_to_end(digest)

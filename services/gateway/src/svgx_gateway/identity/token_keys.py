@@ -17,25 +17,25 @@ from svgx_gateway.watched_copy import WatchedCopy
 
 log = structlog.get_logger(__name__)
 
-ASK_AGAIN = 30.0
-"""Seconds in which tokens with unknown keys cause at most one read of the published keys.
+READ_AGAIN_SECONDS = 30.0
+"""Minimum time between two reads of the published keys because of tokens with unknown keys, in seconds.
 
-The reads are limited because a client can invent such tokens.
+These reads are limited because a client can invent such tokens.
 """
 
-ASK_AFTER_FAILURE = 1.0
-"""Seconds after a failed read in which tokens with unknown keys cause no other read, because auth may be overloaded."""
+RETRY_SECONDS = 1.0
+"""Minimum time from a failed read to the next of these reads, in seconds, because auth may be overloaded."""
 
 MAX_VERIFIED = 10_000
-"""Number of verified tokens kept until the next read of the keys. Beyond this number the oldest is removed."""
+"""Largest number of verified tokens that are kept until the next read of the keys. Beyond it, the oldest is removed."""
 
 
 class TokenKeys:
     """Verifies access tokens. Without secrets, only tokens that are signed with a published key are valid.
 
     The keys are read every 30 s (`WatchedCopy`), and each read empties the cache of verified tokens. Therefore a leaked
-    key that was removed is refused after 30 s at the latest. `other_secret` also verifies tokens. It is the secret from
-    before or after a change of `secret`.
+    key that was removed is refused after 30 s at the latest. `other_secret` also verifies tokens. While `secret`
+    is replaced, it is the previous or the next secret.
     """
 
     def __init__(self, bus: Bus, secret: str, other_secret: str = "") -> None:
@@ -45,8 +45,8 @@ class TokenKeys:
             other_secret=secret_key(other_secret) if other_secret else None,
         )
         self._verified: dict[str, tuple[AccessClaims, Identity]] = {}
-        self._asked_at = -ASK_AGAIN
-        self._failed_at = -ASK_AFTER_FAILURE
+        self._asked_at = -READ_AGAIN_SECONDS
+        self._failed_at = -RETRY_SECONDS
         self._lock = asyncio.Lock()
         self._reads = 0
         """The number of reads of the published keys so far."""
@@ -99,9 +99,9 @@ class TokenKeys:
         # Requests that arrive during a read wait for its end, and do not read again, even if it failed.
         async with self._lock:
             now = time.monotonic()
-            if now - self._asked_at < ASK_AGAIN:
+            if now - self._asked_at < READ_AGAIN_SECONDS:
                 return
-            if now - self._failed_at < ASK_AFTER_FAILURE:
+            if now - self._failed_at < RETRY_SECONDS:
                 raise Unavailable("the token's key is not known yet; try again", retry_after=1.0)
             try:
                 await self._read()
@@ -114,7 +114,7 @@ class TokenKeys:
         await self._read()
         if not self._has_key():
             log.warning(
-                "no key to verify tokens with: set JWT_SECRET here, or JWT_KEYS_FILE at auth"
+                "there is no key that verifies tokens: set JWT_SECRET here, or JWT_KEYS_FILE at auth"
             )
 
     async def _read(self) -> None:

@@ -12,13 +12,13 @@ from prometheus_client import Counter, Gauge
 from svgx_common.contract.errors import Overloaded, RequestTimeout, SvgxError, TooLarge
 
 BODY_SECONDS = 120.0
-"""Seconds that a body may take to arrive. After this time, `RequestTimeout` is raised."""
+"""Time limit for a body to arrive, in seconds. Beyond it, `RequestTimeout` is raised."""
 
 RATE_SECONDS = 10.0
-"""Seconds over which the rate of a body is measured."""
+"""Length of a measurement of a body's rate, in seconds."""
 
 WAIT_SECONDS = 30.0
-"""Seconds that a body waits for memory. After this time the request is refused."""
+"""Longest time that a body waits for memory, in seconds. Beyond it, the request is refused."""
 
 POLL_SECONDS = 0.1
 """Seconds between two checks whether there is free memory for a body that waits."""
@@ -41,11 +41,11 @@ class BodyLimits:
     """The limits of request bodies."""
 
     account_bytes: int = 48 * 1024 * 1024
-    """Bytes of one account's bodies that arrive or are handled."""
+    """Limit of one account's bodies that are arriving or being handled, in bytes."""
     bytes: int = 192 * 1024 * 1024
-    """Bytes of all bodies that arrive or are handled."""
+    """Limit of all bodies that are arriving or being handled, in bytes."""
     min_rate: float = 8 * 1024
-    """Bytes a second at which a body has to arrive."""
+    """Minimum rate at which a body has to arrive, in bytes a second."""
 
 
 class Bodies:
@@ -181,7 +181,7 @@ def _whole_steps(size: int) -> int:
 
 def too_large(limit: int) -> TooLarge:
     """Return the error for a body with more than `limit` bytes."""
-    return TooLarge(f"body: at most {limit} bytes", field="body", limit=limit)
+    return TooLarge(f"body: must have at most {limit} bytes", field="body", limit=limit)
 
 
 def _too_late(detail: str, limit: float, label: str) -> RequestTimeout:

@@ -24,19 +24,25 @@ from svgx_common.contract.errors import Overloaded
 from svgx_common.timing.token_bucket import TokenBucket
 
 LARGE_BYTES = 64 * 1024
-"""Bytes from which a reply is large, and delays the connection's next sync. Each sync reserves at least this size."""
+"""Minimum size of a large reply, in bytes.
+
+It delays the connection's next sync. Each sync reserves at least this size.
+"""
 
 POLL_SECONDS = 0.1
 """Seconds between two checks whether there is free memory for a sync that waits."""
 
 MAX_WAIT_SECONDS = 60.0
-"""Seconds that a sync waits for its turn. After this time its connection is closed with `OVERLOADED`."""
+"""Longest time that a sync waits for its turn, in seconds. Beyond it, its connection is closed with `OVERLOADED`."""
 
 SLOW_SECONDS = 5.0
-"""Seconds over which the rate of each client is measured, when a sync waits and over half of the memory is in use."""
+"""Length of a measurement of the clients' rates, in seconds.
+
+A measurement begins when a sync waits for memory while over half of the memory is in use.
+"""
 
 SLOW_RATE = 64 * 1024
-"""Bytes a second that a client has to read during the measurement over `SLOW_SECONDS`.
+"""Minimum rate at which a client has to read during a measurement, in bytes a second.
 
 The connection of a slower client is closed, if more than `LARGE_BYTES` wait for the client.
 """
@@ -72,15 +78,18 @@ class OutgoingLimits:
     """The limits of the outgoing bytes."""
 
     sync_seconds: float = 3.0
-    """Seconds from a large reply to a connection to its next sync."""
+    """Minimum time from a large reply to the connection's next sync, in seconds."""
     account_bytes: float = 16 * 1024 * 1024
-    """Bytes a second of one account's syncs, in the long run."""
+    """Maximum rate of one account's large replies in the long run, in bytes a second."""
     account_burst: float = 256 * 1024 * 1024
-    """Bytes of one account's syncs that may be sent at once."""
+    """Burst allowance of one account's large replies, in bytes."""
     account_memory: int = 64 * 1024 * 1024
-    """Bytes that wait for the clients of one account. Further syncs wait."""
+    """Limit of the bytes that wait for the clients of one account. Beyond it, further syncs wait."""
     memory: int = 256 * 1024 * 1024
-    """Bytes that wait for all clients. Further syncs wait. Beyond half of this number, `close_slow` closes clients."""
+    """Limit of the bytes that wait for all clients.
+
+    Beyond it, further syncs wait. Beyond half of it, `close_slow` closes slow clients.
+    """
 
 
 class Receiver(Protocol):
@@ -124,7 +133,7 @@ class Outgoing:
         self._clock = clock
         self._sleep = sleep
         self._next_sync: dict[Receiver, float] = {}
-        """For each connection, the time from which it may sync again."""
+        """For each connection, the earliest time of its next sync."""
         self._by_account: dict[str, set[Receiver]] = {}
         self._buckets: dict[str, TokenBucket] = {}
         self._reserved: Count[str] = Count()
@@ -161,8 +170,8 @@ class Outgoing:
         reply is the remembered size of the canvas (`_sizes`). Without a remembered size, an eighth of the account's
         memory is expected.
         """
-        unknown = max(LARGE_BYTES, self._limits.account_memory // 8)
-        expected = self._sizes.get(canvas_id, unknown)
+        default_size = max(LARGE_BYTES, self._limits.account_memory // 8)
+        expected = self._sizes.get(canvas_id, default_size)
         deadline = self._clock() + MAX_WAIT_SECONDS
         await self._wait(connection, expected, deadline)
         account, turn = connection.account, Turn()
@@ -276,5 +285,6 @@ class Outgoing:
             if is_slow and connection.unsent_bytes > LARGE_BYTES:
                 CLOSED.labels("slow").inc()
                 connection.close(
-                    Close.OVERLOADED, "reads too slowly while many bytes wait; try again later"
+                    Close.OVERLOADED,
+                    "the client reads too slowly while many bytes wait; try again later",
                 )

@@ -8,8 +8,8 @@ from svgx_common.observability.log_ids import use_ids
 
 _KEY = "svgx.notes"
 
-MAX_ID = 64
-"""Characters of a canvas id in a log line. A client may send a longer text in its place."""
+MAX_ID_LENGTH = 64
+"""Largest number of characters of a canvas id in a log line. A client may send a longer text as the id."""
 
 
 @dataclass(slots=True)
@@ -62,7 +62,7 @@ def note_user(scope: Scope, user_id: str) -> None:
 
 def note_canvas(scope: Scope, canvas_id: str) -> None:
     """Note the canvas."""
-    notes_of(scope).ids["canvas_id"] = canvas_id[:MAX_ID]
+    notes_of(scope).ids["canvas_id"] = canvas_id[:MAX_ID_LENGTH]
 
 
 def notes_of(scope: Scope) -> Notes:

@@ -1,4 +1,4 @@
-"""One log line for each request that fails with 5xx, and with `ACCESS_LOG` for each other request too.
+"""Writes a log line for each request that fails with 5xx. With `ACCESS_LOG`, each other request gets a line too.
 
 The middleware also counts each response by its status.
 """
@@ -9,16 +9,19 @@ from typing import Any
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from svgx_common.observability.repeated_lines import UNLIMITED
+from svgx_common.observability.repeated_lines import UNLIMITED_LOGGER
 from svgx_gateway.observability.notes import start_notes
 from svgx_gateway.observability.response_counter import count_response
 
-log = structlog.get_logger(UNLIMITED)
-anonymous_log = structlog.get_logger(f"{UNLIMITED}.anonymous")
-"""The logger for lines that a client without an account can cause. Unlike `log`, it limits repeated lines."""
+log = structlog.get_logger(UNLIMITED_LOGGER)
+anonymous_log = structlog.get_logger(f"{UNLIMITED_LOGGER}.anonymous")
+"""The logger for lines that a client without an account can cause.
 
-MAX_PATH = 200
-"""Characters of a path in a log line. The rest is cut off, because the client chooses the length."""
+Its repeated lines are limited, because only the logger with the name `UNLIMITED_LOGGER` itself is exempt.
+"""
+
+MAX_PATH_LENGTH = 200
+"""Largest number of characters of a path in a log line. The rest is cut off, because the client chooses the length."""
 
 
 class RequestLog:
@@ -38,20 +41,20 @@ class RequestLog:
         # Without a response, the application has raised an exception. The request then counts as a 500.
         status = 500
 
-        async def send_noted(message: Message) -> None:
+        async def send_and_note_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self._app(scope, receive, send_noted)
+            await self._app(scope, receive, send_and_note_status)
         finally:
             count_response(status)
             if status >= 500 or self._every_request:
                 fields: dict[str, Any] = {
                     "method": scope["method"],
-                    "path": scope["path"][:MAX_PATH],
+                    "path": scope["path"][:MAX_PATH_LENGTH],
                     "status": status,
                     "ms": round((time.perf_counter() - started) * 1000, 1),
                     "client": scope["client"][0] if scope.get("client") else None,

@@ -54,14 +54,14 @@ class SocketLog:
         code: int | None = None
         reason = ""
 
-        async def receive_noted() -> Message:
+        async def receive_and_note() -> Message:
             nonlocal code, reason
             message = await receive()
             if message["type"] == "websocket.disconnect" and code is None:
                 code, reason = message.get("code") or NO_CODE, message.get("reason") or ""
             return message
 
-        async def send_noted(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal opened_at, code, reason
             match message["type"]:
                 case "websocket.accept":
@@ -86,7 +86,7 @@ class SocketLog:
                 _note_close(notes, int(closed), reason, time.monotonic() - opened_at)
 
         try:
-            await self._app(scope, receive_noted, send_noted)
+            await self._app(scope, receive_and_note, send_and_note)
         finally:
             call_at_end(scope, note_end)
 

@@ -45,7 +45,7 @@ _POLICY = (
 _HTML, _SCRIPT = "text/html; charset=utf-8", "text/javascript; charset=utf-8"
 _CACHED = {"Cache-Control": "public, max-age=86400"}
 
-MAX_UNCOMPRESSED = 500
+MAX_UNCOMPRESSED_BYTES = 500
 """Largest content, in bytes, that is never compressed, because compression would gain nothing."""
 
 
@@ -61,7 +61,7 @@ class StaticPage:
     ) -> None:
         self._headers = {"Content-Type": media_type, "Vary": "Accept-Encoding", **(headers or {})}
         self._content = content
-        self._compressed = gzip.compress(content) if len(content) > MAX_UNCOMPRESSED else None
+        self._compressed = gzip.compress(content) if len(content) > MAX_UNCOMPRESSED_BYTES else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the content, compressed if the client accepts gzip."""

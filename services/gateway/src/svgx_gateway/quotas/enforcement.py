@@ -11,14 +11,14 @@ from svgx_common.messaging.caller import Caller
 from svgx_common.timing.token_bucket import TokenBucket
 from svgx_gateway.quotas.watch import QuotaWatch
 
-SLOW_BYTES = 64 * 1024
-"""Bytes of edits that this gateway reads in a second from an account at 90 % of its `journal_bytes_per_day`.
+SLOW_BYTES_PER_SECOND = 64 * 1024
+"""Rate at which this gateway reads the edits of an account that has used 90 % of its `journal_bytes_per_day`.
 
 A drawing user sends about 4 KiB a second.
 """
 
-LONGEST_WAIT = 30.0
-"""Seconds for which one edit of a slowed account waits at most."""
+LONGEST_WAIT_SECONDS = 30.0
+"""Longest time that one edit of a slowed account waits, in seconds."""
 
 HEADER = "Svgx-Quota"
 
@@ -73,7 +73,7 @@ class QuotaEnforcement:
         return self._watch.most_used(caller, canvas_id) is not None
 
     async def slow_down(self, caller: Caller, canvas_id: str, update: bytes) -> None:
-        """Wait, at most `LONGEST_WAIT`, before an edit of an account that has used 90 % of its daily bytes."""
+        """Wait, at most `LONGEST_WAIT_SECONDS`, before an edit of an account that has used 90 % of its daily bytes."""
         use = self._watch.most_used(caller, canvas_id)
         if use is None or use.status is not QuotaStatus.SLOWED:
             return
@@ -81,12 +81,14 @@ class QuotaEnforcement:
         account, _ = caller.charged_account
         bucket = self._slowed.get(account)
         if bucket is None:
-            bucket = self._slowed[account] = TokenBucket(SLOW_BYTES, SLOW_BYTES, started)
+            bucket = self._slowed[account] = TokenBucket(
+                SLOW_BYTES_PER_SECOND, SLOW_BYTES_PER_SECOND, started
+            )
         while wait := bucket.seconds_until(0, time.monotonic()):
-            left = started + LONGEST_WAIT - time.monotonic()
-            if left <= 0:
+            remaining = started + LONGEST_WAIT_SECONDS - time.monotonic()
+            if remaining <= 0:
                 break
-            await asyncio.sleep(min(wait, left))
+            await asyncio.sleep(min(wait, remaining))
         bucket.take(len(update))
         SLOWED.inc(time.monotonic() - started)
 
@@ -117,7 +119,7 @@ class QuotaEnforcement:
         self._slowed = {
             user_id: bucket
             for user_id, bucket in self._slowed.items()
-            if bucket.seconds_until(SLOW_BYTES, now)
+            if bucket.seconds_until(SLOW_BYTES_PER_SECOND, now)
         }
 
 

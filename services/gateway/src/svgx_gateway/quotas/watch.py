@@ -67,7 +67,10 @@ class QuotaWatch:
         self._changed()
 
     def merge(self, report: QuotaReport) -> None:
-        """Add a report on some accounts and canvases. Of two counts for a day, keep the larger: counts only grow."""
+        """Add a report on some accounts and canvases.
+
+        Of two counts for a day, keep the larger, because counts only grow.
+        """
         if report.day < self._day:
             return
         if report.day > self._day:

@@ -33,19 +33,19 @@ SCRIPT = RedisLimitAtomicActionSpec.SCRIPTS.encode()
 
 _PING = b"*1\r\n$4\r\nPING\r\n"
 
-TIMEOUT = 0.25
-"""Seconds that Redis has to accept a connection and to answer. After that, the request is counted in this process."""
+REDIS_TIMEOUT = 0.25
+"""Time limit for Redis to accept a connection and answer, in seconds. Beyond it, this process counts the request."""
 
 PROBE_INTERVAL = 0.5
 """Seconds between two attempts to reach Redis again."""
 
-BATCH = 256
+MAX_BATCH = 256
 """Largest number of requests in one round trip.
 
 Redis needs about 10 µs for each request, and serves no other client until it has counted all of them.
 """
 
-LOCAL_KEYS = 50_000
+MAX_LOCAL_KEYS = 50_000
 """Largest number of keys that are counted in this process. Beyond it, the least recently used key is removed."""
 
 
@@ -65,7 +65,7 @@ class BucketResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
+class _WaitingRequest:
     """A request that waits for its result. The result is None when Redis does not answer."""
 
     key: str
@@ -78,11 +78,11 @@ class Buckets:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[_WaitingRequest] = []
         self._tasks = BackgroundTasks()
         self._sending = False
         """True while a task sends the waiting requests."""
-        self._local = MemoryStore(options={"MAX_SIZE": LOCAL_KEYS})
+        self._local = MemoryStore(options={"MAX_SIZE": MAX_LOCAL_KEYS})
         self._local_limiters: dict[RateLimit, GCRARateLimiter] = {}
         self._probing: asyncio.Task[None] | None = None
         """The task that tries to reach Redis again; None while Redis is reachable."""
@@ -93,7 +93,7 @@ class Buckets:
         # too long.
         name = f"svgx:rate:{limit.requests}/{limit.seconds}:{key}"
         if self._probing is None:
-            waiting = _Waiting(name, limit, asyncio.get_running_loop().create_future())
+            waiting = _WaitingRequest(name, limit, asyncio.get_running_loop().create_future())
             self._waiting.append(waiting)
             if not self._sending:
                 self._sending = True
@@ -116,7 +116,7 @@ class Buckets:
         """Send the waiting requests in batches, until none is left."""
         try:
             while self._waiting:
-                batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+                batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
                 results: list[BucketResult | None] = [None] * len(batch)
                 try:
                     results = await self._take_batch(batch)
@@ -135,7 +135,7 @@ class Buckets:
                     waiting.result.set_result(None)
             self._waiting = []
 
-    async def _take_batch(self, batch: list[_Waiting]) -> list[BucketResult | None]:
+    async def _take_batch(self, batch: list[_WaitingRequest]) -> list[BucketResult | None]:
         if self._probing is not None:
             return [None] * len(batch)
         commands = [
@@ -158,7 +158,7 @@ class Buckets:
 
         Raise `RedisError` or `OSError`; a `TimeoutError` is an `OSError`.
         """
-        async with asyncio.timeout(TIMEOUT):
+        async with asyncio.timeout(REDIS_TIMEOUT):
             if self._connection.is_connected:
                 try:
                     return await self._exchange(commands)

@@ -35,7 +35,7 @@ class RateLimitKey:
         For a request through a trusted proxy, `trust_proxies` has already replaced the proxy's address by the client's.
         """
         client = connection.scope.get("client")
-        address, counted = _counted(client[0] if client else "")
+        address, counted = _counted_address(client[0] if client else "")
         if caller is not None and caller.is_visitor:
             return cls(f"visitor:{counted}", address, shared=f"link:{caller.link_id}")
         if caller is not None:
@@ -44,7 +44,7 @@ class RateLimitKey:
 
 
 @functools.lru_cache(maxsize=4096)
-def _counted(host: str) -> tuple[IPv4Address | IPv6Address | None, str]:
+def _counted_address(host: str) -> tuple[IPv4Address | IPv6Address | None, str]:
     """Return the address, and the text under which its requests are counted."""
     address = parse_address(host)
     return address, "unknown" if address is None else customer_key(address)

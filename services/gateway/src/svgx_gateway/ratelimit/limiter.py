@@ -105,7 +105,7 @@ class RateLimiter:
     async def admit_unknown_key(self, connection: HTTPConnection) -> None:
         """Count one look-up of an API key or share link that this gateway has not cached. Raise `TooManyRequests`.
 
-        These requests count against the address, in a bucket of their own, because many programs with valid keys may
+        Look-ups count against the address, in a bucket of their own, because many programs with valid keys may
         share one address.
         """
         await self._admit_read("keys", RateLimitKey.of(connection, None), {})

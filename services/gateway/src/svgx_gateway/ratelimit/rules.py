@@ -28,7 +28,7 @@ class Rules:
         """
         if rate_class is RateClass.UNLIMITED or rate_class is RateClass.INTERNAL:
             return None
-        if self._exempt(key):
+        if self._is_exempt(key):
             return None
         role_limits = self._stored.roles.get(key.role, {}) if key.role else {}
         return role_limits.get(rate_class) or self._limits[rate_class]
@@ -37,7 +37,7 @@ class Rules:
         """Return the stored limits, with this gateway's settings for the classes without a stored limit."""
         return self._stored.model_copy(update={"limits": self._limits})
 
-    def _exempt(self, key: RateLimitKey) -> bool:
+    def _is_exempt(self, key: RateLimitKey) -> bool:
         if key.user_id in self._users:
             return True
         address = key.address

@@ -31,7 +31,7 @@ REFUSED = prometheus_client.Counter(
     ["rate_class"],
 )
 
-FLUSH_INTERVAL = 1.0
+DELIVERY_SECONDS = 1.0
 """Seconds between two deliveries to Redis."""
 
 MINUTE, STEP, DAY = 60, 600, 86_400
@@ -41,7 +41,7 @@ MAX_CALLERS = 200
 """Number of callers that are stored for each class and step: the callers with the highest counts."""
 
 MAX_PENDING = 20_000
-"""Counts by caller that may wait for Redis. Past this number, further requests are not counted."""
+"""Largest number of counts by caller that wait for Redis. Beyond it, further requests are not counted."""
 
 MAX_INTERVALS = 60
 """The largest number of intervals in a timeline."""
@@ -57,7 +57,7 @@ for _rate_class in CLASSES:
 
 
 class RateLimitStatistics:
-    """The counts of requests in memory, which are delivered to Redis every `FLUSH_INTERVAL` seconds."""
+    """The counts of requests in memory, which are delivered to Redis every `DELIVERY_SECONDS`."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -78,8 +78,8 @@ class RateLimitStatistics:
             self._callers[_callers_key(now - now % STEP, rate_class, kind), caller] += 1
 
     async def wait_and_deliver(self) -> None:
-        """Wait `FLUSH_INTERVAL` seconds, then deliver."""
-        await asyncio.sleep(FLUSH_INTERVAL)
+        """Wait `DELIVERY_SECONDS`, then deliver."""
+        await asyncio.sleep(DELIVERY_SECONDS)
         await self.deliver()
 
     async def deliver(self) -> None:

@@ -32,13 +32,13 @@ class SocketLimits:
     """The limits of one gateway for the number of its WebSockets, their first message, and the size of a message."""
 
     connections: int
-    """Connections open at a time."""
+    """Largest number of open connections."""
     per_identity: int
-    """Connections of one account open at a time."""
+    """Largest number of open connections of one account."""
     handshake: float
-    """Seconds that a connected client has to send its first message."""
+    """Time limit for the first message of a connected client, in seconds."""
     max_message_bytes: int
-    """Bytes of one message."""
+    """Largest size of a message, in bytes."""
 
 
 class Admission:
@@ -49,7 +49,7 @@ class Admission:
         self._open = 0
         self._open_by_account: Counter[str] = Counter()
 
-    def admit_to_gateway(self) -> "Counted | None":
+    def admit_to_gateway(self) -> "CountContext | None":
         """Return a context that counts one more connection, or None when the gateway has reached its limit.
 
         Enter the context before the next await, because other connections may be admitted during the await.
@@ -57,9 +57,9 @@ class Admission:
         if self._open >= self.limits.connections:
             REFUSED.labels("connections").inc()
             return None
-        return Counted(self._add)
+        return CountContext(self._add)
 
-    def admit(self, key: RateLimitKey) -> "Counted":
+    def admit(self, key: RateLimitKey) -> "CountContext":
         """Return a context that counts one more connection of an account, or of a visitor and the share link.
 
         Raises `Overloaded` at a limit. Enter the context before the next await.
@@ -77,7 +77,7 @@ class Admission:
             raise Overloaded(f"at most {limits}")
         return counted
 
-    def admit_account(self, user_id: str, *, factor: int = 1) -> "Counted | None":
+    def admit_account(self, user_id: str, *, factor: int = 1) -> "CountContext | None":
         """Return a context that counts one more connection of the account, or None when the account is at its limit.
 
         `factor` multiplies the limit. Enter the context before the next await.
@@ -85,9 +85,9 @@ class Admission:
         if self._open_by_account[user_id] >= self.limits.per_identity * factor:
             REFUSED.labels("identity").inc()
             return None
-        return Counted(functools.partial(self._add_to_account, user_id))
+        return CountContext(functools.partial(self._add_to_account, user_id))
 
-    def admit_visitor(self, address: str, link: str) -> "Counted | None":
+    def admit_visitor(self, address: str, link: str) -> "CountContext | None":
         """Return a context that counts one more connection of an address and of a share link.
 
         Return None when the address has as many connections as an account may have, or when all visitors of the link
@@ -106,7 +106,7 @@ class Admission:
             del self._open_by_account[user_id]
 
 
-class Counted:
+class CountContext:
     """A context manager that adds 1 to some counts until its end.
 
     It lasts as long as a connection. A generator-based context manager would take 0.5 kB, and an `ExitStack` 1 kB.
@@ -133,15 +133,15 @@ class Counted:
         for add in counts:
             add(-1)
 
-    def __add__(self, other: "Counted") -> "Counted":
+    def __add__(self, other: "CountContext") -> "CountContext":
         """Return a context for the counts of both contexts."""
-        return Counted(*self._counts, *other._counts)
+        return CountContext(*self._counts, *other._counts)
 
-    def include(self, other: "Counted") -> None:
+    def include(self, other: "CountContext") -> None:
         """Enter `other`, which then ends together with this context."""
         self._counts += other.__enter__()
 
-    def hand_over(self) -> "Counted":
+    def hand_over(self) -> "CountContext":
         """Move the counts of this context into a new context that is entered already. Return the new context."""
         counts, self._counts = self._counts, ()
-        return Counted(*counts)
+        return CountContext(*counts)

@@ -32,7 +32,7 @@ from svgx_gateway.websocket.links.replica_links import ReplicaLinks
 from svgx_gateway.websocket.live_presence import LivePresence
 from svgx_gateway.websocket.outbox import Outbox
 from svgx_gateway.websocket.saved_counts import SavedCounts
-from svgx_gateway.websocket.shared_sync import LARGE, SharedSync
+from svgx_gateway.websocket.shared_sync import LARGE_BYTES, SharedSync
 from svgx_gateway.websocket.trackers.broadcast_tracker import BroadcastTracker, Position
 from svgx_gateway.websocket.transport.frames import encode_frame
 from svgx_yjs import protocol
@@ -41,10 +41,10 @@ from svgx_yjs.structure import EMPTY_STATE_VECTOR, EMPTY_UPDATE
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 60.0
-"""Seconds for which an unanswered sync request is repeated. After this time the connections are closed."""
+"""Longest time, in seconds, for which an unanswered sync request is repeated. Then the connections are closed."""
 
-ATTEMPT = 10.0
-"""Seconds to wait for one reply of the holder."""
+ATTEMPT_SECONDS = 10.0
+"""Time limit for one reply of the holder, in seconds. Beyond it, the request is repeated."""
 
 CHECKPOINT_INTERVAL = 10.0
 """Seconds between two requests for the holder's state vector.
@@ -329,11 +329,11 @@ class LiveCanvas:
                 CANVAS_SYNC,
                 request,
                 retry_seconds=RETRY_SECONDS,
-                attempt=ATTEMPT,
+                attempt_seconds=ATTEMPT_SECONDS,
                 # After its reply, the holder sends its broadcasts on the link to this gateway.
                 more_headers={HEADER_GATEWAY: self._bus.replica_id},
             )
-        if len(content) > LARGE:
+        if len(content) > LARGE_BYTES:
             # Let other tasks run here: the pieces of the reply were just joined, and decoding copies them again.
             await asyncio.sleep(0)
         reply = decode(SyncReply, content)

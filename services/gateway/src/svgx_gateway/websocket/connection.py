@@ -26,19 +26,19 @@ from svgx_gateway.websocket.transport.inflow import Inflow
 from svgx_yjs import awareness, protocol
 
 SLOW_BYTES = 1024 * 1024
-"""Queued bytes of one client. Beyond this limit, the client's broadcasts are dropped.
+"""Limit of one client's queued bytes. Beyond it, the client's broadcasts are dropped.
 
 The client gets one merged catch-up later.
 """
 
 HARD_BYTES = 64 * 1024 * 1024
-"""Queued bytes of one client, in broadcasts and answers together. Beyond this limit the connection is closed.
+"""Limit of one client's queued bytes, in broadcasts and answers together. Beyond it, the connection is closed.
 
 A message for an empty queue may be larger.
 """
 
 LAGGING_SECONDS = 60.0
-"""Seconds that a client may lag. A broadcast after this time closes the connection."""
+"""Longest time, in seconds, that a client may lag. A broadcast after this time closes the connection."""
 
 HEARTBEAT = protocol.encode_awareness(awareness.encode([]))
 """An awareness update without states, which changes nothing."""
@@ -381,7 +381,7 @@ class Connection:
             self.written_bytes += len(frame)
             return
         if self._queued_bytes + len(message) > HARD_BYTES and self._has_queued_messages:
-            self.close(Close.OVERLOADED, "too much is waiting to be sent")
+            self.close(Close.OVERLOADED, "too many bytes wait to be sent to the client")
             return
         backlog = self._open_backlog()
         backlog.queue.append(message)

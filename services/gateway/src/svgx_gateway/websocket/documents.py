@@ -11,13 +11,16 @@ from svgx_gateway.websocket.outbox import Outbox
 from svgx_yjs.pieces import Pieces, TooManyParts
 
 LARGE_BYTES = 256 * 1024
-"""Bytes beyond which a message becomes several edits, so that the holder can serve other canvases between them."""
+"""Size of a message, in bytes, beyond which it becomes several edits.
+
+The holder can serve other canvases in between.
+"""
 
 PIECE_BYTES = 64 * 1024
-"""Bytes of each of a large message's edits, unless a single struct is larger."""
+"""Size of each of a large message's edits, in bytes, unless a single struct is larger."""
 
 MAX_CUTS = 2
-"""Messages that are cut at the same time, each in a thread. Further messages wait.
+"""Largest number of messages that are cut at the same time, each in a thread. Further messages wait.
 
 Cutting a message of the largest size takes seconds.
 """
@@ -103,16 +106,16 @@ class DocumentMessages:
         kept until the thread has ended.
         """
         account = connection.caller.user_id
-        own = self._cuts_by_account.setdefault(account, asyncio.Lock())
-        with contextlib.ExitStack() as taken:
-            for limit in (own, self._cuts):
+        account_lock = self._cuts_by_account.setdefault(account, asyncio.Lock())
+        with contextlib.ExitStack() as limits:
+            for limit in (account_lock, self._cuts):
                 await limit.acquire()
-                taken.callback(limit.release)
+                limits.callback(limit.release)
             if connection.inflow is not None:
-                taken.enter_context(connection.inflow.keep())
+                limits.enter_context(connection.inflow.keep())
             loop = asyncio.get_running_loop()
             cutting = loop.run_in_executor(None, Pieces, update, PIECE_BYTES)
-            until_the_end = taken.pop_all()
+            until_the_end = limits.pop_all()
             cutting.add_done_callback(lambda _: until_the_end.close())
         try:
             return await asyncio.shield(cutting)

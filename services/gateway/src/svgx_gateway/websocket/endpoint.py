@@ -23,7 +23,7 @@ from svgx_gateway.identity.identity import Identity
 from svgx_gateway.observability.notes import note_canvas, note_user
 from svgx_gateway.ratelimit.key import RateLimitKey
 from svgx_gateway.websocket import handshake
-from svgx_gateway.websocket.admission import REFUSED, Admission, Counted
+from svgx_gateway.websocket.admission import REFUSED, Admission, CountContext
 from svgx_gateway.websocket.connection import Closing, Connection
 from svgx_gateway.websocket.origins import AllowedOrigins
 from svgx_gateway.websocket.sessions.reader import Reader
@@ -53,7 +53,7 @@ class YjsEndpoint:
        account that the token names. For an invalid token, it counts for the address. For a share link without an
        account, it counts for the address and for the link.
     4. The token, then the number of connections of the account, or of the address and the share link. A refused socket
-       gets the upgrade and then a close code: a page can read a close code, but not the status of a refused upgrade.
+       gets the upgrade and then a close code, because a page cannot read the status of a refused upgrade.
     5. After the upgrade, the caller's role on the canvas.
     """
 
@@ -88,7 +88,7 @@ class YjsEndpoint:
         with counted:
             await self._serve_counted(websocket, counted)
 
-    async def _serve_counted(self, websocket: WebSocket, counted: Counted) -> None:
+    async def _serve_counted(self, websocket: WebSocket, counted: CountContext) -> None:
         """Check a socket and serve it. `counted` counts it until the end of the connection."""
         identity = await self._authenticate(websocket)
         caller = identity.caller if isinstance(identity, Identity) else None

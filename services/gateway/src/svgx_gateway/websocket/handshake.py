@@ -18,7 +18,7 @@ SUBPROTOCOL = "svgx"
 A browser that offers subprotocols fails the connection when the server selects none of them.
 """
 
-MAX_DETAIL = 200
+MAX_DETAIL_LENGTH = 200
 """Largest number of characters of the reason why a handshake is refused. The rest is cut off."""
 
 
@@ -31,9 +31,9 @@ async def accept(socket: WebSocket) -> None:
 def refusal(status: int, text: str) -> SvgxError:
     """Return the error of a handshake that `websockets` or uvicorn refuses with this HTTP status and text.
 
-    The text may quote a long header, so it is cut off after `MAX_DETAIL` characters.
+    The text may quote a long header, so it is cut off after `MAX_DETAIL_LENGTH` characters.
     """
-    detail = text.strip()[:MAX_DETAIL]
+    detail = text.strip()[:MAX_DETAIL_LENGTH]
     match status:
         case 403:
             return Forbidden(detail)

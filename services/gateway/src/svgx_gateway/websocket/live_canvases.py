@@ -38,7 +38,7 @@ CANVASES = Gauge(
 )
 
 LEAVE_SECONDS = 2.0
-"""Seconds that a drain waits until the closed connections have left their canvases."""
+"""Maximum time, in seconds, that a drain waits for the closed connections to leave their canvases."""
 
 
 class LiveCanvases:
@@ -150,7 +150,7 @@ class LiveCanvases:
 
     @property
     def is_draining(self) -> bool:
-        """True from the beginning of the drain on."""
+        """True once the drain has begun."""
         return self._draining
 
     async def check_role(self, connection: Connection, canvas: LiveCanvas) -> None:
@@ -255,7 +255,7 @@ class LiveCanvases:
             await canvas.stop()
 
     async def _reconnected(self) -> None:
-        """Check roles and broadcasts, and send batches again, because messages may have been lost without NATS."""
+        """Check roles and broadcasts and resend batches, because messages may have been lost while NATS was down."""
         self._canvas_roles.forget()
         for canvas in self._canvases.values():
             canvas.suspect_gap()

@@ -21,32 +21,34 @@ A client that returns would otherwise receive, and adopt, an old state of its ow
 y-websocket sends the client's own state at once, so this time is long enough.
 """
 
-INTERVAL = 0.03
+INTERVAL_SECONDS = 0.03
 """Seconds between two broadcasts of presence. An isolated change is broadcast at once."""
 
-INTERVAL_PER_CONNECTION = 0.0005
-"""Seconds that each connection adds to `INTERVAL`, because a broadcast is a frame for each connection."""
+SECONDS_PER_CONNECTION = 0.0005
+"""Seconds that each connection adds to `INTERVAL_SECONDS`, because a broadcast is a frame for each connection."""
 
-LONGEST_INTERVAL = 0.1
+LONGEST_INTERVAL_SECONDS = 0.1
 """The longest time between two broadcasts of presence, in seconds."""
 
-RENEWAL_INTERVAL = 1.0
-"""The fewest seconds between two renewals. A renewal asks all clients for newer states (see `LivePresence`)."""
+RENEWAL_SECONDS = 1.0
+"""Minimum time between two renewals, in seconds. A renewal asks all clients for newer states (see `LivePresence`)."""
 
-RENEWAL_INTERVAL_PER_CLIENT = 0.01
-"""The fewest seconds between two renewals for each connection: 10 s with 1,000 connections.
+RENEWAL_SECONDS_PER_CONNECTION = 0.01
+"""Minimum time between two renewals for each connection, in seconds. With 1,000 connections, this is 10 s.
 
 A renewal of many clients' states causes a lot of traffic.
 """
 
-RENEWAL_INTERVAL_PER_RETURN = 10.0
-"""Seconds between two renewals that one client causes by its returns, in the long run.
+RENEWAL_SECONDS_PER_RETURN = 10.0
+"""Mean time, in seconds, between two renewals that the returns of one client cause.
 
 So a client that returns often does not keep the other clients busy.
 """
 
-RETURNS_AT_ONCE = 3
-"""Returns of one client that each cause a renewal at once, because a faulty network often fails several times in a row.
+RETURN_BURST = 3
+"""Number of returns of one client that cause a renewal without delay, even if they follow each other quickly.
+
+A faulty network often fails several times in a row.
 """
 
 
@@ -72,10 +74,10 @@ class LivePresence:
         self._broadcast = broadcast
         self._send_on_link = send_on_link
         self._merger = PresenceMerger()
-        self._flushed_at = -LONGEST_INTERVAL
+        self._flushed_at = -LONGEST_INTERVAL_SECONDS
         self._flush_timer: asyncio.TimerHandle | None = None
         self._held: dict[Connection, dict[int, Entry]] = {}
-        """The newest states for connections with a backlog, because edits and answers come first."""
+        """The newest states for connections with a backlog. They are sent after the backlog of edits and replies."""
         self._canvas_id = canvas_id
         self._connections = connections
         self._clocks = AwarenessClocks()
@@ -142,8 +144,8 @@ class LivePresence:
             await self._bus.broadcast(CANVAS_AWARENESS, authored, canvas_id=self._canvas_id)
 
     def _interval(self) -> float:
-        added = INTERVAL_PER_CONNECTION * len(self._connections)
-        return min(LONGEST_INTERVAL, INTERVAL + added)
+        added = SECONDS_PER_CONNECTION * len(self._connections)
+        return min(LONGEST_INTERVAL_SECONDS, INTERVAL_SECONDS + added)
 
     def _flush(self) -> None:
         """Broadcast the states that wait. A connection with a backlog gets its states at a later time."""
@@ -167,7 +169,7 @@ class LivePresence:
             self._held = {
                 each: held for each, held in self._held.items() if each in self._connections
             }
-            self._flush_timer = loop.call_later(LONGEST_INTERVAL, self._flush)
+            self._flush_timer = loop.call_later(LONGEST_INTERVAL_SECONDS, self._flush)
 
     def _end_welcome(self, connection: Connection) -> None:
         if (update := self._welcomes.pop(connection, None)) is not None:
@@ -179,11 +181,11 @@ class LivePresence:
         connection.send(protocol.encode_awareness(others))
 
     def _note_return(self, client: int, clock: int) -> None:
-        """Renew the clients' states, at once or when the returned client may cause a renewal again."""
+        """Renew the clients' states at once. If the returned client has used up its allowance, renew them later."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         if client not in self._returns:
-            allowance = TokenBucket(1 / RENEWAL_INTERVAL_PER_RETURN, RETURNS_AT_ONCE, now)
+            allowance = TokenBucket(1 / RENEWAL_SECONDS_PER_RETURN, RETURN_BURST, now)
             self._returns[client] = allowance, now, -1
         allowance, due, noted = self._returns[client]
         if clock <= noted:
@@ -201,13 +203,13 @@ class LivePresence:
         """Wait until a client has returned, then ask all clients for newer states."""
         await self._has_returned.wait()
         self._has_returned.clear()
-        recent = asyncio.get_running_loop().time() - RETURNS_AT_ONCE * RENEWAL_INTERVAL_PER_RETURN
+        recent = asyncio.get_running_loop().time() - RETURN_BURST * RENEWAL_SECONDS_PER_RETURN
         self._returns = {each: entry for each, entry in self._returns.items() if entry[1] > recent}
         for connection in self._connections:
             if (state := connection.awareness.removal()) is not None:
                 connection.send(_encode(state))
         await asyncio.sleep(
-            max(RENEWAL_INTERVAL, RENEWAL_INTERVAL_PER_CLIENT * len(self._connections))
+            max(RENEWAL_SECONDS, RENEWAL_SECONDS_PER_CONNECTION * len(self._connections))
         )
 
 

@@ -42,7 +42,7 @@ from svgx_gateway.websocket.links.outgoing_batch import (
     OutgoingBatch,
 )
 from svgx_gateway.websocket.links.replica_link import (
-    FLUSH_SLACK,
+    FLUSH_SLACK_SECONDS,
     NextBatch,
     Outcome,
     ReplicaLink,
@@ -52,36 +52,36 @@ from svgx_yjs.lib0 import Malformed
 
 log = structlog.get_logger(__name__)
 
-BATCH_INTERVAL = 0.004
+BATCH_INTERVAL_SECONDS = 0.004
 """Seconds between two batches of one canvas. The first batch after a pause is sent at once."""
 
 PROMPT_BATCHES = 8
-"""Number of uncommitted batches up to which the interval stays `BATCH_INTERVAL`.
+"""Number of uncommitted batches up to which the interval stays `BATCH_INTERVAL_SECONDS`.
 
 With more uncommitted batches the interval grows in proportion. So while nothing is committed, edits still reach the
 holder and the other clients, but in fewer and larger requests.
 """
 
 MAX_BYTES = 32 * 1024 * 1024
-"""Bytes of uncommitted edits of one canvas. Beyond this limit no further edit is read from its clients."""
+"""Maximum size of one canvas's uncommitted edits, in bytes. Beyond it, no further edit is read from the clients."""
 
 BATCH_BYTES = 1024 * 1024
-"""Bytes of the next batch. Beyond this limit no edit is read from the canvas's clients until the batch is sent."""
+"""Maximum size of the next batch, in bytes. Beyond it, no edit is read from the clients until the batch is sent."""
 
-SAVED_OBJECTIVE = 1.0
-"""Seconds within which an edit is saved, from its arrival at the gateway: the objective for 99.9 % of the edits."""
+SAVED_OBJECTIVE_SECONDS = 1.0
+"""Objective for 99.9 % of the edits: maximum time from an edit's arrival at the gateway to its commit, in seconds."""
 
 RETRY_SECONDS = 60.0
-"""Seconds for which an unacknowledged batch is resent. After this time, the connections are closed (`OVERLOADED`)."""
+"""Time limit for all attempts to send a batch, in seconds. Beyond it, the connections are closed (`OVERLOADED`)."""
 
-ATTEMPT = 3.0
-"""Seconds to wait for one acknowledgement before the batch is sent again. `SECONDS_PER_MIB` is added for each MiB."""
+ATTEMPT_SECONDS = 3.0
+"""Time limit for one attempt to send a batch, in seconds. `SECONDS_PER_MIB` is added for each MiB of the batch."""
 
 SECONDS_PER_MIB = 4.0
-"""Seconds for each MiB of a batch. A holder needs one second for a MiB of many small structs, on a core of its own."""
+"""Seconds for each MiB of a batch. A holder with a core of its own needs one second for a MiB of many small structs."""
 
-AFTER_TIMEOUT = 10.0
-"""Seconds for which requests are used instead of a link, after a receipt on the link did not arrive in time."""
+LINK_PAUSE_SECONDS = 10.0
+"""Seconds for which a link is not used after a receipt did not arrive in time. Batches are then sent in requests."""
 
 UNSAVED = "edits cannot be saved at the moment"
 """The close reason while no holder commits edits."""
@@ -123,11 +123,11 @@ class Outbox:
         """The link to the holder's replica; None while the replica is not known, or after the link has failed."""
         self._epoch: str | None = None
         self._requests_until = 0.0
-        """Time before which the link of the same epoch is not used again, in seconds of the monotonic clock."""
+        """Time until which the link is not used again in the same epoch, in seconds of the monotonic clock."""
         self.paced_until = 0.0
         """Time of the next batch on the link, in seconds of the monotonic clock.
 
-        The batch may be sent earlier by `FLUSH_SLACK`.
+        The batch may be sent earlier by `FLUSH_SLACK_SECONDS`.
         """
         self._canvas_interval = CanvasInterval()
         self._bus = bus
@@ -217,12 +217,12 @@ class Outbox:
     def take_batch(self, now: float) -> NextBatch | None:
         """Return the next batch for the link, or None if no batch is sent on the link now.
 
-        No batch is sent without edits, before `paced_until`, and while a large batch waits for the previous large
-        batch. A large or traced batch is sent here in a separate request, and the result is None too.
+        No batch is sent if there are no edits, before `paced_until`, or while a large batch waits for the previous
+        large batch. A large or traced batch is sent in a separate request, and the result is None.
         """
         if (
             not self._next.edits
-            or now < self.paced_until - FLUSH_SLACK
+            or now < self.paced_until - FLUSH_SLACK_SECONDS
             or self._seconds_until_large(now)
         ):
             return None
@@ -256,7 +256,7 @@ class Outbox:
         RESENT.inc()
         if self._link in (link, None):  # otherwise the canvas has another holder now
             if isinstance(outcome, DeadlineExceeded):
-                self._requests_until = time.monotonic() + AFTER_TIMEOUT
+                self._requests_until = time.monotonic() + LINK_PAUSE_SECONDS
             self.lose_link()
         self._start_commit(batch, outcome)
 
@@ -284,7 +284,7 @@ class Outbox:
         return oldest.since if oldest.edits else None
 
     def resend(self) -> None:
-        """Send every uncommitted batch again at once, because a new holder may have taken over."""
+        """Send every uncommitted batch again without delay, because a new holder may have taken over."""
         changed, self._holder_changed = self._holder_changed, asyncio.Event()
         changed.set()
         for batch in self._forget_receipts():
@@ -347,9 +347,9 @@ class Outbox:
     async def _wait_for_large_batch(self) -> None:
         """Wait until the next batch may be sent. Large batches are sent one after the other.
 
-        The holder takes seconds for each. If several large batches waited at the holder, their attempts would end
-        before their turns. The large batches would then be sent again behind later edits, and would delay these edits.
-        While nothing is committed, a large batch waits for the previous one as long as one attempt may take.
+        The holder takes seconds for each large batch. If several waited at the holder, the attempts of the later ones
+        would time out. The repeated attempts would then delay later edits. While nothing is committed, a large batch
+        waits for the previous large batch as long as one attempt may take.
         """
         while (seconds := self._seconds_until_large(time.monotonic())) and self._large is not None:
             await wait_at_most(self._large.done, seconds)
@@ -360,13 +360,13 @@ class Outbox:
 
     def _interval(self) -> float:
         """Return the seconds until the next batch may be sent."""
-        return BATCH_INTERVAL * max(1.0, len(self._sent) / PROMPT_BATCHES)
+        return BATCH_INTERVAL_SECONDS * max(1.0, len(self._sent) / PROMPT_BATCHES)
 
     def _start_commit(self, batch: OutgoingBatch, after: TemporaryError | None = None) -> None:
         """Send a batch in a separate request. `after` is the reason why the batch failed on the link."""
         if batch.is_large:
             self._large = batch
-            self._large_until = time.monotonic() + _attempt(batch.size)
+            self._large_until = time.monotonic() + _attempt_seconds(batch.size)
         context = self._unrecorded.context()
         self._commits.start("commit edits", self._commit(batch, after), context=context)
 
@@ -402,7 +402,7 @@ class Outbox:
         """Note that the holder of this epoch has committed a batch. Close the connections that sent rejected edits."""
         self._failing = False
         batch.epoch = epoch
-        in_time = time.monotonic() - batch.since <= SAVED_OBJECTIVE
+        in_time = time.monotonic() - batch.since <= SAVED_OBJECTIVE_SECONDS
         (SAVED if in_time else LATE).inc(len(batch.edits) - len(rejected))
         if rejected:
             REJECTED.inc(len(rejected))
@@ -439,12 +439,16 @@ class Outbox:
 
     async def _send(self, content: bytes, after: TemporaryError | None = None) -> Saved:
         """Send a batch until it is acknowledged. Send it again at once when `resend` is called."""
-        attempt = _attempt(len(content))
+        attempt = _attempt_seconds(len(content))
         while True:
             changed = asyncio.create_task(self._holder_changed.wait())
             asking = asyncio.create_task(
                 self._holder.ask(
-                    CANVAS_EDIT, content, retry_seconds=RETRY_SECONDS, attempt=attempt, after=after
+                    CANVAS_EDIT,
+                    content,
+                    retry_seconds=RETRY_SECONDS,
+                    attempt_seconds=attempt,
+                    after=after,
                 )
             )
             after = None
@@ -482,6 +486,6 @@ class Outbox:
                 self._ask_again(connection)
 
 
-def _attempt(size: int) -> float:
+def _attempt_seconds(size: int) -> float:
     """Return the seconds to wait for the acknowledgement of a batch of `size` bytes."""
-    return ATTEMPT + SECONDS_PER_MIB * size / (1024 * 1024)
+    return ATTEMPT_SECONDS + SECONDS_PER_MIB * size / (1024 * 1024)

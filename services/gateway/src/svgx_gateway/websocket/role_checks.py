@@ -15,7 +15,10 @@ CONCURRENT_LOOKUPS = 16
 """Largest number of lookups that run at a time. Further lookups wait."""
 
 RETRY_SECONDS = 30.0
-"""Seconds for which a failed lookup is repeated, while the connection's edits wait. Then the connection is closed."""
+"""Time limit for all attempts at a lookup, in seconds. The connection's edits wait.
+
+Beyond the limit, the connection is closed.
+"""
 
 PAUSE_SECONDS = 0.25
 """Seconds between two attempts at a lookup."""

@@ -6,15 +6,18 @@ from collections.abc import Collection
 from svgx_gateway.websocket.connection import Connection
 
 MANY_CONNECTIONS = 1000
-"""With at least this number of connections of the canvas on this gateway, a count waits for the next broadcast.
+"""Number of the canvas's connections on this gateway at which a count waits for the next broadcast.
 
-Without the wait, a fifth of all socket writes would be counts when all clients write. The time of a write hardly
-depends on its size. With fewer connections, the gateway has time to send each count alone, and the count arrives
-earlier.
+Without the wait, a fifth of all socket writes would be counts when all clients write. A count in the same write as a
+broadcast costs little, because the time of a write hardly depends on its size. With fewer connections, the gateway has
+time to send each count alone, and the count arrives earlier.
 """
 
 WAIT_SECONDS = 0.05
-"""Seconds without a broadcast after which the counts are sent alone. A count waits for at most twice this time."""
+"""Time without a broadcast, in seconds, after which the counts are sent alone.
+
+A count waits at most twice this time.
+"""
 
 
 class SavedCounts:

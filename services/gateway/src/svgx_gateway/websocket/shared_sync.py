@@ -8,8 +8,10 @@ from svgx_common.contract.collab import SyncReply
 from svgx_gateway.websocket.transport.frames import encode_frame
 from svgx_yjs import protocol
 
-LARGE = 256 * 1024
-"""Bytes beyond which an update is large: each step of its delivery lets other work run first. Copying 8 MB takes 5 ms.
+LARGE_BYTES = 256 * 1024
+"""Maximum size of a small update, in bytes. The steps of the delivery of a larger update let other tasks run first.
+
+Copying 8 MB takes 5 ms.
 """
 
 
@@ -21,8 +23,8 @@ class SharedReply:
 
     @property
     def is_large(self) -> bool:
-        """Return whether the update has more than `LARGE` bytes."""
-        return len(self.reply.update) > LARGE
+        """Return whether the update has more than `LARGE_BYTES`."""
+        return len(self.reply.update) > LARGE_BYTES
 
     async def encode(self) -> None:
         """Encode the message and the frame, and let other work run before each."""
@@ -45,7 +47,7 @@ class SharedReply:
 class SharedSync:
     """The sync requests of one canvas. `request` asks the holder for the content that a state vector lacks.
 
-    A connection gets only the broadcasts since its join (see `Joining`). The reply to an earlier request may lack
+    A connection gets only the broadcasts that follow its join (see `Joining`). The reply to an earlier request may lack
     edits from just before the join, so the client needs a request that starts after the join. For each state vector,
     at most one request runs at a time, and the clients that join meanwhile share the next request.
     """
@@ -67,7 +69,7 @@ class SharedSync:
         # A client that leaves must not cancel the request that other clients share.
         shared = await asyncio.shield(task)
         if shared.is_large:
-            # Let one client at a time go on, because writing to all of them at once would block the event loop.
+            # Let one client at a time go on, because writing to all of them together would block the event loop.
             async with self._large:
                 await asyncio.sleep(0)
         return shared

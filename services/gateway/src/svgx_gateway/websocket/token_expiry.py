@@ -12,7 +12,7 @@ from svgx_gateway.identity.identity import Identity
 from svgx_gateway.websocket.connection import Connection
 from svgx_yjs import protocol
 
-NOTICE = 60.0
+NOTICE_SECONDS = 60.0
 """Seconds between the notice to the client and the expiry of its token. If the token is valid for less than twice
 this time, the notice is sent halfway to the expiry."""
 
@@ -22,8 +22,8 @@ class TokenExpiry:
 
     With `wants_notice`, the client gets a notice before the expiry. With `wants_confirmation` too, each renewal is
     confirmed at once by another notice, with the seconds until the new expiry. A client without `wants_confirmation`
-    may send the same token after each notice. So such a client gets the next notice only if the fresh token expires
-    later than the previous token.
+    may answer each notice with the same token, and would then get one notice after the other. So such a client gets
+    the next notice only if the fresh token expires later than the previous token.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class TokenExpiry:
         self._expires_at = 0.0
         """The Unix time, in seconds, at which the newest token expires."""
         self._has_sent_notice = False
-        """True once the client has got the notice of `_expires_at`, because the client needs no second notice."""
+        """True once the notice about `_expires_at` was sent, because the client needs no second notice."""
         self._timers: list[asyncio.TimerHandle] = []
         self._start_timers(identity)
 
@@ -73,7 +73,7 @@ class TokenExpiry:
         call_later = asyncio.get_running_loop().call_later
         self._timers = [call_later(seconds, self._close)]
         if self._wants_notice and not self._has_sent_notice:
-            notice_in = seconds - min(NOTICE, seconds / 2)
+            notice_in = seconds - min(NOTICE_SECONDS, seconds / 2)
             self._timers.append(call_later(notice_in, self._send_due_notice))
 
     def _seconds_left(self) -> float:

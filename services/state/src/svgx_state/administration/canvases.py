@@ -1,4 +1,4 @@
-"""The canvases of any user, and the largest canvases, for admins."""
+"""The canvases of a user, and the largest canvases, for admins."""
 
 from svgx_common.contract.administration.canvases import (
     LARGEST_CANVASES,

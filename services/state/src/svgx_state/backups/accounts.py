@@ -12,7 +12,7 @@ from svgx_common.contract.storage.backups import (
 )
 from svgx_common.messaging.bus import Bus
 
-PAGE = 200
+PAGE_SIZE = 200
 """Largest number of accounts in one message."""
 
 
@@ -29,11 +29,11 @@ class StoredAccounts:
     async def pages(self, after: str) -> AsyncIterator[list[StoredAccount]]:
         """Yield all accounts after an id, in pages, in the byte order of the ids. Raise the errors of `Bus.ask`."""
         while True:
-            request = ExportAccountsRequest(after=after or None, limit=PAGE)
+            request = ExportAccountsRequest(after=after or None, limit=PAGE_SIZE)
             items = (await self._bus.ask(EXPORT_ACCOUNTS, request)).items
             if items:
                 yield items
-            if len(items) < PAGE:
+            if len(items) < PAGE_SIZE:
                 return
             after = items[-1].id
 

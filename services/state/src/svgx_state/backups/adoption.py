@@ -1,10 +1,13 @@
-"""The adoption of backups: backups that are only at the target get records, for example after the database was lost."""
+"""The adoption of backups: each backup at the target that has no record in the database gets a record.
+
+Records are missing, for example, after the database was lost.
+"""
 
 import structlog
 
 from svgx_common.postgres import Database
 from svgx_state.backups.format.archive import Archive
-from svgx_state.backups.format.manifest import Incomplete, Refused, fetch_manifest
+from svgx_state.backups.format.manifest import BackupIncomplete, BackupRefused, fetch_manifest
 
 log = structlog.get_logger(__name__)
 
@@ -15,7 +18,7 @@ class Adoption:
     def __init__(self, database: Database, archive: Archive) -> None:
         self._database = database
         self._archive = archive
-        self._refused: set[str] = set()
+        self._refused_folders: set[str] = set()
 
     async def adopt_all(self) -> int:
         """Make records of all complete backups at the target. Return the number of new records.
@@ -29,20 +32,20 @@ class Adoption:
         known = {row["id"] for row in rows}
         adopted = 0
         for folder in folders:
-            if folder in known or folder in self._refused:
+            if folder in known or folder in self._refused_folders:
                 continue
             try:
                 await self.adopt(folder)
                 adopted += 1
-            except Incomplete:
+            except BackupIncomplete:
                 continue
-            except Refused as error:
-                self._refused.add(folder)
+            except BackupRefused as error:
+                self._refused_folders.add(folder)
                 log.info("a folder at the target is not a usable backup", reason=str(error))
         return adopted
 
     async def adopt(self, backup_id: str) -> None:
-        """Make a record of one backup. Raises `Refused` or `TargetFailed`."""
+        """Make a record of one backup. Raises `BackupRefused` or `TargetFailed`."""
         manifest, envelope = await fetch_manifest(self._archive, backup_id)
         await self._database.run(
             "adopt_backup",

@@ -34,7 +34,7 @@ from svgx_common.postgres import Database, Row, Session
 from svgx_state.backups.adoption import Adoption
 from svgx_state.backups.format.archive import Archive
 from svgx_state.backups.format.chain import Chain
-from svgx_state.backups.format.manifest import FORMAT, Refused
+from svgx_state.backups.format.manifest import FORMAT, BackupRefused
 from svgx_state.backups.format.target import TargetFailed
 
 LATEST = "latest"
@@ -67,7 +67,7 @@ class Catalogue:
         Raises `Invalid` for arguments that do not fit together, `NotFound` for an unknown canvas or base, and
         `Conflict` while another backup runs or when the base is not suitable.
         """
-        _check(request)
+        _check_arguments(request)
         backup_id = new_id()
         async with self._database.transaction() as session:
             if (
@@ -120,7 +120,7 @@ class Catalogue:
         Raises `NotFound`, `Conflict` for a backup that is not complete, and `Unavailable` when the target does not
         answer.
         """
-        backup_id = await self._known(backup_id)
+        backup_id = await self._known_id(backup_id)
         async with self._database.transaction() as session:
             # Lock the task before the backup, as the replica that ends the task does. Otherwise the two transactions
             # could wait for each other's locks.
@@ -144,7 +144,7 @@ class Catalogue:
             if locked is None:
                 raise _no_such_backup()
             if locked["status"] == BackupStatus.RUNNING:
-                raise Conflict("the backup is running")
+                raise Conflict("the backup is still running; delete it when it has ended")
             child = await session.row("children_of", backup_id)
             if child is not None:
                 raise Conflict(
@@ -152,7 +152,7 @@ class Catalogue:
                 )
             restore = await session.row("restore_of", backup_id)
             if restore is not None:
-                raise Conflict(f"the restore {restore['restore_id']} reads this backup")
+                raise Conflict(f"the restore {restore['restore_id']} still reads this backup")
             await session.row("mark_deleting", backup_id)
             row = await session.row("backup_record", backup_id)
         assert row is not None
@@ -164,10 +164,10 @@ class Catalogue:
         Raises `NotFound`, `Conflict` when the backup cannot be used here or another restore runs, and `Unavailable`
         when the target does not answer.
         """
-        backup_id = await self._known(request.backup_id)
+        backup_id = await self._known_id(request.backup_id)
         try:
             chain = await Chain.open(self._archive, backup_id)
-        except Refused as error:
+        except BackupRefused as error:
             raise Conflict(str(error), field="backup_id") from None
         except TargetFailed as error:
             raise Unavailable(str(error)) from None
@@ -227,7 +227,9 @@ class Catalogue:
         return RestoredCanvasPage(items=items, next=following)
 
     async def _parent(self, session: Session, request: CreateBackupRequest) -> str | None:
-        """Return the id of the backup on which the requested backup builds, or None for a full backup. Lock this row.
+        """Return the id of the backup on which the requested backup builds, or None for a full backup.
+
+        Lock the row of the returned id.
 
         Raises `NotFound` or `Conflict` for a `base` that is unknown or not suitable.
         """
@@ -237,10 +239,10 @@ class Catalogue:
         scope = request.state_type.value, request.canvas_id, request.owner_id
         parent_id = request.base
         if parent_id is None:
-            found = await session.row("suitable_parent", *scope)
-            if found is None:
+            parent = await session.row("suitable_parent", *scope)
+            if parent is None:
                 return None
-            parent_id = found["id"]
+            parent_id = parent["id"]
         row = await session.row("lock_parent", parent_id)
         if row is None:
             raise NotFound("there is no backup with this id", field="base")
@@ -272,8 +274,10 @@ class Catalogue:
         newest: str = row["id"]
         return newest
 
-    async def _known(self, backup_id: str) -> str:
-        """Return the id of a backup. If the database has no record of the backup, make the record from the target.
+    async def _known_id(self, backup_id: str) -> str:
+        """Return the id of a backup.
+
+        If the database has no record of the backup, make it from the manifest at the target.
 
         Raises `NotFound` for a backup that this service cannot use, and `Unavailable` when the target fails.
         """
@@ -281,7 +285,7 @@ class Catalogue:
         if await self._database.row("backup_record", backup_id) is None:
             try:
                 await self._adoption.adopt(backup_id)
-            except Refused as error:
+            except BackupRefused as error:
                 raise NotFound(str(error), field="backup_id") from None
             except TargetFailed as error:
                 raise Unavailable(str(error)) from None
@@ -365,11 +369,11 @@ async def _add_task(session: Session, kind: Literal["backup", "restore"], subjec
     while await session.row("add_task", kind, subject_id) is None:
         running = await session.row("task_of_kind", kind)
         if running is not None:
-            raise Conflict(f"the {kind} {running['subject_id']} is running")
+            raise Conflict(f"the {kind} {running['subject_id']} is still running; wait for its end")
         # The other task has ended between the two statements.
 
 
-def _check(request: CreateBackupRequest) -> None:
+def _check_arguments(request: CreateBackupRequest) -> None:
     for field in ("canvas_id", "owner_id"):
         if getattr(request, field) is not None and request.state_type is not StateType.CANVAS:
             raise Invalid(f"{field}: is allowed only with the state type canvas", field=field)

@@ -21,7 +21,7 @@ from svgx_state.backups.accounts import StoredAccounts
 from svgx_state.backups.format.archive import Archive
 from svgx_state.backups.format.chain import Chain, check_stored
 from svgx_state.backups.format.manifest import (
-    NAME,
+    MANIFEST_NAME,
     Manifest,
     ObjectEntry,
     object_name,
@@ -34,7 +34,7 @@ from svgx_state.backups.format.records import (
     write_accounts,
     write_index,
 )
-from svgx_state.backups.format.sealing import Damaged
+from svgx_state.backups.format.sealing import BackupDamaged
 from svgx_state.backups.format.target import ObjectMissing
 from svgx_state.backups.tasks import Task, Tasks
 from svgx_state.canvases import no_such_canvas
@@ -43,21 +43,21 @@ from svgx_state.journal import Journal
 log = structlog.get_logger(__name__)
 
 OBJECT_BYTES = 4 * 1024 * 1024
-"""Bytes of updates at which a step ends. The canvas that reaches this number is the last one of the step.
+"""Size of the updates, in bytes, at which a step ends.
 
-A step stores its changed canvases in one `canvas` object, and all its canvases in one `index` object. The
-progress is stored after each step.
+A backup is written in steps. The canvas that reaches this size is the last one of its step. A step stores its changed
+canvases in one `canvas` object, and all its canvases in one `index` object. Then it stores the progress.
 """
 
 OBJECT_CANVASES = 10_000
 """Number of canvases at which a step ends, even when few of them changed."""
 
-PAGE = 500
+PAGE_SIZE = 500
 """Largest number of canvases in one statement that reads their facts."""
 
 
 @dataclass(slots=True)
-class _Written:
+class _WrittenObjects:
     """The objects that are stored so far, and the numbers of their records."""
 
     entries: list[ObjectEntry] = field(default_factory=list)
@@ -106,8 +106,8 @@ class BackupWriter:
     async def write(self, task: Task) -> None:
         """Write the backup of a task, or the rest of it.
 
-        Raises `TargetFailed`, `Refused` or `Damaged` when the backup cannot be written, and `Unavailable` while the
-        database or auth is not reachable.
+        Raises `TargetFailed`, `BackupRefused` or `BackupDamaged` when the backup cannot be written, and `Unavailable`
+        while the database or auth is not reachable.
         """
         record = await self._database.row("backup_record", task.subject_id)
         assert record is not None
@@ -125,17 +125,20 @@ class BackupWriter:
         await self._finish(task, record, parent, written)
         metrics.BACKUP_SECONDS.observe(time.monotonic() - started)
 
-    async def _reuse(self, task: Task) -> _Written:
-        """Return the stored objects of the steps before the first missing or damaged object. Forget other objects."""
+    async def _reuse(self, task: Task) -> _WrittenObjects:
+        """Return the stored objects of all steps before the first missing or damaged object.
+
+        Forget all other objects.
+        """
         rows = await self._database.rows("backup_objects", task.subject_id)
-        written = _Written()
+        written = _WrittenObjects()
         for row in rows:
             entry = ObjectEntry.model_validate_json(row["entry"])
             name = object_name(task.subject_id, entry.name)
             try:
                 stored = await self._archive.target.get(name)
                 await asyncio.to_thread(check_stored, name, entry, stored)
-            except (Damaged, ObjectMissing) as error:
+            except (BackupDamaged, ObjectMissing) as error:
                 log.warning(
                     "writing part of a backup again", backup_id=task.subject_id, reason=str(error)
                 )
@@ -143,7 +146,7 @@ class BackupWriter:
                 break
             written.entries.append(entry)
         if rows:
-            async with self._tasks.step(task) as session:
+            async with self._tasks.transaction(task) as session:
                 await session.run("forget_backup_objects", task.subject_id, len(written.entries))
             log.info("continuing a backup", backup_id=task.subject_id, objects=len(written.entries))
         return written
@@ -159,12 +162,12 @@ class BackupWriter:
             canvases = row["total"]
         if record["state_type"] != StateType.CANVAS:
             users = await self._accounts.count()
-        async with self._tasks.step(task) as session:
+        async with self._tasks.transaction(task) as session:
             await session.run("set_backup_totals", task.subject_id, canvases, users)
         return canvases + users
 
     async def _write_canvases(
-        self, task: Task, record: Row, parent: Chain | None, written: _Written
+        self, task: Task, record: Row, parent: Chain | None, written: _WrittenObjects
     ) -> None:
         after = written.last("index")
         parent_index = _ParentIndex(parent, after)
@@ -173,11 +176,11 @@ class BackupWriter:
         size = 0
         async for row in self._canvas_rows(record, after):
             facts = _facts(row)
-            before = await parent_index.find(facts.id)
+            parent_entry = await parent_index.find(facts.id)
             try:
-                canvas = await self._read(facts, row["revision"], before)
+                canvas = await self._read(facts, row["revision"], parent_entry)
             except NotFound:
-                continue  # the canvas was removed since its facts were read
+                continue  # the canvas was removed after its facts were read
             if canvas is not None:
                 changed.append(canvas)
                 size += sum(map(len, canvas.updates))
@@ -192,28 +195,36 @@ class BackupWriter:
     async def _canvas_rows(self, record: Row, after: str) -> AsyncIterator[Row]:
         while True:
             rows = await self._database.rows(
-                "canvases_to_back_up", PAGE, after, record["canvas_id"], record["owner_id"]
+                "canvases_to_back_up", PAGE_SIZE, after, record["canvas_id"], record["owner_id"]
             )
             for row in rows:
                 yield row
-            if len(rows) < PAGE:
+            if len(rows) < PAGE_SIZE:
                 return
             after = rows[-1]["id"]
 
     async def _read(
-        self, facts: CanvasFacts, revision: int, before: IndexEntry | None
+        self, facts: CanvasFacts, revision: int, parent_entry: IndexEntry | None
     ) -> CanvasRecord | None:
         """Return a canvas, with all content or with the edits since the parent backup. Return None if nothing changed.
 
-        `before` is the parent's index entry of the canvas, or None if the parent does not have the canvas. One
+        `parent_entry` is the parent's index entry of the canvas, or None if the parent does not have the canvas. One
         statement reads the content, so that the content belongs to one revision even while others edit the canvas.
         """
-        if before is not None and before.lineage == facts.lineage and revision >= before.revision:
-            if (revision, facts.digest()) == (before.revision, before.digest):
+        if (
+            parent_entry is not None
+            and parent_entry.lineage == facts.lineage
+            and revision >= parent_entry.revision
+        ):
+            if (revision, facts.digest()) == (parent_entry.revision, parent_entry.digest):
                 return None
-            if revision == before.revision:
+            if revision == parent_entry.revision:
                 return CanvasRecord(facts, revision, revision, ())
-        after = 0 if before is None or before.lineage != facts.lineage else before.revision
+        after = (
+            0
+            if parent_entry is None or parent_entry.lineage != facts.lineage
+            else parent_entry.revision
+        )
         try:
             content = await self._journal.load(facts.id, after)
         except NotFound:
@@ -232,7 +243,7 @@ class BackupWriter:
     async def _store(
         self,
         task: Task,
-        written: _Written,
+        written: _WrittenObjects,
         index: list[IndexEntry],
         changed: list[CanvasRecord],
     ) -> None:
@@ -256,7 +267,7 @@ class BackupWriter:
         )
         await self._note(task, written, entries)
 
-    async def _write_accounts(self, task: Task, written: _Written) -> None:
+    async def _write_accounts(self, task: Task, written: _WrittenObjects) -> None:
         async for accounts in self._accounts.pages(written.last("users")):
             entry = await self._put(
                 task,
@@ -276,12 +287,12 @@ class BackupWriter:
         The object's name contains the attempt's number, so that a replica that lost the task overwrites nothing.
         """
         kind, step, records, first, last = description
-        short = f"{kind}-{step:06}-{task.attempts}"
-        name = object_name(task.subject_id, short)
+        entry_name = f"{kind}-{step:06}-{task.attempts}"
+        name = object_name(task.subject_id, entry_name)
 
         def seal_content() -> tuple[int, bytes, str]:
             content = content_of()
-            stored = self._archive.seal.close(name, content)
+            stored = self._archive.seal.pack(name, content)
             return len(content), stored, hashlib.sha256(stored).hexdigest()
 
         content_size, stored, checksum = await asyncio.to_thread(seal_content)
@@ -289,7 +300,7 @@ class BackupWriter:
         metrics.BACKUP_BYTES.inc(len(stored))
         return ObjectEntry.model_validate(
             {
-                "name": short,
+                "name": entry_name,
                 "kind": kind,
                 "step": step,
                 "size": len(stored),
@@ -301,11 +312,11 @@ class BackupWriter:
             }
         )
 
-    async def _note(self, task: Task, written: _Written, entries: list[ObjectEntry]) -> None:
+    async def _note(self, task: Task, written: _WrittenObjects, entries: list[ObjectEntry]) -> None:
         """Add the entries of stored objects to the database, with the progress of the backup."""
         number = len(written.entries)
         written.entries += entries
-        async with self._tasks.step(task) as session:
+        async with self._tasks.transaction(task) as session:
             for offset, entry in enumerate(entries):
                 await session.run(
                     "add_backup_object", task.subject_id, number + offset, entry.model_dump_json()
@@ -322,7 +333,7 @@ class BackupWriter:
         _show_progress(written)
 
     async def _finish(
-        self, task: Task, record: Row, parent: Chain | None, written: _Written
+        self, task: Task, record: Row, parent: Chain | None, written: _WrittenObjects
     ) -> None:
         """Write the manifest, and then mark the backup as complete."""
         finished_at = datetime.now(UTC)
@@ -344,12 +355,12 @@ class BackupWriter:
         content = await asyncio.to_thread(
             write_manifest, manifest, self._archive.seal, self._version
         )
-        async with self._tasks.step(task):
+        async with self._tasks.transaction(task):
             pass  # raises `TaskLost`, so that a replica that lost the task writes no manifest
         if task.attempts > 1:
             await self._remove_unlisted(manifest)
-        await self._archive.target.put(object_name(task.subject_id, NAME), content)
-        async with self._tasks.end(task) as session:
+        await self._archive.target.put(object_name(task.subject_id, MANIFEST_NAME), content)
+        async with self._tasks.last_transaction(task) as session:
             await session.run(
                 "set_backup_progress",
                 task.subject_id,
@@ -367,13 +378,13 @@ class BackupWriter:
             await session.run("forget_backup_objects", task.subject_id, 0)
 
     async def _remove_unlisted(self, manifest: Manifest) -> None:
-        """Delete the objects of earlier attempts that are not in the manifest, because they were written again."""
+        """Delete objects that are not in the manifest: earlier attempts stored them, and they were written again."""
         listed = {object_name(manifest.backup_id, each.name) for each in manifest.objects}
-        found = await self._archive.target.names(manifest.backup_id)
-        await self._archive.target.delete([name for name in found if name not in listed])
+        stored = await self._archive.target.names(manifest.backup_id)
+        await self._archive.target.delete([name for name in stored if name not in listed])
 
 
-def _show_progress(written: _Written) -> None:
+def _show_progress(written: _WrittenObjects) -> None:
     done = written.count("index") + written.count("users")
     metrics.BACKUP_PROGRESS.set(min(1.0, done / max(1, written.total)))
 
@@ -384,14 +395,14 @@ class _ParentIndex:
     def __init__(self, parent: Chain | None, after: str) -> None:
         self._entries = None if parent is None else parent.index(after=after)
         self._head: IndexEntry | None = None
-        self._begun = False
+        self._has_begun = False
 
     async def find(self, canvas_id: str) -> IndexEntry | None:
         """Return the parent's entry of a canvas, or None. Calls must be in the order of the ids."""
         if self._entries is None:
             return None
-        while not self._begun or (self._head is not None and self._head.id < canvas_id):
-            self._begun = True
+        while not self._has_begun or (self._head is not None and self._head.id < canvas_id):
+            self._has_begun = True
             self._head = await anext(self._entries, None)
         return self._head if self._head is not None and self._head.id == canvas_id else None
 

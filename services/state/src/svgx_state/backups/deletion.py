@@ -9,29 +9,29 @@ import structlog
 
 from svgx_common.postgres import Database
 from svgx_state.backups.format.archive import Archive
-from svgx_state.backups.format.manifest import NAME, object_name
+from svgx_state.backups.format.manifest import MANIFEST_NAME, object_name
 from svgx_state.backups.tasks import Task, Tasks
 
 log = structlog.get_logger(__name__)
 
 FAILED_DAYS = 1
-"""Days after which a failed backup is deleted, if the retention has any rule."""
+"""Days after which a failed backup is deleted. Without a rule in `Retention`, failed backups are kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """The rules for keeping backups: the newest `count` of each scope, and those of the last `days`. 0 means no rule.
+    """The rules for keeping backups: the newest `count` backups of each scope, and all backups of the last `days` days.
 
-    A backup is kept if one of the rules keeps it, or if a kept backup builds on it. Without a rule, all backups are
-    kept. With any rule, the newest complete backup of each scope is kept.
+    0 turns a rule off. A backup is kept if one of the rules keeps it, or if a kept backup builds on it. Without a rule,
+    all backups are kept. With a rule, the newest complete backup of each scope is kept as well.
     """
 
     count: int
     days: int
 
     @property
-    def active(self) -> bool:
-        """Return whether there is any rule."""
+    def has_rule(self) -> bool:
+        """Return whether there is a rule."""
         return self.count > 0 or self.days > 0
 
 
@@ -44,30 +44,34 @@ class BackupFacts:
     status: str
     created_at: datetime
     scope: str = ""
-    """The state type, the canvas and the owner of the backup. Only backups of the same scope replace each other."""
+    """The state type, the canvas and the owner of the backup.
 
-
-def expired(backups: Sequence[BackupFacts], retention: Retention, now: datetime) -> list[str]:
-    """Return the ids of the backups to delete, each before the backup on which it builds.
-
-    `backups` is in the order of their times, newest first.
+    The retention counts the backups of each scope separately.
     """
-    if not retention.active:
+
+
+def expired_ids(backups: Sequence[BackupFacts], retention: Retention, now: datetime) -> list[str]:
+    """Return the ids of the backups to delete. A backup precedes the backup on which it builds.
+
+    `backups` must be in the order of creation, newest first.
+    """
+    if not retention.has_rule:
         return []
     parents = {each.id: each.parent_id for each in backups}
     complete = [each for each in backups if each.status == "complete"]
-    roots = [each.id for each in backups if each.status == "running"]
-    # The newest complete backup of each scope is kept by any rule.
+    kept_directly = [each.id for each in backups if each.status == "running"]
+    # `max` keeps the newest complete backup of each scope, even if there is only a rule for days.
     newest = Counter[str]()
     for each in complete:
         newest[each.scope] += 1
         if newest[each.scope] <= max(1, retention.count):
-            roots.append(each.id)
+            kept_directly.append(each.id)
     oldest = now - timedelta(days=retention.days)
-    roots += [each.id for each in complete if retention.days and each.created_at >= oldest]
+    kept_directly += [each.id for each in complete if retention.days and each.created_at >= oldest]
     kept: set[str] = set()
-    for root in roots:
-        current: str | None = root
+    # The backups on which a kept backup builds are kept as well.
+    for backup_id in kept_directly:
+        current: str | None = backup_id
         while current is not None and current not in kept:
             kept.add(current)
             current = parents.get(current)
@@ -95,13 +99,16 @@ class BackupRemover:
         self._retention = retention
 
     async def remove(self, task: Task) -> None:
-        """Delete the backup of a task. A repeated call completes an interrupted deletion. Raises `TargetFailed`."""
+        """Delete the backup that the task names. A repeated call completes an interrupted deletion.
+
+        Raises `TargetFailed`.
+        """
         folder = task.subject_id
         # Delete the manifest first, because a folder without a manifest does not count as a backup.
-        await self._archive.target.delete([object_name(folder, NAME)])
+        await self._archive.target.delete([object_name(folder, MANIFEST_NAME)])
         await self._archive.target.delete(await self._archive.target.names(folder))
         await self._archive.target.remove_folder(folder)
-        async with self._tasks.end(task) as session:
+        async with self._tasks.last_transaction(task) as session:
             await session.run("remove_backup", task.subject_id)
         log.info("deleted a backup", backup_id=task.subject_id)
 
@@ -110,15 +117,14 @@ class BackupRemover:
         rows = await self._database.rows("backups_for_retention")
         backups = [BackupFacts(**dict(row)) for row in rows]
         requested = 0
-        for backup_id in expired(backups, self._retention, datetime.now(UTC)):
+        for backup_id in expired_ids(backups, self._retention, datetime.now(UTC)):
             async with self._database.transaction() as session:
                 # All transactions lock the task before the backup, because they could deadlock otherwise.
                 task = await session.row("add_task", "delete", backup_id)
-                # From now on, new restores of this backup, and new backups that build on it, wait for the lock. The
-                # statements below find restores and backups that began earlier.
+                # New restores of this backup, and new backups that build on it, now wait for the lock. The statements
+                # below find restores and backups that began before the lock.
                 await session.row("lock_backup", backup_id)
-                # Since the selection by `expired`, a restore may have begun to read this backup, or another backup may
-                # build on it.
+                # After the selection, a restore may have begun to read this backup, or a new backup to build on it.
                 if (
                     await session.row("restore_of", backup_id) is not None
                     or await session.row("mark_deleting", backup_id) is None
@@ -128,8 +134,8 @@ class BackupRemover:
                     continue
                 requested += 1
         for backup in backups:
-            # With this status, an earlier deletion is not finished, or has failed at the target. If its task still
-            # exists, the statement below adds no second task.
+            # The deletion of a backup with this status is not finished, or has failed at the target. If the task of the
+            # deletion still exists, the statement below adds no second task.
             if backup.status == "deleting":
                 await self._database.row("add_task", "delete", backup.id)
         return requested

@@ -37,16 +37,16 @@ from svgx_workers.pool import Workers
 log = structlog.get_logger(__name__)
 
 EDIT_ATTEMPTS = 5
-"""Attempts to replace the content of a canvas while collab does not answer or is overloaded."""
+"""Largest number of attempts to replace the content of a canvas. Attempts fail while collab is down or overloaded."""
 
-EDIT_PAUSE = 2.0
+EDIT_PAUSE_SECONDS = 2.0
 """Seconds between two attempts."""
 
 MAX_REFUSED_NAMED = 20
 """Largest number of refused accounts that the record of a restore names."""
 
-_USERS = "users:"
-_CANVASES = "canvases:"
+_USERS_PREFIX = "users:"
+_CANVASES_PREFIX = "canvases:"
 """The prefixes of a restore's position (see `Task.position`). The id of the last finished account or canvas follows."""
 
 
@@ -76,9 +76,9 @@ class BackupRestorer:
     async def restore(self, task: Task) -> None:
         """Restore the backup of a task, or the rest of it.
 
-        Raises `Refused` or `Damaged`, before the first change unless the backup was damaged after its verification.
-        Also raises `TargetFailed`, and `Unavailable` or `DeadlineExceeded` while the database or another service does
-        not answer.
+        Raises `BackupRefused` or `BackupDamaged` before the first change. If the backup was damaged after its
+        verification, the error may come later. Also raises `TargetFailed`, and `Unavailable` or `DeadlineExceeded`
+        while the database or another service does not answer.
         """
         record = await self._database.row("restore_record", task.subject_id)
         assert record is not None
@@ -88,14 +88,14 @@ class BackupRestorer:
         if not record["verified"]:
             metrics.RESTORE_PROGRESS.set(0)
             checked = await self._checker.check(chain, only=only)
-            async with self._tasks.step(task) as session:
+            async with self._tasks.transaction(task) as session:
                 await session.run("note_verified", task.subject_id, checked.canvases)
         position = task.position
         refused = RefusedAccounts.of(record)
-        if only is None and not position.startswith(_CANVASES):
-            await self._restore_users(task, chain, position.removeprefix(_USERS), refused)
+        if only is None and not position.startswith(_CANVASES_PREFIX):
+            await self._restore_users(task, chain, position.removeprefix(_USERS_PREFIX), refused)
         await self._restore_canvases(task, record, chain, only)
-        async with self._tasks.end(task) as session:
+        async with self._tasks.last_transaction(task) as session:
             finished = await session.row("finish_restore", task.subject_id, None, refused.text())
             assert finished is not None
             completed = RestoreCompleted(
@@ -117,7 +117,9 @@ class BackupRestorer:
                 continue
             result = await self._accounts.add(accounts)
             refused.add(result.refused)
-            async with self._tasks.step(task, f"{_USERS}{accounts[-1].id}") as session:
+            async with self._tasks.transaction(
+                task, f"{_USERS_PREFIX}{accounts[-1].id}"
+            ) as session:
                 await session.run(
                     "note_restored_users",
                     task.subject_id,
@@ -130,12 +132,18 @@ class BackupRestorer:
     async def _restore_canvases(
         self, task: Task, record: Row, chain: Chain, only: str | None
     ) -> None:
-        after = task.position.removeprefix(_CANVASES) if task.position.startswith(_CANVASES) else ""
+        after = (
+            task.position.removeprefix(_CANVASES_PREFIX)
+            if task.position.startswith(_CANVASES_PREFIX)
+            else ""
+        )
         total = max(1, chain.manifest.canvases if only is None else 1)
         done = record["canvases"]
         async for canvas in chain.canvases(after=after, only=only):
             outcome, detail = await self._restore_or_fail(task, record, canvas)
-            async with self._tasks.step(task, f"{_CANVASES}{canvas.facts.id}") as session:
+            async with self._tasks.transaction(
+                task, f"{_CANVASES_PREFIX}{canvas.facts.id}"
+            ) as session:
                 if outcome is RestoreOutcome.CREATED:
                     await session.run("reveal_canvas", canvas.facts.id, canvas.facts.deleted_at)
                 await session.run(
@@ -166,13 +174,13 @@ class BackupRestorer:
             raise Unavailable("no worker process can be started; try again") from None
         except (SvgRefused, WorkerError) as error:
             log.warning("could not restore a canvas", canvas_id=canvas.facts.id, error=str(error))
-            return RestoreOutcome.FAILED, "the content takes too much time or memory to read"
+            return RestoreOutcome.FAILED, "reading the content takes too much time or memory"
 
     async def _restore_canvas(
         self, task: Task, record: Row, canvas: StoredCanvas
     ) -> tuple[RestoreOutcome, str | None]:
         facts = canvas.facts
-        async with self._tasks.step(task) as session:
+        async with self._tasks.transaction(task) as session:
             created = await session.row(
                 "create_hidden_canvas",
                 facts.id,
@@ -203,7 +211,7 @@ class BackupRestorer:
         With `deleted`, the canvas is marked as deleted at present, and the call also undoes the deletion.
         """
         facts = canvas.facts
-        async with self._tasks.step(task) as session:
+        async with self._tasks.transaction(task) as session:
             changed = await session.row("undelete_canvas", facts.id, facts.name)
         if deleted:
             await self._bus.broadcast(CANVAS_ACCESS_CHANGED, Empty(), canvas_id=facts.id)
@@ -228,7 +236,7 @@ class BackupRestorer:
         except WorkerUnavailable:
             raise
         except (SvgRefused, WorkerError):
-            log.warning("restoring a canvas without merging it", canvas_id=canvas.facts.id)
+            log.warning("restoring a canvas without merging its updates", canvas_id=canvas.facts.id)
         await self._journal.append(
             [
                 Entry(canvas.facts.id, task.subject_id, number, (record["requested_by"],), update)
@@ -245,9 +253,7 @@ class BackupRestorer:
         left_out = sum(item.count for item in wanted.left_out)
         detail = None
         if left_out:
-            detail = (
-                f"{left_out} updates that cannot be read, or that wait for others, are left out"
-            )
+            detail = f"{left_out} updates are left out, because they cannot be read or need missing updates"
         if wanted.content == current.content:
             return False, detail
         request = ReplaceContentRequest(
@@ -267,7 +273,7 @@ class BackupRestorer:
             except (Unavailable, DeadlineExceeded, Overloaded, TooManyRequests):
                 if attempt == EDIT_ATTEMPTS:
                     raise
-                await asyncio.sleep(EDIT_PAUSE)
+                await asyncio.sleep(EDIT_PAUSE_SECONDS)
             else:
                 return
 
@@ -293,7 +299,7 @@ class RefusedAccounts:
 
     @classmethod
     def of(cls, record: Row) -> "RefusedAccounts":
-        """Return the accounts of the record of a restore that has not ended."""
+        """Return the accounts that the record of an unfinished restore has."""
         return cls(record["users_refused"], record["error"])
 
     def add(self, refused: Sequence[RefusedAccount]) -> None:
@@ -305,7 +311,7 @@ class RefusedAccounts:
             self.count += 1
 
     def text(self) -> str | None:
-        """Return the text for the record of the ended restore, or None without any account."""
+        """Return the text for the record of the ended restore, or None if no account was refused."""
         more = self.count - MAX_REFUSED_NAMED
         return f"{self.names}, and {more} more" if more > 0 else self.names
 

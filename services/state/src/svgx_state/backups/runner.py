@@ -20,8 +20,8 @@ from svgx_state.backups.creation import BackupWriter
 from svgx_state.backups.deletion import BackupRemover
 from svgx_state.backups.format.archive import Archive
 from svgx_state.backups.format.chain import Chain
-from svgx_state.backups.format.manifest import Refused
-from svgx_state.backups.format.sealing import Damaged
+from svgx_state.backups.format.manifest import BackupRefused
+from svgx_state.backups.format.sealing import BackupDamaged
 from svgx_state.backups.format.target import TargetFailed
 from svgx_state.backups.restoring import BackupRestorer, RefusedAccounts
 from svgx_state.backups.tasks import Task, TaskLost, Tasks
@@ -35,14 +35,14 @@ POLL_SECONDS = 5.0
 RETENTION_SECONDS = 3600.0
 """Seconds between two applications of the retention. The retention is also applied after each backup."""
 
-PAUSE = 2.0
-"""Seconds before work continues after a server was not reachable."""
+PAUSE_SECONDS = 2.0
+"""Seconds from a failure, because a server was not reachable, to the next attempt at the task."""
 
-LONGEST_OUTAGE = 600.0
-"""Seconds for which a server may be unreachable. Beyond this time, the task fails."""
+LONGEST_OUTAGE_SECONDS = 600.0
+"""Longest outage of a server that a task survives, in seconds. Beyond it, the task fails."""
 
-RECOVERED = 120.0
-"""An attempt that lasts for at least this number of seconds shows that the outage before it has ended.
+RECOVERY_SECONDS = 120.0
+"""Minimum duration of an attempt, in seconds, that shows that the outage before the attempt has ended.
 
 A request to a server that is not reachable fails before this time.
 """
@@ -62,18 +62,18 @@ class Outage:
 
     def __init__(self) -> None:
         self._since: float | None = None
-        self._begun = 0.0
+        self._attempt_began_at = 0.0
 
     def begin_attempt(self, now: float) -> None:
         """Note that an attempt begins."""
-        self._begun = now
+        self._attempt_began_at = now
 
     def fail_attempt(self, failed_at: float) -> float:
         """Note that the attempt has failed. Return the seconds since the first failure of the outage.
 
-        The failure of an attempt that lasted for `RECOVERED` seconds begins a new outage.
+        The failure of an attempt that lasted for `RECOVERY_SECONDS` begins a new outage.
         """
-        if self._since is None or failed_at - self._begun >= RECOVERED:
+        if self._since is None or failed_at - self._attempt_began_at >= RECOVERY_SECONDS:
             self._since = failed_at
         return failed_at - self._since
 
@@ -100,11 +100,11 @@ class BackupRunner:
         self._remover = remover
         self._adoption = adoption
         self._background = BackgroundTasks()
-        self._running = BackgroundTasks()
-        self._requested = asyncio.Event()
+        self._running_tasks = BackgroundTasks()
+        self._wake_requested = asyncio.Event()
         self._next_retention = 0.0
         self._started_at = -math.inf
-        self._work: dict[str, Callable[[Task], Awaitable[None]]] = {
+        self._handlers: dict[str, Callable[[Task], Awaitable[None]]] = {
             "backup": writer.write,
             "verify": self._verify,
             "delete": remover.remove,
@@ -114,16 +114,16 @@ class BackupRunner:
     def start(self) -> None:
         """Begin to look for work."""
         self._started_at = time.monotonic()
-        self._background.repeat("look for work on backups", self._look)
+        self._background.repeat("look for work on backups", self._take_up_tasks)
 
     def wake(self) -> None:
         """Look for work now, because a request has added a task or a task has ended."""
-        self._requested.set()
+        self._wake_requested.set()
 
     async def close(self) -> None:
         """Stop, and leave the running tasks to other replicas."""
         await self._background.stop()
-        await self._running.stop()
+        await self._running_tasks.stop()
 
     async def run_one(self, subject_id: str) -> None:
         """Carry out the task of one backup or restore in this call, unless another replica has the task."""
@@ -131,12 +131,12 @@ class BackupRunner:
         if task is not None:
             await self._carry_out(task)
 
-    async def _look(self) -> None:
+    async def _take_up_tasks(self) -> None:
         """Take up tasks, and wait for `wake` or for `POLL_SECONDS`.
 
         When the retention is due, first adopt the backups that are only at the target, and apply the retention.
         """
-        self._requested.clear()
+        self._wake_requested.clear()
         await self.show_last_success()
         if time.monotonic() >= self._next_retention:
             self._next_retention = time.monotonic() + RETENTION_SECONDS
@@ -145,11 +145,14 @@ class BackupRunner:
                 await self._remover.apply_retention()
             except TargetFailed as error:
                 log.warning("the target of the backups failed", reason=str(error))
-        while len(self._running) < MAX_RUNNING and (task := await self._tasks.claim()) is not None:
-            self._running.start(f"{task.kind} {task.subject_id}", self._carry_out(task))
+        while (
+            len(self._running_tasks) < MAX_RUNNING
+            and (task := await self._tasks.claim()) is not None
+        ):
+            self._running_tasks.start(f"{task.kind} {task.subject_id}", self._carry_out(task))
         try:
             async with asyncio.timeout(POLL_SECONDS):
-                await self._requested.wait()
+                await self._wake_requested.wait()
         except TimeoutError:
             pass
 
@@ -162,7 +165,7 @@ class BackupRunner:
     async def _carry_out(self, task: Task) -> None:
         """Carry out a task until it ends, is lost, or this replica stops."""
         try:
-            async with self._tasks.renewed(task):
+            async with self._tasks.lease_renewal(task):
                 await self._carry_out_with_retries(task)
         except TaskLost:
             log.warning("another replica has taken up this work", subject=task.subject_id)
@@ -185,18 +188,18 @@ class BackupRunner:
         while True:
             outage.begin_attempt(time.monotonic())
             try:
-                await self._work[task.kind](task)
+                await self._handlers[task.kind](task)
             except (Unavailable, DeadlineExceeded) as error:
-                if outage.fail_attempt(time.monotonic()) > LONGEST_OUTAGE:
+                if outage.fail_attempt(time.monotonic()) > LONGEST_OUTAGE_SECONDS:
                     await self._fail(task, error.detail)
                     return
-                # After a start, this replica may take up work before auth answers.
+                # Shortly after the start of this replica, auth may not answer yet. This needs no warning.
                 is_starting = time.monotonic() - self._started_at < STARTUP_SECONDS
                 write = log.info if is_starting else log.warning
                 write("work on a backup waits", subject=task.subject_id, reason=error.detail)
-                await asyncio.sleep(PAUSE)
+                await asyncio.sleep(PAUSE_SECONDS)
                 task = await self._tasks.reread(task)
-            except (Refused, Damaged) as error:
+            except (BackupRefused, BackupDamaged) as error:
                 await self._fail(task, str(error), refused=True)
                 return
             except TargetFailed as error:
@@ -225,14 +228,14 @@ class BackupRunner:
             users=checked.users,
             unreadable=checked.unreadable,
         )
-        async with self._tasks.end(task) as session:
+        async with self._tasks.last_transaction(task) as session:
             await session.run("set_verification", task.subject_id, result.model_dump_json())
         metrics.BACKUP_VERIFICATIONS.labels("passed").inc()
 
     async def _fail(self, task: Task, reason: str, *, refused: bool = False) -> None:
         """End a task without success. Store the reason in the record, except for a deletion."""
         log.error("work on a backup failed", kind=task.kind, subject=task.subject_id, reason=reason)
-        async with self._tasks.end(task) as session:
+        async with self._tasks.last_transaction(task) as session:
             match task.kind:
                 case "backup":
                     await session.run("fail_backup", task.subject_id, reason)

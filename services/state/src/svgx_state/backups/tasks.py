@@ -72,11 +72,11 @@ class Tasks:
         return replace(task, position=row["position"])
 
     async def release(self, task: Task) -> None:
-        """Let another replica take the task up at once."""
+        """End the lease, so that another replica can take the task up without delay."""
         await self._database.run("release_task", task.id, task.runner)
 
     @asynccontextmanager
-    async def renewed(self, task: Task) -> AsyncIterator[None]:
+    async def lease_renewal(self, task: Task) -> AsyncIterator[None]:
         """Renew the lease until the block ends. When the lease is lost, cancel the block and raise `TaskLost`."""
         owner = asyncio.current_task()
         assert owner is not None
@@ -107,7 +107,7 @@ class Tasks:
             renewing.cancel()
 
     @asynccontextmanager
-    async def step(self, task: Task, position: str | None = None) -> AsyncIterator[Session]:
+    async def transaction(self, task: Task, position: str | None = None) -> AsyncIterator[Session]:
         """Open a transaction that is a part of the task. Raise `TaskLost` when another replica has the task.
 
         With `position`, store this position of the task in the transaction.
@@ -122,8 +122,8 @@ class Tasks:
             yield session
 
     @asynccontextmanager
-    async def end(self, task: Task) -> AsyncIterator[Session]:
-        """Open the task's last transaction, which also removes the task. Raise `TaskLost` as `step` does."""
+    async def last_transaction(self, task: Task) -> AsyncIterator[Session]:
+        """Open the task's last transaction, which also removes the task. Raise `TaskLost` as `transaction` does."""
         async with self._database.transaction() as session:
             if await session.row("end_task", task.id, task.runner) is None:
                 raise TaskLost

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from svgx_canvas import SvgRefused
 from svgx_common.contract.errors import Unavailable
 from svgx_state.backups.format.chain import Chain
-from svgx_state.backups.format.sealing import Damaged
+from svgx_state.backups.format.sealing import BackupDamaged
 from svgx_workers.errors import WorkerError, WorkerUnavailable
 from svgx_workers.pool import Workers
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CheckResult:
     """The numbers of objects, bytes, canvases and users that were read back.
 
     `unreadable` counts canvases with updates that cannot be decoded.
@@ -30,14 +30,14 @@ class BackupChecker:
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
 
-    async def check(self, chain: Chain, *, only: str | None = None) -> Checked:
+    async def check(self, chain: Chain, *, only: str | None = None) -> CheckResult:
         """Read a backup and the backups on which it builds. Return the numbers of objects and records that were read.
 
         `only` is the id of a canvas. With `only`, read only the objects that may have this canvas, and no accounts.
 
-        Raises `Damaged` when the content differs from the written content, when the numbers of canvases or users differ
-        from the manifest, or when the backup does not have the canvas `only`. Raises `TargetFailed` when the target
-        cannot be read, and `Unavailable` when no worker can be started.
+        Raises `BackupDamaged` when the content differs from the written content, when the numbers of canvases or users
+        differ from the manifest, or when the backup does not have the canvas `only`. Raises `TargetFailed` when the
+        target cannot be read, and `Unavailable` when no worker can be started.
         """
         canvases = unreadable = users = 0
         async for canvas in chain.canvases(only=only):
@@ -45,16 +45,16 @@ class BackupChecker:
             unreadable += not await self._is_readable(canvas.updates)
         if only is not None:
             if not canvases:
-                raise Damaged(f"{chain.manifest.backup_id} does not have the canvas {only}")
-            return Checked(chain.counts.objects, chain.counts.bytes, canvases, 0, unreadable)
+                raise BackupDamaged(f"{chain.manifest.backup_id} does not have the canvas {only}")
+            return CheckResult(chain.counts.objects, chain.counts.bytes, canvases, 0, unreadable)
         async for accounts in chain.accounts():
             users += len(accounts)
         if (canvases, users) != (chain.manifest.canvases, chain.manifest.users):
-            raise Damaged(
+            raise BackupDamaged(
                 f"{chain.manifest.backup_id} has {canvases} canvases and {users} users instead of "
                 f"{chain.manifest.canvases} and {chain.manifest.users}"
             )
-        return Checked(chain.counts.objects, chain.counts.bytes, canvases, users, unreadable)
+        return CheckResult(chain.counts.objects, chain.counts.bytes, canvases, users, unreadable)
 
     async def _is_readable(self, updates: list[bytes]) -> bool:
         if not updates:

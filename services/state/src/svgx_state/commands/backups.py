@@ -44,12 +44,15 @@ AUTHOR = "svgx-state"
 """The author of the records and the edits that a command makes."""
 
 CONNECT_SECONDS = 60.0
-"""Seconds to wait for NATS, and then for PostgreSQL. After this time, the command fails. Migrations have no limit."""
+"""Time limit for the connection to NATS, and again for that to PostgreSQL, in seconds. Beyond it, the command fails.
+
+Migrations have no time limit.
+"""
 
 POLL_SECONDS = 1.0
 """Seconds between two checks of whether a replica of the service has finished the work."""
 
-_CONNECTIONS = 4
+_POOL_SIZE = 4
 
 Record = TypeVar("Record", Backup, Restore)
 
@@ -65,11 +68,11 @@ def backup(arguments: Sequence[str]) -> None:
     parser.add_argument("--owner-id", help="back up the canvases of one owner")
     parser.add_argument("--base", help="the id of the backup on which an incremental backup builds")
     parser.add_argument("--verify", action="store_true", help="read the backup back")
-    chosen = vars(parser.parse_args(arguments))
-    verify_requested = chosen.pop("verify")
+    options = vars(parser.parse_args(arguments))
+    verify_requested = options.pop("verify")
 
     async def work(backups: Backups) -> None:
-        request = CreateBackupRequest.model_validate(chosen)
+        request = CreateBackupRequest.model_validate(options)
         begun = await backups.catalogue.request_backup(request, AUTHOR)
         record = await _finish(backups, begun.id, _backup_once_ended(backups, begun.id))
         if record.status is BackupStatus.COMPLETE and verify_requested:
@@ -86,11 +89,11 @@ def verify(arguments: Sequence[str]) -> None:
         "svgx-state verify", description="Read a backup back and check every object."
     )
     parser.add_argument("backup_id", help="the id of the backup, or `latest`")
-    chosen = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
 
     async def work(backups: Backups) -> None:
         await backups.adoption.adopt_all()
-        record = await _verify(backups, chosen.backup_id)
+        record = await _verify(backups, options.backup_id)
         _report(record, succeeded=_passed(record, is_requested=True))
 
     _run("verify", work)
@@ -103,11 +106,11 @@ def restore(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("backup_id", help="the id of the backup, or `latest`")
     parser.add_argument("--canvas-id", help="restore one canvas")
-    chosen = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
 
     async def work(backups: Backups) -> None:
         await backups.adoption.adopt_all()
-        request = RestoreRequest(backup_id=chosen.backup_id, canvas_id=chosen.canvas_id)
+        request = RestoreRequest(backup_id=options.backup_id, canvas_id=options.canvas_id)
         begun = await backups.catalogue.request_restore(request, AUTHOR)
         record = await _finish(backups, begun.id, _restore_once_ended(backups, begun.id))
         _report(record, succeeded=record.status is RestoreStatus.COMPLETE)
@@ -210,7 +213,7 @@ async def _open(settings: StateSettings) -> AsyncIterator[Backups]:
     version = build_of("state").version
     seed = settings.nats_nkey_seed.get_secret_value()
     async with AsyncExitStack() as stack:
-        with _naming("NATS"):
+        with _name_on_timeout("NATS"):
             async with asyncio.timeout(CONNECT_SECONDS):
                 bus = await Bus.connect(settings.nats_url, "state", replica_id, seed=seed)
         stack.push_async_callback(bus.close)
@@ -218,10 +221,10 @@ async def _open(settings: StateSettings) -> AsyncIterator[Backups]:
             settings.postgres_url,
             schema="state",
             package="svgx_state",
-            pool_size=_CONNECTIONS,
+            pool_size=_POOL_SIZE,
             wait_seconds=CONNECT_SECONDS,
         )
-        with _naming("PostgreSQL"):
+        with _name_on_timeout("PostgreSQL"):
             database = await stack.enter_async_context(connecting)
         memory_bytes = settings.worker_memory_mb * 1024 * 1024
         workers = await stack.enter_async_context(
@@ -243,7 +246,7 @@ async def _open(settings: StateSettings) -> AsyncIterator[Backups]:
 
 
 @contextmanager
-def _naming(server: str) -> Iterator[None]:
+def _name_on_timeout(server: str) -> Iterator[None]:
     """Raise `Unavailable` with the server's name when the block, which connects to the server, times out."""
     try:
         yield
@@ -252,7 +255,7 @@ def _naming(server: str) -> Iterator[None]:
 
 
 def _run(command: str, work: Callable[[Backups], Coroutine[Any, Any, None]]) -> None:
-    """Run a command. An error ends the command with one line and status 1; a wrong setting, with status 2."""
+    """Run a command. After an error, print one line and exit with status 1, or with status 2 for a wrong setting."""
     settings = load(StateSettings)
     logs.configure("state", command, "WARNING", settings.log_format)
 
@@ -263,19 +266,19 @@ def _run(command: str, work: Callable[[Backups], Coroutine[Any, Any, None]]) -> 
     try:
         asyncio.run(connected())
     except WrongSetting as error:
-        _refuse(str(error), WRONG_SETTING)
+        _exit(str(error), WRONG_SETTING)
     except ValidationError as error:
-        _refuse(from_validation(error).detail)
+        _exit(from_validation(error).detail)
     except Unavailable as error:
-        _refuse(f"{error.detail}; run `svgx-state doctor`")
+        _exit(f"{error.detail}; run `svgx-state doctor`")
     except SvgxError as error:
-        _refuse(error.detail)
+        _exit(error.detail)
     except TargetFailed as error:
-        _refuse(str(error))
+        _exit(str(error))
     except TimeoutError:
-        _refuse("a server did not answer in time; run `svgx-state doctor`")
+        _exit("a server did not answer in time; run `svgx-state doctor`")
 
 
-def _refuse(line: str, status: int = 1) -> NoReturn:
+def _exit(line: str, status: int = 1) -> NoReturn:
     print(f"svgx: {line}", file=sys.stderr)
     raise SystemExit(status)

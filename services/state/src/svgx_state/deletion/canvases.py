@@ -20,7 +20,10 @@ from svgx_state.deletion.purge import Purge
 from svgx_state.permissions import effective_role
 
 PURGE_SECONDS = 10.0
-"""Seconds after which a purge request begins no further step. A background task then removes the rest of the rows."""
+"""Time limit of a purge request, in seconds.
+
+Beyond it, a background task removes the remaining rows in further steps.
+"""
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +41,7 @@ class DeletedCanvases:
     ) -> None:
         """Create the handlers. `check_canvas_count` raises `QuotaFull` if the caller may not have one more canvas."""
         self._bus = bus
-        self._check_place = check_canvas_count
+        self._check_canvas_count = check_canvas_count
         self._database = database
         self._canvases = canvases
         self._purge = purge
@@ -80,7 +83,7 @@ class DeletedCanvases:
                 if row is None or row["purge_began_at"] is not None:
                     raise Conflict("the canvas is being removed for good", field="canvas_id")
                 return False
-            await self._check_place(session, caller)
+            await self._check_canvas_count(session, caller)
             await session.run("restore_canvas", canvas_id)
             await emit(session, CanvasRestored(canvas_id=canvas_id), actor=caller.user_id)
         return True

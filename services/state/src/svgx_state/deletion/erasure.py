@@ -2,11 +2,11 @@
 
 Each step is one transaction, which also records the position, so that an interrupted erasure continues at the position.
 
-Edits of the user may still wait for their commit when the first pass ends. A last pass, `GRACE` seconds later, finds
+Edits of the user may still wait for their commit when the first pass ends. A last pass, `GRACE_SECONDS` later, finds
 these edits. Until the last pass has ended, the record of the erasure keeps the user's id. A request may be
-repeated, for example because an answer was lost. A request within `GRACE` seconds after the first pass erases the user
+repeated, for example because an answer was lost. A request within `GRACE_SECONDS` after the first pass erases the user
 again, and does not end the erasure. A request after this time does the last pass itself, if PostgreSQL has answered for
-at least `SETTLED` seconds.
+at least `SETTLED_SECONDS`.
 """
 
 import asyncio
@@ -66,20 +66,26 @@ STEP_ROWS = 1000
 STEP_ENTRIES = 2000
 """Largest number of journal entries that one step reads."""
 
-GRACE = 3600.0
-"""Seconds from the first pass to the last pass, because an edit of the user's last session may be committed so late."""
+GRACE_SECONDS = 3600.0
+"""Seconds from the first pass to the last pass.
 
-SETTLED = 120.0
-"""Seconds for which PostgreSQL has to answer before a last pass.
+Edits of the user's last session may still be committed in this time.
+"""
+
+SETTLED_SECONDS = 120.0
+"""Minimum time, in seconds, for which PostgreSQL must have answered before a last pass.
 
 Collab repeats a failed commit within this time, so edits that waited for PostgreSQL are in the journal by then.
 """
 
-PERIOD = 30.0
+PERIOD_SECONDS = 30.0
 """Seconds between two searches for erasures that are due for the last pass."""
 
 WORK_SECONDS = 8.0
-"""Seconds after which one request begins no further step. The caller then sends another request for the rest."""
+"""Time limit of one request, in seconds. Beyond it, the request begins no further step.
+
+The caller then sends another request for the remaining steps.
+"""
 
 
 @dataclass(slots=True)
@@ -108,27 +114,33 @@ class Erasure:
         responder.answer(ERASE_AUTHOR, self.erase)
 
     async def erase(self, request: EraseAuthorRequest, _: Call) -> ErasedAuthor:
-        """Begin or continue an erasure for `WORK_SECONDS` seconds, and return its progress."""
+        """Begin or continue an erasure for `WORK_SECONDS`, and return its progress."""
         clock = asyncio.get_running_loop().time
         until = clock() + WORK_SECONDS
         await self._database.run("begin_erasure", request.pseudonym, request.user_id)
         values = await self._erase_values(request.user_id)
-        finished_before = await self._database.row("is_erased", request.pseudonym, GRACE)
-        late = finished_before is not None
-        closes = finished_before is not None and finished_before["may_close"] and self._is_settled()
-        if closes:
+        finished_before = await self._database.row("is_erased", request.pseudonym, GRACE_SECONDS)
+        is_later_pass = finished_before is not None
+        is_last_pass = (
+            finished_before is not None and finished_before["may_close"] and self._is_settled()
+        )
+        if is_last_pass:
             await self._database.run("begin_last_pass", request.pseudonym)
         while True:
-            progress, finished = await self._step(request, values, late=late, closes=closes)
+            progress, finished = await self._step(
+                request, values, is_later_pass=is_later_pass, is_last_pass=is_last_pass
+            )
             values = 0
             if finished or clock() > until:
-                return ErasedAuthor(finished=finished or late, touched=dict(progress.touched))
+                return ErasedAuthor(
+                    finished=finished or is_later_pass, touched=dict(progress.touched)
+                )
 
     async def close_later(self) -> None:
         """Wait, then call `close_due`. This is a step to repeat in the background."""
-        await asyncio.sleep(PERIOD)
+        await asyncio.sleep(PERIOD_SECONDS)
         try:
-            await self._database.row("erasure_to_close", GRACE)
+            await self._database.row("erasure_to_close", GRACE_SECONDS)
         except SvgxError:
             self._reachable_since = None
             raise
@@ -138,19 +150,21 @@ class Erasure:
             await self.close_due()
 
     def _is_settled(self) -> bool:
-        """Return whether PostgreSQL has answered for `SETTLED` seconds, as far as this replica knows."""
+        """Return whether PostgreSQL has answered for `SETTLED_SECONDS`, as far as this replica knows."""
         since = self._reachable_since
-        return since is not None and asyncio.get_running_loop().time() - since >= SETTLED
+        return since is not None and asyncio.get_running_loop().time() - since >= SETTLED_SECONDS
 
     async def close_due(self) -> None:
         """Do the last pass of all erasures that are due for it. Each step is short, so that no edit waits for long."""
-        while (row := await self._database.row("erasure_to_close", GRACE)) is not None:
+        while (row := await self._database.row("erasure_to_close", GRACE_SECONDS)) is not None:
             request = EraseAuthorRequest(user_id=row["user_id"], pseudonym=row["pseudonym"])
             values = await self._erase_values(request.user_id)
             await self._database.run("begin_last_pass", request.pseudonym)
             finished = False
             while not finished:
-                _, finished = await self._step(request, values, late=True, closes=True)
+                _, finished = await self._step(
+                    request, values, is_later_pass=True, is_last_pass=True
+                )
                 values = 0
 
     async def _step(
@@ -158,16 +172,15 @@ class Erasure:
         request: EraseAuthorRequest,
         values: int,
         *,
-        late: bool = False,
-        closes: bool = False,
+        is_later_pass: bool = False,
+        is_last_pass: bool = False,
     ) -> tuple[_Progress, bool]:
         """Change some rows, and record that `values` stored values were deleted.
 
-        Return the progress, and whether nothing is left.
+        Return the progress, and whether no further rows have to be changed.
 
-        `late`: the first pass has ended. The step then reads the journal only of canvases that were edited since the
-        erasure began.
-        `closes`: this is the last pass, after which the user's id is deleted.
+        `is_later_pass`: the first pass has ended. The step then reads the journal only of canvases that were edited
+        after the erasure began. `is_last_pass`: this is the last pass, after which the user's id is deleted.
         """
         changed_canvases: list[str] = []
         async with self._database.transaction() as session:
@@ -176,14 +189,14 @@ class Erasure:
             progress = _Progress(
                 row["canvas_id"], row["revision"], Counter(json.loads(row["touched"]))
             )
-            if row["finished"] and not late:
+            if row["finished"] and not is_later_pass:
                 return progress, True
             before = progress.touched.total()
             if values:
                 progress.touched["stored_value"] += values
-            if not late:
+            if not is_later_pass:
                 changed_canvases = await _leave_canvases(session, request, progress)
-            since = row["began_at"] if late else None
+            since = row["began_at"] if is_later_pass else None
             more = (
                 bool(changed_canvases)
                 or await _erase_tables(session, request, progress)
@@ -198,9 +211,9 @@ class Erasure:
             )
             if more:
                 pass
-            elif closes:
+            elif is_last_pass:
                 await session.run("close_erasure", request.pseudonym)
-            elif late:
+            elif is_later_pass:
                 await session.run("end_late_pass", request.pseudonym)
             else:
                 await session.run("finish_erasure", request.pseudonym)
@@ -223,12 +236,14 @@ async def _leave_canvases(
     owners: dict[str, set[str]] = {}
     for row in await session.rows("lock_owners_of", canvas_ids):
         owners.setdefault(row["canvas_id"], set()).add(row["user_id"])
-    alone = [canvas_id for canvas_id in canvas_ids if owners.get(canvas_id) == {request.user_id}]
+    solely_owned = [
+        canvas_id for canvas_id in canvas_ids if owners.get(canvas_id) == {request.user_id}
+    ]
     if request.transfer_to is not None:
-        await session.run("give_canvases", alone, request.transfer_to)
-        progress.touched["canvas_transferred"] += len(alone)
+        await session.run("give_canvases", solely_owned, request.transfer_to)
+        progress.touched["canvas_transferred"] += len(solely_owned)
     else:
-        deleted = await session.rows("delete_canvases", alone)
+        deleted = await session.rows("delete_canvases", solely_owned)
         for row in deleted:
             await emit(session, CanvasDeleted(canvas_id=row["id"]))
         progress.touched["canvas_deleted"] += len(deleted)

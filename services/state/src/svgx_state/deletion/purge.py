@@ -41,10 +41,10 @@ A table with a foreign key to `canvas` and ON DELETE CASCADE needs an entry only
 STEP_ROWS = 1000
 """Largest number of rows that one step removes."""
 
-PERIOD = 60.0
+PERIOD_SECONDS = 60.0
 """Seconds between two searches for canvases to remove."""
 
-PAUSE = 0.05
+PAUSE_SECONDS = 0.05
 """Seconds between two steps, so that the removal of a large canvas does not occupy the database."""
 
 
@@ -118,10 +118,10 @@ class Purge:
         """Remove all canvases that are due, and wait for the next search. A background task repeats this call."""
         try:
             while await self.step() is not None:
-                await self._wait(PAUSE)
+                await self._wait(PAUSE_SECONDS)
         except Unavailable:
             log.warning("could not remove deleted canvases; trying again later")
-        await self._wait(PERIOD)
+        await self._wait(PERIOD_SECONDS)
 
     async def _wait(self, seconds: float) -> None:
         """Wait for these seconds, or until `run` leaves the rest of a canvas to the background."""

@@ -15,7 +15,9 @@ from svgx_state.settings import StateSettings
 
 
 @asynccontextmanager
-async def delivering(runtime: Runtime[StateSettings], database: Database) -> AsyncIterator[None]:
+async def event_delivery(
+    runtime: Runtime[StateSettings], database: Database
+) -> AsyncIterator[None]:
     """Relay and deliver events, and answer the operations on webhooks, until the block ends."""
     settings = runtime.settings
     sender = Sender(
@@ -28,8 +30,8 @@ async def delivering(runtime: Runtime[StateSettings], database: Database) -> Asy
         sender,
         interval_seconds=settings.event_relay_seconds,
         attempt_seconds=settings.webhook_timeout_seconds,
-        first_pause=settings.webhook_retry_seconds,
-        give_up=settings.webhook_give_up_seconds,
+        first_pause_seconds=settings.webhook_retry_seconds,
+        give_up_seconds=settings.webhook_give_up_seconds,
     )
     webhooks = Webhooks(database, sender, deliveries)
     webhooks.register(runtime.responder)

@@ -18,25 +18,25 @@ from svgx_state.events.sender import Sender
 
 log = structlog.get_logger(__name__)
 
-AT_A_TIME = 4
+ATTEMPTS_AT_A_TIME = 4
 """Largest number of attempts at one webhook that run at a time on one replica."""
 
-FACTOR = 4
-"""The factor from one pause to the next, up to the longest pause."""
+PAUSE_FACTOR = 4
+"""The factor from one pause to the next. No pause is longer than `LONGEST_PAUSE_SECONDS`."""
 
 CHECKED_TOGETHER = 500
 """Largest number of due deliveries of one webhook that one statement checks."""
 
-LONGEST_PAUSE = 6 * 3600.0
-"""Seconds of the longest pause between two attempts."""
+LONGEST_PAUSE_SECONDS = 6 * 3600.0
+"""Longest pause between two attempts, in seconds."""
 
 JITTER = 0.2
-"""The share by which a pause may be longer or shorter, so that failed deliveries are not all repeated at once."""
+"""The share by which a pause may be longer or shorter, so that failed deliveries are not all repeated at one time."""
 
-LOST_AFTER = 20.0
-"""Seconds after an attempt's time limit at which the attempt counts as lost, because its replica has ended."""
+LOST_AFTER_SECONDS = 20.0
+"""Seconds from an attempt's time limit until the attempt counts as lost, because its replica must have ended."""
 
-MEASURE_EVERY = 10.0
+MEASURE_SECONDS = 10.0
 """Seconds between two counts of the backlog, and between two deletions of old secrets."""
 
 DELIVERIES = prometheus_client.Counter(
@@ -64,7 +64,7 @@ _random = secrets.SystemRandom()
 
 def pause_after(attempts: int, first: float, jitter: float) -> float:
     """Return the seconds to wait after the failed attempt with the number `attempts`. `jitter` is between -1 and 1."""
-    pause: float = min(LONGEST_PAUSE, first * FACTOR ** min(attempts - 1, 20))
+    pause: float = min(LONGEST_PAUSE_SECONDS, first * PAUSE_FACTOR ** min(attempts - 1, 20))
     return pause * (1 + JITTER * jitter)
 
 
@@ -78,8 +78,8 @@ class Deliveries:
 
     The number of attempts that run at a time is limited for each webhook, so a slow webhook delays no other webhook.
     `interval_seconds` is the time between two checks of the table, `attempt_seconds` the time limit of an attempt,
-    `first_pause` the pause after the first failure, and `give_up` the time after which a delivery that still fails is
-    dead. All are in seconds.
+    `first_pause_seconds` the pause after the first failure, and `give_up_seconds` the time after which a delivery that
+    still fails is dead. All are in seconds.
     """
 
     def __init__(
@@ -89,15 +89,15 @@ class Deliveries:
         *,
         interval_seconds: float,
         attempt_seconds: float,
-        first_pause: float,
-        give_up: float,
+        first_pause_seconds: float,
+        give_up_seconds: float,
     ) -> None:
         self._database = database
         self._sender = sender
         self._interval_seconds = interval_seconds
-        self._lost_after = attempt_seconds + LOST_AFTER
-        self._first_pause = first_pause
-        self._give_up = timedelta(seconds=give_up)
+        self._lost_after = attempt_seconds + LOST_AFTER_SECONDS
+        self._first_pause = first_pause_seconds
+        self._give_up = timedelta(seconds=give_up_seconds)
         self._running: Counter[str] = Counter()
         self._measure_at = 0.0
         self._tasks = BackgroundTasks()
@@ -115,7 +115,7 @@ class Deliveries:
             "claim_deliveries",
             list(running),
             list(running.values()),
-            AT_A_TIME,
+            ATTEMPTS_AT_A_TIME,
             self._lost_after,
             CHECKED_TOGETHER,
         )
@@ -204,10 +204,10 @@ class Deliveries:
         return due if due <= started_at + self._give_up else None
 
     async def _clean_and_measure(self) -> None:
-        """Delete old secrets after their overlap, and measure the backlog, at most every `MEASURE_EVERY` seconds."""
+        """Delete old secrets after their overlap, and measure the backlog, at most every `MEASURE_SECONDS`."""
         if time.monotonic() < self._measure_at:
             return
-        self._measure_at = time.monotonic() + MEASURE_EVERY
+        self._measure_at = time.monotonic() + MEASURE_SECONDS
         await self._database.run("forget_old_secrets")
         row = await self._database.row("delivery_backlog")
         if row is not None:

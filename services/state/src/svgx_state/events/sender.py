@@ -42,7 +42,7 @@ class Sender:
     `networks` are the private networks to which deliveries may connect. `resolve` returns the addresses of a name.
     `tls` replaces the certificates of the system.
 
-    The sender follows no redirect and uses no proxy, because both would lead to an address that was not checked. It
+    The sender follows no redirect and uses no proxy, because both could lead to an address that was not checked. It
     reads no body of a response, because nothing needs the body, and a receiver could send a body without end.
     """
 
@@ -93,7 +93,7 @@ class Sender:
         except (TargetRefused, Invalid) as refusal:
             return Outcome(None, str(refusal))
         except TimeoutError:
-            return Outcome(None, f"no response within {self._timeout_seconds:g} s")
+            return Outcome(None, f"there was no response within {self._timeout_seconds:g} s")
         except httpx2.HTTPError as error:
             return Outcome(None, _cause(error))
         if 200 <= status < 300:
@@ -136,7 +136,7 @@ def _cause(error: httpx2.HTTPError) -> str:
         case httpx2.TimeoutException():
             return "the receiver is too slow"
         case httpx2.ConnectError():
-            return "no connection, or the receiver's certificate is not valid"
+            return "there was no connection, or the receiver's certificate is not valid"
         case httpx2.ProtocolError():
             return "the response is not valid HTTP"
         case _:

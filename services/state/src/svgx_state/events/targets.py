@@ -19,14 +19,14 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 RESOLVE_SECONDS = 5.0
-"""Seconds for one lookup of a name."""
+"""Time limit for one lookup of a name, in seconds. Beyond it, the target is refused."""
 
 _ENDS_IN_NUMBER = re.compile(r"(^|\.)(0[xX][0-9a-fA-F]*|[0-9]+)\.?$")
 """Hosts that the operating system may read as an IPv4 address, such as 2130706433, 0x7f.1 and 127.1."""
 
 _NAME = re.compile(r"^(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?$")
 
-_REFUSED = tuple(
+_REFUSED_NETWORKS = tuple(
     map(
         ipaddress.ip_network,
         (
@@ -67,8 +67,8 @@ class Target:
     def authority(self) -> str:
         """Return the value of the header `Host`."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        usual = 443 if self.scheme == "https" else 80
-        return host if self.port == usual else f"{host}:{self.port}"
+        default_port = 443 if self.scheme == "https" else 80
+        return host if self.port == default_port else f"{host}:{self.port}"
 
 
 def parse_target(url: str, *, require_https: bool) -> Target:
@@ -88,7 +88,7 @@ def parse_target(url: str, *, require_https: bool) -> Target:
     if "#" in url:
         raise _invalid("must not have a fragment")
     if port == 0:
-        raise _invalid("has the port 0")
+        raise _invalid("must not have the port 0")
     _check_host(host, bracketed=parts.netloc.startswith("["))
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Target(parts.scheme, host, port or (443 if parts.scheme == "https" else 80), path)
@@ -121,8 +121,8 @@ async def allowed_addresses(
     """
     try:
         async with asyncio.timeout(RESOLVE_SECONDS):
-            found = await (resolve or resolve_name)(target.host, target.port)
-        addresses = [ipaddress.ip_address(each.partition("%")[0]) for each in found]
+            texts = await (resolve or resolve_name)(target.host, target.port)
+        addresses = [ipaddress.ip_address(each.partition("%")[0]) for each in texts]
     except (OSError, UnicodeError, ValueError):
         raise TargetRefused("the host name cannot be resolved") from None
     if not addresses:
@@ -144,32 +144,32 @@ def is_allowed(address: Address, networks: Sequence[Network]) -> bool:
         return is_allowed(address.ipv4_mapped, networks)
     if any(address.version == each.version and address in each for each in networks):
         return True
-    if any(address.version == each.version and address in each for each in _REFUSED):
+    if any(address.version == each.version and address in each for each in _REFUSED_NETWORKS):
         return False
     if not address.is_global or address.is_multicast or address.is_reserved:
         return False
-    return all(is_allowed(each, networks) for each in _embedded(address))
+    return all(is_allowed(each, networks) for each in _embedded_addresses(address))
 
 
-def _embedded(address: Address) -> list[IPv4Address]:
+def _embedded_addresses(address: Address) -> list[IPv4Address]:
     """Return the IPv4 addresses that an IPv6 address contains for 6to4, Teredo or NAT64."""
     if isinstance(address, IPv4Address):
         return []
-    found: list[IPv4Address] = []
+    embedded: list[IPv4Address] = []
     if address.sixtofour is not None:
-        found.append(address.sixtofour)
+        embedded.append(address.sixtofour)
     if address.teredo is not None:
-        found.extend(address.teredo)
+        embedded.extend(address.teredo)
     if address in _NAT64:
-        found.append(IPv4Address(int(address) & 0xFFFFFFFF))
-    return found
+        embedded.append(IPv4Address(int(address) & 0xFFFFFFFF))
+    return embedded
 
 
 async def resolve_name(host: str, port: int) -> list[str]:
     """Return the IP addresses of a host name or an address. Raises `OSError`."""
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for _, _, _, _, address in found))
+    results = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for _, _, _, _, address in results))
 
 
 def parse_networks(text: str) -> tuple[Network, ...]:

@@ -75,7 +75,7 @@ class Webhooks:
     async def record(self, request: RecordEventsRequest, _: Call) -> Empty:
         """Record events of another service, and add their deliveries. Events that are already known change nothing."""
         async with self._database.transaction() as session:
-            new = [
+            new_ids = [
                 event.id
                 for event in request.events
                 if await session.row(
@@ -89,7 +89,7 @@ class Webhooks:
                     event.at,
                 )
             ]
-            await session.run("add_deliveries", new)
+            await session.run("add_deliveries", new_ids)
         self._deliveries.wake()
         return Empty()
 
@@ -207,8 +207,8 @@ class Webhooks:
 
     async def redeliver(self, request: RedeliverRequest, _: Call) -> Delivery:
         """Make a delivery pending again, count its attempts from 0, and return the delivery. Raises `NotFound`."""
-        found = await self._database.row("redeliver", request.webhook_id, request.delivery_id)
-        if found is None:
+        row = await self._database.row("redeliver", request.webhook_id, request.delivery_id)
+        if row is None:
             raise NotFound("there is no such delivery", field="delivery_id")
         self._deliveries.wake()
         return await self._delivery(request.webhook_id, request.delivery_id)

@@ -12,22 +12,22 @@ from svgx_state.history.versions import Versions
 
 log = structlog.get_logger(__name__)
 
-STEP = 2.0
-"""Largest number of seconds between two checks of the edited canvases."""
+STEP_SECONDS = 2.0
+"""Longest time between two checks of the edited canvases, in seconds."""
 
-FORGOTTEN_PERIOD = 3600.0
+FORGOTTEN_PERIOD_SECONDS = 3600.0
 """Seconds between two searches for edited canvases that no replica remembers, because a replica ended."""
 
-FORGOTTEN_SECONDS = 7 * 86400.0
-"""The search finds only canvases with a last edit that is at most this many seconds old."""
+FORGOTTEN_AGE_SECONDS = 7 * 86400.0
+"""Largest age, in seconds, of the last edit of a canvas that the search finds."""
 
 FORGOTTEN_LIMIT = 1000
 """Largest number of canvases that one search finds. The next search finds others."""
 
 
 @dataclass(slots=True)
-class _Edited:
-    """A canvas that was edited since its last version: the first and the last edit, on the monotonic clock."""
+class _EditTimes:
+    """The times of a canvas's first and last edit after its last version, in seconds of the monotonic clock."""
 
     first: float
     last: float
@@ -47,22 +47,22 @@ class AutomaticVersions:
     ) -> None:
         self._database = database
         self._versions = versions
-        self._quiet = quiet_seconds
-        self._busy = busy_seconds
-        self._edited: dict[str, _Edited] = {}
+        self._quiet_seconds = quiet_seconds
+        self._busy_seconds = busy_seconds
+        self._edited: dict[str, _EditTimes] = {}
 
     def note(self, canvas_id: str) -> None:
         """Note that a canvas was edited."""
         now = time.monotonic()
-        edited = self._edited.setdefault(canvas_id, _Edited(now, now))
+        edited = self._edited.setdefault(canvas_id, _EditTimes(now, now))
         edited.last = now
 
     async def make_due(self) -> None:
         """Wait, then make the versions that are due. This is a step to repeat in the background."""
-        await asyncio.sleep(min(STEP, self._quiet / 2, self._busy / 2))
+        await asyncio.sleep(min(STEP_SECONDS, self._quiet_seconds / 2, self._busy_seconds / 2))
         now = time.monotonic()
         for canvas_id, edited in list(self._edited.items()):
-            if now - edited.last >= self._quiet or now - edited.first >= self._busy:
+            if now - edited.last >= self._quiet_seconds or now - edited.first >= self._busy_seconds:
                 await self.make(canvas_id)
 
     async def make(self, canvas_id: str) -> None:
@@ -79,21 +79,23 @@ class AutomaticVersions:
             raise
         if due_in is not None:
             # Another replica has committed later edits.
-            last = time.monotonic() + due_in - self._quiet
-            self._edited.setdefault(canvas_id, _Edited(last, last))
+            last = time.monotonic() + due_in - self._quiet_seconds
+            self._edited.setdefault(canvas_id, _EditTimes(last, last))
 
     async def find_forgotten(self) -> None:
         """Note the canvases with edits that are in no version, and wait. This is a step to repeat in the background."""
-        rows = await self._database.rows("unversioned_canvases", FORGOTTEN_SECONDS, FORGOTTEN_LIMIT)
+        rows = await self._database.rows(
+            "unversioned_canvases", FORGOTTEN_AGE_SECONDS, FORGOTTEN_LIMIT
+        )
         for row in rows:
             self.note(row["id"])
-        await asyncio.sleep(FORGOTTEN_PERIOD)
+        await asyncio.sleep(FORGOTTEN_PERIOD_SECONDS)
 
     async def _due_in(self, canvas_id: str) -> float | None:
         """Return the seconds until a version is due, or None if no edit needs one."""
         row = await self._database.row("version_due", canvas_id)
         if row is None or not row["changed"]:
             return None
-        quiet = self._quiet - row["quiet_seconds"]
-        busy = self._busy - (row["busy_seconds"] or 0.0)
+        quiet = self._quiet_seconds - row["quiet_seconds"]
+        busy = self._busy_seconds - (row["busy_seconds"] or 0.0)
         return float(min(quiet, busy))

@@ -12,8 +12,8 @@ from svgx_state.history.versions import Versions
 from svgx_state.worker_errors import WORKER_WAIT_SECONDS, worker_errors
 from svgx_workers.pool import Workers
 
-MARGIN = 2.0
-"""Seconds before the caller's deadline at which a worker must be finished, so that the answer is in time."""
+MARGIN_SECONDS = 2.0
+"""Seconds from the time limit of the worker to the caller's deadline. The answer is sent in this time."""
 
 _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 """The time in every cursor. It has no meaning, because the changes on a page are not ordered by time."""
@@ -34,7 +34,7 @@ class Differences:
         `NotFound` for an unknown version, `TooLarge` or `Invalid` for content over a limit, `TooManyRequests` while the
         caller has too many exports, and `Overloaded` while all callers together have too many exports.
         """
-        deadline = time.monotonic() + call.deadline - time.time() - MARGIN
+        deadline = time.monotonic() + call.deadline - time.time() - MARGIN_SECONDS
         listing = Listing.of(DIFF_VERSION, request)
         position = _position(listing.decode(request.cursor))
         with worker_errors(self._workers, request.canvas_id, "comparisons"):
@@ -46,12 +46,12 @@ class Differences:
                 revision, start = after.revision, 0 if position is None else position[1]
                 old = (await worker.state(before.updates, before.outline)).content
                 new = (await worker.state(after.updates, after.outline)).content
-                found = await worker.difference(old, new, start, request.limit)
-        following = found.pop("next")
+                page = await worker.difference(old, new, start, request.limit)
+        following = page.pop("next")
         cursor = None if following is None else Cursor(_NO_TIME, f"{revision}.{following}")
         return Diff.model_validate(
             {
-                **found,
+                **page,
                 "from_revision": before.revision,
                 "to_revision": revision,
                 "next": None if cursor is None else listing.encode(cursor),

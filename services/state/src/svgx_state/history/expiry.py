@@ -16,11 +16,11 @@ from svgx_workers.pool import Workers
 
 log = structlog.get_logger(__name__)
 
-PAGE = 20
-"""Revisions that one query reads."""
+PAGE_SIZE = 20
+"""Largest number of revisions that one query reads."""
 
 DELETED_TOGETHER = 1000
-"""Versions that one statement deletes."""
+"""Largest number of versions that one statement deletes."""
 
 
 class Expiry:
@@ -37,7 +37,7 @@ class Expiry:
         After an interruption at any point, a repeated call does the rest. Raises `Unavailable` and `WorkerUnavailable`.
         After these errors, the journal must not be dropped.
         """
-        while rows := await self._database.rows("expiring_named_versions", moment, PAGE):
+        while rows := await self._database.rows("expiring_named_versions", moment, PAGE_SIZE):
             for row in rows:
                 canvas_id, revision = row["canvas_id"], row["revision"]
                 content = await self._content(canvas_id, revision)

@@ -6,7 +6,7 @@ from svgx_yjs.record import record
 
 
 @record
-class _Kept:
+class _KeptContent:
     """The stored fields of a version's content. An outline is not stored, because such versions are rarely read."""
 
     revision: int
@@ -15,10 +15,10 @@ class _Kept:
 
 def encode_content(content: Content) -> bytes:
     """Return the content of a version for the table `version_content`."""
-    return encode(_Kept(content.revision, content.updates))
+    return encode(_KeptContent(content.revision, content.updates))
 
 
 def decode_content(data: bytes) -> Content:
     """Return the content that `encode_content` wrote."""
-    kept = decode(_Kept, data)
+    kept = decode(_KeptContent, data)
     return Content(kept.revision, kept.updates)

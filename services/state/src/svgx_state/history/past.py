@@ -35,16 +35,16 @@ class Past:
         earliest, present = row["earliest"], row["present"]
         if at is not None and at > present:
             raise Invalid(
-                f"at: is in the future; give a time from {_text(earliest)} to {_text(present)}",
+                f"at: is in the future; give a time from {_iso_text(earliest)} to {_iso_text(present)}",
                 field="at",
-                limit=_text(present),
+                limit=_iso_text(present),
             )
         if row["revision"] is None:
             raise Invalid(
-                f"at: is before the known past of this canvas; give a time from {_text(earliest)} "
-                f"to {_text(present)}",
+                f"at: is before the known past of this canvas; give a time from {_iso_text(earliest)} "
+                f"to {_iso_text(present)}",
                 field="at",
-                limit=_text(earliest),
+                limit=_iso_text(earliest),
             )
         return Moment(revision=row["revision"], edited_at=row["edited_at"], earliest=earliest)
 
@@ -77,5 +77,5 @@ class Past:
         return Content(revision, *content_of(parts))
 
 
-def _text(moment: datetime) -> str:
+def _iso_text(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -17,11 +17,14 @@ from svgx_workers.pool import Workers
 
 log = structlog.get_logger(__name__)
 
-MARGIN = 1.0
-"""Seconds before the caller's deadline at which collab must have answered."""
+MARGIN_SECONDS = 1.0
+"""Seconds from the time limit for collab's answer to the caller's deadline."""
 
 REPLACE_SECONDS = 25.0
-"""Seconds that are reserved for collab. The content must be ready this long before collab's answer is due."""
+"""Seconds that are reserved for collab.
+
+The content must be ready this long before the time limit for collab's answer.
+"""
 
 
 class Restores:
@@ -57,7 +60,7 @@ class Restores:
 
     async def _restore(self, request: VersionRequest, call: Call) -> Restored:
         user_id, canvas_id = call.signed_in_caller().user_id, request.canvas_id
-        ends_at = time.monotonic() + call.deadline - time.time() - MARGIN
+        ends_at = time.monotonic() + call.deadline - time.time() - MARGIN_SECONDS
         with worker_errors(self._workers, canvas_id, "restores"):
             async with self._workers.turn(
                 user_id, wait_seconds=WORKER_WAIT_SECONDS, deadline=ends_at - REPLACE_SECONDS
@@ -67,10 +70,10 @@ class Restores:
                 wanted = (await worker.state(content.updates, content.outline)).content
         before = await self._versions.add(canvas_id, VersionKind.BEFORE_RESTORE, user_id)
         assert before is not None
-        replace = ReplaceContentRequest(canvas_id=canvas_id, author=user_id)
+        replacement = ReplaceContentRequest(canvas_id=canvas_id, author=user_id)
         replaced = await self._bus.ask(
             REPLACE_CONTENT,
-            replace.model_copy(update={"content": wanted}),
+            replacement.model_copy(update={"content": wanted}),
             timeout=max(0.05, ends_at - time.monotonic()),
         )
         if not replaced.changed:

@@ -10,13 +10,13 @@ from svgx_state.history.versions import Versions, no_such_version
 from svgx_state.worker_errors import WORKER_WAIT_SECONDS, worker_errors
 from svgx_workers.pool import Workers
 
-SIDE = 320
-"""Pixels of the longer side of a picture."""
+SIDE_PIXELS = 320
+"""Length of the longer side of a picture, in pixels."""
 
 FILENAME = "thumbnail.png"
 
-MARGIN = 2.0
-"""Seconds before the caller's deadline at which a worker must be finished, so that the answer is in time."""
+MARGIN_SECONDS = 2.0
+"""Seconds from the time limit of the worker to the caller's deadline. The answer is sent in this time."""
 
 
 class Thumbnails:
@@ -37,7 +37,7 @@ class Thumbnails:
         stored = await self._stored(request)
         if stored is not None:
             return Blob(stored, "image/png", FILENAME)
-        deadline = time.monotonic() + call.deadline - time.time() - MARGIN
+        deadline = time.monotonic() + call.deadline - time.time() - MARGIN_SECONDS
         with worker_errors(self._workers, request.canvas_id, "exports"):
             async with self._workers.turn(
                 call.signed_in_caller().user_id, wait_seconds=WORKER_WAIT_SECONDS, deadline=deadline
@@ -48,7 +48,7 @@ class Thumbnails:
                 content = await self._versions.content(request.canvas_id, request.version_id)
                 state = await worker.state(content.updates, content.outline)
                 svg = await worker.export_svg(state.content)
-                png = await worker.render_png(svg.content, SIDE, SIDE)
+                png = await worker.render_png(svg.content, SIDE_PIXELS, SIDE_PIXELS)
         await self._database.run("set_thumbnail", request.version_id, png)
         return Blob(png, "image/png", FILENAME)
 

@@ -25,7 +25,7 @@ from svgx_state.history import metrics
 from svgx_state.history.kept_content import decode_content
 from svgx_state.history.past import Past
 
-HOUR = 3600.0
+HOUR_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +33,9 @@ class Bounds:
     """The bounds of a canvas's versions."""
 
     all_hours: float
-    """Hours for which all versions without a name are kept."""
+    """Age in hours up to which all versions without a name are kept."""
     hourly_hours: float
-    """Hours for which the last automatic version of each hour is kept.
+    """Age in hours up to which the last automatic version of each hour is kept.
 
     Of older versions without a name, the last of each day is kept.
     """
@@ -151,8 +151,8 @@ class Versions:
         removed = await self._database.rows(
             "thin_versions",
             canvas_id,
-            bounds.all_hours * HOUR,
-            bounds.hourly_hours * HOUR,
+            bounds.all_hours * HOUR_SECONDS,
+            bounds.hourly_hours * HOUR_SECONDS,
             bounds.unnamed,
         )
         metrics.VERSIONS_REMOVED.labels("thinned").inc(len(removed))

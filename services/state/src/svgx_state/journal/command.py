@@ -35,21 +35,21 @@ def quarantine_command(arguments: Sequence[str]) -> None:
         "--limit", type=int, default=100, help=f"rows to list, at most {LIMIT} (default: 100)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
-    chosen = parser.parse_args(arguments)
-    if not 1 <= chosen.limit <= LIMIT:
+    options = parser.parse_args(arguments)
+    if not 1 <= options.limit <= LIMIT:
         parser.error(f"--limit must be from 1 to {LIMIT}")
     settings = load(StateSettings)
     try:
-        found = asyncio.run(read_rows(settings.postgres_url, chosen.canvas, chosen.limit + 1))
+        newest = asyncio.run(read_rows(settings.postgres_url, options.canvas, options.limit + 1))
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
         sys.exit(
             f"svgx: the quarantine could not be read ({type(error).__name__}); run `svgx-state doctor`"
         )
-    rows = found[: chosen.limit]
+    rows = newest[: options.limit]
     for row in rows:
-        print(json.dumps(row) if chosen.json else line(row))
-    if not chosen.json:
-        print(summary(len(rows), are_all=len(found) == len(rows)))
+        print(json.dumps(row) if options.json else line(row))
+    if not options.json:
+        print(summary(len(rows), are_all=len(newest) == len(rows)))
 
 
 async def read_rows(url: str, canvas_id: str | None, limit: int) -> list[dict[str, Any]]:

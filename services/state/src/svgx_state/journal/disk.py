@@ -7,14 +7,14 @@ from datetime import UTC, date, datetime, time, timedelta
 from svgx_common.postgres import Database
 from svgx_state.journal import metrics
 
-PERIOD = 300.0
+PERIOD_SECONDS = 300.0
 """Seconds between two measurements."""
 
 FULL_DAYS = 7
 """Number of full days before today. The journal's growth for a day is the mean size of these days."""
 
 MAX_FORECAST_DAYS = 3650
-"""Days after which the forecast ends."""
+"""Largest number of days in the forecast. A later time is reported as this number of days."""
 
 
 class DiskUse:
@@ -28,7 +28,7 @@ class DiskUse:
     async def measure_and_wait(self) -> None:
         """Measure, and wait until the next measurement. This is a step to repeat in the background."""
         await self.measure(datetime.now(UTC))
-        await asyncio.sleep(PERIOD)
+        await asyncio.sleep(PERIOD_SECONDS)
 
     async def measure(self, now: datetime) -> None:
         """Set the metrics of the disk space."""
@@ -39,25 +39,25 @@ class DiskUse:
         }
         today = now.astimezone(UTC).date()
         journal = sum(days.values())
-        grown = growth(days, today)
+        bytes_a_day = growth(days, today)
         metrics.DATABASE_BYTES.set(use["database"])
         metrics.SNAPSHOT_DISK_BYTES.set(use["snapshots"])
         metrics.JOURNAL_DISK_BYTES.set(journal)
-        metrics.DAY_BYTES.set(grown)
+        metrics.DAY_BYTES.set(bytes_a_day)
         metrics.DAYS.set(len(days))
         oldest = datetime.combine(min(days, default=today), time(), UTC)
         metrics.OLDEST_DAY.set(max(0.0, (now - oldest).total_seconds()))
         if self._disk_bytes:
             # Snapshots grow with the journal, and are deleted with it.
             share = 1 + use["snapshots"] / max(journal, 1)
-            left = days_until_full(
+            days_left = days_until_full(
                 self._disk_bytes - use["database"],
                 {day: size * share for day, size in days.items()},
-                grown * share,
+                bytes_a_day * share,
                 today,
                 self._retention_days,
             )
-            metrics.DISK_FULL.set(left * 86400)
+            metrics.DISK_FULL.set(days_left * 86400)
 
 
 def growth(days: Mapping[date, int], today: date) -> float:
@@ -74,20 +74,20 @@ def growth(days: Mapping[date, int], today: date) -> float:
 
 
 def days_until_full(
-    free: float, days: Mapping[date, float], grown: float, today: date, retention_days: int
+    free: float, days: Mapping[date, float], bytes_a_day: float, today: date, retention_days: int
 ) -> float:
     """Return the days until `free` bytes are used, at most `MAX_FORECAST_DAYS`.
 
-    `days` has the bytes of each stored day, and each further day takes `grown` bytes. After `retention_days`, the bytes
-    of a day are free again; 0 days keep the bytes without end.
+    `days` has the bytes of each stored day, and each further day takes `bytes_a_day` bytes. After `retention_days`, the
+    bytes of a day are free again; 0 days keep the bytes without end.
     """
     if free <= 0:
         return 0.0
     for ahead in range(MAX_FORECAST_DAYS):
         dropped = today + timedelta(days=ahead - retention_days - 1)
         if retention_days and ahead:
-            free += days.get(dropped, grown if dropped >= today else 0.0)
-        if grown >= free:
-            return ahead + free / grown
-        free -= grown
+            free += days.get(dropped, bytes_a_day if dropped >= today else 0.0)
+        if bytes_a_day >= free:
+            return ahead + free / bytes_a_day
+        free -= bytes_a_day
     return float(MAX_FORECAST_DAYS)

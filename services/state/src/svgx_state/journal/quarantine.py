@@ -12,9 +12,10 @@ from svgx_state.journal.checksums import is_sound
 
 log = structlog.get_logger(__name__)
 
-CHECKSUM = "its bytes do not match its checksum"
-UNREADABLE = "it is not a Yjs update"
-LOST = "PostgreSQL cannot read its bytes"
+# The reasons for the move of a row. Each text describes the row.
+WRONG_CHECKSUM = "its bytes do not match its checksum"
+NOT_AN_UPDATE = "it is not a Yjs update"
+UNREADABLE_BYTES = "PostgreSQL cannot read its bytes"
 
 ATTEMPTS = 100
 """Largest number of reads of a canvas's rows in one call. Several reads may be needed, because each read may find
@@ -34,7 +35,10 @@ class CorruptRows(Exception):
 
 
 def check(rows: Sequence[Row]) -> None:
-    """Raise `CorruptRows` if an update does not match its checksum. A row with a null revision has no update."""
+    """Raise `CorruptRows` if an update does not match its checksum.
+
+    Rows with a null revision are skipped, because they have no update.
+    """
     corrupt = [
         row
         for row in rows
@@ -64,24 +68,29 @@ class Quarantine:
                 check(rows)
                 return rows
             except CorruptRows as corrupt:
-                if not await self.move(canvas_id, corrupt.rows, CHECKSUM):
+                if not await self.move(canvas_id, corrupt.rows, WRONG_CHECKSUM):
                     # Another replica moved the rows, or PostgreSQL now returns other bytes. The next read shows which
                     # of these happened.
                     log.warning("corrupt rows were moved or changed meanwhile", canvas_id=canvas_id)
             except asyncpg.DataCorruptedError:
-                if not await self.move_lost(canvas_id):
+                if not await self.move_unreadable(canvas_id):
                     raise
-        raise Unavailable("the canvas has corrupt rows that change; try again", retry_after=1.0)
+        raise Unavailable(
+            f"the canvas still has corrupt rows after {ATTEMPTS} reads; try again", retry_after=1.0
+        )
 
     async def move(self, canvas_id: str, rows: Sequence[Row], reason: str) -> int:
-        """Move the rows that still have the same bytes to the quarantine. Return the number of moved rows."""
+        """Move rows to the quarantine. Skip rows that changed after they were read. Return the number of moved rows."""
         moved = 0
         for row in rows:
             moved += await self._move(canvas_id, row, reason, row["update"])
         return moved
 
-    async def move_lost(self, canvas_id: str) -> int:
-        """Move the rows of a canvas that PostgreSQL cannot read to the quarantine. Return the number of moved rows."""
+    async def move_unreadable(self, canvas_id: str) -> int:
+        """Find the rows of a canvas that PostgreSQL cannot read, and move them to the quarantine.
+
+        Return the number of moved rows.
+        """
         moved = 0
         for row in await self._database.rows("stored_rows", canvas_id):
             is_snapshot, revision = row["is_snapshot"], row["revision"]
@@ -90,7 +99,7 @@ class Quarantine:
                     "read_snapshot" if is_snapshot else "read_entry", canvas_id, revision
                 )
             except asyncpg.DataCorruptedError:
-                moved += await self._move(canvas_id, row, LOST, None)
+                moved += await self._move(canvas_id, row, UNREADABLE_BYTES, None)
         return moved
 
     async def missing(self, canvas_id: str, after: int, through: int) -> int:

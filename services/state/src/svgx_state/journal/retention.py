@@ -15,25 +15,29 @@ from svgx_workers.errors import WorkerError
 
 log = structlog.get_logger(__name__)
 
-PERIOD = 3600.0
+PERIOD_SECONDS = 3600.0
 """Seconds between two runs."""
 
-FIRST_RETRY = 1.0
-LONGEST_RETRY = 300.0
-"""Seconds until the next run after a failed run: first `FIRST_RETRY`, doubled with each further failure in a row, and
-at most `LONGEST_RETRY`."""
+FIRST_RETRY_SECONDS = 1.0
+"""Seconds from the first failed run to the next run. Each further failure in a row doubles this time."""
 
-LONGEST_STEP = 900.0
-"""Seconds for which the transaction that holds the claim to drop days may be idle.
+LONGEST_RETRY_SECONDS = 300.0
+"""Longest time from a failed run to the next run, in seconds."""
 
-The transaction is idle during the work on one canvas and during one hook.
+LONGEST_STEP_SECONDS = 900.0
+"""Time limit, in seconds, for the work on one canvas, and for one hook.
+
+Meanwhile, the transaction that holds the claim to drop days is idle. Beyond the limit, PostgreSQL ends the transaction.
 """
 
-DROP_TIMEOUT = 300.0
-"""Seconds for the check and the drop of one day. Appends wait for at most 50 ms of this time, during the drop."""
+DROP_SECONDS = 300.0
+"""Time limit for the check and the drop of one day, in seconds.
 
-PAGE = 500
-"""Canvases that one query reads."""
+Appends wait for at most 50 ms of this time, during the drop.
+"""
+
+PAGE_SIZE = 500
+"""Largest number of canvases that one query reads."""
 
 BeforeDrop = Callable[[datetime], Awaitable[None]]
 """A hook that takes the start of the kept days. It is awaited before the earlier days are dropped.
@@ -42,7 +46,7 @@ If the hook raises an error, the earlier days are kept until the next run.
 """
 
 
-class Incomplete(Exception):
+class RetentionIncomplete(Exception):
     """A run could not drop all days that are due. The next run continues."""
 
 
@@ -67,7 +71,7 @@ class Retention:
         self._compactor = compactor
         self._days = days
         self._before_drop = before_drop
-        self._retry = FIRST_RETRY
+        self._retry = FIRST_RETRY_SECONDS
         metrics.RETENTION.set(days * 86400)
 
     async def drop_and_wait(self) -> None:
@@ -78,9 +82,9 @@ class Retention:
     def pause_after(self, *, succeeded: bool) -> float:
         """Return the seconds until the next run. After a failure, they double with each further failure in a row."""
         if succeeded:
-            self._retry = FIRST_RETRY
-            return PERIOD
-        pause, self._retry = self._retry, min(2 * self._retry, LONGEST_RETRY)
+            self._retry = FIRST_RETRY_SECONDS
+            return PERIOD_SECONDS
+        pause, self._retry = self._retry, min(2 * self._retry, LONGEST_RETRY_SECONDS)
         return pause
 
     async def drop_counted(self, now: datetime) -> bool:
@@ -90,7 +94,7 @@ class Retention:
         except Unavailable as error:
             log.warning("dropping old days of the journal was interrupted", error=error.detail)
             outcome = "failed"
-        except Incomplete as error:
+        except RetentionIncomplete as error:
             log.error("old days of the journal could not be dropped", error=str(error))
             outcome = "failed"
         except Exception:
@@ -102,14 +106,14 @@ class Retention:
     async def drop(self, now: datetime) -> bool:
         """Drop the days that ended more than the retention ago. A retention of 0 days drops nothing.
 
-        Return False while another replica drops days. Raises `Incomplete` for canvases without the snapshot that they
-        need, `Unavailable`, and the errors of hooks.
+        Return False while another replica drops days. Raises `RetentionIncomplete` for canvases without the snapshot
+        that they need, `Unavailable`, and the errors of hooks.
         """
         if not self._days:
             return True
         start = _start_of_kept(now, self._days)
-        async with self._database.transaction(idle_seconds=LONGEST_STEP) as claim:
-            if not await _claimed(claim):
+        async with self._database.transaction(idle_seconds=LONGEST_STEP_SECONDS) as claim:
+            if not await _is_claimed(claim):
                 return False
             async with claim.discarded():
                 days = [row["day"] for row in await claim.rows("days_before", start)]
@@ -118,25 +122,25 @@ class Retention:
             await self._keep_bases(claim, start)
             for hook in self._before_drop:
                 await hook(start)
-                await _claimed(claim)
+                await _is_claimed(claim)
             for day in days:
                 await self._drop_day(day)
-                await _claimed(claim)
+                await _is_claimed(claim)
             await self._database.run("drop_snapshots_before", start)
             await self._database.run("drop_writers_before", now)
         return True
 
     async def _keep_bases(self, claim: Session, start: datetime) -> None:
-        """Keep a snapshot of each canvas through its last revision before `start`. Raises `Incomplete`."""
+        """Keep a snapshot of each canvas through its last revision before `start`. Raises `RetentionIncomplete`."""
         after, failed = "", 0
-        while rows := await self._database.rows("canvases_before", start, after, PAGE):
+        while rows := await self._database.rows("canvases_before", start, after, PAGE_SIZE):
             for row in rows:
                 if row["revision"] is not None:
                     failed += not await self._keep_base(row["id"], row["revision"])
-                    await _claimed(claim)
+                    await _is_claimed(claim)
             after = rows[-1]["id"]
         if failed:
-            raise Incomplete(f"{failed} canvases have no snapshot yet")
+            raise RetentionIncomplete(f"{failed} canvases have no snapshot yet")
 
     async def _keep_base(self, canvas_id: str, revision: int) -> bool:
         try:
@@ -147,7 +151,7 @@ class Retention:
 
     async def _drop_day(self, day: datetime) -> None:
         async with self._database.session() as session:
-            row = await session.row("drop_journal_day", day, timeout=DROP_TIMEOUT)
+            row = await session.row("drop_journal_day", day, timeout=DROP_SECONDS)
         if row is not None and row["dropped"]:
             metrics.DROPPED_DAYS.inc()
             log.info("dropped a day of the journal", day=str(day))
@@ -158,7 +162,7 @@ def _start_of_kept(now: datetime, days: int) -> datetime:
     return datetime.combine(now.astimezone(UTC).date() - timedelta(days=days), time(), UTC)
 
 
-async def _claimed(claim: Session) -> bool:
+async def _is_claimed(claim: Session) -> bool:
     """Return whether the transaction `claim` may drop days. Raises `Unavailable` when its connection is lost.
 
     Calls during the work also keep the transaction from being idle for too long.

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from svgx_common.contract.errors import SvgxError
 from svgx_common.contract.state import Entry
 from svgx_common.contract.storage.quotas import (
-    NEAR,
+    NEAR_SHARE,
     QUOTAS_CHANGED,
     CanvasUse,
     QuotaReport,
@@ -21,13 +21,13 @@ from svgx_state.quotas import metrics
 from svgx_state.quotas.bounds import StoredQuotas
 
 STORE_NOW_BYTES = 4 * 1024 * 1024
-"""Bytes of one account or canvas after which the counts are stored without waiting for `flush_seconds`.
+"""Number of counted bytes of one account or canvas at which all counts are stored before `flush_seconds` have passed.
 
 So a flood is noticed within its first megabytes.
 """
 
 USAGE_DAYS = 31
-"""Days for which the counts are kept."""
+"""Age in days up to which the counts are kept."""
 
 
 def today() -> date:
@@ -47,11 +47,11 @@ def shares(entry: Entry) -> dict[str, int]:
     sent = entry.author_bytes
     if len(sent) != len(entry.authors) or not sum(sent):
         sent = (1,) * len(entry.authors)
-    total, counted, before = sum(sent), Counter[str](), 0
+    total, counted, start = sum(sent), Counter[str](), 0
     for author, part in zip(entry.authors, sent, strict=True):
-        upto = before + part
-        counted[author] += size * upto // total - size * before // total
-        before = upto
+        end = start + part
+        counted[author] += size * end // total - size * start // total
+        start = end
     return dict(counted)
 
 
@@ -71,7 +71,7 @@ class UsageCounter:
         self._accounts = Counter[str]()
         self._canvases = Counter[str]()
         self._visitors = Counter[tuple[str, str]]()
-        self._counted = asyncio.Event()
+        self._has_counts = asyncio.Event()
         self._store_now = asyncio.Event()
         self._old_usage_dropped_on: date | None = None
         self._storing: asyncio.Task[None] | None = None
@@ -88,13 +88,13 @@ class UsageCounter:
                 continue
             used = self._accounts[user_id] = self._accounts[user_id] + part
             largest = max(largest, used)
-        self._counted.set()
+        self._has_counts.set()
         if largest >= STORE_NOW_BYTES:
             self._store_now.set()
 
     async def flush_later(self) -> None:
         """Wait for a count, then for `flush_seconds` or until many bytes are counted. Then store the counts."""
-        await self._counted.wait()
+        await self._has_counts.wait()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._flush_seconds):
                 await self._store_now.wait()
@@ -122,7 +122,7 @@ class UsageCounter:
         After a failure the counts are kept for the next call. If PostgreSQL has stored the counts and its answer was
         lost, their bytes count twice.
         """
-        self._counted.clear()
+        self._has_counts.clear()
         self._store_now.clear()
         accounts, self._accounts = self._accounts, Counter()
         canvases, self._canvases = self._canvases, Counter()
@@ -148,7 +148,7 @@ class UsageCounter:
             self._accounts.update(accounts)
             self._canvases.update(canvases)
             self._visitors.update(visitors)
-            self._counted.set()
+            self._has_counts.set()
             raise
         report = report_of(quotas, day, rows)
         if report.accounts or report.canvases:
@@ -180,11 +180,15 @@ class UsageCounter:
 def _thresholds(quotas: Quotas) -> tuple[int, int, int]:
     """Return the bytes at which an account, a canvas and the content of a canvas are reported.
 
-    Each threshold is the share `NEAR` of the lowest bound that is set for any account or canvas. The bounds of an
+    Each threshold is the share `NEAR_SHARE` of the lowest bound that is set for any account or canvas. The bounds of an
     account depend on its role, which only auth knows.
     """
     canvas, content = quotas.lowest_canvas_bytes()
-    return int(NEAR * quotas.lowest_account_bytes()), int(NEAR * canvas), int(NEAR * content)
+    return (
+        int(NEAR_SHARE * quotas.lowest_account_bytes()),
+        int(NEAR_SHARE * canvas),
+        int(NEAR_SHARE * content),
+    )
 
 
 def report_of(quotas: Quotas, day: date, rows: list[Row]) -> QuotaReport:

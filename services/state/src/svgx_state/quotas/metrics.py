@@ -27,5 +27,5 @@ QUOTA_NEAR = Gauge(
 for _kind in ("account", "canvas"):
     QUOTA_NEAR.labels(_kind)
 QUOTA_UNSTORED_BYTES = Gauge(
-    "svgx_engine_quota_unstored_bytes", "Journal bytes whose counts are not stored yet."
+    "svgx_engine_quota_unstored_bytes", "Journal bytes that are not in the stored counts yet."
 )

@@ -85,10 +85,10 @@ class QuotaOperations:
 
     async def user_usage(self, request: UserRequest, _: Call) -> AccountUsage:
         """Return the use of a user's quotas. Raises `NotFound` for an unknown or deleted account."""
-        found = await self._accounts.find([request.user_id])
-        if request.user_id not in found:
+        accounts = await self._accounts.find([request.user_id])
+        if request.user_id not in accounts:
             raise NotFound("there is no account with this id", field="user_id")
-        role = found[request.user_id].role
+        role = accounts[request.user_id].role
         async with self._database.session() as session:
             quotas = await self._stored.in_force_within(session)
             return await account_usage(session, quotas, request.user_id, role)

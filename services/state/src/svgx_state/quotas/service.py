@@ -23,7 +23,7 @@ class QuotaParts:
 
 
 @asynccontextmanager
-async def counting(
+async def quota_counting(
     runtime: Runtime[StateSettings], database: Database
 ) -> AsyncIterator[QuotaParts]:
     """Store counts, and answer the operations on quotas, until the block ends."""

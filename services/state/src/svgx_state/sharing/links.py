@@ -39,7 +39,7 @@ PREFIX_BYTES = 6
 SECRET_BYTES = 32
 """Random bytes in the secret part of a token."""
 
-PERIOD = 3600.0
+PERIOD_SECONDS = 3600.0
 """Seconds between two removals of expired links."""
 
 FORGET_BATCH = 10_000
@@ -170,8 +170,8 @@ class Links:
         return [row["canvas_id"] for row in rows]
 
     async def forget_expired_later(self) -> None:
-        """Wait `PERIOD` seconds, then remove expired links. This is a step to repeat in the background."""
-        await asyncio.sleep(PERIOD)
+        """Wait `PERIOD_SECONDS`, then remove expired links. This is a step to repeat in the background."""
+        await asyncio.sleep(PERIOD_SECONDS)
         await self._database.run("forget_links", FORGET_BATCH)
 
 

@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from svgx_state.values import metrics
 from svgx_state.values.store import Draft, StateStore, StoredKey, StoredValue
 
-MAX_AGE = 10.0
-"""Seconds for which a cached value is used. The announcement of a change removes the value earlier, but may be lost."""
+MAX_AGE_SECONDS = 10.0
+"""Lifetime of a cached value, in seconds. The announcement of a change removes the value earlier, but may be lost."""
 
-OVERHEAD = 512
-"""Bytes that an entry takes besides its value."""
+OVERHEAD_BYTES = 512
+"""Bytes that an entry takes in addition to its value."""
 
 _Address = tuple[str, str]
 Announce = Callable[[str, str], Awaitable[None]]
@@ -55,7 +55,7 @@ class CachedStore:
         """Return the value of a key, or None. Callers that ask for one key at the same time share one read."""
         address = (owner, key)
         entry = self._entries.get(address)
-        if entry is not None and self._usable(entry):
+        if entry is not None and self._is_usable(entry):
             metrics.VALUE_CACHE.labels("hit").inc()
             self._entries.move_to_end(address)
             return entry.value
@@ -93,7 +93,7 @@ class CachedStore:
         return await self._store.keys(owner, state_type, prefix, after, limit)
 
     async def erase(self, owner: str) -> int:
-        """Delete all values of an owner. Other replicas may return cached values for `MAX_AGE` seconds."""
+        """Delete all values of an owner. Other replicas may return cached values for `MAX_AGE_SECONDS`."""
         number = await self._store.erase(owner)
         for address in [each for each in self._entries if each[0] == owner]:
             self.forget(*address)
@@ -124,7 +124,7 @@ class CachedStore:
         self.forget(owner, key)
         await self._announce(owner, key)
 
-    def _usable(self, entry: _Entry) -> bool:
+    def _is_usable(self, entry: _Entry) -> bool:
         if entry.until <= self._clock():
             return False
         value = entry.value
@@ -141,11 +141,11 @@ class CachedStore:
         if read.cancelled() or read.exception() is not None:
             return
         value = read.result()
-        size = OVERHEAD + (value.size if value else 0)
+        size = OVERHEAD_BYTES + (value.size if value else 0)
         self._remove(address)
         if size > self._max_bytes:
             return
-        self._entries[address] = _Entry(value, self._clock() + MAX_AGE, size)
+        self._entries[address] = _Entry(value, self._clock() + MAX_AGE_SECONDS, size)
         self._bytes += size
         while self._bytes > self._max_bytes:
             self._remove(next(iter(self._entries)))

@@ -76,7 +76,7 @@ class Values:
             )
         await self._check_other_stores(owner, request.key, state_type.backend)
         store = self._stores.by_backend[state_type.backend]
-        stored = await _counted(
+        stored = await _with_counted_outcome(
             state_type.backend, "persist", store.put(owner, draft, request.version)
         )
         return values.ValueEntry(**_entry(stored))
@@ -86,18 +86,18 @@ class Values:
         if request.state_type is not None:
             state_type = self._stores.type_of(request.state_type)
             owner = self._owner_to_read(call, request.user_id, shared=state_type.shared)
-            found = await self._get(state_type.backend, owner, request.key)
-            if found is not None and found.state_type != request.state_type:
-                found = None
+            stored = await self._get(state_type.backend, owner, request.key)
+            if stored is not None and stored.state_type != request.state_type:
+                stored = None
         else:
             owner = self._owner_to_read(call, request.user_id, shared=False)
-            found = await self._search(owner, request.key)
-            if found is None and request.user_id is None:
-                found = await self._search(SHARED, request.key)
-        if found is None:
+            stored = await self._search(owner, request.key)
+            if stored is None and request.user_id is None:
+                stored = await self._search(SHARED, request.key)
+        if stored is None:
             raise _no_such_value()
         return values.Value(
-            **_entry(found), value=json.loads(found.value), metadata=json.loads(found.metadata)
+            **_entry(stored), value=json.loads(stored.value), metadata=json.loads(stored.metadata)
         )
 
     async def retrieve_canvas(self, request: CanvasRequest, call: Call) -> Blob:
@@ -122,7 +122,7 @@ class Values:
             store = self._stores.by_backend[backend]
             try:
                 deleting = store.delete(owner, request.key, request.version)
-                if await _counted(backend, "delete", deleting):
+                if await _with_counted_outcome(backend, "delete", deleting):
                     return Empty()
             except Unavailable as error:
                 failure = error
@@ -135,7 +135,7 @@ class Values:
         store = self._stores.by_backend[state_type.backend]
         listing = Listing.of(values.LIST_VALUES, request, owner)
         after = listing.decode(request.cursor)
-        found = await _counted(
+        keys = await _with_counted_outcome(
             state_type.backend,
             "list",
             store.keys(
@@ -147,7 +147,7 @@ class Values:
             ),
         )
         page, following = listing.page_of(
-            found, request.limit, lambda each: Cursor(_NO_TIME, each.key)
+            keys, request.limit, lambda each: Cursor(_NO_TIME, each.key)
         )
         return values.ValuePage(
             items=[values.ValueEntry(**_entry(each)) for each in page], next=following
@@ -159,15 +159,15 @@ class Values:
 
     async def _get(self, backend: Backend, owner: str, key: str) -> StoredValue | None:
         store: StateStore = self._stores.by_backend[backend]
-        return await _counted(backend, "retrieve", store.get(owner, key))
+        return await _with_counted_outcome(backend, "retrieve", store.get(owner, key))
 
     async def _search(self, owner: str, key: str) -> StoredValue | None:
         """Return the value of a key from any store. Raise `Unavailable` if no store has the value and a store fails."""
         failure: Unavailable | None = None
         for backend in self._stores.backends(shared=owner == SHARED):
             try:
-                if (found := await self._get(backend, owner, key)) is not None:
-                    return found
+                if (stored := await self._get(backend, owner, key)) is not None:
+                    return stored
             except Unavailable as error:
                 failure = error
         if failure is not None:
@@ -211,7 +211,7 @@ class Values:
         return owner
 
 
-async def _counted(backend: Backend, action: str, work: Awaitable[Result]) -> Result:
+async def _with_counted_outcome(backend: Backend, action: str, work: Awaitable[Result]) -> Result:
     """Await the work of a store, and count its outcome."""
     outcome = "failed"
     try:

@@ -10,14 +10,17 @@ from svgx_state.values.store import (
     Draft,
     StoredKey,
     StoredValue,
-    stale,
     too_many_bytes,
     too_many_keys,
+    version_conflict,
     wrong_type,
 )
 
 MAX_BYTES = 64 * 1024 * 1024
-"""Bytes of all values of all accounts. Beyond this size, the values that were written longest ago are removed."""
+"""Largest size of the values of all accounts, in bytes.
+
+Beyond it, the values that were written longest ago are removed.
+"""
 
 
 class MemoryStore:
@@ -37,24 +40,24 @@ class MemoryStore:
 
     async def get(self, owner: str, key: str) -> StoredValue | None:
         """Return the value of a key, or None."""
-        return self._live(owner, key)
+        return self._live_value(owner, key)
 
     async def put(self, owner: str, draft: Draft, expected: int | None) -> StoredKey:
         """Store a value, as `StateStore.put` describes."""
-        stored = self._live(owner, draft.key)
+        stored = self._live_value(owner, draft.key)
         current = stored.version if stored else 0
         if expected is not None and expected != current:
-            raise stale(current)
+            raise version_conflict(current)
         if stored is not None and stored.state_type != draft.state_type:
             raise wrong_type(stored.state_type)
-        others = [
+        other_values = [
             value
             for (each, key), value in self._values.items()
-            if each == owner and key != draft.key and not self._ended(value)
+            if each == owner and key != draft.key and not self._has_ended(value)
         ]
-        if len(others) >= self._limits.keys:
+        if len(other_values) >= self._limits.keys:
             raise too_many_keys(self._limits)
-        if sum(value.size for value in others) + draft.size > self._limits.bytes:
+        if sum(value.size for value in other_values) + draft.size > self._limits.bytes:
             raise too_many_bytes(self._limits)
         now = datetime.fromtimestamp(self._clock(), UTC)
         value = StoredValue(
@@ -75,11 +78,11 @@ class MemoryStore:
 
     async def delete(self, owner: str, key: str, expected: int | None) -> bool:
         """Delete the value of a key. Return whether there was one. Raise `VersionConflict`."""
-        stored = self._live(owner, key)
+        stored = self._live_value(owner, key)
         if stored is None:
             return False
         if expected is not None and expected != stored.version:
-            raise stale(stored.version)
+            raise version_conflict(stored.version)
         self._remove(owner, key)
         return True
 
@@ -87,16 +90,16 @@ class MemoryStore:
         self, owner: str, state_type: str, prefix: str, after: str, limit: int
     ) -> Sequence[StoredKey]:
         """Return at most `limit` keys with a prefix, sorted, starting after `after`."""
-        found = [
+        matching = [
             value
             for (each, key), value in self._values.items()
             if each == owner
             and value.state_type == state_type
             and key.startswith(prefix)
             and key > after
-            and not self._ended(value)
+            and not self._has_ended(value)
         ]
-        return sorted(found, key=lambda value: value.key)[:limit]
+        return sorted(matching, key=lambda value: value.key)[:limit]
 
     async def erase(self, owner: str) -> int:
         """Delete all values of an owner. Return their number."""
@@ -107,16 +110,16 @@ class MemoryStore:
 
     async def expire(self) -> int:
         """Delete expired values. Return their number."""
-        ended = [each for each, value in self._values.items() if self._ended(value)]
+        ended = [each for each, value in self._values.items() if self._has_ended(value)]
         for each in ended:
             self._remove(*each)
         return len(ended)
 
-    def _live(self, owner: str, key: str) -> StoredValue | None:
+    def _live_value(self, owner: str, key: str) -> StoredValue | None:
         value = self._values.get((owner, key))
-        return None if value is None or self._ended(value) else value
+        return None if value is None or self._has_ended(value) else value
 
-    def _ended(self, value: StoredValue) -> bool:
+    def _has_ended(self, value: StoredValue) -> bool:
         return value.expires_at is not None and value.expires_at.timestamp() <= self._clock()
 
     def _remove(self, owner: str, key: str) -> None:

@@ -9,7 +9,7 @@ from svgx_state.values.store import (
     StoredKey,
     StoredValue,
     refusal,
-    stale,
+    version_conflict,
 )
 
 EXPIRED_AT_A_TIME = 1000
@@ -70,7 +70,7 @@ class PostgresStore:
         if row is None:
             return False
         if not row["deleted"]:
-            raise stale(row["version"])
+            raise version_conflict(row["version"])
         return True
 
     async def keys(

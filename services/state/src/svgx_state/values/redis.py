@@ -15,7 +15,7 @@ from svgx_state.values.store import (
     StoredKey,
     StoredValue,
     refusal,
-    stale,
+    version_conflict,
 )
 
 log = structlog.get_logger(__name__)
@@ -88,13 +88,13 @@ class RedisStore:
 
     async def get(self, owner: str, key: str) -> StoredValue | None:
         """Return the value of a key, or None."""
-        async with _reachable():
-            found = await self._client.hgetall(_record(owner, key))
-        record = cast(dict[str, str], found)
+        async with _redis_errors():
+            fields = await self._client.hgetall(_record(owner, key))
+        record = cast(dict[str, str], fields)
         if not record:
             return None
         return StoredValue(
-            **_described(key, record), value=record["value"], metadata=record["metadata"]
+            **_key_fields(key, record), value=record["value"], metadata=record["metadata"]
         )
 
     async def put(self, owner: str, draft: Draft, expected: int | None) -> StoredKey:
@@ -111,7 +111,7 @@ class RedisStore:
             self._limits.keys,
             self._limits.bytes,
         ]
-        async with _reachable():
+        async with _redis_errors():
             outcome, *details = await self._put_script(keys=_keys(owner, draft.key), args=arguments)
         if outcome != "ok":
             raise refusal(outcome, details[0], self._limits)
@@ -122,26 +122,26 @@ class RedisStore:
             "updated": updated,
             "ends": ends,
         }
-        return StoredKey(**_described(draft.key, record))
+        return StoredKey(**_key_fields(draft.key, record))
 
     async def delete(self, owner: str, key: str, expected: int | None) -> bool:
         """Delete the value of a key. Return whether there was one.
 
         Raises `VersionConflict` when the stored version is not `expected`.
         """
-        async with _reachable():
+        async with _redis_errors():
             outcome, current = await self._delete_script(
                 keys=_keys(owner, key), args=[key, "" if expected is None else expected]
             )
         if outcome == "stale":
-            raise stale(int(current))
+            raise version_conflict(int(current))
         return bool(outcome == "ok")
 
     async def keys(
         self, owner: str, state_type: str, prefix: str, after: str, limit: int
     ) -> Sequence[StoredKey]:
         """Return at most `limit` keys with a prefix, sorted, starting after `after`."""
-        async with _reachable():
+        async with _redis_errors():
             names = cast(list[str], await self._client.zrange(_index(owner), 0, -1))
             wanted = sorted(name for name in names if name.startswith(prefix) and name > after)
             async with self._client.pipeline(transaction=False) as pipeline:
@@ -150,9 +150,9 @@ class RedisStore:
                         _record(owner, name), ["state_type", "version", "updated", "ends"]
                     )
                 records = await pipeline.execute() if wanted else []
-        found = [
+        matching = [
             StoredKey(
-                **_described(
+                **_key_fields(
                     name,
                     dict(zip(("state_type", "version", "updated", "ends"), record, strict=True)),
                 )
@@ -160,11 +160,11 @@ class RedisStore:
             for name, record in zip(wanted, records, strict=True)
             if record[0] == state_type
         ]
-        return found[:limit]
+        return matching[:limit]
 
     async def erase(self, owner: str) -> int:
         """Delete all values of an owner. Return their number."""
-        async with _reachable():
+        async with _redis_errors():
             names = cast(list[str], await self._client.zrange(_index(owner), 0, -1))
             records = [_record(owner, name) for name in names]
             removed: int = await self._client.delete(*records) if records else 0
@@ -177,7 +177,7 @@ class RedisStore:
 
 
 @asynccontextmanager
-async def _reachable() -> AsyncIterator[None]:
+async def _redis_errors() -> AsyncIterator[None]:
     """Raise `Unavailable` when Redis does not answer or refuses a command."""
     try:
         yield
@@ -190,7 +190,7 @@ async def _reachable() -> AsyncIterator[None]:
         ) from error
 
 
-def _described(key: str, record: dict[str, str]) -> dict[str, Any]:
+def _key_fields(key: str, record: dict[str, str]) -> dict[str, Any]:
     """Return the fields of a `StoredKey`. In Redis, `updated` is in microseconds, and `ends` in milliseconds."""
     return {
         "key": key,

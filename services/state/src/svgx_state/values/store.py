@@ -97,7 +97,7 @@ class StateStore(Protocol):
         ...
 
 
-def stale(current: int) -> VersionConflict:
+def version_conflict(current: int) -> VersionConflict:
     """Return the error for a version that is not the stored one. `current` is 0 without a value."""
     detail = (
         "version: the stored value has another version; read it again"
@@ -140,7 +140,7 @@ def refusal(outcome: str, detail: str, limits: AccountLimits) -> Exception:
     """
     match outcome:
         case "stale":
-            return stale(int(detail))
+            return version_conflict(int(detail))
         case "type":
             return wrong_type(detail)
         case "keys":

@@ -56,8 +56,8 @@ class Stores:
 
     def type_of(self, name: str, field: str = "state_type") -> StateTypeSettings:
         """Return the settings of a state type. Raise `Invalid` for an unknown one."""
-        found = self._types.get(name)
-        if found is None:
+        state_type = self._types.get(name)
+        if state_type is None:
             known = ", ".join(sorted(self._types))
             hint = (
                 "; canvases are edited, and cannot be stored as values" if name == "canvas" else ""
@@ -65,7 +65,7 @@ class Stores:
             raise Invalid(
                 f"{field}: there is no type {name}; the types are {known}{hint}", field=field
             )
-        return found
+        return state_type
 
     def backends(self, *, shared: bool) -> list[Backend]:
         """Return the backends of the shared types, or of all other types, in the order in which they are searched."""

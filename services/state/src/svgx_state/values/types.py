@@ -31,7 +31,7 @@ class StateTypeSettings(BaseModel):
 
     backend: Backend
     ttl_seconds: float | None = Field(None, ge=1, le=366 * 86400, allow_inf_nan=False)
-    """Seconds after its last write for which a value is kept. With None, the value is kept until it is deleted."""
+    """Lifetime of a value after its last write, in seconds. With None, the value is kept until it is deleted."""
     max_bytes: int = Field(64 * 1024, ge=1, le=MAX_VALUE_BYTES)
     """Largest size of a value, in bytes of compact JSON in UTF-8."""
     shared: bool = False
@@ -39,7 +39,7 @@ class StateTypeSettings(BaseModel):
     @model_validator(mode="after")
     def _require_ttl_outside_postgresql(self) -> Self:
         if self.backend is not Backend.POSTGRESQL and self.ttl_seconds is None:
-            raise ValueError(f"needs ttl_seconds, because its values are in {self.backend}")
+            raise ValueError(f"needs ttl_seconds, because values in {self.backend} can be lost")
         return self
 
 

@@ -79,8 +79,8 @@ async def send_token(events: asyncio.Queue[Message]) -> None:
     await events.put({"type": "websocket.receive", "bytes": frame})
 
 
-async def test_token_beyond_the_limit_of_unknown_keys_counts_as_a_handshake() -> None:
-    """Each token that is not accepted counts as a handshake of the address. Proves R-HOCUS-10."""
+async def test_refused_token_counts_as_a_handshake_of_its_address() -> None:
+    """A token counts as a handshake, also after its address has sent too many unknown keys. Proves R-HOCUS-10."""
     events: asyncio.Queue[Message] = asyncio.Queue()
     counted: list[Caller | None] = []
     socket = await open_socket(events, WaitingSessions(TooManyRequests()), counted)

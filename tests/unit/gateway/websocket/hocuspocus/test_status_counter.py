@@ -1,4 +1,4 @@
-"""The sync statuses of a Hocuspocus client, compared with the count of its provider."""
+"""The sync statuses for a Hocuspocus client, compared with its provider's number of unsynced changes."""
 
 import pytest
 
@@ -8,7 +8,7 @@ EDIT, EMPTY = b"\1edit", b"\0\0"
 
 
 class Provider:
-    """A provider with the same count as HocuspocusProvider.ts, and a server that accepts or discards its messages."""
+    """A provider that counts unsynced changes like HocuspocusProvider.ts. Its server accepts or discards messages."""
 
     def __init__(self) -> None:
         self.unsynced = 0

@@ -4,7 +4,7 @@ import pytest
 
 from svgx_gateway.websocket.trackers import awareness_owner as module
 from svgx_gateway.websocket.trackers.awareness_owner import AwarenessClocks, AwarenessOwner
-from svgx_yjs.awareness import MAX_CLOCK, MAX_STATE, State, encode
+from svgx_yjs.awareness import MAX_CLOCK, MAX_STATE_BYTES, State, encode
 from svgx_yjs.lib0 import MAX_SAFE_INTEGER, Malformed
 
 OWN, OTHER, TAB = 7, 8, 9
@@ -156,7 +156,7 @@ def test_client_that_removed_its_own_state_returns_only_after_gone_seconds(
 @pytest.mark.parametrize(
     "update",
     [
-        encode([State(OWN, 1, '"' + "x" * MAX_STATE + '"')]),
+        encode([State(OWN, 1, '"' + "x" * MAX_STATE_BYTES + '"')]),
         encode([State(OWN, 1, "{")]),
         b"\x01\x05",
         b"\xff",

@@ -1,4 +1,4 @@
-"""The broadcast tracker: the detection of gaps, and the state vector that every client has."""
+"""The broadcast tracker: the detection of gaps, and the state vector of the content that every client has."""
 
 from svgx_common.contract.collab import Broadcast, SyncReply
 from svgx_gateway.websocket.trackers.broadcast_tracker import BroadcastTracker

@@ -52,12 +52,12 @@ def test_each_gap_needs_its_own_step_2() -> None:
 def test_lost_message_is_never_counted_as_saved() -> None:
     """Every message that is counted as saved is committed, for random sequences. Proves R-SAVE-10."""
     for seed in range(300):
-        choice = random.Random(seed)
+        rng = random.Random(seed)
         counter = SavedCounter()
         received, committed = set[int](), set[int]()
         uncommitted: list[tuple[int, set[int]]] = []
         for number_sent in range(1, 61):
-            match choice.choice(["accept", "accept", "discard", "step 2"]):
+            match rng.choice(["accept", "accept", "discard", "step 2"]):
                 case "discard":
                     counter.discard(is_step_2=False)
                 case kind:
@@ -66,7 +66,7 @@ def test_lost_message_is_never_counted_as_saved() -> None:
                         set(range(1, number_sent + 1)) if is_step_2 else {number_sent}
                     )
                     uncommitted.append((counter.accept(is_step_2=is_step_2), set(received)))
-            while uncommitted and choice.random() < 0.5:
+            while uncommitted and rng.random() < 0.5:
                 number, committed = uncommitted.pop(0)
                 saved = counter.commit(number, HOLDER)
                 assert saved is None or set(range(1, saved + 1)) <= committed, f"seed {seed}"

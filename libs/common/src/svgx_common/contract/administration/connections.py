@@ -58,7 +58,7 @@ class ConnectionPage(ReplyModel):
 
 
 class ConnectionQuery(BaseModel):
-    """A request to one gateway for at most `limit` connections after the connection (`after_at`, `after_id`)."""
+    """A request to one gateway for at most `limit` connections after connection `after_id`, opened at `after_at`."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 

@@ -41,19 +41,19 @@ def check_display_name(text: str) -> str:
         raise ValueError("must not have noncharacters")
     for before, each, after in zip(" " + checked, checked, checked[1:] + " ", strict=False):
         if each in _JOINERS:
-            if not (_joins(before) and _joins(after)):
+            if not (_allows_joiner(before) and _allows_joiner(after)):
                 raise ValueError("may have joining characters only between two visible characters")
         elif unicodedata.category(each) in _REFUSED:
             raise ValueError("must not have control or format characters")
-    if checked and all(_blank(each) for each in checked):
+    if checked and all(_is_blank(each) for each in checked):
         raise ValueError("must have a visible character")
     return name
 
 
-def _joins(each: str) -> bool:
+def _allows_joiner(each: str) -> bool:
     """Return whether a joiner may stand beside this character: True for a visible character and for an accent."""
-    return unicodedata.category(each) in ("Mn", "Mc", "Me") or not _blank(each)
+    return unicodedata.category(each) in ("Mn", "Mc", "Me") or not _is_blank(each)
 
 
-def _blank(each: str) -> bool:
+def _is_blank(each: str) -> bool:
     return each in _JOINERS or each in _BLANK_LETTERS or unicodedata.category(each) in _BLANK

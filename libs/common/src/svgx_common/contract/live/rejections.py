@@ -1,5 +1,4 @@
-"""Rejected edits: for each edit that the holder of a canvas rejects, the reason, the close code and the text for the
-client.
+"""Rejections of edits: the reason, the close code and the text for the client.
 
 A receipt has one number for each rejected edit. The number packs the edit's index in the batch, the reason and an
 amount. The number of a malformed edit is its index, because its reason and amount are 0.

@@ -1,1 +1,1 @@
-"""The contract of the stored data beside the current content, such as versions, values and backups."""
+"""The contract of stored data other than the current content, such as versions, values and backups."""

@@ -168,7 +168,7 @@ class RestoreOutcome(StrEnum):
     REPLACED = "replaced"
     """The canvas existed, and its content was replaced by an edit."""
     UNDELETED = "undeleted"
-    """The canvas was deleted. It is not deleted any more, and its content was replaced by an edit."""
+    """The canvas was deleted, and exists again. Its content was replaced by an edit."""
     UNCHANGED = "unchanged"
     SKIPPED = "skipped"
     """The canvas is deleted in the backup and exists now. A restore deletes nothing."""
@@ -247,7 +247,7 @@ class RestoredCanvasPage(ReplyModel):
 class StoredIdentity(ReplyModel):
     """The link between an account and a user of an OpenID Connect provider.
 
-    `refused_at` is the time since which the provider gives the user no role; null while the user has a role.
+    `refused_at` is the time at which auth noticed that the provider gives the user no role; null with a role.
     """
 
     issuer: str
@@ -257,7 +257,10 @@ class StoredIdentity(ReplyModel):
 
 
 class StoredApiKey(ReplyModel):
-    """An API key without its text. `hash` is the SHA-256 of the text, in hexadecimal digits."""
+    """An API key without its text. `hash` is the SHA-256 of the text, in hexadecimal digits.
+
+    `ended_at` is the time at which a request ended the key, or null.
+    """
 
     id: str
     name: str
@@ -355,7 +358,7 @@ GET_BACKUP = Operation(
 )
 VERIFY_BACKUP = Operation(
     subject="svgx.state.backup.verify",
-    summary="Start to read a backup back and check every object; the backup's record shows the result",
+    summary="Start to read and check every object of a backup; the backup's record shows the result",
     request=BackupRequest,
     reply=Backup,
     scope=Scope.ADMIN,

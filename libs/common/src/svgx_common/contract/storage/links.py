@@ -25,8 +25,8 @@ from svgx_common.contract.state import CanvasRequest
 LINK_PREFIX = "svgxlink_"
 """The beginning of the token of every share link. No access token and no API key begins like this."""
 
-MAX_LINK_TOKEN = 128
-"""The most characters of a token. A longer token is refused without asking the state service."""
+MAX_LINK_TOKEN_CHARACTERS = 128
+"""Largest length of a token, in characters. A longer token is refused without asking the state service."""
 
 
 class LinkRole(StrEnum):
@@ -98,7 +98,7 @@ class EndLinkRequest(CanvasRequest):
 
 
 class CheckLinkRequest(RequestModel):
-    token: Annotated[str, StringConstraints(min_length=1, max_length=MAX_LINK_TOKEN)]
+    token: Annotated[str, StringConstraints(min_length=1, max_length=MAX_LINK_TOKEN_CHARACTERS)]
 
 
 class CheckedLink(ReplyModel):

@@ -25,11 +25,11 @@ from svgx_common.contract.operation import (
 from svgx_common.contract.policy import CanvasRole, RateClass, Role, Scope
 from svgx_common.contract.state import CanvasRequest
 
-NEAR = 0.8
-"""Use of this share of a bound, or more, counts as near to the bound."""
+NEAR_SHARE = 0.8
+"""A use of at least this share of a bound counts as near to the bound."""
 
-SLOWED = 0.9
-"""From this share of an account's `journal_bytes_per_day`, the gateways slow the account's edits down."""
+SLOWED_SHARE = 0.9
+"""The gateways slow an account's edits down from this share of its bound `journal_bytes_per_day` on."""
 
 Bound = Annotated[int, Field(ge=0, le=2**50)]
 """A bound in bytes or in canvases. 0 allows nothing."""
@@ -101,11 +101,11 @@ class Quotas(ReplyModel):
 
     def lowest_account_bytes(self) -> int:
         """Return the lowest `journal_bytes_per_day` that is set for any account, or 0 if none is set."""
-        every = [self.account, *self.roles.values(), *self.users.values()]
+        all_bounds = [self.account, *self.roles.values(), *self.users.values()]
         return min(
             (
                 each.journal_bytes_per_day
-                for each in every
+                for each in all_bounds
                 if each.journal_bytes_per_day is not None
             ),
             default=0,
@@ -116,9 +116,9 @@ class Quotas(ReplyModel):
 
         A bound that is set for no canvas is returned as 0.
         """
-        every = [self.canvas, *self.canvases.values()]
-        day = [each.journal_bytes_per_day for each in every]
-        content = [each.content_bytes for each in every]
+        all_bounds = [self.canvas, *self.canvases.values()]
+        day = [each.journal_bytes_per_day for each in all_bounds]
+        content = [each.content_bytes for each in all_bounds]
         return (
             min((each for each in day if each is not None), default=0),
             min((each for each in content if each is not None), default=0),
@@ -201,10 +201,10 @@ class Use(ReplyModel):
         """Return the use of a bound, with its status."""
         if used >= limit:
             status = QuotaStatus.OVER
-        elif name is QuotaName.ACCOUNT_JOURNAL and used >= SLOWED * limit:
+        elif name is QuotaName.ACCOUNT_JOURNAL and used >= SLOWED_SHARE * limit:
             status = QuotaStatus.SLOWED
         else:
-            status = QuotaStatus.NEAR if used >= NEAR * limit else QuotaStatus.BELOW
+            status = QuotaStatus.NEAR if used >= NEAR_SHARE * limit else QuotaStatus.BELOW
         return cls(name=name, used=used, limit=limit, status=status, resets_at=resets_at)
 
 
@@ -251,8 +251,8 @@ class TopUsages(ReplyModel):
     items: list[TopUsage]
 
 
-MAX_QUOTAS = 512 * 1024
-"""The most bytes of a request that sets quotas. Its exceptions may have thousands of entries."""
+MAX_QUOTAS_BYTES = 512 * 1024
+"""Largest size of a request that sets quotas, in bytes. Its exceptions may have thousands of entries."""
 
 # These operations have no rate limit, so that an admin can always correct bounds that are too low.
 GET_QUOTAS = Operation(
@@ -273,7 +273,7 @@ SET_QUOTAS = Operation(
     scope=Scope.ADMIN,
     http=Http("PUT", "/security/quotas/config/"),
     rate=RateClass.UNLIMITED,
-    max_body=MAX_QUOTAS,
+    max_body=MAX_QUOTAS_BYTES,
     errors=(Conflict, Invalid),
 )
 OWN_USAGE = Operation(

@@ -33,17 +33,17 @@ from svgx_common.contract.operation import (
 from svgx_common.contract.policy import CanvasRole, RateClass, Scope
 from svgx_common.contract.state import CanvasRequest
 
-MAX_KEY = 200
-"""Characters of the longest key."""
+MAX_KEY_CHARACTERS = 200
+"""Largest length of a key, in characters."""
 
 MAX_DEPTH = 32
 """The most levels of lists and objects in a value."""
 
 MAX_VALUE_BYTES = 256 * 1024
-"""The largest size limit that a state type may have: bytes of a value as compact JSON in UTF-8."""
+"""The highest limit that a state type may set for the size of a value as compact JSON in UTF-8, in bytes."""
 
 MAX_METADATA_BYTES = 4096
-"""The most bytes of a value's metadata as compact JSON in UTF-8."""
+"""Largest size of a value's metadata as compact JSON in UTF-8, in bytes."""
 
 CANVAS_PREFIX = "canvas_state_"
 """The prefix of keys that stand for canvases. A value cannot have such a key."""
@@ -95,12 +95,14 @@ def _check_metadata(metadata: Any) -> Any:
 Key = Annotated[
     str,
     # A key has no slash and no dot at its start, because clients and proxies change such paths.
-    StringConstraints(pattern=rf"^[A-Za-z0-9_][A-Za-z0-9_.:@~-]{{0,{MAX_KEY - 1}}}$"),
+    StringConstraints(pattern=rf"^[A-Za-z0-9_][A-Za-z0-9_.:@~-]{{0,{MAX_KEY_CHARACTERS - 1}}}$"),
     AfterValidator(_check_key),
     Field(examples=["editor.preferences"]),
 ]
 
-KeyPrefix = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9_.:@~-]{{0,{MAX_KEY}}}$")]
+KeyPrefix = Annotated[
+    str, StringConstraints(pattern=rf"^[A-Za-z0-9_.:@~-]{{0,{MAX_KEY_CHARACTERS}}}$")
+]
 
 StateType = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 """The name of a state type. The state service's configuration sets the type's backend, size limit and time to live."""
@@ -115,7 +117,7 @@ Metadata = Annotated[
 class PersistRequest(RequestModel):
     """`version` is the stored version that the caller has read, or 0 for a new key.
 
-    Without `version`, the value is stored in any case.
+    Without `version`, the value replaces any stored version.
 
     Admins may name another account as `user_id`.
     """
@@ -142,7 +144,7 @@ class ValueRequest(RequestModel):
 class DeleteValueRequest(ValueRequest):
     """Without `state_type`, the caller's values of all types are searched.
 
-    `version` is the stored version that the caller has read. Without `version`, the value is deleted in any case.
+    `version` is the stored version that the caller has read. Without `version`, any version is deleted.
     """
 
     version: Count | None = None

@@ -23,7 +23,7 @@ from svgx_common.contract.storage.events import EventType
 MAX_WEBHOOKS = 50
 """The most webhooks of an installation.
 
-An event adds a delivery for each active webhook that selects the event's type.
+There is a limit, because an event adds a delivery for each active webhook that selects the event's type.
 """
 
 WebhookId = Annotated[Identifier, Field(examples=["5f0c2c1e-6f0a-4f5b-9d3c-0a1b2c3d4e5f"])]
@@ -67,7 +67,7 @@ class UpdateWebhookRequest(WebhookRequest):
 
 
 class RotateSecretRequest(WebhookRequest):
-    """`overlap_seconds` is the time for which the old secret also signs; 0 ends its use at once."""
+    """The old secret also signs for another `overlap_seconds`; 0 ends its use immediately."""
 
     overlap_seconds: Annotated[int, Field(ge=0, le=7 * 86400, examples=[86400])] = 86400
 
@@ -197,7 +197,7 @@ UPDATE_WEBHOOK = Operation(
 )
 ROTATE_WEBHOOK_SECRET = Operation(
     subject="svgx.state.webhook.rotate",
-    summary="Give a webhook a new secret, which is shown once; the old secret also signs for a while",
+    summary="Give a webhook a new secret, which is shown once; the old secret also signs for `overlap_seconds`",
     request=RotateSecretRequest,
     reply=CreatedWebhook,
     scope=Scope.ADMIN,

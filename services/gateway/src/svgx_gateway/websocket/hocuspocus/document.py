@@ -9,17 +9,22 @@ from svgx_gateway.websocket.connection import Closing
 from svgx_gateway.websocket.hocuspocus.connection import HocuspocusConnection
 from svgx_gateway.websocket.sessions.session import Session, closing_of, run
 from svgx_yjs import protocol
-from svgx_yjs.hocuspocus import Authenticate, Ignored, Leave
+from svgx_yjs.hocuspocus import Authenticate, IgnoredMessage, Leave
 from svgx_yjs.lib0 import Malformed
 
 MAX_QUEUED = 32
-"""Messages of a document that may wait. Beyond this number the socket is not read, and other documents wait too."""
+"""Largest number of messages of a document that wait.
+
+Beyond it, the socket is not read, and other documents wait too.
+"""
 
 LARGE_BYTES = 256 * 1024
-"""Bytes beyond which a message is large. After a large message, the socket is not read until the message is handled
-and its memory is free."""
+"""Size of a message, in bytes, beyond which it is large.
 
-DocumentContent = protocol.Message | Authenticate | Leave | Ignored
+After a large message, the socket is not read until the message is handled and its memory is free.
+"""
+
+DocumentContent = protocol.Message | Authenticate | Leave | IgnoredMessage
 
 
 class Document:
@@ -93,7 +98,7 @@ async def _handle(
             # An empty token stands for the token of the handshake, which cannot be renewed.
             if token:
                 await session.handle(protocol.TokenMessage(token))
-        case Ignored() | Leave():
+        case IgnoredMessage() | Leave():
             pass
         case protocol.SyncStep1():
             connection.statuses.begin_sync()

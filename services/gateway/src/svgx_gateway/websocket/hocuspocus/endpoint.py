@@ -63,7 +63,7 @@ class HocuspocusEndpoint:
     async def _serve_counted(self, websocket: WebSocket, counts: contextlib.ExitStack) -> None:
         """Serve a counted socket. Raises `TooManyRequests` and `Overloaded` before the upgrade only.
 
-        `counts` counts the socket until the end of the connection.
+        The socket counts as a connection until `counts` is closed at the end of the connection.
         """
         try:
             await self._count_handshake(websocket, None)

@@ -35,8 +35,8 @@ class HocuspocusSocket:
     """The socket of one client. `on_document_admitted` is called when a document counts as a connection of its account.
 
     A document ends without the socket when its client leaves or a final condition arises (docs/spec.md, R-SOCKET-1).
-    After a final condition, the client gets a refusal for this document. A condition that passes by itself ends the
-    whole socket, because the client then connects again and opens all its documents.
+    After a final condition, the client gets a refusal for this document. A temporary condition ends the whole
+    socket, because the client then connects again and opens all its documents.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class HocuspocusSocket:
         except Malformed as error:
             return closing_of(error)
         match named:
-            case hocuspocus.Named(name, message):
+            case hocuspocus.NamedMessage(name, message):
                 await self._handle_message(name, message, len(frame))
             case hocuspocus.Ping():
                 await self._send(hocuspocus.PONG_MESSAGE)
@@ -124,13 +124,13 @@ class HocuspocusSocket:
         # Messages of a document without a token are ignored, because the client repeats them after its token.
 
     async def _run_document(self, document: Document, token: str) -> None:
-        """Serve a document. End the socket when the document ended for a condition that passes by itself."""
+        """Serve a document. End the socket when a temporary condition ended the document."""
         try:
             closing = await document.run(token)
         except SvgxError as error:
             closing = closing_of(error)
         except Exception as error:
-            log.exception("a document failed")
+            log.exception("serving a document failed")
             closing = closing_of(error)
         finally:
             if self._documents.get(document.name) is document:
@@ -168,14 +168,14 @@ class HocuspocusSocket:
             )
             identity = await self._sessions.join_retries.until_answered(authenticate)
         except SvgxError as error:
-            await self._count(None)
+            await self._count_attempt(None)
             if isinstance(error, TooManyRequests):
                 REFUSED.labels("handshake_rate").inc()  # too many unknown API keys or share links
             raise
-        await self._count(identity)
+        await self._count_attempt(identity)
         return identity
 
-    async def _count(self, identity: Identity | None) -> None:
+    async def _count_attempt(self, identity: Identity | None) -> None:
         try:
             caller = None if identity is None else identity.caller
             await self._count_handshake(self._websocket, caller)

@@ -7,7 +7,7 @@ from svgx_gateway.websocket.trackers.saved_counter import SavedCounter
 
 
 class StatusCounter(SavedCounter):
-    """The saved counter of a client that expects one status for each document message that it counts.
+    """The saved counter of a client that expects one status for each document message that the client counts.
 
     The client counts its unsynced changes (HocuspocusProvider.ts, `unsyncedChanges`): each update adds one, a sync step
     1 sets the number to one, and each status `applied` takes one away. So the server sends one status for each update,

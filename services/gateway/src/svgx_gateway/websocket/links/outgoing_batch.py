@@ -9,17 +9,26 @@ from svgx_common.contract.collab import Edit
 from svgx_gateway.observability.socket_spans import EditSpans
 from svgx_gateway.websocket.connection import Connection
 
-MAX_BATCH = 160 * 1024
-"""Bytes of edits beyond which a batch is sent in a separate request, so that it delays no other canvas."""
+MAX_BATCH_BYTES = 160 * 1024
+"""Maximum size of a batch on a link, in bytes.
 
-MAX_EDIT = 64 * 1024
-"""Bytes of one edit beyond which its batch is sent in a separate request too. Its check could take 0.1 s."""
+A larger batch is sent in a separate request, to delay no other canvas.
+"""
+
+MAX_EDIT_BYTES = 64 * 1024
+"""Maximum size of an edit on a link, in bytes. The batch of a larger edit is sent in a separate request.
+
+The replica may need 0.1 s to check a larger edit.
+"""
 
 MAX_EDITS = 400
-"""Edits beyond which a batch is sent in a separate request too. The replica needs about 20 µs for each edit."""
+"""Maximum number of edits in a batch on a link. A batch with more edits is sent in a separate request.
 
-EDIT_OVERHEAD = 64
-"""Bytes that are counted for the author of one edit."""
+The replica needs about 20 µs for each edit.
+"""
+
+EDIT_OVERHEAD_BYTES = 64
+"""Bytes that are counted for each edit in addition to its update, for the name of its author."""
 
 UNACKED = Gauge("svgx_engine_live_unacked_bytes", "Bytes of edits no holder has acknowledged yet.")
 OLDEST_UNSAVED = Gauge(
@@ -84,18 +93,18 @@ class OutgoingBatch:
     @property
     def size_on_link(self) -> int:
         """Bytes of the batch in a message of a link."""
-        return self.size + len(self.edits) * EDIT_OVERHEAD
+        return self.size + len(self.edits) * EDIT_OVERHEAD_BYTES
 
     @property
     def is_large(self) -> bool:
         """Whether the holder may take seconds for the edits because of their bytes."""
-        return self.size > MAX_BATCH or self.largest > MAX_EDIT
+        return self.size > MAX_BATCH_BYTES or self.largest > MAX_EDIT_BYTES
 
     @property
     def fits_link(self) -> bool:
         """Whether the batch may be sent on a link together with the batches of other canvases."""
         return (
-            self.largest <= MAX_EDIT
-            and self.size_on_link <= MAX_BATCH
+            self.largest <= MAX_EDIT_BYTES
+            and self.size_on_link <= MAX_BATCH_BYTES
             and len(self.edits) <= MAX_EDITS
         )

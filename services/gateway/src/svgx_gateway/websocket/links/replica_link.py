@@ -1,6 +1,6 @@
-"""The link to one replica of collab. A flush sends the edits of all canvases that the replica holds together.
+"""The link to one replica of collab. A flush sends the edits for all canvases of the replica.
 
-A flush usually sends one message. It sends several messages if the parts exceed `MAX_MESSAGE`.
+A flush usually sends one message. It sends several messages if the parts exceed `MAX_MESSAGE_BYTES`.
 """
 
 import time
@@ -29,34 +29,37 @@ from svgx_yjs.record import record
 
 log = structlog.get_logger(__name__)
 
-FLUSH_INTERVAL = 0.008
+FLUSH_INTERVAL_SECONDS = 0.008
 """Seconds between a message with many batches and the next message."""
 
 SECONDS_PER_BATCH = 0.003
-"""Seconds that each batch of a message adds to the time until the next message, up to `FLUSH_INTERVAL`.
+"""Seconds that each batch of a message adds to the time until the next message, up to `FLUSH_INTERVAL_SECONDS`.
 
 So a canvas waits for other canvases only if several are edited.
 """
 
-FLUSH_SLACK = 0.004
-"""Seconds by which a batch or a message may start early when an edit arrives. An early message saves a wake-up."""
+FLUSH_SLACK_SECONDS = 0.004
+"""Seconds by which a batch or a message may be sent early when an edit arrives. An early message saves a wake-up."""
 
-STATE_INTERVAL = 0.033
+STATE_INTERVAL_SECONDS = 0.033
 """Seconds between two messages with awareness states. Meanwhile, a client's newer state replaces its older state."""
 
-MAX_STATE = 16 * 1024
-"""Characters beyond which an awareness state is sent in a message of its own, so that it delays no edits."""
+MAX_STATE_CHARACTERS = 16 * 1024
+"""Maximum size of an awareness state on a link, in characters.
+
+A larger state has its own message, to delay no edits.
+"""
 
 BYTES_PER_CHARACTER = 4
-"""The most bytes of a character in UTF-8."""
+"""Maximum number of bytes of one character in UTF-8."""
 
-MAX_MESSAGE = 256 * 1024
-"""Bytes of parts beyond which the next part begins a new message.
+MAX_MESSAGE_BYTES = 256 * 1024
+"""Size of a message, in bytes. When the parts of a message are larger, the next part begins a new message.
 
 So a message exceeds this number by one part at most, and is still below NATS's `max_payload`.
 """
 
-PART_OVERHEAD = 128
+PART_OVERHEAD_BYTES = 128
 """Bytes that are counted for the ids and numbers of one part."""
 
 MESSAGES = Counter("svgx_engine_live_link_messages", "Messages on the links to replicas of collab.")
@@ -91,7 +94,7 @@ class _Message:
     @property
     def is_full(self) -> bool:
         """Whether another message has to begin."""
-        return self.size > MAX_MESSAGE
+        return self.size > MAX_MESSAGE_BYTES
 
 
 class BatchSource(Protocol):
@@ -99,7 +102,10 @@ class BatchSource(Protocol):
 
     canvas_id: str
     paced_until: float
-    """Time of the next batch on the link, in seconds of the monotonic clock. A batch may be early by `FLUSH_SLACK`."""
+    """Time of the next batch on the link, in seconds of the monotonic clock.
+
+    A batch may be early by `FLUSH_SLACK_SECONDS`.
+    """
 
     def take_batch(self, now: float) -> NextBatch | None:
         """Return the next batch, or None if there are no edits or no batch may be sent on the link now."""
@@ -135,24 +141,24 @@ class ReplicaLink:
         self._ready: dict[BatchSource, None] = {}
         self._states: dict[tuple[str, str, int], LinkState] = {}
         self._states_at = 0.0
-        """Time from which the next awareness states may be sent, in seconds of the monotonic clock."""
+        """Earliest time of the next awareness states, in seconds of the monotonic clock."""
         self._alarm = Alarm()
         self._next_flush = 0.0
-        """Time from which the next message may be sent, in seconds of the monotonic clock."""
+        """Earliest time of the next message, in seconds of the monotonic clock."""
         self.used_at = time.monotonic()
         """Time of the newest message, in seconds of the monotonic clock."""
 
     def request(self, source: BatchSource) -> None:
         """Send the outbox's next batch with the next message."""
         self._ready[source] = None
-        self._alarm.ring_at(max(source.paced_until, self._next_flush), slack=FLUSH_SLACK)
+        self._alarm.ring_at(max(source.paced_until, self._next_flush), slack=FLUSH_SLACK_SECONDS)
 
     def add_state(self, canvas_id: str, state: AuthoredState) -> bool:
         """Send a client's awareness state with the next message, in place of an older one that still waits.
 
         Return False for a state that is too large for a link.
         """
-        if len(state.json) > MAX_STATE:
+        if len(state.json) > MAX_STATE_CHARACTERS:
             return False
         key = (canvas_id, state.author, state.client)
         waiting = self._states.get(key)
@@ -184,12 +190,12 @@ class ReplicaLink:
         for canvas_id, batch in self._take_batches(now):
             batches += 1
             message.batches.append(LinkBatch(canvas_id, batch.number, batch.edits))
-            message.size += batch.size + PART_OVERHEAD
+            message.size += batch.size + PART_OVERHEAD_BYTES
             if message.is_full:
                 await self._send(message)
                 message = _Message()
         await self._send_states(message, now)
-        interval = min(FLUSH_INTERVAL, max(1, batches) * SECONDS_PER_BATCH)
+        interval = min(FLUSH_INTERVAL_SECONDS, max(1, batches) * SECONDS_PER_BATCH)
         self._next_flush = max(self._next_flush, now) + interval
         if self._ready:
             due = min(source.paced_until for source in self._ready)
@@ -214,7 +220,7 @@ class ReplicaLink:
         """Send the message with the awareness states that are due, and further messages if they do not fit."""
         for state in self._take_states(now):
             message.states.append(state)
-            message.size += PART_OVERHEAD + BYTES_PER_CHARACTER * len(state.state.json)
+            message.size += PART_OVERHEAD_BYTES + BYTES_PER_CHARACTER * len(state.state.json)
             if message.is_full:
                 await self._send(message)
                 message = _Message()
@@ -227,7 +233,7 @@ class ReplicaLink:
             return ()
         states = tuple(self._states.values())
         self._states.clear()
-        self._states_at = now + STATE_INTERVAL
+        self._states_at = now + STATE_INTERVAL_SECONDS
         return states
 
     def _return_sources(self) -> None:
@@ -251,6 +257,6 @@ def _is_newer(state: AuthoredState, other: AuthoredState) -> bool:
     """Return whether a state replaces the other state of the same client.
 
     A state with a higher clock replaces a state with a lower clock. With equal clocks, the state replaces the other
-    state, unless the other state is `null`: then the client has left.
+    state unless the other state is `null`. `null` means that the client has left.
     """
     return state.clock > other.clock or (state.clock == other.clock and other.json != "null")

@@ -22,14 +22,14 @@ from svgx_yjs.record import record
 
 log = structlog.get_logger(__name__)
 
-RECEIPT_TIMEOUT = 3.0
-"""Seconds to wait for the receipt of a batch. After this time, the batch is sent again in a separate request."""
+RECEIPT_SECONDS = 3.0
+"""Time limit for the receipt of a batch, in seconds. Beyond it, the batch is sent again in a separate request."""
 
-CHECK_INTERVAL = 0.25
+CHECK_SECONDS = 0.25
 """Seconds between two checks for missing receipts."""
 
-IDLE = 600.0
-"""Seconds without a message after which a link is closed, because the replica may have stopped."""
+IDLE_SECONDS = 600.0
+"""Maximum time without a message, in seconds. Beyond it, the link is closed, because the replica may have stopped."""
 
 LINKS = Gauge("svgx_engine_live_links", "Links to replicas of collab.")
 WAITING = Gauge("svgx_engine_live_link_waiting", "Batches on links that wait for their receipts.")
@@ -142,7 +142,7 @@ class ReplicaLinks:
         return f"{inbox_prefix(self._bus.service)}.link.{self._bus.replica_id}.{replica_id}"
 
     def _expect(self, link: ReplicaLink, batch: NextBatch) -> None:
-        deadline = time.monotonic() + RECEIPT_TIMEOUT
+        deadline = time.monotonic() + RECEIPT_SECONDS
         self._expected[batch.number] = _Expected(link, batch, deadline)
 
     async def _receive(self, _: str, content: bytes) -> None:
@@ -159,9 +159,9 @@ class ReplicaLinks:
         for receipt in message.receipts:
             self._settle(receipt.number, receipt)
         for refusal in message.refusals:
-            # If `is_held`, the replica holds the canvas. Such a refusal has no reason, so its outcome is None.
-            (REFUSED if refusal.is_held else NOT_HELD).inc()
-            self._settle(refusal.number, None if refusal.is_held else NoResponders())
+            # If `same_holder` is 0, the outcome is an error after which the gateway looks for the holder.
+            (REFUSED if refusal.same_holder else NOT_HELD).inc()
+            self._settle(refusal.number, None if refusal.same_holder else NoResponders())
 
     def _receive_part(self, part: LinkBroadcast | LinkPresence) -> None:
         """Give a part to its canvas. A failure has no effect on the other parts of the message."""
@@ -198,21 +198,23 @@ class ReplicaLinks:
         """Close a link. Return the number of its batches without receipts."""
         link = self._links.pop(replica_id)
         self._flushes.pop(link).cancel()
-        lost = [number for number, each in self._expected.items() if each.link is link]
+        unanswered = [number for number, each in self._expected.items() if each.link is link]
         link.close()
-        for number in lost:
+        for number in unanswered:
             self._settle(number, NoResponders())
-        return len(lost)
+        return len(unanswered)
 
     async def _check_receipts(self) -> None:
-        await asyncio.sleep(CHECK_INTERVAL)
+        await asyncio.sleep(CHECK_SECONDS)
         now = time.monotonic()
-        late = list(itertools.takewhile(lambda each: each.deadline < now, self._expected.values()))
-        TIMEOUT.inc(len(late))
-        for each in late:
+        overdue = list(
+            itertools.takewhile(lambda each: each.deadline < now, self._expected.values())
+        )
+        TIMEOUT.inc(len(overdue))
+        for each in overdue:
             self._settle(each.batch.number, DeadlineExceeded())
         for replica_id, link in list(self._links.items()):
-            if now - link.used_at > IDLE:
+            if now - link.used_at > IDLE_SECONDS:
                 self._close(replica_id)
 
 

@@ -9,15 +9,18 @@ from prometheus_client import Counter, Gauge
 from svgx_common.contract.errors import DeadlineExceeded, Overloaded, Unavailable
 
 RETRY_SECONDS = 25.0
-"""Seconds for which an unanswered request to a service is repeated. Then the connection is closed with `OVERLOADED`.
+"""Time limit for all attempts at a request, in seconds. Beyond it, the connection is closed with `OVERLOADED`.
 
 The time is below 30 s, because y-websocket and Hocuspocus' provider end a connection after 30 s without a message.
 """
 
-SHORTEST_PAUSE = 0.1
-"""Seconds from the first failure to the next attempt. Each further pause is twice as long, up to `LONGEST_PAUSE`."""
+SHORTEST_PAUSE_SECONDS = 0.1
+"""Seconds from the first failure to the next attempt.
 
-LONGEST_PAUSE = 1.0
+Each further pause is twice as long, up to `LONGEST_PAUSE_SECONDS`.
+"""
+
+LONGEST_PAUSE_SECONDS = 1.0
 """Seconds of the longest pause between two attempts."""
 
 CONCURRENT_ATTEMPTS = 16
@@ -60,13 +63,13 @@ class JoinRetries:
             return await ask()
         except _TEMPORARY_ERRORS as error:
             failure: Unavailable | Overloaded | DeadlineExceeded = error
-        pause = SHORTEST_PAUSE
+        pause = SHORTEST_PAUSE_SECONDS
         with WAITING.track_inprogress():
             try:
                 async with asyncio.timeout_at(deadline):
                     while not self._is_draining():
                         await asyncio.sleep(max(pause, failure.retry_after or 0.0))
-                        pause = min(2 * pause, LONGEST_PAUSE)
+                        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
                         async with self._attempts:
                             try:
                                 return await ask()

@@ -21,8 +21,8 @@ from svgx_yjs.lib0 import Malformed
 
 log = structlog.get_logger(__name__)
 
-_TAKEN_TYPES = (protocol.DocumentMessage, protocol.AwarenessMessage)
-"""The types of the messages that `Reader.take` handles."""
+_CALLBACK_TYPES = (protocol.DocumentMessage, protocol.AwarenessMessage)
+"""The types of the messages that `Reader.take` handles in the socket's callback."""
 
 
 class Reader:
@@ -70,7 +70,7 @@ class Reader:
                 await asyncio.gather(self._unfinished, return_exceptions=True)
 
     def take(self, frame: bytes) -> bool:
-        """Handle an edit or presence at once. Return False when the message has to wait for an earlier one.
+        """Handle an edit or presence at once. Return False when it has to wait for an earlier message.
 
         Return False also for invalid messages and messages of other kinds, which `read` handles.
         """
@@ -80,7 +80,7 @@ class Reader:
             message = protocol.decode(frame)
         except Malformed:
             return False
-        if not isinstance(message, _TAKEN_TYPES):
+        if not isinstance(message, _CALLBACK_TYPES):
             return False
         if not self._session.connection.closing.done():
             self._handle(message)
@@ -91,7 +91,7 @@ class Reader:
         try:
             is_handled = self._context.run(self._session.handle_at_once, message)
         except Exception as error:
-            log.exception("a message failed")
+            log.exception("handling a message failed")
             self._close(error)
         else:
             if not is_handled:
@@ -106,19 +106,19 @@ class Reader:
         except (Malformed, SvgxError) as error:
             self._close(error)
         except Exception as error:
-            log.exception("a message failed")
+            log.exception("handling a message failed")
             self._close(error)
         else:
-            rest = self._finish(_Begun(handling, awaited))
+            rest = self._finish(_StartedCoroutine(handling, awaited))
             self._unfinished = asyncio.get_running_loop().create_task(rest, context=self._context)
 
-    async def _finish(self, begun: "_Begun") -> None:
+    async def _finish(self, handling: "_StartedCoroutine") -> None:
         try:
-            await begun
+            await handling
         except (Malformed, SvgxError) as error:
             self._close(error)
         except Exception as error:
-            log.exception("a message failed")
+            log.exception("handling a message failed")
             self._close(error)
         finally:
             self._unfinished = None
@@ -144,7 +144,7 @@ class Reader:
         return None
 
 
-class _Begun:
+class _StartedCoroutine:
     """A coroutine that has been started outside a task. `await` continues it.
 
     `awaited` is the first value that the coroutine has yielded, usually a future.

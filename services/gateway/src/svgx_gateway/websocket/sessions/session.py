@@ -85,7 +85,7 @@ class Session:
                 await canvas.send_awareness(connection)
             case protocol.TokenMessage(token):
                 await self._token_expiry.renew(token, self._websocket)
-                # The account's role in the fresh token may differ.
+                # The fresh token may contain another role of the account.
                 await self._live_canvases.check_role(connection, canvas)
             case _:
                 pass
@@ -130,7 +130,7 @@ class Sessions:
         `NotFound`, `Forbidden`, `Unauthenticated`, and the errors of the services.
         """
         _check_id(canvas_id)
-        # A connection lasts for hours, and an `AsyncExitStack` with its callbacks would take 2 kB.
+        # Use no `AsyncExitStack`, because it would take 2 kB for each connection, and a connection lasts for hours.
         connection, canvas = await self._join_canvas(websocket, identity, canvas_id, connect)
         token_expiry = TokenExpiry(
             connection,

@@ -15,15 +15,16 @@ from svgx_yjs.awareness import MAX_CLOCK, Entry, State
 from svgx_yjs.lib0 import Encoder
 
 MAX_CLOCKS = 50_000
-"""Clocks that are remembered for one canvas. Beyond this limit the oldest clock is forgotten."""
+"""Maximum number of clocks that are remembered for one canvas. Beyond this limit the oldest clock is forgotten."""
 
 MAX_ENTRIES = 2_000
-"""Entries of one message that are searched for the connection's own client. Later entries are ignored."""
-
+"""Maximum number of entries of one message that are searched for the connection's client. Later ones are ignored."""
 
 GONE_SECONDS = 5.0
-"""Seconds for which a client that removed its own state must be absent, so that its next state counts as its return. A
-client that is absent for a shorter time may only have toggled its state."""
+"""Minimum absence, in seconds, after which the next state of a client that removed its own state counts as a return.
+
+After a shorter absence, the client may only have toggled its state.
+"""
 
 
 class AwarenessClocks:
@@ -45,11 +46,11 @@ class AwarenessClocks:
         clocks, gone, now = self._clocks, self._gone, self._clock()
         returned: list[tuple[int, int]] = []
         for entry in awareness.entries(update):
-            known = clocks.get(entry.client)
+            known_clock = clocks.get(entry.client)
             # Insert the client at the end, so that the first client is the oldest.
             clocks[entry.client] = max(entry.clock, clocks.pop(entry.client, 0))
             if not entry.present:
-                removed_itself = known is not None and entry.clock > known
+                removed_itself = known_clock is not None and entry.clock > known_clock
                 gone.setdefault(entry.client, now + GONE_SECONDS if removed_itself else -math.inf)
             elif (since := gone.pop(entry.client, None)) is not None and now > since:
                 returned.append((entry.client, entry.clock))
@@ -148,12 +149,14 @@ class AwarenessOwner:
         if awareness.count(update) != 1:
             return None
         (entry,) = awareness.entries(update)
-        known = clocks.clock(entry.client)
-        if known is None or (entry.clock > known and self._likely_client in (None, entry.client)):
+        known_clock = clocks.clock(entry.client)
+        if known_clock is None or (
+            entry.clock > known_clock and self._likely_client in (None, entry.client)
+        ):
             return entry
         if self._is_first_message and entry.present:
             entry.read()
             self._likely_client = entry.client
-            if known < MAX_CLOCK:
-                self._question = State(entry.client, known, "null")
+            if known_clock < MAX_CLOCK:
+                self._question = State(entry.client, known_clock, "null")
         return None

@@ -40,8 +40,10 @@ class BroadcastTracker:
         """Set from the first suspected gap until the clients got everything they missed."""
         self.suspected_gaps = 0
         """Number of calls of `suspect_gap`."""
-        self._foreign: set[bytes] = set()
-        """State vectors of the replies since the last catch-up began, from holders other than that of `informed_epoch`.
+        self._foreign_vectors: set[bytes] = set()
+        """State vectors of the replies from holders with another epoch than `informed_epoch`.
+
+        The next catch-up uses them, and then they are forgotten.
         """
         self._position: Position | None = None
         self._checkpoint: tuple[Position, bytes] | None = None
@@ -61,12 +63,12 @@ class BroadcastTracker:
         elif reply.epoch != self.informed_epoch:
             # The reply may come from a holder that has ended, and contain less than `vector`. Then this client lacks
             # some of the updates that `vector` counts.
-            self._foreign.add(reply.state_vector)
+            self._foreign_vectors.add(reply.state_vector)
             self.suspect_gap()
 
     def begin_catch_up(self) -> bytes:
         """Return the state vector from which a catch-up starts: all clients have its content."""
-        foreign, self._foreign = self._foreign, set()
+        foreign, self._foreign_vectors = self._foreign_vectors, set()
         return common_state_vector([self.vector, *foreign]) if foreign else self.vector
 
     def record_announcement(self, epoch: str) -> None:
@@ -76,13 +78,13 @@ class BroadcastTracker:
 
     def record_broadcast(self, broadcast: Broadcast | LinkBroadcast) -> None:
         """Record that this broadcast was sent to all clients."""
-        known = self._position
-        if known is None or known.epoch != broadcast.epoch:
+        position = self._position
+        if position is None or position.epoch != broadcast.epoch:
             self._position = Position(broadcast.epoch, broadcast.sequence)
             self.suspect_gap()
-        elif broadcast.sequence > known.sequence:
+        elif broadcast.sequence > position.sequence:
             self._position = Position(broadcast.epoch, broadcast.sequence)
-            if broadcast.sequence > known.sequence + 1:
+            if broadcast.sequence > position.sequence + 1:
                 GAPS.inc()
                 self.suspect_gap()
         self._adopt_checkpoint()
@@ -112,8 +114,8 @@ class BroadcastTracker:
     def record_catch_up(self, reply: SyncReply, suspected_gaps: int) -> None:
         """Record that all clients got this reply to `vector`.
 
-        `suspected_gaps` is the tracker's count from before the request. If the count has risen since, a gap was
-        suspected later, and `behind` stays set for another catch-up.
+        `suspected_gaps` is the tracker's count from before the request. If the count has risen meanwhile, a gap
+        was suspected after the request, and `behind` stays set for another catch-up.
         """
         own, holder = self._position, Position(reply.epoch, reply.sequence)
         if own is None or own.epoch != holder.epoch or own.sequence < holder.sequence:

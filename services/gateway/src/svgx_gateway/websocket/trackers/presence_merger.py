@@ -32,8 +32,8 @@ class PresenceMerger:
 
 def encode(entries: Iterable[Entry]) -> bytes:
     """Encode an awareness update of received entries."""
-    chosen = list(entries)
-    encoder = Encoder().uint(len(chosen))
-    for entry in chosen:
+    entry_list = list(entries)
+    encoder = Encoder().uint(len(entry_list))
+    for entry in entry_list:
         encoder.uint(entry.client).uint(entry.clock).buffer(entry.json)
     return encoder.finish()

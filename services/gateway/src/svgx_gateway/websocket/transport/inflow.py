@@ -12,20 +12,22 @@ from dataclasses import dataclass
 from svgx_common.timing.token_bucket import TokenBucket
 
 RETRY_SECONDS = 0.1
-"""Seconds until a message that found no free memory is tried again."""
+"""Seconds until the next attempt to reserve memory for a message that got none."""
 
 MEMORY_SECONDS = 30.0
-"""Seconds that a large message may wait for memory. Then the connection is closed as overloaded."""
+"""Time limit for a large message's wait for memory, in seconds. Beyond it, the connection is closed as overloaded."""
 
 MESSAGE_SECONDS = 300.0
-"""Seconds that a large message may take to arrive. Then the connection is closed, because the message keeps its memory
-from other messages."""
+"""Time limit for the arrival of a large message, in seconds. Beyond it, the connection is closed.
 
-SLOW_RATE = 64 * 1024
-"""Bytes a second at which a large message has to arrive while memory is scarce. Below it, the connection is closed."""
+Other messages cannot use the memory of the message before then.
+"""
+
+SLOW_BYTES_PER_SECOND = 64 * 1024
+"""Minimum rate of a large message while memory is scarce, in bytes a second. Below it, the connection is closed."""
 
 SLOW_SECONDS = 5.0
-"""Seconds over which the rate of a message is measured and compared with `SLOW_RATE`."""
+"""Seconds over which the rate of a message is measured and compared with `SLOW_BYTES_PER_SECOND`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +35,24 @@ class InflowLimits:
     """The limits of one connection. Beyond a rate, the connection's frames wait."""
 
     frames: float = 500.0
-    """Frames a second. The client may send the frames of two seconds together."""
+    """Maximum rate, in frames a second. After a pause, the client may send twice this number of frames in one burst."""
     bytes: float = 2 * 1024 * 1024
-    """Bytes of payload a second."""
+    """Maximum rate, in bytes of payload a second."""
     burst_bytes: float = 16 * 1024 * 1024
-    """Bytes of payload that the client may send at once."""
+    """Bytes of payload that the client may send in one burst after a pause."""
     flood_seconds: float = 60.0
-    """Seconds for which a client may exceed the rate of frames. After this time, its connection is closed."""
+    """Longest time, in seconds, for which a client may exceed the rate of frames.
+
+    Beyond it, the connection is closed.
+    """
 
 
 class LargeMessages:
     """The memory for large messages, shared by all connections of a gateway. When none is free, a message waits.
 
-    Memory is reserved for the bytes that have arrived, plus at most one step. A declared length reserves nothing,
-    because a client can declare any length without sending it. Three rules keep a few accounts from using up the
-    memory:
+    Memory is reserved in steps of `threshold` bytes: for the bytes that have arrived, plus at most one step. A declared
+    length reserves nothing, because a client can declare a length without sending a message of this length. Three
+    rules keep a few accounts from using up the memory:
 
     - An account has one large message at a time.
     - A message larger than a quarter of the memory must leave a quarter free for other messages.
@@ -135,7 +140,7 @@ class Inflow:
         # The bucket holds the frames of two seconds, because a delayed client sends its queued frames together.
         burst = max(1.0, 2 * limits.frames)
         self._frames = TokenBucket(limits.frames, burst, clock())
-        self._recovered = max(1.0, burst / 10)
+        self._recovery_tokens = max(1.0, burst / 10)
         """Free tokens of `_frames` at which a client that exceeded the rate no longer counts as flooding."""
         self._bytes = TokenBucket(limits.bytes, limits.burst_bytes, clock())
         self._flooding_since: float | None = None
@@ -157,7 +162,7 @@ class Inflow:
         if self._flooding_since is None:
             if wait:
                 self._flooding_since = now
-        elif not self._frames.seconds_until(self._recovered, now):
+        elif not self._frames.seconds_until(self._recovery_tokens, now):
             self._flooding_since = None
         return max(wait, self._bytes.seconds_until(0, now))
 
@@ -204,7 +209,7 @@ class Inflow:
             return
         since, bytes_before = self._measured_from
         if now - since >= SLOW_SECONDS:
-            is_slow = arrived - bytes_before < SLOW_RATE * (now - since)
+            is_slow = arrived - bytes_before < SLOW_BYTES_PER_SECOND * (now - since)
             self._is_slow = is_slow and self._large_messages.is_scarce
             self._measured_from = now, arrived
 

@@ -38,10 +38,13 @@ from svgx_gateway.websocket.transport.inflow import (
 )
 
 CLOSING_SECONDS = 2.0
-"""Seconds that the client has to answer a close frame. After this time the connection is closed."""
+"""Time limit for the client's answer to a close frame, in seconds. Beyond it, the connection is closed."""
 
 FLUSH_SECONDS = 10.0
-"""Seconds that the client has to read the data sent before the close. After this time the connection is aborted."""
+"""Time limit for the client to read the data sent before the close, in seconds.
+
+Beyond it, the connection is aborted.
+"""
 
 MEASURE_SECONDS = 1.0
 """Seconds between two measurements of the rate at which a large message arrives."""
@@ -67,18 +70,21 @@ class WebSocketLimits:
     """The limits of one connection, and the memory for large messages that all connections share."""
 
     max_bytes: int = 32 * 1024 * 1024
-    """Bytes of one message. A larger message closes the connection with `TOO_LARGE`."""
+    """Maximum size of one message, in bytes. A larger message closes the connection with `TOO_LARGE`."""
     ping_interval: float = 30.0
     """Seconds between two pings to the client."""
     ping_timeout: float = 10.0
-    """Seconds after a ping within which the client has to answer, or to send or read other bytes."""
+    """Time limit after a ping, in seconds.
+
+    The connection is closed if the client has neither sent nor read bytes by then.
+    """
     inflow: InflowLimits = field(default_factory=InflowLimits)
     """The rates of one connection. Beyond a rate, the connection is read more slowly."""
     large_messages: LargeMessages = field(default_factory=lambda: LargeMessages(64 * 1024 * 1024))
     """The memory for large messages."""
-    slowed: Callable[[float], None] = lambda _: None
+    on_slowed: Callable[[float], None] = lambda _: None
     """Called with the seconds for which a connection is not read because of a limit."""
-    refused: Callable[[], None] = lambda: None
+    on_refused: Callable[[], None] = lambda: None
     """Called when a connection is closed because of its rate of frames or a large message."""
 
 
@@ -229,7 +235,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         elif inflow.is_starved:
             self._close("a large message waited too long for memory, or took too long to arrive")
         elif seconds and self._hold_timer is None:
-            self.limits.slowed(seconds)
+            self.limits.on_slowed(seconds)
             self.transport.pause_reading()
             self._hold_timer = self.loop.call_later(seconds, self._end_hold)
         self._start_measuring()
@@ -252,7 +258,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
 
     def _close(self, reason: str) -> None:
         """Close the connection with `OVERLOADED`, after which the client may reconnect later."""
-        self.limits.refused()
+        self.limits.on_refused()
         self.conn.fail(Close.OVERLOADED, reason)
         self.handle_parser_exception()
 
@@ -281,7 +287,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         """Read again, because the handshake is answered."""
         super().start_keepalive()
         # The headers take 4 kB, and have been copied into the ASGI scope. The suspended parser keeps the request, so
-        # clear its headers too.
+        # clear the headers of the request too.
         if self.request is not None:
             self.request.headers.clear()
         self.request: Any = None
@@ -491,7 +497,7 @@ class _HeldReader(StreamReader):
         self._inflow = inflow
         self._free_bytes = free_bytes
         self.message_bytes = 0
-        """The payload bytes of the unfinished message's frames that were read."""
+        """Payload bytes of the unfinished message, in the frames that were read completely."""
         self.held_seconds = 0.0
         self.is_between_frames = False
         """True while the reader waits for the first byte of a frame."""
@@ -509,10 +515,10 @@ class _HeldReader(StreamReader):
 
     def read_exact(self, n: int) -> Generator[None, None, bytearray]:
         """Read `n` bytes. Wait for memory before each step of a large payload."""
-        before = self.message_bytes
-        while before + n > self._free_bytes:
+        bytes_before = self.message_bytes
+        while bytes_before + n > self._free_bytes:
             arrived = min(n, len(self.buffer))
-            if not self._inflow.reserve_ahead(before + arrived, before + n):
+            if not self._inflow.reserve_ahead(bytes_before + arrived, bytes_before + n):
                 self.held_seconds = RETRY_SECONDS
             else:
                 self.held_seconds = 0.0

@@ -9,10 +9,10 @@ from typing import TypeVar
 from svgx_common.contract.storage.backups import StoredAccount
 from svgx_state.backups.format.archive import Archive
 from svgx_state.backups.format.manifest import (
+    BackupRefused,
     Envelope,
     Manifest,
     ObjectEntry,
-    Refused,
     fetch_manifest,
     object_name,
 )
@@ -24,7 +24,7 @@ from svgx_state.backups.format.records import (
     read_canvases,
     read_index,
 )
-from svgx_state.backups.format.sealing import Damaged, Seal
+from svgx_state.backups.format.sealing import BackupDamaged, Seal
 from svgx_state.backups.format.target import ObjectMissing
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class StoredCanvas:
-    """A canvas as a backup has it. `updates` are all of its content."""
+    """A canvas as a backup has it. `updates` have the whole content of the canvas."""
 
     facts: CanvasFacts
     revision: int
@@ -50,7 +50,7 @@ class ReadCounts:
 class Chain:
     """A backup and the backups on which it builds, in the order of `manifests`: from the full backup to this backup.
 
-    Memory is bounded: at most one canvas object of each backup of the chain, and one index object, are in memory.
+    Memory is bounded: it has at most one index object, and one canvas object for each backup of the chain.
     """
 
     def __init__(self, archive: Archive, manifests: list[Manifest], envelope: Envelope) -> None:
@@ -62,13 +62,16 @@ class Chain:
 
     @classmethod
     async def open(cls, archive: Archive, backup_id: str) -> "Chain":
-        """Read the manifests of a backup and of the backups on which it builds. Raise `Refused`, or `TargetFailed`."""
+        """Read the manifests of a backup and of the backups on which it builds.
+
+        Raise `BackupRefused`, or `TargetFailed`.
+        """
         newest, envelope = await fetch_manifest(archive, backup_id)
         manifests: list[Manifest] = []
         for parent_id in newest.chain:
             manifest, _ = await fetch_manifest(archive, parent_id)
             if manifest.chain != newest.chain[: len(manifests)]:
-                raise Refused(f"{parent_id} is not the backup on which {backup_id} builds")
+                raise BackupRefused(f"{parent_id} is not the backup on which {backup_id} builds")
             manifests.append(manifest)
         return cls(archive, [*manifests, newest], envelope)
 
@@ -79,28 +82,28 @@ class Chain:
     async def index(self, *, after: str = "", only: str | None = None) -> AsyncIterator[IndexEntry]:
         """Yield the index entries of all canvases after the id `after`, in the order of ids.
 
-        With `only`, yield only the entry of this canvas. Raise `Damaged`, or `TargetFailed`.
+        With `only`, yield only the entry of this canvas. Raise `BackupDamaged`, or `TargetFailed`.
         """
-        last = ""
+        last_id = ""
         for entry in self.manifest.of_kind("index"):
             if entry.last <= after or not _may_have(entry, only):
                 continue
             name, content = await self._read(self.manifest, entry)
-            for each in _counted(name, entry, read_index(name, content)):
-                if each.id <= last:
-                    raise Damaged(f"the records of {name} are not in the order of their ids")
-                last = each.id
+            for each in _with_checked_count(name, entry, read_index(name, content)):
+                if each.id <= last_id:
+                    raise BackupDamaged(f"the records of {name} are not in the order of their ids")
+                last_id = each.id
                 if each.id > after and only in (None, each.id):
                     yield each
 
     async def canvases(
         self, *, after: str = "", only: str | None = None
     ) -> AsyncIterator[StoredCanvas]:
-        """Yield the canvases after the id `after`, in the order of ids. Raise `Damaged`, or `TargetFailed`.
+        """Yield the canvases after the id `after`, in the order of ids. Raise `BackupDamaged`, or `TargetFailed`.
 
         With `only`, yield only this canvas.
         """
-        streams = [_Stream(self._records(each, after, only)) for each in self._manifests]
+        streams = [_RecordStream(self._records(each, after, only)) for each in self._manifests]
         for stream in streams:
             await stream.advance()
         async for entry in self.index(after=after, only=only):
@@ -119,10 +122,10 @@ class Chain:
                 await stream.advance()
 
     async def accounts(self) -> AsyncIterator[list[StoredAccount]]:
-        """Yield the accounts of the backup, one object at a time. Raise `Damaged`, or `TargetFailed`."""
+        """Yield the accounts of the backup, one object at a time. Raise `BackupDamaged`, or `TargetFailed`."""
         for entry in self.manifest.of_kind("users"):
             name, content = await self._read(self.manifest, entry)
-            yield list(_counted(name, entry, read_accounts(name, content)))
+            yield list(_with_checked_count(name, entry, read_accounts(name, content)))
 
     async def _records(
         self, manifest: Manifest, after: str, only: str | None
@@ -131,7 +134,7 @@ class Chain:
             if entry.last <= after or not _may_have(entry, only):
                 continue
             name, content = await self._read(manifest, entry)
-            for record in _counted(name, entry, list(read_canvases(name, content))):
+            for record in _with_checked_count(name, entry, list(read_canvases(name, content))):
                 if record.facts.id > after:
                     yield record
 
@@ -140,30 +143,32 @@ class Chain:
         try:
             stored = await self._archive.target.get(name)
         except ObjectMissing as error:
-            raise Damaged(str(error)) from None
+            raise BackupDamaged(str(error)) from None
         self.counts.objects += 1
         self.counts.bytes += len(stored)
-        return name, await asyncio.to_thread(_open, self._archive.seal, name, entry, stored)
+        return name, await asyncio.to_thread(_unseal, self._archive.seal, name, entry, stored)
 
     def _join(self, entry: IndexEntry, parts: list[CanvasRecord]) -> StoredCanvas:
-        """Return a canvas from its records in the backups of the chain, oldest first. Raise `Damaged`."""
+        """Return a canvas from its records in the backups of the chain, oldest first. Raise `BackupDamaged`."""
         updates: list[bytes] = []
         revision = 0
         for part in parts:
             if part.after == 0:
                 updates = []
             elif part.after != revision:
-                raise Damaged(f"the canvas {entry.id} lacks the edits after revision {revision}")
+                raise BackupDamaged(
+                    f"the canvas {entry.id} lacks the edits after revision {revision}"
+                )
             updates += part.updates
             revision = part.revision
         if not parts or revision != entry.revision or parts[-1].facts.digest() != entry.digest:
-            raise Damaged(
+            raise BackupDamaged(
                 f"the canvas {entry.id} differs from its index entry in {self.manifest.backup_id}"
             )
         return StoredCanvas(parts[-1].facts, revision, updates)
 
 
-class _Stream:
+class _RecordStream:
     """Records that are read one by one. `head` is the current record, or None before the first and after the last."""
 
     def __init__(self, records: AsyncIterator[CanvasRecord]) -> None:
@@ -176,22 +181,22 @@ class _Stream:
 
 
 def check_stored(name: str, entry: ObjectEntry, stored: bytes) -> None:
-    """Raise `Damaged` unless the stored bytes have the size and the checksum of the object's entry."""
+    """Raise `BackupDamaged` unless the stored bytes have the size and the checksum of the object's entry."""
     if len(stored) != entry.size:
-        raise Damaged(f"{name} has {len(stored)} bytes instead of {entry.size}")
+        raise BackupDamaged(f"{name} has {len(stored)} bytes instead of {entry.size}")
     if hashlib.sha256(stored).hexdigest() != entry.sha256:
-        raise Damaged(f"{name} does not match its checksum")
+        raise BackupDamaged(f"{name} does not match its checksum")
 
 
-def _open(seal: Seal, name: str, entry: ObjectEntry, stored: bytes) -> bytes:
+def _unseal(seal: Seal, name: str, entry: ObjectEntry, stored: bytes) -> bytes:
     check_stored(name, entry, stored)
-    return seal.open(name, stored, entry.content_size)
+    return seal.unpack(name, stored, entry.content_size)
 
 
-def _counted(name: str, entry: ObjectEntry, records: list[T]) -> list[T]:
-    """Return the records of an object. Raise `Damaged` if their number is not the number in the manifest."""
+def _with_checked_count(name: str, entry: ObjectEntry, records: list[T]) -> list[T]:
+    """Return the records of an object. Raise `BackupDamaged` if their number is not the number in the manifest."""
     if len(records) != entry.records:
-        raise Damaged(f"{name} has {len(records)} records instead of {entry.records}")
+        raise BackupDamaged(f"{name} has {len(records)} records instead of {entry.records}")
     return records
 
 

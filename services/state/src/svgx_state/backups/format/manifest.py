@@ -14,21 +14,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from svgx_common.contract.storage.backups import BackupType, StateType
 from svgx_state.backups.format.archive import Archive
-from svgx_state.backups.format.sealing import CIPHER, Damaged, Seal
+from svgx_state.backups.format.sealing import CIPHER, BackupDamaged, Seal
 from svgx_state.backups.format.target import ObjectMissing
 
 FORMAT = 1
 """The format that this version of the service writes. The service reads this format and all earlier ones."""
 
 PRODUCT = "svgx-engine"
-NAME = "manifest.json"
+MANIFEST_NAME = "manifest.json"
 
 
-class Refused(Exception):
+class BackupRefused(Exception):
     """This service cannot use a backup. The message gives the reason."""
 
 
-class Incomplete(Refused):
+class BackupIncomplete(BackupRefused):
     """A backup has no manifest: it is still being written, it was given up, or the folder is not a backup."""
 
 
@@ -38,8 +38,8 @@ class ObjectEntry(BaseModel):
     `canvas` objects have the content of the canvases that changed, `index` objects list all canvases, and `users`
     objects have accounts. The records are in the order of their ids. A backup is made in steps, each for the next
     canvases or accounts, and `step` is the number of the step that stored the object. `first` and `last` are the ids of
-    the first and the last record. `size` and `sha256` are those of the stored bytes, and `content_size` is the size of
-    the content. Sizes are in bytes.
+    the first and the last record. `size` and `sha256` describe the stored bytes, and `content_size` is the size of the
+    content. Sizes are in bytes.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -56,7 +56,7 @@ class ObjectEntry(BaseModel):
 
 
 class Manifest(BaseModel):
-    """The content of a backup. `chain` are the ids of the backups that it needs, the full one first."""
+    """The content of a backup. `chain` has the ids of the backups that it needs, beginning with the full backup."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -99,7 +99,7 @@ class Encryption(BaseModel):
 class Envelope(BaseModel):
     """The readable part of `manifest.json`.
 
-    `body` is the stored manifest in base64, and `sha256` is that of the stored bytes.
+    `body` is the stored manifest in base64, and `sha256` is the hash of the stored bytes.
     """
 
     product: str
@@ -120,7 +120,7 @@ def object_name(backup_id: str, name: str) -> str:
 def write_manifest(manifest: Manifest, seal: Seal, version: str) -> bytes:
     """Return the bytes of `manifest.json`."""
     content = manifest.model_dump_json().encode()
-    stored = seal.close(object_name(manifest.backup_id, NAME), content)
+    stored = seal.pack(object_name(manifest.backup_id, MANIFEST_NAME), content)
     envelope = Envelope(
         product=PRODUCT,
         format=FORMAT,
@@ -137,43 +137,50 @@ def write_manifest(manifest: Manifest, seal: Seal, version: str) -> bytes:
 async def fetch_manifest(archive: Archive, backup_id: str) -> tuple[Manifest, Envelope]:
     """Read the manifest of a backup.
 
-    Raise `Incomplete` if there is no manifest, `Refused` if this service cannot use the backup, or `TargetFailed`.
+    Raise `BackupIncomplete` if there is no manifest, `BackupRefused` if this service cannot use the backup, or
+    `TargetFailed`.
     """
     try:
-        content = await archive.target.get(object_name(backup_id, NAME))
+        content = await archive.target.get(object_name(backup_id, MANIFEST_NAME))
     except ObjectMissing:
-        raise Incomplete(f"there is no complete backup {backup_id} at the target") from None
+        raise BackupIncomplete(f"there is no complete backup {backup_id} at the target") from None
     return read_manifest(content, archive.seal, backup_id)
 
 
 def read_manifest(content: bytes, seal: Seal, backup_id: str) -> tuple[Manifest, Envelope]:
-    """Return the manifest and the envelope that the bytes of `manifest.json` contain. Raise `Refused`."""
+    """Return the manifest and the envelope that the bytes of `manifest.json` contain. Raise `BackupRefused`."""
     try:
         envelope = Envelope.model_validate_json(content)
     except ValidationError:
-        raise Refused(f"the manifest of {backup_id} is damaged, or is of another product") from None
+        raise BackupRefused(
+            f"the manifest of {backup_id} is damaged, or belongs to another product"
+        ) from None
     if envelope.product != PRODUCT or envelope.backup_id != backup_id:
-        raise Refused(f"the manifest of {backup_id} is of another product or of another backup")
+        raise BackupRefused(
+            f"the manifest of {backup_id} belongs to another product or another backup"
+        )
     if envelope.format > FORMAT:
-        raise Refused(
+        raise BackupRefused(
             f"{backup_id} has format {envelope.format}, and this version reads formats up to {FORMAT}: "
             f"use version {envelope.version} or a later one"
         )
     key_id = None if envelope.encryption is None else envelope.encryption.key_id
     if envelope.encryption is not None and envelope.encryption.cipher != CIPHER:
-        raise Refused(f"{backup_id} is encrypted with {envelope.encryption.cipher!r:.40}")
+        raise BackupRefused(
+            f"{backup_id} is encrypted with an unknown cipher: {envelope.encryption.cipher!r:.40}"
+        )
     if key_id != seal.key_id:
-        raise Refused(_other_key(backup_id, key_id, seal.key_id))
+        raise BackupRefused(_other_key(backup_id, key_id, seal.key_id))
     try:
         stored = base64.b64decode(envelope.body, validate=True)
         if hashlib.sha256(stored).hexdigest() != envelope.sha256:
-            raise Damaged
-        plain = seal.open(object_name(backup_id, NAME), stored, envelope.content_size)
+            raise BackupDamaged
+        plain = seal.unpack(object_name(backup_id, MANIFEST_NAME), stored, envelope.content_size)
         manifest = Manifest.model_validate_json(plain)
-    except (Damaged, binascii.Error, ValueError):
-        raise Refused(f"the manifest of {backup_id} is damaged") from None
+    except (BackupDamaged, binascii.Error, ValueError):
+        raise BackupRefused(f"the manifest of {backup_id} is damaged") from None
     if manifest.backup_id != backup_id:
-        raise Refused(f"the manifest of {backup_id} is that of another backup")
+        raise BackupRefused(f"the manifest of {backup_id} belongs to another backup")
     return manifest, envelope
 
 

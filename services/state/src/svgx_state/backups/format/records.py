@@ -15,9 +15,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from svgx_common.contract.storage.backups import StoredAccount
-from svgx_state.backups.format.sealing import Damaged
+from svgx_state.backups.format.sealing import BackupDamaged
 
-_LENGTH = struct.Struct(">I")
+_HEAD_LENGTH = struct.Struct(">I")
 _ACCOUNTS = TypeAdapter(list[StoredAccount])
 
 
@@ -44,7 +44,7 @@ class CanvasFacts:
 class CanvasRecord:
     """A canvas and its updates, from the revision after `after` to `revision`.
 
-    If `after` is 0, the updates are all content.
+    If `after` is 0, the updates have the whole content.
     """
 
     facts: CanvasFacts
@@ -61,7 +61,7 @@ class CanvasRecord:
             "sizes": [len(update) for update in self.updates],
         }
         text = json.dumps(head, ensure_ascii=False).encode()
-        return b"".join((_LENGTH.pack(len(text)), text, *self.updates))
+        return b"".join((_HEAD_LENGTH.pack(len(text)), text, *self.updates))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,24 +75,24 @@ class IndexEntry:
 
 
 def read_canvases(name: str, content: bytes) -> Iterator[CanvasRecord]:
-    """Yield the records of a `canvas` object. Raise `Damaged`."""
+    """Yield the records of a `canvas` object. Raise `BackupDamaged`."""
     view = memoryview(content)
-    place = 0
-    while place < len(view):
+    position = 0
+    while position < len(view):
         try:
-            (length,) = _LENGTH.unpack_from(view, place)
-            place += _LENGTH.size
-            head = json.loads(bytes(view[place : place + length]))
-            place += length
+            (length,) = _HEAD_LENGTH.unpack_from(view, position)
+            position += _HEAD_LENGTH.size
+            head = json.loads(bytes(view[position : position + length]))
+            position += length
             updates = []
             for size in head["sizes"]:
-                updates.append(bytes(view[place : place + size]))
-                place += size
+                updates.append(bytes(view[position : position + size]))
+                position += size
             record = CanvasRecord(_read_facts(head), head["revision"], head["after"], updates)
         except (struct.error, ValueError, KeyError, TypeError, AttributeError):
-            raise Damaged(f"{name} has a record that cannot be read") from None
-        if place > len(view):
-            raise Damaged(f"{name} ends within a record")
+            raise BackupDamaged(f"{name} has a record that cannot be read") from None
+        if position > len(view):
+            raise BackupDamaged(f"{name} ends within a record")
         yield record
 
 
@@ -103,11 +103,11 @@ def write_index(entries: Sequence[IndexEntry]) -> bytes:
 
 
 def read_index(name: str, content: bytes) -> list[IndexEntry]:
-    """Return the entries of an `index` object. Raise `Damaged`."""
+    """Return the entries of an `index` object. Raise `BackupDamaged`."""
     try:
         return [IndexEntry(*row) for row in json.loads(content)]
     except (ValueError, TypeError):
-        raise Damaged(f"{name} cannot be read") from None
+        raise BackupDamaged(f"{name} cannot be read") from None
 
 
 def write_accounts(accounts: list[StoredAccount]) -> bytes:
@@ -116,11 +116,11 @@ def write_accounts(accounts: list[StoredAccount]) -> bytes:
 
 
 def read_accounts(name: str, content: bytes) -> list[StoredAccount]:
-    """Return the accounts of a `users` object. Raise `Damaged`."""
+    """Return the accounts of a `users` object. Raise `BackupDamaged`."""
     try:
         return _ACCOUNTS.validate_json(content)
     except ValidationError:
-        raise Damaged(f"{name} cannot be read") from None
+        raise BackupDamaged(f"{name} cannot be read") from None
 
 
 def _facts(facts: CanvasFacts) -> dict[str, Any]:

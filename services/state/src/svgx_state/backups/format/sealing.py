@@ -12,11 +12,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 KEY_BYTES = 32
 CIPHER = "AES-256-GCM"
 _NONCE_BYTES = 12
-_LEVEL = 1
+_COMPRESSION_LEVEL = 1
 """The compression level of zlib. Higher levels take several times as long and save little on Yjs updates."""
 
 
-class Damaged(Exception):
+class BackupDamaged(Exception):
     """A part of a backup is not as it was written. The message names the object and quotes none of its content."""
 
 
@@ -31,7 +31,8 @@ def read_key(text: str) -> bytes | None:
         key = b""
     if len(key) != KEY_BYTES:
         raise ValueError(
-            f"must be {KEY_BYTES} bytes in base64, as `openssl rand -base64 32` prints"
+            f"must be {KEY_BYTES} bytes: base64, such as the output of `openssl rand -base64 {KEY_BYTES}`, "
+            f"or {2 * KEY_BYTES} hexadecimal digits"
         )
     return key
 
@@ -58,30 +59,32 @@ class Seal:
         )
         """An id that is derived from the key and does not reveal it. None without a key."""
 
-    def close(self, name: str, content: bytes) -> bytes:
+    def pack(self, name: str, content: bytes) -> bytes:
         """Return the stored form of an object."""
-        packed = zlib.compress(content, _LEVEL)
+        packed = zlib.compress(content, _COMPRESSION_LEVEL)
         if self._cipher is None:
             return packed
         nonce = os.urandom(_NONCE_BYTES)
         return nonce + self._cipher.encrypt(nonce, packed, name.encode())
 
-    def open(self, name: str, stored: bytes, size: int) -> bytes:
-        """Return the content of an object, which has `size` bytes. Raise `Damaged`."""
+    def unpack(self, name: str, stored: bytes, size: int) -> bytes:
+        """Return the content of an object, which has `size` bytes. Raise `BackupDamaged`."""
         packed = stored
         if self._cipher is not None:
             nonce, ciphertext = stored[:_NONCE_BYTES], stored[_NONCE_BYTES:]
             try:
                 packed = self._cipher.decrypt(nonce, ciphertext, name.encode())
             except (InvalidTag, ValueError):
-                raise Damaged(f"{name} was changed, or encrypted with another key") from None
+                raise BackupDamaged(
+                    f"{name} was changed after it was written, or is encrypted with another key"
+                ) from None
         inflate = zlib.decompressobj()
         try:
             # Decompress at most one byte more than expected. This byte reveals a larger object without decompressing
             # all of it.
             content = inflate.decompress(packed, size + 1)
         except zlib.error:
-            raise Damaged(f"{name} cannot be decompressed") from None
+            raise BackupDamaged(f"{name} cannot be decompressed") from None
         if len(content) != size or not inflate.eof or inflate.unused_data:
-            raise Damaged(f"{name} does not have the size in the manifest")
+            raise BackupDamaged(f"{name} does not have the size in the manifest")
         return content

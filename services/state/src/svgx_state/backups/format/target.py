@@ -18,10 +18,13 @@ from obstore.exceptions import (
 from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
 RETRIES = 3
-"""Largest number of repeated attempts at a request that an object storage did not answer."""
+"""Largest number of further attempts at a request that an object storage did not answer."""
 
-RETRY_SECONDS = timedelta(seconds=30)
-"""After this time no further attempt is made at a request. The whole backup or restore may be repeated later."""
+RETRY_TIME_LIMIT = timedelta(seconds=30)
+"""Time limit for all attempts at a request. Beyond it, the request fails.
+
+The whole backup or restore may be repeated.
+"""
 
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _STATUS = re.compile(r"status code: (\d{3}[A-Za-z ]*)")
@@ -41,7 +44,7 @@ Errors without any of these parts occur before a connection. Their reason is `_W
 """
 
 
-_PANIC = "RustPanic"
+_PANIC_CLASS = "RustPanic"
 """The name of the library's error for a request that panics. The library does not export the class."""
 
 
@@ -54,7 +57,7 @@ class ObjectMissing(TargetFailed):
 
 
 class Target:
-    """The objects at a URL. An object appears when all of it is stored."""
+    """The objects at a URL. Readers see an object only when all of it is stored."""
 
     def __init__(self, store: ObjectStore, folder: Path | None) -> None:
         """Create the target. `folder` is the folder of a `file://` target. Its files are synchronised to the disk."""
@@ -63,7 +66,7 @@ class Target:
 
     @classmethod
     def open(cls, url: str) -> "Target":
-        """Return the target at a URL. Raise `ValueError`.
+        """Return the target at a URL. Raise `ValueError` for a URL that cannot be used.
 
         Object storages read their credentials from the environment.
         """
@@ -75,7 +78,7 @@ class Target:
                 folder = Path(url.removeprefix("file://"))
                 return cls(LocalStore(folder, mkdir=True), folder)
             store = from_url(
-                url, retry_config={"max_retries": RETRIES, "retry_timeout": RETRY_SECONDS}
+                url, retry_config={"max_retries": RETRIES, "retry_timeout": RETRY_TIME_LIMIT}
             )
         except (BaseError, OSError) as error:
             raise ValueError(f"cannot be used: {_reason(error)}") from None
@@ -83,14 +86,14 @@ class Target:
 
     async def put(self, name: str, content: bytes) -> None:
         """Store an object. Replace an object of the same name. Raise `TargetFailed`."""
-        with _failing(f"cannot write {name}"):
+        with _target_errors(f"cannot write {name}"):
             await obstore.put_async(self._store, name, content, use_multipart=False)
             if self._folder is not None:
                 await asyncio.to_thread(_synchronise, self._folder / name)
 
     async def get(self, name: str) -> bytes:
         """Return an object. Raise `ObjectMissing`, or `TargetFailed`."""
-        with _failing(f"cannot read {name}"):
+        with _target_errors(f"cannot read {name}"):
             try:
                 result = await obstore.get_async(self._store, name)
                 return bytes(await result.bytes_async())
@@ -99,28 +102,28 @@ class Target:
 
     async def folders(self) -> list[str]:
         """Return the names of the folders at the top, each of which may be a backup. Raise `TargetFailed`."""
-        with _failing("cannot list the backups"):
+        with _target_errors("cannot list the backups"):
             try:
-                found = await obstore.list_with_delimiter_async(self._store)
+                listing = await obstore.list_with_delimiter_async(self._store)
             except FileNotFoundError:
                 return []
-        return sorted(found["common_prefixes"])
+        return sorted(listing["common_prefixes"])
 
     async def names(self, folder: str) -> list[str]:
         """Return the names of all objects in a folder. Raise `TargetFailed`."""
-        found: list[str] = []
-        with _failing(f"cannot list {folder}"):
+        names: list[str] = []
+        with _target_errors(f"cannot list {folder}"):
             try:
                 async for page in obstore.list(self._store, folder):
-                    found += [each["path"] for each in page]
+                    names += [each["path"] for each in page]
             except FileNotFoundError:
                 return []
-        return found
+        return names
 
     async def delete(self, names: Sequence[str]) -> None:
         """Delete objects. Ignore objects that do not exist. Raise `TargetFailed`."""
         for name in names:
-            with _failing(f"cannot delete {name}"), contextlib.suppress(FileNotFoundError):
+            with _target_errors(f"cannot delete {name}"), contextlib.suppress(FileNotFoundError):
                 await obstore.delete_async(self._store, name)
 
     async def remove_folder(self, folder: str) -> None:
@@ -130,14 +133,14 @@ class Target:
 
 
 @contextlib.contextmanager
-def _failing(problem: str) -> Iterator[None]:
+def _target_errors(problem: str) -> Iterator[None]:
     """Turn errors of the library and of the operating system into `TargetFailed`, with the problem and a reason."""
     try:
         yield
     except (BaseError, OSError) as error:
         raise TargetFailed(f"{problem}: {_reason(error)}") from None
     except Exception as error:
-        if type(error).__name__ != _PANIC:
+        if type(error).__name__ != _PANIC_CLASS:
             raise
         raise TargetFailed(f"{problem}: {_WRONG_SETTINGS}") from None
 
@@ -168,8 +171,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         return os.strerror(error.errno)
     text = str(error)
-    if found := _OS_ERROR.search(text):
-        return os.strerror(int(found[1]))
-    if found := _STATUS.search(text):
-        return f"the target answers {found[1].strip()}"
+    if match := _OS_ERROR.search(text):
+        return os.strerror(int(match[1]))
+    if match := _STATUS.search(text):
+        return f"the target answers {match[1].strip()}"
     return next((reason for part, reason in _REASONS.items() if part in text), _WRONG_SETTINGS)

@@ -46,5 +46,5 @@ async def test_second_handler_and_handler_of_another_service_are_refused(state_b
     responder.answer(echo_operation(), answer)
     with pytest.raises(ValueError, match="has a handler already"):
         responder.answer(echo_operation(), answer)
-    with pytest.raises(ValueError, match="not this service's"):
+    with pytest.raises(ValueError, match="belongs to another service"):
         responder.answer(ME, me)  # type: ignore[arg-type]  # refused before its type matters

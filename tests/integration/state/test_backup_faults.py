@@ -124,7 +124,7 @@ UNUSABLE_MANIFESTS: dict[str, tuple[Callable[[Vault, str], object], str]] = {
         "no complete backup",
     ),
     "a manifest of another product": (_edit_envelope(product="other"), "another product"),
-    "a manifest of another backup": (_edit_envelope(backup_id="other"), "of another backup"),
+    "a manifest of another backup": (_edit_envelope(backup_id="other"), "or another backup"),
     "a newer format": (_edit_envelope(format=2, version="9.1.0"), "use version 9.1.0"),
     "another cipher": (_edit_envelope(encryption={"cipher": "X", "key_id": "k"}), "'X'"),
     "another key": (

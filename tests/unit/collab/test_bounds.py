@@ -16,9 +16,9 @@ from svgx_canvas.document.shared_document import (
 from svgx_collab import bounds as bounds_module
 from svgx_collab.bounds import (
     EDIT_BURST_SECONDS,
-    FORGET_SECONDS,
     LONGEST_PAUSE_SECONDS,
     PACED,
+    REMOVAL_SECONDS,
     Bounds,
     EditRefused,
     Limits,
@@ -272,16 +272,16 @@ def test_clients_of_an_account_are_allowed_again_with_time() -> None:
 def test_accounts_are_forgotten_when_their_debts_have_fallen(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With many accounts, those with small debts are forgotten at most every `FORGET_SECONDS`. Proves R-BOUND-1."""
+    """With many accounts, those with small debts are forgotten at most every `REMOVAL_SECONDS`. Proves R-BOUND-1."""
     monkeypatch.setattr(bounds_module, "MANY_ACCOUNTS", 2)
     bounds = Bounds(Limits(account_seconds=1.0, account_share=0.1))
     for author in ("ann", "bob"):
         bounds.spend(author, 0.6, now=0.0)
     bounds.spend("cy", 0.8, now=1.0)
     assert set(bounds._accounts) == {"ann", "bob", "cy"}
-    bounds.spend("dee", 0.6, now=1.0 + FORGET_SECONDS - 0.1)
+    bounds.spend("dee", 0.6, now=1.0 + REMOVAL_SECONDS - 0.1)
     assert set(bounds._accounts) == {"ann", "bob", "cy", "dee"}
-    bounds.spend("eve", 0.6, now=1.0 + FORGET_SECONDS)
+    bounds.spend("eve", 0.6, now=1.0 + REMOVAL_SECONDS)
     assert set(bounds._accounts) == {"cy", "dee", "eve"}
 
 

@@ -19,9 +19,9 @@ from svgx_canvas.tree import Canvas, Element
 _DPI = 96.0
 _TRANSFORM = re.compile(r"(matrix|scale|skewX|skewY)\s*\(([^()]*)\)")
 _PROBE_SIDE = 256
-"""Longer side in pixels of the test picture that shows `_measure` the size of a file without a stated size."""
+"""Longer side in pixels of the test picture from which `_measure` learns the size of a file that states no size."""
 _LONG_SIDE = 16_384
-"""Longer side in pixels of the test pictures that show `_measure` the proportions of such a file."""
+"""Longer side in pixels of the test pictures from which `_measure` learns the proportions of a file without a size."""
 _LOW_RATIO = 16
 """`_first_picture` searches in large steps if the longer side is at most this many times the shorter one.
 
@@ -64,7 +64,9 @@ def render_png(
     for side in size:
         check_limit("side", limits.side, side, "pixels of a side of the picture")
     check_limit("pixels", limits.pixels, size[0] * size[1], "pixels of the picture")
-    factor = max(side / max(whole, 1e-9) for side, whole in zip(size, natural, strict=True))
+    factor = max(
+        side / max(natural_side, 1e-9) for side, natural_side in zip(size, natural, strict=True)
+    )
     _check_cost(canvas, cost, limits, natural=natural, factor=factor, pixels=size[0] * size[1])
     if width is not None and height is not None:
         # One side alone determines the picture. With both, resvg may exceed one of them, even by thousands of pixels.
@@ -112,10 +114,10 @@ def _tile_area(pattern: Element, natural: tuple[float, float]) -> float:
     """
     in_user_space = pattern.attrs.get("patternUnits") == "userSpaceOnUse"
     area = 1.0
-    for name, whole in zip(("width", "height"), natural, strict=True):
-        side = length(pattern.attrs.get(name, ""), whole) or 0.0
+    for name, natural_side in zip(("width", "height"), natural, strict=True):
+        side = length(pattern.attrs.get(name, ""), natural_side) or 0.0
         if not in_user_space and not pattern.attrs.get(name, "").strip().endswith("%"):
-            side *= whole
+            side *= natural_side
         area *= side
     for kind, text in _TRANSFORM.findall(pattern.attrs.get("patternTransform", "")[:10_000]):
         area = min(area * _area_factor(kind, css.numbers(text)), 1e30)

@@ -11,7 +11,7 @@ from svgx_common.tracing import current_trace_id, in_recorded_trace
 REQUESTS = Counter(
     "svgx_engine_requests",
     "Operations that ended, by outcome: `ok`, the error's code, or `client_gone` if the client left before the end of "
-    "its body.",
+    "the request's body.",
     ["component", "operation", "code"],
 )
 REQUEST_SECONDS = Histogram(
@@ -71,7 +71,8 @@ SERVER_ERRORS = frozenset({"error", "internal", "unavailable", "overloaded", "de
 
 def start(service: str, version: str, revision: str) -> None:
     """Create the time series that a service has before any event. Call once, at the start of the process."""
-    # The times at which series were created would be a third of the metrics page, which the event loop renders.
+    # The times at which series were created would be a third of the metrics page. Rendering the page blocks the event
+    # loop.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     BUILD_INFO.labels(service, version, revision, platform.python_version()).set(1)
     BUS_DROPPED.labels(service)

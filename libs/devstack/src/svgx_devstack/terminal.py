@@ -18,7 +18,10 @@ def print_line(line: str) -> None:
 
 
 def welcome_text(stack: DevStack, url: str) -> str:
-    """Return the text for the start: the admin's name and password, and code that creates and opens a first canvas."""
+    """Return the text that the stack prints when it is ready.
+
+    It has the admin's name and password, and code that creates and opens a first canvas.
+    """
     return f"""
   admin log-in  {stack.admin_username} / {stack.admin_password}
   logs          {stack.home}/logs

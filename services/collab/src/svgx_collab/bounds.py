@@ -1,4 +1,4 @@
-"""The bounds of edits on one replica, for each edit, account and canvas. No I/O; the caller passes the time."""
+"""The enforcement of `Limits` on one replica: for each edit, account and canvas. No I/O; the caller passes the time."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from svgx_common.timing.token_bucket import TokenBucket
 
 REFUSED = Counter(
     "svgx_engine_collab_refused_edits",
-    "Edits that were refused, wholly or in part, by bound or other reason. Malformed edits are not counted.",
+    "Edits that were refused, wholly or in part, by limit or other reason. Malformed edits are not counted.",
     ["bound"],
 )
 for _reason in Reason:
@@ -25,8 +25,8 @@ PACED = Counter(
 MANY_ACCOUNTS = 10_000
 """Number of accounts at which the accounts with little use are removed before a new account is added."""
 
-FORGET_SECONDS = 5.0
-"""Shortest time in seconds between two of these removals, because each removal checks all accounts."""
+REMOVAL_SECONDS = 5.0
+"""Shortest time in seconds between two removals of accounts, because each removal checks all accounts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,10 @@ class Limits:
     edit_seconds: float = 0.1
     """Limit of the processor time of one edit's integration, in seconds. Each struct adds 20 µs to the limit."""
     account_seconds: float = 5.0
-    """Burst allowance of an account, in seconds of processor time of its measured edits.
+    """Burst allowance of an account, in seconds of processor time.
 
-    An edit is measured if it has over `shared_document.FEW_STRUCTS` structs. For some seconds after a slow transaction
-    of a canvas, all edits of this canvas are measured.
+    Only the time of measured edits counts. An edit is measured if it has over `shared_document.FEW_STRUCTS` structs.
+    For some seconds after a slow transaction of a canvas, all edits of this canvas are measured.
     """
     account_share: float = 0.02
     """The share of processor time that the measured edits of an account may take in the long run."""
@@ -54,13 +54,14 @@ class Limits:
     canvas_waiting_bytes: int = MAX_PENDING_BYTES // 2
     """Bytes of memory for the edits of one canvas that wait for missing edits.
 
-    The other half of `MAX_PENDING_BYTES` is for updates of the journal, which are never refused. The journal may
-    contain waiting edits that another holder has accepted at the same time.
+    The other half of `MAX_PENDING_BYTES` is for updates of the journal, which are never refused: another replica that
+    also believes to hold the canvas may have accepted further waiting edits.
     """
     canvas_share: float = 0.05
     """The share of processor time that the long transactions of a canvas may take.
 
-    The first `SECONDS_PER_PART` for each part of a transaction do not count. A part is an edit or a pending piece.
+    A part of a transaction is an edit, or a piece of an earlier edit that waited for missing edits. For each part,
+    `SECONDS_PER_PART` of the transaction's time do not count.
     """
     canvas_edit_share: float = 0.5
     """The share of processor time for receiving a canvas's edits: their checks, and the integration of large edits."""
@@ -69,7 +70,8 @@ class Limits:
 class EditRefused(Exception):
     """The refusal of an edit.
 
-    `amount` is the limit, or the seconds until the client may try again, rounded up. For other reasons, `amount` is 0.
+    `amount` is the limit, or the seconds until the client may try again, rounded up. It is 0 for
+    `CONTRADICTION` and `OTHERS_CLIENT`.
     """
 
     def __init__(self, reason: Reason, amount: float) -> None:
@@ -87,7 +89,7 @@ class _AccountBudget:
 
 
 class Bounds:
-    """The bounds of edits on one replica, and the use by each account."""
+    """Enforces the limits of edits on one replica, and counts the use by each account."""
 
     def __init__(self, limits: Limits = Limits()) -> None:
         self.limits = limits
@@ -154,7 +156,7 @@ class Bounds:
         account = self._accounts.get(author)
         if account is None:
             if len(self._accounts) >= MANY_ACCOUNTS and now >= self._forget_at:
-                self._forget_at = now + FORGET_SECONDS
+                self._forget_at = now + REMOVAL_SECONDS
                 self._forget(now)
             limits = self.limits
             account = self._accounts[author] = _AccountBudget(
@@ -185,10 +187,9 @@ class Pace:
         self.seconds = 0.0
         """Seconds of processor time that the edits and transactions of the canvas have taken."""
         self.excess_seconds = 0.0
-        """Seconds of processor time that transactions have taken in excess of `SECONDS_PER_PART` for each of their
-        parts.
+        """Seconds of processor time of transactions, without `SECONDS_PER_PART` for each part.
 
-        A part is an edit or a pending piece. Only transactions that cause a pause count.
+        Only transactions that cause a pause count. `Limits.canvas_share` defines a part.
         """
         self._due_at = 0.0
         self._edits = TokenBucket(limits.canvas_edit_share, EDIT_BURST_SECONDS, 0.0)
@@ -205,8 +206,8 @@ class Pace:
     def note_transaction(self, seconds: float, parts: int, now: float) -> None:
         """Note the seconds of processor time that a transaction of `parts` parts has taken.
 
-        A part is an edit or a pending piece. A transaction that takes long for its parts causes a pause, but not after
-        `end_pauses`. Only `note_flush` adds the time to `self.seconds`.
+        A transaction that takes long for its parts causes a pause, but not after `end_pauses`. The seconds are not
+        added to `self.seconds`, because `note_flush` adds them. `Limits.canvas_share` defines a part.
         """
         excess = seconds - parts * SECONDS_PER_PART
         if excess > SHORT_TRANSACTION_SECONDS and not self._pauses_ended:
@@ -216,7 +217,7 @@ class Pace:
             PACED.inc(pause)
 
     def note_flush(self, seconds: float) -> None:
-        """Note the seconds of processor time that the room has taken to integrate the edits that waited."""
+        """Note the seconds of processor time that the room has taken to integrate its queued edits."""
         self.seconds += seconds
 
     def note_edits(self, seconds: float, now: float) -> None:
@@ -231,13 +232,13 @@ class Pace:
 
 
 SECONDS_PER_PART = 20e-6
-"""Allowed time of a transaction for each of its parts, in seconds. A part is an edit or a pending piece.
+"""Allowed time of a transaction for each of its parts, in seconds. `Limits.canvas_share` defines a part.
 
 A short edit in a room of 1,000 editors needs 6 to 12 µs.
 """
 
 SHORT_TRANSACTION_SECONDS = 0.002
-"""A transaction causes a pause if its seconds exceed `SECONDS_PER_PART` for each part by more than this."""
+"""A transaction causes a pause if it takes this many seconds more than `SECONDS_PER_PART` for each of its parts."""
 
 LONGEST_PAUSE_SECONDS = 2.0
 """The longest pause of a canvas, in seconds."""

@@ -11,7 +11,7 @@ from svgx_canvas.css.structure import STRUCTURE, block_contents, style_attribute
 from svgx_canvas.css.values import urls
 
 Key = tuple[str, str]
-"""The key of the last part of a selector: ("class", name), ("id", name), ("type", name) or ("any", "")."""
+"""The key of the last simple selector of a selector: ("class", name), ("id", name), ("type", name) or ("any", "")."""
 
 _ANY: Key = ("any", "")
 _COMBINATORS = frozenset({">", "+", "~", "||"})
@@ -79,14 +79,14 @@ def _all_declarations(text: str) -> Iterator[tuple[ast.Declaration, frozenset[Ke
 
 def sheet_has_fragment_in_custom_property(text: str) -> bool:
     """Return whether a custom property in a style sheet refers to a fragment, as in `url(#a)`."""
-    return _may_have_variable_reference(text) and any(
+    return _may_have_url_in_custom_property(text) and any(
         _is_fragment_in_custom_property(node) for node, _ in _all_declarations(text)
     )
 
 
 def style_has_fragment_in_custom_property(text: str) -> bool:
     """Return whether a custom property in a `style` attribute refers to a fragment, as in `url(#a)`."""
-    return _may_have_variable_reference(text) and any(
+    return _may_have_url_in_custom_property(text) and any(
         isinstance(node, ast.Declaration) and _is_fragment_in_custom_property(node)
         for node in style_attribute(text)
     )
@@ -96,18 +96,19 @@ def _is_fragment_in_custom_property(node: ast.Declaration) -> bool:
     return node.name.startswith("--") and any(url.startswith("#") for url in urls(node.value))
 
 
-def _may_have_variable_reference(text: str) -> bool:
+def _may_have_url_in_custom_property(text: str) -> bool:
     return "\\" in text or ("--" in text and "url(" in text.lower())
 
 
 def selector_keys(prelude: list[ast.Node]) -> frozenset[Key]:
-    """Return the keys of the last parts of all selectors in a list.
+    """Return the keys of the last simple selectors of all selectors in a list.
 
-    A part such as `&` or `:is(a, b)`, which may match elements of any type, class and id, has the key ("any", "").
+    A simple selector such as `&` or `:is(a, b)`, which may match elements of any type, class and id, has the key
+    ("any", "").
     """
     keys: set[Key] = set()
-    # `before` is the literal before the token, or "" if the token before is no literal. It is " " where a compound
-    # selector begins: at the start, and after whitespace, a comma, a combinator or a namespace.
+    # `before` is the literal before the token. It is a space where a compound selector begins: at the start, and after
+    # whitespace, a comma, a combinator or a namespace. It is empty after any other token that is no literal.
     key, before = _ANY, " "
     for token in prelude:
         match token:

@@ -22,7 +22,7 @@ _NO_DELETIONS = b"\x00"
 
 
 def encode_elements(elements: Iterator[Element], client: int, root: str = "elements") -> bytes:
-    """Return an update of `client` that adds the elements to the map `root`.
+    """Return an update that adds the elements to the map `root`. Its author is the Yjs client `client`.
 
     The client must be new to the document. The map must never have had an element with one of these ids, because Yjs
     would treat the old and the new element as concurrent, and might keep the old one.

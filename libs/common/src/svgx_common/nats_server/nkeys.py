@@ -33,7 +33,10 @@ class UserKey:
 
     @classmethod
     def from_seed(cls, seed: str) -> Self:
-        """Return the key of a seed such as `SUA…`. For a wrong seed, raise a `ValueError` without the seed."""
+        """Return the key of a seed such as `SUA…`.
+
+        Raise `ValueError` for a wrong seed. The text of the error does not contain the seed.
+        """
         try:
             content = base64.b32decode(seed.strip() + "=" * (-len(seed.strip()) % 8))
         except (binascii.Error, ValueError):

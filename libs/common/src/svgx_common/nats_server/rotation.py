@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from svgx_common.contract.operation import SERVICES
-from svgx_common.nats_server.names import entry, variable
+from svgx_common.nats_server.names import entry as entry_name
+from svgx_common.nats_server.names import variable as variable_name
 from svgx_common.nats_server.nkeys import UserKey
 
 Entries = dict[str, str]
@@ -19,33 +20,35 @@ Entries = dict[str, str]
 _KEY_KINDS = ("nkey", "seed")
 
 
-def add_second_keys(entries: Entries, name: Callable[[str, str], str]) -> Entries:
+def add_second_keys(entries: Entries, name_of: Callable[[str, str], str]) -> Entries:
     """Return the entries with a new second key for each service. Raise `ValueError` when there is one already."""
     added = dict(entries)
     for service in SERVICES:
-        if name(service, "second-nkey") in entries:
+        if name_of(service, "second-nkey") in entries:
             raise ValueError("there are second keys already: swap or drop them first")
         key = UserKey.generate()
-        added[name(service, "second-nkey")] = key.public
-        added[name(service, "second-seed")] = key.seed
+        added[name_of(service, "second-nkey")] = key.public
+        added[name_of(service, "second-seed")] = key.seed
     return added
 
 
-def swap_keys(entries: Entries, name: Callable[[str, str], str]) -> Entries:
+def swap_keys(entries: Entries, name_of: Callable[[str, str], str]) -> Entries:
     """Return the entries with each key and its second key exchanged. Raise `ValueError` when a key is missing."""
     swapped = dict(entries)
     for service in SERVICES:
         for kind in _KEY_KINDS:
-            first, second = name(service, kind), name(service, f"second-{kind}")
+            first, second = name_of(service, kind), name_of(service, f"second-{kind}")
             if first not in entries or second not in entries:
                 raise ValueError(f"{first} or {second} is missing: add the second keys first")
             swapped[first], swapped[second] = entries[second], entries[first]
     return swapped
 
 
-def drop_second_keys(entries: Entries, name: Callable[[str, str], str]) -> Entries:
+def drop_second_keys(entries: Entries, name_of: Callable[[str, str], str]) -> Entries:
     """Return the entries without second keys."""
-    second_names = {name(service, f"second-{kind}") for service in SERVICES for kind in _KEY_KINDS}
+    second_names = {
+        name_of(service, f"second-{kind}") for service in SERVICES for kind in _KEY_KINDS
+    }
     return {key: value for key, value in entries.items() if key not in second_names}
 
 
@@ -57,7 +60,7 @@ def rotate_secret(secret: Mapping[str, Any], step: str) -> dict[str, Any]:
     data = {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
     metadata = secret["metadata"]
     kept = {name: metadata[name] for name in ("name", "namespace", "labels") if name in metadata}
-    rotated = STEPS[step](data, entry)
+    rotated = STEPS[step](data, entry_name)
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -71,13 +74,13 @@ def rotate_env(text: str, step: str) -> str:
     """Return the text of an .env file after a step. All other lines stay as they are, in their order."""
     lines = text.splitlines()
     known = {
-        variable(service, f"{prefix}{kind}")
+        variable_name(service, f"{prefix}{kind}")
         for service in SERVICES
         for kind in _KEY_KINDS
         for prefix in ("", "second-")
     }
     entries = dict(line.split("=", 1) for line in lines if line.partition("=")[0] in known)
-    rotated = STEPS[step](entries, variable)
+    rotated = STEPS[step](entries, variable_name)
     kept = []
     for line in lines:
         name = line.partition("=")[0]
@@ -91,9 +94,9 @@ def rotate_env(text: str, step: str) -> str:
 def rotate(arguments: Sequence[str]) -> None:
     """Read a Kubernetes secret (JSON) or an .env file from standard input, and print it after one step.
 
-    `add` adds a second key for each service. `swap` exchanges the keys, so that the services use the new ones. `drop`
-    removes the second keys, which are then the old keys. Configure NATS with the second keys after `add`, and without
-    them before `drop`. Restart the services after `swap`.
+    A rotation has three steps. `add` adds a new second key for each service; then configure NATS with the second keys.
+    `swap` makes the new keys the first keys; then restart the services. Configure NATS without second keys; then `drop`
+    removes the second keys, which are the old ones since the swap.
     """
     parser = argparse.ArgumentParser("svgx-gateway nats-rotate", description=rotate.__doc__)
     parser.add_argument("step", choices=STEPS)

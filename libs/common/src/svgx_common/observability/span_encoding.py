@@ -47,7 +47,7 @@ class EncodedSpans:
     def __init__(self, spans: Sequence[ReadableSpan]) -> None:
         self._content = encode_spans(spans)
 
-    def SerializePartialToString(self) -> bytes:  # noqa: N802  # the name of protobuf
+    def SerializePartialToString(self) -> bytes:  # noqa: N802  # the exporter calls this name
         """Return the bytes."""
         return self._content
 
@@ -76,8 +76,8 @@ def _encode_group(spans: list[ReadableSpan]) -> bytes:
 def _encode_span(span: ReadableSpan) -> bytes:
     """Return a `Span`.
 
-    OpenTelemetry's encoder encodes a span with rare parts. It also encodes a span with a value that does not fit into
-    protobuf, such as a huge number, because that encoder leaves out only the value.
+    OpenTelemetry's encoder encodes a span with rare parts. The same encoder handles a span with a value that does
+    not fit into protobuf, such as a huge number, because it leaves out only this value.
     """
     try:
         content = _encode_plain(span)

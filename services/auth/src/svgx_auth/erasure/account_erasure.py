@@ -30,7 +30,7 @@ STEP_ENTRIES = 2000
 
 
 class AccountErasure:
-    """The erasure of accounts. A method may be called again, because it changes only rows that are not erased yet."""
+    """The erasure of accounts. All methods may be repeated, because they change only rows that are not erased yet."""
 
     def __init__(
         self, database: Database, revocations: Revocations, audit: Audit, attempts: Attempts
@@ -47,7 +47,7 @@ class AccountErasure:
 
         Raises `NotFound`, or `Conflict` for the last active admin.
         """
-        ended = []
+        revocations = []
         async with self._database.transaction() as session:
             await session.run("lock_accounts")
             row = await _lock(session, user_id)
@@ -56,7 +56,9 @@ class AccountErasure:
             if row["deleted_at"] is None:
                 await refuse_last_admin(session, Account.from_row(row))
                 await session.run("delete_account", user_id)
-                ended = await self._revocations.end_sessions_and_tokens(session, user_id, "deleted")
+                revocations = await self._revocations.end_sessions_and_tokens(
+                    session, user_id, "deleted"
+                )
                 await self._audit.record(session, AuditEvent.USER_DELETED, by, user_id=user_id)
             pseudonym = f"erased-{secrets.token_hex(PSEUDONYM_BYTES)}"
             await session.run("begin_account_erasure", user_id, pseudonym)
@@ -66,7 +68,7 @@ class AccountErasure:
                 UserErased(user_id=user_id),
                 actor=by.caller.user_id if by.caller is not None else None,
             )
-        await self._revocations.announce(ended)
+        await self._revocations.announce(revocations)
         return pseudonym
 
     async def erase(self, user_id: str) -> dict[str, int]:

@@ -16,7 +16,11 @@ from svgx_common.postgres import Database, Session
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """The wait after failures: none after fewer than `free`, then 1, 2, 4 … seconds, at most `longest`."""
+    """The wait after failures, in seconds.
+
+    After fewer than `free` failures, there is no wait. Each further failure doubles the wait: 1, 2, 4 …, at most
+    `longest`.
+    """
 
     free: int
     longest: float
@@ -26,11 +30,12 @@ ACCOUNT_BACKOFF = Backoff(5, 300)
 """The wait for one account, or one unknown name, after failures from one network."""
 
 NEW_NETWORK_WAIT_SECONDS = 15.0
-"""The longest wait, in seconds, for a network from which no log-in has failed, after failures from other networks.
+"""The longest wait, in seconds, at a network that is new for an account, if log-ins at other networks have failed.
 
-A home network of an account is a network at which the account has had a session. All other networks share this wait.
-Therefore guesses from many networks together get one answer in 15 s, and the account's owner waits at most 15 s at a
-new address. With each failure at a network, the limit doubles for this network, up to `ACCOUNT_BACKOFF.longest`.
+A home network of an account is a network at which the account has had a session. All networks that are not home
+networks share the count of failures that causes this wait. Therefore guesses from many networks together get one answer
+in 15 s, and the account's owner waits at most 15 s at a new address. Each failure at a network doubles the longest wait
+for this network, up to `ACCOUNT_BACKOFF.longest`.
 """
 
 ADDRESS_BACKOFF = Backoff(50, 60)
@@ -82,22 +87,22 @@ class Attempts:
         """
         network = address_key(address)
         subject = self._hash(f"name {name}" if account_id is None else f"account {account_id}")
-        at_network, away_from_home = f"log-in:{subject}@{network}", f"log-in:{subject}"
+        network_key, other_networks_key = f"log-in:{subject}@{network}", f"log-in:{subject}"
         row = await self._database.row(
-            "place_of_log_in", account_id or "", network, address, at_network, FORGET_SECONDS
+            "place_of_log_in", account_id or "", network, address, network_key, FORGET_SECONDS
         )
         assert row is not None
         # All transactions lock the rows of the keys in this order, because a common order prevents deadlocks.
-        keys = [(at_network, ACCOUNT_BACKOFF)]
+        keys = [(network_key, ACCOUNT_BACKOFF)]
         if address:
             keys.insert(0, (f"address:{network}", ADDRESS_BACKOFF))
         if row["home"]:
-            return await self._begin(Attempt(tuple(keys), (at_network,)))
+            return await self._begin(Attempt(tuple(keys), (network_key,)))
         longest = min(
             ACCOUNT_BACKOFF.longest, NEW_NETWORK_WAIT_SECONDS * 2 ** min(row["failures"], 30)
         )
-        keys.append((away_from_home, Backoff(ACCOUNT_BACKOFF.free, longest)))
-        return await self._begin(Attempt(tuple(keys), (at_network, away_from_home)))
+        keys.append((other_networks_key, Backoff(ACCOUNT_BACKOFF.free, longest)))
+        return await self._begin(Attempt(tuple(keys), (network_key, other_networks_key)))
 
     async def confirm(self, user_id: str) -> Attempt:
         """Begin an attempt of a signed-in user to confirm the password.
@@ -134,9 +139,9 @@ class Attempts:
         Failures that were counted with an earlier secret are not found. `remove_old` removes them `FORGET_SECONDS`
         after the last one.
         """
-        away_from_home = f"log-in:{self._hash(f'account {user_id}')}"
-        keys = [away_from_home, f"account:{user_id}"]
-        row = await session.row("erase_attempts", keys, f"{away_from_home}@")
+        other_networks_key = f"log-in:{self._hash(f'account {user_id}')}"
+        keys = [other_networks_key, f"account:{user_id}"]
+        row = await session.row("erase_attempts", keys, f"{other_networks_key}@")
         assert row is not None
         return int(row["rows"])
 

@@ -13,7 +13,7 @@ from svgx_state.worker_errors import WORKER_WAIT_SECONDS, worker_errors
 from svgx_workers.pool import Workers
 
 MARGIN_SECONDS = 2.0
-"""Seconds from the time limit of the worker to the caller's deadline. The answer is sent in this time."""
+"""Seconds before the caller's deadline at which the worker is ended. The remaining time is for sending the answer."""
 
 _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 """The time in every cursor. It has no meaning, because the changes on a page are not ordered by time."""
@@ -31,8 +31,9 @@ class Differences:
         """Return a page of the changes from one version to another version, or to the present.
 
         All pages of a comparison with the present use the revision that was the newest at the first page. Raises
-        `NotFound` for an unknown version, `TooLarge` or `Invalid` for content over a limit, `TooManyRequests` while the
-        caller has too many exports, and `Overloaded` while all callers together have too many exports.
+        `NotFound` for an unknown version, and `TooLarge` or `Invalid` for content over a limit. Comparisons and exports
+        share the workers: raises `TooManyRequests` if too many of the caller's jobs wait for one, and `Overloaded` if
+        too many jobs of all callers wait.
         """
         deadline = time.monotonic() + call.deadline - time.time() - MARGIN_SECONDS
         listing = Listing.of(DIFF_VERSION, request)
@@ -62,12 +63,12 @@ class Differences:
         """Return the content with which the version is compared."""
         if request.to != NOW:
             return await self._versions.content(request.canvas_id, request.to)
-        present = await self._past.moment(request.canvas_id)
+        newest = (await self._past.moment(request.canvas_id)).revision
         if position is not None:
-            if position[0] > present.revision:
+            if position[0] > newest:
                 raise invalid_cursor()
             return await self._past.content(request.canvas_id, position[0])
-        return await self._past.content(request.canvas_id, present.revision)
+        return await self._past.content(request.canvas_id, newest)
 
 
 def _position(cursor: Cursor | None) -> tuple[int, int] | None:

@@ -21,9 +21,9 @@ from svgx_state.quotas import metrics
 from svgx_state.quotas.bounds import StoredQuotas
 
 STORE_NOW_BYTES = 4 * 1024 * 1024
-"""Number of counted bytes of one account or canvas at which all counts are stored before `flush_seconds` have passed.
+"""Number of counted bytes of one account or canvas at which all counts are stored at once.
 
-So a flood is noticed within its first megabytes.
+Otherwise, they are stored every `flush_seconds`. So a flood is noticed within its first megabytes.
 """
 
 USAGE_DAYS = 31
@@ -160,8 +160,7 @@ class UsageCounter:
         day = today()
         async with self._database.session() as session:
             quotas = await self._stored.in_force_within(session)
-            account, canvas, content = _thresholds(quotas)
-            rows = await session.rows("large_use", day, account, canvas, content, metrics.MAX_NAMED)
+            rows = await session.rows("large_use", day, *_thresholds(quotas), metrics.MAX_NAMED)
         report = report_of(quotas, day, rows)
         metrics.QUOTA_NEAR.labels("account").set(len(report.accounts))
         metrics.QUOTA_NEAR.labels("canvas").set(len(report.canvases))
@@ -180,8 +179,8 @@ class UsageCounter:
 def _thresholds(quotas: Quotas) -> tuple[int, int, int]:
     """Return the bytes at which an account, a canvas and the content of a canvas are reported.
 
-    Each threshold is the share `NEAR_SHARE` of the lowest bound that is set for any account or canvas. The bounds of an
-    account depend on its role, which only auth knows.
+    Each threshold is the share `NEAR_SHARE` of the lowest bound that is set for any account or canvas, because the
+    bounds of an account depend on its role, and only the auth service knows this role.
     """
     canvas, content = quotas.lowest_canvas_bytes()
     return (

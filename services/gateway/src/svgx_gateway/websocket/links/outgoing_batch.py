@@ -18,13 +18,13 @@ A larger batch is sent in a separate request, to delay no other canvas.
 MAX_EDIT_BYTES = 64 * 1024
 """Maximum size of an edit on a link, in bytes. The batch of a larger edit is sent in a separate request.
 
-The replica may need 0.1 s to check a larger edit.
+The holder may need 0.1 s to check a larger edit.
 """
 
 MAX_EDITS = 400
 """Maximum number of edits in a batch on a link. A batch with more edits is sent in a separate request.
 
-The replica needs about 20 µs for each edit.
+The holder needs about 20 µs for each edit.
 """
 
 EDIT_OVERHEAD_BYTES = 64
@@ -72,9 +72,9 @@ class OutgoingBatch:
     since: float = 0.0
     """Time of the first edit, in seconds of the monotonic clock."""
     spans: EditSpans | None = None
-    """The recorded spans of the edits; None if no edit may be recorded."""
+    """The recorded spans of the edits; None if no edit can be recorded."""
     number: int | None = None
-    """The number of the batch on the link. None before it is sent on a link, and once no receipt is expected."""
+    """The number of the batch on the link. None while the batch does not wait for a receipt of a link."""
     sent_at: float = 0.0
     """Time at which the batch was sent on the link, in seconds of the monotonic clock; 0 if it was not."""
     done: asyncio.Event = field(default_factory=asyncio.Event)
@@ -97,7 +97,7 @@ class OutgoingBatch:
 
     @property
     def is_large(self) -> bool:
-        """Whether the holder may take seconds for the edits because of their bytes."""
+        """Whether the edits have so many bytes that the holder may take seconds for them."""
         return self.size > MAX_BATCH_BYTES or self.largest > MAX_EDIT_BYTES
 
     @property

@@ -43,7 +43,11 @@ def split_short(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Sp
     start = decoder.position
     length, info, dependencies, list_id, uncuttable = read_struct(decoder, client, clock)
     end, next_clock = decoder.position, clock + length
-    if info in (GC, SKIP) or uncuttable or any(at >= known.get(of, 0) for of, at in dependencies):
+    if (
+        info in (GC, SKIP)
+        or uncuttable
+        or any(at >= known.get(writer, 0) for writer, at in dependencies)
+    ):
         return None
     place = _place(info, dependencies, list_id, nesting)
     if (
@@ -52,15 +56,16 @@ def split_short(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Sp
         or not decoder.done
     ):
         return None
-    places = PlacedRange(client, clock, next_clock, place)
+    placed = PlacedRange(client, clock, next_clock, place)
     run = Run(client, clock, next_clock, 1, update[start:end])
-    return Split(update, None, {client: next_clock}, places, runs=(run,), deletions=deletions)
+    return Split(update, None, {client: next_clock}, placed, runs=(run,), deletions=deletions)
 
 
 def _place(info: int, dependencies: tuple[Id, ...], list_id: int, nesting: Nesting) -> Place | None:
-    """Return the place of an item, or None if no place is possible or only `splitting` can find the place.
+    """Return the place of an item. Return None if no place is possible, or if only `splitting` can find the place.
 
-    `list_id` is 0 if the item names no parent. Its list is then the list of its neighbours, the `dependencies`.
+    `list_id` is 0 if the item names no parent. The item is then in the list of its neighbours, which are the
+    `dependencies`.
     """
     can_contain = info & KIND in CAN_CONTAIN
     if not dependencies:
@@ -90,7 +95,11 @@ def _may_cut_after(nesting: Nesting, struct: Id) -> bool:
 def _deletions(
     decoder: Decoder, known: Mapping[int, int], nesting: Nesting, client: int, next_clock: int
 ) -> Ranges | None:
-    """Return the deletions, or None if one is out of order, deletes a missing struct, or needs a forbidden cut."""
+    """Return the deletions of an edit.
+
+    Return None if a deletion is out of order, deletes a missing struct, or begins or ends inside an item that must not
+    be cut.
+    """
     deletions: Ranges = {}
     for deleted_client, ranges in read_delete_set(decoder):
         available = next_clock if deleted_client == client else known.get(deleted_client, 0)

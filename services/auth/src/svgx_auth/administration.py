@@ -82,6 +82,7 @@ class Administration:
             )
             assert row is not None
             if request.role is not None:
+                # A role from an admin also ends the suspension of an account without a role at its provider.
                 await session.run("accept_identity", request.user_id)
             if disabled and not before.disabled:
                 ended = await self._revocations.end_sessions_and_tokens(
@@ -149,8 +150,8 @@ class Administration:
     async def restore(self, user_id: str, by: Origin) -> User:
         """Restore a deleted account; its sessions stay ended.
 
-        The account has its canvases and its roles on canvases again, because a deletion does not change them. Raises
-        `NotFound` for an id that never existed, and `Conflict` for an erased account.
+        A deletion removes neither the account's canvases nor its roles on canvases, so the account can use them again.
+        Raises `NotFound` for an id that never existed, and `Conflict` for an erased account.
         """
         async with self._database.transaction() as session:
             stored = await session.row("any_account", user_id)

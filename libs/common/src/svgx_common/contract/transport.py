@@ -1,4 +1,4 @@
-"""Subjects of the messaging library: replies, large payloads, a connection's echo, health and drains of replicas."""
+"""Subjects of the messaging library: for replies, large payloads, connection checks, health reports and drains."""
 
 from svgx_common.contract.operation import SERVICES, Channel, Empty, ReplyModel, ServiceName
 
@@ -31,15 +31,15 @@ def blob_subject(service: str, replica_id: str, blob_id: str) -> str:
 
 
 def echo_subject(service: str, replica_id: str) -> str:
-    """Return the subject on which a connection answers its own requests.
+    """Return the subject on which a process answers the requests that it sends to itself over NATS.
 
-    The answer shows that the server has processed the connection's earlier subscriptions.
+    The answer shows that the NATS server has processed the earlier subscriptions of the process's connection.
     """
     return f"svgx.echo.{service}.{replica_id}"
 
 
 def queue_group(service: str) -> str:
-    """Return the NATS queue group of a service, which is also its name in the NATS micro protocol."""
+    """Return the name of a service's NATS queue group. The service has the same name in the NATS micro protocol."""
     return f"svgx-{service}"
 
 

@@ -24,9 +24,12 @@ _FIX_WRONG_SETTING = (
 
 
 def check_settings(kind: type[Settings]) -> tuple[list[Finding], dict[str, Any]]:
-    """Return the results for the settings, and the values of all settings that are valid by themselves."""
-    settings, lines = examine(kind)
-    findings = [failed(NAME, line, _FIX_WRONG_SETTING) for line in lines]
+    """Return the results for the settings, and the values of the settings.
+
+    If some settings are wrong, return the values of the settings that are valid one by one.
+    """
+    settings, errors = examine(kind)
+    findings = [failed(NAME, error, _FIX_WRONG_SETTING) for error in errors]
     findings += [
         warning(
             NAME,
@@ -63,5 +66,5 @@ def _check_other_secret(settings: ServiceSettings) -> list[Finding]:
     other = getattr(settings, "jwt_other_secret", None)
     if not isinstance(other, SecretStr) or not other.get_secret_value():
         return []
-    fix = "Remove it when JWT_SECRET has been replaced and the tokens of the previous secret have expired."
+    fix = "Remove JWT_OTHER_SECRET when JWT_SECRET is the new secret and all earlier tokens have expired."
     return [warning("JWT_OTHER_SECRET", "is set, so the tokens of two secrets are valid", fix)]

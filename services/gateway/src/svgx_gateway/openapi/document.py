@@ -10,7 +10,7 @@ from svgx_common.contract.operation import Http, Operation, RawRequest, ReplyMod
 from svgx_common.contract.policy import Scope
 from svgx_common.health import HealthReport
 from svgx_gateway.http.idempotency import supports_key
-from svgx_gateway.openapi.pages import page_items
+from svgx_gateway.openapi.pages import path_items_of_pages
 from svgx_gateway.openapi.responses import HEADERS, PROBLEM, REF, Responses
 from svgx_gateway.openapi.security import SECURITY_SCHEMES, SIGNED_IN, WITH_LINK
 
@@ -35,7 +35,7 @@ IDEMPOTENCY_KEY = {
 
 
 def document(version: str, *, with_metrics: bool = True) -> dict[str, Any]:
-    """Return the document: each operation with an HTTP form, and the pages for health, metrics and documentation.
+    """Return the document: each operation that has an HTTP route, and the health, metrics and documentation paths.
 
     `with_metrics` means that the API port serves the metrics.
     """
@@ -56,7 +56,7 @@ def document(version: str, *, with_metrics: bool = True) -> dict[str, Any]:
         if operation.http is not None:
             entry = _operation(operation, operation.http, schemas, responses)
             paths.setdefault(operation.http.path, {})[operation.http.method.lower()] = entry
-    paths |= page_items(responses, with_metrics=with_metrics)
+    paths |= path_items_of_pages(responses, with_metrics=with_metrics)
     return {
         "openapi": "3.1.0",
         "info": {"title": "SVGX Engine", "version": version, "description": DESCRIPTION},

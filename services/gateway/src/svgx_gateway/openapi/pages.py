@@ -65,7 +65,7 @@ _ANY = {"type": "object"}
 _TEXT = {"type": "string"}
 
 
-def page_items(responses: Responses, *, with_metrics: bool) -> dict[str, Any]:
+def path_items_of_pages(responses: Responses, *, with_metrics: bool) -> dict[str, Any]:
     """Return the path items of the pages, with the pages of the metrics if the API port serves them."""
     overall = _page(
         "health", "Whether the gateway has started and is not stopping", "application/json", _STATUS

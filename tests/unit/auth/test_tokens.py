@@ -20,11 +20,15 @@ from svgx_common.tokens import access_tokens as tokens
 from svgx_common.tokens.signing_keys import CheckingKeys, UnknownKey, read_key, secret_key
 
 SECRET = "a secret of at least thirty-two bytes"
+VALID_SECONDS = 3600
 KEYS = CheckingKeys(secret_key(SECRET))
 
 
 def claims(**changes: Any) -> dict[str, Any]:
-    """Return the payload of a valid token with changes. None leaves a claim out."""
+    """Return the payload of a valid token with changes. None leaves a claim out.
+
+    The token is valid for `VALID_SECONDS`, because parametrized tokens are made long before their tests run.
+    """
     now = int(time.time())
     payload = {
         "iss": tokens.ISSUER,
@@ -37,7 +41,7 @@ def claims(**changes: Any) -> dict[str, Any]:
         "ver": 0,
         "iat": now,
         "nbf": now,
-        "exp": now + 60,
+        "exp": now + VALID_SECONDS,
     } | changes
     return {name: value for name, value in payload.items() if value is not None}
 
@@ -94,7 +98,7 @@ def test_token_of_either_secret_is_valid_while_one_is_replaced(order: tuple[str,
         token(claims(aud="somewhere")),
         token(claims(exp=int(time.time()) - 60)),
         token(claims(exp=None)),
-        token(claims(nbf=int(time.time()) + 60)),
+        token(claims(nbf=int(time.time()) + VALID_SECONDS)),
         token(claims(nbf=None)),
         token(claims(iss=None)),
         token(claims(aud=None)),

@@ -252,11 +252,12 @@ async def test_busy_canvas_moves_if_its_replica_holds_another_canvas(
             assert (one.rooms.count, two.rooms.count) == (1, 0)
             await one.rooms.open(other.canvas_id)
             while not two.rooms.knows(editor.canvas_id):
-                await editor.set("c", "1")
+                await editor.set("b", "1")
                 loads.note(free)
         finally:
             await moving.stop()
         assert one.rooms.knows(other.canvas_id)
+        await editor.set("c", "1")
         assert await editor.held() == dict.fromkeys("abc", "1")
 
 

@@ -138,8 +138,7 @@ verify() {
     }
     use_server scratch "${POSTGRES_ADMIN_URL:-$POSTGRES_URL}" POSTGRES_ADMIN_URL "$scratch"
     say "verifying $1 in the database $scratch"
-    in_background pg_restore --exit-on-error --no-owner --no-privileges --dbname=service=scratch "$1" 2>"$work/errors" \
-        || fail 3 "$1: cannot be restored: $(tail -n 2 "$work/errors" | tr '\n' ' ')"
+    restore scratch "$1" || fail 3 "$1: cannot be restored: $(restore_errors)"
     compare_counts scratch "$manifest" || fail 3 "$1: the restored tables differ from the manifest"
     drop_scratch || fail 3 "the scratch database $scratch cannot be dropped"
     scratch=""

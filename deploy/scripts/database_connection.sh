@@ -37,7 +37,8 @@ decode() {
 # use_server NAME URL VARIABLE [DATABASE]: add NAME to the service file of PostgreSQL's programs, so that they connect
 # to the URL's server with `service=NAME`. VARIABLE is the setting that an error names. DATABASE replaces the database
 # of the URL. Sets `server_database` and `server_user`. The service file and the password are in the private folder
-# `work`, because a URL as an argument would show its password in the list of processes.
+# `work`, because a URL as an argument would show its password in the list of processes. Of several hosts, the writable
+# one is used, like in the services, unless the URL has `target_session_attrs`.
 use_server() {
     name="$1"
     address="${2#postgresql://}"
@@ -72,6 +73,10 @@ use_server() {
         set +f
         other="$4"
         shift 4
+        role=""
+        case "$address" in
+            *,*) role=read-write ;;
+        esac
         for parameter in "$@"; do
             key="${parameter%%=*}"
             value="$(decode "${parameter#*=}")"
@@ -79,12 +84,14 @@ use_server() {
                 user) user="$value" ;;
                 password) password="$value" ;;
                 dbname | database) database="$value" ;;
-                host | port | passfile | options | application_name | connect_timeout | target_session_attrs \
-                    | load_balance_hosts | channel_binding | gssencmode | ssl* | keepalives*)
+                target_session_attrs) role="$value" ;;
+                host | port | passfile | options | application_name | connect_timeout | load_balance_hosts \
+                    | channel_binding | gssencmode | ssl* | keepalives*)
                     printf '%s=%s\n' "$key" "$value" ;;
                 *) ;; # parameters of the services' own driver
             esac
         done
+        [ -z "$role" ] || printf 'target_session_attrs=%s\n' "$role"
         [ -z "$user" ] || printf 'user=%s\n' "$user"
         printf 'dbname=%s\n' "${other:-${database:-$user}}"
         # Unlike a service file, a password file keeps spaces at the end of the password.
@@ -95,8 +102,18 @@ use_server() {
     } >>"$work/services"
     PGSERVICEFILE="$work/services"
     export PGSERVICEFILE
+    case "$address" in
+        *,*) pin_host "$name" ;;
+    esac
     # shellcheck disable=SC2034  # used by restore_database.sh
     server_database="${database:-$user}" server_user="$user"
+}
+
+# pin_host NAME: let `sql` use the host that the server NAME has now. libpq tries the hosts in turn and stops at a standby
+# that lacks the database, and a standby receives a new database only after a moment.
+pin_host() {
+    printf '%s\n' "\\echo host = :'HOST' port = :PORT" \
+        | psql --no-psqlrc --quiet --dbname="service=$1 dbname=postgres" --file=- >"$work/$1.host" 2>/dev/null || true
 }
 
 # Print `host=` and `port=` for `host:port,[::1]:port`. A host without a port gets the port 5432.
@@ -125,7 +142,8 @@ split_hosts() {
 sql() {
     service="$1"
     shift
-    psql --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR_STOP=1 --dbname="service=$service" "$@"
+    psql --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR_STOP=1 \
+        --dbname="service=$service $(cat "$work/$service.host" 2>/dev/null || true)" "$@"
 }
 
 # Print SQL that prints `table COUNT NAME` for each table of the services, in the order of the names.
@@ -163,6 +181,53 @@ in_background() {
     wait "$children" && code=0 || code=$?
     children=""
     return "$code"
+}
+
+# restore SERVICE FILE: replace the schemas of the services by the backup, in one transaction. Return whether it was
+# committed. psql runs in the background, with its input from a named pipe. So end_of_script can stop psql when the script
+# ends early, and PostgreSQL then undoes everything.
+restore() {
+    rm -f "$work/pipe" "$work/unpacked" "$work/committed"
+    mkfifo "$work/pipe"
+    restore_statements "$2" >"$work/pipe" &
+    children="$!"
+    sql "$1" --set=VERBOSITY=terse --file=- <"$work/pipe" >/dev/null 2>"$work/errors" &
+    children="$! $children"
+    for each in $children; do
+        wait "$each" || true
+    done
+    children=""
+    [ -f "$work/committed" ]
+}
+
+# Print the statements of a restore. Without the COMMIT at the end, PostgreSQL undoes all of them.
+restore_statements() {
+    echo "BEGIN;"
+    echo "SET LOCAL lock_timeout = '60s';"
+    # Drop the whole schemas, also tables that a newer version made and the backup lacks. Otherwise the migrations of
+    # that version would find these tables and fail later.
+    for schema in $SCHEMAS; do
+        echo "DROP SCHEMA IF EXISTS $schema CASCADE;"
+    done
+    unpack "$1" || return 1
+    echo "COMMIT;"
+    printf '%s\n' "\\! touch $work/committed"
+}
+
+# unpack FILE: print the statements of the backup. In the first lines, before all data, pg_restore sets
+# transaction_timeout. Servers before PostgreSQL 17 do not know this parameter, so it is set only where it exists.
+unpack() {
+    known="SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout';"
+    {
+        pg_restore --clean --if-exists --no-owner --no-privileges --file=- "$1" 2>"$work/unpacking" \
+            && touch "$work/unpacked"
+    } | LC_ALL=C sed "1,20s/^SET transaction_timeout = 0;\$/$known/"
+    [ -f "$work/unpacked" ]
+}
+
+# Print the last lines of the errors of `restore`.
+restore_errors() {
+    grep -hv NOTICE "$work/errors" "$work/unpacking" 2>/dev/null | tail -n 2 | tr '\n' ' '
 }
 
 # check_file FILE: fail with status 3 unless the file is an undamaged backup. Reads all of it, and changes nothing.

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -19,6 +20,7 @@ import pytest
 from svgx_common import postgres
 from svgx_devstack import DevStack
 from svgx_devstack.backing import binaries
+from tests.deploy.old_postgres import primary_and_standby
 from tests.polling import pause
 
 SCRIPTS = Path(__file__).parents[2] / "deploy" / "scripts"
@@ -106,14 +108,13 @@ def _url(admin_url: str, role: str, database: str) -> str:
     return f"postgresql://{account}@{address.hostname}:{address.port}/{database}"
 
 
-@pytest.fixture(scope="module")
-async def template(backing: DevStack) -> AsyncIterator[str]:
+@asynccontextmanager
+async def _template(admin_url: str) -> AsyncIterator[str]:
     """Create a role with the password `PASSWORD`, and a database with the tables of both services and some rows.
 
     Return the name, which the role and the database share.
     """
     name = f"scripts_{secrets.token_hex(4)}"
-    admin_url = backing.postgres_superuser_url("postgres")
     admin = await asyncpg.connect(admin_url)
     await admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'")
     await admin.execute(f"CREATE DATABASE {name} OWNER {name}")
@@ -135,6 +136,13 @@ async def template(backing: DevStack) -> AsyncIterator[str]:
     await admin.execute(f"DROP ROLE {name}")
     assert await admin.fetch("SELECT 1 FROM pg_database WHERE datname LIKE 'svgx_verify_%'") == []
     await admin.close()
+
+
+@pytest.fixture(scope="module")
+async def template(backing: DevStack) -> AsyncIterator[str]:
+    """Create a role and a database for `scripts`, and return their name."""
+    async with _template(backing.postgres_superuser_url("postgres")) as name:
+        yield name
 
 
 @pytest.fixture
@@ -192,6 +200,42 @@ async def test_database_is_dumped_dropped_and_restored(scripts: Scripts) -> None
     for schema, package in SCHEMAS:
         async with postgres.connect(scripts.url, schema=schema, package=package, pool_size=1):
             pass
+
+
+async def pause_replay(standby_url: str, scripts: Scripts) -> None:
+    """Let the standby replay everything until now, and nothing later."""
+    position = (await scripts.fetch("SELECT pg_current_wal_insert_lsn()::text"))[0][0]
+    standby = await asyncpg.connect(standby_url)
+    while not await standby.fetchval(
+        "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn", position
+    ):
+        await pause()
+    await standby.execute("SELECT pg_wal_replay_pause()")
+    await standby.close()
+
+
+async def test_scripts_with_an_old_standby_and_its_primary_use_the_primary(tmp_path: Path) -> None:
+    """Proves R-DUMP-1 with PostgreSQL 16, and with an address that names a standby before the primary."""
+    async with (
+        primary_and_standby(tmp_path / "servers") as (admin_url, standby_url),
+        _template(admin_url) as name,
+    ):
+        url = _url(admin_url, name, name)
+        hosts = f"@{urlsplit(standby_url).netloc.rpartition('@')[2]},"
+        scripts = Scripts(tmp_path / "backups", url, admin_url)
+        several = {
+            "POSTGRES_URL": hosts.join(url.rsplit("@", 1)),
+            "POSTGRES_ADMIN_URL": hosts.join(admin_url.rsplit("@", 1)),
+        }
+        await pause_replay(standby_url, scripts)
+        before = await contents(scripts)
+        made = await scripts.backup("--verify", **several)
+        assert made.status == 0, made.output
+        assert "verified: " in made.output
+        await scripts.fetch("DELETE FROM canvas WHERE id = 'c2'")
+        restored = await scripts.restore("--yes", "latest", **several)
+        assert restored.status == 0, restored.output
+        assert await contents(scripts) == before
 
 
 async def test_restore_replaces_later_rows_and_tables(scripts: Scripts) -> None:

@@ -59,35 +59,6 @@ confirm() {
     [ "$answer" = "$database_of_target" ] || fail 1 "nothing was changed: the answer is not the name of the database"
 }
 
-# Print the statements of the restore. Without the COMMIT at the end, PostgreSQL undoes all of them.
-statements() {
-    echo "BEGIN;"
-    echo "SET LOCAL lock_timeout = '60s';"
-    # Drop the whole schemas, also tables that a newer version made and the backup lacks. Otherwise the migrations of
-    # that version would find these tables and fail later.
-    for schema in $SCHEMAS; do
-        echo "DROP SCHEMA IF EXISTS $schema CASCADE;"
-    done
-    pg_restore --clean --if-exists --no-owner --no-privileges --file=- "$file" 2>"$work/unpacking" || return 1
-    echo "COMMIT;"
-    printf '%s\n' "\\! touch $work/committed"
-}
-
-# Run psql in the background, with its input from a named pipe. So end_of_script can stop psql when the script ends
-# early, and PostgreSQL then undoes everything.
-restore() {
-    mkfifo "$work/pipe"
-    statements >"$work/pipe" &
-    children="$!"
-    sql target --set=VERBOSITY=terse --file=- <"$work/pipe" >/dev/null 2>"$work/errors" &
-    children="$! $children"
-    for each in $children; do
-        wait "$each" || true
-    done
-    children=""
-    [ -f "$work/committed" ]
-}
-
 agreed=""
 file=""
 while [ $# -gt 0 ]; do
@@ -122,8 +93,7 @@ confirm
 find_database
 refuse_running_services
 say "restoring $file into the database $database_of_target"
-restore \
-    || fail 1 "nothing was changed: $(grep -v NOTICE "$work/errors" "$work/unpacking" 2>/dev/null | tail -n 2 | tr '\n' ' ')"
+restore target "$file" || fail 1 "nothing was changed: $(restore_errors)"
 sql target --command="ANALYZE" >/dev/null 2>&1 || true
 manifest="${file%.dump}.manifest"
 if [ -f "$manifest" ]; then

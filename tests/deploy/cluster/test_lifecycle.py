@@ -1,11 +1,19 @@
 """Each chart is installed, tested, upgraded, rolled back and removed, with both versions of Helm."""
 
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from deploy.build.helm import Helm
 from deploy.build.values import SERVICES
 from tests.deploy.cluster.cluster import Cluster
 from tests.deploy.cluster.releases import NATS, TRIAL, Release
+
+GUIDE = Path(__file__).parents[3] / "docs" / "operations.md"
 
 CHARTS = {**dict.fromkeys(SERVICES, NATS), "svgx": TRIAL}
 
@@ -61,6 +69,44 @@ def test_release_keeps_replicas_and_leaves_only_its_data_after_removal(
         f"no object of the release is left: {cluster.objects(release.namespace) - before - kept}",
     )
     assert cluster.cluster_objects() == cluster_before
+
+
+@pytest.mark.parametrize("program", ["helm3", "helm4"])
+def test_upgrades_of_the_guide_use_new_defaults_and_keep_own_values(
+    cluster: Cluster, helms: dict[str, Helm], namespace: str, program: str, tmp_path: Path
+) -> None:
+    """The new chart has another default and a new section, and the installation has a value of its own."""
+    commands = re.findall(
+        r"^helm upgrade svgx \S+ -n svgx (--\S+)", GUIDE.read_text(), re.MULTILINE
+    )
+    assert len(commands) >= 4
+    (option,) = set(commands)
+    charts = helms[program].charts
+    release = Release(cluster, program, charts, "auth", namespace, NATS)
+    release.install("--set-string", "podAnnotations.note=own")
+    release = replace(release, charts=tmp_path, arguments=())
+    newer = shutil.copytree(charts / "auth", tmp_path / "auth")
+    values, schema = newer / "values.yaml", newer / "values.schema.json"
+    defaults = values.read_text()
+    assert "revisionHistoryLimit: 5\n" in defaults
+    values.write_text(
+        defaults.replace("revisionHistoryLimit: 5\n", "revisionHistoryLimit: 6\n")
+        + "newer: {section: present}\n"
+    )
+    described = json.loads(schema.read_text())
+    described["properties"]["newer"] = {"type": "object"}
+    schema.write_text(json.dumps(described))
+    (newer / "templates" / "newer.yaml").write_text(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: newer}\n"
+        "data: {section: {{ .Values.newer.section }}}\n"
+    )
+
+    release.upgrade(option)
+    deployment = cluster.get("deployment", "svgx-auth", "--namespace", namespace)
+    assert deployment["spec"]["revisionHistoryLimit"] == 6
+    assert annotations(release, "auth")["note"] == "own"
+    section = cluster.get("configmap", "newer", "--namespace", namespace)["data"]
+    assert section == {"section": "present"}
 
 
 def annotations(release: Release, service: str) -> dict[str, str]:

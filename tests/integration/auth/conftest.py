@@ -40,8 +40,11 @@ async def replica(
     secret: str = SECRET,
     other_secret: str = "",
     cheap_hashes: bool = True,
+    postgres_url: str = "",
 ) -> AsyncIterator[None]:
     """Run one replica until the block ends. `admin` is the username of the first admin in its settings.
+
+    `postgres_url` is the address of the database, the one of `backing` by default.
 
     Without `cheap_hashes`, the replica hashes passwords with the default settings.
     """
@@ -49,7 +52,7 @@ async def replica(
     bus = await Bus.connect(backing.nats_url("auth"), "auth", replica_id)
     responder = Responder(bus, "0")
     settings = AuthSettings(
-        postgres_url=backing.postgres_url,
+        postgres_url=postgres_url or backing.postgres_url,
         jwt_secret=SecretStr(secret),
         jwt_other_secret=SecretStr(other_secret),
         jwt_keys_file=keys,

@@ -103,11 +103,15 @@ async def apply(
         if not await connection.fetchval("SELECT pg_try_advisory_lock(hashtext($1))", lock):
             on_migrating()
             await connection.execute("SELECT pg_advisory_lock(hashtext($1))", lock)
-        await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+        # CREATE … IF NOT EXISTS requires the right to create, also when the object exists. The role may lack this right
+        # if another role applies the migrations.
+        if await connection.fetchval("SELECT to_regnamespace(quote_ident($1)) IS NULL", schema):
+            await connection.execute(f'CREATE SCHEMA "{schema}"')
         await connection.execute(f'SET search_path TO "{schema}"')
-        await connection.execute(
-            "CREATE TABLE IF NOT EXISTS migration (name text PRIMARY KEY, at timestamptz NOT NULL DEFAULT now())"
-        )
+        if await connection.fetchval("SELECT to_regclass('migration') IS NULL"):
+            await connection.execute(
+                "CREATE TABLE migration (name text PRIMARY KEY, at timestamptz NOT NULL DEFAULT now())"
+            )
         applied = await find_applied(connection)
         missing = [each for each in migrations_of(package) if each.name not in applied]
         for migration in missing:

@@ -118,6 +118,12 @@ def test_all_mistakes_are_reported_at_once(
         ("hunter2", "must be a mapping of keys to values"),
         ("database: hunter2", "database: unknown key; did you mean database.url?"),
         ("a: !!python/object/apply:os.system [hunter2]", "line 1, column 4: is not YAML"),
+        ("a: !!int hunter2", "is not YAML"),
+        ("a: !!int ''", "is not YAML"),
+        ("a: !!bool hunter2", "is not YAML"),
+        ("a: !!timestamp hunter2", "is not YAML"),
+        ("a: !!timestamp 2026-02-30", "is not YAML"),
+        ("a: " + "[" * 5000, "is not YAML"),
         (None, "no such file or directory"),
     ],
 )
@@ -128,6 +134,17 @@ def test_unreadable_file_is_reported(
     if content is not None:
         config_path.write_text(content)
     assert messages(CollabSettings, capsys) == [message]
+
+
+@pytest.mark.parametrize("text", ["2026-02-28", "2026-02-30", "2026-02-28 12:00:00"])
+def test_value_in_the_form_of_a_date_is_a_text(
+    config_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """Proves R-CONFIG-1: a password in the form of a date is used as it stands."""
+    monkeypatch.setenv("JWT_SECRET", SECRET)
+    monkeypatch.setenv("POSTGRES_URL", "postgresql://user:pass@postgres:5432/svgx")
+    config_path.write_text(f"auth: {{svgx_admin_password: {text}}}\n")
+    assert load(AuthSettings).svgx_admin_password.get_secret_value() == text
 
 
 def test_empty_file_leaves_the_defaults(config_path: Path) -> None:

@@ -40,8 +40,22 @@ GUIDE_KEYS: dict[str, str | None] = {
 }
 """The guide's keys, each with the setting that it sets; None when no service reads the key."""
 
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, except that a date stays a text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
 _SECTIONS = {key.partition(".")[0] for key in GUIDE_KEYS}
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+
+_CONSTRUCTION_ERRORS = (ArithmeticError, AttributeError, LookupError, RecursionError, ValueError)
+"""Errors with which PyYAML also refuses values, such as `!!int x`, and deeply nested ones."""
 
 
 @dataclass(slots=True)
@@ -74,7 +88,7 @@ class Reader:
         """Read the file. Messages about mistakes contain no values, because a value may be a secret."""
         content = FileContent()
         try:
-            entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+            entries = _Loader(path.read_text(encoding="utf-8")).get_single_data()
         except OSError as error:
             content.errors.append((error.strerror or "cannot be read").lower())
         except UnicodeDecodeError:
@@ -84,7 +98,7 @@ class Reader:
             mark = error.problem_mark
             where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
             content.errors.append(f"{where}is not YAML")
-        except yaml.YAMLError:
+        except (yaml.YAMLError, *_CONSTRUCTION_ERRORS):
             content.errors.append("is not YAML")
         else:
             if entries is not None and not isinstance(entries, dict):

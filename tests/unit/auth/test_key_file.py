@@ -13,7 +13,7 @@ import pytest
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from svgx_auth.keys import key_file
-from svgx_auth.keys.key_file import MAX_BYTES, KeyRing
+from svgx_auth.keys.key_file import MAX_BYTES, MAX_KEYS, KeyRing
 from svgx_auth.rotate_keys import KEEP_SECONDS, LEAD_SECONDS, generate, rotate
 from svgx_auth.settings import AuthSettings
 from svgx_common.settings import load
@@ -59,6 +59,18 @@ def test_written_keys_are_read_back(tmp_path: Path) -> None:
     ]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [file.name for file in tmp_path.iterdir()] == ["keys.json"]
+
+
+def test_ring_with_too_many_keys_is_not_written(tmp_path: Path) -> None:
+    """Proves R-AUTH-25: rotations that follow too closely are refused, and the file keeps its keys."""
+    path, ring = tmp_path / "keys.json", KeyRing()
+    for number in range(MAX_KEYS):
+        ring = rotate(ring, "Ed25519", NOW + number * LEAD_SECONDS)
+        key_file.write(path, ring)
+    ring = rotate(ring, "Ed25519", NOW + MAX_KEYS * LEAD_SECONDS)
+    with pytest.raises(ValueError, match="more than 32 keys; rotate less often"):
+        key_file.write(path, ring)
+    assert len(key_file.read(path).entries) == MAX_KEYS
 
 
 def test_published_key_has_no_private_part() -> None:

@@ -76,8 +76,10 @@ def read(path: Path) -> KeyRing:
 def write(path: Path, ring: KeyRing) -> None:
     """Write the keys to the file `path`, and replace an old file atomically. Raises `OSError`.
 
-    Only its owner can read the new file.
+    Only its owner can read the new file. Raises `ValueError` for more keys than `read` accepts.
     """
+    if len(ring.entries) > MAX_KEYS:
+        raise ValueError(f"the file would have more than {MAX_KEYS} keys; rotate less often")
     content = json.dumps({"keys": [entry.private() for entry in ring.entries]}, indent=2) + "\n"
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -155,6 +155,11 @@ async def test_userinfo_adds_claims_and_replaces_none(
         ({"email_verified": True}, {"email": "boss@x"}, None),
         ({"email": "mine@x"}, {"email": "mine@x", "email_verified": True}, "mine@x"),
         (
+            {"email": "mine@x", "preferred_username": "ada"},
+            {"email": "mine@x", "email_verified": True},
+            "mine@x",
+        ),
+        (
             {"email": "mine@x", "email_verified": False},
             {"email": "mine@x", "email_verified": True},
             None,

@@ -180,7 +180,7 @@ class Provider:
         endpoint = discovered.metadata.get("userinfo_endpoint")
         wanted = {
             "preferred_username",
-            "email",
+            *_EMAIL_CLAIMS,
             (self.settings.role_claim or "email").split(".")[0],
         }
         if not isinstance(endpoint, str) or wanted <= set(claims):

@@ -1,6 +1,7 @@
 """Holding canvases: opening, failover, leases, and commits that have to wait."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from structlog.typing import EventDict
 from svgx_canvas.document import shared_document
 from svgx_canvas.document.shared_document import FEW_STRUCTS
 from svgx_collab import room as room_module
+from svgx_collab import rooms as rooms_module
 from svgx_collab.deletions import Deletions
 from svgx_collab.leases import LEASE_SECONDS
 from svgx_collab.room import MAX_IN_FLIGHT, Receipt, Room
@@ -351,6 +353,30 @@ async def test_room_that_fails_is_reopened_without_the_harmful_edit(
         assert (await editor.sync()).epoch != before
         assert await editor.held() == {"a": "1", "b": "2"}
         assert await committed(bus, editor.canvas_id) == {"a": "1", "b": "2"}
+
+
+async def test_lease_of_a_canvas_that_loads_is_renewed(
+    backing: DevStack, editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loading may take longer than a lease lasts. Another replica does not load the canvas too. Proves R-FAIL-8."""
+    began, may_end = threading.Event(), threading.Event()
+
+    def load_slowly(*arguments: Any, **options: Any) -> Room:
+        began.set()
+        assert may_end.wait(10)
+        return Room(*arguments, **options)
+
+    lease = f"svgx:lease:{editor.canvas_id}"
+    async with replica(backing, answers_open=False) as one:
+        monkeypatch.setattr(rooms_module, "Room", load_slowly)
+        opening = asyncio.create_task(one.rooms.open(editor.canvas_id))
+        assert await asyncio.to_thread(began.wait, 10)
+        await one.redis.expire(lease, 5)
+        await one.rooms.renew_leases()
+        assert await one.redis.ttl(lease) > 5
+        may_end.set()
+        await opening
+        assert await one.redis.get(lease) == one.bus.replica_id
 
 
 async def test_canvas_reopened_at_once_keeps_its_lease(

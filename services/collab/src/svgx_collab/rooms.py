@@ -76,6 +76,8 @@ class Rooms:
         self._whole_updates = WholeUpdates()
         self._held: dict[str, HeldCanvas] = {}
         self._opening: dict[str, asyncio.Task[HeldCanvas]] = {}
+        self._loading: set[str] = set()
+        """Canvases that are being opened, and of which this replica has the lease."""
         self._unsaved: set[str] = set()
         self._background = BackgroundTasks()
         self._context = contextvars.copy_context()
@@ -148,8 +150,11 @@ class Rooms:
         return held.room.epoch
 
     async def renew_leases(self) -> None:
-        """Renew the leases, and leave each canvas with a lease that another replica has taken."""
-        for canvas_id in await self._leases.renew(list(self._held)):
+        """Renew the leases, and leave each canvas with a lease that another replica has taken.
+
+        Loading a large canvas may take longer than a lease lasts, so leases of canvases that load are renewed too.
+        """
+        for canvas_id in await self._leases.renew([*self._held.keys() | self._loading]):
             log.info("another replica holds the canvas", canvas_id=canvas_id)
             self._start_leaving(canvas_id, LEASE_LOST)
         # Wait only for a limited time, because leases must be renewed even while the state service does not commit.
@@ -279,12 +284,16 @@ class Rooms:
         use_ids({"canvas_id": canvas_id})
         if not await self._leases.take(canvas_id):
             raise Unavailable("another replica is opening this canvas", retry_after=0.1)
+        self._loading.add(canvas_id)
         try:
             with OPEN_SECONDS.time():
                 return await self._hold(canvas_id)
         except BaseException:
+            self._loading.discard(canvas_id)
             await self._leases.release(canvas_id)
             raise
+        finally:
+            self._loading.discard(canvas_id)
 
     async def _hold(self, canvas_id: str) -> HeldCanvas:
         """Load the canvas and subscribe to its channels."""

@@ -10,6 +10,7 @@ from typing import Any
 from pycrdt import Doc, Map
 
 from svgx_collab.app import is_alive
+from svgx_collab.bounds import Bounds
 from svgx_collab.leases import Leases
 from svgx_collab.rooms import Rooms
 from svgx_common import redis
@@ -49,9 +50,13 @@ class Replica:
 
 @asynccontextmanager
 async def replica(
-    backing: DevStack, *, answers_open: bool = True, answers_alive: bool = True
+    backing: DevStack,
+    *,
+    answers_open: bool = True,
+    answers_alive: bool = True,
+    bounds: Bounds | None = None,
 ) -> AsyncIterator[Replica]:
-    """Run a replica.
+    """Run a replica. `bounds` are the bounds of its rooms, by default those of the service.
 
     Without `answers_open`, the replica does not answer requests to open a canvas. Without `answers_alive`, it does not
     answer the question whether it is alive.
@@ -59,7 +64,7 @@ async def replica(
     replica_id = secrets.token_hex(6)
     bus = await Bus.connect(backing.nats_url("collab"), "collab", replica_id)
     client = redis.connect(backing.redis_url)
-    rooms = Rooms(bus, Leases(client, replica_id, functools.partial(is_alive, bus)))
+    rooms = Rooms(bus, Leases(client, replica_id, functools.partial(is_alive, bus)), bounds)
 
     async def answer_alive(message: Any) -> None:
         if answers_alive:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from svgx_collab.bounds import Bounds, Limits
 from svgx_collab.content import imports
 from svgx_collab.content.imports import Imports
 from svgx_common.contract.collab import (
@@ -76,6 +77,34 @@ async def test_import_replaces_the_content(
         with pytest.raises(Invalid):
             await importer.import_svg(request(editor, b"<svg"), call())
         assert await editor.held() == held
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        (Limits(canvas_structs=1), TooLarge("", limit=1)),
+        (Limits(canvas_clients=0), TooLarge("", limit=0)),
+        # The account is 1 s over its allowance, and regains a tenth of a second in each second.
+        (Limits(account_seconds=5, account_share=0.1), TooManyRequests("", retry_after=10)),
+    ],
+)
+async def test_import_that_a_bound_refuses_states_the_limit_or_the_seconds_to_wait(
+    backing: DevStack,
+    editor: Editor,
+    importer: Imports,
+    limits: Limits,
+    expected: SvgxError,
+) -> None:
+    """Proves R-BOUND-1 and R-BOUND-2 for imports."""
+    bounds, caller = Bounds(limits), user()
+    if expected.retry_after:
+        bounds.spend(caller.user_id, 6.0, time.monotonic())
+    async with replica(backing, bounds=bounds):
+        with pytest.raises(type(expected)) as refused:
+            await importer.import_svg(request(editor), call(caller=caller))
+        assert refused.value.limit == expected.limit
+        assert refused.value.retry_after == pytest.approx(expected.retry_after, abs=1)
+        assert await editor.held() == {}
 
 
 @pytest.mark.parametrize(

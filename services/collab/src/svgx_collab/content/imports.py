@@ -5,6 +5,7 @@ import time
 import structlog
 
 from svgx_collab.content.worker_errors import ErrorTexts, worker_errors
+from svgx_common.contract.close_codes import Close
 from svgx_common.contract.collab import (
     CANVAS_EDIT,
     CANVAS_SYNC,
@@ -21,8 +22,12 @@ from svgx_common.contract.errors import (
     DeadlineExceeded,
     Internal,
     Overloaded,
+    SvgxError,
+    TooLarge,
+    TooManyRequests,
     Unavailable,
 )
+from svgx_common.contract.live.rejections import Reason, Rejection
 from svgx_common.contract.storage.versions import VERSION_BEFORE_IMPORT, VersionBeforeImportRequest
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.holder import ask_holder
@@ -80,8 +85,8 @@ async def current_content(bus: Bus, canvas_id: str) -> bytes:
 async def save_edit(bus: Bus, canvas_id: str, edit: Edit, ends_at: float) -> int:
     """Let the holder apply and save an edit. Return the canvas's revision after the commit.
 
-    `ends_at` is the caller's deadline on the monotonic clock. Raises the errors of `ask_holder`, and `Internal` if the
-    holder rejects the edit.
+    `ends_at` is the caller's deadline on the monotonic clock. Raises the errors of `ask_holder`. If a bound refuses the
+    edit, raises `TooLarge` with the limit, `TooManyRequests` with the seconds to wait, or `Overloaded`.
     """
     saved = decode(
         Saved,
@@ -95,8 +100,19 @@ async def save_edit(bus: Bus, canvas_id: str, edit: Edit, ends_at: float) -> int
         ),
     )
     if saved.rejected:
-        raise Internal
+        raise _refusal(Rejection.unpack(saved.rejected[0]))
     return saved.revision
+
+
+def _refusal(rejection: Rejection) -> SvgxError:
+    """Return the error for a caller whose edit the holder has rejected."""
+    if rejection.reason is Reason.MALFORMED:
+        return Internal()
+    if rejection.code is Close.TOO_LARGE:
+        return TooLarge(rejection.text, limit=rejection.amount)
+    if rejection.reason in (Reason.ACCOUNT_TIME, Reason.ACCOUNT_CLIENTS):
+        return TooManyRequests(rejection.text, retry_after=rejection.amount)
+    return Overloaded(rejection.text)
 
 
 class Imports:

@@ -127,9 +127,14 @@ async def test_killed_replica_is_silent_until_a_new_one_replaces_it(bus: FakeBus
 
 
 async def test_stopped_replica_is_forgotten_at_once(bus: FakeBus) -> None:
-    """A replica announces its end after its drain. Proves R-OBS-3."""
+    """A replica announces its end after its drain. It may answer a ping until its process ends. Proves R-OBS-3."""
     watch = await watch_of(bus)
     await bus.leave("a")
+    await watch.ping_all()
+    assert states(watch) == {"b": False}
+    bus.start("a")
+    await watch.ping_all()
+    bus.stop("a")
     await watch.ping_all()
     assert states(watch) == {"b": False}
     await watch.stop()

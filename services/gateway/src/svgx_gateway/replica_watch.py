@@ -8,6 +8,7 @@ NATS micro protocol), and remembers the replicas that have answered.
 import asyncio
 import contextlib
 import time
+from collections import deque
 from dataclasses import dataclass
 
 import structlog
@@ -32,6 +33,9 @@ ANSWER_SECONDS = 0.5
 
 FORGET_SECONDS = 600.0
 """Seconds from the last answer of a replica until it is forgotten."""
+
+MAX_DEPARTED = 100
+"""The number of replicas that have left and that are remembered."""
 
 SILENT = Gauge(
     "svgx_engine_silent_replicas",
@@ -79,6 +83,8 @@ class ReplicaWatch:
         self._bus = bus
         self._inbox = bus.connection.new_inbox()
         self._replicas: dict[tuple[str, str], Replica] = {}
+        self._departed: deque[tuple[str, str]] = deque(maxlen=MAX_DEPARTED)
+        """The last replicas that have left. Until a leaving process ends, it still answers pings."""
         self._background = BackgroundTasks()
         for service in SERVICES:
             SILENT.labels(service).set(0)
@@ -126,7 +132,7 @@ class ReplicaWatch:
         except ValidationError:
             return
         service = ping.name.removeprefix("svgx-")
-        if service not in SERVICES:
+        if service not in SERVICES or (service, ping.id) in self._departed:
             return
         now = time.monotonic()
         replica = self._replicas.setdefault((service, ping.id), Replica(service, ping.id, now, now))
@@ -134,6 +140,7 @@ class ReplicaWatch:
 
     async def _note_left(self, _: str, content: bytes) -> None:
         departed = ReplicaLeft.model_validate_json(content)
+        self._departed.append((departed.service, departed.replica))
         self._replicas.pop((departed.service, departed.replica), None)
 
     def _update_silence(self, replica: Replica, *, answered: bool) -> None:

@@ -166,6 +166,27 @@ async def test_editor_who_becomes_a_viewer_sends_no_further_piece() -> None:
     assert connection.saved_counter.commit(1, "epoch") is None
 
 
+@pytest.mark.parametrize("content", [LARGE, LARGE[:-1]], ids=["valid", "malformed"])
+async def test_large_message_of_a_viewer_who_becomes_an_editor_is_checked_and_cut(
+    content: bytes,
+) -> None:
+    """The role is in doubt when the message arrives. Proves R-SYNC-8 and R-SYNC-16."""
+    connection, outbox = connect(CanvasRole.VIEWER), RecordingOutbox()
+    connection.doubt_role()
+    receiving = asyncio.create_task(receive(connection, outbox, content))
+    await asyncio.sleep(0)
+    connection.settle_role(CanvasRole.EDITOR, 1)
+    if content == LARGE:
+        for _ in range(9):
+            await outbox.commit()
+        await receiving
+        assert len(outbox.edits) == 10
+    else:
+        with pytest.raises(Malformed):
+            await receiving
+    assert all(size <= PIECE_BYTES for size, _ in outbox.edits)
+
+
 async def test_malformed_large_message_adds_nothing() -> None:
     """A large message is checked before its first piece is added. Proves R-SYNC-8."""
     connection, outbox = connect(), RecordingOutbox()

@@ -63,7 +63,12 @@ class DocumentMessages:
         For a large message, return when all its edits but the last one are committed. If the connection ends earlier,
         the client's next connection sends only the rest.
         """
-        if len(update) > LARGE_BYTES and connection.may_edit:
+        if len(update) > LARGE_BYTES:
+            # A message that is accepted later must have been checked and cut, even if the role changes meanwhile.
+            await connection.wait_for_known_role()
+            if not connection.may_edit:
+                connection.saved_counter.discard(is_step_2=is_step_2)
+                return
             pieces = iter(await self._cut(connection, update))
             update = next(pieces, update)
             for following in pieces:

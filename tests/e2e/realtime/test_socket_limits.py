@@ -19,7 +19,7 @@ from websockets.typing import Subprotocol
 from svgx_common.contract.collab import HOCUSPOCUS_PATH
 from svgx_devstack import DevStack
 from svgx_gateway.websocket.transport.protocol import CLOSING_SECONDS
-from svgx_yjs import hocuspocus, protocol
+from svgx_yjs import awareness, hocuspocus, protocol
 from svgx_yjs.hocuspocus import Writer
 from svgx_yjs.lib0 import Encoder
 from tests.e2e.clients.api import Api, ApiSession, open_api
@@ -446,3 +446,29 @@ async def test_document_over_the_limit_is_sent_once(workspace: Workspace) -> Non
     assert status.gave_up.reason == f"a message has at most {MAX_MESSAGE} bytes"
     assert status.max_message == MAX_MESSAGE
     assert status.connections == 1
+
+
+async def test_awareness_queries_wait_while_the_account_does_not_read(stack: DevStack) -> None:
+    """Each answer has all states of the canvas, and each query only a few bytes. Proves R-BOUND-7."""
+    limit, state, queries = 1024 * 1024, 60_000, 400
+    async with (
+        extra_gateway(stack, {"WEBSOCKET_ACCOUNT_QUEUED_BYTES": str(limit)}) as gateway,
+        open_api(gateway.url) as api,
+    ):
+        admin = api.session(stack.admin_username, stack.admin_password)
+        canvas = await admin.create_canvas("queries")
+        url = f"{api.websocket_url}/{canvas}?token={await admin.access_token()}"
+        metrics = Metrics(stack, timeout=60)
+        async with RawSocket.connect(url) as socket:
+            await socket.send(encode_frame(2, SYNC_STEP_1))
+            await socket.receive()
+            own = awareness.encode([awareness.State(7, 1, f'"{"x" * state}"')])
+            await socket.send(encode_frame(2, protocol.encode_awareness(own)))
+            # The client reads nothing from now on.
+            sending = asyncio.create_task(socket.send(encode_frame(2, AWARENESS_QUERY) * queries))
+            await metrics.until(
+                "websocket_sync_wait_seconds_total", bool, gateway.name, bound="memory"
+            )
+            unsent = await metrics.value("websocket_unsent_bytes", gateway.name)
+            assert unsent <= 2 * limit
+            sending.cancel()

@@ -167,7 +167,7 @@ class LiveCanvas:
             reply = shared.reply
             self._tracker.record_sync(reply)
             connection.send_frame(shared.message, shared.frame)
-            turn.size = len(shared.message)
+            turn.size = len(shared.message) + len(reply.awareness)
             turn.is_full = state_vector == EMPTY_STATE_VECTOR
             self._follow(connection, Position(reply.epoch, reply.sequence), reply.state_vector)
         if connection.is_asked_for_updates:
@@ -211,9 +211,11 @@ class LiveCanvas:
             connection.close(close_code_of_canvas(error), f"cannot ask for edits: {error.detail}")
 
     async def send_awareness(self, connection: Connection) -> None:
-        """Send the awareness states of all clients to one client."""
-        reply = await self._request_sync(None)
-        connection.send(protocol.encode_awareness(reply.awareness))
+        """Send the awareness states of all clients to one client. Wait until the client may get so many bytes."""
+        async with connection.sync_turn(self.canvas_id) as turn:
+            reply = await self._request_sync(None)
+            connection.send(protocol.encode_awareness(reply.awareness))
+            turn.size = len(reply.awareness)
 
     async def _forward_update(self, _: str, content: bytes) -> None:
         self.receive_broadcast(decode(Broadcast, content))
@@ -263,7 +265,7 @@ class LiveCanvas:
                 reply = await self._request_sync(vector)
                 connection.send(protocol.encode_update(reply.update))
                 connection.send(protocol.encode_awareness(reply.awareness))
-                turn.size = len(reply.update)
+                turn.size = len(reply.update) + len(reply.awareness)
         except SvgxError as error:
             connection.close(close_code_of_canvas(error), f"cannot catch up: {error.detail}")
         except Exception:

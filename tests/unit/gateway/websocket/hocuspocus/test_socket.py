@@ -17,11 +17,13 @@ from svgx_common.messaging.caller import Caller
 from svgx_gateway.identity.identity import NEVER, Identity
 from svgx_gateway.websocket.admission import Admission, SocketLimits
 from svgx_gateway.websocket.hocuspocus.connection import NamedFrames
-from svgx_gateway.websocket.hocuspocus.socket import HocuspocusSocket
+from svgx_gateway.websocket.hocuspocus.socket import LARGE_BYTES, HocuspocusSocket
 from svgx_gateway.websocket.sessions.join_retries import JoinRetries
 from svgx_gateway.websocket.sessions.session import Session, Sessions
-from svgx_yjs.hocuspocus import AUTH, TOKEN
+from svgx_yjs import protocol
+from svgx_yjs.hocuspocus import AUTH, TOKEN, Writer
 from svgx_yjs.lib0 import Encoder
+from tests.polling import pause
 
 HANDSHAKE_SECONDS = 1234.0
 
@@ -73,9 +75,15 @@ async def open_socket(
     )
 
 
-async def send_token(events: asyncio.Queue[Message]) -> None:
+async def send_token(events: asyncio.Queue[Message], document: str = "a") -> None:
     """Send the message that opens a document."""
-    frame = Encoder().text("a").uint(AUTH).uint(TOKEN).text("token").finish()
+    frame = Encoder().text(document).uint(AUTH).uint(TOKEN).text("token").finish()
+    await events.put({"type": "websocket.receive", "bytes": frame})
+
+
+async def send_edit(events: asyncio.Queue[Message], document: str, size: int) -> None:
+    """Send an edit of `size` bytes."""
+    frame = Writer(document).named(protocol.encode_update(bytes(size)))
     await events.put({"type": "websocket.receive", "bytes": frame})
 
 
@@ -87,6 +95,27 @@ async def test_refused_token_counts_as_a_handshake_of_its_address() -> None:
     await send_token(events)
     assert (await socket.run()).code is Close.OVERLOADED
     assert counted == [None]
+
+
+async def test_socket_is_not_read_while_many_bytes_wait_for_a_join() -> None:
+    """The messages for all documents that the client has not joined count together. Proves R-FAIL-26."""
+    events: asyncio.Queue[Message] = asyncio.Queue()
+    sessions = WaitingSessions()
+    socket = await open_socket(events, sessions, [])
+    running = asyncio.create_task(socket.run())
+    for document in ("a", "b", "c"):
+        await send_token(events, document)
+    for document in ("a", "b", "c"):
+        await send_edit(events, document, LARGE_BYTES // 3)
+    await send_edit(events, "a", 1)
+    await sessions.joining.wait()
+    while events.qsize() > 1:
+        await pause()
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert events.qsize() == 1, "the edits of a, b and c were read, and the last one was not"
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_idle_timer_does_not_run_after_the_end_of_the_socket(

@@ -18,12 +18,6 @@ MAX_QUEUED = 32
 Beyond it, the socket is not read, and other documents wait too.
 """
 
-LARGE_BYTES = 256 * 1024
-"""Size of a message, in bytes, beyond which it is large.
-
-After a large message, the socket is not read until the message is handled and its memory is free.
-"""
-
 DocumentContent = protocol.Message | Authenticate | Leave | IgnoredMessage
 
 
@@ -40,19 +34,22 @@ class Document:
         """The connection; None until the client's role on the canvas is known."""
         self.has_joined = False
         """True once the client has joined the canvas."""
+        self.queued_bytes = 0
+        """The size of the messages that wait."""
         self._serve = serve
-        self._messages: asyncio.Queue[DocumentContent] = asyncio.Queue(MAX_QUEUED)
+        self._messages: asyncio.Queue[tuple[DocumentContent, int]] = asyncio.Queue(MAX_QUEUED)
         self._has_ended = False
 
-    async def put(self, message: DocumentContent, size: int) -> None:
-        """Add a message of `size` bytes. Wait while the queue is full, and until a large message is handled.
+    async def put(self, message: DocumentContent, size: int, *, until_handled: bool) -> None:
+        """Add a message of `size` bytes. Wait while the queue is full, and with `until_handled` for all messages.
 
         After the end of the document, drop the message and return.
         """
-        await self._messages.put(message)
+        await self._messages.put((message, size))
+        self.queued_bytes += size
         if self._has_ended:
             self._drop_queued()
-        elif size > LARGE_BYTES:
+        elif until_handled:
             await self._messages.join()
 
     async def run(self, token: str) -> Closing:
@@ -69,7 +66,7 @@ class Document:
 
     async def _handle_all(self, session: Session, connection: HocuspocusConnection) -> Closing:
         while True:
-            message = await self._messages.get()
+            message, size = await self._messages.get()
             try:
                 if isinstance(message, Leave):
                     return Closing(Close.NORMAL, "")
@@ -77,6 +74,7 @@ class Document:
             except (Malformed, SvgxError) as error:
                 return closing_of(error)
             finally:
+                self.queued_bytes -= size
                 self._messages.task_done()
 
     def drop_messages(self) -> None:
@@ -86,7 +84,8 @@ class Document:
 
     def _drop_queued(self) -> None:
         while not self._messages.empty():
-            self._messages.get_nowait()
+            _, size = self._messages.get_nowait()
+            self.queued_bytes -= size
             self._messages.task_done()
 
 

@@ -30,6 +30,12 @@ from svgx_yjs.lib0 import Malformed
 
 log = structlog.get_logger(__name__)
 
+LARGE_BYTES = 256 * 1024
+"""Limit of a message, in bytes, and of all messages for documents that the client has not joined yet.
+
+After a message beyond it, the socket is not read until the document has handled its messages, and their memory is free.
+"""
+
 
 class HocuspocusSocket:
     """The socket of one client. `on_document_admitted` is called when a document counts as a connection of its account.
@@ -57,6 +63,8 @@ class HocuspocusSocket:
         self._on_document_admitted = on_document_admitted
         self._inflow = websocket.scope.get(INFLOW)
         self._documents: dict[str, Document] = {}
+        self._served: set[Document] = set()
+        """The documents that have not ended, also those that the client has left."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
         """A future for the close code and reason of the socket. Only the first reason becomes its result."""
@@ -115,13 +123,20 @@ class HocuspocusSocket:
             if isinstance(message, Leave):
                 # A token that follows opens the document again.
                 del self._documents[name]
-            await document.put(message, size)
+            await document.put(message, size, until_handled=self._is_large(document, size))
         elif isinstance(message, Authenticate):
             document = self._documents[name] = Document(name, self._serve)
+            self._served.add(document)
             task = asyncio.create_task(self._run_document(document, message.token))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         # Messages of a document without a token are ignored, because the client repeats them after its token.
+
+    def _is_large(self, document: Document, size: int) -> bool:
+        """Return whether a message is large, alone or together with those that wait until a document is joined."""
+        if not document.has_joined:
+            size += sum(each.queued_bytes for each in self._served if not each.has_joined)
+        return size > LARGE_BYTES
 
     async def _run_document(self, document: Document, token: str) -> None:
         """Serve a document. End the socket when a temporary condition ended the document."""
@@ -136,6 +151,7 @@ class HocuspocusSocket:
             if self._documents.get(document.name) is document:
                 del self._documents[document.name]
             document.drop_messages()
+            self._served.discard(document)
         if closing.code.is_final:
             await self._refuse(document, closing)
         elif closing.code is not Close.NORMAL and not self._closing.done():

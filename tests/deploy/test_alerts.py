@@ -1,6 +1,5 @@
 """The alerts of the charts have valid rules. Each alert fires if, and only if, its condition holds."""
 
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ import yaml
 from deploy.build import values
 from deploy.build.helm import NAMESPACE, Helm
 from svgx_common.contract.operation import SERVICES
-from tests.deploy.debian import program
 from tests.deploy.objects import parse_objects
+from tests.deploy.promtool import run_promtool, write_tests
 
 RUNBOOKS_URL = "https://docs.svgx-engine.com/runbooks"
 
@@ -447,27 +446,6 @@ def only(rules: dict[str, Any], alert: str) -> dict[str, Any]:
     (wanted,) = (rule for rule in every if rule.get("alert") == alert)
     records = [rule for rule in every if "record" in rule and rule["record"] in wanted["expr"]]
     return {"groups": [{"name": alert, "rules": [*records, wanted]}]}
-
-
-def write_tests(rules: dict[str, Any], tests: list[dict[str, Any]], folder: Path) -> Path:
-    """Write a file for promtool, and return its path. All tests must have the same interval."""
-    folder.mkdir()
-    (folder / "rules.yaml").write_text(yaml.safe_dump(rules), encoding="utf-8")
-    content = {
-        "rule_files": ["rules.yaml"],
-        "evaluation_interval": tests[0]["interval"],
-        "tests": tests,
-    }
-    file = folder / "tests.yaml"
-    file.write_text(yaml.safe_dump(content), encoding="utf-8")
-    return file
-
-
-def run_promtool(*arguments: str | Path) -> None:
-    """Run promtool, which must succeed."""
-    command = [program("promtool", "prometheus"), *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def promtool_test(

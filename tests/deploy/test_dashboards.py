@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import promql_parser
@@ -22,6 +23,7 @@ from tests.deploy.monitoring_queries import (
     rule_queries,
 )
 from tests.deploy.objects import parse_objects
+from tests.deploy.promtool import run_promtool, write_tests
 
 GUIDE_TITLES = {
     *("SVGX Engine Overview", "Collaboration Metrics", "Error Tracking", "Resource Usage"),
@@ -75,6 +77,98 @@ def test_queries_name_existing_metrics_and_labels() -> None:
     assert len(queries) > 150
     wrong = {str(query): found for query in queries if (found := problems(query))}
     assert wrong == {}
+
+
+def named_releases(text: str) -> set[str]:
+    """Return the values of labels in a query that name a release, such as the pod `svgx-gateway-0`.
+
+    The label `job` has the same values in each release: the label app.kubernetes.io/name of the Kubernetes service.
+    """
+    return {
+        f"{matcher.name}: {matcher.value}"
+        for selector in parts(text).selectors
+        for matcher in selector.matchers.matchers
+        if matcher.name != "job" and "svgx" in matcher.value
+    }
+
+
+def test_queries_of_dashboards_name_no_release() -> None:
+    """The dashboards show a release of any name. Proves R-OBS-13."""
+    queries = list(dashboard_queries())
+    assert {str(query): found for query in queries if (found := named_releases(query.text))} == {}
+
+
+def test_rules_of_a_release_name_no_other_release(helm: Helm) -> None:
+    """The charts replace each name of the release `svgx` in the rules. Proves R-OBS-13."""
+    rendered = helm.template("svgx", "--values", "svgx/values-production.yaml", release="draw")
+    rules = [
+        rule
+        for each in parse_objects(rendered)
+        if each["kind"] == "PrometheusRule"
+        for group in each["spec"]["groups"]
+        for rule in group["rules"]
+    ]
+    assert len(rules) == len(list(rule_queries()))
+    # The namespace and the secret of the certificate do not depend on the name of the release.
+    same = {"namespace: svgx", "exported_namespace: svgx", "name: svgx-tls"}
+    assert [rule for rule in rules if not named_releases(rule["expr"]) <= same] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ('up{job="svgx-state"}', set()),
+        ('sum(up{pod=~"svgx-.+"} and on (namespace) up)', {"pod: svgx-.+"}),
+        ('rate(x{service!~"draw",deployment="svgx-state"}[5m])', {"deployment: svgx-state"}),
+    ],
+)
+def test_named_release_is_found(text: str, named: set[str]) -> None:
+    """`named_releases` finds names of pods, deployments and other objects in every part of a query."""
+    assert named_releases(text) == named
+
+
+PODS = {
+    'container_cpu_usage_seconds_total{pod="POD",container="x",namespace="NS"}': "0+30x20",
+    'container_memory_working_set_bytes{pod="POD",container="x",namespace="NS"}': "1x20",
+    'container_network_receive_bytes_total{pod="POD",namespace="NS"}': "0+30x20",
+    'container_network_transmit_bytes_total{pod="POD",namespace="NS"}': "0+30x20",
+    'kube_deployment_status_replicas_available{deployment="POD",namespace="NS"}': "1x20",
+    'kube_deployment_spec_replicas{deployment="POD",namespace="NS"}': "1x20",
+    'kube_pod_container_resource_limits{pod="POD",container="x",resource="cpu",namespace="NS"}': "1x20",
+    'kube_pod_container_resource_limits{pod="POD",container="x",resource="memory",namespace="NS"}': "1x20",
+    'kube_pod_container_status_restarts_total{pod="POD",container="x",namespace="NS"}': "0x15 1x5",
+}
+"""Series of a pod and of a deployment. A sample follows the one before it after 30 seconds. All panels show 1."""
+
+
+def test_panels_on_pods_show_the_namespaces_of_the_services_only(tmp_path: Path) -> None:
+    """The pods may have any name. Also for all namespaces, pods of other systems are not shown.
+
+    Proves R-OBS-13.
+    """
+    series = {'up{job="svgx-gateway",namespace="svgx"}': "1x20", 'up{namespace="other"}': "1x20"}
+    for namespace, pod in (("svgx", "draw-gateway-0"), ("other", "another-0")):
+        for name, samples in PODS.items():
+            series[name.replace("POD", pod).replace("NS", namespace)] = samples
+    queries = [
+        each.text
+        for each in dashboard_queries()
+        if each.place.startswith("svgx-resources") and re.search(r"\b(container|kube)_", each.text)
+    ]
+    assert len(queries) == 9
+    test = {
+        "interval": "30s",
+        "input_series": [{"series": name, "values": each} for name, each in series.items()],
+        "promql_expr_test": [
+            {
+                "expr": f"sum(round({text}))",
+                "eval_time": "10m",
+                "exp_samples": [{"labels": "{}", "value": 1}],
+            }
+            for text in queries
+        ],
+    }
+    run_promtool("test", "rules", write_tests({"groups": []}, [test], tmp_path / "panels"))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from deploy.monitoring.board import Board, Panel, Row
 from deploy.monitoring.boards.queries import (
     ERROR_SHARE,
     FAILED_REQUESTS,
+    JOBS,
     LOOP_LAG,
     NOT_RESERVED,
     OLDEST_UNSAVED,
@@ -158,8 +159,8 @@ OVERVIEW = Board(
                     " separately.",
                     "none",
                     [
-                        total("up", "job", f'job=~"svgx-.+",{NOT_RESERVED}'),
-                        total("up", "service", f'job=~"svgx-.+",{RESERVED}'),
+                        total("up", "job", f"{JOBS},{NOT_RESERVED}"),
+                        total("up", "service", f"{JOBS},{RESERVED}"),
                     ],
                 ),
                 Panel(

@@ -21,6 +21,14 @@ sum(rate(svgx_engine_http_responses_total{NS,status="5xx"}[1h]))
   / sum(rate(svgx_engine_http_responses_total{NS}[1h]))
 """.strip()
 
+JOBS = 'job=~"svgx-.+"'
+"""A label matcher: all targets that are services of SVGX Engine, in a release of any name."""
+
+WITH_SERVICES = f"and on (namespace) up{{NS,{JOBS}}}"
+"""The end of a query: keep only the namespaces in which Prometheus finds services of SVGX Engine.
+
+Names of pods and deployments begin with the name of the release, so their beginning is not known.
+"""
 
 NOT_RESERVED = 'service!~".+-reserved"'
 RESERVED = 'service=~".+-reserved"'

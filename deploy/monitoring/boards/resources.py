@@ -4,10 +4,15 @@ The metrics `container_*` come from cAdvisor, `kube_*` from kube-state-metrics, 
 """
 
 from deploy.monitoring.board import Board, Panel, Row
-from deploy.monitoring.boards.queries import LOOP_LAG, quantiles, total
+from deploy.monitoring.boards.queries import JOBS, LOOP_LAG, WITH_SERVICES, quantiles, total
 
-PODS = 'pod=~"svgx-.+",container!=""'
-JOBS = 'job=~"svgx-.+"'
+PODS = 'pod!="",container!=""'
+CPU = f"rate(container_cpu_usage_seconds_total{{NS,{PODS}}}[RATE]) {WITH_SERVICES}"
+MEMORY = f"container_memory_working_set_bytes{{NS,{PODS}}} {WITH_SERVICES}"
+CPU_LIMITS, MEMORY_LIMITS = (
+    f'kube_pod_container_resource_limits{{NS,resource="{each}",{PODS}}} {WITH_SERVICES}'
+    for each in ("cpu", "memory")
+)
 
 RESOURCES = Board(
     "svgx-resources",
@@ -23,7 +28,7 @@ RESOURCES = Board(
                     "none",
                     [
                         (
-                            f"sum by (pod) (rate(container_cpu_usage_seconds_total{{NS,{PODS}}}[RATE]))",
+                            f"sum by (pod) ({CPU})",
                             "{{pod}}",
                         )
                     ],
@@ -34,10 +39,7 @@ RESOURCES = Board(
                     "percentunit",
                     [
                         (
-                            (
-                                f"sum by (pod) (rate(container_cpu_usage_seconds_total{{NS,{PODS}}}[RATE]))"
-                                f' / sum by (pod) (kube_pod_container_resource_limits{{NS,resource="cpu",{PODS}}})'
-                            ),
+                            f"sum by (pod) ({CPU}) / sum by (pod) ({CPU_LIMITS})",
                             "{{pod}}",
                         )
                     ],
@@ -49,7 +51,7 @@ RESOURCES = Board(
                     "bytes",
                     [
                         (
-                            f"sum by (pod) (container_memory_working_set_bytes{{NS,{PODS}}})",
+                            f"sum by (pod) ({MEMORY})",
                             "{{pod}}",
                         )
                     ],
@@ -60,10 +62,7 @@ RESOURCES = Board(
                     "percentunit",
                     [
                         (
-                            (
-                                f"sum by (pod) (container_memory_working_set_bytes{{NS,{PODS}}})"
-                                f' / sum by (pod) (kube_pod_container_resource_limits{{NS,resource="memory",{PODS}}})'
-                            ),
+                            f"sum by (pod) ({MEMORY}) / sum by (pod) ({MEMORY_LIMITS})",
                             "{{pod}}",
                         )
                     ],
@@ -116,11 +115,11 @@ RESOURCES = Board(
                     "none",
                     [
                         (
-                            'sum by (deployment) (kube_deployment_status_replicas_available{NS,deployment=~"svgx-.+"})',
+                            f"sum by (deployment) (kube_deployment_status_replicas_available{{NS}} {WITH_SERVICES})",
                             "{{deployment}}",
                         ),
                         (
-                            'sum by (deployment) (kube_deployment_spec_replicas{NS,deployment=~"svgx-.+"})',
+                            f"sum by (deployment) (kube_deployment_spec_replicas{{NS}} {WITH_SERVICES})",
                             "{{deployment}} wanted",
                         ),
                     ],
@@ -131,7 +130,10 @@ RESOURCES = Board(
                     "none",
                     [
                         (
-                            f"sum by (pod) (increase(kube_pod_container_status_restarts_total{{NS,{PODS}}}[1h]))",
+                            (
+                                "sum by (pod) (increase(kube_pod_container_status_restarts_total"
+                                f"{{NS,{PODS}}}[1h]) {WITH_SERVICES})"
+                            ),
                             "{{pod}}",
                         )
                     ],
@@ -143,11 +145,11 @@ RESOURCES = Board(
                     "Bps",
                     [
                         (
-                            'sum(rate(container_network_receive_bytes_total{NS,pod=~"svgx-.+"}[RATE]))',
+                            f'sum(rate(container_network_receive_bytes_total{{NS,pod!=""}}[RATE]) {WITH_SERVICES})',
                             "received",
                         ),
                         (
-                            'sum(rate(container_network_transmit_bytes_total{NS,pod=~"svgx-.+"}[RATE]))',
+                            f'sum(rate(container_network_transmit_bytes_total{{NS,pod!=""}}[RATE]) {WITH_SERVICES})',
                             "sent",
                         ),
                     ],

@@ -133,6 +133,8 @@ CREATED = 'kube_cronjob_created{cronjob="svgx-backup"}'
 BACKED_UP = 'svgx_engine_backup_last_success_timestamp_seconds{job="svgx-state"}'
 JOB_FAILED = 'kube_job_failed{condition="true",job_name='
 BACKUPS = 'svgx_engine_backups_total{job="svgx-state",outcome='
+FAILURES = 'svgx_engine_collab_commit_failures_total{job="svgx-collab",pod='
+UNSAVED = 'svgx_engine_collab_oldest_unsaved_seconds{job="svgx-collab",pod='
 COLLAB_UP = 'up{job="svgx-collab",service="svgx-collab",pod="svgx-collab-1"}'
 RESERVED_UP = 'up{job="svgx-collab",service="svgx-collab-reserved",pod="svgx-collab-reserved-1"}'
 BUSY = 'svgx_engine_collab_busy_canvases{job="svgx-collab",service="svgx-collab",pod='
@@ -296,8 +298,21 @@ OWN_CASES: dict[str, dict[str, AlertCases]] = {
             at="18m",
         ),
         "SVGXEngineEditsNotSaved": AlertCases(
-            fires=({'svgx_engine_collab_commit_failures_total{job="svgx-collab"}': "0+1x20"},),
-            quiet=({'svgx_engine_collab_commit_failures_total{job="svgx-collab"}': "5x20"},),
+            fires=({f'{FAILURES}"1"}}': "0+1x20", f'{UNSAVED}"1"}}': "0x5 0+60x15"},),
+            quiet=(
+                {f'{FAILURES}"1"}}': "5x20", f'{UNSAVED}"1"}}': "0x20"},
+                # Edits wait in a queue, and no commit fails.
+                {f'{FAILURES}"1"}}': "5x20", f'{UNSAVED}"1"}}': "20x20"},
+                # Commits fail again and again, and the repetitions succeed.
+                {f'{FAILURES}"1"}}': "0+1x20", f'{UNSAVED}"1"}}': "0.1x20"},
+                # The failures and the waiting edits are those of different replicas.
+                {
+                    f'{FAILURES}"1"}}': "0+1x20",
+                    f'{UNSAVED}"1"}}': "0.1x20",
+                    f'{FAILURES}"2"}}': "0x20",
+                    f'{UNSAVED}"2"}}': "20x20",
+                },
+            ),
         ),
         "SVGXEngineRedisDown": redis_cases("svgx-collab"),
         "SVGXEngineJournalLag": AlertCases(
@@ -318,6 +333,92 @@ OWN_CASES: dict[str, dict[str, AlertCases]] = {
         ),
     },
 }
+
+
+@dataclass(frozen=True, slots=True)
+class OneEvent:
+    """An alert about a lasting state that reads rates.
+
+    Each dict of `once` is a case in which one event occurs after five minutes. `lasting` is the same fault for a long
+    time, and `within_seconds` is the time from its beginning after which the alert must fire. The time between two
+    samples is 30 seconds, as in the charts.
+    """
+
+    once: tuple[dict[str, str], ...]
+    lasting: dict[str, str]
+    within_seconds: int = 240
+
+
+def common_events(job: str) -> dict[str, OneEvent]:
+    """Return the cases with one event for the alerts that every service has."""
+    errors = f'svgx_engine_errors_total{{job="{job}"}}'
+    requests = f'svgx_engine_requests_total{{job="{job}"}}'
+    bucket = f'svgx_engine_request_duration_seconds_bucket{{job="{job}",le='
+    return {
+        "SVGXEngineHighErrorRate": OneEvent(
+            once=({errors: "0x10 400x60", requests: "0+30x10 700+30x60"},),
+            lasting={errors: "0x10 30+30x60", requests: "0+30x70"},
+        ),
+        "SVGXEngineHighResponseTime": OneEvent(
+            once=(
+                {
+                    f'{bucket}"2"}}': "0x70",
+                    f'{bucket}"5"}}': "0x10 1x60",
+                    f'{bucket}"+Inf"}}': "0x10 1x60",
+                },
+            ),
+            lasting={
+                f'{bucket}"2"}}': "0x70",
+                f'{bucket}"5"}}': "0x10 1+1x60",
+                f'{bucket}"+Inf"}}': "0x10 1+1x60",
+            },
+        ),
+    }
+
+
+EVENTS: dict[str, dict[str, OneEvent]] = {
+    "svgx-auth": {
+        "SVGXEngineSuspiciousActivity": OneEvent(
+            once=({'svgx_engine_failed_logins_total{job="svgx-auth"}': "0x10 4000x60"},),
+            lasting={'svgx_engine_failed_logins_total{job="svgx-auth"}': "0x10 600+600x60"},
+        ),
+    },
+    "svgx-gateway": {
+        "SVGXEngineRateLimitExceeded": OneEvent(
+            once=({'svgx_engine_rate_limit_hits_total{job="svgx-gateway"}': "0x10 20000x60"},),
+            lasting={'svgx_engine_rate_limit_hits_total{job="svgx-gateway"}': "0x10 3000+3000x60"},
+        ),
+    },
+    "svgx-state": {},
+    "svgx-collab": {
+        "SVGXEngineEditsNotSaved": OneEvent(
+            once=(
+                {f'{FAILURES}"1"}}': "0x10 1x60", f'{UNSAVED}"1"}}': "0x70"},
+                # Commits are slow the whole time, and one of them fails.
+                {f'{FAILURES}"1"}}': "0x10 1x60", f'{UNSAVED}"1"}}': "8x70"},
+            ),
+            lasting={f'{FAILURES}"1"}}': "0x10 8+8x60", f'{UNSAVED}"1"}}': "0x10 1+30x60"},
+        ),
+        "SVGXEngineHolderChurn": OneEvent(
+            once=({f'{RELEASED}"lease_lost"}}': "0x10 50x60"},),
+            lasting={f'{RELEASED}"lease_lost"}}': "0x10 1+1x60"},
+            within_seconds=600,
+        ),
+    },
+}
+"""The cases of alerts that read rates and are about a lasting state."""
+
+ABOUT_THE_PAST = {
+    "SVGXEngineJournalGap": "the canvas lacks entries also after the event",
+    "SVGXEngineJournalQuarantined": "the row stays in the quarantine",
+    "SVGXEngineBackupFailed": "the backup is missing until the next one succeeds",
+    **{
+        f"SVGXEngine{each}BudgetBurns{speed}": "the failures of hours or days use up the budget"
+        for each in ("Saved", "Request")
+        for speed in ("Fast", "Slowly")
+    },
+}
+"""The reason why an alert may fire because of one event that is over."""
 
 
 def rules_path(job: str) -> Path:
@@ -358,6 +459,28 @@ def test_alerts_fire_on_their_conditions_only(job: str, tmp_path: Path) -> None:
         for alert, cases in (common_cases(job) | OWN_CASES[job]).items()
     ]
     run_promtool("check", "rules", rules_path(job))
+    run_promtool("test", "rules", *files)
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_every_alert_with_rates_has_a_case_with_one_event(job: str) -> None:
+    """A new alert that reads a range of time fails this test without a case or a reason. Proves R-OBS-13."""
+    with_range = {each["alert"] for each in alerts(job) if "[" in each["expr"]}
+    assert with_range - ABOUT_THE_PAST.keys() == (common_events(job) | EVENTS[job]).keys()
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_alert_about_a_lasting_state_fires_in_an_outage_and_not_after_one_event(
+    job: str, tmp_path: Path
+) -> None:
+    """After one event, the alert is quiet for half an hour. In an outage, it fires in time. Proves R-OBS-13."""
+    rules = yaml.safe_load(rules_path(job).read_text(encoding="utf-8"))
+    files = []
+    for alert, cases in (common_events(job) | EVENTS[job]).items():
+        tests = [ever_fires_test(alert, series, 0, "35m") for series in cases.once]
+        end = f"{300 + cases.within_seconds}s"
+        tests.append(ever_fires_test(alert, cases.lasting, 1, end))
+        files.append(write_tests(only(rules, alert), tests, tmp_path / alert))
     run_promtool("test", "rules", *files)
 
 
@@ -469,6 +592,22 @@ def promtool_test(
                     {"labels": f'{{namespace="{name}"}}' if name else "{}", "value": value}
                     for name, value in expected.items()
                 ],
+            }
+        ],
+    }
+
+
+def ever_fires_test(alert: str, series: dict[str, str], expected: int, end: str) -> dict[str, Any]:
+    """Return a test in promtool's format: the number of series of the alert that fire at any time until `end`."""
+    fired = f'count_over_time(ALERTS{{alertname="{alert}",alertstate="firing"}}[2h])'
+    return {
+        "interval": "30s",
+        "input_series": [{"series": name, "values": text} for name, text in series.items()],
+        "promql_expr_test": [
+            {
+                "expr": f"count({fired}) or vector(0)",
+                "eval_time": end,
+                "exp_samples": [{"labels": "{}", "value": expected}],
             }
         ],
     }

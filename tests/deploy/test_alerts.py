@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from deploy.build import values
-from deploy.build.helm import NAMESPACE, Helm
+from deploy.build.helm import NAMESPACE, RELEASE, Helm
 from svgx_common.contract.operation import SERVICES
 from tests.deploy.objects import parse_objects
 from tests.deploy.promtool import run_promtool, write_tests
@@ -130,6 +130,7 @@ DISK_FULL = 'svgx_engine_database_full_seconds{job="svgx-state"}'
 CERTIFICATE = "certmanager_certificate_expiration_timestamp_seconds{name="
 SUCCESSFUL = 'kube_cronjob_status_last_successful_time{cronjob="svgx-backup"}'
 CREATED = 'kube_cronjob_created{cronjob="svgx-backup"}'
+STATE_CREATED = 'kube_cronjob_created{job="kube-state-metrics",cronjob="svgx-state-backup-full"}'
 BACKED_UP = 'svgx_engine_backup_last_success_timestamp_seconds{job="svgx-state"}'
 JOB_FAILED = 'kube_job_failed{condition="true",job_name='
 BACKUPS = 'svgx_engine_backups_total{job="svgx-state",outcome='
@@ -229,7 +230,9 @@ OWN_CASES: dict[str, dict[str, AlertCases]] = {
                 {SUCCESSFUL: "3600x48"},
                 {CREATED: "0x48"},
                 # The database has a new backup, and the canvases have an old one.
-                {SUCCESSFUL: f"{46 * 3600}x48", BACKED_UP: "3600x48"},
+                {SUCCESSFUL: f"{46 * 3600}x48", STATE_CREATED: "0x48", BACKED_UP: "3600x48"},
+                # The CronJobs of the canvases never made a backup.
+                {STATE_CREATED: "0x48", BACKED_UP: "0x48"},
             ),
             quiet=(
                 {SUCCESSFUL: f"{30 * 3600}x48", CREATED: "0x48"},
@@ -237,7 +240,15 @@ OWN_CASES: dict[str, dict[str, AlertCases]] = {
                 # Without backups of canvases, `BACKED_UP` is 0. Without a CronJob, the other metrics are missing.
                 {BACKED_UP: "0x48"},
                 {SUCCESSFUL.replace("svgx-backup", "other"): "3600x48"},
-                {BACKED_UP: f"{40 * 3600}x48"},
+                {STATE_CREATED: "0x48", BACKED_UP: f"{40 * 3600}x48"},
+                # The only backup of canvases was made over the API.
+                {BACKED_UP: "3600x48"},
+                {STATE_CREATED.replace("svgx-state", "other"): "0x48", BACKED_UP: "3600x48"},
+                # The CronJobs are new, and their first backup is not due. An older backup was made over the API.
+                {STATE_CREATED: f"{30 * 3600}x48", BACKED_UP: "0x48"},
+                {STATE_CREATED: f"{30 * 3600}x48", BACKED_UP: "3600x48"},
+                # No replica of state answers Prometheus, so the newest backup is not known.
+                {STATE_CREATED: "0x48"},
             ),
             at="48h",
             step="1h",
@@ -528,6 +539,36 @@ def test_alert_of_a_certificate_watches_the_namespace_of_the_release(
     run_promtool("test", "rules", write_tests(rules, tests, tmp_path / "rendered"))
 
 
+@pytest.mark.parametrize("release", ["svgx", "draw"])
+def test_alert_of_old_backups_watches_the_cron_jobs_of_its_release(
+    helms: dict[str, Helm], release: str, tmp_path: Path
+) -> None:
+    """CronJobs of another release or namespace do not count as a schedule. Proves R-OBS-13."""
+    rules = rendered_rules(helms["helm4"], "state", release=release)
+    created = STATE_CREATED.removesuffix('"svgx-state-backup-full"}')
+    gauge = f'{BACKED_UP.removesuffix("}")},namespace="{NAMESPACE}"}}'
+    tests = [
+        promtool_test(
+            "SVGXEngineBackupOld",
+            {
+                f'{created}"{name}",namespace="{namespace}"}}': "0x48",
+                gauge: "0x48",
+            },
+            "48h",
+            expected,
+            "1h",
+        )
+        for name, namespace, expected in (
+            (f"{release}-state-backup-full", NAMESPACE, {NAMESPACE: 1}),
+            (f"{release}-state-backup-incremental", NAMESPACE, {NAMESPACE: 1}),
+            (f"{release}-state-backup-full", "other", {"": 0}),
+            ("other-state-backup-full", NAMESPACE, {"": 0}),
+        )
+    ]
+    alert = only(rules, "SVGXEngineBackupOld")
+    run_promtool("test", "rules", write_tests(alert, tests, tmp_path / "rendered"))
+
+
 @pytest.mark.parametrize(
     "addresses",
     [
@@ -554,10 +595,11 @@ def test_runbooks_and_certificate_follow_the_values(
     assert '{name="mine",' in certificate["expr"]
 
 
-def rendered_rules(helm: Helm, service: str, *given: str) -> dict[str, Any]:
+def rendered_rules(helm: Helm, service: str, *given: str, release: str = RELEASE) -> dict[str, Any]:
     """Return the rules of a service's chart with these values."""
     arguments = ["nats.url=nats://nats.example:4222", "monitoring.alerts.enabled=true", *given]
-    rendered = helm.template(service, *(part for each in arguments for part in ("--set", each)))
+    settings = (part for each in arguments for part in ("--set", each))
+    rendered = helm.template(service, *settings, release=release)
     (rule,) = (each for each in parse_objects(rendered) if each["kind"] == "PrometheusRule")
     spec: dict[str, Any] = rule["spec"]
     return spec

@@ -20,7 +20,7 @@ BACKUPS = Board(
             [
                 Panel(
                     "Age of the newest backup",
-                    "Time since the newest complete backup of the database, and of canvases. Both run daily.",
+                    "Time since the newest complete backup of the database, and of canvases. CronJobs run daily.",
                     "s",
                     [
                         (

@@ -105,7 +105,7 @@ async def save_edit(bus: Bus, canvas_id: str, edit: Edit, ends_at: float) -> int
 
 
 def _refusal(rejection: Rejection) -> SvgxError:
-    """Return the error for a caller whose edit the holder has rejected."""
+    """Return the error for the author of an edit that the holder has rejected."""
     if rejection.reason is Reason.MALFORMED:
         return Internal()
     if rejection.code is Close.TOO_LARGE:

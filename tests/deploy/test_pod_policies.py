@@ -7,22 +7,15 @@ import pytest
 
 from deploy.build import charts
 from svgx_common.runtime import GRACE_SECONDS
-from tests.deploy.objects import parse_objects
+from tests.deploy.objects import parse_objects, pod_templates
 
-KINDS_WITH_PODS = ("Deployment", "StatefulSet", "CronJob", "Pod")
 PERMITTED_VOLUME_KEYS = {"name", "configMap", "emptyDir", "secret", "persistentVolumeClaim"}
 
 
 @functools.cache
 def pods(golden: str) -> dict[str, dict[str, Any]]:
     """Return the pod templates of a golden, by kind and name."""
-    found: dict[str, dict[str, Any]] = {}
-    for each in parse_objects((charts.RENDERED / golden).read_text(encoding="utf-8")):
-        if each["kind"] in KINDS_WITH_PODS:
-            name = f"{each['kind']} {each['metadata']['name']}"
-            owner = each["spec"]["jobTemplate"] if each["kind"] == "CronJob" else each
-            found[name] = owner if each["kind"] == "Pod" else owner["spec"]["template"]
-    return found
+    return pod_templates(parse_objects((charts.RENDERED / golden).read_text(encoding="utf-8")))
 
 
 ALL_PODS = [(golden, name) for golden in charts.GOLDENS for name in pods(golden)]

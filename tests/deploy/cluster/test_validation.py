@@ -44,7 +44,10 @@ extraVolumeMounts:
   - {name: more, mountPath: /more}
 extraVolumes:
   - {name: more, emptyDir: {medium: Memory, sizeLimit: 1Mi}}
-global: {imageRegistry: "registry.example.com:5000/mirror", imagePullSecrets: [one]}
+global:
+  imageRegistry: "registry.example.com:5000/mirror"
+  serviceImageRegistry: "registry.example.com:5000/team"
+  imagePullSecrets: [one]
 httpRoute:
   enabled: true
   hostnames: [draw.example.com]

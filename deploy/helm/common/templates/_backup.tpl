@@ -56,7 +56,7 @@ spec:
             {{- include "common.podSecurityContext" . | nindent 12 }}
           containers:
             - name: backup
-              image: {{ include "common.image" (dict "root" .root "image" $values.image) }}
+              image: {{ include "common.serviceImage" . }}
               imagePullPolicy: {{ $values.image.pullPolicy }}
               securityContext:
                 {{- include "common.containerSecurityContext" . | nindent 16 }}

@@ -13,7 +13,7 @@ spec:
     {{- include "common.podSecurityContext" . | nindent 4 }}
   containers:
     - name: test
-      image: {{ include "common.image" (dict "root" .root "image" $values.image) }}
+      image: {{ include "common.serviceImage" . }}
       imagePullPolicy: {{ $values.image.pullPolicy }}
       securityContext:
         {{- include "common.containerSecurityContext" . | nindent 8 }}

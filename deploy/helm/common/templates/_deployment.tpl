@@ -53,7 +53,7 @@ spec:
         {{- end }}
       containers:
         - name: {{ .service.name }}
-          image: {{ include "common.image" (dict "root" .root "image" $values.image) }}
+          image: {{ include "common.serviceImage" . }}
           imagePullPolicy: {{ $values.image.pullPolicy }}
           securityContext:
             {{- include "common.containerSecurityContext" . | nindent 12 }}

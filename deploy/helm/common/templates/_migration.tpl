@@ -21,7 +21,7 @@ spec:
         {{- include "common.podSecurityContext" . | nindent 8 }}
       containers:
         - name: migrate
-          image: {{ include "common.image" (dict "root" .root "image" $values.image) }}
+          image: {{ include "common.serviceImage" . }}
           imagePullPolicy: {{ $values.image.pullPolicy }}
           securityContext:
             {{- include "common.containerSecurityContext" . | nindent 12 }}

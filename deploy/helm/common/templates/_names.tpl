@@ -51,12 +51,12 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end -}}
 
 {{/*
-An image reference. The registry is the global one, or the image's own. The version is the digest, or the tag, or the
-chart's app version: the first of them that is set.
+An image reference. The registry is `registry`, or the global one of all images, or the image's own. The version is the
+digest, or the tag, or the chart's app version. In both cases, the first of them that is set is used.
 */}}
 {{- define "common.image" -}}
 {{- $image := .image -}}
-{{- $registry := .root.Values.global.imageRegistry | default $image.registry -}}
+{{- $registry := .registry | default .root.Values.global.imageRegistry | default $image.registry -}}
 {{- $name := $image.repository -}}
 {{- if $registry -}}{{- $name = printf "%s/%s" $registry $image.repository -}}{{- end -}}
 {{- if $image.digest -}}
@@ -64,6 +64,11 @@ chart's app version: the first of them that is set.
 {{- else -}}
 {{- printf "%s:%s" $name ($image.tag | default .root.Chart.AppVersion) -}}
 {{- end -}}
+{{- end -}}
+
+{{/* The reference of the service's image. The registry of `make publish` has only the images of the services. */}}
+{{- define "common.serviceImage" -}}
+{{- include "common.image" (dict "root" .root "image" .root.Values.image "registry" .root.Values.global.serviceImageRegistry) -}}
 {{- end -}}
 
 {{- define "common.pullSecrets" -}}

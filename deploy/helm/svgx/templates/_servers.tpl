@@ -8,6 +8,15 @@
 {{- include "common.selectorLabels" (dict "root" .root "service" (dict "name" .name)) -}}
 {{- end -}}
 
+{{/* The image whose commands make the NATS keys. Helm removes the values of the chart `gateway` if it is not enabled. */}}
+{{- define "svgx.gatewayImage" -}}
+{{- with .Subcharts.gateway -}}
+{{- include "common.serviceImage" (dict "root" .) -}}
+{{- else -}}
+{{- include "common.serviceImage" (dict "root" (dict "Values" (dict "global" .Values.global "image" (dict "repository" "svgx/gateway")) "Chart" .Chart)) -}}
+{{- end -}}
+{{- end -}}
+
 {{/* The version of a server is its image's tag, not that of SVGX Engine. */}}
 {{- define "svgx.serverMetadata" -}}
 {{- $server := get .root.Values .name -}}

@@ -42,6 +42,9 @@ SET_BY_THE_CHART = {
     "websocket_drain_seconds",
 }
 
+READ_BY_THE_CHART = {"metrics_port": {"type": "integer", "minimum": 1, "maximum": 65535}}
+"""The schema of each key from which the chart's templates also make objects."""
+
 
 def schema(service: str) -> dict[str, Any]:
     """Return the schema for the chart of a service. The service itself checks the values at its start."""
@@ -57,8 +60,8 @@ def schema(service: str) -> dict[str, Any]:
 
 
 def _keys(names: set[str]) -> dict[str, Any]:
-    """Return a property without a type for each name that is not in `SET_BY_THE_CHART`."""
-    return {name: {} for name in sorted(names - SET_BY_THE_CHART)}
+    """Return a property for each name that is not in `SET_BY_THE_CHART`. Only `READ_BY_THE_CHART` have a type."""
+    return {name: READ_BY_THE_CHART.get(name, {}) for name in sorted(names - SET_BY_THE_CHART)}
 
 
 def _object(properties: dict[str, Any]) -> dict[str, Any]:

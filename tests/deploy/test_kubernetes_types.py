@@ -34,7 +34,10 @@ EVERYTHING = (
     "--set=auth.extraVolumes[0].name=x,auth.extraVolumes[0].emptyDir.medium=Memory",
     "--set=auth.tolerations[0].key=x,auth.tolerations[0].operator=Exists",
     "--set=auth.migration.enabled=true,state.migration.enabled=true",
-    "--set=collab.reserved.replicaCount=1",
+    "--set=collab.reserved.replicaCount=1,gateway.config.gateway.metrics_port=9100",
+    "--set=state.nodeSelector.disk=ssd,state.podLabels.team=x,state.podAnnotations.note=x",
+    "--set=state.serviceAccount.create=false,state.serviceAccount.name=team",
+    "--set=state.tolerations[0].key=x,state.tolerations[0].operator=Exists",
     "--set=valkey.priorityClassName=high,postgresql.nodeSelector.disk=ssd",
     "--set=postgresql.tolerations[0].key=x,nats.podAnnotations.note=x",
 )

@@ -16,7 +16,8 @@ from tests.deploy.objects import parse_objects
 
 EVERYTHING = """
 autoscaling: {connectionsPerReplica: 2000}
-config: {gateway: {trusted_proxies: 10.0.0.0/8, cors_origins: "https://draw.example.com"}}
+config:
+  gateway: {trusted_proxies: 10.0.0.0/8, cors_origins: "https://draw.example.com", metrics_port: 9100}
 existingSecret: own-secret
 extraContainers:
   - name: proxy

@@ -25,10 +25,11 @@ from tests.deploy.network.pods import Pod, running
 pytestmark = pytest.mark.timeout(600)
 
 BACKUPS = "backup.enabled=true,state.backup.enabled=true,state.backup.url=s3://bucket"
+METRICS = "gateway.config.gateway.metrics_port=9100"
 NAME = "app.kubernetes.io/name"
 
 PORTS = {
-    "gateway": (8000,),
+    "gateway": (8000, 9100),
     "auth": (8000,),
     "collab": (8000,),
     "collab-reserved": (8000,),
@@ -70,7 +71,8 @@ FLOWS = {
     "state-backup": {("nats", 4222), ("postgresql", 5432)},
     "ingress": {("gateway", 8000)},
     "prometheus": {
-        (service, 8000) for service in ("gateway", "auth", "collab", "collab-reserved", "state")
+        ("gateway", 9100),
+        *((service, 8000) for service in ("auth", "collab", "collab-reserved", "state")),
     },
     "stranger": set[tuple[str, int]](),
     "neighbour": set[tuple[str, int]](),
@@ -94,7 +96,7 @@ async def pods(
         for name in ("svgx", "ingress-nginx", "monitoring", "elsewhere"):
             stack.enter_context(cluster.namespace(name))
         create_secrets(cluster, "svgx")
-        arguments = (*TRIAL, "--set", BACKUPS)
+        arguments = (*TRIAL, "--set", f"{BACKUPS},{METRICS}")
         Release(cluster, "helm4", helms["helm4"].charts, "svgx", "svgx", arguments).install()
         cluster.apply(*(stand_in(each) for each in STAND_INS))
         for name, (namespace, _) in STAND_INS.items():

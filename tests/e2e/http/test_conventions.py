@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import gzip
 import json
+import os
 import secrets
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -16,11 +18,14 @@ from websockets.exceptions import InvalidStatus
 from svgx_common.http import protocol as http1
 from svgx_devstack import DevStack, ports
 from svgx_gateway.http import compression
+from tests.deploy.debian import program
 from tests.e2e.clients.api import CANVASES, SVG_TYPE
 from tests.e2e.clients.problems import check_problem
 from tests.e2e.clients.workspace import Workspace
 from tests.e2e.cluster.extra_gateway import ExtraGateway, extra_gateway
 from tests.unit.common.http.raw_server import RawResponse, parse_response
+
+HEALTH_CHECK = Path(__file__).parents[3] / "deploy" / "scripts" / "health_check.sh"
 
 
 async def test_unknown_paths_and_methods_get_problem_documents(workspace: Workspace) -> None:
@@ -382,6 +387,33 @@ async def test_metrics_port_serves_the_metrics_without_a_rate_limit(
             check_problem(await http.get(studio_gateway.url + path), 404, "not_found")
         for path in ("/health/live", "/auth/me"):
             check_problem(await http.get(url + path), 404, "not_found")
+
+
+async def test_health_check_reads_the_metrics_at_their_own_address(
+    studio_gateway: ExtraGateway, metrics_port: int
+) -> None:
+    """The script fails if it looks for the metrics on the API port. Proves R-LIMIT-15."""
+    program("curl", "curl")
+    addresses = {
+        "SVGX_URL": studio_gateway.url,
+        "SVGX_METRICS_URL": f"http://127.0.0.1:{metrics_port}",
+    }
+    assert await health_check(addresses) == (0, "Health checks passed\n")
+    del addresses["SVGX_METRICS_URL"]
+    assert await health_check(addresses) == (1, "")
+
+
+async def health_check(variables: Mapping[str, str]) -> tuple[int, str]:
+    """Run `health_check.sh` with these variables. Return its exit status and output."""
+    process = await asyncio.create_subprocess_exec(
+        *("bash", str(HEALTH_CHECK)),
+        env={"PATH": os.environ["PATH"], **variables},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, output.decode()
 
 
 async def test_endless_headers_get_431(stack: DevStack) -> None:

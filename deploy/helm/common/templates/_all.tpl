@@ -2,7 +2,7 @@
 {{- define "common.all" -}}
 {{- $scope := dict "root" . "service" (.Files.Get "service.yaml" | fromYaml) -}}
 {{- include "common.checks" $scope -}}
-{{- $objects := list "serviceaccount" "configmap" "migration" "deployment" "reserveddeployment" "service" "reservedservice" "autoscaler" "disruptionbudget" "networkpolicy" "servicemonitor" "alerts" "dashboards" "backupfull" "backupincremental" "backuppolicy" "connectiontest" -}}
+{{- $objects := list "serviceaccount" "configmap" "migration" "deployment" "reserveddeployment" "service" "reservedservice" "metricsservice" "autoscaler" "disruptionbudget" "networkpolicy" "servicemonitor" "alerts" "dashboards" "backupfull" "backupincremental" "backuppolicy" "connectiontest" -}}
 {{- if .Files.Get "service.yaml" | fromYaml | dig "public" false -}}
 {{- $objects = concat $objects (list "ingress" "httproute") -}}
 {{- end -}}

@@ -20,6 +20,14 @@
 {{- if and .service.public (or $values.ingress.enabled $values.httpRoute.enabled) (not (dig "gateway" "trusted_proxies" "" $values.config)) -}}
 {{- fail (printf "%s: config.gateway.trusted_proxies is required with ingress.enabled or httpRoute.enabled: set it to the network of the ingress controller's pods, for example 10.0.0.0/8; otherwise all clients without an account share one rate limit" .root.Chart.Name) -}}
 {{- end -}}
+{{- if eq (include "common.metricsPort" .) "8000" -}}
+{{- fail (printf "%s: config.gateway.metrics_port must differ from 8000, the container's port for requests" .root.Chart.Name) -}}
+{{- end -}}
+{{- range $values.extraEnv -}}
+{{- if and (eq $.service.name "gateway") (eq .name "METRICS_PORT") -}}
+{{- fail (printf "%s: set config.gateway.metrics_port instead of METRICS_PORT in extraEnv, because the chart makes the port for Prometheus from that value" $.root.Chart.Name) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "common.natsUrl" -}}

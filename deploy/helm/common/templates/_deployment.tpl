@@ -60,6 +60,10 @@ spec:
           ports:
             - name: http
               containerPort: 8000
+            {{- with include "common.metricsPort" . }}
+            - name: metrics
+              containerPort: {{ . }}
+            {{- end }}
           env:
             {{- include "common.env" . | nindent 12 }}
           {{- with $values.extraEnvFrom }}

@@ -16,7 +16,7 @@ spec:
     matchNames:
       - {{ .root.Release.Namespace }}
   endpoints:
-    - port: http
+    - port: {{ if include "common.metricsPort" . }}metrics{{ else }}http{{ end }}
       path: /metrics/prometheus
       interval: {{ $monitor.interval }}
       scrapeTimeout: {{ $monitor.scrapeTimeout }}

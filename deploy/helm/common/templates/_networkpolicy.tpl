@@ -12,8 +12,20 @@ spec:
     - Ingress
     - Egress
   ingress:
+    {{- $sources := .service.ingress }}
+    {{- if include "common.metricsPort" . }}
+    {{- $sources = without $sources "monitoring" }}
+    {{- /* Without sources, the rule would admit all. */}}
+    {{- with $policy.ingress.monitoring }}
     - from:
-        {{- range .service.ingress }}
+        {{- toYaml . | nindent 8 }}
+      ports:
+        - port: metrics
+          protocol: TCP
+    {{- end }}
+    {{- end }}
+    - from:
+        {{- range $sources }}
         {{- range get $policy.ingress . }}
         - {{ toYaml . | nindent 10 | trim }}
         {{- end }}

@@ -107,6 +107,11 @@ capabilities:
 {{- end }}
 {{- end -}}
 
+{{/* The port of the metrics, or nothing when the metrics are on the port `http`. Only the gateway has this setting. */}}
+{{- define "common.metricsPort" -}}
+{{- with dig "gateway" "metrics_port" "" .root.Values.config -}}{{ . }}{{- end -}}
+{{- end -}}
+
 {{/* A probe: a path, and the values of the probe. */}}
 {{- define "common.probe" -}}
 httpGet:

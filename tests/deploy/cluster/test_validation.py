@@ -12,7 +12,7 @@ from deploy.build import charts
 from deploy.build.helm import NAMESPACE, Helm
 from tests.deploy.cluster.cluster import Cluster, CommandError, Result
 from tests.deploy.cluster.releases import NATS
-from tests.deploy.objects import parse_objects
+from tests.deploy.objects import parse_objects, pod_templates
 
 EVERYTHING = """
 autoscaling: {connectionsPerReplica: 2000}
@@ -119,8 +119,11 @@ def render(helm: Helm, case: str, release: str) -> list[dict[str, Any]]:
     """Return the objects that Helm renders for a case of `RENDERED`."""
     (helm.charts / "everything.yaml").write_text(EVERYTHING, encoding="utf-8")
     chart, *arguments = RENDERED[case]
-    rendered = helm.template(chart, *arguments, release=release)
-    return parse_objects(rendered)
+    found = parse_objects(helm.template(chart, *arguments, release=release))
+    for each in pod_templates(found).values():
+        # Without an installation, the service account does not exist, and the API server would refuse the pod.
+        each["spec"].pop("serviceAccountName", None)
+    return found
 
 
 @pytest.mark.parametrize("release", ["svgx", LONG_NAME])
@@ -152,9 +155,6 @@ def test_every_pod_is_admitted_to_a_restricted_namespace(
 def pod(workload: dict[str, Any]) -> dict[str, Any]:
     """Return a pod of a Deployment, StatefulSet or Job."""
     template = copy.deepcopy(workload["spec"]["template"])
-    template["spec"].pop(
-        "serviceAccountName", None
-    )  # the account does not exist without an installation
     for volume in workload["spec"].get("volumeClaimTemplates", []):
         claim = {"claimName": volume["metadata"]["name"]}
         template["spec"]["volumes"].append(

@@ -43,9 +43,7 @@ spec:
       activeDeadlineSeconds: {{ $backup.deadlineSeconds }}
       ttlSecondsAfterFinished: 86400
       template:
-        metadata:
-          labels:
-            {{- include "common.backupLabels" . | nindent 12 }}
+        {{- include "common.podMetadata" (merge (dict "labels" (include "common.backupLabels" . | fromYaml)) .) | nindent 8 }}
         spec:
           restartPolicy: Never
           serviceAccountName: {{ include "common.serviceAccountName" . }}
@@ -95,6 +93,7 @@ spec:
             {{- with $values.extraVolumes }}
             {{- toYaml . | nindent 12 }}
             {{- end }}
+          {{- include "common.jobScheduling" . | nindent 10 }}
 {{- end -}}
 {{- end -}}
 

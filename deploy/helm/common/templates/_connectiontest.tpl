@@ -2,11 +2,14 @@
 {{- define "common.connectiontest" -}}
 {{- $values := .root.Values -}}
 {{- $name := include "common.fullname" . -}}
+{{- $labels := merge (dict "svgx.dev/test-of" $name "app.kubernetes.io/name" "svgx-test") (include "common.labels" . | fromYaml) ($values.podLabels | default dict) -}}
+{{- $annotations := merge (dict "helm.sh/hook" "test" "helm.sh/hook-delete-policy" "before-hook-creation,hook-succeeded") ($values.podAnnotations | default dict) -}}
 apiVersion: v1
 kind: Pod
-{{ include "common.metadata" (merge (dict "suffix" "test" "labels" (dict "svgx.dev/test-of" $name "app.kubernetes.io/name" "svgx-test") "annotations" (dict "helm.sh/hook" "test" "helm.sh/hook-delete-policy" "before-hook-creation,hook-succeeded")) .) }}
+{{ include "common.metadata" (merge (dict "suffix" "test" "labels" $labels "annotations" $annotations) .) }}
 spec:
   restartPolicy: Never
+  serviceAccountName: {{ include "common.serviceAccountName" . }}
   automountServiceAccountToken: false
   {{- include "common.pullSecrets" . | nindent 2 }}
   securityContext:
@@ -29,4 +32,5 @@ spec:
         limits:
           cpu: 200m
           memory: 64Mi
+  {{- include "common.jobScheduling" . | nindent 2 }}
 {{- end -}}

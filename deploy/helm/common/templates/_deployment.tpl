@@ -21,20 +21,14 @@ spec:
     rollingUpdate:
       {{- toYaml .service.rollingUpdate | nindent 6 }}
   template:
-    metadata:
-      labels:
-        {{- merge (dict) $labels $values.podLabels | toYaml | nindent 8 }}
-      annotations:
-        {{- merge (dict "checksum/config" ($values.config | toYaml | sha256sum)) $values.podAnnotations | toYaml | nindent 8 }}
+    {{- $annotations := dict "checksum/config" ($values.config | toYaml | sha256sum) }}
+    {{- include "common.podMetadata" (merge (dict "labels" $labels "annotations" $annotations) .) | nindent 4 }}
     spec:
       serviceAccountName: {{ include "common.serviceAccountName" . }}
       automountServiceAccountToken: false
       # With service links, Kubernetes would set API_PORT if the namespace had a service with the name `api`.
       enableServiceLinks: false
       {{- include "common.pullSecrets" . | nindent 6 }}
-      {{- with $values.priorityClassName }}
-      priorityClassName: {{ . }}
-      {{- end }}
       terminationGracePeriodSeconds: {{ add (int $values.drain.seconds) 15 }}
       securityContext:
         {{- include "common.podSecurityContext" . | nindent 8 }}
@@ -101,16 +95,5 @@ spec:
         {{- with $values.extraVolumes }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
-      {{- with $values.nodeSelector }}
-      nodeSelector:
-        {{- toYaml . | nindent 8 }}
-      {{- end }}
-      {{- with $values.tolerations }}
-      tolerations:
-        {{- toYaml . | nindent 8 }}
-      {{- end }}
-      {{- with $values.affinity }}
-      affinity:
-        {{- toYaml . | nindent 8 }}
-      {{- end }}
+      {{- include "common.scheduling" $values | nindent 6 }}
 {{- end -}}

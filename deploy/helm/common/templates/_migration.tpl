@@ -9,11 +9,13 @@ spec:
   backoffLimit: 2
   activeDeadlineSeconds: {{ $values.migration.deadlineSeconds }}
   template:
-    metadata:
-      labels:
-        {{- include "common.migrationLabels" . | nindent 8 }}
+    {{- include "common.podMetadata" (merge (dict "labels" (include "common.migrationLabels" . | fromYaml)) .) | nindent 4 }}
     spec:
       restartPolicy: Never
+      {{- /* Helm makes the chart's own service account after the Job, so the Job uses only an existing account. */}}
+      {{- if not $values.serviceAccount.create }}
+      serviceAccountName: {{ include "common.serviceAccountName" . }}
+      {{- end }}
       automountServiceAccountToken: false
       enableServiceLinks: false
       {{- include "common.pullSecrets" . | nindent 6 }}
@@ -50,6 +52,7 @@ spec:
         {{- with $values.extraVolumes }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
+      {{- include "common.jobScheduling" . | nindent 6 }}
 {{- end -}}
 {{- end -}}
 

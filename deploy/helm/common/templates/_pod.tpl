@@ -1,4 +1,43 @@
-{{/* Parts of a pod: security contexts, environment, probes. The security contexts fulfil the standard `restricted`. */}}
+{{/*
+Parts of a pod: metadata, scheduling, security contexts, environment, probes. The security contexts fulfil the standard
+`restricted`.
+*/}}
+
+{{/* The metadata of a pod: the chart's `labels` and `annotations`, and the values' labels and annotations of pods. */}}
+{{- define "common.podMetadata" -}}
+{{- $values := .root.Values -}}
+metadata:
+  labels:
+    {{- merge (dict) .labels ($values.podLabels | default dict) | toYaml | nindent 4 }}
+  {{- with merge (dict) (.annotations | default dict) ($values.podAnnotations | default dict) }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end -}}
+
+{{/* The nodes on which pods may run, and their priority. The scope is the mapping that has these values. */}}
+{{- define "common.scheduling" -}}
+{{- with .priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- range $field := list "nodeSelector" "tolerations" "affinity" }}
+{{- with get $ $field }}
+{{ $field }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/*
+The scheduling of a pod that is not a replica: of a Job, or of `helm test`. The pod gets only the affinity to nodes. The
+affinity to pods spreads the replicas. A Job's pod with the replicas' anti-affinity finds no node when each node has a
+replica, and an upgrade waits for this Job.
+*/}}
+{{- define "common.jobScheduling" -}}
+{{- $values := .root.Values -}}
+{{- $affinity := pick ($values.affinity | default dict) "nodeAffinity" -}}
+{{- include "common.scheduling" (set (pick $values "nodeSelector" "tolerations" "priorityClassName") "affinity" $affinity) -}}
+{{- end -}}
 
 {{- define "common.podSecurityContext" -}}
 runAsNonRoot: true

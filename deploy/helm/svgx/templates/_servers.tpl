@@ -40,16 +40,7 @@ metadata:
 
 {{/* The nodes on which a server's pods may run, and their priority. */}}
 {{- define "svgx.serverScheduling" -}}
-{{- $server := get .root.Values .name -}}
-{{- with $server.priorityClassName }}
-priorityClassName: {{ . }}
-{{- end }}
-{{- range $field := list "nodeSelector" "tolerations" "affinity" }}
-{{- with get $server $field }}
-{{ $field }}:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- end }}
+{{- include "common.scheduling" (get .root.Values .name) -}}
 {{- end -}}
 
 {{/*

@@ -231,9 +231,21 @@ async def test_invalid_chunk_gets_400_and_ends_the_request(
     assert application.requests == 1
 
 
-async def test_too_large_headers_get_431_with_a_problem_document(server: RawServer) -> None:
-    """Proves R-HTTP-6 and R-HTTP-11: the problem document states the limit."""
-    response = await server.request(b"GET / HTTP/1.1\r\nX-A: " + b"a" * (MAX_HEADER_BYTES + 1))
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET / HTTP/1.1\r\nX-A: " + b"a" * (MAX_HEADER_BYTES + 1),
+        b"GET / HTTP/1.1\r\n" + HOST + b"X-A: " + b"a" * MAX_HEADER_BYTES + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + HOST + b"A: \r\n" * (MAX_HEADER_BYTES // 5) + b"\r\n",
+        b"GET /" + b"a" * MAX_HEADER_BYTES + b" HTTP/1.1\r\n" + HOST + b"\r\n",
+    ],
+)
+async def test_too_large_headers_get_431_with_a_problem_document(
+    server: RawServer, application: Application, head: bytes
+) -> None:
+    """Proves R-HTTP-6 and R-HTTP-11: the problem document states the limit, also for a head that ends in one read."""
+    response = await server.request(head)
     problem = response.problem()
     assert (response.status, problem["code"]) == (431, "headers_too_large")
     assert problem["limit"] == MAX_HEADER_BYTES
+    assert application.requests == 0

@@ -17,7 +17,10 @@ from svgx_common.http import refusals, request_head
 from svgx_common.http.whole_responses import with_whole_responses
 
 MAX_HEADER_BYTES = 64 * 1024
-"""Limit of the request line and headers, in bytes. It is checked after each read, so the last read may exceed it."""
+"""Limit of the request line and headers, in bytes.
+
+It is checked after each read and at the end of the head, so the memory may hold one more read.
+"""
 
 HEADER_SECONDS = 10.0
 """Time limit for the headers, in seconds, from the connection or from the first byte of a later request."""
@@ -88,8 +91,7 @@ class LimitedHttp(HttpToolsProtocol):
             and self._header_bytes > MAX_HEADER_BYTES
             and not self.transport.is_closing()
         ):
-            detail = f"headers: at most {MAX_HEADER_BYTES} bytes"
-            self._refuse(HeadersTooLarge(detail, field="headers", limit=MAX_HEADER_BYTES))
+            self._refuse(_headers_too_large())
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Start the application, and let it send each response in one write."""
@@ -114,6 +116,9 @@ class LimitedHttp(HttpToolsProtocol):
         self._in_headers = False
 
     def _check_head(self) -> None:
+        # A read may bring a whole head that is larger than the limit.
+        if request_head.size(self.url, self.headers) > MAX_HEADER_BYTES:
+            raise _headers_too_large()
         request_head.check(self.parser.get_http_version(), self.url, self.headers)
         upgrades = self.parser.should_upgrade() and self._should_upgrade()
         if upgrades and request_head.announces_body(self.headers):
@@ -195,3 +200,8 @@ class LimitedHttp(HttpToolsProtocol):
         if self._timeout is not None:
             self._timeout.cancel()
             self._timeout = None
+
+
+def _headers_too_large() -> HeadersTooLarge:
+    detail = f"headers: at most {MAX_HEADER_BYTES} bytes"
+    return HeadersTooLarge(detail, field="headers", limit=MAX_HEADER_BYTES)

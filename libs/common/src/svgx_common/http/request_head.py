@@ -38,6 +38,11 @@ def check(version: str, target: bytes, headers: Headers) -> None:
         _check_transfer_coding(version, b",".join(codings))
 
 
+def size(target: bytes, headers: Headers) -> int:
+    """Return the size of the target and the headers in bytes. Each header has a colon, a space and a line end."""
+    return len(target) + sum(len(name) + len(value) + 4 for name, value in headers)
+
+
 def announces_body(headers: Headers) -> bool:
     """Return whether a body follows the head."""
     return any(

@@ -2,7 +2,6 @@
 
 import codecs
 import json
-from email.message import Message
 from typing import Any
 
 from pydantic import ValidationError
@@ -15,6 +14,7 @@ from svgx_common.contract.errors import (
     from_validation,
 )
 from svgx_common.contract.operation import Http, Operation, RequestModel, is_raw
+from svgx_gateway import header_values
 from svgx_gateway.memory.bodies import too_large
 from svgx_gateway.request_fields import fields_of, text_of
 
@@ -48,12 +48,13 @@ def parse_request(
     model: type[RequestModel] = operation.request
     added_fields: dict[str, Any] = dict(request.path_params)
     if http.cookie is not None and http.cookie in model.model_fields:
-        added_fields[http.cookie] = request.cookies.get(http.cookie_name)
+        added_fields[http.cookie] = header_values.cookie(request.headers, http.cookie_name)
     try:
         if is_raw(model):
             _check_media_type(http, request)
             if "charset" in model.model_fields:
-                added_fields["charset"] = _charset(request)
+                content_type = request.headers.get("content-type", "")
+                added_fields["charset"] = header_values.charset(content_type)
             return model.model_validate({"content": body, **added_fields})
         if http.method in ("GET", "DELETE"):
             query = request.query_params if request.scope["query_string"] else {}
@@ -83,13 +84,6 @@ def _check_media_type(http: Http, request: Request) -> None:
             field="content-encoding",
             limit="identity",
         )
-
-
-def _charset(request: Request) -> str | None:
-    """Return the parameter `charset` of the Content-Type in lower case, or None if there is none."""
-    content_type = Message()
-    content_type["content-type"] = request.headers.get("content-type", "")
-    return content_type.get_content_charset() or None
 
 
 def _with_fields(body: bytes, fields: dict[str, Any]) -> bytes:

@@ -3,7 +3,12 @@
 from collections.abc import Sequence
 
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from svgx_common.contract.errors import BadRequest
+from svgx_gateway.http import problems
 
 _REQUEST_HEADERS = [
     *("Authorization", "X-API-Key", "X-Share-Link"),
@@ -25,7 +30,10 @@ _RESPONSE_HEADERS = [
 
 
 class Cors(CORSMiddleware):
-    """CORS middleware without credentials. Clients send their tokens in a header, not in cookies."""
+    """CORS middleware without credentials. Clients send their tokens in a header, not in cookies.
+
+    `allowed` are origins in lower case, or `*`.
+    """
 
     def __init__(self, app: ASGIApp, allowed: Sequence[str]) -> None:
         super().__init__(
@@ -44,3 +52,17 @@ class Cors(CORSMiddleware):
             await super().__call__(scope, receive, send)
         else:
             await self.app(scope, receive, send)
+
+    def is_allowed_origin(self, origin: str) -> bool:
+        """Return whether an origin is allowed. Upper and lower case are equal, as for WebSockets."""
+        return super().is_allowed_origin(origin.lower())
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """Return the response to a preflight request. A refusal is a problem document that names the refused part."""
+        response = super().preflight_response(request_headers)
+        if response.status_code < 400:
+            return response
+        refusal = problems.response(BadRequest(bytes(response.body).decode()))
+        for name, value in response.headers.items():
+            refusal.headers.setdefault(name, value)
+        return refusal

@@ -13,8 +13,8 @@ _ORIGIN = re.compile(
 
 
 def split(text: str) -> list[str]:
-    """Split a comma-separated setting into origins without a trailing slash."""
-    return [origin.strip().rstrip("/") for origin in text.split(",") if origin.strip()]
+    """Split a comma-separated setting into origins in lower case, without a trailing slash."""
+    return [origin.strip().rstrip("/").lower() for origin in text.split(",") if origin.strip()]
 
 
 def check(text: str) -> str:
@@ -32,14 +32,14 @@ def check(text: str) -> str:
 
 
 class AllowedOrigins:
-    """The origins from which a page may connect; `*` allows every origin.
+    """The origins from which a page may connect, in lower case (see `split`); `*` allows every origin.
 
     A page of the gateway's own host may always connect. A client that sends no `Origin` is not a browser, and could
     send any origin, so it is allowed too.
     """
 
     def __init__(self, allowed: Iterable[str]) -> None:
-        self._allowed = frozenset(origin.lower() for origin in allowed)
+        self._allowed = frozenset(allowed)
 
     def allows(self, headers: Headers) -> bool:
         """Return whether a handshake with these headers is allowed."""

@@ -4,6 +4,7 @@ import itertools
 import re
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -13,7 +14,7 @@ from svgx_common.contract.api_keys import ApiKeyInfo, NewApiKey
 from svgx_common.contract.auth import SessionInfo
 from svgx_common.contract.auth import User as Account
 from svgx_common.contract.operation import RawRequest, ReplyModel
-from tests.e2e.clients.api import SVG_TYPE
+from tests.e2e.clients.api import CANVASES, SVG_TYPE
 from tests.e2e.clients.openapi_document import example_request
 from tests.e2e.clients.problems import check_problem
 from tests.e2e.clients.workspace import Workspace
@@ -327,6 +328,15 @@ async def test_undocumented_request_field_gets_422_with_its_name(workspace: Work
             assert check_problem(response, 422, "invalid")["field"] == field, operation.name
             tried += 1
     assert tried > 80
+
+
+async def test_malformed_canvas_id_gets_422_with_its_field(workspace: Workspace) -> None:
+    """The response to an unknown canvas is 404. Proves R-ACCESS-2."""
+    for canvas_id in ("a.b", "%FF", "%00", "x" * 65, "%2F", "a%0A", "é", "*"):
+        response = await workspace.owner.request("GET", f"{CANVASES}{canvas_id}")
+        assert check_problem(response, 422, "invalid")["field"] == "canvas_id"
+    response = await workspace.owner.request("GET", f"{CANVASES}{uuid4()}")
+    check_problem(response, 404, "not_found")
 
 
 async def test_responses_have_exactly_the_documented_fields(workspace: Workspace) -> None:

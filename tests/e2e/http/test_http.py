@@ -13,7 +13,7 @@ from svgx_common.contract import OPERATIONS
 from svgx_common.contract.api_keys import ApiKeyInfo, NewApiKey
 from svgx_common.contract.auth import SessionInfo
 from svgx_common.contract.auth import User as Account
-from svgx_common.contract.operation import RawRequest, ReplyModel
+from svgx_common.contract.operation import Http, RawRequest, ReplyModel
 from tests.e2e.clients.api import CANVASES, SVG_TYPE
 from tests.e2e.clients.openapi_document import example_request
 from tests.e2e.clients.problems import check_problem
@@ -320,13 +320,39 @@ async def test_undocumented_request_field_gets_422_with_its_name(workspace: Work
         if http is None or issubclass(operation.request, RawRequest) or http.cookie:
             continue
         request = example_request(document, http.method.lower(), http.path)
-        part = "params" if http.method in ("GET", "DELETE") else "json"
+        part = _part_of_fields(http)
         path = re.sub(r"{\w+}", "x", http.path.replace("{service}", "state"))
         for field in _UNDOCUMENTED - set(operation.request.model_fields):
             changed = {**request, part: {**request.get(part, {}), field: "1"}}
             response = await workspace.admin.request(http.method, path, **changed)
             assert check_problem(response, 422, "invalid")["field"] == field, operation.name
             tried += 1
+    assert tried > 80
+
+
+def _part_of_fields(http: Http) -> str:
+    return "params" if http.method in ("GET", "DELETE") else "json"
+
+
+async def test_field_in_the_wrong_part_of_a_request_gets_422_with_its_name(
+    workspace: Workspace,
+) -> None:
+    """No operation ignores a field in its query or a body. Proves R-HTTP-13."""
+    document = (await workspace.admin.request("GET", "/openapi.json")).json()
+    tried = 0
+    for operation in OPERATIONS:
+        http = operation.http
+        if http is None:
+            continue
+        request = example_request(document, http.method.lower(), http.path)
+        path = re.sub(r"{\w+}", "x", http.path.replace("{service}", "state"))
+        if _part_of_fields(http) == "params":
+            wrong, field = {"json": {"version": "1"}}, "body"
+        else:
+            wrong, field = {"params": {"version": "1", "other": "2"}}, "version"
+        response = await workspace.admin.request(http.method, path, **{**request, **wrong})
+        assert check_problem(response, 422, "invalid")["field"] == field, operation.name
+        tried += 1
     assert tried > 80
 
 

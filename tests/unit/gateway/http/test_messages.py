@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
-from svgx_common.contract import api_keys, auth, state
+from svgx_common.contract import api_keys, auth, collab, state
 from svgx_common.contract.errors import BadRequest, Invalid, SvgxError, UnsupportedMedia
 from svgx_common.contract.operation import Operation, RequestModel
+from svgx_common.contract.storage import values
 from svgx_gateway.http.messages import EXACT_FLOAT_LIMIT, parse_request
 
 
@@ -16,12 +17,13 @@ def parse(
     body: bytes,
     path_params: dict[str, str] | None = None,
     media_type: str = "application/json",
+    query: bytes = b"",
 ) -> RequestModel:
     """Parse a request with this body."""
     scope = {
         "type": "http",
         "headers": [(b"content-type", media_type.encode())],
-        "query_string": b"",
+        "query_string": query,
         "path_params": path_params or {},
     }
     assert operation.http is not None
@@ -128,3 +130,46 @@ def test_media_type_is_checked_before_the_body() -> None:
     with pytest.raises(SvgxError) as refused:
         parse(state.CREATE_CANVAS, b"{", media_type="text/plain")
     assert isinstance(refused.value, UnsupportedMedia)
+
+
+@pytest.mark.parametrize(
+    ("operation", "query", "body", "field"),
+    [
+        (values.DELETE_VALUE, b"", b'{"version": 3}', "body"),
+        (values.DELETE_VALUE, b"version=3", b"{}", "body"),
+        (values.RETRIEVE_VALUE, b"", b" ", "body"),
+        (values.PERSIST_VALUE, b"version=3", b'{"key": "k", "value": 1}', "version"),
+        (values.PERSIST_VALUE, b"version=3", b"", "version"),
+        (values.PERSIST_VALUE, b"=3", b'{"key": "k", "value": 1}', "query"),
+        (auth.UPDATE_USER, b"other=1&role=admin", b"{}", "other"),
+        (collab.IMPORT_SVG, b"charset=utf-8", b"<svg/>", "charset"),
+    ],
+)
+def test_field_in_the_wrong_part_is_refused_with_its_name(
+    operation: Operation[Any, Any], query: bytes, body: bytes, field: str
+) -> None:
+    """A DELETE with its version in the body does not delete every version. Proves R-HTTP-13."""
+    path_params = {"key": "k", "user_id": "u", "canvas_id": "c"}
+    assert operation.http is not None
+    path_params = {name: path_params[name] for name in operation.http.path_fields}
+    with pytest.raises(Invalid) as refused:
+        parse(operation, body, path_params, query=query)
+    assert refused.value.field == field
+    assert refused.value.detail.startswith(f"{field}: ")
+
+
+@pytest.mark.parametrize(
+    ("operation", "query", "body"),
+    [
+        (values.DELETE_VALUE, b"version=3", b""),
+        (values.PERSIST_VALUE, b"", b'{"key": "k", "value": 1, "version": 3}'),
+        (values.PERSIST_VALUE, b"&", b'{"key": "k", "value": 1, "version": 3}'),
+    ],
+)
+def test_field_in_its_own_part_is_accepted(
+    operation: Operation[Any, Any], query: bytes, body: bytes
+) -> None:
+    """A query without fields counts as empty. Proves R-HTTP-13."""
+    path_params = {"key": "k"} if operation is values.DELETE_VALUE else {}
+    message = parse(operation, body, path_params, query=query)
+    assert getattr(message, "version") == 3  # noqa: B009

@@ -68,6 +68,7 @@ class RequestModel(BaseModel):
     """The base of every request.
 
     Fields that the HTTP path names come from the path. All others come from the query (GET, DELETE) or from the body.
+    The other of the two parts must be empty.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

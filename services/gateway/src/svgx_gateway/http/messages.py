@@ -2,6 +2,7 @@
 
 import codecs
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -9,7 +10,11 @@ from pydantic_core import to_json
 from starlette.requests import Request
 
 from svgx_common.contract.errors import (
+    MAX_FIELD_ERRORS,
+    MAX_FIELD_NAME_CHARACTERS,
     BadRequest,
+    FieldError,
+    Invalid,
     UnsupportedMedia,
     from_validation,
 )
@@ -43,12 +48,19 @@ def parse_request(
 ) -> RequestModel:
     """Return the request as the operation's model. Raise `Invalid`, `BadRequest` or `UnsupportedMedia`.
 
-    Fields in the path and in a cookie replace fields of the same name in the query or the body.
+    Fields in the path and in a cookie replace fields of the same name in the query or the body. A field in another part
+    of the request is refused, because a request without its version, for example, has another meaning.
     """
     model: type[RequestModel] = operation.request
     added_fields: dict[str, Any] = dict(request.path_params)
     if http.cookie is not None and http.cookie in model.model_fields:
         added_fields[http.cookie] = header_values.cookie(request.headers, http.cookie_name)
+    query = request.query_params if request.scope["query_string"] else {}
+    has_query_fields = http.method in ("GET", "DELETE")
+    if has_query_fields and body:
+        raise Invalid(f"body: {http.method} has its fields in the query only", field="body")
+    if query and not has_query_fields:
+        raise _query_refusal(http, query)
     try:
         if is_raw(model):
             _check_media_type(http, request)
@@ -56,8 +68,7 @@ def parse_request(
                 content_type = request.headers.get("content-type", "")
                 added_fields["charset"] = header_values.charset(content_type)
             return model.model_validate({"content": body, **added_fields})
-        if http.method in ("GET", "DELETE"):
-            query = request.query_params if request.scope["query_string"] else {}
+        if has_query_fields:
             return model.model_validate({**query, **added_fields})
         if not body:
             return model.model_validate(added_fields)
@@ -67,6 +78,14 @@ def parse_request(
         if error.error_count() == 1 and error.errors()[0]["type"] == "json_invalid":
             raise BadRequest("the body is not JSON", field="body") from None
         raise from_validation(error) from None
+
+
+def _query_refusal(http: Http, query: Mapping[str, str]) -> Invalid:
+    """Return the error for a request that has a query, although its method has its fields in the body."""
+    detail = f"{http.method} has its fields in the body and in the path, not in the query"
+    names = [name[:MAX_FIELD_NAME_CHARACTERS] or "query" for name in query]
+    errors = [FieldError(field=name, detail=detail) for name in names[:MAX_FIELD_ERRORS]]
+    return Invalid(f"{names[0]}: {detail}", field=names[0], errors=errors)
 
 
 def _check_media_type(http: Http, request: Request) -> None:

@@ -1,15 +1,18 @@
 """Parsing of HTTP requests into the request models of the contract."""
 
+import json
+import time
 from typing import Any
 
 import pytest
 from starlette.requests import Request
 
 from svgx_common.contract import api_keys, auth, collab, state
-from svgx_common.contract.errors import BadRequest, Invalid, SvgxError, UnsupportedMedia
+from svgx_common.contract.errors import BadRequest, Invalid, SvgxError, TooLarge, UnsupportedMedia
 from svgx_common.contract.operation import Operation, RequestModel
 from svgx_common.contract.storage import values
-from svgx_gateway.http.messages import EXACT_FLOAT_LIMIT, parse_request
+from svgx_gateway.http import messages
+from svgx_gateway.http.messages import EXACT_FLOAT_LIMIT, MAX_JSON_VALUES, parse_request
 
 
 def parse(
@@ -173,3 +176,73 @@ def test_field_in_its_own_part_is_accepted(
     path_params = {"key": "k"} if operation is values.DELETE_VALUE else {}
     message = parse(operation, body, path_params, query=query)
     assert getattr(message, "version") == 3  # noqa: B009
+
+
+def persisted(value: bytes, rest: bytes = b"") -> RequestModel:
+    """Parse a request that stores a value."""
+    return parse(values.PERSIST_VALUE, b'{"key": "k", "value": ' + value + rest + b"}")
+
+
+SMALL_VALUES = MAX_JSON_VALUES // 2
+"""A number of values that a body may have together with its other fields, even if each is an empty list."""
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"[" + b"0," * (MAX_JSON_VALUES - 10) + b"0]",
+        b"[" + b"[]," * (SMALL_VALUES - 10) + b"[]]",
+        b'"' + b"," * 2 * MAX_JSON_VALUES + b'"',
+        b'"' + b'\\",' * MAX_JSON_VALUES + b'"',
+        b'["' + b"[" * 2 * MAX_JSON_VALUES + b'\\\\",0]',
+        b'"' + b'\\\\\\",{' * (MAX_JSON_VALUES // 2) + b'"',
+    ],
+)
+def test_commas_and_brackets_in_strings_are_no_values(value: bytes) -> None:
+    """A body with few values is accepted, also with many commas and brackets in its strings. Proves R-HTTP-18."""
+    assert getattr(persisted(value), "value") == json.loads(value)  # noqa: B009
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"[" + b"0," * MAX_JSON_VALUES + b"0]",
+        b"[" + b"[]," * SMALL_VALUES + b"[]]",
+        b"[" + b"{}," * SMALL_VALUES + b"{}]",
+        b"[" + b'"",' * MAX_JSON_VALUES + b"0]",
+        b"[" + b'"\\\\",' * MAX_JSON_VALUES + b"0]",
+        b"[" + b'"\\"",' * MAX_JSON_VALUES + b"0]",
+        b"{" + b",".join(b'"%x":0' % number for number in range(MAX_JSON_VALUES)) + b"}",
+        b"[" * 2 * MAX_JSON_VALUES,
+        b'[0,"' + b'\\"' * MAX_JSON_VALUES + b'",' + b"0," * MAX_JSON_VALUES + b"0]",
+    ],
+)
+@pytest.mark.parametrize("rest", [b"", b', "version": 1.0', b', "version": 1.5'])
+def test_body_with_too_many_values_is_refused_without_parsing_it(value: bytes, rest: bytes) -> None:
+    """The error names the limit. The refusal takes a few milliseconds. Proves R-HTTP-18."""
+    began = time.thread_time()
+    with pytest.raises(TooLarge) as refused:
+        persisted(value, rest)
+    assert time.thread_time() - began < 0.1
+    assert (refused.value.field, refused.value.limit) == ("body", MAX_JSON_VALUES)
+
+
+@pytest.mark.parametrize(("version", "expected"), [(b"7", 7), (b"7.0", 7), (b"7e0", 7)])
+def test_whole_version_is_read_in_one_parse(
+    monkeypatch: pytest.MonkeyPatch, version: bytes, expected: int
+) -> None:
+    """The version of a stored value may be written as 7.0, and costs no second parse of the value."""
+    monkeypatch.delattr(messages, "json")
+    message = persisted(b"1", b', "version": ' + version)
+    assert getattr(message, "version") == expected  # noqa: B009
+
+
+@pytest.mark.parametrize("version", [b"7.5", b"1e400", b"true", b'"7"', b"9007199254740992.0"])
+def test_version_that_is_no_whole_number_is_refused_in_one_parse(
+    monkeypatch: pytest.MonkeyPatch, version: bytes
+) -> None:
+    """The refusal names the field, and costs no second parse of the value. Proves R-HTTP-2."""
+    monkeypatch.delattr(messages, "json")
+    with pytest.raises(Invalid) as refused:
+        persisted(b"1", b', "version": ' + version)
+    assert refused.value.field == "version"

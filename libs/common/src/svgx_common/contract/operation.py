@@ -23,8 +23,17 @@ ServiceName = Literal["auth", "state", "collab", "gateway"]
 
 SERVICES: tuple[ServiceName, ...] = get_args(ServiceName)
 
-Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
-"""A version or revision. Every JSON reader represents numbers up to 2**53 - 1 exactly (RFC 8259, 6)."""
+
+def _read_whole_number(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Count = Annotated[int, Field(ge=0, le=2**53 - 1), BeforeValidator(_read_whole_number)]
+"""A version or revision. Every JSON reader represents numbers up to 2**53 - 1 exactly (RFC 8259, 6).
+
+JSON has one kind of number, so 7.0 is the version 7. It is read here, because a second parse of a large value with all
+its floats as integers would take long.
+"""
 
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 """An id that is safe in a URL and in a NATS subject: no dots, wildcards or spaces."""

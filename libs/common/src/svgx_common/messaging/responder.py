@@ -6,6 +6,7 @@ NATS micro protocol.
 """
 
 import asyncio
+import functools
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from opentelemetry import context, trace
 from pydantic import ValidationError
 
 from svgx_common import metrics
+from svgx_common.account_threads import AccountThreads
 from svgx_common.contract import operations_of
 from svgx_common.contract.errors import (
     DeadlineExceeded,
@@ -63,6 +65,9 @@ log = structlog.get_logger(__name__)
 
 CANCEL_SECONDS = 2.0
 """Time limit for a cancelled handler to end, in seconds. Beyond it, a drain does not wait for the handler."""
+
+LARGE_BYTES = 64 * 1024
+"""Size of a JSON request, in bytes, beyond which it is validated in a thread, one request at a time."""
 
 _UNKNOWN_CLIENT = Client()
 
@@ -140,6 +145,7 @@ class Responder:
         self._pools = {pool: _Slots(concurrency, backlog) for pool in Pool}
         self._endpoints: dict[str, _Endpoint] = {}
         self._left_to_others: set[str] = set()
+        self._validations = AccountThreads(1)
         """The subjects of operations that this replica does not answer."""
 
     def answer(
@@ -315,7 +321,6 @@ class Responder:
         try:
             async with limit:
                 body = await self._bus.body(message, limit=endpoint.operation.max_body)
-                request = _decode_request(endpoint.operation, headers, body)
                 caller = headers.get(HEADER_CALLER)
                 client = headers.get(HEADER_CLIENT)
                 call = Call(
@@ -323,6 +328,7 @@ class Responder:
                     deadline,
                     Client.from_header(client) if client else _UNKNOWN_CLIENT,
                 )
+                request = await self._decode(endpoint.operation, headers, body, call)
                 _note_ids(request, call)
                 reply: ReplyModel | Blob = await endpoint.handler(request, call)
                 return reply
@@ -330,6 +336,17 @@ class Responder:
             if not limit.expired():
                 raise  # a timeout inside the handler, not the caller's deadline
             raise DeadlineExceeded from None
+
+    async def _decode(
+        self, operation: Operation[Any, Any], headers: Headers, body: bytes, call: Call
+    ) -> RequestModel:
+        """Return the validated request. Raise `Invalid` if a field is invalid."""
+        model: type[RequestModel] = operation.request
+        if len(body) <= LARGE_BYTES or is_raw(model):
+            return _decode_request(operation, headers, body)
+        account = "" if call.caller is None else call.caller.user_id
+        work = functools.partial(_decode_request, operation, headers, body)
+        return await self._validations.run(account, work)
 
     async def _send_reply(self, message: Msg, reply: ReplyModel | Blob) -> None:
         headers: Headers = {}

@@ -15,6 +15,7 @@ from svgx_common.contract.errors import (
     BadRequest,
     FieldError,
     Invalid,
+    TooLarge,
     UnsupportedMedia,
     from_validation,
 )
@@ -25,6 +26,12 @@ from svgx_gateway.request_fields import fields_of, text_of
 
 EXACT_FLOAT_LIMIT = 2**53
 """Each whole number below this limit has an exact floating-point form."""
+
+MAX_JSON_VALUES = 50_000
+"""The most values in a JSON body, counted by their commas, lists and objects.
+
+Python needs about a microsecond for each. The values of the largest body without this limit would take half a second.
+"""
 
 _WHITESPACE = b" \t\r\n"
 """The characters that JSON allows around a value (RFC 8259, 2)."""
@@ -46,7 +53,7 @@ def has_body(request: Request) -> bool:
 def parse_request(
     operation: Operation[Any, Any], http: Http, request: Request, body: bytes
 ) -> RequestModel:
-    """Return the request as the operation's model. Raise `Invalid`, `BadRequest` or `UnsupportedMedia`.
+    """Return the request as the operation's model. Raise `Invalid`, `BadRequest`, `TooLarge` or `UnsupportedMedia`.
 
     Fields in the path and in a cookie replace fields of the same name in the query or the body. A field in another part
     of the request is refused, because a request without its version, for example, has another meaning.
@@ -73,6 +80,7 @@ def parse_request(
         if not body:
             return model.model_validate(added_fields)
         _check_media_type(http, request)
+        _check_json_values(body)
         return _validate_json(model, _with_fields(body, added_fields))
     except ValidationError as error:
         if error.error_count() == 1 and error.errors()[0]["type"] == "json_invalid":
@@ -105,6 +113,27 @@ def _check_media_type(http: Http, request: Request) -> None:
         )
 
 
+def _check_json_values(body: bytes) -> None:
+    """Raise `TooLarge` if a JSON text has more than `MAX_JSON_VALUES`. The time is short, because nothing is parsed.
+
+    An empty list or object counts as two.
+    """
+    if len(body) <= MAX_JSON_VALUES or _count_values(body) <= MAX_JSON_VALUES:
+        return
+    # Count again without the strings, which may have commas and brackets too.
+    unescaped = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    if _count_values(b"".join(unescaped.split(b'"')[::2])) > MAX_JSON_VALUES:
+        raise TooLarge(
+            f"body: must have at most {MAX_JSON_VALUES} values",
+            field="body",
+            limit=MAX_JSON_VALUES,
+        )
+
+
+def _count_values(text: bytes) -> int:
+    return text.count(b",") + text.count(b"[") + text.count(b"{")
+
+
 def _with_fields(body: bytes, fields: dict[str, Any]) -> bytes:
     """Return the JSON text of an object with `fields` added. Raise `BadRequest` if the text is not an object.
 
@@ -128,7 +157,7 @@ def _validate_json(model: type[RequestModel], text: bytes) -> RequestModel:
     except ValidationError as error:
         # JSON has one kind of number, so 7.0 is the integer 7. Strict mode refuses 7.0 because it is a float.
         if not any(
-            item["type"] == "int_type" and isinstance(item["input"], float)
+            item["type"] == "int_type" and _is_whole(item["input"])
             for item in error.errors(include_url=False)
         ):
             raise
@@ -138,4 +167,8 @@ def _validate_json(model: type[RequestModel], text: bytes) -> RequestModel:
 
 def _number(text: str) -> float | int:
     value = float(text)
-    return int(value) if value.is_integer() and abs(value) < EXACT_FLOAT_LIMIT else value
+    return int(value) if _is_whole(value) else value
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, float) and value.is_integer() and abs(value) < EXACT_FLOAT_LIMIT

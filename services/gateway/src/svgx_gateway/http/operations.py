@@ -1,5 +1,6 @@
 """The operations of the contract over HTTP."""
 
+import functools
 import re
 import time
 import unicodedata
@@ -16,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from svgx_common import metrics
+from svgx_common.account_threads import AccountThreads
 from svgx_common.contract import OPERATIONS
 from svgx_common.contract.errors import Internal, SvgxError
 from svgx_common.contract.operation import (
@@ -24,6 +26,7 @@ from svgx_common.contract.operation import (
     Operation,
     Redirect,
     RequestModel,
+    is_raw,
     names_canvas,
 )
 from svgx_common.http.paths import sent_path
@@ -38,7 +41,7 @@ from svgx_gateway.http.guard import Guard
 from svgx_gateway.http.idempotency import Idempotency, fingerprint, parse_key, supports_key
 from svgx_gateway.http.messages import check_content_length, has_body, parse_request
 from svgx_gateway.http.proxies import client_of
-from svgx_gateway.memory.bodies import Bodies
+from svgx_gateway.memory.bodies import SMALL_BYTES, Bodies
 from svgx_gateway.observability.notes import note_canvas, note_failure
 from svgx_gateway.ratelimit.key import RateLimitKey
 from svgx_gateway.request_fields import fields_of, text_of
@@ -75,6 +78,7 @@ class SharedParts:
     idempotency: Idempotency
     breakers: CircuitBreakers
     bodies: Bodies
+    validations: AccountThreads
     compressing_app: ASGIApp
     """An application that compresses and sends the response that an endpoint has put into the scope."""
 
@@ -100,7 +104,9 @@ def operation_routes(
     compressing_app: ASGIApp = _send_response
     for each, args, kwargs in reversed(middleware):
         compressing_app = each(compressing_app, *args, **kwargs)
-    shared = SharedParts(bus, guard, idempotency, CircuitBreakers(), bodies, compressing_app)
+    shared = SharedParts(
+        bus, guard, idempotency, CircuitBreakers(), bodies, AccountThreads(1), compressing_app
+    )
     return [
         Route(
             operation.http.path,
@@ -131,7 +137,9 @@ class OperationEndpoint:
         self._supports_key = supports_key(operation, http)
         request: type[RequestModel] = operation.request
         self._names_canvas = names_canvas(request)
+        self._is_raw = is_raw(request)
         self._bodies = shared.bodies
+        self._validations = shared.validations
         self._compressing_app = shared.compressing_app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -181,7 +189,7 @@ class OperationEndpoint:
 
     async def _handle_body(self, request: Request, body: bytes, caller: Caller | None) -> Response:
         operation = self._operation
-        message = parse_request(operation, self._http, request, body)
+        message = await self._parse(request, body, caller)
         if self._names_canvas and (canvas_id := getattr(message, "canvas_id", None)) is not None:
             note_canvas(request.scope, canvas_id)
         deadline = time.monotonic() + operation.timeout
@@ -213,6 +221,13 @@ class OperationEndpoint:
         finally:
             await self._idempotency.finish(pending, response, secret=operation.secret)
         return response
+
+    async def _parse(self, request: Request, body: bytes, caller: Caller | None) -> RequestModel:
+        """Return the request as the operation's model. A large JSON body is validated in a thread, one at a time."""
+        if self._is_raw or len(body) <= SMALL_BYTES:
+            return parse_request(self._operation, self._http, request, body)
+        work = functools.partial(parse_request, self._operation, self._http, request, body)
+        return await self._validations.run(RateLimitKey.of(request, caller).key, work)
 
     async def _forward(
         self, request: Request, message: RequestModel, caller: Caller | None, deadline: float

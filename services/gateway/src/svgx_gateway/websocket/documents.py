@@ -1,9 +1,8 @@
 """The document messages of clients. Each becomes one edit; a large message, such as a first sync, becomes several."""
 
-import asyncio
-import contextlib
-from weakref import WeakValueDictionary
+import functools
 
+from svgx_common.account_threads import AccountThreads
 from svgx_common.contract.errors import QuotaExceeded, TooLarge
 from svgx_gateway.quotas.enforcement import QuotaEnforcement
 from svgx_gateway.websocket.connection import Connection
@@ -31,9 +30,7 @@ class DocumentMessages:
 
     def __init__(self, quotas: QuotaEnforcement) -> None:
         self._quotas = quotas
-        self._cuts = asyncio.Semaphore(MAX_CUTS)
-        self._cuts_by_account: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        """A lock for each account. Its messages are cut one at a time, so that other accounts' messages are cut too."""
+        self._cuts = AccountThreads(MAX_CUTS)
 
     def receive_at_once(
         self, connection: Connection, outbox: Outbox, update: bytes, *, is_step_2: bool
@@ -107,23 +104,12 @@ class DocumentMessages:
     async def _cut(self, connection: Connection, update: bytes) -> Pieces:
         """Cut a message. Raises `Malformed` and `TooLarge`.
 
-        The thread cannot be cancelled. When the connection ends, the account's lock and the memory of the message are
-        kept until the thread has ended.
+        The memory of the message is kept until the thread has ended, also when the connection ends earlier.
         """
-        account = connection.caller.user_id
-        account_lock = self._cuts_by_account.setdefault(account, asyncio.Lock())
-        with contextlib.ExitStack() as limits:
-            for limit in (account_lock, self._cuts):
-                await limit.acquire()
-                limits.callback(limit.release)
-            if connection.inflow is not None:
-                limits.enter_context(connection.inflow.keep())
-            loop = asyncio.get_running_loop()
-            cutting = loop.run_in_executor(None, Pieces, update, PIECE_BYTES)
-            until_the_end = limits.pop_all()
-            cutting.add_done_callback(lambda _: until_the_end.close())
+        cut = functools.partial(Pieces, update, PIECE_BYTES)
+        memory = connection.inflow.keep() if connection.inflow is not None else None
         try:
-            return await asyncio.shield(cutting)
+            return await self._cuts.run(connection.caller.user_id, cut, memory)
         except TooManyParts as error:
             raise TooLarge(str(error)) from None
 

@@ -1,7 +1,7 @@
 """Values that clients store under keys, such as preferences and sessions: models and operations of state."""
 
 import json
-import math
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -66,23 +66,26 @@ def _check_key(key: str) -> str:
     return key
 
 
+def _containers(items: Iterable[Any]) -> list[Any]:
+    return [item for item in items if isinstance(item, (dict, list))]
+
+
 def _check_json(value: Any) -> Any:
     """Return the value. Raise `ValueError` if JSON cannot represent it, or if it is nested too deeply."""
-    level, depth = [value], 0
+    level, depth = _containers([value]), 0
     while level:
+        if depth == MAX_DEPTH:
+            raise ValueError(f"is nested more than {MAX_DEPTH} levels deep")
         below: list[Any] = []
-        for item in level:
-            if isinstance(item, dict | list):
-                if depth == MAX_DEPTH:
-                    raise ValueError(f"is nested more than {MAX_DEPTH} levels deep")
-                below += item.values() if isinstance(item, dict) else item
-            elif isinstance(item, float) and not math.isfinite(item):
-                raise ValueError("has a number that is too large, or that is not a number")
-        level, depth = below, depth + 1
+        for container in level:
+            below += container.values() if isinstance(container, dict) else container
+        level, depth = _containers(below), depth + 1
     try:
         compact_json(value).encode()
     except UnicodeEncodeError:
         raise ValueError("has half of a surrogate pair, which is not Unicode text") from None
+    except ValueError:
+        raise ValueError("has a number that is too large, or that is not a number") from None
     return value
 
 

@@ -3,7 +3,8 @@
 import asyncio
 import functools
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,11 +13,14 @@ from svgx_common import postgres
 from svgx_common.contract.errors import Conflict, Invalid, NotFound, SvgxError
 from svgx_common.contract.storage import versions
 from svgx_common.contract.storage.versions import Version, VersionKind
+from svgx_common.postgres import Session
 from svgx_devstack import DevStack
 from svgx_state.history.expiry import Expiry
 from svgx_state.history.past import Past
+from svgx_state.history.versions import Bounds, Versions
 from svgx_workers.pool import Workers
 from tests.integration.state.drawing import Pen, elements
+from tests.integration.state.fresh_tables import FreshTables
 from tests.integration.state.history_steps import (
     create_version,
     list_versions,
@@ -293,6 +297,61 @@ async def test_named_version_outlives_the_journal(
         assert elements([await past_content(client, canvas_id, version=named.id)]) == {"a": "x"}
         with pytest.raises(NotFound, match="does not have revision 2"):
             await past_content(client, canvas_id, version=later.id)
+
+
+async def expire_and_name(fresh: FreshTables, workers: Workers, place: int) -> tuple[int, bool]:
+    """Run the hook, and name an old version before the hook's statement number `place`.
+
+    Check that a named version has its content without the journal. Return the number of the hook's statements, and
+    whether the version could be named.
+    """
+    await fresh.clear()
+    past = Past(fresh.database)
+    bounds = Bounds(all_hours=1, hourly_hours=24, unnamed=300, named=300)
+    table = Versions(fresh.database, past, bounds)
+    canvas_id = await fresh.create()
+    await fresh.journal.append([Pen(canvas_id, "ann").draw("a")])
+    version = await table.add(canvas_id, VersionKind.AUTOMATIC)
+    assert version is not None
+    statements, named = 0, False
+    session = fresh.database.session
+
+    @asynccontextmanager
+    async def watched() -> AsyncIterator[Session]:
+        nonlocal statements, named
+        if statements == place:
+            row = await fresh.tables.fetchrow("UPDATE version SET name = 'kept' RETURNING id")
+            named = row is not None
+        statements += 1
+        async with session() as opened:
+            yield opened
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fresh.database, "session", watched)
+        await Expiry(fresh.database, past, workers).before_drop(datetime.now(UTC))
+    await fresh.tables.execute("DELETE FROM journal")
+    if named:
+        content = await table.content(canvas_id, version.id)
+        assert elements(content.updates) == {"a": "x"}, place
+    else:
+        assert await fresh.tables.fetchval("SELECT count(*) FROM version") == 0
+    return statements, named
+
+
+async def test_version_that_is_named_during_the_expiry_is_kept_or_unknown(
+    fresh: FreshTables, workers: Workers
+) -> None:
+    """A version is named before each statement of the hook in turn. It keeps its content, or the naming fails.
+
+    Proves R-HIST-5.
+    """
+    outcomes, place, statements = [], 0, 1
+    while place < statements:
+        statements, named = await expire_and_name(fresh, workers, place)
+        outcomes.append(named)
+        place += 1
+    assert outcomes[0]
+    assert not outcomes[-1]
 
 
 async def test_content_of_a_revision_is_kept_once_for_all_its_versions(

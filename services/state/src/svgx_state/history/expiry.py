@@ -32,21 +32,38 @@ class Expiry:
         self._workers = workers
 
     async def before_drop(self, moment: datetime) -> None:
-        """Keep the content of named versions from before `moment`. Delete the other versions from before `moment`.
+        """Delete the versions without a name from before `moment`, and keep the content of those with a name.
 
-        After an interruption at any point, a repeated call does the rest. Raises `Unavailable` and `WorkerUnavailable`.
+        A request that names one of these versions meanwhile gets 404, or the content of the version is kept. After an
+        interruption at any point, a repeated call does the rest. Raises `Unavailable` and `WorkerUnavailable`.
         After these errors, the journal must not be dropped.
         """
-        while rows := await self._database.rows("expiring_named_versions", moment, PAGE_SIZE):
-            for row in rows:
-                canvas_id, revision = row["canvas_id"], row["revision"]
-                content = await self._content(canvas_id, revision)
-                await self._database.run(
-                    "keep_version_content", canvas_id, revision, encode_content(content)
-                )
+        # The deletion comes first, because a version could otherwise be named between the last list of named versions
+        # and the deletion. A deletion skips the versions that are named while it runs, so both steps are repeated
+        # until neither finds a row.
+        while True:
+            deleted = await self._delete_unnamed(moment)
+            kept = await self._keep_named(moment)
+            if not deleted and not kept:
+                break
         await self._database.run("drop_orphan_content")
-        while removed := await self._database.rows("expire_versions", moment, DELETED_TOGETHER):
-            metrics.VERSIONS_REMOVED.labels("expired").inc(len(removed))
+
+    async def _delete_unnamed(self, moment: datetime) -> int:
+        """Delete at most `DELETED_TOGETHER` unnamed versions from before `moment`. Return their number."""
+        removed = await self._database.rows("expire_versions", moment, DELETED_TOGETHER)
+        metrics.VERSIONS_REMOVED.labels("expired").inc(len(removed))
+        return len(removed)
+
+    async def _keep_named(self, moment: datetime) -> int:
+        """Keep the content of at most `PAGE_SIZE` named revisions from before `moment`. Return their number."""
+        rows = await self._database.rows("expiring_named_versions", moment, PAGE_SIZE)
+        for row in rows:
+            canvas_id, revision = row["canvas_id"], row["revision"]
+            content = await self._content(canvas_id, revision)
+            await self._database.run(
+                "keep_version_content", canvas_id, revision, encode_content(content)
+            )
+        return len(rows)
 
     async def _content(self, canvas_id: str, revision: int) -> Content:
         """Return the content of a revision as one update, or as all its updates if they cannot be merged."""

@@ -127,6 +127,9 @@ LIMIT $2
 -- that are older than $2 seconds, the last of each hour stays. Of all versions that are older than $3 seconds, the last
 -- of each day (UTC) stays. No version stays that is older than the $4 newest versions. Versions that were made before a
 -- restore or an import are not automatic, so the rule of the hour does not apply to them.
+--
+-- DELETE repeats the condition on `name`, because another transaction may name a version after `ranked` was read. For
+-- such a row, PostgreSQL checks only the conditions on the deleted table again.
 WITH ranked AS (
     SELECT id,
         row_number() OVER (PARTITION BY period, distinct_id ORDER BY at DESC, id DESC) AS place,
@@ -145,7 +148,7 @@ WITH ranked AS (
     ) grouped
 )
 DELETE FROM version v USING ranked r
-WHERE v.id = r.id AND (r.place > 1 OR r.rank > $4)
+WHERE v.id = r.id AND v.name IS NULL AND (r.place > 1 OR r.rank > $4)
 RETURNING v.id
 
 -- name: expiring_named_versions
@@ -171,8 +174,9 @@ DELETE FROM version_content c
 WHERE NOT EXISTS (SELECT FROM version v WHERE v.canvas_id = c.canvas_id AND v.revision = c.revision)
 
 -- name: expire_versions
--- Delete at most $2 versions without a name that were made before $1.
-DELETE FROM version WHERE id IN (
+-- Delete at most $2 versions without a name that were made before $1. DELETE repeats the condition on `name`, as in
+-- thin_versions.
+DELETE FROM version WHERE name IS NULL AND id IN (
     SELECT id FROM version WHERE at < $1 AND content IS NULL AND name IS NULL LIMIT $2
 )
 RETURNING id

@@ -256,15 +256,16 @@ WHERE h.last_used_at < clock_timestamp() - make_interval(secs => $3)
 RETURNING xmax = 0 AS added
 
 -- name: forget_unused_homes
--- Keep the $2 homes of the account $1 that were used last.
-DELETE FROM home WHERE account_id = $1 AND network IN (
-    SELECT network FROM home WHERE account_id = $1 ORDER BY last_used_at DESC OFFSET $2
+-- Keep the $2 homes of the account $1 that were used last. A home that is used while the statement runs stays.
+DELETE FROM home WHERE account_id = $1 AND (network, last_used_at) IN (
+    SELECT network, last_used_at FROM home WHERE account_id = $1 ORDER BY last_used_at DESC OFFSET $2
 )
 
 -- name: forget_homes
--- Remove at most $2 homes that were last used more than $1 seconds ago.
-DELETE FROM home WHERE (account_id, network) IN (
-    SELECT account_id, network FROM home
+-- Remove at most $2 homes that were last used more than $1 seconds ago. A home that is used while the statement runs
+-- stays.
+DELETE FROM home WHERE (account_id, network, last_used_at) IN (
+    SELECT account_id, network, last_used_at FROM home
     WHERE last_used_at < clock_timestamp() - make_interval(secs => $1)
     LIMIT $2
 )
@@ -294,9 +295,10 @@ RETURNING failures
 DELETE FROM attempt WHERE key = $1
 
 -- name: forget_attempts
--- Remove at most $2 rows with a last failure more than $1 seconds ago.
-DELETE FROM attempt WHERE key IN (
-    SELECT key FROM attempt WHERE last_at < clock_timestamp() - make_interval(secs => $1) LIMIT $2
+-- Remove at most $2 rows with a last failure more than $1 seconds ago. A row with a failure that is counted while the
+-- statement runs stays.
+DELETE FROM attempt WHERE (key, last_at) IN (
+    SELECT key, last_at FROM attempt WHERE last_at < clock_timestamp() - make_interval(secs => $1) LIMIT $2
 )
 
 -- name: record_event

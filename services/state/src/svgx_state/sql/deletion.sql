@@ -34,12 +34,14 @@ RETURNING id
 SELECT pg_try_advisory_xact_lock(hashtext('svgx.state.purge')) AS claimed
 
 -- name: next_purge
--- Find a canvas to remove: one whose removal has begun, or one that was deleted more than $1 days ago.
+-- Find a canvas to remove: one whose removal has begun, or one that was deleted more than $1 days ago. Lock the canvas,
+-- so that it is not restored and deleted again before begin_purge.
 SELECT id FROM canvas
 WHERE deleted_at IS NOT NULL
     AND (purge_began_at IS NOT NULL OR deleted_at < clock_timestamp() - make_interval(days => $1))
 ORDER BY purge_began_at IS NULL, deleted_at
 LIMIT 1
+FOR UPDATE
 
 -- name: lock_purge
 -- Lock a deleted canvas until the transaction ends. Appends and new rows that refer to the canvas wait for the end.

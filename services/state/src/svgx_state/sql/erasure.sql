@@ -82,9 +82,10 @@ WITH changed AS (
 SELECT count(*) AS rows FROM changed
 
 -- name: erase_configuration
+-- UPDATE repeats the condition, because an admin may change the value after the sub-select was read.
 WITH changed AS (
     UPDATE configuration SET changed_by = $2
-    WHERE name IN (SELECT name FROM configuration WHERE changed_by = $1 LIMIT $3) RETURNING 1
+    WHERE changed_by = $1 AND name IN (SELECT name FROM configuration WHERE changed_by = $1 LIMIT $3) RETURNING 1
 )
 SELECT count(*) AS rows FROM changed
 

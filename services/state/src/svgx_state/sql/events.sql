@@ -23,14 +23,26 @@ FROM event WHERE relayed_at IS NULL
 -- Check the next $2 events that are older than $1 days, after the event (at $3, id $4). Delete these events with their
 -- deliveries, except for events that are not relayed or not delivered yet. Return the last event that was checked, and
 -- `full`, which is true when there may be more.
+--
+-- An admin may request a delivery again while the statement runs. So the statement first deletes the deliveries, except
+-- for those that are pending by now, and then the events without a delivery.
 WITH old AS MATERIALIZED (
     SELECT e.id, e.at, e.relayed_at FROM event e
     WHERE e.at < clock_timestamp() - $1 * interval '1 day'
         AND ($3::timestamptz IS NULL OR (e.at, e.id) > ($3, $4::text))
     ORDER BY e.at, e.id LIMIT $2
+), due AS MATERIALIZED (
+    SELECT old.id FROM old
+    WHERE old.relayed_at IS NOT NULL
+        AND NOT EXISTS (SELECT FROM webhook_delivery d WHERE d.event_id = old.id AND d.status = 'pending')
+), ended AS (
+    DELETE FROM webhook_delivery d USING due
+    WHERE d.event_id = due.id AND d.status <> 'pending'
+    RETURNING d.id
 ), gone AS (
-    DELETE FROM event e USING old
-    WHERE e.id = old.id AND old.relayed_at IS NOT NULL
-        AND NOT EXISTS (SELECT FROM webhook_delivery d WHERE d.event_id = e.id AND d.status = 'pending')
+    DELETE FROM event e USING due
+    WHERE e.id = due.id AND NOT EXISTS (
+        SELECT FROM webhook_delivery d WHERE d.event_id = e.id AND d.id NOT IN (SELECT ended.id FROM ended)
+    )
 )
 SELECT at, id, (SELECT count(*) FROM old) = $2 AS full FROM old ORDER BY at DESC, id DESC LIMIT 1

@@ -15,9 +15,12 @@ from svgx_common.contract.storage import versions
 from svgx_common.contract.storage.versions import Version, VersionKind
 from svgx_common.postgres import Session
 from svgx_devstack import DevStack
+from svgx_state.history.automatic import AutomaticVersions
 from svgx_state.history.expiry import Expiry
 from svgx_state.history.past import Past
 from svgx_state.history.versions import Bounds, Versions
+from svgx_state.journal.retention import Retention
+from svgx_state.snapshots import Compactor
 from svgx_workers.pool import Workers
 from tests.integration.state.drawing import Pen, elements
 from tests.integration.state.fresh_tables import FreshTables
@@ -32,6 +35,12 @@ from tests.polling import pause
 
 NEVER = {"version_quiet_seconds": 86400, "version_busy_seconds": 86400}
 """Settings with which no automatic version is made during a test."""
+
+
+def versions_of(fresh: FreshTables) -> Versions:
+    """Return the versions of new tables, with the default bounds."""
+    bounds = Bounds(all_hours=1, hourly_hours=24, unnamed=300, named=300)
+    return Versions(fresh.database, Past(fresh.database), bounds)
 
 
 async def until_versions(client: Client, canvas_id: str, number: int) -> list[Version]:
@@ -180,6 +189,37 @@ async def test_automatic_version_is_made_while_the_editors_do_not_pause(
                 await pause()
 
 
+@pytest.mark.parametrize("earlier", ["rested", "versioned and rested", "quarantined", "new"])
+async def test_automatic_version_is_made_without_the_first_entry_after_the_last_version(
+    fresh: FreshTables, compactor: Compactor, earlier: str
+) -> None:
+    """The busy time counts from the first entry that the journal has after the last version. Proves R-HIST-6."""
+    table = versions_of(fresh)
+    canvas_id = await fresh.create()
+    pen = Pen(canvas_id, "ann")
+    if earlier != "new":
+        await fresh.journal.append([pen.draw("old")])
+    if earlier == "versioned and rested":
+        await table.add(canvas_id, VersionKind.AUTOMATIC)
+        await fresh.tables.execute("UPDATE version SET edited_at = edited_at - interval '5 days'")
+        await fresh.journal.append([pen.draw("older than the retention")])
+    if earlier == "quarantined":
+        await fresh.tables.execute("DELETE FROM journal")
+    elif earlier != "new":
+        await fresh.pass_days(5)
+        await Retention(fresh.database, compactor, days=2).drop(datetime.now(UTC))
+    await fresh.journal.append([pen.draw("a")])
+    await fresh.pass_days()
+    await fresh.journal.append([pen.draw("b")])
+    for busy_seconds, number in ((2 * 86400, 0), (86400, 1)):
+        automatic = AutomaticVersions(
+            fresh.database, table, quiet_seconds=10 * 86400, busy_seconds=busy_seconds
+        )
+        await automatic.make(canvas_id)
+        made = "SELECT count(*) FROM version v JOIN canvas c ON c.revision = v.revision"
+        assert await fresh.tables.fetchval(made) == number
+
+
 async def test_automatic_version_is_made_after_the_end_of_its_replica(
     backing: DevStack, client: Client
 ) -> None:
@@ -306,9 +346,7 @@ async def expire_and_name(fresh: FreshTables, workers: Workers, place: int) -> t
     whether the version could be named.
     """
     await fresh.clear()
-    past = Past(fresh.database)
-    bounds = Bounds(all_hours=1, hourly_hours=24, unnamed=300, named=300)
-    table = Versions(fresh.database, past, bounds)
+    table = versions_of(fresh)
     canvas_id = await fresh.create()
     await fresh.journal.append([Pen(canvas_id, "ann").draw("a")])
     version = await table.add(canvas_id, VersionKind.AUTOMATIC)
@@ -328,7 +366,7 @@ async def expire_and_name(fresh: FreshTables, workers: Workers, place: int) -> t
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fresh.database, "session", watched)
-        await Expiry(fresh.database, past, workers).before_drop(datetime.now(UTC))
+        await Expiry(fresh.database, Past(fresh.database), workers).before_drop(datetime.now(UTC))
     await fresh.tables.execute("DELETE FROM journal")
     if named:
         content = await table.content(canvas_id, version.id)

@@ -97,14 +97,17 @@ UPDATE version SET thumbnail = $2 WHERE id = $1
 
 -- name: version_due
 -- Read whether a canvas has edits after its newest version, the seconds since its last edit or renaming, and the
--- seconds since the first edit after its newest version (null when the journal does not have this edit).
+-- seconds since the first edit after its newest version. If the journal does not have this edit any more, read the
+-- seconds since the first edit that the journal has; null without one. The condition on `revision >> 8` lets PostgreSQL
+-- use the index of the journal.
 SELECT c.revision > coalesce(p.revision, 0) AS changed,
     extract(epoch FROM clock_timestamp() - c.updated_at)::float8 AS quiet_seconds,
     extract(epoch FROM clock_timestamp() - (
         SELECT j.at FROM journal j
-        WHERE j.canvas_id = $1 AND j.revision = coalesce(p.revision, 0) + 1
-            AND j.revision >> 8 = (coalesce(p.revision, 0) + 1) >> 8
+        WHERE j.canvas_id = $1 AND j.revision > coalesce(p.revision, 0)
+            AND j.revision >> 8 >= coalesce(p.revision, 0) >> 8
             AND j.at BETWEEN coalesce(p.edited_at, c.created_at) AND c.updated_at
+        ORDER BY j.revision >> 8, j.revision
         LIMIT 1
     ))::float8 AS busy_seconds
 FROM canvas c LEFT JOIN LATERAL (

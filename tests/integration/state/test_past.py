@@ -11,7 +11,10 @@ from svgx_canvas import import_svg
 from svgx_common.contract.errors import Invalid, NotFound
 from svgx_common.contract.state import Entry, ExportRequest
 from svgx_devstack import DevStack
+from svgx_state.history.past import Past
+from svgx_state.snapshots import Compactor
 from tests.integration.state.drawing import Pen, elements
+from tests.integration.state.fresh_tables import FreshTables
 from tests.integration.state.history_steps import create_version, find_moment, past_content
 from tests.integration.state.service import Client, Tables, replica
 from tests.integration.state.test_compaction import until_snapshot
@@ -98,6 +101,29 @@ async def test_time_outside_the_known_past_is_refused(
         with pytest.raises(Invalid) as refused:
             await find_moment(client, canvas_id, text(snapshot_at - timedelta(microseconds=1)))
         assert "before the known past" in refused.value.detail
+
+
+async def test_past_without_quarantined_entries_is_known_since_the_creation(
+    fresh: FreshTables, compactor: Compactor
+) -> None:
+    """A canvas with its first entries in the quarantine shows the other entries at their times.
+
+    Without a row in the quarantine, the past is known since the oldest snapshot. Proves R-HIST-9, R-STATE-24.
+    """
+    canvas_id = await fresh.create()
+    pen = Pen(canvas_id, "ann")
+    for element in ("a", "b", "c"):
+        await fresh.journal.append([pen.draw(element)])
+    await compactor.compact(canvas_id)
+    times = await fresh.tables.fetch("SELECT at FROM journal ORDER BY revision")
+    assert await fresh.database.row("quarantine_entry", canvas_id, 1, "test", None) is not None
+    past = Past(fresh.database)
+    assert (await past.moment(canvas_id, times[1]["at"])).revision == 2
+    assert (await past.moment(canvas_id, times[0]["at"])).revision == 0
+    await fresh.tables.execute("DELETE FROM quarantine")
+    assert (await past.moment(canvas_id)).earliest == times[2]["at"]
+    with pytest.raises(Invalid):
+        await past.moment(canvas_id, times[1]["at"])
 
 
 @pytest.mark.parametrize(

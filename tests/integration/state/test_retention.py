@@ -1,15 +1,18 @@
 """Retention and snapshots: the days that are dropped, the content that stays readable, and the kept snapshots."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, time, timedelta
 
 import asyncpg
 import pytest
 
 from svgx_canvas import Snapshot
-from svgx_common.contract.errors import Unavailable
+from svgx_common.contract.errors import Invalid, Unavailable
 from svgx_common.contract.state import Entry
+from svgx_common.postgres import Row, Session
+from svgx_state.history.past import Past
 from svgx_state.journal.retention import BeforeDrop, Retention, RetentionIncomplete
 from svgx_state.snapshots import Compactor
 from svgx_workers.pool import Workers
@@ -129,6 +132,97 @@ async def test_hooks_run_after_the_snapshots_and_before_the_drop(
     assert len(await fresh.days()) == 3
     assert not await retention(fresh, compactor, failing).drop_counted(NOW + timedelta(days=1))
     await retention(fresh, compactor, failing).drop(NOW)  # nothing is due, so no hook runs
+
+
+async def interrupt_drop(fresh: FreshTables, compactor: Compactor, place: int) -> bool:
+    """Interrupt a drop before its statement number `place`, and then repeat it. Check each moment after both runs.
+
+    Return whether the drop was interrupted.
+    """
+    await fresh.clear()
+    pen = Pen(await fresh.create(), "holder")
+    entries: list[Entry] = []
+    for day in range(7):
+        if day:
+            await fresh.pass_days()
+        for _ in range(2):
+            entries.append(pen.draw(str(len(entries))))
+            await fresh.journal.append(entries[-1:])
+        if day == 3:  # from here on, the known past begins with a snapshot
+            assert await retention(fresh, compactor).drop(NOW)
+    times = await fresh.tables.fetch("SELECT revision, at FROM journal ORDER BY revision")
+    statements = 0
+    session = fresh.database.session
+
+    @asynccontextmanager
+    async def failing() -> AsyncIterator[Session]:
+        nonlocal statements
+        statements += 1
+        if statements > place:
+            raise Unavailable("the replica ended")
+        async with session() as opened:
+            yield opened
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fresh.database, "session", failing)
+        interrupted = not await retention(fresh, compactor).drop_counted(NOW)
+    await check_moments(fresh, entries, times)
+    assert await retention(fresh, compactor).drop(NOW)
+    assert len(await fresh.days()) == 3
+    await check_moments(fresh, entries, times)
+    return interrupted
+
+
+async def check_moments(fresh: FreshTables, entries: Sequence[Entry], times: Sequence[Row]) -> None:
+    """Check that the content at each time is a replay of the entries until then, or is unknown before the kept days."""
+    past, canvas_id = Past(fresh.database), entries[0].canvas_id
+    for row in times:
+        for at, revision in (
+            (row["at"], row["revision"]),
+            (row["at"] - timedelta(microseconds=1), row["revision"] - 1),
+        ):
+            try:
+                moment = await past.moment(canvas_id, at)
+            except Invalid:
+                assert at < TWO_DAYS_AGO
+                continue
+            content = await past.content(canvas_id, moment.revision)
+            assert moment.revision == revision
+            replay = (entry.update for entry in entries[:revision])
+            assert elements(content.updates) == elements(replay), (at, moment)
+
+
+async def test_interrupted_drop_shows_no_wrong_content(
+    fresh: FreshTables, compactor: Compactor
+) -> None:
+    """A drop is interrupted before each of its statements in turn. Then each moment has its content or is unknown.
+
+    Proves R-STATE-22, R-HIST-9.
+    """
+    place = 0
+    while await interrupt_drop(fresh, compactor, place):
+        place += 1
+    assert place >= 6
+
+
+async def test_run_without_due_days_removes_what_an_interrupted_run_has_left(
+    fresh: FreshTables, compactor: Compactor
+) -> None:
+    """Old snapshots and writers are removed although their days are gone. Proves R-STATE-22."""
+    canvas_id = await fresh.create()
+    await draw_daily(fresh, Pen(canvas_id, "holder"), days=6)
+    assert await retention(fresh, compactor).drop(NOW)
+    await fresh.tables.execute(
+        "INSERT INTO snapshot (canvas_id, through_revision, through_at, update)"
+        " SELECT canvas_id, 1, through_at - interval '1 day', update FROM snapshot"
+    )
+    await fresh.tables.execute(
+        "INSERT INTO journal_writer (canvas_id, writer, sequence, at) VALUES ($1, 'old', 1, '2020-02-02')",
+        canvas_id,
+    )
+    assert await retention(fresh, compactor).drop(NOW)
+    assert await snapshots(fresh, canvas_id) == [9]
+    assert await fresh.tables.fetchval("SELECT count(*) FROM journal_writer") == 0
 
 
 async def test_day_without_a_snapshot_is_not_dropped(fresh: FreshTables) -> None:

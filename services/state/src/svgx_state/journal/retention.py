@@ -55,8 +55,9 @@ class Retention:
 
     Before a day is dropped, each canvas with entries in this day gets a snapshot through its last revision before the
     kept days. So the content at every kept moment can still be read. Then the hooks `before_drop` are awaited in their
-    order. A day is dropped in one transaction, which fails if an entry is not covered by a snapshot. So a crash at any
-    point leaves no step partly done, and the next run does the steps that are left.
+    order, and the earlier snapshots are removed. A day is dropped in one transaction, which fails if an entry is not
+    covered by a snapshot. So a crash at any point leaves no step partly done, and the next run does the steps that are
+    left.
     """
 
     def __init__(
@@ -117,17 +118,18 @@ class Retention:
                 return False
             async with claim.discarded():
                 days = [row["day"] for row in await claim.rows("days_before", start)]
-            if not days:
-                return True
-            await self._keep_bases(claim, start)
-            for hook in self._before_drop:
-                await hook(start)
-                await _is_claimed(claim)
-            for day in days:
-                await self._drop_day(day)
-                await _is_claimed(claim)
+            if days:
+                await self._keep_bases(claim, start)
+                for hook in self._before_drop:
+                    await hook(start)
+                    await _is_claimed(claim)
+            # Without these snapshots, the known past begins with the snapshots of `_keep_bases`, so no read needs the
+            # days that are dropped next. A run without such a day also completes an interrupted run.
             await self._database.run("drop_snapshots_before", start)
             await self._database.run("drop_writers_before", now)
+            for day in days:
+                await _is_claimed(claim)
+                await self._drop_day(day)
         return True
 
     async def _keep_bases(self, claim: Session, start: datetime) -> None:

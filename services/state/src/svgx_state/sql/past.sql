@@ -30,13 +30,34 @@ ORDER BY part.revision
 
 -- name: moment
 -- Read the newest revision that was committed at $2 or before, and the time of its commit. $2 is null for the present.
--- Also read the earliest time at which the content is known: the creation of the canvas, or the oldest snapshot if the
--- journal does not begin with revision 1. The revision is null when $2 is before this earliest time.
+-- Also read the earliest time at which the content is known. The revision is null when $2 is before this time.
+--
+-- The journal is complete if it begins with revision 1, or if the quarantine has all entries before its first one. Then
+-- the content is known since the creation of the canvas. If the journal is not complete, the content is known since the
+-- oldest snapshot.
 WITH known AS MATERIALIZED (
-    SELECT c.revision, c.created_at, c.updated_at, clock_timestamp() AS present, c.revision = 0 OR EXISTS (
-        SELECT FROM journal j WHERE j.canvas_id = $1 AND j.revision = 1 AND j.revision >> 8 = 0 AND j.at >= c.created_at
-    ) AS complete
+    SELECT c.revision, c.created_at, c.updated_at, clock_timestamp() AS present
     FROM canvas c WHERE c.id = $1 AND c.deleted_at IS NULL
+), first AS MATERIALIZED (
+    SELECT j.revision, j.at FROM journal j
+    WHERE j.canvas_id = $1 AND j.at BETWEEN (SELECT k.created_at FROM known k) AND (SELECT k.updated_at FROM known k)
+    ORDER BY j.revision >> 8, j.revision
+    LIMIT 1
+), begun AS MATERIALIZED (
+    SELECT known.*, CASE
+        WHEN NOT complete THEN
+            coalesce((SELECT min(s.through_at) FROM snapshot s WHERE s.canvas_id = $1), created_at)
+        ELSE created_at
+        END AS earliest
+    FROM (
+        SELECT known.*, known.revision = 0 OR coalesce((
+            SELECT f.revision - 1 = (
+                SELECT count(*) FROM quarantine q
+                WHERE q.canvas_id = $1 AND q.kind = 'entry' AND q.revision < f.revision
+            ) FROM first f
+        ), false) AS complete
+        FROM known
+    ) known
 ), newest AS (
     SELECT j.revision, j.at FROM journal j
     WHERE j.canvas_id = $1 AND j.at >= (SELECT k.created_at FROM known k)
@@ -51,12 +72,11 @@ WITH known AS MATERIALIZED (
 ), found AS (
     SELECT revision, at FROM (
         SELECT * FROM newest UNION ALL SELECT * FROM snapped
-        UNION ALL SELECT 0, k.created_at FROM known k WHERE k.complete AND k.created_at <= coalesce($2, k.present)
+        UNION ALL SELECT 0, b.created_at FROM begun b WHERE b.complete
     ) each
+    WHERE $2 IS NULL OR $2 >= (SELECT b.earliest FROM begun b)
     ORDER BY revision DESC
     LIMIT 1
 )
-SELECT k.present, found.revision, found.at AS edited_at,
-    CASE WHEN k.complete THEN k.created_at
-    ELSE coalesce((SELECT min(s.through_at) FROM snapshot s WHERE s.canvas_id = $1), k.created_at) END AS earliest
-FROM known k LEFT JOIN found ON true
+SELECT b.present, found.revision, found.at AS edited_at, b.earliest
+FROM begun b LEFT JOIN found ON true

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from svgx_devstack import DevStack
 from svgx_state.backups import accounts, creation, metrics, runner
 from tests.blocked import until_blocked
 from tests.integration.state.drawing import elements
+from tests.integration.state.history_steps import find_moment
 from tests.integration.state.service import Client, Tables, replica, user
 from tests.integration.state.vault import (
     StandIns,
@@ -119,6 +121,28 @@ async def test_lost_canvases_are_restored_with_equal_content_and_members(
     assert (await vault.client.get(empty)).name == "Empty"
     assert await vault.client.member(drawn, friend.user_id) is CanvasRole.VIEWER
     assert stand_ins.replaced == []
+
+
+async def test_past_of_a_restored_canvas_begins_with_the_restore(
+    vault: Vault, tables: Tables, stand_ins: StandIns
+) -> None:
+    """A canvas that a restore created anew shows no empty drawing for the time before. Proves R-HIST-8, R-HIST-9."""
+    drawn, empty = await vault.draw("a"), await vault.client.create()
+    before = datetime.now(UTC)
+    backup = await vault.back_up(owner_id=vault.client.me.user_id)
+    await lose(tables, drawn, empty)
+    begun = datetime.now(UTC)
+    await vault.restore(backup.id)
+    restored = datetime.now(UTC)
+    await vault.draw("b", canvas_id=drawn)
+    for canvas_id, revision in ((drawn, 1), (empty, 0)):
+        assert begun < (await find_moment(vault.client, canvas_id)).earliest < restored
+        for at in (before, begun):
+            with pytest.raises(Invalid, match="before the known past"):
+                await find_moment(vault.client, canvas_id, at.isoformat())
+        assert (
+            await find_moment(vault.client, canvas_id, restored.isoformat())
+        ).revision == revision
 
 
 async def test_restore_into_existing_canvases_edits_only_those_that_differ(

@@ -33,10 +33,11 @@ ORDER BY part.revision
 -- Also read the earliest time at which the content is known. The revision is null when $2 is before this time.
 --
 -- The journal is complete if it begins with revision 1, or if the quarantine has all entries before its first one. Then
--- the content is known since the creation of the canvas. If the journal is not complete, the content is known since the
--- oldest snapshot.
+-- the content is known since the creation of the canvas. A canvas that a restore made from a backup has an older
+-- creation time, so its content is known since its first entry. If the journal is not complete, the content is known
+-- since the oldest snapshot.
 WITH known AS MATERIALIZED (
-    SELECT c.revision, c.created_at, c.updated_at, clock_timestamp() AS present
+    SELECT c.revision, c.created_at, c.updated_at, c.restored_by, clock_timestamp() AS present
     FROM canvas c WHERE c.id = $1 AND c.deleted_at IS NULL
 ), first AS MATERIALIZED (
     SELECT j.revision, j.at FROM journal j
@@ -47,7 +48,8 @@ WITH known AS MATERIALIZED (
     SELECT known.*, CASE
         WHEN NOT complete THEN
             coalesce((SELECT min(s.through_at) FROM snapshot s WHERE s.canvas_id = $1), created_at)
-        ELSE created_at
+        WHEN restored_by IS NULL THEN created_at
+        ELSE coalesce((SELECT f.at FROM first f), updated_at)
         END AS earliest
     FROM (
         SELECT known.*, known.revision = 0 OR coalesce((

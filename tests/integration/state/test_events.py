@@ -17,6 +17,7 @@ from svgx_common.contract.storage.events import (
     RecordEventsRequest,
 )
 from svgx_common.contract.storage.webhooks import (
+    MAX_WEBHOOKS,
     DeliveryStatus,
     RedeliverRequest,
     RotateSecretRequest,
@@ -24,6 +25,7 @@ from svgx_common.contract.storage.webhooks import (
     WebhookRequest,
 )
 from svgx_devstack import DevStack
+from tests.blocked import until_blocked
 from tests.integration.state.service import Client, Tables, user
 from tests.integration.state.webhook_client import (
     ADMIN,
@@ -235,6 +237,26 @@ async def test_events_of_auth_are_recorded_once_and_delivered(client: Client) ->
         received = await hook.wait_for(3)
         # Only events of one entity keep their order.
         assert sorted(each.event["id"] for each in received) == sorted(each.id for each in events)
+
+
+async def test_number_of_webhooks_is_bounded_for_simultaneous_requests(
+    client: Client, tables: Tables
+) -> None:
+    """A request that waits for another one counts the webhook of the other. Proves R-EVENT-4."""
+    add = (
+        "INSERT INTO webhook (id, url, types, note, active, secret, created_by)"
+        " SELECT gen_random_uuid(), 'https://example.org', '{}', '', false, '', 'root' FROM generate_series(1, $1)"
+    )
+    await tables.execute("DELETE FROM webhook")
+    await tables.execute(add, MAX_WEBHOOKS - 1)
+    async with asyncio.timeout(20), tables.transaction():
+        await tables.execute("SELECT pg_advisory_xact_lock(hashtext('svgx.state.webhooks'))")
+        await tables.execute(add, 1)
+        request = asyncio.create_task(create(client, "http://127.0.0.1:9"))
+        await until_blocked(tables)
+    with pytest.raises(Conflict):
+        await request
+    await tables.execute("DELETE FROM webhook")
 
 
 async def test_webhook_that_does_not_exist_is_not_found(client: Client) -> None:

@@ -98,6 +98,7 @@ class Webhooks:
         await self._sender.check(request.url)
         secret = new_secret()
         async with self._database.transaction() as session:
+            await session.run("lock_webhooks")
             count = await session.row("count_webhooks")
             if count is not None and count["number"] >= MAX_WEBHOOKS:
                 raise Conflict(

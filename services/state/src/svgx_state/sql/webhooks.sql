@@ -100,10 +100,14 @@ SELECT
     (SELECT count(*) FROM webhook_delivery d JOIN webhook w ON w.id = d.webhook_id AND w.active
     WHERE d.status = 'pending') AS pending
 
+-- name: lock_webhooks
+-- Let one transaction at a time create a webhook. Otherwise, simultaneous transactions could exceed the largest number
+-- of webhooks. The lock is a statement of its own, because a statement does not see the webhooks that are committed
+-- while it waits.
+SELECT pg_advisory_xact_lock(hashtext('svgx.state.webhooks'))
+
 -- name: count_webhooks
--- Count all webhooks, and take the lock for creating a webhook. Other transactions wait for the lock until this
--- transaction has ended.
-SELECT count(*) AS number FROM webhook, (SELECT pg_advisory_xact_lock(hashtext('svgx.state.webhooks'))) AS locked
+SELECT count(*) AS number FROM webhook
 
 -- name: create_webhook
 INSERT INTO webhook (id, url, types, note, active, secret, created_by) VALUES ($1, $2, $3, $4, $5, $6, $7)

@@ -12,6 +12,8 @@ from svgx_common.messaging.caller import Caller
 from svgx_common.postgres import Database
 from svgx_devstack import DevStack
 from svgx_state.canvases import Canvases
+from svgx_state.history.past import Past
+from svgx_state.history.versions import Bounds, Versions
 from svgx_state.journal import Journal
 from svgx_state.snapshots import Compactor
 from svgx_workers.pool import Workers
@@ -71,6 +73,11 @@ class FreshTables:
             concurrency=1,
             keep_after_bytes=keep_after_bytes,
         )
+
+    def versions(self) -> Versions:
+        """Return the versions of all canvases, with the default bounds."""
+        bounds = Bounds(all_hours=1, hourly_hours=24, unnamed=300, named=300)
+        return Versions(self.database, Past(self.database), bounds)
 
     async def clear(self) -> None:
         """Delete all rows, and drop all partitions."""

@@ -7,8 +7,11 @@ import pytest
 from svgx_canvas import import_svg
 from svgx_common.contract.errors import Invalid, NotFound, TooLarge
 from svgx_common.contract.state import Entry
+from svgx_common.contract.storage.events import VersionRestored
+from svgx_common.contract.storage.versions import VersionKind
 from svgx_devstack import DevStack
 from tests.integration.state.drawing import Pen
+from tests.integration.state.fresh_tables import FreshTables
 from tests.integration.state.history_steps import compare, create_version, thumbnail
 from tests.integration.state.service import Client, Tables
 
@@ -75,12 +78,35 @@ async def test_picture_has_a_bounded_size_and_is_stored(
     picture = await thumbnail(client, canvas_id, tall.id)
     assert picture.media_type == "image/png"
     assert struct.unpack(">II", picture.content[16:24]) == (80, 320)
+    stored = await tables.fetchval("SELECT thumbnail FROM version WHERE id = $1", tall.id)
+    assert stored == picture.content
     width, height = struct.unpack(
         ">II", (await thumbnail(client, canvas_id, empty.id)).content[16:24]
     )
     assert max(width, height) <= 320
     await tables.execute("UPDATE version SET thumbnail = 'stored' WHERE id = $1", tall.id)
     assert (await thumbnail(client, canvas_id, tall.id)).content == b"stored"
+
+
+async def test_picture_of_a_version_that_is_moved_is_drawn_again(fresh: FreshTables) -> None:
+    """A restore moves the version before it to a later revision, which removes the picture of the earlier revision.
+
+    A picture of the earlier revision that is ready after the move is not stored. Proves R-HIST-15.
+    """
+    table = fresh.versions()
+    canvas_id = await fresh.create()
+    before = await table.add(canvas_id, VersionKind.BEFORE_RESTORE, "ann")
+    assert before is not None
+    shown = "SELECT thumbnail FROM version"
+    await fresh.database.run("set_thumbnail", before.id, b"revision 0", 0)
+    assert await fresh.tables.fetchval(shown) == b"revision 0"
+    restored = VersionRestored(canvas_id=canvas_id, version_id=before.id, revision=2)
+    moved = await table.note_restored(before, restored, "ann")
+    assert (moved.revision, await fresh.tables.fetchval(shown)) == (1, None)
+    for revision, stored in ((0, None), (1, b"revision 1")):
+        picture = b"revision %d" % revision
+        await fresh.database.run("set_thumbnail", before.id, picture, revision)
+        assert await fresh.tables.fetchval(shown) == stored
 
 
 async def test_picture_of_content_that_cannot_be_drawn_is_refused(client: Client) -> None:

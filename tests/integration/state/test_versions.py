@@ -18,7 +18,6 @@ from svgx_devstack import DevStack
 from svgx_state.history.automatic import AutomaticVersions
 from svgx_state.history.expiry import Expiry
 from svgx_state.history.past import Past
-from svgx_state.history.versions import Bounds, Versions
 from svgx_state.journal.retention import Retention
 from svgx_state.snapshots import Compactor
 from svgx_workers.pool import Workers
@@ -35,12 +34,6 @@ from tests.polling import pause
 
 NEVER = {"version_quiet_seconds": 86400, "version_busy_seconds": 86400}
 """Settings with which no automatic version is made during a test."""
-
-
-def versions_of(fresh: FreshTables) -> Versions:
-    """Return the versions of new tables, with the default bounds."""
-    bounds = Bounds(all_hours=1, hourly_hours=24, unnamed=300, named=300)
-    return Versions(fresh.database, Past(fresh.database), bounds)
 
 
 async def until_versions(client: Client, canvas_id: str, number: int) -> list[Version]:
@@ -194,7 +187,7 @@ async def test_automatic_version_is_made_without_the_first_entry_after_the_last_
     fresh: FreshTables, compactor: Compactor, earlier: str
 ) -> None:
     """The busy time counts from the first entry that the journal has after the last version. Proves R-HIST-6."""
-    table = versions_of(fresh)
+    table = fresh.versions()
     canvas_id = await fresh.create()
     pen = Pen(canvas_id, "ann")
     if earlier != "new":
@@ -346,7 +339,7 @@ async def expire_and_name(fresh: FreshTables, workers: Workers, place: int) -> t
     whether the version could be named.
     """
     await fresh.clear()
-    table = versions_of(fresh)
+    table = fresh.versions()
     canvas_id = await fresh.create()
     await fresh.journal.append([Pen(canvas_id, "ann").draw("a")])
     version = await table.add(canvas_id, VersionKind.AUTOMATIC)

@@ -49,7 +49,7 @@ class Thumbnails:
                 state = await worker.state(content.updates, content.outline)
                 svg = await worker.export_svg(state.content)
                 png = await worker.render_png(svg.content, SIDE_PIXELS, SIDE_PIXELS)
-        await self._database.run("set_thumbnail", request.version_id, png)
+        await self._database.run("set_thumbnail", request.version_id, png, content.revision)
         return Blob(png, "image/png", FILENAME)
 
     async def _stored(self, request: VersionRequest) -> bytes | None:

@@ -39,8 +39,8 @@ RETURNING id, kind, name, revision, at, edited_at, authors, created_by
 
 -- name: advance_version
 -- Set the revision of a version to $2 if $2 is later. The version then includes the entries that were committed after
--- it was made.
-UPDATE version v SET revision = $2, edited_at = coalesce((
+-- it was made. A picture of the earlier revision is removed.
+UPDATE version v SET revision = $2, thumbnail = NULL, edited_at = coalesce((
         SELECT j.at FROM journal j
         WHERE j.canvas_id = v.canvas_id AND j.revision = $2 AND j.revision >> 8 = $2 >> 8 AND j.at >= v.edited_at
     ), v.edited_at)
@@ -93,7 +93,8 @@ SELECT count(*) AS number FROM version WHERE canvas_id = $1 AND name IS NOT NULL
 SELECT thumbnail FROM version WHERE canvas_id = $1 AND id = $2
 
 -- name: set_thumbnail
-UPDATE version SET thumbnail = $2 WHERE id = $1
+-- Store the picture of a version, unless its revision is not $3 any more.
+UPDATE version SET thumbnail = $2 WHERE id = $1 AND revision = $3
 
 -- name: version_due
 -- Read whether a canvas has edits after its newest version, the seconds since its last edit or renaming, and the

@@ -8,10 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from svgx_common.contract.errors import Conflict, NotFound
+from svgx_common.contract.errors import Conflict, NotFound, Unavailable
+from svgx_common.contract.state import CanvasRequest, Committed, Entry
+from svgx_common.contract.storage.deletion import RESTORE_CANVAS
+from svgx_common.database.migrations import migrations_of
 from svgx_devstack import DevStack
 from svgx_state.backups import restoring
 from svgx_state.backups.format.manifest import MANIFEST_NAME
+from svgx_state.journal import Journal
+from tests.integration.state.fresh_tables import new_schema
 from tests.integration.state.service import Client, Tables, replica
 from tests.integration.state.vault import (
     StandIns,
@@ -225,3 +230,105 @@ async def test_restore_that_failed_half_way_lists_the_restored_canvases(
         restore = await vault.restore(backup.id)
     assert restore.status == "complete"
     assert await vault.outcomes(restore.id) == {lost: "unchanged", changed: "replaced"}
+
+
+LEFT_CANVASES = {
+    "failed": (0, [("r1", "failed")], True),
+    "not listed": (0, [], True),
+    "failed, and unchanged later": (0, [("r1", "failed"), ("r2", "unchanged")], True),
+    "lost after an earlier restore": (0, [("r0", "created"), ("r1", "failed")], True),
+    "created": (0, [("r1", "created")], False),
+    "failed, and undeleted later": (0, [("r1", "failed"), ("r2", "undeleted")], False),
+    "failed, but with content": (1, [("r1", "failed")], False),
+}
+"""Deleted canvases that the restore r1 of an earlier version has created: the revision, the outcomes, and whether the
+canvas is unfinished."""
+
+
+async def test_canvases_that_an_earlier_version_left_unfinished_are_found(
+    backing: DevStack,
+) -> None:
+    """The migration finds the canvases that a restore has created and not completed. Proves R-BACKUP-7."""
+    migration = next(
+        each for each in migrations_of("svgx_state") if "unfinished_restores" in each.name
+    )
+    async with new_schema(backing) as fresh:
+        tables = fresh.tables
+        await tables.execute("ALTER TABLE canvas DROP COLUMN hidden_at")
+        for restore_id in ("r0", "r1", "r2"):
+            await tables.execute(
+                "INSERT INTO restore (id, backup_id, status, requested_by) VALUES ($1, 'b', 'partial', 'a')",
+                restore_id,
+            )
+        for canvas_id, (revision, outcomes, _) in LEFT_CANVASES.items():
+            await tables.execute(
+                "INSERT INTO canvas (id, name, created_by, revision, deleted_at, restored_by)"
+                " VALUES ($1, 'n', 'a', $2, now(), 'r1')",
+                canvas_id,
+                revision,
+            )
+            await tables.executemany(
+                "INSERT INTO restored_canvas VALUES ($1, $2, $3)",
+                [(restore_id, canvas_id, outcome) for restore_id, outcome in outcomes],
+            )
+        await tables.execute(migration.sql)
+        found = await tables.fetch("SELECT id FROM canvas WHERE deleted_at = hidden_at")
+    expected = {canvas_id for canvas_id, (*_, unfinished) in LEFT_CANVASES.items() if unfinished}
+    assert {row["id"] for row in found} == expected
+
+
+@pytest.mark.usefixtures("stand_ins")
+@pytest.mark.parametrize("deleted", [True, False])
+@pytest.mark.parametrize("committed", [True, False])
+async def test_canvas_that_a_restore_left_unfinished_is_restored_by_the_next_one(
+    vault: Vault,
+    tables: Tables,
+    deleted: bool,
+    committed: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After a failed commit, a canvas is not on the list of deleted canvases, and in no backup.
+
+    The next restore creates the canvas with the content of its own backup, also when the failed commit has taken place,
+    and when the canvas is deleted in the backup. Proves R-BACKUP-7.
+    """
+    canvas_id = await vault.draw("a")
+    wanted = await vault.state(canvas_id)
+    first = await vault.back_up(canvas_id=canvas_id)
+    if deleted:
+        await vault.client.delete(canvas_id)
+        first = await vault.back_up(canvas_id=canvas_id)
+        request = CanvasRequest(canvas_id=canvas_id)
+        await vault.client.bus.ask(RESTORE_CANVAS, request, caller=vault.client.me)
+    await vault.draw("b", canvas_id=canvas_id)
+    second = await vault.back_up(canvas_id=canvas_id)
+    await lose(tables, canvas_id)
+    append = Journal.append
+
+    async def fail_once(journal: Journal, entries: list[Entry]) -> list[Committed]:
+        monkeypatch.setattr(Journal, "append", append)
+        if committed:
+            await append(journal, entries)
+        raise Unavailable("the commit may have failed")
+
+    monkeypatch.setattr(Journal, "append", fail_once)
+    failed = await vault.restore(second.id)
+    assert (failed.status, await vault.outcomes(failed.id)) == ("partial", {canvas_id: "failed"})
+    assert (await vault.client.page(deleted=True)).items == []
+    request = CanvasRequest(canvas_id=canvas_id)
+    with pytest.raises(NotFound):
+        await vault.client.bus.ask(RESTORE_CANVAS, request, caller=vault.client.me)
+    assert (await vault.back_up(owner_id=vault.client.me.user_id)).canvases == 0
+    with pytest.raises(NotFound):
+        await vault.back_up(canvas_id=canvas_id)
+    repeated = await vault.restore(first.id)
+    assert (repeated.status, await vault.outcomes(repeated.id)) == (
+        "complete",
+        {canvas_id: "created"},
+    )
+    if deleted:
+        listed = await vault.client.page(deleted=True)
+        assert [each.id for each in listed.items] == [canvas_id]
+        await vault.client.bus.ask(RESTORE_CANVAS, request, caller=vault.client.me)
+    assert await vault.state(canvas_id) == wanted
+    assert (await vault.client.get(canvas_id)).revision == 1

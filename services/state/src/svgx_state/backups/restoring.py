@@ -181,6 +181,7 @@ class BackupRestorer:
     ) -> tuple[RestoreOutcome, str | None]:
         facts = canvas.facts
         async with self._tasks.transaction(task) as session:
+            await session.run("discard_unfinished_canvas", facts.id, task.subject_id)
             created = await session.row(
                 "create_hidden_canvas",
                 facts.id,

@@ -124,12 +124,12 @@ RETURNING id
 
 -- name: canvases_to_back_up
 -- Read a page of $1 canvases after the id $2, in the order of the bytes of the ids, with their members. $3 selects one
--- canvas, and $4 those that a user owns.
+-- canvas, and $4 those that a user owns. Leave out canvases that a restore has not completed.
 SELECT c.id, c.name, c.created_by, c.created_at, c.deleted_at, c.revision, coalesce(c.restored_by, '') AS lineage,
     coalesce((SELECT jsonb_object_agg(m.user_id, m.role) FROM canvas_member m WHERE m.canvas_id = c.id), '{}')::text
         AS members
 FROM canvas c
-WHERE c.id COLLATE "C" > $2 AND ($3::text IS NULL OR c.id = $3)
+WHERE c.id COLLATE "C" > $2 AND ($3::text IS NULL OR c.id = $3) AND (c.deleted_at = c.hidden_at) IS NOT TRUE
     AND ($4::text IS NULL OR EXISTS (
         SELECT FROM canvas_member m WHERE m.canvas_id = c.id AND m.user_id = $4 AND m.role = 'owner'))
 ORDER BY c.id COLLATE "C"
@@ -137,12 +137,12 @@ LIMIT $1
 
 -- name: count_canvases_to_back_up
 SELECT count(*) AS total FROM canvas c
-WHERE ($1::text IS NULL OR c.id = $1)
+WHERE ($1::text IS NULL OR c.id = $1) AND (c.deleted_at = c.hidden_at) IS NOT TRUE
     AND ($2::text IS NULL OR EXISTS (
         SELECT FROM canvas_member m WHERE m.canvas_id = c.id AND m.user_id = $2 AND m.role = 'owner'))
 
 -- name: canvas_exists
-SELECT id FROM canvas WHERE id = $1
+SELECT id FROM canvas WHERE id = $1 AND (deleted_at = hidden_at) IS NOT TRUE
 
 -- name: set_backup_totals
 UPDATE backup SET canvases_total = $2, users_total = $3 WHERE id = $1
@@ -224,11 +224,24 @@ UPDATE restore SET finished_at = clock_timestamp(), error = $3, status = CASE
 WHERE id = $1 AND status = 'running'
 RETURNING *
 
+-- name: discard_unfinished_canvas
+-- Delete a canvas that a restore other than $2 has created and not completed. No client has opened this canvas.
+WITH gone AS (
+    DELETE FROM canvas
+    WHERE id = $1 AND deleted_at = hidden_at AND restored_by <> $2 AND purge_began_at IS NULL
+    RETURNING id
+), entries AS (
+    DELETE FROM journal WHERE canvas_id IN (SELECT id FROM gone)
+), snapshots AS (
+    DELETE FROM snapshot WHERE canvas_id IN (SELECT id FROM gone)
+)
+DELETE FROM canvas_member WHERE canvas_id IN (SELECT id FROM gone)
+
 -- name: create_hidden_canvas
 -- Create a canvas as a backup has it, without content. It counts as deleted until reveal_canvas, so that no client
 -- opens it before it has its content.
-INSERT INTO canvas (id, name, created_by, created_at, updated_at, deleted_at, restored_by)
-VALUES ($1, $2, $3, $4, greatest($4::timestamptz, clock_timestamp()), clock_timestamp(), $5)
+INSERT INTO canvas (id, name, created_by, created_at, updated_at, deleted_at, hidden_at, restored_by)
+VALUES ($1, $2, $3, $4, greatest($4::timestamptz, clock_timestamp()), now(), now(), $5)
 ON CONFLICT DO NOTHING
 RETURNING id
 

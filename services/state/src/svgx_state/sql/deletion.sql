@@ -2,9 +2,11 @@
 
 -- name: deleted_canvases
 -- Read a page of deleted canvases: those that the user $1 owns, or with $6 all. $2 to $5 are as in canvases_of_user.
+-- Leave out canvases that a restore has not completed, because they may lack their content.
 SELECT c.id, c.name, c.revision, c.created_at, c.updated_at, c.deleted_at, m.role
 FROM canvas c LEFT JOIN canvas_member m ON m.canvas_id = c.id AND m.user_id = $1
-WHERE c.deleted_at IS NOT NULL AND c.purge_began_at IS NULL AND ($6 OR m.role = 'owner')
+WHERE c.deleted_at IS NOT NULL AND c.purge_began_at IS NULL AND (c.deleted_at = c.hidden_at) IS NOT TRUE
+    AND ($6 OR m.role = 'owner')
     AND ($2::text IS NULL OR strpos(lower(normalize(c.name)), lower(normalize($2))) > 0)
     AND ($4::timestamptz IS NULL OR (c.created_at, c.id) < ($4, $5::text))
 ORDER BY c.created_at DESC, c.id DESC
@@ -17,8 +19,11 @@ FROM canvas c LEFT JOIN canvas_member m ON m.canvas_id = c.id AND m.user_id = $2
 WHERE c.id = $1
 
 -- name: lock_deleted
--- Lock a canvas until the transaction ends, if it is deleted and its removal has not begun.
-SELECT id FROM canvas WHERE id = $1 AND deleted_at IS NOT NULL AND purge_began_at IS NULL FOR NO KEY UPDATE
+-- Lock a canvas until the transaction ends, if it is deleted, its removal has not begun, and no restore has left it
+-- unfinished.
+SELECT id FROM canvas
+WHERE id = $1 AND deleted_at IS NOT NULL AND purge_began_at IS NULL AND (deleted_at = hidden_at) IS NOT TRUE
+FOR NO KEY UPDATE
 
 -- name: restore_canvas
 UPDATE canvas SET deleted_at = NULL WHERE id = $1

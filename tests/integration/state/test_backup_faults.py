@@ -8,17 +8,25 @@ from pathlib import Path
 
 import pytest
 
+from svgx_common import postgres
 from svgx_common.contract.errors import Conflict, NotFound, Unavailable
 from svgx_common.contract.state import CanvasRequest, Committed, Entry
-from svgx_common.contract.storage.deletion import RESTORE_CANVAS
+from svgx_common.contract.storage.backups import RestoreOutcome
+from svgx_common.contract.storage.deletion import PURGE_CANVAS, RESTORE_CANVAS
 from svgx_common.database.migrations import migrations_of
 from svgx_devstack import DevStack
 from svgx_state.backups import restoring
+from svgx_state.backups.format.chain import StoredCanvas
 from svgx_state.backups.format.manifest import MANIFEST_NAME
+from svgx_state.backups.restoring import BackupRestorer
+from svgx_state.backups.tasks import Task
+from svgx_state.deletion.purge import Purge, PurgeStep
 from svgx_state.journal import Journal
+from tests.integration.state.drawing import elements
 from tests.integration.state.fresh_tables import new_schema
 from tests.integration.state.service import Client, Tables, replica
 from tests.integration.state.vault import (
+    ADMIN,
     StandIns,
     Vault,
     database,
@@ -332,3 +340,97 @@ async def test_canvas_that_a_restore_left_unfinished_is_restored_by_the_next_one
         await vault.client.bus.ask(RESTORE_CANVAS, request, caller=vault.client.me)
     assert await vault.state(canvas_id) == wanted
     assert (await vault.client.get(canvas_id)).revision == 1
+
+
+@pytest.mark.usefixtures("stand_ins")
+async def test_canvas_of_a_running_restore_is_not_removed(
+    vault: Vault, own_database: str, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A canvas that is not complete is not removed during the restore, even without a retention or by an admin.
+
+    After the restore has failed, the retention removes the canvas. Proves R-LIFE-11 and R-BACKUP-7.
+    """
+    first, second = sorted([await vault.draw("a"), await vault.draw("a")])
+    backup = await vault.back_up(owner_id=vault.client.me.user_id)
+    await lose(tables, first, second)
+    fill = BackupRestorer._fill
+    steps: list[PurgeStep] = []
+    refused: list[str] = []
+    async with postgres.connect(
+        own_database, schema="state", package="svgx_state", pool_size=2
+    ) as pool:
+        remover = Purge(pool, retention_days=0)
+
+        async def remove_due() -> None:
+            while (step := await remover.step()) is not None:
+                steps.append(step)
+
+        async def fill_late(
+            restorer: BackupRestorer, task: Task, record: postgres.Row, canvas: StoredCanvas
+        ) -> None:
+            await remove_due()
+            try:
+                request = CanvasRequest(canvas_id=canvas.facts.id)
+                await vault.client.bus.ask(PURGE_CANVAS, request, caller=ADMIN)
+            except Conflict as error:
+                refused.append(error.detail)
+            if canvas.facts.id == second:
+                raise Unavailable("the commit may have failed")
+            await fill(restorer, task, record, canvas)
+
+        await remove_due()  # the canvases that other tests have deleted
+        steps.clear()
+        monkeypatch.setattr(BackupRestorer, "_fill", fill_late)
+        restore = await vault.restore(backup.id)
+        assert await vault.outcomes(restore.id) == {first: "created", second: "failed"}
+        assert set(elements((await vault.client.load(first)).updates)) == {"a"}
+        assert steps == []
+        assert len(refused) == 2
+        assert all("a restore creates the canvas" in detail for detail in refused)
+        await remove_due()
+        assert [step.canvas_id for step in steps] == [second]
+        assert await tables.fetchval("SELECT count(*) FROM canvas WHERE id = $1", second) == 0
+
+
+async def test_canvas_that_was_removed_during_its_restore_is_listed_as_failed(
+    vault: Vault, tables: Tables, stand_ins: StandIns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The outcome is `failed` for a new canvas without a row, and for a deleted one of which the removal has begun.
+
+    Proves R-BACKUP-7.
+    """
+    gone, deleted, whole = [await vault.draw("a") for _ in range(3)]
+    backup = await vault.back_up(owner_id=vault.client.me.user_id)
+    await lose(tables, gone)
+    await vault.client.delete(deleted)
+    await vault.client.delete(whole)
+    fill, edit = BackupRestorer._fill, BackupRestorer._edit
+
+    async def fill_and_lose(
+        restorer: BackupRestorer, task: Task, record: postgres.Row, canvas: StoredCanvas
+    ) -> None:
+        await fill(restorer, task, record, canvas)
+        await lose(tables, canvas.facts.id)
+
+    async def edit_late(
+        restorer: BackupRestorer,
+        task: Task,
+        record: postgres.Row,
+        canvas: StoredCanvas,
+        *,
+        deleted: bool,
+    ) -> tuple[RestoreOutcome, str | None]:
+        if canvas.facts.id == purged:
+            await tables.execute("UPDATE canvas SET purge_began_at = now() WHERE id = $1", purged)
+        return await edit(restorer, task, record, canvas, deleted=deleted)
+
+    purged = deleted
+    monkeypatch.setattr(BackupRestorer, "_fill", fill_and_lose)
+    monkeypatch.setattr(BackupRestorer, "_edit", edit_late)
+    restore = await vault.restore(backup.id)
+    assert (restore.status, restore.failed) == ("partial", 2)
+    assert await vault.outcomes(restore.id) == {
+        gone: "failed",
+        deleted: "failed",
+        whole: "undeleted",
+    }

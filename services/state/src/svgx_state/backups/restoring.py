@@ -45,6 +45,8 @@ EDIT_PAUSE_SECONDS = 2.0
 MAX_REFUSED_NAMED = 20
 """Largest number of refused accounts that the record of a restore names."""
 
+_REMOVED = "the canvas is being removed for good; repeat the restore later"
+
 _USERS_PREFIX = "users:"
 _CANVASES_PREFIX = "canvases:"
 """The prefixes of a restore's position (see `Task.position`). The id of the last finished account or canvas follows."""
@@ -145,7 +147,11 @@ class BackupRestorer:
                 task, f"{_CANVASES_PREFIX}{canvas.facts.id}"
             ) as session:
                 if outcome is RestoreOutcome.CREATED:
-                    await session.run("reveal_canvas", canvas.facts.id, canvas.facts.deleted_at)
+                    revealed = await session.row(
+                        "reveal_canvas", canvas.facts.id, canvas.facts.deleted_at, task.subject_id
+                    )
+                    if revealed is None:
+                        outcome, detail = RestoreOutcome.FAILED, _REMOVED
                 await session.run(
                     "note_restored_canvas", task.subject_id, canvas.facts.id, outcome.value, detail
                 )
@@ -194,8 +200,7 @@ class BackupRestorer:
                 await session.run("add_restored_members", facts.id, _members(facts.members))
         row = await self._database.row("canvas_to_restore", facts.id)
         if row is None or row["purging"]:
-            detail = "the canvas is being removed for good; repeat the restore later"
-            return RestoreOutcome.FAILED, detail
+            return RestoreOutcome.FAILED, _REMOVED
         if row["restored_by"] == task.subject_id:
             await self._fill(task, record, canvas)
             return RestoreOutcome.CREATED, None

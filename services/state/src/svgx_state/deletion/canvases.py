@@ -89,7 +89,7 @@ class DeletedCanvases:
         return True
 
     async def purge(self, request: CanvasRequest, call: Call) -> Purged:
-        """Remove a deleted canvas for good. Raises `NotFound`, and `Conflict` for a canvas that is not deleted."""
+        """Remove a deleted canvas for good. Raises `NotFound` and `Conflict` as `Purge.begin` does."""
         await self._purge.begin(request.canvas_id)
         log.info("canvas removal requested", by=call.signed_in_caller().user_id)
         until = asyncio.get_running_loop().time() + PURGE_SECONDS

@@ -71,12 +71,18 @@ class Purge:
     async def begin(self, canvas_id: str) -> None:
         """Make the removal of a deleted canvas due at once. The canvas cannot be restored any more.
 
-        Raises `NotFound` for an unknown canvas, and `Conflict` for one that is not deleted.
+        Raises `NotFound` for an unknown canvas, and `Conflict` for one that is not deleted or that a running restore
+        creates at present.
         """
         if await self._database.row("begin_purge", canvas_id) is not None:
             return
-        if await self._database.row("any_canvas", canvas_id, "") is None:
+        row = await self._database.row("any_canvas", canvas_id, "")
+        if row is None:
             raise NotFound("there is no such canvas")
+        if row["deleted_at"] is not None:
+            raise Conflict(
+                "a restore creates the canvas at present; wait for its end", field="canvas_id"
+            )
         raise Conflict("the canvas is not deleted; delete it first", field="canvas_id")
 
     async def run(self, canvas_id: str, until: float) -> PurgeStep:
@@ -132,7 +138,10 @@ class Purge:
 
 
 async def _remove_rows(session: Session, canvas_id: str) -> PurgeStep:
-    """Remove at most `STEP_ROWS` rows of a deleted canvas, and the canvas's own row when no other row is left."""
+    """Remove at most `STEP_ROWS` rows of a canvas, and the canvas's own row when no other row is left.
+
+    A canvas of which the removal has not begun stays as it is.
+    """
     if await session.row("lock_purge", canvas_id) is None:
         return PurgeStep(canvas_id, 0, finished=True)
     removed = 0

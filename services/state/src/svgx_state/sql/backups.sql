@@ -246,7 +246,9 @@ ON CONFLICT DO NOTHING
 RETURNING id
 
 -- name: reveal_canvas
-UPDATE canvas SET deleted_at = $2 WHERE id = $1
+-- Complete a canvas that the restore $3 has created. No row means that the canvas was removed meanwhile.
+UPDATE canvas SET deleted_at = $2 WHERE id = $1 AND restored_by = $3 AND purge_began_at IS NULL
+RETURNING id
 
 -- name: canvas_to_restore
 -- Read the name and the state of a canvas. `purging` is true when its removal for good has begun.

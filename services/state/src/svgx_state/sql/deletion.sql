@@ -29,28 +29,34 @@ FOR NO KEY UPDATE
 UPDATE canvas SET deleted_at = NULL WHERE id = $1
 
 -- name: begin_purge
--- Begin the removal of a deleted canvas.
-UPDATE canvas SET purge_began_at = coalesce(purge_began_at, clock_timestamp())
-WHERE id = $1 AND deleted_at IS NOT NULL
-RETURNING id
+-- Begin the removal of a deleted canvas, unless a running restore creates it at present.
+UPDATE canvas c SET purge_began_at = coalesce(c.purge_began_at, clock_timestamp())
+WHERE c.id = $1 AND c.deleted_at IS NOT NULL
+    AND NOT EXISTS (
+        SELECT FROM restore r WHERE r.id = c.restored_by AND r.status = 'running' AND c.deleted_at = c.hidden_at)
+RETURNING c.id
 
 -- name: claim_purge
 -- Keep other replicas from purging in the background until the transaction ends. Return false when another one purges.
 SELECT pg_try_advisory_xact_lock(hashtext('svgx.state.purge')) AS claimed
 
 -- name: next_purge
--- Find a canvas to remove: one whose removal has begun, or one that was deleted more than $1 days ago. Lock the canvas,
--- so that it is not restored and deleted again before begin_purge.
-SELECT id FROM canvas
-WHERE deleted_at IS NOT NULL
-    AND (purge_began_at IS NOT NULL OR deleted_at < clock_timestamp() - make_interval(days => $1))
-ORDER BY purge_began_at IS NULL, deleted_at
+-- Find a canvas to remove: one whose removal has begun, or one that was deleted more than $1 days ago. Leave out a
+-- canvas that a running restore creates at present. Lock the canvas, so that it is not restored and deleted again before
+-- begin_purge.
+SELECT c.id FROM canvas c
+WHERE c.deleted_at IS NOT NULL
+    AND (c.purge_began_at IS NOT NULL OR c.deleted_at < clock_timestamp() - make_interval(days => $1))
+    AND NOT EXISTS (
+        SELECT FROM restore r WHERE r.id = c.restored_by AND r.status = 'running' AND c.deleted_at = c.hidden_at)
+ORDER BY c.purge_began_at IS NULL, c.deleted_at
 LIMIT 1
-FOR UPDATE
+FOR UPDATE OF c
 
 -- name: lock_purge
--- Lock a deleted canvas until the transaction ends. Appends and new rows that refer to the canvas wait for the end.
-SELECT id FROM canvas WHERE id = $1 AND deleted_at IS NOT NULL FOR UPDATE
+-- Lock a canvas until the transaction ends, if its removal has begun. Appends and new rows that refer to the canvas
+-- wait for the end.
+SELECT id FROM canvas WHERE id = $1 AND deleted_at IS NOT NULL AND purge_began_at IS NOT NULL FOR UPDATE
 
 -- name: purge_journal
 -- Delete rows by their physical places (ctid), so that they need not be searched again. Rows of the canvas in two

@@ -2,15 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from structlog.testing import CapturingLogger
 
 from svgx_common.contract.errors import Conflict, Invalid, NotFound, SvgxError
 from svgx_common.contract.policy import CanvasRole
+from svgx_common.contract.storage import backups as contract
 from svgx_common.contract.storage.backups import StoredAccount
 from svgx_common.postgres import Row, Session
 from svgx_devstack import DevStack
@@ -20,6 +23,7 @@ from tests.integration.state.drawing import elements
 from tests.integration.state.history_steps import find_moment
 from tests.integration.state.service import Client, Tables, replica, user
 from tests.integration.state.vault import (
+    ADMIN,
     StandIns,
     Vault,
     database,
@@ -27,6 +31,7 @@ from tests.integration.state.vault import (
     run_stand_ins,
     tables_of,
 )
+from tests.polling import pause
 
 
 @pytest.fixture(scope="module")
@@ -426,6 +431,66 @@ async def test_request_while_another_task_ends_succeeds(
         assert (await vault.back_up(canvas_id=canvas_id)).status == "complete"
     else:
         assert (await vault.restore(backup.id)).status == "complete"
+
+
+@pytest.mark.parametrize(
+    ("kind", "moment"),
+    [("verify", "lock_task"), ("verify", "lock_backup"), ("delete", "lock_task")],
+)
+async def test_request_while_the_same_task_ends_leaves_no_record_without_a_task(
+    vault: Vault, tables: Tables, monkeypatch: pytest.MonkeyPatch, kind: str, moment: str
+) -> None:
+    """When a replica ends the task during a request for it, the request adds the task anew, or the end waits.
+
+    Proves R-BACKUP-11.
+    """
+    backup = await vault.back_up(canvas_id=await vault.draw("a"))
+    await tables.execute(
+        "INSERT INTO backup_task (kind, subject_id, runner, heartbeat_at)"
+        " VALUES ($1, $2, 'other', clock_timestamp() + interval '1 h')",
+        kind,
+        backup.id,
+    )
+    ended = False
+
+    async def end_task() -> None:
+        nonlocal ended
+        with suppress(asyncpg.LockNotAvailableError):
+            async with tables.transaction():
+                await tables.execute("SET LOCAL lock_timeout = '1s'")
+                await tables.execute("DELETE FROM backup_task WHERE runner = 'other'")
+                if kind == "verify":
+                    await tables.execute(
+                        'UPDATE backup SET verification = \'{"status": "passed"}\' WHERE id = $1',
+                        backup.id,
+                    )
+            ended = True
+
+    row = Session.row
+
+    async def end_first(session: Session, name: str, *values: Any, **options: Any) -> Row | None:
+        if name == moment and not ended:
+            await end_task()
+        return await row(session, name, *values, **options)
+
+    monkeypatch.setattr(Session, "row", end_first)
+    request = contract.BackupRequest(backup_id=backup.id)
+    operation = contract.VERIFY_BACKUP if kind == "verify" else contract.DELETE_BACKUP
+    await vault.client.bus.ask(operation, request, caller=ADMIN)
+    monkeypatch.setattr(Session, "row", row)
+    if not ended:
+        await end_task()
+    assert ended
+    async with asyncio.timeout(20):
+        if kind == "delete":
+            await vault.wait_gone(backup.id)
+        else:
+            while _verification_runs(await vault.get(backup.id)):
+                await pause()
+
+
+def _verification_runs(backup: contract.Backup) -> bool:
+    return backup.verification is not None and backup.verification.status == "running"
 
 
 @pytest.mark.parametrize("kind", ["delete", "verify", "backup", "restore"])

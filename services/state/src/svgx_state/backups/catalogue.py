@@ -124,7 +124,7 @@ class Catalogue:
         async with self._database.transaction() as session:
             # Lock the task before the backup, as the replica that ends the task does. Otherwise the two transactions
             # could wait for each other's locks.
-            await session.row("add_task", "verify", backup_id)
+            await _hold_task(session, "verify", backup_id)
             await self._lock_complete(session, backup_id)
             running = Verification(status=VerificationStatus.RUNNING)
             row = await session.row("set_verification", backup_id, running.model_dump_json())
@@ -139,7 +139,7 @@ class Catalogue:
         backup_id = await self._resolve(backup_id)
         async with self._database.transaction() as session:
             # Lock the task before the backup, as all transactions do. A refusal below rolls the new task back.
-            await session.row("add_task", "delete", backup_id)
+            await _hold_task(session, "delete", backup_id)
             locked = await session.row("lock_backup", backup_id)
             if locked is None:
                 raise _no_such_backup()
@@ -371,6 +371,14 @@ async def _add_task(session: Session, kind: Literal["backup", "restore"], subjec
         if running is not None:
             raise Conflict(f"the {kind} {running['subject_id']} is still running; wait for its end")
         # The other task has ended between the two statements.
+
+
+async def _hold_task(session: Session, kind: Literal["verify", "delete"], backup_id: str) -> None:
+    """Add the task of a backup, or lock the task that exists. No replica ends the task before the transaction ends."""
+    while await session.row("add_task", kind, backup_id) is None:
+        if await session.row("lock_task", kind, backup_id) is not None:
+            return
+        # The task has ended between the two statements.
 
 
 def _check_arguments(request: CreateBackupRequest) -> None:

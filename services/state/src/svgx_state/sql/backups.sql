@@ -85,6 +85,10 @@ INSERT INTO backup_task (kind, subject_id) VALUES ($1, $2)
 ON CONFLICT DO NOTHING
 RETURNING id
 
+-- name: lock_task
+-- Lock a task, so that no replica ends it before the transaction ends. No row means that the task has ended.
+SELECT id FROM backup_task WHERE kind = $1 AND subject_id = $2 FOR UPDATE
+
 -- name: drop_task
 DELETE FROM backup_task WHERE id = $1
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 
 import pytest
 
@@ -140,6 +141,133 @@ async def test_repeated_erasure_changes_nothing_more(client: Client, tables: Tab
     assert stored["finished_at"] is not None
 
 
+_ADD_DELIVERY = """
+    WITH hook AS (
+        INSERT INTO webhook (id, url, types, note, active, secret, created_by)
+        VALUES (gen_random_uuid(), 'http://127.0.0.1:9/', '{}', '', false, 's', 'a') RETURNING id
+    ), happened AS (
+        INSERT INTO event (id, type, service, entity_id, data, relayed_at)
+        VALUES (gen_random_uuid(), '%s', 'auth', $1, '{}', now()) RETURNING id
+    )
+    INSERT INTO webhook_delivery (id, webhook_id, event_id, entity_id, status)
+    SELECT gen_random_uuid(), hook.id, happened.id, $1, 'delivered' FROM hook, happened
+"""
+
+_ADD_CONFIGURATION = """
+    INSERT INTO configuration (name, version, value, changed_by)
+    VALUES ('%s of ' || right($1, 12), 7, jsonb_build_object('users', %s), 'a')
+"""
+_ADD_RESTORE = """
+    INSERT INTO restore (id, backup_id, status, requested_by, error)
+    VALUES (gen_random_uuid(), 'b', 'partial', 'a', 'accounts that were not added: x (email), ' || $1 || ' (username)')
+"""
+_ADD_ERASURE = """
+    INSERT INTO erasure (pseudonym, user_id, transfer_to) VALUES (gen_random_uuid(), gen_random_uuid(), $1)
+"""
+
+PLACES: dict[str, tuple[str, set[str]]] = {
+    "a key in a configuration": (
+        _ADD_CONFIGURATION % ("key", "jsonb_build_object($1, 1)"),
+        {"configuration"},
+    ),
+    "a value in a configuration": (
+        _ADD_CONFIGURATION % ("value", "jsonb_build_array($1)"),
+        {"configuration"},
+    ),
+    "an account that a restore could not add": (_ADD_RESTORE, {"restore"}),
+    "the new owner of another user's canvases": (_ADD_ERASURE, {"erasure"}),
+    "an event and its delivery": (_ADD_DELIVERY % "user.updated", {"event", "webhook_delivery"}),
+}
+"""Statements that add the user id $1 to the service's tables, each with the tables that then have the id."""
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_user_id_is_erased_in_each_place_that_names_it(
+    client: Client, tables: Tables, place: str
+) -> None:
+    """Proves R-LIFE-12: a pseudonym replaces an id inside of a value or a text, and in a webhook's deliveries."""
+    victim = user()
+    statement, places = PLACES[place]
+    await tables.execute(statement, victim.user_id)
+    assert set(await tables_with(tables, victim.user_id)) == places
+    assert (await erase(client, victim.user_id)).finished
+    await tables.execute(
+        "UPDATE erasure SET user_id = NULL WHERE pseudonym = $1", pseudonym_of(victim.user_id)
+    )
+    assert await tables_with(tables, victim.user_id) == []
+
+
+async def test_erasure_of_an_id_in_a_configuration_is_a_new_version(
+    client: Client, tables: Tables
+) -> None:
+    """Proves R-LIFE-12: a value that an admin read before the erasure cannot be stored again, with the user's id."""
+    victim = user()
+    await tables.execute(PLACES["a key in a configuration"][0], victim.user_id)
+    await erase(client, victim.user_id)
+    stored = await tables.fetchrow(
+        "SELECT version, value::text AS value FROM configuration WHERE name = $1",
+        f"key of {victim.user_id[-12:]}",
+    )
+    assert stored is not None
+    assert stored["version"] == 8
+    assert json.loads(stored["value"]) == {"users": {pseudonym_of(victim.user_id): 1}}
+
+
+async def test_deliveries_of_the_erasure_itself_keep_the_id(client: Client, tables: Tables) -> None:
+    """Proves R-LIFE-12: receivers of `user.erased` find the data that they erase by the user's id."""
+    victim = user()
+    await tables.execute(_ADD_DELIVERY % "user.erased", victim.user_id)
+    await erase(client, victim.user_id)
+    found = set(await tables_with(tables, victim.user_id))
+    assert found == {"erasure", "event", "webhook_delivery"}
+
+
+@pytest.mark.parametrize("new_owner", ["none", "active", "erased"])
+@pytest.mark.parametrize("asked_again", [False, True])
+async def test_membership_that_was_committed_late_ends_with_a_later_pass(
+    client: Client, tables: Tables, backing: DevStack, new_owner: str, asked_again: bool
+) -> None:
+    """Proves R-LIFE-12 and R-LIFE-13: requests of the user that were carried out late leave no membership.
+
+    Canvases without another owner go to the new owner of the first request. Without a new owner, or after the new
+    owner was erased too, they are deleted.
+    """
+    victim, heir = user(), user()
+    transfer_to = None if new_owner == "none" else heir.user_id
+    shared = await client.create()
+    assert (await erase(client, victim.user_id, transfer_to)).finished
+    own = await client.create(caller=victim)
+    await client.set_member(shared, victim.user_id, CanvasRole.EDITOR)
+    if new_owner == "erased":
+        assert (await erase(client, heir.user_id)).finished
+    if asked_again:
+        done = await erase(client, victim.user_id)
+        assert done.finished
+        assert done.touched["canvas_member"] == 2
+        assert set(await tables_with(tables, victim.user_id)) == {"erasure"}
+    await tables.execute(
+        "UPDATE erasure SET finished_at = finished_at - interval '2 hours' WHERE user_id = $1",
+        victim.user_id,
+    )
+    async with postgres.connect(
+        backing.postgres_url, schema="state", package="svgx_state", pool_size=2
+    ) as database:
+        await erasure.Erasure(client.bus, database, no_values).close_due()
+    assert await tables_with(tables, victim.user_id) == []
+    deleted = await tables.fetchval("SELECT deleted_at FROM canvas WHERE id = $1", own)
+    assert (deleted is None) is (new_owner == "active")
+    expected = ["canvas_member"] if new_owner == "active" else []
+    if new_owner == "erased":
+        expected = ["erasure"]
+    assert await tables_with(tables, heir.user_id) == expected
+    stored = await tables.fetchrow(
+        "SELECT user_id, transfer_to FROM erasure WHERE pseudonym = $1",
+        pseudonym_of(victim.user_id),
+    )
+    assert stored is not None
+    assert dict(stored) == {"user_id": None, "transfer_to": None}
+
+
 @pytest.mark.parametrize("asked_again", [False, True])
 async def test_edit_that_was_committed_late_is_erased_by_the_last_pass(
     client: Client,
@@ -263,11 +391,15 @@ KEPT_COLUMNS = {
     "canvas_member.user_id": "the user leaves its canvases before the other tables are erased",
     "journal.authors": "erased canvas by canvas",
     "stored_value.owner": "deleted with the user's values in all stores, by `erase_values`",
+    "backup_object.entry": "exists only while the backup runs",
 }
 """Columns that name users and have no entry in `ERASED_TABLES`, each with the reason."""
 
-USER_COLUMNS = ("user_id", "owner", "owner_id", "author", "authors", "account_id", "actor_id")
-"""Columns with these names, and columns with names that end with `_by`, name users."""
+USER_COLUMNS = (
+    *("user_id", "owner", "owner_id", "author", "authors", "account_id", "actor_id"),
+    *("actor", "entity_id", "transfer_to"),
+)
+"""Columns with these names, and columns with names that end with `_by`, name users. JSON columns may name users."""
 
 
 async def test_every_column_that_names_a_user_is_erased(tables: Tables) -> None:
@@ -275,7 +407,8 @@ async def test_every_column_that_names_a_user_is_erased(tables: Tables) -> None:
     columns = await tables.fetch(
         "SELECT c.relname AS table, a.attname AS column FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
         " WHERE c.relnamespace = 'state'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
-        " AND a.attnum > 0 AND NOT a.attisdropped AND (a.attname = ANY ($1::text[]) OR a.attname ~ '_by$')",
+        " AND a.attnum > 0 AND NOT a.attisdropped"
+        " AND (a.attname = ANY ($1::text[]) OR a.attname ~ '_by$' OR a.atttypid = 'jsonb'::regtype)",
         list(USER_COLUMNS),
     )
     named = {f"{row['table']}.{row['column']}" for row in columns}

@@ -2,8 +2,8 @@
 
 Each step is one transaction, which also records the position, so that an interrupted erasure continues at the position.
 
-Edits of the user may still wait for their commit when the first pass ends. A last pass, `GRACE_SECONDS` later, finds
-these edits. Until the last pass has ended, the record of the erasure keeps the user's id. A request may be
+Edits and requests of the user may still wait for their commit when the first pass ends. A last pass, `GRACE_SECONDS`
+later, finds their rows. Until the last pass has ended, the record of the erasure keeps the user's id. A request may be
 repeated, for example because an answer was lost. A request within `GRACE_SECONDS` after the first pass erases the user
 again, and does not end the erasure. A request after this time does the last pass itself, if PostgreSQL has answered for
 at least `SETTLED_SECONDS`.
@@ -48,6 +48,8 @@ ERASED_TABLES: tuple[tuple[str, EraseRows], ...] = (
     ("restore", lambda session, *arguments: session.row("erase_restores", *arguments)),
     ("webhook", lambda session, *arguments: session.row("erase_webhooks", *arguments)),
     ("event", lambda session, *arguments: session.row("erase_events", *arguments)),
+    ("webhook_delivery", lambda session, *arguments: session.row("erase_deliveries", *arguments)),
+    ("erasure", lambda session, *arguments: session.row("erase_transfers", *arguments)),
 )
 """The tables that name users, each with the function that erases a user from some of the rows.
 
@@ -117,7 +119,9 @@ class Erasure:
         """Begin or continue an erasure for `WORK_SECONDS`, and return its progress."""
         clock = asyncio.get_running_loop().time
         until = clock() + WORK_SECONDS
-        await self._database.run("begin_erasure", request.pseudonym, request.user_id)
+        await self._database.run(
+            "begin_erasure", request.pseudonym, request.user_id, request.transfer_to
+        )
         values = await self._erase_values(request.user_id)
         finished_before = await self._database.row("is_erased", request.pseudonym, GRACE_SECONDS)
         is_later_pass = finished_before is not None
@@ -182,7 +186,6 @@ class Erasure:
         `is_later_pass`: the first pass has ended. The step then reads the journal only of canvases that were edited
         after the erasure began. `is_last_pass`: this is the last pass, after which the user's id is deleted.
         """
-        changed_canvases: list[str] = []
         async with self._database.transaction() as session:
             row = await session.row("lock_erasure", request.pseudonym)
             assert row is not None
@@ -194,8 +197,8 @@ class Erasure:
             before = progress.touched.total()
             if values:
                 progress.touched["stored_value"] += values
-            if not is_later_pass:
-                changed_canvases = await _leave_canvases(session, request, progress)
+            new_owner = request.transfer_to or row["transfer_to"]
+            changed_canvases = await _leave_canvases(session, request.user_id, new_owner, progress)
             since = row["began_at"] if is_later_pass else None
             more = (
                 bool(changed_canvases)
@@ -226,28 +229,29 @@ class Erasure:
 
 
 async def _leave_canvases(
-    session: Session, request: EraseAuthorRequest, progress: _Progress
+    session: Session, user_id: str, new_owner: str | None, progress: _Progress
 ) -> list[str]:
-    """Remove the user from some canvases, and return their ids. Transfer or delete canvases without other owners."""
-    rows = await session.rows("canvases_to_leave", request.user_id, STEP_CANVASES)
+    """Remove the user from some canvases, and return their ids.
+
+    Transfer canvases without other owners to `new_owner`, or delete them without a new owner.
+    """
+    rows = await session.rows("canvases_to_leave", user_id, STEP_CANVASES)
     canvas_ids = [row["canvas_id"] for row in rows]
     if not canvas_ids:
         return []
     owners: dict[str, set[str]] = {}
     for row in await session.rows("lock_owners_of", canvas_ids):
         owners.setdefault(row["canvas_id"], set()).add(row["user_id"])
-    solely_owned = [
-        canvas_id for canvas_id in canvas_ids if owners.get(canvas_id) == {request.user_id}
-    ]
-    if request.transfer_to is not None:
-        await session.run("give_canvases", solely_owned, request.transfer_to)
+    solely_owned = [canvas_id for canvas_id in canvas_ids if owners.get(canvas_id) == {user_id}]
+    if new_owner is not None:
+        await session.run("give_canvases", solely_owned, new_owner)
         progress.touched["canvas_transferred"] += len(solely_owned)
     else:
         deleted = await session.rows("delete_canvases", solely_owned)
         for row in deleted:
             await emit(session, CanvasDeleted(canvas_id=row["id"]))
         progress.touched["canvas_deleted"] += len(deleted)
-    await session.run("leave_canvases", request.user_id, canvas_ids)
+    await session.run("leave_canvases", user_id, canvas_ids)
     progress.touched["canvas_member"] += len(canvas_ids)
     return canvas_ids
 

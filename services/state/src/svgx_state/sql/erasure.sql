@@ -1,10 +1,13 @@
 -- The named statements that replace a user by a pseudonym. Each changes a bounded number of rows.
 
 -- name: begin_erasure
-INSERT INTO erasure (pseudonym, user_id) VALUES ($1, $2) ON CONFLICT DO NOTHING
+-- Begin an erasure, or note the new owner $3 of the user's canvases in one that has begun and has not ended.
+INSERT INTO erasure (pseudonym, user_id, transfer_to) VALUES ($1, $2, $3)
+ON CONFLICT (pseudonym) DO UPDATE SET transfer_to = excluded.transfer_to
+    WHERE erasure.user_id IS NOT NULL AND excluded.transfer_to IS NOT NULL
 
 -- name: lock_erasure
-SELECT canvas_id, revision, touched::text AS touched, began_at, finished_at IS NOT NULL AS finished
+SELECT canvas_id, revision, touched::text AS touched, began_at, finished_at IS NOT NULL AS finished, transfer_to
 FROM erasure WHERE pseudonym = $1
 FOR UPDATE
 
@@ -32,8 +35,8 @@ UPDATE erasure SET canvas_id = '', revision = 0 WHERE pseudonym = $1 AND user_id
 UPDATE erasure SET canvas_id = '', revision = 0 WHERE pseudonym = $1
 
 -- name: close_erasure
--- Forget the user after the last pass.
-UPDATE erasure SET user_id = NULL, canvas_id = '', revision = 0 WHERE pseudonym = $1
+-- Forget the user and the new owner after the last pass.
+UPDATE erasure SET user_id = NULL, transfer_to = NULL, canvas_id = '', revision = 0 WHERE pseudonym = $1
 
 -- name: erasure_to_close
 -- Read the oldest erasure of which the first pass ended more than $1 seconds ago, and the last pass has not ended.
@@ -82,10 +85,17 @@ WITH changed AS (
 SELECT count(*) AS rows FROM changed
 
 -- name: erase_configuration
+-- A changed value gets a new version, so that an admin cannot store a value from before, with the user's id, again.
 -- UPDATE repeats the condition, because an admin may change the value after the sub-select was read.
 WITH changed AS (
-    UPDATE configuration SET changed_by = $2
-    WHERE changed_by = $1 AND name IN (SELECT name FROM configuration WHERE changed_by = $1 LIMIT $3) RETURNING 1
+    UPDATE configuration SET changed_by = CASE WHEN changed_by = $1 THEN $2 ELSE changed_by END,
+        version = version + (strpos(value::text, to_jsonb($1::text)::text) > 0)::integer,
+        value = replace(value::text, to_jsonb($1::text)::text, to_jsonb($2::text)::text)::jsonb
+    WHERE (changed_by = $1 OR strpos(value::text, to_jsonb($1::text)::text) > 0) AND name IN (
+        SELECT name FROM configuration
+        WHERE changed_by = $1 OR strpos(value::text, to_jsonb($1::text)::text) > 0
+        LIMIT $3
+    ) RETURNING 1
 )
 SELECT count(*) AS rows FROM changed
 
@@ -141,9 +151,13 @@ WITH changed AS (
 SELECT count(*) AS rows FROM changed
 
 -- name: erase_restores
+-- `error` may name the user as an account that was not added: ` <id> (<field>)`.
 WITH changed AS (
-    UPDATE restore SET requested_by = $2
-    WHERE id IN (SELECT id FROM restore WHERE requested_by = $1 LIMIT $3) RETURNING 1
+    UPDATE restore SET requested_by = CASE WHEN requested_by = $1 THEN $2 ELSE requested_by END,
+        error = replace(error, ' ' || $1 || ' (', ' ' || $2 || ' (')
+    WHERE id IN (
+        SELECT id FROM restore WHERE requested_by = $1 OR strpos(error, ' ' || $1 || ' (') > 0 LIMIT $3
+    ) RETURNING 1
 )
 SELECT count(*) AS rows FROM changed
 
@@ -166,5 +180,26 @@ WITH changed AS (
             AND (actor = $1 OR entity_id = $1 OR strpos(data::text, to_jsonb($1::text)::text) > 0)
         LIMIT $3
     ) RETURNING 1
+)
+SELECT count(*) AS rows FROM changed
+
+-- name: erase_deliveries
+-- As in erase_events, the deliveries of `user.erased` keep the user's id.
+WITH changed AS (
+    UPDATE webhook_delivery SET entity_id = $2
+    WHERE id IN (
+        SELECT d.id FROM webhook_delivery d JOIN event e ON e.id = d.event_id
+        WHERE d.entity_id = $1 AND e.type <> 'user.erased'
+        LIMIT $3
+    ) RETURNING 1
+)
+SELECT count(*) AS rows FROM changed
+
+-- name: erase_transfers
+-- Forget the user $1 as the new owner in at most $3 erasures of other users. As in erase_links, the pseudonym $2 has no
+-- effect.
+WITH changed AS (
+    UPDATE erasure SET transfer_to = NULL WHERE $2::text IS NOT NULL
+        AND pseudonym IN (SELECT pseudonym FROM erasure WHERE transfer_to = $1 LIMIT $3) RETURNING 1
 )
 SELECT count(*) AS rows FROM changed

@@ -154,6 +154,10 @@ OWN_CASES: dict[str, dict[str, AlertCases]] = {
         ),
     },
     "svgx-gateway": {
+        "SVGXEngineAuditEntriesLost": AlertCases(
+            fires=({'svgx_engine_audit_entries_lost_total{job="svgx-gateway"}': "0x5 1x15"},),
+            quiet=({'svgx_engine_audit_entries_lost_total{job="svgx-gateway"}': "3x20"},),
+        ),
         "SVGXEngineRateLimitExceeded": AlertCases(
             fires=({'svgx_engine_rate_limit_hits_total{job="svgx-gateway"}': "0+6000x20"},),
             quiet=({'svgx_engine_rate_limit_hits_total{job="svgx-gateway"}': "0+600x20"},),

@@ -144,6 +144,18 @@ ERRORS = Board(
                     limit=1,
                 ),
                 Panel(
+                    "Lost audit entries",
+                    "Operations of admins in the last hour that auth could not record. The alert fires above 0.",
+                    "none",
+                    [
+                        (
+                            "sum(increase(svgx_engine_audit_entries_lost_total{NS}[1h]))",
+                            "operations",
+                        )
+                    ],
+                    limit=1,
+                ),
+                Panel(
                     "Rooms and commits",
                     "Commits that had to be repeated, and rooms that failed.",
                     "ops",

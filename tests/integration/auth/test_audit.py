@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from svgx_common.contract import OPERATIONS
 from svgx_common.contract.audit import (
     LIST_AUDIT,
     RECORD_AUDIT,
@@ -33,6 +34,7 @@ from svgx_common.contract.policy import Role
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Client
 from svgx_common.pages import Cursor, Listing
+from svgx_gateway import audit as gateway_audit
 from tests.integration.auth.conftest import ADMIN_PASSWORD, Tables
 from tests.integration.auth.test_accounts import PASSWORD, caller_of, create, login
 from tests.integration.auth.test_administration import update
@@ -248,16 +250,56 @@ async def test_invalid_filter_is_refused_with_its_name(bus: Bus, odd: dict[str, 
 async def test_events_of_other_services_are_recorded_with_the_admin_as_actor(bus: Bus) -> None:
     """Proves R-AUTH-21: admin operations in other services are recorded in the same log."""
     tokens = await login(bus, "root", ADMIN_PASSWORD)
+    target = await create(bus)
     for event in REPORTED_EVENTS:
         await Sender(bus, tokens).do(
-            RECORD_AUDIT, event=event, detail={"operation": "o", "replica_id": "r1"}
+            RECORD_AUDIT,
+            event=event,
+            user_id=target.id,
+            detail={"operation": "o", "replica_id": "r1"},
         )
-        entry = (await entries(bus, event=event))[-1]
-        assert (entry.actor_id, entry.address, entry.detail) == (
+        (entry,) = await entries(bus, event=event, user_id=target.id)
+        assert (entry.actor_id, entry.user, entry.address, entry.detail) == (
             tokens.user.id,
+            target.username,
             CLIENT.address,
             {"operation": "o", "replica_id": "r1"},
         )
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [each for each in OPERATIONS if each.is_audited or each.reaches_others],
+    ids=lambda operation: operation.name,
+)
+async def test_each_operation_that_gateways_report_is_recorded_with_its_ids(
+    bus: Bus, operation: Operation[Any, Any]
+) -> None:
+    """Proves R-AUTH-21: the entry has the ids of the request's path, and the user of the request as its target."""
+    assert operation.http is not None
+    target = await create(bus)
+    names = {"user_id"} & set(operation.request.model_fields)
+    ids = {name: f"{name}-{target.id}" for name in operation.http.path_fields}
+    request = operation.request.model_construct(**ids, **dict.fromkeys(names, target.id))
+    caller = caller_of(await login(bus, "root", ADMIN_PASSWORD))
+    before = await entries(bus, event=AuditEvent.ADMIN_OPERATION)
+    await gateway_audit.record(bus, operation, request, caller, CLIENT)
+    (entry,) = (await entries(bus, event=AuditEvent.ADMIN_OPERATION))[len(before) :]
+    assert entry.detail == {**ids, "operation": operation.name}
+    assert entry.user_id == (target.id if names else None)
+    assert entry.actor_id == caller.user_id
+
+
+@pytest.mark.parametrize("name", ["self", "session", "event", "origin", "user_id", "session_id"])
+async def test_reported_detail_may_have_any_name(bus: Bus, name: str) -> None:
+    """Proves R-AUTH-21: a name in the detail replaces no field of the entry."""
+    tokens = await login(bus, "root", ADMIN_PASSWORD)
+    await Sender(bus, tokens).do(
+        RECORD_AUDIT, event=AuditEvent.ADMIN_OPERATION, detail={name: "a value"}
+    )
+    entry = (await entries(bus, event=AuditEvent.ADMIN_OPERATION))[-1]
+    assert (entry.detail, entry.user_id) == ({name: "a value"}, None)
+    assert entry.session_id == caller_of(tokens).session_id
 
 
 async def test_events_of_auth_are_not_recorded_for_another_service(bus: Bus) -> None:

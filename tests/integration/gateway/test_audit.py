@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from svgx_common.contract.audit import RECORD_AUDIT, RecordAuditRequest
 from svgx_common.contract.errors import DeadlineExceeded, Internal, NotFound, SvgxError, Unavailable
@@ -19,15 +20,20 @@ CANVAS = "6f1d6a0c6d3f4c0c8a55a2f4b2b1c0de"
 
 
 class Log:
-    """The audit log of a stand-in for auth."""
+    """The audit log of a stand-in for auth. With an `error`, it records nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, error: type[SvgxError] | None = None) -> None:
+        self.error = error
         self.details: list[dict[str, str]] = []
+        self.user_ids: list[str | None] = []
 
     async def record(self, request: RecordAuditRequest, _: Call) -> Empty:
-        """Keep the details of an entry."""
+        """Keep the details and the user id of an entry."""
         await asyncio.sleep(0)
+        if self.error is not None:
+            raise self.error
         self.details.append(request.detail)
+        self.user_ids.append(request.user_id)
         return Empty()
 
 
@@ -82,7 +88,10 @@ async def test_change_that_no_service_received_is_not_recorded(backing: DevStack
 async def test_access_of_an_admin_to_values_of_others_is_recorded(
     backing: DevStack, role: Role, query: str, recorded: bool
 ) -> None:
-    """Proves R-AUTH-21: the entry has the user and the key. An admin's access to own values is not recorded."""
+    """Proves R-AUTH-21: the entry has the key, and the user as its target.
+
+    An admin's access to own values is not recorded.
+    """
 
     async def delete(_: Any, __: Call) -> Empty:
         await asyncio.sleep(0)
@@ -96,8 +105,34 @@ async def test_access_of_an_admin_to_values_of_others_is_recorded(
     ):
         response = await http.delete(f"/state/retrieve/theme{query}", headers=bearer(role))
     assert response.status_code == 204
-    entry = {"key": "theme", "user_id": "ann", "operation": DELETE_VALUE.name}
+    entry = {"key": "theme", "operation": DELETE_VALUE.name}
     assert log.details == ([entry] if recorded else [])
+    assert log.user_ids == (["ann"] if recorded else [])
+
+
+@pytest.mark.parametrize("error", [Internal, Unavailable, None])
+async def test_operation_that_auth_cannot_record_is_counted(
+    backing: DevStack, error: type[SvgxError] | None
+) -> None:
+    """Proves R-AUTH-21: the operation succeeds, and the metric shows that the audit log lacks its entry."""
+
+    async def delete(_: Any, __: Call) -> Empty:
+        await asyncio.sleep(0)
+        return Empty()
+
+    before = _lost_entries()
+    async with (
+        answering(backing, RECORD_AUDIT, Log(error).record),
+        answering(backing, DELETE_VALUE, delete),
+        gateway(backing) as http,
+    ):
+        response = await http.delete("/state/retrieve/theme?user_id=ann")
+    assert response.status_code == 204
+    assert _lost_entries() - before == (0 if error is None else 1)
+
+
+def _lost_entries() -> float:
+    return REGISTRY.get_sample_value("svgx_engine_audit_entries_lost_total") or 0.0
 
 
 @pytest.mark.parametrize("role", [Role.ADMIN, Role.EDITOR])

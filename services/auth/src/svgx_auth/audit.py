@@ -5,6 +5,7 @@ Entries are never changed, except that an erasure empties their personal fields.
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from svgx_common.contract.audit import (
     AuditEvent,
     AuditPage,
     ListAuditRequest,
+    RecordAuditRequest,
 )
 from svgx_common.contract.errors import Invalid
 from svgx_common.messaging.caller import Caller, Client
@@ -67,17 +69,7 @@ class Audit:
         `user_id` is the account that the event concerns. `session_id` is the session that the event concerns, by
         default the caller's. `detail` is JSON without secrets.
         """
-        caller = origin.caller
-        await session.run(
-            "record_event",
-            event.value,
-            caller and caller.user_id,
-            user_id,
-            session_id or (caller and caller.session_id),
-            origin.client.address,
-            origin.client.user_agent,
-            json.dumps(detail),
-        )
+        await _write(session, event, origin, user_id=user_id, session_id=session_id, detail=detail)
 
     async def note(
         self, event: AuditEvent, origin: Origin, *, user_id: str | None, **detail: Any
@@ -85,6 +77,13 @@ class Audit:
         """Write an entry about an event that changes nothing, such as a refusal."""
         async with self._database.session() as session:
             await self.record(session, event, origin, user_id=user_id, **detail)
+
+    async def note_reported(self, request: RecordAuditRequest, origin: Origin) -> None:
+        """Write an entry about an event that another service reports. Its detail may have any names."""
+        async with self._database.session() as session:
+            await _write(
+                session, request.event, origin, user_id=request.user_id, detail=request.detail
+            )
 
     async def page(self, request: ListAuditRequest) -> AuditPage:
         """Return a page of entries, newest first. Raises `Invalid` for a cursor that is not the `next` of a page."""
@@ -109,6 +108,28 @@ class Audit:
             rows, request.limit, lambda row: Cursor(row["at"], str(row["id"]))
         )
         return AuditPage(items=[_entry(row) for row in page], next=next_cursor)
+
+
+async def _write(
+    session: Session,
+    event: AuditEvent,
+    origin: Origin,
+    *,
+    user_id: str | None,
+    session_id: str | None = None,
+    detail: Mapping[str, Any],
+) -> None:
+    caller = origin.caller
+    await session.run(
+        "record_event",
+        event.value,
+        caller and caller.user_id,
+        user_id,
+        session_id or (caller and caller.session_id),
+        origin.client.address,
+        origin.client.user_agent,
+        json.dumps(detail),
+    )
 
 
 def _entry(row: Row) -> AuditEntry:

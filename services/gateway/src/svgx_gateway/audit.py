@@ -3,6 +3,7 @@
 from typing import Any
 
 import structlog
+from prometheus_client import Counter
 
 from svgx_common.contract.audit import RECORD_AUDIT, AuditEvent, RecordAuditRequest
 from svgx_common.contract.errors import DeadlineExceeded, Internal, SvgxError, Unavailable
@@ -12,6 +13,11 @@ from svgx_common.messaging.bus import Bus, NoResponders
 from svgx_common.messaging.caller import Caller, Client
 
 log = structlog.get_logger(__name__)
+
+LOST_ENTRIES = Counter(
+    "svgx_engine_audit_entries_lost",
+    "Operations of admins that auth could not record in the audit log. The gateway's log has them.",
+)
 
 _UNKNOWN_OUTCOMES = (DeadlineExceeded, Unavailable, Internal)
 
@@ -48,21 +54,27 @@ async def record(
     *,
     unknown: bool = False,
 ) -> None:
-    """Record an operation, with the ids in its path and the user id in its request.
+    """Record an operation, with the ids in its path. The user that the request names is the target of the entry.
 
     `unknown` means that the answer was lost, so the outcome of the operation is not known. If auth cannot record the
-    operation, only the gateway's log has it.
+    operation, only the gateway's log has it, and `LOST_ENTRIES` counts it.
     """
     assert operation.http is not None
     detail = {name: str(getattr(request, name)) for name in operation.http.path_fields}
-    if operation.reaches_others and (user_id := getattr(request, "user_id", None)) is not None:
-        detail["user_id"] = user_id
+    target = detail.pop("user_id", None) or getattr(request, "user_id", None)
     detail["operation"] = operation.name
     if unknown:
         detail["outcome"] = "unknown"
-    log.info("an admin called an operation", user_id=caller.user_id, detail=detail)
-    entry = RecordAuditRequest(event=AuditEvent.ADMIN_OPERATION, detail=detail)
+    log.info("an admin called an operation", user_id=caller.user_id, target=target, detail=detail)
+    entry = RecordAuditRequest(event=AuditEvent.ADMIN_OPERATION, user_id=target, detail=detail)
     try:
         await bus.ask(RECORD_AUDIT, entry, caller=caller, client=client)
     except SvgxError as error:
-        log.error("the audit log lacks an entry", detail=detail, error=error.code)
+        LOST_ENTRIES.inc()
+        log.error(
+            "the audit log lacks an entry",
+            user_id=caller.user_id,
+            target=target,
+            detail=detail,
+            error=error.code,
+        )

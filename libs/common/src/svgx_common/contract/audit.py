@@ -118,9 +118,13 @@ LIST_AUDIT = Operation(
 
 
 class RecordAuditRequest(RequestModel):
-    """An event that a gateway reports. The request's caller becomes the entry's actor. `detail` must hold no secret."""
+    """An event that a gateway reports. The request's caller becomes the entry's actor.
+
+    `user_id` is the account that the event concerns, or None. `detail` must hold no secret.
+    """
 
     event: AuditEvent
+    user_id: UserId | None = None
     detail: dict[str, str]
 
 

@@ -109,7 +109,7 @@ class AdministrationHandlers:
         """Record the event of another service. Raises `Forbidden` for an event that only this service records."""
         if request.event not in REPORTED_EVENTS:
             raise Forbidden("only this service records the event", field="event")
-        await self._audit.note(request.event, Origin.of(call), user_id=None, **request.detail)
+        await self._audit.note_reported(request, Origin.of(call))
         return Empty()
 
     async def find_accounts(self, request: FindAccountsRequest, _: Call) -> FoundAccounts:

@@ -1,10 +1,11 @@
 """Accounts in backups: a restore brings back all that a log-in needs, and no key or role that was removed."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from svgx_common.contract.auth import DELETE_USER, UserRequest
+from svgx_common.contract.administration.sessions import END_USER_SESSIONS
+from svgx_common.contract.auth import DELETE_USER, RESTORE_USER, User, UserRequest
 from svgx_common.contract.errors import InvalidCredentials
 from svgx_common.contract.policy import Role
 from svgx_common.contract.storage.backups import (
@@ -21,6 +22,7 @@ from tests.integration.auth.conftest import Tables
 from tests.integration.auth.test_accounts import caller_of, create, login
 from tests.integration.auth.test_administration import get, update
 from tests.integration.auth.test_api_keys import create_key, end_key
+from tests.integration.auth.test_password_change import NEW
 from tests.integration.auth.test_revocations import started
 
 
@@ -98,6 +100,44 @@ async def test_lost_account_is_restored_with_password_keys_and_identities(
         assert caller is not None
         assert caller.user_id == user.id
     assert (await _import(state, stored)).kept == 1
+
+
+async def _demote(bus: Bus, user: User) -> None:
+    await update(bus, user, role=Role.VIEWER)
+
+
+async def _disable(bus: Bus, user: User) -> None:
+    await update(bus, user, disabled=True)
+
+
+async def _replace_password(bus: Bus, user: User) -> None:
+    await update(bus, user, password=NEW)
+
+
+async def _end_sessions(bus: Bus, user: User) -> None:
+    await bus.ask(END_USER_SESSIONS, UserRequest(user_id=user.id))
+
+
+async def _delete_and_undelete(bus: Bus, user: User) -> None:
+    await bus.ask(DELETE_USER, UserRequest(user_id=user.id))
+    await bus.ask(RESTORE_USER, UserRequest(user_id=user.id))
+
+
+@pytest.mark.parametrize(
+    "change", [_demote, _disable, _replace_password, _end_sessions, _delete_and_undelete]
+)
+async def test_change_of_a_restored_account_makes_no_old_token_valid(
+    bus: Bus, state: Bus, tables: Tables, change: Callable[[Bus, User], Awaitable[None]]
+) -> None:
+    """Tokens from before a restore stay ended when a later change ends the present tokens. Proves R-BACKUP-6."""
+    user = await create(bus)
+    signed_in = await login(bus, user.username)
+    stored = (await _export(state))[user.id]
+    await _lose(tables, user.id)
+    await _import(state, stored)
+    await change(bus, user)
+    async with started(bus) as gateway:
+        assert not await gateway.admits(signed_in)
 
 
 async def test_existing_account_is_kept_as_it_is(bus: Bus, state: Bus) -> None:

@@ -113,11 +113,13 @@ RETURNING id
 -- name: end_tokens
 -- End the access tokens of the account $1: tokens of a lower version are refused. `until` is the time at which the last
 -- of these tokens or of the account's API keys expires, or now without tokens and keys. API keys count because gateways
--- cache the token version of a checked key.
+-- cache the token version of a checked key. The earlier `tokens_until` counts too, because the account may have had
+-- tokens of sessions without a row: those from before a restore of a backup.
 UPDATE account
 SET token_version = token_version + 1,
     tokens_ended_at = clock_timestamp(),
     tokens_until = greatest(
+        tokens_until,
         (SELECT max(access_until) FROM session WHERE account_id = $1),
         (SELECT max(expires_at) FROM api_key WHERE account_id = $1 AND ended_at IS NULL)
     )

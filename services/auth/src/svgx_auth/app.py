@@ -135,7 +135,7 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
                 ),
                 ApiKeyHandlers(api_keys),
                 TokenCheckHandlers(signing=signing, revocations=revocations),
-                AccountBackups(database, audit),
+                AccountBackups(database, revocations, audit),
             ):
                 handlers.register(runtime.responder)
             runtime.health.require("postgresql", database.check)

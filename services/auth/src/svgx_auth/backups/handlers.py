@@ -5,7 +5,9 @@ import json
 from svgx_auth.account_names import names_taken, store_names
 from svgx_auth.accounts import user_of
 from svgx_auth.audit import SERVICE_ORIGIN, Audit
+from svgx_auth.revocations import Revocations
 from svgx_common.contract.audit import AuditEvent
+from svgx_common.contract.revocations import Revocation
 from svgx_common.contract.storage.backups import (
     EXPORT_ACCOUNTS,
     IMPORT_ACCOUNTS,
@@ -25,8 +27,9 @@ from svgx_common.postgres import Database, Row, Session
 class AccountBackups:
     """The handlers of `EXPORT_ACCOUNTS` and `IMPORT_ACCOUNTS`. Only the state service may call them."""
 
-    def __init__(self, database: Database, audit: Audit) -> None:
+    def __init__(self, database: Database, revocations: Revocations, audit: Audit) -> None:
         self._database = database
+        self._revocations = revocations
         self._audit = audit
 
     def register(self, responder: Responder) -> None:
@@ -47,10 +50,11 @@ class AccountBackups:
 
         A restore that changed existing accounts could bring back an old password, a role that was taken away, or a
         revoked key. An account is refused when another account has its username, its address or one of its identities.
-        Repeating the operation is safe.
+        Repeating the operation is safe. Access tokens of the added accounts from before the restore are ended.
         """
         added = kept = 0
         refused = []
+        ended: list[Revocation] = []
         async with self._database.transaction() as session:
             await session.run("lock_accounts")
             for account in request.items:
@@ -59,11 +63,13 @@ class AccountBackups:
                 elif (field := await _conflicting_field(session, account)) is not None:
                     refused.append(RefusedAccount(id=account.id, field=field))
                 else:
-                    await self._add(session, account)
+                    ended += await self._add(session, account)
                     added += 1
+        await self._revocations.announce(ended)
         return ImportedAccounts(added=added, kept=kept, refused=refused)
 
-    async def _add(self, session: Session, account: StoredAccount) -> None:
+    async def _add(self, session: Session, account: StoredAccount) -> list[Revocation]:
+        """Add an account, and return the revocation of its access tokens from before the restore."""
         row = await session.row(
             "add_stored_account",
             account.id,
@@ -109,6 +115,7 @@ class AccountBackups:
             role=account.role,
             from_backup=True,
         )
+        return await self._revocations.end_tokens(session, account.id)
 
 
 async def _conflicting_field(session: Session, account: StoredAccount) -> str | None:

@@ -30,12 +30,18 @@ SELECT count(*) AS total FROM account
 SELECT account_id FROM identity WHERE issuer = $1 AND subject = $2
 
 -- name: add_stored_account
--- Add an account of a backup. Its token version is higher than in the backup, so that access tokens from before the
--- restore are not valid. These tokens expire within a day, the maximum of JWT_EXPIRES_IN.
+-- Add an account of a backup. After it, end_tokens ends the access tokens from before the restore. These tokens expire
+-- within a day, the maximum of JWT_EXPIRES_IN, and gateways accept them a few seconds longer.
+-- The version of these tokens may be higher than in the backup, because the account may have changed since. So the
+-- version is at least the number of seconds since 2020, which is higher than the number of an account's changes
+-- (docs/decisions/0096).
 INSERT INTO account (
     id, username, email, password_hash, role, created_at, disabled_at, deleted_at,
     token_version, tokens_ended_at, tokens_until)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9 + 1, clock_timestamp(), clock_timestamp() + interval '1 day')
+VALUES (
+    $1, $2, $3, $4, $5, $6, $7, $8,
+    greatest($9, extract(epoch FROM clock_timestamp() - timestamptz '2020-01-01 00:00:00+00')::integer),
+    clock_timestamp(), clock_timestamp() + interval '1 day 1 minute')
 RETURNING *
 
 -- name: add_stored_identity

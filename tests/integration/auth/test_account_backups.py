@@ -1,12 +1,13 @@
 """Accounts in backups: a restore brings back all that a log-in needs, and no key or role that was removed."""
 
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
 from svgx_common.contract.administration.sessions import END_USER_SESSIONS
 from svgx_common.contract.auth import DELETE_USER, RESTORE_USER, User, UserRequest
-from svgx_common.contract.errors import InvalidCredentials
+from svgx_common.contract.errors import Conflict, InvalidCredentials
 from svgx_common.contract.policy import Role
 from svgx_common.contract.storage.backups import (
     EXPORT_ACCOUNTS,
@@ -22,6 +23,7 @@ from tests.integration.auth.conftest import Tables
 from tests.integration.auth.test_accounts import caller_of, create, login
 from tests.integration.auth.test_administration import get, update
 from tests.integration.auth.test_api_keys import create_key, end_key
+from tests.integration.auth.test_erasure import State, admin, answering, erase
 from tests.integration.auth.test_password_change import NEW
 from tests.integration.auth.test_revocations import started
 
@@ -196,6 +198,61 @@ async def test_existing_account_is_kept_as_it_is(bus: Bus, state: Bus) -> None:
     assert (await get(bus, demoted)).role is Role.VIEWER
     with pytest.raises(InvalidCredentials):
         await login(bus, deleted.username)
+
+
+@pytest.mark.parametrize(
+    "backup", ["after the erasure", "after an interrupted erasure", "of an earlier version"]
+)
+async def test_erased_account_stays_erased_after_a_restore_of_a_backup(
+    backing: DevStack, bus: Bus, state: Bus, tables: Tables, backup: str
+) -> None:
+    """Proves R-LIFE-12: a backup has the mark of the erasure. An admin can erase the account again, and not restore it.
+
+    A backup of an earlier version lacks the mark. It has the pseudonym as the names, if the erasure was complete.
+    """
+    user, by = await create(bus, role=Role.ADMIN), await admin(bus)
+    async with answering(backing, State()):
+        pseudonym = (await erase(bus, user, by)).pseudonym
+    stored = (await _export(state))[user.id]
+    if backup == "of an earlier version":
+        content = stored.model_dump(mode="json", exclude={"erased_as"})
+        stored = StoredAccount.model_validate(content)
+    if backup == "after an interrupted erasure":
+        stored = stored.model_copy(update={"username": user.username, "email": user.email})
+    await _lose(tables, user.id)
+    assert (await _import(state, stored)).added == 1
+    with pytest.raises(Conflict):
+        await bus.ask(RESTORE_USER, UserRequest(user_id=user.id), caller=by)
+    async with answering(backing, State()):
+        assert (await erase(bus, user, by)).pseudonym == pseudonym
+    again = await get(bus, user)
+    assert (again.username, again.email) == (pseudonym, f"{pseudonym}@erased.invalid")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"deleted_at": None},
+        {"password_hash": "a hash"},
+        {"email": "someone@example.org"},
+        {"email": "erased-0000000000000000@erased.invalid"},
+        {"username": "erased-by-hand", "email": "erased-by-hand@erased.invalid"},
+    ],
+)
+async def test_account_that_only_looks_erased_can_be_restored(
+    bus: Bus, state: Bus, tables: Tables, change: dict[str, str | None]
+) -> None:
+    """Proves R-LIFE-16: an account of an earlier backup counts as erased only with all marks of an erasure."""
+    user = await create(bus)
+    await bus.ask(DELETE_USER, UserRequest(user_id=user.id))
+    stored = (await _export(state))[user.id]
+    name = f"erased-{secrets.token_hex(8)}"
+    erased = {"username": name, "email": f"{name}@erased.invalid", "password_hash": None}
+    await _lose(tables, user.id)
+    stored = stored.model_copy(update={**erased, **change})
+    assert (await _import(state, stored)).added == 1
+    await bus.ask(RESTORE_USER, UserRequest(user_id=user.id))
+    await _lose(tables, user.id)
 
 
 @pytest.mark.parametrize("field", ["username", "email", "identity"])

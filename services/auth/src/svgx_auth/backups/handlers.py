@@ -5,6 +5,7 @@ import json
 from svgx_auth.account_names import names_taken, store_names
 from svgx_auth.accounts import user_of
 from svgx_auth.audit import SERVICE_ORIGIN, Audit
+from svgx_auth.erasure.account_erasure import ERASED_DOMAIN, PSEUDONYM
 from svgx_auth.revocations import Revocations
 from svgx_common.contract.audit import AuditEvent
 from svgx_common.contract.revocations import Revocation
@@ -81,6 +82,7 @@ class AccountBackups:
             account.disabled_at,
             account.deleted_at,
             account.token_version,
+            _pseudonym_of(account),
         )
         assert row is not None
         await store_names(session, user_of(row))
@@ -118,6 +120,24 @@ class AccountBackups:
         return await self._revocations.end_tokens(session, account.id)
 
 
+def _pseudonym_of(account: StoredAccount) -> str | None:
+    """Return the pseudonym of an erased account, or None.
+
+    Backups of earlier versions have the pseudonym only as the names of the account. An account of a user has such names
+    only if they were chosen on purpose, and then it is not both deleted and without a password.
+    """
+    if account.erased_as is not None:
+        return account.erased_as
+    has_erased_names = (
+        PSEUDONYM.fullmatch(account.username) is not None
+        and account.email == f"{account.username}{ERASED_DOMAIN}"
+    )
+    is_erased = (
+        has_erased_names and account.deleted_at is not None and account.password_hash is None
+    )
+    return account.username if is_erased else None
+
+
 async def _conflicting_field(session: Session, account: StoredAccount) -> str | None:
     """Return the first field of the account with a value that another account has already, or None."""
     for field, taken in (
@@ -143,6 +163,7 @@ def _stored_account(row: Row) -> StoredAccount:
         created_at=row["created_at"],
         disabled_at=row["disabled_at"],
         deleted_at=row["deleted_at"],
+        erased_as=row["erased_as"],
         token_version=row["token_version"],
         identities=identities,
         api_keys=keys,

@@ -8,6 +8,7 @@ repeated request finds the account by this row.
 """
 
 import json
+import re
 import secrets
 from collections import Counter
 
@@ -24,6 +25,11 @@ from svgx_common.postgres import Database, Row, Session
 
 PSEUDONYM_BYTES = 8
 """Random bytes in a pseudonym. A pseudonym reveals nothing about the account."""
+
+PSEUDONYM = re.compile(f"erased-[0-9a-f]{{{2 * PSEUDONYM_BYTES}}}")
+
+ERASED_DOMAIN = "@erased.invalid"
+"""The e-mail address of an erased account is its pseudonym at this domain, which no mail server has (RFC 2606)."""
 
 STEP_ENTRIES = 2000
 """Maximum number of audit entries that one transaction changes."""
@@ -78,7 +84,7 @@ class AccountErasure:
         """
         async with self._database.transaction() as session:
             changed_rows = _changed_rows(await _lock(session, user_id))
-            await session.run("erase_account", user_id)
+            await session.run("erase_account", user_id, ERASED_DOMAIN)
             changed_rows["account"] = 1
             removed = await session.row("erase_rows_of_account", user_id)
             assert removed is not None

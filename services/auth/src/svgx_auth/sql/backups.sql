@@ -3,7 +3,8 @@
 -- name: accounts_to_back_up
 -- Read a page of $2 accounts after the id $1, also deleted ones, in the order of the bytes of their ids.
 SELECT
-    a.id, a.username, a.email, a.password_hash, a.role, a.created_at, a.disabled_at, a.deleted_at, a.token_version,
+    a.id, a.username, a.email, a.password_hash, a.role, a.created_at, a.disabled_at, a.deleted_at, a.erased_as,
+    a.token_version,
     coalesce((
         SELECT jsonb_agg(jsonb_build_object(
             'issuer', i.issuer, 'subject', i.subject, 'linked_at', i.linked_at, 'refused_at', i.refused_at)
@@ -37,11 +38,11 @@ SELECT account_id FROM identity WHERE issuer = $1 AND subject = $2
 -- (docs/decisions/0096).
 INSERT INTO account (
     id, username, email, password_hash, role, created_at, disabled_at, deleted_at,
-    token_version, tokens_ended_at, tokens_until)
+    token_version, tokens_ended_at, tokens_until, erased_as)
 VALUES (
     $1, $2, $3, $4, $5, $6, $7, $8,
     greatest($9, extract(epoch FROM clock_timestamp() - timestamptz '2020-01-01 00:00:00+00')::integer),
-    clock_timestamp(), clock_timestamp() + interval '1 day 1 minute')
+    clock_timestamp(), clock_timestamp() + interval '1 day 1 minute', $10)
 RETURNING *
 
 -- name: add_stored_identity

@@ -8,9 +8,9 @@ SELECT *, erased_rows::text AS erased_rows_json FROM account WHERE id = $1 FOR U
 UPDATE account SET erased_as = $2 WHERE id = $1
 
 -- name: erase_account
--- Replace the names of an account by its pseudonym, and remove its password.
+-- Replace the names of an account by its pseudonym, at the domain $2 for the address, and remove its password.
 UPDATE account
-SET username = erased_as, email = erased_as || '@erased.invalid', password_hash = NULL
+SET username = erased_as, email = erased_as || $2::text, password_hash = NULL
 WHERE id = $1
 
 -- name: erase_rows_of_account

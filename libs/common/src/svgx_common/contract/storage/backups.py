@@ -274,7 +274,10 @@ class StoredApiKey(ReplyModel):
 
 
 class StoredAccount(ReplyModel):
-    """An account with its secrets, but without its sessions, as a backup stores it."""
+    """An account with its secrets, but without its sessions, as a backup stores it.
+
+    `erased_as` is the pseudonym since the beginning of an erasure, or null before it. Older backups lack the field.
+    """
 
     id: str
     username: str
@@ -284,6 +287,7 @@ class StoredAccount(ReplyModel):
     created_at: datetime
     disabled_at: datetime | None
     deleted_at: datetime | None
+    erased_as: str | None = None
     token_version: Annotated[int, Field(ge=0, le=2**31 - 2)]
     identities: list[StoredIdentity]
     api_keys: list[StoredApiKey]

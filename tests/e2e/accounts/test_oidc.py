@@ -323,6 +323,29 @@ async def test_oidc_sign_ins_are_in_the_audit_log(
     assert entries_page.json()["items"][0]["detail"]["provider"] == "corporate"
 
 
+@pytest.mark.parametrize("cause", ["disabled", "deleted", "without a role", "without an account"])
+async def test_refused_oidc_sign_in_has_the_account_as_target_in_the_audit_log(
+    oidc: OidcStack, browser: Browser, admin: ApiSession, cause: str
+) -> None:
+    """Proves R-AUTH-21: the entry names the account of the identity, so that an erasure empties its address."""
+    name, user_id = new_name(), None
+    if cause != "without an account":
+        await oidc.set_claims(name, groups=["editors"])
+        user_id = (await browser.login(name)).json()["user"]["id"]
+    if cause == "disabled":
+        await admin.request("PATCH", f"/admin/users/{user_id}", json={"disabled": True})
+    elif cause == "deleted":
+        await admin.request("DELETE", f"/admin/users/{user_id}")
+    else:
+        await oidc.set_claims(name, groups=["cooks"])
+    assert (await browser.login(name)).status_code == 403
+    entries_page = await admin.request(
+        "GET", "/admin/audit/", params={"event": "log_in_failed", "limit": 1}
+    )
+    (entry,) = entries_page.json()["items"]
+    assert (entry["user_id"], entry["detail"]["provider"]) == (user_id, "corporate")
+
+
 async def test_unavailable_oidc_provider_gets_503_and_password_log_ins_work(
     oidc: OidcStack, browser: Browser
 ) -> None:

@@ -1,11 +1,14 @@
 """The operations that open a session: log-in with a password, and sign-in at an OpenID Connect provider."""
 
+from typing import Any
+
 from prometheus_client import Counter
 
 from svgx_auth.accounts import Account, Accounts
 from svgx_auth.audit import Audit, Origin
 from svgx_auth.names import name_key
 from svgx_auth.oidc.identities import Identities
+from svgx_auth.oidc.settings import OidcProvider
 from svgx_auth.oidc.sign_ins import SignIns
 from svgx_auth.passwords.attempts import Attempts, address_key
 from svgx_auth.passwords.hashing import Passwords
@@ -112,20 +115,26 @@ class SignInHandlers:
     async def oidc_callback(self, request: OidcCallbackRequest, call: Call) -> Tokens:
         """Open a session for the browser that returns from the provider."""
         by = Origin.of(call)
+        identity: tuple[OidcProvider, dict[str, Any]] | None = None
         try:
-            return await self._finish_oidc(request, by)
+            identity = provider, claims = await self._finish_oidc(request)
+            account = await self._identities.account(provider, claims, by)
+            return await self._sessions.open(account, by, provider=request.provider)
         except (BadRequest, Forbidden, InvalidCredentials, Unauthenticated) as error:
             FAILED_LOGINS.inc()
             await self._audit.note(
                 AuditEvent.LOG_IN_FAILED,
                 by,
-                user_id=None,
+                user_id=identity and await self._identities.user_id(*identity),
                 provider=request.provider,
                 reason=error.detail,
             )
             raise
 
-    async def _finish_oidc(self, request: OidcCallbackRequest, by: Origin) -> Tokens:
+    async def _finish_oidc(
+        self, request: OidcCallbackRequest
+    ) -> tuple[OidcProvider, dict[str, Any]]:
+        """Return the provider and the claims of its user."""
         sign_in = await self._sign_ins.finish(request)
         provider = sign_in.provider
         await provider.check_issuer(request.iss)
@@ -134,5 +143,4 @@ class SignInHandlers:
         claims = await provider.exchange(
             request.code, nonce=sign_in.nonce, verifier=sign_in.verifier
         )
-        account = await self._identities.account(provider.settings, claims, by)
-        return await self._sessions.open(account, by, provider=request.provider)
+        return provider.settings, claims

@@ -63,6 +63,11 @@ class Identities:
             return account
         return await self._with_role(account, role, by)
 
+    async def user_id(self, provider: OidcProvider, claims: dict[str, Any]) -> str | None:
+        """Return the id of the account of a provider's user, also of a deleted account, or None without one."""
+        row = await self._database.row("account_of_identity", provider.issuer, claims["sub"])
+        return None if row is None else str(row["id"])
+
     async def _suspend_access(
         self, provider: OidcProvider, claims: dict[str, Any], by: Origin
     ) -> None:

@@ -86,6 +86,24 @@ INVALID_HEADS: list[tuple[bytes, bytes, int, str | None]] = [
     (b"POST / HTTP/1.1\r\nContent-Length: -1\r\n" + HOST, b"x", 400, None),
     (b"POST / HTTP/1.1\r\nContent-Length: 0x1\r\n" + HOST, b"x", 400, None),
     (b"POST / HTTP/1.1\r\nContent-Length:\r\n" + HOST, b"", 400, None),
+    (
+        b"POST / HTTP/1.1\r\nContent-Length: " + b"1".zfill(19) + b"\r\n" + HOST,
+        b"x",
+        400,
+        "content-length",
+    ),
+    (
+        b"POST / HTTP/1.1\r\nContent-Length: " + b"1".zfill(5000) + b"\r\n" + HOST,
+        b"x",
+        400,
+        "content-length",
+    ),
+    (
+        b"GET / HTTP/1.1\r\nContent-Length: " + b"0" * 5000 + b"\r\n" + HOST,
+        b"",
+        400,
+        "content-length",
+    ),
 ]
 """Each case: the head without the empty line at its end, the body, the status, and the field that the error names."""
 
@@ -185,6 +203,7 @@ async def test_invalid_head_gets_a_problem_document_and_reaches_no_application(
         b"OPTIONS * HTTP/1.1\r\n" + HOST + CLOSE + b"\r\n",
         b"POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n" + HOST + CLOSE + b"\r\n" + CHUNKS,
         b"POST / HTTP/1.1\r\nContent-Length: 1\r\n" + HOST + CLOSE + b"\r\nx",
+        b"POST / HTTP/1.1\r\nContent-Length: %b \r\n" % b"1".zfill(18) + HOST + CLOSE + b"\r\nx",
         b"GET / HTTP/1.1\r\nConnection: close, Upgrade\r\nUpgrade: h2c\r\n" + HOST + b"\r\n",
     ],
 )

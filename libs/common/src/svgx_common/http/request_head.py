@@ -1,4 +1,7 @@
-"""Checks of a request's host, HTTP version and transfer codings. The HTTP parser does not make these checks."""
+"""Checks of a request's host, HTTP version, length and transfer codings.
+
+The HTTP parser does not make these checks.
+"""
 
 import re
 from collections.abc import Sequence
@@ -11,6 +14,12 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 MAX_HOST_BYTES = 255 + len(":65535")
 """Maximum size in bytes of a `Host` value: the longest name in DNS (RFC 1035, 2.3.4) and a port."""
+
+MAX_LENGTH_DIGITS = 18
+"""Largest number of digits of a `Content-Length`, also of zeros before it. `websockets` has the same limit.
+
+The HTTP parser accepts any number of zeros. Python refuses to parse a number with more than 4,300 digits.
+"""
 
 # RFC 3986, 3.2.2: an address in brackets, or a name of unreserved characters, escapes and sub-delimiters.
 _HOST_PATTERN = re.compile(
@@ -33,7 +42,12 @@ def check(version: str, target: bytes, headers: Headers) -> None:
         _check_target(target)
     if b"#" in target:
         raise BadRequest("the address has a fragment, which a client must not send")
-    codings = [value for name, value in headers if name == b"transfer-encoding"]
+    codings = []
+    for name, value in headers:
+        if name == b"content-length":
+            _check_length(value)
+        elif name == b"transfer-encoding":
+            codings.append(value)
     if codings:
         _check_transfer_coding(version, b",".join(codings))
 
@@ -78,6 +92,16 @@ def _check_target(target: bytes) -> None:
     absolute = _ABSOLUTE_TARGET.match(target)
     if target != b"*" and (absolute is None or not _is_host(absolute["host"])):
         raise BadRequest("the request needs a path, or an address such as http://host/path")
+
+
+def _check_length(value: bytes) -> None:
+    """Raise `BadRequest` if a `Content-Length` has too many digits. The HTTP parser refuses other characters."""
+    if len(value.strip(_WHITE_SPACE)) > MAX_LENGTH_DIGITS:
+        raise BadRequest(
+            f"Content-Length: at most {MAX_LENGTH_DIGITS} digits",
+            field="content-length",
+            limit=MAX_LENGTH_DIGITS,
+        )
 
 
 def _check_transfer_coding(version: str, value: bytes) -> None:

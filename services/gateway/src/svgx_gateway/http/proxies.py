@@ -1,12 +1,13 @@
 """Finds the client of a request, also behind proxies."""
 
 import functools
-from ipaddress import ip_network
+from ipaddress import IPv4Network, ip_network
 
 from starlette.requests import HTTPConnection
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from svgx_common.addresses import parse_address
 from svgx_common.messaging.caller import Client
 from svgx_gateway.request_fields import fields_of
 
@@ -53,7 +54,29 @@ def trust_proxies(app: ASGIApp, trusted: list[str]) -> ASGIApp:
 
     `X-Forwarded-For` is read from the right, up to the first address outside these networks. Entries further left were
     written by the client, and are ignored.
+
+    A socket for IPv4 and IPv6 reports IPv4 addresses as mapped IPv6 addresses (`::ffff:10.0.0.1`). Trust is the same
+    for both forms, also in the header, and `app` sees the IPv4 address.
     """
+
+    async def app_with_plain_address(scope: Scope, receive: Receive, send: Send) -> None:
+        client = scope.get("client")
+        if client and ":" in client[0] and (address := parse_address(client[0])) is not None:
+            scope["client"] = (str(address), client[1])
+        await app(scope, receive, send)
+
     if not trusted:
-        return app
-    return ProxyHeadersMiddleware(app, trusted)  # type: ignore[arg-type,return-value]  # uvicorn's own ASGI types
+        return app_with_plain_address
+    networks = [form for network in trusted for form in _address_forms(network)]
+    return ProxyHeadersMiddleware(app_with_plain_address, networks)  # type: ignore[arg-type,return-value]  # uvicorn's own ASGI types
+
+
+def _address_forms(network: str) -> list[str]:
+    """Return the network of IPv4 addresses and the network of the same addresses mapped to IPv6, or only `network`."""
+    parsed = ip_network(network)
+    if isinstance(parsed, IPv4Network):
+        return [network, f"::ffff:{parsed.network_address}/{parsed.prefixlen + 96}"]
+    mapped = parsed.network_address.ipv4_mapped
+    if mapped is None or parsed.prefixlen < 96:
+        return [network]
+    return [network, f"{mapped}/{parsed.prefixlen - 96}"]

@@ -44,9 +44,13 @@ class RawServer:
     def __init__(self, server: asyncio.Server) -> None:
         self._server = server
 
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Open a connection."""
+        return await asyncio.open_connection(*self._server.sockets[0].getsockname()[:2])
+
     async def exchange(self, *parts: bytes) -> bytes:
         """Send bytes over one connection. Return all received bytes after the server has closed the connection."""
-        reader, writer = await asyncio.open_connection(*self._server.sockets[0].getsockname()[:2])
+        reader, writer = await self.connect()
         try:
             async with asyncio.timeout(10):
                 for part in parts:

@@ -7,12 +7,15 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from svgx_common.http import protocol
-from svgx_common.http.protocol import MAX_HEADER_BYTES
+from svgx_common.http.protocol import MAX_HEADER_BYTES, MAX_WAITING_REQUESTS
 from tests.unit.common.http.raw_server import RawServer, parse_response, serve
 
 HOST = b"Host: here\r\n"
 CHUNKS = b"1\r\nx\r\n0\r\n\r\n"
 CLOSE = b"Connection: close\r\n"
+GET = b"GET / HTTP/1.1\r\n" + HOST + b"\r\n"
+GET_SLOW = b"GET /slow HTTP/1.1\r\n" + HOST + b"\r\n"
+LAST_GET = b"GET / HTTP/1.1\r\n" + HOST + CLOSE + b"\r\n"
 
 
 INVALID_HEADS: list[tuple[bytes, bytes, int, str | None]] = [
@@ -268,3 +271,72 @@ async def test_too_large_headers_get_431_with_a_problem_document(
     assert (response.status, problem["code"]) == (431, "headers_too_large")
     assert problem["limit"] == MAX_HEADER_BYTES
     assert application.requests == 0
+
+
+@pytest.mark.parametrize(
+    ("sent", "answered"),
+    [
+        (MAX_WAITING_REQUESTS, MAX_WAITING_REQUESTS),
+        (MAX_WAITING_REQUESTS + 1, MAX_WAITING_REQUESTS),
+        (MAX_WAITING_REQUESTS * 20, MAX_WAITING_REQUESTS),
+    ],
+)
+async def test_request_beyond_the_limit_of_waiting_requests_ends_the_connection(
+    server: RawServer, application: Application, sent: int, answered: int
+) -> None:
+    """The requests up to the limit are answered in their order. Proves R-HTTP-19."""
+    exchange = asyncio.create_task(server.exchange(GET_SLOW + GET * (sent - 1) + LAST_GET))
+    await application.arrived.wait()
+    assert application.requests == 1
+    application.release.set()
+    responses = (await exchange).split(b"HTTP/1.1 200 OK\r\n")
+    assert len(responses) == 1 + 1 + answered
+    assert application.requests == 1 + answered
+    assert [b"connection: close" in each for each in responses[1:]] == [False] * answered + [True]
+
+
+async def test_connection_is_not_read_while_requests_wait(
+    server: RawServer, application: Application
+) -> None:
+    """Requests that arrive later do not count, because they wait in the socket. Proves R-HTTP-19."""
+    reader, writer = await server.connect()
+    writer.write(GET_SLOW + GET * 2)
+    await application.arrived.wait()
+    writer.write(GET * MAX_WAITING_REQUESTS + LAST_GET)
+    await writer.drain()
+    await server.exchange(LAST_GET)
+    application.release.set()
+    received = await reader.read()
+    assert received.count(b"HTTP/1.1 200 OK") == 3 + MAX_WAITING_REQUESTS + 1
+    writer.close()
+
+
+async def test_body_of_a_waiting_request_is_read_after_the_earlier_response(
+    server: RawServer, application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time limit for the rest of a body begins with the response to its own request. Proves R-HTTP-19."""
+    monkeypatch.setattr(protocol, "LINGER_SECONDS", 0)
+    reader, writer = await server.connect()
+    writer.write(GET_SLOW + b"POST / HTTP/1.1\r\nContent-Length: 1\r\n" + HOST + CLOSE + b"\r\n")
+    await application.arrived.wait()
+    application.release.set()
+    await reader.readuntil(b"\r\n\r\nhost")
+    await server.exchange(LAST_GET)
+    writer.write(b"x")
+    assert parse_response(await reader.read()).status == 200
+    writer.close()
+
+
+async def test_time_for_a_head_does_not_pass_while_the_connection_is_not_read(
+    server: RawServer, application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part of a head behind a waiting request does not end the earlier requests. Proves R-HTTP-19."""
+    reader, writer = await server.connect()
+    writer.write(GET)
+    await reader.readuntil(b"\r\n\r\nhost")
+    monkeypatch.setattr(protocol, "HEADER_SECONDS", 0)
+    writer.write(GET_SLOW + GET + b"GET / HT")
+    await application.arrived.wait()
+    application.release.set()
+    assert (await reader.read()).count(b"HTTP/1.1 200 OK") == 2
+    writer.close()

@@ -1,15 +1,18 @@
-"""HTTP/1.1 with limits that uvicorn does not have: the size of the headers, and the time until they end.
+"""HTTP/1.1 with limits that uvicorn does not have: on the size of the headers, their time, and waiting requests.
 
 Without the size limit, one connection fills the memory with headers that never end. Without the time limit, a few
-thousand silent connections use up the open files (Slowloris). The module `request_head` checks each head, also that of
-a WebSocket handshake.
+thousand silent connections use up the open files (Slowloris). Without the limit of waiting requests, one connection
+fills the memory with requests that are sent faster than they are answered. The module `request_head` checks each head,
+also that of a WebSocket handshake.
 
 Unused connections stay open for longer than proxies keep them, because a proxy must be the first to close them.
 """
 
 import asyncio
+from collections.abc import Sized
 from typing import Any
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from svgx_common.contract.errors import BadRequest, HeadersTooLarge, SvgxError
@@ -28,6 +31,13 @@ HEADER_SECONDS = 10.0
 LINGER_SECONDS = 10.0
 """Time limit for the rest of a body after the response, in seconds. Closing immediately could lose the response."""
 
+MAX_WAITING_REQUESTS = 32
+"""Largest number of requests that wait for the response to an earlier request of their connection (pipelining).
+
+Beyond it, the connection is closed after the response to the last waiting request. One read of a connection returns up
+to 9,000 small requests, and each waiting request takes about 2 kB of memory.
+"""
+
 KEEP_ALIVE_SECONDS = 75
 """Lifetime of an unused connection, in seconds.
 
@@ -45,11 +55,28 @@ SHORT_KEEP_ALIVE_SECONDS = 5
 """Lifetime of an unused connection while there are more than `MANY_CONNECTIONS`, in seconds."""
 
 
+class _FlowControl(FlowControl):
+    """Flow control that reads nothing while requests wait, because each read could add further ones.
+
+    uvicorn resumes the reading after each response, and when an application waits for a body.
+    """
+
+    def __init__(self, transport: asyncio.Transport, waiting: Sized) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        """Read on, unless requests wait."""
+        if not self._waiting:
+            super().resume_reading()
+
+
 class LimitedHttp(HttpToolsProtocol):
-    """An HTTP/1.1 connection with limits on its headers.
+    """An HTTP/1.1 connection with limits on its headers and on the number of waiting requests.
 
     Headers that are too large get a 431 response. Headers that take too long close the connection without a response.
-    A request that is not valid gets 400 or 501. Each refusal is a problem document and ends the connection.
+    A request that is not valid gets 400 or 501. Each refusal is a problem document and ends the connection. A request
+    beyond `MAX_WAITING_REQUESTS` gets no response, and the connection is closed after the responses before it.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -67,6 +94,7 @@ class LimitedHttp(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the header timeout."""
         super().connection_made(transport)
+        self.flow = _FlowControl(transport, self.pipeline)
         self._close_after(HEADER_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -108,6 +136,8 @@ class LimitedHttp(HttpToolsProtocol):
         self._head_begun = False
         self._cancel_timeout()
         try:
+            if len(self.pipeline) >= MAX_WAITING_REQUESTS:
+                raise BadRequest("too many requests wait", limit=MAX_WAITING_REQUESTS)
             self._check_head()
         except SvgxError as error:
             self._refusal = error
@@ -186,7 +216,8 @@ class LimitedHttp(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Discard the rest of the request body, or wait for the next request, for a bounded time."""
-        unfinished = self.cycle.more_body
+        # The response may be that of an earlier request, while the body of the last request arrives.
+        unfinished = self.cycle.response_complete and self.cycle.more_body
         is_crowded = len(self.connections) > MANY_CONNECTIONS
         self.timeout_keep_alive = SHORT_KEEP_ALIVE_SECONDS if is_crowded else KEEP_ALIVE_SECONDS
         super().on_response_complete()
@@ -194,7 +225,14 @@ class LimitedHttp(HttpToolsProtocol):
             self._close_after(LINGER_SECONDS)
 
     def _close_after(self, seconds: float) -> None:
-        self._timeout = self.loop.call_later(seconds, self.transport.close)
+        self._timeout = self.loop.call_later(seconds, self._time_out, seconds)
+
+    def _time_out(self, seconds: float) -> None:
+        """Close the connection. While it is not read, give the client the whole time again."""
+        if self.flow.read_paused:
+            self._close_after(seconds)
+        else:
+            self.transport.close()
 
     def _cancel_timeout(self) -> None:
         if self._timeout is not None:

@@ -41,12 +41,30 @@ def parse_response(received: bytes) -> RawResponse:
 class RawServer:
     """A listening server."""
 
-    def __init__(self, server: asyncio.Server) -> None:
+    def __init__(self, server: asyncio.Server, state: ServerState) -> None:
         self._server = server
+        self._state = state
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The host and port of the server."""
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return host, port
+
+    @property
+    def connections(self) -> int:
+        """The number of open connections."""
+        return len(self._state.connections)
+
+    @property
+    def unsent_bytes(self) -> int:
+        """The bytes that wait for the clients."""
+        connections: Any = self._state.connections
+        return sum(each.transport.get_write_buffer_size() for each in connections)
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Open a connection."""
-        return await asyncio.open_connection(*self._server.sockets[0].getsockname()[:2])
+        return await asyncio.open_connection(*self.address)
 
     async def exchange(self, *parts: bytes) -> bytes:
         """Send bytes over one connection. Return all received bytes after the server has closed the connection."""
@@ -85,4 +103,4 @@ async def serve(
         lambda: LimitedHttp(config=config, server_state=state, app_state={}), "127.0.0.1", 0
     )
     async with server:
-        yield RawServer(server)
+        yield RawServer(server, state)

@@ -3,7 +3,7 @@
 Without the size limit, one connection fills the memory with headers that never end. Without the time limit, a few
 thousand silent connections use up the open files (Slowloris). Without the limit of waiting requests, one connection
 fills the memory with requests that are sent faster than they are answered. The module `request_head` checks each head,
-also that of a WebSocket handshake.
+also that of a WebSocket handshake. The module `slow_readers` ends the connections of clients that read no responses.
 
 Unused connections stay open for longer than proxies keep them, because a proxy must be the first to close them.
 """
@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from svgx_common.contract.errors import BadRequest, HeadersTooLarge, SvgxError
 from svgx_common.http import refusals, request_head
+from svgx_common.http.slow_readers import SlowReaderCheck, SlowReaders
 from svgx_common.http.whole_responses import with_whole_responses
 
 MAX_HEADER_BYTES = 64 * 1024
@@ -79,6 +80,9 @@ class LimitedHttp(HttpToolsProtocol):
     beyond `MAX_WAITING_REQUESTS` gets no response, and the connection is closed after the responses before it.
     """
 
+    slow_readers = SlowReaders()
+    """The bytes that wait for slow clients, of all connections of the process."""
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._header_bytes = 0
@@ -88,6 +92,7 @@ class LimitedHttp(HttpToolsProtocol):
         self._framing_bytes = 0
         """Bytes received since the last byte of the body, such as chunk sizes and trailers."""
         self._timeout: asyncio.TimerHandle | None = None
+        self._slow_reader_check: SlowReaderCheck
         self._refusal: SvgxError | None = None
         """The reason why the request's head is refused; None for a valid head."""
 
@@ -95,12 +100,19 @@ class LimitedHttp(HttpToolsProtocol):
         """Start the header timeout."""
         super().connection_made(transport)
         self.flow = _FlowControl(transport, self.pipeline)
+        self._slow_reader_check = SlowReaderCheck(transport, self.slow_readers)
         self._close_after(HEADER_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the timeout."""
+        """Stop the timeout and the check of the client's rate."""
         self._cancel_timeout()
+        self._slow_reader_check.end()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Note that the client is behind, also while a response is unfinished."""
+        super().pause_writing()
+        self._slow_reader_check.begin()
 
     def data_received(self, data: bytes) -> None:
         """Parse the data. Close the connection when the headers, or the framing of the body, are too large."""
@@ -183,6 +195,7 @@ class LimitedHttp(HttpToolsProtocol):
             return
         if self._in_headers or (unfinished and not self.cycle.response_started):
             self.transport.write(refusals.encode(error))
+            self._slow_reader_check.begin()
         self.transport.close()
 
     def handle_websocket_upgrade(self) -> None:
@@ -193,6 +206,7 @@ class LimitedHttp(HttpToolsProtocol):
         if not getattr(self.cycle, "response_complete", True):
             self.transport.close()
         if not self.transport.is_closing():
+            self._slow_reader_check.end()
             super().handle_websocket_upgrade()
             # The parser refers to this object, and would keep it in memory until the next garbage collection.
             self.parser = None  # type: ignore[assignment]
@@ -221,6 +235,7 @@ class LimitedHttp(HttpToolsProtocol):
         is_crowded = len(self.connections) > MANY_CONNECTIONS
         self.timeout_keep_alive = SHORT_KEEP_ALIVE_SECONDS if is_crowded else KEEP_ALIVE_SECONDS
         super().on_response_complete()
+        self._slow_reader_check.begin()
         if unfinished and self._timeout is None:
             self._close_after(LINGER_SECONDS)
 

@@ -2,11 +2,11 @@
 
 import json
 import math
-from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import chain
 
 from svgx_yjs.lib0 import Decoder, Malformed
+from svgx_yjs.nesting import Uncuttable
 
 MAX_DEPTH = 500
 """Maximum depth of arrays and objects in a value. A deeper value is refused, because browsers read it by recursion."""
@@ -23,8 +23,11 @@ _SHARED_TYPES = (0, 1, 2, 3, 4, 6)
 _XML_ELEMENT = 3
 _ARRAY, _OBJECT = 117, 118
 
+ALL_CUTTABLE = Uncuttable()
+"""The offsets of content that may be cut everywhere."""
 
-def skip_content(decoder: Decoder, kind: int) -> tuple[int, Sequence[int]]:
+
+def skip_content(decoder: Decoder, kind: int) -> tuple[int, Uncuttable]:
     """Check the content of an item, and skip it.
 
     Return the content's length in clocks, and the offsets at which the item must not be cut in two. Such a cut would
@@ -37,19 +40,26 @@ def skip_content(decoder: Decoder, kind: int) -> tuple[int, Sequence[int]]:
         # Kind 2, JSON, is refused too, because pycrdt misreads it. Yjs from version 13 on does not write it. Kind
         # 11, a move, is refused because only pycrdt implements it: Yjs in a browser fails on a move.
         raise Malformed(f"unknown kind of content {kind}")
-    return skip(decoder), ()
+    return skip(decoder), ALL_CUTTABLE
 
 
-def _utf16_length(text: str) -> tuple[int, Sequence[int]]:
+def _utf16_length(text: str) -> tuple[int, Uncuttable]:
     """Return the length in UTF-16 code units, as Yjs counts, and the offsets of low surrogates."""
     if text.isascii() or max(text) <= "\uffff":
-        return len(text), ()
-    length = 0
-    low_surrogates = array("I")
+        return len(text), ALL_CUTTABLE
+    length, next_of_run = 0, -1
+    low_surrogates = Uncuttable()
+    firsts, lasts = low_surrogates.firsts, low_surrogates.lasts
     for character in text:
         length += 1
         if character > "\uffff":
-            low_surrogates.append(length)
+            # `Uncuttable.add` does the same, but its calls take most of the time of a long text.
+            if length == next_of_run:
+                lasts[-1] = length
+            else:
+                firsts.append(length)
+                lasts.append(length)
+            next_of_run = length + 2
             length += 1
     return length, low_surrogates
 

@@ -5,14 +5,17 @@ from array import array
 from bisect import bisect_right
 from functools import lru_cache
 from hashlib import blake2b
-from itertools import accumulate
-from operator import sub
+from itertools import accumulate, repeat
+from operator import add, sub
 from typing import NamedTuple, Self
 
 from svgx_yjs.lib0 import Decoder, Encoder
 
 _ENDS_PER_CALL = 65536
 """Maximum number of range ends that `Nesting.decode` computes in one call. A longer call would block other threads."""
+
+_RUNS_PER_CALL = 65536
+"""The same for the runs that `Uncuttable.extend` moves."""
 
 
 class Place(NamedTuple):
@@ -60,13 +63,56 @@ def _text_id(text: str) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little") | 1
 
 
+class Uncuttable:
+    """Clocks before which a string must not be cut, in ascending order.
+
+    A character outside of the Basic Multilingual Plane, such as an emoji, takes two clocks. A cut between them is
+    forbidden: pycrdt would give the whole character to one side, and the clocks in its document would be wrong from
+    then on. The clocks are kept as runs of every second clock, as a row of such characters needs.
+    """
+
+    __slots__ = ("firsts", "lasts")
+
+    def __init__(self) -> None:
+        self.firsts = array("I")
+        self.lasts = array("I")
+
+    def __bool__(self) -> bool:
+        """Return whether a cut is forbidden anywhere."""
+        return bool(self.firsts)
+
+    def __contains__(self, clock: int) -> bool:
+        """Return whether a cut before this clock is forbidden."""
+        index = bisect_right(self.firsts, clock) - 1
+        return index >= 0 and clock <= self.lasts[index] and (clock - self.firsts[index]) % 2 == 0
+
+    def add(self, first: int, last: int) -> None:
+        """Add every second clock from `first` to `last`. All of them must be behind the present ones."""
+        if self.lasts and self.lasts[-1] + 2 == first:
+            self.lasts[-1] = last
+        else:
+            self.firsts.append(first)
+            self.lasts.append(last)
+
+    def extend(self, other: "Uncuttable", offset: int = 0, *, start: int = 0) -> None:
+        """Add the clocks of `other`, increased by `offset`, that are greater than `start`."""
+        index = bisect_right(other.lasts, start - offset)
+        if index == len(other.lasts):
+            return
+        first, last = other.firsts[index] + offset, other.lasts[index] + offset
+        self.add(first + max(0, (start - first) // 2 + 1) * 2, last)
+        for begin in range(index + 1, len(other.firsts), _RUNS_PER_CALL):
+            for own, added in ((self.firsts, other.firsts), (self.lasts, other.lasts)):
+                own.extend(map(add, added[begin : begin + _RUNS_PER_CALL], repeat(offset)))
+
+
 class Nesting:
     """The places of a document's clocks, as ranges by client. Ranges are added in ascending order."""
 
     __slots__ = ("_ranges", "_uncuttable")
 
     def __init__(self) -> None:
-        self._uncuttable: set[tuple[int, int]] = set()
+        self._uncuttable: dict[int, Uncuttable] = {}
         # For each client: starts, ends, list ids, and packed depths. A packed depth is twice the depth, plus one if
         # structs can lie inside.
         self._ranges: dict[int, tuple[array[int], array[int], array[int], array[int]]] = {}
@@ -88,24 +134,27 @@ class Nesting:
         packed_depth = packed_depths[index]
         return Place(list_ids[index], packed_depth >> 1, packed_depth & 1 == 1)
 
-    def forbid_cut(self, client: int, clock: int) -> None:
-        """Forbid cutting a struct before this clock."""
-        self._uncuttable.add((client, clock))
+    def forbid_cuts(
+        self, client: int, uncuttable: Uncuttable, offset: int = 0, *, start: int = 0
+    ) -> None:
+        """Forbid cutting structs before these clocks, increased by `offset`, that are greater than `start`."""
+        own = self._uncuttable.get(client)
+        if own is None:
+            own = self._uncuttable[client] = Uncuttable()
+        own.extend(uncuttable, offset, start=start)
 
     def may_cut(self, client: int, clock: int) -> bool:
-        """Return whether a struct may be cut before this clock.
-
-        A cut between the two code units of one character is forbidden: pycrdt would give the whole character to one
-        side, and the clocks in its document would be wrong from then on.
-        """
-        return (client, clock) not in self._uncuttable
+        """Return whether a struct may be cut before this clock (see `Uncuttable`)."""
+        uncuttable = self._uncuttable.get(client)
+        return uncuttable is None or clock not in uncuttable
 
     def update(self, other: "Nesting | PlacedRange") -> None:
         """Add all places of `other`."""
         if isinstance(other, PlacedRange):
             self.add(*other)
             return
-        self._uncuttable |= other._uncuttable  # noqa: SLF001  # the same class
+        for client, uncuttable in other._uncuttable.items():  # noqa: SLF001  # the same class
+            self.forbid_cuts(client, uncuttable)
         for client, ranges in other._ranges.items():  # noqa: SLF001  # the same class
             starts, ends, list_ids, packed_depths = ranges
             # Only the first range of `other` may continue a range of this object.
@@ -130,8 +179,10 @@ class Nesting:
             for numbers in (lengths, list_ids, packed_depths):
                 encoder.buffer(zlib.compress(numbers.tobytes(), level=1))
         encoder.uint(len(self._uncuttable))
-        for client, clock in self._uncuttable:
-            encoder.uint(client).uint(clock)
+        for client, uncuttable in self._uncuttable.items():
+            encoder.uint(client)
+            for numbers in (uncuttable.firsts, uncuttable.lasts):
+                encoder.buffer(zlib.compress(numbers.tobytes(), level=1))
 
     @classmethod
     def decode(cls, decoder: Decoder) -> Self:
@@ -158,7 +209,9 @@ class Nesting:
                 _read_numbers(decoder, array("H")),
             )
         for _ in range(decoder.uint()):
-            nesting.forbid_cut(decoder.uint(), decoder.uint())
+            uncuttable = nesting._uncuttable[decoder.uint()] = Uncuttable()
+            _read_numbers(decoder, uncuttable.firsts)
+            _read_numbers(decoder, uncuttable.lasts)
         return nesting
 
     def _add(self, client: int, start: int, end: int, identifier: int, packed_depth: int) -> None:

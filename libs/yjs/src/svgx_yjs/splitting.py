@@ -260,9 +260,9 @@ class _Reader:
                     self.unplaceable = self.unplaceable or missing is None
                     return
                 self.nesting.add(client, next_clock, end, place)
+                if uncuttable:
+                    self.nesting.forbid_cuts(client, uncuttable, clock, start=next_clock)
                 self.clocks[client] = next_clock = end
-                for offset in uncuttable:
-                    self.nesting.forbid_cut(client, clock + offset)
             section.clock = end
             section.done += 1
             section.at = decoder.position

@@ -7,12 +7,12 @@ A struct is an item, a GC (deleted content) or a skip (a gap in the clocks). A s
 content kind. An item then has the client and clock of each struct that it depends on, and ends with its content.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from svgx_yjs.contents import skip_content
+from svgx_yjs.contents import ALL_CUTTABLE, skip_content
 from svgx_yjs.lib0 import Decoder, Encoder, Malformed
-from svgx_yjs.nesting import list_id
+from svgx_yjs.nesting import Uncuttable, list_id
 
 EMPTY_UPDATE = b"\x00\x00"
 """A Yjs v1 update without structs and deletions."""
@@ -51,7 +51,7 @@ class Struct(NamedTuple):
     """The structs that must be integrated before this struct: its neighbours, or else its parent."""
     list_id: int
     """The id of the list that contains the struct (see `nesting`); 0 if the struct names no parent."""
-    uncuttable: Sequence[int]
+    uncuttable: Uncuttable
     """Offsets, in clocks, before which the struct must not be cut."""
 
 
@@ -60,7 +60,7 @@ def read_struct(decoder: Decoder, client: int, clock: int) -> Struct:
     info = decoder.byte()
     dependencies: tuple[Id, ...] = ()
     identifier = 0
-    uncuttable: Sequence[int] = ()
+    uncuttable = ALL_CUTTABLE
     if info in (GC, SKIP):
         length = decoder.uint()
     else:

@@ -14,7 +14,7 @@ from svgx_yjs.splitting import split
 STEP_STRUCTS = 256
 """The most structs in a step that unites smaller steps. pycrdt stops all threads while it integrates a step."""
 
-_FORMAT = f"1 {sys.byteorder} {list_id((1, 2), 'key')}"
+_FORMAT = f"2 {sys.byteorder} {list_id((1, 2), 'key')}"
 """The version of the encoding, the byte order, and one sample of `list_id`.
 
 Outlines contain ids made by `list_id`. If another version of `list_id` made them, the outline is not read.

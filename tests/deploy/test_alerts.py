@@ -390,6 +390,7 @@ ABOUT_THE_PAST = {
     },
     "SVGXEngineJournalGap": "the canvas lacks entries also after the event",
     "SVGXEngineJournalQuarantined": "the row stays in the quarantine",
+    "SVGXEngineAuditEntriesLost": "the log lacks the entries also after the event",
     "SVGXEngineBackupFailed": "the backup is missing until the next one succeeds",
     **{
         f"SVGXEngine{each}BudgetBurns{speed}": "the failures of hours or days use up the budget"

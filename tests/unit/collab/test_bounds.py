@@ -1,5 +1,6 @@
 """The bounds of edits: time, clients and structs, for each edit, account and canvas."""
 
+import contextlib
 import time
 from typing import Any
 
@@ -12,6 +13,7 @@ from svgx_canvas.document.shared_document import (
     PIECE_OVERHEAD_BYTES,
     Growth,
     SharedDocument,
+    TooSlow,
 )
 from svgx_collab import bounds as bounds_module
 from svgx_collab.bounds import (
@@ -113,6 +115,25 @@ def test_account_with_slow_edits_is_refused_for_a_time() -> None:
     assert (refused.reason, refused.code) == (Reason.ACCOUNT_TIME, Close.OVERLOADED)
     assert refused.amount > 0
     assert not rejections(room, one_key(8, "b"), author="bob")
+
+
+@pytest.mark.parametrize("large", [many_clients(100), conflicts(2_000)])
+def test_account_is_not_charged_for_the_queued_edits_of_others(large: bytes) -> None:
+    """A large edit that is integrated after the queue counts with its own time only. Proves R-BOUND-1.
+
+    The queued deletions of Bob take about 0.2 s. Ann's edits take less, and one of them is stopped after 20 ms.
+    """
+    document = SharedDocument.load([update((5, 0, [in_root(STRING, text("x" * 1_000_000))]))])
+    document.edit_seconds = 0.02
+    for first in range(0, 8 * 240, 8):
+        ranges = [(2 * number, 1) for number in range(first, first + 8)]
+        document.take(update(deleted=deletions((5, ranges))), author="bob")
+    started = time.thread_time()
+    with contextlib.suppress(TooSlow):
+        document.take(large, author="ann")
+    seconds = time.thread_time() - started
+    assert document.queue_length == 0
+    assert 0 < document.spent["ann"] < seconds / 2
 
 
 def test_unused_time_of_an_account_does_not_accumulate() -> None:

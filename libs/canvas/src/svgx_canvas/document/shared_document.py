@@ -462,6 +462,7 @@ class SharedDocument:
             self._queue.append(queued)
         elif author is None:
             if structs > LOADED_STRUCTS and parts.steps:
+                self._apply_queue()
                 self._apply_steps(queued, update, parts, LOADED_STRUCTS)
             else:
                 self._queue.append(queued)
@@ -521,11 +522,11 @@ class SharedDocument:
         return time.monotonic() < self._measured_until
 
     def _apply_measured(self, queued: _Queued, parts: Split, author: str) -> None:
-        """Integrate an edit step by step, and measure its time. Raises `TooSlow` and `Fault`."""
-        if not parts.steps:  # a short edit is one step
-            seconds = self._apply_steps(queued, b"", parts, 0)
-            self.spent[author] += seconds
-            return
+        """Integrate an edit step by step, and measure its time. Raises `TooSlow` and `Fault`.
+
+        The time of the queue does not count, because the queue has edits of other authors.
+        """
+        self._apply_queue()
         before = self._applied_seconds
         limit = self.edit_seconds + SECONDS_PER_STRUCT * parts.structs
         try:
@@ -541,18 +542,16 @@ class SharedDocument:
         structs: int,
         *,
         limit: float | None = None,
-    ) -> float:
-        """Integrate an update in the open transaction. Return the processor time in seconds.
+    ) -> None:
+        """Integrate an update in the open transaction, and count the processor time. The queue must be empty.
 
         The steps are integrated in groups of at least `structs` structs. Without steps, one call integrates all.
 
         Raises `TooSlow` when the steps take more than `limit` seconds.
         """
         integrated: list[Step] = []
+        started = time.thread_time()
         try:
-            self._apply_queue()
-            started = time.thread_time()
-            seconds = 0.0
             for group in _groups(parts.steps, structs):
                 self._apply(encode_steps(update, group))
                 integrated += group
@@ -564,11 +563,11 @@ class SharedDocument:
                     self._apply(queued.part.update)
                 elif parts.deletions:
                     self._apply(encode_delete_set(Encoder().uint(0), parts.deletions).finish())
-            seconds = time.thread_time() - started
-            self._applied_seconds += seconds
         except Fault as fault:
             self._note_fault(fault, queued)
             raise
+        finally:
+            self._applied_seconds += time.thread_time() - started
         if limit is not None and len(integrated) < len(parts.steps):
             first = split(encode_steps(update, integrated), self.clocks, self._nesting)
             self._note(first, first.structs)
@@ -577,7 +576,6 @@ class SharedDocument:
             self._in_transaction.append(_Queued(queued.update, part, advances=True))
             raise TooSlow([part])
         self._in_transaction.append(queued)
-        return seconds
 
     def _apply(self, update: bytes) -> None:
         """Integrate an update in the open transaction."""
@@ -589,9 +587,14 @@ class SharedDocument:
             self._doc.apply_update(update)
 
     def _apply_queue(self) -> None:
-        """Integrate the queue in the open transaction, and count the processor time."""
+        """Integrate the queue in the open transaction, and count the processor time. Raises `Fault`."""
         started = time.thread_time()
-        self._apply_all_queued()
+        try:
+            self._apply_all_queued()
+        except Fault as fault:
+            applied = self._in_transaction
+            self._note_fault(fault, applied[0] if len(applied) == 1 else None)
+            raise
         self._applied_seconds += time.thread_time() - started
 
     def _apply_all_queued(self) -> None:

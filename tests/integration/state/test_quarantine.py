@@ -6,9 +6,9 @@ import asyncpg
 import pytest
 from prometheus_client import REGISTRY
 
+from svgx_canvas.document.pending_pieces import PIECE_OVERHEAD_BYTES
 from svgx_canvas.document.shared_document import (
     MAX_PENDING_BYTES,
-    PIECE_OVERHEAD_BYTES,
     SharedDocument,
 )
 from svgx_common.contract.state import Entry

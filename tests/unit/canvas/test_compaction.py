@@ -6,9 +6,9 @@ import pytest
 from pycrdt import Doc, Map, merge_updates
 
 from svgx_canvas import Snapshot, SvgRefused, compact, state
+from svgx_canvas.document.pending_pieces import PIECE_OVERHEAD_BYTES
 from svgx_canvas.document.shared_document import (
     MAX_PENDING_BYTES,
-    PIECE_OVERHEAD_BYTES,
     SharedDocument,
 )
 from svgx_yjs.lib0 import Malformed, encode_text, encode_uint

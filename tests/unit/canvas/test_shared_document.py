@@ -9,9 +9,9 @@ from pycrdt import Doc, Map, get_state
 
 from svgx_canvas.document import shared_document
 from svgx_canvas.document.faults import Fault
+from svgx_canvas.document.pending_pieces import PIECE_OVERHEAD_BYTES
 from svgx_canvas.document.shared_document import (
     MAX_PENDING_BYTES,
-    PIECE_OVERHEAD_BYTES,
     SharedDocument,
 )
 from svgx_yjs.joining import join_first

@@ -8,9 +8,9 @@ import pytest
 from pycrdt import Doc, Map
 
 from svgx_canvas.document import shared_document
+from svgx_canvas.document.pending_pieces import PIECE_OVERHEAD_BYTES
 from svgx_canvas.document.shared_document import (
     MAX_PENDING_BYTES,
-    PIECE_OVERHEAD_BYTES,
     Growth,
     SharedDocument,
     TooSlow,
@@ -27,6 +27,7 @@ from svgx_collab.bounds import (
     Pace,
 )
 from svgx_collab.room import EDITS_BETWEEN_TIME_READINGS, LARGE_EDIT_BYTES, Room
+from svgx_collab.turns import TURN_SECONDS
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.collab import Edit
 from svgx_common.contract.live.rejections import Reason, Rejection
@@ -118,13 +119,18 @@ def test_account_with_slow_edits_is_refused_for_a_time() -> None:
 
 
 @pytest.mark.parametrize("large", [many_clients(100), conflicts(2_000)])
-def test_account_is_not_charged_for_the_queued_edits_of_others(large: bytes) -> None:
+def test_account_is_not_charged_for_the_queued_edits_of_others(
+    large: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A large edit that is integrated after the queue counts with its own time only. Proves R-BOUND-1.
 
     The queued deletions of Bob take about 0.2 s. Ann's edits take less, and one of them is stopped after 20 ms.
     """
     document = SharedDocument.load([update((5, 0, [in_root(STRING, text("x" * 1_000_000))]))])
     document.edit_seconds = 0.02
+    # A reading of the document's deletions would integrate the queue.
+    document._may_refresh_at = float("inf")
+    monkeypatch.setattr(shared_document, "FEW_RANGES", 10_000)
     for first in range(0, 8 * 240, 8):
         ranges = [(2 * number, 1) for number in range(first, first + 8)]
         document.take(update(deleted=deletions((5, ranges))), author="bob")
@@ -134,6 +140,126 @@ def test_account_is_not_charged_for_the_queued_edits_of_others(large: bytes) -> 
     seconds = time.thread_time() - started
     assert document.queue_length == 0
     assert 0 < document.spent["ann"] < seconds / 2
+
+
+LONG_TEXT = (
+    Encoder()
+    .uint(1)
+    .uint(1)
+    .uint(5)
+    .uint(0)
+    .raw(b"\x04\x01")
+    .text("t")
+    .text("x" * 1_000_000)
+    .uint(0)
+    .finish()
+)
+"""An edit of client 5 with a text of a million characters in one struct."""
+
+
+def slow_deletions(count: int) -> bytes:
+    """Return an edit that deletes single characters of client 5's long text. Each deletion takes about 0.1 ms."""
+    ranges = [(2 * number, 1) for number in range(count)]
+    return update(deleted=deletions((5, ranges)))
+
+
+def test_edit_with_slow_deletions_is_resumed_in_short_turns() -> None:
+    """Each turn is short, and the time counts for the author. The room keeps all deletions. Proves R-BOUND-1.
+
+    The room takes no other edit before the last one is finished.
+    """
+    room = room_with()
+    assert not rejections(room, LONG_TEXT)
+    edits = [Edit("ann", slow_deletions(20_000)), Edit("bob", one_key(7, "a"))]
+    receipt, turns, longest = room.receive(edits, seconds=TURN_SECONDS), 1, 0.0
+    assert (receipt.taken, room.is_unfinished) == (1, True)
+    while room.is_unfinished:
+        started = time.thread_time()
+        receipt = room.receive(edits[1:], first=1, seconds=TURN_SECONDS)
+        longest = max(longest, time.thread_time() - started)
+        turns += 1
+        assert not receipt.rejected
+        assert receipt.taken == 0 or not room.is_unfinished
+    assert turns > 3
+    receipt = room.receive(edits[1:], first=1)
+    assert not receipt.rejected
+    assert longest < 0.3
+    entries = []
+    while (entry := room.take_entry()) is not None:
+        entries.append(entry.update)
+        room.mark_committed(len(entries))
+    assert room.is_saved(receipt)
+    assert set(room._bounds._accounts) == {"ann", "bob"}
+    assert room._bounds._accounts["ann"].seconds.seconds_until(4.9, time.monotonic()) > 0
+    room_content = room.sync(b"\x00", b"").update
+    assert SharedDocument.load(entries).missing(b"\x00") == room_content
+    assert not rejections(room, slow_deletions(20_000))
+    assert not room.has_unsaved_edits
+
+
+def test_deletions_of_an_account_without_time_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The rest of a slow edit and further deletions are refused, known deletions are not. Proves R-BOUND-1.
+
+    The part that was integrated before the refusal is saved.
+    """
+    monkeypatch.setattr(shared_document, "SECONDS_PER_STRUCT", 0.0)
+    room = room_with(account_seconds=0.02, edit_seconds=0.02)
+    assert not rejections(room, LONG_TEXT)
+    deleting = slow_deletions(20_000)
+    receipt = room.receive([Edit("ann", deleting)], seconds=TURN_SECONDS)
+    refused = [Rejection.unpack(number) for number in receipt.rejected]
+    while room.is_unfinished:
+        receipt = room.receive([], first=1, seconds=TURN_SECONDS)
+        refused += [Rejection.unpack(number) for number in receipt.rejected]
+    assert [(each.index, each.reason) for each in refused] == [(0, Reason.ACCOUNT_TIME)]
+    short = update(deleted=deletions((5, [(999_999, 1)])))
+    (rejection,) = rejections(room, short)
+    assert rejection.reason is Reason.ACCOUNT_TIME
+    assert not rejections(room, short, author="bob")
+    assert not rejections(room, short, update(deleted=deletions((5, [(39_998, 1)]))))
+    kept = [each.part.update for each in room._unsaved]
+    assert SharedDocument.load(kept).missing(b"\x00") == room.sync(b"\x00", b"").update
+
+
+def test_rest_of_a_large_deletion_is_not_refused_if_it_is_fast() -> None:
+    """An edit that deletes many structs may take more time than its account has. Proves R-BOUND-1.
+
+    Each deleted clock adds 20 µs to the limit of the edit.
+    """
+    room = room_with(account_seconds=0.0001, edit_seconds=0.0)
+    assert not rejections(room, LONG_TEXT)
+    edit = Edit("ann", update(deleted=deletions((5, [(0, 1_000_000)]))))
+    assert room.receive([edit], seconds=0.0).rejected == ()
+    turns = 0
+    while room.is_unfinished:
+        assert room.receive([], first=1, seconds=0.0).rejected == ()
+        turns += 1
+    assert turns > 20
+    (rejection,) = rejections(room, one_key(7, "a"))
+    assert rejection.reason is Reason.ACCOUNT_TIME
+
+
+@pytest.mark.parametrize(("account_seconds", "is_slowed_down"), [(1e-6, True), (5.0, False)])
+def test_released_edits_of_an_account_without_time_get_a_small_share(
+    account_seconds: float, is_slowed_down: bool
+) -> None:
+    """Released edits are saved, so they are not refused, but the other canvases get most of the time.
+
+    Proves R-BOUND-1 and R-BOUND-4.
+    """
+    room = room_with(account_seconds=account_seconds, canvas_share=1e-9)
+    waiting = [waiting_edit(client) for client in range(10, 20)]
+    assert not rejections(room, *waiting, author="mallory")
+    missing = [Edit("ann", update((5, 0, [in_root(ANY, NULL)])))]
+    assert not room.receive(missing, seconds=0.0).rejected
+    assert (room.is_unfinished, room.seconds_until_edits > 0) == (True, is_slowed_down)
+    while room.is_unfinished:
+        assert not room.receive([], seconds=0.0).rejected
+    unused = room._bounds._accounts["ann"].seconds.seconds_until(account_seconds, time.monotonic())
+    assert unused == 0
+    assert clocks(room.checkpoint(b"").state_vector) == dict.fromkeys([5, *range(10, 20)], 1)
 
 
 def test_unused_time_of_an_account_does_not_accumulate() -> None:

@@ -13,6 +13,8 @@ from svgx_collab.room import Receipt, Room
 from svgx_common.contract.collab import Edit
 from svgx_common.contract.state import Content
 from svgx_yjs.awareness import State
+from tests.unit.yjs.updates import STRING, deletions, in_root, update
+from tests.unit.yjs.updates import text as text_content
 
 
 @pytest.fixture
@@ -33,6 +35,24 @@ async def test_leaving_begins_once(held: HeldCanvas) -> None:
     assert held.begin_leaving()
     assert (held.is_holding, held.is_released) == (False, False)
     assert not held.begin_leaving()
+
+
+def test_leaving_ends_an_unfinished_edit(held: HeldCanvas) -> None:
+    """A replica that leaves a canvas continues no edit that may take minutes. Proves R-BOUND-5.
+
+    The gateway sends the edit again, to the next holder.
+    """
+    text = update((5, 0, [in_root(STRING, text_content("x" * 10_000))]))
+    deleting = update(deleted=deletions((5, [(2 * number, 1) for number in range(1_000)])))
+    held.room.receive([Edit("ann", text)])
+    held.room.receive([Edit("ann", deleting)], seconds=0.0)
+    assert (held.room.is_unfinished, held.must_stop_edits) == (True, False)
+    held.begin_leaving()
+    assert held.must_stop_edits
+    held.room.receive([])
+    assert (held.room.is_unfinished, held.must_stop_edits) == (False, False)
+    held.release()
+    assert held.must_stop_edits
 
 
 def test_released_canvas_stays_released(held: HeldCanvas, changed: list[HeldCanvas]) -> None:

@@ -13,7 +13,10 @@ from svgx_common.contract.collab import Edit
 from svgx_common.contract.errors import Unavailable
 from svgx_common.contract.live.rejections import Rejection
 from svgx_common.contract.state import Content
+from svgx_yjs.delete_set import read_delete_set
+from svgx_yjs.lib0 import Decoder
 from svgx_yjs.structure import EMPTY_STATE_VECTOR
+from tests.unit.yjs.updates import STRING, deletions, in_root, text, update
 
 
 def drawn(sizes: list[int]) -> list[bytes]:
@@ -32,6 +35,16 @@ def count_elements(room: Room) -> int:
     doc: Doc[Map[object]] = Doc()
     doc.apply_update(room.sync(EMPTY_STATE_VECTOR, b"").update)
     return len(doc.get("elements", type=Map))
+
+
+def read_delete_set_of(room: Room) -> dict[int, int]:
+    """Return the number of deleted clocks of each client in the room's document."""
+    vector = room.checkpoint(b"").state_vector
+    decoder = Decoder(room.sync(vector, b"").update)
+    assert decoder.uint() == 0
+    return {
+        client: sum(length for _, length in ranges) for client, ranges in read_delete_set(decoder)
+    }
 
 
 @pytest.mark.parametrize(
@@ -62,6 +75,31 @@ async def test_other_work_runs_between_the_turns_of_a_batch(count: int, size: in
         revision += 1
         room.mark_committed(revision)
     assert room.is_saved(receipt)
+
+
+@pytest.mark.parametrize("is_last", [False, True])
+async def test_other_work_runs_between_the_turns_of_an_edit(is_last: bool) -> None:
+    """Large deletions of one edit are applied in turns, and then the next edit of the batch. Proves R-BOUND-5."""
+    room = Room("canvas", "epoch", Content(0, ()))
+    ranges = [(2 * number, 1) for number in range(5_000)]
+    edits = [
+        update((5, 0, [in_root(STRING, text("x" * 10_000))])),
+        *drawn([10]),
+    ]
+    edits.insert(2 if is_last else 1, update(deleted=deletions((5, ranges))))
+    turns = 0
+
+    def count_turn() -> bool:
+        nonlocal turns
+        turns += 1
+        return False
+
+    receipt = await receive_in_turns(room, [Edit("ann", each) for each in edits], count_turn)
+    assert (receipt.taken, receipt.rejected) == (3, ())
+    assert turns > 5
+    assert not room.is_unfinished
+    assert count_elements(room) == 2
+    assert read_delete_set_of(room) == {5: 5_000}
 
 
 async def test_other_work_runs_before_the_first_turn() -> None:

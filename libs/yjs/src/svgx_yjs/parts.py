@@ -97,4 +97,5 @@ class Split:
     @property
     def structs(self) -> int:
         """Return the number of structs in `ready`."""
-        return sum([run.structs for run in self.runs])
+        runs = self.runs
+        return runs[0].structs if len(runs) == 1 else sum([run.structs for run in runs])

@@ -399,6 +399,14 @@ def encode_steps(update: bytes, steps: Sequence[Step]) -> bytes:
     return _encode(update, [*by_client.values()], {})
 
 
+def encode_runs(runs: Sequence[Run], deletions: Ranges) -> bytes:
+    """Encode an update with these runs, which must be of different clients, and these deletions."""
+    encoder = Encoder().uint(len(runs))
+    for run in runs:
+        encoder.uint(run.structs).uint(run.client).uint(run.clock).raw(run.content)
+    return encode_delete_set(encoder, deletions).finish()
+
+
 def _encode(update: bytes, steps: list[Step], deletions: Ranges) -> bytes:
     encoder = Encoder().uint(len(steps))
     for step in steps:

@@ -38,8 +38,9 @@ class Limits:
     account_seconds: float = 5.0
     """Burst allowance of an account, in seconds of processor time.
 
-    Only the time of measured edits counts. An edit is measured if it has over `shared_document.FEW_STRUCTS` structs.
-    For some seconds after a slow transaction of a canvas, all edits of this canvas are measured.
+    Only the time of measured edits counts. An edit is measured if it has over `shared_document.FEW_STRUCTS` structs or
+    over `shared_document.FEW_RANGES` deleted ranges. For some seconds after a slow transaction of a canvas, all edits
+    of this canvas are measured.
     """
     account_share: float = 0.02
     """The share of processor time that the measured edits of an account may take in the long run."""
@@ -59,6 +60,8 @@ class Limits:
     """
     canvas_share: float = 0.05
     """The share of processor time that the long transactions of a canvas may take.
+
+    Released edits also get this share, after their author has used up its time.
 
     A part of a transaction is an edit, or a piece of an earlier edit that waited for missing edits. For each part,
     `SECONDS_PER_PART` of the transaction's time do not count.
@@ -115,7 +118,8 @@ class Bounds:
         `waiting_bytes` are the bytes of memory for the canvas's edits that wait for missing edits.
 
         Raises `EditRefused` when the growth would exceed a bound, when the edit waits and contradicts another edit, or
-        while the account's measured edits have used up its time. An edit without growth is always admitted.
+        while the account's measured edits have used up its time. An edit without growth and new deletions is always
+        admitted.
         """
         limits = self.limits
         if growth.contradicts:
@@ -125,10 +129,13 @@ class Bounds:
             and waiting_bytes + growth.pending_bytes > limits.canvas_waiting_bytes
         ):
             raise EditRefused(Reason.CANVAS_WAITING, limits.canvas_waiting_bytes)
-        if not growth.structs and not growth.clients:
+        grows = growth.structs or growth.clients
+        if not grows and not growth.deletes:
             return
         if author in self._accounts:
             self._check_seconds(author, now)
+        if not grows:
+            return
         if structs + growth.structs > limits.canvas_structs:
             raise EditRefused(Reason.CANVAS_STRUCTS, limits.canvas_structs)
         if not growth.clients:
@@ -142,11 +149,15 @@ class Bounds:
             raise EditRefused(Reason.ACCOUNT_CLIENTS, seconds)
         bucket.take(growth.clients)
 
-    def spend(self, author: str, seconds: float, now: float) -> None:
-        """Count the seconds of processor time that an account's measured edits have taken."""
+    def spend(self, author: str, seconds: float, now: float) -> bool:
+        """Count the seconds of processor time that an account's measured edits have taken.
+
+        Return whether the account has used up its time.
+        """
         bucket = self._account(author, now).seconds
         bucket.seconds_until(0.0, now)
         bucket.take(seconds)
+        return bucket.seconds_until(0.0, now) > 0
 
     def _check_seconds(self, author: str, now: float) -> None:
         if seconds := self._accounts[author].seconds.seconds_until(0.0, now):
@@ -220,11 +231,17 @@ class Pace:
         """Note the seconds of processor time that the room has taken to integrate its queued edits."""
         self.seconds += seconds
 
-    def note_edits(self, seconds: float, now: float) -> None:
-        """Note the seconds of processor time that a batch of edits has taken."""
+    def note_edits(self, seconds: float, now: float, *, exceeds: bool = False) -> None:
+        """Note the seconds of processor time that a batch of edits has taken.
+
+        With `exceeds`, the share of the next edits is `Limits.canvas_share`, and not `Limits.canvas_edit_share`.
+        """
         self.seconds += seconds
         self._edits.seconds_until(0.0, now)
-        self._edits.take(seconds)
+        limits = self._limits
+        self._edits.take(
+            seconds * limits.canvas_edit_share / limits.canvas_share if exceeds else seconds
+        )
 
     def seconds_until_edits(self, now: float) -> float:
         """Return the seconds until the canvas's next batch may be taken, or 0."""

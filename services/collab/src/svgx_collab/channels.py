@@ -266,7 +266,7 @@ class Channels:
         except Exception as error:  # noqa: BLE001  # it is logged
             self._refuse_failed(held, gateway, batch, error)
             return 0
-        if receipt.taken < len(batch.edits):
+        if receipt.taken < len(batch.edits) or held.room.is_unfinished:
             self._start_turns(held, gateway, batch, receipt)
             held.mark_changed()
             self._on_unsaved(batch.canvas_id)
@@ -288,7 +288,7 @@ class Channels:
         try:
             async with held.queue.turn(ticket):
                 receipt = await receive_in_turns(
-                    held.room, batch.edits, lambda: held.is_released, receipt
+                    held.room, batch.edits, lambda: held.must_stop_edits, receipt
                 )
         except Exception as error:  # noqa: BLE001  # it is logged
             self._refuse_failed(held, gateway, batch, error)
@@ -380,7 +380,7 @@ class Channels:
                     "too many edits wait to be saved", retry_after=1.0, limit=MAX_UNSAVED_BYTES
                 )
             edits = list(decode(EditBatch, content).edits)
-            receipt = await receive_in_turns(held.room, edits, lambda: held.is_released)
+            receipt = await receive_in_turns(held.room, edits, lambda: held.must_stop_edits)
         EDITS.inc(len(edits))
         origin = _note_edits(len(edits)) if message.headers else None
         if origin is not None:

@@ -108,6 +108,14 @@ class HeldCanvas:
         return isinstance(self._state, Holding)
 
     @property
+    def must_stop_edits(self) -> bool:
+        """Whether the room must take no more edits of the present batch.
+
+        While the replica leaves the canvas, an unfinished edit is not continued, because it may take minutes.
+        """
+        return self.is_released or (self.room.is_unfinished and not self.is_holding)
+
+    @property
     def is_released(self) -> bool:
         """True when the canvas is not held any more."""
         return isinstance(self._state, Released)

@@ -141,6 +141,8 @@ class Room:
             content.updates, outline=content.outline, faulty=faulty, one_by_one=one_by_one
         )
         self._document.edit_seconds = self._bounds.limits.edit_seconds
+        self._last_author = ""
+        """The author of the last edit."""
         self._merger = _Merger()
         self._unsent: deque[bytes] = deque()
         self._unsaved: deque[_UnsavedPart] = deque()
@@ -155,6 +157,11 @@ class Room:
     def left_out(self) -> int:
         """The number of updates of the journal that cannot be integrated."""
         return self._document.left_out
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether `receive` must continue the last edit. It may be called without edits."""
+        return self._document.is_unfinished
 
     def check(self, update: bytes) -> CheckedEdit | None:
         """Check a large edit for `receive`, without changing the room. The method may run in a thread.
@@ -174,23 +181,35 @@ class Room:
         """Take edits of a batch. Resending a batch is safe, because an edit that was taken before changes nothing.
 
         `checked` is the result of `check` for a single edit. `first` is the index of the first edit in the batch. After
-        `seconds` of processor time, at most `EDITS_BETWEEN_TIME_READINGS` more edits are taken.
+        `seconds` of processor time, at most `EDITS_BETWEEN_TIME_READINGS` more edits are taken. An edit may remain
+        unfinished. It must be continued before the next edit is taken.
         """
         started = time.thread_time()
         rejected = []
         taken = 0
         is_reading_due = False
+        if self._document.is_unfinished:
+            reason, amount = self._resume(seconds)
+            if reason is not None and first:
+                rejected.append(Rejection(first - 1, reason, amount).pack())
+            is_reading_due = True
         for edit in edits:
+            if self._document.is_unfinished:
+                break
             if is_reading_due and time.thread_time() - started >= seconds:
                 break
-            reason, amount = self._take(edit, checked)
+            reason, amount = self._take(edit, checked, seconds)
             if reason is not None:
                 rejected.append(Rejection(first + taken, reason, amount).pack())
             taken += 1
             is_reading_due = (
-                taken % EDITS_BETWEEN_TIME_READINGS == 0 or len(edit.update) > LARGE_EDIT_BYTES
+                taken % EDITS_BETWEEN_TIME_READINGS == 0
+                or len(edit.update) > LARGE_EDIT_BYTES
+                or bool(self._document.spent)
             )
-        self.pace.note_edits(time.thread_time() - started, time.monotonic())
+        now = time.monotonic()
+        exceeds = bool(self._document.spent) and self._charge(now) and self._document.is_releasing
+        self.pace.note_edits(time.thread_time() - started, now, exceeds=exceeds)
         return Receipt(self._parts_taken, tuple(rejected), taken)
 
     def load_content(self, content: Content) -> None:
@@ -343,22 +362,29 @@ class Room:
         self.pace.note_transaction(seconds, parts, now)
         if seconds:
             self._seconds_per_part = seconds / max(1, parts)
-        for author, spent in document.spent.items():
-            self._bounds.spend(author, spent, now)
-        document.spent.clear()
+        self._charge(now)
         # Count only the time of this flush, because `seconds` includes edits that `receive` has integrated and counted.
         self.pace.note_flush(time.thread_time() - started)
         return True
+
+    def _charge(self, now: float) -> bool:
+        """Count the processor time of measured edits. Return whether any of their authors has used up its time."""
+        spent, bounds = self._document.spent, self._bounds
+        exceeding = [author for author in spent if bounds.spend(author, spent[author], now)]
+        spent.clear()
+        return bool(exceeding)
 
     def _reply(self, update: bytes, awareness: bytes) -> SyncReply:
         vector = self._document.state_vector(with_queue=False)
         return SyncReply(self.epoch, self.broadcast_sequence, vector, update, awareness)
 
-    def _take(self, edit: Edit, checked: CheckedEdit | None) -> tuple[Reason | None, int]:
+    def _take(
+        self, edit: Edit, checked: CheckedEdit | None, seconds: float
+    ) -> tuple[Reason | None, int]:
         """Take one edit. Return the reason and the amount of its rejection, or no reason."""
         if edit.update == EMPTY_UPDATE:
             return None, 0
-        rejection: tuple[Reason | None, int] = None, 0
+        self._last_author = edit.author
         try:
             parts = self._document.take(
                 edit.update,
@@ -366,21 +392,32 @@ class Room:
                 admit=self._admit,
                 select=self._others,
                 checked=checked,
+                seconds=seconds,
             )
         except Malformed:
             return Reason.MALFORMED, 0
         except EditRefused as refused:
-            rejection, parts = (refused.reason, refused.amount), []
+            return _rejection(refused.reason, refused.amount)
         except TooSlow as slow:
-            milliseconds = round(1000 * self._bounds.limits.edit_seconds)
-            rejection, parts = (Reason.TOO_SLOW, milliseconds), slow.parts
-        if rejection[0] is not None:
-            REFUSED.labels(rejection[0].name.lower()).inc()
+            self._keep(slow.parts)
+            return _rejection(Reason.TOO_SLOW, round(1000 * self._bounds.limits.edit_seconds))
+        self._keep(parts)
+        return None, 0
+
+    def _resume(self, seconds: float) -> tuple[Reason | None, int]:
+        """Continue the last edit. Return the reason and the amount of the rejection of its rest, or no reason."""
+        try:
+            self._keep(self._document.resume(seconds=seconds, admit=self._admit))
+        except EditRefused as refused:
+            return _rejection(refused.reason, refused.amount)
+        return None, 0
+
+    def _keep(self, parts: Iterable[Part]) -> None:
+        """Keep parts of the last edit for the next journal entry."""
         for part in parts:
-            self._unsaved.append(_UnsavedPart(part, edit.author, self._clock()))
+            self._unsaved.append(_UnsavedPart(part, self._last_author, self._clock()))
             self._parts_taken += 1
             self.unsaved_bytes += len(part.update)
-        return rejection
 
     def _others(self, author: str, clients: Collection[int]) -> Collection[int]:
         """Return those Yjs clients of an edit that users other than its author use at present.
@@ -412,6 +449,12 @@ class Room:
             return join_first(parts, MERGE_BYTES)
         waiting = takewhile(lambda part: not part.can_be_joined, parts)
         return join_waiting((part.update for part in waiting), MERGE_BYTES)
+
+
+def _rejection(reason: Reason, amount: int) -> tuple[Reason, int]:
+    """Count a rejection, and return it."""
+    REFUSED.labels(reason.name.lower()).inc()
+    return reason, amount
 
 
 class _Merger:

@@ -25,8 +25,8 @@ class CollabSettings(ServiceSettings):
     account_edit_seconds: float = Field(5.0, gt=0, le=600)
     """Burst allowance of an account, in seconds of processor time of its measured edits.
 
-    Beyond it, edits are refused with 1013. Large edits are measured. For some seconds after a slow transaction of a
-    canvas, all its edits are measured.
+    Beyond it, edits are refused with 1013. Large edits and many deletions are measured. For some seconds after a slow
+    transaction of a canvas, all its edits are measured.
     """
     account_edit_share: float = Field(0.02, gt=0, le=1)
     """The share of processor time that the measured edits of an account may take in the long run."""

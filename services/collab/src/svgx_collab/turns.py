@@ -19,6 +19,9 @@ TURN_EDITS = 100
 TURN_SECONDS = 0.005
 """Longest processor time of one turn of short edits, in seconds."""
 
+LONGEST_WAIT_SECONDS = 0.5
+"""Longest time in seconds until a batch that waits for its turn notices that it must stop."""
+
 NOTHING_TAKEN = Receipt(0, (), 0)
 """The receipt of a batch before its first turn."""
 
@@ -66,30 +69,40 @@ class BatchQueue:
 async def receive_in_turns(
     room: Room,
     edits: Sequence[Edit],
-    is_released: Callable[[], bool],
+    must_stop: Callable[[], bool],
     receipt: Receipt = NOTHING_TAKEN,
 ) -> Receipt:
     """Apply the edits of a batch in turns, from index `receipt.taken` on. Return the receipt of the whole batch.
 
-    Each turn waits until the room may take edits. Until the batch is answered, the gateway slows down its clients.
+    An edit that the room has left unfinished is continued in further turns. Each turn waits until the room may take
+    edits. Until the batch is answered, the gateway slows down its clients.
 
-    Raises `Unavailable` when the replica has released the canvas. The gateway then sends the batch again, although the
-    batch's first edits may be saved already.
+    Raises `Unavailable` when `must_stop` returns true, because the replica leaves the canvas. The gateway then sends
+    the batch again, although the batch's first edits may be saved already.
     """
-    while receipt.taken < len(edits):
+    while receipt.taken < len(edits) or room.is_unfinished:
         # Wait before the first turn too, because a broadcast between two batches in the queue may cause a pause.
-        await asyncio.sleep(room.seconds_until_edits)
-        turn = _next_turn(edits, receipt.taken)
+        await _wait(room, must_stop)
+        turn = () if room.is_unfinished else _next_turn(edits, receipt.taken)
         checked = None
-        if len(turn[0].update) > TURN_BYTES:
+        if turn and len(turn[0].update) > TURN_BYTES:
             checked = await asyncio.to_thread(room.check, turn[0].update)
-        if is_released():
+        if must_stop():
             raise Unavailable("this replica does not hold the canvas any more")
         last = room.receive(turn, checked, first=receipt.taken, seconds=TURN_SECONDS)
         receipt = Receipt(
             last.position, receipt.rejected + last.rejected, receipt.taken + last.taken
         )
     return receipt
+
+
+async def _wait(room: Room, must_stop: Callable[[], bool]) -> None:
+    """Let other canvases run, until the room may take edits or must stop."""
+    while True:
+        seconds = room.seconds_until_edits
+        await asyncio.sleep(min(seconds, LONGEST_WAIT_SECONDS))
+        if seconds <= LONGEST_WAIT_SECONDS or must_stop():
+            return
 
 
 def _next_turn(edits: Sequence[Edit], first: int) -> Sequence[Edit]:

@@ -5,6 +5,9 @@ from collections.abc import Iterable
 
 from svgx_yjs.delete_set import Range, Ranges
 
+FEW_RANGES = 32
+"""The most ranges that are added one by one. Each of them moves all later ranges in the lists."""
+
 
 class KnownDeletions:
     """Deleted ranges of clocks by client, in order. Ranges that overlap or touch are kept as one range."""
@@ -24,23 +27,32 @@ class KnownDeletions:
         for client, ranges in deletions.items():
             self._add(client, ranges)
 
-    def covers(self, deletions: Ranges) -> bool:
-        """Return whether all these ranges are known."""
-        return all(self._covers(client, ranges) for client, ranges in deletions.items())
+    def unknown(self, deletions: Ranges) -> Ranges:
+        """Return the ranges that are not known completely."""
+        unknown = {}
+        for client, ranges in deletions.items():
+            if unknown_ranges := self._unknown(client, ranges):
+                unknown[client] = unknown_ranges
+        return unknown
 
-    def _covers(self, client: int, ranges: list[Range]) -> bool:
+    def _unknown(self, client: int, ranges: list[Range]) -> list[Range]:
         known = self._ranges.get(client)
         if known is None:
-            return not ranges
+            return ranges
         starts, ends = known
+        unknown = []
         for clock, length in ranges:
             index = bisect_right(starts, clock) - 1
             if index < 0 or ends[index] < clock + length:
-                return False
-        return True
+                unknown.append((clock, length))
+        return unknown
 
     def _add(self, client: int, ranges: list[Range]) -> None:
+        """Add ranges of a client, which are in order."""
         starts, ends = self._ranges.setdefault(client, ([], []))
+        if len(ranges) > FEW_RANGES:
+            _add_many(starts, ends, ranges)
+            return
         for clock, length in ranges:
             start, end = clock, clock + length
             # The known ranges `first` to `after` - 1 overlap or touch the new range, and become one range with it.
@@ -49,3 +61,21 @@ class KnownDeletions:
                 start, end = min(start, starts[first]), max(end, ends[after - 1])
             starts[first:after] = [start]
             ends[first:after] = [end]
+
+
+def _add_many(starts: list[int], ends: list[int], ranges: list[Range]) -> None:
+    """Add ranges in one pass over the known ranges between them."""
+    added = [(clock, clock + length) for clock, length in ranges]
+    last_end = max([end for _, end in added])
+    first, after = bisect_left(ends, added[0][0]), bisect_right(starts, last_end)
+    known = zip(starts[first:after], ends[first:after], strict=True)
+    new_starts: list[int] = []
+    new_ends: list[int] = []
+    for start, end in sorted([*known, *added]):
+        if new_ends and start <= new_ends[-1]:
+            new_ends[-1] = max(new_ends[-1], end)
+        else:
+            new_starts.append(start)
+            new_ends.append(end)
+    starts[first:after] = new_starts
+    ends[first:after] = new_ends

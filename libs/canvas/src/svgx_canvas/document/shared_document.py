@@ -8,40 +8,45 @@ pending part is kept here as bytes, in pieces: each piece is a small update that
 """
 
 import hashlib
-import heapq
+import math
 import time
-from bisect import bisect_left, insort
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from typing import Any, NamedTuple, Self
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from pycrdt import Doc, Subscription, Transaction, TransactionEvent, merge_updates
 
+from svgx_canvas.document.deletion_groups import CLOCKS_PER_RANGE, DeletionGroups
 from svgx_canvas.document.faults import PYCRDT_FAULTS, Fault
 from svgx_canvas.document.known_deletions import KnownDeletions
 from svgx_canvas.document.outline import read_outline
-from svgx_yjs.delete_set import encode_delete_set, read_delete_set
-from svgx_yjs.joining import join_first, structs_from, with_waiting
+from svgx_canvas.document.pending_pieces import PendingPieces, ReleasedPiece
+from svgx_yjs.delete_set import Ranges, encode_delete_set, read_delete_set
+from svgx_yjs.joining import join_first, with_waiting
 from svgx_yjs.lib0 import Decoder, Encoder, Malformed
 from svgx_yjs.nesting import Nesting
-from svgx_yjs.parts import Part, Span, Split, Step
+from svgx_yjs.parts import Part, Split, Step
 from svgx_yjs.record import record
-from svgx_yjs.splitting import encode_steps, leave_out, split
-from svgx_yjs.structure import EMPTY_UPDATE, Id, read_state_vector
+from svgx_yjs.splitting import encode_runs, encode_steps, leave_out, split
+from svgx_yjs.structure import EMPTY_UPDATE, read_state_vector
 
 MAX_PENDING_BYTES = 16 * 1024 * 1024
 """Limit of the pending updates in memory, in bytes. Beyond it, the oldest are forgotten; the journal keeps them."""
-
-PIECE_OVERHEAD_BYTES = 600
-"""Bytes of memory that one pending piece takes in addition to its own bytes."""
 
 MAX_FAULTS = 20
 """The most updates of one journal that pycrdt may fail on. With one more, loading the document fails."""
 
 FEW_STRUCTS = 64
 """The most structs of an edit that is integrated together with other edits. The time of larger edits is measured."""
+
+FEW_RANGES = 64
+"""The most deleted ranges of an edit that is integrated together with other edits, and of a group of deletions.
+
+These ranges have at most `CLOCKS_PER_RANGE * FEW_RANGES` clocks in total. The deletions of larger edits are integrated
+in groups (see `DeletionGroups`).
+"""
 
 SLOW_SECONDS = 0.02
 """Limit of a transaction's processor time, in seconds. Each part in the transaction adds `SECONDS_PER_STRUCT`.
@@ -53,9 +58,9 @@ MEASURED_SECONDS = 10.0
 """Time for which each edit is measured after a transaction over its limit (see `SLOW_SECONDS`), in seconds."""
 
 SECONDS_PER_STRUCT = 20e-6
-"""Processor time in seconds. Each struct adds it to the limit of its edit, and each part to that of its transaction.
+"""Processor time in seconds. Each struct and each deleted clock adds it to the limit of its edit.
 
-pycrdt usually needs 4e-6 s for a struct.
+Each part adds it to the limit of its transaction. pycrdt usually needs 4e-6 s for a struct.
 """
 
 LOADED_STRUCTS = 256
@@ -96,6 +101,8 @@ class Growth:
     """Bytes of memory for the pending pieces of the edit that are new to the document."""
     contradicts: bool = False
     """True if a pending struct of the edit has the clock of another struct, in the document or in a pending piece."""
+    deletes: bool = False
+    """True if the edit has deletions that are new to the document, and no structs that are new and ready."""
 
 
 @record
@@ -113,13 +120,6 @@ Admit = Callable[[str, Growth], None]
 """A function that gets the author and the growth of an edit, and raises an error to refuse the edit."""
 
 
-class _Pending(NamedTuple):
-    """The struct that a pending piece waits for, and the clocks of the piece. A piece of deletions has no clocks."""
-
-    missing: Id
-    span: Span | None
-
-
 @record
 class _Queued:
     """A part that can be integrated, and the update or pending piece that it comes from."""
@@ -130,11 +130,28 @@ class _Queued:
     """True if the part has new structs, and not only deletions."""
 
 
+@dataclass(slots=True)
+class _Deleting:
+    """The deletions of an edit that are not integrated yet."""
+
+    author: str
+    update: bytes
+    """The edit."""
+    groups: DeletionGroups
+    clocks: int = 0
+    """The number of clocks that are deleted so far."""
+    seconds: float = 0.0
+    """Seconds of processor time so far."""
+
+
 class SharedDocument:
     """A document and its pending updates, made by `load`. After a `Fault` it must not be used.
 
     `take` checks an update and queues it. `flush` integrates everything in the queue in one transaction, because
     pycrdt needs ten times as long for a transaction as for an update in it.
+
+    An edit with many deletions, or an edit that releases pending updates, may take long. `take` then returns before the
+    end of the edit, and `resume` continues it.
 
     A document with `one_by_one` integrates each update in a transaction of its own. A `Fault` then names the update
     that pycrdt failed on.
@@ -148,9 +165,7 @@ class SharedDocument:
         max_pending_bytes: int | None = MAX_PENDING_BYTES,
     ) -> None:
         self.left_out = 0
-        """The number of journal updates and released pending pieces that can never be integrated completely."""
-        self.pending_bytes = 0
-        """Bytes of memory that the pending pieces take, including `PIECE_OVERHEAD_BYTES` for each piece."""
+        """The number of journal updates and released pending pieces that can never be integrated."""
         self.clocks: dict[int, int] = {}
         """The next clock of each client. All lower clocks are in the document or in the queue."""
         self._doc: Doc[Any] = Doc()
@@ -172,6 +187,11 @@ class SharedDocument:
         self.transaction_parts = 0
         """The number of edits and pending pieces that the transactions have integrated. The caller may reset it."""
         self._queue: list[_Queued] = []
+        self._queued_ranges = 0
+        """The number of deleted ranges in the queue, without the first one of each edit."""
+        self._released: deque[ReleasedPiece] = deque()
+        """Pieces that are no longer pending, and are not integrated yet."""
+        self._deleting: _Deleting | None = None
         self._transaction: Transaction | None = None
         self._in_transaction: list[_Queued] = []
         """The parts that are integrated in the open transaction."""
@@ -186,11 +206,7 @@ class SharedDocument:
         self._changes: list[bytes] = []
         self._nesting = Nesting()
         self._faulty = faulty
-        # The pending pieces, oldest first. The heaps have the same pieces, grouped by the client of the struct that
-        # they wait for, lowest clock first. The spans have the pieces with structs, grouped by their own client.
-        self._pending: dict[bytes, _Pending] = {}
-        self._pending_by_client: dict[int, list[tuple[int, bytes]]] = defaultdict(list)
-        self._pending_spans: dict[int, list[tuple[int, int, bytes]]] = defaultdict(list)
+        self._pending = PendingPieces()
         self._max_pending_bytes = max_pending_bytes
         self._is_loaded = False
         """False while the journal is loaded. The loaded content is not a change."""
@@ -251,6 +267,11 @@ class SharedDocument:
         """The pending updates, in small pieces."""
         return list(self._pending)
 
+    @property
+    def pending_bytes(self) -> int:
+        """The bytes of memory that the pending updates take."""
+        return self._pending.bytes
+
     def check(self, update: bytes) -> CheckedEdit | None:
         """Check an edit for `take`, without changing anything. May run in a thread.
 
@@ -270,8 +291,12 @@ class SharedDocument:
         admit: Admit | None = None,
         select: Select | None = None,
         checked: CheckedEdit | None = None,
+        seconds: float = math.inf,
     ) -> list[Part]:
         """Queue an edit, and the pending updates that it releases. Return its new parts, which have to be saved.
+
+        Many deletions and released updates are integrated for about `seconds` of processor time. Afterwards,
+        `is_unfinished` is true, and `resume` must continue the edit before the next edit is taken.
 
         Raises `Malformed` if the edit is not an update, can never be integrated or is known to be faulty. Raises the
         errors of `select` and `admit`. Raises `TooSlow` and `Fault`, because large edits are integrated immediately.
@@ -288,9 +313,52 @@ class SharedDocument:
         if select is not None and (left_out := select(author, clients)):
             update = leave_out(update, left_out)
             parts = self._split(update)
+        ranges = _count_ranges(parts.deletions) if parts.deletions else 0
+        if ranges and (not parts.clocks or ranges > FEW_RANGES):
+            parts = self._without_known_deletions(parts)
+            ranges = _count_ranges(parts.deletions)
         if admit is not None:
             admit(author, self._growth(parts))
-        return self._take(update, parts, author)
+        new_parts = self._take(update, parts, author, ranges)
+        if self._released or self._deleting is not None:
+            new_parts += self.resume(seconds=seconds)
+        return new_parts
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether `resume` must continue the last edit."""
+        return self._deleting is not None or bool(self._released)
+
+    @property
+    def is_releasing(self) -> bool:
+        """Whether `resume` must integrate released pending updates."""
+        return bool(self._released)
+
+    def resume(self, *, seconds: float = math.inf, admit: Admit | None = None) -> list[Part]:
+        """Continue the last edit for about `seconds` of processor time. Return its new parts, which have to be saved.
+
+        `admit` is called if the deletions of the edit have taken more time than its limit. If it raises an error, the
+        other deletions are refused. Raises this error and `Fault`.
+        """
+        deleting = self._deleting
+        if deleting is not None and admit is not None:
+            limit = self.edit_seconds + SECONDS_PER_STRUCT * deleting.clocks
+            if deleting.seconds > limit:
+                try:
+                    admit(deleting.author, Growth(0, 0, deletes=True))
+                except Exception:
+                    self._deleting = None
+                    raise
+        new_parts = []
+        started = time.thread_time()
+        while self.is_unfinished:
+            if self._released:
+                self._integrate_released(self._released.popleft())
+            elif self._deleting is not None:
+                new_parts.append(self._integrate_group(self._deleting))
+            if time.thread_time() - started >= seconds:
+                break
+        return new_parts
 
     def load_update(self, update: bytes) -> None:
         """Queue an update of the journal, or count it in `left_out` if it is malformed. Raises `Fault`."""
@@ -298,6 +366,8 @@ class SharedDocument:
             self._take(update, self._split(update), None)
         except Malformed:
             self.left_out += 1
+        while self._released:
+            self._integrate_released(self._released.popleft())
 
     def _absorb_outlined(self, update: bytes, outline: bytes) -> bool:
         """Integrate the first update of a journal without checking it. Return False if the outline cannot be used.
@@ -363,35 +433,31 @@ class SharedDocument:
 
     def _growth(self, parts: Split) -> Growth:
         clients = sum([client not in self.clocks for client in parts.clocks])
+        deletes = bool(parts.deletions) and not parts.clocks
         if not parts.pieces:
-            return Growth(parts.structs, clients)
+            return Growth(parts.structs, clients, deletes=deletes)
         if parts.waiting_clients:
             clients = len({*parts.clocks, *parts.waiting_clients} - self.clocks.keys())
-        new_pieces = [piece for piece, _ in parts.pieces if piece not in self._pending]
-        pending_bytes = sum(map(len, new_pieces)) + PIECE_OVERHEAD_BYTES * len(new_pieces)
+        pending_bytes = self._pending.new_bytes(parts)
         contradicts = any(
-            piece not in self._pending and self._overlaps(span)
+            piece not in self._pending
+            and (span.clock < self.clocks.get(span.client, 0) or self._pending.overlaps(span))
             for (piece, _), span in zip(parts.pieces, parts.spans, strict=False)
         )
-        return Growth(parts.structs, clients, pending_bytes, contradicts)
+        return Growth(parts.structs, clients, pending_bytes, contradicts, deletes)
 
-    def _overlaps(self, span: Span) -> bool:
-        """Return whether the document or a pending piece has a struct at one of these clocks."""
-        client, clock, end = span
-        if clock < self.clocks.get(client, 0):
-            return True
-        spans = self._pending_spans.get(client, ())
-        at = bisect_left(spans, (end,))
-        return at > 0 and spans[at - 1][1] > clock
-
-    def _take(self, update: bytes, parts: Split, author: str | None) -> list[Part]:
+    def _take(self, update: bytes, parts: Split, author: str | None, ranges: int = 0) -> list[Part]:
         """Queue the ready part of an update, and keep its pending part. Return the parts that are new.
 
-        `author` is None for an update of the journal. Raises `TooSlow` and `Fault`.
+        The released pieces, and many deletions of an edit, are left for `resume`. `ranges` is the number of an edit's
+        deleted ranges. `author` is None for an update of the journal. Raises `TooSlow` and `Fault`.
         """
+        deletions: Ranges = {}
+        if ranges > FEW_RANGES:
+            deletions, parts, ranges = parts.deletions, _with_deletions(parts, {}), 0
         new_parts = []
         waiting_clients: list[int] = []
-        if parts.pending is not None and (pieces := self._keep_pending(parts)):
+        if parts.pending is not None and (pieces := self._pending.keep(parts, author)):
             is_whole = len(pieces) == len(parts.pieces)
             new_parts.append(
                 Part(parts.pending if is_whole else with_waiting(EMPTY_UPDATE, pieces))
@@ -399,7 +465,7 @@ class SharedDocument:
             waiting_clients = [*parts.waiting_clients]
         slow: TooSlow | None = None
         try:
-            ready = self._enqueue(update, parts, author)
+            ready = self._enqueue(update, parts, author, ranges=ranges)
         except TooSlow as error:
             ready, slow = None, error
             error.parts = [*new_parts, *error.parts]
@@ -412,44 +478,96 @@ class SharedDocument:
             self._limit_pending()
         if slow is not None:
             raise slow
+        if deletions and author is not None:
+            self._deleting = _Deleting(
+                author, update, DeletionGroups(deletions, self._nesting.may_cut)
+            )
         return new_parts
 
     def _release_pending(self, advanced: list[int]) -> bool:
-        """Queue the pending pieces that waited for structs of these clients, and then the pieces that waited for them.
-
-        Return whether any pending piece was released or dropped.
-        """
+        """Take the pieces that waited for structs of these clients. Return whether there are any."""
         before = len(self._pending)
-        version = self.version
-        while advanced and self._pending:
-            pieces = self._take_superseded(advanced)
-            for client in advanced:
-                pieces += self._take_released(client)
-            advanced = []
-            for piece in pieces:
-                try:
-                    parts = self._split(piece)
-                except Malformed:
-                    self.left_out += 1
-                    continue
-                if self._keep_pending(parts):
-                    advanced += parts.waiting_clients
-                try:
-                    self._enqueue(piece, parts, "" if self._is_loaded else None)
-                except TooSlow:
-                    self.left_out += 1
-                advanced += parts.clocks
-        return (len(self._pending), self.version) != (before, version)
+        self._released += self._pending.take_released(advanced, self.clocks)
+        return len(self._pending) != before
+
+    def _integrate_released(self, piece: ReleasedPiece) -> None:
+        """Integrate a released piece, and take the pieces that waited for it. Raises `Fault`.
+
+        A large piece is cut into small updates, which stay in `_released`. The time of a piece has no limit, because
+        the piece is saved.
+        """
+        update, author = piece
+        try:
+            parts = self._split(update)
+        except Malformed:
+            self.left_out += 1
+            return
+        is_pending = bool(self._pending.keep(parts, author))
+        if not self._is_loaded:
+            self._enqueue(update, parts, None)
+        elif small := self._small_updates(update, parts):
+            self._released.extendleft([ReleasedPiece(each, author) for each in reversed(small)])
+        elif parts.clocks:
+            self._enqueue(update, parts, author or "", limit=math.inf)
+        elif unknown := self._deletions.unknown(parts.deletions):
+            self._integrate_deletions(update, unknown, author or "")
+        if self._pending:
+            self._release_pending([*parts.clocks, *(parts.waiting_clients if is_pending else ())])
+            self._limit_pending()
+
+    def _small_updates(self, update: bytes, parts: Split) -> list[bytes]:
+        """Return the ready part of a released piece in small updates, or nothing if the ready part is small."""
+        small = []
+        if parts.structs > FEW_STRUCTS:
+            small = [encode_steps(update, [step]) for step in parts.steps]
+        elif not parts.clocks and _count_ranges(parts.deletions) > FEW_RANGES:
+            groups = DeletionGroups(parts.deletions, self._nesting.may_cut)
+            while groups:
+                small.append(_encode_deletions(groups.take(FEW_RANGES)))
+        return small if len(small) > 1 else []
+
+    def _integrate_group(self, deleting: _Deleting) -> Part:
+        """Integrate the next group of an edit's deletions, and return it. Raises `Fault`."""
+        group = deleting.groups.take(FEW_RANGES)
+        deleting.seconds += self._integrate_deletions(deleting.update, group, deleting.author)
+        deleting.clocks += sum([length for ranges in group.values() for _, length in ranges])
+        if not deleting.groups:
+            self._deleting = None
+        return Part(_encode_deletions(group), deletions=group)
+
+    def _integrate_deletions(self, update: bytes, deletions: Ranges, author: str) -> float:
+        """Integrate deletions of `update` in a transaction of their own. Return its seconds of processor time.
+
+        The transaction is short, because pycrdt unites the deleted structs at its end. The time counts for the author,
+        and not for `transaction_seconds`, because it does not depend on the edits in the queue. Raises `Fault`.
+        """
+        self._integrate_queue()
+        part = Part(_encode_deletions(deletions), deletions=deletions)
+        self._queue.append(_Queued(update, part, advances=False))
+        seconds = self._integrate_transaction()
+        self._deletions.add(deletions)
+        self.spent[author] += seconds
+        self.version += 1
+        return seconds
 
     def _split(self, update: bytes) -> Split:
         if self._faulty and _digest(update) in self._faulty:
             raise Malformed("the update made the document fail before")
         return split(update, self.clocks, self._nesting)
 
-    def _enqueue(self, update: bytes, parts: Split, author: str | None) -> Part | None:
+    def _enqueue(
+        self,
+        update: bytes,
+        parts: Split,
+        author: str | None,
+        *,
+        ranges: int = 0,
+        limit: float | None = None,
+    ) -> Part | None:
         """Queue the ready part of `update` and return it, or return None if the document already has everything.
 
-        `author` is None for an update of the journal, which has no time limit. Raises `TooSlow`.
+        `ranges` is the number of deleted ranges. `author` is None for an update of the journal, which has no time
+        limit. Without `limit`, the limit of a large edit depends on its structs. Raises `TooSlow`.
         """
         if parts.ready is None:
             return None
@@ -457,17 +575,22 @@ class SharedDocument:
         structs = parts.structs
         queued = _Queued(update, part, advances=bool(parts.clocks))
         if self._is_loaded and not parts.clocks:
-            if self._has_deletions(part):
+            if author is None and not self._deletions.unknown(part.deletions):
                 return None
-            self._queue.append(queued)
-        elif author is None:
+            self._deletions.add(part.deletions)
+        if author is None:
             if structs > LOADED_STRUCTS and parts.steps:
                 self._apply_queue()
                 self._apply_steps(queued, update, parts, LOADED_STRUCTS)
             else:
                 self._queue.append(queued)
-        elif structs > FEW_STRUCTS or self.is_measuring:
-            self._apply_measured(queued, parts, author)
+        elif (
+            structs > FEW_STRUCTS
+            or limit is not None
+            or self.is_measuring
+            or (ranges > 1 and not self._may_queue_ranges(ranges - 1))
+        ):
+            self._apply_measured(queued, parts, author, limit)
         else:
             self._queue.append(queued)
         self._note(parts, structs)
@@ -484,28 +607,32 @@ class SharedDocument:
         # The version changes last, because `check` reads it first, in another thread.
         self.version += 1
 
-    def _has_deletions(self, part: Part) -> bool:
-        """Return whether the document has all deletions of a part without structs. Note the deletions otherwise.
+    def _may_queue_ranges(self, ranges: int) -> bool:
+        """Return whether the queue may have this number of further deleted ranges, and count them if so."""
+        if self._queued_ranges + ranges > FEW_RANGES:
+            return False
+        self._queued_ranges += ranges
+        return True
+
+    def _without_known_deletions(self, parts: Split) -> Split:
+        """Return the split without the deletions that the document is known to have.
 
         Each client that joins sends all deletions of its document, also deletions of overwritten values. Only pycrdt
         has a list of all deletions. Reading this list takes time in proportion to the number of deletions and clients,
-        so it is not read again before `_may_refresh_at`. Until then, the result may be False for deletions that the
-        document has. Saving a deletion again is harmless.
+        so it is not read again before `_may_refresh_at`. Until then, the result may have deletions that the document
+        has. Saving a deletion again is harmless.
         """
         known = self._deletions
-        if known.covers(part.deletions):
-            return True
+        unknown = known.unknown(parts.deletions)
         now = time.monotonic()
-        if now >= self._may_refresh_at:
+        if unknown and now >= self._may_refresh_at:
             started = time.thread_time()
             known.replace(self._read_deletions())
             seconds = time.thread_time() - started
             earliest = max(self._may_refresh_at, now - 10.0)
             self._may_refresh_at = earliest + seconds / REFRESH_SHARE
-            if known.covers(part.deletions):
-                return True
-        known.add(part.deletions)
-        return False
+            unknown = known.unknown(unknown)
+        return parts if unknown == parts.deletions else _with_deletions(parts, unknown)
 
     def _read_deletions(self) -> list[tuple[int, list[tuple[int, int]]]]:
         """Return all deletions of the document. They are the update for a peer that has all structs."""
@@ -521,14 +648,18 @@ class SharedDocument:
         """Whether `take` integrates each edit and measures its time, because transactions were slow."""
         return time.monotonic() < self._measured_until
 
-    def _apply_measured(self, queued: _Queued, parts: Split, author: str) -> None:
+    def _apply_measured(
+        self, queued: _Queued, parts: Split, author: str, limit: float | None
+    ) -> None:
         """Integrate an edit step by step, and measure its time. Raises `TooSlow` and `Fault`.
 
-        The time of the queue does not count, because the queue has edits of other authors.
+        Without `limit`, the limit depends on the number of structs. The time of the queue does not count, because the
+        queue has edits of other authors.
         """
         self._apply_queue()
         before = self._applied_seconds
-        limit = self.edit_seconds + SECONDS_PER_STRUCT * parts.structs
+        if limit is None:
+            limit = self.edit_seconds + SECONDS_PER_STRUCT * parts.structs
         try:
             self._apply_steps(queued, queued.update, parts, 0, limit=limit)
         finally:
@@ -562,7 +693,7 @@ class SharedDocument:
                 if not parts.steps:
                     self._apply(queued.part.update)
                 elif parts.deletions:
-                    self._apply(encode_delete_set(Encoder().uint(0), parts.deletions).finish())
+                    self._apply(_encode_deletions(parts.deletions))
         except Fault as fault:
             self._note_fault(fault, queued)
             raise
@@ -599,6 +730,7 @@ class SharedDocument:
 
     def _apply_all_queued(self) -> None:
         queue, self._queue = self._queue, []
+        self._queued_ranges = 0
         self._in_transaction += queue
         for queued in queue:
             self._apply(queued.part.update)
@@ -609,6 +741,15 @@ class SharedDocument:
             raise self._fault
         if not self._queue and self._transaction is None:
             return
+        parts = len(self._queue) + len(self._in_transaction)
+        seconds = self._integrate_transaction()
+        self.transaction_seconds += seconds
+        self.transaction_parts += parts
+        if seconds > SLOW_SECONDS + SECONDS_PER_STRUCT * parts:
+            self._measured_until = time.monotonic() + MEASURED_SECONDS
+
+    def _integrate_transaction(self) -> float:
+        """Integrate the queue, and end the transaction. Return its seconds of processor time. Raises `Fault`."""
         before, self._vector = self._vector, None
         changes = len(self._changes)
         try:
@@ -617,9 +758,6 @@ class SharedDocument:
             self._commit()
             seconds = self._applied_seconds + time.thread_time() - started
             self._applied_seconds = 0.0
-            parts = len(self._in_transaction)
-            self.transaction_seconds += seconds
-            self.transaction_parts += parts
             if self._subscription is not None:
                 if len(self._changes) == changes:
                     self._require_no_structs()
@@ -631,8 +769,7 @@ class SharedDocument:
             raise
         self._in_transaction = []
         self._stop_observing_many()
-        if seconds > SLOW_SECONDS + SECONDS_PER_STRUCT * parts:
-            self._measured_until = time.monotonic() + MEASURED_SECONDS
+        return seconds
 
     def _require_no_structs(self) -> None:
         """Raise `Fault` if a part in the transaction has new structs. Called after a transaction that changed nothing.
@@ -676,87 +813,10 @@ class SharedDocument:
         with suppress(Fault):
             self._commit()
 
-    def _keep_pending(self, parts: Split) -> list[bytes]:
-        """Keep the pending pieces. Return the new ones."""
-        new_pieces = []
-        for number, (piece, missing) in enumerate(parts.pieces):
-            if piece in self._pending:
-                continue
-            new_pieces.append(piece)
-            span = parts.spans[number] if number < len(parts.spans) else None
-            self._pending[piece] = _Pending(missing, span)
-            self.pending_bytes += len(piece) + PIECE_OVERHEAD_BYTES
-            heapq.heappush(self._pending_by_client[missing[0]], (missing[1], piece))
-            if span is not None:
-                insort(self._pending_spans[span.client], (span.clock, span.end, piece))
-        return new_pieces
-
-    def _take_released(self, client: int) -> list[bytes]:
-        """Remove and return the pieces that waited for a struct of this client that has arrived.
-
-        The struct is now in the document or in the queue.
-        """
-        released = []
-        heap = self._pending_by_client.get(client, [])
-        while heap and heap[0][0] < self.clocks.get(client, 0):
-            piece = heapq.heappop(heap)[1]
-            self._forget(piece)
-            released.append(piece)
-        if not heap:
-            self._pending_by_client.pop(client, None)
-        return released
-
-    def _take_superseded(self, clients: Collection[int]) -> list[bytes]:
-        """Remove these clients' pieces that begin below the client's next clock. Return their structs from there on.
-
-        The document has integrated other structs below the next clock. A struct that begins below the next clock and
-        ends above it is dropped, because it contradicts the document: if the document had the first part of the struct,
-        the remainder would depend on no missing struct, and would not be pending.
-        """
-        remainders = []
-        waited_for = set()
-        for client in {*clients}:
-            clock = self.clocks.get(client, 0)
-            while (spans := self._pending_spans.get(client)) and spans[0][0] < clock:
-                _, end, piece = spans[0]
-                waited_for.add(self._pending[piece].missing[0])
-                self._forget(piece)
-                if end > clock and (remainder := structs_from(piece, clock)) is not None:
-                    remainders.append(remainder)
-        for client in waited_for:
-            heap = [
-                each for each in self._pending_by_client.pop(client) if each[1] in self._pending
-            ]
-            if heap:
-                heapq.heapify(heap)
-                self._pending_by_client[client] = heap
-        return remainders
-
     def _limit_pending(self) -> None:
-        """Forget the oldest pieces beyond the limit, down to half of it.
-
-        The heaps are built anew afterwards. Half of the limit stays free, so that the next edits do not cause the same
-        work again.
-        """
-        limit = self._max_pending_bytes
-        if limit is None or self.pending_bytes <= limit:
-            return
-        while self.pending_bytes > limit // 2:
-            self._forget(next(iter(self._pending)))
-        self._pending_by_client.clear()
-        for piece, pending in self._pending.items():
-            client, clock = pending.missing
-            heapq.heappush(self._pending_by_client[client], (clock, piece))
-
-    def _forget(self, piece: bytes) -> None:
-        """Remove a piece, but not from the heaps."""
-        span = self._pending.pop(piece).span
-        self.pending_bytes -= len(piece) + PIECE_OVERHEAD_BYTES
-        if span is not None:
-            spans = self._pending_spans[span.client]
-            del spans[bisect_left(spans, (span.clock, span.end, piece))]
-            if not spans:
-                del self._pending_spans[span.client]
+        """Forget the oldest pending pieces beyond the limit, unless released pieces may release them."""
+        if self._max_pending_bytes is not None and not self._released:
+            self._pending.limit(self._max_pending_bytes)
 
     def _on_change(self, event: TransactionEvent) -> None:
         self._changes.append(event.update)
@@ -774,6 +834,29 @@ def _groups(steps: Sequence[Step], structs: int) -> Iterator[list[Step]]:
             group, count = [], 0
     if group:
         yield group
+
+
+def _count_ranges(deletions: Ranges) -> int:
+    """Return the number of deleted ranges. Ranges with many clocks in total count as more than `FEW_RANGES`."""
+    count = clocks = 0
+    for ranges in deletions.values():
+        count += len(ranges)
+        if count > FEW_RANGES:
+            return count
+        for _, length in ranges:
+            clocks += length
+    return count if clocks <= CLOCKS_PER_RANGE * FEW_RANGES else FEW_RANGES + 1
+
+
+def _with_deletions(parts: Split, deletions: Ranges) -> Split:
+    """Return the split with these deletions in its ready part."""
+    ready = encode_runs(parts.runs, deletions) if parts.runs or deletions else None
+    return replace(parts, ready=ready, deletions=deletions)
+
+
+def _encode_deletions(deletions: Ranges) -> bytes:
+    """Encode an update without structs."""
+    return encode_delete_set(Encoder().uint(0), deletions).finish()
 
 
 def merge_changes(changes: Sequence[bytes]) -> bytes | None:

@@ -70,4 +70,4 @@ def _merge(updates: Sequence[bytes]) -> tuple[bytes, Split] | None:
     integrated_deletions.replace(parts.deletions.items())
     decoder = Decoder(merge_updates(*deletions))
     decoder.position = len(_NO_STRUCTS)
-    return (merged, parts) if integrated_deletions.covers(dict(read_delete_set(decoder))) else None
+    return None if integrated_deletions.unknown(dict(read_delete_set(decoder))) else (merged, parts)

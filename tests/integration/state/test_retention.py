@@ -298,6 +298,31 @@ async def test_canvas_that_another_replica_compacts_delays_the_drop(
     assert await retention(fresh, compactor).drop(NOW)
 
 
+async def test_canvas_without_snapshot_keeps_only_the_days_of_its_entries(
+    fresh: FreshTables, compactor: Compactor
+) -> None:
+    """The other days are dropped, because one canvas must not fill the disk for all. Proves R-STATE-22."""
+    failing, other = [await fresh.create() for _ in range(2)]
+    pens = [Pen(failing, "holder"), Pen(other, "holder")]
+    for day in range(6):
+        await fresh.journal.append([pen.draw(str(day)) for pen in pens[day % 3 :]])
+        await fresh.pass_days(1)
+    async with fresh.tables.transaction():
+        await fresh.tables.execute(
+            "SELECT pg_advisory_xact_lock(hashtext('svgx.state.compaction'), hashtext($1))",
+            failing,
+        )
+        with pytest.raises(RetentionIncomplete, match=r"1 canvases .* 2 days"):
+            await retention(fresh, compactor).drop(NOW)
+    assert await fresh.days() == [
+        (NOW - timedelta(days=back)).strftime("%Y%m%d") for back in (6, 3, 2, 1, 0)
+    ]
+    assert elements((await fresh.journal.load(failing)).updates) == {"0": "x", "3": "x"}
+    assert set(elements((await fresh.journal.load(other)).updates)) == {"0", "1", "3", "4"}
+    assert await retention(fresh, compactor).drop(NOW)
+    assert elements((await fresh.journal.load(failing)).updates) == {"0": "x", "3": "x"}
+
+
 async def test_kept_snapshots_are_bounded_by_the_journal(
     fresh: FreshTables, workers: Workers
 ) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, time, timedelta
 
+import asyncpg
 import structlog
 
 from svgx_canvas import SvgRefused
@@ -108,7 +109,8 @@ class Retention:
         """Drop the days that ended more than the retention ago. A retention of 0 days drops nothing.
 
         Return False while another replica drops days. Raises `RetentionIncomplete` for canvases without the snapshot
-        that they need, `Unavailable`, and the errors of hooks.
+        that they need, after it has dropped the days without their entries. Raises `Unavailable`, and the errors of
+        hooks.
         """
         if not self._days:
             return True
@@ -118,8 +120,9 @@ class Retention:
                 return False
             async with claim.discarded():
                 days = [row["day"] for row in await claim.rows("days_before", start)]
+            failed = 0
             if days:
-                await self._keep_bases(claim, start)
+                failed = await self._keep_bases(claim, start)
                 for hook in self._before_drop:
                     await hook(start)
                     await _is_claimed(claim)
@@ -127,13 +130,23 @@ class Retention:
             # days that are dropped next. A run without such a day also completes an interrupted run.
             await self._database.run("drop_snapshots_before", start)
             await self._database.run("drop_writers_before", now)
+            kept = 0
             for day in days:
                 await _is_claimed(claim)
-                await self._drop_day(day)
+                try:
+                    await self._drop_day(day)
+                except asyncpg.ObjectNotInPrerequisiteStateError:
+                    if not failed:
+                        raise
+                    kept += 1
+        if failed:
+            raise RetentionIncomplete(
+                f"{failed} canvases have no snapshot yet, so {kept} days with their entries are kept"
+            )
         return True
 
-    async def _keep_bases(self, claim: Session, start: datetime) -> None:
-        """Keep a snapshot of each canvas through its last revision before `start`. Raises `RetentionIncomplete`."""
+    async def _keep_bases(self, claim: Session, start: datetime) -> int:
+        """Keep a snapshot of each canvas through its last revision before `start`. Return the number of failures."""
         after, failed = "", 0
         while rows := await self._database.rows("canvases_before", start, after, PAGE_SIZE):
             for row in rows:
@@ -141,8 +154,7 @@ class Retention:
                     failed += not await self._keep_base(row["id"], row["revision"])
                     await _is_claimed(claim)
             after = rows[-1]["id"]
-        if failed:
-            raise RetentionIncomplete(f"{failed} canvases have no snapshot yet")
+        return failed
 
     async def _keep_base(self, canvas_id: str, revision: int) -> bool:
         try:

@@ -1,14 +1,16 @@
 """An admin drains one replica of a service."""
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import AsyncIterator
 
 import pytest
 from nats.aio.msg import Msg
 
+from svgx_common import redis
 from svgx_common.contract.administration.replicas import DrainReplicaRequest
-from svgx_common.contract.errors import Conflict, Forbidden, NotFound
+from svgx_common.contract.errors import Conflict, Forbidden, NotFound, Unavailable
 from svgx_common.contract.policy import Role
 from svgx_common.contract.transport import DRAIN_ORDER, replica_subject
 from svgx_common.health import HealthReport
@@ -16,6 +18,7 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
 from svgx_common.messaging.responder import Call, Responder
 from svgx_devstack import DevStack
+from svgx_gateway import replica_drain
 from svgx_gateway.replica_drain import ReplicaDrain
 from svgx_gateway.replica_watch import ReplicaWatch
 
@@ -64,16 +67,25 @@ async def replicas(backing: DevStack) -> AsyncIterator[list[Replica]]:
         await each.bus.close()
 
 
-@pytest.fixture
-async def drain(backing: DevStack) -> AsyncIterator[ReplicaDrain]:
+@contextlib.asynccontextmanager
+async def gateway(backing: DevStack, redis_url: str) -> AsyncIterator[ReplicaDrain]:
     """Yield the handler of a gateway."""
     bus = await Bus.connect(backing.nats_url("gateway"), "gateway", secrets.token_hex(6))
     watch = ReplicaWatch(bus)
     await watch.start()
     await bus.settle()
-    yield ReplicaDrain(bus, watch)
+    client = redis.connect(redis_url)
+    yield ReplicaDrain(bus, watch, client)
+    await client.aclose()
     await watch.stop()
     await bus.close()
+
+
+@pytest.fixture
+async def drain(backing: DevStack) -> AsyncIterator[ReplicaDrain]:
+    """Yield the handler of a gateway."""
+    async with gateway(backing, backing.redis_url) as handler:
+        yield handler
 
 
 def order(replica_id: str) -> DrainReplicaRequest:
@@ -92,6 +104,47 @@ async def test_only_the_named_replica_gets_the_order(
         await drain.drain(order(other.id), Call(ADMIN, 0.0))
     assert error.value.field == "replica_id"
     assert not other.ordered.is_set()
+
+
+async def test_simultaneous_orders_of_two_gateways_leave_one_replica(
+    backing: DevStack, drain: ReplicaDrain, replicas: list[Replica]
+) -> None:
+    """Proves R-FAIL-23: the second gateway sees that the replica of the first one drains."""
+    async with gateway(backing, backing.redis_url) as other:
+        outcomes = await asyncio.gather(
+            drain.drain(order(replicas[0].id), Call(ADMIN, 0.0)),
+            other.drain(order(replicas[1].id), Call(ADMIN, 0.0)),
+            return_exceptions=True,
+        )
+    assert [type(each) for each in outcomes if isinstance(each, Exception)] == [Conflict]
+    assert sorted(each.ordered.is_set() for each in replicas) == [False, True]
+
+
+async def test_order_while_another_gateway_has_the_lock_is_refused(
+    backing: DevStack,
+    drain: ReplicaDrain,
+    replicas: list[Replica],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Proves R-FAIL-23. The lock of a gateway that has ended expires."""
+    monkeypatch.setattr(replica_drain, "LOCK_WAIT_SECONDS", 0.0)
+    client = redis.connect(backing.redis_url)
+    lock = client.lock("svgx:drain", timeout=0.2)
+    await lock.acquire()
+    with pytest.raises(Unavailable):
+        await drain.drain(order(replicas[0].id), Call(ADMIN, 0.0))
+    assert not replicas[0].ordered.is_set()
+    monkeypatch.setattr(replica_drain, "LOCK_WAIT_SECONDS", 10.0)
+    await drain.drain(order(replicas[0].id), Call(ADMIN, 0.0))
+    assert await client.get("svgx:drain") is None
+    await client.aclose()
+
+
+async def test_replica_is_drained_without_redis(backing: DevStack, replicas: list[Replica]) -> None:
+    """Proves R-FAIL-23: a gateway without Redis excludes only its own orders."""
+    async with gateway(backing, "redis://127.0.0.1:1/0") as handler:
+        await handler.drain(order(replicas[0].id), Call(ADMIN, 0.0))
+    assert replicas[0].ordered.is_set()
 
 
 @pytest.mark.parametrize("status", ["starting", "draining"])

@@ -5,6 +5,7 @@ from typing import cast
 
 import pytest
 
+from svgx_common import redis
 from svgx_common.contract.administration.replicas import DrainReplicaRequest
 from svgx_common.contract.errors import Conflict
 from svgx_common.contract.policy import Role
@@ -15,13 +16,16 @@ from svgx_gateway.replica_drain import ReplicaDrain
 from svgx_gateway.replica_watch import Replica, ReplicaWatch
 from tests.unit.gateway.fake_replicas import FakeBus, FakeWatch
 
+NO_REDIS = "redis://127.0.0.1:1/0"
+"""An address without Redis. The handler then excludes only its own orders."""
+
 CALL = Call(Caller("admin", "admin", Role.ADMIN, "session"), 0.0)
 
 
 def drain_of(bus: FakeBus) -> ReplicaDrain:
     """Return the handler of a gateway that sees the replicas of the bus."""
     watch = FakeWatch([Replica("collab", each, 0.0, 0.0) for each in bus.statuses])
-    return ReplicaDrain(cast(Bus, bus), cast(ReplicaWatch, watch))
+    return ReplicaDrain(cast(Bus, bus), cast(ReplicaWatch, watch), redis.connect(NO_REDIS))
 
 
 def order(replica_id: str) -> DrainReplicaRequest:

@@ -107,7 +107,7 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
         replica_watch = ReplicaWatch(bus)
         stack.push_async_callback(replica_watch.stop)
         await replica_watch.start()
-        ReplicaDrain(bus, replica_watch).register(runtime.responder)
+        ReplicaDrain(bus, replica_watch, client).register(runtime.responder)
         live_connections = LiveConnections(bus, live_canvases, replica_watch)
         live_connections.register(runtime.responder)
         await live_connections.start()

@@ -1,31 +1,44 @@
 """The drain of one replica by an admin. The gateway forwards the order to the replica."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 
+import structlog
 from pydantic import ValidationError
 
 from svgx_common.contract.administration.replicas import DRAIN_REPLICA, DrainReplicaRequest
-from svgx_common.contract.errors import Conflict, Forbidden, NotFound, SvgxError
+from svgx_common.contract.errors import Conflict, Forbidden, NotFound, SvgxError, Unavailable
 from svgx_common.contract.operation import Empty
 from svgx_common.contract.transport import DRAIN_ORDER, replica_subject
 from svgx_common.health import HealthReport, Phase
 from svgx_common.messaging.bus import Bus, NoResponders
 from svgx_common.messaging.responder import Call, Responder
 from svgx_common.messaging.wire import encode_payload
+from svgx_common.redis import Redis, RedisError
 from svgx_gateway.replica_watch import ReplicaWatch
+
+log = structlog.get_logger(__name__)
 
 ANSWER_SECONDS = 2.0
 """Time limit for a replica to confirm the order or to report its health, in seconds."""
+
+LOCK_SECONDS = 15.0
+"""Time until the lock of a gateway that has ended expires, in seconds. An order takes a few seconds at most."""
+
+LOCK_WAIT_SECONDS = 5.0
+"""Longest time in seconds that an order waits for the orders of other gateways."""
 
 _NOT_SERVING = (Phase.STARTING, Phase.DRAINING)
 
 
 class ReplicaDrain:
-    """The handler of `DRAIN_REPLICA`."""
+    """The handler of `DRAIN_REPLICA`. One order at a time is executed, so that not all replicas of a service end."""
 
-    def __init__(self, bus: Bus, watch: ReplicaWatch) -> None:
+    def __init__(self, bus: Bus, watch: ReplicaWatch, redis: Redis) -> None:
         self._bus = bus
         self._watch = watch
+        self._redis = redis
         self._one_at_a_time = asyncio.Lock()
 
     def register(self, responder: Responder) -> None:
@@ -36,13 +49,35 @@ class ReplicaDrain:
         """Tell a replica to drain. Return when it has confirmed the order.
 
         Raises `NotFound` for a replica that does not answer, `Conflict` when no other replica of its service serves,
-        and `Forbidden` for an API key. The other replicas are asked for their health reports, because a draining
-        replica still answers pings but does not serve.
+        `Unavailable` while another gateway executes orders, and `Forbidden` for an API key. The other replicas are
+        asked for their health reports, because a draining replica still answers pings but does not serve.
         """
         if call.signed_in_caller().by_key:
             raise Forbidden("an API key does not allow this; log in")
-        async with self._one_at_a_time:
+        async with self._one_at_a_time, self._lock():
             return await self._drain(request)
+
+    @contextlib.asynccontextmanager
+    async def _lock(self) -> AsyncIterator[None]:
+        """Exclude the orders of other gateways. Without Redis, exclude none. Raises `Unavailable`."""
+        lock = self._redis.lock(
+            "svgx:drain", timeout=LOCK_SECONDS, blocking_timeout=LOCK_WAIT_SECONDS
+        )
+        try:
+            is_free = await lock.acquire()
+        except (RedisError, OSError) as error:
+            log.warning(
+                "a drain order has no lock, because Redis fails", error=type(error).__name__
+            )
+            yield
+            return
+        if not is_free:
+            raise Unavailable("another replica is being drained; try again", retry_after=1.0)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(RedisError, OSError):
+                await lock.release()
 
     async def _drain(self, request: DrainReplicaRequest) -> Empty:
         await self._watch.ping_all()

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import AsyncIterator, Callable
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -128,6 +129,27 @@ async def test_missing_right_on_a_table_fails(backing: DevStack, schema: str, ri
     found = failures(await check(backing.postgres_url, schema))
     assert found.keys() == {"postgresql rights"}
     assert schema in found["postgresql rights"].fix
+
+
+async def test_role_that_does_not_own_the_tables_of_state_fails(
+    backing: DevStack, schema: str
+) -> None:
+    """Proves R-CONFIG-7: state makes and drops partitions, so it needs more than the four rights."""
+    parts = urlsplit(backing.postgres_url)
+    role = f"doctor_{secrets.token_hex(4)}"
+    admin = await asyncpg.connect(backing.postgres_superuser_url(parts.path.strip("/")))
+    await admin.execute(
+        f"""CREATE ROLE {role} LOGIN PASSWORD 'pw'; GRANT USAGE ON SCHEMA "{schema}" TO {role};
+        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA "{schema}" TO {role}"""
+    )
+    try:
+        url = f"postgresql://{role}:pw@{parts.hostname}:{parts.port}{parts.path}"
+        found = failures(await check(url, schema))
+    finally:
+        await admin.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+        await admin.close()
+    assert found.keys() == {"postgresql rights"}
+    assert "partitions of journal" in found["postgresql rights"].detail
 
 
 async def test_pool_beyond_the_servers_limit_fails(backing: DevStack, schema: str) -> None:

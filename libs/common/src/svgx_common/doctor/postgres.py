@@ -27,7 +27,13 @@ SELECT has_database_privilege(current_database(), 'CREATE') AS may_create,
         WHERE relnamespace = to_regnamespace($1) AND relkind IN ('r', 'p') AND NOT relispartition
             AND NOT (has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')
                 AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE'))
-    ) AS may_use
+    ) AS may_use,
+    (
+        SELECT relname::text FROM pg_class
+        WHERE relnamespace = to_regnamespace($1) AND relkind = 'p'
+            AND NOT (pg_has_role(relowner, 'USAGE') AND has_schema_privilege(relnamespace, 'CREATE'))
+        LIMIT 1
+    ) AS not_partitionable
 """
 _SERVER = """
 SELECT current_setting('server_version') AS version, current_setting('server_version_num')::integer / 10000 AS major,
@@ -160,6 +166,9 @@ async def _check_schema(connection: Connection, schema: str, package: str) -> li
     if not rights["may_use"]:
         fix = f"Grant the role USAGE on the schema {schema}, and SELECT, INSERT, UPDATE and DELETE on its tables."
         return [failed(check, f"the role may not use all tables of the schema {schema}", fix)]
+    if (table := rights["not_partitionable"]) is not None:
+        fix = "Name the role that owns the tables in POSTGRES_URL, or a role that acts as it (ALTER ROLE … SET role)."
+        return [failed(check, f"the role may not make and drop partitions of {table}", fix)]
     return [
         ok(check, f"the role may use the schema {schema}"),
         await _check_migrations(connection, schema, package),

@@ -109,8 +109,8 @@ use_server() {
     server_database="${database:-$user}" server_user="$user"
 }
 
-# pin_host NAME: let `sql` use the host that the server NAME has now. libpq tries the hosts in turn and stops at a standby
-# that lacks the database, and a standby receives a new database only after a moment.
+# pin_host NAME: let `sql` keep to the host that NAME connects to now. Otherwise, libpq would stop at a standby that has
+# not received a new database yet.
 pin_host() {
     printf '%s\n' "\\echo host = :'HOST' port = :PORT" \
         | psql --no-psqlrc --quiet --dbname="service=$1 dbname=postgres" --file=- >"$work/$1.host" 2>/dev/null || true

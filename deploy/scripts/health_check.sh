@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Check that a gateway answers and serves metrics. Exit status: 0 healthy, 1 unhealthy. SVGX_URL is the gateway's address.
-# SVGX_METRICS_URL is the address of its metrics if METRICS_PORT is set, and SVGX_URL otherwise.
+# SVGX_METRICS_URL is the address of its metrics if METRICS_PORT is set (default: SVGX_URL).
 set -uo pipefail
 
 url="${SVGX_URL:-http://localhost:8000}"

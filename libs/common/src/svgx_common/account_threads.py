@@ -1,6 +1,6 @@
 """Work of accounts in threads. The event loop continues meanwhile.
 
-Python runs one thread at a time, so each further thread makes the event loop wait longer. Few threads run at a time.
+Python runs one thread at a time, so each further thread makes the event loop wait longer. So only few run at a time.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 
 
 class AccountThreads:
-    """Runs at most `limit` pieces of work at a time, and one of each account. Further ones wait in their order."""
+    """Runs at most `limit` pieces of work at a time, at most one of them for an account. Others wait in their order."""
 
     def __init__(self, limit: int) -> None:
         self._free = asyncio.Semaphore(limit)
@@ -29,7 +29,7 @@ class AccountThreads:
     ) -> Result:
         """Return the result of `work` when it has had its turn, or raise its exception.
 
-        A thread cannot be cancelled. If the caller is cancelled, the account's turn and the block of `memory` end with
+        A thread cannot be cancelled. If the caller is cancelled, the account's turn and the context `memory` end with
         the thread.
         """
         lock = self._by_account.setdefault(account, asyncio.Lock())
@@ -40,6 +40,6 @@ class AccountThreads:
             if memory is not None:
                 limits.enter_context(memory)
             running = asyncio.get_running_loop().run_in_executor(None, work)
-            until_the_end = limits.pop_all()
-            running.add_done_callback(lambda _: until_the_end.close())
+            held = limits.pop_all()
+            running.add_done_callback(lambda _: held.close())
         return await asyncio.shield(running)

@@ -55,7 +55,7 @@ _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
 _CONSTRUCTION_ERRORS = (ArithmeticError, AttributeError, LookupError, RecursionError, ValueError)
-"""Errors with which PyYAML also refuses values, such as `!!int x`, and deeply nested ones."""
+"""Further errors of PyYAML: for values such as `!!int x`, and for deeply nested values."""
 
 
 @dataclass(slots=True)

@@ -24,7 +24,7 @@ _XML_ELEMENT = 3
 _ARRAY, _OBJECT = 117, 118
 
 ALL_CUTTABLE = Uncuttable()
-"""The offsets of content that may be cut everywhere."""
+"""No offsets: content that may be cut everywhere."""
 
 
 def skip_content(decoder: Decoder, kind: int) -> tuple[int, Uncuttable]:

@@ -68,7 +68,7 @@ class Uncuttable:
 
     A character outside of the Basic Multilingual Plane, such as an emoji, takes two clocks. A cut between them is
     forbidden: pycrdt would give the whole character to one side, and the clocks in its document would be wrong from
-    then on. The clocks are kept as runs of every second clock, as a row of such characters needs.
+    then on. Runs of every second clock are kept, because a row of such characters has such clocks.
     """
 
     __slots__ = ("firsts", "lasts")

@@ -118,8 +118,8 @@ class Bounds:
         `waiting_bytes` are the bytes of memory for the canvas's edits that wait for missing edits.
 
         Raises `EditRefused` when the growth would exceed a bound, when the edit waits and contradicts another edit, or
-        while the account's measured edits have used up its time. An edit without growth and new deletions is always
-        admitted.
+        while the account's measured edits have used up its time. An edit with neither growth nor new deletions is
+        always admitted.
         """
         limits = self.limits
         if growth.contradicts:

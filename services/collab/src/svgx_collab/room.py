@@ -160,7 +160,7 @@ class Room:
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether `receive` must continue the last edit. It may be called without edits."""
+        """Whether `receive` must continue the last edit. `receive([])` does so."""
         return self._document.is_unfinished
 
     def check(self, update: bytes) -> CheckedEdit | None:

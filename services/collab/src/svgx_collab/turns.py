@@ -20,7 +20,7 @@ TURN_SECONDS = 0.005
 """Longest processor time of one turn of short edits, in seconds."""
 
 LONGEST_WAIT_SECONDS = 0.5
-"""Longest time in seconds until a batch that waits for its turn notices that it must stop."""
+"""Longest time between two calls of `must_stop` while a batch waits for its turn, in seconds."""
 
 NOTHING_TAKEN = Receipt(0, (), 0)
 """The receipt of a batch before its first turn."""

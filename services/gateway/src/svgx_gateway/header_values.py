@@ -1,7 +1,7 @@
-"""Readers of single header values: one cookie, and the charset of a media type. Their time is linear in the header.
+"""Readers of single header values: one cookie, and the charset of a media type.
 
-The readers of the standard library are not: `http.cookies` (CVE-2024-7592) and `email.message` take many seconds for a
-header of 60 KiB, during which the event loop stands still.
+Their time is linear in the header's length. Those of the standard library, `http.cookies` (CVE-2024-7592) and
+`email.message`, stop the event loop for many seconds for a header of 60 KiB.
 """
 
 import re

@@ -33,7 +33,7 @@ _NOT_SERVING = (Phase.STARTING, Phase.DRAINING)
 
 
 class ReplicaDrain:
-    """The handler of `DRAIN_REPLICA`. One order at a time is executed, so that not all replicas of a service end."""
+    """The handler of `DRAIN_REPLICA`. One order at a time is executed, so that each service keeps a serving replica."""
 
     def __init__(self, bus: Bus, watch: ReplicaWatch, redis: Redis) -> None:
         self._bus = bus

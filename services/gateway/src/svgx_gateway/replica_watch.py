@@ -35,7 +35,7 @@ FORGET_SECONDS = 600.0
 """Seconds from the last answer of a replica until it is forgotten."""
 
 MAX_DEPARTED = 100
-"""The number of replicas that have left and that are remembered."""
+"""Largest number of departed replicas that are remembered."""
 
 SILENT = Gauge(
     "svgx_engine_silent_replicas",
@@ -84,7 +84,7 @@ class ReplicaWatch:
         self._inbox = bus.connection.new_inbox()
         self._replicas: dict[tuple[str, str], Replica] = {}
         self._departed: deque[tuple[str, str]] = deque(maxlen=MAX_DEPARTED)
-        """The last replicas that have left. Until a leaving process ends, it still answers pings."""
+        """The last replicas that have left. Answers of their processes, until these end, are ignored."""
         self._background = BackgroundTasks()
         for service in SERVICES:
             SILENT.labels(service).set(0)

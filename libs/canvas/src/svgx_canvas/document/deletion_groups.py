@@ -5,7 +5,7 @@ from collections.abc import Callable
 from svgx_yjs.delete_set import Range, Ranges
 
 CLOCKS_PER_RANGE = 16
-"""The clocks of a group, for each of its ranges. A longer range is cut."""
+"""A group of at most n ranges has about n times this number of clocks at most."""
 
 
 class DeletionGroups:
@@ -27,7 +27,7 @@ class DeletionGroups:
         return bool(self._left)
 
     def take(self, count: int) -> Ranges:
-        """Remove and return a group of at most `count` ranges, and about `CLOCKS_PER_RANGE` clocks for each of them."""
+        """Remove and return a group of at most `count` ranges with about `CLOCKS_PER_RANGE * count` clocks at most."""
         group: Ranges = {}
         clocks_left = count * CLOCKS_PER_RANGE
         while self._left and count > 0 and clocks_left > 0:
@@ -48,7 +48,7 @@ class DeletionGroups:
         return group
 
     def _cut_between(self, client: int, start: int, end: int, length: int) -> int:
-        """Return the clock before which a range is cut, so that the rest has about `length` clocks, or `start`."""
+        """Return the clock before which to cut a range, so that the part from it on has about `length` clocks."""
         at = max(start, end - length)
         while at > start and not self._may_cut(client, at):
             at -= 1

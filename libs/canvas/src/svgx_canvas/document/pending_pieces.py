@@ -34,8 +34,8 @@ class _Pending(NamedTuple):
 class PendingPieces:
     """The pending pieces, oldest first.
 
-    The heaps have the same pieces, grouped by the client of the struct that they wait for, lowest clock first. The
-    spans have the pieces with structs, grouped by their own client.
+    `_by_missing_client` has heaps of these pieces, by the client of the struct that they wait for, lowest clock first.
+    `_spans` has the pieces with structs, by their own client.
     """
 
     def __init__(self) -> None:

@@ -295,7 +295,7 @@ class SharedDocument:
     ) -> list[Part]:
         """Queue an edit, and the pending updates that it releases. Return its new parts, which have to be saved.
 
-        Many deletions and released updates are integrated for about `seconds` of processor time. Afterwards,
+        Many deletions and released updates are integrated for about `seconds` of processor time. If some are left,
         `is_unfinished` is true, and `resume` must continue the edit before the next edit is taken.
 
         Raises `Malformed` if the edit is not an update, can never be integrated or is known to be faulty. Raises the
@@ -338,7 +338,7 @@ class SharedDocument:
         """Continue the last edit for about `seconds` of processor time. Return its new parts, which have to be saved.
 
         `admit` is called if the deletions of the edit have taken more time than its limit. If it raises an error, the
-        other deletions are refused. Raises this error and `Fault`.
+        remaining deletions are refused. Raises this error and `Fault`.
         """
         deleting = self._deleting
         if deleting is not None and admit is not None:
@@ -538,8 +538,9 @@ class SharedDocument:
     def _integrate_deletions(self, update: bytes, deletions: Ranges, author: str) -> float:
         """Integrate deletions of `update` in a transaction of their own. Return its seconds of processor time.
 
-        The transaction is short, because pycrdt unites the deleted structs at its end. The time counts for the author,
-        and not for `transaction_seconds`, because it does not depend on the edits in the queue. Raises `Fault`.
+        The transaction ends here, because pycrdt unites deleted structs only at the end of a transaction. The time
+        counts for the author, and not for `transaction_seconds`, because it does not depend on the edits in the queue.
+        Raises `Fault`.
         """
         self._integrate_queue()
         part = Part(_encode_deletions(deletions), deletions=deletions)
@@ -814,7 +815,7 @@ class SharedDocument:
             self._commit()
 
     def _limit_pending(self) -> None:
-        """Forget the oldest pending pieces beyond the limit, unless released pieces may release them."""
+        """Forget the oldest pending pieces beyond the limit, unless `_released` may release some."""
         if self._max_pending_bytes is not None and not self._released:
             self._pending.limit(self._max_pending_bytes)
 

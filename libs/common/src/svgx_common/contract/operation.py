@@ -31,8 +31,8 @@ def _read_whole_number(value: Any) -> Any:
 Count = Annotated[int, Field(ge=0, le=2**53 - 1), BeforeValidator(_read_whole_number)]
 """A version or revision. Every JSON reader represents numbers up to 2**53 - 1 exactly (RFC 8259, 6).
 
-JSON has one kind of number, so 7.0 is the version 7. It is read here, because a second parse of a large value with all
-its floats as integers would take long.
+JSON has one kind of number, so 7.0 is the version 7. `Count` reads it, because a second parse of a large body with all
+whole floats as integers takes long.
 """
 
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]

@@ -110,7 +110,7 @@ class LimitedHttp(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Note that the client is behind, also while a response is unfinished."""
+        """Check the client's rate, also while a response is unfinished."""
         super().pause_writing()
         self._slow_reader_check.begin()
 
@@ -243,7 +243,7 @@ class LimitedHttp(HttpToolsProtocol):
         self._timeout = self.loop.call_later(seconds, self._time_out, seconds)
 
     def _time_out(self, seconds: float) -> None:
-        """Close the connection. While it is not read, give the client the whole time again."""
+        """Close the connection, or restart the timeout while the connection is not read."""
         if self.flow.read_paused:
             self._close_after(seconds)
         else:

@@ -12,7 +12,7 @@ import sys
 from prometheus_client import Counter, Gauge
 
 MEASURE_SECONDS = 20.0
-"""Length of a measurement of a client's rate, in seconds. The first one begins as many seconds after a response."""
+"""Length of a measurement of a client's rate, in seconds. The first one begins that long after a response."""
 
 MIN_RATE = 1024
 """Minimum rate at which a client has to take the bytes that wait for it, in bytes a second."""
@@ -53,11 +53,11 @@ class SlowReaders:
 class SlowReaderCheck:
     """The check of one connection. It measures only while bytes wait for the client."""
 
-    __slots__ = ("_acknowledged", "_all", "_timer", "_transport", "_waiting")
+    __slots__ = ("_acknowledged", "_all_readers", "_timer", "_transport", "_waiting")
 
     def __init__(self, transport: asyncio.Transport, all_readers: SlowReaders) -> None:
         self._transport = transport
-        self._all = all_readers
+        self._all_readers = all_readers
         self._timer: asyncio.TimerHandle | None = None
         self._waiting = 0
         """The bytes that waited at the begin of the measurement. 0 before the first measurement."""
@@ -99,16 +99,16 @@ class SlowReaderCheck:
 
     def _set_waiting(self, waiting: int) -> None:
         if waiting != self._waiting:
-            self._all.bytes += waiting - self._waiting
+            self._all_readers.bytes += waiting - self._waiting
             UNREAD.inc(waiting - self._waiting)
             self._waiting = waiting
 
     def _is_slow(self, waiting: int, acknowledged: int) -> bool:
-        """Return whether the client has taken fewer bytes than the minimum rate requires, and than waited for it."""
+        """Return whether the client took fewer bytes than the minimum rate requires, and fewer than waited for it."""
         if not acknowledged:
             return waiting == self._waiting
         taken = acknowledged - self._acknowledged
-        return taken < min(self._waiting, self._all.min_rate * MEASURE_SECONDS)
+        return taken < min(self._waiting, self._all_readers.min_rate * MEASURE_SECONDS)
 
 
 def acknowledged_bytes(transport: asyncio.Transport) -> int:

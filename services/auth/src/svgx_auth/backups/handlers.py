@@ -51,7 +51,7 @@ class AccountBackups:
 
         A restore that changed existing accounts could bring back an old password, a role that was taken away, or a
         revoked key. An account is refused when another account has its username, its address or one of its identities.
-        Repeating the operation is safe. Access tokens of the added accounts from before the restore are ended.
+        Repeating the operation is safe. Access tokens that the added accounts had before are ended.
         """
         added = kept = 0
         refused = []
@@ -123,8 +123,8 @@ class AccountBackups:
 def _pseudonym_of(account: StoredAccount) -> str | None:
     """Return the pseudonym of an erased account, or None.
 
-    Backups of earlier versions have the pseudonym only as the names of the account. An account of a user has such names
-    only if they were chosen on purpose, and then it is not both deleted and without a password.
+    In backups of earlier versions, only the username and the e-mail address show it. A user may have chosen such names,
+    so the account must also be deleted and without a password.
     """
     if account.erased_as is not None:
         return account.erased_as

@@ -113,8 +113,8 @@ RETURNING id
 -- name: end_tokens
 -- End the access tokens of the account $1: tokens of a lower version are refused. `until` is the time at which the last
 -- of these tokens or of the account's API keys expires, or now without tokens and keys. API keys count because gateways
--- cache the token version of a checked key. The earlier `tokens_until` counts too, because the account may have had
--- tokens of sessions without a row: those from before a restore of a backup.
+-- cache the token version of a checked key. The earlier `tokens_until` counts too, because a restore of a backup adds
+-- an account without the sessions of its earlier tokens.
 UPDATE account
 SET token_version = token_version + 1,
     tokens_ended_at = clock_timestamp(),

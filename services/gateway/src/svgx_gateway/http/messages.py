@@ -30,7 +30,7 @@ EXACT_FLOAT_LIMIT = 2**53
 MAX_JSON_VALUES = 50_000
 """The most values in a JSON body, counted by their commas, lists and objects.
 
-Python needs about a microsecond for each. The values of the largest body without this limit would take half a second.
+Python needs about a microsecond for each. Without this limit, the largest body would take half a second.
 """
 
 _WHITESPACE = b" \t\r\n"
@@ -56,7 +56,7 @@ def parse_request(
     """Return the request as the operation's model. Raise `Invalid`, `BadRequest`, `TooLarge` or `UnsupportedMedia`.
 
     Fields in the path and in a cookie replace fields of the same name in the query or the body. A field in another part
-    of the request is refused, because a request without its version, for example, has another meaning.
+    of the request is refused, because, for example, a DELETE without its version deletes all versions.
     """
     model: type[RequestModel] = operation.request
     added_fields: dict[str, Any] = dict(request.path_params)
@@ -65,7 +65,7 @@ def parse_request(
     query = request.query_params if request.scope["query_string"] else {}
     has_query_fields = http.method in ("GET", "DELETE")
     if has_query_fields and body:
-        raise Invalid(f"body: {http.method} has its fields in the query only", field="body")
+        raise Invalid(f"body: {http.method} has its fields in the path and the query", field="body")
     if query and not has_query_fields:
         raise _query_refusal(http, query)
     try:

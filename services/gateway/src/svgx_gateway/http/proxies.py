@@ -55,8 +55,8 @@ def trust_proxies(app: ASGIApp, trusted: list[str]) -> ASGIApp:
     `X-Forwarded-For` is read from the right, up to the first address outside these networks. Entries further left were
     written by the client, and are ignored.
 
-    A socket for IPv4 and IPv6 reports IPv4 addresses as mapped IPv6 addresses (`::ffff:10.0.0.1`). Trust is the same
-    for both forms, also in the header, and `app` sees the IPv4 address.
+    A socket for IPv4 and IPv6 reports IPv4 addresses as mapped IPv6 addresses (`::ffff:10.0.0.1`). Trusted networks
+    contain both forms, also in `X-Forwarded-For`. `app` sees the IPv4 address.
     """
 
     async def app_with_plain_address(scope: Scope, receive: Receive, send: Send) -> None:

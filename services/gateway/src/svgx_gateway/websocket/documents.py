@@ -61,7 +61,7 @@ class DocumentMessages:
         the client's next connection sends only the rest.
         """
         if len(update) > LARGE_BYTES:
-            # A message that is accepted later must have been checked and cut, even if the role changes meanwhile.
+            # A viewer's message is not cut, so drop it here: after a change of the role, it would be accepted uncut.
             await connection.wait_for_known_role()
             if not connection.may_edit:
                 connection.saved_counter.discard(is_step_2=is_step_2)

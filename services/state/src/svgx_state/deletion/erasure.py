@@ -233,7 +233,7 @@ async def _leave_canvases(
 ) -> list[str]:
     """Remove the user from some canvases, and return their ids.
 
-    Transfer canvases without other owners to `new_owner`, or delete them without a new owner.
+    Transfer canvases without other owners to `new_owner`, or delete them if it is None.
     """
     rows = await session.rows("canvases_to_leave", user_id, STEP_CANVASES)
     canvas_ids = [row["canvas_id"] for row in rows]

@@ -81,7 +81,7 @@ class Purge:
             raise NotFound("there is no such canvas")
         if row["deleted_at"] is not None:
             raise Conflict(
-                "a restore creates the canvas at present; wait for its end", field="canvas_id"
+                "a restore is creating the canvas; wait until the restore ends", field="canvas_id"
             )
         raise Conflict("the canvas is not deleted; delete it first", field="canvas_id")
 

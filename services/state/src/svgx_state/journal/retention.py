@@ -108,9 +108,8 @@ class Retention:
     async def drop(self, now: datetime) -> bool:
         """Drop the days that ended more than the retention ago. A retention of 0 days drops nothing.
 
-        Return False while another replica drops days. Raises `RetentionIncomplete` for canvases without the snapshot
-        that they need, after it has dropped the days without their entries. Raises `Unavailable`, and the errors of
-        hooks.
+        Return False while another replica drops days. If canvases lack their snapshot, drops only the days without
+        entries of these, and raises `RetentionIncomplete`. Raises `Unavailable`, and the errors of hooks.
         """
         if not self._days:
             return True
@@ -126,8 +125,8 @@ class Retention:
                 for hook in self._before_drop:
                     await hook(start)
                     await _is_claimed(claim)
-            # Without these snapshots, the known past begins with the snapshots of `_keep_bases`, so no read needs the
-            # days that are dropped next. A run without such a day also completes an interrupted run.
+            # Drop the earlier snapshots first, so that the known past begins with those of `_keep_bases` and no read
+            # needs the days. Do so without days too, to complete an interrupted run.
             await self._database.run("drop_snapshots_before", start)
             await self._database.run("drop_writers_before", now)
             kept = 0

@@ -85,8 +85,8 @@ WITH changed AS (
 SELECT count(*) AS rows FROM changed
 
 -- name: erase_configuration
--- A changed value gets a new version, so that an admin cannot store a value from before, with the user's id, again.
--- UPDATE repeats the condition, because an admin may change the value after the sub-select was read.
+-- A changed value gets a new version, so that no admin stores the earlier value, with the user's id, again. UPDATE
+-- repeats the condition, because an admin may change the value after the sub-select was read.
 WITH changed AS (
     UPDATE configuration SET changed_by = CASE WHEN changed_by = $1 THEN $2 ELSE changed_by END,
         version = version + (strpos(value::text, to_jsonb($1::text)::text) > 0)::integer,

@@ -32,10 +32,10 @@ ORDER BY part.revision
 -- Read the newest revision that was committed at $2 or before, and the time of its commit. $2 is null for the present.
 -- Also read the earliest time at which the content is known. The revision is null when $2 is before this time.
 --
--- The journal is complete if it begins with revision 1, or if the quarantine has all entries before its first one. Then
--- the content is known since the creation of the canvas. A canvas that a restore made from a backup has an older
--- creation time, so its content is known since its first entry. If the journal is not complete, the content is known
--- since the oldest snapshot.
+-- The journal is complete if it begins with revision 1, or if the quarantine has all earlier entries. Then the content
+-- is known since the creation of the canvas. A canvas that a restore made from a backup has an older creation time, so
+-- its content is known since its first entry. If the journal is not complete, the content is known since the oldest
+-- snapshot.
 WITH known AS MATERIALIZED (
     SELECT c.revision, c.created_at, c.updated_at, c.restored_by, clock_timestamp() AS present
     FROM canvas c WHERE c.id = $1 AND c.deleted_at IS NULL

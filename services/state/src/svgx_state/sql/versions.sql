@@ -133,7 +133,7 @@ LIMIT $2
 -- restore or an import are not automatic, so the rule of the hour does not apply to them.
 --
 -- DELETE repeats the condition on `name`, because another transaction may name a version after `ranked` was read. For
--- such a row, PostgreSQL checks only the conditions on the deleted table again.
+-- such a row, PostgreSQL checks only the conditions on `version` again.
 WITH ranked AS (
     SELECT id,
         row_number() OVER (PARTITION BY period, distinct_id ORDER BY at DESC, id DESC) AS place,

@@ -276,7 +276,7 @@ class StoredApiKey(ReplyModel):
 class StoredAccount(ReplyModel):
     """An account with its secrets, but without its sessions, as a backup stores it.
 
-    `erased_as` is the pseudonym since the beginning of an erasure, or null before it. Older backups lack the field.
+    `erased_as` is the pseudonym if an erasure of the account has begun, else null. Older backups lack the field.
     """
 
     id: str

@@ -85,7 +85,7 @@ def _check_json(value: Any) -> Any:
     except UnicodeEncodeError:
         raise ValueError("has half of a surrogate pair, which is not Unicode text") from None
     except ValueError:
-        raise ValueError("has a number that is too large, or that is not a number") from None
+        raise ValueError("has a number that is too large, or NaN") from None
     return value
 
 

@@ -41,7 +41,7 @@ class Document:
         self._has_ended = False
 
     async def put(self, message: DocumentContent, size: int, *, until_handled: bool) -> None:
-        """Add a message of `size` bytes. Wait while the queue is full, and with `until_handled` for all messages.
+        """Add a message of `size` bytes. Wait while the queue is full; with `until_handled`, until it is handled.
 
         After the end of the document, drop the message and return.
         """

@@ -1,5 +1,7 @@
 """The configuration file: its keys, its references to variables, and the messages about its mistakes."""
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -109,6 +111,15 @@ def test_all_mistakes_are_reported_at_once(
     }
 
 
+@pytest.fixture
+def recursion_limit() -> Iterator[None]:
+    """Set Python's usual limit of recursion, because other tests of the process may have raised it."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)
+    yield
+    sys.setrecursionlimit(limit)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -127,8 +138,12 @@ def test_all_mistakes_are_reported_at_once(
         (None, "no such file or directory"),
     ],
 )
+@pytest.mark.usefixtures("recursion_limit")
 def test_unreadable_file_is_reported(
-    config_path: Path, capsys: pytest.CaptureFixture[str], content: str | None, message: str
+    config_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    content: str | None,
+    message: str,
 ) -> None:
     """Proves R-CONFIG-2: the message has the position of a syntax error, and never the content."""
     if content is not None:

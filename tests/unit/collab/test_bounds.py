@@ -204,7 +204,7 @@ def test_deletions_of_an_account_without_time_are_refused(
 
     The part that was integrated before the refusal is saved.
     """
-    monkeypatch.setattr(shared_document, "SECONDS_PER_STRUCT", 0.0)
+    monkeypatch.setattr(shared_document, "SECONDS_PER_DELETED_CLOCK", 0.0)
     room = room_with(account_seconds=0.02, edit_seconds=0.02)
     assert not rejections(room, LONG_TEXT)
     deleting = slow_deletions(20_000)

@@ -81,9 +81,9 @@ async def test_other_work_runs_between_the_turns_of_a_batch(count: int, size: in
 async def test_other_work_runs_between_the_turns_of_an_edit(is_last: bool) -> None:
     """Large deletions of one edit are applied in turns, and then the next edit of the batch. Proves R-BOUND-5."""
     room = Room("canvas", "epoch", Content(0, ()))
-    ranges = [(2 * number, 1) for number in range(5_000)]
+    ranges = [(2 * number, 1) for number in range(20_000)]
     edits = [
-        update((5, 0, [in_root(STRING, text("x" * 10_000))])),
+        update((5, 0, [in_root(STRING, text("x" * 40_000))])),
         *drawn([10]),
     ]
     edits.insert(2 if is_last else 1, update(deleted=deletions((5, ranges))))
@@ -99,7 +99,7 @@ async def test_other_work_runs_between_the_turns_of_an_edit(is_last: bool) -> No
     assert turns > 5
     assert not room.is_unfinished
     assert count_elements(room) == 2
-    assert read_delete_set_of(room) == {5: 5_000}
+    assert read_delete_set_of(room) == {5: 20_000}
 
 
 async def test_other_work_runs_before_the_first_turn() -> None:

@@ -46,6 +46,22 @@ def encode_delete_set(encoder: Encoder, ranges: Mapping[int, list[Range]]) -> En
     return encoder
 
 
+def merge_ranges(ranges: list[Range]) -> list[Range]:
+    """Return the ranges in order, without repetitions. Ranges without a gap between them become one."""
+    if len(ranges) == 1:
+        return ranges
+    merged: list[Range] = []
+    first = end = -1
+    for clock, length in sorted(ranges):
+        if clock > end:
+            if end > 0:
+                merged.append((first, end - first))
+            first = clock
+        end = max(end, clock + length)
+    merged.append((first, end - first))
+    return merged
+
+
 def delete_set_pieces(
     client: int, ranges: list[Range], next_clock: int
 ) -> Iterator[tuple[list[Range], Id]]:

@@ -8,7 +8,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable
 from itertools import chain, pairwise
 
-from svgx_yjs.delete_set import Range, Ranges, encode_delete_set, read_delete_set
+from svgx_yjs.delete_set import Ranges, encode_delete_set, merge_ranges, read_delete_set
 from svgx_yjs.lib0 import Decoder, Encoder, Malformed
 from svgx_yjs.parts import Part, Run
 from svgx_yjs.splitting import read_sections
@@ -132,24 +132,8 @@ class _JoinedParts:
             encoder.uint(sum(run.structs for run in runs)).uint(client).uint(runs[0].clock)
             for run in runs:
                 encoder.raw(run.content)
-        deletions = {client: _merged_ranges(ranges) for client, ranges in self._deletions.items()}
+        deletions = {client: merge_ranges(ranges) for client, ranges in self._deletions.items()}
         return encode_delete_set(encoder, deletions).finish()
-
-
-def _merged_ranges(ranges: list[Range]) -> list[Range]:
-    """Return the ranges in order, without repetitions. Ranges without a gap between them become one."""
-    if len(ranges) == 1:
-        return ranges
-    merged: list[Range] = []
-    first = end = -1
-    for clock, length in sorted(ranges):
-        if clock > end:
-            if end > 0:
-                merged.append((first, end - first))
-            first = clock
-        end = max(end, clock + length)
-    merged.append((first, end - first))
-    return merged
 
 
 def _clock_of(run: Run) -> int:

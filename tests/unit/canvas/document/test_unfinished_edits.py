@@ -1,6 +1,7 @@
 """Edits that are integrated in several turns, and the deletions that a document is known to have."""
 
 import random
+import time
 from typing import Any
 
 import pytest
@@ -11,11 +12,12 @@ from svgx_canvas.document.deletion_groups import DeletionGroups
 from svgx_canvas.document.known_deletions import KnownDeletions
 from svgx_canvas.document.shared_document import FEW_RANGES, FEW_STRUCTS, SharedDocument, TooSlow
 from svgx_yjs import splitting
-from svgx_yjs.delete_set import Range, Ranges
+from svgx_yjs.delete_set import Range, Ranges, merge_ranges
 from svgx_yjs.joining import join_first
 from svgx_yjs.parts import Part
+from svgx_yjs.structure import GC
 from tests.unit.canvas.histories import content, history
-from tests.unit.yjs.updates import STRING, after, deletions, in_root, text, update
+from tests.unit.yjs.updates import STRING, after, deletions, gap, in_root, text, update
 
 
 def random_ranges(rng: random.Random, count: int) -> list[Range]:
@@ -60,14 +62,21 @@ def test_groups_have_all_deletions_from_the_last_clock_on(seed: int) -> None:
         for client, taken in group.items():
             assert taken == sorted(taken)
             deleted[client] |= clocks_of(taken)
-            is_cut = taken[0] not in ranges[client]
-            assert not is_cut or taken[0][0] % 3 == 0 or taken[0][0] == ranges[client][0][0]
+            starts = {clock for clock, _ in merge_ranges(ranges[client])}
+            assert taken[0][0] in starts or taken[0][0] % 3 == 0
     assert deleted == {client: clocks_of(each) for client, each in ranges.items()}
 
 
 def deleted_clocks(document: SharedDocument) -> dict[int, set[int]]:
     """Return the deleted clocks of each client."""
     return {client: clocks_of(ranges) for client, ranges in document._read_deletions()}
+
+
+def deleted_clocks_of(document: SharedDocument) -> dict[int, int]:
+    """Return the number of deleted clocks of each client."""
+    return {
+        client: sum(length for _, length in ranges) for client, ranges in document._read_deletions()
+    }
 
 
 def random_edits(rng: random.Random, seed: int) -> list[bytes]:
@@ -93,6 +102,8 @@ def test_edits_that_are_resumed_make_the_same_document(
     """
     monkeypatch.setattr(shared_document, "FEW_RANGES", 1)
     monkeypatch.setattr(shared_document, "FEW_STRUCTS", 1)
+    monkeypatch.setattr(shared_document, "FIRST_GROUP", 1)
+    monkeypatch.setattr(shared_document, "LARGEST_GROUP", 1)
     monkeypatch.setattr(splitting, "STEP_STRUCTS", 1)
     monkeypatch.setattr(shared_document, "MANY_CLIENTS", many_clients)
     rng = random.Random(seed)
@@ -147,6 +158,46 @@ def test_time_of_released_pieces_counts_for_their_authors() -> None:
     assert set(document.spent) == {"ann", "bob"}
     assert document.clocks == {5: 1, 10: FEW_STRUCTS + 1, 11: FEW_STRUCTS + 1}
     assert document.left_out == 0
+
+
+@pytest.mark.parametrize("count", [1, 2_000])
+@pytest.mark.parametrize("is_waiting", [False, True])
+def test_deletion_of_one_struct_with_a_billion_clocks_is_fast(
+    count: int, *, is_waiting: bool
+) -> None:
+    """A group may have a thousand ranges, equal ranges count once, and turns save one part each. Proves R-BOUND-1."""
+    whole = update((5, 0, [gap(GC, 1 << 30)]))
+    deleting = update(deleted=deletions((5, [(0, 1 << 30)] * count)))
+    document = SharedDocument.load([] if is_waiting else [whole])
+    started = time.thread_time()
+    saved = document.take(deleting, author="ann", seconds=0.1)
+    saved += document.take(whole, author="ann", seconds=0.1) if is_waiting else []
+    while document.is_unfinished:
+        saved += document.resume(seconds=0.1)
+    assert time.thread_time() - started < 20
+    assert len(saved) < 200
+    assert deleted_clocks_of(document) == {5: 1 << 30}
+
+
+def test_fast_deletions_do_not_make_up_for_slow_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A struct of a billion clocks gives an edit no time for its other deletions. Proves R-BOUND-1."""
+    slow = in_root(STRING, text("x" * 1_000_000))
+    document = SharedDocument.load([update((5, 0, [slow, gap(GC, 1 << 24)]))])
+    document.edit_seconds = 0.05
+    ranges = [*[(2 * number, 1) for number in range(30_000)], (1_000_000, 1 << 24)]
+    monkeypatch.setattr(shared_document, "SECONDS_PER_DELETED_CLOCK", 1e-5)
+    document.take(update(deleted=deletions((5, ranges))), author="ann", seconds=0.0)
+
+    def refuse(*_: object) -> None:
+        raise ValueError("no time")
+
+    def finish() -> None:
+        while document.is_unfinished:
+            document.resume(seconds=0.01, admit=refuse)
+
+    with pytest.raises(ValueError, match="no time"):
+        finish()
+    assert not document.is_unfinished
 
 
 def test_client_that_deletes_everything_is_accepted_in_turns() -> None:

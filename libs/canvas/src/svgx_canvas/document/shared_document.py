@@ -23,7 +23,7 @@ from svgx_canvas.document.faults import PYCRDT_FAULTS, Fault
 from svgx_canvas.document.known_deletions import KnownDeletions
 from svgx_canvas.document.outline import read_outline
 from svgx_canvas.document.pending_pieces import PendingPieces, ReleasedPiece
-from svgx_yjs.delete_set import Ranges, encode_delete_set, read_delete_set
+from svgx_yjs.delete_set import Ranges, encode_delete_set, merge_ranges, read_delete_set
 from svgx_yjs.joining import join_first, with_waiting
 from svgx_yjs.lib0 import Decoder, Encoder, Malformed
 from svgx_yjs.nesting import Nesting
@@ -42,10 +42,19 @@ FEW_STRUCTS = 64
 """The most structs of an edit that is integrated together with other edits. The time of larger edits is measured."""
 
 FEW_RANGES = 64
-"""The most deleted ranges of an edit that is integrated together with other edits, and of a group of deletions.
+"""The most deleted ranges of an edit that is integrated together with other edits.
 
 These ranges have at most `CLOCKS_PER_RANGE * FEW_RANGES` clocks in total. The deletions of larger edits are integrated
 in groups (see `DeletionGroups`).
+"""
+
+FIRST_GROUP, LARGEST_GROUP = 8, 1024
+"""The number of deleted ranges in the first group of a document, and in the largest one."""
+
+GROUP_SECONDS = 0.005
+"""Intended processor time for a group of deletions, in seconds. It sets the size of the next group.
+
+pycrdt usually needs 2e-6 s for a deleted struct, but 5e-3 s and more if the struct's client has millions of structs.
 """
 
 SLOW_SECONDS = 0.02
@@ -58,10 +67,13 @@ MEASURED_SECONDS = 10.0
 """Time for which each edit is measured after a transaction over its limit (see `SLOW_SECONDS`), in seconds."""
 
 SECONDS_PER_STRUCT = 20e-6
-"""Processor time in seconds. Each struct and each deleted clock adds it to the limit of its edit.
+"""Processor time in seconds. Each struct adds it to the limit of its edit, and each part to that of its transaction.
 
-Each part adds it to the limit of its transaction. pycrdt usually needs 4e-6 s for a struct.
+pycrdt usually needs 4e-6 s for a struct.
 """
+
+SECONDS_PER_DELETED_CLOCK = 50e-6
+"""Processor time in seconds that does not count as excess (see `_Deleting.excess_seconds`)."""
 
 LOADED_STRUCTS = 256
 """Structs of a journal update that are integrated in one call. pycrdt stops all threads during a call."""
@@ -132,16 +144,19 @@ class _Queued:
 
 @dataclass(slots=True)
 class _Deleting:
-    """The deletions of an edit that are not integrated yet."""
+    """The deletions of an edit or a released piece that are not integrated yet."""
 
     author: str
     update: bytes
-    """The edit."""
+    """The edit or piece."""
     groups: DeletionGroups
-    clocks: int = 0
-    """The number of clocks that are deleted so far."""
-    seconds: float = 0.0
-    """Seconds of processor time so far."""
+    is_saved: bool
+    """True for a released piece."""
+    excess_seconds: float = 0.0
+    """Seconds of processor time so far, without `SECONDS_PER_DELETED_CLOCK` for each clock.
+
+    A fast group does not make up for a slow one that follows. A single struct may have a billion clocks.
+    """
 
 
 class SharedDocument:
@@ -191,7 +206,9 @@ class SharedDocument:
         """The number of deleted ranges in the queue, without the first one of each edit."""
         self._released: deque[ReleasedPiece] = deque()
         """Pieces that are no longer pending, and are not integrated yet."""
-        self._deleting: _Deleting | None = None
+        self._deleting: deque[_Deleting] = deque()
+        self._group_size = FIRST_GROUP
+        """The number of deleted ranges in the next group."""
         self._transaction: Transaction | None = None
         self._in_transaction: list[_Queued] = []
         """The parts that are integrated in the open transaction."""
@@ -320,14 +337,14 @@ class SharedDocument:
         if admit is not None:
             admit(author, self._growth(parts))
         new_parts = self._take(update, parts, author, ranges)
-        if self._released or self._deleting is not None:
+        if self._released or self._deleting:
             new_parts += self.resume(seconds=seconds)
         return new_parts
 
     @property
     def is_unfinished(self) -> bool:
         """Whether `resume` must continue the last edit."""
-        return self._deleting is not None or bool(self._released)
+        return bool(self._deleting or self._released)
 
     @property
     def is_releasing(self) -> bool:
@@ -337,28 +354,29 @@ class SharedDocument:
     def resume(self, *, seconds: float = math.inf, admit: Admit | None = None) -> list[Part]:
         """Continue the last edit for about `seconds` of processor time. Return its new parts, which have to be saved.
 
-        `admit` is called if the deletions of the edit have taken more time than its limit. If it raises an error, the
-        remaining deletions are refused. Raises this error and `Fault`.
+        `admit` is called if the deletions of the edit have more excess seconds than `edit_seconds`. If it raises an
+        error, the remaining deletions are refused. Raises this error and `Fault`.
         """
-        deleting = self._deleting
-        if deleting is not None and admit is not None:
-            limit = self.edit_seconds + SECONDS_PER_STRUCT * deleting.clocks
-            if deleting.seconds > limit:
-                try:
-                    admit(deleting.author, Growth(0, 0, deletes=True))
-                except Exception:
-                    self._deleting = None
-                    raise
-        new_parts = []
+        edit = next((each for each in self._deleting if not each.is_saved), None)
+        if edit is not None and admit is not None and edit.excess_seconds > self.edit_seconds:
+            try:
+                admit(edit.author, Growth(0, 0, deletes=True))
+            except Exception:
+                self._deleting.remove(edit)
+                raise
+        groups = []
         started = time.thread_time()
         while self.is_unfinished:
-            if self._released:
+            if self._deleting:
+                deleting = self._deleting[0]
+                group = self._integrate_group(deleting)
+                if not deleting.is_saved:
+                    groups.append(group)
+            else:
                 self._integrate_released(self._released.popleft())
-            elif self._deleting is not None:
-                new_parts.append(self._integrate_group(self._deleting))
             if time.thread_time() - started >= seconds:
                 break
-        return new_parts
+        return [_join_deletions(groups)] if groups else []
 
     def load_update(self, update: bytes) -> None:
         """Queue an update of the journal, or count it in `left_out` if it is malformed. Raises `Fault`."""
@@ -368,6 +386,9 @@ class SharedDocument:
             self.left_out += 1
         while self._released:
             self._integrate_released(self._released.popleft())
+        for piece in [each for each in self._deleting if each.is_saved]:
+            while piece.groups:
+                self._integrate_group(piece)
 
     def _absorb_outlined(self, update: bytes, outline: bytes) -> bool:
         """Integrate the first update of a journal without checking it. Return False if the outline cannot be used.
@@ -479,9 +500,7 @@ class SharedDocument:
         if slow is not None:
             raise slow
         if deletions and author is not None:
-            self._deleting = _Deleting(
-                author, update, DeletionGroups(deletions, self._nesting.may_cut)
-            )
+            self._delete_in_groups(author, update, deletions, is_saved=False)
         return new_parts
 
     def _release_pending(self, advanced: list[int]) -> bool:
@@ -510,46 +529,47 @@ class SharedDocument:
         elif parts.clocks:
             self._enqueue(update, parts, author or "", limit=math.inf)
         elif unknown := self._deletions.unknown(parts.deletions):
-            self._integrate_deletions(update, unknown, author or "")
+            self._delete_in_groups(author or "", update, unknown, is_saved=True)
         if self._pending:
             self._release_pending([*parts.clocks, *(parts.waiting_clients if is_pending else ())])
             self._limit_pending()
 
     def _small_updates(self, update: bytes, parts: Split) -> list[bytes]:
-        """Return the ready part of a released piece in small updates, or nothing if the ready part is small."""
-        small = []
-        if parts.structs > FEW_STRUCTS:
-            small = [encode_steps(update, [step]) for step in parts.steps]
-        elif not parts.clocks and _count_ranges(parts.deletions) > FEW_RANGES:
-            groups = DeletionGroups(parts.deletions, self._nesting.may_cut)
-            while groups:
-                small.append(_encode_deletions(groups.take(FEW_RANGES)))
+        """Return the structs of a released piece in small updates, or nothing if the piece has few structs."""
+        if parts.structs <= FEW_STRUCTS:
+            return []
+        small = [encode_steps(update, [step]) for step in parts.steps]
         return small if len(small) > 1 else []
 
-    def _integrate_group(self, deleting: _Deleting) -> Part:
-        """Integrate the next group of an edit's deletions, and return it. Raises `Fault`."""
-        group = deleting.groups.take(FEW_RANGES)
-        deleting.seconds += self._integrate_deletions(deleting.update, group, deleting.author)
-        deleting.clocks += sum([length for ranges in group.values() for _, length in ranges])
-        if not deleting.groups:
-            self._deleting = None
-        return Part(_encode_deletions(group), deletions=group)
+    def _delete_in_groups(
+        self, author: str, update: bytes, deletions: Ranges, *, is_saved: bool
+    ) -> None:
+        """Leave deletions of `update` for `resume`."""
+        groups = DeletionGroups(deletions, self._nesting.may_cut)
+        self._deleting.append(_Deleting(author, update, groups, is_saved))
 
-    def _integrate_deletions(self, update: bytes, deletions: Ranges, author: str) -> float:
-        """Integrate deletions of `update` in a transaction of their own. Return its seconds of processor time.
+    def _integrate_group(self, deleting: _Deleting) -> Ranges:
+        """Integrate the next group of deletions in a transaction of its own, and return it. Raises `Fault`.
 
         The transaction ends here, because pycrdt unites deleted structs only at the end of a transaction. The time
         counts for the author, and not for `transaction_seconds`, because it does not depend on the edits in the queue.
-        Raises `Fault`.
         """
         self._integrate_queue()
-        part = Part(_encode_deletions(deletions), deletions=deletions)
-        self._queue.append(_Queued(update, part, advances=False))
+        group = deleting.groups.take(self._group_size)
+        part = Part(_encode_deletions(group), deletions=group)
+        self._queue.append(_Queued(deleting.update, part, advances=False))
         seconds = self._integrate_transaction()
-        self._deletions.add(deletions)
-        self.spent[author] += seconds
+        self._deletions.add(group)
         self.version += 1
-        return seconds
+        self.spent[deleting.author] += seconds
+        clocks = sum([length for ranges in group.values() for _, length in ranges])
+        excess = deleting.excess_seconds + seconds - SECONDS_PER_DELETED_CLOCK * clocks
+        deleting.excess_seconds = max(0.0, excess)
+        scale = min(2.0, GROUP_SECONDS / max(seconds, 1e-6))
+        self._group_size = min(LARGEST_GROUP, math.ceil(self._group_size * scale))
+        if not deleting.groups:
+            self._deleting.remove(deleting)
+        return group
 
     def _split(self, update: bytes) -> Split:
         if self._faulty and _digest(update) in self._faulty:
@@ -853,6 +873,16 @@ def _with_deletions(parts: Split, deletions: Ranges) -> Split:
     """Return the split with these deletions in its ready part."""
     ready = encode_runs(parts.runs, deletions) if parts.runs or deletions else None
     return replace(parts, ready=ready, deletions=deletions)
+
+
+def _join_deletions(groups: Sequence[Ranges]) -> Part:
+    """Return one part with all groups of deletions."""
+    joined: Ranges = {}
+    for group in groups:
+        for client, ranges in group.items():
+            joined.setdefault(client, []).extend(ranges)
+    joined = {client: merge_ranges(ranges) for client, ranges in joined.items()}
+    return Part(_encode_deletions(joined), deletions=joined)
 
 
 def _encode_deletions(deletions: Ranges) -> bytes:

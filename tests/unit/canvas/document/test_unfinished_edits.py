@@ -104,6 +104,7 @@ def test_edits_that_are_resumed_make_the_same_document(
     monkeypatch.setattr(shared_document, "FEW_STRUCTS", 1)
     monkeypatch.setattr(shared_document, "FIRST_GROUP", 1)
     monkeypatch.setattr(shared_document, "LARGEST_GROUP", 1)
+    monkeypatch.setattr(shared_document, "LOADED_RANGES", 1)
     monkeypatch.setattr(splitting, "STEP_STRUCTS", 1)
     monkeypatch.setattr(shared_document, "MANY_CLIENTS", many_clients)
     rng = random.Random(seed)

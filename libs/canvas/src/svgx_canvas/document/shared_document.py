@@ -78,6 +78,9 @@ SECONDS_PER_DELETED_CLOCK = 50e-6
 LOADED_STRUCTS = 256
 """Structs of a journal update that are integrated in one call. pycrdt stops all threads during a call."""
 
+LOADED_RANGES = 256
+"""Deleted ranges of a journal update that are integrated in one call."""
+
 MANY_CLIENTS = 5_000
 """The changes of a document are not observed if at least this many clients have ever edited it.
 
@@ -400,7 +403,9 @@ class SharedDocument:
             return False
         for step in outlined.steps:
             self._apply(encode_steps(update, [step]))
-        self._apply(EMPTY_UPDATE[:1] + update[outlined.deletions_at :])
+        decoder = Decoder(update)
+        decoder.position = outlined.deletions_at
+        self._apply_deletions(dict(read_delete_set(decoder)))
         self._commit()
         self.structs += outlined.structs
         self._nesting = outlined.nesting
@@ -600,9 +605,12 @@ class SharedDocument:
                 return None
             self._deletions.add(part.deletions)
         if author is None:
-            if structs > LOADED_STRUCTS and parts.steps:
+            if parts.steps and structs > LOADED_STRUCTS:
                 self._apply_queue()
                 self._apply_steps(queued, update, parts, LOADED_STRUCTS)
+            elif not structs and _count_ranges(parts.deletions) > FEW_RANGES:
+                self._apply_queue()
+                self._apply_steps(queued, update, parts, 0)
             else:
                 self._queue.append(queued)
         elif (
@@ -711,10 +719,10 @@ class SharedDocument:
                 if limit is not None and seconds > limit and len(integrated) < len(parts.steps):
                     break
             else:
-                if not parts.steps:
+                if not parts.steps and parts.clocks:
                     self._apply(queued.part.update)
-                elif parts.deletions:
-                    self._apply(_encode_deletions(parts.deletions))
+                else:
+                    self._apply_deletions(parts.deletions)
         except Fault as fault:
             self._note_fault(fault, queued)
             raise
@@ -728,6 +736,13 @@ class SharedDocument:
             self._in_transaction.append(_Queued(queued.update, part, advances=True))
             raise TooSlow([part])
         self._in_transaction.append(queued)
+
+    def _apply_deletions(self, deletions: Ranges) -> None:
+        """Integrate deletions in the open transaction, in calls of `LOADED_RANGES`, the last clocks first."""
+        for client, ranges in deletions.items():
+            for end in range(len(ranges), 0, -LOADED_RANGES):
+                some = ranges[max(0, end - LOADED_RANGES) : end]
+                self._apply(_encode_deletions({client: some}))
 
     def _apply(self, update: bytes) -> None:
         """Integrate an update in the open transaction."""

@@ -72,7 +72,7 @@ def deleted_clocks(document: SharedDocument) -> dict[int, set[int]]:
     return {client: clocks_of(ranges) for client, ranges in document._read_deletions()}
 
 
-def deleted_clocks_of(document: SharedDocument) -> dict[int, int]:
+def count_deleted_clocks(document: SharedDocument) -> dict[int, int]:
     """Return the number of deleted clocks of each client."""
     return {
         client: sum(length for _, length in ranges) for client, ranges in document._read_deletions()
@@ -177,7 +177,7 @@ def test_deletion_of_one_struct_with_a_billion_clocks_is_fast(
         saved += document.resume(seconds=0.1)
     assert time.thread_time() - started < 20
     assert len(saved) < 200
-    assert deleted_clocks_of(document) == {5: 1 << 30}
+    assert count_deleted_clocks(document) == {5: 1 << 30}
 
 
 def test_fast_deletions_do_not_make_up_for_slow_ones(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 
-from svgx_yjs.delete_set import Range, Ranges
+from svgx_yjs.delete_set import Range, Ranges, merge_ranges
 
 FEW_RANGES = 32
 """The most ranges that are added one by one. Each of them moves all later ranges in the lists."""
@@ -65,17 +65,9 @@ class KnownDeletions:
 
 def _add_many(starts: list[int], ends: list[int], ranges: list[Range]) -> None:
     """Add ranges in one pass over the known ranges between them."""
-    added = [(clock, clock + length) for clock, length in ranges]
-    last_end = max([end for _, end in added])
-    first, after = bisect_left(ends, added[0][0]), bisect_right(starts, last_end)
+    last_end = max([clock + length for clock, length in ranges])
+    first, after = bisect_left(ends, ranges[0][0]), bisect_right(starts, last_end)
     known = zip(starts[first:after], ends[first:after], strict=True)
-    new_starts: list[int] = []
-    new_ends: list[int] = []
-    for start, end in sorted([*known, *added]):
-        if new_ends and start <= new_ends[-1]:
-            new_ends[-1] = max(new_ends[-1], end)
-        else:
-            new_starts.append(start)
-            new_ends.append(end)
-    starts[first:after] = new_starts
-    ends[first:after] = new_ends
+    merged = merge_ranges([*[(start, end - start) for start, end in known], *ranges])
+    starts[first:after] = [clock for clock, _ in merged]
+    ends[first:after] = [clock + length for clock, length in merged]

@@ -108,8 +108,8 @@ class Retention:
     async def drop(self, now: datetime) -> bool:
         """Drop the days that ended more than the retention ago. A retention of 0 days drops nothing.
 
-        Return False while another replica drops days. If canvases lack their snapshot, drops only the days without
-        entries of these, and raises `RetentionIncomplete`. Raises `Unavailable`, and the errors of hooks.
+        Return False while another replica drops days. If canvases lack their snapshot, drop only the days without
+        entries of these canvases, and raise `RetentionIncomplete`. Raises `Unavailable`, and the errors of hooks.
         """
         if not self._days:
             return True

@@ -82,6 +82,12 @@ def released(reason: str) -> float:
     return REGISTRY.get_sample_value(name, {"reason": reason}) or 0.0
 
 
+async def append(bus: Bus, canvas_id: str, update: bytes, sequence: int = 1) -> None:
+    """Append an entry of another writer to the journal."""
+    entry = Entry(canvas_id, "writer", sequence, ("eve",), update)
+    await bus.ask(JOURNAL_APPEND, AppendRequest(content=encode(EntryBatch((entry,)))))
+
+
 @pytest.mark.parametrize("entries", [1, MAX_IN_FLIGHT])
 async def test_edits_in_the_wrong_order_are_committed(
     backing: DevStack,
@@ -298,6 +304,26 @@ async def test_two_holders_of_one_canvas_merge(backing: DevStack, bus: Bus, edit
             await pause()  # the answering holder may not have loaded the other holder's commits yet
 
 
+async def test_waiting_edit_that_another_writer_releases_is_integrated(
+    backing: DevStack, bus: Bus, editor: Editor
+) -> None:
+    """The holder finds the other writer's commit by its revision, and continues the released edits without a request.
+
+    Proves R-FAIL-13 and R-BOUND-5.
+    """
+    first, second, third = [editor.draw(key, "1") for key in "abc"]
+    async with replica(backing):
+        await editor.send([third])
+        await append(bus, editor.canvas_id, first)
+        await Editor(bus, editor.canvas_id).set("d", "1")
+        while "a" not in await editor.held():
+            await pause()
+        await append(bus, editor.canvas_id, second, sequence=2)
+        await Editor(bus, editor.canvas_id).set("e", "1")
+        while await editor.held() != dict.fromkeys("abcde", "1"):
+            await pause()
+
+
 async def test_edit_while_postgresql_is_frozen_is_acknowledged_after_its_commit(
     backing: DevStack, bus: Bus, editor: Editor
 ) -> None:
@@ -417,8 +443,7 @@ async def test_journal_with_an_unreadable_entry_opens(
     """A journal entry that is no Yjs update is left out; the rest of the content is there. Proves R-SYNC-14."""
     async with replica(backing):
         await editor.set("a", "1")
-    entry = Entry(editor.canvas_id, "writer", 1, ("eve",), b"no update")
-    await bus.ask(JOURNAL_APPEND, AppendRequest(content=encode(EntryBatch((entry,)))))
+    await append(bus, editor.canvas_id, b"no update")
     async with replica(backing):
         await editor.set("b", "2")
         assert await editor.held() == {"a": "1", "b": "2"}

@@ -171,6 +171,7 @@ async def _send(world: RandomCanvases, canvas: RandomCanvas, count: int) -> None
         if entry in group:
             canvas.updates.append(entry.update)
             canvas.replay.load_update(entry.update)
+            canvas.replay.resume()
             canvas.content_of_revisions.append(contents_of(canvas.replay))
             canvas.days.append(world.today)
             canvas.sent.append(entry)

@@ -112,6 +112,7 @@ async def restore_version(world: RandomCanvases, canvas: RandomCanvas) -> None:
     (result,) = await history.journal.append([Entry(canvas.id, "restore", sequence, (), update)])
     canvas.updates.append(update)
     canvas.replay.load_update(update)
+    canvas.replay.resume()
     canvas.content_of_revisions.append(random_canvases.contents_of(canvas.replay))
     canvas.days.append(world.today)
     assert result.revision == len(canvas.updates)

@@ -223,6 +223,25 @@ def test_deletions_of_an_account_without_time_are_refused(
     assert SharedDocument.load(kept).missing(b"\x00") == room.sync(b"\x00", b"").update
 
 
+def test_known_deletions_of_an_account_without_time_are_accepted() -> None:
+    """A client that joins sends all deletions of its document. Those of recent edits are known too.
+
+    The document's deletions are not read again in this test. Proves R-BOUND-2 and R-BOUND-3.
+    """
+    doc: Doc[Any] = Doc()
+    edits: list[bytes] = []
+    subscription = doc.observe(lambda event: edits.append(event.update))
+    elements = doc.get("elements", type=Map)
+    room = room_with()
+    room._document._may_refresh_at = float("inf")
+    for value in "abcd":
+        elements["key"] = value
+    assert not rejections(room, *edits)
+    room._bounds.spend("ann", 2 * Limits().account_seconds, time.monotonic())
+    assert not rejections(room, doc.get_update())
+    doc.unobserve(subscription)
+
+
 def test_rest_of_a_large_deletion_is_not_refused_if_it_is_fast() -> None:
     """An edit that deletes many structs may take more time than its account has. Proves R-BOUND-1.
 

@@ -1,7 +1,7 @@
 """Check a Yjs update before a document interprets it, and split it by the structs that the document has."""
 
 import heapq
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -397,6 +397,19 @@ def encode_steps(update: bytes, steps: Sequence[Step]) -> bytes:
             )
         by_client[step.client] = step
     return _encode(update, [*by_client.values()], {})
+
+
+def cut_steps(update: bytes, steps: Iterable[Step], structs: int) -> Iterator[Step]:
+    """Yield the steps of `update`, cut into steps of at most `structs` structs."""
+    decoder = Decoder(update)
+    for step in steps:
+        decoder.position, end = step.start, step.clock
+        for done in range(0, step.structs, structs):
+            count = min(structs, step.structs - done)
+            start, clock = decoder.position, end
+            for _ in range(count):
+                end += read_struct(decoder, step.client, end).length
+            yield Step(count, step.client, clock, start, decoder.position)
 
 
 def encode_runs(runs: Sequence[Run], deletions: Ranges) -> bytes:

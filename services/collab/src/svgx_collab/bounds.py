@@ -38,9 +38,9 @@ class Limits:
     account_seconds: float = 5.0
     """Burst allowance of an account, in seconds of processor time.
 
-    Only the time of measured edits counts. An edit is measured if it has over `shared_document.FEW_STRUCTS` structs or
-    over `shared_document.FEW_RANGES` deleted ranges. For some seconds after a slow transaction of a canvas, all edits
-    of this canvas are measured.
+    Only the time of measured edits counts. An edit is measured if it has over `shared_document.FEW_STRUCTS` structs
+    (fewer on a canvas with many structs) or over `shared_document.FEW_RANGES` deleted ranges. For some seconds after a
+    slow transaction of a canvas, all edits of this canvas are measured.
     """
     account_share: float = 0.02
     """The share of processor time that the measured edits of an account may take in the long run."""

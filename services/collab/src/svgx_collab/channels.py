@@ -172,6 +172,11 @@ class Channels:
             if link is not None:
                 await self._bus.leave([link])
 
+    def continue_edit(self, held: HeldCanvas) -> None:
+        """Start a task that continues the canvas's unfinished edit in turns, after the batches that wait already."""
+        work = self._continue_edit(held, held.queue.join())
+        self._waiting.start("continue an edit", work, context=held.context.copy())
+
     async def answer(self, request: WaitingRequest, revision: int, epoch: str) -> None:
         """Answer a request after the room of this epoch has committed the edits of the request."""
         rejected = request.receipt.rejected
@@ -296,6 +301,19 @@ class Channels:
         _series("edit", "ok").inc()
         EDITS.inc(len(batch.edits))
         await self._keep(held, receipt, LinkReply(gateway, batch.number), len(batch.edits))
+
+    async def _continue_edit(self, held: HeldCanvas, ticket: Ticket) -> None:
+        """Continue the canvas's unfinished edit in turns, unless an earlier batch has finished it."""
+        try:
+            async with held.queue.turn(ticket):
+                await receive_in_turns(held.room, (), lambda: held.must_stop_edits)
+        except Unavailable:
+            return  # The next holder loads the edit from the journal.
+        except Fault as fault:
+            self._start_fault(held, fault)
+            return
+        held.mark_changed()
+        self._on_unsaved(held.room.canvas_id)
 
     def _refuse_failed(
         self, held: HeldCanvas, gateway: str, batch: LinkBatch, error: Exception

@@ -213,7 +213,10 @@ class Room:
         return Receipt(self._parts_taken, tuple(rejected), taken)
 
     def load_content(self, content: Content) -> None:
-        """Take the commits of another writer. They are broadcast, but not saved again."""
+        """Take the commits of another writer. They are broadcast, but not saved again.
+
+        They may release waiting edits, which `receive` continues (see `is_unfinished`).
+        """
         for update in content.updates:
             self._document.load_update(update)
         self.revision = max(self.revision, content.revision)

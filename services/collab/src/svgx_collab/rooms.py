@@ -393,6 +393,9 @@ class Rooms:
             )
         except Fault as fault:
             await self._discard(held, fault)
+        else:
+            if held.room.is_unfinished:
+                self._channels.continue_edit(held)
         held.mark_changed()
 
     def _start_discarding(self, held: HeldCanvas, fault: Fault) -> None:

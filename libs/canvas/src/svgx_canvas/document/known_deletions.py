@@ -1,6 +1,7 @@
 """The deletions that a document is known to have, so that repeated deletions need no transaction."""
 
 from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Iterable
 
 from svgx_yjs.delete_set import Range, Ranges, merge_ranges
@@ -9,31 +10,49 @@ FEW_RANGES = 32
 """The most ranges that are added one by one. Each of them moves all later ranges in the lists."""
 
 
+MAX_ADDED = 1000
+"""The most calls of `add` before their ranges are sorted. Sorting the ranges of many calls at once is faster."""
+
+
 class KnownDeletions:
     """Deleted ranges of clocks by client, in order. Ranges that overlap or touch are kept as one range."""
 
     def __init__(self) -> None:
         self._ranges: dict[int, tuple[list[int], list[int]]] = {}
         """For each client, the starts and the ends of its ranges."""
+        self._added: list[Ranges] = []
+        """Known ranges that are not in `_ranges` yet."""
 
     def replace(self, deletions: Iterable[tuple[int, list[Range]]]) -> None:
         """Replace all known ranges."""
-        self._ranges = {}
+        self._ranges, self._added = {}, []
         for client, ranges in deletions:
             self._add(client, sorted(ranges))
 
     def add(self, deletions: Ranges) -> None:
         """Add ranges to the known ones."""
-        for client, ranges in deletions.items():
-            self._add(client, ranges)
+        self._added.append(deletions)
+        if len(self._added) > MAX_ADDED:
+            self._sort_added()
 
     def unknown(self, deletions: Ranges) -> Ranges:
         """Return the ranges that are not known completely."""
+        if self._added:
+            self._sort_added()
         unknown = {}
         for client, ranges in deletions.items():
             if unknown_ranges := self._unknown(client, ranges):
                 unknown[client] = unknown_ranges
         return unknown
+
+    def _sort_added(self) -> None:
+        added: defaultdict[int, list[Range]] = defaultdict(list)
+        for deletions in self._added:
+            for client, ranges in deletions.items():
+                added[client] += ranges
+        self._added = []
+        for client, all_ranges in added.items():
+            self._add(client, sorted(all_ranges))
 
     def _unknown(self, client: int, ranges: list[Range]) -> list[Range]:
         known = self._ranges.get(client)

@@ -29,7 +29,14 @@ from svgx_yjs.lib0 import Decoder, Encoder, Malformed
 from svgx_yjs.nesting import Nesting
 from svgx_yjs.parts import Part, Split, Step
 from svgx_yjs.record import record
-from svgx_yjs.splitting import encode_runs, encode_steps, leave_out, split
+from svgx_yjs.splitting import (
+    STEP_STRUCTS,
+    cut_steps,
+    encode_runs,
+    encode_steps,
+    leave_out,
+    split,
+)
 from svgx_yjs.structure import EMPTY_UPDATE, read_state_vector
 
 MAX_PENDING_BYTES = 16 * 1024 * 1024
@@ -40,6 +47,12 @@ MAX_FAULTS = 20
 
 FEW_STRUCTS = 64
 """The most structs of an edit that is integrated together with other edits. The time of larger edits is measured."""
+
+MAX_COMPARISONS = 200_000
+"""The most comparisons of two structs in an unmeasured call of pycrdt.
+
+To place a new struct, pycrdt may compare it with each struct of the document, which takes 0.7e-6 s for each of them.
+"""
 
 FEW_RANGES = 64
 """The most deleted ranges of an edit that is integrated together with other edits.
@@ -194,6 +207,8 @@ class SharedDocument:
         Short edits count when the document is loaded the next time, because pycrdt unites or removes most of their
         structs, for example those of overwritten values.
         """
+        self._added_structs = 0
+        """The number of all structs that the document has got so far, including overwritten values."""
         self.version = 0
         """The number of changes of the document and its queue."""
         self.edit_seconds = 0.1
@@ -205,6 +220,8 @@ class SharedDocument:
         self.transaction_parts = 0
         """The number of edits and pending pieces that the transactions have integrated. The caller may reset it."""
         self._queue: list[_Queued] = []
+        self._queued_structs = 0
+        """The number of structs in the queue."""
         self._queued_ranges = 0
         """The number of deleted ranges in the queue, without the first one of each edit."""
         self._released: deque[ReleasedPiece] = deque()
@@ -382,16 +399,16 @@ class SharedDocument:
         return [_join_deletions(groups)] if groups else []
 
     def load_update(self, update: bytes) -> None:
-        """Queue an update of the journal, or count it in `left_out` if it is malformed. Raises `Fault`."""
+        """Queue an update of the journal, or count it in `left_out` if it is malformed. Raises `Fault`.
+
+        After `load`, the pending updates that it releases are left for `resume`.
+        """
         try:
             self._take(update, self._split(update), None)
         except Malformed:
             self.left_out += 1
-        while self._released:
+        while self._released and not self._is_loaded:
             self._integrate_released(self._released.popleft())
-        for piece in [each for each in self._deleting if each.is_saved]:
-            while piece.groups:
-                self._integrate_group(piece)
 
     def _absorb_outlined(self, update: bytes, outline: bytes) -> bool:
         """Integrate the first update of a journal without checking it. Return False if the outline cannot be used.
@@ -408,6 +425,7 @@ class SharedDocument:
         self._apply_deletions(dict(read_delete_set(decoder)))
         self._commit()
         self.structs += outlined.structs
+        self._added_structs += outlined.structs
         self._nesting = outlined.nesting
         self.clocks = self._nesting.clocks
         if read_state_vector(self.state_vector()) != self.clocks:
@@ -541,9 +559,9 @@ class SharedDocument:
 
     def _small_updates(self, update: bytes, parts: Split) -> list[bytes]:
         """Return the structs of a released piece in small updates, or nothing if the piece has few structs."""
-        if parts.structs <= FEW_STRUCTS:
+        if parts.structs <= self._few_structs:
             return []
-        small = [encode_steps(update, [step]) for step in parts.steps]
+        small = [encode_steps(update, [step]) for step in self._short_steps(update, parts)]
         return small if len(small) > 1 else []
 
     def _delete_in_groups(
@@ -600,21 +618,25 @@ class SharedDocument:
         part = Part(parts.ready, parts.runs, parts.deletions)
         structs = parts.structs
         queued = _Queued(update, part, advances=bool(parts.clocks))
-        if self._is_loaded and not parts.clocks:
-            if author is None and not self._deletions.unknown(part.deletions):
-                return None
-            self._deletions.add(part.deletions)
+        if (
+            author is None
+            and self._is_loaded
+            and not parts.clocks
+            and not self._deletions.unknown(part.deletions)
+        ):
+            return None
         if author is None:
             if parts.steps and structs > LOADED_STRUCTS:
                 self._apply_queue()
-                self._apply_steps(queued, update, parts, LOADED_STRUCTS)
+                self._apply_steps(queued, parts, [*_groups(parts.steps, LOADED_STRUCTS)])
             elif not structs and _count_ranges(parts.deletions) > FEW_RANGES:
                 self._apply_queue()
-                self._apply_steps(queued, update, parts, 0)
+                self._apply_steps(queued, parts, [])
             else:
                 self._queue.append(queued)
         elif (
             structs > FEW_STRUCTS
+            or (structs > 1 and structs > self._few_structs)
             or limit is not None
             or self.is_measuring
             or (ranges > 1 and not self._may_queue_ranges(ranges - 1))
@@ -622,6 +644,9 @@ class SharedDocument:
             self._apply_measured(queued, parts, author, limit)
         else:
             self._queue.append(queued)
+            self._queued_structs += structs
+            if self._queued_structs * self._added_structs > MAX_COMPARISONS:
+                self._apply_queue()
         self._note(parts, structs)
         if self._one_by_one:
             self._integrate_queue()
@@ -631,10 +656,18 @@ class SharedDocument:
         """Note that the ready part is in the document or in the queue."""
         if not self._is_loaded or structs > FEW_STRUCTS:
             self.structs += structs
+        self._added_structs += structs
         self.clocks.update(parts.clocks)
         self._nesting.update(parts.nesting)
+        if parts.deletions and self._is_loaded:
+            self._deletions.add(parts.deletions)
         # The version changes last, because `check` reads it first, in another thread.
         self.version += 1
+
+    @property
+    def _few_structs(self) -> int:
+        """The most structs that one call of pycrdt may integrate without a measurement, at least 1."""
+        return max(1, min(FEW_STRUCTS, MAX_COMPARISONS // max(1, self._added_structs)))
 
     def _may_queue_ranges(self, ranges: int) -> bool:
         """Return whether the queue may have this number of further deleted ranges, and count them if so."""
@@ -690,36 +723,46 @@ class SharedDocument:
         if limit is None:
             limit = self.edit_seconds + SECONDS_PER_STRUCT * parts.structs
         try:
-            self._apply_steps(queued, queued.update, parts, 0, limit=limit)
+            groups = [[step] for step in self._short_steps(queued.update, parts)]
+            self._apply_steps(queued, parts, groups, limit=limit)
         finally:
             self.spent[author] += self._applied_seconds - before
+
+    def _short_steps(self, update: bytes, parts: Split) -> Sequence[Step]:
+        """Return the steps of an update, so short that each of them may be integrated without a measurement."""
+        structs = self._few_structs
+        return (
+            parts.steps if structs >= STEP_STRUCTS else [*cut_steps(update, parts.steps, structs)]
+        )
 
     def _apply_steps(
         self,
         queued: _Queued,
-        update: bytes,
         parts: Split,
-        structs: int,
+        groups: Sequence[Sequence[Step]],
         *,
         limit: float | None = None,
     ) -> None:
         """Integrate an update in the open transaction, and count the processor time. The queue must be empty.
 
-        The steps are integrated in groups of at least `structs` structs. Without steps, one call integrates all.
+        `groups` has the steps of each call of pycrdt. Without steps, one call integrates the whole update.
 
-        Raises `TooSlow` when the steps take more than `limit` seconds.
+        Raises `TooSlow` when the groups take more than `limit` seconds.
         """
+        update = queued.update
         integrated: list[Step] = []
+        is_complete = True
         started = time.thread_time()
         try:
-            for group in _groups(parts.steps, structs):
+            for group in groups:
                 self._apply(encode_steps(update, group))
                 integrated += group
                 seconds = time.thread_time() - started
-                if limit is not None and seconds > limit and len(integrated) < len(parts.steps):
+                if limit is not None and seconds > limit and group is not groups[-1]:
+                    is_complete = False
                     break
             else:
-                if not parts.steps and parts.clocks:
+                if not groups and parts.clocks:
                     self._apply(queued.part.update)
                 else:
                     self._apply_deletions(parts.deletions)
@@ -728,7 +771,7 @@ class SharedDocument:
             raise
         finally:
             self._applied_seconds += time.thread_time() - started
-        if limit is not None and len(integrated) < len(parts.steps):
+        if not is_complete:
             first = split(encode_steps(update, integrated), self.clocks, self._nesting)
             self._note(first, first.structs)
             assert first.ready is not None, "the document has integrated a step"
@@ -755,6 +798,7 @@ class SharedDocument:
 
     def _apply_queue(self) -> None:
         """Integrate the queue in the open transaction, and count the processor time. Raises `Fault`."""
+        parts = len(self._queue)
         started = time.thread_time()
         try:
             self._apply_all_queued()
@@ -762,11 +806,13 @@ class SharedDocument:
             applied = self._in_transaction
             self._note_fault(fault, applied[0] if len(applied) == 1 else None)
             raise
-        self._applied_seconds += time.thread_time() - started
+        seconds = time.thread_time() - started
+        self._applied_seconds += seconds
+        self._note_speed(seconds, parts)
 
     def _apply_all_queued(self) -> None:
         queue, self._queue = self._queue, []
-        self._queued_ranges = 0
+        self._queued_structs = self._queued_ranges = 0
         self._in_transaction += queue
         for queued in queue:
             self._apply(queued.part.update)
@@ -781,6 +827,10 @@ class SharedDocument:
         seconds = self._integrate_transaction()
         self.transaction_seconds += seconds
         self.transaction_parts += parts
+        self._note_speed(seconds, parts)
+
+    def _note_speed(self, seconds: float, parts: int) -> None:
+        """Measure the next edits if this number of parts took too many seconds."""
         if seconds > SLOW_SECONDS + SECONDS_PER_STRUCT * parts:
             self._measured_until = time.monotonic() + MEASURED_SECONDS
 

@@ -11,7 +11,7 @@ from pycrdt import Doc, Map
 from structlog.typing import EventDict
 
 from svgx_canvas.document import shared_document
-from svgx_canvas.document.shared_document import FEW_STRUCTS
+from svgx_canvas.document.pycrdt_document import FEW_STRUCTS
 from svgx_collab import room as room_module
 from svgx_collab import rooms as rooms_module
 from svgx_collab.deletions import Deletions

@@ -8,6 +8,7 @@ import pytest
 
 from svgx_canvas.document import compaction, shared_document
 from svgx_canvas.document.compaction import Snapshot, compact
+from svgx_canvas.document.faults import update_digest
 from svgx_canvas.document.shared_document import SharedDocument
 from svgx_yjs.lib0 import Decoder, Encoder
 from svgx_yjs.nesting import Nesting
@@ -72,7 +73,7 @@ def test_wrong_outline_is_replaced_by_a_check() -> None:
 
 def test_faulty_snapshot_is_left_out_in_spite_of_its_outline() -> None:
     snapshot = compact(None, history(4))
-    digest = shared_document._digest(snapshot.update)
+    digest = update_digest(snapshot.update)
     document = SharedDocument.load([snapshot.update], outline=snapshot.outline, faulty={digest})
     assert document.left_out == 1
 

@@ -7,7 +7,7 @@ from itertools import chain
 import pytest
 from pycrdt import Doc, Map, get_state
 
-from svgx_canvas.document import shared_document
+from svgx_canvas.document import pycrdt_document, shared_document
 from svgx_canvas.document.faults import Fault
 from svgx_canvas.document.pending_pieces import PIECE_OVERHEAD_BYTES
 from svgx_canvas.document.shared_document import (
@@ -287,7 +287,7 @@ def test_edit_that_releases_a_faulty_update_is_accepted(
 def test_document_is_observed_until_it_has_many_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     """`flush` returns each change once, before and after the end of the observation. Proves R-SYNC-1."""
     monkeypatch.setattr(shared_document, "MANY_CLIENTS", 6)
-    monkeypatch.setattr(shared_document, "CHANGE_BYTES", 1)
+    monkeypatch.setattr(pycrdt_document, "CHANGE_BYTES", 1)
     document = SharedDocument.load()
     changes: list[list[bytes]] = []
     observed = []
@@ -295,7 +295,7 @@ def test_document_is_observed_until_it_has_many_clients(monkeypatch: pytest.Monk
         for each in (client, client + 1):
             document.take(update((each, 0, [in_root(ANY, NULL, key=str(each))])))
         changes.append(document.flush())
-        observed.append(document._subscription is not None)
+        observed.append(document._pycrdt._subscription is not None)
     assert observed == [True, True, False, False, False]
     assert [len(each) for each in changes] == [1, 1, 1, 2, 2]
     assert content(*chain.from_iterable(changes)) == content(whole(document))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pycrdt import Doc, Map
 
-from svgx_canvas.document import shared_document
+from svgx_canvas.document import pycrdt_document, shared_document
 from svgx_canvas.document.pending_pieces import PIECE_OVERHEAD_BYTES
 from svgx_canvas.document.shared_document import (
     MAX_PENDING_BYTES,
@@ -472,7 +472,7 @@ def test_repeated_edits_need_no_transaction() -> None:
         assert not room.has_unsaved_edits
         assert not room._document.has_queue
     # Only this counter shows that no transaction has taken place.
-    assert room._document.transaction_parts == 0
+    assert room._document._pycrdt.transaction_parts == 0
 
 
 def test_canvas_with_slow_transactions_pauses_between_them() -> None:
@@ -586,7 +586,7 @@ def test_edits_wait_during_a_pause_if_the_next_transaction_would_be_long(
 
     def slow_flush() -> list[bytes]:
         changes = flush()
-        room._document.transaction_seconds = seconds
+        room._document._pycrdt.transaction_seconds = seconds
         return changes
 
     monkeypatch.setattr(room._document, "flush", slow_flush)
@@ -607,8 +607,8 @@ def test_slowness_of_a_transaction_depends_on_its_number_of_edits(
     monkeypatch: pytest.MonkeyPatch, seconds_per_part: float, is_measuring: bool
 ) -> None:
     """A long transaction of many short edits does not make the room measure each further edit. Proves R-BOUND-1."""
-    monkeypatch.setattr(shared_document, "SLOW_SECONDS", 0.0)
-    monkeypatch.setattr(shared_document, "SECONDS_PER_STRUCT", seconds_per_part)
+    monkeypatch.setattr(pycrdt_document, "SLOW_SECONDS", 0.0)
+    monkeypatch.setattr(pycrdt_document, "SECONDS_PER_PART", seconds_per_part)
     room = room_with()
     room.receive([Edit("ann", one_key(client, "a")) for client in range(7, 107)])
     list(room.take_broadcasts())

@@ -38,7 +38,7 @@ class Limits:
     account_seconds: float = 5.0
     """Burst allowance of an account, in seconds of processor time.
 
-    Only the time of measured edits counts. An edit is measured if it has over `shared_document.FEW_STRUCTS` structs
+    Only the time of measured edits counts. An edit is measured if it has over `pycrdt_document.FEW_STRUCTS` structs
     (fewer on a canvas with many structs) or over `shared_document.FEW_RANGES` deleted ranges. For some seconds after a
     slow transaction of a canvas, all edits of this canvas are measured.
     """

@@ -360,8 +360,7 @@ class Room:
         self._unsent += document.flush()
         now = time.monotonic()
         # The numbers may include an earlier transaction, which a check of deletions has ended.
-        seconds, parts = document.transaction_seconds, document.transaction_parts
-        document.transaction_seconds, document.transaction_parts = 0.0, 0
+        seconds, parts = document.take_transaction_time()
         self.pace.note_transaction(seconds, parts, now)
         if seconds:
             self._seconds_per_part = seconds / max(1, parts)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from svgx_canvas.document import shared_document
+from svgx_canvas.document import pycrdt_document
 from svgx_canvas.document.shared_document import SharedDocument, TooSlow
 from svgx_yjs.nesting import Nesting
 from svgx_yjs.splitting import STEP_STRUCTS, cut_steps, encode_steps, split
@@ -31,7 +31,7 @@ def test_slow_edit_is_cut_by_the_number_of_structs_in_the_document(
     comparisons: int, integrated: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An edit of a few structs is measured if the document has many, and is cut between them. Proves R-BOUND-1."""
-    monkeypatch.setattr(shared_document, "MAX_COMPARISONS", comparisons)
+    monkeypatch.setattr(pycrdt_document, "MAX_COMPARISONS", comparisons)
     document = large_document()
     document.edit_seconds = -1.0
     if integrated is None:
@@ -53,8 +53,8 @@ def test_queue_with_many_comparisons_is_integrated_and_measured(
     Structs that were overwritten count too. Proves R-BOUND-1.
     """
     document = large_document()
-    monkeypatch.setattr(shared_document, "MAX_COMPARISONS", 2 * STRUCTS)
-    monkeypatch.setattr(shared_document, "SLOW_SECONDS", -1.0)
+    monkeypatch.setattr(pycrdt_document, "MAX_COMPARISONS", 2 * STRUCTS)
+    monkeypatch.setattr(pycrdt_document, "SLOW_SECONDS", -1.0)
     document.take(insertions(6, 1), author="ann")
     assert (document.queue_length, document.is_measuring) == (1, False)
     document.take(insertions(7, 1), author="ann")
@@ -63,14 +63,14 @@ def test_queue_with_many_comparisons_is_integrated_and_measured(
     document.take(insertions(8, 1), author="bob")
     assert set(document.spent) == {"bob"}
     assert len(document.flush()) == 1
-    assert document._added_structs == STRUCTS + 3
+    assert document._pycrdt.structs == STRUCTS + 3
 
 
 def test_released_edit_of_a_large_document_is_integrated_struct_by_struct(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each turn integrates one struct of a waiting edit, although the edit has few structs. Proves R-BOUND-1."""
-    monkeypatch.setattr(shared_document, "MAX_COMPARISONS", 1)
+    monkeypatch.setattr(pycrdt_document, "MAX_COMPARISONS", 1)
     document = SharedDocument.load()
     document.take(insertions(6, 8), author="ann")
     document.take(update((5, 0, [in_root(STRING, text("a"))])), author="bob", seconds=0.0)

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from pycrdt import Doc, Map, merge_updates
 
-from svgx_canvas.document import known_deletions, shared_document
+from svgx_canvas.document import known_deletions, pycrdt_document, shared_document
 from svgx_canvas.document.deletion_groups import DeletionGroups
 from svgx_canvas.document.known_deletions import KnownDeletions
-from svgx_canvas.document.shared_document import FEW_RANGES, FEW_STRUCTS, SharedDocument, TooSlow
+from svgx_canvas.document.pycrdt_document import FEW_STRUCTS
+from svgx_canvas.document.shared_document import FEW_RANGES, SharedDocument, TooSlow
 from svgx_yjs import splitting
 from svgx_yjs.delete_set import Range, Ranges, merge_ranges
 from svgx_yjs.joining import join_first
@@ -72,13 +73,14 @@ def test_groups_have_all_deletions_from_the_last_clock_on(seed: int) -> None:
 
 def deleted_clocks(document: SharedDocument) -> dict[int, set[int]]:
     """Return the deleted clocks of each client."""
-    return {client: clocks_of(ranges) for client, ranges in document._read_deletions()}
+    return {client: clocks_of(ranges) for client, ranges in document._pycrdt.read_deletions()}
 
 
 def count_deleted_clocks(document: SharedDocument) -> dict[int, int]:
     """Return the number of deleted clocks of each client."""
     return {
-        client: sum(length for _, length in ranges) for client, ranges in document._read_deletions()
+        client: sum(length for _, length in ranges)
+        for client, ranges in document._pycrdt.read_deletions()
     }
 
 
@@ -104,14 +106,14 @@ def test_edits_that_are_resumed_make_the_same_document(
     The changes, the document, and the journal entries of the parts have the content of the edits.
     """
     monkeypatch.setattr(shared_document, "FEW_RANGES", 1)
-    monkeypatch.setattr(shared_document, "FEW_STRUCTS", 1)
+    monkeypatch.setattr(pycrdt_document, "FEW_STRUCTS", 1)
     monkeypatch.setattr(shared_document, "FIRST_GROUP", 1)
     monkeypatch.setattr(shared_document, "LARGEST_GROUP", 1)
-    monkeypatch.setattr(shared_document, "LOADED_RANGES", 1)
+    monkeypatch.setattr(pycrdt_document, "LOADED_RANGES", 1)
     monkeypatch.setattr(splitting, "STEP_STRUCTS", 1)
     monkeypatch.setattr(shared_document, "MANY_CLIENTS", many_clients)
     rng = random.Random(seed)
-    monkeypatch.setattr(shared_document, "MAX_COMPARISONS", rng.choice([1, 1_000, 1_000_000]))
+    monkeypatch.setattr(pycrdt_document, "MAX_COMPARISONS", rng.choice([1, 1_000, 1_000_000]))
     edits = random_edits(rng, seed)
     whole = SharedDocument.load(edits).missing(b"\x00")
     expected = content(*edits)
@@ -254,12 +256,12 @@ def test_time_of_short_deletions_is_measured_if_they_are_many_or_slow() -> None:
     document._may_refresh_at = float("inf")
     for first in range(0, 20 * FEW_RANGES, 20):
         document.take(cuts(first, 10), author="ann")
-        assert document._queued_ranges <= FEW_RANGES
+        assert document._pycrdt.queued_ranges <= FEW_RANGES
     assert document.spent["ann"] > 0
     document = SharedDocument.load([long_text])
     document.take(cuts(0, 1), author="ann")
     assert not document.spent
-    document._measured_until = float("inf")
+    document._pycrdt._measured_until = float("inf")
     document.take(cuts(10, 1), author="bob")
     assert set(document.spent) == {"bob"}
 

@@ -1,5 +1,6 @@
 """Failures of pycrdt."""
 
+import hashlib
 from types import TracebackType
 
 
@@ -11,6 +12,11 @@ class Fault(Exception):
 
     None if pycrdt failed on several updates together. A document with `one_by_one` then finds the faulty update.
     """
+
+
+def update_digest(update: bytes) -> bytes:
+    """Return the digest by which a faulty update is recognized."""
+    return hashlib.sha256(update).digest()
 
 
 class _PycrdtFaults:

@@ -7,25 +7,29 @@ split before pycrdt reads it (`svgx_yjs.splitting`). pycrdt gets only the part t
 pending part is kept here as bytes, in pieces: each piece is a small update that waits for one missing struct.
 """
 
-import hashlib
 import math
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
-from pycrdt import Doc, Subscription, Transaction, TransactionEvent, merge_updates
+from pycrdt import merge_updates
 
 from svgx_canvas.document.deletion_groups import CLOCKS_PER_RANGE, DeletionGroups
-from svgx_canvas.document.faults import PYCRDT_FAULTS, Fault
+from svgx_canvas.document.faults import PYCRDT_FAULTS, Fault, update_digest
 from svgx_canvas.document.known_deletions import KnownDeletions
 from svgx_canvas.document.outline import read_outline
 from svgx_canvas.document.pending_pieces import PendingPieces, ReleasedPiece
-from svgx_yjs.delete_set import Ranges, encode_delete_set, merge_ranges, read_delete_set
-from svgx_yjs.joining import join_first, with_waiting
-from svgx_yjs.lib0 import Decoder, Encoder, Malformed
+from svgx_canvas.document.pycrdt_document import (
+    FEW_STRUCTS,
+    PycrdtDocument,
+    QueuedPart,
+    encode_deletions,
+)
+from svgx_yjs.delete_set import Ranges, merge_ranges, read_delete_set
+from svgx_yjs.joining import with_waiting
+from svgx_yjs.lib0 import Decoder, Malformed
 from svgx_yjs.nesting import Nesting
 from svgx_yjs.parts import Part, Split, Step
 from svgx_yjs.record import record
@@ -45,15 +49,6 @@ MAX_PENDING_BYTES = 16 * 1024 * 1024
 MAX_FAULTS = 20
 """The most updates of one journal that pycrdt may fail on. With one more, loading the document fails."""
 
-FEW_STRUCTS = 64
-"""The most structs of an edit that is integrated together with other edits. The time of larger edits is measured."""
-
-MAX_COMPARISONS = 200_000
-"""The most comparisons of two structs in an unmeasured call of pycrdt.
-
-To place a new struct, pycrdt may compare it with each struct of the document, which takes 0.7e-6 s for each of them.
-"""
-
 FEW_RANGES = 64
 """The most deleted ranges of an edit that is integrated together with other edits.
 
@@ -70,20 +65,8 @@ GROUP_SECONDS = 0.005
 pycrdt usually needs 2e-6 s for a deleted struct, but 5e-3 s and more if the struct's client has millions of structs.
 """
 
-SLOW_SECONDS = 0.02
-"""Limit of a transaction's processor time, in seconds. Each part in the transaction adds `SECONDS_PER_STRUCT`.
-
-After a transaction over this limit, the time of each edit is measured for `MEASURED_SECONDS`.
-"""
-
-MEASURED_SECONDS = 10.0
-"""Time for which each edit is measured after a transaction over its limit (see `SLOW_SECONDS`), in seconds."""
-
 SECONDS_PER_STRUCT = 20e-6
-"""Processor time in seconds. Each struct adds it to the limit of its edit, and each part to that of its transaction.
-
-pycrdt usually needs 4e-6 s for a struct.
-"""
+"""Processor time in seconds that each struct adds to the limit of its edit. pycrdt usually needs 4e-6 s."""
 
 SECONDS_PER_DELETED_CLOCK = 50e-6
 """Processor time in seconds that does not count as excess (see `_Deleting.excess_seconds`)."""
@@ -91,18 +74,12 @@ SECONDS_PER_DELETED_CLOCK = 50e-6
 LOADED_STRUCTS = 256
 """Structs of a journal update that are integrated in one call. pycrdt stops all threads during a call."""
 
-LOADED_RANGES = 256
-"""Deleted ranges of a journal update that are integrated in one call."""
-
 MANY_CLIENTS = 5_000
 """The changes of a document are not observed if at least this many clients have ever edited it.
 
 With an observer, pycrdt compares the state vectors from before and after each transaction: with 50,000 clients, a
 transaction takes 9 to 13 ms. Without an observer, a transaction and one reading of the state vector take 5 to 7 ms.
 """
-
-CHANGE_BYTES = 1024 * 1024
-"""Largest size of joined changes, in bytes. Changes are joined only in a document that is not observed."""
 
 REFRESH_SHARE = 0.02
 """The largest share of time that reading the document's deletions may take. Beyond it, the next reading is delayed."""
@@ -148,16 +125,6 @@ Admit = Callable[[str, Growth], None]
 """A function that gets the author and the growth of an edit, and raises an error to refuse the edit."""
 
 
-@record
-class _Queued:
-    """A part that can be integrated, and the update or pending piece that it comes from."""
-
-    update: bytes
-    part: Part
-    advances: bool
-    """True if the part has new structs, and not only deletions."""
-
-
 @dataclass(slots=True)
 class _Deleting:
     """The deletions of an edit or a released piece that are not integrated yet."""
@@ -178,8 +145,7 @@ class _Deleting:
 class SharedDocument:
     """A document and its pending updates, made by `load`. After a `Fault` it must not be used.
 
-    `take` checks an update and queues it. `flush` integrates everything in the queue in one transaction, because
-    pycrdt needs ten times as long for a transaction as for an update in it.
+    `take` checks an update and queues it. `flush` integrates the whole queue in one transaction (see `PycrdtDocument`).
 
     An edit with many deletions, or an edit that releases pending updates, may take long. `take` then returns before the
     end of the edit, and `resume` continues it.
@@ -199,7 +165,7 @@ class SharedDocument:
         """The number of journal updates and released pending pieces that can never be integrated."""
         self.clocks: dict[int, int] = {}
         """The next clock of each client. All lower clocks are in the document or in the queue."""
-        self._doc: Doc[Any] = Doc()
+        self._pycrdt = PycrdtDocument()
         self._one_by_one = one_by_one
         self.structs = 0
         """The number of structs of the journal and of large edits.
@@ -207,48 +173,25 @@ class SharedDocument:
         Short edits count when the document is loaded the next time, because pycrdt unites or removes most of their
         structs, for example those of overwritten values.
         """
-        self._added_structs = 0
-        """The number of all structs that the document has got so far, including overwritten values."""
         self.version = 0
         """The number of changes of the document and its queue."""
         self.edit_seconds = 0.1
         """Limit of the processor time of one edit, in seconds. Each struct adds `SECONDS_PER_STRUCT`."""
         self.spent: defaultdict[str, float] = defaultdict(float)
         """The measured seconds of processor time by author. The caller may clear the mapping."""
-        self.transaction_seconds = 0.0
-        """Seconds of processor time that the transactions have taken. The caller may reset it."""
-        self.transaction_parts = 0
-        """The number of edits and pending pieces that the transactions have integrated. The caller may reset it."""
-        self._queue: list[_Queued] = []
-        self._queued_structs = 0
-        """The number of structs in the queue."""
-        self._queued_ranges = 0
-        """The number of deleted ranges in the queue, without the first one of each edit."""
         self._released: deque[ReleasedPiece] = deque()
         """Pieces that are no longer pending, and are not integrated yet."""
         self._deleting: deque[_Deleting] = deque()
         self._group_size = FIRST_GROUP
         """The number of deleted ranges in the next group."""
-        self._transaction: Transaction | None = None
-        self._in_transaction: list[_Queued] = []
-        """The parts that are integrated in the open transaction."""
-        self._applied_seconds = 0.0
-        """Seconds of processor time that the open transaction has taken so far."""
-        self._measured_until = 0.0
         self._deletions = KnownDeletions()
         self._may_refresh_at = 0.0
-        self._fault: Fault | None = None
-        self._vector: bytes | None = None
-        """The encoded state vector of the integrated content; None while it is not known."""
-        self._changes: list[bytes] = []
         self._nesting = Nesting()
         self._faulty = faulty
         self._pending = PendingPieces()
         self._max_pending_bytes = max_pending_bytes
         self._is_loaded = False
-        """False while the journal is loaded. The loaded content is not a change."""
-        self._subscription: Subscription | None = None
-        """The observer of the changes; None while the journal is loaded, and from `MANY_CLIENTS` clients on."""
+        """False while the journal is loaded."""
 
     @classmethod
     def load(
@@ -293,9 +236,8 @@ class SharedDocument:
                 loads_one_by_one = True
             else:
                 document._one_by_one = one_by_one
-                document._measured_until = 0.0
                 document._is_loaded = True
-                document._subscription = document._doc.observe(document._on_change)
+                document._pycrdt.start_noting_changes()
                 document._stop_observing_many()
                 return document
 
@@ -416,16 +358,13 @@ class SharedDocument:
         Raises `Fault`.
         """
         outlined = read_outline(outline, update)
-        if outlined is None or (self._faulty and _digest(update) in self._faulty):
+        if outlined is None or (self._faulty and update_digest(update) in self._faulty):
             return False
-        for step in outlined.steps:
-            self._apply(encode_steps(update, [step]))
         decoder = Decoder(update)
         decoder.position = outlined.deletions_at
-        self._apply_deletions(dict(read_delete_set(decoder)))
-        self._commit()
+        self._pycrdt.absorb(update, outlined.steps, dict(read_delete_set(decoder)))
         self.structs += outlined.structs
-        self._added_structs += outlined.structs
+        self._pycrdt.structs += outlined.structs
         self._nesting = outlined.nesting
         self.clocks = self._nesting.clocks
         if read_state_vector(self.state_vector()) != self.clocks:
@@ -437,32 +376,43 @@ class SharedDocument:
 
         Raises `Fault`.
         """
-        self._integrate_queue()
-        changes, self._changes = self._changes, []
-        return [change for change in changes if change != EMPTY_UPDATE]
+        self._pycrdt.integrate()
+        self._stop_observing_many()
+        return [change for change in self._pycrdt.take_changes() if change != EMPTY_UPDATE]
+
+    def take_transaction_time(self) -> tuple[float, int]:
+        """Return the seconds of processor time of the transactions since the last call, and their number of parts.
+
+        A part is an edit or a pending piece.
+        """
+        pycrdt = self._pycrdt
+        seconds, parts = pycrdt.transaction_seconds, pycrdt.transaction_parts
+        pycrdt.transaction_seconds, pycrdt.transaction_parts = 0.0, 0
+        return seconds, parts
+
+    @property
+    def is_measuring(self) -> bool:
+        """Whether `take` integrates each edit and measures its time, because transactions were slow."""
+        return self._pycrdt.is_measuring
 
     @property
     def queue_length(self) -> int:
         """The number of parts that wait for their integration."""
-        return len(self._queue)
+        return self._pycrdt.queue_length
 
     @property
     def has_queue(self) -> bool:
         """True while edits wait for `flush`."""
-        return bool(self._queue) or self._transaction is not None
+        return self._pycrdt.has_queue
 
     def state_vector(self, *, with_queue: bool = True) -> bytes:
         """Return the state vector of the document, encoded. Raises `Fault`.
 
-        The encoded vector is kept until the next change, because the time to encode it grows with the number of clients
-        that ever edited the document. With `with_queue` false, the vector may lack the edits in the queue.
+        With `with_queue` false, the vector may lack the edits in the queue.
         """
         if with_queue:
-            self._integrate_queue()
-        if self._vector is None:
-            with PYCRDT_FAULTS:
-                self._vector = self._doc.get_state()
-        return self._vector
+            self._pycrdt.integrate()
+        return self._pycrdt.state_vector()
 
     def missing(self, state_vector: bytes, *, with_queue: bool = True) -> bytes:
         """Return the update that a peer with `state_vector` lacks. Raises `Malformed` and `Fault`.
@@ -471,9 +421,8 @@ class SharedDocument:
         """
         read_state_vector(state_vector)
         if with_queue:
-            self._integrate_queue()
-        with PYCRDT_FAULTS:
-            return self._doc.get_update(state_vector)
+            self._pycrdt.integrate()
+        return self._pycrdt.missing(state_vector)
 
     def _growth(self, parts: Split) -> Growth:
         clients = sum([client not in self.clocks for client in parts.clocks])
@@ -559,7 +508,7 @@ class SharedDocument:
 
     def _small_updates(self, update: bytes, parts: Split) -> list[bytes]:
         """Return the structs of a released piece in small updates, or nothing if the piece has few structs."""
-        if parts.structs <= self._few_structs:
+        if parts.structs <= self._pycrdt.few_structs:
             return []
         small = [encode_steps(update, [step]) for step in self._short_steps(update, parts)]
         return small if len(small) > 1 else []
@@ -577,11 +526,9 @@ class SharedDocument:
         The transaction ends here, because pycrdt unites deleted structs only at the end of a transaction. The time
         counts for the author, and not for `transaction_seconds`, because it does not depend on the edits in the queue.
         """
-        self._integrate_queue()
         group = deleting.groups.take(self._group_size)
-        part = Part(_encode_deletions(group), deletions=group)
-        self._queue.append(_Queued(deleting.update, part, advances=False))
-        seconds = self._integrate_transaction()
+        part = Part(encode_deletions(group), deletions=group)
+        seconds = self._pycrdt.integrate_alone(QueuedPart(deleting.update, part, advances=False))
         self._deletions.add(group)
         self.version += 1
         self.spent[deleting.author] += seconds
@@ -595,7 +542,7 @@ class SharedDocument:
         return group
 
     def _split(self, update: bytes) -> Split:
-        if self._faulty and _digest(update) in self._faulty:
+        if self._faulty and update_digest(update) in self._faulty:
             raise Malformed("the update made the document fail before")
         return split(update, self.clocks, self._nesting)
 
@@ -617,7 +564,8 @@ class SharedDocument:
             return None
         part = Part(parts.ready, parts.runs, parts.deletions)
         structs = parts.structs
-        queued = _Queued(update, part, advances=bool(parts.clocks))
+        queued = QueuedPart(update, part, advances=bool(parts.clocks))
+        pycrdt = self._pycrdt
         if (
             author is None
             and self._is_loaded
@@ -627,54 +575,38 @@ class SharedDocument:
             return None
         if author is None:
             if parts.steps and structs > LOADED_STRUCTS:
-                self._apply_queue()
-                self._apply_steps(queued, parts, [*_groups(parts.steps, LOADED_STRUCTS)])
+                pycrdt.apply_queue()
+                pycrdt.apply_at_once(queued, [*_groups(parts.steps, LOADED_STRUCTS)])
             elif not structs and _count_ranges(parts.deletions) > FEW_RANGES:
-                self._apply_queue()
-                self._apply_steps(queued, parts, [])
+                pycrdt.apply_queue()
+                pycrdt.apply_at_once(queued, [])
             else:
-                self._queue.append(queued)
+                pycrdt.load(queued)
         elif (
-            structs > FEW_STRUCTS
-            or (structs > 1 and structs > self._few_structs)
+            (structs > 1 and structs > pycrdt.few_structs)
             or limit is not None
-            or self.is_measuring
-            or (ranges > 1 and not self._may_queue_ranges(ranges - 1))
+            or pycrdt.is_measuring
+            or (ranges > 1 and pycrdt.queued_ranges + ranges - 1 > FEW_RANGES)
         ):
             self._apply_measured(queued, parts, author, limit)
         else:
-            self._queue.append(queued)
-            self._queued_structs += structs
-            if self._queued_structs * self._added_structs > MAX_COMPARISONS:
-                self._apply_queue()
+            pycrdt.enqueue(queued, structs, ranges)
         self._note(parts, structs)
         if self._one_by_one:
-            self._integrate_queue()
+            pycrdt.integrate()
         return part
 
     def _note(self, parts: Split, structs: int) -> None:
         """Note that the ready part is in the document or in the queue."""
         if not self._is_loaded or structs > FEW_STRUCTS:
             self.structs += structs
-        self._added_structs += structs
+        self._pycrdt.structs += structs
         self.clocks.update(parts.clocks)
         self._nesting.update(parts.nesting)
         if parts.deletions and self._is_loaded:
             self._deletions.add(parts.deletions)
         # The version changes last, because `check` reads it first, in another thread.
         self.version += 1
-
-    @property
-    def _few_structs(self) -> int:
-        """The most structs that one call of pycrdt may integrate without a measurement, at least 1."""
-        return max(1, min(FEW_STRUCTS, MAX_COMPARISONS // max(1, self._added_structs)))
-
-    def _may_queue_ranges(self, ranges: int) -> bool:
-        """Return whether the queue may have this number of further deleted ranges, and count them if so."""
-        if self._queued_ranges + ranges > FEW_RANGES:
-            return False
-        self._queued_ranges += ranges
-        return True
 
     def _without_known_deletions(self, parts: Split) -> Split:
         """Return the split without the deletions that the document is known to have.
@@ -689,223 +621,56 @@ class SharedDocument:
         now = time.monotonic()
         if unknown and now >= self._may_refresh_at:
             started = time.thread_time()
-            known.replace(self._read_deletions())
+            known.replace(self._pycrdt.read_deletions())
             seconds = time.thread_time() - started
             earliest = max(self._may_refresh_at, now - 10.0)
             self._may_refresh_at = earliest + seconds / REFRESH_SHARE
             unknown = known.unknown(unknown)
         return parts if unknown == parts.deletions else _with_deletions(parts, unknown)
 
-    def _read_deletions(self) -> list[tuple[int, list[tuple[int, int]]]]:
-        """Return all deletions of the document. They are the update for a peer that has all structs."""
-        vector = self.state_vector()
-        with PYCRDT_FAULTS:
-            decoder = Decoder(self._doc.get_update(vector))
-        if decoder.uint():  # pycrdt sends no structs to a peer that has all of them
-            return []
-        return list(read_delete_set(decoder))
-
-    @property
-    def is_measuring(self) -> bool:
-        """Whether `take` integrates each edit and measures its time, because transactions were slow."""
-        return time.monotonic() < self._measured_until
-
     def _apply_measured(
-        self, queued: _Queued, parts: Split, author: str, limit: float | None
+        self, queued: QueuedPart, parts: Split, author: str, limit: float | None
     ) -> None:
         """Integrate an edit step by step, and measure its time. Raises `TooSlow` and `Fault`.
 
         Without `limit`, the limit depends on the number of structs. The time of the queue does not count, because the
         queue has edits of other authors.
         """
-        self._apply_queue()
-        before = self._applied_seconds
+        pycrdt = self._pycrdt
+        pycrdt.apply_queue()
+        before = pycrdt.applied_seconds
         if limit is None:
             limit = self.edit_seconds + SECONDS_PER_STRUCT * parts.structs
         try:
             groups = [[step] for step in self._short_steps(queued.update, parts)]
-            self._apply_steps(queued, parts, groups, limit=limit)
+            integrated = pycrdt.apply_at_once(queued, groups, limit=limit)
         finally:
-            self.spent[author] += self._applied_seconds - before
+            self.spent[author] += pycrdt.applied_seconds - before
+        if integrated is None:
+            return
+        first = split(encode_steps(queued.update, integrated), self.clocks, self._nesting)
+        self._note(first, first.structs)
+        assert first.ready is not None, "the document has integrated a step"
+        part = Part(first.ready, first.runs)
+        pycrdt.note_integrated(QueuedPart(queued.update, part, advances=True))
+        raise TooSlow([part])
 
     def _short_steps(self, update: bytes, parts: Split) -> Sequence[Step]:
         """Return the steps of an update, so short that each of them may be integrated without a measurement."""
-        structs = self._few_structs
+        structs = self._pycrdt.few_structs
         return (
             parts.steps if structs >= STEP_STRUCTS else [*cut_steps(update, parts.steps, structs)]
         )
 
-    def _apply_steps(
-        self,
-        queued: _Queued,
-        parts: Split,
-        groups: Sequence[Sequence[Step]],
-        *,
-        limit: float | None = None,
-    ) -> None:
-        """Integrate an update in the open transaction, and count the processor time. The queue must be empty.
-
-        `groups` has the steps of each call of pycrdt. Without steps, one call integrates the whole update.
-
-        Raises `TooSlow` when the groups take more than `limit` seconds.
-        """
-        update = queued.update
-        integrated: list[Step] = []
-        is_complete = True
-        started = time.thread_time()
-        try:
-            for group in groups:
-                self._apply(encode_steps(update, group))
-                integrated += group
-                seconds = time.thread_time() - started
-                if limit is not None and seconds > limit and group is not groups[-1]:
-                    is_complete = False
-                    break
-            else:
-                if not groups and parts.clocks:
-                    self._apply(queued.part.update)
-                else:
-                    self._apply_deletions(parts.deletions)
-        except Fault as fault:
-            self._note_fault(fault, queued)
-            raise
-        finally:
-            self._applied_seconds += time.thread_time() - started
-        if not is_complete:
-            first = split(encode_steps(update, integrated), self.clocks, self._nesting)
-            self._note(first, first.structs)
-            assert first.ready is not None, "the document has integrated a step"
-            part = Part(first.ready, first.runs)
-            self._in_transaction.append(_Queued(queued.update, part, advances=True))
-            raise TooSlow([part])
-        self._in_transaction.append(queued)
-
-    def _apply_deletions(self, deletions: Ranges) -> None:
-        """Integrate deletions in the open transaction, in calls of `LOADED_RANGES`, the last clocks first."""
-        for client, ranges in deletions.items():
-            for end in range(len(ranges), 0, -LOADED_RANGES):
-                some = ranges[max(0, end - LOADED_RANGES) : end]
-                self._apply(_encode_deletions({client: some}))
-
-    def _apply(self, update: bytes) -> None:
-        """Integrate an update in the open transaction."""
-        if self._transaction is None:
-            transaction = self._doc.transaction()
-            transaction.__enter__()
-            self._transaction = transaction
-        with PYCRDT_FAULTS:
-            self._doc.apply_update(update)
-
-    def _apply_queue(self) -> None:
-        """Integrate the queue in the open transaction, and count the processor time. Raises `Fault`."""
-        parts = len(self._queue)
-        started = time.thread_time()
-        try:
-            self._apply_all_queued()
-        except Fault as fault:
-            applied = self._in_transaction
-            self._note_fault(fault, applied[0] if len(applied) == 1 else None)
-            raise
-        seconds = time.thread_time() - started
-        self._applied_seconds += seconds
-        self._note_speed(seconds, parts)
-
-    def _apply_all_queued(self) -> None:
-        queue, self._queue = self._queue, []
-        self._queued_structs = self._queued_ranges = 0
-        self._in_transaction += queue
-        for queued in queue:
-            self._apply(queued.part.update)
-
-    def _integrate_queue(self) -> None:
-        """Integrate the queue, and end the transaction. After an earlier `Fault`, raise the same `Fault` again."""
-        if self._fault is not None:
-            raise self._fault
-        if not self._queue and self._transaction is None:
-            return
-        parts = len(self._queue) + len(self._in_transaction)
-        seconds = self._integrate_transaction()
-        self.transaction_seconds += seconds
-        self.transaction_parts += parts
-        self._note_speed(seconds, parts)
-
-    def _note_speed(self, seconds: float, parts: int) -> None:
-        """Measure the next edits if this number of parts took too many seconds."""
-        if seconds > SLOW_SECONDS + SECONDS_PER_STRUCT * parts:
-            self._measured_until = time.monotonic() + MEASURED_SECONDS
-
-    def _integrate_transaction(self) -> float:
-        """Integrate the queue, and end the transaction. Return its seconds of processor time. Raises `Fault`."""
-        before, self._vector = self._vector, None
-        changes = len(self._changes)
-        try:
-            started = time.thread_time()
-            self._apply_all_queued()
-            self._commit()
-            seconds = self._applied_seconds + time.thread_time() - started
-            self._applied_seconds = 0.0
-            if self._subscription is not None:
-                if len(self._changes) == changes:
-                    self._require_no_structs()
-            elif self._is_loaded:
-                self._note_changes(before)
-        except Fault as fault:
-            applied = self._in_transaction
-            self._note_fault(fault, applied[0] if len(applied) == 1 else None)
-            raise
-        self._in_transaction = []
-        self._stop_observing_many()
-        return seconds
-
-    def _require_no_structs(self) -> None:
-        """Raise `Fault` if a part in the transaction has new structs. Called after a transaction that changed nothing.
-
-        pycrdt has then ignored the updates. Without this check, the updates would count as saved and be lost.
-        """
-        if any(each.advances for each in self._in_transaction):
-            raise Fault
-
-    def _note_changes(self, before: bytes | None) -> None:
-        """Note the changes of a transaction that was not observed. `before` is the state vector before it, if known."""
-        if any(each.advances for each in self._in_transaction):
-            if self.state_vector(with_queue=False) == before:
-                self._require_no_structs()
-        else:
-            self._vector = before
-        parts = [each.part for each in self._in_transaction]
-        while parts:
-            change, count = join_first(parts, CHANGE_BYTES)
-            self._changes.append(change)
-            del parts[:count]
-
     def _stop_observing_many(self) -> None:
         """Stop observing the changes of a document with at least `MANY_CLIENTS` clients."""
-        if self._subscription is not None and len(self.clocks) >= MANY_CLIENTS:
-            self._doc.unobserve(self._subscription)
-            self._subscription = None
-            self.state_vector(with_queue=False)
-
-    def _commit(self) -> None:
-        transaction, self._transaction = self._transaction, None
-        if transaction is not None:
-            with PYCRDT_FAULTS:
-                transaction.__exit__(None, None, None)
-
-    def _note_fault(self, fault: Fault, queued: _Queued | None) -> None:
-        """Note a `Fault`, and end the transaction. `queued` is the faulty update, or None if it is not known."""
-        if queued is not None:
-            fault.update_digest = _digest(queued.update)
-        self._fault = fault
-        with suppress(Fault):
-            self._commit()
+        if len(self.clocks) >= MANY_CLIENTS:
+            self._pycrdt.stop_observing()
 
     def _limit_pending(self) -> None:
         """Forget the oldest pending pieces beyond the limit, unless `_released` may release some."""
         if self._max_pending_bytes is not None and not self._released:
             self._pending.limit(self._max_pending_bytes)
-
-    def _on_change(self, event: TransactionEvent) -> None:
-        self._changes.append(event.update)
 
 
 def _groups(steps: Sequence[Step], structs: int) -> Iterator[list[Step]]:
@@ -947,12 +712,7 @@ def _join_deletions(groups: Sequence[Ranges]) -> Part:
         for client, ranges in group.items():
             joined.setdefault(client, []).extend(ranges)
     joined = {client: merge_ranges(ranges) for client, ranges in joined.items()}
-    return Part(_encode_deletions(joined), deletions=joined)
-
-
-def _encode_deletions(deletions: Ranges) -> bytes:
-    """Encode an update without structs."""
-    return encode_delete_set(Encoder().uint(0), deletions).finish()
+    return Part(encode_deletions(joined), deletions=joined)
 
 
 def merge_changes(changes: Sequence[bytes]) -> bytes | None:
@@ -967,7 +727,3 @@ def merge_changes(changes: Sequence[bytes]) -> bytes | None:
             return merge_updates(*changes)
     except Fault:
         return None
-
-
-def _digest(update: bytes) -> bytes:
-    return hashlib.sha256(update).digest()

@@ -1,0 +1,336 @@
+"""A pycrdt document that integrates checked updates in few transactions, and measures their time."""
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from pycrdt import Doc, Subscription, Transaction, TransactionEvent
+
+from svgx_canvas.document.faults import PYCRDT_FAULTS, Fault, update_digest
+from svgx_yjs.delete_set import Range, Ranges, encode_delete_set, read_delete_set
+from svgx_yjs.joining import join_first
+from svgx_yjs.lib0 import Decoder, Encoder
+from svgx_yjs.parts import Part, Step
+from svgx_yjs.record import record
+from svgx_yjs.splitting import encode_steps
+
+FEW_STRUCTS = 64
+"""The most structs of an edit that is integrated together with other edits. The time of larger edits is measured."""
+
+MAX_COMPARISONS = 200_000
+"""The most comparisons of two structs in an unmeasured call of pycrdt.
+
+To place a new struct, pycrdt may compare it with each struct of the document, which takes 0.7e-6 s for each of them.
+"""
+
+SLOW_SECONDS = 0.02
+"""Limit of a transaction's processor time, in seconds. Each part in the transaction adds `SECONDS_PER_PART`.
+
+After a transaction over this limit, the time of each edit is measured for `MEASURED_SECONDS`.
+"""
+
+MEASURED_SECONDS = 10.0
+"""Time for which each edit is measured after a transaction over its limit (see `SLOW_SECONDS`), in seconds."""
+
+SECONDS_PER_PART = 20e-6
+"""Processor time in seconds that each part adds to the limit of its transaction."""
+
+LOADED_RANGES = 256
+"""The most deleted ranges in one call of pycrdt, which stops all threads."""
+
+CHANGE_BYTES = 1024 * 1024
+"""Largest size of joined changes, in bytes. Changes are joined only in a document that is not observed."""
+
+
+@record
+class QueuedPart:
+    """A part that can be integrated, and the update or pending piece that it comes from."""
+
+    update: bytes
+    part: Part
+    advances: bool
+    """True if the part has new structs, and not only deletions."""
+
+
+class PycrdtDocument:
+    """A pycrdt document with a queue of parts. After a `Fault` it must not be used.
+
+    One transaction integrates the whole queue, because pycrdt needs ten times as long for a transaction as for an
+    update in it. The parts of large edits are integrated at once, in the same transaction.
+    """
+
+    def __init__(self) -> None:
+        self.structs = 0
+        """The number of all structs that the document has got so far, including overwritten values."""
+        self.applied_seconds = 0.0
+        """Seconds of processor time that the open transaction has taken so far."""
+        self.transaction_seconds = 0.0
+        """Seconds of processor time that the transactions have taken. The caller may reset it."""
+        self.transaction_parts = 0
+        """The number of parts that the transactions have integrated. The caller may reset it."""
+        self._doc: Doc[Any] = Doc()
+        self._queue: list[QueuedPart] = []
+        self.queued_ranges = 0
+        """The number of deleted ranges in the queue, without the first one of each part."""
+        self._queued_structs = 0
+        """The number of structs in the queue."""
+        self._transaction: Transaction | None = None
+        self._in_transaction: list[QueuedPart] = []
+        """The parts that are integrated in the open transaction."""
+        self._measured_until = 0.0
+        self._fault: Fault | None = None
+        self._vector: bytes | None = None
+        """The encoded state vector of the integrated content; None while it is not known."""
+        self._changes: list[bytes] = []
+        self._notes_changes = False
+        """False while the journal is loaded. The loaded content is not a change."""
+        self._subscription: Subscription | None = None
+        """The observer of the changes; None while the journal is loaded, and after `stop_observing`."""
+
+    def start_noting_changes(self) -> None:
+        """Note the changes from now on. Called after the loading, which counts for no measurement."""
+        self._measured_until = 0.0
+        self._notes_changes = True
+        self._subscription = self._doc.observe(self._on_change)
+
+    def stop_observing(self) -> None:
+        """Note the changes without an observer. Called between two transactions."""
+        if self._subscription is not None:
+            self._doc.unobserve(self._subscription)
+            self._subscription = None
+            self.state_vector()
+
+    @property
+    def has_queue(self) -> bool:
+        """True while parts wait for the end of the transaction."""
+        return bool(self._queue) or self._transaction is not None
+
+    @property
+    def queue_length(self) -> int:
+        """The number of parts that wait for their integration."""
+        return len(self._queue)
+
+    @property
+    def is_measuring(self) -> bool:
+        """Whether the time of each edit has to be measured, because transactions were slow."""
+        return time.monotonic() < self._measured_until
+
+    @property
+    def few_structs(self) -> int:
+        """The most structs that one call of pycrdt may integrate without a measurement, at least 1."""
+        return max(1, min(FEW_STRUCTS, MAX_COMPARISONS // max(1, self.structs)))
+
+    def enqueue(self, queued: QueuedPart, structs: int, ranges: int = 0) -> None:
+        """Queue a part with this number of structs and deleted ranges. Raises `Fault`."""
+        self._queue.append(queued)
+        if ranges > 1:
+            self.queued_ranges += ranges - 1
+        self._queued_structs += structs
+        if self._queued_structs * self.structs > MAX_COMPARISONS:
+            self.apply_queue()
+
+    def load(self, queued: QueuedPart) -> None:
+        """Queue a part of the journal, which may have many structs."""
+        self._queue.append(queued)
+
+    def apply_queue(self) -> None:
+        """Integrate the queue in the open transaction, and measure the time. Raises `Fault`."""
+        parts = len(self._queue)
+        started = time.thread_time()
+        try:
+            self._apply_all_queued()
+        except Fault as fault:
+            self._note_fault(fault)
+            raise
+        seconds = time.thread_time() - started
+        self.applied_seconds += seconds
+        self._note_speed(seconds, parts)
+
+    def apply_at_once(
+        self, queued: QueuedPart, groups: Sequence[Sequence[Step]], *, limit: float | None = None
+    ) -> list[Step] | None:
+        """Integrate a part in the open transaction. The queue must be empty. Raises `Fault`.
+
+        `groups` has the steps of each call of pycrdt. Without steps, one call integrates all structs. When the groups
+        take more than `limit` seconds of processor time, return the integrated steps. The caller must then pass their
+        part to `note_integrated`. Return None if the part is integrated completely.
+        """
+        integrated: list[Step] = []
+        started = time.thread_time()
+        try:
+            for group in groups:
+                self._apply(encode_steps(queued.update, group))
+                integrated += group
+                seconds = time.thread_time() - started
+                if limit is not None and seconds > limit and group is not groups[-1]:
+                    return integrated
+            if not groups and queued.advances:
+                self._apply(queued.part.update)
+            else:
+                self._apply_deletions(queued.part.deletions)
+        except Fault as fault:
+            self._note_fault(fault, queued)
+            raise
+        finally:
+            self.applied_seconds += time.thread_time() - started
+        self.note_integrated(queued)
+        return None
+
+    def note_integrated(self, queued: QueuedPart) -> None:
+        """Note that the open transaction has a part."""
+        self._in_transaction.append(queued)
+
+    def integrate_alone(self, queued: QueuedPart) -> float:
+        """Integrate a part in a transaction of its own, after the queue. Return its seconds of processor time.
+
+        This time is not in `transaction_seconds`. Raises `Fault`.
+        """
+        self.integrate()
+        self._queue.append(queued)
+        return self._integrate_transaction()
+
+    def integrate(self) -> None:
+        """Integrate the queue, and end the transaction. After an earlier `Fault`, raise the same `Fault` again."""
+        if self._fault is not None:
+            raise self._fault
+        if not self.has_queue:
+            return
+        parts = len(self._queue) + len(self._in_transaction)
+        seconds = self._integrate_transaction()
+        self.transaction_seconds += seconds
+        self.transaction_parts += parts
+        self._note_speed(seconds, parts)
+
+    def absorb(self, update: bytes, steps: Sequence[Step], deletions: Ranges) -> None:
+        """Integrate an update that is known to be valid, in a transaction of its own. Raises `Fault`."""
+        for step in steps:
+            self._apply(encode_steps(update, [step]))
+        self._apply_deletions(deletions)
+        self._commit()
+
+    def take_changes(self) -> list[bytes]:
+        """Return the changes since the last call, as updates for the clients."""
+        changes, self._changes = self._changes, []
+        return changes
+
+    def state_vector(self) -> bytes:
+        """Return the state vector of the integrated content, encoded. Raises `Fault`.
+
+        The encoded vector is kept until the next change, because the time to encode it grows with the number of clients
+        that ever edited the document.
+        """
+        if self._vector is None:
+            with PYCRDT_FAULTS:
+                self._vector = self._doc.get_state()
+        return self._vector
+
+    def missing(self, state_vector: bytes) -> bytes:
+        """Return the integrated content that a peer with `state_vector` lacks, as an update. Raises `Fault`."""
+        with PYCRDT_FAULTS:
+            return self._doc.get_update(state_vector)
+
+    def read_deletions(self) -> list[tuple[int, list[Range]]]:
+        """Integrate the queue, and return all deletions. They are the update for a peer that has all structs."""
+        self.integrate()
+        decoder = Decoder(self.missing(self.state_vector()))
+        if decoder.uint():  # pycrdt sends no structs to a peer that has all of them
+            return []
+        return list(read_delete_set(decoder))
+
+    def _apply(self, update: bytes) -> None:
+        """Integrate an update in the open transaction."""
+        if self._transaction is None:
+            transaction = self._doc.transaction()
+            transaction.__enter__()
+            self._transaction = transaction
+        with PYCRDT_FAULTS:
+            self._doc.apply_update(update)
+
+    def _apply_deletions(self, deletions: Ranges) -> None:
+        """Integrate deletions in the open transaction, in calls of `LOADED_RANGES`, the last clocks first."""
+        for client, ranges in deletions.items():
+            for end in range(len(ranges), 0, -LOADED_RANGES):
+                some = ranges[max(0, end - LOADED_RANGES) : end]
+                self._apply(encode_deletions({client: some}))
+
+    def _apply_all_queued(self) -> None:
+        queue, self._queue = self._queue, []
+        self._queued_structs = self.queued_ranges = 0
+        self._in_transaction += queue
+        for queued in queue:
+            self._apply(queued.part.update)
+
+    def _integrate_transaction(self) -> float:
+        """Integrate the queue, and end the transaction. Return its seconds of processor time. Raises `Fault`."""
+        before, self._vector = self._vector, None
+        changes = len(self._changes)
+        try:
+            started = time.thread_time()
+            self._apply_all_queued()
+            self._commit()
+            seconds = self.applied_seconds + time.thread_time() - started
+            self.applied_seconds = 0.0
+            if self._subscription is not None:
+                if len(self._changes) == changes:
+                    self._require_no_structs()
+            elif self._notes_changes:
+                self._note_changes(before)
+        except Fault as fault:
+            self._note_fault(fault)
+            raise
+        self._in_transaction = []
+        return seconds
+
+    def _require_no_structs(self) -> None:
+        """Raise `Fault` if a part in the transaction has new structs. Called after a transaction that changed nothing.
+
+        pycrdt has then ignored the updates. Without this check, the updates would count as saved and be lost.
+        """
+        if any(each.advances for each in self._in_transaction):
+            raise Fault
+
+    def _note_changes(self, before: bytes | None) -> None:
+        """Note the changes of a transaction that was not observed. `before` is the state vector before it, if known."""
+        if any(each.advances for each in self._in_transaction):
+            if self.state_vector() == before:
+                self._require_no_structs()
+        else:
+            self._vector = before
+        parts = [each.part for each in self._in_transaction]
+        while parts:
+            change, count = join_first(parts, CHANGE_BYTES)
+            self._changes.append(change)
+            del parts[:count]
+
+    def _note_speed(self, seconds: float, parts: int) -> None:
+        """Measure the next edits if this number of parts took too many seconds."""
+        if seconds > SLOW_SECONDS + SECONDS_PER_PART * parts:
+            self._measured_until = time.monotonic() + MEASURED_SECONDS
+
+    def _note_fault(self, fault: Fault, faulty: QueuedPart | None = None) -> None:
+        """Note a `Fault`, and end the transaction.
+
+        `faulty` is the part at fault, if it is known. A part that is alone in the transaction is at fault too.
+        """
+        if faulty is None and len(self._in_transaction) == 1:
+            (faulty,) = self._in_transaction
+        if faulty is not None:
+            fault.update_digest = update_digest(faulty.update)
+        self._fault = fault
+        with suppress(Fault):
+            self._commit()
+
+    def _commit(self) -> None:
+        transaction, self._transaction = self._transaction, None
+        if transaction is not None:
+            with PYCRDT_FAULTS:
+                transaction.__exit__(None, None, None)
+
+    def _on_change(self, event: TransactionEvent) -> None:
+        self._changes.append(event.update)
+
+
+def encode_deletions(deletions: Ranges) -> bytes:
+    """Encode an update without structs."""
+    return encode_delete_set(Encoder().uint(0), deletions).finish()

@@ -22,12 +22,12 @@ class NotDelivered(Exception):
 
 
 def count_missing(
-    server: Server, rooms: Sequence[str], members: int, written: Sequence[Mapping[str, int]]
+    server: Server, rooms: Sequence[str], member: int, written: Sequence[Mapping[str, int]]
 ) -> int:
     """Count the writers with a last value that is missing in a fresh client's document or in the saved document.
 
-    Wait up to 20 s for late values. `written`: for each room, the number of each writer's edits, by the name of the
-    writer's element.
+    Wait up to 20 s for late values. `written` has, for each room, the number of each writer's last edit by the writer's
+    element name.
     """
     until = time.monotonic() + _VERIFY_SECONDS
     waiting = dict(zip(rooms, written, strict=True))
@@ -35,7 +35,7 @@ def count_missing(
         while True:
             lacking = {
                 room: _lacking(server, room, update, waiting[room])
-                for room, update in read(clients, server, list(waiting), members).items()
+                for room, update in read(clients, server, list(waiting), member).items()
             }
             waiting = {room: waiting[room] for room, names in lacking.items() if names}
             if not waiting or time.monotonic() > until:

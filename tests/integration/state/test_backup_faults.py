@@ -386,7 +386,7 @@ async def test_canvas_of_a_running_restore_is_not_removed(
         assert set(elements((await vault.client.load(first)).updates)) == {"a"}
         assert steps == []
         assert len(refused) == 2
-        assert all("a restore is creating the canvas" in detail for detail in refused)
+        assert all("a restore of a backup is creating the canvas" in detail for detail in refused)
         await remove_due()
         assert [step.canvas_id for step in steps] == [second]
         assert await tables.fetchval("SELECT count(*) FROM canvas WHERE id = $1", second) == 0

@@ -63,8 +63,8 @@ class Child:
                 str(os.getpid()),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
-                # Drop standard error: a Rust panic prints lines to it that have not the format of the service's log.
-                # A job's result contains the job's error.
+                # Drop standard error: a Rust panic prints lines to it that lack the format of the service's log. A
+                # job's result contains the job's error.
                 stderr=asyncio.subprocess.DEVNULL,
                 limit=1024 * 1024,
                 env=ENVIRONMENT,

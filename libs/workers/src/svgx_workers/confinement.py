@@ -93,7 +93,7 @@ class _PathBeneathAttr(ctypes.Structure):
 def _apply_landlock(libc: ctypes.CDLL, readable: Iterable[str]) -> bool:
     """Allow opening only files beneath `readable`, and only for reading. Return whether Landlock is in force.
 
-    Other files include the service's environment in `/proc`. From version 4 of Landlock on, also refuse TCP. From
+    So the worker cannot read the service's environment in `/proc`. From version 4 of Landlock on, also refuse TCP. From
     version 6 on, also refuse abstract Unix sockets and signals to other processes.
     """
     version = libc.syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), 1)

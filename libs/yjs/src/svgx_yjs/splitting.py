@@ -105,13 +105,13 @@ def read_sections(decoder: Decoder) -> Iterator[tuple[Step, int]]:
 class _Cut(NamedTuple):
     """A cut between two pieces of pending structs. A skip between the pieces belongs to neither piece."""
 
-    left: int
+    remaining: int
     """The number of structs after the first piece, up to the end of the section."""
     clock: int
     """The clock after the first piece."""
     end: int
     """The position after the first piece."""
-    next_left: int
+    next_remaining: int
     """The number of structs from the second piece on."""
     next_clock: int
     next_start: int
@@ -158,14 +158,18 @@ class _Section:
 
         The first piece waits for `missing`. Each other piece waits for the clock before its first clock.
         """
-        left, clock, start = self.count - self.done, self.clock, self.at
+        remaining, clock, start = self.count - self.done, self.clock, self.at
         missing = self.missing
         last = _Cut(0, self.last_clock, self.end, 0, self.last_clock, self.end)
         for cut in (*self.cuts, last):
             if start < cut.end:
-                yield Step(left - cut.left, self.client, clock, start, cut.end), cut.clock, missing
+                yield (
+                    Step(remaining - cut.remaining, self.client, clock, start, cut.end),
+                    cut.clock,
+                    missing,
+                )
             if start < cut.next_start:
-                left, clock, start = cut.next_left, cut.next_clock, cut.next_start
+                remaining, clock, start = cut.next_remaining, cut.next_clock, cut.next_start
                 missing = self.client, clock - 1
 
 
@@ -225,15 +229,17 @@ class _Reader:
         if section.done < section.count:
             decoder.position = section.at
         start = section.at
-        for left in range(section.count - section.done, 0, -1):
+        for remaining in range(section.count - section.done, 0, -1):
             at = decoder.position
             if at - start > PIECE_BYTES:
                 start = at
-                section.cuts.append(_Cut(left, clock, at, left, clock, at))
+                section.cuts.append(_Cut(remaining, clock, at, remaining, clock, at))
             length, info, *_ = read_struct(decoder, section.client, clock)
             if info == SKIP:
                 start = decoder.position
-                section.cuts.append(_Cut(left, clock, at, left - 1, clock + length, start))
+                section.cuts.append(
+                    _Cut(remaining, clock, at, remaining - 1, clock + length, start)
+                )
             clock += length
         section.end, section.last_clock = decoder.position, clock
 
@@ -331,14 +337,14 @@ class _Reader:
     def _may_insert(self, info: int, neighbours: tuple[Id, ...]) -> bool:
         """Return whether an item may be inserted beside these neighbours.
 
-        The insertion cuts the struct of a neighbour if the neighbour is only a part of a longer struct.
+        The neighbours are single clocks. The insertion cuts the struct of a neighbour if this struct has more clocks.
         """
         if info & ORIGIN and not self.may_cut(neighbours[0][0], neighbours[0][1] + 1):
             return False
         return not info & RIGHT_ORIGIN or self.may_cut(*neighbours[-1])
 
     def _place_of_rest(self, client: int, next_clock: int, place: Place) -> Place | None:
-        """Return the place of the rest of a struct after its first part, up to `next_clock`, was integrated.
+        """Return the place of a struct's rest, from `next_clock` on. The first part of the struct is integrated.
 
         Return None if the first part is in another list, or if the struct must not be cut before `next_clock`.
         """
@@ -368,8 +374,8 @@ def _split_delete_set(decoder: Decoder, reader: _Reader) -> tuple[Ranges, Ranges
         for clock, length in ranges:
             end = clock + length
             if clock < last:
-                # The ranges are sorted below. For each range that is out of order, pycrdt would move all structs that
-                # it has cut for earlier ranges.
+                # The ranges are sorted below. For each range out of order, pycrdt would move in memory all structs that
+                # earlier ranges have cut.
                 reader.must_rewrite = True
             last = clock
             if not reader.may_cut(client, clock) or not reader.may_cut(client, end):
@@ -387,7 +393,7 @@ def _split_delete_set(decoder: Decoder, reader: _Reader) -> tuple[Ranges, Ranges
 
 
 def encode_steps(update: bytes, steps: Sequence[Step]) -> bytes:
-    """Encode an update with these steps of `update`. The steps of each client must be consecutive."""
+    """Encode an update with these steps of `update`. In `update`, the steps of each client must be consecutive."""
     by_client: dict[int, Step] = {}
     for step in steps:
         earlier = by_client.get(step.client)
@@ -399,13 +405,13 @@ def encode_steps(update: bytes, steps: Sequence[Step]) -> bytes:
     return _encode(update, [*by_client.values()], {})
 
 
-def cut_steps(update: bytes, steps: Iterable[Step], structs: int) -> Iterator[Step]:
-    """Yield the steps of `update`, cut into steps of at most `structs` structs."""
+def cut_steps(update: bytes, steps: Iterable[Step], limit: int) -> Iterator[Step]:
+    """Yield the steps of `update`, cut into steps of at most `limit` structs."""
     decoder = Decoder(update)
     for step in steps:
         decoder.position, end = step.start, step.clock
-        for done in range(0, step.structs, structs):
-            count = min(structs, step.structs - done)
+        for done in range(0, step.structs, limit):
+            count = min(limit, step.structs - done)
             start, clock = decoder.position, end
             for _ in range(count):
                 end += read_struct(decoder, step.client, end).length

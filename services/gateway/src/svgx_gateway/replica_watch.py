@@ -84,7 +84,7 @@ class ReplicaWatch:
         self._inbox = bus.connection.new_inbox()
         self._replicas: dict[tuple[str, str], Replica] = {}
         self._departed: deque[tuple[str, str]] = deque(maxlen=MAX_DEPARTED)
-        """The last replicas that have left. Answers of their processes, until these end, are ignored."""
+        """The last replicas that have left. Until their processes end, their answers are ignored."""
         self._background = BackgroundTasks()
         for service in SERVICES:
             SILENT.labels(service).set(0)

@@ -81,8 +81,8 @@ def unknown_variables(
 ) -> Iterator[UnknownVariable]:
     """Yield the unknown variables of `environ` that look like a known one, by slips or by the first word of a setting.
 
-    `settings` are the names of the service's settings as variables; those in `required` have no default. The variables
-    of tools and of OpenTelemetry are known too.
+    `settings` are the variable names of the service's settings; those in `required` have no default.
+    `NON_SETTING_VARIABLES` and the variables of OpenTelemetry are known too.
     """
     own = {*settings, config_file.VARIABLE}
     known = {*own, *NON_SETTING_VARIABLES, *TELEMETRY_VARIABLES}

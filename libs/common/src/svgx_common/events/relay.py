@@ -111,7 +111,7 @@ async def drop_slices(database: Database, days: int, size: int = DROP_SLICE_EVEN
     """Remove relayed events that are older than `days`. Return the number of statements.
 
     A statement examines only `size` events, so that it does not hold its locks for long. Events that are not relayed
-    yet, or not delivered to webhooks yet, stay. Each of these is examined only once.
+    yet, or not delivered to webhooks yet, stay. A call examines each event only once.
     """
     at: datetime | None = None
     last: str | None = None

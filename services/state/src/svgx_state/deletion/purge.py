@@ -20,7 +20,7 @@ from svgx_state.deletion import metrics
 log = structlog.get_logger(__name__)
 
 RemoveRows = Callable[[Session, str, int], Awaitable[Row | None]]
-"""Removes rows of a canvas, at most the given number, and returns a row with the number of removed `rows`."""
+"""Removes at most the given number of a canvas's rows. The result's column `rows` has the number of removed rows."""
 
 PURGED_TABLES: tuple[RemoveRows, ...] = (
     lambda session, *arguments: session.row("purge_journal", *arguments),
@@ -69,10 +69,10 @@ class Purge:
         self._wake = asyncio.Event()
 
     async def begin(self, canvas_id: str) -> None:
-        """Make the removal of a deleted canvas due at once. The canvas cannot be restored any more.
+        """Make the removal of a deleted canvas due at once. The deletion cannot be undone any more.
 
-        Raises `NotFound` for an unknown canvas, and `Conflict` for one that is not deleted or that a running restore
-        creates at present.
+        Raises `NotFound` for an unknown canvas, and `Conflict` for one that is not deleted, or that a running restore
+        of a backup creates at present.
         """
         if await self._database.row("begin_purge", canvas_id) is not None:
             return
@@ -81,7 +81,8 @@ class Purge:
             raise NotFound("there is no such canvas")
         if row["deleted_at"] is not None:
             raise Conflict(
-                "a restore is creating the canvas; wait until the restore ends", field="canvas_id"
+                "a restore of a backup is creating the canvas; wait until it ends",
+                field="canvas_id",
             )
         raise Conflict("the canvas is not deleted; delete it first", field="canvas_id")
 

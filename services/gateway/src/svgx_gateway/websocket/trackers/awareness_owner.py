@@ -34,14 +34,14 @@ class AwarenessClocks:
         self._clock = clock
         self._clocks: dict[int, int] = {}
         self._gone: dict[int, float] = {}
-        """For each client that has left, the time after which its next present state counts as its return."""
+        """For each client that has left, the time after which its next state counts as its return."""
 
     def record(self, update: bytes) -> list[tuple[int, int]]:
         """Record an awareness update from the holder. Return the clients that have come back, each with its clock.
 
-        When a connection ends, the gateway removes the state of its client without changing the clock. Such a client
-        has come back with its next present state. A client that removed its own state, with a newer clock, comes back
-        only with a present state after `GONE_SECONDS`.
+        When a connection ends, the gateway removes the state of its client without changing the clock. The next state
+        of such a client brings the client back. A client that removed its own state, with a newer clock, comes back
+        only with a state that arrives after `GONE_SECONDS`.
         """
         clocks, gone, now = self._clocks, self._gone, self._clock()
         returned: list[tuple[int, int]] = []
@@ -73,11 +73,11 @@ class AwarenessOwner:
 
     The first message may have a state that the holder has reported, or an older one. In this case, either the client of
     this state has returned, or the connection's client has no state of its own and repeats the state of another tab.
-    The client of this state is remembered as the likely client. To ask for a newer state, the gateway once sends a
-    removal of the likely client on this connection. By the rules of y-protocols (awareness.js, applyAwarenessUpdate),
-    the likely client itself then increases its clock and sends its state again, and any other client accepts the
-    removal. From then on, a newer state of any other known client counts as a repetition. A newer state of the likely
-    client, or a state of a new client, identifies the connection's client.
+    The client of this state is remembered as the likely client. To ask for a newer state, the gateway sends one removal
+    of the likely client on this connection. By the rules of y-protocols (awareness.js, applyAwarenessUpdate), the
+    likely client itself then increases its clock and sends its state again, and any other client accepts the removal.
+    From then on, a newer state of any other known client counts as a repetition. A newer state of the likely client, or
+    a state of a new client, identifies the connection's client.
     """
 
     def __init__(self) -> None:

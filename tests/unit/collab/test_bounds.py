@@ -101,7 +101,7 @@ def test_edit_with_conflicts_is_refused_within_its_time(
     for integrated in (entry.update, broadcast.update):
         replica: Doc[Any] = Doc()
         replica.apply_update(integrated)
-        assert clocks(replica.get_state()) == clocks(room.checkpoint(b"").state_vector)
+        assert clocks(replica.get_state()) == clocks(room.sync(b"\x00", b"").state_vector)
         assert {"a", "b"} == set(replica.get("m", type=Map).keys())
     assert len(broadcast.update) < len(conflicts(3_000))
 
@@ -278,7 +278,7 @@ def test_released_edits_of_an_account_without_time_get_a_small_share(
         assert not room.receive([], seconds=0.0).rejected
     unused = room._bounds._accounts["ann"].seconds.seconds_until(account_seconds, time.monotonic())
     assert unused == 0
-    assert clocks(room.checkpoint(b"").state_vector) == dict.fromkeys([5, *range(10, 20)], 1)
+    assert clocks(room.sync(b"\x00", b"").state_vector) == dict.fromkeys([5, *range(10, 20)], 1)
 
 
 def test_unused_time_of_an_account_does_not_accumulate() -> None:
@@ -334,9 +334,9 @@ def test_edit_beyond_a_bound_is_refused_and_changes_nothing(
     assert (rejection.index, rejection.reason) == (len(edits) - 1, reason)
     assert rejection.code is code
     assert str(rejection.amount) in rejection.text
-    before = room.checkpoint(b"").state_vector
+    before = room.sync(b"\x00", b"").state_vector
     assert not rejections(room, *edits[:-1])
-    assert room.checkpoint(b"").state_vector == before
+    assert room.sync(b"\x00", b"").state_vector == before
 
 
 def test_overwritten_values_do_not_fill_a_canvas() -> None:
@@ -388,7 +388,9 @@ def test_waiting_edit_beyond_the_bound_is_refused_and_changes_nothing() -> None:
     room.load_content(Content(3, (waiting_edit(20),)))
     assert room._document.pending_bytes > limit
     assert not rejections(room, missing, waiting_edit(20), deleting, half_ready)
-    assert clocks(room.checkpoint(b"").state_vector) == dict.fromkeys([5, 7, 8, *range(10, 21)], 1)
+    assert clocks(room.sync(b"\x00", b"").state_vector) == dict.fromkeys(
+        [5, 7, 8, *range(10, 21)], 1
+    )
 
 
 def test_waiting_bytes_of_one_edit_are_bounded() -> None:
@@ -645,9 +647,9 @@ def test_large_edit_that_was_checked_in_advance_is_taken() -> None:
     assert checked is not None
     assert room.receive([edit], checked).rejected == ()
     # The check is out of date now. If the room used it, the structs would be integrated a second time.
-    before = room.checkpoint(b"").state_vector
+    before = room.sync(b"\x00", b"").state_vector
     assert room.receive([edit], checked).rejected == ()
-    assert room.checkpoint(b"").state_vector == before
+    assert room.sync(b"\x00", b"").state_vector == before
     assert room.check(b"\xff") is None
 
 
@@ -681,5 +683,5 @@ def test_sync_of_a_paused_room_and_the_next_broadcast_have_all_edits() -> None:
     client: Doc[Any] = Doc()
     client.apply_update(reply.update)
     client.apply_update(broadcast.update)
-    assert clocks(client.get_state()) == clocks(room.checkpoint(b"").state_vector)
+    assert clocks(client.get_state()) == clocks(room.sync(b"\x00", b"").state_vector)
     assert len(client.get("m", type=Map)) == 402

@@ -92,6 +92,42 @@ def test_edit_is_broadcast_and_saved_once() -> None:
     assert not room.has_unsaved_edits
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_checkpoint_counts_only_edits_that_were_broadcast(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway sends a client no content that a checkpoint counts. Proves R-SYNC-10 and R-SYNC-15.
+
+    A commit, a sync or the measurement of an edit integrates edits that are not broadcast yet. Several broadcasts may
+    follow. `client` gets the broadcasts up to the sequence number of each checkpoint.
+    """
+    rng = random.Random(seed)
+    monkeypatch.setattr(room_module, "MERGE_BYTES", rng.choice([1, 200, MERGE_BYTES]))
+    room, client = make_room(), Peer(1)
+    room.pace.end_pauses()
+    waiting = room.take_broadcasts()
+    for edit in history(seed):
+        if rng.random() < 0.2:
+            room._document._pycrdt._measured_until = rng.choice([0.0, float("inf")])
+        room.receive([Edit("ann", edit)])
+        action = rng.choice(["entry", "sync", "broadcast", "broadcast", "nothing"])
+        if action == "entry" and (entry := room.take_entry()) is not None:
+            room.mark_committed(entry.sequence)
+        elif action == "sync":
+            room.sync(EMPTY_STATE_VECTOR, b"")
+        elif action == "broadcast":
+            if (broadcast := next(waiting, None)) is None:
+                waiting = room.take_broadcasts()
+            else:
+                client.doc.apply_update(broadcast.update)
+        known = clocks(client.doc.get_state())
+        counted = clocks(room.checkpoint(b"").state_vector)
+        assert all(clock <= known.get(each, 0) for each, clock in counted.items())
+    for broadcast in (*waiting, *room.take_broadcasts()):
+        client.doc.apply_update(broadcast.update)
+    assert clocks(room.checkpoint(b"").state_vector) == clocks(client.doc.get_state()) != {}
+
+
 def test_age_of_unsaved_edits_counts_from_the_oldest() -> None:
     """The age is that of the oldest uncommitted edit, also while later edits arrive. Proves R-OBS-11."""
     times = iter((10.0, 20.0, 30.0, 40.0))
@@ -268,7 +304,7 @@ def test_waiting_edits_with_the_same_clocks_are_saved_in_separate_entries() -> N
     again = make_room(Content(len(saved), tuple(saved)))
     for each in (room, again):
         each.receive([Edit("ann", update((7, 0, [in_root(ANY, NULL, key="l")])))])
-        assert clocks(each.checkpoint(b"").state_vector) == {5: 3, 7: 1, 10: 1, 11: 1}
+        assert clocks(each.sync(b"\x00", b"").state_vector) == {5: 3, 7: 1, 10: 1, 11: 1}
 
 
 def test_large_edit_is_saved_in_an_entry_of_its_own() -> None:

@@ -39,7 +39,7 @@ def count_elements(room: Room) -> int:
 
 def read_delete_set_of(room: Room) -> dict[int, int]:
     """Return the number of deleted clocks of each client in the room's document."""
-    vector = room.checkpoint(b"").state_vector
+    vector = room.sync(b"\x00", b"").state_vector
     decoder = Decoder(room.sync(vector, b"").update)
     assert decoder.uint() == 0
     return {

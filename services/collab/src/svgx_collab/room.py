@@ -145,6 +145,8 @@ class Room:
         """The author of the last edit."""
         self._merger = _Merger()
         self._unsent: deque[bytes] = deque()
+        self._broadcast_vector = self._document.state_vector()
+        """The state vector of the last checkpoint. It counts only edits that were broadcast."""
         self._unsaved: deque[_UnsavedPart] = deque()
         self._parts_taken = 0
         self._parts_committed = 0
@@ -311,12 +313,17 @@ class Room:
         Edits that are not integrated yet come in later broadcasts, and not in the reply.
         """
         self._flush()
-        return self._reply(self._missing(state_vector), awareness)
+        missing = self._missing(state_vector)
+        return self._reply(self._document.state_vector(with_queue=False), missing, awareness)
 
     def checkpoint(self, awareness: bytes) -> SyncReply:
-        """Return the state vector without content, for a peer that has all content."""
-        self._flush()
-        return self._reply(b"", awareness)
+        """Return a state vector without content, for a peer that has all content.
+
+        The vector counts no edit that comes in a later broadcast. It may lack the newest edits.
+        """
+        if not self._unsent and not self._document.has_changes:
+            self._broadcast_vector = self._document.state_vector(with_queue=False)
+        return self._reply(self._broadcast_vector, b"", awareness)
 
     @property
     def seconds_until_due(self) -> float:
@@ -376,8 +383,7 @@ class Room:
         spent.clear()
         return bool(exceeding)
 
-    def _reply(self, update: bytes, awareness: bytes) -> SyncReply:
-        vector = self._document.state_vector(with_queue=False)
+    def _reply(self, vector: bytes, update: bytes, awareness: bytes) -> SyncReply:
         return SyncReply(self.epoch, self.broadcast_sequence, vector, update, awareness)
 
     def _take(

@@ -107,6 +107,11 @@ class PycrdtDocument:
         return bool(self._queue) or self._transaction is not None
 
     @property
+    def has_changes(self) -> bool:
+        """True if integrated content is not in the changes that `take_changes` has returned."""
+        return bool(self._changes) or self._transaction is not None
+
+    @property
     def queue_length(self) -> int:
         """The number of parts that wait for their integration."""
         return len(self._queue)

@@ -401,6 +401,11 @@ class SharedDocument:
         return self._pycrdt.queue_length
 
     @property
+    def has_changes(self) -> bool:
+        """True if integrated content is not in the changes that `flush` has returned."""
+        return self._pycrdt.has_changes
+
+    @property
     def has_queue(self) -> bool:
         """True while edits wait for `flush`."""
         return self._pycrdt.has_queue

@@ -90,11 +90,11 @@ class BroadcastTracker:
         self._adopt_checkpoint()
 
     def record_checkpoint(self, reply: SyncReply) -> bool:
-        """Record a checkpoint: the holder's position and state vector. Return False when the holder is ahead.
+        """Record a checkpoint: the holder's position, and a state vector of the broadcasts up to this position.
 
-        When the holder is ahead of the gateway, a broadcast is lost or still on its way. The next checkpoint shows
-        which. The result is also False for another epoch. Before the first position, and while a catch-up is due,
-        nothing is recorded, and the result is True.
+        Return False when the holder is ahead of the gateway: a broadcast is lost or still on its way. The next
+        checkpoint shows which. The result is also False for another epoch. Before the first position, and while a
+        catch-up is due, nothing is recorded, and the result is True.
         """
         own, holder = self._position, Position(reply.epoch, reply.sequence)
         if own is None or self.behind.is_set():
@@ -105,11 +105,8 @@ class BroadcastTracker:
         elif previous is not None and own.sequence < previous[0].sequence:
             GAPS.inc()
             self.suspect_gap()
-        elif previous is not None and previous[0] == own == holder:
-            # The previous vector has only updates that were broadcast. A broadcast that was still to come would have
-            # arrived by now.
-            self.vector = previous[1]
-        return own.epoch == holder.epoch and own.sequence >= holder.sequence
+        self._adopt_checkpoint()
+        return own.includes(holder)
 
     def record_catch_up(self, reply: SyncReply, suspected_gaps: int) -> None:
         """Record that all clients got this reply to `vector`.
@@ -126,14 +123,10 @@ class BroadcastTracker:
             self.behind.clear()
 
     def _adopt_checkpoint(self) -> None:
-        """Adopt the checkpoint's vector once the gateway has a later broadcast and no gap before it.
-
-        The broadcast with the checkpoint's own sequence number is not enough, because the vector may include the next
-        broadcast.
-        """
+        """Adopt the checkpoint's vector once the gateway has all broadcasts up to the checkpoint without a gap."""
         if self._checkpoint is None or self._position is None or self.behind.is_set():
             return
         position, vector = self._checkpoint
-        if position.epoch == self._position.epoch and position.sequence < self._position.sequence:
+        if self._position.includes(position):
             self.vector = vector
             self._checkpoint = None

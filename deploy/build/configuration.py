@@ -1,8 +1,8 @@
 """The JSON schema of a chart's value `config`: the keys that the service reads from its configuration file.
 
 The chart sets some keys as environment variables: addresses, secrets, the place of backups, the number of password
-workers, whether a replica is reserved, and the times of the drain. The schema leaves these keys out, because a variable
-overrides the file.
+workers, whether a replica is reserved for busy canvases, and the times of the drain. The schema leaves these keys out,
+because a variable overrides the file.
 """
 
 from typing import Any
@@ -43,7 +43,7 @@ SET_BY_THE_CHART = {
 }
 
 READ_BY_THE_CHART = {"metrics_port": {"type": "integer", "minimum": 1, "maximum": 65535}}
-"""The schema of each key from which the chart's templates also make objects."""
+"""The schema of each key from which the chart also makes Kubernetes objects."""
 
 
 def schema(service: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from deploy.build.tools import ROOT
 
 VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-(alpha|beta|rc)\.(0|[1-9]\d*))?")
-"""A version that Helm (SemVer 2) and, after `python_version`, wheels (PEP 440) accept: `1.4.0` or `1.4.0-rc.1`."""
+"""A version such as `1.4.0` or `1.4.0-rc.1`. Helm accepts it (SemVer 2); `python_version` converts it for wheels."""
 
 _PRE_RELEASES = {"alpha": "a", "beta": "b", "rc": "rc"}
 

@@ -65,7 +65,7 @@ def _check_host(text: str) -> str:
 def _check_environment(text: str) -> str:
     name = text.strip().lower()
     if name != PRODUCTION and get_close_matches(name, [PRODUCTION, "prod", "prd"], cutoff=0.8):
-        raise ValueError(f"did you mean {PRODUCTION}? Its rules apply under this name only")
+        raise ValueError(f"did you mean {PRODUCTION}? Only this name enables its rules")
     return text
 
 
@@ -159,7 +159,7 @@ class ServiceSettings(_Settings):
     drain_seconds: float = Field(5.0, ge=0, le=600)
     """Time limit for a stopping service to finish its requests, in seconds."""
     svgx_revision: str = Field(build.UNKNOWN, max_length=64, pattern=r"^[\w.+/-]+$")
-    """The revision of the source code, such as a commit's hash. The images set it. It is only shown."""
+    """The revision of the source code, such as a commit's hash. The container images set it, for display."""
     prometheus_enabled: bool = True
     """Serve `/metrics` and `/metrics/prometheus`."""
     health_check_interval: float = Field(30.0, ge=1, le=3600)

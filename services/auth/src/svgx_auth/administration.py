@@ -83,7 +83,7 @@ class Administration:
             assert row is not None
             if request.role is not None:
                 # A role from an admin also ends the suspension of an account without a role at its provider.
-                await session.run("accept_identity", request.user_id)
+                await session.run("clear_refusal", request.user_id)
             if disabled and not before.disabled:
                 ended = await self._revocations.end_sessions_and_tokens(
                     session, request.user_id, "disabled"

@@ -36,7 +36,7 @@ class QuotaNotices:
         watch.on_change(self.update_all)
 
     async def stop(self) -> None:
-        """Stop the requests to clients."""
+        """Stop asking clients for edits."""
         await self._background.stop()
 
     def update_all(self) -> None:

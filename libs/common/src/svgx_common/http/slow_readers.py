@@ -12,7 +12,7 @@ import sys
 from prometheus_client import Counter, Gauge
 
 MEASURE_SECONDS = 20.0
-"""Length of a measurement of a client's rate, in seconds. The first one begins that long after a response."""
+"""Length of a measurement of a client's rate, and the wait between a response and the first one, in seconds."""
 
 MIN_RATE = 1024
 """Minimum rate at which a client has to take the bytes that wait for it, in bytes a second."""
@@ -39,7 +39,7 @@ _ACKNOWLEDGED_OFFSET = 120
 
 
 class SlowReaders:
-    """The bytes that wait for the slow clients of a process, as their last measurements found them."""
+    """The bytes that wait for the slow clients of a process, at the last measurement of each client."""
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -104,7 +104,7 @@ class SlowReaderCheck:
             self._waiting = waiting
 
     def _is_slow(self, waiting: int, acknowledged: int) -> bool:
-        """Return whether the client took fewer bytes than the minimum rate requires, and fewer than waited for it."""
+        """Return whether the client left some of the waiting bytes, and took less than the minimum rate requires."""
         if not acknowledged:
             return waiting == self._waiting
         taken = acknowledged - self._acknowledged

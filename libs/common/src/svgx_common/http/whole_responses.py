@@ -19,15 +19,16 @@ _STATUSES_WITHOUT_BODY = (204, 304)
 MAX_COPIED_BYTES = 64 * 1024
 """Maximum size in bytes of a body that is copied into one buffer with its head.
 
-Up to this size, the copy takes less time than a second buffer.
+Up to this size, a copy takes less time than writing a second buffer.
 """
 
 
 class WholeResponse:
     """The `send` of one request. It holds the head back until the body follows.
 
-    ASGI requires that a server sends nothing before the first part of the body. uvicorn itself sends a response
-    with a body in parts. It also sends a response with a head that needs special handling, such as `connection: close`.
+    ASGI requires that a server sends nothing before the first part of the body. Two kinds of responses are left to
+    uvicorn: those with a body in parts, and those with a header that changes the connection, such as
+    `connection: close`.
     """
 
     __slots__ = ("_cycle", "_head")

@@ -145,8 +145,8 @@ class Responder:
         self._pools = {pool: _Slots(concurrency, backlog) for pool in Pool}
         self._endpoints: dict[str, _Endpoint] = {}
         self._left_to_others: set[str] = set()
-        self._validations = AccountThreads(1)
         """The subjects of operations that this replica does not answer."""
+        self._validations = AccountThreads(1)
 
     def answer(
         self, operation: Operation[Request, Reply], handler: Handler[Request, Reply]
@@ -171,7 +171,7 @@ class Responder:
         """Let `concurrency` handlers of a pool run at a time. Call this before `start`.
 
         The handlers of the pool may have a queue of their own. The pool then needs a slot for each request that runs or
-        waits in this queue. It also needs some slots for the requests that the handlers refuse.
+        waits in this queue. It also needs some slots in which handlers refuse requests.
         """
         self._pools[pool] = _Slots(concurrency, self._backlog)
 
@@ -198,7 +198,7 @@ class Responder:
             )
 
     async def announce(self) -> None:
-        """Answer discovery requests."""
+        """Subscribe to discovery requests, and answer them from now on."""
         await self._discovery.subscribe(self._bus.connection, self._bus.respond)
 
     async def drain(self) -> None:

@@ -47,7 +47,7 @@ class RoundTrips:
         return self._connection.is_connected and not self._silent
 
     def note_disconnect(self) -> None:
-        """Note that nats-py has closed the lost connection, and connects again. Fail the requests that wait."""
+        """Forget the lost connection, and fail the requests that wait. nats-py connects again."""
         self._lost_at = None
         self.give_up_requests()
 

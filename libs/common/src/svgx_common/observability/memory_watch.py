@@ -80,9 +80,9 @@ class MemoryWatch:
         self.check()
 
     def check(self) -> bool:
-        """Return memory if the process has grown: by `GROWTH_BYTES`, or by `LARGE_GROWTH_BYTES` if it is busy.
+        """Give memory back if the process has grown: by `GROWTH_BYTES`, or by `LARGE_GROWTH_BYTES` if it is busy.
 
-        Return True if memory was returned.
+        Return True if memory was given back.
         """
         used, cpu_seconds = self._measure(), self._cpu_seconds()
         is_quiet = cpu_seconds - self._cpu_before < QUIET_SECONDS

@@ -57,7 +57,7 @@ class Identities:
                 return await self._create(session, provider, claims, role, by)
             if row["disabled_at"] is not None or row["deleted_at"] is not None:
                 raise Forbidden("this account may not sign in")
-            await session.run("accept_identity", row["id"])
+            await session.run("clear_refusal", row["id"])
         account = Account.from_row(row)
         if provider.role_claim is None or account.user.role is role:
             return account

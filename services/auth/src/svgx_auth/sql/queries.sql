@@ -420,7 +420,7 @@ SELECT a.* FROM identity i JOIN account a ON a.id = i.account_id WHERE i.issuer 
 -- Record that the provider gives the account $1 no role: its API keys are refused.
 UPDATE identity SET refused_at = coalesce(refused_at, clock_timestamp()) WHERE account_id = $1
 
--- name: accept_identity
+-- name: clear_refusal
 -- Record that the account $1 has a role again.
 UPDATE identity SET refused_at = NULL WHERE account_id = $1 AND refused_at IS NOT NULL
 

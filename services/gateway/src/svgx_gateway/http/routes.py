@@ -62,7 +62,7 @@ class RouteTable(BaseRoute):
         self._websockets = _PathTable({route.path: route.app for route in websocket_routes})
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Return a full match for a path in the table, with any method, and for a WebSocket with any path."""
+        """Return a full match for each WebSocket, and for an HTTP path in the table with any method."""
         paths = {"http": self._http, "websocket": self._websockets}.get(scope["type"])
         if paths is None:
             return Match.NONE, {}

@@ -190,7 +190,10 @@ class Values:
                 raise wrong_type(other.state_type)
 
     def _owner_to_read(self, call: Call, user_id: str | None, *, shared: bool) -> str:
-        """Return the owner of the requested value. Raise `Forbidden`, or `Invalid` for a user id with shared values."""
+        """Return the owner of the requested value. Raise `Forbidden`.
+
+        Raise `Invalid` if the request names both a shared value and a user id.
+        """
         caller = call.signed_in_caller()
         if user_id is not None and user_id != caller.user_id and caller.role is not Role.ADMIN:
             raise Forbidden("only admins may name another account", field="user_id")

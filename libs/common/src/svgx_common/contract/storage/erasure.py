@@ -1,7 +1,7 @@
 """The operations that erase one user's personal data.
 
-Admins call `ERASE_USER`, which auth answers. Auth calls `ERASE_AUTHOR` for the data of the state service, in which the
-user is the author of edits.
+Admins call `ERASE_USER`, which auth answers. Auth calls `ERASE_AUTHOR` for the state service's data, which names the
+user as the author of edits.
 """
 
 from enum import StrEnum

@@ -616,10 +616,10 @@ class SharedDocument:
     def _without_known_deletions(self, parts: Split) -> Split:
         """Return the split without the deletions that the document is known to have.
 
-        Each client that joins sends all deletions of its document, also deletions of overwritten values. Only pycrdt
-        has a list of all deletions. Reading this list takes time in proportion to the number of deletions and clients,
-        so it is not read again before `_may_refresh_at`. Until then, the result may have deletions that the document
-        has. Saving a deletion again is harmless.
+        Each client that joins sends all deletions of its document. Some of them are in no edit: of two values that were
+        set at the same time, pycrdt deletes one. Only pycrdt has a list of all deletions. Reading this list takes time
+        in proportion to the number of deletions and clients, so it is not read again before `_may_refresh_at`. Until
+        then, the result may have deletions that the document has. Saving a deletion again is harmless.
         """
         known = self._deletions
         unknown = known.unknown(parts.deletions)

@@ -1,6 +1,7 @@
 """The effects of quotas on Yjs clients and HTTP clients."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -111,3 +112,39 @@ async def test_client_with_quota_notices_stays_connected_and_its_edits_are_saved
     status = await client.status()
     assert status.closes == ()
     assert status.received[QUOTA] >= 2
+
+
+async def test_repeated_request_gets_its_response_although_its_quota_is_used_up(
+    workspace: Workspace, canvas: str, set_quotas: SetQuotas
+) -> None:
+    """A client that lost the response repeats its request after the quota is used up. Proves R-HTTP-9.
+
+    A new request is refused with 429. The refusal is not stored, so the request is accepted when the quota allows it.
+    """
+    editor = await workspace.create_user()
+    await workspace.owner.set_member(canvas, editor, "editor")
+    session = workspace.api.session_of(editor)
+    versions = f"/runtime/canvases/{canvas}/versions/"
+    version = (await session.request("POST", versions, json={"name": "first"})).json()["id"]
+
+    async def restore(key: str) -> Any:
+        path = f"{versions}{version}/restore"
+        return await session.request("POST", path, headers={"Idempotency-Key": key})
+
+    first = await restore("one")
+    assert first.status_code == 200, first.text
+    await set_quotas(users={editor.id: {"journal_bytes_per_day": 0}})
+    async with asyncio.timeout(20):
+        while (await restore(secrets.token_hex(8))).status_code != 429:
+            await pause()
+            svg = b'<svg xmlns="http://www.w3.org/2000/svg"><rect/></svg>'
+            path = f"/runtime/canvases/{canvas}/svg"
+            await session.request("PUT", path, content=svg, headers=SVG_TYPE)
+    assert (await restore("two")).status_code == 429
+    repeated = await restore("one")
+    assert (repeated.status_code, repeated.json()) == (200, first.json())
+    assert repeated.headers["Idempotency-Replayed"] == "true"
+    await set_quotas()
+    async with asyncio.timeout(20):
+        while (await restore("two")).status_code != 200:
+            await pause()

@@ -52,7 +52,10 @@ class BlockingSettings(ServiceSettings):
 
 @contextlib.asynccontextmanager
 async def build(runtime: Runtime[BlockingSettings]) -> AsyncIterator[Service]:
-    """Build the service. Loading the journal blocks; every other operation answers `not_found`."""
+    """Build the service. Loading the journal blocks; every other operation answers `not_found`.
+
+    The answer has `LoadRequest.after` bytes.
+    """
     bus = runtime.bus
     released = asyncio.Event()
 
@@ -76,10 +79,10 @@ async def build(runtime: Runtime[BlockingSettings]) -> AsyncIterator[Service]:
         if runtime.settings.block_drain:
             await asyncio.Event().wait()
 
-    async def load(_: LoadRequest, __: Call) -> Blob:
+    async def load(request: LoadRequest, _: Call) -> Blob:
         await report("arrived")
         await released.wait()
-        return Blob(b"done")
+        return Blob(b"x" * request.after or b"done")
 
     async def find_nothing(_: Any, __: Call) -> Any:
         raise NotFound

@@ -95,22 +95,26 @@ async def wait_until_left(bus: Bus) -> None:
             return
 
 
-async def test_sigterm_finishes_fifty_requests_in_progress(
-    backing: DevStack, gateway_bus: Bus
+@pytest.mark.parametrize(("count", "size"), [(50, 1), (3, 20_000_000)])
+async def test_sigterm_finishes_the_requests_in_progress(
+    backing: DevStack, gateway_bus: Bus, *, count: int, size: int
 ) -> None:
-    """Proves R-BUS-6: after SIGTERM, the service leaves its queue group and answers all received requests."""
+    """Proves R-BUS-6: after SIGTERM, the service leaves its queue group and answers all received requests.
+
+    The service also waits until large answers are pulled.
+    """
     events = await EventCounter().listen(gateway_bus)
     async with running(NATS_URL=backing.nats_url("operator")) as service:
         await service.wait_for_log("ready")
-        load = LoadRequest(canvas_id="any")
-        calls = [asyncio.create_task(gateway_bus.ask(JOURNAL_LOAD, load)) for _ in range(50)]
-        await events.wait_for("arrived", 50)
+        load = LoadRequest(canvas_id="any", after=size)
+        calls = [asyncio.create_task(gateway_bus.ask(JOURNAL_LOAD, load)) for _ in range(count)]
+        await events.wait_for("arrived", count)
         service.terminate()
         await events.wait_for("draining")
         await wait_until_left(gateway_bus)
         assert not any(call.done() for call in calls)
         await gateway_bus.publish(blocking_service.RELEASE, b"")
-        assert {answer.content for answer in await asyncio.gather(*calls)} == {b"done"}
+        assert {answer.content for answer in await asyncio.gather(*calls)} == {b"x" * size}
         await events.wait_for("handing-over")
         assert await service.wait_ended() == 0
 
@@ -168,6 +172,28 @@ async def test_metrics_port_moves_the_metrics_and_nothing_else(backing: DevStack
         assert (await http.get(f"{api}/health/live")).status_code == 200
         service.terminate()
         assert await service.wait_ended() == 0
+
+
+async def test_unread_metrics_do_not_delay_the_end_of_the_process(backing: DevStack) -> None:
+    """Proves R-FAIL-16: a client of `METRICS_PORT` that does not read its responses is cut off within seconds."""
+    metrics_port = ports.choose()
+    settings = {
+        "NATS_URL": backing.nats_url("operator"),
+        "METRICS_PORT": str(metrics_port),
+        "DRAIN_SECONDS": "1",
+    }
+    loop = asyncio.get_running_loop()
+    async with running(**settings) as service:
+        await service.wait_for_log("ready")
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.setblocking(False)
+            await loop.sock_connect(client, ("127.0.0.1", metrics_port))
+            await loop.sock_sendall(client, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 30)
+            assert await loop.sock_recv(client, 1)
+            service.terminate()
+            async with asyncio.timeout(15):
+                assert await service.wait_ended() == 0
 
 
 async def test_taken_metrics_port_ends_the_process_and_names_the_setting(

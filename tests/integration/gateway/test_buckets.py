@@ -5,6 +5,7 @@ import secrets
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
+from structlog.testing import capture_logs
 
 from svgx_common import redis
 from svgx_common.contract.ratelimits import RateLimit
@@ -169,3 +170,28 @@ async def test_gateway_limits_by_itself_without_redis(
     assert counted_locally() == before + 5
     await gateways[0].take(key, limit)
     assert counted_locally() == before + 5
+
+
+async def test_gateway_limits_by_itself_while_redis_refuses_writes(
+    backing: DevStack, gateways: tuple[Buckets, Buckets]
+) -> None:
+    """Redis answers, but only the first request waits for it, and the outage is logged once. Proves R-LIMIT-6."""
+    key, limit = secrets.token_hex(8), RateLimit(requests=30, seconds=3600)
+    client = redis.connect(backing.redis_url)
+    await gateways[0].take(key, limit)
+    before = counted_locally()
+    await client.config_set("min-replicas-to-write", 1)
+    try:
+        with capture_logs() as lines:
+            for _ in range(20):
+                assert (await gateways[0].take(key, limit)).allowed
+                await asyncio.sleep(0)
+        assert [line["log_level"] for line in lines] == ["warning"]
+        assert counted_locally() == before + 20
+    finally:
+        await client.config_set("min-replicas-to-write", 0)
+        await client.aclose()
+    while gateways[0]._probing is not None:
+        await asyncio.wait({gateways[0]._probing})
+    assert (await gateways[0].take(key, limit)).remaining == 28
+    assert counted_locally() == before + 20

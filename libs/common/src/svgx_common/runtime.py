@@ -71,6 +71,9 @@ SETTLE_PAUSE_SECONDS = 1.0
 GRACE_SECONDS = 5.0
 """Seconds after `DRAIN_SECONDS` until unfinished work is given up. This is also the time limit of `Service.drain`."""
 
+METRICS_GRACE_SECONDS = 1
+"""Seconds for which a stopping process still sends responses on `METRICS_PORT`."""
+
 
 @dataclass(slots=True)
 class Service:
@@ -263,6 +266,8 @@ class _ServiceProcess(Generic[Settings]):
         try:
             yield
         finally:
+            # A client that does not read its response must not delay the end of the process.
+            server.config.timeout_graceful_shutdown = METRICS_GRACE_SECONDS
             server.stop()
             await asyncio.wait({serving})
 

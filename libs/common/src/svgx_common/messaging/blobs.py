@@ -58,6 +58,8 @@ class Blobs:
         self._offered: dict[str, bytes] = {}
         self._unread: dict[str, int] = {}
         """The number of bytes not pulled yet, for each body with only one receiver."""
+        self._progress = asyncio.Event()
+        """Set when a piece was sent, and when an offer has ended."""
         self._offered_bytes = 0
         self._all_pieces = asyncio.Semaphore(MAX_PIECES)
 
@@ -94,6 +96,14 @@ class Blobs:
             self._unread[reference.partition(" ")[0]] = len(content)
         asyncio.get_running_loop().call_later(OFFER_SECONDS, self._remove, reference)
         return reference
+
+    async def wait_until_pulled(self) -> None:
+        """Wait until all bodies with only one receiver are pulled, or no piece was requested for `PULL_SECONDS`."""
+        with contextlib.suppress(TimeoutError):
+            while self._unread:
+                self._progress.clear()
+                async with asyncio.timeout(PULL_SECONDS):
+                    await self._progress.wait()
 
     async def pull(self, reference: str, *, limit: int = MAX_PULLED_BYTES) -> bytes:
         """Return the body that another process offers.
@@ -136,6 +146,7 @@ class Blobs:
         offset = int(message.data) if message.data.isdigit() else len(content)
         piece = content[offset : offset + PIECE_BYTES]
         await message.respond(piece)
+        self._progress.set()
         if message.subject in self._unread:
             self._unread[message.subject] -= len(piece)
             if self._unread[message.subject] <= 0:
@@ -152,5 +163,6 @@ class Blobs:
     def _remove(self, reference: str) -> None:
         subject = reference.partition(" ")[0]
         self._unread.pop(subject, None)
+        self._progress.set()
         content = self._offered.pop(subject, b"")
         self._offered_bytes -= len(content)

@@ -202,7 +202,7 @@ class Responder:
         await self._discovery.subscribe(self._bus.connection, self._bus.respond)
 
     async def drain(self) -> None:
-        """Leave the queue groups, then finish every request that has arrived.
+        """Leave the queue groups, finish every request that has arrived, and wait until large answers are pulled.
 
         When the drain itself is cancelled, the remaining requests are cancelled and get `Unavailable`.
         """
@@ -218,6 +218,7 @@ class Responder:
                 log.warning("could not leave the queue group", error=type(error).__name__)
             while tasks := self._tasks():
                 await asyncio.wait(tasks)
+            await self._bus.blobs.wait_until_pulled()
         finally:
             await self._cancel_tasks()
 

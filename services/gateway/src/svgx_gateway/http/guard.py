@@ -92,15 +92,21 @@ class Guard:
     async def check_canvas(
         self, operation: Operation[Any, Any], message: RequestModel, caller: Caller | None
     ) -> None:
-        """Raise `NotFound` or `Forbidden` unless the caller has the operation's role on the request's canvas.
-
-        Raise `QuotaExceeded` or `QuotaFull` if the operation adds content that a quota does not allow.
-        """
+        """Raise `NotFound` or `Forbidden` unless the caller has the operation's role on the request's canvas."""
         if operation.canvas_role is not None and caller is not None:
-            canvas_id = getattr(message, "canvas_id")  # noqa: B009  # a test checks that these requests have the field
-            await self._canvas_roles.require(caller, canvas_id, operation.canvas_role)
-            if operation.writes_content:
-                self._quotas.require_space(caller, canvas_id)
+            await self._canvas_roles.require(caller, _canvas_id(message), operation.canvas_role)
+
+    def check_quota(
+        self, operation: Operation[Any, Any], message: RequestModel, caller: Caller | None
+    ) -> None:
+        """Raise `QuotaExceeded` or `QuotaFull` if the operation adds content that a quota does not allow."""
+        if operation.writes_content and caller is not None:
+            self._quotas.require_space(caller, _canvas_id(message))
+
+
+def _canvas_id(message: RequestModel) -> str:
+    canvas_id: str = getattr(message, "canvas_id")  # noqa: B009  # a test checks that these requests have the field
+    return canvas_id
 
 
 Count = Callable[[HTTPConnection, MutableMapping[str, str]], Awaitable[None]]

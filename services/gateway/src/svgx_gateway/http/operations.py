@@ -199,6 +199,7 @@ class OperationEndpoint:
             or not self._supports_key
             or b"idempotency-key" not in fields_of(request.scope)
         ):
+            self._guard.check_quota(operation, message, caller)
             return await self._forward(request, message, caller, deadline)
         target = f"{sent_path(request.scope)}?{request.scope['query_string'].decode('latin-1')}"
         pending = await self._idempotency.begin(
@@ -210,16 +211,18 @@ class OperationEndpoint:
         )
         if isinstance(pending, Response):
             return pending  # the stored response of an earlier request with this key
-        if pending is None:  # Redis is not reachable
-            return await self._forward(request, message, caller, deadline)
         response = None
         try:
-            response = await self._forward(request, message, caller, deadline)
-        except SvgxError as error:
-            response = problems.response(error)
-            raise
+            # A refusal because of a quota is not stored, because the next attempt may succeed.
+            self._guard.check_quota(operation, message, caller)
+            try:
+                response = await self._forward(request, message, caller, deadline)
+            except SvgxError as error:
+                response = problems.response(error)
+                raise
         finally:
-            await self._idempotency.finish(pending, response, secret=operation.secret)
+            if pending is not None:  # None if Redis is not reachable
+                await self._idempotency.finish(pending, response, secret=operation.secret)
         return response
 
     async def _parse(self, request: Request, body: bytes, caller: Caller | None) -> RequestModel:

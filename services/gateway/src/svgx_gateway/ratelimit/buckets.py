@@ -31,8 +31,6 @@ LOCAL = Counter(
 
 SCRIPT = RedisLimitAtomicActionSpec.SCRIPTS.encode()
 
-_PING = b"*1\r\n$4\r\nPING\r\n"
-
 REDIS_TIMEOUT = 0.25
 """Time limit for Redis to accept a connection and answer, in seconds. Beyond it, this process counts the request."""
 
@@ -191,20 +189,20 @@ class Buckets:
     def _start_probing(self, error: Exception) -> None:
         if self._probing is None:
             log.warning(
-                "redis is not reachable; this gateway limits requests by itself",
+                "redis is not usable; this gateway limits requests by itself",
                 error=type(error).__name__,
             )
             self._probing = self._tasks.start("wait for redis", self._probe())
 
     async def _probe(self) -> None:
-        """Try to reach Redis again in the background, so that no request waits for Redis."""
+        """Try to write to Redis in the background, so that no request waits for Redis."""
         while True:
             try:
-                await self._execute([_PING], [_PING])
+                await self._execute([_PROBE], [_PROBE])
             except (RedisError, OSError):
                 await asyncio.sleep(PROBE_INTERVAL)
             else:
-                log.info("redis is reachable again; all gateways share the limits")
+                log.info("redis is usable again; all gateways share the limits")
                 self._probing = None
                 return
 
@@ -224,6 +222,9 @@ def _encode_run(command: bytes, script: bytes) -> bytes:
     """Return the beginning of a command that runs a script with one key and three arguments."""
     return b"*7\r\n" + b"".join(map(_bulk, (command, script, b"1")))
 
+
+_PROBE = b"*5\r\n" + b"".join(map(_bulk, (b"SET", b"svgx:rate:probe", b"1", b"EX", b"10")))
+"""Succeeds if Redis accepts writes. Redis may answer a PING and refuse writes."""
 
 _RUN = _encode_run(b"EVAL", SCRIPT)
 """Runs the script by its text. Redis then keeps the script, and can run it by its hash."""

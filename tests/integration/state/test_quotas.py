@@ -36,7 +36,8 @@ from svgx_common.contract.storage.quotas import (
 )
 from svgx_common.messaging.caller import Caller
 from svgx_devstack import DevStack
-from svgx_state.quotas.counter import UsageCounter
+from svgx_state.quotas import metrics
+from svgx_state.quotas.counter import UsageCounter, today
 from tests.blocked import until_blocked
 from tests.integration.state.service import Client, Tables, replica, user
 
@@ -296,6 +297,66 @@ async def test_most_specific_bound_applies(client: Client, backing: DevStack) ->
         assert quotas.of_canvas("c").content_bytes == 9
         assert quotas.of_canvas("d").content_bytes == 128 * MIB
         assert await client.bus.ask(GET_QUOTAS, QuotasRequest(), caller=client.me) == quotas
+
+
+@pytest.mark.usefixtures("_reset")
+async def test_accounts_and_canvases_with_own_bounds_are_reported_beside_many_larger_ones(
+    client: Client, backing: DevStack, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-QUOTA-5: the bound of a single account or canvas applies, however many others have more bytes.
+
+    Accounts and canvases with higher bounds of their own do not displace the largest of the others.
+    """
+    monkeypatch.setattr(metrics, "MAX_NAMED", 2)
+    ids = ("low", "below", "raised", "first", "second", "third")
+    accounts = {each: user().user_id for each in ids}
+    sizes = dict(zip(ids, (81, 79, 2**45, 2**44, 2**43, 2**42), strict=True))
+    async with quick_replica(backing):
+        canvases = {each: await client.create() for each in ids}
+        of_content = {each: await client.create() for each in ids}
+        day = today()
+        for table, column, rows in (
+            ("account_usage", "user_id", accounts),
+            ("canvas_usage", "canvas_id", canvases),
+        ):
+            await tables.executemany(
+                f"INSERT INTO {table} (day, {column}, journal_bytes) VALUES ($1, $2, $3)",
+                [(day, rows[each], sizes[each]) for each in ids],
+            )
+        await tables.executemany(
+            "INSERT INTO canvas_size (canvas_id, content_bytes) VALUES ($1, $2)",
+            [(of_content[each], sizes[each]) for each in ids],
+        )
+        await tables.executemany(
+            "UPDATE canvas SET bytes = $2 WHERE id = $1",
+            [(of_content[each], sizes[each]) for each in ids],
+        )
+        own = {"low": 100, "below": 100, "raised": 2**46}
+        day_bounds = {each: {"journal_bytes_per_day": bound} for each, bound in own.items()}
+        await set_quotas(
+            client,
+            users={accounts[each]: bounds for each, bounds in day_bounds.items()},
+            canvases={canvases[each]: bounds for each, bounds in day_bounds.items()}
+            | {of_content[each]: {"content_bytes": bound} for each, bound in own.items()},
+        )
+        try:
+            report = await client.bus.ask(QUOTA_REPORT, QuotasRequest())
+        finally:
+            await tables.execute(
+                "DELETE FROM account_usage WHERE user_id = ANY ($1)", list(accounts.values())
+            )
+            for canvas_id in (*canvases.values(), *of_content.values()):
+                await tables.execute("DELETE FROM canvas_usage WHERE canvas_id = $1", canvas_id)
+                await tables.execute("DELETE FROM canvas_size WHERE canvas_id = $1", canvas_id)
+                await tables.execute("UPDATE canvas SET bytes = 0 WHERE id = $1", canvas_id)
+    # The limit of the query is higher by the number of own bounds, so the report may also name the third.
+    for names, reported in (
+        (accounts, report.accounts),
+        (canvases, report.canvases),
+        (of_content, report.canvases),
+    ):
+        found = {each for each in ids if names[each] in reported}
+        assert found - {"third"} == {"low", "first", "second"}
 
 
 @pytest.mark.usefixtures("_reset")

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from svgx_common.contract import state
-from svgx_common.contract.auth import UserRequest
+from svgx_common.contract.auth import FoundAccount, UserRequest
 from svgx_common.contract.errors import Conflict, NotFound, QuotaExceeded, QuotaFull, SvgxError
 from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.contract.state import CanvasRequest, Entry
@@ -252,6 +252,79 @@ async def test_deleted_canvas_makes_room_for_another(client: Client, backing: De
         assert error.value.limit == 2
         await client.delete(first)
         await client.create()
+
+
+@pytest.mark.parametrize(
+    ("restorer", "live", "restorer_live", "creator", "refused"),
+    [
+        ("creator", 1, 0, Role.EDITOR, False),
+        ("creator", 2, 0, Role.EDITOR, True),
+        ("owner", 1, 2, Role.EDITOR, False),
+        ("owner", 2, 0, Role.EDITOR, True),
+        ("admin", 1, 0, Role.EDITOR, False),
+        ("admin", 2, 0, Role.EDITOR, True),
+        ("owner", 2, 0, Role.ADMIN, False),
+        ("owner", 2, 0, None, False),
+    ],
+)
+async def test_restored_canvas_counts_towards_its_creator(
+    client: Client,
+    backing: DevStack,
+    *,
+    restorer: str,
+    live: int,
+    restorer_live: int,
+    creator: Role | None,
+    refused: bool,
+) -> None:
+    """Proves R-QUOTA-4: any restore of a canvas needs room in the bound of the account that created the canvas.
+
+    `live` and `restorer_live` are the numbers of canvases of the creator and of another restorer, with a bound of two.
+    `creator` is the role of the creator, or None after the account was deleted.
+    """
+    creating, owner = client.me, user()
+    callers = {"creator": creating, "owner": owner, "admin": user(Role.ADMIN)}
+    caller = callers[restorer]
+    async with replica(backing, quota_account_canvases=2):
+        canvas_id = await client.create()
+        await client.set_member(canvas_id, owner.user_id, CanvasRole.OWNER)
+        await client.delete(canvas_id)
+        for number, account in ((live, creating), (restorer_live, caller)):
+            for _ in range(number):
+                await client.create(caller=account)
+        client.accounts[creating.user_id] = (
+            None
+            if creator is None
+            else FoundAccount(id=creating.user_id, role=creator, disabled=False)
+        )
+        request = CanvasRequest(canvas_id=canvas_id)
+        if not refused:
+            await client.bus.ask(RESTORE_CANVAS, request, caller=caller)
+            return
+        with pytest.raises(QuotaFull) as error:
+            await client.bus.ask(RESTORE_CANVAS, request, caller=caller)
+        assert error.value.limit == 2
+
+
+async def test_simultaneous_restores_by_two_owners_do_not_exceed_the_bound_of_the_creator(
+    client: Client, backing: DevStack
+) -> None:
+    """Proves R-QUOTA-4: of two restores for which the creator has room for one, one succeeds."""
+    owners = (user(), user())
+    async with replica(backing, quota_account_canvases=1):
+        canvases = []
+        for owner in owners:
+            canvas_id = await client.create()
+            await client.set_member(canvas_id, owner.user_id, CanvasRole.OWNER)
+            await client.delete(canvas_id)
+            canvases.append(canvas_id)
+        restores = (
+            client.bus.ask(RESTORE_CANVAS, CanvasRequest(canvas_id=canvas_id), caller=owner)
+            for canvas_id, owner in zip(canvases, owners, strict=True)
+        )
+        outcomes = await asyncio.gather(*restores, return_exceptions=True)
+        assert [type(each) for each in outcomes].count(QuotaFull) == 1
+        assert (await own_use(client, QuotaName.CANVASES, client.me)).used == 1
 
 
 async def test_simultaneous_restores_of_a_canvas_count_once(

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from svgx_common.contract import state
-from svgx_common.contract.auth import UserRequest
+from svgx_common.contract.auth import FoundAccount, UserRequest
 from svgx_common.contract.errors import Conflict, NotFound, QuotaExceeded, QuotaFull, SvgxError
 from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.contract.state import CanvasRequest, Entry
@@ -36,7 +36,8 @@ from svgx_common.contract.storage.quotas import (
 )
 from svgx_common.messaging.caller import Caller
 from svgx_devstack import DevStack
-from svgx_state.quotas.counter import UsageCounter
+from svgx_state.quotas import metrics
+from svgx_state.quotas.counter import UsageCounter, today
 from tests.blocked import until_blocked
 from tests.integration.state.service import Client, Tables, replica, user
 
@@ -253,6 +254,79 @@ async def test_deleted_canvas_makes_room_for_another(client: Client, backing: De
         await client.create()
 
 
+@pytest.mark.parametrize(
+    ("restorer", "live", "restorer_live", "creator", "refused"),
+    [
+        ("creator", 1, 0, Role.EDITOR, False),
+        ("creator", 2, 0, Role.EDITOR, True),
+        ("owner", 1, 2, Role.EDITOR, False),
+        ("owner", 2, 0, Role.EDITOR, True),
+        ("admin", 1, 0, Role.EDITOR, False),
+        ("admin", 2, 0, Role.EDITOR, True),
+        ("owner", 2, 0, Role.ADMIN, False),
+        ("owner", 2, 0, None, False),
+    ],
+)
+async def test_restored_canvas_counts_towards_its_creator(
+    client: Client,
+    backing: DevStack,
+    *,
+    restorer: str,
+    live: int,
+    restorer_live: int,
+    creator: Role | None,
+    refused: bool,
+) -> None:
+    """Proves R-QUOTA-4: any restore of a canvas needs room in the bound of the account that created the canvas.
+
+    `live` and `restorer_live` are the numbers of canvases of the creator and of another restorer, with a bound of two.
+    `creator` is the role of the creator, or None after the account was deleted.
+    """
+    creating, owner = client.me, user()
+    callers = {"creator": creating, "owner": owner, "admin": user(Role.ADMIN)}
+    caller = callers[restorer]
+    async with replica(backing, quota_account_canvases=2):
+        canvas_id = await client.create()
+        await client.set_member(canvas_id, owner.user_id, CanvasRole.OWNER)
+        await client.delete(canvas_id)
+        for number, account in ((live, creating), (restorer_live, caller)):
+            for _ in range(number):
+                await client.create(caller=account)
+        client.accounts[creating.user_id] = (
+            None
+            if creator is None
+            else FoundAccount(id=creating.user_id, role=creator, disabled=False)
+        )
+        request = CanvasRequest(canvas_id=canvas_id)
+        if not refused:
+            await client.bus.ask(RESTORE_CANVAS, request, caller=caller)
+            return
+        with pytest.raises(QuotaFull) as error:
+            await client.bus.ask(RESTORE_CANVAS, request, caller=caller)
+        assert error.value.limit == 2
+
+
+async def test_simultaneous_restores_by_two_owners_do_not_exceed_the_bound_of_the_creator(
+    client: Client, backing: DevStack
+) -> None:
+    """Proves R-QUOTA-4: of two restores for which the creator has room for one, one succeeds."""
+    owners = (user(), user())
+    async with replica(backing, quota_account_canvases=1):
+        canvases = []
+        for owner in owners:
+            canvas_id = await client.create()
+            await client.set_member(canvas_id, owner.user_id, CanvasRole.OWNER)
+            await client.delete(canvas_id)
+            canvases.append(canvas_id)
+        restores = (
+            client.bus.ask(RESTORE_CANVAS, CanvasRequest(canvas_id=canvas_id), caller=owner)
+            for canvas_id, owner in zip(canvases, owners, strict=True)
+        )
+        outcomes = await asyncio.gather(*restores, return_exceptions=True)
+        assert [type(each) for each in outcomes].count(QuotaFull) == 1
+        assert (await own_use(client, QuotaName.CANVASES, client.me)).used == 1
+
+
 async def test_simultaneous_restores_of_a_canvas_count_once(
     client: Client, backing: DevStack, tables: Tables
 ) -> None:
@@ -296,6 +370,66 @@ async def test_most_specific_bound_applies(client: Client, backing: DevStack) ->
         assert quotas.of_canvas("c").content_bytes == 9
         assert quotas.of_canvas("d").content_bytes == 128 * MIB
         assert await client.bus.ask(GET_QUOTAS, QuotasRequest(), caller=client.me) == quotas
+
+
+@pytest.mark.usefixtures("_reset")
+async def test_accounts_and_canvases_with_own_bounds_are_reported_beside_many_larger_ones(
+    client: Client, backing: DevStack, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-QUOTA-5: the bound of a single account or canvas applies, however many others have more bytes.
+
+    Accounts and canvases with higher bounds of their own do not displace the largest of the others.
+    """
+    monkeypatch.setattr(metrics, "MAX_NAMED", 2)
+    ids = ("low", "below", "raised", "first", "second", "third")
+    accounts = {each: user().user_id for each in ids}
+    sizes = dict(zip(ids, (81, 79, 2**45, 2**44, 2**43, 2**42), strict=True))
+    async with quick_replica(backing):
+        canvases = {each: await client.create() for each in ids}
+        of_content = {each: await client.create() for each in ids}
+        day = today()
+        for table, column, rows in (
+            ("account_usage", "user_id", accounts),
+            ("canvas_usage", "canvas_id", canvases),
+        ):
+            await tables.executemany(
+                f"INSERT INTO {table} (day, {column}, journal_bytes) VALUES ($1, $2, $3)",
+                [(day, rows[each], sizes[each]) for each in ids],
+            )
+        await tables.executemany(
+            "INSERT INTO canvas_size (canvas_id, content_bytes) VALUES ($1, $2)",
+            [(of_content[each], sizes[each]) for each in ids],
+        )
+        await tables.executemany(
+            "UPDATE canvas SET bytes = $2 WHERE id = $1",
+            [(of_content[each], sizes[each]) for each in ids],
+        )
+        own = {"low": 100, "below": 100, "raised": 2**46}
+        day_bounds = {each: {"journal_bytes_per_day": bound} for each, bound in own.items()}
+        await set_quotas(
+            client,
+            users={accounts[each]: bounds for each, bounds in day_bounds.items()},
+            canvases={canvases[each]: bounds for each, bounds in day_bounds.items()}
+            | {of_content[each]: {"content_bytes": bound} for each, bound in own.items()},
+        )
+        try:
+            report = await client.bus.ask(QUOTA_REPORT, QuotasRequest())
+        finally:
+            await tables.execute(
+                "DELETE FROM account_usage WHERE user_id = ANY ($1)", list(accounts.values())
+            )
+            for canvas_id in (*canvases.values(), *of_content.values()):
+                await tables.execute("DELETE FROM canvas_usage WHERE canvas_id = $1", canvas_id)
+                await tables.execute("DELETE FROM canvas_size WHERE canvas_id = $1", canvas_id)
+                await tables.execute("UPDATE canvas SET bytes = 0 WHERE id = $1", canvas_id)
+    # The limit of the query is higher by the number of own bounds, so the report may also name the third.
+    for names, reported in (
+        (accounts, report.accounts),
+        (canvases, report.canvases),
+        (of_content, report.canvases),
+    ):
+        found = {each for each in ids if names[each] in reported}
+        assert found - {"third"} == {"low", "first", "second"}
 
 
 @pytest.mark.usefixtures("_reset")

@@ -9,11 +9,14 @@ import pytest
 
 from svgx_common import postgres, redis
 from svgx_common.contract.errors import Conflict, SvgxError, TooLarge, VersionConflict
+from svgx_common.postgres import load_queries
 from svgx_devstack import DevStack
 from svgx_state.values.memory import MemoryStore
 from svgx_state.values.postgresql import PostgresStore
 from svgx_state.values.redis import RedisStore
 from svgx_state.values.store import AccountLimits, Draft, StateStore
+from tests.blocked import until_blocked
+from tests.integration.state.service import Tables
 from tests.polling import pause
 
 LIMITS = AccountLimits(keys=5, bytes=1000)
@@ -149,6 +152,55 @@ async def test_concurrent_writes_of_one_version_have_one_winner(
     found = await store.get(owner, "key")
     assert found is not None
     assert found.version == winners[0].version
+
+
+async def test_write_and_deletion_of_one_version_have_one_winner(
+    store: StateStore, owner: str
+) -> None:
+    """Proves R-KV-3: of a write and a deletion that name the same version, exactly one succeeds."""
+    for number in range(20):
+        key = f"key-{number % LIMITS.keys}"
+        first = await store.put(owner, draft(key, "0"), None)
+        written, deleted = await asyncio.gather(
+            store.put(owner, draft(key, "1"), first.version),
+            store.delete(owner, key, first.version),
+            return_exceptions=True,
+        )
+        found = await store.get(owner, key)
+        if isinstance(written, BaseException):
+            assert isinstance(written, VersionConflict)
+            assert written.current_version == 0
+            assert deleted is True
+            assert found is None
+        else:
+            assert isinstance(deleted, VersionConflict)
+            assert found is not None
+            assert found.version == written.version
+
+
+@pytest.mark.parametrize(
+    ("removal", "arguments"),
+    [("delete_stored_value", ("key", None)), ("erase_stored_values", ())],
+    ids=["deletion", "erasure"],
+)
+async def test_write_of_a_version_that_is_being_removed_is_refused(
+    stores: dict[str, StateStore],
+    owner: str,
+    tables: Tables,
+    removal: str,
+    arguments: tuple[str | None, ...],
+) -> None:
+    """Proves R-KV-3: a write waits for a removal of the value that has not been committed, and then has no version."""
+    store = stores["postgresql"]
+    first = await store.put(owner, draft(), None)
+    async with tables.transaction():
+        await tables.execute(load_queries("svgx_state")[removal].sql, owner, *arguments)
+        write = asyncio.create_task(store.put(owner, draft(value="2"), first.version))
+        await until_blocked(tables)
+    with pytest.raises(VersionConflict) as refused:
+        await write
+    assert refused.value.current_version == 0
+    assert await store.get(owner, "key") is None
 
 
 async def test_key_of_another_type_is_refused(store: StateStore, owner: str) -> None:

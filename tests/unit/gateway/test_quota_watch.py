@@ -179,6 +179,41 @@ async def _raise_if_waiting(coroutine: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("bounds", "name"),
+    [
+        ({"account": {"journal_bytes_per_day": 0}}, QuotaName.ACCOUNT_JOURNAL),
+        ({"roles": {"editor": {"journal_bytes_per_day": 0}}}, QuotaName.ACCOUNT_JOURNAL),
+        ({"users": {"ann": {"journal_bytes_per_day": 0}}}, QuotaName.ACCOUNT_JOURNAL),
+        ({"canvas": {"journal_bytes_per_day": 0}}, QuotaName.CANVAS_JOURNAL),
+        ({"canvas": {"content_bytes": 0}}, QuotaName.CANVAS_CONTENT),
+        ({"canvases": {"canvas": {"journal_bytes_per_day": 0}}}, QuotaName.CANVAS_JOURNAL),
+        ({"canvases": {"canvas": {"content_bytes": 0}}}, QuotaName.CANVAS_CONTENT),
+        ({"roles": {"viewer": {"journal_bytes_per_day": 0}}}, None),
+        ({"users": {"bob": {"journal_bytes_per_day": 0}}}, None),
+        ({"canvases": {"other": {"content_bytes": 0}}}, None),
+        (
+            {
+                "roles": {"editor": {"journal_bytes_per_day": 0}},
+                "users": {"ann": {"journal_bytes_per_day": 1}},
+            },
+            None,
+        ),
+    ],
+)
+@pytest.mark.parametrize("now", [NOON, NEXT_DAY], ids=["on the day", "after midnight"])
+def test_bound_of_zero_refuses_edits_without_any_use(
+    bounds: dict[str, Any], name: QuotaName | None, now: datetime
+) -> None:
+    """Proves R-QUOTA-5: a bound of 0 allows nothing, also before the first bytes of a day and without a new report."""
+    clock = Clock()
+    copy = watch(clock)
+    copy.merge(report(quotas=Quotas.model_validate(bounds)))
+    clock.now = now
+    refused = QuotaEnforcement(copy).refusal(ANN, "canvas", b"\x01\x01\x05")
+    assert (refused and refused.name) == name
+
+
+@pytest.mark.parametrize(
     ("creator", "used", "status"),
     [
         ("ann", 799, None),

@@ -15,7 +15,7 @@ from svgx_state.permissions import effective_role
 from svgx_state.sharing.links import Links
 
 CheckCanvasQuota = Callable[[Session, Caller], Awaitable[None]]
-"""Raises an error if the caller may not have one more canvas. Called in the transaction that creates or restores it."""
+"""Raises an error if the caller may not have one more canvas. Called in the transaction that creates it."""
 
 
 class Canvases:

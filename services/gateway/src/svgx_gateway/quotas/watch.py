@@ -2,11 +2,15 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Self
 
+from svgx_common.contract.policy import Role
 from svgx_common.contract.storage.quotas import (
     QUOTA_REPORT,
     QUOTAS_CHANGED,
+    CanvasBounds,
     CanvasUse,
     QuotaName,
     QuotaReport,
@@ -25,14 +29,15 @@ _ORDER = list(QuotaStatus)
 class QuotaWatch:
     """The use of each account and canvas near a quota, from the reports of the state service.
 
-    An account or canvas that no report names is below 80 % of its quotas. Before the first report, nothing is refused,
-    because editing must not depend on the answers of the state service.
+    An account or canvas that no report names is below 80 % of its quotas, unless a quota is 0. Before the first report,
+    nothing is refused, because editing must not depend on the answers of the state service.
     """
 
     def __init__(self, bus: Bus, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._bus = bus
         self._clock = clock
         self._quotas = Quotas()
+        self._zero = _ZeroBounds.of(self._quotas)
         self._day = date.min
         self._accounts: dict[str, int] = {}
         self._canvases: dict[str, CanvasUse] = {}
@@ -60,7 +65,7 @@ class QuotaWatch:
 
     def adopt(self, report: QuotaReport) -> None:
         """Replace the copy by a complete report."""
-        self._quotas = report.quotas
+        self._set_quotas(report.quotas)
         self._day = report.day
         self._accounts = dict(report.accounts)
         self._canvases = dict(report.canvases)
@@ -81,7 +86,7 @@ class QuotaWatch:
                 for canvas_id, use in self._canvases.items()
             }
         if report.quotas.version >= self._quotas.version:
-            self._quotas = report.quotas
+            self._set_quotas(report.quotas)
         for user_id, used in report.accounts.items():
             self._accounts[user_id] = max(used, self._accounts.get(user_id, 0))
         for canvas_id, use in report.canvases.items():
@@ -96,8 +101,12 @@ class QuotaWatch:
         Return None when all uses are below 80 % of their quotas.
         """
         # Return early, because this runs for each edit, and nearly all accounts and canvases are in no report.
-        account, _ = caller.charged_account
-        if account not in self._accounts and canvas_id not in self._canvases:
+        account, role = caller.charged_account
+        if (
+            account not in self._accounts
+            and canvas_id not in self._canvases
+            and not self._zero.may_apply(account, role, canvas_id)
+        ):
             return None
         uses = [
             each for each in self._uses(caller, canvas_id) if each.status is not QuotaStatus.BELOW
@@ -114,23 +123,26 @@ class QuotaWatch:
         ends = datetime.combine(now.date() + timedelta(days=1), time(), UTC)
         uses: list[Use] = []
 
-        def add(
-            name: QuotaName, used: int | None, limit: int | None, resets: datetime | None
-        ) -> None:
-            if used is not None and limit is not None:
+        def add(name: QuotaName, used: int, limit: int | None, resets: datetime | None) -> None:
+            if limit is not None:
                 uses.append(Use.of(name, used, limit, resets))
 
+        # A use that no report names counts as 0, which is below every bound except 0.
         account, role = caller.charged_account
-        if is_today and (used := self._accounts.get(account)) is not None:
-            bound = self._quotas.of_account(account, role).journal_bytes_per_day
-            add(QuotaName.ACCOUNT_JOURNAL, used, bound, ends)
-        if canvas_id is not None and (use := self._canvases.get(canvas_id)) is not None:
+        used = self._accounts.get(account, 0) if is_today else 0
+        bound = self._quotas.of_account(account, role).journal_bytes_per_day
+        add(QuotaName.ACCOUNT_JOURNAL, used, bound, ends)
+        if canvas_id is not None:
+            use = self._canvases.get(canvas_id, CanvasUse())
             bounds = self._quotas.of_canvas(canvas_id)
-            if is_today:
-                bound = bounds.journal_bytes_per_day
-                add(QuotaName.CANVAS_JOURNAL, use.journal_bytes, bound, ends)
+            used = use.journal_bytes if is_today else 0
+            add(QuotaName.CANVAS_JOURNAL, used, bounds.journal_bytes_per_day, ends)
             add(QuotaName.CANVAS_CONTENT, use.content_bytes, bounds.content_bytes, None)
         return uses
+
+    def _set_quotas(self, quotas: Quotas) -> None:
+        self._quotas = quotas
+        self._zero = _ZeroBounds.of(quotas)
 
     def _changed(self) -> None:
         for callback in self._on_change:
@@ -148,6 +160,47 @@ class QuotaWatch:
         report = QuotaReport.model_validate_json(content)
         self._since_read.append(report)
         self.merge(report)
+
+
+@dataclass(frozen=True, slots=True)
+class _ZeroBounds:
+    """The accounts and canvases with a bound of 0. Their edits are refused although no report names them."""
+
+    ids: frozenset[str]
+    """The accounts and canvases with an own bound of 0."""
+    roles: frozenset[Role]
+    all_canvases: bool
+
+    @classmethod
+    def of(cls, quotas: Quotas) -> Self:
+        """Return the bounds of 0 among the quotas."""
+        accounts = (
+            user_id for user_id, bounds in quotas.users.items() if bounds.journal_bytes_per_day == 0
+        )
+        canvases = (canvas_id for canvas_id, bounds in quotas.canvases.items() if _has_zero(bounds))
+        return cls(
+            ids=frozenset((*accounts, *canvases)),
+            roles=frozenset(
+                role for role in Role if quotas.of_role(role).journal_bytes_per_day == 0
+            ),
+            all_canvases=_has_zero(quotas.canvas),
+        )
+
+    def may_apply(self, account: str, role: Role, canvas_id: str | None) -> bool:
+        """Return whether a bound of 0 is set for the account, its role, or the canvas.
+
+        A bound of the role or of all canvases does not apply to an account or canvas with another bound of its own.
+        """
+        return (
+            role in self.roles
+            or account in self.ids
+            or canvas_id in self.ids
+            or (self.all_canvases and canvas_id is not None)
+        )
+
+
+def _has_zero(bounds: CanvasBounds) -> bool:
+    return 0 in (bounds.journal_bytes_per_day, bounds.content_bytes)
 
 
 def _rank(use: Use) -> tuple[int, float]:

@@ -1,12 +1,13 @@
 """The handlers that restore deleted canvases and remove them for good."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import structlog
 
 from svgx_common.contract.errors import Conflict, Forbidden
 from svgx_common.contract.operation import Empty
-from svgx_common.contract.policy import CanvasRole
+from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.contract.state import CANVAS_ACCESS_CHANGED, Canvas, CanvasRequest
 from svgx_common.contract.storage.deletion import PURGE_CANVAS, RESTORE_CANVAS, Purged
 from svgx_common.contract.storage.events import CanvasRestored
@@ -14,8 +15,9 @@ from svgx_common.events.outbox import emit
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
 from svgx_common.messaging.responder import Call, Responder
-from svgx_common.postgres import Database
-from svgx_state.canvases import Canvases, CheckCanvasQuota, no_such_canvas
+from svgx_common.postgres import Database, Session
+from svgx_state.accounts import Accounts
+from svgx_state.canvases import Canvases, no_such_canvas
 from svgx_state.deletion.purge import Purge
 from svgx_state.permissions import effective_role
 
@@ -24,6 +26,9 @@ PURGE_SECONDS = 10.0
 
 Beyond it, a background task removes the remaining rows in further steps.
 """
+
+CheckCanvasCount = Callable[[Session, str, Role], Awaitable[None]]
+"""Raises `QuotaFull` if an account with this id and role may not have one more canvas."""
 
 log = structlog.get_logger(__name__)
 
@@ -37,10 +42,10 @@ class DeletedCanvases:
         database: Database,
         canvases: Canvases,
         purge: Purge,
-        check_canvas_count: CheckCanvasQuota,
+        check_canvas_count: CheckCanvasCount,
     ) -> None:
-        """Create the handlers. `check_canvas_count` raises `QuotaFull` if the caller may not have one more canvas."""
         self._bus = bus
+        self._accounts = Accounts(bus)
         self._check_canvas_count = check_canvas_count
         self._database = database
         self._canvases = canvases
@@ -56,7 +61,9 @@ class DeletedCanvases:
 
         Raises `NotFound` for an unknown canvas and for a deleted canvas that the caller does not own, `Forbidden` for
         any other canvas that the caller does not own, `Conflict` when the removal has begun, and `QuotaFull` when the
-        caller may not have one more canvas. An admin counts as an owner of every canvas.
+        account that created the canvas may not have one more. An admin counts as an owner of every canvas.
+
+        Raises `Unavailable` while auth does not answer, if another account than the caller's created the canvas.
         """
         caller = call.signed_in_caller()
         row = await self._database.row("any_canvas", request.canvas_id, caller.user_id)
@@ -67,13 +74,29 @@ class DeletedCanvases:
             if row["deleted_at"] is not None:
                 raise no_such_canvas()
             raise Forbidden("only an owner of the canvas may restore it")
-        if row["deleted_at"] is not None and await self._restore(caller, request.canvas_id):
-            log.info("canvas restored", by=caller.user_id)
-            await self._bus.broadcast(CANVAS_ACCESS_CHANGED, Empty(), canvas_id=request.canvas_id)
+        if row["deleted_at"] is not None:
+            creator = row["created_by"]
+            role = await self._account_role(caller, creator)
+            if await self._restore(caller, request.canvas_id, creator, role):
+                log.info("canvas restored", by=caller.user_id)
+                await self._bus.broadcast(
+                    CANVAS_ACCESS_CHANGED, Empty(), canvas_id=request.canvas_id
+                )
         return await self._canvases.get(caller, request.canvas_id)
 
-    async def _restore(self, caller: Caller, canvas_id: str) -> bool:
+    async def _account_role(self, caller: Caller, user_id: str) -> Role | None:
+        """Return the role of an account, or None if it was deleted. Ask auth for any account but the caller's."""
+        if user_id == caller.user_id:
+            return caller.role
+        account = (await self._accounts.find([user_id])).get(user_id)
+        return None if account is None else account.role
+
+    async def _restore(
+        self, caller: Caller, canvas_id: str, creator: str, creator_role: Role | None
+    ) -> bool:
         """Restore a canvas. Return False if another request has restored it meanwhile.
+
+        A deleted account, for which `creator_role` is None, has no bound.
 
         Raises `Conflict` and `QuotaFull`.
         """
@@ -83,7 +106,8 @@ class DeletedCanvases:
                 if row is None or row["purge_began_at"] is not None:
                     raise Conflict("the canvas is being removed for good", field="canvas_id")
                 return False
-            await self._check_canvas_count(session, caller)
+            if creator_role is not None:
+                await self._check_canvas_count(session, creator, creator_role)
             await session.run("restore_canvas", canvas_id)
             await emit(session, CanvasRestored(canvas_id=canvas_id), actor=caller.user_id)
         return True

@@ -150,18 +150,31 @@ class UsageCounter:
             self._visitors.update(visitors)
             self._has_counts.set()
             raise
-        report = report_of(quotas, day, rows)
+        report = _report(quotas, day, _Thresholds(quotas), rows)
         if report.accounts or report.canvases:
             await self._bus.broadcast(QUOTAS_CHANGED, report)
         await self._drop_old(day)
 
     async def report(self) -> QuotaReport:
-        """Return the quotas in force, and all accounts and canvases that are near to a bound."""
+        """Return the quotas in force, and the accounts and canvases that are near to a bound.
+
+        The report has all of these accounts and canvases that have bounds of their own, and the largest others.
+        """
         day = today()
         async with self._database.session() as session:
             quotas = await self._stored.in_force_within(session)
-            rows = await session.rows("large_use", day, *_thresholds(quotas), metrics.MAX_NAMED)
-        report = report_of(quotas, day, rows)
+            thresholds = _Thresholds(quotas)
+            rows = await session.rows(
+                "large_use",
+                day,
+                thresholds.account,
+                thresholds.canvas,
+                thresholds.content,
+                metrics.MAX_NAMED,
+                list(thresholds.of_accounts),
+                list(thresholds.of_canvases),
+            )
+        report = _report(quotas, day, thresholds, rows)
         metrics.QUOTA_NEAR.labels("account").set(len(report.accounts))
         metrics.QUOTA_NEAR.labels("canvas").set(len(report.canvases))
         return report
@@ -176,37 +189,54 @@ class UsageCounter:
             self._old_usage_dropped_on = day
 
 
-def _thresholds(quotas: Quotas) -> tuple[int, int, int]:
-    """Return the bytes at which an account, a canvas and the content of a canvas are reported.
+class _Thresholds:
+    """The bytes from which on accounts and canvases are near to a bound: the share `NEAR_SHARE` of their bounds.
 
-    Each threshold is the share `NEAR_SHARE` of the lowest bound that is set for any account or canvas, because the
-    bounds of an account depend on its role, and only the auth service knows this role.
+    For an account without a bound of its own, the lowest bound of a role counts, because only the auth service knows
+    the account's role.
     """
-    canvas, content = quotas.lowest_canvas_bytes()
-    return (
-        int(NEAR_SHARE * quotas.lowest_account_bytes()),
-        int(NEAR_SHARE * canvas),
-        int(NEAR_SHARE * content),
-    )
+
+    def __init__(self, quotas: Quotas) -> None:
+        self.account = _near(quotas.lowest_role_bytes())
+        self.canvas = _near(quotas.canvas.journal_bytes_per_day)
+        self.content = _near(quotas.canvas.content_bytes)
+        self.of_accounts = {
+            user_id: _near(bounds.journal_bytes_per_day)
+            for user_id, bounds in quotas.users.items()
+            if bounds.journal_bytes_per_day is not None
+        }
+        of_canvases = {canvas_id: quotas.of_canvas(canvas_id) for canvas_id in quotas.canvases}
+        self.of_canvases = {
+            canvas_id: (_near(bounds.journal_bytes_per_day), _near(bounds.content_bytes))
+            for canvas_id, bounds in of_canvases.items()
+        }
+
+    def reaches(self, row: Row) -> bool:
+        """Return whether the account or canvas of a row is near to a bound."""
+        if row["is_account"]:
+            threshold = self.of_accounts.get(row["id"], self.account)
+            return bool(row["journal_bytes"] >= threshold)
+        canvas, content = self.of_canvases.get(row["id"], (self.canvas, self.content))
+        return bool(row["journal_bytes"] >= canvas or row["content_bytes"] >= content)
 
 
-def report_of(quotas: Quotas, day: date, rows: list[Row]) -> QuotaReport:
+def _near(bound: int | None) -> int:
+    """Return the bytes that are near to a bound. The quotas in force have all bounds, so None does not occur."""
+    return int(NEAR_SHARE * (bound or 0))
+
+
+def _report(quotas: Quotas, day: date, thresholds: _Thresholds, rows: list[Row]) -> QuotaReport:
     """Return the report of the rows that are near to a bound."""
-    account, canvas, content = _thresholds(quotas)
+    near = [row for row in rows if thresholds.reaches(row)]
     return QuotaReport(
         quotas=quotas,
         day=day,
-        accounts={
-            row["id"]: row["journal_bytes"]
-            for row in rows
-            if row["is_account"] and row["journal_bytes"] >= account
-        },
+        accounts={row["id"]: row["journal_bytes"] for row in near if row["is_account"]},
         canvases={
             row["id"]: CanvasUse(
                 journal_bytes=row["journal_bytes"], content_bytes=row["content_bytes"]
             )
-            for row in rows
+            for row in near
             if not row["is_account"]
-            and (row["journal_bytes"] >= canvas or row["content_bytes"] >= content)
         },
     )

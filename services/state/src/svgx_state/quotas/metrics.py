@@ -5,10 +5,10 @@ from prometheus_client import Counter, Gauge
 from svgx_common.contract.storage.quotas import QuotaName
 
 MAX_NAMED = 5000
-"""Largest number of accounts that a report names.
+"""Largest number of accounts without a bound of their own that a report names.
 
 The report names at most as many canvases for their journal bytes, and again as many for their content. It names the
-accounts and canvases with the most bytes.
+accounts and canvases with the most bytes. Accounts and canvases with bounds of their own are named in addition.
 """
 
 QUOTA_REFUSALS = Counter(
@@ -20,8 +20,9 @@ for _quota in (QuotaName.CANVASES, QuotaName.CANVASES_PER_HOUR, QuotaName.CANVAS
     QUOTA_REFUSALS.labels(_quota.value)
 QUOTA_NEAR = Gauge(
     "svgx_engine_quota_near",
-    "Accounts and canvases that have used 80 % or more of the lowest bound set for any account or canvas. At most "
-    f"{MAX_NAMED} accounts and {2 * MAX_NAMED} canvases are counted.",
+    "Accounts and canvases that have used 80 % or more of a bound. For an account without its own bound, this is the "
+    f"lowest bound of a role. Of accounts and canvases without their own bounds, the largest {MAX_NAMED} accounts and "
+    f"{2 * MAX_NAMED} canvases are counted.",
     ["kind"],
 )
 for _kind in ("account", "canvas"):

@@ -72,7 +72,10 @@ async def require_new_canvas(session: Session, caller: Caller, *, stored: Stored
             continue
         metrics.QUOTA_REFUSALS.labels(use.name.value).inc()
         if use.resets_at is None:
-            raise _too_many_canvases(use)
+            raise QuotaFull(
+                f"an account may have {use.limit} canvases; delete some, or ask an admin for more",
+                limit=use.limit,
+            )
         wait = max(1, math.ceil((use.resets_at - datetime.now(UTC)).total_seconds()))
         period = "an hour" if use.name is QuotaName.CANVASES_PER_HOUR else "a day"
         raise QuotaExceeded(
@@ -82,21 +85,23 @@ async def require_new_canvas(session: Session, caller: Caller, *, stored: Stored
         )
 
 
-async def require_canvas_count(session: Session, caller: Caller, *, stored: StoredQuotas) -> None:
-    """Raise `QuotaFull` if the caller may not have one more canvas. Call this before a canvas is restored."""
-    await session.row("lock_creator", caller.user_id)
+async def require_canvas_count(
+    session: Session, creator: str, role: Role, *, stored: StoredQuotas
+) -> None:
+    """Raise `QuotaFull` if the account that created a canvas may not have one more. Call this before a restore.
+
+    The account's other requests wait, as in `require_new_canvas`.
+    """
+    await session.row("lock_creator", creator)
     quotas = await stored.in_force_within(session)
-    for use in (await account_usage(session, quotas, caller.user_id, caller.role)).uses:
+    for use in (await account_usage(session, quotas, creator, role)).uses:
         if use.name is QuotaName.CANVASES and use.status is QuotaStatus.OVER:
             metrics.QUOTA_REFUSALS.labels(use.name.value).inc()
-            raise _too_many_canvases(use)
-
-
-def _too_many_canvases(use: Use) -> QuotaFull:
-    return QuotaFull(
-        f"an account may have {use.limit} canvases; delete some, or ask an admin for more",
-        limit=use.limit,
-    )
+            raise QuotaFull(
+                f"the account that created the canvas may have {use.limit} canvases; "
+                "delete some of them, or ask an admin for more",
+                limit=use.limit,
+            )
 
 
 def _account_uses(quotas: Quotas, user_id: str, role: Role, row: Row) -> list[Use]:

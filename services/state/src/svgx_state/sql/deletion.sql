@@ -14,7 +14,7 @@ LIMIT $3
 
 -- name: any_canvas
 -- Read a canvas, deleted or not, with the user's role on it (null without a role).
-SELECT c.deleted_at, c.purge_began_at, m.role
+SELECT c.created_by, c.deleted_at, c.purge_began_at, m.role
 FROM canvas c LEFT JOIN canvas_member m ON m.canvas_id = c.id AND m.user_id = $2
 WHERE c.id = $1
 

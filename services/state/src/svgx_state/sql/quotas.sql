@@ -48,17 +48,24 @@ DELETE FROM canvas_usage WHERE day < $1
 
 -- name: large_use
 -- Read the accounts with at least $2 bytes on the day $1, and the canvases with at least $3 bytes on that day or with at
--- least $4 bytes of content. The content is measured again, because a compaction may have made it smaller. At most $5
--- accounts, $5 canvases by their bytes of the day, and $5 canvases by their content are returned: the largest ones.
+-- least $4 bytes of content. The content is measured again, because a compaction may have made it smaller. The largest
+-- ones are returned: $5 accounts, $5 canvases by their bytes of the day, and $5 canvases by their content.
+--
+-- The accounts $6 and the canvases $7 have bounds of their own, so they are returned with any use. They may also be
+-- among the largest ones, so the limits are higher by their number.
 WITH account AS (
-    SELECT user_id AS id, journal_bytes FROM account_usage
-    WHERE day = $1 AND journal_bytes >= $2
-    ORDER BY journal_bytes DESC LIMIT $5
+    (SELECT user_id AS id, journal_bytes FROM account_usage WHERE day = $1 AND journal_bytes >= $2
+    ORDER BY journal_bytes DESC LIMIT $5 + cardinality($6::text[]))
+    UNION
+    SELECT user_id, journal_bytes FROM account_usage WHERE day = $1 AND user_id = ANY ($6::text[])
 ), named AS (
     (SELECT canvas_id AS id FROM canvas_usage WHERE day = $1 AND journal_bytes >= $3
-    ORDER BY journal_bytes DESC LIMIT $5)
+    ORDER BY journal_bytes DESC LIMIT $5 + cardinality($7::text[]))
     UNION
-    (SELECT canvas_id FROM canvas_size WHERE content_bytes >= $4 ORDER BY content_bytes DESC LIMIT $5)
+    (SELECT canvas_id FROM canvas_size WHERE content_bytes >= $4
+    ORDER BY content_bytes DESC LIMIT $5 + cardinality($7::text[]))
+    UNION
+    SELECT unnest($7::text[])
 )
 SELECT true AS is_account, id, journal_bytes, 0::bigint AS content_bytes FROM account
 UNION ALL

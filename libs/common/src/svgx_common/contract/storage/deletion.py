@@ -25,6 +25,7 @@ RESTORE_CANVAS = Operation(
     scope=Scope.SIGNED_IN,
     http=Http("POST", "/runtime/canvases/{canvas_id}/restore"),
     rate=RateClass.WRITE,
+    asks="auth",
     reaches_others=True,
     errors=(Conflict, Forbidden, NotFound, QuotaFull),
 )

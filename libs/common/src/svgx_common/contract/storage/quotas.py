@@ -92,37 +92,19 @@ class Quotas(ReplyModel):
 
     def of_account(self, user_id: str, role: Role) -> AccountBounds:
         """Return the bounds of an account: its own bounds first, then those of its role, then those of all accounts."""
-        of_role = self.roles.get(role, AccountBounds()).over(self.account)
-        return self.users.get(user_id, AccountBounds()).over(of_role)
+        return self.users.get(user_id, AccountBounds()).over(self.of_role(role))
+
+    def of_role(self, role: Role) -> AccountBounds:
+        """Return the bounds of the accounts with a role, except for accounts with bounds of their own."""
+        return self.roles.get(role, AccountBounds()).over(self.account)
 
     def of_canvas(self, canvas_id: str) -> CanvasBounds:
         """Return the bounds of a canvas: its own bounds first, then those of all canvases."""
         return self.canvases.get(canvas_id, CanvasBounds()).over(self.canvas)
 
-    def lowest_account_bytes(self) -> int:
-        """Return the lowest `journal_bytes_per_day` that is set for any account, or 0 if none is set."""
-        all_bounds = [self.account, *self.roles.values(), *self.users.values()]
-        return min(
-            (
-                each.journal_bytes_per_day
-                for each in all_bounds
-                if each.journal_bytes_per_day is not None
-            ),
-            default=0,
-        )
-
-    def lowest_canvas_bytes(self) -> tuple[int, int]:
-        """Return the lowest `journal_bytes_per_day` and `content_bytes` that are set for any canvas.
-
-        A bound that is set for no canvas is returned as 0.
-        """
-        all_bounds = [self.canvas, *self.canvases.values()]
-        day = [each.journal_bytes_per_day for each in all_bounds]
-        content = [each.content_bytes for each in all_bounds]
-        return (
-            min((each for each in day if each is not None), default=0),
-            min((each for each in content if each is not None), default=0),
-        )
+    def lowest_role_bytes(self) -> int:
+        """Return the lowest `journal_bytes_per_day` of a role. A role without this bound counts as 0."""
+        return min(self.of_role(role).journal_bytes_per_day or 0 for role in Role)
 
 
 class QuotasRequest(RequestModel):

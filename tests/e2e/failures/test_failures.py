@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from svgx_devstack import DevStack
+from svgx_gateway.role_rounds import LINK_ROUND_SECONDS
+from tests.e2e.accounts.test_share_links import create_link
 from tests.e2e.clients.editor_group import RECOVERY_TIMEOUT, editing
 from tests.e2e.clients.hocuspocus import connect_hocuspocus
 from tests.e2e.clients.metrics import Metrics
@@ -131,6 +133,32 @@ async def test_edits_without_storage_are_broadcast_and_saved_later(
         exported = await workspace.owner.export(canvas_id, "yjs")
         assert await workspace.driver.digest_of(exported) == digest
         assert (await editor.status()).connections == 1
+    finally:
+        await workspace.destroy_all()
+
+
+async def test_visitor_is_disconnected_after_the_creator_was_disabled_without_state(
+    workspace: Workspace,
+) -> None:
+    """A visitor is disconnected although state has missed the broadcast about the creator. Proves R-LIFE-5."""
+    creator = await workspace.create_user()
+    session = workspace.api.session_of(creator)
+    link = await create_link(session, await session.create_canvas("Shared"), "editor")
+    state = workspace.stack.process("state")
+    try:
+        visitor = await workspace.connect(link["canvas_id"], params={"link": link["token"]})
+        await workspace.driver.wait_synced([visitor])
+        await state.stop()
+        try:
+            path = f"/admin/users/{creator.id}"
+            await workspace.admin.request("PATCH", path, json={"disabled": True})
+        finally:
+            await state.start()
+        close = await visitor.wait_closed(timeout=2 * LINK_ROUND_SECONDS + RECOVERY_TIMEOUT)
+        assert (close.code, close.reason) == (
+            4401,
+            "the share link has been revoked, or has expired",
+        )
     finally:
         await workspace.destroy_all()
 

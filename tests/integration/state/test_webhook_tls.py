@@ -34,7 +34,7 @@ async def server(tmp_path: Path) -> AsyncIterator[tuple[Receiver, ssl.SSLContext
 async def send(url: str, tls: ssl.SSLContext | None, addresses: Sequence[str]) -> Outcome:
     """Send one delivery, with these addresses as the answer of DNS."""
 
-    async def resolve(_: str, __: int) -> Sequence[str]:
+    async def resolve(_: str) -> Sequence[str]:
         return addresses
 
     sender = Sender(LOOPBACK, require_https=True, timeout_seconds=5, resolve=resolve, tls=tls)

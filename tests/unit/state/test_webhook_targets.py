@@ -5,13 +5,13 @@ from ipaddress import ip_address
 import pytest
 
 from svgx_common.contract.errors import Invalid
+from svgx_state.events.name_lookups import NameLookups
 from svgx_state.events.targets import (
     TargetRefused,
     allowed_addresses,
     is_allowed,
     parse_networks,
     parse_target,
-    resolve_name,
 )
 
 PUBLIC_ADDRESSES = ["93.184.215.14", "8.8.8.8", "2606:4700:4700::1111", "2a00:1450:4001:80e::200e"]
@@ -168,28 +168,30 @@ def test_parts_of_a_url_make_the_request(url: str, authority: str, path: str) ->
 async def test_name_with_a_refused_address_is_refused(addresses: list[str]) -> None:
     """One refused address among several is enough. Proves R-EVENT-9."""
 
-    async def resolve(_: str, __: int) -> list[str]:
+    async def resolve(_: str) -> list[str]:
         return addresses
 
     target = parse_target("https://hooks.example.org", require_https=True)
     with pytest.raises(TargetRefused):
-        await allowed_addresses(target, (), resolve=resolve)
+        await allowed_addresses(target, (), resolve)
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost.", "127.0.0.1", "[::1]"])
 async def test_names_that_resolve_to_this_machine_are_refused(host: str) -> None:
     """The operating system resolves the names to loopback addresses. Proves R-EVENT-9."""
     target = parse_target(f"https://{host}/", require_https=True)
+    lookups = NameLookups()
     with pytest.raises(TargetRefused):
-        await allowed_addresses(target, (), resolve=resolve_name)
+        await allowed_addresses(target, (), lookups.resolve)
+    lookups.close()
 
 
 async def test_unknown_name_is_refused() -> None:
     """A name that DNS does not have is refused. Proves R-EVENT-9."""
 
-    async def resolve(_: str, __: int) -> list[str]:
+    async def resolve(_: str) -> list[str]:
         raise OSError
 
     target = parse_target("https://hooks.invalid", require_https=True)
     with pytest.raises(TargetRefused, match="cannot be resolved"):
-        await allowed_addresses(target, (), resolve=resolve)
+        await allowed_addresses(target, (), resolve)

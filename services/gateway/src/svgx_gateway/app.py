@@ -52,6 +52,7 @@ from svgx_gateway.ratelimit.operations import RateLimitOperations
 from svgx_gateway.ratelimit.statistics import RateLimitStatistics
 from svgx_gateway.replica_drain import ReplicaDrain
 from svgx_gateway.replica_watch import ReplicaWatch
+from svgx_gateway.role_rounds import RoleRounds
 from svgx_gateway.settings import GatewaySettings
 from svgx_gateway.websocket import origins
 from svgx_gateway.websocket.admission import Admission
@@ -88,10 +89,7 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
             revocations,
             limiter.admit_unknown_key,
         )
-        canvas_roles = CanvasRoles(bus)
-        live_canvases = LiveCanvases(bus, canvas_roles)
-        stack.push_async_callback(live_canvases.stop)
-        await canvas_roles.start()
+        canvas_roles, live_canvases = await stack.enter_async_context(_live_canvases(bus))
         revocations.on_revoked(functools.partial(live_canvases.close_revoked, revocations.reason))
         stack.push_async_callback(revocations.stop)
         await revocations.start()
@@ -184,6 +182,20 @@ async def _rate_limiter(
         stack.push_async_callback(tasks.stop)
         tasks.repeat("deliver rate-limit statistics", statistics.wait_and_deliver)
         yield limiter
+
+
+@contextlib.asynccontextmanager
+async def _live_canvases(bus: Bus) -> AsyncIterator[tuple[CanvasRoles, LiveCanvases]]:
+    canvas_roles = CanvasRoles(bus)
+    live_canvases = LiveCanvases(bus, canvas_roles)
+    role_rounds = RoleRounds(live_canvases, canvas_roles)
+    try:
+        await canvas_roles.start()
+        role_rounds.start()
+        yield canvas_roles, live_canvases
+    finally:
+        await role_rounds.stop()
+        await live_canvases.stop()
 
 
 @contextlib.asynccontextmanager

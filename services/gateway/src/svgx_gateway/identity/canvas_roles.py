@@ -23,15 +23,22 @@ Beyond it, the canvas that has had no new entry for the longest time is removed.
 """
 
 
+RoleKey = tuple[str, str, str | None]
+"""A caller's user id, role and share link. Callers with the same key have the same role on a canvas."""
+
+
+def role_key(caller: Caller) -> RoleKey:
+    """Return everything about a caller that decides its role on a canvas."""
+    return caller.user_id, caller.role, caller.link_id
+
+
 class CanvasRoles:
     """The roles of callers on canvases. A role in use is requested from the state service every `MAX_AGE_SECONDS`."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._cache: OrderedDict[
-            str, dict[tuple[str, str, str | None], tuple[float, CanvasRole]]
-        ] = OrderedDict()
-        """By canvas id, then by user id, role and share link of the caller: the time of the request, and the answer."""
+        self._cache: OrderedDict[str, dict[RoleKey, tuple[float, CanvasRole]]] = OrderedDict()
+        """By canvas id, then by the key of the caller: the time of the request, and the answer."""
         self._changes = 0
         """Number of announced changes, and of calls of `forget`, so far."""
         self._on_change: list[Callable[[str], Awaitable[None]]] = []
@@ -53,7 +60,7 @@ class CanvasRoles:
         Raise `NotFound` for an unknown canvas, `Forbidden` for a caller without a role, and `Unauthenticated` for a
         visitor with a revoked link.
         """
-        key = (caller.user_id, caller.role, caller.link_id)
+        key = role_key(caller)
         cached = self._cache.get(canvas_id, {}).get(key)
         now = time.monotonic()
         if cached is not None and now - cached[0] < MAX_AGE_SECONDS:

@@ -157,6 +157,11 @@ class LiveCanvases:
         """Look up a connection's role again, and adopt it."""
         await self._role_checks.check(connection, canvas)
 
+    def check_role_later(self, connection: Connection, canvas_id: str) -> None:
+        """Check a connection's role in the background. The connection's edits wait until the role is known."""
+        if (canvas := self._canvases.get(canvas_id)) is not None:
+            self._role_checks.check_later(connection, canvas)
+
     def live(self, canvas_id: str) -> LiveCanvas | None:
         """Return the canvas if it is live on this gateway, or None."""
         return self._canvases.get(canvas_id)

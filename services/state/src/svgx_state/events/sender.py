@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import httpx2
 
 from svgx_common.contract.errors import Invalid
+from svgx_state.events.name_lookups import NameLookups
 from svgx_state.events.signatures import signed_headers
 from svgx_state.events.targets import (
     Network,
@@ -17,7 +18,6 @@ from svgx_state.events.targets import (
     TargetRefused,
     allowed_addresses,
     parse_target,
-    resolve_name,
 )
 
 USER_AGENT = "svgx-webhooks/1"
@@ -39,7 +39,7 @@ class Outcome:
 class Sender:
     """The sender of signed deliveries. `timeout_seconds` is the time limit of a whole attempt.
 
-    `networks` are the private networks to which deliveries may connect. `resolve` returns the addresses of a name.
+    `networks` are the private networks to which deliveries may connect. `resolve` replaces the lookups of names.
     `tls` replaces the certificates of the system.
 
     The sender follows no redirect and uses no proxy, because both could lead to an address that was not checked. It
@@ -52,13 +52,14 @@ class Sender:
         *,
         require_https: bool,
         timeout_seconds: float,
-        resolve: Resolve = resolve_name,
+        resolve: Resolve | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._networks = networks
         self._require_https = require_https
         self._timeout_seconds = timeout_seconds
-        self._resolve = resolve
+        self._lookups = NameLookups()
+        self._resolve = resolve or self._lookups.resolve
         self._client = httpx2.AsyncClient(
             follow_redirects=False,
             trust_env=False,
@@ -71,14 +72,15 @@ class Sender:
         )
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, and start no further lookup of a name."""
+        self._lookups.close()
         await self._client.aclose()
 
     async def check(self, url: str) -> None:
         """Raise `Invalid` for the field `url` unless deliveries may be sent to this URL at present."""
         target = parse_target(url, require_https=self._require_https)
         try:
-            await allowed_addresses(target, self._networks, resolve=self._resolve)
+            await allowed_addresses(target, self._networks, self._resolve)
         except TargetRefused as refusal:
             raise Invalid(f"url: {refusal}", field="url") from None
 
@@ -87,7 +89,7 @@ class Sender:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 target = parse_target(url, require_https=self._require_https)
-                addresses = await allowed_addresses(target, self._networks, resolve=self._resolve)
+                addresses = await allowed_addresses(target, self._networks, self._resolve)
                 headers = signed_headers(secrets, message_id, int(time.time()), body)
                 status = await self._post(target, str(addresses[0]), headers, body)
         except (TargetRefused, Invalid) as refusal:

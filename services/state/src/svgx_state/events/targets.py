@@ -7,7 +7,6 @@ service connects only to addresses of the public internet, and to networks that 
 import asyncio
 import ipaddress
 import re
-import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -46,7 +45,7 @@ _REFUSED_NETWORKS = tuple(
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
-Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+Resolve = Callable[[str], Awaitable[Sequence[str]]]
 """Returns the IP addresses of a name, as text. Raises `OSError`."""
 
 
@@ -112,7 +111,7 @@ def _check_host(host: str, *, bracketed: bool) -> None:
 
 
 async def allowed_addresses(
-    target: Target, networks: Sequence[Network], *, resolve: Resolve | None = None
+    target: Target, networks: Sequence[Network], resolve: Resolve
 ) -> list[Address]:
     """Return the addresses of a target to which a delivery may connect. Raises `TargetRefused`.
 
@@ -121,7 +120,7 @@ async def allowed_addresses(
     """
     try:
         async with asyncio.timeout(RESOLVE_SECONDS):
-            texts = await (resolve or resolve_name)(target.host, target.port)
+            texts = await resolve(target.host)
         addresses = [ipaddress.ip_address(each.partition("%")[0]) for each in texts]
     except (OSError, UnicodeError, ValueError):
         raise TargetRefused("the host name cannot be resolved") from None
@@ -163,13 +162,6 @@ def _embedded_addresses(address: Address) -> list[IPv4Address]:
     if address in _NAT64:
         embedded.append(IPv4Address(int(address) & 0xFFFFFFFF))
     return embedded
-
-
-async def resolve_name(host: str, port: int) -> list[str]:
-    """Return the IP addresses of a host name or an address. Raises `OSError`."""
-    loop = asyncio.get_running_loop()
-    results = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for _, _, _, _, address in results))
 
 
 def parse_networks(text: str) -> tuple[Network, ...]:

@@ -1,5 +1,10 @@
-"""Values in Redis. Redis holds only data that may be lost: a restart or an eviction may remove any value."""
+"""Values in Redis. Redis holds only data that may be lost: a restart or an eviction may remove any value.
 
+An eviction removes single Redis keys. An account's values count as missing once their index was evicted, so that lists,
+limits and reads always agree. The sizes are counted again after their eviction.
+"""
+
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,13 +25,20 @@ from svgx_state.values.store import (
 
 log = structlog.get_logger(__name__)
 
+SCANNED_TOGETHER = 1000
+"""Number of keys that one command scans. Other clients of Redis wait meanwhile."""
+
+_GLOB_CHARACTERS = re.compile(r"[*?\[\]\\^]")
+"""Characters with a meaning in a pattern of Redis."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Stores a value. The Redis keys of one account have the same hash tag, so a Redis cluster keeps them on one server.
 #
-# KEYS: the record of the value; a sorted set with the keys of the account's values, by the Unix milliseconds at which
-# each value ends; a hash with the size of each value by its key. ARGV: key, state type, value, metadata, expected
-# version ('' for any), milliseconds to live, bytes of this value, the account's limits of keys and of bytes.
+# KEYS: the record of the value; the index, a sorted set with the keys of the account's values, by the Unix milliseconds
+# at which each value ends; a hash with the size of each value by its key. ARGV: key, state type, value, metadata,
+# expected version ('' for any), milliseconds to live, bytes of this value, the account's limits of keys and of bytes,
+# and the prefix of the account's records.
 # Returns 'ok', the new version, the Unix microseconds of the write and the Unix milliseconds at which the value ends.
 # For a refusal, returns its reason, and the stored version or type.
 _PUT = """
@@ -37,7 +49,24 @@ for _, key in ipairs(redis.call('ZRANGE', KEYS[2], '-inf', now_ms, 'BYSCORE')) d
     redis.call('HDEL', KEYS[3], key)
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now_ms)
-local stored = redis.call('HMGET', KEYS[1], 'version', 'state_type')
+if redis.call('ZCARD', KEYS[2]) ~= redis.call('HLEN', KEYS[3]) then
+    -- Redis has evicted the index or the sizes. Count the sizes of the values in the index again.
+    redis.call('DEL', KEYS[3])
+    for _, key in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
+        local record = ARGV[10] .. key
+        local size = redis.call('HSTRLEN', record, 'value') + redis.call('HSTRLEN', record, 'metadata')
+        if size > 0 then
+            redis.call('HSET', KEYS[3], key, size)
+        else
+            redis.call('ZREM', KEYS[2], key)
+        end
+    end
+    redis.call('PEXPIRE', KEYS[3], redis.call('PTTL', KEYS[2]))
+end
+local stored = {}
+if redis.call('ZSCORE', KEYS[2], ARGV[1]) then
+    stored = redis.call('HMGET', KEYS[1], 'version', 'state_type')
+end
 local current = tonumber(stored[1] or 0)
 if ARGV[5] ~= '' and tonumber(ARGV[5]) ~= current then
     return {'stale', string.format('%.0f', current)}
@@ -67,8 +96,11 @@ return {'ok', version, string.format('%.0f', now), ends}
 """
 
 _DELETE = """
-local current = redis.call('HGET', KEYS[1], 'version')
-if not current then return {'missing', ''} end
+local current = redis.call('ZSCORE', KEYS[2], ARGV[1]) and redis.call('HGET', KEYS[1], 'version')
+if not current then
+    redis.call('DEL', KEYS[1])
+    return {'missing', ''}
+end
 if ARGV[2] ~= '' and ARGV[2] ~= current then return {'stale', current} end
 redis.call('DEL', KEYS[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
@@ -88,10 +120,11 @@ class RedisStore:
 
     async def get(self, owner: str, key: str) -> StoredValue | None:
         """Return the value of a key, or None."""
-        async with _redis_errors():
-            fields = await self._client.hgetall(_record(owner, key))
-        record = cast(dict[str, str], fields)
-        if not record:
+        async with _redis_errors(), self._client.pipeline(transaction=False) as pipeline:
+            pipeline.zscore(_index(owner), key)
+            pipeline.hgetall(_record(owner, key))
+            ends, record = await pipeline.execute()
+        if ends is None or not record:
             return None
         return StoredValue(
             **_key_fields(key, record), value=record["value"], metadata=record["metadata"]
@@ -110,6 +143,7 @@ class RedisStore:
             draft.size,
             self._limits.keys,
             self._limits.bytes,
+            _record(owner, ""),
         ]
         async with _redis_errors():
             outcome, *details = await self._put_script(keys=_keys(owner, draft.key), args=arguments)
@@ -163,12 +197,16 @@ class RedisStore:
         return matching[:limit]
 
     async def erase(self, owner: str) -> int:
-        """Delete all values of an owner. Return their number."""
+        """Delete all values of an owner. Return their number.
+
+        This scans all keys of Redis, because values remain in Redis when their index was evicted.
+        """
+        removed = 0
         async with _redis_errors():
-            names = cast(list[str], await self._client.zrange(_index(owner), 0, -1))
-            records = [_record(owner, name) for name in names]
-            removed: int = await self._client.delete(*records) if records else 0
             await self._client.delete(_index(owner), _sizes(owner))
+            pattern = _GLOB_CHARACTERS.sub(r"\\\g<0>", _record(owner, "")) + "*"
+            async for record in self._client.scan_iter(pattern, count=SCANNED_TOGETHER):
+                removed += await self._client.unlink(record)
         return removed
 
     async def expire(self) -> int:

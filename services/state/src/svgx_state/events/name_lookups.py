@@ -1,0 +1,58 @@
+"""Lookups of host names by the operating system, in threads that nothing else uses.
+
+The default threads of asyncio are few, and other parts of the service need them. The operating system's lookup follows
+the configuration of the machine, such as `/etc/hosts` and the search domains of a cluster. A DNS client without threads
+would ignore parts of it.
+"""
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from svgx_common.contract.storage.webhooks import MAX_WEBHOOKS
+
+MAX_LOOKUPS = 2 * MAX_WEBHOOKS
+"""Largest number of unfinished lookups. Beyond it, the lookup of a further name fails at once.
+
+Each webhook has its own thread, also when lookups of the earlier hosts of changed webhooks are not finished.
+"""
+
+
+class NameLookups:
+    """The unfinished lookups of one replica: at most one for each name, which all its callers share.
+
+    A thread cannot be cancelled. A lookup that no caller waits for any more counts until its thread has ended, because
+    more lookups of a name without an answer would occupy one thread after the other.
+    """
+
+    def __init__(self, limit: int = MAX_LOOKUPS) -> None:
+        self._limit = limit
+        self._threads = ThreadPoolExecutor(limit, thread_name_prefix="name-lookup")
+        self._unfinished: dict[str, asyncio.Future[list[str]]] = {}
+
+    async def resolve(self, host: str) -> Sequence[str]:
+        """Return the IP addresses of a host name or an address. Raises `OSError`."""
+        lookup = self._unfinished.get(host)
+        if lookup is None:
+            if len(self._unfinished) >= self._limit:
+                raise OSError(f"{self._limit} lookups of names are not finished")
+            lookup = asyncio.get_running_loop().run_in_executor(self._threads, _addresses_of, host)
+            self._unfinished[host] = lookup
+            lookup.add_done_callback(lambda ended: self._remove(host, ended))
+        return await asyncio.shield(lookup)
+
+    def close(self) -> None:
+        """Start no further lookup."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _remove(self, host: str, ended: asyncio.Future[list[str]]) -> None:
+        del self._unfinished[host]
+        if not ended.cancelled():
+            # asyncio logs an exception that was never retrieved. Callers that have given up do not retrieve it.
+            ended.exception()
+
+
+def _addresses_of(host: str) -> list[str]:
+    results = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for _, _, _, _, address in results))

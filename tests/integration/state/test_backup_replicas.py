@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from svgx_common.contract.errors import Conflict, Unavailable
+from svgx_common.contract.errors import Conflict, NotFound, Unavailable
 from svgx_common.contract.storage.backups import BackupStatus
 from svgx_common.health import Health
 from svgx_devstack import DevStack
@@ -42,6 +42,11 @@ OTHER_KEY = base64.b64encode(bytes(32)).decode()
 _COUNT_BUSY_CONNECTIONS = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = 'svgx-state' AND state <> 'idle'
+"""
+
+_COUNT_WAITING = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'svgx-state' AND wait_event_type = 'Lock'
 """
 
 
@@ -258,6 +263,82 @@ async def test_replica_that_lost_its_task_writes_no_more(
         await tables.execute("UPDATE backup_task SET heartbeat_at = NULL")
         ended = await vault.wait_ended(backup.id)
         assert (ended.status, ended.canvases) == ("complete", 30)
+
+
+@pytest.mark.parametrize(("key", "next_key"), [("", KEY), (KEY, OTHER_KEY), (KEY, "")])
+async def test_backup_that_continues_with_another_key_is_readable(
+    site: Site, small_objects: None, key: str, next_key: str
+) -> None:
+    """Another replica writes the objects of the earlier key again. Proves R-BACKUP-4 and R-BACKUP-5."""
+    vault = site.vault
+    async with site.replica(backup_key=key):
+        drawn = [await vault.draw("a") for _ in range(20)]
+        backup = await vault.begin(owner_id=vault.client.me.user_id)
+        pausing = AsyncExitStack()
+        await pausing.enter_async_context(_pause_backup(site, backup.id, 6))
+    await pausing.aclose()
+    async with site.replica(backup_key=next_key):
+        ended = await vault.wait_ended(backup.id)
+        assert (ended.status, ended.encrypted) == ("complete", next_key != "")
+        assert (await vault.verify(backup.id)).status == "passed"
+        async with tables_of(site.url) as tables:
+            await lose(tables, *drawn)
+        assert (await vault.restore(backup.id)).status == "complete"
+
+
+@pytest.mark.parametrize("changed", ["key", "target"])
+async def test_incremental_backup_with_an_unreadable_parent_is_a_full_one(
+    site: Site, tmp_path: Path, changed: str
+) -> None:
+    """After a change of `BACKUP_KEY` or `BACKUP_URL`, the next backup is full, and the one after it incremental.
+
+    Proves R-BACKUP-2.
+    """
+    vault = site.vault
+    async with site.replica(backup_key=""):
+        canvas_id = await vault.draw("a")
+        parent = await vault.back_up(canvas_id=canvas_id)
+    other = tmp_path / "other"
+    other.mkdir()
+    settings = {"backup_key": KEY} if changed == "key" else {"backup_url": f"file://{other}"}
+    async with site.replica(**{"backup_key": "", **settings}):
+        named = await vault.back_up(canvas_id=canvas_id, backup_type="incremental", base=parent.id)
+        assert named.status == "failed"
+        made = [
+            await vault.back_up(canvas_id=canvas_id, backup_type="incremental") for _ in range(2)
+        ]
+        assert [each.status for each in made] == ["complete", "complete"]
+        assert [each.backup_type for each in made] == ["full", "incremental"]
+
+
+async def test_canvas_of_a_begun_purge_is_in_no_backup(site: Site) -> None:
+    """A purge that begins before or during the reading of a canvas may have removed a part of its content.
+
+    Proves R-BACKUP-1 and R-LIFE-11.
+    """
+    vault = site.vault
+    async with site.replica(), tables_of(site.url) as tables:
+        canvas_id = await vault.draw("a")
+        await vault.draw("b", canvas_id=canvas_id)
+        await tables.execute("UPDATE canvas SET deleted_at = now() WHERE id = $1", canvas_id)
+        owner = vault.client.me.user_id
+        before = (await vault.back_up(owner_id=owner)).canvases
+        async with tables.transaction():
+            await tables.execute("LOCK TABLE journal IN ACCESS EXCLUSIVE MODE")
+            backup = await vault.begin(canvas_id=canvas_id)
+            while not await tables.fetchval(_COUNT_WAITING):
+                await pause()
+            await tables.execute(
+                "DELETE FROM journal WHERE canvas_id = $1 AND revision = 1", canvas_id
+            )
+            await tables.execute(
+                "UPDATE canvas SET purge_began_at = now() WHERE id = $1", canvas_id
+            )
+        ended = await vault.wait_ended(backup.id)
+        assert (ended.status, ended.canvases) == ("complete", 0)
+        with pytest.raises(NotFound):
+            await vault.begin(canvas_id=canvas_id)
+        assert (await vault.back_up(owner_id=owner)).canvases == before - 1
 
 
 async def test_retention_deletes_old_backups_with_their_objects(site: Site) -> None:

@@ -19,7 +19,7 @@ from svgx_common.postgres import Database, Row
 from svgx_state.backups import metrics
 from svgx_state.backups.accounts import StoredAccounts
 from svgx_state.backups.format.archive import Archive
-from svgx_state.backups.format.chain import Chain, check_stored
+from svgx_state.backups.format.chain import Chain, unseal
 from svgx_state.backups.format.manifest import (
     MANIFEST_NAME,
     Manifest,
@@ -137,7 +137,8 @@ class BackupWriter:
             name = object_name(task.subject_id, entry.name)
             try:
                 stored = await self._archive.target.get(name)
-                await asyncio.to_thread(check_stored, name, entry, stored)
+                # An object of an earlier attempt may have another key: `BACKUP_KEY` may have changed meanwhile.
+                await asyncio.to_thread(unseal, self._archive.seal, name, entry, stored)
             except (BackupDamaged, ObjectMissing) as error:
                 log.warning(
                     "writing part of a backup again", backup_id=task.subject_id, reason=str(error)
@@ -235,7 +236,8 @@ class BackupWriter:
             is_tail = len(content.updates) == content.revision - after
             return CanvasRecord(facts, content.revision, after if is_tail else 0, content.updates)
         rows = await self._database.rows("load_content", facts.id)
-        if not rows:
+        # A purge is noted before it removes its first row. Without a note after the read, the rows are complete.
+        if not rows or await self._database.row("canvas_exists", facts.id) is None:
             raise no_such_canvas()
         updates = [row["update"] for row in rows if row["revision"] is not None]
         return CanvasRecord(facts, rows[0]["newest"], 0, updates)
@@ -370,7 +372,8 @@ class BackupWriter:
                 len(written.entries),
                 written.bytes,
             )
-            await session.run("finish_backup", task.subject_id, finished_at)
+            is_encrypted = self._archive.seal.key_id is not None
+            await session.run("finish_backup", task.subject_id, finished_at, is_encrypted)
             completed = BackupCompleted(
                 backup_id=task.subject_id, canvases=manifest.canvases, size_bytes=written.bytes
             )

@@ -128,12 +128,14 @@ RETURNING id
 
 -- name: canvases_to_back_up
 -- Read a page of $1 canvases after the id $2, in the order of the bytes of the ids, with their members. $3 selects one
--- canvas, and $4 those that a user owns. Leave out canvases that a restore has not completed.
+-- canvas, and $4 those that a user owns. Leave out canvases that a restore has not completed, and canvases of which a
+-- purge may have removed a part.
 SELECT c.id, c.name, c.created_by, c.created_at, c.deleted_at, c.revision, coalesce(c.restored_by, '') AS lineage,
     coalesce((SELECT jsonb_object_agg(m.user_id, m.role) FROM canvas_member m WHERE m.canvas_id = c.id), '{}')::text
         AS members
 FROM canvas c
 WHERE c.id COLLATE "C" > $2 AND ($3::text IS NULL OR c.id = $3) AND (c.deleted_at = c.hidden_at) IS NOT TRUE
+    AND c.purge_began_at IS NULL
     AND ($4::text IS NULL OR EXISTS (
         SELECT FROM canvas_member m WHERE m.canvas_id = c.id AND m.user_id = $4 AND m.role = 'owner'))
 ORDER BY c.id COLLATE "C"
@@ -142,11 +144,12 @@ LIMIT $1
 -- name: count_canvases_to_back_up
 SELECT count(*) AS total FROM canvas c
 WHERE ($1::text IS NULL OR c.id = $1) AND (c.deleted_at = c.hidden_at) IS NOT TRUE
+    AND c.purge_began_at IS NULL
     AND ($2::text IS NULL OR EXISTS (
         SELECT FROM canvas_member m WHERE m.canvas_id = c.id AND m.user_id = $2 AND m.role = 'owner'))
 
 -- name: canvas_exists
-SELECT id FROM canvas WHERE id = $1 AND (deleted_at = hidden_at) IS NOT TRUE
+SELECT id FROM canvas WHERE id = $1 AND (deleted_at = hidden_at) IS NOT TRUE AND purge_began_at IS NULL
 
 -- name: set_backup_totals
 UPDATE backup SET canvases_total = $2, users_total = $3 WHERE id = $1
@@ -164,7 +167,8 @@ DELETE FROM backup_object WHERE backup_id = $1 AND number >= $2
 UPDATE backup SET canvases = $2, changed = $3, users = $4, objects = $5, bytes = $6 WHERE id = $1
 
 -- name: finish_backup
-UPDATE backup SET status = 'complete', finished_at = $2, canvases_total = canvases, users_total = users, error = NULL
+UPDATE backup SET status = 'complete', finished_at = $2, encrypted = $3, canvases_total = canvases, users_total = users,
+    error = NULL
 WHERE id = $1
 
 -- name: fail_backup

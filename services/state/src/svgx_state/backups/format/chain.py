@@ -146,7 +146,7 @@ class Chain:
             raise BackupDamaged(str(error)) from None
         self.counts.objects += 1
         self.counts.bytes += len(stored)
-        return name, await asyncio.to_thread(_unseal, self._archive.seal, name, entry, stored)
+        return name, await asyncio.to_thread(unseal, self._archive.seal, name, entry, stored)
 
     def _join(self, entry: IndexEntry, parts: list[CanvasRecord]) -> StoredCanvas:
         """Return a canvas from its records in the backups of the chain, oldest first. Raise `BackupDamaged`."""
@@ -180,16 +180,12 @@ class _RecordStream:
         self.head = await anext(self._records, None)
 
 
-def check_stored(name: str, entry: ObjectEntry, stored: bytes) -> None:
-    """Raise `BackupDamaged` unless the stored bytes have the size and the checksum of the object's entry."""
+def unseal(seal: Seal, name: str, entry: ObjectEntry, stored: bytes) -> bytes:
+    """Return the content of a stored object. Raise `BackupDamaged` unless its size, checksum and key are right."""
     if len(stored) != entry.size:
         raise BackupDamaged(f"{name} has {len(stored)} bytes instead of {entry.size}")
     if hashlib.sha256(stored).hexdigest() != entry.sha256:
         raise BackupDamaged(f"{name} does not match its checksum")
-
-
-def _unseal(seal: Seal, name: str, entry: ObjectEntry, stored: bytes) -> bytes:
-    check_stored(name, entry, stored)
     return seal.unpack(name, stored, entry.content_size)
 
 

@@ -22,7 +22,7 @@ from svgx_common.contract.state import CANVAS_ACCESS_CHANGED, Entry
 from svgx_common.contract.storage.backups import RefusedAccount, RestoreOutcome
 from svgx_common.contract.storage.events import RestoreCompleted
 from svgx_common.events.outbox import emit
-from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.bus import Bus, BusUnreachable
 from svgx_common.postgres import Database, Row
 from svgx_state.backups import metrics
 from svgx_state.backups.accounts import StoredAccounts
@@ -165,11 +165,14 @@ class BackupRestorer:
     ) -> tuple[RestoreOutcome, str | None]:
         """Restore one canvas. Return the outcome, and a detail for admins or None.
 
-        Raises `Unavailable` or `DeadlineExceeded` only while the database does not answer or no worker can be started,
-        and `TaskLost` when another replica has the task. Other errors of a service or a worker fail only this canvas.
+        Raises `Unavailable` or `DeadlineExceeded` only while NATS or the database does not answer or no worker can be
+        started, and `TaskLost` when another replica has the task. Other errors of a service or a worker fail only this
+        canvas.
         """
         try:
             return await self._restore_canvas(task, record, canvas)
+        except BusUnreachable:
+            raise
         except (Unavailable, DeadlineExceeded) as error:
             if await self._database_answers():
                 return RestoreOutcome.FAILED, error.detail

@@ -1,7 +1,9 @@
 """Accounts in backups: a restore brings back all that a log-in needs, and no key or role that was removed."""
 
+import json
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 
 import pytest
 
@@ -26,6 +28,8 @@ from tests.integration.auth.test_api_keys import create_key, end_key
 from tests.integration.auth.test_erasure import State, admin, answering, erase
 from tests.integration.auth.test_password_change import NEW
 from tests.integration.auth.test_revocations import started
+
+MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -281,3 +285,37 @@ async def test_account_with_a_taken_name_is_refused_with_the_field(
     assert result.added == 0
     assert [(each.id, each.field) for each in result.refused] == [(f"other-{field}", field)]
     assert f"other-{field}" not in await _export(state)
+
+
+_CREATED: tuple[str, dict[str, object]] = ("user.created", {"role": "editor"})
+
+EVENTS_OF_ADDED: dict[str, tuple[dict[str, object], list[tuple[str, dict[str, object]]]]] = {
+    "active": ({}, [_CREATED]),
+    "disabled": (
+        {"disabled_at": MOMENT},
+        [_CREATED, ("user.updated", {"role": "editor", "disabled": True})],
+    ),
+    "deleted": ({"deleted_at": MOMENT}, [_CREATED, ("user.deleted", {})]),
+    "erased": ({"deleted_at": MOMENT, "erased_as": "erased-0123456789abcdef"}, []),
+}
+"""Changes of a stored account, and the events of its restore."""
+
+
+@pytest.mark.parametrize("condition", EVENTS_OF_ADDED)
+async def test_added_account_has_the_events_of_its_state(
+    bus: Bus, state: Bus, tables: Tables, condition: str
+) -> None:
+    """Proves R-EVENT-1 and R-LIFE-12: an added account has events. A kept account and an erased one have none."""
+    changes, expected = EVENTS_OF_ADDED[condition]
+    user = await create(bus)
+    stored = (await _export(state))[user.id].model_copy(update=changes)
+    await _lose(tables, user.id)
+    await tables.execute("DELETE FROM event WHERE entity_id = $1", user.id)
+    assert (await _import(state, stored)).added == 1
+    assert (await _import(state, stored)).kept == 1
+    rows = await tables.fetch(
+        "SELECT type, data::text AS data FROM event WHERE entity_id = $1 ORDER BY number", user.id
+    )
+    assert [(row["type"], json.loads(row["data"])) for row in rows] == [
+        (name, {"user_id": user.id, **data}) for name, data in expected
+    ]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from joserfc import jwt
 from joserfc.jwk import RSAKey
+from pydantic import SecretStr
 
 from svgx_auth.oidc import provider as provider_module
 from svgx_auth.oidc.provider import Provider
@@ -19,6 +20,9 @@ from svgx_auth.oidc.settings import OidcProvider
 from svgx_common.contract.errors import Unauthenticated, Unavailable
 
 CLIENT, NONCE = "svgx", "n" * 43
+
+MISSING = object()
+"""A part of an answer that is removed."""
 
 
 class FakeProvider:
@@ -37,9 +41,19 @@ class FakeProvider:
         self.claims: dict[str, Any] = {}
         self.userinfo: dict[str, Any] = {}
         self.requests: list[str] = []
+        self.changes: dict[str, dict[str, Any] | bytes] = {}
+        """The changed parts of the answers, or the bytes of the answers, by path."""
 
     def answer(self, path: str) -> Any:
-        """Return the JSON value for a path."""
+        """Return the JSON value for a path, or bytes, with the `changes` of this path."""
+        value = self._value(path)
+        changes = self.changes.get(path, {})
+        if isinstance(changes, bytes):
+            return changes
+        changed: dict[str, Any] = {**value, **changes}
+        return {name: part for name, part in changed.items() if part is not MISSING}
+
+    def _value(self, path: str) -> Any:
         self.requests.append(path)
         match path:
             case "/.well-known/openid-configuration":
@@ -75,7 +89,8 @@ async def fake() -> AsyncIterator[FakeProvider]:
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            content = json.dumps(fakes[0].answer(self.path)).encode()
+            answer = fakes[0].answer(self.path)
+            content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
@@ -189,6 +204,7 @@ async def test_email_address_is_verified_only_by_its_own_source(
         {"token_endpoint": "javascript:alert(1)"},
         {"token_endpoint": None},
         {"jwks_uri": None},
+        {"userinfo_endpoint": "http://evil.example.org/"},
     ],
     ids=str,
 )
@@ -199,3 +215,55 @@ async def test_provider_with_wrong_metadata_is_unavailable(
     fake.metadata |= changed
     with pytest.raises(Unavailable):
         await provider.authorization_url(state="s", nonce=NONCE, verifier="v" * 43)
+
+
+TOO_DEEP = b"[" * 100_000
+
+WRONG_ANSWERS: dict[str, tuple[str, dict[str, Any] | bytes]] = {
+    "no access token": ("/token", {"access_token": MISSING}),
+    "an access token that is no text": ("/token", {"access_token": 5}),
+    "an access token with a line break": ("/token", {"access_token": "a\nb"}),
+    "an expires_at that is an object": ("/token", {"expires_at": {}}),
+    "an expires_at that is a list": ("/token", {"expires_at": []}),
+    "an expires_in that is a list": ("/token", {"expires_in": [5]}),
+    "an infinite expires_in": ("/token", {"expires_in": float("inf")}),
+    "a token that is too deep": ("/token", TOO_DEEP),
+    "a token that is no object": ("/token", b"[]"),
+    "userinfo that is too deep": ("/userinfo", TOO_DEEP),
+    "userinfo that is no JSON": ("/userinfo", b"<html>"),
+    "keys that are too deep": ("/jwks", TOO_DEEP),
+    "keys that are no list": ("/jwks", {"keys": 5}),
+    "metadata that is too deep": ("/.well-known/openid-configuration", TOO_DEEP),
+    "a token endpoint with a line break": (
+        "/.well-known/openid-configuration",
+        {"token_endpoint": "https://127.0.0.1\n/token"},
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", WRONG_ANSWERS)
+async def test_provider_with_a_wrong_answer_is_unavailable(
+    fake: FakeProvider, provider: Provider, fault: str
+) -> None:
+    """Proves R-AUTH-35: wrong data from each endpoint causes `Unavailable`, and no internal error."""
+    fake.metadata["userinfo_endpoint"] = f"{fake.issuer}/userinfo"
+    fake.userinfo = {"sub": "ada"}
+    path, changes = WRONG_ANSWERS[fault]
+    fake.changes[path] = changes
+    with pytest.raises(Unavailable):
+        await exchange(provider)
+
+
+async def test_provider_with_wrong_authentication_methods_gets_the_default_method(
+    fake: FakeProvider,
+) -> None:
+    """Proves R-AUTH-35: a value that is no list counts as missing."""
+    fake.metadata["token_endpoint_auth_methods_supported"] = 5
+    settings = OidcProvider(
+        name="fake", issuer=fake.issuer, client_id=CLIENT, client_secret=SecretStr("secret")
+    )
+    provider = Provider(settings, "http://127.0.0.1/callback")
+    try:
+        assert (await exchange(provider))["sub"] == "ada"
+    finally:
+        await provider.close()

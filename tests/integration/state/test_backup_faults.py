@@ -417,12 +417,10 @@ async def test_canvas_that_was_removed_during_its_restore_is_listed_as_failed(
         task: Task,
         record: postgres.Row,
         canvas: StoredCanvas,
-        *,
-        deleted: bool,
     ) -> tuple[RestoreOutcome, str | None]:
         if canvas.facts.id == purged:
             await tables.execute("UPDATE canvas SET purge_began_at = now() WHERE id = $1", purged)
-        return await edit(restorer, task, record, canvas, deleted=deleted)
+        return await edit(restorer, task, record, canvas)
 
     purged = deleted
     monkeypatch.setattr(BackupRestorer, "_fill", fill_and_lose)

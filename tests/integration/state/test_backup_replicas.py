@@ -13,14 +13,17 @@ from pathlib import Path
 
 import pytest
 
+from svgx_common.contract.collab import ReplaceContentRequest
 from svgx_common.contract.errors import Conflict, NotFound, Unavailable
 from svgx_common.contract.storage.backups import BackupStatus
 from svgx_common.health import Health
 from svgx_devstack import DevStack
 from svgx_devstack.ports import choose
-from svgx_state.backups import creation, runner, tasks
+from svgx_state.backups import creation, restoring, runner, tasks
 from svgx_state.backups.adoption import Adoption
 from svgx_state.backups.format.manifest import MANIFEST_NAME
+from svgx_state.backups.restoring import BackupRestorer
+from svgx_state.backups.tasks import Task, Tasks
 from svgx_state.commands import backups as commands
 from svgx_state.settings import StateSettings
 from tests.integration.state.drawing import Pen
@@ -48,6 +51,8 @@ _COUNT_WAITING = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = 'svgx-state' AND wait_event_type = 'Lock'
 """
+
+_COUNT_RUNNING_RESTORES = "SELECT count(*) FROM restore WHERE status = 'running'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +243,50 @@ async def test_interrupted_backup_is_continued_by_another_replica(
             await lose(tables, *drawn)
         assert (await vault.restore(backup.id)).status == "complete"
         assert {each: await vault.state(each) for each in drawn} == states
+
+
+@pytest.mark.parametrize("server", ["nats", "postgres"])
+async def test_restore_continues_after_an_outage_of_a_server(
+    site: Site, monkeypatch: pytest.MonkeyPatch, server: str
+) -> None:
+    """A restore waits for NATS and for PostgreSQL, and then restores each canvas. Proves R-BACKUP-12."""
+    monkeypatch.setattr(runner, "PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr(restoring, "EDIT_PAUSE_SECONDS", 0.5)
+    vault, process = site.vault, site.backing.process(server)
+    waits = asyncio.Event()
+    request_edit, reread = BackupRestorer._request_edit, Tasks.reread
+
+    async def stop_server(restorer: BackupRestorer, request: ReplaceContentRequest) -> None:
+        monkeypatch.setattr(BackupRestorer, "_request_edit", request_edit)
+        await process.stop()
+        await request_edit(restorer, request)
+
+    async def note_wait(self: Tasks, task: Task) -> Task:
+        waits.set()
+        return await reread(self, task)
+
+    async with site.replica(), asyncio.timeout(100):
+        changed = [await vault.draw("a") for _ in range(3)]
+        backup = await vault.back_up(owner_id=vault.client.me.user_id)
+        for canvas_id in changed:
+            await vault.draw("b", canvas_id=canvas_id)
+        monkeypatch.setattr(BackupRestorer, "_request_edit", stop_server)
+        monkeypatch.setattr(Tasks, "reread", note_wait)
+        restore = await vault.begin_restore(backup.id)
+        try:
+            async with asyncio.timeout(20):
+                await waits.wait()
+        finally:
+            await process.start()
+            await process.wait_ready()
+        # The table is read directly, because the connections to NATS return at different times.
+        async with tables_of(site.url) as tables:
+            while await tables.fetchval(_COUNT_RUNNING_RESTORES):
+                await pause()
+            rows = await tables.fetch(
+                "SELECT canvas_id, outcome FROM restored_canvas WHERE restore_id = $1", restore.id
+            )
+        assert dict(map(tuple, rows)) == dict.fromkeys(changed, "replaced")
 
 
 async def test_replica_that_lost_its_task_writes_no_more(

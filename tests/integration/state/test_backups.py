@@ -1,6 +1,7 @@
 """Backups of canvases and users, and their restores, through the service and with a folder as the target."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -31,6 +32,7 @@ from tests.integration.state.vault import (
     run_stand_ins,
     tables_of,
 )
+from tests.integration.state.webhook_client import rename
 from tests.polling import pause
 
 
@@ -187,6 +189,60 @@ async def test_canvas_that_is_deleted_in_the_backup_stays_when_it_exists(
     assert await vault.outcomes(restore.id) == {deleted: "created"}
     with pytest.raises(NotFound):
         await vault.client.get(deleted)
+
+
+async def test_restored_canvases_have_the_events_of_their_changes(
+    vault: Vault, tables: Tables, stand_ins: StandIns
+) -> None:
+    """Proves R-EVENT-1 and R-BACKUP-7: a canvas has an event for each change, and an edited canvas has none.
+
+    The actor is the admin that requested the restore.
+    """
+    deleted, renamed, both, edited, lost, lost_deleted = [
+        await vault.draw("a", canvas_id=await vault.client.create("Old")) for _ in range(6)
+    ]
+    me, friend = vault.client.me.user_id, user().user_id
+    await vault.client.set_member(lost, friend, CanvasRole.VIEWER)
+    await vault.client.delete(lost_deleted)
+    backup = await vault.back_up(owner_id=me)
+    for canvas_id in (renamed, both):
+        await rename(vault.client, canvas_id, "New")
+    for canvas_id in (deleted, both):
+        await vault.client.delete(canvas_id)
+    await vault.draw("b", canvas_id=edited)
+    await lose(tables, lost, lost_deleted)
+    before = await tables.fetchval("SELECT max(number) FROM event")
+    restore = await vault.restore(backup.id)
+    assert restore.status == "complete"
+    expected: dict[str, list[tuple[str, dict[str, str]]]] = {
+        deleted: [("canvas.restored", {})],
+        renamed: [("canvas.renamed", {"name": "Old"})],
+        both: [("canvas.restored", {}), ("canvas.renamed", {"name": "Old"})],
+        edited: [],
+        lost: [
+            ("canvas.created", {"name": "Old"}),
+            *(
+                ("member.changed", {"user_id": user_id, "role": role})
+                for user_id, role in sorted([(me, "owner"), (friend, "viewer")])
+            ),
+        ],
+        lost_deleted: [
+            ("canvas.created", {"name": "Old"}),
+            ("member.changed", {"user_id": me, "role": "owner"}),
+            ("canvas.deleted", {}),
+        ],
+    }
+    for canvas_id, events in expected.items():
+        rows = await tables.fetch(
+            "SELECT type, actor, data::text AS data FROM event"
+            " WHERE number > $1 AND entity_id = $2 ORDER BY number",
+            before,
+            canvas_id,
+        )
+        assert [(row["type"], json.loads(row["data"])) for row in rows] == [
+            (name, {"canvas_id": canvas_id, **data}) for name, data in events
+        ]
+        assert {row["actor"] for row in rows} <= {ADMIN.user_id}
 
 
 async def test_canvas_with_a_removal_in_progress_is_not_restored(

@@ -45,13 +45,17 @@ ADMIN = Caller("admin-1", "admin", Role.ADMIN, "session-1")
 async def database(backing: DevStack) -> AsyncIterator[str]:
     """Create an empty database, and yield its URL. Drop it when the block ends."""
     name = f"vault_{secrets.token_hex(6)}"
+    own = backing.postgres_url
+    role = own.partition("://")[2].partition(":")[0]
+    await _run_as_admin(backing, f'CREATE DATABASE "{name}" OWNER "{role}"')
+    yield _with_database(own, name)
+    await _run_as_admin(backing, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+async def _run_as_admin(backing: DevStack, statement: str) -> None:
     admin = await asyncpg.connect(backing.postgres_superuser_url("postgres"))
     try:
-        own = backing.postgres_url
-        role = own.partition("://")[2].partition(":")[0]
-        await admin.execute(f'CREATE DATABASE "{name}" OWNER "{role}"')
-        yield _with_database(own, name)
-        await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        await admin.execute(statement)
     finally:
         await admin.close()
 

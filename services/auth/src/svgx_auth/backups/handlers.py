@@ -8,6 +8,7 @@ from svgx_auth.audit import SERVICE_ORIGIN, Audit
 from svgx_auth.erasure.account_erasure import ERASED_DOMAIN, PSEUDONYM
 from svgx_auth.revocations import Revocations
 from svgx_common.contract.audit import AuditEvent
+from svgx_common.contract.policy import Role
 from svgx_common.contract.revocations import Revocation
 from svgx_common.contract.storage.backups import (
     EXPORT_ACCOUNTS,
@@ -21,6 +22,8 @@ from svgx_common.contract.storage.backups import (
     StoredApiKey,
     StoredIdentity,
 )
+from svgx_common.contract.storage.events import UserCreated, UserDeleted, UserEvent, UserUpdated
+from svgx_common.events.outbox import emit
 from svgx_common.messaging.responder import Call, Responder
 from svgx_common.postgres import Database, Row, Session
 
@@ -117,7 +120,25 @@ class AccountBackups:
             role=account.role,
             from_backup=True,
         )
+        for event in _events(account):
+            await emit(session, event)
         return await self._revocations.end_tokens(session, account.id)
+
+
+def _events(account: StoredAccount) -> list[UserEvent]:
+    """Return the events of an added account, from which receivers learn its state.
+
+    An erased account has no event, because an event would keep its id (R-LIFE-12).
+    """
+    if _pseudonym_of(account) is not None:
+        return []
+    role = Role(account.role)
+    events: list[UserEvent] = [UserCreated(user_id=account.id, role=role)]
+    if account.disabled_at is not None:
+        events.append(UserUpdated(user_id=account.id, role=role, disabled=True))
+    if account.deleted_at is not None:
+        events.append(UserDeleted(user_id=account.id))
+    return events
 
 
 def _pseudonym_of(account: StoredAccount) -> str | None:

@@ -54,6 +54,20 @@ They are fetched again because the provider may have signed the token with a new
 _EMAIL_CLAIMS = {"email", "email_verified"}
 _REQUIRED_ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 
+_ANSWER_ERRORS = (
+    httpx2.HTTPError,
+    httpx2.InvalidURL,
+    ValueError,
+    TypeError,
+    OverflowError,
+    RecursionError,
+)
+"""Errors of a request to a provider that does not answer or sends wrong data.
+
+Authlib raises `TypeError` or `OverflowError` for an expiry that is no number, and the JSON parser raises
+`RecursionError` for deeply nested values.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class _Discovery:
@@ -141,7 +155,7 @@ class Provider:
             )
         except OAuthError as error:
             raise self._refused("the provider refused the code", reason=str(error.error)) from None
-        except (httpx2.HTTPError, ValueError) as error:
+        except _ANSWER_ERRORS as error:
             raise self._unavailable(error) from None
         claims = await self._check_id_token(token.get("id_token"), nonce)
         return claims | await self._missing_claims(discovered, token, claims)
@@ -175,7 +189,8 @@ class Provider:
         """Return the claims of the userinfo endpoint that the ID token does not have.
 
         Some providers give certain claims only at this endpoint. The endpoint is called only when the ID token lacks a
-        claim that this service uses. Claims of the ID token are never replaced.
+        claim that this service uses. Claims of the ID token are never replaced. Raises `Unauthenticated` or
+        `Unavailable`.
         """
         endpoint = discovered.metadata.get("userinfo_endpoint")
         wanted = {
@@ -185,7 +200,10 @@ class Provider:
         }
         if not isinstance(endpoint, str) or wanted <= set(claims):
             return {}
-        userinfo = await self._fetch(endpoint, f"Bearer {token['access_token']}")
+        access_token = token.get("access_token")
+        if not isinstance(access_token, str):
+            raise self._unavailable(TypeError("the answer has no access token"))
+        userinfo = await self._fetch(endpoint, f"Bearer {access_token}")
         if userinfo.get("sub") != claims["sub"]:
             raise self._refused("the userinfo is about another subject")
         if _EMAIL_CLAIMS & set(claims) and userinfo.get("email") != claims.get("email"):
@@ -245,6 +263,8 @@ class Provider:
                     raise ValueError("the metadata names another issuer")
                 for name in _REQUIRED_ENDPOINTS:
                     check_url(str(metadata.get(name)))
+                if isinstance(userinfo := metadata.get("userinfo_endpoint"), str):
+                    check_url(userinfo)
                 keys = KeySet.import_key_set(await self._fetch(metadata["jwks_uri"]))  # type: ignore[arg-type]
         except (JoseError, ValueError, TypeError, KeyError, TimeoutError) as error:
             raise self._unavailable(error) from None
@@ -260,7 +280,7 @@ class Provider:
                 answer = (await http.get(address, headers=headers)).raise_for_status().json()
             if not isinstance(answer, dict):
                 raise ValueError("the answer is not a JSON object")
-        except (httpx2.HTTPError, ValueError) as error:
+        except _ANSWER_ERRORS as error:
             raise self._unavailable(error) from None
         return answer
 
@@ -268,7 +288,9 @@ class Provider:
         """Return the OAuth client. It is created once, because its creation takes longer than its use."""
         if self._client is None:
             secret = self.settings.client_secret
-            supported = discovered.metadata.get("token_endpoint_auth_methods_supported") or []
+            supported = discovered.metadata.get("token_endpoint_auth_methods_supported")
+            if not isinstance(supported, list):
+                supported = []
             method = "client_secret_basic"
             if secret is None:
                 method = "none"

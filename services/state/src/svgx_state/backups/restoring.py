@@ -20,14 +20,23 @@ from svgx_common.contract.errors import (
 from svgx_common.contract.operation import Empty
 from svgx_common.contract.state import CANVAS_ACCESS_CHANGED, Entry
 from svgx_common.contract.storage.backups import RefusedAccount, RestoreOutcome
-from svgx_common.contract.storage.events import RestoreCompleted
+from svgx_common.contract.storage.events import (
+    CanvasCreated,
+    CanvasDeleted,
+    CanvasRenamed,
+    CanvasRestored,
+    EventData,
+    MemberChanged,
+    RestoreCompleted,
+)
 from svgx_common.events.outbox import emit
-from svgx_common.messaging.bus import Bus
-from svgx_common.postgres import Database, Row
+from svgx_common.messaging.bus import Bus, BusUnreachable
+from svgx_common.postgres import Database, Row, Session
 from svgx_state.backups import metrics
 from svgx_state.backups.accounts import StoredAccounts
 from svgx_state.backups.format.archive import Archive
 from svgx_state.backups.format.chain import Chain, StoredCanvas
+from svgx_state.backups.format.records import CanvasFacts
 from svgx_state.backups.tasks import Task, Tasks
 from svgx_state.backups.verification import BackupChecker
 from svgx_state.journal import Journal
@@ -146,12 +155,10 @@ class BackupRestorer:
             async with self._tasks.transaction(
                 task, f"{_CANVASES_PREFIX}{canvas.facts.id}"
             ) as session:
-                if outcome is RestoreOutcome.CREATED:
-                    revealed = await session.row(
-                        "reveal_canvas", canvas.facts.id, canvas.facts.deleted_at, task.subject_id
-                    )
-                    if revealed is None:
-                        outcome, detail = RestoreOutcome.FAILED, _REMOVED
+                if outcome is RestoreOutcome.CREATED and not await _reveal(
+                    session, task, record, canvas.facts
+                ):
+                    outcome, detail = RestoreOutcome.FAILED, _REMOVED
                 await session.run(
                     "note_restored_canvas", task.subject_id, canvas.facts.id, outcome.value, detail
                 )
@@ -165,11 +172,14 @@ class BackupRestorer:
     ) -> tuple[RestoreOutcome, str | None]:
         """Restore one canvas. Return the outcome, and a detail for admins or None.
 
-        Raises `Unavailable` or `DeadlineExceeded` only while the database does not answer or no worker can be started,
-        and `TaskLost` when another replica has the task. Other errors of a service or a worker fail only this canvas.
+        Raises `Unavailable` or `DeadlineExceeded` only while NATS or the database does not answer or no worker can be
+        started, and `TaskLost` when another replica has the task. Other errors of a service or a worker fail only this
+        canvas.
         """
         try:
             return await self._restore_canvas(task, record, canvas)
+        except BusUnreachable:
+            raise
         except (Unavailable, DeadlineExceeded) as error:
             if await self._database_answers():
                 return RestoreOutcome.FAILED, error.detail
@@ -204,25 +214,29 @@ class BackupRestorer:
         if row["restored_by"] == task.subject_id:
             await self._fill(task, record, canvas)
             return RestoreOutcome.CREATED, None
-        deleted = row["deleted_at"] is not None
         if facts.deleted_at is not None:
+            deleted = row["deleted_at"] is not None
             return (RestoreOutcome.UNCHANGED if deleted else RestoreOutcome.SKIPPED), None
-        return await self._edit(task, record, canvas, deleted=deleted)
+        return await self._edit(task, record, canvas)
 
     async def _edit(
-        self, task: Task, record: Row, canvas: StoredCanvas, *, deleted: bool
+        self, task: Task, record: Row, canvas: StoredCanvas
     ) -> tuple[RestoreOutcome, str | None]:
-        """Give an existing canvas the name and the content of the backup.
-
-        With `deleted`, the canvas is marked as deleted at present, and the call also undoes the deletion.
-        """
+        """Give an existing canvas the name and the content of the backup, and undo its deletion."""
         facts = canvas.facts
         async with self._tasks.transaction(task) as session:
             changed = await session.row("undelete_canvas", facts.id, facts.name)
-        if deleted:
+            undeleted = changed is not None and changed["undeleted"]
+            if undeleted:
+                restored = CanvasRestored(canvas_id=facts.id)
+                await emit(session, restored, actor=record["requested_by"])
+            if changed is not None and changed["renamed"]:
+                renamed = CanvasRenamed(canvas_id=facts.id, name=facts.name)
+                await emit(session, renamed, actor=record["requested_by"])
+        if undeleted:
             await self._bus.broadcast(CANVAS_ACCESS_CHANGED, Empty(), canvas_id=facts.id)
         edited, detail = await self._replace(record, canvas)
-        if deleted:
+        if undeleted:
             return RestoreOutcome.UNDELETED, detail
         if edited or changed is not None:
             return RestoreOutcome.REPLACED, detail
@@ -325,6 +339,27 @@ class RefusedAccounts:
         """Return the text for the record of a restore that failed for this reason."""
         names = self.text()
         return reason if names is None else f"{reason}; {names}"
+
+
+async def _reveal(session: Session, task: Task, record: Row, facts: CanvasFacts) -> bool:
+    """Complete a canvas that this restore has created, and write its events. Return False if it was removed meanwhile.
+
+    The canvas exists for other programs only from now on, so its creation, its members and its deletion have their
+    events now. The actor is no member, so each member has an event.
+    """
+    row = await session.row("reveal_canvas", facts.id, facts.deleted_at, task.subject_id)
+    if row is None:
+        return False
+    events: list[EventData] = [CanvasCreated(canvas_id=facts.id, name=facts.name)]
+    events += [
+        MemberChanged(canvas_id=facts.id, user_id=user_id, role=role)
+        for user_id, role in json.loads(row["members"]).items()
+    ]
+    if facts.deleted_at is not None:
+        events.append(CanvasDeleted(canvas_id=facts.id))
+    for event in events:
+        await emit(session, event, actor=record["requested_by"])
+    return True
 
 
 def _members(members: Mapping[str, str]) -> str:

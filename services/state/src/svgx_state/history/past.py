@@ -1,6 +1,6 @@
 """The content of canvases at past moments: the newest snapshot up to the moment, and the journal after the snapshot."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -33,18 +33,17 @@ class Past:
         if row is None:
             raise no_such_canvas()
         earliest, present = row["earliest"], row["present"]
+        # The later bound is rounded down by `_iso_text`, so that both bounds are accepted.
+        first, last = _iso_text(_round_up(earliest)), _iso_text(present)
         if at is not None and at > present:
             raise Invalid(
-                f"at: is in the future; give a time from {_iso_text(earliest)} to {_iso_text(present)}",
-                field="at",
-                limit=_iso_text(present),
+                f"at: is in the future; give a time from {first} to {last}", field="at", limit=last
             )
         if row["revision"] is None:
             raise Invalid(
-                f"at: is before the known past of this canvas; give a time from {_iso_text(earliest)} "
-                f"to {_iso_text(present)}",
+                f"at: is before the known past of this canvas; give a time from {first} to {last}",
                 field="at",
-                limit=_iso_text(earliest),
+                limit=first,
             )
         return Moment(revision=row["revision"], edited_at=row["edited_at"], earliest=earliest)
 
@@ -75,6 +74,11 @@ class Past:
                 "journal entries are missing", canvas_id=canvas_id, revision=revision, snapshot=base
             )
         return Content(revision, *content_of(parts))
+
+
+def _round_up(moment: datetime) -> datetime:
+    """Return the first whole millisecond that is not before a time."""
+    return moment + timedelta(microseconds=-moment.microsecond % 1000)
 
 
 def _iso_text(moment: datetime) -> str:

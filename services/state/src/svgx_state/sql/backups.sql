@@ -254,9 +254,12 @@ ON CONFLICT DO NOTHING
 RETURNING id
 
 -- name: reveal_canvas
--- Complete a canvas that the restore $3 has created. No row means that the canvas was removed meanwhile.
+-- Complete a canvas that the restore $3 has created, and return its members. No row means that the canvas was removed
+-- meanwhile.
 UPDATE canvas SET deleted_at = $2 WHERE id = $1 AND restored_by = $3 AND purge_began_at IS NULL
-RETURNING id
+RETURNING coalesce(
+    (SELECT jsonb_object_agg(user_id, role) FROM canvas_member WHERE canvas_id = $1), '{}'
+)::text AS members
 
 -- name: canvas_to_restore
 -- Read the name and the state of a canvas. `purging` is true when its removal for good has begun.
@@ -269,6 +272,11 @@ INSERT INTO canvas_member (canvas_id, user_id, role)
 SELECT $1, entry.key, entry.value FROM jsonb_each_text($2::text::jsonb) AS entry
 
 -- name: undelete_canvas
+-- Give a canvas the name $2, and undo its deletion. Return which of the two has changed something, or no row.
+WITH before AS (
+    SELECT id, deleted_at IS NOT NULL AS deleted, name <> $2 AS renamed FROM canvas WHERE id = $1 FOR UPDATE
+)
 UPDATE canvas SET deleted_at = NULL, name = $2, updated_at = greatest(updated_at, clock_timestamp())
-WHERE id = $1 AND (deleted_at IS NOT NULL OR name <> $2) AND purge_began_at IS NULL
-RETURNING id
+FROM before
+WHERE canvas.id = before.id AND (before.deleted OR before.renamed) AND purge_began_at IS NULL
+RETURNING before.deleted AS undeleted, before.renamed AS renamed

@@ -99,15 +99,20 @@ def _attribute(name: str, value: str) -> Iterator[str]:
             if part.startswith(_ACTIVE_SCHEMES):
                 yield f"scheme {part[:20]}"
     if local == "style":
-        yield from _tokens(tinycss2.parse_component_value_list(value))
+        yield from _tokens(_css(value))
     elif local not in _NOT_CSS and not local.startswith(("data-", "aria-")):
         # The value is no style sheet, so "@" begins no rule.
-        found = _tokens(tinycss2.parse_component_value_list(value), local)
+        found = _tokens(_css(value), local)
         yield from (problem for problem in found if not problem.startswith("@"))
 
 
 def _sheet(text: str) -> Iterator[str]:
-    yield from _tokens(tinycss2.parse_component_value_list(text))
+    yield from _tokens(_css(text))
+
+
+def _css(text: str) -> list[ast.Node]:
+    # tinycss2 fails at an integer with more digits than `int` converts.
+    return [*tinycss2.parse_component_value_list(re.sub("[0-9]{999,}", "9", text))]
 
 
 def _tokens(nodes: Iterable[ast.Node], prop: str = "", *, picture: bool = False) -> Iterator[str]:

@@ -8,6 +8,7 @@ from tinycss2 import ast
 
 from svgx_canvas.css.resources import bitmap
 from svgx_canvas.css.structure import STRUCTURE, block_contents, style_attribute, stylesheet
+from svgx_canvas.css.tokens import read_tokens
 from svgx_canvas.css.values import urls
 
 Key = tuple[str, str]
@@ -143,6 +144,5 @@ def bitmap_pixels(text: str) -> int:
     """
     if "data:" not in text.lower() and "\\" not in text:
         return 0
-    tokens = tinycss2.parse_component_value_list(text, skip_comments=True)
-    bitmaps = [bitmap(url) for url in urls(tokens)]
+    bitmaps = [bitmap(url) for url in urls(read_tokens(text, skip_comments=True))]
     return sum(item.width * item.height for item in bitmaps if item is not None)

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from svgx_canvas import allow_list, css
 from svgx_canvas.images.pictures import Pictures
 from svgx_canvas.limits import Limits, Usage, check_limit
+from svgx_canvas.svg_writer import NOT_XML
 from svgx_canvas.tree import TEXT, Canvas, Element
 from svgx_canvas.variables import remove_variable_pictures
 
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that XML 1.0 forbids."""
+_NOT_XML = re.compile(NOT_XML)
 
 _ANIMATED_VALUES = frozenset({"by", "from", "to", "values"})
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE | re.ASCII)

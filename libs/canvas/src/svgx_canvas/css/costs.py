@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from functools import lru_cache
 
-import tinycss2
 from tinycss2 import ast
 
 from svgx_canvas.css.resources import bitmap
 from svgx_canvas.css.structure import STRUCTURE, block_contents, style_attribute, stylesheet
-from svgx_canvas.css.tokens import read_tokens
+from svgx_canvas.css.tokens import read_tokens, write_tokens
 from svgx_canvas.css.values import urls
 
 Key = tuple[str, str]
@@ -39,7 +38,7 @@ def declarations(text: str, watched: frozenset[str]) -> list[tuple[str, str]]:
 @lru_cache(maxsize=4096)
 def _parsed_declarations(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(
-        (node.lower_name, tinycss2.serialize(node.value).strip())
+        (node.lower_name, write_tokens(node.value).strip())
         for node in style_attribute(text)
         if isinstance(node, ast.Declaration)
     )
@@ -54,7 +53,7 @@ def sheet_declarations(text: str, watched: frozenset[str]) -> list[tuple[Key, st
     entries: list[tuple[Key, str, str]] = []
     for node, keys in _all_declarations(text):
         if node.lower_name in watched:
-            value = tinycss2.serialize(node.value).strip()
+            value = write_tokens(node.value).strip()
             entries += [(key, node.lower_name, value) for key in keys]
     return entries
 

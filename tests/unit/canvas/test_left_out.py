@@ -108,6 +108,11 @@ _RECT = {"tag": "rect", "attrs": {"width": "1"}}
         (nested(12), Limits(depth=10), {("g", "depth"): 3, ("rect", "depth"): 1}),
         ({"e": {"tag": "script"}, "f": _RECT}, Limits(), {("script", "element"): 1}),
         (
+            {"e": {"tag": "image", "attrs": {"href": "#a", "xlink:href": "#a"}}},
+            Limits(),
+            {("image@href", "reference"): 1, ("image@xlink:href", "reference"): 1},
+        ),
+        (
             {"e": {"tag": "rect", "attrs": {"onclick": "x", "y": True, "x": [1], "z": {}}}},
             Limits(),
             {

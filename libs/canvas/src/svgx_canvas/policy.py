@@ -1,7 +1,7 @@
 """The SVG policy: the filter for all imported and exported elements and attributes.
 
-The policy is an allow-list. A reference may go to a fragment of the same document, and an image element may refer to a
-PNG, JPEG, GIF, WebP or SVG in a data: URL. An SVG in a data: URL is filtered by this policy too. A style may refer
+The policy is an allow-list. A reference may go to a fragment of the same document, and an image element may only refer
+to a PNG, JPEG, GIF, WebP or SVG in a data: URL. An SVG in a data: URL is filtered by this policy too. A style may refer
 to a bitmap or a font in a data: URL. Nothing is fetched, and no code runs.
 """
 
@@ -133,7 +133,8 @@ def _clean_value(
         return css.clean_declarations(value, report.add)
     reason = ""
     if name in allow_list.REFERENCES:
-        if _is_fragment(value):
+        # Browsers take a fragment in an `image` element for a picture, and fetch the document itself again.
+        if tag != "image" and _is_fragment(value):
             return value
         if tag in allow_list.IMAGE_ELEMENTS:
             return pictures.clean(f"{tag}@{name}", value)

@@ -210,11 +210,7 @@ def clean(canvas: Canvas, limits: Limits, report: Report, pictures: Pictures) ->
         for element in branch.source:
             if element.tag == TEXT:
                 texts += 1
-                if keeps_text(branch.parent, in_text=branch.in_text):
-                    text = clean_text(element.text)[: limits.text_length]
-                    if len(element.text) > limits.text_length:
-                        report.add(f"{branch.parent}/{TEXT}", "text_length")
-                    branch.target.append(replace(element, text=text, attrs={}, children=[]))
+                _add_text(branch, element, limits, report)
                 continue
             elements += 1
             reason = refusal_reason(element.tag, branch.parent, element.attrs)
@@ -229,6 +225,10 @@ def clean(canvas: Canvas, limits: Limits, report: Report, pictures: Pictures) ->
             copy = replace(element, attrs=attrs, text="", children=[])
             branch.target.append(copy)
             if element.tag == "style":
+                refused = [child for child in element.children if child.tag != TEXT]
+                elements += len(refused)
+                for child in refused:
+                    report.add(child.tag, refusal_reason(child.tag, "style", child.attrs))
                 copy.children = styles.clean(element.children, report, strict=False)
             elif element.children:
                 in_text = branch.in_text or element.tag in allow_list.TEXT_ELEMENTS
@@ -253,6 +253,17 @@ class _Branch:
     """The tag of the parent."""
     in_text: bool
     depth: int
+
+
+def _add_text(branch: _Branch, element: Element, limits: Limits, report: Report) -> None:
+    """Add cleaned character data to its parent, cut to the limit, if the parent may have character data."""
+    if keeps_text(branch.parent, in_text=branch.in_text):
+        text = clean_text(element.text)[: limits.text_length]
+        if len(element.text) > limits.text_length:
+            report.add(f"{branch.parent}/{TEXT}", "text_length")
+        branch.target.append(replace(element, text=text, attrs={}, children=[]))
+    elif element.text.strip():
+        report.add(f"{branch.parent}/{TEXT}", "place")
 
 
 class StyleCleaner:

@@ -72,19 +72,21 @@ def problems(svg: bytes, nesting: int = 0) -> list[str]:
                 picture = base64.b64decode(text.removeprefix(_SVG_PICTURE), validate=True)
                 found += [f"{tag}@{name}: {each}" for each in problems(picture, nesting + 1)]
                 continue
-            found += [f"{tag}@{name}: {problem}" for problem in _attribute(str(name), text)]
+            found += [f"{tag}@{name}: {problem}" for problem in _attribute(tag, str(name), text)]
         if tag == "style":
             found += [f"style: {problem}" for problem in _sheet("".join(node.itertext()))]
     return found
 
 
-def _attribute(name: str, value: str) -> Iterator[str]:
+def _attribute(tag: str, name: str, value: str) -> Iterator[str]:
     local = etree.QName(name).localname.lower()
     # Browsers strip control characters and spaces around a URL, and remove all tabs and line ends (WHATWG URL 4.4).
     url = re.sub(r"[\t\n\r]", "", value.strip("".join(map(chr, range(33)))))
     if local.startswith("on"):
         yield "event handler"
-    if local in _FETCHING_ATTRIBUTES and not (url.startswith("#") or _PICTURE.match(url)):
+    # An `image` element with a fragment makes browsers fetch the document itself again.
+    refers_inside = url.startswith("#") and tag != "image"
+    if local in _FETCHING_ATTRIBUTES and not (refers_inside or _PICTURE.match(url)):
         yield f"refers to {url[:40]!r}"
     if local == "attributename" and value.strip().rpartition(":")[2].lower() in (
         "href",
@@ -99,15 +101,20 @@ def _attribute(name: str, value: str) -> Iterator[str]:
             if part.startswith(_ACTIVE_SCHEMES):
                 yield f"scheme {part[:20]}"
     if local == "style":
-        yield from _tokens(tinycss2.parse_component_value_list(value))
+        yield from _tokens(_css(value))
     elif local not in _NOT_CSS and not local.startswith(("data-", "aria-")):
         # The value is no style sheet, so "@" begins no rule.
-        found = _tokens(tinycss2.parse_component_value_list(value), local)
+        found = _tokens(_css(value), local)
         yield from (problem for problem in found if not problem.startswith("@"))
 
 
 def _sheet(text: str) -> Iterator[str]:
-    yield from _tokens(tinycss2.parse_component_value_list(text))
+    yield from _tokens(_css(text))
+
+
+def _css(text: str) -> list[ast.Node]:
+    # tinycss2 fails at an integer with more digits than `int` converts.
+    return [*tinycss2.parse_component_value_list(re.sub("[0-9]{999,}", "9", text))]
 
 
 def _tokens(nodes: Iterable[ast.Node], prop: str = "", *, picture: bool = False) -> Iterator[str]:

@@ -108,6 +108,11 @@ _RECT = {"tag": "rect", "attrs": {"width": "1"}}
         (nested(12), Limits(depth=10), {("g", "depth"): 3, ("rect", "depth"): 1}),
         ({"e": {"tag": "script"}, "f": _RECT}, Limits(), {("script", "element"): 1}),
         (
+            {"e": {"tag": "image", "attrs": {"href": "#a", "xlink:href": "#a"}}},
+            Limits(),
+            {("image@href", "reference"): 1, ("image@xlink:href", "reference"): 1},
+        ),
+        (
             {"e": {"tag": "rect", "attrs": {"onclick": "x", "y": True, "x": [1], "z": {}}}},
             Limits(),
             {
@@ -136,6 +141,23 @@ _RECT = {"tag": "rect", "attrs": {"width": "1"}}
             Limits(),
             {("#text", "type"): 1},
         ),
+        (
+            {
+                "s": {"tag": "style"},
+                "e": {"tag": "rect", "parent": "s"},
+                "f": {"tag": "b", "parent": "s"},
+            },
+            Limits(),
+            {("rect", "place"): 1, ("b", "element"): 1},
+        ),
+        ({"t": {"tag": "title"}, "e": {"tag": "g", "parent": "t"}}, Limits(), {("g", "place"): 1}),
+        ({"c": {"tag": "#text", "text": "a"}}, Limits(), {("svg/#text", "place"): 1}),
+        (
+            {"e": {"tag": "g"}, "c": {"tag": "#text", "parent": "e", "text": " a"}},
+            Limits(),
+            {("g/#text", "place"): 1},
+        ),
+        ({"c": {"tag": "#text", "text": " \n"}, "d": {"tag": "#text"}}, Limits(), {}),
         ({"e": _RECT}, Limits(), {}),
         ({"e": {"tag": "rect", "attrs": {"x": None}}}, Limits(), {}),
     ],
@@ -193,6 +215,7 @@ def test_drawing_attributes_are_kept_before_data_attributes() -> None:
     ("field", "limits", "elements"),
     [
         ("elements", Limits(elements=3), {f"e{number}": _RECT for number in range(4)}),
+        ("elements", Limits(elements=2), {"s": {"tag": "style"}, "e": {"tag": "rect", "parent": "s"}}),
         ("bytes", Limits(export_bytes=1000), {f"e{number}": _RECT for number in range(100)}),
         ("expanded_elements", Limits(expanded_elements=3), {f"e{number}": _RECT for number in range(4)}),
     ],

@@ -138,6 +138,7 @@ def hostile_drawing(url: str) -> str:
     classes = " ".join(f"a{index}" for index in range(len(rules)))
     shapes = [f'<text class="a{index}" data-u="{url}/attr">x</text>' for index in range(len(rules))]
     shapes += [f'<rect class="a {classes}" width="9" height="9"/><g class="k a b c u"/>']
+    shapes += ['<image href="#a" width="9" height="9"/><image href=" #" width="9" height="9"/>']
     return f'<svg xmlns="http://www.w3.org/2000/svg">{"".join(sheets)}{"".join(shapes)}</svg>'
 
 

@@ -40,7 +40,10 @@ REFERENCES = frozenset({"href", "xlink:href"})
 """The allowed attributes with a URL as value. Other URL attributes, such as `src` and `ping`, are not allowed."""
 
 IMAGE_ELEMENTS = frozenset({"image", "feImage"})
-"""Elements that may refer to an image in a data: URL. All others may only refer to a fragment of the same document."""
+"""Elements that may refer to an image in a data: URL.
+
+All elements except `image` may refer to a fragment of the same document, and all except these two only to a fragment.
+"""
 
 PRESENTATION_ATTRIBUTES = words(
     """

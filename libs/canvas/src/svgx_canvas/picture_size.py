@@ -29,8 +29,9 @@ def natural_size(canvas: Canvas) -> tuple[float, float] | None:
     """Return width and height in pixels from the root's attributes, as resvg computes them.
 
     Percentages refer to the view box. If only one side is given, the other one follows the proportions of the view box.
-    Return None if the attributes give no size: resvg then takes the size of the drawn content. Also return None for
-    lengths in em and ex, because they depend on the font.
+    A side that resvg cannot represent is `css.MAX_NUMBER` pixels long. Return None if the attributes give no size:
+    resvg then takes the size of the drawn content. Also return None for lengths in em and ex, because they depend on
+    the font.
     """
     box = view_box(canvas)
     sides = [canvas.attrs.get(name, "").strip() for name in ("width", "height")]
@@ -43,9 +44,9 @@ def natural_size(canvas: Canvas) -> tuple[float, float] | None:
     if box is None:
         return None
     if width is not None:
-        return width, width * box[1] / box[0]
+        return width, min(width * box[1] / box[0], css.MAX_NUMBER)
     if height is not None:
-        return height * box[0] / box[1], height
+        return min(height * box[0] / box[1], css.MAX_NUMBER), height
     return box
 
 
@@ -81,15 +82,23 @@ def _whole_pixels(natural: tuple[float, float]) -> tuple[int, int]:
 
 
 def view_box(canvas: Canvas) -> tuple[float, float] | None:
-    """Return width and height of the root's view box, or None if it is missing or invalid."""
+    """Return width and height of the root's view box, or None if it is missing or invalid.
+
+    A view box with a number that resvg cannot represent is invalid.
+    """
     numbers = css.numbers(canvas.attrs.get("viewBox", "")[:200])
     if len(numbers) != 4 or not (numbers[2] > 0 and numbers[3] > 0):
+        return None
+    if max(map(abs, numbers)) >= css.MAX_NUMBER:
         return None
     return numbers[2], numbers[3]
 
 
 def length(text: str, whole: float | None) -> float | None:
-    """Return a positive length in pixels, or None for any other text. `whole` is the length of 100 percent."""
+    """Return a positive length in pixels, or None for any other text. `whole` is the length of 100 percent.
+
+    A length above `css.MAX_NUMBER` becomes `css.MAX_NUMBER`, and an infinite one is None, because resvg ignores it.
+    """
     match = _LENGTH.fullmatch(text)
     if match is None:
         return None
@@ -100,4 +109,4 @@ def length(text: str, whole: float | None) -> float | None:
         number *= whole / 100
     else:
         number *= _PIXELS[unit]
-    return number if number > 0 and math.isfinite(number) else None
+    return min(number, css.MAX_NUMBER) if number > 0 and math.isfinite(number) else None

@@ -1,7 +1,7 @@
 """The SVG policy: the filter for all imported and exported elements and attributes.
 
-The policy is an allow-list. A reference may go to a fragment of the same document, and an image element may refer to a
-PNG, JPEG, GIF, WebP or SVG in a data: URL. An SVG in a data: URL is filtered by this policy too. A style may refer
+The policy is an allow-list. A reference may go to a fragment of the same document, and an image element may only refer
+to a PNG, JPEG, GIF, WebP or SVG in a data: URL. An SVG in a data: URL is filtered by this policy too. A style may refer
 to a bitmap or a font in a data: URL. Nothing is fetched, and no code runs.
 """
 
@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from svgx_canvas import allow_list, css
 from svgx_canvas.images.pictures import Pictures
 from svgx_canvas.limits import Limits, Usage, check_limit
+from svgx_canvas.svg_writer import NOT_XML
 from svgx_canvas.tree import TEXT, Canvas, Element
 from svgx_canvas.variables import remove_variable_pictures
 
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that XML 1.0 forbids."""
+_NOT_XML = re.compile(NOT_XML)
 
 _ANIMATED_VALUES = frozenset({"by", "from", "to", "values"})
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE | re.ASCII)
@@ -133,7 +133,8 @@ def _clean_value(
         return css.clean_declarations(value, report.add)
     reason = ""
     if name in allow_list.REFERENCES:
-        if _is_fragment(value):
+        # Browsers take a fragment in an `image` element for a picture, and fetch the document itself again.
+        if tag != "image" and _is_fragment(value):
             return value
         if tag in allow_list.IMAGE_ELEMENTS:
             return pictures.clean(f"{tag}@{name}", value)
@@ -209,11 +210,7 @@ def clean(canvas: Canvas, limits: Limits, report: Report, pictures: Pictures) ->
         for element in branch.source:
             if element.tag == TEXT:
                 texts += 1
-                if keeps_text(branch.parent, in_text=branch.in_text):
-                    text = clean_text(element.text)[: limits.text_length]
-                    if len(element.text) > limits.text_length:
-                        report.add(f"{branch.parent}/{TEXT}", "text_length")
-                    branch.target.append(replace(element, text=text, attrs={}, children=[]))
+                _add_text(branch, element, limits, report)
                 continue
             elements += 1
             reason = refusal_reason(element.tag, branch.parent, element.attrs)
@@ -228,6 +225,10 @@ def clean(canvas: Canvas, limits: Limits, report: Report, pictures: Pictures) ->
             copy = replace(element, attrs=attrs, text="", children=[])
             branch.target.append(copy)
             if element.tag == "style":
+                refused = [child for child in element.children if child.tag != TEXT]
+                elements += len(refused)
+                for child in refused:
+                    report.add(child.tag, refusal_reason(child.tag, "style", child.attrs))
                 copy.children = styles.clean(element.children, report, strict=False)
             elif element.children:
                 in_text = branch.in_text or element.tag in allow_list.TEXT_ELEMENTS
@@ -252,6 +253,17 @@ class _Branch:
     """The tag of the parent."""
     in_text: bool
     depth: int
+
+
+def _add_text(branch: _Branch, element: Element, limits: Limits, report: Report) -> None:
+    """Add cleaned character data to its parent, cut to the limit, if the parent may have character data."""
+    if keeps_text(branch.parent, in_text=branch.in_text):
+        text = clean_text(element.text)[: limits.text_length]
+        if len(element.text) > limits.text_length:
+            report.add(f"{branch.parent}/{TEXT}", "text_length")
+        branch.target.append(replace(element, text=text, attrs={}, children=[]))
+    elif element.text.strip():
+        report.add(f"{branch.parent}/{TEXT}", "place")
 
 
 class StyleCleaner:

@@ -4,6 +4,9 @@ import re
 
 from svgx_canvas.tree import TEXT, Canvas, Element
 
+NOT_XML = "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
+"""The regular expression of the characters that XML 1.0 forbids."""
+
 _SPECIAL_IN_VALUE = re.compile('[&<>"\t\n\r]')
 _SPECIAL_IN_TEXT = re.compile("[&<>\r]")
 _ESCAPES = {

@@ -1,7 +1,8 @@
 """CSS in style sheets, `style` attributes and presentation attributes.
 
-`names` has the lists of allowed names. `structure` finds rules and declarations, `values` checks values, `resources`
-checks `data:` URLs, `cleaning` cleans whole texts, and `costs` finds the parts that make rendering expensive.
+`names` has the lists of allowed names. `tokens` reads tokens, `structure` finds rules and declarations, `values` checks
+values, `resources` checks `data:` URLs, `cleaning` cleans whole texts, and `costs` finds the parts that make rendering
+expensive.
 """
 
 from svgx_canvas.css.cleaning import (
@@ -18,6 +19,7 @@ from svgx_canvas.css.costs import (
     style_has_fragment_in_custom_property,
 )
 from svgx_canvas.css.values import (
+    MAX_NUMBER,
     numbers,
     picture_is_variable,
     transform_is_safe,
@@ -26,6 +28,7 @@ from svgx_canvas.css.values import (
 )
 
 __all__ = [
+    "MAX_NUMBER",
     "bitmap_pixels",
     "clean_declarations",
     "clean_stylesheet",

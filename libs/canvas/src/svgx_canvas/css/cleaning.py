@@ -23,6 +23,7 @@ from svgx_canvas.css.names import (
     property_takes_picture,
 )
 from svgx_canvas.css.structure import STRUCTURE, block_contents, style_attribute, stylesheet
+from svgx_canvas.css.tokens import with_escapes
 from svgx_canvas.css.values import (
     MAX_NESTING,
     is_cacheable,
@@ -270,16 +271,21 @@ def _descriptors(names: frozenset[str] | None) -> _AllowedName:
 
 
 def _serialize(nodes: Iterable[ast.Node]) -> str:
+    """Return rules and declarations as text, with an escape for each character that XML forbids."""
+    return with_escapes(_text_of(nodes))
+
+
+def _text_of(nodes: Iterable[ast.Node]) -> str:
     parts: list[str] = []
     for node in nodes:
         match node:
             case ast.AtRule():
                 prelude = tinycss2.serialize(node.prelude)
                 space = "" if prelude[:1].isspace() else " "
-                end = ";" if node.content is None else f"{{{_serialize(node.content)}}}"
+                end = ";" if node.content is None else f"{{{_text_of(node.content)}}}"
                 parts.append(f"@{serialize_identifier(node.at_keyword)}{space}{prelude}{end}")
             case ast.QualifiedRule():
-                parts.append(f"{tinycss2.serialize(node.prelude)}{{{_serialize(node.content)}}}")
+                parts.append(f"{tinycss2.serialize(node.prelude)}{{{_text_of(node.content)}}}")
             case _:
                 parts.append(node.serialize() + ";")
     return "".join(parts)

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from functools import lru_cache
 
-import tinycss2
 from tinycss2 import ast
 
 from svgx_canvas.css.resources import bitmap
 from svgx_canvas.css.structure import STRUCTURE, block_contents, style_attribute, stylesheet
+from svgx_canvas.css.tokens import read_tokens, write_tokens
 from svgx_canvas.css.values import urls
 
 Key = tuple[str, str]
@@ -38,7 +38,7 @@ def declarations(text: str, watched: frozenset[str]) -> list[tuple[str, str]]:
 @lru_cache(maxsize=4096)
 def _parsed_declarations(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(
-        (node.lower_name, tinycss2.serialize(node.value).strip())
+        (node.lower_name, write_tokens(node.value).strip())
         for node in style_attribute(text)
         if isinstance(node, ast.Declaration)
     )
@@ -53,7 +53,7 @@ def sheet_declarations(text: str, watched: frozenset[str]) -> list[tuple[Key, st
     entries: list[tuple[Key, str, str]] = []
     for node, keys in _all_declarations(text):
         if node.lower_name in watched:
-            value = tinycss2.serialize(node.value).strip()
+            value = write_tokens(node.value).strip()
             entries += [(key, node.lower_name, value) for key in keys]
     return entries
 
@@ -143,6 +143,5 @@ def bitmap_pixels(text: str) -> int:
     """
     if "data:" not in text.lower() and "\\" not in text:
         return 0
-    tokens = tinycss2.parse_component_value_list(text, skip_comments=True)
-    bitmaps = [bitmap(url) for url in urls(tokens)]
+    bitmaps = [bitmap(url) for url in urls(read_tokens(text, skip_comments=True))]
     return sum(item.width * item.height for item in bitmaps if item is not None)

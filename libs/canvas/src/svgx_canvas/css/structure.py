@@ -6,6 +6,8 @@ import tinycss2
 from tinycss2 import ast
 from tinycss2.serializer import serialize_string_value, serialize_url
 
+from svgx_canvas.css.tokens import read_tokens
+
 STRUCTURE = re.compile(r"""[("'\\{}\[\]@/<!]""")
 """Characters that belong to strings, functions, blocks, escapes, comments, at-rules or `!important`. A declaration list
 without them has only names and plain values, separated by `:` and `;`."""
@@ -91,7 +93,7 @@ def _is_custom_name(token: ast.Node) -> bool:
 
 def _tokens(text: str) -> list[ast.Node]:
     """Return the tokens of a text without comments. A string or URL that is open at the end of the text is closed."""
-    tokens = tinycss2.parse_component_value_list(text, skip_comments=True)
+    tokens = read_tokens(text, skip_comments=True)
     innermost = tokens
     while innermost and (inner := _inner(innermost[-1])) is not None:
         innermost = inner

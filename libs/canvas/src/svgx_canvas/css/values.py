@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
-import tinycss2
 from tinycss2 import ast
 
 from svgx_canvas.css.names import (
@@ -19,6 +18,7 @@ from svgx_canvas.css.names import (
     property_takes_picture,
 )
 from svgx_canvas.css.resources import is_bitmap, is_font
+from svgx_canvas.css.tokens import read_tokens
 
 MAX_NESTING = 32
 """The most levels of nested blocks and rules. There is a limit because tinycss2 serializes blocks by recursion."""
@@ -61,7 +61,7 @@ def picture_is_variable(name: str, value: str) -> bool:
     """Return whether a presentation attribute takes its picture from a function such as `var()` or `attr()`."""
     if "(" not in value or not property_takes_picture(name):
         return False
-    return substitutes(tinycss2.parse_component_value_list(value))
+    return substitutes(read_tokens(value))
 
 
 def transform_is_safe(value: str) -> bool:
@@ -74,7 +74,7 @@ def transform_is_safe(value: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _value_is_safe(value: str, fragments: bool) -> bool:
-    return tokens_are_safe(tinycss2.parse_component_value_list(value), fragments=fragments)
+    return tokens_are_safe(read_tokens(value), fragments=fragments)
 
 
 def tokens_are_safe(tokens: Iterable[ast.Node], *, fragments: bool) -> bool:
@@ -225,9 +225,16 @@ def _significant(tokens: Iterable[ast.Node]) -> list[ast.Node]:
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 
 
+MAX_NUMBER = 3.4e38
+"""The largest number of `numbers`. Renderers store numbers in single precision, which ends just above it."""
+
+
 def numbers(text: str) -> list[float]:
-    """Return the numbers in an attribute's value, in the SVG syntax. Units and other text are skipped."""
-    return [float(number) for number in _NUMBER.findall(text)]
+    """Return the numbers in an attribute's value, in the SVG syntax. Units and other text are skipped.
+
+    A number outside of -`MAX_NUMBER` to `MAX_NUMBER` becomes the nearer one of these two.
+    """
+    return [max(-MAX_NUMBER, min(float(each), MAX_NUMBER)) for each in _NUMBER.findall(text)]
 
 
 def substitutes(tokens: Iterable[ast.Node]) -> bool:
@@ -266,4 +273,4 @@ def urls(tokens: Iterable[ast.Node]) -> list[str]:
 @lru_cache(maxsize=4096)
 def value_urls(value: str) -> tuple[str, ...]:
     """Return the URLs of a cleaned value, in order: fragments ("#a") and `data:` URLs."""
-    return tuple(urls(tinycss2.parse_component_value_list(value)))
+    return tuple(urls(read_tokens(value)))

@@ -8,7 +8,7 @@ from starlette.websockets import WebSocket
 from svgx_common.contract.policy import CanvasRole
 from svgx_common.messaging.caller import Caller
 from svgx_gateway.memory.outgoing import Outgoing
-from svgx_gateway.websocket.connection import Connection
+from svgx_gateway.websocket.connection import Connection, Ended
 from svgx_gateway.websocket.hocuspocus.status_counter import StatusCounter
 from svgx_gateway.websocket.transport.frames import encode_frame
 from svgx_gateway.websocket.transport.inflow import Inflow
@@ -122,6 +122,8 @@ class HocuspocusConnection(Connection):
     def send_frame(self, message: bytes, frame: bytes) -> None:
         """Send a message of y-protocols as a message of Hocuspocus."""
         del frame  # this frame lacks the document's name
+        if isinstance(self.flow, Ended):
+            return  # the cache of frames would keep the message after the last client has left
         if message[0] == protocol.TOKEN:
             self._send_named(self._writer.token_request())
         elif message[0] == protocol.QUOTA:

@@ -251,6 +251,8 @@ class HocuspocusSocket:
                 return await document.run_session(session, connection)
         finally:
             if document.connection is not None:
+                # A failed join leaves the connection open, and a task of the canvas may still send to it.
+                document.connection.end()
                 self._connections.discard(document.connection)
                 self._written_before += document.connection.written_bytes
             document.connection = None

@@ -131,17 +131,18 @@ async def test_viewer_is_readonly_until_its_role_changes(workspace: Workspace, c
     viewer = await connect_hocuspocus(workspace, canvas, session=workspace.api.session_of(member))
     await workspace.driver.wait_saved([owner, viewer])
     await viewer.wait_scope("readonly")
-    await viewer.add_element("refused")
+    for refused in ("x", "y", "z"):
+        await viewer.add_element(refused)
     await viewer.set_awareness({"name": "has edited"})
     await workspace.driver.wait_for_presence([owner], [owner.name, "has edited"])
     await owner.add_element("a")
     assert await _check_saved(workspace, canvas, owner) == {"a"}
-    assert await viewer.unsynced() == 1
+    assert await viewer.unsynced() == 3
 
     await workspace.owner.set_member(canvas, member, "editor")
     await viewer.wait_scope("read-write")
     # The server asks for the edits that it discarded before.
-    assert await _check_saved(workspace, canvas, viewer, owner) == {"a", "refused"}
+    assert await _check_saved(workspace, canvas, viewer, owner) == {"a", "x", "y", "z"}
     await workspace.owner.request("DELETE", f"/runtime/canvases/{canvas}/members/{member.id}")
     assert (await viewer.wait_denied()).startswith("4403 ")
     await viewer.wait_closed()

@@ -12,6 +12,7 @@ from svgx_common.messaging.caller import Caller
 from svgx_gateway.memory.outgoing import Outgoing
 from svgx_gateway.websocket.connection import HEARTBEAT
 from svgx_gateway.websocket.hocuspocus.connection import HocuspocusConnection, NamedFrames
+from svgx_gateway.websocket.hocuspocus.status_counter import MAX_UNANSWERED
 from svgx_gateway.websocket.live_presence import LivePresence
 from svgx_gateway.websocket.transport.frames import encode_frame
 from svgx_yjs import awareness
@@ -19,6 +20,8 @@ from svgx_yjs.awareness import State
 from svgx_yjs.hocuspocus import Writer
 
 NAME = "canvas"
+STATUS = Writer(NAME).sync_status(applied=True)
+STATUS_FRAME = encode_frame(STATUS)
 
 
 def connect(
@@ -82,3 +85,37 @@ async def test_message_to_a_client_that_has_left_stays_in_no_cache(
     frames = NamedFrames()
     await send_late(connect(frames))
     assert not frames._newest
+
+
+def save_edits(connection: HocuspocusConnection, count: int) -> None:
+    """Let the client send edits, and save them together."""
+    statuses = connection.statuses
+    for _ in range(count):
+        statuses.begin_message(b"\1edit", is_step_2=False)
+        statuses.accept(is_step_2=False)
+    connection.send_saved(statuses.arrived, "epoch")
+
+
+async def test_statuses_of_many_saved_edits_are_sent_in_one_write() -> None:
+    """Proves R-HOCUS-11: a client that keeps up gets all statuses that are due together in one write."""
+    written: list[bytes] = []
+
+    def write_frame(frame: bytes) -> bool:
+        written.append(frame)
+        return True
+
+    connection = connect(NamedFrames(), write_frame)
+    save_edits(connection, MAX_UNANSWERED)
+    assert written == [STATUS_FRAME * MAX_UNANSWERED]
+    assert connection.written_bytes == len(written[0])
+    assert not connection.has_backlog
+    connection.end()
+    save_edits(connection, 2)
+    assert len(written) == 1, "an ended connection gets nothing"
+
+
+async def test_statuses_for_a_slow_client_wait_behind_its_messages() -> None:
+    """Proves R-HOCUS-11: each status is a message of its own, because one message cannot have two."""
+    connection = connect(NamedFrames(), lambda _: False)
+    save_edits(connection, 3)
+    assert connection.unsent_bytes == 3 * len(STATUS)

@@ -131,17 +131,18 @@ async def test_viewer_is_readonly_until_its_role_changes(workspace: Workspace, c
     viewer = await connect_hocuspocus(workspace, canvas, session=workspace.api.session_of(member))
     await workspace.driver.wait_saved([owner, viewer])
     await viewer.wait_scope("readonly")
-    await viewer.add_element("refused")
+    for refused in ("x", "y", "z"):
+        await viewer.add_element(refused)
     await viewer.set_awareness({"name": "has edited"})
     await workspace.driver.wait_for_presence([owner], [owner.name, "has edited"])
     await owner.add_element("a")
     assert await _check_saved(workspace, canvas, owner) == {"a"}
-    assert await viewer.unsynced() == 1
+    assert await viewer.unsynced() == 3
 
     await workspace.owner.set_member(canvas, member, "editor")
     await viewer.wait_scope("read-write")
     # The server asks for the edits that it discarded before.
-    assert await _check_saved(workspace, canvas, viewer, owner) == {"a", "refused"}
+    assert await _check_saved(workspace, canvas, viewer, owner) == {"a", "x", "y", "z"}
     await workspace.owner.request("DELETE", f"/runtime/canvases/{canvas}/members/{member.id}")
     assert (await viewer.wait_denied()).startswith("4403 ")
     await viewer.wait_closed()
@@ -176,7 +177,22 @@ async def test_server_asks_for_a_fresh_token_before_the_present_one_expires(
     assert not (await client.status()).synced
 
 
-async def test_malformed_message_ends_its_document_only(workspace: Workspace, canvas: str) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x00\x02\x01\xff",
+        b"\x00\x02\x05\xff",
+        b"\x00\x07",
+        b"\x01\x05\x01",
+        b"\x63",
+        b"\x02\x00\x05a",
+    ],
+    ids=["empty", "update", "sync", "sync type", "awareness", "type", "token"],
+)
+async def test_malformed_message_ends_its_document_only(
+    workspace: Workspace, canvas: str, content: bytes
+) -> None:
     """Another document of the socket stays open. A message without a readable document name closes the socket.
 
     Proves R-HOCUS-8.
@@ -186,12 +202,14 @@ async def test_malformed_message_ends_its_document_only(workspace: Workspace, ca
     token = await workspace.owner.access_token()
     async with websockets.connect(url) as socket, asyncio.timeout(20):
         here, there = Writer(canvas), Writer(other)
+        await socket.send(here.named(content))
         for writer in (here, there):
             await socket.send(writer.named(Encoder().uint(2).uint(0).text(token).finish()))
-        await socket.send(here.named(b"\x00\x02\x01\xff"))
+        await socket.send(here.named(content))
         received = set[bytes]()
         while not any(each.startswith(here.close("")[:-1]) for each in received):
             received.add(bytes(await socket.recv(decode=False)))
+        await socket.send(here.named(content))
         await socket.send(there.named(b"\x00\x00\x01\x00"))
         while there.named(b"\x00\x01\x02\x00\x00") not in received:
             received.add(bytes(await socket.recv(decode=False)))

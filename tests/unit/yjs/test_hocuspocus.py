@@ -12,25 +12,40 @@ from svgx_yjs.lib0 import Encoder, Malformed
     "frame",
     [
         b"",
-        b"\x00",
         b"\x01",
-        b"\x01a",
         b"\x02\xff\xff\x03",
-        b"\x01a\x00",
-        b"\x01a\x00\x03\x00",
-        b"\x01a\x01\x05\x00",
-        b"\x01a\x02",
-        b"\x01a\x02\x00\x05a",
-        b"\x01a\x0b",
-        b"\x01a\x64\x01",
         Encoder().text("x" * 257).uint(7).finish(),
         b"\xff" * 12,
     ],
 )
-def test_malformed_message_is_refused(frame: bytes) -> None:
-    """Proves R-HOCUS-8: a truncated message, a long name or an unknown type raises `Malformed`."""
+def test_message_without_a_readable_name_is_refused(frame: bytes) -> None:
+    """Proves R-HOCUS-8: a truncated, long or undecodable name raises `Malformed`."""
     with pytest.raises(Malformed):
         hocuspocus.decode(frame)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x00",
+        b"\x00\x03\x00",
+        b"\x00\x02\x05\xff",
+        b"\x01\x05\x00",
+        b"\x02",
+        b"\x02\x00\x05a",
+        b"\x0b",
+        b"\x64\x01",
+    ],
+)
+@pytest.mark.parametrize("name", ["", "a", "canvas\0session"])
+def test_malformed_message_behind_a_name_keeps_its_name(name: str, content: bytes) -> None:
+    """Proves R-HOCUS-8: a truncated message or an unknown type is malformed, and its document is known."""
+    named = hocuspocus.decode(hocuspocus.Writer(name).named(content))
+    assert isinstance(named, hocuspocus.NamedMessage)
+    assert named.name == name
+    assert isinstance(named.message, hocuspocus.MalformedMessage)
+    assert named.message.reason
 
 
 @given(st.binary(max_size=200))

@@ -46,8 +46,19 @@ class IgnoredMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class MalformedMessage:
+    """A message that is malformed after the name of its document."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ping:
     """A request for a `PONG_MESSAGE`."""
+
+
+Content = protocol.Message | Authenticate | Leave | IgnoredMessage | MalformedMessage
+"""A message without the name of its document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +66,11 @@ class NamedMessage:
     """A message with the name of its document."""
 
     name: str
-    message: protocol.Message | Authenticate | Leave | IgnoredMessage
+    message: Content
 
 
 def decode(frame: bytes) -> NamedMessage | Ping | None:
-    """Decode one frame. Return None for an answer to a ping. Raises `Malformed`."""
+    """Decode one frame. Return None for an answer to a ping. Raises `Malformed` when the name is not readable."""
     if len(frame) == 1:
         if frame[0] == PING:
             return Ping()
@@ -69,16 +80,25 @@ def decode(frame: bytes) -> NamedMessage | Ping | None:
     name = decoder.text()
     if decoder.position > MAX_NAME_BYTES + 2:
         raise Malformed(f"a document's name is longer than {MAX_NAME_BYTES} bytes")
+    try:
+        content = _decode_content(frame, decoder)
+    except Malformed as error:
+        content = MalformedMessage(str(error))
+    return NamedMessage(name, content)
+
+
+def _decode_content(frame: bytes, decoder: Decoder) -> Content:
+    """Decode the message that follows the name, at the position of the decoder. Raises `Malformed`."""
     start = decoder.position
     kind = decoder.uint()
     if kind in (protocol.SYNC, protocol.AWARENESS, protocol.QUERY_AWARENESS):
-        return NamedMessage(name, protocol.decode(frame[start:]))
+        return protocol.decode(frame[start:])
     if kind == AUTH and decoder.uint() == TOKEN:
-        return NamedMessage(name, Authenticate(decoder.text()))
+        return Authenticate(decoder.text())
     if kind == CLOSE:
-        return NamedMessage(name, Leave())
+        return Leave()
     if kind <= PONG:
-        return NamedMessage(name, IgnoredMessage())
+        return IgnoredMessage()
     raise Malformed(f"unknown message type {kind}")
 
 

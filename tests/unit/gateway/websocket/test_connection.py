@@ -1,6 +1,7 @@
 """The connection of one client: the order and the limits of its queue, and its role."""
 
 import asyncio
+import itertools
 from typing import cast
 
 import pytest
@@ -347,3 +348,21 @@ async def test_sent_bytes_grow_only_when_the_transport_sends() -> None:
     await connection.wait_until_sent()
     writing.cancel()
     assert connection.sent_bytes == len(encode_frame(b"1234")) + 5
+
+
+async def test_long_queue_is_written_in_turns_with_other_tasks() -> None:
+    """Proves R-SOCKET-9: thousands of queued messages of one client do not block other connections."""
+    socket = SlowSocket()
+    connection = connect(socket)
+    count = 4 * module.TURN_MESSAGES
+    for _ in range(count):
+        connection.send(b"x")
+    socket.accept(count)
+    writing = asyncio.create_task(connection.write())
+    turns = [0]
+    while len(socket.frames) < count:
+        await asyncio.sleep(0)
+        turns.append(len(socket.frames))
+    writing.cancel()
+    largest = max(after - before for before, after in itertools.pairwise(turns))
+    assert largest == module.TURN_MESSAGES

@@ -40,6 +40,9 @@ A message for an empty queue may be larger.
 LAGGING_SECONDS = 60.0
 """Longest time, in seconds, that a client may lag. A broadcast after this time closes the connection."""
 
+TURN_MESSAGES = 256
+"""Largest number of queued messages that are written before other tasks run, because a write of each takes time."""
+
 HEARTBEAT = protocol.encode_awareness(awareness.encode([]))
 """An awareness update without states, which changes nothing."""
 
@@ -449,11 +452,16 @@ class Connection:
             while True:
                 await backlog.message_queued.wait()
                 backlog.message_queued.clear()
+                written = 0
                 while backlog.queue:
                     message = backlog.queue.popleft()
                     await self._websocket.send_bytes(message)
                     self._queued_bytes -= len(message)
                     self.written_bytes += len(message)
+                    written += 1
+                    if written % TURN_MESSAGES == 0:
+                        # While the client keeps up with the writes, `send_bytes` does not wait.
+                        await asyncio.sleep(0)
                 self._set_flow(self._flow)
                 backlog.is_empty.set()
         except (ClientDisconnected, WebSocketDisconnect, RuntimeError):

@@ -11,15 +11,18 @@ from starlette.types import Message
 from starlette.websockets import WebSocket
 
 from svgx_common.contract.close_codes import Close
-from svgx_common.contract.errors import TooManyRequests
-from svgx_common.contract.policy import Role
+from svgx_common.contract.errors import Overloaded, TooManyRequests
+from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.messaging.caller import Caller
 from svgx_gateway.identity.identity import NEVER, Identity
+from svgx_gateway.memory.outgoing import Outgoing
 from svgx_gateway.websocket.admission import Admission, SocketLimits
+from svgx_gateway.websocket.connection import Connection, Ended
 from svgx_gateway.websocket.hocuspocus.connection import NamedFrames
 from svgx_gateway.websocket.hocuspocus.socket import LARGE_BYTES, HocuspocusSocket
 from svgx_gateway.websocket.sessions.join_retries import JoinRetries
-from svgx_gateway.websocket.sessions.session import Session, Sessions
+from svgx_gateway.websocket.sessions.session import Connect, Session, Sessions
+from svgx_gateway.websocket.transport.protocol import WRITE_FRAME
 from svgx_yjs import protocol
 from svgx_yjs.hocuspocus import AUTH, TOKEN, Writer
 from svgx_yjs.lib0 import Encoder
@@ -56,7 +59,13 @@ async def open_socket(
     events: asyncio.Queue[Message], sessions: WaitingSessions, counted: list[Caller | None]
 ) -> HocuspocusSocket:
     """Return a socket that reads `events` and writes the callers of its handshakes into `counted`."""
-    websocket = WebSocket({"type": "websocket", "client": ("127.0.0.1", 1)}, events.get, None)  # type: ignore[arg-type]
+    scope = {
+        "type": "websocket",
+        "client": ("127.0.0.1", 1),
+        "query_string": b"",
+        WRITE_FRAME: lambda _: True,
+    }
+    websocket = WebSocket(scope, events.get, None)  # type: ignore[arg-type]
     await events.put({"type": "websocket.connect"})
     await websocket.receive()
     limits = SocketLimits(10, 10, HANDSHAKE_SECONDS, 1000)
@@ -116,6 +125,36 @@ async def test_socket_is_not_read_while_many_bytes_wait_for_a_join() -> None:
     assert events.qsize() == 1, "the edits of a, b and c were read, and the last one was not"
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+class FailingSessions(WaitingSessions):
+    """Sessions that accept each token, connect, and fail to join."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outgoing = Outgoing()
+        self.connections: list[Connection] = []
+
+    @contextlib.asynccontextmanager
+    async def join(
+        self, websocket: WebSocket, identity: Identity, canvas_id: str, connect: Connect, **_: Any
+    ) -> AsyncIterator[Session]:
+        """Connect, then fail."""
+        del websocket, identity, canvas_id
+        self.connections.append(connect(CanvasRole.EDITOR, None))
+        if self.connections:
+            raise Overloaded()
+        yield cast("Session", None)
+
+
+async def test_failed_join_ends_its_connection() -> None:
+    """Proves R-SOCKET-8: a task of the canvas sends nothing more to the connection of a failed join."""
+    events: asyncio.Queue[Message] = asyncio.Queue()
+    sessions = FailingSessions()
+    socket = await open_socket(events, sessions, [])
+    await send_token(events)
+    assert (await socket.run()).code is Close.OVERLOADED
+    assert [each.flow for each in sessions.connections] == [Ended()]
 
 
 async def test_idle_timer_does_not_run_after_the_end_of_the_socket(

@@ -2,7 +2,9 @@
 
 import pytest
 
-from svgx_gateway.websocket.hocuspocus.status_counter import StatusCounter
+from svgx_common.contract.errors import Overloaded
+from svgx_gateway.websocket.hocuspocus import status_counter as module
+from svgx_gateway.websocket.hocuspocus.status_counter import MAX_UNANSWERED, StatusCounter
 
 EDIT, EMPTY = b"\1edit", b"\0\0"
 
@@ -14,13 +16,15 @@ class Provider:
         self.unsynced = 0
         self.refused = 0
         self.is_viewer = False
-        self.counter = StatusCounter(self._status)
+        self.counter = StatusCounter(self._take_statuses)
 
-    def _status(self, applied: bool) -> None:  # `StatusCounter` passes it by position
+    def _take_statuses(
+        self, applied: bool, count: int
+    ) -> None:  # `StatusCounter` passes both by position
         if applied:
-            self.unsynced = max(0, self.unsynced - 1)
+            self.unsynced = max(0, self.unsynced - count)
         else:
-            self.refused += 1
+            self.refused += count
 
     def start_sync(self, step_2: bytes) -> None:
         """Send sync step 1, and answer the sync step 1 of the server."""
@@ -36,6 +40,12 @@ class Provider:
         """Send an update."""
         self.unsynced += 1
         self._send(EDIT, is_step_2=False)
+
+    def edit_and_answer(self, times: int) -> None:
+        """Send an update, and answer a sync step 1 of the server, both `times` times."""
+        for _ in range(times):
+            self.edit()
+            self.answer(EDIT)
 
     def _send(self, update: bytes, *, is_step_2: bool) -> None:
         self.counter.begin_message(update, is_step_2=is_step_2)
@@ -112,3 +122,52 @@ def test_offline_changes_of_a_viewer_stay_unsynced() -> None:
     provider.is_viewer = True
     provider.start_sync(EDIT)
     assert (provider.unsynced, provider.refused) == (1, 1)
+
+
+def test_refused_edits_take_little_memory_until_they_are_saved() -> None:
+    """Proves R-HOCUS-11: a viewer's edits are counted and not listed, and all of them get a status when saved."""
+    provider = Provider()
+    provider.is_viewer = True
+    provider.start_sync(EMPTY)
+    for _ in range(MAX_UNANSWERED):
+        provider.edit()
+    assert len(provider.counter._runs) == 1
+    provider.is_viewer = False
+    with pytest.raises(Overloaded, match=f"{MAX_UNANSWERED} edits"):
+        provider.edit()
+    provider.start_sync(EDIT)
+    provider.save()
+    assert (provider.unsynced, provider.refused) == (0, MAX_UNANSWERED)
+
+
+def test_saved_edits_before_a_gap_get_their_statuses_alone() -> None:
+    """Proves R-HOCUS-3: a run of messages of which only some are saved gets the statuses of these."""
+    provider = Provider()
+    provider.start_sync(EMPTY)
+    for _ in range(3):
+        provider.edit()
+    provider.counter.send_saved(2)
+    assert provider.unsynced == 2
+    provider.edit()
+    provider.save()
+    assert provider.unsynced == 0
+
+
+@pytest.mark.parametrize("limit", ["MAX_UNANSWERED", "MAX_RUNS"])
+@pytest.mark.parametrize("is_viewer", [True, False], ids=["viewer", "editor"])
+def test_message_beyond_the_limit_of_unanswered_messages_is_refused(
+    monkeypatch: pytest.MonkeyPatch, limit: str, is_viewer: bool
+) -> None:
+    """Proves R-HOCUS-11: also when each edit is followed by a sync step 2 without a status, which begins a run.
+
+    A new sync begins a new count.
+    """
+    monkeypatch.setattr(module, limit, 10)
+    provider = Provider()
+    provider.is_viewer = is_viewer
+    for _ in range(2):
+        provider.start_sync(EMPTY)
+        with pytest.raises(Overloaded):
+            provider.edit_and_answer(11)
+        counter = provider.counter
+        assert 10 in (counter._unanswered, len(counter._runs))

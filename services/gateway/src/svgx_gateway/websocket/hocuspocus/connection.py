@@ -8,7 +8,7 @@ from starlette.websockets import WebSocket
 from svgx_common.contract.policy import CanvasRole
 from svgx_common.messaging.caller import Caller
 from svgx_gateway.memory.outgoing import Outgoing
-from svgx_gateway.websocket.connection import Connection
+from svgx_gateway.websocket.connection import Connection, Ended
 from svgx_gateway.websocket.hocuspocus.status_counter import StatusCounter
 from svgx_gateway.websocket.transport.frames import encode_frame
 from svgx_gateway.websocket.transport.inflow import Inflow
@@ -94,7 +94,7 @@ class HocuspocusConnection(Connection):
             outgoing=outgoing,
             transport_bytes=transport_bytes,
         )
-        self.statuses = StatusCounter(self._send_status)
+        self.statuses = StatusCounter(self._send_statuses)
         self.saved_counter = self.statuses
 
     @property
@@ -122,6 +122,8 @@ class HocuspocusConnection(Connection):
     def send_frame(self, message: bytes, frame: bytes) -> None:
         """Send a message of y-protocols as a message of Hocuspocus."""
         del frame  # this frame lacks the document's name
+        if isinstance(self.flow, Ended):
+            return  # the cache of frames would keep the message after the last client has left
         if message[0] == protocol.TOKEN:
             self._send_named(self._writer.token_request())
         elif message[0] == protocol.QUOTA:
@@ -141,8 +143,18 @@ class HocuspocusConnection(Connection):
         # All documents of the socket share its inflow, so the socket decides whether the inflow is a viewer's.
         self._role_changed()
 
-    def _send_status(self, applied: bool) -> None:  # a callback with one argument
-        self._send_named(self._writer.sync_status(applied=applied))
+    def _send_statuses(self, applied: bool, count: int) -> None:  # a callback without keywords
+        message = self._writer.sync_status(applied=applied)
+        frame = encode_frame(message)
+        if count > 1 and not self.has_backlog and not isinstance(self.flow, Ended):
+            # Send all in one write, because thousands of writes would delay other connections.
+            frames = frame * count
+            if self._write_frame(frames):
+                self._is_quiet = False
+                self.written_bytes += len(frames)
+                return
+        for _ in range(count):
+            super().send_frame(message, frame)
 
     def _send_named(self, message: bytes) -> None:
         super().send_frame(message, encode_frame(message))

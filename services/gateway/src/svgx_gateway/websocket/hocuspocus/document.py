@@ -9,7 +9,7 @@ from svgx_gateway.websocket.connection import Closing
 from svgx_gateway.websocket.hocuspocus.connection import HocuspocusConnection
 from svgx_gateway.websocket.sessions.session import Session, closing_of, run
 from svgx_yjs import protocol
-from svgx_yjs.hocuspocus import Authenticate, IgnoredMessage, Leave
+from svgx_yjs.hocuspocus import Authenticate, Content, IgnoredMessage, Leave, MalformedMessage
 from svgx_yjs.lib0 import Malformed
 
 MAX_QUEUED = 32
@@ -17,8 +17,6 @@ MAX_QUEUED = 32
 
 Beyond it, the socket is not read, and other documents wait too.
 """
-
-DocumentContent = protocol.Message | Authenticate | Leave | IgnoredMessage
 
 
 class Document:
@@ -37,10 +35,10 @@ class Document:
         self.queued_bytes = 0
         """The size of the messages that wait."""
         self._serve = serve
-        self._messages: asyncio.Queue[tuple[DocumentContent, int]] = asyncio.Queue(MAX_QUEUED)
+        self._messages: asyncio.Queue[tuple[Content, int]] = asyncio.Queue(MAX_QUEUED)
         self._has_ended = False
 
-    async def put(self, message: DocumentContent, size: int, *, until_handled: bool) -> None:
+    async def put(self, message: Content, size: int, *, until_handled: bool) -> None:
         """Add a message of `size` bytes. Wait while the queue is full; with `until_handled`, until it is handled.
 
         After the end of the document, drop the message and return.
@@ -89,9 +87,7 @@ class Document:
             self._messages.task_done()
 
 
-async def _handle(
-    message: DocumentContent, session: Session, connection: HocuspocusConnection
-) -> None:
+async def _handle(message: Content, session: Session, connection: HocuspocusConnection) -> None:
     match message:
         case Authenticate(token):
             # An empty token stands for the token of the handshake, which cannot be renewed.
@@ -99,6 +95,8 @@ async def _handle(
                 await session.handle(protocol.TokenMessage(token))
         case IgnoredMessage() | Leave():
             pass
+        case MalformedMessage(reason):
+            raise Malformed(reason)
         case protocol.SyncStep1():
             connection.statuses.begin_sync()
             await session.handle(message)

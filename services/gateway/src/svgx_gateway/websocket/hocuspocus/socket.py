@@ -21,11 +21,11 @@ from svgx_gateway.websocket.admission import REFUSED, Admission
 from svgx_gateway.websocket.connection import Closing
 from svgx_gateway.websocket.endpoint import CountHandshake
 from svgx_gateway.websocket.hocuspocus.connection import HocuspocusConnection, NamedFrames
-from svgx_gateway.websocket.hocuspocus.document import Document, DocumentContent
+from svgx_gateway.websocket.hocuspocus.document import Document
 from svgx_gateway.websocket.sessions.session import Sessions, closing_of
 from svgx_gateway.websocket.transport.protocol import INFLOW, UNSENT_BYTES, WRITE_FRAME
 from svgx_yjs import hocuspocus
-from svgx_yjs.hocuspocus import Authenticate, Leave, Writer
+from svgx_yjs.hocuspocus import Authenticate, Content, Leave, Writer
 from svgx_yjs.lib0 import Malformed
 
 log = structlog.get_logger(__name__)
@@ -117,7 +117,7 @@ class HocuspocusSocket:
                 pass
         return None
 
-    async def _handle_message(self, name: str, message: DocumentContent, size: int) -> None:
+    async def _handle_message(self, name: str, message: Content, size: int) -> None:
         document = self._documents.get(name)
         if document is not None:
             if isinstance(message, Leave):
@@ -251,6 +251,8 @@ class HocuspocusSocket:
                 return await document.run_session(session, connection)
         finally:
             if document.connection is not None:
+                # A failed join leaves the connection open, and a task of the canvas may still send to it.
+                document.connection.end()
                 self._connections.discard(document.connection)
                 self._written_before += document.connection.written_bytes
             document.connection = None

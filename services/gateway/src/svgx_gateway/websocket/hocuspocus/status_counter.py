@@ -2,8 +2,29 @@
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
+from svgx_common.contract.errors import Overloaded
 from svgx_gateway.websocket.trackers.saved_counter import SavedCounter
+
+MAX_UNANSWERED = 32_768
+"""Largest number of messages that wait for the status `applied`. Beyond it, the next message is refused.
+
+A client that sends 500 messages a second, the default limit, reaches this number after a minute without storage. Such a
+minute ends the connections of a canvas in any case (docs/spec.md, R-SAVE-5).
+"""
+
+MAX_RUNS = 1024
+"""Largest number of runs of these messages. A provider has a few runs."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """Messages with consecutive numbers that wait for the status `applied`."""
+
+    first: int
+    """The number of the first message."""
+    count: int
 
 
 class StatusCounter(SavedCounter):
@@ -13,13 +34,17 @@ class StatusCounter(SavedCounter):
     1 sets the number to one, and each status `applied` takes one away. So the server sends one status for each update,
     and one for the first sync step 2 after each sync step 1 of the client. Further sync steps 2 get no status.
     `applied` means that the message is saved, or adds nothing.
+
+    `send_statuses` sends a number of equal statuses. Its first argument is true for the status `applied`.
     """
 
-    def __init__(self, send_status: Callable[[bool], None]) -> None:
+    def __init__(self, send_statuses: Callable[[bool, int], None]) -> None:
         super().__init__()
-        self._send_status = send_status
-        self._unanswered: deque[int] = deque()
-        """Numbers of the messages that still get the status `applied`."""
+        self._send_statuses = send_statuses
+        self._runs: deque[_Run] = deque()
+        """The messages that still get the status `applied`. A viewer's edits may wait for days."""
+        self._unanswered = 0
+        """The number of these messages."""
         self._expects_step_2 = False
         self._is_counted = False
         """True when the client counts the present message as an unsynced change."""
@@ -28,11 +53,14 @@ class StatusCounter(SavedCounter):
 
     def begin_sync(self) -> None:
         """Note a sync step 1 of the client. The client forgets its earlier count."""
-        self._unanswered.clear()
+        self._runs.clear()
+        self._unanswered = 0
         self._expects_step_2 = True
 
     def begin_message(self, update: bytes, *, is_step_2: bool) -> None:
-        """Note the document message that is handled next."""
+        """Note the document message that is handled next. Raises `Overloaded` when too many messages wait already."""
+        if self._unanswered >= MAX_UNANSWERED or len(self._runs) >= MAX_RUNS:
+            raise Overloaded(f"{self._unanswered} edits wait until they are saved")
         self._is_counted = not is_step_2 or self._expects_step_2
         # An update begins with the number of clients with structs. If this number is 0, the update has only deletions.
         # The server already has the deletions of a sync step 2, unless the client has deleted something meanwhile.
@@ -44,7 +72,7 @@ class StatusCounter(SavedCounter):
         """Count the present message as accepted, and return its number."""
         number = super().accept(is_step_2=is_step_2)
         if self._is_counted:
-            self._unanswered.append(number)
+            self._await_saved(number)
         return number
 
     def discard(self, *, is_step_2: bool) -> None:
@@ -52,11 +80,27 @@ class StatusCounter(SavedCounter):
         super().discard(is_step_2=is_step_2)
         if self._is_counted:
             if not self._is_empty:
-                self._unanswered.append(self.arrived)
-            self._send_status(self._is_empty)
+                self._await_saved(self.arrived)
+            self._send_statuses(self._is_empty, 1)
 
     def send_saved(self, saved: int) -> None:
         """Send the status of each message up to the number `saved`."""
-        while self._unanswered and self._unanswered[0] <= saved:
-            self._unanswered.popleft()
-            self._send_status(True)
+        count = 0
+        while self._runs and (run := self._runs[0]).first <= saved:
+            answered = min(run.count, saved - run.first + 1)
+            count += answered
+            run.first += answered
+            run.count -= answered
+            if not run.count:
+                self._runs.popleft()
+        if count:
+            self._unanswered -= count
+            self._send_statuses(True, count)
+
+    def _await_saved(self, number: int) -> None:
+        """Note that the message gets the status `applied` once it is saved."""
+        self._unanswered += 1
+        if self._runs and self._runs[-1].first + self._runs[-1].count == number:
+            self._runs[-1].count += 1
+        else:
+            self._runs.append(_Run(number, 1))

@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import pytest
 import websockets
@@ -12,6 +14,7 @@ from svgx_yjs.lib0 import Encoder
 from tests.e2e.clients.hocuspocus import connect_hocuspocus
 from tests.e2e.clients.workspace import Workspace
 from tests.e2e.clients.yjs_driver import YjsClient
+from tests.e2e.realtime.test_awareness import RETURN_TIMEOUT
 from tests.e2e.realtime.test_token_renewal import TokenIssuer
 
 
@@ -63,6 +66,29 @@ async def test_clients_of_both_protocols_see_each_other(workspace: Workspace, ca
     assert await _check_saved(workspace, canvas, *both) == {"a", "b"}
     await workspace.destroy(hocuspocus)
     await workspace.driver.wait_for_presence([yjs], [yjs.name])
+
+
+@pytest.mark.parametrize(
+    ("staying_kind", "returning_kind"),
+    [("yjs", "hocuspocus"), ("hocuspocus", "yjs"), ("hocuspocus", "hocuspocus")],
+)
+async def test_presence_returns_after_a_reconnect_without_a_change(
+    workspace: Workspace, canvas: str, staying_kind: str, returning_kind: str
+) -> None:
+    """After each of two reconnects, both clients see each other at once. Proves R-AWARE-4 and R-HOCUS-2."""
+    kinds: dict[str, Callable[[str], Awaitable[YjsClient]]] = {
+        "yjs": workspace.connect,
+        "hocuspocus": partial(connect_hocuspocus, workspace),
+    }
+    staying, returning = [await kinds[kind](canvas) for kind in (staying_kind, returning_kind)]
+    both = [staying, returning]
+    names = [each.name for each in both]
+    await workspace.driver.wait_for_presence(both, names)
+    for _ in range(2):
+        await returning.drop_connection()
+        await workspace.driver.wait_for_presence([staying], names[:1])
+        await workspace.driver.wait_synced([returning])
+        await workspace.driver.wait_for_presence(both, names, timeout=RETURN_TIMEOUT)
 
 
 async def test_two_documents_share_one_socket(workspace: Workspace, canvas: str) -> None:

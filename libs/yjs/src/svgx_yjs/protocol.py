@@ -130,6 +130,11 @@ def encode_awareness(update: bytes) -> bytes:
     return Encoder().uint(AWARENESS).buffer(update).finish()
 
 
+def encode_query_awareness() -> bytes:
+    """Encode a request for all awareness states that the client knows."""
+    return bytes((QUERY_AWARENESS,))
+
+
 def encode_saved(count: int) -> bytes:
     """Encode the number of the connection's document messages that are saved."""
     return Encoder().uint(SAVED).uint(count).finish()

@@ -15,7 +15,7 @@ from svgx_common.messaging.caller import Caller
 from svgx_gateway.websocket import live_presence as module
 from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.live_presence import LivePresence
-from svgx_yjs import awareness
+from svgx_yjs import awareness, protocol
 from svgx_yjs.awareness import State
 from svgx_yjs.lib0 import Decoder
 
@@ -34,20 +34,32 @@ class RecordingBus:
         self.published.append(State(authored.client, authored.clock, authored.json))
 
 
+QUERIED: list[State] = []
+"""The record of a query in `RecordingSocket`. It is compared by identity."""
+
+
 class RecordingSocket:
-    """A socket that records the awareness states of each frame."""
+    """A socket that records the awareness states of each frame, or `QUERIED`."""
 
     def __init__(self) -> None:
         self.frames: asyncio.Queue[list[State]] = asyncio.Queue()
 
     async def send_bytes(self, frame: bytes) -> None:
         """Record a frame."""
-        self.frames.put_nowait(awareness.decode(Decoder(frame[1:]).buffer()))
+        is_query = frame == protocol.encode_query_awareness()
+        states = QUERIED if is_query else awareness.decode(Decoder(frame[1:]).buffer())
+        self.frames.put_nowait(states)
 
     async def next(self) -> list[State]:
         """Return the states of the next frame."""
         async with asyncio.timeout(5):
             return await self.frames.get()
+
+
+class QueriedConnection(Connection):
+    """A connection of a client that answers a query and not its removal, as `HocuspocusConnection` does."""
+
+    answers_removals = False
 
 
 class GatewayCanvas:
@@ -59,11 +71,13 @@ class GatewayCanvas:
         self.presence = LivePresence(cast(Bus, cast(Any, self.bus)), "canvas", self.connections)
 
     @asynccontextmanager
-    async def join(self) -> AsyncIterator[tuple[Connection, RecordingSocket]]:
+    async def join(
+        self, kind: type[Connection] = Connection
+    ) -> AsyncIterator[tuple[Connection, RecordingSocket]]:
         """Add a connection."""
         socket = RecordingSocket()
         caller = Caller("u", "ann", Role.EDITOR, "s")
-        connection = Connection(
+        connection = kind(
             cast(WebSocket, cast(Any, socket)), caller, CanvasRole.EDITOR, wants_saved=False
         )
         self.connections.add(connection)
@@ -99,11 +113,55 @@ async def test_returned_client_receives_other_states_and_is_asked_for_a_newer_on
     async with canvas.join() as (connection, socket):
         canvas.presence.welcome(connection, KNOWN_STATES)
         await canvas.presence.receive(connection, awareness.encode([State(ANN, 0, '"new"')]))
-        assert await socket.next() == [State(BOB, 3, '"bob"')]
         assert await socket.next() == [State(ANN, 5, "null")]
+        assert await socket.next() == [State(BOB, 3, '"bob"')]
         assert canvas.bus.published == []
         await canvas.presence.receive(connection, awareness.encode([State(ANN, 6, '"new"')]))
         assert canvas.bus.published == [State(ANN, 6, '"new"')]
+
+
+async def test_returned_client_that_ignores_its_removal_is_queried(canvas: GatewayCanvas) -> None:
+    """The query follows the removal, and comes before the states of the others. The answer may have several states.
+
+    Proves R-AWARE-4.
+    """
+    canvas.presence.record(KNOWN_STATES)
+    async with canvas.join(QueriedConnection) as (connection, socket):
+        canvas.presence.welcome(connection, KNOWN_STATES)
+        await canvas.presence.receive(connection, awareness.encode([State(ANN, 5, '"new"')]))
+        assert await socket.next() == [State(ANN, 5, "null")]
+        assert await socket.next() is QUERIED
+        assert await socket.next() == [State(BOB, 3, '"bob"')]
+        answer = [State(BOB, 3, '"bob"'), State(ANN, 6, '"new"')]
+        await canvas.presence.receive(connection, awareness.encode(answer))
+        assert canvas.bus.published == [State(ANN, 6, '"new"')]
+
+
+@pytest.mark.parametrize("is_large", [False, True], ids=["small", "large"])
+async def test_renewal_queries_clients_while_the_states_are_small(
+    canvas: GatewayCanvas, is_large: bool
+) -> None:
+    """A client that answers only queries gets none while its answer would be large. Proves R-AWARE-4.
+
+    Its removal alone would only delay the renewal that it starts by itself.
+    """
+    returned = State(ANN, 2, "{}")
+    size = module.ANSWER_BYTES - returned.size - len('""') + is_large
+    large = State(50, 1, '"' + "x" * size + '"')
+    canvas.presence.record(awareness.encode([large, State(ANN, 1, "null")]))
+    async with (
+        canvas.join(QueriedConnection) as (queried, socket),
+        canvas.join() as (other, other_socket),
+    ):
+        await canvas.presence.receive(queried, awareness.encode([State(BOB, 3, '"bob"')]))
+        await canvas.presence.receive(other, awareness.encode([State(60, 3, '"carl"')]))
+        canvas.presence.record(awareness.encode([returned]))
+        assert await other_socket.next() == [State(60, 3, "null")]
+        if is_large:
+            assert socket.frames.empty()
+        else:
+            assert await socket.next() == [State(BOB, 3, "null")]
+            assert await socket.next() is QUERIED
 
 
 async def test_client_without_a_state_receives_all_states_soon(canvas: GatewayCanvas) -> None:

@@ -146,6 +146,9 @@ class Connection:
     queue is bounded, because a client that does not read would otherwise use up the memory.
     """
 
+    answers_removals = True
+    """True when the client sends its state again after it has received its own removal."""
+
     _sends_frames_unchanged = True
     """False in a class that changes each message, so that its client does not get the same frame as other clients."""
 

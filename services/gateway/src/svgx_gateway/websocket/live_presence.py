@@ -45,11 +45,21 @@ RENEWAL_SECONDS_PER_RETURN = 10.0
 So a client that returns often does not keep the other clients busy.
 """
 
+ANSWER_BYTES = 64 * 1024
+"""Maximum size of all states, in bytes, up to which a renewal queries the clients that do not answer their removal.
+
+The answer to a query has the states of all clients. So in a renewal, the gateway gets as many answers of this size as
+it has such clients. Beyond this size, these clients renew their states by themselves, within 18 s.
+"""
+
 RETURN_BURST = 3
 """Number of returns of one client that cause a renewal without delay, even if they follow each other quickly.
 
 A faulty network often fails several times in a row.
 """
+
+
+QUERY = protocol.encode_query_awareness()
 
 
 class LivePresence:
@@ -58,7 +68,8 @@ class LivePresence:
     A client that has lost its connection removes the other clients' states, keeps their clocks, and accepts only newer
     states (y-protocols, awareness.js). So when a client has returned, this gateway asks each of its clients for a newer
     state, because only the client itself can publish one. To ask, the gateway sends the client an awareness update in
-    which this client has left. The client then publishes a newer state.
+    which this client has left. The client then publishes a newer state, or does so in answer to a query that follows
+    (`answers_removals`).
     """
 
     def __init__(
@@ -126,9 +137,10 @@ class LivePresence:
         owner = connection.awareness
         was_known = owner.state is not None
         state = owner.receive(update, self._clocks)
-        self._end_welcome(connection)
+        # The question comes first, because the answer to a query then has few other states.
         if (question := owner.take_question()) is not None:
-            connection.send(_encode(question))
+            owner.is_queried = _ask(connection, question)
+        self._end_welcome(connection)
         if state is None:
             return
         await self.publish(connection, state)
@@ -205,13 +217,20 @@ class LivePresence:
         self._has_returned.clear()
         recent = asyncio.get_running_loop().time() - RETURN_BURST * RENEWAL_SECONDS_PER_RETURN
         self._returns = {each: entry for each, entry in self._returns.items() if entry[1] > recent}
+        may_query = self._clocks.present_bytes <= ANSWER_BYTES
         for connection in self._connections:
-            if (state := connection.awareness.removal()) is not None:
-                connection.send(_encode(state))
+            state = connection.awareness.removal()
+            if state is not None and (connection.answers_removals or may_query):
+                _ask(connection, state)
         await asyncio.sleep(
             max(RENEWAL_SECONDS, RENEWAL_SECONDS_PER_CONNECTION * len(self._connections))
         )
 
 
-def _encode(state: State) -> bytes:
-    return protocol.encode_awareness(awareness.encode([state]))
+def _ask(connection: Connection, removal: State) -> bool:
+    """Ask a client for a newer state, by its removal. Return whether the client is also sent a query."""
+    connection.send(protocol.encode_awareness(awareness.encode([removal])))
+    if connection.answers_removals:
+        return False
+    connection.send(QUERY)
+    return True

@@ -87,6 +87,25 @@ def test_returned_client_is_asked_once_and_publishes_its_next_state(clock: int, 
     assert owner.has_returned
 
 
+@pytest.mark.parametrize(
+    ("is_queried", "clock", "is_found"),
+    [(True, 6, True), (True, 5, False), (False, 6, False)],
+    ids=["answer", "old state", "not queried"],
+)
+def test_answer_to_a_query_identifies_the_likely_client_among_other_states(
+    is_queried: bool, clock: int, is_found: bool
+) -> None:
+    """Only the answer to a query, which has all states that the client knows, is searched. Proves R-AWARE-4."""
+    owner, clocks = AwarenessOwner(), clocks_of(State(OWN, 5, "{}"), State(TAB, 2, "{}"))
+    assert owner.receive(encode([State(OWN, 5, "{}")]), clocks) is None
+    assert owner.take_question() == State(OWN, 5, "null")
+    owner.is_queried = is_queried
+    own = State(OWN, clock, "{}")
+    answer = encode([State(TAB, 3, "{}"), own])
+    assert owner.receive(answer, clocks) == (own if is_found else None)
+    assert owner.has_returned is is_found
+
+
 def test_repeated_state_of_another_tab_is_never_published_and_causes_one_question() -> None:
     """A tab without a state of its own repeats another tab's state, and publishes nothing. Proves R-AWARE-9."""
     owner, clocks = AwarenessOwner(), clocks_of(State(TAB, 5, "{}"))
@@ -118,6 +137,19 @@ def test_clock_over_the_limit_is_dropped(clock: int) -> None:
     assert owner.receive(encode([State(OWN, clock, "{}")]), clocks) is None
     assert owner.receive(encode([State(OWN, 0, "{}")]), clocks) is None
     assert owner.take_question() is None, "its answer would be over the limit"
+
+
+def test_size_of_the_present_states_follows_each_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A removed or forgotten client has no size. Proves R-AWARE-4."""
+    monkeypatch.setattr(module, "MAX_CLOCKS", 2)
+    clocks = clocks_of(State(OWN, 1, "{}"), State(OTHER, 1, '{"x":1}'))
+    assert clocks.present_bytes == len('{}{"x":1}')
+    clocks.record(encode([State(OTHER, 2, "[]")]))
+    assert clocks.present_bytes == len("{}[]")
+    clocks.record(encode([State(OWN, 1, "null")]))
+    assert clocks.present_bytes == len("[]")
+    clocks.record(encode([State(TAB, 1, "7"), State(OWN, 2, "8")]))
+    assert clocks.present_bytes == len("78")
 
 
 def test_clocks_report_a_returned_client() -> None:

@@ -59,6 +59,9 @@ class HocuspocusConnection(Connection):
     - a stateless message in place of the notice about quotas.
     """
 
+    answers_removals = False
+    """False: after a removal, the provider only increases its clock, and then sends its state when it is queried."""
+
     _sends_frames_unchanged = False
 
     def __init__(

@@ -35,6 +35,8 @@ class AwarenessClocks:
         self._clocks: dict[int, int] = {}
         self._gone: dict[int, float] = {}
         """For each client that has left, the time after which its next state counts as its return."""
+        self._sizes: dict[int, int] = {}
+        """The size of the state of each client that is present, in bytes."""
 
     def record(self, update: bytes) -> list[tuple[int, int]]:
         """Record an awareness update from the holder. Return the clients that have come back, each with its clock.
@@ -49,16 +51,25 @@ class AwarenessClocks:
             known_clock = clocks.get(entry.client)
             # Insert the client at the end, so that the first client is the oldest.
             clocks[entry.client] = max(entry.clock, clocks.pop(entry.client, 0))
-            if not entry.present:
+            if entry.present:
+                self._sizes[entry.client] = len(entry.json)
+                if (since := gone.pop(entry.client, None)) is not None and now > since:
+                    returned.append((entry.client, entry.clock))
+            else:
+                self._sizes.pop(entry.client, None)
                 removed_itself = known_clock is not None and entry.clock > known_clock
                 gone.setdefault(entry.client, now + GONE_SECONDS if removed_itself else -math.inf)
-            elif (since := gone.pop(entry.client, None)) is not None and now > since:
-                returned.append((entry.client, entry.clock))
         while len(clocks) > MAX_CLOCKS:
             oldest = next(iter(clocks))
             del clocks[oldest]
             gone.pop(oldest, None)
+            self._sizes.pop(oldest, None)
         return returned
+
+    @property
+    def present_bytes(self) -> int:
+        """Return the size of the states of all clients that are present, in bytes."""
+        return sum(self._sizes.values())
 
     def clock(self, client: int) -> int | None:
         """Return the newest known clock of a client, or None."""
@@ -77,12 +88,16 @@ class AwarenessOwner:
     of the likely client on this connection. By the rules of y-protocols (awareness.js, applyAwarenessUpdate), the
     likely client itself then increases its clock and sends its state again, and any other client accepts the removal.
     From then on, a newer state of any other known client counts as a repetition. A newer state of the likely client, or
-    a state of a new client, identifies the connection's client.
+    a state of a new client, identifies the connection's client. The newer state of the likely client may be one of
+    several in a message if the connection was also sent a query, because the answer has all states that its client
+    knows.
     """
 
     def __init__(self) -> None:
         self.state: State | None = None
         """The newest state of the connection's own client; None until the client is known."""
+        self.is_queried = False
+        """True when the question was sent together with a query of all states."""
         self._likely_client: int | None = None
         self._is_first_message = True
         self._question: State | None = None
@@ -147,7 +162,7 @@ class AwarenessOwner:
     def _find_client(self, update: bytes, clocks: AwarenessClocks) -> Entry | None:
         """Return the entry that identifies the connection's client, or None."""
         if awareness.count(update) != 1:
-            return None
+            return self._find_answer(update, clocks) if self.is_queried else None
         (entry,) = awareness.entries(update)
         known_clock = clocks.clock(entry.client)
         if known_clock is None or (
@@ -160,3 +175,11 @@ class AwarenessOwner:
             if known_clock < MAX_CLOCK:
                 self._question = State(entry.client, known_clock, "null")
         return None
+
+    def _find_answer(self, update: bytes, clocks: AwarenessClocks) -> Entry | None:
+        """Return the newer state of the likely client among several states, or None."""
+        assert self._likely_client is not None, "only a likely client is queried"
+        entry = self._find_own(update, self._likely_client)
+        known_clock = clocks.clock(self._likely_client)
+        is_newer = entry is not None and (known_clock is None or entry.clock > known_clock)
+        return entry if is_newer else None

@@ -1,6 +1,7 @@
 """A file beyond a limit is refused before it takes much memory or time. The error names the limit. Proves R-SVG-4."""
 
 import base64
+import random
 import subprocess
 import sys
 import zlib
@@ -9,6 +10,9 @@ from collections.abc import Callable
 import pytest
 
 from svgx_canvas import DEFAULT_LIMITS, Limits, SvgRefused, export_svg, import_svg, render_png
+from svgx_canvas.complexity import check
+from svgx_canvas.policy import Report
+from svgx_canvas.svg_reader import read_svg
 from tests.unit.canvas.client_documents import raw_document
 
 HEAD = (
@@ -134,7 +138,70 @@ def _mask(index: int) -> str:
     )
 
 
+def _through_undrawn(referring: str, target: str, *, first: bool) -> str:
+    """Return a file with a circle that no renderer follows, because it passes through the content of `defs`.
+
+    Each of 300 elements `referring` draws the element `target`, which draws the 1,000 rectangles of the group "g".
+    The target is in the group itself, but in `defs`. The referring elements are before the group if `first` is true.
+    """
+    group = f'<g id="g">{RECT * 1000}<defs>{target}</defs></g>'
+    return f"{HEAD}{referring * 300 * first}{group}{referring * 300 * (not first)}</svg>"
+
+
+_IN_CIRCLES = {
+    "use": ('<use href="#t"/>', '<g id="t"><use href="#r"/></g><g id="r"><use href="#g"/></g>'),
+    "pattern": (
+        '<rect fill="url(#t)"/>',
+        '<pattern id="t"><rect fill="url(#r)"/></pattern><pattern id="r"><use href="#g"/></pattern>',
+    ),
+    "mask": (
+        '<rect mask="url(#t)"/>',
+        '<mask id="t"><rect mask="url(#r)"/></mask><mask id="r"><use href="#g"/></mask>',
+    ),
+    "clip path": (
+        '<rect clip-path="url(#t)"/>',
+        '<clipPath id="t" clip-path="url(#r)"/><clipPath id="r"><use href="#g"/></clipPath>',
+    ),
+    "marker": (
+        '<path d="M0 0" marker-end="url(#t)"/>',
+        '<marker id="t"><use href="#r"/></marker><g id="r"><use href="#g"/></g>',
+    ),
+    "filter": (
+        '<rect filter="url(#t)"/>',
+        '<filter id="t"><feImage href="#r"/></filter><g id="r"><use href="#g"/></g>',
+    ),
+    "style sheet": (
+        '<rect class="t"/>',
+        '<style>.t{fill:url(#t)}</style><pattern id="t"><use href="#r"/></pattern><g id="r"><use href="#g"/></g>',
+    ),
+}
+"""References of each kind and their targets, for `_through_undrawn`."""
+
+
+def _dense(count: int, content: str = "") -> str:
+    """Return groups that all refer to each other. The last one also has `content`.
+
+    The number of paths between two groups is larger than the factorial of `count` - 2.
+    """
+    uses = "".join(f'<use href="#a{index}"/>' for index in range(count))
+    groups = [f'<g id="a{index}">{uses}</g>' for index in range(count - 1)]
+    return "".join([*groups, f'<g id="a{count - 1}">{content}{uses}</g>'])
+
+
+def _svg_picture(content: str) -> str:
+    file = f"{HEAD}{content}</svg>".encode()
+    return f'<image href="data:image/svg+xml;base64,{base64.b64encode(file).decode()}"/>'
+
+
 BOMBS = {
+    **{
+        f"circle of each {name}{' after its group' * (not first)}": _through_undrawn(*parts, first=first)
+        for name, parts in _IN_CIRCLES.items()
+        for first in (True, False)
+    },
+    "circles of all groups": f"{HEAD}{_dense(40)}</svg>",
+    "circles with a long path": f"""{HEAD}{_dense(40, f'<path fill="url(#a0)" d="M0 0{"h1" * 1_000_000}"/>')}</svg>""",
+    "circles in pictures": f"{HEAD}{_svg_picture(_dense(7)) * 100}</svg>",
     "use": tower(9, 10, lambda index: f'<use xlink:href="#r{index}"/>'),
     "use by href": tower(9, 10, lambda index: f'<use href="#r{index}"/>'),
     "tref": tower(9, 10, lambda index: f'<text><tref xlink:href="#r{index}"/></text>'),
@@ -284,6 +351,57 @@ def test_file_with_circular_references_is_imported() -> None:
     ring = "".join(f'<g id="a{index}"><use href="#a{(index + 1) % 9}"/></g>' for index in range(9))
     masks = '<mask id="m" mask="url(#m)"><rect mask="url(#m)"/></mask><rect mask="url(#m)" fill="url(#p)"/>'
     import_svg(f'{HEAD}{ring}{masks}<pattern id="p" href="#p"/></svg>'.encode(), None)
+
+
+def _expanded(index: int, uses: list[list[int]], path: frozenset[int]) -> tuple[int, int]:
+    """Return the elements and levels of group `index` after expansion, computed by expanding it.
+
+    Group `index` has a `use` element for each number in `uses[index]`. `path` has the groups around it.
+    """
+    elements, depth = 1, 1
+    path |= {index}
+    for target in uses[index]:
+        inner = (0, 0) if target in path else _expanded(target, uses, path)
+        elements += 1 + inner[0]
+        depth = max(depth, 2 + inner[1])
+    return elements, depth
+
+
+def test_cost_of_circular_references_is_an_upper_bound_of_the_expansion() -> None:
+    """Neither the order of the elements nor a circle hides a part of the cost. Proves R-SVG-4."""
+    generator = random.Random(4)
+    circular = 0
+    for _ in range(500):
+        count = generator.randint(2, 6)
+        uses = [
+            [generator.randrange(count) for _ in range(generator.randint(0, 2))]
+            for _ in range(count)
+        ]
+        groups = (
+            f'<g id="a{index}">{"".join(f"""<use href="#a{target}"/>""" for target in targets)}</g>'
+            for index, targets in enumerate(uses)
+        )
+        file = f"{HEAD}{''.join(groups)}</svg>".encode()
+        limits = Limits(expanded_elements=10_000_000, expanded_depth=1000)
+        cost = check(read_svg(file, limits, Report()), limits)
+        expansions = [_expanded(index, uses, frozenset()) for index in range(count)]
+        elements = 1 + sum(elements for elements, _ in expansions)
+        depth = 1 + max(depth for _, depth in expansions)
+        assert cost.elements >= elements, uses
+        assert cost.depth >= depth, uses
+        if _has_circle(uses):
+            circular += 1
+        else:
+            assert (cost.elements, cost.depth) == (elements, depth), uses
+    assert 100 < circular < 400
+
+
+def _has_circle(uses: list[list[int]]) -> bool:
+    reached = [set(targets) for targets in uses]
+    for _ in uses:
+        for targets in reached:
+            targets.update(*(reached[target] for target in list(targets)))
+    return any(index in targets for index, targets in enumerate(reached))
 
 
 _CONFINED_SCRIPT = """

@@ -1,9 +1,10 @@
 """Estimate the cost of rendering a canvas without rendering it.
 
 A few hundred bytes of nested `use` elements expand to billions of elements. The cost of each element is computed once
-and stored, so the total takes one pass over the elements, regardless of the number of references. The module `limits`
-has the largest allowed costs, with measurements of resvg 0.48. All costs are upper bounds: a style rule counts for each
-element that the last part of its selector could match.
+and stored, so the total takes one pass over the elements, regardless of the number of references. Only the cost of an
+element on a circle of references is computed several times, up to a limit. The module `limits` has the largest allowed
+costs, with measurements of resvg 0.48. All costs are upper bounds: a style rule counts for each element that the last
+part of its selector could match, and elements that are not drawn where they stand, such as those in `defs`, count too.
 """
 
 from collections import defaultdict
@@ -81,12 +82,7 @@ def check(canvas: Canvas, limits: Limits) -> Cost:
     Raises `SvgRefused` if the cost is above a limit that does not depend on the size of the rendered picture.
     """
     cost = _Meter(canvas, limits).total
-    check_limit(
-        "expanded_elements",
-        limits.expanded_elements,
-        cost.elements,
-        "elements after the expansion of references",
-    )
+    _check_expanded_elements(cost.elements, limits)
     check_limit(
         "expanded_depth",
         limits.expanded_depth,
@@ -100,6 +96,15 @@ def check(canvas: Canvas, limits: Limits) -> Cost:
     )
     check_limit("image_pixels", limits.image_pixels, cost.pixels, "pixels of embedded images")
     return cost
+
+
+def _check_expanded_elements(count: int, limits: Limits) -> None:
+    check_limit(
+        "expanded_elements",
+        limits.expanded_elements,
+        count,
+        "elements after the expansion of references",
+    )
 
 
 @dataclass(slots=True)
@@ -123,10 +128,43 @@ class _Declarations:
             yield from self.by_key.get(key, ())
 
 
+@dataclass(slots=True)
+class _Node:
+    """An element, the elements that its cost includes, and the part of its cost that comes from the element alone.
+
+    A node is computed once, because an element may have long attributes and large pictures.
+    """
+
+    element: Element
+    children: int
+    """The number of children, except texts."""
+    parts: list[Element]
+    """The children, except texts, and then the elements that the element refers to."""
+    kinds: list[str]
+    """For each reference, the name of the referring property, or "href"."""
+    shapes: int
+    vertices: int
+    operations: int
+    layers: int
+    pictures: list[Cost]
+    """The costs of the pictures in the element's `data:` URLs."""
+
+
+@dataclass(slots=True)
+class _Step:
+    """The unfinished computation of one element's cost."""
+
+    node: _Node
+    lowest: int
+    """The lowest place on the path of an element that was ignored as circular, or the element's own place."""
+    costs: list[Cost | None] = field(default_factory=list)
+    """The costs of the first parts of the node. The cost of an ignored element is None."""
+
+
 class _Meter:
     """Computes the cost of one canvas. `total` is the result."""
 
-    def __init__(self, canvas: Canvas, limits: Limits) -> None:
+    def __init__(self, canvas: Canvas, limits: Limits, repeated: int = 0) -> None:
         self._limits = limits
         # Make the root an element, so that its own opacity or mask counts too.
         root = Element("", "svg", attrs=canvas.attrs, children=canvas.children)
@@ -135,8 +173,12 @@ class _Meter:
         self._selectors = 0
         self._css_pixels = 0
         self._pictures: list[Canvas] = []
-        self._costs: dict[int, Cost | None] = {}
-        """Maps the `id()` of an element to its cost, or to None while the cost is being computed."""
+        self._costs: dict[int, Cost] = {}
+        """Maps the `id()` of an element to its cost."""
+        self._nodes: dict[int, _Node] = {}
+        """Maps the `id()` of an element on a circle to its node, until the element has a cost that can be stored."""
+        self.repeated = repeated
+        """The number of parts of all steps with a cost that could not be stored, including those of other pictures."""
         for element in (root, *canvas.walk()):
             name = element.attrs.get("id")
             if name is not None:
@@ -157,44 +199,101 @@ class _Meter:
     def _cost(self, root: Element) -> Cost:
         """Return the cost of the root, without recursion.
 
-        The costs of children and referenced elements are computed first. A circular reference costs nothing, because
-        renderers ignore it.
-        """
-        stack: list[tuple[Element, list[tuple[str, Element]] | None]] = [(root, None)]
-        while stack:
-            element, references = stack.pop()
-            if references is None:
-                if id(element) in self._costs:
-                    continue
-                self._costs[id(element)] = None
-                references = self._references(element)
-                stack.append((element, references))
-                stack.extend(
-                    (target, None) for _, target in references if id(target) not in self._costs
-                )
-                stack.extend((child, None) for child in element.children if child.tag != TEXT)
-            else:
-                self._costs[id(element)] = self._sum(element, references)
-        total = self._costs[id(root)]
-        assert total is not None
-        return total
+        The costs of children and referenced elements are computed first. The path has all elements whose costs are
+        being computed, from the root on. A child or reference that leads back to an element on the path is circular.
+        It costs nothing, because browsers ignore it.
 
-    def _sum(self, element: Element, references: list[tuple[str, Element]]) -> Cost:
-        """Return the cost of an element, from the known costs of its children and of the referenced elements."""
-        cost = Cost(operations=_operations(element))
-        if element.tag in _SHAPES:
-            cost.shapes, cost.vertices = 1, _vertices(element)
-        if element.tag in IMAGE_ELEMENTS:
-            self._add_pictures(cost, element.attrs)
-        for child in element.children:
-            inner = self._costs.get(id(child))
+        An element that leads to an earlier element on the path has a cost that is valid for this path only. That cost
+        is not stored, so it is computed again for each path to the element. The number of paths can be exponential, but
+        each path is one more element after the expansion. The limit `expanded_elements` therefore bounds it too.
+        """
+        path = {id(root): 0}
+        stack = [_Step(self._node(root), 0)]
+        while True:
+            step = stack[-1]
+            unfinished = self._add_costs(step, path)
+            if unfinished is not None:
+                path[id(unfinished.element)] = len(stack)
+                stack.append(_Step(unfinished, len(stack)))
+                continue
+            stack.pop()
+            cost = self._sum(step.node, step.costs)
+            key = id(step.node.element)
+            if step.lowest == path.pop(key):
+                self._costs[key] = cost
+                self._nodes.pop(key, None)
+            else:
+                self._nodes[key] = step.node
+                self.repeated += len(step.node.parts)
+                _check_expanded_elements(self.repeated, self._limits)
+            if not stack:
+                return cost
+            stack[-1].costs.append(cost)
+            stack[-1].lowest = min(stack[-1].lowest, step.lowest)
+
+    def _add_costs(self, step: _Step, path: Mapping[int, int]) -> _Node | None:
+        """Add the costs of the next parts to a step. Return the node of the first part that has parts and no cost yet.
+
+        Return None if all parts have been added.
+        """
+        costs, parts = step.costs, step.node.parts
+        for index in range(len(costs), len(parts)):
+            key = id(parts[index])
+            cost = self._costs.get(key)
+            if cost is None:
+                place = path.get(key)
+                if place is None:
+                    node = self._node(parts[index])
+                    if node.parts:
+                        return node
+                    self._costs[key] = cost = self._sum(node, [])
+                else:
+                    step.lowest = min(step.lowest, place)
+            costs.append(cost)
+        return None
+
+    def _node(self, element: Element) -> _Node:
+        """Return the node of an element. A node that was computed before is used again."""
+        node = self._nodes.get(id(element))
+        if node is not None:
+            return node
+        parts = [child for child in element.children if child.tag != TEXT]
+        children = len(parts)
+        watched = [*self._watched(element)]
+        kinds: list[str] = []
+        for kind, target in self._references(element, watched):
+            kinds.append(kind)
+            parts.append(target)
+        layers = 0
+        for name, value in watched:
+            layers += _makes_layer(name, value)
+        pictures = self._picture_costs(element.attrs) if element.tag in IMAGE_ELEMENTS else []
+        shapes, vertices = (1, _vertices(element)) if element.tag in _SHAPES else (0, 0)
+        return _Node(
+            element,
+            children=children,
+            parts=parts,
+            kinds=kinds,
+            shapes=shapes,
+            vertices=vertices,
+            operations=_operations(element),
+            layers=layers,
+            pictures=pictures,
+        )
+
+    def _sum(self, node: _Node, costs: list[Cost | None]) -> Cost:
+        """Return the cost of an element. `costs` are the costs of its parts, with None for a circular reference."""
+        cost = Cost(operations=node.operations, shapes=node.shapes, vertices=node.vertices)
+        for picture in node.pictures:
+            cost.add(picture)
+        for inner in costs[: node.children]:
             if inner is not None:
                 cost.add(inner)
                 cost.add_shapes(inner)
-        own_layers = sum(1 for name, value in self._watched(element) if _makes_layer(name, value))
+        own_layers = node.layers
         referred_layers = 0
-        for kind, target in references:
-            inner = self._costs.get(id(target))
+        for index, kind in enumerate(node.kinds, node.children):
+            target, inner = node.parts[index], costs[index]
             if inner is None:
                 continue
             if kind == "href":
@@ -214,21 +313,25 @@ class _Meter:
         cost.layers = own_layers + max(cost.layers, referred_layers)
         return cost
 
-    def _add_pictures(self, cost: Cost, attrs: Mapping[str, str]) -> None:
-        """Add the pictures in an element's `data:` URLs. An SVG picture costs its elements and one layer."""
+    def _picture_costs(self, attrs: Mapping[str, str]) -> list[Cost]:
+        """Return the costs of the pictures in an element's `data:` URLs. An SVG picture costs one more layer."""
+        costs: list[Cost] = []
         for name in ("href", "xlink:href"):
             match read_picture(attrs.get(name, "")):
                 case (Raster() as raster, _):
-                    cost.pixels += raster.width * raster.height
+                    costs.append(Cost(elements=0, depth=0, pixels=raster.width * raster.height))
                 case (SvgPicture() as picture, _):
                     canvas = nested_canvas(picture, self._limits)
-                    inner = _Meter(canvas, self._limits).total
+                    meter = _Meter(canvas, self._limits, self.repeated)
+                    self.repeated = meter.repeated
+                    inner = meter.total
                     self._pictures += [canvas, *inner.pictures]
                     inner.layers += 1
                     inner.matches += inner.selectors * inner.elements
-                    cost.add(inner)
+                    costs.append(inner)
                 case _:
                     pass
+        return costs
 
     def _watched(self, element: Element) -> Iterator[tuple[str, str]]:
         """Yield name and value of each watched property that the attributes, the style or a style sheet may set."""
@@ -239,22 +342,25 @@ class _Meter:
             yield from css.declarations(attrs["style"], _WATCHED_PROPERTIES)
         yield from self._sheet.of(element)
 
-    def _references(self, element: Element) -> list[tuple[str, Element]]:
-        """Return the elements that an element refers to, each with the name of the referring property, or "href"."""
-        references = []
+    def _references(
+        self, element: Element, watched: list[tuple[str, str]]
+    ) -> Iterator[tuple[str, Element]]:
+        """Yield the elements that an element refers to, each with the name of the referring property, or "href".
+
+        `watched` has the watched properties of the element.
+        """
         if element.tag in _HREF_ELEMENTS:
             for name in ("href", "xlink:href"):
                 target = self._target(element.attrs.get(name, "").strip())
                 if target is not None:
-                    references.append(("href", target))
-        for name, value in self._watched(element):
+                    yield "href", target
+        for name, value in watched:
             if "(" not in value or name in _LAYER_PROPERTIES:
                 continue
             for url in css.value_urls(value):
                 target = self._target(url)
                 if target is not None:
-                    references.append((name, target))
-        return references
+                    yield name, target
 
     def _target(self, url: str) -> Element | None:
         return self._by_id.get(url[1:]) if url.startswith("#") else None

@@ -42,7 +42,8 @@ class Limits:
     style_matches: int = 100_000_000
     """Selectors times elements, because a renderer tries each selector on each element. Measured: 30 ns per match."""
     expanded_elements: int = 250_000
-    """Elements after the expansion of each `use`, marker, pattern, mask, clip path and filter image."""
+    """Elements after the expansion of each `use`, marker, pattern, mask, clip path and filter image. A reference to an
+    element that is already being expanded is not expanded again."""
     expanded_depth: int = 96
     """Levels of elements after the expansion that `expanded_elements` describes."""
     image_pixels: int = 32_000_000

@@ -179,12 +179,12 @@ async def test_closed_connection_is_freed_without_garbage_collection(close: byte
         while (await receive())["type"] != "websocket.disconnect":
             pass
 
-    handshakes = sum(isinstance(each, LimitedHttp) for each in gc.get_objects())
+    handshakes = sum(issubclass(type(each), LimitedHttp) for each in gc.get_objects())
     async with serving(app, WebSocketLimits()) as connect, asyncio.timeout(10):
         reader, writer = await connect()
         writer.write(HANDSHAKE)
         await reader.readuntil(b"\r\n\r\n")
-        assert sum(isinstance(each, LimitedHttp) for each in gc.get_objects()) == handshakes
+        assert sum(issubclass(type(each), LimitedHttp) for each in gc.get_objects()) == handshakes
         writer.write(encode_frame(0x2, b"message") + close)
         if close:
             await reader.read()

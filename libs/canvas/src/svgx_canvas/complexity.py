@@ -200,8 +200,8 @@ class _Meter:
         """Return the cost of the root, without recursion.
 
         The costs of children and referenced elements are computed first. The path has the elements with a computation
-        that has not ended, from the root on. A child or reference that leads back to an element on the path is circular.
-        It costs nothing, because browsers ignore it.
+        that has not ended, from the root on. A child or reference that leads back to the path is circular. It costs
+        nothing, because browsers ignore it.
 
         An element that leads to an earlier element on the path has a cost that is valid for this path only. That cost
         is not stored, so it is computed again for each path to the element. The number of paths can be exponential, but

@@ -274,6 +274,127 @@ def test_largest_bitmaps_beyond_the_pixels_of_an_export_are_left_out() -> None:
     assert all(photo(10, side).encode() in svg for side in (10, 20))
 
 
+def svg_photo(side: int) -> str:
+    """Return the `data:` URL of an SVG picture with a photo that is drawn twice. It has 2 * `side` ** 2 pixels."""
+    image = f'<image id="a" href="{photo(10, side)}"/><use href="#a"/>'
+    file = f'<svg xmlns="http://www.w3.org/2000/svg">{image}</svg>'.encode()
+    return f"data:image/svg+xml;base64,{base64.b64encode(file).decode()}"
+
+
+def in_style(name: str, url: str) -> dict[str, object]:
+    """Return an element with a bitmap in its `style` attribute, between two other declarations."""
+    return {"tag": "text", "attrs": {"style": f"fill:red;{name}:url({url});stroke:blue"}}
+
+
+_PLACES: dict[str, tuple[dict[str, object], str, str]] = {
+    "image": ({"e": picture(photo(10, 30))}, "image@href", ""),
+    "svg picture": ({"e": picture(svg_photo(30))}, "image@href", ""),
+    "nested svg picture": (
+        {
+            "e": picture(
+                "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg'>"
+                f"<image href='{svg_photo(30)}'/></svg>"
+            )
+        },
+        "image@href",
+        "",
+    ),
+    "bitmap in the css of an svg picture": (
+        {
+            "e": picture(
+                "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg'>"
+                f"<text style='background-image:url({photo(10, 30)})'/></svg>"
+            )
+        },
+        "image@href",
+        "",
+    ),
+    "style attribute": (
+        {"e": in_style("background-image", photo(10, 30))},
+        "background-image()",
+        "fill:red;stroke:blue;",
+    ),
+    "custom property": ({"e": in_style("--a", photo(10, 30))}, "--a()", "fill:red;stroke:blue;"),
+    "several bitmaps of one declaration": (
+        {"e": in_style("mask", f"{photo(10, 15)}),url({photo(10, 25)}")},
+        "mask()",
+        "fill:red;stroke:blue;",
+    ),
+    "presentation attribute": (
+        {"e": {"tag": "rect", "attrs": {"cursor": f"url({photo(10, 30)}),auto", "rx": "7"}}},
+        "rect@cursor",
+        'rx="7"',
+    ),
+    "style sheet": (
+        {
+            "e": {"tag": "style"},
+            "t": {
+                "tag": "#text",
+                "parent": "e",
+                "text": f"@media print{{a{{fill:red;b{{cursor:url({photo(10, 30)}),auto;r:7px}}}}}}",
+            },
+        },
+        "cursor()",
+        "@media print{a{fill:red;b{r:7px;}}}",
+    ),
+}
+"""For each place of a picture: elements with at least 500 pixels, the name of the left-out part, and the kept part."""
+
+
+@pytest.mark.parametrize("place", _PLACES)
+def test_pictures_beyond_the_pixels_of_an_export_are_left_out_in_each_place(place: str) -> None:
+    """The largest pictures are left out, and everything around them is exported. Proves R-STATE-17."""
+    elements, what, kept = _PLACES[place]
+    small: dict[str, object] = {
+        "small": picture(photo(10, 10)),
+        "svg": picture(svg_photo(5)),
+        "css": in_style("cursor", photo(10, 11)),
+    }
+    limits = Limits(image_pixels=500)
+    assert left_out(document(elements | small), limits) == {(what, "image_pixels"): 1}
+    svg = export_svg(document(elements | small), limits).decode()
+    assert photo(10, 30) not in svg
+    assert photo(10, 10) in svg
+    assert photo(10, 11) in svg
+    assert svg.count("data:image/svg+xml") == 1
+    assert kept in svg
+    # Without the smaller pictures, the one picture alone is beyond the limit too.
+    assert left_out(document(elements), limits) == {(what, "image_pixels"): 1}
+
+
+def test_bitmap_in_the_style_of_the_canvas_is_left_out() -> None:
+    """The root is no stored element, but may have a bitmap too. Proves R-STATE-17."""
+    style = f"fill:red;background-image:url({photo(10, 30)})"
+    state = document({}, {"style": style})
+    limits = Limits(image_pixels=500)
+    assert left_out(state, limits) == {("background-image()", "image_pixels"): 1}
+    assert b'style="fill:red;"' in export_svg(state, limits)
+
+
+def test_some_of_the_bitmaps_of_a_style_sheet_are_left_out() -> None:
+    """Only the largest declarations are left out. Equal ones are left out from the first one on. Proves R-STATE-17."""
+    sides = (10, 30, 11, 20, 20)
+    sheet = "".join(
+        f".a{number}{{cursor:url({photo(10, side)}),auto}}" for number, side in enumerate(sides)
+    )
+    state = document({"e": {"tag": "style"}, "t": {"tag": "#text", "parent": "e", "text": sheet}})
+    limits = Limits(image_pixels=700)
+    assert left_out(state, limits) == {("cursor()", "image_pixels"): 2}
+    svg = export_svg(state, limits).decode()
+    assert [f".a{number}{{}}" in svg for number in range(5)] == [False, True, False, True, False]
+
+
+def test_bitmaps_in_css_beyond_the_bytes_of_an_export_are_left_out() -> None:
+    """The bytes of pictures in CSS count like those of other pictures. Proves R-STATE-17."""
+    elements = {f"e{size}": in_style("cursor", photo(size)) for size in (1000, 5000, 9000)}
+    report = Report()
+    svg = export_svg(document(elements | {"rect": _RECT}), Limits(export_bytes=6000), report)
+    assert left_out_header(report.dropped()) == '"cursor()";reason="bytes";count=2'
+    assert photo(1000).encode() in svg
+    assert svg.count(b"fill:red;stroke:blue") == 2
+    assert b'<rect width="1"/>' in svg
+
+
 @pytest.mark.parametrize(
     ("limits", "content", "reason"),
     [

@@ -375,6 +375,17 @@ def _css_texts(element: Element) -> Iterator[str]:
             yield value
 
 
+def picture_pixels(url: str, limits: Limits) -> int:
+    """Return the pixels of the picture in a `data:` URL. An SVG picture has the pixels of all bitmaps in it."""
+    match read_picture(url):
+        case (Raster() as raster, _):
+            return raster.width * raster.height
+        case (SvgPicture() as picture, _):
+            return _Meter(nested_canvas(picture, limits), limits).total.pixels
+        case _:
+            return 0
+
+
 def nested_canvas(picture: SvgPicture, limits: Limits) -> Canvas:
     """Return the canvas of an SVG picture. The picture must be clean already."""
     return picture_cleaner(limits, Report(), strict=True).read_svg(picture)

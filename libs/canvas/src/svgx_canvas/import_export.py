@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from svgx_canvas import complexity
 from svgx_canvas.document.element_tree import load, read, replace
-from svgx_canvas.images.left_out import bitmap_pixels, leave_out_largest, pictures_length
+from svgx_canvas.images.left_out import leave_out_largest, pictures_length
 from svgx_canvas.limits import DEFAULT_LIMITS, Limits, SvgRefused, check_limit
 from svgx_canvas.policy import Dropped, Report, clean
 from svgx_canvas.svg_reader import picture_cleaner, read_svg
@@ -94,7 +94,7 @@ def _leave_out_bytes(canvas: Canvas, excess: int, report: Report) -> None:
 
 
 def _limit_cost(canvas: Canvas, limits: Limits, report: Report) -> None:
-    """Leave out the largest bitmaps of a canvas if its bitmaps together have more pixels than `image_pixels` allows.
+    """Leave out the largest pictures of a canvas if its pictures together have more pixels than `image_pixels` allows.
 
     Raise `SvgRefused` if the canvas is still too costly to draw, or is beyond another limit.
     """
@@ -105,7 +105,10 @@ def _limit_cost(canvas: Canvas, limits: Limits, report: Report) -> None:
             raise
         excess = refused.actual - refused.limit
         leave_out_largest(
-            canvas, excess, bitmap_pixels, lambda what: report.add(what, "image_pixels")
+            canvas,
+            excess,
+            lambda url: complexity.picture_pixels(url, limits),
+            lambda what: report.add(what, "image_pixels"),
         )
         complexity.check(canvas, limits)
 

@@ -8,6 +8,7 @@ expensive.
 from svgx_canvas.css.cleaning import (
     clean_declarations,
     clean_stylesheet,
+    without_bitmaps,
     without_variable_pictures,
 )
 from svgx_canvas.css.costs import (
@@ -42,5 +43,6 @@ __all__ = [
     "transform_is_safe",
     "value_is_safe",
     "value_urls",
+    "without_bitmaps",
     "without_variable_pictures",
 ]

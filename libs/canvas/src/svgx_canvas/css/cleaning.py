@@ -22,6 +22,7 @@ from svgx_canvas.css.names import (
     property_may_refer,
     property_takes_picture,
 )
+from svgx_canvas.css.resources import is_bitmap, may_have_bitmaps
 from svgx_canvas.css.structure import STRUCTURE, block_contents, style_attribute, stylesheet
 from svgx_canvas.css.tokens import with_escapes
 from svgx_canvas.css.values import (
@@ -32,6 +33,7 @@ from svgx_canvas.css.values import (
     substitutes,
     tokens_are_safe,
     url_of,
+    urls,
 )
 from svgx_canvas.limits import Limits, check_limit
 
@@ -106,6 +108,25 @@ def without_variable_pictures(text: str, report: ReportDropped, *, sheet: bool) 
     return _serialize(kept) if cleaner.changed else text
 
 
+def without_bitmaps(
+    text: str, keeps: Callable[[list[str]], bool], report: Callable[[str], None], *, sheet: bool
+) -> str:
+    """Return CSS without the declarations with bitmaps that `keeps` refuses.
+
+    `keeps` is called with the URLs of the bitmaps in each declaration that has bitmaps, in the same order for the same
+    text. `report` is called with the name of each removed declaration. `text` has been cleaned already. It is a style
+    sheet if `sheet` is true, and otherwise a `style` attribute.
+    """
+    if not may_have_bitmaps(text):
+        return text
+    cleaner = _Cleaner(lambda what, _: report(what), keeps_bitmaps=keeps)
+    if sheet:
+        kept = cleaner.stylesheet(stylesheet(text))
+        return _without_markup(_serialize(kept)) if cleaner.changed else text
+    kept = cleaner.declarations(style_attribute(text))
+    return _serialize(kept) if cleaner.changed else text
+
+
 def _is_regular(text: str) -> bool:
     """Return whether a style sheet has no "<", no escape, and no brace in a string or comment."""
     if "<" in text or "\\" in text:
@@ -117,12 +138,20 @@ def _is_regular(text: str) -> bool:
 class _Cleaner:
     """The cleaner of one style sheet or `style` attribute.
 
-    `variable_pictures` allows pictures that take their URL from a function such as `var()` or `attr()`.
+    `variable_pictures` allows pictures that take their URL from a function such as `var()` or `attr()`. `keeps_bitmaps`
+    returns whether a declaration with these URLs of bitmaps is allowed.
     """
 
-    def __init__(self, report: ReportDropped, *, variable_pictures: bool = True) -> None:
+    def __init__(
+        self,
+        report: ReportDropped,
+        *,
+        variable_pictures: bool = True,
+        keeps_bitmaps: Callable[[list[str]], bool] | None = None,
+    ) -> None:
         self._report = report
         self._variable_pictures = variable_pictures
+        self._keeps_bitmaps = keeps_bitmaps
         self.changed = False
 
     def _drop(self, what: str, reason: str) -> None:
@@ -228,12 +257,20 @@ class _Cleaner:
             self._drop(name[:64], "property")
             return False
         variable = property_takes_picture(name) and substitutes(node.value)
-        if tokens_are_safe(node.value, fragments=property_may_refer(name)) and (
-            self._variable_pictures or not variable
+        if (
+            tokens_are_safe(node.value, fragments=property_may_refer(name))
+            and (self._variable_pictures or not variable)
+            and self._bitmaps_are_kept(node)
         ):
             return True
         self._drop(name[:62] + "()", "reference")
         return False
+
+    def _bitmaps_are_kept(self, node: ast.Declaration) -> bool:
+        if self._keeps_bitmaps is None:
+            return True
+        bitmaps = [*filter(is_bitmap, urls(node.value))]
+        return not bitmaps or self._keeps_bitmaps(bitmaps)
 
     def _namespace(self, rule: ast.AtRule) -> bool:
         """Return whether a `@namespace` rule is valid. Turn its URL into a string.

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from tinycss2 import ast
 
-from svgx_canvas.css.resources import bitmap
+from svgx_canvas.css.resources import bitmap, may_have_bitmaps
 from svgx_canvas.css.structure import STRUCTURE, block_contents, style_attribute, stylesheet
 from svgx_canvas.css.tokens import read_tokens, write_tokens
 from svgx_canvas.css.values import urls
@@ -141,7 +141,7 @@ def bitmap_pixels(text: str) -> int:
 
     A bitmap that occurs twice counts twice.
     """
-    if "data:" not in text.lower() and "\\" not in text:
+    if not may_have_bitmaps(text):
         return 0
     bitmaps = [bitmap(url) for url in urls(read_tokens(text, skip_comments=True))]
     return sum(item.width * item.height for item in bitmaps if item is not None)

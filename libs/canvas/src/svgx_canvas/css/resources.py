@@ -7,6 +7,11 @@ _FONT_SIGNATURES = (b"wOF2", b"wOFF", b"OTTO", b"\x00\x01\x00\x00", b"true", b"t
 """The first bytes of WOFF 2, WOFF, OpenType, TrueType (two forms) and of font collections."""
 
 
+def may_have_bitmaps(text: str) -> bool:
+    """Return False if a style sheet, `style` attribute or value has no bitmap. This takes less time than reading it."""
+    return "data:" in text.lower() or "\\" in text
+
+
 def is_bitmap(url: str) -> bool:
     """Return whether a URL is a `data:` URL with a PNG, JPEG, GIF or WebP."""
     return bitmap(url) is not None

@@ -199,8 +199,8 @@ class _Meter:
     def _cost(self, root: Element) -> Cost:
         """Return the cost of the root, without recursion.
 
-        The costs of children and referenced elements are computed first. The path has the elements with a computation
-        that has not ended, from the root on. A child or reference that leads back to the path is circular. It costs
+        The costs of children and referenced elements are computed first. The path has all elements with unfinished
+        costs, from the root on. A child or reference that leads back to an element on the path is circular. It costs
         nothing, because browsers ignore it.
 
         An element that leads to an earlier element on the path has a cost that is valid for this path only. That cost

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from prometheus_client import Counter
 
+from svgx_canvas.document.pycrdt_document import SECONDS_PER_PART
 from svgx_canvas.document.shared_document import MAX_PENDING_BYTES, Growth
 from svgx_common.contract.live.rejections import Reason
 from svgx_common.timing.token_bucket import TokenBucket
@@ -247,12 +248,6 @@ class Pace:
         """Return the seconds until the canvas's next batch may be taken, or 0."""
         return self._edits.seconds_until(0.0, now)
 
-
-SECONDS_PER_PART = 20e-6
-"""Allowed time of a transaction for each of its parts, in seconds. `Limits.canvas_share` defines a part.
-
-A short edit in a room of 1,000 editors needs 6 to 12 µs.
-"""
 
 SHORT_TRANSACTION_SECONDS = 0.002
 """A transaction causes a pause if it takes this many seconds more than `SECONDS_PER_PART` for each of its parts."""

@@ -34,7 +34,10 @@ MEASURED_SECONDS = 10.0
 """Time for which each edit is measured after a transaction over its limit (see `SLOW_SECONDS`), in seconds."""
 
 SECONDS_PER_PART = 20e-6
-"""Processor time in seconds that each part adds to the limit of its transaction."""
+"""Allowed processor time of a transaction for each of its parts, in seconds.
+
+A short edit in a room of 1,000 editors needs 6 to 12 µs.
+"""
 
 LOADED_RANGES = 256
 """The most deleted ranges in one call of pycrdt, which stops all threads."""

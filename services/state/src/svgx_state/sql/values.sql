@@ -1,7 +1,7 @@
 -- Values that clients keep under keys. A value counts as missing after its expires_at.
 
 -- name: persist_value
--- Store a value, or return the reason for a refusal. Migration 0016 defines the function.
+-- Store a value, or return the reason for a refusal. Migration 0015 defines the function.
 SELECT outcome, detail, new_version, written_at, ends_at FROM persist_value($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 
 -- name: stored_value

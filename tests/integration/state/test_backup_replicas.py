@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from svgx_common.contract.collab import ReplaceContentRequest
-from svgx_common.contract.errors import Conflict, NotFound, Unavailable
+from svgx_common.contract.errors import Conflict, Unavailable
 from svgx_common.contract.storage.backups import BackupStatus
 from svgx_common.health import Health
 from svgx_devstack import DevStack
@@ -45,11 +45,6 @@ OTHER_KEY = base64.b64encode(bytes(32)).decode()
 _COUNT_BUSY_CONNECTIONS = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = 'svgx-state' AND state <> 'idle'
-"""
-
-_COUNT_WAITING = """
-SELECT count(*) FROM pg_stat_activity
-WHERE datname = current_database() AND application_name = 'svgx-state' AND wait_event_type = 'Lock'
 """
 
 _COUNT_RUNNING_RESTORES = "SELECT count(*) FROM restore WHERE status = 'running'"
@@ -245,6 +240,134 @@ async def test_interrupted_backup_is_continued_by_another_replica(
         assert {each: await vault.state(each) for each in drawn} == states
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("", KEY), (KEY, OTHER_KEY), (KEY, "")],
+    ids=["set", "replaced", "removed"],
+)
+async def test_backup_that_is_continued_with_another_key_can_be_restored(
+    site: Site, small_objects: None, first: str, second: str
+) -> None:
+    """A replica with another BACKUP_KEY keeps no object of the first replica. Proves R-BACKUP-5.
+
+    The record of the complete backup has the encryption, the format and the version of the manifest.
+    """
+    vault = site.vault
+    async with site.replica(backup_key=first):
+        drawn = [await vault.draw("a") for _ in range(20)]
+        states = {each: await vault.state(each) for each in drawn}
+        backup = await vault.begin(owner_id=vault.client.me.user_id)
+        assert backup.encrypted is bool(first)
+        pausing = AsyncExitStack()
+        await pausing.enter_async_context(_pause_backup(site, backup.id, 10))
+    async with tables_of(site.url) as tables:
+        await tables.execute(
+            "UPDATE backup SET format = 0, version = 'older' WHERE id = $1", backup.id
+        )
+    await pausing.aclose()
+    async with site.replica(backup_key=second), tables_of(site.url) as tables:
+        ended = await vault.wait_ended(backup.id)
+        assert (ended.status, ended.canvases, ended.error) == ("complete", 20, None)
+        assert (ended.encrypted, ended.format) == (bool(second), backup.format)
+        assert ended.version == backup.version
+        assert not [path for path in vault.objects(backup.id) if path.name.endswith("-1")]
+        assert (await vault.verify(backup.id)).status == "passed"
+        await lose(tables, *drawn)
+        assert (await vault.restore(backup.id)).status == "complete"
+        assert {each: await vault.state(each) for each in drawn} == states
+
+
+def _remove_manifest(folder: Path) -> None:
+    (folder / MANIFEST_NAME).unlink()
+
+
+def _damage_last_index(folder: Path) -> None:
+    path = max(folder.glob("index*"))
+    path.write_bytes(path.read_bytes()[::-1])
+
+
+@dataclass(frozen=True, slots=True)
+class ParentFault:
+    """A reason for which a replica cannot read the parent of a backup.
+
+    `key` and `folder` are the settings of the replica that makes the backup, `damage` changes the folder of the full
+    backup on which the parent builds, and `message` is a part of the error.
+    """
+
+    message: str
+    key: str = KEY
+    folder: str = ""
+    damage: Callable[[Path], None] = lambda _: None
+
+
+PARENT_FAULTS = {
+    "BACKUP_KEY is replaced": ParentFault("BACKUP_KEY is the key", key=OTHER_KEY),
+    "BACKUP_KEY is removed": ParentFault("set BACKUP_KEY", key=""),
+    "BACKUP_URL is changed": ParentFault("at the target", folder="elsewhere"),
+    "the full backup is missing": ParentFault("at the target", damage=_remove_manifest),
+}
+
+
+@pytest.mark.parametrize("fault", PARENT_FAULTS.values(), ids=PARENT_FAULTS)
+async def test_incremental_backup_whose_parent_cannot_be_read_becomes_a_full_one(
+    site: Site, fault: ParentFault
+) -> None:
+    """The next incremental backup builds on this full one. A backup with a named base fails. Proves R-BACKUP-2."""
+    vault = site.vault
+    elsewhere = vault.folder / fault.folder
+    async with site.replica():
+        canvas_id = await vault.draw("a")
+        full = await vault.back_up(canvas_id=canvas_id)
+        await vault.draw("b", canvas_id=canvas_id)
+        parent = await vault.back_up(canvas_id=canvas_id, backup_type="incremental")
+        assert (parent.backup_type, parent.parent_id) == ("incremental", full.id)
+    fault.damage(vault.folder / full.id)
+    async with site.replica(backup_key=fault.key, backup_url=f"file://{elsewhere}"):
+        named = await vault.back_up(canvas_id=canvas_id, backup_type="incremental", base=parent.id)
+        assert (named.status, named.parent_id) == ("failed", parent.id)
+        assert named.error is not None
+        assert fault.message in named.error
+        backup = await vault.back_up(canvas_id=canvas_id, backup_type="incremental")
+        assert (backup.status, backup.backup_type, backup.parent_id) == ("complete", "full", None)
+        assert backup.changed == 1
+        assert (await vault.verify(backup.id)).status == "passed"
+        later = await vault.back_up(canvas_id=canvas_id, backup_type="incremental")
+        assert (later.status, later.parent_id, later.changed) == ("complete", backup.id, 0)
+
+
+@pytest.mark.parametrize(
+    ("key", "damage"),
+    [(KEY, _damage_last_index), (OTHER_KEY, lambda _: None)],
+    ids=["the index of the parent is damaged", "BACKUP_KEY is replaced"],
+)
+async def test_incremental_backup_that_loses_its_parent_is_written_again_in_full(
+    site: Site, small_objects: None, key: str, damage: Callable[[Path], None]
+) -> None:
+    """A full backup keeps no object of the incremental backup that it was before. Proves R-BACKUP-2."""
+    vault = site.vault
+    owner = vault.client.me.user_id
+    async with site.replica():
+        drawn = [await vault.draw("a") for _ in range(20)]
+        parent = await vault.back_up(owner_id=owner)
+        for each in drawn:
+            await vault.draw("b", canvas_id=each)
+        states = {each: await vault.state(each) for each in drawn}
+        backup = await vault.begin(owner_id=owner, backup_type="incremental")
+        assert (backup.backup_type, backup.parent_id) == ("incremental", parent.id)
+        pausing = AsyncExitStack()
+        await pausing.enter_async_context(_pause_backup(site, backup.id, 10))
+    damage(vault.folder / parent.id)
+    await pausing.aclose()
+    async with site.replica(backup_key=key), tables_of(site.url) as tables:
+        ended = await vault.wait_ended(backup.id)
+        assert (ended.status, ended.backup_type, ended.parent_id) == ("complete", "full", None)
+        assert (ended.canvases, ended.changed) == (20, 20)
+        assert (await vault.verify(backup.id)).status == "passed"
+        await lose(tables, *drawn)
+        assert (await vault.restore(backup.id)).status == "complete"
+        assert {each: await vault.state(each) for each in drawn} == states
+
+
 @pytest.mark.parametrize("server", ["nats", "postgres"])
 async def test_restore_continues_after_an_outage_of_a_server(
     site: Site, monkeypatch: pytest.MonkeyPatch, server: str
@@ -312,82 +435,6 @@ async def test_replica_that_lost_its_task_writes_no_more(
         await tables.execute("UPDATE backup_task SET heartbeat_at = NULL")
         ended = await vault.wait_ended(backup.id)
         assert (ended.status, ended.canvases) == ("complete", 30)
-
-
-@pytest.mark.parametrize(("key", "next_key"), [("", KEY), (KEY, OTHER_KEY), (KEY, "")])
-async def test_backup_that_continues_with_another_key_is_readable(
-    site: Site, small_objects: None, key: str, next_key: str
-) -> None:
-    """Another replica writes the objects of the earlier key again. Proves R-BACKUP-4 and R-BACKUP-5."""
-    vault = site.vault
-    async with site.replica(backup_key=key):
-        drawn = [await vault.draw("a") for _ in range(20)]
-        backup = await vault.begin(owner_id=vault.client.me.user_id)
-        pausing = AsyncExitStack()
-        await pausing.enter_async_context(_pause_backup(site, backup.id, 6))
-    await pausing.aclose()
-    async with site.replica(backup_key=next_key):
-        ended = await vault.wait_ended(backup.id)
-        assert (ended.status, ended.encrypted) == ("complete", next_key != "")
-        assert (await vault.verify(backup.id)).status == "passed"
-        async with tables_of(site.url) as tables:
-            await lose(tables, *drawn)
-        assert (await vault.restore(backup.id)).status == "complete"
-
-
-@pytest.mark.parametrize("changed", ["key", "target"])
-async def test_incremental_backup_with_an_unreadable_parent_is_a_full_one(
-    site: Site, tmp_path: Path, changed: str
-) -> None:
-    """After a change of `BACKUP_KEY` or `BACKUP_URL`, the next backup is full, and the one after it incremental.
-
-    Proves R-BACKUP-2.
-    """
-    vault = site.vault
-    async with site.replica(backup_key=""):
-        canvas_id = await vault.draw("a")
-        parent = await vault.back_up(canvas_id=canvas_id)
-    other = tmp_path / "other"
-    other.mkdir()
-    settings = {"backup_key": KEY} if changed == "key" else {"backup_url": f"file://{other}"}
-    async with site.replica(**{"backup_key": "", **settings}):
-        named = await vault.back_up(canvas_id=canvas_id, backup_type="incremental", base=parent.id)
-        assert named.status == "failed"
-        made = [
-            await vault.back_up(canvas_id=canvas_id, backup_type="incremental") for _ in range(2)
-        ]
-        assert [each.status for each in made] == ["complete", "complete"]
-        assert [each.backup_type for each in made] == ["full", "incremental"]
-
-
-async def test_canvas_of_a_begun_purge_is_in_no_backup(site: Site) -> None:
-    """A purge that begins before or during the reading of a canvas may have removed a part of its content.
-
-    Proves R-BACKUP-1 and R-LIFE-11.
-    """
-    vault = site.vault
-    async with site.replica(), tables_of(site.url) as tables:
-        canvas_id = await vault.draw("a")
-        await vault.draw("b", canvas_id=canvas_id)
-        await tables.execute("UPDATE canvas SET deleted_at = now() WHERE id = $1", canvas_id)
-        owner = vault.client.me.user_id
-        before = (await vault.back_up(owner_id=owner)).canvases
-        async with tables.transaction():
-            await tables.execute("LOCK TABLE journal IN ACCESS EXCLUSIVE MODE")
-            backup = await vault.begin(canvas_id=canvas_id)
-            while not await tables.fetchval(_COUNT_WAITING):
-                await pause()
-            await tables.execute(
-                "DELETE FROM journal WHERE canvas_id = $1 AND revision = 1", canvas_id
-            )
-            await tables.execute(
-                "UPDATE canvas SET purge_began_at = now() WHERE id = $1", canvas_id
-            )
-        ended = await vault.wait_ended(backup.id)
-        assert (ended.status, ended.canvases) == ("complete", 0)
-        with pytest.raises(NotFound):
-            await vault.begin(canvas_id=canvas_id)
-        assert (await vault.back_up(owner_id=owner)).canvases == before - 1
 
 
 async def test_retention_deletes_old_backups_with_their_objects(site: Site) -> None:

@@ -5,8 +5,6 @@ import secrets
 from datetime import UTC, datetime
 from typing import Literal
 
-import structlog
-
 from svgx_common.contract.errors import Conflict, Invalid, NotFound, Unavailable
 from svgx_common.contract.storage.backups import (
     LIST_BACKUPS,
@@ -39,8 +37,6 @@ from svgx_state.backups.format.chain import Chain
 from svgx_state.backups.format.manifest import FORMAT, BackupRefused
 from svgx_state.backups.format.target import TargetFailed
 
-log = structlog.get_logger(__name__)
-
 LATEST = "latest"
 """The id that stands for the newest complete backup of all canvases."""
 
@@ -72,7 +68,6 @@ class Catalogue:
         `Conflict` while another backup runs or when the base is not suitable.
         """
         _check_arguments(request)
-        unreadable = await self._unreadable_parent(request)
         backup_id = new_id()
         async with self._database.transaction() as session:
             if (
@@ -83,7 +78,7 @@ class Catalogue:
             # Lock the task before the backups, as the replica that ends a task does. Otherwise the two transactions
             # could wait for each other's locks.
             await _add_task(session, "backup", backup_id)
-            parent_id = await self._parent(session, request, unreadable)
+            parent_id = await self._parent(session, request)
             kind = BackupType.FULL if parent_id is None else BackupType.INCREMENTAL
             await session.run(
                 "add_backup",
@@ -93,6 +88,7 @@ class Catalogue:
                 request.canvas_id,
                 request.owner_id,
                 parent_id,
+                request.base is not None,
                 user_id,
                 self._archive.seal.key_id is not None,
                 FORMAT,
@@ -231,43 +227,21 @@ class Catalogue:
         ]
         return RestoredCanvasPage(items=items, next=following)
 
-    async def _unreadable_parent(self, request: CreateBackupRequest) -> str | None:
-        """Return the id of the suitable parent if it is unreadable, or None.
-
-        A backup is unreadable if it has another key than the present `BACKUP_KEY`, or is not at `BACKUP_URL`. If the
-        target does not answer, the parent counts as readable.
-        """
-        if request.base is not None or _is_full(request):
-            return None
-        parent = await self._database.row("suitable_parent", *_scope(request))
-        if parent is None:
-            return None
-        parent_id: str = parent["id"]
-        try:
-            await Chain.open(self._archive, parent_id)
-        except BackupRefused as error:
-            log.warning("a backup becomes a full one", parent_id=parent_id, reason=str(error))
-            return parent_id
-        except TargetFailed:
-            pass
-        return None
-
-    async def _parent(
-        self, session: Session, request: CreateBackupRequest, unreadable: str | None
-    ) -> str | None:
+    async def _parent(self, session: Session, request: CreateBackupRequest) -> str | None:
         """Return the id of the backup on which the requested backup builds, or None for a full backup.
 
-        Lock the row of the returned id. `unreadable` is the id of a backup on which no backup can build.
+        Lock the row of the returned id.
 
         Raises `NotFound` or `Conflict` for a `base` that is unknown or not suitable.
         """
-        if _is_full(request):
+        # Accounts are always backed up as a whole.
+        if request.backup_type is BackupType.FULL or request.state_type is StateType.USERS:
             return None
-        scope = _scope(request)
+        scope = request.state_type.value, request.canvas_id, request.owner_id
         parent_id = request.base
         if parent_id is None:
             parent = await session.row("suitable_parent", *scope)
-            if parent is None or parent["id"] == unreadable:
+            if parent is None:
                 return None
             parent_id = parent["id"]
         row = await session.row("lock_parent", parent_id)
@@ -406,16 +380,6 @@ async def _hold_task(session: Session, kind: Literal["verify", "delete"], backup
         if await session.row("lock_task", kind, backup_id) is not None:
             return
         # The task has ended between the two statements.
-
-
-def _is_full(request: CreateBackupRequest) -> bool:
-    """Return whether the requested backup is a full one. Accounts are always backed up as a whole."""
-    return request.backup_type is BackupType.FULL or request.state_type is StateType.USERS
-
-
-def _scope(request: CreateBackupRequest) -> tuple[str, str | None, str | None]:
-    """Return the content of the requested backup: its state type, its only canvas, and the owner of its canvases."""
-    return request.state_type.value, request.canvas_id, request.owner_id
 
 
 def _check_arguments(request: CreateBackupRequest) -> None:

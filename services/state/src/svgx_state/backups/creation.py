@@ -21,7 +21,9 @@ from svgx_state.backups.accounts import StoredAccounts
 from svgx_state.backups.format.archive import Archive
 from svgx_state.backups.format.chain import Chain, unseal
 from svgx_state.backups.format.manifest import (
+    FORMAT,
     MANIFEST_NAME,
+    BackupRefused,
     Manifest,
     ObjectEntry,
     object_name,
@@ -37,7 +39,6 @@ from svgx_state.backups.format.records import (
 from svgx_state.backups.format.sealing import BackupDamaged
 from svgx_state.backups.format.target import ObjectMissing
 from svgx_state.backups.tasks import Task, Tasks
-from svgx_state.canvases import no_such_canvas
 from svgx_state.journal import Journal
 
 log = structlog.get_logger(__name__)
@@ -106,12 +107,27 @@ class BackupWriter:
     async def write(self, task: Task) -> None:
         """Write the backup of a task, or the rest of it.
 
-        Raises `TargetFailed`, `BackupRefused` or `BackupDamaged` when the backup cannot be written, and `Unavailable`
-        while the database or auth is not reachable.
+        If this replica cannot read the parent, and the request named no base, make a full backup. Raises `TargetFailed`
+        when the backup cannot be written, `BackupRefused` or `BackupDamaged` when the parent is a named base that
+        cannot be read, and `Unavailable` while the database or auth is not reachable.
         """
+        started = time.monotonic()
+        try:
+            await self._write(task)
+        except (BackupRefused, BackupDamaged) as error:
+            if not await self._drop_parent(task):
+                raise
+            log.warning(
+                "making a full backup, because the parent cannot be read",
+                backup_id=task.subject_id,
+                reason=str(error),
+            )
+            await self._write(task)
+        metrics.BACKUP_SECONDS.observe(time.monotonic() - started)
+
+    async def _write(self, task: Task) -> None:
         record = await self._database.row("backup_record", task.subject_id)
         assert record is not None
-        started = time.monotonic()
         parent = None
         if record["parent_id"] is not None:
             parent = await Chain.open(self._archive, record["parent_id"])
@@ -123,12 +139,23 @@ class BackupWriter:
         if record["state_type"] != StateType.CANVAS:
             await self._write_accounts(task, written)
         await self._finish(task, record, parent, written)
-        metrics.BACKUP_SECONDS.observe(time.monotonic() - started)
+
+    async def _drop_parent(self, task: Task) -> bool:
+        """Make an incremental backup a full one, and forget its objects.
+
+        Return False for a full backup, and for one of which the request named the base.
+        """
+        async with self._tasks.transaction(task) as session:
+            if await session.row("drop_parent", task.subject_id) is None:
+                return False
+            await session.run("forget_backup_objects", task.subject_id, 0)
+            return True
 
     async def _reuse(self, task: Task) -> _WrittenObjects:
         """Return the stored objects of all steps before the first missing or damaged object.
 
-        Forget all other objects.
+        Forget all other objects. An object that is encrypted with another key than this replica's counts as damaged,
+        because all objects of a backup need one key.
         """
         rows = await self._database.rows("backup_objects", task.subject_id)
         written = _WrittenObjects()
@@ -137,7 +164,6 @@ class BackupWriter:
             name = object_name(task.subject_id, entry.name)
             try:
                 stored = await self._archive.target.get(name)
-                # An object of an earlier attempt may have another key: `BACKUP_KEY` may have changed meanwhile.
                 await asyncio.to_thread(unseal, self._archive.seal, name, entry, stored)
             except (BackupDamaged, ObjectMissing) as error:
                 log.warning(
@@ -181,7 +207,7 @@ class BackupWriter:
             try:
                 canvas = await self._read(facts, row["revision"], parent_entry)
             except NotFound:
-                continue  # the canvas was removed after its facts were read
+                continue  # the removal of the canvas began after its facts were read
             if canvas is not None:
                 changed.append(canvas)
                 size += sum(map(len, canvas.updates))
@@ -211,6 +237,8 @@ class BackupWriter:
 
         `parent_entry` is the parent's index entry of the canvas, or None if the parent does not have the canvas. One
         statement reads the content, so that the content belongs to one revision even while others edit the canvas.
+
+        Raise `NotFound` when the canvas does not exist any more, or when its removal has begun.
         """
         if (
             parent_entry is not None
@@ -226,21 +254,11 @@ class BackupWriter:
             if parent_entry is None or parent_entry.lineage != facts.lineage
             else parent_entry.revision
         )
-        try:
-            content = await self._journal.load(facts.id, after)
-        except NotFound:
-            pass  # the canvas is marked as deleted; the query below also reads deleted canvases
-        else:
-            # The journal may return all content instead of the tail. If all content has as many updates as the tail
-            # would have, the record counts as a tail, and a restore applies more updates than it needs.
-            is_tail = len(content.updates) == content.revision - after
-            return CanvasRecord(facts, content.revision, after if is_tail else 0, content.updates)
-        rows = await self._database.rows("load_content", facts.id)
-        # A purge is noted before it removes its first row. Without a note after the read, the rows are complete.
-        if not rows or await self._database.row("canvas_exists", facts.id) is None:
-            raise no_such_canvas()
-        updates = [row["update"] for row in rows if row["revision"] is not None]
-        return CanvasRecord(facts, rows[0]["newest"], 0, updates)
+        content = await self._journal.load(facts.id, after, also_deleted=True)
+        # The journal may return all content instead of the tail. If all content has as many updates as the tail would
+        # have, the record counts as a tail, and a restore applies more updates than it needs.
+        is_tail = len(content.updates) == content.revision - after
+        return CanvasRecord(facts, content.revision, after if is_tail else 0, content.updates)
 
     async def _store(
         self,
@@ -372,8 +390,14 @@ class BackupWriter:
                 len(written.entries),
                 written.bytes,
             )
-            is_encrypted = self._archive.seal.key_id is not None
-            await session.run("finish_backup", task.subject_id, finished_at, is_encrypted)
+            await session.run(
+                "finish_backup",
+                task.subject_id,
+                finished_at,
+                self._archive.seal.key_id is not None,
+                FORMAT,
+                self._version,
+            )
             completed = BackupCompleted(
                 backup_id=task.subject_id, canvases=manifest.canvases, size_bytes=written.bytes
             )

@@ -345,7 +345,7 @@ async def _reveal(session: Session, task: Task, record: Row, facts: CanvasFacts)
     """Complete a canvas that this restore has created, and write its events. Return False if it was removed meanwhile.
 
     The canvas exists for other programs only from now on, so its creation, its members and its deletion have their
-    events now. The actor is no member, so each member has an event.
+    events now. Each member has an event, because the actor of a restore is no member.
     """
     row = await session.row("reveal_canvas", facts.id, facts.deleted_at, task.subject_id)
     if row is None:

@@ -79,12 +79,15 @@ class Journal:
             for entry, row in zip(entries, rows, strict=True)
         ]
 
-    async def load(self, canvas_id: str, after: int = 0) -> Content:
+    async def load(self, canvas_id: str, after: int = 0, *, also_deleted: bool = False) -> Content:
         """Return the updates committed after revision `after`, or all content.
 
         All content is returned when `after` is 0, when every stored snapshot is newer than `after`, and when a journal
-        entry is missing. Corrupt rows are moved to the quarantine and left out. Raises `NotFound` when the canvas does
-        not exist or is deleted.
+        entry is missing. For a deleted canvas, which only `also_deleted` permits, all content is returned too. Corrupt
+        rows are moved to the quarantine and left out.
+
+        Raises `NotFound` for an unknown canvas, for a deleted one unless `also_deleted`, and after the removal of a
+        canvas has begun, because rows may be missing from then on.
         """
         if after > 0:
             rows = await self._quarantine.read(
@@ -96,7 +99,9 @@ class Journal:
         rows = await self._quarantine.read(
             canvas_id, lambda: self._database.rows("load_content", canvas_id)
         )
-        if not rows or rows[0]["deleted_at"] is not None:
+        if not rows or rows[0]["purge_began_at"] is not None:
+            raise no_such_canvas()
+        if rows[0]["deleted_at"] is not None and not also_deleted:
             raise no_such_canvas()
         return await self._content(canvas_id, rows)
 

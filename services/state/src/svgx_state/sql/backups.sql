@@ -1,8 +1,10 @@
 -- Backups, restores and the work that is left to do for them.
 
 -- name: add_backup
-INSERT INTO backup (id, state_type, backup_type, canvas_id, owner_id, parent_id, status, created_by, encrypted, format, version)
-VALUES ($1, $2, $3, $4, $5, $6, 'running', $7, $8, $9, $10)
+INSERT INTO backup (
+    id, state_type, backup_type, canvas_id, owner_id, parent_id, base_named, status, created_by, encrypted, format,
+    version)
+VALUES ($1, $2, $3, $4, $5, $6, $7, 'running', $8, $9, $10, $11)
 
 -- name: backup_record
 SELECT * FROM backup WHERE id = $1
@@ -79,8 +81,8 @@ ON CONFLICT (id) DO NOTHING
 SELECT id FROM backup WHERE id = ANY ($1::text[])
 
 -- name: add_task
--- Add work. No row means that the same work is not finished. For a backup, it also means that another backup is not
--- finished; for a restore, that another restore is not.
+-- Add work. No row means that the same work is not finished, or, for a backup or a restore, that another one is not
+-- finished.
 INSERT INTO backup_task (kind, subject_id) VALUES ($1, $2)
 ON CONFLICT DO NOTHING
 RETURNING id
@@ -128,14 +130,14 @@ RETURNING id
 
 -- name: canvases_to_back_up
 -- Read a page of $1 canvases after the id $2, in the order of the bytes of the ids, with their members. $3 selects one
--- canvas, and $4 those that a user owns. Leave out canvases that a restore has not completed, and canvases of which a
--- purge may have removed a part.
+-- canvas, and $4 those that a user owns. Leave out canvases that a restore has not completed, and those of which the
+-- removal has begun, because both may lack content.
 SELECT c.id, c.name, c.created_by, c.created_at, c.deleted_at, c.revision, coalesce(c.restored_by, '') AS lineage,
     coalesce((SELECT jsonb_object_agg(m.user_id, m.role) FROM canvas_member m WHERE m.canvas_id = c.id), '{}')::text
         AS members
 FROM canvas c
-WHERE c.id COLLATE "C" > $2 AND ($3::text IS NULL OR c.id = $3) AND (c.deleted_at = c.hidden_at) IS NOT TRUE
-    AND c.purge_began_at IS NULL
+WHERE c.id COLLATE "C" > $2 AND ($3::text IS NULL OR c.id = $3)
+    AND (c.deleted_at = c.hidden_at) IS NOT TRUE AND c.purge_began_at IS NULL
     AND ($4::text IS NULL OR EXISTS (
         SELECT FROM canvas_member m WHERE m.canvas_id = c.id AND m.user_id = $4 AND m.role = 'owner'))
 ORDER BY c.id COLLATE "C"
@@ -143,12 +145,12 @@ LIMIT $1
 
 -- name: count_canvases_to_back_up
 SELECT count(*) AS total FROM canvas c
-WHERE ($1::text IS NULL OR c.id = $1) AND (c.deleted_at = c.hidden_at) IS NOT TRUE
-    AND c.purge_began_at IS NULL
+WHERE ($1::text IS NULL OR c.id = $1) AND (c.deleted_at = c.hidden_at) IS NOT TRUE AND c.purge_began_at IS NULL
     AND ($2::text IS NULL OR EXISTS (
         SELECT FROM canvas_member m WHERE m.canvas_id = c.id AND m.user_id = $2 AND m.role = 'owner'))
 
 -- name: canvas_exists
+-- Read the id of a canvas that a backup can contain.
 SELECT id FROM canvas WHERE id = $1 AND (deleted_at = hidden_at) IS NOT TRUE AND purge_began_at IS NULL
 
 -- name: set_backup_totals
@@ -166,9 +168,17 @@ DELETE FROM backup_object WHERE backup_id = $1 AND number >= $2
 -- name: set_backup_progress
 UPDATE backup SET canvases = $2, changed = $3, users = $4, objects = $5, bytes = $6 WHERE id = $1
 
+-- name: drop_parent
+-- Make an incremental backup a full one. No row means that the backup is a full one, or that its request named the
+-- base.
+UPDATE backup SET backup_type = 'full', parent_id = NULL WHERE id = $1 AND parent_id IS NOT NULL AND NOT base_named
+RETURNING id
+
 -- name: finish_backup
-UPDATE backup SET status = 'complete', finished_at = $2, encrypted = $3, canvases_total = canvases, users_total = users,
-    error = NULL
+-- Complete a backup. `encrypted`, `format` and `version` become those of the manifest, because the replica that has
+-- written the manifest may have other settings and another version than the replica that answered the request.
+UPDATE backup SET status = 'complete', finished_at = $2, canvases_total = canvases, users_total = users, error = NULL,
+    encrypted = $3, format = $4, version = $5
 WHERE id = $1
 
 -- name: fail_backup

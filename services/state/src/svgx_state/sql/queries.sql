@@ -139,7 +139,7 @@ ORDER BY j.revision
 -- there is neither a snapshot nor an entry. This is a single statement with sub-selects for the reasons given at
 -- load_tail.
 WITH known AS MATERIALIZED (
-    SELECT c.revision AS newest, c.created_at, c.updated_at, c.deleted_at
+    SELECT c.revision AS newest, c.created_at, c.updated_at, c.deleted_at, c.purge_began_at
     FROM canvas c
     WHERE c.id = $1
 ), snapped AS MATERIALIZED (
@@ -159,7 +159,8 @@ WITH known AS MATERIALIZED (
         AND j.at BETWEEN coalesce((SELECT s.through_at FROM snapped s), (SELECT k.created_at FROM known k))
             AND (SELECT k.updated_at FROM known k)
 )
-SELECT known.newest, known.deleted_at, part.is_snapshot, part.revision, part.update, part.checksum, part.outline
+SELECT known.newest, known.deleted_at, known.purge_began_at, part.is_snapshot, part.revision, part.update,
+    part.checksum, part.outline
 FROM known LEFT JOIN part ON true
 ORDER BY part.revision
 

@@ -48,7 +48,7 @@ class CreateBackupRequest(RequestModel):
     """`canvas_id` or `owner_id` selects canvases, and needs the state type `canvas`.
 
     `base` is the backup on which an incremental backup builds. Without it, the newest suitable backup is used. If there
-    is no suitable backup, the new backup is a full backup.
+    is no suitable backup, or if it cannot be read, the new backup becomes a full backup.
     """
 
     state_type: Annotated[StateType, Field(examples=["canvas"])]

@@ -181,7 +181,10 @@ class _RecordStream:
 
 
 def unseal(seal: Seal, name: str, entry: ObjectEntry, stored: bytes) -> bytes:
-    """Return the content of a stored object. Raise `BackupDamaged` unless its size, checksum and key are right."""
+    """Return the content of an object from its stored bytes.
+
+    Raise `BackupDamaged` if the bytes differ from the object's entry, or if the seal's key did not encrypt them.
+    """
     if len(stored) != entry.size:
         raise BackupDamaged(f"{name} has {len(stored)} bytes instead of {entry.size}")
     if hashlib.sha256(stored).hexdigest() != entry.sha256:

@@ -1,0 +1,127 @@
+"""Backups of deleted canvases of which the removal has begun."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import REGISTRY
+
+from svgx_common import postgres
+from svgx_common.contract.errors import NotFound
+from svgx_devstack import DevStack
+from svgx_state.backups.creation import BackupWriter
+from svgx_state.backups.format.records import CanvasFacts, CanvasRecord, IndexEntry
+from svgx_state.deletion import purge as purge_module
+from svgx_state.deletion.purge import Purge
+from tests.integration.state.drawing import elements
+from tests.integration.state.service import Client, Tables, replica
+from tests.integration.state.vault import Vault, database, lose, run_stand_ins, tables_of
+
+
+@pytest.fixture(scope="module")
+async def own_database(backing: DevStack) -> AsyncIterator[str]:
+    """A database without the canvases of other tests."""
+    async with database(backing) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The target of the module's backups."""
+    return tmp_path_factory.mktemp("backups")
+
+
+@pytest.fixture(scope="module")
+async def running(backing: DevStack, own_database: str, folder: Path) -> AsyncIterator[None]:
+    """A replica with a target."""
+    async with replica(
+        backing, postgres_url=own_database, backup_url=f"file://{folder}", worker_count=1
+    ):
+        yield
+
+
+@pytest.fixture
+async def vault(
+    backing: DevStack, client: Client, running: None, folder: Path
+) -> AsyncIterator[Vault]:
+    """A client of the operations on backups, with stand-ins for auth and collab."""
+    async with run_stand_ins(backing, client):
+        yield Vault(client, folder)
+
+
+@pytest.fixture
+async def tables(own_database: str, running: None) -> AsyncIterator[Tables]:
+    """A connection to the service's tables."""
+    async with tables_of(own_database) as connection:
+        yield connection
+
+
+async def _restored_elements(vault: Vault, tables: Tables, backup_id: str, canvas_id: str) -> str:
+    """Restore a lost canvas from a backup. Return the names of its elements."""
+    restore = await vault.restore(backup_id, canvas_id)
+    assert await vault.outcomes(restore.id) == {canvas_id: "created"}
+    await tables.execute("UPDATE canvas SET deleted_at = NULL WHERE id = $1", canvas_id)
+    return "".join(sorted(elements((await vault.client.load(canvas_id)).updates)))
+
+
+@pytest.mark.parametrize("backup_type", ["full", "incremental"])
+@pytest.mark.parametrize("moment", ["before the backup", "before the content is read"])
+async def test_canvas_is_in_no_backup_after_its_removal_has_begun(
+    vault: Vault,
+    own_database: str,
+    tables: Tables,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    moment: str,
+    backup_type: str,
+) -> None:
+    """A backup never has the rest of a canvas that is being removed. An earlier backup has all of the canvas.
+
+    Proves R-BACKUP-1 and R-LIFE-11.
+    """
+    monkeypatch.setattr(purge_module, "STEP_ROWS", 3)
+    owner = vault.client.me.user_id
+    removed, kept = await vault.draw(*"abcdefgh"), await vault.draw("a")
+    before = await vault.back_up(owner_id=owner)
+    await vault.draw("i", canvas_id=removed)
+    await vault.client.delete(removed)
+    deleted = await vault.back_up(owner_id=owner, backup_type=backup_type)
+    read = BackupWriter._read
+    async with postgres.connect(
+        own_database, schema="state", package="svgx_state", pool_size=2
+    ) as pool:
+        remover = Purge(pool, retention_days=30)
+
+        async def begin_removal() -> None:
+            await remover.begin(removed)
+            assert (await remover.step_of(removed)).rows == 3
+
+        async def read_late(
+            writer: BackupWriter,
+            facts: CanvasFacts,
+            revision: int,
+            parent_entry: IndexEntry | None,
+        ) -> CanvasRecord | None:
+            if facts.id == removed:
+                await begin_removal()
+            return await read(writer, facts, revision, parent_entry)
+
+        base = None
+        if moment == "before the backup":
+            await begin_removal()
+            with pytest.raises(NotFound):
+                await vault.begin(canvas_id=removed)
+        else:
+            monkeypatch.setattr(BackupWriter, "_read", read_late)
+            if backup_type == "incremental":
+                base = before.id  # the revision has changed since, so the backup reads the content
+        late = await vault.back_up(owner_id=owner, backup_type=backup_type, base=base)
+    assert (late.status, late.canvases) == ("complete", 1)
+    if moment == "before the backup":
+        assert REGISTRY.get_sample_value("svgx_engine_backup_progress") == 1.0
+    await lose(tables, removed, kept)
+    restore = await vault.restore(late.id)
+    assert await vault.outcomes(restore.id) == {kept: "created"}
+    assert await _restored_elements(vault, tables, before.id, removed) == "abcdefgh"
+    await lose(tables, removed)
+    assert await _restored_elements(vault, tables, deleted.id, removed) == "abcdefghi"

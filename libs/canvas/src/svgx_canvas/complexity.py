@@ -8,11 +8,12 @@ part of its selector could match, and elements that are not drawn where they sta
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from svgx_canvas import css
 from svgx_canvas.allow_list import IMAGE_ELEMENTS, PRESENTATION_ATTRIBUTES
+from svgx_canvas.circular_reference import HREF, CircularReference
 from svgx_canvas.images.pictures import SvgPicture, read_picture
 from svgx_canvas.images.raster import Raster
 from svgx_canvas.limits import Limits, check_limit
@@ -28,8 +29,13 @@ _PAINTS = frozenset({"fill", "stroke"})
 _EFFECTS = frozenset({"clip-path", "mask", "filter"})
 _LAYER_PROPERTIES = frozenset({"opacity", "mix-blend-mode", "isolation"})
 _VALUES_WITHOUT_LAYER = frozenset({"1", "1.0", "100%", "normal", "auto"})
+_INHERITING_VALUES = frozenset({"inherit", "unset"})
 _WATCHED_PROPERTIES = _MARKERS | _PAINTS | _EFFECTS | _LAYER_PROPERTIES
 """The properties that can raise the cost of an element."""
+_PAINTED = _SHAPES | {"use"}
+"""The elements that use the paints that they inherit. A `use` element passes them on to its target."""
+_INHERITED = {"fill": "inherited fill", "stroke": "inherited stroke"}
+"""The kinds of references that an element inherits. They may close a circle, and have no cost of their own."""
 _HREF_ELEMENTS = frozenset({"use", "tref", "feImage", "pattern", "filter"})
 _GRADIENTS = frozenset({"linearGradient", "radialGradient"})
 _MAX_COUNT = 1 << 62
@@ -60,6 +66,11 @@ class Cost:
     """Sum over all SVG pictures: the selectors in the picture's style sheets times the elements of the picture."""
     pictures: list[Canvas] = field(default_factory=list)
     """All SVG pictures, including those inside other SVG pictures. Set only in the cost of the whole canvas."""
+    circular: list[CircularReference] = field(default_factory=list)
+    """The references without which the canvas has no circle. Set only in the cost of the whole canvas.
+
+    A picture with a circle counts as a reference of the element that draws the picture.
+    """
 
     def add(self, inner: "Cost", times: int = 1) -> None:
         """Add the cost of a child, or of an element that is referred to `times` times."""
@@ -141,7 +152,7 @@ class _Node:
     parts: list[Element]
     """The children, except texts, and then the elements that the element refers to."""
     kinds: list[str]
-    """For each reference, the name of the referring property, or "href"."""
+    """For each reference, the name of the referring property, `HREF`, or a value of `_INHERITED`."""
     shapes: int
     vertices: int
     operations: int
@@ -173,8 +184,12 @@ class _Meter:
         self._selectors = 0
         self._css_pixels = 0
         self._pictures: list[Canvas] = []
+        self._circular: dict[tuple[int, str], CircularReference] = {}
+        """Maps the `id()` of an element and the kind of its reference to the reference."""
         self._costs: dict[int, Cost] = {}
         """Maps the `id()` of an element to its cost."""
+        self._inherited: dict[int, list[tuple[str, Element]]] = {}
+        """Maps the `id()` of an element to the patterns that it may inherit, each with its kind."""
         self._nodes: dict[int, _Node] = {}
         """Maps the `id()` of an element on a circle to its node, until the element has a cost that can be stored."""
         self.repeated = repeated
@@ -186,15 +201,49 @@ class _Meter:
             self._css_pixels += sum(map(css.bitmap_pixels, _css_texts(element)))
             if element.tag == "style":
                 self._add_style_sheet("".join(child.text for child in element.children))
+        if any(element.tag == "pattern" for element in self._by_id.values()):
+            self._inherit_patterns(root)
         self.total = self._cost(root)
         self.total.selectors = self._selectors
         self.total.pixels = min(_MAX_COUNT, self.total.pixels + self._css_pixels)
         self.total.pictures = self._pictures
+        self.total.circular = [*self._circular.values()]
 
     def _add_style_sheet(self, sheet: str) -> None:
         self._selectors += css.selector_count(sheet)
         for key, name, value in css.sheet_declarations(sheet, _WATCHED_PROPERTIES):
             self._sheet.by_key[key].append((name, value))
+
+    def _inherit_patterns(self, root: Element) -> None:
+        """Fill `_inherited`. The content of a pattern may inherit the pattern itself."""
+        pending: list[tuple[Element, dict[str, list[Element]]]] = [(root, {})]
+        while pending:
+            element, inherited = pending.pop()
+            own: dict[str, list[Element]] = {}
+            for name, value in self._watched(element):
+                if name in _PAINTS and value not in _INHERITING_VALUES:
+                    own.setdefault(name, []).extend(self._patterns(value))
+            # A style sheet may apply to the element or not.
+            sheet = {name for name, _ in self._sheet.of(element)}
+            paints = {**inherited, **own}
+            for name in sheet & inherited.keys() & own.keys():
+                paints[name] = inherited[name] + own[name]
+            if element.tag in _PAINTED:
+                references = [
+                    (_INHERITED[name], target)
+                    for name, targets in inherited.items()
+                    if name not in own or name in sheet
+                    for target in targets
+                ]
+                if references:
+                    self._inherited[id(element)] = references
+            pending += [(child, paints) for child in element.children if child.tag != TEXT]
+
+    def _patterns(self, value: str) -> Iterator[Element]:
+        for url in css.value_urls(value) if "(" in value else ():
+            target = self._target(url)
+            if target is not None and target.tag == "pattern":
+                yield target
 
     def _cost(self, root: Element) -> Cost:
         """Return the cost of the root, without recursion.
@@ -211,7 +260,7 @@ class _Meter:
         stack = [_Step(self._node(root), 0)]
         while True:
             step = stack[-1]
-            unfinished = self._add_costs(step, path)
+            unfinished = self._add_costs(stack, path)
             if unfinished is not None:
                 path[id(unfinished.element)] = len(stack)
                 stack.append(_Step(unfinished, len(stack)))
@@ -231,11 +280,12 @@ class _Meter:
             stack[-1].costs.append(cost)
             stack[-1].lowest = min(stack[-1].lowest, step.lowest)
 
-    def _add_costs(self, step: _Step, path: Mapping[int, int]) -> _Node | None:
-        """Add the costs of the next parts to a step. Return the node of the first part that has parts and no cost yet.
+    def _add_costs(self, stack: Sequence[_Step], path: Mapping[int, int]) -> _Node | None:
+        """Add the costs of the next parts to the last step of a path.
 
-        Return None if all parts have been added.
+        Return the node of the first part that has parts and no cost yet, or None if all parts have been added.
         """
+        step = stack[-1]
         costs, parts = step.costs, step.node.parts
         for index in range(len(costs), len(parts)):
             key = id(parts[index])
@@ -249,8 +299,12 @@ class _Meter:
                     self._costs[key] = cost = self._sum(node, [])
                 else:
                     step.lowest = min(step.lowest, place)
+                    self._add_circular(_last_reference(stack[place:]))
             costs.append(cost)
         return None
+
+    def _add_circular(self, reference: CircularReference) -> None:
+        self._circular[id(reference.element), reference.kind] = reference
 
     def _node(self, element: Element) -> _Node:
         """Return the node of an element. A node that was computed before is used again."""
@@ -264,10 +318,13 @@ class _Meter:
         for kind, target in self._references(element, watched):
             kinds.append(kind)
             parts.append(target)
+        for kind, target in self._inherited.get(id(element), ()):
+            kinds.append(kind)
+            parts.append(target)
         layers = 0
         for name, value in watched:
             layers += _makes_layer(name, value)
-        pictures = self._picture_costs(element.attrs) if element.tag in IMAGE_ELEMENTS else []
+        pictures = self._picture_costs(element) if element.tag in IMAGE_ELEMENTS else []
         shapes, vertices = (1, _vertices(element)) if element.tag in _SHAPES else (0, 0)
         return _Node(
             element,
@@ -294,9 +351,9 @@ class _Meter:
         referred_layers = 0
         for index, kind in enumerate(node.kinds, node.children):
             target, inner = node.parts[index], costs[index]
-            if inner is None:
+            if inner is None or kind in _INHERITED.values():
                 continue
-            if kind == "href":
+            if kind == HREF:
                 cost.add(inner)
                 cost.add_shapes(inner)
             elif kind in _MARKERS:
@@ -313,11 +370,11 @@ class _Meter:
         cost.layers = own_layers + max(cost.layers, referred_layers)
         return cost
 
-    def _picture_costs(self, attrs: Mapping[str, str]) -> list[Cost]:
+    def _picture_costs(self, element: Element) -> list[Cost]:
         """Return the costs of the pictures in an element's `data:` URLs. An SVG picture costs one more layer."""
         costs: list[Cost] = []
         for name in ("href", "xlink:href"):
-            match read_picture(attrs.get(name, "")):
+            match read_picture(element.attrs.get(name, "")):
                 case (Raster() as raster, _):
                     costs.append(Cost(elements=0, depth=0, pixels=raster.width * raster.height))
                 case (SvgPicture() as picture, _):
@@ -328,6 +385,8 @@ class _Meter:
                     self._pictures += [canvas, *inner.pictures]
                     inner.layers += 1
                     inner.matches += inner.selectors * inner.elements
+                    if inner.circular:
+                        self._add_circular(CircularReference(element, HREF))
                     costs.append(inner)
                 case _:
                     pass
@@ -353,7 +412,7 @@ class _Meter:
             for name in ("href", "xlink:href"):
                 target = self._target(element.attrs.get(name, "").strip())
                 if target is not None:
-                    yield "href", target
+                    yield HREF, target
         for name, value in watched:
             if "(" not in value or name in _LAYER_PROPERTIES:
                 continue
@@ -364,6 +423,19 @@ class _Meter:
 
     def _target(self, url: str) -> Element | None:
         return self._by_id.get(url[1:]) if url.startswith("#") else None
+
+
+def _last_reference(circle: Sequence[_Step]) -> CircularReference:
+    """Return the last reference of a circle. The next part of each step is the next element of the circle.
+
+    A circle has at least one reference, because no element is its own descendant.
+    """
+    for step in reversed(circle):
+        index = len(step.costs) - step.node.children
+        if index >= 0:
+            kind = step.node.kinds[index]
+            return CircularReference(step.node.element, kind.removeprefix("inherited "))
+    raise AssertionError
 
 
 def _css_texts(element: Element) -> Iterator[str]:

@@ -50,6 +50,7 @@ def render_png(
             raise SvgRefused("malformed", name, detail=f"{name} must be greater than 0")
     canvas = read_svg(svg, limits, Report(), max_bytes=limits.export_bytes)
     cost = complexity.check(canvas, limits)
+    _remove_circular_references(canvas, cost)
     natural = natural_size(canvas)
     if natural is not None:
         # Write the size as plain numbers, because resvg reads fewer spellings of a length than `natural_size`. With a
@@ -72,6 +73,25 @@ def render_png(
         # One side alone determines the picture. With both, resvg may exceed one of them, even by thousands of pixels.
         width, height = (width, None) if fills_width(natural, width, height) else (None, height)
     return _resvg(text, width, height, scale if width is None and height is None else None)
+
+
+def _remove_circular_references(canvas: Canvas, cost: Cost) -> None:
+    """Remove the references that close circles, because resvg would exhaust its stack. Browsers ignore them too.
+
+    Raises `SvgRefused` "unrenderable" if a style sheet may have an important declaration with such a reference.
+    """
+    if not cost.circular:
+        return
+    for element in canvas.walk():
+        if element.tag == "style" and any("!" in child.text for child in element.children):
+            raise SvgRefused(
+                "unrenderable",
+                "svg",
+                detail="elements refer to each other in a circle; "
+                "remove the circle, or !important from the style sheets",
+            )
+    for reference in cost.circular:
+        reference.remove()
 
 
 def _check_cost(

@@ -9,7 +9,7 @@ import pytest
 from pycrdt import Doc, Text
 
 from svgx_canvas.document.outline import STEP_STRUCTS, make_outline, read_outline
-from svgx_yjs.nesting import Nesting
+from svgx_yjs.nesting import ListLengths, Nesting
 from svgx_yjs.splitting import encode_steps, split
 from tests.unit.canvas.histories import history
 
@@ -50,6 +50,9 @@ def test_outline_has_the_places_and_steps_of_the_check(update: bytes) -> None:
         for clock in range(end + 1):
             assert outline.nesting.get(client, clock) == parts.nesting.get(client, clock)
             assert outline.nesting.may_cut(client, clock) == parts.nesting.may_cut(client, clock)
+    lists = ListLengths()
+    lists.add(parts.nesting)
+    assert outline.longest_list == lists.longest
     assert update[outline.deletions_at :] == update[len(encode_steps(update, parts.steps)) - 1 :]
     assert sum(step.structs for step in outline.steps) == outline.structs
     assert all(step.structs <= STEP_STRUCTS for step in outline.steps)

@@ -3,6 +3,7 @@
 import pytest
 
 from svgx_canvas.document import pycrdt_document
+from svgx_canvas.document.outline import make_outline
 from svgx_canvas.document.shared_document import SharedDocument, TooSlow
 from svgx_yjs.nesting import Nesting
 from svgx_yjs.splitting import STEP_STRUCTS, cut_steps, encode_steps, split
@@ -43,6 +44,56 @@ def test_slow_edit_is_cut_by_the_number_of_structs_in_the_document(
     assert ("ann" in document.spent) == (integrated is not None)
     assert [run.structs for run in part.runs] == [integrated or 8]
     assert document.clocks == {5: STRUCTS, 6: integrated or 8}
+
+
+def loaded_from_outline(content: bytes) -> SharedDocument:
+    """Return the document of a snapshot that is loaded with its outline."""
+    outline = make_outline(content)
+    assert outline is not None
+    return SharedDocument.load([content], outline=outline)
+
+
+@pytest.mark.parametrize("outlined", [False, True])
+@pytest.mark.parametrize(
+    ("list_length", "measured"), [(STRUCTS // 10, False), (STRUCTS // 2, True), (STRUCTS, True)]
+)
+def test_edit_is_measured_by_the_length_of_the_longest_list(
+    monkeypatch: pytest.MonkeyPatch, *, list_length: int, measured: bool, outlined: bool
+) -> None:
+    """An edit is not measured if pycrdt compares each of its structs with few others. Proves R-BOUND-1.
+
+    The document is as large with many short lists as with one long list. An outline has the length of the longest list.
+    """
+    monkeypatch.setattr(pycrdt_document, "MANY_STRUCTS", STRUCTS - 1)
+    monkeypatch.setattr(pycrdt_document, "MAX_COMPARISONS", 8 * STRUCTS // 3)
+    items = []
+    for clock in range(STRUCTS):
+        start = clock - clock % list_length
+        first = in_root(STRING, text("a"), key=str(start))
+        items.append(first if clock == start else after(STRING, text("a"), (5, start)))
+    content = update((5, 0, items))
+    document = loaded_from_outline(content) if outlined else SharedDocument.load([content])
+    document.take(insertions(6, 8), author="ann")
+    assert ("ann" in document.spent) == measured
+    document.take(insertions(7, 8), author="bob")
+    document.take(update((8, 0, [in_root(STRING, text("b"), key="new")] * 8)), author="bob")
+    assert ("bob" in document.spent) == measured
+
+
+def test_list_that_grows_by_edits_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The longest list has the structs of the journal and those of all edits. Proves R-BOUND-1."""
+    monkeypatch.setattr(pycrdt_document, "MANY_STRUCTS", 0)
+    monkeypatch.setattr(pycrdt_document, "MAX_COMPARISONS", 8 * STRUCTS)
+    items = [in_root(STRING, text("a"), key=str(clock)) for clock in range(2 * STRUCTS)]
+    document = SharedDocument.load([update((5, 0, items))])
+    for client in range(STRUCTS // 8):
+        document.take(insertions(6 + client, 8), author="ann")
+        document.flush()
+    assert dict(document.spent) == {}
+    for client in range(STRUCTS // 8, STRUCTS // 4):
+        document.take(insertions(6 + client, 8), author="bob")
+        document.flush()
+    assert set(document.spent) == {"bob"}
 
 
 def test_queue_with_many_comparisons_is_integrated_and_measured(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from svgx_yjs.delete_set import Range, Ranges, merge_ranges
 
 CLOCKS_PER_RANGE = 16
-"""A group of at most n ranges has about n times this number of clocks at most."""
+"""Clocks of a group for each of its ranges: a group of n ranges has up to about n times this number of clocks."""
 
 
 class DeletionGroups:
@@ -13,7 +13,7 @@ class DeletionGroups:
 
     pycrdt unites deleted structs after each transaction, and moves all later structs of the client for each of them. In
     this order, there are fewer later structs, because most are united already. Deleting 140,000 structs in 100 groups
-    takes 0.3 s from the last clock on, and 1.4 s from the first clock on.
+    takes 0.3 s in this order, and 1.4 s in the opposite order.
 
     `may_cut` returns whether a range may be cut before a clock of a client.
     """
@@ -50,7 +50,7 @@ class DeletionGroups:
         return group
 
     def _cut_between(self, client: int, start: int, end: int, length: int) -> int:
-        """Return the clock before which to cut a range, so that the part from it on has about `length` clocks."""
+        """Return the clock at which to cut a range, so that the second part has about `length` clocks."""
         at = max(start, end - length)
         while at > start and not self._may_cut(client, at):
             at -= 1

@@ -83,7 +83,7 @@ class KnownDeletions:
 
 
 def _add_many(starts: list[int], ends: list[int], ranges: list[Range]) -> None:
-    """Add ranges in one pass over the known ranges between them."""
+    """Add ranges in one pass over the known ranges from the first new range to the last."""
     last_end = max([clock + length for clock, length in ranges])
     first, after = bisect_left(ends, ranges[0][0]), bisect_right(starts, last_end)
     known = zip(starts[first:after], ends[first:after], strict=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from svgx_yjs.delete_set import encode_delete_set
 from svgx_yjs.lib0 import Decoder, Encoder, Malformed
-from svgx_yjs.nesting import Nesting, list_id
+from svgx_yjs.nesting import ListLengths, Nesting, list_id
 from svgx_yjs.parts import Split, Step
 from svgx_yjs.record import record
 from svgx_yjs.splitting import split
@@ -14,7 +14,7 @@ from svgx_yjs.splitting import split
 STEP_STRUCTS = 256
 """The most structs in a step that unites smaller steps. pycrdt stops all threads while it integrates a step."""
 
-_FORMAT = f"2 {sys.byteorder} {list_id((1, 2), 'key')}"
+_FORMAT = f"3 {sys.byteorder} {list_id((1, 2), 'key')}"
 """The version of the encoding, the byte order, and one sample of `list_id`.
 
 Outlines contain ids made by `list_id`. If another version of `list_id` made them, the outline is not read.
@@ -32,6 +32,8 @@ class Outline:
     deletions_at: int
     """The position of the delete set in the update."""
     nesting: Nesting
+    longest_list: int
+    """An upper bound of the clocks in the update's longest list."""
 
 
 def make_outline(update: bytes, parts: Split | None = None) -> bytes | None:
@@ -57,6 +59,9 @@ def make_outline(update: bytes, parts: Split | None = None) -> bytes | None:
         for number in step:
             body.uint(number)
     nesting.encode(body)
+    lists = ListLengths()
+    lists.add(nesting)
+    body.uint(lists.longest)
     content = body.finish()
     checksums = zlib.crc32(update), zlib.crc32(content)
     return Encoder().text(_FORMAT).uint(checksums[0]).uint(checksums[1]).raw(content).finish()
@@ -78,7 +83,7 @@ def read_outline(outline: bytes, update: bytes) -> Outline | None:
         return None
     structs, deletions_at = decoder.uint(), decoder.uint()
     steps = tuple([Step(*[decoder.uint() for _ in Step._fields]) for _ in range(decoder.uint())])
-    return Outline(structs, steps, deletions_at, Nesting.decode(decoder))
+    return Outline(structs, steps, deletions_at, Nesting.decode(decoder), decoder.uint())
 
 
 def _unite_steps(steps: tuple[Step, ...]) -> Iterator[Step]:

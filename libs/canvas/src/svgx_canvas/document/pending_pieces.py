@@ -83,10 +83,11 @@ class PendingPieces:
     def take_released(
         self, clients: Collection[int], clocks: Mapping[int, int]
     ) -> list[ReleasedPiece]:
-        """Remove and return the pieces that structs of these clients have released. `clocks` has the next clocks.
+        """Remove and return the pieces that no longer wait, because structs of these clients were integrated. `clocks`
+        has the next clocks.
 
-        A piece that begins below its own client's next clock is removed too, and only its structs from there on are
-        returned.
+        A piece that begins below its own client's next clock is removed too. Only its structs from the next clock on
+        are returned.
         """
         released = self._take_superseded(clients, clocks)
         for client in clients:
@@ -100,7 +101,7 @@ class PendingPieces:
         return released
 
     def limit(self, limit: int) -> None:
-        """Forget the oldest pieces beyond `limit` bytes, down to half of it.
+        """If the pieces have more than `limit` bytes, forget the oldest until half of the limit is left.
 
         The heaps are built anew afterwards. Half of the limit stays free, so that the next edits do not cause the same
         work again.
@@ -117,11 +118,12 @@ class PendingPieces:
     def _take_superseded(
         self, clients: Collection[int], clocks: Mapping[int, int]
     ) -> list[ReleasedPiece]:
-        """Remove these clients' pieces that begin below the client's next clock. Return their structs from there on.
+        """Remove these clients' pieces that begin below the client's next clock. Return their structs from the next
+        clock on.
 
         The document has integrated other structs below the next clock. A struct that begins below the next clock and
-        ends above it is dropped, because it contradicts the document: if the document had the first part of the struct,
-        the remainder would depend on no missing struct, and would not be pending.
+        ends above it is dropped, because it contradicts the document. If the document had the first part of this
+        struct, the remainder would not be pending.
         """
         remainders = []
         waited_for = set()

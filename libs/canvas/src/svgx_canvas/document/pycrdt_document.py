@@ -8,9 +8,11 @@ from typing import Any
 from pycrdt import Doc, Subscription, Transaction, TransactionEvent
 
 from svgx_canvas.document.faults import PYCRDT_FAULTS, Fault, update_digest
+from svgx_canvas.document.outline import Outline
 from svgx_yjs.delete_set import Range, Ranges, encode_delete_set, read_delete_set
 from svgx_yjs.joining import join_first
 from svgx_yjs.lib0 import Decoder, Encoder
+from svgx_yjs.nesting import ListLengths, Nesting, PlacedRange
 from svgx_yjs.parts import Part, Step
 from svgx_yjs.record import record
 from svgx_yjs.splitting import encode_steps
@@ -21,8 +23,17 @@ FEW_STRUCTS = 64
 MAX_COMPARISONS = 200_000
 """The most comparisons of two structs in an unmeasured call of pycrdt.
 
-To place a new struct, pycrdt may compare it with each struct of the document, which takes 0.7e-6 s for each of them.
+To place a new struct, pycrdt may compare it with each struct of its list, which takes 0.7e-6 s for each of them.
 """
+
+STRUCTS_PER_COMPARISON = 500
+"""Structs that pycrdt moves in memory in the time of one comparison.
+
+To cut a struct for a new one, pycrdt may move all structs of the document.
+"""
+
+MANY_STRUCTS = MAX_COMPARISONS // FEW_STRUCTS
+"""The most structs of a document for which the length of its longest list does not matter."""
 
 SLOW_SECONDS = 0.02
 """Limit of a transaction's processor time, in seconds. Each part in the transaction adds `SECONDS_PER_PART`.
@@ -60,12 +71,14 @@ class PycrdtDocument:
     """A pycrdt document with a queue of parts. After a `Fault` it must not be used.
 
     One transaction integrates the whole queue, because pycrdt needs ten times as long for a transaction as for an
-    update in it. The parts of large edits are integrated at once, in the same transaction.
+    update in it. The parts of large edits skip the queue, and are integrated immediately in the same transaction.
     """
 
     def __init__(self) -> None:
         self.structs = 0
         """The number of all structs that the document has got so far, including overwritten values."""
+        self._lists: ListLengths | None = None
+        """The lengths of the document's lists, in a document with more than `MANY_STRUCTS` structs."""
         self.applied_seconds = 0.0
         """Seconds of processor time that the open transaction has taken so far."""
         self.transaction_seconds = 0.0
@@ -92,7 +105,7 @@ class PycrdtDocument:
         """The observer of the changes; None while the journal is loaded, and after `stop_observing`."""
 
     def start_noting_changes(self) -> None:
-        """Note the changes from now on. Called after the loading, which counts for no measurement."""
+        """Note the changes from now on, after the journal is loaded. Loading does not start a measurement of edits."""
         self._measured_until = 0.0
         self._notes_changes = True
         self._subscription = self._doc.observe(self._on_change)
@@ -111,7 +124,7 @@ class PycrdtDocument:
 
     @property
     def has_changes(self) -> bool:
-        """True if integrated content is not in the changes that `take_changes` has returned."""
+        """True if content was integrated that `take_changes` has not returned yet."""
         return bool(self._changes) or self._transaction is not None
 
     @property
@@ -127,7 +140,23 @@ class PycrdtDocument:
     @property
     def few_structs(self) -> int:
         """The most structs that one call of pycrdt may integrate without a measurement, at least 1."""
-        return max(1, min(FEW_STRUCTS, MAX_COMPARISONS // max(1, self.structs)))
+        return max(1, min(FEW_STRUCTS, MAX_COMPARISONS // max(1, self._comparisons)))
+
+    @property
+    def _comparisons(self) -> int:
+        """The most comparisons that pycrdt makes to place one struct."""
+        if self._lists is None:
+            return self.structs
+        return min(self.structs, self._lists.longest + self.structs // STRUCTS_PER_COMPARISON)
+
+    def measure_lists(self, document: Nesting, update: Nesting | PlacedRange) -> None:
+        """Count the structs of the document's lists, and those of an update. Call this before the update is queued."""
+        if self._lists is None:
+            if self.structs <= MANY_STRUCTS:
+                return
+            self._lists = ListLengths()
+            self._lists.add(document)
+        self._lists.add(update)
 
     def enqueue(self, queued: QueuedPart, structs: int, ranges: int = 0) -> None:
         """Queue a part with this number of structs and deleted ranges. Raises `Fault`."""
@@ -135,7 +164,7 @@ class PycrdtDocument:
         if ranges > 1:
             self.queued_ranges += ranges - 1
         self._queued_structs += structs
-        if self._queued_structs * self.structs > MAX_COMPARISONS:
+        if self._queued_structs * self._comparisons > MAX_COMPARISONS:
             self.apply_queue()
 
     def load(self, queued: QueuedPart) -> None:
@@ -161,8 +190,8 @@ class PycrdtDocument:
         """Integrate a part in the open transaction. The queue must be empty. Raises `Fault`.
 
         `groups` has the steps of each call of pycrdt. Without steps, one call integrates all structs. When the groups
-        take more than `limit` seconds of processor time, return the integrated steps. The caller must then pass their
-        part to `note_integrated`. Return None if the part is integrated completely.
+        take more than `limit` seconds of processor time, return the integrated steps. The caller must then pass a part
+        with these steps to `note_integrated`. Return None if the part is integrated completely.
         """
         integrated: list[Step] = []
         started = time.thread_time()
@@ -186,7 +215,7 @@ class PycrdtDocument:
         return None
 
     def note_integrated(self, queued: QueuedPart) -> None:
-        """Note that the open transaction has a part."""
+        """Record that a part is in the open transaction."""
         self._in_transaction.append(queued)
 
     def integrate_alone(self, queued: QueuedPart) -> float:
@@ -210,9 +239,11 @@ class PycrdtDocument:
         self.transaction_parts += parts
         self._note_speed(seconds, parts)
 
-    def absorb(self, update: bytes, steps: Sequence[Step], deletions: Ranges) -> None:
-        """Integrate an update that is known to be valid, in a transaction of its own. Raises `Fault`."""
-        for step in steps:
+    def absorb(self, update: bytes, outline: Outline, deletions: Ranges) -> None:
+        """Integrate the first update of the journal by its outline, in a transaction of its own. Raises `Fault`."""
+        self.structs = outline.structs
+        self._lists = ListLengths(outline.longest_list)
+        for step in outline.steps:
             self._apply(encode_steps(update, [step]))
         self._apply_deletions(deletions)
         self._commit()

@@ -50,7 +50,7 @@ MAX_FAULTS = 20
 """The most updates of one journal that pycrdt may fail on. With one more, loading the document fails."""
 
 FEW_RANGES = 64
-"""The most deleted ranges of an edit that is integrated together with other edits.
+"""Largest number of deleted ranges of an edit that is integrated together with other edits.
 
 These ranges have at most `CLOCKS_PER_RANGE * FEW_RANGES` clocks in total. The deletions of larger edits are integrated
 in groups (see `DeletionGroups`).
@@ -69,7 +69,7 @@ SECONDS_PER_STRUCT = 20e-6
 """Processor time in seconds that each struct adds to the limit of its edit. pycrdt usually needs 4e-6 s."""
 
 SECONDS_PER_DELETED_CLOCK = 50e-6
-"""Processor time in seconds that does not count as excess (see `_Deleting.excess_seconds`)."""
+"""Seconds of processor time for each deleted clock that do not count as excess (see `_Deleting.excess_seconds`)."""
 
 LOADED_STRUCTS = 256
 """Structs of a journal update that are integrated in one call. pycrdt stops all threads during a call."""
@@ -138,7 +138,8 @@ class _Deleting:
     excess_seconds: float = 0.0
     """Seconds of processor time so far, without `SECONDS_PER_DELETED_CLOCK` for each clock.
 
-    A fast group does not make up for a slow one that follows. A single struct may have a billion clocks.
+    The unused seconds of a fast group do not count for a slow group that follows, because a single deleted struct may
+    have a billion clocks.
     """
 
 
@@ -274,8 +275,8 @@ class SharedDocument:
     ) -> list[Part]:
         """Queue an edit, and the pending updates that it releases. Return its new parts, which have to be saved.
 
-        Many deletions and released updates are integrated for about `seconds` of processor time. If some are left,
-        `is_unfinished` is true, and `resume` must continue the edit before the next edit is taken.
+        If there are many deletions or released updates, they are integrated for about `seconds` of processor time. If
+        some are left, `is_unfinished` is true, and `resume` must continue the edit before the next edit is taken.
 
         Raises `Malformed` if the edit is not an update, can never be integrated or is known to be faulty. Raises the
         errors of `select` and `admit`. Raises `TooSlow` and `Fault`, because large edits are integrated immediately.
@@ -343,7 +344,7 @@ class SharedDocument:
     def load_update(self, update: bytes) -> None:
         """Queue an update of the journal, or count it in `left_out` if it is malformed. Raises `Fault`.
 
-        After `load`, the pending updates that it releases are left for `resume`.
+        After `load`, the pending updates that this update releases are left for `resume`.
         """
         try:
             self._take(update, self._split(update), None)
@@ -362,9 +363,8 @@ class SharedDocument:
             return False
         decoder = Decoder(update)
         decoder.position = outlined.deletions_at
-        self._pycrdt.absorb(update, outlined.steps, dict(read_delete_set(decoder)))
+        self._pycrdt.absorb(update, outlined, dict(read_delete_set(decoder)))
         self.structs += outlined.structs
-        self._pycrdt.structs += outlined.structs
         self._nesting = outlined.nesting
         self.clocks = self._nesting.clocks
         if read_state_vector(self.state_vector()) != self.clocks:
@@ -490,7 +490,7 @@ class SharedDocument:
         """Integrate a released piece, and take the pieces that waited for it. Raises `Fault`.
 
         A large piece is cut into small updates, which stay in `_released`. The time of a piece has no limit, because
-        the piece is saved.
+        the piece is already saved and cannot be refused.
         """
         update, author = piece
         try:
@@ -578,6 +578,8 @@ class SharedDocument:
             and not self._deletions.unknown(part.deletions)
         ):
             return None
+        if parts.clocks:
+            pycrdt.measure_lists(self._nesting, parts.nesting)
         if author is None:
             if parts.steps and structs > LOADED_STRUCTS:
                 pycrdt.apply_queue()
@@ -616,10 +618,11 @@ class SharedDocument:
     def _without_known_deletions(self, parts: Split) -> Split:
         """Return the split without the deletions that the document is known to have.
 
-        Each client that joins sends all deletions of its document. Some of them are in no edit: of two values that were
-        set at the same time, pycrdt deletes one. Only pycrdt has a list of all deletions. Reading this list takes time
-        in proportion to the number of deletions and clients, so it is not read again before `_may_refresh_at`. Until
-        then, the result may have deletions that the document has. Saving a deletion again is harmless.
+        Each client that joins sends all deletions of its document. Some of them are not in an edit, but made by pycrdt:
+        when two values were set at the same time, it deletes one. Only pycrdt has a list of all deletions. Reading this
+        list takes time in proportion to the number of deletions and clients, so it is not read again before
+        `_may_refresh_at`. Until then, the result may have deletions that the document has. Saving a deletion again is
+        harmless.
         """
         known = self._deletions
         unknown = known.unknown(parts.deletions)
@@ -673,7 +676,7 @@ class SharedDocument:
             self._pycrdt.stop_observing()
 
     def _limit_pending(self) -> None:
-        """Forget the oldest pending pieces beyond the limit, unless `_released` may release some."""
+        """Forget the oldest pending pieces beyond the limit, unless `_released` has pieces that may release others."""
         if self._max_pending_bytes is not None and not self._released:
             self._pending.limit(self._max_pending_bytes)
 

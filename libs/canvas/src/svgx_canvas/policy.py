@@ -37,7 +37,8 @@ class Dropped:
     A part of a style has the name of its CSS property or rule.
     """
     reason: str
-    """The part of the policy that forbids the content, the exceeded limit (often of `Limits`) or a data fault."""
+    """The part of the policy that forbids the content, the exceeded limit (usually a field of `Limits`) or a data
+    fault."""
     count: int
     """The number of occurrences."""
 
@@ -133,7 +134,8 @@ def _clean_value(
         return css.clean_declarations(value, report.add)
     reason = ""
     if name in allow_list.REFERENCES:
-        # Browsers take a fragment in an `image` element for a picture, and fetch the document itself again.
+        # Browsers resolve a fragment in an `image` element to the document itself, and fetch it
+        # again as a picture.
         if tag != "image" and _is_fragment(value):
             return value
         if tag in allow_list.IMAGE_ELEMENTS:
@@ -155,7 +157,7 @@ def _clean_value(
 def _refers_to_nothing_outside(name: str, value: str) -> bool:
     if name in allow_list.TRANSFORM_ATTRIBUTES:
         return css.transform_is_safe(value)
-    # Only presentation attributes are CSS. In `begin="a.repeat(3)"` and `result="url(a)"` there is no function.
+    # Only presentation attributes are CSS. `begin="a.repeat(3)"` and `result="url(a)"` are no functions of CSS.
     return name not in allow_list.PRESENTATION_ATTRIBUTES or css.value_is_safe(name, value)
 
 

@@ -337,7 +337,7 @@ class _Reader:
     def _may_insert(self, info: int, neighbours: tuple[Id, ...]) -> bool:
         """Return whether an item may be inserted beside these neighbours.
 
-        The neighbours are single clocks. The insertion cuts the struct of a neighbour if this struct has more clocks.
+        Each neighbour is the id of one clock. If the struct with this clock has more clocks, the insertion cuts it.
         """
         if info & ORIGIN and not self.may_cut(neighbours[0][0], neighbours[0][1] + 1):
             return False

@@ -40,8 +40,8 @@ class Limits:
     """Burst allowance of an account, in seconds of processor time.
 
     Only the time of measured edits counts. An edit is measured if it has over `pycrdt_document.FEW_STRUCTS` structs
-    (fewer on a canvas with many structs) or over `shared_document.FEW_RANGES` deleted ranges. For some seconds after a
-    slow transaction of a canvas, all edits of this canvas are measured.
+    (fewer on a canvas with a very long list) or over `shared_document.FEW_RANGES` deleted ranges. For some seconds
+    after a slow transaction of a canvas, all edits of this canvas are measured.
     """
     account_share: float = 0.02
     """The share of processor time that the measured edits of an account may take in the long run."""
@@ -56,13 +56,13 @@ class Limits:
     canvas_waiting_bytes: int = MAX_PENDING_BYTES // 2
     """Bytes of memory for the edits of one canvas that wait for missing edits.
 
-    The other half of `MAX_PENDING_BYTES` is for updates of the journal, which are never refused: another replica that
-    also believes to hold the canvas may have accepted further waiting edits.
+    The other half of `MAX_PENDING_BYTES` is for updates of the journal, which are never refused. Another replica that
+    also considers itself the holder may have written further waiting edits to the journal.
     """
     canvas_share: float = 0.05
     """The share of processor time that the long transactions of a canvas may take.
 
-    Released edits also get this share, after their author has used up its time.
+    Released edits are slowed down to this share too, after their author has used up its time.
 
     A part of a transaction is an edit, or a piece of an earlier edit that waited for missing edits. For each part,
     `SECONDS_PER_PART` of the transaction's time do not count.
@@ -114,7 +114,7 @@ class Bounds:
     ) -> None:
         """Check the growth that an edit causes on a canvas that has `clients` Yjs clients and `structs` structs.
 
-        The new Yjs clients of an admitted edit count for the author.
+        The new Yjs clients of an admitted edit are charged to the author.
 
         `waiting_bytes` are the bytes of memory for the canvas's edits that wait for missing edits.
 
@@ -201,7 +201,7 @@ class Pace:
         self.excess_seconds = 0.0
         """Seconds of processor time of transactions, without `SECONDS_PER_PART` for each part.
 
-        Only transactions that cause a pause count. `Limits.canvas_share` defines a part.
+        Only transactions that cause a pause count. The docstring of `Limits.canvas_share` explains a part.
         """
         self._due_at = 0.0
         self._edits = TokenBucket(limits.canvas_edit_share, EDIT_BURST_SECONDS, 0.0)
@@ -218,8 +218,9 @@ class Pace:
     def note_transaction(self, seconds: float, parts: int, now: float) -> None:
         """Note the seconds of processor time that a transaction of `parts` parts has taken.
 
-        A transaction that takes long for its parts causes a pause, but not after `end_pauses`. The seconds are not
-        added to `self.seconds`, because `note_flush` adds them. `Limits.canvas_share` defines a part.
+        A transaction that takes long for its number of parts causes a pause, but not after `end_pauses`. The seconds
+        are not added to `self.seconds`, because `note_flush` adds them. The docstring of `Limits.canvas_share` explains
+        a part.
         """
         excess = seconds - parts * SECONDS_PER_PART
         if excess > SHORT_TRANSACTION_SECONDS and not self._pauses_ended:

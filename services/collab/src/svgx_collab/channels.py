@@ -56,7 +56,7 @@ MAX_UNSAVED_BYTES = 64 * 1024 * 1024
 """Limit of a replica's uncommitted edits, in bytes. Beyond it, edits are refused until the state service commits."""
 
 CHECK_SECONDS = 0.05
-"""Seconds between two sums of the uncommitted bytes of all rooms. With many canvases, one sum takes a millisecond."""
+"""Seconds between two additions of the uncommitted bytes of all rooms. With many canvases, one takes a millisecond."""
 
 TURN_SECONDS = 0.005
 """Time, in seconds, after which the replica interrupts the batches of one message to do its other work."""
@@ -70,7 +70,7 @@ Beyond the limit, the batch's remaining edits are applied in turns. A short edit
 MAX_QUEUED_BATCHES = 64
 """Largest number of batches of a canvas that wait for their turns.
 
-Beyond it, gateways send further batches in requests.
+Beyond it, gateways send further batches as requests, not over a link.
 """
 
 EDITS = Counter("svgx_engine_collab_edits", "Edits received, including rejected edits.")
@@ -187,7 +187,8 @@ class Channels:
             await self._bus.respond(request.reply, encode(Saved(revision, rejected, epoch)))
 
     async def refuse(self, request: WaitingRequest, error: SvgxError) -> None:
-        """Refuse a request that cannot be committed. A link's gateway repeats the batch, and then gets the error."""
+        """Refuse a request that cannot be committed. A gateway's link gets no error. The gateway repeats the batch as a
+        request, and the response has the error."""
         if isinstance(request.reply, LinkReply):
             self._links.refuse(request.reply.gateway, request.reply.number, same_holder=False)
         else:

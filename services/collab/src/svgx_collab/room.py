@@ -132,7 +132,7 @@ class Room:
         self.canvas_id = canvas_id
         self.epoch = epoch
         self.owner_of: Callable[[int], str | None] = lambda _: None
-        """Returns the editor of a client that is present on the canvas, or None."""
+        """Returns the user of a Yjs client that is present on the canvas, or None."""
         self._loaded_at = time.monotonic()
         self.revision = content.revision
         self.broadcast_sequence = 0
@@ -366,7 +366,7 @@ class Room:
         document = self._document
         self._unsent += document.flush()
         now = time.monotonic()
-        # The numbers may include an earlier transaction, which a check of deletions has ended.
+        # The numbers may include an earlier transaction, which a lookup of known deletions has ended.
         seconds, parts = document.take_transaction_time()
         self.pace.note_transaction(seconds, parts, now)
         if seconds:
@@ -413,7 +413,7 @@ class Room:
         return None, 0
 
     def _resume(self, seconds: float) -> tuple[Reason | None, int]:
-        """Continue the last edit. Return the reason and the amount of the rejection of its rest, or no reason."""
+        """Continue the last edit. If its rest is rejected, return the reason and the amount."""
         try:
             self._keep(self._document.resume(seconds=seconds, admit=self._admit))
         except EditRefused as refused:
@@ -428,7 +428,7 @@ class Room:
             self.unsaved_bytes += len(part.update)
 
     def _others(self, author: str, clients: Collection[int]) -> Collection[int]:
-        """Return those Yjs clients of an edit that users other than its author use at present.
+        """Return the Yjs clients in an edit that belong to connected users other than the author.
 
         A client may pass on the edits of other users, for example to a new holder. These users' clients also send
         these edits, so the author's edit is taken without them. Raises `EditRefused` when nothing of the edit is left,

@@ -24,7 +24,7 @@ ANSWER_SECONDS = 2.0
 """Time limit for a replica to confirm the order or to report its health, in seconds."""
 
 LOCK_SECONDS = 15.0
-"""Time until the lock of a gateway that has ended expires, in seconds. An order takes a few seconds at most."""
+"""Seconds until a lock expires if its gateway has ended. An order takes a few seconds at most."""
 
 LOCK_WAIT_SECONDS = 5.0
 """Longest time in seconds that an order waits for the orders of other gateways."""

@@ -1,8 +1,8 @@
 """Rounds through the roles of all open connections, because the announcement of a changed role may be lost.
 
-The state service announces a change after the commit. The announcement is lost if state ends in between. A role by a
-share link also depends on the account that created the link, and auth's broadcast about this account is lost while no
-replica of state runs.
+The state service announces a change after the commit. If the service ends before the announcement, the announcement is
+lost. A role by a share link also depends on the account that created the link, and auth's broadcast about this account
+is lost while no replica of state runs.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 LINK_ROUND_SECONDS = 30.0
 """Length of a round through the roles of callers with a share link, in seconds.
 
-It is as long as the time between two reads of the revocations.
+The gateway reads the revoked access tokens in the same interval.
 """
 
 ACCOUNT_ROUND_SECONDS = 300.0
@@ -64,7 +64,7 @@ class RoleRounds:
     async def _run_round(self, *, with_link: bool) -> None:
         """Look up the roles of all callers with or without a share link, one after the other, spread over the round.
 
-        All visitors of a link have one lookup, and so have all connections of an account to a canvas.
+        All visitors of a link share one lookup. All connections of an account to one canvas share one too.
         """
         length = LINK_ROUND_SECONDS if with_link else ACCOUNT_ROUND_SECONDS
         # Weak references, because a connection that ends during the round must not stay in memory.

@@ -113,9 +113,9 @@ def without_bitmaps(
 ) -> str:
     """Return CSS without the declarations with bitmaps that `keeps` refuses.
 
-    `keeps` is called with the URLs of the bitmaps in each declaration that has bitmaps, in the same order for the same
-    text. `report` is called with the name of each removed declaration. `text` has been cleaned already. It is a style
-    sheet if `sheet` is true, and otherwise a `style` attribute.
+    `keeps` is called for each declaration that has bitmaps, with the URLs of these bitmaps. Each reading of a text
+    calls it in the same order. `report` is called with the name of each removed declaration. `text` has been cleaned
+    already. It is a style sheet if `sheet` is true, and otherwise a `style` attribute.
     """
     if not may_have_bitmaps(text):
         return text
@@ -139,7 +139,7 @@ class _Cleaner:
     """The cleaner of one style sheet or `style` attribute.
 
     `variable_pictures` allows pictures that take their URL from a function such as `var()` or `attr()`. `keeps_bitmaps`
-    returns whether a declaration with these URLs of bitmaps is allowed.
+    takes the URLs of the bitmaps in a declaration, and returns whether the declaration is allowed.
     """
 
     def __init__(

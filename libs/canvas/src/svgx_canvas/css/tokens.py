@@ -1,7 +1,7 @@
 """Read the tokens of CSS with tinycss2, and write them.
 
-The functions correct four things of tinycss2. It fails at very long integers. It keeps an escaped surrogate, which is
-no character. And it writes characters without the escapes that they need in XML and in an unquoted URL.
+The functions correct four faults of tinycss2. It fails at very long integers. It keeps an escaped surrogate, which is
+no character. It writes characters that XML forbids without an escape, and unquoted URLs without their escapes.
 """
 
 import re
@@ -23,15 +23,16 @@ _ESCAPE = re.compile(r"\\(?:([0-9A-Fa-f]{1,6})(?:\r\n|[ \t\r\n\f])?|.)", re.DOTA
 """An escape. The group is the number of a hexadecimal one."""
 
 _UNWRITABLE = re.compile(rf"\\?({NOT_XML}|\x7f)|\\.", re.DOTALL)
-"""A character that needs a hexadecimal escape, or any other escape. DEL needs one because it ends an unquoted URL."""
+"""A character that needs a hexadecimal escape, or an escape of any other character. DEL needs one because it ends an
+unquoted URL."""
 
 
 def read_tokens(text: str, *, skip_comments: bool = False) -> list[ast.Node]:
     """Return the tokens of a text.
 
     tinycss2 converts integers with `int`, which refuses more than 4,300 digits. In a text with such an integer, each
-    very long row of digits is read as a syntax error, and in a string as other characters. No drawing needs so many
-    digits. An escaped surrogate is read as U+FFFD (CSS Syntax 3, section 4.3.7).
+    very long row of digits is replaced first: by a syntax error, or by other characters if it is in a string. No
+    drawing needs so many digits. An escaped surrogate is read as U+FFFD (CSS Syntax 3, section 4.3.7).
     """
     if "\\" in text:
         text = _ESCAPE.sub(_without_surrogate, text)

@@ -189,7 +189,8 @@ class _ZeroBounds:
     def may_apply(self, account: str, role: Role, canvas_id: str | None) -> bool:
         """Return whether a bound of 0 is set for the account, its role, or the canvas.
 
-        A bound of the role or of all canvases does not apply to an account or canvas with another bound of its own.
+        The result may be true although an account or canvas has another bound of its own, which replaces that of the
+        role or of all canvases.
         """
         return (
             role in self.roles

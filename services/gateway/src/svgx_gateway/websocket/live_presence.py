@@ -34,22 +34,23 @@ RENEWAL_SECONDS = 1.0
 """Minimum time between two renewals, in seconds. A renewal asks all clients for newer states (see `LivePresence`)."""
 
 RENEWAL_SECONDS_PER_CONNECTION = 0.01
-"""Minimum time between two renewals for each connection, in seconds. With 1,000 connections, this is 10 s.
+"""Minimum time between two renewals, in seconds, divided by the number of connections. With 1,000 connections, the
+minimum is 10 s.
 
 A renewal of many clients' states causes a lot of traffic.
 """
 
 RENEWAL_SECONDS_PER_RETURN = 10.0
-"""Mean time, in seconds, between two renewals that the returns of one client cause.
+"""Mean time, in seconds, between two renewals because one client returns.
 
 So a client that returns often does not keep the other clients busy.
 """
 
 ANSWER_BYTES = 64 * 1024
-"""Maximum size of all states, in bytes, up to which a renewal queries the clients that do not answer their removal.
+"""Maximum size of all states, in bytes, with which a renewal queries the clients that do not answer a removal.
 
-The answer to a query has the states of all clients. So in a renewal, the gateway gets as many answers of this size as
-it has such clients. Beyond this size, these clients renew their states by themselves, within 18 s.
+The answer to a query has the states of all clients. So in a renewal, the gateway gets an answer of up to this size from
+each of these clients. Beyond this size, these clients renew their states by themselves, within 18 s.
 """
 
 RETURN_BURST = 3
@@ -67,9 +68,9 @@ class LivePresence:
 
     A client that has lost its connection removes the other clients' states, keeps their clocks, and accepts only newer
     states (y-protocols, awareness.js). So when a client has returned, this gateway asks each of its clients for a newer
-    state, because only the client itself can publish one. To ask, the gateway sends the client an awareness update in
-    which this client has left. The client then publishes a newer state, or does so in answer to a query that follows
-    (`answers_removals`).
+    state, because only the client itself can publish one. To ask, the gateway sends the client an awareness update that
+    says that this client has left. The client then publishes a newer state, or does so in answer to a query that
+    follows (`answers_removals`).
     """
 
     def __init__(
@@ -137,7 +138,7 @@ class LivePresence:
         owner = connection.awareness
         was_known = owner.state is not None
         state = owner.receive(update, self._clocks)
-        # The question comes first, because the answer to a query then has few other states.
+        # Ask before relaying other states: the answer to a query has all states that the client knows.
         if (question := owner.take_question()) is not None:
             owner.is_queried = _ask(connection, question)
         self._end_welcome(connection)
@@ -228,7 +229,8 @@ class LivePresence:
 
 
 def _ask(connection: Connection, removal: State) -> bool:
-    """Ask a client for a newer state, by its removal. Return whether the client is also sent a query."""
+    """Ask a client for a newer state: send it the removal of its own state. Return whether the client is also sent a
+    query."""
     connection.send(protocol.encode_awareness(awareness.encode([removal])))
     if connection.answers_removals:
         return False

@@ -15,15 +15,15 @@ from svgx_common.contract.storage.webhooks import MAX_WEBHOOKS
 MAX_LOOKUPS = 2 * MAX_WEBHOOKS
 """Largest number of unfinished lookups. Beyond it, the lookup of a further name fails at once.
 
-Each webhook has its own thread, also when lookups of the earlier hosts of changed webhooks are not finished.
+Each webhook has two threads: one for its host, and one for an unfinished lookup of the host that its URL had before.
 """
 
 
 class NameLookups:
     """The unfinished lookups of one replica: at most one for each name, which all its callers share.
 
-    A thread cannot be cancelled. A lookup that no caller waits for any more counts until its thread has ended, because
-    more lookups of a name without an answer would occupy one thread after the other.
+    A thread cannot be cancelled. An abandoned lookup counts until its thread has ended. Otherwise, repeated lookups of
+    a name without an answer would occupy one thread after the other.
     """
 
     def __init__(self, limit: int = MAX_LOOKUPS) -> None:

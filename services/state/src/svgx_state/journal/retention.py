@@ -54,8 +54,8 @@ class RetentionIncomplete(Exception):
 class Retention:
     """Drops old days of the journal. Only one replica at a time drops days.
 
-    Before a day is dropped, each canvas with entries in this day gets a snapshot through its last revision before the
-    kept days. So the content at every kept moment can still be read. Then the hooks `before_drop` are awaited in their
+    Before a day is dropped, each canvas with entries in this day gets a snapshot of its last revision before the kept
+    days. So the content at every kept moment can still be read. Then the hooks `before_drop` are awaited in their
     order, and the earlier snapshots are removed. A day is dropped in one transaction, which fails if an entry is not
     covered by a snapshot. So a crash at any point leaves no step partly done, and the next run does the steps that are
     left.
@@ -125,8 +125,8 @@ class Retention:
                 for hook in self._before_drop:
                     await hook(start)
                     await _is_claimed(claim)
-            # Drop the earlier snapshots first, so that the known past begins with those of `_keep_bases` and no read
-            # needs the days. Do so without days too, to complete an interrupted run.
+            # Drop the earlier snapshots first. Then the known past begins with the snapshots of `_keep_bases`, and no
+            # read needs the dropped days. If there are no days, this completes an interrupted run.
             await self._database.run("drop_snapshots_before", start)
             await self._database.run("drop_writers_before", now)
             kept = 0

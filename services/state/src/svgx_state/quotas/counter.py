@@ -158,7 +158,7 @@ class UsageCounter:
     async def report(self) -> QuotaReport:
         """Return the quotas in force, and the accounts and canvases that are near to a bound.
 
-        The report has all of these accounts and canvases that have bounds of their own, and the largest others.
+        Of these, the report has all accounts and canvases with bounds of their own, and the largest of the others.
         """
         day = today()
         async with self._database.session() as session:
@@ -190,7 +190,7 @@ class UsageCounter:
 
 
 class _Thresholds:
-    """The bytes from which on accounts and canvases are near to a bound: the share `NEAR_SHARE` of their bounds.
+    """The least bytes with which accounts and canvases are near to a bound: the share `NEAR_SHARE` of their bounds.
 
     For an account without a bound of its own, the lowest bound of a role counts, because only the auth service knows
     the account's role.

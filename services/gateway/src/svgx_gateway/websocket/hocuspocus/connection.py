@@ -54,13 +54,14 @@ class HocuspocusConnection(Connection):
     Messages of y-protocols get the document's name. Messages of Hocuspocus replace the additions of this server to
     y-protocols:
 
-    - a sync status for each saved document message that the client counts, in place of the number of saved messages;
-    - a request for a token in place of the notice about the token;
-    - a stateless message in place of the notice about quotas.
+    - a sync status for each saved message, if the client waits for one, in place of the number of saved messages; - a
+    request for a token in place of the notice about the token; - a stateless message in place of the notice about
+    quotas.
     """
 
     answers_removals = False
-    """False: after a removal, the provider only increases its clock, and then sends its state when it is queried."""
+    """False: after a removal of its state, the provider only increases its clock. It sends the state in answer to a
+    query."""
 
     _sends_frames_unchanged = False
 

@@ -21,7 +21,7 @@ MAX_ENTRIES = 2_000
 """Maximum number of entries of one message that are searched for the connection's client. Later ones are ignored."""
 
 GONE_SECONDS = 5.0
-"""Minimum absence, in seconds, after which the next state of a client that removed its own state counts as a return.
+"""Minimum absence, in seconds, that makes the next state of a client a return. The client had removed its own state.
 
 After a shorter absence, the client may only have toggled its state.
 """
@@ -88,9 +88,8 @@ class AwarenessOwner:
     of the likely client on this connection. By the rules of y-protocols (awareness.js, applyAwarenessUpdate), the
     likely client itself then increases its clock and sends its state again, and any other client accepts the removal.
     From then on, a newer state of any other known client counts as a repetition. A newer state of the likely client, or
-    a state of a new client, identifies the connection's client. The newer state of the likely client may be one of
-    several in a message if the connection was also sent a query, because the answer has all states that its client
-    knows.
+    a state of a new client, identifies the connection's client. After a query, the message with the newer state of the
+    likely client may have several states, because the answer to a query has all states that a client knows.
     """
 
     def __init__(self) -> None:

@@ -26,7 +26,7 @@ class Position:
 
 
 class BroadcastTracker:
-    """The tracker of one canvas. Its caller records each broadcast and each sync reply of the holder."""
+    """The tracker of one canvas. Its caller records each broadcast and each sync reply of the canvas's holder."""
 
     def __init__(self) -> None:
         self.vector = EMPTY_STATE_VECTOR
@@ -35,7 +35,7 @@ class BroadcastTracker:
         The connection of a lagging client keeps an older state vector for the client's own catch-up.
         """
         self.informed_epoch: str | None = None
-        """Epoch of the newest holder that got the clients' own edits and awareness states."""
+        """Epoch of the newest holder to which the gateway has sent the clients' own edits and awareness states."""
         self.behind = asyncio.Event()
         """Set from the first suspected gap until the clients got everything they missed."""
         self.suspected_gaps = 0
@@ -72,7 +72,8 @@ class BroadcastTracker:
         return common_state_vector([self.vector, *foreign]) if foreign else self.vector
 
     def record_announcement(self, epoch: str) -> None:
-        """Record that a replica has opened the canvas. The replica does not know this gateway before a catch-up."""
+        """Record that a replica has opened the canvas. The replica sends this gateway no broadcasts before a
+        catch-up."""
         if self._position is not None and self._position.epoch != epoch:
             self.suspect_gap()
 

@@ -6,7 +6,7 @@ Also the lengths of the lists, which bound the time in which a struct is placed.
 import zlib
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections import deque
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import accumulate, repeat
@@ -267,25 +267,20 @@ class ListLengths:
     def add(self, nesting: Nesting | PlacedRange) -> None:
         """Count the clocks of new structs, except GC structs and structs between two of them, which are in no list."""
         if isinstance(nesting, PlacedRange):
-            _, start, end, place = nesting
-            self._add([end - start], [place.list_id], [place.depth * 2])
+            _, start, end, (list_id, depth, _) = nesting
+            self._add(end - start, list_id, depth * 2)
             return
         for starts, ends, list_ids, packed_depths in nesting._ranges.values():  # noqa: SLF001  # the same module
-            self._add(map(sub, ends, starts), list_ids, packed_depths)
+            deque(map(self._add, map(sub, ends, starts), list_ids, packed_depths), maxlen=0)
 
-    def _add(
-        self, clocks: Iterable[int], list_ids: Iterable[int], packed_depths: Iterable[int]
-    ) -> None:
-        lengths, longest = self._lengths, self._longest
-        for count, list_id, packed_depth in zip(clocks, list_ids, packed_depths, strict=True):
-            if list_id:
-                # The lowest bit of each number of a list is 1.
-                index = list_id >> 1 & _LENGTHS - 1
-                lengths[index] = length = lengths[index] + count
-                longest = max(longest, length)
-            elif packed_depth > 1:
-                self._unknown += count
-        self._longest = longest
+    def _add(self, clocks: int, list_id: int, packed_depth: int) -> None:
+        if list_id:
+            # The lowest bit of each number of a list is 1.
+            index = list_id >> 1 & _LENGTHS - 1
+            self._lengths[index] = length = self._lengths[index] + clocks
+            self._longest = max(self._longest, length)
+        elif packed_depth > 1:
+            self._unknown += clocks
 
 
 def _read_numbers(decoder: Decoder, numbers: "array[int]") -> "array[int]":

@@ -79,6 +79,8 @@ class PycrdtDocument:
         """The number of all structs that the document has got so far, including overwritten values."""
         self._lists: ListLengths | None = None
         """The lengths of the document's lists, in a document with more than `MANY_STRUCTS` structs."""
+        self._comparisons = 0
+        """The most comparisons that pycrdt makes to place one struct."""
         self.applied_seconds = 0.0
         """Seconds of processor time that the open transaction has taken so far."""
         self.transaction_seconds = 0.0
@@ -142,21 +144,20 @@ class PycrdtDocument:
         """The most structs that one call of pycrdt may integrate without a measurement, at least 1."""
         return max(1, min(FEW_STRUCTS, MAX_COMPARISONS // max(1, self._comparisons)))
 
-    @property
-    def _comparisons(self) -> int:
-        """The most comparisons that pycrdt makes to place one struct."""
-        if self._lists is None:
-            return self.structs
-        return min(self.structs, self._lists.longest + self.structs // STRUCTS_PER_COMPARISON)
-
     def measure_lists(self, document: Nesting, update: Nesting | PlacedRange) -> None:
         """Count the structs of the document's lists, and those of an update. Call this before the update is queued."""
         if self._lists is None:
             if self.structs <= MANY_STRUCTS:
+                self._comparisons = self.structs
                 return
             self._lists = ListLengths()
             self._lists.add(document)
         self._lists.add(update)
+        self._set_comparisons(self._lists)
+
+    def _set_comparisons(self, lists: ListLengths) -> None:
+        moved = self.structs // STRUCTS_PER_COMPARISON
+        self._comparisons = min(self.structs, lists.longest + moved)
 
     def enqueue(self, queued: QueuedPart, structs: int, ranges: int = 0) -> None:
         """Queue a part with this number of structs and deleted ranges. Raises `Fault`."""
@@ -243,6 +244,7 @@ class PycrdtDocument:
         """Integrate the first update of the journal by its outline, in a transaction of its own. Raises `Fault`."""
         self.structs = outline.structs
         self._lists = ListLengths(outline.longest_list)
+        self._set_comparisons(self._lists)
         for step in outline.steps:
             self._apply(encode_steps(update, [step]))
         self._apply_deletions(deletions)

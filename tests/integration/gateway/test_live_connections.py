@@ -37,7 +37,7 @@ class OpenConnection:
     caller: Caller
     opened_at: datetime
     id: str = field(default_factory=lambda: secrets.token_hex(8))
-    role: KnownRole = field(default_factory=lambda: KnownRole(CanvasRole.EDITOR, doubts=0))
+    role: KnownRole = field(default_factory=lambda: KnownRole(CanvasRole.EDITOR, doubt_count=0))
 
 
 @dataclass

@@ -137,7 +137,7 @@ async def test_unanswered_round_delays_no_edit(canvases: LiveCanvases, state: St
         await state.wait_asked(6)
         for each in (connection, other):
             assert each.is_known_editor
-            assert each.role.doubts == 0
+            assert each.role.doubt_count == 0
             assert not each.closing.done()
 
 

@@ -233,16 +233,16 @@ class Pace:
         """Note the seconds of processor time that the room has taken to integrate its queued edits."""
         self.seconds += seconds
 
-    def note_edits(self, seconds: float, now: float, *, exceeds: bool = False) -> None:
+    def note_edits(self, seconds: float, now: float, *, out_of_time: bool = False) -> None:
         """Note the seconds of processor time that a batch of edits has taken.
 
-        With `exceeds`, the share of the next edits is `Limits.canvas_share`, and not `Limits.canvas_edit_share`.
+        With `out_of_time`, the share of the next edits is `Limits.canvas_share`, and not `Limits.canvas_edit_share`.
         """
         self.seconds += seconds
         self._edits.seconds_until(0.0, now)
         limits = self._limits
         self._edits.take(
-            seconds * limits.canvas_edit_share / limits.canvas_share if exceeds else seconds
+            seconds * limits.canvas_edit_share / limits.canvas_share if out_of_time else seconds
         )
 
     def seconds_until_edits(self, now: float) -> float:

@@ -210,8 +210,10 @@ class Room:
                 or bool(self._document.spent)
             )
         now = time.monotonic()
-        exceeds = bool(self._document.spent) and self._charge(now) and self._document.is_releasing
-        self.pace.note_edits(time.thread_time() - started, now, exceeds=exceeds)
+        out_of_time = (
+            bool(self._document.spent) and self._charge(now) and self._document.is_releasing
+        )
+        self.pace.note_edits(time.thread_time() - started, now, out_of_time=out_of_time)
         return Receipt(self._parts_taken, tuple(rejected), taken)
 
     def load_content(self, content: Content) -> None:

@@ -109,7 +109,7 @@ def test_edits_that_are_resumed_make_the_same_document(
     monkeypatch.setattr(pycrdt_document, "FEW_STRUCTS", 1)
     monkeypatch.setattr(shared_document, "FIRST_GROUP", 1)
     monkeypatch.setattr(shared_document, "LARGEST_GROUP", 1)
-    monkeypatch.setattr(pycrdt_document, "LOADED_RANGES", 1)
+    monkeypatch.setattr(pycrdt_document, "RANGES_PER_CALL", 1)
     monkeypatch.setattr(splitting, "STEP_STRUCTS", 1)
     monkeypatch.setattr(shared_document, "MANY_CLIENTS", many_clients)
     rng = random.Random(seed)

@@ -295,18 +295,18 @@ async def test_edit_waits_until_the_newest_change_of_the_role_is_settled() -> No
     connection.doubt_role()
     waiting = asyncio.create_task(connection.wait_for_known_role())
     await asyncio.sleep(0)
-    assert not connection.settle_role(CanvasRole.EDITOR, doubts=1)
+    assert not connection.settle_role(CanvasRole.EDITOR, doubt_count=1)
     connection.doubt_role()
     for _ in range(3):
         await asyncio.sleep(0)
     assert not waiting.done()
-    assert not connection.settle_role(CanvasRole.EDITOR, doubts=1), "the answer is too old"
-    assert role_of(connection) == RoleInDoubt(CanvasRole.EDITOR, doubts=2)
-    connection.settle_role(CanvasRole.VIEWER, doubts=2)
+    assert not connection.settle_role(CanvasRole.EDITOR, doubt_count=1), "the answer is too old"
+    assert role_of(connection) == RoleInDoubt(CanvasRole.EDITOR, doubt_count=2)
+    connection.settle_role(CanvasRole.VIEWER, doubt_count=2)
     async with asyncio.timeout(5):
         await waiting
-    assert role_of(connection) == KnownRole(CanvasRole.VIEWER, doubts=2)
-    assert connection.settle_role(CanvasRole.EDITOR, doubts=2), "the client became an editor"
+    assert role_of(connection) == KnownRole(CanvasRole.VIEWER, doubt_count=2)
+    assert connection.settle_role(CanvasRole.EDITOR, doubt_count=2), "the client became an editor"
 
 
 async def test_inflow_follows_the_role() -> None:

@@ -102,10 +102,10 @@ async def test_role_stays_in_doubt_until_the_newest_lookup_is_answered() -> None
     first.set_result(CanvasRole.EDITOR)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert role_of(canvas.connection) == RoleInDoubt(CanvasRole.EDITOR, doubts=2)
+    assert role_of(canvas.connection) == RoleInDoubt(CanvasRole.EDITOR, doubt_count=2)
     second.set_result(CanvasRole.VIEWER)
     await wait_for_known_role(canvas.connection)
-    assert role_of(canvas.connection) == KnownRole(CanvasRole.VIEWER, doubts=2)
+    assert role_of(canvas.connection) == KnownRole(CanvasRole.VIEWER, doubt_count=2)
     await checks.stop()
 
 

@@ -50,7 +50,7 @@ SECONDS_PER_PART = 20e-6
 A short edit in a room of 1,000 editors needs 6 to 12 µs.
 """
 
-LOADED_RANGES = 256
+RANGES_PER_CALL = 256
 """The most deleted ranges in one call of pycrdt, which stops all threads."""
 
 CHANGE_BYTES = 1024 * 1024
@@ -185,7 +185,7 @@ class PycrdtDocument:
         self.applied_seconds += seconds
         self._note_speed(seconds, parts)
 
-    def apply_at_once(
+    def apply_now(
         self, queued: QueuedPart, groups: Sequence[Sequence[Step]], *, limit: float | None = None
     ) -> list[Step] | None:
         """Integrate a part in the open transaction. The queue must be empty. Raises `Fault`.
@@ -289,10 +289,10 @@ class PycrdtDocument:
             self._doc.apply_update(update)
 
     def _apply_deletions(self, deletions: Ranges) -> None:
-        """Integrate deletions in the open transaction, in calls of `LOADED_RANGES`, the last clocks first."""
+        """Integrate deletions in the open transaction, in calls of `RANGES_PER_CALL`, the last clocks first."""
         for client, ranges in deletions.items():
-            for end in range(len(ranges), 0, -LOADED_RANGES):
-                some = ranges[max(0, end - LOADED_RANGES) : end]
+            for end in range(len(ranges), 0, -RANGES_PER_CALL):
+                some = ranges[max(0, end - RANGES_PER_CALL) : end]
                 self._apply(encode_deletions({client: some}))
 
     def _apply_all_queued(self) -> None:

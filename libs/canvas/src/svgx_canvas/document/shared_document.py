@@ -583,10 +583,10 @@ class SharedDocument:
         if author is None:
             if parts.steps and structs > LOADED_STRUCTS:
                 pycrdt.apply_queue()
-                pycrdt.apply_at_once(queued, [*_groups(parts.steps, LOADED_STRUCTS)])
+                pycrdt.apply_now(queued, [*_groups(parts.steps, LOADED_STRUCTS)])
             elif not structs and _count_ranges(parts.deletions) > FEW_RANGES:
                 pycrdt.apply_queue()
-                pycrdt.apply_at_once(queued, [])
+                pycrdt.apply_now(queued, [])
             else:
                 pycrdt.load(queued)
         elif (
@@ -651,7 +651,7 @@ class SharedDocument:
             limit = self.edit_seconds + SECONDS_PER_STRUCT * parts.structs
         try:
             groups = [[step] for step in self._short_steps(queued.update, parts)]
-            integrated = pycrdt.apply_at_once(queued, groups, limit=limit)
+            integrated = pycrdt.apply_now(queued, groups, limit=limit)
         finally:
             self.spent[author] += pycrdt.applied_seconds - before
         if integrated is None:

@@ -293,8 +293,8 @@ class LiveCanvas:
             self._broadcast(protocol.encode_update(reply.update), position)
         # The vector may advance although a lagging client has less: that client's connection keeps its older vector.
         tracker.record_catch_up(reply, suspected_gaps)
-        if reply.epoch != tracker.informed_epoch:
-            tracker.informed_epoch = reply.epoch
+        if reply.epoch != tracker.sent_epoch:
+            tracker.sent_epoch = reply.epoch
             await self._inform_holder(reply)
 
     async def _inform_holder(self, reply: SyncReply) -> None:

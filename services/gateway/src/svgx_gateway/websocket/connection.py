@@ -108,7 +108,7 @@ class KnownRole:
     """A role that is up to date."""
 
     role: CanvasRole
-    doubts: int
+    doubt_count: int
     """Number of calls of `doubt_role` so far. The lookup of this role began after all of these calls."""
 
 
@@ -118,7 +118,7 @@ class RoleInDoubt:
 
     role: CanvasRole
     """The role before the change."""
-    doubts: int
+    doubt_count: int
     """Number of calls of `doubt_role` so far, including the newest."""
 
 
@@ -190,7 +190,7 @@ class Connection:
         self.has_refused_edits = False
         """True when the server lacks edits of the client, because it refused them for a quota."""
         self._told_status = QuotaStatus.BELOW
-        self._role: RoleState = KnownRole(role, doubts=0)
+        self._role: RoleState = KnownRole(role, doubt_count=0)
         self._limit_viewer()
         self._role_is_known: asyncio.Event | None = None
         """Set when `_role` is a `KnownRole` again; None before the first doubt, because an event takes 0.8 kB."""
@@ -277,21 +277,21 @@ class Connection:
 
     def doubt_role(self) -> None:
         """Accept no edit until `settle_role`, because the role may have changed."""
-        self._role = RoleInDoubt(self._role.role, self._role.doubts + 1)
+        self._role = RoleInDoubt(self._role.role, self._role.doubt_count + 1)
         if self._role_is_known is None:
             self._role_is_known = asyncio.Event()
         self._role_is_known.clear()
 
-    def settle_role(self, role: CanvasRole, doubts: int) -> bool:
+    def settle_role(self, role: CanvasRole, doubt_count: int) -> bool:
         """Adopt a role that was looked up. Return whether the client became an editor.
 
-        `doubts` is the number of doubts before the lookup. The role is ignored when `doubt_role` was called during the
+        `doubt_count` is that of the role before the lookup. The role is ignored when `doubt_role` was called during the
         lookup, because another lookup then follows.
         """
-        if self._role.doubts != doubts:
+        if self._role.doubt_count != doubt_count:
             return False
         could_edit = self.may_edit
-        self._role = KnownRole(role, doubts)
+        self._role = KnownRole(role, doubt_count)
         self._limit_viewer()
         if self._role_is_known is not None:
             self._role_is_known.set()

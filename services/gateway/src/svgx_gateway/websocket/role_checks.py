@@ -48,10 +48,10 @@ class RoleChecks:
         If a viewer has become an editor, ask the client for its edits: the gateway has discarded the edits that the
         client sent as a viewer.
         """
-        doubts = connection.role.doubts
+        doubt_count = connection.role.doubt_count
         try:
             role = await self._look_up(connection, canvas)
-            if connection.settle_role(role, doubts):
+            if connection.settle_role(role, doubt_count):
                 await canvas.request_client_state(connection)
         except SvgxError as error:
             connection.close(close_code(error), error.detail)

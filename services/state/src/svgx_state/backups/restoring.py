@@ -163,7 +163,7 @@ class BackupRestorer:
                     "note_restored_canvas", task.subject_id, canvas.facts.id, outcome.value, detail
                 )
                 failed = int(outcome is RestoreOutcome.FAILED)
-                await session.run("count_restored_canvas", task.subject_id, failed)
+                await session.run("add_restored_canvas", task.subject_id, failed)
             done += 1
             metrics.RESTORE_PROGRESS.set(min(1.0, done / total))
 

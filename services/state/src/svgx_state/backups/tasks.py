@@ -116,7 +116,7 @@ class Tasks:
             if position is None:
                 row = await session.row("renew_task", task.id, task.runner)
             else:
-                row = await session.row("move_task", task.id, task.runner, position)
+                row = await session.row("set_task_position", task.id, task.runner, position)
             if row is None:
                 raise TaskLost
             yield session

@@ -114,7 +114,7 @@ RETURNING id, kind, subject_id, runner, attempts, position
 UPDATE backup_task SET heartbeat_at = clock_timestamp() WHERE id = $1 AND runner = $2
 RETURNING id
 
--- name: move_task
+-- name: set_task_position
 UPDATE backup_task SET heartbeat_at = clock_timestamp(), position = $3 WHERE id = $1 AND runner = $2
 RETURNING id
 
@@ -231,7 +231,7 @@ WHERE id = $1
 INSERT INTO restored_canvas (restore_id, canvas_id, outcome, detail) VALUES ($1, $2, $3, $4)
 ON CONFLICT (restore_id, canvas_id) DO UPDATE SET outcome = excluded.outcome, detail = excluded.detail
 
--- name: count_restored_canvas
+-- name: add_restored_canvas
 UPDATE restore SET canvases = canvases + 1, failed = failed + $2 WHERE id = $1
 
 -- name: finish_restore

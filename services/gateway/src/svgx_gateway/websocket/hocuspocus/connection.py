@@ -111,10 +111,10 @@ class HocuspocusConnection(Connection):
         """Return True: a viewer is asked for its updates too, because its client otherwise never counts as synced."""
         return True
 
-    def settle_role(self, role: CanvasRole, doubts: int) -> bool:
+    def settle_role(self, role: CanvasRole, doubt_count: int) -> bool:
         """Adopt a role, and send the client its scope if it has changed. Return whether the client became an editor."""
         could_edit = self.may_edit
-        became_editor = super().settle_role(role, doubts)
+        became_editor = super().settle_role(role, doubt_count)
         if self.may_edit != could_edit:
             self.send_scope()
         return became_editor

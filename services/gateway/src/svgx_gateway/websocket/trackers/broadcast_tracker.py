@@ -34,14 +34,14 @@ class BroadcastTracker:
 
         The connection of a lagging client keeps an older state vector for the client's own catch-up.
         """
-        self.informed_epoch: str | None = None
+        self.sent_epoch: str | None = None
         """Epoch of the newest holder to which the gateway has sent the clients' own edits and awareness states."""
         self.behind = asyncio.Event()
         """Set from the first suspected gap until the clients got everything they missed."""
         self.suspected_gaps = 0
         """Number of calls of `suspect_gap`."""
         self._foreign_vectors: set[bytes] = set()
-        """State vectors of the replies from holders with another epoch than `informed_epoch`.
+        """State vectors of the replies from holders with another epoch than `sent_epoch`.
 
         The next catch-up uses them, and then they are forgotten.
         """
@@ -58,9 +58,9 @@ class BroadcastTracker:
         if self._position is None:
             self._position = Position(reply.epoch, reply.sequence)
             self.vector = reply.state_vector
-        if self.informed_epoch is None:
-            self.informed_epoch = reply.epoch
-        elif reply.epoch != self.informed_epoch:
+        if self.sent_epoch is None:
+            self.sent_epoch = reply.epoch
+        elif reply.epoch != self.sent_epoch:
             # The reply may come from a holder that has ended, and contain less than `vector`. Then this client lacks
             # some of the updates that `vector` counts.
             self._foreign_vectors.add(reply.state_vector)

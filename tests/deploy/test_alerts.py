@@ -130,6 +130,8 @@ DISK_FULL = 'svgx_engine_database_full_seconds{job="svgx-state"}'
 CERTIFICATE = "certmanager_certificate_expiration_timestamp_seconds{name="
 SUCCESSFUL = 'kube_cronjob_status_last_successful_time{cronjob="svgx-backup"}'
 CREATED = 'kube_cronjob_created{cronjob="svgx-backup"}'
+STATE_ACTIVE = 'kube_job_status_active{job_name="svgx-state-backup-incremental-29385720"}'
+QUARANTINED_AT = 'svgx_engine_journal_quarantined_timestamp_seconds{job="svgx-state"}'
 STATE_CREATED = 'kube_cronjob_created{job="kube-state-metrics",cronjob="svgx-state-backup-full"}'
 BACKED_UP = 'svgx_engine_backup_last_success_timestamp_seconds{job="svgx-state"}'
 JOB_FAILED = 'kube_job_failed{condition="true",job_name='
@@ -197,12 +199,16 @@ OWN_CASES: dict[str, dict[str, AlertCases]] = {
     },
     "svgx-state": {
         "SVGXEngineJournalGap": AlertCases(
-            fires=({'svgx_engine_journal_gaps_total{job="svgx-state"}': "0x5 1x15"},),
+            fires=(
+                {'svgx_engine_journal_gaps_total{job="svgx-state"}': "0x5 1x15"},
+                # A new replica found the gap before its first scrape.
+                {'svgx_engine_journal_gaps_total{job="svgx-state"}': "_x9 1x11"},
+            ),
             quiet=({'svgx_engine_journal_gaps_total{job="svgx-state"}': "1x20"},),
         ),
         "SVGXEngineJournalQuarantined": AlertCases(
-            fires=({'svgx_engine_journal_quarantined_total{job="svgx-state"}': "0x5 1x15"},),
-            quiet=({'svgx_engine_journal_quarantined_total{job="svgx-state"}': "1x20"},),
+            fires=({QUARANTINED_AT: "0x9 540x11"}, {QUARANTINED_AT: "_x9 540x11"}),
+            quiet=({QUARANTINED_AT: "-3600x20"},),
         ),
         "SVGXEngineJournalNotDropped": AlertCases(
             fires=({RETENTION: f"{30 * 86400}x9", OLDEST_DAY: f"{33 * 86400}x9"},),
@@ -251,6 +257,8 @@ OWN_CASES: dict[str, dict[str, AlertCases]] = {
                 # The CronJobs are new, and their first backup is not due. An older backup was made over the API.
                 {STATE_CREATED: f"{30 * 3600}x48", BACKED_UP: "0x48"},
                 {STATE_CREATED: f"{30 * 3600}x48", BACKED_UP: "3600x48"},
+                # The next backup takes some hours.
+                {STATE_CREATED: "0x48", BACKED_UP: f"{21 * 3600}x48", STATE_ACTIVE: "0x45 1x3"},
                 # No replica of state answers Prometheus, so the newest backup is not known.
                 {STATE_CREATED: "0x48"},
             ),

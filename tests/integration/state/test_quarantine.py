@@ -14,6 +14,7 @@ from svgx_canvas.document.shared_document import (
 from svgx_common.contract.state import Entry
 from svgx_devstack import DevStack
 from svgx_state.journal.checksums import checksum, is_sound
+from svgx_state.journal.quarantine import Quarantine
 from svgx_state.snapshots import Compactor
 from tests.integration.state.drawing import Pen, elements
 from tests.integration.state.fresh_tables import FreshTables
@@ -89,6 +90,9 @@ async def test_corrupt_entry_is_quarantined_and_the_canvas_loads_without_it(
         known = [entry.update for entry in canvas.entries[:after] if entry.writer != "pen 10"]
         assert elements([*known, *content.updates]) == canvas.content(10)
     assert (counted("journal_quarantined"), counted("journal_gaps")) == (before + 1, gaps)
+    await Quarantine(fresh.database).show_newest()
+    name = "svgx_engine_journal_quarantined_timestamp_seconds"
+    assert REGISTRY.get_sample_value(name) == pytest.approx(row["at"].timestamp())
     assert await compactor.compact(canvas.id)
     await fresh.journal.append([Pen(canvas.id, "later").draw("later")])
     assert elements((await fresh.journal.load(canvas.id)).updates) == {

@@ -11,8 +11,9 @@ from svgx_common.contract.operation import Operation, RequestModel
 from svgx_common.contract.policy import Role
 from svgx_common.messaging.bus import Bus, NoResponders
 from svgx_common.messaging.caller import Caller, Client
+from svgx_common.observability.repeated_lines import AUDIT_LOGGER
 
-log = structlog.get_logger(__name__)
+log = structlog.get_logger(AUDIT_LOGGER)
 
 LOST_ENTRIES = Counter(
     "svgx_engine_audit_entries_lost",

@@ -24,6 +24,7 @@ from svgx_state.handlers import Handlers
 from svgx_state.history.building import History, build_history
 from svgx_state.journal import Journal
 from svgx_state.journal.disk import DiskUse
+from svgx_state.journal.quarantine import Quarantine
 from svgx_state.journal.retention import Retention
 from svgx_state.members import Members
 from svgx_state.partitions import add_partitions_at_start, add_partitions_later
@@ -130,7 +131,7 @@ def _keep_journal(
     compactor: Compactor,
     history: History,
 ) -> None:
-    """Start the background tasks that make and drop the journal's daily partitions, and that measure the disk space."""
+    """Start the background tasks of the journal: its daily partitions, its disk space, and its quarantine."""
     settings = runtime.settings
     retention = Retention(
         database,
@@ -149,6 +150,7 @@ def _keep_journal(
     )
     background.repeat("retention", retention.drop_and_wait)
     background.repeat("disk use", disk.measure_and_wait)
+    background.repeat("quarantine", Quarantine(database).show_newest_and_wait)
 
 
 async def _hand_over(compactor: Compactor, backups: Backups | None) -> None:

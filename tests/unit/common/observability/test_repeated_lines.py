@@ -9,6 +9,7 @@ import structlog
 from svgx_common import logs
 from svgx_common.observability import repeated_lines
 from svgx_common.observability.repeated_lines import (
+    AUDIT_LOGGER,
     BURST,
     REFILL_SECONDS,
     UNLIMITED_LOGGER,
@@ -107,11 +108,15 @@ def test_lines_of_libraries_and_tracebacks_are_limited(clock: Clock, lines: LogR
 def test_info_lines_and_requests_of_accounts_are_never_left_out(
     lines: LogReader,
 ) -> None:
-    """Proves R-OBS-7: each failed request of an account has its line."""
+    """Proves R-OBS-7: each failed request of an account has its line.
+
+    Proves R-AUTH-21: so has each operation of an admin that the audit log lacks.
+    """
     for _ in range(BURST * 3):
+        structlog.get_logger(AUDIT_LOGGER).error("the audit log lacks an entry", error="unavailable")
         structlog.get_logger(UNLIMITED_LOGGER).error("request failed", code="unavailable")
         structlog.get_logger("test").info("holding a canvas")
-    assert len(lines.read()) == BURST * 6
+    assert len(lines.read()) == BURST * 9
 
 
 def test_number_of_remembered_kinds_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

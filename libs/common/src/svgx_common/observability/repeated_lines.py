@@ -19,6 +19,9 @@ MAX_KINDS = 1000
 UNLIMITED_LOGGER = "svgx.requests"
 """The name of the logger of accounts' requests. No line is left out, because a user may ask about each request."""
 
+AUDIT_LOGGER = "svgx.audit"
+"""The name of the logger of audit entries that were not stored. No line is left out: the log is their only record."""
+
 REFUSALS_LOGGER = "svgx.refusals"
 """The name of the logger of requests that a starting or stopping service refuses.
 
@@ -43,7 +46,7 @@ class RepeatedLines(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the line is written."""
-        if record.name == UNLIMITED_LOGGER:
+        if record.name in {UNLIMITED_LOGGER, AUDIT_LOGGER}:
             return True
         if record.levelno < logging.WARNING and record.name != REFUSALS_LOGGER:
             return True

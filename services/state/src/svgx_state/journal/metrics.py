@@ -24,6 +24,11 @@ QUARANTINED = Counter(
     "svgx_engine_journal_quarantined",
     "Corrupt journal entries and snapshots that were moved to the quarantine.",
 )
+QUARANTINED_AT = Gauge(
+    "svgx_engine_journal_quarantined_timestamp_seconds",
+    "Time of the newest move to the quarantine, in Unix seconds, or 0 without one. All replicas report the same"
+    " database.",
+)
 RETENTION_RUNS = Counter(
     "svgx_engine_journal_retention_runs",
     "Runs that drop old days of the journal: `written` without an error, `skipped` because another replica does it, or"

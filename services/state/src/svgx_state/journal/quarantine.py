@@ -1,5 +1,6 @@
 """The quarantine: entries and snapshots that cannot be read are moved to it, so that their canvas still loads."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 import asyncpg
@@ -21,6 +22,9 @@ ATTEMPTS = 100
 """Largest number of reads of a canvas's rows in one call. Several reads may be needed, because each read may find
 other corrupt rows. After the last read, the call fails with `Unavailable`.
 """
+
+PERIOD_SECONDS = 300.0
+"""Seconds between two readings of the newest move."""
 
 Read = Callable[[], Awaitable[Sequence[Row]]]
 """Reads entries and snapshots: rows with `is_snapshot`, `revision`, `update` and `checksum`."""
@@ -107,6 +111,17 @@ class Quarantine:
         row = await self._database.row("quarantined_between", canvas_id, after, through)
         assert row is not None
         return int(row["number"])
+
+    async def show_newest_and_wait(self) -> None:
+        """Set the metric of the newest move by any process, and wait. This is a step to repeat in the background."""
+        await self.show_newest()
+        await asyncio.sleep(PERIOD_SECONDS)
+
+    async def show_newest(self) -> None:
+        """Set the metric of the newest move by any process."""
+        row = await self._database.row("newest_quarantined")
+        assert row is not None
+        metrics.QUARANTINED_AT.set(row["at"])
 
     async def _move(self, canvas_id: str, row: Row, reason: str, update: bytes | None) -> int:
         """Move a row to the quarantine, and count and log the move. Return the number of moved rows: 0 or 1."""

@@ -45,6 +45,10 @@ SELECT update FROM journal WHERE canvas_id = $1 AND revision = $2 AND revision >
 -- name: read_snapshot
 SELECT update, outline FROM snapshot WHERE canvas_id = $1 AND through_revision = $2
 
+-- name: newest_quarantined
+-- Read the time of the newest move, in Unix seconds, or 0 without one.
+SELECT coalesce((SELECT extract(epoch FROM at) FROM quarantine ORDER BY id DESC LIMIT 1), 0)::float8 AS at
+
 -- name: quarantined_between
 -- Count the quarantined entries of a canvas after revision $2, through revision $3.
 SELECT count(*) AS number FROM quarantine

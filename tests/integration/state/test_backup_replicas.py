@@ -47,6 +47,11 @@ SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = 'svgx-state' AND state <> 'idle'
 """
 
+_COUNT_WAITING = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'svgx-state' AND wait_event_type = 'Lock'
+"""
+
 _COUNT_RUNNING_RESTORES = "SELECT count(*) FROM restore WHERE status = 'running'"
 
 
@@ -462,19 +467,24 @@ async def test_request_for_a_backup_without_a_target_names_the_setting(site: Sit
             await site.vault.begin()
 
 
-async def _command(site: Site, *arguments: str) -> tuple[int | None, list[dict[str, object]]]:
-    """Run `svgx-state` with a command. Return its status and the records that it prints."""
+async def _start(site: Site, *arguments: str) -> asyncio.subprocess.Process:
+    """Start `svgx-state` with a command."""
     environment = {
         "NATS_URL": site.backing.nats_url("state"),
         "POSTGRES_URL": site.url,
         "BACKUP_URL": f"file://{site.vault.folder}",
         "BACKUP_KEY": KEY,
     }
-    process = await asyncio.create_subprocess_exec(
+    return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "svgx_state", *arguments),
         env={**os.environ, **environment},
         stdout=asyncio.subprocess.PIPE,
     )
+
+
+async def _command(site: Site, *arguments: str) -> tuple[int | None, list[dict[str, object]]]:
+    """Run `svgx-state` with a command. Return its status and the records that it prints."""
+    process = await _start(site, *arguments)
     output, _ = await process.communicate()
     return process.returncode, [json.loads(line) for line in output.splitlines()]
 
@@ -493,6 +503,34 @@ async def test_commands_back_up_and_restore_without_a_replica(site: Site) -> Non
         status, (restored,) = await _command(site, "restore", str(made["id"]))
         assert (status, restored["status"], restored["backup_id"]) == (0, "complete", made["id"])
         assert await tables.fetchval("SELECT revision FROM canvas WHERE id = $1", canvas_id) == 1
+
+
+@pytest.mark.parametrize("same", [True, False])
+async def test_command_completes_the_backup_of_a_killed_command(site: Site, *, same: bool) -> None:
+    """A CronJob starts a killed command again. The new process completes and verifies the backup. Proves R-BACKUP-9.
+
+    It completes another running backup too, and then makes its own.
+    """
+    async with site.replica():
+        drawn = [await site.vault.draw("a") for _ in range(2)]
+    options = ("--state-type", "canvas", "--verify", "--canvas-id")
+    async with tables_of(site.url) as tables, tables_of(site.url) as lock:
+        async with lock.transaction():
+            await lock.execute("LOCK TABLE journal IN ACCESS EXCLUSIVE MODE")
+            killed = await _start(site, "backup", *options, drawn[0])
+            while not await tables.fetchval(_COUNT_WAITING):
+                await pause()
+            killed.kill()
+            await killed.communicate()
+        await tables.execute("UPDATE backup_task SET heartbeat_at = NULL")
+        status, (made,) = await _command(site, "backup", *options, drawn[0 if same else 1])
+        assert (status, made["status"], made["canvases"]) == (0, "complete", 1)
+        assert isinstance(made["verification"], dict)
+        assert made["verification"]["status"] == "passed"
+        complete = await tables.fetch(
+            "SELECT canvas_id FROM backup WHERE canvas_id = ANY ($1) AND status = 'complete'", drawn
+        )
+        assert {row["canvas_id"] for row in complete} == set(drawn[: 1 if same else 2])
 
 
 @pytest.mark.parametrize("server", ["NATS", "PostgreSQL"])

@@ -113,7 +113,9 @@ def test_info_lines_and_requests_of_accounts_are_never_left_out(
     Proves R-AUTH-21: so has each operation of an admin that the audit log lacks.
     """
     for _ in range(BURST * 3):
-        structlog.get_logger(AUDIT_LOGGER).error("the audit log lacks an entry", error="unavailable")
+        structlog.get_logger(AUDIT_LOGGER).error(
+            "the audit log lacks an entry", error="unavailable"
+        )
         structlog.get_logger(UNLIMITED_LOGGER).error("request failed", code="unavailable")
         structlog.get_logger("test").info("holding a canvas")
     assert len(lines.read()) == BURST * 9

@@ -105,6 +105,11 @@ class Catalogue:
             raise _no_such_backup()
         return backup_of(row)
 
+    async def running(self) -> Backup | None:
+        """Return the backup that runs at present, or None."""
+        task = await self._database.row("task_of_kind", "backup")
+        return None if task is None else await self.get(task["subject_id"])
+
     async def page(self, request: ListBackupsRequest) -> BackupPage:
         """Return a page of backups, newest first. Raises `Invalid` for a wrong cursor."""
         listing = Listing.of(LIST_BACKUPS, request)

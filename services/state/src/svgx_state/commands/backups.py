@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from svgx_common import logs, postgres
 from svgx_common.configuration.build import build_of
-from svgx_common.contract.errors import SvgxError, Unavailable, from_validation
+from svgx_common.contract.errors import Conflict, SvgxError, Unavailable, from_validation
 from svgx_common.contract.storage.backups import (
     Backup,
     BackupStatus,
@@ -73,8 +73,8 @@ def backup(arguments: Sequence[str]) -> None:
 
     async def work(backups: Backups) -> None:
         request = CreateBackupRequest.model_validate(options)
-        begun = await backups.catalogue.request_backup(request, AUTHOR)
-        record = await _finish(backups, begun.id, _backup_once_ended(backups, begun.id))
+        backup_id = await _begin(backups, request)
+        record = await _finish(backups, backup_id, _backup_once_ended(backups, backup_id))
         if record.status is BackupStatus.COMPLETE and verify_requested:
             record = await _verify(backups, record.id)
         complete = record.status is BackupStatus.COMPLETE
@@ -136,6 +136,38 @@ def list_backups(arguments: Sequence[str]) -> None:
                 return
 
     _run("backups", work)
+
+
+async def _begin(backups: Backups, request: CreateBackupRequest) -> str:
+    """Request a backup, and return its id.
+
+    While another backup runs, wait. Return the id of the running backup if another process of this command requested
+    the same one. That process may have been killed, and a CronJob then starts the command again.
+
+    Raises the errors of `Catalogue.request_backup`, except the `Conflict` with a running backup.
+    """
+    while True:
+        try:
+            return (await backups.catalogue.request_backup(request, AUTHOR)).id
+        except Conflict as conflict:
+            if conflict.field is not None:
+                raise
+        running = await backups.catalogue.running()
+        if running is None:
+            continue
+        if running.created_by == AUTHOR and _is_requested(running, request):
+            return running.id
+        await _finish(backups, running.id, _backup_once_ended(backups, running.id))
+
+
+def _is_requested(backup: Backup, request: CreateBackupRequest) -> bool:
+    """Return whether a backup has the content that a request names. A full backup is also an incremental one."""
+    return (
+        (backup.state_type, backup.canvas_id, backup.owner_id)
+        == (request.state_type, request.canvas_id, request.owner_id)
+        and request.base is None
+        and backup.backup_type in {request.backup_type, BackupType.FULL}
+    )
 
 
 async def _verify(backups: Backups, backup_id: str) -> Backup:

@@ -15,10 +15,20 @@ from svgx_canvas.document.shared_document import FEW_RANGES, SharedDocument, Too
 from svgx_yjs import splitting
 from svgx_yjs.delete_set import Range, Ranges, merge_ranges
 from svgx_yjs.joining import join_first
+from svgx_yjs.lib0 import Encoder
 from svgx_yjs.parts import Part
 from svgx_yjs.structure import GC
 from tests.unit.canvas.histories import content, history
-from tests.unit.yjs.updates import STRING, after, deletions, gap, in_root, text, update
+from tests.unit.yjs.updates import (
+    DELETED,
+    STRING,
+    after,
+    deletions,
+    gap,
+    in_root,
+    text,
+    update,
+)
 
 
 def random_ranges(rng: random.Random, count: int) -> list[Range]:
@@ -184,6 +194,38 @@ def test_deletion_of_one_struct_with_a_billion_clocks_is_fast(
     assert time.thread_time() - started < 20
     assert len(saved) < 200
     assert count_deleted_clocks(document) == {5: 1 << 30}
+
+
+@pytest.mark.parametrize("released", [False, True])
+@pytest.mark.parametrize("kind", [GC, DELETED])
+def test_deletions_of_deleted_structs_with_billions_of_clocks_are_left_out(
+    kind: int, *, released: bool
+) -> None:
+    """Such an edit is short, and needs no group for these deletions. Proves R-BOUND-1.
+
+    The time counts for the author. The deletions of other structs in the same edit are integrated.
+    """
+    clocks = 2**31 - 100
+    huge = gap(GC, clocks)
+    if kind == DELETED:
+        huge = in_root(DELETED, Encoder().uint(clocks).finish(), key="huge")
+    sections = [(client, 0, [huge]) for client in range(20, 10, -1)]
+    everything = [(client, [(0, clocks)]) for client in range(20, 10, -1)]
+    deleted = deletions(*everything, (5, [(0, 1)]))
+    shown = update((5, 0, [in_root(STRING, text("a"))]))
+    document = SharedDocument.load([] if released else [shown])
+    document.take(update(*sections, deleted=deleted), author="ann", seconds=0.0)
+    if released:
+        document.take(shown, author="bob", seconds=0.0)
+    turns = 0
+    while document.is_unfinished:
+        document.resume(seconds=0.0)
+        turns += 1
+    assert turns <= 5
+    assert document.spent["ann"] > 0
+    assert content(document.missing(b"\x00")) == content(
+        update((5, 0, [in_root(STRING, text("a"))]), deleted=deletions((5, [(0, 1)])))
+    )
 
 
 def test_fast_deletions_do_not_make_up_for_slow_ones(monkeypatch: pytest.MonkeyPatch) -> None:

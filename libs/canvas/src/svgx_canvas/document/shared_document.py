@@ -56,6 +56,13 @@ These ranges have at most `CLOCKS_PER_RANGE * FEW_RANGES` clocks in total. The d
 in groups (see `DeletionGroups`).
 """
 
+MANY_CLOCKS = 1_000_000
+"""The most clocks that an edit may delete before the deletions are compared with those of pycrdt.
+
+A struct of garbage or of deleted content has few bytes and up to billions of clocks, which are deleted already. The
+clocks of other structs have at least one byte each.
+"""
+
 FIRST_GROUP, LARGEST_GROUP = 8, 1024
 """The number of deleted ranges in the first group of a document, and in the largest one."""
 
@@ -521,9 +528,15 @@ class SharedDocument:
     def _delete_in_groups(
         self, author: str, update: bytes, deletions: Ranges, *, is_saved: bool
     ) -> None:
-        """Leave deletions of `update` for `resume`."""
-        groups = DeletionGroups(deletions, self._nesting.may_cut)
-        self._deleting.append(_Deleting(author, update, groups, is_saved))
+        """Leave deletions of `update` for `resume`. Raises `Fault`."""
+        if _count_clocks(deletions) > MANY_CLOCKS:
+            started = time.thread_time()
+            self._deletions.replace(self._pycrdt.read_deletions())
+            deletions = self._deletions.unknown(deletions)
+            self.spent[author] += time.thread_time() - started
+        if deletions:
+            groups = DeletionGroups(deletions, self._nesting.may_cut)
+            self._deleting.append(_Deleting(author, update, groups, is_saved))
 
     def _integrate_group(self, deleting: _Deleting) -> Ranges:
         """Integrate the next group of deletions in a transaction of its own, and return it. Raises `Fault`.
@@ -537,8 +550,8 @@ class SharedDocument:
         self._deletions.add(group)
         self.version += 1
         self.spent[deleting.author] += seconds
-        clocks = sum([length for ranges in group.values() for _, length in ranges])
-        excess = deleting.excess_seconds + seconds - SECONDS_PER_DELETED_CLOCK * clocks
+        allowed = SECONDS_PER_DELETED_CLOCK * _count_clocks(group)
+        excess = deleting.excess_seconds + seconds - allowed
         deleting.excess_seconds = max(0.0, excess)
         scale = min(2.0, GROUP_SECONDS / max(seconds, 1e-6))
         self._group_size = min(LARGEST_GROUP, math.ceil(self._group_size * scale))
@@ -705,6 +718,10 @@ def _count_ranges(deletions: Ranges) -> int:
         for _, length in ranges:
             clocks += length
     return count if clocks <= CLOCKS_PER_RANGE * FEW_RANGES else FEW_RANGES + 1
+
+
+def _count_clocks(deletions: Ranges) -> int:
+    return sum([length for ranges in deletions.values() for _, length in ranges])
 
 
 def _with_deletions(parts: Split, deletions: Ranges) -> Split:

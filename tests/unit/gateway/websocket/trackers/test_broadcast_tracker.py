@@ -34,6 +34,32 @@ def test_gap_and_new_holder_start_a_catch_up() -> None:
     assert tracker.behind.is_set()
 
 
+def test_vector_counts_no_edit_that_an_older_reply_lacks() -> None:
+    """A reply may have an edit that is broadcast later, and a client with an older reply lacks it until then.
+
+    Proves R-SYNC-15.
+    """
+    tracker = BroadcastTracker()
+    newer, older = encode_state_vector({1: 2, 2: 1}), encode_state_vector({1: 2})
+    tracker.record_sync(reply(3, newer))
+    tracker.record_sync(reply(3, newer))
+    assert tracker.vector == newer
+    tracker.record_sync(reply(3, older))
+    assert read_state_vector(tracker.vector) == {1: 2}
+    tracker.record_broadcast(broadcast(4))
+    tracker.record_sync(reply(4, encode_state_vector({2: 1})))
+    assert read_state_vector(tracker.vector) == {1: 2}, (
+        "the later reply has all that the first one had"
+    )
+    tracker.suspect_gap()
+    tracker.record_catch_up(reply(4, newer), tracker.suspected_gaps)
+    tracker.record_sync(reply(4, older))
+    assert read_state_vector(tracker.vector) == {1: 2}
+    tracker.record_checkpoint(reply(4, newer))
+    tracker.record_sync(reply(4, older))
+    assert tracker.vector == newer, "each client got the broadcasts up to the checkpoint"
+
+
 def test_lost_last_broadcast_is_found_at_the_second_checkpoint() -> None:
     """The second checkpoint with the number of a missing broadcast shows a gap. Proves R-SYNC-15."""
     tracker = tracker_at(3)

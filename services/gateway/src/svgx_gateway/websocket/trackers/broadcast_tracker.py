@@ -46,6 +46,8 @@ class BroadcastTracker:
         The next catch-up uses them, and then they are forgotten.
         """
         self._position: Position | None = None
+        self._vector_reply: Position | None = None
+        """The position of the reply with `vector`, or None if `vector` counts only edits that were broadcast."""
         self._checkpoint: tuple[Position, bytes] | None = None
 
     def suspect_gap(self) -> None:
@@ -54,10 +56,21 @@ class BroadcastTracker:
         self.behind.set()
 
     def record_sync(self, reply: SyncReply) -> None:
-        """Record that one client got this reply to its own state vector."""
+        """Record that one client got this reply to its own state vector.
+
+        A reply may have edits that are broadcast later. Another client's reply that is older may lack them, so `vector`
+        must not count them.
+        """
+        position = Position(reply.epoch, reply.sequence)
         if self._position is None:
-            self._position = Position(reply.epoch, reply.sequence)
+            self._position = self._vector_reply = position
             self.vector = reply.state_vector
+        elif (
+            self._vector_reply is not None
+            and self._vector_reply.includes(position)
+            and reply.state_vector != self.vector
+        ):
+            self.vector = common_state_vector([self.vector, reply.state_vector])
         if self.sent_epoch is None:
             self.sent_epoch = reply.epoch
         elif reply.epoch != self.sent_epoch:
@@ -118,7 +131,7 @@ class BroadcastTracker:
         own, holder = self._position, Position(reply.epoch, reply.sequence)
         if own is None or own.epoch != holder.epoch or own.sequence < holder.sequence:
             self._position = holder
-        self.vector = reply.state_vector
+        self.vector, self._vector_reply = reply.state_vector, holder
         self._checkpoint = None
         if self.suspected_gaps == suspected_gaps:
             self.behind.clear()
@@ -129,5 +142,5 @@ class BroadcastTracker:
             return
         position, vector = self._checkpoint
         if self._position.includes(position):
-            self.vector = vector
+            self.vector, self._vector_reply = vector, None
             self._checkpoint = None

@@ -22,9 +22,11 @@ def helm(helms: dict[str, Helm]) -> Helm:
 def objects(
     helm: Helm, chart: str, *arguments: str, release: str = "svgx"
 ) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return the rendered objects by kind and name."""
-    rendered = helm.template(chart, *arguments, release=release)
-    return {(each["kind"], each["metadata"]["name"]): each for each in parse_objects(rendered)}
+    """Return the rendered objects by kind and name. No two of them may have the same."""
+    rendered = parse_objects(helm.template(chart, *arguments, release=release))
+    found = {(each["kind"], each["metadata"]["name"]): each for each in rendered}
+    assert len(found) == len(rendered)
+    return found
 
 
 def pod(cron_job: dict[str, Any]) -> dict[str, Any]:
@@ -103,7 +105,7 @@ def test_policies_admit_the_backups_to_their_servers_only(helm: Helm) -> None:
     assert "svgx-state-backup" in clients("svgx-nats")
     for name, job, ports in (
         ("svgx-backup", "svgx-backup", {53, 5432}),
-        ("svgx-state-backup", "svgx-state-backup-full", {53, 4222, 5432, 443}),
+        ("svgx-state-backups", "svgx-state-backup-full", {53, 4222, 5432, 443}),
     ):
         policy = found["NetworkPolicy", name]["spec"]
         assert policy["ingress"] == []
@@ -146,7 +148,7 @@ def test_claim_of_canvas_backups_is_mounted_by_replicas_and_jobs(helm: Helm) -> 
         assert volume["persistentVolumeClaim"] == {"claimName": "shared"}
         mounts = {each["name"]: each["mountPath"] for each in spec["containers"][0]["volumeMounts"]}
         assert mounts["backups"] == "/backups"
-    policy = found["NetworkPolicy", "svgx-state-backup"]["spec"]
+    policy = found["NetworkPolicy", "svgx-state-backups"]["spec"]
     assert 443 not in {port["port"] for rule in policy["egress"] for port in rule["ports"]}
 
 
@@ -165,6 +167,12 @@ def test_long_release_name_makes_valid_cron_jobs(helm: Helm) -> None:
     assert all(len(name) <= 63 for _, name in found)
 
 
+@pytest.mark.parametrize("release", ["prod-state", "gateway", "svgx-backup"])
+def test_release_named_like_a_part_has_no_object_twice(helm: Helm, release: str) -> None:
+    """Proves R-DUMP-5: the backups of the database and those of canvases have policies with different names."""
+    assert objects(helm, "svgx", "--values", "svgx/values-production.yaml", release=release)
+
+
 def test_alerts_name_the_cron_jobs_of_the_release(helm: Helm) -> None:
     """Proves R-OBS-13: the alerts on backups watch the jobs of their release, in its namespace."""
     found = objects(helm, "svgx", "--values", "svgx/values-production.yaml", release="prod")
@@ -174,5 +182,7 @@ def test_alerts_name_the_cron_jobs_of_the_release(helm: Helm) -> None:
     assert "svgx-backup" not in expressions["SVGXEngineBackupOld"]
     jobs = 'job_name=~"(prod-backup|prod-state-backup)-.+",namespace="svgx"'
     assert jobs in expressions["SVGXEngineBackupFailed"]
+    running = 'job_name=~"prod-state-backup-.+",namespace="svgx"'
+    assert running in expressions["SVGXEngineBackupOld"]
     names = {name for kind, name in found if kind == "CronJob"}
     assert names == {"prod-backup", "prod-state-backup-full", "prod-state-backup-incremental"}

@@ -127,7 +127,7 @@ spec:
 {{- if and .service.backups .root.Values.backup.enabled $policy.enabled -}}
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
-{{ include "common.metadata" (merge (dict "suffix" "backup" "labels" (include "common.backupLabels" . | fromYaml)) .) }}
+{{ include "common.metadata" (merge (dict "suffix" "backups" "labels" (include "common.backupLabels" . | fromYaml)) .) }}
 spec:
   podSelector:
     matchLabels:

@@ -47,6 +47,7 @@ namespace would hide that this release has no replica left.
   | replace "cronjob=\"svgx-backup\"" (printf "cronjob=\"%s\",namespace=\"%s\"" $backup .root.Release.Namespace)
   | replace "cronjob=~\"svgx-state-backup-(full|incremental)\"" (printf "cronjob=~\"%s-(full|incremental)\",namespace=\"%s\"" (include "common.backupName" .) .root.Release.Namespace)
   | replace "job_name=~\"(svgx-backup|svgx-state-backup)-.+\"" (printf "job_name=~\"(%s|%s)-.+\",namespace=\"%s\"" $backup (include "common.backupName" .) .root.Release.Namespace)
+  | replace "job_name=~\"svgx-state-backup-.+\"" (printf "job_name=~\"%s-.+\",namespace=\"%s\"" (include "common.backupName" .) .root.Release.Namespace)
   | replace "exported_namespace=~\".+\"" (printf "exported_namespace=\"%s\"" .root.Release.Namespace)
   | replace "exported_namespace=\"\"" (printf "exported_namespace=\"\",namespace=\"%s\"" .root.Release.Namespace)
   | replace "name=\"svgx-tls\"" (printf "name=\"%s\"" $certificate)

@@ -175,10 +175,14 @@ async def test_canvas_that_is_deleted_in_the_backup_stays_when_it_exists(
 ) -> None:
     """A restore deletes no existing canvas.
 
-    A lost canvas that was deleted in the backup is restored as deleted. Proves R-BACKUP-7.
+    A lost canvas that was deleted in the backup is restored as deleted. Its retention begins anew, so it can be
+    undeleted for another `DELETED_RETENTION_DAYS`. Proves R-BACKUP-7.
     """
     deleted = await vault.draw("a")
     await vault.client.delete(deleted)
+    await tables.execute(
+        "UPDATE canvas SET deleted_at = now() - interval '1 year' WHERE id = $1", deleted
+    )
     backup = await vault.back_up(canvas_id=deleted)
     await tables.execute("UPDATE canvas SET deleted_at = NULL WHERE id = $1", deleted)
     restore = await vault.restore(backup.id)
@@ -189,6 +193,9 @@ async def test_canvas_that_is_deleted_in_the_backup_stays_when_it_exists(
     assert await vault.outcomes(restore.id) == {deleted: "created"}
     with pytest.raises(NotFound):
         await vault.client.get(deleted)
+    assert await tables.fetchval(
+        "SELECT deleted_at > now() - interval '1 hour' FROM canvas WHERE id = $1", deleted
+    )
 
 
 async def test_restored_canvases_have_the_events_of_their_changes(

@@ -118,6 +118,12 @@ async def test_pseudonym_takes_the_place_of_an_erased_user_everywhere(
     assert (deleted is None) is transfer
     if transfer:
         assert await client.access(alone, heir) is CanvasRole.OWNER
+        events = await tables.fetch(
+            "SELECT data ->> 'user_id' AS user_id, data ->> 'role' AS role FROM event"
+            " WHERE type = 'member.changed' AND data ->> 'canvas_id' = $1",
+            alone,
+        )
+        assert [tuple(row) for row in events] == [(heir.user_id, "owner")]
     assert link.created_by == victim.user_id
 
 
@@ -256,7 +262,7 @@ async def test_membership_that_was_committed_late_ends_with_a_later_pass(
     assert await tables_with(tables, victim.user_id) == []
     deleted = await tables.fetchval("SELECT deleted_at FROM canvas WHERE id = $1", own)
     assert (deleted is None) is (new_owner == "active")
-    expected = ["canvas_member"] if new_owner == "active" else []
+    expected = ["canvas_member", "event"] if new_owner == "active" else []
     if new_owner == "erased":
         expected = ["erasure"]
     assert await tables_with(tables, heir.user_id) == expected

@@ -4,7 +4,9 @@ import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -25,6 +27,7 @@ from svgx_common.contract.storage.webhooks import (
     WebhookRequest,
 )
 from svgx_devstack import DevStack
+from svgx_state.events.deliveries import Deliveries
 from tests.blocked import until_blocked
 from tests.integration.state.service import Client, Tables, user
 from tests.integration.state.webhook_client import (
@@ -171,6 +174,50 @@ async def test_delivery_that_always_fails_is_dead_and_can_be_repeated(
         done = await wait_for_delivery(client, webhook.id, DeliveryStatus.DELIVERED)
         assert (done.id, done.attempts, done.error) == (dead.id, 1, None)
         assert len({each.headers["webhook-id"] for each in hook.received}) == 1
+
+
+@pytest.mark.parametrize("attempts", [0, 1])
+async def test_time_of_a_paused_webhook_does_not_make_its_deliveries_dead(
+    client: Client, tables: Tables, attempts: int
+) -> None:
+    """A delivery is repeated for a day after its first attempt, and after its webhook becomes active again.
+
+    Proves R-EVENT-6.
+    """
+    async with receiver(lambda _: status(500)) as hook:
+        webhook = await create(client, hook.url, "canvas.created")
+
+        async def set_active(active: bool) -> None:
+            update = UpdateWebhookRequest(webhook_id=webhook.id, active=active)
+            await client.bus.ask(webhooks.UPDATE_WEBHOOK, update, caller=ADMIN)
+
+        await client.create()
+        await hook.wait_for(1)
+        await set_active(False)
+        await tables.execute(
+            "UPDATE webhook_delivery SET status = 'pending', attempts = $2, due_at = now(),"
+            " started_at = now() - interval '2 days' WHERE webhook_id = $1",
+            *(webhook.id, attempts),
+        )
+        received = len(hook.received)
+        hook.answer = lambda _: status(500 if len(hook.received) <= received + 1 else 204)
+        await set_active(True)
+        done = await wait_for_delivery(client, webhook.id, DeliveryStatus.DELIVERED)
+        assert done.attempts == attempts + 2
+
+
+def test_last_attempt_is_at_the_end_of_the_time() -> None:
+    """A pause that would end later is shortened. After the last attempt there is no other. Proves R-EVENT-6."""
+    settings: Any = SimpleNamespace(_first_pause=5.0, _give_up=timedelta(days=1))
+    now = datetime.now(UTC)
+    for age in (timedelta(hours=17), timedelta(hours=23)):
+        due = Deliveries._next_attempt(settings, 8, now - age)
+        assert due is not None
+        assert due <= now - age + timedelta(days=1)
+    assert Deliveries._next_attempt(settings, 8, now - timedelta(hours=23)) == now + timedelta(
+        hours=1
+    )
+    assert Deliveries._next_attempt(settings, 8, now - timedelta(days=1)) is None
 
 
 async def test_slow_webhook_has_few_attempts_at_a_time_and_delays_no_other(client: Client) -> None:

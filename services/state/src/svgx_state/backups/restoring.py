@@ -347,7 +347,9 @@ async def _reveal(session: Session, task: Task, record: Row, facts: CanvasFacts)
     The canvas exists for other programs only from now on, so its creation, its members and its deletion have their
     events now. Each member has an event, because the actor of a restore is no member.
     """
-    row = await session.row("reveal_canvas", facts.id, facts.deleted_at, task.subject_id)
+    row = await session.row(
+        "reveal_canvas", facts.id, facts.deleted_at is not None, task.subject_id
+    )
     if row is None:
         return False
     events: list[EventData] = [CanvasCreated(canvas_id=facts.id, name=facts.name)]

@@ -20,9 +20,10 @@ import structlog
 
 from svgx_common.contract.errors import SvgxError
 from svgx_common.contract.operation import Empty
+from svgx_common.contract.policy import CanvasRole
 from svgx_common.contract.state import CANVAS_ACCESS_CHANGED
 from svgx_common.contract.storage.erasure import ERASE_AUTHOR, EraseAuthorRequest, ErasedAuthor
-from svgx_common.contract.storage.events import CanvasDeleted
+from svgx_common.contract.storage.events import CanvasDeleted, MemberChanged
 from svgx_common.events.outbox import emit
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call, Responder
@@ -245,6 +246,11 @@ async def _leave_canvases(
     solely_owned = [canvas_id for canvas_id in canvas_ids if owners.get(canvas_id) == {user_id}]
     if new_owner is not None:
         await session.run("give_canvases", solely_owned, new_owner)
+        for canvas_id in solely_owned:
+            await emit(
+                session,
+                MemberChanged(canvas_id=canvas_id, user_id=new_owner, role=CanvasRole.OWNER),
+            )
         progress.touched["canvas_transferred"] += len(solely_owned)
     else:
         deleted = await session.rows("delete_canvases", solely_owned)

@@ -198,10 +198,10 @@ class Deliveries:
             )
 
     def _next_attempt(self, attempts: int, started_at: datetime) -> datetime | None:
-        """Return the time of the next attempt, or None when this time would be too late."""
+        """Return the time of the next attempt, or None after the last one, which is at the end of the time."""
         pause = pause_after(attempts, self._first_pause, _random.uniform(-1, 1))
-        due = datetime.now(UTC) + timedelta(seconds=pause)
-        return due if due <= started_at + self._give_up else None
+        now, end = datetime.now(UTC), started_at + self._give_up
+        return min(now + timedelta(seconds=pause), end) if now < end else None
 
     async def _clean_and_measure(self) -> None:
         """Delete old secrets after their overlap, and measure the backlog, at most every `MEASURE_SECONDS`."""

@@ -265,8 +265,9 @@ RETURNING id
 
 -- name: reveal_canvas
 -- Complete a canvas that the restore $3 has created, and return its members. No row means that the canvas was removed
--- meanwhile.
-UPDATE canvas SET deleted_at = $2 WHERE id = $1 AND restored_by = $3 AND purge_began_at IS NULL
+-- meanwhile. If the canvas is deleted in the backup ($2), its retention begins anew, so that it can be undeleted.
+UPDATE canvas SET deleted_at = CASE WHEN $2::boolean THEN clock_timestamp() END
+WHERE id = $1 AND restored_by = $3 AND purge_began_at IS NULL
 RETURNING coalesce(
     (SELECT jsonb_object_agg(user_id, role) FROM canvas_member WHERE canvas_id = $1), '{}'
 )::text AS members

@@ -58,7 +58,8 @@ WITH due AS MATERIALIZED (
     FROM due WHERE d.id = due.id AND due.waits_until IS NOT NULL
 ), taken AS (
     UPDATE webhook_delivery d
-    SET attempts = d.attempts + 1, due_at = clock_timestamp() + $4::double precision * interval '1 second'
+    SET attempts = d.attempts + 1, due_at = clock_timestamp() + $4::double precision * interval '1 second',
+        started_at = CASE d.attempts WHEN 0 THEN clock_timestamp() ELSE d.started_at END
     FROM event e, webhook w
     WHERE d.id IN (SELECT id FROM first) AND e.id = d.event_id AND w.id = d.webhook_id
     RETURNING d.id AS delivery_id, d.webhook_id, d.attempts, d.started_at, w.url, w.secret,
@@ -130,7 +131,13 @@ ORDER BY created_at DESC, id DESC
 LIMIT $1
 
 -- name: update_webhook
--- Change a webhook. A null argument leaves its column as it is.
+-- Change a webhook. A null argument leaves its column as it is. If the webhook becomes active, the time in which its
+-- deliveries are repeated begins anew.
+WITH resumed AS (
+    UPDATE webhook_delivery d SET started_at = clock_timestamp()
+    FROM webhook w
+    WHERE w.id = $1 AND NOT w.active AND $5 AND d.webhook_id = w.id AND d.status = 'pending'
+)
 UPDATE webhook
 SET url = coalesce($2, url), types = coalesce($3::text[], types), note = coalesce($4, note),
     active = coalesce($5, active), updated_at = clock_timestamp()

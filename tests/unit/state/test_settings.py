@@ -50,6 +50,7 @@ def test_wrong_value_stops_the_start_and_names_the_setting(
         ("BACKUP_URL", "file://backups", "absolute path"),
         ("BACKUP_URL", "s3://", "must name a bucket"),
         ("BACKUP_URL", "s3://key:secret@bucket", "must not contain credentials"),
+        ("BACKUP_URL", "gs://user@bucket", "must not contain credentials"),
         ("BACKUP_KEY", "secret", "32 bytes"),
         ("BACKUP_KEEP", "-1", "greater than or equal to 0"),
     ],
@@ -67,6 +68,12 @@ def test_wrong_setting_of_backups_stops_the_start_without_showing_its_value(
     assert line.startswith(f"svgx: {variable}: ")
     assert reason in line
     assert "secret" not in line
+
+
+def test_folder_of_backups_may_have_an_at_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder has no credentials, and homes of some users have an @ in their paths. Proves R-BACKUP-3."""
+    monkeypatch.setenv("BACKUP_URL", "file:///home/jane@corp.example/backups")
+    assert load(StateSettings).backup_url.endswith("jane@corp.example/backups")
 
 
 URL_REASON = "must be a URL"

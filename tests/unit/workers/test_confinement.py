@@ -71,11 +71,11 @@ async def test_pool_shows_which_parts_of_the_confinement_its_workers_have() -> N
 
 
 _SCRIPT = """
-import json, os, resource, signal, socket, subprocess, sys, threading
+import fcntl, json, os, resource, signal, socket, subprocess, sys, threading
 from svgx_canvas import import_svg, render_png
 from svgx_workers.confinement import confine
 
-parent, written = os.getppid(), sys.argv[1]
+parent, written, pipe = os.getppid(), sys.argv[1], os.pipe()
 def thread():
     started = threading.Thread(target=lambda: None)
     started.start()
@@ -108,6 +108,18 @@ attempts = {
     "spawned process": lambda: os.posix_spawn("/bin/true", ["true"], {}),
     "tracing": lambda: trace(),
     "namespace": lambda: unshare(),
+    "priority of the service": lambda: os.setpriority(os.PRIO_PROCESS, parent, 19),
+    "priority of the group": lambda: os.setpriority(os.PRIO_PGRP, 0, 19),
+    "priority of the user": lambda: os.setpriority(os.PRIO_USER, 0, 19),
+    "own priority": lambda: os.nice(1),
+    "scheduler of the service": lambda: os.sched_setscheduler(parent, os.SCHED_IDLE, os.sched_param(0)),
+    "processors of the service": lambda: os.sched_setaffinity(parent, {0}),
+    "receiver of a signal": lambda: fcntl.fcntl(pipe[0], fcntl.F_SETOWN, parent),
+    "group that receives a signal": lambda: fcntl.ioctl(pipe[0], 0x8901, b"\\0" * 8),  # FIOSETOWN
+    "signal of a file": lambda: fcntl.fcntl(pipe[0], 10, signal.SIGKILL),  # F_SETSIG
+    "shared memory": lambda: created(libc.shmget(0x5347, 4096, 0o1600)),
+    "message queue": lambda: created(libc.msgget(0x5347, 0o1600)),
+    "flags of a file": lambda: fcntl.fcntl(pipe[0], fcntl.F_SETFL, os.O_NONBLOCK),
     "higher limit": lambda: resource.setrlimit(resource.RLIMIT_CORE, (1, 1)),
     "thread": thread,
     "fonts": lambda: os.listdir("/usr/share"),
@@ -120,6 +132,9 @@ import ctypes
 libc = ctypes.CDLL(None, use_errno=True)
 def checked(result):
     if result != 0:
+        raise PermissionError(ctypes.get_errno())
+def created(identifier):
+    if identifier < 0:
         raise PermissionError(ctypes.get_errno())
 def trace():
     checked(libc.ptrace(16, parent, None, None))  # PTRACE_ATTACH
@@ -138,7 +153,16 @@ results |= {name: outcome(attempt) for name, attempt in attempts.items()}
 print(json.dumps(results), flush=True)
 os.abort()
 """
-_ALLOWED = {"thread", "fonts", "own memory", "own limit", "import", "render"}
+_ALLOWED = {
+    "thread",
+    "own priority",
+    "flags of a file",
+    "fonts",
+    "own memory",
+    "own limit",
+    "import",
+    "render",
+}
 
 
 def test_code_in_a_worker_reaches_nothing(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -1,12 +1,12 @@
 """The seccomp filter of a worker process: a program that refuses the system calls that no job needs.
 
 The program is classic BPF: instructions with an operation code, two relative jumps and a value. It refuses network
-access, starting and reaching other processes, writing and changing files, tracing, and the parts of the kernel that
-most attacks on the kernel use. A refused call fails with EPERM. The call numbers are from the kernel's `asm/unistd.h`
-for each architecture.
+access, starting and reaching other processes, changing priorities, memory and queues that outlast the process,
+writing and changing files, tracing, and the parts of the kernel that most attacks on the kernel use. A refused call
+fails with EPERM. The call numbers are from the kernel's `asm/unistd.h` for each architecture.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 Instruction = tuple[int, int, int, int]
 """Operation code, jump if true, jump if false, value."""
@@ -48,6 +48,10 @@ _REFUSED_CALLS: Mapping[str, Mapping[str, int]] = {
         "pivot_root": 155, "chroot": 161, "mount": 165, "umount2": 166, "reboot": 169, "init_module": 175,
         "finit_module": 313, "kexec_load": 246, "add_key": 248, "request_key": 249, "keyctl": 250,
         "perf_event_open": 298, "bpf": 321, "userfaultfd": 323,
+        "sched_setparam": 142, "sched_setscheduler": 144, "sched_setaffinity": 203,
+        "sched_setattr": 314, "ioprio_set": 251, "migrate_pages": 256, "move_pages": 279,
+        "shmget": 29, "shmat": 30, "shmctl": 31, "shmdt": 67, "semget": 64, "semop": 65, "semctl": 66,
+        "semtimedop": 220, "msgget": 68, "msgsnd": 69, "msgrcv": 70, "msgctl": 71, "mq_open": 240, "mq_unlink": 241,
     },
     "aarch64": {
         "socket": 198, "socketpair": 199, "bind": 200, "listen": 201, "accept": 202, "connect": 203, "sendto": 206,
@@ -62,6 +66,10 @@ _REFUSED_CALLS: Mapping[str, Mapping[str, int]] = {
         "umount2": 39, "mount": 40, "pivot_root": 41, "chroot": 51, "reboot": 142, "init_module": 105,
         "finit_module": 273, "kexec_load": 104, "add_key": 217, "request_key": 218, "keyctl": 219,
         "perf_event_open": 241, "bpf": 280, "userfaultfd": 282,
+        "sched_setparam": 118, "sched_setscheduler": 119, "sched_setaffinity": 122,
+        "sched_setattr": 274, "ioprio_set": 30, "migrate_pages": 238, "move_pages": 239,
+        "shmget": 194, "shmat": 196, "shmctl": 195, "shmdt": 197, "semget": 190, "semop": 193, "semctl": 191,
+        "semtimedop": 192, "msgget": 186, "msgsnd": 189, "msgrcv": 188, "msgctl": 187, "mq_open": 180, "mq_unlink": 181,
     },
 }  # fmt: skip
 _REFUSED_CALLS_EVERYWHERE = {
@@ -86,6 +94,17 @@ _OPEN_CALLS = {
     "aarch64": ((56, 2, _WRITE_FLAGS),),  # openat
 }
 """The calls that open files, as (number, index of the flags argument, flags that are refused)."""
+_SETPRIORITY = {"x86_64": 141, "aarch64": 140}
+"""The call `setpriority`. It is allowed only for a process (PRIO_PROCESS), and only with 0, this process."""
+_SIGNAL_OWNER_CALLS = {
+    "x86_64": ((72, (8, 10, 15)), (16, (0x8901, 0x8902))),
+    "aarch64": ((25, (8, 10, 15)), (29, (0x8901, 0x8902))),
+}
+"""The calls `fcntl` and `ioctl`, and the commands with which they choose the signal of a file and its receiver.
+
+The commands are F_SETOWN, F_SETSIG and F_SETOWN_EX, and FIOSETOWN and SIOCSPGRP. The kernel would send the signal to
+any process of the same user.
+"""
 _CLONE = {"x86_64": 56, "aarch64": 220}
 """The call `clone`. It is allowed only with the flag for a thread."""
 
@@ -109,9 +128,13 @@ def filter_program(machine: str, process_id: int) -> list[Instruction] | None:
     for number in _SIGNAL_CALLS[machine].values():
         program += _allow_if(number, 0, _JUMP_EQUAL, process_id)
     program += _allow_if(_PRLIMIT64[machine], 0, _JUMP_EQUAL, 0)
+    program += _refuse_unless_zero(_SETPRIORITY[machine], 0)
+    program += _allow_if(_SETPRIORITY[machine], 1, _JUMP_EQUAL, 0)
     program += _allow_if(_CLONE[machine], 0, _JUMP_ANY_BIT, _CLONE_THREAD)
     for number, argument, flags in _OPEN_CALLS[machine]:
-        program += _refuse_if(number, argument, _JUMP_ANY_BIT, flags)
+        program += _refuse_if(number, argument, _JUMP_ANY_BIT, [flags])
+    for number, commands in _SIGNAL_OWNER_CALLS[machine]:
+        program += _refuse_if(number, 1, _JUMP_EQUAL, commands)
     return [*program, (_RETURN, 0, 0, _ALLOW)]
 
 
@@ -126,12 +149,26 @@ def _allow_if(number: int, argument: int, test: int, value: int) -> list[Instruc
     ]
 
 
-def _refuse_if(number: int, argument: int, test: int, value: int) -> list[Instruction]:
-    """Return the instructions that refuse a call only if a test on the lower 32 bits of its argument is true."""
+def _refuse_unless_zero(number: int, argument: int) -> list[Instruction]:
+    """Return the instructions that refuse a call unless the lower 32 bits of its argument are 0.
+
+    The instructions after them decide about a call with 0.
+    """
     return [
         (_JUMP_EQUAL, 0, 4, number),
         (_LOAD, 0, 0, _ARGUMENTS_OFFSET + 8 * argument),
-        (test, 0, 1, value),
+        (_JUMP_EQUAL, 1, 0, 0),
         (_RETURN, 0, 0, _REFUSE),
-        (_RETURN, 0, 0, _ALLOW),
+        (_LOAD, 0, 0, _NUMBER_OFFSET),
     ]
+
+
+def _refuse_if(number: int, argument: int, test: int, values: Sequence[int]) -> list[Instruction]:
+    """Return the instructions that refuse a call only if the lower 32 bits of its argument pass a test with a value."""
+    program = [
+        (_JUMP_EQUAL, 0, 2 + 2 * len(values), number),
+        (_LOAD, 0, 0, _ARGUMENTS_OFFSET + 8 * argument),
+    ]
+    for value in values:
+        program += [(test, 0, 1, value), (_RETURN, 0, 0, _REFUSE)]
+    return [*program, (_RETURN, 0, 0, _ALLOW)]

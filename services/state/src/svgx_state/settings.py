@@ -34,7 +34,7 @@ def _backup_url(text: str) -> str:
         raise ValueError("must begin with file://, s3://, gs:// or az://")
     if scheme == "file" and not place.startswith("/"):
         raise ValueError("must name a folder by its absolute path, such as file:///backups")
-    if "@" in place:
+    if "@" in place and scheme != "file":
         raise ValueError("must not contain credentials; set them in the provider's own variables")
     if scheme not in ("file", "memory") and not place.strip("/"):
         raise ValueError("must name a bucket")

@@ -147,13 +147,16 @@ def test_ctrl_c_in_make_ends_with_status_0(tmp_path: Path) -> None:
 
 
 def test_second_signal_kills_all_processes(start: Start) -> None:
+    """A repetition within half a second counts as the first signal, because make passes a group's signal on."""
     with start(gateway="deaf") as stack:
         stack.read_until("ready ")
         children = stack.children()
         stack.process.send_signal(signal.SIGINT)
         stack.read_until("stopping")
+        stack.process.send_signal(signal.SIGINT)
         deaf = next(child for child in children if "svgx_gateway" in child.cmdline())
-        assert deaf.is_running()
+        _, alive = psutil.wait_procs([deaf], timeout=1)
+        assert alive == [deaf]
         started = time.monotonic()
         assert stack.end(signal.SIGINT) == (130, "")
         assert time.monotonic() - started < 20

@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 from svgx_devstack import logfile, services, terminal
@@ -21,6 +22,12 @@ CANNOT_START_STATUS = 2
 
 KILLED_STATUS = 130
 """Exit status after a second signal."""
+
+_REPEAT_SECONDS = 0.5
+"""Seconds after the first signal in which further signals count as the same one.
+
+`timeout` and service managers send a signal to the whole process group, and `make` passes the signal on once more.
+"""
 
 _POLL_SECONDS = 1.0
 """Seconds between two reads of the logs."""
@@ -47,16 +54,18 @@ def _api_port(text: str) -> int:
 async def _run(home: Path, port: int) -> int:
     stack = DevStack(home, api_port=port, report=terminal.print_line)
     serving = asyncio.create_task(_serve(stack, port))
-    stopping = False
+    stopping_since: float | None = None
     killed = False
 
     def stop() -> None:
-        nonlocal stopping, killed
-        if stopping:
-            killed = True
-            stack.kill()
+        nonlocal stopping_since, killed
+        now = time.monotonic()
+        if stopping_since is not None:
+            if now - stopping_since > _REPEAT_SECONDS:
+                killed = True
+                stack.kill()
             return
-        stopping = True
+        stopping_since = now
         terminal.print_line(
             "\nstopping (data is kept; press Ctrl-C again to kill all processes at once)"
         )
@@ -68,7 +77,7 @@ async def _run(home: Path, port: int) -> int:
     try:
         await serving
     except asyncio.CancelledError:
-        if not stopping:
+        if stopping_since is None:
             raise
     if killed:
         return KILLED_STATUS

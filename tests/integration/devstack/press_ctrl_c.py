@@ -1,7 +1,7 @@
-"""Run a command on a new terminal, and type Ctrl-C when it prints "ready": `press_ctrl_c.py COMMAND...`.
+"""Run a command on a new terminal, and type Ctrl-C when it prints "ready": `press_ctrl_c.py [--close] COMMAND...`.
 
-"ready", with a space after it, must begin a line that is not the first. This script passes on the command's output
-and exit status.
+With `--close`, close the terminal instead of typing. "ready", with a space after it, must begin a line that is not
+the first. This script passes on the command's output and exit status.
 """
 
 import os
@@ -10,6 +10,8 @@ import sys
 
 
 def main(command: list[str]) -> int:
+    closes = command[0] == "--close"
+    command = command[closes:]
     pid, terminal = pty.fork()
     if pid == 0:
         os.execvp(command[0], command)
@@ -25,8 +27,11 @@ def main(command: list[str]) -> int:
         os.write(1, chunk)
         output += chunk
         if not typed and b"\nready " in output:
-            os.write(terminal, b"\x03")
             typed = True
+            if closes:
+                os.close(terminal)
+                break
+            os.write(terminal, b"\x03")
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 

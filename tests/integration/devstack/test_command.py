@@ -146,6 +146,25 @@ def test_ctrl_c_in_make_ends_with_status_0(tmp_path: Path) -> None:
     assert done.returncode == 0
 
 
+def test_closed_terminal_stops_all_processes(tmp_path: Path) -> None:
+    """The stack cannot print any more then, and still stops in order. Its exit status is 0."""
+    write_fake_services(tmp_path / "services", {})
+    done = subprocess.run(
+        [sys.executable, str(PRESS_CTRL_C), "--close", sys.executable, "-m", "svgx_devstack"],
+        env={
+            **os.environ,
+            "SVGX_HOME": str(tmp_path / "home"),
+            "API_PORT": str(ports.choose()),
+            "PYTHONPATH": str(tmp_path / "services"),
+        },
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_second_signal_kills_all_processes(start: Start) -> None:
     """A repetition within half a second counts as the first signal, because make passes a group's signal on."""
     with start(gateway="deaf") as stack:

@@ -66,10 +66,10 @@ async def _run(home: Path, port: int) -> int:
                 stack.kill()
             return
         stopping_since = now
+        serving.cancel()
         terminal.print_line(
             "\nstopping (data is kept; press Ctrl-C again to kill all processes at once)"
         )
-        serving.cancel()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

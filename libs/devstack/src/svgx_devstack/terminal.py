@@ -10,10 +10,10 @@ from svgx_devstack.stack import DevStack
 
 
 def print_line(line: str) -> None:
-    """Print a line without buffering. Discard lines for a closed pipe, so that the stack keeps running."""
+    """Print a line without buffering. Discard lines for a closed pipe or terminal, so that the stack keeps running."""
     try:
         print(line, flush=True)
-    except BrokenPipeError:
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

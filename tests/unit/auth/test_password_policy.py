@@ -1,10 +1,11 @@
 """The policy for new passwords: a password must be hard to guess. Its composition does not matter."""
 
+import contextlib
 import time
 
 import pytest
 
-from svgx_auth.passwords.policy import JUDGED_LENGTH, refuse_easy
+from svgx_auth.passwords.policy import JUDGED_LENGTH, MIN_LENGTH, judged_beginning, refuse_easy
 from svgx_common.contract.errors import Invalid
 
 NAMES = ("annabelle.baker", "annabelle.baker@example.org")
@@ -64,14 +65,48 @@ def test_password_of_any_composition_is_accepted(good: str) -> None:
     refuse_easy(good, NAMES, "password")
 
 
+AMBIGUOUS = "|17!+({[<4@$569"
+
+SLOW_PASSWORDS = [
+    "I|f!zZGkJ7+dDytcVU[ihTAW51E$we%({@6O!yhF8HIy39JqxuMVHn6at<4|j20G",
+    "4@8({[<3691!|1|71$5+7%2" * 44,
+    "|j7|V(AOvy+xbllwpLV1Ywb RfhzHMXrsP[OylHhQOjzmaok" * 21,
+    "<17!+5|[@4{$" * 85,
+    "|17!+(abcdefghijklmnopqrs" * 40,
+]
+"""Passwords that zxcvbn judges more slowly than others of their length. A search found the first, third and fourth."""
+
+
 def judging_seconds(password: str) -> float:
-    """Return the seconds of processor time that judging a password takes."""
-    started = time.process_time()
-    refuse_easy(password, NAMES, "password")
-    return time.process_time() - started
+    """Return the least of three measurements of the processor time of a judgement, in seconds."""
+    times = []
+    for _ in range(3):
+        started = time.thread_time()
+        with contextlib.suppress(Invalid):
+            refuse_easy(password, NAMES, "password")
+        times.append(time.thread_time() - started)
+    return min(times)
 
 
-def test_judging_a_long_password_takes_no_longer_than_judging_its_beginning() -> None:
-    """Proves R-AUTH-14: even for a pattern that is slow to judge, the time does not grow with the password's length."""
-    password = ("4@8({[<3691!|1|71$5+7%2" * 50)[:1024]
-    assert judging_seconds(password) < 4 * judging_seconds(password[:JUDGED_LENGTH])
+@pytest.mark.parametrize("password", SLOW_PASSWORDS)
+def test_password_that_is_slow_to_judge_does_not_stop_the_service(password: str) -> None:
+    """Proves R-AUTH-14: a judgement takes milliseconds, because the event loop waits for the interpreter lock.
+
+    The limit leaves room for slow machines. Judging 64 characters of the first password takes over 0.2 s.
+    """
+    assert judging_seconds(password) < 0.06
+
+
+@pytest.mark.parametrize(
+    ("password", "judged"),
+    [
+        ("correct horse battery", "correct horse battery"),
+        ("Rosenheim 1985-07-23, 04:56", "Rosenheim 1985-07-23, 04:56"),
+        ("long " * 20, ("long " * 20)[:JUDGED_LENGTH]),
+        (f"a phrase {AMBIGUOUS}", f"a phrase {AMBIGUOUS[:6]}"),
+        (f"{AMBIGUOUS} a phrase", AMBIGUOUS[:MIN_LENGTH]),
+    ],
+)
+def test_judged_beginning_has_few_ambiguous_characters(password: str, judged: str) -> None:
+    """Proves R-AUTH-14: the judged part ends before the seventh ambiguous character, after at least 12 characters."""
+    assert judged_beginning(password) == judged

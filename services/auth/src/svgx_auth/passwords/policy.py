@@ -18,10 +18,23 @@ MIN_LENGTH = 12
 EXPECTED_WORDS = ("svgx", "svgxengine", "svgx-engine", "svgx engine")
 """Words that attackers try for this product, in addition to the account's names."""
 
-JUDGED_LENGTH = 64
-"""Number of characters, from the beginning of a password, that zxcvbn judges.
+JUDGED_LENGTH = 48
+"""Largest number of characters, from the beginning of a password, that zxcvbn judges.
 
-The number is limited because zxcvbn's time grows with the square of the length.
+zxcvbn keeps Python's interpreter lock, so the whole service waits for the judgement. Its time grows with the square of
+this number, and with the number of ways to replace the characters in `AMBIGUOUS_CHARACTERS` by letters.
+"""
+
+AMBIGUOUS_CHARACTERS = frozenset("@4({[<691!|7$5+")
+"""Characters that have several readings as replaced letters, in combination with each other (zxcvbn's l33t table).
+
+`1` stands for i or l, and both `@` and `4` stand for a. zxcvbn tries all combinations of these readings.
+"""
+
+MAX_AMBIGUOUS = 6
+"""Largest number of different characters in `AMBIGUOUS_CHARACTERS` that the judged beginning of a password has.
+
+All digits together have six, so digits and dates do not shorten the judged beginning.
 """
 
 
@@ -37,8 +50,23 @@ def refuse_easy(password: str, names: tuple[str, ...], field: str) -> None:
         )
     if password.casefold() in {name.casefold() for name in names}:
         raise Invalid(f"{field}: must not be the username or the e-mail address", field=field)
-    if int(zxcvbn(password[:JUDGED_LENGTH], [*names, *EXPECTED_WORDS]).score) <= MAX_EASY_SCORE:
+    judged = judged_beginning(password)
+    if int(zxcvbn(judged, [*names, *EXPECTED_WORDS]).score) <= MAX_EASY_SCORE:
         raise Invalid(
             f"{field}: is common or follows a simple pattern; use several unrelated words",
             field=field,
         )
+
+
+def judged_beginning(password: str) -> str:
+    """Return the beginning of a password that zxcvbn judges.
+
+    It has at least `MIN_LENGTH` characters. A password is at least as hard to guess as its beginning.
+    """
+    ambiguous: set[str] = set()
+    for index, character in enumerate(password[:JUDGED_LENGTH]):
+        if character in AMBIGUOUS_CHARACTERS:
+            ambiguous.add(character)
+        if len(ambiguous) > MAX_AMBIGUOUS:
+            return password[: max(index, MIN_LENGTH)]
+    return password[:JUDGED_LENGTH]

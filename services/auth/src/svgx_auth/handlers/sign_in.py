@@ -117,7 +117,7 @@ class SignInHandlers:
         by = Origin.of(call)
         identity: tuple[OidcProvider, dict[str, Any]] | None = None
         try:
-            identity = provider, claims = await self._finish_oidc(request)
+            identity = provider, claims = await self._sign_ins.finish(request)
             account = await self._identities.account(provider, claims, by)
             return await self._sessions.open(account, by, provider=request.provider)
         except (BadRequest, Forbidden, InvalidCredentials, Unauthenticated) as error:
@@ -130,17 +130,3 @@ class SignInHandlers:
                 reason=error.detail,
             )
             raise
-
-    async def _finish_oidc(
-        self, request: OidcCallbackRequest
-    ) -> tuple[OidcProvider, dict[str, Any]]:
-        """Return the provider and the claims of its user."""
-        sign_in = await self._sign_ins.finish(request)
-        provider = sign_in.provider
-        await provider.check_issuer(request.iss)
-        if request.error is not None or request.code is None:
-            raise Unauthenticated("you have not signed in at the provider")
-        claims = await provider.exchange(
-            request.code, nonce=sign_in.nonce, verifier=sign_in.verifier
-        )
-        return provider.settings, claims

@@ -116,32 +116,41 @@ class Provider:
     async def check_issuer(self, issuer: str | None) -> None:
         """Check the parameter `iss` of the callback, which shows whether another provider has answered (RFC 9207).
 
-        Raises `Unauthenticated` for another provider's answer, and `Unavailable` when discovery fails.
+        The caller must hold a waiting slot. Raises `Unauthenticated` for another provider's answer, and `Unavailable`
+        when discovery fails.
         """
-        discovered = await self._discover_in_slot()
+        discovered = await self._discover()
         required = discovered.metadata.get("authorization_response_iss_parameter_supported") is True
         if issuer != self.settings.issuer and (issuer is not None or required):
             raise self._refused("the sign-in answer is from another provider")
 
     async def exchange(self, code: str, *, nonce: str, verifier: str) -> dict[str, Any]:
-        """Exchange a code for the claims about the user. Raises `Unauthenticated` or `Unavailable`."""
-        with self._waiting_slot():
-            try:
-                async with asyncio.timeout(EXCHANGE_TIMEOUT):
-                    return await self._exchange(code, nonce, verifier)
-            except TimeoutError as error:
-                raise self._unavailable(error) from None
+        """Exchange a code for the claims about the user. The caller must hold a waiting slot.
 
-    def check_reachable(self) -> None:
-        """Raise `Unavailable` when a request to the provider would fail now.
+        Raises `Unauthenticated` or `Unavailable`.
+        """
+        try:
+            async with asyncio.timeout(EXCHANGE_TIMEOUT):
+                return await self._exchange(code, nonce, verifier)
+        except TimeoutError as error:
+            raise self._unavailable(error) from None
 
-        Call this before removing a pending sign-in. The sign-in then stays pending while the provider is not reachable.
+    @contextlib.contextmanager
+    def waiting_slot(self) -> Iterator[None]:
+        """Count one request that waits for the provider.
+
+        Raises `Unavailable` beyond `MAX_WAITING` requests, and for a short time after a failed discovery.
         """
         self._check_retry_time()
         if self._waiting >= MAX_WAITING:
             raise Unavailable(
                 f"{MAX_WAITING} sign-ins already wait for the provider; try again", retry_after=1.0
             )
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
 
     async def _exchange(self, code: str, nonce: str, verifier: str) -> dict[str, Any]:
         discovered = await self._discover()
@@ -213,21 +222,11 @@ class Provider:
             }
         return {name: value for name, value in userinfo.items() if name not in claims}
 
-    @contextlib.contextmanager
-    def _waiting_slot(self) -> Iterator[None]:
-        """Count one request that waits for the provider. Raises `Unavailable` beyond `MAX_WAITING` requests."""
-        self.check_reachable()
-        self._waiting += 1
-        try:
-            yield
-        finally:
-            self._waiting -= 1
-
     async def _discover_in_slot(self) -> _Discovery:
         """Return the endpoints and keys. Fetching them occupies a waiting slot. Raises `Unavailable`."""
         if self._discovered is not None and self._discovered.is_fresh():
             return self._discovered
-        with self._waiting_slot():
+        with self.waiting_slot():
             return await self._discover()
 
     async def _discover(self) -> _Discovery:

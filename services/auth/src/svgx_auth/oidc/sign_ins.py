@@ -10,12 +10,12 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import Any
 
 from svgx_auth.keys.derived_keys import derived_key
 from svgx_auth.oidc.provider import Provider
 from svgx_auth.oidc.settings import OidcProvider
-from svgx_common.contract.errors import BadRequest, NotFound
+from svgx_common.contract.errors import BadRequest, NotFound, Unauthenticated
 from svgx_common.contract.oidc import OidcCallbackRequest
 from svgx_common.contract.operation import Redirect
 from svgx_common.postgres import Database
@@ -27,15 +27,6 @@ FORGET_BATCH = 10_000
 """Largest number of rows that one statement removes."""
 
 _PURPOSE = b"svgx oidc sign-in v1"
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedSignIn:
-    """A finished sign-in. It began in the browser that sent the callback."""
-
-    provider: Provider
-    nonce: str
-    verifier: str
 
 
 class SignIns:
@@ -78,14 +69,35 @@ class SignIns:
         await self._database.run("begin_oidc", _hash(state), name, _hash(cookie), SIGN_IN_SECONDS)
         return Redirect(location=location, remember=cookie, seconds=SIGN_IN_SECONDS)
 
-    async def finish(self, answer: OidcCallbackRequest) -> FinishedSignIn:
-        """Finish the pending sign-in of a callback. A sign-in can finish only once.
+    async def finish(self, answer: OidcCallbackRequest) -> tuple[OidcProvider, dict[str, Any]]:
+        """Finish the pending sign-in of a callback. Return the provider's settings and the claims of its user.
 
-        Raises `NotFound` for an unknown provider, and `BadRequest` without a pending sign-in in this browser. Raises
-        `Unavailable` while the provider is not reachable; the sign-in then stays pending.
+        A sign-in can finish only once. It stays pending after an answer of another provider, and when `Unavailable` is
+        raised before the code is sent to the provider. Then the browser may repeat the callback.
+
+        Raises `NotFound` for an unknown provider, `BadRequest` without a pending sign-in in this browser,
+        `Unauthenticated` for an answer that is not valid, and `Unavailable` while the provider is not available.
         """
         provider = self._provider(answer.provider)
-        provider.check_reachable()
+        # Hold the slot until the exchange ends, because a sign-in without a slot would be removed and then refused.
+        with provider.waiting_slot():
+            await provider.check_issuer(answer.iss)
+            state = await self._remove(answer)
+            if answer.error is not None or answer.code is None:
+                raise Unauthenticated("you have not signed in at the provider")
+            claims = await provider.exchange(
+                answer.code,
+                nonce=self._derived("nonce", state),
+                verifier=self._derived("verifier", state),
+            )
+        return provider.settings, claims
+
+    async def remove_old(self) -> None:
+        """Remove sign-ins that did not finish within `SIGN_IN_SECONDS`."""
+        await self._database.run("forget_oidc", FORGET_BATCH)
+
+    async def _remove(self, answer: OidcCallbackRequest) -> str:
+        """Remove the pending sign-in of a callback, and return its state. Raises `BadRequest` if there is none."""
         row = None
         if answer.state and answer.browser:
             row = await self._database.row(
@@ -98,13 +110,7 @@ class SignIns:
                 field="state",
                 limit=SIGN_IN_SECONDS,
             )
-        return FinishedSignIn(
-            provider, self._derived("nonce", answer.state), self._derived("verifier", answer.state)
-        )
-
-    async def remove_old(self) -> None:
-        """Remove sign-ins that did not finish within `SIGN_IN_SECONDS`."""
-        await self._database.run("forget_oidc", FORGET_BATCH)
+        return answer.state
 
     def _provider(self, name: str) -> Provider:
         if name not in self._providers:

@@ -48,6 +48,17 @@ async def draw_daily(fresh: FreshTables, pen: Pen, days: int, a_day: int = 3) ->
     return entries
 
 
+@asynccontextmanager
+async def compacted_elsewhere(fresh: FreshTables, canvas_id: str) -> AsyncIterator[None]:
+    """Hold the claim to compact a canvas, as another replica does during a compaction."""
+    async with fresh.tables.transaction():
+        await fresh.tables.execute(
+            "SELECT pg_advisory_xact_lock(hashtext('svgx.state.compaction'), hashtext($1))",
+            canvas_id,
+        )
+        yield
+
+
 async def test_days_older_than_the_retention_are_dropped_and_the_content_stays(
     fresh: FreshTables, compactor: Compactor
 ) -> None:
@@ -231,8 +242,23 @@ async def test_day_without_a_snapshot_is_not_dropped(fresh: FreshTables) -> None
     await draw_daily(fresh, Pen(canvas_id, "holder"), days=2)
     for day in (0, 1):
         with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError, match=canvas_id):
-            await fresh.database.row("drop_journal_day", (NOW - timedelta(days=day)).date())
+            await fresh.database.row("drop_journal_day", (NOW - timedelta(days=day)).date(), NOW)
     assert len(await fresh.days()) == 2
+
+
+async def test_version_before_migration_17_drops_only_days_with_a_kept_snapshot(
+    fresh: FreshTables, compactor: Compactor
+) -> None:
+    """The function that earlier versions call needs a kept snapshot of the dropped day. Proves R-STATE-22."""
+    canvas_id = await fresh.create()
+    await draw_daily(fresh, Pen(canvas_id, "holder"), days=2)
+    statement, yesterday = "SELECT drop_journal_day($1)", (NOW - timedelta(days=1)).date()
+    await compactor.keep(canvas_id, 6)
+    with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError, match=canvas_id):
+        await fresh.tables.fetchval(statement, yesterday)
+    await compactor.keep(canvas_id, 3)
+    assert await fresh.tables.fetchval(statement, yesterday)
+    assert len(await fresh.days()) == 1
 
 
 async def test_edits_do_not_wait_for_a_drop_and_the_drop_is_tried_again(
@@ -287,15 +313,70 @@ async def test_canvas_that_another_replica_compacts_delays_the_drop(
     """While a canvas lacks its snapshot, the run is incomplete, and the next run continues. Proves R-STATE-22."""
     canvas_id = await fresh.create()
     await draw_daily(fresh, Pen(canvas_id, "holder"), days=4)
-    async with fresh.tables.transaction():
-        await fresh.tables.execute(
-            "SELECT pg_advisory_xact_lock(hashtext('svgx.state.compaction'), hashtext($1))",
-            canvas_id,
-        )
+    async with compacted_elsewhere(fresh, canvas_id):
         with pytest.raises(RetentionIncomplete, match="1 canvases"):
             await retention(fresh, compactor).drop(NOW)
     assert len(await fresh.days()) == 4
     assert await retention(fresh, compactor).drop(NOW)
+
+
+@pytest.mark.parametrize(
+    ("keep_after_bytes", "compacted"),
+    [
+        *((10**9, revisions) for revisions in ((), (2,), (3,), (6,), (9,), (2, 5), (3, 9))),
+        *((0, revisions) for revisions in ((9,), (2, 9))),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("runs_before", [0, 1])
+async def test_incomplete_run_keeps_the_past_of_the_kept_days_whichever_snapshots_exist(
+    fresh: FreshTables,
+    workers: Workers,
+    keep_after_bytes: int,
+    compacted: Sequence[int],
+    runs_before: int,
+) -> None:
+    """A snapshot from the kept days, or one that is not kept, does not replace the base. Proves R-STATE-22.
+
+    With 0 as `keep_after_bytes`, the compactor keeps each snapshot.
+    The last entry before the kept days has the revision 3, or 6 after an earlier run.
+    """
+    compactor = fresh.compactor(workers, keep_after_bytes)
+    canvas_id = await fresh.create()
+    pen = Pen(canvas_id, "holder")
+    entries: list[Entry] = []
+
+    async def draw() -> None:
+        entries.append(pen.draw(str(len(entries))))
+        await fresh.journal.append(entries[-1:])
+        if len(entries) in compacted:
+            await compactor.compact(canvas_id)
+
+    async def check() -> None:
+        for revision in range(3 * (1 + runs_before), len(entries) + 1):
+            content = await Past(fresh.database).content(canvas_id, revision)
+            replay = (entry.update for entry in entries[:revision])
+            assert elements(content.updates) == elements(replay), revision
+
+    for day in range(4 + runs_before):
+        if day:
+            await fresh.pass_days()
+        for _ in range(3):
+            await draw()
+        if day == 3 and runs_before:
+            assert await retention(fresh, compactor).drop(NOW)
+    async with compacted_elsewhere(fresh, canvas_id):
+        with pytest.raises(RetentionIncomplete, match=r"1 canvases .* 1 days"):
+            await retention(fresh, compactor).drop(NOW)
+    assert len(await fresh.days()) == 4
+    for _ in range(2):
+        # The second compaction deletes all snapshots but the kept ones and the newest two.
+        await draw()
+        await compactor.compact(canvas_id)
+    await check()
+    assert await retention(fresh, compactor).drop(NOW)
+    assert len(await fresh.days()) == 3
+    await check()
 
 
 async def test_canvas_without_snapshot_keeps_only_the_days_of_its_entries(
@@ -307,11 +388,7 @@ async def test_canvas_without_snapshot_keeps_only_the_days_of_its_entries(
     for day in range(6):
         await fresh.journal.append([pen.draw(str(day)) for pen in pens[day % 3 :]])
         await fresh.pass_days(1)
-    async with fresh.tables.transaction():
-        await fresh.tables.execute(
-            "SELECT pg_advisory_xact_lock(hashtext('svgx.state.compaction'), hashtext($1))",
-            failing,
-        )
+    async with compacted_elsewhere(fresh, failing):
         with pytest.raises(RetentionIncomplete, match=r"1 canvases .* 2 days"):
             await retention(fresh, compactor).drop(NOW)
     assert await fresh.days() == [

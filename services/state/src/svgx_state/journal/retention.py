@@ -56,8 +56,8 @@ class Retention:
 
     Before a day is dropped, each canvas with entries in this day gets a snapshot of its last revision before the kept
     days. So the content at every kept moment can still be read. Then the hooks `before_drop` are awaited in their
-    order, and the earlier snapshots are removed. A day is dropped in one transaction, which fails if an entry is not
-    covered by a snapshot. So a crash at any point leaves no step partly done, and the next run does the steps that are
+    order, and the earlier snapshots are removed. A day is dropped in one transaction, which fails if an entry is in no
+    kept snapshot from before the kept days. So a crash at any point leaves no step partly done, and the next run does the steps that are
     left.
     """
 
@@ -133,7 +133,7 @@ class Retention:
             for day in days:
                 await _is_claimed(claim)
                 try:
-                    await self._drop_day(day)
+                    await self._drop_day(day, start)
                 except asyncpg.ObjectNotInPrerequisiteStateError:
                     if not failed:
                         raise
@@ -162,9 +162,9 @@ class Retention:
             log.error("a canvas could not be compacted", canvas_id=canvas_id, error=str(error))
             return False
 
-    async def _drop_day(self, day: datetime) -> None:
+    async def _drop_day(self, day: datetime, start: datetime) -> None:
         async with self._database.session() as session:
-            row = await session.row("drop_journal_day", day, timeout=DROP_SECONDS)
+            row = await session.row("drop_journal_day", day, start, timeout=DROP_SECONDS)
         if row is not None and row["dropped"]:
             metrics.DROPPED_DAYS.inc()
             log.info("dropped a day of the journal", day=str(day))

@@ -1,5 +1,6 @@
 -- The statements of retention. Except for drop_journal_day and drop_writers_before, $1 is the start of the oldest kept
--- day (UTC); earlier days are dropped.
+-- day (UTC); earlier days are dropped. A base is a kept snapshot from before this time: reads of the kept days begin with
+-- the newest base or a later snapshot.
 
 -- name: claim_retention
 -- Keep other replicas from dropping days until the transaction ends. Return false when another replica drops days.
@@ -30,16 +31,18 @@ LEFT JOIN LATERAL (
 ORDER BY c.id
 
 -- name: drop_journal_day
--- Drop the partition of the day $1. Migration 0003 defines the function.
-SELECT drop_journal_day($1) AS dropped
+-- Drop the partition of the day $1, if each canvas with entries in it has a base. $2 is the start of the oldest kept day.
+-- Migration 0017 defines the function.
+SELECT drop_journal_day($1, $2) AS dropped
 
 -- name: drop_snapshots_before
--- Delete the snapshots from before $1, except for the newest of them on each canvas, because reads of the kept days begin
--- with that snapshot.
+-- Delete the snapshots before the newest base of each canvas. A later snapshot that is not kept replaces no base, because
+-- compaction deletes such a snapshot.
 DELETE FROM snapshot s
 WHERE s.through_at < $1 AND EXISTS (
     SELECT FROM snapshot newer
-    WHERE newer.canvas_id = s.canvas_id AND newer.through_revision > s.through_revision AND newer.through_at < $1
+    WHERE newer.canvas_id = s.canvas_id AND newer.through_revision > s.through_revision AND newer.kept
+        AND newer.through_at < $1
 )
 
 -- name: drop_writers_before

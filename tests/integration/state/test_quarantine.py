@@ -13,6 +13,7 @@ from svgx_canvas.document.shared_document import (
 )
 from svgx_common.contract.state import Entry
 from svgx_devstack import DevStack
+from svgx_state.history.past import Past
 from svgx_state.journal.checksums import checksum, is_sound
 from svgx_state.journal.quarantine import Quarantine
 from svgx_state.snapshots import Compactor
@@ -249,6 +250,48 @@ async def test_row_that_postgresql_cannot_read_is_quarantined(
     assert elements((await fresh.journal.load(canvas_id)).updates) == expected
     await compactor.compact(canvas_id)
     assert elements((await fresh.journal.load(canvas_id)).updates) == expected
+
+
+@pytest.mark.parametrize("reader", ["load", "past", "compaction"])
+async def test_unreadable_outline_is_deleted_and_its_snapshot_stays(
+    backing: DevStack,
+    fresh: FreshTables,
+    compactor: Compactor,
+    reader: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A snapshot that lost bytes of its outline is read without the outline. Proves R-STATE-24, R-STATE-27.
+
+    The journal is empty, so the content is only in the snapshot.
+    """
+    canvas_id = await fresh.create()
+    await fresh.journal.append([Pen(canvas_id, "first").draw("first")])
+    await compactor.compact(canvas_id)
+    # The outline has several chunks, and the update has none.
+    await fresh.tables.execute("UPDATE snapshot SET outline = decode(repeat('00', 10000), 'hex')")
+    await fresh.tables.execute("DELETE FROM journal")
+    schema = await fresh.tables.fetchval("SELECT current_schema()")
+    await _lose_a_chunk(backing, schema, "snapshot")
+    expected = {"first": "x"}
+    match reader:
+        case "load":
+            content = await fresh.journal.load(canvas_id)
+        case "past":
+            content = await Past(fresh.database).content(canvas_id, 1)
+        case _:
+            await fresh.journal.append([Pen(canvas_id, "later").draw("later")])
+            assert await compactor.compact(canvas_id)
+            content = await fresh.journal.load(canvas_id)
+            expected["later"] = "x"
+    assert elements(content.updates) == expected
+    assert await quarantine(fresh) == []
+    rows = await fresh.tables.fetch("SELECT through_revision, outline FROM snapshot ORDER BY 1")
+    assert [tuple(row) for row in rows] == [
+        (number, None) for number in range(1, len(expected) + 1)
+    ]
+    printed = capsys.readouterr().out
+    assert printed.count("an outline that PostgreSQL cannot read was deleted") == 1
+    assert canvas_id in printed
 
 
 async def _lose_a_chunk(backing: DevStack, schema: str, table: str) -> None:

@@ -93,18 +93,18 @@ class Quarantine:
     async def move_unreadable(self, canvas_id: str) -> int:
         """Find the rows of a canvas that PostgreSQL cannot read, and move them to the quarantine.
 
-        Return the number of moved rows.
+        A snapshot with a readable update stays, and loses only an unreadable outline. Return the number of rows that
+        were moved or lost their outline.
         """
-        moved = 0
+        changed = 0
         for row in await self._database.rows("stored_rows", canvas_id):
             is_snapshot, revision = row["is_snapshot"], row["revision"]
-            try:
-                await self._database.row(
-                    "read_snapshot" if is_snapshot else "read_entry", canvas_id, revision
-                )
-            except asyncpg.DataCorruptedError:
-                moved += await self._move(canvas_id, row, UNREADABLE_BYTES, None)
-        return moved
+            read = "read_snapshot" if is_snapshot else "read_entry"
+            if not await self._is_readable(read, canvas_id, revision):
+                changed += await self._move(canvas_id, row, UNREADABLE_BYTES, None)
+            elif is_snapshot and not await self._is_readable("read_outline", canvas_id, revision):
+                changed += await self._drop_outline(canvas_id, revision)
+        return changed
 
     async def missing(self, canvas_id: str, after: int, through: int) -> int:
         """Return the number of quarantined entries with revisions after `after`, up to `through`."""
@@ -122,6 +122,28 @@ class Quarantine:
         row = await self._database.row("newest_quarantined")
         assert row is not None
         metrics.QUARANTINED_AT.set(row["at"])
+
+    async def _is_readable(self, read: str, canvas_id: str, revision: int) -> bool:
+        """Return whether PostgreSQL can read the bytes that the query `read` selects."""
+        try:
+            await self._database.row(read, canvas_id, revision)
+        except asyncpg.DataCorruptedError:
+            return False
+        return True
+
+    async def _drop_outline(self, canvas_id: str, revision: int) -> int:
+        """Delete the outline of a snapshot, and log the deletion. Return the number of deleted outlines: 0 or 1.
+
+        Without an outline, each load checks the snapshot.
+        """
+        if await self._database.row("drop_outline", canvas_id, revision) is None:
+            return 0
+        log.error(
+            "an outline that PostgreSQL cannot read was deleted, and its snapshot stays",
+            canvas_id=canvas_id,
+            revision=revision,
+        )
+        return 1
 
     async def _move(self, canvas_id: str, row: Row, reason: str, update: bytes | None) -> int:
         """Move a row to the quarantine, and count and log the move. Return the number of moved rows: 0 or 1."""

@@ -43,7 +43,15 @@ SELECT false, revision FROM journal WHERE canvas_id = $1
 SELECT update FROM journal WHERE canvas_id = $1 AND revision = $2 AND revision >> 8 = $2 >> 8
 
 -- name: read_snapshot
-SELECT update, outline FROM snapshot WHERE canvas_id = $1 AND through_revision = $2
+SELECT update FROM snapshot WHERE canvas_id = $1 AND through_revision = $2
+
+-- name: read_outline
+SELECT outline FROM snapshot WHERE canvas_id = $1 AND through_revision = $2
+
+-- name: drop_outline
+-- Delete the outline of the snapshot of canvas $1 through revision $2. Return no row without an outline.
+UPDATE snapshot SET outline = NULL WHERE canvas_id = $1 AND through_revision = $2 AND outline IS NOT NULL
+RETURNING through_revision
 
 -- name: newest_quarantined
 -- Read the time of the newest move, in Unix seconds, or 0 without one.

@@ -57,8 +57,8 @@ class Retention:
     Before a day is dropped, each canvas with entries in this day gets a snapshot of its last revision before the kept
     days. So the content at every kept moment can still be read. Then the hooks `before_drop` are awaited in their
     order, and the earlier snapshots are removed. A day is dropped in one transaction, which fails if an entry is in no
-    kept snapshot from before the kept days. So a crash at any point leaves no step partly done, and the next run does the steps that are
-    left.
+    kept snapshot from before the kept days. So a crash at any point leaves no step half done, and the next run does the
+    steps that are left.
     """
 
     def __init__(

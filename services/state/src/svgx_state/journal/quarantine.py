@@ -99,10 +99,14 @@ class Quarantine:
         changed = 0
         for row in await self._database.rows("stored_rows", canvas_id):
             is_snapshot, revision = row["is_snapshot"], row["revision"]
-            read = "read_snapshot" if is_snapshot else "read_entry"
-            if not await self._is_readable(read, canvas_id, revision):
+            read = self._database.row(
+                "read_snapshot" if is_snapshot else "read_entry", canvas_id, revision
+            )
+            if not await _is_readable(read):
                 changed += await self._move(canvas_id, row, UNREADABLE_BYTES, None)
-            elif is_snapshot and not await self._is_readable("read_outline", canvas_id, revision):
+            elif is_snapshot and not await _is_readable(
+                self._database.row("read_outline", canvas_id, revision)
+            ):
                 changed += await self._drop_outline(canvas_id, revision)
         return changed
 
@@ -122,14 +126,6 @@ class Quarantine:
         row = await self._database.row("newest_quarantined")
         assert row is not None
         metrics.QUARANTINED_AT.set(row["at"])
-
-    async def _is_readable(self, read: str, canvas_id: str, revision: int) -> bool:
-        """Return whether PostgreSQL can read the bytes that the query `read` selects."""
-        try:
-            await self._database.row(read, canvas_id, revision)
-        except asyncpg.DataCorruptedError:
-            return False
-        return True
 
     async def _drop_outline(self, canvas_id: str, revision: int) -> int:
         """Delete the outline of a snapshot, and log the deletion. Return the number of deleted outlines: 0 or 1.
@@ -170,3 +166,12 @@ class Quarantine:
             quarantine_id=moved["id"],
         )
         return 1
+
+
+async def _is_readable(read: Awaitable[object]) -> bool:
+    """Return whether PostgreSQL can read the bytes that a query selects."""
+    try:
+        await read
+    except asyncpg.DataCorruptedError:
+        return False
+    return True

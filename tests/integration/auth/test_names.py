@@ -4,10 +4,12 @@ import asyncio
 import secrets
 import unicodedata
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from argon2 import PasswordHasher
 
+import svgx_auth
 from svgx_common.contract.auth import (
     LIST_USERS,
     UPDATE_USER,
@@ -20,6 +22,8 @@ from svgx_common.messaging.bus import Bus
 from svgx_devstack import DevStack
 from tests.integration.auth.conftest import Tables, replica
 from tests.integration.auth.test_accounts import PASSWORD, create, login
+
+MIGRATIONS = Path(svgx_auth.__file__).parent / "sql" / "migrations"
 
 HASH = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1).hash(PASSWORD)
 
@@ -183,6 +187,24 @@ async def test_old_accounts_with_similar_names_all_log_in(
     for name, account_id in zip(names, ids, strict=True):
         assert (await login(bus, name)).user.id == account_id
         assert (await login(bus, f"{name}@example.org")).user.id == account_id
+
+
+async def test_stored_key_with_a_joiner_is_computed_again(
+    backing: DevStack, bus: Bus, tables: Tables
+) -> None:
+    """Proves R-AUTH-41: no new name may differ from a stored one only in a joiner, also after an upgrade."""
+    tail = secrets.token_hex(4)
+    stored = f"कन्\u200dया{tail}"
+    account_id = await insert_old_account(tables, stored, f"{tail}@example.org")
+    await tables.execute("INSERT INTO account_name VALUES ($1, $2, $2)", account_id, stored)
+    await tables.execute((MIGRATIONS / "0016_keys_without_joiners.sql").read_text())
+    assert (await login(bus, stored)).user.id == account_id
+    async with replica(backing):
+        pass
+    for name in (f"कन्या{tail}", stored):
+        with pytest.raises(Conflict):
+            await create(bus, name)
+    assert (await login(bus, stored)).user.username == stored
 
 
 async def test_simultaneous_requests_with_similar_names_create_one_account(bus: Bus) -> None:

@@ -120,6 +120,12 @@ SAME_KEY = [
     ("ada@bücher.example", "ada@xn--bcher-kva.example"),
     ("ada＠example.org", "ada@example.org"),
     ("ﬁx", "fix"),
+    ("ราฺม", "ราฺ\u200cม"),
+    ("ราฺม", "ราฺ\u200dม"),
+    ("कन्या", "कन्\u200dया"),
+    ("میخواهم", "می\u200cخواهم"),
+    ("ada@कन्या.example", "ada@कन्\u200dया.example"),
+    ("ada@कन्या.example", "ada@xn--" + "कन्\u200dया".encode("punycode").decode() + ".example"),
 ]
 DIFFERENT_KEYS = [
     ("root", "toor"),
@@ -133,7 +139,7 @@ DIFFERENT_KEYS = [
 
 @pytest.mark.parametrize(("one", "other"), SAME_KEY, ids=ascii)
 def test_names_that_look_alike_have_one_key(one: str, other: str) -> None:
-    """Proves R-AUTH-41: names that differ only in case, composition, width, ligatures or domain form have one key."""
+    """Proves R-AUTH-41: names that differ only in case, composition, width, joiners, ligatures or domain are one."""
     assert names.name_key(one) == names.name_key(other)
 
 

@@ -32,6 +32,9 @@ _INVISIBLE_CHARACTERS = frozenset(
 )
 """Invisible characters that are not in the category Cf (Unicode: Default_Ignorable_Code_Point)."""
 
+_WITHOUT_JOINERS = {0x200C: None, 0x200D: None}
+"""Removes the zero-width joiner and non-joiner. RFC 5892 permits both in names of some scripts."""
+
 
 def username(text: str, field: str = "username") -> str:
     """Return the stored form of a new username: in NFC, with ASCII letters in place of wide letters.
@@ -57,14 +60,16 @@ def email(text: str, field: str = "email") -> str:
 def name_key(text: str) -> str:
     """Return the key of a username or an e-mail address. Two texts with the same key are the same name.
 
+    A key has no joiners, although a name may have them.
+
     The key of a text that is not a valid name consists of the text's visible characters. Therefore an old name with
     invisible characters has the same key as a new name that looks the same, and the new name is refused.
     """
     local, at, domain = text.replace("\uff20", "@").partition("@")
     try:
         if not at or not local or not domain or "@" in domain:
-            return _enforce(_COMPARED_PROFILE, text)
-        return f"{_enforce(_COMPARED_PROFILE, local)}@{_domain_key(domain)}"
+            return _compared(text)
+        return f"{_compared(local)}@{_domain_key(domain)}"
     except UnicodeEncodeError:
         return _visible(text)
 
@@ -97,16 +102,21 @@ def _enforce(profile: Profile, text: str) -> str:
     return profile.enforce(text)
 
 
+def _compared(text: str) -> str:
+    """Return the form in which names are compared. Raises `UnicodeEncodeError` when RFC 8265 forbids the text."""
+    return _enforce(_COMPARED_PROFILE, text.translate(_WITHOUT_JOINERS))
+
+
 def _domain_key(domain: str) -> str:
     """Return the key of a domain. Both forms of an internationalized domain have the same key (RFC 5890)."""
     return ".".join(_label_key(label) for label in domain.split("."))
 
 
 def _label_key(label: str) -> str:
-    key = _enforce(_COMPARED_PROFILE, label) if label else ""
+    key = _compared(label) if label else ""
     if key.startswith("xn--"):
         try:
-            return _enforce(_COMPARED_PROFILE, key[4:].encode("ascii").decode("punycode"))
+            return _compared(key[4:].encode("ascii").decode("punycode"))
         except UnicodeError:
             return key
     return key

@@ -1,12 +1,13 @@
 """Share links at a gateway: visitors without an account, accounts with a link, and their limits."""
 
+import contextlib
 import time
 from typing import Any
 
 import pytest
 
 from svgx_common.contract import OPERATIONS
-from svgx_common.contract.errors import Unauthenticated
+from svgx_common.contract.errors import Forbidden, Unauthenticated
 from svgx_common.contract.operation import Operation
 from svgx_common.contract.policy import CanvasRole, Role, Scope
 from svgx_common.contract.state import CANVAS_ACCESS, GET_CANVAS, Access, Canvas, CanvasRequest
@@ -233,3 +234,36 @@ async def test_invented_links_are_limited_and_replace_no_cached_link(
         asked = len(state.checked)
         assert (await http.get(PATH, headers=visitor("svgxlink_good"))).status_code == 200
         assert len(state.checked) == asked
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_link_that_cannot_be_looked_up_affects_no_account_with_a_sufficient_role(
+    backing: DevStack, status: int
+) -> None:
+    """Without a sufficient role, the account gets the error of the look-up. Proves R-LIFE-2."""
+    state = State()
+    limit = LIMIT + (4 if status == 429 else 5)
+    has_role = True
+
+    async def access(request: CanvasRequest, call: Call) -> Access:
+        if not has_role:
+            raise Forbidden
+        return await state.access(request, call)
+
+    async with contextlib.AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        await enter(answering(backing, CANVAS_ACCESS, access))
+        await enter(answering(backing, GET_CANVAS, state.get))
+        if status == 429:
+            await enter(answering(backing, CHECK_LINK, state.check))
+        http = await enter(gateway(backing, rate_limit_requests_per_minute=limit))
+        if status == 429:  # another client at the address uses up the look-ups
+            for number in range(limit + 1):
+                await http.get(PATH, headers=visitor(f"svgxlink_{number}"))
+        link = {"X-Share-Link": "svgxlink_good"}
+        assert (await http.get(PATH, headers=visitor("svgxlink_good"))).status_code == status
+        assert (await http.get(PATH, headers=bearer(Role.EDITOR) | link)).status_code == 200
+        has_role = False
+        account = bearer(Role.EDITOR)
+        assert (await http.get(PATH, headers=account | link)).status_code == status
+        assert (await http.get(PATH, headers=account)).status_code == 403

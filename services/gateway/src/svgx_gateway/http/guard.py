@@ -7,7 +7,13 @@ from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from svgx_common.contract.errors import Forbidden, SvgxError, TooManyRequests, Unauthenticated
+from svgx_common.contract.errors import (
+    Forbidden,
+    NotFound,
+    SvgxError,
+    TooManyRequests,
+    Unauthenticated,
+)
 from svgx_common.contract.operation import Operation, RequestModel
 from svgx_common.contract.policy import RateClass, Scope
 from svgx_common.messaging.caller import Caller
@@ -18,6 +24,9 @@ from svgx_gateway.observability.notes import note_user
 from svgx_gateway.quotas.enforcement import QuotaEnforcement
 from svgx_gateway.ratelimit.key import RateLimitKey
 from svgx_gateway.ratelimit.limiter import RateLimiter
+
+_LINK_ERROR = "svgx.link_error"
+"""The key in a request's scope for the error of the look-up of its share link."""
 
 
 class Guard:
@@ -71,7 +80,10 @@ class Guard:
         refusal: SvgxError | None = None
         if scope is not Scope.PUBLIC:
             try:
-                caller = (await self._authenticator.authenticate_request(request)).caller
+                identity = await self._authenticator.authenticate_request(request)
+                caller = identity.caller
+                if identity.link_error is not None:
+                    request.scope[_LINK_ERROR] = identity.link_error
                 note_user(request.scope, caller.user_id)
             except Unauthenticated as error:
                 refusal = error
@@ -90,11 +102,23 @@ class Guard:
         return caller
 
     async def check_canvas(
-        self, operation: Operation[Any, Any], message: RequestModel, caller: Caller | None
+        self,
+        operation: Operation[Any, Any],
+        message: RequestModel,
+        caller: Caller | None,
+        request: Request,
     ) -> None:
-        """Raise `NotFound` or `Forbidden` unless the caller has the operation's role on the request's canvas."""
-        if operation.canvas_role is not None and caller is not None:
+        """Raise `NotFound` or `Forbidden` unless the caller has the operation's role on the request's canvas.
+
+        If the caller has a link that could not be looked up, raise the error of the look-up instead, because the link
+        may give the role.
+        """
+        if operation.canvas_role is None or caller is None:
+            return
+        try:
             await self._canvas_roles.require(caller, _canvas_id(message), operation.canvas_role)
+        except (NotFound, Forbidden) as error:
+            raise request.scope.get(_LINK_ERROR, error) from None
 
     def check_quota(
         self, operation: Operation[Any, Any], message: RequestModel, caller: Caller | None

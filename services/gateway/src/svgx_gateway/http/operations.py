@@ -193,7 +193,7 @@ class OperationEndpoint:
         if self._names_canvas and (canvas_id := getattr(message, "canvas_id", None)) is not None:
             note_canvas(request.scope, canvas_id)
         deadline = time.monotonic() + operation.timeout
-        await self._guard.check_canvas(operation, message, caller)
+        await self._guard.check_canvas(operation, message, caller, request)
         if (
             caller is None
             or not self._supports_key

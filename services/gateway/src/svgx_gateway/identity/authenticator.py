@@ -1,11 +1,18 @@
 """Authentication of HTTP requests and WebSockets."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 
 from starlette.requests import HTTPConnection
 
-from svgx_common.contract.errors import Unauthenticated
+from svgx_common.contract.errors import (
+    DeadlineExceeded,
+    Overloaded,
+    TooManyRequests,
+    Unauthenticated,
+    Unavailable,
+)
 from svgx_common.contract.storage.links import LINK_PREFIX
 from svgx_common.messaging.caller import Caller
 from svgx_gateway.identity.api_keys import API_KEY_PREFIX, ApiKeys
@@ -51,6 +58,8 @@ class Authenticator:
     async def authenticate_request(self, request: HTTPConnection) -> Identity:
         """Authenticate the token in the header `Authorization` or `X-API-Key`, and the link in `X-Share-Link`.
 
+        If the link of an account cannot be looked up, the identity has the error (`link_error`) and no link.
+
         Raises `Unauthenticated` with neither a token nor a link, and the errors of `authenticate_token`.
         """
         token, link = header_token(request.scope), header_link(request.scope)
@@ -63,18 +72,16 @@ class Authenticator:
     async def authenticate_websocket(self, socket: HTTPConnection) -> Identity:
         """Authenticate the token in a subprotocol, a header or the query, in this order, and the share link.
 
-        Raises the errors of `authenticate_token`.
+        Raises the errors of `authenticate_token`, and the error of a link that cannot be looked up.
         """
-        return await self._authenticate(websocket_token(socket), websocket_link(socket), socket)
+        return await self._authenticate_socket(websocket_token(socket), socket)
 
     async def authenticate_message(self, token: str, socket: HTTPConnection) -> Identity:
         """Authenticate the token that a client sent in a message, and the share link of its socket.
 
-        An empty token stands for the token of the handshake. Raises the errors of `authenticate_token`.
+        An empty token stands for the token of the handshake. Raises the errors of `authenticate_websocket`.
         """
-        return await self._authenticate(
-            token or websocket_token(socket), websocket_link(socket), socket
-        )
+        return await self._authenticate_socket(token or websocket_token(socket), socket)
 
     async def authenticate_token(self, token: str, connection: HTTPConnection) -> Identity:
         """Return the identity of an access token, API key or share link that came over `connection`.
@@ -98,6 +105,13 @@ class Authenticator:
         """Raise `Unauthenticated` for a revoked token or key, and `Unavailable` while the revocations are unknown."""
         self._revocations.check(identity.caller)
 
+    async def _authenticate_socket(self, token: str, socket: HTTPConnection) -> Identity:
+        identity = await self._authenticate(token, websocket_link(socket), socket)
+        if identity.link_error is not None:
+            # The client tries again. Without this error, it would keep the role of the account for hours.
+            raise identity.link_error
+        return identity
+
     async def _authenticate(self, token: str, link: str, connection: HTTPConnection) -> Identity:
         """Return the identity of an account with a link, of an account alone, or of a visitor.
 
@@ -113,6 +127,8 @@ class Authenticator:
             share_link = await self._find_link(link, connection)
         except Unauthenticated:
             return identity
+        except (DeadlineExceeded, Overloaded, TooManyRequests, Unavailable) as error:
+            return replace(identity, link_error=error)
         caller = identity.caller.with_link(share_link.id)
         return Identity(caller, identity.expires_at, link_expires_at=share_link.expires_at)
 

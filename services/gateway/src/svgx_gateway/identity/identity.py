@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from svgx_common.contract.errors import SvgxError
 from svgx_common.messaging.caller import Caller
 
 NEVER = 32_503_680_000
@@ -14,8 +15,12 @@ class Identity:
 
     `link_expires_at` is the Unix time at which the share link of a caller with an account expires. It is None
     without a link, and for a link without an end. After this time, the caller has only the role of the account.
+
+    `link_error` is the error of the look-up of the link, when it is not known whether the link is valid. The caller
+    then has no link.
     """
 
     caller: Caller
     expires_at: float
     link_expires_at: float | None = None
+    link_error: SvgxError | None = None

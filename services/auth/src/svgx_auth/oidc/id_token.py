@@ -56,6 +56,8 @@ def read(token: object, keys: KeySet, *, issuer: str, client_id: str, nonce: str
         not isinstance(subject, str)
         or not 0 < len(subject) <= MAX_SUBJECT_LENGTH
         or "\0" in subject
+        or any("\ud800" <= character <= "\udfff" for character in subject)
     ):
+        # PostgreSQL stores neither NUL nor a lone surrogate, which JSON permits as an escape.
         raise InvalidIdToken("the token's subject is not valid")
     return claims

@@ -1,6 +1,7 @@
 """A replica, a client on the bus, and a connection to the database."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -11,6 +12,7 @@ from svgx_state.snapshots import Compactor
 from svgx_workers.pool import Workers
 from tests.integration.state.fresh_tables import FreshTables, new_schema
 from tests.integration.state.service import Client, Tables, directory, replica, user
+from tests.integration.state.vault import database
 
 
 @pytest.fixture
@@ -29,6 +31,19 @@ async def service(backing: DevStack) -> AsyncIterator[None]:
     """A running replica with one worker, and otherwise the default settings."""
     async with replica(backing):
         yield
+
+
+@pytest.fixture(scope="module")
+async def own_database(backing: DevStack) -> AsyncIterator[str]:
+    """A database without the canvases of other tests."""
+    async with database(backing) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The target of the module's backups."""
+    return tmp_path_factory.mktemp("backups")
 
 
 @pytest.fixture

@@ -29,20 +29,12 @@ from tests.integration.state.vault import (
     ADMIN,
     StandIns,
     Vault,
-    database,
     lose,
     run_stand_ins,
     tables_of,
 )
 
 KEY = base64.b64encode(bytes(range(32))).decode()
-
-
-@pytest.fixture(scope="module")
-async def own_database(backing: DevStack) -> AsyncIterator[str]:
-    """A database without the canvases of other tests."""
-    async with database(backing) as url:
-        yield url
 
 
 @pytest.fixture
@@ -57,12 +49,6 @@ async def tables(own_database: str) -> AsyncIterator[Tables]:
     """A connection to the service's tables. The tables exist once a replica has started."""
     async with tables_of(own_database) as connection:
         yield connection
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The target of the module's backups."""
-    return tmp_path_factory.mktemp("backups")
 
 
 @pytest.fixture(scope="module")

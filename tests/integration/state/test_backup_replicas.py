@@ -75,13 +75,6 @@ class Site:
         return replica(self.backing, **chosen)
 
 
-@pytest.fixture(scope="module")
-async def own_database(backing: DevStack) -> AsyncIterator[str]:
-    """A database without the canvases of other tests."""
-    async with database(backing) as url:
-        yield url
-
-
 @pytest.fixture
 async def site(
     backing: DevStack, client: Client, own_database: str, tmp_path: Path

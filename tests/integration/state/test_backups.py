@@ -27,26 +27,12 @@ from tests.integration.state.vault import (
     ADMIN,
     StandIns,
     Vault,
-    database,
     lose,
     run_stand_ins,
     tables_of,
 )
 from tests.integration.state.webhook_client import rename
 from tests.polling import pause
-
-
-@pytest.fixture(scope="module")
-async def own_database(backing: DevStack) -> AsyncIterator[str]:
-    """A database without the canvases of other tests."""
-    async with database(backing) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The target of the module's backups."""
-    return tmp_path_factory.mktemp("backups")
 
 
 @pytest.fixture(scope="module")

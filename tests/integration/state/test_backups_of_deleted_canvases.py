@@ -15,20 +15,7 @@ from svgx_state.deletion import purge as purge_module
 from svgx_state.deletion.purge import Purge
 from tests.integration.state.drawing import elements
 from tests.integration.state.service import Client, Tables, replica
-from tests.integration.state.vault import Vault, database, lose, run_stand_ins, tables_of
-
-
-@pytest.fixture(scope="module")
-async def own_database(backing: DevStack) -> AsyncIterator[str]:
-    """A database without the canvases of other tests."""
-    async with database(backing) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The target of the module's backups."""
-    return tmp_path_factory.mktemp("backups")
+from tests.integration.state.vault import Vault, lose, run_stand_ins, tables_of
 
 
 @pytest.fixture(scope="module")

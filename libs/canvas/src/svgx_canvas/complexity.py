@@ -34,8 +34,11 @@ _WATCHED_PROPERTIES = _MARKERS | _PAINTS | _EFFECTS | _LAYER_PROPERTIES
 """The properties that can raise the cost of an element."""
 _PAINTED = _SHAPES | {"use"}
 """The elements that use the paints that they inherit. A `use` element passes them on to its target."""
-_INHERITED = {"fill": "inherited fill", "stroke": "inherited stroke"}
-"""The kinds of references that an element inherits. They may close a circle, and have no cost of their own."""
+_INHERITED = "inherited "
+"""The beginning of the kind of a reference that an element inherits, before the property's name.
+
+Such a reference may close a circle, and has no cost of its own.
+"""
 _HREF_ELEMENTS = frozenset({"use", "tref", "feImage", "pattern", "filter"})
 _GRADIENTS = frozenset({"linearGradient", "radialGradient"})
 _MAX_COUNT = 1 << 62
@@ -152,7 +155,7 @@ class _Node:
     parts: list[Element]
     """The children, except texts, and then the elements that the element refers to."""
     kinds: list[str]
-    """For each reference, the name of the referring property, `HREF`, or a value of `_INHERITED`."""
+    """For each reference, the name of the referring property, with `_INHERITED` before it or not, or `HREF`."""
     shapes: int
     vertices: int
     operations: int
@@ -230,7 +233,7 @@ class _Meter:
                 paints[name] = inherited[name] + own[name]
             if element.tag in _PAINTED:
                 references = [
-                    (_INHERITED[name], target)
+                    (_INHERITED + name, target)
                     for name, targets in inherited.items()
                     if name not in own or name in sheet
                     for target in targets
@@ -351,7 +354,7 @@ class _Meter:
         referred_layers = 0
         for index, kind in enumerate(node.kinds, node.children):
             target, inner = node.parts[index], costs[index]
-            if inner is None or kind in _INHERITED.values():
+            if inner is None or kind.startswith(_INHERITED):
                 continue
             if kind == HREF:
                 cost.add(inner)
@@ -434,7 +437,7 @@ def _last_reference(circle: Sequence[_Step]) -> CircularReference:
         index = len(step.costs) - step.node.children
         if index >= 0:
             kind = step.node.kinds[index]
-            return CircularReference(step.node.element, kind.removeprefix("inherited "))
+            return CircularReference(step.node.element, kind.removeprefix(_INHERITED))
     raise AssertionError
 
 

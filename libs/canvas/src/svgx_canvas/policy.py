@@ -37,8 +37,7 @@ class Dropped:
     A part of a style has the name of its CSS property or rule.
     """
     reason: str
-    """The part of the policy that forbids the content, the exceeded limit (usually a field of `Limits`) or a data
-    fault."""
+    """The part of the policy that forbids the content, the exceeded limit (often one of `Limits`) or a data fault."""
     count: int
     """The number of occurrences."""
 

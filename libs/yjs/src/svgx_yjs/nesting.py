@@ -6,7 +6,6 @@ Also the lengths of the lists, which bound the time in which a struct is placed.
 import zlib
 from array import array
 from bisect import bisect_right
-from collections import deque
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import accumulate, repeat
@@ -271,7 +270,8 @@ class ListLengths:
             self._add(end - start, list_id, depth * 2)
             return
         for starts, ends, list_ids, packed_depths in nesting._ranges.values():  # noqa: SLF001  # the same module
-            deque(map(self._add, map(sub, ends, starts), list_ids, packed_depths), maxlen=0)
+            for each in zip(map(sub, ends, starts), list_ids, packed_depths, strict=True):
+                self._add(*each)
 
     def _add(self, clocks: int, list_id: int, packed_depth: int) -> None:
         if list_id:

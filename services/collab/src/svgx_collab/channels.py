@@ -187,8 +187,11 @@ class Channels:
             await self._bus.respond(request.reply, encode(Saved(revision, rejected, epoch)))
 
     async def refuse(self, request: WaitingRequest, error: SvgxError) -> None:
-        """Refuse a request that cannot be committed. A gateway's link gets no error. The gateway repeats the batch as a
-        request, and the response has the error."""
+        """Refuse a request that cannot be committed.
+
+        A gateway's link gets no error. The gateway repeats the batch as a request, and the response has the
+        error.
+        """
         if isinstance(request.reply, LinkReply):
             self._links.refuse(request.reply.gateway, request.reply.number, same_holder=False)
         else:

@@ -23,8 +23,10 @@ _ESCAPE = re.compile(r"\\(?:([0-9A-Fa-f]{1,6})(?:\r\n|[ \t\r\n\f])?|.)", re.DOTA
 """An escape. The group is the number of a hexadecimal one."""
 
 _UNWRITABLE = re.compile(rf"\\?({NOT_XML}|\x7f)|\\.", re.DOTALL)
-"""A character that needs a hexadecimal escape, or an escape of any other character. DEL needs one because it ends an
-unquoted URL."""
+"""A character that needs a hexadecimal escape, or an escape of any other character.
+
+DEL needs a hexadecimal escape because it ends an unquoted URL.
+"""
 
 
 def read_tokens(text: str, *, skip_comments: bool = False) -> list[ast.Node]:

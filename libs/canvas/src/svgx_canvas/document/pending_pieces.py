@@ -83,8 +83,9 @@ class PendingPieces:
     def take_released(
         self, clients: Collection[int], clocks: Mapping[int, int]
     ) -> list[ReleasedPiece]:
-        """Remove and return the pieces that no longer wait, because structs of these clients were integrated. `clocks`
-        has the next clocks.
+        """Remove and return the pieces that no longer wait, because structs of these clients were integrated.
+
+        `clocks` has the next clocks.
 
         A piece that begins below its own client's next clock is removed too. Only its structs from the next clock on
         are returned.
@@ -118,8 +119,9 @@ class PendingPieces:
     def _take_superseded(
         self, clients: Collection[int], clocks: Mapping[int, int]
     ) -> list[ReleasedPiece]:
-        """Remove these clients' pieces that begin below the client's next clock. Return their structs from the next
-        clock on.
+        """Remove these clients' pieces that begin below the client's next clock.
+
+        Return the structs of these pieces from the next clock on.
 
         The document has integrated other structs below the next clock. A struct that begins below the next clock and
         ends above it is dropped, because it contradicts the document. If the document had the first part of this

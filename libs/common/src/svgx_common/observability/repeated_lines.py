@@ -20,7 +20,7 @@ UNLIMITED_LOGGER = "svgx.requests"
 """The name of the logger of accounts' requests. No line is left out, because a user may ask about each request."""
 
 AUDIT_LOGGER = "svgx.audit"
-"""The name of the logger of audit entries that were not stored. No line is left out: the log is their only record."""
+"""The name of the logger of admins' operations. No line is left out: some operations have no other record."""
 
 REFUSALS_LOGGER = "svgx.refusals"
 """The name of the logger of requests that a starting or stopping service refuses.

@@ -229,8 +229,10 @@ class LivePresence:
 
 
 def _ask(connection: Connection, removal: State) -> bool:
-    """Ask a client for a newer state: send it the removal of its own state. Return whether the client is also sent a
-    query."""
+    """Ask a client for a newer state: send it the removal of its own state.
+
+    Return whether the client is also sent a query.
+    """
     connection.send(protocol.encode_awareness(awareness.encode([removal])))
     if connection.answers_removals:
         return False

@@ -60,8 +60,10 @@ class HocuspocusConnection(Connection):
     """
 
     answers_removals = False
-    """False: after a removal of its state, the provider only increases its clock. It sends the state in answer to a
-    query."""
+    """False: after a removal of its state, the provider only increases its clock.
+
+    It sends the state in answer to a query.
+    """
 
     _sends_frames_unchanged = False
 

@@ -85,8 +85,10 @@ class BroadcastTracker:
         return common_state_vector([self.vector, *foreign]) if foreign else self.vector
 
     def record_announcement(self, epoch: str) -> None:
-        """Record that a replica has opened the canvas. The replica sends this gateway no broadcasts before a
-        catch-up."""
+        """Record that a replica has opened the canvas.
+
+        The replica sends this gateway no broadcasts before a catch-up.
+        """
         if self._position is not None and self._position.epoch != epoch:
             self.suspect_gap()
 

@@ -24,7 +24,7 @@ from svgx_gateway.websocket.sessions.join_retries import JoinRetries
 from svgx_gateway.websocket.sessions.session import Connect, Session, Sessions
 from svgx_gateway.websocket.transport.protocol import WRITE_FRAME
 from svgx_yjs import protocol
-from svgx_yjs.hocuspocus import AUTH, TOKEN, Writer
+from svgx_yjs.hocuspocus import AUTH, CLOSE, TOKEN, Writer
 from svgx_yjs.lib0 import Encoder
 from tests.polling import pause
 
@@ -56,18 +56,27 @@ class WaitingSessions:
 
 
 async def open_socket(
-    events: asyncio.Queue[Message], sessions: WaitingSessions, counted: list[Caller | None]
+    events: asyncio.Queue[Message],
+    sessions: WaitingSessions,
+    counted: list[Caller | None],
+    sent: list[Message] | None = None,
 ) -> HocuspocusSocket:
-    """Return a socket that reads `events` and writes the callers of its handshakes into `counted`."""
+    """Return a socket that reads `events`, adds its handshakes' callers to `counted`, and its messages to `sent`."""
     scope = {
         "type": "websocket",
         "client": ("127.0.0.1", 1),
         "query_string": b"",
         WRITE_FRAME: lambda _: True,
     }
-    websocket = WebSocket(scope, events.get, None)  # type: ignore[arg-type]
+
+    async def send(message: Message) -> None:
+        await asyncio.sleep(0)
+        if sent is not None:
+            sent.append(message)
+
+    websocket = WebSocket(scope, events.get, send)
     await events.put({"type": "websocket.connect"})
-    await websocket.receive()
+    await websocket.accept()
     limits = SocketLimits(10, 10, HANDSHAKE_SECONDS, 1000)
 
     async def count_handshake(_: HTTPConnection, caller: Caller | None) -> None:
@@ -182,3 +191,86 @@ async def test_idle_timer_does_not_run_after_the_end_of_the_socket(
     assert (await running).code is Close.NORMAL
     assert timers
     assert all(timer.cancelled() for timer in timers)
+
+
+class DelayedSessions(WaitingSessions):
+    """Sessions that join once `may_join` is set, and note each connection. The session handles no message."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outgoing = Outgoing()
+        self.connections: asyncio.Queue[Connection] = asyncio.Queue()
+        self.may_join = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def join(
+        self, websocket: WebSocket, identity: Identity, canvas_id: str, connect: Connect, **_: Any
+    ) -> AsyncIterator[Session]:
+        """Wait, and connect."""
+        del websocket, identity, canvas_id
+        self.joining.set()
+        await self.may_join.wait()
+        connection = connect(CanvasRole.EDITOR, None)
+        await self.connections.put(connection)
+        yield cast("Session", self)
+
+    async def handle(self, message: protocol.Message) -> None:
+        """Wait for ever."""
+        del message
+        await asyncio.Event().wait()
+
+
+async def send_leave(events: asyncio.Queue[Message], document: str) -> None:
+    """Send the message with which a provider detaches from its document."""
+    frame = Encoder().text(document).uint(CLOSE).finish()
+    await events.put({"type": "websocket.receive", "bytes": frame})
+
+
+@pytest.mark.parametrize("has_joined", [True, False])
+async def test_left_document_sends_nothing_while_its_edits_wait(*, has_joined: bool) -> None:
+    """The new document of this name gets no status of an edit before the leave. Proves R-HOCUS-12."""
+    events: asyncio.Queue[Message] = asyncio.Queue()
+    sessions = DelayedSessions()
+    socket = await open_socket(events, sessions, [])
+    running = asyncio.create_task(socket.run())
+    await send_token(events)
+    await sessions.joining.wait()
+    if has_joined:
+        sessions.may_join.set()
+        while sessions.connections.empty():
+            await pause()
+    await send_edit(events, "a", 1)
+    await send_leave(events, "a")
+    await send_token(events)
+    while events.qsize():
+        await pause()
+    sessions.may_join.set()
+    left, opened = [await sessions.connections.get() for _ in range(2)]
+    assert isinstance(left.flow, Ended)
+    assert bool(left.written_bytes) is has_joined, "only a joined document gets its scope"
+    assert not isinstance(opened.flow, Ended)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_refusal_of_a_left_document_does_not_reach_the_client() -> None:
+    """The client would close the document that it has opened with the same name. Proves R-HOCUS-12."""
+    events: asyncio.Queue[Message] = asyncio.Queue()
+    sent: list[Message] = []
+    sessions = DelayedSessions()
+    socket = await open_socket(events, sessions, [], sent)
+    running = asyncio.create_task(socket.run())
+    await send_token(events)
+    await sessions.joining.wait()
+    await send_edit(events, "a", 1)
+    await send_leave(events, "a")
+    while events.qsize():
+        await pause()
+    sessions.may_join.set()
+    left = await sessions.connections.get()
+    left.close(Close.FORBIDDEN, "no role on the canvas")
+    await send_token(events)
+    await sessions.connections.get()
+    assert [each["type"] for each in sent] == ["websocket.accept"]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)

@@ -32,6 +32,8 @@ class Document:
         """The connection; None until the client's role on the canvas is known."""
         self.has_joined = False
         """True once the client has joined the canvas."""
+        self.has_left = False
+        """True once the client has left the document. Messages that were sent before may still wait."""
         self.queued_bytes = 0
         """The size of the messages that wait."""
         self._serve = serve
@@ -49,6 +51,23 @@ class Document:
             self._drop_queued()
         elif until_handled:
             await self._messages.join()
+
+    def connect(self, connection: HocuspocusConnection) -> None:
+        """Adopt the connection, and tell the client whether it may edit."""
+        self.connection = connection
+        if self.has_left:
+            connection.end()
+        connection.send_scope()
+
+    def leave(self) -> None:
+        """Send the client nothing more, because it may open a document with the same name at once.
+
+        The client would count a status of an earlier edit as a status of a later one. The edits that wait are still
+        handled.
+        """
+        self.has_left = True
+        if self.connection is not None:
+            self.connection.end()
 
     async def run(self, token: str) -> Closing:
         """Serve the document until it ends, and return the reason."""

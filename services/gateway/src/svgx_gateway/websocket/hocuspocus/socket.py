@@ -123,6 +123,7 @@ class HocuspocusSocket:
             if isinstance(message, Leave):
                 # A token that follows opens the document again.
                 del self._documents[name]
+                document.leave()
             await document.put(message, size, until_handled=self._is_large(document, size))
         elif isinstance(message, Authenticate):
             document = self._documents[name] = Document(name, self._serve)
@@ -216,7 +217,7 @@ class HocuspocusSocket:
         writer = Writer(document.name)
 
         def connect(role: CanvasRole, handshake_span: SpanContext | None) -> HocuspocusConnection:
-            document.connection = HocuspocusConnection(
+            connection = HocuspocusConnection(
                 self._websocket,
                 identity.caller,
                 role,
@@ -231,9 +232,9 @@ class HocuspocusSocket:
                 transport_bytes=self._transport_bytes,
                 socket_sent_bytes=self._sent_bytes,
             )
-            self._connections.add(document.connection)
-            document.connection.send_scope()
-            return document.connection
+            self._connections.add(connection)
+            document.connect(connection)
+            return connection
 
         try:
             async with self._sessions.join(
@@ -260,7 +261,9 @@ class HocuspocusSocket:
             self._limit_viewer()
 
     async def _refuse(self, document: Document, closing: Closing) -> None:
-        """Tell the client why its document has ended."""
+        """Tell the client why its document has ended, unless the client has left it."""
+        if document.has_left:
+            return
         writer = Writer(document.name)
         await self._send(writer.permission_denied(f"{closing.code:d} {closing.reason}"))
         if document.has_joined:

@@ -327,6 +327,23 @@ async def test_changed_limits_apply_on_all_gateways(
     await wait_for_limit(str(LIMIT))
 
 
+async def test_key_with_a_lower_role_counts_in_the_bucket_of_its_account(
+    gateways: tuple[Api, Api], set_limits: Any, user: User
+) -> None:
+    """A key of a viewer does not give its editor more requests. Proves R-LIMIT-4."""
+    await set_limits(roles={"viewer": {"read": {"requests": 20, "seconds": 3600}}})
+    session = gateways[0].session_of(user)
+    key = await session.request("POST", "/auth/api-keys/", json={"name": "a", "role": "viewer"})
+    assert key.status_code == 201, key.text
+    by_token = await session.request("GET", "/runtime/canvases/")
+    by_key = await session.request(
+        "GET", "/runtime/canvases/", headers={"Authorization": f"Bearer {key.json()['key']}"}
+    )
+    assert by_key.headers["RateLimit-Policy"] == by_token.headers["RateLimit-Policy"]
+    remaining = [int(each.headers["X-RateLimit-Remaining"]) for each in (by_token, by_key)]
+    assert remaining[1] < LIMIT - 1, remaining
+
+
 async def test_limits_survive_restarts_and_stale_versions_get_409(
     own_stack: DevStack, admin: ApiSession, set_limits: Any
 ) -> None:

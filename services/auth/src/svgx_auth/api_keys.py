@@ -180,13 +180,16 @@ class ApiKeys:
         row = await self._database.row("use_api_key", hash_of(text), USE_INTERVAL_SECONDS)
         if row is None:
             raise Unauthenticated("the API key is not valid")
+        account_role = Role(row["account_role"])
+        role = account_role.least(Role(row["role"]))
         return CheckedApiKey(
             key_id=row["id"],
             user_id=row["account_id"],
             username=row["username"],
-            role=Role(row["account_role"]).least(Role(row["role"])),
+            role=role,
             token_version=row["token_version"],
             expires_at=int(row["expires"]),
+            account_role=None if role is account_role else account_role,
         )
 
 

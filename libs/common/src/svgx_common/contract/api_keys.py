@@ -94,7 +94,7 @@ class CheckApiKeyRequest(RequestModel):
 
 
 class CheckedApiKey(ReplyModel):
-    """The account that owns a key. `expires_at` is in Unix seconds."""
+    """The account that owns a key, and the role of the key. `expires_at` is in Unix seconds."""
 
     key_id: str
     user_id: str
@@ -102,6 +102,8 @@ class CheckedApiKey(ReplyModel):
     role: Role
     token_version: int
     expires_at: int
+    account_role: Role | None = None
+    """The role of the account if the key has a lower role, or None if both are equal."""
 
 
 CREATE_API_KEY = Operation(

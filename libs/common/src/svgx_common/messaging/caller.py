@@ -38,6 +38,8 @@ class Caller:
     """The id of the share link that the caller has, or None. A link gives a role on its own canvas only."""
     link_creator: str | None = None
     """The account that created the link of a visitor, or None for a caller with an account."""
+    account_role: Role | None = None
+    """The role of the account if `role` is the lower role of an API key, or None if both are equal."""
 
     @classmethod
     def of_link(cls, link_id: str, creator: str | None = None) -> "Caller":
@@ -61,14 +63,19 @@ class Caller:
 
     @property
     def charged_account(self) -> tuple[str, Role]:
-        """Return the account that the caller's edits count towards, and the role that decides its bounds.
+        """Return the account that the caller's edits count towards, and the role that decides its quotas.
 
         Edits of a visitor count towards the account that created the link, with the bounds of an editor, because the
         gateway does not know the role of that account.
         """
         if self.is_visitor and self.link_creator is not None:
             return self.link_creator, Role.EDITOR
-        return self.user_id, self.role
+        return self.user_id, self.role_for_limits
+
+    @property
+    def role_for_limits(self) -> Role:
+        """Return the role that decides the account's rate limits and quotas, which are the same for all its keys."""
+        return self.account_role or self.role
 
     def with_link(self, link_id: str | None) -> "Caller":
         """Return the caller with another share link, or without one."""

@@ -98,6 +98,7 @@ class ApiKeys:
             session_id=checked.key_id,
             token_version=checked.token_version,
             by_key=True,
+            account_role=checked.account_role,
         )
         return Identity(caller, checked.expires_at)
 

@@ -39,7 +39,7 @@ class RateLimitKey:
         if caller is not None and caller.is_visitor:
             return cls(f"visitor:{counted}", address, shared=f"link:{caller.link_id}")
         if caller is not None:
-            return cls(f"user:{caller.user_id}", address, caller.user_id, caller.role)
+            return cls(f"user:{caller.user_id}", address, caller.user_id, caller.role_for_limits)
         return cls(f"address:{counted}", address)
 
 

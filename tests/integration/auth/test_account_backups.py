@@ -287,6 +287,20 @@ async def test_account_with_a_taken_name_is_refused_with_the_field(
     assert f"other-{field}" not in await _export(state)
 
 
+async def test_accounts_with_similar_old_names_are_both_restored(
+    bus: Bus, state: Bus, tables: Tables
+) -> None:
+    """A restore refuses no account because its old name looks like another name. Proves R-AUTH-41 and R-BACKUP-6."""
+    user = await create(bus)
+    twin_name = f"{user.username}\u200b"
+    stored = (await _export(state))[user.id]
+    changes = {"id": f"twin-{user.id}", "username": twin_name, "email": f"{twin_name}@example.org"}
+    result = await _import(state, stored.model_copy(update=changes))
+    assert (result.added, result.refused) == (1, [])
+    for name, account_id in ((user.username, user.id), (twin_name, f"twin-{user.id}")):
+        assert (await login(bus, name)).user.id == account_id
+
+
 _CREATED: tuple[str, dict[str, object]] = ("user.created", {"role": "editor"})
 
 EVENTS_OF_ADDED: dict[str, tuple[dict[str, object], list[tuple[str, dict[str, object]]]]] = {

@@ -189,6 +189,20 @@ async def test_old_accounts_with_similar_names_all_log_in(
         assert (await login(bus, f"{name}@example.org")).user.id == account_id
 
 
+async def test_old_name_that_looks_like_another_does_not_prevent_a_change_of_the_address(
+    backing: DevStack, bus: Bus, tables: Tables
+) -> None:
+    """Proves R-AUTH-41: only a name that changes is compared with the names of other accounts."""
+    name = new_name()
+    for each in (name, f"{name}\u200b"):
+        await insert_old_account(tables, each, f"{secrets.token_hex(4)}@example.org")
+    async with replica(backing):
+        pass
+    user = (await login(bus, name)).user
+    address = f"{new_name()}@example.org"
+    assert (await rename(bus, user, email=address)).email == address
+
+
 async def test_stored_key_with_a_joiner_is_computed_again(
     backing: DevStack, bus: Bus, tables: Tables
 ) -> None:

@@ -29,13 +29,14 @@ class AccountNames:
 
 
 async def refuse_taken_names(
-    session: Session, username: str, email: str, account_id: str | None = None
+    session: Session, username: str | None, email: str | None, account_id: str | None = None
 ) -> None:
     """Raise `Conflict`, naming the field, when an account other than `account_id` has the username or the address.
 
-    The transaction must hold the lock on all accounts.
+    None stands for a name that does not change. The transaction must hold the lock on all accounts.
     """
-    for field, taken in (await names_taken(session, username, email, account_id)).items():
+    taken_names = await names_taken(session, username, email, account_id)
+    for field, taken in taken_names.items():
         if taken:
             raise Conflict(
                 f"another account has this {field}, or one that looks the same", field=field
@@ -57,15 +58,20 @@ async def store_names(session: Session, user: User) -> None:
 
 
 async def names_taken(
-    session: Session, username: str, email: str, account_id: str | None
+    session: Session,
+    username: str | None,
+    email: str | None,
+    account_id: str | None,
+    *,
+    by_key: bool = True,
 ) -> dict[str, bool]:
     """Return for `username` and for `email` whether an account other than `account_id` has that name or address.
 
-    The transaction must hold the lock on all accounts.
+    With `by_key`, a name that looks the same counts too. None is never taken. The transaction must hold the lock on
+    all accounts.
     """
-    row = await session.row(
-        "names_taken", username, name_key(username), email, name_key(email), account_id
-    )
+    keys = [name_key(each) if by_key and each is not None else None for each in (username, email)]
+    row = await session.row("names_taken", username, keys[0], email, keys[1], account_id)
     assert row is not None
     return {"username": row["username"], "email": row["email"]}
 

@@ -61,12 +61,7 @@ class Administration:
             before = await self._lock(session, request.user_id)
             request = _with_canonical_names(request, before.user)
             if request.username is not None or request.email is not None:
-                await refuse_taken_names(
-                    session,
-                    request.username or before.user.username,
-                    request.email or before.user.email,
-                    before.user.id,
-                )
+                await refuse_taken_names(session, request.username, request.email, before.user.id)
             role = request.role or before.user.role
             disabled = before.disabled if request.disabled is None else request.disabled
             if role is not Role.ADMIN or disabled:

@@ -160,10 +160,14 @@ def _pseudonym_of(account: StoredAccount) -> str | None:
 
 
 async def _conflicting_field(session: Session, account: StoredAccount) -> str | None:
-    """Return the first field of the account with a value that another account has already, or None."""
-    for field, taken in (
-        await names_taken(session, account.username, account.email, account.id)
-    ).items():
+    """Return the first field of the account with a value that another account has already, or None.
+
+    A name that only looks like another is not refused, because accounts from before this rule keep their names.
+    """
+    taken_names = await names_taken(
+        session, account.username, account.email, account.id, by_key=False
+    )
+    for field, taken in taken_names.items():
         if taken:
             return field
     for identity in account.identities:

@@ -41,7 +41,8 @@ SELECT pg_advisory_xact_lock(hashtext('svgx.auth.account_names'))
 -- Return whether the username $1 with the key $2 is taken, and whether the address $3 with the key $4 is taken. Each is
 -- taken when an account other than $5, even a deleted one, has it as username or as address, because log-in accepts
 -- both. Names are equal when their keys are equal, and also when PostgreSQL's lower() makes them equal. The unique
--- indexes use PostgreSQL's lower() too, and Python's lower() differs for some letters.
+-- indexes use PostgreSQL's lower() too, and Python's lower() differs for some letters. A name or key that is NULL is not
+-- compared.
 WITH taken AS (
     SELECT lower(a.username) AS name, NULL AS key FROM account a
     WHERE a.id IS DISTINCT FROM $5 AND lower(a.username) IN (lower($1::text), lower($3::text))

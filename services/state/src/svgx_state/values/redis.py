@@ -5,6 +5,7 @@ limits and reads always agree. The sizes are counted again after their eviction.
 """
 
 import re
+import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -33,6 +34,23 @@ _GLOB_CHARACTERS = re.compile(r"[*?\[\]\\^]")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+_ANSWER_SECONDS = 10
+"""Seconds for which Redis keeps the answer of a call. The client repeats a call after at most three seconds."""
+
+# Begins each script that changes a value. The client repeats a script when it has lost the connection. If the first
+# attempt has changed the value, the repetition changes nothing and returns the first answer.
+#
+# The last of KEYS: the answer of this call. It has the same hash tag as the others.
+_ANSWER_ONCE = f"""
+local answered = redis.call('GET', KEYS[4])
+if answered then return cjson.decode(answered) end
+local function answer(...)
+    local values = {{...}}
+    redis.call('SET', KEYS[4], cjson.encode(values), 'PX', {_ANSWER_SECONDS * 1000})
+    return values
+end
+"""
+
 # Stores a value. The Redis keys of one account have the same hash tag, so a Redis cluster keeps them on one server.
 #
 # KEYS: the record of the value; the index, a sorted set with the keys of the account's values, by the Unix milliseconds
@@ -41,7 +59,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # and the prefix of the account's records.
 # Returns 'ok', the new version, the Unix microseconds of the write and the Unix milliseconds at which the value ends.
 # For a refusal, returns its reason, and the stored version or type.
-_PUT = """
+_PUT = (
+    _ANSWER_ONCE
+    + """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local now_ms = math.floor(now / 1000)
@@ -92,10 +112,13 @@ redis.call('HSET', KEYS[3], ARGV[1], ARGV[7])
 for i = 2, 3 do
     if redis.call('PTTL', KEYS[i]) < tonumber(ARGV[6]) then redis.call('PEXPIREAT', KEYS[i], ends) end
 end
-return {'ok', version, string.format('%.0f', now), ends}
+return answer('ok', version, string.format('%.0f', now), ends)
 """
+)
 
-_DELETE = """
+_DELETE = (
+    _ANSWER_ONCE
+    + """
 local current = redis.call('ZSCORE', KEYS[2], ARGV[1]) and redis.call('HGET', KEYS[1], 'version')
 if not current then
     redis.call('DEL', KEYS[1])
@@ -105,8 +128,9 @@ if ARGV[2] ~= '' and ARGV[2] ~= current then return {'stale', current} end
 redis.call('DEL', KEYS[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('HDEL', KEYS[3], ARGV[1])
-return {'ok', current}
+return answer('ok', current)
 """
+)
 
 
 class RedisStore:
@@ -197,16 +221,19 @@ class RedisStore:
         return matching[:limit]
 
     async def erase(self, owner: str) -> int:
-        """Delete all values of an owner. Return their number.
+        """Delete all values of an owner, and all other keys of Redis that name the owner. Return the number of values.
 
         This scans all keys of Redis, because values remain in Redis when their index was evicted.
         """
         removed = 0
         async with _redis_errors():
             await self._client.delete(_index(owner), _sizes(owner))
-            pattern = _GLOB_CHARACTERS.sub(r"\\\g<0>", _record(owner, "")) + "*"
-            async for record in self._client.scan_iter(pattern, count=SCANNED_TOGETHER):
-                removed += await self._client.unlink(record)
+            tag = _GLOB_CHARACTERS.sub(r"\\\g<0>", f"{{{owner}}}")
+            pattern = f"svgx:value*:{tag}:*"
+            async for name in self._client.scan_iter(pattern, count=SCANNED_TOGETHER):
+                unlinked = await self._client.unlink(name)
+                if name.startswith(_record(owner, "")):
+                    removed += unlinked
         return removed
 
     async def expire(self) -> int:
@@ -240,7 +267,8 @@ def _key_fields(key: str, record: dict[str, str]) -> dict[str, Any]:
 
 
 def _keys(owner: str, key: str) -> list[str]:
-    return [_record(owner, key), _index(owner), _sizes(owner)]
+    """Return the KEYS of a script that changes a value. The last one is new in each call."""
+    return [_record(owner, key), _index(owner), _sizes(owner), _answer(owner, secrets.token_hex(8))]
 
 
 def _record(owner: str, key: str) -> str:
@@ -253,3 +281,7 @@ def _index(owner: str) -> str:
 
 def _sizes(owner: str) -> str:
     return f"svgx:value-sizes:{{{owner}}}"
+
+
+def _answer(owner: str, call: str) -> str:
+    return f"svgx:value-answer:{{{owner}}}:{call}"

@@ -349,7 +349,12 @@ async def test_failed_restore_changes_nothing(scripts: Scripts) -> None:
 
 
 async def test_stopped_restore_changes_nothing(scripts: Scripts) -> None:
-    """Proves R-DUMP-2: a restore that is stopped half-way is undone by PostgreSQL."""
+    """Proves R-DUMP-2: a restore that is stopped half-way is undone by PostgreSQL, and leaves no process behind.
+
+    The backup is larger than the buffer of a pipe, so pg_restore waits while psql waits for a lock.
+    """
+    rows = "SELECT 'large-' || n, repeat('x', 100), 'u' FROM generate_series(1, 2000) n"
+    await scripts.fetch(f"INSERT INTO canvas (id, name, created_by) {rows}")
     before = await back_up_and_add_a_canvas(scripts)
     blocking = await asyncpg.connect(
         scripts.admin_url.rpartition("/")[0] + urlsplit(scripts.url).path

@@ -82,6 +82,35 @@ async def test_times_follow_revisions_when_the_clock_is_set_back(fresh: FreshTab
     assert content.updates == tuple(entry.update for entry in entries)
 
 
+async def test_time_of_a_canvas_does_not_change_the_times_of_others(fresh: FreshTables) -> None:
+    """One call commits entries of canvases with different times. Proves R-STATE-9.
+
+    The first call commits the entries together, and the second one by one, because it has a new writer.
+    """
+    ids = [await fresh.create() for _ in range(3)]
+    for days, canvas_id in enumerate(ids):
+        await fresh.journal.append([Pen(canvas_id, "one").draw("a")])
+        await fresh.tables.execute(
+            "UPDATE canvas SET updated_at = now() + $2 * interval '20 days' WHERE id = $1",
+            canvas_id, days,
+        )  # fmt: skip
+    for number, writer in enumerate(("one", "two")):
+        entries = []
+        for canvas_id in ids:
+            pen = Pen(canvas_id, writer)
+            pen.draw("a")
+            entries.append(pen.draw("b"))
+        committed = await fresh.journal.append(entries)
+        assert [each.revision for each in committed] == [number + 2] * 3
+        times = await fresh.tables.fetchval(
+            "SELECT array_agg(round(extract(epoch FROM at - now()) / 86400)::integer ORDER BY at)"
+            " FROM journal WHERE revision = $1",
+            number + 2,
+        )
+        assert times == [0, 20, 40]
+        assert [each.revision for each in await fresh.journal.append(entries)] == [number + 2] * 3
+
+
 async def test_load_searches_only_the_partitions_after_the_snapshot(fresh: FreshTables) -> None:
     """A load does not search the partitions before the snapshot, so months of partitions do not slow the load down.
 

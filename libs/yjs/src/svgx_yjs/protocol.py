@@ -20,7 +20,7 @@ TOKEN = 101
 """A client's message with a fresh access token, and the server's message to a client that connected with `renew=1`.
 
 The server's message has the seconds until the token expires. The server sends this message when the client should send
-a fresh token, and after it has accepted a fresh token. The type is an addition to y-protocols.
+a fresh token. The type is an addition to y-protocols.
 """
 
 LIMITS = 102

@@ -57,14 +57,13 @@ class Tokens:
         return Identity(CALLER, float(token))
 
 
-def expiry(client: Client, expires_at: float, *, confirms: bool = False) -> TokenExpiry:
+def expiry(client: Client, expires_at: float) -> TokenExpiry:
     """Return the timers of a client that wants a notice."""
     return TokenExpiry(
         cast(Connection, cast(Any, client)),
         cast(Authenticator, cast(Any, Tokens())),
         Identity(CALLER, expires_at),
         wants_notice=True,
-        wants_confirmation=confirms,
     )
 
 
@@ -86,7 +85,7 @@ async def test_renewal_before_the_notice_keeps_the_notice(earlier: float) -> Non
 
 
 async def test_same_token_after_the_notice_causes_no_second_notice() -> None:
-    """A client that answers each notice with the same token gets one notice."""
+    """Proves R-ACCESS-10: a client that answers each notice with the same token gets one notice."""
     client, end = Client(), time.time() + 0.5
     timers = expiry(client, end)
     assert await client.events.get() == NOTICE
@@ -101,15 +100,3 @@ async def test_token_that_expires_later_causes_a_second_notice() -> None:
     assert await client.events.get() == NOTICE
     await renew(timers, end + 0.2)
     assert await client.events_until_the_end() == [NOTICE, Close.UNAUTHENTICATED]
-
-
-async def test_client_with_confirmations_gets_one_for_each_renewal() -> None:
-    """A client that wants confirmations gets one at once for each token that it sends, also for the same token.
-
-    The client then gets its notice again.
-    """
-    client, end = Client(), time.time() + 0.5
-    timers = expiry(client, end, confirms=True)
-    assert await client.events.get() == NOTICE
-    await renew(timers, end)
-    assert await client.events_until_the_end() == [NOTICE, NOTICE, Close.UNAUTHENTICATED]

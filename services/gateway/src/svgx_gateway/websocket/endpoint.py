@@ -165,7 +165,7 @@ class YjsEndpoint:
 
         renews = options.get("renew") == "1"
         async with self._sessions.join(
-            websocket, identity, canvas_id, connect, wants_notice=renews, wants_confirmation=renews
+            websocket, identity, canvas_id, connect, wants_notice=renews
         ) as session:
             reader = Reader(websocket, session, first_message_seconds=self._limits.handshake)
             return await run(session.connection, reader.read())

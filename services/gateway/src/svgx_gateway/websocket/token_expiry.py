@@ -20,10 +20,10 @@ this time, the notice is sent halfway to the expiry."""
 class TokenExpiry:
     """The timers that close one connection when its token expires.
 
-    With `wants_notice`, the client gets a notice before the expiry. With `wants_confirmation` too, each renewal is
-    confirmed at once by another notice, with the seconds until the new expiry. A client without `wants_confirmation`
-    may answer each notice with the same token, and would then get one notice after the other. So such a client gets
-    the next notice only if the fresh token expires later than the previous token.
+    With `wants_notice`, the client gets a notice before the expiry. A client may answer each notice with the same
+    token, and would then get one notice after the other. So the client gets the next notice only if the fresh token
+    expires later than the previous token. A renewal has no confirmation of its own, because a client that answers each
+    notice with a fresh token would answer the confirmation too. A refused token closes the connection.
     """
 
     def __init__(
@@ -33,12 +33,10 @@ class TokenExpiry:
         identity: Identity,
         *,
         wants_notice: bool,
-        wants_confirmation: bool,
     ) -> None:
         self._connection = connection
         self._authenticator = authenticator
         self._wants_notice = wants_notice
-        self._wants_confirmation = wants_confirmation
         self._expires_at = 0.0
         """The Unix time, in seconds, at which the newest token expires."""
         self._has_sent_notice = False
@@ -56,8 +54,6 @@ class TokenExpiry:
             raise Unauthenticated("the fresh access token belongs to another account")
         self._connection.renew(identity.caller.with_link(self._connection.caller.link_id))
         self._start_timers(identity)
-        if self._wants_notice and self._wants_confirmation:
-            self._send_notice()
 
     def stop(self) -> None:
         """Cancel the timers."""
@@ -66,7 +62,7 @@ class TokenExpiry:
 
     def _start_timers(self, identity: Identity) -> None:
         self.stop()
-        if identity.expires_at > self._expires_at or self._wants_confirmation:
+        if identity.expires_at > self._expires_at:
             self._has_sent_notice = False
         self._expires_at = identity.expires_at
         seconds = self._seconds_left()
@@ -74,16 +70,13 @@ class TokenExpiry:
         self._timers = [call_later(seconds, self._close)]
         if self._wants_notice and not self._has_sent_notice:
             notice_in = seconds - min(NOTICE_SECONDS, seconds / 2)
-            self._timers.append(call_later(notice_in, self._send_due_notice))
+            self._timers.append(call_later(notice_in, self._send_notice))
 
     def _seconds_left(self) -> float:
         return max(0.0, self._expires_at - time.time())
 
-    def _send_due_notice(self) -> None:
-        self._has_sent_notice = True
-        self._send_notice()
-
     def _send_notice(self) -> None:
+        self._has_sent_notice = True
         self._connection.send(protocol.encode_token_lifetime(int(self._seconds_left())))
 
     def _close(self) -> None:

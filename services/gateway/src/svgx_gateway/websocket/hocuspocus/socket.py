@@ -243,7 +243,6 @@ class HocuspocusSocket:
                 canvas_id,
                 connect,
                 wants_notice=True,
-                wants_confirmation=False,
             ) as session:
                 connection = document.connection
                 assert connection is not None

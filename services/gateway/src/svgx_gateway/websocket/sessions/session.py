@@ -119,12 +119,10 @@ class Sessions:
         connect: Connect,
         *,
         wants_notice: bool,
-        wants_confirmation: bool,
     ) -> AsyncIterator[Session]:
         """Join a canvas with the connection that `connect` returns, for the duration of the context.
 
-        With `wants_notice`, the client gets a message when it is time for a fresh token. With `wants_confirmation`,
-        the client also gets a message when the server has accepted a fresh token.
+        With `wants_notice`, the client gets a message when it is time for a fresh token.
 
         While a service does not answer, its request is repeated and the client waits (see `JoinRetries`). Raises
         `NotFound`, `Forbidden`, `Unauthenticated`, and the errors of the services.
@@ -137,7 +135,6 @@ class Sessions:
             self.authenticator,
             identity,
             wants_notice=wants_notice,
-            wants_confirmation=wants_confirmation,
         )
         link_expiry = self._live_canvases.watch_share_link(
             connection, canvas, identity.link_expires_at

@@ -94,6 +94,16 @@ async def test_keys_are_listed_in_pages(client: Client) -> None:
             await page(client, client.me, cursor=wrong)
 
 
+async def test_cursor_after_the_longest_key_is_accepted(client: Client) -> None:
+    """Proves R-KV-7 and R-STATE-15: the value `next` of every page leads to the next page."""
+    keys = [name * values.MAX_KEY_CHARACTERS for name in "ab"]
+    for key in keys:
+        await persist(client, client.me, key, 1)
+    first = await page(client, client.me, limit=1)
+    second = await page(client, client.me, limit=1, cursor=first.next)
+    assert [each.key for each in (*first.items, *second.items)] == keys
+
+
 async def test_canvas_is_read_as_a_value(client: Client) -> None:
     """Proves R-KV-11: the value of a canvas is its element JSON, and the version is its revision."""
     canvas_id = await client.create('Plan "A" ☂')

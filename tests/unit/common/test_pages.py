@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from svgx_common.contract import OPERATIONS
@@ -20,6 +20,7 @@ from svgx_common.contract.auth import (
 )
 from svgx_common.contract.errors import Invalid
 from svgx_common.contract.state import LIST_CANVASES, ListCanvasesRequest
+from svgx_common.contract.storage.values import MAX_KEY_CHARACTERS
 from svgx_common.pages import Cursor, Listing
 
 MOMENT = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -54,13 +55,14 @@ LISTS: dict[str, Listing] = {
 
 @given(
     st.datetimes(timezones=st.just(UTC)),
-    st.text("abcdefghijklmnopqrstuvwxyz0123456789-_ABC", min_size=1, max_size=64),
+    st.text("abcdefghijklmnopqrstuvwxyz.~:@-_ABC", min_size=1, max_size=MAX_KEY_CHARACTERS),
 )
+@example(datetime.max.replace(tzinfo=UTC), "a" * MAX_KEY_CHARACTERS)
 def test_encoded_cursor_is_decoded_to_the_same_cursor(at: datetime, identifier: str) -> None:
-    """Proves R-STATE-14: the encoded text has at most 256 characters."""
+    """Proves R-STATE-14: a request accepts the encoded text, also after the longest id, a key of 200 characters."""
     cursor = Cursor(at, identifier)
-    assert LISTING.decode(LISTING.encode(cursor)) == cursor
-    assert len(LISTING.encode(cursor)) <= 256
+    request = ListUsersRequest(cursor=LISTING.encode(cursor))
+    assert LISTING.decode(request.cursor) == cursor
 
 
 def test_missing_cursor_is_decoded_to_none() -> None:
@@ -103,7 +105,7 @@ def test_every_filter_of_every_list_is_a_part_of_its_query(operation: Any) -> No
         assert Listing.of(operation, filtered) != Listing.of(operation, plain), name
 
 
-@given(st.text(max_size=256))
+@given(st.text(max_size=512))
 def test_text_that_is_not_an_encoded_cursor_is_refused(text: str) -> None:
     """Proves R-STATE-15: a text is accepted only if `encode` returns the same text for the decoded cursor."""
     try:

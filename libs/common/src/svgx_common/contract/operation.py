@@ -43,8 +43,8 @@ UserId = Annotated[Identifier, Field(examples=["9b8f6e1c-2d7a-4c55-9f0e-1a2b3c4d
 PageLimit = Annotated[int, Field(ge=1, le=200, examples=[50])]
 """Items on one page of a list."""
 
-PageCursor = Annotated[str, StringConstraints(max_length=256)]
-"""The `next` value of the page before."""
+PageCursor = Annotated[str, StringConstraints(max_length=512)]
+"""The `next` value of the page before. After a stored value with the longest key, it has about 310 characters."""
 
 _RFC_3339 = re.compile(
     r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})", re.ASCII

@@ -329,6 +329,23 @@ async def test_failed_post_may_be_repeated_with_the_same_key(workspace: Workspac
     assert response.status_code == 201
 
 
+async def test_refused_post_is_checked_again_with_the_same_key(workspace: Workspace) -> None:
+    """A refusal is not stored for the key, so a client gets the true reason each time. Proves R-HTTP-9.
+
+    The response of an executed request is secret here, so its repetition gets 409.
+    """
+    key = {"Idempotency-Key": secrets.token_hex(16)}
+    body = {"name": "n", "role": "admin"}
+    for _ in range(2):
+        response = await workspace.owner.request("POST", "/auth/api-keys", json=body, headers=key)
+        assert check_problem(response, 403, "forbidden")["field"] == "role"
+    body = {"name": "n"}
+    created = await workspace.owner.request("POST", "/auth/api-keys", json=body, headers=key)
+    assert created.status_code == 201
+    repeated = await workspace.owner.request("POST", "/auth/api-keys", json=body, headers=key)
+    assert "sent only once" in check_problem(repeated, 409, "conflict")["detail"]
+
+
 @pytest.fixture(scope="module")
 def metrics_port() -> int:
     """Return the metrics port of `studio_gateway`."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.clients.api import SVG_TYPE
+from tests.e2e.clients.api import CANVASES, SVG_TYPE
 from tests.e2e.clients.problems import check_problem
 from tests.e2e.clients.workspace import Workspace
 from tests.polling import pause
@@ -147,4 +147,26 @@ async def test_repeated_request_gets_its_response_although_its_quota_is_used_up(
     await set_quotas()
     async with asyncio.timeout(20):
         while (await restore("two")).status_code != 200:
+            await pause()
+
+
+async def test_post_refused_by_a_full_quota_succeeds_later_with_the_same_key(
+    workspace: Workspace, set_quotas: SetQuotas
+) -> None:
+    """A refusal with `quota_full` is not stored for the key. Proves R-HTTP-9."""
+    editor = await workspace.create_user()
+    session = workspace.api.session_of(editor)
+
+    async def create(key: str) -> Any:
+        headers = {"Idempotency-Key": key}
+        return await session.request("POST", CANVASES, json={"name": "n"}, headers=headers)
+
+    await set_quotas(users={editor.id: {"canvases": 0}})
+    async with asyncio.timeout(20):
+        while (await create(secrets.token_hex(8))).status_code == 201:
+            await pause()
+    check_problem(await create("one"), 403, "quota_full")
+    await set_quotas()
+    async with asyncio.timeout(20):
+        while (await create("one")).status_code != 201:
             await pause()

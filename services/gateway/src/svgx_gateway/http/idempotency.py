@@ -1,7 +1,8 @@
 """`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07): a repeated POST is executed once.
 
 The response is stored in Redis for `IDEMPOTENCY_SECONDS`. If Redis loses the response, or is not reachable, a repeated
-request is executed again, as without a key.
+request is executed again, as without a key. A refusal is not stored, because most refusals depend on a state that can
+change, such as a quota, a role or a running backup.
 """
 
 import base64
@@ -143,15 +144,15 @@ class Idempotency:
     async def finish(
         self, pending: PendingRequest, response: Response | None, *, secret: bool
     ) -> None:
-        """Store the response for repeated requests.
+        """Store the response of an executed request for repeated requests.
 
         The body of a `secret` response is not stored, and a repeated request gets `Conflict`.
 
-        Nothing is stored if there is no response, if the response is too large, or if another attempt may succeed
-        (status 429, and 500 and above). The request can then be executed again.
+        Nothing is stored if the response is too large, or if it is None because the request was refused or failed.
+        The request can then be executed again.
         """
         stored = ""
-        if response is not None and response.status_code < 500 and response.status_code != 429:
+        if response is not None:
             body = bytes(response.body)
             if len(body) <= MAX_BODY_BYTES:
                 stored = json.dumps(

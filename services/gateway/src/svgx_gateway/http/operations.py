@@ -213,13 +213,8 @@ class OperationEndpoint:
             return pending  # the stored response of an earlier request with this key
         response = None
         try:
-            # A refusal because of a quota is not stored, because the next attempt may succeed.
             self._guard.check_quota(operation, message, caller)
-            try:
-                response = await self._forward(request, message, caller, deadline)
-            except SvgxError as error:
-                response = problems.response(error)
-                raise
+            response = await self._forward(request, message, caller, deadline)
         finally:
             if pending is not None:  # None if Redis is not reachable
                 await self._idempotency.finish(pending, response, secret=operation.secret)

@@ -116,3 +116,21 @@ async def test_refusals_do_not_open_the_circuit(backing: DevStack) -> None:
     async with answering(backing, auth.ME, not_found), gateway(backing) as http:
         statuses = [(await http.get("/auth/me")).status_code for _ in range(20)]
         assert statuses == [404] * 20
+
+
+async def test_refusal_of_an_overloaded_gateway_is_readable_for_pages(backing: DevStack) -> None:
+    """A page of an allowed origin can read the 503 and its `Retry-After`. Proves R-HTTP-4 and R-RESIL-3.
+
+    With this limit, the event loop always counts as late.
+    """
+    page = {"Origin": "https://studio.example"}
+    settings = {"shed_lag_seconds": 1e-9, "cors_origins": page["Origin"]}
+    async with gateway(backing, **settings) as http:
+        async with asyncio.timeout(10):
+            while (refused := await http.get("/unknown", headers=page)).status_code != 503:
+                await pause()
+        assert refused.json()["code"] == "overloaded"
+        assert refused.headers["access-control-allow-origin"] == page["Origin"]
+        assert "Retry-After" in refused.headers["access-control-expose-headers"]
+        preflight = {**page, "Access-Control-Request-Method": "PUT"}
+        assert (await http.options("/unknown", headers=preflight)).status_code == 200

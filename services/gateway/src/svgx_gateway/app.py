@@ -231,6 +231,7 @@ def _middleware(settings: GatewaySettings, lag: LoopLag) -> list[Middleware]:
         Middleware(RequestLog, every_request=settings.access_log),
         Middleware(SocketLog),
         Middleware(SecurityHeaders, hsts_seconds=settings.hsts_seconds),
-        Middleware(LoadShedding, lag=lag),
+        # Each middleware that answers by itself is within `Cors`, so that pages can read its responses.
         Middleware(Cors, allowed=origins.split(settings.cors_origins)),
+        Middleware(LoadShedding, lag=lag),
     ]

@@ -356,6 +356,28 @@ async def test_field_in_the_wrong_part_of_a_request_gets_422_with_its_name(
     assert tried > 80
 
 
+async def test_path_field_in_another_part_of_a_request_gets_422_with_its_name(
+    workspace: Workspace,
+) -> None:
+    """No operation ignores a field of its path in the query or the body. Proves R-HTTP-13."""
+    document = (await workspace.admin.request("GET", "/openapi.json")).json()
+    tried = 0
+    for operation in OPERATIONS:
+        http = operation.http
+        if http is None or not http.path_fields or issubclass(operation.request, RawRequest):
+            continue
+        if operation.request.model_config["extra"] == "ignore":
+            continue
+        request = example_request(document, http.method.lower(), http.path)
+        part, field = _part_of_fields(http), http.path_fields[0]
+        path = re.sub(r"{\w+}", "x", http.path.replace("{service}", "state"))
+        changed = {**request, part: {**request.get(part, {}), field: "x"}}
+        response = await workspace.admin.request(http.method, path, **changed)
+        assert check_problem(response, 422, "invalid")["field"] == field, operation.name
+        tried += 1
+    assert tried > 40
+
+
 async def test_malformed_canvas_id_gets_422_with_its_field(workspace: Workspace) -> None:
     """The response to an unknown canvas is 404. Proves R-ACCESS-2."""
     for canvas_id in ("a.b", "%FF", "%00", "x" * 65, "%2F", "a%0A", "é", "*"):

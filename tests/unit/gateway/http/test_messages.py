@@ -9,8 +9,9 @@ from starlette.requests import Request
 
 from svgx_common.contract import api_keys, auth, collab, state
 from svgx_common.contract.errors import BadRequest, Invalid, SvgxError, TooLarge, UnsupportedMedia
+from svgx_common.contract.oidc import OIDC_CALLBACK, OIDC_LOGIN
 from svgx_common.contract.operation import Operation, RequestModel
-from svgx_common.contract.storage import values
+from svgx_common.contract.storage import values, versions
 from svgx_gateway.http import messages
 from svgx_gateway.http.messages import EXACT_FLOAT_LIMIT, MAX_JSON_VALUES, parse_request
 
@@ -70,19 +71,51 @@ def test_last_of_two_fields_with_the_same_name_is_used(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("operation", "body"),
     [
-        b"{}",
-        b" { } ",
-        b'{"user_id": "other"}',
-        b'{"disabled": true, "user_id": 7}',
-        b'{"user_id": "other", "user_id": "third"}',
+        (auth.UPDATE_USER, b""),
+        (auth.UPDATE_USER, b" { } "),
+        (auth.UPDATE_USER, b'\xef\xbb\xbf{"email": "\\u0061@example.org"}'),
+        (versions.CREATE_VERSION, b'{"name": "{\\"canvas_id\\": 1}"}'),
+        (versions.CREATE_VERSION, b'{"name": "canvas_id"}'),
     ],
 )
-def test_path_field_replaces_body_field(body: bytes) -> None:
-    """A field in the path replaces a field of the same name in the body."""
-    message = parse(auth.UPDATE_USER, body, {"user_id": "mine"})
-    assert getattr(message, "user_id") == "mine"  # noqa: B009
+def test_path_field_is_added_to_the_fields_of_the_body(
+    operation: Operation[Any, Any], body: bytes
+) -> None:
+    """The name of a field of the path may be a text in the body. Proves R-HTTP-13."""
+    (name,) = operation.http.path_fields if operation.http else ()
+    assert getattr(parse(operation, body, {name: "mine"}), name) == "mine"
+
+
+@pytest.mark.parametrize(
+    ("operation", "query", "body", "field"),
+    [
+        (auth.UPDATE_USER, b"", b'{"user_id": "u"}', "user_id"),
+        (auth.UPDATE_USER, b"", b'{"disabled": true, "user_id": 7}', "user_id"),
+        (auth.UPDATE_USER, b"", b'{"user_id": "v", "user_id": "w"}', "user_id"),
+        (auth.UPDATE_USER, b"", b'\xef\xbb\xbf{"user\\u005fid": "v"}', "user_id"),
+        (values.DELETE_VALUE, b"version=3&key=k", b"", "key"),
+        (values.RETRIEVE_VALUE, b"key=other", b"", "key"),
+        (OIDC_LOGIN, b"provider=other", b"", "provider"),
+    ],
+)
+def test_path_field_in_another_part_is_refused_with_its_name(
+    operation: Operation[Any, Any], query: bytes, body: bytes, field: str
+) -> None:
+    """No part of a request is ignored, also if both parts have the same value. Proves R-HTTP-13."""
+    path_params = {"key": "k", "user_id": "u", "provider": "corporate"}
+    assert operation.http is not None
+    path_params = {name: path_params[name] for name in operation.http.path_fields}
+    with pytest.raises(Invalid) as refused:
+        parse(operation, body, path_params, query=query)
+    assert refused.value.field == field
+
+
+def test_callback_ignores_parameters_with_the_names_of_its_other_fields() -> None:
+    """A provider may add any parameter to its redirect. Proves R-HTTP-13."""
+    message = parse(OIDC_CALLBACK, b"", {"provider": "corporate"}, query=b"provider=x&browser=y")
+    assert (getattr(message, "provider"), getattr(message, "browser")) == ("corporate", None)  # noqa: B009
 
 
 @pytest.mark.parametrize(
@@ -108,6 +141,8 @@ def test_path_field_replaces_body_field(body: bytes) -> None:
         b'{"username": "\\ud800"}',
         b'{"username": ' + b"[" * 10_000 + b"}",
         b'{"disabled": ' + b"1" * 5000 + b"}",
+        b'{"user_id": ' + b"[" * 10_000 + b"}",
+        b'{"user_id": "v"} {}',
     ],
 )
 @pytest.mark.parametrize("path_params", [{}, {"user_id": "u"}, {"user_id": '",x":{"'}])

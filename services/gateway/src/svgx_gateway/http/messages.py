@@ -2,11 +2,11 @@
 
 import codecs
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 from starlette.requests import Request
 
 from svgx_common.contract.errors import (
@@ -55,8 +55,9 @@ def parse_request(
 ) -> RequestModel:
     """Return the request as the operation's model. Raise `Invalid`, `BadRequest`, `TooLarge` or `UnsupportedMedia`.
 
-    Fields in the path and in a cookie replace fields of the same name in the query or the body. A field in another part
-    of the request is refused, because, for example, a DELETE without its version deletes all versions.
+    A field in another part of the request is refused, because, for example, a DELETE without its version deletes all
+    versions. A field of the path is refused in the query and the body, because the two values could differ. Only a
+    model that ignores unknown parameters ignores these fields too.
     """
     model: type[RequestModel] = operation.request
     added_fields: dict[str, Any] = dict(request.path_params)
@@ -67,7 +68,9 @@ def parse_request(
     if has_query_fields and body:
         raise Invalid(f"body: {http.method} has its fields in the path and the query", field="body")
     if query and not has_query_fields:
-        raise _query_refusal(http, query)
+        raise _refusal(
+            query, f"{http.method} has its fields in the body and in the path, not in the query"
+        )
     try:
         if is_raw(model):
             _check_media_type(http, request)
@@ -76,22 +79,31 @@ def parse_request(
                 added_fields["charset"] = header_values.charset(content_type)
             return model.model_validate({"content": body, **added_fields})
         if has_query_fields:
+            repeated = [name for name in added_fields if name in query]
+            if repeated and model.model_config.get("extra") != "ignore":
+                raise _path_field_refusal(repeated)
             return model.model_validate({**query, **added_fields})
         if not body:
             return model.model_validate(added_fields)
         _check_media_type(http, request)
         _check_json_values(body)
-        return _validate_json(model, _with_fields(body, added_fields))
+        text = _object_text(body)
+        if added_fields and (repeated := _members_in(text, added_fields)):
+            raise _path_field_refusal(repeated)
+        return _validate_json(model, _with_fields(text, added_fields))
     except ValidationError as error:
         if error.error_count() == 1 and error.errors()[0]["type"] == "json_invalid":
             raise BadRequest("the body is not JSON", field="body") from None
         raise from_validation(error) from None
 
 
-def _query_refusal(http: Http, query: Mapping[str, str]) -> Invalid:
-    """Return the error for a request that has a query, although its method has its fields in the body."""
-    detail = f"{http.method} has its fields in the body and in the path, not in the query"
-    names = [name[:MAX_FIELD_NAME_CHARACTERS] or "query" for name in query]
+def _path_field_refusal(names: Iterable[str]) -> Invalid:
+    return _refusal(names, "has its place in the path, and in no other part of the request")
+
+
+def _refusal(fields: Iterable[str], detail: str) -> Invalid:
+    """Return the error for fields in the wrong part of a request."""
+    names = [name[:MAX_FIELD_NAME_CHARACTERS] or "query" for name in fields]
     errors = [FieldError(field=name, detail=detail) for name in names[:MAX_FIELD_ERRORS]]
     return Invalid(f"{names[0]}: {detail}", field=names[0], errors=errors)
 
@@ -134,19 +146,40 @@ def _count_values(text: bytes) -> int:
     return text.count(b",") + text.count(b"[") + text.count(b"{")
 
 
-def _with_fields(body: bytes, fields: dict[str, Any]) -> bytes:
-    """Return the JSON text of an object with `fields` added. Raise `BadRequest` if the text is not an object.
+def _object_text(body: bytes) -> bytes:
+    """Return a JSON text without whitespace around it. Raise `BadRequest` if it is not an object.
 
-    The text is not parsed here, because the validation parses the result. Adding fields never makes invalid JSON valid.
-    The fields are added at the end, because the parser uses the last of several members with the same name.
+    The text is not parsed here, because the validation parses it.
     """
     # A parser may ignore a byte order mark (RFC 8259, 8.1), and some clients send one.
     text = body.removeprefix(codecs.BOM_UTF8).strip(_WHITESPACE)
     if not (text.startswith(b"{") and text.endswith(b"}")):
         raise BadRequest("the body is not a JSON object", field="body")
-    members = text[1:-1].strip(_WHITESPACE)
+    return text
+
+
+def _members_in(text: bytes, names: Collection[str]) -> list[str]:
+    """Return the names that a JSON object has as members. The text is parsed only if it contains one of the names.
+
+    A name with an escaped character (`\\u005f`) is found too.
+    """
+    if b"\\u" not in text and not any(name.encode() in text for name in names):
+        return []
+    try:
+        members = from_json(text)
+    except ValueError:
+        return []  # the validation refuses the text
+    return [name for name in names if name in members]
+
+
+def _with_fields(text: bytes, fields: dict[str, Any]) -> bytes:
+    """Return the JSON text of an object with `fields` added. Adding fields never makes invalid JSON valid.
+
+    The fields are added at the end, because the parser uses the last of several members with the same name.
+    """
     if not fields:
         return text
+    members = text[1:-1].strip(_WHITESPACE)
     return to_json(fields) if not members else b"{" + members + b"," + to_json(fields)[1:]
 
 

@@ -102,6 +102,35 @@ def test_rate_limit_headers_are_described_exactly_for_counted_requests(operation
         assert counted is (not unlimited or status in ("401", "403", "429")), status
 
 
+@pytest.mark.parametrize("operation", HTTP_OPERATIONS, ids=lambda operation: operation.name)
+def test_quota_header_is_described_for_every_response_to_a_caller(operation: Any) -> None:
+    """A response with status 401, or of a public operation, has no quota. Proves R-CONTRACT-4."""
+    _, _, entry = described()[operation.name]
+    for status, response in entry["responses"].items():
+        has_caller = operation.scope is not Scope.PUBLIC and status != "401"
+        assert ("Svgx-Quota" in resolved(response)["headers"]) is has_caller, status
+
+
+@pytest.mark.parametrize("operation", HTTP_OPERATIONS, ids=lambda operation: operation.name)
+def test_retry_after_is_described_where_it_is_sent(operation: Any) -> None:
+    """A repeated POST that is still being executed gets 409 with `Retry-After`. Proves R-CONTRACT-4."""
+    _, _, entry = described()[operation.name]
+    for status, response in entry["responses"].items():
+        problem = resolved(response)
+        content = problem.get("content", {}).get("application/problem+json", {"examples": {}})
+        sent = status in ("429", "503") or "conflict" in content["examples"]
+        assert ("Retry-After" in problem["headers"]) is sent, status
+
+
+def test_pages_without_a_caller_are_described_without_the_quota_header() -> None:
+    """Of the pages, only the health summary has a caller. Proves R-CONTRACT-4."""
+    for name in ("metrics", "metrics.prometheus", "docs", "openapi", "health.summary"):
+        responses = described()[name][2]["responses"]
+        for status in ("200", "429"):
+            headers = resolved(responses[status])["headers"]
+            assert ("Svgx-Quota" in headers) is (name == "health.summary")
+
+
 @pytest.mark.parametrize(
     "operation_id", [*(each.name for each in HTTP_OPERATIONS), "health.summary"]
 )

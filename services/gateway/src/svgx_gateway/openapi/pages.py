@@ -86,7 +86,7 @@ def path_items_of_pages(responses: Responses, *, with_metrics: bool) -> dict[str
     summary["responses"] |= responses.problems(
         {Unauthenticated, Forbidden, TooManyRequests, Internal, Unavailable, Overloaded}
     )
-    summary["responses"]["200"]["headers"] = rate_limit_headers()
+    summary["responses"]["200"]["headers"] = rate_limit_headers(signed_in=True)
     live = _page("health", "Whether the process is alive", "application/json", _STATUS)
     pages = {
         "/health/": {"get": {**overall, "operationId": "health"}},
@@ -105,8 +105,8 @@ def path_items_of_pages(responses: Responses, *, with_metrics: bool) -> dict[str
             "/metrics/prometheus": ("metrics.prometheus", text),
         }
     for path, (name, page) in rate_limited.items():
-        page["responses"]["200"]["headers"] = rate_limit_headers()
-        page["responses"] |= responses.problems({TooManyRequests})
+        page["responses"]["200"]["headers"] = rate_limit_headers(signed_in=False)
+        page["responses"] |= responses.problems({TooManyRequests}, signed_in=False)
         pages[path] = {"get": {**page, "operationId": name}}
     return pages
 

@@ -102,9 +102,9 @@ _ALWAYS_COUNTED = frozenset({Unauthenticated, Forbidden, TooManyRequests})
 has no rate limit."""
 
 
-def rate_limit_headers() -> dict[str, Any]:
-    """Return the headers of a successful response to a counted request: its rate limit and the caller's quota."""
-    return _references([*_RATE_LIMIT_HEADERS, "Svgx-Quota"])
+def rate_limit_headers(*, signed_in: bool) -> dict[str, Any]:
+    """Return the headers of a successful response to a counted request: its rate limit, and a caller's quota."""
+    return _references([*_RATE_LIMIT_HEADERS, *(["Svgx-Quota"] if signed_in else [])])
 
 
 class Responses:
@@ -116,16 +116,19 @@ class Responses:
     def of(self, operation: Operation[Any, Any], http: Http) -> dict[str, Any]:
         """Return all responses of an operation by status."""
         counted = operation.rate is not RateClass.UNLIMITED
+        signed_in = operation.scope is not Scope.PUBLIC
         return {
             str(http.status): _success(operation, http),
-            **self.problems(errors_of(operation, http), counted=counted),
+            **self.problems(errors_of(operation, http), counted=counted, signed_in=signed_in),
         }
 
-    def problems(self, errors: set[type[SvgxError]], *, counted: bool = True) -> dict[str, Any]:
+    def problems(
+        self, errors: set[type[SvgxError]], *, counted: bool = True, signed_in: bool = True
+    ) -> dict[str, Any]:
         """Return, for each status of these errors, a reference to one response with all problems of that status.
 
         `counted` means that all requests count against a rate limit. Requests with a problem in `_ALWAYS_COUNTED` count
-        in any case.
+        in any case. `signed_in` means that a caller is known, except with status 401.
         """
         by_status: dict[int, list[type[SvgxError]]] = {}
         for error in sorted(errors, key=lambda each: (each.status, each.code)):
@@ -136,7 +139,12 @@ class Responses:
             with_limits = counted or not _ALWAYS_COUNTED.isdisjoint(kinds)
             if not with_limits:
                 name += ".uncounted"
-            self.components.setdefault(name, _problem(status, kinds, counted=with_limits))
+            if not signed_in and status != 401:
+                name += ".public"
+            with_quota = signed_in and status != 401
+            self.components.setdefault(
+                name, _problem(status, kinds, counted=with_limits, with_quota=with_quota)
+            )
             references[str(status)] = {"$ref": f"#/components/responses/{name}"}
         return references
 
@@ -161,6 +169,7 @@ def errors_of(operation: Operation[Any, Any], http: Http) -> set[type[SvgxError]
 def _success(operation: Operation[Any, Any], http: Http) -> dict[str, Any]:
     names = [
         *(() if operation.rate is RateClass.UNLIMITED else _RATE_LIMIT_HEADERS),
+        *(() if operation.scope is Scope.PUBLIC else ("Svgx-Quota",)),
         "traceresponse",
     ]
     if supports_key(operation, http):
@@ -181,9 +190,13 @@ def _success(operation: Operation[Any, Any], http: Http) -> dict[str, Any]:
     return success
 
 
-def _problem(status: int, kinds: list[type[SvgxError]], *, counted: bool) -> dict[str, Any]:
+def _problem(
+    status: int, kinds: list[type[SvgxError]], *, counted: bool, with_quota: bool
+) -> dict[str, Any]:
     names = [*(_RATE_LIMIT_HEADERS if counted else ()), "traceresponse"]
-    if status in (429, 503):
+    if with_quota:
+        names.append("Svgx-Quota")
+    if status in (429, 503) or Conflict in kinds:  # 409 while the same request is being executed
         names.append("Retry-After")
     if status == 401:
         names.append("WWW-Authenticate")

@@ -65,3 +65,15 @@ async def test_refused_preflight_gets_a_problem_document(
     assert int(response.headers["content-length"]) == len(response.content)
     assert "PUT" in response.headers["access-control-allow-methods"]
     assert "Origin" in response.headers["vary"]
+
+
+async def test_preflight_allows_both_headers_of_a_trace() -> None:
+    """A page sends `tracestate` beside `traceparent` (W3C Trace Context). Proves R-HTTP-4."""
+    preflight = {
+        "Origin": "https://app.example.org",
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": "traceparent, tracestate",
+    }
+    response = await send("*", "OPTIONS", preflight)
+    assert response.status_code == 200
+    assert "tracestate" in response.headers["access-control-allow-headers"]

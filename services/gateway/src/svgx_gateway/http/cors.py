@@ -12,7 +12,7 @@ from svgx_gateway.http import problems
 
 _REQUEST_HEADERS = [
     *("Authorization", "X-API-Key", "X-Share-Link"),
-    *("Content-Type", "Idempotency-Key", "traceparent"),
+    *("Content-Type", "Idempotency-Key", "traceparent", "tracestate"),
 ]
 _RESPONSE_HEADERS = [
     "traceresponse",

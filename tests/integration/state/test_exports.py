@@ -75,6 +75,13 @@ async def test_png_export_has_the_requested_size(
     assert size(export.content) == expected
 
 
+async def test_too_small_scale_is_refused_with_its_limit(client: Client) -> None:
+    """The picture of a canvas of 200 by 100 pixels would have no pixel. Proves R-STATE-17."""
+    with pytest.raises(Invalid) as refused:
+        await client.export(await create_with_content(client), format="png", scale=0.001)
+    assert (refused.value.field, refused.value.limit) == ("scale", 0.00505)
+
+
 async def test_yjs_export_is_one_update_with_all_content(client: Client) -> None:
     """A Yjs export is one update with all content. Proves R-STATE-17."""
     canvas_id = await client.create()

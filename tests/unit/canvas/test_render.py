@@ -64,6 +64,20 @@ def test_non_positive_size_is_refused(side: int) -> None:
         assert refused.value.field in ("width", "height", "scale")
 
 
+@pytest.mark.parametrize("attrs", ['width="4000" height="3"', 'viewBox="0 0 1 100"', ""])
+def test_scale_with_less_than_one_pixel_for_a_side_is_refused_with_the_limit(attrs: str) -> None:
+    """The limit itself is a valid scale, also for content without a size. Proves R-SVG-4."""
+    with pytest.raises(SvgRefused) as refused:
+        render_png(svg(attrs), scale=1e-7)
+    assert (refused.value.code, refused.value.field) == ("malformed", "scale")
+    limit = refused.value.limit
+    assert limit is not None
+    assert f"{limit:g}" in refused.value.detail
+    assert min(size(render_png(svg(attrs), scale=limit))) == 1
+    # With one side, the proportions give the other side, which is never too short.
+    assert min(size(render_png(svg(attrs), width=1, scale=1e-7))) == 1
+
+
 def test_pixels_have_the_drawn_color() -> None:
     png = render_png(svg('width="2" height="2"'))
     chunk = png.index(b"IDAT")

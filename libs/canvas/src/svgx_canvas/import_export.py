@@ -103,7 +103,7 @@ def _limit_cost(canvas: Canvas, limits: Limits, report: Report) -> None:
     except SvgRefused as refused:
         if refused.field != "image_pixels" or refused.limit is None or refused.actual is None:
             raise
-        excess = refused.actual - refused.limit
+        excess = int(refused.actual - refused.limit)
         leave_out_largest(
             canvas,
             excess,

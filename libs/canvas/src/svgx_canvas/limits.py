@@ -84,14 +84,15 @@ class SvgRefused(Exception):
     code: "too_large" (beyond a limit), "malformed" (not well-formed XML, not SVG or not a Yjs update), "forbidden" (a
     construct that is never accepted, such as an external entity) or "unrenderable" (resvg fails).
     field: the subject of the error, such as "elements" or "width". limit, actual: numbers, for "too_large"; `actual`
-    may be the first value above the limit instead of the full count. detail: one sentence for people.
+    may be the first value above the limit instead of the full count. For a "malformed" scale, limit is the smallest
+    valid one. detail: one sentence for people.
     """
 
     def __init__(
         self,
         code: str,
         field: str,
-        limit: int | None = None,
+        limit: float | None = None,
         actual: int | None = None,
         detail: str = "",
     ) -> None:

@@ -69,6 +69,14 @@ def picture_size(
     return -(-height * across // down), height
 
 
+def smallest_scale(natural: tuple[float, float]) -> float:
+    """Return the smallest accepted scale of a picture. Both sides then have a pixel, or resvg would draw nothing.
+
+    The scale is one percent larger than the half pixel that resvg rounds up, because resvg computes with fewer digits.
+    """
+    return float(f"{0.505 / min(_whole_pixels(natural)):.3g}")
+
+
 def fills_width(natural: tuple[float, float], width: int, height: int) -> bool:
     """Return whether the largest picture that fits into a box of this size has the width of the box."""
     across, down = _whole_pixels(natural)

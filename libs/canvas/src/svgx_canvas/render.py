@@ -10,7 +10,7 @@ import resvg_py
 from svgx_canvas import complexity, css
 from svgx_canvas.complexity import Cost
 from svgx_canvas.limits import DEFAULT_LIMITS, Limits, SvgRefused, check_limit
-from svgx_canvas.picture_size import fills_width, length, natural_size, picture_size
+from svgx_canvas.picture_size import fills_width, length, natural_size, picture_size, smallest_scale
 from svgx_canvas.policy import Report
 from svgx_canvas.svg_reader import read_svg
 from svgx_canvas.svg_writer import write_svg
@@ -61,6 +61,8 @@ def render_png(
     text = write_svg(canvas).decode()
     if natural is None:
         natural = _measure(text, lambda pixels: _check_cost(canvas, cost, limits, pixels=pixels))
+    if width is None and height is None and scale is not None:
+        _check_scale(scale, smallest_scale(natural))
     size = picture_size(natural, width, height, scale)
     for side in size:
         check_limit("side", limits.side, side, "pixels of a side of the picture")
@@ -73,6 +75,14 @@ def render_png(
         # One side alone determines the picture. With both, resvg may exceed one of them, even by thousands of pixels.
         width, height = (width, None) if fills_width(natural, width, height) else (None, height)
     return _resvg(text, width, height, scale if width is None and height is None else None)
+
+
+def _check_scale(scale: float, smallest: float) -> None:
+    if scale < smallest:
+        detail = (
+            f"scale: must be at least {smallest:g}, so that each side of the picture has a pixel"
+        )
+        raise SvgRefused("malformed", "scale", smallest, detail=detail)
 
 
 def _remove_circular_references(canvas: Canvas, cost: Cost) -> None:

@@ -117,7 +117,7 @@ class Jobs(ABC):
             raise SvgRefused(
                 str(values["refused"]),
                 str(values["field"]),
-                limit if isinstance(limit, int) else None,
+                limit if isinstance(limit, int | float) else None,
                 actual if isinstance(actual, int) else None,
                 str(values["detail"]),
             )

@@ -8,7 +8,7 @@ from pycrdt import Doc, Map
 
 from svgx_common.contract.state import Entry
 
-ELEMENTS = 300
+MAX_ELEMENTS = 300
 """The largest number of elements of one canvas. Beyond it, an element is removed for each new one."""
 
 
@@ -22,10 +22,10 @@ def updates(seed: int) -> Iterator[bytes]:
     # A client sends the update of its transaction. `get_update` would add all earlier deletions.
     doc.observe(lambda event: made.append(event.update))
     while True:
-        number = choose.random()
-        if number < 0.1 or not names:
-            if len(names) == ELEMENTS:
-                del elements[names.pop(choose.randrange(ELEMENTS))]
+        chance = choose.random()
+        if chance < 0.1 or not names:
+            if len(names) == MAX_ELEMENTS:
+                del elements[names.pop(choose.randrange(MAX_ELEMENTS))]
                 yield made.pop()
             name = f"e{choose.randrange(2**32):08x}"
             elements[name] = Map(
@@ -39,7 +39,7 @@ def updates(seed: int) -> Iterator[bytes]:
                 }
             )
             names.append(name)
-        elif number < 0.9:
+        elif chance < 0.9:
             element = elements[choose.choice(names)]
             with doc.transaction():
                 element["x"] = f"{choose.uniform(0, 2000):.1f}"
@@ -51,7 +51,7 @@ def updates(seed: int) -> Iterator[bytes]:
 
 
 def entries(canvas_id: str, seed: int, count: int) -> list[Entry]:
-    """Return the journal entries of a canvas, as a holder sends them: two users draw in turns."""
+    """Return `count` journal entries of a canvas, each with one edit. Two users take turns every 20 edits."""
     choose = random.Random(seed)  # noqa: S311
     users = [str(uuid.UUID(int=choose.getrandbits(128))) for _ in range(2)]
     writer = f"{choose.getrandbits(64):016x}"

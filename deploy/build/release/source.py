@@ -5,28 +5,27 @@ import subprocess
 import tarfile
 from pathlib import Path
 
-from deploy.build import versions
-from deploy.build.tools import FOLDER, ROOT
+from deploy.build import tools, versions
 
 
-def export(commit: str, root: Path, version: str) -> None:
-    """Write the files of a commit into the folder `root`, with the version of the release in them."""
+def export(commit: str, folder: Path, version: str) -> None:
+    """Write the files of a commit into `folder`, with the version of the release in them."""
     archive = subprocess.run(
-        ["git", "-C", str(ROOT), "archive", commit],  # noqa: S607
+        ["git", "-C", str(tools.ROOT), "archive", commit],  # noqa: S607
         capture_output=True,
         check=True,
     ).stdout
     with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-        files.extractall(root, filter="data")
-    versions.write(root, version)
+        files.extractall(folder, filter="data")
+    versions.write(folder, version)
     # The release uses the programs that `make tools` has installed.
-    (root / FOLDER.name).symlink_to(FOLDER)
+    (folder / tools.FOLDER.name).symlink_to(tools.FOLDER)
 
 
 def commit_time(commit: str) -> str:
     """Return the time of a commit in seconds since 1970. With this time, each build of a commit gives equal wheels."""
     return subprocess.run(
-        ["git", "-C", str(ROOT), "log", "-1", "--format=%ct", commit],  # noqa: S607
+        ["git", "-C", str(tools.ROOT), "log", "-1", "--format=%ct", commit],  # noqa: S607
         capture_output=True,
         text=True,
         check=True,

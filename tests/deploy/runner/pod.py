@@ -1,4 +1,4 @@
-"""A pod: the part of the kubelet that starts, probes, restarts and stops one container."""
+"""Run a pod with one container as the kubelet does: start, probe, restart and stop the container."""
 
 import asyncio
 import contextlib

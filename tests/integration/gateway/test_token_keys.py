@@ -89,7 +89,8 @@ async def test_rotation_of_keys_keeps_all_tokens_valid(
             await until_published(bus, ring)
             pairs.append(await refresh(bus, pairs[-1].refresh_token))
             assert algorithm_and_key_id(pairs[-1]) == (kind, ring.entries[-1].key.key_id)
-            gateway._asked_at = gateway_without_secret._asked_at = -token_keys.READ_AGAIN_SECONDS
+            for each_gateway in (gateway, gateway_without_secret):
+                each_gateway._answered_at = -token_keys.READ_AGAIN_SECONDS
             for each in pairs:
                 claims = await gateway.verify(each.access_token)
                 assert claims.user_id == user.id
@@ -159,11 +160,11 @@ async def test_unknown_keys_cause_one_read_in_30_seconds(
         )
         assert sum(isinstance(answer, Unauthenticated) for answer in answers) == 25
         assert key_requests() - before == 1
-        gateway._asked_at -= token_keys.READ_AGAIN_SECONDS - 1
+        gateway._answered_at -= token_keys.READ_AGAIN_SECONDS - 1
         with pytest.raises(Unauthenticated):
             await gateway.verify(forged[0])
         assert key_requests() - before == 1
-        gateway._asked_at -= 1
+        gateway._answered_at -= 1
         with pytest.raises(Unauthenticated):
             await gateway.verify(forged[0])
         assert key_requests() - before == 2

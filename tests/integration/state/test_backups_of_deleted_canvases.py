@@ -1,4 +1,4 @@
-"""Backups of deleted canvases of which the removal has begun."""
+"""Backups that are made while a deleted canvas is being removed."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,7 +20,7 @@ from tests.integration.state.vault import Vault, lose, run_stand_ins, tables_of
 
 @pytest.fixture(scope="module")
 async def running(backing: DevStack, own_database: str, folder: Path) -> AsyncIterator[None]:
-    """A replica with a target."""
+    """A replica of the state service that stores its backups in `folder`."""
     async with replica(
         backing, postgres_url=own_database, backup_url=f"file://{folder}", worker_count=1
     ):
@@ -62,17 +62,17 @@ async def test_canvas_is_in_no_backup_after_its_removal_has_begun(
     moment: str,
     backup_type: str,
 ) -> None:
-    """A backup never has the rest of a canvas that is being removed. An earlier backup has all of the canvas.
+    """A backup never has the remaining rows of a canvas that is being removed. An earlier backup has the whole canvas.
 
     Proves R-BACKUP-1 and R-LIFE-11.
     """
     monkeypatch.setattr(purge_module, "STEP_ROWS", 3)
     owner = vault.client.me.user_id
     removed, kept = await vault.draw(*"abcdefgh"), await vault.draw("a")
-    before = await vault.back_up(owner_id=owner)
+    before_deletion = await vault.back_up(owner_id=owner)
     await vault.draw("i", canvas_id=removed)
     await vault.client.delete(removed)
-    deleted = await vault.back_up(owner_id=owner, backup_type=backup_type)
+    after_deletion = await vault.back_up(owner_id=owner, backup_type=backup_type)
     read = BackupWriter._read
     async with postgres.connect(
         own_database, schema="state", package="svgx_state", pool_size=2
@@ -83,7 +83,7 @@ async def test_canvas_is_in_no_backup_after_its_removal_has_begun(
             await remover.begin(removed)
             assert (await remover.step_of(removed)).rows == 3
 
-        async def read_late(
+        async def begin_removal_and_read(
             writer: BackupWriter,
             facts: CanvasFacts,
             revision: int,
@@ -99,9 +99,10 @@ async def test_canvas_is_in_no_backup_after_its_removal_has_begun(
             with pytest.raises(NotFound):
                 await vault.begin(canvas_id=removed)
         else:
-            monkeypatch.setattr(BackupWriter, "_read", read_late)
+            monkeypatch.setattr(BackupWriter, "_read", begin_removal_and_read)
             if backup_type == "incremental":
-                base = before.id  # the revision has changed since, so the backup reads the content
+                # The revision has changed since this backup, so the new backup reads the content.
+                base = before_deletion.id
         late = await vault.back_up(owner_id=owner, backup_type=backup_type, base=base)
     assert (late.status, late.canvases) == ("complete", 1)
     if moment == "before the backup":
@@ -109,6 +110,6 @@ async def test_canvas_is_in_no_backup_after_its_removal_has_begun(
     await lose(tables, removed, kept)
     restore = await vault.restore(late.id)
     assert await vault.outcomes(restore.id) == {kept: "created"}
-    assert await _restored_elements(vault, tables, before.id, removed) == "abcdefgh"
+    assert await _restored_elements(vault, tables, before_deletion.id, removed) == "abcdefgh"
     await lose(tables, removed)
-    assert await _restored_elements(vault, tables, deleted.id, removed) == "abcdefghi"
+    assert await _restored_elements(vault, tables, after_deletion.id, removed) == "abcdefghi"

@@ -86,7 +86,7 @@ def refusal(task: asyncio.Task[None]) -> SvgxError:
     ],
 )
 async def test_networks_take_turns(sent: str, served: str) -> None:
-    """Proves R-AUTH-40: networks take turns. The order is that of each network's first waiting log-in."""
+    """Proves R-AUTH-40: networks take turns, in the order in which they began to wait."""
     async with observe_queue() as queue:
         for network in sent:
             await queue.request(network)
@@ -108,7 +108,7 @@ async def test_networks_take_turns(sent: str, served: str) -> None:
         ("abcd", "a", "newcomer", TooManyRequests),
     ],
 )
-async def test_full_queue_refuses_the_network_with_the_most_log_ins(
+async def test_full_queue_refuses_the_new_log_in_or_one_of_the_busiest_network(
     waiting: str, newcomer: str, refused: str, error: type[SvgxError]
 ) -> None:
     """Proves R-AUTH-40: a full queue refuses the new log-in, or one of the network with the most log-ins.

@@ -17,7 +17,7 @@ from svgx_gateway.replica_watch import Replica, ReplicaWatch
 from tests.unit.gateway.fake_replicas import FakeBus, FakeWatch
 
 NO_REDIS = "redis://127.0.0.1:1/0"
-"""An address without Redis. The handler then excludes only its own orders."""
+"""An address without Redis. The handler executes its own orders one at a time, but ignores those of other gateways."""
 
 CALL = Call(Caller("admin", "admin", Role.ADMIN, "session"), 0.0)
 
@@ -34,7 +34,10 @@ def order(replica_id: str) -> DrainReplicaRequest:
 
 @pytest.mark.parametrize("status", ["draining", "starting", None])
 async def test_replica_is_not_drained_while_no_other_one_serves(status: str | None) -> None:
-    """A draining replica does not count as serving: it still answers pings, but soon ends. Proves R-FAIL-23."""
+    """A replica that drains, starts or does not answer does not count as serving.
+
+    A draining replica still answers pings, but soon ends. Proves R-FAIL-23.
+    """
     bus = FakeBus({"a": "ok", "b": status})
     with pytest.raises(Conflict) as error:
         await drain_of(bus).drain(order("a"), CALL)

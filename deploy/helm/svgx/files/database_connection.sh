@@ -138,11 +138,13 @@ split_hosts() {
     printf 'host=%s\nport=%s\n' "$hosts" "$ports"
 }
 
-# sql SERVICE ARGUMENTS...: run psql without the user's settings. It stops at the first error.
+# sql SERVICE ARGUMENTS...: run psql without the user's settings. It stops at the first error. In a background process,
+# set `replace` to `exec` before, so that psql itself is the process that end_of_script stops.
+replace=""
 sql() {
     service="$1"
     shift
-    psql --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR_STOP=1 \
+    $replace psql --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR_STOP=1 \
         --dbname="service=$service $(cat "$work/$service.host" 2>/dev/null || true)" "$@"
 }
 
@@ -176,7 +178,10 @@ require() {
 # in_background COMMAND...: run the command in the background and wait for it. sh handles a signal during this wait, but
 # not during a foreground command. The script then ends, and end_of_script stops the processes in `children`.
 in_background() {
-    "$@" &
+    (
+        replace="exec"
+        "$@"
+    ) &
     children="$!"
     wait "$children" && code=0 || code=$?
     children=""
@@ -191,7 +196,10 @@ restore() {
     mkfifo "$work/pipe"
     restore_statements "$2" >"$work/pipe" &
     children="$!"
-    sql "$1" --set=VERBOSITY=terse --file=- <"$work/pipe" >/dev/null 2>"$work/errors" &
+    (
+        replace="exec"
+        sql "$1" --set=VERBOSITY=terse --file=- <"$work/pipe" >/dev/null 2>"$work/errors"
+    ) &
     children="$! $children"
     for each in $children; do
         wait "$each" || true

@@ -25,7 +25,7 @@ _XLINK_NAMESPACE = 'xmlns:xlink="http://www.w3.org/1999/xlink"'
 def write_svg(canvas: Canvas) -> bytes:
     """Return the canvas as an SVG file in UTF-8. Elements and attributes keep their order; no white space is added."""
     parts: list[str] = []
-    # Elements that are not written yet, and the end tags of elements with children that are being written.
+    # Elements that are not written yet, and the end tags of the elements that are open.
     stack: list[Element | str] = list(reversed(canvas.children))
     while stack:
         item = stack.pop()

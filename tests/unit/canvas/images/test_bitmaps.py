@@ -127,7 +127,7 @@ def test_bitmap_with_a_wrong_label_is_drawn_after_import() -> None:
     ],
 )  # fmt: skip
 def test_reference_without_a_picture_is_dropped_and_reported(url: str, reason: str) -> None:
-    """A reference without a readable picture is dropped, and the report names it. Proves R-SVG-9."""
+    """A URL of another kind, and a `data:` URL without a readable picture, are dropped and reported. Proves R-SVG-9."""
     out, dropped = imported(with_picture(url))
     assert href(out) is None
     assert dropped == [Dropped("image@href", reason, 1)]

@@ -139,9 +139,11 @@ class Access(ReplyModel):
 class Entry:
     """A merged update of one canvas, sent by its holder to the state service, which commits it to the journal.
 
-    `writer` is the holder's epoch, and `sequence` numbers its entries. State commits each (`canvas_id`, `writer`,
-    `sequence`) only once. `author_bytes` has the number of bytes that each author sent, in the order of `authors`. The
-    entry counts towards the authors' quotas in these proportions, and without `author_bytes` in equal parts.
+    `writer` is the holder's epoch, and `sequence` numbers the writer's entries. When a restore of a backup creates a
+    canvas, state itself makes the entries, and `writer` is the id of the restore. State commits each (`canvas_id`,
+    `writer`, `sequence`) only once. `author_bytes` has the number of bytes that each author sent, in the order of
+    `authors`. The entry counts towards the authors' quotas in these proportions, and without `author_bytes` in equal
+    parts.
     """
 
     canvas_id: str
@@ -176,7 +178,10 @@ class CommittedBatch:
 
 @record
 class Content:
-    """The committed updates of a canvas up to `revision`, in order. The first may be a snapshot."""
+    """The committed updates of a canvas up to `revision`, in order. The first may be a snapshot.
+
+    The updates begin after the requested revision (`LoadRequest.after`), or at the start of the canvas.
+    """
 
     revision: int
     updates: tuple[bytes, ...]
@@ -339,7 +344,7 @@ JOURNAL_LOAD = Operation(
 
 CANVAS_ACCESS_CHANGED = Channel(
     subject="svgx.canvas.{canvas_id}.access",
-    summary="State's broadcast: the roles on this canvas changed",
+    summary="State's broadcast: the canvas was deleted or restored, or a role on it changed",
     publishers=("state",),
     subscribers=("gateway", "collab"),
     payload=Empty,

@@ -28,9 +28,10 @@ EXACT_FLOAT_LIMIT = 2**53
 """Each whole number below this limit has an exact floating-point form."""
 
 MAX_JSON_VALUES = 50_000
-"""The most values in a JSON body, counted by their commas, lists and objects.
+"""Largest number of values in a JSON body. Each comma, `[` and `{` outside strings counts as one value.
 
-Python needs about a microsecond for each. Without this limit, the largest body would take half a second.
+Beyond it, the body is refused. Python needs about a microsecond for each value. Without this limit, the largest body
+would take half a second.
 """
 
 _WHITESPACE = b" \t\r\n"
@@ -55,9 +56,10 @@ def parse_request(
 ) -> RequestModel:
     """Return the request as the operation's model. Raise `Invalid`, `BadRequest`, `TooLarge` or `UnsupportedMedia`.
 
-    A field in another part of the request is refused, because, for example, a DELETE without its version deletes all
-    versions. A field of the path is refused in the query and the body, because the two values could differ. Only a
-    model that ignores unknown parameters ignores these fields too.
+    GET and DELETE have no fields in the body, and the other methods have none in the query. Such fields are refused, not
+    ignored, because, for example, a DELETE with an ignored `version` would delete any version of a value. A field of the
+    path is refused in the query and the body, because the two values could differ. Only a model that ignores unknown
+    parameters ignores these fields too.
     """
     model: type[RequestModel] = operation.request
     added_fields: dict[str, Any] = dict(request.path_params)
@@ -66,7 +68,8 @@ def parse_request(
     query = request.query_params if request.scope["query_string"] else {}
     has_query_fields = http.method in ("GET", "DELETE")
     if has_query_fields and body:
-        raise Invalid(f"body: {http.method} has its fields in the path and the query", field="body")
+        detail = f"{http.method} has its fields in the path and in the query, not in the body"
+        raise Invalid(f"body: {detail}", field="body")
     if query and not has_query_fields:
         raise _refusal(
             query, f"{http.method} has its fields in the body and in the path, not in the query"
@@ -126,9 +129,9 @@ def _check_media_type(http: Http, request: Request) -> None:
 
 
 def _check_json_values(body: bytes) -> None:
-    """Raise `TooLarge` if a JSON text has more than `MAX_JSON_VALUES`. The time is short, because nothing is parsed.
+    """Raise `TooLarge` if a JSON text has more than `MAX_JSON_VALUES` values.
 
-    An empty list or object counts as two.
+    The check is fast, because it does not parse the text. An empty list or object counts as two.
     """
     if len(body) <= MAX_JSON_VALUES or _count_values(body) <= MAX_JSON_VALUES:
         return

@@ -26,8 +26,8 @@ def header_token(scope: Scope) -> str:
 
 def websocket_token(socket: HTTPConnection) -> str:
     """Return the token in a subprotocol, a header or the query, in this order, or an empty string."""
-    offered = _subprotocol_token(socket) or header_token(socket.scope)
-    return offered or socket.query_params.get("token", "")
+    token = _subprotocol_token(socket) or header_token(socket.scope)
+    return token or socket.query_params.get("token", "")
 
 
 def header_link(scope: Scope) -> str:

@@ -1,7 +1,7 @@
 """Share links. The state service checks their tokens; the gateway caches the answers.
 
 The role that a link gives is not cached here. `CanvasRoles` asks for this role, as it does for the role of a member.
-So a revoked link gives no role as soon as the state service has announced the change.
+So a revoked link stops giving a role as soon as the state service has announced the change.
 """
 
 import hashlib
@@ -52,15 +52,16 @@ class ShareLinks:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._known: OrderedDict[bytes, tuple[float, ShareLink]] = OrderedDict()
-        # Refusals are cached separately. Otherwise a client with many invented tokens would replace the valid ones.
+        # Refusals are cached separately. Otherwise a client with many invented tokens would displace the valid links.
         self._refused: OrderedDict[bytes, float] = OrderedDict()
 
     async def find(self, token: str, count_unknown: Callable[[], Awaitable[None]]) -> ShareLink:
         """Return the link of a token.
 
-        Raise `Unauthenticated` for a token that is not valid, or an error of the call to the state service.
-        `count_unknown` is awaited before the state service is asked about a token that is not cached. The errors of
-        `count_unknown` are raised too.
+        `count_unknown` is awaited before the state service is asked about a token that is not cached.
+
+        Raises `Unauthenticated` for a token that is not valid, and the errors of `count_unknown` and of the call to the
+        state service.
         """
         refusal = Unauthenticated("the share link is not valid", field="link")
         if len(token) > MAX_LINK_TOKEN_CHARACTERS:

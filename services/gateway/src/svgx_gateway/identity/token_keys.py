@@ -18,13 +18,14 @@ from svgx_gateway.watched_copy import WatchedCopy
 log = structlog.get_logger(__name__)
 
 READ_AGAIN_SECONDS = 30.0
-"""Minimum time between two reads of the published keys because of tokens with unknown keys, in seconds.
+"""Minimum time in seconds from a successful read for an unknown key to the next read for an unknown key.
 
-These reads are limited because a client can invent such tokens.
+A token with an unknown key causes a read of the published keys. The limit is needed because a client can invent such
+tokens.
 """
 
 RETRY_SECONDS = 1.0
-"""Minimum time from a failed read to the next of these reads, in seconds, because auth may be overloaded."""
+"""Minimum time in seconds from a failed read for an unknown key to the next, because auth may be overloaded."""
 
 MAX_VERIFIED = 10_000
 """Largest number of verified tokens that are kept until the next read of the keys. Beyond it, the oldest is removed."""
@@ -33,9 +34,9 @@ MAX_VERIFIED = 10_000
 class TokenKeys:
     """Verifies access tokens. Without secrets, only tokens that are signed with a published key are valid.
 
-    The keys are read every 30 s (`WatchedCopy`), and each read empties the cache of verified tokens. Therefore a leaked
-    key that was removed is refused after 30 s at the latest. `other_secret` also verifies tokens. While `secret`
-    is replaced, it is the previous or the next secret.
+    The keys are read every 30 s (`WatchedCopy`), and each read empties the cache of verified tokens. Therefore, while
+    auth answers, tokens of a removed key, such as a leaked one, are refused after 30 s at the latest. While `secret` is
+    being replaced, `other_secret` is the previous or the next secret, and verifies tokens too.
     """
 
     def __init__(self, bus: Bus, secret: str, other_secret: str = "") -> None:
@@ -45,13 +46,13 @@ class TokenKeys:
             other_secret=secret_key(other_secret) if other_secret else None,
         )
         self._verified: dict[str, tuple[AccessClaims, Identity]] = {}
-        self._asked_at = -READ_AGAIN_SECONDS
+        self._answered_at = -READ_AGAIN_SECONDS
         self._failed_at = -RETRY_SECONDS
         self._lock = asyncio.Lock()
         self._reads = 0
         """The number of reads of the published keys so far."""
         self._latest = 0
-        """The value of `_reads` at the start of the latest read that was answered."""
+        """The number of the latest read that was answered. The first read has the number 1."""
         self._copy = WatchedCopy("token keys", bus, self._read_and_warn)
 
     async def start(self) -> None:
@@ -99,7 +100,7 @@ class TokenKeys:
         # Requests that arrive during a read wait for its end, and do not read again, even if it failed.
         async with self._lock:
             now = time.monotonic()
-            if now - self._asked_at < READ_AGAIN_SECONDS:
+            if now - self._answered_at < READ_AGAIN_SECONDS:
                 return
             if now - self._failed_at < RETRY_SECONDS:
                 raise Unavailable("the token's key is not known yet; try again", retry_after=1.0)
@@ -108,13 +109,14 @@ class TokenKeys:
             except SvgxError:
                 self._failed_at = time.monotonic()
                 raise
-            self._asked_at = time.monotonic()
+            self._answered_at = time.monotonic()
 
     async def _read_and_warn(self) -> None:
         await self._read()
         if not self._has_key():
             log.warning(
-                "there is no key that verifies tokens: set JWT_SECRET here, or JWT_KEYS_FILE at auth"
+                "there is no key that verifies tokens: set JWT_SECRET of the gateway,"
+                " or JWT_KEYS_FILE of auth"
             )
 
     async def _read(self) -> None:

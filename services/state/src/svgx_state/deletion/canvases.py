@@ -69,8 +69,8 @@ class DeletedCanvases:
         row = await self._database.row("any_canvas", request.canvas_id, caller.user_id)
         if row is None:
             raise no_such_canvas()
-        member = None if row["role"] is None else CanvasRole(row["role"])
-        if effective_role(caller.role, member) is not CanvasRole.OWNER:
+        member_role = None if row["role"] is None else CanvasRole(row["role"])
+        if effective_role(caller.role, member_role) is not CanvasRole.OWNER:
             if row["deleted_at"] is not None:
                 raise no_such_canvas()
             raise Forbidden("only an owner of the canvas may restore it")
@@ -96,7 +96,7 @@ class DeletedCanvases:
     ) -> bool:
         """Restore a canvas. Return False if another request has restored it meanwhile.
 
-        A deleted account, for which `creator_role` is None, has no bound.
+        `creator_role` is None for a deleted account. The number of its canvases is not limited.
 
         Raises `Conflict` and `QuotaFull`.
         """

@@ -59,6 +59,25 @@ async def test_valkey_evicts_only_keys_with_a_time_to_live(backing: DevStack) ->
         await client.aclose()
 
 
+async def test_servers_in_a_folder_with_special_characters_use_their_configuration(
+    tmp_path: Path,
+) -> None:
+    """A name such as `[x]` is no pattern: Valkey keeps its password and listens on loopback only."""
+    stack = DevStack(tmp_path / """a 'b' "c" [x] * ? {y,z} %d $HOME `id` #f @g \\h ~""")
+    await stack.up(backing_only=True)
+    try:
+        assert await _query(stack, "SELECT 1") == "1"
+        await (await nats.connect(stack.nats_url("operator"))).close()
+        async with redis.asyncio.Redis.from_url(stack.redis_url, decode_responses=True) as client:
+            assert await client.config_get("bind") == {"bind": "127.0.0.1"}
+        url = stack.redis_url
+        async with redis.asyncio.Redis.from_url("redis://" + url.rpartition("@")[2]) as stranger:
+            with pytest.raises(redis.AuthenticationError):
+                await stranger.ping()
+    finally:
+        await stack.down()
+
+
 async def test_nats_user_publishes_on_its_own_subjects_only(backing: DevStack) -> None:
     errors: asyncio.Queue[Exception] = asyncio.Queue()
 

@@ -4,10 +4,14 @@ import fcntl
 import json
 import os
 import secrets
+import unicodedata
 from pathlib import Path
 
 from svgx_devstack import ports
 from svgx_devstack.errors import StackError
+
+_UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode's categories of control characters, surrogates (bytes that are not UTF-8) and line breaks."""
 
 
 class Home:
@@ -26,8 +30,14 @@ class Home:
     def open(self) -> None:
         """Create the folder, lock it, and read the stored secrets and ports.
 
-        Raises `StackError` when the folder cannot be written or another stack uses it.
+        Raises `StackError` when the folder cannot be written or another stack uses it, and for a path with control
+        characters, because a message with the path would not be one line of text.
         """
+        if any(unicodedata.category(letter) in _UNPRINTABLE for letter in str(self.path)):
+            raise StackError(
+                f"SVGX_HOME is {str(self.path)!a}: "
+                "set it to a folder without control characters and with a name in UTF-8"
+            )
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock()

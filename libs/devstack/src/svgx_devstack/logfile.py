@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 MAX_LOG_BYTES = 20 * 1024 * 1024
 """Maximum size of a log in bytes. A longer log is rotated."""
@@ -13,9 +14,11 @@ _POSTGRES_END = "database system is shut down"
 """End of the last line that PostgreSQL logs when it stops. The line before states the reason."""
 
 
-def open_log(path: Path) -> int:
-    """Return a descriptor that appends to `path`, for a process's output. The caller closes it."""
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+def open_log(path: Path) -> BinaryIO:
+    """Open a file that appends to `path`, for a process's output. Only its owner may read it."""
+    return os.fdopen(
+        os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "ab"
+    )
 
 
 def rotate(path: Path, limit: int = MAX_LOG_BYTES) -> None:
@@ -28,7 +31,7 @@ def rotate(path: Path, limit: int = MAX_LOG_BYTES) -> None:
             return
         older = path.with_name(path.name + ".1")
         older.unlink(missing_ok=True)
-        with path.open("rb") as source, open(open_log(older), "wb") as target:
+        with path.open("rb") as source, open_log(older) as target:
             while chunk := source.read(1 << 20):
                 target.write(chunk)
         os.truncate(path, 0)

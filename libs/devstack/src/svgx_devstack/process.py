@@ -168,23 +168,23 @@ class Process:
         program = self._program
         program.before_start()
         logfile.rotate(self.log_path)
-        output = logfile.open_log(self.log_path)
         demote = program.not_as_root and os.geteuid() == 0
-        try:
+        with (
+            program.input_path.open("rb") as given,
+            logfile.open_log(self.log_path) as output,
+        ):
             self._child = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *("-I", "-S", LAUNCH),
                 *(str(os.getpid()), str(int(program.death_signal)), "1" if demote else "0"),
                 *program.argv,
                 env=program.env,
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=given,
                 stdout=output,
                 stderr=output,
                 # Ctrl-C reaches a whole process group, and only the supervisor may act on it.
                 start_new_session=True,
             )
-        finally:
-            os.close(output)
         orphans.record(program.pid_path, self._child.pid)
 
     async def _supervise(self) -> None:

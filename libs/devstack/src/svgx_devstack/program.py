@@ -1,5 +1,6 @@
 """The description of a program of the stack."""
 
+import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ class Program:
     """A program of the stack.
 
     - `ready` is called repeatedly until it returns True.
+    - `input_path` is the file that the program reads from its standard input. Without it, the input is empty.
     - `before_start` runs before every start, and removes files that a killed run has left.
     - `stop_signal` stops the program. The program is killed if it still runs `stop_timeout` seconds later.
     - `death_signal` is sent to the program when the supervisor itself ends.
@@ -23,6 +25,7 @@ class Program:
     log_path: Path
     pid_path: Path
     ready: Callable[[], Awaitable[bool]]
+    input_path: Path = Path(os.devnull)
     before_start: Callable[[], None] = field(default=lambda: None)
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout: float = 30.0

@@ -25,7 +25,9 @@ def program(home: Home) -> Program:
     config = home.write_private("valkey.conf", "\n".join(lines) + "\n")
     return Program(
         name="valkey",
-        argv=(str(binaries.valkey_server()), str(config)),
+        # From a path, Valkey would expand `*`, `?` and `[`, and start with its defaults if no file matches.
+        argv=(str(binaries.valkey_server()), "-"),
+        input_path=config,
         env=dict(os.environ),
         log_path=home.logs / "valkey.log",
         pid_path=home.pids / "valkey",

@@ -16,8 +16,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from svgx_devstack import ports
-
 FAKE_SERVICE = Path(__file__).with_name("fake_service.py")
 PRESS_CTRL_C = Path(__file__).with_name("press_ctrl_c.py")
 SERVICES = ("auth", "collab", "gateway", "state")
@@ -53,6 +51,12 @@ class RunningStack:
         return psutil.Process(self.process.pid).children(recursive=True)
 
 
+def free_port() -> int:
+    """Return a free port. Another process chooses it, because a port that this process has claimed is not free."""
+    code = "from svgx_devstack import ports; print(ports.choose())"
+    return int(subprocess.check_output([sys.executable, "-c", code]))
+
+
 Start = Callable[..., AbstractContextManager[RunningStack]]
 
 
@@ -75,7 +79,7 @@ def start(tmp_path: Path) -> Start:
         home: Path | None = None, port: int | str | None = None, **kinds: str
     ) -> Iterator[RunningStack]:
         home = home or tmp_path / "home"
-        port = port if port is not None else ports.choose()
+        port = port if port is not None else free_port()
         services = tmp_path / f"services-{time.monotonic_ns()}"
         write_fake_services(services, kinds)
         process = subprocess.Popen(
@@ -131,7 +135,7 @@ def test_ctrl_c_in_make_ends_with_status_0(tmp_path: Path) -> None:
             # With the variables of an outer make, the inner make would print its folders.
             {name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
             SVGX_HOME=str(tmp_path / "home"),
-            API_PORT=str(ports.choose()),
+            API_PORT=str(free_port()),
             PYTHONPATH=str(tmp_path / "services"),
         ),
         stdin=subprocess.DEVNULL,
@@ -154,7 +158,7 @@ def test_closed_terminal_stops_all_processes(tmp_path: Path) -> None:
         env={
             **os.environ,
             "SVGX_HOME": str(tmp_path / "home"),
-            "API_PORT": str(ports.choose()),
+            "API_PORT": str(free_port()),
             "PYTHONPATH": str(tmp_path / "services"),
         },
         stdin=subprocess.DEVNULL,
@@ -240,8 +244,19 @@ def test_taken_port_ends_with_status_2(start: Start) -> None:
         with start(port=port) as stack:
             line = start_error(stack.end())
             assert line.startswith(
-                f"svgx: port {port} is taken by another program: stop that program"
+                f"svgx: port {port} is taken by another program or stack: stop it"
             )
+
+
+def test_port_of_a_starting_stack_ends_with_status_2(start: Start) -> None:
+    """The first stack claims its port long before its gateway listens."""
+    with start() as first:
+        first.read_until("nats")
+        with start(home=first.home.with_name("other"), port=first.port) as second:
+            line = start_error(second.end())
+        assert line.startswith(f"svgx: port {first.port} is taken by another program or stack: ")
+        assert first.read_until("ready ") == f"ready http://localhost:{first.port}"
+        assert first.end(signal.SIGTERM) == (0, "")
 
 
 @pytest.mark.parametrize("port", ["http", "0", "70000", "-1"])

@@ -40,7 +40,7 @@ def is_free(port: int) -> bool:
 
 
 def choose(excluded: Collection[int] = ()) -> int:
-    """Return a free port that is not in `taken` and that this process has not chosen before, and claim it."""
+    """Return a free port that is not in `excluded` and that this process has not chosen before, and claim it."""
     for _ in range(_ATTEMPTS):
         port = _FIRST_PORT + secrets.randbelow(_LAST_PORT - _FIRST_PORT)
         if port not in excluded and port not in _chosen_ports and claim(port):

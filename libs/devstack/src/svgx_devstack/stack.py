@@ -67,7 +67,7 @@ class DevStack:
         try:
             for name in orphans.kill_recorded(self._home.pids):
                 self._report(f"killed {name}, which an earlier stack had left running")
-            self._check_api_port()
+            self._claim_api_port()
             await self._start_backing()
             if not backing_only:
                 for service in services.NAMES:
@@ -236,14 +236,14 @@ class DevStack:
             return self._api_port
         return self._home.port(service)
 
-    def _check_api_port(self) -> None:
+    def _claim_api_port(self) -> None:
         if not self._api_port:
             return
         self._home.reserve(self._api_port)
-        if not ports.is_free(self._api_port):
+        if not ports.claim(self._api_port):
             raise StackError(
-                f"port {self._api_port} is taken by another program: "
-                f"stop that program, or choose another port, such as `API_PORT={ports.choose()} make run`"
+                f"port {self._api_port} is taken by another program or stack: "
+                f"stop it, or choose another port, such as `API_PORT={ports.choose()} make run`"
             )
 
 

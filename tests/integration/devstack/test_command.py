@@ -76,7 +76,10 @@ def write_fake_services(folder: Path, kinds: dict[str, str]) -> None:
 def start(tmp_path: Path) -> Start:
     @contextmanager
     def run(
-        home: Path | None = None, port: int | str | None = None, **kinds: str
+        home: Path | None = None,
+        port: int | str | None = None,
+        variables: dict[str, str] | None = None,
+        **kinds: str,
     ) -> Iterator[RunningStack]:
         home = home or tmp_path / "home"
         port = port if port is not None else free_port()
@@ -84,7 +87,13 @@ def start(tmp_path: Path) -> Start:
         write_fake_services(services, kinds)
         process = subprocess.Popen(
             [sys.executable, "-m", "svgx_devstack"],
-            env=dict(os.environ, SVGX_HOME=str(home), API_PORT=str(port), PYTHONPATH=str(services)),
+            env={
+                **os.environ,
+                "SVGX_HOME": str(home),
+                "API_PORT": str(port),
+                "PYTHONPATH": str(services),
+                **(variables or {}),
+            },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -257,6 +266,25 @@ def test_port_of_a_starting_stack_ends_with_status_2(start: Start) -> None:
         assert line.startswith(f"svgx: port {first.port} is taken by another program or stack: ")
         assert first.read_until("ready ") == f"ready http://localhost:{first.port}"
         assert first.end(signal.SIGTERM) == (0, "")
+
+
+FOREIGN_VARIABLES = {
+    "PGSSLMODE": "require",
+    "PGTARGETSESSIONATTRS": "standby",
+    "PGPORT": "not a number",
+    "PGDATA": "/nonexistent",
+    "NATS_NKEY_SEED": "not a seed",
+}
+"""Variables in a user's shell that belong to other servers."""
+
+
+def test_variables_of_other_servers_do_not_reach_the_stack(start: Start) -> None:
+    """The stack connects to its own servers only, and the services do not inherit the variables."""
+    with start(variables=FOREIGN_VARIABLES) as stack:
+        assert stack.read_until("ready ") == f"ready http://localhost:{stack.port}"
+        state = next(child for child in stack.children() if "svgx_state" in child.cmdline())
+        assert not FOREIGN_VARIABLES.keys() & state.environ().keys()
+        assert stack.end(signal.SIGTERM) == (0, "")
 
 
 @pytest.mark.parametrize("port", ["http", "0", "70000", "-1"])

@@ -27,6 +27,7 @@ _MANAGED_VARIABLES = (
     "API_HOST",
     "API_PORT",
     "NATS_URL",
+    "NATS_NKEY_SEED",
     "POSTGRES_URL",
     "REDIS_URL",
     "JWT_SECRET",

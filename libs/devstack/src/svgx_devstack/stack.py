@@ -61,8 +61,12 @@ class DevStack:
     async def up(self, backing_only: bool = False) -> None:
         """Start all processes and wait until they are ready. With `backing_only`, start no service.
 
+        Removes PostgreSQL's variables (`PG*`) from the environment of this process, so that the whole stack and its
+        clients here use the stack's PostgreSQL.
+
         Raises `StackError` with one line that states the remedy, after all processes were stopped.
         """
+        postgres.remove_variables()
         self._home.open()
         try:
             for name in orphans.kill_recorded(self._home.pids):

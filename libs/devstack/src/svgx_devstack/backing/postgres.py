@@ -26,6 +26,17 @@ _CONNECT_SECONDS = 5.0
 """Time limit to open or to close a connection, in seconds."""
 
 
+def remove_variables() -> None:
+    """Remove PostgreSQL's variables, such as PGDATA and PGSSLMODE, from the environment of this process.
+
+    They would lead `initdb` and the server to another installation. With them, asyncpg would ask for connections that
+    the server refuses, here and in the services.
+    """
+    for name in tuple(os.environ):
+        if name.startswith("PG"):
+            del os.environ[name]
+
+
 def program(home: Home) -> Program:
     """Create the data folder if it is missing, and return the server's program.
 
@@ -50,7 +61,7 @@ def program(home: Home) -> Program:
             *("-D", str(data)),
             *(part for name, value in settings.items() for part in ("-c", f"{name}={value}")),
         ),
-        env=_environment(),
+        env=dict(os.environ),
         log_path=home.logs / "postgres.log",
         pid_path=home.pids / "postgres",
         ready=lambda: _is_ready(home),
@@ -103,11 +114,6 @@ def _password(home: Home, user: str) -> str:
     return home.secret(f"postgres.{user}")
 
 
-def _environment() -> dict[str, str]:
-    # Variables such as PGDATA in the user's shell would lead initdb and the server to another installation.
-    return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-
-
 async def _is_ready(home: Home) -> bool:
     try:
         connection = await asyncpg.connect(superuser_url(home), timeout=_CONNECT_SECONDS, ssl=False)
@@ -149,7 +155,7 @@ def _create_data(home: Home, data: Path) -> None:
                     "--no-instructions",
                 ),
             ],
-            env=_environment(),
+            env=dict(os.environ),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

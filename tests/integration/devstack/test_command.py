@@ -16,6 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from svgx_devstack import logfile
+from tests.integration.devstack.small_disk import small_disk
+
 FAKE_SERVICE = Path(__file__).with_name("fake_service.py")
 PRESS_CTRL_C = Path(__file__).with_name("press_ctrl_c.py")
 SERVICES = ("auth", "collab", "gateway", "state")
@@ -211,6 +214,19 @@ def test_killed_service_is_reported_with_the_delay_of_its_restart(start: Start) 
         line = stack.read_until("collab ended")
         assert line == "collab ended (SIGKILL; last line: listening): starts again in 0.25 s"
         assert stack.end(signal.SIGTERM)[0] == 0
+
+
+def test_full_disk_of_the_logs_is_reported_and_the_stack_keeps_running(
+    start: Start, tmp_path: Path
+) -> None:
+    """The log takes no space here, unlike its copy."""
+    logs = tmp_path / "home" / "logs"
+    with small_disk(logs, mib=1), start(home=logs.parent) as stack:
+        stack.read_until("ready ")
+        os.truncate(logs / "collab.log", logfile.MAX_LOG_BYTES + 1)
+        line = stack.read_until("collab: ")
+        assert line == f"collab: cannot rotate {logs}/collab.log (no space left on device)"
+        assert stack.end(signal.SIGTERM) == (0, "")
 
 
 def test_failing_service_ends_the_start_with_status_2(start: Start) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from svgx_devstack import Process, StackError, ports
+from svgx_devstack import Process, StackError, logfile, ports
 from svgx_devstack.backing import probe
 from svgx_devstack.program import Program
+from tests.integration.devstack.small_disk import small_disk
 
 FAKE_SERVICE = Path(__file__).with_name("fake_service.py")
 
@@ -26,6 +27,7 @@ def reports() -> list[str]:
 @pytest.fixture
 async def make_process(tmp_path: Path, reports: list[str]) -> AsyncIterator[MakeProcess]:
     made: list[Process] = []
+    (tmp_path / "logs").mkdir(exist_ok=True)
 
     def build(kind: str = "", stop_timeout: float = 10.0) -> Process:
         port = ports.choose()
@@ -33,7 +35,7 @@ async def make_process(tmp_path: Path, reports: list[str]) -> AsyncIterator[Make
             name="fake",
             argv=(sys.executable, str(FAKE_SERVICE), str(port), kind),
             env=dict(os.environ),
-            log_path=tmp_path / "fake.log",
+            log_path=tmp_path / "logs" / "fake.log",
             pid_path=tmp_path / "fake.pid",
             ready=lambda: probe.service(port),
             stop_timeout=stop_timeout,
@@ -135,6 +137,36 @@ async def test_process_that_ignores_the_stop_signal_is_killed(
     await process.wait_ready()
     assert await process.stop() == -9
     assert reports == ["fake did not stop within 0 s: killed"]
+
+
+def _lengthen(log: Path, size: int) -> None:
+    """Make a log of `size` bytes that takes no space on its disk, unlike its copy."""
+    with log.open("ab") as file:
+        file.truncate(size)
+
+
+async def test_log_on_a_full_disk_is_kept_and_reported_once(
+    make_process: MakeProcess, reports: list[str], tmp_path: Path
+) -> None:
+    """The next attempt follows when the log is longer by the size of a rotated log."""
+    log = tmp_path / "logs" / "fake.log"
+    with small_disk(log.parent, mib=1):
+        process = make_process()
+        _lengthen(log, logfile.MAX_LOG_BYTES + 1)
+        for _ in range(2):
+            process.rotate_log()
+        assert reports == [f"fake: cannot rotate {log} (no space left on device)"]
+        assert [path.name for path in log.parent.iterdir()] == ["fake.log"]
+        _lengthen(log, 2 * logfile.MAX_LOG_BYTES + 1)
+        process.rotate_log()
+        assert len(reports) == 2
+    log.write_bytes(bytes(3 * logfile.MAX_LOG_BYTES + 1))
+    process.rotate_log()
+    log.write_bytes(bytes(logfile.MAX_LOG_BYTES + 1))
+    process.rotate_log()
+    assert log.stat().st_size == 0
+    assert log.with_name("fake.log.1").stat().st_size == logfile.MAX_LOG_BYTES + 1
+    assert len(reports) == 2
 
 
 async def test_stop_during_the_restart_delay_keeps_the_process_down(

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from svgx_devstack import logfile, services, terminal
+from svgx_devstack import services, terminal
 from svgx_devstack.errors import StackError
 from svgx_devstack.log_warnings import WarningReader
 from svgx_devstack.stack import DevStack
@@ -97,7 +97,7 @@ async def _serve(stack: DevStack, port: int) -> None:
             await asyncio.sleep(_POLL_SECONDS)
             _print_warnings(readers)
             for process in stack.processes:
-                logfile.rotate(process.log_path)
+                process.rotate_log()
 
 
 def _print_warnings(readers: list[WarningReader]) -> None:

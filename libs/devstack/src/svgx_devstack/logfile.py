@@ -1,5 +1,6 @@
 """Log files of the processes: open, rotate, read the last line."""
 
+import contextlib
 import os
 from pathlib import Path
 from typing import BinaryIO
@@ -25,11 +26,12 @@ def rotate(path: Path, limit: int = MAX_LOG_BYTES) -> None:
     """Move a log of more than `limit` bytes to `NAME.1`, and replace an older file of this name.
 
     The process keeps its descriptor, so the log is copied and then emptied. Lines written between both steps are lost.
+    Raises `OSError` if the log cannot be copied, such as on a full disk. The log is then unchanged.
     """
+    older = path.with_name(path.name + ".1")
     try:
         if path.stat().st_size <= limit:
             return
-        older = path.with_name(path.name + ".1")
         older.unlink(missing_ok=True)
         with path.open("rb") as source, open_log(older) as target:
             while chunk := source.read(1 << 20):
@@ -37,6 +39,10 @@ def rotate(path: Path, limit: int = MAX_LOG_BYTES) -> None:
         os.truncate(path, 0)
     except FileNotFoundError:
         return
+    except OSError:
+        with contextlib.suppress(OSError):
+            older.unlink()
+        raise
 
 
 def last_line(path: Path) -> str:

@@ -64,6 +64,7 @@ class Process:
         self._killed_child: asyncio.subprocess.Process | None = None
         self._watch: asyncio.Task[None] | None = None
         self._should_run = False
+        self._log_limit = logfile.MAX_LOG_BYTES
 
     @property
     def pid(self) -> int | None:
@@ -153,6 +154,16 @@ class Process:
             await asyncio.wait_for(child.wait(), timeout)
         return self.status
 
+    def rotate_log(self) -> None:
+        """Rotate the log if it is too long. Report a failure; the next attempt follows when the log is longer still."""
+        try:
+            logfile.rotate(self.log_path, self._log_limit)
+            self._log_limit = logfile.MAX_LOG_BYTES
+        except OSError as error:
+            self._log_limit += logfile.MAX_LOG_BYTES
+            reason = (error.strerror or str(error)).lower()
+            self._report(f"{self.name}: cannot rotate {self.log_path} ({reason})")
+
     def exit_summary(self) -> str:
         """Return the exit status and the last line of the log, on one line."""
         line = logfile.last_line(self.log_path)
@@ -167,7 +178,7 @@ class Process:
         """Start the program through `launch.py`, and store its process id."""
         program = self._program
         program.before_start()
-        logfile.rotate(self.log_path)
+        self.rotate_log()
         demote = program.not_as_root and os.geteuid() == 0
         with (
             program.input_path.open("rb") as given,

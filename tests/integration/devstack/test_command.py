@@ -3,6 +3,7 @@
 Fake services replace the real ones through PYTHONPATH, because these tests concern the supervisor only.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -21,6 +22,9 @@ from tests.integration.devstack.small_disk import small_disk
 
 FAKE_SERVICE = Path(__file__).with_name("fake_service.py")
 PRESS_CTRL_C = Path(__file__).with_name("press_ctrl_c.py")
+BLOCK_BYTES = os.sysconf("SC_PAGE_SIZE")
+"""The size of a block of a file system in memory."""
+
 SERVICES = ("auth", "collab", "gateway", "state")
 
 
@@ -227,6 +231,35 @@ def test_full_disk_of_the_logs_is_reported_and_the_stack_keeps_running(
         line = stack.read_until("collab: ")
         assert line == f"collab: cannot rotate {logs}/collab.log (no space left on device)"
         assert stack.end(signal.SIGTERM) == (0, "")
+
+
+@pytest.mark.parametrize("mib", [8, 20, 30, 40])
+def test_full_disk_at_the_first_start_ends_with_its_reason(
+    start: Start, tmp_path: Path, mib: int
+) -> None:
+    """The disk is full in different steps of `initdb`, or when the database is created."""
+    home = tmp_path / "home"
+    with small_disk(home, mib), start(home=home) as stack:
+        line = start_error(stack.end())
+    assert line.startswith("svgx: cannot create the database")
+    assert line.endswith(": No space left on device")
+
+
+@pytest.mark.parametrize("blocks", range(10))
+def test_disk_with_few_free_blocks_ends_with_status_2(
+    start: Start, tmp_path: Path, blocks: int
+) -> None:
+    """The disk is full at one of the stack's first files: `lock`, the configurations, or a process's id."""
+    home = tmp_path / "home"
+    with small_disk(home, mib=1):
+        with contextlib.suppress(OSError), (home / "filler").open("wb", buffering=0) as filler:
+            while filler.write(bytes(BLOCK_BYTES)):
+                pass
+        os.truncate(home / "filler", (home / "filler").stat().st_size - blocks * BLOCK_BYTES)
+        with start(home=home) as stack:
+            line = start_error(stack.end())
+    assert str(home) in line
+    assert "no space left on device" in line.lower()
 
 
 def test_failing_service_ends_the_start_with_status_2(start: Start) -> None:

@@ -44,10 +44,7 @@ class Home:
             self.logs.mkdir(exist_ok=True)
             self.pids.mkdir(exist_ok=True)
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise StackError(
-                f"cannot write to {self.path} ({reason}): set SVGX_HOME to a folder you can write to"
-            ) from error
+            raise _unwritable(self.path, error) from error
         self._read()
 
     def close(self) -> None:
@@ -91,15 +88,21 @@ class Home:
         return self._ports[name]
 
     def write_private(self, name: str, text: str) -> Path:
-        """Write a file that only its owner may read. An older file is replaced atomically."""
+        """Write a file that only its owner may read. An older file is replaced atomically.
+
+        Raises `StackError` when the file cannot be written.
+        """
         path = self.path / name
         draft = path.with_name(path.name + ".new")
-        draft.unlink(missing_ok=True)
-        with os.fdopen(
-            os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
-        ) as file:
-            file.write(text)
-        draft.replace(path)
+        try:
+            draft.unlink(missing_ok=True)
+            with os.fdopen(
+                os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
+            ) as file:
+                file.write(text)
+            draft.replace(path)
+        except OSError as error:
+            raise _unwritable(path, error) from error
         return path
 
     def _lock(self) -> None:
@@ -137,3 +140,11 @@ class Home:
     def _write(self) -> None:
         stored = {"secrets": self._secrets, "ports": self._ports}
         self.write_private("stack.json", json.dumps(stored, indent=2) + "\n")
+
+
+def _unwritable(path: Path, error: OSError) -> StackError:
+    """Return the error of a folder or a file that cannot be written, with the system's reason."""
+    reason = (error.strerror or str(error)).lower()
+    return StackError(
+        f"cannot write to {path} ({reason}): set SVGX_HOME to a folder you can write to"
+    )

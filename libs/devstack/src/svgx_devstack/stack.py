@@ -79,8 +79,10 @@ class DevStack:
                 await _run_together(
                     self._start(self._service(name, name)) for name in services.NAMES
                 )
-        except BaseException:
+        except BaseException as error:
             await self.down()
+            if isinstance(error, OSError):  # such as a full disk
+                raise StackError(f"cannot start the stack in {self.home}: {error}") from error
             raise
 
     async def down(self) -> None:
@@ -204,13 +206,8 @@ class DevStack:
 
     async def _start_backing(self) -> None:
         home = self._home
-        await _run_together(
-            (
-                self._start(nats.program(home)),
-                self._start(valkey.program(home)),
-                self._start_postgres(),
-            )
-        )
+        programs = (nats.program(home), valkey.program(home))
+        await _run_together((*map(self._start, programs), self._start_postgres()))
 
     async def _start_postgres(self) -> None:
         if postgres.is_new(self._home):

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -90,7 +91,7 @@ def superuser_url(home: Home, database: str = _SUPERUSER) -> str:
 
 
 async def prepare(home: Home) -> None:
-    """Create the services' role and database unless they exist."""
+    """Create the services' role and database unless they exist. Raises `StackError` if PostgreSQL refuses."""
     connection = await asyncpg.connect(superuser_url(home), timeout=_CONNECT_SECONDS)
     try:
         # CREATE statements take no parameters. The password is hexadecimal, so it needs no quoting.
@@ -98,6 +99,9 @@ async def prepare(home: Home) -> None:
             await connection.execute(f"CREATE ROLE {USER} LOGIN PASSWORD '{_password(home, USER)}'")
         if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE):
             await connection.execute(f"CREATE DATABASE {DATABASE} OWNER {USER}")
+    except asyncpg.PostgresError as error:
+        reason = str(error).partition("\n")[0]  # details and hints follow
+        raise StackError(f"cannot create the database {DATABASE}: {reason}") from error
     finally:
         await connection.close()
 
@@ -166,11 +170,20 @@ def _create_data(home: Home, data: Path) -> None:
         password_file.unlink()
     (home.logs / "initdb.log").write_text(result.stdout + result.stderr, encoding="utf-8")
     if result.returncode != 0:
-        output = (result.stderr or result.stdout).strip().splitlines()
-        raise StackError(
-            f"cannot create the database folder {data}: {output[-1] if output else 'no reason given'}"
-        )
+        reason = _first_error(result.stderr or result.stdout)
+        raise StackError(f"cannot create the database folder {data}: {reason}")
     draft.rename(data)
+
+
+def _first_error(output: str) -> str:
+    """Return the text of the first error in the output of `initdb`, or the last line if no line states an error.
+
+    `initdb` runs the server. Lines about the consequences of its error follow.
+    """
+    if error := re.search(r"(?:ERROR|FATAL|PANIC|error): +(.+)", output):
+        return error[1]
+    lines = output.strip().splitlines()
+    return lines[-1] if lines else "no reason given"
 
 
 def _remove_stale_lock(data: Path) -> None:

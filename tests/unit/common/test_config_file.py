@@ -135,6 +135,9 @@ def recursion_limit() -> Iterator[None]:
         ("a: !!timestamp hunter2", "is not YAML"),
         ("a: !!timestamp 2026-02-30", "is not YAML"),
         ("a: " + "[" * 5000, "is not YAML"),
+        ("nats_url: &a [hunter2, *a]", "nats_url: contains itself"),
+        ("nats: &a {url: *a}", "nats.url: contains itself"),
+        ("collab: &a {log_level: {hunter2: *a}}", "collab.log_level: contains itself"),
         (None, "no such file or directory"),
     ],
 )
@@ -145,7 +148,7 @@ def test_unreadable_file_is_reported(
     content: str | None,
     message: str,
 ) -> None:
-    """Proves R-CONFIG-2: the message has the position of a syntax error, and never the content."""
+    """Proves R-CONFIG-2: the message has the position of a syntax error or the key, and never the content."""
     if content is not None:
         config_path.write_text(content)
     assert messages(CollabSettings, capsys) == [message]

@@ -29,6 +29,7 @@ VALID = {"POSTGRES_URL": "postgresql://user:hunter2@db:5432/svgx"}
         ("POSTGRES_URL", "postgresql://u:hunter2#x@db/svgx", "POSTGRES_URL: Value error"),
         ("POSTGRES_URL", "", "POSTGRES_URL: Field required"),
         ("NUMBERS", "[hunter2", "NUMBERS: Input should be a valid tuple, written as JSON"),
+        ("NUMBERS", "[" * 50_000, "NUMBERS: Input should be a valid tuple, written as JSON"),
         ("NUMBERS", '["hunter2"]', "NUMBERS_0: Input should be a valid integer"),
         ("NATS_ULR", "hunter2", "NATS_ULR: unknown variable; did you mean NATS_URL?"),
         ("API_HOST", "hunter2:80", "API_HOST: Value error, must be the address"),

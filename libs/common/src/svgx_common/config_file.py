@@ -129,6 +129,8 @@ class Reader:
                 content.errors.append(f"{key}: {missing.args[0]} is not set in the environment")
             except ValueError as error:
                 content.errors.append(f"{key}: {error}")
+            except RecursionError:  # an alias that refers to a mapping or list around itself
+                content.errors.append(f"{key}: contains itself")
 
 
 def _entries(content: dict[Any, Any], service: str) -> Iterator[tuple[str, str | None, Any]]:

@@ -99,13 +99,13 @@ def _is_surrogate(character: str) -> bool:
 
 
 class _Environment(EnvSettingsSource):
-    """The environment. A list that is not written as JSON stays text, which the setting's own check refuses."""
+    """The environment. A list that is not JSON or too deep stays text. The setting's own check refuses it."""
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
         """Return the value as JSON, or the text itself."""
         try:
             return super().decode_complex_value(field_name, field, value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return value
 
 

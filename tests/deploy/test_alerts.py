@@ -131,6 +131,7 @@ CERTIFICATE = "certmanager_certificate_expiration_timestamp_seconds{name="
 SUCCESSFUL = 'kube_cronjob_status_last_successful_time{cronjob="svgx-backup"}'
 CREATED = 'kube_cronjob_created{cronjob="svgx-backup"}'
 STATE_ACTIVE = 'kube_job_status_active{job_name="svgx-state-backup-incremental-29385720"}'
+DELETED_OUTLINES = 'svgx_engine_journal_deleted_outlines_total{job="svgx-state"}'
 QUARANTINED_AT = 'svgx_engine_journal_quarantined_timestamp_seconds{job="svgx-state"}'
 STATE_CREATED = 'kube_cronjob_created{job="kube-state-metrics",cronjob="svgx-state-backup-full"}'
 BACKED_UP = 'svgx_engine_backup_last_success_timestamp_seconds{job="svgx-state"}'
@@ -209,6 +210,10 @@ OWN_CASES: dict[str, dict[str, AlertCases]] = {
         "SVGXEngineJournalQuarantined": AlertCases(
             fires=({QUARANTINED_AT: "0x9 540x11"}, {QUARANTINED_AT: "_x9 540x11"}),
             quiet=({QUARANTINED_AT: "-3600x20"},),
+        ),
+        "SVGXEngineOutlineUnreadable": AlertCases(
+            fires=({DELETED_OUTLINES: "0x5 1x15"}, {DELETED_OUTLINES: "_x9 1x11"}),
+            quiet=({DELETED_OUTLINES: "1x20"}, {DELETED_OUTLINES: "_x9 0x11"}),
         ),
         "SVGXEngineJournalNotDropped": AlertCases(
             fires=({RETENTION: f"{30 * 86400}x9", OLDEST_DAY: f"{33 * 86400}x9"},),
@@ -398,6 +403,7 @@ ABOUT_THE_PAST = {
     },
     "SVGXEngineJournalGap": "the canvas lacks entries also after the event",
     "SVGXEngineJournalQuarantined": "the row stays in the quarantine",
+    "SVGXEngineOutlineUnreadable": "the disk may damage more rows after the event",
     "SVGXEngineAuditEntriesLost": "the log lacks the entries also after the event",
     "SVGXEngineBackupFailed": "the backup is missing until the next one succeeds",
     **{

@@ -224,12 +224,17 @@ EDITS = Board(
                 ),
                 Panel(
                     "Quarantine and retention",
-                    "Corrupt rows moved to the quarantine, and runs that drop old days, in the last hour.",
+                    "Corrupt rows moved to the quarantine, outlines that were deleted because PostgreSQL could not read"
+                    " them, and runs that drop old days, in the last hour.",
                     "none",
                     [
                         (
                             "sum(increase(svgx_engine_journal_quarantined_total{NS}[1h]))",
                             "quarantined",
+                        ),
+                        (
+                            "sum(increase(svgx_engine_journal_deleted_outlines_total{NS}[1h]))",
+                            "deleted outlines",
                         ),
                         (
                             "sum by (outcome) (increase(svgx_engine_journal_retention_runs_total{NS}[1h]))",

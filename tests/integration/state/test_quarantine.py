@@ -262,8 +262,9 @@ async def test_unreadable_outline_is_deleted_and_its_snapshot_stays(
 ) -> None:
     """A snapshot that lost bytes of its outline is read without the outline. Proves R-STATE-24, R-STATE-27.
 
-    The journal is empty, so the content is only in the snapshot.
+    The journal is empty, so the content is only in the snapshot. The deletion of the outline is counted and logged.
     """
+    before = counted("journal_deleted_outlines"), counted("journal_quarantined")
     canvas_id = await fresh.create()
     await fresh.journal.append([Pen(canvas_id, "first").draw("first")])
     await compactor.compact(canvas_id)
@@ -289,6 +290,8 @@ async def test_unreadable_outline_is_deleted_and_its_snapshot_stays(
     assert [tuple(row) for row in rows] == [
         (number, None) for number in range(1, len(expected) + 1)
     ]
+    after = counted("journal_deleted_outlines"), counted("journal_quarantined")
+    assert after == (before[0] + 1, before[1])
     printed = capsys.readouterr().out
     assert printed.count("an outline that PostgreSQL cannot read was deleted") == 1
     assert canvas_id in printed

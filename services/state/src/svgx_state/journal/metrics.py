@@ -29,6 +29,10 @@ QUARANTINED_AT = Gauge(
     "Time of the newest move to the quarantine, in Unix seconds, or 0 without one. All replicas report the same"
     " database.",
 )
+DELETED_OUTLINES = Counter(
+    "svgx_engine_journal_deleted_outlines",
+    "Outlines that were deleted because PostgreSQL could not read them. Their snapshots stay.",
+)
 RETENTION_RUNS = Counter(
     "svgx_engine_journal_retention_runs",
     "Runs that drop old days of the journal: `written` without an error, `skipped` because another replica does it, or"

@@ -128,12 +128,13 @@ class Quarantine:
         metrics.QUARANTINED_AT.set(row["at"])
 
     async def _drop_outline(self, canvas_id: str, revision: int) -> int:
-        """Delete the outline of a snapshot, and log the deletion. Return the number of deleted outlines: 0 or 1.
+        """Delete the outline of a snapshot, and count and log the deletion. Return the number of deleted outlines.
 
         Without an outline, each load checks the snapshot.
         """
         if await self._database.row("drop_outline", canvas_id, revision) is None:
             return 0
+        metrics.DELETED_OUTLINES.inc()
         log.error(
             "an outline that PostgreSQL cannot read was deleted, and its snapshot stays",
             canvas_id=canvas_id,

@@ -162,7 +162,8 @@ class Buckets:
                     return await self._exchange(commands)
                 except (RedisError, OSError):
                     # The connection may belong to a server that has restarted since, or the server may have dropped
-                    # the script. Try a new connection.
+                    # the script. Try a new connection. If only the answers were lost, these requests take two tokens
+                    # each. This is acceptable, because the buckets refill, and a key for each request costs more.
                     pass
             return await self._exchange(first_commands)
 

@@ -21,7 +21,7 @@ _QUICK_SECONDS = 2.0
 
 
 def replicas(server: Server, quick: bool) -> Figures:
-    """Compare one gateway and one collab with two of each, under the load of 100 rooms of five."""
+    """Compare one gateway and one collab with two of each, under the load of 100 rooms of five editors."""
     assert isinstance(server, StackServer)
     load = Load(100, 5, seconds=_QUICK_SECONDS if quick else 10.0)
     one = measure(server, load)
@@ -40,7 +40,7 @@ def replicas(server: Server, quick: bool) -> Figures:
 def past_clients(server: Server, quick: bool) -> Figures:
     """Compare edits on a canvas with many past Yjs clients to edits on a new canvas.
 
-    On both canvases, 50 editors write at the same moments.
+    The canvases are measured one after the other. The 50 editors of a canvas all write at the same moment.
     """
     seconds = _QUICK_SECONDS if quick else 10.0
     load = Load(1, 50, together=True, seconds=seconds, quiet=_LONGEST_TRANSACTION)

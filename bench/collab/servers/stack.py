@@ -28,7 +28,7 @@ SETTINGS = {
 """Settings that differ from the defaults. The limits of one connection and of one account's connections are kept."""
 
 CLIENTS_OF_ACCOUNT = 50
-"""Clients that share one account, as tabs and devices do. The default limit is 100 connections."""
+"""Clients that share one account, as tabs and devices do. An account may have 100 connections by default."""
 
 _TOKEN_SECONDS = 300.0
 """Seconds for which a token is used. It is valid for longer."""
@@ -61,7 +61,7 @@ class StackServer:
         self._admin = Account("", stack.admin_username, stack.admin_password)
         self._accounts: list[Account] = []
         self._first_clients: dict[str, int] = {}
-        self._clients = 0
+        self._client_count = 0
         self._run = secrets.token_hex(4)
 
     def close(self) -> None:
@@ -113,20 +113,21 @@ class StackServer:
 
     def rooms(self, count: int, members: int) -> list[str]:
         """Create canvases with the accounts of their clients as members."""
-        names: list[str] = []
+        canvases: list[str] = []
         for _ in range(count):
-            first, self._clients = self._clients, self._clients + members
-            # The range includes the account of a fresh client, which has the number after the last member.
+            first = self._client_count
+            self._client_count += members
+            # Include the account of client `first + members`: the fresh client that checks the room after the load.
             numbers = range(
                 first // CLIENTS_OF_ACCOUNT, (first + members) // CLIENTS_OF_ACCOUNT + 1
             )
             owner, *others = [self.account(number) for number in numbers]
-            name = self.create_canvas(owner)
+            canvas = self.create_canvas(owner)
             for other in others:
-                self.share(owner, name, other, "editor")
-            self._first_clients[name] = first
-            names.append(name)
-        return names
+                self.share(owner, canvas, other, "editor")
+            self._first_clients[canvas] = first
+            canvases.append(canvas)
+        return canvases
 
     def create_canvas(self, owner: Account) -> str:
         """Create an empty canvas and return its id."""
@@ -165,7 +166,7 @@ class StackServer:
         return processes.memory_bytes(self._pids().values())
 
     def saved_document(self, room: str) -> bytes | None:
-        """Return the canvas from PostgreSQL."""
+        """Export the content of a canvas from PostgreSQL, as an update."""
         owner = self.account(self._first_clients[room] // CLIENTS_OF_ACCOUNT)
         return self.as_account(owner).saved_document(room)
 
@@ -202,7 +203,7 @@ class AccountServer:
         return self.server.memory_bytes()
 
     def saved_document(self, room: str) -> bytes | None:
-        """Return the canvas from PostgreSQL."""
+        """Export the content of a canvas from PostgreSQL, as an update."""
         path = f"/runtime/canvases/{room}/export"
         response = self.server.request(self.account, "GET", path, params={"format": "yjs"})
         return response.content

@@ -176,10 +176,10 @@ async def test_reset_password_enables_a_disabled_account_only_with_its_option(
     await login(bus, user.username, shown_password(capsys.readouterr().out))
 
 
-async def test_unknown_account_and_unreachable_database_end_with_one_line(
+async def test_failed_password_reset_prints_an_error_and_no_password(
     bus: Bus, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No password is printed for a change that did not happen. Proves R-AUTH-44."""
+    """The account is unknown, or the database is unreachable. Proves R-AUTH-44."""
     monkeypatch.setattr(database, "COMMAND_SECONDS", 2.0)
     cases = [("nobody-here", {}), ("root", {"POSTGRES_URL": "postgresql://u:p@127.0.0.1:1/x"})]
     for name, variables in cases:
@@ -198,14 +198,14 @@ async def test_time_limit_of_a_command_begins_after_the_migrations(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The time limit of a command begins after the migrations, even when a replica runs them. Proves R-CONFIG-8."""
+    """The command waits without a limit while a replica runs the migrations. Proves R-CONFIG-8."""
     monkeypatch.setattr(database, "COMMAND_SECONDS", 1.0)
-    operator = await asyncpg.connect(backing.postgres_url)
-    await operator.execute("SELECT pg_advisory_lock(hashtext('svgx.auth'))")
+    replica = await asyncpg.connect(backing.postgres_url)
+    await replica.execute("SELECT pg_advisory_lock(hashtext('svgx.auth'))")
     name = f"late-{secrets.token_hex(4)}"
     creating = asyncio.create_task(create_with_command(name))
-    await operator.execute("SELECT pg_sleep(1.5)")
-    await operator.close()  # releases the lock
+    await replica.execute("SELECT pg_sleep(1.5)")
+    await replica.close()  # releases the lock
     await creating
     await login(bus, name, shown_password(capsys.readouterr().out))
 

@@ -10,7 +10,7 @@ Drawing = Doc[Map[str]]
 
 
 class Pen:
-    """A writer with its own copy of one canvas. Each `draw` returns the entry to commit."""
+    """A writer of one canvas, without the edits of other writers. Each `draw` returns the entry to commit."""
 
     def __init__(self, canvas_id: str, writer: str) -> None:
         self._canvas_id = canvas_id

@@ -1,4 +1,4 @@
-"""Random edits, versions, restores, compactions, drops of old days and restarts, compared with a plain replay."""
+"""Random edits, versions, restores, compactions, drops of old journal days and restarts against a plain replay."""
 
 import random
 
@@ -17,7 +17,9 @@ SEEDS = [1, random.SystemRandom().randrange(2**32)]
 async def test_random_versions_and_restores_have_the_content_of_a_plain_replay(
     fresh: FreshTables, workers: Workers, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After any order of steps, a version with a name has its content, and a restore brings the content back.
+    """After any order of steps, a version with a name still has the content that the canvas had at its revision.
+
+    The restore of a version gives the canvas the elements of the version.
 
     Proves R-HIST-8.
     """

@@ -29,7 +29,7 @@ REFUSED_ADDRESSES = [
     "169.254.169.254",  # metadata of AWS, Google Cloud and Azure
     "100.64.0.1",
     "100.100.100.200",  # metadata of Alibaba Cloud
-    "168.63.129.16",  # Azure
+    "168.63.129.16",  # the platform address of Azure
     "192.0.0.192",  # metadata of Oracle Cloud
     "192.0.2.1",
     "198.51.100.1",
@@ -154,8 +154,8 @@ def test_plain_http_is_refused_in_production_only() -> None:
         ("https://[2001:db8::1]:444/", "[2001:db8::1]:444", "/"),
     ],
 )
-def test_parts_of_a_url_make_the_request(url: str, authority: str, path: str) -> None:
-    """Proves R-EVENT-9: the header `Host` has the name, though the connection goes to an address."""
+def test_url_gives_the_host_header_and_the_path(url: str, authority: str, path: str) -> None:
+    """Proves R-EVENT-9: the header `Host` has the host of the URL, without the default port."""
     target = parse_target(url, require_https=True)
     assert (target.authority, target.path) == (authority, path)
 
@@ -163,7 +163,7 @@ def test_parts_of_a_url_make_the_request(url: str, authority: str, path: str) ->
 @pytest.mark.parametrize(
     "addresses",
     [[], ["127.0.0.1"], ["93.184.215.14", "10.0.0.1"], ["fe80::1%eth0"], ["nonsense"]],
-    ids=["none", "private", "one of two", "with a zone", "no address"],
+    ids=["empty answer", "private", "one of two", "with a zone", "not an address"],
 )
 async def test_name_with_a_refused_address_is_refused(addresses: list[str]) -> None:
     """One refused address among several is enough. Proves R-EVENT-9."""
@@ -177,8 +177,8 @@ async def test_name_with_a_refused_address_is_refused(addresses: list[str]) -> N
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost.", "127.0.0.1", "[::1]"])
-async def test_names_that_resolve_to_this_machine_are_refused(host: str) -> None:
-    """The operating system resolves the names to loopback addresses. Proves R-EVENT-9."""
+async def test_host_that_is_this_machine_is_refused(host: str) -> None:
+    """The operating system resolves the host to a loopback address. Proves R-EVENT-9."""
     target = parse_target(f"https://{host}/", require_https=True)
     lookups = NameLookups()
     with pytest.raises(TargetRefused):

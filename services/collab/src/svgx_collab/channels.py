@@ -56,7 +56,7 @@ MAX_UNSAVED_BYTES = 64 * 1024 * 1024
 """Limit of a replica's uncommitted edits, in bytes. Beyond it, edits are refused until the state service commits."""
 
 CHECK_SECONDS = 0.05
-"""Seconds between two additions of the uncommitted bytes of all rooms. With many canvases, one takes a millisecond."""
+"""Seconds between two sums of the uncommitted bytes of all rooms. With many canvases, a sum takes a millisecond."""
 
 TURN_SECONDS = 0.005
 """Time, in seconds, after which the replica interrupts the batches of one message to do its other work."""
@@ -92,14 +92,13 @@ for _channel, _code in itertools.product(("edit", "sync", "awareness", "link"), 
     MESSAGES.labels(_channel, _code)
 
 Handler = Callable[[HeldCanvas, Msg], Awaitable[None]]
-OnFault = Callable[[HeldCanvas, Fault], Awaitable[None]]
 
 
 class Channels:
     """The handlers of the messages that gateways send to held canvases.
 
     `find` returns the held canvas with an id. `on_unsaved` is called with the id of a canvas that has unsaved edits.
-    `on_fault` is awaited when a room failed and must not be used any more; `start_fault` does the same in a task.
+    `discard` stops holding a failed room, which must not be used any more; `start_discarding` does this in a task.
     `unsaved_bytes` returns the bytes of uncommitted edits of the whole replica.
     """
 
@@ -110,8 +109,8 @@ class Channels:
         *,
         find: Callable[[str], HeldCanvas | None],
         on_unsaved: Callable[[str], None],
-        on_fault: OnFault,
-        start_fault: Callable[[HeldCanvas, Fault], None],
+        discard: Callable[[HeldCanvas, Fault], Awaitable[None]],
+        start_discarding: Callable[[HeldCanvas, Fault], None],
         unsaved_bytes: Callable[[], int],
     ) -> None:
         self._bus = bus
@@ -126,8 +125,8 @@ class Channels:
         self._waiting = BackgroundTasks()
         """The batches that wait for their turns, or are applied in turns."""
         self._on_unsaved = on_unsaved
-        self._on_fault = on_fault
-        self._start_fault = start_fault
+        self._discard = discard
+        self._start_discarding = start_discarding
         self._unsaved_bytes = unsaved_bytes
         self._was_overloaded = False
         self._check_at = 0.0
@@ -178,7 +177,7 @@ class Channels:
         self._waiting.start("continue an edit", work, context=held.context.copy())
 
     async def answer(self, request: WaitingRequest, revision: int, epoch: str) -> None:
-        """Answer a request after the room of this epoch has committed the edits of the request."""
+        """Answer a request with committed edits. `epoch` is the epoch of the room that committed them."""
         rejected = request.receipt.rejected
         if isinstance(request.reply, LinkReply):
             reply = request.reply
@@ -227,7 +226,7 @@ class Channels:
                 await asyncio.sleep(0)
                 now = time.monotonic()
                 turn_ends = now + TURN_SECONDS
-        # The metrics count once for a message, because counting takes almost a microsecond.
+        # Count once for the message and not for each batch, because each count takes almost a microsecond.
         _series("edit", "ok").inc(batches)
         EDITS.inc(edits)
         for each in link.states:
@@ -254,8 +253,8 @@ class Channels:
     ) -> int:
         """Apply a batch of a link. Its receipt is sent once the edits are committed.
 
-        Return the number of edits, or 0 if the batch was refused or is applied in turns. `_take_in_turns` counts the
-        edits of such a batch.
+        Return the number of edits, or 0 if the batch was refused or is applied in turns. `_take_in_turns` then counts
+        the edits that are applied in turns.
         """
         held = self._find(batch.canvas_id)
         if held is None or not held.is_holding:
@@ -272,7 +271,7 @@ class Channels:
             if not held.queue and not held.room.seconds_until_edits:
                 seconds = max(TURN_SECONDS, SECONDS_PER_EDIT * len(batch.edits))
                 receipt = held.context.run(held.room.receive, batch.edits, seconds=seconds)
-        except Exception as error:  # noqa: BLE001  # it is logged
+        except Exception as error:  # noqa: BLE001  # `_refuse_failed` logs unexpected errors
             self._refuse_failed(held, gateway, batch, error)
             return 0
         if receipt.taken < len(batch.edits) or held.room.is_unfinished:
@@ -299,7 +298,7 @@ class Channels:
                 receipt = await receive_in_turns(
                     held.room, batch.edits, lambda: held.must_stop_edits, receipt
                 )
-        except Exception as error:  # noqa: BLE001  # it is logged
+        except Exception as error:  # noqa: BLE001  # `_refuse_failed` logs unexpected errors
             self._refuse_failed(held, gateway, batch, error)
             return
         _series("edit", "ok").inc()
@@ -314,7 +313,7 @@ class Channels:
         except Unavailable:
             return  # The next holder loads the edit from the journal.
         except Fault as fault:
-            self._start_fault(held, fault)
+            self._start_discarding(held, fault)
             return
         held.mark_changed()
         self._on_unsaved(held.room.canvas_id)
@@ -327,7 +326,7 @@ class Channels:
         _series("edit", Unavailable.code if is_expected else Internal.code).inc()
         self._links.refuse(gateway, batch.number, same_holder=not is_expected)
         if isinstance(error, Fault):
-            self._start_fault(held, error)
+            self._start_discarding(held, error)
         elif not is_expected:
             log.error("a batch of a link failed", canvas_id=batch.canvas_id, exc_info=error)
 
@@ -376,14 +375,14 @@ class Channels:
         except SvgxError:
             raise
         except Fault as fault:
-            await self._on_fault(held, fault)
+            await self._discard(held, fault)
             raise Unavailable("the canvas is being reopened") from None
         except Exception:
             log.exception("a channel's handler failed", subject=message.subject)
             raise Internal from None
 
     async def _start_edit(self, held: HeldCanvas, message: Msg) -> None:
-        """Apply a batch of edits in turns, after all batches that have arrived before it.
+        """Start a task that applies a batch of edits in turns, after all batches that have arrived before it.
 
         A large batch is pulled from its sender. It joins the queue only after the pull, so that other batches do not
         wait for the sender.

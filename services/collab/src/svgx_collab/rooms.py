@@ -96,8 +96,8 @@ class Rooms:
             self._links,
             find=self._held.get,
             on_unsaved=self._mark_unsaved,
-            on_fault=self._discard,
-            start_fault=self._start_discarding,
+            discard=self._discard,
+            start_discarding=self._start_discarding,
             unsaved_bytes=self._unsaved_bytes,
         )
         self._committer = Committer(bus, self._collect, self._deliver)

@@ -18,7 +18,7 @@ from svgx_gateway.http.tracing import MAX_TRACE_STATE_LENGTH, Tracing
 from svgx_gateway.observability.notes import note_canvas, note_failure, note_user
 from svgx_gateway.observability.request_log import MAX_PATH_LENGTH, RequestLog
 
-CODES = {"missing": NotFound(), "away": Unavailable()}
+ERRORS = {"missing": NotFound(), "away": Unavailable()}
 
 
 async def respond(request: Request) -> Response:
@@ -28,7 +28,7 @@ async def respond(request: Request) -> Response:
     note_user(request.scope, "ann")
     if canvas_id == "broken":
         raise ZeroDivisionError("secret")
-    if (error := CODES.get(canvas_id)) is not None:
+    if (error := ERRORS.get(canvas_id)) is not None:
         note_failure(request.scope, "state.canvas.get", error.code)
         return problems.response(error)
     return Response()
@@ -82,7 +82,7 @@ async def test_span_of_a_request_follows_opentelemetry_conventions(
     status: int,
     outcome: str | None,
 ) -> None:
-    """A client chooses neither the name nor the status of a span. Proves R-OBS-4."""
+    """A client puts no text of its own into a span's name, and only a 5xx is an error. Proves R-OBS-4."""
     method, path = request_line.split()
     span = await span_of(monkeypatch, path, method)
     attributes = dict(span.attributes or {})

@@ -29,7 +29,7 @@ To place a new struct, pycrdt may compare it with each struct of its list, which
 STRUCTS_PER_COMPARISON = 500
 """Structs that pycrdt moves in memory in the time of one comparison.
 
-To cut a struct for a new one, pycrdt may move all structs of the document.
+To split a struct at the place of a new one, pycrdt may move all structs of the document.
 """
 
 MANY_STRUCTS = MAX_COMPARISONS // FEW_STRUCTS
@@ -51,7 +51,7 @@ A short edit in a room of 1,000 editors needs 6 to 12 µs.
 """
 
 RANGES_PER_CALL = 256
-"""The most deleted ranges in one call of pycrdt, which stops all threads."""
+"""The most deleted ranges in one call of pycrdt. pycrdt stops all threads during a call."""
 
 CHANGE_BYTES = 1024 * 1024
 """Largest size of joined changes, in bytes. Changes are joined only in a document that is not observed."""
@@ -102,18 +102,21 @@ class PycrdtDocument:
         """The encoded state vector of the integrated content; None while it is not known."""
         self._changes: list[bytes] = []
         self._notes_changes = False
-        """False while the journal is loaded. The loaded content is not a change."""
+        """False until the whole journal is loaded. The loaded content is not a change."""
         self._subscription: Subscription | None = None
-        """The observer of the changes; None while the journal is loaded, and after `stop_observing`."""
+        """The observer of the changes; None until the whole journal is loaded, and after `stop_observing`."""
 
     def start_noting_changes(self) -> None:
-        """Note the changes from now on, after the journal is loaded. Loading does not start a measurement of edits."""
+        """Note the changes from now on. Called when the whole journal is loaded.
+
+        A slow load does not cause a measurement of the next edits.
+        """
         self._measured_until = 0.0
         self._notes_changes = True
         self._subscription = self._doc.observe(self._on_change)
 
     def stop_observing(self) -> None:
-        """Note the changes without an observer. Called between two transactions."""
+        """From now on, note the changes without an observer. Called between two transactions."""
         if self._subscription is not None:
             self._doc.unobserve(self._subscription)
             self._subscription = None
@@ -241,7 +244,7 @@ class PycrdtDocument:
         self._note_speed(seconds, parts)
 
     def absorb(self, update: bytes, outline: Outline, deletions: Ranges) -> None:
-        """Integrate the first update of the journal by its outline, in a transaction of its own. Raises `Fault`."""
+        """Integrate the journal's first update, in the steps of `outline` and in one transaction. Raises `Fault`."""
         self.structs = outline.structs
         self._lists = ListLengths(outline.longest_list)
         self._set_comparisons(self._lists)

@@ -1,7 +1,8 @@
 """Environment variables that look like misspelt settings.
 
 A slip is one wrong, missing or additional letter, or two swapped letters. A container also has variables of other
-programs, which its image, Kubernetes and other servers set. So a variable is refused only if all of this is true:
+programs: of its image, of Kubernetes, and of servers beside the service (`POSTGRES_USER`). So a variable is refused
+only if all of this is true:
 
 - its name differs from the name of a setting by one or two slips, or only in its underscores;
 - neither the setting nor another known variable with a similar name is set;
@@ -22,7 +23,7 @@ from opentelemetry.sdk import environment_variables as telemetry
 
 from svgx_common import config_file
 
-NON_SETTING_VARIABLES = frozenset(
+SVGX_VARIABLES = frozenset(
     {
         config_file.VARIABLE,
         "SVGX_HOME",
@@ -33,7 +34,7 @@ NON_SETTING_VARIABLES = frozenset(
         "SVGX_ADMIN_PASSWORD",
     }
 )
-"""Variables with the prefix `SVGX_` that are not settings. Other programs in the environment may read them."""
+"""The variables with the prefix `SVGX_` that every service knows, although only auth has some of them as settings."""
 
 TELEMETRY_VARIABLES = frozenset(name for name in vars(telemetry) if name.startswith("OTEL_"))
 """The variables that OpenTelemetry reads."""
@@ -53,7 +54,7 @@ _KUBERNETES = re.compile(r".+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|U
 TERMINAL_VARIABLES = frozenset({"COLUMNS", "LINES"})
 """Variables that a terminal sets. Their names are short, so they are similar to many other names."""
 
-_SAME_WORDS = (("URI", "URL"),)
+_CONFUSED_WORDS = (("URI", "URL"),)
 """Words that people write by mistake, each with the word that settings use."""
 
 SHORT_WORD_LETTERS = 3
@@ -79,40 +80,38 @@ class UnknownVariable:
 def unknown_variables(
     settings: Collection[str], environ: Mapping[str, str], *, required: Collection[str] = ()
 ) -> Iterator[UnknownVariable]:
-    """Yield the unknown variables of `environ` that look like a known one, by slips or by the first word of a setting.
+    """Yield the unknown variables that are similar to a known one, or begin with the first word of a setting.
 
     `settings` are the variable names of the service's settings; those in `required` have no default.
-    `NON_SETTING_VARIABLES` and the variables of OpenTelemetry are known too.
+    `SVGX_VARIABLES` and the variables of OpenTelemetry are known too.
     """
     own = {*settings, config_file.VARIABLE}
-    known = {*own, *NON_SETTING_VARIABLES, *TELEMETRY_VARIABLES}
+    known = {*own, *SVGX_VARIABLES, *TELEMETRY_VARIABLES}
     words = {name.partition("_")[0] for name in settings} - COMMON_WORDS | {"SVGX"}
     present = {name.upper() for name, value in environ.items() if value}
     for name in sorted(present - known):
         if name in TERMINAL_VARIABLES or _KUBERNETES.fullmatch(name):
             continue
-        slips = sorted(
-            (each for each in known if _is_slip(name, each)),
+        similar = sorted(
+            (each for each in known if _is_similar(name, each)),
             key=lambda each: (each not in own, edit_distance(name, each), each),
         )
-        if slips:
-            nearest = slips[0]
+        if similar:
+            nearest = similar[0]
             refused = (
                 nearest in own
-                and present.isdisjoint(slips)
+                and present.isdisjoint(similar)
                 and (nearest in required or not _is_usual_elsewhere(name, nearest))
             )
             yield UnknownVariable(name, nearest, refused)
         elif name.partition("_")[0] in words and "_" in name:
-            close = get_close_matches(
-                name, sorted({*settings, *NON_SETTING_VARIABLES}), n=1, cutoff=0
-            )
+            close = get_close_matches(name, sorted({*settings, *SVGX_VARIABLES}), n=1, cutoff=0)
             yield UnknownVariable(name, close[0], refused=False)
 
 
 def _is_usual_elsewhere(name: str, known: str) -> bool:
     """Return whether other programs may use `name`: `LOGLEVEL` for `LOG_LEVEL`, and `NATS_URI` for `NATS_URL`."""
-    for word, other in _SAME_WORDS:
+    for word, other in _CONFUSED_WORDS:
         name = re.sub(rf"(?<![A-Z]){word}(?![A-Z])", other, name)
     return _letters(name) == _letters(known)
 
@@ -123,7 +122,7 @@ def _letters(name: str) -> str:
     return name.replace("_", "").replace("-", "")
 
 
-def _is_slip(name: str, known: str) -> bool:
+def _is_similar(name: str, known: str) -> bool:
     """Return whether `name` differs from `known` by one or two slips in its words, or only in its underscores."""
     letters, known_letters = _letters(name), _letters(known)
     if letters == known_letters:
@@ -149,7 +148,7 @@ def _slips(word: str, known: str) -> int:
         return 0
     if abs(len(word) - len(known)) > MAX_SLIPS:
         return MAX_SLIPS + 1
-    if (word, known) in _SAME_WORDS:
+    if (word, known) in _CONFUSED_WORDS:
         return 1
     has_replaced_letter = len(word) == len(known) and sorted(word) != sorted(known)
     if len(known) <= SHORT_WORD_LETTERS and has_replaced_letter:

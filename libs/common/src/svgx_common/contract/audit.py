@@ -56,7 +56,7 @@ class AuditEvent(StrEnum):
     API_KEY_CREATED = "api_key_created"
     API_KEY_ENDED = "api_key_ended"
     ADMIN_OPERATION = "admin_operation"
-    """An admin changed something in another service, or read data of another user there.
+    """An admin changed something in a service other than auth, or read data of another user there.
 
     The detail names the operation and its object.
     """
@@ -118,7 +118,7 @@ LIST_AUDIT = Operation(
 
 
 class RecordAuditRequest(RequestModel):
-    """An event that a gateway reports. The request's caller becomes the entry's actor.
+    """An event that a gateway reports on behalf of an admin. The admin becomes the entry's `actor`.
 
     `user_id` is the account that the event concerns, or None. `detail` must hold no secret.
     """
@@ -130,7 +130,7 @@ class RecordAuditRequest(RequestModel):
 
 RECORD_AUDIT = Operation(
     subject="svgx.auth.audit.record",
-    summary="Record in the audit log that an admin acted on another service",
+    summary="Record in the audit log that an admin used a service other than auth",
     request=RecordAuditRequest,
     reply=Empty,
     scope=Scope.INTERNAL,

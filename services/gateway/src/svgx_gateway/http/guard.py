@@ -26,7 +26,7 @@ from svgx_gateway.ratelimit.key import RateLimitKey
 from svgx_gateway.ratelimit.limiter import RateLimiter
 
 _LINK_ERROR = "svgx.link_error"
-"""The key in a request's scope for the error of the look-up of its share link."""
+"""The key in the ASGI scope of a request for the error that the look-up of the share link raised."""
 
 
 class Guard:
@@ -110,8 +110,8 @@ class Guard:
     ) -> None:
         """Raise `NotFound` or `Forbidden` unless the caller has the operation's role on the request's canvas.
 
-        If the caller has a link that could not be looked up, raise the error of the look-up instead, because the link
-        may give the role.
+        If the caller has a share link that could not be looked up, raise the error of the look-up instead, because the
+        share link may give the role.
         """
         if operation.canvas_role is None or caller is None:
             return

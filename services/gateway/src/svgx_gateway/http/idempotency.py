@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 UNKEPT = Counter(
     "svgx_engine_idempotency_unkept",
-    "Requests with an Idempotency-Key that could not be stored, because Redis did not answer.",
+    "Requests with an Idempotency-Key that are executed again if repeated, because Redis did not answer.",
 )
 
 MAX_BODY_BYTES = 256 * 1024
@@ -55,10 +55,10 @@ return 1
 
 @dataclass(frozen=True, slots=True)
 class PendingRequest:
-    """A request that is being executed. `note` is its entry in Redis under `key`."""
+    """A request that is being executed. `entry` is its entry in Redis under `key`."""
 
     key: str
-    note: str
+    entry: str
     fingerprint: str
 
 
@@ -110,12 +110,11 @@ class Idempotency:
         *,
         address: str = "",
     ) -> PendingRequest | Response | None:
-        """Begin a request with a key. Return the pending request, which the caller must end with `finish`.
+        """Begin a request with a key. Return the pending request; end it with `finish`.
 
         Return the stored response if the request was executed before. Return None if Redis does not answer. Raise
-        `Conflict` while an earlier request with the key is pending, and if the response of this earlier request was
-        secret. Raise `Invalid` if the key belongs to a request with another fingerprint. `timeout` is the operation's
-        time limit in seconds.
+        `Conflict` if an earlier request with the key is pending, or had a secret response. Raise `Invalid` if the key
+        belongs to a request with another fingerprint. `timeout` is the operation's time limit in seconds.
         """
         # All visitors of a share link have one id, so their addresses tell them apart.
         owner = f"{caller.user_id}\0{address if caller.is_visitor else caller.session_id}"
@@ -126,9 +125,9 @@ class Idempotency:
             request_fingerprint,
         )
         try:
-            entry = await self._redis.set(
+            stored = await self._redis.set(
                 pending.key,
-                pending.note,
+                pending.entry,
                 nx=True,
                 get=True,
                 px=int((timeout + MARGIN_SECONDS) * 1000),
@@ -137,9 +136,9 @@ class Idempotency:
             UNKEPT.inc()
             return None
         # Redis may return the entry of this request, because redis-py repeats a command when the answer is lost.
-        if entry is None or entry == pending.note:
+        if stored is None or stored == pending.entry:
             return pending
-        return _stored_response(json.loads(str(entry)), request_fingerprint)
+        return _stored_response(json.loads(str(stored)), request_fingerprint)
 
     async def finish(
         self, pending: PendingRequest, response: Response | None, *, secret: bool
@@ -168,7 +167,7 @@ class Idempotency:
                     }
                 )
         try:
-            await self._finish(keys=[pending.key], args=[pending.note, stored, self._seconds])
+            await self._finish(keys=[pending.key], args=[pending.entry, stored, self._seconds])
         except (RedisError, OSError):
             UNKEPT.inc()
 

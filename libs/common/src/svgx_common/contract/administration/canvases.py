@@ -75,7 +75,7 @@ class LargestCanvasesRequest(RequestModel):
 
 
 class CanvasSize(ReplyModel):
-    """The stored bytes of a canvas. A deleted canvas keeps its bytes.
+    """The stored bytes of a canvas. A deleted canvas keeps its bytes until it is removed.
 
     `content_bytes` is the size of the newest snapshot and of the journal entries after it. A collab replica reads the
     snapshot and these entries to open the canvas. `journal_bytes` is the size of all journal entries.

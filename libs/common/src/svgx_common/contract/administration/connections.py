@@ -58,7 +58,11 @@ class ConnectionPage(ReplyModel):
 
 
 class ConnectionQuery(BaseModel):
-    """A request to one gateway for at most `limit` connections after connection `after_id`, opened at `after_at`."""
+    """A request to one gateway for at most `limit` connections, the oldest first.
+
+    The list begins after the last connection of the page before. That connection has the id `after_id`, and was opened
+    at `after_at`.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 

@@ -114,3 +114,18 @@ def test_second_keys_are_not_added_twice(
     monkeypatch.setattr("sys.stdin", io.StringIO(added))
     with pytest.raises(SystemExit):
         rotation.rotate(["add"])
+
+
+def test_env_file_with_empty_second_keys_gets_second_keys(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An empty variable counts as not set, as in a copy of .env.example. Proves R-BUS-15 and R-CONFIG-1."""
+    empty = "".join(f"{service.upper()}_SECOND_NKEY=\n" for service in SERVICES)
+    first = new_keys(capsys) + empty
+    added = variables(run_step(monkeypatch, capsys, first, "add"))
+    for service in SERVICES:
+        key = UserKey.from_seed(added[f"{service.upper()}_SECOND_NKEY_SEED"])
+        assert key.public == added[f"{service.upper()}_SECOND_NKEY"]
+    monkeypatch.setattr("sys.stdin", io.StringIO(first))
+    with pytest.raises(SystemExit, match="add the second keys first"):
+        rotation.rotate(["swap"])

@@ -24,7 +24,8 @@ def add_second_keys(entries: Entries, name_of: Callable[[str, str], str]) -> Ent
     """Return the entries with a new second key for each service. Raise `ValueError` when there is one already."""
     added = dict(entries)
     for service in SERVICES:
-        if name_of(service, "second-nkey") in entries:
+        # An empty entry is no key. A copy of .env.example has such entries.
+        if entries.get(name_of(service, "second-nkey")):
             raise ValueError("there are second keys already: swap or drop them first")
         key = UserKey.generate()
         added[name_of(service, "second-nkey")] = key.public
@@ -38,7 +39,7 @@ def swap_keys(entries: Entries, name_of: Callable[[str, str], str]) -> Entries:
     for service in SERVICES:
         for kind in _KEY_KINDS:
             first, second = name_of(service, kind), name_of(service, f"second-{kind}")
-            if first not in entries or second not in entries:
+            if not entries.get(first) or not entries.get(second):
                 raise ValueError(f"{first} or {second} is missing: add the second keys first")
             swapped[first], swapped[second] = entries[second], entries[first]
     return swapped

@@ -189,6 +189,9 @@ for setting in "BACKUP_KEEP_DAYS=$keep_days" "BACKUP_KEEP_MIN=$keep_min" "BACKUP
         "" | *[!0-9]* | ??????*) fail 2 "${setting%%=*} must be a whole number below 100000" ;;
     esac
 done
+# In the arithmetic of the shell, a number with a leading zero is octal.
+keep_days="${keep_days#"${keep_days%%[!0]*}"}"
+keep_days="${keep_days:-0}"
 if [ "$keep_max" -gt 0 ] && [ "$keep_max" -lt "$keep_min" ]; then
     fail 2 "BACKUP_KEEP_MAX ($keep_max) must not be below BACKUP_KEEP_MIN ($keep_min)"
 fi

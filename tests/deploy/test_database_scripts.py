@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -429,6 +430,24 @@ async def test_old_backups_are_deleted_by_age_and_number(scripts: Scripts) -> No
     assert len(kept) == 2
     assert kept[-1] == "svgx_backup_20991231_000000"
     assert (scripts.folder / "svgx_backup_notes.dump").exists()
+
+
+@pytest.mark.parametrize(("setting", "days"), [("010", 10), ("08", 8)])
+async def test_days_with_leading_zeros_are_decimal(
+    scripts: Scripts, setting: str, days: int
+) -> None:
+    """Proves R-DUMP-4: the shell does not read `010` as eight days, which would delete younger backups."""
+    now = datetime.now(UTC)
+    kept, deleted = (
+        scripts.folder / f"svgx_backup_{now - timedelta(days=age):%Y%m%d_%H%M%S}.dump"
+        for age in (days - 1, days + 1)
+    )
+    scripts.folder.mkdir()
+    for file in (kept, deleted):
+        file.write_text("")
+    done = await scripts.backup(BACKUP_KEEP_DAYS=setting, BACKUP_KEEP_MIN="0")
+    assert done.status == 0, done.output
+    assert (kept.exists(), deleted.exists()) == (True, False)
 
 
 async def test_verification_finds_row_counts_that_differ(scripts: Scripts) -> None:

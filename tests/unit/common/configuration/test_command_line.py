@@ -47,6 +47,24 @@ def test_command_with_a_closed_output_ends_quietly() -> None:
     assert (done.returncode, done.stderr) == (command_line.OUTPUT_CLOSED, "")
 
 
+@pytest.mark.parametrize(
+    "arguments", [["verify", b"\xff"], ["restore", "latest", "--canvas-id", b"\xfe"]]
+)
+def test_command_with_an_undecodable_argument_ends_with_status_2(
+    arguments: Sequence[str | bytes],
+) -> None:
+    """Proves R-CONFIG-6: no traceback of PostgreSQL's driver, which refuses such a text, ends the command."""
+    done = subprocess.run(
+        [sys.executable, "-m", "svgx_state", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "svgx: an argument is not valid UTF-8\n"
+
+
 def test_broken_connection_of_a_command_is_an_error() -> None:
     """A broken connection to a server raises the same exception as a closed output, and is not hidden."""
 

@@ -22,6 +22,9 @@ Command = Callable[[Sequence[str]], None]
 OUTPUT_CLOSED = 141
 """The exit status when the program that reads the output has ended. Shells report this status for SIGPIPE."""
 
+WRONG_ARGUMENT = 2
+"""The exit status for a wrong argument, as `argparse` uses it."""
+
 
 def handle(
     service: str,
@@ -32,8 +35,8 @@ def handle(
     """Return whether the service is to be started. If the first argument names a command, run it and return False.
 
     `--version` and `--help` print a text and end the process with status 0. Other arguments end the process with status
-    2 and a message. When the program that reads the output ends early, as `head` does, the process ends with
-    `OUTPUT_CLOSED` and without a traceback.
+    2 and a message, and so does a byte that is no UTF-8 in an argument of a command. When the program that reads the
+    output ends early, as `head` does, the process ends with `OUTPUT_CLOSED` and without a traceback.
     """
     with _ending_at_closed_output():
         return _handle(service, settings_type, arguments, commands)
@@ -45,6 +48,10 @@ def _handle(
     arguments: Sequence[str],
     commands: Mapping[str, Command],
 ) -> bool:
+    if any("\ud800" <= character <= "\udfff" for each in arguments for character in each):
+        # Python decodes such a byte as a surrogate, which PostgreSQL refuses.
+        print("svgx: an argument is not valid UTF-8", file=sys.stderr)
+        raise SystemExit(WRONG_ARGUMENT)
     if arguments and arguments[0] in commands:
         commands[arguments[0]](arguments[1:])
         return False

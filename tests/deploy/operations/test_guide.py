@@ -94,6 +94,17 @@ def test_cluster_commands_refer_to_existing_objects() -> None:
     assert named - existing == set()
 
 
+def test_restore_in_a_cluster_runs_again_and_is_awaited() -> None:
+    """A finished job does not turn a second restore into no restore, and no service starts before the end."""
+    (block,) = (block for block in read_blocks() if "svgx-restore" in block.text)
+    delete, create, wait, *_ = block.commands
+    assert delete.startswith("kubectl delete job svgx-restore ")
+    assert create.endswith("| kubectl create -n svgx -f -")
+    assert wait.startswith("kubectl wait --for=condition=complete job/svgx-restore ")
+    # The CronJob would count the end of a job that it controls as a backup (SVGXEngineBackupOld).
+    assert '"controller": false' in create
+
+
 def test_ingress_refers_to_the_issuer_of_the_guide() -> None:
     """The annotation of the ingress has the name of the issuer that the guide creates."""
     (text,) = (block.text for block in read_blocks() if "kind: ClusterIssuer" in block.text)

@@ -19,6 +19,11 @@ from tests.e2e.clients.api import open_api
 _CHECKS: Final = {"stack", "cluster", "manifests", "parse", "skip"}
 _CREATED_BY_THE_GUIDE: Final = {"svgx-secrets", "svgx-admin", "svgx-tls", "svgx-nats"}
 _OBJECT: Final = re.compile(r"\b(?:deployment|service|hpa|secret)[/ ](svgx-[a-z-]+)")
+_COMPONENT: Final = re.compile(r"\b(auth|collab|gateway|state)\b")
+_ROTATION: Final = (
+    *("nats-rotate add", "nats-rotate swap", "nats-rotate drop"),
+    *("helm upgrade", "rollout status statefulset/svgx-nats"),
+)
 
 EXITS: Final = {
     # curl ends with an error after five seconds, or when the gateway closes the connection.
@@ -92,6 +97,43 @@ def test_cluster_commands_refer_to_existing_objects() -> None:
     named = set(_OBJECT.findall(GUIDE.read_text(encoding="utf-8")))
     assert len(named) > 4
     assert named - existing == set()
+
+
+def test_restarts_of_the_guide_are_awaited_before_an_old_secret_ends() -> None:
+    """Each restart of a service is followed by a wait for all services of the restart. Proves R-BUS-15 and R-CONFIG-9.
+
+    The replicas of collab are replaced one by one, and those of the gateway together. So a wait for the gateway alone
+    ends while other replicas still use the old secret.
+    """
+    restarting = [block for block in read_blocks() if "rollout restart" in block.text]
+    secrets_of = [block for block in restarting if block.heading == "Secrets"]
+    assert len(secrets_of) == 2
+    for block in secrets_of:
+        restarted: set[str] = set()
+        for command in block.commands:
+            services = set(_COMPONENT.findall(command.partition("--selector")[2]))
+            if "rollout restart" in command:
+                restarted |= services
+            elif "rollout status deployment" in command:
+                restarted -= services
+            elif "helm upgrade" in command:
+                assert restarted == set(), block.name
+        assert restarted == set(), block.name
+
+
+def test_second_keys_of_nats_are_used_after_each_server_knows_them() -> None:
+    """The guide waits for the servers of NATS between an upgrade and the next step. Proves R-BUS-15."""
+    (block,) = (block for block in read_blocks() if "nats-rotate" in block.text and block.way)
+    steps = [
+        next(step for step in _ROTATION if step in command)
+        for command in block.commands
+        if any(step in command for step in _ROTATION)
+    ]
+    assert steps == [
+        *("nats-rotate add", "helm upgrade", "rollout status statefulset/svgx-nats"),
+        "nats-rotate swap",
+        *("helm upgrade", "rollout status statefulset/svgx-nats", "nats-rotate drop"),
+    ]
 
 
 def test_restore_in_a_cluster_runs_again_and_is_awaited() -> None:

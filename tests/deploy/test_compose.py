@@ -19,6 +19,7 @@ from svgx_common.config_file import GUIDE_KEYS
 from svgx_common.configuration.variables import unknown_variables
 from svgx_devstack.backing import nats
 from tests.deploy.objects import parse_objects
+from tests.deploy.operations.guide import read_blocks
 
 FILE = tools.ROOT / "docker-compose.yml"
 TEXT = FILE.read_text(encoding="utf-8")
@@ -249,6 +250,20 @@ def test_nats_gets_the_public_key_of_each_service() -> None:
     for service in values.SERVICES:
         seed = SERVERS[service]["environment"]["NATS_NKEY_SEED"]
         assert seed.startswith(f"${{{service.upper()}_NKEY_SEED:?")
+
+
+def test_guide_replaces_the_keys_of_nats_with_both_files_of_users() -> None:
+    """The guide has the steps to which docker-compose.yml refers, in their order. Proves R-BUS-15."""
+    (block,) = (block.text for block in read_blocks() if "NATS_USERS_FILE" in block.text)
+    order = [
+        *("nats-rotate add", "NATS_USERS_FILE=nats-users-second-keys.conf", "up "),
+        *("nats-rotate swap", "up ", "nats-rotate drop", "unset NATS_USERS_FILE", "up "),
+    ]
+    position = 0
+    for step in order:
+        position = block.index(step, position) + len(step)
+    folder = tools.ROOT / "deploy" / "helm" / "svgx" / "files"
+    assert (folder / "nats-users-second-keys.conf").exists()
 
 
 def test_nats_uses_as_many_processors_as_in_the_charts() -> None:

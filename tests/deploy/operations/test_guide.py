@@ -123,7 +123,7 @@ def test_restarts_of_the_guide_are_awaited_before_an_old_secret_ends() -> None:
 
 def test_second_keys_of_nats_are_used_after_each_server_knows_them() -> None:
     """The guide waits for the servers of NATS between an upgrade and the next step. Proves R-BUS-15."""
-    (block,) = (block for block in read_blocks() if "nats-rotate" in block.text and block.way)
+    (block,) = (block for block in checked_by("cluster") if "nats-rotate" in block.text)
     steps = [
         next(step for step in _ROTATION if step in command)
         for command in block.commands

@@ -239,6 +239,32 @@ async def test_scripts_with_an_old_standby_and_its_primary_use_the_primary(tmp_p
         assert await contents(scripts) == before
 
 
+async def test_missing_database_is_restored_with_the_second_role(
+    scripts: Scripts, template: str
+) -> None:
+    """Proves R-DUMP-1 with the second role of R-CONFIG-9, which acts as the owner of the tables."""
+    before = await contents(scripts)
+    assert (await scripts.backup()).status == 0
+    database = urlsplit(scripts.url).path[1:]
+    second = f"second_{secrets.token_hex(4)}"
+    admin = await asyncpg.connect(scripts.admin_url)
+    try:
+        await admin.execute(f"DROP DATABASE {database} WITH (FORCE)")
+        await admin.execute(f"CREATE ROLE {second} LOGIN PASSWORD '{PASSWORD}' IN ROLE {template}")
+        await admin.execute(f"ALTER ROLE {second} SET role = '{template}'")
+        done = await scripts.restore(
+            *("--yes", "latest"),
+            POSTGRES_URL=_url(scripts.admin_url, second, database),
+            POSTGRES_ADMIN_URL=scripts.admin_url,
+        )
+        assert done.status == 0, done.output
+        assert await contents(scripts) == before
+    finally:
+        await admin.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
+        await admin.execute(f"DROP ROLE {second}")
+        await admin.close()
+
+
 async def test_restore_replaces_later_rows_and_tables(scripts: Scripts) -> None:
     """Proves R-DUMP-1: tables of a newer version are dropped, so that its migrations can run again."""
     assert (await scripts.backup()).status == 0

@@ -39,8 +39,11 @@ find_database() {
     fi
     grep -q "does not exist" "$work/errors" || fail 1 "nothing was changed: $(tail -n 1 "$work/errors")"
     say "creating the database $database_of_target"
+    # A role may act as another one (ALTER ROLE … SET role), which then creates the schemas and owns the tables.
+    use_server owner "$POSTGRES_URL" POSTGRES_URL postgres
+    owner="$(sql owner --command="SELECT current_user" 2>/dev/null)" || owner="$user_of_target"
     printf 'CREATE DATABASE :"name" OWNER :"owner" TEMPLATE template0;\n' \
-        | sql admin --set=name="$database_of_target" --set=owner="$user_of_target" --file=- 2>"$work/errors" \
+        | sql admin --set=name="$database_of_target" --set=owner="$owner" --file=- 2>"$work/errors" \
         || fail 1 "nothing was changed: the database is missing and cannot be created: $(tail -n 1 "$work/errors"); set POSTGRES_ADMIN_URL to a role that may create databases"
 }
 

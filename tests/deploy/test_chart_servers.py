@@ -204,3 +204,13 @@ def test_notes_show_the_secrets_and_the_first_admin(helms: dict[str, Helm]) -> N
     assert "nats-keys --format secret --name keys | kubectl apply -n team" in notes
     assert "kubectl exec deployment/draw-auth --namespace team" in notes
     assert "svgx-auth create-admin --username admin" in notes
+
+
+def test_notes_with_another_name_of_auth_use_this_name(helms: dict[str, Helm]) -> None:
+    """The command for the first admin names the Deployment of auth, also with `auth.fullnameOverride`."""
+    output = helms["helm4"].run(
+        *("install", "draw", "svgx", "--namespace", "team", "--dry-run=client"),
+        "--set=auth.fullnameOverride=accounts",
+    )
+    notes = output.partition("NOTES:")[2]
+    assert "kubectl exec deployment/accounts --namespace team" in notes

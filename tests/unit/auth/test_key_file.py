@@ -153,6 +153,22 @@ def run_rotate_keys(path: Path, *arguments: str) -> subprocess.CompletedProcess[
     return subprocess.run(call, capture_output=True, text=True, check=False, env=environment)
 
 
+def test_rotate_command_without_lead_adds_a_signing_key_before_a_waiting_key(
+    tmp_path: Path,
+) -> None:
+    """Proves R-AUTH-25: a leaked key can be removed at once, also while the newest key does not sign yet."""
+    path = tmp_path / "keys.json"
+    for arguments in (("--lead", "0"), ()):
+        assert run_rotate_keys(path, *arguments).returncode == 0
+    leaked, waiting = ids(key_file.read(path))
+    added = run_rotate_keys(path, "--lead", "0")
+    assert added.returncode == 0, added.stderr
+    ring = key_file.read(path)
+    assert (ids(ring)[0], ids(ring)[2]) == (leaked, waiting)
+    assert ring.signing(time.time()) == ring.entries[1].key
+    assert ring.signing(time.time() + 301) == ring.entries[2].key
+
+
 def test_rotate_command_creates_the_file_and_adds_keys(tmp_path: Path) -> None:
     """Proves R-AUTH-25: the command creates the file, and adds a key only when the newest key signs already."""
     path = tmp_path / "keys.json"

@@ -42,7 +42,9 @@ def rotate(
     Until then, the present key signs. Leave out keys that were superseded at least `keep` seconds ago, because the last
     token that they signed has expired.
     """
-    entries = (*ring.entries, generate(algorithm, now + lead))
+    entries = sorted(
+        (*ring.entries, generate(algorithm, now + lead)), key=lambda entry: entry.not_before
+    )
     superseded_at = [*(entry.not_before for entry in entries[1:]), now + lead]
     kept = [
         entry
@@ -68,7 +70,9 @@ def main(arguments: Sequence[str]) -> None:
     path, now = Path(options.file), int(time.time())
     try:
         before = key_file.read(path) if path.exists() else KeyRing()
-        if before.entries and before.entries[-1].not_before > now:
+        # After a leak, a key has to sign at once, also when a key was added shortly before.
+        waiting = bool(before.entries) and before.entries[-1].not_before > now
+        if waiting and options.lead > 0:
             raise ValueError("the newest key does not sign yet; wait until it does")
         ring = rotate(before, options.algorithm, now, options.lead)
         key_file.write(path, ring)

@@ -140,15 +140,15 @@ async def test_process_that_ignores_the_stop_signal_is_killed(
 
 
 def _lengthen(log: Path, size: int) -> None:
-    """Make a log of `size` bytes that takes no space on its disk, unlike its copy."""
+    """Extend a log to `size` bytes. The added bytes take no space on the disk, but a copy of the log does."""
     with log.open("ab") as file:
         file.truncate(size)
 
 
-async def test_log_on_a_full_disk_is_kept_and_reported_once(
+async def test_failed_log_rotation_keeps_the_log_and_is_reported(
     make_process: MakeProcess, reports: list[str], tmp_path: Path
 ) -> None:
-    """The next attempt follows when the log is longer by the size of a rotated log."""
+    """After a failed rotation, the next attempt waits until the log has grown by `MAX_LOG_BYTES`."""
     log = tmp_path / "logs" / "fake.log"
     with small_disk(log.parent, mib=1):
         process = make_process()

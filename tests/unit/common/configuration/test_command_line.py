@@ -47,6 +47,17 @@ def test_command_with_a_closed_output_ends_quietly() -> None:
     assert (done.returncode, done.stderr) == (command_line.OUTPUT_CLOSED, "")
 
 
+def test_interrupted_command_ends_with_status_130() -> None:
+    """Proves R-CONFIG-6: Ctrl-C ends a command without a traceback."""
+
+    def interrupt(_: Sequence[str]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as ended:
+        command_line.handle("state", ServiceSettings, ["wait"], {"wait": interrupt})
+    assert ended.value.code == command_line.INTERRUPTED
+
+
 @pytest.mark.parametrize(
     "arguments", [["verify", b"\xff"], ["restore", "latest", "--canvas-id", b"\xfe"]]
 )

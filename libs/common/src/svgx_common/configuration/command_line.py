@@ -22,6 +22,9 @@ Command = Callable[[Sequence[str]], None]
 OUTPUT_CLOSED = 141
 """The exit status when the program that reads the output has ended. Shells report this status for SIGPIPE."""
 
+INTERRUPTED = 130
+"""The exit status after Ctrl-C. Shells report this status for SIGINT."""
+
 WRONG_ARGUMENT = 2
 """The exit status for a wrong argument, as `argparse` uses it."""
 
@@ -36,10 +39,14 @@ def handle(
 
     `--version` and `--help` print a text and end the process with status 0. Other arguments end the process with status
     2 and a message, and so does a byte that is no UTF-8 in an argument of a command. When the program that reads the
-    output ends early, as `head` does, the process ends with `OUTPUT_CLOSED` and without a traceback.
+    output ends early, as `head` does, the process ends with `OUTPUT_CLOSED` and without a traceback. After Ctrl-C, it
+    ends with `INTERRUPTED` and without a traceback.
     """
-    with _ending_at_closed_output():
-        return _handle(service, settings_type, arguments, commands)
+    try:
+        with _ending_at_closed_output():
+            return _handle(service, settings_type, arguments, commands)
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
 
 
 def _handle(

@@ -101,6 +101,32 @@ async def test_version_before_a_restore_has_the_edits_that_are_saved_meanwhile(
         assert len(content) >= restored.before.revision - 1
 
 
+async def test_large_restore_with_many_deletions_is_one_journal_entry(
+    backing: DevStack, client: Client, editor: Editor, tables: Tables
+) -> None:
+    """A restore that adds megabytes and deletes thousands of elements is saved as a whole, and can be undone.
+
+    The version `before` has nothing of the restore. Proves R-HIST-3, R-HIST-10 and R-HIST-11.
+    """
+    canvas_id, caller = editor.canvas_id, user()
+    async with collab_replica(backing):
+        large = {f"large{number}": f"{number}" * 60_000 for number in range(24)}
+        await editor.send([editor.draw(*each) for each in large.items()])
+        wanted = await create_version(client, canvas_id)
+        await editor.send([editor.draw(key, "") for key in large])
+        await editor.send([editor.draw(f"small{number}", "x") for number in range(3000)])
+        old = await editor.held()
+        restored = await restore_version(client, canvas_id, wanted.id, caller)
+        assert await editor.held() == large
+        entries = await tables.fetchval(
+            "SELECT count(*) FROM journal WHERE canvas_id = $1 AND $2 = ANY (authors)",
+            canvas_id,
+            caller.user_id,
+        )
+        before = elements([await past_content(client, canvas_id, version=restored.before.id)])
+        assert (entries, before == old) == (1, True)
+
+
 async def draw_on(editor: Editor) -> None:
     """Draw one element after the other."""
     for number in range(10_000):

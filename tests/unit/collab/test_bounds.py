@@ -197,6 +197,29 @@ def test_edit_with_slow_deletions_is_resumed_in_short_turns() -> None:
     assert not room.has_unsaved_edits
 
 
+def test_unfinished_edit_is_in_no_journal_entry() -> None:
+    """The structs and the deletions of one edit are in one entry, although they are integrated in turns.
+
+    Proves R-HIST-3.
+    """
+    room = room_with()
+    assert not rejections(room, LONG_TEXT)
+    while room.take_entry() is not None:
+        room.mark_committed(1)
+    edit = update(
+        (7, 0, [in_root(ANY, NULL)]),
+        deleted=deletions((5, [(2 * number, 1) for number in range(2_000)])),
+    )
+    receipt = room.receive([Edit("ann", edit)], seconds=0.0)
+    while room.is_unfinished:
+        assert room.take_entry() is None
+        receipt = room.receive([], first=1, seconds=0.0)
+    assert room.take_entry() is not None
+    room.mark_committed(2)
+    assert room.is_saved(receipt)
+    assert not room.has_unsaved_edits
+
+
 def test_deletions_of_an_account_without_time_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

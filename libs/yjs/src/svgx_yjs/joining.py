@@ -5,7 +5,7 @@ they must be put in order, with a skip struct for each gap.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain, pairwise
 
 from svgx_yjs.delete_set import Ranges, encode_delete_set, merge_ranges, read_delete_set
@@ -38,6 +38,19 @@ def join_first(parts: Iterable[Part], limit: int) -> tuple[bytes, int]:
             break
     assert first is not None, "there is a part"
     return (first.update if count == 1 else joined.encode()), count
+
+
+def join_edit(parts: Sequence[Part]) -> Sequence[Part]:
+    """Join the parts of one edit: the part that waits for others comes first, if there is one, then one other part."""
+    joinable = [part for part in parts if part.can_be_joined]
+    if len(joinable) < 2:
+        return parts
+    joined = _JoinedParts()
+    for part in joinable:
+        joined.add(part)
+    releases = any(part.releases for part in joinable)
+    waiting = [part for part in parts if not part.can_be_joined]
+    return [*waiting, joined.part(releases=releases)]
 
 
 def join_waiting(updates: Iterable[bytes], limit: int) -> tuple[bytes, int]:
@@ -123,6 +136,12 @@ class _JoinedParts:
                 runs.append(run)
         for client, ranges in part.deletions.items():
             self._deletions.setdefault(client, []).extend(ranges)
+
+    def part(self, *, releases: bool) -> Part:
+        """Return one part with all added parts."""
+        runs = tuple(chain.from_iterable(self._runs.values()))
+        deletions = {client: merge_ranges(ranges) for client, ranges in self._deletions.items()}
+        return Part(self.encode(), runs, deletions, releases)
 
     def encode(self) -> bytes:
         """Return an update with all added parts. The highest client comes first, as in Yjs."""

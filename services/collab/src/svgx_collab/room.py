@@ -25,7 +25,7 @@ from svgx_collab.content.whole_updates import WholeUpdates
 from svgx_common.contract.collab import Broadcast, Edit, SyncReply
 from svgx_common.contract.live.rejections import Reason, Rejection
 from svgx_common.contract.state import Content, Entry
-from svgx_yjs.joining import join_first, join_waiting
+from svgx_yjs.joining import join_edit, join_first, join_waiting
 from svgx_yjs.lib0 import Malformed
 from svgx_yjs.parts import Part
 from svgx_yjs.record import record
@@ -148,6 +148,8 @@ class Room:
         self._broadcast_vector = self._document.state_vector()
         """The state vector of the last checkpoint. It counts only edits that were broadcast."""
         self._unsaved: deque[_UnsavedPart] = deque()
+        self._incomplete: list[Part] = []
+        """The parts of the last edit, while some of its deletions are not integrated yet."""
         self._parts_taken = 0
         self._parts_committed = 0
         self._entries_made = 0
@@ -419,12 +421,21 @@ class Room:
         try:
             self._keep(self._document.resume(seconds=seconds, admit=self._admit))
         except EditRefused as refused:
+            self._keep(())
             return _rejection(refused.reason, refused.amount)
         return None, 0
 
     def _keep(self, parts: Iterable[Part]) -> None:
-        """Keep parts of the last edit for the next journal entry."""
-        for part in parts:
+        """Keep parts of the last edit for the next journal entry.
+
+        While some deletions of the edit are not integrated yet, the parts are in no entry, because an entry must have
+        the edit as a whole: the content of a canvas would otherwise be a mixture after a crash.
+        """
+        self._incomplete += parts
+        if self._document.is_deleting:
+            return
+        complete, self._incomplete = self._incomplete, []
+        for part in join_edit(complete):
             self._unsaved.append(_UnsavedPart(part, self._last_author, self._clock()))
             self._parts_taken += 1
             self.unsaved_bytes += len(part.update)

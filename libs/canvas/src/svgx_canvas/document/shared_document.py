@@ -317,6 +317,11 @@ class SharedDocument:
         return bool(self._deleting or self._released)
 
     @property
+    def is_deleting(self) -> bool:
+        """Whether `resume` must integrate deletions of the last edit."""
+        return any(not each.is_saved for each in self._deleting)
+
+    @property
     def is_releasing(self) -> bool:
         """Whether `resume` must integrate released pending updates."""
         return bool(self._released)

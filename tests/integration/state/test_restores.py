@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from svgx_collab.channels import Channels
 from svgx_collab.content import imports
 from svgx_collab.content.imports import Imports
+from svgx_collab.held_canvas import WaitingRequest
 from svgx_common.contract.collab import ImportSvgRequest
 from svgx_common.contract.errors import SvgxError, Unavailable
 from svgx_common.contract.storage.versions import VersionKind
@@ -125,6 +127,37 @@ async def test_large_restore_with_many_deletions_is_one_journal_entry(
         )
         before = elements([await past_content(client, canvas_id, version=restored.before.id)])
         assert (entries, before == old) == (1, True)
+
+
+async def test_version_before_a_restore_has_nothing_of_it_when_its_receipt_was_lost(
+    backing: DevStack, client: Client, editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The edit is sent again, and others have drawn meanwhile. The restore can still be undone. Proves R-HIST-10."""
+    monkeypatch.setattr(imports, "ATTEMPT_SECONDS", 0.5)
+    canvas_id, answer, was_lost = editor.canvas_id, Channels.answer, asyncio.Event()
+
+    async def lose_first(
+        channels: Channels, request: WaitingRequest, revision: int, epoch: str
+    ) -> None:
+        """Send no receipt of the restore, as during an outage of NATS. Let another user draw."""
+        if was_lost.is_set() or revision != 4:
+            await answer(channels, request, revision, epoch)
+        else:
+            was_lost.set()
+
+    async with collab_replica(backing):
+        await editor.set("a", "1")
+        wanted = await create_version(client, canvas_id)
+        await editor.set("a", "2")
+        await editor.set("b", "3")
+        monkeypatch.setattr(Channels, "answer", lose_first)
+        restore = asyncio.create_task(restore_version(client, canvas_id, wanted.id))
+        await was_lost.wait()
+        await Editor(client.bus, canvas_id).set("c", "4")
+        restored = await restore
+        assert await editor.held() == {"a": "1", "c": "4"}
+        before = elements([await past_content(client, canvas_id, version=restored.before.id)])
+        assert (before, restored.revision) == ({"a": "2", "b": "3"}, 4)
 
 
 async def draw_on(editor: Editor) -> None:

@@ -47,11 +47,13 @@ class ReplaceContentRequest(RawRequest):
 class Replaced(ReplyModel):
     """`revision` is the revision of the edit's commit. If nothing had to change, it is the canvas's revision.
 
-    `changed` is False if nothing had to change. The reply of a collab replica of an earlier version lacks `changed`.
+    `changed` is False if nothing had to change. `was_repeated` is True if the edit was sent to the holder again: it may
+    have been committed before `revision`. The reply of a collab replica of an earlier version lacks these fields.
     """
 
     revision: int
     changed: bool = True
+    was_repeated: bool = False
 
 
 SVG_EXAMPLE = (

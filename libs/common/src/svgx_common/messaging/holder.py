@@ -44,6 +44,8 @@ class Holder:
         self._recovery_ended = asyncio.Event()
         """Cleared while one of the requests opens the canvas and is repeated, otherwise set."""
         self._recovery_ended.set()
+        self.has_repeated = False
+        """Whether a request was sent again after a holder may have received it."""
 
     async def ask(
         self,
@@ -80,6 +82,7 @@ class Holder:
                         return answer.content
                     except _TEMPORARY_ERRORS as error:
                         failure = error
+                        self.has_repeated |= not isinstance(error, NoResponders)
                         headers = _merged(trace_headers(first=False), more_headers)
                 if not recovering and not self._recovery_ended.is_set():
                     await self._wait_for_recovery(deadline)
@@ -139,9 +142,10 @@ async def ask_holder(
     *,
     retry_seconds: float,
     attempt_seconds: float,
+    holder: Holder | None = None,
 ) -> bytes:
     """Send one request to the holder of a canvas, in a span of its own (see `Holder.ask`)."""
-    holder = Holder(bus, canvas_id)
+    holder = holder or Holder(bus, canvas_id)
     with bus.spans.ask_holder(channel, canvas_id):
         return await holder.ask(
             channel, content, retry_seconds=retry_seconds, attempt_seconds=attempt_seconds

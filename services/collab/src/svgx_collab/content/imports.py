@@ -30,7 +30,7 @@ from svgx_common.contract.errors import (
 from svgx_common.contract.live.rejections import Reason, Rejection
 from svgx_common.contract.storage.versions import VERSION_BEFORE_IMPORT, VersionBeforeImportRequest
 from svgx_common.messaging.bus import Bus
-from svgx_common.messaging.holder import ask_holder
+from svgx_common.messaging.holder import Holder, ask_holder
 from svgx_common.messaging.responder import Call
 from svgx_common.messaging.wire import decode, encode
 from svgx_workers.pool import Workers
@@ -82,10 +82,13 @@ async def current_content(bus: Bus, canvas_id: str) -> bytes:
     return decode(SyncReply, reply).update
 
 
-async def save_edit(bus: Bus, canvas_id: str, edit: Edit, ends_at: float) -> int:
+async def save_edit(
+    bus: Bus, canvas_id: str, edit: Edit, ends_at: float, holder: Holder | None = None
+) -> int:
     """Let the holder apply and save an edit. Return the canvas's revision after the commit.
 
-    `ends_at` is the caller's deadline on the monotonic clock. Raises the errors of `ask_holder`. If a bound refuses the
+    If the edit was sent again (see `Holder.has_repeated`), this revision may be later than that of the edit. `ends_at`
+    is the caller's deadline on the monotonic clock. Raises the errors of `ask_holder`. If a bound refuses the
     edit, raises `TooLarge` with the limit, `TooManyRequests` with the seconds to wait, or `Overloaded`.
     """
     saved = decode(
@@ -97,6 +100,7 @@ async def save_edit(bus: Bus, canvas_id: str, edit: Edit, ends_at: float) -> int
             encode(EditBatch((edit,))),
             retry_seconds=ends_at - time.monotonic() - MARGIN_SECONDS,
             attempt_seconds=ATTEMPT_SECONDS,
+            holder=holder,
         ),
     )
     if saved.rejected:

@@ -11,6 +11,7 @@ from svgx_collab.content.imports import (
 from svgx_collab.content.worker_errors import ErrorTexts, worker_errors
 from svgx_common.contract.collab import Edit, ReplaceContentRequest, Replaced
 from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.holder import Holder
 from svgx_common.messaging.responder import Call
 from svgx_workers.pool import Workers
 from svgx_yjs.structure import EMPTY_UPDATE
@@ -51,5 +52,8 @@ class Replacements:
                 update = await worker.replacement(current, request.content)
         # Send an empty update too, because the answer has the revision, and shows that all earlier edits are saved.
         edit = Edit(request.author, update)
-        revision = await save_edit(self._bus, request.canvas_id, edit, ends_at)
-        return Replaced(revision=revision, changed=update != EMPTY_UPDATE)
+        holder = Holder(self._bus, request.canvas_id)
+        revision = await save_edit(self._bus, request.canvas_id, edit, ends_at, holder)
+        return Replaced(
+            revision=revision, changed=update != EMPTY_UPDATE, was_repeated=holder.has_repeated
+        )

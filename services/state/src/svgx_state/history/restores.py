@@ -76,14 +76,15 @@ class Restores:
             replacement.model_copy(update={"content": wanted}),
             timeout=max(0.05, ends_at - time.monotonic()),
         )
+        revision = replaced.revision
         if not replaced.changed:
-            return Restored(revision=replaced.revision, before=before)
+            return Restored(revision=revision, before=before)
+        if replaced.was_repeated:
+            revision = await self._versions.first_edit_after(before, canvas_id, user_id, revision)
         restored = VersionRestored(
-            canvas_id=canvas_id, version_id=request.version_id, revision=replaced.revision
+            canvas_id=canvas_id, version_id=request.version_id, revision=revision
         )
-        return Restored(
-            revision=replaced.revision, before=await self._note(before, restored, user_id)
-        )
+        return Restored(revision=revision, before=await self._note(before, restored, user_id))
 
     async def _note(self, before: Version, restored: VersionRestored, user_id: str) -> Version:
         """Move the version `before` to the last revision before the restore, and emit the event. Return the version."""

@@ -7,7 +7,7 @@ with a name is copied into the table `version_content`, once for all versions of
 import uuid
 from dataclasses import dataclass
 
-from svgx_common.contract.errors import Conflict, NotFound
+from svgx_common.contract.errors import Conflict, DeadlineExceeded, NotFound, Unavailable
 from svgx_common.contract.state import Content
 from svgx_common.contract.storage.events import VersionCreated, VersionRestored
 from svgx_common.contract.storage.versions import (
@@ -92,6 +92,21 @@ class Versions:
             row = await session.row("advance_version", before.id, restored.revision - 1)
             await emit(session, restored, actor=user_id)
         return before if row is None else _version(row)
+
+    async def first_edit_after(
+        self, version: Version, canvas_id: str, user_id: str, newest: int
+    ) -> int:
+        """Return the revision of a user's first edit after a version, up to the revision `newest`.
+
+        Return the revision after the version if the edit is not found, or while PostgreSQL does not answer.
+        """
+        try:
+            row = await self._database.row(
+                "first_edit_after", canvas_id, version.revision, newest, user_id, version.edited_at
+            )
+        except (Unavailable, DeadlineExceeded):
+            row = None
+        return version.revision + 1 if row is None else int(row["revision"])
 
     async def get(self, canvas_id: str, version_id: str) -> Version:
         """Return a version of a canvas. Raises `NotFound`."""

@@ -47,6 +47,14 @@ UPDATE version v SET revision = $2, thumbnail = NULL, edited_at = coalesce((
 WHERE v.id = $1 AND v.revision < $2
 RETURNING id, kind, name, revision, at, edited_at, authors, created_by
 
+-- name: first_edit_after
+-- Find the first revision from $2 (excluded) to $3 with the author $4. The revision $2 was committed at $5.
+SELECT revision FROM journal
+WHERE canvas_id = $1 AND revision > $2 AND revision <= $3 AND $4 = ANY (authors)
+    AND revision >> 8 >= $2 >> 8 AND revision >> 8 <= $3 >> 8 AND at >= $5
+ORDER BY revision >> 8, revision
+LIMIT 1
+
 -- name: version
 SELECT id, kind, name, revision, at, edited_at, authors, created_by FROM version WHERE canvas_id = $1 AND id = $2
 

@@ -38,6 +38,7 @@ from svgx_devstack import DevStack
 from svgx_state.accounts import Accounts
 from svgx_state.sharing import creators
 from svgx_state.sharing.creators import LinkCreators
+from tests.blocked import until_blocked
 from tests.integration.state.service import Client, Tables, directory, user
 
 pytestmark = pytest.mark.usefixtures("service")
@@ -247,6 +248,25 @@ async def test_restored_account_gets_its_links_back_but_a_demoted_owner_does_not
     await client.set_member(canvas_id, creator.user_id, CanvasRole.VIEWER)
     await client.set_member(canvas_id, creator.user_id, CanvasRole.OWNER)
     assert await refusal(client, link) is Unauthenticated
+
+
+async def test_link_that_is_created_during_the_demotion_of_its_creator_is_refused(
+    client: Client, tables: Tables
+) -> None:
+    """The request had passed the gateway's check of the role. Proves R-LIFE-3: no such link is left."""
+    canvas_id, creator = await client.create(), user()
+    await client.set_member(canvas_id, creator.user_id, CanvasRole.OWNER)
+    async with tables.transaction():
+        # As a request that creates another link at this moment does.
+        await tables.execute(
+            "SELECT pg_advisory_xact_lock(hashtext('svgx.state.links'), hashtext($1))", canvas_id
+        )
+        creating = asyncio.create_task(client.link(canvas_id, creator))
+        await until_blocked(tables)
+        await client.set_member(canvas_id, creator.user_id, CanvasRole.VIEWER)
+    with pytest.raises(Forbidden):
+        await creating
+    assert (await links(client, canvas_id)).items == []
 
 
 async def test_links_are_listed_without_tokens_until_they_end(

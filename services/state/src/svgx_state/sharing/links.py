@@ -24,7 +24,8 @@ from svgx_common.contract.storage.links import (
 from svgx_common.events.outbox import emit
 from svgx_common.messaging.caller import Caller
 from svgx_common.pages import Cursor, Listing
-from svgx_common.postgres import Database, Row
+from svgx_common.postgres import Database, Row, Session
+from svgx_state.permissions import effective_role
 from svgx_state.sharing.creators import LinkCreators
 
 MARK = "svgxlink"
@@ -64,11 +65,14 @@ class Links:
         """Create a link. Only this reply contains its token.
 
         Raises `Invalid` if `expires_at` has passed, and `Conflict` if the canvas already has `max_links` live links.
+        Raises `NotFound` or `Forbidden` if the canvas was deleted, or the caller's role changed, after the gateway's
+        check.
         """
         prefix = f"{MARK}_{secrets.token_hex(PREFIX_BYTES)}"
         token = f"{prefix}_{secrets.token_urlsafe(SECRET_BYTES)}"
         async with self._database.transaction() as session:
             await session.run("lock_links", request.canvas_id)
+            await _require_owner(session, request.canvas_id, by)
             count = await session.row("count_links", request.canvas_id)
             assert count is not None
             if count["live"] >= self._max_links:
@@ -173,6 +177,20 @@ class Links:
         """Wait `PERIOD_SECONDS`, then remove expired links. This is a step to repeat in the background."""
         await asyncio.sleep(PERIOD_SECONDS)
         await self._database.run("forget_links", FORGET_BATCH)
+
+
+async def _require_owner(session: Session, canvas_id: str, caller: Caller) -> None:
+    """Raise an error unless the caller is an owner of the canvas or an admin.
+
+    A change of the caller's role waits until the transaction ends. Otherwise a link could be created after the end of
+    all links of a demoted owner.
+    """
+    if await session.row("lock_shared_canvas", canvas_id) is None:
+        raise NotFound("there is no such canvas")
+    row = await session.row("lock_sharer", canvas_id, caller.user_id)
+    member = None if row is None else CanvasRole(row["role"])
+    if effective_role(caller.role, member) is not CanvasRole.OWNER:
+        raise Forbidden("only an owner of the canvas may share it")
 
 
 def hash_of(token: str) -> bytes:

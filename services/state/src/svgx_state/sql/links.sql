@@ -4,6 +4,15 @@
 -- Let requests for new links of one canvas wait for each other, because they could otherwise exceed the limit together.
 SELECT pg_advisory_xact_lock(hashtext('svgx.state.links'), hashtext($1))
 
+-- name: lock_shared_canvas
+-- Keep a canvas from being purged until the transaction ends. Return no row for an unknown or deleted canvas.
+SELECT id FROM canvas WHERE id = $1 AND deleted_at IS NULL FOR KEY SHARE
+
+-- name: lock_sharer
+-- Read the role of the user $2 as a member of the canvas $1. A change of the role waits until the transaction ends, and
+-- then finds the link.
+SELECT role FROM canvas_member WHERE canvas_id = $1 AND user_id = $2 FOR SHARE
+
 -- name: count_links
 -- Count the live links of a canvas.
 SELECT count(*) AS live FROM share_link

@@ -269,6 +269,32 @@ async def test_link_that_is_created_during_the_demotion_of_its_creator_is_refuse
     assert (await links(client, canvas_id)).items == []
 
 
+@pytest.mark.parametrize("removed", [False, True])
+async def test_links_of_a_demoted_or_removed_owner_are_revoked_with_an_event(
+    client: Client, tables: Tables, removed: bool
+) -> None:
+    """Each link that ends with its creator's role has an event, as a link that an owner revokes.
+
+    Proves R-EVENT-1 and R-LIFE-3.
+    """
+    canvas_id, creator = await client.create(), user()
+    await client.set_member(canvas_id, creator.user_id, CanvasRole.OWNER)
+    ended = [(await client.link(canvas_id, creator)).id for _ in range(2)]
+    await client.link(canvas_id)
+    if removed:
+        await client.remove_member(canvas_id, creator.user_id)
+    else:
+        await client.set_member(canvas_id, creator.user_id, CanvasRole.EDITOR)
+    revoked = await tables.fetch(
+        "SELECT data ->> 'link_id' AS id, actor FROM event"
+        " WHERE entity_id = $1 AND type = 'link.revoked'",
+        canvas_id,
+    )
+    assert {(row["id"], row["actor"]) for row in revoked} == {
+        (link_id, client.me.user_id) for link_id in ended
+    }
+
+
 async def test_links_are_listed_without_tokens_until_they_end(
     client: Client, tables: Tables
 ) -> None:

@@ -10,7 +10,7 @@ from svgx_common.contract.administration.canvases import (
 from svgx_common.contract.errors import Conflict, NotFound
 from svgx_common.contract.policy import CanvasRole
 from svgx_common.contract.state import Member
-from svgx_common.contract.storage.events import MemberChanged
+from svgx_common.contract.storage.events import LinkRevoked, MemberChanged
 from svgx_common.events.outbox import emit
 from svgx_common.messaging.caller import Caller
 from svgx_common.pages import Cursor, Listing
@@ -84,9 +84,10 @@ class Members:
                 await _require_another_owner(session, canvas_id, user_id, remaining_owners)
             await session.run("set_member", canvas_id, user_id, role.value)
             changed = MemberChanged(canvas_id=canvas_id, user_id=user_id, role=role)
-            await emit(session, changed, actor=caller.user_id if caller is not None else None)
+            actor = caller.user_id if caller is not None else None
+            await emit(session, changed, actor=actor)
             if role is not CanvasRole.OWNER:
-                await session.run("end_links_of", canvas_id, user_id)
+                await _end_links(session, canvas_id, user_id, actor)
         return Member(user_id=user_id, role=role)
 
     async def remove(self, caller: Caller | None, canvas_id: str, user_id: str) -> None:
@@ -101,8 +102,9 @@ class Members:
             if await session.row("remove_member", canvas_id, user_id) is None:
                 raise _no_such_member()
             changed = MemberChanged(canvas_id=canvas_id, user_id=user_id, role=None)
-            await emit(session, changed, actor=caller.user_id if caller is not None else None)
-            await session.run("end_links_of", canvas_id, user_id)
+            actor = caller.user_id if caller is not None else None
+            await emit(session, changed, actor=actor)
+            await _end_links(session, canvas_id, user_id, actor)
 
     async def _other_owners(self, canvas_id: str, user_id: str) -> frozenset[str]:
         """Return the canvas's other owners that can act as owners. The set is empty when the user is not an owner.
@@ -130,6 +132,12 @@ async def _member_role(session: Session, canvas_id: str, user_id: str) -> Canvas
     if row["role"] is None:
         raise _no_such_member()
     return CanvasRole(row["role"])
+
+
+async def _end_links(session: Session, canvas_id: str, user_id: str, actor: str | None) -> None:
+    """End the links that a user has created, because the user is not an owner any more."""
+    for row in await session.rows("end_links_of", canvas_id, user_id):
+        await emit(session, LinkRevoked(canvas_id=canvas_id, link_id=row["id"]), actor=actor)
 
 
 async def _require_another_owner(

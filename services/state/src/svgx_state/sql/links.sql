@@ -38,9 +38,12 @@ DELETE FROM share_link WHERE id = $2 AND canvas_id = $1
 RETURNING id, role, created_by
 
 -- name: end_links_of
--- Remove the links to the canvas $1 that were created by the user $2.
-DELETE FROM share_link WHERE canvas_id = $1 AND created_by = $2
-RETURNING id
+-- Remove the links to the canvas $1 that were created by the user $2, and return the ids of those that were live.
+WITH ended AS (
+    DELETE FROM share_link WHERE canvas_id = $1 AND created_by = $2
+    RETURNING id, expires_at
+)
+SELECT id FROM ended WHERE expires_at IS NULL OR expires_at > clock_timestamp()
 
 -- name: link_of_token
 SELECT id, canvas_id, created_by, extract(epoch FROM expires_at)::float8 AS expires FROM share_link

@@ -281,6 +281,28 @@ async def test_versions_are_thinned_with_their_age(
         }
 
 
+async def test_deleted_automatic_version_is_made_again_only_after_an_edit(
+    backing: DevStack, client: Client
+) -> None:
+    """A replica that starts after the deletion finds no edit without a version. Proves R-HIST-6."""
+    quick = {"version_quiet_seconds": 0.2, "version_busy_seconds": 86400}
+    async with replica(backing, **quick):
+        canvas_id, other = await client.create(), await client.create()
+        pen = Pen(canvas_id, "ann")
+        await client.append(pen.draw("a"))
+        (made,) = await until_versions(client, canvas_id, 1)
+        request = versions.VersionRequest(canvas_id=canvas_id, version_id=made.id)
+        await client.bus.ask(versions.DELETE_VERSION, request, caller=client.me)
+    async with replica(backing, **NEVER):
+        await client.append(Pen(other, "ann").draw("b"))
+    async with replica(backing, **quick):
+        await until_versions(client, other, 1)
+        assert (await list_versions(client, canvas_id)).items == []
+        await client.append(pen.draw("c"))
+        (made,) = await until_versions(client, canvas_id, 1)
+        assert (made.revision, made.authors) == (2, ["ann"])
+
+
 async def test_oldest_versions_beyond_the_bound_are_deleted(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:

@@ -77,7 +77,8 @@ UPDATE version SET name = $3 WHERE canvas_id = $1 AND id = $2
 RETURNING id, kind, name, revision, at, edited_at, authors, created_by
 
 -- name: delete_version
--- Delete a version. Delete the content of its revision too, if no other version has this revision.
+-- Delete a version. Delete the content of its revision too, if no other version has this revision. Note its revision,
+-- so that no automatic version replaces it.
 WITH gone AS (
     DELETE FROM version WHERE canvas_id = $1 AND id = $2
     RETURNING id, canvas_id, revision
@@ -86,6 +87,9 @@ WITH gone AS (
     WHERE c.canvas_id = g.canvas_id AND c.revision = g.revision AND NOT EXISTS (
         SELECT FROM version v WHERE v.canvas_id = g.canvas_id AND v.revision = g.revision AND v.id <> g.id
     )
+), noted AS (
+    UPDATE canvas c SET deleted_version_revision = g.revision FROM gone g
+    WHERE c.id = g.canvas_id AND c.deleted_version_revision < g.revision
 )
 SELECT id FROM gone
 
@@ -105,16 +109,16 @@ SELECT thumbnail FROM version WHERE canvas_id = $1 AND id = $2
 UPDATE version SET thumbnail = $2 WHERE id = $1 AND revision = $3
 
 -- name: version_due
--- Read whether a canvas has edits after its newest version, the seconds since its last edit or renaming, and the
--- seconds since the first edit after its newest version. If the journal does not have this edit any more, read the
--- seconds since the first edit that the journal has; null without one. The condition on `revision >> 8` lets PostgreSQL
--- use the index of the journal.
-SELECT c.revision > coalesce(p.revision, 0) AS changed,
+-- Read whether a canvas has edits after its newest version and its deleted versions, the seconds since its last edit or
+-- renaming, and the seconds since the first edit after these versions. If the journal does not have this edit any more,
+-- read the seconds since the first edit that the journal has; null without one. The condition on `revision >> 8` lets
+-- PostgreSQL use the index of the journal.
+SELECT c.revision > greatest(p.revision, c.deleted_version_revision) AS changed,
     extract(epoch FROM clock_timestamp() - c.updated_at)::float8 AS quiet_seconds,
     extract(epoch FROM clock_timestamp() - (
         SELECT j.at FROM journal j
-        WHERE j.canvas_id = $1 AND j.revision > coalesce(p.revision, 0)
-            AND j.revision >> 8 >= coalesce(p.revision, 0) >> 8
+        WHERE j.canvas_id = $1 AND j.revision > greatest(p.revision, c.deleted_version_revision)
+            AND j.revision >> 8 >= greatest(p.revision, c.deleted_version_revision) >> 8
             AND j.at BETWEEN coalesce(p.edited_at, c.created_at) AND c.updated_at
         ORDER BY j.revision >> 8, j.revision
         LIMIT 1
@@ -125,10 +129,11 @@ FROM canvas c LEFT JOIN LATERAL (
 WHERE c.id = $1 AND c.deleted_at IS NULL
 
 -- name: unversioned_canvases
--- List at most $2 canvases that were changed in the last $1 seconds and have edits after their newest version. This
--- reads the whole table of canvases.
+-- List at most $2 canvases that were changed in the last $1 seconds and have edits after their newest version and their
+-- deleted versions. This reads the whole table of canvases.
 SELECT c.id FROM canvas c
 WHERE c.deleted_at IS NULL AND c.updated_at > clock_timestamp() - make_interval(secs => $1)
+    AND c.revision > c.deleted_version_revision
     AND c.revision > coalesce((
         SELECT v.revision FROM version v WHERE v.canvas_id = c.id ORDER BY v.at DESC, v.id DESC LIMIT 1
     ), 0)

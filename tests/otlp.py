@@ -17,8 +17,8 @@ from opentelemetry.proto.trace.v1 import trace_pb2 as proto
 class Span:
     """A received span. The ids are in hex; `parent_id` is empty for a root span.
 
-    `kind` is a name such as `SERVER`. `links` has the ids of the linked spans. An attribute that is neither a text
-    nor an integer has the value 0.
+    `kind` is a name such as `SERVER`. `links` has the ids of the linked spans. The value of an attribute is its
+    text or integer. It is 0 for an empty text and for all other types.
     """
 
     service: str
@@ -39,7 +39,10 @@ class Span:
 
 
 class Receiver:
-    """A collection of received spans. `endpoint` is the value for `OTEL_EXPORTER_OTLP_ENDPOINT`."""
+    """The spans that the HTTP server of `run_receiver` has received.
+
+    `endpoint` is the value for `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    """
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
@@ -55,14 +58,14 @@ class Receiver:
         return list(self._spans)
 
     def receive(self, body: bytes) -> None:
-        """Decode the body of one export request. Called in the HTTP server's thread, not in the event loop."""
+        """Decode the body of one export request. Called in a thread of the HTTP server, not in the event loop."""
         request = ExportTraceServiceRequest.FromString(body)
         spans = []
-        for resource in request.resource_spans:
-            attributes = _values(resource.resource.attributes)
+        for group in request.resource_spans:
+            resource = _values(group.resource.attributes)
             spans += [
                 Span(
-                    str(attributes["service.name"]),
+                    str(resource["service.name"]),
                     span.name,
                     span.trace_id.hex(),
                     span.span_id.hex(),
@@ -71,9 +74,9 @@ class Receiver:
                     span.status.code == proto.Status.STATUS_CODE_ERROR,
                     tuple(link.span_id.hex() for link in span.links),
                     _values(span.attributes),
-                    attributes,
+                    resource,
                 )
-                for scope in resource.scope_spans
+                for scope in group.scope_spans
                 for span in scope.spans
             ]
         self._loop.call_soon_threadsafe(self._add, spans)

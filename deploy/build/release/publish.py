@@ -1,7 +1,7 @@
 """Publish the images and charts of a release: `python -m deploy.build.release.publish 1.4.0 registry.example.com/team`.
 
-The chart `gateway` becomes `charts/gateway` in the registry, and its image `svgx/gateway`. Sign in first, with the
-engine and with `.tools/helm4 registry login`.
+In the registry, the chart of the gateway is `charts/gateway`, and the image of the gateway is `svgx/gateway`. Sign in
+first, with the container engine for the images, and with `.tools/helm4 registry login` for the charts.
 """
 
 import argparse
@@ -16,7 +16,10 @@ from deploy.build.values import SERVICES
 
 
 def main() -> None:
-    """Push everything that the release has. A release without images is refused unless `--images no` permits it."""
+    """Push the images and charts of the release.
+
+    With `--images no`, push only the charts. Otherwise, a release without images is refused.
+    """
     parser = argparse.ArgumentParser("python -m deploy.build.release.publish", description=__doc__)
     parser.add_argument("version")
     parser.add_argument("registry", help="host and path, such as registry.example.com/team")
@@ -28,7 +31,7 @@ def main() -> None:
     release = tools.DIST / arguments.version
     charts = sorted(release.glob("charts/*.tgz"))
     if not charts:
-        sys.exit(f"no release in {release}: make release VERSION={arguments.version}")
+        sys.exit(f"no release in {release}: run `make release VERSION={arguments.version}` first")
     if arguments.images == "yes":
         if not (release / "images").is_dir():
             sys.exit(f"the release in {release} has no images")

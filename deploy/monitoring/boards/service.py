@@ -1,4 +1,4 @@
-"""The dashboard of one service, for the team that owns it: requests, errors, pools and the process."""
+"""The dashboard of one service, for the team that owns the service: requests, errors, queues and processes."""
 
 from deploy.monitoring.board import Board, Panel, Row
 from deploy.monitoring.boards.queries import quantiles, rate, total

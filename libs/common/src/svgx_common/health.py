@@ -13,15 +13,15 @@ from svgx_common.configuration import build
 from svgx_common.contract.operation import ReplyModel
 
 Check = Callable[[], Awaitable[None]]
-"""A check of one dependency. It returns when the dependency answers, and raises when it does not."""
+"""A check of one dependency. The check raises an error if the dependency does not answer."""
 
 
 class NotUsable(Exception):
-    """The failure of a check, with a text for the health report. The text contains no address and no secret."""
+    """The failure of a check, with a text for the health report. The text must contain no address and no secret."""
 
 
-Detail = Callable[[], dict[str, Any]]
-"""A function that returns figures for operators, such as the use of a pool."""
+Figures = Callable[[], dict[str, Any]]
+"""A function that returns figures for operators, such as the use of a pool. They are the `details` of a report."""
 
 CHECK_SECONDS = 2.0
 """Time limit for a dependency's answer, in seconds. A slower dependency counts as unreachable."""
@@ -31,7 +31,7 @@ CACHE_SECONDS = 0.5
 
 
 class Phase(StrEnum):
-    """The phases of a service's life, in order."""
+    """The phases of a replica's life, in order."""
 
     STARTING = "starting"
     READY = "ready"
@@ -79,7 +79,7 @@ class HealthReport(ReplyModel):
 
 
 class Health:
-    """The phase, the checks and the details of one service, and the reports made from them."""
+    """The phase, the checks and the figures of this replica, and the reports made from them."""
 
     def __init__(
         self, service: str, replica_id: str, version: str, revision: str = build.UNKNOWN
@@ -92,7 +92,7 @@ class Health:
         self._phase = Phase.STARTING
         self._checks: dict[str, Check] = {}
         self._optional: set[str] = set()
-        self._details: dict[str, Detail] = {}
+        self._figures: dict[str, Figures] = {}
         self._cached: tuple[float, HealthReport] | None = None
         self._lock = asyncio.Lock()
         metrics.READY.labels(service).set(0)
@@ -117,16 +117,19 @@ class Health:
         self._add(name, check)
         self._optional.add(name)
 
-    def describe(self, name: str, detail: Detail) -> None:
-        """Add figures to the report under `name`."""
-        self._details[name] = detail
+    def describe(self, name: str, figures: Figures) -> None:
+        """Add figures to the details of the report, under `name`."""
+        self._figures[name] = figures
 
     def _add(self, name: str, check: Check) -> None:
         self._checks[name] = check
         metrics.DEPENDENCY_UP.labels(self._service, name).set(0)
 
     async def report(self) -> HealthReport:
-        """Run all checks and return the result. A result younger than `CACHE_SECONDS` is returned again."""
+        """Return the last report if it is younger than `CACHE_SECONDS`.
+
+        Otherwise, run all checks and return a new report.
+        """
         async with self._lock:
             if self._cached is None or time.monotonic() - self._cached[0] > CACHE_SECONDS:
                 report = await self._report()
@@ -167,7 +170,7 @@ class Health:
             uptime_seconds=round(time.monotonic() - self._started, 3),
             reason=reason,
             dependencies=dependencies,
-            details={name: detail() for name, detail in self._details.items()},
+            details={name: figures() for name, figures in self._figures.items()},
         )
 
 

@@ -24,7 +24,7 @@ ANSWER_SECONDS = 2.0
 """Time limit for a replica to confirm the order or to report its health, in seconds."""
 
 LOCK_SECONDS = 15.0
-"""Seconds until a lock expires if its gateway has ended. An order takes a few seconds at most."""
+"""Seconds until the lock expires, in case its gateway ends without a release. An order takes a few seconds at most."""
 
 LOCK_WAIT_SECONDS = 5.0
 """Longest time in seconds that an order waits for the orders of other gateways."""
@@ -59,19 +59,22 @@ class ReplicaDrain:
 
     @contextlib.asynccontextmanager
     async def _lock(self) -> AsyncIterator[None]:
-        """Exclude the orders of other gateways. Without Redis, exclude none. Raises `Unavailable`."""
+        """Exclude the orders of other gateways. While Redis fails, exclude none.
+
+        Raises `Unavailable` when another gateway has the lock for longer than `LOCK_WAIT_SECONDS`.
+        """
         lock = self._redis.lock(
             "svgx:drain", timeout=LOCK_SECONDS, blocking_timeout=LOCK_WAIT_SECONDS
         )
         try:
-            is_free = await lock.acquire()
+            is_acquired = await lock.acquire()
         except (RedisError, OSError) as error:
             log.warning(
-                "a drain order has no lock, because Redis fails", error=type(error).__name__
+                "a drain order runs without a lock, because Redis fails", error=type(error).__name__
             )
             yield
             return
-        if not is_free:
+        if not is_acquired:
             raise Unavailable("another replica is being drained; try again", retry_after=1.0)
         try:
             yield
@@ -105,7 +108,7 @@ class ReplicaDrain:
         """Return whether a replica serves: it reports its health, and is neither starting nor draining.
 
         A replica with a failing dependency counts, because all replicas may share the fault. A reserved replica of
-        collab does not count, because it answers no request to open a canvas.
+        collab does not count, because it takes only canvases that other replicas hand over to it.
         """
         subject = replica_subject(service, replica_id)
         try:

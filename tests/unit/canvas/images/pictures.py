@@ -1,4 +1,4 @@
-"""Files with pictures in `data:` URLs, and the pictures themselves."""
+"""Pictures and SVG files with pictures in `data:` URLs, and the import, export and drawing of such files."""
 
 import base64
 import gzip
@@ -36,7 +36,7 @@ def _png() -> bytes:
 
 
 PNG = _png()
-GZIP = b"\x1f\x8b"
+GZIP_MAGIC = b"\x1f\x8b"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 XMLNS = 'xmlns="http://www.w3.org/2000/svg"'
 GIF = base64.b64decode("R0lGODlhAQABAIAAAP8AAP///yH5BAAAAAAALAAAAAABAAEAAAICRAEAOw==")
@@ -59,8 +59,8 @@ def with_picture(url: str, tag: str = "image", name: str = "href") -> bytes:
     return f'{HEAD}<{tag} width="20" height="20" {name}="{escaped}"/></svg>'.encode()
 
 
-def imported(file: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[bytes, list[Dropped]]:
-    """Import a file. Return its audited export, and the report of dropped content."""
+def import_and_export(file: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[bytes, list[Dropped]]:
+    """Import a file. Return its export, which has passed the audit, and the report of dropped content."""
     result = import_svg(file, None, limits)
     out = export_svg(result.update, limits)
     assert problems(out) == []
@@ -68,13 +68,13 @@ def imported(file: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[bytes, list[
     return out, result.dropped
 
 
-def href(svg: bytes, name: str = "href") -> str | None:
-    value = etree.fromstring(svg)[0].get(name)
+def href(file: bytes, name: str = "href") -> str | None:
+    value = etree.fromstring(file)[0].get(name)
     return None if value is None else str(value)
 
 
-def drawn(svg: bytes) -> bytes:
-    return resvg_py.svg_to_bytes(svg_string=svg.decode(), dpi=96)
+def drawn(file: bytes) -> bytes:
+    return resvg_py.svg_to_bytes(svg_string=file.decode(), dpi=96)
 
 
 def svg(body: str = '<rect width="10" height="10" fill="red"/>') -> str:
@@ -93,9 +93,9 @@ def nested(levels: int, innermost: str = '<rect width="5" height="5"/>') -> str:
     return text
 
 
-def inner(svg: bytes) -> bytes:
+def first_picture(file: bytes) -> bytes:
     """Return the SVG picture of the first image in a file."""
-    for node in etree.fromstring(svg).iter("{*}image"):
+    for node in etree.fromstring(file).iter("{*}image"):
         value = node.get("href")
         if value is not None:
             return base64.b64decode(str(value).removeprefix("data:image/svg+xml;base64,"))
@@ -107,12 +107,12 @@ SVG_SPELLINGS: dict[str, Callable[[bytes], str]] = {
     "charset": lambda data: f"data:image/svg+xml;charset=utf-8;base64,{b64(data)}",
     "percent-encoded": lambda data: f"data:image/svg+xml,{quote(data)}",
     "percent-encoded, charset": lambda data: f"data:image/svg+xml;charset=UTF-8,{quote(data)}",
-    "utf8 without a name": lambda data: f"data:image/svg+xml;utf8,{quote(data)}",
+    "utf8 without `charset=`": lambda data: f"data:image/svg+xml;utf8,{quote(data)}",
     "plain": lambda data: f"data:image/svg+xml,{data.decode()}",
     "plain with fragment": lambda data: f"data:image/svg+xml,{data.decode()}#top",
     "compressed": lambda data: f"data:image/svg+xml;base64,{b64(gzip.compress(data, mtime=0))}",
     "no media type": lambda data: f"data:;base64,{b64(data)}",
     "byte order mark": lambda data: f"data:image/svg+xml;base64,{b64(BYTE_ORDER_MARK + data)}",
     "UTF-16": lambda data: f"data:image/svg+xml;base64,{b64(data.decode().encode('utf-16'))}",
-    "text": lambda data: f"data:text/plain;base64,{b64(data)}",
+    "media type text/plain": lambda data: f"data:text/plain;base64,{b64(data)}",
 }

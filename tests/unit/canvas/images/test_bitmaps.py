@@ -11,7 +11,7 @@ from tests.unit.canvas.audit import problems
 from tests.unit.canvas.client_documents import document
 from tests.unit.canvas.images.pictures import (
     GIF,
-    GZIP,
+    GZIP_MAGIC,
     HEAD,
     JPEG,
     PNG,
@@ -19,7 +19,7 @@ from tests.unit.canvas.images.pictures import (
     b64,
     drawn,
     href,
-    imported,
+    import_and_export,
     svg,
     svg_url,
     with_picture,
@@ -68,7 +68,7 @@ _SPELLINGS: dict[str, Callable[[str, bytes], str]] = {
 @pytest.mark.parametrize("spelling", _SPELLINGS)
 def test_bitmap_is_kept_in_canonical_form(spelling: str, kind: str, data: bytes, tag: str) -> None:
     """A bitmap is kept however its URL is spelled and labelled, and is written in one form. Proves R-SVG-9."""
-    out, dropped = imported(with_picture(_SPELLINGS[spelling](kind, data), tag))
+    out, dropped = import_and_export(with_picture(_SPELLINGS[spelling](kind, data), tag))
     assert dropped == []
     assert href(out) == f"data:image/{kind};base64,{b64(data)}"
 
@@ -89,7 +89,7 @@ def test_bitmap_with_a_wrong_label_is_drawn_after_import() -> None:
     """
     right = with_picture(f"data:image/png;base64,{b64(PNG)}")
     wrong = with_picture(f"data:image/jpeg;charset=utf-8;base64,{b64(PNG)}")
-    assert drawn(imported(wrong)[0]) == drawn(right)
+    assert drawn(import_and_export(wrong)[0]) == drawn(right)
     assert drawn(right) != drawn(HEAD.encode() + b"</svg>")
 
 
@@ -122,13 +122,13 @@ def test_bitmap_with_a_wrong_label_is_drawn_after_import() -> None:
         ("data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' fill='#f00'/>", "picture"),
         ("data:image/svg+xml,<!DOCTYPE svg [<!ENTITY a SYSTEM 'file:///x'>]><svg>%26a;</svg>", "picture"),
         ("data:image/svg+xml;charset=nonsense,<svg/>", "picture"),
-        (f"data:image/svg+xml;base64,{b64(GZIP + bytes(9))}", "picture"),
+        (f"data:image/svg+xml;base64,{b64(GZIP_MAGIC + bytes(9))}", "picture"),
         (f"data:image/svg+xml;base64,{b64(gzip.compress(b'<svg/>', mtime=0)[:-9])}", "picture"),
     ],
 )  # fmt: skip
 def test_reference_without_a_picture_is_dropped_and_reported(url: str, reason: str) -> None:
     """A URL of another kind, and a `data:` URL without a readable picture, are dropped and reported. Proves R-SVG-9."""
-    out, dropped = imported(with_picture(url))
+    out, dropped = import_and_export(with_picture(url))
     assert href(out) is None
     assert dropped == [Dropped("image@href", reason, 1)]
     exported = export_svg(document({"a": {"tag": "image", "attrs": {"href": url}}}))
@@ -139,4 +139,4 @@ def test_reference_without_a_picture_is_dropped_and_reported(url: str, reason: s
 def test_picture_is_kept_in_images_only(tag: str) -> None:
     """Only image elements refer to pictures; a link or `use` never gets a `data:` URL. Proves R-SVG-3."""
     for url in (f"data:image/png;base64,{b64(PNG)}", svg_url(svg())):
-        assert href(imported(with_picture(url, tag))[0]) is None
+        assert href(import_and_export(with_picture(url, tag))[0]) is None

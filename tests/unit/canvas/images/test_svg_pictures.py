@@ -15,9 +15,9 @@ from tests.unit.canvas.images.pictures import (
     XMLNS,
     b64,
     drawn,
+    first_picture,
     href,
-    imported,
-    inner,
+    import_and_export,
     nested,
     svg,
     svg_url,
@@ -31,7 +31,9 @@ from tests.unit.canvas.images.pictures import (
 def test_svg_picture_is_kept_in_canonical_form(spelling: str, tag: str, name: str) -> None:
     """An SVG picture is kept however its URL is spelled, and is written in one form. Proves R-SVG-9."""
     text = svg('<title>é ✓</title><rect width="9" height="9" fill="blue"/>')
-    out, dropped = imported(with_picture(SVG_SPELLINGS[spelling](text.encode()), tag, name))
+    out, dropped = import_and_export(
+        with_picture(SVG_SPELLINGS[spelling](text.encode()), tag, name)
+    )
     assert dropped == []
     attribute = name.replace("xlink:", "{http://www.w3.org/1999/xlink}")
     found = href(out, attribute)
@@ -70,7 +72,7 @@ _PICTURES = {
 def test_svg_picture_looks_the_same_after_import_and_export(name: str, spelling: str) -> None:
     """A file with an SVG picture looks the same after import and export, pixel by pixel. Proves R-SVG-2."""
     file = with_picture(SVG_SPELLINGS[spelling](_PICTURES[name].encode()))
-    out, dropped = imported(file)
+    out, dropped = import_and_export(file)
     assert dropped == []
     assert drawn(out) == drawn(file)
     # resvg draws no text in SVG pictures.
@@ -105,7 +107,7 @@ def test_svg_picture_is_cleaned_by_the_same_policy(body: str) -> None:
     """An SVG picture loses everything that runs or is fetched, at every level. Proves R-SVG-3."""
     for spelling in ("canonical", "percent-encoded", "compressed", "UTF-16"):
         url = SVG_SPELLINGS[spelling](svg(body).encode())
-        out, dropped = imported(with_picture(url))
+        out, dropped = import_and_export(with_picture(url))
         assert dropped
         assert href(out) is not None
         client = document({"a": {"tag": "image", "attrs": {"href": url}}})
@@ -117,20 +119,20 @@ def test_svg_pictures_are_kept_three_levels_deep(levels: int) -> None:
     """SVG pictures may be nested three deep, with a bitmap in the innermost. Proves R-SVG-9."""
     bitmap = f'<image href="data:image/png;base64,{b64(PNG)}"/>'
     file = with_picture(svg_url(nested(levels, bitmap)))
-    out, dropped = imported(file)
+    out, dropped = import_and_export(file)
     assert dropped == []
     for _ in range(levels):
-        out = inner(out)
+        out = first_picture(out)
     assert f"data:image/png;base64,{b64(PNG)}".encode() in out
 
 
 @pytest.mark.parametrize("levels", [4, 5, 20])
 def test_svg_picture_at_the_fourth_level_is_dropped_and_reported(levels: int) -> None:
     """A picture at the fourth level of nesting is dropped, and the report names it. Proves R-SVG-9."""
-    out, dropped = imported(with_picture(svg_url(nested(levels))))
+    out, dropped = import_and_export(with_picture(svg_url(nested(levels))))
     assert dropped == [Dropped("image@href", "nesting", 1)]
     for _ in range(3):
-        out = inner(out)
+        out = first_picture(out)
     assert re.search(rb"<image/?>", out)
     client = document({"a": {"tag": "image", "attrs": {"href": svg_url(nested(levels))}}})
     assert problems(export_svg(client)) == []

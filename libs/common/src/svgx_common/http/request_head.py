@@ -1,4 +1,4 @@
-"""Checks of a request's host, HTTP version, length and transfer codings.
+"""Checks of a request's HTTP version, target, host, length and transfer codings.
 
 The HTTP parser does not make these checks.
 """
@@ -16,9 +16,9 @@ MAX_HOST_BYTES = 255 + len(":65535")
 """Maximum size in bytes of a `Host` value: the longest name in DNS (RFC 1035, 2.3.4) and a port."""
 
 MAX_LENGTH_DIGITS = 18
-"""Largest number of digits of a `Content-Length`, also of zeros before it. `websockets` has the same limit.
+"""Largest number of digits of a `Content-Length`, with its leading zeros. `websockets` has the same limit.
 
-The HTTP parser accepts any number of zeros. Python refuses to parse a number with more than 4,300 digits.
+The HTTP parser accepts any number of leading zeros. Python refuses to parse a number with more than 4,300 digits.
 """
 
 # RFC 3986, 3.2.2: an address in brackets, or a name of unreserved characters, escapes and sub-delimiters.
@@ -33,7 +33,7 @@ _WHITE_SPACE = b" \t"
 def check(version: str, target: bytes, headers: Headers) -> None:
     """Raise `BadRequest` or `UnsupportedCoding` unless a server may answer a request with this head (RFC 9112).
 
-    `version` is the HTTP version, such as `1.1`. `target` is the path or the whole address, with the query.
+    `version` is the HTTP version, such as `1.1`. `target` is the path or the whole address, with the query, or `*`.
     """
     if version not in ("1.0", "1.1"):
         raise BadRequest("the server speaks HTTP/1.1 and HTTP/1.0", limit="1.1")
@@ -95,7 +95,7 @@ def _check_target(target: bytes) -> None:
 
 
 def _check_length(value: bytes) -> None:
-    """Raise `BadRequest` if a `Content-Length` has too many digits. The HTTP parser refuses other characters."""
+    """Raise `BadRequest` if a `Content-Length` has too many digits. The HTTP parser refuses all but digits."""
     if len(value.strip(_WHITE_SPACE)) > MAX_LENGTH_DIGITS:
         raise BadRequest(
             f"Content-Length: at most {MAX_LENGTH_DIGITS} digits",
@@ -105,9 +105,10 @@ def _check_length(value: bytes) -> None:
 
 
 def _check_transfer_coding(version: str, value: bytes) -> None:
-    """Raise unless `chunked` is the only transfer coding (RFC 9112, 6.1, 6.3 and 7).
+    """Raise an error unless `chunked` is the only transfer coding (RFC 9112, 6.1, 6.3 and 7).
 
-    Raise `UnsupportedCoding` for another coding before `chunked`, because the server cannot decode such a body.
+    For another coding before `chunked`, the error is `UnsupportedCoding`, because the server cannot decode such a body.
+    In all other cases, it is `BadRequest`.
     """
     codings = [each.strip(_WHITE_SPACE).lower() for each in value.split(b",")]
     # A recipient ignores empty members of a list (RFC 9110, 5.6.1).

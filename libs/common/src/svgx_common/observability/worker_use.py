@@ -12,11 +12,12 @@ TURNS = Gauge(
 MAX_WORKERS = Gauge("svgx_engine_workers_max", "Worker processes of this replica.")
 
 
-def show_use(size: int, running: Callable[[], int], waiting: Callable[[], int]) -> None:
-    """Show the number of worker processes, and of the requests that use or await one. Call this once in a process.
+def show_use(worker_count: int, running: Callable[[], int], waiting: Callable[[], int]) -> None:
+    """Show the number of worker processes, and the numbers of requests that use or await one.
 
-    `size` is the number of processes. `running` and `waiting` return the numbers of requests.
+    `running` returns the number of requests that use a worker process, and `waiting` the number of requests that wait
+    for one. Call this function once in a process.
     """
-    MAX_WORKERS.set(size)
+    MAX_WORKERS.set(worker_count)
     TURNS.labels("running").set_function(running)
     TURNS.labels("waiting").set_function(waiting)

@@ -22,7 +22,7 @@ class Application(FastAPI):
     """A FastAPI application without the middleware that FastAPI adds by itself."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a connection, without FastAPI's check whether its telemetry is on, because the telemetry is off."""
+        """Handle a connection. Do not check whether FastAPI's own telemetry is on, because the gateway turns it off."""
         await Starlette.__call__(self, scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
@@ -62,7 +62,7 @@ class RouteTable(BaseRoute):
         self._websockets = _PathTable({route.path: route.app for route in websocket_routes})
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Return a full match for each WebSocket, and for an HTTP path in the table with any method."""
+        """Return a full match for every WebSocket, and for an HTTP request with a path in the table and any method."""
         paths = {"http": self._http, "websocket": self._websockets}.get(scope["type"])
         if paths is None:
             return Match.NONE, {}

@@ -44,7 +44,7 @@ class ApiKeys:
         self._bus = bus
         self._revocations = revocations
         self._cache: OrderedDict[bytes, tuple[float, Identity]] = OrderedDict()
-        # Refusals are cached separately. Otherwise a client with many made-up keys would replace the valid ones.
+        # Refusals are cached separately. Otherwise a client with many invented keys would displace the valid keys.
         self._refused: OrderedDict[bytes, float] = OrderedDict()
         revocations.on_revoked(self._forget_revoked)
 
@@ -54,8 +54,8 @@ class ApiKeys:
         """Return the identity of a key.
 
         Raise `Unauthenticated` for a key that is not valid, or an error of the call to the auth service.
-        `count_unknown_key` is awaited before the auth service is asked about a key that is not cached. Its errors are
-        raised too.
+        `count_unknown_key` is awaited before the auth service is asked about a key that is not cached. An error of
+        `count_unknown_key` is raised too.
         """
         refusal = Unauthenticated("the API key is not valid")
         if len(key) > MAX_KEY_LENGTH:

@@ -41,7 +41,9 @@ class Document:
         self._has_ended = False
 
     async def put(self, message: Content, size: int, *, until_handled: bool) -> None:
-        """Add a message of `size` bytes. Wait while the queue is full; with `until_handled`, until it is handled.
+        """Add a message of `size` bytes, and wait while the queue is full.
+
+        With `until_handled`, wait until all messages of the queue are handled.
 
         After the end of the document, drop the message and return.
         """

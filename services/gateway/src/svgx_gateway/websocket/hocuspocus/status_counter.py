@@ -15,7 +15,10 @@ minute ends the connections of a canvas in any case (docs/spec.md, R-SAVE-5).
 """
 
 MAX_RUNS = 1024
-"""Largest number of runs of these messages. A provider has a few runs."""
+"""Largest number of runs of messages with consecutive numbers that wait for the status `applied`.
+
+Beyond it, the next message is refused. The messages of a Hocuspocus provider form a few runs.
+"""
 
 
 @dataclass(slots=True)
@@ -63,7 +66,8 @@ class StatusCounter(SavedCounter):
             raise Overloaded(f"{self._unanswered} edits wait until they are saved")
         self._is_counted = not is_step_2 or self._expects_step_2
         # An update begins with the number of clients with structs. If this number is 0, the update has only deletions.
-        # The server already has the deletions of a sync step 2, unless the client has deleted something meanwhile.
+        # A sync step 2 contains all deletions that the client knows. The server already has them, except the
+        # deletions of this client that are not saved.
         self._is_empty = is_step_2 and update[:1] == b"\0"
         if is_step_2:
             self._expects_step_2 = False

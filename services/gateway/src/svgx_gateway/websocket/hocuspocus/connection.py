@@ -54,9 +54,9 @@ class HocuspocusConnection(Connection):
     Messages of y-protocols get the document's name. Messages of Hocuspocus replace the additions of this server to
     y-protocols:
 
-    - a sync status for each saved message, if the client waits for one, in place of the number of saved messages; - a
-    request for a token in place of the notice about the token; - a stateless message in place of the notice about
-    quotas.
+    - a sync status for each saved message, if the client waits for one, in place of the number of saved messages;
+    - a request for a token in place of the notice about the token;
+    - a stateless message in place of the notice about quotas.
     """
 
     answers_removals = False

@@ -225,6 +225,22 @@ async def test_automatic_version_is_made_after_the_end_of_its_replica(
         assert version.revision == 1
 
 
+async def test_version_that_ended_with_its_journal_is_not_made_again(
+    backing: DevStack, client: Client, tables: Tables
+) -> None:
+    """A new replica makes no version of a canvas without edits within the retention. Proves R-HIST-6 and R-HIST-7."""
+    async with replica(backing, **NEVER):
+        old, new = await client.create(), await client.create()
+        for canvas_id in (old, new):
+            await client.append(Pen(canvas_id, "ann").draw("a"))
+    await tables.execute(
+        "UPDATE canvas SET updated_at = now() - interval '3 days' WHERE id = $1", old
+    )
+    async with replica(backing, version_quiet_seconds=0.2, journal_retention_days=2):
+        await until_versions(client, new, 1)
+        assert (await list_versions(client, old)).items == []
+
+
 async def insert_version(tables: Tables, canvas_id: str, kind: str, age: timedelta) -> str:
     """Insert a version of this age without a name, and return its id."""
     identifier = secrets.token_hex(8)

@@ -19,7 +19,7 @@ FORGOTTEN_PERIOD_SECONDS = 3600.0
 """Seconds between two searches for edited canvases that no replica remembers, because a replica ended."""
 
 FORGOTTEN_AGE_SECONDS = 7 * 86400.0
-"""Largest age, in seconds, of the last edit of a canvas that the search finds."""
+"""Largest age, in seconds, of the last edit of a canvas that the search finds, if the journal is kept as long."""
 
 FORGOTTEN_LIMIT = 1000
 """Largest number of canvases that one search finds. The next search finds others."""
@@ -39,16 +39,25 @@ class AutomaticVersions:
     `note` is called after each commit of this replica. Other replicas may commit edits of the same canvas, so each
     replica reads from the tables whether a version is due, and only one of the replicas makes the version. A canvas
     gets a version at the earlier of two times: `quiet_seconds` after its last edit, and `busy_seconds` after the first
-    edit that is in no version.
+    edit that is in no version. `retention_days` is the retention of the journal; 0 means without end.
     """
 
     def __init__(
-        self, database: Database, versions: Versions, *, quiet_seconds: float, busy_seconds: float
+        self,
+        database: Database,
+        versions: Versions,
+        *,
+        quiet_seconds: float,
+        busy_seconds: float,
+        retention_days: int = 0,
     ) -> None:
         self._database = database
         self._versions = versions
         self._quiet_seconds = quiet_seconds
         self._busy_seconds = busy_seconds
+        # Versions end with the journal of their time. An ended version must not be made again.
+        retention_seconds = retention_days * 86400.0
+        self._forgotten_age = min(FORGOTTEN_AGE_SECONDS, retention_seconds or FORGOTTEN_AGE_SECONDS)
         self._edited: dict[str, _EditTimes] = {}
 
     def note(self, canvas_id: str) -> None:
@@ -85,7 +94,7 @@ class AutomaticVersions:
     async def find_forgotten(self) -> None:
         """Note the canvases with edits that are in no version, and wait. This is a step to repeat in the background."""
         rows = await self._database.rows(
-            "unversioned_canvases", FORGOTTEN_AGE_SECONDS, FORGOTTEN_LIMIT
+            "unversioned_canvases", self._forgotten_age, FORGOTTEN_LIMIT
         )
         for row in rows:
             self.note(row["id"])

@@ -51,6 +51,7 @@ def build_history(runtime: Runtime[StateSettings], database: Database, workers: 
         versions,
         quiet_seconds=settings.version_quiet_seconds,
         busy_seconds=settings.version_busy_seconds,
+        retention_days=settings.journal_retention_days,
     )
     HistoryHandlers(
         past,

@@ -94,6 +94,23 @@ async def test_right_password_has_to_wait_too(bus: Bus, tables: Tables) -> None:
         assert isinstance(await guess(bus, user.username), InvalidCredentials)
 
 
+@pytest.mark.parametrize("failures", [1, 6])
+async def test_clock_set_back_after_failures_does_not_lengthen_the_wait(
+    bus: Bus, tables: Tables, failures: int
+) -> None:
+    """Proves R-AUTH-20: failures with times an hour after the clock delay no attempt, and the next failures do."""
+    user = await create(bus)
+    for _ in range(failures):
+        await guess(bus, user.username)
+    await age_failures(tables, -3600)
+    assert isinstance(await guess(bus, user.username), InvalidCredentials)
+    for _ in range(5):
+        await guess(bus, user.username)
+    assert await required_wait(bus, user.username) <= 4
+    await age_failures(tables, -3600)
+    await login(bus, user.username)
+
+
 async def test_five_of_many_simultaneous_guesses_are_answered(backing: DevStack, bus: Bus) -> None:
     """Proves R-AUTH-20: of 40 guesses at the same time on two replicas, five get an answer about the password."""
     name = (await create(bus)).username

@@ -275,12 +275,13 @@ DELETE FROM home WHERE (account_id, network, last_used_at) IN (
 
 -- name: attempt_wait
 -- Return the seconds until the next attempt with the key $1 is allowed. The wait is 1 second after $2 failures, and
--- doubles with each further failure up to $3 seconds. Failures are forgotten $4 seconds after the last.
+-- doubles with each further failure up to $3 seconds. Failures are forgotten $4 seconds after the last. After a failure
+-- with a time after the clock there is no wait, because the clock was set back and the wait would last until that time.
 SELECT extract(epoch FROM
     last_at + make_interval(secs => CASE WHEN failures < $2 THEN 0 ELSE least($3::float8, power(2, least(failures - $2, 30))) END) - clock_timestamp()
 )::float8 AS seconds
 FROM attempt
-WHERE key = $1 AND last_at > clock_timestamp() - make_interval(secs => $4)
+WHERE key = $1 AND last_at > clock_timestamp() - make_interval(secs => $4) AND last_at <= clock_timestamp()
 
 -- name: count_attempt
 -- Count a failure and return a row. When the attempt came too early, count nothing and return no row. The parameters
@@ -291,7 +292,8 @@ SET failures = CASE
         WHEN a.last_at > clock_timestamp() - make_interval(secs => $4) THEN a.failures + 1 ELSE 1
     END,
     last_at = clock_timestamp()
-WHERE a.last_at <= clock_timestamp() - make_interval(secs => CASE WHEN a.failures < $2 THEN 0 ELSE least($3::float8, power(2, least(a.failures - $2, 30))) END)
+WHERE a.last_at > clock_timestamp()
+    OR a.last_at <= clock_timestamp() - make_interval(secs => CASE WHEN a.failures < $2 THEN 0 ELSE least($3::float8, power(2, least(a.failures - $2, 30))) END)
 RETURNING failures
 
 -- name: forget_attempt

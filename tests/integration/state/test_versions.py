@@ -73,6 +73,32 @@ async def test_named_version_has_the_authors_since_the_version_before(
         assert elements([content]) == {"a": "x", "b": "x", "c": "x"}
 
 
+async def test_version_made_after_the_clock_was_set_back_follows_that_of_its_last_revision(
+    fresh: FreshTables,
+) -> None:
+    """The version before is that of the last revision, also if another one has a later time.
+
+    A version has the authors since the version before. A canvas without new edits gets no automatic version. Proves
+    R-HIST-4 and R-HIST-6.
+    """
+    table = fresh.versions()
+    canvas_id = await fresh.create()
+    pens = [Pen(canvas_id, name) for name in ("ann", "bob", "cy")]
+    await fresh.journal.append([pens[0].draw("a")])
+    assert await table.add(canvas_id, VersionKind.NAMED, "ann", "first") is not None
+    await fresh.tables.execute("UPDATE version SET at = at + interval '1 hour'")
+    await fresh.journal.append([pens[1].draw("b")])
+    assert await table.add(canvas_id, VersionKind.NAMED, "bob", "second") is not None
+    automatic = AutomaticVersions(fresh.database, table, quiet_seconds=0, busy_seconds=0)
+    await automatic.make(canvas_id)
+    await fresh.journal.append([pens[2].draw("c")])
+    third = await table.add(canvas_id, VersionKind.NAMED, "cy", "third")
+    assert third is not None
+    assert third.authors == ["cy"]
+    made = "SELECT array_agg(revision ORDER BY revision) FROM version"
+    assert await fresh.tables.fetchval(made) == [1, 2, 3]
+
+
 async def test_version_of_another_canvas_is_unknown(backing: DevStack, client: Client) -> None:
     """The id of a version is valid only for the version's canvas, in each operation. Proves R-HIST-13."""
     async with replica(backing, **NEVER):
@@ -349,8 +375,8 @@ async def test_named_version_outlives_the_journal(
         unnamed = await insert_version(tables, canvas_id, "automatic", timedelta(0))
         await create_version(client, deleted)
         await client.delete(deleted)
-        await client.append(pen.draw("b"))
         moment = datetime.now(UTC)
+        await client.append(pen.draw("b"))
         later = await create_version(client, canvas_id, "later")
         async with (
             postgres.connect(
@@ -368,6 +394,29 @@ async def test_named_version_outlives_the_journal(
         assert elements([await past_content(client, canvas_id, version=named.id)]) == {"a": "x"}
         with pytest.raises(NotFound, match="does not have revision 2"):
             await past_content(client, canvas_id, version=later.id)
+
+
+async def test_named_version_with_a_time_after_the_clock_outlives_the_journal(
+    fresh: FreshTables, compactor: Compactor, workers: Workers
+) -> None:
+    """A version that was made while the clock was 40 days ahead keeps its content. Proves R-HIST-5."""
+    table = fresh.versions()
+    canvas_id = await fresh.create()
+    pen = Pen(canvas_id, "ann")
+    await fresh.journal.append([pen.draw("a")])
+    version = await table.add(canvas_id, VersionKind.NAMED, "ann", "kept")
+    assert version is not None
+    await fresh.tables.execute("UPDATE version SET at = at + interval '40 days'")
+    await fresh.journal.append([pen.draw("b")])
+    await fresh.pass_days(5)
+    await fresh.tables.execute(
+        "UPDATE version SET at = at - interval '5 days', edited_at = edited_at - interval '5 days'"
+    )
+    hook = Expiry(fresh.database, Past(fresh.database), workers).before_drop
+    retention = Retention(fresh.database, compactor, days=2, before_drop=[hook])
+    assert await retention.drop(datetime.now(UTC))
+    content = await table.content(canvas_id, version.id)
+    assert elements(content.updates) == {"a": "x"}
 
 
 async def expire_and_name(fresh: FreshTables, workers: Workers, place: int) -> tuple[int, bool]:

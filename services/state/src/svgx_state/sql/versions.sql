@@ -2,7 +2,8 @@
 
 -- name: add_version
 -- Keep the committed content of canvas $2 as the version $1 of kind $3, with the name $4, made by user $5. Return no row
--- for an unknown or deleted canvas, and for an automatic version when another replica has made it.
+-- for an unknown or deleted canvas, and for an automatic version when another replica has made it. The version before is
+-- that of the last revision. If the clock was set back, another version may have the latest time.
 --
 -- The authors are those of at most the newest 50,000 entries, so that the statement stays quick for a long journal. At
 -- most 100 authors are stored, the first by id. The bounds of `at` are sub-selects for the reason given at load_tail in
@@ -10,7 +11,7 @@
 WITH known AS MATERIALIZED (
     SELECT c.id, c.revision, c.created_at, c.updated_at FROM canvas c WHERE c.id = $2 AND c.deleted_at IS NULL
 ), previous AS MATERIALIZED (
-    SELECT v.revision, v.edited_at FROM version v WHERE v.canvas_id = $2 ORDER BY v.at DESC, v.id DESC LIMIT 1
+    SELECT v.revision, v.edited_at FROM version v WHERE v.canvas_id = $2 ORDER BY v.revision DESC LIMIT 1
 ), bounds AS MATERIALIZED (
     SELECT greatest(coalesce((SELECT p.revision FROM previous p), 0), k.revision - 50000) AS after, k.revision AS through,
         coalesce((SELECT p.edited_at FROM previous p), k.created_at) AS since, k.updated_at AS until
@@ -124,7 +125,7 @@ SELECT c.revision > greatest(p.revision, c.deleted_version_revision) AS changed,
         LIMIT 1
     ))::float8 AS busy_seconds
 FROM canvas c LEFT JOIN LATERAL (
-    SELECT v.revision, v.edited_at FROM version v WHERE v.canvas_id = c.id ORDER BY v.at DESC, v.id DESC LIMIT 1
+    SELECT v.revision, v.edited_at FROM version v WHERE v.canvas_id = c.id ORDER BY v.revision DESC LIMIT 1
 ) p ON true
 WHERE c.id = $1 AND c.deleted_at IS NULL
 
@@ -135,7 +136,7 @@ SELECT c.id FROM canvas c
 WHERE c.deleted_at IS NULL AND c.updated_at > clock_timestamp() - make_interval(secs => $1)
     AND c.revision > c.deleted_version_revision
     AND c.revision > coalesce((
-        SELECT v.revision FROM version v WHERE v.canvas_id = c.id ORDER BY v.at DESC, v.id DESC LIMIT 1
+        SELECT max(v.revision) FROM version v WHERE v.canvas_id = c.id
     ), 0)
 LIMIT $2
 
@@ -169,11 +170,12 @@ WHERE v.id = r.id AND v.name IS NULL AND (r.place > 1 OR r.rank > $4)
 RETURNING v.id
 
 -- name: expiring_named_versions
--- List at most $2 revisions with a named version that was made before $1 and still needs the journal.
+-- List at most $2 revisions that were committed before $1, or have a named version from before $1, and still need the
+-- journal. The time of the version alone may be too late, because the clock may have been set back since.
 SELECT canvas_id, revision FROM version
-WHERE at < $1 AND content IS NULL AND name IS NOT NULL
+WHERE least(at, edited_at) < $1 AND content IS NULL AND name IS NOT NULL
 GROUP BY canvas_id, revision
-ORDER BY min(at)
+ORDER BY min(least(at, edited_at))
 LIMIT $2
 
 -- name: keep_version_content

@@ -123,3 +123,23 @@ async def test_expired_revocations_are_removed_from_memory(
                     await lone_bus.settle()
             assert "expired" not in gateway.revocations._accounts
             assert not await gateway.admits(signed_in)
+
+
+async def test_revocation_is_kept_after_the_clock_of_the_gateway_was_ahead(
+    backing: DevStack, lone_bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway with a clock that is ahead for a while forgets no revocation of a valid token. Proves R-AUTH-19."""
+    monkeypatch.setattr(watched_copy, "POLL_SECONDS", 0.05)
+    async with replica(backing):
+        signed_in = await login(lone_bus, (await create(lone_bus)).username)
+        async with started(lone_bus) as gateway:
+            gateway.revoked.clear()
+            await end_without_broadcast(backing, caller_of(signed_in).session_id)
+            async with asyncio.timeout(10):
+                await gateway.revoked.wait()
+            now = time.time
+            with monkeypatch.context() as patched:
+                patched.setattr(time, "time", lambda: now() + 86_400)
+                for _ in range(2):
+                    await gateway.revocations._read()
+            assert not await gateway.admits(signed_in)

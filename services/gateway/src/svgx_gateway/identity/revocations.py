@@ -127,7 +127,9 @@ class Revocations:
         if self._as_of is before:
             self._as_of = answer.as_of
         self._add(answer.items)
-        self._remove_expired(time.time())
+        # Compare with both clocks, because an entry that is removed while one of them is ahead would not come back.
+        if answer.as_of is not None:
+            self._remove_expired(min(time.time(), answer.as_of.timestamp()))
 
     def _add(self, items: list[Revocation]) -> None:
         added = False

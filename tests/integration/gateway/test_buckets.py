@@ -58,6 +58,24 @@ async def test_one_request_is_admitted_after_retry_after(gateways: tuple[Buckets
     assert not (await gateways[0].take(key, limit)).allowed
 
 
+async def test_clock_of_redis_set_back_limits_no_request_for_longer(
+    backing: DevStack, gateways: tuple[Buckets, Buckets]
+) -> None:
+    """A bucket with a time an hour after the clock of Redis is full again, and is counted as before.
+
+    Proves R-LIMIT-1.
+    """
+    key, limit = secrets.token_hex(8), RateLimit(requests=5, seconds=60)
+    await gateways[0].take(key, limit)
+    client = redis.connect(backing.redis_url)
+    name = f"svgx:rate:{limit.requests}/{limit.seconds}:{key}"
+    await client.incrbyfloat(name, 3600)
+    await client.aclose()
+    results = [await gateways[0].take(key, limit) for _ in range(6)]
+    assert [each.allowed for each in results] == [True] * 5 + [False]
+    assert results[-1].retry_after <= 12
+
+
 async def test_restart_of_redis_between_requests_keeps_counting_in_redis(
     backing: DevStack, gateways: tuple[Buckets, Buckets]
 ) -> None:

@@ -29,7 +29,20 @@ LOCAL = Counter(
     "Requests counted by this gateway alone, because Redis did not answer.",
 )
 
-SCRIPT = RedisLimitAtomicActionSpec.SCRIPTS.encode()
+_FORGET_LATER_TIME = b"""
+do
+    local time = redis.call("TIME")
+    local now = time[1] - 1735660800 + time[2] / 1000000
+    local full_at = redis.call("GET", KEYS[1])
+    if full_at and full_at - now > ARGV[1] * ARGV[2] + 1 then
+        redis.call("DEL", KEYS[1])
+    end
+end
+"""
+"""Forgets a bucket that would be full later than an empty bucket. The clock of Redis was set back since its last
+request, so its requests would be refused until the former time. The time stamp counts from 2025, as that of SCRIPT."""
+
+SCRIPT = _FORGET_LATER_TIME + RedisLimitAtomicActionSpec.SCRIPTS.encode()
 
 REDIS_TIMEOUT = 0.25
 """Time limit for Redis to accept a connection and answer, in seconds. Beyond it, this process counts the request."""

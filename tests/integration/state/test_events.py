@@ -4,9 +4,9 @@ import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -27,6 +27,7 @@ from svgx_common.contract.storage.webhooks import (
     WebhookRequest,
 )
 from svgx_devstack import DevStack
+from svgx_state.events import deliveries as deliveries_module
 from svgx_state.events.deliveries import Deliveries
 from tests.blocked import until_blocked
 from tests.integration.state.service import Client, Tables, user
@@ -206,18 +207,36 @@ async def test_time_of_a_paused_webhook_does_not_make_its_deliveries_dead(
         assert done.attempts == attempts + 2
 
 
+@pytest.mark.parametrize("hours", [-48, 48])
+async def test_wrong_clock_of_a_replica_does_not_change_the_times_of_attempts(
+    client: Client, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    """Deliveries end after their time, not after the first attempt, and not two days later. Proves R-EVENT-6."""
+
+    class WrongClock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + timedelta(hours=hours)
+
+    monkeypatch.setattr(deliveries_module, "datetime", WrongClock)
+    async with receiver(lambda _: status(500)) as hook:
+        webhook = await create(client, hook.url, "canvas.created")
+        await client.create()
+        dead = await wait_for_delivery(client, webhook.id, DeliveryStatus.DEAD)
+        assert dead.attempts > 1
+
+
 def test_last_attempt_is_at_the_end_of_the_time() -> None:
     """A pause that would end later is shortened. After the last attempt there is no other. Proves R-EVENT-6."""
     settings: Any = SimpleNamespace(_first_pause=5.0, _give_up=timedelta(days=1))
     now = datetime.now(UTC)
     for age in (timedelta(hours=17), timedelta(hours=23)):
-        due = Deliveries._next_attempt(settings, 8, now - age)
+        due = Deliveries._next_attempt(settings, 8, now - age, now)
         assert due is not None
         assert due <= now - age + timedelta(days=1)
-    assert Deliveries._next_attempt(settings, 8, now - timedelta(hours=23)) == now + timedelta(
-        hours=1
-    )
-    assert Deliveries._next_attempt(settings, 8, now - timedelta(days=1)) is None
+    due = Deliveries._next_attempt(settings, 8, now - timedelta(hours=23), now)
+    assert due == now + timedelta(hours=1)
+    assert Deliveries._next_attempt(settings, 8, now - timedelta(days=1), now) is None
 
 
 async def test_slow_webhook_has_few_attempts_at_a_time_and_delays_no_other(client: Client) -> None:

@@ -5,7 +5,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import prometheus_client
 import structlog
@@ -150,6 +150,7 @@ class Deliveries:
 
     async def _attempt(self, row: Row) -> None:
         """Carry out one attempt, and store its result."""
+        began = time.monotonic()
         body = event_of(row).model_dump_json().encode()
         with ATTEMPT_SECONDS.time():
             outcome = await self._sender.send(row["url"], keys_of(row), row["id"], body)
@@ -159,7 +160,9 @@ class Deliveries:
             if outcome.succeeded:
                 await self._database.run("finish_delivery", delivery_id, attempts, outcome.status)
             else:
-                due = self._next_attempt(attempts, row["started_at"])
+                # PostgreSQL decides when the attempt is due, so its clock counts, not that of this replica.
+                now = row["taken_at"] + timedelta(seconds=time.monotonic() - began)
+                due = self._next_attempt(attempts, row["started_at"], now)
                 await self._database.run(
                     "fail_delivery", delivery_id, attempts, outcome.status, outcome.error, due
                 )
@@ -197,10 +200,10 @@ class Deliveries:
                 code=error.code,
             )
 
-    def _next_attempt(self, attempts: int, started_at: datetime) -> datetime | None:
+    def _next_attempt(self, attempts: int, started_at: datetime, now: datetime) -> datetime | None:
         """Return the time of the next attempt, or None after the last one, which is at the end of the time."""
         pause = pause_after(attempts, self._first_pause, _random.uniform(-1, 1))
-        now, end = datetime.now(UTC), started_at + self._give_up
+        end = started_at + self._give_up
         return min(now + timedelta(seconds=pause), end) if now < end else None
 
     async def _clean_and_measure(self) -> None:

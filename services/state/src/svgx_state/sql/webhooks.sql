@@ -62,7 +62,8 @@ WITH due AS MATERIALIZED (
         started_at = CASE d.attempts WHEN 0 THEN clock_timestamp() ELSE d.started_at END
     FROM event e, webhook w
     WHERE d.id IN (SELECT id FROM first) AND e.id = d.event_id AND w.id = d.webhook_id
-    RETURNING d.id AS delivery_id, d.webhook_id, d.attempts, d.started_at, w.url, w.secret,
+    RETURNING d.id AS delivery_id, d.webhook_id, d.attempts, d.started_at, clock_timestamp() AS taken_at, w.url,
+        w.secret,
         CASE WHEN w.old_secret_until > clock_timestamp() THEN w.old_secret END AS old_secret,
         e.id, e.type, e.service, e.entity_id, e.actor, e.data::text AS data, e.at
 )

@@ -9,7 +9,9 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -19,7 +21,7 @@ from svgx_common.contract.storage.backups import BackupStatus
 from svgx_common.health import Health
 from svgx_devstack import DevStack
 from svgx_devstack.ports import choose
-from svgx_state.backups import creation, restoring, runner, tasks
+from svgx_state.backups import creation, deletion, restoring, runner, tasks
 from svgx_state.backups.adoption import Adoption
 from svgx_state.backups.format.manifest import MANIFEST_NAME
 from svgx_state.backups.restoring import BackupRestorer
@@ -451,6 +453,25 @@ async def test_retention_deletes_old_backups_with_their_objects(site: Site) -> N
         second = await vault.back_up(canvas_id=canvas_id, backup_type="incremental")
         assert [each.id for each in (await vault.page()).items] == [second.id, first.id, parent.id]
         assert not vault.objects(old.id)
+
+
+async def test_clock_of_a_replica_that_is_ahead_deletes_no_kept_backup(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Backups of the last `BACKUP_KEEP_DAYS` days are kept: the days of PostgreSQL's clock. Proves R-BACKUP-5."""
+
+    class ClockAhead(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + timedelta(days=40)
+
+    monkeypatch.setattr(deletion, "datetime", ClockAhead)
+    vault = site.vault
+    async with database(site.backing) as url, site.replica(postgres_url=url, backup_keep_days=30):
+        canvas_id = await vault.draw("a")
+        made = [await vault.back_up(canvas_id=canvas_id) for _ in range(3)]
+        kept = [each.id for each in reversed(made)]
+        assert [each.id for each in (await vault.page()).items] == kept
 
 
 async def test_request_for_a_backup_without_a_target_names_the_setting(site: Site) -> None:

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta, tzinfo
+from typing import Self
 
 import asyncpg
 import pytest
@@ -13,6 +14,7 @@ from svgx_common.contract.errors import Invalid, Unavailable
 from svgx_common.contract.state import Entry
 from svgx_common.postgres import Row, Session
 from svgx_state.history.past import Past
+from svgx_state.journal import retention as retention_module
 from svgx_state.journal.retention import BeforeDrop, Retention, RetentionIncomplete
 from svgx_state.snapshots import Compactor
 from svgx_workers.pool import Workers
@@ -57,6 +59,23 @@ async def compacted_elsewhere(fresh: FreshTables, canvas_id: str) -> AsyncIterat
             canvas_id,
         )
         yield
+
+
+async def test_clock_of_a_replica_that_is_ahead_drops_no_kept_day(
+    fresh: FreshTables, compactor: Compactor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kept days end with the day of PostgreSQL's clock, by which the entries are stored. Proves R-STATE-21."""
+
+    class ClockAhead(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + timedelta(days=40)
+
+    monkeypatch.setattr(retention_module, "datetime", ClockAhead)
+    monkeypatch.setattr(retention_module, "PERIOD_SECONDS", 0.0)
+    await draw_daily(fresh, Pen(await fresh.create(), "holder"), days=3)
+    await retention(fresh, compactor).drop_and_wait()
+    assert len(await fresh.days()) == 3
 
 
 async def test_days_older_than_the_retention_are_dropped_and_the_content_stays(

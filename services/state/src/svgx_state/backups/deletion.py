@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -114,10 +114,12 @@ class BackupRemover:
 
     async def apply_retention(self) -> int:
         """Request the deletion of all backups that are not kept and not in use. Return the number of new requests."""
+        clock = await self._database.row("clock")
+        assert clock is not None
         rows = await self._database.rows("backups_for_retention")
         backups = [BackupFacts(**dict(row)) for row in rows]
         requested = 0
-        for backup_id in expired_ids(backups, self._retention, datetime.now(UTC)):
+        for backup_id in expired_ids(backups, self._retention, clock["now"]):
             async with self._database.transaction() as session:
                 # All transactions lock the task before the backup, because they could deadlock otherwise.
                 task = await session.row("add_task", "delete", backup_id)

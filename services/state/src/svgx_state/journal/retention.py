@@ -78,7 +78,7 @@ class Retention:
 
     async def drop_and_wait(self) -> None:
         """Drop all days that are due, and wait until the next run. This is a step to repeat in the background."""
-        succeeded = await self.drop_counted(datetime.now(UTC))
+        succeeded = await self.drop_counted()
         await asyncio.sleep(self.pause_after(succeeded=succeeded))
 
     def pause_after(self, *, succeeded: bool) -> float:
@@ -89,7 +89,7 @@ class Retention:
         pause, self._retry = self._retry, min(2 * self._retry, LONGEST_RETRY_SECONDS)
         return pause
 
-    async def drop_counted(self, now: datetime) -> bool:
+    async def drop_counted(self, now: datetime | None = None) -> bool:
         """Drop all days that are due, and count the outcome. Return False after a failure, which is logged."""
         try:
             outcome = "written" if await self.drop(now) else "skipped"
@@ -105,18 +105,21 @@ class Retention:
         metrics.RETENTION_RUNS.labels(outcome).inc()
         return outcome != "failed"
 
-    async def drop(self, now: datetime) -> bool:
+    async def drop(self, now: datetime | None = None) -> bool:
         """Drop the days that ended more than the retention ago. A retention of 0 days drops nothing.
 
+        `now` is the present time; None means the time of PostgreSQL's clock.
         Return False while another replica drops days. If canvases lack their snapshot, drop only the days without
         entries of these canvases, and raise `RetentionIncomplete`. Raises `Unavailable`, and the errors of hooks.
         """
         if not self._days:
             return True
-        start = _start_of_kept(now, self._days)
         async with self._database.transaction(idle_seconds=LONGEST_STEP_SECONDS) as claim:
             if not await _is_claimed(claim):
                 return False
+            if now is None:
+                now = await _present(claim)
+            start = _start_of_kept(now, self._days)
             async with claim.discarded():
                 days = [row["day"] for row in await claim.rows("days_before", start)]
             failed = 0
@@ -173,6 +176,14 @@ class Retention:
 def _start_of_kept(now: datetime, days: int) -> datetime:
     """Return the start (UTC) of the oldest kept day. Today and the `days` full days before today are kept."""
     return datetime.combine(now.astimezone(UTC).date() - timedelta(days=days), time(), UTC)
+
+
+async def _present(session: Session) -> datetime:
+    """Return the present time of PostgreSQL's clock."""
+    row = await session.row("clock")
+    assert row is not None
+    moment: datetime = row["now"]
+    return moment
 
 
 async def _is_claimed(claim: Session) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -40,6 +41,7 @@ from svgx_state.quotas import metrics
 from svgx_state.quotas.counter import UsageCounter, today
 from tests.blocked import until_blocked
 from tests.integration.state.service import Client, Tables, replica, user
+from tests.integration.state.vault import database, tables_of
 
 MIB = 1024 * 1024
 
@@ -520,3 +522,24 @@ async def test_counts_survive_a_failure_of_the_database(
             await tables.execute("ALTER TABLE account_usage_away RENAME TO account_usage")
     query = "SELECT journal_bytes FROM account_usage WHERE user_id = $1"
     assert await tables.fetchval(query, someone.user_id) == 110
+
+
+async def test_day_of_new_canvases_has_24_hours_when_summer_time_ends(
+    backing: DevStack, client: Client
+) -> None:
+    """The time zone of the database changes no period: 24.5 hours ago is not in the last day. Proves R-QUOTA-4.
+
+    In this zone, summer time has ended twelve hours ago.
+    """
+    end = datetime.now(UTC) - timedelta(hours=11)
+    day = end.timetuple().tm_yday - 1
+    zone = f"STD0DST-1,{(day + 182) % 365},{day}/{end:%H:%M:%S}"
+    async with database(backing) as url, tables_of(url) as tables:
+        name = await tables.fetchval("SELECT current_database()")
+        await tables.execute(f"ALTER DATABASE {name} SET timezone = '{zone}'")
+        async with replica(backing, postgres_url=url, quota_account_canvases_per_day=1):
+            await client.create()
+            with pytest.raises(QuotaExceeded):
+                await client.create()
+            await tables.execute("UPDATE canvas SET created_at = now() - interval '24.5 hours'")
+            await client.create()

@@ -17,6 +17,8 @@ HOST_CONNECT_SECONDS = 2.0
 _DEFAULT_PORT = 5432
 
 SERVER_SETTINGS = {
+    # In a zone with summer time, an interval of a day has 23 or 25 hours on two days of the year.
+    "timezone": "UTC",
     # A replica that was frozen within a transaction keeps its locks no longer than this.
     "idle_in_transaction_session_timeout": "10s",
     # A replica that stops waiting for a statement cannot always cancel it on the server.

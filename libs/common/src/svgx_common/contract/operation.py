@@ -47,7 +47,7 @@ PageCursor = Annotated[str, StringConstraints(max_length=512)]
 """The `next` value of the page before. After a stored value with the longest key, it has about 310 characters."""
 
 _RFC_3339 = re.compile(
-    r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
+    r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:[0-5]\d)", re.ASCII
 )
 
 

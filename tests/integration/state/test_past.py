@@ -60,6 +60,28 @@ async def test_content_at_each_past_moment_equals_a_plain_replay(
         assert (await find_moment(client, canvas_id)).revision == len(entries)
 
 
+@pytest.mark.parametrize("created_later", [False, True])
+async def test_bounds_of_the_past_are_accepted_after_the_clock_was_set_back(
+    fresh: FreshTables, created_later: bool
+) -> None:
+    """The known past of a canvas with a time after the clock ends at this time. Proves R-HIST-9."""
+    canvas_id = await fresh.create()
+    if created_later:
+        await fresh.tables.execute("UPDATE canvas SET created_at = now() + interval '59 minutes'")
+    else:
+        await fresh.journal.append([Pen(canvas_id, "ann").draw("a")])
+    await fresh.tables.execute("UPDATE canvas SET updated_at = now() + interval '1 hour'")
+    await fresh.journal.append([Pen(canvas_id, "bob").draw("b")])
+    past = Past(fresh.database)
+    bounds = []
+    for year in (2000, 2900):
+        with pytest.raises(Invalid) as refused:
+            await past.moment(canvas_id, datetime(year, 1, 1, tzinfo=UTC))
+        bounds.append(datetime.fromisoformat(str(refused.value.limit)))
+    revisions = [(await past.moment(canvas_id, bound)).revision for bound in bounds]
+    assert revisions == [0, 1 if created_later else 2]
+
+
 async def test_time_outside_the_known_past_is_refused(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:

@@ -36,8 +36,13 @@ ORDER BY part.revision
 -- is known since the creation of the canvas. A canvas that a restore made from a backup has an older creation time, so
 -- its content is known since its first entry. If the journal is not complete, the content is known since the oldest
 -- snapshot.
+--
+-- If the clock was set back, the last entry may have a time after the clock. The present is then a millisecond after
+-- this entry, so that it includes the entry also when it is rounded down to milliseconds.
 WITH known AS MATERIALIZED (
-    SELECT c.revision, c.created_at, c.updated_at, c.restored_by, clock_timestamp() AS present
+    SELECT c.revision, c.created_at, c.updated_at, c.restored_by,
+        CASE WHEN c.updated_at > clock_timestamp() THEN c.updated_at + interval '1 millisecond'
+        ELSE clock_timestamp() END AS present
     FROM canvas c WHERE c.id = $1 AND c.deleted_at IS NULL
 ), first AS MATERIALIZED (
     SELECT j.revision, j.at FROM journal j

@@ -437,6 +437,24 @@ async def test_replica_that_lost_its_task_writes_no_more(
         assert (ended.status, ended.canvases) == ("complete", 30)
 
 
+async def test_task_with_a_lease_from_after_the_clock_is_continued(
+    site: Site, small_objects: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica ended, and the clock was set back by an hour: the lease does not last longer. Proves R-BACKUP-5."""
+    monkeypatch.setattr(tasks, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(runner, "POLL_SECONDS", 0.1)
+    vault = site.vault
+    async with site.replica(), tables_of(site.url) as tables:
+        for _ in range(30):
+            await vault.draw("a")
+        backup = await vault.begin(owner_id=vault.client.me.user_id)
+        async with _pause_backup(site, backup.id, 6):
+            await tables.execute(
+                "UPDATE backup_task SET runner = 'ended', heartbeat_at = now() + interval '1 hour'"
+            )
+        assert (await vault.wait_ended(backup.id)).status is BackupStatus.COMPLETE
+
+
 async def test_retention_deletes_old_backups_with_their_objects(site: Site) -> None:
     """After each backup, backups beyond BACKUP_KEEP are deleted, except for those on which a kept backup builds.
 

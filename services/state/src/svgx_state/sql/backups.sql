@@ -99,11 +99,12 @@ SELECT subject_id FROM backup_task WHERE kind = $1 ORDER BY id LIMIT 1
 
 -- name: claim_task
 -- Take the oldest work that no replica has, or that its replica has not renewed for $2 seconds. With $3, take only the
--- work for this subject.
+-- work for this subject. A renewal with a time after the clock does not count, because the clock was set back.
 UPDATE backup_task SET runner = $1, heartbeat_at = clock_timestamp(), attempts = attempts + 1
 WHERE id = (
     SELECT id FROM backup_task
-    WHERE (heartbeat_at IS NULL OR heartbeat_at < clock_timestamp() - make_interval(secs => $2))
+    WHERE (heartbeat_at IS NULL OR heartbeat_at < clock_timestamp() - make_interval(secs => $2)
+            OR heartbeat_at > clock_timestamp() + make_interval(secs => $2))
         AND ($3::text IS NULL OR subject_id = $3)
     ORDER BY id LIMIT 1
     FOR UPDATE SKIP LOCKED

@@ -4,7 +4,8 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Self
 
 import pytest
 
@@ -37,8 +38,8 @@ from svgx_common.contract.storage.quotas import (
 )
 from svgx_common.messaging.caller import Caller
 from svgx_devstack import DevStack
-from svgx_state.quotas import metrics
-from svgx_state.quotas.counter import UsageCounter, today
+from svgx_state.quotas import counter, metrics
+from svgx_state.quotas.counter import UsageCounter
 from tests.blocked import until_blocked
 from tests.integration.state.service import Client, Tables, replica, user
 from tests.integration.state.vault import database, tables_of
@@ -183,6 +184,25 @@ async def test_edits_of_visitors_count_towards_the_creator_of_their_links(
     }
     canvas_query = "SELECT journal_bytes FROM canvas_usage WHERE canvas_id = $1"
     assert await tables.fetchval(canvas_query, canvas_id) == 3400
+
+
+async def test_bytes_count_for_the_day_of_the_clock_of_postgresql(
+    client: Client, backing: DevStack, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica with a clock that is a day behind counts bytes for the present day. Proves R-QUOTA-2."""
+
+    class ClockBehind(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) - timedelta(days=1)
+
+    monkeypatch.setattr(counter, "datetime", ClockBehind, raising=False)
+    someone = user()
+    async with quick_replica(backing):
+        canvas_id = await client.create(caller=someone)
+        await client.append(entry(canvas_id, 1000, someone.user_id))
+    query = "SELECT (now() AT TIME ZONE 'UTC')::date - day FROM account_usage WHERE user_id = $1"
+    assert await tables.fetchval(query, someone.user_id) == 0
 
 
 @pytest.mark.usefixtures("_reset")
@@ -389,7 +409,7 @@ async def test_accounts_and_canvases_with_own_bounds_are_reported_beside_many_la
     async with quick_replica(backing):
         canvases = {each: await client.create() for each in ids}
         of_content = {each: await client.create() for each in ids}
-        day = today()
+        day = datetime.now(UTC).date()
         for table, column, rows in (
             ("account_usage", "user_id", accounts),
             ("canvas_usage", "canvas_id", canvases),

@@ -11,6 +11,7 @@ from svgx_common.postgres import Database
 from svgx_state.backups.format.archive import Archive
 from svgx_state.backups.format.manifest import MANIFEST_NAME, object_name
 from svgx_state.backups.tasks import Task, Tasks
+from svgx_state.present import present
 
 log = structlog.get_logger(__name__)
 
@@ -114,12 +115,12 @@ class BackupRemover:
 
     async def apply_retention(self) -> int:
         """Request the deletion of all backups that are not kept and not in use. Return the number of new requests."""
-        clock = await self._database.row("clock")
-        assert clock is not None
+        async with self._database.session() as session:
+            now = await present(session)
         rows = await self._database.rows("backups_for_retention")
         backups = [BackupFacts(**dict(row)) for row in rows]
         requested = 0
-        for backup_id in expired_ids(backups, self._retention, clock["now"]):
+        for backup_id in expired_ids(backups, self._retention, now):
             async with self._database.transaction() as session:
                 # All transactions lock the task before the backup, because they could deadlock otherwise.
                 task = await session.row("add_task", "delete", backup_id)

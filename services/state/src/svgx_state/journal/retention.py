@@ -11,6 +11,7 @@ from svgx_canvas import SvgRefused
 from svgx_common.contract.errors import Unavailable
 from svgx_common.postgres import Database, Session
 from svgx_state.journal import metrics
+from svgx_state.present import present
 from svgx_state.snapshots import Compactor
 from svgx_workers.errors import WorkerError
 
@@ -118,7 +119,7 @@ class Retention:
             if not await _is_claimed(claim):
                 return False
             if now is None:
-                now = await _present(claim)
+                now = await present(claim)
             start = _start_of_kept(now, self._days)
             async with claim.discarded():
                 days = [row["day"] for row in await claim.rows("days_before", start)]
@@ -176,14 +177,6 @@ class Retention:
 def _start_of_kept(now: datetime, days: int) -> datetime:
     """Return the start (UTC) of the oldest kept day. Today and the `days` full days before today are kept."""
     return datetime.combine(now.astimezone(UTC).date() - timedelta(days=days), time(), UTC)
-
-
-async def _present(session: Session) -> datetime:
-    """Return the present time of PostgreSQL's clock."""
-    row = await session.row("clock")
-    assert row is not None
-    moment: datetime = row["now"]
-    return moment
 
 
 async def _is_claimed(claim: Session) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import Counter
-from datetime import UTC, date, datetime
+from datetime import date
 
 from svgx_common.contract.errors import SvgxError
 from svgx_common.contract.state import Entry
@@ -17,6 +17,7 @@ from svgx_common.contract.storage.quotas import (
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import VISITOR_PREFIX
 from svgx_common.postgres import Database, Row
+from svgx_state.present import today
 from svgx_state.quotas import metrics
 from svgx_state.quotas.bounds import StoredQuotas
 
@@ -28,11 +29,6 @@ Otherwise, they are stored every `flush_seconds`. So a flood is noticed within i
 
 USAGE_DAYS = 31
 """Age in days up to which the counts are kept."""
-
-
-def today() -> date:
-    """Return the present day in UTC."""
-    return datetime.now(UTC).date()
 
 
 def shares(entry: Entry) -> dict[str, int]:
@@ -129,9 +125,9 @@ class UsageCounter:
         visitors, self._visitors = self._visitors, Counter()
         if not canvases:
             return
-        day = today()
         try:
             async with self._database.session() as session:
+                day = await today(session)
                 rows = await session.rows(
                     "add_usage",
                     day,
@@ -160,8 +156,8 @@ class UsageCounter:
 
         Of these, the report has all accounts and canvases with bounds of their own, and the largest of the others.
         """
-        day = today()
         async with self._database.session() as session:
+            day = await today(session)
             quotas = await self._stored.in_force_within(session)
             thresholds = _Thresholds(quotas)
             rows = await session.rows(

@@ -27,8 +27,9 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call, Responder
 from svgx_common.postgres import Database
 from svgx_state.accounts import Accounts
+from svgx_state.present import today
 from svgx_state.quotas.bounds import StoredQuotas
-from svgx_state.quotas.counter import UsageCounter, today
+from svgx_state.quotas.counter import UsageCounter
 from svgx_state.quotas.usage import account_usage, canvas_usage
 
 
@@ -101,11 +102,10 @@ class QuotaOperations:
 
     async def top_usage(self, request: TopUsageRequest, _: Call) -> TopUsages:
         """Return the accounts or canvases that added most to the journal today, through edits."""
-        day = today()
-        if request.by is UsageList.ACCOUNTS:
-            rows = await self._database.rows("top_accounts", day, request.limit)
-        else:
-            rows = await self._database.rows("top_canvases", day, request.limit)
+        query = "top_accounts" if request.by is UsageList.ACCOUNTS else "top_canvases"
+        async with self._database.session() as session:
+            day = await today(session)
+            rows = await session.rows(query, day, request.limit)
         items = [TopUsage(id=row["id"], journal_bytes=row["journal_bytes"]) for row in rows]
         return TopUsages(day=day, items=items)
 

@@ -5,7 +5,7 @@ The quotas in force have all bounds. The type `Quotas` also describes stored quo
 """
 
 import math
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from svgx_common.contract.errors import QuotaExceeded, QuotaFull
 from svgx_common.contract.policy import Role
@@ -20,26 +20,29 @@ from svgx_common.contract.storage.quotas import (
 from svgx_common.messaging.caller import Caller
 from svgx_common.postgres import Row, Session
 from svgx_state.canvases import no_such_canvas
+from svgx_state.present import present, today
 from svgx_state.quotas import metrics
 from svgx_state.quotas.bounds import StoredQuotas
-from svgx_state.quotas.counter import today
 
 
-def end_of_day() -> datetime:
-    """Return the end of today in UTC."""
-    return datetime.combine(today() + timedelta(days=1), time(), UTC)
+def end_of_day(day: date) -> datetime:
+    """Return the end of a day in UTC."""
+    return datetime.combine(day + timedelta(days=1), time(), UTC)
 
 
 async def account_usage(session: Session, quotas: Quotas, user_id: str, role: Role) -> AccountUsage:
     """Return how much of each of its quotas an account has used."""
-    row = await session.row("account_use", user_id, today())
+    now = await present(session)
+    row = await session.row("account_use", user_id, now.date())
     assert row is not None
-    return AccountUsage(user_id=user_id, role=role, uses=_account_uses(quotas, user_id, role, row))
+    uses = _account_uses(quotas, user_id, role, row, now)
+    return AccountUsage(user_id=user_id, role=role, uses=uses)
 
 
 async def canvas_usage(session: Session, quotas: Quotas, canvas_id: str) -> CanvasUsage:
     """Return how much of each of its quotas a canvas has used. Raises `NotFound`."""
-    row = await session.row("canvas_use", canvas_id, today())
+    day = await today(session)
+    row = await session.row("canvas_use", canvas_id, day)
     if row is None:
         raise no_such_canvas()
     bounds = quotas.of_canvas(canvas_id)
@@ -50,7 +53,7 @@ async def canvas_usage(session: Session, quotas: Quotas, canvas_id: str) -> Canv
                 QuotaName.CANVAS_JOURNAL,
                 row["journal_bytes"],
                 bounds.journal_bytes_per_day or 0,
-                end_of_day(),
+                end_of_day(day),
             ),
             Use.of(QuotaName.CANVAS_CONTENT, row["content_bytes"], bounds.content_bytes or 0),
         ],
@@ -76,7 +79,7 @@ async def require_new_canvas(session: Session, caller: Caller, *, stored: Stored
                 f"an account may have {use.limit} canvases; delete some, or ask an admin for more",
                 limit=use.limit,
             )
-        wait = max(1, math.ceil((use.resets_at - datetime.now(UTC)).total_seconds()))
+        wait = max(1, math.ceil((use.resets_at - await present(session)).total_seconds()))
         period = "an hour" if use.name is QuotaName.CANVASES_PER_HOUR else "a day"
         raise QuotaExceeded(
             f"an account may create {use.limit} canvases in {period}; create the next one in {wait} s",
@@ -104,34 +107,26 @@ async def require_canvas_count(
             )
 
 
-def _account_uses(quotas: Quotas, user_id: str, role: Role, row: Row) -> list[Use]:
+def _account_uses(quotas: Quotas, user_id: str, role: Role, row: Row, now: datetime) -> list[Use]:
     bounds = quotas.of_account(user_id, role)
     return [
         Use.of(
             QuotaName.ACCOUNT_JOURNAL,
             row["journal_bytes"],
             bounds.journal_bytes_per_day or 0,
-            end_of_day(),
+            end_of_day(now.date()),
         ),
         Use.of(QuotaName.CANVASES, row["canvases"], bounds.canvases or 0),
         Use.of(
             QuotaName.CANVASES_PER_HOUR,
             row["in_hour"],
             bounds.canvases_per_hour or 0,
-            _after(row["hour_since"], timedelta(hours=1)),
+            (row["hour_since"] or now) + timedelta(hours=1),
         ),
         Use.of(
             QuotaName.CANVASES_PER_DAY,
             row["in_day"],
             bounds.canvases_per_day or 0,
-            _after(row["day_since"], timedelta(days=1)),
+            (row["day_since"] or now) + timedelta(days=1),
         ),
     ]
-
-
-def _after(since: datetime | None, period: timedelta) -> datetime:
-    """Return the time at which the oldest canvas of a period no longer counts. `since` is its time of creation.
-
-    `since` is None without a canvas in the period. The period then begins now.
-    """
-    return (since or datetime.now(UTC)) + period

@@ -178,3 +178,6 @@ ON CONFLICT (name) DO UPDATE
         changed_by = excluded.changed_by, changed_at = excluded.changed_at
     WHERE $4::bigint IS NULL OR configuration.version = $4::bigint
 RETURNING version
+
+-- name: clock
+SELECT clock_timestamp() AS now

@@ -2,11 +2,6 @@
 -- day (UTC); earlier days are dropped. A base is a kept snapshot from before this time: reads of the kept days begin with
 -- the newest base or a later snapshot.
 
--- name: clock
--- Read the present time. It is the clock of PostgreSQL, because that of a replica may be wrong, and the rows have the
--- times of PostgreSQL.
-SELECT clock_timestamp() AS now
-
 -- name: claim_retention
 -- Keep other replicas from dropping days until the transaction ends. Return false when another replica drops days.
 SELECT pg_try_advisory_xact_lock(hashtext('svgx.state.retention')) AS claimed

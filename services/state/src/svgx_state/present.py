@@ -1,0 +1,18 @@
+"""The present time, by the clock of PostgreSQL. Stored rows have times of this clock. A replica's own may be wrong."""
+
+from datetime import date, datetime
+
+from svgx_common.postgres import Session
+
+
+async def present(session: Session) -> datetime:
+    """Return the present time in UTC."""
+    row = await session.row("clock")
+    assert row is not None
+    moment: datetime = row["now"]
+    return moment
+
+
+async def today(session: Session) -> date:
+    """Return the present day in UTC."""
+    return (await present(session)).date()

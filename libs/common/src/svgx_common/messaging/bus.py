@@ -230,19 +230,19 @@ class Bus:
 
         nats-py's own drain sends UNSUB and a PING, and forgets the subscription at the PONG. The PING may overtake the
         UNSUB (see `settle`), so requests that arrive after the PONG would be lost.
+
+        The subscriptions also end when NATS is not reachable. Messages that wait for their callbacks are then dropped.
         """
-        if not self.connected:
-            for subscription in subscriptions:
-                # This sends nothing, but a later reconnect does not subscribe again.
-                await subscription.unsubscribe()
-            return
-        for subscription in subscriptions:
-            await self.connection._send_unsubscribe(subscription._id)  # noqa: SLF001
         try:
-            await self.settle()
+            if self.connected:
+                for subscription in subscriptions:
+                    await self.connection._send_unsubscribe(subscription._id)  # noqa: SLF001
+                await self.settle()
+                for subscription in subscriptions:
+                    await subscription.drain()  # type: ignore[no-untyped-call]
         finally:
             for subscription in subscriptions:
-                await subscription.drain()  # type: ignore[no-untyped-call]
+                await self._end(subscription)
 
     def on_reconnect(self, callback: Callable[[], Awaitable[None]]) -> None:
         """Call `callback` after every reconnect, because broadcasts may have been missed."""
@@ -458,6 +458,19 @@ class Bus:
             # nats-py writes the outgoing buffer even to a lost connection. The type of the error depends on the event
             # loop.
             log.warning("the last messages may not have reached nats")
+
+    async def _end(self, subscription: Subscription) -> None:
+        """End a subscription, unless it was drained. A later reconnect does not subscribe again.
+
+        nats-py keeps a subscription when its drain fails, and then refuses to end it. A reconnect may have subscribed
+        again already, so an UNSUB is sent on the present or the next connection.
+        """
+        connection, number = self.connection, subscription._id  # noqa: SLF001
+        if number in connection._subs:  # noqa: SLF001
+            subscription._closed = True  # noqa: SLF001
+            subscription._stop_processing()  # noqa: SLF001
+            connection._remove_sub(number)  # noqa: SLF001
+            await connection._send_unsubscribe(number)  # noqa: SLF001
 
     def _end_holder_requests(self) -> None:
         """End the requests to holders, because the connection is lost."""

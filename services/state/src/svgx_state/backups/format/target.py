@@ -47,6 +47,12 @@ Errors without any of these parts occur before a connection. Their reason is `_W
 _PANIC_CLASS = "RustPanic"
 """The name of the library's error for a request that panics. The library does not export the class."""
 
+_UNFINISHED = re.compile(r"#\d+\Z")
+"""Matches the names of the files that the library writes. It renames a file to its object's name at the end.
+
+A killed process leaves such a file behind, and the library neither lists nor deletes it.
+"""
+
 
 class TargetFailed(Exception):
     """The target did not carry out a request. The message names the object and the reason, and has no secret."""
@@ -127,9 +133,9 @@ class Target:
                 await obstore.delete_async(self._store, name)
 
     async def remove_folder(self, folder: str) -> None:
-        """Remove an empty folder of a `file://` target. Other targets have no folders."""
+        """Remove a folder of a `file://` target, unless it has objects. Other targets have no folders."""
         if self._folder is not None:
-            await asyncio.to_thread(_remove_empty, self._folder / folder)
+            await asyncio.to_thread(_remove_without_objects, self._folder / folder)
 
 
 @contextlib.contextmanager
@@ -155,11 +161,14 @@ def _synchronise(path: Path) -> None:
             os.close(descriptor)
 
 
-def _remove_empty(folder: Path) -> None:
+def _remove_without_objects(folder: Path) -> None:
     try:
+        for path in folder.iterdir():
+            if _UNFINISHED.search(path.name):
+                path.unlink()
         folder.rmdir()
     except OSError:
-        pass  # the folder is not empty, or another replica has removed it
+        pass  # the folder has an object, or another replica has removed it
 
 
 def _reason(error: Exception) -> str:

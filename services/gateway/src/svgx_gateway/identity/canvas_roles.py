@@ -27,6 +27,12 @@ RoleKey = tuple[str, str, str | None]
 """A caller's user id, role and share link. Callers with the same key have the same role on a canvas."""
 
 
+_CachedRoles = OrderedDict[RoleKey, tuple[float, CanvasRole]]
+"""The roles on one canvas: the time of each request, and the answer. The newest request is the last."""
+
+_NO_ROLES = _CachedRoles()
+
+
 def role_key(caller: Caller) -> RoleKey:
     """Return everything about a caller that decides its role on a canvas."""
     return caller.user_id, caller.role, caller.link_id
@@ -37,8 +43,8 @@ class CanvasRoles:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._cache: OrderedDict[str, dict[RoleKey, tuple[float, CanvasRole]]] = OrderedDict()
-        """By canvas id, then by the key of the caller: the time of the request, and the answer."""
+        self._cache: OrderedDict[str, _CachedRoles] = OrderedDict()
+        """The roles by canvas id. The canvas with the newest role is the last."""
         self._changes = 0
         """Number of announced changes, and of calls of `forget`, so far."""
         self._on_change: list[Callable[[str], Awaitable[None]]] = []
@@ -61,7 +67,7 @@ class CanvasRoles:
         visitor with a revoked link.
         """
         key = role_key(caller)
-        cached = self._cache.get(canvas_id, {}).get(key)
+        cached = self._cache.get(canvas_id, _NO_ROLES).get(key)
         now = time.monotonic()
         if cached is not None and now - cached[0] < MAX_AGE_SECONDS:
             HITS.inc()
@@ -73,10 +79,7 @@ class CanvasRoles:
         )
         # When a change was announced during the request, the answer may be outdated, so it is not cached.
         if self._changes == changes:
-            self._cache.setdefault(canvas_id, {})[key] = (now, answer.role)
-            self._cache.move_to_end(canvas_id)
-            while len(self._cache) > MAX_CANVASES:
-                self._cache.popitem(last=False)
+            self._store(canvas_id, key, now, answer.role)
         return answer.role
 
     def forget(self) -> None:
@@ -88,9 +91,32 @@ class CanvasRoles:
         """Call `callback(canvas_id)` after each announced change. By then, the canvas's roles are out of the cache."""
         self._on_change.append(callback)
 
+    def _store(self, canvas_id: str, key: RoleKey, now: float, role: CanvasRole) -> None:
+        """Cache a role, and remove outdated roles. Otherwise a canvas would keep the roles of all its visitors."""
+        roles = self._cache.setdefault(canvas_id, OrderedDict())
+        roles[key] = now, role
+        roles.move_to_end(key)
+        self._cache.move_to_end(canvas_id)
+        outdated = now - MAX_AGE_SECONDS
+        while _first_time(roles) < outdated:
+            roles.popitem(last=False)
+        while len(self._cache) > MAX_CANVASES or _last_time(self._oldest()) < outdated:
+            self._cache.popitem(last=False)
+
+    def _oldest(self) -> _CachedRoles:
+        return next(iter(self._cache.values()))
+
     async def _changed(self, subject: str, _: bytes) -> None:
         canvas_id = subject.split(".")[2]
         self._changes += 1
         self._cache.pop(canvas_id, None)
         for callback in self._on_change:
             await callback(canvas_id)
+
+
+def _first_time(roles: _CachedRoles) -> float:
+    return next(iter(roles.values()))[0]
+
+
+def _last_time(roles: _CachedRoles) -> float:
+    return next(reversed(roles.values()))[0]

@@ -5,6 +5,7 @@ import secrets
 import uuid
 
 from svgx_auth.audit import Audit, Origin
+from svgx_auth.old_rows.batches import remove_in_batches
 from svgx_auth.revocations import Revocations
 from svgx_common.contract.api_keys import (
     LIST_API_KEYS,
@@ -51,9 +52,6 @@ DAY_SECONDS = 86400.0
 
 FORGET_AFTER_SECONDS = 7 * DAY_SECONDS
 """Lifetime of a key's row after the end of the key, in seconds. The audit log keeps the key's creation and end."""
-
-FORGET_BATCH_ROWS = 10_000
-"""Maximum number of rows that one statement removes."""
 
 USE_INTERVAL_SECONDS = 60.0
 """Minimum time between two updates of a key's `last_used_at`, in seconds."""
@@ -170,7 +168,9 @@ class ApiKeys:
 
     async def remove_old(self) -> None:
         """Remove keys that ended or expired more than `FORGET_AFTER_SECONDS` ago."""
-        await self._database.run("forget_api_keys", FORGET_AFTER_SECONDS, FORGET_BATCH_ROWS)
+        await remove_in_batches(
+            lambda rows: self._database.row("forget_api_keys", FORGET_AFTER_SECONDS, rows)
+        )
 
     async def check(self, text: str) -> CheckedApiKey:
         """Return the account and role of a valid key.

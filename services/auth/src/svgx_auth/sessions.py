@@ -10,6 +10,7 @@ import structlog
 from svgx_auth.accounts import Account
 from svgx_auth.audit import Audit, Origin
 from svgx_auth.keys.signing import Signing
+from svgx_auth.old_rows.batches import remove_in_batches
 from svgx_auth.passwords.home_networks import HomeNetworks
 from svgx_auth.refresh_tokens import RefreshTokens, hash_of
 from svgx_auth.revocations import Revocations
@@ -44,9 +45,6 @@ sign of theft.
 
 FORGET_SECONDS = 7 * 86400.0
 """Seconds from the end of a session until its row is removed."""
-
-FORGET_BATCH = 10_000
-"""Largest number of rows that one statement removes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +239,9 @@ class Sessions:
 
     async def remove_old(self) -> None:
         """Remove sessions that ended or expired more than `FORGET_SECONDS` ago."""
-        await self._database.run("forget_sessions", FORGET_SECONDS, FORGET_BATCH)
+        await remove_in_batches(
+            lambda rows: self._database.row("forget_sessions", FORGET_SECONDS, rows)
+        )
 
     async def _spend(
         self, session: postgres.Session, old: bytes, successors: list[str], by: Origin

@@ -15,6 +15,7 @@ from typing import Any
 from svgx_auth.keys.derived_keys import derived_key
 from svgx_auth.oidc.provider import Provider
 from svgx_auth.oidc.settings import OidcProvider
+from svgx_auth.old_rows.batches import remove_in_batches
 from svgx_common.contract.errors import BadRequest, NotFound, Unauthenticated
 from svgx_common.contract.oidc import OidcCallbackRequest
 from svgx_common.contract.operation import Redirect
@@ -22,9 +23,6 @@ from svgx_common.postgres import Database
 
 SIGN_IN_SECONDS = 600
 """Time limit of a sign-in at a provider, in seconds. Beyond it, the user must begin again."""
-
-FORGET_BATCH = 10_000
-"""Largest number of rows that one statement removes."""
 
 _PURPOSE = b"svgx oidc sign-in v1"
 
@@ -94,7 +92,7 @@ class SignIns:
 
     async def remove_old(self) -> None:
         """Remove sign-ins that did not finish within `SIGN_IN_SECONDS`."""
-        await self._database.run("forget_oidc", FORGET_BATCH)
+        await remove_in_batches(lambda rows: self._database.row("forget_oidc", rows))
 
     async def _remove(self, answer: OidcCallbackRequest) -> str:
         """Remove the pending sign-in of a callback, and return its state. Raises `BadRequest` if there is none."""

@@ -9,6 +9,7 @@ import hmac
 from dataclasses import dataclass
 
 from svgx_auth.keys.derived_keys import derived_key
+from svgx_auth.old_rows.batches import remove_in_batches
 from svgx_common.addresses import customer_key, parse_address
 from svgx_common.contract.errors import TooManyRequests
 from svgx_common.postgres import Database, Session
@@ -43,9 +44,6 @@ ADDRESS_BACKOFF = Backoff(50, 60)
 
 FORGET_SECONDS = 86400.0
 """Seconds from the last failure until the failures are forgotten."""
-
-FORGET_BATCH = 10_000
-"""The largest number of rows that one statement removes."""
 
 _PURPOSE = b"svgx attempted names v1"
 
@@ -147,7 +145,9 @@ class Attempts:
 
     async def remove_old(self) -> None:
         """Remove failures older than `FORGET_SECONDS`."""
-        await self._database.run("forget_attempts", FORGET_SECONDS, FORGET_BATCH)
+        await remove_in_batches(
+            lambda rows: self._database.row("forget_attempts", FORGET_SECONDS, rows)
+        )
 
     def _hash(self, text: str) -> str:
         return hmac.digest(self._key, text.encode(), hashlib.sha256).hex()

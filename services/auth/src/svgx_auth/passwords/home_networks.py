@@ -3,6 +3,7 @@
 A home network is also called a home.
 """
 
+from svgx_auth.old_rows.batches import remove_in_batches
 from svgx_auth.passwords.attempts import address_key
 from svgx_common.postgres import Database, Session
 
@@ -11,9 +12,6 @@ MAX_HOMES = 20
 
 FORGET_SECONDS = 90 * 86400.0
 """Seconds from the last use of a home until it is forgotten."""
-
-FORGET_BATCH = 10_000
-"""Largest number of rows that one statement removes."""
 
 USE_UPDATE_SECONDS = 3600.0
 """Seconds between two updates of a home's `last_used_at`."""
@@ -37,4 +35,6 @@ class HomeNetworks:
 
     async def remove_old(self) -> None:
         """Remove homes that were not used for `FORGET_SECONDS`."""
-        await self._database.run("forget_homes", FORGET_SECONDS, FORGET_BATCH)
+        await remove_in_batches(
+            lambda rows: self._database.row("forget_homes", FORGET_SECONDS, rows)
+        )

@@ -211,11 +211,14 @@ LIMIT $2
 
 -- name: forget_sessions
 -- Remove at most $2 sessions that ended or expired more than $1 seconds ago, with their refresh tokens.
-DELETE FROM session WHERE id IN (
-    SELECT id FROM session
-    WHERE least(ended_at, expires_at, idle_until) < clock_timestamp() - make_interval(secs => $1)
-    LIMIT $2
+WITH gone AS (
+    DELETE FROM session WHERE id IN (
+        SELECT id FROM session
+        WHERE least(ended_at, expires_at, idle_until) < clock_timestamp() - make_interval(secs => $1)
+        LIMIT $2
+    ) RETURNING 1
 )
+SELECT count(*) AS rows FROM gone
 
 -- name: clock
 SELECT clock_timestamp() AS now
@@ -267,11 +270,14 @@ DELETE FROM home WHERE account_id = $1 AND (network, last_used_at) IN (
 -- name: forget_homes
 -- Remove at most $2 homes that were last used more than $1 seconds ago. A home that is used while the statement runs
 -- stays.
-DELETE FROM home WHERE (account_id, network, last_used_at) IN (
-    SELECT account_id, network, last_used_at FROM home
-    WHERE last_used_at < clock_timestamp() - make_interval(secs => $1)
-    LIMIT $2
+WITH gone AS (
+    DELETE FROM home WHERE (account_id, network, last_used_at) IN (
+        SELECT account_id, network, last_used_at FROM home
+        WHERE last_used_at < clock_timestamp() - make_interval(secs => $1)
+        LIMIT $2
+    ) RETURNING 1
 )
+SELECT count(*) AS rows FROM gone
 
 -- name: attempt_wait
 -- Return the seconds until the next attempt with the key $1 is allowed. The wait is 1 second after $2 failures, and
@@ -302,9 +308,12 @@ DELETE FROM attempt WHERE key = $1
 -- name: forget_attempts
 -- Remove at most $2 rows with a last failure more than $1 seconds ago. A row with a failure that is counted while the
 -- statement runs stays.
-DELETE FROM attempt WHERE (key, last_at) IN (
-    SELECT key, last_at FROM attempt WHERE last_at < clock_timestamp() - make_interval(secs => $1) LIMIT $2
+WITH gone AS (
+    DELETE FROM attempt WHERE (key, last_at) IN (
+        SELECT key, last_at FROM attempt WHERE last_at < clock_timestamp() - make_interval(secs => $1) LIMIT $2
+    ) RETURNING 1
 )
+SELECT count(*) AS rows FROM gone
 
 -- name: record_event
 INSERT INTO audit (event, actor_id, user_id, session_id, address, user_agent, detail)
@@ -393,11 +402,14 @@ WHERE ended_at > clock_timestamp() - make_interval(secs => $2) - interval '1 min
 
 -- name: forget_api_keys
 -- Remove at most $2 keys that ended or expired more than $1 seconds ago.
-DELETE FROM api_key WHERE id IN (
-    SELECT id FROM api_key
-    WHERE least(ended_at, expires_at) < clock_timestamp() - make_interval(secs => $1)
-    LIMIT $2
+WITH gone AS (
+    DELETE FROM api_key WHERE id IN (
+        SELECT id FROM api_key
+        WHERE least(ended_at, expires_at) < clock_timestamp() - make_interval(secs => $1)
+        LIMIT $2
+    ) RETURNING 1
 )
+SELECT count(*) AS rows FROM gone
 
 -- name: begin_oidc
 INSERT INTO oidc_sign_in (state, provider, browser, expires_at)
@@ -411,9 +423,12 @@ RETURNING state
 
 -- name: forget_oidc
 -- Remove at most $1 expired sign-ins.
-DELETE FROM oidc_sign_in WHERE state IN (
-    SELECT state FROM oidc_sign_in WHERE expires_at < clock_timestamp() LIMIT $1
+WITH gone AS (
+    DELETE FROM oidc_sign_in WHERE state IN (
+        SELECT state FROM oidc_sign_in WHERE expires_at < clock_timestamp() LIMIT $1
+    ) RETURNING 1
 )
+SELECT count(*) AS rows FROM gone
 
 -- name: account_of_identity
 -- Find the account of an identity, even when the account is deleted.

@@ -1,0 +1,1 @@
+"""The removal of rows that are not needed any more."""

@@ -102,10 +102,12 @@ class QuotaOperations:
 
     async def top_usage(self, request: TopUsageRequest, _: Call) -> TopUsages:
         """Return the accounts or canvases that added most to the journal today, through edits."""
-        query = "top_accounts" if request.by is UsageList.ACCOUNTS else "top_canvases"
         async with self._database.session() as session:
             day = await today(session)
-            rows = await session.rows(query, day, request.limit)
+            if request.by is UsageList.ACCOUNTS:
+                rows = await session.rows("top_accounts", day, request.limit)
+            else:
+                rows = await session.rows("top_canvases", day, request.limit)
         items = [TopUsage(id=row["id"], journal_bytes=row["journal_bytes"]) for row in rows]
         return TopUsages(day=day, items=items)
 

@@ -40,7 +40,7 @@ MANIFEST_KINDS: dict[str, tuple[str, ...]] = {
 other objects. Helm's hooks, such as tests, are in no file."""
 
 
-def sources() -> dict[Path, str]:
+def chart_files() -> dict[Path, str]:
     """Return the content of each generated file that is a part of a chart."""
     return {
         NATS_USERS: users_configuration(credentials_as_variables),
@@ -93,8 +93,8 @@ def _write(files: Iterable[tuple[Path, str]]) -> None:
 
 
 def main() -> None:
-    """Write the generated files of the repository, and packages of the charts into `dist/`."""
-    _write(sources().items())
+    """Write the generated files of the charts, the goldens and `k8s/`. Write packages of the charts into `dist/`."""
+    _write(chart_files().items())
     with tempfile.TemporaryDirectory() as folder:
         helm = Helm("helm4", copy_charts(Path(folder)))
         _write(goldens(helm).items())

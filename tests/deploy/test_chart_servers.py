@@ -171,7 +171,7 @@ def test_server_takes_its_account_from_the_url(
     [
         ("postgresql", "postgresql://h/d", "has no user and password"),
         ("postgresql", "postgresql://u@h/d", "has no user and password"),
-        ("valkey", "redis://svgx:p@h", "no user but default"),
+        ("valkey", "redis://svgx:p@h", "has only the user default"),
     ],
 )
 def test_server_refuses_a_url_without_a_usable_account(

@@ -29,7 +29,7 @@ def main() -> None:
     else:
         print("note: no images, because `make images-check` has not made their base image")
         release += ["--images", "no"]
-    # With this isolation, Debian's buildah needs no runtime.
+    # With this isolation, Debian's buildah needs no container runtime such as runc.
     environment = os.environ | {"BUILDAH_ISOLATION": "chroot"}
     environment[build.VARIABLE] = versions.revision().removesuffix("-dirty")
     subprocess.run(release, cwd=tools.ROOT, env=environment, check=True)

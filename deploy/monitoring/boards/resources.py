@@ -47,7 +47,7 @@ RESOURCES = Board(
                 ),
                 Panel(
                     "Memory",
-                    "Memory that each pod uses, as the kernel counts it towards the limit.",
+                    "Memory that each pod uses, without the cached files that the kernel can drop first.",
                     "bytes",
                     [
                         (
@@ -141,7 +141,7 @@ RESOURCES = Board(
                 ),
                 Panel(
                     "Network",
-                    "Bytes that the pods receive and send.",
+                    "Bytes that all pods together receive and send each second.",
                     "Bps",
                     [
                         (
@@ -210,7 +210,8 @@ RESOURCES = Board(
                 ),
                 Panel(
                     "Worker processes",
-                    "Requests that use a worker process, and requests that wait for one.",
+                    "Requests that use a worker process, requests that wait for one, and the number of worker"
+                    " processes.",
                     "none",
                     [
                         (
@@ -248,14 +249,14 @@ RESOURCES = Board(
                     limit=20,
                 ),
                 Panel(
-                    "Messages from NATS that wait",
+                    "Waiting messages from NATS",
                     "Messages that have arrived and wait for their handlers.",
                     "none",
                     [total("svgx_engine_bus_pending_messages", "job")],
                     limit=10000,
                 ),
                 Panel(
-                    "Bytes for NATS that wait",
+                    "Unsent bytes for NATS",
                     "Bytes that wait until NATS accepts them. The number grows while NATS cannot be reached.",
                     "bytes",
                     [total("svgx_engine_bus_unsent_bytes", "job")],
@@ -282,7 +283,8 @@ RESOURCES = Board(
                 ),
                 Panel(
                     "Lookups in the cache of values",
-                    "Reads of values in PostgreSQL each second: cache hit, miss with a query, or shared query.",
+                    "Reads of the values that PostgreSQL stores, each second: from the cache (`hit`), with a query"
+                    " (`miss`), or with the running query of another read (`shared`).",
                     "ops",
                     [
                         (

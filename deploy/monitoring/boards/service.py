@@ -67,7 +67,7 @@ def service_board(service: str) -> Board:
                         ],
                     ),
                     Panel(
-                        "Messages from NATS that wait",
+                        "Waiting messages from NATS",
                         "Messages that have arrived and wait for their handlers.",
                         "none",
                         [total("svgx_engine_bus_pending_messages", "pod", job)],

@@ -1,4 +1,4 @@
-"""Webhooks with host names that get no answer from their name server."""
+"""Webhooks with a host name that cannot be looked up, because its name server sends no response."""
 
 import asyncio
 import socket
@@ -17,9 +17,10 @@ from tests.receiver import receiver
 
 
 class NameServers:
-    """Name servers of `*.example`, all with the address of this machine. Those of `*.silent.example` can be silenced.
+    """Name servers that answer each lookup of `*.example` with 127.0.0.1.
 
-    A lookup of a silent name occupies its thread, as with a name server that sends no response.
+    The name servers of `*.silent.example` can be silenced. Until `release`, a lookup of a silent name then occupies its
+    thread, as with a name server that sends no response.
     """
 
     def __init__(self) -> None:
@@ -48,19 +49,20 @@ class NameServers:
 
 @pytest.fixture
 def name_servers(monkeypatch: pytest.MonkeyPatch) -> Iterator[NameServers]:
-    found = NameServers()
-    monkeypatch.setattr(socket, "getaddrinfo", found.getaddrinfo)
-    yield found
-    found.release()
+    servers = NameServers()
+    monkeypatch.setattr(socket, "getaddrinfo", servers.getaddrinfo)
+    yield servers
+    servers.release()
 
 
 @pytest.mark.parametrize("silent", [1, MAX_WEBHOOKS - 1])
 async def test_webhook_with_a_silent_name_server_delays_no_other(
     backing: DevStack, client: Client, tables: Tables, name_servers: NameServers, silent: int
 ) -> None:
-    """Proves R-EVENT-8: lookups without an answer take no thread from other webhooks, however many webhooks have them.
+    """Proves R-EVENT-8: deliveries to a webhook do not wait for the unanswered lookups of one or of all other webhooks.
 
-    A name has one lookup at a time, although its deliveries are repeated.
+    These lookups take no thread from the webhook. Each name has one lookup at a time, although the deliveries to that
+    name are attempted again.
     """
     async with quick_replica(backing), receiver() as hook:
         await forget_events(tables)
@@ -75,7 +77,7 @@ async def test_webhook_with_a_silent_name_server_delays_no_other(
             await client.create()
         async with asyncio.timeout(30):
             for webhook in webhooks:
-                # An attempt has failed, and its thread is still occupied.
+                # Wait until an attempt has failed. Its lookup still occupies a thread.
                 while all(each.error is None for each in await deliveries(client, webhook.id)):
                     await pause()
         for _ in range(3):

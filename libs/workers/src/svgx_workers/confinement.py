@@ -1,10 +1,10 @@
 """Confine the worker process, so that foreign code in it can reach nothing but the job.
 
-A file or a document may use a fault in a renderer to run its own code. On Linux, three features of the kernel confine
-the process: `no_new_privs`, a seccomp filter, and a Landlock rule set. They forbid using the network, reaching other
-processes, writing files, and reading files other than modules, libraries and fonts. A feature that the kernel lacks is
-left out. The seccomp filter is written for x86_64 and aarch64 only. No library is needed, because the features take
-only a few system calls with fixed numbers. On other systems, only the resource limits apply.
+A file or a document may use a fault in a renderer to run its own code. On each system, resource limits apply to the
+process. On Linux, three features of the kernel also confine the process: `no_new_privs`, a seccomp filter, and a
+Landlock rule set. They forbid using the network, reaching other processes, writing files, and reading files other than
+modules, libraries and fonts. A feature that the kernel lacks is left out. The seccomp filter is written for x86_64 and
+aarch64 only. No library is needed, because the features take only a few system calls with fixed numbers.
 """
 
 import ctypes
@@ -27,7 +27,7 @@ _LANDLOCK_RESTRICT_SELF = 446
 _LANDLOCK_RULE_PATH_BENEATH = 1
 _ACCESS_READ_FILE = 1 << 2
 _ACCESS_READ_DIR = 1 << 3
-_ACCESS_BY_ABI = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
+_FILE_ACCESS_KINDS_BY_VERSION = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
 """The number of kinds of file access that each version of Landlock can refuse. Later versions have no further kind."""
 
 PARTS = ("no_new_privs", "landlock", "seccomp")
@@ -99,7 +99,7 @@ def _apply_landlock(libc: ctypes.CDLL, readable: Iterable[str]) -> bool:
     version = libc.syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), 1)
     if version < 1:
         return False
-    attr = _RulesetAttr((1 << _ACCESS_BY_ABI.get(version, 16)) - 1)
+    attr = _RulesetAttr((1 << _FILE_ACCESS_KINDS_BY_VERSION.get(version, 16)) - 1)
     size = 8
     if version >= 4:
         attr.net, size = 0b11, 16  # binding and connecting TCP sockets
@@ -147,7 +147,7 @@ class _Program(ctypes.Structure):
 def _filter_system_calls(libc: ctypes.CDLL) -> bool:
     """Refuse the system calls that `svgx_workers.seccomp` lists.
 
-    Return False if the system has no filters, or if the architecture is unknown.
+    Return False if the kernel has no seccomp filters, or if `filter_program` does not know the architecture.
     """
     program = filter_program(platform.machine(), os.getpid())
     if program is None:

@@ -21,12 +21,16 @@ MAX_GONE = 1_000
 
 Beyond it, the clients that left first are forgotten.
 
-A page may return with the same client and a lower clock, for example after a reload. Other pages ignore the client
-until its clock is higher than before. Therefore the canvas keeps the clock, and the page receives it.
+A page may return with the same client id and a lower clock, for example after a reload. Other pages ignore the client
+until its clock is higher than the clock that they know. Therefore the canvas remembers this clock and sends it to the
+page.
 """
 
 MAX_GONE_CLOCK = MAX_CLOCK // 2
-"""The highest clock that is remembered. A returning client could not exceed a clock near the limit."""
+"""The highest clock that is remembered of a client that is gone.
+
+A client that returns needs a higher clock than the remembered one. Near `MAX_CLOCK`, it could not choose one.
+"""
 
 MAX_BROADCAST_BYTES = 256 * 1024
 """Size of a broadcast's JSON, in bytes, at which the broadcast takes no further state.
@@ -37,10 +41,10 @@ The bus would keep a broadcast over 512 KiB in memory for 30 s (see `svgx_common
 
 @dataclass(slots=True)
 class _ReceivedState:
-    """The newest state of a client, its user's id, and the time of its arrival."""
+    """The newest state of a client, the id of the client's user, and the time at which the state arrived."""
 
     author: str | None
-    """None after the client has been gone for `OUTDATED_SECONDS`: any user may return with it."""
+    """None after the client has been gone for `OUTDATED_SECONDS`. Any user may then send a state for this client."""
     state: State
     at: float
     may_edit: bool
@@ -68,9 +72,10 @@ class Participants:
         return sum(received.state.present for received in self._received.values())
 
     def receive(self, author: str, state: State, now: float, *, may_edit: bool = True) -> None:
-        """Keep a client's state. Drop it when it is old, is of another user's client, or exceeds a limit.
+        """Keep a client's state if it supersedes the client's kept state.
 
-        `may_edit` tells whether the user may edit the canvas.
+        Drop a state of a client that belongs to another user, and a state that exceeds a limit. `may_edit` tells
+        whether the user may edit the canvas.
         """
         previous = self._received.get(state.client)
         if previous is None:
@@ -86,8 +91,8 @@ class Participants:
     def owner(self, client: int) -> str | None:
         """Return the user id of the editor that a present client belongs to, or None.
 
-        Return None for a viewer's client too. A viewer makes no structs, and a viewer that sends an awareness state
-        for an editor's client must not block this editor's edits.
+        Return None for a viewer's client too, because a viewer makes no structs. Otherwise, a viewer that sends an
+        awareness state for an editor's client would block this editor's edits.
         """
         received = self._received.get(client)
         if received is None or not received.may_edit or not received.state.present:

@@ -87,7 +87,7 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
             ApiKeys(bus, revocations),
             ShareLinks(bus),
             revocations,
-            limiter.admit_unknown_key,
+            limiter.admit_lookup,
         )
         canvas_roles, live_canvases = await stack.enter_async_context(_live_canvases(bus))
         revocations.on_revoked(functools.partial(live_canvases.close_revoked, revocations.reason))

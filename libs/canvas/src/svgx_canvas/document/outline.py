@@ -23,7 +23,7 @@ Outlines contain ids made by `list_id`. If another version of `list_id` made the
 
 @record
 class Outline:
-    """The places of an update's structs, and the steps in which an empty document can integrate the update."""
+    """The steps in which an empty document can integrate an update, and the positions of its structs and deletions."""
 
     structs: int
     """The number of structs in the update."""
@@ -33,7 +33,7 @@ class Outline:
     """The position of the delete set in the update."""
     nesting: Nesting
     longest_list: int
-    """An upper bound of the clocks in the update's longest list."""
+    """An upper bound of the number of clocks in the update's longest list."""
 
 
 def make_outline(update: bytes, parts: Split | None = None) -> bytes | None:
@@ -42,7 +42,8 @@ def make_outline(update: bytes, parts: Split | None = None) -> bytes | None:
     `parts` is the `Split` of the update for an empty document, or None if the caller has not split the update.
 
     An update gets no outline in three cases: an empty document cannot integrate the whole update, the update is too
-    short to have steps, or its delete set is not encoded as by `encode_delete_set`. Raises `Malformed`.
+    short to have steps, or its delete set is not encoded as `encode_delete_set` would encode it. Raises `Malformed` if
+    the update is not valid.
     """
     if parts is None:
         parts = split(update, {}, Nesting())

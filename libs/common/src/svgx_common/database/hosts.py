@@ -19,9 +19,9 @@ _DEFAULT_PORT = 5432
 SERVER_SETTINGS = {
     # In a zone with summer time, an interval of a day has 23 or 25 hours on two days of the year.
     "timezone": "UTC",
-    # A replica that was frozen within a transaction keeps its locks no longer than this.
+    # A service's replica that freezes within a transaction keeps its locks no longer than this.
     "idle_in_transaction_session_timeout": "10s",
-    # A replica that stops waiting for a statement cannot always cancel it on the server.
+    # The server ends long statements, because a replica that stops waiting cannot always cancel its statement.
     "statement_timeout": "30s",
     # The server notices within 20 s that the machine of a replica is gone.
     "tcp_keepalives_idle": "10",

@@ -1,7 +1,10 @@
-"""NKeys: the Ed25519 keys of NATS. A service signs the server's nonce with its seed; the server knows the public key.
+"""NKeys, the Ed25519 keys with which the services sign in to NATS.
+
+A service signs the NATS server's nonce with the private key in its seed. The server knows only the public key.
 
 Format: a prefix, the key and a CRC-16, in base32 without padding (`nats-io/nkeys`). This module uses `cryptography`,
-which access tokens need too. The package `nkeys` is a source distribution and needs PyNaCl (decision 43).
+which access tokens need too. It does not use the package `nkeys`, because that package is a source distribution and
+needs PyNaCl (decision 43).
 """
 
 import base64

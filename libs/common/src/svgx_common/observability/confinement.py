@@ -19,7 +19,7 @@ WORKERS_CONFINED = Gauge(
 def show_confinement(confinement: Callable[[], Mapping[str, bool]]) -> None:
     """Show in the metric whether all workers have each part of the confinement. Call once, after their start.
 
-    Log one warning if a part is missing on Linux. On other systems, all parts are missing.
+    On Linux, log one warning if a part is missing. On other systems, log nothing, because they have no part.
     """
     parts = confinement()
     for part in parts:

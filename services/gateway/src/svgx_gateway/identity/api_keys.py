@@ -48,14 +48,12 @@ class ApiKeys:
         self._refused: OrderedDict[bytes, float] = OrderedDict()
         revocations.on_revoked(self._forget_revoked)
 
-    async def identity(
-        self, key: str, count_unknown_key: Callable[[], Awaitable[None]]
-    ) -> Identity:
+    async def identity(self, key: str, count_lookup: Callable[[], Awaitable[None]]) -> Identity:
         """Return the identity of a key.
 
         Raise `Unauthenticated` for a key that is not valid, or an error of the call to the auth service.
-        `count_unknown_key` is awaited before the auth service is asked about a key that is not cached. An error of
-        `count_unknown_key` is raised too.
+        `count_lookup` is awaited before the auth service is asked about a key that is not cached. An error of
+        `count_lookup` is raised too.
         """
         refusal = Unauthenticated("the API key is not valid")
         if len(key) > MAX_KEY_LENGTH:
@@ -67,7 +65,7 @@ class ApiKeys:
         cached_at, cached = self._cache.get(digest, (-STALE_SECONDS, None))
         age = now - cached_at
         if cached is None:
-            await count_unknown_key()
+            await count_lookup()
         elif cached.expires_at <= time.time():
             raise refusal
         elif age < FRESH_SECONDS:

@@ -27,7 +27,7 @@ from svgx_gateway.identity.revocations import Revocations
 from svgx_gateway.identity.share_links import ShareLink, ShareLinks
 from svgx_gateway.identity.token_keys import TokenKeys
 
-CountUnknownKey = Callable[[HTTPConnection], Awaitable[None]]
+CountLookup = Callable[[HTTPConnection], Awaitable[None]]
 """A function that is called before a service is asked about an API key or share link that is not cached.
 
 It raises `TooManyRequests` beyond the rate limit.
@@ -47,13 +47,13 @@ class Authenticator:
         api_keys: ApiKeys,
         share_links: ShareLinks,
         revocations: Revocations,
-        count_unknown_key: CountUnknownKey,
+        count_lookup: CountLookup,
     ) -> None:
         self._keys = keys
         self._api_keys = api_keys
         self._share_links = share_links
         self._revocations = revocations
-        self._count_unknown_key = count_unknown_key
+        self._count_lookup = count_lookup
 
     async def authenticate_request(self, request: HTTPConnection) -> Identity:
         """Authenticate the token in the header `Authorization` or `X-API-Key`, and the link in `X-Share-Link`.
@@ -93,9 +93,7 @@ class Authenticator:
         if token.startswith(LINK_PREFIX):
             return _visitor(await self._find_link(token, connection))
         if token.startswith(API_KEY_PREFIX):
-            identity = await self._api_keys.identity(
-                token, partial(self._count_unknown_key, connection)
-            )
+            identity = await self._api_keys.identity(token, partial(self._count_lookup, connection))
         else:
             identity = await self._keys.identify(token)
         self.check_not_revoked(identity)
@@ -133,7 +131,7 @@ class Authenticator:
         return Identity(caller, identity.expires_at, link_expires_at=share_link.expires_at)
 
     async def _find_link(self, token: str, connection: HTTPConnection) -> ShareLink:
-        return await self._share_links.find(token, partial(self._count_unknown_key, connection))
+        return await self._share_links.find(token, partial(self._count_lookup, connection))
 
 
 def _visitor(link: ShareLink) -> Identity:

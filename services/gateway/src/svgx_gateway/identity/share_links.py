@@ -55,12 +55,12 @@ class ShareLinks:
         # Refusals are cached separately. Otherwise a client with many invented tokens would displace the valid links.
         self._refused: OrderedDict[bytes, float] = OrderedDict()
 
-    async def find(self, token: str, count_unknown: Callable[[], Awaitable[None]]) -> ShareLink:
+    async def find(self, token: str, count_lookup: Callable[[], Awaitable[None]]) -> ShareLink:
         """Return the link of a token.
 
-        `count_unknown` is awaited before the state service is asked about a token that is not cached.
+        `count_lookup` is awaited before the state service is asked about a token that is not cached.
 
-        Raises `Unauthenticated` for a token that is not valid, and the errors of `count_unknown` and of the call to the
+        Raises `Unauthenticated` for a token that is not valid, and the errors of `count_lookup` and of the call to the
         state service.
         """
         refusal = Unauthenticated("the share link is not valid", field="link")
@@ -77,7 +77,7 @@ class ShareLinks:
             HITS.inc()
             return known
         if known is None:
-            await count_unknown()
+            await count_lookup()
         MISSES.inc()
         try:
             checked = await self._bus.ask(CHECK_LINK, CheckLinkRequest(token=token))

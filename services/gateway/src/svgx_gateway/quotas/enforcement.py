@@ -31,7 +31,7 @@ for _name in (QuotaName.ACCOUNT_JOURNAL, QuotaName.CANVAS_JOURNAL, QuotaName.CAN
     REFUSED.labels(_name.value)
 SLOWED = Counter(
     "svgx_engine_quota_slowed_seconds",
-    "Seconds for which edits waited, because their account had used 90 % of its bytes of a day.",
+    "Seconds for which edits waited, because their account had used 90 % of its `journal_bytes_per_day`.",
 )
 
 _TEXTS = {
@@ -114,15 +114,21 @@ class QuotaEnforcement:
         return {HEADER: value}
 
     def _forget(self) -> None:
-        """Forget the full buckets. Their accounts are perhaps not slowed any more."""
+        """Forget the full buckets, because their accounts may no longer be slowed.
+
+        An account that is still slowed gets a new bucket, which is full too.
+        """
         now = time.monotonic()
         self._slowed = {
-            user_id: bucket
-            for user_id, bucket in self._slowed.items()
+            account: bucket
+            for account, bucket in self._slowed.items()
             if bucket.seconds_until(SLOW_BYTES_PER_SECOND, now)
         }
 
 
 def _inserts(update: bytes) -> bool:
-    """Return whether a Yjs update has structs. An update that only deletes has none: its number of clients is 0."""
+    """Return whether a Yjs update has structs. An update that only deletes has none.
+
+    Such an update begins with 0, because the first number of an update is the number of clients with structs.
+    """
     return update[:1] != b"\0"

@@ -164,10 +164,10 @@ class QuotaWatch:
 
 @dataclass(frozen=True, slots=True)
 class _ZeroBounds:
-    """The accounts and canvases with a bound of 0. Their edits are refused although no report names them."""
+    """The bounds of 0, which apply even to an account or canvas that no report names."""
 
     ids: frozenset[str]
-    """The accounts and canvases with an own bound of 0."""
+    """The accounts and canvases with a bound of 0 of their own."""
     roles: frozenset[Role]
     all_canvases: bool
 
@@ -189,8 +189,8 @@ class _ZeroBounds:
     def may_apply(self, account: str, role: Role, canvas_id: str | None) -> bool:
         """Return whether a bound of 0 is set for the account, its role, or the canvas.
 
-        The result may be true although an account or canvas has another bound of its own, which replaces that of the
-        role or of all canvases.
+        The result may be true for an account or canvas with a higher bound of its own, which replaces the 0 of its role
+        or of all canvases.
         """
         return (
             role in self.roles

@@ -15,9 +15,9 @@ from svgx_common.messaging.caller import Caller
 class RateLimitKey:
     """The counted account or address: `key` is `user:<id>` or `address:<address>`, with the /64 network for IPv6.
 
-    A request of a visitor with a share link counts twice. `key` is `visitor:<address>`, for all links of this visitor.
-    `shared` is `link:<id>`, for all visitors of this link. So visitors do not use up the limit of an account or of
-    another link.
+    A request of a visitor with a share link counts once for each of two keys. `key` is `visitor:<address>`, for all
+    links of this visitor. `shared` is `link:<id>`, for all visitors of this link. So visitors do not use up the limit
+    of an account or of another link.
 
     `address` is None for a peer without an address (a Unix socket).
     """

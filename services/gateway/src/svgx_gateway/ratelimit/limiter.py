@@ -102,18 +102,21 @@ class RateLimiter:
                 headers.update(_headers(rate_class, result))
                 raise _too_many(rate_class, result)
 
-    async def admit_unknown_key(self, connection: HTTPConnection) -> None:
-        """Count one look-up of an API key or share link that this gateway has not cached. Raise `TooManyRequests`.
+    async def admit_lookup(self, connection: HTTPConnection) -> None:
+        """Count one lookup of an API key or share link that this gateway has not cached.
 
-        Look-ups count against the address, in a bucket of their own, because many programs with valid keys may
-        share one address.
+        Raise `TooManyRequests` beyond the limit. Lookups count against the address, in a bucket of their own, because
+        many programs with valid keys may share one address.
         """
         await self._admit_read("keys", RateLimitKey.of(connection, None), {})
 
     async def admit_page(
         self, connection: HTTPConnection, headers: MutableMapping[str, str]
     ) -> None:
-        """Count one request for a page against the address, and add the rate-limit headers. Raise `TooManyRequests`."""
+        """Count one request for a page of the API documentation against the address, and add the rate-limit headers.
+
+        Raise `TooManyRequests` beyond the limit.
+        """
         await self.admit(RateClass.READ, RateLimitKey.of(connection, None), headers)
 
     async def admit_scrape(
@@ -129,8 +132,8 @@ class RateLimiter:
     async def admit_handshake(self, connection: HTTPConnection, caller: Caller | None) -> None:
         """Count one WebSocket handshake against the caller, or against the address if no token or link is valid.
 
-        Raise `TooManyRequests`. Handshakes have a bucket of their own, so that tabs that reconnect do not use up the
-        limit of the account's requests.
+        Raise `TooManyRequests` beyond the limit. Handshakes have a bucket of their own, so that tabs that reconnect do
+        not use up the limit of the account's requests.
         """
         await self._admit_read("handshakes", RateLimitKey.of(connection, caller), {})
 
@@ -165,11 +168,11 @@ def _headers(rate_class: RateClass, result: BucketResult) -> dict[str, str]:
     A reset is the number of seconds until the whole limit is available again.
     """
     remaining, reset = str(result.remaining), str(math.ceil(result.reset))
-    quota, policy = _policy(rate_class.value, result.limit.requests, result.limit.seconds)
+    limit, policy = _policy(rate_class.value, result.limit.requests, result.limit.seconds)
     return {
         "RateLimit-Policy": policy,
         "RateLimit": f'"{rate_class.value}";r={remaining};t={reset}',
-        "X-RateLimit-Limit": quota,
+        "X-RateLimit-Limit": limit,
         "X-RateLimit-Remaining": remaining,
         "X-RateLimit-Reset": reset,
     }

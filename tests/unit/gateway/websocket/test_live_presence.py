@@ -137,6 +137,21 @@ async def test_returned_client_that_ignores_its_removal_is_queried(canvas: Gatew
         assert canvas.bus.published == [State(ANN, 6, '"new"')]
 
 
+async def test_renewal_ignores_clients_that_a_new_holder_does_not_know(
+    canvas: GatewayCanvas,
+) -> None:
+    """States that ended together with the holder do not count as states of the canvas. Proves R-AWARE-4."""
+    returned = State(ANN, 2, "{}")
+    ended = State(50, 1, '"' + "x" * module.ANSWER_BYTES + '"')
+    canvas.presence.record(awareness.encode([ended, State(ANN, 1, "null")]))
+    canvas.presence.record(awareness.encode([State(ANN, 1, "null")]), is_complete=True)
+    async with canvas.join(QueriedConnection) as (queried, socket):
+        await canvas.presence.receive(queried, awareness.encode([State(BOB, 3, '"bob"')]))
+        canvas.presence.record(awareness.encode([returned]))
+        assert await socket.next() == [State(BOB, 3, "null")]
+        assert await socket.next() is QUERIED
+
+
 @pytest.mark.parametrize("is_large", [False, True], ids=["small", "large"])
 async def test_renewal_queries_clients_while_the_states_are_small(
     canvas: GatewayCanvas, is_large: bool

@@ -340,5 +340,5 @@ class LiveCanvas:
             await asyncio.sleep(0)
         reply = decode(SyncReply, content)
         self.outbox.locate(reply.epoch)
-        self.presence.record(reply.awareness)
+        self.presence.record(reply.awareness, is_complete=True)
         return reply

@@ -117,9 +117,9 @@ class LivePresence:
         elif self._flush_timer is None:
             self._flush_timer = loop.call_at(due, self._flush)
 
-    def record(self, update: bytes) -> None:
-        """Record an awareness update of the holder."""
-        for client, clock in self._clocks.record(update):
+    def record(self, update: bytes, *, is_complete: bool = False) -> None:
+        """Record an awareness update of the holder. With `is_complete`, it has all clients that the holder knows."""
+        for client, clock in self._clocks.record(update, is_complete=is_complete):
             self._note_return(client, clock)
 
     def welcome(self, connection: Connection, update: bytes) -> None:

@@ -38,15 +38,20 @@ class AwarenessClocks:
         self._sizes: dict[int, int] = {}
         """The size of the state of each client that is present, in bytes."""
 
-    def record(self, update: bytes) -> list[tuple[int, int]]:
+    def record(self, update: bytes, *, is_complete: bool = False) -> list[tuple[int, int]]:
         """Record an awareness update from the holder. Return the clients that have come back, each with its clock.
 
         When a connection ends, the gateway removes the state of its client without changing the clock. The next state
         of such a client brings the client back. A client that removed its own state, with a newer clock, comes back
         only with a state that arrives after `GONE_SECONDS`.
+
+        With `is_complete`, the update has all clients that the holder knows, and no other client is present. A new
+        holder does not know the clients that ended together with the holder before.
         """
         clocks, gone, now = self._clocks, self._gone, self._clock()
         returned: list[tuple[int, int]] = []
+        if is_complete:
+            self._sizes = {}
         for entry in awareness.entries(update):
             known_clock = clocks.get(entry.client)
             # Insert the client at the end, so that the first client is the oldest.

@@ -32,13 +32,17 @@ from svgx_common.contract.storage.links import (
     ListLinksRequest,
     NewLink,
 )
+from svgx_common.database.batches import BATCH_ROWS
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
 from svgx_devstack import DevStack
 from svgx_state.accounts import Accounts
 from svgx_state.sharing import creators
+from svgx_state.sharing import links as sharing_links
 from svgx_state.sharing.creators import LinkCreators
+from svgx_state.sharing.links import Links
 from tests.blocked import until_blocked
+from tests.integration.state.fresh_tables import FreshTables
 from tests.integration.state.service import Client, Tables, directory, user
 
 pytestmark = pytest.mark.usefixtures("service")
@@ -431,3 +435,20 @@ async def test_answer_about_a_creator_counts_while_auth_does_not_answer(
             await link_creators.may_share(known, CanvasRole.OWNER)
     finally:
         await bus.close()
+
+
+async def test_all_expired_links_are_removed_in_one_run(
+    client: Client, fresh: FreshTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table does not grow, however many links expire between two runs. Proves R-LIFE-3."""
+    monkeypatch.setattr(sharing_links, "PERIOD_SECONDS", 0.0)
+    canvas_id = await fresh.create()
+    await fresh.tables.execute(
+        "INSERT INTO share_link (id, canvas_id, role, prefix, hash, created_by, expires_at)"
+        " SELECT n::text, $1, 'viewer', n::text, n::text::bytea, 'ann', now() - interval '1 hour'"
+        " FROM generate_series(1, $2) n",
+        canvas_id,
+        BATCH_ROWS + 1,
+    )
+    await Links(fresh.database, LinkCreators(Accounts(client.bus)), 50).forget_expired_later()
+    assert await fresh.tables.fetchval("SELECT count(*) FROM share_link") == 0

@@ -5,7 +5,6 @@ import secrets
 import uuid
 
 from svgx_auth.audit import Audit, Origin
-from svgx_auth.old_rows.batches import remove_in_batches
 from svgx_auth.revocations import Revocations
 from svgx_common.contract.api_keys import (
     LIST_API_KEYS,
@@ -25,6 +24,7 @@ from svgx_common.contract.errors import (
     Unauthenticated,
 )
 from svgx_common.contract.policy import Role
+from svgx_common.database.batches import remove_in_batches
 from svgx_common.messaging.caller import Caller
 from svgx_common.pages import Cursor, Listing
 from svgx_common.postgres import Database, Row

@@ -10,7 +10,6 @@ import structlog
 from svgx_auth.accounts import Account
 from svgx_auth.audit import Audit, Origin
 from svgx_auth.keys.signing import Signing
-from svgx_auth.old_rows.batches import remove_in_batches
 from svgx_auth.passwords.home_networks import HomeNetworks
 from svgx_auth.refresh_tokens import RefreshTokens, hash_of
 from svgx_auth.revocations import Revocations
@@ -29,6 +28,7 @@ from svgx_common.contract.auth import (
 )
 from svgx_common.contract.errors import InvalidCredentials, Unauthenticated
 from svgx_common.contract.revocations import Revocation
+from svgx_common.database.batches import remove_in_batches
 from svgx_common.messaging.caller import Caller
 from svgx_common.pages import Cursor, Listing
 from svgx_common.postgres import Database

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Awaitable, Callable
 
-from svgx_common.contract.errors import Forbidden, NotFound, Unavailable
+from svgx_common.contract.errors import Forbidden, Unavailable
 from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.contract.state import LIST_CANVASES, Canvas, CanvasPage, ListCanvasesRequest
 from svgx_common.contract.storage.events import CanvasCreated, CanvasDeleted, CanvasRenamed
@@ -11,7 +11,7 @@ from svgx_common.events.outbox import emit
 from svgx_common.messaging.caller import Caller
 from svgx_common.pages import Cursor, Listing
 from svgx_common.postgres import Database, Row, Session
-from svgx_state.permissions import effective_role
+from svgx_state.permissions import effective_role, no_such_canvas
 from svgx_state.sharing.links import Links
 
 CheckCanvasQuota = Callable[[Session, Caller], Awaitable[None]]
@@ -111,11 +111,6 @@ class Canvases:
         page, following = listing.page_of(rows, request.limit, _position)
         items = [_canvas(row, role) for row in page if (role := _role(row, caller)) is not None]
         return CanvasPage(items=items, next=following)
-
-
-def no_such_canvas() -> NotFound:
-    """Return the error for the id of an unknown or deleted canvas."""
-    return NotFound("there is no such canvas")
 
 
 def _position(row: Row) -> Cursor:

@@ -16,8 +16,7 @@ from svgx_common.messaging.caller import Caller
 from svgx_common.pages import Cursor, Listing
 from svgx_common.postgres import Database, Session
 from svgx_state.accounts import Accounts
-from svgx_state.canvases import no_such_canvas
-from svgx_state.permissions import effective_role
+from svgx_state.permissions import effective_role, no_such_canvas
 
 MAX_OWNERS_ASKED = 200
 """Largest number of owners that are read before one of them loses the role. The change is allowed if one of the other

@@ -1,5 +1,6 @@
 """A user's role on a canvas, which follows from the user's global role and the user's role as a member."""
 
+from svgx_common.contract.errors import NotFound
 from svgx_common.contract.policy import CanvasRole, Role
 
 
@@ -15,3 +16,8 @@ def effective_role(role: Role, member: CanvasRole | None) -> CanvasRole | None:
             return member
         case Role.VIEWER:
             return None if member is None else CanvasRole.VIEWER
+
+
+def no_such_canvas() -> NotFound:
+    """Return the error for the id of an unknown or deleted canvas."""
+    return NotFound("there is no such canvas")

@@ -15,10 +15,10 @@ from typing import Any
 from svgx_auth.keys.derived_keys import derived_key
 from svgx_auth.oidc.provider import Provider
 from svgx_auth.oidc.settings import OidcProvider
-from svgx_auth.old_rows.batches import remove_in_batches
 from svgx_common.contract.errors import BadRequest, NotFound, Unauthenticated
 from svgx_common.contract.oidc import OidcCallbackRequest
 from svgx_common.contract.operation import Redirect
+from svgx_common.database.batches import remove_in_batches
 from svgx_common.postgres import Database
 
 SIGN_IN_SECONDS = 600

@@ -9,9 +9,9 @@ import hmac
 from dataclasses import dataclass
 
 from svgx_auth.keys.derived_keys import derived_key
-from svgx_auth.old_rows.batches import remove_in_batches
 from svgx_common.addresses import customer_key, parse_address
 from svgx_common.contract.errors import TooManyRequests
+from svgx_common.database.batches import remove_in_batches
 from svgx_common.postgres import Database, Session
 
 

@@ -3,8 +3,8 @@
 A home network is also called a home.
 """
 
-from svgx_auth.old_rows.batches import remove_in_batches
 from svgx_auth.passwords.attempts import address_key
+from svgx_common.database.batches import remove_in_batches
 from svgx_common.postgres import Database, Session
 
 MAX_HOMES = 20

@@ -218,7 +218,7 @@ WITH gone AS (
         LIMIT $2
     ) RETURNING 1
 )
-SELECT count(*) AS rows FROM gone
+SELECT count(*) AS number FROM gone
 
 -- name: clock
 SELECT clock_timestamp() AS now
@@ -277,7 +277,7 @@ WITH gone AS (
         LIMIT $2
     ) RETURNING 1
 )
-SELECT count(*) AS rows FROM gone
+SELECT count(*) AS number FROM gone
 
 -- name: attempt_wait
 -- Return the seconds until the next attempt with the key $1 is allowed. The wait is 1 second after $2 failures, and
@@ -313,7 +313,7 @@ WITH gone AS (
         SELECT key, last_at FROM attempt WHERE last_at < clock_timestamp() - make_interval(secs => $1) LIMIT $2
     ) RETURNING 1
 )
-SELECT count(*) AS rows FROM gone
+SELECT count(*) AS number FROM gone
 
 -- name: record_event
 INSERT INTO audit (event, actor_id, user_id, session_id, address, user_agent, detail)
@@ -409,7 +409,7 @@ WITH gone AS (
         LIMIT $2
     ) RETURNING 1
 )
-SELECT count(*) AS rows FROM gone
+SELECT count(*) AS number FROM gone
 
 -- name: begin_oidc
 INSERT INTO oidc_sign_in (state, provider, browser, expires_at)
@@ -428,7 +428,7 @@ WITH gone AS (
         SELECT state FROM oidc_sign_in WHERE expires_at < clock_timestamp() LIMIT $1
     ) RETURNING 1
 )
-SELECT count(*) AS rows FROM gone
+SELECT count(*) AS number FROM gone
 
 -- name: account_of_identity
 -- Find the account of an identity, even when the account is deleted.

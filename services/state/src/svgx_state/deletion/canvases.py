@@ -17,9 +17,9 @@ from svgx_common.messaging.caller import Caller
 from svgx_common.messaging.responder import Call, Responder
 from svgx_common.postgres import Database, Session
 from svgx_state.accounts import Accounts
-from svgx_state.canvases import Canvases, no_such_canvas
+from svgx_state.canvases import Canvases
 from svgx_state.deletion.purge import Purge
-from svgx_state.permissions import effective_role
+from svgx_state.permissions import effective_role, no_such_canvas
 
 PURGE_SECONDS = 10.0
 """Time limit of a purge request, in seconds.

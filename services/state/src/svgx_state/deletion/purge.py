@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import structlog
 
-from svgx_common.contract.errors import Conflict, NotFound, Unavailable
+from svgx_common.contract.errors import Conflict, Unavailable
 from svgx_common.contract.storage.events import CanvasPurged
 from svgx_common.events.outbox import emit
 from svgx_common.postgres import Database, Row, Session
 from svgx_state.deletion import metrics
+from svgx_state.permissions import no_such_canvas
 
 log = structlog.get_logger(__name__)
 
@@ -78,7 +79,7 @@ class Purge:
             return
         row = await self._database.row("any_canvas", canvas_id, "")
         if row is None:
-            raise NotFound("there is no such canvas")
+            raise no_such_canvas()
         if row["deleted_at"] is not None:
             raise Conflict(
                 "a restore of a backup is creating the canvas; wait until it ends",

@@ -8,10 +8,10 @@ from svgx_common.contract.errors import Invalid, NotFound
 from svgx_common.contract.state import Content
 from svgx_common.contract.storage.versions import Moment
 from svgx_common.postgres import Database
-from svgx_state.canvases import no_such_canvas
 from svgx_state.journal import metrics
 from svgx_state.journal.entries import content_of
 from svgx_state.journal.quarantine import Quarantine
+from svgx_state.permissions import no_such_canvas
 
 log = structlog.get_logger(__name__)
 

@@ -20,10 +20,10 @@ from svgx_common.contract.storage.versions import (
 from svgx_common.events.outbox import emit
 from svgx_common.pages import Cursor, Listing
 from svgx_common.postgres import Database, Row, Session
-from svgx_state.canvases import no_such_canvas
 from svgx_state.history import metrics
 from svgx_state.history.kept_content import decode_content
 from svgx_state.history.past import Past
+from svgx_state.permissions import no_such_canvas
 
 HOUR_SECONDS = 3600.0
 

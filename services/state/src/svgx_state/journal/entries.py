@@ -12,10 +12,10 @@ from svgx_common.contract.errors import BadRequest, Unavailable
 from svgx_common.contract.state import Committed, Content, Entry
 from svgx_common.metrics import exemplar
 from svgx_common.postgres import Database, Row
-from svgx_state.canvases import no_such_canvas
 from svgx_state.journal import metrics
 from svgx_state.journal.checksums import checksum
 from svgx_state.journal.quarantine import Quarantine
+from svgx_state.permissions import no_such_canvas
 
 log = structlog.get_logger(__name__)
 

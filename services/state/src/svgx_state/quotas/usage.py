@@ -19,7 +19,7 @@ from svgx_common.contract.storage.quotas import (
 )
 from svgx_common.messaging.caller import Caller
 from svgx_common.postgres import Row, Session
-from svgx_state.canvases import no_such_canvas
+from svgx_state.permissions import no_such_canvas
 from svgx_state.present import present, today
 from svgx_state.quotas import metrics
 from svgx_state.quotas.bounds import StoredQuotas

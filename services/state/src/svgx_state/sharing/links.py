@@ -21,11 +21,12 @@ from svgx_common.contract.storage.links import (
     ListLinksRequest,
     NewLink,
 )
+from svgx_common.database.batches import remove_in_batches
 from svgx_common.events.outbox import emit
 from svgx_common.messaging.caller import Caller
 from svgx_common.pages import Cursor, Listing
 from svgx_common.postgres import Database, Row, Session
-from svgx_state.permissions import effective_role
+from svgx_state.permissions import effective_role, no_such_canvas
 from svgx_state.sharing.creators import LinkCreators
 
 MARK = "svgxlink"
@@ -42,9 +43,6 @@ SECRET_BYTES = 32
 
 PERIOD_SECONDS = 3600.0
 """Seconds between two removals of expired links."""
-
-FORGET_BATCH = 10_000
-"""Largest number of expired links that one statement removes."""
 
 log = structlog.get_logger(__name__)
 
@@ -176,7 +174,7 @@ class Links:
     async def forget_expired_later(self) -> None:
         """Wait `PERIOD_SECONDS`, then remove expired links. This is a step to repeat in the background."""
         await asyncio.sleep(PERIOD_SECONDS)
-        await self._database.run("forget_links", FORGET_BATCH)
+        await remove_in_batches(lambda rows: self._database.row("forget_links", rows))
 
 
 async def _require_owner(session: Session, canvas_id: str, caller: Caller) -> None:
@@ -186,7 +184,7 @@ async def _require_owner(session: Session, canvas_id: str, caller: Caller) -> No
     all links of a demoted owner.
     """
     if await session.row("lock_shared_canvas", canvas_id) is None:
-        raise NotFound("there is no such canvas")
+        raise no_such_canvas()
     row = await session.row("lock_sharer", canvas_id, caller.user_id)
     member = None if row is None else CanvasRole(row["role"])
     if effective_role(caller.role, member) is not CanvasRole.OWNER:

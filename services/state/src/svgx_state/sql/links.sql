@@ -60,7 +60,10 @@ WHERE l.id = $1 AND (l.expires_at IS NULL OR l.expires_at > clock_timestamp())
 SELECT DISTINCT canvas_id FROM share_link WHERE created_by = ANY ($1::text[])
 
 -- name: forget_links
--- Remove at most $1 links that have expired.
-DELETE FROM share_link WHERE id IN (
-    SELECT id FROM share_link WHERE expires_at < clock_timestamp() LIMIT $1
+-- Remove at most $1 links that have expired. Return their number.
+WITH gone AS (
+    DELETE FROM share_link WHERE id IN (
+        SELECT id FROM share_link WHERE expires_at < clock_timestamp() LIMIT $1
+    ) RETURNING 1
 )
+SELECT count(*) AS number FROM gone

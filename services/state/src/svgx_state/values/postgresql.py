@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from svgx_common.database.batches import remove_in_batches
 from svgx_common.postgres import Database, Row
 from svgx_state.values.store import (
     AccountLimits,
@@ -87,13 +88,9 @@ class PostgresStore:
 
     async def expire(self) -> int:
         """Delete expired values. Return their number."""
-        total = 0
-        while True:
-            row = await self._database.row("expire_stored_values", EXPIRED_AT_A_TIME)
-            number = row["number"] if row else 0
-            total += number
-            if number < EXPIRED_AT_A_TIME:
-                return total
+        return await remove_in_batches(
+            lambda rows: self._database.row("expire_stored_values", rows), EXPIRED_AT_A_TIME
+        )
 
 
 def _key(row: Row) -> StoredKey:

@@ -1,1 +1,0 @@
-"""The removal of rows that are not needed any more."""

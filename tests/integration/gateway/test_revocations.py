@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from svgx_common.contract.auth import Tokens
 from svgx_common.contract.errors import Unavailable
 from svgx_common.contract.revocations import REVOKED, Revocation, RevocationList
 from svgx_common.messaging.bus import Bus
@@ -58,6 +59,14 @@ async def end_without_broadcast(backing: DevStack, session_id: str) -> None:
     await connection.close()
 
 
+async def end_and_wait_for_poll(backing: DevStack, gateway: Gateway, signed_in: Tokens) -> None:
+    """End a session without a broadcast, and wait until the gateway has read its revocation."""
+    gateway.revoked.clear()
+    await end_without_broadcast(backing, caller_of(signed_in).session_id)
+    async with asyncio.timeout(10):
+        await gateway.revoked.wait()
+
+
 async def test_lost_broadcast_is_repaired_by_polling(
     backing: DevStack, lone_bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,10 +75,7 @@ async def test_lost_broadcast_is_repaired_by_polling(
     async with replica(backing):
         signed_in = await login(lone_bus, (await create(lone_bus)).username)
         async with started(lone_bus) as gateway:
-            gateway.revoked.clear()
-            await end_without_broadcast(backing, caller_of(signed_in).session_id)
-            async with asyncio.timeout(10):
-                await gateway.revoked.wait()
+            await end_and_wait_for_poll(backing, gateway, signed_in)
             assert not await gateway.admits(signed_in)
 
 
@@ -133,10 +139,7 @@ async def test_revocation_is_kept_after_the_clock_of_the_gateway_was_ahead(
     async with replica(backing):
         signed_in = await login(lone_bus, (await create(lone_bus)).username)
         async with started(lone_bus) as gateway:
-            gateway.revoked.clear()
-            await end_without_broadcast(backing, caller_of(signed_in).session_id)
-            async with asyncio.timeout(10):
-                await gateway.revoked.wait()
+            await end_and_wait_for_poll(backing, gateway, signed_in)
             now = time.time
             with monkeypatch.context() as patched:
                 patched.setattr(time, "time", lambda: now() + 86_400)

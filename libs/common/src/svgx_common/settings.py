@@ -32,6 +32,7 @@ from pydantic_settings import (
 
 from svgx_common import config_file
 from svgx_common.configuration import build, server_urls, telemetry_variables, variables
+from svgx_common.contract.fields.surrogates import has_surrogate
 from svgx_common.logs import Format
 from svgx_common.nats_server.nkeys import UserKey
 
@@ -93,11 +94,6 @@ _CONFIG = SettingsConfigDict(
 """The pydantic configuration of every settings class."""
 
 
-def _is_surrogate(character: str) -> bool:
-    """Return whether the character is a surrogate. Python reads each byte that is not UTF-8 as a surrogate."""
-    return "\ud800" <= character <= "\udfff"
-
-
 class _Environment(EnvSettingsSource):
     """The environment. A list that is not JSON or too deep stays text. The setting's own check refuses it."""
 
@@ -123,7 +119,7 @@ class _Settings(BaseSettings):
             if value > largest:
                 raise ValueError(f"must be at most {largest}")
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
-        if isinstance(text, str) and not text.isascii() and any(map(_is_surrogate, text)):
+        if isinstance(text, str) and has_surrogate(text):
             raise ValueError("must be UTF-8")
         return value
 

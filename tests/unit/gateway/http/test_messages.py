@@ -34,6 +34,16 @@ def parse(
     return parse_request(operation, operation.http, Request(scope), body)
 
 
+def refusal(operation: Operation[Any, Any], query: bytes, body: bytes) -> Invalid:
+    """Return the error for a request with these fields in its query and body, and with its fields of the path."""
+    path_params = {"key": "k", "user_id": "u", "canvas_id": "c", "provider": "corporate"}
+    assert operation.http is not None
+    path_params = {name: path_params[name] for name in operation.http.path_fields}
+    with pytest.raises(Invalid) as refused:
+        parse(operation, body, path_params, query=query)
+    return refused.value
+
+
 @pytest.mark.parametrize(
     ("number", "expected"),
     [(b"7", 7), (b"7.0", 7), (b"7e0", 7), (b"70.0e-1", 7), (b"366.0", 366)],
@@ -104,12 +114,7 @@ def test_path_field_in_another_part_is_refused_with_its_name(
     operation: Operation[Any, Any], query: bytes, body: bytes, field: str
 ) -> None:
     """No part of a request is ignored, also if both parts have the same value. Proves R-HTTP-13."""
-    path_params = {"key": "k", "user_id": "u", "provider": "corporate"}
-    assert operation.http is not None
-    path_params = {name: path_params[name] for name in operation.http.path_fields}
-    with pytest.raises(Invalid) as refused:
-        parse(operation, body, path_params, query=query)
-    assert refused.value.field == field
+    assert refusal(operation, query, body).field == field
 
 
 def test_callback_ignores_parameters_with_the_names_of_its_other_fields() -> None:
@@ -187,13 +192,9 @@ def test_field_in_the_wrong_part_is_refused_with_its_name(
     operation: Operation[Any, Any], query: bytes, body: bytes, field: str
 ) -> None:
     """A DELETE with its version in the body does not delete every version. Proves R-HTTP-13."""
-    path_params = {"key": "k", "user_id": "u", "canvas_id": "c"}
-    assert operation.http is not None
-    path_params = {name: path_params[name] for name in operation.http.path_fields}
-    with pytest.raises(Invalid) as refused:
-        parse(operation, body, path_params, query=query)
-    assert refused.value.field == field
-    assert refused.value.detail.startswith(f"{field}: ")
+    refused = refusal(operation, query, body)
+    assert refused.field == field
+    assert refused.detail.startswith(f"{field}: ")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings
 
 from svgx_common.config_file import VARIABLE
 from svgx_common.configuration.build import build_of
+from svgx_common.contract.fields.surrogates import has_surrogate
 
 Command = Callable[[Sequence[str]], None]
 """A command of a service. It gets the arguments after its name."""
@@ -55,8 +56,7 @@ def _handle(
     arguments: Sequence[str],
     commands: Mapping[str, Command],
 ) -> bool:
-    if any("\ud800" <= character <= "\udfff" for each in arguments for character in each):
-        # Python decodes such a byte as a surrogate, which PostgreSQL refuses.
+    if any(map(has_surrogate, arguments)):
         print("svgx: an argument is not valid UTF-8", file=sys.stderr)
         raise SystemExit(WRONG_ARGUMENT)
     if arguments and arguments[0] in commands:

@@ -10,6 +10,8 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
+from svgx_common.contract.fields.surrogates import has_surrogate
+
 ALGORITHMS = ["RS256", "PS256", "ES256", "Ed25519", "EdDSA"]
 """Accepted algorithms, which are all asymmetric.
 
@@ -56,7 +58,7 @@ def read(token: object, keys: KeySet, *, issuer: str, client_id: str, nonce: str
         not isinstance(subject, str)
         or not 0 < len(subject) <= MAX_SUBJECT_LENGTH
         or "\0" in subject
-        or any("\ud800" <= character <= "\udfff" for character in subject)
+        or has_surrogate(subject)
     ):
         # PostgreSQL stores neither NUL nor a lone surrogate, which JSON permits as an escape.
         raise InvalidIdToken("the token's subject is not valid")

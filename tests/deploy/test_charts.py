@@ -156,6 +156,13 @@ def test_missing_address_of_nats_is_refused(
         helm.template(chart, "--set", setting)
 
 
+def test_limits_of_database_backups_that_contradict_each_other_are_refused(helm: Helm) -> None:
+    """Otherwise, each backup would fail. By default, `keepMin` is 3, and `keepMax` has no limit."""
+    with pytest.raises(HelmError, match=r"backup\.keepMax is 2, and backup\.keepMin is 3"):
+        helm.template("svgx", "--set", "backup.enabled=true,backup.keepMax=2")
+    helm.template("svgx", "--set", "backup.enabled=true,backup.keepMax=3")
+
+
 @pytest.mark.parametrize("release", ["2026-svgx", "1e3"])
 def test_release_name_that_makes_invalid_names_is_refused(helm: Helm, release: str) -> None:
     """Names of Kubernetes services begin with a letter."""

@@ -268,6 +268,27 @@ async def test_one_canvas_of_a_backup_is_restored_alone(
         await vault.client.get(second)
 
 
+async def test_record_of_a_restore_that_ended_long_ago_is_deleted(
+    vault: Vault, tables: Tables, stand_ins: StandIns, backing: DevStack, own_database: str
+) -> None:
+    """The record of a restore is deleted, with its canvases, 90 days after the end. Proves R-BACKUP-7."""
+    canvas_id = await vault.draw("a")
+    backup = await vault.back_up(canvas_id=canvas_id)
+    old, recent = [(await vault.restore(backup.id)).id for _ in range(2)]
+    for restore_id, days in ((old, 90), (recent, 89)):
+        await tables.execute(
+            "UPDATE restore SET finished_at = now() - make_interval(days => $2) WHERE id = $1",
+            restore_id,
+            days,
+        )
+    async with replica(backing, postgres_url=own_database, backup_url=f"file://{vault.folder}"):
+        while await tables.fetchval("SELECT true FROM restore WHERE id = $1", old):
+            await pause()
+    assert await vault.outcomes(recent) == {canvas_id: "unchanged"}
+    with pytest.raises(NotFound, match="no restore with this id"):
+        await vault.outcomes(old)
+
+
 async def test_incremental_backup_has_only_changes_and_restores_all(
     vault: Vault, tables: Tables, stand_ins: StandIns
 ) -> None:

@@ -1,4 +1,4 @@
-"""The deletion of backups, and the retention rules that select the backups to delete."""
+"""The deletion of backups and of old records of restores, and the retention rules that select the backups to delete."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from svgx_common.database.batches import BATCH_ROWS, remove_in_batches
 from svgx_common.postgres import Database
 from svgx_state.backups.format.archive import Archive
 from svgx_state.backups.format.manifest import MANIFEST_NAME, object_name
@@ -17,6 +18,9 @@ log = structlog.get_logger(__name__)
 
 FAILED_DAYS = 1
 """Days after which a failed backup is deleted. Without a rule in `Retention`, failed backups are kept."""
+
+RESTORE_RECORD_DAYS = 90
+"""Days from the end of a restore after which its record is deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ def expired_ids(backups: Sequence[BackupFacts], retention: Retention, now: datet
 
 
 class BackupRemover:
-    """Deletes the objects of a backup at the target, and then the backup's record."""
+    """Deletes the objects of a backup at the target, and then the backup's record. Also deletes records of restores."""
 
     def __init__(
         self, database: Database, tasks: Tasks, archive: Archive, retention: Retention
@@ -142,3 +146,16 @@ class BackupRemover:
             if backup.status == "deleting":
                 await self._database.row("add_task", "delete", backup.id)
         return requested
+
+    async def remove_old_restores(self, batch_rows: int = BATCH_ROWS) -> None:
+        """Delete the records of the restores that ended more than `RESTORE_RECORD_DAYS` ago."""
+        await remove_in_batches(
+            lambda rows: self._database.row(
+                "remove_old_restored_canvases", RESTORE_RECORD_DAYS, rows
+            ),
+            batch_rows,
+        )
+        await remove_in_batches(
+            lambda rows: self._database.row("remove_old_restores", RESTORE_RECORD_DAYS, rows),
+            batch_rows,
+        )

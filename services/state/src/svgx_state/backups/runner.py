@@ -134,12 +134,14 @@ class BackupRunner:
     async def _take_up_tasks(self) -> None:
         """Take up tasks, and wait for `wake` or for `POLL_SECONDS`.
 
-        When the retention is due, first adopt the backups that are only at the target, and apply the retention.
+        When the retention is due, first delete old records of restores, adopt the backups that are only at the target,
+        and apply the retention.
         """
         self._wake_requested.clear()
         await self.show_last_success()
         if time.monotonic() >= self._next_retention:
             self._next_retention = time.monotonic() + RETENTION_SECONDS
+            await self._remover.remove_old_restores()
             try:
                 await self._adoption.adopt_all()
                 await self._remover.apply_retention()

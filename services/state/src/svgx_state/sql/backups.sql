@@ -213,6 +213,29 @@ WHERE $2::timestamptz IS NULL OR (created_at, id) < ($2, $3::text)
 ORDER BY created_at DESC, id DESC
 LIMIT $1
 
+-- name: remove_old_restored_canvases
+-- Delete at most $2 canvases in the records of the restores that ended more than $1 days ago. Return their number.
+WITH gone AS (
+    DELETE FROM restored_canvas WHERE (restore_id, canvas_id) IN (
+        SELECT c.restore_id, c.canvas_id FROM restore r JOIN restored_canvas c ON c.restore_id = r.id
+        WHERE r.finished_at < clock_timestamp() - make_interval(days => $1)
+        LIMIT $2
+    ) RETURNING 1
+)
+SELECT count(*) AS number FROM gone
+
+-- name: remove_old_restores
+-- Delete at most $2 records of restores that ended more than $1 days ago and have no canvases. Return their number.
+WITH gone AS (
+    DELETE FROM restore WHERE id IN (
+        SELECT r.id FROM restore r
+        WHERE r.finished_at < clock_timestamp() - make_interval(days => $1)
+            AND NOT EXISTS (SELECT FROM restored_canvas c WHERE c.restore_id = r.id)
+        LIMIT $2
+    ) RETURNING 1
+)
+SELECT count(*) AS number FROM gone
+
 -- name: restored_canvases
 -- Read a page of $2 canvases of a restore after the id $3, all or those with the outcome $4.
 SELECT canvas_id, outcome, detail FROM restored_canvas

@@ -180,7 +180,7 @@ class Restore(ReplyModel):
 
     `users_kept` counts the accounts that existed already and are unchanged. `users_refused` counts the accounts that
     could not be added, because an account with another id has the username or the e-mail address. `error` has the
-    reason of a failure, and names refused accounts.
+    reason of a failure, and names refused accounts. The record is deleted 90 days after the end of the restore.
     """
 
     id: str

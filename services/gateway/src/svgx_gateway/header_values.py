@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from svgx_common.contract.errors import UnsupportedMedia
 
 MAX_COOKIE_CHARACTERS = 4096
-"""Longest cookie, name and value, that a browser keeps (RFC 6265, 6.1). A longer one counts as missing."""
+"""Size up to which every browser keeps a cookie (name and value; RFC 6265, 6.1). A longer one counts as missing."""
 
 MAX_CONTENT_TYPE_CHARACTERS = 256
 """Longest Content-Type of which parameters are read."""

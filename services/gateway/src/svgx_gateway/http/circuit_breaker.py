@@ -92,8 +92,8 @@ class CircuitBreaker:
 
         The request's result opens or closes the circuit. Only errors that show an overloaded or broken service count as
         failures. A caller's mistake counts as a success, because the service answered. `Internal` changes nothing.
-        `NoResponders` and `BusUnreachable` change nothing either, because they are raised without a wait, and only as
-        long as no replica or no NATS server is reachable. In some pools, more errors change nothing
+        `NoResponders` and `BusUnreachable` change nothing either, because they are raised within about a second, and
+        only as long as no replica or no NATS server is reachable. In some pools, more errors change nothing
         (`_NEUTRAL_BY_POOL`).
         """
         return _Attempt(self)

@@ -47,7 +47,8 @@ class Cors(CORSMiddleware):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle requests with an `Origin` header. Pass on all others, without `Vary: Origin`."""
-        # `Vary` is not needed, because `Cache-Control: no-store` keeps responses out of caches.
+        # `Vary` is not needed, because `Cache-Control: no-store` keeps responses out of caches. Caches keep only the
+        # scripts and styles of `/docs`, which no other origin needs.
         if any(name == b"origin" for name, _ in scope["headers"]):
             await super().__call__(scope, receive, send)
         else:

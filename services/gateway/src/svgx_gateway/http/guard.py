@@ -72,9 +72,11 @@ class Guard:
 
         A visitor with a share link is admitted only with `with_visitors`.
 
-        Raise `Unauthenticated`, `Forbidden` or `TooManyRequests`. Raise `Unavailable` when another service has to be
-        asked and does not answer. A request without a valid token or a sufficient role also counts against the rate
-        limit. Without a valid token, the client's address is the rate-limit key.
+        Raise `Unauthenticated`, `Forbidden` or `TooManyRequests`. Raise `Unavailable` while the revocations are
+        unknown, and the errors of the call when another service has to be asked.
+
+        A request without a valid token or a sufficient role also counts against the rate limit. Without a valid token,
+        the client's address is the rate-limit key.
         """
         caller: Caller | None = None
         refusal: SvgxError | None = None

@@ -58,8 +58,8 @@ def parse_request(
 
     GET and DELETE have no fields in the body, and the other methods have none in the query. Such fields are refused,
     not ignored, because, for example, a DELETE with an ignored `version` would delete any version of a value. A field
-    of the path is refused in the query and the body, because the two values could differ. Only a model that ignores
-    unknown parameters ignores these fields too.
+    of the path is refused in the query and the body, because the two values could differ. In the query, a model that
+    ignores unknown parameters also ignores a field of the path.
     """
     model: type[RequestModel] = operation.request
     added_fields: dict[str, Any] = dict(request.path_params)

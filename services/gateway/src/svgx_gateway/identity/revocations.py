@@ -33,10 +33,10 @@ FIRST_READ_SECONDS = 3.0
 tokens and API keys until auth answers."""
 
 ACCOUNT_CHANGED = "the account of the API key has changed"
-"""The reason that `reason` returns for an API key after a change of its account's role or password.
+"""The reason that `reason` returns for an API key after its account's access tokens were revoked.
 
-The key itself is still valid. Only the gateway's stored caller is outdated, and the gateway asks auth about the key
-again.
+The key itself may still be valid, for example after a change of the account's role. So the gateway asks auth about the
+key again.
 """
 
 REVOKED_COUNT = Gauge(

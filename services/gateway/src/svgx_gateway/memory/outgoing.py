@@ -105,7 +105,7 @@ class Receiver(Protocol):
 
     @property
     def sent_bytes(self) -> int:
-        """The bytes that the client's transport has sent so far."""
+        """The bytes that the transport has sent to the connection's client so far."""
 
     def close(self, code: Close, reason: str) -> None:
         """End the connection."""
@@ -113,7 +113,7 @@ class Receiver(Protocol):
 
 @dataclass(slots=True)
 class Turn:
-    """The turn of one sync. The caller sets both fields when the reply is known."""
+    """The turn of one sync. The caller sets the fields when the reply is known."""
 
     size: int = 0
     is_full: bool = False

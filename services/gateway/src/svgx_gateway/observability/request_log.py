@@ -1,6 +1,6 @@
-"""Writes a log line for each request that fails with 5xx. With `ACCESS_LOG`, each other request gets a line too.
+"""Writes a log line for each request of an account that fails with 5xx, and a limited number for others.
 
-The middleware also counts each response by its status.
+With `ACCESS_LOG`, each request gets a line. The middleware also counts each response by its status.
 """
 
 import time

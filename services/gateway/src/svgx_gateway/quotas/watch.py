@@ -29,8 +29,8 @@ _ORDER = list(QuotaStatus)
 class QuotaWatch:
     """The use of each account and canvas near a quota, from the reports of the state service.
 
-    An account or canvas that no report names is below 80 % of its quotas, unless a quota is 0. Before the first report,
-    nothing is refused, because editing must not depend on the answers of the state service.
+    An account or canvas that no report names counts as below 80 % of its quotas, unless a quota is 0. Before the first
+    report, nothing is refused, because editing must not depend on the answers of the state service.
     """
 
     def __init__(self, bus: Bus, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:

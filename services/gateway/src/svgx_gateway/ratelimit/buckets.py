@@ -39,8 +39,11 @@ do
     end
 end
 """
-"""Forgets a bucket that would be full later than an empty bucket. The clock of Redis was set back since its last
-request, so its requests would be refused until the former time. The time stamp counts from 2025, as that of SCRIPT."""
+"""Forgets a bucket that would be full more than a second later than a bucket that is empty now.
+
+Redis' clock was set back after the last request for such a bucket, so the bucket would be empty until the former time.
+The time stamp counts from 2025, as in throttled-py's script.
+"""
 
 SCRIPT = _FORGET_LATER_TIME + RedisLimitAtomicActionSpec.SCRIPTS.encode()
 
@@ -176,7 +179,8 @@ class Buckets:
                 except (RedisError, OSError):
                     # The connection may belong to a server that has restarted since, or the server may have dropped
                     # the script. Try a new connection. If only the answers were lost, these requests take two tokens
-                    # each. This is acceptable, because the buckets refill, and a key for each request costs more.
+                    # each. This is acceptable, because the buckets refill, and it would cost more to give each request
+                    # an id by which the script could recognize a repetition.
                     pass
             return await self._exchange(first_commands)
 

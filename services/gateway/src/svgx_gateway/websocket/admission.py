@@ -16,7 +16,9 @@ from svgx_gateway.ratelimit.limiter import LINK_FACTOR
 
 REFUSED = prometheus_client.Counter(
     "svgx_engine_websocket_refused",
-    "WebSockets refused or closed by a limit: connections, identity, handshake_rate, rate or handshake.",
+    "WebSockets refused or closed by a limit: of all `connections`, of an account's connections (`identity`), of"
+    " handshakes (`handshake_rate`), of frames and large messages (`rate`), or of the time until the first message"
+    " (`handshake`).",
     ["limit"],
 )
 for _limit in ("connections", "identity", "handshake_rate", "rate", "handshake"):

@@ -41,7 +41,10 @@ from svgx_yjs.structure import EMPTY_STATE_VECTOR, EMPTY_UPDATE
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 60.0
-"""Longest time, in seconds, for which an unanswered sync request is repeated. Then the connections are closed."""
+"""Longest time, in seconds, for which an unanswered sync request is repeated.
+
+Then the connections that wait for the reply are closed.
+"""
 
 ATTEMPT_SECONDS = 10.0
 """Time limit for one reply of the holder, in seconds. Beyond it, the request is repeated."""
@@ -68,7 +71,7 @@ these 30 s, but not while it sends a long message over a slow network, or when i
 
 SYNC_SECONDS = Histogram(
     "svgx_engine_live_sync_seconds",
-    "Time until the holder answers a sync request of the gateway, including the opening of the canvas.",
+    "Time until a sync request to the holder is answered or has failed, including the opening of the canvas.",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
 FRAMES = Counter(

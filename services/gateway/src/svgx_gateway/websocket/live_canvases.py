@@ -137,8 +137,8 @@ class LiveCanvases:
         """Close the connections of revoked access tokens and API keys.
 
         `revocation` returns the reason for a caller, or None for a caller that is not revoked. For the reason
-        `ACCOUNT_CHANGED`, the connection is closed with 1012: the API key is still valid, and the client reconnects at
-        once. For any other reason it is closed with 4401, and the client needs a fresh token or another key.
+        `ACCOUNT_CHANGED`, the connection is closed with 1012: the API key may still be valid, so the client reconnects
+        at once. For any other reason it is closed with 4401, and the client needs a fresh token or another key.
         """
         for canvas in self._canvases.values():
             for connection in canvas.connections:

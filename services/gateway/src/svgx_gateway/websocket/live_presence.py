@@ -41,7 +41,7 @@ A renewal of many clients' states causes a lot of traffic.
 """
 
 RENEWAL_SECONDS_PER_RETURN = 10.0
-"""Mean time, in seconds, between two renewals because one client returns.
+"""Mean time, in seconds, between two renewals that the returns of one client cause.
 
 So a client that returns often does not keep the other clients busy.
 """

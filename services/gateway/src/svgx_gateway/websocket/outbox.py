@@ -53,7 +53,10 @@ from svgx_yjs.lib0 import Malformed
 log = structlog.get_logger(__name__)
 
 BATCH_INTERVAL_SECONDS = 0.004
-"""Seconds between two batches of one canvas. The first batch after a pause is sent at once."""
+"""Seconds between two batches that a canvas sends in requests. The first batch after a pause is sent at once.
+
+On a link, `CanvasInterval` demands a longer time.
+"""
 
 PROMPT_BATCHES = 8
 """Number of uncommitted batches up to which the interval stays `BATCH_INTERVAL_SECONDS`.
@@ -355,7 +358,7 @@ class Outbox:
             await wait_at_most(self._large.done, seconds)
 
     def _unsaved_for(self, now: float) -> float:
-        """Return the seconds for which the oldest batch has waited for its receipt, or 0 if it is not on a link."""
+        """Return the seconds for which the oldest batch has waited for its commit, or 0 if it was never on a link."""
         return now - self._sent[0].sent_at if self._sent and self._sent[0].sent_at else 0.0
 
     def _interval(self) -> float:

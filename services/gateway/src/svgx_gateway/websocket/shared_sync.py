@@ -9,7 +9,7 @@ from svgx_gateway.websocket.transport.frames import encode_frame
 from svgx_yjs import protocol
 
 LARGE_BYTES = 256 * 1024
-"""Maximum size of a small update, in bytes. The steps of the delivery of a larger update let other tasks run first.
+"""Maximum size of a small update, in bytes. Between the steps of delivering a larger update, other tasks run.
 
 Copying 8 MB takes 5 ms.
 """

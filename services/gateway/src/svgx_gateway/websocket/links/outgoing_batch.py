@@ -37,7 +37,7 @@ OLDEST_UNSAVED = Gauge(
 )
 SAVED_SECONDS = Histogram(
     "svgx_engine_live_saved_seconds",
-    "Time from a batch of edits leaving the gateway until it is committed.",
+    "Time from a batch of edits leaving the gateway until it is committed, or has failed for good.",
     buckets=(0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
 EDITS = Counter(

@@ -17,11 +17,12 @@ The time is below 30 s, because y-websocket and Hocuspocus' provider end a conne
 SHORTEST_PAUSE_SECONDS = 0.1
 """Seconds from the first failure to the next attempt.
 
-Each further pause is twice as long, up to `LONGEST_PAUSE_SECONDS`.
+Each further pause is twice as long, up to `LONGEST_PAUSE_SECONDS`. If the error has a longer `retry_after`, the pause
+has this length.
 """
 
 LONGEST_PAUSE_SECONDS = 1.0
-"""Seconds of the longest pause between two attempts."""
+"""Seconds of the longest pause between two attempts without a longer `retry_after`."""
 
 CONCURRENT_ATTEMPTS = 16
 """Largest number of repeated attempts that run at a time, for all clients. Further attempts wait."""

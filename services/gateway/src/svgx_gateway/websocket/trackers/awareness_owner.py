@@ -21,7 +21,7 @@ MAX_ENTRIES = 2_000
 """Maximum number of entries of one message that are searched for the connection's client. Later ones are ignored."""
 
 GONE_SECONDS = 5.0
-"""Minimum absence, in seconds, that makes the next state of a client a return. The client had removed its own state.
+"""Minimum absence, in seconds, after which the next state of a client that removed its own state is a return.
 
 After a shorter absence, the client may only have toggled its state.
 """

@@ -193,7 +193,7 @@ class GatewaySettings(TokenSettings):
         """Return the limits of outgoing bytes."""
         return OutgoingLimits(
             sync_seconds=self.websocket_sync_seconds,
-            account_bytes=self.websocket_sync_bytes_per_second,
+            account_rate=self.websocket_sync_bytes_per_second,
             account_burst=16 * self.websocket_sync_bytes_per_second,
             account_memory=self.websocket_account_queued_bytes,
             memory=self.websocket_queued_bytes,

@@ -82,7 +82,7 @@ async def test_second_full_sync_of_a_connection_waits() -> None:
 async def test_syncs_of_an_account_wait_once_its_bytes_are_used_up() -> None:
     """Once an account has used up its bytes, the syncs of all its connections wait. Proves R-BOUND-6."""
     clock = Clock()
-    limits = OutgoingLimits(sync_seconds=0, account_bytes=MB, account_burst=4 * MB)
+    limits = OutgoingLimits(sync_seconds=0, account_rate=MB, account_burst=4 * MB)
     clients, other = [Client() for _ in range(6)], Client("user:bob")
     outgoing = with_clients(Outgoing(limits, clock.read, clock.sleep), *clients, other)
     for client in clients[:5]:

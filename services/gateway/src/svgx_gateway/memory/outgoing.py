@@ -79,7 +79,7 @@ class OutgoingLimits:
 
     sync_seconds: float = 3.0
     """Minimum time from a large reply to the connection's next sync, in seconds."""
-    account_bytes: float = 16 * 1024 * 1024
+    account_rate: float = 16 * 1024 * 1024
     """Maximum rate of one account's large replies in the long run, in bytes a second."""
     account_burst: float = 256 * 1024 * 1024
     """Burst allowance of one account's large replies, in bytes."""
@@ -242,7 +242,7 @@ class Outgoing:
             }
         bucket = self._buckets.get(connection.account)
         if bucket is None:
-            bucket = TokenBucket(limits.account_bytes, limits.account_burst, now)
+            bucket = TokenBucket(limits.account_rate, limits.account_burst, now)
             self._buckets[connection.account] = bucket
         bucket.seconds_until(0, now)
         bucket.take(size)

@@ -168,7 +168,7 @@ class GatewaySettings(TokenSettings):
         return SocketLimits(
             connections=self.websocket_max_connections,
             per_identity=self.websocket_max_connections_per_identity,
-            handshake=self.websocket_handshake_timeout,
+            first_message_seconds=self.websocket_handshake_timeout,
             max_message_bytes=self.websocket_max_frame_bytes,
         )
 

@@ -11,7 +11,9 @@ from svgx_gateway.ratelimit.key import RateLimitKey
 from svgx_gateway.ratelimit.limiter import LINK_FACTOR
 from svgx_gateway.websocket.admission import Admission, SocketLimits
 
-LIMITS = SocketLimits(connections=1000, per_identity=3, handshake=1.0, max_message_bytes=1)
+LIMITS = SocketLimits(
+    connections=1000, per_identity=3, first_message_seconds=1.0, max_message_bytes=1
+)
 
 
 OPEN_CONNECTIONS = ExitStack()

@@ -37,7 +37,7 @@ class SocketLimits:
     """Largest number of open connections."""
     per_identity: int
     """Largest number of open connections of one account."""
-    handshake: float
+    first_message_seconds: float
     """Time limit for the first message of a connected client, in seconds."""
     max_message_bytes: int
     """Largest size of a message, in bytes."""

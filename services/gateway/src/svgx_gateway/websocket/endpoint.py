@@ -167,7 +167,9 @@ class YjsEndpoint:
         async with self._sessions.join(
             websocket, identity, canvas_id, connect, wants_notice=renews
         ) as session:
-            reader = Reader(websocket, session, first_message_seconds=self._limits.handshake)
+            reader = Reader(
+                websocket, session, first_message_seconds=self._limits.first_message_seconds
+            )
             return await run(session.connection, reader.read())
 
 

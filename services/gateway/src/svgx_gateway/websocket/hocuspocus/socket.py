@@ -301,7 +301,7 @@ class HocuspocusSocket:
             self._start_idle_timer()
 
     def _start_idle_timer(self) -> None:
-        seconds = self._admission.limits.handshake
+        seconds = self._admission.limits.first_message_seconds
         self._idle_timer = asyncio.get_running_loop().call_later(seconds, self._end_idle)
 
     def _stop_idle_timer(self) -> None:

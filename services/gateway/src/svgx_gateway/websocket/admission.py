@@ -79,15 +79,16 @@ class Admission:
             raise Overloaded(f"at most {limits}")
         return counted
 
-    def admit_account(self, user_id: str, *, factor: int = 1) -> "CountContext | None":
+    def admit_account(self, key: str, *, factor: int = 1) -> "CountContext | None":
         """Return a context that counts one more connection of the account, or None when the account is at its limit.
 
-        `factor` multiplies the limit. Enter the context before the next await.
+        `key` is the account's rate-limit key, or the key of an address or share link. `factor` multiplies the limit.
+        Enter the context before the next await.
         """
-        if self._open_by_account[user_id] >= self.limits.per_identity * factor:
+        if self._open_by_account[key] >= self.limits.per_identity * factor:
             REFUSED.labels("identity").inc()
             return None
-        return CountContext(functools.partial(self._add_to_account, user_id))
+        return CountContext(functools.partial(self._add_to_account, key))
 
     def admit_visitor(self, address: str, link: str) -> "CountContext | None":
         """Return a context that counts one more connection of an address and of a share link.
@@ -102,10 +103,10 @@ class Admission:
     def _add(self, number: int) -> None:
         self._open += number
 
-    def _add_to_account(self, user_id: str, number: int) -> None:
-        self._open_by_account[user_id] += number
-        if not self._open_by_account[user_id]:
-            del self._open_by_account[user_id]
+    def _add_to_account(self, key: str, number: int) -> None:
+        self._open_by_account[key] += number
+        if not self._open_by_account[key]:
+            del self._open_by_account[key]
 
 
 class CountContext:

@@ -24,11 +24,11 @@ _UNKNOWN_OUTCOMES = (DeadlineExceeded, Unavailable, Internal)
 
 
 def must_record(operation: Operation[Any, Any], request: RequestModel, caller: Caller) -> bool:
-    """Return whether a call belongs in the audit log.
+    """Return whether the gateway has to record a call in the audit log.
 
-    These calls are changes that only admins make, and an admin's calls that reach data of other users. Some requests
-    name no user, such as the restore of a canvas. The gateway does not know the owner of the canvas, so it records
-    this call even when the admin is the owner.
+    These calls are changes that only admins make, and an admin's calls that reach data of other users. Auth records its
+    own operations itself. Some requests name no user, such as the restore of a canvas. The gateway does not know the
+    owner of the canvas, so it records this call even when the admin is the owner.
     """
     if operation.is_audited:
         return True

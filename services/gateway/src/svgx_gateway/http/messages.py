@@ -162,9 +162,10 @@ def _object_text(body: bytes) -> bytes:
 
 
 def _members_in(text: bytes, names: Collection[str]) -> list[str]:
-    """Return the names that a JSON object has as members. The text is parsed only if it contains one of the names.
+    """Return the names that a JSON object has as members.
 
-    A name with an escaped character (`\\u005f`) is found too.
+    The text is parsed only if it contains one of the names, or an escape such as `\\u005f`, which may be a part of a
+    name.
     """
     if b"\\u" not in text and not any(name.encode() in text for name in names):
         return []

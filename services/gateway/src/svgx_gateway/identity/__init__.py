@@ -1,1 +1,1 @@
-"""The caller of a request: access tokens, API keys, revocations, and roles on canvases."""
+"""The caller of a request: access tokens, API keys, share links, revocations, and roles on canvases."""

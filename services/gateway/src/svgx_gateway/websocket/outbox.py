@@ -75,7 +75,10 @@ SAVED_OBJECTIVE_SECONDS = 1.0
 """Objective for 99.9 % of the edits: maximum time from an edit's arrival at the gateway to its commit, in seconds."""
 
 RETRY_SECONDS = 60.0
-"""Time limit for all attempts to send a batch, in seconds. Beyond it, the connections are closed (`OVERLOADED`)."""
+"""Time limit for all attempts to send a batch, in seconds. Beyond it, the connections are closed (`OVERLOADED`).
+
+The time begins anew with each call of `resend`.
+"""
 
 ATTEMPT_SECONDS = 3.0
 """Time limit for one attempt to send a batch, in seconds. `SECONDS_PER_MIB` is added for each MiB of the batch."""

@@ -87,7 +87,7 @@ class BroadcastTracker:
     def record_announcement(self, epoch: str) -> None:
         """Record that a replica has opened the canvas.
 
-        The replica sends this gateway no broadcasts before a catch-up.
+        The replica sends no broadcasts on its link to this gateway before it gets a sync request of this gateway.
         """
         if self._position is not None and self._position.epoch != epoch:
             self.suspect_gap()

@@ -27,7 +27,7 @@ class SavedCounter:
 
     A sync step 2 lacks the edits that the asking holder had in its document. This holder may end before it commits
     them. So a sync step 2 that another holder commits begins a gap. On behalf of the new holder, the gateway asks the
-    client again, and the answer fills the gap. The gateway usually asks all clients when it notices the new holder;
+    client again, and the answer fills the gap. The gateway usually asks all editors when it notices the new holder;
     `is_unasked` shows that this client got no such question.
     """
 

@@ -1,4 +1,4 @@
-"""The enforcement of quotas: edits near a quota are slowed down, and edits beyond a quota are refused."""
+"""Enforces quotas: edits near an account's daily quota are slowed down, and edits beyond a quota are refused."""
 
 import asyncio
 import time

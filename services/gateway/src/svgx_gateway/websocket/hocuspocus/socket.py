@@ -31,9 +31,10 @@ from svgx_yjs.lib0 import Malformed
 log = structlog.get_logger(__name__)
 
 LARGE_BYTES = 256 * 1024
-"""Limit of a message, in bytes, and of all messages for documents that the client has not joined yet.
+"""Size of a message, in bytes, beyond which the socket is not read until the document has handled its messages.
 
-After a message beyond it, the socket is not read until the document has handled its messages, and their memory is free.
+By then, the memory of the messages is free. The messages for documents that the client has not joined yet count
+together.
 """
 
 

@@ -62,7 +62,7 @@ class Limits:
     canvas_share: float = 0.05
     """The share of processor time that the long transactions of a canvas may take.
 
-    Released edits are slowed down to this share too, after their author has used up its time.
+    Edits that waited for missing edits get this share too, after their author has used up its time.
 
     A part of a transaction is an edit, or a piece of an earlier edit that waited for missing edits. For each part,
     `SECONDS_PER_PART` of the transaction's time do not count.
@@ -219,8 +219,8 @@ class Pace:
         """Note the seconds of processor time that a transaction of `parts` parts has taken.
 
         A transaction that takes long for its number of parts causes a pause, but not after `end_pauses`. The seconds
-        are not added to `self.seconds`, because `note_flush` adds them. The docstring of `Limits.canvas_share` explains
-        a part.
+        are not added to `self.seconds`, because `note_flush` or `note_edits` adds them. The docstring of
+        `Limits.canvas_share` explains a part.
         """
         excess = seconds - parts * SECONDS_PER_PART
         if excess > SHORT_TRANSACTION_SECONDS and not self._pauses_ended:
@@ -236,7 +236,8 @@ class Pace:
     def note_edits(self, seconds: float, now: float, *, out_of_time: bool = False) -> None:
         """Note the seconds of processor time that a batch of edits has taken.
 
-        With `out_of_time`, the share of the next edits is `Limits.canvas_share`, and not `Limits.canvas_edit_share`.
+        With `out_of_time`, the seconds cause a longer wait, so that such batches take `Limits.canvas_share` of the
+        processor time, and not `Limits.canvas_edit_share`.
         """
         self.seconds += seconds
         self._edits.seconds_until(0.0, now)

@@ -92,7 +92,7 @@ class HeldCanvas:
         self._state: State = Holding()
         self._waiting: list[WaitingRequest] = []
         self._uncommitted: list[tuple[int, SpanContext]] = []
-        """For each batch with a recorded span and uncommitted edits: the position of its last edit, and the span."""
+        """The last position and the recorded span of each batch with edits that are in no journal entry yet."""
         self._unsent_count = 0
         """The number of edits since the last broadcast."""
         self._unsent: list[SpanContext] = []
@@ -198,7 +198,7 @@ class HeldCanvas:
         return unsent
 
     def take_in_flight(self) -> list[SpanContext]:
-        """Remove and return the spans of the batches without edits that still wait for a journal entry."""
+        """Remove and return the spans of the batches with all their edits in flight or committed."""
         if not self._uncommitted:
             return []
         position = self.room.position_in_flight

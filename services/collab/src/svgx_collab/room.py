@@ -110,7 +110,7 @@ class Room:
 
     `bounds` are the bounds of the replica, and `whole_updates` keeps the encoded contents of the replica's rooms.
     `pace` tells when the room may integrate changes, and when it may take edits. While the room may not integrate, it
-    gives no broadcasts and no journal entries, and answers a sync without the newest edits.
+    gives no journal entries, and its broadcasts and its answers to a sync lack the newest edits.
     """
 
     def __init__(

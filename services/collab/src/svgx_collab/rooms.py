@@ -179,7 +179,7 @@ class Rooms:
         await self._release_lease(canvas_id)
 
     async def take_back(self, canvas_id: str, replica_id: str) -> None:
-        """Release the lease that was given to `replica_id`, because that replica was not asked to take the canvas."""
+        """Release the lease that was given to `replica_id`, because that replica has not received the request."""
         await self._leases.release(canvas_id, replica_id)
 
     @property

@@ -13,7 +13,7 @@ class CollabSettings(ServiceSettings):
     import_workers: int = Field(2, ge=1, le=64)
     """Number of worker processes for imports. Each reads one import at a time.
 
-    The imports of one account may use half of the processes, but always one.
+    The imports of one account use at most half of the processes, rounded down, but at least one.
     """
     import_memory_bytes: int = Field(1024 * 1024 * 1024, ge=64 * 1024 * 1024)
     """Limit of a worker's address space, in bytes."""

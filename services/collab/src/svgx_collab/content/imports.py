@@ -45,7 +45,7 @@ SYNC_SECONDS = 10.0
 """Time limit for reading the current content, with repetitions, in seconds. Beyond it, the import or restore fails."""
 
 SAVE_SECONDS = 12.0
-"""Time reserved for saving the edit before the caller's deadline, in seconds. The worker must end before this time."""
+"""Seconds before the caller's deadline at which the worker must have ended, so that the edit can still be saved."""
 
 ATTEMPT_SECONDS = 20.0
 """Time limit for one answer of the holder to an edit, in seconds. Beyond it, the edit is sent again."""
@@ -59,7 +59,9 @@ VERSION_SECONDS = 3.0
 IMPORT_ERRORS = ErrorTexts(
     name="imports",
     field=None,
-    account_limit=f"imports of one account run at a time, and a further import waits {QUEUE_SECONDS:g} s at most",
+    account_limit=(
+        f"imports and restores of one account run or wait at a time, and none waits over {QUEUE_SECONDS:g} s"
+    ),
     too_much="reading the file takes more {} than an import may use",
 )
 """The texts of the errors of an import."""

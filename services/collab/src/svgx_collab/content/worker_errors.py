@@ -26,7 +26,8 @@ class ErrorTexts:
 
     - `field` is the name of the request's field that contains the content. If `field` is None, refusals name their own
       field, and errors about time or memory name `body`.
-    - `account_limit` completes the sentence "at most 2 ..." for an account with too many requests.
+    - `account_limit` completes the sentence "at most 9 ..." for an account with too many requests. The number includes
+      the waiting requests.
     - In `too_much`, `{}` stands for "time" or "memory".
     """
 

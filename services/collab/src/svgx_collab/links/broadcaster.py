@@ -86,8 +86,7 @@ class Broadcaster:
     """Sends the broadcasts of one replica. `on_fault` is called when a canvas's room failed.
 
     A broadcast goes to the gateways that have asked the holder for a sync, on their links. A broadcast goes to all
-    gateways, on the canvas's own subject, if it is large or traced, or if a gateway without links may have asked for
-    a sync.
+    gateways, on the canvas's own subject, if it is large or traced, or if these gateways are not known.
     """
 
     def __init__(self, bus: Bus, on_fault: Callable[[HeldCanvas, Fault], None]) -> None:

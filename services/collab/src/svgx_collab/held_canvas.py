@@ -92,7 +92,7 @@ class HeldCanvas:
         self._state: State = Holding()
         self._waiting: list[WaitingRequest] = []
         self._uncommitted: list[tuple[int, SpanContext]] = []
-        """The last position and the recorded span of each batch with edits that are in no journal entry yet."""
+        """The position of the receipt and the recorded span of each batch with edits that are in no journal entry yet."""
         self._unsent_count = 0
         """The number of edits since the last broadcast."""
         self._unsent: list[SpanContext] = []

@@ -95,7 +95,7 @@ class HeldCanvas:
         """The position of the receipt and the recorded span of each batch with edits that are in no journal entry yet."""
         self._unsent_count = 0
         """The number of edits since the last broadcast."""
-        self._unsent: list[SpanContext] = []
+        self._unsent_origins: list[SpanContext] = []
         """The recorded spans of batches with edits that are not broadcast yet."""
         self._on_changed = on_changed
         self._listening: dict[str, float] = {}
@@ -177,7 +177,7 @@ class HeldCanvas:
 
     def add_origin(self, receipt: Receipt, origin: SpanContext) -> None:
         """Keep a batch's recorded span, for the spans of the broadcast and of the commit."""
-        self._unsent.append(origin)
+        self._unsent_origins.append(origin)
         if not self.room.is_saved(receipt):
             self._uncommitted.append((receipt.position, origin))
 
@@ -190,11 +190,11 @@ class HeldCanvas:
         count, self._unsent_count = self._unsent_count, 0
         return count
 
-    def take_unsent(self) -> list[SpanContext]:
+    def take_unsent_origins(self) -> list[SpanContext]:
         """Remove and return the spans of the batches with edits that are not broadcast yet."""
-        if not self._unsent:
-            return self._unsent
-        unsent, self._unsent = self._unsent, []
+        if not self._unsent_origins:
+            return self._unsent_origins
+        unsent, self._unsent_origins = self._unsent_origins, []
         return unsent
 
     def take_in_flight(self) -> list[SpanContext]:

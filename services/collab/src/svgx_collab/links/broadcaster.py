@@ -179,7 +179,7 @@ class Broadcaster:
 
     async def _publish_edits(self, held: HeldCanvas) -> None:
         canvas_id = held.room.canvas_id
-        origins = held.take_unsent()
+        origins = held.take_unsent_origins()
         gateways = held.gateways()
         for broadcast in held.context.run(_take_broadcasts, held):
             self._sent += 1

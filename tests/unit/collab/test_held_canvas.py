@@ -126,7 +126,8 @@ async def test_canvas_without_participants_and_requests_is_idle(held: HeldCanvas
 def test_commit_takes_the_traces_of_the_batches_that_it_completes(held: HeldCanvas) -> None:
     """A batch that arrives during a commit belongs to the next commit. Proves R-OBS-4.
 
-    `take_in_flight` returns the spans for the commit, and `take_unsent_origins` those for the next broadcast.
+    `take_origins_in_flight` returns the spans for the commit. `take_unsent_origins` returns those for the next
+    broadcast.
     """
     doc: Doc[Map[str]] = Doc()
     updates: list[bytes] = []
@@ -139,20 +140,20 @@ def test_commit_takes_the_traces_of_the_batches_that_it_completes(held: HeldCanv
             elements[f"{origin.span_id}-{number}"] = "x"
             held.add_origin(held.room.receive([Edit("ann", updates[-1])]), origin)
 
-    assert (held.take_unsent_origins(), held.take_in_flight()) == ([], [])
+    assert (held.take_unsent_origins(), held.take_origins_in_flight()) == ([], [])
     receive(first, second)
     assert held.room.take_entry() is not None
     receive(third)
-    assert held.take_in_flight() == [first, second]
-    assert held.take_in_flight() == []
+    assert held.take_origins_in_flight() == [first, second]
+    assert held.take_origins_in_flight() == []
     assert held.take_unsent_origins() == [first, second, third]
     assert held.take_unsent_origins() == []
     held.room.mark_committed(1)
-    assert held.take_in_flight() == []
+    assert held.take_origins_in_flight() == []
     assert held.room.take_entry() is not None
-    assert held.take_in_flight() == [third]
+    assert held.take_origins_in_flight() == [third]
     held.room.mark_committed(2)
     repeated = held.room.receive([Edit("ann", updates[0])])
     held.add_origin(repeated, first)
-    assert held.take_in_flight() == [], "the repeated edits are saved already"
+    assert held.take_origins_in_flight() == [], "the repeated edits are saved already"
     doc.unobserve(subscription)

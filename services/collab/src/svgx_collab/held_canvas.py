@@ -91,8 +91,8 @@ class HeldCanvas:
         """The NATS subscriptions of the canvas's channels."""
         self._state: State = Holding()
         self._waiting: list[WaitingRequest] = []
-        self._uncommitted: list[tuple[int, SpanContext]] = []
-        """The position of the receipt and the recorded span of each batch with edits that are in no journal entry yet."""
+        self._origins_without_entry: list[tuple[int, SpanContext]] = []
+        """For each batch with edits that are in no journal entry yet: its receipt's position, and its recorded span."""
         self._unsent_count = 0
         """The number of edits since the last broadcast."""
         self._unsent_origins: list[SpanContext] = []
@@ -179,7 +179,7 @@ class HeldCanvas:
         """Keep a batch's recorded span, for the spans of the broadcast and of the commit."""
         self._unsent_origins.append(origin)
         if not self.room.is_saved(receipt):
-            self._uncommitted.append((receipt.position, origin))
+            self._origins_without_entry.append((receipt.position, origin))
 
     def count_edits(self, count: int) -> None:
         """Note that a batch of `count` edits was applied."""
@@ -197,14 +197,14 @@ class HeldCanvas:
         unsent, self._unsent_origins = self._unsent_origins, []
         return unsent
 
-    def take_in_flight(self) -> list[SpanContext]:
+    def take_origins_in_flight(self) -> list[SpanContext]:
         """Remove and return the spans of the batches with all their edits in flight or committed."""
-        if not self._uncommitted:
+        if not self._origins_without_entry:
             return []
         position = self.room.position_in_flight
-        origins = [origin for last, origin in self._uncommitted if last <= position]
-        self._uncommitted = [each for each in self._uncommitted if each[0] > position]
-        return origins
+        waiting = self._origins_without_entry
+        self._origins_without_entry = [each for each in waiting if each[0] > position]
+        return [origin for last, origin in waiting if last <= position]
 
     def take_saved(self) -> list[WaitingRequest]:
         """Remove and return the waiting requests with no uncommitted edits."""

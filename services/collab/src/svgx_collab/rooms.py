@@ -353,7 +353,7 @@ class Rooms:
                 continue
             try:
                 while (entry := held.room.take_entry()) is not None:
-                    collected.append(UnsavedEntry(entry, held.take_in_flight()))
+                    collected.append(UnsavedEntry(entry, held.take_origins_in_flight()))
             except Fault as fault:
                 self._start_discarding(held, fault)
                 continue

@@ -151,17 +151,17 @@ async def test_canvas_for_a_stopped_reserved_replica_is_opened_again(
         assert await editor.held() == {"a": "1", "b": "2"}
 
 
-async def test_canvas_that_is_taken_back_is_opened_at_once(
+async def test_canvas_is_opened_at_once_after_its_given_lease_is_released(
     backing: DevStack, editor: Editor
 ) -> None:
-    """A draining reserved replica takes no canvas. After `take_back`, its lease delays no other replica.
+    """A draining reserved replica takes no canvas. After `release_given_lease`, its lease delays no other replica.
 
     The draining replica is alive, so no other replica would take over its lease. Proves R-BOUND-12.
     """
     async with replica(backing) as one, replica(backing, answers_open=False) as two:
         await editor.set("a", "1")
         await one.rooms.leave_to(two.bus.replica_id, editor.canvas_id)
-        await one.rooms.take_back(editor.canvas_id, two.bus.replica_id)
+        await one.rooms.release_given_lease(editor.canvas_id, two.bus.replica_id)
         assert await lease(one, editor.canvas_id) is None
         await editor.set("b", "2")
         assert (one.rooms.count, two.rooms.count) == (1, 0)

@@ -59,8 +59,8 @@ class Replica:
         await self.edits_saved.wait()
         return True
 
-    async def take_back(self, canvas_id: str, replica_id: str) -> None:
-        self.steps.append(f"take {canvas_id} back from {replica_id}")
+    async def release_given_lease(self, canvas_id: str, replica_id: str) -> None:
+        self.steps.append(f"release the lease of {canvas_id} given to {replica_id}")
 
     async def request(
         self, subject: str, _: bytes, headers: Headers | None = None, *, timeout: float
@@ -125,7 +125,7 @@ async def test_calm_canvas_is_left_only_if_another_replica_can_open_it(*, can_mo
 
 
 @pytest.mark.parametrize(
-    ("failure", "takes_back"),
+    ("failure", "releases_lease"),
     [
         (NoResponders(), True),
         (BusUnreachable(), True),
@@ -134,18 +134,18 @@ async def test_calm_canvas_is_left_only_if_another_replica_can_open_it(*, can_mo
     ],
 )
 async def test_failed_move_is_followed_by_a_pause(
-    failure: SvgxError, monkeypatch: pytest.MonkeyPatch, *, takes_back: bool
+    failure: SvgxError, monkeypatch: pytest.MonkeyPatch, *, releases_lease: bool
 ) -> None:
     """A lasting failure does not interrupt the canvas again and again. Proves R-BOUND-12.
 
-    The lease is taken back if the reserved replica has not received the request.
+    The given lease is released if the reserved replica has not received the request.
     """
     replica = Replica(failure)
     replica.edits_saved.set()
     moves = replica.moves_out()
     for _ in range(3):
         await moves._move_busy_canvas()
-    expected = [*MOVE, *(["take busy back from free"] * takes_back)]
+    expected = [*MOVE, *(["release the lease of busy given to free"] * releases_lease)]
     assert replica.steps == expected
     monkeypatch.setattr(module, "FAILURE_PAUSE_SECONDS", 0.0)
     moves._paused_until = 0.0

@@ -178,7 +178,7 @@ class Rooms:
         """Release the lease that another replica has given to this replica, because it does not take the canvas."""
         await self._release_lease(canvas_id)
 
-    async def take_back(self, canvas_id: str, replica_id: str) -> None:
+    async def release_given_lease(self, canvas_id: str, replica_id: str) -> None:
         """Release the lease that was given to `replica_id`, because that replica has not received the request."""
         await self._leases.release(canvas_id, replica_id)
 

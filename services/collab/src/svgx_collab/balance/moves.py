@@ -104,7 +104,7 @@ class MovesOut:
             if isinstance(error, NoResponders | BusUnreachable):
                 # The lease names the reserved replica already. That replica has not received the request, so it does
                 # not release the lease.
-                await self._rooms.take_back(canvas_id, replica_id)
+                await self._rooms.release_given_lease(canvas_id, replica_id)
 
     def _note_failure(self, canvas_id: str, error: SvgxError) -> None:
         """Count and log a failed move, and begin no move for `FAILURE_PAUSE_SECONDS`."""

@@ -129,8 +129,8 @@ class Accounts:
     async def change_password(self, account: Account, new: str, field: str, by: Origin) -> None:
         """Store a new password, and end all sessions of the account except the caller's.
 
-        Raises `Invalid`, naming `field`, for a password that is easy to guess. Raises `Conflict` when another request
-        changed the password meanwhile.
+        Raises `Invalid`, naming `field`, for a password that is easy to guess. Raises `Conflict` when the password was
+        changed, or the account was disabled or deleted, after the caller read `account`.
         """
         user = account.user
         password_hash = await self._passwords.hash_new(

@@ -42,7 +42,8 @@ def calibrate(
 ) -> Calibration:
     """Return the strongest parameters within `target` seconds and `max_memory_kib`, but at least OWASP's minimum.
 
-    Memory is raised before passes, because memory costs an attacker with graphics cards the most (RFC 9106, section 4).
+    Memory is doubled as often as possible. Then passes are added. Memory comes first, because memory costs an attacker
+    with graphics cards the most (RFC 9106, section 4).
     """
     memory, passes = MIN_MEMORY_KIB, MIN_PASSES
     seconds = measure(memory, passes, lanes)

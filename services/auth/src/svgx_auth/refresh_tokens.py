@@ -1,7 +1,7 @@
 """Refresh tokens: opaque texts, stored as hashes. Each token is derived from the token before it.
 
-A token's successor is the HMAC-SHA256 of the token, with a key that only this service has. A repeated refresh therefore
-gets the same successor, although the service stores only hashes of tokens (docs/decisions/0007).
+A token's successor is the HMAC-SHA256 of the token, with a key that is derived from the server's secret. A repeated
+refresh therefore gets the same successor, although the service stores only hashes of tokens (docs/decisions/0007).
 """
 
 import base64

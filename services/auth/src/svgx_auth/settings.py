@@ -19,8 +19,8 @@ MAX_WORKERS = 64
 
 MAX_MEMORY_KIB = 4 * 1024 * 1024
 MAX_PASSES = 1000
-"""Upper limits for Argon2id: 4 GiB and a thousand passes. One hash with these values takes minutes. Larger values are
-refused, because they overflow in the library."""
+"""Upper limits for Argon2id: 4 GiB and a thousand passes. One hash with these values takes about an hour. Larger values
+are refused, because they overflow in the library."""
 
 
 def _check_key_file(path: Path | None) -> Path | None:

@@ -179,7 +179,7 @@ class Rooms:
         await self._release_lease(canvas_id)
 
     async def release_given_lease(self, canvas_id: str, replica_id: str) -> None:
-        """Release the lease that was given to `replica_id`, because that replica has not received the request."""
+        """Release the lease that was given to a replica that has not received the request to take the canvas."""
         await self._leases.release(canvas_id, replica_id)
 
     @property

@@ -162,7 +162,8 @@ def _pseudonym_of(account: StoredAccount) -> str | None:
 async def _conflicting_field(session: Session, account: StoredAccount) -> str | None:
     """Return the first field of the account with a value that another account has already, or None.
 
-    A name that only looks like another is not refused, because accounts from before this rule keep their names.
+    A name that only looks like another is not refused, because earlier versions accepted such names, and their accounts
+    keep them.
     """
     taken_names = await names_taken(
         session, account.username, account.email, account.id, by_key=False

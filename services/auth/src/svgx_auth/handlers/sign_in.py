@@ -34,7 +34,8 @@ from svgx_common.messaging.responder import Call, Responder
 
 FAILED_LOGINS = Counter(
     "svgx_engine_failed_logins",
-    "Log-ins that were refused, also sign-ins with OpenID Connect and log-ins after too many attempts.",
+    "Log-ins that were refused, also sign-ins with OpenID Connect and log-ins after too many attempts, but not log-ins"
+    " that the password queue refused.",
 )
 
 

@@ -22,7 +22,7 @@ from svgx_common.contract.errors import Unauthenticated, Unavailable
 log = structlog.get_logger(__name__)
 
 DISCOVERY_TIMEOUT = 5.0
-"""Time limit of a discovery, and of each other request to the provider, in seconds.
+"""Time limit of a discovery, in seconds. In each other request to the provider, it is the limit of a single read.
 
 A discovery fetches the provider's endpoints and keys.
 """
@@ -170,8 +170,7 @@ class Provider:
         return claims | await self._missing_claims(discovered, token, claims)
 
     async def _check_id_token(self, token: object, nonce: str) -> dict[str, Any]:
-        """Return the claims of an ID token. Raises `Unauthenticated`.
-
+        """Return the claims of an ID token. Raises `Unauthenticated` or `Unavailable`.
         If the token is invalid and the keys are not recent, fetch the keys again and try once more.
         """
         for last_try in (False, True):

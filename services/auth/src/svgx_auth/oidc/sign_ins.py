@@ -1,8 +1,8 @@
 """Pending sign-ins. Each sign-in begins here, continues at a provider, and finishes here at most once.
 
 The URL parameter `state` and a cookie of the browser identify the sign-in when the browser returns. Nonce and code
-verifier are derived from the state with a key that only this service has. Therefore any replica can finish a sign-in,
-and the stored rows alone are not enough to finish a sign-in.
+verifier are derived from the state with a key that is derived from the server's secret. Therefore any replica can
+finish a sign-in, and the stored rows alone are not enough to finish a sign-in.
 """
 
 import base64

@@ -60,7 +60,7 @@ IMPORT_ERRORS = ErrorTexts(
     name="imports",
     field=None,
     account_limit=(
-        f"imports and restores of one account run or wait at a time, and none waits over {QUEUE_SECONDS:g} s"
+        f"imports and restores of one account run or wait at a time, and each waits {QUEUE_SECONDS:g} s at most"
     ),
     too_much="reading the file takes more {} than an import may use",
 )

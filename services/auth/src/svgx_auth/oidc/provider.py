@@ -171,6 +171,7 @@ class Provider:
 
     async def _check_id_token(self, token: object, nonce: str) -> dict[str, Any]:
         """Return the claims of an ID token. Raises `Unauthenticated` or `Unavailable`.
+
         If the token is invalid and the keys are not recent, fetch the keys again and try once more.
         """
         for last_try in (False, True):

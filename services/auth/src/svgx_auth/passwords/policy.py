@@ -34,7 +34,8 @@ AMBIGUOUS_CHARACTERS = frozenset("@4({[<691!|7$5+")
 MAX_AMBIGUOUS = 6
 """Largest number of different characters in `AMBIGUOUS_CHARACTERS` in the judged beginning of a password.
 
-The first `MIN_LENGTH` characters are judged even if they have more.All digits together have six, so digits and dates do not shorten the judged beginning.
+The first `MIN_LENGTH` characters are judged even if they have more. All digits together have six, so digits and
+dates do not shorten the judged beginning.
 """
 
 

@@ -36,7 +36,7 @@ STEP_ENTRIES = 2000
 
 
 class AccountErasure:
-    """The erasure of accounts. All methods may be repeated, because they change only rows that are not erased yet."""
+    """The erasure of accounts. All methods may be repeated: a repetition changes only rows that were written since."""
 
     def __init__(
         self, database: Database, revocations: Revocations, audit: Audit, attempts: Attempts

@@ -43,7 +43,7 @@ class Close(IntEnum):
     UNAUTHENTICATED = 4401, "the token is missing, expired or revoked"
     FORBIDDEN = 4403, "the caller's role does not allow this"
     NOT_FOUND = 4404, "the canvas does not exist"
-    TOO_LARGE = 4413, "a message is larger than the limit"
+    TOO_LARGE = 4413, "a message, or an edit in it, is beyond a limit"
 
 
 _BY_STATUS = {

@@ -1,6 +1,7 @@
-"""Work of accounts in threads. The event loop continues meanwhile.
+"""Run work for accounts in threads, so that the event loop continues meanwhile.
 
-Python runs one thread at a time, so each further thread makes the event loop wait longer. So only few run at a time.
+Python runs one thread at a time, so each further thread makes the event loop wait longer. So only a few threads run at
+a time.
 """
 
 import asyncio

@@ -84,7 +84,8 @@ class Listing:
     ) -> tuple[Sequence[Row], str | None]:
         """Return the rows of a page, and the cursor of the next page or None.
 
-        `rows` are the queried rows, at most `limit + 1` of them. `position` returns the cursor of a row.
+        `rows` are the queried rows. There is a next page if there are more rows than `limit`. `position` returns the
+        cursor of a row.
         """
         if len(rows) <= limit:
             return rows, None

@@ -71,7 +71,7 @@ class Query:
 
     @property
     def writes(self) -> bool:
-        """Whether the statement changes rows."""
+        """Whether the statement has the keyword of a write, also in `FOR UPDATE`. A call of a function has none."""
         return _WRITE_KEYWORDS.search(self.sql) is not None
 
 

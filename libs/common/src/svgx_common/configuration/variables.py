@@ -74,7 +74,7 @@ class UnknownVariable:
     name: str
     nearest: str
     refused: bool
-    """True when the service must not start, because the setting that this variable probably means is not set."""
+    """True when the service must not start, unless the configuration file has the setting `nearest`."""
 
 
 def unknown_variables(

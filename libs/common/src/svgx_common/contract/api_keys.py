@@ -94,7 +94,10 @@ class CheckApiKeyRequest(RequestModel):
 
 
 class CheckedApiKey(ReplyModel):
-    """The account that owns a key, and the role of the key. `expires_at` is in Unix seconds."""
+    """The account that owns a key. `role` is the lesser of the key's role and the account's role.
+
+    `expires_at` is in Unix seconds.
+    """
 
     key_id: str
     user_id: str
@@ -103,7 +106,7 @@ class CheckedApiKey(ReplyModel):
     token_version: int
     expires_at: int
     account_role: Role | None = None
-    """The role of the account if the key has a lower role, or None if both are equal."""
+    """The role of the account if it is higher than `role`, or None if both are equal."""
 
 
 CREATE_API_KEY = Operation(

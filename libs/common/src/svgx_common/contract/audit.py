@@ -69,7 +69,8 @@ REPORTED_EVENTS = frozenset({AuditEvent.ADMIN_OPERATION})
 class AuditEntry(ReplyModel):
     """An event that `actor` caused and that concerns the account `user`.
 
-    `actor` and `user` are the accounts' present usernames. All other fields are from the time of the event.
+    `actor` and `user` are the accounts' present usernames. All other fields are from the time of the event, but the
+    erasure of a user empties the fields with the user's personal data.
     """
 
     id: str

@@ -1,9 +1,11 @@
-"""The close code table: every code with which the gateway closes a WebSocket.
+"""The close code table: the codes with which the gateway closes a WebSocket.
+
+It does not have 1002 and 1007, which the library `websockets` sends after frames that break RFC 6455.
 
 y-websocket 3 never reconnects after a code from 4400 to 4499. So the gateway sends these codes only for conditions that
-never pass by themselves. After 1012 the client should reconnect immediately; after 1011 and 1013, after a pause. The
-gateway sends 1000 when the client closes the connection. The table in docs/spec.md also has the Yjs clients that
-reconnect after each code.
+never pass by themselves. After 1012 the client should reconnect immediately; after 1011 and 1013, after a pause. 1000
+means that the client has closed the connection. The table in docs/spec.md also has the Yjs clients that reconnect
+after each code.
 """
 
 from enum import IntEnum

@@ -318,7 +318,7 @@ class LinkReceipt:
 
 @record
 class LinkRefusal:
-    """The batch `number` was refused. The gateway sends it again as a request.
+    """The batch `number` was refused. The gateway sends the batch again as a request.
 
     `same_holder` is 1 if the gateway may send the request to the same replica. If it is 0, the gateway looks for the
     holder first.
@@ -369,7 +369,7 @@ class ReplicaLoad(ReplyModel):
 
 REPLICA_LOAD = Channel(
     subject="svgx.replicas.load",
-    summary="The load of a replica of collab. A replica with more load than the others opens no further canvas",
+    summary="The load of a replica of collab. A replica with more load than the others declines to open more canvases",
     publishers=("collab",),
     subscribers=("collab",),
     payload=ReplicaLoad,

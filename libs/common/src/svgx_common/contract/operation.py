@@ -31,8 +31,8 @@ def _read_whole_number(value: Any) -> Any:
 Count = Annotated[int, Field(ge=0, le=2**53 - 1), BeforeValidator(_read_whole_number)]
 """A version or revision. Every JSON reader represents numbers up to 2**53 - 1 exactly (RFC 8259, 6).
 
-JSON has one kind of number, so 7.0 is the version 7. `Count` reads it, because a second parse of a large body with all
-whole floats as integers takes long.
+JSON has one kind of number, so 7.0 is the version 7. `Count` converts it. Otherwise the gateway would parse the body a
+second time to convert its whole floats, which takes long for a large body.
 """
 
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -44,7 +44,7 @@ PageLimit = Annotated[int, Field(ge=1, le=200, examples=[50])]
 """Items on one page of a list."""
 
 PageCursor = Annotated[str, StringConstraints(max_length=512)]
-"""The `next` value of the page before. After a stored value with the longest key, it has about 310 characters."""
+"""The `next` value of the page before. After a stored value with the longest key, the cursor has 286 characters."""
 
 _RFC_3339 = re.compile(
     r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:[0-5]\d)", re.ASCII
@@ -196,7 +196,7 @@ class Operation(Generic[Request, Reply]):
       `unavailable` error of the operation opens no circuit breaker, because the service itself works.
     - `asks`: another service that the answering service calls. In the pool `ASKING`, an `unavailable` error of the
       operation opens no circuit breaker, because this other service may be the cause.
-    - `password`: the operation hashes a password.
+    - `password`: each request of the operation hashes a password.
     - `writes_content`: the operation adds content to a canvas, so the quotas of the caller and of the canvas apply.
     - `reaches_others`: an admin may read or change data of other users with the operation. Gateways record such calls
       of admins in the audit log.

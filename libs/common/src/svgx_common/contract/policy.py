@@ -82,7 +82,7 @@ class Pool(StrEnum):
     """Quick operations between services, such as the commit of edits."""
     HEAVY = "heavy"
     PASSWORD = "password"
-    """Operations that hash a password, which takes a core for 20 ms or more."""
+    """Operations that hash a password for each request, which takes a core for 20 ms or more."""
     OUTSIDE = "outside"
     """Operations with a handler that waits for an external system."""
     ASKING = "asking"

@@ -109,7 +109,7 @@ class ClassCount(ReplyModel):
 
 
 class RateLimitInterval(ClassCount):
-    """The counts of the interval of `Analytics.seconds` seconds that begins at `at`."""
+    """The counts of one interval. The interval begins at `at` and lasts for `Analytics.seconds` seconds."""
 
     at: datetime
 
@@ -119,8 +119,8 @@ class CallerCount(ReplyModel):
 
     Visitors with a share link count as `visitor:<address>` and as `link:<id>`.
 
-    For requests with limits of their own, `caller` has a prefix: `handshakes:`, `metrics:`, or `keys:` for unknown API
-    keys.
+    Requests that are counted separately have a prefix in `caller`: `handshakes:`, `metrics:`, or `keys:` for lookups of
+    API keys and share links that a gateway has not cached.
     """
 
     caller: str

@@ -11,7 +11,8 @@ class Revocation(ReplyModel):
 
     An API key is revoked like a session; `session_id` is then the key's id.
 
-    `until` is the Unix time, in seconds, at which the last of these tokens expires.
+    `until` is the Unix time, in seconds, until which gateways keep the revocation: the time at which the last of these
+    tokens expires, and for an API key at most a day after its end.
     """
 
     user_id: str

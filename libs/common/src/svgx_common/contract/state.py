@@ -344,7 +344,7 @@ JOURNAL_LOAD = Operation(
 
 CANVAS_ACCESS_CHANGED = Channel(
     subject="svgx.canvas.{canvas_id}.access",
-    summary="State's broadcast: the canvas was deleted or restored, or a role on it changed",
+    summary="State's broadcast: the canvas was deleted or restored, or the role of a member or link may have changed",
     publishers=("state",),
     subscribers=("gateway", "collab"),
     payload=Empty,

@@ -13,8 +13,9 @@ async def remove_in_batches(
 ) -> int:
     """Call `remove` until no old row is left, and return the number of removed rows.
 
-    With one call for each run, a table would grow while more rows become old. `remove` takes the largest number of
-    rows to remove. The column `number` of its result has the number of removed rows.
+    With only one call for each run, a table would grow if more rows became old between two runs than one call removes.
+    `remove` takes the largest number of rows to remove. The column `number` of its result has the number of removed
+    rows.
     """
     total = 0
     while True:

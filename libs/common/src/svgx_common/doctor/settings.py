@@ -37,7 +37,7 @@ def check_settings(kind: type[Settings]) -> tuple[list[Finding], dict[str, Any]]
             "Correct the name of the variable, or remove it.",
         )
         for each in unknown_variables(kind)
-        if not each.refused  # `examine` reports the refused variables
+        if not each.refused  # `examine` reports these, unless the file has the setting
     ]
     findings += [
         warning(NAME, f"{name} is ignored: {reason}", "Correct the variable, or remove it.")

@@ -59,7 +59,7 @@ async def serve_afterwards(scope: Scope, serve: Serve, on_end: Callable[[], None
 
 
 def call_at_end(scope: Scope, callback: Callable[[], None]) -> None:
-    """Call `callback` at the end of the connection. If `serve_afterwards` gave no function, call it now."""
+    """Call `callback` at the end of the connection, or now if `serve_afterwards` was given no function."""
     afterwards: _DeferredCalls | None = scope.get(_AFTERWARDS)
     if afterwards is not None and afterwards.serve is not None:
         afterwards.on_end.append(callback)

@@ -26,9 +26,9 @@ Up to this size, a copy takes less time than writing a second buffer.
 class WholeResponse:
     """The `send` of one request. It holds the head back until the body follows.
 
-    ASGI requires that a server sends nothing before the first part of the body. Two kinds of responses are left to
-    uvicorn: those with a body in parts, and those with a header that changes the connection, such as
-    `connection: close`.
+    ASGI requires that a server sends nothing before the first part of the body. Some responses are left to uvicorn,
+    such as those with a body in parts, those to HEAD requests, and those with a header that changes the connection
+    (`connection: close`).
     """
 
     __slots__ = ("_cycle", "_head")

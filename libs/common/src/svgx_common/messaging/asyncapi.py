@@ -83,7 +83,7 @@ FRAMES: dict[str, tuple[tuple[int, ...], str, str]] = {
     "TokenLifetime": (
         (101,),
         "server",
-        "A varuint: seconds until the connection's access token expires. It asks for a fresh token.",
+        "A varuint: seconds until the connection's access token expires. The message asks for a fresh token.",
     ),
     "Limits": ((102,), "server", "A varuint: the largest number of bytes of one message."),
     "Quota": (

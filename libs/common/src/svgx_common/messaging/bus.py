@@ -318,8 +318,8 @@ class Bus:
         """Send bytes to `subject` and return the answer. Raise the same errors as `ask`.
 
         Edits use this method, because it is faster than `ask`: it records no span and adds no caller, client or
-        deadline to the headers. When the connection is lost, a request to the holder of a canvas fails immediately. Its
-        answer is probably lost too, and the request is safe to repeat.
+        deadline to the headers. When the connection is lost, all requests in flight fail immediately, because their
+        answers cannot arrive any more. A request to the holder of a canvas is safe to repeat.
         """
         if len(content) > PIECE_BYTES:
             with self.blobs.offer(content) as reference:

@@ -130,7 +130,7 @@ class Holder:
         return failure, 0.0
 
     async def _wait_for_recovery(self, deadline: float) -> None:
-        """Wait until another request has opened the canvas or was given up."""
+        """Wait until the request that opens the canvas has an answer or is given up."""
         await wait_at_most(self._recovery_ended, max(0.0, deadline - time.monotonic()))
 
 

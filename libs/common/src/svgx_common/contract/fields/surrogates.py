@@ -4,6 +4,7 @@
 def has_surrogate(text: str) -> bool:
     """Return whether a text has a surrogate.
 
-    Python reads each byte that is not UTF-8 as a surrogate. JSON permits lone surrogates as escapes.
+    In arguments and environment variables, Python turns each byte that is not UTF-8 into a surrogate. JSON permits lone
+    surrogates as escapes.
     """
     return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)

@@ -166,9 +166,9 @@ class RestoreOutcome(StrEnum):
 
     CREATED = "created"
     REPLACED = "replaced"
-    """The canvas existed, and its content was replaced by an edit."""
+    """The canvas existed. It has the content of the backup by an edit, or only the name of the backup again."""
     UNDELETED = "undeleted"
-    """The canvas was deleted, and exists again. Its content was replaced by an edit."""
+    """The canvas was deleted, and exists again. An edit replaced its content, unless the content was the same."""
     UNCHANGED = "unchanged"
     SKIPPED = "skipped"
     """The canvas is deleted in the backup and exists now. A restore deletes nothing."""
@@ -179,8 +179,9 @@ class Restore(ReplyModel):
     """A restore. `canvases` counts the finished canvases, of `canvases_total`; `failed` of them were not restored.
 
     `users_kept` counts the accounts that existed already and are unchanged. `users_refused` counts the accounts that
-    could not be added, because an account with another id has the username or the e-mail address. `error` has the
-    reason of a failure, and names refused accounts. The record is deleted 90 days after the end of the restore.
+    could not be added, because an account with another id has the username, the e-mail address or an identity. `error`
+    has the reason of a failure, and names refused accounts. The record is deleted 90 days after the end of the
+    restore.
     """
 
     id: str
@@ -231,7 +232,7 @@ class RestoredCanvasesRequest(RestoreIdRequest):
 class RestoredCanvas(ReplyModel):
     """A canvas that a restore has finished.
 
-    `detail` is the reason of a failure, or names the parts that were left out.
+    `detail` is the reason of a failure, or the number of updates that were left out.
     """
 
     canvas_id: str

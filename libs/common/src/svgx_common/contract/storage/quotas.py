@@ -170,7 +170,11 @@ class QuotaStatus(StrEnum):
 
 
 class Use(ReplyModel):
-    """The use of one bound. `resets_at` is the time at which the use starts again at 0; null if it never does."""
+    """The use of one bound. `resets_at` is the time at which the use falls by itself; null if it never does.
+
+    The bytes of a day fall to 0 at the end of the day (UTC). The number of created canvases falls when the oldest
+    counted canvas is an hour or a day old.
+    """
 
     name: QuotaName
     used: int

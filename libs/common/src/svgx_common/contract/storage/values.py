@@ -97,7 +97,7 @@ def _check_metadata(metadata: Any) -> Any:
 
 Key = Annotated[
     str,
-    # A key has no slash and no dot at its start, because clients and proxies change such paths.
+    # A key has no slash, and does not begin with a dot, because clients and proxies change such paths.
     StringConstraints(pattern=rf"^[A-Za-z0-9_][A-Za-z0-9_.:@~-]{{0,{MAX_KEY_CHARACTERS - 1}}}$"),
     AfterValidator(_check_key),
     Field(examples=["editor.preferences"]),
@@ -136,7 +136,7 @@ class PersistRequest(RequestModel):
 class ValueRequest(RequestModel):
     """Without `state_type`, the caller's values of all types are searched, and then the shared values.
 
-    Admins may name another account as `user_id`.
+    Admins may name another account as `user_id`. With `user_id`, shared values are not searched.
     """
 
     key: Key

@@ -125,7 +125,7 @@ class ListDeliveriesRequest(WebhookRequest):
 
 
 class Delivery(ReplyModel):
-    """The delivery of one event to one webhook. `error` is the cause of the last failure.
+    """The delivery of one event to one webhook. `error` is the cause of the last failure; null after a success.
 
     `response_status` is the HTTP status of the response to the last attempt, or null without a response. `due_at` is
     the time of the next attempt of a pending delivery.

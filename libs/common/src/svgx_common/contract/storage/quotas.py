@@ -74,7 +74,7 @@ class CanvasBounds(BaseModel):
 
 RoleBounds = dict[Role, AccountBounds]
 UserBounds = Annotated[dict[Identifier, AccountBounds], Field(max_length=1000)]
-SomeCanvasBounds = Annotated[dict[Identifier, CanvasBounds], Field(max_length=1000)]
+BoundsByCanvas = Annotated[dict[Identifier, CanvasBounds], Field(max_length=1000)]
 
 
 class Quotas(ReplyModel):
@@ -124,7 +124,7 @@ class SetQuotasRequest(RequestModel):
         default_factory=dict
     )
     users: Annotated[UserBounds, Field(examples=[{}])] = Field(default_factory=dict)
-    canvases: Annotated[SomeCanvasBounds, Field(examples=[{}])] = Field(default_factory=dict)
+    canvases: Annotated[BoundsByCanvas, Field(examples=[{}])] = Field(default_factory=dict)
 
 
 class CanvasUse(ReplyModel):

@@ -71,7 +71,10 @@ class Query:
 
     @property
     def writes(self) -> bool:
-        """Whether the statement has the keyword of a write, also in `FOR UPDATE`. A call of a function has none."""
+        """Whether the statement has the keyword of a write.
+
+        `FOR UPDATE` counts too. The call of a function that writes does not, because the function is in a migration.
+        """
         return _WRITE_KEYWORDS.search(self.sql) is not None
 
 

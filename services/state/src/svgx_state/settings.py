@@ -74,7 +74,8 @@ class StateSettings(PostgresSettings, ServiceSettings):
     journal_retention_days: int = Field(30, ge=0, le=3660)
     """Number of full days before today in which the journal is kept; 0 keeps it without end.
 
-    The present content of a canvas does not depend on this setting, but the past can be read for these days only.
+    The present content of a canvas does not depend on this setting. Of the time before these days, only versions with a
+    name can be read.
     """
     database_disk_gb: float = Field(0, ge=0)
     """GB (10^9 bytes) that the database may use on its disk, for the forecast in the metrics; 0 makes no forecast."""
@@ -120,7 +121,7 @@ class StateSettings(PostgresSettings, ServiceSettings):
     webhook_retry_seconds: float = Field(5.0, gt=0, le=3600)
     """Pause after the first failed attempt, in seconds.
 
-    Each later pause is four times as long as the pause before it, up to six hours.
+    Each later pause is four times as long as the pause before it, up to six hours. Then each pause is varied at random.
     """
     webhook_give_up_seconds: float = Field(86_400.0, gt=0, le=30 * 86_400)
     """Time limit for all attempts at a delivery, in seconds.

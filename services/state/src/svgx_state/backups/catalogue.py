@@ -256,7 +256,10 @@ class Catalogue:
         if row["status"] != BackupStatus.COMPLETE:
             reason = f"the backup {parent_id} is not complete"
         elif row["adopted"]:
-            reason = f"the backup {parent_id} was made before this database was created; make a full backup"
+            reason = (
+                f"the backup {parent_id} was made by another database, or before this database was restored; "
+                "make a full backup"
+            )
         elif (row["state_type"], row["canvas_id"], row["owner_id"]) != scope:
             reason = f"the backup {parent_id} is for other canvases"
         elif row["length"] > MAX_CHAIN:

@@ -109,7 +109,7 @@ class BackupWriter:
 
         If this replica cannot read the parent, and the request named no base, make a full backup. Raises `TargetFailed`
         when the backup cannot be written, `BackupRefused` or `BackupDamaged` when the parent is a named base that
-        cannot be read, and `Unavailable` while the database or auth is not reachable.
+        cannot be read, and `Unavailable` or `DeadlineExceeded` while the database or auth does not answer.
         """
         started = time.monotonic()
         try:

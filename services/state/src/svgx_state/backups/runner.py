@@ -36,7 +36,7 @@ RETENTION_SECONDS = 3600.0
 """Seconds between two applications of the retention. The retention is also applied after each backup."""
 
 PAUSE_SECONDS = 2.0
-"""Seconds from a failure, because a server was not reachable, to the next attempt at the task."""
+"""Seconds from an attempt that failed because a server was not reachable to the next attempt at the task."""
 
 LONGEST_OUTAGE_SECONDS = 600.0
 """Longest outage of a server that a task survives, in seconds. Beyond it, the task fails."""
@@ -184,7 +184,7 @@ class BackupRunner:
     async def _carry_out_with_retries(self, task: Task) -> None:
         """Carry out a task, and continue the task after a server was not reachable."""
         if task.attempts > MAX_ATTEMPTS:
-            await self._fail(task, f"{MAX_ATTEMPTS} replicas ended while they did this work")
+            await self._fail(task, f"this work was taken up {MAX_ATTEMPTS} times and did not end")
             return
         outage = Outage()
         while True:

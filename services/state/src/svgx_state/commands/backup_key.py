@@ -21,6 +21,6 @@ async def check_backup_key(values: Mapping[str, Any]) -> list[Finding]:
     fix = "Set it to 32 random bytes (`openssl rand -base64 32`), and keep a copy elsewhere."
     return [
         warning(
-            NAME, "is not set: readers of the backups get all drawings and password hashes", fix
+            NAME, "is not set: readers of the backups get all canvases and password hashes", fix
         )
     ]

@@ -161,7 +161,7 @@ async def _begin(backups: Backups, request: CreateBackupRequest) -> str:
 
 
 def _is_requested(backup: Backup, request: CreateBackupRequest) -> bool:
-    """Return whether a backup has the content that a request names. A full backup is also an incremental one."""
+    """Return whether a backup serves a request. A full backup also serves a request for an incremental one."""
     return (
         (backup.state_type, backup.canvas_id, backup.owner_id)
         == (request.state_type, request.canvas_id, request.owner_id)

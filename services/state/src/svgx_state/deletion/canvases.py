@@ -59,9 +59,10 @@ class DeletedCanvases:
     async def restore(self, request: CanvasRequest, call: Call) -> Canvas:
         """Restore a canvas, and return it. A canvas that is not deleted stays as it is.
 
-        Raises `NotFound` for an unknown canvas and for a deleted canvas that the caller does not own, `Forbidden` for
-        any other canvas that the caller does not own, `Conflict` when the removal has begun, and `QuotaFull` when the
-        account that created the canvas may not have one more. An admin counts as an owner of every canvas.
+        Raises `NotFound` for an unknown canvas, for a deleted canvas that the caller does not own, and for a canvas
+        that a restore of a backup has not completed. Raises `Forbidden` for any other canvas that the caller does not
+        own, `Conflict` when the removal has begun, and `QuotaFull` when the account that created the canvas may not
+        have one more. An admin counts as an owner of every canvas.
 
         Raises `Unavailable` while auth does not answer, if another account than the caller's created the canvas.
         """
@@ -94,7 +95,9 @@ class DeletedCanvases:
     async def _restore(
         self, caller: Caller, canvas_id: str, creator: str, creator_role: Role | None
     ) -> bool:
-        """Restore a canvas. Return False if another request has restored it meanwhile.
+        """Restore a canvas, and return True.
+
+        Return False if another request has restored it meanwhile, or if a restore of a backup has not completed it.
 
         `creator_role` is None for a deleted account. The number of its canvases is not limited.
 

@@ -142,7 +142,7 @@ class Erasure:
                 )
 
     async def close_later(self) -> None:
-        """Wait, then call `close_due`. This is a step to repeat in the background."""
+        """Wait, then call `close_due` if `_is_settled`. This is a step to repeat in the background."""
         await asyncio.sleep(PERIOD_SECONDS)
         try:
             await self._database.row("erasure_to_close", GRACE_SECONDS)

@@ -88,9 +88,9 @@ class Purge:
         raise Conflict("the canvas is not deleted; delete it first", field="canvas_id")
 
     async def run(self, canvas_id: str, until: float) -> PurgeStep:
-        """Remove a canvas. No step begins after the time `until` on the loop's clock; background steps remove the rest.
+        """Remove a canvas until the time `until` on the loop's clock. Background steps remove the rest.
 
-        So the call ends at most one step after `until`.
+        The call does at least one step, and ends at most one step after `until`.
         """
         clock, rows = asyncio.get_running_loop().time, 0
         while True:
@@ -110,7 +110,7 @@ class Purge:
     async def step(self) -> PurgeStep | None:
         """Remove at most `STEP_ROWS` rows of a canvas that is due.
 
-        Return None when no canvas is due, or while another replica removes rows.
+        Return None when no canvas is due, or while another replica removes rows in the background.
         """
         async with self._database.transaction() as session:
             claim = await session.row("claim_purge")

@@ -44,7 +44,8 @@ ORDER BY created_at DESC, id DESC
 LIMIT 1
 
 -- name: mark_deleting
--- Mark a backup as being deleted. No row means that it runs, or that another backup builds on it.
+-- Mark a backup as being deleted. No row means that it is neither complete nor failed, or that another backup builds on
+-- it.
 UPDATE backup b SET status = 'deleting'
 WHERE b.id = $1 AND b.status IN ('complete', 'failed')
     AND NOT EXISTS (SELECT FROM backup c WHERE c.parent_id = b.id AND c.status <> 'failed')
@@ -99,7 +100,8 @@ SELECT subject_id FROM backup_task WHERE kind = $1 ORDER BY id LIMIT 1
 
 -- name: claim_task
 -- Take the oldest work that no replica has, or that its replica has not renewed for $2 seconds. With $3, take only the
--- work for this subject. A renewal with a time after the clock does not count, because the clock was set back.
+-- work for this subject. A renewal with a time more than $2 seconds after the clock does not count, because the clock
+-- was set back.
 UPDATE backup_task SET runner = $1, heartbeat_at = clock_timestamp(), attempts = attempts + 1
 WHERE id = (
     SELECT id FROM backup_task

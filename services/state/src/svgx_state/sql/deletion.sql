@@ -41,9 +41,8 @@ RETURNING c.id
 SELECT pg_try_advisory_xact_lock(hashtext('svgx.state.purge')) AS claimed
 
 -- name: next_purge
--- Find a canvas to remove: one whose removal has begun, or one that was deleted more than $1 days ago. Leave out a
--- canvas that a running restore creates at present. Lock the canvas, so that it is not restored and deleted again before
--- begin_purge.
+-- Find a canvas of which the removal has begun, or that was deleted more than $1 days ago. Leave out a canvas that a
+-- running restore creates at present. Lock the canvas, so that it is not restored and deleted again before begin_purge.
 SELECT c.id FROM canvas c
 WHERE c.deleted_at IS NOT NULL
     AND (c.purge_began_at IS NOT NULL OR c.deleted_at < clock_timestamp() - make_interval(days => $1))

@@ -18,12 +18,12 @@ from obstore.exceptions import (
 from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
 RETRIES = 3
-"""Largest number of further attempts at a request that an object storage did not answer."""
+"""Largest number of further attempts at a request that an object storage did not answer, or answered with 5xx."""
 
 RETRY_TIME_LIMIT = timedelta(seconds=30)
-"""Time limit for all attempts at a request. Beyond it, the request fails.
+"""Time from the first attempt at a request after which no further attempt begins.
 
-The whole backup or restore may be repeated.
+The request then fails, and so does the task that made it, such as a backup.
 """
 
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
@@ -42,7 +42,6 @@ _REASONS = {
 
 Errors without any of these parts occur before a connection. Their reason is `_WRONG_SETTINGS`.
 """
-
 
 _PANIC_CLASS = "RustPanic"
 """The name of the library's error for a request that panics. The library does not export the class."""

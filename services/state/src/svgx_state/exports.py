@@ -132,7 +132,7 @@ def left_out_header(items: Sequence[Dropped]) -> str | None:
 
     The header is a list of strings with parameters (RFC 9651): `"image@href";reason="attribute_length";count=1`. It
     names the `MAX_LEFT_OUT` most frequent kinds; all other kinds are counted together as `others`. Characters that a
-    header cannot have, and quotation marks, become question marks.
+    header cannot have, quotation marks and backslashes become question marks.
     """
     parts = [
         f'"{_NOT_IN_HEADER.sub("?", item.what[:64])}";reason="{item.reason}";count={item.count}'

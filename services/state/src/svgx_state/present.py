@@ -1,4 +1,4 @@
-"""The present time, by the clock of PostgreSQL. Stored rows have times of this clock. A replica's own may be wrong."""
+"""The present time, by the clock of PostgreSQL. Stored rows have its times, and a replica's clock may be wrong."""
 
 from datetime import date, datetime
 

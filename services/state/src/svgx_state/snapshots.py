@@ -188,7 +188,7 @@ class Compactor:
                 result = step
 
     async def _compact_slice(self, canvas_id: str, through: int) -> SliceResult:
-        """Merge the newest snapshot through at most revision `through` with the next slice. Store the new snapshot."""
+        """Merge the newest snapshot up to revision `through` with the next slice. Store the new snapshot."""
         async with self._database.transaction(idle_seconds=LONGEST_MERGE_SECONDS) as session:
             claim = await session.row("claim_compaction", canvas_id)
             if claim is None or not claim["claimed"]:
@@ -320,7 +320,7 @@ class Compactor:
 async def _read_slice(
     session: Session, canvas_id: str, through: int
 ) -> tuple[Row | None, list[Row]]:
-    """Return the newest snapshot through at most revision `through`, and the slice of the journal after the snapshot.
+    """Return the newest snapshot up to revision `through`, and the slice of the journal after the snapshot.
 
     The first result is None for an unknown canvas. For a canvas without a snapshot, it is a row that describes the
     beginning of the journal. Raises `CorruptRows`.

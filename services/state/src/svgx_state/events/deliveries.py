@@ -22,13 +22,13 @@ ATTEMPTS_AT_A_TIME = 4
 """Largest number of attempts at one webhook that run at a time on one replica."""
 
 PAUSE_FACTOR = 4
-"""The factor from one pause to the next. No pause is longer than `LONGEST_PAUSE_SECONDS`."""
+"""The factor from one pause to the next, up to `LONGEST_PAUSE_SECONDS`. Then `JITTER` changes each pause."""
 
 CHECKED_TOGETHER = 500
 """Largest number of due deliveries of one webhook that one statement checks."""
 
 LONGEST_PAUSE_SECONDS = 6 * 3600.0
-"""Longest pause between two attempts, in seconds."""
+"""Longest pause between two attempts, in seconds, before `JITTER` changes it."""
 
 JITTER = 0.2
 """The share by which a pause may be longer or shorter, so that failed deliveries are not all repeated at one time."""
@@ -108,7 +108,7 @@ class Deliveries:
         self._wake.set()
 
     async def step(self) -> None:
-        """Start all attempts that are due, then wait. This is a step to repeat in the background."""
+        """Start due attempts within each webhook's limit, then wait. This is a step to repeat in the background."""
         self._wake.clear()
         running = dict(self._running)
         rows = await self._database.rows(
@@ -201,7 +201,7 @@ class Deliveries:
             )
 
     def _next_attempt(self, attempts: int, started_at: datetime, now: datetime) -> datetime | None:
-        """Return the time of the next attempt, or None after the last one, which is at the end of the time."""
+        """Return the time of the next attempt, or None after the last one, which is at the end of `give_up_seconds`."""
         pause = pause_after(attempts, self._first_pause, _random.uniform(-1, 1))
         end = started_at + self._give_up
         return min(now + timedelta(seconds=pause), end) if now < end else None

@@ -71,7 +71,8 @@ class Expiry:
             # Read deleted canvases too, because they may be restored with their versions.
             content = await self._past.content(canvas_id, revision, also_deleted=True)
         except NotFound:
-            # Rows were removed by hand, so the version cannot be read even before the drop. Keep empty content for it.
+            # Rows were removed by hand, or the removal of the canvas has begun, so the version cannot be read even
+            # before the drop. Keep empty content for it.
             log.warning("a version has no content", canvas_id=canvas_id, revision=revision)
             return Content(revision, ())
         try:

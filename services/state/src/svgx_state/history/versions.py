@@ -58,9 +58,9 @@ class Versions:
     ) -> Version | None:
         """Make a version of the committed content of a canvas, and delete versions beyond the bounds (see `thin`).
 
-        `user_id` is the version's creator, or None for an automatic version. Return None if another replica has already
-        made the automatic version. Raises `NotFound` for an unknown or deleted canvas, and `Conflict` for a version
-        with a name beyond the bound.
+        `user_id` is the version's creator, or None for an automatic version. Return None for an automatic version if
+        another replica has already made it, or if the canvas is unknown or deleted. For such a canvas, other kinds
+        raise `NotFound`. Raises `Conflict` for a version with a name beyond the bound.
         """
         async with self._database.transaction() as session:
             if name is not None:

@@ -13,7 +13,7 @@ accounts and canvases with the most bytes. Accounts and canvases with bounds of 
 
 QUOTA_REFUSALS = Counter(
     "svgx_engine_quota_refused_canvases",
-    "Canvases that were not created because a quota is used up, by quota.",
+    "Canvases that were not created or restored because a quota is used up, by quota.",
     ["quota"],
 )
 for _quota in (QuotaName.CANVASES, QuotaName.CANVASES_PER_HOUR, QuotaName.CANVASES_PER_DAY):

@@ -107,8 +107,8 @@ LEFT JOIN LATERAL (
 WHERE c.id = $1 AND c.deleted_at IS NULL
 
 -- name: lock_creator
--- Let one transaction at a time create canvases for an account. Otherwise, simultaneous transactions would not
--- count each other's canvases.
+-- Let one transaction at a time create canvases for an account, or restore canvases that it created. Otherwise,
+-- simultaneous transactions would not count each other's canvases.
 SELECT pg_advisory_xact_lock(hashtext('svgx.state.create_canvas'), hashtext($1))
 
 -- name: top_accounts

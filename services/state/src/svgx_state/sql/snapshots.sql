@@ -7,7 +7,8 @@ SELECT pg_try_advisory_xact_lock(hashtext('svgx.state.compaction'), hashtext($1)
 
 -- name: snapshot_through
 -- Read the canvas, and its newest snapshot of revision $2 or an earlier one. Without a snapshot, update, checksum and
--- outline are null, and the other columns describe the beginning of the journal: revision 0, no bytes, the canvas's creation.
+-- outline are null, and the other columns of the snapshot describe the beginning of the journal: revision 0, no bytes,
+-- the canvas's creation.
 SELECT c.revision AS newest, c.bytes AS newest_bytes, c.updated_at,
     s.through_revision IS NOT NULL AS is_snapshot, coalesce(s.through_revision, 0) AS revision,
     coalesce(s.through_at, c.created_at) AS at, coalesce(s.journal_bytes, 0) AS journal_bytes, s.update, s.checksum,

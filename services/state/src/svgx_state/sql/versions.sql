@@ -1,9 +1,9 @@
 -- The statements of versions.
 
 -- name: add_version
--- Keep the committed content of canvas $2 as the version $1 of kind $3, with the name $4, made by user $5. Return no row
--- for an unknown or deleted canvas, and for an automatic version when another replica has made it. The version before is
--- that of the last revision. If the clock was set back, another version may have the latest time.
+-- Keep the committed content of canvas $2 as the version $1 of kind $3, with the name $4, made by user $5. Return no
+-- row for an unknown or deleted canvas, and for an automatic version when another replica has made it. `previous` is
+-- the version of the last revision and not of the latest time, because the clock may have been set back.
 --
 -- The authors are those of at most the newest 50,000 entries, so that the statement stays quick for a long journal. At
 -- most 100 authors are stored, the first by id. The bounds of `at` are sub-selects for the reason given at load_tail in

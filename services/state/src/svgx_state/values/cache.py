@@ -1,4 +1,4 @@
-"""A read-through cache of values in this process. For each key, at most one read of the store runs at a time.
+"""A read-through cache of values in this process. Callers that read a key at the same time share one read of the store.
 
 A replica that writes a key announces the change to all replicas before it answers the caller. NATS delivers this
 announcement before any later request of the caller, so the caller reads its own write from each replica.
@@ -93,7 +93,10 @@ class CachedStore:
         return await self._store.keys(owner, state_type, prefix, after, limit)
 
     async def erase(self, owner: str) -> int:
-        """Delete all values of an owner. Other replicas may return cached values for `MAX_AGE_SECONDS`."""
+        """Delete all values of an owner. Return their number.
+
+        For `MAX_AGE_SECONDS`, other replicas may return cached values, and this one the results of reads that run now.
+        """
         number = await self._store.erase(owner)
         for address in [each for each in self._entries if each[0] == owner]:
             self.forget(*address)

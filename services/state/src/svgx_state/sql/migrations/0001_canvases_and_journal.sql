@@ -26,7 +26,7 @@ CREATE TABLE canvas_member (
 CREATE INDEX canvas_member_user ON canvas_member (user_id);
 
 -- One partition a day (UTC). `at` never decreases as the revision of a canvas increases, and lies between the canvas's
--- created_at and updated_at. Loading relies on both facts. Only append_entries writes here, so a canvas_id needs no
+-- created_at and updated_at. Loading relies on both facts. Only append_entries adds rows, so a canvas_id needs no
 -- foreign key, and (canvas_id, revision) is unique although `at` is part of the key.
 CREATE TABLE journal (
     canvas_id text NOT NULL,

@@ -75,9 +75,9 @@ CREATE TABLE restored_canvas (
     PRIMARY KEY (restore_id, canvas_id)
 );
 
--- The work that is left to do. A row exists from the request until the work has ended. The replica `runner` does the
--- work while it renews `heartbeat_at`. Each statement of the work names its runner, so that a replica that lost the
--- work changes nothing any more.
+-- The work that is left to do. A row exists from the request until the work has ended. A replica does the work while it
+-- renews `heartbeat_at`. Each transaction of the work first compares `runner`, so that a replica that lost the work
+-- changes nothing any more.
 CREATE TABLE backup_task (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     kind text NOT NULL CHECK (kind IN ('backup', 'verify', 'delete', 'restore')),

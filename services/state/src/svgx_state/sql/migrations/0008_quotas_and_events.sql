@@ -66,7 +66,8 @@ CREATE TABLE webhook_delivery (
     status text NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'delivered', 'dead')),
     attempts integer NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    -- The start of the time in which failed attempts are repeated: the creation, or the last request to deliver again.
+    -- The start of the time in which failed attempts are repeated: the first attempt, or a later time at which the
+    -- webhook became active again.
     started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     -- The time of the next attempt. While an attempt runs, the time after which the attempt counts as lost.
     due_at timestamptz NOT NULL DEFAULT clock_timestamp(),

@@ -139,10 +139,14 @@ async def test_unknown_websocket_path_gets_404_before_the_upgrade(
 async def test_every_refused_handshake_gets_a_problem_document(
     stack: DevStack, changed: dict[str, str | None], status: int, code: str
 ) -> None:
-    """The response has the status and the code of the fault. Proves R-HTTP-6, R-HTTP-11 and R-HTTP-14."""
+    """The response has the status, the code of the fault and a trace id.
+
+    Proves R-HTTP-6, R-HTTP-11, R-HTTP-14 and R-OBS-7.
+    """
     response = await raw_handshake(stack, "/runtime/events/a", changed)
     assert response.status == status
     assert response.problem()["code"] == code
+    assert response.trace_id()
 
 
 async def test_handshake_by_http_1_0_or_another_method_is_refused(stack: DevStack) -> None:

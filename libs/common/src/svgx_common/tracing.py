@@ -162,6 +162,11 @@ def current_trace_id() -> str:
     return trace.format_trace_id(trace.get_current_span().get_span_context().trace_id)
 
 
+def traceresponse(context: trace.SpanContext) -> bytes:
+    """Return the value of the header `traceresponse` (W3C Trace Context Level 2 draft) for a span's context."""
+    return b"00-%032x-%016x-%02x" % (context.trace_id, context.span_id, context.trace_flags)
+
+
 def is_unrecorded(span: trace.Span) -> bool:
     """Return whether the span belongs to a trace that is not recorded. False without a trace."""
     if isinstance(span, UnrecordedSpan):

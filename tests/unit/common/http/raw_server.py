@@ -29,6 +29,14 @@ class RawResponse:
         assert problem["status"] == self.status
         return problem
 
+    def trace_id(self) -> str:
+        """Return the trace id of the problem document. Fail if it is zero, or if `traceresponse` has another one."""
+        _, trace_id, span_id, _ = self.headers["traceresponse"].split("-")
+        assert self.problem()["trace_id"] == trace_id
+        assert int(trace_id, 16)
+        assert int(span_id, 16)
+        return trace_id
+
 
 def parse_response(received: bytes) -> RawResponse:
     """Return the first response in received bytes. The rest counts as its body."""

@@ -195,6 +195,14 @@ async def test_invalid_head_gets_a_problem_document_and_reaches_no_application(
     assert application.requests == 0
 
 
+async def test_refusal_without_an_application_has_a_trace_id_of_its_own(server: RawServer) -> None:
+    """The response has the id in the document and in `traceresponse`. Proves R-HTTP-2 and R-OBS-7."""
+    long_head = b"GET / HTTP/1.1\r\nX-Long: %b\r\n\r\n" % (b"x" * MAX_HEADER_BYTES)
+    heads = (b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\r\n", long_head)
+    trace_ids = {(await server.request(head)).trace_id() for head in heads}
+    assert len(trace_ids) == len(heads)
+
+
 @pytest.mark.parametrize(
     "content",
     [

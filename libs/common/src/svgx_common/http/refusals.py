@@ -4,11 +4,12 @@ import json
 from collections.abc import Mapping
 from http import HTTPStatus
 
+from opentelemetry import trace
 from starlette.responses import JSONResponse
 
 from svgx_common.contract.errors import PROBLEM_MEDIA_TYPE, SvgxError, problem_document
 from svgx_common.http.security_headers import SECURITY_HEADERS
-from svgx_common.tracing import current_trace_id
+from svgx_common.tracing import UnrecordedSpan, current_trace_id, traceresponse
 
 HEADERS: Mapping[str, str] = {
     "content-type": PROBLEM_MEDIA_TYPE,
@@ -18,15 +19,23 @@ HEADERS: Mapping[str, str] = {
 """The headers of every refusal that a protocol class sends without an application."""
 
 
-def problem_body(error: SvgxError) -> bytes:
-    """Return the problem document of an error as JSON text."""
-    return json.dumps(problem_document(error, current_trace_id())).encode()
+def headers_and_body(error: SvgxError) -> tuple[dict[str, str], bytes]:
+    """Return the headers and the problem document of a refusal that a protocol class sends without an application.
+
+    Without a current trace, the refusal gets a trace id of its own, because zeros are no valid trace id.
+    """
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid:
+        context = UnrecordedSpan().get_span_context()
+    document = problem_document(error, trace.format_trace_id(context.trace_id))
+    body = json.dumps(document).encode()
+    own = {"traceresponse": traceresponse(context).decode(), "content-length": str(len(body))}
+    return {**HEADERS, **own}, body
 
 
 def encode(error: SvgxError) -> bytes:
     """Return an HTTP/1.1 response that closes its connection and has the problem document of an error."""
-    body = problem_body(error)
-    headers = {**HEADERS, "content-length": str(len(body))}
+    headers, body = headers_and_body(error)
     lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode() + body

@@ -15,7 +15,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from svgx_common.logs import redact
-from svgx_common.tracing import CurrentSpan, extract_trace, id_attributes, note_code
+from svgx_common.tracing import CurrentSpan, extract_trace, id_attributes, note_code, traceresponse
 from svgx_gateway.observability.notes import notes_of
 from svgx_gateway.observability.request_log import MAX_PATH_LENGTH
 from svgx_gateway.request_fields import fields_of
@@ -77,7 +77,10 @@ class Tracing:
             async def send_traced(message: Message) -> None:
                 if message["type"] == "http.response.start":
                     _note_response(span, scope, message["status"])
-                    message["headers"] = [*message["headers"], _traceresponse(context)]
+                    message["headers"] = [
+                        *message["headers"],
+                        (b"traceresponse", traceresponse(context)),
+                    ]
                 await send(message)
 
             await self._app(scope, receive, send_traced)
@@ -98,7 +101,10 @@ class Tracing:
                 if handshake and message["type"] in _RESPONSES:
                     opening = handshake.pop()
                     _note_response(opening.span, scope, message.get("status", 101))
-                    headers = [*message.get("headers", ()), _traceresponse(context)]
+                    headers = [
+                        *message.get("headers", ()),
+                        (b"traceresponse", traceresponse(context)),
+                    ]
                     await send({**message, "headers": headers})
                     opening.end.close()
                 else:
@@ -151,11 +157,3 @@ def _note_response(span: trace.Span, scope: Scope, status: int) -> None:
     span.set_attributes(attributes)
     if status >= 500 or notes.code is not None:
         note_code(span, notes.code or str(status), failed=status >= 500)
-
-
-def _traceresponse(context: trace.SpanContext) -> tuple[bytes, bytes]:
-    return b"traceresponse", b"00-%032x-%016x-%02x" % (
-        context.trace_id,
-        context.span_id,
-        context.trace_flags,
-    )

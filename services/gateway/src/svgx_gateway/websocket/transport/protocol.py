@@ -419,9 +419,8 @@ class _LimitedServerProtocol(ServerProtocol):
         if self.is_stopping:
             status = HTTPStatus.SERVICE_UNAVAILABLE
         error = handshake.refusal(int(status), text)
-        body = refusals.problem_body(error)
-        headers = Headers({**refusals.HEADERS, "content-length": str(len(body))})
-        return Response(error.status, HTTPStatus(error.status).phrase, headers, body)
+        headers, body = refusals.headers_and_body(error)
+        return Response(error.status, HTTPStatus(error.status).phrase, Headers(headers), body)
 
     def send_response(self, response: Response) -> None:
         """Send the response to a handshake, unless one was sent before.

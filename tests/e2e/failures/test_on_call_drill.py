@@ -111,6 +111,14 @@ async def until_metrics_show_unsaved_edits(metrics: Metrics) -> None:
     await metrics.until("collab_commit_failures_total", lambda value: value > 0, *HOLDERS)
 
 
+async def check_summary_shows_unsaved_edits(workspace: Workspace) -> None:
+    """Assert that the health summary shows edits that have waited for more than a second."""
+    services = (await workspace.owner.request("GET", "/health/summary/")).json()["services"]
+    for service, figures in (("gateway", "live"), ("collab", "canvases")):
+        ages = [each["details"][figures]["oldest_unsaved_seconds"] for each in services[service]]
+        assert max(ages) > 1, (service, ages)
+
+
 async def until_metrics_show_no_outage(metrics: Metrics) -> None:
     """Wait until no metric shows an outage. Call this only after the editors have stopped."""
     for name in ("gateway", *HOLDERS, *WITH_DATABASE):
@@ -224,7 +232,7 @@ async def test_read_only_database_is_named_and_recovers_by_itself(
 ) -> None:
     """The services replace connections that were opened during the failure, because these would stay read-only.
 
-    Proves R-FAIL-18, R-FAIL-19, R-OBS-10 and R-OBS-11.
+    Proves R-FAIL-18, R-FAIL-19, R-OBS-3, R-OBS-10 and R-OBS-11.
     """
     async with editing(workspace, 4, seed=21) as editors:
         await operator.execute("ALTER DATABASE svgx SET default_transaction_read_only TO on")
@@ -247,6 +255,7 @@ async def test_read_only_database_is_named_and_recovers_by_itself(
             await until_logged(workspace, "state", "postgresql cannot be used")
             await editors.wait_for_broadcast()  # editing continues
             await until_metrics_show_unsaved_edits(metrics)
+            await check_summary_shows_unsaved_edits(workspace)
         finally:
             await operator.execute("ALTER DATABASE svgx RESET default_transaction_read_only")
         await check_everything_works(workspace)

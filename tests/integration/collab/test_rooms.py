@@ -248,7 +248,8 @@ async def test_stopping_replica_hands_its_canvases_over(
         await editor.set("a", "1")
         before = released("handed_over")
         await one.rooms.hand_over()
-        assert one.rooms.details() == {"held": 0, "unsaved_bytes": 0}
+        nothing = {"held": 0, "unsaved_bytes": 0, "oldest_unsaved_seconds": 0}
+        assert one.rooms.details() == nothing
         assert released("handed_over") == before + 1
         async with replica(backing):
             assert await editor.held() == {"a": "1"}

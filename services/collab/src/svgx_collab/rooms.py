@@ -229,9 +229,13 @@ class Rooms:
         """The number of canvases that this replica holds or opens."""
         return len(self._held.keys() | self._opening.keys())
 
-    def details(self) -> dict[str, int]:
+    def details(self) -> dict[str, float]:
         """Return the numbers of the health report."""
-        return {"held": len(self._held), "unsaved_bytes": self._unsaved_bytes()}
+        return {
+            "held": len(self._held),
+            "unsaved_bytes": self._unsaved_bytes(),
+            "oldest_unsaved_seconds": round(self._oldest_unsaved_seconds(), 3),
+        }
 
     async def _leave(self, canvas_id: str, reason: str, next_holder: str | None = None) -> bool:
         held = self._held.get(canvas_id)

@@ -190,9 +190,13 @@ class LiveCanvases:
             for connection in canvas.connections:
                 yield canvas_id, connection
 
-    def details(self) -> dict[str, int]:
+    def details(self) -> dict[str, float]:
         """Return figures for the health report."""
-        return {"connections": self._count_connections(), "canvases": len(self._canvases)}
+        return {
+            "connections": self._count_connections(),
+            "canvases": len(self._canvases),
+            "oldest_unsaved_seconds": round(self._oldest_unsaved_seconds(), 3),
+        }
 
     def _count_connections(self) -> int:
         return sum(len(canvas.connections) for canvas in self._canvases.values())

@@ -120,6 +120,8 @@ async def apply(
                 await connection.execute(migration.sql)
                 await connection.execute("INSERT INTO migration (name) VALUES ($1)", migration.name)
             log.info("migrated", schema=schema, migration=migration.name)
+        if missing:
+            await _create_statistics(connection)
         return [each.name for each in missing]
     finally:
         # asyncpg drops the connection if the server does not confirm the end. An error here would hide a cancellation.
@@ -127,6 +129,26 @@ async def apply(
             TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError
         ):
             await connection.close(timeout=CLOSE_SECONDS)
+
+
+async def _create_statistics(connection: Connection) -> None:
+    """Create the extension `pg_stat_statements` if the server has loaded it and the role may create it.
+
+    Only performance tuning reads it. It is in the schema `public`, because a restore replaces the services' schemas.
+    """
+    is_usable = await connection.fetchval(
+        "SELECT current_setting('pg_stat_statements.max', true) IS NOT NULL "
+        "AND NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_stat_statements')"
+    )
+    if not is_usable:
+        return
+    try:
+        await connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements SCHEMA public")
+    except asyncpg.PostgresError as error:
+        # Most roles lack the right. Another service may create the extension at the same moment.
+        log.info("pg_stat_statements was not created", error=type(error).__name__)
+    else:
+        log.info("created the extension pg_stat_statements")
 
 
 async def _first_connection(hosts: Hosts) -> Connection:

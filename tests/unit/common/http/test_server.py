@@ -120,6 +120,21 @@ async def test_metrics_agree_with_readiness(
         assert await values() == (0, 1, 1)
 
 
+async def test_refusals_without_an_application_have_a_trace_id(
+    health: Health, application: ServiceApplication
+) -> None:
+    """The response has the id in the document and in `traceresponse`. Proves R-HTTP-2 and R-OBS-7."""
+    async with client_of(application) as http:
+        starting = await http.get("/runtime/canvases/")
+        health.phase = Phase.READY
+        answers = [starting, await http.get("/nope"), await http.post("/health/")]
+    assert [each.status_code for each in answers] == [503, 404, 405]
+    for answer in answers:
+        trace_id = answer.json()["trace_id"]
+        assert int(trace_id, 16)
+        assert answer.headers["traceresponse"].split("-")[1] == trace_id
+
+
 async def test_refusals_at_the_start_are_logged_as_info_and_limited(health: Health) -> None:
     """Proves R-OBS-16: clients that connect again cause no warning, and do not fill the log."""
     with read_logs("state") as reader:

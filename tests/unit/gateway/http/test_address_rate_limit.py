@@ -34,7 +34,7 @@ class Counter:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 async def test_page_past_the_limit_gets_429_with_the_rate_limit_headers(method: str) -> None:
-    """A request counts whether or not the page supports its method. Proves R-LIMIT-15 and R-LIMIT-3."""
+    """A request counts whether or not the page supports its method. Proves R-LIMIT-15, R-LIMIT-3 and R-OBS-7."""
     pages = Starlette(routes=[Route("/", page, methods=["GET"])])
     app = AddressRateLimit(pages, Counter(2).count)
     transport = httpx.ASGITransport(app)
@@ -45,4 +45,7 @@ async def test_page_past_the_limit_gets_429_with_the_rate_limit_headers(method: 
     assert all("ratelimit" in answer.headers for answer in answers)
     assert answers[2].headers["retry-after"] == "2"
     if method != "HEAD":
-        assert answers[2].json()["code"] == "too_many_requests"
+        problem = answers[2].json()
+        assert problem["code"] == "too_many_requests"
+        assert int(problem["trace_id"], 16)
+        assert problem["trace_id"] == answers[2].headers["traceresponse"].split("-")[1]

@@ -3,13 +3,14 @@
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 from opentelemetry import trace
 from starlette.responses import JSONResponse
 
 from svgx_common.contract.errors import PROBLEM_MEDIA_TYPE, SvgxError, problem_document
 from svgx_common.http.security_headers import SECURITY_HEADERS
-from svgx_common.tracing import UnrecordedSpan, current_trace_id, traceresponse
+from svgx_common.tracing import UnrecordedSpan, traceresponse
 
 HEADERS: Mapping[str, str] = {
     "content-type": PROBLEM_MEDIA_TYPE,
@@ -20,17 +21,10 @@ HEADERS: Mapping[str, str] = {
 
 
 def headers_and_body(error: SvgxError) -> tuple[dict[str, str], bytes]:
-    """Return the headers and the problem document of a refusal that a protocol class sends without an application.
-
-    Without a current trace, the refusal gets a trace id of its own, because zeros are no valid trace id.
-    """
-    context = trace.get_current_span().get_span_context()
-    if not context.is_valid:
-        context = UnrecordedSpan().get_span_context()
-    document = problem_document(error, trace.format_trace_id(context.trace_id))
+    """Return the headers and the body of a refusal that a protocol class sends without an application."""
+    document, own_headers = _document_and_headers(error)
     body = json.dumps(document).encode()
-    own = {"traceresponse": traceresponse(context).decode(), "content-length": str(len(body))}
-    return {**HEADERS, **own}, body
+    return {**HEADERS, **own_headers, "content-length": str(len(body))}, body
 
 
 def encode(error: SvgxError) -> bytes:
@@ -42,6 +36,22 @@ def encode(error: SvgxError) -> bytes:
 
 
 def response(error: SvgxError, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """Return a response with the problem document of an error, for an application to send."""
-    document = problem_document(error, current_trace_id())
-    return JSONResponse(document, error.status, headers, media_type=PROBLEM_MEDIA_TYPE)
+    """Return a response with the problem document of an error, for an application to send.
+
+    The response has `traceresponse`, because no middleware of the services' HTTP application adds this header.
+    """
+    document, own_headers = _document_and_headers(error)
+    all_headers = {**own_headers, **(headers or {})}
+    return JSONResponse(document, error.status, all_headers, media_type=PROBLEM_MEDIA_TYPE)
+
+
+def _document_and_headers(error: SvgxError) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the problem document of an error, and the header `traceresponse`.
+
+    Without a current trace, the error gets a trace id of its own, because zeros are no valid trace id.
+    """
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid:
+        context = UnrecordedSpan().get_span_context()
+    document = problem_document(error, trace.format_trace_id(context.trace_id))
+    return document, {"traceresponse": traceresponse(context).decode()}

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import structlog
+from opentelemetry import trace
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -19,6 +20,7 @@ from svgx_common.contract.errors import (
     UnsupportedMedia,
     problem_document,
 )
+from svgx_common.http import refusals
 from svgx_common.tracing import current_trace_id
 
 log = structlog.get_logger(__name__)
@@ -46,6 +48,9 @@ def response(error: SvgxError) -> JSONResponse:
         headers["Accept-Encoding"] = (
             "identity"  # the accepted codings of a body (RFC 9110, 15.5.16)
         )
+    if not trace.get_current_span().get_span_context().is_valid:
+        # The pages of the metrics are not within `Tracing`, which adds `traceresponse` to all other responses.
+        return refusals.response(error, headers)
     return JSONResponse(content(error), error.status, headers, media_type=PROBLEM_MEDIA_TYPE)
 
 

@@ -53,6 +53,22 @@ async def test_root_redirects_a_browser_to_the_docs_page(changed_stack: DevStack
         assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
 
 
+async def test_pages_have_a_traceresponse_where_the_openapi_document_describes_it(
+    changed_stack: DevStack, document: dict[str, Any]
+) -> None:
+    """The pages of health and metrics have no trace, and all others do. Proves R-CONTRACT-4."""
+    expected = {"/health/summary/", "/docs", "/openapi.json"}
+    pages = [each for each in document["paths"] if each.startswith(("/health", "/metrics"))]
+    async with open_api(changed_stack.url) as api:
+        admin = api.session(changed_stack.admin_username, changed_stack.admin_password)
+        for path in {*pages, *expected}:
+            response = await admin.request("GET", path)
+            described = document["paths"][path]["get"]["responses"]["200"].get("headers", {})
+            assert response.status_code == 200
+            assert ("traceresponse" in response.headers) is (path in expected), path
+            assert ("traceresponse" in described) is (path in expected), path
+
+
 ACCOUNT_OPERATIONS = {
     ("post", "/admin/users/"),
     ("post", "/auth/login"),

@@ -10,7 +10,7 @@ from svgx_common.contract.errors import (
     Unauthenticated,
     Unavailable,
 )
-from svgx_gateway.openapi.responses import REF, Responses, rate_limit_headers
+from svgx_gateway.openapi.responses import REF, Responses, headers_of_page
 from svgx_gateway.openapi.security import SIGNED_IN
 
 _STATUS = {
@@ -86,7 +86,7 @@ def path_items_of_pages(responses: Responses, *, with_metrics: bool) -> dict[str
     summary["responses"] |= responses.problems(
         {Unauthenticated, Forbidden, TooManyRequests, Internal, Unavailable, Overloaded}
     )
-    summary["responses"]["200"]["headers"] = rate_limit_headers(signed_in=True)
+    summary["responses"]["200"]["headers"] = headers_of_page(signed_in=True, traced=True)
     live = _page("health", "Whether the process is alive", "application/json", _STATUS)
     pages = {
         "/health/": {"get": {**overall, "operationId": "health"}},
@@ -105,7 +105,8 @@ def path_items_of_pages(responses: Responses, *, with_metrics: bool) -> dict[str
             "/metrics/prometheus": ("metrics.prometheus", text),
         }
     for path, (name, page) in rate_limited.items():
-        page["responses"]["200"]["headers"] = rate_limit_headers(signed_in=False)
+        traced = page["tags"] != ["metrics"]
+        page["responses"]["200"]["headers"] = headers_of_page(signed_in=False, traced=traced)
         page["responses"] |= responses.problems({TooManyRequests}, signed_in=False)
         pages[path] = {"get": {**page, "operationId": name}}
     return pages

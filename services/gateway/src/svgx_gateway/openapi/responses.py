@@ -102,9 +102,11 @@ _ALWAYS_COUNTED = frozenset({Unauthenticated, Forbidden, TooManyRequests})
 has no rate limit."""
 
 
-def rate_limit_headers(*, signed_in: bool) -> dict[str, Any]:
-    """Return the headers of a successful response to a counted request: its rate limit, and a caller's quota."""
-    return _references([*_RATE_LIMIT_HEADERS, *(["Svgx-Quota"] if signed_in else [])])
+def headers_of_page(*, signed_in: bool, traced: bool) -> dict[str, Any]:
+    """Return the headers of a counted page: its rate limit, a caller's quota, and the trace where the page has one."""
+    quota = ("Svgx-Quota",) if signed_in else ()
+    trace = ("traceresponse",) if traced else ()
+    return _references([*_RATE_LIMIT_HEADERS, *quota, *trace])
 
 
 class Responses:

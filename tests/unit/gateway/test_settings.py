@@ -56,3 +56,40 @@ def test_gateway_refuses_to_start_with_a_wrong_metrics_port_and_names_it(
         load(GatewaySettings)
     assert ended.value.code == 2
     assert "METRICS_PORT" in capsys.readouterr().err
+
+
+def test_settings_that_conflict_are_reported_together_with_other_mistakes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Proves R-CONFIG-2: a conflict is not reported if one of its settings is a mistake by itself."""
+    wrong = {
+        "ENVIRONMENT": "production",
+        "JWT_SECRET": "short",
+        "JWT_OTHER_SECRET": "x" * 32,
+        "API_PORT": "8001",
+        "METRICS_PORT": "8001",
+        "LOG_LEVEL": "LOUD",
+        "DRAIN_SECONDS": "x",
+        "DRAIN_NOTICE_SECONDS": "600",
+    }
+    for key, content in wrong.items():
+        monkeypatch.setenv(key, content)
+    with pytest.raises(SystemExit):
+        load(GatewaySettings)
+    errors = capsys.readouterr().err
+    expected = (
+        "LOG_LEVEL: ",
+        "DRAIN_SECONDS: ",
+        "JWT_SECRET must have",
+        "METRICS_PORT must differ",
+    )
+    assert [text for text in expected if text not in errors] == []
+    assert len(errors.splitlines()) == len(expected)
+    monkeypatch.setenv("LOG_LEVEL", "INFO")
+    monkeypatch.setenv("DRAIN_SECONDS", "5")
+    with pytest.raises(SystemExit):
+        load(GatewaySettings)
+    errors = capsys.readouterr().err
+    conflicts = ("DRAIN_SECONDS must be", "JWT_SECRET must have", "METRICS_PORT must differ")
+    assert [text for text in conflicts if text not in errors] == []
+    assert len(errors.splitlines()) == len(conflicts)

@@ -7,7 +7,7 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -201,12 +201,14 @@ class TokenSettings(ServiceSettings):
 
     @model_validator(mode="after")
     def _strong_in_production(self) -> Self:
-        for name in ("jwt_secret", "jwt_other_secret"):
-            value = getattr(self, name).get_secret_value()
-            if self.in_production and value and len(value.encode()) < MIN_SECRET_BYTES:
-                raise ValueError(
-                    f"{name.upper()} must have at least {MIN_SECRET_BYTES} bytes in production"
-                )
+        weak = [
+            name.upper()
+            for name in ("jwt_secret", "jwt_other_secret")
+            if 0 < len(getattr(self, name).get_secret_value().encode()) < MIN_SECRET_BYTES
+        ]
+        if self.in_production and weak:
+            names = " and ".join(weak)
+            raise ValueError(f"{names} must have at least {MIN_SECRET_BYTES} bytes in production")
         return self
 
 
@@ -244,9 +246,17 @@ def examine(kind: type[Settings]) -> tuple[Settings | None, list[str]]:
         settings = kind(**content.values)
         return settings, [*lines, *settings.mistakes_in_library_variables(os.environ)]
     except ValidationError as error:
-        for item in error.errors(include_url=False, include_input=False, include_context=False):
+        items = error.errors(include_url=False, include_input=False, include_context=False)
+        invalid = {str(item["loc"][0]) for item in items if item["loc"]}
+        # pydantic reports one conflict at most, and none besides an invalid field.
+        reported = [item["msg"] for item in items if not item["loc"]]
+        conflicts = dict.fromkeys([*reported, *_conflicts(kind, invalid)])
+        lines += [f"settings: {conflict}" for conflict in conflicts]
+        for item in items:
+            if not item["loc"]:
+                continue
             name = "_".join(str(part) for part in item["loc"])
-            setting = str(item["loc"][0]) if item["loc"] else ""
+            setting = str(item["loc"][0])
             if setting in content.values:
                 key = ".".join([content.keys[setting], *(str(part) for part in item["loc"][1:])])
                 lines.append(f"{config_file.VARIABLE}: {path}: {key}: {item['msg']}")
@@ -254,8 +264,29 @@ def examine(kind: type[Settings]) -> tuple[Settings | None, list[str]]:
                 text = item["msg"]
                 if item["type"] in _JSON_TYPES and len(item["loc"]) == 1:
                     text += ", written as JSON"
-                lines.append(f"{name.upper() or 'settings'}: {text}")
+                lines.append(f"{name.upper()}: {text}")
     return None, lines
+
+
+def _conflicts(kind: type[Settings], invalid: set[str]) -> Iterator[str]:
+    """Return a text for each conflict between settings.
+
+    A conflict with a setting in `invalid` is left out, because the setting has no value.
+    """
+    values = {name: each for name, each in valid_values(kind).items() if name not in invalid}
+    settings = kind.model_construct(None, **values)
+    for name in kind.model_fields.keys() - values.keys():
+        settings.__dict__.pop(
+            name, None
+        )  # a default takes the place of each value that is not given
+    for check in kind.__pydantic_decorators__.model_validators.values():
+        if check.info.mode == "after":
+            try:
+                check.func(settings)
+            except ValueError as error:
+                yield f"Value error, {error}"
+            except AttributeError:
+                pass  # the check needs a setting in `invalid`
 
 
 def valid_values(kind: type[Settings]) -> dict[str, Any]:

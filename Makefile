@@ -68,7 +68,7 @@ bench: ## Measure the cost of the gateway over a bare handler
 bench-collab: ## Measure live editing on the stack and on other Yjs servers (SCENARIO="name ..." selects, QUICK=1 is short)
 	@exec $(BOOTSTRAP) peers python -m bench.collab $(if $(QUICK),--quick) $(SCENARIO)
 
-bench-state: ## Measure the journal and snapshots of the state service, and store the tables (ARGS=appends measures one part)
+bench-state: ## Measure the journal, snapshots and backups of the state service, and store the tables (ARGS=appends measures one part)
 	@$(BOOTSTRAP) exec python -m bench.state $(ARGS)
 
 docs: ## Rebuild docs/asyncapi.yaml from the contract, and docs/metrics.md from the services' metrics

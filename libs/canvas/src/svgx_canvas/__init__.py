@@ -1,8 +1,8 @@
 """The SVGX document: SVG to Yjs and back, the SVG policy, limits, rendering.
 
-The functions have no state. They check each file and document, unless an argument states that it was checked before. A
-service calls them in a process that can be killed (`svgx_workers.pool`), because a hostile file or document can crash a
-renderer.
+The functions have no state. `import_svg` and `render_png` check each file. `compact` and `state` check each update,
+unless an argument states that it was checked before. The other functions expect checked updates. A service calls them
+all in a process that can be killed (`svgx_workers.pool`), because a hostile file or document can crash a renderer.
 """
 
 from svgx_canvas.difference import difference

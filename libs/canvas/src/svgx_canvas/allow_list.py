@@ -1,9 +1,10 @@
 """The elements, attributes and CSS properties that a canvas may have.
 
 The lists come from the element and attribute indexes of SVG 1.1 and SVG 2, and from the property indexes of the CSS
-modules that SVG refers to. Four groups are left out: elements and attributes that run code (script, event
-handlers), elements that show another document or language (foreignObject, iframe, …), elements that fetch a resource
-by design (cursor, font-face, color-profile), and the element `metadata`, because its content is not SVG.
+modules that SVG refers to. Some names are missing, such as those of SVG fonts (font, glyph, …) and animateColor. Four
+groups are left out on purpose: elements and attributes that run code (script, event handlers), elements that show
+another document or language (foreignObject, iframe, …), elements that fetch a resource by design (cursor, font-face,
+color-profile), and the element `metadata`, because its content is not SVG.
 """
 
 

@@ -10,8 +10,9 @@ class Limits:
     The limits apply to every import and every export. A file or canvas beyond a bound is refused, except:
 
     - From a canvas, elements beyond `depth`, attributes beyond `attributes` or `attribute_length`, and style sheets
-      beyond `style_length` are dropped. A text is cut to `text_length`. The largest pictures are dropped if the canvas
-      is beyond `export_bytes` or `image_pixels`. The export names everything that is dropped or cut.
+      beyond `style_length` are dropped. An SVG picture is dropped if reading it exceeds a limit (from `bytes` to
+      `style_length`). A text is cut to `text_length`. The largest pictures are dropped if the canvas is beyond
+      `export_bytes` or `image_pixels`. The export names everything that is dropped or cut.
     - A `style` attribute beyond `style_length` is dropped, also from a file.
     """
 
@@ -27,7 +28,7 @@ class Limits:
     elements or 250 levels of other elements."""
     elements: int = 100_000
     """Elements of a file or canvas and of the SVG pictures in it, including elements that the policy drops. A canvas
-    may have twice as many texts. In a file, only `bytes` bounds the number of texts."""
+    may have twice as many texts. A file cannot have more, because its tags separate its texts."""
     attributes: int = 1024
     """Attributes of one element."""
     attribute_length: int = 16 * 1024 * 1024

@@ -70,7 +70,7 @@ def picture_size(
 
 
 def smallest_scale(natural: tuple[float, float]) -> float:
-    """Return the smallest accepted scale of a picture. Both sides then have a pixel, or resvg would draw nothing.
+    """Return the smallest accepted scale of a picture. Below it, a side would have no pixel: resvg would draw nothing.
 
     The scale is one percent larger than the half pixel that resvg rounds up, because resvg computes with fewer digits.
     """

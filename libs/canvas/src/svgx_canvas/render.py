@@ -170,8 +170,9 @@ def _measure(text: str, check_pixels: Callable[[int], None]) -> tuple[float, flo
     resvg reveals this size only in the pictures that it draws. So each picture that this function draws must be small,
     however large the content is. The proportions are measured first, with pictures that are two pixels high or wide.
     Then the scale rises from 10 ** -10 until resvg draws a picture. Before that, resvg fails without drawing, because
-    a side is shorter than half a pixel. The size is exact up to 256 pixels, and accurate to half a percent above 256
-    pixels.
+    a side is shorter than half a pixel. If the longer side is below 250 pixels, the size is exact in whole pixels.
+    Otherwise each side may be rounded to whole pixels of a smaller picture: the longer side is accurate to a quarter of
+    a percent, but the shorter side may be only one pixel of that picture.
 
     `check_pixels` raises `SvgRefused` if a picture with so many pixels costs too much. Raises `SvgRefused`
     "too_large" if one side is at least `_LONG_SIDE` / 2 times the other, and "unrenderable" if resvg cannot draw the

@@ -30,8 +30,8 @@ class Home:
     def open(self) -> None:
         """Create the folder, lock it, and read the stored secrets and ports.
 
-        Raises `StackError` when the folder cannot be written or another stack uses it, and for a path with control
-        characters, because a message with the path would not be one line of text.
+        Raises `StackError` when the folder cannot be written, another stack uses it or `stack.json` is damaged, and
+        for a path with control characters, because a message with the path would not be one line of text.
         """
         if any(unicodedata.category(letter) in _UNPRINTABLE for letter in str(self.path)):
             raise StackError(

@@ -15,7 +15,7 @@ class Program:
     - `input_path` is the file that the program reads from its standard input. Without it, the input is empty.
     - `before_start` runs before every start, and removes files that a killed run has left.
     - `stop_signal` stops the program. The program is killed if it still runs `stop_timeout` seconds later.
-    - `death_signal` is sent to the program when the supervisor itself ends.
+    - `death_signal` is sent to the program when the supervisor itself ends, on Linux only (see `launch.py`).
     - With `not_as_root`, a supervisor that runs as root starts the program as another user.
     """
 

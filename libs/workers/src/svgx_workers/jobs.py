@@ -73,7 +73,7 @@ class Jobs(ABC):
         outlined: bool = True,
         trusted: bool = False,
     ) -> Snapshot:
-        """Run `svgx_canvas.compact`. If `trusted` updates make the job fail, it is run again with untrusted updates."""
+        """Run `svgx_canvas.compact`. If a job with `trusted` fails, run it again without `trusted`."""
         values: dict[str, object] = {
             "job": "compact",
             "snapshot": snapshot is not None,

@@ -70,7 +70,7 @@ class NamedMessage:
 
 
 def decode(frame: bytes) -> NamedMessage | Ping | None:
-    """Decode one frame. Return None for an answer to a ping. Raises `Malformed` when the name is not readable."""
+    """Decode one frame. Return None for an answer to a ping. Raises `Malformed` for an unreadable or too long name."""
     if len(frame) == 1:
         if frame[0] == PING:
             return Ping()

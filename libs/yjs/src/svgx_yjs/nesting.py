@@ -18,7 +18,7 @@ _ENDS_PER_CALL = 65536
 """Maximum number of range ends that `Nesting.decode` computes in one call. A longer call would block other threads."""
 
 _RUNS_PER_CALL = 65536
-"""The same for the runs that `Uncuttable.extend` moves."""
+"""Maximum number of runs that `Uncuttable.extend` copies in one call. A longer call would block other threads."""
 
 _LENGTHS = 8192
 """The number of lengths that `ListLengths` keeps, a power of two."""
@@ -93,7 +93,7 @@ class Uncuttable:
         return index >= 0 and clock <= self.lasts[index] and (clock - self.firsts[index]) % 2 == 0
 
     def add(self, first: int, last: int) -> None:
-        """Add every second clock from `first` to `last`. All of them must be behind the present ones."""
+        """Add every second clock from `first` to `last`. All of them must be greater than the present clocks."""
         if self.lasts and self.lasts[-1] + 2 == first:
             self.lasts[-1] = last
         else:

@@ -2,8 +2,8 @@
 
 The text is read as in CSS Syntax Level 3: rules may be nested, and after an invalid declaration or rule the reader
 continues with the next one. A text that is allowed as a whole stays unchanged, except for a style sheet that simple
-readers may misread (see `clean_stylesheet`). Simple readers, such as resvg's, find the end of a block by counting
-braces, and count the braces in strings and comments too.
+readers may misread, and for a style sheet with `url()` in `@namespace` (see `clean_stylesheet`). Simple readers, such
+as resvg's, find the end of a block by counting braces, and count the braces in strings and comments too.
 """
 
 import re
@@ -84,8 +84,9 @@ def _clean_declarations(text: str) -> tuple[str, tuple[tuple[str, str], ...]]:
 def clean_stylesheet(text: str, limits: Limits, report: ReportDropped) -> str:
     """Return the allowed rules of a style sheet.
 
-    The text is unchanged if all rules are allowed and if it has no "<", no escape, and no brace in a string or comment.
-    In such a text, simple readers and HTML parsers find the same rules and the same end as browsers.
+    The text is unchanged if all rules are allowed and if it has no "<", no escape, no brace in a string or comment, and
+    no `url()` in `@namespace`. In such a text, simple readers and HTML parsers find the same rules and the same end as
+    browsers.
     """
     check_limit("style_length", limits.style_length, len(text), "characters of style sheets")
     cleaner = _Cleaner(report)

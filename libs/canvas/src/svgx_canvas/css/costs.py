@@ -11,7 +11,10 @@ from svgx_canvas.css.tokens import read_tokens, write_tokens
 from svgx_canvas.css.values import urls
 
 Key = tuple[str, str]
-"""The key of the last simple selector of a selector: ("class", name), ("id", name), ("type", name) or ("any", "")."""
+"""The key of a selector: the last class, id or type outside of parentheses in its last compound selector.
+
+It is ("class", name), ("id", name) or ("type", name), or ("any", "") if the compound selector has none of them.
+"""
 
 _ANY: Key = ("any", "")
 _COMBINATORS = frozenset({">", "+", "~", "||"})
@@ -47,8 +50,8 @@ def _parsed_declarations(text: str) -> tuple[tuple[str, str], ...]:
 def sheet_declarations(text: str, watched: frozenset[str]) -> list[tuple[Key, str, str]]:
     """Return the declarations of `watched` properties in a cleaned style sheet.
 
-    Each entry is a key of a selector's last part, the property's name and its value. A declaration directly in an
-    at-rule has the key of the style rule around the at-rule. Without such a style rule, the key is ("any", "").
+    Each entry is the key of a selector, the property's name and its value. A declaration directly in an at-rule has the
+    keys of the style rule around the at-rule. Without such a style rule, the key is ("any", "").
     """
     entries: list[tuple[Key, str, str]] = []
     for node, keys in _all_declarations(text):
@@ -101,10 +104,10 @@ def _may_have_url_in_custom_property(text: str) -> bool:
 
 
 def selector_keys(prelude: list[ast.Node]) -> frozenset[Key]:
-    """Return the keys of the last simple selectors of all selectors in a list.
+    """Return the keys of all selectors in a list.
 
-    A simple selector such as `&` or `:is(a, b)`, which may match elements of any type, class and id, has the key
-    ("any", "").
+    A compound selector without a class, id or type, such as `&` or `:is(a, b)`, has the key ("any", ""), because it may
+    match elements of any class, id and type.
     """
     keys: set[Key] = set()
     # `before` is the literal before the token. It is a space where a compound selector begins: at the start, and after

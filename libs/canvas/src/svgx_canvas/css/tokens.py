@@ -1,7 +1,7 @@
 """Read the tokens of CSS with tinycss2, and write them.
 
 The functions correct four faults of tinycss2. It fails at very long integers. It keeps an escaped surrogate, which is
-no character. It writes characters that XML forbids without an escape, and unquoted URLs without their escapes.
+no character. It writes without an escape the characters that XML forbids, and DEL in unquoted URLs.
 """
 
 import re

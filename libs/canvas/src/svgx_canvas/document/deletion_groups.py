@@ -5,7 +5,7 @@ from collections.abc import Callable
 from svgx_yjs.delete_set import Range, Ranges, merge_ranges
 
 CLOCKS_PER_RANGE = 16
-"""Clocks of a group for each of its ranges: a group of n ranges has up to about n times this number of clocks."""
+"""Approximate maximum of a group's clocks, for each range that the group may have."""
 
 
 class DeletionGroups:

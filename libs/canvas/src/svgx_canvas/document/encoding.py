@@ -1,7 +1,7 @@
 """Encode many new elements as a Yjs update without a document in memory.
 
-Building 50,000 elements with pycrdt takes a second and 230 MB of memory. Encoding them directly is faster and takes
-little more memory than the update itself. The format is Yjs update v1 with lib0's variable-length numbers and strings
+Building 50,000 elements with pycrdt takes a second and 230 MB of memory. Encoding them directly takes about a fifth of
+the time and a third of the memory. The format is Yjs update v1 with lib0's variable-length numbers and strings
 (github.com/yjs/yjs, src/utils/UpdateEncoder.js and src/structs; github.com/dmonad/lib0, encoding.js).
 """
 

@@ -116,7 +116,7 @@ def _change_array(current: Array[object], wanted: Array[object]) -> Iterable[_Pa
 def _change_text(current: Text, wanted: Text) -> None:
     """Replace all characters, except equal characters at the start and at the end.
 
-    If a text has formats, replace everything.
+    If one of the texts has formats or embedded values, replace everything.
     """
     old, new = current.diff(), wanted.diff()
     if str(current) == str(wanted):

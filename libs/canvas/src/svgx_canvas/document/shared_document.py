@@ -57,7 +57,7 @@ in groups (see `DeletionGroups`).
 """
 
 MANY_CLOCKS = 1_000_000
-"""The most clocks that an edit may delete before the deletions are compared with those of pycrdt.
+"""The most clocks that an edit may delete without a comparison of its deletions with those of pycrdt.
 
 A struct of garbage or of deleted content has few bytes and up to billions of clocks, which are deleted already. The
 clocks of other structs have at least one byte each.
@@ -108,6 +108,7 @@ class Growth:
     """The growth of a document by one edit: the edit's structs, and its Yjs clients that are new to the document."""
 
     structs: int
+    """The new structs of the edit that wait for nothing."""
     clients: int
     pending_bytes: int = 0
     """Bytes of memory for the pending pieces of the edit that are new to the document."""
@@ -581,7 +582,7 @@ class SharedDocument:
         """Queue the ready part of `update` and return it, or return None if the document already has everything.
 
         `ranges` is the number of deleted ranges. `author` is None for an update of the journal, which has no time
-        limit. Without `limit`, the limit of a large edit depends on its structs. Raises `TooSlow`.
+        limit. Without `limit`, the limit of a large edit depends on its structs. Raises `TooSlow` and `Fault`.
         """
         if parts.ready is None:
             return None

@@ -34,7 +34,7 @@ class DataUrl:
 
 
 def is_data_url(url: str) -> bool:
-    """Return whether a URL has the scheme `data:`."""
+    """Return whether a URL has the scheme `data:` in its first 64 characters."""
     return _prepare_url(url[:64])[:5].lower() == "data:"
 
 

@@ -94,7 +94,7 @@ async def prepare(home: Home) -> None:
     """Create the services' role and database unless they exist. Raises `StackError` if PostgreSQL refuses."""
     connection = await asyncpg.connect(superuser_url(home), timeout=_CONNECT_SECONDS)
     try:
-        # CREATE statements take no parameters. The password is hexadecimal, so it needs no quoting.
+        # CREATE statements take no parameters. The password is hexadecimal, so it needs no escaping.
         if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", USER):
             await connection.execute(f"CREATE ROLE {USER} LOGIN PASSWORD '{_password(home, USER)}'")
         if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE):

@@ -36,7 +36,7 @@ class _Attribute:
 class _CssText:
     """The `style` attribute of an element, or the text of a style sheet."""
 
-    holder: Element
+    element: Element
     """The element with the attribute, or the text in the `style` element."""
     sheet: bool
 
@@ -58,13 +58,13 @@ class _CssText:
             self._text, lambda _: next(index) not in indexes, report, sheet=self.sheet
         )
         if self.sheet:
-            self.holder.text = text
+            self.element.text = text
         else:
-            self.holder.attrs["style"] = text
+            self.element.attrs["style"] = text
 
     @property
     def _text(self) -> str:
-        return self.holder.text if self.sheet else self.holder.attrs["style"]
+        return self.element.text if self.sheet else self.element.attrs["style"]
 
 
 def leave_out_largest(

@@ -43,7 +43,7 @@ REFERENCES = frozenset({"href", "xlink:href"})
 IMAGE_ELEMENTS = frozenset({"image", "feImage"})
 """Elements that may refer to an image in a data: URL.
 
-All elements except `image` may refer to a fragment of the same document, and all except these two only to a fragment.
+`feImage` may also refer to a fragment of the same document. All other elements may refer to a fragment only.
 """
 
 PRESENTATION_ATTRIBUTES = words(

@@ -35,9 +35,9 @@ _WATCHED_PROPERTIES = _MARKERS | _PAINTS | _EFFECTS | _LAYER_PROPERTIES
 _PAINTED = _SHAPES | {"use"}
 """The elements that use the paints that they inherit. A `use` element passes them on to its target."""
 _INHERITED = "inherited "
-"""The beginning of the kind of a reference that an element inherits, before the property's name.
+"""The prefix of the kind of an inherited reference. The property's name follows.
 
-Such a reference may close a circle, and has no cost of its own.
+An inherited reference may close a circle, and has no cost of its own.
 """
 _HREF_ELEMENTS = frozenset({"use", "tref", "feImage", "pattern", "filter"})
 _GRADIENTS = frozenset({"linearGradient", "radialGradient"})
@@ -70,7 +70,7 @@ class Cost:
     pictures: list[Canvas] = field(default_factory=list)
     """All SVG pictures, including those inside other SVG pictures. Set only in the cost of the whole canvas."""
     circular: list[CircularReference] = field(default_factory=list)
-    """The references without which the canvas has no circle. Set only in the cost of the whole canvas.
+    """References that close circles: without them, the canvas has no circle. Set only in the cost of the whole canvas.
 
     A picture with a circle counts as a reference of the element that draws the picture.
     """
@@ -155,7 +155,7 @@ class _Node:
     parts: list[Element]
     """The children, except texts, and then the elements that the element refers to."""
     kinds: list[str]
-    """For each reference, the name of the referring property, with `_INHERITED` before it or not, or `HREF`."""
+    """For each reference, `HREF` or the referring property. An inherited one begins with `_INHERITED`."""
     shapes: int
     vertices: int
     operations: int
@@ -170,7 +170,7 @@ class _Step:
 
     node: _Node
     lowest: int
-    """The lowest place on the path of an element that was ignored as circular, or the element's own place."""
+    """The lowest place on the path, of the elements that were ignored as circular and of the element itself."""
     costs: list[Cost | None] = field(default_factory=list)
     """The costs of the first parts of the node. The cost of an ignored element is None."""
 

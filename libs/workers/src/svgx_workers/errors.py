@@ -6,9 +6,7 @@ class WorkerError(Exception):
 
 
 class WorkerTimeout(WorkerError):
-    """The jobs of one turn (see `pool`) took longer than the time limit, because of their content.
-
-    Their process was killed.
+    """The jobs of one turn (see `pool`) took longer than the turn's time. Their process was killed.
 
     `seconds` is the time that the turn had: the workers' limit, or less because of the caller's deadline.
     """

@@ -58,6 +58,38 @@ async def test_handler_gets_the_caller_and_the_client(gateway_bus: Bus, state_bu
     await responder.drain()
 
 
+async def test_request_with_unused_new_fields_is_answered_by_an_earlier_version(
+    gateway_bus: Bus, state_bus: Bus
+) -> None:
+    """Proves R-BUS-19: a replica that does not know a field answers requests with the field's default value."""
+
+    class NewEchoRequest(EchoRequest):
+        user_id: str | None = None
+
+    class NewUploadRequest(UploadRequest):
+        user_id: str | None = None
+
+    async def echo(request: EchoRequest, _: Call) -> EchoReply:
+        return EchoReply(text=request.text)
+
+    async def upload(request: UploadRequest, _: Call) -> Blob:
+        return Blob(request.content, request.name)
+
+    responder = PartialResponder(state_bus, "0")
+    operation = echo_operation()
+    responder.answer(operation, echo)
+    responder.answer(UPLOAD, upload)
+    await responder.start()
+    new_operation = replace(operation, request=NewEchoRequest)
+    assert (await gateway_bus.ask(new_operation, NewEchoRequest(text="abc"))).text == "abc"
+    with pytest.raises(Invalid):
+        await gateway_bus.ask(new_operation, NewEchoRequest(user_id="a"))
+    new_upload = replace(UPLOAD, request=NewUploadRequest)
+    reply = await gateway_bus.ask(new_upload, NewUploadRequest(name="text/plain", content=b"x"))
+    assert (reply.content, reply.media_type) == (b"x", "text/plain")
+    await responder.drain()
+
+
 async def test_requests_over_concurrency_and_backlog_are_refused(
     gateway_bus: Bus, state_bus: Bus
 ) -> None:

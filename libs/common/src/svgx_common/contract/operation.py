@@ -78,6 +78,9 @@ class RequestModel(BaseModel):
 
     Fields that the HTTP path names come from the path. All others come from the query (GET, DELETE) or from the body.
     The other of the two parts must be empty.
+
+    A message to a service leaves out the fields with default values. So an older service, which refuses fields that it
+    does not know, accepts a newer caller's request that does not use a new field.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

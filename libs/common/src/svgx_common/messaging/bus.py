@@ -298,11 +298,14 @@ class Bus:
             headers[HEADER_CALLER] = caller.to_header()
         if client is not None:
             headers[HEADER_CLIENT] = client.to_header()
+        # Fields with their default values are not sent, because a replica of an earlier version refuses fields that it
+        # does not know.
         if is_raw(type(request)):
             content: bytes = getattr(request, "content")  # noqa: B009  # `RawRequest` has it
-            headers[HEADER_PARAMS] = json.dumps(request.model_dump(mode="json"))  # in ASCII
+            fields = request.model_dump(mode="json", exclude_defaults=True)
+            headers[HEADER_PARAMS] = json.dumps(fields)  # in ASCII
         else:
-            content = request.model_dump_json().encode()
+            content = request.model_dump_json(exclude_defaults=True).encode()
         with self.spans.ask(operation, batch):
             inject_trace(headers)
             if not operation.repeatable:

@@ -221,6 +221,23 @@ async def test_stored_key_with_a_joiner_is_computed_again(
     assert (await login(bus, stored)).user.username == stored
 
 
+async def test_key_with_a_joiner_stored_after_the_migration_is_computed_again(
+    backing: DevStack, bus: Bus, tables: Tables
+) -> None:
+    """Proves R-AUTH-41: during an update and after a rollback, an earlier version stores keys with joiners.
+
+    The username and the address of the account are equal.
+    """
+    tail = secrets.token_hex(4)
+    stored = f"कन्\u200dया{tail}@example.org"
+    account_id = await insert_old_account(tables, stored, stored)
+    await tables.execute("INSERT INTO account_name VALUES ($1, $2, $2)", account_id, stored)
+    async with replica(backing):
+        pass
+    with pytest.raises(Conflict):
+        await create(bus, f"new-{tail}", f"कन्या{tail}@example.org")
+
+
 async def test_simultaneous_requests_with_similar_names_create_one_account(bus: Bus) -> None:
     """Proves R-AUTH-8: of simultaneous requests with names that look alike, one succeeds."""
     name = new_name()

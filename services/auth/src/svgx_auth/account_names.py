@@ -18,7 +18,11 @@ class AccountNames:
         self._database = database
 
     async def add_missing(self) -> None:
-        """Add the missing rows for accounts that an earlier version of this service stored without keys."""
+        """Add the missing keys of accounts, and replace those of an earlier version of this service.
+
+        During an update and after a rollback, replicas of an earlier version add accounts without keys or with keys of
+        another form.
+        """
         while True:
             async with self._database.transaction() as session:
                 await session.run("lock_accounts")

@@ -149,7 +149,7 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
                 await api_keys.remove_old()
                 await attempts.remove_old()
                 await home_networks.remove_old()
-                # During an upgrade, replicas of an earlier version still add accounts without rows in `account_name`.
+                # During an upgrade, replicas of an earlier version still add accounts.
                 await account_names.add_missing()
                 await sign_ins.remove_old()
                 await asyncio.sleep(MAINTENANCE_INTERVAL_SECONDS)

@@ -59,14 +59,20 @@ SELECT
     EXISTS (SELECT FROM taken WHERE name = lower($3) OR key = $4) AS email
 
 -- name: names_without_key
--- List at most $1 usernames and addresses without a row in `account_name`.
+-- List at most $1 usernames and addresses without a row in `account_name`, or with the key of an earlier version. Since
+-- migration 0016, keys have no joiners.
 SELECT a.id, v.name FROM account a CROSS JOIN LATERAL (VALUES (a.username), (a.email)) AS v (name)
-WHERE NOT EXISTS (SELECT FROM account_name n WHERE n.account_id = a.id AND n.name = v.name)
+WHERE NOT EXISTS (
+    SELECT FROM account_name n
+    WHERE n.account_id = a.id AND n.name = v.name AND strpos(n.key, chr(8204)) = 0 AND strpos(n.key, chr(8205)) = 0
+)
 LIMIT $1
 
 -- name: add_account_names
-INSERT INTO account_name (account_id, name, key) SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
-ON CONFLICT DO NOTHING
+-- A username and an address may be equal. DISTINCT keeps one of them, because the statement must not change a row twice.
+INSERT INTO account_name AS n (account_id, name, key)
+SELECT DISTINCT * FROM unnest($1::text[], $2::text[], $3::text[])
+ON CONFLICT (account_id, name) DO UPDATE SET key = excluded.key WHERE n.key <> excluded.key
 
 -- name: forget_old_account_names
 -- Remove the rows of the account $1 for names that it no longer has.

@@ -25,7 +25,7 @@ from tests.integration.auth.conftest import Tables
 from tests.integration.auth.test_accounts import caller_of, create, login
 from tests.integration.auth.test_administration import get, update
 from tests.integration.auth.test_api_keys import create_key, end_key
-from tests.integration.auth.test_erasure import State, admin, answering, erase
+from tests.integration.auth.test_erasure import State, admin, answering, erase, rows_of_names
 from tests.integration.auth.test_password_change import NEW
 from tests.integration.auth.test_revocations import started
 
@@ -225,6 +225,7 @@ async def test_erased_account_stays_erased_after_a_restore_of_a_backup(
         stored = stored.model_copy(update={"username": user.username, "email": user.email})
     await _lose(tables, user.id)
     assert (await _import(state, stored)).added == 1
+    assert await rows_of_names(tables, user) == 0
     with pytest.raises(Conflict):
         await bus.ask(RESTORE_USER, UserRequest(user_id=user.id), caller=by)
     async with answering(backing, State()):

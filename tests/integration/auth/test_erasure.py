@@ -42,7 +42,7 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller, Client
 from svgx_common.messaging.responder import Call
 from svgx_devstack import DevStack
-from tests.integration.auth.conftest import Tables
+from tests.integration.auth.conftest import Tables, replica
 from tests.integration.auth.test_accounts import caller_of, create, login
 from tests.integration.auth.test_administration import first_admin, update
 from tests.integration.common.example_operations import PartialResponder
@@ -104,6 +104,11 @@ async def tables_with(tables: Tables, *texts: str) -> set[str]:
             if await tables.fetchval(query, text):
                 found.add(name)
     return found
+
+
+async def rows_of_names(tables: Tables, user: User) -> int:
+    query = "SELECT count(*) FROM account_name WHERE account_id = $1"
+    return int(await tables.fetchval(query, user.id))
 
 
 async def user_with_rows(bus: Bus, tables: Tables) -> tuple[User, str]:
@@ -263,6 +268,19 @@ async def test_interrupted_erasure_is_completed_by_a_second_request(
         assert report.touched["state"] == {"journal": 4}
         assert await erase(bus, user, by) == report
     assert {each.pseudonym for each in state.requests} == {report.pseudonym}
+
+
+async def test_erased_account_gets_no_rows_of_names_at_a_start(
+    backing: DevStack, bus: Bus, tables: Tables
+) -> None:
+    """Proves R-LIFE-13: a replica that starts adds no rows for a pseudonym, so a second request changes nothing."""
+    user, by = await create(bus), await admin(bus)
+    async with answering(backing, State()):
+        report = await erase(bus, user, by)
+        async with replica(backing):
+            pass
+        assert await rows_of_names(tables, user) == 0
+        assert await erase(bus, user, by) == report
 
 
 async def test_erasure_error_names_the_missing_state_service(bus: Bus) -> None:

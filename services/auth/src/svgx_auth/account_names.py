@@ -21,7 +21,7 @@ class AccountNames:
         """Add the missing keys of accounts, and replace those of an earlier version of this service.
 
         During an update and after a rollback, replicas of an earlier version add accounts without keys or with keys of
-        another form.
+        another form. Erased accounts need no keys.
         """
         while True:
             async with self._database.transaction() as session:

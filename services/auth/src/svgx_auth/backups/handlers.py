@@ -74,6 +74,7 @@ class AccountBackups:
 
     async def _add(self, session: Session, account: StoredAccount) -> list[Revocation]:
         """Add an account, and return the revocation of its access tokens from before the restore."""
+        pseudonym = _pseudonym_of(account)
         row = await session.row(
             "add_stored_account",
             account.id,
@@ -85,10 +86,11 @@ class AccountBackups:
             account.disabled_at,
             account.deleted_at,
             account.token_version,
-            _pseudonym_of(account),
+            pseudonym,
         )
         assert row is not None
-        await store_names(session, user_of(row))
+        if pseudonym is None:
+            await store_names(session, user_of(row))
         for identity in account.identities:
             await session.run(
                 "add_stored_identity",

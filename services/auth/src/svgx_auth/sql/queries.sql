@@ -60,9 +60,10 @@ SELECT
 
 -- name: names_without_key
 -- List at most $1 usernames and addresses without a row in `account_name`, or with the key of an earlier version. Since
--- migration 0016, keys have no joiners.
+-- migration 0016, keys have no joiners. An account that is being erased or was erased gets no row, because the row would
+-- bring its name back or would have a pseudonym, under which nobody logs in.
 SELECT a.id, v.name FROM account a CROSS JOIN LATERAL (VALUES (a.username), (a.email)) AS v (name)
-WHERE NOT EXISTS (
+WHERE a.erased_as IS NULL AND NOT EXISTS (
     SELECT FROM account_name n
     WHERE n.account_id = a.id AND n.name = v.name AND strpos(n.key, chr(8204)) = 0 AND strpos(n.key, chr(8205)) = 0
 )

@@ -123,6 +123,15 @@ async def test_canvas_without_participants_and_requests_is_idle(held: HeldCanvas
     assert not held.is_idle(later + 1)
 
 
+def test_taken_spans_do_not_change_when_a_later_batch_arrives(held: HeldCanvas) -> None:
+    """The spans of a broadcast are those of its own batches. Proves R-OBS-4."""
+    taken = held.take_unsent_origins()
+    origin = SpanContext(1, 1, False)
+    held.add_origin(Receipt(1, (), 0), origin)
+    assert taken == []
+    assert held.take_unsent_origins() == [origin]
+
+
 def test_commit_takes_the_traces_of_the_batches_that_it_completes(held: HeldCanvas) -> None:
     """A batch that arrives during a commit belongs to the next commit. Proves R-OBS-4.
 

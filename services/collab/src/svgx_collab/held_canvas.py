@@ -192,8 +192,6 @@ class HeldCanvas:
 
     def take_unsent_origins(self) -> list[SpanContext]:
         """Remove and return the spans of the batches with edits that are not broadcast yet."""
-        if not self._unsent_origins:
-            return self._unsent_origins
         unsent, self._unsent_origins = self._unsent_origins, []
         return unsent
 
@@ -208,11 +206,11 @@ class HeldCanvas:
 
     def take_saved(self) -> list[WaitingRequest]:
         """Remove and return the waiting requests with no uncommitted edits."""
-        saved = [request for request in self._waiting if self.room.is_saved(request.receipt)]
-        if saved:
-            self._waiting = [
-                request for request in self._waiting if not self.room.is_saved(request.receipt)
-            ]
+        saved: list[WaitingRequest] = []
+        unsaved: list[WaitingRequest] = []
+        for request in self._waiting:
+            (saved if self.room.is_saved(request.receipt) else unsaved).append(request)
+        self._waiting = unsaved
         return saved
 
     def take_waiting(self) -> list[WaitingRequest]:

@@ -21,7 +21,12 @@ from svgx_common.contract.auth import (
     UpdateUserRequest,
     UserRequest,
 )
-from svgx_common.contract.errors import Overloaded, SvgxError, TooManyRequests
+from svgx_common.contract.errors import (
+    InvalidCredentials,
+    Overloaded,
+    SvgxError,
+    TooManyRequests,
+)
 from svgx_common.contract.policy import Role
 from svgx_common.contract.revocations import LIST_REVOCATIONS, ListRevocationsRequest
 from svgx_common.messaging.bus import Bus
@@ -97,6 +102,22 @@ async def test_flood_of_log_ins_delays_no_other_request(
     for error in refused:
         assert isinstance(error, Overloaded | TooManyRequests)
         assert error.retry_after == 2.0
+
+
+async def test_log_in_that_the_queue_refuses_has_no_audit_entry(
+    bus: Bus, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-AUTH-21: a flood adds entries only at the rate at which passwords are checked."""
+    await tables.execute("DELETE FROM attempt")
+    last = await tables.fetchval("SELECT coalesce(max(id), 0) FROM audit")
+    held = HeldPasswords(monkeypatch)
+    tasks = await flood(bus)
+    held.go_on.set()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    checked = [answer for answer in answers if isinstance(answer, InvalidCredentials)]
+    assert 0 < len(checked) < len(answers)
+    query = "SELECT count(*) FROM audit WHERE id > $1 AND event LIKE 'log_in_%'"
+    assert await tables.fetchval(query, last) == len(checked)
 
 
 async def test_flood_from_few_addresses_does_not_keep_out_another_address(

@@ -74,6 +74,24 @@ async def test_one_of_two_simultaneous_changes_succeeds(bus: Bus, tables: Tables
     assert [type(answer) for answer in answers if answer is not None] == [Conflict]
 
 
+@pytest.mark.parametrize("column", ["password_hash", "disabled_at", "deleted_at"])
+async def test_password_change_of_an_account_that_changes_meanwhile_is_refused(
+    bus: Bus, tables: Tables, column: str
+) -> None:
+    """Proves R-AUTH-17: the error is right for another password, and for a disabled or deleted account."""
+    user = await create(bus)
+    signed_in = await login(bus, user.username)
+    await tables.execute("BEGIN")
+    value = "'new'" if column == "password_hash" else "clock_timestamp()"
+    await tables.execute(f"UPDATE account SET {column} = {value} WHERE id = $1", user.id)
+    changing = asyncio.create_task(change(bus, signed_in))
+    await until_blocked(tables)
+    await tables.execute("COMMIT")
+    with pytest.raises(Conflict) as refusal:
+        await changing
+    assert refusal.value.detail == "the account was changed during this request; try again"
+
+
 async def test_log_in_during_a_password_change_is_refused(bus: Bus, tables: Tables) -> None:
     """Proves R-AUTH-17: a log-in is refused when the password changes after it was checked."""
     user = await create(bus)

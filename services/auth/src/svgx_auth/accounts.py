@@ -130,7 +130,7 @@ class Accounts:
         """Store a new password, and end all sessions of the account except the caller's.
 
         Raises `Invalid`, naming `field`, for a password that is easy to guess. Raises `Conflict` when the password was
-        changed, or the account was disabled or deleted, after the caller read `account`.
+        changed or hashed again, or the account was disabled or deleted, after the caller read `account`.
         """
         user = account.user
         password_hash = await self._passwords.hash_new(
@@ -141,7 +141,7 @@ class Accounts:
                 "change_password", user.id, account.password_hash, password_hash
             )
             if row is None:
-                raise Conflict("the password was changed meanwhile")
+                raise Conflict("the account was changed during this request; try again")
             kept_session = by.caller.session_id if by.caller else None
             ended = await self._revocations.end_other_sessions(
                 session, user.id, kept_session, "password"

@@ -7,6 +7,8 @@ import pytest
 from structlog.testing import CapturingLogger
 
 from svgx_auth import app
+from svgx_auth.commands import doctor
+from svgx_common.doctor.findings import Status
 from svgx_devstack import DevStack
 from tests.integration.auth.conftest import Tables, replica
 
@@ -92,6 +94,16 @@ async def test_start_without_an_active_admin_creates_none_and_is_logged(
     assert call.method_name == "warning"
     assert "no active admin" in call.args[0]
     assert await count_admins(tables) == 1
+
+
+async def test_doctor_warns_while_no_admin_is_active(backing: DevStack, tables: Tables) -> None:
+    """Proves R-CONFIG-7: the doctor reports an active admin, and warns while all admins are disabled."""
+    await start_and_stop(backing, "Root")
+    check = doctor.checks({"postgres_url": backing.postgres_url})["admin"]
+    assert check is not None
+    assert [finding.status for finding in await check()] == [Status.OK]
+    await tables.execute("UPDATE account SET disabled_at = clock_timestamp()")
+    assert [finding.status for finding in await check()] == [Status.WARNING]
 
 
 async def test_existing_account_does_not_become_admin(

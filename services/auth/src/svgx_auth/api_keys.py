@@ -1,10 +1,10 @@
 """API keys, with which programs act as an account without signing in (docs/decisions/0012)."""
 
-import hashlib
 import secrets
 import uuid
 
 from svgx_auth.audit import Audit, Origin
+from svgx_auth.keys.token_hash import hash_of
 from svgx_auth.revocations import Revocations
 from svgx_common.contract.api_keys import (
     LIST_API_KEYS,
@@ -191,11 +191,6 @@ class ApiKeys:
             expires_at=int(row["expires"]),
             account_role=None if role is account_role else account_role,
         )
-
-
-def hash_of(text: str) -> bytes:
-    """Return the SHA-256 of a key, which is stored in place of the key."""
-    return hashlib.sha256(text.encode()).digest()
 
 
 def _owner_id(user_id: str | None, by: Caller) -> str:

@@ -123,7 +123,7 @@ async def _write(
     await session.run(
         "record_event",
         event.value,
-        caller and caller.user_id,
+        origin.user_id,
         user_id,
         session_id or (caller and caller.session_id),
         origin.client.address,

@@ -12,7 +12,7 @@ import secrets
 from svgx_auth.keys.derived_keys import derived_key
 
 TOKEN_BYTES = 32
-"""Random bytes in a refresh token. A hash of 256 random bits needs neither a salt nor a slow hash function."""
+"""Random bytes in a refresh token."""
 
 _PURPOSE = b"svgx refresh token successor v1"
 
@@ -42,8 +42,3 @@ class RefreshTokens:
 def _successor(key: bytes, token: str) -> str:
     digest = hmac.digest(key, token.encode(), hashlib.sha256)
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-
-
-def hash_of(token: str) -> bytes:
-    """Return the SHA-256 of a token, which is stored in place of the token."""
-    return hashlib.sha256(token.encode()).digest()

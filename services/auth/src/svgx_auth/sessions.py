@@ -10,8 +10,9 @@ import structlog
 from svgx_auth.accounts import Account
 from svgx_auth.audit import Audit, Origin
 from svgx_auth.keys.signing import Signing
+from svgx_auth.keys.token_hash import hash_of
 from svgx_auth.passwords.home_networks import HomeNetworks
-from svgx_auth.refresh_tokens import RefreshTokens, hash_of
+from svgx_auth.refresh_tokens import RefreshTokens
 from svgx_auth.revocations import Revocations
 from svgx_common import postgres
 from svgx_common.contract.administration.sessions import (

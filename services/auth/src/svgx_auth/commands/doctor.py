@@ -7,10 +7,7 @@ from svgx_common.database.hosts import Hosts
 from svgx_common.doctor.command import Check
 from svgx_common.doctor.findings import Finding, ok, warning
 from svgx_common.doctor.postgres import database_checks
-
-_HAS_ACTIVE_ADMIN = """
-SELECT EXISTS (SELECT FROM account WHERE role = 'admin' AND deleted_at IS NULL AND disabled_at IS NULL)
-"""
+from svgx_common.postgres import load_queries
 
 
 def checks(values: Mapping[str, Any]) -> dict[str, Check | None]:
@@ -36,7 +33,8 @@ async def _check_admin(url: str) -> list[Finding]:
     try:
         if await connection.fetchval("SELECT to_regclass('account')") is None:
             return []
-        if await connection.fetchval(_HAS_ACTIVE_ADMIN):
+        query = load_queries("svgx_auth")["active_admin"]
+        if await connection.fetchrow(query.sql) is not None:
             return [ok("admin", "there is an active admin")]
     finally:
         connection.terminate()

@@ -69,11 +69,7 @@ class AccountErasure:
             pseudonym = f"erased-{secrets.token_hex(PSEUDONYM_BYTES)}"
             await session.run("begin_account_erasure", user_id, pseudonym)
             await self._audit.record(session, AuditEvent.USER_ERASED, by, user_id=user_id)
-            await emit(
-                session,
-                UserErased(user_id=user_id),
-                actor=by.caller.user_id if by.caller is not None else None,
-            )
+            await emit(session, UserErased(user_id=user_id), actor=by.user_id)
         await self._revocations.announce(revocations)
         return pseudonym
 

@@ -20,16 +20,11 @@ def check_url(text: str) -> str:
     except ValueError:
         # Replace the error, because its text contains parts of the URL.
         raise ValueError(_URL_ERROR) from None
-    if parts.scheme == "https" and parts.hostname and not parts.fragment:
-        return text
-    if (
-        parts.scheme == "http"
-        and parts.hostname
-        and not parts.fragment
-        and _is_local(parts.hostname)
-    ):
-        return text
-    raise ValueError(_URL_ERROR)
+    host = parts.hostname or ""
+    is_safe = parts.scheme == "https" or (parts.scheme == "http" and _is_local(host))
+    if not host or not is_safe or parts.fragment:
+        raise ValueError(_URL_ERROR)
+    return text
 
 
 def _is_local(host: str) -> bool:

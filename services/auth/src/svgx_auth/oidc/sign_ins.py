@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from svgx_auth.keys.derived_keys import derived_key
+from svgx_auth.keys.token_hash import hash_of
 from svgx_auth.oidc.provider import Provider
 from svgx_auth.oidc.settings import OidcProvider
 from svgx_common.contract.errors import BadRequest, NotFound, Unauthenticated
@@ -64,7 +65,9 @@ class SignIns:
             nonce=self._derived("nonce", state),
             verifier=self._derived("verifier", state),
         )
-        await self._database.run("begin_oidc", _hash(state), name, _hash(cookie), SIGN_IN_SECONDS)
+        await self._database.run(
+            "begin_oidc", hash_of(state), name, hash_of(cookie), SIGN_IN_SECONDS
+        )
         return Redirect(location=location, remember=cookie, seconds=SIGN_IN_SECONDS)
 
     async def finish(self, answer: OidcCallbackRequest) -> tuple[OidcProvider, dict[str, Any]]:
@@ -99,7 +102,7 @@ class SignIns:
         row = None
         if answer.state and answer.browser:
             row = await self._database.row(
-                "end_oidc", _hash(answer.state), answer.provider, _hash(answer.browser)
+                "end_oidc", hash_of(answer.state), answer.provider, hash_of(answer.browser)
             )
         if row is None or answer.state is None:
             raise BadRequest(
@@ -119,7 +122,3 @@ class SignIns:
         """Return a text of 43 characters that is derived from the state for one purpose."""
         digest = hmac.digest(self._key, f"{purpose} {state}".encode(), hashlib.sha256)
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-
-
-def _hash(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()

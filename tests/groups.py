@@ -46,7 +46,7 @@ SHARED = (
     "tests/deploy/test_prometheus.py",
     "tests/integration/devstack/test_stack.py",
 )
-"""Files and folders that use `stack`, except those of `GROUPS` and `ALONE`."""
+"""Files and folders that run in one group, except those of `GROUPS` and `ALONE`. Most of them use `stack`."""
 
 SHARED_STACK = "shared stack"
 """The name of the group of all files in `SHARED`."""

@@ -107,8 +107,8 @@ def _database_of(stack: DevStack) -> str:
 async def _contents(session: ApiSession, canvas_ids: list[str]) -> dict[str, bytes]:
     """Return the encoded Yjs state of each canvas.
 
-    An export is the first encoding of a document, which merges ids of deleted content. Only later encodings of the
-    same content have equal bytes, so `state` decodes each export and encodes it again.
+    An export is the first encoding of a document. The first encoding merges ids of deleted content, and only later
+    encodings of the same content have equal bytes. So `state` decodes each export and encodes it again.
     """
     return {each: state([await session.export(each, "yjs")]) for each in canvas_ids}
 

@@ -45,9 +45,9 @@ SETTINGS = {
 MEMORY_GROWTH = 64 * MIB
 """Bytes by which the memory of a process may grow.
 
-In a drill, a gateway grows by about 10 MiB, a holder by 17 MiB and a state replica by 37 MiB. There are two
-reasons. The drill fills the caches of all services. The C heap returns no free memory below a small object that is
-still in use (docs/decisions/0077-small-threshold-of-mmap.md).
+In a measured drill, each process grew by at most 39 MiB. There are two reasons. The drill fills the caches of all
+services. glibc keeps freed buffers, and a process returns them only after a growth of 24 MiB
+(docs/decisions/0087-freed-buffers-are-kept-until-a-quiet-moment.md).
 """
 MEMORY_SECONDS = 60.0
 """The most seconds of each wait after a drill: until a metric is 0, and until the memory is within `MEMORY_GROWTH`."""

@@ -365,7 +365,7 @@ OWN_CASES: dict[str, dict[str, AlertCases]] = {
 
 @dataclass(frozen=True, slots=True)
 class OneEvent:
-    """An alert about a lasting state that reads rates.
+    """An alert that reads rates and is about a lasting state.
 
     Each dict of `once` is a case in which one event occurs after five minutes. `lasting` is the same fault for a long
     time, and `within_seconds` is the time from its beginning after which the alert must fire. The time between two

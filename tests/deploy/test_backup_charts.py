@@ -22,7 +22,7 @@ def helm(helms: dict[str, Helm]) -> Helm:
 def objects(
     helm: Helm, chart: str, *arguments: str, release: str = "svgx"
 ) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return the rendered objects by kind and name. No two of them may have the same."""
+    """Return the rendered objects by kind and name. No two of them may have the same kind and name."""
     rendered = parse_objects(helm.template(chart, *arguments, release=release))
     found = {(each["kind"], each["metadata"]["name"]): each for each in rendered}
     assert len(found) == len(rendered)

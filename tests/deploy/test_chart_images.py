@@ -44,7 +44,7 @@ INSTALLATIONS = [arguments for path in (GUIDE, README) for arguments in installa
 
 
 def test_documents_have_commands_with_either_registry() -> None:
-    """Two commands are for a registry with the services' images, and one is for a registry with all images."""
+    """Three commands are for a registry with the services' images, and one is for a registry with all images."""
     settings = [each for arguments in INSTALLATIONS for each in arguments if "Registry=" in each]
     assert len(settings) == len(INSTALLATIONS)
     names = [each.partition("=")[0] for each in settings]
@@ -94,7 +94,7 @@ def test_global_registries_override_those_of_images(
 
 
 def test_guide_lists_all_images_of_other_projects(helms: dict[str, Helm]) -> None:
-    """The table has every such image of the charts. The loop that copies images has those of production."""
+    """The table has all these images of the charts. The loop that copies images has those of the production values."""
     section = (
         GUIDE.read_text(encoding="utf-8").partition("\n### Images\n")[2].partition("\n### ")[0]
     )

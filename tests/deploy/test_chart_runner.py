@@ -29,8 +29,8 @@ pytestmark = pytest.mark.timeout(300)
 VALUES = (
     "--values=svgx/values-dev.yaml",
     "--set=collab.reserved.replicaCount=1",
-    # The test needs two gateways, because a client that leaves one old gateway could reach the other old one and be
-    # disconnected again.
+    # With two gateways, a client that leaves one old gateway could reach the other old one and be disconnected again.
+    # The tests check that this does not happen.
     "--set=gateway.replicaCount=2",
     # On a busy machine, the new gateways become ready seconds apart, so the old ones begin to stop seconds apart. The
     # notice time is longer than this gap, so a client that leaves one old gateway does not reach the other old one.

@@ -160,7 +160,7 @@ SHELLS = [name for name in ("dash", "bash", "busybox") if shutil.which(name)]
 def test_server_takes_its_account_from_the_url(
     servers: Servers, shell: str, server: str, url: str, expected: list[str]
 ) -> None:
-    """The server and the services read the same user, password and database from one URL, also with percent escapes."""
+    """The server gets its account and database from the URL that the services use, also with percent escapes."""
     result = servers.run(shell, server, url)
     assert result.stderr == ""
     assert result.stdout.splitlines() == expected

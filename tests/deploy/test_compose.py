@@ -183,7 +183,10 @@ def test_ports_are_those_of_the_charts() -> None:
 
 
 def test_servers_start_after_the_servers_that_they_need() -> None:
-    """A service starts when all servers that its chart's network policy allows are healthy. Proves R-SHIP-4."""
+    """A service waits until all servers to which its chart's network policy lets it connect are healthy.
+
+    Proves R-SHIP-4.
+    """
     graph = {name: set(server.get("depends_on", {})) for name, server in SERVERS.items()}
     list(TopologicalSorter(graph).static_order())  # it raises on a cycle
     for name, server in SERVERS.items():

@@ -200,7 +200,7 @@ def test_dashboards_of_the_guide_exist() -> None:
 
 @pytest.mark.parametrize("name", list(dashboards()))
 def test_panels_have_units_descriptions_and_thresholds(name: str) -> None:
-    """Each panel says how to read it. Histograms show exemplars, which link to traces."""
+    """Each panel has a description. Histograms of requests, saves and commits show exemplars, which link to traces."""
     dashboard = dashboards()[name]
     assert dashboard["uid"] == name
     ids = [panel["id"] for panel in dashboard["panels"]]

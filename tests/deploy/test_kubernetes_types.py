@@ -41,7 +41,7 @@ EVERYTHING = (
     "--set=valkey.priorityClassName=high,postgresql.nodeSelector.disk=ssd",
     "--set=postgresql.tolerations[0].key=x,nats.podAnnotations.note=x",
 )
-"""Values that render every object and every optional field."""
+"""Values that render every kind of object, and optional fields that the default values do not render."""
 
 
 @pytest.mark.parametrize(("version", "package"), [("1.24", "oldest"), ("1.37", "newest")])

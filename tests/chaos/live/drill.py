@@ -112,7 +112,7 @@ class LiveDrill:
     async def check(self, plan: Sequence[Event]) -> Figures:
         """Stop the edits. Check that all edits are saved, no saved edit is lost, and all documents are equal.
 
-        Check also that the server refused no client.
+        Check also that no light editor got a close code that reports a client's mistake or missing access.
         """
         driver = self._workspace.driver
         began = time.monotonic()

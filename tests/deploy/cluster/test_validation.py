@@ -81,7 +81,7 @@ affinity:
       - weight: 1
         preference: {matchExpressions: [{key: disk, operator: In, values: [fast]}]}
 """
-"""Every value of the gateway's chart that creates or changes objects."""
+"""Values of the gateway's chart that render all its objects, and fields that the default values do not render."""
 
 LONG_NAME = "a-release-name-that-is-as-long-as-helm-permits-1-2-3x"
 

@@ -137,7 +137,7 @@ def test_second_keys_of_nats_are_used_after_each_server_knows_them() -> None:
 
 
 def test_restore_in_a_cluster_runs_again_and_is_awaited() -> None:
-    """A finished job does not turn a second restore into no restore, and no service starts before the end."""
+    """A second restore replaces the finished job of the first, and no service starts before the end of the restore."""
     (block,) = (block for block in read_blocks() if "svgx-restore" in block.text)
     delete, create, wait, *_ = block.commands
     assert delete.startswith("kubectl delete job svgx-restore ")

@@ -327,7 +327,10 @@ async def test_oidc_sign_ins_are_in_the_audit_log(
 async def test_refused_oidc_sign_in_has_the_account_as_target_in_the_audit_log(
     oidc: OidcStack, browser: Browser, admin: ApiSession, cause: str
 ) -> None:
-    """Proves R-AUTH-21: the entry names the account of the identity, so that an erasure empties its address."""
+    """Proves R-AUTH-21: the entry names the account of the identity, if there is one.
+
+    So an erasure of the account also empties the address in this entry.
+    """
     name, user_id = new_name(), None
     if cause != "without an account":
         await oidc.set_claims(name, groups=["editors"])

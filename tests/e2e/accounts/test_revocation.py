@@ -25,7 +25,10 @@ The broadcast takes milliseconds, and the tests print the time. Without the broa
 
 @dataclass
 class Account:
-    """An account with two sessions. The test ends the session of `tokens`, not that of `other_tokens`."""
+    """An account with two sessions.
+
+    Each revocation revokes the access token in `tokens`. Some revocations send their request with `other_tokens`.
+    """
 
     user: User
     tokens: dict[str, Any]

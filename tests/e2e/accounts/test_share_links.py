@@ -204,7 +204,7 @@ async def test_end_of_a_link_closes_the_connections_of_its_visitors(
 async def test_link_as_a_subprotocol_or_token_parameter_admits_a_visitor(
     workspace: Workspace, canvas: str
 ) -> None:
-    """A share link's token is accepted wherever an access token is. No service logs the token. Proves R-LIFE-1."""
+    """The token is accepted as a subprotocol and as the parameter `token`. No service logs it. Proves R-LIFE-1."""
     token = (await create_link(workspace.owner, canvas, "viewer"))["token"]
     client = await workspace.connect(canvas, params={}, protocols=["svgx", f"bearer.{token}"])
     by_token = await workspace.connect(canvas, params={"token": token})

@@ -13,7 +13,7 @@ from tests import leaks
 CANVASES = "/runtime/canvases/"
 SVG_TYPE = {"Content-Type": "image/svg+xml"}
 _TIMEOUT = 90.0
-"""Seconds that a request may take."""
+"""Seconds that each step of a request may take: the connection, each write, and each read."""
 _RENEW_BEFORE = 120.0
 """Seconds for which a returned access token must still be valid, because a test may use the token for a while."""
 

@@ -36,8 +36,9 @@ def check_response(
     """Assert that the response has the headers and the JSON content that the document describes for its status."""
     status = response.status_code
     described = operation["responses"][str(status)]
-    # A response has rate-limit headers only if the gateway counted the request. The gateway counts no request with too
-    # large a body. For an operation without a rate limit, it counts only refused callers (401 and 403).
+    # A response has rate-limit headers only if the gateway counted the request. The gateway does not count a request
+    # with a too large announced size (413). For an operation without a rate limit, it counts only refused callers (401
+    # and 403).
     unlimited = not any(
         "RateLimit" in each.get("headers", {}) for each in operation["responses"].values()
     )

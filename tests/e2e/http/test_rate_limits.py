@@ -330,7 +330,7 @@ async def test_changed_limits_apply_on_all_gateways(
 async def test_key_with_a_lower_role_counts_in_the_bucket_of_its_account(
     gateways: tuple[Api, Api], set_limits: Any, user: User
 ) -> None:
-    """A key of a viewer does not give its editor more requests. Proves R-LIMIT-4."""
+    """An editor's key with the role `viewer` has the limit and the count of the editor's account. Proves R-LIMIT-4."""
     await set_limits(roles={"viewer": {"read": {"requests": 20, "seconds": 3600}}})
     session = gateways[0].session_of(user)
     key = await session.request("POST", "/auth/api-keys/", json={"name": "a", "role": "viewer"})

@@ -10,7 +10,7 @@ from tests.polling import REQUEST_POLL_SECONDS, pause
 
 
 async def test_one_configuration_file_configures_all_services(configured_stack: DevStack) -> None:
-    """Each service uses its own settings from the file. Proves R-CONFIG-1."""
+    """All services use the common settings of the file, and the gateway its own. Proves R-CONFIG-1."""
     stack = configured_stack
     async with open_api(stack.url) as api:
         admin = api.session(stack.admin_username, stack.admin_password)

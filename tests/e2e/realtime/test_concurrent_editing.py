@@ -126,7 +126,7 @@ async def test_each_edit_is_broadcast_in_one_message(workspace: Workspace, canva
 
 
 async def test_saved_edit_is_in_every_export(workspace: Workspace, canvas: str) -> None:
-    """The SVG, JSON and PNG exports contain an edit as soon as the edit is saved. Proves R-DOC-1."""
+    """As soon as an edit is saved, the SVG and JSON exports contain it, and a PNG can be exported. Proves R-DOC-1."""
     client = await workspace.connect(canvas)
     await workspace.driver.wait_synced([client])
     await client.edit(

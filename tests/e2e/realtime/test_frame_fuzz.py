@@ -107,7 +107,7 @@ def malformed_frames(frames: list[bytes]) -> st.SearchStrategy[bytes]:
 
 
 def generate(frames: list[bytes], count: int) -> list[bytes]:
-    """Return `count` malformed frames. The same arguments give the same frames."""
+    """Return `count` mutated or random frames, some of which may be valid. The same arguments give the same frames."""
     generated: list[bytes] = []
 
     @settings(

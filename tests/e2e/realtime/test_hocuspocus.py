@@ -29,7 +29,7 @@ async def _check_saved(workspace: Workspace, canvas: str, *clients: YjsClient) -
 async def test_hocuspocus_users_draw_together_and_reconnect(
     workspace: Workspace, canvas: str
 ) -> None:
-    """Two users draw, one of them offline for a while. Proves R-HOCUS-1 and R-HOCUS-3."""
+    """Two clients draw, one of them offline for a while. Proves R-HOCUS-1 and R-HOCUS-3."""
     first, second = [await connect_hocuspocus(workspace, canvas) for _ in range(2)]
     await workspace.driver.wait_synced([first, second])
     await first.add_element("a")

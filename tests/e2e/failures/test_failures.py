@@ -137,7 +137,7 @@ async def test_edits_without_storage_are_broadcast_and_saved_later(
         await workspace.destroy_all()
 
 
-async def test_visitor_is_disconnected_after_the_creator_was_disabled_without_state(
+async def test_visitor_is_disconnected_after_the_creator_was_disabled_while_state_was_down(
     workspace: Workspace,
 ) -> None:
     """A visitor is disconnected although state has missed the broadcast about the creator. Proves R-LIFE-5."""

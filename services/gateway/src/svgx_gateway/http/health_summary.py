@@ -56,21 +56,24 @@ class HealthSummary:
     async def collect(self) -> dict[str, Any]:
         """Return the summary.
 
-        `missing` names the services without a replica; a reserved replica of collab does not count. `status` is `ok`
-        when no service is missing, every replica is `ok`, and every dependency answers. `silent` names the replicas
-        that answered before and do not answer now. While NATS is not reachable, there is only this gateway's own
-        report.
+        `missing` names the services without a replica that reports its health; a reserved replica of collab does not
+        count. `status` is `ok` when no service is missing, every replica is `ok`, and every dependency answers.
+        `silent` names the replicas that answered before and do not answer now. While NATS is not reachable, there is
+        only this gateway's own report.
         """
         if self._bus.reachable:
             await self._watch.ping_all()
             replicas = self._watch.replicas
-            reports = await asyncio.gather(*(self._report(replica) for replica in replicas))
+            answers = await asyncio.gather(*(self._ask(replica) for replica in replicas))
         else:
-            replicas, reports = [], [await self._health.report()]
+            replicas, answers = [], [(await self._health.report(), True)]
+        reports = [report for report, _ in answers]
         services: dict[str, list[dict[str, Any]]] = {service: [] for service in SERVICES}
         for report in reports:
             services.setdefault(report.service, []).append(report.model_dump(mode="json"))
-        present = {report.service for report in reports if not report.is_reserved}
+        present = {
+            report.service for report, answered in answers if answered and not report.is_reserved
+        }
         missing = [service for service in services if service not in present]
         healthy = not missing and all(
             report.status == "ok" and all(each.ok for each in report.dependencies.values())
@@ -83,13 +86,14 @@ class HealthSummary:
             "services": services,
         }
 
-    async def _report(self, replica: Replica) -> HealthReport:
+    async def _ask(self, replica: Replica) -> tuple[HealthReport, bool]:
+        """Return the replica's report and True, or a report of its silence and False."""
         timeout = SILENT_TIMEOUT if replica.silent else REPORT_TIMEOUT
         try:
             answer = await self._bus.request(
                 replica_subject(replica.service, replica.id), b"", timeout=timeout
             )
-            return HealthReport.model_validate_json(answer.content)
+            return HealthReport.model_validate_json(answer.content), True
         except NoResponders:
             reason = "the replica's connection to NATS has ended"
         except SvgxError:
@@ -98,7 +102,7 @@ class HealthSummary:
             reason = "the replica sent a report that cannot be read"
         if replica.silent:
             reason += f"; its last answer was {replica.silent_seconds:.0f} s ago"
-        return HealthReport(
+        silence = HealthReport(
             status="failing",
             service=replica.service,
             replica=replica.id,
@@ -106,3 +110,4 @@ class HealthSummary:
             uptime_seconds=0,
             reason=reason,
         )
+        return silence, False

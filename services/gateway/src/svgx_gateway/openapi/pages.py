@@ -43,7 +43,7 @@ _SUMMARY = {
     "properties": {
         "status": {"enum": ["ok", "degraded"]},
         "missing": {
-            "description": "The services without a replica",
+            "description": "The services without a replica that answers requests",
             "type": "array",
             "items": {"type": "string"},
         },

@@ -14,7 +14,9 @@ from itertools import pairwise
 import httpx
 import pytest
 
+from svgx_common.contract.collab import HOCUSPOCUS_PATH
 from svgx_devstack import DevStack
+from tests.e2e.clients.hocuspocus import connect_hocuspocus
 from tests.e2e.clients.workspace import Workspace, open_workspace
 from tests.e2e.clients.yjs_driver import YjsDriver
 from tests.otlp import Span, run_receiver
@@ -110,6 +112,8 @@ class Run:
     """The ids, spans, responses, metrics and logs of the run."""
 
     canvas: str = ""
+    hocuspocus_canvas: str = ""
+    """The id of the canvas that only a Hocuspocus client edits."""
     owner: str = ""
     spans: list[Span] = field(default_factory=list)
     responses: dict[str, httpx.Response] = field(default_factory=dict)
@@ -123,6 +127,10 @@ class Run:
     def of(self, *operation: str) -> list[Span]:
         """Return the spans of an operation (service, name)."""
         return [span for span in self.spans if span.operation == operation]
+
+    def is_of_hocuspocus(self, span: Span) -> bool:
+        """Return whether a span belongs to the canvas of the Hocuspocus client."""
+        return span.attributes.get("svgx.canvas.id") == self.hocuspocus_canvas
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +188,11 @@ async def use_services(run: Run, workspace: Workspace) -> None:
     await workspace.driver.wait_saved([client])
     await client.add_element("seen")
     await workspace.driver.wait_for_elements([other], "seen")
+    run.hocuspocus_canvas = await workspace.create_canvas()
+    hocuspocus = await connect_hocuspocus(workspace, run.hocuspocus_canvas)
+    await workspace.driver.wait_synced([hocuspocus])
+    await hocuspocus.add_element("named")
+    await workspace.driver.wait_saved([hocuspocus])
     await owner.import_svg(run.canvas, b"<svg xmlns='http://www.w3.org/2000/svg'><rect/></svg>")
     run.responses["missing"] = await owner.request("GET", "/runtime/canvases/missing")
     run.responses["no path"] = await owner.request("GET", "/no/such/path")
@@ -326,15 +339,22 @@ def test_spans_name_the_route_the_canvas_the_user_and_the_pod(run: Run) -> None:
         ("gateway", SOCKET): {"http.route": "/runtime/events/{canvas_id}", **ids},
         ("gateway", "edit"): {"http.route": "/runtime/events/{canvas_id}", **ids},
         ("gateway", "sync"): {"http.route": "/runtime/events/{canvas_id}", **ids},
-        ("gateway", "join"): ids,
+        ("gateway", "join"): {"http.route": "/runtime/events/{canvas_id}", **ids},
         ("collab", "process svgx.collab.import"): ids,
         ("collab", f"process {EDIT}"): {"svgx.canvas.id": run.canvas},
     }
     for operation, attributes in expected.items():
-        spans = run.of(*operation)
+        spans = [each for each in run.of(*operation) if not run.is_of_hocuspocus(each)]
         assert spans, operation
         for span in spans:
             assert span.attributes.items() >= attributes.items(), operation
+    for name in ("join", "sync", "edit"):
+        routes = {
+            each.attributes["http.route"]
+            for each in run.of("gateway", name)
+            if run.is_of_hocuspocus(each)
+        }
+        assert routes == {HOCUSPOCUS_PATH}, name
     answered = run.of("state", "process svgx.state.canvas.access")
     assert any(span.attributes.items() >= ids.items() for span in answered)
     for span in run.spans:

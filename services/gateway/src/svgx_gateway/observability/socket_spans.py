@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager
 
 from opentelemetry import trace
 
-from svgx_common.contract.collab import EVENTS_PATH
 from svgx_common.tracing import (
     CANVAS_ID,
     NO_SPAN,
@@ -26,26 +25,29 @@ _NO_PARENT = trace.set_span_in_context(trace.INVALID_SPAN)
 
 
 def join(
-    canvas_id: str, user_id: str, handshake: trace.SpanContext | None
+    route: str, canvas_id: str, user_id: str, handshake: trace.SpanContext | None
 ) -> AbstractContextManager[trace.Span | None]:
-    """Return the span in which a connection joins its canvas. It belongs to the handshake's trace."""
+    """Return the span in which a connection joins its canvas. It belongs to the handshake's trace.
+
+    `route` is the template of the WebSocket's path.
+    """
     if handshake is None:
         return NO_SPAN
     parent = trace.set_span_in_context(trace.NonRecordingSpan(handshake))
     joining = CurrentSpan(tracer, "join", trace.SpanKind.INTERNAL, parent=parent)
-    _note(joining.span, canvas_id, user_id)
+    _note(joining.span, route, canvas_id, user_id)
     return joining
 
 
 def sync(
-    canvas_id: str, user_id: str, handshake: trace.SpanContext | None
+    route: str, canvas_id: str, user_id: str, handshake: trace.SpanContext | None
 ) -> AbstractContextManager[object]:
     """Return the span of a client's sync step 1. When no spans are recorded, continue the trace of the handshake."""
     if not may_record_roots():
         return NO_SPAN if handshake is None else TraceOf([handshake])
     links = _recorded(handshake)
     syncing = CurrentSpan(tracer, "sync", trace.SpanKind.SERVER, parent=_NO_PARENT, links=links)
-    _note(syncing.span, canvas_id, user_id)
+    _note(syncing.span, route, canvas_id, user_id)
     return syncing
 
 
@@ -62,6 +64,7 @@ class EditSpans:
         self,
         index: int,
         *,
+        route: str,
         canvas_id: str,
         user_id: str,
         handshake: trace.SpanContext | None,
@@ -71,7 +74,7 @@ class EditSpans:
         links = [trace.Link(each) for each in _recorded(handshake)]
         span = tracer.start_span("edit", _NO_PARENT, trace.SpanKind.SERVER, links=links)
         if span.is_recording():
-            _note(span, canvas_id, user_id)
+            _note(span, route, canvas_id, user_id)
             span.set_attribute("messaging.message.body.size", size)
             self._spans[index] = span
 
@@ -103,6 +106,6 @@ def _recorded(handshake: trace.SpanContext | None) -> list[trace.SpanContext]:
     return [handshake] if handshake is not None and handshake.trace_flags.sampled else []
 
 
-def _note(span: trace.Span, canvas_id: str, user_id: str) -> None:
+def _note(span: trace.Span, route: str, canvas_id: str, user_id: str) -> None:
     if span.is_recording():
-        span.set_attributes({"http.route": EVENTS_PATH, CANVAS_ID: canvas_id, USER_ID: user_id})
+        span.set_attributes({"http.route": route, CANVAS_ID: canvas_id, USER_ID: user_id})

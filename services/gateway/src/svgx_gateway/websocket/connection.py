@@ -14,6 +14,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from uvicorn.protocols.utils import ClientDisconnected
 
 from svgx_common.contract.close_codes import Close
+from svgx_common.contract.collab import EVENTS_PATH
 from svgx_common.contract.policy import CanvasRole
 from svgx_common.contract.storage.quotas import QuotaStatus, Use
 from svgx_common.messaging.caller import Caller
@@ -145,6 +146,9 @@ class Connection:
     writer's task. When the client is behind, its messages wait in a queue, so that it does not delay other clients. The
     queue is bounded, because a client that does not read would otherwise use up the memory.
     """
+
+    route = EVENTS_PATH
+    """The template of the WebSocket's path, for the spans."""
 
     answers_removals = True
     """True when the client sends its state again after it has received its own removal."""

@@ -272,6 +272,7 @@ class Outbox:
             self._next.spans = EditSpans()
         self._next.spans.begin(
             len(self._next.edits),
+            route=connection.route,
             canvas_id=self.canvas_id,
             user_id=connection.caller.user_id,
             handshake=connection.handshake,

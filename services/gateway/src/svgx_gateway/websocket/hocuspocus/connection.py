@@ -5,6 +5,7 @@ from collections.abc import Callable
 from opentelemetry.trace import SpanContext
 from starlette.websockets import WebSocket
 
+from svgx_common.contract.collab import HOCUSPOCUS_PATH
 from svgx_common.contract.policy import CanvasRole
 from svgx_common.messaging.caller import Caller
 from svgx_gateway.memory.outgoing import Outgoing
@@ -58,6 +59,8 @@ class HocuspocusConnection(Connection):
     - a request for a token in place of the notice about the token;
     - a stateless message in place of the notice about quotas.
     """
+
+    route = HOCUSPOCUS_PATH
 
     answers_removals = False
     """False: after a removal of its state, the provider only increases its clock.

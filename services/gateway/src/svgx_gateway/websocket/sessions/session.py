@@ -20,6 +20,7 @@ from svgx_gateway.identity.canvas_roles import CanvasRoles
 from svgx_gateway.identity.identity import Identity
 from svgx_gateway.memory.outgoing import Outgoing
 from svgx_gateway.observability import socket_spans
+from svgx_gateway.observability.notes import notes_of
 from svgx_gateway.quotas.enforcement import QuotaEnforcement
 from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.connection import Closing, Connection
@@ -74,8 +75,12 @@ class Session:
             canvas.follow_without_sync(connection)
         match message:
             case protocol.SyncStep1(state_vector):
-                user_id = connection.caller.user_id
-                with socket_spans.sync(canvas.canvas_id, user_id, connection.handshake):
+                with socket_spans.sync(
+                    connection.route,
+                    canvas.canvas_id,
+                    connection.caller.user_id,
+                    connection.handshake,
+                ):
                     await canvas.sync(connection, state_vector)
             case protocol.DocumentMessage(update, whole):
                 await self._documents.receive(connection, canvas.outbox, update, is_step_2=whole)
@@ -164,7 +169,8 @@ class Sessions:
     ) -> tuple[Connection, LiveCanvas]:
         """Look up the role, connect, and join the canvas. Return the connection and the canvas."""
         handshake_span = handshake_of(websocket.scope)
-        with socket_spans.join(canvas_id, identity.caller.user_id, handshake_span):
+        route = notes_of(websocket.scope).route or ""
+        with socket_spans.join(route, canvas_id, identity.caller.user_id, handshake_span):
             ask_role = functools.partial(
                 self._canvas_roles.require, identity.caller, canvas_id, CanvasRole.VIEWER
             )

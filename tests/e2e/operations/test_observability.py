@@ -13,6 +13,7 @@ from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families
 
 from svgx_devstack import DevStack
+from tests.e2e.clients.hocuspocus import connect_hocuspocus
 from tests.e2e.clients.raw_socket import RawSocket
 from tests.e2e.clients.workspace import Workspace
 from tests.polling import REQUEST_POLL_SECONDS, pause
@@ -165,6 +166,18 @@ async def test_logs_contain_no_tokens_and_no_passwords(workspace: Workspace) -> 
             assert lines, name
 
 
+async def lines_of(stack: DevStack, *texts: str, count: int) -> list[dict[str, object]]:
+    """Wait until the gateway's log has at least `count` lines with all texts, and return these lines."""
+    path = stack.log_path("gateway")
+    async with asyncio.timeout(20):
+        while True:
+            log = await asyncio.to_thread(path.read_text)
+            found = [line for line in log.splitlines() if all(text in line for text in texts)]
+            if len(found) >= count:
+                return [json.loads(line) for line in found]
+            await pause(REQUEST_POLL_SECONDS)
+
+
 async def test_commands_of_the_guide_find_the_connections_of_a_user(workspace: Workspace) -> None:
     """`grep websocket` and `grep "user_id=…"` find the lines of a connection. Proves R-OBS-9."""
     canvas = await workspace.create_canvas()
@@ -172,22 +185,35 @@ async def test_commands_of_the_guide_find_the_connections_of_a_user(workspace: W
     await workspace.driver.wait_synced([client])
     await workspace.destroy_all()
     user = (await workspace.owner.request("GET", "/auth/me")).json()["id"]
-    path = workspace.stack.log_path("gateway")
-    async with asyncio.timeout(20):
-        while True:
-            text = await asyncio.to_thread(path.read_text)
-            found = [
-                json.loads(line)
-                for line in text.splitlines()
-                if "websocket" in line and f"user_id={user}" in line and canvas in line
-            ]
-            if len(found) == 2:
-                break
-            await pause(REQUEST_POLL_SECONDS)
-    opened, closed = found
+    opened, closed = await lines_of(
+        workspace.stack, "websocket", f"user_id={user}", canvas, count=2
+    )
     assert (opened["event"], closed["event"]) == ("websocket opened", "websocket closed")
     assert opened["trace_id"] == closed["trace_id"]
     assert closed["close_code"] in (1000, 1001, 1005, 1006)
+
+
+async def test_hocuspocus_socket_and_each_of_its_documents_have_two_lines(
+    workspace: Workspace,
+) -> None:
+    """The socket has the account of its first document, and each document its own account. Proves R-OBS-9."""
+    other = workspace.api.session_of(await workspace.create_user())
+    users, trace_ids = [], set()
+    canvases = [await workspace.create_canvas(), await other.create_canvas("Drawing")]
+    for canvas, session in zip(canvases, (workspace.owner, other), strict=True):
+        client = await connect_hocuspocus(workspace, canvas, session=session, socket="logged")
+        await workspace.driver.wait_synced([client])
+        users.append((await session.request("GET", "/auth/me")).json()["id"])
+    await workspace.destroy_all()
+    for canvas, user in zip(canvases, users, strict=True):
+        lines = await lines_of(workspace.stack, '"document ', f"user_id={user}", canvas, count=2)
+        assert [line["event"] for line in lines] == ["document opened", "document closed"]
+        assert lines[1]["close_code"] == 1000
+        trace_ids |= {line["trace_id"] for line in lines}
+    (trace_id,) = trace_ids
+    opened, closed = await lines_of(workspace.stack, '"websocket ', str(trace_id), count=2)
+    assert (opened["event"], closed["event"]) == ("websocket opened", "websocket closed")
+    assert (opened["user_id"], closed["user_id"]) == (users[0], users[0])
 
 
 WATCHING_LOGGERS = ("svgx_common.messaging.", "svgx_gateway.replica_watch")

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from svgx_common.contract.close_codes import Close
 from svgx_common.http.afterwards import call_at_end
-from svgx_gateway.observability.notes import Notes, start_notes
+from svgx_gateway.observability.notes import Notes, note_user, notes_of, start_notes
 from svgx_gateway.observability.request_log import anonymous_log
 from svgx_gateway.observability.response_counter import UPGRADED, count_response
 
@@ -38,7 +38,8 @@ NO_CODE = 1005
 class SocketLog:
     """ASGI middleware that counts the closes, and logs the connections of accounts.
 
-    A client without a valid token causes no lines, except for a limited number of lines about refusals with 5xx.
+    A client without a valid token causes no lines, except for a limited number of lines about refusals with 5xx. The
+    endpoint of Hocuspocus clients accepts a socket before its first token, and then calls `note_first_user`.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -68,7 +69,7 @@ class SocketLog:
                     opened_at = time.monotonic()
                     count_response(UPGRADED)
                     if notes.user_id is not None:
-                        log.info("websocket opened", **notes.fields())
+                        _log_opened(notes)
                 case "websocket.close" if code is None:
                     code, reason = message.get("code") or Close.NORMAL, message.get("reason") or ""
                 case "websocket.http.response.start":
@@ -89,6 +90,18 @@ class SocketLog:
             await self._app(scope, receive_and_note, send_and_note)
         finally:
             call_at_end(scope, note_end)
+
+
+def note_first_user(scope: Scope, user_id: str) -> None:
+    """Note the account of an accepted WebSocket and log its opening, unless the socket has an account already."""
+    notes = notes_of(scope)
+    if notes.user_id is None:
+        note_user(scope, user_id)
+        _log_opened(notes)
+
+
+def _log_opened(notes: Notes) -> None:
+    log.info("websocket opened", **notes.fields())
 
 
 def _note_close(notes: Notes, code: int, reason: str, seconds: float) -> None:

@@ -26,6 +26,7 @@ from svgx_gateway.websocket.transport.protocol import WRITE_FRAME
 from svgx_yjs import protocol
 from svgx_yjs.hocuspocus import AUTH, CLOSE, TOKEN, Writer
 from svgx_yjs.lib0 import Encoder
+from tests.log_reader import read_logs
 from tests.polling import pause
 
 HANDSHAKE_SECONDS = 1234.0
@@ -191,6 +192,33 @@ async def test_idle_timer_does_not_run_after_the_end_of_the_socket(
     assert (await running).code is Close.NORMAL
     assert timers
     assert all(timer.cancelled() for timer in timers)
+
+
+@pytest.mark.parametrize("event", [{"type": "websocket.disconnect", "code": 1006}, None])
+async def test_document_has_two_lines_when_the_join_or_the_socket_ends(
+    event: Message | None,
+) -> None:
+    """The line of the end has the close code, also if no session began. Proves R-OBS-9."""
+    events: asyncio.Queue[Message] = asyncio.Queue()
+    sessions = WaitingSessions() if event is not None else FailingSessions()
+    with read_logs("gateway") as log:
+        socket = await open_socket(events, sessions, [])
+        running = asyncio.create_task(socket.run())
+        await send_token(events)
+        if event is not None:
+            await sessions.joining.wait()
+            await events.put(event)
+        closing = await running
+        lines = log.read()
+    assert [line["event"] for line in lines] == [
+        "websocket opened",
+        "document opened",
+        "document closed",
+    ]
+    assert {line["user_id"] for line in lines} == {"ann"}
+    assert [line.get("canvas_id") for line in lines] == [None, "a", "a"]
+    assert lines[-1]["close_code"] == closing.code
+    assert closing.code == (Close.NORMAL if event is not None else Close.OVERLOADED)
 
 
 class DelayedSessions(WaitingSessions):

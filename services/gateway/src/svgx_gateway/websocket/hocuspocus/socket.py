@@ -15,7 +15,8 @@ from svgx_common.contract.close_codes import Close
 from svgx_common.contract.errors import Overloaded, SvgxError, TooManyRequests
 from svgx_common.contract.policy import CanvasRole
 from svgx_gateway.identity.identity import Identity
-from svgx_gateway.observability.notes import note_user
+from svgx_gateway.observability.notes import MAX_ID_LENGTH
+from svgx_gateway.observability.socket_log import note_first_user
 from svgx_gateway.ratelimit.key import RateLimitKey
 from svgx_gateway.websocket.admission import REFUSED, Admission
 from svgx_gateway.websocket.connection import Closing
@@ -84,7 +85,9 @@ class HocuspocusSocket:
         reading = asyncio.create_task(self._read())
         try:
             await asyncio.wait({reading, self._closing}, return_when=asyncio.FIRST_COMPLETED)
-            return self._closing.result() if self._closing.done() else await reading
+            if not self._closing.done():
+                self._closing.set_result(await reading)
+            return self._closing.result()
         finally:
             tasks = [reading, *self._tasks]
             for task in tasks:
@@ -170,13 +173,31 @@ class HocuspocusSocket:
                 self._inflow.account = key.key
             self._begin_document()
             counted.callback(self._end_document)
-            note_user(self._websocket.scope, identity.caller.user_id)
+            user_id = identity.caller.user_id
+            note_first_user(self._websocket.scope, user_id)
             with structlog.contextvars.bound_contextvars(
-                canvas_id=canvas_id, user_id=identity.caller.user_id
+                canvas_id=canvas_id[:MAX_ID_LENGTH], user_id=user_id
             ):
-                closing = await self._join(document, identity, canvas_id)
-                log.info("document closed", close_code=int(closing.code), reason=closing.reason)
-                return closing
+                return await self._serve_admitted(document, identity, canvas_id)
+
+    async def _serve_admitted(
+        self, document: Document, identity: Identity, canvas_id: str
+    ) -> Closing:
+        """Join an admitted document and serve it. Log its opening and its end."""
+        log.info("document opened")
+        closing = Closing(Close.INTERNAL, "internal error")
+        try:
+            closing = await self._join(document, identity, canvas_id)
+        except SvgxError as error:
+            closing = closing_of(error)
+        except asyncio.CancelledError:
+            # The socket has ended. Without a reason, the server has cancelled it.
+            if self._closing.done():
+                closing = self._closing.result()
+            raise
+        finally:
+            log.info("document closed", close_code=int(closing.code), reason=closing.reason)
+        return closing
 
     async def _authenticate(self, token: str) -> Identity:
         """Return the identity of a token, and count the attempt as a handshake of its account or of the address."""
@@ -248,7 +269,6 @@ class HocuspocusSocket:
                 connection = document.connection
                 assert connection is not None
                 self._limit_viewer()
-                log.info("document opened")
                 return await document.run_session(session, connection)
         finally:
             if document.connection is not None:

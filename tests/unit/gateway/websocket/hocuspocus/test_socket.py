@@ -22,7 +22,8 @@ from svgx_gateway.websocket.hocuspocus.connection import NamedFrames
 from svgx_gateway.websocket.hocuspocus.socket import LARGE_BYTES, HocuspocusSocket
 from svgx_gateway.websocket.sessions.join_retries import JoinRetries
 from svgx_gateway.websocket.sessions.session import Connect, Session, Sessions
-from svgx_gateway.websocket.transport.protocol import WRITE_FRAME
+from svgx_gateway.websocket.transport.inflow import Inflow, InflowLimits, LargeMessages
+from svgx_gateway.websocket.transport.protocol import INFLOW, WRITE_FRAME
 from svgx_yjs import protocol
 from svgx_yjs.hocuspocus import AUTH, CLOSE, TOKEN, Writer
 from svgx_yjs.lib0 import Encoder
@@ -61,6 +62,7 @@ async def open_socket(
     sessions: WaitingSessions,
     counted: list[Caller | None],
     sent: list[Message] | None = None,
+    inflow: Inflow | None = None,
 ) -> HocuspocusSocket:
     """Return a socket that reads `events`, adds its handshakes' callers to `counted`, and its messages to `sent`."""
     scope = {
@@ -68,6 +70,7 @@ async def open_socket(
         "client": ("127.0.0.1", 1),
         "query_string": b"",
         WRITE_FRAME: lambda _: True,
+        INFLOW: inflow,
     }
 
     async def send(message: Message) -> None:
@@ -229,6 +232,7 @@ class DelayedSessions(WaitingSessions):
         self.outgoing = Outgoing()
         self.connections: asyncio.Queue[Connection] = asyncio.Queue()
         self.may_join = asyncio.Event()
+        self.role = CanvasRole.EDITOR
 
     @contextlib.asynccontextmanager
     async def join(
@@ -238,7 +242,7 @@ class DelayedSessions(WaitingSessions):
         del websocket, identity, canvas_id
         self.joining.set()
         await self.may_join.wait()
-        connection = connect(CanvasRole.EDITOR, None)
+        connection = connect(self.role, None)
         await self.connections.put(connection)
         yield cast("Session", self)
 
@@ -300,5 +304,41 @@ async def test_refusal_of_a_left_document_does_not_reach_the_client() -> None:
     await send_token(events)
     await sessions.connections.get()
     assert [each["type"] for each in sent] == ["websocket.accept"]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_socket_is_a_viewers_only_while_all_roles_are_known_and_none_may_edit() -> None:
+    """The first large message of an editor does not wait for the memory of viewers. Proves R-SOCKET-3."""
+    events: asyncio.Queue[Message] = asyncio.Queue()
+    sessions = DelayedSessions()
+    sessions.role = CanvasRole.VIEWER
+    inflow = Inflow(InflowLimits(), LargeMessages(LARGE_BYTES))
+    socket = await open_socket(events, sessions, [], inflow=inflow)
+    running = asyncio.create_task(socket.run())
+    await send_token(events, "viewed")
+    await sessions.joining.wait()
+    assert not inflow.is_viewer, "no role is known"
+    sessions.may_join.set()
+    viewed = await sessions.connections.get()
+    assert inflow.is_viewer
+    sessions.may_join.clear()
+    sessions.joining.clear()
+    await send_token(events, "edited")
+    await sessions.joining.wait()
+    assert not inflow.is_viewer, "one role is not known"
+    sessions.role = CanvasRole.EDITOR
+    sessions.may_join.set()
+    edited = await sessions.connections.get()
+    assert not inflow.is_viewer
+    edited.close(Close.FORBIDDEN, "no role on the canvas")
+    while not inflow.is_viewer:
+        await pause()
+    viewed.close(Close.FORBIDDEN, "no role on the canvas")
+    while inflow.is_viewer:
+        await pause()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not inflow.is_viewer, "the socket has no document"
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

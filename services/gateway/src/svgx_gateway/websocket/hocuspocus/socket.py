@@ -132,6 +132,7 @@ class HocuspocusSocket:
         elif isinstance(message, Authenticate):
             document = self._documents[name] = Document(name, self._serve)
             self._served.add(document)
+            self._limit_viewer()
             task = asyncio.create_task(self._run_document(document, message.token))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -155,6 +156,7 @@ class HocuspocusSocket:
         finally:
             if self._documents.get(document.name) is document:
                 del self._documents[document.name]
+            self._limit_viewer()
             document.drop_messages()
             self._served.discard(document)
         if closing.code.is_final:
@@ -256,6 +258,7 @@ class HocuspocusSocket:
             )
             self._connections.add(connection)
             document.connect(connection)
+            self._limit_viewer()
             return connection
 
         try:
@@ -268,7 +271,6 @@ class HocuspocusSocket:
             ) as session:
                 connection = document.connection
                 assert connection is not None
-                self._limit_viewer()
                 return await document.run_session(session, connection)
         finally:
             if document.connection is not None:
@@ -278,7 +280,6 @@ class HocuspocusSocket:
                 self._written_before += document.connection.written_bytes
             document.connection = None
             self._frames.forget(writer)
-            self._limit_viewer()
 
     async def _refuse(self, document: Document, closing: Closing) -> None:
         """Tell the client why its document has ended, unless the client has left it."""
@@ -295,11 +296,11 @@ class HocuspocusSocket:
             await self._websocket.send_bytes(message)
 
     def _limit_viewer(self) -> None:
-        """Treat the socket as a viewer's when none of its documents may be edited."""
+        """Treat the socket as a viewer's while it has documents, their roles are known, and none may be edited."""
         if self._inflow is not None:
             connections = [each.connection for each in self._documents.values()]
-            self._inflow.is_viewer = not any(
-                each is not None and each.may_edit for each in connections
+            self._inflow.is_viewer = bool(connections) and all(
+                each is not None and not each.may_edit for each in connections
             )
 
     def _transport_bytes(self) -> int:

@@ -133,7 +133,7 @@ class Inflow:
         self.account = ""
         """The account of the connection, once it is known."""
         self.is_viewer = False
-        """True when a role of the client is known, and no role allows edits on a canvas of this connection."""
+        """True when the client's role on each canvas of this connection is known, and no role allows edits."""
         self._limits = limits
         self._large_messages = large_messages
         self._clock = clock

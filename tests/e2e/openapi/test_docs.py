@@ -42,6 +42,23 @@ async def test_docs_page_loads_files_of_the_gateway_only(changed_stack: DevStack
                 )
 
 
+async def test_only_scripts_and_styles_of_the_docs_page_may_be_stored(
+    changed_stack: DevStack,
+) -> None:
+    """They are equal for all callers. The page and the document change with the version. Proves R-HTTP-7."""
+    expected = {
+        "/docs": "no-store",
+        "/openapi.json": "no-store",
+        "/docs/start.js": "public, max-age=86400",
+        "/docs/swagger-ui-bundle.js": "public, max-age=86400",
+        "/docs/swagger-ui.css": "public, max-age=86400",
+        "/docs/missing.js": "no-store",
+    }
+    async with httpx.AsyncClient(base_url=changed_stack.url, timeout=60) as http:
+        found = {path: (await http.get(path)).headers["cache-control"] for path in expected}
+    assert found == expected
+
+
 async def test_root_redirects_a_browser_to_the_docs_page(changed_stack: DevStack) -> None:
     """A GET is redirected to a path of the same host, and a POST is refused. Proves R-HTTP-12."""
     async with httpx.AsyncClient(base_url=changed_stack.url, timeout=60) as http:

@@ -6,7 +6,7 @@ SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"referrer-policy", b"no-referrer"),
     # Responses are data, not documents: nothing in them is run, framed or fetched. Pages set their own policy.
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-    # Responses are personal, and some contain tokens.
+    # Responses are personal, and some contain tokens. The scripts and styles of `/docs` are not, and set their own.
     (b"cache-control", b"no-store"),
 )
 """Names and values. A response that already has a header of the same name keeps that header."""

@@ -13,8 +13,8 @@ from svgx_gateway.memory.outgoing import (
     MAX_WAIT_SECONDS,
     POLL_SECONDS,
     Outgoing,
+    OutgoingConnection,
     OutgoingLimits,
-    Receiver,
 )
 
 MB = 1024 * 1024
@@ -183,7 +183,7 @@ async def test_slow_clients_are_closed_while_memory_is_scarce() -> None:
         Client("user:cy", 1),
     )
     outgoing = with_clients(Outgoing(OutgoingLimits(memory=10 * MB)), slow, quick, small)
-    before: dict[Receiver, int] = {each: each.sent_bytes for each in (slow, quick, small)}
+    before: dict[OutgoingConnection, int] = {each: each.sent_bytes for each in (slow, quick, small)}
     quick.sent_bytes = 5 * MB
     outgoing.close_slow(before, 5.0)
     assert (slow.closed, quick.closed, small.closed) == ([Close.OVERLOADED], [], [])

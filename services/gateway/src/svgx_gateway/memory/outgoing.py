@@ -92,7 +92,7 @@ class OutgoingLimits:
     """
 
 
-class Receiver(Protocol):
+class OutgoingConnection(Protocol):
     """The part of a connection that `Outgoing` uses."""
 
     @property
@@ -132,9 +132,9 @@ class Outgoing:
         self._limits = limits
         self._clock = clock
         self._sleep = sleep
-        self._next_sync: dict[Receiver, float] = {}
+        self._next_sync: dict[OutgoingConnection, float] = {}
         """For each connection, the earliest time of its next sync."""
-        self._by_account: dict[str, set[Receiver]] = {}
+        self._by_account: dict[str, set[OutgoingConnection]] = {}
         self._buckets: dict[str, TokenBucket] = {}
         self._reserved: Count[str] = Count()
         """Bytes that are reserved for replies, by account."""
@@ -145,15 +145,15 @@ class Outgoing:
         self._sizes: dict[str, int] = {}
         """The size of each canvas in bytes, from its last full sync or from a later, larger reply."""
         self._measuring: asyncio.TimerHandle | None = None
-        self._measured: dict[Receiver, int] = {}
+        self._measured: dict[OutgoingConnection, int] = {}
         UNSENT.set_function(self._unsent)
 
-    def add(self, connection: Receiver) -> None:
+    def add(self, connection: OutgoingConnection) -> None:
         """Add a connection."""
         self._next_sync[connection] = 0.0
         self._by_account.setdefault(connection.account, set()).add(connection)
 
-    def remove(self, connection: Receiver) -> None:
+    def remove(self, connection: OutgoingConnection) -> None:
         """Remove a connection."""
         self._next_sync.pop(connection, None)
         self._measured.pop(connection, None)
@@ -163,7 +163,7 @@ class Outgoing:
             self._by_account.pop(connection.account, None)
 
     @asynccontextmanager
-    async def turn(self, connection: Receiver, canvas_id: str) -> AsyncIterator[Turn]:
+    async def turn(self, connection: OutgoingConnection, canvas_id: str) -> AsyncIterator[Turn]:
         """Wait for the turn of a sync, and keep memory for its reply within the block.
 
         Raises `Overloaded` when the sync would have to wait for more than `MAX_WAIT_SECONDS`. The expected size of the
@@ -189,7 +189,7 @@ class Outgoing:
             if turn.size >= LARGE_BYTES:
                 self._charge(connection, turn.size)
 
-    async def _wait(self, connection: Receiver, expected: int, deadline: float) -> None:
+    async def _wait(self, connection: OutgoingConnection, expected: int, deadline: float) -> None:
         while True:
             bound, seconds = self._seconds_to_wait(connection, expected)
             if not seconds:
@@ -206,7 +206,7 @@ class Outgoing:
             WAITED.labels(bound).inc(seconds)
             await self._sleep(seconds)
 
-    def _seconds_to_wait(self, connection: Receiver, expected: int) -> tuple[str, float]:
+    def _seconds_to_wait(self, connection: OutgoingConnection, expected: int) -> tuple[str, float]:
         """Return the bound for which a sync has to wait, and the seconds until the bound is checked again."""
         now, account = self._clock(), connection.account
         seconds = self._next_sync.get(connection, 0.0) - now
@@ -229,7 +229,7 @@ class Outgoing:
         if len(self._sizes) > MAX_REMEMBERED:
             del self._sizes[next(iter(self._sizes))]
 
-    def _charge(self, connection: Receiver, size: int) -> None:
+    def _charge(self, connection: OutgoingConnection, size: int) -> None:
         """Count a large reply against the connection and its account."""
         now, limits = self._clock(), self._limits
         if connection in self._next_sync:
@@ -273,7 +273,7 @@ class Outgoing:
         self.close_slow(self._measured, SLOW_SECONDS)
         self._measured = {}
 
-    def close_slow(self, before: dict[Receiver, int], seconds: float) -> None:
+    def close_slow(self, before: dict[OutgoingConnection, int], seconds: float) -> None:
         """Close the connections of clients that read too slowly, if more than half of the memory is in use.
 
         `before` has the number of bytes that had been sent to each connection `seconds` ago.

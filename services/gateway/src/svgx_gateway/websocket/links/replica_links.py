@@ -42,7 +42,7 @@ UNSETTLED = Counter(
 GONE, NOT_HELD, REFUSED, TIMEOUT = map(UNSETTLED.labels, ("gone", "not_held", "refused", "timeout"))
 
 
-class Receiver(Protocol):
+class BroadcastReceiver(Protocol):
     """A canvas that receives the broadcasts of its holder."""
 
     def receive_broadcast(self, broadcast: LinkBroadcast) -> None:
@@ -72,7 +72,7 @@ class ReplicaLinks:
     """
 
     def __init__(self, bus: Bus) -> None:
-        self.receivers: dict[str, Receiver] = {}
+        self.receivers: dict[str, BroadcastReceiver] = {}
         """The live canvases of this gateway."""
         self._bus = bus
         self._links: dict[str, ReplicaLink] = {}

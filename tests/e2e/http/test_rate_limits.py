@@ -15,6 +15,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from svgx_common.contract.collab import HOCUSPOCUS_PATH
 from svgx_devstack import DevStack
 from tests.admitted import most_admitted
 from tests.e2e.clients.api import Api, ApiSession, User, open_api
@@ -232,15 +233,27 @@ async def test_health_requests_have_no_rate_limit(own_stack: DevStack) -> None:
     assert count_statuses(responses) == {200: 3 * LIMIT}
 
 
+def check_rate_limit_headers(headers: Mapping[str, str]) -> None:
+    """Check that the headers state the limit, the remainder and the reset."""
+    assert headers["x-ratelimit-limit"] == str(LIMIT)
+    assert headers["ratelimit-policy"] == f'"read";q={LIMIT};w=60'
+    assert headers["ratelimit"].startswith('"read";r=')
+    assert 0 <= int(headers["x-ratelimit-remaining"]) < LIMIT
+    assert int(headers["x-ratelimit-reset"]) > 0
+
+
 async def try_handshake(url: str, headers: Mapping[str, str]) -> int:
     """Return the close code of a WebSocket, or the status that refused its upgrade."""
     try:
         async with connect(url, additional_headers=headers) as socket:
+            assert socket.response is not None
+            check_rate_limit_headers(socket.response.headers)
             await socket.wait_closed()
             return socket.close_code or 0
     except InvalidStatus as refused:
         response = refused.response
         if response.status_code == 429:
+            check_rate_limit_headers(response.headers)
             assert response.headers["content-type"] == "application/problem+json"
             assert int(response.headers["retry-after"]) >= 1
             assert json.loads(response.body or b"")["code"] == "too_many_requests"
@@ -252,7 +265,7 @@ async def test_handshakes_count_against_the_account(
 ) -> None:
     """Both gateways count the handshakes of an account together, from any address.
 
-    The account's HTTP requests are counted separately. Proves R-LIMIT-16.
+    The account's HTTP requests are counted separately. Each response states the limit. Proves R-LIMIT-3 and R-LIMIT-16.
     """
     session = gateways[0].session_of(user)
     token = await session.access_token()
@@ -267,6 +280,28 @@ async def test_handshakes_count_against_the_account(
     began = time.monotonic()
     check_counts(Counter(await asyncio.gather(*attempts)), 4404, 2 * LIMIT, began)
     assert (await session.request("GET", "/auth/me")).status_code == 200
+
+
+async def open_sockets(url: str, headers: Mapping[str, str], number: int) -> None:
+    """Open and close WebSockets, one after the other. Raises `InvalidStatus` at the first refusal."""
+    for _ in range(number):
+        async with connect(url, additional_headers=headers):
+            pass
+
+
+async def test_response_to_a_hocuspocus_handshake_states_the_rate_limit(
+    gateways: tuple[Api, Api],
+) -> None:
+    """Upgrades and refusals have the headers of the address's limit. Proves R-LIMIT-3."""
+    url = gateways[0].websocket_url.removesuffix("/runtime/events") + HOCUSPOCUS_PATH
+    address = {"X-Forwarded-For": "192.0.2.97"}
+    async with connect(url, additional_headers=address) as socket:
+        assert socket.response is not None
+        check_rate_limit_headers(socket.response.headers)
+    with pytest.raises(InvalidStatus) as refused:
+        await open_sockets(url, address, 3 * LIMIT)
+    assert refused.value.response.status_code == 429
+    check_rate_limit_headers(refused.value.response.headers)
 
 
 @pytest.mark.parametrize(

@@ -129,13 +129,18 @@ class RateLimiter:
         """
         await self._admit_read("metrics", RateLimitKey.of(connection, None), headers)
 
-    async def admit_handshake(self, connection: HTTPConnection, caller: Caller | None) -> None:
+    async def admit_handshake(
+        self,
+        connection: HTTPConnection,
+        caller: Caller | None,
+        headers: MutableMapping[str, str],
+    ) -> None:
         """Count one WebSocket handshake against the caller, or against the address if no token or link is valid.
 
-        Raise `TooManyRequests` beyond the limit. Handshakes have a bucket of their own, so that tabs that reconnect do
-        not use up the limit of the account's requests.
+        Add the rate-limit headers. Raise `TooManyRequests` beyond the limit. Handshakes have a bucket of their own, so
+        that tabs that reconnect do not use up the limit of the account's requests.
         """
-        await self._admit_read("handshakes", RateLimitKey.of(connection, caller), {})
+        await self._admit_read("handshakes", RateLimitKey.of(connection, caller), headers)
 
     async def _admit_read(
         self, bucket: str, key: RateLimitKey, headers: MutableMapping[str, str]

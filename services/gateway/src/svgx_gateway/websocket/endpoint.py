@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 
 import structlog
 from opentelemetry.trace import SpanContext
@@ -18,7 +18,6 @@ from svgx_common.contract.errors import (
 from svgx_common.contract.policy import CanvasRole
 from svgx_common.http.afterwards import serve_afterwards
 from svgx_common.messaging.caller import Caller
-from svgx_gateway.http import problems
 from svgx_gateway.identity.identity import Identity
 from svgx_gateway.observability.notes import note_canvas, note_user
 from svgx_gateway.ratelimit.key import RateLimitKey
@@ -37,10 +36,12 @@ MAX_REASON_BYTES = 120
 """Largest number of bytes of a close frame's reason (RFC 6455 allows 123). The rest is cut off."""
 
 
-CountHandshake = Callable[[HTTPConnection, Caller | None], Awaitable[None]]
+CountHandshake = Callable[
+    [HTTPConnection, Caller | None, MutableMapping[str, str]], Awaitable[None]
+]
 """A function that counts a handshake of a caller or, without a valid token, of an address.
 
-It raises `TooManyRequests`.
+It adds the rate-limit headers to the mapping, and raises `TooManyRequests`.
 """
 
 
@@ -76,14 +77,10 @@ class YjsEndpoint:
 
         This method may return after the handshake. The server then serves the connection (see `serve_afterwards`).
         """
-        if not self._origins.allows(websocket.headers):
-            refusal: SvgxError = Forbidden("pages of this origin may not connect", field="origin")
-            await websocket.send_denial_response(problems.response(refusal))
-            return
-        counted = self._admission.admit_to_gateway()
-        if counted is None:
-            refusal = Overloaded("this gateway has reached its limit of connections")
-            await websocket.send_denial_response(problems.response(refusal))
+        try:
+            counted = admit_to_gateway(websocket, self._origins, self._admission)
+        except SvgxError as refusal:
+            await handshake.refuse(websocket, refusal, {})
             return
         with counted:
             await self._serve_counted(websocket, counted)
@@ -92,16 +89,17 @@ class YjsEndpoint:
         """Check a socket and serve it. `counted` counts it until the end of the connection."""
         identity = await self._authenticate(websocket)
         caller = identity.caller if isinstance(identity, Identity) else None
+        headers: dict[str, str] = {}
         try:
-            await self._count_handshake(websocket, caller)
+            await self._count_handshake(websocket, caller, headers)
             if isinstance(identity, TooManyRequests):
                 raise identity  # too many unknown API keys or share links
         except TooManyRequests as error:
             REFUSED.labels("handshake_rate").inc()
-            await websocket.send_denial_response(problems.response(error))
+            await handshake.refuse(websocket, error, headers)
             return
         if isinstance(identity, SvgxError):
-            await _refuse(websocket, closing_of(identity))
+            await _accept_and_close(websocket, headers, closing_of(identity))
             return
         note_user(websocket.scope, identity.caller.user_id)
         note_canvas(websocket.scope, websocket.path_params["canvas_id"])
@@ -111,9 +109,9 @@ class YjsEndpoint:
         try:
             counted.include(self._admission.admit(key))
         except Overloaded as error:
-            await _refuse(websocket, closing_of(error))
+            await _accept_and_close(websocket, headers, closing_of(error))
             return
-        await handshake.accept(websocket)
+        await handshake.accept(websocket, headers)
         serve = functools.partial(self._serve_accepted, websocket, identity)
         await serve_afterwards(websocket.scope, serve, counted.hand_over().end)
 
@@ -173,9 +171,26 @@ class YjsEndpoint:
             return await run(session.connection, reader.read())
 
 
-async def _refuse(websocket: WebSocket, closing: Closing) -> None:
+def admit_to_gateway(
+    websocket: WebSocket, origins: AllowedOrigins, admission: Admission
+) -> CountContext:
+    """Check the page's origin, and return a context that counts the socket as a connection of the gateway.
+
+    Raises `Forbidden` and `Overloaded`. Enter the context before the next await.
+    """
+    if not origins.allows(websocket.headers):
+        raise Forbidden("pages of this origin may not connect", field="origin")
+    counted = admission.admit_to_gateway()
+    if counted is None:
+        raise Overloaded("this gateway has reached its limit of connections")
+    return counted
+
+
+async def _accept_and_close(
+    websocket: WebSocket, headers: Mapping[str, str], closing: Closing
+) -> None:
     """Complete the handshake and close the connection, so that a page can read the close code."""
-    await handshake.accept(websocket)
+    await handshake.accept(websocket, headers)
     await close_socket(websocket, closing)
 
 

@@ -1,5 +1,7 @@
 """The opening handshake of a WebSocket: its refusal, and the subprotocol that the server selects."""
 
+from collections.abc import Mapping
+
 from starlette.websockets import WebSocket
 
 from svgx_common.contract.errors import (
@@ -11,6 +13,7 @@ from svgx_common.contract.errors import (
     SvgxError,
     Unavailable,
 )
+from svgx_gateway.http import problems
 
 SUBPROTOCOL = "svgx"
 """The subprotocol of the server.
@@ -22,10 +25,18 @@ MAX_DETAIL_LENGTH = 200
 """Largest number of characters of the reason why a handshake is refused. The rest is cut off."""
 
 
-async def accept(socket: WebSocket) -> None:
-    """Complete the handshake. Select `SUBPROTOCOL` if the client offered it."""
+async def accept(socket: WebSocket, headers: Mapping[str, str]) -> None:
+    """Complete the handshake with these headers. Select `SUBPROTOCOL` if the client offered it."""
     offered = socket.scope.get("subprotocols", ())
-    await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
+    added = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None, added)
+
+
+async def refuse(socket: WebSocket, error: SvgxError, headers: Mapping[str, str]) -> None:
+    """Answer the handshake with the problem document of an error and these headers, in place of the upgrade."""
+    response = problems.response(error)
+    response.headers.update(headers)
+    await socket.send_denial_response(response)
 
 
 def refusal(status: int, text: str) -> SvgxError:

@@ -5,13 +5,12 @@ import functools
 
 from starlette.websockets import WebSocket
 
-from svgx_common.contract.errors import Forbidden, Overloaded, SvgxError, TooManyRequests
+from svgx_common.contract.errors import Overloaded, SvgxError, TooManyRequests
 from svgx_common.http.afterwards import serve_afterwards
-from svgx_gateway.http import problems
 from svgx_gateway.ratelimit.key import RateLimitKey
 from svgx_gateway.websocket import handshake
 from svgx_gateway.websocket.admission import REFUSED, Admission
-from svgx_gateway.websocket.endpoint import CountHandshake, close_socket
+from svgx_gateway.websocket.endpoint import CountHandshake, admit_to_gateway, close_socket
 from svgx_gateway.websocket.hocuspocus.connection import NamedFrames
 from svgx_gateway.websocket.hocuspocus.socket import HocuspocusSocket
 from svgx_gateway.websocket.origins import AllowedOrigins
@@ -48,25 +47,24 @@ class HocuspocusEndpoint:
 
         This method may return after the handshake. The server then serves the connection (see `serve_afterwards`).
         """
+        headers: dict[str, str] = {}
         try:
-            if not self._origins.allows(websocket.headers):
-                raise Forbidden("pages of this origin may not connect", field="origin")
-            gateway_count = self._admission.admit_to_gateway()
-            if gateway_count is None:
-                raise Overloaded("this gateway has reached its limit of connections")
             with contextlib.ExitStack() as counts:
-                counts.enter_context(gateway_count)
-                await self._serve_counted(websocket, counts)
+                counts.enter_context(admit_to_gateway(websocket, self._origins, self._admission))
+                await self._serve_counted(websocket, counts, headers)
         except SvgxError as refusal:
-            await websocket.send_denial_response(problems.response(refusal))
+            await handshake.refuse(websocket, refusal, headers)
 
-    async def _serve_counted(self, websocket: WebSocket, counts: contextlib.ExitStack) -> None:
+    async def _serve_counted(
+        self, websocket: WebSocket, counts: contextlib.ExitStack, headers: dict[str, str]
+    ) -> None:
         """Serve a counted socket. Raises `TooManyRequests` and `Overloaded` before the upgrade only.
 
-        The socket counts as a connection until `counts` is closed at the end of the connection.
+        The socket counts as a connection until `counts` is closed at the end of the connection. The rate-limit headers
+        are added to `headers`.
         """
         try:
-            await self._count_handshake(websocket, None)
+            await self._count_handshake(websocket, None, headers)
         except TooManyRequests:
             REFUSED.labels("handshake_rate").inc()
             raise
@@ -78,7 +76,7 @@ class HocuspocusEndpoint:
         without_document.enter_context(address_count)
         if (inflow := websocket.scope.get(INFLOW)) is not None:
             inflow.account = address
-        await handshake.accept(websocket)
+        await handshake.accept(websocket, headers)
         socket = HocuspocusSocket(
             websocket,
             self._sessions,

@@ -219,7 +219,7 @@ class HocuspocusSocket:
     async def _count_attempt(self, identity: Identity | None) -> None:
         try:
             caller = None if identity is None else identity.caller
-            await self._count_handshake(self._websocket, caller)
+            await self._count_handshake(self._websocket, caller, {})
         except TooManyRequests:
             REFUSED.labels("handshake_rate").inc()
             raise

@@ -10,7 +10,7 @@ from svgx_common.contract.errors import Unauthenticated, Unavailable
 from svgx_common.contract.policy import Role
 from svgx_common.messaging.responder import Call
 from svgx_devstack import DevStack
-from svgx_gateway.identity import api_keys
+from svgx_gateway.identity import api_keys, token_cache
 from tests.admitted import most_admitted
 from tests.integration.gateway.running_gateway import answering, gateway
 
@@ -79,7 +79,7 @@ async def test_unknown_keys_do_not_replace_a_cached_valid_key(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A valid key stays cached, and works while auth is unavailable. Proves R-LIMIT-14 and R-AUTH-29."""
-    monkeypatch.setattr(api_keys, "MAX_ENTRIES", 3)
+    monkeypatch.setattr(token_cache, "MAX_ENTRIES", 3)
     auth = Auth()
     page = "/security/rate-limits/config/"  # only for admins, so a viewer with a valid key gets 403
     async with (

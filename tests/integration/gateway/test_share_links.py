@@ -15,7 +15,7 @@ from svgx_common.contract.storage.links import CHECK_LINK, CheckedLink, CheckLin
 from svgx_common.messaging.caller import Caller
 from svgx_common.messaging.responder import Call
 from svgx_devstack import DevStack
-from svgx_gateway.identity import share_links
+from svgx_gateway.identity import share_links, token_cache
 from tests.admitted import most_admitted
 from tests.integration.gateway.running_gateway import answering, bearer, gateway
 
@@ -214,7 +214,7 @@ async def test_invented_links_are_limited_and_replace_no_cached_link(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Unknown tokens count against the address before the state service is asked. Proves R-LIFE-8."""
-    monkeypatch.setattr(share_links, "MAX_ENTRIES", 2)
+    monkeypatch.setattr(token_cache, "MAX_ENTRIES", 2)
     state = State()
     limit = LIMIT + 2
     async with (

@@ -1,10 +1,7 @@
 """API keys. The auth service checks them; the gateway caches the answers."""
 
-import hashlib
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
 from svgx_common.contract.api_keys import CHECK_API_KEY, CheckApiKeyRequest
 from svgx_common.contract.errors import SvgxError, Unauthenticated
@@ -12,6 +9,7 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
 from svgx_gateway.identity.identity import Identity
 from svgx_gateway.identity.revocations import Revocations
+from svgx_gateway.identity.token_cache import TokenCache, digest_of
 from svgx_gateway.observability.cache_use import cache_counters
 
 HITS, MISSES = cache_counters("api_keys")
@@ -28,24 +26,14 @@ FRESH_SECONDS = 30.0
 STALE_SECONDS = 600.0
 """Age of a cached answer, in seconds, beyond which it is not used even while the auth service does not answer."""
 
-REFUSED_SECONDS = 10.0
-"""Lifetime of a cached refusal, in seconds."""
-
-MAX_ENTRIES = 10_000
-"""Largest number of cached keys, and of cached refusals. Beyond it, the oldest entry is removed."""
-
-Value = TypeVar("Value")
-
 
 class ApiKeys:
-    """The auth service's answers about API keys, with a cache. The cache contains hashes of keys, not the keys."""
+    """The auth service's answers about API keys, with a cache."""
 
     def __init__(self, bus: Bus, revocations: Revocations) -> None:
         self._bus = bus
         self._revocations = revocations
-        self._cache: OrderedDict[bytes, tuple[float, Identity]] = OrderedDict()
-        # Refusals are cached separately. Otherwise a client with many invented keys would displace the valid keys.
-        self._refused: OrderedDict[bytes, float] = OrderedDict()
+        self._cache = TokenCache[Identity]()
         revocations.on_revoked(self._forget_revoked)
 
     async def identity(self, key: str, count_lookup: Callable[[], Awaitable[None]]) -> Identity:
@@ -58,12 +46,10 @@ class ApiKeys:
         refusal = Unauthenticated("the API key is not valid")
         if len(key) > MAX_KEY_LENGTH:
             raise refusal
-        digest = hashlib.sha256(key.encode()).digest()
-        now = time.monotonic()
-        if now - self._refused.get(digest, -REFUSED_SECONDS) < REFUSED_SECONDS:
+        digest = digest_of(key)
+        if self._cache.is_refused(digest):
             raise refusal
-        cached_at, cached = self._cache.get(digest, (-STALE_SECONDS, None))
-        age = now - cached_at
+        age, cached = self._cache.find(digest)
         if cached is None:
             await count_lookup()
         elif cached.expires_at <= time.time():
@@ -75,8 +61,7 @@ class ApiKeys:
         try:
             identity = await self._ask(key)
         except Unauthenticated:
-            self._cache.pop(digest, None)
-            _store(self._refused, digest, time.monotonic())
+            self._cache.refuse(digest)
             raise
         except SvgxError:
             if cached is not None and age < STALE_SECONDS:
@@ -84,7 +69,7 @@ class ApiKeys:
             raise
         # After a revocation during the request, the answer may be outdated, so it is not cached.
         if not self._revocations.revoked(identity.caller):
-            _store(self._cache, digest, (time.monotonic(), identity))
+            self._cache.add(digest, identity)
         return identity
 
     async def _ask(self, key: str) -> Identity:
@@ -105,13 +90,4 @@ class ApiKeys:
 
         A change of an account counts as a revocation here, but the account's keys may still be valid.
         """
-        for digest, (_, identity) in list(self._cache.items()):
-            if self._revocations.revoked(identity.caller):
-                del self._cache[digest]
-
-
-def _store(cache: OrderedDict[bytes, Value], digest: bytes, value: Value) -> None:
-    cache[digest] = value
-    cache.move_to_end(digest)
-    while len(cache) > MAX_ENTRIES:
-        cache.popitem(last=False)
+        self._cache.forget(lambda identity: self._revocations.revoked(identity.caller))

@@ -4,9 +4,7 @@ The role that a link gives is not cached here. `CanvasRoles` asks for this role,
 So a revoked link stops giving a role as soon as the state service has announced the change.
 """
 
-import hashlib
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -17,18 +15,13 @@ from svgx_common.contract.storage.links import (
     CheckLinkRequest,
 )
 from svgx_common.messaging.bus import Bus
+from svgx_gateway.identity.token_cache import TokenCache, digest_of
 from svgx_gateway.observability.cache_use import cache_counters
 
 HITS, MISSES = cache_counters("share_links")
 
 FRESH_SECONDS = 30.0
 """Age of a cached answer, in seconds, beyond which the state service is asked again."""
-
-REFUSED_SECONDS = 10.0
-"""Lifetime of a cached refusal, in seconds."""
-
-MAX_ENTRIES = 10_000
-"""Largest number of cached links, and of cached refusals. Beyond it, the oldest entry is removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +40,11 @@ class ShareLink:
 
 
 class ShareLinks:
-    """The state service's answers about tokens, with a cache. The cache contains hashes of tokens, not the tokens."""
+    """The state service's answers about tokens, with a cache."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._known: OrderedDict[bytes, tuple[float, ShareLink]] = OrderedDict()
-        # Refusals are cached separately. Otherwise a client with many invented tokens would displace the valid links.
-        self._refused: OrderedDict[bytes, float] = OrderedDict()
+        self._cache = TokenCache[ShareLink]()
 
     async def find(self, token: str, count_lookup: Callable[[], Awaitable[None]]) -> ShareLink:
         """Return the link of a token.
@@ -66,31 +57,23 @@ class ShareLinks:
         refusal = Unauthenticated("the share link is not valid", field="link")
         if len(token) > MAX_LINK_TOKEN_CHARACTERS:
             raise refusal
-        digest = hashlib.sha256(token.encode()).digest()
-        now = time.monotonic()
-        if now - self._refused.get(digest, -REFUSED_SECONDS) < REFUSED_SECONDS:
+        digest = digest_of(token)
+        if self._cache.is_refused(digest):
             raise refusal
-        known_at, known = self._known.get(digest, (-FRESH_SECONDS, None))
-        if known is not None and known.expired:
-            raise refusal
-        if known is not None and now - known_at < FRESH_SECONDS:
-            HITS.inc()
-            return known
-        if known is None:
+        age, cached = self._cache.find(digest)
+        if cached is None:
             await count_lookup()
+        elif cached.expired:
+            raise refusal
+        elif age < FRESH_SECONDS:
+            HITS.inc()
+            return cached
         MISSES.inc()
         try:
             checked = await self._bus.ask(CHECK_LINK, CheckLinkRequest(token=token))
         except Unauthenticated:
-            self._known.pop(digest, None)
-            self._refused[digest] = now
-            self._refused.move_to_end(digest)
-            while len(self._refused) > MAX_ENTRIES:
-                self._refused.popitem(last=False)
+            self._cache.refuse(digest)
             raise refusal from None
         link = ShareLink(checked.id, checked.canvas_id, checked.expires_at, checked.created_by)
-        self._known[digest] = (time.monotonic(), link)
-        self._known.move_to_end(digest)
-        while len(self._known) > MAX_ENTRIES:
-            self._known.popitem(last=False)
+        self._cache.add(digest, link)
         return link

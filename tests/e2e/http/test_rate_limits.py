@@ -179,6 +179,24 @@ async def test_two_gateways_count_requests_together(
     assert counted == len(refused)
 
 
+@pytest.mark.parametrize("path", ["/auth/me", "/runtime/canvases/no-such-canvas"])
+async def test_read_that_exceeds_the_limit_during_its_answer_gets_429(
+    gateways: tuple[Api, Api], set_limits: Any, user: User, path: str
+) -> None:
+    """A gateway forwards a read before it is counted while it knows of half of the limit. Proves R-LIMIT-2, R-LIMIT-17.
+
+    Here, the limit was used up at another gateway meanwhile. The answer or error of the service is not sent.
+    """
+    await set_limits(roles={"editor": {"read": {"requests": 20, "seconds": 3600}}})
+    first, second = [gateway.session_of(user) for gateway in gateways]
+    known = await first.request("GET", "/auth/me")
+    assert int(known.headers["x-ratelimit-remaining"]) == 19
+    assert count_statuses(await send_concurrently(second, 19)) == {200: 19}
+    refused = await first.request("GET", path)
+    check_problem(refused, 429, "too_many_requests")
+    assert refused.headers["x-ratelimit-remaining"] == "0"
+
+
 async def test_requests_without_an_account_are_limited_by_address(own_stack: DevStack) -> None:
     """Requests with an invalid token count for their address only. Proves R-LIMIT-1 and R-LIMIT-7."""
     async with httpx.AsyncClient(base_url=own_stack.url, timeout=60) as http:

@@ -23,7 +23,7 @@ from svgx_gateway.identity.canvas_roles import CanvasRoles
 from svgx_gateway.observability.notes import note_user
 from svgx_gateway.quotas.enforcement import QuotaEnforcement
 from svgx_gateway.ratelimit.key import RateLimitKey
-from svgx_gateway.ratelimit.limiter import RateLimiter
+from svgx_gateway.ratelimit.limiter import Counting, RateLimiter
 
 _LINK_ERROR = "svgx.link_error"
 """The key in the ASGI scope of a request for the error that the look-up of the share link raised."""
@@ -78,30 +78,71 @@ class Guard:
         A request without a valid token or a sufficient role also counts against the rate limit. Without a valid token,
         the client's address is the rate-limit key.
         """
-        caller: Caller | None = None
-        refusal: SvgxError | None = None
-        if scope is not Scope.PUBLIC:
-            try:
-                identity = await self._authenticator.authenticate_request(request)
-                caller = identity.caller
-                if identity.link_error is not None:
-                    request.scope[_LINK_ERROR] = identity.link_error
-                note_user(request.scope, caller.user_id)
-            except Unauthenticated as error:
-                refusal = error
-            else:
-                if caller.is_visitor and not with_visitors:
-                    refusal = Forbidden("a share link does not allow this; log in")
-                elif not scope.admits(caller.role):
-                    refusal = Forbidden(f"the role {caller.role} does not allow this")
+        caller, refusal = await self._identify(scope, request, with_visitors=with_visitors)
+        await self._count(rate, request, caller, refusal, headers)
+        return caller
+
+    async def admit_read(
+        self, operation: Operation[Any, Any], request: Request, headers: MutableMapping[str, str]
+    ) -> tuple[Caller | None, Counting | None]:
+        """Return the caller as `admit` does, and, if the request is still being counted, the argument of `finish_read`.
+
+        The endpoint must await `finish_read` before it answers the request.
+        """
+        caller, refusal = await self._identify(
+            operation.scope, request, with_visitors=operation.admits_links
+        )
+        if refusal is None:
+            counting = self._limiter.begin(operation.rate, RateLimitKey.of(request, caller))
+            if counting is not None:
+                self._add_quotas(caller, headers)
+                return caller, counting
+        await self._count(operation.rate, request, caller, refusal, headers)
+        return caller, None
+
+    async def finish_read(self, counting: Counting, headers: MutableMapping[str, str]) -> None:
+        """Wait until the request is counted, and add the rate-limit headers. Raise `TooManyRequests`."""
+        await self._limiter.finish(counting, headers)
+
+    async def _identify(
+        self, scope: Scope, request: Request, *, with_visitors: bool
+    ) -> tuple[Caller | None, SvgxError | None]:
+        """Return the caller if the client is known, and the error to raise once the request is counted."""
+        if scope is Scope.PUBLIC:
+            return None, None
+        try:
+            identity = await self._authenticator.authenticate_request(request)
+        except Unauthenticated as error:
+            return None, error
+        caller = identity.caller
+        if identity.link_error is not None:
+            request.scope[_LINK_ERROR] = identity.link_error
+        note_user(request.scope, caller.user_id)
+        if caller.is_visitor and not with_visitors:
+            return caller, Forbidden("a share link does not allow this; log in")
+        if not scope.admits(caller.role):
+            return caller, Forbidden(f"the role {caller.role} does not allow this")
+        return caller, None
+
+    async def _count(
+        self,
+        rate: RateClass,
+        request: Request,
+        caller: Caller | None,
+        refusal: SvgxError | None,
+        headers: MutableMapping[str, str],
+    ) -> None:
+        """Count a request, and then raise `refusal`, if there is one. Add the headers of the limits."""
         if refusal is not None and rate is RateClass.UNLIMITED:
             rate = RateClass.READ  # refused requests are always limited
         await self._limiter.admit(rate, RateLimitKey.of(request, caller), headers)
         if refusal is not None:
             raise refusal
+        self._add_quotas(caller, headers)
+
+    def _add_quotas(self, caller: Caller | None, headers: MutableMapping[str, str]) -> None:
         if caller is not None:
             headers.update(self._quotas.headers(caller))
-        return caller
 
     async def check_canvas(
         self,

@@ -29,6 +29,7 @@ from svgx_common.contract.operation import (
     is_raw,
     names_canvas,
 )
+from svgx_common.contract.policy import RateClass
 from svgx_common.http.paths import sent_path
 from svgx_common.messaging.bus import Answer, Bus
 from svgx_common.messaging.caller import Caller
@@ -137,6 +138,9 @@ class OperationEndpoint:
         self._supports_key = supports_key(operation, http)
         request: type[RequestModel] = operation.request
         self._names_canvas = names_canvas(request)
+        self._is_quick_read = (
+            http.method == "GET" and operation.rate is RateClass.READ and operation.repeatable
+        )
         self._is_raw = is_raw(request)
         self._bodies = shared.bodies
         self._validations = shared.validations
@@ -180,12 +184,26 @@ class OperationEndpoint:
     async def _handle(self, request: Request, headers: dict[str, str]) -> Response:
         operation = self._operation
         check_content_length(request, operation.max_body)
+        if self._is_quick_read and not has_body(request):
+            return await self._handle_read(request, headers)
         caller = await self._guard.admit(operation, request, headers)
         if not has_body(request):
             return await self._handle_body(request, b"", caller)
         with self._bodies.keep(RateLimitKey.of(request, caller).key) as arriving:
             body = await arriving.read(request.stream(), operation.max_body)
             return await self._handle_body(request, body, caller)
+
+    async def _handle_read(self, request: Request, headers: dict[str, str]) -> Response:
+        """Return the response to a request that only reads. Count the request while its service answers.
+
+        Raise `TooManyRequests` in place of the service's answer or error if the limit was exceeded.
+        """
+        caller, counting = await self._guard.admit_read(self._operation, request, headers)
+        try:
+            return await self._handle_body(request, b"", caller)
+        finally:
+            if counting is not None:
+                await self._guard.finish_read(counting, headers)
 
     async def _handle_body(self, request: Request, body: bytes, caller: Caller | None) -> Response:
         operation = self._operation

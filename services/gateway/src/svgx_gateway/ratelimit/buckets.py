@@ -79,12 +79,17 @@ class BucketResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _WaitingRequest:
-    """A request that waits for its result. The result is None when Redis does not answer."""
+class CountedRequest:
+    """A request that is being counted. `result` gets None when Redis does not answer, and is None without Redis."""
 
     key: str
     limit: RateLimit
-    result: "asyncio.Future[BucketResult | None]"
+    result: "asyncio.Future[BucketResult | None] | None"
+
+    def set_result(self, result: BucketResult | None) -> None:
+        """Set the result, unless the request was cancelled."""
+        if self.result is not None and not self.result.done():
+            self.result.set_result(result)
 
 
 class Buckets:
@@ -92,7 +97,7 @@ class Buckets:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._waiting: list[_WaitingRequest] = []
+        self._waiting: list[CountedRequest] = []
         self._tasks = BackgroundTasks()
         self._sending = False
         """True while a task sends the waiting requests."""
@@ -103,20 +108,30 @@ class Buckets:
 
     async def take(self, key: str, limit: RateLimit) -> BucketResult:
         """Take a token from the bucket `key`. Without Redis, take it from a bucket in this process."""
+        return await self.finish(self.begin(key, limit))
+
+    def begin(self, key: str, limit: RateLimit) -> CountedRequest:
+        """Begin to take a token from the bucket `key`. Call `finish` for the result."""
         # A changed limit gets a new, full bucket, because the time stamp of a slower limit would block requests for
         # too long.
         name = f"svgx:rate:{limit.requests}/{limit.seconds}:{key}"
-        if self._probing is None:
-            waiting = _WaitingRequest(name, limit, asyncio.get_running_loop().create_future())
-            self._waiting.append(waiting)
-            if not self._sending:
-                self._sending = True
-                self._tasks.start("count requests in redis", self._send())
-            result = await waiting.result
+        if self._probing is not None:
+            return CountedRequest(name, limit, None)
+        counted = CountedRequest(name, limit, asyncio.get_running_loop().create_future())
+        self._waiting.append(counted)
+        if not self._sending:
+            self._sending = True
+            self._tasks.start("count requests in redis", self._send())
+        return counted
+
+    async def finish(self, counted: CountedRequest) -> BucketResult:
+        """Return the result of taking a token. Without Redis, take it from a bucket in this process."""
+        if counted.result is not None:
+            result = await counted.result
             if result is not None:
                 return result
         LOCAL.inc()
-        return await self._take_locally(name, limit)
+        return await self._take_locally(counted.key, counted.limit)
 
     async def close(self) -> None:
         """Count the waiting requests, and disconnect."""
@@ -139,17 +154,15 @@ class Buckets:
                         "an answer of redis cannot be read; this gateway counts by itself"
                     )
                 finally:  # also when this task is cancelled, so that no request waits for ever
-                    for waiting, result in zip(batch, results, strict=True):
-                        if not waiting.result.done():  # done when the request was cancelled
-                            waiting.result.set_result(result)
+                    for counted, result in zip(batch, results, strict=True):
+                        counted.set_result(result)
         finally:
             self._sending = False
-            for waiting in self._waiting:
-                if not waiting.result.done():
-                    waiting.result.set_result(None)
+            for counted in self._waiting:
+                counted.set_result(None)
             self._waiting = []
 
-    async def _take_batch(self, batch: list[_WaitingRequest]) -> list[BucketResult | None]:
+    async def _take_batch(self, batch: list[CountedRequest]) -> list[BucketResult | None]:
         if self._probing is not None:
             return [None] * len(batch)
         commands = [

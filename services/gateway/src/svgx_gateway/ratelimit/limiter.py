@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Awaitable, MutableMapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import structlog
 from starlette.requests import HTTPConnection
@@ -14,13 +14,15 @@ from svgx_common.contract.ratelimits import (
     RATE_LIMITS_CHANGED,
     STORED,
     ClassLimits,
+    RateLimit,
     RateLimits,
     RateLimitsRequest,
 )
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
-from svgx_gateway.ratelimit.buckets import BucketResult, Buckets
+from svgx_gateway.ratelimit.buckets import BucketResult, Buckets, CountedRequest
 from svgx_gateway.ratelimit.key import RateLimitKey
+from svgx_gateway.ratelimit.remaining import RemainingTokens
 from svgx_gateway.ratelimit.rules import Rules
 from svgx_gateway.ratelimit.statistics import RateLimitStatistics
 from svgx_gateway.watched_copy import WatchedCopy
@@ -29,6 +31,15 @@ log = structlog.get_logger(__name__)
 
 LINK_FACTOR = 10
 """All visitors of one share link together have this many times the limit of one address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """A request that is being counted against the account or address `key`."""
+
+    rate_class: RateClass
+    key: str
+    request: CountedRequest
 
 
 class RateLimiter:
@@ -45,6 +56,7 @@ class RateLimiter:
         self._buckets = buckets
         self._statistics = statistics
         self._defaults = defaults
+        self._remaining = RemainingTokens()
         self._copy = WatchedCopy(
             "rate limits",
             bus,
@@ -89,18 +101,43 @@ class RateLimiter:
         limit = self.rules.limit(rate_class, key)
         if limit is None:
             return
-        result = await self._buckets.take(f"{rate_class}:{key.key}", limit)
-        self._statistics.count(rate_class, key.key, allowed=result.allowed)
-        headers.update(_headers(rate_class, result))
-        if not result.allowed:
-            raise _too_many(rate_class, result)
+        await self.finish(self._begin(rate_class, key.key, limit), headers)
         if key.shared is not None:
             limit = limit.model_copy(update={"requests": limit.requests * LINK_FACTOR})
-            result = await self._buckets.take(f"{rate_class}:{key.shared}", limit)
-            self._statistics.count(rate_class, key.shared, allowed=result.allowed)
+            result = await self._result_of(self._begin(rate_class, key.shared, limit))
             if not result.allowed:
                 headers.update(_headers(rate_class, result))
                 raise _too_many(rate_class, result)
+
+    def begin(self, rate_class: RateClass, key: RateLimitKey) -> Counting | None:
+        """Begin to count a request that the limit most likely allows, and return the argument of `finish`.
+
+        Return None, and count nothing, if the request needs `admit`: for a visitor, without a limit, or if less than
+        half of the limit remains.
+        """
+        limit = self.rules.limit(rate_class, key)
+        if limit is None or key.shared is not None:
+            return None
+        if not self._remaining.take(_bucket(rate_class, key.key), limit):
+            return None
+        return self._begin(rate_class, key.key, limit)
+
+    async def finish(self, counting: Counting, headers: MutableMapping[str, str]) -> None:
+        """Wait until the request is counted. Add headers and raise as `admit` does."""
+        result = await self._result_of(counting)
+        headers.update(_headers(counting.rate_class, result))
+        if not result.allowed:
+            raise _too_many(counting.rate_class, result)
+
+    def _begin(self, rate_class: RateClass, key: str, limit: RateLimit) -> Counting:
+        return Counting(rate_class, key, self._buckets.begin(_bucket(rate_class, key), limit))
+
+    async def _result_of(self, counting: Counting) -> BucketResult:
+        result = await self._buckets.finish(counting.request)
+        rate_class, key = counting.rate_class, counting.key
+        self._remaining.set(_bucket(rate_class, key), result.remaining)
+        self._statistics.count(rate_class, key, allowed=result.allowed)
+        return result
 
     async def admit_lookup(self, connection: HTTPConnection) -> None:
         """Count one lookup of an API key or share link that this gateway has not cached.
@@ -156,6 +193,10 @@ class RateLimiter:
         stored = RateLimits.model_validate_json(content)
         if stored.version > self.rules.version:
             self._adopt(stored)
+
+
+def _bucket(rate_class: RateClass, key: str) -> str:
+    return f"{rate_class}:{key}"
 
 
 def _too_many(rate_class: RateClass, result: BucketResult) -> TooManyRequests:

@@ -37,6 +37,12 @@ SELECT pg_backend_pid() AS pid
 -- name: sleep
 SELECT pg_sleep(60)
 
+-- name: add_by_function
+SELECT add_thing($1)
+
+-- name: lock
+SELECT name FROM thing FOR UPDATE
+
 -- name: setting
 SELECT current_setting($1) AS value
 """
@@ -141,6 +147,32 @@ async def test_failed_write_is_unavailable_until_the_cause_is_removed(
     await operator.execute("DROP TRIGGER fail ON thing")
     await database.run("add", "a")
     await database.check()
+
+
+async def test_write_by_a_function_ends_an_outage_and_a_lock_does_not(
+    package: Package, backing: DevStack, operator: Operator
+) -> None:
+    """The calls of functions are state's most frequent writes. Proves R-FAIL-19."""
+    package.write(
+        "migrations/0002_function.sql",
+        """CREATE FUNCTION add_thing(new text) RETURNS void LANGUAGE sql
+        AS $$ INSERT INTO thing (name) VALUES (new) $$""",
+    )
+    async with connect(backing.postgres_url, package) as database:
+        await operator.execute(
+            f"""SET search_path TO {package.name};
+            CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN RAISE EXCEPTION 'injected' USING ERRCODE = '53100'; END $$;
+            CREATE TRIGGER fail BEFORE INSERT ON thing EXECUTE FUNCTION fail()"""
+        )
+        with pytest.raises(Unavailable, match="no disk space"):
+            await database.run("add_by_function", "a")
+        await operator.execute("DROP TRIGGER fail ON thing")
+        await database.run("lock")
+        with pytest.raises(NotUsable, match="no disk space"):
+            await database.check()
+        await database.run("add_by_function", "a")
+        await database.check()
 
 
 async def test_read_only_database_recovers_without_a_restart(

@@ -41,7 +41,11 @@ LOG_INTERVAL_SECONDS = 10.0
 
 _POOL_EXHAUSTED = Failure("has no free connection for this replica", drop=False)
 
-_WRITE_KEYWORDS = re.compile(r"\b(INSERT|UPDATE|DELETE)\b")
+_CHANGES_ROWS = re.compile(r"\b(INSERT|DELETE|MERGE|(?<!FOR )(?<!FOR NO KEY )UPDATE)\b")
+"""Matches the keywords of statements that change rows, and not those of statements that only lock rows."""
+
+_FUNCTION = re.compile(r"^CREATE (?:OR REPLACE )?FUNCTION (\w+)", re.MULTILINE)
+"""Matches the definition of a function in a migration, with its name."""
 
 CONNECTIONS = Gauge(
     "svgx_engine_database_connections",
@@ -68,14 +72,8 @@ class Query:
 
     name: str
     sql: str
-
-    @property
-    def writes(self) -> bool:
-        """Whether the statement has the keyword of a write.
-
-        `FOR UPDATE` counts too. The call of a function that writes does not, because the function is in a migration.
-        """
-        return _WRITE_KEYWORDS.search(self.sql) is not None
+    writes: bool
+    """Whether the statement changes rows, itself or by a call of a function that the service's migrations define."""
 
 
 def load_queries(package: str) -> Mapping[str, Query]:
@@ -84,6 +82,9 @@ def load_queries(package: str) -> Mapping[str, Query]:
     Each statement starts with a line `-- name: <name>`. Raise `ValueError` when two have the same name.
     """
     queries: dict[str, Query] = {}
+    functions = {
+        name for each in migrations.migrations_of(package) for name in _FUNCTION.findall(each.sql)
+    }
     for file in files(package).joinpath("sql").iterdir():
         if not file.name.endswith(".sql"):
             continue
@@ -91,7 +92,9 @@ def load_queries(package: str) -> Mapping[str, Query]:
         for name, statement in zip(parts[::2], parts[1::2], strict=True):
             if name in queries:
                 raise ValueError(f"{package}: two queries have the name {name}")
-            queries[name] = Query(name, statement.strip())
+            calls_function = not functions.isdisjoint(re.findall(r"\b(\w+)\(", statement))
+            changes_rows = _CHANGES_ROWS.search(statement) is not None
+            queries[name] = Query(name, statement.strip(), changes_rows or calls_function)
     return queries
 
 

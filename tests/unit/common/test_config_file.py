@@ -111,6 +111,23 @@ def test_all_mistakes_are_reported_at_once(
     }
 
 
+def test_unknown_key_without_a_value_is_reported(
+    config_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Proves R-CONFIG-2: a misspelt key is a mistake with and without a value. A known key may have no value."""
+    config_path.write_text(
+        "database: {ulr: }\nlog_levl:\nlog_level:\nnats:\nmonitoring: {}\nscaling: {min_replicas: }\n"
+        "collab:\n  log_format:\n  log_formt:\n"
+    )
+    assert messages(CollabSettings, capsys) == [
+        "database.ulr: unknown key; did you mean database.url?",
+        "log_levl: unknown key; did you mean log_level?",
+        "collab.log_formt: unknown key; did you mean collab.log_format?",
+    ]
+    config_path.write_text("database:\nnats: {url: }\ncollab:\n")
+    assert load(CollabSettings) == CollabSettings()
+
+
 @pytest.fixture
 def recursion_limit() -> Iterator[None]:
     """Set Python's usual limit of recursion, because other tests of the process may have raised it."""

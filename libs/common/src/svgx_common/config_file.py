@@ -62,12 +62,14 @@ _CONSTRUCTION_ERRORS = (ArithmeticError, AttributeError, LookupError, RecursionE
 class FileContent:
     """The file's content for one service: the value of each setting, and the key that sets it.
 
-    `errors` has one message for each mistake in the file.
+    `errors` has one message for each mistake in the file. `references` has the environment variables to which the file
+    refers.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
+    references: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,9 @@ class Reader:
         """Read the file. Messages about mistakes contain no values, because a value may be a secret."""
         content = FileContent()
         try:
-            entries = _Loader(path.read_text(encoding="utf-8")).get_single_data()
+            text = path.read_text(encoding="utf-8")
+            content.references.update(match[1] for match in _REFERENCE.finditer(text))
+            entries = _Loader(text).get_single_data()
         except OSError as error:
             content.errors.append((error.strerror or "cannot be read").lower())
         except UnicodeDecodeError:
@@ -110,7 +114,7 @@ class Reader:
 
     def _add(self, content: FileContent, key: str, setting: str | None, value: Any) -> None:
         """Add the value of a key to the content, or a message about a mistake in the key or the value."""
-        if setting is None or value is None:
+        if setting is None:
             return
         in_own_section = key.startswith(f"{self.service}.")
         known = self.own if in_own_section else self.common
@@ -121,7 +125,7 @@ class Reader:
             close = get_close_matches(key, keys, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
             content.errors.append(f"{key}: unknown key{hint}")
-        elif setting in self.own and setting not in self.overridden:
+        elif value is not None and setting in self.own and setting not in self.overridden:
             content.keys[setting] = key
             try:
                 content.values[setting] = _expand(value)
@@ -139,8 +143,8 @@ def _entries(content: dict[Any, Any], service: str) -> Iterator[tuple[str, str |
         name = str(top)
         if name in SERVICES and name != service:
             continue
-        if (name in _SECTIONS or name == service) and isinstance(value, dict):
-            for inner, item in value.items():
+        if (name in _SECTIONS or name == service) and isinstance(value, dict | None):
+            for inner, item in (value or {}).items():
                 key = f"{name}.{inner}"
                 yield key, str(inner) if name == service else GUIDE_KEYS.get(key, key), item
         else:

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -238,8 +239,8 @@ def examine(kind: type[Settings]) -> tuple[Settings | None, list[str]]:
     lines = [f"{config_file.VARIABLE}: {path}: {error}" for error in content.errors]
     lines += [
         f"{each.name}: unknown variable; did you mean {each.nearest}?"
-        for each in unknown_variables(kind)
-        if each.refused and each.nearest.lower() not in content.keys
+        for each in _unknown_variables(kind, content)
+        if each.refused
     ]
     lines += telemetry_variables.mistakes(os.environ)
     try:
@@ -302,10 +303,24 @@ def valid_values(kind: type[Settings]) -> dict[str, Any]:
 
 
 def unknown_variables(kind: type[ServiceSettings]) -> list[variables.UnknownVariable]:
-    """Return the environment variables that look like misspelt settings of the service."""
+    """Return the environment variables that look like misspelt settings of the service.
+
+    A variable is not refused if the configuration file has the setting.
+    """
+    return _unknown_variables(kind, _configuration_file(kind)[1])
+
+
+def _unknown_variables(
+    kind: type[ServiceSettings], content: config_file.FileContent
+) -> list[variables.UnknownVariable]:
     names = {name.upper() for name in kind.model_fields}
     required = {name.upper() for name, field in kind.model_fields.items() if field.is_required()}
-    return list(variables.unknown_variables(names, os.environ, required=required))
+    referred = {name.upper() for name in content.references}
+    return [
+        replace(each, refused=each.refused and each.nearest.lower() not in content.keys)
+        for each in variables.unknown_variables(names, os.environ, required=required)
+        if each.name not in referred
+    ]
 
 
 def _configuration_file(kind: type[Settings]) -> tuple[str, config_file.FileContent]:

@@ -109,6 +109,8 @@ def test_servers_of_nats_share_their_credentials(text: str, servers: NatsServers
                 "postgresql://u:1/hunter2@db/svgx",
                 "postgresql://u:1#hunter2@db/svgx",
                 "postgresql://u:1?hunter2@db/svgx",
+                "postgresql://u:12?x=hunter2@db/svgx",
+                "postgresql://u:12/?x=hunter2@db/svgx",
                 "postgresql://db:0/svgx",
                 "postgresql://db:99999/svgx",
                 "postgresql://db,other:hunter2/svgx",

@@ -1,10 +1,13 @@
 """The check of the settings by the command `doctor`."""
 
+from pathlib import Path
+
 import pytest
 
 from svgx_common.doctor.findings import Status
 from svgx_common.doctor.settings import check_settings
 from svgx_gateway.settings import GatewaySettings
+from svgx_state.settings import StateSettings
 
 SECRET = "0123456789abcdef" * 2
 
@@ -32,3 +35,23 @@ def test_secret_that_weakens_tokens_has_a_warning(
     findings, _ = check_settings(GatewaySettings)
     assert {each.check for each in findings if each.status is not Status.OK} == warned
     assert all(SECRET[:8] not in each.detail + each.fix for each in findings)
+
+
+def test_misspelt_variable_of_a_setting_in_the_file_has_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-CONFIG-5 and R-CONFIG-7: such a variable does not stop the start, and has no effect.
+
+    A variable to which the file refers has its effect, and no warning.
+    """
+    path = tmp_path / "config.yaml"
+    path.write_text("database: {url: '${POSTGRES_URI}'}\nstate: {webhook_give_up_seconds: 86400}\n")
+    monkeypatch.setenv("SVGX_CONFIG", str(path))
+    monkeypatch.setenv("POSTGRES_URI", "postgresql://127.0.0.1/svgx")
+    monkeypatch.setenv("WEBHOOK_GIVE_UP_SECOND", "5")
+    findings, _ = check_settings(StateSettings)
+    (finding,) = (each for each in findings if each.check == "settings")
+    assert finding.status is Status.WARNING
+    assert finding.detail == (
+        "WEBHOOK_GIVE_UP_SECOND: unknown variable; did you mean WEBHOOK_GIVE_UP_SECONDS?"
+    )

@@ -102,7 +102,8 @@ def check_postgres(text: str) -> str:
     user_info, _, hosts = parts.netloc.rpartition("@")
     # asyncpg ends the password at the first `@`. A `#`, `?` or `/` in a password ends the network location of the URL
     # too early, and the `@` before the host is then in the path, the query or the fragment.
-    misplaced = "@" in user_info or "@" in parts.path or parts.fragment
+    ends_in_query = "@" in parts.query and "@" not in parts.netloc
+    misplaced = "@" in user_info + parts.path or ends_in_query or parts.fragment
     if misplaced or not all(_is_address(each, host_required=False) for each in hosts.split(",")):
         raise ValueError(_POSTGRES_FORM)
     _decode(user_info, _POSTGRES_FORM)

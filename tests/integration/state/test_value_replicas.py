@@ -14,8 +14,9 @@ from svgx_common.contract.errors import (
     VersionConflict,
 )
 from svgx_common.contract.storage import values
+from svgx_common.contract.storage.erasure import ERASE_AUTHOR, EraseAuthorRequest
 from svgx_devstack import DevStack
-from tests.integration.state.service import Client, replica
+from tests.integration.state.service import Client, replica, user
 from tests.integration.state.values_client import delete, page, persist, retrieve
 
 TYPES = {
@@ -77,6 +78,22 @@ async def test_write_is_read_at_once_from_each_replica(client: Client, backing: 
             seen = [(await retrieve(client, me, "counter")).value for _ in range(4)]
             assert seen == [number] * 4
         assert cache_requests("hit") - before >= 100
+
+
+async def test_erasure_is_seen_at_once_by_each_replica(client: Client, backing: DevStack) -> None:
+    """Proves R-KV-9: a read that begins after the answer to an erasure finds no value, from each replica."""
+    async with replica(backing), replica(backing):
+        for _ in range(10):
+            me = user()
+            for key in ("one", "two"):
+                await persist(client, me, key, 1)
+                for _ in range(6):
+                    await retrieve(client, me, key)
+            request = EraseAuthorRequest(user_id=me.user_id, pseudonym=f"erased-{me.user_id}")
+            await client.bus.ask(ERASE_AUTHOR, request)
+            for key in ("one", "two") * 4:
+                with pytest.raises(NotFound):
+                    await retrieve(client, me, key)
 
 
 async def test_concurrent_readers_of_one_key_ask_the_database_once(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from svgx_common.contract.errors import Unavailable
+from svgx_common.contract.storage.values import ALL_KEYS
 from svgx_state.values.cache import MAX_AGE_SECONDS, OVERHEAD_BYTES, CachedStore
 from svgx_state.values.memory import MemoryStore
 from svgx_state.values.store import AccountLimits, Draft, StoredKey, StoredValue
@@ -131,6 +132,34 @@ async def test_change_by_another_replica_removes_the_entry() -> None:
     assert cache.size == 0
     assert await value_of(cache, "b") == "1"
     assert store.reads == 4
+
+
+async def test_erasure_removes_only_the_values_of_its_owner() -> None:
+    """Proves R-KV-9: an erasure is announced, and a read that began before it does not fill the cache."""
+    announced: list[tuple[str, str]] = []
+
+    async def announce(owner: str, key: str) -> None:
+        announced.append((owner, key))
+
+    store = SlowStore()
+    cache = CachedStore(store, announce, 2**20)
+    await cache.put("me", draft("1", "a"), None)
+    await cache.put("me", draft("1", "b"), None)
+    await cache.put("other", draft("1", "a"), None)
+    assert await cache.get("other", "a") is not None
+    assert await value_of(cache, "a") == "1"
+    store.allowed.clear()
+    store.started.clear()
+    early = asyncio.create_task(value_of(cache, "b"))
+    await store.started.wait()
+    assert await cache.erase("me") == 2
+    store.allowed.set()
+    assert await early == "1"
+    assert [await value_of(cache, key) for key in "ab"] == [None, None]
+    assert announced[3:] == [("me", ALL_KEYS)]
+    reads = store.reads
+    assert await cache.get("other", "a") is not None
+    assert store.reads == reads
 
 
 async def test_entry_is_used_for_a_limited_time() -> None:

@@ -369,7 +369,7 @@ class ReplicaLoad(ReplyModel):
 
 REPLICA_LOAD = Channel(
     subject="svgx.replicas.load",
-    summary="The load of a replica of collab. A replica with more load than the others declines to open more canvases",
+    summary="The load of a replica of collab. A replica with more load than the others declines to open canvases",
     publishers=("collab",),
     subscribers=("collab",),
     payload=ReplicaLoad,

@@ -1,7 +1,9 @@
 """A read-through cache of values in this process. Callers that read a key at the same time share one read of the store.
 
-A replica that writes a key announces the change to all replicas before it answers the caller. NATS delivers this
-announcement before any later request of the caller, so the caller reads its own write from each replica.
+A replica that writes a key announces the change to all replicas before it answers the caller. One NATS server delivers
+this announcement before any later request of the caller, so the caller reads its own write from each replica. In a
+cluster of several NATS servers, the announcement may arrive milliseconds after the answer
+(docs/decisions/0059-value-cache-in-the-process.md).
 """
 
 import asyncio
@@ -11,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from svgx_common.contract.storage.values import ALL_KEYS
 from svgx_state.values import metrics
 from svgx_state.values.store import Draft, StateStore, StoredKey, StoredValue
 
@@ -22,7 +25,7 @@ OVERHEAD_BYTES = 512
 
 _Address = tuple[str, str]
 Announce = Callable[[str, str], Awaitable[None]]
-"""Announces the owner and the key of a changed value to all replicas."""
+"""Announces the owner and the key of a changed value, or `ALL_KEYS`, to all replicas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,23 +96,27 @@ class CachedStore:
         return await self._store.keys(owner, state_type, prefix, after, limit)
 
     async def erase(self, owner: str) -> int:
-        """Delete all values of an owner. Return their number.
-
-        For `MAX_AGE_SECONDS`, other replicas may return cached values, and this one the results of reads that run now.
-        """
-        number = await self._store.erase(owner)
-        for address in [each for each in self._entries if each[0] == owner]:
-            self.forget(*address)
-        return number
+        """Delete all values of an owner, and announce this to all replicas."""
+        try:
+            return await self._store.erase(owner)
+        finally:
+            await self._forget_and_announce(owner, ALL_KEYS)
 
     async def expire(self) -> int:
         """Delete expired values from the store. The cache already ignores expired values."""
         return await self._store.expire()
 
     def forget(self, owner: str, key: str) -> None:
-        """Remove a key from the cache. The result of a running read is not cached, and later callers read again."""
-        self._reads.pop((owner, key), None)
-        self._remove((owner, key))
+        """Remove a key, or `ALL_KEYS` of an owner, from the cache.
+
+        The result of a running read is not cached, and later callers read again.
+        """
+        addresses = [(owner, key)]
+        if key == ALL_KEYS:
+            addresses = [each for each in {*self._reads, *self._entries} if each[0] == owner]
+        for address in addresses:
+            self._reads.pop(address, None)
+            self._remove(address)
 
     def clear(self) -> None:
         """Remove all keys from the cache, because announcements may have been missed."""

@@ -188,8 +188,15 @@ class ValuePage(ReplyModel):
     next: str | None = None
 
 
+ALL_KEYS = "*"
+"""Stands for all keys of an owner. No key has this character."""
+
+
 class ValueChanged(ReplyModel):
-    """A key of the account `owner`, after its value was written or deleted. `owner` is `*` for shared values."""
+    """A key of the account `owner`, after its value was written or deleted. `owner` is `*` for shared values.
+
+    `key` is `ALL_KEYS` after all values of the owner were erased.
+    """
 
     owner: str
     key: str

@@ -45,8 +45,8 @@ SETTINGS = {
 MEMORY_GROWTH = 64 * MIB
 """Bytes by which the memory of a process may grow.
 
-In a measured drill, each process grew by at most 39 MiB. There are two reasons. The drill fills the caches of all
-services. glibc keeps freed buffers, and a process returns them only after a growth of 24 MiB
+In a drill, a process grows by at most about 40 MiB. There are two reasons. The drill fills the caches of all
+services. The C heap keeps freed buffers until the process is quiet and has grown by more than 24 MiB
 (docs/decisions/0087-freed-buffers-are-kept-until-a-quiet-moment.md).
 """
 MEMORY_SECONDS = 60.0

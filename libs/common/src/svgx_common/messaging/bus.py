@@ -6,7 +6,6 @@ to all listeners of a channel, and `publish` sends bytes to all listeners of a s
 """
 
 import asyncio
-import contextlib
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -82,9 +81,6 @@ SpanOfMessage = Callable[[Mapping[str, str]], AbstractContextManager[object]]
 """A function that returns the span of a message with these headers."""
 
 
-HOLDER_PREFIX = "svgx.canvas."
-"""The prefix of the subjects of requests to holders."""
-
 CHECK_SECONDS = 1.5
 """Time limit for NATS to deliver the message of a health check, in seconds."""
 
@@ -125,11 +121,6 @@ class Bus:
         self._round_trips = RoundTrips(connection, self._echo_subject, self._events.reconnected.set)
         self._events.disconnect_callbacks.append(self._round_trips.note_disconnect)
         self._events.early_reconnect_callbacks.append(self._round_trips.note_reconnect)
-        self._events.disconnect_callbacks.append(self._end_holder_requests)
-        self._holder_limits: set[asyncio.Timeout] = set()
-        """The time limits of the requests in flight to holders. These requests end when the connection is lost."""
-        self._losses = 0
-        """The number of lost connections."""
         self._unreachable_since: float | None = None
         self._repetition = Repetition()
         self._background = BackgroundTasks()
@@ -322,7 +313,7 @@ class Bus:
 
         Edits use this method, because it is faster than `ask`: it records no span and adds no caller, client or
         deadline to the headers. When the connection is lost, all requests in flight fail immediately, because their
-        answers cannot arrive any more. A request to the holder of a canvas is safe to repeat.
+        answers cannot arrive any more.
         """
         if len(content) > PIECE_BYTES:
             with self.blobs.offer(content) as reference:
@@ -475,27 +466,13 @@ class Bus:
             connection._remove_sub(number)  # noqa: SLF001
             await connection._send_unsubscribe(number)  # noqa: SLF001
 
-    def _end_holder_requests(self) -> None:
-        """End the requests to holders, because the connection is lost."""
-        self._losses += 1
-        now = asyncio.get_running_loop().time()
-        for limit in self._holder_limits:
-            # A limit that has just been reached cannot be changed any more.
-            with contextlib.suppress(RuntimeError):
-                limit.reschedule(now)
-        self._holder_limits.clear()
-
     async def _exchange(
         self, subject: str, content: bytes, headers: Headers | None, timeout: float
     ) -> Answer:
         """Send a message of at most `PIECE_BYTES`, and return its answer."""
-        ends_with_connection = subject.startswith(HOLDER_PREFIX)
         await self._require_reachable(timeout)
-        losses, limit = self._losses, asyncio.timeout(timeout)
         try:
-            async with limit:
-                if ends_with_connection:
-                    self._holder_limits.add(limit)
+            async with asyncio.timeout(timeout):
                 message = await self.connection.request(
                     subject,
                     content,
@@ -506,13 +483,9 @@ class Bus:
         except NoRespondersError:
             raise NoResponders from None
         except TimeoutError:
-            if ends_with_connection and self._losses != losses:
-                raise BusUnreachable from None
             raise DeadlineExceeded from None
         except NatsError as error:
             raise BusUnreachable from error
-        finally:
-            self._holder_limits.discard(limit)
         answer_headers = message.headers or {}
         if HEADER_ERROR in answer_headers:
             raise _decode_error(body)

@@ -5,7 +5,7 @@ from typing import Any
 
 from svgx_common.contract import CHANNELS, OPERATIONS
 from svgx_common.contract.close_codes import Close
-from svgx_common.messaging import asyncapi
+from svgx_common.messaging import asyncapi, headers
 from svgx_gateway.identity.credentials import BEARER_SUBPROTOCOL
 from svgx_gateway.websocket import handshake
 from svgx_yjs import hocuspocus, protocol
@@ -25,6 +25,27 @@ def test_asyncapi_has_every_operation_and_channel() -> None:
     expected = {operation.subject for operation in OPERATIONS}
     expected |= {channel.subject for channel in CHANNELS}
     assert expected <= addresses
+
+
+def test_asyncapi_has_every_header_of_the_bus() -> None:
+    """The document describes each header that the services send, in requests and in answers. Proves R-CONTRACT-5."""
+    sent = {value for name, value in vars(headers).items() if name.startswith("HEADER_")}
+    described = DOCUMENT["components"]["schemas"]["Headers"]["properties"]
+    assert described.keys() == sent | {"traceparent"}
+    reference = {"$ref": "#/components/schemas/Headers"}
+    for name in (*(each.name for each in OPERATIONS), *(each.name for each in CHANNELS)):
+        messages = DOCUMENT["channels"][name]["messages"]
+        assert [message["headers"] for message in messages.values()] == [reference] * len(messages)
+
+
+def test_asyncapi_has_the_answers_of_operations_and_channels() -> None:
+    """The document has a reply and an error for each subject with answers, and for no other. Proves R-CONTRACT-5."""
+    answered = {each.name for each in OPERATIONS}
+    answered |= {each.name for each in CHANNELS if each.reply is not None}
+    described = {name for name, each in DOCUMENT["operations"].items() if "reply" in each}
+    assert described == answered
+    for name in answered:
+        assert {"reply", "error"} < DOCUMENT["channels"][name]["messages"].keys()
 
 
 def test_asyncapi_describes_the_websocket_protocol() -> None:

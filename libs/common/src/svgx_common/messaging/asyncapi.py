@@ -37,7 +37,12 @@ HEADERS = {
     headers.HEADER_BODY: (
         "The subject from which the receiver pulls a large body, then a space and its size in bytes."
     ),
-    headers.HEADER_ERROR: "The error's code; the payload is an ErrorBody.",
+    headers.HEADER_GATEWAY: "In a request for a sync, the id of the gateway that gets the canvas's broadcasts.",
+    headers.HEADER_PROBE: "Marks a probe. Its receiver answers that it is alive, and does nothing else.",
+    headers.HEADER_ERROR: "In an answer, the error's code; the payload is an ErrorBody.",
+    headers.HEADER_MEDIA_TYPE: "In an answer, the media type of its body.",
+    headers.HEADER_FILENAME: "In an answer, the file name of its body, as percent-encoded UTF-8.",
+    headers.HEADER_LEFT_OUT: "In an answer, the stored data that its body lacks.",
     "traceparent": "W3C Trace Context.",
 }
 
@@ -118,29 +123,27 @@ def document() -> dict[str, Any]:
     for operation in OPERATIONS:
         channels[operation.name] = _operation_channel(operation)
         operations[operation.name] = {
-            "action": "receive",
             "title": operation.summary,
             "tags": [{"name": operation.service}],
-            "channel": {"$ref": f"#/channels/{operation.name}"},
-            "messages": [{"$ref": f"#/channels/{operation.name}/messages/request"}],
-            "reply": {
-                "channel": {"$ref": f"#/channels/{operation.name}"},
-                "messages": [
-                    {"$ref": f"#/channels/{operation.name}/messages/{each}"}
-                    for each in ("reply", "error")
-                ],
-            },
+            **_exchange(operation.name, "request"),
         }
-    channels |= {channel.name: _channel(channel) for channel in CHANNELS}
+    for channel in CHANNELS:
+        channels[channel.name] = _channel(channel)
+        if channel.reply is not None:
+            operations[channel.name] = {
+                "title": channel.summary,
+                "tags": [{"name": service} for service in channel.subscribers],
+                **_exchange(channel.name, _message_name(channel)),
+            }
     channels["websocket"] = _websocket()
     channels["hocuspocus"] = _hocuspocus()
-    for channel, frames in (("websocket", FRAMES), ("hocuspocus", HOCUSPOCUS_FRAMES)):
+    for socket, frames in (("websocket", FRAMES), ("hocuspocus", HOCUSPOCUS_FRAMES)):
         for action, sender in (("receive", "client"), ("send", "server")):
-            operations[f"{channel}.{action}"] = {
+            operations[f"{socket}.{action}"] = {
                 "action": action,
-                "channel": {"$ref": f"#/channels/{channel}"},
+                "channel": {"$ref": f"#/channels/{socket}"},
                 "messages": [
-                    {"$ref": f"#/channels/{channel}/messages/{name}"}
+                    {"$ref": f"#/channels/{socket}/messages/{name}"}
                     for name, (_, by, _) in frames.items()
                     if by in ("both", sender)
                 ],
@@ -159,9 +162,25 @@ def document() -> dict[str, Any]:
     }
 
 
+def _exchange(channel: str, request: str) -> dict[str, Any]:
+    """Return the fields of an operation: its request, which is the message `request`, and its reply or error."""
+    messages = f"#/channels/{channel}/messages"
+    return {
+        "action": "receive",
+        "channel": {"$ref": f"#/channels/{channel}"},
+        "messages": [{"$ref": f"{messages}/{request}"}],
+        "reply": {
+            "channel": {"$ref": f"#/channels/{channel}"},
+            "messages": [{"$ref": f"{messages}/{each}"} for each in ("reply", "error")],
+        },
+    }
+
+
 def _schemas() -> dict[str, Any]:
     models: set[type[BaseModel]] = {ErrorBody}
-    models |= {channel.payload for channel in CHANNELS if issubclass(channel.payload, BaseModel)}
+    for channel in CHANNELS:
+        types = (channel.payload, channel.reply)
+        models |= {each for each in types if each is not None and issubclass(each, BaseModel)}
     for operation in OPERATIONS:
         models.add(operation.request)
         if issubclass(operation.reply, ReplyModel):
@@ -173,6 +192,11 @@ def _schemas() -> dict[str, Any]:
     headers = {name: {"type": "string", "description": text} for name, text in HEADERS.items()}
     schemas: dict[str, Any] = definitions["$defs"]
     return {**schemas, "Headers": {"type": "object", "properties": headers}}
+
+
+def _message(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a message with this content and the headers of the bus."""
+    return {**content, "headers": {"$ref": _SCHEMA.format(model="Headers")}}
 
 
 def _operation_channel(operation: Operation[Any, Any]) -> dict[str, Any]:
@@ -192,7 +216,6 @@ def _operation_channel(operation: Operation[Any, Any]) -> dict[str, Any]:
             "payload": {"type": "string", "format": "binary"},
             "description": f"The fields of {operation.request.__name__} travel in `Svgx-Params`.",
         }
-    headers = {"headers": {"$ref": _SCHEMA.format(model="Headers")}}
     return {
         "address": operation.subject,
         "title": operation.summary,
@@ -200,17 +223,18 @@ def _operation_channel(operation: Operation[Any, Any]) -> dict[str, Any]:
         "description": f"Callers: {', '.join(operation.callers)}.",
         "bindings": {"nats": {"queue": queue_group(operation.service)}},
         "messages": {
-            "request": request | headers,
-            "reply": reply,
-            "error": {"payload": {"$ref": _SCHEMA.format(model="ErrorBody")}},
+            "request": _message(request),
+            "reply": _message(reply),
+            "error": _message(_body(ErrorBody)),
         },
     }
 
 
 def _channel(channel: Channel[Any]) -> dict[str, Any]:
-    message: dict[str, Any] = {"contentType": _BINARY}
-    if issubclass(channel.payload, BaseModel):
-        message = {"payload": {"$ref": _SCHEMA.format(model=channel.payload.__name__)}}
+    messages = {_message_name(channel): _message(_body(channel.payload))}
+    if channel.reply is not None:
+        messages["reply"] = _message(_body(channel.reply))
+        messages["error"] = _message(_body(ErrorBody))
     ends = (("From", channel.publishers), ("To", channel.subscribers))
     return {
         "address": channel.subject,
@@ -218,8 +242,19 @@ def _channel(channel: Channel[Any]) -> dict[str, Any]:
         "description": " ".join(f"{end}: {', '.join(services)}." for end, services in ends),
         "servers": [{"$ref": "#/servers/bus"}],
         "parameters": {name: {} for name in channel.parameters},
-        "messages": {channel.subject.rpartition(".")[2]: message},
+        "messages": messages,
     }
+
+
+def _message_name(channel: Channel[Any]) -> str:
+    return channel.name.rpartition(".")[2]
+
+
+def _body(payload: type[Any]) -> dict[str, Any]:
+    """Return the content of a message on a channel: JSON for a model, and bytes for a dataclass."""
+    if issubclass(payload, BaseModel):
+        return {"payload": {"$ref": _SCHEMA.format(model=payload.__name__)}}
+    return {"contentType": _BINARY, "title": payload.__name__}
 
 
 def _websocket() -> dict[str, Any]:

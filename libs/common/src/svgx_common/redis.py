@@ -14,7 +14,15 @@ from redis.exceptions import RedisError, ResponseError
 
 from svgx_common.health import NotUsable
 
-__all__ = ["Connection", "Redis", "RedisError", "check", "connect", "unpooled_connection"]
+__all__ = [
+    "Connection",
+    "Redis",
+    "RedisError",
+    "check",
+    "connect",
+    "unpooled_connection",
+    "write_health_key",
+]
 
 CONNECTIONS = Gauge(
     "svgx_engine_redis_connections",
@@ -64,10 +72,15 @@ def unpooled_connection(url: str) -> Connection:
     return connection
 
 
+async def write_health_key(client: Redis) -> None:
+    """Write the key `svgx:health`, which shows that Redis accepts writes."""
+    await client.set("svgx:health", "1", ex=10)
+
+
 async def check(client: Redis) -> None:
     """Return when Redis answers and accepts writes. Raise `NotUsable` otherwise."""
     try:
-        await client.set("svgx:health", "1", ex=10)
+        await write_health_key(client)
     except ResponseError:
         raise NotUsable("refuses writes") from None
     except (RedisError, OSError):

@@ -30,20 +30,25 @@ OUTAGE_SECONDS = 10.0
 A successful write ends this time early.
 """
 
-_CHECK = """
+MAY_USE_TABLES = """(
+    coalesce(has_schema_privilege(to_regnamespace($1), 'USAGE'), false) AND NOT EXISTS (
+        SELECT FROM pg_class
+        WHERE relnamespace = to_regnamespace($1) AND relkind IN ('r', 'p') AND NOT relispartition
+            AND NOT (has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')
+                AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE'))
+    )
+)"""
+"""The SQL condition that the role may read and change all tables of the schema $1."""
+
+_CHECK = f"""
 SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only,
-       NOT coalesce(has_schema_privilege(to_regnamespace($1), 'USAGE'), false) OR EXISTS (
-           SELECT FROM pg_class
-           WHERE relnamespace = to_regnamespace($1) AND relkind IN ('r', 'p') AND NOT relispartition
-             AND NOT (has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')
-                 AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE'))
-       ) AS refused, (
+       NOT {MAY_USE_TABLES} AS refused, (
            SELECT coalesce(string_agg(s.setconfig::text, ';' ORDER BY s.setdatabase, s.setrole), '')
            FROM pg_db_role_setting s
            WHERE s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
              AND s.setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user))
        ) AS defaults
-"""
+"""  # noqa: S608  # a constant is inserted
 
 
 class DatabaseMonitor:

@@ -11,6 +11,7 @@ import asyncpg
 from svgx_common.database.failures import classify
 from svgx_common.database.hosts import Connection, Hosts
 from svgx_common.database.migrations import find_applied, migrations_of
+from svgx_common.database.monitor import MAY_USE_TABLES
 from svgx_common.doctor.certificates import check_file, check_peer, verification_failed
 from svgx_common.doctor.clocks import check_clock
 from svgx_common.doctor.command import Check
@@ -19,22 +20,17 @@ from svgx_common.doctor.findings import Finding, failed, ok, warning
 NAME = "postgresql"
 OLDEST_VERSION = 15
 
-_RIGHTS = """
+_RIGHTS = f"""
 SELECT has_database_privilege(current_database(), 'CREATE') AS may_create,
     to_regnamespace($1) IS NOT NULL AS exists,
-    coalesce(has_schema_privilege(to_regnamespace($1), 'USAGE'), false) AND NOT EXISTS (
-        SELECT FROM pg_class
-        WHERE relnamespace = to_regnamespace($1) AND relkind IN ('r', 'p') AND NOT relispartition
-            AND NOT (has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')
-                AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE'))
-    ) AS may_use,
+    {MAY_USE_TABLES} AS may_use,
     (
         SELECT relname::text FROM pg_class
         WHERE relnamespace = to_regnamespace($1) AND relkind = 'p'
             AND NOT (pg_has_role(relowner, 'USAGE') AND has_schema_privilege(relnamespace, 'CREATE'))
         LIMIT 1
     ) AS not_partitionable
-"""
+"""  # noqa: S608  # a constant is inserted
 _SERVER = """
 SELECT current_setting('server_version') AS version, current_setting('server_version_num')::integer / 10000 AS major,
     pg_encoding_to_char(d.encoding) AS encoding, pg_is_in_recovery() AS in_recovery,

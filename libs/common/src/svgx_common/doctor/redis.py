@@ -17,6 +17,7 @@ from redis.exceptions import (
 
 from svgx_common.doctor.certificates import check_peer, verification_failed
 from svgx_common.doctor.findings import Finding, failed, ok, warning
+from svgx_common.redis import write_health_key
 
 NAME = "redis"
 OLDEST_VERSION = 7
@@ -40,7 +41,7 @@ async def check_redis(url: str) -> list[Finding]:
 
 async def _check(client: Redis, address: str) -> list[Finding]:
     try:
-        await client.set("svgx:health", "1", ex=10)
+        await write_health_key(client)
     except (RedisError, OSError, TimeoutError) as error:
         return [_refusal(address, error)]
     return [ok(NAME, f"{address} accepts writes"), *await _check_server(client)]

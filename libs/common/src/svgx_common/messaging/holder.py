@@ -10,6 +10,7 @@ from svgx_common.contract.operation import Channel
 from svgx_common.contract.state import CanvasRequest
 from svgx_common.messaging.bus import Bus, NoResponders
 from svgx_common.messaging.headers import Headers
+from svgx_common.messaging.repetition import TEMPORARY_ERRORS
 from svgx_common.messaging.spans import trace_headers
 from svgx_common.timing.bounded_wait import wait_at_most
 
@@ -26,9 +27,7 @@ A replica needs 2 s to replace a frozen replica.
 """
 
 TemporaryError = Unavailable | DeadlineExceeded | Overloaded
-"""Errors after which the same request may succeed."""
-
-_TEMPORARY_ERRORS = (Unavailable, DeadlineExceeded, Overloaded)
+"""The type of the errors in `TEMPORARY_ERRORS`."""
 
 
 class Holder:
@@ -80,7 +79,7 @@ class Holder:
                         timeout = _within(attempt_seconds, deadline)
                         answer = await self._bus.request(subject, content, headers, timeout=timeout)
                         return answer.content
-                    except _TEMPORARY_ERRORS as error:
+                    except TEMPORARY_ERRORS as error:
                         failure = error
                         self.has_repeated |= not isinstance(error, NoResponders)
                         headers = _merged(trace_headers(first=False), more_headers)
@@ -125,7 +124,7 @@ class Holder:
         request = CanvasRequest(canvas_id=self._canvas_id)
         try:
             await self._bus.ask(OPEN, request, timeout=_within(timeout, deadline))
-        except _TEMPORARY_ERRORS as error:
+        except TEMPORARY_ERRORS as error:
             return error, error.retry_after or RETRY_SECONDS
         return failure, 0.0
 

@@ -19,7 +19,8 @@ from svgx_common.contract.errors import (
     Unavailable,
 )
 
-_TEMPORARY_ERRORS = (Unavailable, DeadlineExceeded, Overloaded)
+TEMPORARY_ERRORS = (Unavailable, DeadlineExceeded, Overloaded)
+"""Errors after which the same request may succeed."""
 
 Result = TypeVar("Result")
 
@@ -68,7 +69,7 @@ class Repetition:
         try:
             result = await race.outcome(send(timeout))
         except SvgxError as error:
-            if not isinstance(error, _TEMPORARY_ERRORS):
+            if not isinstance(error, TEMPORARY_ERRORS):
                 self._note_answer()
             raise
         finally:
@@ -107,7 +108,7 @@ class Repetition:
                 final = [
                     attempt
                     for attempt in ended
-                    if not isinstance(attempt.exception(), _TEMPORARY_ERRORS)
+                    if not isinstance(attempt.exception(), TEMPORARY_ERRORS)
                 ]
                 if final or (ended and not attempts):
                     return (final or list(ended))[0].result()
@@ -154,7 +155,7 @@ class _Race(Generic[Result]):
             if self._won and self._others is not None and task.uncancel() <= cancelling:
                 return self._others.result()
             raise
-        except _TEMPORARY_ERRORS as error:
+        except TEMPORARY_ERRORS as error:
             self._running = None
             if self._others is None or self._first is None:
                 raise

@@ -11,6 +11,7 @@ from svgx_common.contract.errors import Conflict, Forbidden, Invalid, NotFound, 
 from svgx_common.contract.policy import CanvasRole
 from svgx_common.contract.storage.events import LinkCreated, LinkRevoked
 from svgx_common.contract.storage.links import (
+    LINK_PREFIX,
     LIST_LINKS,
     CheckedLink,
     CreateLinkRequest,
@@ -28,12 +29,6 @@ from svgx_common.pages import Cursor, Listing
 from svgx_common.postgres import Database, Row, Session
 from svgx_state.permissions import effective_role, no_such_canvas
 from svgx_state.sharing.creators import LinkCreators
-
-MARK = "svgxlink"
-"""The beginning of every token.
-
-Secret scanners find tokens by this text, and gateways tell by it that a credential is the token of a share link.
-"""
 
 PREFIX_BYTES = 6
 """Random bytes in a token's prefix, by which owners tell links apart."""
@@ -66,7 +61,7 @@ class Links:
         Raises `NotFound` or `Forbidden` if the canvas was deleted, or the caller's role changed, after the gateway's
         check.
         """
-        prefix = f"{MARK}_{secrets.token_hex(PREFIX_BYTES)}"
+        prefix = f"{LINK_PREFIX}{secrets.token_hex(PREFIX_BYTES)}"
         token = f"{prefix}_{secrets.token_urlsafe(SECRET_BYTES)}"
         async with self._database.transaction() as session:
             await session.run("lock_links", request.canvas_id)

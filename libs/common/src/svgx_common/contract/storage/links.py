@@ -23,7 +23,10 @@ from svgx_common.contract.policy import CanvasRole, RateClass, Scope
 from svgx_common.contract.state import CanvasRequest
 
 LINK_PREFIX = "svgxlink_"
-"""The beginning of the token of every share link. No access token and no API key begins like this."""
+"""The beginning of the token of every share link. No access token and no API key begins like this.
+
+Secret scanners find tokens by this text, and gateways tell by it that a credential is the token of a share link.
+"""
 
 MAX_LINK_TOKEN_CHARACTERS = 128
 """Largest length of a token, in characters. A longer token is refused without asking the state service."""

@@ -42,8 +42,8 @@ class Provider:
             *self._arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
         )
         assert self._process.stdout is not None
-        while await self._process.stdout.readline() != b"ready\n":
-            assert self._process.returncode is None
+        while (line := await self._process.stdout.readline()) != b"ready\n":
+            assert line, "the provider ended before it was ready"
 
     async def kill(self) -> None:
         """Kill the process if it runs."""

@@ -8,7 +8,7 @@ from deploy.build import charts, tools
 from deploy.build.helm import Helm, HelmError
 from tests.deploy.objects import parse_objects
 
-LONG_NAME = "a-release-with-a-name-of-as-many-characters-as-fits"
+LONG_NAME = "a-release-with-the-longest-name-that-helm-permits".ljust(53, "x")
 NATS_URL = ("--set", "nats.url=nats://nats.example:4222")
 BACKUP_TO_BUCKET = (*NATS_URL, "--set", "backup.enabled=true,backup.url=s3://bucket/folder")
 

@@ -6,6 +6,7 @@ import pytest
 
 from tests.e2e.clients.workspace import Workspace
 from tests.e2e.clients.yjs_driver import SYNC
+from tests.png import top_left_color
 
 
 @pytest.mark.parametrize(("client_count", "edits"), [(2, 100), (20, 600)])
@@ -126,7 +127,7 @@ async def test_each_edit_is_broadcast_in_one_message(workspace: Workspace, canva
 
 
 async def test_saved_edit_is_in_every_export(workspace: Workspace, canvas: str) -> None:
-    """As soon as an edit is saved, the SVG and JSON exports contain it, and a PNG can be exported. Proves R-DOC-1."""
+    """As soon as an edit is saved, the SVG, PNG, JSON and Yjs exports contain it. Proves R-DOC-1."""
     client = await workspace.connect(canvas)
     await workspace.driver.wait_synced([client])
     await client.edit(
@@ -134,20 +135,22 @@ async def test_saved_edit_is_in_every_export(workspace: Workspace, canvas: str) 
         {"op": "add", "id": "layer", "tag": "g", "order": "a0"},
         {
             "op": "add",
-            "id": "disc",
-            "tag": "circle",
+            "id": "paper",
+            "tag": "rect",
             "parent": "layer",
             "order": "a0",
-            "attrs": {"cx": "160", "cy": "100", "r": "42", "fill": "#1b998b"},
+            "attrs": {"width": "320", "height": "200", "fill": "#1b998b"},
         },
     )
     await workspace.driver.wait_saved([client])
     svg = (await workspace.owner.export(canvas, "svg")).decode()
     assert 'viewBox="0 0 320 200"' in svg
     assert 'fill="#1b998b"' in svg
-    assert 'r="42"' in svg
+    assert 'width="320"' in svg
     assert b"#1b998b" in await workspace.owner.export(canvas, "json")
-    assert (await workspace.owner.export(canvas, "png")).startswith(b"\x89PNG")
+    assert top_left_color(await workspace.owner.export(canvas, "png")) == "#1b998b"
+    exported = await workspace.driver.digest_of(await workspace.owner.export(canvas, "yjs"))
+    assert exported == await client.digest()
 
 
 async def test_import_is_broadcast_to_connected_clients(workspace: Workspace, canvas: str) -> None:

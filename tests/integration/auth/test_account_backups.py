@@ -137,8 +137,8 @@ async def test_tokens_from_before_a_restore_are_refused(
 ) -> None:
     """Proves R-BACKUP-6: tokens end even if the account changed after the backup, so that their version is higher.
 
-    A running gateway refuses the tokens at once, and tokens of a new log-in are valid. The stored version may be higher
-    than the number of seconds.
+    A running gateway refuses the tokens at once, and tokens of a new log-in are valid. The version in the backup may be
+    higher than the number of seconds since 2020, which is the least version of a restored account.
     """
     user = await create(bus)
     stored = (await _export(state))[user.id]

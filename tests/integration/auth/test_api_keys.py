@@ -192,7 +192,7 @@ async def test_ended_key_is_refused_at_once(bus: Bus, act: Any) -> None:
 
 
 async def test_account_revocation_is_listed_until_its_keys_expire(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-27: an account's revocation stays listed until the account's last API key would have expired."""
+    """Proves R-AUTH-27: a revocation of an account with an API key is listed after the access tokens have expired."""
     user, me = await user_and_caller(bus)
     key = await create_key(bus, me)
     async with started(bus) as gateway:

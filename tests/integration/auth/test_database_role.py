@@ -42,7 +42,7 @@ async def role_url(backing: DevStack) -> AsyncIterator[str]:
 async def test_service_with_a_role_without_ownership_starts_and_cannot_change_the_audit_log(
     backing: DevStack, role_url: str
 ) -> None:
-    """Proves R-AUTH-21: another role than the owner serves all requests, and the trigger cannot be dropped."""
+    """Proves R-AUTH-22: a role that is not the owner serves requests, and cannot change entries or their protection."""
     findings = await check_postgres(role_url, schema="auth", package="svgx_auth", connections=10)
     assert [each for each in findings if each.status is not Status.OK] == []
     async with replica(backing, postgres_url=role_url):

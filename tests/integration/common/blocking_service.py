@@ -54,7 +54,7 @@ class BlockingSettings(ServiceSettings):
 async def build(runtime: Runtime[BlockingSettings]) -> AsyncIterator[Service]:
     """Build the service. Loading the journal blocks; every other operation answers `not_found`.
 
-    The answer has `LoadRequest.after` bytes.
+    The answer has `LoadRequest.after` bytes, or is `done` if `after` is 0.
     """
     bus = runtime.bus
     released = asyncio.Event()

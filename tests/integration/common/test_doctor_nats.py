@@ -195,7 +195,7 @@ async def test_missing_right_to_answer_is_named(tmp_path: Path) -> None:
 
 
 async def test_small_message_limit_is_named(tmp_path: Path) -> None:
-    """A server that limits the size of messages to less than its default cannot carry edits. Proves R-CONFIG-7."""
+    """A limit of messages below NATS' default of 1 MiB is a fault, and the fix names the setting. Proves R-CONFIG-7."""
     text = f"max_payload: 65536\n{configuration('collab')}"
     async with nats_server(tmp_path, text) as url:
         findings = await check_nats("collab", url, KEY.seed)

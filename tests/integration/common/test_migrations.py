@@ -17,7 +17,7 @@ from svgx_devstack import DevStack
 from tests.integration.common.test_postgres import Package
 
 WAIT = 1.0
-"""The limit of the wait for PostgreSQL in these tests, in seconds. The server runs, so the wait is much shorter."""
+"""The limit of the wait for PostgreSQL in these tests, in seconds. A running server is usable much sooner."""
 
 LONGER = "SELECT pg_sleep(1.5)"
 """A statement that takes longer than `WAIT`."""
@@ -92,7 +92,7 @@ async def test_migration_of_another_replica_does_not_count_as_wait(
 async def test_migration_has_no_time_limit_of_the_server(
     backing: DevStack, package: Package
 ) -> None:
-    """Proves R-CONFIG-8: a `statement_timeout`, set in the URL or for the role, cancels no migration."""
+    """Proves R-CONFIG-8: a `statement_timeout` in the URL cancels no migration."""
     package.write("migrations/0002_long.sql", LONGER)
     url = f"{backing.postgres_url}?statement_timeout={quote('300ms')}"
     async with asyncio.timeout(20):
@@ -103,7 +103,7 @@ async def test_migration_has_no_time_limit_of_the_server(
 async def test_migration_whose_connection_ends_is_applied_again(
     backing: DevStack, package: Package, operator: Connection
 ) -> None:
-    """Proves R-CONFIG-8: the interrupted migration is rolled back. The new wait for PostgreSQL has the full limit."""
+    """Proves R-CONFIG-8: the migration was waiting for a lock when PostgreSQL ended its connection."""
     package.write("migrations/0001_thing.sql", "SELECT 1")
     package.write("migrations/0002_held.sql", "LOCK TABLE thing; INSERT INTO thing VALUES ('one')")
     table = f"{package.name}.thing"

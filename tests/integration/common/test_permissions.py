@@ -1,7 +1,7 @@
 """The NATS permissions of each service, tried with the service's own credentials.
 
-All tests run against the server of the development stack, a server with the files of the umbrella chart, and a server
-with the values that `nats-config` prints for the official chart of NATS.
+The tests that need a server run against three: the server of the development stack, a server with the files of the
+umbrella chart, and a server with the values that `nats-config` prints for the official chart of NATS.
 """
 
 from collections.abc import AsyncIterator

@@ -313,7 +313,7 @@ class SlowToConnect:
         self._seconds = seconds
 
     async def connect(self, **options: Any) -> Connection:
-        """Connect, or raise `TimeoutError` after some seconds."""
+        """Connect, or raise `TimeoutError` if the server does not accept the connection within `seconds`."""
         if self.opened:
             async with asyncio.timeout(self._seconds):
                 await self.accepts.wait()
@@ -404,7 +404,7 @@ def frozen_host() -> Iterator[int]:
 async def test_second_host_is_used_when_the_first_one_does_not_answer(
     backing: DevStack, package: Package, frozen_host: int, first: str
 ) -> None:
-    """Proves R-FAIL-18: the URL names several hosts, and the next one is tried after two seconds."""
+    """Proves R-FAIL-18: if a host refuses connections or does not answer, the next host of the URL is used."""
     parts = urlsplit(backing.postgres_url)
     user, _, host = parts.netloc.rpartition("@")
     port = frozen_host if first == "frozen" else ports.choose()

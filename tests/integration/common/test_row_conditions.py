@@ -52,7 +52,7 @@ _ADD_HOMES = """
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A statement that is due to change a row, and a change of the row after which the statement leaves it."""
+    """A statement that would change or delete a row, and another change of the row that must prevent it."""
 
     service: str
     statement: str
@@ -62,7 +62,7 @@ class Case:
     change: str
     """The SQL of another transaction, which commits while the statement waits for the row."""
     left: str
-    """The condition on the row as `change` leaves it, with its table."""
+    """The table and the condition that find the row after `change`."""
 
 
 CASES = (
@@ -146,7 +146,7 @@ async def new_tables(
 async def test_row_that_changes_after_its_selection_is_checked_again(
     backing: DevStack, case: Case
 ) -> None:
-    """A statement leaves a row for which its condition does not hold any more.
+    """A statement neither changes nor deletes a row for which its condition does not hold any more.
 
     Proves R-STATE-28, R-HIST-5, R-EVENT-7.
     """

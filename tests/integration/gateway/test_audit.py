@@ -137,7 +137,7 @@ def _lost_entries() -> float:
 
 @pytest.mark.parametrize("role", [Role.ADMIN, Role.EDITOR])
 async def test_restore_of_a_canvas_by_an_admin_is_recorded(backing: DevStack, role: Role) -> None:
-    """Proves R-AUTH-21: a restore by an owner without the role admin is not recorded."""
+    """Proves R-AUTH-21: a restore by an admin is recorded, and a restore by an editor is not."""
 
     async def restore(_: Any, __: Call) -> Any:
         await asyncio.sleep(0)

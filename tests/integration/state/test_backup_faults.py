@@ -332,7 +332,7 @@ async def test_canvas_that_a_restore_left_unfinished_is_restored_by_the_next_one
 async def test_canvas_of_a_running_restore_is_not_removed(
     vault: Vault, own_database: str, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A canvas that is not complete is not removed during the restore, even without a retention or by an admin.
+    """While a restore creates a canvas, neither an admin nor a retention of 0 days removes the canvas.
 
     After the restore has failed, the retention removes the canvas. Proves R-LIFE-11 and R-BACKUP-7.
     """

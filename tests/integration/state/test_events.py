@@ -211,7 +211,7 @@ async def test_time_of_a_paused_webhook_does_not_make_its_deliveries_dead(
 async def test_wrong_clock_of_a_replica_does_not_change_the_times_of_attempts(
     client: Client, monkeypatch: pytest.MonkeyPatch, hours: int
 ) -> None:
-    """Deliveries end after their time, not after the first attempt, and not two days later. Proves R-EVENT-6."""
+    """A delivery ends after `WEBHOOK_GIVE_UP_SECONDS`, not at its first attempt or two days later. Proves R-EVENT-6."""
 
     class WrongClock(datetime):
         @classmethod
@@ -227,7 +227,7 @@ async def test_wrong_clock_of_a_replica_does_not_change_the_times_of_attempts(
 
 
 def test_last_attempt_is_at_the_end_of_the_time() -> None:
-    """A pause that would end later is shortened. After the last attempt there is no other. Proves R-EVENT-6."""
+    """A pause that would end after the time limit is shortened. No attempt follows the last one. Proves R-EVENT-6."""
     settings: Any = SimpleNamespace(_first_pause=5.0, _give_up=timedelta(days=1))
     now = datetime.now(UTC)
     for age in (timedelta(hours=17), timedelta(hours=23)):

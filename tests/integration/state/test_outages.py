@@ -48,7 +48,10 @@ async def test_calls_without_postgresql_are_unavailable(backing: DevStack, clien
 async def test_service_starts_although_postgresql_fails_after_the_migrations(
     backing: DevStack,
 ) -> None:
-    """The service starts without the first partitions, which a later call makes. Proves R-STATE-18."""
+    """`add_partitions_at_start` does not fail, so the service starts. A later call makes the partitions.
+
+    Proves R-STATE-18.
+    """
     async with postgres.connect(
         backing.postgres_url, schema="state", package="svgx_state", pool_size=1
     ) as database:

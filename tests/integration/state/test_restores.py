@@ -139,7 +139,7 @@ async def test_version_before_a_restore_has_nothing_of_it_when_its_receipt_was_l
     async def lose_first(
         channels: Channels, request: WaitingRequest, revision: int, epoch: str
     ) -> None:
-        """Send no receipt of the restore, as during an outage of NATS. Let another user draw."""
+        """Send no receipt of the restore's first attempt, as during an outage of NATS."""
         if was_lost.is_set() or revision != 4:
             await answer(channels, request, revision, epoch)
         else:

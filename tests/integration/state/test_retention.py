@@ -355,7 +355,7 @@ async def test_incomplete_run_keeps_the_past_of_the_kept_days_whichever_snapshot
     compacted: Sequence[int],
     runs_before: int,
 ) -> None:
-    """A snapshot from the kept days, or one that is not kept, does not replace the base. Proves R-STATE-22.
+    """A day without a kept snapshot from before the kept days stays, whichever others exist. Proves R-STATE-22.
 
     With 0 as `keep_after_bytes`, the compactor keeps each snapshot.
     The last entry before the kept days has the revision 3, or 6 after an earlier run.

@@ -277,7 +277,7 @@ async def test_link_that_is_created_during_the_demotion_of_its_creator_is_refuse
 async def test_links_of_a_demoted_or_removed_owner_are_revoked_with_an_event(
     client: Client, tables: Tables, removed: bool
 ) -> None:
-    """Each link that ends with its creator's role has an event, as a link that an owner revokes.
+    """Each link that ends with its creator's role has an event, like a link that an owner revokes.
 
     Proves R-EVENT-1 and R-LIFE-3.
     """
@@ -417,7 +417,7 @@ async def test_revoked_link_is_announced_after_it_has_ended(
 async def test_answer_about_a_creator_counts_while_auth_does_not_answer(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-LIFE-6: the last answer counts for ten minutes. Without an answer, the role is unavailable."""
+    """Proves R-LIFE-6: the last answer counts until it is forgotten. Without an answer, the role is unavailable."""
     monkeypatch.setattr(creators, "TIMEOUT_SECONDS", 0.3)
     known, unknown = user().user_id, user().user_id
     bus = await Bus.connect(backing.nats_url("state"), "state", secrets.token_hex(6))

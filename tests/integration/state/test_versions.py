@@ -76,9 +76,9 @@ async def test_named_version_has_the_authors_since_the_version_before(
 async def test_version_made_after_the_clock_was_set_back_follows_that_of_its_last_revision(
     fresh: FreshTables,
 ) -> None:
-    """The version before is that of the last revision, also if another one has a later time.
+    """The previous version is the one with the highest revision, even if an older version has a later time.
 
-    A version has the authors since the version before. A canvas without new edits gets no automatic version. Proves
+    A version has the authors since the previous version. A canvas without new edits gets no automatic version. Proves
     R-HIST-4 and R-HIST-6.
     """
     table = fresh.versions()

@@ -30,11 +30,11 @@ class FakeCollab:
         self.open_requests = 0
         self.open_requested = asyncio.Event()
         self.edit_requests = 0
-        self.same_holder = False
+        self.holds = False
 
     async def hold(self) -> None:
-        if not self.same_holder:
-            self.same_holder = True
+        if not self.holds:
+            self.holds = True
             subject = CANVAS_EDIT.subject_of(canvas_id=CANVAS)
             await self.bus.connection.subscribe(subject, cb=self._edit)
 

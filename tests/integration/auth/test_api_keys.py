@@ -191,7 +191,9 @@ async def test_ended_key_is_refused_at_once(bus: Bus, act: Any) -> None:
                 assert each.revocations.revoked(used)
 
 
-async def test_account_revocation_is_listed_until_its_keys_expire(bus: Bus, tables: Tables) -> None:
+async def test_account_revocation_is_listed_while_a_key_has_not_expired(
+    bus: Bus, tables: Tables
+) -> None:
     """Proves R-AUTH-27: a revocation of an account with an API key is listed after the access tokens have expired."""
     user, me = await user_and_caller(bus)
     key = await create_key(bus, me)

@@ -73,7 +73,7 @@ async def test_named_version_has_the_authors_since_the_version_before(
         assert elements([content]) == {"a": "x", "b": "x", "c": "x"}
 
 
-async def test_version_made_after_the_clock_was_set_back_follows_that_of_its_last_revision(
+async def test_version_made_after_the_clock_was_set_back_follows_that_of_the_highest_revision(
     fresh: FreshTables,
 ) -> None:
     """The previous version is the one with the highest revision, even if an older version has a later time.

@@ -404,11 +404,10 @@ async def test_canvas_that_was_removed_during_its_restore_is_listed_as_failed(
         record: postgres.Row,
         canvas: StoredCanvas,
     ) -> tuple[RestoreOutcome, str | None]:
-        if canvas.facts.id == purged:
-            await tables.execute("UPDATE canvas SET purge_began_at = now() WHERE id = $1", purged)
+        if canvas.facts.id == deleted:
+            await tables.execute("UPDATE canvas SET purge_began_at = now() WHERE id = $1", deleted)
         return await edit(restorer, task, record, canvas)
 
-    purged = deleted
     monkeypatch.setattr(BackupRestorer, "_fill", fill_and_lose)
     monkeypatch.setattr(BackupRestorer, "_edit", edit_late)
     restore = await vault.restore(backup.id)

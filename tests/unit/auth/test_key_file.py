@@ -170,7 +170,7 @@ def test_rotate_command_without_lead_adds_a_signing_key_before_a_waiting_key(
 
 
 def test_rotate_command_creates_the_file_and_adds_keys(tmp_path: Path) -> None:
-    """Proves R-AUTH-25: the command creates the file, and adds a key only when the newest key signs already."""
+    """Proves R-AUTH-25: the command creates the file. With a lead, it adds a key only if the newest key signs."""
     path = tmp_path / "keys.json"
     created = run_rotate_keys(path, "--lead", "0")
     assert created.returncode == 0, created.stderr

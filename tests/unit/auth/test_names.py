@@ -139,7 +139,7 @@ DIFFERENT_KEYS = [
 
 @pytest.mark.parametrize(("one", "other"), SAME_KEY, ids=ascii)
 def test_names_that_look_alike_have_one_key(one: str, other: str) -> None:
-    """Proves R-AUTH-41: names that differ only in case, composition, width, joiners, ligatures or domain are one."""
+    """Proves R-AUTH-41: case, composition, width, joiners, ligatures and the encoding of a domain do not matter."""
     assert names.name_key(one) == names.name_key(other)
 
 

@@ -90,7 +90,7 @@ def judging_seconds(password: str) -> float:
 
 @pytest.mark.parametrize("password", SLOW_PASSWORDS)
 def test_password_that_is_slow_to_judge_does_not_stop_the_service(password: str) -> None:
-    """Proves R-AUTH-14: a judgement takes milliseconds, because the event loop waits for the interpreter lock.
+    """Proves R-AUTH-14: a judgement must be short, because the event loop waits for the interpreter lock meanwhile.
 
     The limit leaves room for slow machines. Judging 64 characters of the first password takes over 0.2 s.
     """

@@ -165,7 +165,7 @@ def test_unreadable_file_is_reported(
     content: str | None,
     message: str,
 ) -> None:
-    """Proves R-CONFIG-2: the message has the position of a syntax error or the key, and never the content."""
+    """Proves R-CONFIG-2: the message has the key, or the position of a syntax error if it is known, and no content."""
     if content is not None:
         config_path.write_text(content)
     assert messages(CollabSettings, capsys) == [message]

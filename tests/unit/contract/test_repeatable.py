@@ -5,7 +5,7 @@ from svgx_common.contract.policy import Pool, RateClass
 from svgx_common.contract.storage import values
 
 REPEATABLE_WRITES = {auth.REFRESH.name}
-"""The writes that may be sent again."""
+"""The writes of clients that may be sent again."""
 
 OUTSIDE_READS = {values.RETRIEVE_VALUE.name, values.LIST_VALUES.name}
 """The reads in the pool `OUTSIDE`. They are quick, and each wait for Redis ends after a second."""

@@ -12,7 +12,7 @@ from svgx_gateway.header_values import MAX_CONTENT_TYPE_CHARACTERS, MAX_COOKIE_C
 
 HEADER_BYTES = 64 * 1024
 SECONDS = 0.5
-"""Time limit of a reader for a header of `HEADER_BYTES`. It takes about a millisecond."""
+"""Time limit of the readers for headers of `HEADER_BYTES`. A reader takes about a millisecond."""
 
 
 def read_cookie(*headers: str) -> str | None:
@@ -40,7 +40,7 @@ def read_cookie(*headers: str) -> str | None:
     ],
 )
 def test_cookie_is_read_as_it_was_sent(headers: tuple[str, ...], expected: str | None) -> None:
-    """A cookie that is too long counts as missing."""
+    """The last cookie of the name counts, without the spaces around it. A cookie that is too long counts as missing."""
     assert read_cookie(*headers) == expected
 
 

@@ -130,7 +130,7 @@ async def test_late_answer_does_not_remove_a_newer_token_key(slow: SlowBus) -> N
 async def test_reconnect_during_a_read_makes_the_next_read_complete(
     slow: SlowBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-AUTH-19: the answer to a read from before a reconnect does not replace the complete read after it."""
+    """Proves R-AUTH-19: the next read is complete, although the read from before the reconnect was answered."""
     monkeypatch.setattr(watched_copy, "POLL_SECONDS", 0.001)
     revocations = Revocations(cast(Bus, slow))
     starting = asyncio.create_task(revocations.start())
@@ -147,7 +147,7 @@ async def test_reconnect_during_a_read_makes_the_next_read_complete(
 
 
 async def test_answer_from_before_a_revocation_is_not_cached(slow: SlowBus) -> None:
-    """Proves R-AUTH-29: when the account of a key changes during the check of the key, the next use checks it again."""
+    """Proves R-AUTH-29: when the account of a key changes during the key's check, the next use checks the key again."""
     bus = cast(Bus, slow)
     revocations = Revocations(bus)
     starting = asyncio.create_task(revocations.start())

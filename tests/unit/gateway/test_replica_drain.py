@@ -17,7 +17,7 @@ from svgx_gateway.replica_watch import Replica, ReplicaWatch
 from tests.unit.gateway.fake_replicas import FakeBus, FakeWatch
 
 NO_REDIS = "redis://127.0.0.1:1/0"
-"""An address without Redis. The handler executes its own orders one at a time, but ignores those of other gateways."""
+"""An address without Redis. So the handler does not wait for the orders of other gateways, but only for its own."""
 
 CALL = Call(Caller("admin", "admin", Role.ADMIN, "session"), 0.0)
 

@@ -166,7 +166,7 @@ async def test_missing_answer_is_a_warning_only_after_the_start(
 ) -> None:
     """Proves R-OBS-16: a missing answer is logged as information soon after the start, and as a warning later.
 
-    Each outage has one log line.
+    A missing answer that repeats is not logged again at the same level.
     """
     logger = CapturingLogger()
     monkeypatch.setattr(background, "log", logger)

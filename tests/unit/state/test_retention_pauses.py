@@ -13,7 +13,10 @@ from svgx_state.snapshots import Compactor
 
 
 def test_pause_after_a_failure_doubles_until_a_run_succeeds() -> None:
-    """The first pause is `FIRST_RETRY_SECONDS`, and no pause is longer than `LONGEST_RETRY_SECONDS`."""
+    """After failures, pauses grow from `FIRST_RETRY_SECONDS` to `LONGEST_RETRY_SECONDS` at most.
+
+    After a success, the pause is `PERIOD_SECONDS`.
+    """
     retention = Retention(cast(Database, None), cast(Compactor, None), days=1)
     outcomes = [*[False] * 10, True, False]
     pauses = [retention.pause_after(succeeded=each) for each in outcomes]

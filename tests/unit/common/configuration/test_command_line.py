@@ -64,7 +64,7 @@ def test_interrupted_command_ends_with_status_130() -> None:
 def test_command_with_an_undecodable_argument_ends_with_status_2(
     arguments: Sequence[str | bytes],
 ) -> None:
-    """Proves R-CONFIG-6: no traceback of PostgreSQL's driver, which refuses such a text, ends the command."""
+    """Proves R-CONFIG-6: the command prints one line and no traceback. PostgreSQL's driver refuses such a text."""
     done = subprocess.run(
         [sys.executable, "-m", "svgx_state", *arguments],
         capture_output=True,

@@ -80,7 +80,7 @@ def test_any_parameters_of_the_content_type_are_read(parameters: str) -> None:
     ],
 )  # fmt: skip
 def test_refusal_of_a_compressed_body_names_the_accepted_coding(codings: tuple[str, ...]) -> None:
-    """A compressed body gets 415 and `Accept-Encoding: identity`, for every operation. Proves R-HTTP-3."""
+    """A compressed SVG file or JSON body gets 415 and `Accept-Encoding: identity`. Proves R-HTTP-3."""
     for operation, media_type in (
         (collab.IMPORT_SVG, "image/svg+xml"),
         (state.CREATE_CANVAS, "application/json"),

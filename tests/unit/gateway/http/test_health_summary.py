@@ -62,7 +62,7 @@ async def test_service_without_a_replica_that_answers_requests_is_missing(
 async def test_service_with_a_silent_replica_only_is_missing(
     collab: dict[str, str | None], missing: list[str]
 ) -> None:
-    """A replica that does not answer is listed with a reason, and answers no requests. Proves R-OBS-3."""
+    """A replica that does not answer is listed with a reason, and does not count as present. Proves R-OBS-3."""
     found = await summary_of(collab).collect()
     assert found["missing"] == missing
     assert found["status"] == "degraded"

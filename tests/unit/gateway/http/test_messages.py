@@ -191,7 +191,7 @@ def test_media_type_is_checked_before_the_body() -> None:
 def test_field_in_the_wrong_part_is_refused_with_its_name(
     operation: Operation[Any, Any], query: bytes, body: bytes, field: str
 ) -> None:
-    """A DELETE with its version in the body does not delete every version. Proves R-HTTP-13."""
+    """Otherwise, a DELETE with its version in the body would delete any version. Proves R-HTTP-13."""
     refused = refusal(operation, query, body)
     assert refused.field == field
     assert refused.detail.startswith(f"{field}: ")

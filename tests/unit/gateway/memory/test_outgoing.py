@@ -62,9 +62,9 @@ def with_clients(outgoing: Outgoing, *clients: Client) -> Outgoing:
 
 
 async def test_second_full_sync_of_a_connection_waits() -> None:
-    """A connection gets one full sync in three seconds. Other connections and small replies do not wait.
+    """After a large reply, the connection's next sync waits for three seconds. Other connections do not wait.
 
-    Proves R-BOUND-6.
+    A small reply delays no sync. Proves R-BOUND-6.
     """
     clock, one, other = Clock(), Client(), Client("user:bob")
     outgoing = with_clients(
@@ -118,9 +118,9 @@ async def test_sync_waits_while_clients_of_its_account_do_not_read() -> None:
 
 
 async def test_syncs_in_flight_reserve_their_memory() -> None:
-    """The account's memory divided by the canvas's last size gives the number of syncs that run at the same time.
+    """The account's memory divided by the canvas's known size gives the number of syncs that run at the same time.
 
-    Proves R-BOUND-7.
+    Without a known size, eight syncs run. Proves R-BOUND-7.
     """
     clock, clients = Clock(), [Client() for _ in range(9)]
     limits = OutgoingLimits(sync_seconds=0, account_memory=4 * MB)
@@ -141,7 +141,10 @@ async def test_syncs_in_flight_reserve_their_memory() -> None:
 async def test_size_of_a_canvas_is_that_of_its_last_full_sync(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Small catch-ups and failed syncs change no known size. The number of known sizes is bounded. Proves R-BOUND-7."""
+    """A larger reply raises the known size. Smaller catch-ups and failed syncs change nothing. Proves R-BOUND-7.
+
+    The number of known sizes is bounded.
+    """
     monkeypatch.setattr(module, "MAX_REMEMBERED", 3)
     client = Client()
     outgoing = with_clients(Outgoing(OutgoingLimits(sync_seconds=0, account_memory=8 * MB)), client)

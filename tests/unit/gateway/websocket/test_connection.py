@@ -221,7 +221,7 @@ async def test_catch_up_does_not_begin_after_the_end(monkeypatch: pytest.MonkeyP
 async def test_queue_beyond_the_hard_limit_closes_the_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A frame closes the connection if a queue that is not empty would exceed `HARD_BYTES`. Proves R-SYNC-10."""
+    """A message closes the connection if a queue that is not empty would exceed `HARD_BYTES`. Proves R-SYNC-10."""
     monkeypatch.setattr(module, "HARD_BYTES", 10)
     connection = connect(SlowSocket())
     connection.send(b"a single frame may be large")

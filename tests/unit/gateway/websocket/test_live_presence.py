@@ -158,7 +158,7 @@ async def test_renewal_queries_clients_while_the_states_are_small(
 ) -> None:
     """A client that answers only queries gets none while its answer would be large. Proves R-AWARE-4.
 
-    Its removal alone would only delay the renewal that it starts by itself.
+    The client does not get its removal either: without a query, a removal only delays the client's own next renewal.
     """
     returned = State(ANN, 2, "{}")
     size = module.ANSWER_BYTES - returned.size - len('""') + is_large

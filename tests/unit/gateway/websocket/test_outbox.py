@@ -198,7 +198,7 @@ async def test_uncommitted_batches_slow_down_the_requests(
 async def test_edits_beyond_a_full_batch_are_read_after_it_is_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Edits of more than `BATCH_BYTES` become several batches, and each batch has its own receipt. Proves R-BOUND-5."""
+    """A batch exceeds `BATCH_BYTES` by at most one edit, because reading waits when it is full. Proves R-BOUND-5."""
     sizes: list[int] = []
 
     async def ask(*arguments: object, **_: object) -> bytes:

@@ -108,6 +108,7 @@ async def test_count_is_sent_alone_if_no_broadcast_follows(
 
 
 async def test_count_waits_for_a_second_broadcast_after_a_first_one() -> None:
+    """If a broadcast was sent during the wait, newer counts wait for another `WAIT_SECONDS`."""
     transport, connection, other, counts = two_clients()
     counts.send(other, 1, "epoch")
     counts.note_broadcast()
@@ -119,6 +120,7 @@ async def test_count_waits_for_a_second_broadcast_after_a_first_one() -> None:
 
 
 async def test_count_of_a_client_that_is_behind_waits_in_its_queue() -> None:
+    """The queued count replaces an older count that waited for a broadcast."""
     transport, connection, _, counts = two_clients()
     counts.send(connection, 3, "epoch")
     transport.is_full = True

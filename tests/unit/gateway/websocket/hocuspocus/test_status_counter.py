@@ -125,7 +125,10 @@ def test_offline_changes_of_a_viewer_stay_unsynced() -> None:
 
 
 def test_refused_edits_take_little_memory_until_they_are_saved() -> None:
-    """Proves R-HOCUS-11: a viewer's edits are counted and not listed, and all of them get a status when saved."""
+    """Proves R-HOCUS-11: a viewer's edits are counted and not listed, and each gets the status `not applied` at once.
+
+    Beyond the limit, the next edit is refused. After a new sync, no earlier edit waits for a status.
+    """
     provider = Provider()
     provider.is_viewer = True
     provider.start_sync(EMPTY)
@@ -158,9 +161,9 @@ def test_saved_edits_before_a_gap_get_their_statuses_alone() -> None:
 def test_message_beyond_the_limit_of_unanswered_messages_is_refused(
     monkeypatch: pytest.MonkeyPatch, limit: str, is_viewer: bool
 ) -> None:
-    """Proves R-HOCUS-11: also when each edit is followed by a sync step 2 without a status, which begins a run.
+    """Proves R-HOCUS-11: the number of messages and the number of runs are bounded, and a new sync sets both to zero.
 
-    A new sync begins a new count.
+    After a sync step 2 without a status, the next edit begins a new run.
     """
     monkeypatch.setattr(module, limit, 10)
     provider = Provider()

@@ -27,20 +27,20 @@ from svgx_yjs import awareness, protocol
 
 
 class SlowSocket:
-    """A socket that accepts frames only as `accept` allows."""
+    """A socket that accepts messages only as `accept` allows."""
 
     def __init__(self) -> None:
-        self.frames: list[bytes] = []
+        self.messages: list[bytes] = []
         self._allowed = asyncio.Semaphore(0)
 
-    def accept(self, frames: int) -> None:
-        """Accept this number of further frames."""
-        for _ in range(frames):
+    def accept(self, count: int) -> None:
+        """Accept this number of further messages."""
+        for _ in range(count):
             self._allowed.release()
 
-    async def send_bytes(self, frame: bytes) -> None:
+    async def send_bytes(self, message: bytes) -> None:
         await self._allowed.acquire()
-        self.frames.append(frame)
+        self.messages.append(message)
 
 
 def connect(
@@ -70,7 +70,7 @@ async def received(connection: Connection, socket: SlowSocket) -> list[bytes]:
     socket.accept(100)
     await connection.wait_until_sent()
     writing.cancel()
-    return socket.frames
+    return socket.messages
 
 
 def role_of(connection: Connection) -> RoleState:
@@ -97,7 +97,7 @@ async def test_slow_client_gets_no_broadcasts_until_its_catch_up(
     socket.accept(10)
     await connection.wait_until_sent()
     writing.cancel()
-    assert socket.frames == [b"12345678"]
+    assert socket.messages == [b"12345678"]
 
 
 async def test_joining_client_gets_the_broadcasts_that_its_sync_lacks() -> None:
@@ -172,7 +172,7 @@ async def test_message_is_written_at_once_unless_an_earlier_one_waits(
     await connection.wait_until_sent()
     connection.send(b"d")
     writing.cancel()
-    assert (socket.frames, written) == ([b"b", b"c"], [encode_frame(b"a"), encode_frame(b"d")])
+    assert (socket.messages, written) == ([b"b", b"c"], [encode_frame(b"a"), encode_frame(b"d")])
 
 
 async def test_ended_connection_wakes_its_catch_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,7 +253,7 @@ async def test_saved_count_is_sent_only_on_request() -> None:
     await other.wait_until_sent()
     for task in writing:
         task.cancel()
-    assert socket.frames == [protocol.encode_saved(7)]
+    assert socket.messages == [protocol.encode_saved(7)]
 
 
 async def test_quiet_connection_gets_a_heartbeat() -> None:
@@ -269,7 +269,7 @@ async def test_quiet_connection_gets_a_heartbeat() -> None:
     socket.accept(4)
     await connection.wait_until_sent()
     writing.cancel()
-    assert socket.frames == [b"frame", module.HEARTBEAT, b"more"]
+    assert socket.messages == [b"frame", module.HEARTBEAT, b"more"]
     assert awareness.decode(module.HEARTBEAT[2:]) == []
 
 
@@ -360,9 +360,9 @@ async def test_long_queue_is_written_in_turns_with_other_tasks() -> None:
     socket.accept(count)
     writing = asyncio.create_task(connection.write())
     turns = [0]
-    while len(socket.frames) < count:
+    while len(socket.messages) < count:
         await asyncio.sleep(0)
-        turns.append(len(socket.frames))
+        turns.append(len(socket.messages))
     writing.cancel()
     largest = max(after - before for before, after in itertools.pairwise(turns))
     assert largest == module.TURN_MESSAGES

@@ -39,21 +39,21 @@ QUERIED: list[State] = []
 
 
 class RecordingSocket:
-    """A socket that records the awareness states of each frame, or `QUERIED`."""
+    """A socket that records the awareness states of each message, or `QUERIED`."""
 
     def __init__(self) -> None:
-        self.frames: asyncio.Queue[list[State]] = asyncio.Queue()
+        self.messages: asyncio.Queue[list[State]] = asyncio.Queue()
 
-    async def send_bytes(self, frame: bytes) -> None:
-        """Record a frame."""
-        is_query = frame == protocol.encode_query_awareness()
-        states = QUERIED if is_query else awareness.decode(Decoder(frame[1:]).buffer())
-        self.frames.put_nowait(states)
+    async def send_bytes(self, message: bytes) -> None:
+        """Record a message."""
+        is_query = message == protocol.encode_query_awareness()
+        states = QUERIED if is_query else awareness.decode(Decoder(message[1:]).buffer())
+        self.messages.put_nowait(states)
 
     async def next(self) -> list[State]:
-        """Return the states of the next frame."""
+        """Return the states of the next message."""
         async with asyncio.timeout(5):
-            return await self.frames.get()
+            return await self.messages.get()
 
 
 class QueriedConnection(Connection):
@@ -173,7 +173,7 @@ async def test_renewal_queries_clients_while_the_states_are_small(
         canvas.presence.record(awareness.encode([returned]))
         assert await other_socket.next() == [State(60, 3, "null")]
         if is_large:
-            assert socket.frames.empty()
+            assert socket.messages.empty()
         else:
             assert await socket.next() == [State(BOB, 3, "null")]
             assert await socket.next() is QUERIED
@@ -201,7 +201,7 @@ async def test_several_returns_cause_one_request_for_the_states_of_the_other_cli
         await canvas.presence.receive(connection, awareness.encode([State(BOB, 3, '"bob"')]))
         canvas.presence.record(awareness.encode([State(50, 0, "{}"), State(ANN, 1, "null")]))
         await asyncio.sleep(0)
-        assert socket.frames.empty()
+        assert socket.messages.empty()
         started = loop.time()
         canvas.presence.record(awareness.encode([State(ANN, 2, "{}")]))
         assert await socket.next() == [State(BOB, 3, "null")]
@@ -211,7 +211,7 @@ async def test_several_returns_cause_one_request_for_the_states_of_the_other_cli
             canvas.presence.record(awareness.encode([State(ANN, clock + 1, "{}")]))
         assert await socket.next() == [State(BOB, 4, "null")]
         assert loop.time() - started > 0.15
-        assert socket.frames.empty()
+        assert socket.messages.empty()
 
 
 async def test_return_that_ends_at_once_causes_no_renewal(canvas: GatewayCanvas) -> None:
@@ -225,7 +225,7 @@ async def test_return_that_ends_at_once_causes_no_renewal(canvas: GatewayCanvas)
             canvas.presence.record(awareness.encode([State(ANN, clock, "{}")]))
             canvas.presence.record(awareness.encode([State(ANN, clock + 1, "null")]))
             await asyncio.sleep(0)
-        assert socket.frames.empty()
+        assert socket.messages.empty()
 
 
 async def test_repeated_returns_of_one_client_cause_one_renewal_per_interval(
@@ -253,7 +253,7 @@ async def test_repeated_returns_of_one_client_cause_one_renewal_per_interval(
         for clock in range(2, 20):
             return_once(ANN, clock)
             await asyncio.sleep(0)
-        assert socket.frames.empty()
+        assert socket.messages.empty()
         return_once(50, 1)
         assert await socket.next() == [State(BOB, 3, "null")]
         assert loop.time() - started < 1
@@ -266,4 +266,4 @@ async def test_repeated_returns_of_one_client_cause_one_renewal_per_interval(
             assert await socket.next() == [State(BOB, 3, "null")]
             canvas.presence.record(awareness.encode([State(60, 6, "{}")]))
             await asyncio.sleep(0)
-            assert socket.frames.empty()
+            assert socket.messages.empty()

@@ -138,7 +138,7 @@ async def test_syncs_in_flight_reserve_their_memory() -> None:
         assert outgoing._seconds_to_wait(clients[count], MB)[0] == ""
 
 
-async def test_size_of_a_canvas_is_that_of_its_last_full_sync(
+async def test_size_of_a_canvas_is_that_of_its_last_full_sync_or_a_larger_reply(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A larger reply raises the known size. Smaller catch-ups and failed syncs change nothing. Proves R-BOUND-7.

@@ -156,7 +156,7 @@ def run_rotate_keys(path: Path, *arguments: str) -> subprocess.CompletedProcess[
 def test_rotate_command_without_lead_adds_a_signing_key_before_a_waiting_key(
     tmp_path: Path,
 ) -> None:
-    """Proves R-AUTH-25: a leaked key can be removed at once, also while the newest key does not sign yet."""
+    """Proves R-AUTH-25: after a leak, another key can sign at once, also while the newest key does not sign yet."""
     path = tmp_path / "keys.json"
     for arguments in (("--lead", "0"), ()):
         assert run_rotate_keys(path, *arguments).returncode == 0

@@ -394,7 +394,7 @@ async def test_requests_at_the_same_time_share_one_check(
 async def test_openmetrics_has_recorded_traces_as_exemplars(
     application: ServiceApplication,
 ) -> None:
-    """Proves R-OBS-2: exemplars are only in the OpenMetrics format, and name only recorded traces."""
+    """Proves R-OBS-2: the OpenMetrics format has exemplars, and they name only recorded traces."""
     for operation, flags in (("recorded", 1), ("not-recorded", 0)):
         context = trace.SpanContext(7, 9, is_remote=False, trace_flags=trace.TraceFlags(flags))
         with trace.use_span(trace.NonRecordingSpan(context)):

@@ -108,5 +108,8 @@ def test_password_that_is_slow_to_judge_does_not_stop_the_service(password: str)
     ],
 )
 def test_judged_beginning_has_few_ambiguous_characters(password: str, judged: str) -> None:
-    """Proves R-AUTH-14: the judged part ends before the seventh ambiguous character, after at least 12 characters."""
+    """Proves R-AUTH-14: the judged part ends before the seventh different ambiguous character.
+
+    The judged part has at least 12 characters, even if more than six of them are ambiguous.
+    """
     assert judged_beginning(password) == judged

@@ -39,6 +39,7 @@ KEPT_TABLES = {
     "backup": "a record about a backup",
     "restore": "a record about a restore",
     "restored_canvas": "a record about a restore",
+    "purged_canvas": "the creation counts towards the quotas of its account for a day",
 }
 """Tables with a column `canvas_id` that keep their rows, each with the reason."""
 

@@ -182,6 +182,10 @@ PLACES: dict[str, tuple[str, set[str]]] = {
     ),
     "an account that a restore could not add": (_ADD_RESTORE, {"restore"}),
     "the new owner of another user's canvases": (_ADD_ERASURE, {"erasure"}),
+    "a canvas that was removed for good": (
+        "INSERT INTO purged_canvas (canvas_id, created_by, created_at) VALUES (gen_random_uuid(), $1, now())",
+        {"purged_canvas"},
+    ),
     "an event and its delivery": (_ADD_DELIVERY % "user.updated", {"event", "webhook_delivery"}),
 }
 """Statements that add the user id $1 to the service's tables, each with the tables that then have the id."""

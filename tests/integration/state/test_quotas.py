@@ -14,7 +14,7 @@ from svgx_common.contract.auth import FoundAccount, UserRequest
 from svgx_common.contract.errors import Conflict, NotFound, QuotaExceeded, QuotaFull, SvgxError
 from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.contract.state import CanvasRequest, Entry
-from svgx_common.contract.storage.deletion import RESTORE_CANVAS
+from svgx_common.contract.storage.deletion import PURGE_CANVAS, RESTORE_CANVAS
 from svgx_common.contract.storage.links import END_LINK, EndLinkRequest
 from svgx_common.contract.storage.quotas import (
     CANVAS_USAGE,
@@ -262,6 +262,56 @@ async def test_canvases_beyond_the_bound_of_an_hour_are_refused(
         await client.create(caller=other)
         use = await own_use(client, QuotaName.CANVASES_PER_HOUR, someone)
         assert (use.used, use.limit, use.status) == (20, 20, QuotaStatus.OVER)
+
+
+async def test_removed_canvas_counts_in_the_hour_and_the_day_of_its_creation(
+    client: Client, backing: DevStack, tables: Tables
+) -> None:
+    """Proves R-QUOTA-4: an account that removes its canvases for good creates no more canvases than the bound allows.
+
+    Its own view and the admin's view of the use agree with the bound. After a day, the record of the removed canvases
+    is deleted.
+    """
+    admin = user(Role.ADMIN)
+    async with quick_replica(backing, quota_account_canvases_per_hour=3):
+        removed: list[str] = []
+        for _ in range(3):
+            canvas_id = await client.create()
+            await client.delete(canvas_id)
+            request = CanvasRequest(canvas_id=canvas_id)
+            assert (await client.bus.ask(PURGE_CANVAS, request, caller=admin)).finished
+            removed.append(canvas_id)
+        with pytest.raises(QuotaExceeded) as refused:
+            await client.create()
+        assert refused.value.retry_after is not None
+        assert 3000 < refused.value.retry_after <= 3600
+        own = await client.bus.ask(OWN_USAGE, QuotasRequest(), caller=client.me)
+        uses = {use.name: use.used for use in own.uses}
+        assert uses[QuotaName.CANVASES] == 0
+        assert uses[QuotaName.CANVASES_PER_HOUR] == uses[QuotaName.CANVASES_PER_DAY] == 3
+        request_of_admin = UserRequest(user_id=client.me.user_id)
+        seen = await client.bus.ask(USER_USAGE, request_of_admin, caller=admin)
+        assert {use.name: use.used for use in seen.uses} == uses
+        # An admin's restore of a backup creates the first canvas again, with the id and time of the backup.
+        await tables.execute(
+            "INSERT INTO canvas (id, name, created_by, created_at)"
+            " SELECT canvas_id, '', created_by, created_at FROM purged_canvas WHERE canvas_id = $1",
+            removed[0],
+        )
+        assert (await own_use(client, QuotaName.CANVASES_PER_HOUR, client.me)).used == 3
+        await tables.execute(
+            "UPDATE purged_canvas SET created_at = created_at - interval '25 hours'"
+            " WHERE canvas_id = $1",
+            removed[2],
+        )
+        assert (await own_use(client, QuotaName.CANVASES_PER_DAY, client.me)).used == 2
+    # A new replica deletes old records when it stores its first counts.
+    async with quick_replica(backing):
+        await client.append(entry(removed[0], 10, client.me.user_id))
+    rows = await tables.fetch(
+        "SELECT canvas_id FROM purged_canvas WHERE created_by = $1", client.me.user_id
+    )
+    assert {row["canvas_id"] for row in rows} == set(removed[:2])
 
 
 async def test_deleted_canvas_makes_room_for_another(client: Client, backing: DevStack) -> None:

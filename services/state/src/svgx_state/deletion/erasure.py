@@ -45,6 +45,10 @@ ERASED_TABLES: tuple[tuple[str, EraseRows], ...] = (
     ("version", lambda session, *arguments: session.row("erase_versions", *arguments)),
     ("quarantine", lambda session, *arguments: session.row("erase_quarantine", *arguments)),
     ("account_usage", lambda session, *arguments: session.row("erase_usage", *arguments)),
+    (
+        "purged_canvas",
+        lambda session, *arguments: session.row("erase_purged_canvases", *arguments),
+    ),
     ("backup", lambda session, *arguments: session.row("erase_backups", *arguments)),
     ("restore", lambda session, *arguments: session.row("erase_restores", *arguments)),
     ("webhook", lambda session, *arguments: session.row("erase_webhooks", *arguments)),

@@ -120,4 +120,11 @@ WITH gone AS (
 SELECT count(*) AS rows FROM gone
 
 -- name: purge_canvas
-DELETE FROM canvas WHERE id = $1
+-- Delete the canvas's own row. A canvas of the last day leaves its id, creator and time, because it still counts towards
+-- the number of canvases that its creator has created in an hour and in a day.
+WITH gone AS (
+    DELETE FROM canvas WHERE id = $1 RETURNING id, created_by, created_at
+)
+INSERT INTO purged_canvas (canvas_id, created_by, created_at)
+SELECT id, created_by, created_at FROM gone WHERE created_at > now() - interval '1 day'
+ON CONFLICT DO NOTHING

@@ -142,6 +142,14 @@ WITH changed AS (
 )
 SELECT count(*) AS rows FROM changed
 
+-- name: erase_purged_canvases
+-- Remove at most $3 rows of canvases that the user $1 created. As in erase_links, the pseudonym $2 has no effect.
+WITH changed AS (
+    DELETE FROM purged_canvas WHERE $2::text IS NOT NULL
+        AND canvas_id IN (SELECT canvas_id FROM purged_canvas WHERE created_by = $1 LIMIT $3) RETURNING 1
+)
+SELECT count(*) AS rows FROM changed
+
 -- name: erase_backups
 WITH changed AS (
     UPDATE backup SET created_by = CASE WHEN created_by = $1 THEN $2 ELSE created_by END,

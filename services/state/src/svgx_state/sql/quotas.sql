@@ -40,10 +40,13 @@ SELECT false, id, canvas_day.journal_bytes, coalesce(size.content_bytes, 0)
 FROM canvas_day LEFT JOIN size USING (id)
 
 -- name: drop_old_usage
--- Delete the use of days before $1, and the sizes of canvases that do not exist any more. Such a size remains when
--- add_usage runs at the same time as the last step of the canvas's removal.
+-- Delete the use of days before $1, the removed canvases that were created more than a day ago, and the sizes of
+-- canvases that do not exist any more. Such a size remains when add_usage runs at the same time as the last step of the
+-- canvas's removal.
 WITH account AS (
     DELETE FROM account_usage WHERE day < $1
+), purged AS (
+    DELETE FROM purged_canvas WHERE created_at < now() - interval '1 day'
 ), size AS (
     DELETE FROM canvas_size s WHERE NOT EXISTS (SELECT FROM canvas c WHERE c.id = s.canvas_id)
 )
@@ -84,7 +87,16 @@ LEFT JOIN LATERAL (
 -- name: account_use
 -- Read the bytes that account $1 added on the day $2, and count the canvases that it created: the canvases that are not
 -- deleted, those of the last hour, and those of the last day. For the hour and the day, also read the time at which the
--- oldest of these canvases was created.
+-- oldest of these canvases was created. Canvases that were removed for good count in the hour and the day. A canvas that
+-- a restore of a backup has created again counts once.
+WITH created AS (
+    SELECT created_at, deleted_at FROM canvas
+    WHERE created_by = $1 AND (deleted_at IS NULL OR created_at > now() - interval '1 day')
+    UNION ALL
+    SELECT p.created_at, p.created_at FROM purged_canvas p
+    WHERE p.created_by = $1 AND p.created_at > now() - interval '1 day'
+        AND NOT EXISTS (SELECT FROM canvas c WHERE c.id = p.canvas_id)
+)
 SELECT
     coalesce((SELECT journal_bytes FROM account_usage WHERE day = $2 AND user_id = $1), 0) AS journal_bytes,
     count(*) FILTER (WHERE deleted_at IS NULL) AS canvases,
@@ -92,8 +104,7 @@ SELECT
     min(created_at) FILTER (WHERE created_at > now() - interval '1 hour') AS hour_since,
     count(*) FILTER (WHERE created_at > now() - interval '1 day') AS in_day,
     min(created_at) FILTER (WHERE created_at > now() - interval '1 day') AS day_since
-FROM canvas
-WHERE created_by = $1 AND (deleted_at IS NULL OR created_at > now() - interval '1 day')
+FROM created
 
 -- name: canvas_use
 -- Read the bytes that edits added to a canvas on the day $2, and the bytes of its content.

@@ -157,8 +157,9 @@ delete_old() {
     position="$(backups | wc -l)"
     backups | while read -r file; do
         stamp="$(basename "$file" .dump | tr -cd 0-9)"
-        if [ "$position" -gt "$keep_min" ] && [ "$stamp" -lt "$oldest_kept" ] \
-            || [ "$keep_max" -gt 0 ] && [ "$position" -gt "$keep_max" ]; then
+        # The braces are needed, because the shell gives && and || the same precedence.
+        if { [ "$position" -gt "$keep_min" ] && [ "$stamp" -lt "$oldest_kept" ]; } \
+            || { [ "$keep_max" -gt 0 ] && [ "$position" -gt "$keep_max" ]; }; then
             rm -f "$file" "${file%.dump}.manifest"
             say "deleted $file"
         fi

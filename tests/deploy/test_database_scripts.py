@@ -458,6 +458,20 @@ async def test_old_backups_are_deleted_by_age_and_number(scripts: Scripts) -> No
     assert (scripts.folder / "svgx_backup_notes.dump").exists()
 
 
+async def test_old_backup_is_deleted_by_its_age_also_below_the_largest_number(
+    scripts: Scripts,
+) -> None:
+    """Proves R-DUMP-4: a largest number of backups does not keep backups that are older than `BACKUP_KEEP_DAYS`."""
+    scripts.folder.mkdir(exist_ok=True)
+    now = datetime.now(UTC)
+    for age in (1, 6, 8, 9):
+        name = f"svgx_backup_{now - timedelta(days=age):%Y%m%d_%H%M%S}"
+        (scripts.folder / f"{name}.dump").write_text("")
+    done = await scripts.backup(BACKUP_KEEP_DAYS="7", BACKUP_KEEP_MIN="1", BACKUP_KEEP_MAX="10")
+    assert done.status == 0, done.output
+    assert len([each for each in scripts.files() if each.suffix == ".dump"]) == 3
+
+
 @pytest.mark.parametrize(("setting", "days"), [("010", 10), ("08", 8)])
 async def test_days_with_leading_zeros_are_decimal(
     scripts: Scripts, setting: str, days: int

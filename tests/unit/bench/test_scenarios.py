@@ -1,4 +1,4 @@
-"""The scenarios of the benchmark do not exceed the bounds of the stack that they start."""
+"""The scenario `past-clients` of the benchmark does not exceed the bounds of the stack that it starts."""
 
 import pytest
 

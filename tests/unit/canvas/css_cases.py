@@ -406,4 +406,4 @@ FETCHING_RULES = {
     "unclosed": f".a{{.b{{fill:url({EVIL}",
     "many levels": ".a{" * 50 + f"fill:url({EVIL})" + "}" * 50,
 }
-"""Rules that fetch something. A cleaned style sheet contains no part of `EVIL`."""
+"""Rules that fetch something, could do so, or run code. A cleaned style sheet contains no part of `EVIL`."""

@@ -102,7 +102,7 @@ def test_circle_is_drawn_without_the_reference_that_closes_it(circular: str, dra
 
 
 def test_circle_that_important_declarations_may_close_is_refused() -> None:
-    """resvg prefers them to all attributes, so no attribute can remove the reference."""
+    """resvg prefers important declarations of a style sheet to attributes, so no attribute can remove the reference."""
     body = ring("mask", 'mask="url(#a{})"', 'class="last"') + SHAPE.format('mask="url(#a0)"')
     sheet = "<style>.last{mask:url(#a0) !important}</style>"
     with pytest.raises(SvgRefused, match="in a circle") as refused:

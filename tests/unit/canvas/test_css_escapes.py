@@ -108,7 +108,7 @@ def test_escape_of_a_forbidden_character_in_a_style_sheet_is_kept(text: str, exp
     ],
 )
 def test_report_of_a_dropped_name_with_an_escaped_surrogate_is_text(sheet: str, name: str) -> None:
-    """The response of the import can be sent, so a stored import is also reported. Proves R-SVG-1."""
+    """The response can be encoded as JSON. Otherwise the import would fail after it is stored. Proves R-SVG-1."""
     imported = import_svg(f'<svg xmlns="{XMLNS}"><style>{sheet}</style></svg>'.encode(), None)
     dropped = [Dropped(what=it.what, reason=it.reason, count=it.count) for it in imported.dropped]
     response = Imported(elements=imported.elements, revision=1, dropped=dropped)
@@ -116,7 +116,7 @@ def test_report_of_a_dropped_name_with_an_escaped_surrogate_is_text(sheet: str, 
 
 
 def test_reference_with_an_escaped_delete_character_is_found() -> None:
-    """Proves R-SVG-4: the cost of the referenced element counts, because the value is read again as it was written."""
+    """Proves R-SVG-4: a value that is read and written still names its element, so the cost of this element counts."""
     ((_, value),) = declarations(r"fill:url(#\7f)", frozenset({"fill"}))
     assert value_urls(value) == ("#\x7f",)
 
@@ -131,7 +131,7 @@ _PARTS = st.sampled_from(
 @settings(max_examples=500, deadline=None)
 @given(st.lists(_PARTS, max_size=14).map("".join))
 def test_clean_text_of_random_escapes_is_unchanged_by_a_second_cleaning(text: str) -> None:
-    """A cleaned text has no character that XML forbids, and neither has the report of the dropped parts."""
+    """A cleaned text has no character that XML forbids. The report of the dropped parts has no lone surrogate."""
     report = Report()
     sheet = clean_stylesheet(text, Limits(), report.add)
     style = clean_declarations(_DROPPED + text, report.add)

@@ -1,4 +1,4 @@
-"""An outline has the same places and steps as a check of its update finds. Proves R-STATE-27."""
+"""An outline has the places that a check of its update finds, and united steps. Proves R-STATE-27."""
 
 import os
 import subprocess

@@ -166,7 +166,7 @@ def slow_deletions(count: int) -> bytes:
 def test_edit_with_slow_deletions_is_resumed_in_short_turns() -> None:
     """Each turn is short, and the time counts for the author. The room keeps all deletions. Proves R-BOUND-1.
 
-    The room takes no other edit before the last one is finished.
+    The room takes no other edit before this edit is finished.
     """
     room = room_with()
     assert not rejections(room, LONG_TEXT)
@@ -225,7 +225,7 @@ def test_deletions_of_an_account_without_time_are_refused(
 ) -> None:
     """The rest of a slow edit and further deletions are refused, known deletions are not. Proves R-BOUND-1.
 
-    The part that was integrated before the refusal is saved.
+    The part that was integrated before the refusal is kept for the journal.
     """
     monkeypatch.setattr(shared_document, "SECONDS_PER_DELETED_CLOCK", 0.0)
     room = room_with(account_seconds=0.02, edit_seconds=0.02)
@@ -363,7 +363,7 @@ def test_edit_beyond_a_bound_is_refused_and_changes_nothing(
 
 
 def test_overwritten_values_do_not_fill_a_canvas() -> None:
-    """A busy canvas with few values that users overwrite often is never refused for its structs. Proves R-BOUND-2."""
+    """Edits that overwrite few values often are never refused for the structs of the canvas. Proves R-BOUND-2."""
     room = room_with(canvas_structs=70)
     doc: Doc[Any] = Doc()
     values = doc.get("elements", type=Map)

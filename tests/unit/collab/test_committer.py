@@ -166,7 +166,7 @@ async def test_entries_of_a_canvas_are_committed_in_their_order(
 
 
 async def test_early_commits_keep_their_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An arriving edit may be committed early. The next commit is then delayed by the same time. Proves R-SAVE-2."""
+    """An arriving edit may be committed early. The next commit is then delayed by the same time. Proves R-SYNC-7."""
     monkeypatch.setattr(journal, "COMMIT_INTERVAL_SECONDS", 3600.0)
     monkeypatch.setattr(journal, "COMMIT_SLACK_SECONDS", 5400.0)
 

@@ -1,6 +1,6 @@
 """requirements.lock has each required package with its version and hashes. The other locks are extracts from it.
 
-It has no addresses, because each machine chooses its own package index.
+requirements.lock has no addresses, because each machine chooses its own package index.
 """
 
 import re

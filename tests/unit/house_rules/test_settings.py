@@ -77,7 +77,7 @@ FREE_TEXTS = {
     "SVGX_ADMIN_PASSWORD",
     "SVGX_REVISION",
 }
-"""Settings that accept any text. Auth refuses no admin: it starts without an unusable one, and logs a warning."""
+"""Settings that accept any text. If the admin is unusable, auth logs a warning, and starts without this admin."""
 
 REQUIRED = {"POSTGRES_URL": "postgresql://db/svgx", "JWT_SECRET": "s" * 32}
 

@@ -1,6 +1,6 @@
 """A worker process has no environment, and reaches neither the network nor other processes. Proves R-SVG-7.
 
-A worker process can read fonts and libraries, but no other file.
+A worker process can read fonts, libraries and its own folder in `/proc`, but no other file.
 """
 
 import json

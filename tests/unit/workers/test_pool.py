@@ -175,7 +175,7 @@ def _wait_for_low_priority(process: psutil.Process) -> None:
 async def test_slow_job_gets_low_priority_and_its_process_is_replaced(
     account: str | None, limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A job that takes long gets low priority. A job of the service gets low priority earlier. Proves R-RESIL-5."""
+    """A job that takes long gets low priority. Jobs of the service have a limit of their own. Proves R-RESIL-5."""
     for each in ("SLOW_SECONDS", "SERVICE_SLOW_SECONDS"):
         monkeypatch.setattr(pool, each, 0.05 if each == limit else 30.0)
     async with Workers(1, MEMORY_BYTES, 4) as workers:

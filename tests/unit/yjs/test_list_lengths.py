@@ -42,7 +42,7 @@ def test_lists_that_share_a_length_count_together(monkeypatch: pytest.MonkeyPatc
 
 
 def test_clocks_in_unknown_lists_count_for_the_longest_list() -> None:
-    """pycrdt places a struct between a GC and an item in the item's list. It drops a struct beside a GC alone."""
+    """pycrdt places a struct between a GC and an item in the item's list. It drops a struct with only GCs beside it."""
     lists = ListLengths(longest_before=10)
     for start, place in enumerate(
         [GC_PLACE, Place(0, 0, can_contain=False), Place(0, 2, can_contain=False)]

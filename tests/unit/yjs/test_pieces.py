@@ -1,4 +1,4 @@
-"""Pieces of a large update: together they have its content, and each can be integrated after the previous pieces."""
+"""Pieces of a large update: together they have its content, and few of them wait for later pieces."""
 
 import random
 import tracemalloc

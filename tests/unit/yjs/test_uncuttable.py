@@ -27,13 +27,13 @@ def low_surrogates(content: str) -> set[int]:
 
 
 def members(found: Uncuttable, end: int) -> set[int]:
-    """Return the clocks before `end`."""
+    """Return the clocks before `end` that `found` contains."""
     return {clock for clock in range(end) if clock in found}
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_offsets_of_a_string_are_those_of_its_low_surrogates(seed: int) -> None:
-    """Proves R-SYNC-8."""
+    """All offsets are found at which an edit would cut a character in half. Proves R-SYNC-12."""
     chosen = random.Random(seed)
     content = "".join(chosen.choices(["a", "é", "\uffff", "\U00010000", EMOJI], k=seed * 3))
     length, found = offsets(content)
@@ -45,7 +45,7 @@ def test_offsets_of_a_string_are_those_of_its_low_surrogates(seed: int) -> None:
 def test_extension_adds_the_moved_clocks_after_the_start(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-SYNC-8."""
+    """`extend` adds the offsets of a string as clocks, except those up to `start`, which are known. Proves R-SYNC-12."""
     monkeypatch.setattr(nesting, "_RUNS_PER_CALL", 3)
     chosen = random.Random(seed)
     found, expected, end = Uncuttable(), set[int](), 0

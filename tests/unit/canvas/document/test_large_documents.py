@@ -31,7 +31,7 @@ def insertions(client: int, count: int) -> bytes:
 def test_slow_edit_is_cut_by_the_number_of_structs_in_the_document(
     comparisons: int, integrated: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An edit of a few structs is measured if the document has many, and is cut between them. Proves R-BOUND-1."""
+    """If a document has many structs, an edit of a few structs is measured, and cut between these. Proves R-BOUND-1."""
     monkeypatch.setattr(pycrdt_document, "MAX_COMPARISONS", comparisons)
     document = large_document()
     document.edit_seconds = -1.0

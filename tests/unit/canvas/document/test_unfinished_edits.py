@@ -229,7 +229,7 @@ def test_deletions_of_deleted_structs_with_billions_of_clocks_are_left_out(
 
 
 def test_fast_deletions_do_not_make_up_for_slow_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A struct of a billion clocks gives an edit no time for its other deletions. Proves R-BOUND-1."""
+    """A struct of 16 million clocks gives an edit no time for its other deletions. Proves R-BOUND-1."""
     slow = in_root(STRING, text("x" * 1_000_000))
     document = SharedDocument.load([update((5, 0, [slow, gap(GC, 1 << 24)]))])
     document.edit_seconds = 0.05

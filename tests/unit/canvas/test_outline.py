@@ -39,7 +39,7 @@ UPDATES = [
 
 
 @pytest.mark.parametrize("update", UPDATES)
-def test_outline_has_the_places_and_steps_of_the_check(update: bytes) -> None:
+def test_outline_has_the_places_and_structs_of_the_check(update: bytes) -> None:
     parts = split(update, {}, Nesting())
     assert isinstance(parts.nesting, Nesting)
     outline = read_outline(make_outline(update) or b"", update)

@@ -62,7 +62,7 @@ def test_known_deletions_are_the_added_ones(seed: int, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_groups_have_all_deletions_from_the_last_clock_on(seed: int) -> None:
+def test_groups_have_all_deletions_within_their_limits(seed: int) -> None:
     """A group has few ranges and clocks. No range is cut where a cut is forbidden. Proves R-BOUND-1."""
     rng = random.Random(seed)
     ranges: Ranges = {client: random_ranges(rng, 40) for client in (1, 2)}

@@ -62,7 +62,7 @@ def test_elements_are_complete() -> None:
     assert found["7-24"] == {"tag": "rect", "attrs": {"attribute-0": 0, "attribute-1": 1}}
 
 
-def test_past_clients_are_in_the_state_vector() -> None:
+def test_past_clients_are_in_the_document() -> None:
     doc = document(*edits.past_clients(2**31, 70, per_update=32))
     written = {client for client, _, _ in ranges(doc.get_update())}
     assert written == set(range(2**31, 2**31 + 70))

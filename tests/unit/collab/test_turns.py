@@ -37,7 +37,7 @@ def count_elements(room: Room) -> int:
     return len(doc.get("elements", type=Map))
 
 
-def read_delete_set_of(room: Room) -> dict[int, int]:
+def count_deleted_clocks(room: Room) -> dict[int, int]:
     """Return the number of deleted clocks of each client in the room's document."""
     vector = room.sync(b"\x00", b"").state_vector
     decoder = Decoder(room.sync(vector, b"").update)
@@ -99,7 +99,7 @@ async def test_other_work_runs_between_the_turns_of_an_edit(is_last: bool) -> No
     assert turns > 5
     assert not room.is_unfinished
     assert count_elements(room) == 2
-    assert read_delete_set_of(room) == {5: 20_000}
+    assert count_deleted_clocks(room) == {5: 20_000}
 
 
 async def test_other_work_runs_before_the_first_turn() -> None:

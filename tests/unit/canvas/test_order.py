@@ -80,7 +80,7 @@ def test_malformed_key_is_refused(key: str) -> None:
         between(key, None)
 
 
-def test_smallest_and_greatest_key_have_neighbours() -> None:
+def test_smallest_and_greatest_key_without_a_fraction_have_neighbours() -> None:
     smallest = "A" + "0" * 25 + "1"
     assert between(None, smallest) < smallest
     greatest = "z" * 27

@@ -261,7 +261,7 @@ def test_known_clocks_must_not_end_inside_a_character() -> None:
 
 
 def test_deletions_are_sorted() -> None:
-    """Proves R-BOUND-1: 40,000 deletions out of order take pycrdt minutes."""
+    """Proves R-BOUND-1: pycrdt needs 5 s for 40,000 deletions in descending order, and 0.2 s for sorted ones."""
     written = update(
         (5, 0, [in_root(STRING, text("abcde"))]),
         deleted=deletions((5, [(4, 1), (2, 1), (0, 1)])),

@@ -62,7 +62,7 @@ def test_extension_adds_the_moved_clocks_after_the_start(
 
 @pytest.mark.parametrize(("content", "bytes_each"), [(EMOJI, 1), (f"a{EMOJI}", 20)])
 def test_clocks_of_many_characters_take_little_memory(content: str, bytes_each: int) -> None:
-    """A set needs more than 100 bytes for each character. Proves R-BOUND-2."""
+    """A set would need about 80 bytes for each character. Proves R-BOUND-2."""
     count = 10_000
     edit = update((7, 0, [in_root(STRING, text(content * count))]))
     places = Nesting()

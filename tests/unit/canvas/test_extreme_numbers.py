@@ -94,7 +94,7 @@ def test_declaration_with_a_very_long_integer_is_left_out(
 ) -> None:
     """The other declarations of the `style` attribute are kept, and so are digits outside of integers.
 
-    An attribute without brackets, quotes, escapes and comments is not read as tokens, so its integers are kept too.
+    An attribute without a character of `css.structure.STRUCTURE` is not read as tokens, so its integers are kept too.
     """
     svg, left_out = exported({"e": {"tag": "rect", "attrs": {"style": text}}})
     style = expected.replace('"', "&quot;")

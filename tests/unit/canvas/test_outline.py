@@ -1,4 +1,4 @@
-"""An outline has the places that a check of its update finds, and united steps. Proves R-STATE-27."""
+"""An outline has the places that a check of its update finds, and steps with all structs. Proves R-STATE-27."""
 
 import os
 import subprocess

@@ -57,7 +57,7 @@ def test_trusted_updates_in_order_make_the_snapshot_of_checked_ones(
 
 @pytest.mark.parametrize("seed", range(200))
 def test_trusted_parts_of_random_edits_make_the_snapshot_of_checked_ones(seed: int) -> None:
-    """The updates are the saved parts of a replica of collab, up to the first edit that releases a pending edit.
+    """The updates are parts that a replica of collab saves, up to the first edit that releases a pending edit.
 
     Parts that wait for another edit are left out.
     """

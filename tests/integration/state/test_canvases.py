@@ -320,9 +320,9 @@ async def test_owner_without_an_account_can_be_removed(client: Client, tables: T
     ("users", "field"),
     [
         (["user-1", "user-2"], None),
-        (["nobody"], "whitelist.users.0"),
-        (["user-1", "nobody"], "whitelist.users.1"),
-        (["user-1", "user-2", "gone", "nobody"], "whitelist.users.2"),
+        (["nobody"], "whitelist.users[0]"),
+        (["user-1", "nobody"], "whitelist.users[1]"),
+        (["user-1", "user-2", "gone", "nobody"], "whitelist.users[2]"),
     ],
 )
 async def test_whitelisted_account_must_exist(

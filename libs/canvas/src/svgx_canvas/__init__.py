@@ -5,6 +5,7 @@ unless an argument states that it was checked before. The other functions expect
 all in a process that can be killed (`svgx_workers.pool`), because a hostile file or document can crash a renderer.
 """
 
+from svgx_canvas.changes.change_elements import Changed, change_elements
 from svgx_canvas.difference import difference
 from svgx_canvas.document.compaction import Snapshot, compact, state
 from svgx_canvas.document.replacement import replacement
@@ -15,11 +16,13 @@ from svgx_canvas.render import render_png
 
 __all__ = [
     "DEFAULT_LIMITS",
+    "Changed",
     "Dropped",
     "Imported",
     "Limits",
     "Snapshot",
     "SvgRefused",
+    "change_elements",
     "compact",
     "difference",
     "export_json",

@@ -83,7 +83,8 @@ class SvgRefused(Exception):
     """A file, a document or a request is beyond a limit, malformed or forbidden.
 
     code: "too_large" (beyond a limit), "malformed" (not well-formed XML, not SVG or not a Yjs update), "forbidden" (a
-    construct that is never accepted, such as an external entity) or "unrenderable" (resvg fails).
+    construct that is never accepted, such as an external entity), "unrenderable" (resvg fails), "unknown" (there is no
+    such element) or "conflict" (the present elements do not permit the request).
     field: the subject of the error, such as "elements" or "width". limit, actual: numbers, for "too_large"; `actual`
     may be the first value above the limit instead of the full count. For a "malformed" scale, limit is the smallest
     valid one. detail: one sentence for people.

@@ -29,6 +29,8 @@ class Canvas:
 
     attrs: dict[str, str] = field(default_factory=dict)
     children: list[Element] = field(default_factory=list)
+    moved_to_root: frozenset[str] = frozenset()
+    """The ids of children that are stored with another parent, because the parents form a cycle (see `build_tree`)."""
 
     def walk(self) -> Iterator[Element]:
         """Yield all elements in document order, without recursion, because clients may nest elements deeply."""
@@ -59,14 +61,15 @@ def build_tree(attrs: dict[str, str], elements: Iterable[Element]) -> Canvas:
         elif (parent := by_id.get(element.parent)) is not None and parent.tag != TEXT:
             parent.children.append(element)
     for element in by_id.values():
-        element.children.sort(key=_sort_key)
+        element.children.sort(key=sibling_key)
     for identifier in moved_to_root:
         by_id[identifier].parent = ROOT
-    top.sort(key=_sort_key)
-    return Canvas(attrs, top)
+    top.sort(key=sibling_key)
+    return Canvas(attrs, top, frozenset(moved_to_root))
 
 
-def _sort_key(element: Element) -> tuple[str, bytes]:
+def sibling_key(element: Element) -> tuple[str, bytes]:
+    """Return the key by which the children of an element are sorted."""
     # `order` is ASCII (`order.sort_key`), but an id can be any string.
     return element.order, _code_units(element.id)
 

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from svgx_canvas.changes.change_elements import Changed
 from svgx_canvas.document.compaction import Snapshot
 from svgx_canvas.import_export import Imported
 from svgx_canvas.limits import SvgRefused
@@ -96,6 +97,13 @@ class Jobs(ABC):
     async def replacement(self, current: bytes, wanted: bytes) -> bytes:
         """Run `svgx_canvas.replacement`."""
         return (await self._result(Frame({"job": "replacement"}, [current, wanted]))).blobs[0]
+
+    async def change_elements(self, current: bytes, operations: bytes) -> Changed:
+        """Run `svgx_canvas.change_elements` with the default limits."""
+        result = await self._result(Frame({"job": "change_elements"}, [current, operations]))
+        created = result.values["created"]
+        assert isinstance(created, list)
+        return Changed(result.blobs[0], created)
 
     async def difference(
         self, before: bytes, after: bytes, start: int, limit: int

@@ -24,6 +24,7 @@ from typing import BinaryIO
 
 from svgx_canvas import (
     Snapshot,
+    change_elements,
     compact,
     difference,
     export_json,
@@ -151,6 +152,12 @@ def _replacement(job: Frame) -> Frame:
     return Frame({}, [replacement(current, wanted)])
 
 
+def _change_elements(job: Frame) -> Frame:
+    current, operations = job.blobs
+    changed = change_elements(current, operations)
+    return Frame({"created": changed.created}, [changed.update])
+
+
 def _difference(job: Frame) -> Frame:
     start, limit = job.values["start"], job.values["limit"]
     assert isinstance(start, int)
@@ -167,6 +174,7 @@ _JOBS: dict[str, Job] = {
     "compact": _compact,
     "state": _state,
     "replacement": _replacement,
+    "change_elements": _change_elements,
     "difference": _difference,
 }
 

@@ -12,6 +12,7 @@ from svgx_collab.balance.busy_canvases import BusyCanvases
 from svgx_collab.balance.loads import RETRY_SECONDS, Loads
 from svgx_collab.balance.moves import MovesIn, MovesOut
 from svgx_collab.bounds import Bounds
+from svgx_collab.content.element_changes import ElementChanges
 from svgx_collab.content.imports import Imports
 from svgx_collab.content.replacements import Replacements
 from svgx_collab.deletions import Deletions
@@ -21,6 +22,7 @@ from svgx_collab.settings import CollabSettings
 from svgx_common import redis
 from svgx_common.contract.collab import IMPORT_SVG, OPEN, REPLACE_CONTENT, Opened
 from svgx_common.contract.errors import Unavailable
+from svgx_common.contract.live.element_changes import CHANGE_ELEMENTS
 from svgx_common.contract.state import CanvasRequest
 from svgx_common.contract.transport import replica_subject
 from svgx_common.messaging.bus import Bus
@@ -78,7 +80,7 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(client.aclose)
         if settings.reserved:
-            runtime.responder.leave_to_others(OPEN, IMPORT_SVG, REPLACE_CONTENT)
+            runtime.responder.leave_to_others(OPEN, IMPORT_SVG, REPLACE_CONTENT, CHANGE_ELEMENTS)
         else:
             await stack.enter_async_context(_imports(runtime))
             runtime.responder.answer(OPEN, open_canvas)
@@ -99,7 +101,7 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
 
 @contextlib.asynccontextmanager
 async def _imports(runtime: Runtime[CollabSettings]) -> AsyncIterator[None]:
-    """Answer the requests that import or replace the content of a canvas. The workers run until the block ends."""
+    """Answer the requests with edits that workers compute. The workers run until the block ends."""
     settings, bus = runtime.settings, runtime.bus
     workers = Workers(
         settings.import_workers, settings.import_memory_bytes, settings.import_timeout_seconds
@@ -108,6 +110,8 @@ async def _imports(runtime: Runtime[CollabSettings]) -> AsyncIterator[None]:
     try:
         runtime.responder.answer(IMPORT_SVG, Imports(bus, workers).import_svg)
         runtime.responder.answer(REPLACE_CONTENT, Replacements(bus, workers).replace_content)
+        changes = ElementChanges(bus, workers)
+        runtime.responder.answer(CHANGE_ELEMENTS, changes.change_elements)
         runtime.health.describe("workers", workers.details)
         show_confinement(workers.confinement)
         show_use(settings.import_workers, lambda: workers.running, lambda: workers.waiting)

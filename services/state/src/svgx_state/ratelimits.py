@@ -71,5 +71,5 @@ class StoredRateLimits:
         accounts = await self._accounts.find(added)
         for number, user_id in enumerate(users):
             if user_id in added and user_id not in accounts:
-                field = f"whitelist.users.{number}"
+                field = f"whitelist.users[{number}]"
                 raise Invalid(f"{field}: there is no account with this id", field=field)

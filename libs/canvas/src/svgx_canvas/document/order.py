@@ -16,6 +16,9 @@ _SMALLEST = "A" + "0" * 26
 """The smallest integer. Alone, it is not a key, because no key would be below it. With a fraction, it is a key."""
 _KEY = re.compile(r"[0-9A-Za-z]{1,1024}", re.ASCII)
 
+LONG_KEY = 256
+"""Characters of the longest key that `is_key` accepts. `sort_key` accepts longer ones, which Yjs clients may write."""
+
 
 def sort_key(order: object) -> str:
     """Return the string by which an element with this stored `order` is sorted.
@@ -48,6 +51,37 @@ def between(low: str | None, high: str | None) -> str:
     if above is not None and above < high:
         return above
     return integer + _midpoint(fraction, None)
+
+
+def is_key(order: str) -> bool:
+    """Return whether a string is a key of this format with at most `LONG_KEY` characters."""
+    try:
+        _check(order)
+    except ValueError:
+        return False
+    return len(order) <= LONG_KEY
+
+
+def keys_between(low: str | None, high: str | None, count: int) -> list[str]:
+    """Return `count` ascending keys above `low` and below `high`, which may be None as in `between`.
+
+    The length of the keys grows with the logarithm of `count`.
+    """
+    if high is None:
+        keys: list[str] = []
+        for _ in range(count):
+            low = between(low, None)
+            keys.append(low)
+        return keys
+    if not count:
+        return []
+    middle = between(low, high)
+    before = count // 2
+    return [
+        *keys_between(low, middle, before),
+        middle,
+        *keys_between(middle, high, count - 1 - before),
+    ]
 
 
 def first_keys(count: int) -> list[str]:

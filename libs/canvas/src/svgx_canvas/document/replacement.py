@@ -26,7 +26,7 @@ def replacement(current: bytes | None, wanted: bytes) -> bytes:
     types and sub-documents are not written, because no reader of a canvas reads them. Raises `SvgRefused` "malformed"
     if a state is not an update.
     """
-    doc = _load_with_new_client(current)
+    doc = load_with_new_client(current)
     source = load(wanted)
     roots = [(doc.get(name, type=Map), source.get(name, type=Map)) for name in (CANVAS, ELEMENTS)]
     updates: list[bytes] = []
@@ -42,12 +42,12 @@ def replacement(current: bytes | None, wanted: bytes) -> bytes:
     return updates[0] if updates else EMPTY_UPDATE
 
 
-def _load_with_new_client(state: bytes | None) -> Doc[_Content]:
+def load_with_new_client(state: bytes | None) -> Doc[_Content]:
     """Return a document with a client id that the state does not have."""
     doc = load(*([state] if state else []))
     if doc.client_id not in read_state_vector(doc.get_state()):
         return doc
-    return _load_with_new_client(state)
+    return load_with_new_client(state)
 
 
 def _make_equal(current_root: _Content, wanted_root: _Content) -> None:
@@ -90,7 +90,7 @@ def _change_map(current: _Content, wanted: _Content, *, is_root: bool = False) -
             current[key] = empty
             yield empty, value  # type: ignore[misc]  # `value` is a shared type
         elif _is_plain(value):
-            current[key] = _writable(value)
+            current[key] = writable(value)
 
 
 def _change_array(current: Array[object], wanted: Array[object]) -> Iterable[_Pair]:
@@ -110,7 +110,7 @@ def _change_array(current: Array[object], wanted: Array[object]) -> Iterable[_Pa
             yield empty, value  # type: ignore[misc]  # `value` is a shared type
         else:
             # Insert null in place of a value that is not written, so that the next items get the wanted indexes.
-            current.insert(index, _writable(value) if _is_plain(value) else None)
+            current.insert(index, writable(value) if _is_plain(value) else None)
 
 
 def _change_text(current: Text, wanted: Text) -> None:
@@ -122,19 +122,26 @@ def _change_text(current: Text, wanted: Text) -> None:
     if str(current) == str(wanted):
         return
     if all(attributes is None and isinstance(chunk, str) for chunk, attributes in [*old, *new]):
-        before, after = str(current), str(wanted)
-        start, end = _equal_ends(before, after)
-        # The indexes of pycrdt count bytes of UTF-8.
-        first = len(before[:start].encode())
-        del current[first : first + len(before[start : len(before) - end].encode())]
-        current.insert(first, after[start : len(after) - end])
+        change_characters(current, str(wanted))
         return
     current.clear()
     for chunk, attributes in new:
         if isinstance(chunk, str):
             current.insert(len(current), chunk, attributes)
         elif _is_plain(chunk):
-            current.insert_embed(len(current), _writable(chunk), attributes)
+            current.insert_embed(len(current), writable(chunk), attributes)
+
+
+def change_characters(current: Text, after: str) -> None:
+    """Replace the characters of a text without formats, except equal characters at the start and at the end."""
+    before = str(current)
+    if before == after:
+        return
+    start, end = _equal_ends(before, after)
+    # The indexes of pycrdt count bytes of UTF-8.
+    first = len(before[:start].encode())
+    del current[first : first + len(before[start : len(before) - end].encode())]
+    current.insert(first, after[start : len(after) - end])
 
 
 def _equal_ends(old: Sequence[object], new: Sequence[object]) -> tuple[int, int]:
@@ -186,12 +193,12 @@ def _is_plain(value: object) -> bool:
     )
 
 
-def _writable(value: object) -> object:
+def writable(value: object) -> object:
     """Return a plain value in types that pycrdt can write. pycrdt reads bytes as `bytearray`, but cannot write it."""
     if isinstance(value, bytearray):
         return bytes(value)
     if isinstance(value, list):
-        return [_writable(item) for item in value]
+        return [writable(item) for item in value]
     if isinstance(value, dict):
-        return {key: _writable(item) for key, item in value.items()}
+        return {key: writable(item) for key, item in value.items()}
     return value

@@ -14,6 +14,7 @@ from svgx_common.contract import (
     transport,
 )
 from svgx_common.contract.administration import canvases, connections, replicas, sessions
+from svgx_common.contract.live import element_changes
 from svgx_common.contract.operation import Channel, Operation
 from svgx_common.contract.storage import (
     backups,
@@ -67,6 +68,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     state.REMOVE_MEMBER,  #      DELETE /runtime/canvases/{canvas_id}/members/{user_id}
     state.EXPORT,  #             GET    /runtime/canvases/{canvas_id}/export
     collab.IMPORT_SVG,  #        PUT    /runtime/canvases/{canvas_id}/svg
+    element_changes.CHANGE_ELEMENTS,  # POST /runtime/canvases/{canvas_id}/elements/batch
     # values under keys; the path for canvases comes first, because the first matching path is used
     values.PERSIST_VALUE,  #     POST   /state/persist/
     values.RETRIEVE_CANVAS,  #   GET    /state/retrieve/canvas_state_{canvas_id}

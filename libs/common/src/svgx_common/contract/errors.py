@@ -274,12 +274,27 @@ MAX_FIELD_NAME_CHARACTERS = 200
 """Largest length of a field's name in an answer, in characters. Longer names, which callers can send, are cut."""
 
 
+OPERATION_KINDS = frozenset({"create", "update", "move", "delete"})
+"""The values of `op` in the operations of `ElementChange`. Pydantic names them between an index and a field."""
+
+
+def _field_name(location: tuple[int | str, ...]) -> str:
+    """Return the name of a field from Pydantic's location, such as `operations[3].id`."""
+    name = ""
+    for before, part in zip(("", *location), location, strict=False):
+        if isinstance(part, int):
+            name += f"[{part}]"
+        elif not (isinstance(before, int) and part in OPERATION_KINDS):
+            name += f".{part}" if name else part
+    return name
+
+
 def from_validation(error: ValidationError) -> Invalid:
     """Return an `Invalid` that names the wrong fields. It contains no values, because they may be secrets."""
     faults = error.errors(include_url=False, include_context=False, include_input=False)
     fields = [
         FieldError(
-            field=".".join(str(part) for part in item["loc"])[:MAX_FIELD_NAME_CHARACTERS] or "body",
+            field=_field_name(item["loc"])[:MAX_FIELD_NAME_CHARACTERS] or "body",
             detail=item["msg"],
         )
         for item in faults[:MAX_FIELD_ERRORS]

@@ -85,6 +85,11 @@ class RequestModel(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @property
+    def adds_content(self) -> bool:
+        """Return whether the request may add content to a canvas, if its operation `writes_content`."""
+        return True
+
 
 def example_of(model: type[RequestModel]) -> dict[str, Any]:
     """Return the first example of each request field that has examples."""

@@ -39,7 +39,7 @@ from svgx_yjs.structure import EMPTY_STATE_VECTOR, EMPTY_UPDATE
 log = structlog.get_logger(__name__)
 
 QUEUE_SECONDS = 15.0
-"""Longest time, in seconds, that an import or a restore waits for a worker. Beyond it, the request is refused."""
+"""Longest time, in seconds, that an import, a restore or a change waits for a worker. Then the request is refused."""
 
 SYNC_SECONDS = 10.0
 """Time limit for reading the current content, with repetitions, in seconds. Beyond it, the import or restore fails."""
@@ -60,7 +60,8 @@ IMPORT_ERRORS = ErrorTexts(
     name="imports",
     field=None,
     account_limit=(
-        f"imports and restores of one account run or wait at a time, and each waits {QUEUE_SECONDS:g} s at most"
+        "imports, restores and changes of elements of one account run or wait at a time, "
+        f"and each waits {QUEUE_SECONDS:g} s at most"
     ),
     too_much="reading the file takes more {} than an import may use",
 )

@@ -19,7 +19,7 @@ from svgx_yjs.structure import EMPTY_UPDATE
 REPLACEMENT_ERRORS = ErrorTexts(
     name="restores",
     field="content",
-    account_limit="imports and restores of one account run or wait at a time",
+    account_limit="imports, restores and changes of elements of one account run or wait at a time",
     too_much="comparing the new content with the current content takes too much {}",
 )
 """The texts of the errors of a replacement."""

@@ -1,4 +1,4 @@
-"""The errors of worker processes as errors of the contract, for imports and restores."""
+"""The errors of worker processes as errors of the contract, for imports, restores and changes of elements."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from svgx_canvas import SvgRefused
 from svgx_common.contract.errors import (
+    Conflict,
     Invalid,
+    NotFound,
     Overloaded,
     TooLarge,
     TooManyRequests,
@@ -17,12 +19,12 @@ from svgx_workers.errors import AccountBusy, WorkerDied, WorkerError, WorkersBus
 from svgx_workers.pool import Workers
 
 RETRY_SECONDS = 2.0
-"""Seconds until a caller may try again, while too many imports and restores run or wait."""
+"""Seconds until a caller may try again, while too many imports, restores and changes of elements run or wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorTexts:
-    """The texts of the errors of imports or of restores.
+    """The texts of the errors of imports, of restores, or of changes of elements.
 
     - `field` is the name of the request's field that contains the content. If `field` is None, refusals name their own
       field, and errors about time or memory name `body`.
@@ -45,6 +47,10 @@ def worker_errors(workers: Workers, texts: ErrorTexts) -> Iterator[None]:
     except SvgRefused as refused:
         if refused.field == "charset":
             raise UnsupportedMedia(refused.detail, field="content-type") from None
+        if refused.code == "unknown":
+            raise NotFound(refused.detail, field=refused.field) from None
+        if refused.code == "conflict":
+            raise Conflict(refused.detail, field=refused.field) from None
         raise Invalid(
             refused.detail, field=texts.field or refused.field, limit=refused.limit
         ) from None
@@ -57,7 +63,8 @@ def worker_errors(workers: Workers, texts: ErrorTexts) -> Iterator[None]:
         ) from None
     except WorkersBusy:
         raise Overloaded(
-            "too many imports and restores are waiting", retry_after=RETRY_SECONDS
+            "too many imports, restores and changes of elements are waiting",
+            retry_after=RETRY_SECONDS,
         ) from None
     except WorkerTimeout as error:
         raise TooLarge(

@@ -167,7 +167,7 @@ class Guard:
         self, operation: Operation[Any, Any], message: RequestModel, caller: Caller | None
     ) -> None:
         """Raise `QuotaExceeded` or `QuotaFull` if the operation adds content that a quota does not allow."""
-        if operation.writes_content and caller is not None:
+        if operation.writes_content and message.adds_content and caller is not None:
             self._quotas.require_space(caller, _canvas_id(message))
 
 

@@ -1,0 +1,189 @@
+"""Carry out the changes of a request on a document, as one edit."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pycrdt import TransactionEvent
+
+from svgx_canvas.changes.canvas_check import check_canvas
+from svgx_canvas.changes.document_writer import DocumentWriter
+from svgx_canvas.changes.editable_tree import EditableTree
+from svgx_canvas.changes.policy_check import PolicyCheck, check_fields
+from svgx_canvas.changes.refusals import conflict, unknown
+from svgx_canvas.changes.requested import Change, Create, Delete, Move, Place, Update, read_changes
+from svgx_canvas.document.element_tree import load, read
+from svgx_canvas.document.order import DIGITS
+from svgx_canvas.document.replacement import load_with_new_client
+from svgx_canvas.limits import DEFAULT_LIMITS, Limits
+from svgx_canvas.tree import Canvas, Element
+from svgx_yjs.structure import EMPTY_UPDATE
+
+ID_CHARACTERS = 12
+"""The number of characters of an id that the server chooses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The result of changes."""
+
+    update: bytes
+    """The Yjs v1 update that changes the document."""
+    created: list[str]
+    """The ids of the created elements, in the order of their operations."""
+
+
+def change_elements(current: bytes, operations: bytes, limits: Limits = DEFAULT_LIMITS) -> Changed:
+    """Carry out operations in their order, all of them or none.
+
+    `current` is the document's state (Yjs v1 update). `operations` is a JSON list of the contract's operations. Raises
+    `SvgRefused` with the field of the operation that cannot be carried out, such as `operations[3].id`.
+    """
+    changes = read_changes(operations)
+    doc = load_with_new_client(current)
+    canvas = read(doc)
+    editing = _Editing(canvas, DocumentWriter(doc), limits)
+    updates: list[bytes] = []
+
+    def on_change(event: TransactionEvent) -> None:
+        updates.append(event.update)
+
+    subscription = doc.observe(on_change)
+    with doc.transaction():
+        if not all(isinstance(each, Create | Update) for each in changes):
+            editing.end_cycles()
+        for number, change in enumerate(changes):
+            editing.carry_out(change, f"operations[{number}]")
+    doc.unobserve(subscription)
+    if not all(isinstance(each, Delete) for each in changes):
+        check_canvas(canvas, lambda: read(load(current)), limits)
+    return Changed(updates[0] if updates else EMPTY_UPDATE, editing.created)
+
+
+class _Editing:
+    """The changes of one request on a document. The tree and the document change together."""
+
+    def __init__(self, canvas: Canvas, writer: DocumentWriter, limits: Limits) -> None:
+        self.created: list[str] = []
+        """The ids of the created elements."""
+        self._moved_to_root = canvas.moved_to_root
+        self._tree = EditableTree(canvas)
+        self._writer = writer
+        self._policy = PolicyCheck(limits)
+
+    def end_cycles(self) -> None:
+        """Store the parents that the tree shows, so that no move or deletion of one element moves or hides another."""
+        for identifier in self._moved_to_root:
+            self._writer.move_to_root(identifier)
+
+    def carry_out(self, change: Change, field: str) -> None:
+        """Carry out one change. `field` is the name of the operation in the request. Raises `SvgRefused`."""
+        match change:
+            case Create():
+                self._create(change, field)
+            case Update():
+                self._update(change, field)
+            case Move():
+                self._move(change, field)
+            case Delete():
+                for identifier in self._tree.remove(self._find(change.id, f"{field}.id")):
+                    self._writer.remove(identifier)
+
+    def _create(self, change: Create, field: str) -> None:
+        identifier = change.id if change.id is not None else self._new_id()
+        if identifier in self._writer.stored:
+            raise conflict(f"{field}.id", f"the canvas already has an element {identifier!r}")
+        element = Element(identifier, change.tag)
+        check_fields(element, change.attrs, change.text, field)
+        parent = self._parent(change.place, self._tree.root, field)
+        element.attrs = dict(change.attrs)
+        self._policy.check_place(element, self._tree.with_ancestors(parent), field)
+        element.attrs = self._policy.clean_attributes(element, change.attrs, field)
+        self._policy.check_number_of_attributes(element, field)
+        element.text = self._policy.clean_text(change.text or "", parent, field)
+        siblings = self._insert(element, parent, change.place)
+        self._writer.create(element)
+        self._write_orders(siblings)
+        self.created.append(identifier)
+
+    def _update(self, change: Update, field: str) -> None:
+        element = self._find(change.id, f"{field}.id")
+        check_fields(element, change.attrs, change.text, field)
+        if change.attrs:
+            self._update_attributes(element, change.attrs, field)
+        if change.text is not None:
+            parent = self._tree.parent_of(element)
+            self._policy.check_place(element, self._tree.with_ancestors(parent), field)
+            element.text = self._policy.clean_text(change.text, parent, field)
+            self._writer.set_text(element)
+
+    def _update_attributes(
+        self, element: Element, attrs: Mapping[str, str | None], field: str
+    ) -> None:
+        values = {name: value for name, value in attrs.items() if value is not None}
+        removed = {name for name, value in attrs.items() if value is None}
+        cleaned = self._policy.clean_attributes(element, values, field)
+        kept = {name: value for name, value in element.attrs.items() if name not in removed}
+        element.attrs.clear()
+        element.attrs.update({**kept, **cleaned})
+        if element is not self._tree.root:
+            parent = self._tree.parent_of(element)
+            self._policy.check_place(element, self._tree.with_ancestors(parent), field)
+        self._policy.check_number_of_attributes(element, field)
+        self._writer.set_attributes(element, {**dict.fromkeys(removed), **cleaned})
+
+    def _move(self, change: Move, field: str) -> None:
+        element = self._find(change.id, f"{field}.id")
+        place = change.place
+        parent = self._parent(place, self._tree.parent_of(element), field)
+        if element.id == place.sibling:
+            raise conflict(f"{field}.{place.side}", "an element cannot be beside itself")
+        ancestors = list(self._tree.with_ancestors(parent))
+        if any(each is element for each in ancestors):
+            name = "parent" if place.parent is not None else place.side
+            raise conflict(f"{field}.{name}", "an element cannot be inside of itself")
+        self._policy.check_place(element, ancestors, field)
+        self._tree.detach(element)
+        siblings = self._insert(element, parent, place)
+        self._writer.set_place(element)
+        self._write_orders(siblings)
+
+    def _find(self, identifier: str, field: str) -> Element:
+        element = self._tree.find(identifier)
+        if element is None:
+            raise unknown(field, identifier)
+        return element
+
+    def _parent(self, place: Place, default: Element, field: str) -> Element:
+        """Return the parent that a place names. Without a parent, this is the parent of the sibling, or `default`."""
+        parent = None if place.parent is None else self._find(place.parent, f"{field}.parent")
+        if place.sibling is None:
+            return default if parent is None else parent
+        name = f"{field}.{place.side}"
+        sibling_parent = self._tree.parent_of(self._find(place.sibling, name))
+        if parent is not None and parent is not sibling_parent:
+            raise conflict(name, f"{place.sibling!r} is not a child of {parent.id!r}")
+        return sibling_parent
+
+    def _insert(self, element: Element, parent: Element, place: Place) -> list[Element]:
+        """Insert an element into the tree. Return the siblings with new fractional indexes."""
+        if place.order is not None:
+            element.order = place.order
+            self._tree.insert(element, parent)
+            return []
+        index = len(parent.children)
+        if place.sibling is not None:
+            sibling = self._tree.find(place.sibling)
+            assert sibling is not None  # `_parent` has found it
+            index = self._tree.place_of(sibling) + (place.after is not None)
+        return self._tree.insert_at(element, parent, index)
+
+    def _write_orders(self, siblings: list[Element]) -> None:
+        for sibling in siblings:
+            self._writer.set_order(sibling)
+
+    def _new_id(self) -> str:
+        while True:
+            identifier = "".join(secrets.choice(DIGITS) for _ in range(ID_CHARACTERS))
+            if identifier not in self._writer.stored:
+                return identifier

@@ -1,0 +1,81 @@
+"""An element tree that changes: elements are found by their ids, inserted and removed."""
+
+from bisect import bisect_left, insort
+from collections.abc import Iterator
+
+from svgx_canvas.document.order import is_key, keys_between
+from svgx_canvas.tree import ROOT, Canvas, Element, sibling_key
+
+
+class EditableTree:
+    """The elements of a canvas. `root` is the root element; its children are those of the canvas."""
+
+    def __init__(self, canvas: Canvas) -> None:
+        self.root = Element(ROOT, "svg", attrs=canvas.attrs, children=canvas.children)
+        self._by_id = {element.id: element for element in canvas.walk()}
+        self._by_id[ROOT] = self.root
+
+    def find(self, identifier: str) -> Element | None:
+        """Return the element with this id, or None. The id of the root is ""."""
+        return self._by_id.get(identifier)
+
+    def parent_of(self, element: Element) -> Element:
+        """Return the parent of an element that is not the root."""
+        return self._by_id[element.parent]
+
+    def with_ancestors(self, element: Element) -> Iterator[Element]:
+        """Yield the element, its parent, and so on up to the root."""
+        yield element
+        while element is not self.root:
+            element = self.parent_of(element)
+            yield element
+
+    def place_of(self, element: Element) -> int:
+        """Return the number of siblings before an element."""
+        return bisect_left(self.parent_of(element).children, sibling_key(element), key=sibling_key)
+
+    def insert(self, element: Element, parent: Element) -> None:
+        """Add an element to the children of `parent`, at the place of its fractional index."""
+        element.parent = parent.id
+        insort(parent.children, element, key=sibling_key)
+        self._by_id[element.id] = element
+
+    def insert_at(self, element: Element, parent: Element, place: int) -> list[Element]:
+        """Add an element to the children of `parent`, after the first `place` ones, with a new fractional index.
+
+        Return the siblings that have to get a new fractional index too. These are neighbors with equal indexes, which
+        concurrent edits create, or with indexes that are too long or of another format.
+        """
+        siblings = parent.children
+        start = end = place
+        while start and not is_key(siblings[start - 1].order):
+            start -= 1
+        low = siblings[start - 1].order if start else None
+        while end < len(siblings) and not _is_above(siblings[end].order, low):
+            end += 1
+        high = siblings[end].order if end < len(siblings) else None
+        moved = [*siblings[start:place], *siblings[place:end]]
+        siblings.insert(place, element)
+        keys = keys_between(low, high, end + 1 - start)
+        for each, key in zip(siblings[start : end + 1], keys, strict=True):
+            each.order = key
+        element.parent = parent.id
+        self._by_id[element.id] = element
+        return moved
+
+    def detach(self, element: Element) -> None:
+        """Remove an element from the children of its parent. Its descendants stay in the element."""
+        del self.parent_of(element).children[self.place_of(element)]
+
+    def remove(self, element: Element) -> list[str]:
+        """Remove an element and its descendants, and return their ids."""
+        self.detach(element)
+        removed = [each.id for each in Canvas(children=[element]).walk()]
+        for identifier in removed:
+            del self._by_id[identifier]
+        return removed
+
+
+def _is_above(order: str, low: str | None) -> bool:
+    """Return whether a fractional index has the usual format and is above `low`."""
+    return is_key(order) and (low is None or order > low)

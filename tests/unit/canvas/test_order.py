@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from svgx_canvas.document.order import between, first_keys, sort_key
+from svgx_canvas.document.order import between, first_keys, is_key, keys_between, sort_key
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
@@ -90,3 +90,20 @@ def test_smallest_and_greatest_key_without_a_fraction_have_neighbours() -> None:
 @pytest.mark.parametrize("order", [None, 3, "", "a b", "é", "a" * 2000, ["a0"]])
 def test_invalid_order_sorts_first(order: object) -> None:
     assert sort_key(order) == ""
+
+
+@given(keys(), keys(), st.integers(0, 300))
+def test_keys_between_two_keys_are_in_order_and_short(one: str, other: str, count: int) -> None:
+    low, high = sorted((one, other))
+    for bounds in ((None, None), (low, None), (None, high), *([(low, high)] if low < high else [])):
+        made = keys_between(*bounds, count)
+        row = [*filter(None, bounds[:1]), *made, *filter(None, bounds[1:])]
+        assert len(made) == count
+        assert row == sorted(set(row))
+        assert all(is_key(key) for key in made)
+        assert max(map(len, made), default=0) <= max(len(low), len(high)) + 8
+
+
+@pytest.mark.parametrize("order", ["", "5", "a", "a00", "a-"])
+def test_string_of_another_format_is_no_key(order: str) -> None:
+    assert not is_key(order)

@@ -52,23 +52,18 @@ class DocumentWriter:
             _update(self._root, attrs)
             return
         content = self._elements[element.id]
-        stored = (
-            content["attrs"]
-            if isinstance(content, Map | dict) and "attrs" in content.keys()  # noqa: SIM118 - a pycrdt map
-            else None
-        )
+        stored = _field(content, "attrs")
         if isinstance(stored, Map):
             _update(stored, attrs)
             return
-        plain = dict(stored) if isinstance(stored, dict) else {}
+        plain = stored if isinstance(stored, dict) else {}
         merged = {name: value for name, value in {**plain, **attrs}.items() if value is not None}
-        new = writable(merged) if isinstance(stored, dict) else Map(merged)
-        self._set_fields(element.id, {"attrs": new})
+        is_plain = isinstance(stored, dict) or not isinstance(content, Map)
+        self._set_fields(element.id, {"attrs": writable(merged) if is_plain else Map(merged)})
 
     def set_text(self, element: Element) -> None:
         """Write the character data of an element. A Y.Text keeps the characters that are equal at both ends."""
-        content = self._elements[element.id]
-        stored = content["text"] if isinstance(content, Map) and "text" in content.keys() else None  # noqa: SIM118
+        stored = _field(self._elements[element.id], "text")
         if not isinstance(stored, Text):
             self._set_fields(element.id, {"text": element.text})
         elif all(isinstance(chunk, str) and not formats for chunk, formats in stored.diff()):
@@ -89,6 +84,13 @@ class DocumentWriter:
                 content[name] = value
         elif isinstance(content, dict):
             self._elements[identifier] = writable({**content, **fields})
+
+
+def _field(content: object, name: str) -> object:
+    """Return a field of an element, or None."""
+    if not isinstance(content, Map | dict) or name not in set(content.keys()):
+        return None
+    return content[name]
 
 
 def _update(stored: _Content, attrs: Mapping[str, str | None]) -> None:

@@ -3,8 +3,14 @@
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 
-from svgx_canvas.document.order import is_key, keys_between
+from svgx_canvas.document.order import between, is_key, keys_between
 from svgx_canvas.tree import ROOT, Canvas, Element, sibling_key
+
+LONG_KEY = 64
+"""Characters of the longest new key. Beyond it, neighbors get new keys too, because each key at one place is longer."""
+
+SHORT_KEY = 16
+"""Characters of the longest key that stays when its neighbors get new keys."""
 
 
 class EditableTree:
@@ -43,25 +49,30 @@ class EditableTree:
     def insert_at(self, element: Element, parent: Element, place: int) -> list[Element]:
         """Add an element to the children of `parent`, after the first `place` ones, with a new fractional index.
 
-        Return the siblings that have to get a new fractional index too. These are neighbors with equal indexes, which
-        concurrent edits create, or with indexes that are too long or of another format.
+        Return the siblings that get a new fractional index too, because there is no short index at this place. The
+        reason is that neighbors have equal indexes, which concurrent edits create, or indexes of another format, or
+        that many elements were inserted at this place.
         """
+        element.parent = parent.id
+        self._by_id[element.id] = element
         siblings = parent.children
-        start = end = place
-        while start and not is_key(siblings[start - 1].order):
+        siblings.insert(place, element)
+        key = _key_at(siblings, place)
+        if key is not None:
+            element.order = key
+            return []
+        start, end = place, place + 1
+        while start and not _is_short_key(siblings[start - 1].order):
             start -= 1
         low = siblings[start - 1].order if start else None
         while end < len(siblings) and not _is_above(siblings[end].order, low):
             end += 1
         high = siblings[end].order if end < len(siblings) else None
-        moved = [*siblings[start:place], *siblings[place:end]]
-        siblings.insert(place, element)
-        keys = keys_between(low, high, end + 1 - start)
-        for each, key in zip(siblings[start : end + 1], keys, strict=True):
+        for each, key in zip(
+            siblings[start:end], keys_between(low, high, end - start), strict=True
+        ):
             each.order = key
-        element.parent = parent.id
-        self._by_id[element.id] = element
-        return moved
+        return [*siblings[start:place], *siblings[place + 1 : end]]
 
     def detach(self, element: Element) -> None:
         """Remove an element from the children of its parent. Its descendants stay in the element."""
@@ -76,6 +87,21 @@ class EditableTree:
         return removed
 
 
+def _key_at(siblings: list[Element], place: int) -> str | None:
+    """Return a key between those of the siblings before and after a place, or None without a short one."""
+    low = siblings[place - 1].order if place else None
+    high = siblings[place + 1].order if place + 1 < len(siblings) else None
+    try:
+        key = between(low, high)
+    except ValueError:
+        return None
+    return key if len(key) <= LONG_KEY else None
+
+
+def _is_short_key(order: str) -> bool:
+    return len(order) <= SHORT_KEY and is_key(order)
+
+
 def _is_above(order: str, low: str | None) -> bool:
-    """Return whether a fractional index has the usual format and is above `low`."""
-    return is_key(order) and (low is None or order > low)
+    """Return whether a fractional index is a short key above `low`."""
+    return _is_short_key(order) and (low is None or order > low)

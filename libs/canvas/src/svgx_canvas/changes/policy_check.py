@@ -76,6 +76,8 @@ class PolicyCheck:
         """Return new character data as the policy writes it. Raises `SvgRefused` for a forbidden rule of a style."""
         if parent.tag != "style":
             return clean_text(text)
+        limit = self._limits.style_length
+        check_limit(f"{field}.text", limit, len(text), "characters of style sheets")
         report = Report()
         cleaned = css.clean_stylesheet(clean_text(text), self._limits, report.add)
         for dropped in report.dropped():

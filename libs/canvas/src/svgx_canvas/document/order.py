@@ -16,9 +16,6 @@ _SMALLEST = "A" + "0" * 26
 """The smallest integer. Alone, it is not a key, because no key would be below it. With a fraction, it is a key."""
 _KEY = re.compile(r"[0-9A-Za-z]{1,1024}", re.ASCII)
 
-LONG_KEY = 256
-"""Characters of the longest key that `is_key` accepts. `sort_key` accepts longer ones, which Yjs clients may write."""
-
 
 def sort_key(order: object) -> str:
     """Return the string by which an element with this stored `order` is sorted.
@@ -54,12 +51,12 @@ def between(low: str | None, high: str | None) -> str:
 
 
 def is_key(order: str) -> bool:
-    """Return whether a string is a key of this format with at most `LONG_KEY` characters."""
+    """Return whether a string is a key of this format."""
     try:
         _check(order)
     except ValueError:
         return False
-    return len(order) <= LONG_KEY
+    return True
 
 
 def keys_between(low: str | None, high: str | None, count: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from collections.abc import Mapping
 
 import httpx
 import pytest
@@ -13,7 +14,7 @@ from tests.e2e.clients.workspace import Workspace
 
 
 async def change(
-    session: ApiSession, canvas: str, *operations: dict[str, object], **headers: str
+    session: ApiSession, canvas: str, *operations: Mapping[str, object], **headers: str
 ) -> httpx.Response:
     """Send the operations in one request, and return the response, which may be an error."""
     return await session.request(

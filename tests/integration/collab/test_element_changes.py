@@ -85,7 +85,11 @@ async def test_changes_are_one_saved_edit_of_their_caller(
     caller = user()
     async with replica(backing):
         await editor.set("old", "x")
-        operations = [RECT, {"op": "create", "tag": "g"}, {"op": "update", "id": "wall"}]
+        operations: list[dict[str, Any]] = [
+            RECT,
+            {"op": "create", "tag": "g"},
+            {"op": "update", "id": "wall"},
+        ]
         changed = await changes.change_elements(request(editor, *operations), call(caller=caller))
         assert (changed.revision, changed.created[0], len(changed.created)) == (2, "wall", 2)
         assert await journal_authors(backing, editor.canvas_id) == [["ann"], [caller.user_id]]

@@ -19,7 +19,8 @@ Canvases for drawing together, their members and their content. Log in with `POS
 token as `Authorization: Bearer …`. Every path works with and without a trailing slash. Errors are
 `application/problem+json` (RFC 9457) with a `code` and a `trace_id`. Lists are sent in pages: `next` is the `cursor` of
 the next page, and null on the last page. Times are RFC 3339 in UTC. An operation with the header `Idempotency-Key` is
-executed once for each key, even when the request is sent again. Clients edit a canvas over the WebSocket
+executed once for each key, even when the request is sent again. Programs change elements with
+`POST /runtime/canvases/{canvas_id}/elements/batch`, and live clients edit a canvas over the WebSocket
 `/runtime/events/{canvas_id}` with y-protocols, or over `/runtime/hocuspocus` with the protocol of Hocuspocus 4
 (`docs/asyncapi.yaml`).
 """

@@ -74,7 +74,7 @@ def test_whitelisted_accounts_and_networks_have_no_limit(
         ({"limits": {"raed": {"requests": 1}}}, "limits.raed.[key]"),
         ({"limits": {"unlimited": {"requests": 1}}}, "limits.unlimited.[key]"),
         ({"roles": {"boss": {}}}, "roles.boss.[key]"),
-        ({"whitelist": {"networks": ["10.0.0.0/33"]}}, "whitelist.networks[0]"),
+        ({"whitelist": {"networks": ["10.0.0.0/33"]}}, "whitelist.networks.0"),
         ({"whitelist": {"adresses": []}}, "whitelist.adresses"),
     ],
 )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import httpx
 import pytest
 
-from svgx_common.contract.live.element_changes import MAX_OPERATIONS
+from svgx_common.contract.live.element_changes import MAX_BODY_BYTES, MAX_OPERATIONS
 from tests.e2e.clients.api import ApiSession
 from tests.e2e.clients.problems import check_problem
 from tests.e2e.clients.workspace import Workspace
@@ -111,11 +111,13 @@ async def test_refused_changes_state_the_field_and_change_nothing(
     assert await workspace.owner.export(canvas, "yjs") == before
 
 
-async def test_number_of_operations_is_bounded(workspace: Workspace, canvas: str) -> None:
-    """A request has 1 to 500 operations. Proves R-ELEMENT-7."""
+async def test_size_of_a_request_is_bounded(workspace: Workspace, canvas: str) -> None:
+    """A request has 1 to 500 operations, and 1 MiB at most. Proves R-ELEMENT-7."""
     for count in (0, MAX_OPERATIONS + 1):
         response = await change(workspace.owner, canvas, *[RECT] * count)
         assert check_problem(response, 422, "invalid")["field"] == "operations"
+    long = {**RECT, "attrs": {"d": " " * MAX_BODY_BYTES}}
+    check_problem(await change(workspace.owner, canvas, long), 413, "too_large")
     response = await change(workspace.owner, canvas, *[RECT] * MAX_OPERATIONS)
     assert len(set(response.json()["created"])) == MAX_OPERATIONS
 

@@ -18,7 +18,7 @@ from svgx_common.contract.policy import CanvasRole, RateClass, Scope
 from svgx_common.contract.state import CanvasId
 
 MAX_OPERATIONS = 500
-"""Largest number of operations in a request. Measured: 500 new elements take a worker 0.1 s on an empty canvas."""
+"""Largest number of operations in a request. Measured: 500 new elements take 0.05 s, and their edit has 85 KB."""
 
 MAX_BODY_BYTES = 1024 * 1024
 """Largest body of a request, in bytes."""

@@ -50,6 +50,7 @@ SHEETS = [
     (r'@namespace url("\1");', r'@namespace "\1 ";'),
     (r"@keyframes \1 a{to{fill:red}}", r"@keyframes \1 a{to{fill:red;}}"),
     (r"@layer \d800;g{fill:red}", "@layer \ufffd;g{fill:red;}"),
+    (r'text::after{content:"\\"}', r'text::after{content:"\5c ";}'),
     (r'g{font-family:"\1<b{"}', r'g{font-family:"\1 \3c b\7b ";}'),
 ]
 """Style sheets, and the text that is written for them."""
@@ -80,10 +81,13 @@ def exported(style: str, sheet: str) -> tuple[str, str]:
 def test_escape_of_a_forbidden_character_in_a_style_attribute_is_kept(
     text: str, expected: str
 ) -> None:
-    """The text is exported, and an import of the export changes nothing. Proves R-SVG-2 and R-SVG-12."""
+    """The text is exported, and an import of the export changes nothing. Proves R-SVG-2 and R-SVG-12.
+
+    A style sheet has the number of a backslash, because resvg takes a quote after two backslashes for an escaped one.
+    """
     style, sheet = exported(_DROPPED + text, f"g{{{text}}}")
     assert style == expected
-    assert sheet == f"g{{{expected}}}"
+    assert sheet == f"g{{{expected}}}".replace(r"\\", r"\5c ")
     assert exported(text, "g{fill:red}")[0] == text
 
 

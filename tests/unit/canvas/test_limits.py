@@ -317,6 +317,25 @@ def test_pixels_of_embedded_images_are_bounded() -> None:
             'width="1000" height="1000"',
             f'<filter id="f"><feConvolveMatrix order="100"/></filter><g filter="url(#f)">{RECT}</g>',
         ),
+        *[
+            (
+                "filter_operations",
+                'width="1000" height="1000"',
+                f'<filter id="f">{step}</filter><g filter="url(#f)">{RECT}</g>',
+            )
+            for step in (
+                f'<feMorphology radius="{" " * 201}50"/>',
+                f'<feTurbulence numOctaves="{"0" * 10_001}999"/>',
+                f'<feConvolveMatrix order="{" " * 10_001}100"/>',
+                '<feConvolveMatrix order="100x1"/>',
+                '<feMorphology radius="5000 0"/>',
+            )
+        ],
+        (
+            "pattern_pixels",
+            'width="9" height="9"',
+            f'<pattern id="p" width="9" height="9" patternTransform="{" " * 10_001}scale(9999)"/>',
+        ),
         (
             "pattern_pixels",
             'width="9" height="9"',

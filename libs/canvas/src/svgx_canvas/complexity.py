@@ -8,7 +8,7 @@ part of its selector could match, and elements that are not drawn where they sta
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from svgx_canvas import css
@@ -137,7 +137,7 @@ class _Declarations:
         keys = [("any", ""), ("type", element.tag)]
         if "id" in element.attrs:
             keys.append(("id", element.attrs["id"]))
-        keys += [("class", name) for name in element.attrs.get("class", "").split()]
+        keys += [("class", name) for name in css.class_names(element.attrs.get("class", ""))]
         for key in keys:
             yield from self.by_key.get(key, ())
 
@@ -160,6 +160,8 @@ class _Node:
     vertices: int
     operations: int
     layers: int
+    functions: int
+    """The number of filter functions, such as `blur()`. Each counts as one element."""
     pictures: list[Cost]
     """The costs of the pictures in the element's `data:` URLs."""
 
@@ -243,9 +245,8 @@ class _Meter:
             pending += [(child, paints) for child in element.children if child.tag != TEXT]
 
     def _patterns(self, value: str) -> Iterator[Element]:
-        for url in css.value_urls(value) if "(" in value else ():
-            target = self._target(url)
-            if target is not None and target.tag == "pattern":
+        for target in self._targets(css.value_ids(value)):
+            if target.tag == "pattern":
                 yield target
 
     def _cost(self, root: Element) -> Cost:
@@ -324,9 +325,11 @@ class _Meter:
         for kind, target in self._inherited.get(id(element), ()):
             kinds.append(kind)
             parts.append(target)
-        layers = 0
+        layers = functions = 0
         for name, value in watched:
             layers += _makes_layer(name, value)
+            if name == "filter":
+                functions += css.filter_functions(value)
         pictures = self._picture_costs(element) if element.tag in IMAGE_ELEMENTS else []
         shapes, vertices = (1, _vertices(element)) if element.tag in _SHAPES else (0, 0)
         return _Node(
@@ -337,13 +340,20 @@ class _Meter:
             shapes=shapes,
             vertices=vertices,
             operations=_operations(element),
-            layers=layers,
+            # Like a filter with one step, the function blur() paints on two layers.
+            layers=layers + functions + (functions > 0),
+            functions=functions,
             pictures=pictures,
         )
 
     def _sum(self, node: _Node, costs: list[Cost | None]) -> Cost:
         """Return the cost of an element. `costs` are the costs of its parts, with None for a circular reference."""
-        cost = Cost(operations=node.operations, shapes=node.shapes, vertices=node.vertices)
+        cost = Cost(
+            elements=1 + node.functions,
+            operations=node.operations,
+            shapes=node.shapes,
+            vertices=node.vertices,
+        )
         for picture in node.pictures:
             cost.add(picture)
         for inner in costs[: node.children]:
@@ -413,19 +423,19 @@ class _Meter:
         """
         if element.tag in _HREF_ELEMENTS:
             for name in ("href", "xlink:href"):
-                target = self._target(element.attrs.get(name, "").strip())
-                if target is not None:
+                for target in self._targets(css.href_ids(element.attrs.get(name, ""))):
                     yield HREF, target
         for name, value in watched:
-            if "(" not in value or name in _LAYER_PROPERTIES:
-                continue
-            for url in css.value_urls(value):
-                target = self._target(url)
-                if target is not None:
+            if name not in _LAYER_PROPERTIES:
+                for target in self._targets(css.value_ids(value)):
                     yield name, target
 
-    def _target(self, url: str) -> Element | None:
-        return self._by_id.get(url[1:]) if url.startswith("#") else None
+    def _targets(self, ids: Iterable[str]) -> Iterator[Element]:
+        """Yield the elements with these ids."""
+        for name in ids:
+            target = self._by_id.get(name)
+            if target is not None:
+                yield target
 
 
 def _last_reference(circle: Sequence[_Step]) -> CircularReference:
@@ -488,25 +498,24 @@ def _vertices(element: Element) -> int:
 def _operations(element: Element) -> int:
     """Return the operations per pixel that resvg needs for a filter step.
 
-    Return 0 for a filter step with a fixed cost, and for an element that is not a filter step.
+    Return 0 for a filter step with a fixed cost, and for an element that is not a filter step. resvg replaces a radius
+    of 0 by 1, and an invalid order by 3.
     """
     match element.tag:
         case "feMorphology":
-            across, down = _pair(element.attrs.get("radius", ""), 0)
+            across, down = _sides(element.attrs.get("radius", ""), 1)
             return int(min(_MAX_COUNT, (2 * across + 1) * (2 * down + 1)))
         case "feConvolveMatrix":
-            across, down = _pair(element.attrs.get("order", ""), 3)
+            across, down = _sides(element.attrs.get("order", ""), 3)
             return int(min(_MAX_COUNT, across * down))
         case "feTurbulence":
-            octaves, _ = _pair(element.attrs.get("numOctaves", ""), 1)
-            return int(min(_MAX_COUNT, 16 * octaves))
+            octaves, _ = css.pair(element.attrs.get("numOctaves", "")) or (1, 1)
+            return int(min(_MAX_COUNT, 16 * abs(octaves)))
         case _:
             return 0
 
 
-def _pair(text: str, default: float) -> tuple[float, float]:
-    """Return the two numbers of an attribute that has one or two numbers. A single number counts for both."""
-    numbers = [min(abs(number), 1e9) for number in css.numbers(text[:200])[:2]]
-    if not numbers:
-        return default, default
-    return numbers[0], numbers[-1]
+def _sides(text: str, least: float) -> tuple[float, float]:
+    """Return the two sides in an attribute that has one or two numbers. Both are at least `least`."""
+    across, down = (max(least, min(abs(side), 1e9)) for side in css.pair(text) or (least, least))
+    return across, down

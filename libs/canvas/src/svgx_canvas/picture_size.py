@@ -94,7 +94,7 @@ def view_box(canvas: Canvas) -> tuple[float, float] | None:
 
     A view box with a number that resvg cannot represent is invalid.
     """
-    numbers = css.numbers(canvas.attrs.get("viewBox", "")[:200])
+    numbers = css.numbers(canvas.attrs.get("viewBox", ""), 5)
     if len(numbers) != 4 or not (numbers[2] > 0 and numbers[3] > 0):
         return None
     if max(map(abs, numbers)) >= css.MAX_NUMBER:

@@ -149,8 +149,8 @@ def _tile_area(pattern: Element, natural: tuple[float, float]) -> float:
         if not in_user_space and not pattern.attrs.get(name, "").strip().endswith("%"):
             side *= natural_side
         area *= side
-    for kind, text in _TRANSFORM.findall(pattern.attrs.get("patternTransform", "")[:10_000]):
-        area = min(area * _area_factor(kind, css.numbers(text)), 1e30)
+    for kind, text in _TRANSFORM.findall(pattern.attrs.get("patternTransform", "")):
+        area = min(area * _area_factor(kind, css.numbers(text, 7)), 1e30)
     return area
 
 

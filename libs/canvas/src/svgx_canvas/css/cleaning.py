@@ -44,7 +44,8 @@ _AllowedName = Callable[[str], bool]
 
 _STRINGS_AND_COMMENTS = re.compile(r""""[^"\n]*"|'[^'\n]*'|/\*.*?(?:\*/|\Z)""", re.DOTALL)
 _MARKUP = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\\.|<[A-Za-z/!?]""", re.DOTALL)
-_MARKUP_IN_STRING = re.compile(r"\\[^<{}]|\\?([<{}])", re.DOTALL)
+_MARKUP_IN_STRING = re.compile(r"\\[^\\<{}]|\\(\\)|\\?([<{}])", re.DOTALL)
+_SPACE_AFTER_FRAGMENT = re.compile(r"url\([ \t\n\r\f]*#[^ )]*[\t\n\r\f]", re.IGNORECASE)
 
 
 def clean_declarations(text: str, report: ReportDropped) -> str:
@@ -84,9 +85,9 @@ def _clean_declarations(text: str) -> tuple[str, tuple[tuple[str, str], ...]]:
 def clean_stylesheet(text: str, limits: Limits, report: ReportDropped) -> str:
     """Return the allowed rules of a style sheet.
 
-    The text is unchanged if all rules are allowed and if it has no "<", no escape, no brace in a string or comment, and
-    no `url()` in `@namespace`. In such a text, simple readers and HTML parsers find the same rules and the same end as
-    browsers.
+    The text is unchanged if all rules are allowed and if it has no "<", no escape, no brace in a string or comment, no
+    tab or line end after a fragment, and no `url()` in `@namespace`. In such a text, simple readers and HTML parsers
+    find the same rules and the same end as browsers.
     """
     check_limit("style_length", limits.style_length, len(text), "characters of style sheets")
     cleaner = _Cleaner(report)
@@ -129,8 +130,11 @@ def without_bitmaps(
 
 
 def _is_regular(text: str) -> bool:
-    """Return whether a style sheet has no "<", no escape, and no brace in a string or comment."""
-    if "<" in text or "\\" in text:
+    """Return whether a style sheet has no "<", no escape, and no brace in a string or comment.
+
+    It also has no tab or line end after the fragment in `url()`, because resvg would add it to the fragment.
+    """
+    if "<" in text or "\\" in text or _SPACE_AFTER_FRAGMENT.search(text):
         return False
     parts = _STRINGS_AND_COMMENTS.findall(text)
     return not any("{" in part or "}" in part for part in parts)
@@ -332,6 +336,7 @@ def _text_of(nodes: Iterable[ast.Node]) -> str:
 def _without_markup(text: str) -> str:
     """Escape "<" and braces in strings and names, so that neither an HTML parser nor a simple reader finds markup.
 
+    A backslash gets an escape without a second backslash, because resvg would take a quote after it for an escaped one.
     A "<" that is an operator, as in `(9px<width)`, stays; the letter after it is escaped.
     """
 
@@ -340,7 +345,8 @@ def _without_markup(text: str) -> str:
         if part[0] == "<":
             return f"<\\{ord(part[1]):x} " if part[1].isalpha() else f"< {part[1]}"
         return _MARKUP_IN_STRING.sub(
-            lambda found: f"\\{ord(found[1]):x} " if found[1] else found[0], part
+            lambda found: f"\\{ord(found[found.lastindex]):x} " if found.lastindex else found[0],
+            part,
         )
 
     return _MARKUP.sub(escape, text)

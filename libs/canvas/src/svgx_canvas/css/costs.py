@@ -1,14 +1,15 @@
 """Find the selectors and declarations of CSS that determine the cost of rendering a canvas."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from tinycss2 import ast
 
+from svgx_canvas.css import resvg_reading
 from svgx_canvas.css.resources import bitmap, may_have_bitmaps
 from svgx_canvas.css.structure import STRUCTURE, block_contents, style_attribute, stylesheet
 from svgx_canvas.css.tokens import read_tokens, write_tokens
-from svgx_canvas.css.values import urls
+from svgx_canvas.css.values import is_cacheable, urls, value_ids
 
 Key = tuple[str, str]
 """The key of a selector: the last class, id or type outside of parentheses in its last compound selector.
@@ -29,40 +30,68 @@ def selector_count(text: str) -> int:
 
 
 def declarations(text: str, watched: frozenset[str]) -> list[tuple[str, str]]:
-    """Return the name and the value of each declaration of a `watched` property in a `style` attribute."""
-    # Without quotes, brackets, comments and escapes, each semicolon ends a declaration.
-    if not STRUCTURE.search(text):
+    """Return the name and the value of each declaration of a `watched` property in a `style` attribute.
+
+    The declarations include those that only resvg finds.
+    """
+    # Without quotes, brackets, comments, escapes and asterisks, each semicolon ends a declaration.
+    if "*" not in text and not STRUCTURE.search(text):
         pairs = [part.partition(":") for part in text.split(";")]
         named = [(name.strip().lower(), value.strip()) for name, _, value in pairs]
         return [(name, value) for name, value in named if name in watched]
-    return [pair for pair in _parsed_declarations(text) if pair[0] in watched]
+    parsed = _parsed_declarations if is_cacheable(text) else _parsed_declarations.__wrapped__
+    return [pair for pair in parsed(text) if pair[0] in watched]
 
 
 @lru_cache(maxsize=4096)
 def _parsed_declarations(text: str) -> tuple[tuple[str, str], ...]:
-    return tuple(
+    pairs = [
         (node.lower_name, write_tokens(node.value).strip())
         for node in style_attribute(text)
         if isinstance(node, ast.Declaration)
-    )
+    ]
+    return (*pairs, *_declarations_of_resvg(text, pairs))
+
+
+def _declarations_of_resvg(text: str, known: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the declarations that resvg reads in a `style` attribute or a rule's block, except those in `known`."""
+
+    def effect(name: str, value: str) -> tuple[str, str | tuple[str, ...]]:
+        return name, value_ids(value) or value
+
+    effects = {effect(*pair) for pair in known}
+    return [pair for pair in resvg_reading.declarations(text) if effect(*pair) not in effects]
 
 
 def sheet_declarations(text: str, watched: frozenset[str]) -> list[tuple[Key, str, str]]:
     """Return the declarations of `watched` properties in a cleaned style sheet.
 
     Each entry is the key of a selector, the property's name and its value. A declaration directly in an at-rule has the
-    keys of the style rule around the at-rule. Without such a style rule, the key is ("any", "").
+    keys of the style rule around the at-rule. Without such a style rule, the key is ("any", ""). The declarations
+    include those that only resvg finds.
     """
     entries: list[tuple[Key, str, str]] = []
-    for node, keys in _all_declarations(text):
-        if node.lower_name in watched:
-            value = write_tokens(node.value).strip()
-            entries += [(key, node.lower_name, value) for key in keys]
+    for node, keys in _all_nodes(text):
+        if isinstance(node, ast.Declaration):
+            pairs = [(node.lower_name, write_tokens(node.value).strip())]
+        else:
+            own = [
+                (inner.lower_name, write_tokens(inner.value).strip())
+                for inner in block_contents(node.content)
+                if isinstance(inner, ast.Declaration)
+            ]
+            pairs = _declarations_of_resvg(write_tokens(node.content), own)
+        entries += [(key, name, value) for name, value in pairs if name in watched for key in keys]
     return entries
 
 
-def _all_declarations(text: str) -> Iterator[tuple[ast.Declaration, frozenset[Key]]]:
-    """Yield all declarations of a style sheet, each with the keys of the selectors of the style rule around it."""
+def _all_nodes(
+    text: str,
+) -> Iterator[tuple[ast.Declaration | ast.QualifiedRule, frozenset[Key]]]:
+    """Yield all declarations and style rules of a style sheet.
+
+    A declaration has the keys of the selectors of the rule around it, and a style rule has those of its own selectors.
+    """
     pending = [(node, frozenset({_ANY})) for node in stylesheet(text)]
     while pending:
         node, keys = pending.pop()
@@ -77,13 +106,15 @@ def _all_declarations(text: str) -> Iterator[tuple[ast.Declaration, frozenset[Ke
                 pending.append((inner, keys))
         elif isinstance(node, ast.QualifiedRule):
             inner_keys = selector_keys(node.prelude)
+            yield node, inner_keys
             pending += [(inner, inner_keys) for inner in block_contents(node.content)]
 
 
 def sheet_has_fragment_in_custom_property(text: str) -> bool:
     """Return whether a custom property in a style sheet refers to a fragment, as in `url(#a)`."""
     return _may_have_url_in_custom_property(text) and any(
-        _is_fragment_in_custom_property(node) for node, _ in _all_declarations(text)
+        isinstance(node, ast.Declaration) and _is_fragment_in_custom_property(node)
+        for node, _ in _all_nodes(text)
     )
 
 

@@ -7,6 +7,7 @@ tinycss2 reads tokens as browsers do, escapes included: it reads `u\\72l(` as `u
 import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import islice
 
 from tinycss2 import ast
 
@@ -18,6 +19,7 @@ from svgx_canvas.css.names import (
     property_takes_picture,
 )
 from svgx_canvas.css.resources import is_bitmap, is_font
+from svgx_canvas.css.resvg_reading import url_ids
 from svgx_canvas.css.tokens import read_tokens
 
 MAX_NESTING = 32
@@ -223,18 +225,31 @@ def _significant(tokens: Iterable[ast.Node]) -> list[ast.Node]:
 
 
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
-
+_PAIR = re.compile(rf"({_NUMBER.pattern})(?:[ \t\n\r]*+,?[ \t\n\r]*+({_NUMBER.pattern}))?")
 
 MAX_NUMBER = 3.4e38
 """The largest number of `numbers`. Renderers store numbers in single precision, which ends just above it."""
 
 
-def numbers(text: str) -> list[float]:
-    """Return the numbers in an attribute's value, in the SVG syntax. Units and other text are skipped.
+def numbers(text: str, most: int) -> list[float]:
+    """Return the first numbers in an attribute's value, in the SVG syntax. Units and other text are skipped.
 
     A number outside of -`MAX_NUMBER` to `MAX_NUMBER` becomes the nearer one of these two.
     """
-    return [max(-MAX_NUMBER, min(float(each), MAX_NUMBER)) for each in _NUMBER.findall(text)]
+    return [_number(found[0]) for found in islice(_NUMBER.finditer(text), most)]
+
+
+def pair(text: str) -> tuple[float, float] | None:
+    """Return the two numbers of an attribute that has one or two numbers, or None if it has none.
+
+    A single number counts for both. So does a number that is followed by other text than a number, as in resvg.
+    """
+    found = _PAIR.search(text)
+    return (_number(found[1]), _number(found[2] or found[1])) if found is not None else None
+
+
+def _number(text: str) -> float:
+    return max(-MAX_NUMBER, min(float(text), MAX_NUMBER))
 
 
 def substitutes(tokens: Iterable[ast.Node]) -> bool:
@@ -270,7 +285,22 @@ def urls(tokens: Iterable[ast.Node]) -> list[str]:
     return result
 
 
-@lru_cache(maxsize=4096)
 def value_urls(value: str) -> tuple[str, ...]:
     """Return the URLs of a cleaned value, in order: fragments ("#a") and `data:` URLs."""
     return tuple(urls(read_tokens(value)))
+
+
+def value_ids(value: str) -> tuple[str, ...]:
+    """Return the ids of the elements that a value refers to: first those that resvg reads, then others of browsers."""
+    return (_value_ids if is_cacheable(value) else _value_ids.__wrapped__)(value)
+
+
+@lru_cache(maxsize=4096)
+def _value_ids(value: str) -> tuple[str, ...]:
+    # Without a parenthesis there is no URL.
+    if "(" not in value:
+        return ()
+    ids = url_ids(value)
+    known = set(ids)
+    others = [url[1:] for url in value_urls(value) if url.startswith("#")]
+    return (*ids, *(name for name in others if name not in known))

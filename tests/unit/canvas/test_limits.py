@@ -292,6 +292,19 @@ def test_pixels_of_embedded_images_are_bounded() -> None:
 
 
 @pytest.mark.parametrize(
+    "scheme", ["data:", "DATA:", "da&#9;ta:", "d&#9;&#9;ata&#9;:", "\\64 ata:"]
+)
+@pytest.mark.parametrize("attribute", ["style='background:url(\"{}\")'", "cursor='url(\"{}\")'"])
+def test_pixels_of_bitmaps_in_css_are_bounded_for_each_spelling_of_the_scheme(
+    attribute: str, scheme: str
+) -> None:
+    """Browsers ignore tabs in the scheme of a URL. Without the bound, an export keeps the pictures (R-STATE-17)."""
+    attribute = attribute.format(png_url(5000, 5000).replace("data:", scheme))
+    assert refusal(f"{HEAD}{f'<rect {attribute}/>' * 2}</svg>").field == "image_pixels"
+    assert import_svg(f"{HEAD}<rect {attribute}/></svg>".encode(), None).dropped == []
+
+
+@pytest.mark.parametrize(
     ("field", "size", "body"),
     [
         ("side", 'width="100000" height="10"', ""),

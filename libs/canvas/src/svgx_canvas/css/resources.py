@@ -1,6 +1,6 @@
 """Identify the bitmaps and fonts in the `data:` URLs of CSS."""
 
-from svgx_canvas.images.data_url import read_data_url
+from svgx_canvas.images.data_url import has_data_scheme, read_data_url
 from svgx_canvas.images.raster import Raster, identify
 
 _FONT_SIGNATURES = (b"wOF2", b"wOFF", b"OTTO", b"\x00\x01\x00\x00", b"true", b"ttcf")
@@ -9,7 +9,7 @@ _FONT_SIGNATURES = (b"wOF2", b"wOFF", b"OTTO", b"\x00\x01\x00\x00", b"true", b"t
 
 def may_have_bitmaps(text: str) -> bool:
     """Return False if a style sheet, `style` attribute or value has no bitmap. This takes less time than reading it."""
-    return "data:" in text.lower() or "\\" in text
+    return has_data_scheme(text) or "\\" in text
 
 
 def is_bitmap(url: str) -> bool:

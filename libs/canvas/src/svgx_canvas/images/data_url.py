@@ -38,6 +38,12 @@ def is_data_url(url: str) -> bool:
     return _prepare_url(url[:64])[:5].lower() == "data:"
 
 
+def has_data_scheme(text: str) -> bool:
+    """Return whether a text has the scheme `data:` anywhere, possibly with tabs and line ends in it."""
+    # `translate` would be slower, because a text may have other characters than those of ASCII.
+    return "data:" in text.replace("\t", "").replace("\n", "").replace("\r", "").lower()
+
+
 def read_data_url(url: str) -> DataUrl | None:
     """Return the content of a `data:` URL, or None if the URL is not one or is malformed."""
     if not is_data_url(url):

@@ -202,6 +202,38 @@ def test_picture_fits_into_the_requested_box(
 
 
 @pytest.mark.parametrize(
+    ("content", "box", "expected"),
+    [
+        ((100_000, 14), (8000, 1), (7143, 1)),
+        ((14, 100_000), (1, 8000), (1, 7143)),
+        ((100_000, 14), (8000, 2), (8000, 2)),
+        ((60_000, 11), (10_000, 2), (10_000, 2)),
+        ((60_000, 11), (10_912, 2), (10_910, 2)),
+        ((30_000, 997), (16_000, 531), (15_978, 531)),
+        ((7, 3), (300, 100), (234, 100)),
+    ],
+)
+def test_picture_of_content_without_a_size_fits_into_the_requested_box(
+    content: tuple[int, int], box: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    """Proves R-SVG-4: the size of long content is measured on a small picture, but the box holds exactly."""
+    file = svg("", '<rect width="{}" height="{}"/>'.format(*content))
+    assert size(render_png(file, *box)) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "height"), [((223_643, 542), 60), ((100_000, 14), 3), ((30_000, 2000), 1095)]
+)
+def test_long_content_without_a_size_does_not_exceed_the_limit_of_a_side(
+    content: tuple[int, int], height: int
+) -> None:
+    file = svg("", '<rect width="{}" height="{}"/>'.format(*content))
+    with pytest.raises(SvgRefused) as refused:
+        render_png(file, None, height)
+    assert (refused.value.field, refused.value.limit) == ("side", DEFAULT_LIMITS.side)
+
+
+@pytest.mark.parametrize(
     "body",
     [
         '<filter id="f"><feConvolveMatrix order="300"/></filter><g filter="url(#f)"><rect width="9" height="9"/></g>',

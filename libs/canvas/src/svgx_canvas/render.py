@@ -64,17 +64,36 @@ def render_png(
     if width is None and height is None and scale is not None:
         _check_scale(scale, smallest_scale(natural))
     size = picture_size(natural, width, height, scale)
-    for side in size:
-        check_limit("side", limits.side, side, "pixels of a side of the picture")
-    check_limit("pixels", limits.pixels, size[0] * size[1], "pixels of the picture")
+    _check_size(size, limits)
     factor = max(
         side / max(natural_side, 1e-9) for side, natural_side in zip(size, natural, strict=True)
     )
     _check_cost(canvas, cost, limits, natural=natural, factor=factor, pixels=size[0] * size[1])
     if width is not None and height is not None:
-        # One side alone determines the picture. With both, resvg may exceed one of them, even by thousands of pixels.
-        width, height = (width, None) if fills_width(natural, width, height) else (None, height)
-    return _resvg(text, width, height, scale if width is None and height is None else None)
+        return _fitting(text, width, height, natural)
+    png = _resvg(text, width, height, scale if width is None and height is None else None)
+    _check_size(_size(png), limits)
+    return png
+
+
+def _check_size(size: tuple[int, int], limits: Limits) -> None:
+    for side in size:
+        check_limit("side", limits.side, side, "pixels of a side of the picture")
+    check_limit("pixels", limits.pixels, size[0] * size[1], "pixels of the picture")
+
+
+def _fitting(text: str, width: int, height: int, natural: tuple[float, float]) -> bytes:
+    """Return the largest picture that fits into a box.
+
+    One side alone determines the picture. With both, resvg may exceed one of them, even by thousands of pixels. The
+    other side is tried if the picture exceeds the box, because `natural` may be inexact (see `_measure`).
+    """
+    sides = [(width, None), (None, height)]
+    if not fills_width(natural, width, height):
+        sides.reverse()
+    png = _resvg(text, *sides[0], None)
+    across, down = _size(png)
+    return png if across <= width and down <= height else _resvg(text, *sides[1], None)
 
 
 def _check_scale(scale: float, smallest: float) -> None:
@@ -171,8 +190,9 @@ def _measure(text: str, check_pixels: Callable[[int], None]) -> tuple[float, flo
     however large the content is. The proportions are measured first, with pictures that are two pixels high or wide.
     Then the scale rises from 10 ** -10 until resvg draws a picture. Before that, resvg fails without drawing, because
     a side is shorter than half a pixel. If the longer side is below 250 pixels, the size is exact in whole pixels.
-    Otherwise each side may be rounded to whole pixels of a smaller picture: the longer side is accurate to a quarter of
-    a percent, but the shorter side may be only one pixel of that picture.
+    Otherwise the sides are those of a smaller picture, which are rounded to whole pixels. The longer side is accurate
+    to a quarter of a percent. The shorter side comes from the proportions if the ratio is above `_LOW_RATIO`, and is
+    accurate to a few percent.
 
     `check_pixels` raises `SvgRefused` if a picture with so many pixels costs too much. Raises `SvgRefused`
     "too_large" if one side is at least `_LONG_SIDE` / 2 times the other, and "unrenderable" if resvg cannot draw the
@@ -199,6 +219,9 @@ def _measure(text: str, check_pixels: Callable[[int], None]) -> tuple[float, flo
         zoom = min(1.0, zoom * _PROBE_SIDE / longest)
         png = _resvg(text, None, None, zoom)
     across, down = _size(png)
+    if ratio > _LOW_RATIO and zoom < 1:
+        longer = max(across, down) / zoom
+        return (longer, longer / ratio) if across > down else (longer / ratio, longer)
     return across / zoom, down / zoom
 
 

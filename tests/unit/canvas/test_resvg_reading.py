@@ -63,6 +63,10 @@ SPELLINGS = [
 def svg(kind: str, name: str, reference: str, sheet: str = "", inner: str = "") -> bytes:
     target, (element, _) = TARGETS[kind], REFERENCES[kind]
     body = f"{target.format(name, inner)}<style>{sheet}</style>{element.format(reference)}"
+    return whole(body)
+
+
+def whole(body: str) -> bytes:
     return f'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9">{body}</svg>'.encode()
 
 
@@ -95,6 +99,34 @@ def test_circle_is_found_however_its_reference_is_spelled(
     assert len(cost(file).circular) == 1
     if "!" not in sheet:
         assert render_png(file).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("kind", "effect"),
+    [
+        ("mask", 'mask="url(#a)"'),
+        ("mask", 'style="mask:url(#a)"'),
+        ("filter", 'filter="url(#a)"'),
+        ("filter", 'filter="blur(1) sepia(1)"'),
+    ],
+)
+@pytest.mark.parametrize("reference", ["", "href='#b'"])
+def test_effect_that_an_element_inherits_by_keyword_counts_for_the_element(
+    kind: str, effect: str, reference: str
+) -> None:
+    """The element is drawn as with the effect itself, so it costs at least as much."""
+    shapes = '<g id="b" {0}><rect width="9" height="9" {0}/><rect width="5" height="5" {0}/></g>'
+    target = TARGETS[kind].format("a", "")
+    explicit = whole(f"{target}<g {effect}>{shapes.format(effect)}</g>")
+    content = shapes.format(f'{kind}="inherit"')
+    inherited = whole(
+        f"{target}<defs>{content}</defs><use {reference} {effect}/>"
+        if reference
+        else f"{target}<g {effect}>{content}</g>"
+    )
+    assert render_png(inherited) == render_png(explicit)
+    assert cost(inherited).elements >= cost(explicit).elements
+    assert cost(inherited).layers == cost(explicit).layers
 
 
 def test_string_with_a_backslash_hides_no_rule() -> None:

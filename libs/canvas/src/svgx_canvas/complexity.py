@@ -63,6 +63,10 @@ class Cost:
     """Shapes that an inherited paint applies to."""
     vertices: int = 0
     """Vertices that an inherited marker applies to."""
+    inheriting: int = 0
+    """Elements that may inherit a clip path, a mask or a filter by the keyword `inherit`."""
+    inheriting_depth: int = 0
+    """Levels of these elements."""
     selectors: int = 0
     """Selectors of all style sheets. The number is set only in the cost of the whole canvas."""
     matches: int = 0
@@ -84,10 +88,12 @@ class Cost:
         self.operations = min(_MAX_COUNT, self.operations + times * inner.operations)
         self.matches = min(_MAX_COUNT, self.matches + times * inner.matches)
 
-    def add_shapes(self, inner: "Cost") -> None:
-        """Add the shapes and vertices of an element that inherits paints and markers from this one."""
+    def add_inherited(self, inner: "Cost") -> None:
+        """Add the numbers that depend on inherited properties, for an element that inherits from this one."""
         self.shapes = min(_MAX_COUNT, self.shapes + inner.shapes)
         self.vertices = min(_MAX_COUNT, self.vertices + inner.vertices)
+        self.inheriting = min(_MAX_COUNT, self.inheriting + inner.inheriting)
+        self.inheriting_depth = max(self.inheriting_depth, inner.inheriting_depth)
 
 
 def check(canvas: Canvas, limits: Limits) -> Cost:
@@ -161,7 +167,9 @@ class _Node:
     operations: int
     layers: int
     functions: int
-    """The number of filter functions, such as `blur()`. Each counts as one element."""
+    """The number of filter functions, such as `blur()`. Each counts as one element, and as a step of a filter."""
+    inherits: bool
+    """Whether the element may inherit a clip path, a mask or a filter."""
     pictures: list[Cost]
     """The costs of the pictures in the element's `data:` URLs."""
 
@@ -340,16 +348,17 @@ class _Meter:
             shapes=shapes,
             vertices=vertices,
             operations=_operations(element),
-            # Like a filter with one step, the function blur() paints on two layers.
-            layers=layers + functions + (functions > 0),
+            layers=layers,
             functions=functions,
+            inherits=any(
+                name in _EFFECTS and value.strip() == "inherit" for name, value in watched
+            ),
             pictures=pictures,
         )
 
     def _sum(self, node: _Node, costs: list[Cost | None]) -> Cost:
         """Return the cost of an element. `costs` are the costs of its parts, with None for a circular reference."""
         cost = Cost(
-            elements=1 + node.functions,
             operations=node.operations,
             shapes=node.shapes,
             vertices=node.vertices,
@@ -359,7 +368,7 @@ class _Meter:
         for inner in costs[: node.children]:
             if inner is not None:
                 cost.add(inner)
-                cost.add_shapes(inner)
+                cost.add_inherited(inner)
         own_layers = node.layers
         referred_layers = 0
         for index, kind in enumerate(node.kinds, node.children):
@@ -368,7 +377,7 @@ class _Meter:
                 continue
             if kind == HREF:
                 cost.add(inner)
-                cost.add_shapes(inner)
+                cost.add_inherited(inner)
             elif kind in _MARKERS:
                 cost.add(inner, cost.vertices)
             elif kind in _PAINTS:
@@ -377,10 +386,16 @@ class _Meter:
                     referred_layers = max(referred_layers, inner.layers + 1)
             else:
                 # A clip path, a mask and a filter each paint on a layer, and each step of a filter on one more layer.
-                cost.add(inner)
-                own_layers += 1 + (len(target.children) if kind == "filter" else 0)
+                cost.add(inner, 1 + cost.inheriting)
+                steps = len(target.children) if kind == "filter" else 0
+                own_layers += (1 + steps) * (1 + cost.inheriting_depth)
                 referred_layers = max(referred_layers, inner.layers)
+        if node.functions:
+            cost.add(Cost(elements=node.functions, depth=0), 1 + cost.inheriting)
+            own_layers += (1 + node.functions) * (1 + cost.inheriting_depth)
         cost.layers = own_layers + max(cost.layers, referred_layers)
+        cost.inheriting += node.inherits
+        cost.inheriting_depth += node.inherits
         return cost
 
     def _picture_costs(self, element: Element) -> list[Cost]:

@@ -75,6 +75,12 @@ CIRCLES = {
         '<use href="#b"/><mask id="a"><rect id="b" width="9" height="9" mask="url(#a)"/></mask>',
         '<rect width="9" height="9"/>',
     ),
+    "masks with the id of an earlier mask": (
+        '<mask id="a1"/><mask id="a2"/>'
+        + ring("mask", 'mask="url(#a{})"', 'mask="url(#a0)"')
+        + SHAPE.format('mask="url(#a0)"'),
+        ring("mask", 'mask="url(#a{})"', "") + SHAPE.format('mask="url(#a0)"'),
+    ),
     "images of filters": (
         "".join(
             f'<filter id="a{index}"><feImage href="#b{index}"/></filter>'

@@ -129,6 +129,26 @@ def test_effect_that_an_element_inherits_by_keyword_counts_for_the_element(
     assert cost(inherited).layers == cost(explicit).layers
 
 
+@pytest.mark.parametrize(
+    "after",
+    [
+        '<text><mask id="a"/></text>',
+        '<use><mask id="a"/></use>',
+        '<animate><mask id="a"/></animate><desc id="a"/><title id="a"/>',
+        '<style id="a"/>',
+        "",
+    ],
+)
+def test_last_element_with_an_id_counts_if_resvg_draws_it(after: str) -> None:
+    """Browsers take the first one. resvg takes the last one that it reads, except in `use`."""
+    content = '<g opacity=".5"><rect y="5" width="9" height="4"/></g>'
+    mask, shape = TARGETS["mask"].format("a", content), RECT.format('mask="url(#a)"')
+    file = whole(f'<mask id="a"/>{mask}{after}{shape}')
+    drawn = whole(mask + shape)
+    assert render_png(file) == render_png(drawn)
+    assert cost(file).layers >= cost(drawn).layers == 2
+
+
 def test_string_with_a_backslash_hides_no_rule() -> None:
     """Proves R-SVG-12: resvg would read the string up to the next rule, and a declaration in that rule's string."""
     sheet = r'.x{content:"\\"}.y{content:"!important mask:url(#a);"}'

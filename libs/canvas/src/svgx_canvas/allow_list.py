@@ -37,6 +37,9 @@ ELEMENTS = (
     )
 )
 
+READ_BY_RESVG = ELEMENTS - ANIMATION_ELEMENTS - DESCRIPTIVE_ELEMENTS - {"mpath", "style", "view"}
+"""The elements that resvg 0.48 reads, except for style sheets. It ignores all others with their content."""
+
 REFERENCES = frozenset({"href", "xlink:href"})
 """The allowed attributes with a URL as value. Other URL attributes, such as `src` and `ping`, are not allowed."""
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from svgx_canvas import css
-from svgx_canvas.allow_list import IMAGE_ELEMENTS, PRESENTATION_ATTRIBUTES
+from svgx_canvas.allow_list import IMAGE_ELEMENTS, PRESENTATION_ATTRIBUTES, READ_BY_RESVG
 from svgx_canvas.circular_reference import HREF, CircularReference
 from svgx_canvas.images.pictures import SvgPicture, read_picture
 from svgx_canvas.images.raster import Raster
@@ -193,6 +193,9 @@ class _Meter:
         # Make the root an element, so that its own opacity or mask counts too.
         root = Element("", "svg", attrs=canvas.attrs, children=canvas.children)
         self._by_id: dict[str, Element] = {}
+        """Maps an id to the first element that has it: the target in browsers, and that of `use` in resvg."""
+        self._last_by_id: dict[str, Element] = {}
+        """Maps an id to the last element that has it and that resvg reads: the target of resvg's other references."""
         self._sheet = _Declarations()
         self._selectors = 0
         self._css_pixels = 0
@@ -207,14 +210,21 @@ class _Meter:
         """Maps the `id()` of an element on a circle to its node, until the element has a cost that can be stored."""
         self.repeated = repeated
         """The number of parts of all steps with a cost that could not be stored, including those of other pictures."""
+        unread: set[int] = set()
         for element in (root, *canvas.walk()):
+            is_read = element.tag in READ_BY_RESVG and id(element) not in unread
+            if not is_read or element.tag in ("text", "use"):
+                unread.update(map(id, element.children))
             name = element.attrs.get("id")
             if name is not None:
                 self._by_id.setdefault(name, element)
+                if is_read:
+                    self._last_by_id[name] = element
             self._css_pixels += sum(map(css.bitmap_pixels, _css_texts(element)))
             if element.tag == "style":
                 self._add_style_sheet("".join(child.text for child in element.children))
-        if any(element.tag == "pattern" for element in self._by_id.values()):
+        targets = (*self._by_id.values(), *self._last_by_id.values())
+        if any(element.tag == "pattern" for element in targets):
             self._inherit_patterns(root)
         self.total = self._cost(root)
         self.total.selectors = self._selectors
@@ -446,11 +456,13 @@ class _Meter:
                     yield name, target
 
     def _targets(self, ids: Iterable[str]) -> Iterator[Element]:
-        """Yield the elements with these ids."""
+        """Yield the elements with these ids: for an id that several elements have, the first and the last one."""
         for name in ids:
-            target = self._by_id.get(name)
-            if target is not None:
-                yield target
+            first, last = self._by_id.get(name), self._last_by_id.get(name)
+            if first is not None:
+                yield first
+            if last is not None and last is not first:
+                yield last
 
 
 def _last_reference(circle: Sequence[_Step]) -> CircularReference:

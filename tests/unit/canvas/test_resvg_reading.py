@@ -1,10 +1,12 @@
 """The cost of a canvas includes each reference that resvg follows, however the file spells it. Proves R-SVG-4."""
 
+import tracemalloc
+
 import pytest
 
 from svgx_canvas import DEFAULT_LIMITS, render_png
 from svgx_canvas.complexity import Cost, check
-from svgx_canvas.css import resvg_reading
+from svgx_canvas.css import declarations, resvg_reading, value_ids
 from svgx_canvas.policy import Report
 from svgx_canvas.svg_reader import read_svg
 
@@ -195,3 +197,17 @@ def test_reading_as_resvg_does_takes_linear_time(text: str) -> None:
     assert len(list(resvg_reading.declarations(text))) <= 125_000
     assert len(resvg_reading.url_ids(text)) <= 80_000
     assert resvg_reading.filter_functions(text) == 0
+
+
+def test_long_texts_are_not_kept_in_memory_after_reading() -> None:
+    """Caches hold short texts only. A long one would stay in the memory of a service."""
+    tracemalloc.start()
+    try:
+        for index in range(10):
+            value = f"url(#{index}){' ' * 100_000}"
+            assert value_ids(value) == (str(index),)
+            assert declarations(f"fill:{value}", frozenset({"fill"}))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 500_000

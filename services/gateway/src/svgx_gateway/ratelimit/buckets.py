@@ -133,6 +133,11 @@ class Buckets:
         LOCAL.inc()
         return await self._take_locally(counted.key, counted.limit)
 
+    @property
+    def is_idle(self) -> bool:
+        """Return whether no request is being counted."""
+        return not self._sending
+
     async def close(self) -> None:
         """Count the waiting requests, and disconnect."""
         if self._probing is not None:

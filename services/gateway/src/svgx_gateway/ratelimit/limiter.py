@@ -113,10 +113,11 @@ class RateLimiter:
         """Begin to count a request that the limit most likely allows, and return the argument of `finish`.
 
         Return None, and count nothing, if the request needs `admit`: for a visitor, without a limit, or if less than
-        half of the limit remains.
+        half of the limit remains. While other requests are being counted, `admit` needs less processor time: the
+        requests of one round trip to Redis are then forwarded together.
         """
         limit = self.rules.limit(rate_class, key)
-        if limit is None or key.shared is not None:
+        if limit is None or key.shared is not None or not self._buckets.is_idle:
             return None
         if not self._remaining.take(_bucket(rate_class, key.key), limit):
             return None

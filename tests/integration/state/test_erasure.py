@@ -85,7 +85,8 @@ async def test_pseudonym_takes_the_place_of_an_erased_user_everywhere(
         )
     foreign_owner = client.me
     await tables.execute("UPDATE canvas SET deleted_at = clock_timestamp() WHERE id = $1", gone)
-    assert set(await tables_with(tables, victim.user_id)) == {
+    # The service stores the use of quotas at times of its own, so the account may have rows of its use already.
+    assert set(await tables_with(tables, victim.user_id)) - {"account_usage"} == {
         *("canvas", "canvas_member", "journal", "share_link", "configuration", "event")
     }
     done = await erase(client, victim.user_id, heir.user_id if transfer else None)

@@ -1,4 +1,4 @@
-"""A state replica in this process, and a connection to the bus."""
+"""A state replica in this process, worker processes, and a connection to the bus."""
 
 from collections.abc import AsyncIterator
 
@@ -6,7 +6,8 @@ import pytest
 
 from svgx_common.messaging.bus import Bus
 from svgx_devstack import DevStack
-from tests.integration.collab.replica import Editor
+from svgx_workers.pool import Workers
+from tests.integration.collab.replica import WORKER_MEMORY, Editor
 from tests.integration.state.service import Client, user
 from tests.integration.state.service import replica as state_replica
 
@@ -26,6 +27,13 @@ async def bus(backing: DevStack) -> AsyncIterator[Bus]:
         yield bus
     finally:
         await bus.close()
+
+
+@pytest.fixture(scope="module")
+async def workers() -> AsyncIterator[Workers]:
+    """Yield a pool of two worker processes. An account may use one at a time."""
+    async with Workers(2, WORKER_MEMORY, 30, waiting_each=0) as workers:
+        yield workers
 
 
 @pytest.fixture

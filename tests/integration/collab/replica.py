@@ -2,6 +2,7 @@
 
 import functools
 import secrets
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -29,9 +30,15 @@ from svgx_common.contract.errors import SvgxError
 from svgx_common.contract.state import CanvasRequest
 from svgx_common.contract.transport import replica_subject
 from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.caller import Caller
 from svgx_common.messaging.holder import ask_holder
+from svgx_common.messaging.responder import Call
 from svgx_common.messaging.wire import decode, encode
 from svgx_devstack import DevStack
+from tests.integration.state.service import user
+
+WORKER_MEMORY = 1024 * 1024 * 1024
+"""The memory limit of a worker process, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,3 +147,8 @@ class Editor:
         elements: Map[Any] = doc.get("elements", type=Map)
         doc.apply_update((await self.sync()).update)
         return dict(elements.to_py() or {})
+
+
+def call(seconds: float = 60.0, caller: Caller | None = None) -> Call:
+    """Return the call of a user with a deadline in `seconds` seconds."""
+    return Call(caller or user(), time.time() + seconds)

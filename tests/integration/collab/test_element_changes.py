@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -27,26 +26,16 @@ from svgx_common.contract.live.element_changes import (
     ElementsChanged,
 )
 from svgx_common.messaging.bus import Bus
-from svgx_common.messaging.caller import Caller
-from svgx_common.messaging.responder import Call
 from svgx_devstack import DevStack
 from svgx_workers.child import Child
 from svgx_workers.errors import WorkerDied
 from svgx_workers.frames import Frame
 from svgx_workers.pool import Workers
-from tests.integration.collab.replica import Editor, Replica, replica
+from tests.integration.collab.replica import Editor, Replica, call, replica
 from tests.integration.state.service import user
 
-MEMORY = 1024 * 1024 * 1024
 RECT = {"op": "create", "id": "wall", "tag": "rect", "attrs": {"width": "5"}}
 WALL = {"tag": "rect", "parent": "", "order": "a0", "attrs": {"width": "5"}}
-
-
-@pytest.fixture(scope="module")
-async def workers() -> AsyncIterator[Workers]:
-    """Yield a pool of two worker processes. An account may use one at a time."""
-    async with Workers(2, MEMORY, 30, waiting_each=0) as workers:
-        yield workers
 
 
 @pytest.fixture
@@ -59,11 +48,6 @@ def request(editor: Editor, *operations: dict[str, Any]) -> ChangeElementsReques
     """Return a request to change elements of the editor's canvas."""
     fields = {"canvas_id": editor.canvas_id, "operations": operations or (RECT,)}
     return ChangeElementsRequest.model_validate(fields)
-
-
-def call(seconds: float = 60.0, caller: Caller | None = None) -> Call:
-    """Return the call of a user with a deadline in `seconds` seconds."""
-    return Call(caller or user(), time.time() + seconds)
 
 
 async def journal_authors(backing: DevStack, canvas_id: str) -> list[list[str]]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -26,26 +25,16 @@ from svgx_common.contract.errors import (
     Unavailable,
 )
 from svgx_common.messaging.bus import Bus
-from svgx_common.messaging.caller import Caller
-from svgx_common.messaging.responder import Call
 from svgx_common.messaging.wire import encode
 from svgx_devstack import DevStack
 from svgx_workers.child import Child
 from svgx_workers.errors import WorkerDied, WorkerError, WorkerTimeout, WorkerUnavailable
 from svgx_workers.frames import Frame
 from svgx_workers.pool import Workers
-from tests.integration.collab.replica import Editor, replica
+from tests.integration.collab.replica import WORKER_MEMORY, Editor, call, replica
 from tests.integration.state.service import user
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><rect width="5"/></svg>'
-MEMORY = 1024 * 1024 * 1024
-
-
-@pytest.fixture(scope="module")
-async def workers() -> AsyncIterator[Workers]:
-    """Yield a pool of two worker processes. An account may use one at a time."""
-    async with Workers(2, MEMORY, 30, waiting_each=0) as workers:
-        yield workers
 
 
 @pytest.fixture
@@ -57,11 +46,6 @@ def importer(bus: Bus, workers: Workers) -> Imports:
 def request(editor: Editor, svg: bytes = SVG) -> ImportSvgRequest:
     """Return a request to import a file into the editor's canvas."""
     return ImportSvgRequest(canvas_id=editor.canvas_id).model_copy(update={"content": svg})
-
-
-def call(seconds: float = 60.0, caller: Caller | None = None) -> Call:
-    """Return the call of a user with a deadline in `seconds` seconds."""
-    return Call(caller or user(), time.time() + seconds)
 
 
 async def test_import_replaces_the_content(
@@ -110,7 +94,7 @@ async def test_import_that_a_bound_refuses_states_the_limit_or_the_seconds_to_wa
 @pytest.mark.parametrize(
     "case",
     [
-        (WorkerDied("the process ended by signal 9"), TooLarge, "body", MEMORY),
+        (WorkerDied("the process ended by signal 9"), TooLarge, "body", WORKER_MEMORY),
         (WorkerTimeout(30.0), TooLarge, "body", "30 s"),
         (WorkerUnavailable("no process can be started"), Unavailable, None, None),
         (WorkerUnavailable("the workers are closed"), Unavailable, None, None),

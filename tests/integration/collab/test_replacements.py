@@ -24,15 +24,6 @@ from svgx_workers.frames import Frame
 from svgx_workers.pool import Workers
 from tests.integration.collab.replica import Editor, Replica, replica
 
-MEMORY = 1024 * 1024 * 1024
-
-
-@pytest.fixture(scope="module")
-async def workers() -> AsyncIterator[Workers]:
-    """Yield a pool of two worker processes. An account may use one at a time."""
-    async with Workers(2, MEMORY, 30, waiting_each=0) as workers:
-        yield workers
-
 
 @pytest.fixture
 async def holder(backing: DevStack, workers: Workers) -> AsyncIterator[Replica]:

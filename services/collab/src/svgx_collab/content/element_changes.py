@@ -5,6 +5,7 @@ import time
 from pydantic_core import to_json
 
 from svgx_collab.content.imports import (
+    IMPORT_ERRORS,
     QUEUE_SECONDS,
     SAVE_SECONDS,
     current_content,
@@ -20,10 +21,7 @@ from svgx_workers.pool import Workers
 CHANGE_ERRORS = ErrorTexts(
     name="changes of elements",
     field=None,
-    account_limit=(
-        "imports, restores and changes of elements of one account run or wait at a time, "
-        f"and each waits {QUEUE_SECONDS:g} s at most"
-    ),
+    account_limit=IMPORT_ERRORS.account_limit,
     too_much="changing the elements of this canvas takes too much {}",
 )
 """The texts of the errors of changes."""

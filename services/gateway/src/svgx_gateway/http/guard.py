@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
@@ -201,7 +202,7 @@ class AddressRateLimit:
             await self._count(HTTPConnection(scope), headers)
         except TooManyRequests as error:
             app = problems.response(error)
-        added = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        added = Headers(headers).raw
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 import structlog
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -175,9 +176,7 @@ class OperationEndpoint:
             if code != "ok":
                 note_failure(request.scope, self._name, code)
             metrics.observe("gateway", self._name, code, time.perf_counter() - started)
-        response.raw_headers.extend(
-            (name.lower().encode(), value.encode()) for name, value in headers.items()
-        )
+        response.raw_headers.extend(Headers(headers).raw)
         await compress_large(response, request.headers)
         return response
 

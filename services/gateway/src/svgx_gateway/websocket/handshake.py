@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from starlette.datastructures import Headers
 from starlette.websockets import WebSocket
 
 from svgx_common.contract.errors import (
@@ -28,8 +29,7 @@ MAX_DETAIL_LENGTH = 200
 async def accept(socket: WebSocket, headers: Mapping[str, str]) -> None:
     """Complete the handshake with these headers. Select `SUBPROTOCOL` if the client offered it."""
     offered = socket.scope.get("subprotocols", ())
-    added = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None, added)
+    await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None, Headers(headers).raw)
 
 
 async def refuse(socket: WebSocket, error: SvgxError, headers: Mapping[str, str]) -> None:

@@ -38,6 +38,9 @@ from tests.unit.yjs.updates import ANY, NULL, STRING, after, deletions, in_root,
 
 EMPTY = Content(revision=0, updates=())
 
+NO_REFILL = 1e-6
+"""A share of processor time with which an account without time gets no time back during a test, however slow."""
+
 
 def conflicts(count: int) -> bytes:
     """Return an edit of items that all claim the same left neighbour, so that each is compared with all before it."""
@@ -108,7 +111,7 @@ def test_edit_with_conflicts_is_refused_within_its_time(
 
 def test_account_with_slow_edits_is_refused_for_a_time() -> None:
     """When an account has no time left, even its small edits are refused. Other accounts may edit. Proves R-BOUND-1."""
-    room = room_with(account_seconds=0.02, edit_seconds=0.02)
+    room = room_with(account_seconds=0.02, account_share=NO_REFILL, edit_seconds=0.02)
     (slow,) = rejections(room, conflicts(2_000))
     assert slow.reason is Reason.TOO_SLOW
     list(room.take_broadcasts())
@@ -228,7 +231,7 @@ def test_deletions_of_an_account_without_time_are_refused(
     The part that was integrated before the refusal is kept for the journal.
     """
     monkeypatch.setattr(shared_document, "SECONDS_PER_DELETED_CLOCK", 0.0)
-    room = room_with(account_seconds=0.02, edit_seconds=0.02)
+    room = room_with(account_seconds=0.02, account_share=NO_REFILL, edit_seconds=0.02)
     assert not rejections(room, LONG_TEXT)
     deleting = slow_deletions(20_000)
     receipt = room.receive([Edit("ann", deleting)], seconds=TURN_SECONDS)
@@ -270,7 +273,7 @@ def test_rest_of_a_large_deletion_is_not_refused_if_it_is_fast() -> None:
 
     Up to 50 µs for each deleted clock count as fast.
     """
-    room = room_with(account_seconds=0.0001, edit_seconds=0.0)
+    room = room_with(account_seconds=0.0001, account_share=NO_REFILL, edit_seconds=0.0)
     assert not rejections(room, LONG_TEXT)
     edit = Edit("ann", update(deleted=deletions((5, [(0, 1_000_000)]))))
     assert room.receive([edit], seconds=0.0).rejected == ()

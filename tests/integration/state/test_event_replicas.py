@@ -152,6 +152,38 @@ async def test_old_events_are_dropped_except_pending_ones(
                     await pause()
 
 
+@pytest.mark.parametrize("attempts", [0, 1])
+async def test_time_of_a_paused_webhook_does_not_make_its_deliveries_dead(
+    backing: DevStack, client: Client, tables: Tables, attempts: int
+) -> None:
+    """A delivery is repeated for a day after its first attempt, and after its webhook becomes active again.
+
+    No replica runs while the test changes the table, so no attempt is under way then. Proves R-EVENT-6.
+    """
+    async with receiver(lambda _: status(500)) as hook:
+
+        async def set_active(active: bool) -> None:
+            update = UpdateWebhookRequest(webhook_id=webhook.id, active=active)
+            await client.bus.ask(webhooks.UPDATE_WEBHOOK, update, caller=ADMIN)
+
+        async with quick_replica(backing):
+            webhook = await create(client, hook.url, "canvas.created")
+            await client.create()
+            await hook.wait_for(1)
+            await set_active(False)
+        await tables.execute(
+            "UPDATE webhook_delivery SET status = 'pending', attempts = $2, due_at = now(),"
+            " started_at = now() - interval '2 days' WHERE webhook_id = $1",
+            *(webhook.id, attempts),
+        )
+        received = len(hook.received)
+        hook.answer = lambda _: status(500 if len(hook.received) <= received + 1 else 204)
+        async with quick_replica(backing):
+            await set_active(True)
+            done = await wait_for_delivery(client, webhook.id, DeliveryStatus.DELIVERED)
+        assert done.attempts == attempts + 2
+
+
 async def test_failed_delivery_is_repeated_with_the_same_id_and_delays_its_entity_only(
     backing: DevStack, client: Client
 ) -> None:

@@ -177,36 +177,6 @@ async def test_delivery_that_always_fails_is_dead_and_can_be_repeated(
         assert len({each.headers["webhook-id"] for each in hook.received}) == 1
 
 
-@pytest.mark.parametrize("attempts", [0, 1])
-async def test_time_of_a_paused_webhook_does_not_make_its_deliveries_dead(
-    client: Client, tables: Tables, attempts: int
-) -> None:
-    """A delivery is repeated for a day after its first attempt, and after its webhook becomes active again.
-
-    Proves R-EVENT-6.
-    """
-    async with receiver(lambda _: status(500)) as hook:
-        webhook = await create(client, hook.url, "canvas.created")
-
-        async def set_active(active: bool) -> None:
-            update = UpdateWebhookRequest(webhook_id=webhook.id, active=active)
-            await client.bus.ask(webhooks.UPDATE_WEBHOOK, update, caller=ADMIN)
-
-        await client.create()
-        await hook.wait_for(1)
-        await set_active(False)
-        await tables.execute(
-            "UPDATE webhook_delivery SET status = 'pending', attempts = $2, due_at = now(),"
-            " started_at = now() - interval '2 days' WHERE webhook_id = $1",
-            *(webhook.id, attempts),
-        )
-        received = len(hook.received)
-        hook.answer = lambda _: status(500 if len(hook.received) <= received + 1 else 204)
-        await set_active(True)
-        done = await wait_for_delivery(client, webhook.id, DeliveryStatus.DELIVERED)
-        assert done.attempts == attempts + 2
-
-
 @pytest.mark.parametrize("hours", [-48, 48])
 async def test_wrong_clock_of_a_replica_does_not_change_the_times_of_attempts(
     client: Client, monkeypatch: pytest.MonkeyPatch, hours: int

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+from contextlib import suppress
 
 import pytest
 import structlog
@@ -128,6 +129,27 @@ async def test_stop_waits_for_the_cleanup_of_cancelled_tasks() -> None:
     await started.wait()
     await tasks.stop()
     assert cleaned_up
+    assert len(tasks) == 0
+
+
+async def test_stop_ends_a_repeated_task_that_missed_its_cancellation() -> None:
+    """Proves R-SHIP-1: a step that ignores its cancellation, as a library's call may, does not keep the process."""
+    tasks = BackgroundTasks()
+    ready = asyncio.get_running_loop().create_future()
+    waiting = asyncio.Event()
+    runs = 0
+
+    async def step() -> None:
+        nonlocal runs
+        runs += 1
+        waiting.set()
+        with suppress(asyncio.CancelledError):
+            await ready
+
+    tasks.repeat("miss a cancellation", step)
+    await waiting.wait()
+    await asyncio.wait_for(tasks.stop(), 5)
+    assert runs == 1
     assert len(tasks) == 0
 
 

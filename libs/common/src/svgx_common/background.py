@@ -104,10 +104,15 @@ async def repeat(name: str, step: Step, *, quiet_seconds: float = 0.0) -> None:
     """Run `step` again and again until cancelled. A failure is logged; the next run starts after a pause.
 
     An error of the contract, such as `Unavailable` while a server is unreachable, is logged as `OutageLog` does.
+
+    A step can miss its cancellation: `asyncio.wait_for` of Python 3.11, which redis-py calls, ignores a cancellation
+    that arrives when the awaited result is ready. Therefore no step follows once the task was cancelled.
     """
     message = "background work failed; it is tried again"
     outages = OutageLog(message, quiet_seconds=quiet_seconds, work=name)
-    while True:
+    task = asyncio.current_task()
+    assert task is not None
+    while not task.cancelling():
         try:
             await step()
             outages.note_success()

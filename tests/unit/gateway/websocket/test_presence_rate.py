@@ -4,7 +4,8 @@ Only the newest states are sent. Joins and leaves are sent at once. Edits are se
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import pytest
@@ -17,6 +18,7 @@ from svgx_gateway.websocket.trackers.awareness_owner import AwarenessOwner
 from svgx_yjs import awareness
 from svgx_yjs.awareness import State
 from svgx_yjs.lib0 import Decoder
+from tests.clock import stopped_clock
 
 
 class Client:
@@ -60,6 +62,13 @@ class GatewayCanvas:
         """Forward an awareness update of the holder."""
         self.presence.forward(awareness.encode(list(states)))
 
+    @contextmanager
+    def at_the_last_broadcast(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        """Stop the clock at a time at which the canvas has just broadcast presence."""
+        with stopped_clock(monkeypatch) as now:
+            self.presence._flushed_at = now
+            yield
+
 
 @pytest.fixture
 async def canvas(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[GatewayCanvas]:
@@ -72,28 +81,37 @@ async def canvas(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[GatewayCanvas
     await canvas.presence.stop()
 
 
-async def test_movements_are_merged_into_the_newest_states(canvas: GatewayCanvas) -> None:
+async def test_movements_are_merged_into_the_newest_states(
+    canvas: GatewayCanvas, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A burst of movements becomes one message with the newest state of each client. Proves R-AWARE-12."""
-    for clock in range(1, 50):
-        canvas.forward(State(1, clock, f'"{clock}"'))
-    canvas.forward(State(2, 1, '"b"'))
+    with canvas.at_the_last_broadcast(monkeypatch):
+        for clock in range(1, 50):
+            canvas.forward(State(1, clock, f'"{clock}"'))
+        canvas.forward(State(2, 1, '"b"'))
     canvas.reader.arrived.clear()
     assert await canvas.reader.next() == [State(1, 49, '"49"'), State(2, 1, '"b"')]
     assert len(canvas.reader.received) == 2
 
 
-async def test_joins_and_leaves_are_sent_at_once(canvas: GatewayCanvas) -> None:
+async def test_joins_and_leaves_are_sent_at_once(
+    canvas: GatewayCanvas, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The message of a join or a leave also has the movements that wait. Proves R-AWARE-12."""
-    canvas.forward(State(1, 1, '"a"'))
-    canvas.forward(State(3, 0, '"new"'))
+    with canvas.at_the_last_broadcast(monkeypatch):
+        canvas.forward(State(1, 1, '"a"'))
+        canvas.forward(State(3, 0, '"new"'))
     assert canvas.reader.received[1:] == [[State(1, 1, '"a"'), State(3, 0, '"new"')]]
     canvas.forward(State(3, 0, "null"))
     assert canvas.reader.received[-1] == [State(3, 0, "null")]
 
 
-async def test_isolated_movement_is_sent_at_once(canvas: GatewayCanvas) -> None:
+async def test_isolated_movement_is_sent_at_once(
+    canvas: GatewayCanvas, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A movement after a pause does not wait for the interval. Proves R-AWARE-12."""
-    canvas.forward(State(1, 1, '"a"'))
+    with canvas.at_the_last_broadcast(monkeypatch):
+        canvas.forward(State(1, 1, '"a"'))
     canvas.reader.arrived.clear()
     await canvas.reader.next()
     loop = asyncio.get_running_loop()

@@ -23,11 +23,16 @@ class FakeMessage:
 
 
 class FakeBus:
-    """A bus with replicas of state: `answering` answer pings, and `connected` have a connection."""
+    """A bus with replicas of state: `answering` answer pings, and `connected` have a connection.
+
+    While `is_late` is true, the gateway has not read the answers before it waits for NATS (`settle`).
+    """
 
     def __init__(self) -> None:
         self.connection = self
         self.reachable = True
+        self.settles = True
+        self.is_late = False
         self.answering: set[str] = set()
         self.connected: set[str] = set()
         self.requested: list[str] = []
@@ -44,6 +49,16 @@ class FakeBus:
         self._on_left = listener
 
     async def publish(self, *_: object, **__: object) -> None:
+        if not self.is_late:
+            await self._answer()
+
+    async def settle(self) -> None:
+        if not self.settles:
+            raise DeadlineExceeded
+        if self.is_late:
+            await self._answer()
+
+    async def _answer(self) -> None:
         assert self._on_answer is not None
         for replica in self.answering:
             await self._on_answer(cast(Msg, FakeMessage(replica)))
@@ -140,11 +155,25 @@ async def test_stopped_replica_is_forgotten_at_once(bus: FakeBus) -> None:
     await watch.stop()
 
 
-async def test_silence_of_nats_makes_no_replica_silent(bus: FakeBus) -> None:
+async def test_busy_gateway_takes_no_replica_for_silent(bus: FakeBus) -> None:
+    """A gateway that notices the end of the time limit late first reads the answers that wait. Proves R-OBS-3."""
+    watch = await watch_of(bus)
+    bus.is_late = True
+    await watch.ping_all()
+    assert states(watch) == {"a": False, "b": False}
+    bus.answering.discard("a")
+    await watch.ping_all()
+    assert states(watch) == {"a": True, "b": False}
+    await watch.stop()
+
+
+@pytest.mark.parametrize("is_noticed", [True, False])
+async def test_silence_of_nats_makes_no_replica_silent(bus: FakeBus, *, is_noticed: bool) -> None:
     """While NATS is not reachable, no replica can answer, so none counts as silent. Proves R-OBS-3."""
     watch = await watch_of(bus)
     bus.answering.clear()
-    bus.reachable = False
+    bus.reachable = not is_noticed
+    bus.settles = False
     await watch.ping_all()
     assert states(watch) == {"a": False, "b": False}
     await watch.stop()

@@ -111,6 +111,10 @@ class ReplicaWatch:
         await asyncio.sleep(ANSWER_SECONDS)
         if not self._bus.reachable:
             return
+        try:
+            await self._bus.settle()  # read the answers that wait, in case this process was busy
+        except SvgxError:
+            return
         for replica in list(self._replicas.values()):
             self._update_silence(replica, answered=replica.last_answer >= started)
         await asyncio.gather(

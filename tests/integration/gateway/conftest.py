@@ -1,4 +1,4 @@
-"""One OpenAPI document for all gateways of a test process."""
+"""One OpenAPI document for all gateways of a test process, and long time limits, because the machine may be busy."""
 
 import gzip
 from collections.abc import Iterator
@@ -6,7 +6,9 @@ from functools import cache
 
 import pytest
 
+from svgx_common.messaging import repetition
 from svgx_gateway.openapi import document as openapi
+from svgx_gateway.ratelimit import buckets
 
 _document, _compress = cache(openapi.document), cache(gzip.compress)
 
@@ -21,3 +23,13 @@ def one_document() -> Iterator[None]:
         patch.setattr(openapi, "document", _document)
         patch.setattr(gzip, "compress", _compress)
         yield
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let gateways wait long for Redis and for services.
+
+    Otherwise a gateway would count a request by itself, or send a read again, and the tests count both.
+    """
+    monkeypatch.setattr(buckets, "REDIS_TIMEOUT", 5.0)
+    monkeypatch.setattr(repetition, "MIN_INTERVAL_SECONDS", 60.0)

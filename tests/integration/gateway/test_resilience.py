@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import functools
 from datetime import UTC, datetime
 
 import pytest
@@ -45,11 +46,12 @@ async def test_request_past_its_time_limit_is_cancelled_and_not_repeated(
 
     loop = asyncio.get_running_loop()
     async with answering(backing, auth.ME, wait_for_ever), gateway(backing) as http:
-        began = loop.time()
-        answer = await http.get("/auth/me")
-        assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
-        assert 0.25 < loop.time() - began < auth.ME.timeout
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
+            while not calls:  # on a busy machine, the service may get a request past its time limit
+                began = loop.time()
+                answer = await http.get("/auth/me")
+                assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
+                assert 0.25 < loop.time() - began < auth.ME.timeout
             await cancelled.wait()
         assert len(calls) == 1
 
@@ -58,7 +60,9 @@ async def test_failing_service_gets_no_requests_until_it_recovers(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The open circuit refuses requests without sending them, and closes by itself. Proves R-RESIL-2 through HTTP."""
-    monkeypatch.setattr(circuit_breaker, "PAUSE_SECONDS", 0.5)
+    now = 0.0
+    breaker = functools.partial(circuit_breaker.CircuitBreaker, clock=lambda: now)
+    monkeypatch.setattr(circuit_breaker, "CircuitBreaker", breaker)
     asked = 0
     healthy = False
 
@@ -79,9 +83,9 @@ async def test_failing_service_gets_no_requests_until_it_recovers(
         other = await http.get("/runtime/canvases/")
         assert other.json()["detail"] == NoResponders().detail
         healthy = True
-        async with asyncio.timeout(5):
-            while (answer := await http.get("/auth/me")).status_code != 200:
-                await pause()
+        assert (await http.get("/auth/me")).status_code == 503
+        now += circuit_breaker.PAUSE_SECONDS
+        assert (await http.get("/auth/me")).status_code == 200
         assert asked == circuit_breaker.FAILURE_THRESHOLD + 1
 
 

@@ -29,6 +29,7 @@ from svgx_gateway.websocket.links.outgoing_batch import MAX_EDIT_BYTES
 from svgx_gateway.websocket.outbox import UNSAVED, Outbox
 from svgx_yjs.lib0 import Malformed
 from tests.log_reader import read_logs
+from tests.polling import pause
 
 
 async def send_one_edit(
@@ -94,7 +95,7 @@ def counted_edits() -> dict[str, float]:
 @pytest.mark.parametrize(
     ("answer", "objective", "outcome"),
     [
-        (encode(Saved(1, (), "epoch")), 1.0, "saved"),
+        (encode(Saved(1, (), "epoch")), 3600.0, "saved"),
         (encode(Saved(1, (), "epoch")), -1.0, "late"),
         (encode(Saved(1, (0,), "epoch")), 1.0, "rejected"),
         (NotFound(), 1.0, "rejected"),
@@ -183,11 +184,13 @@ async def test_uncommitted_batches_slow_down_the_requests(
     outbox = Outbox(cast(Bus, None), "canvas", connection.close)
     loop = asyncio.get_running_loop()
     number, end = 0, loop.time() + 0.5
-    while loop.time() < end:
+    while loop.time() < end or len(sent) < 2:
         number += 1
         outbox.add(connection, b"update", number)
         await asyncio.sleep(0.0005)
-    await asyncio.sleep(0.1)
+    async with asyncio.timeout(20):
+        while sum(sent) < number:
+            await pause()
     await outbox.stop()
     assert sum(sent) == number
     assert 1 < len(sent) < 150, (

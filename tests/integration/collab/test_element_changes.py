@@ -121,7 +121,7 @@ async def test_refused_changes_change_nothing(
     [
         (Limits(canvas_structs=1), TooLarge("", limit=1)),
         (Limits(canvas_clients=0), TooLarge("", limit=0)),
-        (Limits(account_seconds=5, account_share=0.1), TooManyRequests("", retry_after=10)),
+        (Limits(account_seconds=5, account_share=0.001), TooManyRequests("", retry_after=1000)),
     ],
 )
 async def test_changes_that_a_bound_refuses_state_the_limit_or_the_seconds_to_wait(
@@ -135,7 +135,7 @@ async def test_changes_that_a_bound_refuses_state_the_limit_or_the_seconds_to_wa
         with pytest.raises(type(expected)) as refused:
             await changes.change_elements(request(editor), call(caller=caller))
         assert refused.value.limit == expected.limit
-        assert refused.value.retry_after == pytest.approx(expected.retry_after, abs=1)
+        assert refused.value.retry_after == pytest.approx(expected.retry_after, abs=60)
         assert await editor.held() == {}
 
 
@@ -227,6 +227,6 @@ async def test_changes_end_before_the_deadline_of_their_caller(
         monkeypatch.setattr(imports, name, seconds)
     before_worker = imports.QUEUE_SECONDS + imports.SYNC_SECONDS
     assert before_worker + imports.SAVE_SECONDS + 20 <= CHANGE_ELEMENTS.timeout
-    async with asyncio.timeout(4.0):
+    async with asyncio.timeout(10.0):
         with pytest.raises((Unavailable, DeadlineExceeded)):
             await changes.change_elements(request(editor), call(14.0))

@@ -26,6 +26,12 @@ LEAST_SHARE = 1e-9
 """A share of the processor's time so small that each canvas with edits takes more."""
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let replicas wait long for the answer to a probe, because the machine may be busy."""
+    monkeypatch.setattr(moves, "PROBE_TIMEOUT", 20.0)
+
+
 def sample(name: str, **labels: str) -> float:
     """Return the value of a metric of collab."""
     return REGISTRY.get_sample_value(f"svgx_engine_collab_{name}", labels) or 0.0

@@ -208,12 +208,16 @@ async def test_presence_waits_for_every_second_frame_and_edits_do_not(
     bus: FakeBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cursors are sent at half the rate of edits. The newest cursor is never lost. Proves R-AWARE-12 and R-SYNC-7."""
-    monkeypatch.setattr(module, "FRAME_SECONDS", 0.05)
+    monkeypatch.setattr(module, "LONGEST_FRAME_SECONDS", 3600.0)
     broadcaster = Broadcaster(cast(Bus, bus), fail)
     canvas = Canvas(broadcaster)
     canvas.held.add_gateway("one", now=0.0)
     async with asyncio.timeout(10):
-        for number in range(3):
+        # The first two frames end when the test says so. The last cursor below waits for a short frame.
+        for number, frame in enumerate((3600.0, 3600.0, 0.05)):
+            monkeypatch.setattr(module, "FRAME_SECONDS", frame)
+            canvas.held.broadcast_at -= 3600.0
+            canvas.held.presence_at -= 3600.0
             canvas.edit(f"{number}")
             canvas.move()
             before = len(bus.messages)

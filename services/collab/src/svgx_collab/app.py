@@ -17,12 +17,14 @@ from svgx_collab.content.imports import Imports
 from svgx_collab.content.replacements import Replacements
 from svgx_collab.deletions import Deletions
 from svgx_collab.leases import Leases
+from svgx_collab.object_locks import LockStore
 from svgx_collab.rooms import Rooms
 from svgx_collab.settings import CollabSettings
 from svgx_common import redis
 from svgx_common.contract.collab import IMPORT_SVG, OPEN, REPLACE_CONTENT, Opened
 from svgx_common.contract.errors import Unavailable
 from svgx_common.contract.live.element_changes import CHANGE_ELEMENTS
+from svgx_common.contract.live.locks import LOCK_OBJECT, LOCK_STATUS, UNLOCK_OBJECT
 from svgx_common.contract.state import CanvasRequest
 from svgx_common.contract.transport import replica_subject
 from svgx_common.messaging.bus import Bus
@@ -81,9 +83,14 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
         stack.push_async_callback(client.aclose)
         if settings.reserved:
             runtime.responder.leave_to_others(OPEN, IMPORT_SVG, REPLACE_CONTENT, CHANGE_ELEMENTS)
+            runtime.responder.leave_to_others(LOCK_OBJECT, UNLOCK_OBJECT, LOCK_STATUS)
         else:
             await stack.enter_async_context(_imports(runtime))
             runtime.responder.answer(OPEN, open_canvas)
+            locks = LockStore(client)
+            runtime.responder.answer(LOCK_OBJECT, locks.lock)
+            runtime.responder.answer(UNLOCK_OBJECT, locks.unlock)
+            runtime.responder.answer(LOCK_STATUS, locks.status)
         runtime.health.watch("redis", functools.partial(redis.check, client))
         runtime.health.describe("canvases", rooms.details)
         runtime.health.describe("balance", loads.details)

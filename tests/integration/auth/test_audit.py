@@ -38,6 +38,7 @@ from svgx_gateway import audit as gateway_audit
 from tests.integration.auth.conftest import ADMIN_PASSWORD, Tables
 from tests.integration.auth.test_accounts import PASSWORD, caller_of, create, login
 from tests.integration.auth.test_administration import update
+from tests.integration.auth.test_attempts import lengthen_waits
 from tests.integration.auth.test_password_change import NEW
 from tests.integration.auth.test_sessions import age_spent_tokens
 
@@ -133,6 +134,7 @@ async def test_events_of_an_account_are_recorded_in_order(bus: Bus, tables: Tabl
     assert found[4].session_id == caller_of(second).session_id
     assert found[8].session_id == caller_of(renewed).session_id
 
+    await lengthen_waits(tables)
     await anonymous.fail(LOGIN, username=f"{name}-new", password=NEW)
     assert (await events_of(bus, user.id))[-1] is AuditEvent.LOG_IN_DELAYED
 

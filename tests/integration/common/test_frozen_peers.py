@@ -8,6 +8,7 @@ import pytest
 from nats.aio.msg import Msg
 
 from svgx_common.health import NotUsable
+from svgx_common.messaging import repetition
 from svgx_common.messaging.bus import RECONNECT_WAIT_SECONDS, Bus, BusUnreachable
 from svgx_devstack import DevStack
 from tests.integration.common.example_operations import (
@@ -65,9 +66,12 @@ async def test_frozen_nats_fails_requests_and_recovers(
 
 
 async def test_read_reaches_another_replica_and_a_write_is_sent_once(
-    gateway_bus: Bus, state_bus: Bus
+    gateway_bus: Bus, state_bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One of two replicas gets half of the requests, and does not answer. Proves R-FAIL-21 and R-RESIL-4."""
+    # NATS chooses a replica at random. With ten attempts, one of the reads would sometimes miss the other replica.
+    monkeypatch.setattr(repetition, "MIN_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr(repetition, "INTERVALS_PER_TIMEOUT", 50)
     received: list[str] = []
     first_ignored = asyncio.Event()
 
@@ -89,8 +93,7 @@ async def test_read_reaches_another_replica_and_a_write_is_sent_once(
     )
     assert [each.text for each in answers] == [str(number) for number in range(20)]
     assert first_ignored.is_set()
-    received.clear()
     with pytest.raises(Exception, match="did not finish"):
         await gateway_bus.ask(WRITE, EchoRequest())
-    assert received == [WRITE.subject]
+    assert received.count(WRITE.subject) == 1
     await responder.drain()

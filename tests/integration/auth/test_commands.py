@@ -20,6 +20,7 @@ from svgx_common.contract.revocations import REVOKED
 from svgx_common.database import commands as database_commands
 from svgx_common.messaging.bus import Bus
 from svgx_devstack import DevStack
+from tests.blocked import until_blocked
 from tests.integration.auth.conftest import SECRET
 from tests.integration.auth.test_accounts import PASSWORD, create, login
 from tests.integration.auth.test_sessions import expect_refused_refresh
@@ -199,12 +200,16 @@ async def test_time_limit_of_a_command_begins_after_the_migrations(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The command waits without a limit while a replica runs the migrations. Proves R-CONFIG-8."""
-    monkeypatch.setattr(database, "COMMAND_SECONDS", 1.0)
+    monkeypatch.setattr(database, "COMMAND_SECONDS", 2.5)
     replica = await asyncpg.connect(backing.postgres_url)
     await replica.execute("SELECT pg_advisory_lock(hashtext('svgx.auth'))")
     name = f"late-{secrets.token_hex(4)}"
     creating = asyncio.create_task(create_with_command(name))
-    await replica.execute("SELECT pg_sleep(1.5)")
+    async with asyncio.timeout(20):
+        await until_blocked(replica)
+    await replica.execute("SELECT pg_sleep(2.6)")
+    assert not creating.done()
+    monkeypatch.setattr(database, "COMMAND_SECONDS", 60.0)  # for the work after the migrations
     await replica.close()  # releases the lock
     await creating
     await login(bus, name, shown_password(capsys.readouterr().out))
@@ -242,16 +247,16 @@ async def test_migrate_applies_the_missing_migrations_once(
 
 
 @pytest.mark.parametrize(
-    ("url", "status"),
-    [("postgresql://u:p@127.0.0.1:1/x", 1), (None, 2)],
+    ("url", "wait", "status"),
+    [("postgresql://u:p@127.0.0.1:1/x", "1", 1), (None, "20", 2)],
     ids=["unreachable", "wrong password"],
 )
 async def test_migrate_ends_when_the_database_cannot_be_used(
-    backing: DevStack, monkeypatch: pytest.MonkeyPatch, url: str | None, status: int
+    backing: DevStack, monkeypatch: pytest.MonkeyPatch, url: str | None, wait: str, status: int
 ) -> None:
     """The command ends with an error, because a migration job must not hang for ever. Proves R-CONFIG-8."""
     monkeypatch.setenv("POSTGRES_URL", url or backing.postgres_url.replace("@", "x@"))
     migrate = database_commands.migrate_command("auth", AuthSettings, "svgx_auth")
     with pytest.raises(SystemExit) as ended:
-        await asyncio.to_thread(migrate, ["--wait", "1"])
+        await asyncio.to_thread(migrate, ["--wait", wait])
     assert (1 if isinstance(ended.value.code, str) else ended.value.code) == status

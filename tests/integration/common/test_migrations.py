@@ -14,12 +14,16 @@ from svgx_common.database import migrations
 from svgx_common.database.commands import migrate_command
 from svgx_common.database.hosts import Connection, Hosts
 from svgx_devstack import DevStack
+from tests.blocked import until_blocked
 from tests.integration.common.test_postgres import Package
 
-WAIT = 1.0
+WAIT = 2.5
 """The limit of the wait for PostgreSQL in these tests, in seconds. A running server is usable much sooner."""
 
-LONGER = "SELECT pg_sleep(1.5)"
+SHORT_WAIT = 1.0
+"""The limit in seconds, in tests in which PostgreSQL does not become usable."""
+
+LONGER = "SELECT pg_sleep(2.6)"
 """A statement that takes longer than `WAIT`."""
 
 
@@ -83,6 +87,8 @@ async def test_migration_of_another_replica_does_not_count_as_wait(
             Hosts(backing.postgres_url), package.name, package.name, wait_seconds=WAIT
         )
     )
+    async with asyncio.timeout(20):
+        await until_blocked(operator)
     await operator.execute(LONGER)
     assert not applying.done()
     await operator.execute("SELECT pg_advisory_unlock(hashtext($1))", lock)
@@ -93,7 +99,7 @@ async def test_migration_has_no_time_limit_of_the_server(
     backing: DevStack, package: Package
 ) -> None:
     """Proves R-CONFIG-8: a `statement_timeout` in the URL cancels no migration."""
-    package.write("migrations/0002_long.sql", LONGER)
+    package.write("migrations/0002_long.sql", "SELECT pg_sleep(0.5)")
     url = f"{backing.postgres_url}?statement_timeout={quote('300ms')}"
     async with asyncio.timeout(20):
         applied = await migrations.apply_when_usable(Hosts(url), package.name, package.name)
@@ -136,7 +142,7 @@ async def test_migration_that_the_server_cannot_carry_out_ends_after_the_wait(
     async with asyncio.timeout(20):
         with pytest.raises(TimeoutError):
             await migrations.apply_when_usable(
-                Hosts(backing.postgres_url), package.name, package.name, wait_seconds=WAIT
+                Hosts(backing.postgres_url), package.name, package.name, wait_seconds=SHORT_WAIT
             )
 
 
@@ -157,7 +163,10 @@ async def test_wait_for_a_server_that_stops_answering_is_bounded(
         async with asyncio.timeout(20):
             with pytest.raises(TimeoutError):
                 await migrations.apply_when_usable(
-                    Pausing(backing.postgres_url), package.name, package.name, wait_seconds=WAIT
+                    Pausing(backing.postgres_url),
+                    package.name,
+                    package.name,
+                    wait_seconds=SHORT_WAIT,
                 )
     finally:
         server.resume()

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from svgx_auth.events import relaying
 from svgx_common.contract.auth import (
     DELETE_USER,
     RESTORE_USER,
@@ -59,8 +60,14 @@ class Recorder:
 
 
 @pytest.fixture
-async def recorder(backing: DevStack, service: None) -> AsyncIterator[Recorder]:
-    """A recorder that answers in place of the state service."""
+async def recorder(
+    backing: DevStack, service: None, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Recorder]:
+    """A recorder that answers in place of the state service.
+
+    With the longer time limit, auth repeats no request of a test, because a tenth of the limit is long enough.
+    """
+    monkeypatch.setattr(relaying, "HAND_OVER_SECONDS", 30.0)
     recorder = Recorder()
     bus = await Bus.connect(backing.nats_url("state"), "state", secrets.token_hex(6))
     responder = Responder(bus, "0")

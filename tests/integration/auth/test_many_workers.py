@@ -32,7 +32,7 @@ async def test_flood_is_refused_at_once_with_many_workers(
         try:
             waiting = set(await flood(gateway))
             refused: set[asyncio.Task[object]] = set()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while len(refused) < ADDRESSES * TRIES - slots - 32:
                     done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                     refused |= done
@@ -79,7 +79,7 @@ async def test_password_updates_by_admins_do_not_block_quick_operations(
             ]
             for _ in range(slots):
                 await held.acquire()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 for _ in range(20):
                     await gateway.ask(LIST_USERS, ListUsersRequest(limit=1))
             assert not any(update.done() for update in updates)

@@ -60,12 +60,13 @@ async def gateway(backing: DevStack) -> AsyncIterator[Bus]:
 
 
 async def test_requests_that_wait_for_a_provider_do_not_block_others(
-    backing: DevStack, gateway: Bus
+    backing: DevStack, gateway: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Proves R-AUTH-35: at most `MAX_WAITING` requests wait for a provider; further ones get `Unavailable` at once.
 
     For `DISCOVERY_RETRY_SECONDS` after a failed discovery, requests get `Unavailable` at once.
     """
+    monkeypatch.setattr(providers, "DISCOVERY_TIMEOUT", 40.0)
 
     async def begin() -> Unavailable:
         with pytest.raises(Unavailable) as error:

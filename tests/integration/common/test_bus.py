@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import gc
+import re
 import weakref
 
 import pytest
@@ -15,6 +16,9 @@ from svgx_common.messaging.headers import HEADER_BODY
 from svgx_devstack import DevStack
 from tests.integration.common.example_operations import EchoRequest, echo_operation
 from tests.polling import pause
+
+ERROR_OF_LINE = re.compile(r"error(?:\x1b\[\d+m)?=(?:\x1b\[\d+m)?(\w+)")
+"""The type of the error in a log line. A terminal's colours may surround it."""
 
 
 async def test_request_without_responders_fails_at_once(gateway_bus: Bus) -> None:
@@ -215,9 +219,10 @@ async def test_outage_is_logged_once_and_all_reconnect_callbacks_are_called(
     lines = [
         line for line in capsys.readouterr().out.splitlines() if "nats is not reachable" in line
     ]
-    # There is one line for each type of error. While the server ends, the first attempt may get another type of error.
-    assert sum("ConnectionRefusedError" in line for line in lines) == 1, lines
-    assert len(lines) <= 2, lines
+    # There is one line for each type of error. On a slow machine, some attempts may get another type of error.
+    errors = [match[1] for line in lines if (match := ERROR_OF_LINE.search(line))]
+    assert "ConnectionRefusedError" in errors, lines
+    assert len(set(errors)) == len(errors) == len(lines), lines
 
 
 async def test_timeout_of_a_request_includes_the_pull_of_its_answer(

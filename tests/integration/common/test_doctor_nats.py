@@ -17,6 +17,7 @@ from svgx_common.contract.auth import (
 from svgx_common.contract.operation import SERVICES, ServiceName
 from svgx_common.contract.permissions import permissions
 from svgx_common.contract.revocations import REVOKED
+from svgx_common.doctor import nats
 from svgx_common.doctor.findings import Finding, Status
 from svgx_common.doctor.nats import check_nats
 from svgx_common.messaging.bus import Bus
@@ -47,6 +48,13 @@ def configuration(service: ServiceName) -> str:
     return users_configuration(credentials)
 
 
+@pytest.fixture
+def patient_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the check wait longer for answers. For tests in which each request is answered."""
+    monkeypatch.setattr(nats, "ANSWER_SECONDS", 6.0)
+
+
+@pytest.mark.usefixtures("patient_check")
 @pytest.mark.parametrize("service", SERVICES)
 async def test_healthy_server_permits_every_subject(
     backing: DevStack, service: ServiceName
@@ -63,6 +71,7 @@ async def test_healthy_server_permits_every_subject(
     assert details["nats reply"] == "the service may answer requests"
 
 
+@pytest.mark.usefixtures("patient_check")
 async def test_probe_of_another_service_runs_no_handler(backing: DevStack) -> None:
     """A running replica answers the probe, and neither its handlers nor its listeners run. Proves R-CONFIG-7."""
     calls: list[object] = []
@@ -134,6 +143,7 @@ async def test_refused_user_is_named(backing: DevStack, break_url: Callable[[str
     assert "NATS_NKEY_SEED" in finding.fix
 
 
+@pytest.mark.usefixtures("patient_check")
 async def test_unknown_key_is_named_by_its_public_key(tmp_path: Path) -> None:
     """The operator compares the public key with the server's. The seed is not shown. Proves R-CONFIG-7."""
     other = UserKey.generate()
@@ -194,6 +204,7 @@ async def test_missing_right_to_answer_is_named(tmp_path: Path) -> None:
     assert found["nats reply"].status is Status.FAILED
 
 
+@pytest.mark.usefixtures("patient_check")
 async def test_small_message_limit_is_named(tmp_path: Path) -> None:
     """A limit of messages below NATS' default of 1 MiB is a fault, and the fix names the setting. Proves R-CONFIG-7."""
     text = f"max_payload: 65536\n{configuration('collab')}"

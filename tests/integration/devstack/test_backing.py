@@ -42,7 +42,7 @@ async def test_killed_postgres_restarts_with_its_data(backing: DevStack) -> None
     before = postgres.restarts
     postgres.kill()
     await postgres.wait_ready()
-    assert postgres.restarts == before + 1
+    assert postgres.restarts > before
     assert await _query(backing, "SELECT content FROM kept") == "this"
     await _query(backing, "DROP TABLE kept")
 

@@ -374,9 +374,10 @@ async def test_websocket_of_a_page_or_an_unknown_path_gets_404(
 
 
 async def test_requests_at_the_same_time_share_one_check(
-    health: Health, application: ServiceApplication
+    health: Health, application: ServiceApplication, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Proves R-LIMIT-15: fifty probes load the dependencies as much as one."""
+    monkeypatch.setattr(health_module, "CACHE_SECONDS", 3600.0)
     checks = 0
 
     async def check() -> None:

@@ -13,8 +13,9 @@ from svgx_common.messaging.repetition import MAX_BUDGET, Repetition
 
 @pytest.fixture(autouse=True)
 def short_interval(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Repeat after a tenth of the time limit, even when that is short."""
+    """Repeat after a thousandth of the time limit, so that no limit ends before the repetitions are sent."""
     monkeypatch.setattr(repetition, "MIN_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr(repetition, "INTERVALS_PER_TIMEOUT", 1000)
 
 
 async def hang() -> str:
@@ -54,7 +55,7 @@ def replicas(*behaviours: Callable[[], Awaitable[str]]) -> Callable[[float], Awa
 )
 async def test_first_answer_counts(behaviours: list[Callable[[], Awaitable[str]]]) -> None:
     """Proves R-FAIL-21: a replica that hangs, and one that refuses the repetition, do not fail the read."""
-    assert await Repetition().first_answer(replicas(*behaviours), 1.0) == "answer"
+    assert await Repetition().first_answer(replicas(*behaviours), 100.0) == "answer"
 
 
 @pytest.mark.parametrize("behaviours", [[not_found], [hang, not_found]])
@@ -63,13 +64,13 @@ async def test_final_error_counts_as_an_answer(
 ) -> None:
     """Proves R-FAIL-21: an error of the request is the same on every replica."""
     with pytest.raises(NotFound):
-        await Repetition().first_answer(replicas(*behaviours), 1.0)
+        await Repetition().first_answer(replicas(*behaviours), 100.0)
 
 
 async def test_temporary_error_of_the_only_attempt_is_raised() -> None:
     """Proves R-FAIL-21: the caller decides whether it asks again."""
     with pytest.raises(Overloaded):
-        await Repetition().first_answer(replicas(overloaded), 1.0)
+        await Repetition().first_answer(replicas(overloaded), 100.0)
 
 
 async def test_repetitions_without_answers_are_bounded() -> None:
@@ -77,15 +78,15 @@ async def test_repetitions_without_answers_are_bounded() -> None:
     sent = 0
     repeating = Repetition()
 
-    async def send(timeout: float) -> str:
+    async def send(_: float) -> str:
         nonlocal sent
         sent += 1
-        await asyncio.sleep(timeout)
+        await asyncio.sleep(0.3)
         raise Unavailable
 
     async def ask() -> None:
         with pytest.raises(Unavailable):
-            await repeating.first_answer(send, 0.3)
+            await repeating.first_answer(send, 30.0)
 
     await asyncio.gather(*(ask() for _ in range(100)))
     assert 100 < sent <= 100 + MAX_BUDGET
@@ -111,9 +112,9 @@ async def test_only_an_answered_read_permits_one_more_repetition(
         raise Overloaded
 
     with pytest.raises(Overloaded):
-        await repeating.first_answer(replicas(late, second), 1.0)  # uses up the budget
+        await repeating.first_answer(replicas(late, second), 100.0)  # uses up the budget
     with contextlib.suppress(NotFound, Overloaded):
-        await repeating.first_answer(replicas(last), 1.0)
+        await repeating.first_answer(replicas(last), 100.0)
     sent = 0
 
     async def send(_: float) -> str:
@@ -122,8 +123,8 @@ async def test_only_an_answered_read_permits_one_more_repetition(
         return await answer() if sent == 2 else await hang()
 
     try:
-        async with asyncio.timeout(1.0):
-            await repeating.first_answer(send, 0.1)
+        async with asyncio.timeout(20 if permitted else 0.3):
+            await repeating.first_answer(send, 10.0)
     except TimeoutError:
         assert not permitted
     assert sent == (2 if permitted else 1)
@@ -141,7 +142,7 @@ async def test_late_answer_of_the_first_attempt_counts() -> None:
         repeated.set()
         return await hang()
 
-    assert await Repetition().first_answer(replicas(late, second), 1.0) == "late"
+    assert await Repetition().first_answer(replicas(late, second), 100.0) == "late"
 
 
 async def test_late_temporary_error_of_the_first_attempt_does_not_end_the_read() -> None:
@@ -156,12 +157,12 @@ async def test_late_temporary_error_of_the_first_attempt_does_not_end_the_read()
         repeated.set()
         return await hang()
 
-    assert await Repetition().first_answer(replicas(late, second, answer), 1.0) == "answer"
+    assert await Repetition().first_answer(replicas(late, second, answer), 100.0) == "answer"
 
 
 async def test_answer_of_a_further_attempt_leaves_no_cancellation() -> None:
     """Proves R-FAIL-21: ending the first attempt leaves no pending cancellation on the task of the read."""
-    task = asyncio.create_task(Repetition().first_answer(replicas(hang, answer), 1.0))
+    task = asyncio.create_task(Repetition().first_answer(replicas(hang, answer), 100.0))
     assert await task == "answer"
     assert task.cancelling() == 0
 
@@ -181,7 +182,7 @@ async def test_cancelled_read_ends_all_attempts() -> None:
         finally:
             ended.append(number)
 
-    task = asyncio.create_task(Repetition().first_answer(send, 5.0))
+    task = asyncio.create_task(Repetition().first_answer(send, 100.0))
     await both_run.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

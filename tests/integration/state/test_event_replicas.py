@@ -223,3 +223,29 @@ async def test_failed_delivery_is_repeated_with_the_same_id_and_delays_its_entit
         repeated = found[of_entity[0].event["id"]]
         assert (repeated.attempts, repeated.status) == (3, DeliveryStatus.DELIVERED)
         assert last.response_status == 200
+
+
+async def test_slow_webhook_has_few_attempts_at_a_time_and_delays_no_other(
+    backing: DevStack, client: Client
+) -> None:
+    """Proves R-EVENT-8: attempts at a slow receiver end after the time limit. The other receiver gets all events."""
+    short = quick_replica(backing, webhook_timeout_seconds=1.0)
+    async with short, receiver() as slow, receiver() as fast:
+        slow.may_answer.clear()
+        slow_webhook = await create(client, slow.url, "canvas.created")
+        fast_webhook = await create(client, fast.url, "canvas.created")
+        delivered: list[DeliveryStatus] = []
+        for _ in range(12):
+            await client.create()
+        async with asyncio.timeout(20):
+            # An attempt at the fast receiver may also reach the time limit. Then it is repeated.
+            while delivered != [DeliveryStatus.DELIVERED] * 12:
+                await pause()
+                page = await deliveries(client, fast_webhook.id)
+                delivered = [each.status for each in page]
+            while not any(each.error for each in await deliveries(client, slow_webhook.id)):
+                await pause()
+        assert len({each.event["id"] for each in fast.received}) == 12
+        assert slow.most_open == 4
+        errors = {each.error for each in await deliveries(client, slow_webhook.id)}
+        assert "there was no response within 1 s" in errors

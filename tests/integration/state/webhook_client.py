@@ -28,7 +28,7 @@ async def quick_replica(backing: DevStack, **settings: Any) -> AsyncIterator[Non
     defaults = {
         "event_relay_seconds": 0.05,
         "webhook_retry_seconds": 0.01,
-        "webhook_timeout_seconds": 1.0,
+        "webhook_timeout_seconds": 30.0,
         "webhook_allowed_networks": "127.0.0.1",
     }
     async with replica(backing, **{**defaults, **settings}):
@@ -62,6 +62,19 @@ async def wait_for_delivery(
             if items and items[0].status is wanted and items[0].attempts >= attempts:
                 return items[0]
             await pause()
+
+
+async def wait_until_dead(client: Client, tables: Tables, webhook_id: str) -> Delivery:
+    """Wait for two attempts at the newest delivery, move their time by two days, and wait until the delivery is dead.
+
+    Only `started_at` is changed, because `due_at` is the lease of a running attempt.
+    """
+    await wait_for_delivery(client, webhook_id, DeliveryStatus.PENDING, attempts=2)
+    await tables.execute(
+        "UPDATE webhook_delivery SET started_at = started_at - interval '2 days' WHERE webhook_id = $1",
+        webhook_id,
+    )
+    return await wait_for_delivery(client, webhook_id, DeliveryStatus.DEAD)
 
 
 async def rename(client: Client, canvas_id: str, name: str) -> None:

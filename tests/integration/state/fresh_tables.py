@@ -60,15 +60,17 @@ class FreshTables:
         self.tables = tables
         self.journal = Journal(database, lambda *_: None)
 
-    def compactor(self, workers: Workers, keep_after_bytes: int = 10**9) -> Compactor:
-        """Return a compactor that compacts only when it is called.
+    def compactor(
+        self, workers: Workers, keep_after_bytes: int = 10**9, max_tail_entries: int = 10**9
+    ) -> Compactor:
+        """Return a compactor that compacts by default only when it is called.
 
         The compactor keeps a new snapshot for reads of the past after at least `keep_after_bytes` bytes of journal.
         """
         return Compactor(
             self.database,
             workers,
-            max_tail_entries=10**9,
+            max_tail_entries=max_tail_entries,
             max_tail_bytes=10**9,
             concurrency=1,
             keep_after_bytes=keep_after_bytes,

@@ -4,12 +4,18 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
 
 from svgx_canvas.document.outline import read_outline
 from svgx_common.contract.state import Entry
+from svgx_common.postgres import Database, Row
 from svgx_devstack import DevStack
-from tests.blocked import until_blocked
+from svgx_workers.pool import Workers
+from tests.blocked import until_statement_blocked
 from tests.integration.state.drawing import Pen, elements, text, typed
+from tests.integration.state.fresh_tables import FreshTables
 from tests.integration.state.service import Client, Tables, replica
 from tests.polling import pause
 
@@ -38,7 +44,8 @@ async def waiting_compaction(
     async with tables.transaction():
         await tables.execute("LOCK TABLE snapshot IN SHARE MODE")
         await client.append(*(pen.draw(str(number)) for number in range(entries)))
-        await until_blocked(tables)
+        # The replica's retention may wait for the lock too.
+        await until_statement_blocked(tables, "INSERT INTO snapshot")
         yield
 
 
@@ -61,7 +68,9 @@ async def test_entries_or_bytes_make_a_snapshot_due(
         assert [await snapshots(tables, canvas_id) for canvas_id in pens] == [[10], [2], []]
         for canvas_id, count in ((many, 1), (large, 1), (neither, 9)):
             assert len((await client.load(canvas_id)).updates) == count
-        assert (await health.report()).details["compaction"]["backlog"] == 0
+        async with asyncio.timeout(20):
+            while (await health.report()).details["compaction"]["backlog"]:
+                await pause()
 
 
 async def test_newest_two_snapshots_and_the_journal_are_kept(
@@ -193,6 +202,34 @@ async def test_canvas_that_grows_while_it_is_compacted_is_compacted_again(
         assert await snapshots(tables, canvas_id) == [10, 20]
 
 
+async def test_commit_after_the_tail_was_read_is_compacted_when_it_is_due(
+    fresh: FreshTables, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No commit is missed between the read of the tail and the end of its compaction. Proves R-STATE-7."""
+    compactor = fresh.compactor(workers, max_tail_entries=10)
+    canvas_id = await fresh.create()
+    pen = Pen(canvas_id, "holder")
+
+    async def append(start: int) -> None:
+        await fresh.journal.append([pen.draw(str(number)) for number in range(start, start + 10)])
+        compactor.note_tail(canvas_id, 10, 0)
+
+    async def read_early(database: Database, name: str, *values: Any, **options: Any) -> Row | None:
+        found = await row(database, name, *values, **options)
+        if name == "tail_after_snapshot":
+            monkeypatch.setattr(Database, "row", row)
+            await append(10)
+        return found
+
+    row = Database.row
+    monkeypatch.setattr(Database, "row", read_early)
+    await append(0)
+    async with asyncio.timeout(30):
+        while compactor.backlog:
+            await pause()
+    assert await snapshots(fresh.tables, canvas_id) == [10, 20]
+
+
 async def test_compaction_of_a_stopped_replica_is_done_by_another(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
@@ -215,5 +252,5 @@ async def _stop_a_replica_while_it_compacts(
             canvas_id = await client.create()
             pen = Pen(canvas_id, "holder")
             await client.append(*(pen.draw(str(number)) for number in range(5)))
-            await until_blocked(tables)
+            await until_statement_blocked(tables, "INSERT INTO snapshot")
     return canvas_id

@@ -127,6 +127,8 @@ class Compactor:
 
         A compaction sets them shortly before it ends.
         """
+        self._due_again: set[str] = set()
+        """Canvases for which `note_tail` found a compaction due during their compaction."""
 
     @property
     def backlog(self) -> int:
@@ -135,15 +137,14 @@ class Compactor:
 
     def note_tail(self, canvas_id: str, tail_entries: int, tail_bytes: int) -> None:
         """Schedule a compaction if it is due. `tail_*` are the entries and bytes after the newest snapshot."""
-        due = tail_entries >= self._max_tail_entries or tail_bytes >= self._max_tail_bytes
-        if not due or canvas_id in self._scheduled or self._is_paused(canvas_id):
+        if not self._is_due(tail_entries, tail_bytes) or self._is_paused(canvas_id):
+            return
+        if canvas_id in self._scheduled:
+            self._due_again.add(canvas_id)
             return
         # Use another context, because a compaction does not belong to the trace of the request that made it due.
-        task = self._background.start(
-            "compaction", self._run(canvas_id), context=self._context.copy()
-        )
+        self._background.start("compaction", self._run(canvas_id), context=self._context.copy())
         self._scheduled.add(canvas_id)
-        task.add_done_callback(lambda _: self._done(canvas_id))
         SNAPSHOT_BACKLOG.set(self.backlog)
 
     async def compact(self, canvas_id: str) -> bool:
@@ -256,18 +257,22 @@ class Compactor:
         await self._background.stop()
 
     async def _run(self, canvas_id: str) -> None:
-        async with self._slots:
-            with CurrentSpan(
-                tracer, "compact", trace.SpanKind.INTERNAL, attributes={CANVAS_ID: canvas_id}
-            ):
-                await self._compact_counted(canvas_id)
+        try:
+            async with self._slots:
+                with CurrentSpan(
+                    tracer, "compact", trace.SpanKind.INTERNAL, attributes={CANVAS_ID: canvas_id}
+                ):
+                    await self._compact_counted(canvas_id)
+        finally:
+            # No commit is noted between the last read of the tail and this call.
+            self._done(canvas_id)
 
     async def _compact_counted(self, canvas_id: str) -> None:
         """Compact a canvas, and count the outcome. A failure is logged."""
         started = time.perf_counter()
         try:
             outcome = "written" if await self.compact(canvas_id) else "skipped"
-            if outcome == "written":
+            if outcome == "written" or canvas_id in self._due_again:
                 await self._read_tail(canvas_id)
         except Unavailable as error:
             # The next commit may schedule a compaction at once, because the failure is not the canvas's fault.
@@ -290,14 +295,23 @@ class Compactor:
         SNAPSHOT_SECONDS.observe(time.perf_counter() - started)
 
     async def _read_tail(self, canvas_id: str) -> None:
-        """Read the size of the journal after the newest snapshot. It may have grown during the compaction."""
-        tail = await self._database.row("tail_after_snapshot", canvas_id)
-        if tail is not None:
+        """Read the size of the journal after the newest snapshot. It may have grown during the compaction.
+
+        Read it again if a commit during the read may have made a compaction due.
+        """
+        while True:
+            self._due_again.discard(canvas_id)
+            tail = await self._database.row("tail_after_snapshot", canvas_id)
+            if tail is None:
+                return
             self._tails[canvas_id] = tail["entries"], tail["bytes"]
+            if canvas_id not in self._due_again or self._is_due(tail["entries"], tail["bytes"]):
+                return
 
     def _done(self, canvas_id: str) -> None:
         """End a compaction. Schedule another one if it is due, because possibly no commit of the canvas follows."""
         self._scheduled.discard(canvas_id)
+        self._due_again.discard(canvas_id)
         SNAPSHOT_BACKLOG.set(self.backlog)
         if (tail := self._tails.pop(canvas_id, None)) is not None:
             self.note_tail(canvas_id, *tail)
@@ -306,6 +320,9 @@ class Compactor:
         """Do not compact the canvas for a while. Return the outcome for the metrics."""
         self._paused_until[canvas_id] = time.monotonic() + PAUSE_SECONDS_AFTER_FAILURE
         return "failed"
+
+    def _is_due(self, tail_entries: int, tail_bytes: int) -> bool:
+        return tail_entries >= self._max_tail_entries or tail_bytes >= self._max_tail_bytes
 
     def _is_paused(self, canvas_id: str) -> bool:
         until = self._paused_until.get(canvas_id)

@@ -20,6 +20,7 @@ from svgx_state.backups.format.chain import StoredCanvas
 from svgx_state.backups.format.manifest import MANIFEST_NAME
 from svgx_state.backups.restoring import BackupRestorer
 from svgx_state.backups.tasks import Task
+from svgx_state.deletion import purge
 from svgx_state.deletion.purge import Purge, PurgeStep
 from svgx_state.journal import Journal
 from tests.integration.state.drawing import elements
@@ -53,12 +54,14 @@ async def tables(own_database: str) -> AsyncIterator[Tables]:
 
 @pytest.fixture(scope="module")
 async def running(backing: DevStack, own_database: str, folder: Path) -> AsyncIterator[None]:
-    """A replica with a target and a key."""
+    """A replica with a target and a key. It removes no canvases in the background, because the tests do that."""
     url = f"file://{folder}"
-    async with replica(
-        backing, postgres_url=own_database, backup_url=url, backup_key=KEY, worker_count=1
-    ):
-        yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(purge, "PERIOD_SECONDS", 3600.0)
+        async with replica(
+            backing, postgres_url=own_database, backup_url=url, backup_key=KEY, worker_count=1
+        ):
+            yield
 
 
 @pytest.fixture

@@ -486,7 +486,7 @@ async def test_request_while_another_task_ends_succeeds(
     backup = await vault.back_up(canvas_id=canvas_id)
     await tables.execute(
         "INSERT INTO backup_task (kind, subject_id, runner, heartbeat_at)"
-        " VALUES ($1, 'other', 'other', clock_timestamp() + interval '1 h')",
+        " VALUES ($1, 'other', 'other', clock_timestamp() + interval '10 s')",
         kind,
     )
     row = Session.row
@@ -517,7 +517,7 @@ async def test_request_while_the_same_task_ends_leaves_no_record_without_a_task(
     backup = await vault.back_up(canvas_id=await vault.draw("a"))
     await tables.execute(
         "INSERT INTO backup_task (kind, subject_id, runner, heartbeat_at)"
-        " VALUES ($1, $2, 'other', clock_timestamp() + interval '1 h')",
+        " VALUES ($1, $2, 'other', clock_timestamp() + interval '10 s')",
         kind,
         backup.id,
     )
@@ -579,7 +579,7 @@ async def test_request_locks_the_task_before_the_backup(
     # A task of another replica, which is about to end this task.
     await tables.execute(
         "INSERT INTO backup_task (kind, subject_id, runner, heartbeat_at)"
-        " VALUES ($1, $2, 'other', clock_timestamp() + interval '1 h')",
+        " VALUES ($1, $2, 'other', clock_timestamp() + interval '10 s')",
         kind,
         subject,
     )

@@ -17,9 +17,19 @@ from svgx_devstack import DevStack
 from svgx_state.deletion import purge as purge_module
 from svgx_state.deletion.purge import Purge
 from tests.blocked import until_blocked
-from tests.integration.state.service import Client, Tables, user
+from tests.integration.state.service import Client, Tables, replica, user
 
 pytestmark = pytest.mark.usefixtures("service")
+
+
+@pytest.fixture(scope="module")
+async def service(backing: DevStack) -> AsyncIterator[None]:
+    """A replica that removes no canvases in the background after its first search, because the tests do that."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(purge_module, "PERIOD_SECONDS", 3600.0)
+        async with replica(backing):
+            yield
+
 
 TABLES = (
     "canvas_member",

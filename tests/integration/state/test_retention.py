@@ -21,8 +21,15 @@ from svgx_workers.pool import Workers
 from tests.integration.state.drawing import Pen, elements
 from tests.integration.state.fresh_tables import FreshTables
 
-NOW = datetime.now(UTC)
-TWO_DAYS_AGO = datetime.combine(NOW.date() - timedelta(days=2), time(), UTC)
+
+def now() -> datetime:
+    """Return the present time, which is in the day of the entries that the test commits."""
+    return datetime.now(UTC)
+
+
+def two_days_ago() -> datetime:
+    """Return the beginning of the first kept day."""
+    return datetime.combine(now().date() - timedelta(days=2), time(), UTC)
 
 
 def retention(fresh: FreshTables, compactor: Compactor, *hooks: BeforeDrop) -> Retention:
@@ -88,9 +95,9 @@ async def test_days_older_than_the_retention_are_dropped_and_the_content_stays(
     canvas_id, empty = await fresh.create(), await fresh.create()
     entries = await draw_daily(fresh, Pen(canvas_id, "holder"), days=6)
     assert len(await fresh.days()) == 6
-    assert await retention(fresh, compactor).drop(NOW)
+    assert await retention(fresh, compactor).drop(now())
     assert await fresh.days() == [
-        (NOW - timedelta(days=back)).strftime("%Y%m%d") for back in (2, 1, 0)
+        (now() - timedelta(days=back)).strftime("%Y%m%d") for back in (2, 1, 0)
     ]
     assert await snapshots(fresh, canvas_id) == [9]
     for revision in range(9, 19):
@@ -118,7 +125,7 @@ async def test_idle_and_deleted_canvases_keep_their_content(
     await fresh.tables.execute("DELETE FROM canvas_member WHERE canvas_id = $1", purged)
     await fresh.tables.execute("DELETE FROM canvas WHERE id = $1", purged)
     await fresh.pass_days(5)
-    assert await retention(fresh, compactor).drop(NOW)
+    assert await retention(fresh, compactor).drop(now())
     assert await fresh.tables.fetchval("SELECT count(*) FROM journal") == 0
     assert elements((await fresh.journal.load(idle)).updates) == {"a": "x", "b": "x"}
     assert await snapshots(fresh, idle) == [2]
@@ -129,7 +136,7 @@ async def test_idle_and_deleted_canvases_keep_their_content(
     assert set(elements((await fresh.journal.load(idle)).updates)) == {"a", "b", "c"}
     assert set(elements((await fresh.journal.load(deleted)).updates)) == {"a", "b"}
     await fresh.pass_days(5)
-    assert await retention(fresh, compactor).drop(NOW)
+    assert await retention(fresh, compactor).drop(now())
     assert await snapshots(fresh, idle) == [3]
 
 
@@ -155,13 +162,13 @@ async def test_hooks_run_after_the_snapshots_and_before_the_drop(
         raise Unavailable("not now")
 
     with pytest.raises(Unavailable):
-        await retention(fresh, compactor, first, failing).drop(NOW)
+        await retention(fresh, compactor, first, failing).drop(now())
     assert await fresh.days() == before
-    assert calls == [("first", TWO_DAYS_AGO, [3], 4), ("failing", TWO_DAYS_AGO, [3], 4)]
-    assert await retention(fresh, compactor, first).drop(NOW)
+    assert calls == [("first", two_days_ago(), [3], 4), ("failing", two_days_ago(), [3], 4)]
+    assert await retention(fresh, compactor, first).drop(now())
     assert len(await fresh.days()) == 3
-    assert not await retention(fresh, compactor, failing).drop_counted(NOW + timedelta(days=1))
-    await retention(fresh, compactor, failing).drop(NOW)  # nothing is due, so no hook runs
+    assert not await retention(fresh, compactor, failing).drop_counted(now() + timedelta(days=1))
+    await retention(fresh, compactor, failing).drop(now())  # nothing is due, so no hook runs
 
 
 async def interrupt_drop(fresh: FreshTables, compactor: Compactor, place: int) -> bool:
@@ -179,7 +186,7 @@ async def interrupt_drop(fresh: FreshTables, compactor: Compactor, place: int) -
             entries.append(pen.draw(str(len(entries))))
             await fresh.journal.append(entries[-1:])
         if day == 3:  # from here on, the known past begins with a snapshot
-            assert await retention(fresh, compactor).drop(NOW)
+            assert await retention(fresh, compactor).drop(now())
     times = await fresh.tables.fetch("SELECT revision, at FROM journal ORDER BY revision")
     statements = 0
     session = fresh.database.session
@@ -195,9 +202,9 @@ async def interrupt_drop(fresh: FreshTables, compactor: Compactor, place: int) -
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fresh.database, "session", failing)
-        interrupted = not await retention(fresh, compactor).drop_counted(NOW)
+        interrupted = not await retention(fresh, compactor).drop_counted(now())
     await check_moments(fresh, entries, times)
-    assert await retention(fresh, compactor).drop(NOW)
+    assert await retention(fresh, compactor).drop(now())
     assert len(await fresh.days()) == 3
     await check_moments(fresh, entries, times)
     return interrupted
@@ -214,7 +221,7 @@ async def check_moments(fresh: FreshTables, entries: Sequence[Entry], times: Seq
             try:
                 moment = await past.moment(canvas_id, at)
             except Invalid:
-                assert at < TWO_DAYS_AGO
+                assert at < two_days_ago()
                 continue
             content = await past.content(canvas_id, moment.revision)
             assert moment.revision == revision
@@ -241,7 +248,7 @@ async def test_run_without_due_days_removes_what_an_interrupted_run_has_left(
     """Old snapshots and writers are removed although their days are gone. Proves R-STATE-22."""
     canvas_id = await fresh.create()
     await draw_daily(fresh, Pen(canvas_id, "holder"), days=6)
-    assert await retention(fresh, compactor).drop(NOW)
+    assert await retention(fresh, compactor).drop(now())
     await fresh.tables.execute(
         "INSERT INTO snapshot (canvas_id, through_revision, through_at, update)"
         " SELECT canvas_id, 1, through_at - interval '1 day', update FROM snapshot"
@@ -250,7 +257,7 @@ async def test_run_without_due_days_removes_what_an_interrupted_run_has_left(
         "INSERT INTO journal_writer (canvas_id, writer, sequence, at) VALUES ($1, 'old', 1, '2020-02-02')",
         canvas_id,
     )
-    assert await retention(fresh, compactor).drop(NOW)
+    assert await retention(fresh, compactor).drop(now())
     assert await snapshots(fresh, canvas_id) == [9]
     assert await fresh.tables.fetchval("SELECT count(*) FROM journal_writer") == 0
 
@@ -261,7 +268,9 @@ async def test_day_without_a_snapshot_is_not_dropped(fresh: FreshTables) -> None
     await draw_daily(fresh, Pen(canvas_id, "holder"), days=2)
     for day in (0, 1):
         with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError, match=canvas_id):
-            await fresh.database.row("drop_journal_day", (NOW - timedelta(days=day)).date(), NOW)
+            await fresh.database.row(
+                "drop_journal_day", (now() - timedelta(days=day)).date(), now()
+            )
     assert len(await fresh.days()) == 2
 
 
@@ -271,7 +280,7 @@ async def test_version_before_migration_17_drops_only_days_with_a_kept_snapshot(
     """The function that earlier versions call needs a kept snapshot of the dropped day. Proves R-STATE-22."""
     canvas_id = await fresh.create()
     await draw_daily(fresh, Pen(canvas_id, "holder"), days=2)
-    statement, yesterday = "SELECT drop_journal_day($1)", (NOW - timedelta(days=1)).date()
+    statement, yesterday = "SELECT drop_journal_day($1)", (now() - timedelta(days=1)).date()
     await compactor.keep(canvas_id, 6)
     with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError, match=canvas_id):
         await fresh.tables.fetchval(statement, yesterday)
@@ -290,13 +299,13 @@ async def test_edits_do_not_wait_for_a_drop_and_the_drop_is_tried_again(
     async with asyncio.timeout(30):
         async with fresh.tables.transaction():
             await fresh.tables.execute("SELECT count(*) FROM journal")
-            drop = asyncio.create_task(retention(fresh, compactor).drop(NOW))
+            drop = asyncio.create_task(retention(fresh, compactor).drop(now()))
             while not drop.done():
                 await fresh.journal.append([pen.draw("more")])
             with pytest.raises(Unavailable):
                 await drop
             assert len(await fresh.days()) == 4
-        assert await retention(fresh, compactor).drop(NOW)
+        assert await retention(fresh, compactor).drop(now())
     assert len(await fresh.days()) == 3
 
 
@@ -311,9 +320,9 @@ async def test_one_replica_at_a_time_drops_days(fresh: FreshTables, compactor: C
         await go_on.wait()
 
     async with asyncio.timeout(30):
-        first = asyncio.create_task(retention(fresh, compactor, wait).drop(NOW))
+        first = asyncio.create_task(retention(fresh, compactor, wait).drop(now()))
         await started.wait()
-        assert not await retention(fresh, compactor).drop(NOW)
+        assert not await retention(fresh, compactor).drop(now())
         go_on.set()
         assert await first
 
@@ -322,7 +331,7 @@ async def test_retention_of_0_days_drops_nothing(fresh: FreshTables, compactor: 
     """Retention of 0 days keeps the journal without end. Proves R-STATE-21."""
     canvas_id = await fresh.create()
     await draw_daily(fresh, Pen(canvas_id, "holder"), days=3)
-    assert await Retention(fresh.database, compactor, days=0).drop(NOW + timedelta(days=3000))
+    assert await Retention(fresh.database, compactor, days=0).drop(now() + timedelta(days=3000))
     assert len(await fresh.days()) == 3
 
 
@@ -334,9 +343,9 @@ async def test_canvas_that_another_replica_compacts_delays_the_drop(
     await draw_daily(fresh, Pen(canvas_id, "holder"), days=4)
     async with compacted_elsewhere(fresh, canvas_id):
         with pytest.raises(RetentionIncomplete, match="1 canvases"):
-            await retention(fresh, compactor).drop(NOW)
+            await retention(fresh, compactor).drop(now())
     assert len(await fresh.days()) == 4
-    assert await retention(fresh, compactor).drop(NOW)
+    assert await retention(fresh, compactor).drop(now())
 
 
 @pytest.mark.parametrize(
@@ -383,17 +392,17 @@ async def test_incomplete_run_keeps_the_past_of_the_kept_days_whichever_snapshot
         for _ in range(3):
             await draw()
         if day == 3 and runs_before:
-            assert await retention(fresh, compactor).drop(NOW)
+            assert await retention(fresh, compactor).drop(now())
     async with compacted_elsewhere(fresh, canvas_id):
         with pytest.raises(RetentionIncomplete, match=r"1 canvases .* 1 days"):
-            await retention(fresh, compactor).drop(NOW)
+            await retention(fresh, compactor).drop(now())
     assert len(await fresh.days()) == 4
     for _ in range(2):
         # The second compaction deletes all snapshots but the kept ones and the newest two.
         await draw()
         await compactor.compact(canvas_id)
     await check()
-    assert await retention(fresh, compactor).drop(NOW)
+    assert await retention(fresh, compactor).drop(now())
     assert len(await fresh.days()) == 3
     await check()
 
@@ -409,13 +418,13 @@ async def test_canvas_without_snapshot_keeps_only_the_days_of_its_entries(
         await fresh.pass_days(1)
     async with compacted_elsewhere(fresh, failing):
         with pytest.raises(RetentionIncomplete, match=r"1 canvases .* 2 days"):
-            await retention(fresh, compactor).drop(NOW)
+            await retention(fresh, compactor).drop(now())
     assert await fresh.days() == [
-        (NOW - timedelta(days=back)).strftime("%Y%m%d") for back in (6, 3, 2, 1, 0)
+        (now() - timedelta(days=back)).strftime("%Y%m%d") for back in (6, 3, 2, 1, 0)
     ]
     assert elements((await fresh.journal.load(failing)).updates) == {"0": "x", "3": "x"}
     assert set(elements((await fresh.journal.load(other)).updates)) == {"0", "1", "3", "4"}
-    assert await retention(fresh, compactor).drop(NOW)
+    assert await retention(fresh, compactor).drop(now())
     assert elements((await fresh.journal.load(failing)).updates) == {"0": "x", "3": "x"}
 
 

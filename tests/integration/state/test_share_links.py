@@ -48,6 +48,12 @@ from tests.integration.state.service import Client, Tables, directory, user
 pytestmark = pytest.mark.usefixtures("service")
 
 
+@pytest.fixture(autouse=True)
+def _answers_may_be_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait longer for the answer about a creator, because an answer may be late on a busy machine."""
+    monkeypatch.setattr(creators, "TIMEOUT_SECONDS", 4.5)
+
+
 def visitor(link: NewLink) -> Caller:
     """Return the caller that the gateway makes for a visitor with a link and without an account."""
     return Caller.of_link(link.id)
@@ -346,10 +352,12 @@ async def test_link_with_an_end_in_the_past_is_refused(client: Client) -> None:
 async def test_links_of_a_canvas_are_bounded(backing: DevStack, client: Client) -> None:
     """Proves R-LIFE-4: the limit also holds for requests at the same time. An ended link does not count."""
     canvas_id = await client.create()
+    earlier = [await client.link(canvas_id) for _ in range(45)]
+    # Few requests at once, because each waits for one of the replica's few connections for a limited time.
     results = await asyncio.gather(
-        *(client.link(canvas_id) for _ in range(60)), return_exceptions=True
+        *(client.link(canvas_id) for _ in range(15)), return_exceptions=True
     )
-    made = [each for each in results if isinstance(each, NewLink)]
+    made = earlier + [each for each in results if isinstance(each, NewLink)]
     refused = [each for each in results if isinstance(each, Conflict)]
     assert (len(made), len(refused)) == (50, 10)
     assert {each.limit for each in refused} == {50}
@@ -418,7 +426,6 @@ async def test_answer_about_a_creator_counts_while_auth_does_not_answer(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Proves R-LIFE-6: the last answer counts until it is forgotten. Without an answer, the role is unavailable."""
-    monkeypatch.setattr(creators, "TIMEOUT_SECONDS", 0.3)
     known, unknown = user().user_id, user().user_id
     bus = await Bus.connect(backing.nats_url("state"), "state", secrets.token_hex(6))
     try:
@@ -427,6 +434,7 @@ async def test_answer_about_a_creator_counts_while_auth_does_not_answer(
             await bus.settle()
             assert await link_creators.may_share(known, CanvasRole.OWNER)
             assert not await link_creators.may_share(known, CanvasRole.EDITOR)
+        monkeypatch.setattr(creators, "TIMEOUT_SECONDS", 0.3)
         assert await link_creators.may_share(known, CanvasRole.OWNER)
         with pytest.raises(Unavailable):
             await link_creators.may_share(unknown, CanvasRole.OWNER)

@@ -294,8 +294,11 @@ async def test_values_without_time_to_live_stay(stores: dict[str, StateStore], o
         await store.put(owner, draft("ends", seconds=0.01), None)
         while await store.get(owner, "ends") is not None:
             await pause()
-        assert await store.expire() >= 1
-        assert await store.expire() == 0
+        # Values of other tests may expire meanwhile.
+        expired = 0
+        while count := await store.expire():
+            expired += count
+        assert expired >= 1
         assert await store.get(owner, "stays") is not None
 
 

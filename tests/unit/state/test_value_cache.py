@@ -2,15 +2,17 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime, timedelta, tzinfo
+from typing import Self
 
 import pytest
 
 from svgx_common.contract.errors import Unavailable
 from svgx_common.contract.storage.values import ALL_KEYS
+from svgx_state.values import cache as cache_module
 from svgx_state.values.cache import MAX_AGE_SECONDS, OVERHEAD_BYTES, CachedStore
 from svgx_state.values.memory import MemoryStore
 from svgx_state.values.store import AccountLimits, Draft, StoredKey, StoredValue
-from tests.polling import pause
 
 LIMITS = AccountLimits(keys=10_000, bytes=2**30)
 
@@ -199,13 +201,22 @@ async def test_cache_with_a_limit_of_0_bytes_asks_the_store_each_time() -> None:
     assert (store.reads, cache.size) == (3, 0)
 
 
-async def test_expired_value_is_not_returned_from_the_cache() -> None:
+async def test_expired_value_is_not_returned_from_the_cache(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Proves R-KV-5: the cache does not extend a value's time to live."""
+
+    class LaterClock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + timedelta(seconds=61)
+
     store, cache = make_cache()
-    await cache.put("me", draft("1", seconds=0.05), None)
+    await cache.put("me", draft("1", seconds=60), None)
     assert await value_of(cache) == "1"
-    while await value_of(cache) is not None:
-        await pause()
+    monkeypatch.setattr(cache_module, "datetime", LaterClock)
+    monkeypatch.setattr(store, "_clock", lambda: LaterClock.now().timestamp())
+    assert await value_of(cache) is None
     assert store.reads > 1
 
 

@@ -284,6 +284,7 @@ async def test_stopped_gateway_closes_its_clients_with_1012(workspace: Workspace
             await gateway.stop()
         finally:
             await gateway.start()
+        await asyncio.gather(*(client.wait_closed() for client in editors.clients))
         for client in editors.clients:
             closes = (await client.status()).closes
             assert closes[0].code == 1012

@@ -68,7 +68,11 @@ async def test_stopping_gateway_refuses_new_connections_and_finishes_its_request
 
     Proves R-FAIL-15 and R-FAIL-16.
     """
-    name = await own_stack.add_replica("gateway")
+    slow = {
+        "DRAIN_NOTICE_SECONDS": "8",
+        "DRAIN_SECONDS": "20",
+    }  # time for all steps, also on a busy machine
+    name = await own_stack.add_replica("gateway", settings=slow)
     port, process = own_stack.port(name), own_stack.process(name)
     state = own_stack.process("state")
     async with open_api(own_stack.service_url(name)) as api:

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import time
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 from uuid import uuid4
@@ -238,7 +239,6 @@ async def test_wrong_passwords_delay_log_ins_from_the_same_address(workspace: Wo
 
     The test acts as a trusted proxy, so `X-Forwarded-For` sets the client address. Proves R-AUTH-20.
     """
-    user = await workspace.create_user("editor")
     async with httpx.AsyncClient(base_url=workspace.stack.url, timeout=30) as http:
 
         async def login(password: str, address: str) -> httpx.Response:
@@ -246,11 +246,18 @@ async def test_wrong_passwords_delay_log_ins_from_the_same_address(workspace: Wo
             headers = {"X-Forwarded-For": address, "User-Agent": "the browser"}
             return await http.post("/auth/login", json=body, headers=headers)
 
-        tokens = (await login(user.password, "192.0.2.7")).json()
-        for _ in range(5):
+        while True:  # On a busy machine, the wait of a second may end before the next log-in.
+            user = await workspace.create_user("editor")
+            tokens = (await login(user.password, "192.0.2.7")).json()
+            for _ in range(4):
+                response = await login("a guess", "203.0.113.7")
+                check_problem(response, 401, "invalid_credentials")
+            began = time.monotonic()
             response = await login("a guess", "203.0.113.7")
             check_problem(response, 401, "invalid_credentials")
-        response = await login(user.password, "203.0.113.7")
+            response = await login(user.password, "203.0.113.7")
+            if time.monotonic() - began < 1:
+                break
         check_problem(response, 429, "too_many_requests")
         assert response.headers["retry-after"] == "1"
         assert (await login(user.password, "192.0.2.7")).status_code == 200

@@ -117,6 +117,7 @@ async def test_edit_reaches_only_its_own_canvas(workspace: Workspace) -> None:
 async def test_each_edit_is_broadcast_in_one_message(workspace: Workspace, canvas: str) -> None:
     """No edit is broadcast twice. Proves R-SYNC-6."""
     editor, observer = await workspace.connect_many(canvas, 2)
+    await workspace.driver.wait_saved([editor, observer])  # both handshakes are complete
     before = (await observer.status()).received.get(SYNC, 0)
     for number in range(10):
         await editor.add_element(f"shape-{number}")

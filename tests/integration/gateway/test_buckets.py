@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -156,6 +157,30 @@ async def test_stopped_sender_leaves_no_request_waiting(
     async with asyncio.timeout(5):
         assert (await first).allowed
         assert (await second).allowed
+
+
+@pytest.mark.parametrize("connected", [True, False])
+async def test_pause_of_the_gateway_keeps_counting_in_redis(
+    gateways: tuple[Buckets, Buckets], monkeypatch: pytest.MonkeyPatch, connected: bool
+) -> None:
+    """An answer that arrived during a pause longer than the time limit is read. Proves R-LIMIT-6."""
+    buckets, connection = gateways[0], gateways[0]._connection
+    key, limit = secrets.token_hex(8), RateLimit(requests=3, seconds=3600)
+    if connected:
+        assert (await buckets.take(key, limit)).remaining == 2
+    before = counted_locally()
+    monkeypatch.setattr(module, "REDIS_TIMEOUT", 0.8)
+    read = connection.read_response
+
+    async def read_late() -> object:
+        monkeypatch.setattr(connection, "read_response", read)
+        time.sleep(1.0)  # noqa: ASYNC251  # a pause of the whole process
+        return await read()
+
+    monkeypatch.setattr(connection, "read_response", read_late)
+    assert (await buckets.take(key, limit)).remaining == (1 if connected else 2)
+    assert connection.read_response == read
+    assert counted_locally() == before
 
 
 @pytest.mark.parametrize("outage", ["kill", "pause"])

@@ -48,7 +48,11 @@ The time stamp counts from 2025, as in throttled-py's script.
 SCRIPT = _FORGET_LATER_TIME + RedisLimitAtomicActionSpec.SCRIPTS.encode()
 
 REDIS_TIMEOUT = 0.25
-"""Time limit for Redis to accept a connection and answer, in seconds. Beyond it, this process counts the request."""
+"""Time limit for Redis to accept a connection and answer, in seconds. Beyond it, this process counts the request.
+
+The second half of this time begins when this process has noticed the end of the first half. If this process itself was
+paused during the first half, it reads the answer in the second half.
+"""
 
 PROBE_INTERVAL = 0.5
 """Seconds between two attempts to reach Redis again."""
@@ -190,17 +194,23 @@ class Buckets:
 
         Raise `RedisError` or `OSError`; a `TimeoutError` is an `OSError`.
         """
-        async with asyncio.timeout(REDIS_TIMEOUT):
-            if self._connection.is_connected:
-                try:
-                    return await self._exchange(commands)
-                except (RedisError, OSError):
-                    # The connection may belong to a server that has restarted since, or the server may have dropped
-                    # the script. Try a new connection. If only the answers were lost, these requests take two tokens
-                    # each. This is acceptable, because the buckets refill, and it would cost more to give each request
-                    # an id by which the script could recognize a repetition.
-                    pass
-            return await self._exchange(first_commands)
+        loop = asyncio.get_running_loop()
+        half = REDIS_TIMEOUT / 2
+        async with asyncio.timeout(None) as limit:
+            timer = loop.call_later(half, lambda: limit.reschedule(loop.time() + half))
+            try:
+                if self._connection.is_connected:
+                    try:
+                        return await self._exchange(commands)
+                    except (RedisError, OSError):
+                        # The connection may belong to a server that has restarted since, or the server may have
+                        # dropped the script. Try a new connection. If only the answers were lost, these requests take
+                        # two tokens each. This is acceptable, because the buckets refill, and it would cost more to
+                        # give each request an id by which the script could recognize a repetition.
+                        pass
+                return await self._exchange(first_commands)
+            finally:
+                timer.cancel()
 
     async def _exchange(self, commands: list[bytes]) -> list[Any]:
         try:

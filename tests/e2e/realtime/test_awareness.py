@@ -16,9 +16,10 @@ SERVER_TIMEOUT = 12.0
 within this time comes from the server.
 """
 
-
-RETURN_TIMEOUT = 1.0
-"""Seconds within which all clients must see a client that has returned."""
+RETURN_TIMEOUT = 12.0
+"""Seconds within which all clients must see a client that has returned. Yjs clients renew their states by themselves
+after 15 s, so a return within this time comes from the server.
+"""
 
 
 async def test_twenty_clients_receive_each_others_awareness_states(
@@ -110,8 +111,9 @@ async def test_awareness_states_return_after_a_reconnect_without_a_change(
     names = [client.name for client in clients]
     await workspace.driver.wait_for_presence(clients, names, timeout=SERVER_TIMEOUT)
     for _ in range(2):
-        await reconnecting.drop_connection()
+        await reconnecting.drop_without_reconnect()
         await workspace.driver.wait_for_presence([staying], names[:2], timeout=SERVER_TIMEOUT)
+        await reconnecting.reconnect()
         await workspace.driver.wait_synced([reconnecting])
         await workspace.driver.wait_for_presence(clients, names, timeout=RETURN_TIMEOUT)
 

@@ -85,8 +85,9 @@ async def test_presence_returns_after_a_reconnect_without_a_change(
     names = [each.name for each in both]
     await workspace.driver.wait_for_presence(both, names)
     for _ in range(2):
-        await returning.drop_connection()
+        await returning.drop_without_reconnect()
         await workspace.driver.wait_for_presence([staying], names[:1])
+        await returning.reconnect()
         await workspace.driver.wait_synced([returning])
         await workspace.driver.wait_for_presence(both, names, timeout=RETURN_TIMEOUT)
 

@@ -195,11 +195,11 @@ async def test_server_asks_for_a_fresh_token_before_the_present_one_expires(
     """
     issuer = TokenIssuer(workspace.stack.jwt_secret, str((await workspace.owner.me())["id"]))
     started = time.monotonic()
-    tokens = [issuer.sign(2), issuer.sign(4)]
+    tokens = [issuer.sign(5), issuer.sign(7)]
     client = await connect_hocuspocus(workspace, canvas, tokens=tokens)
     await workspace.driver.wait_synced([client])
     assert (await client.wait_denied()).startswith("4401 ")
-    assert time.monotonic() - started > 2.5
+    assert time.monotonic() - started > 5.5
     await client.wait_closed()
     assert not (await client.status()).synced
 

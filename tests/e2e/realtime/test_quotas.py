@@ -95,7 +95,7 @@ async def test_client_with_quota_notices_stays_connected_and_its_edits_are_saved
     client = await workspace.connect(canvas, params=params)
     other = await workspace.connect(canvas)
     await client.add_element("to-delete")
-    await client.burst(2, size=BOUND)
+    await client.burst(1, size=BOUND)
     await workspace.driver.wait_saved([client, other])
     await client.wait_received(QUOTA, 1)
     await client.add_element("beyond-the-bound")

@@ -68,12 +68,13 @@ async def test_new_token_prolongs_the_connection(
     """
     url, issuer = canvas_and_issuer
     started = time.time()
-    async with websockets.connect(f"{url}?renew=1&token={issuer.sign(3)}") as socket:
-        assert await receive_token_lifetime(socket) <= 2
-        await socket.send(issuer.message(6))
-        # The warning of the new token comes after the first token has expired.
+    async with websockets.connect(f"{url}?renew=1&token={issuer.sign(6)}") as socket:
         assert await receive_token_lifetime(socket) <= 3
-        assert time.time() > started + 3
+        await socket.send(issuer.message(9))
+        # The warning of the new token comes after the first token has expired.
+        assert await receive_token_lifetime(socket) <= 4
+        assert time.time() > started + 6
+        await socket.send(issuer.message(2))
         assert await wait_close_code(socket) == 4401
 
 
@@ -86,12 +87,12 @@ async def test_client_that_answers_each_warning_is_warned_once_for_each_token(
     """
     url, issuer = canvas_and_issuer
     started = time.time()
-    async with websockets.connect(f"{url}?renew=1&token={issuer.sign(3)}") as socket:
+    async with websockets.connect(f"{url}?renew=1&token={issuer.sign(5)}") as socket:
         for _ in range(3):
             await receive_token_lifetime(socket)
-            await socket.send(issuer.message(4))
-        # Each token lasts for at least 2 s, and its warning comes after half of this time.
-        assert time.time() > started + 3
+            await socket.send(issuer.message(5))
+        # Each token lasts for at least 4 s, and its warning comes after half of this time.
+        assert time.time() > started + 5
 
 
 async def test_invalid_or_foreign_new_token_closes_the_socket_with_4401(

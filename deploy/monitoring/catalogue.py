@@ -88,7 +88,7 @@ def catalogue() -> tuple[Metric, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label's meaning and values. `values` is empty if each replica has its own value, such as a version."""
+    """A label's meaning and values. `values` is empty if each replica has one value, such as its version."""
 
     meaning: str
     values: frozenset[str] = frozenset()
@@ -178,4 +178,4 @@ LABELS: Mapping[str, Label] = {
 TARGET_LABELS = frozenset(
     {"container", "endpoint", "instance", "job", "namespace", "node", "pod", "service"}
 )
-"""The labels that Prometheus and the Prometheus Operator set on each target."""
+"""The labels that Prometheus and the Prometheus Operator set on targets."""

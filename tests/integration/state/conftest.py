@@ -35,7 +35,7 @@ async def service(backing: DevStack) -> AsyncIterator[None]:
 
 @pytest.fixture(scope="module")
 async def own_database(backing: DevStack) -> AsyncIterator[str]:
-    """A database without the canvases of other tests."""
+    """A new database for the tests of a file."""
     async with database(backing) as url:
         yield url
 

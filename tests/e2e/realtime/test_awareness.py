@@ -130,6 +130,7 @@ async def test_page_that_uses_its_client_id_again_is_present_at_once(
         [staying], [staying.name, "page"], timeout=SERVER_TIMEOUT
     )
     await page.drop_without_reconnect()
+    await workspace.driver.wait_for_presence([staying], [staying.name], timeout=SERVER_TIMEOUT)
     reloaded = await workspace.connect(canvas, clientId=4711)
     await workspace.driver.wait_synced([reloaded])
     await workspace.driver.wait_for_presence(

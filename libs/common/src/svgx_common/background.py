@@ -17,6 +17,9 @@ Step = Callable[[], Awaitable[None]]
 PAUSE_SECONDS = 1.0
 """Seconds to wait after a failure. Without the pause, a lasting failure would fill the log."""
 
+CANCEL_AGAIN_SECONDS = 3.0
+"""Seconds after which a task that has not ended is cancelled again. This is the time for the cleanup of a task."""
+
 STARTUP_SECONDS = 60.0
 """Time after the start during which another service may be missing, in seconds. Services start in any order."""
 
@@ -93,26 +96,26 @@ class BackgroundTasks:
             await asyncio.wait(self._tasks, timeout=timeout)
 
     async def stop(self) -> None:
-        """Cancel all tasks, and wait until they have ended."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Cancel all tasks, and wait until they have ended.
+
+        A task can miss its cancellation: `asyncio.wait_for` of Python 3.11, which redis-py and asyncpg call, ignores a
+        cancellation that arrives when the awaited result is ready. So a task that still runs is cancelled again.
+        """
+        running = set(self._tasks)
+        while running:
+            for task in running:
+                task.cancel()
+            _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_SECONDS)
 
 
 async def repeat(name: str, step: Step, *, quiet_seconds: float = 0.0) -> None:
     """Run `step` again and again until cancelled. A failure is logged; the next run starts after a pause.
 
     An error of the contract, such as `Unavailable` while a server is unreachable, is logged as `OutageLog` does.
-
-    A step can miss its cancellation: `asyncio.wait_for` of Python 3.11, which redis-py calls, ignores a cancellation
-    that arrives when the awaited result is ready. Therefore no step follows once the task was cancelled.
     """
     message = "background work failed; it is tried again"
     outages = OutageLog(message, quiet_seconds=quiet_seconds, work=name)
-    task = asyncio.current_task()
-    assert task is not None
-    while not task.cancelling():
+    while True:
         try:
             await step()
             outages.note_success()

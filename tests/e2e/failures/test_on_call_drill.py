@@ -148,14 +148,18 @@ async def until_ready(workspace: Workspace, *names: str) -> None:
                 await pause(REQUEST_POLL_SECONDS)
 
 
-async def until_not_ready(workspace: Workspace, name: str) -> str:
-    """Wait until the process is not ready, check that it is still live, and return its reason."""
+async def until_not_ready(workspace: Workspace, name: str, text: str) -> None:
+    """Wait until the process is not ready with a reason that contains the text, and check that it is still live."""
+
+    async def is_unready() -> bool:
+        answer = await health(workspace, name)
+        return answer.status_code != 200 and text in answer.json()["reason"]
+
     async with asyncio.timeout(RECOVERY):
-        while (answer := await health(workspace, name)).status_code == 200:
+        while not await is_unready():
             await pause(REQUEST_POLL_SECONDS)
     for path in ("/health/live", "/health/", "/health"):
         assert (await health(workspace, name, path)).status_code == 200, path
-    return str(answer.json()["reason"])
 
 
 async def until_logged(workspace: Workspace, name: str, event: str) -> dict[str, Any]:
@@ -248,7 +252,7 @@ async def test_read_only_database_is_named_and_recovers_by_itself(
                 "WHERE application_name LIKE 'svgx-%'"
             )
             for name in WITH_DATABASE:
-                assert "postgresql (is read-only)" in await until_not_ready(workspace, name)
+                await until_not_ready(workspace, name, "postgresql (is read-only)")
             await until_metrics_report(metrics, "postgresql", *WITH_DATABASE)
             await until_answer(
                 lambda: log_in(workspace), lambda answer: is_503_with(answer, "is read-only")
@@ -418,7 +422,7 @@ async def test_paused_postgresql_is_named_and_recovers_by_itself(
         server.pause()
         try:
             for name in WITH_DATABASE:
-                assert "postgresql (does not answer)" in await until_not_ready(workspace, name)
+                await until_not_ready(workspace, name, "postgresql (does not answer)")
             await until_answer(
                 lambda: create_canvas(workspace), lambda answer: is_503_with(answer, "the database")
             )
@@ -449,7 +453,7 @@ async def test_paused_nats_is_noticed_and_recovers_by_itself(
         try:
             everything = ("gateway", *HOLDERS, *WITH_DATABASE)
             for name in everything:
-                assert "nats" in await until_not_ready(workspace, name)
+                await until_not_ready(workspace, name, "nats")
             await until_metrics_report(metrics, "nats", *everything)
             await metrics.until("live_oldest_unsaved_seconds", lambda value: value > 1, "gateway")
             assert await metrics.value("live_unacked_bytes", "gateway") > 0

@@ -21,7 +21,7 @@ async def test_one_configuration_file_configures_all_services(configured_stack: 
             for service in ("gateway", "auth", "state", "collab"):
                 url = stack.service_url(service)
                 assert (await http.get(f"{url}/metrics/prometheus")).status_code == 404
-                assert (await http.get(f"{url}/health/ready")).status_code == 200
+                await stack.process(service).wait_ready()
         # The state service checks its dependencies by itself, and logs each change of its health.
         postgres = stack.process("postgres")
         postgres.restart = False

@@ -229,8 +229,10 @@ async def test_hocuspocus_socket_and_each_of_its_documents_have_two_lines(
 
 
 WATCHING_LOGGERS = (
-    *("svgx_common.messaging.", "svgx_common.runtime"),
-    *("svgx_gateway.replica_watch", "svgx_gateway.ratelimit.buckets"),
+    "svgx_common.messaging.",
+    "svgx_common.runtime",
+    "svgx_gateway.replica_watch",
+    "svgx_gateway.ratelimit.buckets",
 )
 """Loggers of the gateway that report on its readiness, NATS, Redis and other replicas, without a request."""
 

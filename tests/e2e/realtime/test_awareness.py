@@ -17,8 +17,9 @@ within this time comes from the server.
 """
 
 RETURN_TIMEOUT = 12.0
-"""Seconds within which all clients must see a client that has returned. Yjs clients renew their states by themselves
-after 15 s, so a return within this time comes from the server.
+"""Seconds within which all clients must see a client that has returned.
+
+Yjs clients renew their states by themselves after 15 s, so a return within this time comes from the server.
 """
 
 

@@ -25,15 +25,17 @@ from svgx_common.redis import Redis, RedisError
 RETRY_SECONDS = 1
 """Seconds after which a client may try again while Redis does not answer."""
 
+HELD = "another user has locked this object; GET /runtime/lock-status/ shows the lock"
+
 # The value of a hash field: the end and the begin of the lock in Unix milliseconds, the user's id, and the username.
-# Each script begins with the time, and a function that returns the parts of a live lock.
+# Each script begins with the time, and a function that returns the begin and the user of a live lock.
 _COMMON = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local function live(value)
     if not value then return nil end
     local ends, begun, user = string.match(value, '^(%d+) (%d+) (%S+)')
-    if tonumber(ends) > now then return ends, begun, user end
+    if tonumber(ends) > now then return begun, user end
 end
 """
 
@@ -44,7 +46,7 @@ _LOCK = (
     _COMMON
     + """
 local old = redis.call('HGET', KEYS[1], ARGV[1])
-local ends, begun, user = live(old)
+local begun, user = live(old)
 if user and user ~= ARGV[2] then return {'held', old, now} end
 if not user and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[5]) then
     local all = redis.call('HGETALL', KEYS[1])
@@ -56,7 +58,7 @@ end
 local new = string.format('%.0f %s %s %s', now + ARGV[4], begun or string.format('%.0f', now), ARGV[2], ARGV[3])
 redis.call('HSET', KEYS[1], ARGV[1], new)
 redis.call('PEXPIRE', KEYS[1], ARGV[6])
-return {user and 'renewed' or 'locked', new, now}
+return {'locked', new, now}
 """
 )
 
@@ -64,7 +66,7 @@ return {user and 'renewed' or 'locked', new, now}
 _UNLOCK = (
     _COMMON
     + """
-local ends, begun, user = live(redis.call('HGET', KEYS[1], ARGV[1]))
+local _, user = live(redis.call('HGET', KEYS[1], ARGV[1]))
 if user and user ~= ARGV[2] then return 'held' end
 redis.call('HDEL', KEYS[1], ARGV[1])
 return user and 'released' or 'free'
@@ -142,9 +144,6 @@ class LockStore:
         )
         locks = dict(zip(found[::2], found[1::2], strict=True))
         return ObjectLocks(items=[_read(*each) for each in sorted(locks.items())])
-
-
-HELD = "another user has locked this object; GET /runtime/lock-status/ shows the lock"
 
 
 async def _answer(call: Awaitable[Any]) -> Any:

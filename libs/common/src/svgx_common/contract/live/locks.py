@@ -10,9 +10,9 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from svgx_common.contract.errors import Conflict, NotFound, Unavailable
-from svgx_common.contract.operation import Http, Operation, ReplyModel, RequestModel
+from svgx_common.contract.operation import Http, Operation, ReplyModel
 from svgx_common.contract.policy import CanvasRole, RateClass, Scope
-from svgx_common.contract.state import CanvasId
+from svgx_common.contract.state import CanvasRequest
 
 MAX_LOCKS = 1000
 """Largest number of locks on a canvas. The list has 190 KB then, and 440 KB with the longest ids of objects."""
@@ -24,25 +24,22 @@ ObjectId = Annotated[str, StringConstraints(min_length=1, max_length=256), Field
 """The id of the locked object: usually of an element, but clients can choose any text."""
 
 
-class LockRequest(RequestModel):
+class LockRequest(CanvasRequest):
     """`seconds` is the lifetime of the lock from now on. A second request of the same account renews the lock."""
 
-    canvas_id: CanvasId
     object_id: ObjectId
     seconds: Annotated[int, Field(ge=1, le=MAX_LOCK_SECONDS)] = 30
 
 
-class UnlockRequest(RequestModel):
+class UnlockRequest(CanvasRequest):
     """The caller releases its lock of this object."""
 
-    canvas_id: CanvasId
     object_id: ObjectId
 
 
-class LockStatusRequest(RequestModel):
+class LockStatusRequest(CanvasRequest):
     """Without `object_id`, the answer has all locks of the canvas."""
 
-    canvas_id: CanvasId
     object_id: ObjectId | None = None
 
 

@@ -1,4 +1,7 @@
-"""The commands of docs/operations.md that need a cluster, run in the guide's order on a real API server."""
+"""The commands of docs/operations.md that need a cluster, run on a real API server.
+
+The commands for the Helm release run in the guide's order. The commands for kubectl alone run after all of these.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path

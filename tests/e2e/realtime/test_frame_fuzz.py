@@ -190,7 +190,10 @@ RFC_VIOLATIONS: dict[str, tuple[bytes, int]] = {
     "a length above any memory": (encode_frame(0x2, b"", length=2**62), 4413),
     "a length with the highest bit set": (encode_frame(0x2, b"", length=2**63 + 1), 4413),
 }
-"""Frames that violate RFC 6455, a limit or our protocol (4400), and the expected close codes (RFC 6455, 7.4.1)."""
+"""The content and the expected close code of each violation.
+
+The code is one of RFC 6455 (7.4.1), 4400 for a violation of our protocol, or 4413 for a length above the limit.
+"""
 
 
 async def send_rfc_violations(url: str, kinds: Iterator[str], closes: Counter[int]) -> None:

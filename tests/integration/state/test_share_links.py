@@ -267,7 +267,7 @@ async def test_link_that_is_created_during_the_demotion_of_its_creator_is_refuse
     canvas_id, creator = await client.create(), user()
     await client.set_member(canvas_id, creator.user_id, CanvasRole.OWNER)
     async with tables.transaction():
-        # As a request that creates another link at this moment does.
+        # Take the lock that a request takes while it creates another link.
         await tables.execute(
             "SELECT pg_advisory_xact_lock(hashtext('svgx.state.links'), hashtext($1))", canvas_id
         )

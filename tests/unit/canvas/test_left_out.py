@@ -188,7 +188,7 @@ def test_large_value_is_exported_and_imported_again(tag: str, name: str, value: 
 
 
 def test_long_text_and_many_attributes_are_exported() -> None:
-    """A text of 1.1 MB and an element with 300 attributes are complete."""
+    """A text of 1.1 MB and an element with 301 attributes are complete."""
     attrs = {f"data-a{number}": "x" for number in range(300)} | {"width": "5"}
     elements: dict[str, object] = {
         "r": {"tag": "rect", "attrs": attrs},

@@ -45,7 +45,7 @@ def test_offsets_of_a_string_are_those_of_its_low_surrogates(seed: int) -> None:
 def test_extension_adds_the_moved_clocks_after_the_start(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`extend` adds the offsets of a string as clocks, except known ones up to `start`. Proves R-SYNC-12."""
+    """`extend` increases a string's forbidden offsets by `offset`, and adds those above `start`. Proves R-SYNC-12."""
     monkeypatch.setattr(nesting, "_RUNS_PER_CALL", 3)
     chosen = random.Random(seed)
     found, expected, end = Uncuttable(), set[int](), 0

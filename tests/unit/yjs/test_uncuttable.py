@@ -42,7 +42,7 @@ def test_offsets_of_a_string_are_those_of_its_low_surrogates(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_extension_adds_the_moved_clocks_after_the_start(
+def test_extend_adds_the_increased_offsets_above_the_start(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`extend` increases a string's forbidden offsets by `offset`, and adds those above `start`. Proves R-SYNC-12."""

@@ -166,8 +166,8 @@ class YjsDriver:
     ) -> "YjsClient":
         """Create a client with an empty document. Do not wait for its connection.
 
-        `options` are further settings: `version` of y-websocket, `offline`, `clientId` and `firstSendDelay` of
-        `client.mjs`, or `hocuspocus` for a Hocuspocus client (`hocuspocus.mjs`).
+        `options` are further settings: `version` of y-websocket, `offline`, `clientId` and `firstSendDelay`
+        (`client.mjs`), and `hocuspocus`, which makes a Hocuspocus client (`hocuspocus.mjs`).
 
         `room` is the canvas id, in y-websocket's term, and is appended to the address `url`. Clients with `tab` behave
         as tabs of one browser: y-websocket also connects them with each other.

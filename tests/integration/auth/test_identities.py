@@ -1,5 +1,6 @@
 """The accounts of users that sign in at providers."""
 
+import contextlib
 import secrets
 from collections.abc import AsyncIterator
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 
 from svgx_auth.accounts import Account
 from svgx_auth.administration import Administration
-from svgx_auth.audit import SERVICE_ORIGIN, Audit
+from svgx_auth.audit import SERVICE_ORIGIN, Audit, Origin
 from svgx_auth.oidc.identities import Identities
 from svgx_auth.oidc.settings import OidcProvider
 from svgx_auth.passwords.hashing import Passwords
@@ -18,6 +19,8 @@ from svgx_common.contract.api_keys import CHECK_API_KEY, CheckApiKeyRequest, New
 from svgx_common.contract.auth import (
     DELETE_USER,
     GET_USER,
+    UpdateUserRequest,
+    User,
     UserRequest,
 )
 from svgx_common.contract.errors import Forbidden, Unauthenticated
@@ -30,18 +33,34 @@ from tests.integration.auth.test_administration import demote_others, first_admi
 from tests.integration.auth.test_api_keys import create_key, user_and_caller
 
 
-@pytest.fixture
-async def identities(backing: DevStack, bus: Bus) -> AsyncIterator[Identities]:
-    """Yield the `Identities` of auth, with a connection to its tables."""
+class DeletingAdministration(Administration):
+    """An administration in which each account is deleted right before its first change."""
+
+    async def update(self, request: UpdateUserRequest, by: Origin) -> User:
+        await self.delete(request.user_id, by)
+        return await super().update(request, by)
+
+
+@contextlib.asynccontextmanager
+async def identities_of(
+    backing: DevStack, bus: Bus, kind: type[Administration] = Administration
+) -> AsyncIterator[Identities]:
+    """Yield the `Identities` of auth, with a connection to its tables and this kind of administration."""
     passwords = Passwords(memory=19 * 1024, passes=2, lanes=1, workers=1)
     async with postgres.connect(
         backing.postgres_url, schema="auth", package="svgx_auth", pool_size=1
     ) as database:
         audit = Audit(database)
-        revocations = Revocations(database, bus)
-        administration = Administration(database, passwords, revocations, audit)
+        administration = kind(database, passwords, Revocations(database, bus), audit)
         yield Identities(database, administration, audit)
     passwords.close()
+
+
+@pytest.fixture
+async def identities(backing: DevStack, bus: Bus) -> AsyncIterator[Identities]:
+    """Yield the `Identities` of auth."""
+    async with identities_of(backing, bus) as identities:
+        yield identities
 
 
 def provider(name: str) -> OidcProvider:
@@ -103,6 +122,17 @@ async def test_keys_are_refused_until_an_admin_gives_a_role(
     assert await is_valid(bus, key)
     await bus.ask(DELETE_USER, UserRequest(user_id=account.user.id))
     await expect_refused_sign_in(identities, subject)
+
+
+async def test_account_that_is_deleted_during_its_sign_in_is_refused(
+    backing: DevStack, bus: Bus
+) -> None:
+    """The provider gives a new role while an admin deletes the account. Proves R-AUTH-34."""
+    claims = {"sub": secrets.token_hex(4), "groups": ["drawers"]}
+    async with identities_of(backing, bus, DeletingAdministration) as identities:
+        await identities.account(DEMANDING, claims, SERVICE_ORIGIN)
+        with pytest.raises(Forbidden):
+            await identities.account(DEMANDING, {**claims, "groups": ["owners"]}, SERVICE_ORIGIN)
 
 
 async def test_last_admin_keeps_role_and_keys(

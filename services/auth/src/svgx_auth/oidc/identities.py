@@ -25,6 +25,8 @@ from svgx_common.postgres import Database, Session
 _USERNAME: TypeAdapter[str] = TypeAdapter(Username)
 _EMAIL: TypeAdapter[str] = TypeAdapter(Email)
 
+_REFUSED = "this account may not sign in"
+
 
 class Identities:
     """The `identity` table: it links an issuer and a subject to an account.
@@ -56,7 +58,7 @@ class Identities:
             if row is None:
                 return await self._create(session, provider, claims, role, by)
             if row["disabled_at"] is not None or row["deleted_at"] is not None:
-                raise Forbidden("this account may not sign in")
+                raise Forbidden(_REFUSED)
             await session.run("clear_refusal", row["id"])
         account = Account.from_row(row)
         if provider.role_claim is None or account.user.role is role:
@@ -89,9 +91,12 @@ class Identities:
             return (
                 account  # the last admin keeps the role, even when the provider gives another role
             )
+        except NotFound:
+            # An admin has deleted the account meanwhile.
+            raise Forbidden(_REFUSED) from None
         row = await self._database.row("account_by_id", account.user.id)
         if row is None:
-            raise Forbidden("this account may not sign in")
+            raise Forbidden(_REFUSED)
         return Account.from_row(row)
 
     async def _create(

@@ -14,7 +14,7 @@ from svgx_common.contract import (
     transport,
 )
 from svgx_common.contract.administration import canvases, connections, replicas, sessions
-from svgx_common.contract.live import element_changes, locks
+from svgx_common.contract.live import element_changes, element_events, locks
 from svgx_common.contract.operation import Channel, Operation
 from svgx_common.contract.storage import (
     backups,
@@ -156,6 +156,8 @@ CHANNELS: tuple[Channel[Any], ...] = (
     # to all gateways
     collab.CANVAS_UPDATE,
     collab.CANVAS_PRESENCE,
+    element_events.CANVAS_ELEMENTS,
+    locks.CANVAS_LOCKS,
     # the links between gateways and the replicas of collab
     collab.LINK_TO_REPLICA,
     collab.LINK_TO_GATEWAY,

@@ -38,6 +38,7 @@ HEADERS = {
         "The subject from which the receiver pulls a large body, then a space and its size in bytes."
     ),
     headers.HEADER_GATEWAY: "In a request for a sync, the id of the gateway that gets the canvas's broadcasts.",
+    headers.HEADER_ELEMENTS: "In a request for a sync, `1` if the gateway needs the element events of the canvas.",
     headers.HEADER_PROBE: "Marks a probe. Its receiver answers that it is alive, and does nothing else.",
     headers.HEADER_ERROR: "In an answer, the error's code; the payload is an ErrorBody.",
     headers.HEADER_MEDIA_TYPE: "In an answer, the media type of its body.",

@@ -24,6 +24,12 @@ HEADER_GATEWAY = "Svgx-Gateway"
 The holder then sends the broadcasts of the canvas on the link to this gateway.
 """
 
+HEADER_ELEMENTS = "Svgx-Elements"
+"""`1` in a gateway's request for a sync if the gateway has JSON clients of the canvas.
+
+The holder then sends element events of the canvas to all gateways.
+"""
+
 HEADER_PROBE = "Svgx-Probe"
 """Marks a probe: a message that tests a permission of its sender, or the state of its receiver.
 

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from svgx_common.contract.errors import Conflict, NotFound, Unavailable
-from svgx_common.contract.operation import Http, Operation, ReplyModel
+from svgx_common.contract.operation import Channel, Http, Operation, ReplyModel
 from svgx_common.contract.policy import CanvasRole, RateClass, Scope
 from svgx_common.contract.state import CanvasRequest
 
@@ -65,6 +65,24 @@ class ObjectLocks(ReplyModel):
     items: list[ObjectLock]
 
 
+class LockChange(ReplyModel):
+    """A lock that an account has got, renewed or released.
+
+    `lock` is the new lock; None after a release. `user_id` is the id of the account.
+    """
+
+    object_id: str
+    user_id: str
+    lock: ObjectLock | None
+
+
+CANVAS_LOCKS = Channel(
+    subject="svgx.canvas.{canvas_id}.locks",
+    summary="An object of the canvas was locked or released",
+    publishers=("collab",),
+    subscribers=("gateway",),
+    payload=LockChange,
+)
 LOCK_OBJECT = Operation(
     subject="svgx.collab.locks.lock",
     summary="Lock an object of a canvas for a time, or renew the lock",

@@ -1,0 +1,27 @@
+"""Element events: changes of elements for JSON clients, from the holder of a canvas to the gateways."""
+
+from svgx_common.contract.operation import Channel
+from svgx_yjs.record import record
+
+
+@record
+class ElementEvents:
+    """Changes of a canvas's elements since the event before.
+
+    `epoch` is the epoch of the holder's room. `sequence` counts from 1 within the epoch, and skips a number whenever
+    changes were not observed; a gap means that an event was missed. `operations` is a JSON list of the operations of
+    `ElementsEdited`. If it is empty, too much has changed, and JSON clients must load the canvas again.
+    """
+
+    epoch: str
+    sequence: int
+    operations: str
+
+
+CANVAS_ELEMENTS = Channel(
+    subject="svgx.canvas.{canvas_id}.elements",
+    summary="The holder's broadcast of changed elements as JSON, while a gateway has JSON clients of the canvas",
+    publishers=("collab",),
+    subscribers=("gateway",),
+    payload=ElementEvents,
+)

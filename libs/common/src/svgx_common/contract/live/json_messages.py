@@ -1,0 +1,258 @@
+"""The messages of `/runtime/events`: JSON clients edit a canvas, and follow the edits and the presence of others.
+
+Each message is a JSON object in a text frame. `type` names its kind.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints, TypeAdapter
+
+from svgx_common.contract.live.element_changes import MAX_OPERATIONS, ElementChange
+from svgx_common.contract.live.locks import MAX_LOCK_SECONDS, ObjectId, ObjectLock
+from svgx_common.contract.operation import ReplyModel, RequestModel
+
+JSON_EVENTS_PATH = "/runtime/events"
+"""The path of the WebSocket for JSON clients. The query names the canvas."""
+
+MAX_ACTIVITY_BYTES = 16 * 1024
+"""Largest activity of a client, in bytes of JSON."""
+
+MessageId = Annotated[str, StringConstraints(max_length=128)]
+"""A text that a client chooses for one of its messages. The answers to the message repeat it."""
+
+
+class Handshake(RequestModel):
+    """The first message of a client. The server answers `handshake_ack`."""
+
+    type: Literal["handshake"]
+
+
+class EditOperation(RequestModel):
+    """Changes of elements, as one edit. The server answers `saved` after the commit, or `error`."""
+
+    type: Literal["edit_operation"]
+    id: MessageId | None = None
+    operations: Annotated[list[ElementChange], Field(min_length=1, max_length=MAX_OPERATIONS)]
+
+
+class RequestLock(RequestModel):
+    """Lock an object, or renew the lock. The server answers `lock_acquired`, `lock_denied` or `error`."""
+
+    type: Literal["lock_request"]
+    id: MessageId | None = None
+    object_id: ObjectId
+    seconds: Annotated[int, Field(ge=1, le=MAX_LOCK_SECONDS)] = 30
+
+
+class ReleaseLock(RequestModel):
+    """Release a lock of the client's account. The server answers `lock_released`, `lock_denied` or `error`."""
+
+    type: Literal["lock_release"]
+    id: MessageId | None = None
+    object_id: ObjectId
+
+
+class ReportActivity(RequestModel):
+    """The client's cursor, selection or other presence, as any JSON object. It replaces the activity before."""
+
+    type: Literal["user_activity"]
+    activity: Mapping[str, Any]
+
+
+class Ping(RequestModel):
+    """A question that the server answers with `pong`."""
+
+    type: Literal["ping"]
+    id: MessageId | None = None
+
+
+class RenewToken(RequestModel):
+    """A fresh access token of the same account, which replaces the token of the connection."""
+
+    type: Literal["token"]
+    token: str
+
+
+ClientMessage = Annotated[
+    Handshake | EditOperation | RequestLock | ReleaseLock | ReportActivity | Ping | RenewToken,
+    Field(discriminator="type"),
+]
+
+CLIENT_MESSAGE: TypeAdapter[ClientMessage] = TypeAdapter(ClientMessage)
+"""The reader of a client's message."""
+
+
+class Member(ReplyModel):
+    """A client that is present on the canvas. `state` is its awareness state; JSON clients have `user` in it."""
+
+    client: int
+    state: Any
+
+
+class HandshakeAccepted(ReplyModel):
+    """The answer to `handshake`.
+
+    The JSON export of the canvas has at least all edits up to `revision`. All later changes follow as
+    `edit_operation`. `client` is the id of this client among the members, and `session_id` repeats the query's.
+    """
+
+    type: Literal["handshake_ack"] = "handshake_ack"
+    canvas_id: str
+    session_id: str | None
+    client: int
+    user_id: str
+    role: str
+    revision: int
+    members: list[Member]
+    locks: list[ObjectLock]
+
+
+class PutElement(ReplyModel):
+    """An element that is new or has changed, as a whole. It has the fields of the JSON export."""
+
+    op: Literal["put"] = "put"
+    id: str
+    tag: str
+    parent: str
+    order: str
+    attrs: dict[str, str]
+    text: str | None = None
+
+
+class RemoveElement(ReplyModel):
+    """An element that no longer exists. The same is true of its descendants."""
+
+    op: Literal["delete"] = "delete"
+    id: str
+
+
+class PutRoot(ReplyModel):
+    """All attributes of the root element, after a change."""
+
+    op: Literal["root"] = "root"
+    attrs: dict[str, str]
+
+
+class ElementsEdited(ReplyModel):
+    """Changes of elements by any client, also by this one. They are in the order of the ids, the root first."""
+
+    type: Literal["edit_operation"] = "edit_operation"
+    operations: list[PutElement | RemoveElement | PutRoot]
+
+
+class Reload(ReplyModel):
+    """The client may have missed changes, and must load the JSON export again. It has all edits up to `revision`."""
+
+    type: Literal["reload"] = "reload"
+    revision: int
+
+
+class EditSaved(ReplyModel):
+    """The client's edit is committed. `created` has the ids of its new elements, in the order of the operations."""
+
+    type: Literal["saved"] = "saved"
+    id: str | None
+    revision: int
+    created: list[str]
+
+
+class LockAcquired(ReplyModel):
+    """An account has locked an object. Only the answer to the client's own request has its `id`."""
+
+    type: Literal["lock_acquired"] = "lock_acquired"
+    id: str | None = None
+    lock: ObjectLock
+
+
+class LockReleased(ReplyModel):
+    """An account has released an object. A lock that expires is not announced."""
+
+    type: Literal["lock_released"] = "lock_released"
+    id: str | None = None
+    object_id: str
+    user_id: str
+
+
+class LockDenied(ReplyModel):
+    """Another account has the lock, or the canvas has too many locks."""
+
+    type: Literal["lock_denied"] = "lock_denied"
+    id: str | None
+    object_id: str
+    detail: str
+    retry_after: float | None = None
+
+
+class UserJoined(ReplyModel):
+    """A client has come to the canvas."""
+
+    type: Literal["user_joined"] = "user_joined"
+    client: int
+    state: Any
+
+
+class UserActivity(ReplyModel):
+    """A client that is present has a new state."""
+
+    type: Literal["user_activity"] = "user_activity"
+    client: int
+    state: Any
+
+
+class UserLeft(ReplyModel):
+    """A client has left the canvas."""
+
+    type: Literal["user_left"] = "user_left"
+    client: int
+
+
+class RoleChanged(ReplyModel):
+    """The client's role on the canvas has changed."""
+
+    type: Literal["role"] = "role"
+    role: str
+
+
+class TokenExpires(ReplyModel):
+    """The token of the connection expires in so many seconds. The client should send a fresh one."""
+
+    type: Literal["token_expires"] = "token_expires"
+    seconds: int
+
+
+class Pong(ReplyModel):
+    """The answer to `ping`."""
+
+    type: Literal["pong"] = "pong"
+    id: str | None
+
+
+class MessageFailed(ReplyModel):
+    """A message had no effect. `code` and the other fields are those of the HTTP interface's errors."""
+
+    type: Literal["error"] = "error"
+    id: str | None
+    code: str
+    detail: str
+    field: str | None = None
+    limit: int | float | str | None = None
+    retry_after: float | None = None
+
+
+ServerMessage = (
+    HandshakeAccepted
+    | ElementsEdited
+    | Reload
+    | EditSaved
+    | LockAcquired
+    | LockReleased
+    | LockDenied
+    | UserJoined
+    | UserActivity
+    | UserLeft
+    | RoleChanged
+    | TokenExpires
+    | Pong
+    | MessageFailed
+)

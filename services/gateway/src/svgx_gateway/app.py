@@ -16,6 +16,7 @@ from svgx_common.background import BackgroundTasks
 from svgx_common.contract import OPERATIONS
 from svgx_common.contract.collab import EVENTS_PATH, HOCUSPOCUS_PATH
 from svgx_common.contract.errors import PROBLEM_MEDIA_TYPE
+from svgx_common.contract.live.json_messages import JSON_EVENTS_PATH
 from svgx_common.messaging.bus import Bus
 from svgx_common.redis import Redis
 from svgx_common.runtime import Runtime, Service
@@ -58,6 +59,7 @@ from svgx_gateway.websocket import origins
 from svgx_gateway.websocket.admission import Admission
 from svgx_gateway.websocket.endpoint import YjsEndpoint
 from svgx_gateway.websocket.hocuspocus.endpoint import HocuspocusEndpoint
+from svgx_gateway.websocket.json_clients.endpoint import JsonEndpoint
 from svgx_gateway.websocket.live_canvases import LiveCanvases
 from svgx_gateway.websocket.origins import AllowedOrigins
 from svgx_gateway.websocket.sessions.session import Sessions
@@ -136,7 +138,7 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
                 HTTPException: problems.handle_http_exception,
                 Exception: problems.handle_exception,
             },
-            routes=[RouteTable(http_routes, _websocket_routes(settings, sessions, limiter))],
+            routes=[RouteTable(http_routes, _websocket_routes(settings, sessions, limiter, bus))],
             middleware=_middleware(settings, lag),
         )
         app.openapi = lambda: document  # type: ignore[method-assign]  # the hook that FastAPI documents
@@ -212,13 +214,16 @@ async def _quotas(bus: Bus, live_canvases: LiveCanvases) -> AsyncIterator[QuotaE
 
 
 def _websocket_routes(
-    settings: GatewaySettings, sessions: Sessions, limiter: RateLimiter
+    settings: GatewaySettings, sessions: Sessions, limiter: RateLimiter, bus: Bus
 ) -> list[WebSocketRoute]:
     allowed = AllowedOrigins(origins.split(settings.websocket_origins or settings.cors_origins))
     checks = sessions, allowed, Admission(settings.socket_limits())
     count = limiter.admit_handshake
     return [
         WebSocketRoute(EVENTS_PATH, YjsEndpoint(*checks, count_handshake=count).serve),
+        WebSocketRoute(
+            JSON_EVENTS_PATH, JsonEndpoint(*checks, bus=bus, count_handshake=count).serve
+        ),
         WebSocketRoute(HOCUSPOCUS_PATH, HocuspocusEndpoint(*checks, count_handshake=count).serve),
     ]
 

@@ -89,7 +89,7 @@ def parse_request(
         if not body:
             return model.model_validate(added_fields)
         _check_media_type(http, request)
-        _check_json_values(body)
+        check_json_values(body)
         text = _object_text(body)
         if added_fields and (repeated := _members_in(text, added_fields)):
             raise _path_field_refusal(repeated)
@@ -128,7 +128,7 @@ def _check_media_type(http: Http, request: Request) -> None:
         )
 
 
-def _check_json_values(body: bytes) -> None:
+def check_json_values(body: bytes) -> None:
     """Raise `TooLarge` if a JSON text has more than `MAX_JSON_VALUES` values.
 
     The check is fast, because it does not parse the text. An empty list or object counts as two.

@@ -24,10 +24,11 @@ from svgx_common.contract.collab import (
 )
 from svgx_common.contract.errors import SvgxError
 from svgx_common.messaging.bus import Bus
-from svgx_common.messaging.headers import HEADER_GATEWAY
+from svgx_common.messaging.headers import HEADER_ELEMENTS, HEADER_GATEWAY
 from svgx_common.messaging.holder import Holder
 from svgx_common.messaging.wire import decode, encode
 from svgx_gateway.websocket.connection import Connection
+from svgx_gateway.websocket.json_clients.element_feed import ElementFeed
 from svgx_gateway.websocket.links.replica_links import ReplicaLinks
 from svgx_gateway.websocket.live_presence import LivePresence
 from svgx_gateway.websocket.outbox import Outbox
@@ -104,6 +105,7 @@ class LiveCanvas:
         self._bus = bus
         self._holder = Holder(bus, canvas_id)
         self._shared_sync = SharedSync(self._request_sync)
+        self.elements = ElementFeed(bus, canvas_id, functools.partial(self._request_sync, None))
         self._subscriptions: list[Subscription] = []
         self._tracker = BroadcastTracker()
         self.presence = LivePresence(
@@ -144,6 +146,7 @@ class LiveCanvas:
         await self._background.stop()
         self._shared_sync.stop()
         await self.presence.stop()
+        await self.elements.stop()
         await self.outbox.stop()
         self._saved_counts.stop()
         for subscription in self._subscriptions:
@@ -159,6 +162,7 @@ class LiveCanvas:
     def suspect_gap(self) -> None:
         """Start a catch-up, because broadcasts may have been missed."""
         self._tracker.suspect_gap()
+        self.elements.reload()
 
     async def sync(self, connection: Connection, state_vector: bytes) -> None:
         """Answer a client's sync step 1.
@@ -329,14 +333,18 @@ class LiveCanvas:
     async def _request_sync(self, state_vector: bytes | None) -> SyncReply:
         """Return the holder's reply to a state vector; None requests no update."""
         request = encode(SyncRequest(state_vector))
+        # After its reply, the holder sends its broadcasts on the link to this gateway.
+        headers = {HEADER_GATEWAY: self._bus.replica_id}
+        has_json_clients = self.elements.has_clients
+        if has_json_clients:
+            headers[HEADER_ELEMENTS] = "1"
         with SYNC_SECONDS.time(), self._bus.spans.ask_holder(CANVAS_SYNC, self.canvas_id):
             content = await self._holder.ask(
                 CANVAS_SYNC,
                 request,
                 retry_seconds=RETRY_SECONDS,
                 attempt_seconds=ATTEMPT_SECONDS,
-                # After its reply, the holder sends its broadcasts on the link to this gateway.
-                more_headers={HEADER_GATEWAY: self._bus.replica_id},
+                more_headers=headers,
             )
         if len(content) > LARGE_BYTES:
             # Let other tasks run here: the pieces of the reply were just joined, and decoding copies them again.
@@ -344,4 +352,6 @@ class LiveCanvas:
         reply = decode(SyncReply, content)
         self.outbox.locate(reply.epoch)
         self.presence.record(reply.awareness, is_complete=True)
+        if has_json_clients:
+            self.elements.note_holder(reply.epoch)
         return reply

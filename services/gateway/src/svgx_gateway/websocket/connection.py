@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TypedDict
 
 from opentelemetry.trace import SpanContext
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -125,6 +126,16 @@ class RoleInDoubt:
 
 RoleState = KnownRole | RoleInDoubt
 """The client's role on the canvas."""
+
+
+class ConnectionOptions(TypedDict):
+    """The options of a connection that depend on its socket (see `Connection`)."""
+
+    inflow: Inflow | None
+    write_frame: Callable[[bytes], bool]
+    handshake: SpanContext | None
+    outgoing: Outgoing
+    transport_bytes: Callable[[], int]
 
 
 class _Backlog:
@@ -462,7 +473,7 @@ class Connection:
                 written = 0
                 while backlog.queue:
                     message = backlog.queue.popleft()
-                    await self._websocket.send_bytes(message)
+                    await self._send_queued(message)
                     self._queued_bytes -= len(message)
                     self.written_bytes += len(message)
                     written += 1
@@ -475,6 +486,10 @@ class Connection:
             self.close(Close.NORMAL, "gone")
         finally:
             self.end()
+
+    async def _send_queued(self, message: bytes) -> None:
+        """Send a message that has waited, and wait until the transport has taken it."""
+        await self._websocket.send_bytes(message)
 
     def end(self) -> None:
         """Send nothing more. Release the memory of the queue, and wake every task that waits for an empty queue."""

@@ -1,7 +1,8 @@
-"""The endpoint of `/runtime/events/{canvas_id}`: the checks of a WebSocket, and its connection until the close."""
+"""The endpoints of WebSockets for one canvas: the checks of a WebSocket, and its connection until the close."""
 
 import contextlib
 import functools
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 
 import structlog
@@ -23,7 +24,7 @@ from svgx_gateway.observability.notes import note_canvas, note_user
 from svgx_gateway.ratelimit.key import RateLimitKey
 from svgx_gateway.websocket import handshake
 from svgx_gateway.websocket.admission import REFUSED, Admission, CountContext
-from svgx_gateway.websocket.connection import Closing, Connection
+from svgx_gateway.websocket.connection import Closing, Connection, ConnectionOptions
 from svgx_gateway.websocket.origins import AllowedOrigins
 from svgx_gateway.websocket.sessions.reader import Reader
 from svgx_gateway.websocket.sessions.session import Sessions, closing_of, run
@@ -45,8 +46,8 @@ It adds the rate-limit headers to the mapping, and raises `TooManyRequests`.
 """
 
 
-class YjsEndpoint:
-    """The WebSocket endpoint of Yjs clients. It checks each socket in this order.
+class CanvasEndpoint(ABC):
+    """A WebSocket endpoint for clients that join one canvas. It checks each socket in this order.
 
     1. The page's origin: 403 instead of the upgrade.
     2. The number of connections on the gateway: 503 instead of the upgrade.
@@ -67,8 +68,8 @@ class YjsEndpoint:
         count_handshake: CountHandshake,
     ) -> None:
         self._sessions = sessions
-        self._origins = origins
         self._limits = admission.limits
+        self._origins = origins
         self._count_handshake = count_handshake
         self._admission = admission
 
@@ -102,7 +103,7 @@ class YjsEndpoint:
             await _accept_and_close(websocket, headers, closing_of(identity))
             return
         note_user(websocket.scope, identity.caller.user_id)
-        note_canvas(websocket.scope, websocket.path_params["canvas_id"])
+        note_canvas(websocket.scope, self._canvas_id(websocket))
         key = RateLimitKey.of(websocket, identity.caller)
         if (inflow := websocket.scope.get(INFLOW)) is not None:
             inflow.account = key.key
@@ -128,7 +129,7 @@ class YjsEndpoint:
             return error
 
     async def _serve_accepted(self, websocket: WebSocket, identity: Identity) -> None:
-        canvas_id = websocket.path_params["canvas_id"]
+        canvas_id = self._canvas_id(websocket)
         with structlog.contextvars.bound_contextvars(
             canvas_id=canvas_id, user_id=identity.caller.user_id
         ):
@@ -141,6 +142,34 @@ class YjsEndpoint:
                 closing = closing_of(error)
         await close_socket(websocket, closing)
 
+    @abstractmethod
+    def _canvas_id(self, websocket: WebSocket) -> str:
+        """Return the id of the canvas in the request. It may be any text."""
+
+    @abstractmethod
+    async def _join(self, websocket: WebSocket, identity: Identity, canvas_id: str) -> Closing:
+        """Join the canvas, and serve the client until one side ends the connection. Return the reason."""
+
+    def _options(
+        self, websocket: WebSocket, handshake_span: SpanContext | None
+    ) -> ConnectionOptions:
+        """Return the options of a connection that depend on its socket."""
+        return {
+            "inflow": websocket.scope.get(INFLOW),
+            "write_frame": websocket.scope[WRITE_FRAME],
+            "handshake": handshake_span,
+            "outgoing": self._sessions.outgoing,
+            "transport_bytes": websocket.scope.get(UNSENT_BYTES, lambda: 0),
+        }
+
+
+class YjsEndpoint(CanvasEndpoint):
+    """The endpoint of Yjs clients, `/runtime/events/{canvas_id}`."""
+
+    def _canvas_id(self, websocket: WebSocket) -> str:
+        canvas_id: str = websocket.path_params["canvas_id"]
+        return canvas_id
+
     async def _join(self, websocket: WebSocket, identity: Identity, canvas_id: str) -> Closing:
         options = websocket.query_params
 
@@ -151,11 +180,7 @@ class YjsEndpoint:
                 role,
                 wants_saved=options.get("saved") == "1",
                 wants_quota=options.get("quota") == "1",
-                inflow=websocket.scope.get(INFLOW),
-                write_frame=websocket.scope[WRITE_FRAME],
-                handshake=handshake_span,
-                outgoing=self._sessions.outgoing,
-                transport_bytes=websocket.scope.get(UNSENT_BYTES, lambda: 0),
+                **self._options(websocket, handshake_span),
             )
             if options.get("limits") == "1":
                 connection.send(protocol.encode_limits(self._limits.max_message_bytes))

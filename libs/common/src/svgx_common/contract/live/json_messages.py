@@ -6,7 +6,7 @@ Each message is a JSON object in a text frame. `type` names its kind.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, TypeAdapter
+from pydantic import Field, StringConstraints
 
 from svgx_common.contract.live.element_changes import MAX_OPERATIONS, ElementChange
 from svgx_common.contract.live.locks import MAX_LOCK_SECONDS, ObjectId, ObjectLock
@@ -74,13 +74,20 @@ class RenewToken(RequestModel):
     token: str
 
 
-ClientMessage = Annotated[
-    Handshake | EditOperation | RequestLock | ReleaseLock | ReportActivity | Ping | RenewToken,
-    Field(discriminator="type"),
-]
+ClientMessage = (
+    Handshake | EditOperation | RequestLock | ReleaseLock | ReportActivity | Ping | RenewToken
+)
 
-CLIENT_MESSAGE: TypeAdapter[ClientMessage] = TypeAdapter(ClientMessage)
-"""The reader of a client's message."""
+CLIENT_MESSAGES: Mapping[str, type[ClientMessage]] = {
+    "handshake": Handshake,
+    "edit_operation": EditOperation,
+    "lock_request": RequestLock,
+    "lock_release": ReleaseLock,
+    "user_activity": ReportActivity,
+    "ping": Ping,
+    "token": RenewToken,
+}
+"""The model of each type of a client's messages."""
 
 
 class Member(ReplyModel):
@@ -94,7 +101,8 @@ class HandshakeAccepted(ReplyModel):
     """The answer to `handshake`.
 
     The JSON export of the canvas has at least all edits up to `revision`. All later changes follow as
-    `edit_operation`. `client` is the id of this client among the members, and `session_id` repeats the query's.
+    `edit_operation`. `client` is the id of this client among the members, and `session_id` repeats the query's. `locks`
+    is null while the locks cannot be read.
     """
 
     type: Literal["handshake_ack"] = "handshake_ack"
@@ -105,7 +113,7 @@ class HandshakeAccepted(ReplyModel):
     role: str
     revision: int
     members: list[Member]
-    locks: list[ObjectLock]
+    locks: list[ObjectLock] | None
 
 
 class PutElement(ReplyModel):

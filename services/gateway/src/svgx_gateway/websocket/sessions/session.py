@@ -112,7 +112,7 @@ class Sessions:
         self.join_retries = JoinRetries(lambda: live_canvases.is_draining)
         self._live_canvases = live_canvases
         self._canvas_roles = canvas_roles
-        self._quotas = quotas
+        self.quotas = quotas
         self._documents = DocumentMessages(quotas)
 
     @contextlib.asynccontextmanager
@@ -179,7 +179,7 @@ class Sessions:
             self.outgoing.add(connection)
             try:
                 if connection.may_edit:
-                    connection.tell_quota(self._quotas.most_used(identity.caller, canvas_id))
+                    connection.tell_quota(self.quotas.most_used(identity.caller, canvas_id))
                 canvas = await self._live_canvases.join(canvas_id, connection)
             except BaseException:
                 self.outgoing.remove(connection)

@@ -2,8 +2,8 @@
 
 from websockets.speedups import apply_mask
 
-_FINAL_BINARY = 0x82
-"""The first byte: the last frame of a message, with binary data."""
+_FINAL_BINARY, _FINAL_TEXT = 0x82, 0x81
+"""Values of the first byte: the last frame of a message, with binary data or with text."""
 
 _LENGTH_16, _LENGTH_64 = 126, 127
 """Values of the second byte: the length follows in two or in eight bytes."""
@@ -15,12 +15,21 @@ _SHORT_HEAD = 6
 
 def encode_frame(message: bytes) -> bytes:
     """Return the frame of a binary message. A server masks nothing, so all clients get the same bytes."""
+    return _encode(_FINAL_BINARY, message)
+
+
+def encode_text_frame(message: bytes) -> bytes:
+    """Return the frame of a text message, which is UTF-8."""
+    return _encode(_FINAL_TEXT, message)
+
+
+def _encode(first: int, message: bytes) -> bytes:
     length = len(message)
     if length < _LENGTH_16:
-        return bytes((_FINAL_BINARY, length)) + message
+        return bytes((first, length)) + message
     if length < 1 << 16:
-        return bytes((_FINAL_BINARY, _LENGTH_16)) + length.to_bytes(2) + message
-    return bytes((_FINAL_BINARY, _LENGTH_64)) + length.to_bytes(8) + message
+        return bytes((first, _LENGTH_16)) + length.to_bytes(2) + message
+    return bytes((first, _LENGTH_64)) + length.to_bytes(8) + message
 
 
 def read_frame(data: bytes, position: int, max_bytes: int) -> tuple[bytes, int] | None:

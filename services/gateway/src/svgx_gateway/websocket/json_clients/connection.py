@@ -1,0 +1,134 @@
+"""The connection of a JSON client: the events for the client, as JSON texts."""
+
+from collections.abc import Callable
+from typing import Unpack
+
+from pydantic_core import to_json
+from starlette.websockets import WebSocket
+
+from svgx_common.contract.close_codes import Close
+from svgx_common.contract.live.json_messages import (
+    JSON_EVENTS_PATH,
+    Member,
+    RoleChanged,
+    ServerMessage,
+    TokenExpires,
+)
+from svgx_common.contract.policy import CanvasRole
+from svgx_common.messaging.caller import Caller
+from svgx_gateway.websocket.connection import SLOW_BYTES, Connection, ConnectionOptions
+from svgx_gateway.websocket.trackers.broadcast_tracker import Position
+from svgx_gateway.websocket.transport.frames import encode_text_frame
+from svgx_yjs import awareness, protocol
+from svgx_yjs.lib0 import Decoder
+
+
+class JsonConnection(Connection):
+    """The connection of a JSON client.
+
+    Of the messages of y-protocols, the client gets presence and the notice about its token, as JSON. The element feed
+    of the canvas sends the edits (see `ElementFeed`). Until `accept`, the events wait, because the answer to the
+    handshake comes first.
+    """
+
+    route = JSON_EVENTS_PATH
+
+    _sends_frames_unchanged = False
+
+    def __init__(
+        self,
+        websocket: WebSocket,
+        caller: Caller,
+        role: CanvasRole,
+        *,
+        client: int,
+        **options: Unpack[ConnectionOptions],
+    ) -> None:
+        super().__init__(websocket, caller, role, wants_saved=False, **options)
+        self.client = client
+        """The id of the client among the members of the canvas."""
+        self.on_removal: Callable[[], None] = lambda: None
+        """Called when the client has to publish its presence again."""
+        self._waiting: list[bytes] | None = []
+        """The events that wait for `accept`; None after it."""
+        self._present: set[int] = set()
+        """The other clients that are present, as far as this client knows."""
+
+    @property
+    def is_asked_for_updates(self) -> bool:
+        """Return False, because the client has no document."""
+        return False
+
+    def ask_for_edits(self, state_vector: bytes, epoch: str) -> None:
+        """Do nothing, because the client has no document."""
+
+    def accept(self, answer: ServerMessage, members: list[Member]) -> None:
+        """Send the answer to the handshake, which has these members. Then send the events that wait."""
+        waiting, self._waiting = self._waiting or [], None
+        self._present.update(each.client for each in members)
+        self.send_event(answer)
+        for message in waiting:
+            self.send_text(message, encode_text_frame(message))
+
+    def send_event(self, event: ServerMessage) -> None:
+        """Send an event to this client only."""
+        message = to_json(event)
+        self.send_text(message, encode_text_frame(message))
+
+    def send_text(self, message: bytes, frame: bytes) -> None:
+        """Send a JSON text by its encoded frame. Close the connection if the client is too slow."""
+        if self._waiting is not None:
+            self._waiting.append(message)
+        elif self._queued_bytes + len(message) > SLOW_BYTES and self._has_queued_messages:
+            self.close(Close.OVERLOADED, "too slow to follow the canvas")
+        else:
+            super().send_frame(message, frame)
+
+    def broadcast(
+        self, message: bytes, frame: bytes, vector: bytes, position: Position | None = None
+    ) -> bool:
+        """Send a broadcast of presence. Edits come from the element feed. Return True: no client needs a catch-up."""
+        del vector
+        if position is None:
+            self.send_frame(message, frame)
+        return True
+
+    def send_frame(self, message: bytes, frame: bytes) -> None:
+        """Send the JSON form of a message of y-protocols, if it has one."""
+        del frame
+        decoder = Decoder(message)
+        match decoder.uint():
+            case protocol.AWARENESS:
+                self._send_presence(decoder.buffer())
+            case protocol.TOKEN:
+                self.send_event(TokenExpires(seconds=decoder.uint()))
+
+    def settle_role(self, role: CanvasRole, doubt_count: int) -> bool:
+        """Adopt a role, and tell the client if it has changed. Return whether the client became an editor."""
+        before = self.role.role
+        became_editor = super().settle_role(role, doubt_count)
+        if self.role.role is not before:
+            self.send_event(RoleChanged(role=self.role.role.value))
+        return became_editor
+
+    def _send_presence(self, update: bytes) -> None:
+        for entry in awareness.entries(update):
+            if entry.client == self.client:
+                if not entry.present:
+                    self.on_removal()
+            elif entry.present:
+                kind = b"user_activity" if entry.client in self._present else b"user_joined"
+                self._present.add(entry.client)
+                self._send_state(kind, entry.client, entry.json)
+            elif entry.client in self._present:
+                self._present.discard(entry.client)
+                self._send_state(b"user_left", entry.client, None)
+
+    def _send_state(self, kind: bytes, client: int, state: bytes | None) -> None:
+        # The state is JSON that a gateway has checked, so it is not decoded and encoded again.
+        rest = b"" if state is None else b',"state":' + state
+        message = b'{"type":"%s","client":%d%s}' % (kind, client, rest)
+        self.send_text(message, encode_text_frame(message))
+
+    async def _send_queued(self, message: bytes) -> None:
+        await self._websocket.send_text(message.decode())

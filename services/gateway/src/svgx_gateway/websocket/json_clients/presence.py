@@ -1,0 +1,82 @@
+"""The presence of a JSON client: the awareness state that the gateway publishes for it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from pydantic_core import to_json
+
+from svgx_common.background import BackgroundTasks
+from svgx_common.contract.errors import Invalid
+from svgx_common.contract.live.json_messages import MAX_ACTIVITY_BYTES
+from svgx_common.messaging.caller import Caller
+from svgx_yjs import awareness
+from svgx_yjs.awareness import State
+
+RENEWAL_SECONDS = 15.0
+"""Seconds between two renewals of a client's state. The holder removes a state after 30 s without a renewal."""
+
+Publish = Callable[[bytes], Awaitable[None]]
+"""A function that publishes an awareness update as the client's own."""
+
+
+class JsonPresence:
+    """Publishes and renews the awareness state of one JSON client.
+
+    The state has the members of the client's activity, its `session_id`, and in `user` the id and name of its account.
+    """
+
+    def __init__(self, client: int, session_id: str | None, publish: Publish) -> None:
+        self._client = client
+        self._session_id = session_id
+        self._publish = publish
+        self._clock = 0
+        """The clock of the newest state."""
+        self._state = "{}"
+        self._renewal_due = asyncio.Event()
+        self._tasks = BackgroundTasks()
+
+    def start(self) -> None:
+        """Renew the state from now on."""
+        self._tasks.repeat("renew the presence of a JSON client", self._renew)
+
+    async def stop(self) -> None:
+        """Stop the renewals."""
+        await self._tasks.stop()
+
+    async def report(self, caller: Caller, activity: Mapping[str, Any]) -> None:
+        """Publish the client's activity. Raises `Invalid` if it is too large."""
+        size = len(to_json(activity))
+        if size > MAX_ACTIVITY_BYTES:
+            raise Invalid(
+                f"activity: must have at most {MAX_ACTIVITY_BYTES} bytes",
+                field="activity",
+                limit=MAX_ACTIVITY_BYTES,
+            )
+        shown = activity.get("user")
+        user = {
+            **(shown if isinstance(shown, Mapping) else {}),
+            "id": caller.user_id,
+            "name": caller.username,
+        }
+        state = {**activity, "user": user, "session_id": self._session_id}
+        self._state = to_json(state).decode()
+        await self._publish_state()
+
+    def renew_soon(self) -> None:
+        """Publish the state again, because another client asks for it."""
+        self._renewal_due.set()
+
+    async def _renew(self) -> None:
+        try:
+            async with asyncio.timeout(RENEWAL_SECONDS):
+                await self._renewal_due.wait()
+        except TimeoutError:
+            pass
+        self._renewal_due.clear()
+        await self._publish_state()
+
+    async def _publish_state(self) -> None:
+        self._clock += 1
+        state = State(self._client, self._clock, self._state)
+        await self._publish(awareness.encode([state]))

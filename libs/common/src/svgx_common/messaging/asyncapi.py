@@ -1,9 +1,10 @@
-"""The AsyncAPI 3.0 document of the bus and of both WebSockets. `make docs` writes it.
+"""The AsyncAPI 3.0 document of the bus and of the WebSockets. `make docs` writes it.
 
 The operations, channels, models and close codes come from the contract. This module has the frames and the texts.
 """
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,11 @@ from svgx_common.contract import CHANNELS, OPERATIONS
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.collab import EVENTS_PATH, HOCUSPOCUS_PATH
 from svgx_common.contract.errors import ErrorBody
+from svgx_common.contract.live.json_messages import (
+    CLIENT_MESSAGES,
+    JSON_EVENTS_PATH,
+    SERVER_MESSAGES,
+)
 from svgx_common.contract.operation import Channel, Empty, Operation, RawRequest, ReplyModel
 from svgx_common.contract.transport import queue_group
 from svgx_common.messaging import headers
@@ -78,6 +84,14 @@ closes the socket. With `quota=1` the server sends the most used quota in a stat
 the upgrade are those of `/runtime/events`. A client address with too many sockets that have no canvas also gets 503.
 """
 
+JSON_SOCKET = """\
+The WebSocket of JSON clients. Each message is a JSON object in a text frame, and `type` names its kind. The client's
+first message is `handshake`. The server handles the messages of a client in their order, and answers each of them
+except `user_activity` and `token`. A malformed message ends the connection with 4400; any other message that has no
+effect gets an `error`. The tokens, the HTTP statuses before the upgrade and the close codes are those of
+`/runtime/events/{canvas_id}`.
+"""
+
 # For each frame: the varuints with which it begins, its sender, and its content.
 FRAMES: dict[str, tuple[tuple[int, ...], str, str]] = {
     "SyncStep1": ((0, 0), "both", "A state vector: a request for the missing updates."),
@@ -138,17 +152,14 @@ def document() -> dict[str, Any]:
             }
     channels["websocket"] = _websocket()
     channels["hocuspocus"] = _hocuspocus()
+    channels["json"] = _json_socket()
     for socket, frames in (("websocket", FRAMES), ("hocuspocus", HOCUSPOCUS_FRAMES)):
         for action, sender in (("receive", "client"), ("send", "server")):
-            operations[f"{socket}.{action}"] = {
-                "action": action,
-                "channel": {"$ref": f"#/channels/{socket}"},
-                "messages": [
-                    {"$ref": f"#/channels/{socket}/messages/{name}"}
-                    for name, (_, by, _) in frames.items()
-                    if by in ("both", sender)
-                ],
-            }
+            names = [name for name, (_, by, _) in frames.items() if by in ("both", sender)]
+            operations[f"{socket}.{action}"] = _socket_operation(socket, action, names)
+    for action, models in (("receive", CLIENT_MESSAGES.values()), ("send", SERVER_MESSAGES)):
+        names = [model.__name__ for model in models]
+        operations[f"json.{action}"] = _socket_operation("json", action, names)
     return {
         "asyncapi": "3.0.0",
         "info": {"title": "SVGX Engine", "version": "1", "description": INTRODUCTION},
@@ -160,6 +171,15 @@ def document() -> dict[str, Any]:
         "channels": channels,
         "operations": operations,
         "components": {"schemas": _schemas()},
+    }
+
+
+def _socket_operation(socket: str, action: str, names: Iterable[str]) -> dict[str, Any]:
+    """Return the operation with the messages that a WebSocket receives or sends."""
+    return {
+        "action": action,
+        "channel": {"$ref": f"#/channels/{socket}"},
+        "messages": [{"$ref": f"#/channels/{socket}/messages/{name}"} for name in names],
     }
 
 
@@ -178,7 +198,7 @@ def _exchange(channel: str, request: str) -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    models: set[type[BaseModel]] = {ErrorBody}
+    models: set[type[BaseModel]] = {ErrorBody, *CLIENT_MESSAGES.values(), *SERVER_MESSAGES}
     for channel in CHANNELS:
         types = (channel.payload, channel.reply)
         models |= {each for each in types if each is not None and issubclass(each, BaseModel)}
@@ -300,6 +320,21 @@ def _hocuspocus() -> dict[str, Any]:
         "servers": [{"$ref": "#/servers/gateway"}],
         "bindings": {"ws": {"method": "GET", "query": {"type": "object", "properties": query}}},
         "messages": _messages(HOCUSPOCUS_FRAMES),
+    }
+
+
+def _json_socket() -> dict[str, Any]:
+    names = ("canvas_id", "session_id", "token", "link")
+    query = {name: {"type": "string"} for name in names}
+    return {
+        "address": JSON_EVENTS_PATH,
+        "description": JSON_SOCKET,
+        "servers": [{"$ref": "#/servers/gateway"}],
+        "bindings": {"ws": {"method": "GET", "query": {"type": "object", "properties": query}}},
+        "messages": {
+            model.__name__: {"payload": {"$ref": _SCHEMA.format(model=model.__name__)}}
+            for model in (*CLIENT_MESSAGES.values(), *SERVER_MESSAGES)
+        },
     }
 
 

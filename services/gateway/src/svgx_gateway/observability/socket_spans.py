@@ -1,6 +1,6 @@
-"""The spans of a WebSocket after its handshake: the join of a canvas, sync requests and edits.
+"""The spans of a WebSocket after its handshake: the join of a canvas, requests and edits.
 
-A connection lasts for hours, so sync requests and edits begin new traces, with a link to the handshake's span.
+A connection lasts for hours, so requests and edits begin new traces, with a link to the handshake's span.
 """
 
 from collections.abc import Collection
@@ -39,16 +39,19 @@ def join(
     return joining
 
 
-def sync(
-    route: str, canvas_id: str, user_id: str, handshake: trace.SpanContext | None
+def request(
+    name: str, route: str, canvas_id: str, user_id: str, handshake: trace.SpanContext | None
 ) -> AbstractContextManager[object]:
-    """Return the span of a client's sync step 1. When no spans are recorded, continue the trace of the handshake."""
+    """Return the span of a client's message that the gateway forwards to a service.
+
+    When no spans are recorded, continue the trace of the handshake.
+    """
     if not may_record_roots():
         return NO_SPAN if handshake is None else TraceOf([handshake])
     links = _recorded(handshake)
-    syncing = CurrentSpan(tracer, "sync", trace.SpanKind.SERVER, parent=_NO_PARENT, links=links)
-    _note(syncing.span, route, canvas_id, user_id)
-    return syncing
+    span = CurrentSpan(tracer, name, trace.SpanKind.SERVER, parent=_NO_PARENT, links=links)
+    _note(span.span, route, canvas_id, user_id)
+    return span
 
 
 class EditSpans:

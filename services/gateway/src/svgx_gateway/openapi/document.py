@@ -20,9 +20,9 @@ token as `Authorization: Bearer …`. Every path works with and without a traili
 `application/problem+json` (RFC 9457) with a `code` and a `trace_id`. Lists are sent in pages: `next` is the `cursor` of
 the next page, and null on the last page. Times are RFC 3339 in UTC. An operation with the header `Idempotency-Key` is
 executed once for each key, even when the request is sent again. Programs change elements with
-`POST /runtime/canvases/{canvas_id}/elements/batch`, and live clients edit a canvas over the WebSocket
-`/runtime/events/{canvas_id}` with y-protocols, or over `/runtime/hocuspocus` with the protocol of Hocuspocus 4
-(`docs/asyncapi.yaml`).
+`POST /runtime/canvases/{canvas_id}/elements/batch`. Live clients edit a canvas over the WebSocket
+`/runtime/events/{canvas_id}` with y-protocols, over `/runtime/hocuspocus` with the protocol of Hocuspocus 4, or over
+`/runtime/events` with JSON (`docs/asyncapi.yaml`).
 """
 
 IDEMPOTENCY_KEY = {

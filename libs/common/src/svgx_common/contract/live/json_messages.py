@@ -1,10 +1,10 @@
 """The messages of `/runtime/events`: JSON clients edit a canvas, and follow the edits and the presence of others.
 
-Each message is a JSON object in a text frame. `type` names its kind.
+Each message is a JSON object in a text frame. `type` names its kind. The server leaves out fields without a value.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import Field, StringConstraints
 
@@ -90,7 +90,7 @@ CLIENT_MESSAGES: Mapping[str, type[ClientMessage]] = {
 """The model of each type of a client's messages."""
 
 
-class Member(ReplyModel):
+class PresentClient(ReplyModel):
     """A client that is present on the canvas. `state` is its awareness state; JSON clients have `user` in it."""
 
     client: int
@@ -102,7 +102,7 @@ class HandshakeAccepted(ReplyModel):
 
     The JSON export of the canvas has at least all edits up to `revision`. All later changes follow as
     `edit_operation`. `client` is the id of this client among the members, and `session_id` repeats the query's. `locks`
-    is null while the locks cannot be read.
+    is missing while the locks cannot be read.
     """
 
     type: Literal["handshake_ack"] = "handshake_ack"
@@ -112,7 +112,7 @@ class HandshakeAccepted(ReplyModel):
     user_id: str
     role: str
     revision: int
-    members: list[Member]
+    members: list[PresentClient]
     locks: list[ObjectLock] | None
 
 
@@ -166,7 +166,10 @@ class EditSaved(ReplyModel):
 
 
 class LockAcquired(ReplyModel):
-    """An account has locked an object. Only the answer to the client's own request has its `id`."""
+    """An account has locked an object, or renewed its lock. Only the answer to a request of this client has an `id`.
+
+    All clients also get the event without an `id`.
+    """
 
     type: Literal["lock_acquired"] = "lock_acquired"
     id: str | None = None
@@ -174,7 +177,10 @@ class LockAcquired(ReplyModel):
 
 
 class LockReleased(ReplyModel):
-    """An account has released an object. A lock that expires is not announced."""
+    """An account has released an object. Only the answer to a request of this client has an `id`.
+
+    All clients also get the event without an `id`. A lock that expires is not announced.
+    """
 
     type: Literal["lock_released"] = "lock_released"
     id: str | None = None
@@ -248,7 +254,7 @@ class MessageFailed(ReplyModel):
     retry_after: float | None = None
 
 
-ServerMessage = (
+ServerMessage: TypeAlias = (
     HandshakeAccepted
     | ElementsEdited
     | Reload
@@ -264,3 +270,6 @@ ServerMessage = (
     | Pong
     | MessageFailed
 )
+
+SERVER_MESSAGES: tuple[type[ServerMessage], ...] = get_args(ServerMessage)
+"""The models of the server's messages."""

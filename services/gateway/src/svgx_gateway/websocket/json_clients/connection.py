@@ -9,7 +9,7 @@ from starlette.websockets import WebSocket
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.live.json_messages import (
     JSON_EVENTS_PATH,
-    Member,
+    PresentClient,
     RoleChanged,
     ServerMessage,
     TokenExpires,
@@ -62,7 +62,7 @@ class JsonConnection(Connection):
     def ask_for_edits(self, state_vector: bytes, epoch: str) -> None:
         """Do nothing, because the client has no document."""
 
-    def accept(self, answer: ServerMessage, members: list[Member]) -> None:
+    def accept(self, answer: ServerMessage, members: list[PresentClient]) -> None:
         """Send the answer to the handshake, which has these members. Then send the events that wait."""
         waiting, self._waiting = self._waiting or [], None
         self._present.update(each.client for each in members)
@@ -71,8 +71,8 @@ class JsonConnection(Connection):
             self.send_text(message, encode_text_frame(message))
 
     def send_event(self, event: ServerMessage) -> None:
-        """Send an event to this client only."""
-        message = to_json(event)
+        """Send an event to this client only. Fields without a value are left out."""
+        message = to_json(event, exclude_none=True)
         self.send_text(message, encode_text_frame(message))
 
     def send_text(self, message: bytes, frame: bytes) -> None:

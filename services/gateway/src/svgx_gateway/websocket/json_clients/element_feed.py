@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from nats.aio.subscription import Subscription
 from prometheus_client import Counter
+from pydantic_core import to_json
 
 from svgx_common.background import BackgroundTasks
 from svgx_common.contract.close_codes import close_code_of_canvas
@@ -167,7 +168,7 @@ class ElementFeed:
             if change.lock is None
             else LockAcquired(lock=change.lock)
         )
-        self._send(event.model_dump_json().encode())
+        self._send(to_json(event, exclude_none=True))
 
     def _send(self, message: bytes) -> None:
         frame = encode_text_frame(message)

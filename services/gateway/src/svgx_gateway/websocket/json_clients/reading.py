@@ -34,7 +34,7 @@ def receive(text: str) -> ReceivedText:
     Raises `TooLarge` for more than `MAX_BODY_BYTES` or too many values. Raises `BadRequest` if the text is not a JSON
     object with a known `type`.
     """
-    encoded = text.encode(errors="surrogatepass")
+    encoded = text.encode()
     if len(encoded) > MAX_BODY_BYTES:
         raise TooLarge(f"a message has at most {MAX_BODY_BYTES} bytes", limit=MAX_BODY_BYTES)
     check_json_values(encoded)

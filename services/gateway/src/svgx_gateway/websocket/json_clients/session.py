@@ -21,10 +21,10 @@ from svgx_common.contract.live.json_messages import (
     LockAcquired,
     LockDenied,
     LockReleased,
-    Member,
     MessageFailed,
     Ping,
     Pong,
+    PresentClient,
     ReleaseLock,
     RenewToken,
     ReportActivity,
@@ -42,6 +42,7 @@ from svgx_common.contract.live.locks import (
 from svgx_common.contract.operation import Operation, ReplyModel, RequestModel
 from svgx_common.messaging.bus import Bus
 from svgx_gateway.http.proxies import client_of
+from svgx_gateway.observability import socket_spans
 from svgx_gateway.quotas.enforcement import QuotaEnforcement
 from svgx_gateway.websocket.admission import REFUSED
 from svgx_gateway.websocket.connection import Closing
@@ -246,18 +247,23 @@ class JsonSession:
 
     async def _ask(self, operation: Operation[Any, Reply], request: RequestModel) -> Reply:
         """Send a request of the client to its service, and return the reply."""
-        return await self._bus.ask(
-            operation, request, caller=self._connection.caller, client=client_of(self._websocket)
-        )
+        connection = self._connection
+        caller = connection.caller
+        with socket_spans.request(
+            operation.name, connection.route, self._canvas_id, caller.user_id, connection.handshake
+        ):
+            return await self._bus.ask(
+                operation, request, caller=caller, client=client_of(self._websocket)
+            )
 
     async def _publish(self, update: bytes) -> None:
         await self._session.handle(protocol.AwarenessMessage(update))
 
 
-def _members(update: bytes) -> list[Member]:
+def _members(update: bytes) -> list[PresentClient]:
     """Return the clients that are present in an awareness update."""
     return [
-        Member(client=entry.client, state=from_json(entry.read().json))
+        PresentClient(client=entry.client, state=from_json(entry.read().json))
         for entry in awareness.entries(update)
         if entry.present
     ]

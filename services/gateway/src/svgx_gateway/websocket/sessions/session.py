@@ -75,7 +75,8 @@ class Session:
             canvas.follow_without_sync(connection)
         match message:
             case protocol.SyncStep1(state_vector):
-                with socket_spans.sync(
+                with socket_spans.request(
+                    "sync",
                     connection.route,
                     canvas.canvas_id,
                     connection.caller.user_id,

@@ -1,0 +1,140 @@
+"""The connection of a JSON client, without a network: the events for the client, and their order."""
+
+import asyncio
+import json
+from typing import Any, cast
+
+from starlette.websockets import WebSocket
+
+from svgx_common.contract.close_codes import Close
+from svgx_common.contract.live.json_messages import HandshakeAccepted, Pong, PresentClient
+from svgx_common.contract.policy import CanvasRole, Role
+from svgx_common.messaging.caller import Caller
+from svgx_gateway.memory.outgoing import Outgoing
+from svgx_gateway.websocket.connection import SLOW_BYTES
+from svgx_gateway.websocket.json_clients.connection import JsonConnection
+from svgx_gateway.websocket.transport.frames import encode_frame, encode_text_frame
+from svgx_yjs import awareness, protocol
+from svgx_yjs.awareness import State
+
+OWN, OTHER = 7, 8
+HELLO = HandshakeAccepted(
+    canvas_id="c",
+    session_id=None,
+    client=OWN,
+    user_id="u",
+    role="editor",
+    revision=1,
+    members=[],
+    locks=None,
+)
+
+
+class Client:
+    """A JSON connection with a client that reads everything, or nothing while `reads` is false."""
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+        self.reads = True
+        self.connection = JsonConnection(
+            cast(WebSocket, None),
+            Caller("u", "ann", Role.EDITOR, "s"),
+            CanvasRole.EDITOR,
+            client=OWN,
+            inflow=None,
+            write_frame=self._write,
+            handshake=None,
+            outgoing=Outgoing(),
+            transport_bytes=lambda: 0,
+        )
+        self.connection.follow(None, b"")
+
+    def accept(self, *present: int) -> None:
+        """Answer the handshake, with these clients as present."""
+        members = [PresentClient(client=each, state={}) for each in present]
+        self.connection.accept(HELLO, members)
+
+    def show(self, *states: State) -> None:
+        """Broadcast awareness states to the client."""
+        message = protocol.encode_awareness(awareness.encode(list(states)))
+        assert self.connection.broadcast(message, encode_frame(message), b"")
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return the events so far. All of them are short, so each frame has two bytes before its text."""
+        assert all(frame[0] == 0x81 for frame in self.frames)
+        return [json.loads(frame[2:]) for frame in self.frames]
+
+    def _write(self, frame: bytes) -> bool:
+        if self.reads:
+            self.frames.append(frame)
+        return self.reads
+
+
+async def test_events_before_the_answer_to_the_handshake_follow_it() -> None:
+    """The client gets every event after the answer, in their order. Proves R-JSON-3."""
+    client = Client()
+    client.show(State(OTHER, 1, "{}"))
+    client.connection.send_event(Pong(id="1"))
+    assert client.frames == []
+    client.frames.clear()
+    client.connection.accept(HELLO.model_copy(update={"canvas_id": ""}), [])
+    kinds = [json.loads(frame[frame.index(b"{") :])["type"] for frame in client.frames]
+    assert kinds == ["handshake_ack", "user_joined", "pong"]
+
+
+async def test_presence_becomes_arrivals_changes_and_departures() -> None:
+    """A client from the answer to the handshake has arrived already. Proves R-JSON-5."""
+    client = Client()
+    client.accept(OTHER)
+    client.frames.clear()
+    client.show(State(OTHER, 2, '{"x":null}'), State(9, 1, '"any"'))
+    client.show(State(OTHER, 2, "null"), State(10, 1, "null"))
+    client.show(State(OTHER, 3, "{}"))
+    assert client.events() == [
+        {"type": "user_activity", "client": OTHER, "state": {"x": None}},
+        {"type": "user_joined", "client": 9, "state": "any"},
+        {"type": "user_left", "client": OTHER},
+        {"type": "user_joined", "client": OTHER, "state": {}},
+    ]
+
+
+async def test_removal_of_the_own_state_asks_for_a_renewal() -> None:
+    """The client gets no event about itself. Proves R-JSON-5."""
+    client = Client()
+    client.accept()
+    client.frames.clear()
+    renewals: list[None] = []
+    client.connection.on_removal = lambda: renewals.append(None)
+    client.show(State(OWN, 1, "{}"))
+    assert not renewals
+    client.show(State(OWN, 1, "null"))
+    assert renewals == [None]
+    assert client.frames == []
+
+
+async def test_new_role_and_the_end_of_the_token_are_announced_and_edits_are_not_sent() -> None:
+    """An unchanged role is not announced. Proves R-JSON-3."""
+    client = Client()
+    client.accept()
+    client.frames.clear()
+    client.connection.settle_role(CanvasRole.EDITOR, 0)
+    client.connection.settle_role(CanvasRole.VIEWER, 0)
+    client.connection.send(protocol.encode_token_lifetime(60))
+    client.connection.send(protocol.encode_update(b"\0\0"))
+    client.connection.ask_for_edits(b"\0", "epoch")
+    assert client.events() == [
+        {"type": "role", "role": "viewer"},
+        {"type": "token_expires", "seconds": 60},
+    ]
+
+
+async def test_client_that_is_too_far_behind_is_closed_with_1013() -> None:
+    """The client loads the canvas when it comes back. Proves R-JSON-7."""
+    client = Client()
+    client.accept()
+    client.reads = False
+    text = b'"' + b"x" * (SLOW_BYTES // 2) + b'"'
+    for _ in range(3):
+        client.connection.send_text(text, encode_text_frame(text))
+    async with asyncio.timeout(5):
+        assert (await client.connection.closing).code is Close.OVERLOADED

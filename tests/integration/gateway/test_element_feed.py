@@ -79,7 +79,7 @@ class Client:
             members=[],
             locks=[],
         )
-        self.connection.accept(answer, [])
+        self.connection.accept(answer)
 
     async def next(self) -> tuple[str, Any]:
         """Return the type of the next event, and its operations or its revision."""

@@ -50,9 +50,11 @@ class Client:
         self.connection.follow(None, b"")
 
     def accept(self, *present: int) -> None:
-        """Answer the handshake, with these clients as present."""
+        """Answer the handshake, with these clients as present. Forget the answer."""
         members = [PresentClient(client=each, state={}) for each in present]
-        self.connection.accept(HELLO, members)
+        self.connection.begin()
+        self.connection.accept(HELLO.model_copy(update={"members": members}))
+        self.frames.clear()
 
     def show(self, *states: State) -> None:
         """Broadcast awareness states to the client."""
@@ -71,13 +73,14 @@ class Client:
 
 
 async def test_events_before_the_answer_to_the_handshake_follow_it() -> None:
-    """The client gets every event after the answer, in their order. Proves R-JSON-3."""
+    """The client gets each event after the answer, in their order. The answer has older presence. Proves R-JSON-3."""
     client = Client()
     client.show(State(OTHER, 1, "{}"))
+    client.connection.begin()
+    client.show(State(9, 1, "{}"))
     client.connection.send_event(Pong(id="1"))
     assert client.frames == []
-    client.frames.clear()
-    client.connection.accept(HELLO.model_copy(update={"canvas_id": ""}), [])
+    client.connection.accept(HELLO)
     kinds = [json.loads(frame[frame.index(b"{") :])["type"] for frame in client.frames]
     assert kinds == ["handshake_ack", "user_joined", "pong"]
 
@@ -86,7 +89,6 @@ async def test_presence_becomes_arrivals_changes_and_departures() -> None:
     """A client from the answer to the handshake has arrived already. Proves R-JSON-5."""
     client = Client()
     client.accept(OTHER)
-    client.frames.clear()
     client.show(State(OTHER, 2, '{"x":null}'), State(9, 1, '"any"'))
     client.show(State(OTHER, 2, "null"), State(10, 1, "null"))
     client.show(State(OTHER, 3, "{}"))
@@ -102,7 +104,6 @@ async def test_removal_of_the_own_state_asks_for_a_renewal() -> None:
     """The client gets no event about itself. Proves R-JSON-5."""
     client = Client()
     client.accept()
-    client.frames.clear()
     renewals: list[None] = []
     client.connection.on_removal = lambda: renewals.append(None)
     client.show(State(OWN, 1, "{}"))
@@ -116,7 +117,6 @@ async def test_new_role_and_the_end_of_the_token_are_announced_and_edits_are_not
     """An unchanged role is not announced. Proves R-JSON-3."""
     client = Client()
     client.accept()
-    client.frames.clear()
     client.connection.settle_role(CanvasRole.EDITOR, 0)
     client.connection.settle_role(CanvasRole.VIEWER, 0)
     client.connection.send(protocol.encode_token_lifetime(60))

@@ -9,7 +9,7 @@ from starlette.websockets import WebSocket
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.live.json_messages import (
     JSON_EVENTS_PATH,
-    PresentClient,
+    HandshakeAccepted,
     RoleChanged,
     ServerMessage,
     TokenExpires,
@@ -28,7 +28,7 @@ class JsonConnection(Connection):
 
     Of the messages of y-protocols, the client gets presence and the notice about its token, as JSON. The element feed
     of the canvas sends the edits (see `ElementFeed`). Until `accept`, the events wait, because the answer to the
-    handshake comes first.
+    handshake comes first. Before `begin`, presence is dropped, because the answer has the present clients.
     """
 
     route = JSON_EVENTS_PATH
@@ -51,6 +51,10 @@ class JsonConnection(Connection):
         """Called when the client has to publish its presence again."""
         self._waiting: list[bytes] | None = []
         """The events that wait for `accept`; None after it."""
+        self._waiting_bytes = 0
+        self._max_waiting_bytes = SLOW_BYTES
+        """The limit of the bytes that wait. A client that reads its handshake's answer slowly may be further behind."""
+        self._has_begun = False
         self._present: set[int] = set()
         """The other clients that are present, as far as this client knows."""
 
@@ -62,13 +66,19 @@ class JsonConnection(Connection):
     def ask_for_edits(self, state_vector: bytes, epoch: str) -> None:
         """Do nothing, because the client has no document."""
 
-    def accept(self, answer: ServerMessage, members: list[PresentClient]) -> None:
-        """Send the answer to the handshake, which has these members. Then send the events that wait."""
+    def begin(self) -> None:
+        """Keep presence from now on for `accept`."""
+        self._has_begun = True
+
+    def accept(self, answer: HandshakeAccepted) -> int:
+        """Send the answer to the handshake, and then the events that wait. Return the size of the answer in bytes."""
         waiting, self._waiting = self._waiting or [], None
-        self._present.update(each.client for each in members)
-        self.send_event(answer)
-        for message in waiting:
+        self._present.update(each.client for each in answer.members)
+        text = to_json(answer, exclude_none=True)
+        self._max_waiting_bytes = SLOW_BYTES + len(text)
+        for message in (text, *waiting):
             self.send_text(message, encode_text_frame(message))
+        return len(text)
 
     def send_event(self, event: ServerMessage) -> None:
         """Send an event to this client only. Fields without a value are left out."""
@@ -76,13 +86,15 @@ class JsonConnection(Connection):
         self.send_text(message, encode_text_frame(message))
 
     def send_text(self, message: bytes, frame: bytes) -> None:
-        """Send a JSON text by its encoded frame. Close the connection if the client is too slow."""
-        if self._waiting is not None:
-            self._waiting.append(message)
-        elif self._queued_bytes + len(message) > SLOW_BYTES and self._has_queued_messages:
+        """Send a JSON text by its encoded frame. Close the connection if too many bytes wait."""
+        waiting_bytes = self._queued_bytes if self._waiting is None else self._waiting_bytes
+        if waiting_bytes and waiting_bytes + len(message) > self._max_waiting_bytes:
             self.close(Close.OVERLOADED, "too slow to follow the canvas")
-        else:
+        elif self._waiting is None:
             super().send_frame(message, frame)
+        else:
+            self._waiting.append(message)
+            self._waiting_bytes += len(message)
 
     def broadcast(
         self, message: bytes, frame: bytes, vector: bytes, position: Position | None = None
@@ -112,6 +124,8 @@ class JsonConnection(Connection):
         return became_editor
 
     def _send_presence(self, update: bytes) -> None:
+        if not self._has_begun:
+            return
         for entry in awareness.entries(update):
             if entry.client == self.client:
                 if not entry.present:

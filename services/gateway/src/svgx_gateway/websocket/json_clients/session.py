@@ -166,22 +166,23 @@ class JsonSession:
     async def _accept(self) -> None:
         """Join the element feed, publish the client's presence, and answer the handshake."""
         connection = self._connection
-        sync, revision = await self._session.canvas.elements.join(connection)
-        await self._presence.report(connection.caller, {})
-        self._presence.start()
-        members = _members(sync.awareness)
-        self._is_accepted = True
-        answer = HandshakeAccepted(
-            canvas_id=self._canvas_id,
-            session_id=self._session_id,
-            client=connection.client,
-            user_id=connection.caller.user_id,
-            role=connection.role.role.value,
-            revision=revision,
-            members=members,
-            locks=await self._locks(),
-        )
-        connection.accept(answer, members)
+        async with connection.sync_turn(self._canvas_id) as turn:
+            connection.begin()
+            sync, revision = await self._session.canvas.elements.join(connection)
+            await self._presence.report(connection.caller, {})
+            self._presence.start()
+            self._is_accepted = True
+            answer = HandshakeAccepted(
+                canvas_id=self._canvas_id,
+                session_id=self._session_id,
+                client=connection.client,
+                user_id=connection.caller.user_id,
+                role=connection.role.role.value,
+                revision=revision,
+                members=_present_clients(sync.awareness),
+                locks=await self._locks(),
+            )
+            turn.size = connection.accept(answer)
 
     async def _locks(self) -> list[ObjectLock] | None:
         """Return the locks of the canvas, or None while Redis or collab does not answer."""
@@ -260,7 +261,7 @@ class JsonSession:
         await self._session.handle(protocol.AwarenessMessage(update))
 
 
-def _members(update: bytes) -> list[PresentClient]:
+def _present_clients(update: bytes) -> list[PresentClient]:
     """Return the clients that are present in an awareness update."""
     return [
         PresentClient(client=entry.client, state=from_json(entry.read().json))

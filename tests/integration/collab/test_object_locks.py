@@ -1,4 +1,4 @@
-"""Locks of objects, in a real Redis."""
+"""Locks of objects, in a real Redis, and their broadcasts over a real NATS."""
 
 import asyncio
 import secrets
@@ -11,13 +11,16 @@ from svgx_collab.object_locks import LockStore
 from svgx_common import redis
 from svgx_common.contract.errors import Conflict, Unavailable
 from svgx_common.contract.live.locks import (
+    CANVAS_LOCKS,
     MAX_LOCK_SECONDS,
     MAX_LOCKS,
+    LockChange,
     LockRequest,
     LockStatusRequest,
     ObjectLock,
     UnlockRequest,
 )
+from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
 from svgx_common.redis import Redis
 from svgx_devstack import DevStack
@@ -31,11 +34,12 @@ ADA, BOB = user(), user()
 class Locks:
     """The locks of a new canvas."""
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: Redis, bus: Bus) -> None:
         self.redis = client
+        self.bus = bus
         self.canvas_id = f"locks-{secrets.token_hex(6)}"
         self.key = f"svgx:locks:{self.canvas_id}"
-        self._store = LockStore(client)
+        self._store = LockStore(client, bus)
 
     async def lock(self, caller: Caller, object_id: str = "roof", seconds: int = 30) -> ObjectLock:
         request = LockRequest(canvas_id=self.canvas_id, object_id=object_id, seconds=seconds)
@@ -57,10 +61,20 @@ class Locks:
 
 
 @pytest.fixture
-async def locks(backing: DevStack) -> AsyncIterator[Locks]:
+async def collab_bus(backing: DevStack) -> AsyncIterator[Bus]:
+    """Yield a connection to the bus with the permissions of a collab replica."""
+    bus = await Bus.connect(backing.nats_url("collab"), "collab", secrets.token_hex(6))
+    try:
+        yield bus
+    finally:
+        await bus.close()
+
+
+@pytest.fixture
+async def locks(backing: DevStack, collab_bus: Bus) -> AsyncIterator[Locks]:
     client = redis.connect(backing.redis_url)
     try:
-        yield Locks(client)
+        yield Locks(client, collab_bus)
     finally:
         await client.aclose()
 
@@ -143,10 +157,49 @@ async def test_redis_forgets_the_locks_of_an_unused_canvas(locks: Locks) -> None
     assert (MAX_LOCK_SECONDS - 20) * 1000 < ends_after <= MAX_LOCK_SECONDS * 1000
 
 
-async def test_requests_without_redis_are_unavailable() -> None:
+async def test_changes_of_locks_are_broadcast(backing: DevStack, locks: Locks) -> None:
+    """Gateways get each lock, renewal and release, and nothing of a refused request. Proves R-LOCK-6."""
+    changes: asyncio.Queue[LockChange] = asyncio.Queue()
+
+    async def receive(_: str, content: bytes) -> None:
+        changes.put_nowait(LockChange.model_validate_json(content))
+
+    gateway = await Bus.connect(backing.nats_url("gateway"), "gateway", "test")
+    try:
+        await gateway.listen(CANVAS_LOCKS.subject_of(canvas_id=locks.canvas_id), receive)
+        await gateway.settle()
+        lock = await locks.lock(ADA)
+        renewed = await locks.lock(ADA, seconds=60)
+        for refused in (locks.lock(BOB), locks.unlock(BOB)):
+            with pytest.raises(Conflict):
+                await refused
+        assert await locks.unlock(ADA)
+        assert not await locks.unlock(ADA)
+        last = await locks.lock(BOB, "wall")
+        async with asyncio.timeout(20):
+            received = [await changes.get() for _ in range(4)]
+    finally:
+        await gateway.close()
+    assert received == [
+        LockChange(object_id="roof", user_id=ADA.user_id, lock=lock),
+        LockChange(object_id="roof", user_id=ADA.user_id, lock=renewed),
+        LockChange(object_id="roof", user_id=ADA.user_id, lock=None),
+        LockChange(object_id="wall", user_id=BOB.user_id, lock=last),
+    ]
+
+
+async def test_lock_counts_when_its_broadcast_fails(locks: Locks) -> None:
+    """A user gets and releases a lock while NATS takes no broadcast. Proves R-LOCK-6."""
+    await locks.bus.connection.close()
+    lock = await locks.lock(ADA)
+    assert await locks.status() == [lock]
+    assert await locks.unlock(ADA)
+
+
+async def test_requests_without_redis_are_unavailable(collab_bus: Bus) -> None:
     """Proves R-LOCK-5."""
     client = redis.connect("redis://127.0.0.1:1/0")
-    locks = Locks(client)
+    locks = Locks(client, collab_bus)
     for request in (locks.lock(ADA), locks.unlock(ADA), locks.status()):
         with pytest.raises(Unavailable) as refused:
             await request

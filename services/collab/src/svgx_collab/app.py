@@ -87,7 +87,7 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
         else:
             await stack.enter_async_context(_imports(runtime))
             runtime.responder.answer(OPEN, open_canvas)
-            locks = LockStore(client)
+            locks = LockStore(client, bus)
             runtime.responder.answer(LOCK_OBJECT, locks.lock)
             runtime.responder.answer(UNLOCK_OBJECT, locks.unlock)
             runtime.responder.answer(LOCK_STATUS, locks.status)

@@ -2,16 +2,22 @@
 
 Redis' clock decides when a lock ends, so the clocks of the replicas do not matter. If Redis loses its keys, the locks
 are lost. No edit depends on a lock.
+
+New, renewed and released locks are broadcast. The end of a lock that nobody renews is not broadcast, because the change
+before it has the time of the end. Two replicas may broadcast changes of one object in the wrong order.
 """
 
+import contextlib
 from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import Any
 
 from svgx_common.contract.errors import Conflict, Unavailable
 from svgx_common.contract.live.locks import (
+    CANVAS_LOCKS,
     MAX_LOCK_SECONDS,
     MAX_LOCKS,
+    LockChange,
     LockRequest,
     LockStatusRequest,
     ObjectLock,
@@ -19,6 +25,7 @@ from svgx_common.contract.live.locks import (
     Unlocked,
     UnlockRequest,
 )
+from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call
 from svgx_common.redis import Redis, RedisError
 
@@ -94,9 +101,10 @@ return found
 
 
 class LockStore:
-    """The locks of all canvases, as every replica sees them."""
+    """The locks of all canvases, as every replica sees them. Changes of locks are broadcast on the bus."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, bus: Bus) -> None:
+        self._bus = bus
         self._lock_script = redis.register_script(_LOCK)
         self._unlock_script = redis.register_script(_UNLOCK)
         self._list_script = redis.register_script(_LIST)
@@ -125,7 +133,12 @@ class LockStore:
             raise Conflict(HELD, field="object_id", retry_after=ends_after)
         if result == "full":
             raise Conflict("this canvas has too many locks", field="object_id", limit=MAX_LOCKS)
-        return _read(request.object_id, value)
+        lock = _read(request.object_id, value)
+        await self._announce(
+            request.canvas_id,
+            LockChange(object_id=lock.object_id, user_id=lock.user_id, lock=lock),
+        )
+        return lock
 
     async def unlock(self, request: UnlockRequest, call: Call) -> Unlocked:
         """Release the caller's lock. Raises `Conflict` while another user has the lock."""
@@ -135,7 +148,13 @@ class LockStore:
         )
         if result == "held":
             raise Conflict(HELD, field="object_id")
-        return Unlocked(released=result == "released")
+        released = result == "released"
+        if released:
+            await self._announce(
+                request.canvas_id,
+                LockChange(object_id=request.object_id, user_id=user_id, lock=None),
+            )
+        return Unlocked(released=released)
 
     async def status(self, request: LockStatusRequest, _: Call) -> ObjectLocks:
         """Return the locks of the canvas, or of one object."""
@@ -144,6 +163,11 @@ class LockStore:
         )
         locks = dict(zip(found[::2], found[1::2], strict=True))
         return ObjectLocks(items=[_read(*each) for each in sorted(locks.items())])
+
+    async def _announce(self, canvas_id: str, change: LockChange) -> None:
+        """Broadcast a change. A broadcast that fails is lost, because the request has succeeded."""
+        with contextlib.suppress(Unavailable):
+            await self._bus.broadcast(CANVAS_LOCKS, change, canvas_id=canvas_id)
 
 
 async def _answer(call: Awaitable[Any]) -> Any:

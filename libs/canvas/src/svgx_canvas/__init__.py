@@ -6,6 +6,7 @@ all in a process that can be killed (`svgx_workers.pool`), because a hostile fil
 """
 
 from svgx_canvas.changes.change_elements import Changed, change_elements
+from svgx_canvas.changes.yjs_client import YjsClient
 from svgx_canvas.difference import difference
 from svgx_canvas.document.compaction import Snapshot, compact, state
 from svgx_canvas.document.replacement import replacement
@@ -22,6 +23,7 @@ __all__ = [
     "Limits",
     "Snapshot",
     "SvgRefused",
+    "YjsClient",
     "change_elements",
     "compact",
     "difference",

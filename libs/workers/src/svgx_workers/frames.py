@@ -10,6 +10,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from svgx_canvas.changes.yjs_client import YjsClient
 from svgx_canvas.policy import Dropped
 
 PREFIX = struct.Struct(">IQ")
@@ -36,6 +37,20 @@ def dropped_of(frame: Frame) -> list[Dropped]:
     items = frame.values["dropped"]
     assert isinstance(items, list)
     return [Dropped(str(what), str(reason), int(count)) for what, reason, count in items]
+
+
+def client_of(frame: Frame) -> YjsClient | None:
+    """Return the Yjs client that a job or a result names, or None."""
+    client = frame.values["client"]
+    if client is None:
+        return None
+    assert isinstance(client, list)
+    return YjsClient(*map(int, client))
+
+
+def list_of_client(client: YjsClient | None) -> list[int] | None:
+    """Return a Yjs client as a value of a frame."""
+    return None if client is None else [client.id, client.clock]
 
 
 def encode(frame: Frame) -> list[bytes]:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from svgx_canvas.changes.change_elements import Changed
+from svgx_canvas.changes.yjs_client import YjsClient
 from svgx_canvas.document.compaction import Snapshot
 from svgx_canvas.import_export import Imported
 from svgx_canvas.limits import SvgRefused
 from svgx_canvas.policy import Dropped
 from svgx_workers.errors import WorkerDied
-from svgx_workers.frames import Frame, dropped_of
+from svgx_workers.frames import Frame, client_of, dropped_of, list_of_client
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +99,16 @@ class Jobs(ABC):
         """Run `svgx_canvas.replacement`."""
         return (await self._result(Frame({"job": "replacement"}, [current, wanted]))).blobs[0]
 
-    async def change_elements(self, current: bytes, operations: bytes) -> Changed:
+    async def change_elements(
+        self, current: bytes, operations: bytes, client: YjsClient | None = None
+    ) -> Changed:
         """Run `svgx_canvas.change_elements` with the default limits."""
-        result = await self._result(Frame({"job": "change_elements"}, [current, operations]))
-        created = result.values["created"]
+        values: dict[str, object] = {"job": "change_elements", "client": list_of_client(client)}
+        result = await self._result(Frame(values, [current, operations]))
+        created, used = result.values["created"], client_of(result)
         assert isinstance(created, list)
-        return Changed(result.blobs[0], created)
+        assert used is not None
+        return Changed(result.blobs[0], created, used)
 
     async def difference(
         self, before: bytes, after: bytes, start: int, limit: int

@@ -37,7 +37,16 @@ from svgx_canvas import (
 from svgx_canvas.limits import SvgRefused
 from svgx_canvas.policy import Dropped, Report
 from svgx_workers.confinement import confine
-from svgx_workers.frames import PREFIX, Frame, decode, decode_prefix, dropped_of, encode
+from svgx_workers.frames import (
+    PREFIX,
+    Frame,
+    client_of,
+    decode,
+    decode_prefix,
+    dropped_of,
+    encode,
+    list_of_client,
+)
 
 Job = Callable[[Frame], Frame]
 
@@ -154,8 +163,9 @@ def _replacement(job: Frame) -> Frame:
 
 def _change_elements(job: Frame) -> Frame:
     current, operations = job.blobs
-    changed = change_elements(current, operations)
-    return Frame({"created": changed.created}, [changed.update])
+    changed = change_elements(current, operations, client=client_of(job))
+    client = list_of_client(changed.client)
+    return Frame({"created": changed.created, "client": client}, [changed.update])
 
 
 def _difference(job: Frame) -> Frame:

@@ -12,9 +12,9 @@ from svgx_canvas.changes.editable_tree import EditableTree
 from svgx_canvas.changes.policy_check import PolicyCheck, check_fields
 from svgx_canvas.changes.refusals import conflict, unknown
 from svgx_canvas.changes.requested import Change, Create, Delete, Move, Place, Update, read_changes
+from svgx_canvas.changes.yjs_client import YjsClient, client_of, load_with_client
 from svgx_canvas.document.element_tree import load, read
 from svgx_canvas.document.order import DIGITS
-from svgx_canvas.document.replacement import load_with_new_client
 from svgx_canvas.limits import DEFAULT_LIMITS, Limits
 from svgx_canvas.tree import Canvas, Element
 from svgx_yjs.structure import EMPTY_UPDATE
@@ -31,16 +31,24 @@ class Changed:
     """The Yjs v1 update that changes the document."""
     created: list[str]
     """The ids of the created elements, in the order of their operations."""
+    client: YjsClient
+    """The Yjs client of the update, after the update."""
 
 
-def change_elements(current: bytes, operations: bytes, limits: Limits = DEFAULT_LIMITS) -> Changed:
+def change_elements(
+    current: bytes,
+    operations: bytes,
+    limits: Limits = DEFAULT_LIMITS,
+    client: YjsClient | None = None,
+) -> Changed:
     """Carry out operations in their order, all of them or none.
 
-    `current` is the document's state (Yjs v1 update). `operations` is a JSON list of the contract's operations. Raises
-    `SvgRefused` with the field of the operation that cannot be carried out, such as `operations[3].id`.
+    `current` is the document's state (Yjs v1 update). `operations` is a JSON list of the contract's operations. The
+    update is an edit of `client` if `current` has exactly its clock, or else of a new Yjs client. Raises `SvgRefused`
+    with the field of the operation that cannot be carried out, such as `operations[3].id`.
     """
     changes = read_changes(operations)
-    doc = load_with_new_client(current)
+    doc = load_with_client(current, client)
     canvas = read(doc)
     editing = _Editing(canvas, DocumentWriter(doc), limits)
     updates: list[bytes] = []
@@ -57,7 +65,7 @@ def change_elements(current: bytes, operations: bytes, limits: Limits = DEFAULT_
     doc.unobserve(subscription)
     if not all(isinstance(each, Delete) for each in changes):
         check_canvas(canvas, lambda: read(load(current)), limits)
-    return Changed(updates[0] if updates else EMPTY_UPDATE, editing.created)
+    return Changed(updates[0] if updates else EMPTY_UPDATE, editing.created, client_of(doc))
 
 
 class _Editing:

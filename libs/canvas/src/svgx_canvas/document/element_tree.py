@@ -42,9 +42,12 @@ WRONG_TYPE = "type"
 """The reason that is reported for a value of a wrong type."""
 
 
-def load(*updates: bytes) -> Doc[_Content]:
-    """Return a document with these updates (Yjs v1). Raises `SvgRefused` "malformed" if one is not an update."""
-    doc: Doc[_Content] = Doc(client_id=secrets.randbits(32))
+def load(*updates: bytes, client_id: int | None = None) -> Doc[_Content]:
+    """Return a document with these updates (Yjs v1). Raises `SvgRefused` "malformed" if one is not an update.
+
+    Without `client_id`, the id of the document's own Yjs client is random.
+    """
+    doc: Doc[_Content] = Doc(client_id=secrets.randbits(32) if client_id is None else client_id)
     try:
         for update in updates:
             doc.apply_update(update)

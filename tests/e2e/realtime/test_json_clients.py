@@ -180,12 +180,11 @@ async def test_presence_of_json_clients_and_yjs_clients_reaches_both(
             assert arrived["state"]["user"]["name"] == workspace.owner.username
             yjs = await workspace.connect(canvas)
             await workspace.driver.wait_synced([yjs])
-            assert (await client.wait_for("user_joined"))["state"] == {"name": yjs.name}
+            await client.wait_for("user_joined", state={"name": yjs.name})
             await client.send("user_activity", activity={"name": "robot", "cursor": {"x": 1}})
-            activity = await watcher.wait_for("user_activity", client=client.hello["client"])
-            while "cursor" not in activity["state"]:
-                activity = await watcher.wait_for("user_activity", client=client.hello["client"])
-            assert activity["state"]["session_id"] == "tab-1"
+            user = arrived["state"]["user"]
+            state = {"name": "robot", "cursor": {"x": 1}, "user": user, "session_id": "tab-1"}
+            await watcher.wait_for("user_activity", client=client.hello["client"], state=state)
             await workspace.driver.wait_for_presence([yjs], [yjs.name, "robot", "watcher"])
         assert (await watcher.wait_for("user_left"))["client"] == client.hello["client"]
 

@@ -42,7 +42,12 @@ from svgx_common.contract.errors import (
 )
 from svgx_common.contract.operation import Channel
 from svgx_common.messaging.bus import Bus
-from svgx_common.messaging.headers import HEADER_BODY, HEADER_GATEWAY, HEADER_PROBE
+from svgx_common.messaging.headers import (
+    HEADER_BODY,
+    HEADER_ELEMENTS,
+    HEADER_GATEWAY,
+    HEADER_PROBE,
+)
 from svgx_common.messaging.link_codec import decode_to_replica
 from svgx_common.messaging.spans import BATCH_SIZE
 from svgx_common.messaging.wire import decode, encode
@@ -414,9 +419,13 @@ class Channels:
         A request without a state vector gets no content, because its sender has all content.
         """
         state_vector = decode(SyncRequest, await self._bus.body(message)).state_vector
-        gateway = (message.headers or {}).get(HEADER_GATEWAY, "")
+        headers, now = message.headers or {}, time.monotonic()
+        gateway = headers.get(HEADER_GATEWAY, "")
         # Add the gateway before the reply is made, so that the gateway misses no broadcast after the reply.
-        held.add_gateway(gateway if is_gateway_id(gateway) else ALL_GATEWAYS, time.monotonic())
+        held.add_gateway(gateway if is_gateway_id(gateway) else ALL_GATEWAYS, now)
+        if HEADER_ELEMENTS in headers:
+            held.observe_elements(now)
+            held.mark_changed()
         awareness = held.participants.known_states()
         reply = (
             held.room.checkpoint(awareness)

@@ -100,6 +100,10 @@ class HeldCanvas:
         self._on_changed = on_changed
         self._listening: dict[str, float] = {}
         """For each gateway, the time until which it receives broadcasts, in seconds of the monotonic clock."""
+        self.elements_at = 0.0
+        """Earliest time of the next element event, in seconds of the monotonic clock."""
+        self._elements_until = 0.0
+        """The time until which gateways have JSON clients of the canvas, in seconds of the monotonic clock."""
         self._used_at = time.monotonic()
 
     @property
@@ -162,6 +166,16 @@ class HeldCanvas:
     def expire_gateways(self, now: float) -> None:
         """Forget the gateways that have sent no sync request for `LISTENING_SECONDS`."""
         self._listening = {each: end for each, end in self._listening.items() if end > now}
+
+    def observe_elements(self, now: float) -> None:
+        """Observe the changed elements for the next `LISTENING_SECONDS`, because a gateway has JSON clients."""
+        self.room.observe_elements()
+        self._elements_until = now + LISTENING_SECONDS
+
+    def expire_elements(self, now: float) -> None:
+        """Stop observing the changed elements if no gateway has reported JSON clients for `LISTENING_SECONDS`."""
+        if self._elements_until <= now:
+            self.room.stop_observing_elements()
 
     def touch(self, now: float | None = None) -> None:
         """Note that the canvas is in use. `now` is the present time of the monotonic clock, if the caller has it."""

@@ -23,6 +23,7 @@ from svgx_canvas.document.shared_document import (
 from svgx_collab.bounds import REFUSED, Bounds, EditRefused, Pace
 from svgx_collab.content.whole_updates import WholeUpdates
 from svgx_common.contract.collab import Broadcast, Edit, SyncReply
+from svgx_common.contract.live.element_events import ElementEvents
 from svgx_common.contract.live.rejections import Reason, Rejection
 from svgx_common.contract.state import Content, Entry
 from svgx_yjs.joining import join_edit, join_first, join_waiting
@@ -136,6 +137,7 @@ class Room:
         self._loaded_at = time.monotonic()
         self.revision = content.revision
         self.broadcast_sequence = 0
+        self._element_sequence = 0
         self.unsaved_bytes = 0
         self._document = SharedDocument.load(
             content.updates, outline=content.outline, faulty=faulty, one_by_one=one_by_one
@@ -239,6 +241,46 @@ class Room:
                 self._unsent.popleft()
             self.broadcast_sequence += 1
             yield Broadcast(self.epoch, self.broadcast_sequence, update)
+
+    def observe_elements(self) -> None:
+        """Observe the elements that edits change, for `take_element_events`. Does nothing while they are observed."""
+        if not self._document.observes_elements:
+            self._flush()  # Otherwise, an open transaction would count as a change of everything.
+            self._document.observe_elements()
+            self._element_sequence += 1
+
+    def stop_observing_elements(self) -> None:
+        """Observe no elements any more."""
+        self._document.stop_observing_elements()
+
+    @property
+    def observes_elements(self) -> bool:
+        """True while the changed elements are observed."""
+        return self._document.observes_elements
+
+    @property
+    def has_changed_elements(self) -> bool:
+        """True if `take_element_events` has to be called, because of changed elements or of unread ones."""
+        return self._document.has_changed_elements
+
+    def take_element_events(self) -> ElementEvents | None:
+        """Return the changes of observed elements since the last call.
+
+        Return None if there are none, and during a pause. Also return None while the elements of the document have to
+        be read first; `has_changed_elements` is then still true.
+        """
+        if not self._document.has_changed_elements or not self._flush():
+            return None
+        operations = self._document.describe_elements()
+        if operations is None:
+            return None
+        self._element_sequence += 1
+        return ElementEvents(self.epoch, self._element_sequence, operations)
+
+    def lose_element_events(self) -> None:
+        """Note that changes of elements could not be sent. The next events count everything as changed."""
+        self._document.count_all_elements()
+        self._element_sequence += 1
 
     def take_entry(self) -> Entry | None:
         """Merge edits into the next journal entry, and return the entry.

@@ -109,9 +109,10 @@ class Rooms:
         OLDEST_UNSAVED.set_function(self._oldest_unsaved_seconds)
 
     def start(self) -> None:
-        """Start the tasks that commit, broadcast, renew leases and leave idle canvases."""
+        """Start the tasks that commit, broadcast, send element events, renew leases and leave idle canvases."""
         self._background.repeat("commit", self._committer.commit_collected)
         self._background.repeat("broadcast", self._broadcaster.flush)
+        self._background.repeat("element events", self._broadcaster.elements.flush)
         self._background.repeat("housekeeping", self._housekeeping)
 
     async def stop(self) -> None:
@@ -477,6 +478,7 @@ class Rooms:
         for canvas_id, held in list(self._held.items()):
             held.participants.expire(now)
             held.expire_gateways(now)
+            held.expire_elements(now)
             held.mark_changed()
             if held.is_idle(now):
                 self._start_leaving(canvas_id, IDLE)

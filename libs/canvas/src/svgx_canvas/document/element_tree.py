@@ -72,6 +72,18 @@ def read(doc: Doc[_Content], report: ReportLeftOut = lambda *_: None) -> Canvas:
     return build_tree(attrs, flat)
 
 
+def read_element(elements: _Content, identifier: str) -> Element | None:
+    """Return one element of the root map `elements`, or None if the map has no such element."""
+    if identifier not in elements:
+        return None
+    return _element(identifier, elements[identifier], lambda *_: None)
+
+
+def read_root(doc: Doc[_Content]) -> dict[str, str]:
+    """Return the attributes of the root element."""
+    return _strings(doc.get(CANVAS, type=Map), "svg", lambda *_: None)
+
+
 def replace(current: bytes | None, canvas: Canvas) -> tuple[bytes, int]:
     """Return the update (Yjs v1) that replaces the content of a document by `canvas`, and the number of new elements.
 

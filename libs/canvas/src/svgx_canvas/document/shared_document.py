@@ -393,6 +393,34 @@ class SharedDocument:
         self._stop_observing_many()
         return [change for change in self._pycrdt.take_changes() if change != EMPTY_UPDATE]
 
+    def observe_elements(self) -> None:
+        """Observe the elements that edits change from now on (see `ObservedElements`)."""
+        self._pycrdt.observe_elements()
+
+    def stop_observing_elements(self) -> None:
+        """Observe no elements any more."""
+        self._pycrdt.stop_observing_elements()
+
+    @property
+    def observes_elements(self) -> bool:
+        """True while the changed elements are observed."""
+        return self._pycrdt.elements is not None
+
+    @property
+    def has_changed_elements(self) -> bool:
+        """True if `describe_elements` has to be called, because of changed elements or of unread ones."""
+        elements = self._pycrdt.elements
+        return elements is not None and elements.has_work
+
+    def count_all_elements(self) -> None:
+        """Count all observed elements as changed."""
+        if self._pycrdt.elements is not None:
+            self._pycrdt.elements.add_everything()
+
+    def describe_elements(self) -> str | None:
+        """Describe the changed elements (see `ObservedElements.describe`). Call `flush` before. Raises `Fault`."""
+        return self._pycrdt.describe_elements()
+
     def take_transaction_time(self) -> tuple[float, int]:
         """Return the seconds of processor time of the transactions since the last call, and their number of parts.
 

@@ -10,6 +10,7 @@ from prometheus_client import Counter
 
 from svgx_canvas.document.faults import Fault
 from svgx_collab.held_canvas import HeldCanvas
+from svgx_collab.links.element_broadcasts import ElementBroadcasts
 from svgx_collab.links.gateway_links import MAX_PART_BYTES, GatewayLinks
 from svgx_common.contract.collab import (
     CANVAS_PRESENCE,
@@ -98,6 +99,7 @@ class Broadcaster:
         self._used_until = 0.0
         """The time at which the intervals of all flushes so far end, in seconds of the monotonic clock."""
         self._alarm = Alarm()
+        self.elements = ElementBroadcasts(bus, on_fault)
         self.links = GatewayLinks(
             bus, lambda: self._alarm.ring_at(self._next_flush, slack=FLUSH_SLACK_SECONDS)
         )
@@ -176,6 +178,8 @@ class Broadcaster:
             self._on_fault(held, fault)
         except Exception:
             log.exception("a broadcast failed", canvas_id=held.room.canvas_id)
+        if held.room.observes_elements:
+            self.elements.mark_changed(held)
 
     async def _publish_edits(self, held: HeldCanvas) -> None:
         canvas_id = held.room.canvas_id

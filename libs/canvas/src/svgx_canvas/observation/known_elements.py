@@ -163,10 +163,12 @@ def _read_place(elements: Map[Any], identifier: str, transaction: Transaction) -
     inner = transaction._txn  # noqa: SLF001
     content = elements.integrated.get(inner, identifier)
     try:
-        tag, parent = content.get(inner, "tag"), content.get(inner, "parent")
-        if isinstance(tag, str) and isinstance(parent, str):
-            return Place(tag, parent)
-    except (AttributeError, KeyError, TypeError):
-        pass  # not a Y.Map, or without a parent
+        if content.has(inner, "tag"):
+            tag = content.get(inner, "tag")
+            parent = content.get(inner, "parent") if content.has(inner, "parent") else ROOT
+            if isinstance(tag, str) and isinstance(parent, str):
+                return Place(tag, parent)
+    except (AttributeError, TypeError):
+        pass  # not a Y.Map
     element = read_element(elements, identifier)
     return Place(element.tag, element.parent) if element is not None else None

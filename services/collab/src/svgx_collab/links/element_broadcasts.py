@@ -60,11 +60,10 @@ class ElementBroadcasts:
         soon = time.monotonic() + EARLY_SECONDS
         for held in [each for each in self._changed if each.elements_at <= soon]:
             self._changed.discard(held)
-            if held.is_released:
-                continue
-            await self._broadcast(held)
-            if not held.is_released and held.room.has_changed_elements:
-                self._changed.add(held)
+            if not held.is_released:
+                await self._broadcast(held)
+                if held.room.has_changed_elements:
+                    self._changed.add(held)
         if self._changed:
             self._alarm.ring_at(min(each.elements_at for each in self._changed))
 

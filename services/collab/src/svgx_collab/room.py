@@ -269,7 +269,7 @@ class Room:
         Return None if there are none, and during a pause. Also return None while the elements of the document have to
         be read first; `has_changed_elements` is then still true.
         """
-        if not self._document.has_changed_elements or not self._flush():
+        if not self._document.observes_elements or not self._flush():
             return None
         operations = self._document.describe_elements()
         if operations is None:

@@ -1,6 +1,7 @@
 """A document on the server with observed elements, and a Yjs client that edits the document."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pycrdt import Doc, Map
@@ -14,7 +15,7 @@ Operations = list[dict[str, Any]]
 class ObservedDocument:
     """A document with these elements, which are observed from now on. A dict becomes a Y map."""
 
-    def __init__(self, elements: dict[str, object] | None = None) -> None:
+    def __init__(self, elements: Mapping[str, object] | None = None) -> None:
         state = document(elements or {})
         self.server = SharedDocument.load([state])
         self.client: Doc[Any] = Doc()

@@ -145,7 +145,7 @@ def test_changes_in_a_long_list_are_not_searched_for() -> None:
     """Each of many changed maps in a list has thousands of maps before it. Proves R-JSON-7."""
     document = ObservedDocument({"a": element()})
     document.elements["a"]["other"] = Array([])
-    maps = [Map({}) for _ in range(3_000)]
+    maps: list[Map[object]] = [Map({}) for _ in range(3_000)]
     with document.client.transaction():
         for each in maps:
             document.elements["a"]["other"].append(each)

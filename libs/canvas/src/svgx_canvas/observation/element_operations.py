@@ -25,8 +25,8 @@ from svgx_canvas.tree import TEXT, Element
 MAX_CHARACTERS = 16 * 1024
 """Limit of the characters in the strings of one described element, because cleaning a longer one may take long."""
 
-MAX_SECONDS = 0.02
-"""Processor time, in seconds, after which a description is given up. Usually, an element takes 0.1 ms."""
+MAX_SECONDS = 0.05
+"""Processor time, in seconds, after which a description is given up. Usually, an element takes 0.05 to 0.1 ms."""
 
 Operation = dict[str, object]
 

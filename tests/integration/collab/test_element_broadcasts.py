@@ -61,6 +61,20 @@ class Feed:
         assert self._events.empty()
 
 
+@pytest.fixture
+def held_canvases(monkeypatch: pytest.MonkeyPatch) -> list[HeldCanvas]:
+    """Return the list of all canvases that are held from now on."""
+    canvases: list[HeldCanvas] = []
+    create = HeldCanvas.__init__
+
+    def note(held: HeldCanvas, *arguments: Any) -> None:
+        create(held, *arguments)
+        canvases.append(held)
+
+    monkeypatch.setattr(HeldCanvas, "__init__", note)
+    return canvases
+
+
 @asynccontextmanager
 async def feed(editor: Editor) -> AsyncIterator[Feed]:
     """Listen to the element events of the editor's canvas."""
@@ -103,13 +117,18 @@ async def test_edit_reaches_a_gateway_with_json_clients(backing: DevStack, edito
 
 
 async def test_no_event_without_json_clients(
-    backing: DevStack, editor: Editor, monkeypatch: pytest.MonkeyPatch
+    backing: DevStack,
+    editor: Editor,
+    held_canvases: list[HeldCanvas],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The observation ends some time after the last request of a gateway with JSON clients. Proves R-JSON-7."""
     async with replica(backing), feed(editor) as elements:
         await elements.sync(has_json_clients=False)
         await draw(editor, a="1")
         await elements.require_no_event()
+        (held,) = held_canvases
+        assert not held.room.observes_elements
         with monkeypatch.context() as patch:
             patch.setattr(held_canvas, "LISTENING_SECONDS", 0.0)
             await elements.sync()
@@ -163,23 +182,18 @@ async def test_event_that_cannot_be_sent_is_followed_by_a_reload(
 
 
 async def test_events_wait_for_their_processor_time(
-    backing: DevStack, editor: Editor, monkeypatch: pytest.MonkeyPatch
+    backing: DevStack,
+    editor: Editor,
+    held_canvases: list[HeldCanvas],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An event that takes long delays the next one. Proves R-JSON-7."""
     monkeypatch.setattr(element_broadcasts, "SECONDS_PER_SECOND", 1e9)
-    canvases: list[HeldCanvas] = []
-    create = HeldCanvas.__init__
-
-    def note(held: HeldCanvas, *arguments: Any) -> None:
-        create(held, *arguments)
-        canvases.append(held)
-
-    monkeypatch.setattr(HeldCanvas, "__init__", note)
     async with replica(backing), feed(editor) as elements:
         await elements.sync()
         await draw(editor, a="1")
         await elements.next()
-        (held,) = canvases
+        (held,) = held_canvases
         assert held.elements_at > asyncio.get_running_loop().time() + NEVER
         await draw(editor, b="2")
         await elements.require_no_event()

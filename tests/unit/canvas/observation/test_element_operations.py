@@ -7,6 +7,7 @@ from pycrdt import Map
 
 from svgx_canvas.import_export import export_json, import_svg
 from svgx_canvas.observation import element_operations, observed_elements
+from svgx_canvas.observation.changed_elements import MAX_CHANGED
 from svgx_canvas.observation.element_operations import MAX_CHARACTERS
 from svgx_canvas.observation.known_elements import KnownElements
 from svgx_canvas.observation.observed_elements import EVERYTHING
@@ -135,6 +136,7 @@ def test_elements_in_a_restored_group_are_described() -> None:
         (element("g", "group in deleted"), element("g", "group")),
         (element("script"), element("g")),
         (element("g", "title"), element("g")),
+        (element("set", attributeName="href"), element("set", attributeName="fill")),
     ],
 )
 def test_elements_in_an_element_that_appears_are_described(before: object, after: object) -> None:
@@ -156,6 +158,18 @@ def test_elements_in_an_element_that_becomes_a_title_are_deleted() -> None:
     document = ObservedDocument({"p": element("g"), **children})
     document.elements["p"]["tag"] = "title"
     assert document.operations() == [delete("c"), put("p", "title"), put("t", "#text", "p", "b")]
+
+
+def test_elements_are_read_again_after_a_change_of_everything() -> None:
+    """The changed elements were not noted one by one. Proves R-JSON-6."""
+    document = ObservedDocument({"p": element("g"), "c": element("rect", "p")})
+    with document.client.transaction():
+        del document.elements["p"]
+        for number in range(MAX_CHANGED):
+            document.elements[f"e{number}"] = element()
+    assert document.send() == EVERYTHING
+    document.elements["p"] = element("g")
+    assert document.operations() == [put("c", "rect", "p"), put("p", "g")]
 
 
 def test_moved_group_is_described_alone() -> None:

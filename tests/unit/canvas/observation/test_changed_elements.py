@@ -161,11 +161,27 @@ def test_changes_in_a_long_list_are_not_searched_for() -> None:
 def test_root_of_another_type_counts_as_everything() -> None:
     """The document is not harmed, and its edits are integrated. Proves R-JSON-7."""
     doc: Doc[Text] = Doc()
-    doc.get("elements", type=Text).insert(0, "text")
+    text = doc.get("elements", type=Text)
+    text += "text"
     observer = ElementObserver(doc)
     observer.attach()
-    observer.take()
-    doc.get("elements", type=Text).insert(0, "more ")
-    changed = observer.take()
-    assert changed.everything or not changed.ids
-    assert str(doc.get("elements", type=Text)) == "more text"
+    assert not observer.has_changes
+    text += " and more"
+    assert observer.take().everything
+    assert not observer.has_changes
+    assert str(text) == "text and more"
+
+
+def test_document_that_cannot_be_observed_counts_as_everything() -> None:
+    """Each attempt counts once, and the caller gets no exception. Proves R-JSON-7."""
+
+    class Broken(Doc[Map[object]]):
+        def get(self, key: str, *, type: object) -> Map[object]:  # noqa: A002
+            raise RuntimeError(key, type)
+
+    observer = ElementObserver(Broken())
+    for _ in range(2):
+        observer.attach()
+        assert not observer.is_attached
+        assert observer.take().everything
+        assert not observer.has_changes

@@ -194,6 +194,8 @@ def test_many_elements_are_read_in_several_calls(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(observed_elements, "READING_SECONDS", 0.0)
     document.server.observe_elements()
     document.elements["e0000"]["attrs"]["x"] = "1"
+    for number in range(400, 500):
+        del document.elements[f"e{number:04}"]
     answers = [document.send()]
     while document.server.has_changed_elements:
         answers.append(document.send())

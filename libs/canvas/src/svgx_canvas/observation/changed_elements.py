@@ -57,7 +57,8 @@ class ElementObserver:
     def attach(self) -> None:
         """Note the changes of each transaction from now on. Called between two transactions.
 
-        If pycrdt cannot observe the document, everything counts as changed.
+        If pycrdt cannot observe the document, everything counts as changed. The caller tries again after each
+        transaction, so everything counts as changed by each transaction.
         """
         try:
             # The events of pycrdt's public class compute all their fields, also those that are not needed here.
@@ -68,7 +69,7 @@ class ElementObserver:
             self.detach()
 
     def detach(self) -> None:
-        """Stop noting changes. From now on, everything counts as changed."""
+        """Stop noting changes. Everything counts as changed, until the next `take`."""
         subscriptions, self._subscriptions = self._subscriptions, []
         for each in subscriptions:
             each.drop()
@@ -81,8 +82,6 @@ class ElementObserver:
     def take(self) -> ChangedElements:
         """Return the changes since the last call."""
         changed, self._changed = self._changed, ChangedElements()
-        if not self.is_attached:
-            self.add_everything()
         return changed
 
     def _note_elements(self, events: list[Any]) -> None:

@@ -37,7 +37,7 @@ class ObservedElements:
             self._observer.attach()
 
     def detach(self) -> None:
-        """Stop observing. Until the next `attach`, everything counts as changed."""
+        """Stop observing. Everything counts as changed. Call `attach` after the present transaction."""
         self._observer.detach()
 
     def add_everything(self) -> None:

@@ -1,5 +1,6 @@
 """Sends the element events of all this replica's canvases to the gateways with JSON clients."""
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -64,6 +65,7 @@ class ElementBroadcasts:
                 await self._broadcast(held)
                 if held.room.has_changed_elements:
                     self._changed.add(held)
+                await asyncio.sleep(0)  # let other work run, because an event may take 50 ms
         if self._changed:
             self._alarm.ring_at(min(each.elements_at for each in self._changed))
 

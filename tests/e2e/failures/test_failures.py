@@ -16,6 +16,7 @@ from svgx_gateway.websocket.sessions.join_retries import RETRY_SECONDS
 from tests.e2e.accounts.test_share_links import create_link
 from tests.e2e.clients.editor_group import RECOVERY_TIMEOUT, editing
 from tests.e2e.clients.hocuspocus import connect_hocuspocus
+from tests.e2e.clients.json_client import connect_json
 from tests.e2e.clients.metrics import Metrics
 from tests.e2e.clients.workspace import Workspace, open_workspace
 from tests.e2e.clients.yjs_driver import AWARENESS, YjsDriver
@@ -83,6 +84,33 @@ async def test_killed_holder_of_an_idle_canvas_is_replaced(workspace: Workspace)
             [first, second, newcomer], [first.name, second.name, newcomer.name]
         )
         assert (await first.status()).connections == 1
+    finally:
+        await workspace.destroy_all()
+
+
+@pytest.mark.parametrize("process", ["collab", "nats"])
+async def test_json_client_follows_the_canvas_after_a_process_was_killed(
+    workspace: Workspace, process: str
+) -> None:
+    """The client loads the canvas again, and then gets events of the edits as before. Proves R-JSON-7."""
+    killed = workspace.stack.process(process)
+    try:
+        canvas_id = await workspace.create_canvas("Followed")
+        (editor,) = await workspace.connect_many(canvas_id, 1)
+        async with connect_json(workspace, canvas_id) as client:
+            await client.handshake()
+            await editor.add_element("before")
+            await client.wait_for_element("before")
+            killed.kill()
+            await editor.add_element("meanwhile")
+            await killed.wait_ready()
+            while not client.reloads:
+                await client.wait_for("reload")
+            await editor.add_element("after")
+            await client.wait_for_element("after")
+            await workspace.driver.wait_saved([editor])
+            await client.wait_until_equal()
+            assert set(client.elements) == {"before", "meanwhile", "after"}
     finally:
         await workspace.destroy_all()
 

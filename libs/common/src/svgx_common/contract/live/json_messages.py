@@ -117,7 +117,10 @@ class HandshakeAccepted(ReplyModel):
 
 
 class PutElement(ReplyModel):
-    """An element that is new or has changed, as a whole. It has the fields of the JSON export."""
+    """An element that is new or has changed, as a whole. It has the fields of the JSON export.
+
+    A client keeps an element whose parent does not exist, and does not show it, because the parent may come later.
+    """
 
     op: Literal["put"] = "put"
     id: str

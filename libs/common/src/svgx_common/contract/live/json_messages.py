@@ -119,7 +119,7 @@ class HandshakeAccepted(ReplyModel):
 class PutElement(ReplyModel):
     """An element that is new or has changed, as a whole. It has the fields of the JSON export.
 
-    A client keeps an element whose parent does not exist, and does not show it, because the parent may come later.
+    If the parent does not exist, a client keeps the element without showing it, because the parent may come later.
     """
 
     op: Literal["put"] = "put"

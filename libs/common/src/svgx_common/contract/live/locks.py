@@ -116,5 +116,6 @@ LOCK_STATUS = Operation(
     canvas_role=CanvasRole.VIEWER,
     http=Http("GET", "/runtime/lock-status/"),
     outside=True,
+    repeatable=True,
     errors=(NotFound, Unavailable),
 )

@@ -18,7 +18,7 @@ COMMIT_SECONDS = Histogram(
 )
 GAPS = Counter(
     "svgx_engine_journal_gaps",
-    "Reads of a canvas or its past that found journal entries missing, because rows were removed by hand.",
+    "Reads of a canvas or its past that found journal entries missing (docs/runbooks/journal-gap.md).",
 )
 QUARANTINED = Counter(
     "svgx_engine_journal_quarantined",

@@ -45,7 +45,10 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Stop a group's stack after the group's last test, because an idle stack takes 3 s of CPU time each minute."""
+    """Stop a group's stack after the group's last test, because an idle stack takes 3 s of CPU time each minute.
+
+    All other fixtures of the session end too. They start again for the next test that uses them.
+    """
     if nextitem is not None:
         root = item.config.rootpath
         files = [each.path.relative_to(root).as_posix() for each in (item, nextitem)]
@@ -123,6 +126,6 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevSt
 
 @pytest.fixture(scope="session")
 async def driver(node: Path) -> AsyncIterator[YjsDriver]:
-    """Start one Node process for all Yjs clients of the test session."""
+    """Start one Node process for all Yjs clients."""
     async with YjsDriver(node) as driver:
         yield driver

@@ -45,7 +45,7 @@ _COUNT_OLD_PARTITIONS = """
 
 @dataclass
 class DrawnCanvas:
-    """A canvas, and the entries that were committed to it."""
+    """A canvas and its entries. All of them are committed, except possibly the last one."""
 
     id: str
     pen: Pen

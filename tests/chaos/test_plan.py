@@ -22,7 +22,7 @@ def test_plan_of_a_seed_is_always_the_same() -> None:
 def test_ten_plans_of_a_minute_have_all_kinds_of_events() -> None:
     """Ten plans together have every kind and every victim.
 
-    A process has no event within 4 s of the end of its previous event.
+    Apart from power cuts, a process has no event within 4 s of the end of its previous event.
     """
     plans = [draw(seed, 60, (1.5, 4), VICTIMS) for seed in range(10)]
     events = [event for plan in plans for event in plan]

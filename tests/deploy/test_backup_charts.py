@@ -91,7 +91,7 @@ def test_backups_are_off_by_default(helm: Helm) -> None:
 
 
 def test_policies_admit_the_backups_to_their_servers_only(helm: Helm) -> None:
-    """Proves R-DUMP-5: PostgreSQL and NATS admit the backup pods, and the backup pods accept no connection."""
+    """Proves R-DUMP-5: PostgreSQL admits all backup pods, and NATS those of canvases. The pods accept no connection."""
     values = "backup.enabled=true,postgresql.enabled=true,state.backup.enabled=true"
     found = objects(helm, "svgx", "--set", f"{values},state.backup.url=s3://bucket")
 

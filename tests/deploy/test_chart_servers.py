@@ -44,7 +44,7 @@ def variable(workload: dict[str, Any], name: str) -> str:
 
 
 def test_global_secrets_apply_to_all_services_and_servers(helm: Helm) -> None:
-    """One value names the secret for all services and servers. A service's or server's own value has precedence."""
+    """Global values name the secrets of all services and servers. A service's or server's own value has precedence."""
     found = workloads(
         helm,
         "--set=global.existingSecret=all,global.nats.existingSecret=keys",

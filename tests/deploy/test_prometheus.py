@@ -221,7 +221,7 @@ async def test_queries_of_dashboards_have_data(prometheus: Prometheus) -> None:
     empty = {
         query.place
         for query in dashboard_queries()
-        # These queries may have data too, because other tests of the same stack may have made backups.
+        # A query of `MAY_BE_EMPTY` may have data too, because other tests use the same stack.
         if query.place not in MAY_BE_EMPTY and not await prometheus.has_data(query.text)
     }
     assert empty == set()

@@ -23,7 +23,7 @@ class Kind(StrEnum):
 
 
 OUTAGE_SECONDS = 3.0
-"""Seconds for which a process is frozen, or a link is cut or silent."""
+"""Seconds for which a process is frozen, or its connection to NATS is cut or silent."""
 
 STALL_SECONDS = 5.0
 """Seconds for which a client does not read."""

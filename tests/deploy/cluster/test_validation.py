@@ -214,7 +214,7 @@ def test_mistake_in_an_object_is_found(
     value: object,
     message: str,
 ) -> None:
-    """The API server reports a mistake in an object of each kind, so the tests above find mistakes in charts."""
+    """The API server reports a mistake in each of these objects, so the tests above find such mistakes in charts."""
     found = next(
         each for each in render(helms["helm4"], "everything", "svgx") if each["kind"] == kind
     )

@@ -100,7 +100,9 @@ def test_cluster_commands_refer_to_existing_objects() -> None:
 
 
 def test_restarts_of_the_guide_are_awaited_before_an_old_secret_ends() -> None:
-    """Each restart of a service is followed by a wait for all services of the restart. Proves R-BUS-15 and R-CONFIG-9.
+    """After a change of a secret, the guide restarts services and waits for all of them.
+
+    Proves R-BUS-15 and R-CONFIG-9.
 
     The replicas of collab are replaced one by one, and those of the gateway together. So a wait for the gateway alone
     ends while other replicas still use the old secret.

@@ -1,4 +1,4 @@
-"""Share links, and the restore and erasure of accounts and canvases, with real Yjs clients.
+"""Share links, restores of accounts and canvases, and the erasure of a user, with real Yjs clients.
 
 Visitors with a link see and edit a canvas without an account, until the link ends.
 """

@@ -40,7 +40,10 @@ class EditorGroup:
         return group
 
     async def wait_for_edits(self, edits: int = 50) -> None:
-        """Wait until the clients have made this many more edits. They edit without a connection too."""
+        """Wait until the clients have made this many edits since the previous call ended.
+
+        They edit without a connection too. Edits between the two calls count, so the wait may end at once.
+        """
         self._edits = await self._workspace.driver.wait_for_edits(self.clients, self._edits + edits)
 
     async def wait_for_broadcast(self) -> None:

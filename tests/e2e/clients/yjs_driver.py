@@ -68,8 +68,9 @@ class ClientStatus:
     counts awareness states.
 
     Three fields are about the present connection only: `received` counts received messages by type, `document_messages`
-    counts sent messages that change the document, and `saved` is the last number of saved messages that the server
-    reported, or None before its first report. `max_message` is the reported limit for one message in bytes, or None.
+    counts sent document messages (sync step 2 and updates), and `saved` is the last number of saved messages that the
+    server reported, or None before its first report. `max_message` is the reported limit for one message in bytes, or
+    None.
     """
 
     name: str

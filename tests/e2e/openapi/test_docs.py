@@ -73,7 +73,10 @@ async def test_root_redirects_a_browser_to_the_docs_page(changed_stack: DevStack
 async def test_pages_have_a_traceresponse_where_the_openapi_document_describes_it(
     changed_stack: DevStack, document: dict[str, Any]
 ) -> None:
-    """The pages of health and metrics have no trace, and all others do. Proves R-CONTRACT-4."""
+    """Of the pages of health and metrics, only the health summary has a trace. All other pages have one.
+
+    Proves R-CONTRACT-4.
+    """
     expected = {"/health/summary/", "/docs", "/openapi.json"}
     pages = [each for each in document["paths"] if each.startswith(("/health", "/metrics"))]
     async with open_api(changed_stack.url) as api:

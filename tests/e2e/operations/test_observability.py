@@ -116,7 +116,7 @@ async def test_health_summary_lists_every_replica(workspace: Workspace) -> None:
     summary: dict[str, Any] = {}
 
     def figures() -> object:
-        """Return the state, the missing services and the number of each service's replicas."""
+        """Return the status, the missing services and the number of each service's replicas."""
         counts = {service: len(each) for service, each in summary.get("services", {}).items()}
         return summary.get("status"), summary.get("missing"), counts
 

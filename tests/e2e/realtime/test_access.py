@@ -69,7 +69,7 @@ async def test_deleted_canvas_closes_its_sockets_with_4404(
 async def test_caller_without_a_role_on_the_canvas_gets_4403(
     workspace: Workspace, canvas: str
 ) -> None:
-    """The role of the account gives no access to canvases of other accounts. Proves R-ACCESS-3."""
+    """The account role `editor` gives no access to canvases of other accounts. Proves R-ACCESS-3."""
     stranger = workspace.api.session_of(await workspace.create_user("editor"))
     assert await _refused_close_code(await workspace.connect(canvas, session=stranger)) == 4403
 

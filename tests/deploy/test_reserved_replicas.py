@@ -75,10 +75,13 @@ def test_values_files_start_one_reserved_replica_except_for_trials(
     assert replicas == expected
 
 
-def test_reserved_pod_differs_from_the_others_in_its_setting_and_resources_only(
+def test_reserved_container_differs_from_the_others_in_two_variables_and_its_resources_only(
     objects: dict[tuple[str, str], Object],
 ) -> None:
-    """`RESERVED` is set for reserved replicas only, and the service knows this variable. Proves R-BOUND-12."""
+    """`RESERVED` is set for reserved replicas only, and the service knows it. Traces name their Deployment.
+
+    Proves R-BOUND-12.
+    """
     own, other = container(objects, NAME), container(objects, "svgx-collab")
     variables = {each["name"]: each for each in own["env"]}
     assert variables.pop("RESERVED")["value"] == "true"

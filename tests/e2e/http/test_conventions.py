@@ -62,10 +62,10 @@ async def test_unknown_paths_and_methods_get_problem_documents(workspace: Worksp
         "/runtime%2Fevents/CANVAS",
     ],
 )
-async def test_path_with_an_encoded_character_is_another_path(
+async def test_path_in_another_spelling_is_another_path(
     workspace: Workspace, canvas: str, path: str
 ) -> None:
-    """An encoded path cannot bypass a proxy's rule for `/metrics` or `/admin`. Proves R-HTTP-1."""
+    """A path in another spelling cannot bypass a proxy's rule for `/metrics` or `/admin`. Proves R-HTTP-1."""
     sent = path.replace("CANVAS", canvas).encode()
     token = await workspace.admin.access_token()
     address = urlsplit(workspace.stack.url)

@@ -94,7 +94,7 @@ def test_global_registries_override_those_of_images(
 
 
 def test_guide_lists_all_images_of_other_projects(helms: dict[str, Helm]) -> None:
-    """The table has all these images of the charts. The loop that copies images has those of the production values."""
+    """The table has all images of other projects. The loop that copies images has those of the production values."""
     section = (
         GUIDE.read_text(encoding="utf-8").partition("\n### Images\n")[2].partition("\n### ")[0]
     )

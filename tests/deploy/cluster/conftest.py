@@ -68,7 +68,7 @@ def _put_gateway(folder: Path) -> None:
 
 
 def create_secrets(cluster: Cluster, namespace: str) -> None:
-    """Create the secrets of an installation with the commands of deploy/README.md."""
+    """Create the secrets that the pods need, as deploy/README.md describes."""
     cluster.shell(
         f"""
         kubectl create secret generic svgx-secrets \\

@@ -1,7 +1,8 @@
 """A shell in which the guide's commands run with a stack of processes.
 
 Scripts replace the programs that need a cluster or a package: `kubectl exec` runs the command with the environment of
-the service's process, `kubectl logs` prints the log of that process, and `redis-cli` sends its arguments to Valkey.
+the service's process, `kubectl logs` prints the whole log of that process, or with `--selector` the logs of all
+services, and `redis-cli` sends its arguments to Valkey.
 """
 
 import asyncio

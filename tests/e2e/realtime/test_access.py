@@ -160,6 +160,7 @@ async def test_role_change_applies_to_open_connections(workspace: Workspace, can
     await owner.add_element("after")
     await workspace.driver.wait_saved([owner])
     await workspace.driver.wait_for_elements([editor], "after")
+    assert (await editor.status()).connections == 1
     exported = await workspace.driver.digest_of(await workspace.owner.export(canvas, "yjs"))
     assert exported == await owner.digest()
     assert set((await owner.content())["elements"]) == {"as-an-editor", "after"}

@@ -46,7 +46,7 @@ FORBIDDEN_NAMES = [
 @pytest.mark.parametrize("character", INVISIBLE.values(), ids=INVISIBLE)
 @pytest.mark.parametrize("pattern", ["{}root", "ro{}ot", "root{}"])
 def test_name_with_an_invisible_character_is_refused(character: str, pattern: str) -> None:
-    """Proves R-AUTH-41: a new name must not have an invisible character; the error names the field."""
+    """Proves R-AUTH-41: an invisible character in a name of Latin letters is refused; the error names the field."""
     text = pattern.format(character)
     for check, field, value in (
         (names.username, "username", text),
@@ -78,7 +78,7 @@ def test_name_with_a_forbidden_character_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["a", "@", "a@", "@b", "a@b@c", "a\uff20b@c"], ids=ascii)
 def test_address_without_one_at_sign_is_refused(text: str) -> None:
-    """Proves R-AUTH-41: an address has exactly one @, which may also be entered as a fullwidth @."""
+    """Proves R-AUTH-41: an address has one @, between a name and a domain. A fullwidth @ counts as an @."""
     with pytest.raises(Invalid) as refusal:
         names.email(text)
     assert refusal.value.field == "email"

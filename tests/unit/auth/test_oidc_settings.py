@@ -28,7 +28,10 @@ def settings(
 
 
 def test_provider_with_name_issuer_and_client_id_is_accepted() -> None:
-    """Proves R-AUTH-30: a name, an issuer and a client id suffice; several providers and local issuers are accepted."""
+    """Proves R-AUTH-30: with PUBLIC_URL, a name, an issuer and a client id suffice; a redirect URI replaces PUBLIC_URL.
+
+    Several providers and local issuers are accepted.
+    """
     settings(GOOD, {**GOOD, "name": "other", "issuer": "http://localhost:8080/realms/svgx"})
     settings({**GOOD, "redirect_uri": "https://draw.example.org/signed-in"}, public_url="")
 

@@ -45,12 +45,12 @@ def test_container_limit_is_used_if_the_machine_has_more_processors(
 
 @pytest.fixture
 def reloaded_settings() -> Iterator[None]:
-    """Restore the settings after a test that reloads them."""
+    """Reload the settings after a test, when the patches of later fixtures have ended."""
     yield
     importlib.reload(settings)
 
 
-@pytest.mark.usefixtures("many_processors", "reloaded_settings")
+@pytest.mark.usefixtures("reloaded_settings", "many_processors")
 def test_machine_with_96_processors_starts_64_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """The default never exceeds the largest permitted number of password workers. Proves R-CONFIG-10."""
     monkeypatch.setattr(processors, "_CGROUP", Path("/nowhere"))

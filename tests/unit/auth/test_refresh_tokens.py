@@ -51,7 +51,7 @@ def test_both_secrets_give_a_successor_while_one_is_replaced() -> None:
 
 
 def test_first_token_has_256_random_bits() -> None:
-    """Proves R-AUTH-7: first tokens differ, and each of their 256 bits is as often 0 as 1."""
+    """Proves R-AUTH-7: first tokens differ, and each of their 256 bits is about as often 0 as 1."""
     count = 2000
     created = {RefreshTokens("secret").first() for _ in range(count)}
     assert len(created) == count

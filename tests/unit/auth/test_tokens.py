@@ -263,7 +263,7 @@ def test_token_of_an_unknown_key_raises_unknown_key() -> None:
 
 @pytest.mark.parametrize("name", ["jku", "jwk", "x5u", "x5c", "crit", "zip"])
 def test_unsupported_header_field_is_refused(name: str) -> None:
-    """Proves R-AUTH-24: a validly signed token is refused if its header has a key (`jku`) or an extension (`crit`)."""
+    """Proves R-AUTH-24: a validly signed token is refused if its header has a key, a URL of a key, or an extension."""
     key = PRIVATE_KEYS["Ed25519"]
     values: dict[str, Any] = {
         "jwk": key.key.as_dict(private=False),

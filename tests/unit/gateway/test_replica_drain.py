@@ -56,7 +56,7 @@ async def test_replica_is_drained_while_another_one_serves() -> None:
 
 
 async def test_reserved_replica_does_not_count_as_serving() -> None:
-    """A reserved replica opens no canvas, so the last replica that is not reserved is not drained.
+    """A reserved replica opens no canvas by itself, so the last replica that is not reserved is not drained.
 
     Proves R-FAIL-23 and R-BOUND-12.
     """

@@ -6,7 +6,7 @@ from svgx_gateway.request_fields import fields_of, text_of
 
 
 def test_first_value_of_a_repeated_header_counts() -> None:
-    """Proves R-HTTP-5: each check of a request reads the same value."""
+    """Each check of a request reads the same value of the header."""
     headers = [(b"authorization", b"Bearer \xe4"), (b"authorization", b"Bearer other")]
     scope: Scope = {"type": "http", "headers": headers}
     assert fields_of(scope)[b"authorization"] == b"Bearer \xe4"

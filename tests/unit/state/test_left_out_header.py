@@ -1,4 +1,4 @@
-"""The header that names everything that an export leaves out."""
+"""The header that names the kinds of content that an export leaves out."""
 
 import pytest
 

@@ -1,6 +1,6 @@
 """A worker process has no environment, and reaches neither the network nor other processes. Proves R-SVG-7.
 
-A worker process can read fonts, libraries and its own folder in `/proc`, but no other file.
+A worker process can read modules, libraries, fonts, two devices and its own folder in `/proc`, but no other file.
 """
 
 import json
@@ -166,7 +166,7 @@ _ALLOWED = {
 
 
 def test_code_in_a_worker_reaches_nothing(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Code in a confined process can do its jobs and nothing else."""
+    """Code in a confined process can do its jobs, and reach fonts and its own process, but nothing else."""
     written = tmp_path_factory.mktemp("user") / "file"
     written.write_text("x")
     done = subprocess.run(

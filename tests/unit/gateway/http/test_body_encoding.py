@@ -56,7 +56,7 @@ def test_charset_of_the_content_type_reaches_the_import(
 
 
 def test_byte_order_mark_before_json_is_ignored() -> None:
-    """A JSON body may begin with a byte order mark. Proves R-HTTP-2."""
+    """A JSON body may begin with a byte order mark."""
     create = state.CREATE_CANVAS
     assert create.http is not None
     body = b'\xef\xbb\xbf{"name": "caf\xc3\xa9"}'
@@ -68,7 +68,7 @@ def test_byte_order_mark_before_json_is_ignored() -> None:
 
 @given(st.text(st.characters(max_codepoint=255), max_size=40))
 def test_any_parameters_of_the_content_type_are_read(parameters: str) -> None:
-    """Any text after the media type is accepted."""
+    """Any text of up to 40 characters after the media type is accepted."""
     parse_import(request(f"image/svg+xml;{parameters}"))
 
 

@@ -257,7 +257,7 @@ def test_failure_of_the_asked_service_opens_no_circuit(
 ) -> None:
     """While a service fails, the operations that ask it fail too, but open no circuit of their own service.
 
-    The member operations of state ask auth, and the configuration operations of the gateway ask state.
+    Changes of members in state ask auth, and the configuration operations of the gateway ask state.
 
     Proves R-RESIL-2.
     """

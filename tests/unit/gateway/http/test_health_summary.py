@@ -43,7 +43,7 @@ def summary_of(collab: Mapping[str, str | None]) -> HealthSummary:
 async def test_service_without_a_replica_that_answers_requests_is_missing(
     collab: list[str], missing: list[str]
 ) -> None:
-    """A reserved replica of collab opens no canvas, so it does not count. Proves R-OBS-3 and R-BOUND-12."""
+    """A reserved replica of collab opens no canvas by itself, so it does not count. Proves R-OBS-3 and R-BOUND-12."""
     found = await summary_of(dict.fromkeys(collab, "ok")).collect()
     assert found["missing"] == missing
     assert found["status"] == ("degraded" if missing else "ok")

@@ -49,7 +49,7 @@ def refusal(operation: Operation[Any, Any], query: bytes, body: bytes) -> Invali
     [(b"7", 7), (b"7.0", 7), (b"7e0", 7), (b"70.0e-1", 7), (b"366.0", 366)],
 )
 def test_number_without_fraction_is_an_integer(number: bytes, expected: int) -> None:
-    """A JSON number without a fraction is accepted for an integer field, however it is written. Proves R-HTTP-2."""
+    """A JSON number without a fraction is accepted for an integer field, however it is written."""
     message = parse(api_keys.CREATE_API_KEY, b'{"name": "n", "expires_in_days": ' + number + b"}")
     assert getattr(message, "expires_in_days") == expected  # noqa: B009
 
@@ -220,7 +220,7 @@ def persisted(value: bytes, rest: bytes = b"") -> RequestModel:
 
 
 SMALL_VALUES = MAX_JSON_VALUES // 2
-"""A number of values that a body may have together with its other fields, even if each is an empty list."""
+"""The number of empty lists or objects that count as `MAX_JSON_VALUES` values."""
 
 
 @pytest.mark.parametrize(

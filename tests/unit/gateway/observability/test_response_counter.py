@@ -75,7 +75,7 @@ async def test_response_is_counted_by_its_kind_of_status(status: int, kind: str)
 
 
 async def test_failure_without_a_response_is_logged_as_a_failed_request() -> None:
-    """Proves R-OBS-12: the line states status 500, which the client gets."""
+    """Proves R-OBS-7: the line states status 500, which the client gets."""
     transport = httpx.ASGITransport(APP, raise_app_exceptions=False)
     with read_logs("gateway") as log:
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:

@@ -116,7 +116,7 @@ def test_quota_header_is_described_for_every_response_to_a_caller(operation: Any
 
 @pytest.mark.parametrize("operation", HTTP_OPERATIONS, ids=lambda operation: operation.name)
 def test_retry_after_is_described_where_it_is_sent(operation: Any) -> None:
-    """A repeated POST that is still being executed gets 409 with `Retry-After`. Proves R-CONTRACT-4."""
+    """A POST that repeats a request in progress gets 409 with `Retry-After`. Proves R-CONTRACT-4."""
     _, _, entry = described()[operation.name]
     for status, response in entry["responses"].items():
         problem = resolved(response)

@@ -11,7 +11,7 @@ LIMIT = RateLimit(requests=10, seconds=60)
 
 @pytest.mark.parametrize(("left", "taken"), [(0, 0), (5, 0), (6, 1), (10, 5)])
 def test_tokens_are_taken_down_to_half_of_the_limit(left: int, taken: int) -> None:
-    """So at most half of the limit is forwarded before it is counted. Proves R-LIMIT-17."""
+    """At most half as many requests as the limit allows are forwarded before they are counted. Proves R-LIMIT-17."""
     tokens = RemainingTokens()
     tokens.set("key", left)
     assert [tokens.take("key", LIMIT) for _ in range(10)] == [True] * taken + [False] * (10 - taken)

@@ -126,7 +126,8 @@ async def test_handed_over_messages_count_towards_the_rate() -> None:
 def test_frame_of_another_kind_is_left_to_the_parser(frame: bytes) -> None:
     """Only a whole, masked and small frame of a binary message is read directly. Proves R-SOCKET-6.
 
-    A frame with a reserved bit, or with a longer length field than its payload needs, is not read directly either.
+    A frame with a part of a message, with a reserved bit, or with a longer length field than its payload needs is not
+    read directly either.
     """
     assert read_frame(frame, 0, 1000) is None
 

@@ -1,8 +1,8 @@
-"""Write a small backup in the present format: `python -m tests.unit.state.backups.make_format FILE`.
+"""Write two small backups in the present format: `python -m tests.unit.state.backups.make_format FILE`.
 
-Later versions must read this backup (`test_formats.py`). The file is JSON. It has the stored objects of two backups in
-base64, once in clear and once encrypted. The second backup builds on the first. Run this module once for a new format,
-and never for an old one.
+Later versions must read these backups (`test_formats.py`). The file is JSON. It has the stored objects of the backups
+in base64, once in clear and once encrypted. The second backup builds on the first. Run this module once for a new
+format, and never for an old one.
 """
 
 import asyncio

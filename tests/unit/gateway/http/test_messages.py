@@ -219,7 +219,7 @@ def persisted(value: bytes, rest: bytes = b"") -> RequestModel:
     return parse(values.PERSIST_VALUE, b'{"key": "k", "value": ' + value + rest + b"}")
 
 
-SMALL_VALUES = MAX_JSON_VALUES // 2
+EMPTY_CONTAINERS = MAX_JSON_VALUES // 2
 """The number of empty lists or objects that count as `MAX_JSON_VALUES` values."""
 
 
@@ -227,7 +227,7 @@ SMALL_VALUES = MAX_JSON_VALUES // 2
     "value",
     [
         b"[" + b"0," * (MAX_JSON_VALUES - 10) + b"0]",
-        b"[" + b"[]," * (SMALL_VALUES - 10) + b"[]]",
+        b"[" + b"[]," * (EMPTY_CONTAINERS - 10) + b"[]]",
         b'"' + b"," * 2 * MAX_JSON_VALUES + b'"',
         b'"' + b'\\",' * MAX_JSON_VALUES + b'"',
         b'["' + b"[" * 2 * MAX_JSON_VALUES + b'\\\\",0]',
@@ -243,8 +243,8 @@ def test_commas_and_brackets_in_strings_are_no_values(value: bytes) -> None:
     "value",
     [
         b"[" + b"0," * MAX_JSON_VALUES + b"0]",
-        b"[" + b"[]," * SMALL_VALUES + b"[]]",
-        b"[" + b"{}," * SMALL_VALUES + b"{}]",
+        b"[" + b"[]," * EMPTY_CONTAINERS + b"[]]",
+        b"[" + b"{}," * EMPTY_CONTAINERS + b"{}]",
         b"[" + b'"",' * MAX_JSON_VALUES + b"0]",
         b"[" + b'"\\\\",' * MAX_JSON_VALUES + b"0]",
         b"[" + b'"\\"",' * MAX_JSON_VALUES + b"0]",

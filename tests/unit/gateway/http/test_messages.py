@@ -235,7 +235,7 @@ EMPTY_CONTAINERS = MAX_JSON_VALUES // 2
     ],
 )
 def test_commas_and_brackets_in_strings_are_no_values(value: bytes) -> None:
-    """A body with few values is accepted, also with many commas and brackets in its strings. Proves R-HTTP-18."""
+    """A body within the limit is accepted, also with many commas and brackets in its strings. Proves R-HTTP-18."""
     assert getattr(persisted(value), "value") == json.loads(value)  # noqa: B009
 
 

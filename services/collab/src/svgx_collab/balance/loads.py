@@ -1,7 +1,7 @@
 """The loads of all replicas of collab: a replica that has more to do than the others declines to open further canvases.
 
 For each canvas, it declines at most `MAX_DECLINES` requests and takes the next, because the others may have stopped.
-The loads of reserved replicas do not count, because these replicas open no canvas.
+The loads of reserved replicas do not count, because these replicas open no canvas by themselves.
 """
 
 import asyncio

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from svgx_common.contract.ratelimits import RateLimit
 
 MAX_KEYS = 10_000
-"""Largest number of keys. Beyond it, the least recently used key is removed."""
+"""Largest number of keys. Beyond it, the key that was counted least recently is removed."""
 
 
 class RemainingTokens:

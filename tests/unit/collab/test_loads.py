@@ -98,7 +98,7 @@ def test_edits_count_towards_the_load() -> None:
 
 
 def test_load_of_a_reserved_replica_does_not_count() -> None:
-    """A reserved replica opens no canvas by itself, so no replica declines because of it. Proves R-FAIL-25 and R-BOUND-12."""
+    """A reserved replica opens no canvas by itself, so it makes no replica decline. Proves R-FAIL-25 and R-BOUND-12."""
     replica = Replica()
     replica.canvases = 1000
     loads = replica.loads()

@@ -326,7 +326,7 @@ FETCHING_VALUES = [
     f"url-prefix({EVIL})",
     "calc(" * 40 + "1" + ")" * 40,
 ]
-"""Values that fetch something, could fetch something, show other parts of the page, or are nested too deeply."""
+"""Values that fetch something, could do so, run code, show other parts of the page, or are nested too deeply."""
 
 PICTURE_PROPERTIES = [
     "background",

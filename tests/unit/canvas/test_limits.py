@@ -298,7 +298,7 @@ def test_pixels_of_embedded_images_are_bounded() -> None:
 def test_pixels_of_bitmaps_in_css_are_bounded_for_each_spelling_of_the_scheme(
     attribute: str, scheme: str
 ) -> None:
-    """Browsers ignore tabs in the scheme of a URL. Without the bound, an export keeps the pictures (R-STATE-17)."""
+    """Browsers ignore tabs in the scheme of a URL. An export keeps pictures that are not counted (R-STATE-17)."""
     attribute = attribute.format(png_url(5000, 5000).replace("data:", scheme))
     assert refusal(f"{HEAD}{f'<rect {attribute}/>' * 2}</svg>").field == "image_pixels"
     assert import_svg(f"{HEAD}<rect {attribute}/></svg>".encode(), None).dropped == []

@@ -78,7 +78,7 @@ def title(data: bytes, charset: str | None = None) -> str:
 def test_declared_encoding_is_read(label: str, codec: str, text: str) -> None:
     """A file is read in the encoding of its XML declaration or of the stated charset. Proves R-SVG-10.
 
-    The names of encodings are those of the Encoding standard.
+    The names of encodings are those of the Encoding standard. A file in UTF-8 may also call its encoding ASCII.
     """
     assert title(file(text, label).encode(codec)) == text
     assert title(file(text).encode(codec), charset=label) == text
@@ -189,7 +189,7 @@ def test_stated_charset_takes_precedence_over_the_declaration(
 def test_unknown_or_contradicting_encoding_is_refused(
     field: str, data: bytes, charset: str | None
 ) -> None:
-    """The error names the field of the encoding that is unknown or does not match the bytes. Proves R-SVG-1."""
+    """The field is `charset` if the stated charset is unknown, and otherwise `encoding`. Proves R-SVG-1."""
     with pytest.raises(SvgRefused) as refused:
         import_svg(data, None, charset=charset)
     assert (refused.value.code, refused.value.field) == ("malformed", field)

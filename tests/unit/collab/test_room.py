@@ -426,7 +426,7 @@ def test_edits_of_correct_clients_in_any_order_are_accepted_and_saved(seed: int)
 
 
 def test_empty_update_is_neither_broadcast_nor_saved() -> None:
-    """The empty update, which every client sends when it joins, is neither broadcast nor saved."""
+    """A client with an empty document sends the empty update when it joins."""
     room = make_room()
     assert room.is_saved(room.receive([Edit("ann", EMPTY_UPDATE)]))
     assert take_broadcast(room) is None

@@ -1,4 +1,4 @@
-"""Logs: one JSON object in each line, without secrets."""
+"""Log lines, as JSON or as readable text: without secrets, forged lines and control characters."""
 
 import json
 import logging

@@ -20,7 +20,7 @@ TEMPORARY_CODES = {
 
 @pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
 def test_close_code_is_final_exactly_for_permanent_errors(error: type[SvgxError]) -> None:
-    """Clients reconnect after a temporary error, and not after a permanent error. Proves R-SOCKET-1."""
+    """y-websocket 3 reconnects after a temporary error, and stays away after a permanent one. Proves R-SOCKET-1."""
     is_temporary = error.code in TEMPORARY_CODES or error.status >= 500
     assert close_code(error()).is_final is not is_temporary
 

@@ -1,4 +1,4 @@
-"""The declarations of the contract, from which routes, handlers and permissions are derived."""
+"""The declarations of the contract, which determine routes, permissions and the types of handlers."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -68,7 +68,7 @@ def integers(schema: Any) -> Iterator[dict[str, Any]]:
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_request_integers_have_bounds(operation: object) -> None:
-    """Proves R-CONTRACT-2: each integer is bounded, because JSON integers can be too large for PostgreSQL."""
+    """Proves R-CONTRACT-6: each integer is bounded, because JSON integers can be too large for PostgreSQL."""
     (op,) = (each for each in OPERATIONS if each is operation)
     for schema in integers(op.request.model_json_schema()):
         assert "minimum" in schema, schema

@@ -1,4 +1,4 @@
-"""Tests do not replace functions that the tasks of other tests use."""
+"""Tests do not replace `asyncio.sleep`, because the tasks of other tests use it."""
 
 import re
 

@@ -137,7 +137,7 @@ def test_settings_of_other_services_are_no_misspelt_variables(service: str) -> N
 def test_secret_settings_are_not_shown() -> None:
     """A setting with `secret` or `password` in its name has the type `SecretStr`, which hides its value.
 
-    URLs with a password keep the type `str`. Proves R-CONFIG-2.
+    `PASSWORD_WORKERS` and `PASSWORD_QUEUE` are numbers. URLs with a password keep the type `str`. Proves R-CONFIG-2.
     """
     secrets = re.compile("secret|password(?!_workers|_queue)")
     for settings_class in SERVICES.values():

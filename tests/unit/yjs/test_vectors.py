@@ -48,7 +48,7 @@ def test_values_have_the_bytes_of_lib0(vectors: Vectors) -> None:
 
 
 def test_sync_messages_have_the_bytes_of_y_protocols(vectors: Vectors) -> None:
-    """The sync messages of five documents are encoded and decoded as y-protocols does. Proves R-SYNC-9."""
+    """The sync messages for five updates are encoded and decoded as y-protocols does. Proves R-SYNC-9."""
     for each in vectors["sync"]:
         update, whole, vector = (bytes.fromhex(each[key]) for key in ("update", "whole", "vector"))
         step_1, step_2 = bytes.fromhex(each["step1"]), bytes.fromhex(each["step2"])

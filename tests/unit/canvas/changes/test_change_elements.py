@@ -93,7 +93,7 @@ def test_places_beside_siblings() -> None:
     [["a1", "a1", "a1"], ["", "", ""], ["5", "a0", "a0"], ["a0", "a00", "a1"], ["a" * 999] * 3],
 )
 def test_place_between_siblings_without_a_key_between_them(orders: list[str]) -> None:
-    """Only neighbors with equal or foreign indexes get new indexes. Proves R-ELEMENT-4."""
+    """Only neighbors with equal, foreign or long indexes get new indexes. Proves R-ELEMENT-4."""
     ids = "abc"
     state = change(EMPTY_UPDATE, *rects("first", order="Zz"), *rects("last", order="c000"))
     for each, order in zip(ids, orders, strict=True):

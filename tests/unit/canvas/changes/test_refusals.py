@@ -139,7 +139,7 @@ BEYOND_LIMITS: list[tuple[list[dict[str, Any]], str, int | None]] = [
         None,
     ),
 ]
-"""Operations that bring the canvas as a whole beyond a limit, or that an export would leave out."""
+"""Operations after which the canvas as a whole is beyond a limit, or an export would leave out more than before."""
 
 
 @pytest.mark.parametrize(("operations", "detail", "limit"), BEYOND_LIMITS)

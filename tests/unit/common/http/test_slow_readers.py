@@ -211,11 +211,11 @@ async def test_client_that_reads_in_small_pieces_gets_the_whole_response(
     loop = asyncio.get_running_loop()
     received = 0
     async with serve(send_whole) as server:
-        # A smaller buffer announces its free bytes too rarely for measurements of a quarter of a second.
+        # A smaller buffer announces its free bytes too rarely for these measurements.
         with await connect(server, 64 * 1024) as client:
             await loop.sock_sendall(client, LAST_REQUEST)
-            # 192 KiB in a quarter of a second, so that the kernel takes nothing from the transport during some
-            # measurements.
+            # The client reads only 192 KiB between two measurements, so that the kernel takes nothing from the
+            # transport between some of them.
             for _ in range(5):
                 for _ in range(12):
                     received += len(await loop.sock_recv(client, 16 * 1024))

@@ -59,7 +59,7 @@ def test_state_that_is_not_renewed_ends() -> None:
 
 
 def test_client_of_another_user_cannot_be_changed() -> None:
-    """A user cannot change or end the state of another user's client, nor use the client's id before its state expires.
+    """A user cannot change or end the state of another user's client, nor use its id until it has been gone for 30 s.
 
     Proves R-AWARE-10.
     """

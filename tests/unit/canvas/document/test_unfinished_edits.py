@@ -290,8 +290,8 @@ def cuts(first: int, count: int) -> bytes:
 def test_time_of_short_deletions_is_measured_if_they_are_many_or_slow() -> None:
     """The queue has at most `FEW_RANGES` deleted ranges besides the first one of each edit. Proves R-BOUND-1.
 
-    An edit beyond this limit is integrated at once.
-    While the document measures its edits, the time of each deletion counts for its author.
+    An edit beyond this limit is integrated at once. While the document measures its edits, the time of each deletion
+    counts for its author.
     """
     long_text = update((5, 0, [in_root(STRING, text("x" * 100_000))]))
     document = SharedDocument.load([long_text])

@@ -173,7 +173,10 @@ def test_picture_of_huge_content_is_refused_before_it_is_drawn(
 def test_bounding_the_cost_does_not_change_the_size_of_a_picture(
     attrs: str, body: str, expected: tuple[int, int]
 ) -> None:
-    """Proves R-SVG-4: a picture has the size of the file, or the extent of its content if the file has no size."""
+    """Proves R-SVG-4: a picture has the size of the file, or the extent of its content if the file has no size.
+
+    If all content lies above or left of the origin, resvg draws 100 by 100 pixels.
+    """
     assert size(render_png(svg(attrs, body))) == expected
 
 

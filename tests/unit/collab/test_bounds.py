@@ -39,7 +39,7 @@ from tests.unit.yjs.updates import ANY, NULL, STRING, after, deletions, in_root,
 EMPTY = Content(revision=0, updates=())
 
 NO_REFILL = 1e-6
-"""A share of processor time with which an account without time gets no time back during a test, however slow."""
+"""A share of processor time with which an account without time gets no time back, however slow a test is."""
 
 
 def conflicts(count: int) -> bytes:
@@ -441,7 +441,7 @@ def test_waiting_bytes_of_one_edit_are_bounded() -> None:
 def test_waiting_edit_that_contradicts_another_edit_is_refused(contradicting: bytes) -> None:
     """A snapshot has one struct for each clock, so a second one would be lost. Proves R-BOUND-11.
 
-    Client 10 has a waiting struct with the clocks 4 to 7, and client 11 has one with the clock 0 in the document.
+    Client 10 has a waiting struct with the clocks 4 to 7. The document has a struct of client 11 with the clock 0.
     """
     room = room_with()
     first = waiting_edit(10, 4, size=4)

@@ -135,7 +135,7 @@ async def test_stop_waits_for_the_cleanup_of_cancelled_tasks() -> None:
 async def test_stop_ends_a_task_that_missed_its_cancellation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Proves R-SHIP-1: a step that ignores a cancellation, as a library's call may, does not keep the process."""
+    """Proves R-SHIP-1: a step that ignores a cancellation, as a library's call may, does not block the stop."""
     monkeypatch.setattr(background, "CANCEL_AGAIN_SECONDS", 0.05)
     tasks = BackgroundTasks()
     waiting = asyncio.Event()

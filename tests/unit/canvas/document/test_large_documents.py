@@ -11,7 +11,7 @@ from tests.unit.canvas.histories import content, history
 from tests.unit.yjs.updates import STRING, after, in_root, text, update
 
 STRUCTS = 100
-"""The number of structs in the document of these tests. They form one list."""
+"""The number of structs of `large_document`. They form one list."""
 
 
 def large_document() -> SharedDocument:

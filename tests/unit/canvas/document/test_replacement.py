@@ -41,7 +41,7 @@ PLAIN: tuple[object, ...] = (
     *(0.0, 1.0, float("nan"), 1e21, 5.0, None, True, False),
     *({"x": 0.5, "y": [True, None]}, {}, [1.5, "a", {"b": None}], [], b"\x00", b"ab"),
 )
-"""Values of each kind that a client may write, except shared types."""
+"""Values that a client may write, without shared types."""
 
 
 def random_value(rng: random.Random, depth: int = 0) -> object:

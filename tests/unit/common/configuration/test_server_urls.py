@@ -180,7 +180,7 @@ def test_wrong_url_is_refused_without_quoting_it(check: Callable[[str], str], te
         *(f"redis://user:{quote(password, safe='')}@redis:6379/0" for password in PASSWORDS),
     ],
 )
-async def test_accepted_redis_url_opens_connections(text: str) -> None:
+async def test_accepted_redis_url_is_read_by_redis_py(text: str) -> None:
     """Proves R-CONFIG-2: redis-py accepts each URL that the check accepts, for pooled and for unpooled connections."""
     assert check_redis(f" {text}\n") == text
     client = redis.connect(text)

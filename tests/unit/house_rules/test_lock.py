@@ -1,6 +1,7 @@
-"""requirements.lock has each required package with its version and hashes. The other locks are extracts from it.
+"""requirements.lock has each required package with its version and hashes.
 
-requirements.lock has no addresses, because each machine chooses its own package index.
+It has no addresses, because each machine chooses its own package index. The locks of the services, of the builders, of
+the installer and of `make run` are extracts from it.
 """
 
 import re

@@ -40,7 +40,7 @@ def history(seed: int, length: int = 60) -> list[bytes]:
 
 
 def ordered_history(seed: int, length: int = 60) -> list[bytes]:
-    """Return the updates of a history, each after all updates that it depends on."""
+    """Return a history in fewer updates, because some are merged: each after all updates that it depends on."""
     document = SharedDocument.load()
     updates = history(seed, length)
     random.Random(seed).shuffle(updates)

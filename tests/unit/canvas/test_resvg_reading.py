@@ -95,7 +95,7 @@ def test_cost_of_a_reference_does_not_depend_on_its_spelling(
 def test_circle_is_found_however_its_reference_is_spelled(
     kind: str, name: str, reference: str, sheet: str
 ) -> None:
-    """Proves R-SVG-16: resvg alone exhausts its stack on some of these files."""
+    """Proves R-SVG-16: resvg alone exhausts its stack on most circles of three such references."""
     inner = REFERENCES[kind][0].format(reference)
     file = svg(kind, name, reference, sheet, inner)
     assert len(cost(file).circular) == 1

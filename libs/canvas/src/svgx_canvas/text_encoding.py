@@ -2,8 +2,8 @@
 
 This is the order of RFC 7303, section 3. XML never has a null character. So a file with null bytes at its start is
 UTF-16 or UTF-32, and a file without them is neither. A charset or declaration that contradicts this rule is ignored. A
-stated or declared ASCII is ignored too, if the file has bytes above 7F and is valid UTF-8. In all other cases, a file
-with bytes that do not match its encoding is refused.
+file that is stated or declared to be ASCII is read as UTF-8, if it has bytes above 7F and is valid UTF-8. In all other
+cases, a file with bytes that do not match its encoding is refused.
 
 The names of encodings are those of the Encoding standard (https://encoding.spec.whatwg.org).
 """

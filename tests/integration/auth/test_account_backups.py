@@ -62,7 +62,7 @@ async def _import(state: Bus, *accounts: StoredAccount) -> ImportedAccounts:
 
 
 async def _lose(tables: Tables, user_id: str) -> None:
-    """Delete all rows of an account, as if the database had lost the account."""
+    """Delete an account with its sessions, keys, identities, homes and names, as if the database had lost it."""
     await tables.execute(
         "DELETE FROM refresh_token r USING session s WHERE s.id = r.session_id AND s.account_id = $1",
         user_id,

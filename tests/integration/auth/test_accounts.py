@@ -146,9 +146,10 @@ async def test_username_may_be_the_accounts_own_email_address(bus: Bus) -> None:
 async def test_database_decides_whether_names_are_the_same(
     bus: Bus, first: str, second: str
 ) -> None:
-    """Proves R-AUTH-8: PostgreSQL decides whether two names differ only in upper and lower case.
+    """Proves R-AUTH-8: a name that PostgreSQL may take for a stored one is accepted, or refused with the field's name.
 
-    PostgreSQL's lower() differs from Python's for some letters, and depends on the locale that the operator chooses.
+    The unique indexes use PostgreSQL's lower(), which differs from Python's for some letters, and depends on the locale
+    that the operator chooses.
     """
     suffix = secrets.token_hex(4)
     await create(bus, first + suffix, f"{suffix}@example.org")

@@ -138,7 +138,10 @@ async def user_with_rows(bus: Bus, tables: Tables) -> tuple[User, str]:
 async def test_erased_account_leaves_only_a_pseudonym(
     backing: DevStack, bus: Bus, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-LIFE-12: no table has a name, an address or a user agent of the user, and no credential works."""
+    """Proves R-LIFE-12: no table has a name or a user agent of the user, and no credential works.
+
+    Only the count of failed log-ins from the user's network keeps the address, for a day.
+    """
     monkeypatch.setattr(account_erasure, "STEP_ENTRIES", 2)
     user, key = await user_with_rows(bus, tables)
     base = user.username.removesuffix("-renamed")
@@ -149,7 +152,7 @@ async def test_erased_account_leaves_only_a_pseudonym(
     }
     async with answering(backing, state):
         report = await erase(bus, user, by)
-    # Failed log-ins from a network are kept for a day, and their rows name no account.
+    # The row of the network names no account.
     await tables.execute("DELETE FROM attempt WHERE key = $1", f"address:{CLIENT.address}")
     assert await tables_with(tables, *personal) == set()
     # The erasure's event contains the id, because its receivers need the id.

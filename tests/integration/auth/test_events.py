@@ -65,7 +65,8 @@ async def recorder(
 ) -> AsyncIterator[Recorder]:
     """A recorder that answers in place of the state service.
 
-    With the longer time limit, auth repeats no request of a test, because a tenth of the limit is long enough.
+    Auth repeats an unanswered request after a tenth of the time limit, but at the earliest after 1 s. The test sets a
+    longer limit, with which no request is repeated.
     """
     monkeypatch.setattr(relaying, "HAND_OVER_SECONDS", 30.0)
     recorder = Recorder()

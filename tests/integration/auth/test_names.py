@@ -149,7 +149,7 @@ async def test_name_is_stored_in_its_canonical_form(bus: Bus) -> None:
 async def test_account_with_an_old_name_can_log_in(
     backing: DevStack, bus: Bus, tables: Tables, form: str
 ) -> None:
-    """Proves R-AUTH-41: an account from before this rule keeps its name, and may change other fields.
+    """Proves R-AUTH-41: an account from before this rule keeps its name, also after an update that repeats the name.
 
     No new name may look like this name.
     """

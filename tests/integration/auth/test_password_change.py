@@ -78,7 +78,7 @@ async def test_one_of_two_simultaneous_changes_succeeds(bus: Bus, tables: Tables
 async def test_password_change_of_an_account_that_changes_meanwhile_is_refused(
     bus: Bus, tables: Tables, column: str
 ) -> None:
-    """Proves R-AUTH-17: the error is right for another password, and for a disabled or deleted account."""
+    """Proves R-AUTH-17: the error says that the account was changed, also if it was disabled or deleted meanwhile."""
     user = await create(bus)
     signed_in = await login(bus, user.username)
     await tables.execute("BEGIN")

@@ -67,7 +67,7 @@ async def schema(backing: DevStack) -> AsyncIterator[FreshTables]:
 
 @pytest.fixture
 async def fresh(schema: FreshTables) -> FreshTables:
-    """Empty tables without partitions."""
+    """The tables without canvases and without partitions."""
     await schema.clear()
     return schema
 

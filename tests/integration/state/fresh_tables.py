@@ -82,7 +82,7 @@ class FreshTables:
         return Versions(self.database, Past(self.database), bounds)
 
     async def clear(self) -> None:
-        """Delete all rows, and drop all partitions."""
+        """Delete all canvases with their rows, and drop all partitions."""
         for day in await self.days():
             await self.tables.execute(f"DROP TABLE journal_{day}")
         await self.tables.execute(

@@ -104,7 +104,7 @@ async def restore_version(world: RandomCanvases, canvas: RandomCanvas) -> None:
     try:
         content = await history.versions.content(canvas.id, chosen.version.id)
     except NotFound:
-        return  # the version was deleted because of its age, or before its journal entries were dropped
+        return  # the version was deleted as one too many without a name, or with its journal entries
     wanted = SharedDocument.load(content.updates).missing(EMPTY_STATE_VECTOR)
     current = canvas.replay.missing(EMPTY_STATE_VECTOR)
     canvas.sequences["restore"] = sequence = canvas.sequences.get("restore", 0) + 1

@@ -27,7 +27,7 @@ async def s3(node: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asy
     try:
         assert process.stdout is not None
         port = int(await process.stdout.readline())
-        # The names of the variables are those of the AWS command line.
+        # The state service's README lists these variables.
         monkeypatch.setenv("AWS_ENDPOINT", f"http://127.0.0.1:{port}")
         monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "S3RVER")

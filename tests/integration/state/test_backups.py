@@ -83,7 +83,7 @@ def _account(user_id: str) -> StoredAccount:
 async def test_progress_of_a_first_attempt_grows_with_the_stored_canvases(
     vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The progress metric is 1 only when all canvases are stored. Proves R-OBS-12."""
+    """The progress metric is 1 only when all canvases are stored. Proves R-OBS-2."""
     shown: list[float] = []
     monkeypatch.setattr(creation, "OBJECT_BYTES", 1)
     monkeypatch.setattr(metrics.BACKUP_PROGRESS, "set", shown.append)

@@ -165,7 +165,7 @@ async def test_largest_canvases_are_ordered_by_content_or_journal(
     def entry(canvas_id: str, size: int) -> Entry:
         return Entry(canvas_id, secrets.token_hex(4), 1, ("user",), bytes(size))
 
-    # The snapshot below is written by hand.
+    # The replica compacts no canvas, so the test inserts a snapshot below.
     await client.append(
         entry(content, 7_000_000), entry(journal, 9_000_000), entry(deleted, 5_000_000)
     )

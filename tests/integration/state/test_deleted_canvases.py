@@ -85,7 +85,7 @@ async def backdate_deletion(tables: Tables, canvas_id: str, days: int) -> None:
 
 
 async def rows_of(tables: Tables, canvas_id: str) -> int:
-    """Return the number of rows of a canvas in all tables.
+    """Return the number of rows of a canvas in `canvas` and in `TABLES`.
 
     Leave out the table `canvas_size`, and count in `canvas_usage` only the rows of the day `USED_ON`, because the
     replica may add rows to both tables at any moment.
@@ -201,7 +201,7 @@ async def test_unknown_canvas_is_neither_restored_nor_removed(client: Client) ->
 async def test_canvas_is_removed_after_its_retention(
     client: Client, tables: Tables, database: Database
 ) -> None:
-    """Proves R-LIFE-11: a canvas deleted 29 days ago is kept, and a canvas deleted 31 days ago leaves no row."""
+    """Proves R-LIFE-11: a canvas deleted 29 days ago is kept, and a canvas deleted 31 days ago is removed."""
     old, young, live = [await client.create() for _ in range(3)]
     for canvas_id in (old, young, live):
         await fill(client, canvas_id)

@@ -156,7 +156,7 @@ async def test_old_events_are_dropped_except_pending_ones(
 async def test_time_of_a_paused_webhook_does_not_make_its_deliveries_dead(
     backing: DevStack, client: Client, tables: Tables, attempts: int
 ) -> None:
-    """A delivery is repeated for a day after its first attempt, and after its webhook becomes active again.
+    """A delivery is repeated for a day, which begins with its first attempt, and anew when its webhook becomes active.
 
     No replica runs while the test changes the table, so no attempt is under way then. Proves R-EVENT-6.
     """

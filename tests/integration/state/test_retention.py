@@ -172,7 +172,7 @@ async def test_hooks_run_after_the_snapshots_and_before_the_drop(
 
 
 async def interrupt_drop(fresh: FreshTables, compactor: Compactor, place: int) -> bool:
-    """Interrupt a drop before its statement number `place`, and then repeat it. Check each moment after both runs.
+    """Interrupt a drop after `place` statements, and then repeat it. Check each moment after both runs.
 
     Return whether the drop was interrupted.
     """

@@ -230,7 +230,7 @@ async def test_ended_link_gives_no_role(
 
 
 async def test_link_of_an_admin_needs_no_membership(client: Client) -> None:
-    """Proves R-LIFE-3: an admin may share every canvas. The links end when the account is no admin any more."""
+    """Proves R-LIFE-3: an admin may share every canvas. The link gives no role while the account is not an admin."""
     canvas_id, admin = await client.create(), user(Role.ADMIN)
     client.accounts[admin.user_id] = FoundAccount(id=admin.user_id, role=Role.ADMIN, disabled=False)
     link = await client.link(canvas_id, admin)

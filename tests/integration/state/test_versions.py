@@ -47,7 +47,7 @@ async def until_versions(client: Client, canvas_id: str, number: int) -> list[Ve
 
 
 async def until_version_of(client: Client, canvas_id: str, revision: int) -> list[Version]:
-    """Wait until a canvas has a version of this revision. Return all, newest first: each of another revision."""
+    """Wait until the newest version has this revision. Return all versions, newest first: one of each revision."""
     async with asyncio.timeout(20):
         while (found := await until_versions(client, canvas_id, 1))[0].revision < revision:
             await pause()
@@ -226,23 +226,26 @@ async def test_automatic_version_is_made_while_the_editors_do_not_pause(
                 await pause()
 
 
-@pytest.mark.parametrize("earlier", ["rested", "versioned and rested", "quarantined", "new"])
+@pytest.mark.parametrize("earlier", ["dropped", "versioned and dropped", "quarantined", "none"])
 async def test_automatic_version_is_made_without_the_first_entry_after_the_last_version(
     fresh: FreshTables, compactor: Compactor, earlier: str
 ) -> None:
-    """The busy time counts from the first entry that the journal has after the last version. Proves R-HIST-6."""
+    """The busy time counts from the first entry that the journal has after the last version. Proves R-HIST-6.
+
+    `earlier` names the fate of an earlier entry.
+    """
     table = fresh.versions()
     canvas_id = await fresh.create()
     pen = Pen(canvas_id, "ann")
-    if earlier != "new":
+    if earlier != "none":
         await fresh.journal.append([pen.draw("old")])
-    if earlier == "versioned and rested":
+    if earlier == "versioned and dropped":
         await table.add(canvas_id, VersionKind.AUTOMATIC)
         await fresh.tables.execute("UPDATE version SET edited_at = edited_at - interval '5 days'")
         await fresh.journal.append([pen.draw("older than the retention")])
     if earlier == "quarantined":
         await fresh.tables.execute("DELETE FROM journal")
-    elif earlier != "new":
+    elif earlier != "none":
         await fresh.pass_days(5)
         await Retention(fresh.database, compactor, days=2).drop(datetime.now(UTC))
     await fresh.journal.append([pen.draw("a")])
@@ -440,7 +443,7 @@ async def test_named_version_with_a_time_after_the_clock_outlives_the_journal(
 
 
 async def expire_and_name(fresh: FreshTables, workers: Workers, place: int) -> tuple[int, bool]:
-    """Run the hook, and name an old version before the hook's statement number `place`.
+    """Run the hook, and name an old version after `place` statements of the hook.
 
     Check that a named version has its content without the journal. Return the number of the hook's statements, and
     whether the version could be named.

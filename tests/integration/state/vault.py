@@ -259,7 +259,7 @@ class Vault:
 
 
 async def lose(tables: Tables, *canvas_ids: str) -> None:
-    """Remove canvases from the database without a trace."""
+    """Delete canvases with their content and members, as if the database had lost them."""
     for table in ("journal", "snapshot", "canvas_member"):
         await tables.execute(
             f"DELETE FROM {table} WHERE canvas_id = ANY ($1::text[])", list(canvas_ids)

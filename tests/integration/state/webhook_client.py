@@ -65,7 +65,7 @@ async def wait_for_delivery(
 
 
 async def wait_until_dead(client: Client, tables: Tables, webhook_id: str) -> Delivery:
-    """Wait for two attempts at the newest delivery, move their time by two days, and wait until the delivery is dead.
+    """Wait for two attempts, move the first one two days into the past, and wait until the newest delivery is dead.
 
     Only `started_at` is changed, because `due_at` is the lease of a running attempt.
     """

@@ -143,7 +143,7 @@ async def test_username_may_be_the_accounts_own_email_address(bus: Bus) -> None:
 
 
 @pytest.mark.parametrize(("first", "second"), [("ΟΔΟΣ", "οδοσ"), ("İx", "ix"), ("Ümit", "ümit")])
-async def test_database_decides_whether_names_are_the_same(
+async def test_name_that_may_differ_only_in_case_causes_no_internal_error(
     bus: Bus, first: str, second: str
 ) -> None:
     """Proves R-AUTH-8: a name that PostgreSQL may take for a stored one is accepted, or refused with the field's name.

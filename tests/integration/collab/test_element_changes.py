@@ -105,7 +105,7 @@ async def test_refused_changes_change_nothing(
     changes: ElementChanges,
     case: tuple[dict[str, Any], type[SvgxError], str, int | None],
 ) -> None:
-    """The canvas has none of the operations, and the error names the wrong field. Proves R-ELEMENT-1."""
+    """The canvas has none of the operations, and the error names the field of the request. Proves R-ELEMENT-1."""
     operation, error, field, limit = case
     async with replica(backing):
         await editor.set("old", "x")
@@ -146,7 +146,7 @@ async def test_changes_share_the_workers_of_imports(
     workers: Workers,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An account gets 429 beyond its share of the workers. A killed worker is an error. Proves R-ELEMENT-7."""
+    """An account gets 429 beyond its share of the workers. If its worker is killed, it gets 413. Proves R-ELEMENT-7."""
     busy = user()
 
     async def die(_: Child, job: Frame) -> Frame:

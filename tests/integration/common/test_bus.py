@@ -228,7 +228,7 @@ async def test_outage_is_logged_once_and_all_reconnect_callbacks_are_called(
 async def test_timeout_of_a_request_includes_the_pull_of_its_answer(
     gateway_bus: Bus, state_bus: Bus
 ) -> None:
-    """Proves R-BUS-3: a request ends at its timeout, even if the sender answers and then does not send the body."""
+    """Proves R-RESIL-1: a request ends at its timeout, even if the sender answers and then does not send the body."""
     reference = {HEADER_BODY: "svgx.blob.state.hangs.blob 2000000"}
     await state_bus.listen("svgx.blob.state.hangs.blob", ignore)
 

@@ -104,7 +104,7 @@ async def test_nats_user_publishes_on_its_own_subjects_only(backing: DevStack) -
         await operator.close()
 
 
-def test_nats_uses_one_processor_at_once(backing: DevStack) -> None:
+def test_nats_uses_one_processor_at_a_time(backing: DevStack) -> None:
     """The charts limit NATS to one processor too, so figures measured on the devstack apply to the charts."""
     environment = Path(f"/proc/{backing.process('nats').pid}/environ").read_bytes()
     assert b"GOMAXPROCS=1" in environment.split(b"\0")

@@ -86,7 +86,7 @@ async def test_each_refresh_continues_the_session(bus: Bus) -> None:
         seen.add(token)
 
 
-async def test_fifty_refreshes_at_once_get_one_successor(backing: DevStack, bus: Bus) -> None:
+async def test_fifty_simultaneous_refreshes_get_one_successor(backing: DevStack, bus: Bus) -> None:
     """Proves R-AUTH-10: 50 refreshes of one token at the same time, on two replicas, get the same successor."""
     signed_in = await login(bus, (await create(bus)).username)
     async with replica(backing):

@@ -76,7 +76,7 @@ async def test_png_export_has_the_requested_size(
 
 
 async def test_too_small_scale_is_refused_with_its_limit(client: Client) -> None:
-    """The picture of a canvas of 200 by 100 pixels would have no pixel. Proves R-STATE-17."""
+    """The picture of a canvas of 200 by 100 pixels would have no pixel. Proves R-SVG-4."""
     with pytest.raises(Invalid) as refused:
         await client.export(await create_with_content(client), format="png", scale=0.001)
     assert (refused.value.field, refused.value.limit) == ("scale", 0.00505)

@@ -160,7 +160,7 @@ async def test_past_without_quarantined_entries_is_known_since_the_creation(
     "query", [{"at": "2020-01-01"}, {"at": "1"}, {"at": ""}, {"version": "a b"}]
 )
 def test_malformed_time_or_version_is_refused(query: dict[str, str]) -> None:
-    """An `at` that is no time with a zone, or a `version` with unsafe characters, is refused. Proves R-HIST-9."""
+    """An `at` that is no time with a zone, or a `version` with unsafe characters, is refused. Proves R-HTTP-16."""
 
     with pytest.raises(ValueError, match=next(iter(query))):
         ExportRequest.model_validate({"canvas_id": "c", **query})

@@ -216,7 +216,8 @@ async def test_canvas_of_a_killed_holder_is_taken_over_at_once(
         with pytest.raises(Unavailable):
             await two.rooms.open(editor.canvas_id)
         await one.crash()
-        await editor.set("b", "2")
+        async with asyncio.timeout(LEASE_SECONDS / 2):
+            await editor.set("b", "2")
         assert two.rooms.details()["held"] == 1
         assert await editor.held() == {"a": "1", "b": "2"}
 

@@ -255,7 +255,7 @@ async def test_stopping_replica_hands_its_canvases_over(
         nothing = {"held": 0, "unsaved_bytes": 0, "oldest_unsaved_seconds": 0}
         assert one.rooms.details() == nothing
         assert released("handed_over") == before + 1
-        async with replica(backing):
+        async with replica(backing), asyncio.timeout(LEASE_SECONDS / 2):
             assert await editor.held() == {"a": "1"}
 
 

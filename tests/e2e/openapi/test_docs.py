@@ -73,7 +73,7 @@ async def test_root_redirects_a_browser_to_the_docs_page(changed_stack: DevStack
 async def test_pages_have_a_traceresponse_where_the_openapi_document_describes_it(
     changed_stack: DevStack, document: dict[str, Any]
 ) -> None:
-    """Of the pages of health and metrics, only the health summary has a trace. All other pages have one.
+    """Of the pages of health and metrics, only the summary has a trace. `/docs` and `/openapi.json` have one too.
 
     Proves R-CONTRACT-4.
     """
@@ -130,7 +130,7 @@ BACKUP_OPERATIONS = {
     ("get", "/state/restores/{restore_id}"),
     ("get", "/state/restores/{restore_id}/canvases/"),
 }
-"""Operations on backups. Each can start only after the previous operation has ended."""
+"""Operations on backups. The test sends the second after the backup has ended, and the others after the restore."""
 
 DRAIN = ("post", "/admin/replicas/{service}/{replica_id}/drain")
 """An operation that succeeds only with two replicas of a service. `test_replica_drain.py` tests it."""

@@ -81,7 +81,7 @@ def test_edit_is_measured_by_the_length_of_the_longest_list(
 
 
 def test_list_that_grows_by_edits_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The longest list has the structs of the journal and those of all edits. Proves R-BOUND-1."""
+    """The length of a list counts the structs of the journal and those of all edits. Proves R-BOUND-1."""
     monkeypatch.setattr(pycrdt_document, "MANY_STRUCTS", 0)
     monkeypatch.setattr(pycrdt_document, "MAX_COMPARISONS", 8 * STRUCTS)
     items = [in_root(STRING, text("a"), key=str(clock)) for clock in range(2 * STRUCTS)]

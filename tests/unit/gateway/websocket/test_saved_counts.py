@@ -68,7 +68,7 @@ def two_connections_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(saved_counts, "MANY_CONNECTIONS", 2)
 
 
-async def test_count_of_a_large_canvas_is_written_with_the_next_broadcast() -> None:
+async def test_count_with_many_connections_is_written_with_the_next_broadcast() -> None:
     """The newest count and the broadcast are sent in one write. A client without a count gets the broadcast only."""
     transports = Transport(), Transport()
     writer, reader = connections = [connect(transport) for transport in transports]
@@ -84,7 +84,7 @@ async def test_count_of_a_large_canvas_is_written_with_the_next_broadcast() -> N
     assert writer.written_bytes == len(saved(5)) + 2 * len(FRAME)
 
 
-async def test_count_of_a_small_canvas_is_written_at_once() -> None:
+async def test_count_with_few_connections_is_written_at_once() -> None:
     transport = Transport()
     connection = connect(transport)
     SavedCounts([connection]).send(connection, 3, "epoch")

@@ -270,6 +270,10 @@ async def test_old_sessions_are_removed_after_a_week(
         async with asyncio.timeout(10):
             while await kept() != set(ids[2:]):
                 await pause()
+    tokens = await tables.fetch(
+        "SELECT DISTINCT session_id FROM refresh_token WHERE session_id = ANY($1)", ids
+    )
+    assert {row["session_id"] for row in tokens} == set(ids[2:])
     await refresh(bus, opened[3].refresh_token)
 
 

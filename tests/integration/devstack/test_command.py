@@ -229,7 +229,7 @@ def test_killed_service_is_reported_with_the_delay_of_its_restart(start: Start) 
 def test_full_disk_of_the_logs_is_reported_and_the_stack_keeps_running(
     start: Start, tmp_path: Path
 ) -> None:
-    """The log takes no space here, unlike its copy."""
+    """The log is a sparse file, so the disk gets full only when the rotation copies it."""
     logs = tmp_path / "home" / "logs"
     with small_disk(logs, mib=1), start(home=logs.parent) as stack:
         stack.read_until("ready ")

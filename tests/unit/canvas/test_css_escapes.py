@@ -81,9 +81,9 @@ def exported(style: str, sheet: str) -> tuple[str, str]:
 def test_escape_of_a_forbidden_character_in_a_style_attribute_is_kept(
     text: str, expected: str
 ) -> None:
-    """The text is exported, and an import of the export changes nothing. Proves R-SVG-2 and R-SVG-12.
+    r"""The text is exported, and an import of the export changes nothing. Proves R-SVG-2 and R-SVG-12.
 
-    A style sheet has the number of a backslash, because resvg takes a quote after two backslashes for an escaped one.
+    A style sheet has a backslash as `\5c `, not as `\\`, because resvg takes a quote after `\\` for an escaped quote.
     """
     style, sheet = exported(_DROPPED + text, f"g{{{text}}}")
     assert style == expected

@@ -12,7 +12,8 @@ BACKUP_LAST_SUCCESS = Gauge(
 )
 BACKUP_SECONDS = Histogram(
     "svgx_engine_backup_seconds",
-    "Seconds of the attempt that completed a backup. Each replica and each outage begins a new attempt.",
+    "Seconds of the attempt that completed a backup. A new attempt begins when another replica takes up the backup, "
+    "and after each outage.",
     buckets=(1, 5, 15, 60, 300, 900, 3600, 14400, 43200),
 )
 BACKUP_BYTES = Counter("svgx_engine_backup_bytes", "Bytes of the objects that backups stored.")
@@ -37,7 +38,8 @@ for _outcome in ("complete", "partial", "refused", "failed"):
     RESTORES.labels(_outcome)
 RESTORE_SECONDS = Histogram(
     "svgx_engine_restore_seconds",
-    "Seconds of the attempt that completed a restore. Each replica and each outage begins a new attempt.",
+    "Seconds of the attempt that completed a restore. A new attempt begins when another replica takes up the restore, "
+    "and after each outage.",
     buckets=(1, 5, 15, 60, 300, 900, 3600, 14400, 43200),
 )
 RESTORE_PROGRESS = Gauge(

@@ -41,7 +41,7 @@ _REFUSED_NETWORKS = tuple(
         ),
     )
 )
-"""Networks outside the public internet that at least some versions of Python report as global."""
+"""Networks outside the public internet. At least some versions of Python report most of them as global."""
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 

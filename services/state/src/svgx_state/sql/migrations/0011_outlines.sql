@@ -1,5 +1,5 @@
--- The outline of `update` (svgx_canvas.document.outline), with which a reader need not check the update. It is null for small
--- snapshots, and in rows that are older than this column.
+-- The outline of `update` (svgx_canvas.document.outline), with which a reader need not check the update. It is null if
+-- the snapshot has no outline, for example because it is small, older than this column, or not among the newest two.
 ALTER TABLE snapshot ADD COLUMN outline bytea;
 
 -- The bytes are compressed already.

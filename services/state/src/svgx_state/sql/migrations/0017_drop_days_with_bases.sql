@@ -1,8 +1,8 @@
 -- Drops the partition of `day`, and returns whether it did. All or nothing happens, because this is one transaction.
 -- `kept_from` is the start of the oldest kept day.
 --
--- It drops nothing, and fails, while a canvas with an entry of the day lacks a base: a kept snapshot through this entry
--- or a later one from before `kept_from`. Reads of kept moments begin with the base. A later snapshot does not serve
+-- It drops nothing, and fails, while a canvas with an entry of the day lacks a base: a kept snapshot that contains this
+-- entry, of a moment before `kept_from`. Reads of kept moments begin with the base. A later snapshot does not serve
 -- them, and compaction deletes snapshots that are not kept. The entries of canvases that do not exist any more need no
 -- base. The lock on the partition keeps late entries out of it.
 --

@@ -115,7 +115,7 @@ class StateSettings(PostgresSettings, ServiceSettings):
     event_retention_days: int = Field(30, ge=1, le=3650)
     """Days for which events and their deliveries are kept."""
     webhook_allowed_networks: Annotated[str, NoDecode, AfterValidator(_networks)] = ""
-    """Private networks in which webhooks may be, separated by commas. Public addresses are always allowed."""
+    """Private networks in which webhooks may be, separated by commas. Public addresses need no entry."""
     webhook_timeout_seconds: float = Field(10.0, gt=0, le=60)
     """Time limit for one attempt at a delivery, in seconds. Beyond it, the attempt fails."""
     webhook_retry_seconds: float = Field(5.0, gt=0, le=3600)

@@ -15,7 +15,7 @@ class RemainingTokens:
         self._remaining: OrderedDict[str, int] = OrderedDict()
 
     def take(self, key: str, limit: RateLimit) -> bool:
-        """Take a token if at least half of the bucket's tokens remain, and return whether it was taken."""
+        """Take a token if at least half of the bucket's tokens remain afterwards. Return whether it was taken."""
         remaining = self._remaining.get(key, 0) - 1
         if 2 * remaining < limit.requests:
             return False

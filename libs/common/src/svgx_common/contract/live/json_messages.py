@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args
 from pydantic import Field, StringConstraints
 
 from svgx_common.contract.live.element_changes import MAX_OPERATIONS, ElementChange
-from svgx_common.contract.live.locks import MAX_LOCK_SECONDS, ObjectId, ObjectLock
+from svgx_common.contract.live.locks import DEFAULT_LOCK_SECONDS, LockSeconds, ObjectId, ObjectLock
 from svgx_common.contract.operation import ReplyModel, RequestModel
 
 JSON_EVENTS_PATH = "/runtime/events"
@@ -42,7 +42,7 @@ class RequestLock(RequestModel):
     type: Literal["lock_request"]
     id: MessageId | None = None
     object_id: ObjectId
-    seconds: Annotated[int, Field(ge=1, le=MAX_LOCK_SECONDS)] = 30
+    seconds: LockSeconds = DEFAULT_LOCK_SECONDS
 
 
 class ReleaseLock(RequestModel):

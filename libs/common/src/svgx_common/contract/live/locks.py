@@ -20,6 +20,12 @@ MAX_LOCKS = 1000
 MAX_LOCK_SECONDS = 300
 """Longest lifetime of a lock that is not renewed, in seconds."""
 
+LockSeconds = Annotated[int, Field(ge=1, le=MAX_LOCK_SECONDS)]
+"""The lifetime of a lock from the request on, in seconds."""
+
+DEFAULT_LOCK_SECONDS = 30
+"""The lifetime of a lock if the request names none, in seconds."""
+
 ObjectId = Annotated[str, StringConstraints(min_length=1, max_length=256), Field(examples=["roof"])]
 """The id of the locked object: usually of an element, but clients can choose any text."""
 
@@ -28,7 +34,7 @@ class LockRequest(CanvasRequest):
     """`seconds` is the lifetime of the lock from now on. A second request of the same account renews the lock."""
 
     object_id: ObjectId
-    seconds: Annotated[int, Field(ge=1, le=MAX_LOCK_SECONDS)] = 30
+    seconds: LockSeconds = DEFAULT_LOCK_SECONDS
 
 
 class UnlockRequest(CanvasRequest):

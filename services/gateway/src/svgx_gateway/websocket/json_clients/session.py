@@ -1,6 +1,5 @@
 """The session of a JSON client: it handles the client's messages in their order."""
 
-import asyncio
 from typing import Any, TypeVar
 
 from prometheus_client import Counter
@@ -44,12 +43,11 @@ from svgx_common.messaging.bus import Bus
 from svgx_gateway.http.proxies import client_of
 from svgx_gateway.observability import socket_spans
 from svgx_gateway.quotas.enforcement import QuotaEnforcement
-from svgx_gateway.websocket.admission import REFUSED
 from svgx_gateway.websocket.connection import Closing
 from svgx_gateway.websocket.json_clients.connection import JsonConnection
 from svgx_gateway.websocket.json_clients.presence import JsonPresence
 from svgx_gateway.websocket.json_clients.reading import ReceivedText, receive
-from svgx_gateway.websocket.sessions.session import Session, closing_of
+from svgx_gateway.websocket.sessions.session import Session, closing_of, receive_first
 from svgx_yjs import awareness, protocol
 
 MESSAGES = Counter(
@@ -93,12 +91,9 @@ class JsonSession:
 
     async def read(self) -> Closing:
         """Handle messages until the client closes the connection or sends a malformed one. Return the reason."""
-        try:
-            async with asyncio.timeout(self._first_message_seconds):
-                event = await self._websocket.receive()
-        except TimeoutError:
-            REFUSED.labels("handshake").inc()
-            return Closing(Close.OVERLOADED, "no message arrived in time")
+        event = await receive_first(self._websocket, self._first_message_seconds)
+        if isinstance(event, Closing):
+            return event
         try:
             while (closing := await self._handle_event(event)) is None:
                 event = await self._websocket.receive()

@@ -12,9 +12,8 @@ from starlette.websockets import WebSocket
 
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.errors import SvgxError
-from svgx_gateway.websocket.admission import REFUSED
 from svgx_gateway.websocket.connection import Closing
-from svgx_gateway.websocket.sessions.session import Session, closing_of
+from svgx_gateway.websocket.sessions.session import Session, closing_of, receive_first
 from svgx_gateway.websocket.transport.protocol import HAND_OVER, TakeMessage
 from svgx_yjs import protocol
 from svgx_yjs.lib0 import Malformed
@@ -50,12 +49,9 @@ class Reader:
 
     async def read(self) -> Closing:
         """Read until the client closes the connection or sends an invalid message. Return the reason of the close."""
-        try:
-            async with asyncio.timeout(self._first_message_seconds):
-                event = await self._websocket.receive()
-        except TimeoutError:
-            REFUSED.labels("handshake").inc()
-            return Closing(Close.OVERLOADED, "no message arrived in time")
+        event = await receive_first(self._websocket, self._first_message_seconds)
+        if isinstance(event, Closing):
+            return event
         try:
             while (closing := await self._handle_event(event)) is None:
                 self._is_busy = False

@@ -8,6 +8,7 @@ from typing import Any
 
 from opentelemetry.trace import SpanContext
 from pydantic import ValidationError
+from starlette.types import Message
 from starlette.websockets import WebSocket
 
 from svgx_common.contract.close_codes import Close, close_code
@@ -22,6 +23,7 @@ from svgx_gateway.memory.outgoing import Outgoing
 from svgx_gateway.observability import socket_spans
 from svgx_gateway.observability.notes import notes_of
 from svgx_gateway.quotas.enforcement import QuotaEnforcement
+from svgx_gateway.websocket.admission import REFUSED
 from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.connection import Closing, Connection
 from svgx_gateway.websocket.documents import DocumentMessages
@@ -186,6 +188,16 @@ class Sessions:
                 self.outgoing.remove(connection)
                 raise
         return connection, canvas
+
+
+async def receive_first(websocket: WebSocket, seconds: float) -> Message | Closing:
+    """Return the first event of an accepted WebSocket, or the reason of its close if none arrives within `seconds`."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await websocket.receive()
+    except TimeoutError:
+        REFUSED.labels("handshake").inc()
+        return Closing(Close.OVERLOADED, "no message arrived in time")
 
 
 async def run(connection: Connection, messages: Coroutine[Any, Any, Closing]) -> Closing:

@@ -68,8 +68,8 @@ class CanvasEndpoint(ABC):
         count_handshake: CountHandshake,
     ) -> None:
         self._sessions = sessions
-        self._limits = admission.limits
         self._origins = origins
+        self._limits = admission.limits
         self._count_handshake = count_handshake
         self._admission = admission
 

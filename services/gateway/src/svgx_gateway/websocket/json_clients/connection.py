@@ -77,13 +77,12 @@ class JsonConnection(Connection):
         text = to_json(answer, exclude_none=True)
         self._max_waiting_bytes = SLOW_BYTES + len(text)
         for message in (text, *waiting):
-            self.send_text(message, encode_text_frame(message))
+            self._send_alone(message)
         return len(text)
 
     def send_event(self, event: ServerMessage) -> None:
         """Send an event to this client only. Fields without a value are left out."""
-        message = to_json(event, exclude_none=True)
-        self.send_text(message, encode_text_frame(message))
+        self._send_alone(to_json(event, exclude_none=True))
 
     def send_text(self, message: bytes, frame: bytes) -> None:
         """Send a JSON text by its encoded frame. Close the connection if too many bytes wait."""
@@ -141,7 +140,10 @@ class JsonConnection(Connection):
     def _send_state(self, kind: bytes, client: int, state: bytes | None) -> None:
         # The state is JSON that a gateway has checked, so it is not decoded and encoded again.
         rest = b"" if state is None else b',"state":' + state
-        message = b'{"type":"%s","client":%d%s}' % (kind, client, rest)
+        self._send_alone(b'{"type":"%s","client":%d%s}' % (kind, client, rest))
+
+    def _send_alone(self, message: bytes) -> None:
+        """Send a JSON text that no other client gets."""
         self.send_text(message, encode_text_frame(message))
 
     async def _send_queued(self, message: bytes) -> None:

@@ -188,7 +188,7 @@ async def test_events_wait_for_their_processor_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An event that takes long delays the next one. Proves R-JSON-7."""
-    monkeypatch.setattr(element_broadcasts, "SECONDS_PER_SECOND", 1e9)
+    monkeypatch.setattr(element_broadcasts, "PAUSE_FACTOR", 1e9)
     async with replica(backing), feed(editor) as elements:
         await elements.sync()
         await draw(editor, a="1")

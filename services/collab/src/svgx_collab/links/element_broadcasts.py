@@ -22,8 +22,8 @@ EVENT_SECONDS = 0.05
 RELOAD_SECONDS = 1.0
 """Fewest seconds from an event that makes JSON clients load the canvas until the next event of the canvas."""
 
-SECONDS_PER_SECOND = 20.0
-"""Seconds until the next event for each second of processor time that an event has taken.
+PAUSE_FACTOR = 20.0
+"""The time from one event to the next is at least this multiple of the processor time that the first one took.
 
 So element events take at most a twentieth of a processor core for each canvas.
 """
@@ -36,7 +36,8 @@ EVENTS = Counter(
 )
 RELOADS = Counter(
     "svgx_engine_collab_element_reloads",
-    "Element events that make JSON clients load the canvas, because too much has changed.",
+    "Element events without operations. JSON clients load the canvas again, because the changes are too many, take too"
+    " long to describe, or may be missing.",
 )
 
 
@@ -88,7 +89,7 @@ class ElementBroadcasts:
             held.room.lose_element_events()
             return
         seconds = time.thread_time() - started
-        held.elements_at = now + SECONDS_PER_SECOND * seconds
+        held.elements_at = now + PAUSE_FACTOR * seconds
         if event is not None:
             shortest = EVENT_SECONDS if event.operations else RELOAD_SECONDS
             held.elements_at = max(held.elements_at, now + shortest)

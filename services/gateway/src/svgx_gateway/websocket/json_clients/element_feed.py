@@ -29,7 +29,8 @@ ATTEMPT_SECONDS = 5.0
 
 RELOADS = Counter(
     "svgx_engine_live_json_reloads",
-    "Reloads: JSON clients of a canvas were told to load the canvas again, because events may be missing.",
+    "Reloads: the JSON clients of a canvas were told to load it again, because events may be missing, or because the"
+    " holder asked for it.",
 )
 
 RequestSync = Callable[[], Awaitable[SyncReply]]

@@ -172,6 +172,42 @@ COLLABORATION = Board(
             ],
         ),
         Row(
+            "JSON clients",
+            [
+                Panel(
+                    "Messages of JSON clients",
+                    "Messages each second that JSON clients send to the gateways, by type.",
+                    "ops",
+                    [rate("svgx_engine_live_json_messages_total", "type")],
+                ),
+                Panel(
+                    "Refused messages of JSON clients",
+                    "Messages of JSON clients that had no effect, by type.",
+                    "ops",
+                    [rate("svgx_engine_live_json_messages_total", "type", 'outcome="refused"')],
+                ),
+                Panel(
+                    "Element events",
+                    "Changes of elements that holders describe for JSON clients. Events without operations make these"
+                    " clients load the canvas again.",
+                    "ops",
+                    [
+                        ("sum(rate(svgx_engine_collab_element_events_total{NS}[RATE]))", "events"),
+                        (
+                            "sum(rate(svgx_engine_collab_element_reloads_total{NS}[RATE]))",
+                            "without operations",
+                        ),
+                    ],
+                ),
+                Panel(
+                    "Reloads of JSON clients",
+                    "Times each second at which a gateway tells the JSON clients of a canvas to load it again.",
+                    "ops",
+                    [rate("svgx_engine_live_json_reloads_total", "pod")],
+                ),
+            ],
+        ),
+        Row(
             "Links",
             [
                 Panel(

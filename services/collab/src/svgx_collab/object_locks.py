@@ -3,8 +3,8 @@
 Redis' clock decides when a lock ends, so the clocks of the replicas do not matter. If Redis loses its keys, the locks
 are lost. No edit depends on a lock.
 
-New, renewed and released locks are broadcast. The end of a lock that nobody renews is not broadcast, because the change
-before it has the time of the end. Two replicas may broadcast changes of one object in the wrong order.
+New, renewed and released locks are broadcast. A lock that expires is not, because its last broadcast has the time of
+its end. Two replicas may broadcast changes of one object in the wrong order.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""The operations of JSON clients that describe elements of a document.
+"""The operations that describe elements of a document for JSON clients.
 
 The operations have the fields of `PutElement`, `RemoveElement` and `PutRoot` in the contract. Each element passes the
 SVG policy by itself. The limits on the whole canvas, such as its depth, its number of elements and its costs, apply to

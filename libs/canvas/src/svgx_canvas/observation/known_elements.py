@@ -106,7 +106,7 @@ class KnownElements:
         """Set the places of changed elements. None stands for an element that does not exist.
 
         Return the ids of those elements with children that must be described too, because the element was not shown
-        before or is judged otherwise. The children that are new to this object do not count.
+        before or is judged otherwise. Children in `elements` do not count, because they are described anyway.
         """
         parents = [identifier for identifier in elements if self._children[identifier] > 0]
         before = {identifier: self._judged_by(identifier) for identifier in parents}

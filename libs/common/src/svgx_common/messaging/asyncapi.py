@@ -81,15 +81,16 @@ canvas id as a string, and one socket carries several canvases. The first messag
 API key or the token of a share link. A sync status reports whether a document message is saved or refused. A refusal of
 a canvas has a reason that begins with a close code from 4400 to 4499. A condition with any other close code except 1000
 closes the socket. With `quota=1` the server sends the most used quota in a stateless message. The HTTP statuses before
-the upgrade are those of `/runtime/events`. A client address with too many sockets that have no canvas also gets 503.
+the upgrade are those of `/runtime/events/{canvas_id}`. A client address with too many sockets that have no canvas also
+gets 503.
 """
 
 JSON_SOCKET = """\
 The WebSocket of JSON clients. Each message is a JSON object in a text frame, and `type` names its kind. The client's
 first message is `handshake`. The server handles the messages of a client in their order, and answers each of them
-except `user_activity` and `token`. A malformed message ends the connection with 4400; any other message that has no
-effect gets an `error`. The tokens, the HTTP statuses before the upgrade and the close codes are those of
-`/runtime/events/{canvas_id}`.
+except `user_activity` and `token`. A malformed message ends the connection with 4400, a too large message with 4413,
+and a refused handshake or token with the code of the refusal. Any other message without effect gets an `error`. The
+tokens, the HTTP statuses before the upgrade and the close codes are those of `/runtime/events/{canvas_id}`.
 """
 
 # For each frame: the varuints with which it begins, its sender, and its content.

@@ -8,9 +8,10 @@ from svgx_yjs.record import record
 class ElementEvents:
     """Changes of a canvas's elements since the event before.
 
-    `epoch` is the epoch of the holder's room. `sequence` counts from 1 within the epoch, and skips a number whenever
-    changes were not observed; a gap means that an event was missed. `operations` is a JSON list of the operations of
-    `ElementsEdited`. If it is empty, too much has changed, and JSON clients must load the canvas again.
+    `epoch` is the epoch of the holder's room. `sequence` counts within the epoch, and skips a number whenever changes
+    were not observed or could not be sent. A receiver that finds a gap lacks changes. `operations` is a JSON list of
+    the operations of `ElementsEdited`. If it is the empty text, JSON clients must load the canvas again, because the
+    changes are too many, take too long to describe, or may be missing.
     """
 
     epoch: str

@@ -91,7 +91,11 @@ CLIENT_MESSAGES: Mapping[str, type[ClientMessage]] = {
 
 
 class PresentClient(ReplyModel):
-    """A client that is present on the canvas. `state` is its awareness state; JSON clients have `user` in it."""
+    """A client that is present on the canvas. `state` is its awareness state.
+
+    In the state of a JSON client, the gateway sets the id and the name in `user`. A Yjs client writes its whole state
+    by itself, so its state may name any user.
+    """
 
     client: int
     state: Any
@@ -153,7 +157,7 @@ class ElementsEdited(ReplyModel):
 
 
 class Reload(ReplyModel):
-    """The client may have missed changes, and must load the JSON export again. It has all edits up to `revision`."""
+    """The client may lack changes, and must load the JSON export again. The export has all edits up to `revision`."""
 
     type: Literal["reload"] = "reload"
     revision: int

@@ -84,7 +84,7 @@ class LockChange(ReplyModel):
 
 CANVAS_LOCKS = Channel(
     subject="svgx.canvas.{canvas_id}.locks",
-    summary="An object of the canvas was locked or released",
+    summary="A lock of an object of the canvas is new, renewed or released",
     publishers=("collab",),
     subscribers=("gateway",),
     payload=LockChange,

@@ -28,7 +28,7 @@ class JsonConnection(Connection):
 
     Of the messages of y-protocols, the client gets presence and the notice about its token, as JSON. The element feed
     of the canvas sends the edits (see `ElementFeed`). Until `accept`, the events wait, because the answer to the
-    handshake comes first. Before `begin`, presence is dropped, because the answer has the present clients.
+    handshake comes first. Presence before `begin` is dropped, because the answer has the clients that are present.
     """
 
     route = JSON_EVENTS_PATH
@@ -48,7 +48,7 @@ class JsonConnection(Connection):
         self.client = client
         """The id of the client among the members of the canvas."""
         self.on_removal: Callable[[], None] = lambda: None
-        """Called when the client has to publish its presence again."""
+        """Called when others are told that the client has left, so that it has to publish its presence again."""
         self._waiting: list[bytes] | None = []
         """The events that wait for `accept`; None after it."""
         self._waiting_bytes = 0
@@ -67,7 +67,7 @@ class JsonConnection(Connection):
         """Do nothing, because the client has no document."""
 
     def begin(self) -> None:
-        """Keep presence from now on for `accept`."""
+        """Keep the changes of presence from now on, until `accept`."""
         self._has_begun = True
 
     def accept(self, answer: HandshakeAccepted) -> int:

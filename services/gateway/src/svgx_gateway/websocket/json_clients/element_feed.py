@@ -34,7 +34,7 @@ RELOADS = Counter(
 )
 
 RequestSync = Callable[[], Awaitable[SyncReply]]
-"""A function that asks the holder for its position. The request tells the holder that there are JSON clients."""
+"""A function that asks the holder for its position, and tells the holder that the gateway has JSON clients."""
 
 
 class ElementFeed:
@@ -55,7 +55,7 @@ class ElementFeed:
         self._sequence: int | None = None
         """The sequence of the newest event; None before the first one of the epoch."""
         self._must_reload = False
-        """True when events may be missing since the newest reload began."""
+        """True if events may be missing that the running reload does not cover."""
         self._is_reloading = False
         self._subscribing = asyncio.Lock()
         self._background = BackgroundTasks()
@@ -101,7 +101,7 @@ class ElementFeed:
         await self._background.stop()
 
     def note_holder(self, epoch: str) -> None:
-        """Note the holder's epoch. A new holder has not observed all changes, so the clients must load them."""
+        """Note the holder's epoch. A new holder has not observed all changes, so the clients have to reload."""
         if not self._connections or epoch == self._epoch:
             return
         is_first = self._epoch is None

@@ -13,7 +13,7 @@ from svgx_gateway.http.messages import check_json_values
 
 @dataclass(frozen=True, slots=True)
 class ReceivedText:
-    """A message of which only the type and the id are known."""
+    """A message of a known type. Its other fields are not checked yet."""
 
     type: str
     id: str | None

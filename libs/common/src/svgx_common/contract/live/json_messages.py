@@ -123,7 +123,7 @@ class HandshakeAccepted(ReplyModel):
 class PutElement(ReplyModel):
     """An element that is new or has changed, as a whole. It has the fields of the JSON export.
 
-    If the parent does not exist, a client keeps the element without showing it, because the parent may come later.
+    A client keeps an element without an existing parent, and does not show it, because the parent may come later.
     """
 
     op: Literal["put"] = "put"

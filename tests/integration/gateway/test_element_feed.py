@@ -5,23 +5,21 @@ import json
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from nats.aio.msg import Msg
-from starlette.websockets import WebSocket
 
 from svgx_common.contract.collab import CANVAS_EDIT, Saved, SyncReply
 from svgx_common.contract.live.element_events import CANVAS_ELEMENTS, ElementEvents
-from svgx_common.contract.live.json_messages import HandshakeAccepted
-from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.messaging.bus import Bus
-from svgx_common.messaging.caller import Caller
 from svgx_common.messaging.wire import encode
 from svgx_devstack import DevStack
-from svgx_gateway.memory.outgoing import Outgoing
-from svgx_gateway.websocket.json_clients.connection import JsonConnection
 from svgx_gateway.websocket.json_clients.element_feed import ElementFeed
+from tests.unit.gateway.websocket.json_clients.json_connection import (
+    handshake_answer,
+    json_connection,
+)
 
 CANVAS = "00000000-0000-0000-0000-000000000001"
 
@@ -55,31 +53,11 @@ class Client:
 
     def __init__(self) -> None:
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self.connection = JsonConnection(
-            cast(WebSocket, None),
-            Caller("u", "ann", Role.EDITOR, "s"),
-            CanvasRole.EDITOR,
-            client=7,
-            inflow=None,
-            write_frame=self._write,
-            handshake=None,
-            outgoing=Outgoing(),
-            transport_bytes=lambda: 0,
-        )
+        self.connection = json_connection(self._write)
 
     def accept(self, revision: int) -> None:
         """Answer the handshake."""
-        answer = HandshakeAccepted(
-            canvas_id=CANVAS,
-            session_id=None,
-            client=7,
-            user_id="u",
-            role="editor",
-            revision=revision,
-            members=[],
-            locks=[],
-        )
-        self.connection.accept(answer)
+        self.connection.accept(handshake_answer(revision))
 
     async def next(self) -> tuple[str, Any]:
         """Return the type of the next event, and its operations or its revision."""

@@ -2,32 +2,23 @@
 
 import asyncio
 import json
-from typing import Any, cast
-
-from starlette.websockets import WebSocket
+from typing import Any
 
 from svgx_common.contract.close_codes import Close
-from svgx_common.contract.live.json_messages import HandshakeAccepted, Pong, PresentClient
-from svgx_common.contract.policy import CanvasRole, Role
-from svgx_common.messaging.caller import Caller
-from svgx_gateway.memory.outgoing import Outgoing
+from svgx_common.contract.live.json_messages import Pong, PresentClient
+from svgx_common.contract.policy import CanvasRole
 from svgx_gateway.websocket.connection import SLOW_BYTES
-from svgx_gateway.websocket.json_clients.connection import JsonConnection
 from svgx_gateway.websocket.transport.frames import encode_frame, encode_text_frame
 from svgx_yjs import awareness, protocol
 from svgx_yjs.awareness import State
-
-OWN, OTHER = 7, 8
-HELLO = HandshakeAccepted(
-    canvas_id="c",
-    session_id=None,
-    client=OWN,
-    user_id="u",
-    role="editor",
-    revision=1,
-    members=[],
-    locks=None,
+from tests.unit.gateway.websocket.json_clients.json_connection import (
+    CLIENT,
+    handshake_answer,
+    json_connection,
 )
+
+OWN, OTHER = CLIENT, 8
+HELLO = handshake_answer()
 
 
 class Client:
@@ -36,17 +27,7 @@ class Client:
     def __init__(self) -> None:
         self.frames: list[bytes] = []
         self.reads = True
-        self.connection = JsonConnection(
-            cast(WebSocket, None),
-            Caller("u", "ann", Role.EDITOR, "s"),
-            CanvasRole.EDITOR,
-            client=OWN,
-            inflow=None,
-            write_frame=self._write,
-            handshake=None,
-            outgoing=Outgoing(),
-            transport_bytes=lambda: 0,
-        )
+        self.connection = json_connection(self._write)
         self.connection.follow(None, b"")
 
     def accept(self, *present: int) -> None:

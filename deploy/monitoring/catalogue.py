@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from svgx_common.contract import OPERATIONS
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.errors import SvgxError
+from svgx_common.contract.live.json_messages import CLIENT_MESSAGES
 from svgx_common.contract.live.rejections import Reason
 from svgx_common.contract.operation import SERVICES
 from svgx_common.contract.policy import Pool, RateClass
@@ -170,7 +171,10 @@ LABELS: Mapping[str, Label] = {
         "kind of HTTP status, or status of a quota",
         frozenset(f"{each}xx" for each in range(1, 6)) | frozenset(QuotaStatus),
     ),
-    "type": Label("type of a domain event", frozenset(EVENTS)),
+    "type": Label(
+        "type of a domain event, or of a JSON client's message",
+        frozenset(EVENTS) | frozenset(CLIENT_MESSAGES),
+    ),
     "version": Label("version of the service"),
 }
 """All labels. A label that is not here could have any number of values, so a test refuses it."""

@@ -148,6 +148,10 @@ async def test_message_without_an_effect_gets_an_error_with_its_id(
         await client.send("user_activity", activity={"note": "x" * 20_000})
         error = await client.wait_for("error")
         assert (error["code"], error["field"], error["limit"]) == ("invalid", "activity", 16_384)
+        for number in (float("nan"), float("inf")):
+            await client.send("user_activity", activity={"x": number})
+            error = await client.wait_for("error")
+            assert (error["code"], error["field"]) == ("invalid", "activity")
         assert (await client.ask("ping", "pong"))["id"] == "ping"
 
 

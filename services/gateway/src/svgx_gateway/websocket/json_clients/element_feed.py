@@ -27,6 +27,9 @@ RETRY_SECONDS = 20.0
 ATTEMPT_SECONDS = 5.0
 """Time limit for one answer of the holder, in seconds. Beyond it, the request is repeated."""
 
+RELOAD_PAUSE_SECONDS = 0.02
+"""Seconds between the reloads of two clients, because each client then loads an export, which a worker makes."""
+
 RELOADS = Counter(
     "svgx_engine_live_json_reloads",
     "Reloads: the JSON clients of a canvas were told to load it again, because events may be missing, or because the"
@@ -83,10 +86,15 @@ class ElementFeed:
             channel.subject_of(canvas_id=self._canvas_id)
             for channel in (CANVAS_ELEMENTS, CANVAS_LOCKS)
         )
-        self._subscriptions.append(
-            await self._bus.listen(elements, self._receive_elements, lost=self.reload)
-        )
-        self._subscriptions.append(await self._bus.listen(locks, self._receive_lock))
+        subscription = await self._bus.listen(elements, self._receive_elements, lost=self.reload)
+        try:
+            self._subscriptions = [
+                subscription,
+                await self._bus.listen(locks, self._receive_lock),
+            ]
+        except BaseException:
+            await self._bus.leave([subscription])
+            raise
 
     async def leave(self, connection: JsonConnection) -> None:
         """Send no more events to this connection. After the last connection, end the subscriptions."""
@@ -125,8 +133,9 @@ class ElementFeed:
                 await self._request_sync()
                 event = Reload(revision=await self._saved_revision())
                 RELOADS.inc()
-                for connection in self._connections:
+                for connection in list(self._connections):
                     connection.send_event(event)
+                    await asyncio.sleep(RELOAD_PAUSE_SECONDS)
         except SvgxError as error:
             for connection in self._connections:
                 connection.close(

@@ -11,7 +11,8 @@ from svgx_common.contract.errors import Invalid
 from svgx_common.contract.live.json_messages import MAX_ACTIVITY_BYTES
 from svgx_common.messaging.caller import Caller
 from svgx_yjs import awareness
-from svgx_yjs.awareness import State
+from svgx_yjs.awareness import Entry, State
+from svgx_yjs.lib0 import Malformed
 
 RENEWAL_SECONDS = 15.0
 """Seconds between two renewals of a client's state. The holder removes a state after 30 s without a renewal."""
@@ -45,14 +46,18 @@ class JsonPresence:
         await self._tasks.stop()
 
     async def report(self, caller: Caller, activity: Mapping[str, Any]) -> None:
-        """Publish the client's activity. Raises `Invalid` if it is too large."""
-        size = len(to_json(activity))
-        if size > MAX_ACTIVITY_BYTES:
+        """Publish the client's activity. Raises `Invalid` if it is too large, or has a number that is not JSON."""
+        text = to_json(activity)
+        if len(text) > MAX_ACTIVITY_BYTES:
             raise Invalid(
                 f"activity: must have at most {MAX_ACTIVITY_BYTES} bytes",
                 field="activity",
                 limit=MAX_ACTIVITY_BYTES,
             )
+        try:
+            Entry(self._client, 0, text).read()
+        except Malformed:
+            raise Invalid("activity: must have no NaN or Infinity", field="activity") from None
         shown = activity.get("user")
         user = {
             **(shown if isinstance(shown, Mapping) else {}),

@@ -131,7 +131,7 @@ def _keep_journal(
     compactor: Compactor,
     history: History,
 ) -> None:
-    """Start the background tasks of the journal: its daily partitions, its disk space, and its quarantine."""
+    """Start the background tasks of the journal: its partitions, its retention, its disk space and its quarantine."""
     settings = runtime.settings
     retention = Retention(
         database,

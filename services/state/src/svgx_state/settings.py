@@ -52,8 +52,8 @@ class StateSettings(PostgresSettings, ServiceSettings):
     worker_count: int = Field(3, ge=1, le=256)
     """Number of worker processes. They merge, export and render canvases.
 
-    One account may use at most half of the processes at a time. With three or more processes, an account's exports and
-    a compaction leave one process free.
+    One account may use at most half of the processes at a time, and at least one. With three or more processes, an
+    account's exports and a compaction leave one process free.
     """
     worker_memory_mb: int = Field(1024, ge=64)
     """Largest address space of one worker, in MiB."""

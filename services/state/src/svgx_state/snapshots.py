@@ -78,7 +78,7 @@ class SliceResult(Enum):
     BUSY = auto()
     """Another replica compacts the canvas."""
     NOTHING = auto()
-    """The newest snapshot has all revisions, or the canvas is unknown."""
+    """No entry was left to merge, or the canvas is unknown."""
     MORE = auto()
     """A snapshot was written, and entries after it may follow."""
     LAST = auto()

@@ -21,9 +21,11 @@ from svgx_workers.pool import Workers
 log = structlog.get_logger(__name__)
 
 WORKER_WAIT_SECONDS = 20.0
-"""Time limit, in seconds, for the wait of an export, a comparison or a restore for a worker.
+"""Time limit, in seconds, for the wait of an export, a picture, a comparison or a restore for a worker.
 
-After this wait, an export still has more than half of the time limit of the operation `EXPORT` (60 s).
+Beyond it, the request fails with `TooManyRequests` or `Overloaded`. After this wait, an export still has more than half
+of the time limit of the operation `EXPORT` (60 s).
+
 `WORKER_TIMEOUT_SECONDS` may be larger than the time limit of `EXPORT`, because a compaction may need more time and has
 no deadline. A job of an operation always ends before the operation's deadline.
 """

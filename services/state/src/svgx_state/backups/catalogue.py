@@ -43,7 +43,7 @@ LATEST = "latest"
 MAX_CHAIN = 24
 """Largest number of incremental backups that build on one full backup.
 
-Beyond it, the next backup is full, so that a restore stays quick.
+Beyond it, the next backup is full, so that a restore stays quick. A request that names its base is refused instead.
 """
 
 _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)

@@ -23,7 +23,7 @@ BACKUP_PROGRESS = Gauge(
 )
 BACKUP_VERIFICATIONS = Counter(
     "svgx_engine_backup_verifications",
-    "Backups that were read back: `passed` or `failed`.",
+    "Verifications of backups that ended: `passed` or `failed`. The check before a restore does not count.",
     ["outcome"],
 )
 for _outcome in ("passed", "failed"):

@@ -345,7 +345,7 @@ async def _reveal(session: Session, task: Task, record: Row, facts: CanvasFacts)
     """Complete a canvas that this restore has created, and write its events. Return False if it was removed meanwhile.
 
     The canvas exists for other programs only from now on, so its creation, its members and its deletion have their
-    events now. Each member has an event, because the actor of a restore is no member.
+    events now. Each member has an event, because the actor of a restore need not be a member.
     """
     row = await session.row(
         "reveal_canvas", facts.id, facts.deleted_at is not None, task.subject_id

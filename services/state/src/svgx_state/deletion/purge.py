@@ -21,7 +21,10 @@ from svgx_state.permissions import no_such_canvas
 log = structlog.get_logger(__name__)
 
 RemoveRows = Callable[[Session, str, int], Awaitable[Row | None]]
-"""Removes at most the given number of a canvas's rows. The result's column `rows` has the number of removed rows."""
+"""Removes at most the given number of a canvas's rows. The result's column `rows` has the number of removed rows.
+
+Only `purge_journal` may remove more rows, because rows in two partitions may have the same physical place.
+"""
 
 PURGED_TABLES: tuple[RemoveRows, ...] = (
     lambda session, *arguments: session.row("purge_journal", *arguments),
@@ -40,7 +43,7 @@ A table with a foreign key to `canvas` and ON DELETE CASCADE needs an entry only
 """
 
 STEP_ROWS = 1000
-"""Largest number of rows that one step removes."""
+"""Number of removed rows at which a step ends. `purge_journal` may remove more rows in one step."""
 
 PERIOD_SECONDS = 60.0
 """Seconds between two searches for canvases to remove."""
@@ -103,12 +106,12 @@ class Purge:
         return PurgeStep(canvas_id, rows, step.finished)
 
     async def step_of(self, canvas_id: str) -> PurgeStep:
-        """Remove at most `STEP_ROWS` rows of this canvas."""
+        """Remove the rows of one step from this canvas."""
         async with self._database.transaction() as session:
             return await _remove_rows(session, canvas_id)
 
     async def step(self) -> PurgeStep | None:
-        """Remove at most `STEP_ROWS` rows of a canvas that is due.
+        """Remove the rows of one step from a canvas that is due.
 
         Return None when no canvas is due, or while another replica removes rows in the background.
         """
@@ -140,7 +143,7 @@ class Purge:
 
 
 async def _remove_rows(session: Session, canvas_id: str) -> PurgeStep:
-    """Remove at most `STEP_ROWS` rows of a canvas, and the canvas's own row when no other row is left.
+    """Remove the rows of one step from a canvas, and the canvas's own row when no other row is left.
 
     A canvas of which the removal has not begun stays as it is.
     """

@@ -11,15 +11,15 @@ for _reason in ("automatic", "named", "before_restore", "before_import"):
     VERSIONS_MADE.labels(_reason)
 VERSIONS_REMOVED = Counter(
     "svgx_engine_versions_removed",
-    "Versions without a name that were deleted, by reason: `thinned` (of old versions, the last of each hour or day "
-    "stays), or `expired` with the journal.",
+    "Versions without a name that were deleted, by reason: `thinned` because they were too many for their age or "
+    "too many in all, or `expired` with the journal.",
     ["reason"],
 )
 for _reason in ("thinned", "expired"):
     VERSIONS_REMOVED.labels(_reason)
 VERSION_RESTORES = Counter(
     "svgx_engine_version_restores",
-    "Restores of versions: `restored`, `refused` because of the request or the content, or `failed`.",
+    "Restores of versions: `restored`, `refused` with a status below 500, or `failed`.",
     ["outcome"],
 )
 for _outcome in ("restored", "refused", "failed"):

@@ -42,7 +42,7 @@ class Restores:
         canvas has the content of the version already, there is no edit and no event.
 
         Raises `NotFound` for an unknown version, `TooLarge` or `Invalid` for content over a limit, `TooManyRequests`
-        while the caller has too many exports or imports, and `Overloaded` while all callers together have too many.
+        while too many of the caller's jobs wait for a worker, and `Overloaded` while too many jobs of all callers wait.
         Raises `Unavailable` or `DeadlineExceeded` when collab did not answer; the restore may still have happened.
         """
         started = time.perf_counter()

@@ -31,8 +31,8 @@ class Thumbnails:
         """Return the picture of a version.
 
         Raises `NotFound` for an unknown version, and `TooLarge` or `Invalid` for content that cannot be drawn. Raises
-        `TooManyRequests` while the caller has too many exports, and `Overloaded` while all callers together have too
-        many exports.
+        `TooManyRequests` while too many of the caller's jobs wait for a worker, and `Overloaded` while too many jobs of
+        all callers wait.
         """
         stored = await self._stored(request)
         if stored is not None:

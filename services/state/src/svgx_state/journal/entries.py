@@ -82,9 +82,9 @@ class Journal:
     async def load(self, canvas_id: str, after: int = 0, *, also_deleted: bool = False) -> Content:
         """Return the updates committed after revision `after`, or all content.
 
-        All content is returned when `after` is 0, when every stored snapshot is newer than `after`, and when a journal
-        entry is missing. For a deleted canvas, which only `also_deleted` permits, all content is returned too. Corrupt
-        rows are moved to the quarantine and left out.
+        All content is returned when `after` is 0 or above the newest revision, when every stored snapshot is newer than
+        `after`, and when a journal entry is missing. For a deleted canvas, which only `also_deleted` permits, all
+        content is returned too. Corrupt rows are moved to the quarantine and left out.
 
         Raises `NotFound` for an unknown canvas, for a deleted one unless `also_deleted`, and after the removal of a
         canvas has begun, because rows may be missing from then on.

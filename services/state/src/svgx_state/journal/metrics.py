@@ -2,7 +2,10 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-COMMITS = Counter("svgx_engine_journal_commits", "Transactions that added entries to the journal.")
+COMMITS = Counter(
+    "svgx_engine_journal_commits",
+    "Transactions with entries for the journal, also those with only entries that were committed before.",
+)
 ENTRIES = Counter("svgx_engine_journal_entries", "Entries committed to the journal.")
 REPEATED_ENTRIES = Counter(
     "svgx_engine_journal_repeated_entries",

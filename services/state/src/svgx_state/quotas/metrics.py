@@ -20,9 +20,9 @@ for _quota in (QuotaName.CANVASES, QuotaName.CANVASES_PER_HOUR, QuotaName.CANVAS
     QUOTA_REFUSALS.labels(_quota.value)
 QUOTA_NEAR = Gauge(
     "svgx_engine_quota_near",
-    "Accounts and canvases that have used 80 % or more of a bound. For an account without its own bound, this is the "
-    f"lowest bound of a role. Of accounts and canvases without their own bounds, the largest {MAX_NAMED} accounts and "
-    f"{2 * MAX_NAMED} canvases are counted.",
+    "Accounts and canvases that have used 80 % or more of a bound of bytes. For an account without its own bound, this "
+    f"is the lowest bound of a role. Of accounts and canvases without their own bounds, the largest {MAX_NAMED} "
+    f"accounts and {2 * MAX_NAMED} canvases are counted.",
     ["kind"],
 )
 for _kind in ("account", "canvas"):

@@ -120,8 +120,8 @@ WITH gone AS (
 SELECT count(*) AS rows FROM gone
 
 -- name: purge_canvas
--- Delete the canvas's own row. A canvas of the last day leaves its id, creator and time, because it still counts towards
--- the number of canvases that its creator has created in an hour and in a day.
+-- Delete the canvas's own row. A canvas that was created within the last day leaves its id, its creator and this time,
+-- because it still counts towards the number of canvases that its creator has created in an hour and in a day.
 WITH gone AS (
     DELETE FROM canvas WHERE id = $1 RETURNING id, created_by, created_at
 )

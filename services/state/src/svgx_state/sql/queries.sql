@@ -105,7 +105,7 @@ DELETE FROM canvas_member WHERE canvas_id = $1 AND user_id = $2
 RETURNING user_id
 
 -- name: append_entries
--- Commit entries, and return one row for each entry, in the same order. Migration 0012 defines the function.
+-- Commit entries, and return one row for each entry, in the same order. Migration 0018 defines the function.
 SELECT revision, repeated, tail_entries, tail_bytes FROM append_entries($1, $2, $3, $4, $5, $6, $7)
 
 -- name: add_journal_days

@@ -21,8 +21,8 @@ RETURNING id
 
 -- name: claim_deliveries
 -- Take deliveries that are due, and return them with their events and webhooks. Each webhook has at most $3 attempts at
--- a time. $1 lists the webhooks with running attempts, and $2 the count of running attempts for each of them. After $4
--- seconds, an attempt without a result counts as lost.
+-- a time on one replica. $1 lists the webhooks with running attempts on this replica, and $2 the count of these
+-- attempts for each webhook. After $4 seconds, an attempt without a result counts as lost.
 --
 -- A delivery waits for the earlier deliveries of its entity. The statement checks at most $5 due deliveries of a
 -- webhook. A delivery that waits is put off until the next attempt at the entity's first delivery, and for 5 seconds at

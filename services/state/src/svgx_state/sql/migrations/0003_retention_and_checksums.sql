@@ -5,7 +5,7 @@ ALTER TABLE snapshot
     ADD COLUMN checksum integer,
     -- Bytes of all journal entries through this revision; null in rows that are older than this column.
     ADD COLUMN journal_bytes bigint,
-    -- Kept for reads of past revisions. Of the other snapshots, a canvas keeps the newest two.
+    -- Kept for reads of past revisions. Other snapshots are deleted when they are not among the canvas's newest two.
     ADD COLUMN kept boolean NOT NULL DEFAULT false;
 
 -- The bytes are compact already, as those of the journal.

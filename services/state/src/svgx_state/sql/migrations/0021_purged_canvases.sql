@@ -1,5 +1,5 @@
--- The canvases that were removed for good on the day of their creation. They count towards the number of canvases that
--- an account creates in an hour and in a day. Rows older than a day are deleted.
+-- The canvases that were removed for good within a day of their creation. They count towards the number of canvases
+-- that an account creates in an hour and in a day. Rows with an older `created_at` do not count, and are deleted later.
 CREATE TABLE purged_canvas (
     canvas_id text PRIMARY KEY,
     created_by text NOT NULL,

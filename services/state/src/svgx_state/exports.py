@@ -68,10 +68,10 @@ class Exports:
         Raises:
 
         - `NotFound` for an unknown canvas or version, and `Forbidden` for a visitor that asks for the past.
-        - `Invalid` for a time outside the canvas's known past.
+        - `Invalid` for a time outside the canvas's known past, and for a time together with a version.
         - `TooLarge` or `Invalid` when the content or the picture is over a limit.
-        - `TooManyRequests` while too many exports of the caller wait, and `Overloaded` while too many exports of all
-          callers wait.
+        - `TooManyRequests` while too many of the caller's jobs wait for a worker, and `Overloaded` while too many jobs
+          of all callers wait.
         """
         if call.signed_in_caller().is_visitor and (request.at or request.version) is not None:
             raise Forbidden("a share link shows the present only; log in to see the past")

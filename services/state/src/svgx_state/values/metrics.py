@@ -21,5 +21,6 @@ for _outcome in ("hit", "miss", "shared"):
 VALUE_CACHE_BYTES = Gauge("svgx_engine_value_cache_bytes", "Bytes of the cached values.")
 VALUES_EXPIRED = Counter(
     "svgx_engine_values_expired",
-    "Values in PostgreSQL or memory that were deleted because their time to live had ended. Redis itself removes expired values.",
+    "Values in PostgreSQL or memory that were deleted because their time to live had ended. Redis itself removes "
+    "expired values.",
 )

@@ -12,6 +12,7 @@ from svgx_gateway.websocket.admission import Admission
 from svgx_gateway.websocket.connection import Closing
 from svgx_gateway.websocket.endpoint import CanvasEndpoint, CountHandshake
 from svgx_gateway.websocket.json_clients.connection import JsonConnection
+from svgx_gateway.websocket.json_clients.reading_turns import ReadingTurns
 from svgx_gateway.websocket.json_clients.session import JsonSession
 from svgx_gateway.websocket.origins import AllowedOrigins
 from svgx_gateway.websocket.sessions.session import Sessions, run
@@ -34,6 +35,7 @@ class JsonEndpoint(CanvasEndpoint):
     ) -> None:
         super().__init__(sessions, origins, admission, count_handshake=count_handshake)
         self._bus = bus
+        self._turns = ReadingTurns()
 
     def _canvas_id(self, websocket: WebSocket) -> str:
         return websocket.query_params.get("canvas_id", "")
@@ -58,6 +60,7 @@ class JsonEndpoint(CanvasEndpoint):
                 session,
                 bus=self._bus,
                 quotas=self._sessions.quotas,
+                turns=self._turns,
                 session_id=session_id and session_id[:MAX_SESSION_ID_CHARACTERS],
                 first_message_seconds=self._limits.first_message_seconds,
             )

@@ -47,6 +47,7 @@ from svgx_gateway.websocket.connection import Closing
 from svgx_gateway.websocket.json_clients.connection import JsonConnection
 from svgx_gateway.websocket.json_clients.presence import JsonPresence
 from svgx_gateway.websocket.json_clients.reading import ReceivedText, receive
+from svgx_gateway.websocket.json_clients.reading_turns import ReadingTurns
 from svgx_gateway.websocket.sessions.session import Session, closing_of, receive_first
 from svgx_yjs import awareness, protocol
 
@@ -72,6 +73,7 @@ class JsonSession:
         *,
         bus: Bus,
         quotas: QuotaEnforcement,
+        turns: ReadingTurns,
         session_id: str | None,
         first_message_seconds: float,
     ) -> None:
@@ -82,6 +84,7 @@ class JsonSession:
         self._canvas_id = session.canvas.canvas_id
         self._bus = bus
         self._quotas = quotas
+        self._turns = turns
         self._session_id = session_id
         self._first_message_seconds = first_message_seconds
         self._presence = JsonPresence(connection.client, session_id, self._publish)
@@ -110,13 +113,16 @@ class JsonSession:
         if text is None:
             return Closing(Close.BAD_MESSAGE, "only text frames are accepted")
         try:
-            received = receive(text)
+            async with self._turns.turn(self._connection.account):
+                received = receive(text)
         except SvgxError as error:
             return closing_of(error)
         if self._is_accepted == (received.type == "handshake"):
             return Closing(Close.BAD_MESSAGE, "the first message, and no other, is a handshake")
         try:
-            await self._handle(received.read())
+            async with self._turns.turn(self._connection.account):
+                message = received.read()
+            await self._handle(message)
         except SvgxError as error:
             MESSAGES.labels(received.type, "refused").inc()
             return self._refuse(received, error)

@@ -66,6 +66,19 @@ async def test_events_before_the_answer_to_the_handshake_follow_it() -> None:
     assert kinds == ["handshake_ack", "user_joined", "pong"]
 
 
+async def test_client_that_leaves_before_the_answer_to_the_handshake_is_no_member_of_it() -> None:
+    """The answer has the presence of an earlier time. A client that has come back is a member. Proves R-JSON-3."""
+    client = Client()
+    client.connection.begin()
+    client.show(State(OTHER, 2, "null"), State(9, 2, "null"))
+    client.show(State(9, 3, "{}"))
+    members = [PresentClient(client=each, state={}) for each in (OTHER, 9)]
+    client.connection.accept(HELLO.model_copy(update={"members": members}))
+    answer, *others = (json.loads(frame[frame.index(b"{") :]) for frame in client.frames)
+    assert [each["client"] for each in answer["members"]] == [9]
+    assert [(each["type"], each["client"]) for each in others] == [("user_joined", 9)]
+
+
 async def test_presence_becomes_arrivals_changes_and_departures() -> None:
     """A client from the answer to the handshake has arrived already. Proves R-JSON-5."""
     client = Client()

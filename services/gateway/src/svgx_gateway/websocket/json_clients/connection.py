@@ -57,6 +57,8 @@ class JsonConnection(Connection):
         self._has_begun = False
         self._present: set[int] = set()
         """The other clients that are present, as far as this client knows."""
+        self._left: set[int] = set()
+        """The clients that have left before `accept`. The answer to the handshake may have them as members."""
 
     @property
     def is_asked_for_updates(self) -> bool:
@@ -73,8 +75,10 @@ class JsonConnection(Connection):
     def accept(self, answer: HandshakeAccepted) -> int:
         """Send the answer to the handshake, and then the events that wait. Return the size of the answer in bytes."""
         waiting, self._waiting = self._waiting or [], None
-        self._present.update(each.client for each in answer.members)
-        text = to_json(answer, exclude_none=True)
+        members = [each for each in answer.members if each.client not in self._left]
+        self._left.clear()
+        self._present.update(each.client for each in members)
+        text = to_json(answer.model_copy(update={"members": members}), exclude_none=True)
         self._max_waiting_bytes = SLOW_BYTES + len(text)
         for message in (text, *waiting):
             self._send_alone(message)
@@ -131,11 +135,15 @@ class JsonConnection(Connection):
                     self.on_removal()
             elif entry.present:
                 kind = b"user_activity" if entry.client in self._present else b"user_joined"
+                self._left.discard(entry.client)
                 self._present.add(entry.client)
                 self._send_state(kind, entry.client, entry.json)
-            elif entry.client in self._present:
-                self._present.discard(entry.client)
-                self._send_state(b"user_left", entry.client, None)
+            else:
+                if self._waiting is not None:
+                    self._left.add(entry.client)
+                if entry.client in self._present:
+                    self._present.discard(entry.client)
+                    self._send_state(b"user_left", entry.client, None)
 
     def _send_state(self, kind: bytes, client: int, state: bytes | None) -> None:
         # The state is JSON that a gateway has checked, so it is not decoded and encoded again.

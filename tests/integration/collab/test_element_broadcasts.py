@@ -218,3 +218,30 @@ async def test_event_that_cannot_be_made_is_followed_by_a_reload(
         await draw(editor, a="1")
         event = await elements.next()
         assert (event.epoch, event.sequence, event.operations) == (epoch, 3, "")
+
+
+async def test_event_that_nats_has_lost_is_followed_by_a_reload(
+    backing: DevStack, editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reload comes after the reconnect, without a further edit. Proves R-JSON-7."""
+    broadcast = Bus.broadcast
+    lost = asyncio.Event()
+
+    async def lose(
+        bus: Bus, channel: Channel[Any], payload: object, *headers: Any, **parameters: Any
+    ) -> None:
+        if channel is CANVAS_ELEMENTS and not lost.is_set():
+            lost.set()
+            return
+        await broadcast(bus, channel, payload, *headers, **parameters)
+
+    async with replica(backing) as holder, feed(editor) as elements:
+        epoch = (await elements.sync()).epoch
+        monkeypatch.setattr(Bus, "broadcast", lose)
+        await draw(editor, a="1")
+        await lost.wait()
+        transport = holder.bus.connection._transport
+        assert transport is not None
+        transport.close()  # type: ignore[no-untyped-call]
+        event = await elements.next()
+        assert (event.epoch, event.sequence, event.operations) == (epoch, 4, "")

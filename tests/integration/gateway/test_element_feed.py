@@ -3,6 +3,7 @@
 import asyncio
 import json
 import secrets
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from svgx_common.contract.live.element_events import CANVAS_ELEMENTS, ElementEve
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.wire import encode
 from svgx_devstack import DevStack
+from svgx_gateway.websocket.json_clients import element_feed
 from svgx_gateway.websocket.json_clients.element_feed import ElementFeed
 from tests.unit.gateway.websocket.json_clients.json_connection import (
     handshake_answer,
@@ -147,6 +149,21 @@ async def test_new_holder_makes_the_client_reload(joined: Feed) -> None:
     joined.holder.epoch = "third"
     joined.feed.note_holder("third")
     assert await joined.client.next() == ("reload", 3)
+
+
+async def test_long_time_without_a_request_makes_the_client_reload(
+    joined: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The holder may have stopped observing, and a quiet canvas has no event that shows this. Proves R-JSON-7."""
+    now = time.monotonic()
+    joined.feed.note_reply("first", now - 30)
+    joined.feed.note_reply("first", now - 40)
+    joined.feed.note_reply("first", now)
+    await joined.holder.send(5, PUT)
+    assert await joined.client.next() == ("edit_operation", OPERATIONS)
+    monkeypatch.setattr(element_feed, "LISTENING_SECONDS", -1.0)
+    joined.feed.note_reply("first", now)
+    assert await joined.client.next() == ("reload", 2)
 
 
 async def test_feed_without_clients_receives_nothing(joined: Feed) -> None:

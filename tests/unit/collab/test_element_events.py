@@ -6,10 +6,10 @@ import pytest
 from pycrdt import Doc, Map
 
 from svgx_collab import bounds
-from svgx_collab.held_canvas import LISTENING_SECONDS, HeldCanvas
+from svgx_collab.held_canvas import HeldCanvas
 from svgx_collab.room import Room
 from svgx_common.contract.collab import Edit
-from svgx_common.contract.live.element_events import ElementEvents
+from svgx_common.contract.live.element_events import LISTENING_SECONDS, ElementEvents
 from svgx_common.contract.state import Content
 
 

@@ -8,9 +8,10 @@ import pytest
 from opentelemetry.trace import SpanContext
 from pycrdt import Doc, Map
 
-from svgx_collab.held_canvas import ALL_GATEWAYS, IDLE_SECONDS, LISTENING_SECONDS, HeldCanvas
+from svgx_collab.held_canvas import ALL_GATEWAYS, IDLE_SECONDS, HeldCanvas
 from svgx_collab.room import Receipt, Room
 from svgx_common.contract.collab import Edit
+from svgx_common.contract.live.element_events import LISTENING_SECONDS
 from svgx_common.contract.state import Content
 from svgx_yjs.awareness import State
 from tests.unit.yjs.updates import STRING, deletions, in_root, update

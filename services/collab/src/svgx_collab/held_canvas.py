@@ -17,16 +17,11 @@ from opentelemetry.trace import SpanContext
 from svgx_collab.participants import Participants
 from svgx_collab.room import Receipt, Room
 from svgx_collab.turns import BatchQueue
+from svgx_common.contract.live.element_events import LISTENING_SECONDS
 from svgx_yjs.record import record
 
 IDLE_SECONDS = 600.0
 """Time without a request, in seconds, after which a canvas without participants is idle."""
-
-LISTENING_SECONDS = 35.0
-"""Time, in seconds, for which a gateway receives broadcasts after its last sync request.
-
-A gateway sends a sync request at least every 10 s.
-"""
 
 ALL_GATEWAYS = ""
 """Stands for all gateways. It is used when the sender of a sync request is unknown."""

@@ -101,6 +101,7 @@ class Rooms:
             unsaved_bytes=self._unsaved_bytes,
         )
         self._committer = Committer(bus, self._collect, self._deliver)
+        bus.on_reconnect(self._lose_element_events)
         HELD.set_function(lambda: len(self._held))
         PARTICIPANTS.set_function(
             lambda: sum(len(held.participants) for held in self._held.values())
@@ -482,6 +483,16 @@ class Rooms:
             held.mark_changed()
             if held.is_idle(now):
                 self._start_leaving(canvas_id, IDLE)
+
+    async def _lose_element_events(self) -> None:
+        """Let JSON clients load their canvases, because the last events before the loss of NATS may not have arrived.
+
+        No later reply shows this: only the next event has the number of the last one.
+        """
+        for held in self._held.values():
+            if held.room.observes_elements:
+                held.room.lose_element_events()
+                held.mark_changed()
 
     def _start_leaving(self, canvas_id: str, reason: str) -> None:
         self._leaving.start("leaving", self.leave(canvas_id, reason))

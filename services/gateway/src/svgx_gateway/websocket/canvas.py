@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import time
 from collections.abc import Collection
 
 import structlog
@@ -335,7 +336,7 @@ class LiveCanvas:
         request = encode(SyncRequest(state_vector))
         # After its reply, the holder sends its broadcasts on the link to this gateway.
         headers = {HEADER_GATEWAY: self._bus.replica_id}
-        has_json_clients = self.elements.has_clients
+        has_json_clients, asked_at = self.elements.has_clients, time.monotonic()
         if has_json_clients:
             headers[HEADER_ELEMENTS] = "1"
         with SYNC_SECONDS.time(), self._bus.spans.ask_holder(CANVAS_SYNC, self.canvas_id):
@@ -353,5 +354,5 @@ class LiveCanvas:
         self.outbox.locate(reply.epoch)
         self.presence.record(reply.awareness, is_complete=True)
         if has_json_clients:
-            self.elements.note_holder(reply.epoch)
+            self.elements.note_reply(reply.epoch, asked_at)
         return reply

@@ -3,6 +3,12 @@
 from svgx_common.contract.operation import Channel
 from svgx_yjs.record import record
 
+LISTENING_SECONDS = 35.0
+"""Time, in seconds, for which the holder sends broadcasts and element events to a gateway after its last sync request.
+
+A gateway sends a sync request at least every 10 s.
+"""
+
 
 @record
 class ElementEvents:

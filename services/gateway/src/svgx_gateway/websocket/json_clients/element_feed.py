@@ -1,6 +1,7 @@
 """The element feed of one canvas: the edits and the locks for the JSON clients of this gateway."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 from nats.aio.subscription import Subscription
@@ -11,7 +12,11 @@ from svgx_common.background import BackgroundTasks
 from svgx_common.contract.close_codes import close_code_of_canvas
 from svgx_common.contract.collab import CANVAS_EDIT, Edit, EditBatch, Saved, SyncReply
 from svgx_common.contract.errors import SvgxError
-from svgx_common.contract.live.element_events import CANVAS_ELEMENTS, ElementEvents
+from svgx_common.contract.live.element_events import (
+    CANVAS_ELEMENTS,
+    LISTENING_SECONDS,
+    ElementEvents,
+)
 from svgx_common.contract.live.json_messages import LockAcquired, LockReleased, Reload
 from svgx_common.contract.live.locks import CANVAS_LOCKS, LockChange
 from svgx_common.messaging.bus import Bus
@@ -57,6 +62,8 @@ class ElementFeed:
         """The epoch of the holder that observes the changes."""
         self._sequence: int | None = None
         """The sequence of the newest event; None before the first one of the epoch."""
+        self._asked_at: float | None = None
+        """Time of the newest answered request to the holder, in seconds of the monotonic clock; None before it."""
         self._must_reload = False
         """True if events may be missing that the running reload does not cover."""
         self._is_reloading = False
@@ -101,12 +108,26 @@ class ElementFeed:
         self._connections.discard(connection)
         if self._subscriptions and not self._connections:
             subscriptions, self._subscriptions = self._subscriptions, []
-            self._epoch = self._sequence = None
+            self._epoch = self._sequence = self._asked_at = None
             await self._bus.leave(subscriptions)
 
     async def stop(self) -> None:
         """Stop the reload that runs, if any."""
         await self._background.stop()
+
+    def note_reply(self, epoch: str, asked_at: float) -> None:
+        """Note a reply of the holder to a request that was sent at `asked_at`, in seconds of the monotonic clock.
+
+        After a long time without a request, for example while this process was stopped, the holder may have stopped
+        observing changes, so the clients must load them.
+        """
+        if not self._connections:
+            return
+        before = self._asked_at
+        self._asked_at = asked_at if before is None else max(before, asked_at)
+        self.note_holder(epoch)
+        if before is not None and time.monotonic() - before > LISTENING_SECONDS:
+            self.reload()
 
     def note_holder(self, epoch: str) -> None:
         """Note the holder's epoch. A new holder has not observed all changes, so the clients have to reload."""

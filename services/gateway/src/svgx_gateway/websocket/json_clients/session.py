@@ -8,7 +8,13 @@ from starlette.types import Message
 from starlette.websockets import WebSocket
 
 from svgx_common.contract.close_codes import Close
-from svgx_common.contract.errors import Conflict, Forbidden, SvgxError, Unavailable
+from svgx_common.contract.errors import (
+    Conflict,
+    DeadlineExceeded,
+    Forbidden,
+    SvgxError,
+    Unavailable,
+)
 from svgx_common.contract.live.element_changes import CHANGE_ELEMENTS, ChangeElementsRequest
 from svgx_common.contract.live.json_messages import (
     CLIENT_MESSAGES,
@@ -190,7 +196,7 @@ class JsonSession:
         try:
             request = LockStatusRequest(canvas_id=self._canvas_id)
             return (await self._ask(LOCK_STATUS, request)).items
-        except Unavailable:
+        except (Unavailable, DeadlineExceeded):
             return None
 
     async def _edit(self, message: EditOperation) -> None:

@@ -14,7 +14,7 @@ MORE_SECONDS = BURST_SECONDS + 0.3
 
 
 class Flood:
-    """Connections of one account that send messages whose reading takes 50 ms."""
+    """Connections of one account that send messages. Reading each of them takes 50 ms."""
 
     def __init__(self, turns: ReadingTurns, connections: int) -> None:
         self._turns = turns

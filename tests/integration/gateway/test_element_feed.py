@@ -138,6 +138,21 @@ async def test_missing_changes_make_the_client_reload(
     assert await joined.client.next() == ("reload", 2)
 
 
+async def test_gaps_that_follow_a_reload_cause_one_further_reload(joined: Feed) -> None:
+    """Between two reloads there is a pause, because exports have a rate limit. Proves R-JSON-7."""
+    for sequence in (5, 7):
+        await joined.holder.send(sequence, PUT)
+        assert await joined.client.next() == ("edit_operation", OPERATIONS)
+    assert await joined.client.next() == ("reload", 2)
+    for sequence in (9, 11):
+        await joined.holder.send(sequence, PUT)
+        assert await joined.client.next() == ("edit_operation", OPERATIONS)
+    assert await joined.client.next() == ("reload", 3)
+    await joined.holder.send(12, PUT)
+    assert await joined.client.next() == ("edit_operation", OPERATIONS)
+    assert joined.holder.revision == 3
+
+
 async def test_new_holder_makes_the_client_reload(joined: Feed) -> None:
     """A reply or an event shows the new holder, which has not observed all changes. Proves R-JSON-7."""
     await joined.holder.send(5, PUT)

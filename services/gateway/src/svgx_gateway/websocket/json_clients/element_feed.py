@@ -32,8 +32,17 @@ RETRY_SECONDS = 20.0
 ATTEMPT_SECONDS = 5.0
 """Time limit for one answer of the holder, in seconds. Beyond it, the request is repeated."""
 
-RELOAD_PAUSE_SECONDS = 0.02
+SECONDS_BETWEEN_CLIENTS = 0.02
 """Seconds between the reloads of two clients, because each client then loads an export, which a worker makes."""
+
+SHORTEST_PAUSE_SECONDS = 1.0
+"""Fewest seconds between two reloads of a client.
+
+While reloads follow each other, each pause is twice as long as the pause before, up to `LONGEST_PAUSE_SECONDS`.
+"""
+
+LONGEST_PAUSE_SECONDS = 10.0
+"""Longest pause between two reloads of a client, in seconds, because exports have a rate limit."""
 
 RELOADS = Counter(
     "svgx_engine_live_json_reloads",
@@ -148,6 +157,7 @@ class ElementFeed:
             self._background.start("reload JSON clients", self._reload())
 
     async def _reload(self) -> None:
+        pause = SHORTEST_PAUSE_SECONDS
         try:
             while self._must_reload:
                 self._must_reload = False
@@ -156,7 +166,9 @@ class ElementFeed:
                 RELOADS.inc()
                 for connection in list(self._connections):
                     connection.send_event(event)
-                    await asyncio.sleep(RELOAD_PAUSE_SECONDS)
+                    await asyncio.sleep(SECONDS_BETWEEN_CLIENTS)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
         except SvgxError as error:
             for connection in self._connections:
                 connection.close(

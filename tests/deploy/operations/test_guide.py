@@ -108,9 +108,9 @@ def test_restarts_of_the_guide_are_awaited_before_an_old_secret_ends() -> None:
     ends while other replicas still use the old secret.
     """
     restarting = [block for block in read_blocks() if "rollout restart" in block.text]
-    secrets_of = [block for block in restarting if block.heading == "Secrets"]
-    assert len(secrets_of) == 2
-    for block in secrets_of:
+    secret_blocks = [block for block in restarting if block.heading == "Secrets"]
+    assert len(secret_blocks) == 2
+    for block in secret_blocks:
         restarted: set[str] = set()
         for command in block.commands:
             services = set(_COMPONENT.findall(command.partition("--selector")[2]))

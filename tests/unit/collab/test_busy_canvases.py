@@ -14,7 +14,7 @@ from tests.unit.yjs.updates import ANY, NULL, in_root, update
 
 @pytest.fixture
 def no_pauses() -> None:
-    """Override the fixture that removes the pauses after long transactions, because these tests are about pauses."""
+    """Override the fixture that removes all pauses, because only transactions that cause a pause have excess time."""
 
 
 class Replica:

@@ -89,8 +89,9 @@ JSON_SOCKET = """\
 The WebSocket of JSON clients. Each message is a JSON object in a text frame, and `type` names its kind. The client's
 first message is `handshake`. The server handles the messages of a client in their order, and answers each of them
 except `user_activity` and `token`. A malformed message ends the connection with 4400, a too large message with 4413,
-and a refused handshake or token with the code of the refusal. Any other message without effect gets an `error`. The
-tokens, the HTTP statuses before the upgrade and the close codes are those of `/runtime/events/{canvas_id}`.
+and a refused handshake or token with the code of the refusal. Any other message without effect gets `error` or
+`lock_denied`. The tokens, the HTTP statuses before the upgrade and the close codes are those of
+`/runtime/events/{canvas_id}`.
 """
 
 # For each frame: the varuints with which it begins, its sender, and its content.

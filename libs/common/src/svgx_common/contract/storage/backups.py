@@ -166,7 +166,7 @@ class RestoreOutcome(StrEnum):
 
     CREATED = "created"
     REPLACED = "replaced"
-    """The canvas existed. It has the content of the backup by an edit, or only the name of the backup again."""
+    """The canvas existed. An edit gave it the content of the backup, or only its name was restored."""
     UNDELETED = "undeleted"
     """The canvas was deleted, and exists again. An edit replaced its content, unless the content was the same."""
     UNCHANGED = "unchanged"

@@ -37,7 +37,7 @@ from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.links import replica_links
 from svgx_gateway.websocket.links.replica_links import ReplicaLinks
 from tests.integration.collab.replica import Editor, Replica, replica
-from tests.integration.collab.test_lost_broadcasts import NEVER, Client, connected, set_checkpoints
+from tests.integration.collab.test_lost_broadcasts import Client, connected
 from tests.integration.state.service import Client as StateClient
 from tests.integration.state.service import user
 from tests.polling import pause
@@ -206,14 +206,9 @@ async def test_edit_without_a_receipt_is_sent_again(
 
 
 async def test_other_gateways_follow_a_new_holder_at_once(
-    backing: DevStack,
-    bus: Bus,
-    second_bus: Bus,
-    editor: Editor,
-    monkeypatch: pytest.MonkeyPatch,
+    backing: DevStack, bus: Bus, second_bus: Bus, editor: Editor
 ) -> None:
     """The new holder announces itself, because it does not know the gateways yet. Proves R-FAIL-14 and R-SYNC-15."""
-    set_checkpoints(monkeypatch, NEVER)
     async with (
         replica(backing) as one,
         writing(bus, editor.canvas_id) as writer,

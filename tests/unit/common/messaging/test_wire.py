@@ -28,6 +28,7 @@ from svgx_common.contract.collab import (
     SyncReply,
     SyncRequest,
 )
+from svgx_common.contract.live.element_events import ElementEvents
 from svgx_common.contract.state import Committed, CommittedBatch, Content, Entry, EntryBatch
 from svgx_common.messaging import link_codec, wire
 from svgx_yjs import awareness
@@ -65,6 +66,7 @@ STRATEGIES: dict[type[object], st.SearchStrategy[Any]] = {
     AuthoredState: st.builds(AuthoredState, texts, numbers, numbers, json_texts, st.integers(0, 1)),
     Broadcast: st.builds(Broadcast, texts, numbers, contents),
     Presence: st.builds(Presence, texts, contents),
+    ElementEvents: st.builds(ElementEvents, texts, numbers, texts),
     LinkToReplica: st.builds(
         LinkToReplica,
         texts,

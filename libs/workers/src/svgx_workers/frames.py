@@ -39,7 +39,7 @@ def dropped_of(frame: Frame) -> list[Dropped]:
     return [Dropped(str(what), str(reason), int(count)) for what, reason, count in items]
 
 
-def client_of(frame: Frame) -> YjsClient | None:
+def yjs_client_of(frame: Frame) -> YjsClient | None:
     """Return the Yjs client that a job or a result names, or None."""
     client = frame.values["client"]
     if client is None:
@@ -48,7 +48,7 @@ def client_of(frame: Frame) -> YjsClient | None:
     return YjsClient(*map(int, client))
 
 
-def list_of_client(client: YjsClient | None) -> list[int] | None:
+def client_value(client: YjsClient | None) -> list[int] | None:
     """Return a Yjs client as a value of a frame."""
     return None if client is None else [client.id, client.clock]
 

@@ -12,7 +12,7 @@ from svgx_canvas.import_export import Imported
 from svgx_canvas.limits import SvgRefused
 from svgx_canvas.policy import Dropped
 from svgx_workers.errors import WorkerDied
-from svgx_workers.frames import Frame, client_of, dropped_of, list_of_client
+from svgx_workers.frames import Frame, client_value, dropped_of, yjs_client_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +103,9 @@ class Jobs(ABC):
         self, current: bytes, operations: bytes, client: YjsClient | None = None
     ) -> Changed:
         """Run `svgx_canvas.change_elements` with the default limits."""
-        values: dict[str, object] = {"job": "change_elements", "client": list_of_client(client)}
+        values: dict[str, object] = {"job": "change_elements", "client": client_value(client)}
         result = await self._result(Frame(values, [current, operations]))
-        created, used = result.values["created"], client_of(result)
+        created, used = result.values["created"], yjs_client_of(result)
         assert isinstance(created, list)
         assert used is not None
         return Changed(result.blobs[0], created, used)

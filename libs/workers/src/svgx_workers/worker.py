@@ -40,12 +40,12 @@ from svgx_workers.confinement import confine
 from svgx_workers.frames import (
     PREFIX,
     Frame,
-    client_of,
+    client_value,
     decode,
     decode_prefix,
     dropped_of,
     encode,
-    list_of_client,
+    yjs_client_of,
 )
 
 Job = Callable[[Frame], Frame]
@@ -163,8 +163,8 @@ def _replacement(job: Frame) -> Frame:
 
 def _change_elements(job: Frame) -> Frame:
     current, operations = job.blobs
-    changed = change_elements(current, operations, client=client_of(job))
-    client = list_of_client(changed.client)
+    changed = change_elements(current, operations, client=yjs_client_of(job))
+    client = client_value(changed.client)
     return Frame({"created": changed.created, "client": client}, [changed.update])
 
 

@@ -12,7 +12,7 @@ from svgx_canvas.changes.editable_tree import EditableTree
 from svgx_canvas.changes.policy_check import PolicyCheck, check_fields
 from svgx_canvas.changes.refusals import conflict, unknown
 from svgx_canvas.changes.requested import Change, Create, Delete, Move, Place, Update, read_changes
-from svgx_canvas.changes.yjs_client import YjsClient, client_of, load_with_client
+from svgx_canvas.changes.yjs_client import YjsClient, load_with_client, own_client
 from svgx_canvas.document.element_tree import load, read
 from svgx_canvas.document.order import DIGITS
 from svgx_canvas.limits import DEFAULT_LIMITS, Limits
@@ -65,7 +65,7 @@ def change_elements(
     doc.unobserve(subscription)
     if not all(isinstance(each, Delete) for each in changes):
         check_canvas(canvas, lambda: read(load(current)), limits)
-    return Changed(updates[0] if updates else EMPTY_UPDATE, editing.created, client_of(doc))
+    return Changed(updates[0] if updates else EMPTY_UPDATE, editing.created, own_client(doc))
 
 
 class _Editing:

@@ -30,11 +30,11 @@ def load_with_client(state: bytes, client: YjsClient | None) -> Doc[Map[object]]
     """
     if client is not None:
         doc = load(state, client_id=client.id)
-        if client_of(doc) == client:
+        if own_client(doc) == client:
             return doc
     return load_with_new_client(state)
 
 
-def client_of(doc: Doc[Map[object]]) -> YjsClient:
+def own_client(doc: Doc[Map[object]]) -> YjsClient:
     """Return the document's own Yjs client, with its clock in the document."""
     return YjsClient(doc.client_id, read_state_vector(doc.get_state()).get(doc.client_id, 0))

@@ -4,7 +4,7 @@ import asyncio
 import time
 from typing import Any
 
-from svgx_common.contract.collab import OPEN
+from svgx_common.contract.collab import CANVAS_EDIT, OPEN, Edit, EditBatch, Saved
 from svgx_common.contract.errors import DeadlineExceeded, Overloaded, Unavailable
 from svgx_common.contract.operation import Channel
 from svgx_common.contract.state import CanvasRequest
@@ -12,6 +12,7 @@ from svgx_common.messaging.bus import Bus, NoResponders
 from svgx_common.messaging.headers import Headers
 from svgx_common.messaging.repetition import TEMPORARY_ERRORS
 from svgx_common.messaging.spans import trace_headers
+from svgx_common.messaging.wire import decode, encode
 from svgx_common.timing.bounded_wait import wait_at_most
 
 RETRY_SECONDS = 0.1
@@ -149,6 +150,31 @@ async def ask_holder(
         return await holder.ask(
             channel, content, retry_seconds=retry_seconds, attempt_seconds=attempt_seconds
         )
+
+
+async def ask_to_save(
+    bus: Bus,
+    canvas_id: str,
+    edit: Edit,
+    *,
+    retry_seconds: float,
+    attempt_seconds: float,
+    holder: Holder | None = None,
+) -> Saved:
+    """Let the holder of a canvas apply and save an edit, and return its answer. Raises the errors of `Holder.ask`.
+
+    All edits that the holder has taken earlier are then committed too, also if this edit is empty.
+    """
+    answer = await ask_holder(
+        bus,
+        canvas_id,
+        CANVAS_EDIT,
+        encode(EditBatch((edit,))),
+        retry_seconds=retry_seconds,
+        attempt_seconds=attempt_seconds,
+        holder=holder,
+    )
+    return decode(Saved, answer)
 
 
 def _merged(headers: Headers | None, more: Headers | None) -> Headers | None:

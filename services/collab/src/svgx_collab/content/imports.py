@@ -7,14 +7,11 @@ import structlog
 from svgx_collab.content.worker_errors import ErrorTexts, worker_errors
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.collab import (
-    CANVAS_EDIT,
     CANVAS_SYNC,
     Dropped,
     Edit,
-    EditBatch,
     Imported,
     ImportSvgRequest,
-    Saved,
     SyncReply,
     SyncRequest,
 )
@@ -30,7 +27,7 @@ from svgx_common.contract.errors import (
 from svgx_common.contract.live.rejections import Reason, Rejection
 from svgx_common.contract.storage.versions import VERSION_BEFORE_IMPORT, VersionBeforeImportRequest
 from svgx_common.messaging.bus import Bus
-from svgx_common.messaging.holder import Holder, ask_holder
+from svgx_common.messaging.holder import Holder, ask_holder, ask_to_save
 from svgx_common.messaging.responder import Call
 from svgx_common.messaging.wire import decode, encode
 from svgx_workers.pool import Workers
@@ -94,17 +91,13 @@ async def save_edit(
     is the caller's deadline on the monotonic clock. Raises the errors of `ask_holder`. If a bound refuses the
     edit, raises `TooLarge` with the limit, `TooManyRequests` with the seconds to wait, or `Overloaded`.
     """
-    saved = decode(
-        Saved,
-        await ask_holder(
-            bus,
-            canvas_id,
-            CANVAS_EDIT,
-            encode(EditBatch((edit,))),
-            retry_seconds=ends_at - time.monotonic() - MARGIN_SECONDS,
-            attempt_seconds=ATTEMPT_SECONDS,
-            holder=holder,
-        ),
+    saved = await ask_to_save(
+        bus,
+        canvas_id,
+        edit,
+        retry_seconds=ends_at - time.monotonic() - MARGIN_SECONDS,
+        attempt_seconds=ATTEMPT_SECONDS,
+        holder=holder,
     )
     if saved.rejected:
         raise _refusal(Rejection.unpack(saved.rejected[0]))

@@ -205,20 +205,16 @@ class LockDenied(ReplyModel):
     retry_after: float | None = None
 
 
-class UserJoined(ReplyModel):
+class UserJoined(PresentClient):
     """A client has come to the canvas."""
 
     type: Literal["user_joined"] = "user_joined"
-    client: int
-    state: Any
 
 
-class UserActivity(ReplyModel):
+class UserActivity(PresentClient):
     """A client that is present has a new state."""
 
     type: Literal["user_activity"] = "user_activity"
-    client: int
-    state: Any
 
 
 class UserLeft(ReplyModel):

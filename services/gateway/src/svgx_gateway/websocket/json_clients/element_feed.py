@@ -10,7 +10,7 @@ from pydantic_core import to_json
 
 from svgx_common.background import BackgroundTasks
 from svgx_common.contract.close_codes import close_code_of_canvas
-from svgx_common.contract.collab import CANVAS_EDIT, Edit, EditBatch, Saved, SyncReply
+from svgx_common.contract.collab import Edit, SyncReply
 from svgx_common.contract.errors import SvgxError
 from svgx_common.contract.live.element_events import (
     CANVAS_ELEMENTS,
@@ -20,8 +20,8 @@ from svgx_common.contract.live.element_events import (
 from svgx_common.contract.live.json_messages import LockAcquired, LockReleased, Reload
 from svgx_common.contract.live.locks import CANVAS_LOCKS, LockChange
 from svgx_common.messaging.bus import Bus
-from svgx_common.messaging.holder import ask_holder
-from svgx_common.messaging.wire import decode, encode
+from svgx_common.messaging.holder import ask_to_save
+from svgx_common.messaging.wire import decode
 from svgx_gateway.websocket.json_clients.connection import JsonConnection
 from svgx_gateway.websocket.transport.frames import encode_text_frame
 from svgx_yjs.structure import EMPTY_UPDATE
@@ -182,16 +182,14 @@ class ElementFeed:
 
         An empty edit changes nothing. Its receipt comes after the commit of all earlier edits.
         """
-        batch = EditBatch((Edit("", EMPTY_UPDATE),))
-        answer = await ask_holder(
+        saved = await ask_to_save(
             self._bus,
             self._canvas_id,
-            CANVAS_EDIT,
-            encode(batch),
+            Edit("", EMPTY_UPDATE),
             retry_seconds=RETRY_SECONDS,
             attempt_seconds=ATTEMPT_SECONDS,
         )
-        return decode(Saved, answer).revision
+        return saved.revision
 
     async def _receive_elements(self, _: str, content: bytes) -> None:
         events = decode(ElementEvents, content)

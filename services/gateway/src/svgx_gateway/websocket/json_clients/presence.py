@@ -10,6 +10,7 @@ from svgx_common.background import BackgroundTasks
 from svgx_common.contract.errors import Invalid
 from svgx_common.contract.live.json_messages import MAX_ACTIVITY_BYTES
 from svgx_common.messaging.caller import Caller
+from svgx_common.timing.bounded_wait import wait_at_most
 from svgx_yjs import awareness
 from svgx_yjs.awareness import Entry, State
 from svgx_yjs.lib0 import Malformed
@@ -73,11 +74,7 @@ class JsonPresence:
         self._renewal_due.set()
 
     async def _renew(self) -> None:
-        try:
-            async with asyncio.timeout(RENEWAL_SECONDS):
-                await self._renewal_due.wait()
-        except TimeoutError:
-            pass
+        await wait_at_most(self._renewal_due, RENEWAL_SECONDS)
         self._renewal_due.clear()
         await self._publish_state()
 

@@ -139,17 +139,8 @@ class JsonSession:
         """Tell the client that its message had no effect. Return the reason of a close, or None to read on."""
         if received.type in ("handshake", "token"):
             return closing_of(error)
-        body = error.body()
-        self._connection.send_event(
-            MessageFailed(
-                id=received.id,
-                code=body.code,
-                detail=body.detail,
-                field=body.field,
-                limit=body.limit,
-                retry_after=body.retry_after,
-            )
-        )
+        body = error.body().model_dump(exclude_none=True)
+        self._connection.send_event(MessageFailed(id=received.id, **body))
         return None
 
     async def _handle(self, message: ClientMessage) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -32,9 +32,11 @@ class ReadingTurns:
     """The turns of the JSON clients of a gateway. An account with many connections gets one turn at a time.
 
     The transport stops reading from a client that waits for its turn, so that TCP stops the client.
+    `thread_seconds` returns the processor time of this thread, in seconds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, thread_seconds: Callable[[], float] = time.thread_time) -> None:
+        self._thread_seconds = thread_seconds
         self._accounts: dict[str, _Account] = {}
 
     @asynccontextmanager
@@ -45,11 +47,11 @@ class ReadingTurns:
             if seconds := entry.bucket.seconds_until(0, time.monotonic()):
                 await asyncio.sleep(seconds)
                 entry.bucket.seconds_until(0, time.monotonic())
-            started = time.thread_time()
+            started = self._thread_seconds()
             try:
                 yield
             finally:
-                entry.bucket.take(time.thread_time() - started)
+                entry.bucket.take(self._thread_seconds() - started)
 
     def _entry(self, account: str) -> _Account:
         entry = self._accounts.get(account)

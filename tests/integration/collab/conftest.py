@@ -4,7 +4,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from svgx_collab.content.edit_history import EditHistory
+from svgx_collab.content.element_changes import ElementChanges
+from svgx_collab.content.element_edits import ElementEdits
+from svgx_common import redis
 from svgx_common.messaging.bus import Bus
+from svgx_common.redis import Redis
 from svgx_devstack import DevStack
 from svgx_workers.pool import Workers
 from tests.integration.collab.replica import WORKER_MEMORY, Editor
@@ -40,3 +45,19 @@ async def workers() -> AsyncIterator[Workers]:
 async def editor(bus: Bus, state: None) -> Editor:
     """Return an editor of a new canvas."""
     return Editor(bus, await Client(bus, user()).create())
+
+
+@pytest.fixture
+async def redis_client(backing: DevStack) -> AsyncIterator[Redis]:
+    """Yield a client of Redis."""
+    client = redis.connect(backing.redis_url)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+@pytest.fixture
+def changes(bus: Bus, workers: Workers, redis_client: Redis) -> ElementChanges:
+    """Return the changes of elements on a replica."""
+    return ElementChanges(ElementEdits(bus, workers), EditHistory(redis_client))

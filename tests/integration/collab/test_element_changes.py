@@ -25,7 +25,6 @@ from svgx_common.contract.live.element_changes import (
     ChangeElementsRequest,
     ElementsChanged,
 )
-from svgx_common.messaging.bus import Bus
 from svgx_devstack import DevStack
 from svgx_workers.child import Child
 from svgx_workers.errors import WorkerDied
@@ -36,12 +35,6 @@ from tests.integration.state.service import user
 
 RECT = {"op": "create", "id": "wall", "tag": "rect", "attrs": {"width": "5"}}
 WALL = {"tag": "rect", "parent": "", "order": "a0", "attrs": {"width": "5"}}
-
-
-@pytest.fixture
-def changes(bus: Bus, workers: Workers) -> ElementChanges:
-    """Return the changes of elements on a replica."""
-    return ElementChanges(bus, workers)
 
 
 def request(editor: Editor, *operations: dict[str, Any]) -> ChangeElementsRequest:

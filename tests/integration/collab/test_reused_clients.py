@@ -12,7 +12,7 @@ from pycrdt import Doc, Map
 
 from svgx_collab import room
 from svgx_collab.bounds import Bounds, Limits
-from svgx_collab.content import element_changes, imports
+from svgx_collab.content import element_edits, imports
 from svgx_collab.content.element_changes import ElementChanges
 from svgx_common.contract.collab import CANVAS_AWARENESS, AuthoredState, Edit
 from svgx_common.contract.errors import DeadlineExceeded, NotFound, Overloaded, TooManyRequests
@@ -20,7 +20,6 @@ from svgx_common.contract.live.element_changes import ChangeElementsRequest
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
 from svgx_devstack import DevStack
-from svgx_workers.pool import Workers
 from svgx_yjs.structure import read_state_vector
 from tests.integration.collab.replica import Editor, call, replica
 from tests.integration.state.service import user
@@ -32,12 +31,12 @@ SaveEdit = Callable[..., Awaitable[int]]
 class Author:
     """A caller, and a replica that computes its changes. `patch` replaces steps of the replica until the test ends."""
 
-    def __init__(self, editor: Editor, workers: Workers, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, editor: Editor, changes: ElementChanges, patch: pytest.MonkeyPatch) -> None:
         self.editor = editor
         self.caller: Caller = user()
         self.saved: list[str] = []
         """The ids of the elements that were reported as created and saved."""
-        self._changes = ElementChanges(editor.bus, workers)
+        self._changes = changes
         self._patch = patch
 
     async def change(self, *operations: dict[str, Any]) -> None:
@@ -59,16 +58,16 @@ class Author:
 
     def replace_save(self, save: SaveEdit) -> None:
         """Let `save` save the edits."""
-        self._patch.setattr(element_changes, "save_edit", save)
+        self._patch.setattr(element_edits, "save_edit", save)
 
     def restore_save(self) -> None:
         self.replace_save(imports.save_edit)
 
 
 @pytest.fixture
-def author(editor: Editor, workers: Workers, monkeypatch: pytest.MonkeyPatch) -> Author:
+def author(editor: Editor, changes: ElementChanges, monkeypatch: pytest.MonkeyPatch) -> Author:
     """Return an author on the editor's canvas."""
-    return Author(editor, workers, monkeypatch)
+    return Author(editor, changes, monkeypatch)
 
 
 async def test_requests_in_a_row_make_one_yjs_client(backing: DevStack, author: Author) -> None:

@@ -6,10 +6,11 @@ all in a process that can be killed (`svgx_workers.pool`), because a hostile fil
 """
 
 from svgx_canvas.changes.change_elements import Changed, change_elements
+from svgx_canvas.changes.replacement import replacement
+from svgx_canvas.changes.undo import Undone, undo
 from svgx_canvas.changes.yjs_client import YjsClient
 from svgx_canvas.difference import difference
 from svgx_canvas.document.compaction import Snapshot, compact, state
-from svgx_canvas.document.replacement import replacement
 from svgx_canvas.import_export import Imported, export_json, export_svg, import_svg
 from svgx_canvas.limits import DEFAULT_LIMITS, Limits, SvgRefused
 from svgx_canvas.policy import Dropped
@@ -23,6 +24,7 @@ __all__ = [
     "Limits",
     "Snapshot",
     "SvgRefused",
+    "Undone",
     "YjsClient",
     "change_elements",
     "compact",
@@ -33,4 +35,5 @@ __all__ = [
     "render_png",
     "replacement",
     "state",
+    "undo",
 ]

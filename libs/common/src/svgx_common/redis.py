@@ -3,6 +3,7 @@
 The services also work without Redis, and after Redis has lost its keys (see "Failures" in docs/architecture.md).
 """
 
+from collections.abc import Awaitable
 from typing import Any
 
 from prometheus_client import Gauge
@@ -12,12 +13,14 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
+from svgx_common.contract.errors import Unavailable
 from svgx_common.health import NotUsable
 
 __all__ = [
     "Connection",
     "Redis",
     "RedisError",
+    "answer_of",
     "check",
     "connect",
     "unpooled_connection",
@@ -32,6 +35,9 @@ CONNECTIONS = Gauge(
 MAX_CONNECTIONS = Gauge(
     "svgx_engine_redis_connections_max", "The largest number of connections of the pool."
 )
+
+RETRY_SECONDS = 1
+"""Seconds after which a client may try again while Redis does not answer."""
 
 _COMMON_OPTIONS = {"socket_connect_timeout": 1.0, "decode_responses": True}
 
@@ -70,6 +76,19 @@ def unpooled_connection(url: str) -> Connection:
     )
     connection: Connection = pool.make_connection()  # type: ignore[no-untyped-call]
     return connection
+
+
+async def answer_of(call: Awaitable[Any], content: str) -> Any:
+    """Return the answer of Redis to a call. Raise `Unavailable` without one.
+
+    `content` names the content of Redis for the error, such as "the locks".
+    """
+    try:
+        return await call
+    except (RedisError, OSError):
+        raise Unavailable(
+            f"Redis, which has {content}, does not answer", retry_after=RETRY_SECONDS
+        ) from None
 
 
 async def write_health_key(client: Redis) -> None:

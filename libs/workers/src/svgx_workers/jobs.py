@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from svgx_canvas.changes.change_elements import Changed
+from svgx_canvas.changes.undo import Undone
 from svgx_canvas.changes.yjs_client import YjsClient
 from svgx_canvas.document.compaction import Snapshot
 from svgx_canvas.import_export import Imported
@@ -108,7 +109,20 @@ class Jobs(ABC):
         created, used = result.values["created"], yjs_client_of(result)
         assert isinstance(created, list)
         assert used is not None
-        return Changed(result.blobs[0], created, used)
+        update, step = result.blobs
+        return Changed(update, created, used, step)
+
+    async def undo(self, current: bytes, step: bytes, client: YjsClient | None = None) -> Undone:
+        """Run `svgx_canvas.undo` with the default limits."""
+        values: dict[str, object] = {"job": "undo", "client": client_value(client)}
+        result = await self._result(Frame(values, [current, step]))
+        changed, skipped = result.values["changed"], result.values["skipped"]
+        used = yjs_client_of(result)
+        assert isinstance(changed, list)
+        assert isinstance(skipped, list)
+        assert used is not None
+        update, step_back = result.blobs
+        return Undone(update, changed, skipped, used, step_back)
 
     async def difference(
         self, before: bytes, after: bytes, start: int, limit: int

@@ -33,6 +33,7 @@ from svgx_canvas import (
     render_png,
     replacement,
     state,
+    undo,
 )
 from svgx_canvas.limits import SvgRefused
 from svgx_canvas.policy import Dropped, Report
@@ -165,7 +166,18 @@ def _change_elements(job: Frame) -> Frame:
     current, operations = job.blobs
     changed = change_elements(current, operations, client=yjs_client_of(job))
     client = client_value(changed.client)
-    return Frame({"created": changed.created, "client": client}, [changed.update])
+    return Frame({"created": changed.created, "client": client}, [changed.update, changed.step])
+
+
+def _undo(job: Frame) -> Frame:
+    current, step = job.blobs
+    undone = undo(current, step, client=yjs_client_of(job))
+    values: dict[str, object] = {
+        "changed": undone.changed,
+        "skipped": undone.skipped,
+        "client": client_value(undone.client),
+    }
+    return Frame(values, [undone.update, undone.step])
 
 
 def _difference(job: Frame) -> Frame:
@@ -185,6 +197,7 @@ _JOBS: dict[str, Job] = {
     "state": _state,
     "replacement": _replacement,
     "change_elements": _change_elements,
+    "undo": _undo,
     "difference": _difference,
 }
 

@@ -12,9 +12,12 @@ from svgx_collab.balance.busy_canvases import BusyCanvases
 from svgx_collab.balance.loads import RETRY_SECONDS, Loads
 from svgx_collab.balance.moves import MovesIn, MovesOut
 from svgx_collab.bounds import Bounds
+from svgx_collab.content.edit_history import EditHistory
 from svgx_collab.content.element_changes import ElementChanges
+from svgx_collab.content.element_edits import ElementEdits
 from svgx_collab.content.imports import Imports
 from svgx_collab.content.replacements import Replacements
+from svgx_collab.content.ui_events import UiEvents
 from svgx_collab.deletions import Deletions
 from svgx_collab.leases import Leases
 from svgx_collab.object_locks import LockStore
@@ -25,6 +28,8 @@ from svgx_common.contract.collab import IMPORT_SVG, OPEN, REPLACE_CONTENT, Opene
 from svgx_common.contract.errors import Unavailable
 from svgx_common.contract.live.element_changes import CHANGE_ELEMENTS
 from svgx_common.contract.live.locks import LOCK_OBJECT, LOCK_STATUS, UNLOCK_OBJECT
+from svgx_common.contract.live.ui_events import HANDLE_UI_EVENT
+from svgx_common.contract.live.undo import REDO_EDIT, UNDO_EDIT
 from svgx_common.contract.state import CanvasRequest
 from svgx_common.contract.transport import replica_subject
 from svgx_common.messaging.bus import Bus
@@ -83,9 +88,10 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
         stack.push_async_callback(client.aclose)
         if settings.reserved:
             runtime.responder.leave_to_others(OPEN, IMPORT_SVG, REPLACE_CONTENT, CHANGE_ELEMENTS)
+            runtime.responder.leave_to_others(HANDLE_UI_EVENT, UNDO_EDIT, REDO_EDIT)
             runtime.responder.leave_to_others(LOCK_OBJECT, UNLOCK_OBJECT, LOCK_STATUS)
         else:
-            await stack.enter_async_context(_imports(runtime))
+            await stack.enter_async_context(_edits(runtime, client))
             runtime.responder.answer(OPEN, open_canvas)
             locks = LockStore(client, bus)
             runtime.responder.answer(LOCK_OBJECT, locks.lock)
@@ -107,7 +113,7 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
 
 
 @contextlib.asynccontextmanager
-async def _imports(runtime: Runtime[CollabSettings]) -> AsyncIterator[None]:
+async def _edits(runtime: Runtime[CollabSettings], client: redis.Redis) -> AsyncIterator[None]:
     """Answer the requests with edits that workers compute. The workers run until the block ends."""
     settings, bus = runtime.settings, runtime.bus
     workers = Workers(
@@ -117,8 +123,11 @@ async def _imports(runtime: Runtime[CollabSettings]) -> AsyncIterator[None]:
     try:
         runtime.responder.answer(IMPORT_SVG, Imports(bus, workers).import_svg)
         runtime.responder.answer(REPLACE_CONTENT, Replacements(bus, workers).replace_content)
-        changes = ElementChanges(bus, workers)
+        changes = ElementChanges(ElementEdits(bus, workers), EditHistory(client))
         runtime.responder.answer(CHANGE_ELEMENTS, changes.change_elements)
+        runtime.responder.answer(HANDLE_UI_EVENT, UiEvents(changes).handle_event)
+        runtime.responder.answer(UNDO_EDIT, changes.undo)
+        runtime.responder.answer(REDO_EDIT, changes.redo)
         runtime.health.describe("workers", workers.details)
         show_confinement(workers.confinement)
         show_use(settings.import_workers, lambda: workers.running, lambda: workers.waiting)

@@ -8,9 +8,7 @@ its end. Two replicas may broadcast changes of one object in the wrong order.
 """
 
 import contextlib
-from collections.abc import Awaitable
 from datetime import UTC, datetime
-from typing import Any
 
 from svgx_common.contract.errors import Conflict, Unavailable
 from svgx_common.contract.live.locks import (
@@ -27,10 +25,10 @@ from svgx_common.contract.live.locks import (
 )
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call
-from svgx_common.redis import Redis, RedisError
+from svgx_common.redis import Redis, answer_of
 
-RETRY_SECONDS = 1
-"""Seconds after which a client may try again while Redis does not answer."""
+CONTENT = "the locks"
+"""The content of Redis, for errors."""
 
 HELD = "another user has locked this object; GET /runtime/lock-status/ shows the lock"
 
@@ -115,7 +113,7 @@ class LockStore:
         Raises `Conflict` while another user has the lock, or while the canvas has `MAX_LOCKS` locks.
         """
         caller = call.signed_in_caller()
-        result, value, now = await _answer(
+        result, value, now = await answer_of(
             self._lock_script(
                 keys=[_key(request.canvas_id)],
                 args=[
@@ -126,7 +124,8 @@ class LockStore:
                     MAX_LOCKS,
                     MAX_LOCK_SECONDS * 1000,
                 ],
-            )
+            ),
+            CONTENT,
         )
         if result == "held":
             ends_after = (int(value.split(" ")[0]) - now) / 1000
@@ -143,8 +142,9 @@ class LockStore:
     async def unlock(self, request: UnlockRequest, call: Call) -> Unlocked:
         """Release the caller's lock. Raises `Conflict` while another user has the lock."""
         user_id = call.signed_in_caller().user_id
-        result = await _answer(
-            self._unlock_script(keys=[_key(request.canvas_id)], args=[request.object_id, user_id])
+        result = await answer_of(
+            self._unlock_script(keys=[_key(request.canvas_id)], args=[request.object_id, user_id]),
+            CONTENT,
         )
         if result == "held":
             raise Conflict(HELD, field="object_id")
@@ -158,8 +158,9 @@ class LockStore:
 
     async def status(self, request: LockStatusRequest, _: Call) -> ObjectLocks:
         """Return the locks of the canvas, or of one object."""
-        found = await _answer(
-            self._list_script(keys=[_key(request.canvas_id)], args=[request.object_id or ""])
+        found = await answer_of(
+            self._list_script(keys=[_key(request.canvas_id)], args=[request.object_id or ""]),
+            CONTENT,
         )
         locks = dict(zip(found[::2], found[1::2], strict=True))
         return ObjectLocks(items=[_read(*each) for each in sorted(locks.items())])
@@ -168,16 +169,6 @@ class LockStore:
         """Broadcast a change. A broadcast that fails is lost, because the request has succeeded."""
         with contextlib.suppress(Unavailable):
             await self._bus.broadcast(CANVAS_LOCKS, change, canvas_id=canvas_id)
-
-
-async def _answer(call: Awaitable[Any]) -> Any:
-    """Return the answer of Redis. Raise `Unavailable` without one."""
-    try:
-        return await call
-    except (RedisError, OSError):
-        raise Unavailable(
-            "Redis, which has the locks, does not answer", retry_after=RETRY_SECONDS
-        ) from None
 
 
 def _read(object_id: str, value: str) -> ObjectLock:

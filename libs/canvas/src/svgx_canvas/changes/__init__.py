@@ -1,1 +1,1 @@
-"""Changes of elements: the operations of a request, their places in the tree, and their edit of the document."""
+"""Computed edits of a document: changes of elements, their undo, and the replacement of all content."""

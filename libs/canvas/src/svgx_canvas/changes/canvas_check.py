@@ -8,18 +8,23 @@ from svgx_canvas.policy import Report, clean
 from svgx_canvas.svg_reader import picture_cleaner
 from svgx_canvas.tree import Canvas
 
-FIELD = "operations"
-"""The field of a refusal that concerns the canvas as a whole."""
-
 _LeftOut = dict[tuple[str, str], int]
 """The number of occurrences by kind and reason (see `Dropped`)."""
 
 
-def check_canvas(after: Canvas, before: Callable[[], Canvas], limits: Limits) -> None:
+def check_canvas(
+    after: Canvas,
+    before: Callable[[], Canvas],
+    limits: Limits,
+    field: str,
+    *,
+    is_new: bool = True,
+) -> None:
     """Raise `SvgRefused` if the changes bring the canvas beyond a limit, or if an export would leave out more content.
 
     A canvas that was beyond the limit before is accepted, because Yjs clients can make such a canvas, and changes are
-    needed to correct it. `before` is called only if something is wrong.
+    needed to correct it. If the content is not new, because an undo restores it, the export may leave out content that
+    the policy forbids. `before` is called only if something is wrong. `field` is the field of a refusal.
     """
     try:
         left_out = _left_out(after, limits)
@@ -30,7 +35,7 @@ def check_canvas(after: Canvas, before: Callable[[], Canvas], limits: Limits) ->
             if earlier.field == refusal.field:
                 return
         raise SvgRefused(
-            refusal.code, FIELD, refusal.limit, refusal.actual, refusal.detail
+            refusal.code, field, refusal.limit, refusal.actual, refusal.detail
         ) from None
     if not left_out:
         return
@@ -39,13 +44,13 @@ def check_canvas(after: Canvas, before: Callable[[], Canvas], limits: Limits) ->
     except SvgRefused:
         return
     for (what, reason), count in left_out.items():
-        if count > left_out_before.get((what, reason), 0):
-            limit = getattr(limits, reason, None)
+        limit = getattr(limits, reason, None)
+        if count > left_out_before.get((what, reason), 0) and (is_new or limit is not None):
             raise SvgRefused(
                 "forbidden",
-                FIELD,
+                field,
                 limit,
-                detail=f"{FIELD}: an export would leave out {what} ({reason})",
+                detail=f"{field}: an export would leave out {what} ({reason})",
             )
 
 

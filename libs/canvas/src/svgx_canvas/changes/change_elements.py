@@ -4,20 +4,22 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pycrdt import TransactionEvent
-
 from svgx_canvas.changes.canvas_check import check_canvas
-from svgx_canvas.changes.document_writer import DocumentWriter
-from svgx_canvas.changes.editable_tree import EditableTree
+from svgx_canvas.changes.canvas_editor import CanvasEditor
 from svgx_canvas.changes.policy_check import PolicyCheck, check_fields
 from svgx_canvas.changes.refusals import conflict, unknown
 from svgx_canvas.changes.requested import Change, Create, Delete, Move, Place, Update, read_changes
+from svgx_canvas.changes.undo_step import encode_step
 from svgx_canvas.changes.yjs_client import YjsClient, load_with_client, own_client
 from svgx_canvas.document.element_tree import load, read
 from svgx_canvas.document.order import DIGITS
+from svgx_canvas.document.recorded_edit import record_edit
 from svgx_canvas.limits import DEFAULT_LIMITS, Limits
-from svgx_canvas.tree import Canvas, Element
+from svgx_canvas.tree import Element
 from svgx_yjs.structure import EMPTY_UPDATE
+
+FIELD = "operations"
+"""The field of a refusal that concerns the canvas as a whole."""
 
 ID_CHARACTERS = 12
 """The number of characters of an id that the server chooses."""
@@ -33,6 +35,8 @@ class Changed:
     """The ids of the created elements, in the order of their operations."""
     client: YjsClient
     """The Yjs client of the update, after the update."""
+    step: bytes
+    """The step that undoes the changes, for `undo`. It is empty if nothing has changed."""
 
 
 def change_elements(
@@ -50,39 +54,28 @@ def change_elements(
     changes = read_changes(operations)
     doc = load_with_client(current, client)
     canvas = read(doc)
-    editing = _Editing(canvas, DocumentWriter(doc), limits)
-    updates: list[bytes] = []
-
-    def on_change(event: TransactionEvent) -> None:
-        updates.append(event.update)
-
-    subscription = doc.observe(on_change)
-    with doc.transaction():
+    editor = CanvasEditor(doc, canvas)
+    editing = _Editing(editor, limits)
+    with record_edit(doc) as edit:
         if not all(isinstance(each, Create | Update) for each in changes):
-            editing.end_cycles()
+            editor.end_cycles()
         for number, change in enumerate(changes):
             editing.carry_out(change, f"operations[{number}]")
-    doc.unobserve(subscription)
     if not all(isinstance(each, Delete) for each in changes):
-        check_canvas(canvas, lambda: read(load(current)), limits)
-    return Changed(updates[0] if updates else EMPTY_UPDATE, editing.created, own_client(doc))
+        check_canvas(canvas, lambda: read(load(current)), limits, FIELD)
+    step = encode_step(editor.step())
+    return Changed(edit.update or EMPTY_UPDATE, editing.created, own_client(doc), step)
 
 
 class _Editing:
-    """The changes of one request on a document. The tree and the document change together."""
+    """The operations of one request. Each is checked, and then carried out."""
 
-    def __init__(self, canvas: Canvas, writer: DocumentWriter, limits: Limits) -> None:
+    def __init__(self, editor: CanvasEditor, limits: Limits) -> None:
         self.created: list[str] = []
         """The ids of the created elements."""
-        self._moved_to_root = canvas.moved_to_root
-        self._tree = EditableTree(canvas)
-        self._writer = writer
+        self._editor = editor
+        self._tree = editor.tree
         self._policy = PolicyCheck(limits)
-
-    def end_cycles(self) -> None:
-        """Store the parents that the tree shows, so that no move or deletion of one element moves or hides another."""
-        for identifier in self._moved_to_root:
-            self._writer.move_to_root(identifier)
 
     def carry_out(self, change: Change, field: str) -> None:
         """Carry out one change. `field` is the name of the operation in the request. Raises `SvgRefused`."""
@@ -94,12 +87,11 @@ class _Editing:
             case Move():
                 self._move(change, field)
             case Delete():
-                for identifier in self._tree.remove(self._find(change.id, f"{field}.id")):
-                    self._writer.remove(identifier)
+                self._editor.remove(self._find(change.id, f"{field}.id"))
 
     def _create(self, change: Create, field: str) -> None:
         identifier = change.id if change.id is not None else self._new_id()
-        if identifier in self._writer.stored:
+        if self._editor.stores(identifier):
             raise conflict(f"{field}.id", f"the canvas already has an element {identifier!r}")
         element = Element(identifier, change.tag)
         check_fields(element, change.attrs, change.text, field)
@@ -109,9 +101,7 @@ class _Editing:
         element.attrs = self._policy.clean_attributes(element, change.attrs, field)
         self._policy.check_number_of_attributes(element, field)
         element.text = self._policy.clean_text(change.text or "", parent, field)
-        siblings = self._insert(element, parent, change.place)
-        self._writer.create(element)
-        self._write_orders(siblings)
+        self._editor.create(element, parent, change.place)
         self.created.append(identifier)
 
     def _update(self, change: Update, field: str) -> None:
@@ -122,8 +112,8 @@ class _Editing:
         if change.text is not None:
             parent = self._tree.parent_of(element)
             self._policy.check_place(element, self._tree.with_ancestors(parent), field)
-            element.text = self._policy.clean_text(change.text, parent, field)
-            self._writer.set_text(element)
+            text = self._policy.clean_text(change.text, parent, field)
+            self._editor.set_text(element, text)
 
     def _update_attributes(
         self, element: Element, attrs: Mapping[str, str | None], field: str
@@ -131,14 +121,11 @@ class _Editing:
         values = {name: value for name, value in attrs.items() if value is not None}
         removed = {name for name, value in attrs.items() if value is None}
         cleaned = self._policy.clean_attributes(element, values, field)
-        kept = {name: value for name, value in element.attrs.items() if name not in removed}
-        element.attrs.clear()
-        element.attrs.update({**kept, **cleaned})
+        self._editor.set_attributes(element, {**dict.fromkeys(removed), **cleaned})
         if element is not self._tree.root:
             parent = self._tree.parent_of(element)
             self._policy.check_place(element, self._tree.with_ancestors(parent), field)
         self._policy.check_number_of_attributes(element, field)
-        self._writer.set_attributes(element, {**dict.fromkeys(removed), **cleaned})
 
     def _move(self, change: Move, field: str) -> None:
         element = self._find(change.id, f"{field}.id")
@@ -151,10 +138,7 @@ class _Editing:
             name = "parent" if place.parent is not None else place.side
             raise conflict(f"{field}.{name}", "an element cannot be inside of itself")
         self._policy.check_place(element, ancestors, field)
-        self._tree.detach(element)
-        siblings = self._insert(element, parent, place)
-        self._writer.set_place(element)
-        self._write_orders(siblings)
+        self._editor.move(element, parent, place)
 
     def _find(self, identifier: str, field: str) -> Element:
         element = self._tree.find(identifier)
@@ -173,25 +157,8 @@ class _Editing:
             raise conflict(name, f"{place.sibling!r} is not a child of {parent.id!r}")
         return sibling_parent
 
-    def _insert(self, element: Element, parent: Element, place: Place) -> list[Element]:
-        """Insert an element into the tree. Return the siblings with new fractional indexes."""
-        if place.order is not None:
-            element.order = place.order
-            self._tree.insert(element, parent)
-            return []
-        index = len(parent.children)
-        if place.sibling is not None:
-            sibling = self._tree.find(place.sibling)
-            assert sibling is not None  # `_parent` has found it
-            index = self._tree.place_of(sibling) + (place.after is not None)
-        return self._tree.insert_at(element, parent, index)
-
-    def _write_orders(self, siblings: list[Element]) -> None:
-        for sibling in siblings:
-            self._writer.set_order(sibling)
-
     def _new_id(self) -> str:
         while True:
             identifier = "".join(secrets.choice(DIGITS) for _ in range(ID_CHARACTERS))
-            if identifier not in self._writer.stored:
+            if not self._editor.stores(identifier):
                 return identifier

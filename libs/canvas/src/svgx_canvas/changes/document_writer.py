@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from pycrdt import Doc, Map, Text
 
+from svgx_canvas.changes.replacement import change_characters, writable
 from svgx_canvas.document.element_tree import CANVAS, ELEMENTS
-from svgx_canvas.document.replacement import change_characters, writable
 from svgx_canvas.tree import ROOT, TEXT, Element
 
 _Content = Map[object]

@@ -46,12 +46,12 @@ class EditableTree:
         insort(parent.children, element, key=sibling_key)
         self._by_id[element.id] = element
 
-    def insert_at(self, element: Element, parent: Element, place: int) -> list[Element]:
+    def insert_at(self, element: Element, parent: Element, place: int) -> list[tuple[Element, str]]:
         """Add an element to the children of `parent`, after the first `place` ones, with a new fractional index.
 
-        Return the siblings that get a new fractional index too, because there is no short index at this place. The
-        reason is that neighbors have equal indexes, which concurrent edits create, or indexes of another format, or
-        that many elements were inserted at this place.
+        Return the siblings that get a new fractional index too, each with its earlier index, because there is no short
+        index at this place. The reason is that neighbors have equal indexes, which concurrent edits create, or indexes
+        of another format, or that many elements were inserted at this place.
         """
         element.parent = parent.id
         self._by_id[element.id] = element
@@ -68,22 +68,24 @@ class EditableTree:
         while end < len(siblings) and not _is_above(siblings[end].order, low):
             end += 1
         high = siblings[end].order if end < len(siblings) else None
+        others = [*siblings[start:place], *siblings[place + 1 : end]]
+        earlier = [(each, each.order) for each in others]
         for each, key in zip(
             siblings[start:end], keys_between(low, high, end - start), strict=True
         ):
             each.order = key
-        return [*siblings[start:place], *siblings[place + 1 : end]]
+        return earlier
 
     def detach(self, element: Element) -> None:
         """Remove an element from the children of its parent. Its descendants stay in the element."""
         del self.parent_of(element).children[self.place_of(element)]
 
-    def remove(self, element: Element) -> list[str]:
-        """Remove an element and its descendants, and return their ids."""
+    def remove(self, element: Element) -> list[Element]:
+        """Remove an element and its descendants, and return them in document order."""
         self.detach(element)
-        removed = [each.id for each in Canvas(children=[element]).walk()]
-        for identifier in removed:
-            del self._by_id[identifier]
+        removed = list(Canvas(children=[element]).walk())
+        for each in removed:
+            del self._by_id[each.id]
         return removed
 
 

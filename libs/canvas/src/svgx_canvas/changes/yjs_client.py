@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from pycrdt import Doc, Map
 
+from svgx_canvas.changes.replacement import load_with_new_client
 from svgx_canvas.document.element_tree import load
-from svgx_canvas.document.replacement import load_with_new_client
 from svgx_yjs.structure import read_state_vector
 
 

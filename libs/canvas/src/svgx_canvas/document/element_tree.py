@@ -19,11 +19,12 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import TypeGuard
 
-from pycrdt import Doc, Map, Text, TransactionEvent, merge_updates
+from pycrdt import Doc, Map, Text, merge_updates
 
 from svgx_canvas.document.encoding import encode_elements
 from svgx_canvas.document.javascript_number import number_text
 from svgx_canvas.document.order import DIGITS, sort_key
+from svgx_canvas.document.recorded_edit import record_edit
 from svgx_canvas.limits import SvgRefused
 from svgx_canvas.tree import ROOT, TEXT, Canvas, Element, build_tree
 from svgx_yjs.structure import read_state_vector
@@ -108,16 +109,10 @@ def _encode_reset(current: bytes | None, attrs: dict[str, str]) -> tuple[bytes |
     """
     doc = load(*([current] if current else []))
     client_ids = {*read_state_vector(doc.get_state()), doc.client_id}
-    # `get` creates a missing root map. This change must not be part of the observed transaction.
+    # `get` creates a missing root map.
     root = doc.get(CANVAS, type=Map)
     elements = doc.get(ELEMENTS, type=Map)
-    updates: list[bytes] = []
-
-    def on_change(event: TransactionEvent) -> None:
-        updates.append(event.update)
-
-    subscription = doc.observe(on_change)
-    with doc.transaction():
+    with record_edit(doc) as edit:
         for identifier in list(elements.keys()):
             del elements[identifier]
         for name in list(root.keys()):
@@ -126,8 +121,7 @@ def _encode_reset(current: bytes | None, attrs: dict[str, str]) -> tuple[bytes |
         for name, value in attrs.items():
             if name not in root or root[name] != value:
                 root[name] = value
-    doc.unobserve(subscription)
-    return (updates[0] if updates else None), client_ids
+    return edit.update, client_ids
 
 
 def _with_new_ids(canvas: Canvas) -> list[Element]:

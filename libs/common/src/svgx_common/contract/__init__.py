@@ -14,7 +14,7 @@ from svgx_common.contract import (
     transport,
 )
 from svgx_common.contract.administration import canvases, connections, replicas, sessions
-from svgx_common.contract.live import element_changes, element_events, locks
+from svgx_common.contract.live import element_changes, element_events, locks, ui_events, undo
 from svgx_common.contract.operation import Channel, Operation
 from svgx_common.contract.storage import (
     backups,
@@ -69,6 +69,9 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     state.EXPORT,  #             GET    /runtime/canvases/{canvas_id}/export
     collab.IMPORT_SVG,  #        PUT    /runtime/canvases/{canvas_id}/svg
     element_changes.CHANGE_ELEMENTS,  # POST /runtime/canvases/{canvas_id}/elements/batch
+    ui_events.HANDLE_UI_EVENT,  # POST  /runtime/ui-event/
+    undo.UNDO_EDIT,  #           POST   /runtime/undo/
+    undo.REDO_EDIT,  #           POST   /runtime/redo/
     locks.LOCK_OBJECT,  #        POST   /runtime/lock/
     locks.UNLOCK_OBJECT,  #      POST   /runtime/unlock/
     locks.LOCK_STATUS,  #        GET    /runtime/lock-status/

@@ -1,82 +1,74 @@
-"""Changes of elements: a worker computes the edit of a request, and the canvas's holder applies it."""
-
-import time
+"""Changes of elements, and their undo and redo. Each is one edit of the caller."""
 
 from pydantic_core import to_json
 
-from svgx_canvas import Changed
-from svgx_collab.content.idle_clients import IdleClients
-from svgx_collab.content.imports import (
-    IMPORT_ERRORS,
-    QUEUE_SECONDS,
-    SAVE_SECONDS,
-    current_content,
-    save_edit,
-)
-from svgx_collab.content.worker_errors import ErrorTexts, worker_errors
-from svgx_common.contract.collab import Edit
+from svgx_canvas import Changed, Undone, YjsClient
+from svgx_collab.content.edit_history import Direction, EditHistory
+from svgx_collab.content.element_edits import ElementEdits, monotonic_deadline
+from svgx_common.contract.errors import Conflict
 from svgx_common.contract.live.element_changes import ChangeElementsRequest, ElementsChanged
-from svgx_common.messaging.bus import Bus
+from svgx_common.contract.live.undo import EditUndone, UndoRequest
 from svgx_common.messaging.responder import Call
 from svgx_workers.jobs import Jobs
-from svgx_workers.pool import Workers
-
-CHANGE_ERRORS = ErrorTexts(
-    name="changes of elements",
-    field=None,
-    account_limit=IMPORT_ERRORS.account_limit,
-    too_much="changing the elements of this canvas takes too much {}",
-)
-"""The texts of the errors of changes."""
 
 
 class ElementChanges:
-    """The changes of elements on one replica. They share the worker processes and the limits of imports.
+    """The changes of elements on one replica. The history has the changes that accounts can undo and redo."""
 
-    The edits of an author reuse Yjs clients. A client is in use from the start of a computation until its edit is
-    saved. After any failure to save the edit, the client is not used again, because the edit may still arrive at the
-    holder. If an editor of the canvas writes structs as such a client, one edit can be without effect, although it is
-    reported as saved. The editor could as well delete the elements.
-    """
-
-    def __init__(self, bus: Bus, workers: Workers) -> None:
-        self._bus = bus
-        self._workers = workers
-        self._idle_clients = IdleClients()
+    def __init__(self, edits: ElementEdits, history: EditHistory) -> None:
+        self._edits = edits
+        self._history = history
 
     async def change_elements(self, request: ChangeElementsRequest, call: Call) -> ElementsChanged:
         """Carry out all operations of a request as one edit of the caller, or none of them.
 
-        The edit is computed against the holder's document, and merges with the edits that clients make meanwhile. All
-        steps together end before the caller's deadline.
-
-        Raises `NotFound`, `Conflict` or `Invalid` with the field of the operation that cannot be carried out. Raises
-        `TooLarge` for changes that need too much time or memory, `TooManyRequests` while the caller has too many
-        requests, `Overloaded` while too many wait in total, and `Unavailable` without a worker. Also raises the errors
-        of `save_edit`.
+        Raises `NotFound`, `Conflict` or `Invalid` with the field of the operation that cannot be carried out. Also
+        raises the other errors of `ElementEdits.edit`.
         """
-        ends_at = time.monotonic() + call.deadline - time.time()
-        author = call.signed_in_caller().user_id
-        with worker_errors(self._workers, CHANGE_ERRORS):
-            async with self._workers.turn(
-                author, wait_seconds=QUEUE_SECONDS, deadline=ends_at - SAVE_SECONDS
-            ) as worker:
-                changed = await self._compute(worker, request, author)
-        # Send an empty update too, because the answer has the revision, and shows that all earlier edits are saved.
-        edit = Edit(author, changed.update)
-        revision = await save_edit(self._bus, request.canvas_id, edit, ends_at)
-        self._idle_clients.put(request.canvas_id, author, changed.client)
+        caller = call.signed_in_caller()
+        operations = to_json([each.model_dump(exclude_unset=True) for each in request.operations])
+
+        async def compute(worker: Jobs, current: bytes, client: YjsClient | None) -> Changed:
+            return await worker.change_elements(current, operations, client)
+
+        changed, revision = await self._edits.edit(
+            request.canvas_id, caller.user_id, monotonic_deadline(call.deadline), compute
+        )
+        # The visitors of a share link have one id, so a visitor would undo the edits of others.
+        if changed.step and not caller.is_visitor:
+            await self._history.record(request.canvas_id, caller.user_id, changed.step)
         return ElementsChanged(revision=revision, created=changed.created)
 
-    async def _compute(self, worker: Jobs, request: ChangeElementsRequest, author: str) -> Changed:
-        """Let the worker compute the edit. Its Yjs client is not idle any more, unless the computation fails."""
-        operations = [each.model_dump(exclude_unset=True) for each in request.operations]
-        # Take the client before the content is read, so that the content has all edits of the client.
-        client = self._idle_clients.take(request.canvas_id, author)
-        try:
-            current = await current_content(self._bus, request.canvas_id)
-            return await worker.change_elements(current, to_json(operations), client)
-        except BaseException:
-            if client is not None:
-                self._idle_clients.put(request.canvas_id, author, client)
-            raise
+    async def undo(self, request: UndoRequest, call: Call) -> EditUndone:
+        """Undo the caller's newest change on the canvas that it has not undone yet. Raises the errors of `_reverse`."""
+        return await self._reverse("undo", request.canvas_id, call)
+
+    async def redo(self, request: UndoRequest, call: Call) -> EditUndone:
+        """Repeat the change that the caller has undone last. Raises the errors of `_reverse`."""
+        return await self._reverse("redo", request.canvas_id, call)
+
+    async def _reverse(self, direction: Direction, canvas_id: str, call: Call) -> EditUndone:
+        """Carry out the newest step of one direction as an edit of the caller, and keep the step back.
+
+        A step that fails stays in the history. Raises `Conflict` if there is no step, and `Invalid` if the canvas would
+        be beyond a limit. Also raises the errors of `EditHistory.turn` and `ElementEdits.edit`.
+        """
+        account = call.signed_in_caller().user_id
+        ends_at = monotonic_deadline(call.deadline)
+        async with self._history.turn(canvas_id, account):
+            newest = await self._history.newest(direction, canvas_id, account)
+            if newest is None:
+                raise Conflict(f"there is no edit of this account to {direction} on this canvas")
+
+            async def compute(worker: Jobs, current: bytes, client: YjsClient | None) -> Undone:
+                return await worker.undo(current, newest.step, client)
+
+            undone, revision = await self._edits.edit(canvas_id, account, ends_at, compute)
+            counts = await self._history.move(direction, canvas_id, account, newest, undone.step)
+        return EditUndone(
+            revision=revision,
+            changed=undone.changed,
+            skipped=undone.skipped,
+            undo=None if counts is None else counts[0],
+            redo=None if counts is None else counts[1],
+        )

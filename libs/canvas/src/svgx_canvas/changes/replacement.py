@@ -8,9 +8,10 @@ ids of sub-documents are not compared, because no reader of a canvas reads them.
 import json
 from collections.abc import Iterable, Sequence
 
-from pycrdt import Array, Doc, Map, Text, TransactionEvent
+from pycrdt import Array, Doc, Map, Text
 
 from svgx_canvas.document.element_tree import CANVAS, ELEMENTS, load
+from svgx_canvas.document.recorded_edit import record_edit
 from svgx_yjs.structure import EMPTY_UPDATE, read_state_vector
 
 _Content = Map[object]
@@ -29,17 +30,10 @@ def replacement(current: bytes | None, wanted: bytes) -> bytes:
     doc = load_with_new_client(current)
     source = load(wanted)
     roots = [(doc.get(name, type=Map), source.get(name, type=Map)) for name in (CANVAS, ELEMENTS)]
-    updates: list[bytes] = []
-
-    def on_change(event: TransactionEvent) -> None:
-        updates.append(event.update)
-
-    subscription = doc.observe(on_change)
-    with doc.transaction(), source.transaction():
+    with record_edit(doc) as edit, source.transaction():
         for current_root, wanted_root in roots:
             _make_equal(current_root, wanted_root)
-    doc.unobserve(subscription)
-    return updates[0] if updates else EMPTY_UPDATE
+    return edit.update or EMPTY_UPDATE
 
 
 def load_with_new_client(state: bytes | None) -> Doc[_Content]:

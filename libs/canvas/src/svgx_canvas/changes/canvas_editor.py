@@ -1,0 +1,89 @@
+"""The changes of an edit: the tree, the document, and the record for an undo change together."""
+
+from collections.abc import Mapping
+
+from pycrdt import Doc, Map
+
+from svgx_canvas.changes.document_writer import DocumentWriter
+from svgx_canvas.changes.editable_tree import EditableTree
+from svgx_canvas.changes.requested import Place
+from svgx_canvas.changes.undo_step import StepRecorder, UndoStep
+from svgx_canvas.tree import Canvas, Element
+
+
+class CanvasEditor:
+    """The elements of a canvas and the document that stores them. The methods check nothing."""
+
+    def __init__(self, doc: Doc[Map[object]], canvas: Canvas) -> None:
+        self.tree = EditableTree(canvas)
+        self._moved_to_root = canvas.moved_to_root
+        self._writer = DocumentWriter(doc)
+        self._recorder = StepRecorder()
+
+    def stores(self, identifier: str) -> bool:
+        """Return whether the document has an element with this id, in the tree or outside it."""
+        return identifier in self._writer.stored
+
+    def end_cycles(self) -> None:
+        """Store the parents that the tree shows, so that no move or deletion of one element moves or hides another."""
+        for identifier in self._moved_to_root:
+            self._writer.move_to_root(identifier)
+
+    def create(self, element: Element, parent: Element, place: Place) -> None:
+        """Add an element to the children of `parent`."""
+        self._recorder.note_new(element.id)
+        siblings = self._insert(element, parent, place)
+        self._writer.create(element)
+        self._write_orders(siblings)
+
+    def set_attributes(self, element: Element, attrs: Mapping[str, str | None]) -> None:
+        """Set attributes of an element or of the root. None removes an attribute."""
+        self._recorder.note(element)
+        kept = {name: value for name, value in element.attrs.items() if name not in attrs}
+        # Keep the dictionary, because the root's element shares it with the canvas.
+        element.attrs.clear()
+        element.attrs.update(kept)
+        element.attrs.update((name, value) for name, value in attrs.items() if value is not None)
+        self._writer.set_attributes(element, attrs)
+
+    def set_text(self, element: Element, text: str) -> None:
+        """Set the character data of an element."""
+        self._recorder.note(element)
+        element.text = text
+        self._writer.set_text(element)
+
+    def move(self, element: Element, parent: Element, place: Place) -> None:
+        """Move an element and its descendants to a place among the children of `parent`."""
+        self._recorder.note(element)
+        self.tree.detach(element)
+        siblings = self._insert(element, parent, place)
+        self._writer.set_place(element)
+        self._write_orders(siblings)
+
+    def remove(self, element: Element) -> None:
+        """Remove an element and its descendants."""
+        for each in self.tree.remove(element):
+            self._recorder.note(each)
+            self._writer.remove(each.id)
+
+    def step(self) -> UndoStep:
+        """Return the step that undoes all changes so far."""
+        return self._recorder.step(self.tree)
+
+    def _insert(self, element: Element, parent: Element, place: Place) -> list[tuple[Element, str]]:
+        """Insert an element into the tree. Return the siblings with new fractional indexes, and their earlier ones."""
+        if place.order is not None:
+            element.order = place.order
+            self.tree.insert(element, parent)
+            return []
+        index = len(parent.children)
+        if place.sibling is not None:
+            sibling = self.tree.find(place.sibling)
+            assert sibling is not None  # the caller has found it
+            index = self.tree.place_of(sibling) + (place.after is not None)
+        return self.tree.insert_at(element, parent, index)
+
+    def _write_orders(self, siblings: list[tuple[Element, str]]) -> None:
+        for sibling, earlier in siblings:
+            self._recorder.note_order(sibling, earlier)
+            self._writer.set_order(sibling)

@@ -1,0 +1,123 @@
+"""The step that undoes an edit: the values of each changed element before the edit and after it."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from svgx_canvas.changes.editable_tree import EditableTree
+from svgx_canvas.tree import Element
+
+
+@dataclass(slots=True)
+class Values:
+    """The fields of an element, or those that an edit has changed."""
+
+    tag: str
+    place: tuple[str, str] | None = None
+    """The id of the parent, and the fractional index. None if the edit did not move the element."""
+    attrs: dict[str, str | None] = field(default_factory=dict)
+    """The attributes. None stands for an attribute that the element does not have."""
+    text: str | None = None
+    """The character data. None if the edit did not change it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ElementStep:
+    """One element. `before` is None if the edit created the element, and `after` is None if the edit deleted it.
+
+    If both have values, these are the fields that differ.
+    """
+
+    id: str
+    before: Values | None
+    after: Values | None
+
+
+UndoStep = list[ElementStep]
+"""The changed elements in the order in which the edit changed each of them first."""
+
+
+class StepRecorder:
+    """The elements as they were before their first change in an edit."""
+
+    def __init__(self) -> None:
+        self._before: dict[str, Values | None] = {}
+
+    def note(self, element: Element) -> None:
+        """Note an element that will change, or that has just been removed."""
+        if element.id not in self._before:
+            self._before[element.id] = _all_values(element)
+
+    def note_new(self, identifier: str) -> None:
+        """Note the id of an element that will be created."""
+        self._before.setdefault(identifier, None)
+
+    def note_order(self, element: Element, earlier: str) -> None:
+        """Note an element that has a new fractional index in place of `earlier`."""
+        if element.id not in self._before:
+            values = _all_values(element)
+            values.place = (element.parent, earlier)
+            self._before[element.id] = values
+
+    def step(self, tree: EditableTree) -> UndoStep:
+        """Return the step that undoes the changes. `tree` has the elements after them."""
+        return [
+            step
+            for identifier, before in self._before.items()
+            if (step := _difference(identifier, before, tree.find(identifier))) is not None
+        ]
+
+
+def encode_step(step: UndoStep) -> bytes:
+    """Return a step as JSON in ASCII. An empty step has no bytes."""
+    if not step:
+        return b""
+    items = [[each.id, _fields(each.before), _fields(each.after)] for each in step]
+    return json.dumps(items, separators=(",", ":")).encode()
+
+
+def decode_step(content: bytes) -> UndoStep:
+    """Return the step of its JSON."""
+    return [
+        ElementStep(identifier, _values(before), _values(after))
+        for identifier, before, after in json.loads(content)
+    ]
+
+
+def _difference(
+    identifier: str, before: Values | None, element: Element | None
+) -> ElementStep | None:
+    """Return the step of one element, or None if the edit has changed nothing in the end."""
+    if element is None:
+        return None if before is None else ElementStep(identifier, before, None)
+    after = _all_values(element)
+    if before is None:
+        return ElementStep(identifier, None, Values(after.tag))
+    names = [
+        name
+        for name in {**before.attrs, **after.attrs}
+        if before.attrs.get(name) != after.attrs.get(name)
+    ]
+    old, new = Values(before.tag), Values(after.tag)
+    if before.place != after.place:
+        old.place, new.place = before.place, after.place
+    if before.text != after.text:
+        old.text, new.text = before.text, after.text
+    old.attrs = {name: before.attrs.get(name) for name in names}
+    new.attrs = {name: after.attrs.get(name) for name in names}
+    return None if old == new else ElementStep(identifier, old, new)
+
+
+def _all_values(element: Element) -> Values:
+    return Values(element.tag, (element.parent, element.order), dict(element.attrs), element.text)
+
+
+def _fields(values: Values | None) -> list[object] | None:
+    return None if values is None else [values.tag, values.place, values.attrs, values.text]
+
+
+def _values(fields: list[Any] | None) -> Values | None:
+    if fields is None:
+        return None
+    tag, place, attrs, text = fields
+    return Values(tag, None if place is None else (place[0], place[1]), attrs, text)

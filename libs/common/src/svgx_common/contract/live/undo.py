@@ -1,0 +1,62 @@
+"""Undo and redo of changes of elements: models and operations."""
+
+from svgx_common.contract.errors import (
+    Conflict,
+    Invalid,
+    NotFound,
+    QuotaExceeded,
+    QuotaFull,
+    TooLarge,
+    Unavailable,
+)
+from svgx_common.contract.operation import Http, Operation, ReplyModel
+from svgx_common.contract.policy import CanvasRole, RateClass, Scope
+from svgx_common.contract.state import CanvasRequest
+
+
+class UndoRequest(CanvasRequest):
+    """The canvas on which the caller undoes or repeats its own last edit."""
+
+
+class EditUndone(ReplyModel):
+    """The revision of the commit, and the elements that have changed. The id of the root is "".
+
+    `skipped` are the elements that keep at least one value, because another edit has changed them since. `undo` and
+    `redo` are the numbers of edits that the caller can undo and redo now. They are null if Redis did not answer.
+    """
+
+    revision: int
+    changed: list[str]
+    skipped: list[str]
+    undo: int | None
+    redo: int | None
+
+
+UNDO_EDIT = Operation(
+    subject="svgx.collab.elements.undo",
+    summary="Undo the caller's own last change of elements on a canvas; live clients receive it",
+    request=UndoRequest,
+    reply=EditUndone,
+    scope=Scope.SIGNED_IN,
+    canvas_role=CanvasRole.EDITOR,
+    http=Http("POST", "/runtime/undo/"),
+    rate=RateClass.HEAVY,
+    timeout=60.0,
+    writes_content=True,
+    needs_account=True,
+    errors=(NotFound, Conflict, Invalid, TooLarge, QuotaExceeded, QuotaFull, Unavailable),
+)
+REDO_EDIT = Operation(
+    subject="svgx.collab.elements.redo",
+    summary="Repeat the edit that the caller has undone last on a canvas; live clients receive it",
+    request=UndoRequest,
+    reply=EditUndone,
+    scope=Scope.SIGNED_IN,
+    canvas_role=CanvasRole.EDITOR,
+    http=Http("POST", "/runtime/redo/"),
+    rate=RateClass.HEAVY,
+    timeout=60.0,
+    writes_content=True,
+    needs_account=True,
+    errors=(NotFound, Conflict, Invalid, TooLarge, QuotaExceeded, QuotaFull, Unavailable),
+)

@@ -1,0 +1,171 @@
+"""The edits that accounts can undo and redo, in two Redis lists for each canvas and account.
+
+Each item is the step of one edit (see `svgx_canvas.changes.undo_step`), the newest first. If Redis loses its keys, the
+edits stay, and can no longer be undone by this service.
+"""
+
+import base64
+import contextlib
+import zlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Literal
+
+import structlog
+
+from svgx_common.contract.errors import Overloaded
+from svgx_common.redis import RETRY_SECONDS, Redis, RedisError, answer_of
+
+log = structlog.get_logger(__name__)
+
+MAX_STEPS = 100
+"""Largest number of edits that an account can undo on a canvas."""
+
+MAX_BYTES = 1024 * 1024
+"""Largest size of all steps of an account on a canvas in one list, compressed, in bytes of Redis."""
+
+LIFETIME_SECONDS = 24 * 3600
+"""Time after an account's last edit, undo or redo on a canvas at which its steps are forgotten, in seconds."""
+
+TURN_SECONDS = 65
+"""Time after which the turn of an undo ends although its replica has not ended it, in seconds.
+
+It is longer than the time limit of the operation.
+"""
+
+WAIT_SECONDS = 10
+"""Longest time that an undo waits for its turn, in seconds."""
+
+CONTENT = "the history of edits"
+"""The content of Redis, for errors."""
+
+Direction = Literal["undo", "redo"]
+
+# `push` adds a step to a list, and removes the oldest steps beyond ARGV[2] steps or ARGV[3] bytes. An empty step, which
+# stands for one that is too large, empties the list. The list lives for ARGV[4] seconds from now on.
+_PUSH = """
+local function push(key, step)
+    if step == '' then redis.call('DEL', key) return end
+    redis.call('LPUSH', key, step)
+    redis.call('LTRIM', key, 0, ARGV[2] - 1)
+    local size, kept = 0, 0
+    for _, each in ipairs(redis.call('LRANGE', key, 0, -1)) do
+        size = size + #each
+        if size > tonumber(ARGV[3]) then break end
+        kept = kept + 1
+    end
+    redis.call('LTRIM', key, 0, kept - 1)
+    redis.call('EXPIRE', key, ARGV[4])
+end
+"""
+
+# A new edit: adds its step to the list KEYS[1] of undos, and empties the list KEYS[2] of redos.
+_RECORD = (
+    _PUSH
+    + """
+push(KEYS[1], ARGV[1])
+redis.call('DEL', KEYS[2])
+"""
+)
+
+# An undo or redo: removes the step ARGV[5] from the list KEYS[1], and adds the step ARGV[1] to the list KEYS[2], unless
+# it is "-". Returns the lengths of both lists.
+_MOVE = (
+    _PUSH
+    + """
+redis.call('LREM', KEYS[1], 1, ARGV[5])
+if ARGV[1] ~= '-' then push(KEYS[2], ARGV[1]) end
+return {redis.call('LLEN', KEYS[1]), redis.call('LLEN', KEYS[2])}
+"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredStep:
+    """The newest step of a list. `stored` is its form in Redis."""
+
+    step: bytes
+    stored: str
+
+
+class EditHistory:
+    """The history of all accounts on all canvases, as every replica sees it."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._record_script = redis.register_script(_RECORD)
+        self._move_script = redis.register_script(_MOVE)
+
+    async def record(self, canvas_id: str, account: str, step: bytes) -> None:
+        """Add the step of a new edit, and forget the edits that the account has undone before.
+
+        Without Redis, the edit cannot be undone. The failure is logged.
+        """
+        keys = [_key("undo", canvas_id, account), _key("redo", canvas_id, account)]
+        try:
+            await self._record_script(keys=keys, args=_push_arguments(_stored(step)))
+        except (RedisError, OSError):
+            log.warning("an edit cannot be undone, because Redis did not take its step")
+
+    @contextlib.asynccontextmanager
+    async def turn(self, canvas_id: str, account: str) -> AsyncIterator[None]:
+        """Let one undo or redo of the account on the canvas run at a time. The next one waits.
+
+        Raises `Overloaded` after `WAIT_SECONDS`, and `Unavailable` without Redis.
+        """
+        lock = self._redis.lock(
+            f"svgx:undoing:{canvas_id}:{account}", timeout=TURN_SECONDS, sleep=0.05
+        )
+        if not await answer_of(lock.acquire(blocking_timeout=WAIT_SECONDS), CONTENT):
+            raise Overloaded(
+                "another undo or redo of this account runs on this canvas",
+                retry_after=RETRY_SECONDS,
+            )
+        try:
+            yield
+        finally:
+            with contextlib.suppress(RedisError, OSError):
+                await lock.release()
+
+    async def newest(self, direction: Direction, canvas_id: str, account: str) -> StoredStep | None:
+        """Return the step of the edit to undo or redo next, or None. Raises `Unavailable` without Redis."""
+        reading = self._redis.lindex(_key(direction, canvas_id, account), 0)
+        stored = await answer_of(reading, CONTENT)
+        if stored is None:
+            return None
+        return StoredStep(zlib.decompress(base64.b64decode(stored)), stored)
+
+    async def move(
+        self, direction: Direction, canvas_id: str, account: str, done: StoredStep, step_back: bytes
+    ) -> tuple[int, int] | None:
+        """Replace a step that has been carried out with the step back, in the list of the other direction.
+
+        If nothing has changed, `step_back` is empty, and no step is added. Return the numbers of steps that can be
+        undone and redone now, or None without Redis.
+        """
+        other: Direction = "redo" if direction == "undo" else "undo"
+        keys = [_key(direction, canvas_id, account), _key(other, canvas_id, account)]
+        added = _stored(step_back) if step_back else "-"
+        try:
+            lengths = await self._move_script(
+                keys=keys, args=[*_push_arguments(added), done.stored]
+            )
+        except (RedisError, OSError):
+            log.warning("an undone edit is still in the history, because Redis does not answer")
+            return None
+        here, there = map(int, lengths)
+        return (here, there) if direction == "undo" else (there, here)
+
+
+def _stored(step: bytes) -> str:
+    """Return the form of a step in Redis. It is empty for a step that is too large."""
+    stored = base64.b64encode(zlib.compress(step)).decode()
+    return stored if len(stored) <= MAX_BYTES else ""
+
+
+def _push_arguments(stored: str) -> list[str | int]:
+    return [stored, MAX_STEPS, MAX_BYTES, LIFETIME_SECONDS]
+
+
+def _key(direction: Direction, canvas_id: str, account: str) -> str:
+    return f"svgx:{direction}:{canvas_id}:{account}"

@@ -1,0 +1,237 @@
+"""Undo and redo of changes of elements, with a real holder, real worker processes and Redis."""
+
+import asyncio
+import secrets
+from typing import Any
+
+import pytest
+
+from svgx_collab.content import edit_history
+from svgx_collab.content.edit_history import LIFETIME_SECONDS, EditHistory
+from svgx_collab.content.element_changes import ElementChanges
+from svgx_collab.content.element_edits import ElementEdits
+from svgx_common import redis
+from svgx_common.contract.errors import Conflict, TooLarge, Unavailable
+from svgx_common.contract.live.element_changes import ChangeElementsRequest
+from svgx_common.contract.live.undo import EditUndone, UndoRequest
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.caller import Caller
+from svgx_common.redis import Redis
+from svgx_devstack import DevStack
+from svgx_workers.child import Child
+from svgx_workers.errors import WorkerDied
+from svgx_workers.frames import Frame
+from svgx_workers.pool import Workers
+from tests.integration.collab.replica import Editor, call, replica
+from tests.integration.state.service import user
+
+
+class Author:
+    """A caller that changes elements of the editor's canvas."""
+
+    def __init__(
+        self, editor: Editor, changes: ElementChanges, caller: Caller | None = None
+    ) -> None:
+        self.caller = caller or user()
+        self._changes = changes
+        self._canvas_id = editor.canvas_id
+
+    async def change(self, *operations: dict[str, Any]) -> None:
+        """Send a request, and expect success."""
+        fields = {"canvas_id": self._canvas_id, "operations": operations}
+        request = ChangeElementsRequest.model_validate(fields)
+        await self._changes.change_elements(request, call(caller=self.caller))
+
+    async def create(self, identifier: str, **attrs: str) -> None:
+        """Create an element."""
+        await self.change({"op": "create", "id": identifier, "tag": "rect", "attrs": attrs})
+
+    async def undo(self) -> EditUndone:
+        """Undo the last edit."""
+        return await self._changes.undo(
+            UndoRequest(canvas_id=self._canvas_id), call(caller=self.caller)
+        )
+
+    async def redo(self) -> EditUndone:
+        """Repeat the edit that was undone last."""
+        return await self._changes.redo(
+            UndoRequest(canvas_id=self._canvas_id), call(caller=self.caller)
+        )
+
+
+@pytest.fixture
+def author(editor: Editor, changes: ElementChanges) -> Author:
+    """Return an author on the editor's canvas."""
+    return Author(editor, changes)
+
+
+@pytest.fixture
+def other_replica(bus: Bus, workers: Workers, redis_client: Redis) -> ElementChanges:
+    """Return the changes of elements on another replica."""
+    return ElementChanges(ElementEdits(bus, workers), EditHistory(redis_client))
+
+
+async def test_edits_are_undone_and_redone_one_by_one_on_any_replica(
+    backing: DevStack, editor: Editor, author: Author, other_replica: ElementChanges
+) -> None:
+    """Proves R-UNDO-1 and R-UNDO-4."""
+    on_other_replica = Author(editor, other_replica, author.caller)
+    async with replica(backing):
+        await author.create("one")
+        await author.create("two")
+        undone = await on_other_replica.undo()
+        assert undone == EditUndone(revision=3, changed=["two"], skipped=[], undo=1, redo=1)
+        assert (await editor.held()).keys() == {"one"}
+        assert (await author.undo()).undo == 0
+        assert await editor.held() == {}
+        with pytest.raises(Conflict):
+            await author.undo()
+        assert (await on_other_replica.redo()).changed == ["one"]
+        redone = await author.redo()
+        assert redone == EditUndone(revision=6, changed=["two"], skipped=[], undo=2, redo=0)
+        assert (await editor.held()).keys() == {"one", "two"}
+        with pytest.raises(Conflict):
+            await author.redo()
+
+
+async def test_new_edit_forgets_the_undone_edits(
+    backing: DevStack, editor: Editor, author: Author
+) -> None:
+    """Proves R-UNDO-4."""
+    async with replica(backing):
+        await author.create("one")
+        await author.undo()
+        await author.create("two")
+        with pytest.raises(Conflict):
+            await author.redo()
+        assert (await editor.held()).keys() == {"two"}
+
+
+async def test_each_account_undoes_its_own_edits(
+    backing: DevStack, editor: Editor, author: Author, changes: ElementChanges
+) -> None:
+    """The visitors of a share link have one id, so their edits cannot be undone. Proves R-UNDO-1 and R-UNDO-6."""
+    visitor = Author(editor, changes, Caller.of_link("link"))
+    other = Author(editor, changes)
+    async with replica(backing):
+        await author.create("one")
+        await other.create("two")
+        await visitor.create("three")
+        await author.undo()
+        assert (await editor.held()).keys() == {"two", "three"}
+        for each in (author, visitor):
+            with pytest.raises(Conflict):
+                await each.undo()
+
+
+async def test_undos_at_the_same_time_undo_one_edit_each_in_their_order(
+    backing: DevStack, editor: Editor, author: Author
+) -> None:
+    """Proves R-UNDO-1."""
+    async with replica(backing):
+        await author.create("one", width="1")
+        for width in "234":
+            await author.change({"op": "update", "id": "one", "attrs": {"width": width}})
+        undone = await asyncio.gather(*(author.undo() for _ in range(3)))
+        assert sorted(each.undo or 0 for each in undone) == [1, 2, 3]
+        assert all(each.changed == ["one"] for each in undone)
+        assert (await editor.held())["one"]["attrs"] == {"width": "1"}
+
+
+async def test_failed_undo_can_be_tried_again(
+    backing: DevStack, editor: Editor, author: Author, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-UNDO-4."""
+
+    async def die(_: Child, job: Frame) -> Frame:
+        raise WorkerDied("the process ended by signal 9")
+
+    async with replica(backing):
+        await author.create("one")
+        with monkeypatch.context() as patch:
+            patch.setattr(Child, "run", die)
+            with pytest.raises(TooLarge):
+                await author.undo()
+        assert (await author.undo()).changed == ["one"]
+        assert await editor.held() == {}
+
+
+async def test_undo_that_changes_nothing_leaves_the_history(
+    backing: DevStack, author: Author, changes: ElementChanges, editor: Editor
+) -> None:
+    """The answer names the elements that another account has deleted since. Proves R-UNDO-2 and R-UNDO-4."""
+    other = Author(editor, changes)
+    async with replica(backing):
+        await author.create("one")
+        await author.change({"op": "update", "id": "one", "attrs": {"width": "2"}})
+        await other.change({"op": "delete", "id": "one"})
+        undone = await author.undo()
+        assert undone == EditUndone(revision=3, changed=[], skipped=["one"], undo=1, redo=0)
+
+
+async def test_edit_with_a_large_step_ends_the_history(
+    backing: DevStack, editor: Editor, author: Author, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-UNDO-6."""
+    monkeypatch.setattr(edit_history, "MAX_BYTES", 2000)
+    async with replica(backing):
+        await author.create("one")
+        await author.create("two", d=secrets.token_hex(4000))
+        await author.change({"op": "delete", "id": "two"})
+        with pytest.raises(Conflict):
+            await author.undo()
+        await author.create("three")
+        assert (await author.undo()).changed == ["three"]
+
+
+@pytest.mark.parametrize(("name", "limit"), [("MAX_STEPS", 3), ("MAX_BYTES", 300)])
+async def test_oldest_edits_beyond_a_limit_of_the_history_cannot_be_undone(
+    backing: DevStack,
+    author: Author,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    limit: int,
+) -> None:
+    """Proves R-UNDO-6."""
+    monkeypatch.setattr(edit_history, name, limit)
+    created = [f"e{number}" for number in range(8)]
+    async with replica(backing):
+        for each in created:
+            await author.create(each)
+        undone = (await author.undo()).changed
+        while (last := await author.undo()).undo:
+            undone += last.changed
+        undone += last.changed
+        assert 2 <= len(undone) < len(created)
+        assert undone == created[::-1][: len(undone)]
+
+
+async def test_history_of_an_unused_canvas_is_forgotten(
+    backing: DevStack, editor: Editor, author: Author, redis_client: Redis
+) -> None:
+    """Proves R-UNDO-6."""
+    account = author.caller.user_id
+    async with replica(backing):
+        await author.create("one")
+        await author.create("two")
+        await author.undo()
+        for direction in ("undo", "redo"):
+            left = await redis_client.ttl(f"svgx:{direction}:{editor.canvas_id}:{account}")
+            assert LIFETIME_SECONDS - 60 <= left <= LIFETIME_SECONDS
+
+
+async def test_edits_without_redis_are_saved_and_cannot_be_undone(
+    backing: DevStack, bus: Bus, workers: Workers, editor: Editor
+) -> None:
+    """Proves R-UNDO-7."""
+    client = redis.connect("redis://127.0.0.1:1/0")
+    changes = ElementChanges(ElementEdits(bus, workers), EditHistory(client))
+    author = Author(editor, changes)
+    async with replica(backing):
+        await author.create("one")
+        assert (await editor.held()).keys() == {"one"}
+        for attempt in (author.undo, author.redo):
+            with pytest.raises(Unavailable) as refused:
+                await attempt()
+            assert refused.value.retry_after
+    await client.aclose()

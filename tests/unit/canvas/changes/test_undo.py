@@ -1,0 +1,238 @@
+"""Undo of changes of elements: their effect on the document, alone and after edits of others."""
+
+import json
+import random
+from typing import Any
+
+import pytest
+from pycrdt import merge_updates
+
+from svgx_canvas import SvgRefused, change_elements, undo
+from svgx_canvas.document.element_tree import load, read
+from svgx_canvas.limits import Limits
+from svgx_canvas.tree import Canvas
+from svgx_yjs.structure import EMPTY_UPDATE
+from tests.unit.canvas.changes.random_changes import document_of_any_client, random_operation
+from tests.unit.canvas.client_documents import document
+
+Operation = dict[str, Any]
+
+WALL = {"op": "create", "id": "wall", "tag": "rect", "attrs": {"width": "5", "fill": "red"}}
+GROUP = {"op": "create", "id": "group", "tag": "g"}
+LABEL: list[Operation] = [
+    {"op": "create", "id": "label", "tag": "text"},
+    {"op": "create", "id": "words", "tag": "#text", "parent": "label", "text": "one"},
+]
+
+
+class Author:
+    """An author of a canvas, with the steps that undo its edits."""
+
+    def __init__(self, state: bytes = EMPTY_UPDATE) -> None:
+        self.state = state
+        self.steps: list[bytes] = []
+        self.changed: list[str] = []
+        self.skipped: list[str] = []
+        """The ids of the elements that the last undo has changed and skipped."""
+
+    def change(self, *operations: Operation) -> None:
+        """Carry out operations as one edit."""
+        changed = change_elements(self.state, json.dumps(operations).encode())
+        self.state = merge_updates(self.state, changed.update)
+        if changed.step:
+            self.steps.append(changed.step)
+
+    def others_change(self, *operations: Operation) -> None:
+        """Carry out operations as one edit of another author."""
+        changed = change_elements(self.state, json.dumps(operations).encode())
+        self.state = merge_updates(self.state, changed.update)
+
+    def undo(self) -> bytes:
+        """Undo the last edit. Return the step that repeats it."""
+        undone = undo(self.state, self.steps.pop())
+        self.state = merge_updates(self.state, undone.update)
+        self.changed, self.skipped = undone.changed, undone.skipped
+        return undone.step
+
+    @property
+    def canvas(self) -> Canvas:
+        """The present elements."""
+        return read(load(self.state))
+
+
+@pytest.mark.parametrize(
+    "operations",
+    [
+        [{"op": "create", "id": "new", "tag": "rect", "parent": "group"}],
+        [{"op": "update", "id": "wall", "attrs": {"fill": None, "width": "6", "x": "1"}}],
+        [{"op": "update", "id": "", "attrs": {"viewBox": "0 0 9 9"}}],
+        [{"op": "update", "id": "words", "text": "two"}],
+        [{"op": "move", "id": "wall", "parent": "group"}],
+        [{"op": "move", "id": "label", "before": "wall"}],
+        [{"op": "delete", "id": "label"}],
+        [{"op": "delete", "id": "words"}, {"op": "delete", "id": "label"}],
+        [{"op": "move", "id": "wall", "parent": "group"}, {"op": "delete", "id": "group"}],
+        [
+            {"op": "move", "id": "group", "parent": "inner"},
+            {"op": "move", "id": "label", "parent": "group"},
+        ],
+        [
+            {"op": "create", "id": "new", "tag": "g"},
+            {"op": "move", "id": "group", "parent": "new"},
+            {"op": "delete", "id": "new"},
+        ],
+    ],
+)
+def test_undone_edit_leaves_the_canvas_as_before(operations: list[Operation]) -> None:
+    """An undo of the undo makes the edit again. Proves R-UNDO-1 and R-UNDO-4."""
+    author = Author()
+    author.change(WALL, GROUP, *LABEL, {"op": "create", "id": "inner", "tag": "g"})
+    before = author.canvas
+    author.change(*operations)
+    after = author.canvas
+    redo = author.undo()
+    assert author.canvas == before
+    assert author.skipped == []
+    author.steps.append(redo)
+    author.undo()
+    assert author.canvas == after
+    assert author.skipped == []
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_edits_are_undone_and_redone_one_by_one(seed: int) -> None:
+    """Each undo leaves the canvas of before, and each redo that of after, with any document. Proves R-UNDO-1."""
+    rng = random.Random(seed)
+    author = Author(document_of_any_client(rng))
+    # The first edit of a canvas with a cycle of parents stores the parents that the tree shows.
+    author.change({"op": "create", "id": "first", "tag": "g"}, {"op": "delete", "id": "first"})
+    canvases = [author.canvas]
+    for _ in range(12):
+        ids = [each.id for each in author.canvas.walk()] or ["none"]
+        steps = len(author.steps)
+        try:
+            author.change(*[random_operation(rng, ids) for _ in range(rng.randrange(1, 6))])
+        except SvgRefused:
+            continue
+        if len(author.steps) > steps:
+            canvases.append(author.canvas)
+    redos: list[bytes] = []
+    for canvas in reversed(canvases[:-1]):
+        redos.append(author.undo())
+        assert (author.canvas, author.skipped) == (canvas, [])
+    for canvas in canvases[1:]:
+        author.steps.append(redos.pop())
+        author.undo()
+        assert (author.canvas, author.skipped) == (canvas, [])
+
+
+@pytest.mark.parametrize(
+    ("edit", "others", "kept"),
+    [
+        (
+            {"op": "update", "id": "wall", "attrs": {"fill": "blue", "width": "6"}},
+            {"op": "update", "id": "wall", "attrs": {"fill": "green"}},
+            {"fill": "green", "width": "5"},
+        ),
+        (
+            {"op": "update", "id": "wall", "attrs": {"fill": None}},
+            {"op": "update", "id": "wall", "attrs": {"fill": "green"}},
+            {"fill": "green", "width": "5"},
+        ),
+    ],
+)
+def test_attribute_that_another_edit_has_set_since_is_kept(
+    edit: Operation, others: Operation, kept: dict[str, str]
+) -> None:
+    """The other attributes of the element are set back. Proves R-UNDO-2."""
+    author = Author()
+    author.change(WALL)
+    author.change(edit)
+    author.others_change(others)
+    author.undo()
+    (wall,) = author.canvas.children
+    assert wall.attrs == kept
+    assert author.skipped == ["wall"]
+
+
+@pytest.mark.parametrize(
+    ("edit", "others"),
+    [
+        (
+            {"op": "update", "id": "words", "text": "two"},
+            {"op": "update", "id": "words", "text": "3"},
+        ),
+        ({"op": "move", "id": "words", "order": "b"}, {"op": "move", "id": "words", "order": "c"}),
+        ({"op": "update", "id": "words", "text": "two"}, {"op": "delete", "id": "words"}),
+        ({"op": "delete", "id": "words"}, {"op": "delete", "id": "label"}),
+        (
+            {"op": "delete", "id": "words"},
+            {"op": "create", "id": "words", "tag": "g"},
+        ),
+    ],
+)
+def test_element_that_another_edit_has_changed_since_is_kept(
+    edit: Operation, others: Operation
+) -> None:
+    """The undo changes nothing, and names the element. Proves R-UNDO-2."""
+    author = Author()
+    author.change(*LABEL)
+    author.change(edit)
+    author.others_change(others)
+    before = author.canvas
+    assert author.undo() == b""
+    assert author.canvas == before
+    assert (author.changed, author.skipped) == ([], ["words"])
+
+
+def test_move_into_an_element_that_is_inside_now_is_kept() -> None:
+    """An undo makes no cycle of parents. Proves R-UNDO-2."""
+    author = Author()
+    author.change(GROUP, {"op": "create", "id": "inner", "tag": "g", "parent": "group"})
+    author.change({"op": "move", "id": "inner", "parent": ""})
+    author.others_change({"op": "move", "id": "group", "parent": "inner"})
+    author.undo()
+    assert author.skipped == ["inner"]
+    assert [each.id for each in author.canvas.walk()] == ["inner", "group"]
+
+
+def test_undone_creation_removes_and_its_redo_restores_what_others_put_inside() -> None:
+    """Proves R-UNDO-3."""
+    author = Author()
+    author.change(GROUP)
+    author.others_change({**WALL, "parent": "group"})
+    before = author.canvas
+    redo = author.undo()
+    assert author.canvas.children == []
+    assert author.changed == ["group", "wall"]
+    author.steps.append(redo)
+    author.undo()
+    assert author.canvas == before
+
+
+def test_undo_beyond_a_limit_of_the_canvas_is_refused() -> None:
+    """Proves R-UNDO-5."""
+    author = Author()
+    author.change(WALL)
+    author.change({"op": "delete", "id": "wall"})
+    author.others_change({**WALL, "id": "other"})
+    with pytest.raises(SvgRefused) as refused:
+        undo(author.state, author.steps[-1], Limits(expanded_elements=2))
+    assert (refused.value.field, refused.value.limit) == ("canvas_id", 2)
+
+
+def test_forbidden_element_of_a_yjs_client_is_restored() -> None:
+    """The export leaves it out, as before. Proves R-UNDO-5."""
+    author = Author(document({"code": {"tag": "script", "parent": "", "order": "a0", "attrs": {}}}))
+    author.change({"op": "delete", "id": "code"})
+    author.undo()
+    assert [each.tag for each in author.canvas.walk()] == ["script"]
+
+
+def test_edit_without_an_effect_has_no_step() -> None:
+    """Proves R-UNDO-1."""
+    author = Author()
+    author.change(WALL)
+    author.change({"op": "update", "id": "wall", "attrs": {"fill": "red"}})
+    author.change({**WALL, "id": "gone"}, {"op": "delete", "id": "gone"})
+    assert len(author.steps) == 1

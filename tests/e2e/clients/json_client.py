@@ -54,6 +54,12 @@ class JsonClient:
                 if event["type"] == kind and fields.items() <= event.items():
                     return event
 
+    async def wait_for_lock(self, object_id: str) -> None:
+        """Wait for the event that an object is locked."""
+        async with asyncio.timeout(TIMEOUT):
+            while (await self.wait_for("lock_acquired"))["lock"]["object_id"] != object_id:
+                pass
+
     async def wait_for_element(self, element_id: str, **attrs: str) -> None:
         """Wait until the copy has an element with these attributes."""
         async with asyncio.timeout(TIMEOUT):

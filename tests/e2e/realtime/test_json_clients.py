@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 
 from svgx_common.contract.live.element_changes import MAX_BODY_BYTES
+from svgx_gateway.websocket.json_clients.lock_pace import BURST, RATE
 from tests.e2e.clients.api import ApiSession
 from tests.e2e.clients.json_client import Event, JsonClient, connect_json
 from tests.e2e.clients.workspace import Workspace
@@ -210,6 +212,34 @@ async def test_locks_are_announced_to_all_json_clients(workspace: Workspace, can
         acquired = await other.ask("lock_request", "lock_acquired", object_id="roof", seconds=60)
         announced = await owner.wait_for("lock_acquired")
         assert announced["lock"] == acquired["lock"]
+
+
+async def test_locks_beyond_the_pace_of_an_account_wait_and_are_not_refused(
+    workspace: Workspace, canvas: str
+) -> None:
+    """Meanwhile another account locks, and the account edits in another connection. Proves R-JSON-4."""
+    session = await member(workspace, canvas, "editor")
+    count = int(BURST) + 60
+    last = str(count - 1)
+    async with (
+        joined(workspace, canvas) as flood,
+        joined(workspace, canvas) as second,
+        joined(workspace, canvas, session) as other,
+    ):
+        started = time.monotonic()
+        for number in range(count):
+            await flood.send("lock_request", id=str(number), object_id=str(number))
+        await other.wait_for_lock(str(int(BURST) - 1))
+        await other.ask("lock_request", "lock_acquired", object_id="other")
+        await second.ask("edit_operation", "saved", operations=[RECT])
+        for client in (other, second):
+            await client.wait_for_lock(last)
+        await flood.wait_for("lock_acquired", id=last)
+        assert time.monotonic() - started >= (count - BURST - 1) / RATE
+        response = await workspace.owner.request(
+            "GET", "/runtime/lock-status/", params={"canvas_id": canvas}
+        )
+        assert len(response.json()["items"]) == count + 1
 
 
 async def test_refused_token_closes_the_socket_with_4401(workspace: Workspace, canvas: str) -> None:

@@ -37,7 +37,10 @@ class EditOperation(RequestModel):
 
 
 class RequestLock(RequestModel):
-    """Lock an object, or renew the lock. The server answers `lock_acquired`, `lock_denied` or `error`."""
+    """Lock an object, or renew the lock. The server answers `lock_acquired`, `lock_denied` or `error`.
+
+    Beyond 20 of these messages and `lock_release` a second, after a burst of 200, those of an account wait.
+    """
 
     type: Literal["lock_request"]
     id: MessageId | None = None

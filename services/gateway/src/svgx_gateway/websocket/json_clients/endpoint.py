@@ -12,6 +12,7 @@ from svgx_gateway.websocket.admission import Admission
 from svgx_gateway.websocket.connection import Closing
 from svgx_gateway.websocket.endpoint import CanvasEndpoint, CountHandshake
 from svgx_gateway.websocket.json_clients.connection import JsonConnection
+from svgx_gateway.websocket.json_clients.lock_pace import LockPace
 from svgx_gateway.websocket.json_clients.reading_turns import ReadingTurns
 from svgx_gateway.websocket.json_clients.session import JsonSession
 from svgx_gateway.websocket.origins import AllowedOrigins
@@ -36,6 +37,7 @@ class JsonEndpoint(CanvasEndpoint):
         super().__init__(sessions, origins, admission, count_handshake=count_handshake)
         self._bus = bus
         self._turns = ReadingTurns()
+        self._lock_pace = LockPace()
 
     def _canvas_id(self, websocket: WebSocket) -> str:
         return websocket.query_params.get("canvas_id", "")
@@ -61,6 +63,7 @@ class JsonEndpoint(CanvasEndpoint):
                 bus=self._bus,
                 quotas=self._sessions.quotas,
                 turns=self._turns,
+                lock_pace=self._lock_pace,
                 session_id=session_id and session_id[:MAX_SESSION_ID_CHARACTERS],
                 first_message_seconds=self._limits.first_message_seconds,
             )

@@ -51,6 +51,7 @@ from svgx_gateway.observability import socket_spans
 from svgx_gateway.quotas.enforcement import QuotaEnforcement
 from svgx_gateway.websocket.connection import Closing
 from svgx_gateway.websocket.json_clients.connection import JsonConnection
+from svgx_gateway.websocket.json_clients.lock_pace import LockPace
 from svgx_gateway.websocket.json_clients.presence import JsonPresence
 from svgx_gateway.websocket.json_clients.reading import ReceivedText, receive
 from svgx_gateway.websocket.json_clients.reading_turns import ReadingTurns
@@ -80,6 +81,7 @@ class JsonSession:
         bus: Bus,
         quotas: QuotaEnforcement,
         turns: ReadingTurns,
+        lock_pace: LockPace,
         session_id: str | None,
         first_message_seconds: float,
     ) -> None:
@@ -91,6 +93,7 @@ class JsonSession:
         self._bus = bus
         self._quotas = quotas
         self._turns = turns
+        self._lock_pace = lock_pace
         self._session_id = session_id
         self._first_message_seconds = first_message_seconds
         self._presence = JsonPresence(connection.client, session_id, self._publish)
@@ -201,6 +204,7 @@ class JsonSession:
         )
 
     async def _lock(self, message: RequestLock) -> None:
+        await self._lock_pace.wait(self._connection.account)
         await self._require_editor()
         request = LockRequest(
             canvas_id=self._canvas_id, object_id=message.object_id, seconds=message.seconds
@@ -213,6 +217,7 @@ class JsonSession:
             self._connection.send_event(LockAcquired(id=message.id, lock=lock))
 
     async def _unlock(self, message: ReleaseLock) -> None:
+        await self._lock_pace.wait(self._connection.account)
         await self._require_editor()
         request = UnlockRequest(canvas_id=self._canvas_id, object_id=message.object_id)
         try:

@@ -131,6 +131,7 @@ CERTIFICATE = "certmanager_certificate_expiration_timestamp_seconds{name="
 SUCCESSFUL = 'kube_cronjob_status_last_successful_time{cronjob="svgx-backup"}'
 CREATED = 'kube_cronjob_created{cronjob="svgx-backup"}'
 STATE_ACTIVE = 'kube_job_status_active{job_name="svgx-state-backup-incremental-29385720"}'
+RELOADS = 'svgx_engine_live_json_reloads_total{job="svgx-gateway",pod='
 DELETED_OUTLINES = 'svgx_engine_journal_deleted_outlines_total{job="svgx-state"}'
 QUARANTINED_AT = 'svgx_engine_journal_quarantined_timestamp_seconds{job="svgx-state"}'
 STATE_CREATED = 'kube_cronjob_created{job="kube-state-metrics",cronjob="svgx-state-backup-full"}'
@@ -160,6 +161,20 @@ OWN_CASES: dict[str, dict[str, AlertCases]] = {
         "SVGXEngineAuditEntriesLost": AlertCases(
             fires=({'svgx_engine_audit_entries_lost_total{job="svgx-gateway"}': "0x5 1x15"},),
             quiet=({'svgx_engine_audit_entries_lost_total{job="svgx-gateway"}': "3x20"},),
+        ),
+        "SVGXEngineJsonClientsReload": AlertCases(
+            # One canvas has a reload every ten seconds, on one gateway or on one gateway after another.
+            fires=(
+                {f'{RELOADS}"1"}}': "0+6x30", f'{RELOADS}"2"}}': "0x30"},
+                {f'{RELOADS}"1"}}': "0+6x15 90x15", f'{RELOADS}"2"}}': "0x12 0+6x18"},
+            ),
+            quiet=(
+                # Each gateway has an import with two reloads a minute.
+                {f'{RELOADS}"1"}}': "0+2x30", f'{RELOADS}"2"}}': "0+2x30"},
+                {f'{RELOADS}"1"}}': "0x15 0+6x15"},
+                {f'{RELOADS}"1"}}': "0+6x10 60x20"},
+            ),
+            at="28m",
         ),
         "SVGXEngineRateLimitExceeded": AlertCases(
             fires=({'svgx_engine_rate_limit_hits_total{job="svgx-gateway"}': "0+6000x20"},),
@@ -378,6 +393,18 @@ class OneEvent:
 
 
 EVENTS: dict[str, dict[str, OneEvent]] = {
+    "svgx-gateway": {
+        "SVGXEngineJsonClientsReload": OneEvent(
+            once=(
+                # An import of a large file.
+                {f'{RELOADS}"1"}}': "0x10 2x60"},
+                # A rolling update of collab in ten minutes: each of 500 canvases has two reloads.
+                {f'{RELOADS}"1"}}': "0x10 0+50x20 1000x40"},
+            ),
+            lasting={f'{RELOADS}"1"}}': "0x10 3+3x60"},
+            within_seconds=1500,
+        ),
+    },
     "svgx-collab": {
         "SVGXEngineEditsNotSaved": OneEvent(
             once=(

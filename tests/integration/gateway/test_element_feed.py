@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from nats.aio.msg import Msg
+from structlog.testing import capture_logs
 
 from svgx_common.contract.collab import CANVAS_EDIT, Saved, SyncReply
 from svgx_common.contract.live.element_events import CANVAS_ELEMENTS, ElementEvents
@@ -129,13 +130,15 @@ async def test_events_in_sequence_reach_the_client_without_a_reload(joined: Feed
 async def test_missing_changes_make_the_client_reload(
     joined: Feed, sequence: int, operations: str
 ) -> None:
-    """The reload names a revision that has all changes up to then. Proves R-JSON-7."""
+    """The reload names a revision that has all changes up to then, and the log names the canvas. Proves R-JSON-7."""
     await joined.holder.send(5, PUT)
     assert await joined.client.next() == ("edit_operation", OPERATIONS)
-    await joined.holder.send(sequence, operations)
-    if operations:
-        assert await joined.client.next() == ("edit_operation", OPERATIONS)
-    assert await joined.client.next() == ("reload", 2)
+    with capture_logs() as lines:
+        await joined.holder.send(sequence, operations)
+        if operations:
+            assert await joined.client.next() == ("edit_operation", OPERATIONS)
+        assert await joined.client.next() == ("reload", 2)
+    assert [each["canvas_id"] for each in lines] == [CANVAS]
 
 
 async def test_gaps_that_follow_a_reload_cause_one_further_reload(joined: Feed) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
+import structlog
 from nats.aio.subscription import Subscription
 from prometheus_client import Counter
 from pydantic_core import to_json
@@ -25,6 +26,8 @@ from svgx_common.messaging.wire import decode
 from svgx_gateway.websocket.json_clients.connection import JsonConnection
 from svgx_gateway.websocket.transport.frames import encode_text_frame
 from svgx_yjs.structure import EMPTY_UPDATE
+
+log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 20.0
 """Longest time, in seconds, for which an unanswered request for the saved revision is repeated."""
@@ -164,6 +167,7 @@ class ElementFeed:
                 await self._request_sync()
                 event = Reload(revision=await self._saved_revision())
                 RELOADS.inc()
+                log.info("json clients load a canvas again", canvas_id=self._canvas_id)
                 for connection in list(self._connections):
                     connection.send_event(event)
                     await asyncio.sleep(SECONDS_BETWEEN_CLIENTS)

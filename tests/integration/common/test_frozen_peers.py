@@ -10,6 +10,7 @@ from nats.aio.msg import Msg
 from svgx_common.health import NotUsable
 from svgx_common.messaging import repetition
 from svgx_common.messaging.bus import RECONNECT_WAIT_SECONDS, Bus, BusUnreachable
+from svgx_common.messaging.round_trips import ANSWER_SECONDS, LATE_SECONDS
 from svgx_devstack import DevStack
 from tests.integration.common.example_operations import (
     EchoReply,
@@ -63,6 +64,24 @@ async def test_frozen_nats_fails_requests_and_recovers(
         await state_bus.settle()
         answered = await gateway_bus.request("svgx.state.test.answer", b"", timeout=10)
     assert answered.content == b"answer"
+
+
+async def test_nats_that_was_paused_with_this_process_is_reachable(
+    backing: DevStack, gateway_bus: Bus
+) -> None:
+    """A virtual machine may be paused several times in a row, with all its processes. Proves R-FAIL-20."""
+    await gateway_bus.settle()
+    server = backing.process("nats")
+    server.pause()
+    try:
+        for _ in range(4):
+            time.sleep(ANSWER_SECONDS + 2 * LATE_SECONDS)  # noqa: ASYNC251  # pauses this process
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert gateway_bus.reachable
+    finally:
+        server.resume()
+    await gateway_bus.settle()
 
 
 async def test_read_reaches_another_replica_and_a_write_is_sent_once(

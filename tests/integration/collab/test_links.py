@@ -11,12 +11,13 @@ from prometheus_client import REGISTRY
 from pycrdt import Doc, Map
 
 from svgx_canvas.document.faults import Fault
-from svgx_collab import channels
+from svgx_collab import channels, turns
 from svgx_collab.links.gateway_links import GatewayLinks
 from svgx_collab.room import EDITS_BETWEEN_TIME_READINGS, Receipt, Room
 from svgx_collab.turns import BatchQueue, Ticket, receive_in_turns
 from svgx_common.contract.collab import (
     CANVAS_EDIT,
+    CANVAS_SYNC,
     CANVAS_UPDATE,
     LINK_TO_GATEWAY,
     LINK_TO_REPLICA,
@@ -31,13 +32,14 @@ from svgx_common.contract.transport import echo_subject
 from svgx_common.messaging import link_codec
 from svgx_common.messaging.blobs import PIECE_BYTES
 from svgx_common.messaging.bus import Bus, NoResponders
+from svgx_common.messaging.headers import HEADER_GATEWAY
 from svgx_common.messaging.wire import decode
 from svgx_devstack import DevStack
 from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.links import replica_links
 from svgx_gateway.websocket.links.replica_links import ReplicaLinks
 from tests.integration.collab.replica import Editor, Replica, replica
-from tests.integration.collab.test_lost_broadcasts import Client, connected
+from tests.integration.collab.test_lost_broadcasts import NEVER, Client, connected, set_checkpoints
 from tests.integration.state.service import Client as StateClient
 from tests.integration.state.service import user
 from tests.polling import pause
@@ -206,23 +208,42 @@ async def test_edit_without_a_receipt_is_sent_again(
 
 
 async def test_other_gateways_follow_a_new_holder_at_once(
-    backing: DevStack, bus: Bus, second_bus: Bus, editor: Editor
+    backing: DevStack,
+    bus: Bus,
+    second_bus: Bus,
+    editor: Editor,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The new holder announces itself, because it does not know the gateways yet. Proves R-FAIL-14 and R-SYNC-15."""
+    """The new holder announces itself, because it does not know the gateways yet. Proves R-FAIL-14 and R-SYNC-15.
+
+    Without checkpoints and edits, only the announcement makes a gateway send a sync request.
+    """
+    set_checkpoints(monkeypatch, NEVER)
+    asking: asyncio.Queue[str] = asyncio.Queue()
+
+    async def note(message: Any) -> None:
+        asking.put_nowait(message.headers[HEADER_GATEWAY])
+
     async with (
         replica(backing) as one,
         writing(bus, editor.canvas_id) as writer,
         connected(second_bus, editor.canvas_id) as (_, reader),
-        replica(backing),
+        replica(backing) as two,
     ):
         await reader.until_has(first="1")
         await one.crash()
-        await writer.save("a", "1")
-        async with asyncio.timeout(10):
-            await reader.until_has(first="1", a="1")
-        await writer.save("b", "2")
-        async with asyncio.timeout(10):
-            await reader.until_has(first="1", a="1", b="2")
+        await until_gone(bus, one)
+        subject = CANVAS_SYNC.subject_of(canvas_id=editor.canvas_id)
+        await second_bus.connection.subscribe(subject, cb=note)
+        await second_bus.settle()
+        await two.rooms.open(editor.canvas_id)
+        gateways = {bus.replica_id, second_bus.replica_id}
+        async with asyncio.timeout(20):
+            while gateways:
+                gateways.discard(await asking.get())
+        for key in ("a", "b"):
+            await writer.save(key, "1")
+        await reader.until_has(first="1", a="1", b="1")
 
 
 async def test_awareness_states_on_a_link_are_merged(
@@ -290,15 +311,38 @@ async def test_room_that_failed_takes_no_further_batch(
 async def test_batch_that_takes_long_is_applied_in_turns(
     backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The replica applies the first edits at once, and the others in turns. Proves R-BOUND-5."""
+    """The replica applies the first edits at once and the others in turns, and does other work between two turns.
+
+    Proves R-BOUND-5.
+    """
     monkeypatch.setattr(channels, "TURN_SECONDS", 0.0)
     monkeypatch.setattr(channels, "SECONDS_PER_EDIT", 0.0)
+    monkeypatch.setattr(turns, "TURN_SECONDS", 0.0)
+    passed: list[int] = []
+    events: list[int | str] = []
+    """The number of edits that each turn took, and the other work of the event loop."""
+    receive = Room.receive
+
+    def receive_noted(room: Room, edits: Sequence[Edit], *args: Any, **options: Any) -> Receipt:
+        receipt = receive(room, edits, *args, **options)
+        passed.append(len(edits))
+        events.append(receipt.taken)
+        # The event loop runs this callback as soon as the task of the batch lets it continue.
+        asyncio.get_running_loop().call_soon(events.append, "other work")
+        return receipt
+
     async with replica(backing), writing(bus, editor.canvas_id) as writer:
         before = failures("refused")
         keys = [f"{number}" for number in range(3 * EDITS_BETWEEN_TIME_READINGS)]
-        async with asyncio.timeout(20):
-            for saved in [writer.set(key, "1") for key in keys]:
-                await saved.wait()
+        with monkeypatch.context() as patch:
+            patch.setattr(Room, "receive", receive_noted)
+            async with asyncio.timeout(20):
+                for saved in [writer.set(key, "1") for key in keys]:
+                    await saved.wait()
+        assert passed[0] == len(keys), "the edits are in one batch"
+        taken = [each for each in events if isinstance(each, int)]
+        assert (sum(taken), max(taken)) == (len(keys), EDITS_BETWEEN_TIME_READINGS)
+        assert events == [event for count in taken for event in (count, "other work")]
         assert failures("refused") == before
         await writer.client.until_has(first="1", **dict.fromkeys(keys, "1"))
 

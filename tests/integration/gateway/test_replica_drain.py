@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from nats.aio.msg import Msg
@@ -11,6 +11,7 @@ from nats.aio.msg import Msg
 from svgx_common import redis
 from svgx_common.contract.administration.replicas import DrainReplicaRequest
 from svgx_common.contract.errors import Conflict, Forbidden, NotFound, Unavailable
+from svgx_common.contract.operation import Empty
 from svgx_common.contract.policy import Role
 from svgx_common.contract.transport import DRAIN_ORDER, replica_subject
 from svgx_common.health import HealthReport
@@ -33,6 +34,8 @@ class Replica:
         self.bus = bus
         self.ordered = asyncio.Event()
         self.status = "ok"
+        self.on_report: Callable[[], Awaitable[object]] | None = None
+        """Called before each report."""
 
     async def start(self) -> None:
         """Start to answer the pings of gateways, and the order to drain."""
@@ -47,6 +50,8 @@ class Replica:
         await self.bus.respond(message.reply, b"{}")
 
     async def _report(self, message: Msg) -> None:
+        if self.on_report is not None:
+            await self.on_report()
         status = "draining" if self.ordered.is_set() else self.status
         report = HealthReport(
             status=status, service="collab", replica=self.id, version="0", uptime_seconds=1.0
@@ -141,11 +146,28 @@ async def test_order_while_another_gateway_has_the_lock_is_refused(
     await client.aclose()
 
 
-async def test_replica_is_drained_without_redis(backing: DevStack, replicas: list[Replica]) -> None:
-    """Proves R-FAIL-23: a gateway without Redis excludes only its own orders."""
+async def test_simultaneous_orders_of_a_gateway_without_redis_leave_one_replica(
+    backing: DevStack, replicas: list[Replica]
+) -> None:
+    """Proves R-FAIL-23: a gateway without Redis drains a replica, and executes its own orders one after the other."""
     async with gateway(backing, "redis://127.0.0.1:1/0") as handler:
-        await handler.drain(order(replicas[0].id), Call(ADMIN, 0.0))
+        outcomes = await asyncio.gather(
+            *(handler.drain(order(each.id), Call(ADMIN, 0.0)) for each in replicas),
+            return_exceptions=True,
+        )
+    assert [type(each) for each in outcomes] == [Empty, Conflict]
+    assert [each.ordered.is_set() for each in replicas] == [True, False]
+
+
+async def test_order_that_loses_its_lock_is_executed(
+    backing: DevStack, drain: ReplicaDrain, replicas: list[Replica]
+) -> None:
+    """Proves R-FAIL-23: a lock that is gone at its release, as after a failure of Redis, does not fail the order."""
+    client = redis.connect(backing.redis_url)
+    replicas[1].on_report = lambda: client.delete("svgx:drain")
+    await drain.drain(order(replicas[0].id), Call(ADMIN, 0.0))
     assert replicas[0].ordered.is_set()
+    await client.aclose()
 
 
 @pytest.mark.parametrize("status", ["starting", "draining"])

@@ -191,10 +191,13 @@ async def test_healthy_redis_has_no_fault(backing: DevStack) -> None:
 async def test_refused_redis_is_named(
     backing: DevStack, break_url: Callable[[str], str], detail: str
 ) -> None:
-    """Proves R-CONFIG-7: the one failure names the fault, and not the password."""
+    """Proves R-CONFIG-7: the one failure names the fault, and no password."""
+    own = urlsplit(backing.redis_url).password
+    assert own
     (finding,) = await check_redis(break_url(backing.redis_url))
     assert (finding.status, finding.check) == (Status.FAILED, "redis")
     assert detail in finding.detail
+    assert own not in finding.detail + finding.fix
     assert "hunter2" not in finding.detail + finding.fix
 
 

@@ -1,5 +1,6 @@
 """Pieces of a large update: together they have its content, and few of them wait for later pieces."""
 
+import itertools
 import random
 import tracemalloc
 from typing import Any
@@ -8,10 +9,11 @@ import pytest
 from pycrdt import Array, Doc, Map
 
 from svgx_yjs import pieces as module
-from svgx_yjs.lib0 import Malformed
+from svgx_yjs.lib0 import Decoder, Malformed
 from svgx_yjs.nesting import Nesting
 from svgx_yjs.pieces import Pieces, TooManyParts
 from svgx_yjs.splitting import split
+from svgx_yjs.structure import read_struct
 from tests.unit.yjs.updates import (
     ANY,
     GC,
@@ -111,14 +113,33 @@ GAPS = update(
 )
 
 
+def structs_of(encoded: bytes) -> list[tuple[int, int, bytes]]:
+    """Return client, first clock and bytes of each struct of an update, in the order of clients and clocks."""
+    decoder = Decoder(encoded)
+    found = []
+    for _ in range(decoder.uint()):
+        count, client, clock = decoder.uint(), decoder.uint(), decoder.uint()
+        for _ in range(count):
+            start = decoder.position
+            length = read_struct(decoder, client, clock).length
+            found.append((client, clock, encoded[start : decoder.position]))
+            clock += length
+    return sorted(found)
+
+
 @pytest.mark.parametrize("whole", [CHAIN, LOOP, GAPS], ids=["chain", "loop", "gaps"])
 def test_every_struct_and_deletion_is_in_one_piece(whole: bytes) -> None:
-    """Pieces with one struct each have, together, all structs and deletions of the update. Proves R-SYNC-16."""
-    assert list(Pieces(whole, 10**6)) == list(Pieces(whole, 10**6))
-    structs = sum(1 for piece in Pieces(whole, 1) if piece[0])
-    assert structs == {CHAIN: 6, LOOP: 5, GAPS: 4}[whole]
-    deleted = [piece for piece in Pieces(whole, 1) if not piece[0]]
-    assert deleted == ([b"\x00" + whole[-11:]] if whole == GAPS else [])
+    """The pieces have, together, all structs and deletions of the update, each once. Proves R-SYNC-16."""
+    expected = structs_of(whole)
+    assert len(expected) == {CHAIN: 6, LOOP: 5, GAPS: 4}[whole]
+    single = [structs_of(piece) for piece in Pieces(whole, 1) if piece[0]]
+    assert [len(structs) for structs in single] == [1] * len(expected)
+    assert sorted(itertools.chain(*single)) == expected
+    (joined, *_) = Pieces(whole, 10**6)
+    assert structs_of(joined) == expected
+    for max_bytes in (1, 10**6):
+        deleted = [piece for piece in Pieces(whole, max_bytes) if not piece[0]]
+        assert deleted == ([b"\x00" + whole[-11:]] if whole == GAPS else [])
 
 
 def test_chain_is_ordered_by_dependency() -> None:

@@ -7,6 +7,7 @@ import yaml
 
 from deploy.build import charts, tools, values
 from deploy.build.helm import Helm, HelmError
+from deploy.monitoring.catalogue import catalogue
 from svgx_collab.settings import CollabSettings
 from svgx_common.contract import OPERATIONS
 from svgx_common.contract.operation import SERVICES
@@ -68,6 +69,68 @@ def test_deployment_with_an_autoscaler_has_no_number_of_replicas(helm: Helm) -> 
     fixed = render_alone(helm, "gateway", "--set", "autoscaling.enabled=false")
     assert of_kind(fixed, "Deployment")[0]["spec"]["replicas"] == 3
     assert of_kind(fixed, "HorizontalPodAutoscaler") == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_autoscaler_aims_at_the_targets_of_the_operations_guide(helm: Helm, service: str) -> None:
+    """It keeps 3 to 10 replicas at 70 % of the processor time and 80 % of the memory that the service requests.
+
+    A metric without the container's name would count other containers of the pod too.
+    """
+    found = render_alone(helm, service, "--kube-version", "1.30.0")
+    (autoscaler,) = of_kind(found, "HorizontalPodAutoscaler")
+    (deployment,) = (
+        each
+        for each in of_kind(found, "Deployment")
+        if each["metadata"]["name"] == f"svgx-{service}"
+    )
+    spec = autoscaler["spec"]
+    assert spec["scaleTargetRef"] == {
+        "apiVersion": deployment["apiVersion"],
+        "kind": "Deployment",
+        "name": f"svgx-{service}",
+    }
+    assert (spec["minReplicas"], spec["maxReplicas"]) == (3, 10)
+    assert spec["metrics"] == [
+        {
+            "type": "ContainerResource",
+            "containerResource": {
+                "container": service,
+                "name": resource,
+                "target": {"type": "Utilization", "averageUtilization": percent},
+            },
+        }
+        for resource, percent in (("cpu", 70), ("memory", 80))
+    ]
+    # Kubernetes computes the percentages from the requests of this container.
+    (own,) = (
+        each
+        for each in deployment["spec"]["template"]["spec"]["containers"]
+        if each["name"] == service
+    )
+    assert own["resources"]["requests"].keys() >= {"cpu", "memory"}
+    behavior = spec["behavior"]
+    assert behavior["scaleUp"]["policies"] == [
+        {"type": "Percent", "value": 100, "periodSeconds": 15}
+    ]
+    assert behavior["scaleDown"]["stabilizationWindowSeconds"] == 300
+    assert behavior["scaleDown"]["policies"] == [
+        {"type": "Percent", "value": 10, "periodSeconds": 60}
+    ]
+
+
+def test_autoscaler_of_the_gateway_counts_its_websockets(helm: Helm) -> None:
+    """The metric is one of the gateway's gauges. Without a number of connections, the autoscaler does not need it."""
+    setting = ("--set", "autoscaling.connectionsPerReplica=500")
+    (plain,) = of_kind(render_alone(helm, "gateway"), "HorizontalPodAutoscaler")
+    (counting,) = of_kind(render_alone(helm, "gateway", *setting), "HorizontalPodAutoscaler")
+    (added,) = [
+        each for each in counting["spec"]["metrics"] if each not in plain["spec"]["metrics"]
+    ]
+    assert added["type"] == "Pods"
+    gauges = {each.name for each in catalogue() if each.kind == "gauge" and not each.labels}
+    assert added["pods"]["metric"]["name"] in gauges
+    assert added["pods"]["target"] == {"type": "AverageValue", "averageValue": "500"}
 
 
 def of_kind(found: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:

@@ -85,7 +85,16 @@ def ready_nodes(cluster: Cluster, release: Release) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("cpu", "memory", "replicas"), [("250m", "100Mi", 5), ("10m", "512Mi", 4), ("10m", "10Mi", 3)]
+    ("cpu", "memory", "replicas"),
+    [
+        # Three replicas at 116 % and 117 % of the requested 250m need 4.97 and 5.01 replicas at 70 %.
+        ("290m", "10Mi", 5),
+        ("293m", "10Mi", 6),
+        # At 133 % and 134 % of the requested 512Mi, they need 4.99 and 5.03 replicas at 80 %.
+        ("10m", "681Mi", 5),
+        ("10m", "687Mi", 6),
+        ("10m", "10Mi", 3),
+    ],
 )
 def test_autoscaler_follows_the_service_container_only(
     *,

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
 
 from svgx_common.contract.live.json_messages import JSON_EVENTS_PATH
 from tests.e2e.clients.api import ApiSession
+from tests.e2e.clients.close_code import wait_close_code
 from tests.e2e.clients.workspace import Workspace
 
 TIMEOUT = 30.0
@@ -90,11 +90,7 @@ class JsonClient:
 
     async def wait_closed(self) -> int | None:
         """Return the close code after the server has closed the connection."""
-        async with asyncio.timeout(TIMEOUT):
-            with contextlib.suppress(ConnectionClosed):
-                while True:
-                    await self.socket.recv()
-        return self.socket.close_code
+        return await wait_close_code(self.socket)
 
     def _has(self, element_id: str, attrs: dict[str, str]) -> bool:
         element = self.elements.get(element_id)

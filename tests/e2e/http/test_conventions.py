@@ -20,6 +20,7 @@ from svgx_devstack import DevStack, ports
 from svgx_gateway.http import compression
 from tests.deploy.debian import program
 from tests.e2e.clients.api import CANVASES, SVG_TYPE
+from tests.e2e.clients.close_code import wait_close_code
 from tests.e2e.clients.problems import check_problem
 from tests.e2e.clients.workspace import Workspace
 from tests.e2e.cluster.extra_gateway import ExtraGateway, extra_gateway
@@ -380,12 +381,10 @@ async def test_websocket_handshake_from_another_origin_gets_403(
     allowed = [{"Origin": each} for each in ("https://STUDIO.example", studio_gateway.url)]
     for headers in ({}, *allowed):
         async with connect(url, additional_headers=headers) as socket:
-            await socket.wait_closed()
-            assert socket.close_code == 4401
+            assert await wait_close_code(socket) == 4401
     url = f"{stack.url.replace('http', 'ws', 1)}/runtime/events/x"
     async with connect(url, additional_headers={"Origin": "https://any.example"}) as socket:
-        await socket.wait_closed()
-        assert socket.close_code == 4401
+        assert await wait_close_code(socket) == 4401
 
 
 async def test_response_over_tls_has_strict_transport_security(stack: DevStack) -> None:

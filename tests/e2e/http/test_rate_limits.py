@@ -19,6 +19,7 @@ from svgx_common.contract.collab import HOCUSPOCUS_PATH
 from svgx_devstack import DevStack
 from tests.admitted import most_admitted
 from tests.e2e.clients.api import Api, ApiSession, User, open_api
+from tests.e2e.clients.close_code import wait_close_code
 from tests.e2e.clients.metrics import Metrics
 from tests.e2e.clients.problems import check_problem
 from tests.polling import REQUEST_POLL_SECONDS, pause
@@ -267,8 +268,7 @@ async def try_handshake(url: str, headers: Mapping[str, str]) -> int:
         async with connect(url, additional_headers=headers) as socket:
             assert socket.response is not None
             check_rate_limit_headers(socket.response.headers)
-            await socket.wait_closed()
-            return socket.close_code or 0
+            return await wait_close_code(socket) or 0
     except InvalidStatus as refused:
         response = refused.response
         if response.status_code == 429:

@@ -11,6 +11,7 @@ import websockets
 from svgx_common.contract.collab import HOCUSPOCUS_PATH
 from svgx_yjs.hocuspocus import Writer
 from svgx_yjs.lib0 import Encoder
+from tests.e2e.clients.close_code import wait_close_code
 from tests.e2e.clients.hocuspocus import connect_hocuspocus
 from tests.e2e.clients.workspace import Workspace
 from tests.e2e.clients.yjs_driver import YjsClient
@@ -243,8 +244,7 @@ async def test_malformed_message_ends_its_document_only(
         refusal = here.permission_denied("4400")[:-5]
         assert any(each.startswith(refusal) and b"4400 " in each for each in received)
         await socket.send(b"\xff")
-        await socket.wait_closed()
-        assert socket.close_code == 4400
+        assert await wait_close_code(socket) == 4400
 
 
 async def test_stateless_message_reaches_no_other_client(workspace: Workspace, canvas: str) -> None:

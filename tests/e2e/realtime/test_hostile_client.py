@@ -1,10 +1,9 @@
 """A client that sends malformed messages and harmful updates to a canvas that it may edit."""
 
-import contextlib
-
 import websockets
 
 from svgx_yjs import protocol
+from tests.e2e.clients.close_code import wait_close_code
 from tests.e2e.clients.workspace import Workspace
 from tests.unit.yjs.updates import nested_types, nested_values
 
@@ -19,14 +18,6 @@ def harmful_updates() -> list[bytes]:
         bytes.fromhex("010107ffffffff0f040101740361626300"),
         bytes.fromhex("010139f0b2fa8ec284031344c9f0b2fa8ec284030f0361626300"),
     ]
-
-
-async def wait_close_code(socket: websockets.ClientConnection) -> int | None:
-    """Discard messages until the server closes the connection, and return the close code."""
-    with contextlib.suppress(websockets.ConnectionClosed):
-        while True:
-            await socket.recv()
-    return socket.close_code
 
 
 async def test_malformed_message_closes_only_its_sender_with_4400(

@@ -24,6 +24,7 @@ from svgx_yjs import awareness, hocuspocus, protocol
 from svgx_yjs.hocuspocus import Writer
 from svgx_yjs.lib0 import Encoder
 from tests.e2e.clients.api import Api, ApiSession, open_api
+from tests.e2e.clients.close_code import wait_close_code
 from tests.e2e.clients.metrics import Metrics
 from tests.e2e.clients.raw_socket import RawSocket, encode_frame
 from tests.e2e.clients.workspace import Workspace, open_workspace
@@ -84,13 +85,6 @@ async def limited_canvas(limited_gateway: ExtraGateway) -> AsyncIterator[Limited
     async with open_api(limited_gateway.url) as api:
         admin = api.session(stack.admin_username, stack.admin_password)
         yield LimitedCanvas(api, admin, await admin.create_canvas("limits"))
-
-
-async def wait_close_code(socket: ClientConnection) -> int | None:
-    """Wait until the connection is closed, and return the close code."""
-    async with asyncio.timeout(20):
-        await socket.wait_closed()
-    return socket.close_code
 
 
 async def test_connections_beyond_the_limits_are_refused_until_one_closes(
@@ -332,8 +326,7 @@ async def test_largest_allowed_message_passes_and_a_larger_one_is_refused(
         while (await socket.recv())[:2] != bytes([0, 1]):
             pass
         await socket.send(bytes([2]) + bytes(MAX_MESSAGE))
-        await socket.wait_closed()
-        assert (socket.close_code, socket.close_reason) == (
+        assert (await wait_close_code(socket), socket.close_reason) == (
             4413,
             f"a message has at most {MAX_MESSAGE} bytes",
         )

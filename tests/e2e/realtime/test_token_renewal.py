@@ -13,6 +13,7 @@ from svgx_devstack import DevStack
 from svgx_yjs import protocol
 from svgx_yjs.lib0 import Decoder, Encoder
 from tests.e2e.clients.api import open_api
+from tests.e2e.clients.close_code import wait_close_code
 
 
 class TokenIssuer:
@@ -50,13 +51,6 @@ async def receive_token_lifetime(socket: websockets.ClientConnection) -> int:
         decoder = Decoder(bytes(await socket.recv(decode=False)))
         if decoder.uint() == protocol.TOKEN:
             return decoder.uint()
-
-
-async def wait_close_code(socket: websockets.ClientConnection) -> int:
-    """Wait until the connection is closed, and return the close code."""
-    await socket.wait_closed()
-    assert socket.close_code is not None
-    return socket.close_code
 
 
 async def test_new_token_prolongs_the_connection(

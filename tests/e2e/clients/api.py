@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from tests import leaks
+from tests.polling import REQUEST_POLL_SECONDS, pause
 
 CANVASES = "/runtime/canvases/"
 SVG_TYPE = {"Content-Type": "image/svg+xml"}
@@ -65,6 +66,12 @@ class ApiSession:
             **options.pop("headers", {}),
         }
         return await self._http.request(method, path, headers=headers, **options)
+
+    async def wait_until_ended(self, path: str) -> dict[str, Any]:
+        """Wait until the backup or the restore at this path has ended, and return its record."""
+        while (record := _json_object(await self.request("GET", path)))["status"] == "running":
+            await pause(REQUEST_POLL_SECONDS)
+        return record
 
     async def me(self) -> dict[str, Any]:
         """Return the user's account."""

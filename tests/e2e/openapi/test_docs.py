@@ -9,7 +9,6 @@ import pytest
 from svgx_devstack import DevStack
 from tests.e2e.clients.api import CANVASES, ApiSession, open_api
 from tests.e2e.clients.openapi_document import check_response, example_request
-from tests.polling import REQUEST_POLL_SECONDS, pause
 
 
 @pytest.fixture(scope="module")
@@ -194,14 +193,10 @@ async def test_every_example_request_gets_a_described_response(
         deliveries = await send("get", f"{WEBHOOK}/deliveries/", **ids)
         await send("post", REDELIVER, **ids, delivery_id=deliveries["items"][0]["id"])
 
-        async def wait_until_ended(path: str) -> None:
-            while (await admin.request("GET", path)).json()["status"] == "running":
-                await pause(REQUEST_POLL_SECONDS)
-
         ids["backup_id"] = (await send("post", "/state/backup/"))["id"]
-        await wait_until_ended(f"/state/backups/{ids['backup_id']}")
+        await admin.wait_until_ended(f"/state/backups/{ids['backup_id']}")
         ids["restore_id"] = (await send("post", "/state/restore/{backup_id}", **ids))["id"]
-        await wait_until_ended(f"/state/restores/{ids['restore_id']}")
+        await admin.wait_until_ended(f"/state/restores/{ids['restore_id']}")
         await send("get", "/state/restores/{restore_id}", **ids)
         await send("get", "/state/restores/{restore_id}/canvases/", **ids)
         # PUT comes first, because it sets the members that other operations read. DELETE comes last.

@@ -6,7 +6,6 @@ import httpx
 
 from tests.e2e.clients.workspace import Workspace
 from tests.e2e.operations.test_operations_guide import curl_request
-from tests.polling import REQUEST_POLL_SECONDS, pause
 
 CREATE = """curl -X POST \
   -H "Authorization: Bearer $TOKEN" \
@@ -34,15 +33,6 @@ async def _curl(workspace: Workspace, command: str) -> Any:
     return response.json()
 
 
-async def _wait_until_ended(workspace: Workspace, path: str) -> Any:
-    """Wait until a backup or a restore has ended, and return its record."""
-    while True:
-        record = (await workspace.admin.request("GET", path)).json()
-        if record["status"] != "running":
-            return record
-        await pause(REQUEST_POLL_SECONDS)
-
-
 async def test_restore_by_curl_commands_reaches_live_clients(
     workspace: Workspace, canvas: str
 ) -> None:
@@ -55,7 +45,7 @@ async def test_restore_by_curl_commands_reaches_live_clients(
     before = await client.content()
 
     backup_id = (await _curl(workspace, CREATE))["id"]
-    record = await _wait_until_ended(workspace, f"/state/backups/{backup_id}")
+    record = await workspace.admin.wait_until_ended(f"/state/backups/{backup_id}")
     assert (record["status"], record["error"]) == ("complete", None)
     assert (await _curl(workspace, LIST))["items"][0]["id"] == backup_id
 
@@ -65,8 +55,8 @@ async def test_restore_by_curl_commands_reaches_live_clients(
     await workspace.driver.wait_saved([client, idle])
 
     command = RESTORE_CANVAS.replace("canvas_backup_id", backup_id).replace("canvas_123", canvas)
-    restore = await _wait_until_ended(
-        workspace, f"/state/restores/{(await _curl(workspace, command))['id']}"
+    restore = await workspace.admin.wait_until_ended(
+        f"/state/restores/{(await _curl(workspace, command))['id']}"
     )
     assert (restore["status"], restore["canvases"]) == ("complete", 1)
     await workspace.driver.wait_for_elements([client], "kept")
@@ -75,12 +65,12 @@ async def test_restore_by_curl_commands_reaches_live_clients(
 
     body = {"state_type": "canvas", "canvas_id": canvas}
     canvas_backup = (await workspace.admin.request("POST", "/state/backup/", json=body)).json()
-    await _wait_until_ended(workspace, f"/state/backups/{canvas_backup['id']}")
+    await workspace.admin.wait_until_ended(f"/state/backups/{canvas_backup['id']}")
     await client.add_element("drawn-over-again")
     await workspace.driver.wait_saved([client])
     command = RESTORE.replace("backup_id_123", canvas_backup["id"])
-    restore = await _wait_until_ended(
-        workspace, f"/state/restores/{(await _curl(workspace, command))['id']}"
+    restore = await workspace.admin.wait_until_ended(
+        f"/state/restores/{(await _curl(workspace, command))['id']}"
     )
     assert (restore["backup_id"], restore["status"]) == (canvas_backup["id"], "complete")
     assert await client.content() == before

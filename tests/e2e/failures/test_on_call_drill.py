@@ -26,7 +26,7 @@ from tests.e2e.clients.metrics import Metrics
 from tests.e2e.clients.workspace import Workspace, open_workspace
 from tests.e2e.clients.yjs_driver import YjsDriver
 from tests.e2e.cluster.extra_gateway import extra_gateway
-from tests.e2e.failures.small_disk import small_disk
+from tests.e2e.failures.postgres_disk import postgres_on_small_disk
 from tests.limits import HIGH_LIMITS
 from tests.polling import REQUEST_POLL_SECONDS, pause
 
@@ -293,7 +293,7 @@ async def test_full_disk_is_named_and_recovers_by_itself(
     workspace: Workspace, metrics: Metrics
 ) -> None:
     """No byte is free on the disk of PostgreSQL. The log has no traceback. Proves R-FAIL-18, R-OBS-10 and R-OBS-11."""
-    async with small_disk(workspace.stack) as disk:
+    async with postgres_on_small_disk(workspace.stack) as disk:
         await check_everything_works(workspace)
         async with editing(workspace, 4, seed=22) as editors:
             before = log_lines(workspace)

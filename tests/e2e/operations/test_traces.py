@@ -19,7 +19,7 @@ from svgx_devstack import DevStack
 from tests.e2e.clients.hocuspocus import connect_hocuspocus
 from tests.e2e.clients.workspace import Workspace, open_workspace
 from tests.e2e.clients.yjs_driver import YjsDriver
-from tests.otlp import Span, run_receiver
+from tests.e2e.operations.otlp import Span, run_receiver
 
 TRACE_ID, CALLER_SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 UNSAMPLED_ID = "1bf7651916cd43dd8448eb211c80319c"

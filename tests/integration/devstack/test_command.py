@@ -20,7 +20,7 @@ import pytest
 
 from svgx_devstack import logfile
 from svgx_devstack.ports import is_free
-from tests.integration.devstack.small_disk import small_disk
+from tests.small_disk import small_disk
 
 FAKE_SERVICE = Path(__file__).with_name("fake_service.py")
 PRESS_CTRL_C = Path(__file__).with_name("press_ctrl_c.py")
@@ -231,7 +231,7 @@ def test_full_disk_of_the_logs_is_reported_and_the_stack_keeps_running(
 ) -> None:
     """The log is a sparse file, so the disk gets full only when the rotation copies it."""
     logs = tmp_path / "home" / "logs"
-    with small_disk(logs, mib=1), start(home=logs.parent) as stack:
+    with small_disk(logs, "1m"), start(home=logs.parent) as stack:
         stack.read_until("ready ")
         os.truncate(logs / "collab.log", logfile.MAX_LOG_BYTES + 1)
         line = stack.read_until("collab: ")
@@ -245,7 +245,7 @@ def test_full_disk_at_the_first_start_ends_with_its_reason(
 ) -> None:
     """The disk is full in different steps of `initdb`, or when the database is created."""
     home = tmp_path / "home"
-    with small_disk(home, mib), start(home=home) as stack:
+    with small_disk(home, f"{mib}m"), start(home=home) as stack:
         line = start_error(stack.end())
     assert line.startswith("svgx: cannot create the database")
     assert line.endswith(": No space left on device")
@@ -257,7 +257,7 @@ def test_disk_with_few_free_blocks_ends_with_status_2(
 ) -> None:
     """The disk is full at one of the stack's first files: `lock`, the configurations, or a process's id."""
     home = tmp_path / "home"
-    with small_disk(home, mib=1):
+    with small_disk(home, "1m"):
         with contextlib.suppress(OSError), (home / "filler").open("wb", buffering=0) as filler:
             while filler.write(bytes(BLOCK_BYTES)):
                 pass

@@ -12,7 +12,7 @@ import pytest
 from svgx_devstack import Process, StackError, logfile, ports
 from svgx_devstack.backing import probe
 from svgx_devstack.program import Program
-from tests.integration.devstack.small_disk import small_disk
+from tests.small_disk import small_disk
 
 FAKE_SERVICE = Path(__file__).with_name("fake_service.py")
 
@@ -150,7 +150,7 @@ async def test_failed_log_rotation_keeps_the_log_and_is_reported(
 ) -> None:
     """After a failed rotation, the next attempt waits until the log has grown by `MAX_LOG_BYTES`."""
     log = tmp_path / "logs" / "fake.log"
-    with small_disk(log.parent, mib=1):
+    with small_disk(log.parent, "1m"):
         process = make_process()
         _lengthen(log, logfile.MAX_LOG_BYTES + 1)
         for _ in range(2):

@@ -34,12 +34,12 @@ from tests.integration.state.service import Client, replica
 from tests.integration.state.vault import (
     Vault,
     database,
-    full_disk,
     lose,
     run_stand_ins,
     tables_of,
 )
 from tests.polling import pause
+from tests.small_disk import small_disk
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 OTHER_KEY = base64.b64encode(bytes(32)).decode()
@@ -162,7 +162,7 @@ async def test_unfinished_backup_of_another_database_is_adopted_when_it_is_compl
 async def test_full_disk_fails_the_backup_with_the_reason(site: Site, tmp_path: Path) -> None:
     """A backup that does not fit on the disk fails with the reason, and has no manifest. Proves R-BACKUP-4."""
     vault = site.vault
-    with full_disk(tmp_path / "disk") as disk:
+    with small_disk(tmp_path / "disk", "128k") as disk:
         async with site.replica(backup_url=f"file://{disk}"):
             canvas_id = await vault.draw("a")
             noise = secrets.token_hex(200 * 1024)

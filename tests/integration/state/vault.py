@@ -1,14 +1,12 @@
 """Helpers for tests of backups: a new database, a client that waits until backups and restores end, and a full disk."""
 
 import secrets
-import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import asyncpg
-import pytest
 from pycrdt import Doc, Map
 
 from svgx_common.contract.collab import REPLACE_CONTENT, ReplaceContentRequest, Replaced
@@ -265,18 +263,3 @@ async def lose(tables: Tables, *canvas_ids: str) -> None:
             f"DELETE FROM {table} WHERE canvas_id = ANY ($1::text[])", list(canvas_ids)
         )
     await tables.execute("DELETE FROM canvas WHERE id = ANY ($1::text[])", list(canvas_ids))
-
-
-@contextmanager
-def full_disk(folder: Path) -> Iterator[Path]:
-    """Mount a file system of 128 KiB in memory. Skip the test if this process may not mount."""
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=128k", "svgx", str(folder)]
-    try:
-        subprocess.run(command, capture_output=True, check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"needs the right to mount a file system: {error}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], capture_output=True, check=True)

@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
-
 from svgx_devstack import DevStack
+from tests.small_disk import small_disk
 
 DISK_MIB = 256
 """The size of the file system in MiB. The file system is in memory."""
@@ -37,7 +36,7 @@ class SmallDisk:
 
 
 @asynccontextmanager
-async def small_disk(stack: DevStack) -> AsyncIterator[SmallDisk]:
+async def postgres_on_small_disk(stack: DevStack) -> AsyncIterator[SmallDisk]:
     """Move PostgreSQL's data to a small file system, and back at the end. PostgreSQL restarts each time.
 
     The test is skipped if this process may not mount a file system.
@@ -45,44 +44,32 @@ async def small_disk(stack: DevStack) -> AsyncIterator[SmallDisk]:
     data = stack.home / "postgres"
     kept = data.with_name("postgres.kept")
     server = stack.process("postgres")
-    _mount_or_skip(data.with_name("postgres.try"))
+    with small_disk(data.with_name("postgres.try"), "1m") as probe:
+        pass  # Here, the test is skipped before PostgreSQL stops.
+    probe.rmdir()
     await server.stop()
     data.rename(kept)
-    data.mkdir()
     try:
-        _run("mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "svgx", data)
-        _run("cp", "-a", f"{kept}/.", data)
-        await server.start()
-        await server.wait_ready()
-        disk = SmallDisk(data)
-        try:
-            yield disk
-        finally:
-            disk.free()
-            await server.stop()
-        shutil.rmtree(kept)
-        _run("cp", "-a", f"{data}/.", kept)
+        with small_disk(data, f"{DISK_MIB}m"):
+            _copy(kept, data)
+            await server.start()
+            await server.wait_ready()
+            disk = SmallDisk(data)
+            try:
+                yield disk
+            finally:
+                disk.free()
+                await server.stop()
+            shutil.rmtree(kept)
+            _copy(data, kept)
     finally:
-        if data.is_mount():
-            _run("umount", data)
         data.rmdir()
         kept.rename(data)
         await server.start()
         await server.wait_ready()
 
 
-def _mount_or_skip(folder: Path) -> None:
-    """Try to mount a file system. Skip the test if this process may not mount."""
-    folder.mkdir()
-    try:
-        _run("mount", "-t", "tmpfs", "-o", "size=1m", "svgx", folder)
-        _run("umount", folder)
-    except (OSError, subprocess.CalledProcessError) as error:
-        reason = getattr(error, "stderr", None) or error
-        pytest.skip(f"needs the right to mount a file system: {reason}")
-    finally:
-        folder.rmdir()
-
-
-def _run(*command: str | Path) -> None:
+def _copy(source: Path, target: Path) -> None:
+    """Copy a folder with the owners and the permissions of its files."""
+    command = ("cp", "-a", f"{source}/.", target)
     subprocess.run(command, capture_output=True, text=True, check=True)

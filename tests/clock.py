@@ -1,10 +1,34 @@
-"""The clock of the event loop, under the control of a test."""
+"""Clocks under the control of a test."""
 
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta, tzinfo
+from typing import Self
 
 import pytest
+
+
+class Clock:
+    """A clock in seconds. It stands still until a test changes `now`."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now
+
+
+def datetime_with_offset(offset: timedelta) -> type[datetime]:
+    """Return a class in place of `datetime`, for a machine with a clock that is ahead by `offset`."""
+
+    class OffsetDatetime(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + offset
+
+    return OffsetDatetime
 
 
 @contextmanager

@@ -9,9 +9,9 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
@@ -29,6 +29,7 @@ from svgx_state.backups.restoring import BackupRestorer
 from svgx_state.backups.tasks import Task, Tasks
 from svgx_state.commands import backups as commands
 from svgx_state.settings import StateSettings
+from tests.clock import datetime_with_offset
 from tests.integration.state.drawing import Pen
 from tests.integration.state.service import Client, replica
 from tests.integration.state.vault import (
@@ -488,13 +489,7 @@ async def test_clock_of_a_replica_that_is_ahead_deletes_no_kept_backup(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Backups of the last `BACKUP_KEEP_DAYS` days are kept: the days of PostgreSQL's clock. Proves R-BACKUP-5."""
-
-    class ClockAhead(datetime):
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> Self:
-            return super().now(tz) + timedelta(days=40)
-
-    monkeypatch.setattr(deletion, "datetime", ClockAhead)
+    monkeypatch.setattr(deletion, "datetime", datetime_with_offset(timedelta(days=40)))
     vault = site.vault
     async with database(site.backing) as url, site.replica(postgres_url=url, backup_keep_days=30):
         canvas_id = await vault.draw("a")

@@ -4,9 +4,9 @@ import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
@@ -30,6 +30,7 @@ from svgx_devstack import DevStack
 from svgx_state.events import deliveries as deliveries_module
 from svgx_state.events.deliveries import Deliveries
 from tests.blocked import until_blocked
+from tests.clock import datetime_with_offset
 from tests.integration.state.service import Client, Tables, user
 from tests.integration.state.webhook_client import (
     ADMIN,
@@ -191,13 +192,7 @@ async def test_wrong_clock_of_a_replica_does_not_change_the_times_of_attempts(
     client: Client, tables: Tables, monkeypatch: pytest.MonkeyPatch, hours: int
 ) -> None:
     """A delivery ends after `WEBHOOK_GIVE_UP_SECONDS`, not at its first attempt or two days later. Proves R-EVENT-6."""
-
-    class WrongClock(datetime):
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> Self:
-            return super().now(tz) + timedelta(hours=hours)
-
-    monkeypatch.setattr(deliveries_module, "datetime", WrongClock)
+    monkeypatch.setattr(deliveries_module, "datetime", datetime_with_offset(timedelta(hours=hours)))
     async with receiver(lambda _: status(500)) as hook:
         webhook = await create(client, hook.url, "canvas.created")
         await client.create()

@@ -4,8 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Self
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -41,6 +40,7 @@ from svgx_devstack import DevStack
 from svgx_state.quotas import counter, metrics
 from svgx_state.quotas.counter import UsageCounter
 from tests.blocked import until_blocked
+from tests.clock import datetime_with_offset
 from tests.integration.state.service import Client, Tables, replica, user
 from tests.integration.state.vault import database, tables_of
 
@@ -193,13 +193,9 @@ async def test_bytes_count_for_the_day_of_the_clock_of_postgresql(
     client: Client, backing: DevStack, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A replica with a clock that is a day behind counts bytes for the present day. Proves R-QUOTA-2."""
-
-    class ClockBehind(datetime):
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> Self:
-            return super().now(tz) - timedelta(days=1)
-
-    monkeypatch.setattr(counter, "datetime", ClockBehind, raising=False)
+    monkeypatch.setattr(
+        counter, "datetime", datetime_with_offset(timedelta(days=-1)), raising=False
+    )
     someone = user()
     async with quick_replica(backing):
         canvas_id = await client.create(caller=someone)

@@ -3,8 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, time, timedelta, tzinfo
-from typing import Self
+from datetime import UTC, datetime, time, timedelta
 
 import asyncpg
 import pytest
@@ -18,6 +17,7 @@ from svgx_state.journal import retention as retention_module
 from svgx_state.journal.retention import BeforeDrop, Retention, RetentionIncomplete
 from svgx_state.snapshots import Compactor
 from svgx_workers.pool import Workers
+from tests.clock import datetime_with_offset
 from tests.integration.state.drawing import Pen, elements
 from tests.integration.state.fresh_tables import FreshTables
 
@@ -72,13 +72,7 @@ async def test_clock_of_a_replica_that_is_ahead_drops_no_kept_day(
     fresh: FreshTables, compactor: Compactor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kept days end with the day of PostgreSQL's clock, by which the entries are stored. Proves R-STATE-21."""
-
-    class ClockAhead(datetime):
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> Self:
-            return super().now(tz) + timedelta(days=40)
-
-    monkeypatch.setattr(retention_module, "datetime", ClockAhead)
+    monkeypatch.setattr(retention_module, "datetime", datetime_with_offset(timedelta(days=40)))
     monkeypatch.setattr(retention_module, "PERIOD_SECONDS", 0.0)
     await draw_daily(fresh, Pen(await fresh.create(), "holder"), days=3)
     await retention(fresh, compactor).drop_and_wait()

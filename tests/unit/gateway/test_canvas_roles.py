@@ -1,5 +1,6 @@
 """The cache of callers' roles on canvases."""
 
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -10,6 +11,7 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
 from svgx_gateway.identity import canvas_roles
 from svgx_gateway.identity.canvas_roles import MAX_AGE_SECONDS, CanvasRoles
+from tests.clock import Clock
 
 
 class FakeState:
@@ -23,21 +25,11 @@ class FakeState:
         return Access(role=CanvasRole.EDITOR)
 
 
-class Clock:
-    """A clock that a test sets, in place of the module `time`."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Set the clock of the cache."""
     clock = Clock()
-    monkeypatch.setattr(canvas_roles, "time", clock)
+    monkeypatch.setattr(canvas_roles, "time", SimpleNamespace(monotonic=clock))
     return clock
 
 

@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime, timedelta, tzinfo
-from typing import Self
+from datetime import timedelta
 
 import pytest
 
@@ -13,6 +12,7 @@ from svgx_state.values import cache as cache_module
 from svgx_state.values.cache import MAX_AGE_SECONDS, OVERHEAD_BYTES, CachedStore
 from svgx_state.values.memory import MemoryStore
 from svgx_state.values.store import AccountLimits, Draft, StoredKey, StoredValue
+from tests.clock import datetime_with_offset
 
 LIMITS = AccountLimits(keys=10_000, bytes=2**30)
 
@@ -205,17 +205,12 @@ async def test_expired_value_is_not_returned_from_the_cache(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Proves R-KV-5: the cache does not extend a value's time to live."""
-
-    class LaterClock(datetime):
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> Self:
-            return super().now(tz) + timedelta(seconds=61)
-
     store, cache = make_cache()
     await cache.put("me", draft("1", seconds=60), None)
     assert await value_of(cache) == "1"
-    monkeypatch.setattr(cache_module, "datetime", LaterClock)
-    monkeypatch.setattr(store, "_clock", lambda: LaterClock.now().timestamp())
+    later = datetime_with_offset(timedelta(seconds=61))
+    monkeypatch.setattr(cache_module, "datetime", later)
+    monkeypatch.setattr(store, "_clock", lambda: later.now().timestamp())
     assert await value_of(cache) is None
     assert store.reads > 1
 

@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 from starlette.requests import Request
 
 from svgx_common.http.metrics_pages import MAX_AGE_SECONDS, MetricsPages
+from tests.clock import Clock
 
 
 class Collections(Collector):
@@ -26,16 +27,6 @@ class Collections(Collector):
         """Count one collection, and return the count."""
         self.count += 1
         yield GaugeMetricFamily("collections", "Collections.", value=self.count)
-
-
-class Clock:
-    """A clock that stands still until it is set."""
-
-    now = 100.0
-
-    def __call__(self) -> float:
-        """Return the time in seconds."""
-        return self.now
 
 
 @pytest.fixture

@@ -15,17 +15,8 @@ from svgx_common.observability.repeated_lines import (
     UNLIMITED_LOGGER,
     RepeatedLines,
 )
+from tests.clock import Clock
 from tests.log_reader import LogReader, read_logs
-
-
-class Clock:
-    """A clock that the test sets."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

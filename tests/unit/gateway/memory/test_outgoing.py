@@ -16,6 +16,7 @@ from svgx_gateway.memory.outgoing import (
     OutgoingConnection,
     OutgoingLimits,
 )
+from tests.clock import Clock
 
 MB = 1024 * 1024
 
@@ -31,16 +32,12 @@ class Client:
         self.closed.append(code)
 
 
-class Clock:
+class WaitingClock(Clock):
     """A clock that the waits of `Outgoing` move forward."""
 
     def __init__(self) -> None:
-        self.now = 100.0
+        super().__init__()
         self.waited: list[float] = []
-
-    def read(self) -> float:
-        """Return the time."""
-        return self.now
 
     async def sleep(self, seconds: float) -> None:
         """Move the time forward, and return at once."""
@@ -66,9 +63,9 @@ async def test_second_full_sync_of_a_connection_waits() -> None:
 
     A small reply delays no sync. Proves R-BOUND-6.
     """
-    clock, one, other = Clock(), Client(), Client("user:bob")
+    clock, one, other = WaitingClock(), Client(), Client("user:bob")
     outgoing = with_clients(
-        Outgoing(OutgoingLimits(sync_seconds=3.0), clock.read, clock.sleep), one, other
+        Outgoing(OutgoingLimits(sync_seconds=3.0), clock, clock.sleep), one, other
     )
     await sync(outgoing, one, LARGE_BYTES - 1)
     await sync(outgoing, one, MB)
@@ -81,10 +78,10 @@ async def test_second_full_sync_of_a_connection_waits() -> None:
 
 async def test_syncs_of_an_account_wait_once_its_bytes_are_used_up() -> None:
     """Once an account has used up its bytes, the syncs of all its connections wait. Proves R-BOUND-6."""
-    clock = Clock()
+    clock = WaitingClock()
     limits = OutgoingLimits(sync_seconds=0, account_rate=MB, account_burst=4 * MB)
     clients, other = [Client() for _ in range(6)], Client("user:bob")
-    outgoing = with_clients(Outgoing(limits, clock.read, clock.sleep), *clients, other)
+    outgoing = with_clients(Outgoing(limits, clock, clock.sleep), *clients, other)
     for client in clients[:5]:
         await sync(outgoing, client, MB)
     assert clock.waited == []
@@ -99,10 +96,10 @@ async def test_sync_waits_while_clients_of_its_account_do_not_read() -> None:
 
     Proves R-BOUND-7.
     """
-    clock = Clock()
+    clock = WaitingClock()
     slow, second, other = Client(), Client(), Client("user:bob")
     limits = OutgoingLimits(account_memory=4 * MB, memory=100 * MB)
-    outgoing = with_clients(Outgoing(limits, clock.read, clock.sleep), slow, second, other)
+    outgoing = with_clients(Outgoing(limits, clock, clock.sleep), slow, second, other)
     await sync(outgoing, slow, 3 * MB)
     slow.unsent_bytes = 3 * MB
     with pytest.raises(Overloaded) as refused:
@@ -122,9 +119,9 @@ async def test_syncs_in_flight_reserve_their_memory() -> None:
 
     Without a known size, eight syncs run. Proves R-BOUND-7.
     """
-    clock, clients = Clock(), [Client() for _ in range(9)]
+    clock, clients = WaitingClock(), [Client() for _ in range(9)]
     limits = OutgoingLimits(sync_seconds=0, account_memory=4 * MB)
-    outgoing = with_clients(Outgoing(limits, clock.read, clock.sleep), *clients)
+    outgoing = with_clients(Outgoing(limits, clock, clock.sleep), *clients)
     for size, count in ((0, 8), (MB, 4)):
         if size:
             await sync(outgoing, clients[0], size)
@@ -163,9 +160,9 @@ async def test_size_of_a_canvas_is_that_of_its_last_full_sync_or_a_larger_reply(
 
 async def test_sum_of_the_unsent_bytes_is_reused_for_a_tenth_of_a_second() -> None:
     """A reply counts at once. Other changes count when the sum is computed again. Proves R-BOUND-7."""
-    clock, client, other = Clock(), Client(), Client("user:bob")
+    clock, client, other = WaitingClock(), Client(), Client("user:bob")
     limits = OutgoingLimits(sync_seconds=0, memory=8 * MB)
-    outgoing = with_clients(Outgoing(limits, clock.read, clock.sleep), client, other)
+    outgoing = with_clients(Outgoing(limits, clock, clock.sleep), client, other)
     await sync(outgoing, client, 6 * MB)
     client.unsent_bytes = 6 * MB
     assert outgoing._seconds_to_wait(other, 4 * MB) == ("memory", POLL_SECONDS)

@@ -4,18 +4,9 @@ import pytest
 
 from svgx_gateway.websocket.transport import inflow as module
 from svgx_gateway.websocket.transport.inflow import Inflow, InflowLimits, LargeMessages
+from tests.clock import Clock
 
 MIB = 1024 * 1024
-
-
-class Clock:
-    """A clock that tests advance."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def send_frames(

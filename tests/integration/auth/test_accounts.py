@@ -29,6 +29,7 @@ from svgx_common.tokens import access_tokens as tokens
 from svgx_common.tokens.signing_keys import CheckingKeys, secret_key
 from svgx_devstack import DevStack
 from tests.integration.auth.conftest import ADMIN_PASSWORD, SECRET
+from tests.integration.pages import all_pages
 
 PASSWORD = "a password that is long enough"
 
@@ -159,27 +160,23 @@ async def test_name_that_may_differ_only_in_case_causes_no_internal_error(
     assert isinstance(answer, User) or (isinstance(answer, Conflict) and answer.field == "username")
 
 
+async def all_users(bus: Bus, *, search: str | None = None, limit: int) -> list[User]:
+    """Return the accounts on all pages, in their order."""
+    pages = all_pages(
+        lambda cursor: bus.ask(
+            LIST_USERS, ListUsersRequest(search=search, limit=limit, cursor=cursor)
+        )
+    )
+    return [user async for page in pages for user in page.items]
+
+
 async def test_account_pages_have_each_account_once(bus: Bus) -> None:
     """Proves R-AUTH-9: the pages have each account once, oldest first."""
     name = secrets.token_hex(6)
     made = [await create(bus, f"{name}-{number}") for number in range(5)]
-    paged: list[User] = []
-    cursor = None
-    while True:
-        page = await bus.ask(LIST_USERS, ListUsersRequest(search=name, limit=2, cursor=cursor))
-        paged += page.items
-        cursor = page.next
-        if cursor is None:
-            break
-    assert paged == made
+    assert await all_users(bus, search=name, limit=2) == made
     # The list without a search also has accounts of other tests.
-    everything: list[User] = []
-    while True:
-        page = await bus.ask(LIST_USERS, ListUsersRequest(limit=40, cursor=cursor))
-        everything += page.items
-        cursor = page.next
-        if cursor is None:
-            break
+    everything = await all_users(bus, limit=40)
     assert [each for each in everything if each in made] == made
     assert len({each.id for each in everything}) == len(everything)
     times = [user.created_at for user in everything]

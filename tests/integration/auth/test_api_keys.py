@@ -56,6 +56,7 @@ from tests.integration.auth.test_accounts import PASSWORD, caller_of, create, lo
 from tests.integration.auth.test_administration import first_admin, update
 from tests.integration.auth.test_password_change import NEW, change
 from tests.integration.auth.test_revocations import started
+from tests.integration.pages import all_pages
 
 
 async def create_key(bus: Bus, by: Caller, **fields: Any) -> NewApiKey:
@@ -275,14 +276,12 @@ async def test_account_has_at_most_50_live_keys(bus: Bus) -> None:
     created = [answer for answer in answers if isinstance(answer, NewApiKey)]
     assert len(created) == 50
     assert sum(isinstance(answer, Conflict) for answer in answers) == 5
-    found, cursor = [], None
-    while True:
-        request = ListApiKeysRequest(limit=20, cursor=cursor)
-        page = await bus.ask(LIST_API_KEYS, request, caller=me)
-        found += page.items
-        cursor = page.next
-        if cursor is None:
-            break
+    pages = all_pages(
+        lambda cursor: bus.ask(
+            LIST_API_KEYS, ListApiKeysRequest(limit=20, cursor=cursor), caller=me
+        )
+    )
+    found = [key async for page in pages for key in page.items]
     assert sorted(key.id for key in found) == sorted(key.id for key in created)
     assert [key.created_at for key in found] == sorted(
         (key.created_at for key in found), reverse=True

@@ -41,6 +41,7 @@ from tests.integration.auth.test_administration import update
 from tests.integration.auth.test_attempts import lengthen_waits
 from tests.integration.auth.test_password_change import NEW
 from tests.integration.auth.test_sessions import age_spent_tokens
+from tests.integration.pages import all_pages
 
 CLIENT = Client("192.0.2.44", "desk")
 
@@ -190,15 +191,12 @@ async def test_audit_pages_have_each_entry_once(bus: Bus) -> None:
     await update(bus, user, username=f"{user.username}-2", role=Role.VIEWER, disabled=True)
     everything = await entries(bus, user_id=user.id)
     assert len(everything) == 4
-    paged: list[AuditEntry] = []
-    cursor = None
-    while True:
-        request = ListAuditRequest(user_id=user.id, limit=1, cursor=cursor)
-        page = await bus.ask(LIST_AUDIT, request)
-        paged += page.items
-        cursor = page.next
-        if cursor is None:
-            break
+    pages = all_pages(
+        lambda cursor: bus.ask(
+            LIST_AUDIT, ListAuditRequest(user_id=user.id, limit=1, cursor=cursor)
+        )
+    )
+    paged = [entry async for page in pages for entry in page.items]
     assert paged == everything[::-1]
 
 

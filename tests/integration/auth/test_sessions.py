@@ -29,6 +29,7 @@ from svgx_common.tokens.signing_keys import CheckingKeys, secret_key
 from svgx_devstack import DevStack
 from tests.integration.auth.conftest import SECRET, Tables, replica
 from tests.integration.auth.test_accounts import caller_of, create, login
+from tests.integration.pages import all_pages
 from tests.polling import pause
 
 LAPTOP = Client("198.51.100.7", "laptop")
@@ -204,14 +205,12 @@ async def test_session_pages_have_the_callers_live_sessions(bus: Bus, tables: Ta
         "UPDATE session SET expires_at = now() WHERE id = $1", caller_of(opened[0]).session_id
     )
     caller = caller_of(opened[2])
-    found, cursor = [], None
-    while True:
-        request = ListSessionsRequest(limit=1, cursor=cursor)
-        page = await bus.ask(LIST_SESSIONS, request, caller=caller)
-        found += page.items
-        cursor = page.next
-        if cursor is None:
-            break
+    pages = all_pages(
+        lambda cursor: bus.ask(
+            LIST_SESSIONS, ListSessionsRequest(limit=1, cursor=cursor), caller=caller
+        )
+    )
+    found = [session async for page in pages for session in page.items]
     expected = [caller_of(each).session_id for each in reversed(opened[1:])]
     assert [each.id for each in found] == expected
     assert [each.current for each in found] == [True, False]

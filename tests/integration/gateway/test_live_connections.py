@@ -26,6 +26,7 @@ from svgx_gateway.live_connections import LiveConnections
 from svgx_gateway.replica_watch import Replica, ReplicaWatch
 from svgx_gateway.websocket.connection import Connection, KnownRole
 from svgx_gateway.websocket.live_canvases import LiveCanvases
+from tests.integration.pages import all_pages
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -105,14 +106,10 @@ async def gateways(backing: DevStack) -> AsyncIterator[list[Gateway]]:
 async def users_of_all_pages(asked: Gateway, **query: str | int | None) -> list[str]:
     """Return the users on all pages, in their order."""
     users: list[str] = []
-    cursor: str | None = None
-    while True:
-        page = await asked.page(**query, cursor=cursor)
+    async for page in all_pages(lambda cursor: asked.page(**query, cursor=cursor)):
         assert page.missing == []
         users += [each.user_id for each in page.items]
-        cursor = page.next
-        if cursor is None:
-            return users
+    return users
 
 
 async def test_any_gateway_lists_the_connections_of_all(gateways: list[Gateway]) -> None:

@@ -23,6 +23,7 @@ from svgx_common.contract.errors import Invalid, NotFound
 from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.contract.state import Entry
 from svgx_devstack import DevStack
+from tests.integration.pages import all_pages
 from tests.integration.state.service import Client, Tables, replica, user
 
 pytestmark = pytest.mark.usefixtures("service")
@@ -59,14 +60,9 @@ async def test_members_are_listed_once_in_pages_with_their_roles(client: Client)
         await client.set_member(canvas_id, member, role)
         expected[member] = role
     await client.set_member(other, user().user_id, CanvasRole.VIEWER)
-    found, cursor = [], None
-    while True:
-        page = await members(client, canvas_id, limit=2, cursor=cursor)
-        found += page.items
-        cursor = page.next
-        if cursor is None:
-            break
-    assert [(each.user_id, each.role) for each in found] == sorted(expected.items())
+    pages = all_pages(lambda cursor: members(client, canvas_id, limit=2, cursor=cursor))
+    found = [(each.user_id, each.role) async for page in pages for each in page.items]
+    assert found == sorted(expected.items())
 
 
 async def test_members_of_an_unknown_or_deleted_canvas_are_not_found(client: Client) -> None:
@@ -114,15 +110,10 @@ async def test_canvases_of_a_user_have_the_role_and_mark_the_only_owner(client: 
         (shared, "owner", False),
         (alone, "owner", True),
     ]
-    solely_owned: list[str] = []
-    cursor = None
-    while True:
-        page = await canvases(client, someone.user_id, only_owner="true", limit=1, cursor=cursor)
-        solely_owned += [each.id for each in page.items]
-        cursor = page.next
-        if cursor is None:
-            break
-    assert solely_owned == [with_viewer, alone]
+    pages = all_pages(
+        lambda cursor: canvases(client, someone.user_id, only_owner="true", limit=1, cursor=cursor)
+    )
+    assert [each.id async for page in pages for each in page.items] == [with_viewer, alone]
     assert (await canvases(client, "unknown")).items == []
 
 

@@ -14,6 +14,7 @@ from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.contract.ratelimits import STORE, SetRateLimitsRequest, Whitelist
 from svgx_common.contract.state import CANVAS_ACCESS_CHANGED
 from svgx_common.messaging.caller import Caller
+from tests.integration.pages import all_pages
 from tests.integration.state.drawing import Pen
 from tests.integration.state.service import Client, Tables, user
 
@@ -25,14 +26,12 @@ async def names_of_all_pages(
 ) -> list[str]:
     """Return the names on all pages, in their order."""
     found: list[str] = []
-    cursor = None
-    while True:
-        page = await client.page(caller, name=name, limit=limit, cursor=cursor)
+    async for page in all_pages(
+        lambda cursor: client.page(caller, name=name, limit=limit, cursor=cursor)
+    ):
         assert len(page.items) == limit or page.next is None
         found += [canvas.name for canvas in page.items]
-        cursor = page.next
-        if cursor is None:
-            return found
+    return found
 
 
 async def test_canvas_is_created_read_renamed_and_deleted(client: Client) -> None:

@@ -17,6 +17,7 @@ from svgx_devstack import DevStack
 from svgx_state.deletion import purge as purge_module
 from svgx_state.deletion.purge import Purge
 from tests.blocked import until_blocked
+from tests.integration.pages import all_pages
 from tests.integration.state.service import Client, Tables, replica, user
 
 pytestmark = pytest.mark.usefixtures("service")
@@ -179,14 +180,10 @@ async def test_deleted_canvases_are_listed_once_in_pages(client: Client) -> None
     made = [await client.create(f"Plan {name} {number}") for number in range(5)]
     for canvas_id in made[:4]:
         await client.delete(canvas_id)
-    found, cursor = [], None
-    while True:
-        page = await client.page(deleted=True, name=f"plan {name}", limit=3, cursor=cursor)
-        found += [each.id for each in page.items]
-        cursor = page.next
-        if cursor is None:
-            break
-    assert found == made[3::-1]
+    pages = all_pages(
+        lambda cursor: client.page(deleted=True, name=f"plan {name}", limit=3, cursor=cursor)
+    )
+    assert [each.id async for page in pages for each in page.items] == made[3::-1]
 
 
 async def test_unknown_canvas_is_neither_restored_nor_removed(client: Client) -> None:

@@ -42,6 +42,7 @@ from svgx_state.sharing import links as sharing_links
 from svgx_state.sharing.creators import LinkCreators
 from svgx_state.sharing.links import Links
 from tests.blocked import until_blocked
+from tests.integration.pages import all_pages
 from tests.integration.state.fresh_tables import FreshTables
 from tests.integration.state.service import Client, Tables, directory, user
 
@@ -314,13 +315,8 @@ async def test_links_are_listed_without_tokens_until_they_end(
     made = [await client.link(canvas_id, label=f"link {number}") for number in range(5)]
     await end(client, made.pop(1))
     await expire(tables, made.pop(2))
-    found, cursor = [], None
-    while True:
-        page = await links(client, canvas_id, limit=2, cursor=cursor)
-        found += page.items
-        cursor = page.next
-        if cursor is None:
-            break
+    pages = all_pages(lambda cursor: links(client, canvas_id, limit=2, cursor=cursor))
+    found = [link async for page in pages for link in page.items]
     expected = [type(found[0]).model_validate(each.model_dump()) for each in reversed(made)]
     assert found == expected
     assert all(link.token.startswith(link.prefix) for link in made)

@@ -13,6 +13,7 @@ from svgx_common.contract.errors import (
 from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.contract.state import CanvasRequest, Entry
 from svgx_common.contract.storage import values
+from tests.integration.pages import all_pages
 from tests.integration.state.service import Client, Tables, user
 from tests.integration.state.values_client import delete, page, persist, retrieve
 
@@ -81,14 +82,8 @@ async def test_keys_are_listed_in_pages(client: Client) -> None:
     names = [f"p.{number}" for number in range(5)]
     for name in (*names, "q"):
         await persist(client, client.me, name, 1)
-    found, cursor = [], None
-    while True:
-        listed = await page(client, client.me, prefix="p.", limit=2, cursor=cursor)
-        found += [each.key for each in listed.items]
-        cursor = listed.next
-        if cursor is None:
-            break
-    assert found == names
+    pages = all_pages(lambda cursor: page(client, client.me, prefix="p.", limit=2, cursor=cursor))
+    assert [each.key async for listed in pages for each in listed.items] == names
     for wrong in ("*", "cA=", "AA", "é"):
         with pytest.raises(Invalid, match="cursor"):
             await page(client, client.me, cursor=wrong)

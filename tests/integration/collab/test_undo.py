@@ -207,17 +207,28 @@ async def test_oldest_edits_beyond_a_limit_of_the_history_cannot_be_undone(
 
 
 async def test_history_of_an_unused_canvas_is_forgotten(
-    backing: DevStack, editor: Editor, author: Author, redis_client: Redis
+    backing: DevStack,
+    editor: Editor,
+    author: Author,
+    changes: ElementChanges,
+    redis_client: Redis,
 ) -> None:
-    """Proves R-UNDO-6."""
+    """Each undo and redo renews the time of both directions, also one that changes nothing. Proves R-UNDO-6."""
     account = author.caller.user_id
+    keys = [f"svgx:{direction}:{editor.canvas_id}:{account}" for direction in ("undo", "redo")]
     async with replica(backing):
-        await author.create("one")
-        await author.create("two")
-        await author.undo()
-        for direction in ("undo", "redo"):
-            left = await redis_client.ttl(f"svgx:{direction}:{editor.canvas_id}:{account}")
-            assert LIFETIME_SECONDS - 60 <= left <= LIFETIME_SECONDS
+        for each in ("one", "two", "three", "four"):
+            await author.create(each)
+        await Author(editor, changes).change({"op": "delete", "id": "two"})
+        changed = []
+        for reverse in (author.undo, author.undo, author.undo, author.redo):
+            for key in keys:
+                await redis_client.expire(key, 100)
+            changed.append((await reverse()).changed)
+            for key in keys:
+                left = await redis_client.ttl(key)
+                assert LIFETIME_SECONDS - 60 <= left <= LIFETIME_SECONDS
+        assert changed == [["four"], ["three"], [], ["three"]]
 
 
 async def test_edits_without_redis_are_saved_and_cannot_be_undone(

@@ -69,12 +69,13 @@ redis.call('DEL', KEYS[2])
 )
 
 # An undo or redo: removes the step ARGV[5] from the list KEYS[1], and adds the step ARGV[1] to the list KEYS[2], unless
-# it is "-". Returns the lengths of both lists.
+# it is "-". Both lists live for ARGV[4] seconds from now on. Returns the lengths of both lists.
 _MOVE = (
     _PUSH
     + """
 redis.call('LREM', KEYS[1], 1, ARGV[5])
 if ARGV[1] ~= '-' then push(KEYS[2], ARGV[1]) end
+for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ARGV[4]) end
 return {redis.call('LLEN', KEYS[1]), redis.call('LLEN', KEYS[2])}
 """
 )

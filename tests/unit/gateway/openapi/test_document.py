@@ -55,6 +55,13 @@ def test_every_operation_is_described_with_all_statuses() -> None:
         assert in_path == set(operation.http.path_fields)
 
 
+def test_body_has_the_description_of_its_request() -> None:
+    """The docs page shows this text next to the fields. Proves R-CONTRACT-4."""
+    (body,) = described()["collab.elements.event"][2]["requestBody"]["content"].values()
+    description = DOCUMENT["components"]["schemas"]["UiEventRequest"]["description"]
+    assert body["schema"]["description"] == description
+
+
 def test_every_problem_is_described_with_type_code_and_headers() -> None:
     """Each code has an example with its type and status. Some problems have a header of their own.
 

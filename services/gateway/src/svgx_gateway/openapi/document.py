@@ -145,6 +145,7 @@ def _body(
     required = sorted(set(schema.get("required", ())) - in_path)
     content = {
         "schema": {
+            **({"description": schema["description"]} if "description" in schema else {}),
             "type": "object",
             "properties": fields,
             "required": required,

@@ -163,7 +163,7 @@ OWN_CASES: dict[str, dict[str, AlertCases]] = {
             quiet=({'svgx_engine_audit_entries_lost_total{job="svgx-gateway"}': "3x20"},),
         ),
         "SVGXEngineJsonClientsReload": AlertCases(
-            # One canvas has a reload every ten seconds, on one gateway or on one gateway after another.
+            # One canvas has a reload every ten seconds, on one gateway, or first on one and then on another.
             fires=(
                 {f'{RELOADS}"1"}}': "0+6x30", f'{RELOADS}"2"}}': "0x30"},
                 {f'{RELOADS}"1"}}': "0+6x15 90x15", f'{RELOADS}"2"}}': "0x12 0+6x18"},

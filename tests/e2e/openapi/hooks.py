@@ -53,7 +53,7 @@ EXTRA_RULES = {
     "user_id": "not with a shared state type",
     "operations": "an allowed element, in a possible place",
     "data": "the fields of the event's operation",
-    "object_id": "the root is only updated",
+    "object_id": "the root can only be updated",
 }
 """Rules of fields that a JSON schema cannot express. A value that matches the schema may still get status 422."""
 

@@ -101,7 +101,7 @@ def test_undone_edit_leaves_the_canvas_as_before(operations: list[Operation]) ->
 
 @pytest.mark.parametrize("seed", range(60))
 def test_random_edits_are_undone_and_redone_one_by_one(seed: int) -> None:
-    """Each undo leaves the canvas of before, and each redo that of after, with any document. Proves R-UNDO-1."""
+    """Each undo restores the canvas from before its edit, and each redo that from after it. Proves R-UNDO-1."""
     rng = random.Random(seed)
     author = Author(document_of_any_client(rng))
     # The first edit of a canvas with a cycle of parents stores the parents that the tree shows.
@@ -196,11 +196,12 @@ def test_move_into_an_element_that_is_inside_now_is_kept() -> None:
     assert [each.id for each in author.canvas.walk()] == ["inner", "group"]
 
 
-def test_undone_creation_removes_and_its_redo_restores_what_others_put_inside() -> None:
-    """Proves R-UNDO-3."""
+def test_undo_of_a_creation_deletes_later_edits_and_its_redo_creates_them_again() -> None:
+    """Other authors have changed the element, and have added one inside. Proves R-UNDO-3."""
     author = Author()
     author.change(GROUP)
     author.others_change({**WALL, "parent": "group"})
+    author.others_change({"op": "update", "id": "group", "attrs": {"opacity": "0.5"}})
     before = author.canvas
     redo = author.undo()
     assert author.canvas.children == []
@@ -208,6 +209,15 @@ def test_undone_creation_removes_and_its_redo_restores_what_others_put_inside() 
     author.steps.append(redo)
     author.undo()
     assert author.canvas == before
+
+
+def test_undo_of_a_creation_skips_no_element_that_another_edit_has_deleted() -> None:
+    """Proves R-UNDO-3."""
+    author = Author()
+    author.change(WALL)
+    author.others_change({"op": "delete", "id": "wall"})
+    assert author.undo() == b""
+    assert (author.changed, author.skipped) == ([], [])
 
 
 def test_undo_beyond_a_limit_of_the_canvas_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""The changes of an edit: the tree, the document, and the record for an undo change together."""
+"""The editor of a canvas. It makes each change in the tree and in the document, and records it for an undo."""
 
 from collections.abc import Mapping
 
@@ -71,7 +71,10 @@ class CanvasEditor:
         return self._recorder.step(self.tree)
 
     def _insert(self, element: Element, parent: Element, place: Place) -> list[tuple[Element, str]]:
-        """Insert an element into the tree. Return the siblings with new fractional indexes, and their earlier ones."""
+        """Insert an element into the tree.
+
+        Return the siblings that get a new fractional index too, each with its earlier index.
+        """
         if place.order is not None:
             element.order = place.order
             self.tree.insert(element, parent)

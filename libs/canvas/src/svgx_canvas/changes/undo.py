@@ -1,4 +1,4 @@
-"""Undo an edit of elements. Values that another edit has changed since stay."""
+"""Undo an edit of elements. Values that another edit has changed since are kept."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from svgx_canvas.tree import TEXT, Element
 from svgx_yjs.structure import EMPTY_UPDATE
 
 FIELD = "canvas_id"
-"""The field of a refusal, because the request names the canvas only."""
+"""The field that a refusal names, because the request has no other field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,11 @@ class Undone:
     changed: list[str]
     """The ids of the changed elements. The id of the root is ""."""
     skipped: list[str]
-    """The ids of the elements that keep at least one value, because another edit has changed them since."""
+    """The ids of the elements that were not set back completely, because of later edits."""
     client: YjsClient
     """The Yjs client of the update, after the update."""
     step: bytes
-    """The step that undoes the undo. It is empty if nothing has changed."""
+    """The step that repeats the edit, for `undo`. It is empty if nothing has changed."""
 
 
 def undo(
@@ -72,7 +72,7 @@ class _Undoing:
 
     def __init__(self, editor: CanvasEditor) -> None:
         self.skipped: set[str] = set()
-        """The ids of the elements that keep at least one value."""
+        """The ids of the elements that were not set back completely."""
         self._editor = editor
         self._tree = editor.tree
 
@@ -89,7 +89,10 @@ class _Undoing:
                 self._create(each, waiting.pop(each))
 
     def move_back(self, steps: list[ElementStep]) -> None:
-        """Move elements back. A move that waits for another one, which it would be inside of, is tried again."""
+        """Move elements back.
+
+        A move that would put an element inside of itself is tried again after the other moves.
+        """
         moves = [
             each
             for each in reversed(steps)

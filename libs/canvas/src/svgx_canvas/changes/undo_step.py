@@ -10,7 +10,7 @@ from svgx_canvas.tree import Element
 
 @dataclass(slots=True)
 class Values:
-    """The fields of an element, or those that an edit has changed."""
+    """All fields of an element, or only those that an edit has changed."""
 
     tag: str
     place: tuple[str, str] | None = None
@@ -23,7 +23,7 @@ class Values:
 
 @dataclass(frozen=True, slots=True)
 class ElementStep:
-    """One element. `before` is None if the edit created the element, and `after` is None if the edit deleted it.
+    """The change of one element. `before` is None if the edit created it, and `after` is None if the edit deleted it.
 
     If both have values, these are the fields that differ.
     """
@@ -34,7 +34,7 @@ class ElementStep:
 
 
 UndoStep = list[ElementStep]
-"""The changed elements in the order in which the edit changed each of them first."""
+"""The changed elements, in the order of their first changes in the edit."""
 
 
 class StepRecorder:
@@ -77,7 +77,7 @@ def encode_step(step: UndoStep) -> bytes:
 
 
 def decode_step(content: bytes) -> UndoStep:
-    """Return the step of its JSON."""
+    """Return the step that `encode_step` has encoded."""
     return [
         ElementStep(identifier, _values(before), _values(after))
         for identifier, before, after in json.loads(content)
@@ -87,7 +87,7 @@ def decode_step(content: bytes) -> UndoStep:
 def _difference(
     identifier: str, before: Values | None, element: Element | None
 ) -> ElementStep | None:
-    """Return the step of one element, or None if the edit has changed nothing in the end."""
+    """Return the change of one element, or None if its values are the same before the edit and after it."""
     if element is None:
         return None if before is None else ElementStep(identifier, before, None)
     after = _all_values(element)

@@ -9,7 +9,7 @@ from pycrdt import Doc, Map, TransactionEvent
 
 @dataclass(slots=True)
 class RecordedEdit:
-    """An edit. `update` is its Yjs v1 update after the edit, or None if the edit has changed nothing."""
+    """An edit. At its end, `update` is its Yjs v1 update, or None if nothing has changed."""
 
     update: bytes | None = None
 
@@ -18,7 +18,7 @@ class RecordedEdit:
 def record_edit(doc: Doc[Map[object]]) -> Iterator[RecordedEdit]:
     """Run the block as one transaction of the document, and record its update.
 
-    The root types that the block uses must exist before it, because their creation is no part of the update.
+    The root types that the block uses must exist before it, because the update does not have their creation.
     """
     edit = RecordedEdit()
 

@@ -27,10 +27,13 @@ A check waits twice. If this process itself was paused during the first wait, it
 """
 
 LATE_SECONDS = 0.25
-"""Seconds after the end of a wait at which this process, or the whole machine, was paused. Such a wait is repeated."""
+"""Longest delay of the end of a wait, in seconds.
+
+A wait that ends later is repeated, because this process or the whole machine was paused.
+"""
 
 MAX_WAITS = 8
-"""Largest number of waits of one check, with the repeated ones."""
+"""Largest number of waits of one check, including repeated ones."""
 
 CLOSE_SECONDS = 1.0
 """Time limit for nats-py to close a lost connection, in seconds. Beyond it, the connection is aborted."""

@@ -1,7 +1,7 @@
 """The edits that accounts can undo and redo, in two Redis lists for each canvas and account.
 
-Each item is the step of one edit (see `svgx_canvas.changes.undo_step`), the newest first. If Redis loses its keys, the
-edits stay, and can no longer be undone by this service.
+Each item is the step of one edit (see `svgx_canvas.changes.undo_step`). The newest step is first. If Redis loses its
+keys, no edit is lost, but earlier edits cannot be undone.
 """
 
 import base64
@@ -28,7 +28,7 @@ LIFETIME_SECONDS = 24 * 3600
 """Time after an account's last edit, undo or redo on a canvas at which its steps are forgotten, in seconds."""
 
 TURN_SECONDS = 65
-"""Time after which the turn of an undo ends although its replica has not ended it, in seconds.
+"""Time after which the turn of an undo ends even if its replica has not ended it, in seconds.
 
 It is longer than the time limit of the operation.
 """
@@ -36,7 +36,7 @@ It is longer than the time limit of the operation.
 WAIT_SECONDS = 10
 """Longest time that an undo waits for its turn, in seconds."""
 
-CONTENT = "the history of edits"
+CONTENT = "the undo history"
 """The content of Redis, for errors."""
 
 Direction = Literal["undo", "redo"]
@@ -90,7 +90,7 @@ class StoredStep:
 
 
 class EditHistory:
-    """The history of all accounts on all canvases, as every replica sees it."""
+    """The undo history of all accounts on all canvases. All replicas share it."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -119,7 +119,7 @@ class EditHistory:
         )
         if not await answer_of(lock.acquire(blocking_timeout=WAIT_SECONDS), CONTENT):
             raise Overloaded(
-                "another undo or redo of this account runs on this canvas",
+                "another undo or redo of this account is running on this canvas",
                 retry_after=RETRY_SECONDS,
             )
         try:
@@ -139,7 +139,7 @@ class EditHistory:
     async def move(
         self, direction: Direction, canvas_id: str, account: str, done: StoredStep, step_back: bytes
     ) -> tuple[int, int] | None:
-        """Replace a step that has been carried out with the step back, in the list of the other direction.
+        """Remove a step that has been carried out, and add the step back to the list of the other direction.
 
         If nothing has changed, `step_back` is empty, and no step is added. Return the numbers of steps that can be
         undone and redone now, or None without Redis.

@@ -40,7 +40,7 @@ class ElementChanges:
         return ElementsChanged(revision=revision, created=changed.created)
 
     async def undo(self, request: UndoRequest, call: Call) -> EditUndone:
-        """Undo the caller's newest change on the canvas that it has not undone yet. Raises the errors of `_reverse`."""
+        """Undo the newest change that the caller has made and not undone yet. Raises the errors of `_reverse`."""
         return await self._reverse("undo", request.canvas_id, call)
 
     async def redo(self, request: UndoRequest, call: Call) -> EditUndone:

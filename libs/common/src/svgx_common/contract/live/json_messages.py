@@ -39,7 +39,8 @@ class EditOperation(RequestModel):
 class RequestLock(RequestModel):
     """Lock an object, or renew the lock. The server answers `lock_acquired`, `lock_denied` or `error`.
 
-    Beyond 20 of these messages and `lock_release` a second, after a burst of 200, those of an account wait.
+    An account may send 200 `lock_request` and `lock_release` at once, and 20 a second in the long run. Further messages
+    wait.
     """
 
     type: Literal["lock_request"]

@@ -27,7 +27,7 @@ from svgx_common.contract.state import CanvasRequest
 
 
 class UiEventData(RequestModel):
-    """The fields of the operation that the event stands for, without `op` and `id` (see `ChangeElementsRequest`)."""
+    """The fields of the event's operation, except for `op` and `id` (see `ChangeElementsRequest`)."""
 
     tag: Tag | None = None
     attrs: Mapping[str, str | None] | None = None
@@ -41,7 +41,7 @@ class UiEventData(RequestModel):
 class UiEventRequest(CanvasRequest):
     """One change of an element. `event_type` is the kind of the operation, and `object_id` the id of the element.
 
-    The id "" stands for the root. Without `object_id`, a new element gets an id from the server.
+    Only `create` may leave out `object_id`; the server then chooses the id. In `update`, the id "" stands for the root.
     """
 
     event_type: Literal["create", "update", "move", "delete"] = Field(examples=["create"])

@@ -15,14 +15,17 @@ from svgx_common.contract.state import CanvasRequest
 
 
 class UndoRequest(CanvasRequest):
-    """The canvas on which the caller undoes or repeats its own last edit."""
+    """The canvas on which the caller undoes its own last change of elements, or repeats it."""
 
 
 class EditUndone(ReplyModel):
-    """The revision of the commit, and the elements that have changed. The id of the root is "".
+    """The revision of the commit, and the ids of the changed elements. The id of the root is "".
 
-    `skipped` are the elements that keep at least one value, because another edit has changed them since. `undo` and
-    `redo` are the numbers of edits that the caller can undo and redo now. They are null if Redis did not answer.
+    `skipped` has the ids of the elements that were not set back completely, because of later edits. An element can be
+    in both lists. If nothing has changed, `revision` is the canvas's revision.
+
+    `undo` and `redo` are the numbers of edits that the caller can undo and redo now. They are null if Redis did not
+    answer.
     """
 
     revision: int
@@ -48,7 +51,7 @@ UNDO_EDIT = Operation(
 )
 REDO_EDIT = Operation(
     subject="svgx.collab.elements.redo",
-    summary="Repeat the edit that the caller has undone last on a canvas; live clients receive it",
+    summary="Repeat the change that the caller has undone last on a canvas; live clients receive it",
     request=UndoRequest,
     reply=EditUndone,
     scope=Scope.SIGNED_IN,

@@ -3,7 +3,7 @@
 from svgx_gateway.websocket.json_clients.account_turns import AccountTurns
 
 RATE = 20.0
-"""Messages of one account about locks in the long run, in messages a second.
+"""Messages about locks that an account may send in the long run, in messages a second.
 
 A client that renews the locks of 100 objects every 10 s needs half of it.
 """
@@ -11,7 +11,7 @@ A client that renews the locks of 100 objects every 10 s needs half of it.
 BURST = 200.0
 """Messages about locks that an account may send after a pause without waiting.
 
-They release a selection of 100 objects, and lock another one.
+This is enough to release 100 selected objects, and to lock 100 other ones.
 """
 
 

@@ -40,11 +40,14 @@ async def test_yjs_client_receives_undo_and_redo(workspace: Workspace, canvas: s
     await client.edit({"op": "set", "id": "wall", "attrs": {"width": "7"}})
     await workspace.driver.wait_saved([client])
     undone = (await owner.request("POST", "/runtime/undo/", json=body)).json()
-    assert undone == {"revision": 4, "changed": ["wall"], "skipped": ["wall"], "undo": 1, "redo": 1}
+    counts = {"undo_count": 1, "redo_count": 1}
+    assert undone == {"revision": 4, "changed": ["wall"], "skipped": ["wall"], **counts}
     await wait_until_equal(workspace, canvas, client)
     assert (await client.content())["elements"]["wall"]["attrs"] == {"fill": "red", "width": "7"}
     redone = (await owner.request("POST", "/runtime/redo/", json=body)).json()
-    assert (redone["changed"], redone["undo"], redone["redo"]) == (["wall"], 2, 0)
+    status = await owner.request("GET", "/runtime/undo/", params=body)
+    assert status.json() == {"undo_count": 2, "redo_count": 0}
+    assert (redone["changed"], redone["undo_count"], redone["redo_count"]) == (["wall"], 2, 0)
     await wait_until_equal(workspace, canvas, client)
     assert (await client.content())["elements"]["wall"]["attrs"] == {"width": "7"}
 

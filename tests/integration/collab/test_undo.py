@@ -6,14 +6,20 @@ from typing import Any
 
 import pytest
 
-from svgx_collab.content import edit_history
-from svgx_collab.content.edit_history import LIFETIME_SECONDS, EditHistory
+from svgx_collab.content import edit_history, element_edits
+from svgx_collab.content.edit_history import LIFETIME_SECONDS, EditHistory, StoredStep
 from svgx_collab.content.element_changes import ElementChanges
 from svgx_collab.content.element_edits import ElementEdits
 from svgx_common import redis
-from svgx_common.contract.errors import Conflict, TooLarge, Unavailable
+from svgx_common.contract.errors import (
+    Conflict,
+    DeadlineExceeded,
+    TooLarge,
+    TooManyRequests,
+    Unavailable,
+)
 from svgx_common.contract.live.element_changes import ChangeElementsRequest
-from svgx_common.contract.live.undo import EditUndone, UndoRequest
+from svgx_common.contract.live.undo import EditUndone, UndoRequest, UndoStatus
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
 from svgx_common.redis import Redis
@@ -58,6 +64,12 @@ class Author:
             UndoRequest(canvas_id=self._canvas_id), call(caller=self.caller)
         )
 
+    async def status(self) -> UndoStatus:
+        """Return the numbers of edits that can be undone and redone."""
+        return await self._changes.status(
+            UndoRequest(canvas_id=self._canvas_id), call(caller=self.caller)
+        )
+
 
 @pytest.fixture
 def author(editor: Editor, changes: ElementChanges) -> Author:
@@ -80,15 +92,19 @@ async def test_edits_are_undone_and_redone_one_by_one_on_any_replica(
         await author.create("one")
         await author.create("two")
         undone = await on_other_replica.undo()
-        assert undone == EditUndone(revision=3, changed=["two"], skipped=[], undo=1, redo=1)
+        assert undone == EditUndone(
+            revision=3, changed=["two"], skipped=[], undo_count=1, redo_count=1
+        )
         assert (await editor.held()).keys() == {"one"}
-        assert (await author.undo()).undo == 0
+        assert (await author.undo()).undo_count == 0
         assert await editor.held() == {}
         with pytest.raises(Conflict):
             await author.undo()
         assert (await on_other_replica.redo()).changed == ["one"]
         redone = await author.redo()
-        assert redone == EditUndone(revision=6, changed=["two"], skipped=[], undo=2, redo=0)
+        assert redone == EditUndone(
+            revision=6, changed=["two"], skipped=[], undo_count=2, redo_count=0
+        )
         assert (await editor.held()).keys() == {"one", "two"}
         with pytest.raises(Conflict):
             await author.redo()
@@ -133,40 +149,80 @@ async def test_undos_at_the_same_time_undo_one_edit_each_in_their_order(
         for width in "234":
             await author.change({"op": "update", "id": "one", "attrs": {"width": width}})
         undone = await asyncio.gather(*(author.undo() for _ in range(3)))
-        assert sorted(each.undo or 0 for each in undone) == [1, 2, 3]
+        assert sorted(each.undo_count or 0 for each in undone) == [1, 2, 3]
         assert all(each.changed == ["one"] for each in undone)
         assert (await editor.held())["one"]["attrs"] == {"width": "1"}
 
 
-async def test_failed_undo_can_be_tried_again(
+async def test_undos_of_an_account_beyond_the_bound_are_refused(
+    backing: DevStack, author: Author, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would occupy the slots of other accounts while they wait. Proves R-UNDO-8."""
+    monkeypatch.setattr(edit_history, "MAX_TURNS", 2)
+    async with replica(backing):
+        for each in ("one", "two", "three"):
+            await author.create(each)
+        results = await asyncio.gather(*(author.undo() for _ in range(3)), return_exceptions=True)
+        refused = [each for each in results if isinstance(each, TooManyRequests)]
+        assert [(each.limit, bool(each.retry_after)) for each in refused] == [(2, True)]
+        assert (await author.undo()).undo_count == 0
+
+
+async def test_undo_that_cannot_be_saved_can_be_tried_again(
     backing: DevStack, editor: Editor, author: Author, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-UNDO-4."""
+    """Proves R-UNDO-5."""
+
+    async def refuse(*_: object) -> int:
+        raise DeadlineExceeded
+
+    async with replica(backing):
+        await author.create("one")
+        with monkeypatch.context() as patch:
+            patch.setattr(element_edits, "save_edit", refuse)
+            with pytest.raises(DeadlineExceeded):
+                await author.undo()
+        assert (await author.undo()).changed == ["one"]
+        assert await editor.held() == {}
+
+
+async def test_refused_undo_leaves_the_history(
+    backing: DevStack, editor: Editor, author: Author, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The edit before it can be undone. Proves R-UNDO-5."""
 
     async def die(_: Child, job: Frame) -> Frame:
         raise WorkerDied("the process ended by signal 9")
 
     async with replica(backing):
         await author.create("one")
+        await author.create("two")
         with monkeypatch.context() as patch:
             patch.setattr(Child, "run", die)
             with pytest.raises(TooLarge):
                 await author.undo()
         assert (await author.undo()).changed == ["one"]
-        assert await editor.held() == {}
+        assert (await editor.held()).keys() == {"two"}
 
 
-async def test_undo_that_changes_nothing_leaves_the_history(
+async def test_undo_passes_over_edits_that_would_change_nothing(
     backing: DevStack, author: Author, changes: ElementChanges, editor: Editor
 ) -> None:
-    """The answer names the elements that another account has deleted since. Proves R-UNDO-2 and R-UNDO-4."""
+    """Another account has deleted the element since. Proves R-UNDO-4."""
     other = Author(editor, changes)
     async with replica(backing):
         await author.create("one")
-        await author.change({"op": "update", "id": "one", "attrs": {"width": "2"}})
-        await other.change({"op": "delete", "id": "one"})
+        await author.create("two")
+        for width in "23":
+            await author.change({"op": "update", "id": "two", "attrs": {"width": width}})
+        await other.change({"op": "delete", "id": "two"})
         undone = await author.undo()
-        assert undone == EditUndone(revision=3, changed=[], skipped=["one"], undo=1, redo=0)
+        assert (undone.changed, undone.undo_count, undone.redo_count) == (["one"], 0, 1)
+        await author.create("three")
+        await other.change({"op": "delete", "id": "three"})
+        with pytest.raises(Conflict):
+            await author.undo()
+        assert await author.status() == UndoStatus(undo_count=0, redo_count=0)
 
 
 async def test_edit_with_a_large_step_ends_the_history(
@@ -199,7 +255,7 @@ async def test_oldest_edits_beyond_a_limit_of_the_history_cannot_be_undone(
         for each in created:
             await author.create(each)
         undone = (await author.undo()).changed
-        while (last := await author.undo()).undo:
+        while (last := await author.undo()).undo_count:
             undone += last.changed
         undone += last.changed
         assert 2 <= len(undone) < len(created)
@@ -207,28 +263,22 @@ async def test_oldest_edits_beyond_a_limit_of_the_history_cannot_be_undone(
 
 
 async def test_history_of_an_unused_canvas_is_forgotten(
-    backing: DevStack,
-    editor: Editor,
-    author: Author,
-    changes: ElementChanges,
-    redis_client: Redis,
+    backing: DevStack, editor: Editor, author: Author, redis_client: Redis
 ) -> None:
-    """Each undo and redo renews the time of both directions, also one that changes nothing. Proves R-UNDO-6."""
+    """Each undo and redo renews the time of both directions. Proves R-UNDO-6."""
     account = author.caller.user_id
     keys = [f"svgx:{direction}:{editor.canvas_id}:{account}" for direction in ("undo", "redo")]
     async with replica(backing):
-        for each in ("one", "two", "three", "four"):
+        for each in ("one", "two", "three"):
             await author.create(each)
-        await Author(editor, changes).change({"op": "delete", "id": "two"})
-        changed = []
-        for reverse in (author.undo, author.undo, author.undo, author.redo):
+        await author.undo()
+        for reverse in (author.undo, author.redo):
             for key in keys:
                 await redis_client.expire(key, 100)
-            changed.append((await reverse()).changed)
+            await reverse()
             for key in keys:
                 left = await redis_client.ttl(key)
                 assert LIFETIME_SECONDS - 60 <= left <= LIFETIME_SECONDS
-        assert changed == [["four"], ["three"], [], ["three"]]
 
 
 async def test_edits_without_redis_are_saved_and_cannot_be_undone(
@@ -241,8 +291,32 @@ async def test_edits_without_redis_are_saved_and_cannot_be_undone(
     async with replica(backing):
         await author.create("one")
         assert (await editor.held()).keys() == {"one"}
-        for attempt in (author.undo, author.redo):
+        for attempt in (author.undo, author.redo, author.status):
             with pytest.raises(Unavailable) as refused:
                 await attempt()
             assert refused.value.retry_after
     await client.aclose()
+
+
+async def test_edit_during_an_undo_forgets_the_undone_edit(
+    backing: DevStack, editor: Editor, author: Author, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The undo has read the history already. Proves R-UNDO-4."""
+    newest = EditHistory.newest
+
+    async def newest_before_an_edit(history: EditHistory, *place: Any) -> StoredStep | None:
+        step = await newest(history, *place)
+        with monkeypatch.context() as patch:
+            patch.setattr(EditHistory, "newest", newest)
+            await author.create("two")
+        return step
+
+    async with replica(backing):
+        await author.create("one")
+        with monkeypatch.context() as patch:
+            patch.setattr(EditHistory, "newest", newest_before_an_edit)
+            undone = await author.undo()
+        assert (undone.changed, undone.undo_count, undone.redo_count) == (["one"], 1, 0)
+        with pytest.raises(Conflict):
+            await author.redo()
+        assert (await editor.held()).keys() == {"two"}

@@ -1,14 +1,19 @@
 """Repeatable operations: quick reads, and the writes that change nothing the second time."""
 
 from svgx_common.contract import OPERATIONS, auth, state
-from svgx_common.contract.live import locks
+from svgx_common.contract.live import locks, undo
 from svgx_common.contract.policy import Pool, RateClass
 from svgx_common.contract.storage import values
 
 REPEATABLE_WRITES = {auth.REFRESH.name}
 """The writes of clients that may be sent again."""
 
-OUTSIDE_READS = {values.RETRIEVE_VALUE.name, values.LIST_VALUES.name, locks.LOCK_STATUS.name}
+OUTSIDE_READS = {
+    values.RETRIEVE_VALUE.name,
+    values.LIST_VALUES.name,
+    locks.LOCK_STATUS.name,
+    undo.UNDO_STATUS.name,
+}
 """The repeatable operations in the pool `OUTSIDE`: quick reads, because each wait for Redis ends after a second."""
 
 

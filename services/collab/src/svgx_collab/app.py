@@ -29,7 +29,7 @@ from svgx_common.contract.errors import Unavailable
 from svgx_common.contract.live.element_changes import CHANGE_ELEMENTS
 from svgx_common.contract.live.locks import LOCK_OBJECT, LOCK_STATUS, UNLOCK_OBJECT
 from svgx_common.contract.live.ui_events import HANDLE_UI_EVENT
-from svgx_common.contract.live.undo import REDO_EDIT, UNDO_EDIT
+from svgx_common.contract.live.undo import REDO_EDIT, UNDO_EDIT, UNDO_STATUS
 from svgx_common.contract.state import CanvasRequest
 from svgx_common.contract.transport import replica_subject
 from svgx_common.messaging.bus import Bus
@@ -88,7 +88,7 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
         stack.push_async_callback(client.aclose)
         if settings.reserved:
             runtime.responder.leave_to_others(OPEN, IMPORT_SVG, REPLACE_CONTENT, CHANGE_ELEMENTS)
-            runtime.responder.leave_to_others(HANDLE_UI_EVENT, UNDO_EDIT, REDO_EDIT)
+            runtime.responder.leave_to_others(HANDLE_UI_EVENT, UNDO_EDIT, REDO_EDIT, UNDO_STATUS)
             runtime.responder.leave_to_others(LOCK_OBJECT, UNLOCK_OBJECT, LOCK_STATUS)
         else:
             await stack.enter_async_context(_edits(runtime, client))
@@ -128,6 +128,7 @@ async def _edits(runtime: Runtime[CollabSettings], client: redis.Redis) -> Async
         runtime.responder.answer(HANDLE_UI_EVENT, UiEvents(changes).handle_event)
         runtime.responder.answer(UNDO_EDIT, changes.undo)
         runtime.responder.answer(REDO_EDIT, changes.redo)
+        runtime.responder.answer(UNDO_STATUS, changes.status)
         runtime.health.describe("workers", workers.details)
         show_confinement(workers.confinement)
         show_use(settings.import_workers, lambda: workers.running, lambda: workers.waiting)

@@ -81,6 +81,24 @@ class Author:
             {"op": "move", "id": "group", "parent": "new"},
             {"op": "delete", "id": "new"},
         ],
+        # The next edits replace an element by another one with its id.
+        [{"op": "delete", "id": "wall"}, {**WALL, "tag": "line", "attrs": {"x2": "9"}}],
+        [
+            {"op": "delete", "id": "label"},
+            {"op": "create", "id": "label", "tag": "g", "parent": "group"},
+            {"op": "move", "id": "wall", "parent": "label"},
+        ],
+        [
+            {"op": "delete", "id": "label"},
+            {"op": "create", "id": "words", "tag": "text"},
+            {"op": "create", "id": "label", "tag": "#text", "parent": "words", "text": "two"},
+        ],
+        [
+            {"op": "move", "id": "wall", "parent": "group"},
+            {"op": "delete", "id": "group"},
+            {"op": "create", "id": "group", "tag": "a"},
+            {**WALL, "tag": "g", "parent": "group"},
+        ],
     ],
 )
 def test_undone_edit_leaves_the_canvas_as_before(operations: list[Operation]) -> None:
@@ -124,6 +142,34 @@ def test_random_edits_are_undone_and_redone_one_by_one(seed: int) -> None:
         author.steps.append(redos.pop())
         author.undo()
         assert (author.canvas, author.skipped) == (canvas, [])
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_undo_between_edits_of_two_authors_can_be_undone_itself(seed: int) -> None:
+    """It changes nothing more than its step has, with any document. Proves R-UNDO-1 and R-UNDO-2."""
+    rng = random.Random(seed)
+    author = Author(document_of_any_client(rng))
+    author.change({"op": "create", "id": "first", "tag": "g"}, {"op": "delete", "id": "first"})
+    steps: tuple[list[bytes], list[bytes]] = ([], [])
+    for _ in range(20):
+        author.steps = rng.choice(steps)
+        before = author.canvas
+        ids = [each.id for each in before.walk()] or ["none"]
+        try:
+            if not author.steps or rng.random() < 0.6:
+                author.change(*[random_operation(rng, ids) for _ in range(rng.randrange(1, 6))])
+                continue
+            step_back = author.undo()
+        except SvgRefused:
+            continue
+        if step_back:
+            author.steps.append(step_back)
+            after = author.canvas
+            step_again = author.undo()
+            assert (author.canvas, author.skipped) == (before, [])
+            author.steps.append(step_again)
+            author.undo()
+            assert author.canvas == after
 
 
 @pytest.mark.parametrize(
@@ -196,6 +242,31 @@ def test_move_into_an_element_that_is_inside_now_is_kept() -> None:
     assert [each.id for each in author.canvas.walk()] == ["inner", "group"]
 
 
+@pytest.mark.parametrize(
+    "operations",
+    [
+        [{"op": "create", "id": "mine", "tag": "rect", "after": "e6"}],
+        [{"op": "move", "id": "e8", "after": "e6"}],
+        [{"op": "move", "id": "e5", "after": "e6"}, {"op": "delete", "id": "e8"}],
+        [
+            {"op": "update", "id": "e7", "attrs": {"fill": "red"}},
+            {"op": "create", "id": "mine", "tag": "rect", "after": "e6"},
+        ],
+    ],
+)
+def test_undo_keeps_the_place_of_an_element_between_renumbered_siblings(
+    operations: list[Operation],
+) -> None:
+    """Siblings with foreign indexes get new ones, and keep them. Proves R-UNDO-2."""
+    fields = {"tag": "rect", "parent": "", "attrs": {}}
+    author = Author(document({f"e{order}": {**fields, "order": order} for order in "5678"}))
+    author.change(*operations)
+    author.others_change({"op": "create", "id": "theirs", "tag": "rect", "after": "e6"})
+    author.undo()
+    assert [each.id for each in author.canvas.children] == ["e5", "e6", "theirs", "e7", "e8"]
+    assert all(each.attrs == {} for each in author.canvas.children)
+
+
 def test_undo_of_a_creation_deletes_later_edits_and_its_redo_creates_them_again() -> None:
     """Other authors have changed the element, and have added one inside. Proves R-UNDO-3."""
     author = Author()
@@ -246,3 +317,13 @@ def test_edit_without_an_effect_has_no_step() -> None:
     author.change({"op": "update", "id": "wall", "attrs": {"fill": "red"}})
     author.change({**WALL, "id": "gone"}, {"op": "delete", "id": "gone"})
     assert len(author.steps) == 1
+
+
+def test_step_of_repeated_content_is_small() -> None:
+    """The worker compresses it, and not the replica, which would serve no canvas meanwhile. Proves R-UNDO-6."""
+    author = Author()
+    author.change({**WALL, "attrs": {"d": "M0 0" * 200_000}, "tag": "path"})
+    author.change({"op": "delete", "id": "wall"})
+    assert len(author.steps[-1]) < 4000
+    author.undo()
+    assert [each.id for each in author.canvas.walk()] == ["wall"]

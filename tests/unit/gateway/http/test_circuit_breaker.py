@@ -17,6 +17,9 @@ from svgx_common.contract.errors import (
     TooManyRequests,
     Unavailable,
 )
+from svgx_common.contract.live import undo
+from svgx_common.contract.live.element_changes import CHANGE_ELEMENTS
+from svgx_common.contract.live.locks import LOCK_OBJECT
 from svgx_common.contract.operation import Operation
 from svgx_common.contract.policy import Pool
 from svgx_common.messaging.bus import BusUnreachable, NoResponders
@@ -199,6 +202,12 @@ def test_operations_with_an_outside_system_have_their_own_circuit() -> None:
     circuits = CircuitBreakers()
     outside = circuits.of(oidc.OIDC_LOGIN)
     assert outside is circuits.of(oidc.OIDC_CALLBACK)
+    undos = circuits.of(undo.UNDO_EDIT)
+    for _ in range(10 * FAILURE_THRESHOLD):
+        with pytest.raises(Unavailable), undos.attempt():
+            raise Unavailable
+    with undos.attempt():
+        pass
     assert outside is not circuits.of(auth.ME)
 
     def fail(error: SvgxError) -> None:
@@ -226,6 +235,8 @@ def test_operations_with_an_outside_system_have_their_own_circuit() -> None:
         (auth.CHANGE_PASSWORD, auth.LOGOUT),
         (oidc.OIDC_LOGIN, auth.LOGIN),
         (state.EXPORT, state.GET_CANVAS),
+        (undo.UNDO_EDIT, CHANGE_ELEMENTS),
+        (undo.UNDO_EDIT, LOCK_OBJECT),
     ],
 )
 def test_expensive_operations_open_no_circuit_of_cheap_ones(

@@ -52,18 +52,33 @@ class CanvasEditor:
         element.text = text
         self._writer.set_text(element)
 
+    def replace(self, element: Element, tag: str, attrs: dict[str, str], text: str) -> None:
+        """Replace an element by another one with its id, at its place, and with the elements inside of it."""
+        self._recorder.note(element)
+        element.tag, element.attrs, element.text = tag, attrs, text
+        self._writer.create(element)
+
     def move(self, element: Element, parent: Element, place: Place) -> None:
         """Move an element and its descendants to a place among the children of `parent`."""
-        self._recorder.note(element)
+        self._recorder.note_move(element)
         self.tree.detach(element)
         siblings = self._insert(element, parent, place)
         self._writer.set_place(element)
         self._write_orders(siblings)
 
+    def set_order(self, element: Element, order: str) -> None:
+        """Give an element a new fractional index that keeps its place among the siblings."""
+        earlier = element.order
+        parent = self.tree.parent_of(element)
+        self.tree.detach(element)
+        element.order = order
+        self.tree.insert(element, parent)
+        self._write_orders([(element, earlier)])
+
     def remove(self, element: Element) -> None:
         """Remove an element and its descendants."""
         for each in self.tree.remove(element):
-            self._recorder.note(each)
+            self._recorder.note_move(each)
             self._writer.remove(each.id)
 
     def step(self) -> UndoStep:

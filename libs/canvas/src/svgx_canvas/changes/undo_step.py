@@ -1,7 +1,8 @@
 """The step that undoes an edit: the values of each changed element before the edit and after it."""
 
 import json
-from dataclasses import dataclass, field
+import zlib
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from svgx_canvas.changes.editable_tree import EditableTree
@@ -31,6 +32,8 @@ class ElementStep:
     id: str
     before: Values | None
     after: Values | None
+    renumbered: bool = False
+    """Whether the edit has only given the element a new fractional index, to make room for a sibling."""
 
 
 UndoStep = list[ElementStep]
@@ -42,11 +45,18 @@ class StepRecorder:
 
     def __init__(self) -> None:
         self._before: dict[str, Values | None] = {}
+        self._renumbered: set[str] = set()
+        self._moved: set[str] = set()
 
     def note(self, element: Element) -> None:
-        """Note an element that will change, or that has just been removed."""
+        """Note an element that will change."""
         if element.id not in self._before:
             self._before[element.id] = _all_values(element)
+
+    def note_move(self, element: Element) -> None:
+        """Note an element that will move, or that has just been removed."""
+        self.note(element)
+        self._moved.add(element.id)
 
     def note_new(self, identifier: str) -> None:
         """Note the id of an element that will be created."""
@@ -58,29 +68,38 @@ class StepRecorder:
             values = _all_values(element)
             values.place = (element.parent, earlier)
             self._before[element.id] = values
+        self._renumbered.add(element.id)
 
     def step(self, tree: EditableTree) -> UndoStep:
         """Return the step that undoes the changes. `tree` has the elements after them."""
-        return [
-            step
+        steps = (
+            _difference(identifier, before, tree.find(identifier))
             for identifier, before in self._before.items()
-            if (step := _difference(identifier, before, tree.find(identifier))) is not None
+        )
+        return [
+            replace(step, renumbered=True) if self._is_renumbered(step) else step
+            for step in steps
+            if step is not None
         ]
+
+    def _is_renumbered(self, step: ElementStep) -> bool:
+        has_place = step.before is not None and step.before.place is not None
+        return has_place and step.id in self._renumbered and step.id not in self._moved
 
 
 def encode_step(step: UndoStep) -> bytes:
-    """Return a step as JSON in ASCII. An empty step has no bytes."""
+    """Return a step as compressed JSON. An empty step has no bytes."""
     if not step:
         return b""
-    items = [[each.id, _fields(each.before), _fields(each.after)] for each in step]
-    return json.dumps(items, separators=(",", ":")).encode()
+    items = [[each.id, _fields(each.before), _fields(each.after), each.renumbered] for each in step]
+    return zlib.compress(json.dumps(items, separators=(",", ":")).encode())
 
 
 def decode_step(content: bytes) -> UndoStep:
     """Return the step that `encode_step` has encoded."""
     return [
-        ElementStep(identifier, _values(before), _values(after))
-        for identifier, before, after in json.loads(content)
+        ElementStep(identifier, _values(before), _values(after), renumbered)
+        for identifier, before, after, renumbered in json.loads(zlib.decompress(content))
     ]
 
 

@@ -72,6 +72,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     ui_events.HANDLE_UI_EVENT,  # POST  /runtime/ui-event/
     undo.UNDO_EDIT,  #           POST   /runtime/undo/
     undo.REDO_EDIT,  #           POST   /runtime/redo/
+    undo.UNDO_STATUS,  #         GET    /runtime/undo/
     locks.LOCK_OBJECT,  #        POST   /runtime/lock/
     locks.UNLOCK_OBJECT,  #      POST   /runtime/unlock/
     locks.LOCK_STATUS,  #        GET    /runtime/lock-status/

@@ -295,7 +295,7 @@ def from_validation(error: ValidationError) -> Invalid:
     fields = [
         FieldError(
             field=_field_name(item["loc"])[:MAX_FIELD_NAME_CHARACTERS] or "body",
-            detail=item["msg"],
+            detail=item["msg"].removeprefix("Value error, "),
         )
         for item in faults[:MAX_FIELD_ERRORS]
     ]

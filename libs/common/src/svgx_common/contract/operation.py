@@ -241,10 +241,10 @@ class Operation(Generic[Request, Reply]):
     def pool(self) -> Pool:
         """Return the pool of slots that the operation uses in its service."""
         if self.outside:
-            return Pool.OUTSIDE
+            return Pool.OUTSIDE_HEAVY if self.writes_content else Pool.OUTSIDE
         if self.password:
             return Pool.PASSWORD
-        if self.rate is RateClass.HEAVY:
+        if self.rate is RateClass.HEAVY or self.writes_content:
             return Pool.HEAVY
         if self.asks is not None:
             return Pool.ASKING

@@ -85,5 +85,7 @@ class Pool(StrEnum):
     """Operations that hash a password for each request, which takes a core for 20 ms or more."""
     OUTSIDE = "outside"
     """Operations with a handler that waits for an external system."""
+    OUTSIDE_HEAVY = "outside_heavy"
+    """Operations with a handler that lets a worker compute an edit, and waits for an external system."""
     ASKING = "asking"
     """Quick operations with a handler that waits for another service."""

@@ -1,19 +1,20 @@
 """The edits that accounts can undo and redo, in two Redis lists for each canvas and account.
 
-Each item is the step of one edit (see `svgx_canvas.changes.undo_step`). The newest step is first. If Redis loses its
-keys, no edit is lost, but earlier edits cannot be undone.
+Each item is the step of one edit (see `svgx_canvas.changes.undo_step`). The newest step is first. Workers compress the
+steps, because a large one would occupy a replica for seconds. If Redis loses its keys, no edit is lost, but earlier
+edits cannot be undone.
 """
 
 import base64
 import contextlib
-import zlib
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal
 
 import structlog
 
-from svgx_common.contract.errors import Overloaded
+from svgx_common.contract.errors import Overloaded, TooManyRequests
 from svgx_common.redis import RETRY_SECONDS, Redis, RedisError, answer_of
 
 log = structlog.get_logger(__name__)
@@ -21,7 +22,7 @@ log = structlog.get_logger(__name__)
 MAX_STEPS = 100
 """Largest number of edits that an account can undo on a canvas."""
 
-MAX_BYTES = 1024 * 1024
+MAX_BYTES = 256 * 1024
 """Largest size of all steps of an account on a canvas in one list, compressed, in bytes of Redis."""
 
 LIFETIME_SECONDS = 24 * 3600
@@ -36,25 +37,31 @@ It is longer than the time limit of the operation.
 WAIT_SECONDS = 10
 """Longest time that an undo waits for its turn, in seconds."""
 
+MAX_TURNS = 8
+"""Largest number of undos and redos of an account that run or wait on a replica at a time."""
+
 CONTENT = "the undo history"
 """The content of Redis, for errors."""
 
 Direction = Literal["undo", "redo"]
 
 # `push` adds a step to a list, and removes the oldest steps beyond ARGV[2] steps or ARGV[3] bytes. An empty step, which
-# stands for one that is too large, empties the list. The list lives for ARGV[4] seconds from now on.
+# stands for one that is too large, empties the list. The list lives for ARGV[4] seconds from now on. Each item begins
+# with the size of all steps that were ever added to the list, so that the present size takes no time to compute.
 _PUSH = """
+local function added(item)
+    return item and tonumber(string.match(item, '^%d+')) or 0
+end
 local function push(key, step)
     if step == '' then redis.call('DEL', key) return end
-    redis.call('LPUSH', key, step)
+    local total = added(redis.call('LINDEX', key, 0)) + #step
+    redis.call('LPUSH', key, string.format('%.0f ', total) .. step)
     redis.call('LTRIM', key, 0, ARGV[2] - 1)
-    local size, kept = 0, 0
-    for _, each in ipairs(redis.call('LRANGE', key, 0, -1)) do
-        size = size + #each
-        if size > tonumber(ARGV[3]) then break end
-        kept = kept + 1
+    local oldest = redis.call('LINDEX', key, -1)
+    while total - added(oldest) + #oldest > tonumber(ARGV[3]) and redis.call('LLEN', key) > 1 do
+        redis.call('RPOP', key)
+        oldest = redis.call('LINDEX', key, -1)
     end
-    redis.call('LTRIM', key, 0, kept - 1)
     redis.call('EXPIRE', key, ARGV[4])
 end
 """
@@ -68,14 +75,17 @@ redis.call('DEL', KEYS[2])
 """
 )
 
-# An undo or redo: removes the step ARGV[5] from the list KEYS[1], and adds the step ARGV[1] to the list KEYS[2], unless
-# it is "-". Both lists live for ARGV[4] seconds from now on. Returns the lengths of both lists.
+# An undo or redo: removes the item ARGV[5] from the list KEYS[1], and adds the step ARGV[1] to the list KEYS[2], unless
+# it is "-". If ARGV[6] is "undo" and the step is not the newest any more, there is a new edit, which has emptied the
+# list of redos, so the step is not added. Both lists live for ARGV[4] seconds from now on. Returns their lengths.
 _MOVE = (
     _PUSH
     + """
+local newest = redis.call('LINDEX', KEYS[1], 0) == ARGV[5]
 redis.call('LREM', KEYS[1], 1, ARGV[5])
-if ARGV[1] ~= '-' then push(KEYS[2], ARGV[1]) end
-for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ARGV[4]) end
+if ARGV[1] ~= '-' and (newest or ARGV[6] ~= 'undo') then push(KEYS[2], ARGV[1]) end
+redis.call('EXPIRE', KEYS[1], ARGV[4])
+redis.call('EXPIRE', KEYS[2], ARGV[4])
 return {redis.call('LLEN', KEYS[1]), redis.call('LLEN', KEYS[2])}
 """
 )
@@ -83,10 +93,18 @@ return {redis.call('LLEN', KEYS[1]), redis.call('LLEN', KEYS[2])}
 
 @dataclass(frozen=True, slots=True)
 class StoredStep:
-    """The newest step of a list. `stored` is its form in Redis."""
+    """The newest step of a list. `stored` is its item in Redis."""
 
     step: bytes
     stored: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The numbers of edits that an account can undo and redo."""
+
+    undo: int
+    redo: int
 
 
 class EditHistory:
@@ -94,6 +112,8 @@ class EditHistory:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._turns: Counter[str] = Counter()
+        """The number of turns of each account that run or wait."""
         self._record_script = redis.register_script(_RECORD)
         self._move_script = redis.register_script(_MOVE)
 
@@ -112,8 +132,26 @@ class EditHistory:
     async def turn(self, canvas_id: str, account: str) -> AsyncIterator[None]:
         """Let one undo or redo of the account on the canvas run at a time. The next one waits.
 
-        Raises `Overloaded` after `WAIT_SECONDS`, and `Unavailable` without Redis.
+        Raises `TooManyRequests` beyond `MAX_TURNS`, because waiting requests occupy the slots of other accounts. Raises
+        `Overloaded` after `WAIT_SECONDS`, and `Unavailable` without Redis.
         """
+        if self._turns[account] >= MAX_TURNS:
+            raise TooManyRequests(
+                f"at most {MAX_TURNS} undos and redos of one account run or wait at a time",
+                limit=MAX_TURNS,
+                retry_after=RETRY_SECONDS,
+            )
+        self._turns[account] += 1
+        try:
+            async with self._lock(canvas_id, account):
+                yield
+        finally:
+            self._turns[account] -= 1
+            if not self._turns[account]:
+                del self._turns[account]
+
+    @contextlib.asynccontextmanager
+    async def _lock(self, canvas_id: str, account: str) -> AsyncIterator[None]:
         lock = self._redis.lock(
             f"svgx:undoing:{canvas_id}:{account}", timeout=TURN_SECONDS, sleep=0.05
         )
@@ -128,40 +166,49 @@ class EditHistory:
             with contextlib.suppress(RedisError, OSError):
                 await lock.release()
 
+    async def counts(self, canvas_id: str, account: str) -> Counts:
+        """Return the numbers of edits that the account can undo and redo. Raises `Unavailable` without Redis."""
+        pipeline = self._redis.pipeline(transaction=True)
+        for direction in ("undo", "redo"):
+            pipeline.llen(_key(direction, canvas_id, account))
+        undo, redo = await answer_of(pipeline.execute(), CONTENT)
+        return Counts(undo, redo)
+
     async def newest(self, direction: Direction, canvas_id: str, account: str) -> StoredStep | None:
         """Return the step of the edit to undo or redo next, or None. Raises `Unavailable` without Redis."""
         reading = self._redis.lindex(_key(direction, canvas_id, account), 0)
         stored = await answer_of(reading, CONTENT)
         if stored is None:
             return None
-        return StoredStep(zlib.decompress(base64.b64decode(stored)), stored)
+        return StoredStep(base64.b64decode(stored.rpartition(" ")[2]), stored)
 
     async def move(
         self, direction: Direction, canvas_id: str, account: str, done: StoredStep, step_back: bytes
-    ) -> tuple[int, int] | None:
+    ) -> Counts | None:
         """Remove a step that has been carried out, and add the step back to the list of the other direction.
 
-        If nothing has changed, `step_back` is empty, and no step is added. Return the numbers of steps that can be
-        undone and redone now, or None without Redis.
+        If nothing has changed, `step_back` is empty, and no step is added. Nor is the step back of an undo, if there is
+        a new edit since, because a new edit forgets the undone ones. Return the numbers of steps that can be undone and
+        redone now, or None without Redis.
         """
         other: Direction = "redo" if direction == "undo" else "undo"
         keys = [_key(direction, canvas_id, account), _key(other, canvas_id, account)]
         added = _stored(step_back) if step_back else "-"
         try:
             lengths = await self._move_script(
-                keys=keys, args=[*_push_arguments(added), done.stored]
+                keys=keys, args=[*_push_arguments(added), done.stored, direction]
             )
         except (RedisError, OSError):
             log.warning("an undone edit is still in the history, because Redis does not answer")
             return None
         here, there = map(int, lengths)
-        return (here, there) if direction == "undo" else (there, here)
+        return Counts(here, there) if direction == "undo" else Counts(there, here)
 
 
 def _stored(step: bytes) -> str:
     """Return the form of a step in Redis. It is empty for a step that is too large."""
-    stored = base64.b64encode(zlib.compress(step)).decode()
-    return stored if len(stored) <= MAX_BYTES else ""
+    # The encoding has four characters for each three bytes.
+    return base64.b64encode(step).decode() if len(step) <= MAX_BYTES // 4 * 3 else ""
 
 
 def _push_arguments(stored: str) -> list[str | int]:

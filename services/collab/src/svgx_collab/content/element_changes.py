@@ -1,13 +1,15 @@
 """Changes of elements, and their undo and redo. Each is one edit of the caller."""
 
+import functools
+
 from pydantic_core import to_json
 
 from svgx_canvas import Changed, Undone, YjsClient
 from svgx_collab.content.edit_history import Direction, EditHistory
 from svgx_collab.content.element_edits import ElementEdits, monotonic_deadline
-from svgx_common.contract.errors import Conflict
+from svgx_common.contract.errors import Conflict, Invalid, TooLarge
 from svgx_common.contract.live.element_changes import ChangeElementsRequest, ElementsChanged
-from svgx_common.contract.live.undo import EditUndone, UndoRequest
+from svgx_common.contract.live.undo import EditUndone, UndoRequest, UndoStatus
 from svgx_common.messaging.responder import Call
 from svgx_workers.jobs import Jobs
 
@@ -47,28 +49,43 @@ class ElementChanges:
         """Repeat the change that the caller has undone last. Raises the errors of `_reverse`."""
         return await self._reverse("redo", request.canvas_id, call)
 
-    async def _reverse(self, direction: Direction, canvas_id: str, call: Call) -> EditUndone:
-        """Carry out the newest step of one direction as an edit of the caller, and keep the step back.
+    async def status(self, request: UndoRequest, call: Call) -> UndoStatus:
+        """Return the numbers of edits that the caller can undo and redo."""
+        account = call.signed_in_caller().user_id
+        counts = await self._history.counts(request.canvas_id, account)
+        return UndoStatus(undo_count=counts.undo, redo_count=counts.redo)
 
-        A step that fails stays in the history. Raises `Conflict` if there is no step, and `Invalid` if the canvas would
-        be beyond a limit. Also raises the errors of `EditHistory.turn` and `ElementEdits.edit`.
+    async def _reverse(self, direction: Direction, canvas_id: str, call: Call) -> EditUndone:
+        """Carry out the newest step of one direction that has an effect, as an edit of the caller.
+
+        A step without an effect, and a step that is refused, are removed from the history, because they would block all
+        older ones. After another failure, the step stays. Raises `Conflict` if there is no step with an effect,
+        `Invalid` if the canvas would be beyond a limit, and `TooLarge` if the step takes too much time or memory. Also
+        raises the errors of `EditHistory.turn` and `ElementEdits.edit`.
         """
         account = call.signed_in_caller().user_id
         ends_at = monotonic_deadline(call.deadline)
         async with self._history.turn(canvas_id, account):
-            newest = await self._history.newest(direction, canvas_id, account)
-            if newest is None:
-                raise Conflict(f"there is no edit of this account to {direction} on this canvas")
+            while newest := await self._history.newest(direction, canvas_id, account):
+                compute = functools.partial(_undo, newest.step)
+                try:
+                    undone, revision = await self._edits.edit(canvas_id, account, ends_at, compute)
+                except (Invalid, TooLarge):
+                    await self._history.move(direction, canvas_id, account, newest, b"")
+                    raise
+                counts = await self._history.move(
+                    direction, canvas_id, account, newest, undone.step
+                )
+                if undone.step or counts is None:
+                    return EditUndone(
+                        revision=revision,
+                        changed=undone.changed,
+                        skipped=undone.skipped,
+                        undo_count=None if counts is None else counts.undo,
+                        redo_count=None if counts is None else counts.redo,
+                    )
+        raise Conflict(f"there is no edit of this account to {direction} on this canvas")
 
-            async def compute(worker: Jobs, current: bytes, client: YjsClient | None) -> Undone:
-                return await worker.undo(current, newest.step, client)
 
-            undone, revision = await self._edits.edit(canvas_id, account, ends_at, compute)
-            counts = await self._history.move(direction, canvas_id, account, newest, undone.step)
-        return EditUndone(
-            revision=revision,
-            changed=undone.changed,
-            skipped=undone.skipped,
-            undo=None if counts is None else counts[0],
-            redo=None if counts is None else counts[1],
-        )
+async def _undo(step: bytes, worker: Jobs, current: bytes, client: YjsClient | None) -> Undone:
+    return await worker.undo(current, step, client)

@@ -49,6 +49,7 @@ _DEFAULT_FAILURES: _FailureTypes = (DeadlineExceeded, Unavailable, Overloaded)
 _FAILURES_BY_POOL: dict[Pool, _FailureTypes] = {
     Pool.HEAVY: (DeadlineExceeded, Unavailable),
     Pool.OUTSIDE: (DeadlineExceeded, Overloaded),
+    Pool.OUTSIDE_HEAVY: (DeadlineExceeded,),
     Pool.PASSWORD: (DeadlineExceeded, Unavailable),
     Pool.ASKING: (Overloaded,),
 }
@@ -56,16 +57,17 @@ _FAILURES_BY_POOL: dict[Pool, _FailureTypes] = {
 _NEUTRAL_BY_POOL: dict[Pool, _NeutralTypes] = {
     Pool.HEAVY: (Internal, Overloaded),
     Pool.OUTSIDE: (Internal, Unavailable),
+    Pool.OUTSIDE_HEAVY: (Internal, Unavailable, Overloaded),
     Pool.PASSWORD: (Internal, Overloaded),
     Pool.ASKING: (Internal, Unavailable, DeadlineExceeded),
 }
 """The errors that count neither as failure nor as success, for each pool where they are more than `Internal`.
 
-- `OUTSIDE`: `Unavailable` concerns one of several external systems, and not the service.
+- `OUTSIDE`, `OUTSIDE_HEAVY`: `Unavailable` concerns one of several external systems, and not the service.
 - `ASKING`: the operation passes on the `Unavailable` of another service, and fails with `DeadlineExceeded` while the
   other service does not answer.
-- `HEAVY`, `PASSWORD`: a full queue refuses a request at once with `Overloaded`, but may accept the next request of
-  another caller.
+- `HEAVY`, `OUTSIDE_HEAVY`, `PASSWORD`: a full queue refuses a request at once with `Overloaded`, but may accept the
+  next request of another caller.
 """
 
 

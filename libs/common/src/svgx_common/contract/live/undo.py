@@ -15,7 +15,7 @@ from svgx_common.contract.state import CanvasRequest
 
 
 class UndoRequest(CanvasRequest):
-    """The canvas on which the caller undoes its own last change of elements, or repeats it."""
+    """The canvas of the caller's changes."""
 
 
 class EditUndone(ReplyModel):
@@ -24,15 +24,22 @@ class EditUndone(ReplyModel):
     `skipped` has the ids of the elements that were not set back completely, because of later edits. An element can be
     in both lists. If nothing has changed, `revision` is the canvas's revision.
 
-    `undo` and `redo` are the numbers of edits that the caller can undo and redo now. They are null if Redis did not
-    answer.
+    `undo_count` and `redo_count` are the numbers of edits that the caller can undo and redo now. They are null if Redis
+    did not answer.
     """
 
     revision: int
     changed: list[str]
     skipped: list[str]
-    undo: int | None
-    redo: int | None
+    undo_count: int | None
+    redo_count: int | None
+
+
+class UndoStatus(ReplyModel):
+    """The numbers of edits that the caller can undo and redo on a canvas now."""
+
+    undo_count: int
+    redo_count: int
 
 
 UNDO_EDIT = Operation(
@@ -43,8 +50,9 @@ UNDO_EDIT = Operation(
     scope=Scope.SIGNED_IN,
     canvas_role=CanvasRole.EDITOR,
     http=Http("POST", "/runtime/undo/"),
-    rate=RateClass.HEAVY,
+    rate=RateClass.WRITE,
     timeout=60.0,
+    outside=True,
     writes_content=True,
     needs_account=True,
     errors=(NotFound, Conflict, Invalid, TooLarge, QuotaExceeded, QuotaFull, Unavailable),
@@ -57,9 +65,23 @@ REDO_EDIT = Operation(
     scope=Scope.SIGNED_IN,
     canvas_role=CanvasRole.EDITOR,
     http=Http("POST", "/runtime/redo/"),
-    rate=RateClass.HEAVY,
+    rate=RateClass.WRITE,
     timeout=60.0,
+    outside=True,
     writes_content=True,
     needs_account=True,
     errors=(NotFound, Conflict, Invalid, TooLarge, QuotaExceeded, QuotaFull, Unavailable),
+)
+UNDO_STATUS = Operation(
+    subject="svgx.collab.elements.history",
+    summary="Show how many edits the caller can undo and redo on a canvas",
+    request=UndoRequest,
+    reply=UndoStatus,
+    scope=Scope.SIGNED_IN,
+    canvas_role=CanvasRole.VIEWER,
+    http=Http("GET", "/runtime/undo/"),
+    outside=True,
+    repeatable=True,
+    needs_account=True,
+    errors=(NotFound, Unavailable),
 )

@@ -19,7 +19,7 @@ INSTALLER_LOCK = ROOT / "deploy" / "build" / "installer.lock"
 """The lock of uv, which installs the other packages on a developer's machine."""
 
 DEVSTACK_LOCK = ROOT / "libs" / "devstack" / "requirements.lock"
-"""The lock of `make run`: the services, the development stack, and the builder of editable packages."""
+"""The lock of `make run`: the services, the development stack, the client, and the builder of editable packages."""
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 """The versions of Python for which a lock is complete."""
@@ -28,8 +28,8 @@ PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 def locks() -> dict[Path, str]:
     """Return the content of each lock: of the services, of the builders, of the installer and of `make run`."""
     files = {path_of(service): _lock(third_party(service)) for service in SERVICES}
-    stack = [text for text in _dependencies("libs/devstack") if not text.startswith("svgx-")]
-    run = [*stack, "hatchling", "editables"]
+    tools = [*_dependencies("libs/devstack"), *_dependencies("libs/client")]
+    run = [*(text for text in tools if not text.startswith("svgx-")), "hatchling", "editables"]
     for service in SERVICES:
         run += third_party(service)
     return {

@@ -20,3 +20,21 @@ def test_contract_imports_pydantic_only() -> None:
         and name != "svgx_yjs.record"
     ]
     assert forbidden == []
+
+
+def test_client_imports_the_contract_only() -> None:
+    """Of this repository, the client imports only the contract, so it depends on pydantic and httpx2 only.
+
+    import-linter cannot state this rule, because the contract is a part of `svgx_common`.
+    """
+    allowed = {*sys.stdlib_module_names, "httpx2", "pydantic", "svgx_client"}
+    files = list(python_files("libs/client/src"))
+    forbidden = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in files
+        for name in imported_names(path)
+        if name.partition(".")[0] not in allowed
+        and not f"{name}.".startswith("svgx_common.contract.")
+    ]
+    assert files
+    assert forbidden == []

@@ -9,7 +9,6 @@ from svgx_common.contract import OPERATIONS
 from svgx_common.contract.errors import ERRORS
 from svgx_common.contract.operation import example_of
 from svgx_common.contract.policy import RateClass, Scope
-from svgx_gateway.http.idempotency import supports_key
 from svgx_gateway.openapi import document as openapi
 
 DOCUMENT = openapi.document("1.2.3")
@@ -49,7 +48,7 @@ def test_every_operation_is_described_with_all_statuses() -> None:
         statuses |= set() if operation.rate is RateClass.UNLIMITED else {"429"}
         statuses |= {"404"} if operation.canvas_role else set()
         statuses |= {"400", "408", "415"} if method not in ("GET", "DELETE") else set()
-        statuses |= {"409"} if supports_key(operation, operation.http) else set()
+        statuses |= {"409"} if operation.supports_idempotency_key else set()
         assert set(entry["responses"]) == statuses
         in_path = {each["name"] for each in entry["parameters"] if each["in"] == "path"}
         assert in_path == set(operation.http.path_fields)
@@ -94,7 +93,7 @@ def test_idempotency_is_described_exactly_where_the_key_is_supported(operation: 
     """Operations with a password ignore the key, so their description does not have it. Proves R-CONTRACT-4."""
     assert operation.http is not None
     _, _, entry = described()[operation.name]
-    supported = supports_key(operation, operation.http)
+    supported = operation.supports_idempotency_key
     success = entry["responses"][str(operation.http.status)]
     assert ("Idempotency-Replayed" in success["headers"]) is supported
     assert ("Idempotency-Key" in {each["name"] for each in entry["parameters"]}) is supported

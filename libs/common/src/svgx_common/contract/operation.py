@@ -265,6 +265,22 @@ class Operation(Generic[Request, Reply]):
         return self.scope is Scope.ADMIN and changes and self.service != "auth"
 
     @property
+    def supports_idempotency_key(self) -> bool:
+        """Return whether the HTTP form supports the header `Idempotency-Key`.
+
+        This is a POST that is not public and has no password in its request. The gateway stores a fingerprint of the
+        request with the key. The fingerprint of a request with a password would be a fast hash of the password, from
+        which an attacker could guess the password. Passwords are stored only as Argon2id hashes, which are slow on
+        purpose.
+        """
+        return (
+            self.http is not None
+            and self.http.method == "POST"
+            and self.scope is not Scope.PUBLIC
+            and not any("password" in name for name in self.request.model_fields)
+        )
+
+    @property
     def name(self) -> str:
         """Return the subject without its `svgx.` prefix, such as `state.canvas.create`."""
         return self.subject.removeprefix("svgx.")

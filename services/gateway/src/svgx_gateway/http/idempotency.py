@@ -11,7 +11,6 @@ import json
 import re
 import secrets
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 from prometheus_client import Counter
@@ -19,8 +18,6 @@ from redis.commands.core import AsyncScript
 from starlette.responses import Response
 
 from svgx_common.contract.errors import Conflict, Invalid
-from svgx_common.contract.operation import Http, Operation
-from svgx_common.contract.policy import Scope
 from svgx_common.messaging.caller import Caller
 from svgx_common.redis import Redis, RedisError
 
@@ -72,20 +69,6 @@ def parse_key(value: str) -> str:
             limit=255,
         )
     return key
-
-
-def supports_key(operation: Operation[Any, Any], http: Http) -> bool:
-    """Return whether an operation supports the header: a POST that is not public and has no password in its request.
-
-    The fingerprint of a request with a password would be a fast hash of the password. An attacker could guess the
-    password from it. Passwords are stored only as Argon2id hashes, which are slow on purpose.
-    """
-    fields = operation.request.model_fields
-    return (
-        http.method == "POST"
-        and operation.scope is not Scope.PUBLIC
-        and not any("password" in name for name in fields)
-    )
 
 
 def fingerprint(method: str, target: str, body: bytes) -> str:

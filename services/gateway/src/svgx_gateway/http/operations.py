@@ -40,7 +40,7 @@ from svgx_gateway.http import problems
 from svgx_gateway.http.circuit_breaker import CircuitBreakers
 from svgx_gateway.http.compression import LARGE_BYTES, compress_large
 from svgx_gateway.http.guard import Guard
-from svgx_gateway.http.idempotency import Idempotency, fingerprint, parse_key, supports_key
+from svgx_gateway.http.idempotency import Idempotency, fingerprint, parse_key
 from svgx_gateway.http.messages import check_content_length, has_body, parse_request
 from svgx_gateway.http.proxies import client_of
 from svgx_gateway.memory.bodies import SMALL_BYTES, Bodies
@@ -136,7 +136,7 @@ class OperationEndpoint:
         self._guard = shared.guard
         self._idempotency = shared.idempotency
         self._breaker = shared.breakers.of(operation)
-        self._supports_key = supports_key(operation, http)
+        self._supports_key = operation.supports_idempotency_key
         request: type[RequestModel] = operation.request
         self._names_canvas = names_canvas(request)
         self._is_quick_read = (

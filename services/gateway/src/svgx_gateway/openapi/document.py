@@ -9,7 +9,6 @@ from svgx_common.contract.errors import ErrorBody
 from svgx_common.contract.operation import Http, Operation, RawRequest, ReplyModel, example_of
 from svgx_common.contract.policy import Scope
 from svgx_common.health import HealthReport
-from svgx_gateway.http.idempotency import supports_key
 from svgx_gateway.openapi.pages import path_items_of_pages
 from svgx_gateway.openapi.responses import HEADERS, PROBLEM, REF, Responses
 from svgx_gateway.openapi.security import SECURITY_SCHEMES, SIGNED_IN, WITH_LINK
@@ -113,7 +112,7 @@ def _parameters(
         for name, field in schema.get("properties", {}).items()
         if name in in_path or in_query
     ]
-    if supports_key(operation, http):
+    if operation.supports_idempotency_key:
         parameters.append(IDEMPOTENCY_KEY)
     return parameters
 

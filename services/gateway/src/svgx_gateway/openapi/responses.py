@@ -24,7 +24,6 @@ from svgx_common.contract.errors import (
 from svgx_common.contract.operation import Blob, Empty, Http, Operation, Redirect, ReplyModel
 from svgx_common.contract.policy import RateClass, Scope
 from svgx_gateway.http import problems
-from svgx_gateway.http.idempotency import supports_key
 
 REF = "#/components/schemas/{model}"
 
@@ -159,7 +158,7 @@ def errors_of(operation: Operation[Any, Any], http: Http) -> set[type[SvgxError]
         errors.add(TooManyRequests)
     if operation.scope is not Scope.PUBLIC:
         errors |= {Unauthenticated, Forbidden}
-    if supports_key(operation, http):
+    if operation.supports_idempotency_key:
         errors.add(Conflict)
     if operation.canvas_role is not None:
         errors.add(NotFound)
@@ -174,7 +173,7 @@ def _success(operation: Operation[Any, Any], http: Http) -> dict[str, Any]:
         *(() if operation.scope is Scope.PUBLIC else ("Svgx-Quota",)),
         "traceresponse",
     ]
-    if supports_key(operation, http):
+    if operation.supports_idempotency_key:
         names.append("Idempotency-Replayed")
     success: dict[str, Any] = {"description": operation.summary}
     if operation.reply is Blob:

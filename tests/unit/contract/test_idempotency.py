@@ -1,7 +1,6 @@
 """The operations that support an `Idempotency-Key`."""
 
 from svgx_common.contract import auth, state
-from svgx_gateway.http.idempotency import supports_key
 
 
 def test_operations_with_a_password_do_not_support_keys() -> None:
@@ -15,5 +14,4 @@ def test_operations_with_a_password_do_not_support_keys() -> None:
         (auth.CREATE_USER, False),
         (auth.LOGIN, False),
     ):
-        assert operation.http is not None
-        assert supports_key(operation, operation.http) is supported
+        assert operation.supports_idempotency_key is supported

@@ -1,0 +1,1 @@
+"""The command line `svgx`: one command for each operation of the contract."""

@@ -185,11 +185,10 @@ class Client:
         changes nothing.
         """
         end = self._clock() + self._retry_seconds
+        needs_credentials = operation.scope is not Scope.PUBLIC
         has_renewed = has_resent = False
         while True:
-            headers: Mapping[str, str] = {}
-            if operation.scope is not Scope.PUBLIC:
-                headers = await self._credentials.headers(self.call)
+            headers = await self._credentials.headers(self.call) if needs_credentials else {}
             try:
                 response = await self._send(operation, message, headers)
             except ConnectionFailed as error:
@@ -202,7 +201,7 @@ class Client:
             refusal = error_of(response)
             if refusal is None:
                 return response
-            if isinstance(refusal, Unauthenticated) and not has_renewed:
+            if isinstance(refusal, Unauthenticated) and needs_credentials and not has_renewed:
                 has_renewed = True
                 if self._credentials.renew(headers):
                     continue
@@ -265,7 +264,7 @@ def _credentials(
     if api_key is not None:
         headers["X-API-Key"] = api_key
     if any(not value.isascii() or not value.isprintable() for value in headers.values()):
-        raise ValueError("a token, an API key or a link has only visible ASCII characters")
+        raise ValueError("a token, an API key and a link have only visible ASCII characters")
     if username is None or password is None:
         return FixedCredentials(headers)
     try:

@@ -37,6 +37,11 @@ def client_of(environment: Mapping[str, str]) -> Client:
         raise SettingsError(
             "SVGX_URL is not set; set it to the gateway, such as http://localhost:8000"
         )
+    given = [name for name in ("SVGX_TOKEN", "SVGX_API_KEY", "SVGX_USERNAME") if name in variables]
+    if len(given) > 1:
+        raise SettingsError(f"set only one of {', '.join(given)}")
+    if ("SVGX_USERNAME" in variables) != ("SVGX_PASSWORD" in variables):
+        raise SettingsError("set SVGX_USERNAME and SVGX_PASSWORD together")
     account = _account(variables, url)
     try:
         return Client(
@@ -48,7 +53,7 @@ def client_of(environment: Mapping[str, str]) -> Client:
             link=variables.get("SVGX_LINK"),
         )
     except ValueError as error:
-        raise SettingsError(f"SVGX_*: {error}") from None
+        raise SettingsError(str(error)) from None
 
 
 def _account(variables: Mapping[str, str], url: str) -> _Account:

@@ -217,7 +217,10 @@ async def test_refused_fixed_token_fails_at_once(server: Server) -> None:
 
 
 async def test_refusal_is_the_error_of_the_contract(server: Server) -> None:
-    """The error has the detail, the field and the limit of the problem document, and the trace id as a note."""
+    """The error has the detail, the field and the limit of the problem document, and the trace id as a note.
+
+    Proves R-CONTRACT-8.
+    """
     server.script(problem(NotFound("there is no such canvas", field="canvas_id", limit=64)))
     async with server.client(token="t") as client:
         with pytest.raises(NotFound, match="no such canvas") as refused:
@@ -339,7 +342,7 @@ async def test_items_come_from_all_pages(server: Server) -> None:
 
 
 async def test_closing_does_not_fail_after_the_session_ended(server: Server) -> None:
-    """A client that has logged out by itself, or whose server has stopped, closes without an error."""
+    """A second log-out is refused, and the client closes without an error."""
     server.script(ok(CANVAS))
     async with server.client(username="ada", password="secret") as client:
         await client.call(state.GET_CANVAS, GET)

@@ -37,7 +37,10 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str, **environment: str) ->
 
 
 def test_every_operation_has_its_own_command() -> None:
-    """The names are unique without their services, and no command is the beginning of another one."""
+    """The names are unique without their services, and no command is the beginning of another one.
+
+    Proves R-CONTRACT-9.
+    """
     with_http = [operation for operation in OPERATIONS if operation.http is not None]
     browser: list[Operation[Any, Any]] = [oidc.OIDC_LOGIN, oidc.OIDC_CALLBACK]
     names = commands()
@@ -53,7 +56,10 @@ def test_every_operation_has_its_own_command() -> None:
 def test_help_has_the_summary_and_every_field(
     capsys: pytest.CaptureFixture[str], parser: ArgumentParser, words: tuple[str, ...]
 ) -> None:
-    """Passwords and tokens are no arguments, because other users of a machine can see arguments."""
+    """Passwords and tokens are no arguments, because other users of a machine can see arguments.
+
+    Proves R-CONTRACT-9.
+    """
     operation: Operation[Any, Any] = commands()[words]
     with pytest.raises(SystemExit) as ended:
         parser.parse_args([*words, "--help"])
@@ -86,7 +92,7 @@ def test_wrong_usage_is_one_sentence(
     arguments: list[str],
     message: str,
 ) -> None:
-    """The request is checked before anything is sent, so no URL is necessary."""
+    """The request is checked before anything is sent, so no URL is necessary. Proves R-CONTRACT-9."""
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False)
     status = run(monkeypatch, *arguments)
     error = capsys.readouterr().err

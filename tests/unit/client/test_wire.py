@@ -67,7 +67,10 @@ def parsed_by_gateway(operation: Operation[Any, Any], message: Message) -> Reque
 
 @pytest.mark.parametrize("operation", HTTP_OPERATIONS, ids=lambda operation: operation.name)
 def test_gateway_reads_the_request_of_every_operation(operation: Operation[Any, Any]) -> None:
-    """The gateway reads each request as it was given, with its required fields only and with more fields."""
+    """The gateway reads each request as it was given, with its required fields only and with more fields.
+
+    Proves R-CONTRACT-8.
+    """
     model: type[RequestModel] = operation.request
     required = {name for name, field in model.model_fields.items() if field.is_required()}
     examples = example_of(model)

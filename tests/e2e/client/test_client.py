@@ -1,12 +1,16 @@
 """The Python client with the real services."""
 
+import asyncio
 import logging
+import re
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from svgx_client import Client, ConnectionFailed
-from svgx_common.contract import auth, collab, state
+from svgx_common.contract import api_keys, auth, collab, state
 from svgx_common.contract.administration import sessions
 from svgx_common.contract.errors import Forbidden, Invalid, NotFound, Unauthenticated
 from svgx_common.contract.live import element_changes, undo
@@ -16,6 +20,7 @@ from svgx_devstack import DevStack
 from tests import leaks
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><circle id="sun" r="4"/></svg>'
+README = Path(__file__).parents[3] / "libs/client/README.md"
 PASSWORD = f"{leaks.PASSWORD_PREFIX}client"
 
 
@@ -159,6 +164,27 @@ async def test_closed_client_has_ended_its_session(stack: DevStack, user: auth.U
         request = auth.ListSessionsRequest()
         found = [session async for session in second.items(auth.LIST_SESSIONS, request)]
     assert [session.current for session in found] == [True]
+
+
+async def test_example_of_the_readme_works(stack: DevStack, client: Client) -> None:
+    """The example runs as it is, with another address and key."""
+    key = await client.call(
+        api_keys.CREATE_API_KEY, api_keys.CreateApiKeyRequest(name="readme", role=Role.EDITOR)
+    )
+    readme = await asyncio.to_thread(README.read_text, encoding="utf-8")
+    [example] = re.findall(r"^```python\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    for old, new in (("http://localhost:8000", stack.url), ("svgx_…", key.key)):
+        assert old in example
+        example = example.replace(old, new)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate(example.encode())
+    assert process.returncode == 0
+    assert output.decode().startswith("Floor plan.svg b'<svg ")
+    assert "Floor plan 0\n" in output.decode()
 
 
 async def test_unreachable_server_is_a_failed_connection() -> None:

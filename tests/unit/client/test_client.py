@@ -83,6 +83,7 @@ class Server:
         self.clock.now += seconds
 
     async def _answer(self, request: httpx2.Request) -> httpx2.Response:
+        await asyncio.sleep(0)  # let other calls run, as during a real request
         name = request.url.path.removeprefix("/prefix/auth/")
         if name in ("login", "refresh", "logout"):
             return self._sign_in(name)
@@ -238,6 +239,14 @@ async def test_call_is_tried_again_with_the_same_key(
         await client.call(state.CREATE_CANVAS, CREATE)
     assert server.pauses == [2.5, 4]
     assert len({request.headers["idempotency-key"] for request in server.requests}) == 1
+
+
+async def test_pause_of_zero_seconds_is_lengthened(server: Server) -> None:
+    """Otherwise the client would send requests without a pause until its time limit."""
+    server.script(problem(Overloaded(retry_after=0)), ok(CANVAS))
+    async with server.client(token="t") as client:
+        await client.call(state.GET_CANVAS, GET)
+    assert server.pauses == [0.5]
 
 
 async def test_calls_have_different_keys_and_reads_have_none(server: Server) -> None:

@@ -82,7 +82,7 @@ def test_help_has_the_summary_and_every_field(
         (["canvas", "list", "--limit", "x"], "limit: Input should be a valid integer"),
         (["canvas", "get", "a b"], "canvas_id: "),
         (["login", "--username", "ada"], "password: give it in a JSON object"),
-        (["import", "c", "--input", "/no/such/file"], "No such file"),
+        (["import", "c", "--input", "/no/such/file"], "/no/such/file: No such file or directory"),
         (["me"], "SVGX_URL is not set"),
     ],
 )
@@ -115,6 +115,23 @@ def test_wrong_arguments_end_with_status_2(
 ) -> None:
     assert run(monkeypatch, *arguments) == 2
     assert "usage: svgx" in capsys.readouterr().err
+
+
+def test_password_is_read_from_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command asks for each required password. It then needs the URL, which is missing here."""
+    prompts: list[str] = []
+
+    def read_password(prompt: str) -> str:
+        prompts.append(prompt)
+        return "correct horse battery staple"
+
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr(command, "getpass", read_password)
+    assert run(monkeypatch, "password", "change") == 2
+    assert prompts == ["Old password: ", "New password: "]
+    assert "SVGX_URL is not set" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

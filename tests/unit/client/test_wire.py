@@ -106,6 +106,13 @@ def test_key_with_special_characters_is_encoded() -> None:
     assert message.target == "/state/retrieve/user%3A1%40tab~a"
 
 
+def test_query_has_json_spelling_and_no_defaults() -> None:
+    """A query has `true` and not Python's `True`, as the OpenAPI document says."""
+    request = state.ListCanvasesRequest(deleted=True, limit=50, name="a&b")
+    message = message_of(state.LIST_CANVASES, request)
+    assert message.target == "/runtime/canvases/?name=a%26b&deleted=true"
+
+
 def test_charset_of_a_file_is_in_its_media_type() -> None:
     request = collab.ImportSvgRequest(canvas_id="c", content=b"<svg/>", charset="latin-1")
     message = message_of(collab.IMPORT_SVG, request)

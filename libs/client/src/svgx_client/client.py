@@ -31,6 +31,9 @@ RETRY_SECONDS = 30.0
 _RESEND_AFTER_SECONDS = 0.5
 """Seconds between a request without an answer and its repetition. A load balancer finds another gateway meanwhile."""
 
+_SHORTEST_PAUSE_SECONDS = 0.5
+"""Shortest pause before a retry, because a proxy may ask for a pause of 0 s."""
+
 _CONNECT_SECONDS = 10.0
 
 _MARGIN_SECONDS = 5.0
@@ -280,4 +283,6 @@ def _pause_before_retry(error: SvgxError | UnexpectedAnswer) -> float | None:
     The server also asks for it while it still executes an earlier request with the same `Idempotency-Key`.
     """
     is_pending = isinstance(error, SvgxError) and error.field == "idempotency-key"
-    return error.retry_after if error.status in (429, 503) or is_pending else None
+    if error.retry_after is None or not (error.status in (429, 503) or is_pending):
+        return None
+    return max(_SHORTEST_PAUSE_SECONDS, error.retry_after)

@@ -37,6 +37,7 @@ def main() -> None:
     arguments = vars(build_parser().parse_args())
     try:
         status = _run(arguments)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         status = 130
     except BrokenPipeError:
@@ -58,7 +59,9 @@ def _run(arguments: Mapping[str, Any]) -> int:
         return _fail(error.detail + "".join(notes), 1)
     except BrokenPipeError:
         raise
-    except (ClientError, OSError) as error:
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}", 1)
+    except ClientError as error:
         return _fail(str(error), 1)
     return 0
 

@@ -70,7 +70,7 @@ def text(
 
 
 def store(table: str) -> None:
-    """Replace the last table in README.md."""
+    """Replace the stored tables in README.md."""
     before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
     README.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")

@@ -86,7 +86,7 @@ class PycrdtDocument:
         self.structs = 0
         """The number of all structs that the document has got so far, including overwritten values."""
         self._lists: ListLengths | None = None
-        """The lengths of the document's lists, in a document with more than `MANY_STRUCTS` structs."""
+        """The lengths of the document's lists; None until they are counted (see `measure_lists`)."""
         self._comparisons = 0
         """The most comparisons that pycrdt makes to place one struct."""
         self.applied_seconds = 0.0
@@ -192,7 +192,11 @@ class PycrdtDocument:
         return max(1, min(FEW_STRUCTS, MAX_COMPARISONS // max(1, self._comparisons)))
 
     def measure_lists(self, document: Nesting, update: Nesting | PlacedRange) -> None:
-        """Count the structs of the document's lists, and those of an update. Call this before the update is queued."""
+        """Count the structs of the document's lists, and those of an update. Call this before the update is queued.
+
+        The count begins when the document has more than `MANY_STRUCTS` structs, or when its elements are observed.
+        After `absorb`, it has begun already.
+        """
         if self._lists is None:
             if self.structs <= MANY_STRUCTS and self._elements is None:
                 self._comparisons = self.structs

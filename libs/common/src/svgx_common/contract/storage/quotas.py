@@ -240,7 +240,7 @@ class TopUsages(ReplyModel):
 MAX_QUOTAS_BYTES = 512 * 1024
 """Largest size of a request that sets quotas, in bytes. Its exceptions may have thousands of entries."""
 
-# These operations have no rate limit, so that an admin can always correct bounds that are too low.
+# GET_QUOTAS and SET_QUOTAS have no rate limit, so that an admin can always correct bounds that are too low.
 GET_QUOTAS = Operation(
     subject="svgx.state.quotas.get",
     summary="Get the quotas in force",

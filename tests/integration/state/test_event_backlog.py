@@ -55,7 +55,7 @@ async def claim(fresh: FreshTables) -> tuple[list[str], bool]:
 
 
 async def test_claim_looks_at_a_bounded_number_of_waiting_deliveries(fresh: FreshTables) -> None:
-    """Proves R-EVENT-8 and R-EVENT-10: a claim postpones waiting deliveries, so that the next claim reaches others."""
+    """Proves R-EVENT-3 and R-EVENT-10: a claim postpones waiting deliveries, so that the next claim reaches others."""
     await fill(fresh)
     due, claimed, more, statements = BLOCKED_COUNT, list[str](), True, 0
     while more:

@@ -93,7 +93,7 @@ def test_last_of_two_fields_with_the_same_name_is_used(body: bytes) -> None:
 def test_path_field_is_added_to_the_fields_of_the_body(
     operation: Operation[Any, Any], body: bytes
 ) -> None:
-    """The name of a field of the path may be a text in the body. Proves R-HTTP-13."""
+    """A path field is added even if a text in the body contains its name. Proves R-HTTP-13."""
     (name,) = operation.http.path_fields if operation.http else ()
     assert getattr(parse(operation, body, {name: "mine"}), name) == "mine"
 
@@ -113,7 +113,7 @@ def test_path_field_is_added_to_the_fields_of_the_body(
 def test_path_field_in_another_part_is_refused_with_its_name(
     operation: Operation[Any, Any], query: bytes, body: bytes, field: str
 ) -> None:
-    """No part of a request is ignored, also if both parts have the same value. Proves R-HTTP-13."""
+    """A path field that another part repeats is refused, even with the same value. Proves R-HTTP-13."""
     assert refusal(operation, query, body).field == field
 
 

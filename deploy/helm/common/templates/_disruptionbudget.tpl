@@ -14,7 +14,7 @@ spec:
 
 {{- define "common.unhealthyPodEviction" -}}
 {{- if semverCompare ">=1.27-0" .root.Capabilities.KubeVersion.Version }}
-# With the default policy, a pod that is not ready blocks the drain of its node.
+# With the default policy, a pod that is not ready blocks the drain of its node if too few other pods are ready.
 unhealthyPodEvictionPolicy: AlwaysAllow
 {{- end }}
 {{- end -}}

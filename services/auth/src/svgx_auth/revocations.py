@@ -1,9 +1,11 @@
 """Sessions, access tokens and API keys that were revoked before they expired.
 
 The rows of `session`, `account` and `api_key` record the revocations. Each revocation is broadcast to the gateways at
-once, and a gateway can request the list of revocations. A revocation is removed from the list when the last revoked
-token has expired. The revocation of an API key is removed when the key has expired, or `KEY_LISTED_SECONDS` after the
-key was revoked, whichever is earlier (docs/decisions/0009 and 0012).
+once, and a gateway can request the list of revocations. The list has the revocation of a session until its last access
+token has expired, and the revocation of an account until its last access token and its last API key have expired. It
+has the revocation of an API key until the key has expired, or until `KEY_LISTED_SECONDS` after the key was revoked,
+whichever is earlier (docs/decisions/0009 and 0012). Revocations stay in the list for one more minute, because clocks
+differ.
 """
 
 from datetime import datetime

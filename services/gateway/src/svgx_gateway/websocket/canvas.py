@@ -205,9 +205,9 @@ class LiveCanvas:
     def _ask_again(self, connection: Connection) -> None:
         """Start to ask a client again for its edits, because the client's last answer may be incomplete.
 
-        The client's answer was for an earlier holder, and the new holder has committed it. The answer lacks the edits
-        that the earlier holder had (see `SavedCounter`). This happens when a sync reply of the earlier holder arrives
-        after the first sync reply of the new holder.
+        The client was asked for the edits that an earlier holder lacked, and the new holder has committed the answer.
+        The answer lacks the edits that the earlier holder had (see `SavedCounter`). A client is asked on behalf of the
+        earlier holder if that holder's sync reply arrives after the first sync reply of the new holder.
         """
         connection.saved_counter.is_unasked = False
         self._background.start("ask a client again", self._request_unsaved(connection))
@@ -219,7 +219,7 @@ class LiveCanvas:
             connection.close(close_code_of_canvas(error), f"cannot ask for edits: {error.detail}")
 
     async def send_awareness(self, connection: Connection) -> None:
-        """Send the awareness states of all clients to one client. Wait until the client may get so many bytes."""
+        """Send the awareness states of all clients to one client, in its sync turn, because they may be many bytes."""
         async with connection.sync_turn(self.canvas_id) as turn:
             reply = await self._request_sync(None)
             connection.send(protocol.encode_awareness(reply.awareness))
@@ -263,7 +263,7 @@ class LiveCanvas:
                 self._background.start("catch up a client", self._catch_up_client(connection))
 
     async def _catch_up_client(self, connection: Connection) -> None:
-        """Send one merged update to a client that lagged, once it has read its queue."""
+        """Send one merged update to a client that lagged, once its queue has been sent."""
         await connection.wait_until_sent()
         try:
             async with connection.sync_turn(self.canvas_id) as turn:
@@ -306,7 +306,7 @@ class LiveCanvas:
             await self._inform_holder(reply)
 
     async def _inform_holder(self, reply: SyncReply) -> None:
-        """Send a new holder the clients' uncommitted edits and awareness states, because it loads only the journal."""
+        """Send a new holder the clients' uncommitted edits and awareness states. It loads only committed edits."""
         self.outbox.resend()
         for connection in list(self.connections):
             if connection.may_edit:

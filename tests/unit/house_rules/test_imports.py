@@ -23,7 +23,7 @@ def test_contract_imports_pydantic_only() -> None:
 
 
 def test_client_imports_the_contract_only() -> None:
-    """Of this repository, the client imports only the contract, so it depends on pydantic and httpx2 only.
+    """Of this repository, the client imports only the contract. Of other libraries, it imports pydantic and httpx2.
 
     import-linter cannot state this rule, because the contract is a part of `svgx_common`.
     """

@@ -237,7 +237,7 @@ def clean(canvas: Canvas, limits: Limits, report: Report, pictures: Pictures) ->
                     _Branch(element.children, copy.children, element.tag, in_text, branch.depth + 1)
                 )
         check_limit("elements", limits.elements, elements + pictures.usage.elements)
-        # A file within the element limit has at most one text before and one text after each element.
+        # A file has at most one text after each start tag and each end tag, so at most two for each element.
         check_limit("elements", 2 * limits.elements, texts, "texts")
     remove_variable_pictures(result, report.add)
     return result

@@ -7,4 +7,7 @@ PING_SECONDS = 3
 """Seconds between two pings of the server."""
 
 PING_MAX = 2
-"""Maximum number of unanswered pings of a client. Beyond it, after 9 s at most, the server ends the connection."""
+"""Maximum number of pings that a client may leave unanswered.
+
+The server ends the connection instead of sending one more ping, at most 9 s after the client froze.
+"""

@@ -171,7 +171,7 @@ async def test_full_pool_leaves_the_other_pools_free(gateway_bus: Bus, state_bus
         replace(echo_operation("internal"), scope=Scope.INTERNAL),
         replace(echo_operation("heavy"), rate=RateClass.HEAVY),
         replace(echo_operation("outside"), outside=True),
-        replace(echo_operation("outside_heavy"), outside=True, writes_content=True),
+        replace(echo_operation("heavy_waiting"), outside=True, writes_content=True),
         replace(echo_operation("asking"), asks="auth"),
     ]
     assert len({operation.pool for operation in (slow, *quick)}) == len(Pool)

@@ -49,17 +49,18 @@ def test_operation_uses_the_pool_of_its_cost(operation: Operation, pool: Pool) -
     assert operation.pool is pool
 
 
-def test_heavy_and_password_operations_use_the_heavy_or_password_pool() -> None:
-    """An operation of the heavy class, or with a required `password`, uses the heavy or the password pool.
+def test_heavy_and_password_operations_use_the_heavy_or_password_pools() -> None:
+    """An operation of the heavy class, or with a required `password`, uses a heavy pool or the password pool.
 
     Proves R-RESIL-2.
     """
+    pools = (Pool.HEAVY, Pool.HEAVY_WAITING, Pool.PASSWORD)
     for operation in OPERATIONS:
         fields = operation.request.model_fields
         expensive = operation.rate is RateClass.HEAVY or (
             "password" in fields and fields["password"].is_required()
         )
-        assert not expensive or operation.pool in (Pool.HEAVY, Pool.PASSWORD), operation.name
+        assert not expensive or operation.pool in pools, operation.name
 
 
 def test_refresh_and_log_in_have_different_rate_limits() -> None:

@@ -22,6 +22,7 @@ from svgx_common.contract.live.element_changes import CHANGE_ELEMENTS
 from svgx_common.contract.live.locks import LOCK_OBJECT
 from svgx_common.contract.operation import Operation
 from svgx_common.contract.policy import Pool
+from svgx_common.contract.storage.versions import RESTORE_VERSION
 from svgx_common.messaging.bus import BusUnreachable, NoResponders
 from svgx_gateway.http.circuit_breaker import (
     FAILURE_THRESHOLD,
@@ -202,12 +203,12 @@ def test_operations_with_an_outside_system_have_their_own_circuit() -> None:
     circuits = CircuitBreakers()
     outside = circuits.of(oidc.OIDC_LOGIN)
     assert outside is circuits.of(oidc.OIDC_CALLBACK)
-    undos = circuits.of(undo.UNDO_EDIT)
-    for _ in range(10 * FAILURE_THRESHOLD):
-        with pytest.raises(Unavailable), undos.attempt():
-            raise Unavailable
-    with undos.attempt():
-        pass
+    for heavy in (undo.UNDO_EDIT, RESTORE_VERSION):
+        for _ in range(10 * FAILURE_THRESHOLD):
+            with pytest.raises(Unavailable), circuits.of(heavy).attempt():
+                raise Unavailable
+        with circuits.of(heavy).attempt():
+            pass
     assert outside is not circuits.of(auth.ME)
 
     def fail(error: SvgxError) -> None:
@@ -237,6 +238,7 @@ def test_operations_with_an_outside_system_have_their_own_circuit() -> None:
         (state.EXPORT, state.GET_CANVAS),
         (undo.UNDO_EDIT, CHANGE_ELEMENTS),
         (undo.UNDO_EDIT, LOCK_OBJECT),
+        (RESTORE_VERSION, state.EXPORT),
     ],
 )
 def test_expensive_operations_open_no_circuit_of_cheap_ones(

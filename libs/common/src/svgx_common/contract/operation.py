@@ -240,12 +240,12 @@ class Operation(Generic[Request, Reply]):
     @property
     def pool(self) -> Pool:
         """Return the pool of slots that the operation uses in its service."""
+        if self.rate is RateClass.HEAVY or self.writes_content:
+            return Pool.HEAVY_WAITING if self.outside or self.asks else Pool.HEAVY
         if self.outside:
-            return Pool.OUTSIDE_HEAVY if self.writes_content else Pool.OUTSIDE
+            return Pool.OUTSIDE
         if self.password:
             return Pool.PASSWORD
-        if self.rate is RateClass.HEAVY or self.writes_content:
-            return Pool.HEAVY
         if self.asks is not None:
             return Pool.ASKING
         return Pool.INTERNAL if self.scope is Scope.INTERNAL else Pool.QUICK

@@ -49,7 +49,7 @@ _DEFAULT_FAILURES: _FailureTypes = (DeadlineExceeded, Unavailable, Overloaded)
 _FAILURES_BY_POOL: dict[Pool, _FailureTypes] = {
     Pool.HEAVY: (DeadlineExceeded, Unavailable),
     Pool.OUTSIDE: (DeadlineExceeded, Overloaded),
-    Pool.OUTSIDE_HEAVY: (DeadlineExceeded,),
+    Pool.HEAVY_WAITING: (DeadlineExceeded,),
     Pool.PASSWORD: (DeadlineExceeded, Unavailable),
     Pool.ASKING: (Overloaded,),
 }
@@ -57,16 +57,16 @@ _FAILURES_BY_POOL: dict[Pool, _FailureTypes] = {
 _NEUTRAL_BY_POOL: dict[Pool, _NeutralTypes] = {
     Pool.HEAVY: (Internal, Overloaded),
     Pool.OUTSIDE: (Internal, Unavailable),
-    Pool.OUTSIDE_HEAVY: (Internal, Unavailable, Overloaded),
+    Pool.HEAVY_WAITING: (Internal, Unavailable, Overloaded),
     Pool.PASSWORD: (Internal, Overloaded),
     Pool.ASKING: (Internal, Unavailable, DeadlineExceeded),
 }
 """The errors that count neither as failure nor as success, for each pool where they are more than `Internal`.
 
-- `OUTSIDE`, `OUTSIDE_HEAVY`: `Unavailable` concerns one of several external systems, and not the service.
+- `OUTSIDE`, `HEAVY_WAITING`: `Unavailable` concerns an external system or another service, and not the service itself.
 - `ASKING`: the operation passes on the `Unavailable` of another service, and fails with `DeadlineExceeded` while the
   other service does not answer.
-- `HEAVY`, `OUTSIDE_HEAVY`, `PASSWORD`: a full queue refuses a request at once with `Overloaded`, but may accept the
+- `HEAVY`, `HEAVY_WAITING`, `PASSWORD`: a full queue refuses a request at once with `Overloaded`, but may accept the
   next request of another caller.
 """
 

@@ -14,8 +14,9 @@ environment variables:
   SVGX_USERNAME, SVGX_PASSWORD    an account; the command logs in, and logs out at its end
   SVGX_LINK                       a share link's token, alone or with another credential
 
-Use one of API key, token and account. Without any of them, SVGX_ADMIN_USERNAME and SVGX_ADMIN_PASSWORD are used if
-SVGX_URL is on this machine. Credentials are never arguments, because other users of the machine can see arguments."""
+Use one of API key, token and account. Without them and without a share link, SVGX_ADMIN_USERNAME and
+SVGX_ADMIN_PASSWORD are used if SVGX_URL is on this machine. Credentials are never arguments, because other users of
+the machine can see arguments."""
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 

@@ -68,7 +68,7 @@ def change_elements(
 
 
 class _Editing:
-    """The operations of one request. Each is checked, and then carried out."""
+    """The operations of one request. The document of a refused request must be discarded: it may have changed."""
 
     def __init__(self, editor: CanvasEditor, limits: Limits) -> None:
         self.created: list[str] = []

@@ -188,7 +188,7 @@ class Erasure:
 
         Return the progress, and whether no further rows have to be changed.
 
-        `is_later_pass`: the first pass has ended. The step then reads the journal only of canvases that were edited
+        `is_later_pass`: the first pass has ended. The step then reads the journal only of canvases that were changed
         after the erasure began. `is_last_pass`: this is the last pass, after which the user's id is deleted.
         """
         async with self._database.transaction() as session:
@@ -282,7 +282,7 @@ async def _erase_authors(
 ) -> bool:
     """Replace the author of some journal entries, canvas by canvas. Return whether entries may remain.
 
-    With `since`, canvases that were not edited since that time are left out.
+    With `since`, canvases that were not changed since that time are left out.
     """
     budget = STEP_ENTRIES
     canvases = await session.rows("canvases_from", progress.canvas_id, STEP_CANVASES, since)

@@ -100,8 +100,8 @@ WITH changed AS (
 SELECT count(*) AS rows FROM changed
 
 -- name: canvases_from
--- Read $2 canvases from the id $1 on, with their newest revisions. With $3, leave out canvases that were not edited
--- since that time.
+-- Read $2 canvases from the id $1 on, with their newest revisions. With $3, leave out canvases that were not changed
+-- since that time. A new name is a change too.
 SELECT id, revision FROM canvas
 WHERE id >= $1 AND ($3::timestamptz IS NULL OR updated_at >= $3)
 ORDER BY id LIMIT $2

@@ -40,9 +40,9 @@ SELECT false, id, canvas_day.journal_bytes, coalesce(size.content_bytes, 0)
 FROM canvas_day LEFT JOIN size USING (id)
 
 -- name: drop_old_usage
--- Delete the use of days before $1, the removed canvases that were created more than a day ago, and the sizes of
--- canvases that do not exist any more. Such a size remains when add_usage runs at the same time as the last step of the
--- canvas's removal.
+-- Delete the use of days before $1, the rows of removed canvases that were created more than a day ago, and the sizes
+-- of canvases that do not exist any more. Such a size remains when add_usage runs at the same time as the last step of
+-- the canvas's removal.
 WITH account AS (
     DELETE FROM account_usage WHERE day < $1
 ), purged AS (

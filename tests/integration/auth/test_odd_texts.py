@@ -1,4 +1,4 @@
-"""Texts with unusual characters: they are refused, and cause no internal error."""
+"""Texts with unusual characters cause no internal error, and names with invisible characters are refused."""
 
 import json
 from typing import Any
@@ -34,7 +34,10 @@ async def no_failed_log_ins(tables: Tables) -> None:
 async def test_unusual_text_causes_no_internal_error(
     bus: Bus, operation: Operation[Any, Any], good: dict[str, str], field: str, odd: str
 ) -> None:
-    """Proves R-CONTRACT-6: NUL (which PostgreSQL cannot store), control characters and lone surrogates are refused."""
+    """Proves R-CONTRACT-6: the error is 401 or 422, also for NUL, which PostgreSQL cannot store.
+
+    A password may have control characters, so such a password is refused only because it is wrong.
+    """
     body = json.dumps(good | {field: odd}).encode()
     with pytest.raises(SvgxError) as error:
         await bus.request(operation.subject, body, timeout=10)

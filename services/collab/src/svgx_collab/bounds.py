@@ -40,8 +40,9 @@ class Limits:
     """Burst allowance of an account, in seconds of processor time.
 
     Only the time of measured edits counts. An edit is measured if it has over `pycrdt_document.FEW_STRUCTS` structs
-    (fewer on a canvas with a very long list) or over `shared_document.FEW_RANGES` deleted ranges. For some seconds
-    after a slow transaction of a canvas, all edits of this canvas are measured.
+    (fewer on a canvas with a very long list), if it deletes over `shared_document.FEW_RANGES` ranges together with the
+    edits in the queue, if its deletions are long, or if it waited for missing edits. For some seconds after a slow
+    transaction of a canvas, all edits of this canvas are measured.
     """
     account_share: float = 0.02
     """The share of processor time that the measured edits of an account may take in the long run."""
@@ -119,8 +120,8 @@ class Bounds:
         `waiting_bytes` are the bytes of memory for the canvas's edits that wait for missing edits.
 
         Raises `EditRefused` when the growth would exceed a bound, when the edit waits and contradicts another edit, or
-        while the account's measured edits have used up its time. An edit with neither growth nor new deletions is
-        always admitted.
+        while the account's measured edits have used up its time. The used-up time does not refuse an edit that waits as
+        a whole and has no new Yjs clients. An edit with neither growth nor new deletions is always admitted.
         """
         limits = self.limits
         if growth.contradicts:

@@ -163,7 +163,7 @@ class Broadcaster:
             self._sent = self._sent_bytes = 0
 
     async def broadcast_changes(self, held: HeldCanvas, *, presence: bool = True) -> None:
-        """Broadcast the canvas's changes: large ones at once, others with the next flush of the links."""
+        """Broadcast the canvas's changes: on links with the next flush, on the canvas's own subjects at once."""
         self._changed.discard(held)
         if held.is_released:
             return

@@ -1,8 +1,8 @@
 """NATS permissions of each service, derived from the operations and channels of the contract.
 
-A service publishes requests only to the operations that name the service as a caller, and subscribes only to its own
-operations. Replies need no permission of their own, because the NATS server allows one response for each
-received request (`allow_responses`).
+Of the operations, a service may call only those that name the service as a caller, and answer only its own. A service
+may also use its channels and its subjects of the messaging library (see `transport`). Replies need no permission of
+their own, because the NATS server allows one response for each received request (`allow_responses`).
 """
 
 from collections.abc import Iterator

@@ -28,7 +28,7 @@ def of_services(registry: str = "") -> set[str]:
 
 
 def installations(path: Path) -> list[list[str]]:
-    """Return the arguments of each `helm install` in a Markdown file, without the name and place of the chart."""
+    """Return the arguments of each `helm install` in a Markdown file, without release, chart and version."""
     text = path.read_text(encoding="utf-8").replace("\\\n", " ")
     found = []
     for command in re.findall(r"^helm install svgx .*$", text, re.MULTILINE):

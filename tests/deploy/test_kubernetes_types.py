@@ -21,7 +21,7 @@ CUSTOM = {
     "gateway.networking.k8s.io": "@kubernetes-models/gateway-api",
     "monitoring.coreos.com": "@kubernetes-models/prometheus-operator",
 }
-"""The npm package with the types of each API group."""
+"""The npm package with the types of each API group that is not part of Kubernetes."""
 
 EVERYTHING = (
     "--values=svgx/values-dev.yaml",

@@ -184,9 +184,10 @@ async def test_two_gateways_count_requests_together(
 async def test_read_that_exceeds_the_limit_during_its_answer_gets_429(
     gateways: tuple[Api, Api], set_limits: Any, user: User, path: str
 ) -> None:
-    """A gateway forwards a read before it is counted while it knows of half of the limit. Proves R-LIMIT-2, R-LIMIT-17.
+    """A gateway that knows that at least half of the limit remains forwards a read before it is counted.
 
-    Here, the limit was used up at another gateway meanwhile. The answer or error of the service is not sent.
+    Here, the limit was used up at another gateway meanwhile. The answer or error of the service is not sent. Proves
+    R-LIMIT-2 and R-LIMIT-17.
     """
     await set_limits(roles={"editor": {"read": {"requests": 20, "seconds": 3600}}})
     first, second = [gateway.session_of(user) for gateway in gateways]

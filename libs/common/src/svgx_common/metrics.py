@@ -99,7 +99,7 @@ def count_refused(service: str, operation: str, code: str) -> None:
 
 
 def observe(service: str, operation: str, code: str, seconds: float) -> None:
-    """Count one answered operation. `code` is `ok` or the error's code.
+    """Count one operation that ended. `code` is its outcome (see `REQUESTS`).
 
     When the current trace is recorded, its id becomes the exemplar of the duration.
     """

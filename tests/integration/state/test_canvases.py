@@ -239,15 +239,15 @@ async def test_last_owner_cannot_be_removed(client: Client) -> None:
     """The last owner cannot be removed, nor get another role. Proves R-STATE-13."""
     canvas_id, second, me = await client.create(), user().user_id, client.me.user_id
     await client.set_member(canvas_id, second, CanvasRole.EDITOR)
-    with pytest.raises(Conflict, match="last owner"):
+    with pytest.raises(Conflict, match="no other owner"):
         await client.remove_member(canvas_id, me)
     for role in (CanvasRole.EDITOR, CanvasRole.VIEWER):
-        with pytest.raises(Conflict, match="last owner"):
+        with pytest.raises(Conflict, match="no other owner"):
             await client.set_member(canvas_id, me, role)
     await client.set_member(canvas_id, me, CanvasRole.OWNER)
     await client.set_member(canvas_id, second, CanvasRole.OWNER)
     await client.set_member(canvas_id, me, CanvasRole.VIEWER)
-    with pytest.raises(Conflict, match="last owner"):
+    with pytest.raises(Conflict, match="no other owner"):
         await client.remove_member(canvas_id, second)
     await client.remove_member(canvas_id, me)
 
@@ -273,7 +273,7 @@ async def test_member_without_an_account_is_refused(
         with pytest.raises((NotFound, Invalid)) as refusal:
             await client.bus.request(operation.subject, body, timeout=10)
         assert refusal.value.field == "user_id"
-    with pytest.raises(Conflict, match="last owner"):
+    with pytest.raises(Conflict, match="no other owner"):
         await client.remove_member(canvas_id, client.me.user_id)
 
 
@@ -295,11 +295,11 @@ async def test_last_owner_that_can_act_stays(
     # An earlier version may have stored this row without a check, or the account may have changed later.
     await tables.execute("INSERT INTO canvas_member VALUES ($1, 'other', 'owner')", canvas_id)
     client.accounts["other"] = other
-    with pytest.raises(Conflict, match="last owner") as refusal:
+    with pytest.raises(Conflict, match="no other owner") as refusal:
         await client.remove_member(canvas_id, me)
     assert refusal.value.field == "user_id"
     for role in (CanvasRole.EDITOR, CanvasRole.VIEWER):
-        with pytest.raises(Conflict, match="last owner"):
+        with pytest.raises(Conflict, match="no other owner"):
             await client.set_member(canvas_id, me, role)
     client.accounts["other"] = FoundAccount(id="other", role=Role.EDITOR, disabled=False)
     await client.remove_member(canvas_id, me)
@@ -311,7 +311,7 @@ async def test_owner_without_an_account_can_be_removed(client: Client, tables: T
     canvas_id = await client.create()
     await tables.execute("INSERT INTO canvas_member VALUES ($1, 'nobody', 'owner')", canvas_id)
     await client.remove_member(canvas_id, "nobody")
-    with pytest.raises(Conflict, match="last owner"):
+    with pytest.raises(Conflict, match="no other owner"):
         await client.remove_member(canvas_id, client.me.user_id)
 
 

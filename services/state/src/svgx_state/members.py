@@ -19,8 +19,10 @@ from svgx_state.accounts import Accounts
 from svgx_state.permissions import effective_role, no_such_canvas
 
 MAX_OWNERS_ASKED = 200
-"""Largest number of owners that are read before one of them loses the role. The change is allowed if one of the other
-owners has an active account."""
+"""Largest number of a canvas's owners that are read before one of them loses the role, this owner first.
+
+The change is allowed if another one of them has an active account that may own a canvas. Further owners do not count.
+"""
 
 _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 """The time in the cursors of the list of members, which is ordered by user id alone."""
@@ -149,7 +151,7 @@ async def _require_another_owner(
     owners = {row["user_id"] for row in await session.rows("lock_owners", canvas_id)}
     if user_id in owners and not (owners - {user_id}) & candidates:
         raise Conflict(
-            "this is the canvas's last owner with an active account; make another user an owner first",
+            "no other owner has an active account that may own a canvas; make another user an owner first",
             field="user_id",
         )
 

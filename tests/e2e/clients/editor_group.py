@@ -12,7 +12,7 @@ EDITS_PER_SECOND = 5.0
 """Edits per second of each client."""
 
 RECOVERY_TIMEOUT = 60.0
-"""Seconds after a process restart within which clients must reconnect, become equal and have their edits saved."""
+"""Time limit, in seconds, of each wait for clients to recover: to reconnect, become equal or have their edits saved."""
 
 _marks = itertools.count(1)
 

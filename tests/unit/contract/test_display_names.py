@@ -1,4 +1,4 @@
-"""Names of canvases and API keys: all their characters must be visible, and must be shown in their order."""
+"""Names of canvases and API keys need a visible character, and may not have characters that hide or reorder text."""
 
 import pytest
 from pydantic import ValidationError

@@ -39,7 +39,7 @@ class Restores:
         """Give a canvas the content of a version, by an edit of the caller.
 
         Before the edit, the present content is kept as a version. The edit is saved as a whole or not at all. If the
-        canvas has the content of the version already, there is no edit and no event.
+        canvas has the content of the version already, there is no edit and no event `VersionRestored`.
 
         Raises `NotFound` for an unknown version, `TooLarge` or `Invalid` for content over a limit, `TooManyRequests`
         while too many of the caller's jobs wait for a worker, and `Overloaded` while too many jobs of all callers wait.

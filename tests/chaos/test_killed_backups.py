@@ -147,7 +147,7 @@ async def _damage_canvases(system: BackedUpSystem, ids: list[str]) -> None:
 async def test_killed_backups_and_restores_are_completed(tmp_path: Path, driver: YjsDriver) -> None:
     """A killed backup is completed, and is never reported as complete without a manifest.
 
-    A completed restore makes all canvases as in the backup, even if the restore was killed meanwhile.
+    After a completed restore, all canvases are as in the backup, even if a process was killed during the restore.
 
     Proves R-BACKUP-4, R-BACKUP-5 and R-BACKUP-7.
     """

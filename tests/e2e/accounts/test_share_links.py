@@ -150,7 +150,7 @@ async def test_account_with_a_link_keeps_its_own_role_after_the_end_of_the_link(
         return [each["role"] for each in page.json()["items"]]
 
     async with asyncio.timeout(30):
-        while await roles() != ["viewer", "viewer"]:  # noqa: ASYNC110  # no event reaches a viewer
+        while await roles() != ["viewer", "viewer"]:  # noqa: ASYNC110  # no event reports a new role
             await asyncio.sleep(0.05)
     for number, client in enumerate(drawing):
         await client.add_element(f"without-link-{number}")

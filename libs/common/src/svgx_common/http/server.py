@@ -58,7 +58,10 @@ class Pages:
 
 
 def health_pages(health: Health) -> Pages:
-    """Return the pages of health. Requests within `health.CACHE_SECONDS` share one check of the dependencies."""
+    """Return the pages of health.
+
+    Requests within `CACHE_SECONDS` (`svgx_common.health`) share one check of the dependencies.
+    """
 
     async def readiness(_: Request) -> Response:
         report = await health.report()

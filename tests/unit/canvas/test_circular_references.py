@@ -64,7 +64,7 @@ CIRCLES = {
             '<rect width="40" height="40" fill="url(#a)"/>'
         ),
     ),
-    "a pattern that a group with another fill inherits": (
+    "a pattern in a group that a style sheet fills with a color": (
         (
             f'<style>g{{fill:green}}</style><g fill="url(#a)"><pattern id="a" {SIZE}><rect {SIZE}/>'
             '</pattern><rect width="40" height="40"/></g>'

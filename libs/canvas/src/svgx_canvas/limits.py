@@ -7,7 +7,8 @@ from dataclasses import dataclass
 class Limits:
     """Upper bounds, inclusive. The defaults accept all usual drawings.
 
-    The limits apply to every import and every export. A file or canvas beyond a bound is refused, except:
+    `filter_operations`, `layer_bytes`, `pattern_pixels`, `pixels` and `side` apply to PNG exports. The other limits
+    apply to imports, and to exports as SVG, PNG and JSON. A file or canvas beyond a bound is refused, except:
 
     - From a canvas, elements beyond `depth`, attributes beyond `attributes` or `attribute_length`, and style sheets
       beyond `style_length` are dropped. An SVG picture is dropped if reading it exceeds a limit (from `bytes` to

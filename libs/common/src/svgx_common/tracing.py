@@ -287,9 +287,9 @@ def extract_trace(headers: Mapping[str, str]) -> context.Context:
 
 
 class TraceOf:
-    """A context manager that makes the trace of the first recorded span in `origins` the current trace.
+    """A context manager that makes the trace of the first span in `origins` the current trace.
 
-    Without recorded spans, the current trace is a new one that is not recorded. Its id connects log lines.
+    Without `origins`, the current trace is a new one that is not recorded. Its id connects log lines.
     """
 
     __slots__ = ("_span", "_token")

@@ -200,7 +200,7 @@ DESCRIPTOR_RULES: dict[str, frozenset[str] | None] = {
 }
 """The descriptors of each at-rule that has descriptors.
 
-`None` allows every name, because the author of the font chooses the names in these at-rules.
+`None` allows every name, because the author of the style sheet chooses the names in these at-rules.
 """
 
 BLOCK_RULES = NESTING_RULES | DESCRIPTOR_RULES.keys()

@@ -18,7 +18,7 @@ _NONCHARACTERS = re.compile(
 )
 
 _BLANK = frozenset({"Zs", "Mn", "Me"})
-_BLANK_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+_BLANK_LETTERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 """Characters outside the categories of `_BLANK` that show nothing: fillers, and the empty Braille pattern."""
 
 _JOINERS = "\u200c\u200d"

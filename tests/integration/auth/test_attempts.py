@@ -38,7 +38,7 @@ async def age_failures(tables: Tables, seconds: float) -> None:
 
 
 async def lengthen_waits(tables: Tables, doublings: int = 6) -> None:
-    """Double the waits after all failures, as this number of further failures would.
+    """Double all waits `doublings` times, as this number of further failures would.
 
     A short wait could end before the next request of a test arrives.
     """
@@ -47,7 +47,7 @@ async def lengthen_waits(tables: Tables, doublings: int = 6) -> None:
 
 @asynccontextmanager
 async def lengthened(tables: Tables, wait: float) -> AsyncIterator[float]:
-    """Lengthen a wait of less than 16 s to 32 s until the block ends. Yield the seconds of the wait in the block."""
+    """Within the block, make a wait of less than 16 s last 32 s. Yield the seconds of the wait in the block."""
     doublings = 0 if wait >= 16 else round(math.log2(32 / wait))
     await lengthen_waits(tables, doublings)
     yield wait * 2**doublings

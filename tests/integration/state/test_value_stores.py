@@ -190,7 +190,7 @@ async def test_write_of_a_version_that_is_being_removed_is_refused(
     removal: str,
     arguments: tuple[str | None, ...],
 ) -> None:
-    """Proves R-KV-3: a write waits for a removal of the value that has not been committed, and then has no version."""
+    """Proves R-KV-3: a write waits for the commit of the value's removal, and is then refused with version 0."""
     store = stores["postgresql"]
     first = await store.put(owner, draft(), None)
     async with tables.transaction():

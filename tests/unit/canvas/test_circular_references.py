@@ -103,7 +103,7 @@ CIRCLES = {
 
 @pytest.mark.parametrize(("circular", "drawn"), CIRCLES.values(), ids=CIRCLES)
 def test_circle_is_drawn_without_the_reference_that_closes_it(circular: str, drawn: str) -> None:
-    """The PNG is the same as without this reference. A picture with a circle is not drawn."""
+    """The PNG is the same as without this reference. An SVG picture with a circle of references is not drawn."""
     assert render_png(svg(circular)) == render_png(svg(drawn))
 
 

@@ -168,7 +168,7 @@ async def test_stop_ends_a_task_that_has_not_started_yet() -> None:
 async def test_outage_is_logged_once_and_without_a_traceback(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Proves R-FAIL-18: work that repeats while a server is not reachable does not fill the log."""
+    """Proves R-OBS-16: work that repeats while a server is not reachable does not fill the log."""
     monkeypatch.setattr(background, "PAUSE_SECONDS", 0.0)
     tasks = BackgroundTasks()
     runs = 0

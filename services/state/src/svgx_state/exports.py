@@ -1,7 +1,6 @@
 """Exports: a canvas's committed content as a file."""
 
 import re
-import time
 import unicodedata
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
@@ -96,7 +95,7 @@ class Exports:
 
     def _turn(self, call: Call) -> AbstractAsyncContextManager[Turn]:
         """Return a context manager that waits for a worker and keeps it for the caller's jobs."""
-        deadline = time.monotonic() + call.deadline - time.time() - MARGIN_SECONDS
+        deadline = call.ends_at() - MARGIN_SECONDS
         return self._workers.turn(
             call.signed_in_caller().user_id, wait_seconds=WORKER_WAIT_SECONDS, deadline=deadline
         )

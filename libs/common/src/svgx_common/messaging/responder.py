@@ -80,6 +80,10 @@ class Call:
     deadline: float
     client: Client = _UNKNOWN_CLIENT
 
+    def ends_at(self) -> float:
+        """Return the deadline as a time of the monotonic clock."""
+        return time.monotonic() + self.deadline - time.time()
+
     def signed_in_caller(self) -> Caller:
         """Return the caller. Raise `Internal` without one, because the gateway should have refused the request."""
         if self.caller is None:

@@ -6,7 +6,7 @@ from pydantic_core import to_json
 
 from svgx_canvas import Changed, Undone, YjsClient
 from svgx_collab.content.edit_history import Direction, EditHistory
-from svgx_collab.content.element_edits import ElementEdits, monotonic_deadline
+from svgx_collab.content.element_edits import ElementEdits
 from svgx_common.contract.errors import Conflict, Invalid, TooLarge
 from svgx_common.contract.live.element_changes import ChangeElementsRequest, ElementsChanged
 from svgx_common.contract.live.undo import EditUndone, UndoRequest, UndoStatus
@@ -34,7 +34,7 @@ class ElementChanges:
             return await worker.change_elements(current, operations, client)
 
         changed, revision = await self._edits.edit(
-            request.canvas_id, caller.user_id, monotonic_deadline(call.deadline), compute
+            request.canvas_id, caller.user_id, call.ends_at(), compute
         )
         # The visitors of a share link have one id, so a visitor would undo the edits of others.
         if changed.step and not caller.is_visitor:
@@ -64,7 +64,7 @@ class ElementChanges:
         raises the errors of `EditHistory.turn` and `ElementEdits.edit`.
         """
         account = call.signed_in_caller().user_id
-        ends_at = monotonic_deadline(call.deadline)
+        ends_at = call.ends_at()
         async with self._history.turn(canvas_id, account):
             while newest := await self._history.newest(direction, canvas_id, account):
                 compute = functools.partial(_undo, newest.step)

@@ -1,6 +1,5 @@
 """Edits of elements: a worker computes the edit of a request, and the canvas's holder applies and saves it."""
 
-import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
@@ -95,8 +94,3 @@ class ElementEdits:
             if client is not None:
                 self._idle_clients.put(canvas_id, author, client)
             raise
-
-
-def monotonic_deadline(deadline: float) -> float:
-    """Return a deadline in Unix seconds as a time of the monotonic clock."""
-    return time.monotonic() + deadline - time.time()

@@ -131,7 +131,7 @@ class Imports:
         needs too much time or memory. Raises `TooManyRequests` while the caller has too many imports, `Overloaded`
         while too many imports wait in total, and `Unavailable` without a worker. Also raises the errors of `save_edit`.
         """
-        ends_at = time.monotonic() + call.deadline - time.time()
+        ends_at = call.ends_at()
         author = call.signed_in_caller().user_id
         with worker_errors(self._workers, IMPORT_ERRORS):
             async with self._workers.turn(

@@ -1,7 +1,5 @@
 """Replacements of a canvas's content: a worker computes the edit, and the canvas's holder applies it."""
 
-import time
-
 from svgx_collab.content.imports import (
     QUEUE_SECONDS,
     SAVE_SECONDS,
@@ -43,7 +41,7 @@ class Replacements:
         many imports and replacements wait in total, and `Unavailable` without a worker. Also raises the errors of
         `save_edit`.
         """
-        ends_at = time.monotonic() + call.deadline - time.time()
+        ends_at = call.ends_at()
         with worker_errors(self._workers, REPLACEMENT_ERRORS):
             async with self._workers.turn(
                 request.author, wait_seconds=QUEUE_SECONDS, deadline=ends_at - SAVE_SECONDS

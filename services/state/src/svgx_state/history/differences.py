@@ -1,6 +1,5 @@
 """Differences between two states of a canvas, as changes of elements. Worker processes compute them."""
 
-import time
 from datetime import UTC, datetime
 
 from svgx_common.contract.state import Content
@@ -35,7 +34,7 @@ class Differences:
         share the workers: raises `TooManyRequests` if too many of the caller's jobs wait for one, and `Overloaded` if
         too many jobs of all callers wait.
         """
-        deadline = time.monotonic() + call.deadline - time.time() - MARGIN_SECONDS
+        deadline = call.ends_at() - MARGIN_SECONDS
         listing = Listing.of(DIFF_VERSION, request)
         position = _position(listing.decode(request.cursor))
         with worker_errors(self._workers, request.canvas_id, "comparisons"):

@@ -60,7 +60,7 @@ class Restores:
 
     async def _restore(self, request: VersionRequest, call: Call) -> Restored:
         user_id, canvas_id = call.signed_in_caller().user_id, request.canvas_id
-        ends_at = time.monotonic() + call.deadline - time.time() - MARGIN_SECONDS
+        ends_at = call.ends_at() - MARGIN_SECONDS
         with worker_errors(self._workers, canvas_id, "restores"):
             async with self._workers.turn(
                 user_id, wait_seconds=WORKER_WAIT_SECONDS, deadline=ends_at - REPLACE_SECONDS

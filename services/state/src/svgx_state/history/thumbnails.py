@@ -1,7 +1,5 @@
 """Pictures of versions. A worker draws each picture once. The picture is then stored in the version's row."""
 
-import time
-
 from svgx_common.contract.operation import Blob
 from svgx_common.contract.storage.versions import VersionRequest
 from svgx_common.messaging.responder import Call
@@ -37,7 +35,7 @@ class Thumbnails:
         stored = await self._stored(request)
         if stored is not None:
             return Blob(stored, "image/png", FILENAME)
-        deadline = time.monotonic() + call.deadline - time.time() - MARGIN_SECONDS
+        deadline = call.ends_at() - MARGIN_SECONDS
         with worker_errors(self._workers, request.canvas_id, "exports"):
             async with self._workers.turn(
                 call.signed_in_caller().user_id, wait_seconds=WORKER_WAIT_SECONDS, deadline=deadline

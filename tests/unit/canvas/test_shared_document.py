@@ -1,5 +1,6 @@
 """A shared document integrates edits from any client, in any order."""
 
+import math
 import random
 from dataclasses import replace
 from itertools import chain
@@ -8,7 +9,7 @@ import pytest
 from pycrdt import Doc, Map, get_state
 
 from svgx_canvas.document import pycrdt_document, shared_document
-from svgx_canvas.document.faults import Fault
+from svgx_canvas.document.faults import Fault, update_digest
 from svgx_canvas.document.pending_pieces import PIECE_OVERHEAD_BYTES
 from svgx_canvas.document.shared_document import (
     MAX_PENDING_BYTES,
@@ -19,7 +20,7 @@ from svgx_yjs.lib0 import Malformed
 from svgx_yjs.nesting import Nesting
 from svgx_yjs.parts import Part, Split
 from svgx_yjs.splitting import split
-from svgx_yjs.structure import read_state_vector
+from svgx_yjs.structure import EMPTY_UPDATE, read_state_vector
 from tests.unit.canvas.histories import content, history
 from tests.unit.yjs.updates import (
     ANY,
@@ -301,13 +302,63 @@ def test_document_is_observed_until_it_has_many_clients(monkeypatch: pytest.Monk
     assert content(*chain.from_iterable(changes)) == content(whole(document))
 
 
+@pytest.fixture
+def ignored_updates(monkeypatch: pytest.MonkeyPatch) -> set[bytes]:
+    """Return a set of updates. pycrdt gets nothing of an update in this set, as if it ignored the update."""
+    ignored: set[bytes] = set()
+
+    def split_without_ignored(written: bytes, known: dict[int, int], nesting: Nesting) -> Split:
+        parts = split(written, known, nesting)
+        return replace(parts, ready=EMPTY_UPDATE) if written in ignored else parts
+
+    monkeypatch.setattr(shared_document, "split", split_without_ignored)
+    return ignored
+
+
 @pytest.mark.usefixtures("has_many_clients")
-def test_update_that_pycrdt_ignores_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves R-SAVE-2: without the fault, the update would count as saved, although the document does not have it."""
+def test_update_that_pycrdt_ignores_is_a_fault(ignored_updates: set[bytes]) -> None:
+    """Proves R-SAVE-2: without the fault, the update would count as saved, although the document does not have it.
 
-    def nothing_ready(written: bytes, known: dict[int, int], nesting: Nesting) -> Split:
-        return replace(split(written, known, nesting), ready=b"\x00\x00")
-
-    monkeypatch.setattr(shared_document, "split", nothing_ready)
+    A document with many clients finds the fault at the latest when its state vector is read.
+    """
+    ignored = update((5, 0, [in_root(ANY, NULL)]))
+    ignored_updates.add(ignored)
+    document = SharedDocument.load()
+    with pytest.raises(Fault) as fault:
+        integrate(document, ignored)
+        document.state_vector()
+    assert fault.value.update_digest == update_digest(ignored)
     with pytest.raises(Fault):
-        integrate(SharedDocument.load(), update((5, 0, [in_root(ANY, NULL)])))
+        integrate(document, update((6, 0, [in_root(ANY, NULL)])))
+
+
+@pytest.mark.parametrize("share", [math.inf, 1e-9], ids=["at once", "delayed"])
+def test_check_of_several_transactions_names_no_update(
+    share: float, ignored_updates: set[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A delayed check may cover several transactions, and then blames none of their updates. Proves R-SYNC-13."""
+    monkeypatch.setattr(shared_document, "MANY_CLIENTS", 0)
+    monkeypatch.setattr(pycrdt_document, "CHECK_SHARE", share)
+    first, second = (update((client, 0, [in_root(ANY, NULL)])) for client in (5, 6))
+    ignored_updates.update((first, second))
+    document = SharedDocument.load()
+    with pytest.raises(Fault) as fault:
+        integrate(document, first)
+        integrate(document, second)
+        document.state_vector()
+    assert fault.value.update_digest == (update_digest(first) if share == math.inf else None)
+
+
+def test_document_with_updates_one_by_one_names_the_ignored_update(
+    ignored_updates: set[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a document checks each update immediately, however long the check takes. Proves R-SYNC-13."""
+    monkeypatch.setattr(shared_document, "MANY_CLIENTS", 0)
+    monkeypatch.setattr(pycrdt_document, "CHECK_SHARE", 1e-9)
+    taken, ignored = (update((client, 0, [in_root(ANY, NULL)])) for client in (5, 6))
+    ignored_updates.add(ignored)
+    document = SharedDocument.load(one_by_one=True)
+    integrate(document, taken)
+    with pytest.raises(Fault) as fault:
+        integrate(document, ignored)
+    assert fault.value.update_digest == update_digest(ignored)

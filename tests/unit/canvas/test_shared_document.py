@@ -47,6 +47,13 @@ def integrate(document: SharedDocument, edit: bytes) -> list[bytes]:
     return new
 
 
+def integrate_and_read(document: SharedDocument, *edits: bytes) -> bytes:
+    """Integrate edits in a transaction each, and return the state vector."""
+    for edit in edits:
+        integrate(document, edit)
+    return document.state_vector()
+
+
 def clients_in_changes(document: SharedDocument, edit: bytes) -> int:
     """Integrate an edit, and return the number of clients with structs in the changes."""
     document.take(edit)
@@ -325,8 +332,7 @@ def test_update_that_pycrdt_ignores_is_a_fault(ignored_updates: set[bytes]) -> N
     ignored_updates.add(ignored)
     document = SharedDocument.load()
     with pytest.raises(Fault) as fault:
-        integrate(document, ignored)
-        document.state_vector()
+        integrate_and_read(document, ignored)
     assert fault.value.update_digest == update_digest(ignored)
     with pytest.raises(Fault):
         integrate(document, update((6, 0, [in_root(ANY, NULL)])))
@@ -343,9 +349,7 @@ def test_check_of_several_transactions_names_no_update(
     ignored_updates.update((first, second))
     document = SharedDocument.load()
     with pytest.raises(Fault) as fault:
-        integrate(document, first)
-        integrate(document, second)
-        document.state_vector()
+        integrate_and_read(document, first, second)
     assert fault.value.update_digest == (update_digest(first) if share == math.inf else None)
 
 

@@ -8,7 +8,6 @@ import pytest
 from prometheus_client import REGISTRY
 from pycrdt import Doc
 
-from svgx_canvas.document.pending_pieces import PIECE_OVERHEAD_BYTES
 from svgx_canvas.document.shared_document import MAX_PENDING_BYTES
 from svgx_common.contract.state import Entry
 from svgx_devstack import DevStack
@@ -16,11 +15,12 @@ from svgx_state.history.past import Past
 from svgx_state.journal.checksums import checksum, is_sound
 from svgx_state.journal.quarantine import Quarantine
 from svgx_state.snapshots import Compactor
+from svgx_yjs.splitting import PIECE_BYTES
 from svgx_yjs.structure import read_state_vector
 from tests.integration.state.drawing import Pen, elements
 from tests.integration.state.fresh_tables import FreshTables
 from tests.unit.canvas.test_compaction import CONTRADICTING
-from tests.unit.yjs.updates import ANY, NULL, in_root, update
+from tests.unit.yjs.updates import ANY, BINARY, NULL, in_root, text, update
 from tests.unit.yjs.updates import after as item_after
 
 DAMAGE = {
@@ -209,8 +209,11 @@ async def test_waiting_updates_do_not_prevent_a_snapshot(
 
     Only a row that cannot be read is moved to the quarantine.
     """
-    count = MAX_PENDING_BYTES // PIECE_OVERHEAD_BYTES
-    waiting = update(*((1000 + each, 0, [item_after(ANY, NULL, (5, 0))]) for each in range(count)))
+    value = text("x" * PIECE_BYTES)
+    count = MAX_PENDING_BYTES // PIECE_BYTES
+    waiting = update(
+        *((1000 + each, 0, [item_after(BINARY, value, (5, 0))]) for each in range(count))
+    )
     contents = (waiting, b"no update", *CONTRADICTING)
     await fresh.journal.append(
         [Entry(canvas.id, "any", number, (), each) for number, each in enumerate(contents)]

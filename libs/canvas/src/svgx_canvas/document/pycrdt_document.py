@@ -243,7 +243,7 @@ class PycrdtDocument:
         try:
             self._apply_all_queued()
         except Fault as fault:
-            self._note_fault(fault)
+            self._note_fault(fault, self._in_transaction)
             raise
         seconds = time.thread_time() - started
         self.applied_seconds += seconds
@@ -272,7 +272,7 @@ class PycrdtDocument:
             else:
                 self._apply_deletions(queued.part.deletions)
         except Fault as fault:
-            self._note_fault(fault, queued)
+            self._note_fault(fault, [queued])
             raise
         finally:
             self.applied_seconds += time.thread_time() - started
@@ -333,14 +333,13 @@ class PycrdtDocument:
             self._may_check_at = now + (now - started) / CHECK_SHARE
             if self._vector == self._unchecked:
                 fault = Fault()
-                parts = self._unchecked_parts
-                self._note_fault(fault, parts[0] if len(parts) == 1 else None)
+                self._note_fault(fault, self._unchecked_parts)
                 raise fault
             self._unchecked, self._unchecked_parts = None, []
         return self._vector
 
-    def check(self) -> None:
-        """Check now that pycrdt has integrated new structs. Raises `Fault`."""
+    def require_integrated(self) -> None:
+        """Raise `Fault` if pycrdt has ignored new structs of a transaction that is not checked yet."""
         if self._unchecked is not None:
             self.state_vector()
 
@@ -400,7 +399,7 @@ class PycrdtDocument:
                 self._note_changes(before)
         except Fault as fault:
             if self._fault is None:
-                self._note_fault(fault)
+                self._note_fault(fault, self._in_transaction)
             raise
         self._in_transaction = []
         return seconds
@@ -437,15 +436,13 @@ class PycrdtDocument:
         if seconds > SLOW_SECONDS + SECONDS_PER_PART * parts:
             self._measured_until = time.monotonic() + MEASURED_SECONDS
 
-    def _note_fault(self, fault: Fault, faulty: QueuedPart | None = None) -> None:
-        """Note a `Fault`, and end the transaction.
+    def _note_fault(self, fault: Fault, suspects: Sequence[QueuedPart]) -> None:
+        """Note a `Fault`, and end the transaction. One of `suspects` is at fault.
 
-        `faulty` is the part at fault, if it is known. Otherwise, a part that is alone in the transaction is at fault.
+        If there is only one suspect, the fault gets the digest of its update.
         """
-        if faulty is None and len(self._in_transaction) == 1:
-            (faulty,) = self._in_transaction
-        if faulty is not None:
-            fault.update_digest = update_digest(faulty.update)
+        if len(suspects) == 1:
+            fault.update_digest = update_digest(suspects[0].update)
         self._fault = fault
         with suppress(Fault):
             self._commit()

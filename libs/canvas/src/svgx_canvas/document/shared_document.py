@@ -648,7 +648,7 @@ class SharedDocument:
         self._note(parts, structs)
         if self._one_by_one:
             pycrdt.integrate()
-            pycrdt.check()
+            pycrdt.require_integrated()
         return part
 
     def _note(self, parts: Split, structs: int) -> None:

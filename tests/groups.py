@@ -18,6 +18,7 @@ GROUPS = {
     # and limits at random.
     "changed accounts": (
         "tests/e2e/openapi/test_docs.py",
+        "tests/e2e/accounts/test_role_matrix.py",
         "tests/e2e/openapi/test_openapi_fuzz.py",
     ),
     # These files use `configured_stack`.
@@ -31,7 +32,6 @@ GROUPS = {
 ALONE = (
     "tests/e2e/failures/test_on_call_drill.py",
     "tests/e2e/failures/test_rolling_update.py",
-    "tests/e2e/accounts/test_role_matrix.py",
     "tests/e2e/accounts/test_oidc.py",
     "tests/e2e/operations/test_benchmark.py",
     "tests/e2e/operations/test_traces.py",

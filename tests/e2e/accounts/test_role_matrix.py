@@ -1,6 +1,5 @@
 """Access to each operation by each role, tried on accounts and canvases of other users."""
 
-import asyncio
 import itertools
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from svgx_devstack import DevStack
 from tests import leaks
 from tests.e2e.clients.api import CANVASES, Api, ApiSession, User, open_api
 from tests.e2e.clients.openapi_document import example_request
-from tests.limits import HIGH_LIMITS
 
 CALLERS = ("anonymous", "viewer", "editor", "admin", "key", "visitor")
 """Callers without a token, with each account role, with an editor's API key, and with a share link for editors.
@@ -255,17 +253,15 @@ class MatrixStack:
 
 
 @pytest.fixture(scope="module")
-async def matrix(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[MatrixStack]:
-    """Start a stack for this module only, because its tests change limits and accounts."""
+async def matrix(changed_stack: DevStack) -> AsyncIterator[MatrixStack]:
+    """Return clients of a stack. The tests may change the limits and accounts of this stack."""
     async with (
-        DevStack(tmp_path_factory.mktemp("matrix"), settings=HIGH_LIMITS) as stack,
-        open_api(stack.url) as api,
-        httpx.AsyncClient(base_url=stack.url, timeout=60) as http,
+        open_api(changed_stack.url) as api,
+        httpx.AsyncClient(base_url=changed_stack.url, timeout=60) as http,
     ):
-        matrix = MatrixStack(api, http, stack)
+        matrix = MatrixStack(api, http, changed_stack)
         matrix.document = (await http.get("/openapi.json")).json()
         yield matrix
-        assert await asyncio.to_thread(leaks.find_leaks, stack) == []
 
 
 def test_matrix_has_a_row_for_every_operation() -> None:

@@ -51,10 +51,12 @@ async def gateway(backing: DevStack, **settings: object) -> AsyncIterator[httpx.
     )
     responder = Responder(bus, "0")
     health = Health("gateway", replica_id, "0")
+    runtime = Runtime(loaded, bus, responder, health, replica_id, "0")
+    runtime.lag_checks.start()
     try:
         async with (
             answering(backing, LIST_REVOCATIONS, _nothing_revoked),
-            build(Runtime(loaded, bus, responder, health, replica_id, "0")) as service,
+            build(runtime) as service,
         ):
             await responder.start()
             await bus.settle()
@@ -68,6 +70,7 @@ async def gateway(backing: DevStack, **settings: object) -> AsyncIterator[httpx.
                 yield http
             await responder.drain()
     finally:
+        runtime.lag_checks.stop()
         await bus.close()
 
 

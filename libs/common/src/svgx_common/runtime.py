@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, NoReturn
 
 import structlog
@@ -100,6 +100,7 @@ class Runtime(Generic[Settings]):
     health: Health
     replica_id: str
     version: str
+    lag_checks: LagChecks = field(default_factory=LagChecks)
 
 
 Build = Callable[[Runtime[Settings]], AbstractAsyncContextManager[Service]]
@@ -228,6 +229,7 @@ class _ServiceProcess(Generic[Settings]):
         self._last_reason: str | None = None
         """The reason in the last health report that was logged."""
         self._health = Health(service, replica_id, built.version, built.revision)
+        self._lag_checks = LagChecks()
 
     async def run(self, listeners: _Listeners, build: Build[Settings]) -> None:
         """Serve on the listeners until a signal or an order to drain arrives, then drain."""
@@ -241,14 +243,13 @@ class _ServiceProcess(Generic[Settings]):
         self._port = listeners.api.getsockname()[1]
         self._server = http_server.Server(_uvicorn_config(application, self._websocket))
         self._serving = asyncio.create_task(self._server.serve(sockets=[listeners.api]))
-        lag_checks = LagChecks()
-        lag_checks.start()
+        self._lag_checks.start()
         try:
             async with self._serving_metrics(application, listeners.metrics):
                 await self._cancel_on_early_stop(self._work(application, build))
         finally:
             await self._stop_serving()
-            lag_checks.stop()
+            self._lag_checks.stop()
         log.info("stopped")
 
     @contextlib.asynccontextmanager
@@ -306,7 +307,13 @@ class _ServiceProcess(Generic[Settings]):
         await bus.open(settings.nats_url, seed=settings.nats_nkey_seed.get_secret_value())
         responder = Responder(bus, self._version)
         runtime = Runtime(
-            self._settings, bus, responder, self._health, self._replica_id, self._version
+            self._settings,
+            bus,
+            responder,
+            self._health,
+            self._replica_id,
+            self._version,
+            self._lag_checks,
         )
         background = BackgroundTasks()
         try:

@@ -15,7 +15,8 @@ async def test_lag_of_a_blocked_loop_is_measured() -> None:
         lags.append(lag)
         checked.set()
 
-    checks = LagChecks(record)
+    checks = LagChecks()
+    checks.on_check(record)
     checks.start()
     try:
         until = time.perf_counter() + 3 * CHECK_INTERVAL_SECONDS

@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from svgx_common.health import Health
 from svgx_common.http.server import ServiceApplication
+from svgx_common.observability.loop_lag import LagChecks
 from svgx_gateway.http.shedding import LoadShedding, LoopLag
 
 
@@ -43,7 +44,9 @@ async def test_lagging_loop_refuses_requests_but_not_health() -> None:
 async def test_blocked_loop_counts_as_overloaded_until_it_recovers() -> None:
     """The loop counts as overloaded while work blocks it, and not afterwards. Proves R-RESIL-3."""
     lag = LoopLag(0.02)
-    lag.start()
+    checks = LagChecks()
+    checks.on_check(lag.record)
+    checks.start()
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(20):
@@ -57,4 +60,4 @@ async def test_blocked_loop_counts_as_overloaded_until_it_recovers() -> None:
                 loop.call_later(0.001, turn.set_result, None)
                 await turn
     finally:
-        lag.stop()
+        checks.stop()

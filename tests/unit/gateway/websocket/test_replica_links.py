@@ -177,11 +177,12 @@ async def test_refused_batch_becomes_a_request(
 @pytest.mark.parametrize("refuses_messages", [False, True])
 async def test_batch_without_a_receipt_becomes_a_request_and_the_link_is_avoided(
     bus: FakeBus,
+    links: ReplicaLinks,
     outbox: Outbox,
     connection: Connection,
     requests: Requests,
-    monkeypatch: pytest.MonkeyPatch,
     *,
+    monkeypatch: pytest.MonkeyPatch,
     refuses_messages: bool,
 ) -> None:
     """A batch of an unsent message becomes a request too. A broadcast of the same epoch does not restore the link yet.
@@ -189,12 +190,13 @@ async def test_batch_without_a_receipt_becomes_a_request_and_the_link_is_avoided
     Proves R-BUS-18.
     """
     monkeypatch.setattr(replica_links, "RECEIPT_SECONDS", 0.0)
-    monkeypatch.setattr(replica_links, "CHECK_SECONDS", 0.01)
     bus.refuses_messages = refuses_messages
     outbox.add(connection, b"update", 1)
     async with asyncio.timeout(10):
-        await outbox.wait_until_empty()
+        while not requests.after:
+            await links._check_receipts()
         assert requests.after == [DeadlineExceeded]
+        await outbox.wait_until_empty()
         outbox.locate(EPOCH)
         assert outbox.link is None
         outbox.locate(new_epoch("holder", "2"))
@@ -533,7 +535,7 @@ async def test_unused_link_is_closed(
     first = outbox.link
     assert first is not None
     monkeypatch.setattr(replica_links, "IDLE_SECONDS", 0.0)
-    monkeypatch.setattr(replica_links, "CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(replica_links, "RECEIPT_SECONDS", 0.0)
     await links._check_receipts()
     assert not first.is_open
     assert not outbox.send_state(AuthoredState("ann", 7, 1, "{}", 1))

@@ -14,13 +14,20 @@ LAG = Histogram(
 CHECK_INTERVAL_SECONDS = 0.25
 """Seconds between two checks. Each check wakes an idle process, which takes 0.2 ms of processor time."""
 
+Record = Callable[[float], None]
+"""A function that is called after each check with the lag in seconds."""
+
 
 class LagChecks:
-    """The checks of the running event loop. After each check, `record` is called with the lag in seconds."""
+    """The checks of the running event loop. A process has one object of this class, so that it wakes once a check."""
 
-    def __init__(self, record: Callable[[float], None] = LAG.observe) -> None:
-        self._record = record
+    def __init__(self) -> None:
+        self._records: list[Record] = [LAG.observe]
         self._timer: asyncio.TimerHandle | None = None
+
+    def on_check(self, record: Record) -> None:
+        """Call `record` after each check."""
+        self._records.append(record)
 
     def start(self) -> None:
         """Check every `CHECK_INTERVAL_SECONDS` until `stop`."""
@@ -34,5 +41,7 @@ class LagChecks:
             self._timer.cancel()
 
     def _check(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
-        self._record(loop.time() - due)
+        lag = loop.time() - due
+        for record in self._records:
+            record(lag)
         self.start()

@@ -9,7 +9,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from svgx_common.contract.errors import Overloaded
-from svgx_common.observability.loop_lag import LagChecks
 from svgx_gateway.http import problems
 from svgx_gateway.observability.notes import note_failure
 
@@ -28,7 +27,6 @@ class LoopLag:
     def __init__(self, limit: float) -> None:
         self._limit = limit
         self._late_checks = 0
-        self._checks = LagChecks(self.record)
 
     @property
     def overloaded(self) -> bool:
@@ -38,14 +36,6 @@ class LoopLag:
     def record(self, seconds: float) -> None:
         """Record the lag that one check measured."""
         self._late_checks = self._late_checks + 1 if seconds > self._limit else 0
-
-    def start(self) -> None:
-        """Check the lag regularly until `stop`."""
-        self._checks.start()
-
-    def stop(self) -> None:
-        """Stop checking."""
-        self._checks.stop()
 
 
 class LoadShedding:

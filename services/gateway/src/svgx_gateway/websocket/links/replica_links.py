@@ -16,6 +16,7 @@ from svgx_common.contract.errors import DeadlineExceeded
 from svgx_common.contract.transport import inbox_prefix
 from svgx_common.messaging.bus import Bus, NoResponders
 from svgx_common.messaging.link_codec import decode_to_gateway
+from svgx_common.timing.alarm import EARLY_SECONDS
 from svgx_gateway.websocket.links.replica_link import NextBatch, Outcome, ReplicaLink
 from svgx_yjs.lib0 import Malformed
 from svgx_yjs.record import record
@@ -24,9 +25,6 @@ log = structlog.get_logger(__name__)
 
 RECEIPT_SECONDS = 3.0
 """Time limit for the receipt of a batch, in seconds. Beyond it, the batch is sent again in a separate request."""
-
-CHECK_SECONDS = 0.25
-"""Seconds between two checks for missing receipts."""
 
 IDLE_SECONDS = 600.0
 """Maximum time without a message, in seconds. Beyond it, the link is closed, because the replica may have stopped."""
@@ -205,7 +203,8 @@ class ReplicaLinks:
         return len(unanswered)
 
     async def _check_receipts(self) -> None:
-        await asyncio.sleep(CHECK_SECONDS)
+        """Wait until the next receipt may be missing. Then report each batch with a missing receipt."""
+        await asyncio.sleep(self._seconds_until_overdue())
         now = time.monotonic()
         overdue = list(
             itertools.takewhile(lambda each: each.deadline < now, self._expected.values())
@@ -216,6 +215,13 @@ class ReplicaLinks:
         for replica_id, link in list(self._links.items()):
             if now - link.used_at > IDLE_SECONDS:
                 self._close(replica_id)
+
+    def _seconds_until_overdue(self) -> float:
+        """Return the seconds until the next receipt can be overdue. Receipts of later batches are overdue later."""
+        oldest = next(iter(self._expected.values()), None)
+        if oldest is None:
+            return RECEIPT_SECONDS
+        return max(0.0, oldest.deadline - time.monotonic()) + EARLY_SECONDS
 
 
 def _has_failed(task: asyncio.Task[None]) -> bool:

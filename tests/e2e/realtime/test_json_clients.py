@@ -133,6 +133,27 @@ async def test_edits_of_json_clients_and_yjs_clients_reach_both(
             assert set(client.elements) == {"by-yjs"}
 
 
+async def test_drag_of_a_json_client_is_undone_at_once(workspace: Workspace, canvas: str) -> None:
+    """The edits have one undo group, also the last one, which is an event over HTTP. Proves R-UNDO-9."""
+    event = {
+        "canvas_id": canvas,
+        "event_type": "update",
+        "object_id": "roof",
+        "data": {"attrs": {"width": "20"}},
+        "undo_group": "drag-1",
+    }
+    async with joined(workspace, canvas) as client:
+        await client.ask("edit_operation", "saved", operations=[RECT])
+        for width in range(10, 20):
+            update = {"op": "update", "id": "roof", "attrs": {"width": str(width)}}
+            await client.ask("edit_operation", "saved", operations=[update], undo_group="drag-1")
+        await workspace.owner.request("POST", "/runtime/ui-event/", json=event)
+        await client.wait_for_element("roof", width="20")
+        undone = await workspace.owner.request("POST", "/runtime/undo/", json={"canvas_id": canvas})
+        assert undone.json()["undo_count"] == 1
+        await client.wait_for_element("roof", width="3")
+
+
 async def test_message_without_an_effect_gets_an_error_with_its_id(
     workspace: Workspace, canvas: str
 ) -> None:

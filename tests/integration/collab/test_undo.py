@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from svgx_canvas.changes.undo_step import ElementStep, Values, encode_step
 from svgx_collab.content import edit_history, element_edits
-from svgx_collab.content.edit_history import LIFETIME_SECONDS, EditHistory, StoredStep
+from svgx_collab.content.edit_history import LIFETIME_SECONDS, EditHistory, NewStep, StoredStep
 from svgx_collab.content.element_changes import ElementChanges
 from svgx_collab.content.element_edits import ElementEdits
 from svgx_common import redis
@@ -42,9 +43,13 @@ class Author:
         self._changes = changes
         self._canvas_id = editor.canvas_id
 
-    async def change(self, *operations: dict[str, Any]) -> None:
+    async def change(self, *operations: dict[str, Any], undo_group: str | None = None) -> None:
         """Send a request, and expect success."""
-        fields = {"canvas_id": self._canvas_id, "operations": operations}
+        fields = {
+            "canvas_id": self._canvas_id,
+            "operations": operations,
+            "undo_group": undo_group,
+        }
         request = ChangeElementsRequest.model_validate(fields)
         await self._changes.change_elements(request, call(caller=self.caller))
 
@@ -121,6 +126,73 @@ async def test_new_edit_forgets_the_undone_edits(
         with pytest.raises(Conflict):
             await author.redo()
         assert (await editor.held()).keys() == {"two"}
+
+
+OTHER = NewStep(encode_step([ElementStep("other", None, Values("rect"))]))
+"""The step of an edit that creates an element."""
+
+
+def resize(width: int) -> dict[str, Any]:
+    """Return an operation that sets the width of the element `one`."""
+    return {"op": "update", "id": "one", "attrs": {"width": str(width)}}
+
+
+async def test_edits_of_an_undo_group_are_undone_and_redone_together(
+    backing: DevStack, editor: Editor, author: Author, other_replica: ElementChanges
+) -> None:
+    """Two replicas receive the edits. Edits of other groups, and of none, are undone one by one. Proves R-UNDO-9."""
+    on_other_replica = Author(editor, other_replica, author.caller)
+    async with replica(backing):
+        await author.create("one", width="1")
+        for width in (2, 4, 6):
+            await author.change(resize(width), undo_group="drag-1")
+            await on_other_replica.change(resize(width + 1), undo_group="drag-1")
+        await author.change(resize(8), undo_group="drag-2")
+        await author.change(resize(9))
+        assert (await author.status()).undo_count == 4
+        for count, left in ((3, "8"), (2, "7"), (1, "1")):
+            undone = await author.undo()
+            held = await editor.held()
+            assert (undone.undo_count, held["one"]["attrs"]) == (count, {"width": left})
+        redone = await author.redo()
+        held = await editor.held()
+        assert (redone.redo_count, held["one"]["attrs"]) == (2, {"width": "7"})
+
+
+async def test_edit_after_an_undo_begins_a_new_step_of_its_undo_group(
+    backing: DevStack, editor: Editor, author: Author
+) -> None:
+    """The undo has ended the step of the group. Proves R-UNDO-9."""
+    async with replica(backing):
+        await author.create("one", width="1")
+        await author.change(resize(2), undo_group="drag")
+        await author.undo()
+        await author.redo()
+        await author.change(resize(3), undo_group="drag")
+        await author.undo()
+        assert (await editor.held())["one"]["attrs"] == {"width": "2"}
+
+
+async def test_edit_during_the_edit_of_an_undo_group_has_a_step_of_its_own(
+    backing: DevStack, editor: Editor, author: Author, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other edit comes after the group's newest step was read. Proves R-UNDO-9."""
+    newest = EditHistory.newest
+
+    async def newest_before_an_edit(history: EditHistory, *place: Any) -> StoredStep | None:
+        step = await newest(history, *place)
+        await history.record(editor.canvas_id, author.caller.user_id, OTHER)
+        return step
+
+    async with replica(backing):
+        await author.create("one", width="1")
+        await author.change(resize(2), undo_group="drag")
+        with monkeypatch.context() as patch:
+            patch.setattr(EditHistory, "newest", newest_before_an_edit)
+            await author.change(resize(3), undo_group="drag")
+        assert (await author.status()).undo_count == 4
+        await author.undo()
+        assert (await editor.held())["one"]["attrs"] == {"width": "2"}
 
 
 async def test_each_account_undoes_its_own_edits(
@@ -290,6 +362,7 @@ async def test_edits_without_redis_are_saved_and_cannot_be_undone(
     author = Author(editor, changes)
     async with replica(backing):
         await author.create("one")
+        await author.change(resize(2), undo_group="drag")
         assert (await editor.held()).keys() == {"one"}
         for attempt in (author.undo, author.redo, author.status):
             with pytest.raises(Unavailable) as refused:

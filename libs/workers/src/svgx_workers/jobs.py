@@ -101,16 +101,21 @@ class Jobs(ABC):
         return (await self._result(Frame({"job": "replacement"}, [current, wanted]))).blobs[0]
 
     async def change_elements(
-        self, current: bytes, operations: bytes, client: YjsClient | None = None
+        self,
+        current: bytes,
+        operations: bytes,
+        client: YjsClient | None = None,
+        *,
+        earlier_step: bytes = b"",
     ) -> Changed:
         """Run `svgx_canvas.change_elements` with the default limits."""
         values: dict[str, object] = {"job": "change_elements", "client": client_value(client)}
-        result = await self._result(Frame(values, [current, operations]))
+        result = await self._result(Frame(values, [current, operations, earlier_step]))
         created, used = result.values["created"], yjs_client_of(result)
         assert isinstance(created, list)
         assert used is not None
-        update, step = result.blobs
-        return Changed(update, created, used, step)
+        update, step, joined_step = result.blobs
+        return Changed(update, created, used, step, joined_step)
 
     async def undo(self, current: bytes, step: bytes, client: YjsClient | None = None) -> Undone:
         """Run `svgx_canvas.undo` with the default limits."""

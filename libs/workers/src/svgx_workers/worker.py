@@ -163,10 +163,15 @@ def _replacement(job: Frame) -> Frame:
 
 
 def _change_elements(job: Frame) -> Frame:
-    current, operations = job.blobs
-    changed = change_elements(current, operations, client=yjs_client_of(job))
-    client = client_value(changed.client)
-    return Frame({"created": changed.created, "client": client}, [changed.update, changed.step])
+    current, operations, earlier_step = job.blobs
+    changed = change_elements(
+        current, operations, client=yjs_client_of(job), earlier_step=earlier_step
+    )
+    values: dict[str, object] = {
+        "created": changed.created,
+        "client": client_value(changed.client),
+    }
+    return Frame(values, [changed.update, changed.step, changed.joined_step])
 
 
 def _undo(job: Frame) -> Frame:

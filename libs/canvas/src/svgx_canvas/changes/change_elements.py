@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from svgx_canvas.changes.canvas_check import check_canvas
 from svgx_canvas.changes.canvas_editor import CanvasEditor
+from svgx_canvas.changes.joined_steps import join_steps
 from svgx_canvas.changes.policy_check import PolicyCheck, check_fields
 from svgx_canvas.changes.refusals import conflict, unknown
 from svgx_canvas.changes.requested import Change, Create, Delete, Move, Place, Update, read_changes
@@ -37,6 +38,8 @@ class Changed:
     """The Yjs client of the update, after the update."""
     step: bytes
     """The step that undoes the changes, for `undo`. It is empty if nothing has changed."""
+    joined_step: bytes
+    """The step that undoes the changes and the edit before them. It is empty if no step can undo both."""
 
 
 def change_elements(
@@ -44,12 +47,15 @@ def change_elements(
     operations: bytes,
     limits: Limits = DEFAULT_LIMITS,
     client: YjsClient | None = None,
+    *,
+    earlier_step: bytes = b"",
 ) -> Changed:
     """Carry out operations in their order, all of them or none.
 
     `current` is the document's state (Yjs v1 update). `operations` is a JSON list of the contract's operations. The
-    update is an edit of `client` if `current` has exactly its clock, or else of a new Yjs client. Raises `SvgRefused`
-    with the field of the operation that cannot be carried out, such as `operations[3].id`.
+    update is an edit of `client` if `current` has exactly its clock, or else of a new Yjs client. `earlier_step` is the
+    step of the edit that the author wants to undo together with this one, if any. Raises `SvgRefused` with the field of
+    the operation that cannot be carried out, such as `operations[3].id`.
     """
     changes = read_changes(operations)
     doc = load_with_client(current, client)
@@ -64,7 +70,8 @@ def change_elements(
     if not all(isinstance(each, Delete) for each in changes):
         check_canvas(canvas, lambda: read(load(current)), limits, FIELD)
     step = encode_step(editor.step())
-    return Changed(edit.update or EMPTY_UPDATE, editing.created, own_client(doc), step)
+    joined = join_steps(earlier_step, step) if earlier_step and step else b""
+    return Changed(edit.update or EMPTY_UPDATE, editing.created, own_client(doc), step, joined)
 
 
 class _Editing:

@@ -1,8 +1,8 @@
 """The edits that accounts can undo and redo, in two Redis lists for each canvas and account.
 
-Each item is the step of one edit (see `svgx_canvas.changes.undo_step`). The newest step is first. Workers compress the
-steps, because a large one would occupy a replica for seconds. If Redis loses its keys, no edit is lost, but earlier
-edits cannot be undone.
+Each item is the step of one edit (see `svgx_canvas.changes.undo_step`), or of the edits of one undo group. The newest
+step is first. Workers compress the steps, because a large one would occupy a replica for seconds. If Redis loses its
+keys, no edit is lost, but earlier edits cannot be undone.
 """
 
 import base64
@@ -10,11 +10,11 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import structlog
 
-from svgx_common.contract.errors import Overloaded, TooManyRequests
+from svgx_common.contract.errors import Overloaded, TooManyRequests, Unavailable
 from svgx_common.redis import RETRY_SECONDS, Redis, RedisError, answer_of
 
 log = structlog.get_logger(__name__)
@@ -75,6 +75,21 @@ redis.call('DEL', KEYS[2])
 """
 )
 
+# A new edit of an undo group: puts the joined step ARGV[5] in the place of the newest step ARGV[6]. If that step is not
+# the newest any more, adds the step of the new edit alone.
+_JOIN = (
+    _PUSH
+    + """
+if redis.call('LINDEX', KEYS[1], 0) == ARGV[6] then
+    redis.call('LPOP', KEYS[1])
+    push(KEYS[1], ARGV[5])
+else
+    push(KEYS[1], ARGV[1])
+end
+redis.call('DEL', KEYS[2])
+"""
+)
+
 # An undo or redo: removes the item ARGV[5] from the list KEYS[1], and adds the step ARGV[1] to the list KEYS[2], unless
 # it is "-". If ARGV[6] is "undo" and the step is not the newest any more, there is a new edit, which has emptied the
 # list of redos, so the step is not added. Both lists live for ARGV[4] seconds from now on. Returns their lengths.
@@ -98,6 +113,34 @@ class StoredStep:
     step: bytes
     stored: str
 
+    @classmethod
+    def read(cls, stored: str) -> Self:
+        """Return the step of an item."""
+        return cls(base64.b64decode(stored.rpartition(" ")[2]), stored)
+
+    @property
+    def undo_group(self) -> str | None:
+        """Return the undo group of the edits, or None."""
+        match self.stored.split(" "):
+            case [_, group, _]:
+                return group
+            case _:
+                return None
+
+
+@dataclass(frozen=True, slots=True)
+class NewStep:
+    """The step of a new edit, and its undo group or None.
+
+    `earlier` is the newest step that can be undone, if it belongs to the group. `joined` undoes both edits; it is empty
+    if no step can.
+    """
+
+    step: bytes
+    undo_group: str | None = None
+    earlier: StoredStep | None = None
+    joined: bytes = b""
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:
@@ -115,18 +158,37 @@ class EditHistory:
         self._turns: Counter[str] = Counter()
         """The number of turns of each account that run or wait."""
         self._record_script = redis.register_script(_RECORD)
+        self._join_script = redis.register_script(_JOIN)
         self._move_script = redis.register_script(_MOVE)
 
-    async def record(self, canvas_id: str, account: str, step: bytes) -> None:
+    async def record(self, canvas_id: str, account: str, new: NewStep) -> None:
         """Add the step of a new edit, and forget the edits that the account has undone before.
 
-        Without Redis, the edit cannot be undone. The failure is logged.
+        If the step can be joined with the newest step, put the joined step in its place. Without Redis, the edit cannot
+        be undone. The failure is logged.
         """
         keys = [_key("undo", canvas_id, account), _key("redo", canvas_id, account)]
+        arguments = _push_arguments(_stored(new.step, new.undo_group))
+        joined = _stored(new.joined, new.undo_group) if new.joined else ""
         try:
-            await self._record_script(keys=keys, args=_push_arguments(_stored(step)))
+            if new.earlier is None or not joined:
+                await self._record_script(keys=keys, args=arguments)
+            else:
+                await self._join_script(keys=keys, args=[*arguments, joined, new.earlier.stored])
         except (RedisError, OSError):
             log.warning("an edit cannot be undone, because Redis did not take its step")
+
+    async def newest_of_group(
+        self, canvas_id: str, account: str, undo_group: str | None
+    ) -> StoredStep | None:
+        """Return the newest step that can be undone if it belongs to the undo group, or None, also without Redis."""
+        if undo_group is None:
+            return None
+        try:
+            newest = await self.newest("undo", canvas_id, account)
+        except Unavailable:
+            return None
+        return newest if newest is not None and newest.undo_group == undo_group else None
 
     @contextlib.asynccontextmanager
     async def turn(self, canvas_id: str, account: str) -> AsyncIterator[None]:
@@ -180,7 +242,7 @@ class EditHistory:
         stored = await answer_of(reading, CONTENT)
         if stored is None:
             return None
-        return StoredStep(base64.b64decode(stored.rpartition(" ")[2]), stored)
+        return StoredStep.read(stored)
 
     async def move(
         self, direction: Direction, canvas_id: str, account: str, done: StoredStep, step_back: bytes
@@ -205,10 +267,13 @@ class EditHistory:
         return Counts(here, there) if direction == "undo" else Counts(there, here)
 
 
-def _stored(step: bytes) -> str:
+def _stored(step: bytes, undo_group: str | None = None) -> str:
     """Return the form of a step in Redis. It is empty for a step that is too large."""
     # The encoding has four characters for each three bytes.
-    return base64.b64encode(step).decode() if len(step) <= MAX_BYTES // 4 * 3 else ""
+    if len(step) > MAX_BYTES // 4 * 3:
+        return ""
+    encoded = base64.b64encode(step).decode()
+    return encoded if undo_group is None else f"{undo_group} {encoded}"
 
 
 def _push_arguments(stored: str) -> list[str | int]:

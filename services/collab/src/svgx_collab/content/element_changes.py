@@ -5,7 +5,7 @@ import functools
 from pydantic_core import to_json
 
 from svgx_canvas import Changed, Undone, YjsClient
-from svgx_collab.content.edit_history import Direction, EditHistory
+from svgx_collab.content.edit_history import Direction, EditHistory, NewStep
 from svgx_collab.content.element_edits import ElementEdits
 from svgx_common.contract.errors import Conflict, Invalid, TooLarge
 from svgx_common.contract.live.element_changes import ChangeElementsRequest, ElementsChanged
@@ -29,16 +29,22 @@ class ElementChanges:
         """
         caller = call.signed_in_caller()
         operations = to_json([each.model_dump(exclude_unset=True) for each in request.operations])
+        group = request.undo_group
+        earlier = await self._history.newest_of_group(request.canvas_id, caller.user_id, group)
+        earlier_step = b"" if earlier is None else earlier.step
 
         async def compute(worker: Jobs, current: bytes, client: YjsClient | None) -> Changed:
-            return await worker.change_elements(current, operations, client)
+            return await worker.change_elements(
+                current, operations, client, earlier_step=earlier_step
+            )
 
         changed, revision = await self._edits.edit(
             request.canvas_id, caller.user_id, call.ends_at(), compute
         )
         # The visitors of a share link have one id, so a visitor would undo the edits of others.
         if changed.step and not caller.is_visitor:
-            await self._history.record(request.canvas_id, caller.user_id, changed.step)
+            step = NewStep(changed.step, group, earlier, changed.joined_step)
+            await self._history.record(request.canvas_id, caller.user_id, step)
         return ElementsChanged(revision=revision, created=changed.created)
 
     async def undo(self, request: UndoRequest, call: Call) -> EditUndone:

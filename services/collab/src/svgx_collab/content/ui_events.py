@@ -29,7 +29,11 @@ class UiEvents:
 
 def _request(event: UiEventRequest) -> ChangeElementsRequest:
     """Return the request that stands for an event. Raise `Invalid` if a field is missing or wrong."""
-    fields = {"canvas_id": event.canvas_id, "operations": [event.operation]}
+    fields = {
+        "canvas_id": event.canvas_id,
+        "operations": [event.operation],
+        "undo_group": event.undo_group,
+    }
     try:
         return ChangeElementsRequest.model_validate(fields)
     except ValidationError as error:

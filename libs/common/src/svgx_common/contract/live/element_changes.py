@@ -35,6 +35,12 @@ Order = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z]{0,1024}$")]
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 """The name of an SVG element, or `#text` for character data."""
 
+UndoGroup = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
+"""The group of a change in the undo history. The client chooses it, for example anew for each drag.
+
+Changes of an account with the same group, one directly after the other, are undone together.
+"""
+
 
 class _Placed(RequestModel):
     """The place of an element: its parent, and its position among the parent's children.
@@ -133,6 +139,7 @@ class ChangeElementsRequest(RequestModel):
             ]
         )
     )
+    undo_group: UndoGroup | None = None
 
     @property
     def adds_content(self) -> bool:

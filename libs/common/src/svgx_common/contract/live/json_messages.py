@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import Field, StringConstraints
 
-from svgx_common.contract.live.element_changes import MAX_OPERATIONS, ElementChange
+from svgx_common.contract.live.element_changes import MAX_OPERATIONS, ElementChange, UndoGroup
 from svgx_common.contract.live.locks import DEFAULT_LOCK_SECONDS, LockSeconds, ObjectId, ObjectLock
 from svgx_common.contract.operation import ReplyModel, RequestModel
 
@@ -34,6 +34,7 @@ class EditOperation(RequestModel):
     type: Literal["edit_operation"]
     id: MessageId | None = None
     operations: Annotated[list[ElementChange], Field(min_length=1, max_length=MAX_OPERATIONS)]
+    undo_group: UndoGroup | None = None
 
 
 class RequestLock(RequestModel):

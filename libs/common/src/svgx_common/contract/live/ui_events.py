@@ -20,6 +20,7 @@ from svgx_common.contract.live.element_changes import (
     Order,
     ParentId,
     Tag,
+    UndoGroup,
 )
 from svgx_common.contract.operation import Http, Operation, RequestModel
 from svgx_common.contract.policy import CanvasRole, RateClass, Scope
@@ -50,6 +51,7 @@ class UiEventRequest(CanvasRequest):
         UiEventData(),
         examples=[{"tag": "circle", "attrs": {"cx": "50", "cy": "50", "r": "9", "fill": "teal"}}],
     )
+    undo_group: UndoGroup | None = None
 
     @property
     def adds_content(self) -> bool:

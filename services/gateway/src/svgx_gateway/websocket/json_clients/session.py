@@ -195,7 +195,11 @@ class JsonSession:
 
     async def _edit(self, message: EditOperation) -> None:
         await self._require_editor()
-        request = ChangeElementsRequest(canvas_id=self._canvas_id, operations=message.operations)
+        request = ChangeElementsRequest(
+            canvas_id=self._canvas_id,
+            operations=message.operations,
+            undo_group=message.undo_group,
+        )
         if request.adds_content:
             self._quotas.require_space(self._connection.caller, self._canvas_id)
         changed = await self._ask(CHANGE_ELEMENTS, request)

@@ -15,6 +15,7 @@ from svgx_common import redis
 from svgx_common.contract.errors import (
     Conflict,
     DeadlineExceeded,
+    Overloaded,
     TooLarge,
     TooManyRequests,
     Unavailable,
@@ -224,6 +225,38 @@ async def test_undos_at_the_same_time_undo_one_edit_each_in_their_order(
         assert sorted(each.undo_count or 0 for each in undone) == [1, 2, 3]
         assert all(each.changed == ["one"] for each in undone)
         assert (await editor.held())["one"]["attrs"] == {"width": "1"}
+
+
+async def test_undo_after_the_kill_of_a_replica_waits_for_the_end_of_its_turn(
+    backing: DevStack,
+    editor: Editor,
+    author: Author,
+    redis_client: Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A killed replica neither renews its turn nor ends it. Proves R-UNDO-1."""
+    killed = EditHistory(redis_client)
+    async with replica(backing):
+        await author.create("one")
+        with monkeypatch.context() as patch:
+            patch.setattr(edit_history, "TURN_SECONDS", 0.3)
+            patch.setattr(edit_history, "RENEWAL_SECONDS", 1000.0)
+            async with killed.turn(editor.canvas_id, author.caller.user_id):
+                assert (await author.undo()).changed == ["one"]
+
+
+async def test_long_undo_keeps_its_turn(
+    redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The replica renews the turn. Proves R-UNDO-1."""
+    monkeypatch.setattr(edit_history, "TURN_SECONDS", 0.3)
+    monkeypatch.setattr(edit_history, "RENEWAL_SECONDS", 0.05)
+    monkeypatch.setattr(edit_history, "WAIT_SECONDS", 1.0)
+    history, place = EditHistory(redis_client), (secrets.token_hex(8), "account")
+    async with history.turn(*place):
+        with pytest.raises(Overloaded):
+            async with EditHistory(redis_client).turn(*place):
+                pass
 
 
 async def test_undos_of_an_account_beyond_the_bound_are_refused(

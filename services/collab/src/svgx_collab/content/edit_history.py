@@ -5,15 +5,19 @@ step is first. Workers compress the steps, because a large one would occupy a re
 keys, no edit is lost, but earlier edits cannot be undone.
 """
 
+import asyncio
 import base64
 import contextlib
+import functools
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal, Self
 
 import structlog
+from redis.asyncio.lock import Lock
 
+from svgx_common.background import BackgroundTasks
 from svgx_common.contract.errors import Overloaded, TooManyRequests, Unavailable
 from svgx_common.redis import RETRY_SECONDS, Redis, RedisError, answer_of
 
@@ -28,11 +32,14 @@ MAX_BYTES = 256 * 1024
 LIFETIME_SECONDS = 24 * 3600
 """Time after an account's last edit, undo or redo on a canvas at which its steps are forgotten, in seconds."""
 
-TURN_SECONDS = 65
-"""Time after which the turn of an undo ends even if its replica has not ended it, in seconds.
+TURN_SECONDS = 6.0
+"""Time after which the turn of an undo ends unless its replica renews it, in seconds.
 
-It is longer than the time limit of the operation.
+A killed replica delays the account's next undo on the canvas by this time at most.
 """
+
+RENEWAL_SECONDS = 2.0
+"""Seconds between two renewals of a turn."""
 
 WAIT_SECONDS = 10
 """Longest time that an undo waits for its turn, in seconds."""
@@ -222,9 +229,12 @@ class EditHistory:
                 "another undo or redo of this account is running on this canvas",
                 retry_after=RETRY_SECONDS,
             )
+        renewals = BackgroundTasks()
+        renewals.repeat("renew the turn of an undo", functools.partial(_renew, lock))
         try:
             yield
         finally:
+            await renewals.stop()
             with contextlib.suppress(RedisError, OSError):
                 await lock.release()
 
@@ -265,6 +275,12 @@ class EditHistory:
             return None
         here, there = map(int, lengths)
         return Counts(here, there) if direction == "undo" else Counts(there, here)
+
+
+async def _renew(lock: Lock) -> None:
+    """Wait, and then renew a lock. Raises `Unavailable` without Redis."""
+    await asyncio.sleep(RENEWAL_SECONDS)
+    await answer_of(lock.reacquire(), CONTENT)
 
 
 def _stored(step: bytes, undo_group: str | None = None) -> str:

@@ -36,7 +36,7 @@ operations-check: tools ## Execute the commands of docs/operations.md (those for
 	@$(BOOTSTRAP) exec python -m tests.deploy.cluster.programs
 	@exec $(BOOTSTRAP) tests pytest -s -q --timeout 600 tests/deploy/operations tests/deploy/cluster/test_operations.py $(ARGS)
 
-fuzz: ## Send invalid input to the gateway, and run random tests with all seeds, for about ten minutes
+fuzz: ## Send invalid input to the gateway, and run random tests with all seeds, for about half an hour
 	@SVGX_THOROUGH=1 SVGX_FUZZ_EXAMPLES=150 SVGX_FUZZ_PHASES=examples,coverage,fuzzing,stateful SVGX_FUZZ_FRAMES=100000 exec $(BOOTSTRAP) tests pytest -s -q \
 		tests/e2e/openapi/test_openapi_fuzz.py tests/e2e/realtime/test_frame_fuzz.py \
 		tests/integration/state/test_replicas.py tests/integration/state/test_random_canvases.py

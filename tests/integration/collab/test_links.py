@@ -197,10 +197,10 @@ async def test_edit_without_a_receipt_is_sent_again(
     backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a receipt in time, the gateway sends the edit again, in a request. Proves R-SAVE-8 and R-BUS-18."""
+    monkeypatch.setattr(replica_links, "RECEIPT_SECONDS", 1.0)
     async with replica(backing), writing(bus, editor.canvas_id) as writer:
         before = failures("timeout")
         with monkeypatch.context() as patch:
-            patch.setattr(replica_links, "RECEIPT_SECONDS", 0.1)
             patch.setattr(GatewayLinks, "receipt", lambda *_: None)
             await writer.save("a", "1")
         assert failures("timeout") == before + 1

@@ -36,10 +36,7 @@ Tag = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 """The name of an SVG element, or `#text` for character data."""
 
 UndoGroup = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
-"""The group of a change in the undo history. The client chooses it, for example anew for each drag.
-
-Changes of an account with the same group, one directly after the other, are undone together.
-"""
+"""The group of a change in the undo history. The client chooses a new one for each action of its user."""
 
 
 class _Placed(RequestModel):
@@ -120,7 +117,8 @@ ElementChange = Annotated[
 class ChangeElementsRequest(RequestModel):
     """Changes of elements that are made in their order, and all together or not at all.
 
-    An operation may use the ids of elements that earlier operations create.
+    An operation may use the ids of elements that earlier operations create. Changes of an account with the same
+    `undo_group`, one directly after the other, are undone together, for example those of a drag.
     """
 
     canvas_id: CanvasId

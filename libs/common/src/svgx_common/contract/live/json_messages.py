@@ -29,7 +29,10 @@ class Handshake(RequestModel):
 
 
 class EditOperation(RequestModel):
-    """Changes of elements, as one edit. The server answers `saved` after the commit, or `error`."""
+    """Changes of elements, as one edit. The server answers `saved` after the commit, or `error`.
+
+    Edits of an account with the same `undo_group`, one directly after the other, are undone together.
+    """
 
     type: Literal["edit_operation"]
     id: MessageId | None = None

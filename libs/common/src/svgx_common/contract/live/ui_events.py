@@ -43,6 +43,7 @@ class UiEventRequest(CanvasRequest):
     """One change of an element. `event_type` is the kind of the operation, and `object_id` the id of the element.
 
     Only `create` may leave out `object_id`; the server then chooses the id. In `update`, the id "" stands for the root.
+    Events of an account with the same `undo_group`, one directly after the other, are undone together.
     """
 
     event_type: Literal["create", "update", "move", "delete"] = Field(examples=["create"])

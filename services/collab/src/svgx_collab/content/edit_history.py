@@ -12,7 +12,7 @@ import functools
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal
 
 import structlog
 from redis.asyncio.lock import Lock
@@ -73,26 +73,17 @@ local function push(key, step)
 end
 """
 
-# A new edit: adds its step to the list KEYS[1] of undos, and empties the list KEYS[2] of redos.
+# A new edit: adds its step ARGV[1] to the list KEYS[1] of undos, and empties the list KEYS[2] of redos. If the joined
+# step ARGV[5] is not empty, and the item ARGV[6] is still the newest one, the joined step takes the place of this item.
 _RECORD = (
     _PUSH
     + """
-push(KEYS[1], ARGV[1])
-redis.call('DEL', KEYS[2])
-"""
-)
-
-# A new edit of an undo group: puts the joined step ARGV[5] in the place of the newest step ARGV[6]. If that step is not
-# the newest any more, adds the step of the new edit alone.
-_JOIN = (
-    _PUSH
-    + """
-if redis.call('LINDEX', KEYS[1], 0) == ARGV[6] then
+local step = ARGV[1]
+if ARGV[5] ~= '' and redis.call('LINDEX', KEYS[1], 0) == ARGV[6] then
     redis.call('LPOP', KEYS[1])
-    push(KEYS[1], ARGV[5])
-else
-    push(KEYS[1], ARGV[1])
+    step = ARGV[5]
 end
+push(KEYS[1], step)
 redis.call('DEL', KEYS[2])
 """
 )
@@ -119,11 +110,6 @@ class StoredStep:
 
     step: bytes
     stored: str
-
-    @classmethod
-    def read(cls, stored: str) -> Self:
-        """Return the step of an item."""
-        return cls(base64.b64decode(stored.rpartition(" ")[2]), stored)
 
     @property
     def undo_group(self) -> str | None:
@@ -165,7 +151,6 @@ class EditHistory:
         self._turns: Counter[str] = Counter()
         """The number of turns of each account that run or wait."""
         self._record_script = redis.register_script(_RECORD)
-        self._join_script = redis.register_script(_JOIN)
         self._move_script = redis.register_script(_MOVE)
 
     async def record(self, canvas_id: str, account: str, new: NewStep) -> None:
@@ -175,13 +160,11 @@ class EditHistory:
         be undone. The failure is logged.
         """
         keys = [_key("undo", canvas_id, account), _key("redo", canvas_id, account)]
-        arguments = _push_arguments(_stored(new.step, new.undo_group))
         joined = _stored(new.joined, new.undo_group) if new.joined else ""
+        earlier = "" if new.earlier is None else new.earlier.stored
+        arguments = [*_push_arguments(_stored(new.step, new.undo_group)), joined, earlier]
         try:
-            if new.earlier is None or not joined:
-                await self._record_script(keys=keys, args=arguments)
-            else:
-                await self._join_script(keys=keys, args=[*arguments, joined, new.earlier.stored])
+            await self._record_script(keys=keys, args=arguments)
         except (RedisError, OSError):
             log.warning("an edit cannot be undone, because Redis did not take its step")
 
@@ -252,7 +235,7 @@ class EditHistory:
         stored = await answer_of(reading, CONTENT)
         if stored is None:
             return None
-        return StoredStep.read(stored)
+        return StoredStep(base64.b64decode(stored.rpartition(" ")[2]), stored)
 
     async def move(
         self, direction: Direction, canvas_id: str, account: str, done: StoredStep, step_back: bytes

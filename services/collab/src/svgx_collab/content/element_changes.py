@@ -29,7 +29,9 @@ class ElementChanges:
         """
         caller = call.signed_in_caller()
         operations = to_json([each.model_dump(exclude_unset=True) for each in request.operations])
-        group = request.undo_group
+        # The visitors of a share link have one id, so a visitor would undo the edits of others.
+        has_history = not caller.is_visitor
+        group = request.undo_group if has_history else None
         earlier = await self._history.newest_of_group(request.canvas_id, caller.user_id, group)
         earlier_step = b"" if earlier is None else earlier.step
 
@@ -41,8 +43,7 @@ class ElementChanges:
         changed, revision = await self._edits.edit(
             request.canvas_id, caller.user_id, call.ends_at(), compute
         )
-        # The visitors of a share link have one id, so a visitor would undo the edits of others.
-        if changed.step and not caller.is_visitor:
+        if changed.step and has_history:
             step = NewStep(changed.step, group, earlier, changed.joined_step)
             await self._history.record(request.canvas_id, caller.user_id, step)
         return ElementsChanged(revision=revision, created=changed.created)

@@ -1,14 +1,15 @@
 """Undo and redo of changes of elements, with a real holder, real worker processes and Redis."""
 
 import asyncio
+import contextlib
 import secrets
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from svgx_canvas.changes.undo_step import ElementStep, Values, encode_step
 from svgx_collab.content import edit_history, element_edits
-from svgx_collab.content.edit_history import LIFETIME_SECONDS, EditHistory, NewStep, StoredStep
+from svgx_collab.content.edit_history import LIFETIME_SECONDS, EditHistory, StoredStep
 from svgx_collab.content.element_changes import ElementChanges
 from svgx_collab.content.element_edits import ElementEdits
 from svgx_common import redis
@@ -129,10 +130,6 @@ async def test_new_edit_forgets_the_undone_edits(
         assert (await editor.held()).keys() == {"two"}
 
 
-OTHER = NewStep(encode_step([ElementStep("other", None, Values("rect"))]))
-"""The step of an edit that creates an element."""
-
-
 def resize(width: int) -> dict[str, Any]:
     """Return an operation that sets the width of the element `one`."""
     return {"op": "update", "id": "one", "attrs": {"width": str(width)}}
@@ -174,22 +171,29 @@ async def test_edit_after_an_undo_begins_a_new_step_of_its_undo_group(
         assert (await editor.held())["one"]["attrs"] == {"width": "2"}
 
 
-async def test_edit_during_the_edit_of_an_undo_group_has_a_step_of_its_own(
-    backing: DevStack, editor: Editor, author: Author, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The other edit comes after the group's newest step was read. Proves R-UNDO-9."""
+@contextlib.contextmanager
+def creation_after_reading(author: Author, identifier: str) -> Iterator[None]:
+    """Let the author create an element after the newest step was read, and before the step is used."""
     newest = EditHistory.newest
 
     async def newest_before_an_edit(history: EditHistory, *place: Any) -> StoredStep | None:
         step = await newest(history, *place)
-        await history.record(editor.canvas_id, author.caller.user_id, OTHER)
+        await author.create(identifier)
         return step
 
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EditHistory, "newest", newest_before_an_edit)
+        yield
+
+
+async def test_edit_during_the_edit_of_an_undo_group_has_a_step_of_its_own(
+    backing: DevStack, editor: Editor, author: Author
+) -> None:
+    """The other edit comes after the group's newest step was read. Proves R-UNDO-9."""
     async with replica(backing):
         await author.create("one", width="1")
         await author.change(resize(2), undo_group="drag")
-        with monkeypatch.context() as patch:
-            patch.setattr(EditHistory, "newest", newest_before_an_edit)
+        with creation_after_reading(author, "two"):
             await author.change(resize(3), undo_group="drag")
         assert (await author.status()).undo_count == 4
         await author.undo()
@@ -405,22 +409,12 @@ async def test_edits_without_redis_are_saved_and_cannot_be_undone(
 
 
 async def test_edit_during_an_undo_forgets_the_undone_edit(
-    backing: DevStack, editor: Editor, author: Author, monkeypatch: pytest.MonkeyPatch
+    backing: DevStack, editor: Editor, author: Author
 ) -> None:
     """The undo has read the history already. Proves R-UNDO-4."""
-    newest = EditHistory.newest
-
-    async def newest_before_an_edit(history: EditHistory, *place: Any) -> StoredStep | None:
-        step = await newest(history, *place)
-        with monkeypatch.context() as patch:
-            patch.setattr(EditHistory, "newest", newest)
-            await author.create("two")
-        return step
-
     async with replica(backing):
         await author.create("one")
-        with monkeypatch.context() as patch:
-            patch.setattr(EditHistory, "newest", newest_before_an_edit)
+        with creation_after_reading(author, "two"):
             undone = await author.undo()
         assert (undone.changed, undone.undo_count, undone.redo_count) == (["one"], 1, 0)
         with pytest.raises(Conflict):

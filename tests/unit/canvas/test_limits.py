@@ -448,14 +448,14 @@ class Confined(TypedDict):
 
 
 _CONFINED_SCRIPT = """
-import json, os, resource, sys
+import json, os, resource, signal, sys
 from svgx_canvas import SvgRefused, import_svg, render_png
 
 def handle(file):
+    signal.alarm(60)
     used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
     # Allow 64 MiB more than the program itself uses.
     resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20),) * 2)
-    started = resource.getrusage(resource.RUSAGE_SELF).ru_utime
     codes = []
     for call in (lambda: import_svg(file, None), lambda: render_png(file)):
         try:
@@ -463,7 +463,7 @@ def handle(file):
             codes.append("accepted")
         except SvgRefused as refused:
             codes.append(refused.code)
-    seconds = resource.getrusage(resource.RUSAGE_SELF).ru_utime - started
+    seconds = resource.getrusage(resource.RUSAGE_SELF).ru_utime
     print(json.dumps({"codes": codes, "seconds": seconds}), flush=True)
 
 for size in sys.stdin.buffer:
@@ -480,21 +480,20 @@ for size in sys.stdin.buffer:
 def confined() -> Iterator[Callable[[bytes], Confined | None]]:
     """Return a function that imports and renders a file in a new process with 64 MiB of memory.
 
-    The function returns the result of the process, or None if the process ends too early. All processes are forks of
-    one process, because its imports take more time than a file.
+    The function returns the result of the process, or None if the process fails or takes a minute. All processes are
+    forks of one process, because its imports take more time than a file.
     """
     with subprocess.Popen(
         [sys.executable, "-c", _CONFINED_SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
+        files, results = process.stdin, process.stdout
+        assert files is not None
+        assert results is not None
 
         def handle(file: bytes) -> Confined | None:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            process.stdin.write(b"%d\n" % len(file) + file)
-            process.stdin.flush()
-            result: Confined | None = json.loads(process.stdout.readline())
+            files.write(b"%d\n" % len(file) + file)
+            files.flush()
+            result: Confined | None = json.loads(results.readline())
             return result
 
         yield handle

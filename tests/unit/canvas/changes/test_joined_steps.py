@@ -1,48 +1,21 @@
 """The joined step of two edits: its undo and redo, and the edits that cannot be joined."""
 
-import json
 import random
-from typing import Any
 
 import pytest
-from pycrdt import merge_updates
 
-from svgx_canvas import SvgRefused, change_elements, undo
+from svgx_canvas import SvgRefused
 from svgx_canvas.changes.joined_steps import join_steps
-from svgx_canvas.document.element_tree import load, read
-from svgx_canvas.tree import Canvas
-from svgx_yjs.structure import EMPTY_UPDATE
-from tests.unit.canvas.changes.random_changes import document_of_any_client, random_operation
+from tests.unit.canvas.changes.author import Author
+from tests.unit.canvas.changes.random_changes import (
+    Operation,
+    document_of_any_client,
+    random_operation,
+)
 from tests.unit.canvas.client_documents import document
-
-Operation = dict[str, Any]
 
 WALL = {"op": "create", "id": "wall", "tag": "rect", "attrs": {"x": "1", "fill": "red"}}
 GROUP = {"op": "create", "id": "group", "tag": "g"}
-
-
-class Editing:
-    """A canvas that an author edits."""
-
-    def __init__(self, state: bytes = EMPTY_UPDATE) -> None:
-        self._state = state
-
-    def change(self, *operations: Operation) -> bytes:
-        """Carry out operations as one edit. Return its step."""
-        changed = change_elements(self._state, json.dumps(operations).encode())
-        self._state = merge_updates(self._state, changed.update)
-        return changed.step
-
-    def undo(self, step: bytes) -> bytes:
-        """Undo the edit of a step. Return the step that repeats it."""
-        undone = undo(self._state, step)
-        self._state = merge_updates(self._state, undone.update)
-        return undone.step
-
-    @property
-    def canvas(self) -> Canvas:
-        """The present elements."""
-        return read(load(self._state))
 
 
 def join(earlier: bytes, later: bytes) -> bytes:
@@ -86,37 +59,37 @@ def join(earlier: bytes, later: bytes) -> bytes:
 )
 def test_joined_step_undoes_and_redoes_both_edits(first: Operation, second: Operation) -> None:
     """Proves R-UNDO-9."""
-    editing = Editing()
-    editing.change(
+    author = Author()
+    author.change(
         WALL,
         GROUP,
         {"op": "create", "id": "label", "tag": "text"},
         {"op": "create", "id": "words", "tag": "#text", "parent": "label", "text": "one"},
     )
-    before = editing.canvas
-    earlier = editing.change(first)
-    later = editing.change(second) or earlier
-    after = editing.canvas
-    redo = editing.undo(join(earlier, later))
-    assert editing.canvas == before
+    before = author.canvas
+    earlier = author.change(first)
+    later = author.change(second) or earlier
+    after = author.canvas
+    redo = author.undo(join(earlier, later))
+    assert author.canvas == before
     if redo:
-        editing.undo(redo)
-        assert editing.canvas == after
+        author.undo(redo)
+        assert author.canvas == after
 
 
 @pytest.mark.parametrize("seed", range(60))
 def test_joined_step_of_random_edits_restores_the_canvas_from_before_them(seed: int) -> None:
     """Proves R-UNDO-9."""
     rng = random.Random(seed)
-    editing = Editing(document_of_any_client(rng))
+    author = Author(document_of_any_client(rng))
     # The first edit of a canvas with a cycle of parents stores the parents that the tree shows.
-    editing.change({"op": "create", "id": "first", "tag": "g"}, {"op": "delete", "id": "first"})
-    step, before, joins = b"", editing.canvas, 0
+    author.change({"op": "create", "id": "first", "tag": "g"}, {"op": "delete", "id": "first"})
+    step, before, joins = b"", author.canvas, 0
     for _ in range(40):
-        present = editing.canvas
+        present = author.canvas
         ids = [each.id for each in present.walk()] or ["none"]
         try:
-            later = editing.change(*[random_operation(rng, ids) for _ in range(3)])
+            later = author.change(*[random_operation(rng, ids) for _ in range(3)])
         except SvgRefused:
             continue
         joined = join_steps(step, later) if step and later else b""
@@ -125,22 +98,22 @@ def test_joined_step_of_random_edits_restores_the_canvas_from_before_them(seed: 
         elif later:
             step, before = later, present
         if joins and rng.random() < 0.3:
-            after = editing.canvas
-            redo = editing.undo(step)
-            assert editing.canvas == before
-            editing.undo(redo)
-            assert editing.canvas == after
+            after = author.canvas
+            redo = author.undo(step)
+            assert author.canvas == before
+            author.undo(redo)
+            assert author.canvas == after
 
 
 def test_joined_step_gives_back_the_value_of_another_author() -> None:
     """The other author has set the attribute between both edits. Proves R-UNDO-9."""
-    editing = Editing()
-    editing.change(WALL)
-    earlier = editing.change({"op": "update", "id": "wall", "attrs": {"x": "2", "fill": "blue"}})
-    editing.change({"op": "update", "id": "wall", "attrs": {"x": "7"}})
-    later = editing.change({"op": "update", "id": "wall", "attrs": {"x": "3"}})
-    editing.undo(join(earlier, later))
-    assert editing.canvas.children[0].attrs == {"x": "7", "fill": "red"}
+    author = Author()
+    author.change(WALL)
+    earlier = author.change({"op": "update", "id": "wall", "attrs": {"x": "2", "fill": "blue"}})
+    author.others_change({"op": "update", "id": "wall", "attrs": {"x": "7"}})
+    later = author.change({"op": "update", "id": "wall", "attrs": {"x": "3"}})
+    author.undo(join(earlier, later))
+    assert author.canvas.children[0].attrs == {"x": "7", "fill": "red"}
 
 
 @pytest.mark.parametrize(
@@ -162,34 +135,34 @@ def test_steps_of_other_edits_are_not_joined(
     first: list[Operation], second: list[Operation]
 ) -> None:
     """Both edits have a step each, also edits without a common effect and large ones. Proves R-UNDO-9."""
-    editing = Editing()
-    editing.change(WALL, GROUP)
-    assert not join_steps(editing.change(*first), editing.change(*second))
+    author = Author()
+    author.change(WALL, GROUP)
+    assert not join_steps(author.change(*first), author.change(*second))
 
 
 def test_step_that_gives_siblings_new_indexes_is_not_joined() -> None:
     """Proves R-UNDO-9."""
     fields = {"tag": "rect", "parent": "", "attrs": {}}
-    editing = Editing(document({f"e{order}": {**fields, "order": order} for order in "5678"}))
-    renumbering = editing.change({"op": "create", "id": "mine", "tag": "rect", "after": "e6"})
-    update = editing.change({"op": "update", "id": "mine", "attrs": {"x": "2"}})
+    author = Author(document({f"e{order}": {**fields, "order": order} for order in "5678"}))
+    renumbering = author.change({"op": "create", "id": "mine", "tag": "rect", "after": "e6"})
+    update = author.change({"op": "update", "id": "mine", "attrs": {"x": "2"}})
     assert join_steps(renumbering, update)
-    moved = editing.change({"op": "update", "id": "e7", "attrs": {"x": "2"}})
+    moved = author.change({"op": "update", "id": "e7", "attrs": {"x": "2"}})
     assert not join_steps(renumbering, moved)
     assert not join_steps(moved, renumbering)
 
 
 def test_joined_step_of_a_drag_stays_small() -> None:
     """Proves R-UNDO-9."""
-    editing = Editing()
-    editing.change(WALL)
+    author = Author()
+    author.change(WALL)
     steps = [
-        editing.change({"op": "update", "id": "wall", "attrs": {"x": str(number)}})
+        author.change({"op": "update", "id": "wall", "attrs": {"x": str(number)}})
         for number in range(2, 60)
     ]
     joined = steps[0]
     for each in steps[1:]:
         joined = join(joined, each)
     assert len(joined) < len(steps[0]) + 8
-    editing.undo(joined)
-    assert editing.canvas.children[0].attrs["x"] == "1"
+    author.undo(joined)
+    assert author.canvas.children[0].attrs["x"] == "1"

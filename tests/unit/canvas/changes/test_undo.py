@@ -1,21 +1,18 @@
 """Undo of changes of elements: their effect on the document, alone and after edits of others."""
 
-import json
 import random
-from typing import Any
 
 import pytest
-from pycrdt import merge_updates
 
-from svgx_canvas import SvgRefused, change_elements, undo
-from svgx_canvas.document.element_tree import load, read
+from svgx_canvas import SvgRefused, undo
 from svgx_canvas.limits import Limits
-from svgx_canvas.tree import Canvas
-from svgx_yjs.structure import EMPTY_UPDATE
-from tests.unit.canvas.changes.random_changes import document_of_any_client, random_operation
+from tests.unit.canvas.changes.author import Author
+from tests.unit.canvas.changes.random_changes import (
+    Operation,
+    document_of_any_client,
+    random_operation,
+)
 from tests.unit.canvas.client_documents import document
-
-Operation = dict[str, Any]
 
 WALL = {"op": "create", "id": "wall", "tag": "rect", "attrs": {"width": "5", "fill": "red"}}
 GROUP = {"op": "create", "id": "group", "tag": "g"}
@@ -23,41 +20,6 @@ LABEL: list[Operation] = [
     {"op": "create", "id": "label", "tag": "text"},
     {"op": "create", "id": "words", "tag": "#text", "parent": "label", "text": "one"},
 ]
-
-
-class Author:
-    """An author of a canvas, with the steps that undo its edits."""
-
-    def __init__(self, state: bytes = EMPTY_UPDATE) -> None:
-        self.state = state
-        self.steps: list[bytes] = []
-        self.changed: list[str] = []
-        self.skipped: list[str] = []
-        """The ids of the elements that the last undo has changed and skipped."""
-
-    def change(self, *operations: Operation) -> None:
-        """Carry out operations as one edit."""
-        changed = change_elements(self.state, json.dumps(operations).encode())
-        self.state = merge_updates(self.state, changed.update)
-        if changed.step:
-            self.steps.append(changed.step)
-
-    def others_change(self, *operations: Operation) -> None:
-        """Carry out operations as one edit of another author."""
-        changed = change_elements(self.state, json.dumps(operations).encode())
-        self.state = merge_updates(self.state, changed.update)
-
-    def undo(self) -> bytes:
-        """Undo the last edit. Return the step that repeats it."""
-        undone = undo(self.state, self.steps.pop())
-        self.state = merge_updates(self.state, undone.update)
-        self.changed, self.skipped = undone.changed, undone.skipped
-        return undone.step
-
-    @property
-    def canvas(self) -> Canvas:
-        """The present elements."""
-        return read(load(self.state))
 
 
 @pytest.mark.parametrize(

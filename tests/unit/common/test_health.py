@@ -3,7 +3,7 @@
 import asyncio
 
 from svgx_common import metrics
-from svgx_common.health import Health
+from svgx_common.health import Health, Phase
 
 
 async def test_report_has_only_the_checks_that_existed_when_it_began() -> None:
@@ -26,6 +26,28 @@ async def test_report_has_only_the_checks_that_existed_when_it_began() -> None:
     report = await reporting
     assert report.status == "starting"
     assert report.dependencies.keys() == {"nats"}
+
+
+async def test_report_at_the_end_of_the_start_has_all_checks() -> None:
+    """The service has added a check while the report ran the others, and is ready now. Proves R-OBS-1."""
+    health = Health("state", "replica", "1.0")
+    begun, added = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> None:
+        begun.set()
+        await added.wait()
+
+    async def fail() -> None:
+        raise ConnectionError
+
+    health.require("nats", slow)
+    reporting = asyncio.create_task(health.report())
+    await begun.wait()
+    health.require("revocations", fail)
+    health.phase = Phase.READY
+    added.set()
+    report = await reporting
+    assert (report.status, report.reason) == ("failing", "not usable: revocations")
 
 
 def test_every_dependency_has_its_metric_before_the_first_report() -> None:

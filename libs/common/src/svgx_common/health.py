@@ -128,12 +128,15 @@ class Health:
     async def report(self) -> HealthReport:
         """Return the last report if it is younger than `CACHE_SECONDS`.
 
-        Otherwise, run all checks and return a new report.
+        Otherwise, run all checks and return a new report. If the phase changes meanwhile, run all checks again: a
+        starting service adds checks, and the report of a ready service must have all of them.
         """
         async with self._lock:
-            if self._cached is None or time.monotonic() - self._cached[0] > CACHE_SECONDS:
+            while self._cached is None or time.monotonic() - self._cached[0] > CACHE_SECONDS:
+                phase = self._phase
                 report = await self._report()
-                self._cached = (time.monotonic(), report)
+                if self._phase is phase:
+                    self._cached = (time.monotonic(), report)
             return self._cached[1]
 
     async def _report(self) -> HealthReport:

@@ -46,7 +46,7 @@ def test_changed_text_is_described() -> None:
 
 
 def test_several_transactions_are_described_together() -> None:
-    """The description has the present state only, the root first, and then by id. Proves R-JSON-6."""
+    """The description has the present state only: the root, the elements, and then the deletions. Proves R-JSON-6."""
     document = ObservedDocument({"c": element(), "b": element(x="1")})
     for value in ("2", "3"):
         document.elements["b"]["attrs"]["x"] = value

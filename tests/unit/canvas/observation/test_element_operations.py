@@ -157,7 +157,19 @@ def test_elements_in_an_element_that_becomes_a_title_are_deleted() -> None:
     children = {"c": element("rect", "p"), "t": element("#text", "p", text="b")}
     document = ObservedDocument({"p": element("g"), **children})
     document.elements["p"]["tag"] = "title"
-    assert document.operations() == [delete("c"), put("p", "title"), put("t", "#text", "p", "b")]
+    assert document.operations() == [put("p", "title"), put("t", "#text", "p", "b"), delete("c")]
+
+
+@pytest.mark.parametrize(("group", "label"), [("a", "b"), ("b", "a")])
+def test_element_that_leaves_a_deleted_group_comes_before_the_deletion(
+    group: str, label: str
+) -> None:
+    """Otherwise a client would delete the elements inside of it together with the group. Proves R-JSON-6."""
+    elements = {group: element("g"), label: element("text", group)}
+    document = ObservedDocument({**elements, "words": element("#text", label, text="one")})
+    document.elements[label]["parent"] = ""
+    del document.elements[group]
+    assert document.operations() == [put(label, "text"), delete(group)]
 
 
 def test_elements_are_read_again_after_a_change_of_everything() -> None:

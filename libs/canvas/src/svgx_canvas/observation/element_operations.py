@@ -36,10 +36,11 @@ class TooMuch(Exception):
 
 
 def describe(doc: Doc[Any], changed: ChangedElements, known: KnownElements) -> list[Operation]:
-    """Return the operations for changed elements: the root first, and then by id. Raises `TooMuch`.
+    """Return the operations for changed elements: the root, the elements by id, and the deletions by id.
 
-    An element that does not exist, or that the policy refuses in its place, is described as deleted. `known` gets the
-    places of the changed elements. Called between two transactions.
+    An element that does not exist, or that the policy refuses in its place, is described as deleted. The deletions come
+    last: a client that deletes an element also deletes the elements inside of it, and one of these may have moved out.
+    `known` gets the places of the changed elements. Called between two transactions. Raises `TooMuch`.
     """
     description = _Description(doc, known)
     with doc.transaction():
@@ -53,10 +54,9 @@ def describe(doc: Doc[Any], changed: ChangedElements, known: KnownElements) -> l
             if len(others) + len(elements) > MAX_CHANGED:
                 raise TooMuch
             elements.update(description.read(others))
-        operations = [description.root()] if changed.root else []
-        return operations + [
-            description.operation(each, elements[each]) for each in sorted(elements)
-        ]
+        root = [description.root()] if changed.root else []
+        operations = [description.operation(each, elements[each]) for each in sorted(elements)]
+        return root + sorted(operations, key=_is_deletion)
 
 
 class _Description:
@@ -138,6 +138,10 @@ def _depends_on_others(attrs: Mapping[str, str]) -> bool:
 
 def _ignore(_what: str, _reason: str) -> None:
     """Ignore a report about left-out content."""
+
+
+def _is_deletion(operation: Operation) -> bool:
+    return operation["op"] == "delete"
 
 
 def _delete(identifier: str) -> Operation:

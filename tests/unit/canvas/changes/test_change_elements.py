@@ -148,10 +148,40 @@ def test_changes_have_a_new_yjs_client() -> None:
     assert len(read_state_vector(load(merged).get_state())) == 3
 
 
-def test_changes_without_effect_are_an_empty_update() -> None:
-    """Proves R-ELEMENT-5."""
-    state = change(EMPTY_UPDATE, *rects("a"))
-    assert change_elements(state, b'[{"op":"update","id":"a"}]').update == EMPTY_UPDATE
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {"op": "update", "id": "wall"},
+        {"op": "update", "id": "wall", "attrs": {"x": "1", "fill": None}},
+        {"op": "update", "id": "words", "text": "one"},
+        {"op": "move", "id": "label"},
+        {"op": "move", "id": "label", "parent": ""},
+        {"op": "move", "id": "label", "after": "wall"},
+        {"op": "move", "id": "wall", "before": "label"},
+        {"op": "move", "id": "wall", "order": "a0"},
+    ],
+)
+def test_changes_without_effect_are_an_empty_update(operation: Operation) -> None:
+    """The values are the present ones. Proves R-ELEMENT-5."""
+    state = change(
+        EMPTY_UPDATE,
+        {"op": "create", "id": "wall", "tag": "rect", "order": "a0", "attrs": {"x": "1"}},
+        {"op": "create", "id": "label", "tag": "text"},
+        {"op": "create", "id": "words", "tag": "#text", "parent": "label", "text": "one"},
+    )
+    changed = change_elements(state, json.dumps([operation]).encode())
+    assert (changed.update, changed.step) == (EMPTY_UPDATE, b"")
+
+
+def test_update_keeps_a_concurrent_change_of_a_value_that_it_repeats() -> None:
+    """Only the new value is written. Proves R-ELEMENT-5."""
+    wall = {"op": "create", "id": "wall", "tag": "rect", "attrs": {"x": "1", "fill": "red"}}
+    state = change(EMPTY_UPDATE, wall)
+    theirs = change(state, {"op": "update", "id": "wall", "attrs": {"fill": "blue"}})
+    for _ in range(20):  # Yjs decides between two values by the random ids of their clients
+        mine = change(state, {"op": "update", "id": "wall", "attrs": {"x": "2", "fill": "red"}})
+        (element,) = elements(merge_updates(theirs, mine))
+        assert element["attrs"] == {"x": "2", "fill": "blue"}
 
 
 @pytest.mark.parametrize("seed", range(40))

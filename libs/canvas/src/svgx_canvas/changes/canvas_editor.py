@@ -12,7 +12,10 @@ from svgx_canvas.tree import Canvas, Element
 
 
 class CanvasEditor:
-    """The elements of a canvas and the document that stores them. The methods check nothing."""
+    """The elements of a canvas and the document that stores them. The methods check nothing.
+
+    A value that an element already has is not written, because it would replace the concurrent edit of another author.
+    """
 
     def __init__(self, doc: Doc[Map[object]], canvas: Canvas) -> None:
         self.tree = EditableTree(canvas)
@@ -38,6 +41,9 @@ class CanvasEditor:
 
     def set_attributes(self, element: Element, attrs: Mapping[str, str | None]) -> None:
         """Set attributes of an element or of the root. None removes an attribute."""
+        attrs = {name: value for name, value in attrs.items() if element.attrs.get(name) != value}
+        if not attrs:
+            return
         self._recorder.note(element)
         kept = {name: value for name, value in element.attrs.items() if name not in attrs}
         # Keep the dictionary, because the root's element shares it with the canvas.
@@ -48,6 +54,8 @@ class CanvasEditor:
 
     def set_text(self, element: Element, text: str) -> None:
         """Set the character data of an element."""
+        if element.text == text:
+            return
         self._recorder.note(element)
         element.text = text
         self._writer.set_text(element)
@@ -60,6 +68,8 @@ class CanvasEditor:
 
     def move(self, element: Element, parent: Element, place: Place) -> None:
         """Move an element and its descendants to a place among the children of `parent`."""
+        if self._is_at(element, parent, place):
+            return
         self._recorder.note_move(element)
         self.tree.detach(element)
         siblings = self._insert(element, parent, place)
@@ -84,6 +94,18 @@ class CanvasEditor:
     def step(self) -> UndoStep:
         """Return the step that undoes all changes so far."""
         return self._recorder.step(self.tree)
+
+    def _is_at(self, element: Element, parent: Element, place: Place) -> bool:
+        """Return whether an element already is at a place."""
+        if element.parent != parent.id:
+            return False
+        if place.order is not None:
+            return element.order == place.order
+        index, last = self.tree.place_of(element), len(parent.children) - 1
+        if place.sibling is None:
+            return index == last
+        neighbor = index - 1 if place.after is not None else index + 1
+        return 0 <= neighbor <= last and parent.children[neighbor].id == place.sibling
 
     def _insert(self, element: Element, parent: Element, place: Place) -> list[tuple[Element, str]]:
         """Insert an element into the tree.

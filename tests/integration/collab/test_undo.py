@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from svgx_canvas import Undone
 from svgx_collab.content import edit_history, element_edits
 from svgx_collab.content.edit_history import LIFETIME_SECONDS, EditHistory, StoredStep
 from svgx_collab.content.element_changes import ElementChanges
@@ -28,8 +29,9 @@ from svgx_common.messaging.caller import Caller
 from svgx_common.redis import Redis
 from svgx_devstack import DevStack
 from svgx_workers.child import Child
-from svgx_workers.errors import WorkerDied
+from svgx_workers.errors import WorkerDied, WorkerTimeout
 from svgx_workers.frames import Frame
+from svgx_workers.jobs import Jobs
 from svgx_workers.pool import Workers
 from tests.integration.collab.replica import Editor, call, replica
 from tests.integration.state.service import user
@@ -169,6 +171,23 @@ async def test_edit_after_an_undo_begins_a_new_step_of_its_undo_group(
         await author.change(resize(3), undo_group="drag")
         await author.undo()
         assert (await editor.held())["one"]["attrs"] == {"width": "2"}
+
+
+async def test_undo_of_another_edit_ends_the_step_of_an_undo_group(
+    backing: DevStack, editor: Editor, author: Author
+) -> None:
+    """The edit after the undo does not follow the group's edits directly. Proves R-UNDO-9."""
+    async with replica(backing):
+        await author.create("one", width="1")
+        await author.change(resize(2), undo_group="drag")
+        await author.create("two")
+        await author.undo()
+        await author.change(resize(3), undo_group="drag")
+        assert (await author.status()).undo_count == 3
+        await author.undo()
+        assert (await editor.held())["one"]["attrs"] == {"width": "2"}
+        await author.undo()
+        assert (await editor.held())["one"]["attrs"] == {"width": "1"}
 
 
 @contextlib.contextmanager
@@ -332,6 +351,34 @@ async def test_undo_passes_over_edits_that_would_change_nothing(
         with pytest.raises(Conflict):
             await author.undo()
         assert await author.status() == UndoStatus(undo_count=0, redo_count=0)
+
+
+async def test_undo_that_lacks_time_after_edits_without_effect_can_be_tried_again(
+    backing: DevStack,
+    author: Author,
+    changes: ElementChanges,
+    editor: Editor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The edits without effect have used up the time of the request. Proves R-UNDO-5."""
+    other = Author(editor, changes)
+    undo = Jobs.undo
+
+    async def be_slow_to_undo_a_creation(jobs: Jobs, *arguments: Any) -> Undone:
+        undone = await undo(jobs, *arguments)
+        if undone.changed:
+            raise WorkerTimeout(1.0)
+        return undone
+
+    async with replica(backing):
+        await author.create("one")
+        await author.create("two")
+        await other.change({"op": "delete", "id": "two"})
+        with monkeypatch.context() as patch:
+            patch.setattr(Jobs, "undo", be_slow_to_undo_a_creation)
+            with pytest.raises(DeadlineExceeded):
+                await author.undo()
+        assert (await author.undo()).changed == ["one"]
 
 
 async def test_edit_with_a_large_step_ends_the_history(

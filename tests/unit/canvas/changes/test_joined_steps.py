@@ -116,6 +116,58 @@ def test_joined_step_gives_back_the_value_of_another_author() -> None:
     assert author.canvas.children[0].attrs == {"x": "7", "fill": "red"}
 
 
+def test_joined_step_of_a_deletion_leaves_out_an_attribute_that_another_author_removed() -> None:
+    """Proves R-UNDO-9."""
+    author = Author()
+    author.change(WALL)
+    earlier = author.change({"op": "update", "id": "wall", "attrs": {"x": "2", "fill": "blue"}})
+    author.others_change({"op": "update", "id": "wall", "attrs": {"x": None}})
+    later = author.change({"op": "delete", "id": "wall"})
+    author.undo(join(earlier, later))
+    assert author.canvas.children[0].attrs == {"fill": "red"}
+
+
+@pytest.mark.parametrize(
+    ("first", "others", "second"),
+    [
+        (
+            {"op": "create", "id": "new", "tag": "g"},
+            {"op": "create", "id": "theirs", "tag": "rect", "parent": "new"},
+            [{"op": "delete", "id": "new"}],
+        ),
+        (
+            {"op": "create", "id": "new", "tag": "g"},
+            {"op": "move", "id": "wall", "parent": "new"},
+            [{"op": "move", "id": "wall", "parent": ""}, {"op": "delete", "id": "new"}],
+        ),
+        (
+            {"op": "move", "id": "inner", "parent": "other"},
+            {"op": "delete", "id": "group"},
+            [{"op": "delete", "id": "inner"}],
+        ),
+    ],
+)
+def test_deletion_whose_undo_might_find_no_parent_has_a_step_of_its_own(
+    first: Operation, others: Operation, second: list[Operation]
+) -> None:
+    """Its undo restores the canvas from before the deletion. Proves R-UNDO-9."""
+    author = Author()
+    author.change(
+        WALL,
+        GROUP,
+        {"op": "create", "id": "other", "tag": "g"},
+        {"op": "create", "id": "inner", "tag": "rect", "parent": "group"},
+    )
+    earlier = author.change(first)
+    author.others_change(others)
+    before = author.canvas
+    later = author.change(*second)
+    assert not join_steps(earlier, later)
+    author.undo()
+    assert author.canvas == before
+    assert author.skipped == []
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [

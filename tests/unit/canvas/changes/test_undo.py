@@ -229,6 +229,36 @@ def test_undo_keeps_the_place_of_an_element_between_renumbered_siblings(
     assert all(each.attrs == {} for each in author.canvas.children)
 
 
+@pytest.mark.parametrize(
+    ("operations", "changed"),
+    [
+        ([{"op": "delete", "id": "e6"}, {"op": "delete", "id": "e7"}], ["e6", "e7"]),
+        ([{"op": "delete", "id": "e7"}, {"op": "delete", "id": "e6"}], ["e6", "e7"]),
+        (
+            [{"op": "move", "id": each, "parent": "group"} for each in ("e6", "e7")],
+            ["e6", "e7"],
+        ),
+    ],
+)
+def test_undo_keeps_the_order_of_elements_that_return_between_renumbered_siblings(
+    operations: list[Operation], changed: list[str]
+) -> None:
+    """The siblings keep their new indexes, because another author has put an element between them.
+
+    Proves R-UNDO-2.
+    """
+    fields = {"tag": "rect", "parent": "", "attrs": {}}
+    group = {"tag": "g", "parent": "", "order": "z", "attrs": {}}
+    siblings: dict[str, object] = {f"e{order}": {**fields, "order": order} for order in "5678"}
+    author = Author(document({**siblings, "group": group}))
+    author.change(*operations, {"op": "create", "id": "mine", "tag": "rect", "after": "e5"})
+    author.others_change({"op": "create", "id": "theirs", "tag": "rect", "before": "e8"})
+    author.undo()
+    order = [each.id for each in author.canvas.children]
+    assert [each for each in order if each != "theirs"] == ["e5", "e6", "e7", "e8", "group"]
+    assert set(changed) <= set(author.changed)
+
+
 def test_undo_of_a_creation_deletes_later_edits_and_its_redo_creates_them_again() -> None:
     """Other authors have changed the element, and have added one inside. Proves R-UNDO-3."""
     author = Author()

@@ -234,13 +234,17 @@ class _Undoing:
         return has_parent and element is not None and not _has_moved(element, step.after)
 
     def _place_among(self, parent: Element, identifier: str, order: str) -> Place:
-        """Return the place of an element's earlier index among the children of its parent."""
+        """Return the place of an element's earlier index among the children of its parent.
+
+        Further elements find their places beside this element too.
+        """
         orders = self._earlier.get(parent.id)
         if orders is None:
             return Place(order=order)
         key = sibling_key(Element(identifier, "", order=order))
         siblings = [each for each in parent.children if each.id in orders]
         below = [each for each in siblings if _earlier_key(each, orders) < key]
+        orders[identifier] = order
         return Place(after=below[-1].id) if below else Place(before=siblings[0].id)
 
     def _set_attributes(self, element: Element, before: Values, after: Values) -> None:

@@ -90,13 +90,17 @@ redis.call('DEL', KEYS[2])
 
 # An undo or redo: removes the item ARGV[5] from the list KEYS[1], and adds the step ARGV[1] to the list KEYS[2], unless
 # it is "-". If ARGV[6] is "undo" and the step is not the newest any more, there is a new edit, which has emptied the
-# list of redos, so the step is not added. Both lists live for ARGV[4] seconds from now on. Returns their lengths.
+# list of redos, so the step is not added. The newest undo belongs to no group any more, so that the next edit is not
+# joined with it. Both lists live for ARGV[4] seconds from now on. Returns their lengths.
 _MOVE = (
     _PUSH
     + """
 local newest = redis.call('LINDEX', KEYS[1], 0) == ARGV[5]
 redis.call('LREM', KEYS[1], 1, ARGV[5])
 if ARGV[1] ~= '-' and (newest or ARGV[6] ~= 'undo') then push(KEYS[2], ARGV[1]) end
+local undos = ARGV[6] == 'undo' and KEYS[1] or KEYS[2]
+local before, step = string.match(redis.call('LINDEX', undos, 0) or '', '^(%d+ )%S+ (%S+)$')
+if step then redis.call('LSET', undos, 0, before .. step) end
 redis.call('EXPIRE', KEYS[1], ARGV[4])
 redis.call('EXPIRE', KEYS[2], ARGV[4])
 return {redis.call('LLEN', KEYS[1]), redis.call('LLEN', KEYS[2])}

@@ -7,7 +7,7 @@ from pydantic_core import to_json
 from svgx_canvas import Changed, Undone, YjsClient
 from svgx_collab.content.edit_history import Direction, EditHistory, NewStep
 from svgx_collab.content.element_edits import ElementEdits
-from svgx_common.contract.errors import Conflict, Invalid, TooLarge
+from svgx_common.contract.errors import Conflict, DeadlineExceeded, Invalid, TooLarge
 from svgx_common.contract.live.element_changes import ChangeElementsRequest, ElementsChanged
 from svgx_common.contract.live.undo import EditUndone, UndoRequest, UndoStatus
 from svgx_common.messaging.responder import Call
@@ -67,17 +67,23 @@ class ElementChanges:
 
         A step without an effect, and a step that is refused, are removed from the history, because they would block all
         older ones. After another failure, the step stays. Raises `Conflict` if there is no step with an effect,
-        `Invalid` if the canvas would be beyond a limit, and `TooLarge` if the step takes too much time or memory. Also
-        raises the errors of `EditHistory.turn` and `ElementEdits.edit`.
+        `Invalid` if the canvas would be beyond a limit, and `TooLarge` if the step takes too much time or memory. If
+        steps without an effect have used up a part of the time, it raises `DeadlineExceeded` in place of `TooLarge`.
+        Also raises the errors of `EditHistory.turn` and `ElementEdits.edit`.
         """
         account = call.signed_in_caller().user_id
         ends_at = call.ends_at()
+        has_whole_time = True
         async with self._history.turn(canvas_id, account):
             while newest := await self._history.newest(direction, canvas_id, account):
                 compute = functools.partial(_undo, newest.step)
                 try:
                     undone, revision = await self._edits.edit(canvas_id, account, ends_at, compute)
-                except (Invalid, TooLarge):
+                except (Invalid, TooLarge) as refusal:
+                    if isinstance(refusal, TooLarge) and not has_whole_time:
+                        raise DeadlineExceeded(
+                            f"edits for which there is nothing to {direction} took too long; try again"
+                        ) from None
                     await self._history.move(direction, canvas_id, account, newest, b"")
                     raise
                 counts = await self._history.move(
@@ -91,6 +97,7 @@ class ElementChanges:
                         undo_count=None if counts is None else counts.undo,
                         redo_count=None if counts is None else counts.redo,
                     )
+                has_whole_time = False
         raise Conflict(f"there is no edit of this account to {direction} on this canvas")
 
 

@@ -270,8 +270,8 @@ async def test_paused_postgresql_fails_new_requests_at_once(
     """A statement in progress fails after some seconds, later ones fail at once. Proves R-FAIL-18."""
 
     async def sleep() -> None:
-        async with database.session() as session:
-            await session.row("sleep", timeout=60.0)
+        async with database.transaction(statement_seconds=60.0) as session:
+            await session.row("sleep")
 
     server = backing.process("postgres")
     sleeping = asyncio.create_task(sleep())
@@ -392,6 +392,10 @@ async def test_connections_have_time_limits_for_a_frozen_replica(
         assert row["value"] == "7s"
         row = await session.row("pid")
         assert row is not None
+    async with database.transaction(statement_seconds=60) as session:
+        row = await session.row("setting", "statement_timeout")
+        assert row is not None
+        assert row["value"] == "1min"
     row = await database.row("setting", "idle_in_transaction_session_timeout")
     assert row is not None
     assert row["value"] == "10s"

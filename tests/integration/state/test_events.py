@@ -29,6 +29,7 @@ from svgx_common.contract.storage.webhooks import (
 from svgx_devstack import DevStack
 from svgx_state.events import deliveries as deliveries_module
 from svgx_state.events.deliveries import Deliveries
+from svgx_state.events.sender import Sender
 from tests.blocked import until_blocked
 from tests.clock import datetime_with_offset
 from tests.integration.state.service import Client, Tables, user
@@ -121,6 +122,32 @@ async def test_change_that_fails_has_no_event(client: Client, tables: Tables) ->
     assert await tables.fetchval(query, canvas_id) == ["canvas.created"]
 
 
+async def test_deliveries_send_no_cookies(client: Client) -> None:
+    """Receivers at the same address would get the cookies of one another. Proves R-EVENT-8."""
+    async with receiver(lambda _: status(204, "Set-Cookie: a=b; Path=/")) as hook:
+        await create(client, hook.url, "canvas.created")
+        await client.create()
+        await client.create()
+        for each in await hook.wait_for(2):
+            assert "cookie" not in each.headers
+
+
+async def test_unexpected_error_of_an_attempt_fails_the_attempt(
+    client: Client, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the delivery would be repeated for ever. Proves R-EVENT-6."""
+
+    async def fail(*_: object) -> None:
+        raise RuntimeError("unexpected")
+
+    monkeypatch.setattr(Sender, "send", fail)
+    async with receiver() as hook:
+        webhook = await create(client, hook.url, "canvas.created")
+        await client.create()
+        dead = await wait_until_dead(client, tables, webhook.id)
+        assert dead.error == "the attempt failed because of an internal error"
+
+
 async def test_webhook_gets_the_types_that_it_names_while_it_is_active(
     client: Client, tables: Tables
 ) -> None:
@@ -156,11 +183,12 @@ async def test_webhook_gets_the_types_that_it_names_while_it_is_active(
     [
         (status(500), "the response has the status 500", 500),
         (status(302, "Location: http://127.0.0.1/"), "redirects are not followed", 302),
+        (status(302, "Location: https://my_app.xn--p1ai/"), "the response is not valid HTTP", None),
         (None, "the response is not valid HTTP", None),
         ("nonsense\r\n\r\n", "the response is not valid HTTP", None),
         ("HTTP/1.1 200 x\r\n" + "x: y\r\n" * 200_000, "the response is not valid HTTP", None),
     ],
-    ids=["error", "redirect", "closed", "nonsense", "endless headers"],
+    ids=["error", "redirect", "odd redirect", "closed", "nonsense", "endless headers"],
 )
 async def test_delivery_that_always_fails_is_dead_and_can_be_repeated(
     client: Client, tables: Tables, answer: str | None, error: str, response_status: int | None

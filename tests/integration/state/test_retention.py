@@ -1,17 +1,19 @@
 """Retention and snapshots: the days that are dropped, the content that stays readable, and the kept snapshots."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, time, timedelta
 
 import asyncpg
 import pytest
 
 from svgx_canvas import Snapshot
+from svgx_common import postgres
 from svgx_common.contract.errors import Invalid, Unavailable
 from svgx_common.contract.state import Entry
 from svgx_common.postgres import Row, Session
+from svgx_devstack import DevStack
 from svgx_state.history.past import Past
 from svgx_state.journal import retention as retention_module
 from svgx_state.journal.retention import BeforeDrop, Retention, RetentionIncomplete
@@ -76,6 +78,36 @@ async def test_clock_of_a_replica_that_is_ahead_drops_no_kept_day(
     monkeypatch.setattr(retention_module, "PERIOD_SECONDS", 0.0)
     await draw_daily(fresh, Pen(await fresh.create(), "holder"), days=3)
     await retention(fresh, compactor).drop_and_wait()
+    assert len(await fresh.days()) == 3
+
+
+_SLOW_DROP = """
+    ALTER FUNCTION drop_journal_day(date, timestamptz) RENAME TO drop_day;
+    CREATE FUNCTION drop_journal_day(day date, kept_from timestamptz) RETURNS boolean LANGUAGE plpgsql
+    AS $$ BEGIN PERFORM pg_sleep(1.5); RETURN drop_day(day, kept_from); END $$
+"""
+_QUICK_DROP = """
+    DROP FUNCTION drop_journal_day(date, timestamptz);
+    ALTER FUNCTION drop_day(date, timestamptz) RENAME TO drop_journal_day
+"""
+
+
+async def test_drop_of_a_day_may_take_longer_than_other_statements(
+    backing: DevStack, fresh: FreshTables, compactor: Compactor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL reads all entries of the day before the drop. Proves R-STATE-21."""
+    monkeypatch.setattr(postgres, "COMMAND_SECONDS", 1.0)
+    monkeypatch.setitem(postgres.SERVER_SETTINGS, "statement_timeout", "1s")
+    await draw_daily(fresh, Pen(await fresh.create(), "holder"), days=4)
+    schema = await fresh.tables.fetchval("SELECT current_schema()")
+    await fresh.tables.execute(_SLOW_DROP)
+    try:
+        async with postgres.connect(
+            backing.postgres_url, schema=schema, package="svgx_state", pool_size=4
+        ) as database:
+            assert await Retention(database, compactor, days=2).drop()
+    finally:
+        await fresh.tables.execute(_QUICK_DROP)
     assert len(await fresh.days()) == 3
 
 
@@ -182,20 +214,25 @@ async def interrupt_drop(fresh: FreshTables, compactor: Compactor, place: int) -
         if day == 3:  # from here on, the known past begins with a snapshot
             assert await retention(fresh, compactor).drop(now())
     times = await fresh.tables.fetch("SELECT revision, at FROM journal ORDER BY revision")
-    statements = 0
-    session = fresh.database.session
+    blocks = 0
 
-    @asynccontextmanager
-    async def failing() -> AsyncIterator[Session]:
-        nonlocal statements
-        statements += 1
-        if statements > place:
-            raise Unavailable("the replica ended")
-        async with session() as opened:
-            yield opened
+    def failing(
+        begin: Callable[..., AbstractAsyncContextManager[Session]],
+    ) -> Callable[..., AbstractAsyncContextManager[Session]]:
+        @asynccontextmanager
+        async def opened(**options: float) -> AsyncIterator[Session]:
+            nonlocal blocks
+            blocks += 1
+            if blocks > place:
+                raise Unavailable("the replica ended")
+            async with begin(**options) as session:
+                yield session
+
+        return opened
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fresh.database, "session", failing)
+        for name in ("session", "transaction"):
+            patch.setattr(fresh.database, name, failing(getattr(fresh.database, name)))
         interrupted = not await retention(fresh, compactor).drop_counted(now())
     await check_moments(fresh, entries, times)
     assert await retention(fresh, compactor).drop(now())
@@ -226,7 +263,7 @@ async def check_moments(fresh: FreshTables, entries: Sequence[Entry], times: Seq
 async def test_interrupted_drop_shows_no_wrong_content(
     fresh: FreshTables, compactor: Compactor
 ) -> None:
-    """A drop is interrupted before each of its statements in turn. Then each moment has its content or is unknown.
+    """A drop is interrupted before each of its transactions in turn. Then each moment has its content or is unknown.
 
     Proves R-STATE-22, R-HIST-9.
     """

@@ -275,19 +275,24 @@ async def test_automatic_version_is_made_after_the_end_of_its_replica(
 async def test_version_that_ended_with_its_journal_is_not_made_again(
     backing: DevStack, client: Client, own_database: str
 ) -> None:
-    """A new replica makes no version of a canvas without edits within the retention. Proves R-HIST-6 and R-HIST-7."""
+    """A new replica makes no version of a canvas without edits within the retention, also if it was renamed since.
+
+    Proves R-HIST-6 and R-HIST-7.
+    """
     async with replica(backing, **NEVER, postgres_url=own_database):
-        old, new = await client.create(), await client.create()
-        for canvas_id in (old, new):
+        old, renamed, new = [await client.create() for _ in range(3)]
+        for canvas_id in (old, renamed, new):
             await client.append(Pen(canvas_id, "ann").draw("a"))
     async with tables_of(own_database) as tables:
         await tables.execute(
             "UPDATE canvas SET updated_at = now() - interval '3 days' WHERE id = $1", old
         )
+        await tables.execute("DELETE FROM journal WHERE canvas_id = ANY($1)", [old, renamed])
     settings = {"version_quiet_seconds": 0.2, "journal_retention_days": 2}
     async with replica(backing, **settings, postgres_url=own_database):
         await until_versions(client, new, 1)
-        assert (await list_versions(client, old)).items == []
+        for canvas_id in (old, renamed):
+            assert (await list_versions(client, canvas_id)).items == []
 
 
 async def insert_version(tables: Tables, canvas_id: str, kind: str, age: timedelta) -> str:

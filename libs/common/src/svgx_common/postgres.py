@@ -1,7 +1,6 @@
 """PostgreSQL for the services that own tables: a connection pool, named queries, migrations and spans."""
 
 import asyncio
-import functools
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -106,23 +105,22 @@ class Session:
         connection: "PoolConnectionProxy[Row]",
         queries: Mapping[str, Query],
         on_write: Callable[[], None],
+        seconds: float | None = None,
     ) -> None:
         self._connection = connection
         self._queries = queries
         self._on_write = on_write
+        self._seconds = seconds
+        """Time limit of each statement, in seconds. None stands for `COMMAND_SECONDS`."""
 
     async def rows(self, name: str, *args: Any) -> list[Row]:
         """Run a query and return all rows."""
         rows: list[Row] = await self._run(self._connection.fetch, name, args)
         return rows
 
-    async def row(self, name: str, *args: Any, timeout: float | None = None) -> Row | None:
-        """Run a query and return the first row, or None without rows.
-
-        `timeout` is in seconds, and replaces `COMMAND_SECONDS`.
-        """
-        method = functools.partial(self._connection.fetchrow, timeout=timeout)
-        row: Row | None = await self._run(method, name, args)
+    async def row(self, name: str, *args: Any) -> Row | None:
+        """Run a query and return the first row, or None without rows."""
+        row: Row | None = await self._run(self._connection.fetchrow, name, args)
         return row
 
     async def run(self, name: str, *args: Any) -> None:
@@ -148,7 +146,7 @@ class Session:
     ) -> Any:
         query = self._queries[name]
         with _span(name):
-            result = await method(query.sql, *args)
+            result = await method(query.sql, *args, timeout=self._seconds)
         if query.writes:
             self._on_write()
         return result
@@ -180,24 +178,29 @@ class Database:
         self._background.repeat("watch postgresql", self._monitor.watch)
 
     @asynccontextmanager
-    async def transaction(self, *, idle_seconds: float | None = None) -> AsyncIterator[Session]:
+    async def transaction(
+        self, *, idle_seconds: float | None = None, statement_seconds: float | None = None
+    ) -> AsyncIterator[Session]:
         """Open a transaction. It is committed at the end of the block and rolled back when the block raises.
 
-        PostgreSQL ends a transaction in which no statement arrives for 10 s, or for `idle_seconds` if given.
+        PostgreSQL ends a transaction in which no statement arrives for 10 s, or for `idle_seconds` if given. The time
+        limit of each statement is `COMMAND_SECONDS`, or `statement_seconds` if given.
         """
+        limits = {
+            "idle_in_transaction_session_timeout": idle_seconds,
+            "statement_timeout": statement_seconds,
+        }
         async with self._connection() as connection, connection.transaction():
-            if idle_seconds is not None:
-                milliseconds = round(idle_seconds * 1000)
-                await connection.execute(
-                    f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds}"
-                )
-            yield self._session(connection)
+            for name, seconds in limits.items():
+                if seconds is not None:
+                    await connection.execute(f"SET LOCAL {name} = {round(seconds * 1000)}")
+            yield Session(connection, self._queries, self._monitor.note_write, statement_seconds)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Session]:
         """Take a connection without a transaction: each query commits by itself."""
         async with self._connection() as connection:
-            yield self._session(connection)
+            yield Session(connection, self._queries, self._monitor.note_write)
 
     async def rows(self, name: str, *args: Any) -> list[Row]:
         """Run one query and return all rows."""
@@ -233,9 +236,6 @@ class Database:
                 await self._pool.close()
         except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
             self._pool.terminate()
-
-    def _session(self, connection: "PoolConnectionProxy[Row]") -> Session:
-        return Session(connection, self._queries, self._monitor.note_write)
 
     @asynccontextmanager
     async def _connection(self) -> "AsyncIterator[PoolConnectionProxy[Row]]":

@@ -285,11 +285,14 @@ class BackupRestorer:
     async def _request_edit(self, request: ReplaceContentRequest) -> None:
         """Ask collab for the edit, and repeat the request while collab does not answer or is overloaded.
 
-        A repeated edit changes nothing.
+        A repeated edit changes nothing. Raises `BusUnreachable` at once: after an outage of NATS, the task begins the
+        canvas again with all attempts, because collab may be connected later than this replica.
         """
         for attempt in range(1, EDIT_ATTEMPTS + 1):
             try:
                 await self._bus.ask(REPLACE_CONTENT, request)
+            except BusUnreachable:
+                raise
             except (Unavailable, DeadlineExceeded, Overloaded, TooManyRequests):
                 if attempt == EDIT_ATTEMPTS:
                     raise

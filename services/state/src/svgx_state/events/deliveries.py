@@ -14,7 +14,7 @@ from svgx_common.background import BackgroundTasks
 from svgx_common.contract.errors import SvgxError
 from svgx_common.events.outbox import event_of
 from svgx_common.postgres import Database, Row
-from svgx_state.events.sender import Sender
+from svgx_state.events.sender import Outcome, Sender
 
 log = structlog.get_logger(__name__)
 
@@ -153,7 +153,7 @@ class Deliveries:
         began = time.monotonic()
         body = event_of(row).model_dump_json().encode()
         with ATTEMPT_SECONDS.time():
-            outcome = await self._sender.send(row["url"], keys_of(row), row["id"], body)
+            outcome = await self._send(row, body)
         delivery_id, attempts = row["delivery_id"], row["attempts"]
         due: datetime | None = None
         try:
@@ -188,6 +188,14 @@ class Deliveries:
             )
         if due is None:
             await self._release_next(delivery_id)
+
+    async def _send(self, row: Row, body: bytes) -> Outcome:
+        """Send an event. An unexpected error fails the attempt, because the delivery would otherwise never end."""
+        try:
+            return await self._sender.send(row["url"], keys_of(row), row["id"], body)
+        except Exception:
+            log.exception("an attempt of a delivery failed", delivery_id=row["delivery_id"])
+            return Outcome(None, "the attempt failed because of an internal error")
 
     async def _release_next(self, delivery_id: str) -> None:
         """Make the next delivery of the same entity due, because this delivery has ended."""

@@ -5,6 +5,7 @@ import ssl
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx2
 
@@ -67,6 +68,8 @@ class Sender:
             # operator's own authority. A context of `create_ssl_context` uses SSL_CERT_FILE.
             verify=tls or httpx2.create_ssl_context(),
             timeout=timeout_seconds,
+            # The cookies of a receiver would be sent to other receivers at the same address.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             # A kept connection must not be used for another name at the same address.
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0),
         )
@@ -98,6 +101,8 @@ class Sender:
             return Outcome(None, f"there was no response within {self._timeout_seconds:g} s")
         except httpx2.HTTPError as error:
             return Outcome(None, _cause(error))
+        except UnicodeError:  # httpx2 reads the address of a redirect, also without following it
+            return Outcome(None, "the response is not valid HTTP")
         if 200 <= status < 300:
             return Outcome(status, None)
         if 300 <= status < 400:

@@ -34,8 +34,8 @@ OnAppended = Callable[[str, int, int], None]
 class Journal:
     """The table `journal`.
 
-    After a commit, `on_appended` is called once for each canvas with new entries, and `on_committed` once for each new
-    entry.
+    After a commit, `on_appended` is called once for each canvas with entries, and `on_committed` once for each new
+    entry. `on_appended` counts repeated entries too, because the answer to their first commit may have been lost.
     """
 
     def __init__(
@@ -65,13 +65,15 @@ class Journal:
         metrics.COMMITS.inc()
         tails: dict[str, tuple[int, int]] = {}
         for entry, row in zip(entries, rows, strict=True):
+            if not row["revision"]:
+                continue
+            tails[entry.canvas_id] = row["tail_entries"], row["tail_bytes"]
             if row["repeated"]:
                 metrics.REPEATED_ENTRIES.inc()
-            elif row["revision"] > 0:
+            else:
                 metrics.ENTRIES.inc()
                 metrics.UPDATE_BYTES.inc(len(entry.update))
                 self._on_committed(entry)
-                tails[entry.canvas_id] = row["tail_entries"], row["tail_bytes"]
         for canvas_id, (tail_entries, tail_bytes) in tails.items():
             self._on_appended(canvas_id, tail_entries, tail_bytes)
         return [

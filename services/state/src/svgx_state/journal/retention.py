@@ -33,9 +33,9 @@ Meanwhile, the transaction that holds the claim to drop days is idle. Beyond the
 """
 
 DROP_SECONDS = 300.0
-"""Time limit for the check and the drop of one day, in seconds.
+"""Time limit for the removal of the old snapshots, and for the check and the drop of one day, in seconds.
 
-Appends wait for at most 50 ms of this time, during the drop.
+Appends wait for at most 50 ms of this time, during the drop. The check reads all entries of the day.
 """
 
 PAGE_SIZE = 500
@@ -131,8 +131,9 @@ class Retention:
                     await _is_claimed(claim)
             # Drop the earlier snapshots first. Then the known past begins with the snapshots of `_keep_bases`, and no
             # read needs the dropped days. If there are no days, this completes an interrupted run.
-            await self._database.run("drop_snapshots_before", start)
-            await self._database.run("drop_writers_before", now)
+            async with self._database.transaction(statement_seconds=DROP_SECONDS) as session:
+                await session.run("drop_snapshots_before", start)
+                await session.run("drop_writers_before", now)
             kept = 0
             for day in days:
                 await _is_claimed(claim)
@@ -167,8 +168,8 @@ class Retention:
             return False
 
     async def _drop_day(self, day: datetime, start: datetime) -> None:
-        async with self._database.session() as session:
-            row = await session.row("drop_journal_day", day, start, timeout=DROP_SECONDS)
+        async with self._database.transaction(statement_seconds=DROP_SECONDS) as session:
+            row = await session.row("drop_journal_day", day, start)
         if row is not None and row["dropped"]:
             metrics.DROPPED_DAYS.inc()
             log.info("dropped a day of the journal", day=str(day))

@@ -20,7 +20,9 @@ WITH added AS (
     RETURNING u.user_id AS id, u.journal_bytes
 ), canvas_day AS (
     INSERT INTO canvas_usage AS u (day, canvas_id, journal_bytes)
-    SELECT $1::date, added.id, added.bytes FROM unnest($4::text[], $5::bigint[]) AS added (id, bytes) ORDER BY added.id
+    SELECT $1::date, c.id, added.bytes FROM unnest($4::text[], $5::bigint[]) AS added (id, bytes)
+    JOIN canvas c ON c.id = added.id
+    ORDER BY c.id
     ON CONFLICT (day, canvas_id) DO UPDATE SET journal_bytes = u.journal_bytes + excluded.journal_bytes
     RETURNING u.canvas_id AS id, u.journal_bytes
 ), size AS (
@@ -41,8 +43,8 @@ FROM canvas_day LEFT JOIN size USING (id)
 
 -- name: drop_old_usage
 -- Delete the use of days before $1, the rows of removed canvases that were created more than a day ago, and the sizes
--- of canvases that do not exist any more. Such a size remains when add_usage runs at the same time as the last step of
--- the canvas's removal.
+-- and the use of canvases that do not exist any more. Such a row remains when add_usage runs at the same time as the
+-- last step of the canvas's removal.
 WITH account AS (
     DELETE FROM account_usage WHERE day < $1
 ), purged AS (
@@ -50,7 +52,7 @@ WITH account AS (
 ), size AS (
     DELETE FROM canvas_size s WHERE NOT EXISTS (SELECT FROM canvas c WHERE c.id = s.canvas_id)
 )
-DELETE FROM canvas_usage WHERE day < $1
+DELETE FROM canvas_usage u WHERE day < $1 OR NOT EXISTS (SELECT FROM canvas c WHERE c.id = u.canvas_id)
 
 -- name: large_use
 -- Read the accounts with at least $2 bytes on the day $1, and the canvases with at least $3 bytes on that day or with at

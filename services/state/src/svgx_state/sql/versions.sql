@@ -112,9 +112,14 @@ UPDATE version SET thumbnail = $2 WHERE id = $1 AND revision = $3
 -- name: version_due
 -- Read whether a canvas has edits after its newest version and its deleted versions, the seconds since its last edit or
 -- renaming, and the seconds since the first edit after these versions. If the journal does not have this edit any more,
--- read the seconds since the first edit that the journal has; null without one. The condition on `revision >> 8` lets
--- PostgreSQL use the index of the journal.
-SELECT c.revision > greatest(p.revision, c.deleted_version_revision) AS changed,
+-- read the seconds since the first edit that the journal has; null without one. If the journal has no edit any more, a
+-- version of the last one may have ended with it. The conditions on `revision >> 8` let PostgreSQL use the index of the
+-- journal.
+SELECT c.revision > greatest(p.revision, c.deleted_version_revision) AND EXISTS (
+        SELECT FROM journal j
+        WHERE j.canvas_id = $1 AND j.revision = c.revision AND j.revision >> 8 = c.revision >> 8
+            AND j.at BETWEEN c.created_at AND c.updated_at
+    ) AS changed,
     extract(epoch FROM clock_timestamp() - c.updated_at)::float8 AS quiet_seconds,
     extract(epoch FROM clock_timestamp() - (
         SELECT j.at FROM journal j
@@ -131,13 +136,18 @@ WHERE c.id = $1 AND c.deleted_at IS NULL
 
 -- name: unversioned_canvases
 -- List at most $2 canvases that were changed in the last $1 seconds and have edits after their newest version and their
--- deleted versions. This reads the whole table of canvases.
+-- deleted versions, if the journal still has the last edit. This reads the whole table of canvases.
 SELECT c.id FROM canvas c
 WHERE c.deleted_at IS NULL AND c.updated_at > clock_timestamp() - make_interval(secs => $1)
     AND c.revision > c.deleted_version_revision
     AND c.revision > coalesce((
         SELECT max(v.revision) FROM version v WHERE v.canvas_id = c.id
     ), 0)
+    AND EXISTS (
+        SELECT FROM journal j
+        WHERE j.canvas_id = c.id AND j.revision = c.revision AND j.revision >> 8 = c.revision >> 8
+            AND j.at BETWEEN c.created_at AND c.updated_at
+    )
 LIMIT $2
 
 -- name: thin_versions

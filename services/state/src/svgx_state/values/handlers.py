@@ -155,7 +155,7 @@ class Values:
 
     async def erase(self, user_id: str) -> int:
         """Delete all values of an account, and return their number."""
-        return sum([await store.erase(user_id) for store in self._stores.by_backend.values()])
+        return sum([await store.erase(user_id) for store in self._stores.all])
 
     async def _get(self, backend: Backend, owner: str, key: str) -> StoredValue | None:
         store: StateStore = self._stores.by_backend[backend]

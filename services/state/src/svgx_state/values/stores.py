@@ -43,6 +43,8 @@ class Stores:
         }
         if redis is not None:
             stores[Backend.REDIS] = RedisStore(redis, limits)
+        self.all = tuple(stores.values())
+        """All stores, also those of backends that no state type uses any more. Such a store may still have values."""
         used = {each.backend for each in self._types.values()}
         self.by_backend: Mapping[Backend, StateStore] = {
             backend: store for backend, store in stores.items() if backend in used
@@ -79,7 +81,7 @@ class Stores:
 
     async def expire(self) -> None:
         """Delete expired values from all stores."""
-        for store in self.by_backend.values():
+        for store in self.all:
             metrics.VALUES_EXPIRED.inc(await store.expire())
 
     async def _announce(self, owner: str, key: str) -> None:

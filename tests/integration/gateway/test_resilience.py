@@ -3,19 +3,26 @@
 import asyncio
 import dataclasses
 import functools
+import secrets
+import time
 from datetime import UTC, datetime
 
 import pytest
 
+from svgx_auth.rotate_keys import generate
 from svgx_common import contract
 from svgx_common.contract import auth
+from svgx_common.contract.audit import RECORD_AUDIT, RecordAuditRequest
 from svgx_common.contract.auth import MeRequest, User
 from svgx_common.contract.errors import NotFound, Unavailable
 from svgx_common.contract.oidc import OIDC_LOGIN, OidcLoginRequest
-from svgx_common.contract.operation import Redirect
+from svgx_common.contract.operation import Empty, Redirect
 from svgx_common.contract.policy import Role
+from svgx_common.contract.state import CanvasRequest
+from svgx_common.contract.storage.deletion import PURGE_CANVAS, Purged
 from svgx_common.messaging.bus import NoResponders
 from svgx_common.messaging.responder import Call
+from svgx_common.tokens import access_tokens as tokens
 from svgx_devstack import DevStack
 from svgx_gateway.http import circuit_breaker, operations
 from tests.integration.gateway.running_gateway import answering, gateway
@@ -54,6 +61,52 @@ async def test_request_past_its_time_limit_is_cancelled_and_not_repeated(
                 assert 0.25 < loop.time() - began < auth.ME.timeout
             await cancelled.wait()
         assert len(calls) == 1
+
+
+async def test_request_at_the_end_of_a_drain_gets_503_and_keeps_its_key(backing: DevStack) -> None:
+    """The service may still carry out the operation. Its outcome is recorded as unknown.
+
+    Proves R-HTTP-6, R-HTTP-9 and R-AUTH-21.
+    """
+    started, ended = asyncio.Event(), asyncio.Event()
+    recorded: list[dict[str, str]] = []
+
+    async def purge(request: CanvasRequest, _: Call) -> Purged:
+        started.set()
+        await ended.wait()
+        return Purged(canvas_id=request.canvas_id, finished=True, rows=1)
+
+    async def record(request: RecordAuditRequest, _: Call) -> Empty:
+        recorded.append(request.detail)
+        return Empty()
+
+    path, headers = f"/admin/canvases/{'a' * 32}/purge", {"Idempotency-Key": secrets.token_hex(8)}
+    async with (
+        answering(backing, PURGE_CANVAS, purge),
+        answering(backing, RECORD_AUDIT, record),
+        gateway(backing) as http,
+    ):
+        purging = asyncio.create_task(http.post(path, headers=headers))
+        await started.wait()
+        purging.cancel()  # as uvicorn does when the drain has no more time
+        response = await purging
+        assert (response.status_code, response.json()["code"]) == (503, "unavailable")
+        assert [each["outcome"] for each in recorded] == ["unknown"]
+        repeated = await http.post(path, headers=headers)
+        assert repeated.status_code == 409
+        ended.set()
+
+
+async def test_invented_tokens_are_limited_while_auth_does_not_answer(backing: DevStack) -> None:
+    """Auth does not run, so the gateway cannot ask for their keys. Proves R-LIMIT-1."""
+    now = int(time.time())
+    claims = tokens.AccessClaims("u", "ada", Role.EDITOR, "s", "t", now, now + 60)
+    token = tokens.sign(claims, generate("ES256", 0).key)
+    headers = {"Authorization": f"Bearer {token}"}
+    async with gateway(backing, rate_limit_requests_per_minute=3) as http:
+        statuses = [(await http.get("/auth/me", headers=headers)).status_code for _ in range(5)]
+    assert statuses[0] == 503
+    assert statuses[-1] == 429
 
 
 async def test_failing_service_gets_no_requests_until_it_recovers(

@@ -1,6 +1,7 @@
 """Quotas: the counts of journal bytes, the use that the API shows, and the bounds on new canvases."""
 
 import asyncio
+import dataclasses
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -150,6 +151,21 @@ async def test_repeated_entries_and_entries_of_unknown_canvases_do_not_count(
         await client.append(one, entry("unknown", 100, someone.user_id))
     query = "SELECT journal_bytes FROM account_usage WHERE user_id = $1"
     assert await tables.fetchval(query, someone.user_id) == 100
+
+
+async def test_key_with_a_lower_role_has_the_bounds_of_its_account(
+    client: Client, backing: DevStack
+) -> None:
+    """An admin has higher bounds than an editor. Proves R-QUOTA-5."""
+    admin = user(Role.ADMIN)
+    key = dataclasses.replace(admin, role=Role.EDITOR, by_key=True, account_role=Role.ADMIN)
+    async with quick_replica(backing):
+        usages = [
+            await client.bus.ask(OWN_USAGE, QuotasRequest(), caller=caller)
+            for caller in (admin, key, dataclasses.replace(admin, role=Role.EDITOR))
+        ]
+        limits = [[each.limit for each in usage.uses] for usage in usages]
+        assert limits[0] == limits[1] != limits[2]
 
 
 async def test_edits_of_visitors_count_towards_the_creator_of_their_links(

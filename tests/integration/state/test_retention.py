@@ -12,6 +12,7 @@ from svgx_canvas import Snapshot
 from svgx_common import postgres
 from svgx_common.contract.errors import Invalid, Unavailable
 from svgx_common.contract.state import Entry
+from svgx_common.database import hosts
 from svgx_common.postgres import Row, Session
 from svgx_devstack import DevStack
 from svgx_state.history.past import Past
@@ -97,7 +98,7 @@ async def test_drop_of_a_day_may_take_longer_than_other_statements(
 ) -> None:
     """PostgreSQL reads all entries of the day before the drop. Proves R-STATE-21."""
     monkeypatch.setattr(postgres, "COMMAND_SECONDS", 1.0)
-    monkeypatch.setitem(postgres.SERVER_SETTINGS, "statement_timeout", "1s")
+    monkeypatch.setitem(hosts.SERVER_SETTINGS, "statement_timeout", "1s")
     await draw_daily(fresh, Pen(await fresh.create(), "holder"), days=4)
     schema = await fresh.tables.fetchval("SELECT current_schema()")
     await fresh.tables.execute(_SLOW_DROP)

@@ -12,6 +12,7 @@ from svgx_common.contract import (
     revocations,
     state,
 )
+from svgx_common.contract.administration.replicas import DRAIN_REPLICA
 from svgx_common.contract.operation import Operation
 from svgx_common.contract.policy import Pool, RateClass
 
@@ -39,7 +40,8 @@ POOLS: list[tuple[Operation, Pool]] = [  # type: ignore[type-arg]  # of any type
     (state.REMOVE_MEMBER, Pool.ASKING),
     (ratelimits.SET_CONFIG, Pool.ASKING),
     (ratelimits.GET_CONFIG, Pool.ASKING),
-    (ratelimits.ANALYTICS, Pool.QUICK),
+    (ratelimits.ANALYTICS, Pool.OUTSIDE),
+    (DRAIN_REPLICA, Pool.OUTSIDE),
 ]
 
 

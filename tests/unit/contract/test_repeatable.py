@@ -1,6 +1,6 @@
 """Repeatable operations: quick reads, and the writes that change nothing the second time."""
 
-from svgx_common.contract import OPERATIONS, auth, state
+from svgx_common.contract import OPERATIONS, auth, ratelimits, state
 from svgx_common.contract.live import locks, undo
 from svgx_common.contract.policy import Pool, RateClass
 from svgx_common.contract.storage import values
@@ -13,6 +13,7 @@ OUTSIDE_READS = {
     values.LIST_VALUES.name,
     locks.LOCK_STATUS.name,
     undo.UNDO_STATUS.name,
+    ratelimits.ANALYTICS.name,
 }
 """The repeatable operations in the pool `OUTSIDE`: quick reads, because each wait for Redis ends after a second."""
 

@@ -1,5 +1,6 @@
 """Entries in auth's audit log about the operations that admins carry out in other services."""
 
+import asyncio
 from typing import Any
 
 import structlog
@@ -20,7 +21,7 @@ LOST_ENTRIES = Counter(
     "Operations of admins that auth could not record in the audit log. The gateway's log has them.",
 )
 
-_UNKNOWN_OUTCOMES = (DeadlineExceeded, Unavailable, Internal)
+_UNKNOWN_OUTCOMES = (DeadlineExceeded, Unavailable, Internal, asyncio.CancelledError)
 
 
 def must_record(operation: Operation[Any, Any], request: RequestModel, caller: Caller) -> bool:
@@ -37,11 +38,12 @@ def must_record(operation: Operation[Any, Any], request: RequestModel, caller: C
     return getattr(request, "user_id", "") not in (None, caller.user_id)
 
 
-def is_outcome_unknown(error: SvgxError) -> bool:
+def is_outcome_unknown(error: SvgxError | asyncio.CancelledError) -> bool:
     """Return whether an operation that ended with this error may have changed something.
 
-    The answer may have been lost after the change. `NoResponders` means that no service received the request, so
-    nothing has changed. All other kinds of `Unavailable` may be raised after the request was sent.
+    The answer may have been lost after the change, or the gateway may have stopped before it. `NoResponders` means that
+    no service received the request, so nothing has changed. All other kinds of `Unavailable` may be raised after the
+    request was sent.
     """
     return isinstance(error, _UNKNOWN_OUTCOMES) and not isinstance(error, NoResponders)
 

@@ -180,6 +180,7 @@ ANALYTICS = Operation(
     http=Http("GET", "/security/rate-limits/analytics/"),
     rate=RateClass.UNLIMITED,
     repeatable=True,
+    outside=True,
 )
 STORED = Operation(
     subject="svgx.state.rate_limits.get",

@@ -9,11 +9,13 @@ from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from svgx_common.contract.errors import (
+    DeadlineExceeded,
     Forbidden,
     NotFound,
     SvgxError,
     TooManyRequests,
     Unauthenticated,
+    Unavailable,
 )
 from svgx_common.contract.operation import Operation, RequestModel
 from svgx_common.contract.policy import RateClass, Scope
@@ -113,7 +115,8 @@ class Guard:
             return None, None
         try:
             identity = await self._authenticator.authenticate_request(request)
-        except Unauthenticated as error:
+        except (Unauthenticated, Unavailable, DeadlineExceeded) as error:
+            # Auth may not answer the question about a token, which may be invented.
             return None, error
         caller = identity.caller
         if identity.link_error is not None:

@@ -1,5 +1,6 @@
 """The operations of the contract over HTTP."""
 
+import asyncio
 import functools
 import re
 import time
@@ -20,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from svgx_common import metrics
 from svgx_common.account_threads import AccountThreads
 from svgx_common.contract import OPERATIONS
-from svgx_common.contract.errors import Internal, SvgxError
+from svgx_common.contract.errors import Internal, SvgxError, Unavailable
 from svgx_common.contract.operation import (
     Empty,
     Http,
@@ -168,6 +169,12 @@ class OperationEndpoint:
         except ClientDisconnect:
             code = CLIENT_GONE
             response = Response(status_code=499)
+        except asyncio.CancelledError:
+            # At the end of a drain, uvicorn cancels all requests once, and sends the responses that follow at once.
+            code = Unavailable.code
+            response = problems.response(
+                Unavailable("this gateway stops, and has no more time for the request; try again")
+            )
         except Exception:
             code = Internal.code
             log.exception("a request failed", operation=self._name)
@@ -232,6 +239,9 @@ class OperationEndpoint:
         try:
             self._guard.check_quota(operation, message, caller)
             response = await self._forward(request, message, caller, deadline)
+        except asyncio.CancelledError:
+            pending = None  # the operation may still run, so its key stays in use until the entry in Redis ends
+            raise
         finally:
             if pending is not None:  # None if Redis is not reachable
                 await self._idempotency.finish(pending, response, secret=operation.secret)
@@ -262,7 +272,7 @@ class OperationEndpoint:
                     client=client_of(request),
                     timeout=remaining,
                 )
-            except SvgxError as error:
+            except (SvgxError, asyncio.CancelledError) as error:
                 if is_audited and audit.is_outcome_unknown(error):
                     await self._record(request, message, caller, unknown=True)
                 raise

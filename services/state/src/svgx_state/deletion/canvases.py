@@ -88,7 +88,7 @@ class DeletedCanvases:
     async def _account_role(self, caller: Caller, user_id: str) -> Role | None:
         """Return the role of an account, or None if it was deleted. Ask auth for any account but the caller's."""
         if user_id == caller.user_id:
-            return caller.role
+            return caller.role_for_limits
         account = (await self._accounts.find([user_id])).get(user_id)
         return None if account is None else account.role
 

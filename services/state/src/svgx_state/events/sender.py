@@ -99,10 +99,8 @@ class Sender:
             return Outcome(None, str(refusal))
         except TimeoutError:
             return Outcome(None, f"there was no response within {self._timeout_seconds:g} s")
-        except httpx2.HTTPError as error:
+        except (httpx2.HTTPError, UnicodeError) as error:
             return Outcome(None, _cause(error))
-        except UnicodeError:  # httpx2 reads the address of a redirect, also without following it
-            return Outcome(None, "the response is not valid HTTP")
         if 200 <= status < 300:
             return Outcome(status, None)
         if 300 <= status < 400:
@@ -138,13 +136,14 @@ class Sender:
         return response.status_code
 
 
-def _cause(error: httpx2.HTTPError) -> str:
+def _cause(error: httpx2.HTTPError | UnicodeError) -> str:
+    """Return the cause of a failure. httpx2 decodes the host of a redirect, which raises the `UnicodeError`."""
     match error:
         case httpx2.TimeoutException():
             return "the receiver is too slow"
         case httpx2.ConnectError():
             return "there was no connection, or the receiver's certificate is not valid"
-        case httpx2.ProtocolError():
+        case httpx2.ProtocolError() | UnicodeError():
             return "the response is not valid HTTP"
         case _:
             return "the connection was lost"

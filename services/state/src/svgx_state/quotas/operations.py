@@ -82,7 +82,7 @@ class QuotaOperations:
         caller = call.signed_in_caller()
         async with self._database.session() as session:
             quotas = await self._stored.in_force_within(session)
-            return await account_usage(session, quotas, caller.user_id, caller.role)
+            return await account_usage(session, quotas, caller.user_id, caller.role_for_limits)
 
     async def user_usage(self, request: UserRequest, _: Call) -> AccountUsage:
         """Return the use of a user's quotas. Raises `NotFound` for an unknown or deleted account."""

@@ -69,7 +69,7 @@ async def require_new_canvas(session: Session, caller: Caller, *, stored: Stored
     """
     await session.row("lock_creator", caller.user_id)
     quotas = await stored.in_force_within(session)
-    usage = await account_usage(session, quotas, caller.user_id, caller.role)
+    usage = await account_usage(session, quotas, caller.user_id, caller.role_for_limits)
     for use in usage.uses:
         if use.name is QuotaName.ACCOUNT_JOURNAL or use.status is not QuotaStatus.OVER:
             continue

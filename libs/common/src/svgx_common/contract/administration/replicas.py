@@ -31,5 +31,6 @@ DRAIN_REPLICA = Operation(
     scope=Scope.ADMIN,
     http=Http("POST", "/admin/replicas/{service}/{replica_id}/drain", status=204),
     rate=RateClass.WRITE,
+    outside=True,
     errors=(Conflict, Forbidden, NotFound),
 )

@@ -3,6 +3,7 @@
 import websockets
 
 from svgx_yjs import protocol
+from svgx_yjs.structure import encode_state_vector
 from tests.e2e.clients.close_code import wait_close_code
 from tests.e2e.clients.workspace import Workspace
 from tests.unit.yjs.updates import nested_types, nested_values
@@ -35,6 +36,7 @@ async def test_malformed_message_closes_only_its_sender_with_4400(
         "text",
         protocol.encode_sync_step_1(b"\xff\xff"),
         protocol.encode_sync_step_1(b"\xff\xff\xff\xff\x0f"),
+        protocol.encode_sync_step_1(encode_state_vector(dict.fromkeys(range(20_000), 1))),
         *map(protocol.encode_update, harmful_updates()),
     ]
     for message in messages:

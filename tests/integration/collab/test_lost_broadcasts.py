@@ -155,6 +155,34 @@ async def test_joining_client_gets_no_update_before_its_sync(
         await asyncio.gather(writing, return_exceptions=True)
 
 
+async def test_client_without_a_sync_gets_updates_on_a_gateway_that_is_new_to_the_canvas(
+    backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The holder sends broadcasts only to the gateways that it knows. Proves R-SYNC-17."""
+    set_checkpoints(monkeypatch, NEVER)
+    other_bus = await Bus.connect(backing.nats_url("operator"), "gateway", "other")
+    links, newcomer = ReplicaLinks(other_bus), Client()
+    live = LiveCanvas(other_bus, editor.canvas_id, links)
+    async with replica(backing), connected(bus, editor.canvas_id) as (_, client):
+        await editor.set("a", "0")
+        await client.until_has(a="0")
+        await live.start()
+        writing = asyncio.create_task(newcomer.connection.write())
+        live.connections.add(newcomer.connection)
+        live.follow_without_sync(newcomer.connection)
+        async with asyncio.timeout(20):
+            for number in itertools.count(1):
+                await editor.set("a", str(number))
+                if newcomer.document_messages():
+                    break
+        await newcomer.until_has(a=str(number))
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+        await live.stop()
+    await links.stop()
+    await other_bus.close()
+
+
 async def test_replica_that_leaves_a_canvas_broadcasts_the_last_edits(
     backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

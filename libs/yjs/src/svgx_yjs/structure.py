@@ -90,14 +90,17 @@ def check_range(clock: int, length: int) -> None:
         raise Malformed("a clock or length is out of range")
 
 
-def read_state_vector(state_vector: bytes) -> dict[int, int]:
-    """Return the next clock of each client in a state vector. Raises `Malformed`.
+def read_state_vector(state_vector: bytes, max_clients: int | None = None) -> dict[int, int]:
+    """Return the next clock of each client in a state vector. Raises `Malformed`, also beyond `max_clients` clients.
 
     The encoding is the number of clients, then the id and the next clock of each client.
     """
     decoder = Decoder(state_vector)
     clocks: dict[int, int] = {}
-    for _ in range(decoder.uint()):
+    count = decoder.uint()
+    if max_clients is not None and count > max_clients:
+        raise Malformed(f"the state vector has more than {max_clients} clients")
+    for _ in range(count):
         client = decoder.uint()
         clocks[client] = decoder.uint()
         if clocks[client] >= MAX_CLOCK:

@@ -19,6 +19,7 @@ from svgx_gateway.identity.canvas_roles import CanvasRoles
 from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.live_canvases import LiveCanvases
+from svgx_gateway.websocket.outbox import Outbox
 from tests.unit.gateway.message_spans import message_spans
 
 ANN = Caller("u", "ann", Role.EDITOR, "s")
@@ -194,6 +195,33 @@ async def test_starting_canvas_stays_for_its_second_client(bus: FakeBus) -> None
         details = canvases.details()
         assert (details["connections"], details["canvases"]) == (1, 1)
         assert canvases._canvases[CANVAS].connections == {connection}
+    await canvases.stop()
+
+
+async def test_edits_of_the_last_client_have_the_whole_time_of_a_removal(
+    bus: FakeBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The removal that an earlier leave has begun ends without an effect. Proves R-SOCKET-8."""
+    waits: list[asyncio.Future[None]] = []
+
+    async def wait_until_empty(_: Outbox) -> None:
+        waits.append(asyncio.get_running_loop().create_future())
+        await waits[-1]
+
+    monkeypatch.setattr(Outbox, "wait_until_empty", wait_until_empty)
+    canvases = LiveCanvases(cast(Bus, bus), CanvasRoles(cast(Bus, bus)))
+    async with AsyncExitStack() as stack:
+        await join(canvases, stack)
+    await until(lambda: len(waits) == 1)
+    async with AsyncExitStack() as stack:
+        await join(canvases, stack)
+    await until(lambda: len(waits) == 2)
+    waits[0].set_exception(TimeoutError())
+    await until(lambda: len(canvases._removals) == 1)
+    assert canvases.details()["canvases"] == 1
+    waits[1].set_exception(TimeoutError())
+    await canvases._removals.wait()
+    assert canvases.details()["canvases"] == 0
     await canvases.stop()
 
 

@@ -106,6 +106,17 @@ async def test_joins_and_leaves_are_sent_at_once(
     assert canvas.reader.received[-1] == [State(3, 0, "null")]
 
 
+async def test_lost_removal_is_sent_after_the_next_complete_update(canvas: GatewayCanvas) -> None:
+    """No later broadcast of the holder repeats it. Other clients of the update are not sent again.
+
+    Proves R-AWARE-1 and R-AWARE-3.
+    """
+    complete = awareness.encode([State(1, 0, "null"), State(2, 0, "{}"), State(3, 0, "null")])
+    for _ in range(2):
+        canvas.presence.record(complete, is_complete=True)
+    assert canvas.reader.received[1:] == [[State(1, 0, "null")]]
+
+
 async def test_isolated_movement_is_sent_at_once(
     canvas: GatewayCanvas, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,6 +93,8 @@ class LiveCanvas:
     def __init__(self, bus: Bus, canvas_id: str, links: ReplicaLinks) -> None:
         self.canvas_id = canvas_id
         self.connections: set[Connection] = set()
+        self.removals = 0
+        """How often the removal of this canvas has begun, because all connections had left."""
         self._saved_counts = SavedCounts(self.connections)
         self.outbox = Outbox(
             bus,
@@ -185,6 +187,9 @@ class LiveCanvas:
     def follow_without_sync(self, connection: Connection) -> None:
         """Send broadcasts to a client that began with another message than a sync step 1."""
         self._follow(connection, None, EMPTY_STATE_VECTOR)
+        if not self._tracker.has_position:
+            # The holder sends its broadcasts only to gateways that have asked it.
+            self._background.start("ask for broadcasts", self._compare_with_holder())
 
     def _follow(self, connection: Connection, reply: Position | None, vector: bytes) -> None:
         if not connection.follow(reply, vector):
@@ -315,10 +320,13 @@ class LiveCanvas:
                 await self.presence.publish(connection, state)
 
     async def _checkpoint(self) -> None:
-        """Request the holder's position and state vector, so that a gap is found even while there are no edits."""
+        """Wait, then compare with the holder, so that a gap is found even while there are no edits."""
         await asyncio.sleep(self._checkpoint_in)
-        if not self.connections:
-            return
+        if self.connections:
+            await self._compare_with_holder()
+
+    async def _compare_with_holder(self) -> None:
+        """Request the holder's position and state vector, and record them."""
         try:
             reply = await self._request_sync(None)
         except SvgxError:

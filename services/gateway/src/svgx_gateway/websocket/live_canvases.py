@@ -251,14 +251,21 @@ class LiveCanvases:
     async def _remove(self, canvas: LiveCanvas) -> None:
         """Stop a canvas without connections once its edits are committed, or after `RETRY_SECONDS`.
 
-        A canvas that a client joins meanwhile is not stopped.
+        A canvas that a client joins meanwhile is not stopped. If this client leaves too, another removal begins, with a
+        time limit of its own.
         """
+        canvas.removals += 1
+        number = canvas.removals
         with contextlib.suppress(TimeoutError):
             # The time limit is the same as for a canvas with clients, because a user that closes a tab expects the
             # edits to be saved.
             async with asyncio.timeout(RETRY_SECONDS):
                 await canvas.outbox.wait_until_empty()
-        is_unused = not canvas.connections and canvas.canvas_id not in self._expected
+        is_unused = (
+            number == canvas.removals
+            and not canvas.connections
+            and canvas.canvas_id not in self._expected
+        )
         if is_unused and self._canvases.get(canvas.canvas_id) is canvas:
             del self._canvases[canvas.canvas_id]
             await canvas.stop()

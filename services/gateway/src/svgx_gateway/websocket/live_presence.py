@@ -110,6 +110,9 @@ class LivePresence:
     def forward(self, update: bytes) -> None:
         """Send an awareness update of the holder to the clients: joins and leaves at once, other changes merged."""
         self.record(update)
+        self._send(update)
+
+    def _send(self, update: bytes) -> None:
         loop = asyncio.get_running_loop()
         due = self._flushed_at + self._interval()
         if self._merger.add(update) or loop.time() >= due:
@@ -118,7 +121,13 @@ class LivePresence:
             self._flush_timer = loop.call_at(due, self._flush)
 
     def record(self, update: bytes, *, is_complete: bool = False) -> None:
-        """Record an awareness update of the holder. With `is_complete`, it has all clients that the holder knows."""
+        """Record an awareness update of the holder. With `is_complete`, it has all clients that the holder knows.
+
+        A complete update may show that the broadcast of a removal was lost. The removal is then sent to the clients,
+        because no later broadcast repeats it.
+        """
+        if is_complete and (removals := self._clocks.missed_removals(update)):
+            self._send(encode_entries(removals))
         for client, clock in self._clocks.record(update, is_complete=is_complete):
             self._note_return(client, clock)
 

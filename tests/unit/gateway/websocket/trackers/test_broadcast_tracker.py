@@ -120,6 +120,18 @@ def test_gap_suspected_during_a_catch_up_needs_another_catch_up() -> None:
     assert not tracker.behind.is_set()
 
 
+def test_older_reply_during_a_catch_up_needs_another_catch_up() -> None:
+    """The catch-up began with a vector that counts an edit which the older reply lacks. Proves R-SYNC-15."""
+    tracker = BroadcastTracker()
+    tracker.record_sync(reply(3, encode_state_vector({1: 2, 2: 1})))
+    tracker.record_broadcast(broadcast(5))
+    suspected_gaps = tracker.suspected_gaps
+    assert read_state_vector(tracker.begin_catch_up()) == {1: 2, 2: 1}
+    tracker.record_sync(reply(3, encode_state_vector({1: 2})))
+    tracker.record_catch_up(reply(5, encode_state_vector({1: 2, 2: 1})), suspected_gaps)
+    assert tracker.behind.is_set()
+
+
 def test_catch_up_sends_content_that_a_reply_of_an_ended_holder_lacks() -> None:
     """A client that joins with the reply of an ended holder lacks content that all other clients have.
 

@@ -71,6 +71,14 @@ class AwarenessClocks:
             self._sizes.pop(oldest, None)
         return returned
 
+    def missed_removals(self, update: bytes) -> list[Entry]:
+        """Return the entries of a complete awareness update that remove clients which are present here."""
+        return [
+            entry
+            for entry in awareness.entries(update)
+            if not entry.present and entry.client in self._sizes
+        ]
+
     @property
     def present_bytes(self) -> int:
         """Return the size of the states of all clients that are present, in bytes."""

@@ -50,6 +50,11 @@ class BroadcastTracker:
         """The position of the reply with `vector`, or None if `vector` counts only edits that were broadcast."""
         self._checkpoint: tuple[Position, bytes] | None = None
 
+    @property
+    def has_position(self) -> bool:
+        """True after the first broadcast or reply of a holder."""
+        return self._position is not None
+
     def suspect_gap(self) -> None:
         """Request a catch-up, because the gateway may have missed a broadcast."""
         self.suspected_gaps += 1
@@ -71,6 +76,8 @@ class BroadcastTracker:
             and reply.state_vector != self.vector
         ):
             self.vector = common_state_vector([self.vector, reply.state_vector])
+            if self.behind.is_set():
+                self.suspect_gap()  # a catch-up under way may have begun with the earlier vector
         if self.sent_epoch is None:
             self.sent_epoch = reply.epoch
         elif reply.epoch != self.sent_epoch:

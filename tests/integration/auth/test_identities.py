@@ -16,6 +16,7 @@ from svgx_auth.passwords.hashing import Passwords
 from svgx_auth.revocations import Revocations
 from svgx_common import postgres
 from svgx_common.contract.api_keys import CHECK_API_KEY, CheckApiKeyRequest, NewApiKey
+from svgx_common.contract.audit import LIST_AUDIT, ListAuditRequest
 from svgx_common.contract.auth import (
     DELETE_USER,
     GET_USER,
@@ -122,6 +123,21 @@ async def test_keys_are_refused_until_an_admin_gives_a_role(
     assert await is_valid(bus, key)
     await bus.ask(DELETE_USER, UserRequest(user_id=account.user.id))
     await expect_refused_sign_in(identities, subject)
+
+
+async def test_end_of_a_suspension_by_an_admin_is_recorded(
+    identities: Identities, bus: Bus
+) -> None:
+    """The role is the same as before. Proves R-AUTH-21."""
+    subject = secrets.token_hex(4)
+    drawer = {"sub": subject, "groups": ["drawers"]}
+    account = await identities.account(DEMANDING, drawer, SERVICE_ORIGIN)
+    await expect_refused_sign_in(identities, subject)
+    for _ in range(2):
+        await update(bus, account.user, role=Role.VIEWER)
+    log = await bus.ask(LIST_AUDIT, ListAuditRequest(user_id=account.user.id))
+    ended = [each.detail for each in log.items if "suspension" in each.detail]
+    assert ended == [{"from": "viewer", "to": "viewer", "suspension": "ended"}]
 
 
 async def test_account_that_is_deleted_during_its_sign_in_is_refused(

@@ -38,7 +38,9 @@ async def provider(fake: FakeProvider) -> AsyncIterator[Provider]:
 
 
 async def exchange(provider: Provider) -> dict[str, Any]:
-    return await provider.exchange(secrets.token_urlsafe(8), nonce=NONCE, verifier="v" * 43)
+    discovered = await provider.check_issuer(None)
+    code = secrets.token_urlsafe(8)
+    return await provider.exchange(discovered, code, nonce=NONCE, verifier="v" * 43)
 
 
 async def test_keys_are_fetched_again_for_an_invalid_token(

@@ -82,6 +82,27 @@ async def test_callback_during_failed_discovery_can_be_repeated(
         await browsers.finish_twice(callback, nonce)
 
 
+async def test_code_is_sent_after_a_discovery_that_fails_meanwhile(
+    backing: DevStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sign-in is not pending any more, so the callback could not be repeated. Proves R-AUTH-35."""
+    check_issuer = providers.Provider.check_issuer
+
+    async def check_and_forget(provider: providers.Provider, issuer: str | None) -> object:
+        discovered = await check_issuer(provider, issuer)
+        provider._discovered = None
+        browsers.fake.changes[METADATA_PATH] = b""
+        return discovered
+
+    async with signing_in(backing) as browsers:
+        callback, nonce = await browsers.begin()
+        browsers.fake.claims["nonce"] = nonce
+        monkeypatch.setattr(providers.Provider, "check_issuer", check_and_forget)
+        with pytest.raises(Unavailable):  # of the check of the ID token
+            await browsers.finish(callback)
+        assert browsers.fake.requests.count(TOKEN_PATH) == 1
+
+
 async def test_simultaneous_callbacks_beyond_the_limit_can_be_repeated(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,6 +36,25 @@ async def test_only_the_hashed_password_matches(passwords: Passwords) -> None:
     assert not await passwords.verify("correct horse", "not a hash")
 
 
+@pytest.mark.parametrize(
+    ("typed", "matches"), [("correct\u00a0horse", True), ("incorrect\u00a0horse", False)]
+)
+async def test_both_forms_of_a_password_are_always_checked(
+    passwords: Passwords, monkeypatch: pytest.MonkeyPatch, typed: str, *, matches: bool
+) -> None:
+    """The time shows neither whether the password is right nor which form is stored. Proves R-AUTH-5."""
+    stored = await passwords.hash("correct horse")
+    check, checked = passwords._matches, list[str]()
+
+    def note(password: str, stored: str) -> bool:
+        checked.append(password)
+        return check(password, stored)
+
+    monkeypatch.setattr(passwords, "_matches", note)
+    assert await passwords.verify(typed, stored) is matches
+    assert checked == [typed.replace("\u00a0", " "), typed]
+
+
 async def test_hash_with_other_parameters_is_outdated(passwords: Passwords) -> None:
     """Proves R-AUTH-2: a hash made with parameters other than the configured ones is outdated."""
     stronger = Passwords(memory=32 * 1024, passes=2, lanes=1, workers=1)

@@ -76,9 +76,11 @@ class Administration:
                 password_hash,
             )
             assert row is not None
-            if request.role is not None:
-                # A role from an admin also ends the suspension of an account without a role at its provider.
-                await session.run("clear_refusal", request.user_id)
+            # A role from an admin also ends the suspension of an account without a role at its provider.
+            ends_suspension = (
+                request.role is not None
+                and await session.row("clear_refusal", request.user_id) is not None
+            )
             if disabled and not before.disabled:
                 ended = await self._revocations.end_sessions_and_tokens(
                     session, request.user_id, "disabled"
@@ -94,6 +96,10 @@ class Administration:
             after = user_of(row)
             await store_names(session, after)
             changes = list(_changes(before.user, after))
+            if ends_suspension:
+                detail = {"from": before.user.role.value, "to": role.value, "suspension": "ended"}
+                changes = [each for each in changes if each[0] is not AuditEvent.ROLE_CHANGED]
+                changes.append((AuditEvent.ROLE_CHANGED, detail))
             if password_hash is not None:
                 changes.append((AuditEvent.PASSWORD_RESET, {}))
             await self._note_changes(session, after, changes, by)

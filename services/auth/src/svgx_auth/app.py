@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import structlog
 from pydantic import ValidationError
@@ -144,18 +145,18 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
             await account_names.add_missing()
             await _ensure_admin(accounts, settings)
 
-            async def maintain_tables() -> None:
-                await sessions.remove_old()
-                await api_keys.remove_old()
-                await attempts.remove_old()
-                await home_networks.remove_old()
-                # During an upgrade, replicas of an earlier version still add accounts.
-                await account_names.add_missing()
-                await sign_ins.remove_old()
-                await asyncio.sleep(MAINTENANCE_INTERVAL_SECONDS)
-
             tasks = BackgroundTasks()
-            tasks.repeat("maintain the tables", maintain_tables)
+            # Each table has a task of its own, so that a failure at one table does not concern the others.
+            for table, step in {
+                "sessions": sessions.remove_old,
+                "API keys": api_keys.remove_old,
+                "attempts": attempts.remove_old,
+                "home networks": home_networks.remove_old,
+                # During an upgrade, replicas of an earlier version still add accounts.
+                "account names": account_names.add_missing,
+                "sign-ins": sign_ins.remove_old,
+            }.items():
+                tasks.repeat(f"maintain the {table}", functools.partial(_maintain, step))
             tasks.repeat("read the file of signing keys again", signing.reload)
             try:
                 async with relaying(runtime, database):
@@ -163,6 +164,12 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
             finally:
                 await tasks.stop()
                 await sign_ins.close()
+
+
+async def _maintain(step: Callable[[], Awaitable[object]]) -> None:
+    """Maintain a table, and wait until the next time."""
+    await step()
+    await asyncio.sleep(MAINTENANCE_INTERVAL_SECONDS)
 
 
 async def _ensure_admin(accounts: Accounts, settings: AuthSettings) -> None:

@@ -239,7 +239,10 @@ class Sessions:
         return SessionPage(items=items, next=next_cursor)
 
     async def remove_old(self) -> None:
-        """Remove sessions that ended or expired more than `FORGET_SECONDS` ago."""
+        """Remove sessions that ended or expired more than `FORGET_SECONDS` ago, with their refresh tokens."""
+        await remove_in_batches(
+            lambda rows: self._database.row("forget_refresh_tokens", FORGET_SECONDS, rows)
+        )
         await remove_in_batches(
             lambda rows: self._database.row("forget_sessions", FORGET_SECONDS, rows)
         )

@@ -47,6 +47,7 @@ class AuditEvent(StrEnum):
     USER_RENAMED = "user_renamed"
     """The username or the e-mail address was changed."""
     ROLE_CHANGED = "role_changed"
+    """With the detail `suspension`, an admin has ended the suspension by a provider, also if the role is the same."""
     USER_DISABLED = "user_disabled"
     USER_ENABLED = "user_enabled"
     USER_DELETED = "user_deleted"

@@ -70,7 +70,7 @@ Authlib raises `TypeError` or `OverflowError` for an expiry that is no number, a
 
 
 @dataclass(frozen=True, slots=True)
-class _Discovery:
+class Discovery:
     """The result of a discovery: the provider's endpoints and keys.
 
     `fetched_at` is a time of the monotonic clock, in seconds.
@@ -91,7 +91,7 @@ class Provider:
     def __init__(self, settings: OidcProvider, redirect_uri: str) -> None:
         self.settings = settings
         self._redirect_uri = redirect_uri
-        self._discovered: _Discovery | None = None
+        self._discovered: Discovery | None = None
         self._discovering = asyncio.Lock()
         self._retry_at = 0.0
         self._waiting = 0
@@ -113,25 +113,31 @@ class Provider:
         )
         return str(address)
 
-    async def check_issuer(self, issuer: str | None) -> None:
+    async def check_issuer(self, issuer: str | None) -> Discovery:
         """Check the parameter `iss` of the callback, which shows whether another provider has answered (RFC 9207).
 
-        The caller must hold a waiting slot. Raises `Unauthenticated` for another provider's answer, and `Unavailable`
-        when discovery fails.
+        Return the discovery for `exchange`. The caller must hold a waiting slot. Raises `Unauthenticated` for another
+        provider's answer, and `Unavailable` when discovery fails.
         """
         discovered = await self._discover()
         required = discovered.metadata.get("authorization_response_iss_parameter_supported") is True
         if issuer != self.settings.issuer and (issuer is not None or required):
             raise self._refused("the sign-in answer is from another provider")
+        return discovered
 
-    async def exchange(self, code: str, *, nonce: str, verifier: str) -> dict[str, Any]:
+    async def exchange(
+        self, discovered: Discovery, code: str, *, nonce: str, verifier: str
+    ) -> dict[str, Any]:
         """Exchange a code for the claims about the user. The caller must hold a waiting slot.
+
+        `discovered` is the result of `check_issuer`. So nothing can fail between the removal of the pending sign-in and
+        the request with its code.
 
         Raises `Unauthenticated` or `Unavailable`.
         """
         try:
             async with asyncio.timeout(EXCHANGE_TIMEOUT):
-                return await self._exchange(code, nonce, verifier)
+                return await self._exchange(discovered, code, nonce, verifier)
         except TimeoutError as error:
             raise self._unavailable(error) from None
 
@@ -152,8 +158,9 @@ class Provider:
         finally:
             self._waiting -= 1
 
-    async def _exchange(self, code: str, nonce: str, verifier: str) -> dict[str, Any]:
-        discovered = await self._discover()
+    async def _exchange(
+        self, discovered: Discovery, code: str, nonce: str, verifier: str
+    ) -> dict[str, Any]:
         try:
             token = await self._oauth_client(discovered).fetch_token(
                 discovered.metadata["token_endpoint"],
@@ -193,7 +200,7 @@ class Provider:
         raise AssertionError
 
     async def _missing_claims(
-        self, discovered: _Discovery, token: dict[str, Any], claims: dict[str, Any]
+        self, discovered: Discovery, token: dict[str, Any], claims: dict[str, Any]
     ) -> dict[str, Any]:
         """Return the claims of the userinfo endpoint that the ID token does not have.
 
@@ -222,14 +229,14 @@ class Provider:
             }
         return {name: value for name, value in userinfo.items() if name not in claims}
 
-    async def _discover_in_slot(self) -> _Discovery:
+    async def _discover_in_slot(self) -> Discovery:
         """Return the endpoints and keys. Fetching them occupies a waiting slot. Raises `Unavailable`."""
         if self._discovered is not None and self._discovered.is_fresh():
             return self._discovered
         with self.waiting_slot():
             return await self._discover()
 
-    async def _discover(self) -> _Discovery:
+    async def _discover(self) -> Discovery:
         """Return the endpoints and keys. The caller must hold a waiting slot. Raises `Unavailable`.
 
         Of several callers at the same time, the first fetches the endpoints and keys, and the others wait.
@@ -251,7 +258,7 @@ class Provider:
         if self._discovered is None and wait > 0:
             raise Unavailable("the sign-in provider is not reachable; try again", retry_after=wait)
 
-    async def _fetch_metadata(self) -> _Discovery:
+    async def _fetch_metadata(self) -> Discovery:
         issuer = self.settings.issuer
         address = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
         try:
@@ -267,7 +274,7 @@ class Provider:
                 keys = KeySet.import_key_set(await self._fetch(metadata["jwks_uri"]))  # type: ignore[arg-type]
         except (JoseError, ValueError, TypeError, KeyError, TimeoutError) as error:
             raise self._unavailable(error) from None
-        return _Discovery(metadata, keys, time.monotonic())
+        return Discovery(metadata, keys, time.monotonic())
 
     async def _fetch(self, address: str, authorization: str | None = None) -> dict[str, Any]:
         """Fetch a JSON object. Raises `Unavailable`."""
@@ -283,7 +290,7 @@ class Provider:
             raise self._unavailable(error) from None
         return answer
 
-    def _oauth_client(self, discovered: _Discovery) -> AsyncOAuth2Client:
+    def _oauth_client(self, discovered: Discovery) -> AsyncOAuth2Client:
         """Return the OAuth client. It is created once, because its creation takes longer than its use."""
         if self._client is None:
             secret = self.settings.client_secret

@@ -82,11 +82,12 @@ class SignIns:
         provider = self._provider(answer.provider)
         # Hold the slot until the exchange ends, because a sign-in without a slot would be removed and then refused.
         with provider.waiting_slot():
-            await provider.check_issuer(answer.iss)
+            discovered = await provider.check_issuer(answer.iss)
             state = await self._remove(answer)
             if answer.error is not None or answer.code is None:
                 raise Unauthenticated("you have not signed in at the provider")
             claims = await provider.exchange(
+                discovered,
                 answer.code,
                 nonce=self._derived("nonce", state),
                 verifier=self._derived("verifier", state),

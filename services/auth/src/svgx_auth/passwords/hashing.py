@@ -70,10 +70,13 @@ class Passwords:
         self._pool.shutdown()
 
     def _verify(self, password: str, stored: str) -> bool:
+        """Return whether `stored` is the hash of the password's canonical form, or of the password as it was typed.
+
+        Both forms are checked in any case, because the time would otherwise show which of them matches.
+        """
         prepared = prepare(password)
-        if self._matches(prepared, stored):
-            return True
-        return prepared != password and self._matches(password, stored)
+        matches = self._matches(prepared, stored)
+        return (prepared != password and self._matches(password, stored)) or matches
 
     def _matches(self, password: str, stored: str) -> bool:
         try:

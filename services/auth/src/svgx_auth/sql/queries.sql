@@ -216,8 +216,20 @@ WHERE account_id = $1 AND ended_at IS NULL AND least(expires_at, idle_until) > c
 ORDER BY created_at DESC, id DESC
 LIMIT $2
 
+-- name: forget_refresh_tokens
+-- Remove at most $2 refresh tokens of sessions that ended or expired more than $1 seconds ago.
+WITH gone AS (
+    DELETE FROM refresh_token WHERE hash IN (
+        SELECT t.hash FROM refresh_token t JOIN session s ON s.id = t.session_id
+        WHERE least(s.ended_at, s.expires_at, s.idle_until) < clock_timestamp() - make_interval(secs => $1)
+        LIMIT $2
+    ) RETURNING 1
+)
+SELECT count(*) AS number FROM gone
+
 -- name: forget_sessions
--- Remove at most $2 sessions that ended or expired more than $1 seconds ago, with their refresh tokens.
+-- Remove at most $2 sessions that ended or expired more than $1 seconds ago. forget_refresh_tokens has removed their
+-- tokens before, of which a session may have millions.
 WITH gone AS (
     DELETE FROM session WHERE id IN (
         SELECT id FROM session
@@ -446,8 +458,9 @@ SELECT a.* FROM identity i JOIN account a ON a.id = i.account_id WHERE i.issuer 
 UPDATE identity SET refused_at = coalesce(refused_at, clock_timestamp()) WHERE account_id = $1
 
 -- name: clear_refusal
--- Record that the account $1 has a role again.
+-- Record that the account $1 has a role again. Return a row if it had none.
 UPDATE identity SET refused_at = NULL WHERE account_id = $1 AND refused_at IS NOT NULL
+RETURNING true AS resumed
 
 -- name: add_identity
 INSERT INTO identity (issuer, subject, account_id) VALUES ($1, $2, $3)

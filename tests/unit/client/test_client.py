@@ -21,8 +21,10 @@ from svgx_common.contract.errors import (
     SvgxError,
     TooManyRequests,
     Unauthenticated,
+    Unavailable,
     problem_document,
 )
+from svgx_common.contract.live import undo
 from tests.clock import Clock
 
 URL = "http://svgx.test/prefix"
@@ -239,6 +241,26 @@ async def test_call_is_tried_again_with_the_same_key(
         await client.call(state.CREATE_CANVAS, CREATE)
     assert server.pauses == [2.5, 4]
     assert len({request.headers["idempotency-key"] for request in server.requests}) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        problem(Unavailable(retry_after=1.0)),
+        httpx2.Response(503, headers={"content-type": "text/html", "retry-after": "1"}),
+    ],
+)
+async def test_call_that_may_have_changed_something_is_not_tried_again_after_503(
+    server: Server, answer: Answer
+) -> None:
+    """The server may have executed it, so a second undo would undo a second edit. Reads are tried again."""
+    server.script(answer)
+    async with server.client(token="t") as client:
+        with pytest.raises((Unavailable, UnexpectedAnswer)):
+            await client.call(undo.UNDO_EDIT, undo.UndoRequest(canvas_id="c" * 32))
+        server.script(answer, ok(CANVAS))
+        await client.call(state.GET_CANVAS, GET)
+    assert server.pauses == [1.0]
 
 
 async def test_pause_of_zero_seconds_is_lengthened(server: Server) -> None:

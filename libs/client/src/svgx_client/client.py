@@ -21,7 +21,7 @@ from svgx_client.errors import (
     error_of,
 )
 from svgx_common.contract.auth import LoginRequest
-from svgx_common.contract.errors import SvgxError, Unauthenticated, from_validation
+from svgx_common.contract.errors import Overloaded, SvgxError, Unauthenticated, from_validation
 from svgx_common.contract.operation import Operation, Reply, Request, RequestModel
 from svgx_common.contract.policy import Scope
 
@@ -73,7 +73,7 @@ class Client:
     token of a share link, alone or in addition to them. With a username and a password, the client logs in before the
     first call, renews its tokens, and logs out at its end.
 
-    A call that gets 429 or 503 with `Retry-After` is tried again for `retry_seconds`. `transport`, `clock` (seconds)
+    A refused call with `Retry-After` is tried again for `retry_seconds`. `transport`, `clock` (seconds)
     and `sleep` are for tests.
     """
 
@@ -208,7 +208,7 @@ class Client:
                 has_renewed = True
                 if self._credentials.renew(headers):
                     continue
-            pause = _pause_before_retry(refusal)
+            pause = _pause_before_retry(refusal, operation)
             if pause is None or self._clock() + pause > end:
                 raise refusal
             await self._sleep(pause)
@@ -277,12 +277,18 @@ def _credentials(
     return Session(login, headers, clock)
 
 
-def _pause_before_retry(error: SvgxError | UnexpectedAnswer) -> float | None:
-    """Return the seconds after which the server asks for a repetition, or None.
+def _pause_before_retry(
+    error: SvgxError | UnexpectedAnswer, operation: Operation[Any, Any]
+) -> float | None:
+    """Return the seconds after which the server asks for a repetition, or None if the call must not be repeated.
 
-    The server also asks for it while it still executes an earlier request with the same `Idempotency-Key`.
+    The server also asks for it while it still executes an earlier request with the same `Idempotency-Key`. A 503 may
+    hide that the request was executed, except `overloaded`. Then only an operation that changes nothing the second time
+    is repeated.
     """
     is_pending = isinstance(error, SvgxError) and error.field == "idempotency-key"
-    if error.retry_after is None or not (error.status in (429, 503) or is_pending):
+    is_refused = error.status == 429 or isinstance(error, Overloaded)
+    may_repeat = is_refused or is_pending or (error.status == 503 and operation.repeatable)
+    if error.retry_after is None or not may_repeat:
         return None
     return max(_SHORTEST_PAUSE_SECONDS, error.retry_after)

@@ -110,12 +110,15 @@ def check(canvas: Canvas, limits: Limits) -> Cost:
         "levels of elements after the expansion of references",
     )
     check_limit("layers", limits.layers, cost.layers, "layers of opacity, masks, clips and filters")
-    matches = cost.selectors * cost.elements + cost.matches
-    check_limit(
-        "style_matches", limits.style_matches, matches, "selectors of style sheets times elements"
-    )
+    _check_style_matches(cost.selectors * cost.elements + cost.matches, limits)
     check_limit("image_pixels", limits.image_pixels, cost.pixels, "pixels of embedded images")
     return cost
+
+
+def _check_style_matches(count: int, limits: Limits) -> None:
+    check_limit(
+        "style_matches", limits.style_matches, count, "selectors of style sheets times elements"
+    )
 
 
 def _check_expanded_elements(count: int, limits: Limits) -> None:
@@ -131,10 +134,13 @@ def _check_expanded_elements(count: int, limits: Limits) -> None:
 class _Declarations:
     """The declarations of `_WATCHED_PROPERTIES` in all style sheets."""
 
-    by_key: dict[tuple[str, str], list[tuple[str, str]]] = field(
-        default_factory=lambda: defaultdict(list)
+    by_key: dict[tuple[str, str], dict[tuple[str, str], None]] = field(
+        default_factory=lambda: defaultdict(dict)
     )
-    """Maps the key of a selector (see `css.sheet_declarations`) to the names and values of its declarations."""
+    """Maps the key of a selector (see `css.sheet_declarations`) to the different names and values of its declarations.
+
+    The values of the inner dictionaries have no meaning.
+    """
 
     def of(self, element: Element) -> Iterator[tuple[str, str]]:
         """Yield the declarations that may apply to an element."""
@@ -211,7 +217,9 @@ class _Meter:
         self.repeated = repeated
         """The number of parts of all steps with a cost that could not be stored, including those of other pictures."""
         unread: set[int] = set()
+        elements = 0
         for element in (root, *canvas.walk()):
+            elements += element.tag != TEXT
             is_read = element.tag in READ_BY_RESVG and id(element) not in unread
             if not is_read or element.tag in ("text", "use"):
                 unread.update(map(id, element.children))
@@ -223,6 +231,8 @@ class _Meter:
             self._css_pixels += sum(map(css.bitmap_pixels, _css_texts(element)))
             if element.tag == "style":
                 self._add_style_sheet("".join(child.text for child in element.children))
+        # The cost has at least these matches. With many more, its computation would take minutes.
+        _check_style_matches(self._selectors * elements, limits)
         targets = (*self._by_id.values(), *self._last_by_id.values())
         if any(element.tag == "pattern" for element in targets):
             self._inherit_patterns(root)
@@ -235,7 +245,7 @@ class _Meter:
     def _add_style_sheet(self, sheet: str) -> None:
         self._selectors += css.selector_count(sheet)
         for key, name, value in css.sheet_declarations(sheet, _WATCHED_PROPERTIES):
-            self._sheet.by_key[key].append((name, value))
+            self._sheet.by_key[key][name, value] = None
 
     def _inherit_patterns(self, root: Element) -> None:
         """Fill `_inherited`. The content of a pattern may inherit the pattern itself."""

@@ -3,7 +3,7 @@
 import math
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 import resvg_py
 
@@ -145,30 +145,47 @@ def _check_cost(
     # An embedded SVG picture without a size of its own is drawn in the size of the file.
     drawings = [(canvas, natural)]
     drawings += [(picture, natural_size(picture) or natural) for picture in cost.pictures]
-    tiles = [
-        _tile_area(element, size)
-        for drawing, size in drawings
-        for element in drawing.walk()
-        if element.tag == "pattern"
-    ]
+    tiles = [area for drawing, size in drawings for area in _tile_areas(drawing, size)]
     tile = math.ceil(min(max(tiles, default=0.0) * factor**2, 1e18))
     check_limit("pattern_pixels", limits.pattern_pixels, tile, "pixels of a pattern's tile")
 
 
-def _tile_area(pattern: Element, natural: tuple[float, float]) -> float:
-    """Return the area of a pattern's tile in pixels of the file's own size.
+def _tile_areas(drawing: Canvas, natural: tuple[float, float]) -> Iterator[float]:
+    """Yield the areas of all tiles of patterns, in pixels of the file's own size.
+
+    A pattern has the attributes of the pattern that its `href` names, if it lacks them itself, and so on.
+    """
+    patterns = [each for each in drawing.walk() if each.tag == "pattern"]
+    by_id = {each.attrs["id"]: each for each in patterns if "id" in each.attrs}
+    for pattern in patterns:
+        attrs, seen, each = dict(pattern.attrs), {id(pattern)}, pattern
+        while (target := by_id.get(_target_of(each))) is not None and id(target) not in seen:
+            attrs = {**target.attrs, **attrs}
+            seen.add(id(target))
+            each = target
+        yield _tile_area(attrs, natural)
+
+
+def _target_of(pattern: Element) -> str:
+    """Return the id of the pattern that a pattern refers to, or ""."""
+    href = pattern.attrs.get("href") or pattern.attrs.get("xlink:href", "")
+    return href.strip().removeprefix("#")
+
+
+def _tile_area(attrs: Mapping[str, str], natural: tuple[float, float]) -> float:
+    """Return the area of the tile of a pattern with these attributes, in pixels of the file's own size.
 
     The pattern's own transform counts, because it is the usual cause of a large tile. Transforms of the filled shapes
     do not count; only the memory limit of the process bounds them.
     """
-    in_user_space = pattern.attrs.get("patternUnits") == "userSpaceOnUse"
+    in_user_space = attrs.get("patternUnits") == "userSpaceOnUse"
     area = 1.0
     for name, natural_side in zip(("width", "height"), natural, strict=True):
-        side = length(pattern.attrs.get(name, ""), natural_side) or 0.0
-        if not in_user_space and not pattern.attrs.get(name, "").strip().endswith("%"):
+        side = length(attrs.get(name, ""), natural_side) or 0.0
+        if not in_user_space and not attrs.get(name, "").strip().endswith("%"):
             side *= natural_side
         area *= side
-    for kind, text in _TRANSFORM.findall(pattern.attrs.get("patternTransform", "")):
+    for kind, text in _TRANSFORM.findall(attrs.get("patternTransform", "")):
         area = min(area * _area_factor(kind, css.numbers(text, 7)), 1e30)
     return area
 

@@ -161,6 +161,15 @@ def test_canvas_that_is_beyond_a_limit_accepts_changes() -> None:
         assert change_elements(CANVAS, json.dumps([operation]).encode(), limits).update
 
 
+def test_canvas_that_is_beyond_two_limits_accepts_a_change_that_corrects_one() -> None:
+    """Proves R-ELEMENT-2."""
+    group = {"tag": "g", "attrs": {"opacity": "0.5"}, "order": "a"}
+    groups = {f"g{n}": {**group, "parent": f"g{n - 1}" if n else ""} for n in range(8)}
+    limits = Limits(expanded_depth=7, layers=5)
+    moves = [{"op": "move", "id": each, "parent": ""} for each in ("g7", "g6")]
+    assert change_elements(document(groups), json.dumps(moves).encode(), limits).update
+
+
 def test_element_that_an_export_leaves_out_can_be_deleted() -> None:
     """Proves R-ELEMENT-2."""
     changed = change_elements(CANVAS, b'[{"op":"delete","id":"code"}]')

@@ -1,12 +1,17 @@
 """The check of a whole canvas after its changes: the export must have all of them, and may not be refused."""
 
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 from svgx_canvas import complexity
 from svgx_canvas.limits import Limits, SvgRefused
 from svgx_canvas.policy import Report, clean
 from svgx_canvas.svg_reader import picture_cleaner
 from svgx_canvas.tree import Canvas
+
+_INDEPENDENT_LIMITS = ("expanded_depth", "layers", "style_matches", "image_pixels")
+"""The limits that are checked when the cost of a canvas is known. Lifting one of them makes no check take longer."""
 
 _LeftOut = dict[tuple[str, str], int]
 """The number of occurrences by kind and reason (see `Dropped`)."""
@@ -29,11 +34,8 @@ def check_canvas(
     try:
         left_out = _left_out(after, limits)
     except SvgRefused as refusal:
-        try:
-            _left_out(before(), limits)
-        except SvgRefused as earlier:
-            if earlier.field == refusal.field:
-                return
+        if _is_beyond(before(), limits, refusal.field):
+            return
         raise SvgRefused(
             refusal.code, field, refusal.limit, refusal.actual, refusal.detail
         ) from None
@@ -52,6 +54,19 @@ def check_canvas(
                 limit,
                 detail=f"{field}: an export would leave out {what} ({reason})",
             )
+
+
+def _is_beyond(canvas: Canvas, limits: Limits, field: str) -> bool:
+    """Return whether a canvas is beyond a limit. It may also be beyond other limits, which are checked earlier."""
+    try:
+        _left_out(canvas, limits)
+    except SvgRefused as refusal:
+        if refusal.field == field:
+            return True
+        if refusal.field not in _INDEPENDENT_LIMITS:
+            return False
+        return _is_beyond(canvas, replace(limits, **{refusal.field: sys.maxsize}), field)
+    return False
 
 
 def _left_out(canvas: Canvas, limits: Limits) -> _LeftOut:

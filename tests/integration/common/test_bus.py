@@ -27,6 +27,18 @@ async def test_request_without_responders_fails_at_once(gateway_bus: Bus) -> Non
         await gateway_bus.ask(echo_operation("nobody"), EchoRequest(), timeout=3600)
 
 
+async def test_answer_to_a_cancelled_ping_does_not_end_the_connection(gateway_bus: Bus) -> None:
+    """nats-py flushes when a subscription is drained, and the drain may be cancelled. Proves R-BUS-9."""
+    flushing = asyncio.create_task(gateway_bus.connection.flush())
+    while not gateway_bus.connection._pongs:  # noqa: ASYNC110  # there is no event for it
+        await asyncio.sleep(0)
+    flushing.cancel()
+    await asyncio.wait({flushing})
+    for _ in range(2):
+        await gateway_bus.settle()
+    assert gateway_bus.connection.stats["reconnects"] == 0
+
+
 async def test_restart_of_nats_keeps_subscriptions_and_calls_the_reconnect_callback(
     backing: DevStack, gateway_bus: Bus, state_bus: Bus
 ) -> None:

@@ -19,7 +19,6 @@ from typing import Generic, NoReturn
 import structlog
 import uvicorn
 import uvloop
-from nats.aio.client import Client as NatsClient
 from nats.aio.msg import Msg
 from starlette.types import ASGIApp
 
@@ -40,6 +39,7 @@ from svgx_common.health import Health, Phase
 from svgx_common.http import server as http_server
 from svgx_common.http.protocol import LimitedHttp
 from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.connection import NatsConnection
 from svgx_common.messaging.headers import HEADER_PROBE
 from svgx_common.messaging.responder import ProbeAnswer, Responder
 from svgx_common.messaging.wire import encode_payload
@@ -301,7 +301,7 @@ class _ServiceProcess(Generic[Settings]):
     ) -> None:
         """Connect to NATS, build the service, answer requests until the stop, and drain."""
         settings = self._settings
-        bus = Bus(NatsClient(), self._service, self._replica_id)
+        bus = Bus(NatsConnection(), self._service, self._replica_id)
         # The report names the failure while the service waits for NATS.
         self._health.require("nats", bus.check)
         await bus.open(settings.nats_url, seed=settings.nats_nkey_seed.get_secret_value())

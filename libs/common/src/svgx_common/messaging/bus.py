@@ -46,7 +46,12 @@ from svgx_common.contract.transport import echo_subject, inbox_prefix, is_inbox
 from svgx_common.health import NotUsable
 from svgx_common.messaging.blobs import MAX_PULLED_BYTES, PIECE_BYTES, Blobs, too_large
 from svgx_common.messaging.caller import Caller, Client
-from svgx_common.messaging.connection import ConnectionEvents, on_drop, sign_in_with
+from svgx_common.messaging.connection import (
+    ConnectionEvents,
+    NatsConnection,
+    on_drop,
+    sign_in_with,
+)
 from svgx_common.messaging.headers import (
     HEADER_BODY,
     HEADER_CALLER,
@@ -128,7 +133,7 @@ class Bus:
     @classmethod
     async def connect(cls, url: str, service: str, replica_id: str, *, seed: str = "") -> "Bus":
         """Return a bus that is connected (see `open`)."""
-        bus = cls(NatsClient(), service, replica_id)
+        bus = cls(NatsConnection(), service, replica_id)
         await bus.open(url, seed=seed)
         return bus
 

@@ -44,6 +44,19 @@ def sign_in_with(client: Client, key: UserKey | None) -> Callable[[str], bytes] 
     return key.sign
 
 
+class NatsConnection(Client):
+    """A connection to NATS that survives the answer to a cancelled ping.
+
+    In nats-py 2.16, the answer to the ping of a cancelled `flush` ends the read loop. The connection is then silent
+    until the next pings have failed, which takes 8 s.
+    """
+
+    async def _process_pong(self) -> None:
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
+
+
 class ConnectionEvents:
     """The event handlers of one connection to NATS."""
 

@@ -18,6 +18,7 @@ from svgx_canvas.tree import Canvas, Element
 
 _DPI = 96.0
 _TRANSFORM = re.compile(r"(matrix|scale|skewX|skewY)\s*\(([^()]*)\)")
+_TILE_ATTRIBUTES = ("width", "height", "patternUnits", "patternTransform")
 _PROBE_SIDE = 256
 """Longer side in pixels of the test picture from which `_measure` learns the size of a file that states no size."""
 _LONG_SIDE = 16_384
@@ -157,13 +158,20 @@ def _tile_areas(drawing: Canvas, natural: tuple[float, float]) -> Iterator[float
     """
     patterns = [each for each in drawing.walk() if each.tag == "pattern"]
     by_id = {each.attrs["id"]: each for each in patterns if "id" in each.attrs}
+    found: dict[int, Mapping[str, str]] = {}
     for pattern in patterns:
-        attrs, seen, each = dict(pattern.attrs), {id(pattern)}, pattern
-        while (target := by_id.get(_target_of(each))) is not None and id(target) not in seen:
-            attrs = {**target.attrs, **attrs}
-            seen.add(id(target))
-            each = target
-        yield _tile_area(attrs, natural)
+        chain: list[Element] = []
+        next_pattern: Element | None = pattern
+        while next_pattern is not None and id(next_pattern) not in found:
+            found[id(next_pattern)] = {}  # ends a circle of references
+            chain.append(next_pattern)
+            next_pattern = by_id.get(_target_of(next_pattern))
+        for each in reversed(chain):
+            target = by_id.get(_target_of(each))
+            inherited = {} if target is None else found[id(target)]
+            own = {name: each.attrs[name] for name in _TILE_ATTRIBUTES if name in each.attrs}
+            found[id(each)] = {**inherited, **own}
+        yield _tile_area(found[id(pattern)], natural)
 
 
 def _target_of(pattern: Element) -> str:

@@ -128,16 +128,24 @@ class Health:
     async def report(self) -> HealthReport:
         """Return the last report if it is younger than `CACHE_SECONDS`.
 
-        Otherwise, run all checks and return a new report. If the phase changes meanwhile, run all checks again: a
-        starting service adds checks, and the report of a ready service must have all of them.
+        Otherwise, run all checks and return a new report.
         """
         async with self._lock:
-            while self._cached is None or time.monotonic() - self._cached[0] > CACHE_SECONDS:
-                phase = self._phase
-                report = await self._report()
-                if self._phase is phase:
-                    self._cached = (time.monotonic(), report)
+            if self._cached is None or time.monotonic() - self._cached[0] > CACHE_SECONDS:
+                report = await self._new_report()
+                self._cached = (time.monotonic(), report)
             return self._cached[1]
+
+    async def _new_report(self) -> HealthReport:
+        """Run all checks and return a new report. If the phase changes meanwhile, run all checks again.
+
+        A starting service adds checks, and the report of a ready service must have all of them.
+        """
+        while True:
+            phase = self._phase
+            report = await self._report()
+            if self._phase is phase:
+                return report
 
     async def _report(self) -> HealthReport:
         # Copy the checks, because a starting service adds checks while these run.

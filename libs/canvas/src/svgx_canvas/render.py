@@ -165,19 +165,19 @@ def _tile_areas(drawing: Canvas, natural: tuple[float, float]) -> Iterator[float
         while next_pattern is not None and id(next_pattern) not in found:
             found[id(next_pattern)] = {}  # ends a circle of references
             chain.append(next_pattern)
-            next_pattern = by_id.get(_target_of(next_pattern))
+            next_pattern = _target_of(next_pattern, by_id)
         for each in reversed(chain):
-            target = by_id.get(_target_of(each))
+            target = _target_of(each, by_id)
             inherited = {} if target is None else found[id(target)]
             own = {name: each.attrs[name] for name in _TILE_ATTRIBUTES if name in each.attrs}
             found[id(each)] = {**inherited, **own}
         yield _tile_area(found[id(pattern)], natural)
 
 
-def _target_of(pattern: Element) -> str:
-    """Return the id of the pattern that a pattern refers to, or ""."""
+def _target_of(pattern: Element, by_id: Mapping[str, Element]) -> Element | None:
+    """Return the pattern that a pattern refers to, or None. resvg prefers `href` to `xlink:href`."""
     href = pattern.attrs.get("href") or pattern.attrs.get("xlink:href", "")
-    return href.strip().removeprefix("#")
+    return next((by_id[each] for each in css.href_ids(href) if each in by_id), None)
 
 
 def _tile_area(attrs: Mapping[str, str], natural: tuple[float, float]) -> float:

@@ -95,11 +95,7 @@ class Administration:
                 ended = []
             after = user_of(row)
             await store_names(session, after)
-            changes = list(_changes(before.user, after))
-            if ends_suspension:
-                detail = {"from": before.user.role.value, "to": role.value, "suspension": "ended"}
-                changes = [each for each in changes if each[0] is not AuditEvent.ROLE_CHANGED]
-                changes.append((AuditEvent.ROLE_CHANGED, detail))
+            changes = list(_changes(before.user, after, ends_suspension=ends_suspension))
             if password_hash is not None:
                 changes.append((AuditEvent.PASSWORD_RESET, {}))
             await self._note_changes(session, after, changes, by)
@@ -194,8 +190,11 @@ class Administration:
         return Account.from_row(row)
 
 
-def _changes(before: User, after: User) -> Iterator[_Change]:
-    """Yield the audit events, and their details, for a change of an account."""
+def _changes(before: User, after: User, *, ends_suspension: bool = False) -> Iterator[_Change]:
+    """Yield the audit events, and their details, for a change of an account.
+
+    `ends_suspension` means that the change also ends the suspension by a provider.
+    """
     renamed = {
         field: {"from": getattr(before, field), "to": getattr(after, field)}
         for field in ("username", "email")
@@ -203,8 +202,9 @@ def _changes(before: User, after: User) -> Iterator[_Change]:
     }
     if renamed:
         yield AuditEvent.USER_RENAMED, renamed
-    if before.role is not after.role:
-        yield AuditEvent.ROLE_CHANGED, {"from": before.role.value, "to": after.role.value}
+    if before.role is not after.role or ends_suspension:
+        detail = {"from": before.role.value, "to": after.role.value}
+        yield AuditEvent.ROLE_CHANGED, detail | ({"suspension": "ended"} if ends_suspension else {})
     if before.disabled != after.disabled:
         yield (AuditEvent.USER_DISABLED if after.disabled else AuditEvent.USER_ENABLED), {}
 

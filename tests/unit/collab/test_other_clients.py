@@ -112,6 +112,20 @@ def test_edit_that_forges_nothing_is_accepted(monkeypatch: pytest.MonkeyPatch, c
     assert canvas.keys() == {"a"}
 
 
+def test_claimed_client_of_an_absent_user_accepts_the_edits_of_this_user(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Eve is present with the client of Ann, whose connection broke before her last edits. Proves R-BOUND-9."""
+    canvas = Canvas(monkeypatch)
+    assert canvas.receive("ann", drawing(ANNS_CLIENT, "a")) == []
+    canvas.participants.receive("ann", State(ANNS_CLIENT, 2, "null"), canvas.now)
+    canvas.participants.expire(canvas.now + OUTDATED_SECONDS)
+    canvas.participants.receive("eve", State(ANNS_CLIENT, 3, "{}"), canvas.now)
+    assert canvas.participants.owner(ANNS_CLIENT) == "eve"
+    assert canvas.receive("ann", drawing(ANNS_CLIENT, "a", "offline")) == []
+    assert canvas.keys() == {"a", "offline"}
+
+
 def test_awareness_state_of_a_viewer_blocks_no_editor(monkeypatch: pytest.MonkeyPatch) -> None:
     """A viewer publishes a state for the client of an editor that has published none. Proves R-BOUND-9."""
     canvas = Canvas(monkeypatch)

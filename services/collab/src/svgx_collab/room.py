@@ -145,6 +145,10 @@ class Room:
         self._document.edit_seconds = self._bounds.limits.edit_seconds
         self._last_author = ""
         """The author of the last edit."""
+        self._first_authors: dict[int, str] = {}
+        """The author of the first structs of each Yjs client that is new since the room was loaded."""
+        self._new_clients: list[int] = []
+        """The Yjs clients of the edit that is taken now, without those that the document knows."""
         self._merger = _Merger()
         self._unsent: deque[bytes] = deque()
         self._broadcast_vector = self._document.state_vector()
@@ -439,6 +443,7 @@ class Room:
         if edit.update == EMPTY_UPDATE:
             return None, 0
         self._last_author = edit.author
+        self._new_clients.clear()
         try:
             parts = self._document.take(
                 edit.update,
@@ -455,6 +460,8 @@ class Room:
         except TooSlow as slow:
             self._keep(slow.parts)
             return _rejection(Reason.TOO_SLOW, round(1000 * self._bounds.limits.edit_seconds))
+        for client in self._new_clients:
+            self._first_authors.setdefault(client, edit.author)
         self._keep(parts)
         return None, 0
 
@@ -489,13 +496,24 @@ class Room:
         these edits, so the author's edit is taken without them. Raises `EditRefused` when nothing of the edit is left,
         unless the room is new.
         """
-        others = [each for each in clients if self.owner_of(each) not in (None, author)]
+        clocks = self._document.clocks
+        self._new_clients += [each for each in clients if each not in clocks]
+        others = [each for each in clients if self._is_others(author, each)]
         if others:
             is_new = time.monotonic() - self._loaded_at < NEW_SECONDS
             if len(others) == len(clients) and not is_new:
                 raise EditRefused(Reason.OTHERS_CLIENT, 0)
             REFUSED.labels(Reason.OTHERS_CLIENT.name.lower()).inc()
         return others
+
+    def _is_others(self, author: str, client: int) -> bool:
+        """Return whether a Yjs client belongs to a connected user other than the author of an edit.
+
+        A user that did not write the client's first structs does not own the client, although the user is present with
+        it. Otherwise, an editor could block the edits of another editor, which come after a break of the connection.
+        """
+        owner = self.owner_of(client)
+        return owner not in (None, author) and self._first_authors.get(client, owner) == owner
 
     def _admit(self, author: str, growth: Growth) -> None:
         document = self._document

@@ -60,9 +60,12 @@ VALUES = [
         "74020102",  # bytes
     )
 ]
+OBJECT = 0x76
+"""The first byte of an encoded object."""
+
 CONTENTS = [
     *((ANY, b"\x01" + value, 1) for value in VALUES),
-    *((DOC, text("guid") + value, 1) for value in VALUES),
+    *((DOC, text("guid") + value, 1) for value in VALUES if value[0] == OBJECT),
     (ANY, b"\x02\x7e\x7f", 2),
     (DELETED, b"\x03", 3),
     (BINARY, b"\x02xx", 1),
@@ -115,6 +118,9 @@ HARMFUL_UPDATES = {
     "an unknown kind": update((5, 0, [in_root(15, b"\x00")])),
     "an XML hook": update((5, 0, [in_root(TYPE, b"\x05" + text("n"))])),
     "an unknown type": update((5, 0, [in_root(TYPE, b"\x07")])),
+    "a subdocument with null as its options": update(
+        (5, 0, [in_root(DOC, text("guid") + b"\x7e")])
+    ),
     "an embed with invalid JSON": update((5, 0, [in_root(EMBED, text("{"))])),
     "a format with invalid JSON": update((5, 0, [in_root(FORMAT, text("b") + text("NaN"))])),
     "a format with a lone surrogate": update(

@@ -103,7 +103,9 @@ def _skip_any_values(decoder: Decoder) -> int:
 
 def _skip_document(decoder: Decoder) -> int:
     decoder.text()
-    _skip_any(decoder)
+    if _skip_any(decoder) != _OBJECT:
+        # Yjs writes an object, and fails on `null` (yjs, src/structs/ContentDoc.js).
+        raise Malformed("the options of a subdocument are no object")
     return 1
 
 
@@ -119,12 +121,12 @@ _CONTENTS: dict[int, Callable[[Decoder], int]] = {
 """Functions that skip a content and return its length in clocks, by kind."""
 
 
-def _skip_any(decoder: Decoder) -> None:
-    """Skip one value of lib0's `any` encoding (lib0, encoding.js: writeAny), without recursion."""
-    kind = decoder.byte()
+def _skip_any(decoder: Decoder) -> int:
+    """Skip one value of lib0's `any` encoding (lib0, encoding.js: writeAny), without recursion. Return its kind."""
+    outermost = kind = decoder.byte()
     if kind == 119:  # a string: by far the most frequent kind
         decoder.text()
-        return
+        return kind
     # For each enclosing array or object: the number of entries that are left, and whether the entries have keys.
     enclosing: list[tuple[int, bool]] = []
     while True:
@@ -137,7 +139,7 @@ def _skip_any(decoder: Decoder) -> None:
         while enclosing and not enclosing[-1][0]:
             enclosing.pop()
         if not enclosing:
-            return
+            return outermost
         entries_left, has_keys = enclosing[-1]
         enclosing[-1] = (entries_left - 1, has_keys)
         if has_keys:

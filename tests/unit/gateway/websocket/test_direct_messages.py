@@ -79,6 +79,36 @@ async def test_handed_over_messages_keep_their_content_and_order(seed: int) -> N
     assert direct
 
 
+@pytest.mark.parametrize("first", [b"", b"begin"], ids=["empty", "not empty"])
+async def test_message_inside_of_a_fragmented_message_closes_the_connection_with_1002(
+    first: bytes,
+) -> None:
+    """The message within the other one is not handed over. Proves R-SOCKET-6."""
+    received: list[bytes] = []
+
+    def take(message: bytes) -> bool:
+        received.append(message)
+        return True
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        scope[HAND_OVER](take)
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+
+    async with (
+        serving(app, WebSocketLimits()) as connect,
+        open_socket(connect) as socket,
+        asyncio.timeout(30),
+    ):
+        await socket.send(encode_frame(0x2, first, final=False) + encode_frame(0x9, b"ping"))
+        assert await socket.receive() == b"ping", "the pong shows that the fragment is parsed"
+        await socket.send(encode_frame(0x2, b"whole"))
+        assert await socket.wait_closed() == 1002
+    assert received == []
+
+
 async def test_handed_over_messages_count_towards_the_rate() -> None:
     """The gateway reads more slowly from a client that exceeds the rate of frames. Proves R-LIMIT-10."""
     received: list[bytes] = []

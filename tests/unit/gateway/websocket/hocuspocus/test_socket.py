@@ -121,27 +121,6 @@ async def test_refused_token_counts_as_a_handshake_of_its_address() -> None:
     assert counted == [None]
 
 
-async def test_socket_is_not_read_while_many_bytes_wait_for_a_join() -> None:
-    """The messages for all documents that the client has not joined count together. Proves R-FAIL-26."""
-    events: asyncio.Queue[Message] = asyncio.Queue()
-    sessions = WaitingSessions()
-    socket = await open_socket(events, sessions, [])
-    running = asyncio.create_task(socket.run())
-    for document in ("a", "b", "c"):
-        await send_token(events, document)
-    for document in ("a", "b", "c"):
-        await send_edit(events, document, LARGE_BYTES // 3)
-    await send_edit(events, "a", 1)
-    await sessions.joining.wait()
-    while events.qsize() > 1:
-        await pause()
-    for _ in range(100):
-        await asyncio.sleep(0)
-    assert events.qsize() == 1, "the edits of a, b and c were read, and the last one was not"
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-
-
 class FailingSessions(WaitingSessions):
     """Sessions that accept each token, connect, and fail to join."""
 
@@ -252,6 +231,37 @@ class DelayedSessions(WaitingSessions):
         """Wait for ever."""
         del message
         await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("have_joined", [False, True])
+async def test_socket_is_not_read_while_many_bytes_wait(*, have_joined: bool) -> None:
+    """The messages for all documents of a socket count together, also after the joins.
+
+    Proves R-FAIL-26 and R-SOCKET-3.
+    """
+    events: asyncio.Queue[Message] = asyncio.Queue()
+    sessions = DelayedSessions()
+    if have_joined:
+        sessions.may_join.set()
+    socket = await open_socket(events, sessions, [])
+    running = asyncio.create_task(socket.run())
+    documents = ("a", "b", "c")
+    for document in documents:
+        await send_token(events, document)
+    for document in documents if have_joined else ():
+        await sessions.connections.get()
+        await send_edit(events, document, 1)  # the session handles this edit for ever
+    for document in documents:
+        await send_edit(events, document, LARGE_BYTES // 3)
+    await send_edit(events, "a", 1)
+    await sessions.joining.wait()
+    while events.qsize() > 1:
+        await pause()
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert events.qsize() == 1, "the edits of a, b and c were read, and the last one was not"
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def send_leave(events: asyncio.Queue[Message], document: str) -> None:

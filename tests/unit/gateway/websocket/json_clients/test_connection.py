@@ -4,8 +4,10 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
+
 from svgx_common.contract.close_codes import Close
-from svgx_common.contract.live.json_messages import Pong, PresentClient
+from svgx_common.contract.live.json_messages import Pong
 from svgx_common.contract.policy import CanvasRole
 from svgx_gateway.websocket.connection import SLOW_BYTES
 from svgx_gateway.websocket.transport.frames import encode_frame, encode_text_frame
@@ -21,6 +23,11 @@ OWN, OTHER = CLIENT, 8
 HELLO = handshake_answer()
 
 
+def presence_of(*clients: int) -> bytes:
+    """Return an awareness update with these clients as present."""
+    return awareness.encode([State(each, 1, "{}") for each in clients])
+
+
 class Client:
     """A JSON connection with a client that reads everything, or nothing while `reads` is false."""
 
@@ -32,9 +39,8 @@ class Client:
 
     def accept(self, *present: int) -> None:
         """Answer the handshake, with these clients as present. Forget the answer."""
-        members = [PresentClient(client=each, state={}) for each in present]
         self.connection.begin()
-        self.connection.accept(HELLO.model_copy(update={"members": members}))
+        self.connection.accept(HELLO, presence_of(*present))
         self.frames.clear()
 
     def show(self, *states: State) -> None:
@@ -61,9 +67,21 @@ async def test_events_before_the_answer_to_the_handshake_follow_it() -> None:
     client.show(State(9, 1, "{}"))
     client.connection.send_event(Pong(id="1"))
     assert client.frames == []
-    client.connection.accept(HELLO)
+    client.connection.accept(HELLO, presence_of())
     kinds = [json.loads(frame[frame.index(b"{") :])["type"] for frame in client.frames]
     assert kinds == ["handshake_ack", "user_joined", "pong"]
+
+
+@pytest.mark.parametrize("state", ['{"name":"\\ud83d"}', "[" * 250 + "]" * 250, '{"a":1e999}'])
+async def test_answer_to_the_handshake_has_the_states_of_members_unchanged(state: str) -> None:
+    """Browsers read these states, although Python's readers of JSON differ about them. Proves R-JSON-3."""
+    client = Client()
+    client.connection.begin()
+    presence = awareness.encode([State(OTHER, 1, state), State(9, 2, "null")])
+    client.connection.accept(HELLO, presence)
+    (frame,) = client.frames
+    member = b'"members":[{"client":%d,"state":%s}]}' % (OTHER, state.encode())
+    assert frame.endswith(member)
 
 
 async def test_client_that_leaves_before_the_answer_to_the_handshake_is_no_member_of_it() -> None:
@@ -72,8 +90,7 @@ async def test_client_that_leaves_before_the_answer_to_the_handshake_is_no_membe
     client.connection.begin()
     client.show(State(OTHER, 2, "null"), State(9, 2, "null"))
     client.show(State(9, 3, "{}"))
-    members = [PresentClient(client=each, state={}) for each in (OTHER, 9)]
-    client.connection.accept(HELLO.model_copy(update={"members": members}))
+    client.connection.accept(HELLO, presence_of(OTHER, 9))
     answer, *others = (json.loads(frame[frame.index(b"{") :]) for frame in client.frames)
     assert [each["client"] for each in answer["members"]] == [9]
     assert [(each["type"], each["client"]) for each in others] == [("user_joined", 9)]

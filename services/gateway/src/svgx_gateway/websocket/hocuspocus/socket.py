@@ -128,7 +128,7 @@ class HocuspocusSocket:
                 # A token that follows opens the document again.
                 del self._documents[name]
                 document.leave()
-            await document.put(message, size, until_handled=self._is_large(document, size))
+            await document.put(message, size, until_handled=self._is_large(size))
         elif isinstance(message, Authenticate):
             document = self._documents[name] = Document(name, self._serve)
             self._served.add(document)
@@ -138,11 +138,9 @@ class HocuspocusSocket:
             task.add_done_callback(self._tasks.discard)
         # Messages of a document without a token are ignored, because the client repeats them after its token.
 
-    def _is_large(self, document: Document, size: int) -> bool:
-        """Return whether a message is large, alone or together with those that wait until a document is joined."""
-        if not document.has_joined:
-            size += sum(each.queued_bytes for each in self._served if not each.has_joined)
-        return size > LARGE_BYTES
+    def _is_large(self, size: int) -> bool:
+        """Return whether a message is large, alone or together with the messages that wait in all documents."""
+        return size + sum(each.queued_bytes for each in self._served) > LARGE_BYTES
 
     async def _run_document(self, document: Document, token: str) -> None:
         """Serve a document. End the socket when a temporary condition ended the document."""

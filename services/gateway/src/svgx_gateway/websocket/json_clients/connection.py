@@ -72,13 +72,25 @@ class JsonConnection(Connection):
         """Keep the changes of presence from now on, until `accept`."""
         self._has_begun = True
 
-    def accept(self, answer: HandshakeAccepted) -> int:
-        """Send the answer to the handshake, and then the events that wait. Return the size of the answer in bytes."""
+    def accept(self, answer: HandshakeAccepted, presence: bytes) -> int:
+        """Send the answer to the handshake, and then the events that wait. Return the size of the answer in bytes.
+
+        `presence` is an awareness update with the members of the canvas. The answer has none yet.
+        """
         waiting, self._waiting = self._waiting or [], None
-        members = [each for each in answer.members if each.client not in self._left]
+        members = [
+            entry
+            for entry in awareness.entries(presence)
+            if entry.present and entry.client not in self._left
+        ]
         self._left.clear()
-        self._present.update(each.client for each in members)
-        text = to_json(answer.model_copy(update={"members": members}), exclude_none=True)
+        self._present.update(entry.client for entry in members)
+        fields = answer.model_dump_json(exclude={"members"}, exclude_none=True).encode()
+        # As in `_send_state`, the states are not decoded, because one account can have megabytes of them.
+        states = b",".join(
+            b'{"client":%d,"state":%s}' % (entry.client, entry.json) for entry in members
+        )
+        text = b'%s,"members":[%s]}' % (fields.removesuffix(b"}"), states)
         self._max_waiting_bytes = SLOW_BYTES + len(text)
         for message in (text, *waiting):
             self._send_alone(message)

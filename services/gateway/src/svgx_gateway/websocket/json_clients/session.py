@@ -3,7 +3,6 @@
 from typing import Any, TypeVar
 
 from prometheus_client import Counter
-from pydantic_core import from_json
 from starlette.types import Message
 from starlette.websockets import WebSocket
 
@@ -29,7 +28,6 @@ from svgx_common.contract.live.json_messages import (
     MessageFailed,
     Ping,
     Pong,
-    PresentClient,
     ReleaseLock,
     RenewToken,
     ReportActivity,
@@ -56,7 +54,7 @@ from svgx_gateway.websocket.json_clients.presence import JsonPresence
 from svgx_gateway.websocket.json_clients.reading import ReceivedText, receive
 from svgx_gateway.websocket.json_clients.reading_turns import ReadingTurns
 from svgx_gateway.websocket.sessions.session import Session, closing_of, receive_first
-from svgx_yjs import awareness, protocol
+from svgx_yjs import protocol
 
 MESSAGES = Counter(
     "svgx_engine_live_json_messages",
@@ -180,10 +178,10 @@ class JsonSession:
                 user_id=connection.caller.user_id,
                 role=connection.role.role.value,
                 revision=revision,
-                members=_present_clients(sync.awareness),
+                members=[],
                 locks=await self._locks(),
             )
-            turn.size = connection.accept(answer)
+            turn.size = connection.accept(answer, sync.awareness)
 
     async def _locks(self) -> list[ObjectLock] | None:
         """Return the locks of the canvas, or None while Redis or collab does not answer."""
@@ -266,12 +264,3 @@ class JsonSession:
 
     async def _publish(self, update: bytes) -> None:
         await self._session.handle(protocol.AwarenessMessage(update))
-
-
-def _present_clients(update: bytes) -> list[PresentClient]:
-    """Return the clients that are present in an awareness update."""
-    return [
-        PresentClient(client=entry.client, state=from_json(entry.read().json))
-        for entry in awareness.entries(update)
-        if entry.present
-    ]

@@ -433,7 +433,11 @@ class _LimitedServerProtocol(ServerProtocol):
     @property
     def is_between_messages(self) -> bool:
         """Return whether an open connection waits for the first byte of a message."""
-        return self._held_reader.is_between_frames and not self.current_size and self._state is OPEN
+        return (
+            self._held_reader.is_between_frames
+            and self.current_size is None  # 0 after an empty first fragment
+            and self._state is OPEN
+        )
 
     @property
     def held_seconds(self) -> float:
